@@ -1,0 +1,63 @@
+#ifndef RAFTKV_STORAGE_LOG_STORE_H_
+#define RAFTKV_STORAGE_LOG_STORE_H_
+
+// The Raft log and hard state on disk: one synced batch per turn with the truncation, the entries and
+// {term, vote, commit, first_index}. Owned and written by the replica; the core reads through
+// raft::LogReader.
+//
+// Each record carries a magic number, version, type, term, index, length, a CRC32C and a chain hash of
+// the entry before it, so that any damage between first_index and last_index is seen at Open. RocksDB
+// alone cannot tell a shortened log from a clean one (docs/decisions), hence the sidecar file
+// WATERMARK (watermark.h): a log that does not reach it with the same hash and term is damaged.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/raft/log_reader.h"
+#include "server/raft/types.h"
+#include "storage/engine.h"
+
+namespace raftkv {
+
+class Watermark;
+
+class LogStore final : public raft::LogReader {
+ public:
+  // Verifies every record. `watermark` may be null (the simulator's engine loses nothing synced).
+  // DataLoss: damaged, with the index range and what is wrong.
+  static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
+                                                        std::unique_ptr<Watermark> watermark);
+  ~LogStore() override;
+
+  // Appends `entries` (contiguous; what the log holds from the first of them on is removed in the
+  // same batch) and saves `hard_state`, synced. Returns when it has survived.
+  void Save(const std::optional<raft::HardState>& hard_state,
+            const std::vector<raft::Entry>& entries);
+
+  // Forgets entries below `first_index`; the caller knows that a flushed state machine or a verified
+  // snapshot covers them. Cuts are coarse (storage rule 1).
+  void Cut(raft::Index first_index);
+
+  raft::HardState hard_state() const override;
+  raft::Index first_index() const override;
+  raft::Index last_index() const override;
+  raft::Term TermAt(raft::Index index) const override;
+  std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
+                                   size_t bytes_max) const override;
+
+  // Chain hash of everything up to and including `index` (first_index - 1 <= index <= last_index).
+  uint64_t ChainHash(raft::Index index) const;
+
+  // True when nothing was ever saved here: a member that may have forgotten its promises.
+  bool pristine() const;
+
+  uint64_t synced_batches() const;  // since Open
+  uint64_t DiskBytes() const;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_LOG_STORE_H_

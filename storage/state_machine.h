@@ -1,0 +1,98 @@
+#ifndef RAFTKV_STORAGE_STATE_MACHINE_H_
+#define RAFTKV_STORAGE_STATE_MACHINE_H_
+
+// The replicated state: the multi-version key-value store (storage/mvcc) and the tables beside it
+// (store ids of members; later leases, auth, alarms, sessions). A pure function of the committed log:
+// no clock, random number, locale or setting may influence it (storage rule 7).
+//
+// Owned and written by the applier, one call at a time. Data, revision, applied index, term and the
+// running digest go into the engine in one batch, without a write-ahead log: the Raft log is its WAL.
+// After a crash the engine comes back at some earlier applied index and the log is replayed through
+// the same Apply; entries at or below applied() are skipped.
+//
+// Reading: Snapshot() pins a state which any thread may read; reads never wait for writes.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "proto/command.pb.h"
+#include "proto/etcd/rpc.pb.h"
+#include "server/raft/types.h"
+#include "storage/engine.h"
+
+namespace raftkv {
+
+using Revision = int64_t;
+
+// What applying one entry answers to whoever proposed it. Errors are verdicts of the store
+// (absl codes; texts are etcd's without the "etcdserver: " prefix), equal on every member.
+// The response's header carries only the revision; the edge fills in ids and term.
+struct ApplyResult {
+  absl::Status status;
+  Revision revision = 0;         // the store's, right after this entry
+  proto::CommandResponse response;
+};
+
+// How much one read may do before it must stop (design: inline budget). The defaults are "no limit".
+struct ReadBudget {
+  int64_t visited_keys_max = INT64_MAX;
+  int64_t bytes_max = INT64_MAX;
+};
+
+// A pinned state. Thread-safe, immutable.
+class StateSnapshot {
+ public:
+  virtual ~StateSnapshot() = default;
+  virtual Revision revision() const = 0;
+  virtual Revision compacted_revision() const = 0;
+  virtual raft::EntryId applied() const = 0;
+
+  // KV.Range by etcd's rules. InvalidArgument/OutOfRange as etcd. ResourceExhausted with the text
+  // "read budget" when the budget ran out: nothing useful is in `response`, run it again elsewhere
+  // without one.
+  virtual absl::Status Range(const etcdserverpb::RangeRequest& request, const ReadBudget& budget,
+                             etcdserverpb::RangeResponse* response) const = 0;
+};
+
+class StateMachine {
+ public:
+  // DataLoss when what is stored contradicts itself.
+  static absl::StatusOr<std::unique_ptr<StateMachine>> Open(std::unique_ptr<Engine> engine);
+  ~StateMachine();
+
+  // Applies committed entries, contiguous; one result each (entries at or below applied(), no-ops and
+  // configurations answer OK without a response). Payloads of kCommand entries are encoded
+  // proto::Command. An entry that cannot be decoded ends the process: it was validated before it
+  // was proposed.
+  std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries);
+
+  raft::EntryId applied() const;
+  // Survives a crash: the value captured before the last Flush that returned, or read back at Open.
+  raft::EntryId persisted_applied() const;
+  Revision revision() const;
+
+  std::shared_ptr<const StateSnapshot> Snapshot() const;
+
+  // A running chain over applied effects, never over physical layout: equal on all members at equal
+  // applied index.
+  uint64_t digest() const;
+
+  // store_ids[m] is the data directory that member m is known to have (16 bytes).
+  std::map<raft::MemberId, std::string> store_ids() const;
+
+  // Persists when due (16 MiB, 10,000 entries; the caller adds the 30 s clock by calling Flush).
+  void MaybeFlush();
+  void Flush();
+
+  uint64_t DiskBytes() const;
+  bool WouldStall() const;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_STATE_MACHINE_H_
