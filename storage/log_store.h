@@ -51,8 +51,11 @@ class LogStore final : public raft::LogReader {
   // Chain hash of everything up to and including `index` (first_index - 1 <= index <= last_index).
   uint64_t ChainHash(raft::Index index) const;
 
-  // True when nothing was ever saved here: a member that may have forgotten its promises.
-  bool pristine() const;
+  // Whether this log may stand behind a vote. False in a log that was just created: the member may
+  // have forgotten its promises (a wiped disk). The replica calls AllowVoting once it knows better;
+  // it is synced before it returns and survives. The first start of a sole voter calls it too.
+  bool may_vote() const;
+  void AllowVoting();
 
   uint64_t synced_batches() const;  // since Open
   uint64_t DiskBytes() const;

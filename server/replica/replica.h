@@ -1,0 +1,142 @@
+#ifndef RAFTKV_SERVER_REPLICA_REPLICA_H_
+#define RAFTKV_SERVER_REPLICA_REPLICA_H_
+
+// One member: the consensus core, its log on disk and the requests that wait for both. Deterministic
+// and single-threaded; driven by the I/O loop (server/loop) and by the simulator, which call
+//
+//   Turn(inputs, now)   step everything that arrived, send, save once, send what was promised, and
+//                       hand committed entries and confirmed reads to the apply queue
+//   OnApplied(index)    the applier's progress
+//
+// Every ordering rule lives here: nothing that promises durability leaves before the save, a read
+// rides the apply queue behind everything it must see, a request is answered exactly once.
+//
+// Requests carry their continuation (`done`), called on the thread that runs the replica or the
+// applier, exactly once. Without a leader they wait, up to request_timeout. A proposal is never
+// proposed twice: once its fate is unknown it is answered so (etcd's "request timed out, possibly due
+// to ...").
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/time/time.h"
+#include "server/raft/raft.h"
+#include "server/replica/transport.h"
+#include "storage/log_store.h"
+#include "storage/state_machine.h"
+
+namespace raftkv {
+
+// How a request ended, in the replica's own words; server/api/errors maps them to etcd's.
+enum class Fate {
+  kApplied,             // `result` holds the state machine's answer, which may be an error
+  kTimedOut,            // no leader in time: certainly not proposed, or a read
+  kUnknownLeaderLost,   // proposed; the leader changed before it was applied here
+  kUnknownConnection,   // handed to the leader; the connection broke
+  kUnknownTimedOut,     // proposed, but not applied in time
+  kTooManyRequests,     // refused before it was proposed
+  kStopped,             // the server is stopping
+};
+
+using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
+using ReadDone = absl::AnyInvocable<void(Fate)>;
+
+// `command` is an encoded proto::Command without origin.
+struct ProposeRequest {
+  std::string command;
+  ProposalDone done;
+};
+
+// A linearizable read: `done(kApplied)` runs in the apply queue, where the state machine holds
+// everything that was acknowledged before the request arrived.
+struct ReadRequest {
+  ReadDone done;
+};
+
+// The connection to a peer broke (or was made anew): what was in flight may be lost.
+struct PeerLost {
+  raft::MemberId peer = raft::kNobody;
+};
+
+using ReplicaInput = std::variant<PeerMessage, ProposeRequest, ReadRequest, PeerLost>;
+
+// What the applier does, strictly in order.
+struct CommittedTask {
+  std::vector<raft::Entry> entries;
+  // dones[i] belongs to the entry with that index; ascending.
+  std::vector<std::pair<raft::Index, ProposalDone>> dones;
+};
+struct ReadTask {
+  std::vector<ReadDone> dones;
+};
+using ApplyTask = std::variant<CommittedTask, ReadTask>;
+
+struct ReplicaOptions {
+  uint64_t cluster_id = 0;
+  std::string store_id;
+  uint64_t boot_id = 0;  // differs at each process start
+  raft::Config raft;     // raft.id is the member's
+  raft::Configuration configuration;
+  absl::Duration tick = absl::Milliseconds(10);
+  absl::Duration request_timeout = absl::Seconds(7);
+  size_t pending_max = 16384;  // requests waiting or in flight; beyond: kTooManyRequests
+};
+
+// Facts for log lines and metrics, in order: the core's events and the replica's own.
+struct PeerRefused {  // its data directory is not the one that is known for it
+  raft::MemberId peer = raft::kNobody;
+};
+struct VotingAllowed {
+  bool caught_up = false;  // by a leader; else a majority answered that their logs are empty
+};
+struct WaitingForPeers {  // first start: how many answered "my log is empty"; said when it changes
+  size_t answered = 0;
+  size_t needed = 0;
+};
+using ReplicaEvent = std::variant<raft::Event, PeerRefused, VotingAllowed, WaitingForPeers>;
+
+class Replica {
+ public:
+  // `log`, `state_machine` and `transport` outlive it. `apply` takes the tasks of the apply queue;
+  // `on_event` may be empty. The state machine is only looked at here (applied index, store ids, both
+  // at start); what was recorded later arrives through committed entries.
+  Replica(const ReplicaOptions& options, LogStore* log, const StateMachine* state_machine,
+          Transport* transport, std::function<void(ApplyTask)> apply,
+          std::function<void(const ReplicaEvent&)> on_event);
+  ~Replica();
+
+  // `now` never goes back. One synced batch at most per call, however many inputs.
+  void Turn(std::vector<ReplicaInput> inputs, absl::Time now);
+
+  // Everything up to `index` is in the state machine. Called between turns, from the same thread.
+  void OnApplied(raft::Index index);
+
+  // Answers everything pending with kStopped; Turn must not be called again.
+  void Stop();
+
+  raft::Status status() const;
+  raft::MemberId leader() const;
+  raft::Term term() const;
+  bool may_vote() const;
+  size_t pending() const;                      // requests not answered yet
+  uint64_t refused() const;                    // messages refused for ids or store ids
+  absl::Time last_leader_contact() const;      // when this member last had a leader (or led)
+  const raft::Raft& raft() const;              // for invariants
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_REPLICA_REPLICA_H_
