@@ -4,8 +4,8 @@
 // What an operator sets: one TOML file that all members of a cluster share (config/cluster.toml
 // documents every key). Defaults < file. Read once at start; a plain value afterwards.
 //
-// Durations in the file are strings ("100ms", "1s", "2m"), byte sizes are integers. Everything wrong
-// with a file comes back as one InvalidArgument line: file, line, what is wrong, remedy.
+// Durations in the file are strings ("100ms", "1s", "2m"), byte sizes are integers. Everything
+// wrong with a file comes back as one InvalidArgument line: file, line, what is wrong, remedy.
 
 #include <cstdint>
 #include <string>
@@ -22,8 +22,8 @@ inline constexpr char kEtcdVersion[] = "3.6.4";
 
 struct MemberConfig {
   std::string name;
-  std::string peer_url;    // "http://host:port", as other members reach it
-  std::string client_url;  // as clients reach it
+  std::string peer_url;           // "http://host:port", as other members reach it
+  std::string client_url;         // as clients reach it
   std::string listen_peer_url;    // where to listen; default: peer_url
   std::string listen_client_url;  // default: client_url
   std::string data_dir;           // relative to the working directory
@@ -34,8 +34,9 @@ struct MemberConfig {
 struct LimitsConfig {
   int64_t max_request_bytes = 1572864;  // encoded request; beyond: "request is too large"
   int64_t max_txn_ops = 128;
-  absl::Duration request_timeout = absl::Seconds(7);      // 5 s + 2 x election timeout, as etcd
-  absl::Duration disk_stall_timeout = absl::Seconds(5);   // a save in flight longer: the process ends
+  absl::Duration request_timeout = absl::Seconds(7);  // 5 s + 2 x election timeout, as etcd
+  absl::Duration disk_stall_timeout =
+      absl::Seconds(5);  // a save in flight longer: the process ends
   int64_t max_pending_requests = 16384;
 };
 
@@ -71,9 +72,9 @@ absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which
 // "127.0.0.1:2379" of "http://127.0.0.1:2379". The URL was validated by LoadConfig.
 std::string HostPort(const std::string& url);
 
-// etcd's deterministic ids (so that a client sees stable ones): member = first 8 bytes, big endian, of
-// SHA-1(peer URLs sorted and joined + token); cluster = the same of the members' ids, 8 bytes big
-// endian each, ascending.
+// etcd's deterministic ids (so that a client sees stable ones): member = first 8 bytes, big endian,
+// of SHA-1(peer URLs sorted and joined + token); cluster = the same of the members' ids, 8 bytes
+// big endian each, ascending.
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name);
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids);
 

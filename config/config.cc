@@ -1,0 +1,454 @@
+#include "config/config.h"
+
+#include <openssl/sha.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace raftkv {
+namespace {
+
+// What a key may hold and where it goes. A section is a list of these: the one place where a key's
+// name, type and bounds are written, and from which every message about it is made.
+struct Text {
+  std::string* to;
+};
+struct Url {
+  std::string* to;
+};
+struct Choice {
+  std::string* to;
+  std::vector<std::string> values;
+};
+struct Number {
+  int64_t* to;
+  int64_t min, max;
+};
+struct Duration {
+  absl::Duration* to;
+  absl::Duration min, max;
+};
+struct Key {
+  std::string name;
+  std::variant<Text, Url, Choice, Number, Duration> value;
+  bool required = false;
+};
+
+// Edits needed to make `b` out of `a`: small for a typing mistake.
+size_t Distance(absl::string_view a, absl::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row[b.size()];
+}
+
+// The remedy for an unknown name: the one that was probably meant, else all there are.
+std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
+  const auto cost = [&](const std::string& name) {
+    return absl::StartsWith(name, given) || absl::StartsWith(given, name) ? 1
+                                                                          : Distance(given, name);
+  };
+  const auto nearest = std::min_element(
+      known.begin(), known.end(),
+      [&](const std::string& a, const std::string& b) { return cost(a) < cost(b); });
+  if (!given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4)) {
+    return absl::StrFormat("did you mean \"%s\"?", *nearest);
+  }
+  return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
+}
+
+// "127.0.0.1:2379" for http://localhost:2379 too: what two members must not share.
+std::string AddressOf(const std::string& url) {
+  const std::string address = absl::AsciiStrToLower(HostPort(url));
+  return absl::StartsWith(address, "localhost:")
+             ? absl::StrCat("127.0.0.1:", absl::StripPrefix(address, "localhost:"))
+             : address;
+}
+
+// http://HOST:PORT and nothing behind it. HOST is a name, an IPv4 address or [an IPv6 one].
+bool IsUrl(absl::string_view url) {
+  if (!absl::ConsumePrefix(&url, "http://")) return false;
+  const size_t colon = url.rfind(':');
+  if (colon == absl::string_view::npos) return false;
+  absl::string_view host = url.substr(0, colon);
+  absl::string_view allowed = ".-_";
+  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) allowed = ":.";
+  const bool host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [&](char c) {
+    return absl::ascii_isalnum(c) || allowed.find(c) != absl::string_view::npos;
+  });
+  const absl::string_view port = url.substr(colon + 1);
+  int number = 0;
+  return host_ok && std::all_of(port.begin(), port.end(), absl::ascii_isdigit) &&
+         absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535;
+}
+
+// Names become file names and -n arguments, where a bare number means a position.
+bool IsName(absl::string_view name) {
+  return !name.empty() && name.size() <= 64 && name[0] != '.' && name[0] != '-' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
+         });
+}
+
+// Reads one file into a Config. Of several mistakes the one nearest the top is reported.
+class Reader {
+ public:
+  explicit Reader(std::string path) : path_(std::move(path)) {}
+
+  absl::StatusOr<Config> Read(const std::string& text) {
+    toml::parse_result parsed = toml::parse(text, path_);
+    if (!parsed) {
+      const std::string what =
+          absl::StrReplaceAll(std::string(parsed.error().description()), {{"\r", ""}, {"\n", " "}});
+      return Error(parsed.error().source().begin.line, absl::StrCat("not TOML: ", what),
+                   "mend this line or the one before it");
+    }
+    ReadRoot(parsed.table());
+    if (status_.ok()) CheckMembers();
+    if (status_.ok()) CheckTimes();
+    if (!status_.ok()) return status_;
+    Derive();
+    return std::move(config_);
+  }
+
+ private:
+  using Line = toml::source_index;
+
+  absl::Status Error(Line line, absl::string_view what, absl::string_view remedy) const {
+    return absl::InvalidArgumentError(absl::StrFormat("%s:%d: %s; %s", path_, line, what, remedy));
+  }
+  void Fail(Line line, absl::string_view what, absl::string_view remedy) {
+    if (!status_.ok() && fail_line_ <= line) return;
+    fail_line_ = line;
+    status_ = Error(line, what, remedy);
+  }
+
+  void ReadRoot(const toml::table& root) {
+    const std::vector<std::string> known = {"cluster", "member", "limits", "storage", "log"};
+    for (const auto& [key, node] : root) {
+      const Line line = key.source().begin.line;
+      const std::string name(key.str());
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        const bool section = node.is_table() || node.is_array_of_tables();
+        Fail(line,
+             absl::StrFormat(
+                 section ? "unknown section [%s]" : "unknown key \"%s\" outside a section", name),
+             section ? absl::StrReplaceAll(Suggest(name, known), {{"keys here", "sections"}})
+                     : "keys stand under [cluster], [[member]], [limits], [storage] or [log]");
+      } else if (name == "member") {
+        ReadMembers(node, line);
+      } else if (!node.is_table()) {
+        Fail(line, absl::StrFormat("\"%s\" is a section", name),
+             absl::StrFormat("write [%s] with its keys below it", name));
+      } else {
+        ReadSection(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
+      }
+    }
+  }
+
+  std::vector<Key> KeysOf(absl::string_view section) {
+    const absl::Duration ms = absl::Milliseconds(1), s = absl::Seconds(1);
+    if (section == "cluster") {
+      return {{"name", Text{&config_.cluster_name}},
+              {"heartbeat_interval", Duration{&config_.heartbeat_interval, 10 * ms, 10 * s}},
+              {"election_timeout", Duration{&config_.election_timeout, 50 * ms, 50 * s}}};
+    }
+    if (section == "limits") {
+      LimitsConfig& to = config_.limits;
+      return {{"max_request_bytes", Number{&to.max_request_bytes, 1024, 32 << 20}},
+              {"max_txn_ops", Number{&to.max_txn_ops, 1, 65536}},
+              {"request_timeout", Duration{&to.request_timeout, 100 * ms, 600 * s}},
+              {"disk_stall_timeout", Duration{&to.disk_stall_timeout, 100 * ms, 600 * s}},
+              {"max_pending_requests", Number{&to.max_pending_requests, 1, 1 << 20}}};
+    }
+    if (section == "storage") {
+      return {{"cache_bytes", Number{&config_.storage.cache_bytes, 1 << 20, int64_t{1} << 40}}};
+    }
+    return {{"level", Choice{&config_.log.level, {"info", "warning", "error"}}}};
+  }
+
+  void ReadMembers(const toml::node& node, Line line) {
+    if (!node.is_array_of_tables()) {
+      return Fail(line, "\"member\" is a list", "write [[member]], once for each member");
+    }
+    for (const toml::node& item : *node.as_array()) {
+      MemberConfig member;
+      const std::vector<Key> keys = {{"name", Text{&member.name}, true},
+                                     {"peer_url", Url{&member.peer_url}, true},
+                                     {"client_url", Url{&member.client_url}, true},
+                                     {"listen_peer_url", Url{&member.listen_peer_url}},
+                                     {"listen_client_url", Url{&member.listen_client_url}},
+                                     {"data_dir", Text{&member.data_dir}}};
+      const Line begin = item.source().begin.line;
+      lines_.push_back(ReadSection("[[member]]", *item.as_table(), begin, keys));
+      config_.members.push_back(std::move(member));
+    }
+  }
+
+  // Returns the line on which each key was set.
+  std::map<std::string, Line> ReadSection(const std::string& title, const toml::table& table,
+                                          Line begin, const std::vector<Key>& keys) {
+    std::map<std::string, Line> lines;
+    for (const auto& [key, node] : table) {
+      const std::string name(key.str());
+      const Line line = key.source().begin.line;
+      const auto known =
+          std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
+      if (known != keys.end()) {
+        lines[name] = line;
+        std::visit([&](const auto& value) { Take(name, node, line, value); }, known->value);
+        continue;
+      }
+      std::vector<std::string> names;
+      for (const Key& k : keys) names.push_back(k.name);
+      Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), Suggest(name, names));
+    }
+    for (const Key& key : keys) {
+      if (!key.required || lines.count(key.name) != 0) continue;
+      Fail(begin, absl::StrFormat("%s without %s", title, key.name),
+           absl::StrFormat("add %s = \"...\" below this line", key.name));
+    }
+    return lines;
+  }
+
+  void Take(const std::string& name, const toml::node& node, Line line, const Text& text) {
+    if (!node.is_string()) {
+      return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
+    }
+    *text.to = node.as_string()->get();
+    if (text.to->empty()) Fail(line, absl::StrCat(name, " is empty"), "give it a value");
+  }
+
+  void Take(const std::string& name, const toml::node& node, Line line, const Url& url) {
+    const auto* given = node.as_string();
+    if (given == nullptr || !IsUrl(given->get())) {
+      return Fail(line,
+                  given == nullptr ? absl::StrCat(name, " must be a string")
+                                   : absl::StrFormat("%s \"%s\" is no URL", name, given->get()),
+                  "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"");
+    }
+    *url.to = given->get();
+  }
+
+  void Take(const std::string& name, const toml::node& node, Line line, const Choice& choice) {
+    const auto* given = node.as_string();
+    const auto& values = choice.values;
+    if (given == nullptr || std::find(values.begin(), values.end(), given->get()) == values.end()) {
+      return Fail(line,
+                  given == nullptr ? absl::StrCat(name, " must be a string")
+                                   : absl::StrFormat("unknown %s \"%s\"", name, given->get()),
+                  absl::StrFormat("write one of \"%s\"", absl::StrJoin(values, "\", \"")));
+    }
+    *choice.to = given->get();
+  }
+
+  void Take(const std::string& name, const toml::node& node, Line line, const Number& number) {
+    const auto* given = node.as_integer();
+    if (given == nullptr) {
+      return Fail(
+          line, absl::StrCat(name, " must be a whole number"),
+          absl::StrFormat("write it in digits without quotes or unit, such as %d", *number.to));
+    }
+    if (given->get() < number.min || given->get() > number.max) {
+      return Fail(line, absl::StrFormat("%s = %d is out of range", name, given->get()),
+                  absl::StrFormat("choose %d to %d", number.min, number.max));
+    }
+    *number.to = given->get();
+  }
+
+  void Take(const std::string& name, const toml::node& node, Line line, const Duration& duration) {
+    const auto* given = node.as_string();
+    if (given == nullptr) {
+      return Fail(line, absl::StrCat(name, " must be a duration in quotes"),
+                  "write a number and ms, s, m or h, such as \"100ms\"");
+    }
+    absl::Duration value;
+    if (!absl::ParseDuration(given->get(), &value)) {
+      return Fail(line, absl::StrFormat("%s \"%s\" is no duration", name, given->get()),
+                  "write a number and ms, s, m or h, such as \"100ms\"");
+    }
+    if (value < duration.min || value > duration.max) {
+      return Fail(line, absl::StrFormat("%s \"%s\" is out of range", name, given->get()),
+                  absl::StrFormat("choose %s to %s", absl::FormatDuration(duration.min),
+                                  absl::FormatDuration(duration.max)));
+    }
+    *duration.to = value;
+    time_lines_[name] = line;
+  }
+
+  void CheckMembers() {
+    if (config_.members.empty()) {
+      return Fail(1, "no [[member]]", "add one with name, peer_url and client_url");
+    }
+    std::map<std::string, Line> names;
+    std::map<std::string, Line> addresses;
+    for (size_t i = 0; i < config_.members.size(); ++i) {
+      MemberConfig& member = config_.members[i];
+      CheckName(member.name, lines_[i]["name"], &names);
+      for (const auto& [key, url] :
+           {std::pair{"peer_url", &member.peer_url}, std::pair{"client_url", &member.client_url}}) {
+        const auto [at, fresh] = addresses.emplace(AddressOf(*url), lines_[i][key]);
+        if (fresh) continue;
+        Fail(lines_[i][key],
+             absl::StrFormat("%s \"%s\" is taken by line %d", key, *url, at->second),
+             "give each URL of each member its own host or port");
+      }
+      if (member.listen_peer_url.empty()) member.listen_peer_url = member.peer_url;
+      if (member.listen_client_url.empty()) member.listen_client_url = member.client_url;
+      if (AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url)) {
+        const auto& lines = lines_[i];
+        const auto at = lines.count("listen_client_url") ? lines.find("listen_client_url")
+                                                         : lines.find("listen_peer_url");
+        Fail(at->second,
+             absl::StrFormat("peers and clients would share \"%s\"", member.listen_client_url),
+             "listen on two different ports");
+      }
+      if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
+    }
+  }
+
+  void CheckName(const std::string& name, Line line, std::map<std::string, Line>* names) {
+    if (!IsName(name)) {
+      return Fail(line, absl::StrFormat("name \"%s\" is no member name", name),
+                  "use up to 64 letters, digits, '-', '_' and '.', a letter or digit first");
+    }
+    if (std::all_of(name.begin(), name.end(), absl::ascii_isdigit)) {
+      return Fail(
+          line, absl::StrFormat("name \"%s\" is all digits", name),
+          absl::StrFormat("add a letter, such as \"n%s\": a bare number means a position", name));
+    }
+    const auto [at, fresh] = names->emplace(name, line);
+    if (!fresh) {
+      Fail(line, absl::StrFormat("name \"%s\" is taken by line %d", name, at->second),
+           "give each member its own name");
+    }
+  }
+
+  // etcd's rule: with less than five heartbeats to an election timeout, a lost packet or two
+  // start an election that nobody needs.
+  void CheckTimes() {
+    if (config_.election_timeout < 5 * config_.heartbeat_interval) {
+      const Line line = time_lines_.count("election_timeout") ? time_lines_["election_timeout"]
+                                                              : time_lines_["heartbeat_interval"];
+      Fail(line,
+           absl::StrFormat("election_timeout %s is under five heartbeat_intervals of %s",
+                           absl::FormatDuration(config_.election_timeout),
+                           absl::FormatDuration(config_.heartbeat_interval)),
+           absl::StrFormat("raise it to %s or lower heartbeat_interval",
+                           absl::FormatDuration(5 * config_.heartbeat_interval)));
+    }
+    if (time_lines_.count("request_timeout") == 0) {
+      config_.limits.request_timeout = absl::Seconds(5) + 2 * config_.election_timeout;
+    }
+  }
+
+  void Derive() {
+    std::vector<uint64_t> ids;
+    for (MemberConfig& member : config_.members) {
+      member.id = MemberIdOf(member.peer_url, config_.cluster_name);
+      ids.push_back(member.id);
+    }
+    config_.cluster_id = ClusterIdOf(std::move(ids));
+  }
+
+  const std::string path_;
+  absl::Status status_;
+  Line fail_line_ = 0;
+  Config config_;
+  std::vector<std::map<std::string, Line>> lines_;  // of each member's keys
+  std::map<std::string, Line> time_lines_;          // of the durations that were set
+};
+
+uint64_t FirstEightBytesOfSha1(const std::string& text) {
+  unsigned char digest[SHA_DIGEST_LENGTH];
+  SHA1(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  uint64_t id = 0;
+  for (int i = 0; i < 8; ++i) id = id << 8 | digest[i];
+  return id;
+}
+
+}  // namespace
+
+absl::StatusOr<Config> LoadConfig(const std::string& path) {
+  errno = 0;
+  std::ifstream file(path);
+  std::ostringstream text;
+  const bool read = file && (text << file.rdbuf());
+  if (!read && errno != 0) {  // without errno it is merely empty
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s: cannot be read: %s; give a readable file with -c", path, std::strerror(errno)));
+  }
+  return Reader(path).Read(text.str());
+}
+
+Config DefaultConfig() {
+  Config config;
+  MemberConfig member;
+  member.name = "default";
+  member.peer_url = member.listen_peer_url = "http://127.0.0.1:2380";
+  member.client_url = member.listen_client_url = "http://127.0.0.1:2379";
+  member.data_dir = "default.raftkv";
+  member.id = MemberIdOf(member.peer_url, config.cluster_name);
+  config.cluster_id = ClusterIdOf({member.id});
+  config.members.push_back(std::move(member));
+  return config;
+}
+
+absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which) {
+  const std::vector<MemberConfig>& members = config.members;
+  if (which.empty() && members.size() == 1) return 0;
+  size_t position = 0;
+  if (absl::SimpleAtoi(which, &position) && position >= 1 && position <= members.size()) {
+    return position - 1;
+  }
+  std::vector<std::string> names;
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i].name == which) return i;
+    names.push_back(members[i].name);
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s; give -n one of %s, or a number from 1 to %d",
+      which.empty() ? "which member is this?" : absl::StrFormat("no member \"%s\"", which),
+      absl::StrJoin(names, ", "), members.size()));
+}
+
+std::string HostPort(const std::string& url) { return url.substr(std::strlen("http://")); }
+
+uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name) {
+  return FirstEightBytesOfSha1(peer_url + cluster_name);
+}
+
+uint64_t ClusterIdOf(std::vector<uint64_t> member_ids) {
+  std::sort(member_ids.begin(), member_ids.end());
+  std::string bytes;
+  for (uint64_t id : member_ids) {
+    for (int shift = 56; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(id >> shift));
+  }
+  return FirstEightBytesOfSha1(bytes);
+}
+
+}  // namespace raftkv

@@ -1,0 +1,292 @@
+#include "config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace raftkv {
+namespace {
+
+// A file that is there while the test runs.
+class TempFile {
+ public:
+  explicit TempFile(const std::string& text)
+      : path_(absl::StrCat(testing::TempDir(), "raftkv_config_test_", getpid(), ".toml")) {
+    std::ofstream(path_) << text;
+  }
+  ~TempFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+absl::StatusOr<Config> Load(const std::string& text) { return LoadConfig(TempFile(text).path()); }
+
+// The message for `text`, with the path cut down to "F".
+std::string ErrorOf(const std::string& text) {
+  const TempFile file(text);
+  const absl::StatusOr<Config> config = LoadConfig(file.path());
+  if (config.ok()) return "no error";
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+  return absl::StrReplaceAll(config.status().message(), {{file.path(), "F"}});
+}
+
+// A sound member in four lines, to put something wrong behind.
+std::string Member(const std::string& name, int port) {
+  return absl::StrCat("[[member]]\nname = \"", name, "\"\npeer_url = \"http://127.0.0.1:", port + 1,
+                      "\"\nclient_url = \"http://127.0.0.1:", port, "\"\n");
+}
+
+Config Shipped(const std::string& name) {
+  const auto config = LoadConfig(absl::StrCat(RAFTKV_SOURCE_DIR, "/config/", name));
+  EXPECT_TRUE(config.ok()) << config.status();
+  return config.ok() ? *config : Config();
+}
+
+TEST(Config, OneMemberIsEnoughAndTheRestIsDefaults) {
+  const auto config = Load(Member("a", 2379));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->cluster_name, "default");
+  EXPECT_EQ(config->heartbeat_interval, absl::Milliseconds(100));
+  EXPECT_EQ(config->election_timeout, absl::Seconds(1));
+  ASSERT_EQ(config->members.size(), 1u);
+  EXPECT_EQ(config->members[0].listen_peer_url, "http://127.0.0.1:2380");
+  EXPECT_EQ(config->members[0].listen_client_url, "http://127.0.0.1:2379");
+  EXPECT_EQ(config->members[0].data_dir, "a.raftkv");
+}
+
+TEST(Config, EveryKeyIsTaken) {
+  const auto config = Load(absl::StrCat(R"([cluster]
+name = "blue"
+heartbeat_interval = "20ms"
+election_timeout = "0.3s"
+[limits]
+max_request_bytes = 1_000_000
+max_txn_ops = 7
+request_timeout = "1m30s"
+disk_stall_timeout = "2s"
+max_pending_requests = 9
+[storage]
+cache_bytes = 1048576
+[log]
+level = "warning"
+)",
+                                        Member("a", 2379), R"(listen_peer_url = "http://[::]:1"
+listen_client_url = "http://0.0.0.0:2"
+data_dir = "/var/lib/a"
+)"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->cluster_name, "blue");
+  EXPECT_EQ(config->heartbeat_interval, absl::Milliseconds(20));
+  EXPECT_EQ(config->election_timeout, absl::Milliseconds(300));
+  EXPECT_EQ(config->limits.max_request_bytes, 1000000);
+  EXPECT_EQ(config->limits.max_txn_ops, 7);
+  EXPECT_EQ(config->limits.request_timeout, absl::Seconds(90));
+  EXPECT_EQ(config->limits.disk_stall_timeout, absl::Seconds(2));
+  EXPECT_EQ(config->limits.max_pending_requests, 9);
+  EXPECT_EQ(config->storage.cache_bytes, 1048576);
+  EXPECT_EQ(config->log.level, "warning");
+  EXPECT_EQ(config->members[0].listen_peer_url, "http://[::]:1");
+  EXPECT_EQ(config->members[0].listen_client_url, "http://0.0.0.0:2");
+  EXPECT_EQ(config->members[0].data_dir, "/var/lib/a");
+}
+
+TEST(Config, RequestTimeoutFollowsElectionTimeout) {
+  const auto config = Load(absl::StrCat("[cluster]\nelection_timeout = \"2s\"\n", Member("a", 1)));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->limits.request_timeout, absl::Seconds(9));
+}
+
+// The documented file is set to the defaults throughout, so its words cannot go stale unseen.
+TEST(Config, ClusterTomlShowsTheDefaults) {
+  const Config shipped = Shipped("cluster.toml");
+  const Config defaults;
+  EXPECT_EQ(shipped.heartbeat_interval, defaults.heartbeat_interval);
+  EXPECT_EQ(shipped.election_timeout, defaults.election_timeout);
+  EXPECT_EQ(shipped.limits.max_request_bytes, defaults.limits.max_request_bytes);
+  EXPECT_EQ(shipped.limits.max_txn_ops, defaults.limits.max_txn_ops);
+  EXPECT_EQ(shipped.limits.request_timeout, defaults.limits.request_timeout);
+  EXPECT_EQ(shipped.limits.disk_stall_timeout, defaults.limits.disk_stall_timeout);
+  EXPECT_EQ(shipped.limits.max_pending_requests, defaults.limits.max_pending_requests);
+  EXPECT_EQ(shipped.storage.cache_bytes, defaults.storage.cache_bytes);
+  EXPECT_EQ(shipped.log.level, defaults.log.level);
+  ASSERT_EQ(shipped.members.size(), 3u);
+  EXPECT_EQ(shipped.members[2].client_url, "http://127.0.0.1:32379");
+  EXPECT_EQ(shipped.members[2].data_dir, "data/n3");
+}
+
+TEST(Config, FiveTomlIsTheFiveNodesOfTheExercise) {
+  const Config five = Shipped("five.toml");
+  ASSERT_EQ(five.members.size(), 5u);
+  for (int n = 1; n <= 5; ++n) {
+    const MemberConfig& member = five.members[n - 1];
+    EXPECT_EQ(member.name, absl::StrCat("n", n));
+    EXPECT_EQ(HostPort(member.client_url), absl::StrCat("127.0.0.1:", 3110 + n));
+    EXPECT_EQ(HostPort(member.peer_url), absl::StrCat("127.0.0.1:", 13110 + n));
+  }
+}
+
+// What etcd 3.4.23 itself printed for the same URLs and --initial-cluster-token demo.
+TEST(Config, IdsAreThoseThatEtcdDerives) {
+  const Config demo = Shipped("cluster.toml");
+  ASSERT_EQ(demo.members.size(), 3u);
+  EXPECT_EQ(demo.members[0].id, 0xd9f111f045b4f22fu);
+  EXPECT_EQ(demo.members[1].id, 0x0b4b9e73ad799f34u);
+  EXPECT_EQ(demo.members[2].id, 0x3e968b287f5ba20du);
+  EXPECT_EQ(demo.cluster_id, 0x5e79e03b51962929u);
+}
+
+TEST(Config, DefaultIsOneMemberWithTheIdsOfEtcd) {
+  const Config config = DefaultConfig();
+  ASSERT_EQ(config.members.size(), 1u);
+  EXPECT_EQ(config.members[0].name, "default");
+  EXPECT_EQ(config.members[0].data_dir, "default.raftkv");
+  EXPECT_EQ(config.members[0].listen_client_url, "http://127.0.0.1:2379");
+  EXPECT_EQ(config.members[0].listen_peer_url, "http://127.0.0.1:2380");
+  EXPECT_EQ(config.members[0].id, 0xe465deec0ce7f207u);
+  EXPECT_EQ(config.cluster_id, 0x6c823175d967faefu);
+}
+
+TEST(Config, AMemberIsFoundByNameOrByPosition) {
+  const Config three = Shipped("cluster.toml");
+  EXPECT_EQ(FindMember(three, "n3").value(), 2u);
+  EXPECT_EQ(FindMember(three, "1").value(), 0u);
+  EXPECT_EQ(FindMember(DefaultConfig(), "").value(), 0u);
+  EXPECT_EQ(FindMember(three, "").status().message(),
+            "which member is this?; give -n one of n1, n2, n3, or a number from 1 to 3");
+  for (const char* wrong : {"n4", "0", "4", "-1"}) {
+    EXPECT_EQ(FindMember(three, wrong).status().message(),
+              absl::StrCat("no member \"", wrong,
+                           "\"; give -n one of n1, n2, n3, or a number from 1 to 3"));
+  }
+}
+
+TEST(Config, AFileThatIsNotThereIsNamed) {
+  EXPECT_EQ(LoadConfig("/nowhere/x.toml").status().message(),
+            "/nowhere/x.toml: cannot be read: No such file or directory; give a readable file "
+            "with -c");
+  EXPECT_EQ(LoadConfig("/").status().message(),
+            "/: cannot be read: Is a directory; give a readable file with -c");
+}
+
+struct Row {
+  std::string text;
+  std::string error;
+};
+
+// Each message whole: file, line, what is wrong, what to do.
+TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
+  const std::string a = Member("a", 10), b = Member("b", 20);
+  const std::string keys_stand =
+      "; keys stand under [cluster], [[member]], [limits], [storage] or [log]";
+  const std::string no_duration = "; write a number and ms, s, m or h, such as \"100ms\"";
+  const std::string own = "; give each URL of each member its own host or port";
+  const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
+  const std::string no_name =
+      " is no member name; use up to 64 letters, digits, '-', '_' and '.', a letter or digit first";
+  const std::vector<Row> rows = {
+      // Unknown words.
+      {"[cluster]\nhartbeat_interval = \"1s\"\n" + a,
+       "F:2: unknown key \"hartbeat_interval\" in [cluster]; did you mean \"heartbeat_interval\"?"},
+      {"[cluster]\nelection = \"1s\"\n" + a,
+       "F:2: unknown key \"election\" in [cluster]; did you mean \"election_timeout\"?"},
+      {"[storage]\n\ncolour = 1\n" + a,
+       "F:3: unknown key \"colour\" in [storage]; the keys here are cache_bytes"},
+      {a + "peer_urls = \"x\"\n",
+       "F:5: unknown key \"peer_urls\" in [[member]]; did you mean \"peer_url\"?"},
+      {a + "[limit]\nmax_txn_ops = 1\n", "F:5: unknown section [limit]; did you mean \"limits\"?"},
+      {a + "[tls]\n",
+       "F:5: unknown section [tls]; the sections are cluster, member, limits, storage, log"},
+      {"name = \"x\"\n" + a, "F:1: unknown key \"name\" outside a section" + keys_stand},
+      // Not TOML at all, and sections of the wrong shape.
+      {"[cluster\n" + a,
+       "F:1: not TOML: Error while parsing table header: expected ']', saw '\\n'; mend this line "
+       "or the one before it"},
+      {"[cluster]\nname = \"x\"\nname = \"y\"\n" + a,
+       "F:3: not TOML: Error while parsing key-value pair: cannot redefine existing string "
+       "'name'; mend this line or the one before it"},
+      {"[member]\nname = \"a\"\n",
+       "F:1: \"member\" is a list; write [[member]], once for each member"},
+      {"cluster = 3\n" + a,
+       "F:1: \"cluster\" is a section; write [cluster] with its keys below it"},
+      {"", "F:1: no [[member]]; add one with name, peer_url and client_url"},
+      {"[cluster]\nname = \"x\"\n",
+       "F:1: no [[member]]; add one with name, peer_url and client_url"},
+      // Types, durations, ranges, choices.
+      {"[cluster]\nname = 7\n" + a, "F:2: name must be a string; put it in double quotes"},
+      {"[cluster]\nname = \"\"\n" + a, "F:2: name is empty; give it a value"},
+      {"[cluster]\nelection_timeout = 1000\n" + a,
+       "F:2: election_timeout must be a duration in quotes" + no_duration},
+      {"[cluster]\nelection_timeout = \"1 second\"\n" + a,
+       "F:2: election_timeout \"1 second\" is no duration" + no_duration},
+      {"[cluster]\nelection_timeout = \"1000\"\n" + a,
+       "F:2: election_timeout \"1000\" is no duration" + no_duration},
+      {"[cluster]\nelection_timeout = \"inf\"\n" + a,
+       "F:2: election_timeout \"inf\" is out of range; choose 50ms to 50s"},
+      {"[cluster]\nheartbeat_interval = \"-1s\"\n" + a,
+       "F:2: heartbeat_interval \"-1s\" is out of range; choose 10ms to 10s"},
+      {"[cluster]\nelection_timeout = \"499ms\"\n" + a,
+       "F:2: election_timeout 499ms is under five heartbeat_intervals of 100ms; raise it to 500ms "
+       "or lower heartbeat_interval"},
+      {"[cluster]\nheartbeat_interval = \"1s\"\n" + a,
+       "F:2: election_timeout 1s is under five heartbeat_intervals of 1s; raise it to 5s or lower "
+       "heartbeat_interval"},
+      {"[limits]\nmax_request_bytes = \"1MiB\"\n" + a,
+       "F:2: max_request_bytes must be a whole number; write it in digits without quotes or unit, "
+       "such as 1572864"},
+      {"[limits]\nmax_txn_ops = 1.5\n" + a,
+       "F:2: max_txn_ops must be a whole number; write it in digits without quotes or unit, such "
+       "as 128"},
+      {"[limits]\nmax_txn_ops = 0\n" + a,
+       "F:2: max_txn_ops = 0 is out of range; choose 1 to 65536"},
+      {"[log]\nlevel = \"debug\"\n" + a,
+       "F:2: unknown level \"debug\"; write one of \"info\", \"warning\", \"error\""},
+      {"[log]\nlevel = 1\n" + a,
+       "F:2: level must be a string; write one of \"info\", \"warning\", \"error\""},
+      // Members.
+      {a + "\n[[member]]\nname = \"b\"\npeer_url = \"http://h:1\"\n",
+       "F:6: [[member]] without client_url; add client_url = \"...\" below this line"},
+      {a + Member("a", 20), "F:6: name \"a\" is taken by line 2; give each member its own name"},
+      {Member("2", 10),
+       "F:2: name \"2\" is all digits; add a letter, such as \"n2\": a bare number means a "
+       "position"},
+      {Member("a/b", 10), "F:2: name \"a/b\"" + no_name},
+      {Member("..", 10), "F:2: name \"..\"" + no_name},
+      {a + Member("b", 9), "F:7: peer_url \"http://127.0.0.1:10\" is taken by line 4" + own},
+      {a + "[[member]]\nname = \"b\"\npeer_url = \"http://h:10\"\nclient_url = "
+           "\"http://127.0.0.1:10\"\n",
+       "F:8: client_url \"http://127.0.0.1:10\" is taken by line 4" + own},
+      {a + Member("b", 10), "F:7: peer_url \"http://127.0.0.1:11\" is taken by line 3" + own},
+      {"[[member]]\nname = \"a\"\npeer_url = \"http://LOCALHOST:5\"\n"
+       "client_url = \"http://127.0.0.1:5\"\n",
+       "F:4: client_url \"http://127.0.0.1:5\" is taken by line 3" + own},
+      {a + "listen_peer_url = \"http://127.0.0.1:10\"\n" + b,
+       "F:5: peers and clients would share \"http://127.0.0.1:10\"; listen on two different ports"},
+  };
+  for (const Row& row : rows) EXPECT_EQ(ErrorOf(row.text), row.error) << row.text;
+
+  for (const char* url : {"127.0.0.1:1", "https://h:1", "http://h", "http://:1", "http://h:0",
+                          "http://h:65536", "http://h:x", "http://h:1/", "http://h h:1",
+                          "http://[::1:1", "http://::1:1", "http://u@h:1", ""}) {
+    EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
+              absl::StrCat("F:5: listen_peer_url \"", url, "\" is no URL", no_url));
+  }
+  EXPECT_EQ(ErrorOf(a + "listen_peer_url = 5\n"), "F:5: listen_peer_url must be a string" + no_url);
+}
+
+TEST(ConfigErrors, TheMistakeNearestTheTopIsReported) {
+  EXPECT_EQ(ErrorOf("[log]\nlevel = 1\n[cluster]\nname = 1\n" + Member("a", 1)),
+            "F:2: level must be a string; write one of \"info\", \"warning\", \"error\"");
+}
+
+}  // namespace
+}  // namespace raftkv
