@@ -1,0 +1,100 @@
+#include "server/replica/proposals.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/raft/mutant.h"
+#include "server/replica/origin.h"
+
+namespace raftkv {
+
+void Proposals::Add(ProposeRequest request, absl::Time deadline) {
+  const uint64_t number = next_number_++;
+  Proposal& proposal = all_[number];
+  proposal.payload =
+      raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
+  proposal.done = std::move(request.done);
+  proposal.deadline = deadline;
+  waiting_.push_back(number);
+}
+
+std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term) {
+  while (!waiting_.empty()) {
+    const uint64_t number = waiting_.front();
+    waiting_.pop_front();
+    auto it = all_.find(number);
+    if (it == all_.end()) continue;  // timed out while it waited
+    it->second.leader = leader;
+    it->second.term = term;
+    return Outgoing{number, it->second.payload};
+  }
+  return std::nullopt;
+}
+
+void Proposals::OnRefused(uint64_t number, raft::MemberId leader) {
+  auto it = all_.find(number);
+  if (it == all_.end() || it->second.leader != leader) return;
+  it->second.leader = raft::kNobody;
+  waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), number), number);
+}
+
+void Proposals::Fail(uint64_t number, Fate fate) {
+  auto it = all_.find(number);
+  if (it != all_.end()) Finish(it, fate);
+}
+
+ProposalDone Proposals::TakeDone(std::string_view payload) {
+  if (all_.empty()) return nullptr;
+  const proto::Origin origin = OriginOf(payload);
+  if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return nullptr;
+  auto it = all_.find(origin.number());
+  if (it == all_.end()) return nullptr;
+  ProposalDone done = std::move(it->second.done);
+  all_.erase(it);
+  return done;
+}
+
+Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate) {
+  ProposalDone done = std::move(it->second.done);
+  it = all_.erase(it);
+  done(fate, {});
+  return it;
+}
+
+template <typename Predicate>
+void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
+  for (auto it = all_.begin(); it != all_.end();) {
+    const bool lost = it->second.leader != raft::kNobody && predicate(it->second);
+    if (lost && RAFTKV_MUTANT("propose-twice-after-unknown")) {
+      const uint64_t number = it->first;
+      ++it;
+      OnRefused(number, all_[number].leader);
+      continue;
+    }
+    it = lost ? Finish(it, fate) : std::next(it);
+  }
+}
+
+void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
+  FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) {
+    return p.leader != leader || p.term != term;
+  });
+}
+
+void Proposals::OnPeerLost(raft::MemberId peer) {
+  FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.leader == peer; });
+}
+
+void Proposals::Expire(absl::Time now) {
+  for (auto it = all_.begin(); it != all_.end() && it->second.deadline <= now;) {
+    const bool proposed = it->second.leader != raft::kNobody;
+    it = Finish(it, proposed ? Fate::kUnknownTimedOut : Fate::kTimedOut);
+  }
+}
+
+void Proposals::Stop() {
+  for (auto it = all_.begin(); it != all_.end();) it = Finish(it, Fate::kStopped);
+  waiting_.clear();
+}
+
+}  // namespace raftkv

@@ -1,0 +1,85 @@
+#include "server/replica/reads.h"
+
+#include <iterator>
+#include <utility>
+
+namespace raftkv {
+
+void Reads::Add(ReadRequest request, absl::Time deadline) {
+  waiting_.push_back({std::move(request.done), deadline});
+  ++size_;
+}
+
+uint64_t Reads::Ask(absl::Time now) {
+  const uint64_t id = next_id_++;
+  asked_[id] = {now, std::vector<Read>(std::make_move_iterator(waiting_.begin()),
+                                       std::make_move_iterator(waiting_.end()))};
+  waiting_.clear();
+  return id;
+}
+
+void Reads::WaitAgain(std::vector<Read> reads) {
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(reads.begin()),
+                  std::make_move_iterator(reads.end()));
+}
+
+void Reads::OnAnswer(uint64_t id, raft::Index index) {
+  auto it = asked_.find(id);
+  if (it == asked_.end()) return;  // given up meanwhile
+  std::vector<Read> reads = std::move(it->second.reads);
+  asked_.erase(it);
+  if (index == 0) {
+    WaitAgain(std::move(reads));
+    return;
+  }
+  for (Read& read : reads) confirmed_.emplace(index, std::move(read));
+}
+
+void Reads::GiveUpAskedBefore(absl::Time time) {
+  while (!asked_.empty() && asked_.begin()->second.asked <= time) {
+    WaitAgain(std::move(asked_.begin()->second.reads));
+    asked_.erase(asked_.begin());
+  }
+}
+
+std::vector<ReadDone> Reads::TakeConfirmed(raft::Index handed_over) {
+  std::vector<ReadDone> dones;
+  auto end = confirmed_.upper_bound(handed_over);
+  for (auto it = confirmed_.begin(); it != end; ++it) dones.push_back(std::move(it->second.done));
+  confirmed_.erase(confirmed_.begin(), end);
+  size_ -= dones.size();
+  return dones;
+}
+
+template <typename Container>
+void Reads::ExpireIn(Container* reads, absl::Time now) {
+  for (auto it = reads->begin(); it != reads->end();) {
+    Read* read;
+    if constexpr (requires { it->second; }) {
+      read = &it->second;
+    } else {
+      read = &*it;
+    }
+    if (read->deadline > now) {
+      ++it;
+      continue;
+    }
+    ReadDone done = std::move(read->done);
+    it = reads->erase(it);
+    --size_;
+    done(Fate::kTimedOut);
+  }
+}
+
+void Reads::Expire(absl::Time now) {
+  ExpireIn(&waiting_, now);
+  for (auto& [id, question] : asked_) ExpireIn(&question.reads, now);
+  ExpireIn(&confirmed_, now);
+}
+
+void Reads::Stop() {
+  Expire(absl::InfiniteFuture());
+  asked_.clear();
+}
+
+}  // namespace raftkv

@@ -1,0 +1,408 @@
+#include "server/replica/replica.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "glog/logging.h"
+#include "server/raft/mutant.h"
+#include "server/replica/origin.h"
+#include "server/replica/proposals.h"
+#include "server/replica/reads.h"
+
+namespace raftkv {
+
+namespace {
+
+// A ReadIndex question unanswered for this long was lost with its message (etcd asks again as often).
+constexpr absl::Duration kReadRetry = absl::Milliseconds(500);
+constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
+
+}  // namespace
+
+struct Replica::Impl {
+  Impl(const ReplicaOptions& options, LogStore* log, const StateMachine* state_machine,
+       Transport* transport, std::function<void(ApplyTask)> apply,
+       std::function<void(const ReplicaEvent&)> on_event)
+      : options(options),
+        log(log),
+        transport(transport),
+        apply(std::move(apply)),
+        on_event(std::move(on_event)),
+        raft(options.raft, options.configuration, state_machine->applied().index, log),
+        proposals(options.raft.id, options.boot_id),
+        store_ids(state_machine->store_ids()),
+        handed_over(state_machine->applied().index) {
+    for (raft::MemberId member : options.configuration.voters) {
+      if (member != options.raft.id) peers.push_back(member);
+    }
+    raft.SetVoting(log->may_vote());
+    if (!log->may_vote() && peers.empty()) AllowVoting(/*caught_up=*/false);
+  }
+
+  // --- what arrives
+  void Handle(ReplicaInput input, absl::Time now);
+  void HandlePeer(PeerMessage message);
+  void HandleRaft(raft::Message message);
+  void HandleForwarded(raft::MemberId from, ForwardedProposal proposal);
+  void HandleForwardedReply(raft::MemberId from, const ForwardedProposalReply& reply);
+  void HandleHelloReply(raft::MemberId from, const HelloReply& reply);
+  bool Refuse(const PeerMessage& message);
+
+  // --- the turn
+  void Tick(absl::Time now);
+  void ProposeWaiting();
+  void AskReads(absl::Time now);
+  void DrainReady();
+  void HandOver(std::vector<raft::Entry> committed);
+  void NoteCommitted(const raft::Entry& entry, CommittedTask* task);
+  void RecordStoreId(raft::MemberId member, const std::string& store_id);
+
+  // --- first start
+  void AllowVoting(bool caught_up);
+  void MaybeSayHello(absl::Time now);
+  size_t hello_answers_needed() const {
+    // The members that may hold acknowledged writes without us and without those who answered "empty"
+    // must be fewer than a majority: then nothing was ever committed.
+    const size_t all = peers.size() + 1;
+    return all - (all / 2 + 1) + 1;
+  }
+
+  void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
+    transport->Send({options.raft.id, to, options.store_id, std::move(body)});
+  }
+  void Report(const ReplicaEvent& event) {
+    if (on_event) on_event(event);
+  }
+  bool Full() const { return proposals.size() + reads.size() >= options.pending_max; }
+  bool reachable(raft::MemberId member) const {
+    return member == options.raft.id || !lost_peers.contains(member);
+  }
+
+  const ReplicaOptions options;
+  LogStore* const log;
+  Transport* const transport;
+  const std::function<void(ApplyTask)> apply;
+  const std::function<void(const ReplicaEvent&)> on_event;
+
+  raft::Raft raft;
+  Proposals proposals;
+  Reads reads;
+  std::vector<raft::MemberId> peers;
+
+  std::map<raft::MemberId, std::string> store_ids;   // as committed
+  std::map<raft::MemberId, std::string> recording;   // proposed in this term of ours
+  std::set<std::pair<raft::MemberId, std::string>> refused_stores;  // reported once each
+  std::set<raft::MemberId> lost_peers;  // nothing is handed to them until they are heard of again
+  std::set<raft::MemberId> said_empty;
+  raft::Index leader_commit = 0;  // as last heard, while we may not vote yet
+
+  raft::Index handed_over = 0;  // everything up to here is in the apply queue or behind it
+  raft::Term seen_term = 0;
+  raft::MemberId seen_leader = raft::kNobody;
+
+  absl::Time last_turn = absl::InfinitePast();
+  absl::Time last_tick = absl::InfinitePast();
+  absl::Time last_hello = absl::InfinitePast();
+  absl::Time next_ask = absl::InfinitePast();  // refused questions are not asked again at once
+  absl::Time last_leader_contact = absl::InfinitePast();
+  uint64_t refused = 0;
+};
+
+// --- what arrives ---------------------------------------------------------------------------------
+
+void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
+  if (auto* message = std::get_if<PeerMessage>(&input)) {
+    HandlePeer(std::move(*message));
+  } else if (auto* request = std::get_if<ProposeRequest>(&input)) {
+    if (Full()) {
+      request->done(Fate::kTooManyRequests, {});
+    } else {
+      proposals.Add(std::move(*request), now + options.request_timeout);
+    }
+  } else if (auto* read = std::get_if<ReadRequest>(&input)) {
+    if (Full()) {
+      read->done(Fate::kTooManyRequests);
+    } else {
+      reads.Add(std::move(*read), now + options.request_timeout);
+    }
+  } else {
+    const raft::MemberId peer = std::get<PeerLost>(input).peer;
+    lost_peers.insert(peer);
+    raft.OnUnreachable(peer);
+    proposals.OnPeerLost(peer);
+  }
+}
+
+void Replica::Impl::HandlePeer(PeerMessage message) {
+  if (Refuse(message)) return;
+  lost_peers.erase(message.from);
+  if (raft.role() == raft::Role::kLeader) RecordStoreId(message.from, message.store_id);
+
+  if (auto* raft_message = std::get_if<raft::Message>(&message.body)) {
+    HandleRaft(std::move(*raft_message));
+  } else if (auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
+    HandleForwarded(message.from, std::move(*proposal));
+  } else if (auto* reply = std::get_if<ForwardedProposalReply>(&message.body)) {
+    HandleForwardedReply(message.from, *reply);
+  } else if (std::holds_alternative<Hello>(message.body)) {
+    Send(message.from, HelloReply{.log_empty = log->last_index() == 0});
+  } else {
+    HandleHelloReply(message.from, std::get<HelloReply>(message.body));
+  }
+}
+
+// A member whose data directory is not the one it made its promises on may have forgotten them: its
+// votes and acknowledgements must not count.
+bool Replica::Impl::Refuse(const PeerMessage& message) {
+  if (message.to != options.raft.id) {
+    ++refused;
+    return true;
+  }
+  const auto known = store_ids.find(message.from);
+  const auto proposed = recording.find(message.from);
+  const bool other = (known != store_ids.end() && known->second != message.store_id) ||
+                     (proposed != recording.end() && proposed->second != message.store_id);
+  if (!other) return false;
+  ++refused;
+  if (refused_stores.size() < 1024 &&
+      refused_stores.emplace(message.from, message.store_id).second) {
+    Report(PeerRefused{message.from});
+  }
+  return true;
+}
+
+void Replica::Impl::HandleRaft(raft::Message message) {
+  if (const auto* append = std::get_if<raft::AppendEntries>(&message.body)) {
+    if (message.term >= raft.term()) leader_commit = append->commit;
+  }
+  raft.Step(std::move(message));
+}
+
+void Replica::Impl::HandleForwarded(raft::MemberId from, ForwardedProposal proposal) {
+  ForwardedProposalReply reply{.number = proposal.number, .id = {}};
+  switch (raft.Propose(std::move(proposal.payload))) {
+    case raft::ProposeResult::kAccepted:
+      reply.id = {raft.term(), raft.last_index()};
+      break;
+    case raft::ProposeResult::kNotLeader:
+      break;
+    case raft::ProposeResult::kTooManyRequests:
+      reply.too_many_requests = true;
+      break;
+  }
+  Send(from, reply);
+}
+
+void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedProposalReply& reply) {
+  if (reply.id.index != 0) return;  // it is in the leader's log: answered when it applies here
+  if (reply.too_many_requests) {
+    proposals.Fail(reply.number, Fate::kTooManyRequests);
+  } else {
+    proposals.OnRefused(reply.number, from);
+  }
+}
+
+void Replica::Impl::HandleHelloReply(raft::MemberId from, const HelloReply& reply) {
+  if (log->may_vote() || std::find(peers.begin(), peers.end(), from) == peers.end()) return;
+  const bool changed = reply.log_empty ? said_empty.insert(from).second : said_empty.erase(from) > 0;
+  if (!changed) return;
+  if (said_empty.size() >= hello_answers_needed()) {
+    AllowVoting(/*caught_up=*/false);
+  } else {
+    Report(WaitingForPeers{said_empty.size(), hello_answers_needed()});
+  }
+}
+
+// --- the turn -------------------------------------------------------------------------------------
+
+void Replica::Impl::Tick(absl::Time now) {
+  if (last_tick == absl::InfinitePast()) last_tick = now;
+  const int64_t elapsed = (now - last_tick) / options.tick;
+  if (elapsed <= 0) return;
+  last_tick += elapsed * options.tick;
+  // After a pause of this process the others deserve to be heard before we call an election.
+  raft.Tick(static_cast<int>(std::min<int64_t>(elapsed, options.raft.heartbeat_ticks)));
+
+  proposals.Expire(now);
+  reads.Expire(now);
+  reads.GiveUpAskedBefore(now - kReadRetry);
+}
+
+void Replica::Impl::ProposeWaiting() {
+  const raft::MemberId leader = raft.leader();
+  if (leader == raft::kNobody || !reachable(leader)) return;
+  while (auto next = proposals.TakeWaiting(leader, raft.term())) {
+    if (leader != options.raft.id) {
+      Send(leader, ForwardedProposal{next->number, std::move(next->payload)});
+      continue;
+    }
+    switch (raft.Propose(std::move(next->payload))) {
+      case raft::ProposeResult::kAccepted:
+        break;
+      case raft::ProposeResult::kTooManyRequests:
+        proposals.Fail(next->number, Fate::kTooManyRequests);
+        break;
+      case raft::ProposeResult::kNotLeader:
+        proposals.OnRefused(next->number, leader);
+        return;
+    }
+  }
+}
+
+void Replica::Impl::AskReads(absl::Time now) {
+  const raft::MemberId leader = raft.leader();
+  if (!reads.waiting() || leader == raft::kNobody || !reachable(leader) || now < next_ask) return;
+  raft.ReadIndex(reads.Ask(now));
+}
+
+void Replica::Impl::DrainReady() {
+  while (raft.HasReady()) {
+    raft::Ready ready = raft.TakeReady();
+    for (raft::Message& m : ready.messages_now) {
+      const raft::MemberId to = m.to;
+      Send(to, std::move(m));
+    }
+    if (RAFTKV_MUTANT("reply-before-save")) {
+      for (const raft::Message& m : ready.messages_after_save) Send(m.to, m);
+      ready.messages_after_save.clear();
+    }
+    if (ready.hard_state || !ready.entries.empty()) log->Save(ready.hard_state, ready.entries);
+    raft.OnSaved(ready.number);
+    for (raft::Message& m : ready.messages_after_save) {
+      const raft::MemberId to = m.to;
+      Send(to, std::move(m));
+    }
+    if (!ready.committed.empty()) HandOver(std::move(ready.committed));
+    for (const raft::ReadIndexResult& read : ready.reads) {
+      reads.OnAnswer(read.id, read.index);
+      if (read.index == 0) next_ask = last_turn + options.tick * options.raft.heartbeat_ticks;
+    }
+    for (const raft::Event& event : ready.events) Report(event);
+  }
+
+  std::vector<ReadDone> confirmed = reads.TakeConfirmed(
+      RAFTKV_MUTANT("read-skips-apply-queue") ? UINT64_MAX : handed_over);
+  if (confirmed.empty()) return;
+  if (RAFTKV_MUTANT("read-skips-apply-queue")) {
+    for (ReadDone& done : confirmed) done(Fate::kApplied);
+    return;
+  }
+  apply(ReadTask{std::move(confirmed)});
+}
+
+void Replica::Impl::HandOver(std::vector<raft::Entry> committed) {
+  CHECK_EQ(committed.front().id.index, handed_over + 1) << "a committed entry was skipped";
+  handed_over = committed.back().id.index;
+  CommittedTask task;
+  for (const raft::Entry& entry : committed) {
+    if (entry.type == raft::EntryType::kCommand) NoteCommitted(entry, &task);
+  }
+  task.entries = std::move(committed);
+  apply(std::move(task));
+}
+
+void Replica::Impl::NoteCommitted(const raft::Entry& entry, CommittedTask* task) {
+  if (ProposalDone done = proposals.TakeDone(entry.payload.view())) {
+    if (RAFTKV_MUTANT("ack-before-apply")) {
+      done(Fate::kApplied, {});
+      return;
+    }
+    task->dones.emplace_back(entry.id.index, std::move(done));
+    return;
+  }
+  if (OriginOf(entry.payload.view()).member_id() != raft::kNobody) return;
+  // Nobody's command is the leader's own: rare, so decoding it here costs nothing.
+  proto::Command command;
+  CHECK(command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
+  if (command.has_record_store_id()) {
+    const auto& record = command.record_store_id();
+    store_ids.emplace(record.member_id(), record.store_id());  // the first one stands
+  }
+}
+
+void Replica::Impl::RecordStoreId(raft::MemberId member, const std::string& store_id) {
+  if (store_ids.contains(member) || recording.contains(member) || store_id.empty()) return;
+  proto::Command command;
+  command.mutable_record_store_id()->set_member_id(member);
+  command.mutable_record_store_id()->set_store_id(store_id);
+  if (raft.Propose(raft::Payload(command.SerializeAsString())) == raft::ProposeResult::kAccepted) {
+    recording.emplace(member, store_id);
+  }
+}
+
+// --- first start ----------------------------------------------------------------------------------
+
+void Replica::Impl::AllowVoting(bool caught_up) {
+  log->AllowVoting();  // survives before the first vote
+  raft.SetVoting(true);
+  Report(VotingAllowed{caught_up});
+}
+
+void Replica::Impl::MaybeSayHello(absl::Time now) {
+  if (log->may_vote()) return;
+  if (leader_commit > 0 && raft.leader() != raft::kNobody && raft.commit_index() >= leader_commit) {
+    AllowVoting(/*caught_up=*/true);
+    return;
+  }
+  if (now - last_hello < kHelloInterval) return;
+  last_hello = now;
+  for (raft::MemberId peer : peers) Send(peer, Hello{});
+}
+
+// --- the surface ----------------------------------------------------------------------------------
+
+Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachine* state_machine,
+                 Transport* transport, std::function<void(ApplyTask)> apply,
+                 std::function<void(const ReplicaEvent&)> on_event)
+    : impl_(std::make_unique<Impl>(options, log, state_machine, transport, std::move(apply),
+                                   std::move(on_event))) {}
+
+Replica::~Replica() = default;
+
+void Replica::Turn(std::vector<ReplicaInput> inputs, absl::Time now) {
+  Impl& r = *impl_;
+  // A turn that comes an election timeout late (a stalled save, a stopped process): others have a new
+  // leader by now. Step down before anything else.
+  const absl::Duration election_timeout = r.options.tick * r.options.raft.election_timeout_ticks;
+  if (now - r.last_turn > election_timeout && r.raft.role() == raft::Role::kLeader) {
+    r.raft.StepDown();
+  }
+  r.last_turn = now;
+
+  for (ReplicaInput& input : inputs) r.Handle(std::move(input), now);
+  r.Tick(now);
+  r.MaybeSayHello(now);
+  r.ProposeWaiting();
+  r.AskReads(now);
+  r.DrainReady();
+
+  if (r.raft.leader() != r.seen_leader || r.raft.term() != r.seen_term) {
+    r.seen_leader = r.raft.leader();
+    r.seen_term = r.raft.term();
+    r.recording.clear();
+    r.next_ask = now;
+    r.proposals.OnLeaderIs(r.seen_leader, r.seen_term);
+    if (r.raft.role() == raft::Role::kLeader) {
+      r.RecordStoreId(r.options.raft.id, r.options.store_id);
+    }
+  }
+  if (r.seen_leader != raft::kNobody) r.last_leader_contact = now;
+}
+
+void Replica::OnApplied(raft::Index index) { impl_->raft.OnApplied(index); }
+
+void Replica::Stop() {
+  impl_->proposals.Stop();
+  impl_->reads.Stop();
+}
+
+raft::Status Replica::status() const { return impl_->raft.status(); }
+raft::MemberId Replica::leader() const { return impl_->raft.leader(); }
+raft::Term Replica::term() const { return impl_->raft.term(); }
+bool Replica::may_vote() const { return impl_->log->may_vote(); }
+size_t Replica::pending() const { return impl_->proposals.size() + impl_->reads.size(); }
+uint64_t Replica::refused() const { return impl_->refused; }
+absl::Time Replica::last_leader_contact() const { return impl_->last_leader_contact; }
+const raft::Raft& Replica::raft() const { return impl_->raft; }
+
+}  // namespace raftkv
