@@ -1,0 +1,49 @@
+#include "client/bench/histogram.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace raftkv::client {
+
+size_t Histogram::BucketOf(uint64_t value) {
+  if (value < (1u << kBits)) return value;
+  const int shift = std::bit_width(value) - 1 - kBits;
+  const size_t bucket = (static_cast<size_t>(shift) << kBits) + (value >> shift);
+  return std::min(bucket, kBuckets - 1);
+}
+
+uint64_t Histogram::LastOf(size_t bucket) {
+  if (bucket < (1u << kBits)) return bucket;
+  const int shift = static_cast<int>(bucket >> kBits) - 1;
+  const uint64_t mantissa = bucket - (static_cast<uint64_t>(shift) << kBits);
+  return ((mantissa + 1) << shift) - 1;
+}
+
+void Histogram::Add(int64_t microseconds) {
+  const int64_t value = std::max<int64_t>(microseconds, 0);
+  ++buckets_[BucketOf(static_cast<uint64_t>(value))];
+  ++count_;
+  max_ = std::max(max_, value);
+}
+
+void Histogram::Merge(const Histogram& other) {
+  for (size_t i = 0; i < kBuckets; ++i) buckets_[i] += other.buckets_[i];
+  count_ += other.count_;
+  max_ = std::max(max_, other.max_);
+}
+
+int64_t Histogram::Percentile(double fraction) const {
+  if (count_ == 0) return 0;
+  const auto rank = static_cast<uint64_t>(std::ceil(fraction * static_cast<double>(count_)));
+  uint64_t seen = 0;
+  for (size_t i = 0; i < kBuckets; ++i) {
+    seen += buckets_[i];
+    if (seen >= std::max<uint64_t>(rank, 1)) {
+      return std::min(static_cast<int64_t>(LastOf(i)), max_);
+    }
+  }
+  return max_;
+}
+
+}  // namespace raftkv::client

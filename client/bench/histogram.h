@@ -1,0 +1,37 @@
+// Counts latencies in buckets of at most 1 % width, so that percentiles of any number of samples
+// take fixed space. Microseconds, up to about 19 hours. Not synchronised: one per thread, merged.
+#ifndef RAFTKV_CLIENT_BENCH_HISTOGRAM_H_
+#define RAFTKV_CLIENT_BENCH_HISTOGRAM_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace raftkv::client {
+
+class Histogram {
+ public:
+  void Add(int64_t microseconds);
+  void Merge(const Histogram& other);
+  uint64_t count() const { return count_; }
+  int64_t max() const { return max_; }
+  // The least value that at least `fraction` of the samples do not exceed, to within a bucket; 0 if
+  // there are no samples.
+  int64_t Percentile(double fraction) const;
+
+ private:
+  // Below 128 a bucket a microsecond; above, 128 buckets for each power of two.
+  static constexpr int kBits = 7;
+  static constexpr size_t kBuckets = 30 << kBits;
+
+  static size_t BucketOf(uint64_t value);
+  static uint64_t LastOf(size_t bucket);
+
+  std::array<uint64_t, kBuckets> buckets_ = {};
+  uint64_t count_ = 0;
+  int64_t max_ = 0;
+};
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_BENCH_HISTOGRAM_H_

@@ -1,0 +1,271 @@
+#include "client/bench/load.h"
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "client/endpoint.h"
+#include "client/raftkv.h"
+#include "proto/etcd/rpc.grpc.pb.h"
+
+namespace raftkv::client {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Verb = LoadOptions::Verb;
+
+constexpr char kPrefix[] = "bench/";
+// A worker rests after a failure: a refused connection must not become a busy loop.
+constexpr absl::Duration kRest = absl::Milliseconds(10);
+
+int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
+}
+
+std::string KeyOf(uint64_t number) { return absl::StrFormat("%s%010d", kPrefix, number); }
+
+// The time table of a run; a fill has no measured part and ends when every key is written.
+struct Phases {
+  Clock::time_point measure_from;
+  Clock::time_point measure_to;
+};
+
+// xorshift64*: cheap, and good enough to draw keys.
+class Dice {
+ public:
+  explicit Dice(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}
+  uint64_t Below(uint64_t bound) {
+    state_ ^= state_ >> 12;
+    state_ ^= state_ << 25;
+    state_ ^= state_ >> 27;
+    return (state_ * 0x2545F4914F6CDD1Du >> 32) * bound >> 32;
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// Shared by the threads of one run.
+struct Run {
+  const LoadOptions& options;
+  Verb verb;
+  bool fill;  // write key 0, 1, 2 ... once, instead of keys at random for a while
+  Phases phases;
+  std::atomic<uint64_t> next_key{0};
+  std::atomic<uint64_t> ops{0};     // measured so far
+  std::atomic<uint64_t> errors{0};  // measured so far
+};
+
+struct Tally {
+  Histogram latency;
+  std::map<std::string, uint64_t> errors;
+};
+
+// One closed loop: Start, and again for every completion. Owned by its thread.
+class Worker {
+ public:
+  Worker(Run& run, Tally& tally, etcdserverpb::KV::Stub& stub, grpc::CompletionQueue& queue,
+         uint64_t seed)
+      : run_(run), tally_(tally), stub_(stub), queue_(queue), dice_(seed) {
+    put_.set_value(std::string(run.options.val_size, 'v'));
+    range_.set_serializable(run.options.serializable);
+  }
+
+  // False if there is nothing more to do.
+  bool Start() {
+    started_ = Clock::now();
+    uint64_t number;
+    if (run_.fill) {
+      number = run_.next_key.fetch_add(1, std::memory_order_relaxed);
+      if (number >= static_cast<uint64_t>(run_.options.key_space)) return false;
+    } else {
+      if (started_ >= run_.phases.measure_to) return false;
+      number = dice_.Below(run_.options.key_space);
+    }
+    Send(KeyOf(number));
+    return true;
+  }
+
+  // Takes what the queue gave back; false if this worker is done.
+  bool OnEvent() {
+    if (resting_) {
+      resting_ = false;
+      return Start();
+    }
+    Record(Clock::now());
+    if (status_.ok()) return Start();
+    resting_ = true;
+    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + kRest), this);
+    return true;
+  }
+
+ private:
+  void Send(std::string key) {
+    context_.emplace();
+    context_->set_deadline(absl::ToChronoTime(absl::Now() + run_.options.request_timeout));
+    if (run_.verb == Verb::kPut) {
+      put_.set_key(std::move(key));
+      put_call_ = stub_.AsyncPut(&*context_, put_, &queue_);
+      put_call_->Finish(&put_response_, &status_, this);
+    } else {
+      range_.set_key(std::move(key));
+      range_call_ = stub_.AsyncRange(&*context_, range_, &queue_);
+      range_call_->Finish(&range_response_, &status_, this);
+    }
+  }
+
+  void Record(Clock::time_point now) {
+    const bool measured = now >= run_.phases.measure_from && now < run_.phases.measure_to;
+    if (!status_.ok()) {
+      if (!measured && !run_.fill) return;
+      run_.errors.fetch_add(1, std::memory_order_relaxed);
+      ++tally_.errors[status_.error_message()];
+    } else if (measured) {
+      run_.ops.fetch_add(1, std::memory_order_relaxed);
+      tally_.latency.Add(MicrosecondsBetween(started_, now));
+    }
+  }
+
+  Run& run_;
+  Tally& tally_;
+  etcdserverpb::KV::Stub& stub_;
+  grpc::CompletionQueue& queue_;
+  Dice dice_;
+  Clock::time_point started_;
+  bool resting_ = false;
+  grpc::Alarm alarm_;
+  std::optional<grpc::ClientContext> context_;
+  grpc::Status status_;
+  etcdserverpb::PutRequest put_;
+  etcdserverpb::PutResponse put_response_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::PutResponse>> put_call_;
+  etcdserverpb::RangeRequest range_;
+  etcdserverpb::RangeResponse range_response_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::RangeResponse>> range_call_;
+};
+
+// Runs the workers numbered first, first + stride, ... to their end.
+void Drive(Run& run, const std::vector<std::unique_ptr<Connection>>& connections, int first,
+           int stride, Tally& tally) {
+  grpc::CompletionQueue queue;
+  std::vector<std::unique_ptr<Worker>> workers;
+  size_t running = 0;
+  for (int i = first; i < run.options.clients; i += stride) {
+    // Connections are divided between threads as workers are, when there are enough of them.
+    Connection& connection = *connections[i % connections.size()];
+    workers.push_back(std::make_unique<Worker>(run, tally, *connection.kv, queue, i));
+    if (workers.back()->Start()) ++running;
+  }
+  void* tag = nullptr;
+  bool ok = false;
+  while (running > 0 && queue.Next(&tag, &ok)) {
+    if (!static_cast<Worker*>(tag)->OnEvent()) --running;
+  }
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Connection>>> ConnectAll(const LoadOptions& options) {
+  std::vector<std::unique_ptr<Connection>> connections;
+  const auto deadline = absl::ToChronoTime(absl::Now() + options.dial_timeout);
+  for (int i = 0; i < options.conns; ++i) {
+    const auto address = ParseEndpoint(options.endpoints[i % options.endpoints.size()]);
+    if (!address.ok()) return address.status();
+    connections.push_back(std::make_unique<Connection>(*address));
+    connections.back()->channel->GetState(/*try_to_connect=*/true);
+    if (!connections.back()->channel->WaitForConnected(deadline)) {
+      return absl::UnavailableError(absl::StrCat("cannot connect to ", *address));
+    }
+  }
+  return connections;
+}
+
+void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connections,
+                const std::function<void(const LoadProgress&)>& progress, LoadReport* report) {
+  // A second thread only where there is a processor for it: the service needs some, too.
+  const int threads =
+      std::thread::hardware_concurrency() >= 4 ? std::min(2, run.options.clients) : 1;
+  std::vector<Tally> tallies(threads);
+  std::atomic<int> running{threads};
+  std::vector<std::thread> pool;
+  for (int i = 0; i < threads; ++i) {
+    pool.emplace_back([&, i] {
+      Drive(run, connections, i, threads, tallies[i]);
+      --running;
+      running.notify_all();
+    });
+  }
+  std::thread reporter([&] {
+    while (running.load() > 0 && !run.fill) {
+      const double seconds = MicrosecondsBetween(run.phases.measure_from, Clock::now()) / 1e6;
+      progress({seconds, run.ops.load(), run.errors.load()});
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+  });
+  for (std::thread& thread : pool) thread.join();
+  reporter.join();
+  for (const Tally& tally : tallies) {
+    report->latency.Merge(tally.latency);
+    for (const auto& [message, count] : tally.errors) {
+      report->errors += count;
+      report->errors_by_message[message] += count;
+    }
+  }
+}
+
+// Gets of keys that do not exist would flatter the service.
+absl::Status Fill(const LoadOptions& options,
+                  const std::vector<std::unique_ptr<Connection>>& connections) {
+  const auto client = Client::Connect({.endpoints = options.endpoints,
+                                       .dial_timeout = options.dial_timeout,
+                                       .request_timeout = options.request_timeout});
+  if (!client.ok()) return client.status();
+  const auto present =
+      (*client)->Range(Keys::Range(KeyOf(0), KeyOf(options.key_space)), {.count_only = true});
+  if (!present.ok()) return present.status();
+  if (present->count >= options.key_space) return absl::OkStatus();
+  LoadOptions wide = options;
+  wide.clients = std::max(options.clients, 64);
+  Run run{.options = wide, .verb = Verb::kPut, .fill = true, .phases = {}};
+  LoadReport report;
+  RunThreads(run, connections, nullptr, &report);
+  if (report.errors == 0) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("cannot write the keys to get: ", report.errors_by_message.begin()->first));
+}
+
+}  // namespace
+
+absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
+                                   const std::function<void(const LoadProgress&)>& progress) {
+  auto connections = ConnectAll(options);
+  if (!connections.ok()) return connections.status();
+  if (options.verb == Verb::kGet) {
+    const absl::Status filled = Fill(options, *connections);
+    if (!filled.ok()) return filled;
+  }
+  Phases phases;
+  phases.measure_from = Clock::now() + absl::ToChronoNanoseconds(options.warm_up);
+  phases.measure_to = phases.measure_from + absl::ToChronoNanoseconds(options.duration);
+  Run run{.options = options, .verb = options.verb, .fill = false, .phases = phases};
+  LoadReport report;
+  report.seconds = absl::ToDoubleSeconds(options.duration);
+  RunThreads(run, *connections, progress, &report);
+  return report;
+}
+
+}  // namespace raftkv::client

@@ -1,0 +1,151 @@
+// bench put, bench get.
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/bench/load.h"
+#include "client/cli/cli.h"
+
+namespace raftkv::client {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct BenchArguments {
+  LoadOptions load;
+  double seconds = 10;
+  int conns = 0;  // 0: one for each endpoint, but no more than clients
+  std::string consistency = "l";
+};
+
+double Milliseconds(const LoadReport& report, double fraction) {
+  return static_cast<double>(report.latency.Percentile(fraction)) / 1000;
+}
+
+void PrintJson(const char* verb, const LoadOptions& load, const LoadReport& report,
+               std::ostream& out) {
+  Json errors = Json::object();
+  for (const auto& [message, count] : report.errors_by_message) errors[message] = count;
+  const Json json = {{"verb", verb},
+                     {"endpoints", load.endpoints},
+                     {"clients", load.clients},
+                     {"conns", load.conns},
+                     {"val_size", load.val_size},
+                     {"key_space", load.key_space},
+                     {"consistency", load.serializable ? "s" : "l"},
+                     {"seconds", report.seconds},
+                     {"ops", report.latency.count()},
+                     {"ops_per_second", report.OpsPerSecond()},
+                     {"p50_ms", Milliseconds(report, 0.5)},
+                     {"p90_ms", Milliseconds(report, 0.9)},
+                     {"p99_ms", Milliseconds(report, 0.99)},
+                     {"max_ms", static_cast<double>(report.latency.max()) / 1000},
+                     {"error_count", report.errors},
+                     {"errors", errors}};
+  out << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+}
+
+void PrintText(const char* verb, const LoadOptions& load, const LoadReport& report,
+               std::ostream& out) {
+  out << absl::StrFormat("%s: %d clients, %d connections, %d-byte values, %g s\n", verb,
+                         load.clients, load.conns, load.val_size, report.seconds)
+      << absl::StrFormat("%.0f ops/s   p50 %.3f ms   p90 %.3f ms   p99 %.3f ms   max %.3f ms\n",
+                         report.OpsPerSecond(), Milliseconds(report, 0.5),
+                         Milliseconds(report, 0.9), Milliseconds(report, 0.99),
+                         static_cast<double>(report.latency.max()) / 1000);
+  for (const auto& [message, count] : report.errors_by_message) {
+    out << "error " << count << " times: " << message << "\n";
+  }
+}
+
+absl::Status Check(const BenchArguments& arguments) {
+  if (arguments.consistency != "l" && arguments.consistency != "s") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown consistency flag \"", arguments.consistency, "\""));
+  }
+  if (arguments.load.clients < 1 || arguments.conns < 0 || arguments.load.key_space < 1 ||
+      arguments.load.val_size < 0 || arguments.seconds <= 0) {
+    return absl::InvalidArgumentError(
+        "--clients, --seconds and --key-space must be above 0, --conns and --val-size not below");
+  }
+  return absl::OkStatus();
+}
+
+int Bench(LoadOptions::Verb verb, BenchArguments& arguments, const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  const absl::Status good = Check(arguments);
+  if (!good.ok()) return context.BadArguments(good.message());
+  LoadOptions& load = arguments.load;
+  const char* name = verb == LoadOptions::Verb::kPut ? "put" : "get";
+  load.verb = verb;
+  load.endpoints = context.endpoints;
+  load.conns =
+      std::min(load.clients,
+               arguments.conns > 0 ? arguments.conns : static_cast<int>(context.endpoints.size()));
+  load.duration = absl::Seconds(arguments.seconds);
+  load.dial_timeout = context.dial_timeout;
+  load.request_timeout = context.command_timeout;
+  load.serializable = arguments.consistency == "s";
+
+  const bool live = context.streams.err_is_terminal;
+  LoadProgress before;
+  const auto report = RunLoad(load, [&](const LoadProgress& now) {
+    if (!live) return;
+    if (now.seconds <= 0) {
+      context.streams.err << "\rwarming up" << std::flush;
+      return;
+    }
+    const double rate = (now.ops - before.ops) / (now.seconds - std::max(before.seconds, 0.0));
+    context.streams.err << absl::StrFormat("\r%5.1f s  %8.0f ops/s  %d errors   ", now.seconds,
+                                           rate, now.errors)
+                        << std::flush;
+    before = now;
+  });
+  if (live) context.streams.err << "\r\033[K" << std::flush;
+  if (!report.ok()) {
+    const int code = absl::IsUnavailable(report.status()) ? kExitUnreachable : kExitFailed;
+    return context.Fail(code, report.status().message());
+  }
+  if (context.format == Format::kJson) {
+    PrintJson(name, load, *report, context.streams.out);
+  } else {
+    PrintText(name, load, *report, context.streams.out);
+  }
+  return report->errors == 0 ? kExitOk : kExitFailed;
+}
+
+void AddVerb(CLI::App& bench, const char* name, const char* what, LoadOptions::Verb verb,
+             Context& context) {
+  CLI::App* app = bench.add_subcommand(name, what);
+  auto arguments = std::make_shared<BenchArguments>();
+  LoadOptions& load = arguments->load;
+  app->add_option("--clients", load.clients, "workers, each with one request in flight")
+      ->capture_default_str();
+  app->add_option("--conns", arguments->conns,
+                  "connections, spread over the endpoints (0: one for each endpoint)")
+      ->capture_default_str();
+  app->add_option("--seconds", arguments->seconds, "measured, after a warm-up of 1 s")
+      ->capture_default_str();
+  app->add_option("--val-size", load.val_size, "bytes of a value")->capture_default_str();
+  app->add_option("--key-space", load.key_space, "different keys, drawn evenly")
+      ->capture_default_str();
+  if (verb == LoadOptions::Verb::kGet) {
+    app->add_option("--consistency", arguments->consistency, "l: linearizable, s: serializable")
+        ->capture_default_str();
+  }
+  app->callback([arguments, verb, &context] {
+    context.verb = [arguments, verb, &context] { return Bench(verb, *arguments, context); };
+  });
+}
+
+}  // namespace
+
+void AddBenchVerbs(CLI::App& app, Context& context) {
+  CLI::App* bench = app.add_subcommand("bench", "Measures throughput and latency");
+  bench->require_subcommand(0, 1);
+  AddVerb(*bench, "put", "Writes random keys", LoadOptions::Verb::kPut, context);
+  AddVerb(*bench, "get", "Reads random keys, first writing those missing", LoadOptions::Verb::kGet,
+          context);
+}
+
+}  // namespace raftkv::client

@@ -1,0 +1,149 @@
+#include "client/cli/cli.h"
+
+#include <glog/logging.h>
+
+#include <cstdlib>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+
+namespace raftkv::client {
+namespace {
+
+constexpr char kFooter[] = R"(Examples:
+  raftkv put colour blue
+  raftkv get colour
+  raftkv get --prefix col --keys-only
+  raftkv --endpoints 127.0.0.1:2379,127.0.0.1:22379 endpoint status -w table
+
+Exit codes:
+    0  done (getting a key that does not exist is no error)
+    1  the service refused or failed the request, or an endpoint is unhealthy
+    2  no endpoint could be reached; nothing was sent
+    4  the verb has no such output format
+    6  reading standard input or writing standard output failed
+    7  outcome unknown: the write may or may not have happened; it is not repeated
+  128  wrong arguments
+)";
+
+// Flags as the user gave them, before they are understood.
+struct Flags {
+  std::string endpoints = "127.0.0.1:2379";
+  std::string command_timeout = "5s";
+  std::string dial_timeout = "2s";
+  std::string format = "simple";
+};
+
+void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
+  app.add_option("--endpoints", flags.endpoints, "host:port, or several with commas between")
+      ->envname("RAFTKV_ENDPOINTS")
+      ->capture_default_str();
+  app.add_option("--command-timeout", flags.command_timeout, "for a whole command")
+      ->capture_default_str();
+  app.add_option("--dial-timeout", flags.dial_timeout, "for connecting to one endpoint")
+      ->capture_default_str();
+  app.add_option("-w,--write-out", flags.format, "output format: simple, json or table")
+      ->capture_default_str();
+  app.add_flag("--hex", context.hex, "print keys and values as \\xNN");
+}
+
+absl::Status ParseTimeout(const char* flag, const std::string& text, absl::Duration* timeout) {
+  if (!absl::ParseDuration(text, timeout) || *timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " \"", text, "\" is not a duration such as 5s or 500ms"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Understand(const Flags& flags, Context& context) {
+  for (absl::string_view endpoint : absl::StrSplit(flags.endpoints, ',', absl::SkipWhitespace())) {
+    context.endpoints.emplace_back(absl::StripAsciiWhitespace(endpoint));
+  }
+  if (context.endpoints.empty()) return absl::InvalidArgumentError("no endpoints given");
+  absl::Status status =
+      ParseTimeout("--command-timeout", flags.command_timeout, &context.command_timeout);
+  status.Update(ParseTimeout("--dial-timeout", flags.dial_timeout, &context.dial_timeout));
+  status.Update(Client::Connect(context.ClientOptions()).status());
+  return status;
+}
+
+bool UnderstandFormat(const std::string& text, Format* format) {
+  if (text == "simple") return *format = Format::kSimple, true;
+  if (text == "json") return *format = Format::kJson, true;
+  if (text == "table") return *format = Format::kTable, true;
+  return false;
+}
+
+}  // namespace
+
+Options Context::ClientOptions() const {
+  return {.endpoints = endpoints, .dial_timeout = dial_timeout, .request_timeout = command_timeout};
+}
+
+std::unique_ptr<Client> Context::Connect() const {
+  auto client = Client::Connect(ClientOptions());
+  CHECK(client.ok()) << client.status();
+  return *std::move(client);
+}
+
+int Context::Fail(int code, absl::string_view message) const {
+  const bool colour = streams.err_is_terminal && std::getenv("NO_COLOR") == nullptr;
+  streams.err << (colour ? "\033[31mError:\033[0m " : "Error: ")
+              << absl::StrReplaceAll(message, {{"\n", " "}}) << "\n";
+  return code;
+}
+
+int Context::Fail(const absl::Status& error) const {
+  if (OutcomeUnknown(error)) return Fail(kExitOutcomeUnknown, error.message());
+  if (NeverSent(error)) return Fail(kExitUnreachable, error.message());
+  return Fail(kExitFailed, error.message());
+}
+
+int Context::NoTable() const {
+  return Fail(kExitBadFormat, "table not supported as output format");
+}
+
+int RunCli(int argc, const char* const* argv, Streams streams) {
+  Context context(streams);
+  Flags flags;
+  CLI::App app("Reads and writes a raftkv (or etcd v3) cluster.", "raftkv");
+  app.footer(kFooter);
+  app.get_formatter()->column_width(28);
+  app.set_version_flag("--version", "raftkv " RAFTKV_VERSION "\nAPI version: 3.6");
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  AddGlobalFlags(app, flags, context);
+  AddKvVerbs(app, context);
+  AddEndpointVerbs(app, context);
+  AddMemberVerbs(app, context);
+  AddBenchVerbs(app, context);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help, streams.out, streams.err);
+  } catch (const CLI::CallForVersion& version) {
+    return app.exit(version, streams.out, streams.err);
+  } catch (const CLI::ParseError& error) {
+    return context.BadArguments(error.what());
+  }
+  if (!context.verb) {
+    const auto parsed = app.get_subcommands();
+    streams.out << (parsed.empty() ? app.help() : parsed.front()->help());
+    return kExitOk;
+  }
+  const absl::Status understood = Understand(flags, context);
+  if (!understood.ok()) return context.BadArguments(understood.message());
+  if (!UnderstandFormat(flags.format, &context.format)) {
+    return context.Fail(kExitBadFormat, "unsupported output format");
+  }
+  const int code = context.verb();
+  streams.out.flush();
+  if (!streams.out) return context.Fail(kExitIo, "cannot write standard output");
+  return code;
+}
+
+}  // namespace raftkv::client

@@ -1,0 +1,15 @@
+#include <unistd.h>
+
+#include <iostream>
+
+#include "client/cli/cli.h"
+
+int main(int argc, char** argv) {
+  std::ios::sync_with_stdio(false);
+  return raftkv::client::RunCli(argc, argv,
+                                {.in = std::cin,
+                                 .out = std::cout,
+                                 .err = std::cerr,
+                                 .in_is_terminal = isatty(STDIN_FILENO) == 1,
+                                 .err_is_terminal = isatty(STDERR_FILENO) == 1});
+}

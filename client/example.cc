@@ -1,0 +1,57 @@
+// How to use the client library: raftkv_example ENDPOINT [ENDPOINT...]
+// Writes, reads and deletes a few keys under "example/". Exits 0 if all went well.
+#include <iostream>
+
+#include "client/raftkv.h"
+
+using raftkv::client::Client;
+using raftkv::client::Keys;
+
+namespace {
+
+absl::Status Run(Client& client) {
+  const auto put = client.Put("example/colour", "blue");
+  if (!put.ok()) return put.status();
+  std::cout << "written at revision " << put->header.revision << "\n";
+
+  const auto changed = client.Put("example/colour", "green", {.prev_kv = true});
+  if (!changed.ok()) return changed.status();
+  if (changed->prev_kv) std::cout << "it was " << changed->prev_kv->value << "\n";
+
+  const auto now = client.Get("example/colour");
+  if (!now.ok()) return now.status();
+  if (*now) std::cout << "now it is " << (*now)->value << "\n";
+
+  const auto then = client.Get("example/colour", {.revision = put->header.revision});
+  if (!then.ok()) return then.status();
+  if (*then)
+    std::cout << "at revision " << put->header.revision << " it was " << (*then)->value << "\n";
+
+  const auto size = client.Put("example/size", "42");
+  if (!size.ok()) return size.status();
+  const auto all = client.Range(Keys::Prefix("example/"), {.limit = 10});
+  if (!all.ok()) return all.status();
+  for (const auto& kv : all->kvs) std::cout << kv.key << " = " << kv.value << "\n";
+
+  const auto gone = client.Delete(Keys::Prefix("example/"));
+  if (!gone.ok()) return gone.status();
+  std::cout << "deleted " << gone->deleted << " keys\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::cerr << "usage: raftkv_example ENDPOINT [ENDPOINT...]\n";
+    return 128;
+  }
+  const auto client = Client::Connect({.endpoints = {argv + 1, argv + argc}});
+  const absl::Status status = client.ok() ? Run(**client) : client.status();
+  if (!status.ok()) {
+    std::cerr << status.message() << "\n";
+    if (raftkv::client::OutcomeUnknown(status)) std::cerr << "read the key to find out\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,90 @@
+#include "client/failure.h"
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/raftkv.h"
+
+namespace raftkv::client {
+namespace {
+
+constexpr char kPayload[] = "raftkv.client/fate";
+constexpr char kServerPrefix[] = "etcdserver: ";
+
+bool HasFate(const absl::Status& status, absl::string_view fate) {
+  const auto payload = status.GetPayload(kPayload);
+  return payload.has_value() && *payload == fate;
+}
+
+// Said by a member before it proposes anything. etcd sends the first with code Unknown.
+bool RefusedBeforeProposal(const grpc::Status& status) {
+  return status.error_message() == "etcdserver: too many requests" ||
+         status.error_message() == "etcdserver: no leader";
+}
+
+// The server ended the stream without a status: gRPC C++ reports it with this code and text.
+bool StreamLost(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNKNOWN &&
+         absl::StrContains(status.error_message(), "Stream removed");
+}
+
+bool TurnsWriteDown(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::NOT_FOUND:
+    case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::FAILED_PRECONDITION:
+    case grpc::StatusCode::OUT_OF_RANGE:
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return true;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      // HTTP/2 flow control uses this code too, at any moment; then the fate is unknown.
+      return absl::StartsWith(status.error_message(), kServerPrefix) ||
+             absl::StrContains(status.error_message(), "larger than max");
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Verdict Judge(Kind kind, const grpc::Status& status) {
+  if (RefusedBeforeProposal(status)) return Verdict::kTryNext;
+  if (kind == Kind::kWrite) {
+    return TurnsWriteDown(status) ? Verdict::kDefinite : Verdict::kUnknown;
+  }
+  const bool passing = status.error_code() == grpc::StatusCode::UNAVAILABLE || StreamLost(status);
+  return passing ? Verdict::kTryNext : Verdict::kDefinite;
+}
+
+absl::Status ToError(const grpc::Status& status, const std::string& address) {
+  // gRPC's and absl's codes are the same numbers.
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const bool transport = (code == absl::StatusCode::kUnavailable || StreamLost(status)) &&
+                         !absl::StartsWith(status.error_message(), kServerPrefix);
+  if (transport) {
+    return absl::UnavailableError(
+        absl::StrCat("connection to ", address, " lost: ", status.error_message()));
+  }
+  return absl::Status(code, status.error_message());
+}
+
+absl::Status UnknownOutcome(const absl::Status& error) {
+  absl::Status status(
+      error.code(),
+      absl::StrCat(error.message(), " (outcome unknown: the write may or may not have happened)"));
+  status.SetPayload(kPayload, absl::Cord("unknown"));
+  return status;
+}
+
+absl::Status Unreachable(const std::string& addresses) {
+  absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", addresses));
+  status.SetPayload(kPayload, absl::Cord("unsent"));
+  return status;
+}
+
+bool OutcomeUnknown(const absl::Status& error) { return HasFate(error, "unknown"); }
+bool NeverSent(const absl::Status& error) { return HasFate(error, "unsent"); }
+
+}  // namespace raftkv::client
