@@ -78,9 +78,8 @@ struct TimeoutNow {
   friend bool operator==(const TimeoutNow&, const TimeoutNow&) = default;
 };
 
-using MessageBody =
-    std::variant<RequestVote, RequestVoteReply, AppendEntries, AppendEntriesReply, ReadIndexRequest,
-                 ReadIndexReply, InstallSnapshot, TimeoutNow>;
+using MessageBody = std::variant<RequestVote, RequestVoteReply, AppendEntries, AppendEntriesReply,
+                                 ReadIndexRequest, ReadIndexReply, InstallSnapshot, TimeoutNow>;
 
 struct Message {
   MemberId from = kNobody;

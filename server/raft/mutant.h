@@ -2,8 +2,8 @@
 #define RAFTKV_SERVER_RAFT_MUTANT_H_
 
 // Planted bugs, to prove that the simulator would find real ones (docs/testing.md). Product builds
-// compile each of them to `false`; only the simulator's own build defines RAFTKV_MUTANTS and chooses
-// one by name at run time. Used as:
+// compile each of them to `false`; only the simulator's own build defines RAFTKV_MUTANTS and
+// chooses one by name at run time. Used as:
 //
 //   if (voted_for_ != kNobody && !RAFTKV_MUTANT("vote-twice-in-a-term")) reject...
 //

@@ -1,0 +1,87 @@
+#include "server/raft/progress.h"
+
+#include <algorithm>
+
+#include "server/raft/check.h"
+
+namespace raftkv::raft {
+
+bool Progress::CanSend() const {
+  if (state_ == State::kProbe) return !probe_outstanding_;
+  return inflight_.empty() ||
+         (inflight_.size() < window_.messages_max && inflight_bytes_ < window_.bytes_max);
+}
+
+void Progress::OnSent(Index last, size_t bytes) {
+  CHECK(CanSend());
+  CHECK_GE(last, next_index_);
+  if (state_ == State::kProbe) {
+    probe_outstanding_ = true;
+    return;
+  }
+  if (inflight_.empty()) accepted_since_heartbeat_ = true;  // a full interval starts with it
+  inflight_.push_back({last, bytes});
+  inflight_bytes_ += bytes;
+  next_index_ = last + 1;
+}
+
+bool Progress::OnAccepted(Index match, uint64_t round) {
+  const bool moved = match > match_index_;
+  if (moved) {
+    match_index_ = match;
+    match_round_ = round;
+    accepted_since_heartbeat_ = true;
+    stalled_ = false;
+    while (!inflight_.empty() && inflight_.front().last <= match) {
+      inflight_bytes_ -= inflight_.front().bytes;
+      inflight_.pop_front();
+    }
+    next_index_ = std::max(next_index_, match + 1);
+  }
+  // An answer about less than the probe asked (a late one, a heartbeat's) proves nothing about it.
+  if (state_ == State::kProbe && match_index_ + 1 == next_index_) {
+    state_ = State::kReplicate;
+    probe_outstanding_ = false;
+  }
+  return moved;
+}
+
+bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
+  CHECK_LE(next, rejected_prev);
+  if (rejected_prev <= match_index_) {
+    // Either an answer from before the acknowledgement, or to a question asked after it. The
+    // latter means that the peer lost what it had saved: it starts from the beginning.
+    if (round <= match_round_) return false;
+    match_index_ = 0;
+    told_commit = 0;
+  } else if (state_ == State::kProbe && rejected_prev + 1 != next_index_) {
+    return false;  // answers an earlier probe
+  }
+  state_ = State::kProbe;
+  probe_outstanding_ = false;
+  ClearInflight();
+  next_index_ = std::max(next, match_index_ + 1);
+  return true;
+}
+
+void Progress::OnUnreachable() {
+  if (state_ == State::kProbe) return;  // the next heartbeat repeats the probe: no busy resending
+  state_ = State::kProbe;
+  probe_outstanding_ = false;
+  ClearInflight();
+  next_index_ = match_index_ + 1;
+}
+
+void Progress::OnHeartbeat() {
+  probe_outstanding_ = false;
+  stalled_ = !inflight_.empty() && !accepted_since_heartbeat_;
+  accepted_since_heartbeat_ = false;
+}
+
+void Progress::ClearInflight() {
+  inflight_.clear();
+  inflight_bytes_ = 0;
+  stalled_ = false;
+}
+
+}  // namespace raftkv::raft

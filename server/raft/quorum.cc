@@ -1,0 +1,36 @@
+#include "server/raft/quorum.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "server/raft/mutant.h"
+
+namespace raftkv::raft {
+
+size_t Majority(size_t voters) {
+  if (RAFTKV_MUTANT("half-is-a-quorum")) return (voters + 1) / 2;
+  return voters / 2 + 1;
+}
+
+VoteResult CountVotes(const std::vector<MemberId>& voters, const std::map<MemberId, bool>& votes) {
+  if (voters.empty()) return VoteResult::kPending;
+  size_t granted = 0;
+  size_t refused = 0;
+  for (MemberId voter : voters) {
+    const auto vote = votes.find(voter);
+    if (vote == votes.end()) continue;
+    ++(vote->second ? granted : refused);
+  }
+  if (granted >= Majority(voters.size())) return VoteResult::kWon;
+  const size_t still_possible = voters.size() - refused;
+  return still_possible < Majority(voters.size()) ? VoteResult::kLost : VoteResult::kPending;
+}
+
+uint64_t ReachedByMajority(VoterValues values) {
+  if (values.empty()) return 0;
+  const auto nth = values.begin() + (Majority(values.size()) - 1);
+  std::nth_element(values.begin(), nth, values.end(), std::greater<>());
+  return *nth;
+}
+
+}  // namespace raftkv::raft

@@ -1,0 +1,324 @@
+#include "server/raft/raft.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+#include <variant>
+
+#include "server/raft/check.h"
+#include "server/raft/mutant.h"
+
+namespace raftkv::raft {
+
+Raft::Raft(const Config& config, const Configuration& configuration, Index applied,
+           const LogReader* log)
+    : config_(config),
+      membership_(configuration),
+      log_(log, config.log_cache_bytes_max),
+      prng_(Prng(config.seed ^ (config.id * 0x2545f4914f6cdd1du)).Next()) {
+  CHECK_NE(config_.id, kNobody);
+  CHECK_GT(config_.heartbeat_ticks, 0);
+  CHECK_GT(config_.election_timeout_ticks, config_.heartbeat_ticks);
+  CHECK_LE(applied, log_.last_index()) << "the state machine is ahead of the log";
+  CHECK_GE(applied + 1, log_.first_index()) << "the log starts after the state machine ends";
+
+  saved_state_ = log->hard_state();
+  term_ = saved_state_.current_term;
+  voted_for_ = saved_state_.voted_for;
+  CHECK_GE(term_, log_.last().term);
+  // The saved commit index is a hint: it may lag behind what was applied.
+  commit_ = std::max(applied, std::min(saved_state_.commit_index, log_.last_index()));
+  saved_state_.commit_index = commit_;
+  taken_state_ = saved_state_;
+  handed_out_ = applied_ = applied;
+  next_read_question_ = prng_.Next();
+  ResetElectionTimer();
+}
+
+// Inputs.
+
+void Raft::Tick(int ticks) {
+  CHECK_GE(ticks, 0);
+  CHECK_LE(ticks, config_.heartbeat_ticks) << "a pause must not become an election";
+  now_ += ticks;
+  const bool interval_over = now_ - last_heartbeat_ >= uint64_t(config_.heartbeat_ticks);
+  if (role_ == Role::kLeader) {
+    if (interval_over) BeginHeartbeat();
+    CheckQuorum();
+    return;
+  }
+  if (now_ - timer_started_ >= timer_length_) {
+    if (MayCampaign()) {
+      AskWhetherToCampaign();
+    } else {
+      SetLeader(kNobody);
+      ResetElectionTimer();
+    }
+  } else if (reads_.in_flight() && interval_over) {
+    // The question or its answer may be lost. Asking twice is harmless: any answer was true after
+    // the first question, hence after the reads that wait for it.
+    last_heartbeat_ = now_;
+    Send(leader_, ReadIndexRequest{.id = reads_.round()});
+  }
+}
+
+void Raft::Step(Message message) {
+  const auto* vote = std::get_if<RequestVote>(&message.body);
+  const auto* vote_reply = std::get_if<RequestVoteReply>(&message.body);
+
+  if (message.term > term_) {
+    // Whoever hears a leader does not help to depose it (thesis §4.2.3).
+    if (vote && HearsLeader()) return;
+    // A pre-vote speaks of a term that nobody is in yet.
+    const bool of_a_future_term =
+        (vote && vote->pre_vote && !RAFTKV_MUTANT("pre-vote-bumps-term")) ||
+        (vote_reply && vote_reply->pre_vote && vote_reply->granted);
+    if (!of_a_future_term) BecomeFollower(message.term, kNobody);
+  } else if (message.term < term_) {
+    if (!(vote_reply && RAFTKV_MUTANT("late-votes-count"))) {
+      AnswerLowerTerm(message);
+      return;
+    }
+  }
+
+  if (role_ == Role::kLeader && message.term == term_) {
+    if (auto peer = peers_.find(message.from); peer != peers_.end()) {
+      peer->second.contact_tick = now_;
+    }
+  }
+
+  if (vote) {
+    HandleRequestVote(message, *vote);
+  } else if (vote_reply) {
+    HandleRequestVoteReply(message, *vote_reply);
+  } else if (auto* append = std::get_if<AppendEntries>(&message.body)) {
+    HandleAppendEntries(message, *append);
+  } else if (auto* reply = std::get_if<AppendEntriesReply>(&message.body)) {
+    HandleAppendEntriesReply(message, *reply);
+  } else if (auto* request = std::get_if<ReadIndexRequest>(&message.body)) {
+    const Reader reader{message.from, request->id};
+    role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
+  } else if (auto* answer = std::get_if<ReadIndexReply>(&message.body)) {
+    HandleReadIndexReply(*answer);
+  }
+  // InstallSnapshot and TimeoutNow: their rooms are still empty.
+}
+
+ProposeResult Raft::Propose(Payload payload) {
+  if (role_ != Role::kLeader) return ProposeResult::kNotLeader;
+  Entry entry{{term_, log_.last_index() + 1}, EntryType::kCommand, std::move(payload)};
+  const size_t bytes = EntryBytes(entry);
+  if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.uncommitted_bytes_max) {
+    return ProposeResult::kTooManyRequests;
+  }
+  uncommitted_bytes_ += bytes;
+  log_.Append(std::move(entry));
+  if (RAFTKV_MUTANT("count-self-before-save")) MaybeCommit();
+  return ProposeResult::kAccepted;
+}
+
+void Raft::ReadIndex(uint64_t id) { AddRead({config_.id, id}); }
+
+void Raft::OnUnreachable(MemberId peer) {
+  if (auto it = peers_.find(peer); it != peers_.end()) it->second.OnUnreachable();
+}
+
+void Raft::SetVoting(bool may_vote) {
+  may_vote_ = may_vote;
+  if (!may_vote && role_ != Role::kFollower) BecomeFollower(term_, kNobody);
+}
+
+void Raft::StepDown() {
+  if (role_ == Role::kLeader) BecomeFollower(term_, kNobody);
+}
+
+// Terms and roles.
+
+void Raft::BecomeFollower(Term term, MemberId leader) {
+  const bool was_follower = role_ == Role::kFollower;
+  const bool new_term = term > term_;
+  if (role_ == Role::kLeader && new_term) {
+    events_.push_back(SteppedDown{term, SteppedDown::Why::kHigherTerm});
+  }
+  role_ = Role::kFollower;
+  votes_.clear();
+  peers_.clear();
+  announce_round_ = false;
+  if (new_term) SetTerm(term);
+  if (RAFTKV_MUTANT("same-term-stepdown-clears-vote") && !new_term) voted_for_ = kNobody;
+  if (!was_follower || new_term) events_.push_back(BecameFollower{term_, leader});
+  SetLeader(leader);
+  // A follower's timer runs on: a stranger's term is no sign of a leader (§5.2).
+  if (!was_follower) ResetElectionTimer();
+}
+
+void Raft::SetTerm(Term term) {
+  CHECK_GT(term, term_);
+  term_ = term;
+  voted_for_ = kNobody;
+  // What we know of the old leader's log, and what we owe it, is void: it may be truncated before
+  // it is ever written.
+  leader_match_ = 0;
+  leader_round_ = 0;
+  reply_due_ = false;
+  replied_ = false;
+}
+
+void Raft::SetLeader(MemberId leader) {
+  if (leader == leader_) return;
+  FailReads();
+  reply_due_ = false;  // nobody waits for it any more
+  leader_ = leader;
+  events_.push_back(LeaderChanged{term_, leader});
+}
+
+void Raft::ResetElectionTimer() {
+  timer_started_ = now_;
+  // Nobody competes with a sole voter, so it need not wait.
+  const bool alone = membership_.voters().size() == 1 && membership_.IsVoter(config_.id);
+  const uint64_t base = config_.election_timeout_ticks;
+  timer_length_ = alone ? 1 : base + prng_.Below(base);
+}
+
+bool Raft::HearsLeader() const {
+  if (role_ == Role::kLeader) return true;  // CheckQuorum sees to it that it is one
+  return leader_ != kNobody && now_ - leader_heard_ < uint64_t(config_.election_timeout_ticks);
+}
+
+// A leader or candidate of an old term learns of the new one (§5.1). Nothing but the answer's term
+// counts for it. Late answers are not answered; a follower learns the term from its new leader.
+void Raft::AnswerLowerTerm(const Message& message) {
+  if (const auto* vote = std::get_if<RequestVote>(&message.body)) {
+    SendAfterSave(message.from, RequestVoteReply{.granted = false, .pre_vote = vote->pre_vote},
+                  term_);
+  } else if (std::holds_alternative<AppendEntries>(message.body)) {
+    SendAfterSave(message.from, AppendEntriesReply{}, term_);
+  }
+}
+
+// The turn.
+
+void Raft::Send(MemberId to, MessageBody body) {
+  auto& queue = saved_state_.current_term == term_ ? now_messages_ : after_save_messages_;
+  queue.push_back({config_.id, to, term_, std::move(body)});
+}
+
+void Raft::SendAfterSave(MemberId to, MessageBody body, Term term) {
+  after_save_messages_.push_back({config_.id, to, term, std::move(body)});
+}
+
+bool Raft::HardStateChanged() const {
+  return term_ != taken_state_.current_term || voted_for_ != taken_state_.voted_for;
+}
+
+bool Raft::HasCommitted() const {
+  return handed_out_ < std::min(commit_, log_.saved_index()) &&
+         (unapplied_.empty() || unapplied_bytes_ < config_.committed_bytes_max);
+}
+
+bool Raft::HasReady() const {
+  if (!now_messages_.empty() || !after_save_messages_.empty() || !read_results_.empty() ||
+      !events_.empty() || HardStateChanged() || log_.HasUntaken() || HasCommitted() || reply_due_ ||
+      ReadsWantRound() || announce_round_) {
+    return true;
+  }
+  for (const auto& [id, peer] : peers_) {
+    if (HasSomethingFor(peer)) return true;
+  }
+  return false;
+}
+
+Ready Raft::TakeReady() {
+  Ready ready;
+  ready.number = ++ready_number_;
+  if (ReadsWantRound()) BeginReadRound();
+  if (role_ == Role::kLeader) SendToPeers();
+  if (reply_due_) AcknowledgeToLeader();
+
+  ready.entries = log_.TakeUntaken(ready.number);
+  if (!ready.entries.empty() || HardStateChanged()) {
+    taken_state_ = {term_, voted_for_, commit_};
+    ready.hard_state = taken_state_;
+    saving_.push_back({ready.number, taken_state_});
+  }
+  TakeCommitted(&ready);
+  ready.messages_now.swap(now_messages_);
+  ready.messages_after_save.swap(after_save_messages_);
+  if (RAFTKV_MUTANT("reply-before-save")) {
+    std::move(ready.messages_after_save.begin(), ready.messages_after_save.end(),
+              std::back_inserter(ready.messages_now));
+    ready.messages_after_save.clear();
+  }
+  ready.reads.swap(read_results_);
+  ready.events.swap(events_);
+  return ready;
+}
+
+void Raft::TakeCommitted(Ready* ready) {
+  if (!HasCommitted()) return;
+  const Index end = std::min(commit_, log_.saved_index());
+  const size_t room = config_.committed_bytes_max - unapplied_bytes_;
+  size_t bytes = 0;
+  ready->committed = log_.Entries(handed_out_ + 1, end, end - handed_out_, room);
+  for (const Entry& entry : ready->committed) bytes += EntryBytes(entry);
+  handed_out_ = ready->committed.back().id.index;
+  unapplied_.push_back({handed_out_, bytes});
+  unapplied_bytes_ += bytes;
+}
+
+void Raft::OnSaved(uint64_t ready_number) {
+  CHECK_LE(ready_number, ready_number_);
+  while (!saving_.empty() && saving_.front().ready_number <= ready_number) {
+    saved_state_ = saving_.front().state;
+    saving_.pop_front();
+  }
+  if (role_ == Role::kCandidate && saved_state_.current_term == term_ &&
+      votes_.emplace(config_.id, true).second) {
+    CHECK_EQ(saved_state_.voted_for, config_.id);
+    CountVotes();
+  }
+  if (log_.OnSaved(ready_number)) {
+    if (role_ == Role::kLeader) MaybeCommit();
+    log_.Evict(commit_);
+  }
+}
+
+void Raft::OnApplied(Index index) {
+  CHECK_LE(index, handed_out_);
+  applied_ = std::max(applied_, index);
+  while (!unapplied_.empty() && unapplied_.front().last <= applied_) {
+    unapplied_bytes_ -= unapplied_.front().bytes;
+    unapplied_.pop_front();
+  }
+}
+
+Status Raft::status() const {
+  Status status{.id = config_.id,
+                .role = role_,
+                .term = term_,
+                .voted_for = voted_for_,
+                .leader = leader_,
+                .commit_index = commit_,
+                .applied_index = applied_,
+                .first_index = log_.first_index(),
+                .last_index = log_.last_index(),
+                .peers = {}};
+  for (const auto& [id, peer] : peers_) {
+    status.peers[id] = {
+        .match_index = peer.match_index(),
+        .next_index = peer.next_index(),
+        .recently_active = now_ - peer.contact_tick < uint64_t(config_.election_timeout_ticks),
+        .inflight_messages = peer.inflight_messages()};
+  }
+  return status;
+}
+
+VoterValues Raft::OfVoters(uint64_t own, uint64_t (*of_peer)(const Progress&)) const {
+  VoterValues values;
+  for (MemberId voter : membership_.voters()) {
+    values.push_back(voter == config_.id ? own : of_peer(peers_.at(voter)));
+  }
+  return values;
+}
+
+}  // namespace raftkv::raft

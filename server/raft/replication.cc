@@ -1,0 +1,231 @@
+// Raft's methods about the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
+// reads, which are confirmed by the same messages (§8, thesis §6.4).
+
+#include <algorithm>
+#include <utility>
+
+#include "server/raft/check.h"
+#include "server/raft/mutant.h"
+#include "server/raft/raft.h"
+
+namespace raftkv::raft {
+
+// The follower.
+
+void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
+  CHECK(role_ != Role::kLeader) << "two leaders in one term";
+  if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
+  leader_heard_ = now_;
+  ResetElectionTimer();
+
+  const Index proven = append.prev.index + append.entries.size();
+  // What lies before our first entry is committed: the leader has it too.
+  if (append.prev.index + 1 < log_.first_index()) {
+    const size_t known = log_.first_index() - 1 - append.prev.index;
+    append.entries.erase(append.entries.begin(),
+                         append.entries.begin() + std::min(known, append.entries.size()));
+  } else if (!log_.Contains(append.prev)) {
+    SendAfterSave(message.from,
+                  AppendEntriesReply{.success = false,
+                                     .rejected_prev = append.prev,
+                                     .hint = log_.LastAtMost(append.prev),
+                                     .round = append.round},
+                  term_);
+    return;
+  }
+
+  // An echo of the last answer is worth a message only if it may have been lost: after entries, or
+  // in a new round. Hence a mere commit index is not answered.
+  const bool had_entries = !append.entries.empty();
+  AppendFromLeader(append.entries);
+  leader_match_ = std::max(leader_match_, proven);
+  leader_round_ = std::max(leader_round_, append.round);
+  const Index told = RAFTKV_MUTANT("follower-commits-past-proof")
+                         ? std::min(append.commit, log_.last_index())
+                         : std::min(append.commit, proven);
+  AdvanceCommit(told);
+  reply_due_ |= had_entries || !replied_ || last_reply_ != Echo{leader_match_, leader_round_};
+}
+
+// Drops what we have already and truncates only at a true conflict: the append may be an old one,
+// and more of its leader's entries may follow in our log (§5.3).
+void Raft::AppendFromLeader(std::vector<Entry>& entries) {
+  auto entry = entries.begin();
+  if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
+    while (entry != entries.end() && log_.Contains(entry->id)) ++entry;
+  }
+  if (entry == entries.end()) return;
+  const Index first = entry->id.index;
+  if (first <= log_.last_index()) {
+    if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
+      CHECK_GT(first, commit_) << "a committed entry would be removed";
+      CHECK_GT(first, leader_match_) << "a leader changed its own log";
+    }
+    events_.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
+    log_.TruncateFrom(first);
+  }
+  for (; entry != entries.end(); ++entry) log_.Append(std::move(*entry));
+}
+
+// The match is that of the log as it is now, hence true once this Ready is saved. A new round is
+// echoed at once, so that reads do not wait for our disk.
+void Raft::AcknowledgeToLeader() {
+  reply_due_ = false;
+  AppendEntriesReply reply{.success = true,
+                           .match = leader_match_,
+                           .rejected_prev = {},
+                           .hint = {},
+                           .round = leader_round_};
+  const bool promises = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
+  if (promises) SendAfterSave(leader_, reply, term_);
+  const bool new_round = !replied_ || last_reply_.round < leader_round_;
+  if (!promises || (new_round && saved_state_.current_term == term_)) {
+    reply.match = std::min(leader_match_, log_.saved_index());
+    Send(leader_, reply);
+  }
+  last_reply_ = {leader_match_, leader_round_};
+  replied_ = true;
+}
+
+void Raft::AdvanceCommit(Index index) {
+  if (index <= commit_) return;
+  CHECK_LE(index, log_.last_index());
+  if (role_ == Role::kLeader) uncommitted_bytes_ -= log_.BytesInMemory(commit_, index);
+  commit_ = index;
+  log_.Evict(commit_);
+}
+
+// The leader.
+
+void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesReply& reply) {
+  if (role_ != Role::kLeader) return;
+  const auto found = peers_.find(message.from);
+  if (found == peers_.end()) return;
+  Progress& peer = found->second;
+  peer.echoed_round = std::max(peer.echoed_round, reply.round);
+  if (reply.success) {
+    CHECK_LE(reply.match, log_.last_index()) << "a follower acknowledges what was never sent";
+    if (peer.OnAccepted(reply.match, round_)) MaybeCommit();
+  } else {
+    const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);
+    peer.OnRejected(reply.rejected_prev.index, next, reply.round);
+  }
+  MaybeConfirmReads();
+}
+
+void Raft::MaybeCommit() {
+  const Index own =
+      RAFTKV_MUTANT("count-self-before-save") ? log_.last_index() : log_.saved_index();
+  const Index reached =
+      ReachedByMajority(OfVoters(own, [](const Progress& peer) { return peer.match_index(); }));
+  if (reached <= commit_) return;
+  // Only entries of the own term are committed by counting; those before them come along (§5.4.2).
+  if (log_.TermAt(reached) != term_ && !RAFTKV_MUTANT("commit-old-term-by-counting")) return;
+  AdvanceCommit(reached);
+}
+
+void Raft::BeginHeartbeat() {
+  last_heartbeat_ = now_;
+  ++round_;
+  announce_round_ = true;
+  for (auto& [id, peer] : peers_) peer.OnHeartbeat();
+}
+
+bool Raft::HasSomethingFor(const Progress& peer) const {
+  const bool entries = peer.next_index() <= log_.last_index() && peer.CanSend();
+  return entries || std::min(commit_, peer.match_index()) > peer.told_commit;
+}
+
+void Raft::SendToPeers() {
+  for (auto& [id, peer] : peers_) {
+    bool sent = false;
+    while (peer.next_index() <= log_.last_index() && peer.CanSend()) {
+      const Index first = peer.next_index();
+      const bool from_disk = !log_.InMemory(first);
+      SendAppend(id, peer, log_.IdAt(first - 1),
+                 log_.Entries(first, log_.last_index(), config_.append_entries_max,
+                              config_.append_bytes_max));
+      sent = true;
+      if (from_disk) break;  // one page a turn: whoever is far behind must not hold up the others
+    }
+    // News of a commit travels at once even without entries: it lets followers answer.
+    if (!sent && (announce_round_ || HasSomethingFor(peer))) {
+      const Index prev = peer.heartbeat_prev();
+      SendAppend(id, peer, prev < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
+    }
+  }
+  announce_round_ = false;
+}
+
+void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries) {
+  if (!entries.empty()) {
+    size_t bytes = 0;
+    for (const Entry& entry : entries) bytes += EntryBytes(entry);
+    peer.OnSent(entries.back().id.index, bytes);
+  }
+  const Index proven = prev.index + entries.size();
+  peer.told_commit = std::max(peer.told_commit, std::min(commit_, proven));
+  now_messages_.push_back(
+      {config_.id, to, term_,
+       AppendEntries{
+           .prev = prev, .entries = std::move(entries), .commit = commit_, .round = round_}});
+}
+
+// Reads.
+
+void Raft::AddRead(Reader reader) {
+  if (RAFTKV_MUTANT("read-without-round") && role_ == Role::kLeader && commit_ >= term_start_) {
+    AnswerRead(reader, commit_);
+  } else if (leader_ == kNobody || reads_.size() >= config_.pending_reads_max) {
+    AnswerRead(reader, 0);
+  } else {
+    reads_.Add(reader);
+  }
+}
+
+void Raft::AnswerRead(Reader reader, Index index) {
+  if (reader.member == config_.id) {
+    read_results_.push_back({reader.id, index});
+  } else {
+    Send(reader.member, ReadIndexReply{.id = reader.id, .index = index});
+  }
+}
+
+bool Raft::ReadsWantRound() const {
+  if (!reads_.WantsRound()) return false;
+  if (role_ != Role::kLeader) return true;
+  // Before an entry of its own term is committed a leader does not know what is (§8).
+  return commit_ >= term_start_ || RAFTKV_MUTANT("stale-read-after-leader-change");
+}
+
+void Raft::BeginReadRound() {
+  if (role_ == Role::kLeader) {
+    ++round_;
+    announce_round_ = true;
+    reads_.Begin(round_, commit_);
+    MaybeConfirmReads();  // a sole voter needs nobody
+  } else {
+    reads_.Begin(next_read_question_++, 0);
+    last_heartbeat_ = now_;
+    Send(leader_, ReadIndexRequest{.id = reads_.round()});
+  }
+}
+
+void Raft::MaybeConfirmReads() {
+  if (!reads_.in_flight()) return;
+  const uint64_t confirmed =
+      ReachedByMajority(OfVoters(round_, [](const Progress& peer) { return peer.echoed_round; }));
+  if (confirmed < reads_.round()) return;
+  for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reads_.index());
+}
+
+void Raft::HandleReadIndexReply(const ReadIndexReply& reply) {
+  if (role_ != Role::kFollower || !reads_.in_flight() || reply.id != reads_.round()) return;
+  for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reply.index);
+}
+
+void Raft::FailReads() {
+  for (Reader reader : reads_.TakeAll()) AnswerRead(reader, 0);
+}
+
+}  // namespace raftkv::raft
