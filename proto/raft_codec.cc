@@ -9,7 +9,7 @@ namespace raftkv {
 
 namespace {
 
-absl::Status Malformed(std::string_view what) {
+absl::Status Malformed(const char* what) {
   return absl::InvalidArgumentError(absl::StrCat("malformed peer message: ", what));
 }
 

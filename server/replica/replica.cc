@@ -126,10 +126,11 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
       reads.Add(std::move(*read), now + options.request_timeout);
     }
   } else {
-    const raft::MemberId peer = std::get<PeerLost>(input).peer;
-    lost_peers.insert(peer);
-    raft.OnUnreachable(peer);
-    proposals.OnPeerLost(peer);
+    const PeerLost& lost = std::get<PeerLost>(input);
+    lost_peers.insert(lost.peer);
+    raft.OnUnreachable(lost.peer);
+    for (uint64_t number : lost.unsent) proposals.OnRefused(number, lost.peer);
+    proposals.OnPeerLost(lost.peer);
   }
 }
 

@@ -62,9 +62,11 @@ struct ReadRequest {
   ReadDone done;
 };
 
-// The connection to a peer broke (or was made anew): what was in flight may be lost.
+// The connection to a peer broke: what was in flight may be lost. `unsent` are the numbers of forwarded
+// proposals that certainly never left; they wait for the next leader.
 struct PeerLost {
   raft::MemberId peer = raft::kNobody;
+  std::vector<uint64_t> unsent;
 };
 
 using ReplicaInput = std::variant<PeerMessage, ProposeRequest, ReadRequest, PeerLost>;

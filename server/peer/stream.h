@@ -1,0 +1,310 @@
+#ifndef RAFTKV_SERVER_PEER_STREAM_H_
+#define RAFTKV_SERVER_PEER_STREAM_H_
+
+// Bidirectional gRPC streams between two members, on the completion queue's thread.
+//
+//   OutStream   our end of a stream we open: connects when there is something to send, comes back by
+//               itself after a pause when it breaks
+//   InStream    our end of a stream a peer opened; deletes itself
+//
+// One write and one read are outstanding at a time; what cannot be written yet waits in a queue with a
+// bound. Nothing here knows Raft.
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "server/rpc/rpc.h"
+
+namespace raftkv {
+
+struct QueueBound {
+  size_t messages = 1024;
+  size_t bytes = 32 << 20;  // encoded; one message always passes
+};
+
+template <typename Request, typename Response>
+class OutStream {
+ public:
+  using Call = grpc::ClientAsyncReaderWriter<Request, Response>;
+
+  struct Hooks {
+    // Opens a call; StartCall is ours.
+    std::function<std::unique_ptr<Call>(grpc::ClientContext*)> open;
+    // False: the peer is not who we think; the stream is ended.
+    std::function<bool(Response*, bool first)> on_response;
+    // Called on the first request of each new stream: says who we are.
+    std::function<void(Request*)> introduce;
+    std::function<void()> on_open;
+    // The stream broke or could not be opened, or its queue is full (status OK). `unsent` certainly
+    // never left; of what was sent before, any part may have arrived.
+    std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
+  };
+
+  OutStream(Hooks hooks, QueueBound bound) : hooks_(std::move(hooks)), bound_(bound) {}
+  ~OutStream() {
+    if (session_ != nullptr) session_->owner = nullptr;
+  }
+
+  void Send(Request request) {
+    if (stopped_ || (session_ == nullptr && absl::Now() < retry_at_) || Full(request)) {
+      std::deque<Request> unsent;
+      unsent.push_back(std::move(request));
+      hooks_.on_lost(unsent, grpc::Status::OK);
+      return;
+    }
+    if (session_ == nullptr) hooks_.introduce(&request);
+    queued_bytes_ += request.ByteSizeLong();
+    queue_.push_back(std::move(request));
+    if (session_ == nullptr) {
+      session_ = new Session(this);
+    } else {
+      session_->MaybeWrite();
+    }
+  }
+
+  bool open() const { return session_ != nullptr && session_->open; }
+
+  void Stop() {
+    stopped_ = true;
+    if (session_ != nullptr) session_->context.TryCancel();
+  }
+
+ private:
+  // One call. Outlives the owner if operations are still under way.
+  struct Session {
+    explicit Session(OutStream* owner) : owner(owner) {
+      call = owner->hooks_.open(&context);
+      pending = 1;
+      call->StartCall(&started);
+    }
+
+    void OnStarted(bool ok) {
+      --pending;
+      if (!ok || owner == nullptr) return Break();
+      open = true;
+      owner->hooks_.on_open();
+      ++pending;
+      call->Read(&response, &read);
+      MaybeWrite();
+    }
+
+    void MaybeWrite() {
+      if (!open || broken || writing || owner == nullptr || owner->queue_.empty()) return;
+      request = std::move(owner->queue_.front());
+      owner->queue_.pop_front();
+      owner->queued_bytes_ -= std::min(owner->queued_bytes_, request.ByteSizeLong());
+      writing = true;
+      ++pending;
+      grpc::WriteOptions options;
+      if (!owner->queue_.empty()) options.set_buffer_hint();  // more follows: one system call
+      call->Write(request, options, &wrote);
+    }
+
+    void OnWrote(bool ok) {
+      --pending;
+      writing = false;
+      if (!ok) return Break();
+      if (broken) return MaybeFinish();
+      MaybeWrite();
+    }
+
+    void OnRead(bool ok) {
+      --pending;
+      if (!ok || broken || owner == nullptr) return Break();
+      const bool welcome = owner->hooks_.on_response(&response, !responded);
+      responded = true;
+      if (!welcome) return Break();
+      response.Clear();
+      ++pending;
+      call->Read(&response, &read);
+    }
+
+    void Break() {
+      if (!broken) {
+        broken = true;
+        if (pending > 0) context.TryCancel();
+      }
+      MaybeFinish();
+    }
+
+    void MaybeFinish() {
+      if (pending > 0) return;
+      pending = 1;
+      call->Finish(&status, &finished);
+    }
+
+    void OnFinished(bool) {
+      if (owner != nullptr) owner->OnEnd(status);
+      delete this;
+    }
+
+    OutStream* owner;
+    grpc::ClientContext context;
+    std::unique_ptr<Call> call;
+    Request request;
+    Response response;
+    grpc::Status status;
+    int pending = 0;
+    bool open = false;
+    bool writing = false;
+    bool responded = false;
+    bool broken = false;
+    Operation<Session> started{this, &Session::OnStarted};
+    Operation<Session> wrote{this, &Session::OnWrote};
+    Operation<Session> read{this, &Session::OnRead};
+    Operation<Session> finished{this, &Session::OnFinished};
+  };
+
+  bool Full(const Request& request) const {
+    return !queue_.empty() && (queue_.size() >= bound_.messages ||
+                               queued_bytes_ + request.ByteSizeLong() > bound_.bytes);
+  }
+
+  void OnEnd(const grpc::Status& status) {
+    // A connection that worked is made anew at once; one that cannot be made, or that the peer
+    // refuses, after a pause.
+    absl::Duration pause = absl::Milliseconds(100);
+    if (session_->responded) pause = absl::ZeroDuration();
+    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) pause = absl::Seconds(1);
+    session_ = nullptr;
+    retry_at_ = absl::Now() + pause;
+    queued_bytes_ = 0;
+    hooks_.on_lost(std::exchange(queue_, {}), status);
+  }
+
+  const Hooks hooks_;
+  const QueueBound bound_;
+  Session* session_ = nullptr;
+  std::deque<Request> queue_;
+  size_t queued_bytes_ = 0;
+  absl::Time retry_at_ = absl::InfinitePast();
+  bool stopped_ = false;
+};
+
+template <typename Request, typename Response>
+class InStream {
+ public:
+  struct Hooks {
+    // Not OK: the stream ends with it. `stream` may be kept until on_end.
+    std::function<grpc::Status(InStream* stream, Request*, bool first)> on_request;
+    std::function<void(InStream*)> on_end;
+  };
+
+  // Accepts streams until the server shuts down.
+  static void Accept(MethodTable* methods, int method, Queues queues, Hooks hooks, QueueBound bound) {
+    new InStream(std::make_shared<Shared>(Shared{methods, method, queues, std::move(hooks), bound}));
+  }
+
+  // Dropped when the queue is full: whoever waits for it asks again.
+  void Send(Response response) {
+    if (closing_ || (!queue_.empty() && queue_.size() >= shared_->bound.messages)) return;
+    queue_.push_back(std::move(response));
+    MaybeWrite();
+  }
+
+  void Cancel() { context_.TryCancel(); }
+
+  // Whoever the first request said it is.
+  uint64_t peer = 0;
+  std::string store_id;
+  bool answered = false;
+
+ private:
+  struct Shared {
+    MethodTable* methods;
+    int method;
+    Queues queues;
+    Hooks hooks;
+    QueueBound bound;
+  };
+
+  explicit InStream(std::shared_ptr<Shared> shared) : shared_(std::move(shared)), call_(&context_) {
+    shared_->methods->RequestAsyncBidiStreaming(shared_->method, &context_, &call_,
+                                                shared_->queues.calls, shared_->queues.arrivals,
+                                                &arrived_);
+  }
+
+  void OnArrived(bool ok) {
+    if (!ok) {
+      delete this;
+      return;
+    }
+    new InStream(shared_);
+    Read();
+  }
+
+  void Read() {
+    ++pending_;
+    call_.Read(&request_, &read_);
+  }
+
+  void OnRead(bool ok) {
+    --pending_;
+    if (!ok || closing_) return Close(grpc::Status::OK);
+    const grpc::Status status = shared_->hooks.on_request(this, &request_, first_);
+    first_ = false;
+    if (!status.ok()) return Close(status);
+    request_.Clear();
+    Read();
+  }
+
+  void MaybeWrite() {
+    if (writing_ || closing_ || queue_.empty()) return;
+    response_ = std::move(queue_.front());
+    queue_.pop_front();
+    writing_ = true;
+    ++pending_;
+    grpc::WriteOptions options;
+    if (!queue_.empty()) options.set_buffer_hint();
+    call_.Write(response_, options, &wrote_);
+  }
+
+  void OnWrote(bool ok) {
+    --pending_;
+    writing_ = false;
+    if (!ok || closing_) return Close(grpc::Status::OK);
+    MaybeWrite();
+  }
+
+  void Close(const grpc::Status& status) {
+    if (!closing_) {
+      closing_ = true;
+      status_ = status;
+      if (pending_ > 0) context_.TryCancel();
+      shared_->hooks.on_end(this);
+    }
+    if (pending_ > 0) return;
+    pending_ = 1;
+    call_.Finish(status_, &finished_);
+  }
+
+  void OnFinished(bool) { delete this; }
+
+  const std::shared_ptr<Shared> shared_;
+  grpc::ServerContext context_;
+  grpc::ServerAsyncReaderWriter<Response, Request> call_;
+  Request request_;
+  Response response_;
+  std::deque<Response> queue_;
+  grpc::Status status_;
+  int pending_ = 0;
+  bool first_ = true;
+  bool writing_ = false;
+  bool closing_ = false;
+  Operation<InStream> arrived_{this, &InStream::OnArrived};
+  Operation<InStream> read_{this, &InStream::OnRead};
+  Operation<InStream> wrote_{this, &InStream::OnWrote};
+  Operation<InStream> finished_{this, &InStream::OnFinished};
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_PEER_STREAM_H_

@@ -1,0 +1,159 @@
+#ifndef RAFTKV_SERVER_RPC_RPC_H_
+#define RAFTKV_SERVER_RPC_RPC_H_
+
+// gRPC's completion queue as the server uses it: every tag is a Completion, every method a row added
+// to a Methods table. Whatever is not in the table answers UNIMPLEMENTED at once (gRPC does that for
+// methods it does not know), which is why the generated AsyncService classes are not used here: they
+// register all methods of a service and leave calls to unserved ones hanging.
+//
+// Everything runs on the thread that polls the queue, except Unary::Finish, which may be called from
+// any thread, once.
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/impl/codegen/rpc_service_method.h>
+#include <grpcpp/impl/codegen/service_type.h>
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/async_unary_call.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace raftkv {
+
+class Completion {
+ public:
+  virtual ~Completion() = default;
+  // `ok` false: the operation did not happen (connection gone, or the queue shuts down).
+  virtual void OnComplete(bool ok) = 0;
+};
+
+// One of several operations of `Owner`, each its own tag.
+template <typename Owner>
+class Operation final : public Completion {
+ public:
+  Operation(Owner* owner, void (Owner::*on_complete)(bool))
+      : owner_(owner), on_complete_(on_complete) {}
+  void OnComplete(bool ok) override { (owner_->*on_complete_)(ok); }
+
+ private:
+  Owner* const owner_;
+  void (Owner::*const on_complete_)(bool);
+};
+
+// Where the calls of one gRPC server arrive. New calls are announced on `arrivals`, which belongs to
+// the server; everything else of a call happens on `calls`.
+struct Queues {
+  grpc::CompletionQueue* calls = nullptr;
+  grpc::ServerCompletionQueue* arrivals = nullptr;
+};
+
+class MethodTable;
+
+// One call of a unary method, from arrival to answer. Deletes itself when answered.
+template <typename Request, typename Response>
+class Unary final : public Completion {
+ public:
+  using Handler = std::function<void(Unary*)>;
+
+  // Listens for `count` calls at a time, until the server shuts down. `handler` runs on the polling
+  // thread and must see to it that Finish is called.
+  static void Listen(MethodTable* methods, int method, Queues queues, int count, Handler handler) {
+    auto shared = std::make_shared<Method>(Method{methods, method, queues, std::move(handler)});
+    for (int i = 0; i < count; ++i) new Unary(shared);
+  }
+
+  const Request& request() const { return request_; }
+  Request* mutable_request() { return &request_; }
+  Response* response() { return &response_; }
+  grpc::ServerContext* context() { return &context_; }
+
+  void Finish(const grpc::Status& status) {
+    finishing_ = true;
+    if (status.ok()) {
+      responder_.Finish(response_, status, this);
+    } else {
+      responder_.FinishWithError(status, this);
+    }
+  }
+
+  void OnComplete(bool ok) override {
+    if (finishing_ || !ok) {
+      delete this;
+      return;
+    }
+    new Unary(method_);
+    method_->handler(this);
+  }
+
+ private:
+  struct Method {
+    MethodTable* methods;
+    int index;
+    Queues queues;
+    Handler handler;
+  };
+
+  explicit Unary(std::shared_ptr<Method> method);
+
+  const std::shared_ptr<Method> method_;
+  bool finishing_ = false;
+  grpc::ServerContext context_;
+  Request request_;
+  Response response_;
+  grpc::ServerAsyncResponseWriter<Response> responder_;
+};
+
+// The methods that one gRPC server answers, a row each: filled while the server is composed, registered
+// with ServerBuilder like any service, started once the server listens.
+class MethodTable final : public grpc::Service {
+ public:
+  // `handler` gets each arriving call and must see to it that Finish is called. `waiting` calls are
+  // taken at a time without another turn of the queue.
+  template <typename Request, typename Response>
+  void Serve(const char* full_name, int waiting,
+             typename Unary<Request, Response>::Handler handler) {
+    const int index = Add(full_name, grpc::internal::RpcMethod::NORMAL_RPC);
+    listeners_.push_back([this, index, waiting, handler = std::move(handler)](Queues queues) {
+      Unary<Request, Response>::Listen(this, index, queues, waiting, handler);
+    });
+  }
+
+  // `accept` is called once, when the server listens; it requests each next stream itself, with
+  // RequestAsyncBidiStreaming(index, ...).
+  void ServeStream(const char* full_name, std::function<void(int index, Queues queues)> accept) {
+    const int index = Add(full_name, grpc::internal::RpcMethod::BIDI_STREAMING);
+    listeners_.push_back(
+        [index, accept = std::move(accept)](Queues queues) { accept(index, queues); });
+  }
+
+  void Start(Queues queues) {
+    for (auto& listen : listeners_) listen(queues);
+  }
+
+  using grpc::Service::RequestAsyncBidiStreaming;
+  using grpc::Service::RequestAsyncUnary;
+
+ private:
+  int Add(const char* full_name, grpc::internal::RpcMethod::RpcType type) {
+    AddMethod(new grpc::internal::RpcServiceMethod(full_name, type, nullptr));
+    MarkMethodAsync(count_);
+    return count_++;
+  }
+
+  int count_ = 0;
+  std::vector<std::function<void(Queues)>> listeners_;
+};
+
+template <typename Request, typename Response>
+Unary<Request, Response>::Unary(std::shared_ptr<Method> method)
+    : method_(std::move(method)), responder_(&context_) {
+  method_->methods->RequestAsyncUnary(method_->index, &context_, &request_, &responder_,
+                                      method_->queues.calls, method_->queues.arrivals, this);
+}
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_RPC_RPC_H_
