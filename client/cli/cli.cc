@@ -109,7 +109,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   Context context(streams);
   Flags flags;
   CLI::App app("Reads and writes a raftkv (or etcd v3) cluster.", "raftkv");
-  app.footer(kFooter);
+  app.footer("Global flags and exit codes: raftkv --help\n");  // of every verb
   app.get_formatter()->column_width(28);
   app.set_version_flag("--version", "raftkv " RAFTKV_VERSION "\nAPI version: 3.6");
   app.require_subcommand(0, 1);
@@ -120,6 +120,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddEndpointVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
+  app.footer(kFooter);
 
   try {
     app.parse(argc, argv);
@@ -132,7 +133,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   }
   if (!context.verb) {
     const auto parsed = app.get_subcommands();
-    streams.out << (parsed.empty() ? app.help() : parsed.front()->help());
+    streams.out << (parsed.empty() ? app.help() : parsed.front()->help("raftkv"));
     return kExitOk;
   }
   const absl::Status understood = Understand(flags, context);

@@ -1,0 +1,122 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "client/bench/histogram.h"
+#include "client/bench/load.h"
+#include "client/cli/cli.h"
+#include "tests/client/fake_server.h"
+
+namespace raftkv::client {
+namespace {
+
+TEST(Histogram, PercentilesAreWithinOnePercent) {
+  Histogram histogram;
+  EXPECT_EQ(histogram.Percentile(0.5), 0);
+  for (int64_t value = 1; value <= 100000; ++value) histogram.Add(value);
+  EXPECT_EQ(histogram.count(), 100000u);
+  EXPECT_NEAR(histogram.Percentile(0.5), 50000, 500);
+  EXPECT_NEAR(histogram.Percentile(0.99), 99000, 990);
+  EXPECT_EQ(histogram.Percentile(1), 100000);
+  EXPECT_EQ(histogram.max(), 100000);
+}
+
+TEST(Histogram, SmallValuesAreExactAndHugeOnesAreKept) {
+  Histogram histogram;
+  for (int64_t value : {3, 5, 127}) histogram.Add(value);
+  EXPECT_EQ(histogram.Percentile(0.3), 3);
+  EXPECT_EQ(histogram.Percentile(0.5), 5);
+  EXPECT_EQ(histogram.Percentile(0.9), 127);
+  histogram.Add(int64_t{1} << 50);
+  EXPECT_EQ(histogram.max(), int64_t{1} << 50);
+}
+
+TEST(Histogram, MergeAddsUp) {
+  Histogram a, b;
+  a.Add(1);
+  b.Add(2);
+  b.Add(300);
+  a.Merge(b);
+  EXPECT_EQ(a.count(), 3u);
+  EXPECT_EQ(a.max(), 300);
+  EXPECT_EQ(a.Percentile(0.6), 2);
+}
+
+LoadOptions Short(LoadOptions::Verb verb, std::vector<std::string> endpoints) {
+  return {.verb = verb,
+          .endpoints = std::move(endpoints),
+          .clients = 6,
+          .conns = 3,
+          .warm_up = absl::Milliseconds(20),
+          .duration = absl::Milliseconds(200),
+          .val_size = 10,
+          .key_space = 5};
+}
+
+void NoProgress(const LoadProgress&) {}
+
+TEST(Load, PutsGoToEveryEndpoint) {
+  FakeServer a, b;
+  const auto report =
+      RunLoad(Short(LoadOptions::Verb::kPut, {a.address(), b.address()}), NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->latency.count(), 0u);
+  EXPECT_EQ(report->errors, 0u);
+  EXPECT_GT(a.calls, 0);
+  EXPECT_GT(b.calls, 0);
+  EXPECT_EQ(a.put_request.value().size(), 10u);
+  EXPECT_LE(report->latency.count(), static_cast<uint64_t>(a.calls + b.calls));
+}
+
+TEST(Load, GetsFindTheKeysWritten) {
+  FakeServer server;  // says that there are no keys
+  const auto report = RunLoad(Short(LoadOptions::Verb::kGet, {server.address()}), NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->latency.count(), 0u);
+  EXPECT_EQ(server.put_request.key().substr(0, 15), "bench/000000000");
+  EXPECT_EQ(server.range_request.range_end(), "");
+}
+
+TEST(Load, FailuresAreCountedByMessageAndNotAsOperations) {
+  FakeServer server;
+  server.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  };
+  const auto report = RunLoad(Short(LoadOptions::Verb::kPut, {server.address()}), NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->latency.count(), 0u);
+  EXPECT_GT(report->errors, 0u);
+  ASSERT_EQ(report->errors_by_message.size(), 1u);
+  EXPECT_EQ(report->errors_by_message.begin()->first, "etcdserver: no leader");
+}
+
+TEST(Load, NobodyToMeasureIsAnError) {
+  EXPECT_TRUE(absl::IsUnavailable(
+      RunLoad(Short(LoadOptions::Verb::kPut, {DeadAddress()}), NoProgress).status()));
+}
+
+TEST(Load, JsonReportIsForMachines) {
+  FakeServer server;
+  std::istringstream in;
+  std::ostringstream out, err;
+  const std::string endpoints = "--endpoints=" + server.address();
+  const std::vector<const char*> arguments = {
+      "raftkv", endpoints.c_str(), "bench", "put", "--seconds",
+      "0.1",    "--clients",       "2",     "-w",  "json"};
+  EXPECT_EQ(RunCli(static_cast<int>(arguments.size()), arguments.data(),
+                   {.in = in, .out = out, .err = err}),
+            kExitOk);
+  EXPECT_EQ(err.str(), "");
+  const auto json = nlohmann::json::parse(out.str());
+  EXPECT_EQ(json.at("verb"), "put");
+  EXPECT_EQ(json.at("clients"), 2);
+  EXPECT_GT(json.at("ops_per_second"), 0);
+  EXPECT_EQ(json.at("error_count"), 0);
+  for (const char* name : {"p50_ms", "p90_ms", "p99_ms", "max_ms"}) {
+    EXPECT_GT(json.at(name), 0) << name;
+  }
+}
+
+}  // namespace
+}  // namespace raftkv::client

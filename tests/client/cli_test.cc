@@ -1,0 +1,376 @@
+// The golden text is what etcdctl 3.4.23 prints for the same answers.
+#include "client/cli/cli.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "client/cli/human.h"
+#include "client/cli/table.h"
+#include "tests/client/fake_server.h"
+
+namespace raftkv::client {
+namespace {
+
+struct Result {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+Result Raftkv(std::vector<const char*> arguments, const std::string& input = "",
+              bool terminal = false) {
+  arguments.insert(arguments.begin(), "raftkv");
+  std::istringstream in(input);
+  std::ostringstream out, err;
+  const int code = RunCli(static_cast<int>(arguments.size()), arguments.data(),
+                          {.in = in, .out = out, .err = err, .in_is_terminal = terminal});
+  return {code, out.str(), err.str()};
+}
+
+class Cli : public testing::Test {
+ protected:
+  Cli() : endpoints_("--endpoints=" + server_.address()) {
+    Fill(server_.put_response.mutable_header());
+    Fill(server_.range_response.mutable_header());
+    Fill(server_.delete_response.mutable_header());
+    Fill(server_.status_response.mutable_header());
+    Fill(server_.members_response.mutable_header());
+    server_.members_response.mutable_header()->clear_revision();
+  }
+
+  static void Fill(etcdserverpb::ResponseHeader* header) {
+    header->set_cluster_id(18446744073709551615u);
+    header->set_member_id(0xce77b9bd24aacb61);
+    header->set_revision(7);
+    header->set_raft_term(2);
+  }
+
+  static void Fill(mvccpb::KeyValue* kv, const char* key, const char* value) {
+    kv->set_key(key);
+    kv->set_value(value);
+    kv->set_create_revision(2);
+    kv->set_mod_revision(3);
+    kv->set_version(2);
+  }
+
+  Result Run(std::vector<const char*> arguments, const std::string& input = "") {
+    arguments.push_back(endpoints_.c_str());
+    return Raftkv(std::move(arguments), input);
+  }
+
+  // What a verb prints; it must succeed and say nothing on stderr.
+  std::string Out(std::vector<const char*> arguments) {
+    const Result result = Run(std::move(arguments));
+    EXPECT_EQ(result.code, kExitOk);
+    EXPECT_EQ(result.err, "");
+    return result.out;
+  }
+
+  FakeServer server_;
+  const std::string endpoints_;
+};
+
+constexpr char kHeader[] =
+    R"("header":{"cluster_id":18446744073709551615,"member_id":14877564116056853345,)"
+    R"("revision":7,"raft_term":2})";
+
+TEST_F(Cli, PutPrintsOkAndWhatItReplaced) {
+  EXPECT_EQ(Out({"put", "a", "1"}), "OK\n");
+  EXPECT_FALSE(server_.put_request.prev_kv());
+  EXPECT_EQ(Out({"put", "a", "1", "-w", "json"}), std::string("{") + kHeader + "}\n");
+  Fill(server_.put_response.mutable_prev_kv(), "a", "0");
+  EXPECT_EQ(Out({"put", "a", "1", "--prev-kv"}), "OK\na\n0\n");
+  EXPECT_TRUE(server_.put_request.prev_kv());
+  EXPECT_EQ(Out({"put", "a", "1", "--prev-kv", "-w", "json"}),
+            std::string("{") + kHeader +
+                R"(,"prev_kv":{"key":"YQ==","create_revision":2,"mod_revision":3,"version":2,)"
+                R"("value":"MA=="}})"
+                "\n");
+}
+
+TEST_F(Cli, PutReadsItsValueFromStandardInput) {
+  const std::string bytes("x\ny\0z\n", 6);
+  EXPECT_EQ(Run({"put", "a", "-"}, bytes).code, kExitOk);
+  EXPECT_EQ(server_.put_request.value(), bytes);
+  EXPECT_EQ(Run({"put", "a"}, "absent").code, kExitOk);
+  EXPECT_EQ(server_.put_request.value(), "absent");
+  EXPECT_EQ(Run({"put", "a", ""}, "ignored").code, kExitOk);
+  EXPECT_EQ(server_.put_request.value(), "");
+  EXPECT_EQ(Raftkv({"put", "a"}, "", /*terminal=*/true).code, kExitBadArguments);
+}
+
+TEST_F(Cli, KeysAndValuesMayLookLikeAnything) {
+  EXPECT_EQ(Out({"put", "[a,b]", "{}"}), "OK\n");
+  EXPECT_EQ(server_.put_request.key(), "[a,b]");
+  EXPECT_EQ(server_.put_request.value(), "{}");
+  EXPECT_EQ(Out({"put", "get", "put"}), "OK\n");
+  EXPECT_EQ(server_.put_request.key(), "get");
+  const Result dashed = Raftkv({endpoints_.c_str(), "put", "--", "-k", "--prefix"});
+  EXPECT_EQ(dashed.code, kExitOk);
+  EXPECT_EQ(server_.put_request.key(), "-k");
+  EXPECT_EQ(server_.put_request.value(), "--prefix");
+}
+
+TEST_F(Cli, GetPrintsKeysAndValues) {
+  EXPECT_EQ(Out({"get", "nothing"}), "");
+  EXPECT_EQ(Out({"get", "nothing", "-w", "json"}), std::string("{") + kHeader + "}\n");
+  Fill(server_.range_response.add_kvs(), "a", "1");
+  Fill(server_.range_response.add_kvs(), "b", "");
+  server_.range_response.set_count(3);
+  server_.range_response.set_more(true);
+  EXPECT_EQ(Out({"get", "a", "c"}), "a\n1\nb\n\n");
+  EXPECT_EQ(Out({"get", "a", "c", "--print-value-only"}), "1\n\n");
+  EXPECT_EQ(Out({"get", "a", "c", "--hex"}), "\\x61\n\\x31\n\\x62\n\n");
+  EXPECT_EQ(Out({"get", "a", "c", "-w", "json"}),
+            std::string("{") + kHeader +
+                R"(,"kvs":[{"key":"YQ==","create_revision":2,"mod_revision":3,"version":2,)"
+                R"("value":"MQ=="},{"key":"Yg==","create_revision":2,"mod_revision":3,)"
+                R"("version":2}],"more":true,"count":3})"
+                "\n");
+}
+
+TEST_F(Cli, GetPrintsACount) {
+  server_.range_response.set_count(3);
+  EXPECT_EQ(Out({"get", "", "--prefix", "--count-only"}), "3\n");
+  EXPECT_TRUE(server_.range_request.count_only());
+  EXPECT_EQ(Out({"get", "", "--prefix", "--count-only", "-w", "json"}),
+            std::string("{") + kHeader + ",\"count\":3}\n");
+}
+
+TEST_F(Cli, GetFlagsReachTheRequest) {
+  Out({"get", "a", "--prefix", "--limit", "5", "--rev=4", "--keys-only", "--consistency=s"});
+  const auto& request = server_.range_request;
+  EXPECT_EQ(request.key(), "a");
+  EXPECT_EQ(request.range_end(), "b");
+  EXPECT_EQ(request.limit(), 5);
+  EXPECT_EQ(request.revision(), 4);
+  EXPECT_TRUE(request.keys_only());
+  EXPECT_TRUE(request.serializable());
+  Out({"get", "--from-key", "a"});
+  EXPECT_EQ(server_.range_request.range_end(), std::string(1, '\0'));
+  EXPECT_FALSE(server_.range_request.serializable());
+  Out({"get", "a", "z"});
+  EXPECT_EQ(server_.range_request.range_end(), "z");
+}
+
+TEST_F(Cli, DelPrintsHowManyAndWhich) {
+  EXPECT_EQ(Out({"del", "a"}), "0\n");
+  EXPECT_EQ(Out({"del", "a", "-w", "json"}), std::string("{") + kHeader + "}\n");
+  server_.delete_response.set_deleted(1);
+  Fill(server_.delete_response.add_prev_kvs(), "a", "1");
+  EXPECT_EQ(Out({"del", "a", "--prefix", "--prev-kv"}), "1\na\n1\n");
+  EXPECT_EQ(server_.delete_request.range_end(), "b");
+  EXPECT_TRUE(server_.delete_request.prev_kv());
+  EXPECT_EQ(Out({"del", "a", "-w", "json"}),
+            std::string("{") + kHeader +
+                R"(,"deleted":1,"prev_kvs":[{"key":"YQ==","create_revision":2,"mod_revision":3,)"
+                R"("version":2,"value":"MQ=="}]})"
+                "\n");
+}
+
+TEST_F(Cli, MemberListInEveryFormat) {
+  auto* member = server_.members_response.add_members();
+  member->set_id(0x1b9d81eff8815fdc);
+  member->set_name("n1");
+  member->add_peerurls("http://127.0.0.1:2380");
+  member->add_clienturls("http://127.0.0.1:2379");
+  server_.members_response.add_members()->set_id(0xff);
+  EXPECT_EQ(Out({"member", "list"}),
+            "1b9d81eff8815fdc, started, n1, http://127.0.0.1:2380, http://127.0.0.1:2379, false\n"
+            "ff, unstarted, , , , false\n");
+  EXPECT_EQ(Out({"member", "list", "-w", "json"}),
+            R"({"header":{"cluster_id":18446744073709551615,"member_id":14877564116056853345,)"
+            R"("raft_term":2},"members":[{"ID":1989889478034022364,"name":"n1",)"
+            R"("peerURLs":["http://127.0.0.1:2380"],"clientURLs":["http://127.0.0.1:2379"]},)"
+            R"({"ID":255}]})"
+            "\n");
+  EXPECT_EQ(Out({"-w", "table", "member", "list"}),
+            "+------------------+-----------+------+-----------------------+-----------------------"
+            "+------------+\n"
+            "|        ID        |  STATUS   | NAME |      PEER ADDRS       |     CLIENT ADDRS      "
+            "| IS LEARNER |\n"
+            "+------------------+-----------+------+-----------------------+-----------------------"
+            "+------------+\n"
+            "| 1b9d81eff8815fdc |   started |   n1 | http://127.0.0.1:2380 | http://127.0.0.1:2379 "
+            "|      false |\n"
+            "|               ff | unstarted |      |                       |                       "
+            "|      false |\n"
+            "+------------------+-----------+------+-----------------------+-----------------------"
+            "+------------+\n");
+}
+
+TEST_F(Cli, EndpointStatusInEveryFormat) {
+  auto& status = server_.status_response;
+  status.set_version("3.6.5");
+  status.set_dbsize(20480);
+  status.set_dbsizeinuse(16384);
+  status.set_leader(0xce77b9bd24aacb61);
+  status.set_raftindex(22);
+  status.set_raftterm(2);
+  status.set_raftappliedindex(21);
+  const std::string& address = server_.address();
+  EXPECT_EQ(Out({"endpoint", "status"}),
+            address + ", ce77b9bd24aacb61, 3.6.5, 20 kB, true, false, 2, 22, 21, \n");
+  EXPECT_EQ(Out({"endpoint", "status", "-w", "json"}),
+            "[{\"Endpoint\":\"" + address + "\",\"Status\":{" + kHeader +
+                R"(,"version":"3.6.5","dbSize":20480,"leader":14877564116056853345,)"
+                R"("raftIndex":22,"raftTerm":2,"raftAppliedIndex":21,"dbSizeInUse":16384}}])"
+                "\n");
+  const std::string table = Out({"endpoint", "status", "-w", "table"});
+  EXPECT_NE(
+      table.find("|        ID        | VERSION | DB SIZE | IS LEADER | IS LEARNER | RAFT TERM "
+                 "| RAFT INDEX | RAFT APPLIED INDEX | ERRORS |\n"),
+      std::string::npos)
+      << table;
+  EXPECT_NE(
+      table.find("| ce77b9bd24aacb61 |   3.6.5 |   20 kB |      true |      false |         2 "
+                 "|         22 |                 21 |        |\n"),
+      std::string::npos)
+      << table;
+}
+
+TEST_F(Cli, EndpointStatusOfTheWholeCluster) {
+  server_.members_response.add_members()->add_clienturls("http://" + server_.address());
+  EXPECT_EQ(Out({"endpoint", "status", "--cluster"}).substr(0, 7), "http://");
+}
+
+TEST_F(Cli, EndpointHealthSaysWhoIsHealthy) {
+  const std::string dead = DeadAddress();
+  const std::string both = "--endpoints=" + server_.address() + "," + dead;
+  Result result = Raftkv({both.c_str(), "endpoint", "health"});
+  EXPECT_EQ(result.code, kExitFailed);
+  EXPECT_EQ(
+      result.out.find(server_.address() + " is healthy: successfully committed proposal: took = "),
+      0u);
+  EXPECT_EQ(result.err, dead + " is unhealthy: failed to commit proposal: cannot connect to " +
+                            dead + "\nError: unhealthy cluster\n");
+  EXPECT_EQ(server_.range_request.key(), "health");
+  result = Raftkv({both.c_str(), "endpoint", "health", "-w", "json"});
+  EXPECT_NE(result.out.find("\"health\":true,\"took\":\""), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("\"health\":false,\"took\":\""), std::string::npos) << result.out;
+  server_.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "etcdserver: permission denied");
+  };
+  EXPECT_EQ(Run({"endpoint", "health"}).code, kExitOk);
+}
+
+TEST_F(Cli, ErrorsAreOneLineAndHaveTheirExitCode) {
+  server_.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: two\nlines");
+  };
+  Result result = Run({"put", "a", "1"});
+  EXPECT_EQ(result.code, kExitFailed);
+  EXPECT_EQ(result.err, "Error: etcdserver: two lines\n");
+  EXPECT_EQ(result.out, "");
+
+  server_.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: request timed out");
+  };
+  result = Run({"del", "a"});
+  EXPECT_EQ(result.code, kExitOutcomeUnknown);
+  EXPECT_EQ(result.err,
+            "Error: etcdserver: request timed out (outcome unknown: the write may or may not have "
+            "happened)\n");
+  EXPECT_EQ(Run({"get", "a"}).code, kExitFailed);
+  EXPECT_EQ(Run({"endpoint", "status"}).code, kExitFailed);
+
+  const std::string dead = "--endpoints=" + DeadAddress();
+  for (const char* verb : {"get", "put", "del"}) {
+    EXPECT_EQ(Raftkv({dead.c_str(), verb, "a"}).code, kExitUnreachable) << verb;
+  }
+  EXPECT_EQ(Raftkv({dead.c_str(), "member", "list"}).code, kExitUnreachable);
+}
+
+TEST_F(Cli, VerbsWithoutATableSaySo) {
+  for (const char* verb : {"get", "put", "del"}) {
+    const Result result = Run({verb, "a", "-w", "table"});
+    EXPECT_EQ(result.code, kExitBadFormat) << verb;
+    EXPECT_EQ(result.err, "Error: table not supported as output format\n");
+  }
+  EXPECT_EQ(Run({"get", "a", "-w", "yaml"}).code, kExitBadFormat);
+  EXPECT_EQ(server_.calls, 0);
+}
+
+TEST(CliArguments, WrongOnesAreRefusedBeforeAnythingIsSent) {
+  const std::vector<std::vector<const char*>> wrong = {
+      {"get"},
+      {"put"},
+      {"del"},
+      {"get", "a", "b", "c"},
+      {"put", "a", "b", "c"},
+      {"del", "a", "b", "c"},
+      {"frob"},
+      {"member", "frob"},
+      {"get", "a", "--frob"},
+      {"get", "a", "--limit", "x"},
+      {"get", "a", "--prefix", "--from-key"},
+      {"get", "a", "b", "--prefix"},
+      {"del", "a", "b", "--from-key"},
+      {"get", "a", "--consistency", "x"},
+      {"get", "a", "--keys-only", "--count-only"},
+      {"get", "a", "--print-value-only", "-w", "json"},
+      {"get", "a", "--command-timeout", "5"},
+      {"get", "a", "--dial-timeout", "-1s"},
+      {"get", "a", "--endpoints", "nowhere"},
+      {"get", "a", "--endpoints", ","},
+      {"get", "a", "--endpoints", "https://127.0.0.1:1"},
+      {"bench", "put", "--clients", "0"},
+  };
+  for (const auto& arguments : wrong) {
+    const Result result = Raftkv(arguments);
+    std::string line;
+    for (const char* argument : arguments) line += std::string(argument) + " ";
+    EXPECT_EQ(result.code, kExitBadArguments) << line;
+    EXPECT_EQ(result.out, "") << line;
+    EXPECT_EQ(result.err.find("Error: "), 0u) << line;
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1) << line;
+  }
+}
+
+TEST(CliArguments, HelpAndVersion) {
+  EXPECT_EQ(Raftkv({"--version"}).out, "raftkv 0.1.0\nAPI version: 3.6\n");
+  for (const auto& arguments : std::vector<std::vector<const char*>>{{}, {"--help"}}) {
+    const Result help = Raftkv(arguments);
+    EXPECT_EQ(help.code, kExitOk);
+    EXPECT_NE(help.out.find("Exit codes:"), std::string::npos);
+  }
+  EXPECT_NE(Raftkv({"endpoint"}).out.find("health"), std::string::npos);
+  EXPECT_NE(Raftkv({"get", "--help"}).out.find("--print-value-only"), std::string::npos);
+}
+
+TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {
+  FakeServer server;
+  setenv("RAFTKV_ENDPOINTS", ("http://" + server.address()).c_str(), 1);
+  EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
+  EXPECT_EQ(Raftkv({"get", "a", "--endpoints", DeadAddress().c_str()}).code, kExitUnreachable);
+  unsetenv("RAFTKV_ENDPOINTS");
+  EXPECT_EQ(server.calls, 1);
+}
+
+TEST(Human, Bytes) {
+  EXPECT_EQ(HumanBytes(0), "0 B");
+  EXPECT_EQ(HumanBytes(9), "9 B");
+  EXPECT_EQ(HumanBytes(999), "999 B");
+  EXPECT_EQ(HumanBytes(1000), "1.0 kB");
+  EXPECT_EQ(HumanBytes(20480), "20 kB");
+  EXPECT_EQ(HumanBytes(1550000), "1.6 MB");
+  EXPECT_EQ(HumanBytes(8589934592), "8.6 GB");
+}
+
+TEST(Human, Durations) {
+  EXPECT_EQ(HumanDuration(absl::ZeroDuration()), "0s");
+  EXPECT_EQ(HumanDuration(absl::Nanoseconds(15)), "15ns");
+  EXPECT_EQ(HumanDuration(absl::Nanoseconds(250500)), "250.5µs");
+  EXPECT_EQ(HumanDuration(absl::Nanoseconds(4187034)), "4.187034ms");
+  EXPECT_EQ(HumanDuration(absl::Milliseconds(40)), "40ms");
+  EXPECT_EQ(HumanDuration(absl::Nanoseconds(5000904861)), "5.000904861s");
+  EXPECT_EQ(HumanDuration(absl::Milliseconds(90500)), "1m30.5s");
+}
+
+TEST(Table, WithoutRowsIsItsHeader) {
+  EXPECT_EQ(Table({"A", "BB"}).Render(), "+---+----+\n| A | BB |\n+---+----+\n");
+}
+
+}  // namespace
+}  // namespace raftkv::client

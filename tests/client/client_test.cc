@@ -1,0 +1,313 @@
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include "client/endpoint.h"
+#include "client/failure.h"
+#include "client/raftkv.h"
+#include "tests/client/fake_server.h"
+
+namespace raftkv::client {
+namespace {
+
+using grpc::StatusCode;
+
+std::unique_ptr<Client> ConnectTo(std::vector<std::string> endpoints,
+                                  absl::Duration timeout = absl::Seconds(20)) {
+  auto client = Client::Connect({.endpoints = std::move(endpoints), .request_timeout = timeout});
+  EXPECT_TRUE(client.ok()) << client.status();
+  return *std::move(client);
+}
+
+auto Answer(StatusCode code, std::string message) {
+  return [=](grpc::ServerContext*) { return grpc::Status(code, message); };
+}
+
+// Holds a call until the caller has given up.
+grpc::Status NeverAnswer(grpc::ServerContext* context) {
+  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+  return grpc::Status::CANCELLED;
+}
+
+TEST(Keys, PrefixEndsBeforeTheNextPrefix) {
+  EXPECT_EQ(Keys::Prefix("ab").range_end(), "ac");
+  EXPECT_EQ(Keys::Prefix("a\xff").range_end(), "b");
+  EXPECT_EQ(Keys::Prefix("a\x7f").range_end(), "a\x80");
+  EXPECT_EQ(Keys::Prefix("\xff\xff").key(), "\xff\xff");
+  EXPECT_EQ(Keys::Prefix("\xff\xff").range_end(), std::string(1, '\0'));
+}
+
+TEST(Keys, AllBeginsWithTheLeastKey) {
+  EXPECT_EQ(Keys::Prefix("").key(), std::string(1, '\0'));
+  EXPECT_EQ(Keys::Prefix("").range_end(), std::string(1, '\0'));
+  EXPECT_EQ(Keys::From("").key(), std::string(1, '\0'));
+  EXPECT_EQ(Keys::From("k").key(), "k");
+  EXPECT_EQ(Keys("k").range_end(), "");
+}
+
+TEST(ParseEndpoint, TakesHostAndPort) {
+  EXPECT_EQ(ParseEndpoint("127.0.0.1:2379").value(), "127.0.0.1:2379");
+  EXPECT_EQ(ParseEndpoint("http://n1.example:2379/").value(), "n1.example:2379");
+  EXPECT_EQ(ParseEndpoint("http://[::1]:2379").value(), "[::1]:2379");
+  for (const char* bad :
+       {"", "n1", "n1:", ":2379", "n1:0", "n1:65536", "n1:x", "http://n1/x:1", "https://n1:2379"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseEndpoint(bad).status())) << bad;
+  }
+}
+
+TEST(Judge, WritesAreRepeatedOnlyWhenRefusedBeforeTheyCouldTakeEffect) {
+  const auto judge = [](StatusCode code, const char* message) {
+    return Judge(Kind::kWrite, grpc::Status(code, message));
+  };
+  EXPECT_EQ(judge(StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests"),
+            Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNKNOWN, "etcdserver: too many requests"), Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNAVAILABLE, "etcdserver: no leader"), Verdict::kTryNext);
+
+  EXPECT_EQ(judge(StatusCode::INVALID_ARGUMENT, "etcdserver: key is not provided"),
+            Verdict::kDefinite);
+  EXPECT_EQ(judge(StatusCode::RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"),
+            Verdict::kDefinite);
+  EXPECT_EQ(judge(StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (3 vs. 2)"),
+            Verdict::kDefinite);
+
+  for (const char* message :
+       {"etcdserver: leader changed", "etcdserver: server stopped", "etcdserver: request timed out",
+        "etcdserver: request timed out, possibly due to connection lost", "Socket closed"}) {
+    EXPECT_EQ(judge(StatusCode::UNAVAILABLE, message), Verdict::kUnknown) << message;
+  }
+  EXPECT_EQ(judge(StatusCode::RESOURCE_EXHAUSTED, "Bandwidth exhausted"), Verdict::kUnknown);
+  for (StatusCode code : {StatusCode::DEADLINE_EXCEEDED, StatusCode::UNKNOWN, StatusCode::INTERNAL,
+                          StatusCode::CANCELLED, StatusCode::DATA_LOSS, StatusCode::ABORTED}) {
+    EXPECT_EQ(judge(code, "whatever"), Verdict::kUnknown) << code;
+  }
+}
+
+TEST(Judge, ReadsAreRepeatedWhenAnEndpointCannotServeThemNow) {
+  const auto judge = [](StatusCode code, const char* message) {
+    return Judge(Kind::kRead, grpc::Status(code, message));
+  };
+  EXPECT_EQ(judge(StatusCode::UNAVAILABLE, "etcdserver: leader changed"), Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNAVAILABLE, "Socket closed"), Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNKNOWN, "Stream removed"), Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNKNOWN, "etcdserver: too many requests"), Verdict::kTryNext);
+  EXPECT_EQ(
+      judge(StatusCode::OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"),
+      Verdict::kDefinite);
+  EXPECT_EQ(judge(StatusCode::UNKNOWN, "whatever"), Verdict::kDefinite);
+}
+
+TEST(Client, ReadMovesOnFromAnEndpointThatIsUnavailable) {
+  FakeServer bad, good;
+  bad.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: leader changed");
+  good.range_response.add_kvs()->set_value("blue");
+  const auto client = ConnectTo({bad.address(), good.address()});
+  const auto got = client->Get("colour");
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ((*got)->value, "blue");
+  EXPECT_EQ(bad.calls, 1);
+  EXPECT_EQ(good.calls, 1);
+}
+
+TEST(Client, ReadMovesOnFromAConnectionThatBreaks) {
+  RudeServer rude;
+  FakeServer good;
+  const auto client = ConnectTo({rude.address(), good.address()});
+  EXPECT_TRUE(client->Get("colour").ok());
+  EXPECT_EQ(rude.calls(), 1);
+  EXPECT_EQ(good.calls, 1);
+}
+
+TEST(Client, ReadGivesTheOnlyEndpointASecondTryThenReturnsItsWords) {
+  FakeServer bad;
+  bad.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  const auto status = ConnectTo({bad.address()})->Get("colour").status();
+  EXPECT_EQ(status, absl::UnavailableError("etcdserver: no leader"));
+  EXPECT_EQ(bad.calls, 2);
+}
+
+TEST(Client, RefusedReadIsNotRepeated) {
+  FakeServer first, second;
+  first.before =
+      Answer(StatusCode::OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted");
+  const auto status = ConnectTo({first.address(), second.address()})->Get("k").status();
+  EXPECT_EQ(status,
+            absl::OutOfRangeError("etcdserver: mvcc: required revision has been compacted"));
+  EXPECT_EQ(second.calls, 0);
+}
+
+TEST(Client, WriteMovesOnWhenRefusedAsTooMany) {
+  FakeServer busy, good;
+  busy.before = Answer(StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests");
+  const auto client = ConnectTo({busy.address(), good.address()});
+  EXPECT_TRUE(client->Put("colour", "blue").ok());
+  EXPECT_EQ(busy.calls, 1);
+  EXPECT_EQ(good.calls, 1);
+  EXPECT_EQ(good.put_request.key(), "colour");
+  EXPECT_EQ(good.put_request.value(), "blue");
+}
+
+TEST(Client, WriteMovesOnWhenNobodyListens) {
+  FakeServer good;
+  const auto client = ConnectTo({DeadAddress(), good.address()});
+  EXPECT_TRUE(client->Put("colour", "blue").ok());
+  EXPECT_TRUE(client->Delete("colour").ok());
+  EXPECT_EQ(good.calls, 2);
+}
+
+TEST(Client, WriteIsNotRepeatedWhenTheConnectionBreaksAfterSending) {
+  RudeServer rude;
+  FakeServer good;
+  const auto client = ConnectTo({rude.address(), good.address()});
+  const auto put = client->Put("colour", "blue").status();
+  EXPECT_TRUE(OutcomeUnknown(put)) << put;
+  EXPECT_FALSE(NeverSent(put));
+  EXPECT_EQ(rude.calls(), 1);
+  EXPECT_EQ(good.calls, 0);
+}
+
+TEST(Client, WriteIsNotRepeatedWhenTheServerTimedOut) {
+  FakeServer slow, good;
+  slow.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: request timed out");
+  const auto client = ConnectTo({slow.address(), good.address()});
+  const auto gone = client->Delete("colour").status();
+  EXPECT_TRUE(OutcomeUnknown(gone)) << gone;
+  EXPECT_TRUE(absl::IsUnavailable(gone));
+  EXPECT_EQ(gone.message().substr(0, 29), "etcdserver: request timed out");
+  EXPECT_EQ(slow.calls, 1);
+  EXPECT_EQ(good.calls, 0);
+}
+
+TEST(Client, RefusedWriteIsDefiniteAndNotRepeated) {
+  FakeServer first, second;
+  first.before = Answer(StatusCode::INVALID_ARGUMENT, "etcdserver: key is not provided");
+  const auto status = ConnectTo({first.address(), second.address()})->Put("", "v").status();
+  EXPECT_EQ(status, absl::InvalidArgumentError("etcdserver: key is not provided"));
+  EXPECT_EQ(second.calls, 0);
+}
+
+TEST(Client, NobodyReachableMeansNeverSent) {
+  const auto client = ConnectTo({DeadAddress(), DeadAddress()});
+  for (const absl::Status& status : {client->Put("k", "v").status(), client->Get("k").status()}) {
+    EXPECT_TRUE(NeverSent(status)) << status;
+    EXPECT_FALSE(OutcomeUnknown(status));
+    EXPECT_TRUE(absl::IsUnavailable(status));
+  }
+}
+
+TEST(Client, EveryCallEndsByItsDeadline) {
+  FakeServer hung;
+  hung.before = NeverAnswer;
+  const auto client = ConnectTo({hung.address()}, absl::Milliseconds(100));
+  const auto read = client->Get("k").status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(read)) << read;
+  EXPECT_FALSE(OutcomeUnknown(read));
+  const auto write = client->Put("k", "v").status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(write)) << write;
+  EXPECT_TRUE(OutcomeUnknown(write));
+}
+
+TEST(Client, AfterADeadlineTheNextCallBeginsElsewhere) {
+  FakeServer hung, good;
+  hung.before = NeverAnswer;
+  const auto client = ConnectTo({hung.address(), good.address()}, absl::Milliseconds(500));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(client->Get("k").status()));
+  EXPECT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(hung.calls, 1);
+}
+
+TEST(Client, StaysWithTheEndpointThatAnswered) {
+  FakeServer bad, good;
+  bad.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  const auto client = ConnectTo({bad.address(), good.address()});
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(bad.calls, 1);
+  EXPECT_EQ(good.calls, 3);
+}
+
+TEST(Client, ComesBackToAServerThatRestarted) {
+  FakeServer server;
+  const auto client = ConnectTo({server.address()});
+  EXPECT_TRUE(client->Put("k", "v").ok());
+  server.Stop();
+  EXPECT_FALSE(client->Get("k").ok());
+  server.Start();
+  EXPECT_TRUE(client->Put("k", "v").ok());
+}
+
+TEST(Client, AServerThatLeftWhileIdleIsNoticedBeforeAWriteIsSent) {
+  FakeServer first, second;
+  const auto client = ConnectTo({first.address(), second.address()});
+  EXPECT_TRUE(client->Put("k", "v").ok());
+  first.Stop();
+  absl::SleepFor(absl::Milliseconds(150));  // only a connection idle for 100 ms is looked at
+  const auto put = client->Put("k", "v");
+  EXPECT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(second.calls, 1);
+}
+
+TEST(Client, OptionsReachTheWire) {
+  FakeServer server;
+  const auto client = ConnectTo({server.address()});
+  ASSERT_TRUE(client
+                  ->Range(Keys::Range("a", "c"), {.limit = 3,
+                                                  .revision = 7,
+                                                  .keys_only = true,
+                                                  .count_only = true,
+                                                  .serializable = true})
+                  .ok());
+  const auto& range = server.range_request;
+  EXPECT_EQ(range.key(), "a");
+  EXPECT_EQ(range.range_end(), "c");
+  EXPECT_EQ(range.limit(), 3);
+  EXPECT_EQ(range.revision(), 7);
+  EXPECT_TRUE(range.keys_only() && range.count_only() && range.serializable());
+  ASSERT_TRUE(client->Delete(Keys::Prefix("a"), {.prev_kv = true}).ok());
+  EXPECT_EQ(server.delete_request.range_end(), "b");
+  EXPECT_TRUE(server.delete_request.prev_kv());
+  ASSERT_TRUE(client->Put("a", std::string("\0\xff", 2), {.prev_kv = true}).ok());
+  EXPECT_EQ(server.put_request.value(), std::string("\0\xff", 2));
+  EXPECT_TRUE(server.put_request.prev_kv());
+}
+
+TEST(Client, ResultsCarryEveryField) {
+  FakeServer server;
+  auto* header = server.range_response.mutable_header();
+  header->set_cluster_id(1);
+  header->set_member_id(2);
+  header->set_revision(3);
+  header->set_raft_term(4);
+  auto* kv = server.range_response.add_kvs();
+  kv->set_key("k");
+  kv->set_value("v");
+  kv->set_create_revision(5);
+  kv->set_mod_revision(6);
+  kv->set_version(7);
+  kv->set_lease(8);
+  server.range_response.set_more(true);
+  server.range_response.set_count(9);
+  const auto got = ConnectTo({server.address()})->Range("k");
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(got->header.cluster_id, 1u);
+  EXPECT_EQ(got->header.member_id, 2u);
+  EXPECT_EQ(got->header.revision, 3);
+  EXPECT_EQ(got->header.raft_term, 4u);
+  ASSERT_EQ(got->kvs.size(), 1u);
+  EXPECT_EQ(got->kvs[0].key, "k");
+  EXPECT_EQ(got->kvs[0].value, "v");
+  EXPECT_EQ(got->kvs[0].create_revision, 5);
+  EXPECT_EQ(got->kvs[0].mod_revision, 6);
+  EXPECT_EQ(got->kvs[0].version, 7);
+  EXPECT_EQ(got->kvs[0].lease, 8);
+  EXPECT_TRUE(got->more);
+  EXPECT_EQ(got->count, 9);
+}
+
+TEST(Client, ConnectChecksItsOptions) {
+  EXPECT_TRUE(absl::IsInvalidArgument(Client::Connect({}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Client::Connect({.endpoints = {"nowhere"}}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      Client::Connect({.endpoints = {"n1:1"}, .dial_timeout = absl::ZeroDuration()}).status()));
+}
+
+}  // namespace
+}  // namespace raftkv::client

@@ -1,0 +1,151 @@
+#include "tests/client/fake_server.h"
+
+#include <arpa/inet.h>
+#include <glog/logging.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+
+namespace raftkv::client {
+namespace {
+
+// A socket bound to a free port of the loopback, and its address.
+int Bind(std::string* address) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in name = {};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(name);
+  CHECK_EQ(bind(fd, reinterpret_cast<sockaddr*>(&name), size), 0);
+  CHECK_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size), 0);
+  *address = absl::StrCat("127.0.0.1:", ntohs(name.sin_port));
+  return fd;
+}
+
+bool ReadAll(int fd, unsigned char* bytes, size_t count) {
+  while (count > 0) {
+    const ssize_t got = read(fd, bytes, count);
+    if (got <= 0) return false;
+    bytes += got;
+    count -= got;
+  }
+  return true;
+}
+
+}  // namespace
+
+FakeServer::FakeServer() { Start(); }
+
+void FakeServer::Start() {
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address_, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(static_cast<etcdserverpb::KV::Service*>(this));
+  builder.RegisterService(static_cast<etcdserverpb::Cluster::Service*>(this));
+  builder.RegisterService(static_cast<etcdserverpb::Maintenance::Service*>(this));
+  server_ = builder.BuildAndStart();
+  CHECK(server_ != nullptr);
+  address_ = absl::StrCat("127.0.0.1:", port);
+}
+
+void FakeServer::Stop() {
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Wait();
+  server_ = nullptr;
+}
+
+grpc::Status FakeServer::Range(grpc::ServerContext* context,
+                               const etcdserverpb::RangeRequest* request,
+                               etcdserverpb::RangeResponse* response) {
+  ++calls;
+  range_request = *request;
+  *response = range_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::Put(grpc::ServerContext* context, const etcdserverpb::PutRequest* request,
+                             etcdserverpb::PutResponse* response) {
+  ++calls;
+  put_request = *request;
+  *response = put_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::DeleteRange(grpc::ServerContext* context,
+                                     const etcdserverpb::DeleteRangeRequest* request,
+                                     etcdserverpb::DeleteRangeResponse* response) {
+  ++calls;
+  delete_request = *request;
+  *response = delete_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::MemberList(grpc::ServerContext* context,
+                                    const etcdserverpb::MemberListRequest*,
+                                    etcdserverpb::MemberListResponse* response) {
+  ++calls;
+  *response = members_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::Status(grpc::ServerContext* context, const etcdserverpb::StatusRequest*,
+                                etcdserverpb::StatusResponse* response) {
+  ++calls;
+  *response = status_response;
+  return before(context);
+}
+
+RudeServer::RudeServer() : listener_(Bind(&address_)) {
+  CHECK_EQ(listen(listener_, 8), 0);
+  thread_ = std::thread([this] { Serve(); });
+}
+
+RudeServer::~RudeServer() {
+  shutdown(listener_, SHUT_RDWR);
+  thread_.join();
+  close(listener_);
+}
+
+void RudeServer::Serve() {
+  for (;;) {
+    const int connection = accept(listener_, nullptr, nullptr);
+    if (connection < 0) return;
+    TakeOneCall(connection);
+    close(connection);
+  }
+}
+
+// Just enough of HTTP/2 (RFC 9113): the preface, then frames of {length 24, type 8, flags 8,
+// stream 32} until one of DATA ends the request.
+void RudeServer::TakeOneCall(int connection) {
+  constexpr unsigned char kSettings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+  constexpr unsigned char kData = 0, kEndStream = 1;
+  std::array<unsigned char, 1 << 14> bytes;
+  if (write(connection, kSettings, sizeof(kSettings)) != sizeof(kSettings)) return;
+  if (!ReadAll(connection, bytes.data(), 24)) return;
+  std::array<unsigned char, 9> frame;
+  while (ReadAll(connection, frame.data(), frame.size())) {
+    const size_t length = frame[0] << 16 | frame[1] << 8 | frame[2];
+    CHECK_LE(length, bytes.size());
+    if (!ReadAll(connection, bytes.data(), length)) return;
+    if (frame[3] == kData && (frame[4] & kEndStream) != 0) {
+      ++calls_;
+      return;
+    }
+  }
+}
+
+std::string DeadAddress() {
+  std::string address;
+  close(Bind(&address));
+  return address;
+}
+
+}  // namespace raftkv::client

@@ -1,0 +1,84 @@
+// Services for the client's tests. FakeServer answers etcd's API with what the test sets, and
+// counts what it was asked. RudeServer takes one request at a time and hangs up without an answer:
+// the case in which nobody knows whether a write happened.
+#ifndef RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
+#define RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "proto/etcd/rpc.grpc.pb.h"
+
+namespace raftkv::client {
+
+class FakeServer final : public etcdserverpb::KV::Service,
+                         public etcdserverpb::Cluster::Service,
+                         public etcdserverpb::Maintenance::Service {
+ public:
+  FakeServer();  // listens on a free port of the loopback
+  ~FakeServer() override { Stop(); }
+
+  const std::string& address() const { return address_; }
+  void Stop();
+  void Start();  // again, on the same port
+
+  // Runs before each answer; other than OK, it is the answer. Set before the first call.
+  std::function<grpc::Status(grpc::ServerContext*)> before = [](grpc::ServerContext*) {
+    return grpc::Status::OK;
+  };
+  etcdserverpb::RangeResponse range_response;
+  etcdserverpb::PutResponse put_response;
+  etcdserverpb::DeleteRangeResponse delete_response;
+  etcdserverpb::StatusResponse status_response;
+  etcdserverpb::MemberListResponse members_response;
+
+  std::atomic<int> calls{0};
+  // The last requests; read them only while no call is running.
+  etcdserverpb::RangeRequest range_request;
+  etcdserverpb::PutRequest put_request;
+  etcdserverpb::DeleteRangeRequest delete_request;
+
+ private:
+  grpc::Status Range(grpc::ServerContext*, const etcdserverpb::RangeRequest*,
+                     etcdserverpb::RangeResponse*) override;
+  grpc::Status Put(grpc::ServerContext*, const etcdserverpb::PutRequest*,
+                   etcdserverpb::PutResponse*) override;
+  grpc::Status DeleteRange(grpc::ServerContext*, const etcdserverpb::DeleteRangeRequest*,
+                           etcdserverpb::DeleteRangeResponse*) override;
+  grpc::Status MemberList(grpc::ServerContext*, const etcdserverpb::MemberListRequest*,
+                          etcdserverpb::MemberListResponse*) override;
+  grpc::Status Status(grpc::ServerContext*, const etcdserverpb::StatusRequest*,
+                      etcdserverpb::StatusResponse*) override;
+
+  std::string address_ = "127.0.0.1:0";
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class RudeServer {
+ public:
+  RudeServer();
+  ~RudeServer();
+  const std::string& address() const { return address_; }
+  int calls() const { return calls_; }  // requests taken in whole
+
+ private:
+  void Serve();
+  void TakeOneCall(int connection);
+
+  std::string address_;
+  int listener_;
+  std::atomic<int> calls_{0};
+  std::thread thread_;
+};
+
+// An address on which nobody listens.
+std::string DeadAddress();
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
