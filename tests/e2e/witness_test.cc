@@ -1,0 +1,199 @@
+#include "tests/e2e/witness.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace raftkv::e2e {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using Kind = Operation::Kind;
+using Outcome = Operation::Outcome;
+
+// Times in hand-made histories are plain small numbers: {invoked, returned}.
+struct During {
+  int64_t invoked;
+  int64_t returned;
+};
+
+Operation Put(During time, std::string value, int64_t revision, std::string key = "k") {
+  return {.kind = Kind::kPut,
+          .key = std::move(key),
+          .value = std::move(value),
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision};
+}
+
+Operation Delete(During time, bool found, int64_t revision) {
+  return {.kind = Kind::kDelete,
+          .key = "k",
+          .value = "",
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision,
+          .found = found};
+}
+
+Operation Unknown(Kind kind, int64_t invoked, std::string value = "") {
+  return {.kind = kind, .key = "k", .value = std::move(value), .invoked = invoked};
+}
+
+Operation Refused(int64_t invoked, std::string value) {
+  return {.kind = Kind::kPut,
+          .key = "k",
+          .value = std::move(value),
+          .invoked = invoked,
+          .outcome = Outcome::kRefused};
+}
+
+struct Found {
+  std::string value;
+  int64_t created;
+  int64_t modified;
+  int64_t version;
+};
+
+Operation Get(During time, int64_t revision, Found found) {
+  return {.kind = Kind::kGet,
+          .key = "k",
+          .value = std::move(found.value),
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision,
+          .found = true,
+          .create_revision = found.created,
+          .mod_revision = found.modified,
+          .version = found.version};
+}
+
+Operation GetNothing(During time, int64_t revision) {
+  return {.kind = Kind::kGet,
+          .key = "k",
+          .value = "",
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision};
+}
+
+std::vector<std::string> Check(std::vector<Operation> operations,
+                               std::vector<Change> evidence = {}) {
+  return FindViolations({.operations = std::move(operations), .evidence = std::move(evidence)});
+}
+
+TEST(Witness, AcceptsOneAfterTheOther) {
+  EXPECT_THAT(Check({GetNothing({1, 2}, 1), Put({3, 4}, "a", 2), Get({5, 6}, 2, {"a", 2, 2, 1}),
+                     Put({7, 8}, "b", 3), Get({9, 10}, 3, {"b", 2, 3, 2}),
+                     Delete({11, 12}, true, 4), GetNothing({13, 14}, 4), Delete({15, 16}, false, 4),
+                     Put({17, 18}, "c", 5), Get({19, 20}, 5, {"c", 5, 5, 1})}),
+              IsEmpty());
+}
+
+TEST(Witness, AcceptsAnyOrderOfConcurrentCalls) {
+  EXPECT_THAT(Check({Put({1, 9}, "a", 3), Put({1, 9}, "b", 2), GetNothing({1, 9}, 1),
+                     Get({1, 9}, 2, {"b", 2, 2, 1}), Get({1, 9}, 3, {"a", 2, 3, 2}),
+                     Delete({1, 9}, true, 4), GetNothing({1, 9}, 4)}),
+              IsEmpty());
+}
+
+TEST(Witness, RejectsAStaleRead) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), GetNothing({3, 4}, 1)}),
+              ElementsAre(HasSubstr("began after")));
+}
+
+TEST(Witness, RejectsAReadOlderThanAnEarlierRead) {
+  EXPECT_THAT(Check({Put({1, 9}, "a", 2), Get({2, 3}, 2, {"a", 2, 2, 1}), GetNothing({4, 5}, 1)}),
+              ElementsAre(HasSubstr("began after")));
+}
+
+TEST(Witness, RejectsAReadFromTheFuture) {
+  EXPECT_THAT(Check({Get({1, 2}, 2, {"a", 2, 2, 1}), Put({3, 4}, "a", 2)}),
+              ElementsAre(HasSubstr("began after")));
+}
+
+TEST(Witness, RejectsWritesAgainstRealTime) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 3), Put({3, 4}, "b", 2)}),
+              ElementsAre(HasSubstr("began after")));
+}
+
+TEST(Witness, RejectsTwoWritesAtOneRevision) {
+  EXPECT_THAT(Check({Put({1, 9}, "a", 2), Put({1, 9}, "b", 2, "other")}),
+              ElementsAre(HasSubstr("another write")));
+}
+
+TEST(Witness, RejectsALostWrite) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Get({5, 6}, 3, {"a", 2, 2, 1})}),
+              ElementsAre(HasSubstr("should have found \"b\"")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2)}, {{2, false, "k", "other"}}),
+              ElementsAre(HasSubstr("was acknowledged for")));
+}
+
+TEST(Witness, RejectsAWrongVersionOrCreateRevision) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Get({3, 4}, 2, {"a", 2, 2, 2})}),
+              ElementsAre(HasSubstr("version 2) should")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({1, 2}, "b", 3), Get({3, 4}, 3, {"b", 3, 3, 2})}),
+              ElementsAre(HasSubstr("created 3")));
+}
+
+TEST(Witness, RejectsADeletedKeyThatIsStillThere) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Delete({3, 4}, true, 3), Get({5, 6}, 3, {"a", 2, 2, 1})}),
+              ElementsAre(HasSubstr("found what was not there")));
+}
+
+TEST(Witness, RejectsADeleteThatMissedAKey) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Delete({3, 4}, false, 2)}),
+              ElementsAre(HasSubstr("found nothing")));
+  EXPECT_THAT(Check({Delete({1, 2}, true, 2)}),
+              ElementsAre(HasSubstr("not there"), HasSubstr("not there")));
+}
+
+TEST(Witness, AWriteOfUnknownFateMayBeThereOrNot) {
+  EXPECT_THAT(Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 2)}), IsEmpty());
+  EXPECT_THAT(Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 3)}, {{2, false, "k", "a"}}),
+              IsEmpty());
+  // Long after it was given up, too.
+  EXPECT_THAT(
+      Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 2), Get({4, 5}, 3, {"a", 2, 3, 2})},
+            {{3, false, "k", "a"}}),
+      IsEmpty());
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Unknown(Kind::kDelete, 3), GetNothing({5, 6}, 3)},
+                    {{3, true, "k", ""}}),
+              IsEmpty());
+}
+
+TEST(Witness, RejectsAWriteOfUnknownFateBeforeItBegan) {
+  EXPECT_THAT(Check({Put({1, 2}, "b", 3), Unknown(Kind::kPut, 5, "a")}, {{2, false, "k", "a"}}),
+              ElementsAre(HasSubstr("began after")));
+}
+
+TEST(Witness, RejectsAWriteAppliedTwice) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 4)}, {{3, false, "k", "a"}}),
+              ElementsAre(HasSubstr("applied again at revision 3")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Unknown(Kind::kDelete, 3), Put({3, 4}, "b", 4)},
+                    {{3, true, "k", ""}, {5, true, "k", ""}}),
+              ElementsAre(HasSubstr("nobody asked for")));
+}
+
+TEST(Witness, RejectsARefusedWriteThatWasApplied) {
+  EXPECT_THAT(Check({Refused(1, "a"), Put({2, 3}, "b", 2)}), IsEmpty());
+  EXPECT_THAT(Check({Refused(1, "a"), Put({2, 3}, "b", 3)}, {{2, false, "k", "a"}}),
+              ElementsAre(HasSubstr("was refused, yet applied")));
+}
+
+TEST(Witness, RejectsAnInventedWrite) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2)}, {{3, false, "k", "z"}}),
+              ElementsAre(HasSubstr("nobody asked for")));
+}
+
+TEST(Witness, RejectsARevisionThatNobodyExplains) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 3)}), ElementsAre(HasSubstr("what revision 2 changed")));
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
