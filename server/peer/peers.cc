@@ -86,7 +86,7 @@ void Peers::Register(MethodTable* methods) {
                             Peer* peer = Find(s->peer);
                             if (peer != nullptr && peer->append_in == s) peer->append_in = nullptr;
                           }},
-                     kAppendBound);
+                     kAppendBound, &live_);
   });
   methods->ServeStream("/raftkv.proto.Raft/Forward", [this, methods](int index, Queues q) {
     ForwardIn::Accept(methods, index, q,
@@ -99,7 +99,7 @@ void Peers::Register(MethodTable* methods) {
                                peer->forward_in = nullptr;
                              }
                            }},
-                      kForwardBound);
+                      kForwardBound, &live_);
   });
 }
 
@@ -138,7 +138,7 @@ void Peers::MakeAppendOut(Peer* peer) {
                                const grpc::Status& status) {
     if (!status.ok()) OnLost(peer, status, {});
   };
-  peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound);
+  peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
 }
 
 void Peers::MakeForwardOut(Peer* peer) {
@@ -161,7 +161,7 @@ void Peers::MakeForwardOut(Peer* peer) {
     }
     OnLost(peer, status, std::move(numbers));
   };
-  peer->forward_out = std::make_unique<ForwardOut>(std::move(hooks), kForwardBound);
+  peer->forward_out = std::make_unique<ForwardOut>(std::move(hooks), kForwardBound, &live_);
 }
 
 void Peers::OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t> unsent) {
@@ -323,10 +323,12 @@ void Peers::SendRaft(Peer* to, const raft::Message& message) {
 void Peers::SendVote(Peer* to, const raft::Message& message, const raft::RequestVote& vote) {
   if (to->unary_out >= kUnaryOutMax) return;
   ++to->unary_out;
+  ++live_;
   auto* call = new UnaryOut<proto::RequestVoteResponse>(
       options_.vote_timeout,
       [this, to](const grpc::Status& status, const proto::RequestVoteResponse& response) {
         --to->unary_out;
+        --live_;
         if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
         PostRaft(*to, response.peer().store_id(), Decode(response));
       });
@@ -338,10 +340,12 @@ void Peers::SendVote(Peer* to, const raft::Message& message, const raft::Request
 void Peers::SendHello(Peer* to) {
   if (to->unary_out >= kUnaryOutMax) return;
   ++to->unary_out;
+  ++live_;
   auto* call = new UnaryOut<proto::HelloResponse>(
       options_.vote_timeout,
       [this, to](const grpc::Status& status, const proto::HelloResponse& response) {
         --to->unary_out;
+        --live_;
         if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
         Post(*to, response.peer().store_id(), HelloReply{.log_empty = response.log_empty()});
       });

@@ -58,8 +58,9 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Ends all streams and calls; their completions still arrive on the queue.
+  // Ends all streams and calls; their completions still arrive on the queue, until live() is 0.
   void Stop();
+  int live() const { return live_; }
 
   uint64_t refused() const { return refused_; }
 
@@ -118,6 +119,7 @@ class Peers final : public Transport {
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
   uint64_t refused_ = 0;
+  int live_ = 0;  // streams and calls with operations under way
   bool stopped_ = false;
 };
 

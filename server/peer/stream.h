@@ -7,6 +7,9 @@
 //               itself after a pause when it breaks
 //   InStream    our end of a stream a peer opened; deletes itself
 //
+// `live` counts the streams that still have operations under way: a completion queue must not be shut
+// down before it is 0.
+//
 // One write and one read are outstanding at a time; what cannot be written yet waits in a queue with a
 // bound. Nothing here knows Raft.
 
@@ -48,7 +51,8 @@ class OutStream {
     std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
   };
 
-  OutStream(Hooks hooks, QueueBound bound) : hooks_(std::move(hooks)), bound_(bound) {}
+  OutStream(Hooks hooks, QueueBound bound, int* live)
+      : hooks_(std::move(hooks)), bound_(bound), live_(live) {}
   ~OutStream() {
     if (session_ != nullptr) session_->owner = nullptr;
   }
@@ -82,6 +86,8 @@ class OutStream {
   struct Session {
     explicit Session(OutStream* owner) : owner(owner) {
       call = owner->hooks_.open(&context);
+      live = owner->live_;
+      ++*live;
       pending = 1;
       call->StartCall(&started);
     }
@@ -143,10 +149,12 @@ class OutStream {
 
     void OnFinished(bool) {
       if (owner != nullptr) owner->OnEnd(status);
+      --*live;
       delete this;
     }
 
     OutStream* owner;
+    int* live = nullptr;
     grpc::ClientContext context;
     std::unique_ptr<Call> call;
     Request request;
@@ -182,6 +190,7 @@ class OutStream {
 
   const Hooks hooks_;
   const QueueBound bound_;
+  int* const live_;
   Session* session_ = nullptr;
   std::deque<Request> queue_;
   size_t queued_bytes_ = 0;
@@ -199,8 +208,10 @@ class InStream {
   };
 
   // Accepts streams until the server shuts down.
-  static void Accept(MethodTable* methods, int method, Queues queues, Hooks hooks, QueueBound bound) {
-    new InStream(std::make_shared<Shared>(Shared{methods, method, queues, std::move(hooks), bound}));
+  static void Accept(MethodTable* methods, int method, Queues queues, Hooks hooks, QueueBound bound,
+                     int* live) {
+    new InStream(std::make_shared<Shared>(
+        Shared{methods, method, queues, std::move(hooks), bound, live}));
   }
 
   // Dropped when the queue is full: whoever waits for it asks again.
@@ -224,6 +235,7 @@ class InStream {
     Queues queues;
     Hooks hooks;
     QueueBound bound;
+    int* live;
   };
 
   explicit InStream(std::shared_ptr<Shared> shared) : shared_(std::move(shared)), call_(&context_) {
@@ -238,6 +250,7 @@ class InStream {
       return;
     }
     new InStream(shared_);
+    ++*shared_->live;
     Read();
   }
 
@@ -286,7 +299,10 @@ class InStream {
     call_.Finish(status_, &finished_);
   }
 
-  void OnFinished(bool) { delete this; }
+  void OnFinished(bool) {
+    --*shared_->live;
+    delete this;
+  }
 
   const std::shared_ptr<Shared> shared_;
   grpc::ServerContext context_;

@@ -122,7 +122,7 @@ class Replica {
   // Everything up to `index` is in the state machine. Called between turns, from the same thread.
   void OnApplied(raft::Index index);
 
-  // Answers everything pending with kStopped; Turn must not be called again.
+  // Answers everything pending with kStopped.
   void Stop();
 
   raft::Status status() const;

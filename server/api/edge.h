@@ -1,0 +1,57 @@
+#ifndef RAFTKV_SERVER_API_EDGE_H_
+#define RAFTKV_SERVER_API_EDGE_H_
+
+// What every RPC of the etcd API needs: the way into the replica, response headers, and the checks that
+// come before all others. An RPC is: validate, call the replica, map the error, fill the header.
+
+#include <grpcpp/grpcpp.h>
+
+#include <string>
+#include <utility>
+
+#include "config/config.h"
+#include "proto/etcd/rpc.pb.h"
+#include "server/api/errors.h"
+#include "server/loop.h"
+#include "server/replica/replica.h"
+#include "server/rpc/rpc.h"
+#include "storage/state_machine.h"
+
+namespace raftkv::api {
+
+struct Edge {
+  const Config* config = nullptr;
+  const MemberConfig* self = nullptr;
+  Loop* loop = nullptr;
+  Replica* replica = nullptr;            // loop's thread only
+  const StateMachine* state_machine = nullptr;  // in the apply queue only
+
+  // From any thread.
+  void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {
+    header->set_cluster_id(config->cluster_id);
+    header->set_member_id(self->id);
+    header->set_revision(revision);
+    header->set_raft_term(loop->term());
+  }
+
+  // True: the call was answered, because its client wants an error rather than to wait for a leader.
+  template <typename Call>
+  bool RefusedWithoutLeader(Call* call) const {
+    if (replica->leader() != raft::kNobody) return false;
+    const auto& metadata = call->context()->client_metadata();
+    auto it = metadata.find("hasleader");
+    if (it == metadata.end() || it->second != "true") return false;
+    call->Finish(NoLeader());
+    return true;
+  }
+};
+
+// One function a service: adds its rows to the table of the client port.
+void RegisterKv(const Edge* edge, MethodTable* methods);
+void RegisterMaintenance(const Edge* edge, MethodTable* methods);
+void RegisterCluster(const Edge* edge, MethodTable* methods);
+void RegisterHealth(const Edge* edge, MethodTable* methods);
+
+}  // namespace raftkv::api
+
+#endif  // RAFTKV_SERVER_API_EDGE_H_

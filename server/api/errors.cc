@@ -1,0 +1,51 @@
+#include "server/api/errors.h"
+
+#include <string>
+
+namespace raftkv::api {
+
+namespace {
+
+grpc::Status Unavailable(const char* text) {
+  return {grpc::StatusCode::UNAVAILABLE, text};
+}
+
+}  // namespace
+
+grpc::Status NoLeader() { return Unavailable("etcdserver: no leader"); }
+
+grpc::Status RequestTooLarge() {
+  return {grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: request is too large"};
+}
+
+grpc::Status TooManyRequests() {
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests"};
+}
+
+grpc::Status ToGrpc(Fate fate) {
+  switch (fate) {
+    case Fate::kApplied:
+      return grpc::Status::OK;
+    case Fate::kTimedOut:
+    case Fate::kUnknownTimedOut:
+      return Unavailable("etcdserver: request timed out");
+    case Fate::kUnknownLeaderLost:
+      return Unavailable("etcdserver: request timed out, possibly due to previous leader failure");
+    case Fate::kUnknownConnection:
+      return Unavailable("etcdserver: request timed out, possibly due to connection lost");
+    case Fate::kTooManyRequests:
+      return TooManyRequests();
+    case Fate::kStopped:
+      return Unavailable("etcdserver: server stopped");
+  }
+  return {grpc::StatusCode::INTERNAL, "unknown fate"};
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  // The numbers of absl's and gRPC's codes are the same.
+  return {static_cast<grpc::StatusCode>(status.code()),
+          "etcdserver: " + std::string(status.message())};
+}
+
+}  // namespace raftkv::api

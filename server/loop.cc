@@ -1,0 +1,179 @@
+#include "server/loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "glog/logging.h"
+
+namespace raftkv {
+
+namespace {
+
+// One turn serves at most this much; more waits in gRPC's queues. Measured on two cores
+// (docs/benchmarks.md): a batch is worth waiting for until the queue was empty a dozen times.
+constexpr int kEventsMax = 1024;
+constexpr int kEmptyPollsMax = 12;
+constexpr absl::Duration kCollectMax = absl::Microseconds(200);
+// About two milliseconds of applying, then the network is looked at again.
+constexpr size_t kApplyEntriesMax = 512;
+constexpr absl::Duration kFlushInterval = absl::Seconds(30);
+constexpr int kWorkers = 2;
+constexpr size_t kOffloadedMax = 1024;
+constexpr absl::Duration kWatchInterval = absl::Milliseconds(100);
+
+// Monotonic: a wall clock that jumps must not call an election.
+absl::Time SteadyNow() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+}  // namespace
+
+Loop::Loop(LoopOptions options, StateMachine* state_machine)
+    : options_(options),
+      state_machine_(state_machine),
+      applier_(state_machine),
+      workers_(kWorkers, kOffloadedMax) {}
+
+Loop::~Loop() { Stop(); }
+
+void Loop::PostRead(ReadDone done) {
+  ReadTask task;
+  task.dones.push_back(std::move(done));
+  Apply(std::move(task));
+}
+
+void Loop::Start(Replica* replica, grpc::CompletionQueue* calls,
+                 grpc::CompletionQueue* peer_arrivals) {
+  replica_ = replica;
+  calls_ = calls;
+  peer_arrivals_ = peer_arrivals;
+  thread_ = std::thread([this] { Run(); });
+  watchdog_ = std::thread([this] { Watch(); });
+}
+
+void Loop::Stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+  if (watchdog_.joinable()) watchdog_.join();
+}
+
+void Loop::RunOnLoop(std::function<void()> work) {
+  absl::MutexLock lock(&mutex_);
+  posted_.push_back(std::move(work));
+  has_posted_ = true;
+}
+
+void Loop::RunPosted() {
+  if (!has_posted_.load(std::memory_order_acquire)) return;
+  std::vector<std::function<void()>> work;
+  {
+    absl::MutexLock lock(&mutex_);
+    work.swap(posted_);
+    has_posted_ = false;
+  }
+  for (auto& w : work) w();
+}
+
+void Loop::Run() {
+  while (!stop_) {
+    Collect();
+    RunPosted();
+    ++turns_begun_;
+    replica_->Turn(std::exchange(inbox_, {}), SteadyNow());
+    ++turns_ended_;
+    term_.store(replica_->term(), std::memory_order_relaxed);
+    RunApply();
+  }
+  while (applying_elsewhere_) {
+    absl::SleepFor(absl::Milliseconds(1));
+    RunApply();
+  }
+}
+
+bool Loop::Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
+  void* tag = nullptr;
+  bool ok = false;
+  if (queue->AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) return false;
+  static_cast<Completion*>(tag)->OnComplete(ok);
+  return true;
+}
+
+void Loop::Collect() {
+  const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  while (Poll(peer_arrivals_, at_once)) {
+  }
+  int events = 0;
+  const bool idle = inbox_.empty() && apply_inbox_.empty() &&
+                    (applying_elsewhere_ || applier_.empty());
+  if (idle) {
+    const gpr_timespec tick =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                     gpr_time_from_micros(absl::ToInt64Microseconds(options_.tick), GPR_TIMESPAN));
+    if (!Poll(calls_, tick)) return;
+    events = 1;
+  }
+  const absl::Time until = SteadyNow() + kCollectMax;
+  for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax;) {
+    if (Poll(calls_, at_once)) {
+      empty = 0;
+      ++events;
+    } else {
+      ++empty;
+    }
+    if (SteadyNow() > until) break;
+  }
+}
+
+void Loop::RunApply() {
+  if (applying_elsewhere_) {
+    if (!applied_elsewhere_.exchange(false, std::memory_order_acq_rel)) return;
+    applying_elsewhere_ = false;
+    replica_->OnApplied(applied_);
+  }
+  for (ApplyTask& task : apply_inbox_) applier_.Post(std::move(task));
+  apply_inbox_.clear();
+  if (applier_.empty()) {
+    const absl::Time now = SteadyNow();
+    if (now >= next_flush_) {
+      next_flush_ = now + kFlushInterval;
+      state_machine_->StartFlush();
+    }
+    return;
+  }
+  if (state_machine_->WouldStall() && workers_.Run([this] {
+        applied_ = applier_.Run(SIZE_MAX);
+        applied_elsewhere_.store(true, std::memory_order_release);
+      })) {
+    applying_elsewhere_ = true;
+    return;
+  }
+  replica_->OnApplied(applier_.Run(kApplyEntriesMax));
+}
+
+// A save that hangs keeps this member from leading and from following; after disk_stall_timeout the
+// process ends so that whoever supervises it can act. Counting our own wake-ups, not the clock, keeps
+// a process that was merely stopped for a while alive.
+void Loop::Watch() {
+  const int64_t wakes_max = options_.disk_stall_timeout / kWatchInterval;
+  uint64_t watched = 0;
+  int64_t wakes = 0;
+  while (!stop_) {
+    absl::SleepFor(kWatchInterval);
+    const uint64_t turn = turns_begun_;
+    if (turn == turns_ended_ || turn != watched) {
+      watched = turn;
+      wakes = 0;
+      continue;
+    }
+    if (++wakes < wakes_max) continue;
+    LOG(ERROR) << "a log write has not returned for "
+               << absl::FormatDuration(options_.disk_stall_timeout)
+               << " (limits.disk_stall_timeout): this disk cannot be trusted, the process ends; "
+                  "check the disk under data_dir";
+    google::FlushLogFiles(google::INFO);
+    abort();
+  }
+}
+
+}  // namespace raftkv

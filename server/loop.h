@@ -1,0 +1,102 @@
+#ifndef RAFTKV_SERVER_LOOP_H_
+#define RAFTKV_SERVER_LOOP_H_
+
+// The I/O loop: one thread that collects what has arrived on gRPC's completion queues, runs one
+// replica turn for all of it, then applies, then again (docs/architecture.md). The batch is what makes
+// it fast: one fsync, one message to each peer and one state-machine batch a turn, however many
+// requests it serves.
+//
+// When the state machine would have to wait for its compactions, applying moves to a worker until it
+// has caught up, so that heartbeats go on. Whatever else may be slow (large ranges) goes to a worker
+// too. A watchdog thread ends the process when a turn hangs in the disk: others then take over.
+//
+// Threads: everything is called on the loop's thread, unless it says otherwise.
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/replica/applier.h"
+#include "server/replica/replica.h"
+#include "server/rpc/rpc.h"
+#include "server/workers.h"
+#include "storage/state_machine.h"
+
+namespace raftkv {
+
+struct LoopOptions {
+  absl::Duration tick = absl::Milliseconds(10);
+  absl::Duration disk_stall_timeout = absl::Seconds(5);
+};
+
+class Loop {
+ public:
+  Loop(LoopOptions options, StateMachine* state_machine);
+  ~Loop();
+
+  // Where the replica's tasks go.
+  void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
+  // What the next turn gets.
+  void Post(ReplicaInput input) { inbox_.push_back(std::move(input)); }
+  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there.
+  void PostRead(ReadDone done);
+  // Runs `work` on a worker. False: too much is waiting already.
+  bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
+
+  // `calls` serves everything but the arrival of peers' new calls, which is looked at once a turn.
+  void Start(Replica* replica, grpc::CompletionQueue* calls, grpc::CompletionQueue* peer_arrivals);
+
+  // From any thread: `work` runs on the loop's thread between two turns.
+  void RunOnLoop(std::function<void()> work);
+  // From any thread: no more turns; returns when the thread has ended. Then the queues may be drained.
+  void Stop();
+
+  // The term of the last turn, readable from any thread (for response headers).
+  raft::Term term() const { return term_.load(std::memory_order_relaxed); }
+
+ private:
+  void Run();
+  void Collect();
+  bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline);
+  void RunApply();
+  void RunPosted();
+  void Watch();
+
+  const LoopOptions options_;
+  StateMachine* const state_machine_;
+  Replica* replica_ = nullptr;
+  grpc::CompletionQueue* calls_ = nullptr;
+  grpc::CompletionQueue* peer_arrivals_ = nullptr;
+
+  std::vector<ReplicaInput> inbox_;
+  std::vector<ApplyTask> apply_inbox_;
+
+  // Owned by the loop, or by a worker while `applying_elsewhere_`.
+  Applier applier_;
+  bool applying_elsewhere_ = false;
+  std::atomic<bool> applied_elsewhere_{false};
+  std::atomic<raft::Index> applied_{0};
+  absl::Time next_flush_ = absl::InfinitePast();
+
+  absl::Mutex mutex_;
+  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<bool> has_posted_{false};
+
+  std::atomic<raft::Term> term_{0};
+  std::atomic<bool> stop_{false};
+  std::atomic<uint64_t> turns_begun_{0};
+  std::atomic<uint64_t> turns_ended_{0};
+
+  Workers workers_;
+  std::thread thread_;
+  std::thread watchdog_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_LOOP_H_

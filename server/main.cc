@@ -1,0 +1,99 @@
+// raftkv-server: one member of a cluster.
+
+#include <grpc/support/log.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <string>
+
+#include "config/config.h"
+#include "glog/logging.h"
+#include "server/server.h"
+
+namespace {
+
+// What the process says to whoever started it (docs/operations.md).
+enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
+
+int Fail(const absl::Status& status) {
+  std::cerr << "raftkv-server: " << status.message() << std::endl;
+  return status.code() == absl::StatusCode::kDataLoss ? kDamaged : kBadInput;
+}
+
+void SetUpLogging(const raftkv::LogConfig& config) {
+  FLAGS_logtostderr = true;
+  FLAGS_minloglevel = config.level == "error"     ? google::ERROR
+                      : config.level == "warning" ? google::WARNING
+                                                  : google::INFO;
+  google::InitGoogleLogging("raftkv-server");
+  // What gRPC has to say about connections is said by us, once and by member name.
+  gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("raftkv-server: one member of a replicated key-value store with the etcd v3 API.\n"
+               "Without arguments: a single member, data in ./default.raftkv, clients on "
+               "127.0.0.1:2379.");
+  app.footer("Exit codes: 0 asked to stop, 1 failed while running, 2 bad configuration, flag or "
+             "data directory, 66 damaged data.");
+  std::string file, member;
+  bool check = false;
+  app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
+  app.add_option("-n,--member", member, "which member of the file this is: its name or 1-based number");
+  app.add_flag("--check-config", check, "check the file, print what it says and exit");
+  app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion + "\netcd API version " +
+                                        raftkv::kEtcdVersion);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return Fail(absl::InvalidArgumentError(std::string(e.what()) + "; see raftkv-server --help"));
+  }
+
+  absl::StatusOr<raftkv::Config> config =
+      file.empty() ? absl::StatusOr<raftkv::Config>(raftkv::DefaultConfig())
+                   : raftkv::LoadConfig(file);
+  if (!config.ok()) return Fail(config.status());
+  if (check && member.empty()) {
+    std::cout << file << ": ok, cluster \"" << config->cluster_name << "\" with "
+              << config->members.size() << " member(s)" << std::endl;
+    return kStopped;
+  }
+  absl::StatusOr<size_t> self = raftkv::FindMember(*config, member);
+  if (!self.ok()) return Fail(self.status());
+  if (check) {
+    std::cout << file << ": ok, member " << config->members[*self].name << std::endl;
+    return kStopped;
+  }
+
+  // Threads inherit the mask; the signals are taken by sigwait below.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  umask(077);
+  RaiseFileLimit();
+  SetUpLogging(config->log);
+
+  absl::StatusOr<std::unique_ptr<raftkv::Server>> server = raftkv::Server::Start(*config, *self);
+  if (!server.ok()) return Fail(server.status());
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  (*server)->Stop();
+  return kStopped;
+}

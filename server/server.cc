@@ -1,0 +1,255 @@
+#include "server/server.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <climits>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "glog/logging.h"
+#include "server/api/edge.h"
+#include "server/events.h"
+#include "server/loop.h"
+#include "server/peer/peers.h"
+#include "server/replica/replica.h"
+#include "storage/data_dir.h"
+
+namespace raftkv {
+
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(10);
+// How long running requests may go on after SIGTERM, and how long gRPC may take to say goodbye.
+constexpr absl::Duration kStopGrace = absl::Seconds(2);
+
+uint64_t RandomNumber() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
+
+// Keepalive and ping rules of both ports; see the two callers for what differs.
+void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int keepalive_ms,
+                  int keepalive_timeout_ms) {
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              min_ping_interval_ms);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_timeout_ms);
+  builder->SetMaxSendMessageSize(INT_MAX);
+}
+
+// One gRPC server: a port, its methods, and the queue on which its new calls arrive.
+struct Listener {
+  MethodTable methods;
+  std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
+  std::unique_ptr<grpc::Server> server;
+
+  absl::Status Listen(grpc::ServerBuilder* builder, const std::string& url, const char* key) {
+    int port = 0;
+    builder->AddListeningPort(HostPort(url), grpc::InsecureServerCredentials(), &port);
+    builder->RegisterService(&methods);
+    arrivals = builder->AddCompletionQueue();
+    server = builder->BuildAndStart();
+    if (server == nullptr || port == 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("cannot listen on ", HostPort(url), " (", key,
+                       "): the port is in use or the address is not this machine's; stop the other "
+                       "process or change the URL"));
+    }
+    return absl::OkStatus();
+  }
+
+  void Drain() {
+    if (arrivals == nullptr) return;
+    arrivals->Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (arrivals->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+  }
+};
+
+ReplicaOptions MakeReplicaOptions(const Config& config, const MemberConfig& self,
+                                  const Identity& identity) {
+  ReplicaOptions options;
+  options.cluster_id = config.cluster_id;
+  options.store_id = identity.store_id;
+  options.boot_id = RandomNumber();
+  options.raft.id = self.id;
+  options.raft.heartbeat_ticks = Ticks(config.heartbeat_interval);
+  options.raft.election_timeout_ticks = Ticks(config.election_timeout);
+  options.raft.seed = RandomNumber();
+  for (const MemberConfig& member : config.members) {
+    options.configuration.voters.push_back(member.id);
+  }
+  std::sort(options.configuration.voters.begin(), options.configuration.voters.end());
+  options.tick = kTick;
+  options.request_timeout = config.limits.request_timeout;
+  options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
+  return options;
+}
+
+PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
+                              const Identity& identity) {
+  PeersOptions options;
+  options.cluster_id = config.cluster_id;
+  options.self = self.id;
+  options.store_id = identity.store_id;
+  options.vote_timeout = config.election_timeout;
+  for (const MemberConfig& member : config.members) {
+    if (member.id == self.id) continue;
+    options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
+  }
+  return options;
+}
+
+std::map<raft::MemberId, std::string> Names(const Config& config) {
+  std::map<raft::MemberId, std::string> names;
+  for (const MemberConfig& member : config.members) names[member.id] = member.name;
+  return names;
+}
+
+}  // namespace
+
+struct Server::Parts {
+  Parts(const Config& config, size_t self, DataDir data)
+      : config(config),
+        self(this->config.members[self]),
+        data_dir(std::move(data)),
+        loop({.tick = kTick, .disk_stall_timeout = config.limits.disk_stall_timeout},
+             data_dir.state.get()),
+        peers(MakePeersOptions(config, this->self, data_dir.identity),
+              [this](ReplicaInput input) { loop.Post(std::move(input)); }),
+        replica(MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
+                data_dir.state.get(), &peers,
+                [this](ApplyTask task) { loop.Apply(std::move(task)); },
+                EventLogger(Names(config))),
+        edge{&this->config, &this->self, &loop, &replica, data_dir.state.get()} {}
+
+  const Config config;
+  const MemberConfig& self;
+  DataDir data_dir;
+  Loop loop;
+  Peers peers;
+  Replica replica;
+  api::Edge edge;
+  Listener peer_listener;
+  Listener client_listener;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
+  const MemberConfig& member = config.members[self];
+  absl::StatusOr<DataDir> data_dir = OpenDataDir({
+      .dir = member.data_dir,
+      .cluster_id = config.cluster_id,
+      .cluster_name = config.cluster_name,
+      .member_id = member.id,
+      .member_name = member.name,
+      .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
+  });
+  if (!data_dir.ok()) return data_dir.status();
+  for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
+
+  auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
+  Parts& p = *parts;
+
+  // Peers are trusted with any size; a client's request is refused by gRPC half a megabyte above our
+  // own limit, as etcd does.
+  grpc::ServerBuilder peer_builder;
+  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, /*keepalive_ms=*/2000,
+               /*keepalive_timeout_ms=*/1000);
+  peer_builder.SetMaxReceiveMessageSize(INT_MAX);
+  p.peers.Register(&p.peer_listener.methods);
+
+  grpc::ServerBuilder client_builder;
+  SetPingRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
+               /*keepalive_timeout_ms=*/20 * 1000);
+  client_builder.SetMaxReceiveMessageSize(
+      static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
+  api::RegisterKv(&p.edge, &p.client_listener.methods);
+  api::RegisterMaintenance(&p.edge, &p.client_listener.methods);
+  api::RegisterCluster(&p.edge, &p.client_listener.methods);
+  api::RegisterHealth(&p.edge, &p.client_listener.methods);
+
+  if (auto s = p.peer_listener.Listen(&peer_builder, member.listen_peer_url, "listen_peer_url");
+      !s.ok()) {
+    p.peer_listener.Drain();
+    return s;
+  }
+  if (auto s = p.client_listener.Listen(&client_builder, member.listen_client_url,
+                                        "listen_client_url");
+      !s.ok()) {
+    p.peer_listener.server->Shutdown();
+    p.peer_listener.Drain();
+    p.client_listener.Drain();
+    return s;
+  }
+
+  // All calls, of both ports and to peers, complete on the client port's queue.
+  grpc::ServerCompletionQueue* queue = p.client_listener.arrivals.get();
+  p.client_listener.methods.Start({queue, queue});
+  p.peer_listener.methods.Start({queue, p.peer_listener.arrivals.get()});
+  p.peers.Connect(queue);
+  p.loop.Start(&p.replica, queue, p.peer_listener.arrivals.get());
+  LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
+            << " is ready to serve client requests on " << member.listen_client_url
+            << ", peers on " << member.listen_peer_url << ", data in " << member.data_dir;
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+void Server::Stop() {
+  if (parts_ == nullptr) return;
+  Parts& p = *parts_;
+  LOG(INFO) << "stopping: finishing what is running";
+  // New calls are refused from here on. Requests that wait for a leader are answered after the grace
+  // period; gRPC's own shutdown returns once every call is answered.
+  std::thread goodbye([&p] {
+    p.client_listener.server->Shutdown(absl::ToChronoTime(absl::Now() + 2 * kStopGrace));
+  });
+  absl::Notification drained;
+  std::thread grace([&p, &drained] {
+    if (drained.WaitForNotificationWithTimeout(kStopGrace)) return;
+    p.loop.RunOnLoop([&p] { p.replica.Stop(); });
+  });
+  goodbye.join();
+  drained.Notify();
+  grace.join();
+
+  auto on_loop = [&p](std::function<void()> work) {
+    absl::Notification done;
+    p.loop.RunOnLoop([&] {
+      work();
+      done.Notify();
+    });
+    done.WaitForNotification();
+  };
+  on_loop([&p] {
+    p.replica.Stop();
+    p.peers.Stop();
+  });
+  p.peer_listener.server->Shutdown(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
+  for (int live = 1, tries = 0; live > 0 && tries < 1000; ++tries) {
+    on_loop([&] { live = p.peers.live(); });
+  }
+  p.loop.Stop();
+  // Nothing is sent after this; what completes only frees itself.
+  p.peer_listener.Drain();
+  p.client_listener.Drain();
+  p.data_dir.state->Flush();
+  parts_.reset();
+  LOG(INFO) << "stopped";
+}
+
+Server::~Server() { Stop(); }
+
+}  // namespace raftkv
