@@ -184,17 +184,13 @@ struct Row {
 };
 
 // Each message whole: file, line, what is wrong, what to do.
-TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
-  const std::string a = Member("a", 10), b = Member("b", 20);
-  const std::string keys_stand =
-      "; keys stand under [cluster], [[member]], [limits], [storage] or [log]";
-  const std::string no_duration = "; write a number and ms, s, m or h, such as \"100ms\"";
-  const std::string own = "; give each URL of each member its own host or port";
-  const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
-  const std::string no_name =
-      " is no member name; use up to 64 letters, digits, '-', '_' and '.', a letter or digit first";
-  const std::vector<Row> rows = {
-      // Unknown words.
+void ExpectErrors(const std::vector<Row>& rows) {
+  for (const Row& row : rows) EXPECT_EQ(ErrorOf(row.text), row.error) << row.text;
+}
+
+TEST(ConfigErrors, UnknownWords) {
+  const std::string a = Member("a", 10);
+  ExpectErrors({
       {"[cluster]\nhartbeat_interval = \"1s\"\n" + a,
        "F:2: unknown key \"hartbeat_interval\" in [cluster]; did you mean \"heartbeat_interval\"?"},
       {"[cluster]\nelection = \"1s\"\n" + a,
@@ -206,8 +202,15 @@ TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
       {a + "[limit]\nmax_txn_ops = 1\n", "F:5: unknown section [limit]; did you mean \"limits\"?"},
       {a + "[tls]\n",
        "F:5: unknown section [tls]; the sections are cluster, member, limits, storage, log"},
-      {"name = \"x\"\n" + a, "F:1: unknown key \"name\" outside a section" + keys_stand},
-      // Not TOML at all, and sections of the wrong shape.
+      {"name = \"x\"\n" + a,
+       "F:1: unknown key \"name\" outside a section; keys stand under [cluster], [[member]], "
+       "[limits], [storage] or [log]"},
+  });
+}
+
+TEST(ConfigErrors, NotTomlOrSectionsOfTheWrongShape) {
+  const std::string a = Member("a", 10);
+  ExpectErrors({
       {"[cluster\n" + a,
        "F:1: not TOML: Error while parsing table header: expected ']', saw '\\n'; mend this line "
        "or the one before it"},
@@ -221,7 +224,13 @@ TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
       {"", "F:1: no [[member]]; add one with name, peer_url and client_url"},
       {"[cluster]\nname = \"x\"\n",
        "F:1: no [[member]]; add one with name, peer_url and client_url"},
-      // Types, durations, ranges, choices.
+  });
+}
+
+TEST(ConfigErrors, TypesDurationsRangesAndChoices) {
+  const std::string a = Member("a", 10);
+  const std::string no_duration = "; write a number and ms, s, m or h, such as \"100ms\"";
+  ExpectErrors({
       {"[cluster]\nname = 7\n" + a, "F:2: name must be a string; put it in double quotes"},
       {"[cluster]\nname = \"\"\n" + a, "F:2: name is empty; give it a value"},
       {"[cluster]\nelection_timeout = 1000\n" + a,
@@ -252,7 +261,15 @@ TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
        "F:2: unknown level \"debug\"; write one of \"info\", \"warning\", \"error\""},
       {"[log]\nlevel = 1\n" + a,
        "F:2: level must be a string; write one of \"info\", \"warning\", \"error\""},
-      // Members.
+  });
+}
+
+TEST(ConfigErrors, NamesAndAddressesOfMembers) {
+  const std::string a = Member("a", 10), b = Member("b", 20);
+  const std::string own = "; give each URL of each member its own host or port";
+  const std::string no_name =
+      " is no member name; use up to 64 letters, digits, '-', '_' and '.', a letter or digit first";
+  ExpectErrors({
       {a + "\n[[member]]\nname = \"b\"\npeer_url = \"http://h:1\"\n",
        "F:6: [[member]] without client_url; add client_url = \"...\" below this line"},
       {a + Member("a", 20), "F:6: name \"a\" is taken by line 2; give each member its own name"},
@@ -271,9 +288,12 @@ TEST(ConfigErrors, AreOneLineWithFileLineAndRemedy) {
        "F:4: client_url \"http://127.0.0.1:5\" is taken by line 3" + own},
       {a + "listen_peer_url = \"http://127.0.0.1:10\"\n" + b,
        "F:5: peers and clients would share \"http://127.0.0.1:10\"; listen on two different ports"},
-  };
-  for (const Row& row : rows) EXPECT_EQ(ErrorOf(row.text), row.error) << row.text;
+  });
+}
 
+TEST(ConfigErrors, Urls) {
+  const std::string a = Member("a", 10);
+  const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
   for (const char* url : {"127.0.0.1:1", "https://h:1", "http://h", "http://:1", "http://h:0",
                           "http://h:65536", "http://h:x", "http://h:1/", "http://h h:1",
                           "http://[::1:1", "http://::1:1", "http://u@h:1", ""}) {

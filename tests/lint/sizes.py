@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Reports what may be two ideas: files over 600 lines, headers over 300, functions over 70.
+
+A report to be read, not a rule: exit status 0. A function is counted from the line of its opening
+brace at the end of a line in column 0 or 2, to the closing brace in the same column.
+"""
+
+import re
+import subprocess
+
+LIMITS = {".cc": 600, ".h": 300}
+FUNCTION = 70
+
+
+def functions(lines):
+    """Yields (first line, length) of what looks like a function body."""
+    begin, indent = None, ""
+    for number, line in enumerate(lines, 1):
+        if begin is None and re.match(r"( {0,2})[\w~].*\) ?(const|override|noexcept| )*\{$", line):
+            begin, indent = number, re.match(r" *", line).group()
+        elif begin is None and re.match(r" {4,}.*\) ?(const|override|noexcept| )*\{$", line):
+            continue
+        elif begin is not None and line.rstrip() == indent + "}":
+            yield begin, number - begin + 1
+            begin = None
+
+
+def main():
+    listed = subprocess.run(["git", "ls-files", "*.h", "*.cc"], check=True, capture_output=True,
+                            text=True).stdout.split()
+    for path in listed:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().split("\n")
+        limit = LIMITS[path[path.rindex("."):]]
+        if len(lines) > limit:
+            print("note: %s has %d lines (%d is much)" % (path, len(lines), limit))
+        for begin, length in functions(lines):
+            if length > FUNCTION:
+                print("note: %s:%d: a function of %d lines (%d is much)" % (
+                    path, begin, length, FUNCTION))
+
+
+if __name__ == "__main__":
+    main()
