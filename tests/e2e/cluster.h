@@ -47,8 +47,8 @@ struct ClusterOptions {
   std::string name = "e2e";
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
-  std::string limits;      // lines of the section [limits]
-  std::vector<int> ports;  // client and peer port of each member in turn; empty: free ones
+  std::string limits = "";      // lines of the section [limits]
+  std::vector<int> ports = {};  // client and peer port of each member in turn; empty: free ones
 };
 
 // A call's status, and its response when that is OK.

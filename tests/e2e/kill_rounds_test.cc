@@ -94,7 +94,7 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
 // writes; it comes back alone, while the others are paused, and is asked.
 class StaleMember : public testing::Test {
  protected:
-  void Run(bool serializable) {
+  void Examine(bool serializable) {
     if (ProductUnderTest() == Product::kEtcd)
       GTEST_SKIP() << "etcd starts serving with a leader only";
     Cluster cluster({});
@@ -128,13 +128,13 @@ class StaleMember : public testing::Test {
 };
 
 TEST_F(StaleMember, IsCaughtWhenReadsAreSerializable) {
-  Run(/*serializable=*/true);
+  Examine(/*serializable=*/true);
   if (IsSkipped()) return;
   EXPECT_FALSE(violations_.empty());
 }
 
 TEST_F(StaleMember, AnswersNothingStaleWhenReadsAreLinearizable) {
-  Run(/*serializable=*/false);
+  Examine(/*serializable=*/false);
   EXPECT_TRUE(violations_.empty()) << violations_.front();
 }
 

@@ -39,19 +39,20 @@ pid_t Start(const Command& command, int out, int err) {
   for (const std::string& entry : environment) envp.push_back(const_cast<char*>(entry.c_str()));
   argv.push_back(nullptr);
   envp.push_back(nullptr);
-  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int input = open(command.input_file.c_str(), O_RDONLY | O_CLOEXEC);
+  PCHECK(input >= 0) << command.input_file;
   const char* directory = command.directory.c_str();
   const pid_t parent = getpid();
 
   const pid_t pid = vfork();
   PCHECK(pid >= 0);
   if (pid != 0) {
-    close(null);
+    close(input);
     return pid;
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);  // the parent was gone before the line above
-  dup2(null, STDIN_FILENO);
+  dup2(input, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
   if (*directory != '\0' && chdir(directory) != 0) _exit(126);
@@ -120,7 +121,7 @@ std::optional<int> Process::Wait(absl::Duration timeout) {
   return exit_code_;
 }
 
-Finished Run(const Command& command, absl::Duration timeout) {
+Finished RunToEnd(const Command& command, absl::Duration timeout) {
   TempDir dir;
   const std::string out_path = dir.path() + "/out", err_path = dir.path() + "/err";
   const int out = OpenOutput(out_path), err = OpenOutput(err_path);

@@ -23,9 +23,10 @@ namespace raftkv::e2e {
 bool Eventually(absl::Duration timeout, const std::function<bool()>& condition);
 
 struct Command {
-  std::vector<std::string> argv;                   // argv[0] is a path, or is found on PATH
-  std::map<std::string, std::string> environment;  // added to our own
-  std::string directory;                           // to run in; empty: ours
+  std::vector<std::string> argv;                        // argv[0] is a path, or is found on PATH
+  std::map<std::string, std::string> environment = {};  // added to our own
+  std::string directory = "";                           // to run in; empty: ours
+  std::string input_file = "/dev/null";                 // its standard input
 };
 
 class Process {
@@ -58,7 +59,7 @@ struct Finished {
 };
 
 // Runs a command to its end.
-Finished Run(const Command& command, absl::Duration timeout = absl::Seconds(20));
+Finished RunToEnd(const Command& command, absl::Duration timeout = absl::Seconds(20));
 
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& content);

@@ -1,0 +1,44 @@
+// Clients as their users run them: Python's etcd3, and the example of our own library.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/cluster.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+class Clients : public testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartAll();
+    ASSERT_GE(cluster_.WaitForLeader(), 0);
+  }
+
+  Finished RunWithEndpoints(std::vector<std::string> argv) {
+    for (const std::string& address : cluster_.client_addresses()) argv.push_back(address);
+    return RunToEnd({.argv = argv});
+  }
+
+  Cluster cluster_{ClusterOptions()};
+};
+
+TEST_F(Clients, PythonEtcd3WorksOnEveryMember) {
+  // Debian's own interpreter: python3-etcd3 belongs to it.
+  const Finished finished =
+      RunWithEndpoints({"/usr/bin/python3", RAFTKV_SOURCE_DIR "/tests/compat/python_smoke.py"});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("ok "));
+}
+
+TEST_F(Clients, TheExampleOfTheClientLibraryWorks) {
+  const Finished finished = RunWithEndpoints({BuiltProgram("raftkv_example")});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("now it is green"));
+  EXPECT_THAT(finished.out, HasSubstr("deleted 2 keys"));
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
