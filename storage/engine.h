@@ -26,39 +26,57 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace raftkv {
 
 enum class Durability { kSynced, kFlushed };
 
-// Collected changes, applied in order. Reusable after Clear.
+// Collected changes, applied in order. Reusable after Clear. All bytes lie in one buffer, because a
+// batch of puts is built for every turn of the loop.
 class WriteBatch {
  public:
+  enum class Kind : uint8_t { kPut, kDelete, kDeleteRange };
   struct Op {
-    enum class Kind : uint8_t { kPut, kDelete, kDeleteRange } kind;
-    std::string key;
-    std::string value;  // kDeleteRange: the end, exclusive
+    Kind kind;
+    std::string_view key;
+    std::string_view value;  // kDeleteRange: the end, exclusive. Valid until the batch changes
   };
 
-  void Put(std::string_view key, std::string_view value) {
-    bytes_ += key.size() + value.size();
-    ops_.push_back({Op::Kind::kPut, std::string(key), std::string(value)});
-  }
-  void Delete(std::string_view key) {
-    bytes_ += key.size();
-    ops_.push_back({Op::Kind::kDelete, std::string(key), {}});
-  }
+  void Put(std::string_view key, std::string_view value) { Add(Kind::kPut, key, value); }
+  void Delete(std::string_view key) { Add(Kind::kDelete, key, {}); }
   void DeleteRange(std::string_view begin, std::string_view end) {
-    bytes_ += begin.size() + end.size();
-    ops_.push_back({Op::Kind::kDeleteRange, std::string(begin), std::string(end)});
+    Add(Kind::kDeleteRange, begin, end);
   }
-  void Clear() { ops_.clear(); bytes_ = 0; }
-  bool empty() const { return ops_.empty(); }
-  size_t bytes() const { return bytes_; }
-  const std::vector<Op>& ops() const { return ops_; }
+  void Clear() {
+    slots_.clear();
+    data_.clear();
+  }
+  bool empty() const { return slots_.empty(); }
+  size_t size() const { return slots_.size(); }
+  size_t bytes() const { return data_.size(); }
+  Op op(size_t i) const {
+    const Slot& slot = slots_[i];
+    const char* key = data_.data() + slot.offset;
+    return {slot.kind, {key, slot.key_size}, {key + slot.key_size, slot.value_size}};
+  }
 
  private:
-  std::vector<Op> ops_;
-  size_t bytes_ = 0;
+  struct Slot {
+    size_t offset;
+    uint32_t key_size;
+    uint32_t value_size;
+    Kind kind;
+  };
+  void Add(Kind kind, std::string_view key, std::string_view value) {
+    slots_.push_back({data_.size(), static_cast<uint32_t>(key.size()),
+                      static_cast<uint32_t>(value.size()), kind});
+    data_.append(key);
+    data_.append(value);
+  }
+
+  std::string data_;
+  std::vector<Slot> slots_;
 };
 
 // Ordered walk over a view. After any move: valid() or at the end; a damaged block ends the process.
@@ -92,8 +110,21 @@ class Engine {
   virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const = 0;
   virtual std::shared_ptr<const View> NewView() const = 0;
 
-  // Makes everything written so far survive a crash. Blocks until done.
+  // Walks [begin, end) in order until `visit` returns an error or the end is reached; `end` empty
+  // for none. Damage comes back as DataLoss instead of ending the process: for opening.
+  using Visitor = std::function<absl::Status(std::string_view key, std::string_view value)>;
+  virtual absl::Status Scan(std::string_view begin, std::string_view end,
+                            const Visitor& visit) const = 0;
+
+  // Positions in the order of writes. Everything up to survived() outlives a crash; written() is
+  // where the last batch ends. What was open()ed has survived.
+  virtual uint64_t written() const = 0;
+  virtual uint64_t survived() const = 0;
+
+  // Makes everything written so far survive a crash. Flush blocks until done; StartFlush does not:
+  // survived() reaches today's written() some time later.
   virtual void Flush() = 0;
+  virtual void StartFlush() = 0;
 
   virtual uint64_t DiskBytes() const = 0;   // space taken on disk, estimated
   // The next write may have to wait for compactions: do it where waiting harms nobody.

@@ -5,24 +5,29 @@
 // {term, vote, commit, first_index}. Owned and written by the replica; the core reads through
 // raft::LogReader.
 //
-// Each record carries a magic number, version, type, term, index, length, a CRC32C and a chain hash of
-// the entry before it, so that any damage between first_index and last_index is seen at Open. RocksDB
-// alone cannot tell a shortened log from a clean one (docs/decisions), hence the sidecar file
-// WATERMARK (watermark.h): a log that does not reach it with the same hash and term is damaged.
+// Layout: big-endian index ‖ kind. Under kind 0 the entry; under kind 1 the state as of a batch that
+// ended at that index: hard state, first_index, last entry, chain hash. The greatest state is the
+// current one. So keys only grow, and RocksDB moves finished files down without rewriting the log.
+//
+// Each record carries a magic number, version, type, term, index, length, a CRC32C and the chain hash
+// of everything before it, so that any damage between first_index and last_index is seen at Open.
+// RocksDB alone cannot tell a shortened log from a clean one (docs/decisions/0002), hence the sidecar
+// file WATERMARK (watermark.h): a log that does not reach it with the same hash and term is damaged.
 
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/raft/log_reader.h"
 #include "server/raft/types.h"
 #include "storage/engine.h"
+#include "storage/watermark.h"
 
 namespace raftkv {
-
-class Watermark;
 
 class LogStore final : public raft::LogReader {
  public:
@@ -41,9 +46,9 @@ class LogStore final : public raft::LogReader {
   // snapshot covers them. Cuts are coarse (storage rule 1).
   void Cut(raft::Index first_index);
 
-  raft::HardState hard_state() const override;
-  raft::Index first_index() const override;
-  raft::Index last_index() const override;
+  raft::HardState hard_state() const override { return hard_state_; }
+  raft::Index first_index() const override { return base_.id.index + 1; }
+  raft::Index last_index() const override { return last_.id.index; }
   raft::Term TermAt(raft::Index index) const override;
   std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
                                    size_t bytes_max) const override;
@@ -54,11 +59,45 @@ class LogStore final : public raft::LogReader {
   // Whether this log may stand behind a vote. False in a log that was just created: the member may
   // have forgotten its promises (a wiped disk). The replica calls AllowVoting once it knows better;
   // it is synced before it returns and survives. The first start of a sole voter calls it too.
-  bool may_vote() const;
+  bool may_vote() const { return may_vote_; }
   void AllowVoting();
 
-  uint64_t synced_batches() const;  // since Open
-  uint64_t DiskBytes() const;
+  uint64_t synced_batches() const { return synced_batches_; }  // since Open
+  uint64_t DiskBytes() const { return engine_->DiskBytes(); }
+
+ private:
+  // An entry and the hash of the log that ends with it.
+  struct Tip {
+    raft::EntryId id;
+    uint64_t chain_hash = 0;
+  };
+  struct TermRun {  // entries from `first` on, up to the next run, are of `term`
+    raft::Index first;
+    raft::Term term;
+  };
+
+  LogStore(std::unique_ptr<Engine> engine, std::unique_ptr<Watermark> watermark);
+
+  absl::Status Load();
+  absl::Status CheckWatermark() const;
+  void WriteState();  // adds the state record to batch_ and writes it, synced
+  void RecordMark(bool sync);
+  void LowerWatermark(raft::Index last);
+  void NoteTerm(raft::Index index, raft::Term term);
+  std::string EncodeState() const;
+  void DecodeState(std::string_view record, Tip* last);
+  std::string ReadRecord(raft::Index index) const;
+
+  const std::unique_ptr<Engine> engine_;
+  const std::unique_ptr<Watermark> watermark_;
+
+  raft::HardState hard_state_;
+  Tip base_;  // the entry before first_index
+  Tip last_;
+  std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
+  bool may_vote_ = false;
+  uint64_t synced_batches_ = 0;
+  WriteBatch batch_;  // reused
 };
 
 }  // namespace raftkv

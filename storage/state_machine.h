@@ -24,24 +24,19 @@
 #include "proto/etcd/rpc.pb.h"
 #include "server/raft/types.h"
 #include "storage/engine.h"
+#include "storage/mvcc/layout.h"  // Revision
+#include "storage/mvcc/range.h"   // ReadBudget
 
 namespace raftkv {
-
-using Revision = int64_t;
 
 // What applying one entry answers to whoever proposed it. Errors are verdicts of the store
 // (absl codes; texts are etcd's without the "etcdserver: " prefix), equal on every member.
 // The response's header carries only the revision; the edge fills in ids and term.
 struct ApplyResult {
+  proto::Origin origin;          // of a command that was applied now; else all zero
   absl::Status status;
   Revision revision = 0;         // the store's, right after this entry
   proto::CommandResponse response;
-};
-
-// How much one read may do before it must stop (design: inline budget). The defaults are "no limit".
-struct ReadBudget {
-  int64_t visited_keys_max = INT64_MAX;
-  int64_t bytes_max = INT64_MAX;
 };
 
 // A pinned state. Thread-safe, immutable.
@@ -72,7 +67,7 @@ class StateMachine {
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries);
 
   raft::EntryId applied() const;
-  // Survives a crash: the value captured before the last Flush that returned, or read back at Open.
+  // Survives a crash: the value captured before the last flush that is done, or read back at Open.
   raft::EntryId persisted_applied() const;
   Revision revision() const;
 
@@ -85,12 +80,19 @@ class StateMachine {
   // store_ids[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;
 
-  // Persists when due (16 MiB, 10,000 entries; the caller adds the 30 s clock by calling Flush).
+  // Begins to persist when due (16 MiB, 10,000 entries) and returns at once; persisted_applied() tells
+  // when it is done. The caller adds the 30 s clock by calling StartFlush. Flush waits.
   void MaybeFlush();
+  void StartFlush();
   void Flush();
 
   uint64_t DiskBytes() const;
   bool WouldStall() const;
+
+ private:
+  struct Rep;
+  explicit StateMachine(std::unique_ptr<Rep> rep);
+  const std::unique_ptr<Rep> rep_;
 };
 
 }  // namespace raftkv

@@ -1,0 +1,377 @@
+#include "storage/data_dir.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "storage/checksum.h"
+#include "storage/rocks_engine.h"
+#include "storage/watermark.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kFormatVersion = 1;
+constexpr size_t kStoreIdBytes = 16;
+constexpr char kReplace[] = "; remove this member, wipe its directory and add it anew";
+
+absl::Status SystemError(const std::string& path, const char* what, int error) {
+  const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
+  return error == EACCES || error == EPERM || error == EROFS ? absl::PermissionDeniedError(text)
+                                                             : absl::UnavailableError(text);
+}
+
+absl::Status SyncDirectory(const std::string& dir) {
+  const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return SystemError(dir, "cannot open", errno);
+  const int result = fsync(fd);
+  const int error = errno;
+  close(fd);
+  return result == 0 ? absl::OkStatus() : SystemError(dir, "cannot sync", error);
+}
+
+// Whole or not at all, also over a power loss: temporary file, sync, rename, sync of the directory.
+absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text) {
+  const std::string path = dir + "/" + name;
+  const std::string temporary = path + ".tmp";
+  const int fd = open(temporary.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return SystemError(temporary, "cannot create", errno);
+  const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       fsync(fd) == 0;
+  const int error = errno;
+  if (close(fd) != 0 || !written) return SystemError(temporary, "cannot write", error);
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    return SystemError(path, "cannot rename", errno);
+  }
+  return SyncDirectory(dir);
+}
+
+// Empty if it is missing.
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    if (errno == ENOENT) return std::string();
+    return SystemError(path, "cannot open", errno);
+  }
+  std::string text(4096, '\0');
+  const ssize_t size = read(fd, text.data(), text.size());
+  const int error = errno;
+  close(fd);
+  if (size < 0) return SystemError(path, "cannot read", error);
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
+
+absl::Status MakeDirectory(const std::string& dir) {
+  const mode_t before = umask(077);
+  std::error_code error;
+  fs::create_directories(dir, error);
+  umask(before);
+  if (error) return SystemError(dir, "cannot create the data directory", error.value());
+  const std::string parent = fs::path(dir).has_parent_path() ? fs::path(dir).parent_path().string()
+                                                             : std::string(".");
+  return SyncDirectory(parent.empty() ? "." : parent);
+}
+
+absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* warnings) {
+  struct statfs info;
+  if (statfs(dir.c_str(), &info) != 0) return SystemError(dir, "cannot examine", errno);
+  switch (static_cast<uint64_t>(info.f_type)) {
+    case NFS_SUPER_MAGIC:
+      return absl::FailedPreconditionError(
+          absl::StrCat(dir, ": is on NFS, which does not keep what was synced; use a local disk"));
+    case TMPFS_MAGIC:
+      warnings->push_back(absl::StrCat(dir, ": is on tmpfs: all data is lost at a reboot"));
+      break;
+    case OVERLAYFS_SUPER_MAGIC:
+      warnings->push_back(
+          absl::StrCat(dir, ": is on overlayfs: data is lost with the container; use a volume"));
+      break;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
+  const std::string path = dir + "/LOCK";
+  const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0) return SystemError(path, "cannot open", errno);
+  auto lock = std::make_unique<DirLock>(fd);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return SystemError(path, "cannot lock", errno);
+    char owner[32] = {};
+    (void)!pread(fd, owner, sizeof(owner) - 1, 0);
+    return absl::FailedPreconditionError(
+        absl::StrCat(dir, ": is in use by process ", absl::StripAsciiWhitespace(owner),
+                     "; stop it first, or choose another data_dir"));
+  }
+  const std::string text = absl::StrCat(getpid(), "\n");
+  if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0) {
+    return SystemError(path, "cannot write", errno);
+  }
+  return lock;
+}
+
+// --- IDENTITY: lines "name value", the last one a checksum of those before. Values of names chosen
+// by people are C-escaped.
+std::string EncodeIdentity(const Identity& identity) {
+  std::string text = absl::StrFormat(
+      "format_version %d\ncluster_id %016x\ncluster_name %s\nmember_id %016x\nmember_name %s\n"
+      "store_id %s\n",
+      kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name),
+      identity.member_id, absl::CEscape(identity.member_name),
+      absl::BytesToHexString(identity.store_id));
+  absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
+  return text;
+}
+
+absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::string& text) {
+  const absl::Status damaged = absl::DataLossError(absl::StrCat(path, ": is damaged", kReplace));
+  std::map<std::string, std::string> values;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(' ', 1));
+    values.insert(pair);
+  }
+  const size_t crc_at = text.find("crc32c ");
+  uint64_t crc = 0, format = 0;
+  if (crc_at == std::string::npos || !absl::SimpleHexAtoi(values["crc32c"], &crc) ||
+      crc != Crc32c(text.substr(0, crc_at)) ||
+      !absl::SimpleAtoi(values["format_version"], &format)) {
+    return damaged;
+  }
+  if (format > kFormatVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": format version ", format, " is newer than this program's ",
+                     kFormatVersion, "; run a newer raftkv-server"));
+  }
+  Identity identity;
+  identity.store_id = absl::HexStringToBytes(values["store_id"]);
+  if (!absl::SimpleHexAtoi(values["cluster_id"], &identity.cluster_id) ||
+      !absl::SimpleHexAtoi(values["member_id"], &identity.member_id) ||
+      !absl::CUnescape(values["cluster_name"], &identity.cluster_name) ||
+      !absl::CUnescape(values["member_name"], &identity.member_name) ||
+      identity.store_id.size() != kStoreIdBytes) {
+    return damaged;
+  }
+  return identity;
+}
+
+absl::StatusOr<Identity> LoadOrMintIdentity(const DataDirOptions& o, bool initialized) {
+  const std::string path = o.dir + "/IDENTITY";
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  if (text->empty()) {
+    if (initialized) {
+      return absl::DataLossError(absl::StrCat(path, ": is missing or empty", kReplace));
+    }
+    Identity identity{o.cluster_id, o.cluster_name, o.member_id, o.member_name,
+                      std::string(kStoreIdBytes, '\0')};
+    if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
+      return SystemError(path, "cannot draw a store id", errno);
+    }
+    absl::Status status = WriteFile(o.dir, "IDENTITY", EncodeIdentity(identity));
+    if (!status.ok()) return status;
+    return identity;
+  }
+  absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
+  if (!identity.ok()) return identity;
+  if (identity->cluster_id != o.cluster_id) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to cluster \"%s\" (%x), not to \"%s\" (%x); choose another data_dir", path,
+        identity->cluster_name, identity->cluster_id, o.cluster_name, o.cluster_id));
+  }
+  if (identity->member_id != o.member_id) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); choose another data_dir", path,
+        identity->member_name, identity->member_id, o.member_name, o.member_id));
+  }
+  return identity;
+}
+
+// --- the log
+absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const std::string& dir,
+                                                  bool create, bool salvage) {
+  absl::StatusOr<std::unique_ptr<Watermark>> watermark =
+      Watermark::Open(dir + "/WATERMARK", {o.cluster_id, o.member_id}, create);
+  if (!watermark.ok()) return watermark.status();
+  RocksOptions rocks;
+  rocks.dir = dir;
+  rocks.durability = Durability::kSynced;
+  rocks.create_if_missing = create;
+  rocks.cache_bytes = 8 << 20;
+  rocks.salvage = salvage;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
+  if (!engine.ok()) return engine.status();
+  return LogStore::Open(*std::move(engine), *std::move(watermark));
+}
+
+absl::Status SyncTree(const std::string& dir) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+    const std::string path = entry.path().string();
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) return SystemError(path, "cannot sync", errno);
+    close(fd);
+  }
+  return SyncDirectory(dir);
+}
+
+// After a power loss a log may end in zeros or garbage that was never acknowledged. A copy is cut
+// before the garbage; if it still holds all that the watermark promises, it takes the log's place.
+absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
+  const std::string copy = o.dir + "/log.salvage";
+  std::error_code error;
+  fs::remove_all(copy, error);
+  fs::copy(dir, copy, fs::copy_options::recursive, error);
+  if (error) return SystemError(copy, "cannot copy the log", error.value());
+  absl::StatusOr<std::unique_ptr<LogStore>> log =
+      OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
+  absl::Status status = log.status();
+  if (log.ok()) {
+    log->reset();  // closed; RocksDB has written what it recovered into a file of its own
+    status = SyncTree(copy);
+  }
+  if (status.ok() &&
+      renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
+    status = SystemError(dir, "cannot replace by its salvaged copy", errno);
+  }
+  if (status.ok()) status = SyncDirectory(o.dir);
+  fs::remove_all(copy, error);
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions& o,
+                                                           bool initialized,
+                                                           std::vector<std::string>* warnings) {
+  const std::string dir = o.dir + "/log";
+  absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false);
+  if (log.ok() || !absl::IsDataLoss(log.status()) || !initialized) return log;
+  if (!SalvageLog(o, dir).ok()) {
+    const std::string text(log.status().message());
+    return absl::DataLossError(
+        absl::StrCat(dir, ": ", text, text.find("wipe") == std::string::npos ? kReplace : ""));
+  }
+  log = OpenLog(o, dir, false, false);
+  if (log.ok()) {
+    warnings->push_back(absl::StrCat(dir, ": ended in garbage, as after a power loss; repaired: ",
+                                     "it holds all that was saved, up to entry ",
+                                     (*log)->last_index()));
+  }
+  return log;
+}
+
+// --- the state machine
+absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOptions& o,
+                                                               const std::string& dir,
+                                                               bool create) {
+  RocksOptions rocks;
+  rocks.dir = dir;
+  rocks.durability = Durability::kFlushed;
+  rocks.create_if_missing = create;
+  rocks.cache_bytes = o.cache_bytes;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
+  if (!engine.ok()) return engine.status();
+  return StateMachine::Open(*std::move(engine));
+}
+
+absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
+    const DataDirOptions& o, bool initialized, const LogStore& log,
+    std::vector<std::string>* warnings) {
+  const std::string dir = o.dir + "/sm";
+  absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenStateMachine(o, dir, !initialized);
+  if (state.ok() || !absl::IsDataLoss(state.status()) || !initialized) return state;
+  if (log.first_index() != 1) {
+    return absl::DataLossError(absl::StrCat(state.status().message(),
+                                            "; the log no longer holds all of it", kReplace));
+  }
+  std::error_code error;
+  fs::remove_all(dir, error);
+  if (error) return SystemError(dir, "cannot remove the damaged state", error.value());
+  warnings->push_back(absl::StrCat(dir, ": ", state.status().message(),
+                                   "; repaired: rebuilding it from the log, entries 1 to ",
+                                   log.last_index()));
+  return OpenStateMachine(o, dir, /*create=*/true);
+}
+
+// Storage rule 8 (d). A state ahead of its log means that the log lost entries.
+absl::Status CheckTogether(const std::string& dir, const LogStore& log, const StateMachine& state) {
+  const raft::EntryId applied = state.applied();
+  if (applied.index > log.last_index()) {
+    return absl::DataLossError(absl::StrCat(dir, "/log: ends at entry ", log.last_index(),
+                                            ", but entry ", applied.index, " was applied",
+                                            kReplace));
+  }
+  if (applied.index + 1 < log.first_index()) {
+    return absl::DataLossError(absl::StrCat(dir, "/sm: ends at entry ", applied.index,
+                                            ", but the log starts at ", log.first_index(),
+                                            kReplace));
+  }
+  if (log.TermAt(applied.index) != applied.term) {
+    return absl::DataLossError(absl::StrCat(dir, "/sm: entry ", applied.index, " of term ",
+                                            applied.term, " was applied, but the log's is of term ",
+                                            log.TermAt(applied.index), kReplace));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+DirLock::~DirLock() { close(fd_); }
+
+absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
+  DataDir result;
+  if (absl::Status s = MakeDirectory(options.dir); !s.ok()) return s;
+  if (absl::Status s = CheckFileSystem(options.dir, &result.warnings); !s.ok()) return s;
+
+  absl::StatusOr<std::unique_ptr<DirLock>> lock = Lock(options.dir);
+  if (!lock.ok()) return lock.status();
+  result.lock = *std::move(lock);
+
+  const bool initialized = access((options.dir + "/INITIALIZED").c_str(), F_OK) == 0;
+  absl::StatusOr<Identity> identity = LoadOrMintIdentity(options, initialized);
+  if (!identity.ok()) return identity.status();
+  result.identity = *std::move(identity);
+  if (!initialized) {
+    for (const char* part : {"/log", "/sm"}) {
+      if (absl::Status s = MakeDirectory(options.dir + part); !s.ok()) return s;
+    }
+  }
+
+  absl::StatusOr<std::unique_ptr<LogStore>> log =
+      OpenOrSalvageLog(options, initialized, &result.warnings);
+  if (!log.ok()) return log.status();
+  result.log = *std::move(log);
+
+  absl::StatusOr<std::unique_ptr<StateMachine>> state =
+      OpenOrRebuildStateMachine(options, initialized, *result.log, &result.warnings);
+  if (!state.ok()) return state.status();
+  result.state = *std::move(state);
+  if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
+
+  if (!initialized) {
+    if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
+    if (absl::Status s = WriteFile(options.dir, "INITIALIZED", ""); !s.ok()) return s;
+  }
+  return result;
+}
+
+}  // namespace raftkv

@@ -1,0 +1,122 @@
+#include "storage/mvcc/layout.h"
+
+#include <cstring>
+
+#include "glog/logging.h"
+#include "storage/checksum.h"
+
+namespace raftkv::mvcc {
+namespace {
+
+constexpr char kEscaped = '\xff';
+constexpr char kEnd = '\x01';
+constexpr size_t kRevisionBytes = 8;
+
+}  // namespace
+
+void AppendVersionPrefix(std::string_view key, std::string* out) {
+  out->push_back(kVersionTable);
+  while (!key.empty()) {
+    const size_t zero = key.find('\0');
+    if (zero == std::string_view::npos) {
+      out->append(key);
+      break;
+    }
+    out->append(key.substr(0, zero + 1));
+    out->push_back(kEscaped);
+    key.remove_prefix(zero + 1);
+  }
+  out->push_back('\0');
+  out->push_back(kEnd);
+}
+
+void AppendRevisionDescending(Revision revision, std::string* out) {
+  PutBigEndian64(out, ~static_cast<uint64_t>(revision));
+}
+
+std::string AfterVersions(std::string_view prefix) {
+  std::string after(prefix);
+  after.back() = kEnd + 1;
+  return after;
+}
+
+std::string_view VersionPrefix(std::string_view engine_key) {
+  return engine_key.substr(0, engine_key.size() - kRevisionBytes);
+}
+
+Revision VersionRevision(std::string_view engine_key) {
+  return static_cast<Revision>(
+      ~BigEndian64(engine_key.data() + engine_key.size() - kRevisionBytes));
+}
+
+std::string UserKey(std::string_view prefix) {
+  std::string_view escaped = prefix.substr(1, prefix.size() - 3);
+  std::string key;
+  key.reserve(escaped.size());
+  for (size_t zero; (zero = escaped.find('\0')) != std::string_view::npos;) {
+    key.append(escaped.substr(0, zero + 1));
+    escaped.remove_prefix(zero + 2);
+  }
+  key.append(escaped);
+  return key;
+}
+
+void EncodeVersion(const Head& head, std::string_view value, std::string* out) {
+  out->clear();
+  if (!head.exists()) return;
+  PutVarint64(out, static_cast<uint64_t>(head.create_revision));
+  PutVarint64(out, static_cast<uint64_t>(head.version));
+  PutVarint64(out, static_cast<uint64_t>(head.lease));
+  out->append(value);
+}
+
+void DecodeVersion(std::string_view engine_key, std::string_view record, Head* head,
+                   std::string_view* value) {
+  *head = Head();
+  head->mod_revision = VersionRevision(engine_key);
+  if (record.empty()) {
+    *value = {};
+    return;
+  }
+  uint64_t create = 0, version = 0, lease = 0;
+  CHECK(TakeVarint64(&record, &create) && TakeVarint64(&record, &version) &&
+        TakeVarint64(&record, &lease));
+  head->create_revision = static_cast<Revision>(create);
+  head->version = static_cast<int64_t>(version);
+  head->lease = static_cast<int64_t>(lease);
+  *value = record;
+}
+
+void AppendEventKey(Revision revision, uint32_t sub, std::string* out) {
+  out->push_back(kEventTable);
+  PutBigEndian64(out, static_cast<uint64_t>(revision));
+  const uint32_t big = __builtin_bswap32(sub);
+  out->append(reinterpret_cast<const char*>(&big), sizeof(big));
+}
+
+void EncodeEvent(const Event& event, std::string* out) {
+  out->clear();
+  PutVarint64(out, static_cast<uint64_t>(event.previous) << 1 | (event.deleted ? 1 : 0));
+  out->append(event.key);
+}
+
+Event DecodeEvent(std::string_view record) {
+  uint64_t head = 0;
+  CHECK(TakeVarint64(&record, &head));
+  return {(head & 1) != 0, static_cast<Revision>(head >> 1), record};
+}
+
+KeyRange VersionRange(std::string_view key, std::string_view range_end) {
+  KeyRange range;
+  AppendVersionPrefix(key, &range.begin);
+  if (range_end.empty()) {
+    range.end = AfterVersions(range.begin);
+  } else if (range_end == std::string_view("\0", 1)) {
+    range.end = std::string(1, kVersionTable + 1);
+  } else {
+    AppendVersionPrefix(range_end, &range.end);
+  }
+  return range;
+}
+
+}  // namespace raftkv::mvcc

@@ -1,0 +1,81 @@
+#ifndef RAFTKV_STORAGE_MVCC_LAYOUT_H_
+#define RAFTKV_STORAGE_MVCC_LAYOUT_H_
+
+// How the state machine lies in its engine (chosen by measuring: docs/decisions/0001). One engine,
+// one key space, a letter per table:
+//
+//   m                              the state record: applied id, revision, digest (state_machine.cc)
+//   v ‖ key, escaped ‖ ~revision   a version of a key, newest first: meta data and value
+//   e ‖ revision ‖ sub             an event: which key changed, and the key's version before it
+//   s ‖ member id                  store id of a member
+//   l a A M S                      kept for leases, auth, alarms, members, sessions
+//
+// `v` serves every read: the newest state and any past one are one seek a key. `e` serves a watch that
+// catches up (a sequential walk) and compaction (each event names the one version it made obsolete).
+// A key changes at most once in a main revision, so its versions need no sub-revision.
+//
+// Escaping keeps byte order and makes keys prefix-free: 00 becomes 00 ff, and 00 01 ends the key.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace raftkv {
+
+using Revision = int64_t;
+
+namespace mvcc {
+
+inline constexpr char kStateKey[] = "m";
+inline constexpr char kVersionTable = 'v';
+inline constexpr char kEventTable = 'e';
+inline constexpr char kStoreIdTable = 's';
+
+// What a key's newest version says about it, without the value. Absent: never written or deleted.
+struct Head {
+  Revision create_revision = 0;  // 0: the key does not exist
+  Revision mod_revision = 0;     // of the newest version, a tombstone included; 0: there is none
+  int64_t version = 0;
+  int64_t lease = 0;
+
+  bool exists() const { return create_revision != 0; }
+};
+
+// --- versions
+// The escaped key with its table letter and end mark: all versions of a key begin with it.
+void AppendVersionPrefix(std::string_view key, std::string* out);
+void AppendRevisionDescending(Revision revision, std::string* out);
+// The least engine key above all versions that begin with `prefix`.
+std::string AfterVersions(std::string_view prefix);
+
+std::string_view VersionPrefix(std::string_view engine_key);
+Revision VersionRevision(std::string_view engine_key);
+std::string UserKey(std::string_view prefix);
+
+// A tombstone is an empty record.
+void EncodeVersion(const Head& head, std::string_view value, std::string* out);
+// `head.mod_revision` comes from the engine key. CHECKs: records are ours and checksummed below.
+void DecodeVersion(std::string_view engine_key, std::string_view record, Head* head,
+                   std::string_view* value);
+
+// --- events
+struct Event {
+  bool deleted = false;
+  Revision previous = 0;  // the key's mod_revision before; 0: none
+  std::string_view key;
+};
+void AppendEventKey(Revision revision, uint32_t sub, std::string* out);
+void EncodeEvent(const Event& event, std::string* out);
+Event DecodeEvent(std::string_view record);
+
+// --- ranges of user keys, by etcd's convention: end empty is one key, a single 0 byte is "no end".
+struct KeyRange {
+  std::string begin;  // engine keys
+  std::string end;    // exclusive
+};
+KeyRange VersionRange(std::string_view key, std::string_view range_end);
+
+}  // namespace mvcc
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_MVCC_LAYOUT_H_

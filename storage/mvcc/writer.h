@@ -1,0 +1,86 @@
+#ifndef RAFTKV_STORAGE_MVCC_WRITER_H_
+#define RAFTKV_STORAGE_MVCC_WRITER_H_
+
+// Changing keys, inside one batch at a time. Owned by the state machine, which begins an entry, makes
+// its changes, ends the entry, and after some entries writes the batch.
+//
+// Each entry that changes something takes one main revision, shared by all its changes, which get
+// sub-revisions 0, 1, 2... in order (etcd-api.md §3.1). A key is changed at most once in an entry.
+//
+// A put must know the key's head (does it exist, since when, which version). Heads of recently
+// written keys are kept in memory, so that an overwrite reads nothing; what a reader sees never
+// depends on it. Heads of the current batch are never dropped, so entries of one batch see each
+// other's changes; what needs more than heads reads through an Overlay.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "proto/etcd/kv.pb.h"
+#include "storage/checksum.h"
+#include "storage/engine.h"
+#include "storage/mvcc/layout.h"
+#include "storage/mvcc/overlay.h"
+
+namespace raftkv::mvcc {
+
+// Heads by key, in two generations: when the young one is full it becomes the old one, and what was
+// old and not asked for since is forgotten. Lookups only, never walked: no order depends on it.
+class HeadCache {
+ public:
+  explicit HeadCache(size_t bytes_max) : bytes_max_(bytes_max) {}
+
+  const Head* Find(std::string_view key);
+  void Set(std::string_view key, const Head& head);
+  void MaybeForget();  // between batches
+
+ private:
+  struct KeyHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view key) const { return Hash64(key, 0); }
+  };
+  using Generation = absl::flat_hash_map<std::string, Head, KeyHash, std::equal_to<>>;
+  const size_t bytes_max_;
+  size_t young_bytes_ = 0;
+  Generation young_;
+  Generation old_;
+};
+
+class Writer {
+ public:
+  // `batch` receives the changes; `digest` is the running one, advanced by each change.
+  Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest);
+
+  void BeginEntry(Revision revision);  // the main revision if the entry changes anything
+  bool changed() const { return sub_ > 0; }
+  void EndBatch();  // the batch has been written and cleared
+
+  Head HeadOf(std::string_view key);
+  // The key's current value; its head must exist.
+  mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
+
+  void Put(std::string_view key, std::string_view value, int64_t lease);
+  // How many live keys of the range there were. Appends what they held to `previous` unless null.
+  int64_t DeleteRange(std::string_view key, std::string_view range_end,
+                      std::vector<mvccpb::KeyValue>* previous);
+
+ private:
+  void Change(std::string_view key, const Head& before, const Head& after, std::string_view value);
+
+  const Engine& engine_;
+  WriteBatch* const batch_;
+  uint64_t* const digest_;
+  Overlay overlay_;
+  HeadCache heads_;
+  Revision revision_ = 0;
+  uint32_t sub_ = 0;
+  std::string key_buffer_, record_buffer_;  // reused
+};
+
+}  // namespace raftkv::mvcc
+
+#endif  // RAFTKV_STORAGE_MVCC_WRITER_H_

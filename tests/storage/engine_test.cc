@@ -1,0 +1,236 @@
+// One contract, two engines (storage/engine.h).
+
+#include "storage/engine.h"
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "storage/memory_engine.h"
+#include "storage/rocks_engine.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+// A disk of one kind: opens engines on it, and crashes.
+class MemoryRig {
+ public:
+  std::unique_ptr<Engine> Open(Durability durability) {
+    return std::make_unique<MemoryEngine>(disk_, durability);
+  }
+  // Whatever `body` does to an engine, then the process is gone.
+  void Crash(Durability durability, const std::function<void(Engine&)>& body) {
+    body(*Open(durability));
+    disk_->Crash();
+  }
+
+ private:
+  std::shared_ptr<MemoryDisk> disk_ = std::make_shared<MemoryDisk>();
+};
+
+class RocksRig {
+ public:
+  std::unique_ptr<Engine> Open(Durability durability) {
+    RocksOptions options;
+    options.dir = dir_ / "db";
+    options.durability = durability;
+    options.create_if_missing = true;
+    absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(options);
+    CHECK(engine.ok()) << engine.status();
+    return *std::move(engine);
+  }
+  void Crash(Durability durability, const std::function<void(Engine&)>& body) {
+    CHECK_EQ(RunAndKill([&] { body(*Open(durability).release()); }), 0);
+  }
+
+ private:
+  TempDir dir_;
+};
+
+template <typename Rig>
+class EngineContract : public testing::Test {
+ public:
+  Rig rig_;
+};
+using Rigs = testing::Types<MemoryRig, RocksRig>;
+TYPED_TEST_SUITE(EngineContract, Rigs);
+
+void Put(Engine& engine, std::string_view key, std::string_view value, bool sync = false) {
+  WriteBatch batch;
+  batch.Put(key, value);
+  engine.Write(batch, sync);
+}
+
+std::string Walk(std::unique_ptr<Iterator> it) {
+  std::string out;
+  for (it->Seek(""); it->valid(); it->Next()) {
+    out.append(it->key()).append("=").append(it->value()).append(" ");
+  }
+  return out;
+}
+
+TYPED_TEST(EngineContract, BatchAppliesInOrder) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  WriteBatch batch;
+  for (const char* key : {"a", "b", "c", "d"}) batch.Put(key, "1");
+  batch.DeleteRange("b", "d");
+  batch.Put("c", "2");
+  batch.Delete("a");
+  batch.Delete("missing");
+  engine->Write(batch, false);
+  EXPECT_EQ(Walk(engine->NewIterator()), "c=2 d=1 ");
+  EXPECT_EQ(engine->Get("c"), "2");
+  EXPECT_EQ(engine->Get("b"), std::nullopt);
+}
+
+TYPED_TEST(EngineContract, IteratorMovesBothWaysWithinItsBound) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  for (const char* key : {"a", "c", "e", "g"}) Put(*engine, key, key);
+  const auto it = engine->NewIterator("f");
+  it->Seek("b");
+  ASSERT_TRUE(it->valid());
+  EXPECT_EQ(it->key(), "c");
+  it->Next();
+  EXPECT_EQ(it->key(), "e");
+  it->Prev();
+  EXPECT_EQ(it->key(), "c");
+  it->SeekForPrev("d");
+  EXPECT_EQ(it->key(), "c");
+  it->SeekForPrev("c");
+  EXPECT_EQ(it->key(), "c");
+  it->Seek("e");
+  it->Next();
+  EXPECT_FALSE(it->valid()) << "g lies beyond the bound";
+  it->Seek("a");
+  it->Prev();
+  EXPECT_FALSE(it->valid());
+}
+
+TYPED_TEST(EngineContract, ViewsAndIteratorsDoNotSeeLaterWrites) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  Put(*engine, "a", "old");
+  Put(*engine, "b", "old");
+  const std::shared_ptr<const View> view = engine->NewView();
+  auto it = engine->NewIterator();
+  it->Seek("a");
+  WriteBatch batch;
+  batch.Put("a", "new");
+  batch.Put("aa", "new");
+  batch.DeleteRange("b", "c");
+  engine->Write(batch, false);
+  for (int i = 0; i < 3000; ++i) Put(*engine, "z", std::string(1, static_cast<char>(i)));
+  EXPECT_EQ(it->value(), "old");
+  EXPECT_EQ(view->Get("a"), "old");
+  EXPECT_EQ(view->Get("aa"), std::nullopt);
+  EXPECT_EQ(Walk(view->NewIterator()), "a=old b=old ");
+  EXPECT_EQ(Walk(engine->NewIterator("b")), "a=new aa=new ");
+}
+
+TYPED_TEST(EngineContract, ViewsAreReadFromOtherThreads) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  for (int i = 0; i < 100; ++i) Put(*engine, "k" + std::to_string(i), "0");
+  const std::shared_ptr<const View> view = engine->NewView();
+  std::vector<std::thread> readers;
+  std::vector<std::string> seen(4);
+  const std::string before = Walk(view->NewIterator());
+  for (std::string& out : seen) {
+    readers.emplace_back([&out, &view] { out = Walk(view->NewIterator()); });
+  }
+  for (int i = 0; i < 2000; ++i) Put(*engine, "k" + std::to_string(i % 200), "1");
+  for (std::thread& reader : readers) reader.join();
+  for (const std::string& out : seen) EXPECT_EQ(out, before);
+}
+
+TYPED_TEST(EngineContract, ScanStopsAtTheVisitorsError) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  for (const char* key : {"a", "b", "c", "d"}) Put(*engine, key, "");
+  std::string seen;
+  const auto visit = [&](std::string_view key, std::string_view) {
+    seen += key;
+    return key == "c" ? absl::CancelledError() : absl::OkStatus();
+  };
+  EXPECT_TRUE(engine->Scan("b", "c", visit).ok());
+  EXPECT_EQ(seen, "b");
+  EXPECT_TRUE(absl::IsCancelled(engine->Scan({}, {}, visit)));
+  EXPECT_EQ(seen, "babc");
+}
+
+TYPED_TEST(EngineContract, SyncedBatchesSurviveACrash) {
+  this->rig_.Crash(Durability::kSynced, [](Engine& engine) {
+    for (int i = 0; i < 50; ++i) Put(engine, std::to_string(100 + i), "x", /*sync=*/true);
+  });
+  auto engine = this->rig_.Open(Durability::kSynced);
+  int count = 0;
+  for (auto it = engine->NewIterator(); it->Seek(std::to_string(100 + count)), it->valid();) ++count;
+  EXPECT_EQ(count, 50);
+}
+
+TYPED_TEST(EngineContract, FlushedStateSurvivesACrashAndOnlyAPrefixOfTheRest) {
+  this->rig_.Crash(Durability::kFlushed, [](Engine& engine) {
+    WriteBatch batch;
+    batch.Put("data", "1");
+    batch.Put("applied", "1");
+    engine.Write(batch, false);
+    engine.Flush();
+    CHECK_EQ(engine.survived(), engine.written());
+    batch.Clear();
+    batch.Put("data", "2");
+    batch.Put("applied", "2");
+    engine.Write(batch, false);
+    CHECK_LT(engine.survived(), engine.written());
+  });
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  EXPECT_EQ(Walk(engine->NewIterator()), "applied=1 data=1 ");
+  EXPECT_EQ(engine->survived(), engine->written());
+}
+
+TYPED_TEST(EngineContract, StartedFlushIsDoneSomeTimeLater) {
+  this->rig_.Crash(Durability::kFlushed, [](Engine& engine) {
+    Put(engine, "a", "1");
+    const uint64_t position = engine.written();
+    engine.StartFlush();
+    Put(engine, "a", "2");
+    while (engine.survived() < position) std::this_thread::yield();
+  });
+  EXPECT_NE(this->rig_.Open(Durability::kFlushed)->Get("a"), std::nullopt);
+}
+
+TEST(MemoryEngine, APrefixOfTheBatchesAtRiskMaySurvive) {
+  auto disk = std::make_shared<MemoryDisk>();
+  auto engine = std::make_unique<MemoryEngine>(disk, Durability::kSynced);
+  Put(*engine, "a", "1", /*sync=*/true);
+  Put(*engine, "a", "2");
+  Put(*engine, "b", "2");
+  WriteBatch batch;
+  batch.Delete("a");
+  engine->Write(batch, false);
+  EXPECT_EQ(disk->batches_at_risk(), 3u);
+  engine.reset();
+  disk->Crash(/*kept=*/2);
+  engine = std::make_unique<MemoryEngine>(disk, Durability::kSynced);
+  EXPECT_EQ(Walk(engine->NewIterator()), "a=2 b=2 ");
+}
+
+TEST(RocksEngine, ASecondProcessIsToldThatTheDirectoryIsInUse) {
+  TempDir dir;
+  RocksOptions options;
+  options.dir = dir / "db";
+  options.create_if_missing = true;
+  const auto first = OpenRocksEngine(options);
+  ASSERT_TRUE(first.ok());
+  const auto second = OpenRocksEngine(options);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
+}
+
+TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
+  TempDir dir;
+  RocksOptions options;
+  options.dir = dir / "db";
+  EXPECT_EQ(OpenRocksEngine(options).status().code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace raftkv

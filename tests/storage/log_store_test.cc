@@ -1,0 +1,210 @@
+#include "storage/log_store.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "storage/memory_engine.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+using raft::Entry;
+using raft::EntryId;
+using raft::HardState;
+
+class LogStoreTest : public testing::Test {
+ protected:
+  LogStoreTest() { Reopen(); }
+
+  void Reopen() {
+    log_.reset();
+    absl::StatusOr<std::unique_ptr<LogStore>> log = TryOpen();
+    ASSERT_TRUE(log.ok()) << log.status();
+    log_ = *std::move(log);
+  }
+  absl::StatusOr<std::unique_ptr<LogStore>> TryOpen() {
+    return LogStore::Open(std::make_unique<MemoryEngine>(disk_, Durability::kSynced), nullptr);
+  }
+  void CrashAndReopen() {
+    log_.reset();
+    disk_->Crash();
+    Reopen();
+  }
+  void Append(raft::Term term, raft::Index first, raft::Index last, const std::string& payload) {
+    std::vector<Entry> entries;
+    for (raft::Index i = first; i <= last; ++i) {
+      entries.push_back(MakeEntry(term, i, payload + std::to_string(i)));
+    }
+    log_->Save(std::nullopt, entries);
+  }
+  std::string Contents() const {
+    std::string out;
+    for (const Entry& e : log_->Entries(log_->first_index(), log_->last_index(), SIZE_MAX)) {
+      out += std::to_string(e.id.term) + ":" + std::string(e.payload.view()) + " ";
+    }
+    return out;
+  }
+  // Changes the log behind the store's back, as a broken disk would.
+  void Tamper(const std::function<void(Engine&, WriteBatch*)>& change) {
+    log_.reset();
+    MemoryEngine engine(disk_, Durability::kSynced);
+    WriteBatch batch;
+    change(engine, &batch);
+    engine.Write(batch, /*sync=*/true);
+  }
+  static std::string EntryKey(char index) { return std::string(7, '\0') + index + '\0'; }
+
+  std::shared_ptr<MemoryDisk> disk_ = std::make_shared<MemoryDisk>();
+  std::unique_ptr<LogStore> log_;
+};
+
+TEST_F(LogStoreTest, EmptyLog) {
+  EXPECT_EQ(log_->first_index(), 1u);
+  EXPECT_EQ(log_->last_index(), 0u);
+  EXPECT_EQ(log_->TermAt(0), 0u);
+  EXPECT_EQ(log_->hard_state(), HardState());
+  EXPECT_TRUE(log_->Entries(1, 0, 100).empty());
+  EXPECT_FALSE(log_->may_vote());
+}
+
+TEST_F(LogStoreTest, SavedStateAndEntriesSurviveACrashInOneBatch) {
+  const HardState hard_state{.current_term = 3, .voted_for = 7, .commit_index = 1};
+  log_->Save(hard_state, {MakeEntry(1, 1, "a"), MakeEntry(3, 2, "b")});
+  EXPECT_EQ(log_->synced_batches(), 1u);
+  const uint64_t chain = log_->ChainHash(2);
+  CrashAndReopen();
+  EXPECT_EQ(log_->hard_state(), hard_state);
+  EXPECT_EQ(Contents(), "1:a 3:b ");
+  EXPECT_EQ(log_->TermAt(0), 0u);
+  EXPECT_EQ(log_->TermAt(1), 1u);
+  EXPECT_EQ(log_->TermAt(2), 3u);
+  EXPECT_EQ(log_->ChainHash(2), chain);
+  EXPECT_EQ(log_->synced_batches(), 0u);
+}
+
+TEST_F(LogStoreTest, PermissionToVoteIsRememberedOnceGiven) {
+  Append(1, 1, 2, "a");
+  EXPECT_FALSE(log_->may_vote());
+  log_->AllowVoting();
+  log_->AllowVoting();
+  EXPECT_EQ(log_->synced_batches(), 2u);
+  CrashAndReopen();
+  EXPECT_TRUE(log_->may_vote());
+  Append(1, 3, 3, "a");
+  CrashAndReopen();
+  EXPECT_TRUE(log_->may_vote());
+  EXPECT_EQ(Contents(), "1:a1 1:a2 1:a3 ");
+}
+
+TEST_F(LogStoreTest, ConflictReplacesTheTailInOneBatch) {
+  Append(1, 1, 3, "a");
+  Append(2, 4, 9, "b");
+  const uint64_t chain = log_->ChainHash(3);
+  Append(3, 4, 5, "c");
+  EXPECT_EQ(log_->synced_batches(), 3u);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(log_->last_index(), 5u);
+    EXPECT_EQ(Contents(), "1:a1 1:a2 1:a3 3:c4 3:c5 ");
+    EXPECT_EQ(log_->TermAt(4), 3u);
+    EXPECT_EQ(log_->ChainHash(3), chain);
+    CrashAndReopen();
+  }
+  Append(4, 1, 1, "d");
+  CrashAndReopen();
+  EXPECT_EQ(Contents(), "4:d1 ");
+}
+
+TEST_F(LogStoreTest, EntriesStopAtTheByteBoundButTheFirstAlwaysPasses) {
+  Append(1, 1, 5, std::string(100, 'x'));
+  EXPECT_EQ(log_->Entries(2, 5, 0).size(), 1u);
+  EXPECT_EQ(log_->Entries(2, 5, 300).size(), 2u);
+  EXPECT_EQ(log_->Entries(2, 5, SIZE_MAX).size(), 4u);
+  EXPECT_EQ(log_->Entries(2, 5, 300).front().id, (EntryId{.term = 1, .index = 2}));
+}
+
+TEST_F(LogStoreTest, CutForgetsTheFrontAndKeepsItsLastId) {
+  Append(1, 1, 3, "a");
+  Append(2, 4, 6, "b");
+  const uint64_t chain = log_->ChainHash(4);
+  log_->Cut(5);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(log_->first_index(), 5u);
+    EXPECT_EQ(log_->TermAt(4), 2u);
+    EXPECT_EQ(log_->ChainHash(4), chain);
+    EXPECT_EQ(Contents(), "2:b5 2:b6 ");
+    CrashAndReopen();
+  }
+  Append(3, 5, 5, "c");  // a conflict right after the cut
+  CrashAndReopen();
+  EXPECT_EQ(Contents(), "3:c5 ");
+  log_->Cut(6);  // of everything
+  CrashAndReopen();
+  EXPECT_EQ(log_->first_index(), 6u);
+  EXPECT_EQ(log_->last_index(), 5u);
+  EXPECT_EQ(log_->TermAt(5), 3u);
+  Append(4, 6, 6, "d");
+  CrashAndReopen();
+  EXPECT_EQ(Contents(), "4:d6 ");
+}
+
+TEST_F(LogStoreTest, SameEntriesGiveTheSameChainHowEverTheyWereBatched) {
+  Append(1, 1, 4, "a");
+  const uint64_t chain = log_->ChainHash(4);
+  Append(1, 3, 3, "other");
+  EXPECT_NE(log_->ChainHash(3), chain);
+  Append(1, 3, 3, "a");
+  Append(1, 4, 4, "a");
+  EXPECT_EQ(log_->ChainHash(4), chain);
+}
+
+// Each of these damages must be seen by a log that has nothing but itself (no watermark).
+TEST_F(LogStoreTest, DamageOfAnyRecordIsSeenAtOpen) {
+  for (char victim = 1; victim <= 5; ++victim) {
+    disk_ = std::make_shared<MemoryDisk>();
+    Reopen();
+    Append(1, 1, 5, "payload");
+    Tamper([&](Engine& engine, WriteBatch* batch) {
+      std::string record = *engine.Get(EntryKey(victim));
+      record[record.size() / 2] ^= 1;
+      batch->Put(EntryKey(victim), record);
+    });
+    const absl::Status status = TryOpen().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_NE(status.message().find(std::to_string(victim)), std::string::npos) << status;
+  }
+}
+
+TEST_F(LogStoreTest, MissingEntriesAreSeenAtOpen) {
+  for (char victim = 1; victim <= 5; ++victim) {
+    disk_ = std::make_shared<MemoryDisk>();
+    Reopen();
+    Append(1, 1, 5, "payload");
+    Tamper([&](Engine&, WriteBatch* batch) { batch->Delete(EntryKey(victim)); });
+    EXPECT_EQ(TryOpen().status().code(), absl::StatusCode::kDataLoss) << int{victim};
+  }
+}
+
+TEST_F(LogStoreTest, AnotherLogsRecordIsSeenAtOpen) {
+  Append(1, 1, 5, "mine");
+  const auto other_disk = std::make_shared<MemoryDisk>();
+  auto other = LogStore::Open(std::make_unique<MemoryEngine>(other_disk, Durability::kSynced),
+                              nullptr);
+  ASSERT_TRUE(other.ok());
+  (*other)->Save(std::nullopt, {MakeEntry(1, 1, "x"), MakeEntry(1, 2, "x"), MakeEntry(1, 3, "x")});
+  other->reset();
+  MemoryEngine foreign(other_disk, Durability::kSynced);
+  Tamper([&](Engine&, WriteBatch* batch) { batch->Put(EntryKey(3), *foreign.Get(EntryKey(3))); });
+  EXPECT_EQ(TryOpen().status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(LogStoreTest, EntriesWithoutTheirStateRecordAreDamage) {
+  Append(1, 1, 1, "a");
+  Tamper([&](Engine&, WriteBatch* batch) { batch->Delete(std::string(7, '\0') + "\x01\x01"); });
+  EXPECT_EQ(TryOpen().status().code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace raftkv
