@@ -8,9 +8,10 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
 
 build: ## raftkv-server, raftkv and raftkv-sim, into build/release/bin (installs what is missing)
-	@.ci/install-deps build && .ci/build release
+	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv-sim
 
-run: build ## three members of config/cluster.toml as processes, until Ctrl-C (ONCE=1: check and stop)
+run: ## three members of config/cluster.toml as processes, until Ctrl-C (ONCE=1: check and stop)
+	@.ci/install-deps build && .ci/build release raftkv-server raftkv
 	@.ci/cluster $(if $(ONCE),--once) $(CONFIG)
 
 test: ## every test: unit, model, simulator, planted bugs, real processes, etcdctl
