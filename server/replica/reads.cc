@@ -52,7 +52,7 @@ std::vector<ReadDone> Reads::TakeConfirmed(raft::Index handed_over) {
 }
 
 template <typename Container>
-void Reads::ExpireIn(Container* reads, absl::Time now) {
+void Reads::EndIn(Container* reads, absl::Time now, Fate fate) {
   for (auto it = reads->begin(); it != reads->end();) {
     Read* read;
     if constexpr (requires { it->second; }) {
@@ -67,19 +67,18 @@ void Reads::ExpireIn(Container* reads, absl::Time now) {
     ReadDone done = std::move(read->done);
     it = reads->erase(it);
     --size_;
-    done(Fate::kTimedOut);
+    done(fate);
   }
 }
 
-void Reads::Expire(absl::Time now) {
-  ExpireIn(&waiting_, now);
-  for (auto& [id, question] : asked_) ExpireIn(&question.reads, now);
-  ExpireIn(&confirmed_, now);
+void Reads::EndUntil(absl::Time now, Fate fate) {
+  EndIn(&waiting_, now, fate);
+  for (auto& [id, question] : asked_) EndIn(&question.reads, now, fate);
+  EndIn(&confirmed_, now, fate);
 }
 
-void Reads::Stop() {
-  Expire(absl::InfiniteFuture());
-  asked_.clear();
-}
+void Reads::Expire(absl::Time now) { EndUntil(now, Fate::kTimedOut); }
+
+void Reads::Stop() { EndUntil(absl::InfiniteFuture(), Fate::kStopped); }
 
 }  // namespace raftkv

@@ -50,8 +50,10 @@ class Reads {
     std::vector<Read> reads;
   };
   void WaitAgain(std::vector<Read> reads);
+  // Answers those whose deadline has come.
+  void EndUntil(absl::Time now, Fate fate);
   template <typename Container>
-  void ExpireIn(Container* reads, absl::Time now);
+  void EndIn(Container* reads, absl::Time now, Fate fate);
 
   uint64_t next_id_ = 1;
   size_t size_ = 0;

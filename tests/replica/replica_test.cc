@@ -1,0 +1,279 @@
+#include "server/replica/replica.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/replica/cluster.h"
+
+namespace raftkv {
+namespace {
+
+constexpr absl::Duration kElection = absl::Seconds(5);
+
+TEST(Replica, SoleMemberServesAtOnce) {
+  Cluster c(1);
+  c.Run(kElection);
+  ASSERT_EQ(c.leader(), 1);
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_TRUE(put->result.status.ok());
+}
+
+TEST(Replica, PutThroughAnyMemberIsAnsweredWhereItWasAsked) {
+  Cluster c(3);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  for (raft::MemberId id : {1, 2, 3}) {
+    auto put = c.Put(id, "k", "v" + std::to_string(id));
+    c.Settle();
+    EXPECT_EQ(put->fate, Fate::kApplied);
+    EXPECT_EQ(put->times, 1);
+  }
+  c.Run(absl::Seconds(1));
+  for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k"), "v3");
+}
+
+TEST(Replica, ManyPutsOfOneTurnCostOneSyncedBatchOnEachMember) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  const uint64_t leader_before = c[leader].log->synced_batches();
+  const uint64_t follower_before = c[follower].log->synced_batches();
+  std::vector<std::shared_ptr<Answer>> puts;
+  for (int i = 0; i < 64; ++i) puts.push_back(c.Put(leader, "k" + std::to_string(i), "v"));
+  c.Settle();
+  for (const auto& put : puts) EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_EQ(c[leader].log->synced_batches() - leader_before, 1);
+  EXPECT_EQ(c[follower].log->synced_batches() - follower_before, 1);
+}
+
+TEST(Replica, LinearizableReadThroughAnyMemberSeesWhatWasAcknowledged) {
+  Cluster c(3);
+  c.Run(kElection);
+  for (raft::MemberId id : {1, 2, 3}) {
+    const std::string value = "v" + std::to_string(id);
+    auto put = c.Put(c.leader(), "k", value);
+    c.Settle();
+    ASSERT_EQ(put->fate, Fate::kApplied);
+    std::string got;
+    auto get = c.Get(id, "k", &got);
+    c.Settle();
+    EXPECT_EQ(get->fate, Fate::kApplied);
+    EXPECT_EQ(got, value);
+  }
+}
+
+TEST(Replica, ReadWaitsBehindWhatItMustSeeInTheApplyQueue) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  c[follower].hold_apply = true;
+  auto put = c.Put(c.leader(), "k", "new");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  std::string got;
+  auto get = c.Get(follower, "k", &got);
+  c.Settle();
+  EXPECT_EQ(get->times, 0) << "this member has not applied the put yet";
+  c[follower].hold_apply = false;
+  c.Settle();
+  EXPECT_EQ(get->fate, Fate::kApplied);
+  EXPECT_EQ(got, "new");
+}
+
+TEST(Replica, WithoutALeaderRequestsEndAtTheirTimeout) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId alone = c.follower();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != alone) c.Crash(id);
+  }
+  c.Run(absl::Seconds(3));  // notices
+  std::string got;
+  auto put = c.Put(alone, "k", "v");
+  auto get = c.Get(alone, "k", &got);
+  c.Run(absl::Milliseconds(6900));
+  EXPECT_EQ(put->times + get->times, 0);
+  c.Run(absl::Milliseconds(200));
+  EXPECT_EQ(put->fate, Fate::kTimedOut);
+  EXPECT_EQ(get->fate, Fate::kTimedOut);
+  EXPECT_EQ(c[alone].replica->pending(), 0);
+}
+
+TEST(Replica, RequestsThatWaitForALeaderAreServedOnceThereIsOne) {
+  Cluster c(3);
+  std::string got;
+  auto put = c.Put(1, "k", "v");
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  auto get = c.Get(2, "k", &got);
+  c.Settle();
+  EXPECT_EQ(got, "v");
+}
+
+TEST(Replica, ProposalWhoseLeaderIsLostIsUnknownAndNeverProposedAgain) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  c.Cut(old);
+  auto put = c.Put(old, "k", "v");
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kUnknownLeaderLost);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto other = c.Put(c.leader(), "k", "other");
+  c.Settle();
+  ASSERT_EQ(other->fate, Fate::kApplied);
+  c.Heal();
+  c.Run(kElection);
+  for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k"), "other");
+  EXPECT_EQ(put->times, 1);
+}
+
+TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Cut(leader);
+  c.Turn(follower);  // handed to the transport
+  std::vector<uint64_t> numbers;
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
+  }
+  ASSERT_EQ(numbers.size(), 2);
+  c.Deliver();  // lost
+  c[follower].inbox.push_back(PeerLost{leader, {numbers[1]}});
+  c.Turn(follower);
+  EXPECT_EQ(first->fate, Fate::kUnknownConnection);
+  EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
+  c.Heal();
+  c.Run(kElection);
+  EXPECT_EQ(second->fate, Fate::kApplied);
+  EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
+}
+
+TEST(Replica, MoreThanPendingMaxIsRefused) {
+  Cluster c(3, /*pending_max=*/2);
+  std::string got;
+  auto a = c.Put(1, "a", "1");
+  auto b = c.Get(1, "a", &got);
+  auto over = c.Put(1, "b", "1");
+  auto over_read = c.Get(1, "b", &got);
+  c.Turn(1);
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  EXPECT_EQ(over_read->fate, Fate::kTooManyRequests);
+  EXPECT_EQ(a->times + b->times, 0);
+}
+
+TEST(Replica, StopAnswersEverythingPending) {
+  Cluster c(3);
+  std::string got;
+  auto put = c.Put(1, "a", "1");
+  auto get = c.Get(1, "a", &got);
+  c.Turn(1);
+  c[1].replica->Stop();
+  EXPECT_EQ(put->fate, Fate::kStopped);
+  EXPECT_EQ(get->fate, Fate::kStopped);
+}
+
+TEST(Replica, RestartServesWhatWasAcknowledged) {
+  Cluster c(3);
+  c.Run(kElection);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  for (raft::MemberId id : {1, 2, 3}) c.Crash(id);
+  for (raft::MemberId id : {1, 2, 3}) c.Start(id);
+  c.Run(kElection);
+  std::string got;
+  auto get = c.Get(2, "k", &got);
+  c.Settle();
+  EXPECT_EQ(get->fate, Fate::kApplied);
+  EXPECT_EQ(got, "v");
+}
+
+TEST(Replica, LateTurnStepsDownFirst) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != leader) c.Crash(id);  // nobody else moves time
+  }
+  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(900));
+  EXPECT_EQ(c[leader].replica->status().role, raft::Role::kLeader);
+  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(2000));
+  EXPECT_NE(c[leader].replica->status().role, raft::Role::kLeader);
+}
+
+// --- first start, wiped disks (docs/decisions) ------------------------------------------------------
+
+TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
+  Cluster c(3);
+  c.Crash(3);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_FALSE(c[1].replica->may_vote());
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Start(3);
+  c.Run(kElection);
+  EXPECT_NE(c.leader(), raft::kNobody);
+}
+
+TEST(FirstStart, WipedMemberDoesNotVote) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId wiped = c.follower();
+  auto put = c.Put(leader, "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  c.Wipe(wiped);
+  c.Crash(leader);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
+  EXPECT_FALSE(c[wiped].replica->may_vote());
+  c.Crash(wiped);  // and not after a restart either
+  c.Start(wiped);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  c.Start(leader);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  EXPECT_NE(c.leader(), wiped);
+  std::string got;
+  auto get = c.Get(c.leader(), "k", &got);
+  c.Settle();
+  EXPECT_EQ(got, "v");
+  EXPECT_EQ(c.Count<PeerRefused>(c.leader()), 1) << "said once";
+}
+
+TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
+  Cluster c(5);
+  c.Crash(5);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  c.Start(5);
+  c.Run(kElection);
+  EXPECT_TRUE(c[5].replica->may_vote());
+  EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
+}
+
+TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {
+  Cluster c(3);
+  c.Run(kElection);
+  c.Run(absl::Seconds(1));
+  for (raft::MemberId id : {1, 2, 3}) {
+    const auto ids = c[id].state->store_ids();
+    ASSERT_EQ(ids.size(), 3);
+    for (raft::MemberId other : {1, 2, 3}) EXPECT_EQ(ids.at(other), c[other].store_id);
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
