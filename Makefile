@@ -22,10 +22,12 @@ soak: ## what is too long for CI: 50 rounds of kill -9 under load and checking, 
 
 sim: ## a simulated cluster under faults: fresh seeds (SEEDS=n), or one replayed (SEED=n)
 	@.ci/install-deps build && .ci/build release raftkv-sim
-	@build/release/bin/raftkv-sim $(if $(SEED),--seed $(SEED) --trace,--seeds $(or $(SEEDS),1000))
+	@build/release/bin/raftkv-sim $(if $(SEED),--seed $(SEED) --trace $(if $(MUTANT),--mutant \
+	  $(MUTANT)),--seeds $(or $(SEEDS),1000) --jobs $$(nproc))
 
 mutants: ## plant known bugs into the simulated cluster, one at a time; each must be found
-	@.ci/install-deps build && .ci/build release raftkv-sim && build/release/bin/raftkv-sim --mutants
+	@.ci/install-deps build && .ci/build release raftkv-sim && build/release/bin/raftkv-sim --mutants \
+	  --jobs $$(nproc)
 
 bench: ## raftkv, etcd and bare replication side by side, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
