@@ -32,9 +32,9 @@ ROOMS = {
                    "server/lease/ server/loop.h lib:protobuf lib:grpc lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli",
     "client/": "proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
-    "tests/": "config/ proto/ storage/ server/ client/ "
+    "tests/": "config/ proto/ storage/ server/ client/ tests/ "
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
-    "tests/storage/": "config/ proto/ storage/ server/ "
+    "tests/storage/": "config/ proto/ storage/ server/ tests/ "
                       "lib:rocksdb lib:protobuf lib:glog lib:json lib:gtest",
     "tests/sim/": "config/ proto/ storage/ server/raft/ server/replica/ tests/ "
                   "lib:protobuf lib:glog lib:cli lib:gtest",
