@@ -108,20 +108,28 @@ void MemoryDisk::Crash(uint64_t kept) {
   CHECK(!in_use_ && pins_.empty()) << "a crash ends the process and its views";
   written_ = survived_ + std::min(kept, written_ - survived_);
   survived_ = written_;
-  for (auto cell = cells_.begin(); cell != cells_.end();) {
+  for (const Cells::iterator cell : at_risk_) {
     Versions& versions = cell->second;
     while (!versions.empty() && versions.front().batch > written_) {
       bytes_ -= versions.front().value ? versions.front().value->size() : 0;
       versions.pop_front();
     }
-    if (versions.empty()) {
-      bytes_ -= cell->first.size();
-      cell = cells_.erase(cell);
-    } else {
-      ++cell;
-    }
   }
-  SweepLocked();
+  // A cell may be listed more than once, so the emptied ones go last.
+  std::set<std::string> emptied;
+  for (const Cells::iterator cell : at_risk_) {
+    if (cell->second.empty()) emptied.insert(cell->first);
+  }
+  for (const std::string& key : emptied) {
+    bytes_ -= key.size();
+    cells_.erase(key);
+  }
+  at_risk_.clear();
+}
+
+void MemoryDisk::SurviveLocked() {
+  survived_ = written_;
+  at_risk_.clear();
 }
 
 const std::string* MemoryDisk::Visible(const Versions& versions, uint64_t batch) {
@@ -146,6 +154,7 @@ void MemoryDisk::SetLocked(std::string_view key, std::optional<std::string> valu
   } else {
     versions.push_front({written_, std::move(value)});
   }
+  at_risk_.push_back(cell);  // never swept away: its newest version is at risk
   PruneLocked(&versions, FloorLocked());
 }
 
@@ -211,7 +220,7 @@ void MemoryEngine::Write(const WriteBatch& batch, bool sync) {
         break;
     }
   }
-  if (sync) disk_->survived_ = disk_->written_;
+  if (sync) disk_->SurviveLocked();
   // Sweeping costs a walk over everything: worth it once it may free about as much.
   if (disk_->stale_ > 1024 + disk_->cells_.size()) disk_->SweepLocked();
 }
@@ -252,7 +261,7 @@ uint64_t MemoryEngine::survived() const {
 
 void MemoryEngine::Flush() {
   absl::MutexLock lock(&disk_->mutex_);
-  disk_->survived_ = disk_->written_;
+  disk_->SurviveLocked();
 }
 
 uint64_t MemoryEngine::DiskBytes() const {

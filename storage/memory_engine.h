@@ -22,6 +22,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -57,6 +58,7 @@ class MemoryDisk {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Versions older than the newest one at or before this batch can never be asked for.
   uint64_t FloorLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SurviveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PruneLocked(Versions* versions, uint64_t floor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -64,6 +66,7 @@ class MemoryDisk {
   Cells cells_ ABSL_GUARDED_BY(mutex_);
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;   // number of the last batch
   uint64_t survived_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last one that outlives a crash
+  std::vector<Cells::iterator> at_risk_ ABSL_GUARDED_BY(mutex_);  // changed after survived_
   std::multiset<uint64_t> pins_ ABSL_GUARDED_BY(mutex_);
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t stale_ ABSL_GUARDED_BY(mutex_) = 0;  // versions added over others since the last sweep

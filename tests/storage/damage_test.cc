@@ -1,1 +1,259 @@
+// What a broken disk or a careless hand does to a data directory, row by row as measured in
+// docs/decisions/0002. The rule of all of them: refuse, or repair without losing anything that was
+// synced; never a shortened log that looks sound.
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
 #include "gtest/gtest.h"
+#include "storage/data_dir.h"
+#include "storage/rocks_engine.h"
+#include "tests/storage/jobs.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> Files(const std::string& dir, const std::string& extension) {
+  std::vector<std::string> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
+    if (entry.path().extension() == extension) files.push_back(entry.path().string());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void FlipByte(const std::string& path, uint64_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(at));
+  const char byte = static_cast<char>(file.get() ^ 0x40);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.put(byte);
+  ASSERT_TRUE(file.good());
+}
+
+void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
+  file << bytes;
+  ASSERT_TRUE(file.good());
+}
+
+class DamageTest : public testing::Test {
+ protected:
+  // 1,000 synced entries by a process that was then killed.
+  DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
+
+  absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
+
+  void ExpectRefused() {
+    // Twice: the first attempt must not have repaired it into something that looks sound.
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const absl::Status status = Open().status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+      EXPECT_NE(status.message().find(dir_.path()), std::string::npos) << status;
+      EXPECT_NE(status.message().find("add it anew"), std::string::npos) << status;
+      EXPECT_EQ(status.message().find('\n'), std::string::npos) << status;
+    }
+  }
+  void ExpectWhole(size_t warnings) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      absl::StatusOr<DataDir> dir = Open();
+      ASSERT_TRUE(dir.ok()) << dir.status();
+      EXPECT_EQ(dir->log->last_index(), kLogEntries);
+      EXPECT_EQ(dir->warnings.size(), attempt == 0 ? warnings : 0);
+      EXPECT_EQ(dir->log->Entries(1, kLogEntries, SIZE_MAX).size(), kLogEntries);
+    }
+  }
+  // The only write-ahead log file of log/ that holds anything: nothing was flushed.
+  std::string Wal() const {
+    std::string largest;
+    for (const std::string& file : Files(dir_ / "log", ".log")) {
+      if (largest.empty() || fs::file_size(file) > fs::file_size(largest)) largest = file;
+    }
+    CHECK(!largest.empty());
+    return largest;
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(DamageTest, NoneAfterAKill) { ExpectWhole(/*warnings=*/0); }
+
+TEST_F(DamageTest, ByteFlippedInTheMiddleOfTheWal) {
+  FlipByte(Wal(), fs::file_size(Wal()) / 2);
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, ByteFlippedInTheLastRecord) {
+  FlipByte(Wal(), fs::file_size(Wal()) - 20);
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, WalCutByTenBytes) {
+  fs::resize_file(Wal(), fs::file_size(Wal()) - 10);
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, WalCutInHalf) {
+  fs::resize_file(Wal(), fs::file_size(Wal()) / 2);
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, LastFourKibibytesOfTheWalZeroed) {
+  Overwrite(Wal(), fs::file_size(Wal()) - 4096, std::string(4096, '\0'));
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, WalDeleted) {
+  fs::remove(Wal());
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, NewestWalDeletedWhileOlderFilesStay) {
+  ASSERT_TRUE(Open().ok());  // recovery moves the first thousand entries into a table file
+  RunJobAndKill("fill-data-dir", dir_.path());
+  ASSERT_FALSE(Files(dir_ / "log", ".sst").empty());
+  fs::remove(Wal());
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, ByteFlippedInATableFileOfTheLog) {
+  ASSERT_TRUE(Open().ok());
+  const std::vector<std::string> tables = Files(dir_ / "log", ".sst");
+  ASSERT_FALSE(tables.empty());
+  FlipByte(tables.front(), fs::file_size(tables.front()) / 3);
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, TableFileOfTheLogDeleted) {
+  ASSERT_TRUE(Open().ok());
+  fs::remove(Files(dir_ / "log", ".sst").front());
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, WholeLogDeleted) {
+  fs::remove_all(dir_ / "log");
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, WatermarkDeletedOrDestroyed) {
+  Overwrite(dir_ / "log/WATERMARK", 0, std::string(8192, 'x'));
+  ExpectRefused();
+  fs::remove(dir_ / "log/WATERMARK");
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, OldCopyOfTheLogPutBack) {
+  ASSERT_TRUE(Open().ok());
+  fs::copy(dir_ / "log", dir_ / "log.old", fs::copy_options::recursive);
+  RunJobAndKill("fill-data-dir", dir_.path());
+  // With its own old watermark even that cannot be told apart; the state machine knows better.
+  fs::remove_all(dir_ / "log");
+  fs::rename(dir_ / "log.old", dir_ / "log");
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, ZerosAfterTheLastRecordAreSalvaged) {
+  std::ofstream(Wal(), std::ios::app | std::ios::binary) << std::string(4096, '\0');
+  ExpectWhole(/*warnings=*/0);
+}
+
+TEST_F(DamageTest, GarbageAfterTheLastRecordIsSalvaged) {
+  std::string garbage(5000, '\0');
+  for (size_t i = 0; i < garbage.size(); ++i) garbage[i] = static_cast<char>(i * 131 >> 3);
+  std::ofstream(Wal(), std::ios::app | std::ios::binary) << garbage;
+  ExpectWhole(/*warnings=*/1);
+}
+
+// --- the state machine: as long as the log is whole, nothing is lost with it.
+TEST_F(DamageTest, StateMachineWithAFlippedByteStopsTheReaderAndIsThenRebuilt) {
+  const std::vector<std::string> tables = Files(dir_ / "sm", ".sst");
+  ASSERT_FALSE(tables.empty());
+  for (uint64_t at = 100; at < fs::file_size(tables.front()); at += 3000) {
+    FlipByte(tables.front(), at);
+  }
+  const int status = RunJob("read-everything", dir_.path());
+  ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 66) << status;
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->state->applied().index, 0u);
+  ASSERT_EQ(dir->warnings.size(), 1u);
+  EXPECT_NE(dir->warnings[0].find("repaired"), std::string::npos) << dir->warnings[0];
+  dir->state->Apply(dir->log->Entries(1, kLogEntries, SIZE_MAX));
+  EXPECT_EQ(dir->state->revision(), static_cast<Revision>(kLogEntries) + 1);
+}
+
+TEST_F(DamageTest, DataAndAppliedIndexAgreeAfterAKill) {
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->state->applied().index, kLogEntries / 2 + 1);
+  EXPECT_EQ(dir->state->revision(), static_cast<Revision>(kLogEntries / 2) + 2);
+  etcdserverpb::RangeRequest request;
+  request.set_key("a");
+  request.set_range_end("z");
+  etcdserverpb::RangeResponse response;
+  ASSERT_TRUE(dir->state->Snapshot()->Range(request, ReadBudget(), &response).ok());
+  int64_t newest = 0, versions = 0;
+  for (const mvccpb::KeyValue& kv : response.kvs()) {
+    newest = std::max(newest, kv.mod_revision());
+    versions += kv.version();
+  }
+  EXPECT_EQ(newest, dir->state->revision());
+  EXPECT_EQ(versions, dir->state->revision() - 1) << "each entry was one put";
+}
+
+TEST_F(DamageTest, StateMachineDeletedIsRebuilt) {
+  fs::remove_all(dir_ / "sm");
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->state->applied().index, 0u);
+  EXPECT_EQ(dir->warnings.size(), 1u);
+}
+
+TEST_F(DamageTest, StateMachineDamagedIsLostWhenTheLogWasCut) {
+  {
+    absl::StatusOr<DataDir> dir = Open();
+    ASSERT_TRUE(dir.ok());
+    dir->log->Cut(100);
+  }
+  fs::remove_all(dir_ / "sm");
+  ExpectRefused();
+}
+
+TEST_F(DamageTest, StateMachineAheadOfItsLogMeansThatTheLogLostEntries) {
+  {
+    absl::StatusOr<DataDir> dir = Open();
+    ASSERT_TRUE(dir.ok());
+    std::vector<raft::Entry> entries =
+        dir->log->Entries(dir->state->applied().index + 1, kLogEntries, SIZE_MAX);
+    entries.push_back(MakeEntry(1, kLogEntries + 1, PutCommand("a", "b")));
+    dir->state->Apply(entries);
+    dir->state->Flush();
+  }
+  ExpectRefused();
+}
+
+// --- a disk that answers EIO
+TEST(FailedSync, OfTheLogEndsTheProcess) {
+  TempDir dir;
+  const int status = RunJob("fail-log-sync", dir / "db");
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+}
+
+TEST(FailedSync, OfABackgroundFlushEndsTheProcess) {
+  TempDir dir;
+  const int status = RunJob("fail-flush", dir / "db");
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+}
+
+}  // namespace
+}  // namespace raftkv

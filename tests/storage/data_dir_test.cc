@@ -1,1 +1,136 @@
+#include "storage/data_dir.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
 #include "gtest/gtest.h"
+#include "storage/checksum.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+class DataDirTest : public testing::Test {
+ protected:
+  DataDirTest() : options_(TestDirOptions(dir_ / "a/b")) {}
+
+  std::string Read(const std::string& name) const {
+    std::ostringstream out;
+    out << std::ifstream(options_.dir + "/" + name).rdbuf();
+    return out.str();
+  }
+  void ExpectError(absl::StatusCode code, const std::string& part) const {
+    const absl::Status status = OpenDataDir(options_).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_NE(status.message().find(part), std::string::npos) << status;
+    EXPECT_NE(status.message().find(options_.dir), std::string::npos) << status;
+    EXPECT_EQ(status.message().find('\n'), std::string::npos) << status;
+  }
+
+  TempDir dir_;
+  DataDirOptions options_;
+};
+
+TEST_F(DataDirTest, FirstOpenMintsAnIdentityThatStays) {
+  std::string store_id;
+  {
+    absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    store_id = dir->identity.store_id;
+    EXPECT_EQ(store_id.size(), 16u);
+    EXPECT_FALSE(dir->log->may_vote());
+    EXPECT_EQ(dir->log->last_index(), 0u);
+    EXPECT_EQ(dir->state->revision(), 1);
+    struct stat info;
+    ASSERT_EQ(stat(options_.dir.c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0700u) << "nobody else reads the data";
+  }
+  absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->identity.store_id, store_id);
+  EXPECT_EQ(dir->identity.member_name, "n1");
+  EXPECT_EQ(dir->identity.cluster_name, "demo");
+}
+
+TEST_F(DataDirTest, WhatWasSavedIsThereAgain) {
+  const raft::HardState hard_state{.current_term = 4, .voted_for = 1, .commit_index = 1};
+  {
+    absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    dir->log->Save(hard_state, {MakeEntry(4, 1, PutCommand("k", "v")),
+                                MakeEntry(4, 2, PutCommand("k", "w"))});
+    // A conflict: the watermark must go down with the log.
+    dir->log->Save(std::nullopt, {MakeEntry(4, 1, PutCommand("k", "x"))});
+    dir->state->Apply(dir->log->Entries(1, 1, 0));
+    dir->state->Flush();
+  }
+  absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->log->hard_state(), hard_state);
+  EXPECT_EQ(dir->log->last_index(), 1u);
+  EXPECT_EQ(dir->state->applied(), (raft::EntryId{.term = 4, .index = 1}));
+  EXPECT_EQ(dir->state->revision(), 2);
+  EXPECT_TRUE(dir->warnings.empty()) << dir->warnings[0];
+}
+
+TEST_F(DataDirTest, ASecondProcessIsToldWhoUsesIt) {
+  absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+  ASSERT_TRUE(dir.ok());
+  ExpectError(absl::StatusCode::kFailedPrecondition, "process " + std::to_string(getpid()));
+}
+
+TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRefused) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  options_.member_id = 2;
+  options_.member_name = "n2";
+  ExpectError(absl::StatusCode::kFailedPrecondition, "belongs to member \"n1\" (1), not to \"n2\"");
+  options_.cluster_id = 0xc2;
+  options_.cluster_name = "other";
+  ExpectError(absl::StatusCode::kFailedPrecondition, "belongs to cluster \"demo\" (c1)");
+}
+
+TEST_F(DataDirTest, NewerFormatIsRefused) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  std::string text = Read("IDENTITY");
+  text.replace(text.find("format_version 1"), 16, "format_version 9");
+  text.resize(text.find("crc32c"));
+  char crc[32];
+  std::snprintf(crc, sizeof(crc), "crc32c %08x\n", Crc32c(text));
+  std::ofstream(options_.dir + "/IDENTITY") << text << crc;
+  ExpectError(absl::StatusCode::kFailedPrecondition, "newer");
+}
+
+TEST_F(DataDirTest, DamagedOrMissingIdentityIsDamage) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  std::string text = Read("IDENTITY");
+  text[text.find("demo")] = 'D';
+  std::ofstream(options_.dir + "/IDENTITY") << text;
+  ExpectError(absl::StatusCode::kDataLoss, "IDENTITY");
+  fs::remove(options_.dir + "/IDENTITY");
+  ExpectError(absl::StatusCode::kDataLoss, "IDENTITY");
+}
+
+TEST_F(DataDirTest, InterruptedFirstOpenIsContinued) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  const std::string identity = Read("IDENTITY");
+  fs::remove(options_.dir + "/INITIALIZED");  // as if killed just before
+  fs::remove_all(options_.dir + "/sm");
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  EXPECT_EQ(Read("IDENTITY"), identity);
+  EXPECT_TRUE(fs::exists(options_.dir + "/INITIALIZED"));
+}
+
+TEST_F(DataDirTest, UnreachableDirectoryIsOneClearLine) {
+  std::ofstream(dir_ / "a") << "a file where a directory should be";
+  ExpectError(absl::StatusCode::kUnavailable, "cannot create the data directory");
+}
+
+}  // namespace
+}  // namespace raftkv

@@ -1,1 +1,213 @@
+// What the model run does not reach: budgets, views over time, flushing, store ids, the codec of keys.
+
+#include "storage/state_machine.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "storage/memory_engine.h"
+#include "storage/mvcc/layout.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+using etcdserverpb::RangeRequest;
+using etcdserverpb::RangeResponse;
+
+class StateMachineTest : public testing::Test {
+ protected:
+  StateMachineTest() { Reopen(); }
+
+  void Reopen() {
+    state_.reset();
+    disk_->Crash();
+    auto state = StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed));
+    ASSERT_TRUE(state.ok()) << state.status();
+    state_ = *std::move(state);
+  }
+  ApplyResult Apply(const proto::Command& command) {
+    return state_->Apply({MakeEntry(1, state_->applied().index + 1, command)}).front();
+  }
+  // Keys and values, "k=v k=v", or the status.
+  std::string Range(const RangeRequest& request, const ReadBudget& budget = ReadBudget()) const {
+    RangeResponse response;
+    const absl::Status status = state_->Snapshot()->Range(request, budget, &response);
+    if (!status.ok()) return std::string(status.message());
+    std::string out;
+    for (const mvccpb::KeyValue& kv : response.kvs()) out += kv.key() + "=" + kv.value() + " ";
+    return out;
+  }
+  static RangeRequest All() {
+    RangeRequest request;
+    request.set_key(std::string(1, '\0'));
+    request.set_range_end(std::string(1, '\0'));
+    return request;
+  }
+
+  std::shared_ptr<MemoryDisk> disk_ = std::make_shared<MemoryDisk>();
+  std::unique_ptr<StateMachine> state_;
+};
+
+TEST_F(StateMachineTest, EmptyStoreIsAtRevisionOne) {
+  EXPECT_EQ(state_->revision(), 1);
+  EXPECT_EQ(state_->applied(), raft::EntryId());
+  EXPECT_EQ(Range(All()), "");
+}
+
+TEST_F(StateMachineTest, SortWithoutOrderSortsOnlyTheFirstKeys) {
+  for (int i = 1; i <= 5; ++i) {
+    Apply(PutCommand(absl::StrCat("k", i), std::to_string(9 - i)));
+  }
+  RangeRequest request = All();
+  request.set_sort_target(RangeRequest::VALUE);
+  request.set_limit(2);
+  EXPECT_EQ(Range(request), "k3=6 k2=7 ") << "as etcd: limit + 1 keys, then sorted, then cut";
+  request.set_sort_order(RangeRequest::ASCEND);
+  EXPECT_EQ(Range(request), "k5=4 k4=5 ");
+}
+
+TEST_F(StateMachineTest, BudgetCountsDeletedKeysToo) {
+  for (int i = 0; i < 20; ++i) Apply(PutCommand(absl::StrCat("k", i), "0123456789"));
+  EXPECT_EQ(Range(All(), {.visited_keys_max = 19}), "read budget");
+  EXPECT_NE(Range(All(), {.visited_keys_max = 20}), "read budget");
+  EXPECT_EQ(Range(All(), {.bytes_max = 100}), "read budget");
+  Apply(DeleteCommand("k", "l"));
+  EXPECT_EQ(Range(All(), {.visited_keys_max = 19}), "read budget");
+  EXPECT_EQ(Range(All(), {.visited_keys_max = 20}), "");
+}
+
+TEST_F(StateMachineTest, SnapshotStaysWhileTheStoreMovesOn) {
+  Apply(PutCommand("a", "1"));
+  const std::shared_ptr<const StateSnapshot> before = state_->Snapshot();
+  Apply(PutCommand("a", "2"));
+  Apply(DeleteCommand("a"));
+  RangeResponse response;
+  ASSERT_TRUE(before->Range(All(), ReadBudget(), &response).ok());
+  EXPECT_EQ(response.kvs(0).value(), "1");
+  EXPECT_EQ(response.header().revision(), 2);
+  EXPECT_EQ(before->applied().index, 1u);
+  EXPECT_EQ(state_->Snapshot()->revision(), 4);
+}
+
+TEST_F(StateMachineTest, UnflushedEntriesAreReplayedToTheSameDigest) {
+  std::vector<raft::Entry> log;
+  for (raft::Index i = 1; i <= 30; ++i) {
+    log.push_back(i % 7 == 0 ? MakeEntry(1, i, DeleteCommand("k", "k5"))
+                             : MakeEntry(1, i, PutCommand(absl::StrCat("k", i % 9), "v")));
+  }
+  state_->Apply(absl::MakeSpan(log).subspan(0, 10));
+  state_->Flush();
+  EXPECT_EQ(state_->persisted_applied().index, 10u);
+  state_->Apply(absl::MakeSpan(log).subspan(10));
+  EXPECT_EQ(state_->persisted_applied().index, 10u);
+  const uint64_t digest = state_->digest();
+  const std::string contents = Range(All());
+  Reopen();
+  EXPECT_EQ(state_->applied().index, 10u);
+  state_->Apply(log);  // from the start: what is applied is passed over
+  EXPECT_EQ(state_->digest(), digest);
+  EXPECT_EQ(Range(All()), contents);
+}
+
+TEST_F(StateMachineTest, DigestDependsOnEffectsAndOrder) {
+  const auto digest_of = [](const std::vector<proto::Command>& commands) {
+    auto state = StateMachine::Open(std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(),
+                                                                   Durability::kFlushed));
+    raft::Index index = 0;
+    for (const proto::Command& c : commands) (*state)->Apply({MakeEntry(1, ++index, c)});
+    return (*state)->digest();
+  };
+  const proto::Command a = PutCommand("a", "1"), b = PutCommand("b", "1");
+  EXPECT_EQ(digest_of({a, b}), digest_of({a, b}));
+  EXPECT_NE(digest_of({a, b}), digest_of({b, a}));
+  EXPECT_NE(digest_of({a, b}), digest_of({a, PutCommand("b", "2")}));
+  EXPECT_NE(digest_of({a, b}), digest_of({a, DeleteCommand("a")}));
+  EXPECT_NE(digest_of({a}), digest_of({a, DeleteCommand("missing")})) << "other applied index";
+}
+
+TEST_F(StateMachineTest, FlushIsDueAfterTenThousandEntries) {
+  std::vector<raft::Entry> log;
+  for (raft::Index i = 1; i <= 10'000; ++i) log.push_back(MakeEntry(1, i, PutCommand("k", "v")));
+  state_->Apply(absl::MakeSpan(log).subspan(0, 9'999));
+  state_->MaybeFlush();
+  EXPECT_EQ(state_->persisted_applied().index, 0u);
+  state_->Apply(absl::MakeSpan(log).subspan(9'999));
+  state_->MaybeFlush();
+  EXPECT_EQ(state_->persisted_applied().index, 10'000u);
+}
+
+TEST_F(StateMachineTest, StoreIdsAreKeptAndTheFirstOneCounts) {
+  proto::Command command;
+  command.mutable_record_store_id()->set_member_id(7);
+  command.mutable_record_store_id()->set_store_id(std::string(16, 'a'));
+  EXPECT_TRUE(Apply(command).status.ok());
+  EXPECT_TRUE(Apply(command).status.ok());
+  command.mutable_record_store_id()->set_store_id(std::string(16, 'b'));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Apply(command).status));
+  EXPECT_EQ(state_->revision(), 1);
+  state_->Flush();
+  Reopen();
+  EXPECT_EQ(state_->store_ids(),
+            (std::map<raft::MemberId, std::string>{{7, std::string(16, 'a')}}));
+}
+
+TEST_F(StateMachineTest, DataWithoutItsStateRecordIsDamage) {
+  Apply(PutCommand("a", "1"));
+  state_.reset();
+  {
+    MemoryEngine engine(disk_, Durability::kFlushed);
+    WriteBatch batch;
+    batch.Delete("m");
+    engine.Write(batch, false);
+  }
+  const auto state = StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed));
+  EXPECT_TRUE(absl::IsDataLoss(state.status())) << state.status();
+}
+
+TEST_F(StateMachineTest, UnknownCommandEndsTheProcess) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(Apply(proto::Command()), "unknown command");
+}
+
+TEST(MvccLayout, EscapedKeysSortAsTheKeysDo) {
+  std::vector<std::string> keys;
+  const std::string alphabet("\0\1\2a\xfe\xff", 6);
+  for (char a : alphabet) {
+    keys.push_back({a});
+    for (char b : alphabet) {
+      keys.push_back({a, b});
+      for (char c : alphabet) keys.push_back({a, b, c});
+    }
+  }
+  std::sort(keys.begin(), keys.end());
+  std::string before;
+  for (const std::string& key : keys) {
+    for (Revision revision : {INT64_MAX, Revision{900}, Revision{2}, Revision{0}}) {
+      std::string encoded;
+      mvcc::AppendVersionPrefix(key, &encoded);
+      EXPECT_EQ(mvcc::UserKey(encoded), key);
+      EXPECT_GT(mvcc::AfterVersions(encoded), encoded + std::string(8, '\xff'));
+      mvcc::AppendRevisionDescending(revision, &encoded);
+      EXPECT_EQ(mvcc::VersionRevision(encoded), revision);
+      EXPECT_LT(before, encoded);
+      before = encoded;
+    }
+  }
+}
+
+TEST(MvccLayout, EventsRoundTrip) {
+  std::string record;
+  mvcc::EncodeEvent({.deleted = true, .previous = 77, .key = "k"}, &record);
+  const mvcc::Event event = mvcc::DecodeEvent(record);
+  EXPECT_TRUE(event.deleted);
+  EXPECT_EQ(event.previous, 77);
+  EXPECT_EQ(event.key, "k");
+}
+
+}  // namespace
+}  // namespace raftkv

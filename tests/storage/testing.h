@@ -1,20 +1,17 @@
 #ifndef RAFTKV_TESTS_STORAGE_TESTING_H_
 #define RAFTKV_TESTS_STORAGE_TESTING_H_
 
-// Small helpers of the storage tests: a directory that removes itself, entries, commands.
+// Small helpers of the storage and model tests: a directory that removes itself, entries, commands.
 
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "glog/logging.h"
 #include "proto/command.pb.h"
 #include "server/raft/types.h"
+#include "storage/data_dir.h"
 
 namespace raftkv {
 
@@ -62,18 +59,16 @@ inline raft::Entry MakeEntry(raft::Term term, raft::Index index, const proto::Co
   return MakeEntry(term, index, command.SerializeAsString());
 }
 
-// Runs `body` in a child process which then ends at once, as if killed: no destructor runs, nothing
-// is closed or flushed. Returns its wait status.
-inline int RunAndKill(const std::function<void()>& body) {
-  const pid_t child = fork();
-  CHECK_GE(child, 0);
-  if (child == 0) {
-    body();
-    _exit(0);
-  }
-  int status = 0;
-  CHECK_EQ(waitpid(child, &status, 0), child);
-  return status;
+// A data directory of the tests' own cluster and member, and what the job "fill-data-dir" puts there.
+inline constexpr raft::Index kLogEntries = 1000;
+inline DataDirOptions TestDirOptions(const std::string& dir) {
+  DataDirOptions options;
+  options.dir = dir;
+  options.cluster_id = 0xc1;
+  options.cluster_name = "demo";
+  options.member_id = 1;
+  options.member_name = "n1";
+  return options;
 }
 
 }  // namespace raftkv
