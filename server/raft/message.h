@@ -18,7 +18,7 @@ namespace raftkv::raft {
 
 // §5.2, §5.4.1. `last` is the candidate's last entry.
 struct RequestVote {
-  EntryId last;
+  EntryId last = {};
   bool pre_vote = false;
   friend bool operator==(const RequestVote&, const RequestVote&) = default;
 };
@@ -34,8 +34,8 @@ struct RequestVoteReply {
 // term and never reused; a reply echoes it. A ReadIndex is confirmed by a majority that echoed a
 // round begun after the read arrived (thesis §6.4), so no late reply can confirm a newer read.
 struct AppendEntries {
-  EntryId prev;
-  std::vector<Entry> entries;
+  EntryId prev = {};
+  std::vector<Entry> entries = {};
   Index commit = 0;
   uint64_t round = 0;
   friend bool operator==(const AppendEntries&, const AppendEntries&) = default;
@@ -48,8 +48,8 @@ struct AppendEntries {
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
-  EntryId rejected_prev;
-  EntryId hint;
+  EntryId rejected_prev = {};
+  EntryId hint = {};
   uint64_t round = 0;
   friend bool operator==(const AppendEntriesReply&, const AppendEntriesReply&) = default;
 };

@@ -17,12 +17,17 @@ void Progress::OnSent(Index last, size_t bytes) {
   CHECK_GE(last, next_index_);
   if (state_ == State::kProbe) {
     probe_outstanding_ = true;
+    probe_ = {last, bytes};
     return;
   }
+  PutInFlight({last, bytes});
+}
+
+void Progress::PutInFlight(Inflight append) {
   if (inflight_.empty()) accepted_since_heartbeat_ = true;  // a full interval starts with it
-  inflight_.push_back({last, bytes});
-  inflight_bytes_ += bytes;
-  next_index_ = last + 1;
+  inflight_.push_back(append);
+  inflight_bytes_ += append.bytes;
+  next_index_ = append.last + 1;
 }
 
 bool Progress::OnAccepted(Index match, uint64_t round) {
@@ -41,6 +46,8 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
   // An answer about less than the probe asked (a late one, a heartbeat's) proves nothing about it.
   if (state_ == State::kProbe && match_index_ + 1 == next_index_) {
     state_ = State::kReplicate;
+    // The peer may say where the logs match before it has saved what the probe brought.
+    if (probe_outstanding_ && probe_.last > match_index_) PutInFlight(probe_);
     probe_outstanding_ = false;
   }
   return moved;

@@ -68,10 +68,11 @@ class Progress {
 
  private:
   struct Inflight {
-    Index last;
-    size_t bytes;
+    Index last = 0;
+    size_t bytes = 0;
   };
 
+  void PutInFlight(Inflight append);
   void ClearInflight();
 
   State state_ = State::kProbe;
@@ -80,6 +81,7 @@ class Progress {
   Window window_;
 
   bool probe_outstanding_ = false;
+  Inflight probe_ = {};  // the last one sent
   bool accepted_since_heartbeat_ = true;
   bool stalled_ = false;
   uint64_t match_round_ = 0;  // the leader's round when match_index last moved

@@ -301,8 +301,7 @@ Status Raft::status() const {
                 .commit_index = commit_,
                 .applied_index = applied_,
                 .first_index = log_.first_index(),
-                .last_index = log_.last_index(),
-                .peers = {}};
+                .last_index = log_.last_index()};
   for (const auto& [id, peer] : peers_) {
     status.peers[id] = {
         .match_index = peer.match_index(),

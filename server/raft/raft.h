@@ -57,7 +57,7 @@ struct Status {
   Index applied_index = 0;
   Index first_index = 1;
   Index last_index = 0;
-  std::map<MemberId, PeerStatus> peers;  // of a leader
+  std::map<MemberId, PeerStatus> peers = {};  // of a leader
 };
 
 enum class ProposeResult { kAccepted, kNotLeader, kTooManyRequests };

@@ -71,11 +71,7 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
 // echoed at once, so that reads do not wait for our disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
-  AppendEntriesReply reply{.success = true,
-                           .match = leader_match_,
-                           .rejected_prev = {},
-                           .hint = {},
-                           .round = leader_round_};
+  AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
   const bool promises = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
   if (promises) SendAfterSave(leader_, reply, term_);
   const bool new_round = !replied_ || last_reply_.round < leader_round_;

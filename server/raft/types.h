@@ -58,9 +58,9 @@ enum class EntryType : uint8_t {
 };
 
 struct Entry {
-  EntryId id;
+  EntryId id = {};
   EntryType type = EntryType::kNoOp;
-  Payload payload;
+  Payload payload = {};
 
   friend bool operator==(const Entry&, const Entry&) = default;
 };
@@ -82,8 +82,8 @@ struct HardState {
 
 // Who takes part. Sorted, without duplicates, voters and learners disjoint.
 struct Configuration {
-  std::vector<MemberId> voters;
-  std::vector<MemberId> learners;
+  std::vector<MemberId> voters = {};
+  std::vector<MemberId> learners = {};
 
   friend bool operator==(const Configuration&, const Configuration&) = default;
 };

@@ -12,8 +12,9 @@
 //   net.Cut(1, 2);
 //   net.Stabilize();
 //
-// Limits are tiny (TestConfig), so that edges happen in every test.
+// With a `trace`, everything that members say and do is noted there in words.
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -26,85 +27,10 @@
 #include "gtest/gtest.h"
 #include "server/raft/invariants.h"
 #include "server/raft/raft.h"
+#include "tests/raft/describe.h"
+#include "tests/raft/memory_disk.h"
 
 namespace raftkv::raft {
-
-inline Config TestConfig(MemberId id) {
-  Config config;
-  config.id = id;
-  config.election_timeout_ticks = 10;
-  config.heartbeat_ticks = 2;
-  config.append_entries_max = 4;
-  config.append_bytes_max = 256;
-  config.inflight_messages_max = 3;
-  config.inflight_bytes_max = 1024;
-  config.uncommitted_bytes_max = 1 << 16;
-  config.committed_bytes_max = 256;
-  config.pending_reads_max = 8;
-  config.log_cache_bytes_max = 128;
-  config.seed = 7;
-  return config;
-}
-
-inline Entry Command(Term term, Index index, std::string text = "x") {
-  return {{term, index}, EntryType::kCommand, Payload(std::move(text))};
-}
-
-// Commands of these terms, from index 1 on.
-inline std::vector<Entry> LogOfTerms(const std::vector<Term>& terms) {
-  std::vector<Entry> entries;
-  for (Term term : terms) entries.push_back(Command(term, entries.size() + 1));
-  return entries;
-}
-
-// What survives a crash. May be cut at the front.
-class MemoryDisk : public LogReader {
- public:
-  MemoryDisk() = default;
-  MemoryDisk(HardState state, std::vector<Entry> entries, EntryId before = {})
-      : state_(state), before_(before), entries_(std::move(entries)) {}
-
-  HardState hard_state() const override { return state_; }
-  Index first_index() const override { return before_.index + 1; }
-  Index last_index() const override { return before_.index + entries_.size(); }
-  Term TermAt(Index index) const override {
-    ++reads;
-    return index == before_.index ? before_.term : entries_.at(index - before_.index - 1).id.term;
-  }
-  std::vector<Entry> Entries(Index first, Index last, size_t bytes_max) const override {
-    ++reads;
-    std::vector<Entry> found;
-    size_t bytes = 0;
-    for (Index i = first; i <= last; ++i) {
-      const Entry& entry = entries_.at(i - before_.index - 1);
-      bytes += EntryBytes(entry);
-      if (bytes > bytes_max && !found.empty()) break;
-      found.push_back(entry);
-    }
-    return found;
-  }
-
-  void Save(const Ready& ready) {
-    if (!ready.hard_state) return;
-    ++syncs;
-    state_ = *ready.hard_state;
-    if (ready.entries.empty()) return;
-    const Index first = ready.entries.front().id.index;
-    ASSERT_LE(first, last_index() + 1) << "a hole in the log";
-    entries_.resize(first - before_.index - 1);
-    entries_.insert(entries_.end(), ready.entries.begin(), ready.entries.end());
-  }
-
-  const std::vector<Entry>& entries() const { return entries_; }
-
-  mutable size_t reads = 0;
-  size_t syncs = 0;
-
- private:
-  HardState state_;
-  EntryId before_;
-  std::vector<Entry> entries_;
-};
 
 class Network {
  public:
@@ -141,6 +67,8 @@ class Network {
   Raft& operator[](MemberId id) { return *members_.at(id).raft; }
   Member& member(MemberId id) { return members_.at(id); }
   const std::map<MemberId, Member>& members() const { return members_; }
+
+  std::vector<std::string>* trace = nullptr;
 
   // Calls into a core, followed by its turn.
   void Tick(MemberId id, int ticks = 1) {
@@ -184,14 +112,22 @@ class Network {
       ASSERT_LT(i, 1000) << "member " << id << " never comes to rest";
       Ready ready = member.raft->TakeReady();
       CheckReady(id, ready);
+      for (const Event& event : ready.events) {
+        Trace(id, Describe(event));
+        member.events.push_back(event);
+      }
       for (Message& message : ready.messages_now) Post(std::move(message));
       ready.messages_now.clear();
-      for (const Event& event : ready.events) Note(id, event);
-      for (const ReadIndexResult& read : ready.reads) member.reads.push_back(read);
+      if (!ready.entries.empty()) Trace(id, "writes " + Describe(ready.entries));
       for (const Entry& entry : ready.committed) {
+        Trace(id, "applies " + Describe(entry));
         member.applied.push_back(entry);
         ASSERT_EQ(ledger_.emplace(entry.id.index, entry).first->second, entry)
             << "two histories at index " << entry.id.index;
+      }
+      for (const ReadIndexResult& read : ready.reads) {
+        Trace(id, Describe(read));
+        member.reads.push_back(read);
       }
       if (!ready.committed.empty() && !member.hold_apply) {
         member.raft->OnApplied(ready.committed.back().id.index);
@@ -251,6 +187,17 @@ class Network {
     return false;
   }
   void DropAll() { wire_.clear(); }
+
+  // Delivers what `wanted` says, and what comes of it; the rest stays on the wire.
+  void StabilizeOnly(const std::function<bool(const Message&)>& wanted) {
+    for (int i = 0; i < 100000; ++i) {
+      const auto found = std::find_if(wire_.begin(), wire_.end(), wanted);
+      if (found == wire_.end()) return;
+      Message message = std::move(*found);
+      wire_.erase(found);
+      if (!members_.at(message.to).down) Step(std::move(message));
+    }
+  }
 
   // Delivers until nothing is under way.
   void Stabilize() {
@@ -326,7 +273,13 @@ class Network {
   }
 
   void Post(Message message) {
-    if (cuts_.count({message.from, message.to}) == 0) wire_.push_back(std::move(message));
+    const bool lost = cuts_.count({message.from, message.to}) > 0;
+    if (trace) trace->push_back(Describe(message) + (lost ? "   LOST" : ""));
+    if (!lost) wire_.push_back(std::move(message));
+  }
+
+  void Trace(MemberId id, const std::string& text) {
+    if (trace) trace->push_back(std::to_string(id) + ": " + text);
   }
 
   void CheckMember(MemberId id) {
@@ -356,8 +309,6 @@ class Network {
       EXPECT_LE(entry.id.index, disk.last_index()) << "an unsaved entry is applied";
     }
   }
-
-  void Note(MemberId id, const Event& event) { members_.at(id).events.push_back(event); }
 
   Configuration configuration_;
   std::map<MemberId, Member> members_;

@@ -1,0 +1,122 @@
+#include "tests/raft/describe.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace raftkv::raft {
+namespace {
+
+std::string Name(MemberId id) { return id == kNobody ? "nobody" : std::to_string(id); }
+
+struct BodyText {
+  std::string operator()(const RequestVote& m) const {
+    return absl::StrCat(m.pre_vote ? "PreVote" : "RequestVote", " last=", Describe(m.last));
+  }
+  std::string operator()(const RequestVoteReply& m) const {
+    return absl::StrCat(m.pre_vote ? "PreVoteReply " : "RequestVoteReply ",
+                        m.granted ? "granted" : "refused");
+  }
+  std::string operator()(const AppendEntries& m) const {
+    return absl::StrCat("AppendEntries prev=", Describe(m.prev), " commit=", m.commit,
+                        " round=", m.round, m.entries.empty() ? "" : " ", Describe(m.entries));
+  }
+  std::string operator()(const AppendEntriesReply& m) const {
+    if (m.success) return absl::StrCat("AppendEntriesReply match=", m.match, " round=", m.round);
+    return absl::StrCat("AppendEntriesReply lacks ", Describe(m.rejected_prev),
+                        " hint=", Describe(m.hint), " round=", m.round);
+  }
+  // The ids of questions are drawn at random: not for a transcript.
+  std::string operator()(const ReadIndexRequest&) const { return "ReadIndexRequest"; }
+  std::string operator()(const ReadIndexReply& m) const {
+    return absl::StrCat("ReadIndexReply index=", m.index);
+  }
+  std::string operator()(const InstallSnapshot& m) const {
+    return absl::StrCat("InstallSnapshot ", Describe(m.meta.last));
+  }
+  std::string operator()(const TimeoutNow&) const { return "TimeoutNow"; }
+};
+
+struct EventText {
+  std::string operator()(const BecameFollower& e) const {
+    return absl::StrCat("became follower in term ", e.term);
+  }
+  std::string operator()(const BecamePreCandidate& e) const {
+    return absl::StrCat("became pre-candidate, would campaign in term ", e.term);
+  }
+  std::string operator()(const BecameCandidate& e) const {
+    return absl::StrCat("became candidate in term ", e.term);
+  }
+  std::string operator()(const BecameLeader& e) const {
+    return absl::StrCat("became leader in term ", e.term, ", elected by ",
+                        absl::StrJoin(e.votes, " "), ", last index ", e.last_index);
+  }
+  std::string operator()(const LeaderChanged& e) const {
+    return absl::StrCat("leader is ", Name(e.leader), " in term ", e.term);
+  }
+  std::string operator()(const VoteGranted& e) const {
+    return absl::StrCat(e.pre_vote ? "would vote" : "votes", " for ", Name(e.candidate),
+                        " in term ", e.term);
+  }
+  std::string operator()(const VoteReceived& e) const {
+    return absl::StrCat(e.pre_vote ? "pre-vote of " : "vote of ", Name(e.voter),
+                        e.granted ? " granted" : " refused");
+  }
+  std::string operator()(const SteppedDown& e) const {
+    return e.why == SteppedDown::Why::kNoQuorum ? "steps down: no quorum"
+                                                : "steps down: higher term";
+  }
+  std::string operator()(const Truncated& e) const {
+    return absl::StrCat("truncates from ", Describe(e.first_removed), " to ", Describe(e.new_last));
+  }
+};
+
+}  // namespace
+
+std::string Describe(EntryId id) { return absl::StrCat(id.term, "/", id.index); }
+
+std::string Describe(const Entry& entry) {
+  switch (entry.type) {
+    case EntryType::kNoOp:
+      return absl::StrCat(Describe(entry.id), ":no-op");
+    case EntryType::kCommand:
+      break;
+    case EntryType::kConfiguration:
+      return absl::StrCat(Describe(entry.id), ":configuration");
+  }
+  return absl::StrCat(Describe(entry.id), ":", std::string(entry.payload.view()));
+}
+
+std::string Describe(const std::vector<Entry>& entries) {
+  if (entries.empty()) return "";
+  return absl::StrCat(
+      "[",
+      absl::StrJoin(entries, " ",
+                    [](std::string* out, const Entry& entry) { out->append(Describe(entry)); }),
+      "]");
+}
+
+std::string Describe(const Message& message) {
+  return absl::StrCat(message.from, "->", message.to, " term ", message.term, " ",
+                      std::visit(BodyText(), message.body));
+}
+
+std::string Describe(const Event& event) { return std::visit(EventText(), event); }
+
+std::string Describe(const ReadIndexResult& result) {
+  if (result.index == 0) return absl::StrCat("read ", result.id, " refused");
+  return absl::StrCat("read ", result.id, " at index ", result.index);
+}
+
+std::string Describe(const Status& status) {
+  std::string text = absl::StrCat(status.id, ": ", std::string(RoleName(status.role)), " term ",
+                                  status.term, " vote ", Name(status.voted_for), " leader ",
+                                  Name(status.leader), " commit ", status.commit_index, " applied ",
+                                  status.applied_index, " last ", status.last_index);
+  for (const auto& [id, peer] : status.peers) {
+    absl::StrAppend(&text, "\n   ", id, " match ", peer.match_index, " next ", peer.next_index,
+                    " in flight ", peer.inflight_messages, peer.recently_active ? "" : " silent");
+  }
+  return text;
+}
+
+}  // namespace raftkv::raft

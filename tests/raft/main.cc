@@ -1,0 +1,15 @@
+// raft_test [--rewrite]: with --rewrite the transcripts in scripts/ are written anew; read the
+// diff.
+
+#include <cstdlib>
+#include <cstring>
+
+#include "gtest/gtest.h"
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--rewrite") == 0) setenv("RAFTKV_REWRITE_SCRIPTS", "1", 1);
+  }
+  return RUN_ALL_TESTS();
+}

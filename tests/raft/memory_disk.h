@@ -1,0 +1,97 @@
+#ifndef RAFTKV_TESTS_RAFT_MEMORY_DISK_H_
+#define RAFTKV_TESTS_RAFT_MEMORY_DISK_H_
+
+// The smallest LogReader: a vector and a hard state, which survive what a test calls a crash. Also
+// the configuration that all tests of the core share: tiny limits, so that edges happen everywhere.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "server/raft/config.h"
+#include "server/raft/log_reader.h"
+#include "server/raft/ready.h"
+
+namespace raftkv::raft {
+
+inline Config TestConfig(MemberId id) {
+  Config config;
+  config.id = id;
+  config.election_timeout_ticks = 10;
+  config.heartbeat_ticks = 2;
+  config.append_entries_max = 4;
+  config.append_bytes_max = 256;
+  config.inflight_messages_max = 3;
+  config.inflight_bytes_max = 1024;
+  config.uncommitted_bytes_max = 1 << 16;
+  config.committed_bytes_max = 256;
+  config.pending_reads_max = 8;
+  config.log_cache_bytes_max = 128;
+  config.seed = 7;
+  return config;
+}
+
+inline Entry Command(Term term, Index index, std::string text = "x") {
+  return {{term, index}, EntryType::kCommand, Payload(std::move(text))};
+}
+
+// Commands of these terms, from index 1 on.
+inline std::vector<Entry> LogOfTerms(const std::vector<Term>& terms) {
+  std::vector<Entry> entries;
+  for (Term term : terms) entries.push_back(Command(term, entries.size() + 1));
+  return entries;
+}
+
+// What survives a crash. May be cut at the front.
+class MemoryDisk : public LogReader {
+ public:
+  MemoryDisk() = default;
+  MemoryDisk(HardState state, std::vector<Entry> entries, EntryId before = {})
+      : state_(state), before_(before), entries_(std::move(entries)) {}
+
+  HardState hard_state() const override { return state_; }
+  Index first_index() const override { return before_.index + 1; }
+  Index last_index() const override { return before_.index + entries_.size(); }
+  Term TermAt(Index index) const override {
+    ++reads;
+    return index == before_.index ? before_.term : entries_.at(index - before_.index - 1).id.term;
+  }
+  std::vector<Entry> Entries(Index first, Index last, size_t bytes_max) const override {
+    ++reads;
+    std::vector<Entry> found;
+    size_t bytes = 0;
+    for (Index i = first; i <= last; ++i) {
+      const Entry& entry = entries_.at(i - before_.index - 1);
+      bytes += EntryBytes(entry);
+      if (bytes > bytes_max && !found.empty()) break;
+      found.push_back(entry);
+    }
+    return found;
+  }
+
+  void Save(const Ready& ready) {
+    if (!ready.hard_state) return;
+    ++syncs;
+    state_ = *ready.hard_state;
+    if (ready.entries.empty()) return;
+    const Index first = ready.entries.front().id.index;
+    ASSERT_LE(first, last_index() + 1) << "a hole in the log";
+    entries_.resize(first - before_.index - 1);
+    entries_.insert(entries_.end(), ready.entries.begin(), ready.entries.end());
+  }
+
+  const std::vector<Entry>& entries() const { return entries_; }
+
+  mutable size_t reads = 0;
+  size_t syncs = 0;
+
+ private:
+  HardState state_;
+  EntryId before_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace raftkv::raft
+
+#endif  // RAFTKV_TESTS_RAFT_MEMORY_DISK_H_

@@ -1,0 +1,170 @@
+#include "server/raft/progress.h"
+
+#include "gtest/gtest.h"
+
+namespace raftkv::raft {
+namespace {
+
+constexpr Progress::Window kWindow{.messages_max = 3, .bytes_max = 100};
+
+// A peer whose log matches up to `match`.
+Progress Replicating(Index match) {
+  Progress progress(match + 1, kWindow);
+  progress.OnAccepted(match, 1);
+  return progress;
+}
+
+TEST(Progress, ProbeSendsOneMessageUntilAcked) {
+  Progress progress(5, kWindow);
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  ASSERT_TRUE(progress.CanSend());
+  progress.OnSent(7, 30);
+  EXPECT_FALSE(progress.CanSend());
+  EXPECT_EQ(progress.next_index(), 5u) << "nothing is assumed";
+  EXPECT_TRUE(progress.OnAccepted(7, 1));
+  EXPECT_EQ(progress.state(), Progress::State::kReplicate);
+  EXPECT_EQ(progress.next_index(), 8u);
+  EXPECT_TRUE(progress.CanSend());
+}
+
+TEST(Progress, LostProbeIsRepeatedOnceAHeartbeat) {
+  Progress progress(5, kWindow);
+  progress.OnSent(7, 30);
+  progress.OnHeartbeat();
+  EXPECT_TRUE(progress.CanSend());
+  progress.OnSent(7, 30);
+  EXPECT_FALSE(progress.CanSend());
+  progress.OnUnreachable();
+  EXPECT_FALSE(progress.CanSend()) << "a dead peer is not asked in a loop";
+}
+
+TEST(Progress, AnswerBelowTheProbeProvesNothingAboutIt) {
+  Progress progress(5, kWindow);
+  EXPECT_TRUE(progress.OnAccepted(2, 1));
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  EXPECT_EQ(progress.match_index(), 2u);
+  EXPECT_EQ(progress.next_index(), 5u);
+}
+
+TEST(Progress, ProbeThatIsAcceptedButNotYetSavedIsInFlight) {
+  Progress progress(5, kWindow);
+  progress.OnSent(7, 30);
+  EXPECT_TRUE(progress.OnAccepted(4, 1)) << "the logs match up to there";
+  EXPECT_EQ(progress.state(), Progress::State::kReplicate);
+  EXPECT_EQ(progress.next_index(), 8u) << "nothing is sent twice";
+  EXPECT_EQ(progress.inflight_messages(), 1u);
+  EXPECT_EQ(progress.inflight_bytes(), 30u);
+  progress.OnAccepted(7, 1);
+  EXPECT_EQ(progress.inflight_bytes(), 0u);
+}
+
+TEST(Progress, ReplicateMovesOnAtOnce) {
+  Progress progress = Replicating(4);
+  progress.OnSent(6, 10);
+  EXPECT_EQ(progress.next_index(), 7u);
+  progress.OnSent(9, 10);
+  EXPECT_EQ(progress.next_index(), 10u);
+  EXPECT_EQ(progress.match_index(), 4u);
+}
+
+TEST(Progress, WindowIsBoundedInMessages) {
+  Progress progress = Replicating(0);
+  for (Index i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(progress.CanSend());
+    progress.OnSent(i, 1);
+  }
+  EXPECT_FALSE(progress.CanSend());
+  progress.OnAccepted(1, 1);
+  EXPECT_EQ(progress.inflight_messages(), 2u);
+  EXPECT_TRUE(progress.CanSend());
+}
+
+TEST(Progress, WindowIsBoundedInBytesAndOneMessageAlwaysPasses) {
+  Progress progress = Replicating(0);
+  progress.OnSent(1, 500);
+  EXPECT_FALSE(progress.CanSend());
+  progress.OnAccepted(1, 1);
+  EXPECT_EQ(progress.inflight_bytes(), 0u);
+  progress.OnSent(2, 60);
+  EXPECT_TRUE(progress.CanSend());
+  progress.OnSent(3, 60);
+  EXPECT_FALSE(progress.CanSend());
+}
+
+TEST(Progress, LaterAcknowledgementCoversEarlierOnes) {
+  Progress progress = Replicating(0);
+  for (Index i = 1; i <= 3; ++i) progress.OnSent(i, 10);
+  EXPECT_TRUE(progress.OnAccepted(3, 1));
+  EXPECT_EQ(progress.inflight_messages(), 0u);
+  EXPECT_EQ(progress.inflight_bytes(), 0u);
+  EXPECT_FALSE(progress.OnAccepted(2, 1)) << "match never goes back for a late answer";
+  EXPECT_EQ(progress.match_index(), 3u);
+}
+
+// Reliability row 29: a byte count that survives the window stalls replication.
+TEST(Progress, RefusalEmptiesTheWindow) {
+  Progress progress = Replicating(2);
+  progress.OnSent(4, 90);
+  progress.OnSent(6, 90);
+  EXPECT_TRUE(progress.OnRejected(4, 4, 2));
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  EXPECT_EQ(progress.next_index(), 4u);
+  EXPECT_EQ(progress.inflight_bytes(), 0u);
+  EXPECT_EQ(progress.inflight_messages(), 0u);
+  EXPECT_TRUE(progress.CanSend());
+}
+
+TEST(Progress, NextStaysAboveMatch) {
+  Progress progress = Replicating(5);
+  progress.OnSent(9, 10);
+  EXPECT_TRUE(progress.OnRejected(9, 2, 2));
+  EXPECT_EQ(progress.next_index(), 6u);
+}
+
+TEST(Progress, LateRefusalIsIgnored) {
+  Progress progress(9, kWindow);
+  progress.OnSent(9, 10);
+  EXPECT_FALSE(progress.OnRejected(7, 5, 1)) << "not the probe that is out";
+  EXPECT_FALSE(progress.CanSend());
+  EXPECT_TRUE(progress.OnRejected(8, 5, 1));
+  EXPECT_EQ(progress.next_index(), 5u);
+  progress.OnAccepted(9, /*round=*/3);
+  EXPECT_FALSE(progress.OnRejected(8, 5, 3)) << "asked before the acknowledgement";
+  EXPECT_EQ(progress.match_index(), 9u);
+}
+
+TEST(Progress, PeerThatLostWhatItHadSavedStartsAgain) {
+  Progress progress(9, kWindow);
+  progress.OnAccepted(8, /*round=*/3);
+  EXPECT_TRUE(progress.OnRejected(8, 1, /*round=*/4));
+  EXPECT_EQ(progress.match_index(), 0u);
+  EXPECT_EQ(progress.next_index(), 1u);
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+}
+
+TEST(Progress, UnreachablePeerIsProbedFromWhatItHas) {
+  Progress progress = Replicating(3);
+  progress.OnSent(5, 10);
+  progress.OnUnreachable();
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  EXPECT_EQ(progress.next_index(), 4u);
+  EXPECT_EQ(progress.inflight_bytes(), 0u);
+}
+
+TEST(Progress, HeartbeatAsksForLostAppendsOnlyAfterASilentInterval) {
+  Progress progress = Replicating(3);
+  EXPECT_EQ(progress.heartbeat_prev(), 3u);
+  progress.OnHeartbeat();
+  progress.OnSent(5, 10);
+  progress.OnHeartbeat();
+  EXPECT_EQ(progress.heartbeat_prev(), 3u) << "the append had no full interval yet";
+  progress.OnHeartbeat();
+  EXPECT_EQ(progress.heartbeat_prev(), 5u);
+  progress.OnAccepted(5, 1);
+  EXPECT_EQ(progress.heartbeat_prev(), 5u);
+  progress.OnSent(6, 10);
+  EXPECT_EQ(progress.heartbeat_prev(), 5u);
+}
+
+}  // namespace
+}  // namespace raftkv::raft

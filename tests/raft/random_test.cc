@@ -1,0 +1,100 @@
+// Thousands of random schedules over cores alone (the simulator does it over whole replicas): loss,
+// duplication, reordering, one-way cuts, restarts, slow disks. The Network checks the invariants
+// after every call; afterwards everything heals and all must agree.
+
+#include "server/raft/prng.h"
+#include "tests/raft/network.h"
+
+namespace raftkv::raft {
+namespace {
+
+void DoSomething(Network& net, Prng& prng, int event) {
+  const size_t size = net.members().size();
+  const MemberId id = 1 + prng.Below(size);
+  switch (prng.Below(16)) {
+    case 0:
+    case 1:
+      net.Propose(id, std::to_string(event));
+      break;
+    case 2:
+      net.Read(id, event);
+      break;
+    case 3:
+      net.Tick(id, 1 + prng.Below(3));
+      break;
+    case 4:
+      if (prng.Below(30) == 0) net.Restart(id);
+      break;
+    case 5:
+      if (prng.Below(30) == 0) net.Isolate(id);
+      if (prng.Below(30) == 0) net.CutOneWay(id, 1 + prng.Below(size));
+      if (prng.Below(10) == 0) net.Recover();
+      break;
+    case 6:
+      net.Into(id, [&](Raft& raft) { raft.OnUnreachable(1 + prng.Below(size)); });
+      net.Turn(id);
+      break;
+    case 7:
+      net.member(id).hold_saves = prng.Below(2) == 0;
+      net.Saved(id, 1 + prng.Below(5));
+      break;
+    default: {
+      if (net.wire().empty()) {
+        net.TickAll();
+        break;
+      }
+      const size_t nth = prng.Below(std::min<size_t>(net.wire().size(), 8));
+      const Message message = net.wire()[nth];
+      if (prng.Below(10) != 0) net.wire().erase(net.wire().begin() + nth);
+      if (prng.Below(10) != 0) net.Step(message);
+    }
+  }
+}
+
+void RunSchedule(uint64_t seed) {
+  Prng prng(seed);
+  const size_t size = 1 + prng.Below(5);
+  Network net(size, [&](Config& config) {
+    config.seed = seed * 1000;
+    if (seed % 3 == 0) config.append_entries_max = 1;
+    if (seed % 4 == 0) config.committed_bytes_max = 1;
+  });
+  for (int event = 0; event < 1500; ++event) {
+    DoSomething(net, prng, event);
+    if (::testing::Test::HasFailure()) FAIL() << "seed " << seed << " event " << event;
+  }
+  net.Recover();
+  for (const auto& [id, member] : net.members()) {
+    net.member(id).hold_saves = false;
+    net.Saved(id, 1000);
+    net.Turn(id);
+  }
+  net.RunFor(120);
+  for (const auto& [id, member] : net.members()) {
+    ASSERT_NE(net[id].leader(), kNobody) << "seed " << seed << ": no leader";
+    ASSERT_EQ(net[id].commit_index(), net[1].last_index()) << "seed " << seed;
+    ASSERT_EQ(member.applied, net.member(1).applied) << "seed " << seed;
+  }
+}
+
+TEST(Random, SchedulesKeepTheInvariantsAndEndInAgreement) {
+  for (uint64_t seed = 1; seed <= 1000 && !::testing::Test::HasFailure(); ++seed) {
+    RunSchedule(seed);
+  }
+}
+
+TEST(Random, EqualSeedsGiveEqualHistories) {
+  const auto history = [](uint64_t seed) {
+    std::vector<std::string> trace;
+    Prng prng(seed);
+    Network net(3);
+    net.trace = &trace;
+    for (int event = 0; event < 1000; ++event) DoSomething(net, prng, event);
+    return trace;
+  };
+  EXPECT_EQ(history(5), history(5));
+  EXPECT_NE(history(5), history(6));
+}
+
+}  // namespace
+}  // namespace raftkv::raft

@@ -1,0 +1,246 @@
+// Transcripts: scripts/*.txt hold commands to a small cluster ("> deliver 1->2") and, after each,
+// everything that the members then say and do, word for word. A changed word is a failed test;
+// `raft_test --rewrite` writes the files anew, and a person reads the diff.
+//
+//   nodes N [setting=value ...]       start N members; settings are fields of Config
+//   disk ID term=T vote=V commit=C log=1,1,2    (before nodes) what a member finds on its disk
+//   tick ID N | run N                 time passes for one; for all, with everything delivered
+//   campaign ID                       time passes for one until it asks for votes
+//   propose ID TEXT... | read ID NUMBER | stepdown ID | voting ID on|off | unreachable ID PEER
+//   deliver A->B [N]                  the Nth message under way (default the first)
+//   repeat A->B [N]                   the same, but it stays under way
+//   drop A->B [N] | drop all          ("all" also instead of N)
+//   stabilize | cut A B | isolate A | recover | wire
+//   hold ID | saved ID [N] | release ID    saves wait; N of them end; all end, and wait no more
+//   crash ID | start ID | restart ID | status [ID] | log ID
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "tests/raft/network.h"
+
+namespace raftkv::raft {
+namespace {
+
+using Words = std::vector<std::string>;
+
+uint64_t Number(absl::string_view text) {
+  uint64_t number = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(text, &number)) << "not a number: " << text;
+  return number;
+}
+
+class Script {
+ public:
+  // What happens in answer to one command.
+  std::string Run(const Words& words) {
+    trace_.clear();
+    if (words[0] == "disk") {
+      Disk(words);
+    } else if (words[0] == "nodes") {
+      Nodes(words);
+    } else if (!net_) {
+      ADD_FAILURE() << "the first command is nodes";
+    } else if (!Wire(words) && !Member(words)) {
+      ADD_FAILURE() << "unknown command: " << words[0];
+    }
+    std::string out;
+    for (const std::string& line : trace_) absl::StrAppend(&out, line, "\n");
+    return out;
+  }
+
+ private:
+  void Disk(const Words& words) {
+    HardState state;
+    std::vector<Term> terms;
+    for (size_t i = 2; i < words.size(); ++i) {
+      const std::pair<std::string, std::string> setting = absl::StrSplit(words[i], '=');
+      if (setting.first == "term") state.current_term = Number(setting.second);
+      if (setting.first == "vote") state.voted_for = Number(setting.second);
+      if (setting.first == "commit") state.commit_index = Number(setting.second);
+      if (setting.first != "log") continue;
+      for (auto term : absl::StrSplit(setting.second, ',')) terms.push_back(Number(term));
+    }
+    disks_[Number(words[1])] = MemoryDisk(state, LogOfTerms(terms));
+  }
+
+  void Nodes(const Words& words) {
+    for (MemberId id = 1; id <= Number(words[1]); ++id) disks_[id];
+    net_ = std::make_unique<Network>(disks_, [&](Config& config) {
+      for (size_t i = 2; i < words.size(); ++i) {
+        const std::pair<std::string, std::string> setting = absl::StrSplit(words[i], '=');
+        const uint64_t value = Number(setting.second);
+        if (setting.first == "append_entries_max")
+          config.append_entries_max = value;
+        else if (setting.first == "inflight_messages_max")
+          config.inflight_messages_max = value;
+        else if (setting.first == "committed_bytes_max")
+          config.committed_bytes_max = value;
+        else if (setting.first == "seed")
+          config.seed = value;
+        else
+          ADD_FAILURE() << "unknown setting: " << setting.first;
+      }
+    });
+    net_->trace = &trace_;
+  }
+
+  // Commands about what is between the members.
+  bool Wire(const Words& words) {
+    const std::string& verb = words[0];
+    if (verb == "deliver" || verb == "repeat" || verb == "drop") {
+      Messages(words);
+    } else if (verb == "stabilize") {
+      net_->Stabilize();
+    } else if (verb == "run") {
+      net_->RunFor(Number(words[1]));
+    } else if (verb == "cut") {
+      net_->Cut(Number(words[1]), Number(words[2]));
+    } else if (verb == "isolate") {
+      net_->Isolate(Number(words[1]));
+    } else if (verb == "recover") {
+      net_->Recover();
+    } else if (verb == "wire") {
+      for (const Message& message : net_->wire()) trace_.push_back(Describe(message));
+    } else if (verb == "status" && words.size() == 1) {
+      for (const auto& [id, member] : net_->members()) {
+        trace_.push_back(member.down ? absl::StrCat(id, ": down") : Describe((*net_)[id].status()));
+      }
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  void Messages(const Words& words) {
+    if (words[1] == "all") return net_->DropAll();
+    const std::pair<std::string, std::string> ends =
+        absl::StrSplit(words[1], absl::MaxSplits("->", 1));
+    const MemberId from = Number(ends.first);
+    const MemberId to = Number(ends.second);
+    const bool all = words.size() > 2 && words[2] == "all";
+    const size_t nth = words.size() > 2 && !all ? Number(words[2]) - 1 : 0;
+    if (words[0] == "deliver") {
+      bool delivered = false;
+      while (net_->Deliver(from, to, nth)) {
+        delivered = true;
+        if (!all) break;
+      }
+      if (!delivered) trace_.push_back("no such message");
+      return;
+    }
+    size_t seen = 0;
+    for (auto it = net_->wire().begin(); it != net_->wire().end();) {
+      const bool match = it->from == from && it->to == to && (all || seen++ == nth);
+      if (match && words[0] == "repeat") return net_->Step(Message(*it));
+      it = match ? net_->wire().erase(it) : it + 1;
+    }
+  }
+
+  // Commands to one member.
+  bool Member(const Words& words) {
+    const std::string& verb = words[0];
+    const MemberId id = Number(words.at(1));
+    Network::Member& member = net_->member(id);
+    if (verb == "tick") {
+      net_->Tick(id, words.size() > 2 ? Number(words[2]) : 1);
+    } else if (verb == "campaign") {
+      net_->Campaign(id);
+    } else if (verb == "propose") {
+      for (size_t i = 2; i < words.size(); ++i) {
+        net_->Into(id, [&](Raft& raft) { Proposed(raft.Propose(Payload(words[i]))); });
+      }
+      net_->Turn(id);
+    } else if (verb == "read") {
+      net_->Read(id, Number(words[2]));
+    } else if (verb == "stepdown") {
+      net_->Into(id, [](Raft& raft) { raft.StepDown(); });
+      net_->Turn(id);
+    } else if (verb == "voting") {
+      net_->Into(id, [&](Raft& raft) { raft.SetVoting(words[2] == "on"); });
+      net_->Turn(id);
+    } else if (verb == "unreachable") {
+      net_->Into(id, [&](Raft& raft) { raft.OnUnreachable(Number(words[2])); });
+      net_->Turn(id);
+    } else if (verb == "hold") {
+      member.hold_saves = true;
+    } else if (verb == "saved") {
+      net_->Saved(id, words.size() > 2 ? Number(words[2]) : 1);
+    } else if (verb == "release") {
+      member.hold_saves = false;
+      net_->Saved(id, member.unsaved.size());
+      net_->Turn(id);
+    } else if (verb == "crash") {
+      net_->Crash(id);
+    } else if (verb == "start") {
+      net_->Start(id);
+    } else if (verb == "restart") {
+      net_->Restart(id);
+    } else if (verb == "status") {
+      trace_.push_back(Describe((*net_)[id].status()));
+    } else if (verb == "log") {
+      trace_.push_back(absl::StrCat("on disk ", Describe(member.disk.entries())));
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  void Proposed(ProposeResult result) {
+    if (result == ProposeResult::kNotLeader) trace_.push_back("refused: not the leader");
+    if (result == ProposeResult::kTooManyRequests) trace_.push_back("refused: too many requests");
+  }
+
+  std::map<MemberId, MemoryDisk> disks_;
+  std::unique_ptr<Network> net_;
+  std::vector<std::string> trace_;
+};
+
+// The file as it should be: comments and commands as they are, answers as they come.
+std::string Replay(const std::string& text) {
+  Script script;
+  std::string out;
+  for (absl::string_view line : absl::StrSplit(absl::StripSuffix(text, "\n"), '\n')) {
+    const bool kept = line.empty() || line[0] == '#' || line[0] == '>';
+    if (kept) absl::StrAppend(&out, line, "\n");
+    if (absl::ConsumePrefix(&line, ">")) {
+      const Words words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+      absl::StrAppend(&out, script.Run(words));
+    }
+  }
+  return out;
+}
+
+class Transcript : public ::testing::TestWithParam<std::filesystem::path> {};
+
+TEST_P(Transcript, IsAsWritten) {
+  std::stringstream text;
+  text << std::ifstream(GetParam()).rdbuf();
+  const std::string replayed = Replay(text.str());
+  if (std::getenv("RAFTKV_REWRITE_SCRIPTS") != nullptr) {
+    std::ofstream(GetParam()) << replayed;
+  } else {
+    EXPECT_EQ(replayed, text.str()) << "if this is meant: raft_test --rewrite, and read the diff";
+  }
+}
+
+std::vector<std::filesystem::path> Scripts() {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& file : std::filesystem::directory_iterator(RAFTKV_SCRIPTS)) {
+    if (file.path().extension() == ".txt") paths.push_back(file.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+INSTANTIATE_TEST_SUITE_P(Raft, Transcript, ::testing::ValuesIn(Scripts()),
+                         [](const auto& info) { return info.param.stem().string(); });
+
+}  // namespace
+}  // namespace raftkv::raft

@@ -1,0 +1,208 @@
+// Votes and terms beyond the paper's cases: what must be saved before anything is said, and what of
+// it survives. "Row n" is of the catalogue of known bugs in docs/testing.md.
+
+#include "tests/raft/network.h"
+
+namespace raftkv::raft {
+namespace {
+
+template <typename Body>
+Message From(MemberId from, Term term, Body body, MemberId to = 1) {
+  return {from, to, term, std::move(body)};
+}
+
+void GrantPreVote(Network& net, MemberId from) {
+  net.Step(From(from, net[1].term() + 1, RequestVoteReply{.granted = true, .pre_vote = true}));
+}
+
+// Row 3.
+TEST(Vote, CandidateAsksOnlyOnceItsTermAndVoteAreSaved) {
+  Network net(3);
+  net.Campaign(1);
+  net.DropAll();
+  net.member(1).hold_saves = true;
+  GrantPreVote(net, 2);
+  ASSERT_EQ(net[1].role(), Role::kCandidate);
+  EXPECT_TRUE(net.wire().empty());
+  net.Saved(1, 10);
+  EXPECT_EQ(net.TakeSent(1).size(), 2u);
+  EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{1, 1, 0}));
+}
+
+TEST(Vote, NobodyLeadsATermItHasNotSaved) {
+  Network net(5);
+  net.Campaign(1);
+  GrantPreVote(net, 2);
+  net.member(1).hold_saves = true;
+  GrantPreVote(net, 3);
+  ASSERT_EQ(net[1].role(), Role::kCandidate);
+  for (MemberId voter : {2, 3, 4, 5}) net.Step(From(voter, 1, RequestVoteReply{.granted = true}));
+  EXPECT_EQ(net[1].role(), Role::kCandidate) << "elected by all others, but not by itself";
+  net.Saved(1, 10);
+  EXPECT_EQ(net[1].role(), Role::kLeader);
+}
+
+TEST(Vote, SoleVoterLeadsAndCommitsOnlyWhatItHasSaved) {
+  Network net(1);
+  net.member(1).hold_saves = true;
+  net.Tick(1);
+  EXPECT_EQ(net[1].role(), Role::kCandidate);
+  net.Saved(1, 1);
+  EXPECT_EQ(net[1].role(), Role::kLeader);
+  EXPECT_EQ(net[1].commit_index(), 0u);
+  net.Saved(1, 10);
+  EXPECT_EQ(net[1].commit_index(), 1u);
+}
+
+TEST(Vote, GrantLeavesAfterTheSave) {
+  Network net(3);
+  net.member(1).hold_saves = true;
+  net.Step(From(2, 1, RequestVote{}));
+  EXPECT_TRUE(net.wire().empty());
+  net.Saved(1, 10);
+  EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{1, 2, 0}));
+  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+}
+
+TEST(Vote, IsRememberedOverARestart) {
+  Network net(3);
+  net.Step(From(2, 1, RequestVote{}));
+  net.DropAll();
+  net.Restart(1);
+  net.Step(From(3, 1, RequestVote{}));
+  EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+  net.Step(From(2, 1, RequestVote{}));
+  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted) << "asked again";
+}
+
+// Row 4.
+TEST(Vote, SteppingDownInTheSameTermKeepsTheVote) {
+  Network net(3);
+  net.Elect(1);
+  net.Into(1, [](Raft& raft) { raft.StepDown(); });
+  net.Turn(1);
+  EXPECT_EQ(net[1].role(), Role::kFollower);
+  EXPECT_EQ(net[1].term(), 1u);
+  net.Step(From(3, 1, RequestVote{.last = {1, 9}}));
+  EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1, 3).at(0).body).granted);
+}
+
+// Row 5.
+TEST(Vote, AnswersOfAnOlderTermDoNotCount) {
+  Network net(3);
+  net.Campaign(1);
+  GrantPreVote(net, 2);
+  net.DropAll();
+  net.Tick(1, 20);
+  GrantPreVote(net, 2);
+  ASSERT_EQ(net[1].term(), 2u);
+  ASSERT_EQ(net[1].role(), Role::kCandidate);
+  net.Step(From(2, 1, RequestVoteReply{.granted = true}));
+  net.Step(From(3, 1, RequestVoteReply{.granted = true}));
+  EXPECT_EQ(net[1].role(), Role::kCandidate);
+}
+
+TEST(Vote, RepeatedAnswerCountsOnce) {
+  Network net(5);
+  net.Campaign(1);
+  GrantPreVote(net, 2), GrantPreVote(net, 2);
+  EXPECT_EQ(net[1].role(), Role::kPreCandidate);
+  GrantPreVote(net, 3);
+  ASSERT_EQ(net[1].role(), Role::kCandidate);
+  for (int i = 0; i < 3; ++i) net.Step(From(2, 1, RequestVoteReply{.granted = true}));
+  EXPECT_EQ(net[1].role(), Role::kCandidate);
+}
+
+// Row 7.
+TEST(Vote, LateAppendOfAnOldTermTakesNothingBack) {
+  Network net(3);
+  net.Step(From(2, 5, RequestVote{}));
+  net.DropAll();
+  net.Step(From(3, 4, AppendEntries{.prev = {}, .entries = {Command(4, 1)}, .commit = 1}));
+  EXPECT_EQ(net[1].term(), 5u);
+  EXPECT_EQ(net[1].last_index(), 0u);
+  EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{5, 2, 0}));
+}
+
+// Row 8.
+TEST(Vote, RefusedCandidateOfAHigherTermIsNotVotedFor) {
+  Network net({{1, MemoryDisk({2, 0, 0}, LogOfTerms({2, 2}))}, {2, {}}, {3, {}}});
+  net.Step(From(2, 3, RequestVote{.last = {1, 9}}));
+  EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{3, kNobody, 0}));
+  net.Step(From(3, 3, RequestVote{.last = {2, 2}}));
+  EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{3, 3, 0}));
+}
+
+// Row 27 and §5.2: only a granted vote and a leader restart the timer.
+TEST(Vote, RefusedCandidateDoesNotDelayAnElection) {
+  Network net({{1, MemoryDisk({1, 0, 0}, LogOfTerms({1}))}, {2, {}}, {3, {}}});
+  int ticks = 0;
+  for (; net[1].role() == Role::kFollower && ticks < 20; ++ticks) {
+    net.Step(From(2, 2 + ticks, RequestVote{}));
+    net.Tick(1);
+  }
+  EXPECT_LT(ticks, 20);
+  EXPECT_EQ(net[1].role(), Role::kPreCandidate);
+}
+
+// An amnesiac may have promised its vote already.
+TEST(Vote, MemberThatMayNotVoteNeitherGrantsNorCampaignsButFollows) {
+  Network net(3);
+  net.Into(1, [](Raft& raft) { raft.SetVoting(false); });
+  for (bool pre_vote : {true, false}) {
+    net.Step(From(2, 1, RequestVote{.last = {1, 9}, .pre_vote = pre_vote}));
+    EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+  }
+  net.Tick(1, 100);
+  EXPECT_EQ(net[1].role(), Role::kFollower);
+  EXPECT_TRUE(net.wire().empty());
+  net.Step(From(2, 1, AppendEntries{.prev = {}, .entries = {Command(1, 1)}, .commit = 1}));
+  EXPECT_EQ(net.member(1).applied.size(), 1u);
+  EXPECT_TRUE(std::get<AppendEntriesReply>(net.TakeSent(1).at(0).body).success);
+  net.Into(1, [](Raft& raft) { raft.SetVoting(true); });
+  net.Campaign(1);
+  EXPECT_EQ(net[1].role(), Role::kPreCandidate);
+}
+
+TEST(Vote, LeaderThatMayNotVoteAnyMoreStepsDown) {
+  Network net(3);
+  net.Elect(1);
+  net.Into(1, [](Raft& raft) { raft.SetVoting(false); });
+  EXPECT_EQ(net[1].role(), Role::kFollower);
+}
+
+// Thesis §4.1: an answer to whoever asks, a count only of voters.
+TEST(Vote, StrangersAreAnsweredButNotCounted) {
+  Network net(3);
+  net.Step(From(9, 1, RequestVote{}));
+  const Message sent = net.TakeSent(1).at(0);
+  EXPECT_EQ(sent.to, 9u);
+  EXPECT_TRUE(std::get<RequestVoteReply>(sent.body).granted);
+}
+
+TEST(Vote, StrangersAcknowledgementsCommitNothing) {
+  Network net(3);
+  net.Elect(1);
+  net.Propose(1, "x");
+  for (MemberId stranger : {7, 8, 9}) {
+    net.Step(From(stranger, 1, AppendEntriesReply{.success = true, .match = 2}));
+  }
+  EXPECT_EQ(net[1].commit_index(), 1u);
+}
+
+TEST(Vote, LearnerFollowsAndNeverCampaigns) {
+  MemoryDisk disk;
+  Raft learner(TestConfig(4), {.voters = {1, 2, 3}, .learners = {4}}, 0, &disk);
+  for (int i = 0; i < 100; ++i) learner.Tick(1);
+  EXPECT_EQ(learner.role(), Role::kFollower);
+  EXPECT_FALSE(learner.HasReady());
+}
+
+TEST(VoteDeathTest, TwoLeadersInOneTermAreNotSurvived) {
+  Network net(3);
+  net.Elect(1);
+  EXPECT_DEATH(net.Step(From(2, 1, AppendEntries{})), "two leaders in one term");
+}
+
+}  // namespace
+}  // namespace raftkv::raft
