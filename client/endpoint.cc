@@ -14,8 +14,8 @@
 namespace raftkv::client {
 namespace {
 
-// An idle channel is polled by nobody: look at one this old before trusting it. What the look can
-// cost is a little against this.
+// An idle channel is polled by nobody, so it may be broken and not know: without a look, a write
+// would be sent into it and its fate be unknown. The look costs kLook, paid after a rest only.
 constexpr absl::Duration kTrustedFor = absl::Milliseconds(100);
 constexpr absl::Duration kLook = absl::Milliseconds(1);
 
@@ -39,6 +39,7 @@ Connection::Connection(const std::string& address)
       maintenance(etcdserverpb::Maintenance::NewStub(channel)) {}
 
 std::shared_ptr<Connection> Endpoint::Connect(absl::Time deadline) {
+  const absl::Duration idle = Touch();
   // The second round replaces a connection found broken.
   for (int round = 0; round < 2; ++round) {
     const std::shared_ptr<Connection> connection = Current();
@@ -50,13 +51,7 @@ std::shared_ptr<Connection> Endpoint::Connect(absl::Time deadline) {
       state = channel.GetState(true);
     }
     if (state == GRPC_CHANNEL_READY) {
-      if (!was_up) return connection;
-      absl::Duration idle;
-      {
-        absl::MutexLock lock(&mutex_);
-        idle = absl::Now() - std::exchange(last_used_, absl::Now());
-      }
-      if (idle < kTrustedFor) return connection;
+      if (!was_up || idle < kTrustedFor) return connection;
       if (!channel.WaitForStateChange(state, absl::ToChronoTime(absl::Now() + kLook))) {
         return connection;
       }
@@ -65,6 +60,12 @@ std::shared_ptr<Connection> Endpoint::Connect(absl::Time deadline) {
     if (!was_up) return nullptr;
   }
   return nullptr;
+}
+
+absl::Duration Endpoint::Touch() {
+  absl::MutexLock lock(&mutex_);
+  const absl::Time now = absl::Now();
+  return now - std::exchange(last_used_, now);
 }
 
 std::shared_ptr<Connection> Endpoint::Current() {

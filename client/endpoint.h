@@ -38,6 +38,7 @@ class Endpoint {
   std::shared_ptr<Connection> Connect(absl::Time deadline);
 
  private:
+  absl::Duration Touch();  // how long ago the last call was
   std::shared_ptr<Connection> Current();
   void Drop(const std::shared_ptr<Connection>& connection);
 

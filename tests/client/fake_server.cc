@@ -102,7 +102,7 @@ grpc::Status FakeServer::Status(grpc::ServerContext* context, const etcdserverpb
   return before(context);
 }
 
-RudeServer::RudeServer() : listener_(Bind(&address_)) {
+RudeServer::RudeServer(Manners manners) : manners_(manners), listener_(Bind(&address_)) {
   CHECK_EQ(listen(listener_, 8), 0);
   thread_ = std::thread([this] { Serve(); });
 }
@@ -122,6 +122,18 @@ void RudeServer::Serve() {
   }
 }
 
+// On stream 1: headers {:status 200, content-type application/grpc}, an empty message, trailers
+// {grpc-status 0}. Header fields are literals of HPACK (RFC 7541).
+constexpr char kEmptyAnswer[] =
+    "\0\0\x14\1\4\0\0\0\1\x88\x0f\x10\x10"
+    "application/grpc"
+    "\0\0\5\0\0\0\0\0\1\0\0\0\0\0"
+    "\0\0\xf\1\5\0\0\0\1\0\xb"
+    "grpc-status"
+    "\1"
+    "0";
+constexpr ssize_t kEmptyAnswerSize = sizeof(kEmptyAnswer) - 1;
+
 // Just enough of HTTP/2 (RFC 9113): the preface, then frames of {length 24, type 8, flags 8,
 // stream 32} until one of DATA ends the request.
 void RudeServer::TakeOneCall(int connection) {
@@ -136,6 +148,9 @@ void RudeServer::TakeOneCall(int connection) {
     CHECK_LE(length, bytes.size());
     if (!ReadAll(connection, bytes.data(), length)) return;
     if (frame[3] == kData && (frame[4] & kEndStream) != 0) {
+      if (manners_ == Manners::kAnswersAndHangsUp) {
+        CHECK_EQ(write(connection, kEmptyAnswer, kEmptyAnswerSize), kEmptyAnswerSize);
+      }
       ++calls_;
       return;
     }

@@ -61,7 +61,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
 
 class RudeServer {
  public:
-  RudeServer();
+  enum class Manners { kHangsUp, kAnswersAndHangsUp };
+  explicit RudeServer(Manners manners = Manners::kHangsUp);
   ~RudeServer();
   const std::string& address() const { return address_; }
   int calls() const { return calls_; }  // requests taken in whole
@@ -70,6 +71,7 @@ class RudeServer {
   void Serve();
   void TakeOneCall(int connection);
 
+  const Manners manners_;
   std::string address_;
   int listener_;
   std::atomic<int> calls_{0};
