@@ -9,6 +9,7 @@
 #include <iostream>
 #include <string>
 
+#include "absl/synchronization/mutex.h"
 #include "config/config.h"
 #include "glog/logging.h"
 #include "server/server.h"
@@ -31,6 +32,11 @@ void SetUpLogging(const raftkv::LogConfig& config) {
   google::InitGoogleLogging("raftkv-server");
   // What gRPC has to say about connections is said by us, once and by member name.
   gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
+// Debian's abseil is built with its deadlock detector on; every lock inside gRPC pays for it.
+void SwitchOffDeadlockDetector() {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 void RaiseFileLimit() {
@@ -88,6 +94,7 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   umask(077);
   RaiseFileLimit();
+  SwitchOffDeadlockDetector();
   SetUpLogging(config->log);
 
   absl::StatusOr<std::unique_ptr<raftkv::Server>> server = raftkv::Server::Start(*config, *self);
