@@ -247,12 +247,13 @@ TEST(Client, ComesBackToAServerThatRestarted) {
 
 // Without gRPC servers in the process: their polling would tell the client what this is about.
 TEST(Client, AConnectionLostWhileIdleIsNoticedBeforeAWriteIsSent) {
-  RudeServer server(RudeServer::Manners::kAnswersAndHangsUp);
+  RudeServer server(RudeServer::Manners::kAnswers);
   const auto client = ConnectTo({server.address()});
   for (int calls = 1; calls <= 3; ++calls) {
     const auto put = client->Put("k", "v");
     EXPECT_TRUE(put.ok()) << put.status();
     EXPECT_EQ(server.calls(), calls);
+    server.HangUp();
     absl::SleepFor(absl::Milliseconds(150));  // only a connection idle for 100 ms is looked at
   }
 }

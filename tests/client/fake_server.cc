@@ -148,10 +148,11 @@ void RudeServer::TakeOneCall(int connection) {
     CHECK_LE(length, bytes.size());
     if (!ReadAll(connection, bytes.data(), length)) return;
     if (frame[3] == kData && (frame[4] & kEndStream) != 0) {
-      if (manners_ == Manners::kAnswersAndHangsUp) {
-        CHECK_EQ(write(connection, kEmptyAnswer, kEmptyAnswerSize), kEmptyAnswerSize);
-      }
       ++calls_;
+      if (manners_ == Manners::kAnswers) {
+        CHECK_EQ(write(connection, kEmptyAnswer, kEmptyAnswerSize), kEmptyAnswerSize);
+        hang_up_.acquire();
+      }
       return;
     }
   }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 
@@ -61,11 +62,12 @@ class FakeServer final : public etcdserverpb::KV::Service,
 
 class RudeServer {
  public:
-  enum class Manners { kHangsUp, kAnswersAndHangsUp };
+  enum class Manners { kHangsUp, kAnswers };
   explicit RudeServer(Manners manners = Manners::kHangsUp);
   ~RudeServer();
   const std::string& address() const { return address_; }
-  int calls() const { return calls_; }  // requests taken in whole
+  int calls() const { return calls_; }   // requests taken in whole
+  void HangUp() { hang_up_.release(); }  // once for each request answered
 
  private:
   void Serve();
@@ -75,6 +77,7 @@ class RudeServer {
   std::string address_;
   int listener_;
   std::atomic<int> calls_{0};
+  std::counting_semaphore<> hang_up_{0};
   std::thread thread_;
 };
 
