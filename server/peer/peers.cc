@@ -168,15 +168,18 @@ void Peers::OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t>
   if (stopped_) return;
   post_(PeerLost{peer->address.id, std::move(unsent)});
   if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
-    if (peer->last_refusal != status.error_message()) {
-      peer->last_refusal = status.error_message();
-      LOG(ERROR) << "refused by " << peer->address.name << " at " << peer->address.address << ": "
-                 << status.error_message();
-    }
+    OnRefused(peer, status);
   } else if (!status.ok() && std::exchange(peer->connected, false)) {
     LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
                  << ": " << status.error_message();
   }
+}
+
+void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
+  if (peer->last_refusal == status.error_message()) return;
+  peer->last_refusal = status.error_message();
+  LOG(ERROR) << "refused by " << peer->address.name << " at " << peer->address.address << ": "
+             << status.error_message();
 }
 
 void Peers::Stop() {
@@ -329,6 +332,7 @@ void Peers::SendVote(Peer* to, const raft::Message& message, const raft::Request
       [this, to](const grpc::Status& status, const proto::RequestVoteResponse& response) {
         --to->unary_out;
         --live_;
+        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
         if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
         PostRaft(*to, response.peer().store_id(), Decode(response));
       });
@@ -346,6 +350,7 @@ void Peers::SendHello(Peer* to) {
       [this, to](const grpc::Status& status, const proto::HelloResponse& response) {
         --to->unary_out;
         --live_;
+        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
         if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
         Post(*to, response.peer().store_id(), HelloReply{.log_empty = response.log_empty()});
       });

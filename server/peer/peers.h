@@ -103,6 +103,9 @@ class Peers final : public Transport {
   void MakeForwardOut(Peer* peer);
   void OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t> unsent);
 
+  // Says once what `peer` has against us: whoever is misconfigured should learn it from its own log.
+  void OnRefused(Peer* peer, const grpc::Status& status);
+
   void SendRaft(Peer* to, const raft::Message& message);
   void SendVote(Peer* to, const raft::Message& message, const raft::RequestVote& vote);
   void SendHello(Peer* to);
