@@ -165,6 +165,7 @@ History Traffic::Collect() {
     std::move(operations.begin(), operations.end(), std::back_inserter(history.operations));
   }
   int64_t end = kStart;
+  std::move(recorded_.begin(), recorded_.end(), std::back_inserter(history.operations));
   std::vector<std::string> running;
   for (int i = 0; i < cluster_->size(); ++i) {
     if (!cluster_->Running(i)) continue;

@@ -35,10 +35,11 @@ class Traffic {
 
   void Stop();
 
-  // After Stop, and once the running members are equal: what the clients saw, with evidence of
-  // every revision, read back from the running members in turn, and a last get of every key through
-  // each.
+  // After Stop, and once the running members are equal: what the clients saw and what the test has
+  // Recorded of its own calls, with evidence of every revision, read back from the running members in
+  // turn, and a last get of every key through each.
   History Collect();
+  void Record(Operation op) { recorded_.push_back(std::move(op)); }
 
  private:
   void RunClient(int client);
@@ -48,6 +49,7 @@ class Traffic {
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> acknowledged_{0};
   std::vector<std::vector<Operation>> seen_;  // by each client
+  std::vector<Operation> recorded_;           // by the test itself
   std::vector<std::thread> threads_;
 };
 

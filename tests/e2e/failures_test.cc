@@ -1,0 +1,200 @@
+// What a cluster does when members are lost, wiped, paused or too few: it serves when it can, says
+// so when it cannot, and never makes up its mind without the writes it has acknowledged.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/e2e/cluster.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kTimedOut[] = "etcdserver: request timed out";
+const absl::Duration kElectionTimeout = absl::Milliseconds(500);
+
+ClusterOptions Quick(int size) {
+  ClusterOptions options;
+  options.size = size;
+  options.heartbeat_interval = absl::Milliseconds(50);
+  options.election_timeout = kElectionTimeout;
+  options.limits = "request_timeout = \"2s\"";
+  return options;
+}
+
+bool KnowsNoLeader(Cluster& cluster, int i) {
+  const auto status = cluster.Status(i);
+  return status.ok() && status.response.leader() == 0;
+}
+
+std::string Value(const Reply<etcdserverpb::RangeResponse>& reply) {
+  if (!reply.ok()) return reply.status.error_message();
+  return reply.response.kvs_size() == 0 ? "(none)" : reply.response.kvs(0).value();
+}
+
+void ExpectTimedOut(const grpc::Status& status) {
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), kTimedOut);
+}
+
+// The exercise that raftkv grew out of.
+TEST(FiveMembers, ServeWithoutTwoRefuseWithoutThreeAndRecover) {
+  Cluster cluster(Quick(5));
+  cluster.StartAll();
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const auto member = [&](int i) { return (leader + i) % 5; };
+  uint64_t leader_id = cluster.Status(leader).response.leader();
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(cluster.Status(i).response.leader(), leader_id);
+  ASSERT_TRUE(cluster.Put(member(1), "k", "all five").ok());
+
+  cluster.Kill(leader);
+  cluster.Kill(member(1));
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster.Put(member(2), "k", "three left").ok());
+  for (int i = 2; i < 5; ++i) EXPECT_EQ(Value(cluster.Get(member(i), "k")), "three left");
+
+  cluster.Kill(member(2));
+  for (int i = 3; i < 5; ++i) {
+    ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return KnowsNoLeader(cluster, member(i)); }));
+    // The calls' own deadline is far beyond the server's: the answer is the server's.
+    ExpectTimedOut(cluster.Put(member(i), "k", "two left").status);
+    ExpectTimedOut(cluster.Get(member(i), "k").status);
+    EXPECT_EQ(Value(cluster.Get(member(i), "k", /*serializable=*/true)), "three left");
+  }
+
+  for (int i = 0; i < 3; ++i) cluster.Start(member(i));
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster.Put(member(0), "k", "five again").ok());
+  EXPECT_TRUE(cluster.MembersAreEqual());
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Value(cluster.Get(i, "k")), "five again");
+}
+
+// n3 acknowledged what n2 has never heard of, and forgot it with its disk. If it voted, n2 would
+// lead without that write.
+TEST(WipedMember, DoesNotVoteAwayWhatItAcknowledged) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd leads, and loses the write";
+  Cluster cluster(Quick(3));
+  cluster.StartAll();
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster.Put(0, "before", "1").ok());
+  ASSERT_TRUE(cluster.MembersAreEqual());
+  cluster.Kill(1);
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster.Put(0, "acknowledged", "by n1 and n3").ok());
+
+  cluster.Kill(0);
+  cluster.Kill(2);
+  cluster.Wipe(2);
+  cluster.Start(1);
+  cluster.Start(2);
+  ASSERT_TRUE(Eventually(absl::Seconds(20),
+                         [&] { return KnowsNoLeader(cluster, 1) && KnowsNoLeader(cluster, 2); }));
+  // For ten election timeouts, nobody leads.
+  const absl::Time end = absl::Now() + 10 * kElectionTimeout;
+  EXPECT_FALSE(Eventually(end - absl::Now(), [&] {
+    return !KnowsNoLeader(cluster, 1) || !KnowsNoLeader(cluster, 2);
+  })) << "a leader was elected with the vote of a member that has forgotten its promises";
+  ExpectTimedOut(cluster.Put(1, "k", "v").status);
+  ExpectTimedOut(cluster.Put(2, "k", "v").status);
+
+  cluster.Start(0);
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  EXPECT_EQ(Value(cluster.Get(1, "acknowledged")), "by n1 and n3");
+  EXPECT_EQ(Value(cluster.Get(0, "before")), "1");
+  EXPECT_TRUE(cluster.Put(1, "after", "2").ok());
+}
+
+TEST(PausedMember, ALeaderThatWasPausedNeverAnswersStale) {
+  Cluster cluster(Quick(3));
+  cluster.StartAll();
+  const int old_leader = cluster.WaitForLeader();
+  ASSERT_GE(old_leader, 0);
+  const int other = (old_leader + 1) % 3;
+  ASSERT_TRUE(cluster.Put(old_leader, "k", "old").ok());
+  ASSERT_EQ(Value(cluster.Get(old_leader, "k")), "old");
+
+  cluster.Pause(old_leader);
+  ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
+    return cluster.Put(other, "k", "new", absl::Milliseconds(500)).ok();
+  }));
+  // These wait in its socket, and are the first thing it sees when it goes on.
+  std::vector<std::future<std::string>> reads;
+  for (int i = 0; i < 8; ++i) {
+    reads.push_back(
+        std::async(std::launch::async, [&] { return Value(cluster.Get(old_leader, "k")); }));
+  }
+  absl::SleepFor(absl::Milliseconds(100));  // so that they are there; too late would prove less
+  cluster.Resume(old_leader);
+  for (auto& read : reads) EXPECT_THAT(read.get(), testing::AnyOf("new", HasSubstr(kTimedOut)));
+  EXPECT_TRUE(cluster.MembersAreEqual());
+}
+
+// It vanishes without closing a connection: nothing but silence tells.
+TEST(PausedMember, IsNoticedByTheOthersAndCatchesUp) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv's log";
+  Cluster cluster(Quick(3));
+  cluster.StartAll();
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int paused = (leader + 1) % 3;
+  ASSERT_TRUE(cluster.Put(paused, "k", "0").ok());
+
+  cluster.Pause(paused);
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    return testing::Value(cluster.log(leader),
+                          HasSubstr("lost connection to " + cluster.name(paused)));
+  }));
+  for (int i = 1; i <= 50; ++i) ASSERT_TRUE(cluster.Put(leader, "k", absl::StrCat(i)).ok());
+  cluster.Resume(paused);
+  EXPECT_TRUE(cluster.MembersAreEqual());
+  EXPECT_EQ(Value(cluster.Get(paused, "k")), "50");
+}
+
+TEST(Restart, OfASingleMemberKeepsEverything) {
+  Cluster cluster(Quick(1));
+  cluster.Start(0);
+  ASSERT_EQ(cluster.WaitForLeader(), 0);
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(cluster.Put(0, absl::StrCat("k", i), "v").ok());
+  const auto before = Range(cluster.connection(0), EverythingRequest(0, false));
+  for (bool politely : {false, true, false}) {
+    if (politely) {
+      EXPECT_EQ(cluster.Terminate(0), 0);
+    } else {
+      cluster.Kill(0);
+    }
+    cluster.Start(0);
+    ASSERT_EQ(cluster.WaitForLeader(), 0);
+    const auto after = Range(cluster.connection(0), EverythingRequest(0, false));
+    ASSERT_TRUE(after.ok());
+    EXPECT_EQ(after.response.header().revision(), before.response.header().revision());
+    ASSERT_EQ(after.response.kvs_size(), 20);
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(after.response.kvs(i).SerializeAsString(),
+                before.response.kvs(i).SerializeAsString());
+    }
+  }
+}
+
+TEST(Restart, OfAllMembersOneByOneUnderWrites) {
+  Cluster cluster(Quick(3));
+  cluster.StartAll();
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(cluster.Put((i + 1) % 3, absl::StrCat("before", i), "v").ok());
+    EXPECT_EQ(cluster.Terminate(i), 0);
+    ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
+      return cluster.Put((i + 1) % 3, absl::StrCat("while", i), "v", absl::Seconds(1)).ok();
+    }));
+    cluster.Start(i);
+    ASSERT_TRUE(cluster.MembersAreEqual());
+  }
+}
+
+}  // namespace
+}  // namespace raftkv::e2e

@@ -1,0 +1,52 @@
+// Loaded into a member with LD_PRELOAD: makes its disk stall or fail on demand. The file named by
+// RAFTKV_FSYNC_SHIM says how each sync behaves from now on:
+//   hang   does not return until the file says something else
+//   eio    fails with EIO
+// Anything else, or no file: the real thing.
+//
+// Only system calls in here: it runs inside a process that knows nothing of it.
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+bool Says(const char* word) {
+  const char* path = std::getenv("RAFTKV_FSYNC_SHIM");
+  const int fd = path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char content[16] = {};
+  const ssize_t length = read(fd, content, sizeof(content) - 1);
+  close(fd);
+  return length > 0 && std::strncmp(content, word, std::strlen(word)) == 0;
+}
+
+int Sync(long number, int fd, off64_t offset = 0, off64_t length = 0, unsigned flags = 0) {
+  const timespec moment = {.tv_sec = 0, .tv_nsec = 5 * 1000 * 1000};
+  while (Says("hang")) nanosleep(&moment, nullptr);
+  if (Says("eio")) {
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(syscall(number, fd, offset, length, flags));
+}
+
+}  // namespace
+
+extern "C" {
+
+int fsync(int fd) { return Sync(SYS_fsync, fd); }
+
+int fdatasync(int fd) { return Sync(SYS_fdatasync, fd); }
+
+int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {
+  return Sync(SYS_sync_file_range, fd, offset, length, flags);
+}
+
+}  // extern "C"

@@ -1,0 +1,321 @@
+// What a member refuses: peers it does not know, data that is not its own or is damaged, and
+// configurations that cannot be right. Each with its exit code and one line that says what to do.
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "tests/e2e/cluster.h"
+
+namespace raftkv::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr int kStopped = 0, kBadInput = 2, kDamaged = 66;
+
+int LinesIn(const std::string& text) {
+  return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+}
+
+class Refusals : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  }
+
+  Finished RunServer(const std::vector<std::string>& arguments, const std::string& directory = "") {
+    Command command{.argv = {BuiltProgram("raftkv-server")}, .directory = directory};
+    command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
+    return RunToEnd(command);
+  }
+
+  // One line on stderr that holds all of `words`, and the exit code.
+  void ExpectRefused(const Finished& finished, int exit_code,
+                     const std::vector<std::string>& words) {
+    EXPECT_EQ(finished.exit_code, exit_code) << finished.err;
+    EXPECT_EQ(LinesIn(finished.err), 1) << finished.err;
+    for (const std::string& word : words) EXPECT_THAT(finished.err, HasSubstr(word));
+  }
+
+  // The file, with one text replaced by another.
+  std::string Changed(const Cluster& cluster, const std::string& what, const std::string& with) {
+    const std::string before = ReadFile(cluster.config_path());
+    const std::string after = absl::StrReplaceAll(before, {{what, with}});
+    EXPECT_NE(before, after) << what;
+    const std::string path = cluster.dir() + "/changed.toml";
+    WriteFile(path, after);
+    return path;
+  }
+};
+
+TEST_F(Refusals, PeersOfAnotherClusterOrForAnotherMember) {
+  Cluster cluster({});
+  cluster.StartAll();
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const auto before = cluster.Status(leader).response;
+  const uint64_t self = before.header().member_id();
+  const uint64_t peer = cluster.Status((leader + 1) % 3).response.header().member_id();
+
+  Connection connection(cluster.peer_address(leader));
+  const auto raft = raftkv::proto::Raft::NewStub(connection.channel);
+  const auto vote = [&](uint64_t cluster_id, uint64_t from, uint64_t to) {
+    raftkv::proto::RequestVoteRequest request;
+    request.set_term(before.raftterm() + 1000);
+    request.set_candidate_id(from);
+    request.set_last_log_index(1'000'000);
+    request.set_last_log_term(before.raftterm() + 1000);
+    request.mutable_peer()->set_cluster_id(cluster_id);
+    request.mutable_peer()->set_from(from);
+    request.mutable_peer()->set_to(to);
+    request.mutable_peer()->set_store_id(std::string(16, 's'));
+    return Call(connection, *raft, &raftkv::proto::Raft::Stub::RequestVote, request).status;
+  };
+  const uint64_t cluster_id = before.header().cluster_id();
+  for (const grpc::Status& status :
+       {vote(cluster_id + 1, peer, self), vote(cluster_id, peer, self + 1),
+        vote(cluster_id, peer + 1, self), vote(0, 0, 0)}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION) << status.error_message();
+    EXPECT_NE(status.error_message(), "");
+  }
+  // Nothing of it was taken to heart.
+  EXPECT_EQ(cluster.Status(leader).response.raftterm(), before.raftterm());
+  EXPECT_TRUE(cluster.Put(leader, "k", "v").ok());
+}
+
+// Two clusters whose ports cross: each refuses the other and goes on.
+TEST_F(Refusals, AMemberOfAnotherClusterNeverJoins) {
+  Cluster ours({});
+  ours.StartAll();
+  ASSERT_GE(ours.WaitForLeader(), 0);
+  ASSERT_TRUE(ours.Put(0, "k", "ours").ok());
+  // Same addresses for n2 and n3, another name, and n1 of its own.
+  std::vector<int> ports = ours.ports();
+  const std::vector<int> own = FreePorts(2);
+  ports[0] = own[0];
+  ports[1] = own[1];
+  Cluster theirs({.name = "theirs", .ports = ports});
+  theirs.Start(0);
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    return testing::Value(theirs.log(0), HasSubstr("refused by"));
+  })) << theirs.log(0);
+  EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
+  EXPECT_TRUE(ours.Put(1, "k", "still ours").ok());
+  EXPECT_TRUE(ours.MembersAreEqual());
+}
+
+TEST_F(Refusals, DataOfAnotherMemberOrCluster) {
+  Cluster cluster({.size = 1});
+  cluster.Start(0);
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  ExpectRefused(RunServer({"-c", cluster.config_path()}, cluster.dir()), kBadInput,
+                {"in use by process", "stop it"});
+  ASSERT_EQ(cluster.Terminate(0), kStopped);
+
+  ExpectRefused(
+      RunServer({"-c", Changed(cluster, "name = \"e2e\"", "name = \"other\"")}, cluster.dir()),
+      kBadInput, {"n1", "cluster \"e2e\"", "\"other\"", "data_dir"});
+  const std::string port = absl::StrCat(FreePorts(1)[0]);
+  const std::string peer_port = absl::StrCat(cluster.ports()[1]);
+  ExpectRefused(RunServer({"-c", Changed(cluster, peer_port, port)}, cluster.dir()), kBadInput,
+                {"n1", "data_dir"});
+
+  cluster.Start(0);  // none of it did harm
+  EXPECT_GE(cluster.WaitForLeader(), 0);
+}
+
+TEST_F(Refusals, APortInUse) {
+  for (bool client_port : {true, false}) {
+    Cluster cluster({.size = 1});
+    const int port = cluster.ports()[client_port ? 0 : 1];
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(listen(fd, 1), 0);
+    const Finished finished = RunServer({"-c", cluster.config_path()}, cluster.dir());
+    close(fd);
+    EXPECT_EQ(finished.exit_code, kBadInput);
+    EXPECT_THAT(finished.err, AllOf(HasSubstr(absl::StrCat("127.0.0.1:", port)),
+                                    HasSubstr("in use"), HasSubstr("change the URL")));
+  }
+}
+
+class DamagedLog : public Refusals {
+ protected:
+  void SetUp() override {
+    Refusals::SetUp();
+    if (IsSkipped()) return;
+    cluster_.Start(0);
+    ASSERT_GE(cluster_.WaitForLeader(), 0);
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(cluster_.Put(0, absl::StrCat("k", i), std::string(100, 'v')).ok());
+    }
+    cluster_.Kill(0);
+  }
+
+  // The write-ahead log that holds the newest entries: the largest there is.
+  fs::path WalFile() {
+    fs::path found;
+    for (const auto& entry : fs::directory_iterator(cluster_.data_dir(0) + "/log")) {
+      if (entry.path().extension() != ".log") continue;
+      if (found.empty() || fs::file_size(entry) > fs::file_size(found)) found = entry.path();
+    }
+    EXPECT_FALSE(found.empty());
+    return found;
+  }
+
+  void ExpectDamaged() {
+    const Finished finished = RunServer({"-c", cluster_.config_path()}, cluster_.dir());
+    EXPECT_EQ(finished.exit_code, kDamaged) << finished.err;
+    EXPECT_THAT(finished.err, HasSubstr("raftkv-server: "));
+  }
+
+  Cluster cluster_{{.size = 1}};
+};
+
+TEST_F(DamagedLog, AFlippedByteIsNotServed) {
+  const fs::path wal = WalFile();
+  std::string bytes = ReadFile(wal);
+  ASSERT_GT(bytes.size(), 10000u);
+  bytes[bytes.size() / 2] ^= 1;
+  WriteFile(wal, bytes);
+  ExpectDamaged();
+}
+
+TEST_F(DamagedLog, AShortenedLogIsNotServed) {
+  const fs::path wal = WalFile();
+  fs::resize_file(wal, fs::file_size(wal) / 2);
+  ExpectDamaged();
+}
+
+TEST_F(DamagedLog, AMissingLogIsNotServed) {
+  fs::remove(WalFile());
+  ExpectDamaged();
+}
+
+TEST_F(DamagedLog, AnUntouchedOneIs) {  // so that the three above mean something
+  cluster_.Start(0);
+  ASSERT_GE(cluster_.WaitForLeader(), 0);
+  EXPECT_EQ(Range(cluster_.connection(0), EverythingRequest(0, false)).response.count(), 200);
+}
+
+TEST_F(Refusals, ConfigurationsThatCannotBeRight) {
+  Cluster cluster({});
+  const std::string path = cluster.config_path();
+  const auto check = [&](const std::string& what, const std::string& with) {
+    return RunServer({"-c", Changed(cluster, what, with), "--check-config"});
+  };
+  const Finished good = RunServer({"-c", path, "--check-config"});
+  EXPECT_EQ(good.exit_code, kStopped) << good.err;
+  EXPECT_THAT(good.out, HasSubstr("ok"));
+  const Finished member = RunServer({"-c", path, "-n", "2", "--check-config"});
+  EXPECT_EQ(member.exit_code, kStopped);
+  EXPECT_THAT(member.out, HasSubstr("n2"));
+
+  ExpectRefused(check("heartbeat_interval", "hartbeat_interval"), kBadInput,
+                {"changed.toml:3", "hartbeat_interval"});
+  ExpectRefused(check("\"100ms\"", "\"100 apples\""), kBadInput, {"changed.toml:3", "100 apples"});
+  ExpectRefused(check("\"100ms\"", "100"), kBadInput, {"changed.toml:3", "heartbeat_interval"});
+  ExpectRefused(check("\"100ms\"", "\"900ms\""), kBadInput, {"election_timeout"});
+  ExpectRefused(check("name = \"n2\"", "name = \"n1\""), kBadInput, {"n1"});
+  ExpectRefused(check("name = \"n2\"", "name = \"2\""), kBadInput, {"\"2\""});
+  ExpectRefused(check(cluster.peer_address(1), cluster.peer_address(0)), kBadInput,
+                {cluster.peer_address(0)});
+  ExpectRefused(check("http://" + cluster.client_address(2), "ftp://nowhere"), kBadInput,
+                {"ftp://nowhere"});
+  ExpectRefused(check("[[member]]", "[[membr]]"), kBadInput, {"membr"});
+  ExpectRefused(check("[cluster]", "[cluster"), kBadInput, {"changed.toml:1"});
+  ExpectRefused(RunServer({"-c", cluster.dir() + "/none.toml"}), kBadInput, {"none.toml"});
+  ExpectRefused(RunServer({"-c", path}), kBadInput, {"-n", "n1, n2, n3"});
+  ExpectRefused(RunServer({"-c", path, "-n", "n9"}), kBadInput, {"n9", "n1, n2, n3"});
+  ExpectRefused(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
+  ExpectRefused(RunServer({"--no-such-flag"}), kBadInput, {"--no-such-flag", "--help"});
+  ExpectRefused(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/proc/none\""),
+                           "-n", "n1"}),
+                kBadInput, {"/proc/none"});
+}
+
+TEST_F(Refusals, VersionAndHelpAreNotErrors) {
+  const Finished version = RunServer({"--version"});
+  EXPECT_EQ(version.exit_code, kStopped);
+  EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv 0.1.0\n"), HasSubstr("3.6.")));
+  const Finished help = RunServer({"--help"});
+  EXPECT_EQ(help.exit_code, kStopped);
+  EXPECT_THAT(help.out, AllOf(HasSubstr("--config"), HasSubstr("--check-config")));
+}
+
+class Stopping : public Refusals {};
+
+TEST_F(Stopping, ByEitherSignalEndsWithZero) {
+  for (int signal : {SIGTERM, SIGINT}) {
+    Cluster cluster({.size = 1});
+    cluster.Start(0);
+    ASSERT_GE(cluster.WaitForLeader(), 0);
+    ASSERT_TRUE(cluster.Put(0, "k", "v").ok());
+    cluster.process(0).Signal(signal);
+    EXPECT_EQ(cluster.process(0).Wait(absl::Seconds(15)), kStopped);
+    EXPECT_THAT(cluster.log(0), HasSubstr("stopped"));
+  }
+}
+
+TEST_F(Stopping, AnswersWhatCannotBeFinished) {
+  Cluster cluster({});
+  cluster.Start(0);  // alone of three: nothing can be decided
+  ASSERT_TRUE(Eventually(absl::Seconds(10), [&] { return cluster.Status(0).ok(); }));
+  auto put = std::async(std::launch::async, [&] { return cluster.Put(0, "k", "v").status; });
+  auto get = std::async(std::launch::async, [&] { return cluster.Get(0, "k").status; });
+  absl::SleepFor(absl::Milliseconds(300));  // until both wait; too early is answered alike
+  EXPECT_EQ(cluster.Terminate(0), kStopped);
+  for (const grpc::Status& status : {put.get(), get.get()}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(status.error_message(), "etcdserver: server stopped");
+  }
+}
+
+bool IsListening(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const bool listening = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return listening;
+}
+
+TEST(WithoutArguments, ASingleMemberServesFromAnEmptyDirectory) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  if (IsListening(2379) || IsListening(2380)) GTEST_SKIP() << "ports 2379 and 2380 are taken";
+  TempDir dir;
+  const Command command{.argv = {BuiltProgram("raftkv-server")}, .directory = dir.path()};
+  Connection connection("127.0.0.1:2379");
+  for (int run = 1; run <= 2; ++run) {
+    Process server(command, dir.path() + "/log");
+    ASSERT_TRUE(Eventually(absl::Seconds(15), [&] {
+      return Put(connection, "k", absl::StrCat(run)).ok();
+    })) << ReadFile(dir.path() + "/log");
+    EXPECT_EQ(Range(connection, GetRequest("k")).response.kvs(0).version(), run);
+    EXPECT_TRUE(fs::exists(dir.path() + "/default.raftkv"));
+    server.Signal(SIGTERM);
+    EXPECT_EQ(server.Wait(absl::Seconds(15)), kStopped);
+  }
+}
+
+}  // namespace
+}  // namespace raftkv::e2e

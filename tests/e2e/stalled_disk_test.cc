@@ -1,0 +1,102 @@
+// A disk that stalls costs the leader its leadership; a disk that fails costs the process. Neither
+// costs an acknowledged write. The disk is made to misbehave by fsync_shim.cc.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/e2e/traffic.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr int kAborted = 128 + 6;
+
+class StalledDisk : public testing::Test {
+ protected:
+  void StartCluster(const std::string& limits) {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "Go programs do not call libc";
+    cluster_ = std::make_unique<Cluster>(ClusterOptions{.limits = limits});
+    for (int i = 0; i < cluster_->size(); ++i) StartWithShim(i);
+    leader_ = cluster_->WaitForLeader();
+    ASSERT_GE(leader_, 0);
+    traffic_ = std::make_unique<Traffic>(cluster_.get(), TrafficOptions{});
+    ASSERT_TRUE(traffic_->WaitForAcknowledged(500, absl::Seconds(20)));
+  }
+
+  std::string ShimFile(int i) const { return cluster_->dir() + "/" + cluster_->name(i) + ".shim"; }
+  void StartWithShim(int i) {
+    WriteFile(ShimFile(i), "");
+    cluster_->Start(i,
+                    {{"LD_PRELOAD", RAFTKV_FSYNC_SHIM_PATH}, {"RAFTKV_FSYNC_SHIM", ShimFile(i)}});
+  }
+  void SetDisk(int i, const std::string& behaviour) { WriteFile(ShimFile(i), behaviour); }
+
+  // The figure: others lead, and writes resume, within 5 s.
+  void ExpectOthersServe() {
+    const int other = (leader_ + 1) % cluster_->size();
+    int tries = 0;
+    EXPECT_TRUE(Eventually(absl::Seconds(5), [&] {
+      Operation put = Observe(cluster_->connection(other), Operation::Kind::kPut, "probe",
+                              absl::StrCat("probe", tries++), false, absl::Milliseconds(500));
+      traffic_->Record(put);
+      return put.outcome == Operation::Outcome::kOk;
+    })) << "writes did not resume";
+    const int now = cluster_->WaitForLeader();
+    EXPECT_GE(now, 0);
+    EXPECT_NE(now, leader_);
+  }
+
+  void ExpectNothingLost() {
+    ASSERT_TRUE(traffic_->WaitForAcknowledged(500, absl::Seconds(20)));
+    traffic_->Stop();
+    ASSERT_TRUE(cluster_->MembersAreEqual());
+    EXPECT_TRUE(cluster_->Running(0) && cluster_->Running(1) && cluster_->Running(2));
+    EXPECT_THAT(FindViolations(traffic_->Collect()), IsEmpty());
+  }
+
+  std::unique_ptr<Cluster> cluster_;
+  std::unique_ptr<Traffic> traffic_;
+  int leader_ = -1;
+};
+
+TEST_F(StalledDisk, TheLeaderIsReplacedAndEndsWhenItStallsForLong) {
+  StartCluster("disk_stall_timeout = \"2s\"");
+  if (IsSkipped() || HasFatalFailure()) return;
+  SetDisk(leader_, "hang");
+  ExpectOthersServe();
+  EXPECT_EQ(cluster_->process(leader_).Wait(absl::Seconds(15)), kAborted);
+  EXPECT_THAT(cluster_->log(leader_), HasSubstr("a log write has not returned for"));
+  StartWithShim(leader_);
+  ExpectNothingLost();
+}
+
+TEST_F(StalledDisk, TheLeaderIsReplacedAndFollowsWhenTheDiskComesBack) {
+  StartCluster("disk_stall_timeout = \"60s\"");
+  if (IsSkipped() || HasFatalFailure()) return;
+  SetDisk(leader_, "hang");
+  ExpectOthersServe();
+  SetDisk(leader_, "");
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    const auto status = cluster_->Status(leader_);
+    return status.ok() && status.response.leader() != 0 &&
+           status.response.leader() != status.response.header().member_id();
+  })) << "it does not follow";
+  ExpectNothingLost();
+}
+
+TEST_F(StalledDisk, AFailedSyncEndsTheProcess) {
+  StartCluster("");
+  if (IsSkipped() || HasFatalFailure()) return;
+  SetDisk(leader_, "eio");
+  ExpectOthersServe();
+  EXPECT_EQ(cluster_->process(leader_).Wait(absl::Seconds(15)), kAborted);
+  StartWithShim(leader_);
+  ExpectNothingLost();
+}
+
+}  // namespace
+}  // namespace raftkv::e2e

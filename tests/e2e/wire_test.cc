@@ -1,0 +1,187 @@
+// What a client meets on the wire beyond keys and values: methods that are not there yet, limits,
+// health, status, and headers. (That KV itself answers like etcd is tests/compat's.)
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "proto/etcd/v3election.grpc.pb.h"
+#include "proto/etcd/v3lock.grpc.pb.h"
+#include "tests/e2e/cluster.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using etcdserverpb::KV;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class Wire : public testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartAll();
+    leader_ = cluster_.WaitForLeader();
+    ASSERT_GE(leader_, 0);
+  }
+
+  // Sends an empty request, whatever the method's type.
+  grpc::Status CallByName(Connection& connection, const std::string& method) {
+    grpc::GenericStub stub(connection.channel);
+    const grpc::Slice nothing;
+    grpc::ByteBuffer request(&nothing, 1), response;
+    auto context = MakeContext(absl::Seconds(5));
+    std::promise<grpc::Status> status;
+    stub.UnaryCall(context.get(), method, grpc::StubOptions(), &request, &response,
+                   [&](grpc::Status s) { status.set_value(std::move(s)); });
+    return status.get_future().get();
+  }
+
+  Cluster cluster_{ClusterOptions()};
+  int leader_ = -1;
+};
+
+std::vector<std::string> MethodsOf(const google::protobuf::FileDescriptor* file) {
+  std::vector<std::string> methods;
+  for (int i = 0; i < file->service_count(); ++i) {
+    const auto* service = file->service(i);
+    for (int j = 0; j < service->method_count(); ++j) {
+      methods.push_back(absl::StrCat("/", service->full_name(), "/", service->method(j)->name()));
+    }
+  }
+  return methods;
+}
+
+TEST_F(Wire, MethodsThatAreNotThereAreUnimplementedAtOnce) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd has them all";
+  const std::set<std::string> served = {
+      "/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etcdserverpb.KV/DeleteRange",
+      "/etcdserverpb.Cluster/MemberList", "/etcdserverpb.Maintenance/Status"};
+  std::vector<std::string> methods = MethodsOf(etcdserverpb::RangeRequest::descriptor()->file());
+  for (const auto* file : {v3lockpb::LockRequest::descriptor()->file(),
+                           v3electionpb::CampaignRequest::descriptor()->file()}) {
+    for (const std::string& method : MethodsOf(file)) methods.push_back(method);
+  }
+  methods.push_back("/etcdserverpb.KV/NoSuchMethod");
+  methods.push_back("/no.such.Service/Method");
+  methods.push_back("/raftkv.proto.Raft/RequestVote");  // peers' words are not for clients
+  ASSERT_GT(methods.size(), 45u);
+  for (const std::string& method : methods) {
+    if (served.count(method) != 0) continue;
+    EXPECT_EQ(CallByName(cluster_.connection(0), method).error_code(),
+              grpc::StatusCode::UNIMPLEMENTED)
+        << method;
+  }
+  Connection peer_port(cluster_.peer_address(0));
+  ASSERT_TRUE(peer_port.Ready());
+  for (const std::string& method : served) {
+    EXPECT_EQ(CallByName(peer_port, method).error_code(), grpc::StatusCode::UNIMPLEMENTED)
+        << method;
+  }
+}
+
+TEST_F(Wire, OversizedRequestsAreRefusedWithEtcdsWords) {
+  Connection& connection = cluster_.connection(0);
+  EXPECT_TRUE(Put(connection, "k", std::string(1500 * 1024, 'x')).ok());
+  const auto large = Put(connection, "k", std::string(1600 * 1024, 'x'));
+  EXPECT_EQ(large.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(large.status.error_message(), "etcdserver: request is too large");
+  const auto huge = Put(connection, "k", std::string(3 << 20, 'x'));
+  EXPECT_EQ(huge.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Put(connection, "k", "still served").ok());
+}
+
+TEST_F(Wire, HealthIsServedAndKnowsNoOtherService) {
+  using grpc::health::v1::HealthCheckRequest;
+  using grpc::health::v1::HealthCheckResponse;
+  Connection& connection = cluster_.connection(0);
+  HealthCheckRequest request;
+  const auto reply =
+      Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request);
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.response.status(), HealthCheckResponse::SERVING);
+  request.set_service("no.such.Service");
+  EXPECT_EQ(Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request)
+                .status.error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(Wire, EveryMemberAnswersEverythingWithItsOwnHeader) {
+  std::set<uint64_t> members;
+  uint64_t cluster_id = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto put = cluster_.Put(i, "k", absl::StrCat(i));
+    ASSERT_TRUE(put.ok()) << put.status.error_message();
+    EXPECT_EQ(put.response.header().revision(), 2 + i);
+    for (int j = 0; j < 3; ++j) {
+      const auto get = cluster_.Get(j, "k");
+      ASSERT_TRUE(get.ok()) << get.status.error_message();
+      EXPECT_EQ(get.response.header().revision(), 2 + i);
+      EXPECT_EQ(get.response.kvs(0).value(), absl::StrCat(i));
+    }
+    const etcdserverpb::ResponseHeader& header = put.response.header();
+    members.insert(header.member_id());
+    if (cluster_id == 0) cluster_id = header.cluster_id();
+    EXPECT_EQ(header.cluster_id(), cluster_id);
+    EXPECT_GT(header.raft_term(), 0u);
+  }
+  EXPECT_EQ(members.size(), 3u);
+
+  Connection& connection = cluster_.connection(1);
+  const auto list = Call(connection, *connection.cluster, &etcdserverpb::Cluster::Stub::MemberList,
+                         etcdserverpb::MemberListRequest());
+  ASSERT_TRUE(list.ok());
+  std::vector<std::string> names;
+  uint64_t last = 0;
+  for (const etcdserverpb::Member& member : list.response.members()) {
+    EXPECT_GT(member.id(), last);
+    last = member.id();
+    EXPECT_EQ(members.count(member.id()), 1u);
+    names.push_back(member.name());
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("n1", "n2", "n3"));
+}
+
+TEST_F(Wire, StatusSaysWhatEtcdsSays) {
+  ASSERT_TRUE(cluster_.Put(0, "k", "v").ok());
+  ASSERT_TRUE(cluster_.MembersAreEqual());
+  for (int i = 0; i < 3; ++i) {
+    const auto status = cluster_.Status(i);
+    ASSERT_TRUE(status.ok());
+    const etcdserverpb::StatusResponse& response = status.response;
+    EXPECT_EQ(response.leader() == response.header().member_id(), i == leader_);
+    EXPECT_THAT(response.version(), HasSubstr("3."));
+    EXPECT_GT(response.dbsize(), 0);
+    EXPECT_GT(response.raftappliedindex(), 0u);
+    EXPECT_GE(response.raftindex(), response.raftappliedindex());
+    EXPECT_EQ(response.raftterm(), response.header().raft_term());
+    EXPECT_EQ(response.errors_size(), 0);
+    EXPECT_FALSE(response.islearner());
+  }
+  cluster_.Kill((leader_ + 1) % 3);
+  cluster_.Kill((leader_ + 2) % 3);
+  ASSERT_TRUE(Eventually(absl::Seconds(20),
+                         [&] { return cluster_.Status(leader_).response.leader() == 0; }));
+  EXPECT_THAT(cluster_.Status(leader_).response.errors(), ElementsAre("etcdserver: no leader"));
+}
+
+// Clients that ask for a leader are told at once when there is none.
+TEST_F(Wire, HasLeaderMetadataFailsAtOnceWithoutALeader) {
+  cluster_.Kill((leader_ + 1) % 3);
+  cluster_.Kill((leader_ + 2) % 3);
+  ASSERT_TRUE(Eventually(absl::Seconds(20),
+                         [&] { return cluster_.Status(leader_).response.leader() == 0; }));
+  auto context = MakeContext(absl::Seconds(3));  // less than the request timeout
+  context->AddMetadata("hasleader", "true");
+  etcdserverpb::RangeResponse response;
+  const grpc::Status status =
+      cluster_.connection(leader_).kv->Range(context.get(), GetRequest("k"), &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "etcdserver: no leader");
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
