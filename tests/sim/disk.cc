@@ -1,0 +1,96 @@
+#include "tests/sim/disk.h"
+
+#include <utility>
+
+namespace raftkv::sim {
+
+namespace {
+
+// The product's memory engine behind a fuse.
+class FusedEngine final : public Engine {
+ public:
+  FusedEngine(std::shared_ptr<MemoryDisk> disk, Durability durability, Fuse* fuse,
+              std::function<void()> on_sync)
+      : engine_(std::move(disk), durability), fuse_(fuse), on_sync_(std::move(on_sync)) {}
+
+  void Write(const WriteBatch& batch, bool sync) override {
+    const bool alive = fuse_->Burn();
+    engine_.Write(batch, sync && alive);
+    if (alive && sync && on_sync_) on_sync_();
+  }
+  void Flush() override {
+    if (fuse_->Burn()) engine_.Flush();
+  }
+  void StartFlush() override {
+    if (fuse_->Burn()) engine_.StartFlush();
+  }
+
+  std::optional<std::string> Get(std::string_view key) const override { return engine_.Get(key); }
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper) const override {
+    return engine_.NewIterator(upper);
+  }
+  std::shared_ptr<const View> NewView() const override { return engine_.NewView(); }
+  absl::Status Scan(std::string_view begin, std::string_view end,
+                    const Visitor& visit) const override {
+    return engine_.Scan(begin, end, visit);
+  }
+  uint64_t written() const override { return engine_.written(); }
+  uint64_t survived() const override { return engine_.survived(); }
+  uint64_t DiskBytes() const override { return engine_.DiskBytes(); }
+  bool WouldStall() const override { return engine_.WouldStall(); }
+
+ private:
+  MemoryEngine engine_;
+  Fuse* const fuse_;
+  const std::function<void()> on_sync_;
+};
+
+// A prefix of the batches at risk: often none or all of them.
+uint64_t Survivors(uint64_t at_risk, Rng* rng) {
+  switch (rng->Below(4)) {
+    case 0:
+      return 0;
+    case 1:
+      return at_risk;
+    default:
+      return rng->Below(at_risk + 1);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> Disk::OpenLog(Fuse* fuse, std::function<void()> on_sync) {
+  return std::make_unique<FusedEngine>(log_, Durability::kSynced, fuse, std::move(on_sync));
+}
+
+std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse) {
+  return std::make_unique<FusedEngine>(state_, Durability::kFlushed, fuse, nullptr);
+}
+
+void Disk::NoteCrashPoint() {
+  crash_point_ = {true, log_->batches_at_risk(), state_->batches_at_risk()};
+}
+
+bool Disk::Crash(Rng* rng) {
+  if (!crash_point_.noted) NoteCrashPoint();
+  const uint64_t kept = Survivors(crash_point_.state_at_risk, rng);
+  const bool lost = kept < crash_point_.state_at_risk;
+  log_->Crash(Survivors(crash_point_.log_at_risk, rng));
+  state_->Crash(kept);
+  crash_point_ = {};
+  return lost;
+}
+
+void Disk::Close() {
+  log_->Crash(UINT64_MAX);
+  state_->Crash(UINT64_MAX);
+  crash_point_ = {};
+}
+
+void Disk::Wipe() {
+  log_ = std::make_shared<MemoryDisk>();
+  state_ = std::make_shared<MemoryDisk>();
+  crash_point_ = {};
+}
+
+}  // namespace raftkv::sim

@@ -1,0 +1,204 @@
+// raftkv-sim: whole clusters on a virtual clock, with faults, from one seed each (world.h).
+//
+//   raftkv-sim --seeds 1000          fresh seeds, the first one from the clock and printed
+//   raftkv-sim --seed 42 [--trace]   one seed again, exactly
+//   raftkv-sim --seed 42 --mutant vote-twice-in-a-term
+//   raftkv-sim --from-file tests/sim/seeds.txt   seeds that failed once
+//   raftkv-sim --mutants             each planted bug, until it is found
+//
+// Exit codes: 0 everything held; 1 an invariant was broken, a mark stayed at zero or a planted bug
+// survived; 2 the command line is wrong.
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_format.h"
+#include "glog/logging.h"
+#include "tests/sim/mutants.h"
+#include "tests/sim/runner.h"
+
+namespace raftkv::sim {
+namespace {
+
+constexpr uint64_t kSeedsForMarks = 300;  // fewer need not have met every situation
+
+double Seconds() {
+  using std::chrono::steady_clock;
+  return std::chrono::duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+std::string Commit() {
+  std::string commit;
+  if (FILE* git = popen("git rev-parse --short HEAD 2>/dev/null", "r")) {
+    for (int c; (c = fgetc(git)) != EOF && c != '\n';) commit.push_back(static_cast<char>(c));
+    pclose(git);
+  }
+  return commit;
+}
+
+void PrintFailure(const Failure& failure, std::string_view mutant) {
+  absl::PrintF("\nBROKEN %s: %s\n", failure.invariant, failure.what);
+  const std::string commit = Commit();
+  absl::PrintF("  make sim SEED=%d%s%s\n", failure.seed,
+               mutant.empty() ? "" : absl::StrFormat(" MUTANT=%s", mutant),
+               commit.empty() ? "" : absl::StrFormat("   # at commit %s", commit));
+}
+
+void PrintTotals(const Totals& t, double seconds) {
+  absl::PrintF(
+      "%d seeds in %.1f s: %d virtual minutes, %d events, %d terms, %d crashes, "
+      "%d partitions,\n%d entries committed, %d writes acknowledged, %d linearizable reads\n",
+      t.seeds, seconds, t.time / (60 * kSecond), t.events, t.terms, t.crashes, t.partitions,
+      t.committed, t.acknowledged_writes, t.reads);
+}
+
+// Returns how many stayed at zero.
+int PrintMarks(const Marks& marks) {
+  int missing = 0;
+  for (size_t i = 0; i < kMarkCount; ++i) {
+    const Mark mark = static_cast<Mark>(i);
+    if (marks[mark] == 0) ++missing;
+    absl::PrintF("%12d  %s%s\n", marks[mark], MarkText(mark),
+                 marks[mark] == 0 ? "   <-- never" : "");
+  }
+  return missing;
+}
+
+int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs) {
+  const double start = Seconds();
+  double shown = start;
+  const bool terminal = isatty(STDOUT_FILENO);
+  const Outcome outcome = RunSeeds(seeds, mutant, jobs, [&](const Totals& t) {
+    if (!terminal || Seconds() - shown < 0.2) return;
+    shown = Seconds();
+    absl::PrintF("\r%d of %d seeds ", t.seeds, seeds.size());
+    std::fflush(stdout);
+  });
+  if (terminal) absl::PrintF("\r");
+  PrintTotals(outcome.totals, Seconds() - start);
+  for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant);
+  if (!outcome.failures.empty()) return 1;
+  const int missing = PrintMarks(outcome.totals.marks);
+  if (outcome.totals.below_minima > 0) {
+    absl::PrintF("\nBROKEN: %d seeds ended short of what a seed must meet\n",
+                 outcome.totals.below_minima);
+    return 1;
+  }
+  if (missing > 0 && seeds.size() >= kSeedsForMarks) {
+    absl::PrintF("\nBROKEN: %d marks stayed at zero: the simulator has stopped testing them\n",
+                 missing);
+    return 1;
+  }
+  return 0;
+}
+
+int One(uint64_t seed, std::string_view mutant, bool trace) {
+  const RunResult result = RunSeed(seed, mutant, trace);
+  Totals totals;
+  totals.Add(result);
+  PrintTotals(totals, 0);
+  absl::PrintF("trace hash %016x\n", result.trace_hash);
+  if (result.invariant.empty()) return 0;
+  PrintFailure({seed, result.invariant, result.what}, mutant);
+  return 1;
+}
+
+int Hunt(int jobs) {
+  const double start = Seconds();
+  int survivors = 0;
+  absl::PrintF("%-33s %6s  %s\n", "planted bug", "seeds", "found by");
+  size_t hunted = 0;
+  for (const Mutant& mutant : Mutants()) {
+    if (!mutant.not_hunted.empty()) {
+      absl::PrintF("%-33s %6s  not hunted: %s\n", mutant.name, "", mutant.not_hunted);
+      continue;
+    }
+    ++hunted;
+    std::vector<uint64_t> seeds;
+    for (uint64_t seed = 1; seed <= mutant.seeds_max; ++seed) seeds.push_back(seed);
+    const Outcome outcome = RunSeeds(seeds, mutant.name, jobs, nullptr);
+    if (outcome.failures.empty()) {
+      ++survivors;
+      absl::PrintF("%-33s %6d  SURVIVED\n", mutant.name, outcome.totals.seeds);
+    } else {
+      const Failure& f = outcome.failures.front();
+      absl::PrintF("%-33s %6d  seed %d, %s: %s\n", mutant.name, outcome.totals.seeds, f.seed,
+                   f.invariant, f.what.substr(0, 100));
+    }
+    std::fflush(stdout);
+  }
+  absl::PrintF("%d of %d planted bugs found in %.0f s\n", hunted - survivors, hunted,
+               Seconds() - start);
+  return survivors == 0 ? 0 : 1;
+}
+
+std::vector<uint64_t> ReadSeeds(const std::string& path) {
+  std::vector<uint64_t> seeds;
+  std::ifstream file(path);
+  if (!file) {
+    std::cerr << path << ": cannot be read\n";
+    std::exit(2);
+  }
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    seeds.push_back(std::strtoull(line.c_str(), nullptr, 10));
+  }
+  return seeds;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Simulates raftkv clusters under faults");
+  uint64_t count = 0, seed = 0, first = 0;
+  bool trace = false, hunt = false;
+  std::string mutant, file;
+  int jobs = 1;
+  app.add_option("--seeds", count, "run this many fresh seeds");
+  app.add_option("--first", first, "the first of --seeds, instead of one from the clock");
+  CLI::Option* one = app.add_option("--seed", seed, "run one seed");
+  app.add_flag("--trace", trace, "with --seed: print every event");
+  app.add_option("--mutant", mutant, "with a planted bug");
+  app.add_option("--from-file", file, "run the seeds listed in a file, one a line");
+  app.add_flag("--mutants", hunt, "hunt each planted bug until it is found");
+  app.add_option("--jobs", jobs, "processes")->check(CLI::Range(1, 64));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (hunt) return Hunt(jobs);
+  if (*one) return One(seed, mutant, trace);
+  if (!file.empty()) {
+    const std::vector<uint64_t> seeds = ReadSeeds(file);
+    const Outcome outcome = RunSeeds(seeds, mutant, jobs, nullptr);
+    PrintTotals(outcome.totals, 0);
+    for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant);
+    return outcome.failures.empty() ? 0 : 1;
+  }
+  if (count == 0) count = 100;
+  if (first == 0) {
+    first = std::chrono::duration_cast<std::chrono::microseconds>(
+                std::chrono::system_clock::now().time_since_epoch())
+                .count();
+  }
+  absl::PrintF("seeds %d to %d\n", first, first + count - 1);
+  std::vector<uint64_t> seeds;
+  for (uint64_t i = 0; i < count; ++i) seeds.push_back(first + i);
+  return Many(seeds, mutant, jobs);
+}
+
+}  // namespace
+}  // namespace raftkv::sim
+
+int main(int argc, char** argv) {
+  google::InitGoogleLogging(argv[0]);
+  FLAGS_logtostderr = true;
+  return raftkv::sim::Main(argc, argv);
+}

@@ -1,0 +1,102 @@
+#ifndef RAFTKV_TESTS_SIM_MARKS_H_
+#define RAFTKV_TESTS_SIM_MARKS_H_
+
+// The "sometimes" marks: rare situations which the seeds of one run, taken together, must have met.
+// A mark that stays at zero means that the simulator has stopped testing something: the run fails.
+// One line a mark; the second column is what the run prints.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace raftkv::sim {
+
+#define RAFTKV_SIM_MARKS(X)                                                   \
+  X(kVoteSplit, "two candidates in one term")                                 \
+  X(kVoteRefused, "vote refused")                                             \
+  X(kPreVoteRefused, "pre-vote refused")                                      \
+  X(kVoteAfterRestart, "vote granted by a restarted member")                  \
+  X(kElectionLost, "candidate made way without winning")                      \
+  X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
+  X(kDeposed, "leader deposed by a higher term")                              \
+  X(kLeaderMadeWay, "leader stepped down without a higher term")              \
+  X(kLeaderCrashedUncommitted, "leader crashed with uncommitted entries")     \
+  X(kUncommittedSurvived, "entry of a crashed leader committed by another")   \
+  X(kTruncated, "conflicting suffix removed")                                 \
+  X(kTruncatedBehind, "removed a suffix where others had committed already")  \
+  X(kOldTermCommitted, "entry of an old term committed by a later leader")    \
+  X(kDuplicateAppend, "duplicate append ignored")                             \
+  X(kStaleAppend, "append of an older term refused")                          \
+  X(kRejectedAppend, "append refused for a gap or a conflict")                \
+  X(kOutOfOrder, "messages overtook each other")                              \
+  X(kDuplicated, "message delivered twice")                                   \
+  X(kPartitionSymmetric, "symmetric partition")                               \
+  X(kPartitionOneWay, "one-way partition")                                    \
+  X(kPartitionLeader, "leader cut off")                                       \
+  X(kLeadersApart, "two leaders at once, of different terms")                 \
+  X(kConnectionLost, "connection broken")                                     \
+  X(kCrashInTurn, "crash inside a turn")                                      \
+  X(kCrashInSave, "crash right after a save, before its promises left")       \
+  X(kCrashInApply, "crash inside an apply")                                   \
+  X(kCrashAll, "all members crashed at once")                                 \
+  X(kCrashFirstStart, "crash before the member might vote")                   \
+  X(kStateLost, "crash lost unflushed state")                                 \
+  X(kReplayed, "entries replayed after a crash")                              \
+  X(kStopped, "member stopped in order")                                      \
+  X(kPaused, "member paused")                                                 \
+  X(kPausedLeader, "leader paused longer than an election timeout")           \
+  X(kSaveStalled, "save stalled longer than an election timeout")             \
+  X(kReadByLeader, "read answered by the leader")                             \
+  X(kReadByFollower, "read answered by a follower")                           \
+  X(kReadRefused, "read index refused")                                       \
+  X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
+  X(kReadWaitedForApply, "read waited for the applier")                       \
+  X(kReadTimedOut, "read timed out")                                          \
+  X(kForwarded, "forwarded proposal applied")                                 \
+  X(kForwardRefused, "forwarded proposal refused")                            \
+  X(kUnsent, "forwarded proposal never left")                                 \
+  X(kUnknownLeaderLost, "fate unknown: leader lost")                          \
+  X(kUnknownConnection, "fate unknown: connection lost")                      \
+  X(kUnknownTimedOut, "fate unknown: timed out")                              \
+  X(kUnknownApplied, "proposal of unknown fate applied later")                \
+  X(kUnknownNever, "proposal of unknown fate never applied")                  \
+  X(kTimedOut, "proposal timed out, certainly not applied")                   \
+  X(kTooMany, "proposal refused: too many requests")                          \
+  X(kDeletedNothing, "delete that found nothing")                             \
+  X(kWiped, "wiped member kept from voting")                                  \
+  X(kCaughtUpToVote, "member caught up by a leader before it might vote")
+
+enum class Mark : uint8_t {
+#define RAFTKV_SIM_MARK(name, text) name,
+  RAFTKV_SIM_MARKS(RAFTKV_SIM_MARK)
+#undef RAFTKV_SIM_MARK
+      kCount,
+};
+
+inline constexpr size_t kMarkCount = static_cast<size_t>(Mark::kCount);
+
+inline std::string_view MarkText(Mark mark) {
+  static constexpr std::string_view kTexts[] = {
+#define RAFTKV_SIM_MARK(name, text) text,
+      RAFTKV_SIM_MARKS(RAFTKV_SIM_MARK)
+#undef RAFTKV_SIM_MARK
+  };
+  return kTexts[static_cast<size_t>(mark)];
+}
+
+class Marks {
+ public:
+  void Hit(Mark mark) { ++counts_[static_cast<size_t>(mark)]; }
+  uint64_t operator[](Mark mark) const { return counts_[static_cast<size_t>(mark)]; }
+  void Add(const Marks& other) {
+    for (size_t i = 0; i < kMarkCount; ++i) counts_[i] += other.counts_[i];
+  }
+
+ private:
+  std::array<uint64_t, kMarkCount> counts_ = {};
+};
+
+}  // namespace raftkv::sim
+
+#endif  // RAFTKV_TESTS_SIM_MARKS_H_

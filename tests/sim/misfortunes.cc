@@ -1,0 +1,151 @@
+// World's methods about what goes wrong, and when.
+
+#include <algorithm>
+#include <vector>
+
+#include "tests/sim/world.h"
+
+namespace raftkv::sim {
+
+int World::SomeMember(bool up) {
+  const int first = static_cast<int>(rng_.Below(size()));
+  for (int i = 0; i < size(); ++i) {
+    const int number = (first + i) % size();
+    if (members_[number]->up() == up && !gone_[number]) return number;
+  }
+  return -1;
+}
+
+// A leader where there is one, about half of the time: misfortunes there are the interesting ones.
+int World::LeaderOr(int member) {
+  if (rng_.Chance(50 * kPercent)) return member;
+  for (int i = 0; i < size(); ++i) {
+    if (members_[i]->leads()) return i;
+  }
+  return member;
+}
+
+void World::OnCrashDue() {
+  if (rng_.Chance(faults_.crash_all)) {
+    marks().Hit(Mark::kCrashAll);
+    for (int i = 0; i < size(); ++i) {
+      if (members_[i]->up()) CrashNow(i);
+    }
+    return;
+  }
+  const int some = SomeMember(/*up=*/true);
+  if (some < 0) return;
+  const int victim = LeaderOr(some);
+  if (rng_.Chance(faults_.stop_in_order)) {
+    members_[victim]->StopInOrder();
+    Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, victim);
+  } else if (rng_.Chance(faults_.crash_inside)) {
+    members_[victim]->CrashSoon();
+    Push(now_ + 500 * kMillisecond, What::kCrashLate, victim, 0, members_[victim]->life());
+  } else {
+    CrashNow(victim);
+  }
+}
+
+void World::CrashNow(int member) {
+  ++result_.crashes;
+  members_[member]->Crash();
+  Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, member);
+}
+
+void World::OnDied(int member) { CrashNow(member); }
+
+// Shapes: 0 both ways; 1 the inside is deaf; 2 the inside is mute.
+void World::Isolate(const std::vector<bool>& inside, int shape) {
+  for (int from = 0; from < size(); ++from) {
+    for (int to = 0; to < size(); ++to) {
+      if (inside[from] == inside[to]) continue;
+      if (shape == 1 && !inside[to]) continue;
+      if (shape == 2 && !inside[from]) continue;
+      network_.Cut(from, to, true);
+    }
+  }
+}
+
+void World::OnPartitionDue() {
+  ++result_.partitions;
+  network_.HealAll();
+  const int shape = rng_.Chance(60 * kPercent) ? 0 : static_cast<int>(rng_.Between(1, 2));
+  marks().Hit(shape == 0 ? Mark::kPartitionSymmetric : Mark::kPartitionOneWay);
+  std::vector<bool> inside(size());
+  switch (rng_.Below(4)) {
+    case 0: {  // one alone
+      const int alone = LeaderOr(static_cast<int>(rng_.Below(size())));
+      inside[alone] = true;
+      if (members_[alone]->leads()) marks().Hit(Mark::kPartitionLeader);
+      Isolate(inside, shape);
+      break;
+    }
+    case 1: {  // a random split
+      for (int i = 0; i < size(); ++i) inside[i] = rng_.Chance(50 * kPercent);
+      Isolate(inside, shape);
+      break;
+    }
+    case 2: {  // a bridge: two sides, and one member that hears both
+      const int bridge = static_cast<int>(rng_.Below(size()));
+      for (int from = 0; from < size(); ++from) {
+        for (int to = 0; to < size(); ++to) {
+          if (from == bridge || to == bridge || from % 2 == to % 2) continue;
+          network_.Cut(from, to, true);
+        }
+      }
+      break;
+    }
+    default:  // single links, by direction
+      for (int from = 0; from < size(); ++from) {
+        for (int to = 0; to < size(); ++to) {
+          if (from != to && rng_.Chance(30 * kPercent)) network_.Cut(from, to, true);
+        }
+      }
+  }
+  Push(now_ + 1 + rng_.Around(faults_.partition_for), What::kHeal);
+}
+
+void World::OnClogDue() {
+  const int from = static_cast<int>(rng_.Below(size()));
+  const int to = static_cast<int>((from + 1 + rng_.Below(size() - 1)) % size());
+  network_.Clog(from, to, now_ + rng_.Between(0, 2 * kSecond));
+}
+
+void World::OnPauseDue() {
+  const int some = SomeMember(/*up=*/true);
+  if (some < 0) return;
+  const int number = LeaderOr(some);
+  const Micros duration = rng_.Around(faults_.pause_for);
+  marks().Hit(Mark::kPaused);
+  if (members_[number]->leads() && duration > election_timeout()) marks().Hit(Mark::kPausedLeader);
+  members_[number]->Pause(duration);
+}
+
+// A member comes back with an empty directory. Only when all others know the old one for good:
+// before that, raftkv promises nothing (docs/decisions).
+void World::OnWipeDue() {
+  const int victim = static_cast<int>(rng_.Below(size()));
+  bool known = members_[victim]->up();
+  for (int i = 0; i < size() && known; ++i) {
+    if (i == victim) continue;
+    known = members_[i]->up() && !members_[i]->doomed();
+    if (!known) break;
+    const auto store_ids = members_[i]->state_machine().store_ids();
+    const auto it = store_ids.find(victim + 1);
+    known = it != store_ids.end() && it->second == members_[victim]->store_id();
+  }
+  if (!known) {
+    Push(now_ + kSecond, What::kWipe);
+    return;
+  }
+  for (int i = 0; i < size(); ++i) {
+    if (i != victim) members_[i]->FlushState();
+  }
+  ++result_.crashes;
+  members_[victim]->Crash();
+  members_[victim]->Wipe();
+  Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, victim);
+}
+
+}  // namespace raftkv::sim

@@ -1,0 +1,193 @@
+#include "tests/sim/network.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_format.h"
+#include "tests/sim/world.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+std::string Id(const raft::EntryId& id) { return absl::StrFormat("%d/%d", id.term, id.index); }
+
+struct BodyText {
+  std::string operator()(const raft::RequestVote& m) const {
+    return absl::StrFormat("%s last %s", m.pre_vote ? "RequestPreVote" : "RequestVote", Id(m.last));
+  }
+  std::string operator()(const raft::RequestVoteReply& m) const {
+    return absl::StrFormat("%s %s", m.pre_vote ? "PreVote" : "Vote",
+                           m.granted ? "granted" : "refused");
+  }
+  std::string operator()(const raft::AppendEntries& m) const {
+    return absl::StrFormat("Append prev %s entries %d commit %d round %d", Id(m.prev),
+                           m.entries.size(), m.commit, m.round);
+  }
+  std::string operator()(const raft::AppendEntriesReply& m) const {
+    if (m.success) return absl::StrFormat("Appended match %d round %d", m.match, m.round);
+    return absl::StrFormat("NotAppended prev %s hint %s round %d", Id(m.rejected_prev), Id(m.hint),
+                           m.round);
+  }
+  std::string operator()(const raft::ReadIndexRequest& m) const {
+    return absl::StrFormat("ReadIndex? %x", m.id);
+  }
+  std::string operator()(const raft::ReadIndexReply& m) const {
+    return absl::StrFormat("ReadIndex! %x index %d", m.id, m.index);
+  }
+  std::string operator()(const raft::InstallSnapshot&) const { return "InstallSnapshot"; }
+  std::string operator()(const raft::TimeoutNow&) const { return "TimeoutNow"; }
+  std::string operator()(const raft::Message& m) const {
+    return absl::StrFormat("t%d %s", m.term, std::visit(*this, m.body));
+  }
+  std::string operator()(const ForwardedProposal& m) const {
+    return absl::StrFormat("Forward #%d", m.number);
+  }
+  std::string operator()(const ForwardedProposalReply& m) const {
+    return absl::StrFormat("Forwarded #%d at %s%s", m.number, Id(m.id),
+                           m.too_many_requests ? " too many" : "");
+  }
+  std::string operator()(const Hello&) const { return "Hello"; }
+  std::string operator()(const HelloReply& m) const {
+    return absl::StrFormat("HelloReply%s", m.log_empty ? " empty" : "");
+  }
+};
+
+}  // namespace
+
+std::string Describe(const PeerMessage& message) {
+  return absl::StrFormat("n%d>n%d %s", message.from, message.to,
+                         std::visit(BodyText{}, message.body));
+}
+
+Network::Network(World* world)
+    : world_(world), size_(world->size()), links_(size_ * size_), epochs_(size_ * size_) {}
+
+void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message) {
+  Packet packet{.from = from,
+                .to = static_cast<int>(message.to) - 1,
+                .number = next_number_++,
+                .from_life = life,
+                .departs = departs,
+                .stream = !std::holds_alternative<raft::Message>(message.body),
+                .message = std::move(message)};
+  if (packet.stream) {
+    SendStream(std::move(packet));
+    return;
+  }
+  Rng& rng = world_->rng();
+  const Link& way = link(packet.from, packet.to);
+  if (way.cut || rng.Chance(world_->faults().loss)) return;
+  const auto arrival = [&] {
+    return std::max(packet.departs, way.clogged_until) + 1 + rng.Around(world_->faults().delay);
+  };
+  if (rng.Chance(world_->faults().duplication)) {
+    Packet copy = packet;
+    world_->ScheduleArrival(arrival() + rng.Around(world_->faults().delay), std::move(copy));
+  }
+  const Micros at = arrival();
+  world_->ScheduleArrival(at, std::move(packet));
+}
+
+void Network::SendStream(Packet packet) {
+  Rng& rng = world_->rng();
+  Link& way = link(packet.from, packet.to);
+  if (way.known_epoch != epoch(packet.from, packet.to)) {  // broken, unknown to this end
+    NoteUnsent(packet);
+    return;
+  }
+  const bool unusable = way.cut || link(packet.to, packet.from).cut ||
+                        !world_->member(packet.to).up() || rng.Chance(world_->faults().loss / 8);
+  if (unusable) {
+    NoteUnsent(packet);
+    Break(packet.from, packet.to);
+    return;
+  }
+  packet.epoch = way.known_epoch;
+  way.last_arrival = std::max({packet.departs + rng.Around(world_->faults().delay),
+                               way.clogged_until, way.last_arrival}) +
+                     1;
+  world_->ScheduleArrival(way.last_arrival, std::move(packet));
+}
+
+// What still stood in the queue of a broken connection certainly never left; what was written to
+// its socket may have.
+void Network::NoteUnsent(const Packet& packet) {
+  const auto* proposal = std::get_if<ForwardedProposal>(&packet.message.body);
+  if (proposal == nullptr || world_->rng().Chance(50 * kPercent)) return;
+  link(packet.from, packet.to).unsent.push_back(proposal->number);
+}
+
+void Network::Arrive(Packet packet) {
+  // What waited for a save that its sender did not live to see has never left.
+  if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;
+  if (packet.stream) {
+    ArriveOnStream(std::move(packet));
+    return;
+  }
+  Link& way = link(packet.from, packet.to);
+  if (way.cut || !world_->member(packet.to).up()) return;
+  if (packet.number < way.last_number) world_->marks().Hit(Mark::kOutOfOrder);
+  if (packet.number == way.last_number) world_->marks().Hit(Mark::kDuplicated);
+  way.last_number = std::max(way.last_number, packet.number);
+  world_->member(packet.to).Receive(std::move(packet.message));
+}
+
+void Network::ArriveOnStream(Packet packet) {
+  if (packet.epoch != epoch(packet.from, packet.to)) return;
+  if (!world_->member(packet.to).up() || link(packet.from, packet.to).cut) {
+    Break(packet.from, packet.to);
+    return;
+  }
+  Notice(packet.to, packet.from);
+  world_->member(packet.to).Receive(std::move(packet.message));
+}
+
+void Network::Break(int a, int b) {
+  ++epoch(a, b);
+  world_->marks().Hit(Mark::kConnectionLost);
+  for (auto [end, peer] : {std::pair{a, b}, std::pair{b, a}}) {
+    // Mostly at once; sometimes the other end has just vanished and a timer must tell.
+    Rng& rng = world_->rng();
+    const Micros delay =
+        rng.Chance(80 * kPercent) ? rng.Between(0, 20 * kMillisecond) : rng.Between(0, 3 * kSecond);
+    world_->ScheduleNotice(delay, end, peer);
+  }
+}
+
+void Network::Notice(int member, int peer) {
+  Link& way = link(member, peer);
+  if (way.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
+  way.known_epoch = epoch(member, peer);
+  if (!way.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
+  world_->member(member).Post(
+      PeerLost{static_cast<raft::MemberId>(peer + 1), std::exchange(way.unsent, {})});
+}
+
+void Network::HealAll() {
+  for (Link& link : links_) {
+    link.cut = false;
+    link.clogged_until = 0;
+  }
+}
+
+bool Network::any_cut() const {
+  return std::any_of(links_.begin(), links_.end(), [](const Link& link) { return link.cut; });
+}
+
+void Network::OnDown(int member) {
+  for (int peer = 0; peer < size_; ++peer) {
+    if (peer != member) Break(member, peer);
+  }
+}
+
+void Network::OnUp(int member) {
+  for (int peer = 0; peer < size_; ++peer) {
+    if (peer == member) continue;
+    link(member, peer).known_epoch = epoch(member, peer);
+    link(member, peer).unsent.clear();
+  }
+}
+
+}  // namespace raftkv::sim

@@ -1,0 +1,191 @@
+// World's methods about the end of a run: when the misfortunes may stop, and what must then follow.
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/sim/world.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+constexpr Micros kSoftenAfter = 45 * kSecond;
+constexpr Micros kSafetyMax = 120 * kSecond;
+
+}  // namespace
+
+void World::Enter(Phase phase, Micros at_most) {
+  Say(absl::StrFormat("-- phase %d", static_cast<int>(phase)));
+  phase_ = phase;
+  deadline_ = now_ + at_most;
+}
+
+void World::FailLiveness(std::string_view what) {
+  std::string text(what);
+  for (int i = 0; i < size(); ++i) {
+    if (!members_[i]->up()) {
+      absl::StrAppend(&text, "; n", i + 1, " down");
+      continue;
+    }
+    const raft::Status s = members_[i]->replica().status();
+    absl::StrAppendFormat(
+        &text, "; n%d%s %s term %d leader n%d last %d commit %d applied %d pending %d%s", i + 1,
+        gone_[i] ? " (gone)" : "", raft::RoleName(s.role), s.term, s.leader, s.last_index,
+        s.commit_index, members_[i]->state_machine().applied().index,
+        members_[i]->replica().pending(), members_[i]->replica().may_vote() ? "" : " no vote");
+  }
+  verdict_.Fail("liveness", text);
+}
+
+// Drawn as long as can be (twice the configured one), on the slowest clock.
+Micros World::longest_election_timeout() const {
+  return 2 * election_timeout() * 1'000'000 / (1'000'000 - profile_.clock_skew);
+}
+
+bool World::MinimaMet() {
+  return now_ >= profile_.time_min && result_.events >= profile_.events_min &&
+         result_.crashes >= profile_.crashes_min && result_.partitions >= profile_.partitions_min &&
+         history_.acknowledged_writes() >= profile_.acknowledged_min;
+}
+
+void World::OnWatch() {
+  switch (phase_) {
+    case Phase::kSafety:
+      if (MinimaMet() || now_ >= kSafetyMax) {
+        StopFaults();
+        Enter(Phase::kSettle, 200 * kMillisecond);
+        return;
+      }
+      if (now_ < profile_.time_min) return;
+      if (result_.crashes < profile_.crashes_min) OnCrashDue();
+      if (result_.partitions < profile_.partitions_min) OnPartitionDue();
+      if (now_ >= kSoftenAfter) Soften();
+      return;
+    case Phase::kSettle:
+      if (now_ < deadline_) return;
+      LoseMinority();
+      Enter(Phase::kElect, 10 * longest_election_timeout());
+      return;
+    case Phase::kElect:
+      if (OneLeader()) {
+        const bool enough = history_.acknowledged_writes() >= profile_.acknowledged_min;
+        Enter(Phase::kServe, enough ? 10 * longest_election_timeout() + 2 * profile_.request_timeout
+                                    : 300 * kSecond);
+      } else if (now_ > deadline_) {
+        FailLiveness("no leader within ten election timeouts");
+      }
+      return;
+    case Phase::kServe:
+      if (EveryoneServes() && history_.acknowledged_writes() >= profile_.acknowledged_min) {
+        Enter(Phase::kConverge, 10 * longest_election_timeout() + 2 * profile_.request_timeout);
+      } else if (now_ > deadline_) {
+        FailLiveness("a healthy member does not serve");
+      }
+      return;
+    case Phase::kConverge:
+      if (Converged()) {
+        Enter(Phase::kOver, 0);
+      } else if (now_ > deadline_) {
+        FailLiveness(absl::StrFormat("not all equal, or %d requests unanswered; committed %d",
+                                     history_.pending(), ledger_.size()));
+      }
+      return;
+    case Phase::kOver:
+      return;
+  }
+}
+
+// So much goes wrong that nothing gets done: less of everything.
+void World::Soften() {
+  if (softened_) return;
+  softened_ = true;
+  faults_.loss /= 4;
+  faults_.stall /= 4;
+  faults_.crash_every *= 3;
+  faults_.partition_every *= 3;
+  faults_.pause_every *= 3;
+  faults_.clog_every *= 3;
+  faults_.crash_all = 0;
+}
+
+void World::StopFaults() {
+  faults_.loss = 0;
+  faults_.duplication = 0;
+  faults_.delay = std::min(faults_.delay, 2 * kMillisecond);
+  faults_.save_time = std::min(faults_.save_time, 2 * kMillisecond);
+  faults_.stall = 0;
+  faults_.apply_delay = std::min(faults_.apply_delay, kMillisecond);
+  faults_.apply_entries = std::max<size_t>(faults_.apply_entries, 64);
+  network_.HealAll();
+  for (int i = 0; i < size(); ++i) {
+    Member& member = *members_[i];
+    if (member.wiped()) gone_[i] = true;  // refused for good
+    if (member.up()) {
+      member.Resume();
+    } else {
+      Push(now_, What::kStart, i);
+    }
+  }
+}
+
+// What is down from here on stays down. Members that may not vote yet need to hear all others
+// (first start), so nobody is lost while there are such.
+void World::LoseMinority() {
+  int losable = (size() - 1) / 2;
+  for (int i = 0; i < size(); ++i) {
+    if (gone_[i]) {
+      --losable;
+    } else if (!members_[i]->up() || !members_[i]->replica().may_vote()) {
+      return;
+    }
+  }
+  if (!rng_.Chance(40 * kPercent)) return;
+  for (; losable > 0; --losable) {
+    const int victim = LeaderOr(SomeMember(/*up=*/true));
+    if (gone_[victim]) continue;
+    members_[victim]->Crash();
+    gone_[victim] = true;
+  }
+}
+
+bool World::OneLeader() {
+  raft::MemberId leader = raft::kNobody;
+  for (int i = 0; i < size(); ++i) {
+    if (gone_[i]) continue;
+    const raft::MemberId seen = members_[i]->up() ? members_[i]->replica().leader() : raft::kNobody;
+    if (seen == raft::kNobody || (leader != raft::kNobody && leader != seen)) return false;
+    leader = seen;
+  }
+  return members_[leader - 1]->leads();
+}
+
+// Each healthy member takes a write, then a read. What fails for a reason is asked again.
+bool World::EveryoneServes() {
+  bool all = true;
+  for (int i = 0; i < size(); ++i) {
+    if (gone_[i] || proven_[i] == 2) continue;
+    all = false;
+    if (probes_[i] != 0 && !history_.answered(probes_[i])) continue;
+    if (probes_[i] != 0 && history_.succeeded(probes_[i])) ++proven_[i];
+    probes_[i] = Ask(i, proven_[i] == 0 ? History::Kind::kPut : History::Kind::kRead, -1);
+  }
+  return all;
+}
+
+bool World::Converged() {
+  if (history_.pending() > 0) return false;
+  for (int i = 0; i < size(); ++i) {
+    if (gone_[i]) continue;
+    if (!members_[i]->idle() || ledger_.known() != ledger_.size() ||
+        members_[i]->state_machine().applied().index != ledger_.size()) {
+      return false;
+    }
+  }
+  for (int i = 0; i < size(); ++i) {
+    if (!gone_[i]) ledger_.CheckWhole(i, members_[i]->state_machine());
+  }
+  return true;
+}
+
+}  // namespace raftkv::sim

@@ -1,0 +1,99 @@
+#include "tests/sim/profile.h"
+
+#include "absl/strings/str_format.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+void DrawLimits(Rng* rng, Profile* p) {
+  p->members = rng->Chance(40 * kPercent) ? 5 : 3;
+  p->tick = rng->Between(40, 60) * kMillisecond;
+  p->request_timeout = rng->Between(1, 5) * kSecond;
+  p->pending_max = rng->Chance(30 * kPercent) ? rng->Between(1, 4) : 64;
+
+  raft::Config& raft = p->raft;
+  raft.election_timeout_ticks = static_cast<int>(rng->Between(8, 14));
+  raft.heartbeat_ticks = static_cast<int>(rng->Between(2, 3));
+  raft.append_entries_max = rng->Chance(70 * kPercent) ? rng->Between(1, 3) : 64;
+  raft.append_bytes_max = rng->Chance(30 * kPercent) ? rng->Between(1, 300) : 1 << 16;
+  raft.inflight_messages_max = rng->Chance(70 * kPercent) ? rng->Between(1, 4) : 64;
+  raft.inflight_bytes_max = rng->Chance(30 * kPercent) ? rng->Between(1, 600) : 1 << 20;
+  raft.uncommitted_bytes_max = rng->Chance(20 * kPercent) ? rng->Between(200, 800) : 1 << 20;
+  raft.committed_bytes_max = rng->Chance(40 * kPercent) ? rng->Between(1, 400) : 1 << 20;
+  raft.pending_reads_max = rng->Chance(20 * kPercent) ? rng->Between(1, 3) : 1024;
+  raft.log_cache_bytes_max = rng->Chance(60 * kPercent) ? rng->Between(0, 500) : 1 << 20;
+}
+
+void DrawNetwork(Rng* rng, Profile* p) {
+  const auto on = [rng] { return rng->Chance(50 * kPercent); };
+  if (on()) p->loss = rng->Below(on() ? 30 * kPercent : 5 * kPercent);
+  if (on()) p->duplication = rng->Below(50 * kPercent);
+  p->delay = on() ? rng->Between(100, 5000) : rng->Between(5, 60) * kMillisecond;
+  if (on()) p->clog_every = rng->Between(1, 8) * kSecond;
+  p->partition_every = rng->Between(4, 14) * kSecond;
+  p->partition_for = rng->Between(500, 5000) * kMillisecond;
+  if (on()) p->disconnect_every = rng->Between(500, 6000) * kMillisecond;
+}
+
+void DrawMembers(Rng* rng, Profile* p) {
+  const auto on = [rng] { return rng->Chance(50 * kPercent); };
+  p->save_time = on() ? rng->Between(0, 1000) : rng->Between(1, 30) * kMillisecond;
+  if (on()) {
+    p->stall = rng->Below(kPercent);
+    p->stall_for = rng->Between(300, 4000) * kMillisecond;
+  }
+  p->flush = rng->Below(10 * kPercent);
+  p->crash_every = rng->Between(1500, 10000) * kMillisecond;
+  p->crash_inside = 60 * kPercent;
+  if (on()) p->crash_all = rng->Below(25 * kPercent);
+  if (on()) p->stop_in_order = rng->Below(30 * kPercent);
+  p->wipe = 8 * kPercent;
+  if (rng->Chance(20 * kPercent)) p->late_start = rng->Between(1, 10) * kSecond;
+  p->down_for =
+      on() ? rng->Between(10, 500) * kMillisecond : rng->Between(500, 5000) * kMillisecond;
+  if (on()) p->clock_skew = rng->Below(30 * kPercent);
+  if (on()) {
+    p->pause_every = rng->Between(2, 10) * kSecond;
+    p->pause_for = rng->Between(100, 4000) * kMillisecond;
+  }
+  if (on()) p->apply_delay = rng->Between(1, 40) * kMillisecond;
+  if (on()) p->apply_entries = rng->Between(1, 4);
+}
+
+void DrawClients(Rng* rng, Profile* p) {
+  p->clients = static_cast<int>(rng->Between(2, 6));
+  p->keys = static_cast<int>(rng->Between(2, 12));
+  p->think = rng->Between(40, 250) * kMillisecond;
+  p->patience = rng->Between(200, 4000) * kMillisecond;
+}
+
+}  // namespace
+
+Profile DrawProfile(Rng* rng) {
+  Profile p;
+  DrawLimits(rng, &p);
+  DrawNetwork(rng, &p);
+  DrawMembers(rng, &p);
+  DrawClients(rng, &p);
+  return p;
+}
+
+std::string Describe(const Profile& p) {
+  return absl::StrFormat(
+      "members %d, tick %d us, election %d ticks, batch %d entries %d bytes, window %d messages %d "
+      "bytes, cache %d bytes\n"
+      "loss %d ppm, duplication %d ppm, delay %d us, partition every %d us for %d us\n"
+      "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
+      "us, "
+      "pause every %d us for %d us\n"
+      "apply delay %d us, %d entries; %d clients, %d keys, think %d us, patience %d us",
+      p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
+      p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
+      p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
+      p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every, p.crash_inside,
+      p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
+      p.clients, p.keys, p.think, p.patience);
+}
+
+}  // namespace raftkv::sim

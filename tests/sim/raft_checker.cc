@@ -1,0 +1,242 @@
+#include "tests/sim/raft_checker.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "absl/strings/str_format.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+std::string Name(int member) { return absl::StrFormat("n%d", member + 1); }
+
+}  // namespace
+
+RaftChecker::RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict)
+    : ledger_(ledger), marks_(marks), verdict_(verdict), shadows_(members) {}
+
+// --- the life of a member
+// ---------------------------------------------------------------------------
+
+// Exactly what was synced must be there again.
+void RaftChecker::OnStart(int member, const LogStore& log) {
+  Shadow& shadow = shadows_[member];
+  const raft::HardState found = log.hard_state();
+  const raft::HardState& known = shadow.hard_state;
+  if (found.current_term != known.current_term || found.voted_for != known.voted_for) {
+    verdict_->Fail(
+        "I7", absl::StrFormat("%s restarted with term %d and vote %d, but had saved %d and %d",
+                              Name(member), found.current_term, found.voted_for, known.current_term,
+                              known.voted_for));
+  }
+  const raft::Index last = shadow.log.size();
+  if (log.last_index() != last ||
+      (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
+    verdict_->Fail("I8",
+                   absl::StrFormat("%s restarted with %d entries, but had synced %d, or others",
+                                   Name(member), log.last_index(), last));
+  }
+  shadow.leads = false;
+  shadow.commit = 0;
+}
+
+void RaftChecker::OnWiped(int member) {
+  Shadow fresh;
+  fresh.wiped_log = std::move(shadows_[member].log);
+  shadows_[member] = std::move(fresh);
+}
+
+void RaftChecker::OnDown(int member) {
+  Shadow& shadow = shadows_[member];
+  if (shadow.leads && shadow.log.size() > shadow.commit) {
+    marks_->Hit(Mark::kLeaderCrashedUncommitted);
+    orphaned_terms_.push_back(shadow.term);
+  }
+  shadow.leads = false;
+}
+
+// --- messages
+// ---------------------------------------------------------------------------------------
+
+void RaftChecker::CheckVote(int member, raft::Term term, raft::MemberId candidate) {
+  const auto [it, first] = votes_.emplace(std::pair{member, term}, candidate);
+  if (!first && it->second != candidate) {
+    verdict_->Fail("I7", absl::StrFormat("%s voted for both n%d and n%d in term %d", Name(member),
+                                         it->second, candidate, term));
+  }
+}
+
+void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
+                         const raft::Message& message) {
+  const Shadow& shadow = shadows_[member];
+  const raft::HardState durable = synced ? log.hard_state() : shadow.hard_state;
+  const raft::Index durable_last = synced ? log.last_index() : shadow.log.size();
+
+  const auto* request = std::get_if<raft::RequestVote>(&message.body);
+  const auto* vote = std::get_if<raft::RequestVoteReply>(&message.body);
+  if ((request != nullptr && request->pre_vote) || (vote != nullptr && vote->pre_vote)) return;
+
+  if (durable.current_term < message.term) {
+    verdict_->Fail("I7", absl::StrFormat("%s sends a message of term %d with term %d on disk",
+                                         Name(member), message.term, durable.current_term));
+  }
+  const bool votes = request != nullptr || (vote != nullptr && vote->granted);
+  if (votes) {
+    const raft::MemberId candidate = request != nullptr ? message.from : message.to;
+    if (durable.current_term == message.term && durable.voted_for != candidate) {
+      verdict_->Fail("I7",
+                     absl::StrFormat("%s votes for n%d in term %d with a vote for n%d on disk",
+                                     Name(member), candidate, message.term, durable.voted_for));
+    }
+    CheckVote(member, message.term, candidate);
+  }
+  if (std::holds_alternative<raft::AppendEntries>(message.body)) {
+    const auto [it, first] = leaders_.emplace(message.term, member);
+    if (it->second != member) {
+      verdict_->Fail("I1", absl::StrFormat("%s sends appends in term %d, which n%d leads",
+                                           Name(member), message.term, it->second + 1));
+    }
+  }
+  const auto* ack = std::get_if<raft::AppendEntriesReply>(&message.body);
+  if (ack != nullptr && ack->success && ack->match > durable_last) {
+    verdict_->Fail("I8", absl::StrFormat("%s acknowledges %d entries with %d synced", Name(member),
+                                         ack->match, durable_last));
+  }
+}
+
+// --- turns
+// ------------------------------------------------------------------------------------------
+
+void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
+  CheckLeader(member, raft);
+  CheckCommit(member, raft);
+}
+
+void RaftChecker::OnSynced(int member, const LogStore& log) {
+  Shadow& shadow = shadows_[member];
+  shadow.hard_state = log.hard_state();
+  if (Forget(member, log) > 0 && shadow.leads && shadow.hard_state.current_term == shadow.term) {
+    verdict_->Fail("I3", absl::StrFormat("%s removed entries while it led term %d", Name(member),
+                                         shadow.term));
+  }
+  const raft::Index known = shadow.log.size();
+  if (known == log.last_index()) return;
+  for (const raft::Entry& entry : log.Entries(known + 1, log.last_index(), SIZE_MAX)) {
+    const uint64_t before = shadow.log.empty() ? 0 : shadow.log.back().chain;
+    const uint64_t chain = Mix(before, EntryHash(entry));
+    CheckLogMatching(member, entry.id.index, entry.id.term, chain);
+    shadow.log.push_back({entry.id.term, chain, log.ChainHash(entry.id.index)});
+  }
+}
+
+// Looks for the last entry that both agree on from the end, so that it costs what was removed.
+raft::Index RaftChecker::Forget(int member, const LogStore& log) {
+  Shadow& shadow = shadows_[member];
+  raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
+  while (same > 0 && (log.TermAt(same) != shadow.log[same - 1].term ||
+                      log.ChainHash(same) != shadow.log[same - 1].product_chain)) {
+    --same;
+  }
+  const raft::Index removed = shadow.log.size() - same;
+  if (removed > 0 && same < ledger_->size() && ledger_->chain(same + 1) == shadow.log[same].chain) {
+    verdict_->Fail(
+        "I4", absl::StrFormat("%s removed entry %d, which is committed", Name(member), same + 1));
+  }
+  shadow.log.resize(same);
+  return removed;
+}
+
+void RaftChecker::CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain) {
+  if (chains_.size() < index) chains_.resize(index);
+  for (const auto& [seen_term, seen_chain] : chains_[index - 1]) {
+    if (seen_term != term) continue;
+    if (seen_chain != chain) {
+      verdict_->Fail("I2",
+                     absl::StrFormat("%s holds (term %d, index %d) after another prefix or with "
+                                     "another content than someone else",
+                                     Name(member), term, index));
+    }
+    return;
+  }
+  chains_[index - 1].emplace_back(term, chain);
+}
+
+void RaftChecker::CheckLeader(int member, const raft::Raft& raft) {
+  Shadow& shadow = shadows_[member];
+  const bool leads = raft.role() == raft::Role::kLeader;
+  const bool elected = leads && !(shadow.leads && shadow.term == raft.term());
+  shadow.leads = leads;
+  shadow.term = raft.term();
+  if (!elected) return;
+
+  const auto [it, first] = leaders_.emplace(raft.term(), member);
+  if (it->second != member) {
+    verdict_->Fail("I1", absl::StrFormat("n%d and %s both lead term %d", it->second + 1,
+                                         Name(member), raft.term()));
+  }
+  for (int other = 0; other < static_cast<int>(shadows_.size()); ++other) {
+    if (other != member && shadows_[other].leads) marks_->Hit(Mark::kLeadersApart);
+  }
+  // Leader Completeness (§5.4): what was committed in earlier terms is in its log.
+  const raft::Index must_hold = ledger_->CommittedBefore(raft.term());
+  if (must_hold > 0 && (shadow.log.size() < must_hold ||
+                        shadow.log[must_hold - 1].chain != ledger_->chain(must_hold))) {
+    verdict_->Fail("I4", absl::StrFormat("%s leads term %d without entry %d, which is committed",
+                                         Name(member), raft.term(), must_hold));
+  }
+}
+
+int RaftChecker::Holders(raft::Index index, uint64_t chain) const {
+  const auto holds = [&](const std::vector<Item>& log) {
+    return log.size() >= index && log[index - 1].chain == chain;
+  };
+  return static_cast<int>(std::count_if(shadows_.begin(), shadows_.end(), [&](const Shadow& s) {
+    return holds(s.log) || holds(s.wiped_log);
+  }));
+}
+
+void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
+  Shadow& shadow = shadows_[member];
+  const raft::Index commit = raft.commit_index();
+  if (commit == shadow.commit) return;
+  if (commit < shadow.commit) {
+    verdict_->Fail("I4", absl::StrFormat("the commit index of %s went back from %d to %d",
+                                         Name(member), shadow.commit, commit));
+    return;
+  }
+  if (commit > shadow.log.size()) {
+    verdict_->Fail("I4", absl::StrFormat("%s commits %d entries and has %d", Name(member), commit,
+                                         shadow.log.size()));
+    return;
+  }
+  const raft::Index known = std::min<raft::Index>(commit, ledger_->size());
+  if (known > 0 && shadow.log[known - 1].chain != ledger_->chain(known)) {
+    verdict_->Fail("I4",
+                   absl::StrFormat("%s commits an entry %d which differs from the committed one",
+                                   Name(member), known));
+    return;
+  }
+  const int majority = static_cast<int>(shadows_.size()) / 2 + 1;
+  for (raft::Index index = ledger_->size() + 1; index <= commit; ++index) {
+    const Item& item = shadow.log[index - 1];
+    if (Holders(index, item.chain) < majority) {
+      verdict_->Fail("I6",
+                     absl::StrFormat("%s commits entry %d (term %d), which is synced on %d of %d",
+                                     Name(member), index, item.term, Holders(index, item.chain),
+                                     shadows_.size()));
+      return;
+    }
+    ledger_->Commit(index, item.term, item.chain, raft.term());
+    if (item.term < raft.term()) {
+      marks_->Hit(Mark::kOldTermCommitted);
+      if (std::find(orphaned_terms_.begin(), orphaned_terms_.end(), item.term) !=
+          orphaned_terms_.end()) {
+        marks_->Hit(Mark::kUncommittedSurvived);
+      }
+    }
+  }
+  shadow.commit = commit;
+}
+
+}  // namespace raftkv::sim

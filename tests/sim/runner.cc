@@ -1,0 +1,187 @@
+#include "tests/sim/runner.h"
+
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/raft/mutant.h"
+#include "tests/sim/mutants.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+constexpr unsigned kSecondsPerSeed = 120;  // real ones; a seed takes a fraction of one
+
+// What a child leaves behind even when it dies: shared memory.
+struct Desk {
+  uint64_t seed;  // being run
+  char last_words[512];
+};
+
+struct Report {
+  Totals totals;  // of one seed
+  uint64_t seed;
+  char invariant[16];
+  char what[640];
+};
+static_assert(sizeof(Report) <= 4096, "a report is written to the pipe in one piece");
+
+template <size_t size>
+void CopyTo(char (&to)[size], std::string_view from) {
+  const size_t length = std::min(from.size(), size - 1);
+  std::memcpy(to, from.data(), length);
+  to[length] = '\0';
+}
+
+// Keeps the message of a failed CHECK for the parent.
+class LastWords final : public google::LogSink {
+ public:
+  explicit LastWords(Desk* desk) : desk_(desk) {}
+  void send(google::LogSeverity severity, const char*, const char* file, int line, const struct tm*,
+            const char* message, size_t length) override {
+    if (severity < google::GLOG_FATAL) return;
+    CopyTo(desk_->last_words,
+           absl::StrFormat("%s:%d %s", file, line, std::string_view(message, length)));
+  }
+
+ private:
+  Desk* const desk_;
+};
+
+[[noreturn]] void Work(const std::vector<uint64_t>& seeds, size_t first, size_t step,
+                       std::string_view mutant, Desk* desk, int pipe) {
+  LastWords last_words(desk);
+  google::AddLogSink(&last_words);
+  const int null = open("/dev/null", O_WRONLY);
+  dup2(null, STDERR_FILENO);
+  for (size_t i = first; i < seeds.size(); i += step) {
+    desk->seed = seeds[i];
+    alarm(kSecondsPerSeed);
+    const RunResult result = RunSeed(seeds[i], mutant, /*trace=*/false);
+    Report report = {};
+    report.totals.Add(result);
+    report.seed = seeds[i];
+    CopyTo(report.invariant, result.invariant);
+    CopyTo(report.what, result.what);
+    if (write(pipe, &report, sizeof(report)) != sizeof(report)) _exit(3);
+    if (!result.invariant.empty()) _exit(1);
+  }
+  _exit(0);
+}
+
+std::string HowItEnded(int status, const Desk& desk) {
+  if (desk.last_words[0] != '\0') return desk.last_words;
+  if (WIFSIGNALED(status)) {
+    return WTERMSIG(status) == SIGALRM ? "hangs" : absl::StrCat("signal ", WTERMSIG(status));
+  }
+  return absl::StrCat("exit code ", WEXITSTATUS(status));
+}
+
+void Merge(const Totals& from, Totals* to) {
+  to->seeds += from.seeds;
+  to->time += from.time;
+  to->events += from.events;
+  to->crashes += from.crashes;
+  to->partitions += from.partitions;
+  to->acknowledged_writes += from.acknowledged_writes;
+  to->reads += from.reads;
+  to->committed += from.committed;
+  to->terms += from.terms;
+  to->below_minima += from.below_minima;
+  to->marks.Add(from.marks);
+}
+
+}  // namespace
+
+void Totals::Add(const RunResult& result) {
+  const Profile minima;
+  ++seeds;
+  time += result.time;
+  events += result.events;
+  crashes += result.crashes;
+  partitions += result.partitions;
+  acknowledged_writes += result.acknowledged_writes;
+  reads += result.reads;
+  committed += result.committed;
+  terms += result.terms;
+  marks.Add(result.marks);
+  const bool short_of = result.time < minima.time_min || result.events < minima.events_min ||
+                        result.crashes < minima.crashes_min ||
+                        result.partitions < minima.partitions_min ||
+                        result.acknowledged_writes < minima.acknowledged_min;
+  if (short_of) ++below_minima;
+}
+
+RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
+  g_mutant = mutant;
+  const RunOptions options{.seed = seed, .trace = trace, .check_core = mutant.empty()};
+  Rng rng(seed);
+  Profile profile = DrawProfile(&rng);
+  Aim(mutant, &profile);
+  if (trace) absl::PrintF("%s\n", Describe(profile));
+  RunResult result = World(options, profile).Run();
+  if (mutant.empty() && Mix(seed, 5) % 20 == 0 && result.invariant.empty() && !trace) {
+    const RunResult again = World(options, profile).Run();
+    if (again.trace_hash != result.trace_hash) {
+      result.invariant = "determinism";
+      result.what = "the same seed gave two different runs";
+    }
+  }
+  return result;
+}
+
+Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
+                 const std::function<void(const Totals&)>& progress) {
+  Outcome outcome;
+  int ends[2];
+  PCHECK(pipe(ends) == 0);
+  void* shared =
+      mmap(nullptr, jobs * sizeof(Desk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  PCHECK(shared != MAP_FAILED);
+  Desk* desks = static_cast<Desk*>(shared);
+  std::vector<pid_t> children;
+  for (int job = 0; job < jobs; ++job) {
+    const pid_t child = fork();
+    PCHECK(child >= 0);
+    if (child == 0) {
+      close(ends[0]);
+      Work(seeds, job, jobs, mutant, &desks[job], ends[1]);
+    }
+    children.push_back(child);
+  }
+  close(ends[1]);
+
+  Report report;
+  for (;;) {
+    const ssize_t size = read(ends[0], &report, sizeof(report));
+    if (size < 0 && errno == EINTR) continue;
+    if (size != sizeof(report)) break;
+    Merge(report.totals, &outcome.totals);
+    if (progress) progress(outcome.totals);
+    if (report.invariant[0] == '\0') continue;
+    outcome.failures.push_back({report.seed, report.invariant, report.what});
+    for (pid_t child : children) kill(child, SIGTERM);  // one failure is enough
+  }
+  close(ends[0]);
+  for (int job = 0; job < jobs; ++job) {
+    int status = 0;
+    waitpid(children[job], &status, 0);
+    const bool ended_well = WIFEXITED(status) && WEXITSTATUS(status) <= 1;
+    const bool ended_by_us = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
+    if (ended_well || ended_by_us) continue;
+    outcome.failures.push_back({desks[job].seed, "CHECK", HowItEnded(status, desks[job])});
+  }
+  munmap(shared, jobs * sizeof(Desk));
+  return outcome;
+}
+
+}  // namespace raftkv::sim

@@ -1,0 +1,173 @@
+// The simulator itself: that a seed is a run, that its checkers see what they are there to see, and
+// that the list of planted bugs is the one in the product.
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/sim/mutants.h"
+#include "tests/sim/runner.h"
+#include "tests/sim/world.h"
+
+namespace raftkv::sim {
+namespace {
+
+TEST(Sim, OneSeedIsOneRun) {
+  const RunResult first = RunSeed(7, "", /*trace=*/false);
+  const RunResult again = RunSeed(7, "", /*trace=*/false);
+  EXPECT_EQ(first.invariant, "");
+  EXPECT_EQ(first.trace_hash, again.trace_hash);
+  EXPECT_EQ(first.events, again.events);
+  EXPECT_NE(first.trace_hash, RunSeed(8, "", /*trace=*/false).trace_hash);
+}
+
+TEST(Sim, SeedMeetsItsMinima) {
+  const Profile minima;
+  const RunResult run = RunSeed(9, "", /*trace=*/false);
+  EXPECT_EQ(run.invariant, "");
+  EXPECT_GE(run.time, minima.time_min);
+  EXPECT_GE(run.events, minima.events_min);
+  EXPECT_GE(run.crashes, minima.crashes_min);
+  EXPECT_GE(run.partitions, minima.partitions_min);
+  EXPECT_GE(run.acknowledged_writes, minima.acknowledged_min);
+}
+
+TEST(Sim, PlantedBugEndsARunWithItsInvariant) {
+  EXPECT_EQ(RunSeed(1, "reply-before-save", /*trace=*/false).invariant, "I7");
+  EXPECT_EQ(RunSeed(1, "", /*trace=*/false).invariant, "");
+}
+
+// --- the checker of histories against histories made by hand
+// -----------------------------------------
+
+class HistoryTest : public ::testing::Test {
+ protected:
+  // Commits a put of `operation` as the next entry and returns the answer that it must get.
+  ApplyResult Commit(uint64_t operation) {
+    proto::Command command;
+    command.mutable_put()->set_key("k");
+    command.mutable_put()->set_value(MarkedValue(operation, 0));
+    raft::Entry entry{{1, ledger_.size() + 1},
+                      raft::EntryType::kCommand,
+                      raft::Payload(command.SerializeAsString())};
+    chain_ = Mix(chain_, EntryHash(entry));
+    ledger_.Commit(entry.id.index, 1, chain_, 1);
+    ledger_.OnHandOver(0, {entry});
+    const Model::Answer answer = model_.Apply(command);
+    ApplyResult result;
+    result.status = answer.status;
+    result.revision = answer.revision;
+    result.response = answer.response;
+    return result;
+  }
+  uint64_t Put() { return history_.Invoke(History::Kind::kPut, 0, "k", "k"); }
+
+  Verdict verdict_;
+  Marks marks_;
+  Ledger ledger_{1, &verdict_};
+  History history_{&ledger_, &marks_, &verdict_};
+  Model model_;
+  uint64_t chain_ = 0;
+};
+
+TEST_F(HistoryTest, AcceptsWhatIsRight) {
+  const uint64_t put = Put();
+  history_.OnProposed(put, Fate::kApplied, Commit(put));
+  const uint64_t lost = Put();
+  history_.OnProposed(lost, Fate::kUnknownLeaderLost, {});
+  Commit(lost);
+  history_.Finish();
+  EXPECT_EQ(verdict_.what(), "");
+}
+
+TEST_F(HistoryTest, FindsAnAcknowledgementOfNothing) {
+  const uint64_t put = Put();
+  history_.OnProposed(put, Fate::kApplied, {});
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsASecondAnswer) {
+  const uint64_t put = Put();
+  const ApplyResult result = Commit(put);
+  history_.OnProposed(put, Fate::kApplied, result);
+  history_.OnProposed(put, Fate::kApplied, result);
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsAWriteThatIsAppliedTwice) {
+  const uint64_t put = Put();
+  Commit(put);
+  Commit(put);
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsARefusedWriteThatIsAppliedLater) {
+  const uint64_t put = Put();
+  history_.OnProposed(put, Fate::kTimedOut, {});
+  EXPECT_EQ(verdict_.what(), "");
+  Commit(put);
+  history_.Finish();
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsAWrongAnswer) {
+  const uint64_t put = Put();
+  ApplyResult result = Commit(put);
+  ++result.revision;
+  history_.OnProposed(put, Fate::kApplied, result);
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsAWriteOrderedBeforeOneThatWasKnown) {
+  const uint64_t early = Put();
+  const ApplyResult early_result = Commit(early);
+  const uint64_t other = Put();
+  history_.OnProposed(other, Fate::kApplied, Commit(other));
+  // Invoked after `other` was answered, yet it claims the entry before it.
+  const uint64_t late = Put();
+  EXPECT_EQ(late, 3u);
+  Commit(late);
+  history_.OnProposed(late, Fate::kApplied, early_result);
+  EXPECT_EQ(verdict_.invariant(), "I16");
+}
+
+TEST_F(HistoryTest, FindsAStaleRead) {
+  auto state_machine = StateMachine::Open(
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
+  ASSERT_TRUE(state_machine.ok());
+  const uint64_t put = Put();
+  history_.OnProposed(put, Fate::kApplied, Commit(put));
+  const uint64_t read = history_.Invoke(History::Kind::kRead, 0, "k", std::string("k\0", 2));
+  history_.OnRead(read, Fate::kApplied, **state_machine);  // it has applied nothing
+  EXPECT_EQ(verdict_.invariant(), "I10");
+}
+
+// --- the list
+// ---------------------------------------------------------------------------------------
+
+TEST(Mutants, AreTheOnesPlantedInTheProduct) {
+  std::set<std::string> planted;
+  const std::regex macro("RAFTKV_MUTANT\\(\"([^\"]+)\"\\)");
+  for (const char* room : {"server", "storage"}) {
+    for (const auto& file : std::filesystem::recursive_directory_iterator(
+             std::filesystem::path(RAFTKV_SOURCE_DIR) / room)) {
+      if (file.path().extension() != ".cc") continue;
+      std::stringstream text;
+      text << std::ifstream(file.path()).rdbuf();
+      const std::string source = text.str();
+      for (std::sregex_iterator it(source.begin(), source.end(), macro), end; it != end; ++it) {
+        planted.insert((*it)[1]);
+      }
+    }
+  }
+  std::set<std::string> listed;
+  for (const Mutant& mutant : Mutants()) listed.emplace(mutant.name);
+  EXPECT_EQ(listed, planted);
+}
+
+}  // namespace
+}  // namespace raftkv::sim

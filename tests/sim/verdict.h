@@ -1,0 +1,30 @@
+#ifndef RAFTKV_TESTS_SIM_VERDICT_H_
+#define RAFTKV_TESTS_SIM_VERDICT_H_
+
+// The first broken invariant of a run. Checkers report here and go on; the world stops at the next
+// event. Names are those of docs/testing.md: I1 to I8, I10, I13, I16, "core" and "liveness".
+
+#include <string>
+#include <utility>
+
+namespace raftkv::sim {
+
+class Verdict {
+ public:
+  void Fail(std::string invariant, std::string what) {
+    if (failed()) return;
+    invariant_ = std::move(invariant);
+    what_ = std::move(what);
+  }
+  bool failed() const { return !invariant_.empty(); }
+  const std::string& invariant() const { return invariant_; }
+  const std::string& what() const { return what_; }
+
+ private:
+  std::string invariant_;
+  std::string what_;
+};
+
+}  // namespace raftkv::sim
+
+#endif  // RAFTKV_TESTS_SIM_VERDICT_H_

@@ -1,0 +1,314 @@
+#include "tests/sim/world.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_format.h"
+
+namespace raftkv::sim {
+
+namespace {
+
+constexpr Micros kWatchEvery = 100 * kMillisecond;
+
+Profile ProfileOf(uint64_t seed) {
+  Rng rng(seed);
+  return DrawProfile(&rng);
+}
+
+}  // namespace
+
+World::World(const RunOptions& options) : World(options, ProfileOf(options.seed)) {}
+
+World::World(const RunOptions& options, const Profile& profile)
+    : options_(options),
+      rng_(Mix(options.seed, 1)),
+      profile_(profile),
+      faults_(profile),
+      ledger_(profile.members, &verdict_),
+      raft_checker_(profile.members, &ledger_, &result_.marks, &verdict_),
+      history_(&ledger_, &result_.marks, &verdict_),
+      network_(this),
+      clients_(profile.clients),
+      probes_(profile.members),
+      proven_(profile.members),
+      gone_(profile.members) {
+  for (int i = 0; i < profile.members; ++i) {
+    const int64_t skew = profile.clock_skew;
+    clock_rates_.push_back(1'000'000 + (skew > 0 ? rng_.Between(-skew, skew) : 0));
+  }
+  for (int i = 0; i < profile.members; ++i) members_.push_back(std::make_unique<Member>(this, i));
+}
+
+// Members' clocks run apart, but never back. Nothing that is promised may depend on them.
+absl::Time World::wall_clock(int member) const {
+  return absl::UnixEpoch() + absl::Hours(1) +
+         absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000);
+}
+
+RunResult World::Run() {
+  Begin();
+  while (!verdict_.failed() && phase_ != Phase::kOver) {
+    std::pop_heap(queue_.begin(), queue_.end(), Later());
+    Event event = std::move(queue_.back());
+    queue_.pop_back();
+    now_ = event.at;
+    Trace(event);
+    ++result_.events;
+    Handle(std::move(event));
+  }
+  if (!verdict_.failed()) history_.Finish();
+  result_.invariant = verdict_.invariant();
+  result_.what = verdict_.what();
+  result_.time = now_;
+  result_.acknowledged_writes = history_.acknowledged_writes();
+  result_.reads = history_.reads();
+  result_.committed = ledger_.size();
+  result_.trace_hash =
+      Mix(result_.trace_hash, ledger_.size() > 0 ? ledger_.chain(ledger_.size()) : 0);
+  return result_;
+}
+
+// --- the queue
+// --------------------------------------------------------------------------------------
+
+void World::Push(Micros at, What what, int member, int other, uint64_t life,
+                 std::unique_ptr<Packet> packet) {
+  queue_.push_back(
+      {std::max(at, now_), next_event_++, what, member, other, life, std::move(packet)});
+  std::push_heap(queue_.begin(), queue_.end(), Later());
+}
+
+void World::Every(Micros mean, What what) {
+  if (mean > 0) Push(now_ + 1 + rng_.Around(mean), what);
+}
+
+void World::ScheduleTick(int member, Micros delay) {
+  Push(now_ + delay, What::kTick, member, 0, members_[member]->life());
+}
+
+void World::ScheduleTurn(int member, Micros at) {
+  Push(at, What::kTurn, member, 0, members_[member]->life());
+}
+
+void World::ScheduleApply(int member, Micros at) {
+  Push(at, What::kApply, member, 0, members_[member]->life());
+}
+
+void World::ScheduleArrival(Micros at, Packet packet) {
+  const int to = packet.to;
+  const int from = packet.from;
+  Push(at, What::kArrive, to, from, 0, std::make_unique<Packet>(std::move(packet)));
+}
+
+void World::ScheduleNotice(Micros delay, int member, int peer) {
+  Push(now_ + delay, What::kNotice, member, peer);
+}
+
+void World::Begin() {
+  for (int i = 0; i < size(); ++i) {
+    Push(rng_.Between(0, 200 * kMillisecond) + (i == 0 ? faults_.late_start : 0), What::kStart, i);
+  }
+  for (int i = 0; i < profile_.clients; ++i) {
+    Push(rng_.Between(0, kSecond), What::kClient, i);
+  }
+  Every(faults_.crash_every, What::kCrash);
+  Every(faults_.partition_every, What::kPartition);
+  Every(faults_.clog_every, What::kClog);
+  Every(faults_.disconnect_every, What::kDisconnect);
+  Every(faults_.pause_every, What::kPause);
+  if (rng_.Chance(faults_.wipe)) Push(rng_.Between(5, 25) * kSecond, What::kWipe);
+  Push(kWatchEvery, What::kWatch);
+}
+
+void World::Handle(Event event) {
+  Member& member = *members_[std::min<int>(event.member, size() - 1)];
+  const bool of_this_life = member.up() && event.life == member.life();
+  switch (event.what) {
+    case What::kTick:
+      if (of_this_life) member.OnTick();
+      return;
+    case What::kTurn:
+      if (of_this_life) member.OnTurn();
+      return;
+    case What::kApply:
+      if (of_this_life) member.OnApply();
+      return;
+    case What::kArrive:
+      network_.Arrive(std::move(*event.packet));
+      return;
+    case What::kNotice:
+      network_.Notice(event.member, event.other);
+      return;
+    case What::kClient:
+      OnClientDue(event.member, event.life);
+      return;
+    case What::kStart:
+      if (!member.up() && !gone_[event.member]) member.Start();
+      return;
+    case What::kWatch:
+      Push(now_ + kWatchEvery, What::kWatch);
+      OnWatch();
+      return;
+    default:
+      break;
+  }
+  if (phase_ != Phase::kSafety) return;  // the rest are misfortunes
+  switch (event.what) {
+    case What::kCrash:
+      OnCrashDue();
+      Every(faults_.crash_every, What::kCrash);
+      return;
+    case What::kPartition:
+      OnPartitionDue();
+      Every(faults_.partition_every, What::kPartition);
+      return;
+    case What::kCrashLate:
+      if (of_this_life) CrashNow(event.member);
+      return;
+    case What::kHeal:
+      network_.HealAll();
+      return;
+    case What::kClog:
+      OnClogDue();
+      Every(faults_.clog_every, What::kClog);
+      return;
+    case What::kDisconnect: {
+      const int a = static_cast<int>(rng_.Below(size()));
+      const int b = static_cast<int>((a + 1 + rng_.Below(size() - 1)) % size());
+      network_.Break(a, b);
+      Every(faults_.disconnect_every, What::kDisconnect);
+      return;
+    }
+    case What::kPause:
+      OnPauseDue();
+      Every(faults_.pause_every, What::kPause);
+      return;
+    case What::kWipe:
+      OnWipeDue();
+      return;
+    default:
+      return;
+  }
+}
+
+// --- what is seen
+// -----------------------------------------------------------------------------------
+
+void World::Trace(const Event& event) {
+  uint64_t& hash = result_.trace_hash;
+  hash = Mix(hash, static_cast<uint64_t>(event.at));
+  hash = Mix(hash, static_cast<uint64_t>(event.what) << 16 | event.member << 8 | event.other);
+  if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
+  if (!options_.trace) return;
+  static constexpr std::string_view kNames[] = {
+      "tick",  "turn", "apply", "arrive", "notice", "client", "start", "crash",
+      "crash", "cut",  "heal",  "clog",   "break",  "pause",  "wipe",  "watch"};
+  if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
+  Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
+                      event.packet != nullptr
+                          ? Describe(event.packet->message)
+                          : absl::StrFormat("%d %d", event.member + 1, event.other + 1)));
+}
+
+void World::Say(std::string_view what) const {
+  if (options_.trace) absl::PrintF("%12.6f %s\n", now_ / 1e6, what);
+}
+
+void World::OnSend(int member, const PeerMessage& message) {
+  if (options_.trace) Say(absl::StrFormat("        %s", Describe(message)));
+  result_.trace_hash = Mix(result_.trace_hash, static_cast<uint64_t>(member));
+  if (const auto* forwarded = std::get_if<ForwardedProposalReply>(&message.body)) {
+    if (forwarded->id.index == 0) marks().Hit(Mark::kForwardRefused);
+    return;
+  }
+  const auto* m = std::get_if<raft::Message>(&message.body);
+  if (m == nullptr) return;
+  result_.trace_hash = Mix(result_.trace_hash, m->term << 4 | m->body.index());
+  if (const auto* vote = std::get_if<raft::RequestVoteReply>(&m->body)) {
+    if (!vote->granted) marks().Hit(vote->pre_vote ? Mark::kPreVoteRefused : Mark::kVoteRefused);
+    if (vote->granted && !vote->pre_vote && members_[member]->life() > 1) {
+      marks().Hit(Mark::kVoteAfterRestart);
+    }
+  } else if (const auto* append = std::get_if<raft::AppendEntriesReply>(&m->body)) {
+    if (!append->success) marks().Hit(Mark::kRejectedAppend);
+  } else if (const auto* read = std::get_if<raft::ReadIndexReply>(&m->body)) {
+    if (read->index == 0) marks().Hit(Mark::kReadRefused);
+  } else if (const auto* entries = std::get_if<raft::AppendEntries>(&m->body)) {
+    const raft::Index last = entries->prev.index + entries->entries.size();
+    result_.trace_hash = Mix(result_.trace_hash, last << 32 | entries->commit);
+  }
+}
+
+namespace {
+
+struct EventText {
+  std::string operator()(const raft::BecameFollower& e) const {
+    return absl::StrFormat("follower in term %d of n%d", e.term, e.leader);
+  }
+  std::string operator()(const raft::BecamePreCandidate& e) const {
+    return absl::StrFormat("pre-candidate for term %d", e.term);
+  }
+  std::string operator()(const raft::BecameCandidate& e) const {
+    return absl::StrFormat("candidate in term %d", e.term);
+  }
+  std::string operator()(const raft::BecameLeader& e) const {
+    return absl::StrFormat("LEADER of term %d, last %d", e.term, e.last_index);
+  }
+  std::string operator()(const raft::LeaderChanged& e) const {
+    return absl::StrFormat("leader of term %d is n%d", e.term, e.leader);
+  }
+  std::string operator()(const raft::VoteGranted& e) const {
+    return absl::StrFormat("grants n%d its %svote in term %d", e.candidate,
+                           e.pre_vote ? "pre-" : "", e.term);
+  }
+  std::string operator()(const raft::VoteReceived& e) const {
+    return absl::StrFormat("%svote of n%d: %s", e.pre_vote ? "pre-" : "", e.voter,
+                           e.granted ? "yes" : "no");
+  }
+  std::string operator()(const raft::SteppedDown& e) const {
+    return absl::StrFormat("stepped down in term %d", e.term);
+  }
+  std::string operator()(const raft::Truncated& e) const {
+    return absl::StrFormat("removed entries from %d/%d on", e.first_removed.term,
+                           e.first_removed.index);
+  }
+  std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
+  std::string operator()(const PeerRefused& e) const {
+    return absl::StrFormat("refuses n%d: another data directory", e.peer);
+  }
+  std::string operator()(const VotingAllowed& e) const {
+    return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
+  }
+  std::string operator()(const WaitingForPeers& e) const {
+    return absl::StrFormat("waits for peers: %d of %d", e.answered, e.needed);
+  }
+};
+
+}  // namespace
+
+void World::OnEvent(int member, const ReplicaEvent& event) {
+  Say(absl::StrFormat("n%d      %s", member + 1, std::visit(EventText{}, event)));
+  Marks& marks = result_.marks;
+  if (std::holds_alternative<PeerRefused>(event)) marks.Hit(Mark::kWiped);
+  if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
+    if (allowed->caught_up) marks.Hit(Mark::kCaughtUpToVote);
+  }
+  const auto* raft_event = std::get_if<raft::Event>(&event);
+  if (raft_event == nullptr) return;
+  if (const auto* candidate = std::get_if<raft::BecameCandidate>(raft_event)) {
+    if (candidate->term == result_.terms) marks.Hit(Mark::kVoteSplit);
+    result_.terms = std::max<uint64_t>(result_.terms, candidate->term);
+  } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
+    marks.Hit(down->why == raft::SteppedDown::Why::kNoQuorum ? Mark::kCheckQuorum : Mark::kDeposed);
+  } else if (const auto* truncated = std::get_if<raft::Truncated>(raft_event)) {
+    marks.Hit(Mark::kTruncated);
+    if (truncated->first_removed.index <= ledger_.size()) marks.Hit(Mark::kTruncatedBehind);
+  } else if (const auto* received = std::get_if<raft::VoteReceived>(raft_event)) {
+    if (!received->granted && !received->pre_vote) marks.Hit(Mark::kElectionLost);
+  }
+}
+
+}  // namespace raftkv::sim

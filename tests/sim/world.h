@@ -1,0 +1,195 @@
+#ifndef RAFTKV_TESTS_SIM_WORLD_H_
+#define RAFTKV_TESTS_SIM_WORLD_H_
+
+// One seed: a cluster, its network, disks, clients and misfortunes on one virtual clock.
+//
+// Everything happens in events, taken from one queue in the order of (time, number of scheduling);
+// every draw comes from one generator. So a seed and a build determine the run, and the hash over
+// all events (trace_hash) proves it. Nothing here reads a clock, an address or an unordered
+// container.
+//
+//   safety phase    faults as drawn by the profile, until the minima of the profile are met
+//   liveness phase  the faults stop; what is down for good is a minority. From there on: a leader
+//                   within ten election timeouts, every member takes writes and reads, everything
+//                   that was asked is answered, all members are equal
+//
+// A run ends with the first broken invariant, or with the liveness phase.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/sim/history.h"
+#include "tests/sim/ledger.h"
+#include "tests/sim/marks.h"
+#include "tests/sim/member.h"
+#include "tests/sim/network.h"
+#include "tests/sim/profile.h"
+#include "tests/sim/raft_checker.h"
+#include "tests/sim/rng.h"
+#include "tests/sim/verdict.h"
+
+namespace raftkv::sim {
+
+struct RunOptions {
+  uint64_t seed = 1;
+  bool trace = false;      // each event to stdout
+  bool check_core = true;  // raft::Invariants as well; mutants must be found from outside
+};
+
+struct RunResult {
+  std::string invariant;  // empty: all held
+  std::string what;
+  uint64_t trace_hash = 0;
+  Micros time = 0;
+  uint64_t events = 0;
+  uint64_t crashes = 0;
+  uint64_t partitions = 0;
+  uint64_t acknowledged_writes = 0;
+  uint64_t reads = 0;
+  uint64_t committed = 0;
+  uint64_t terms = 0;
+  Marks marks;
+};
+
+class World {
+ public:
+  explicit World(const RunOptions& options);
+  World(const RunOptions& options, const Profile& profile);
+
+  RunResult Run();
+
+  // --- for members, network and checkers
+  int size() const { return profile_.members; }
+  Micros now() const { return now_; }
+  absl::Time wall_clock(int member) const;
+  Rng& rng() { return rng_; }
+  const Profile& profile() const { return profile_; }
+  const Profile& faults() const { return faults_; }  // as they are now
+  Micros election_timeout() const { return profile_.tick * profile_.raft.election_timeout_ticks; }
+  Micros longest_election_timeout() const;
+  bool check_core() const { return options_.check_core; }
+  Marks& marks() { return result_.marks; }
+  Verdict& verdict() { return verdict_; }
+  Ledger& ledger() { return ledger_; }
+  RaftChecker& raft_checker() { return raft_checker_; }
+  History& history() { return history_; }
+  Network& network() { return network_; }
+  Member& member(int number) { return *members_[number]; }
+
+  void ScheduleTick(int member, Micros delay);
+  void ScheduleTurn(int member, Micros at);
+  void ScheduleApply(int member, Micros at);
+  void ScheduleArrival(Micros at, Packet packet);
+  void ScheduleNotice(Micros delay, int member, int peer);
+
+  void OnDied(int member);  // inside its turn or apply
+  void OnSend(int member, const PeerMessage& message);
+  void OnEvent(int member, const ReplicaEvent& event);
+
+ private:
+  enum class What {
+    kTick,
+    kTurn,
+    kApply,
+    kArrive,
+    kNotice,
+    kClient,
+    kStart,
+    kCrash,
+    kCrashLate,
+    kPartition,
+    kHeal,
+    kClog,
+    kDisconnect,
+    kPause,
+    kWipe,
+    kWatch,
+  };
+  struct Event {
+    Micros at = 0;
+    uint64_t number = 0;
+    What what = What::kWatch;
+    int member = 0;
+    int other = 0;
+    uint64_t life = 0;  // of the member; 0: whichever
+    std::unique_ptr<Packet> packet;
+  };
+  struct Later {
+    bool operator()(const Event& a, const Event& b) const {
+      return a.at != b.at ? a.at > b.at : a.number > b.number;
+    }
+  };
+  struct Client {
+    uint64_t operation = 0;  // 0: thinking
+  };
+  enum class Phase { kSafety, kSettle, kElect, kServe, kConverge, kOver };
+
+  void Push(Micros at, What what, int member = 0, int other = 0, uint64_t life = 0,
+            std::unique_ptr<Packet> packet = nullptr);
+  void Every(Micros mean, What what);
+  void Begin();
+  void Handle(Event event);
+  void Trace(const Event& event);
+  void Say(std::string_view what) const;  // to the trace
+
+  // misfortunes.cc
+  void OnCrashDue();
+  void CrashNow(int member);
+  void OnPartitionDue();
+  void Isolate(const std::vector<bool>& inside, int shape);
+  void OnClogDue();
+  void OnPauseDue();
+  void OnWipeDue();
+  int SomeMember(bool up);
+  int LeaderOr(int member);
+
+  // clients.cc
+  void OnClientDue(int client, uint64_t operation);
+  void OnAnswered(uint64_t operation, int client);
+  uint64_t Ask(int member, History::Kind kind, int client);
+
+  // phases.cc
+  void OnWatch();
+  bool MinimaMet();
+  void Soften();
+  void StopFaults();
+  void LoseMinority();
+  bool OneLeader();
+  bool EveryoneServes();
+  bool Converged();
+  void Enter(Phase phase, Micros at_most);
+  void FailLiveness(std::string_view what);
+
+  const RunOptions options_;
+  Rng rng_;
+  const Profile profile_;
+  Profile faults_;
+  RunResult result_;
+  Verdict verdict_;
+  Ledger ledger_;
+  RaftChecker raft_checker_;
+  History history_;
+  Network network_;
+  std::vector<std::unique_ptr<Member>> members_;
+
+  Micros now_ = 0;
+  uint64_t next_event_ = 1;
+  std::vector<Event> queue_;  // a heap
+  std::vector<Client> clients_;
+
+  Phase phase_ = Phase::kSafety;
+  Micros deadline_ = 0;           // of the phase
+  std::vector<uint64_t> probes_;  // by member: the operation that proves that it serves
+  std::vector<int> proven_;       // by member: probes that succeeded
+  std::vector<bool> gone_;        // down for good
+  bool softened_ = false;
+  std::vector<int64_t> clock_rates_;  // by member, in parts of a million
+};
+
+}  // namespace raftkv::sim
+
+#endif  // RAFTKV_TESTS_SIM_WORLD_H_
