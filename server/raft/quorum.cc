@@ -8,7 +8,7 @@
 namespace raftkv::raft {
 
 size_t Majority(size_t voters) {
-  if (RAFTKV_MUTANT("half-is-a-quorum")) return (voters + 1) / 2;
+  if (RAFTKV_MUTANT("half-is-a-quorum")) return std::max<size_t>(voters / 2, 1);
   return voters / 2 + 1;
 }
 
