@@ -9,9 +9,10 @@
 #include <regex>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -19,143 +20,27 @@ namespace {
 
 struct Line {
   std::vector<std::string> arguments;
-  std::string input = "";  // on standard input
+  std::string input;  // on standard input
 };
 
-// In this order. Revisions count from the start: the first pass begins at revision 1.
-const std::vector<Line>& CommandLines() {
-  static const std::string kHuge(1600 * 1024, 'x');   // over max-request-bytes
-  static const std::string kHuger(2200 * 1024, 'x');  // over what the transport takes
-  static const auto* lines = new std::vector<Line>{
-      {{"get", "missing"}},
-      {{"put", "k1", "v1"}},
-      {{"put", "k1", "v1b", "--prev-kv"}},
-      {{"put", "k1", "v1c", "--prev-kv", "-w", "json"}},
-      {{"put", "k2", "v2", "-w", "json"}},
-      {{"put", "k2", "v2", "-w", "fields"}},
-      {{"put", "k2", "v2b", "--prev-kv", "-w", "fields"}},
-      {{"put", "k2", "v2", "-w", "protobuf"}},
-      {{"put", "k2", "v2", "-w", "table"}},
-      {{"put", "k3"}, "from stdin\n"},
-      {{"put", "k4", ""}},
-      {{"put", "", "v"}},
-      {{"put"}},
-      {{"put", "a", "b", "c"}},
-      {{"put", "k1", "--ignore-value"}},
-      {{"put", "k1", "v", "--ignore-value"}},
-      {{"put", "k-none", "--ignore-value"}},
-      {{"put", "k1", "v1d", "--ignore-lease"}},
-      {{"put", "k-none", "v", "--ignore-lease"}},
-      {{"put", "k1", "v", "--lease=7b"}},
-      {{"put", "k1", "v", "--lease=nonsense"}},
-      {{"put", "--", "-dash", "-value"}},
-      {{"put", "k1", "v", "--no-such-flag"}},
-      {{"put", "huge"}, kHuge},
-      {{"put", "huger"}, kHuger},
-      {{"put", "dir/a", "1"}},
-      {{"put", "dir/b", "2"}},
-      {{"put", "dir/c", "3"}},
-      {{"put", "dir/\xc3\xa9", "\xe2\x82\xac"}},
-      {{"get", "k1"}},
-      {{"get", "k1", "-w", "json"}},
-      {{"get", "k1", "-w", "fields"}},
-      {{"get", "k1", "-w", "protobuf"}},
-      {{"get", "k1", "-w", "table"}},
-      {{"get", "k1", "-w", "nonsense"}},
-      {{"get", "k1", "--hex"}},
-      {{"get", "k1", "--print-value-only"}},
-      {{"get", "k1", "--keys-only"}},
-      {{"get", "k1", "--keys-only", "--print-value-only"}},
-      {{"get", "k1", "--keys-only", "-w", "json"}},
-      {{"get", "missing", "-w", "json"}},
-      {{"get", ""}},
-      {{"get"}},
-      {{"get", "a", "b", "c"}},
-      {{"get", "k1", "k3"}},
-      {{"get", "k3", "k1"}},
-      {{"get", "k1", "k1"}},
-      {{"get", "k1", "k9", "-w", "json"}},
-      {{"get", "dir/", "--prefix"}},
-      {{"get", "dir/", "--prefix", "-w", "json"}},
-      {{"get", "dir/", "--prefix", "-w", "fields"}},
-      {{"get", "dir/", "--prefix", "-w", "protobuf"}},
-      {{"get", "", "--prefix"}},
-      {{"get", "", "--prefix", "--keys-only"}},
-      {{"get", "", "--prefix", "--limit=2", "-w", "json"}},
-      {{"get", "", "--prefix", "--limit=100", "-w", "json"}},
-      {{"get", "", "--prefix", "--limit=-1"}},
-      {{"get", "dir/b", "--from-key"}},
-      {{"get", "", "--from-key"}},
-      {{"get", "dir/b", "--from-key", "--prefix"}},
-      {{"get", "dir/", "--prefix", "--count-only", "-w", "json"}},
-      {{"get", "dir/", "--prefix", "--count-only", "-w", "fields"}},
-      {{"get", "dir/", "--prefix", "--order=DESCEND"}},
-      {{"get", "", "--prefix", "--sort-by=VERSION", "--order=ASCEND"}},
-      {{"get", "", "--prefix", "--sort-by=CREATE", "--order=DESCEND", "--limit=3"}},
-      {{"get", "", "--prefix", "--sort-by=MODIFY", "--order=DESCEND", "--limit=3"}},
-      {{"get", "", "--prefix", "--sort-by=VALUE", "--order=ASCEND"}},
-      {{"get", "", "--prefix", "--sort-by=KEY", "--limit=2"}},
-      {{"get", "k1", "--sort-by=NONSENSE"}},
-      {{"get", "k1", "--order=NONSENSE"}},
-      {{"get", "k1", "--rev=2"}},
-      {{"get", "k1", "--rev=3", "-w", "json"}},
-      {{"get", "", "--prefix", "--rev=5"}},
-      {{"get", "k1", "--rev=1"}},
-      {{"get", "k1", "--rev=0"}},
-      {{"get", "k1", "--rev=-5"}},
-      {{"get", "k1", "--rev=1000000"}},
-      {{"get", "k1", "--rev=x"}},
-      {{"get", "k1", "--consistency=s"}},
-      {{"get", "", "--prefix", "--consistency=s", "-w", "json"}},
-      {{"get", "k1", "--consistency=s", "--rev=1000000"}},
-      {{"get", "k1", "--consistency=l"}},
-      {{"get", "k1", "--consistency=nonsense"}},
-      {{"del", "k4"}},
-      {{"del", "k4"}},
-      {{"get", "k4"}},
-      {{"get", "k4", "--rev=11"}},
-      {{"del", "k1", "--prev-kv"}},
-      {{"put", "k1", "again", "-w", "json"}},
-      {{"get", "k1", "-w", "json"}},
-      {{"del", "k1", "--prev-kv", "-w", "json"}},
-      {{"del", "k2", "--prev-kv", "-w", "fields"}},
-      {{"del", "k3", "-w", "protobuf"}},
-      {{"del", "k3", "-w", "table"}},
-      {{"del", ""}},
-      {{"del"}},
-      {{"del", "a", "b", "c"}},
-      {{"del", "dir/a", "dir/b"}},
-      {{"del", "dir/z", "dir/a"}},
-      {{"del", "dir/b", "--from-key", "--prefix"}},
-      {{"del", "dir/c", "--from-key", "--prev-kv"}},
-      {{"del", "dir/", "--prefix", "-w", "json"}},
-      {{"put", "p1", "1"}},
-      {{"put", "p2", "2"}},
-      {{"del", "p", "--prefix", "--prev-kv", "-w", "json"}},
-      {{"del", "", "--prefix"}},
-      {{"get", "", "--prefix", "-w", "json"}},
-      {{"get", "", "--prefix", "--rev=9", "-w", "json"}},
-      {{"endpoint", "health"}},
-      {{"endpoint", "health", "-w", "json"}},
-      {{"endpoint", "health", "-w", "table"}},
-      {{"endpoint", "health", "--cluster"}},
-      {{"endpoint", "status"}},
-      {{"endpoint", "status", "-w", "json"}},
-      {{"endpoint", "status", "-w", "fields"}},
-      {{"endpoint", "status", "-w", "table"}},
-      {{"endpoint", "status", "--cluster"}},
-      {{"endpoint", "status", "-w", "nonsense"}},
-      {{"endpoint", "nonsense"}},
-      {{"member", "list"}},
-      {{"member", "list", "-w", "json"}},
-      {{"member", "list", "-w", "table"}},
-      {{"member", "list", "-w", "fields"}},
-      {{"member", "list", "-w", "protobuf"}},
-      {{"member", "list", "--hex", "-w", "json"}},
-      {{"member", "list", "extra"}},
-      {{"nonsense"}},
-  };
-  return *lines;
+// tests/compat/commands.txt, whose head says what its lines mean.
+std::vector<Line> ReadCommandLines() {
+  std::vector<Line> lines;
+  const std::string file = ReadFile(RAFTKV_SOURCE_DIR "/tests/compat/commands.txt");
+  for (absl::string_view text : absl::StrSplit(file, '\n', absl::SkipEmpty())) {
+    if (text[0] == '#') continue;
+    Line line;
+    for (absl::string_view word : absl::StrSplit(text, ' ')) {
+      size_t bytes = 0;
+      if (absl::ConsumePrefix(&word, "<") && absl::SimpleAtoi(word, &bytes)) {
+        line.input = std::string(bytes, 'x');
+      } else {
+        line.arguments.emplace_back(word == "''" ? "" : word);
+      }
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
 }
 
 std::string Replace(const std::string& text, const char* pattern, const char* with) {
@@ -229,13 +114,13 @@ class Session {
   bool ready() const { return ready_; }
 
   // The whole table on each endpoint alone, then on all of them.
-  std::vector<Outcome> RunAll() {
+  std::vector<Outcome> RunAll(const std::vector<Line>& lines) {
     std::vector<Outcome> outcomes;
     for (int i = 0; i <= cluster_.size(); ++i) {
       const bool all = i == cluster_.size();
       const std::string endpoints =
           all ? absl::StrJoin(cluster_.client_addresses(), ",") : cluster_.client_address(i);
-      for (const Line& line : CommandLines()) outcomes.push_back(RunOne(line, endpoints, all));
+      for (const Line& line : lines) outcomes.push_back(RunOne(line, endpoints, all));
     }
     return outcomes;
   }
@@ -268,13 +153,14 @@ class Session {
 };
 
 TEST(Etcdctl, SaysTheSameAsOfEtcd) {
-  ASSERT_GE(CommandLines().size(), 60u);
+  const std::vector<Line> lines = ReadCommandLines();
+  ASSERT_GE(lines.size(), 60u);
   ASSERT_NE(EtcdProgram(), "");
   const std::vector<int> ports = FreePorts(6);
   const auto run = [&](Product product) {
     Session session(product, ports);
     EXPECT_TRUE(session.ready());
-    return session.ready() ? session.RunAll() : std::vector<Outcome>();
+    return session.ready() ? session.RunAll(lines) : std::vector<Outcome>();
   };
   const std::vector<Outcome> expected = run(Product::kEtcd);
   ASSERT_FALSE(expected.empty());

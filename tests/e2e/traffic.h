@@ -36,8 +36,8 @@ class Traffic {
   void Stop();
 
   // After Stop, and once the running members are equal: what the clients saw and what the test has
-  // Recorded of its own calls, with evidence of every revision, read back from the running members in
-  // turn, and a last get of every key through each.
+  // Recorded of its own calls, with evidence of every revision, read back from the running members
+  // in turn, and a last get of every key through each.
   History Collect();
   void Record(Operation op) { recorded_.push_back(std::move(op)); }
 
