@@ -16,7 +16,7 @@
 
 namespace {
 
-// What the process says to whoever started it (docs/operations.md).
+// What the process says to whoever started it (README, Configuration).
 enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
 
 int Fail(const absl::Status& status) {

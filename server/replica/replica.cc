@@ -16,6 +16,8 @@ namespace {
 // A ReadIndex question unanswered for this long was lost with its message (etcd asks again as often).
 constexpr absl::Duration kReadRetry = absl::Milliseconds(500);
 constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
+// A state machine this far behind what is committed gets no more work from clients (as in etcd).
+constexpr raft::Index kUnappliedMax = 5000;
 
 }  // namespace
 
@@ -31,7 +33,8 @@ struct Replica::Impl {
         raft(options.raft, options.configuration, state_machine->applied().index, log),
         proposals(options.raft.id, options.boot_id),
         store_ids(state_machine->store_ids()),
-        handed_over(state_machine->applied().index) {
+        handed_over(state_machine->applied().index),
+        applied(handed_over) {
     for (raft::MemberId member : options.configuration.voters) {
       if (member != options.raft.id) peers.push_back(member);
     }
@@ -97,6 +100,7 @@ struct Replica::Impl {
   raft::Index leader_commit = 0;  // as last heard, while we may not vote yet
 
   raft::Index handed_over = 0;  // everything up to here is in the apply queue or behind it
+  raft::Index applied = 0;
   raft::Term seen_term = 0;
   raft::MemberId seen_leader = raft::kNobody;
 
@@ -114,7 +118,7 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   if (auto* message = std::get_if<PeerMessage>(&input)) {
     HandlePeer(std::move(*message));
   } else if (auto* request = std::get_if<ProposeRequest>(&input)) {
-    if (Full()) {
+    if (Full() || raft.commit_index() > applied + kUnappliedMax) {
       request->done(Fate::kTooManyRequests, {});
     } else {
       proposals.Add(std::move(*request), now + options.request_timeout);
@@ -390,7 +394,10 @@ void Replica::Turn(std::vector<ReplicaInput> inputs, absl::Time now) {
   if (r.seen_leader != raft::kNobody) r.last_leader_contact = now;
 }
 
-void Replica::OnApplied(raft::Index index) { impl_->raft.OnApplied(index); }
+void Replica::OnApplied(raft::Index index) {
+  impl_->applied = index;
+  impl_->raft.OnApplied(index);
+}
 
 void Replica::Stop() {
   impl_->proposals.Stop();

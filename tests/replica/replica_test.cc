@@ -168,6 +168,22 @@ TEST(Replica, MoreThanPendingMaxIsRefused) {
   EXPECT_EQ(a->times + b->times, 0);
 }
 
+TEST(Replica, WritesAreRefusedWhileTheStateMachineIsFarBehind) {
+  Cluster c(1);
+  c.Run(kElection);
+  c[1].hold_apply = true;
+  for (int i = 0; i < 5100; ++i) c.Put(1, "k", "v");
+  c.Settle();
+  auto over = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  c[1].hold_apply = false;
+  c.Settle();
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
 TEST(Replica, StopAnswersEverythingPending) {
   Cluster c(3);
   std::string got;
