@@ -138,12 +138,12 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
   }
   raft::Message out;
   out.term = in.term();
-  out.body = raft::AppendEntriesReply{
-      .success = in.success(),
-      .match = in.match_index(),
-      .rejected_prev = {in.rejected_prev_term(), in.rejected_prev_index()},
-      .hint = {in.hint_term(), in.hint_index()},
-      .round = in.round()};
+  out.body =
+      raft::AppendEntriesReply{.success = in.success(),
+                               .match = in.match_index(),
+                               .rejected_prev = {in.rejected_prev_term(), in.rejected_prev_index()},
+                               .hint = {in.hint_term(), in.hint_index()},
+                               .round = in.round()};
   return out;
 }
 

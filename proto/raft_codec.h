@@ -2,8 +2,8 @@
 #define RAFTKV_PROTO_RAFT_CODEC_H_
 
 // The customs house between the core's plain messages and protobuf: the only file that knows both
-// worlds. Decoding rejects what is malformed (InvalidArgument, naming the field), so that inside the
-// core a CHECK is honest. Who sent a message to whom (proto::Peer) is the transport's business.
+// worlds. Decoding rejects what is malformed (InvalidArgument, naming the field), so that inside
+// the core a CHECK is honest. Who sent a message to whom (proto::Peer) is the transport's business.
 
 #include <string>
 

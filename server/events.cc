@@ -74,18 +74,20 @@ class Logger {
               << e.new_last.index;
   }
   void Log(const PeerRefused& e) const {
-    LOG(ERROR) << "refusing " << Name(e.peer)
-               << ": it answers from another data directory than the one this cluster knows, and may "
-                  "have forgotten its promises. Bring its old directory back, or remove the member "
-                  "and add it anew";
+    LOG(ERROR)
+        << "refusing " << Name(e.peer)
+        << ": it answers from another data directory than the one this cluster knows, and may "
+           "have forgotten its promises. Bring its old directory back, or remove the member "
+           "and add it anew";
   }
   void Log(const VotingAllowed& e) const {
     LOG(INFO) << (e.caught_up ? "caught up with the leader: this member votes from now on"
                               : "first start: this member votes from now on");
   }
   void Log(const WaitingForPeers& e) const {
-    LOG(INFO) << "first start: " << e.answered << " of " << e.needed
-              << " other members answered that they are empty too; waiting for more, or for a leader";
+    LOG(INFO)
+        << "first start: " << e.answered << " of " << e.needed
+        << " other members answered that they are empty too; waiting for more, or for a leader";
   }
 
   const std::map<raft::MemberId, std::string> names_;

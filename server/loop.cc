@@ -104,8 +104,8 @@ void Loop::Collect() {
   while (Poll(peer_arrivals_, at_once)) {
   }
   int events = 0;
-  const bool idle = inbox_.empty() && apply_inbox_.empty() &&
-                    (applying_elsewhere_ || applier_.empty());
+  const bool idle =
+      inbox_.empty() && apply_inbox_.empty() && (applying_elsewhere_ || applier_.empty());
   if (idle) {
     const gpr_timespec tick =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -152,8 +152,8 @@ void Loop::RunApply() {
 }
 
 // A save that hangs keeps this member from leading and from following; after disk_stall_timeout the
-// process ends so that whoever supervises it can act. Counting our own wake-ups, not the clock, keeps
-// a process that was merely stopped for a while alive.
+// process ends so that whoever supervises it can act. Counting our own wake-ups, not the clock,
+// keeps a process that was merely stopped for a while alive.
 void Loop::Watch() {
   const int64_t wakes_max = options_.disk_stall_timeout / kWatchInterval;
   uint64_t watched = 0;

@@ -2,13 +2,14 @@
 #define RAFTKV_SERVER_LOOP_H_
 
 // The I/O loop: one thread that collects what has arrived on gRPC's completion queues, runs one
-// replica turn for all of it, then applies, then again (docs/architecture.md). The batch is what makes
-// it fast: one fsync, one message to each peer and one state-machine batch a turn, however many
-// requests it serves.
+// replica turn for all of it, then applies, then again (docs/architecture.md). The batch is what
+// makes it fast: one fsync, one message to each peer and one state-machine batch a turn, however
+// many requests it serves.
 //
-// When the state machine would have to wait for its compactions, applying moves to a worker until it
-// has caught up, so that heartbeats go on. Whatever else may be slow (large ranges) goes to a worker
-// too. A watchdog thread ends the process when a turn hangs in the disk: others then take over.
+// When the state machine would have to wait for its compactions, applying moves to a worker until
+// it has caught up, so that heartbeats go on. Whatever else may be slow (large ranges) goes to a
+// worker too. A watchdog thread ends the process when a turn hangs in the disk: others then take
+// over.
 //
 // Threads: everything is called on the loop's thread, unless it says otherwise.
 
@@ -53,7 +54,8 @@ class Loop {
 
   // From any thread: `work` runs on the loop's thread between two turns.
   void RunOnLoop(std::function<void()> work);
-  // From any thread: no more turns; returns when the thread has ended. Then the queues may be drained.
+  // From any thread: no more turns; returns when the thread has ended. Then the queues may be
+  // drained.
   void Stop();
 
   // The term of the last turn, readable from any thread (for response headers).

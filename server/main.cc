@@ -49,18 +49,21 @@ void RaiseFileLimit() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("raftkv-server: one member of a replicated key-value store with the etcd v3 API.\n"
-               "Without arguments: a single member, data in ./default.raftkv, clients on "
-               "127.0.0.1:2379.");
-  app.footer("Exit codes: 0 asked to stop, 1 failed while running, 2 bad configuration, flag or "
-             "data directory, 66 damaged data.");
+  CLI::App app(
+      "raftkv-server: one member of a replicated key-value store with the etcd v3 API.\n"
+      "Without arguments: a single member, data in ./default.raftkv, clients on "
+      "127.0.0.1:2379.");
+  app.footer(
+      "Exit codes: 0 asked to stop, 1 failed while running, 2 bad configuration, flag or "
+      "data directory, 66 damaged data.");
   std::string file, member;
   bool check = false;
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
-  app.add_option("-n,--member", member, "which member of the file this is: its name or 1-based number");
+  app.add_option("-n,--member", member,
+                 "which member of the file this is: its name or 1-based number");
   app.add_flag("--check-config", check, "check the file, print what it says and exit");
-  app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion + "\netcd API version " +
-                                        raftkv::kEtcdVersion);
+  app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion +
+                                        "\netcd API version " + raftkv::kEtcdVersion);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {

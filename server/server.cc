@@ -128,10 +128,10 @@ struct Server::Parts {
              data_dir.state.get()),
         peers(MakePeersOptions(config, this->self, data_dir.identity),
               [this](ReplicaInput input) { loop.Post(std::move(input)); }),
-        replica(MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
-                data_dir.state.get(), &peers,
-                [this](ApplyTask task) { loop.Apply(std::move(task)); },
-                EventLogger(Names(config))),
+        replica(
+            MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
+            data_dir.state.get(), &peers, [this](ApplyTask task) { loop.Apply(std::move(task)); },
+            EventLogger(Names(config))),
         edge{&this->config, &this->self, &loop, &replica, data_dir.state.get()} {}
 
   const Config config;
@@ -161,8 +161,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
   Parts& p = *parts;
 
-  // Peers are trusted with any size; a client's request is refused by gRPC half a megabyte above our
-  // own limit, as etcd does.
+  // Peers are trusted with any size; a client's request is refused by gRPC half a megabyte above
+  // our own limit, as etcd does.
   grpc::ServerBuilder peer_builder;
   SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, /*keepalive_ms=*/2000,
                /*keepalive_timeout_ms=*/1000);
@@ -184,8 +184,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
     p.peer_listener.Drain();
     return s;
   }
-  if (auto s = p.client_listener.Listen(&client_builder, member.listen_client_url,
-                                        "listen_client_url");
+  if (auto s =
+          p.client_listener.Listen(&client_builder, member.listen_client_url, "listen_client_url");
       !s.ok()) {
     p.peer_listener.server->Shutdown();
     p.peer_listener.Drain();
@@ -200,8 +200,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   p.peers.Connect(queue);
   p.loop.Start(&p.replica, queue, p.peer_listener.arrivals.get());
   LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
-            << " is ready to serve client requests on " << member.listen_client_url
-            << ", peers on " << member.listen_peer_url << ", data in " << member.data_dir;
+            << " is ready to serve client requests on " << member.listen_client_url << ", peers on "
+            << member.listen_peer_url << ", data in " << member.data_dir;
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
@@ -211,8 +211,8 @@ void Server::Stop() {
   if (parts_ == nullptr) return;
   Parts& p = *parts_;
   LOG(INFO) << "stopping: finishing what is running";
-  // New calls are refused from here on. Requests that wait for a leader are answered after the grace
-  // period; gRPC's own shutdown returns once every call is answered.
+  // New calls are refused from here on. Requests that wait for a leader are answered after the
+  // grace period; gRPC's own shutdown returns once every call is answered.
   std::thread goodbye([&p] {
     p.client_listener.server->Shutdown(absl::ToChronoTime(absl::Now() + 2 * kStopGrace));
   });

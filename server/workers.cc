@@ -28,9 +28,8 @@ void Workers::Loop() {
     std::function<void()> work;
     {
       absl::MutexLock lock(&mutex_);
-      auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return stop_ || !waiting_.empty();
-      };
+      auto ready = [this]()
+                       ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stop_ || !waiting_.empty(); };
       mutex_.Await(absl::Condition(&ready));
       if (waiting_.empty()) return;
       work = std::move(waiting_.front());

@@ -9,8 +9,7 @@ namespace raftkv::api {
 
 namespace {
 
-using MemberListCall =
-    Unary<etcdserverpb::MemberListRequest, etcdserverpb::MemberListResponse>;
+using MemberListCall = Unary<etcdserverpb::MemberListRequest, etcdserverpb::MemberListResponse>;
 
 void Answer(const Edge* edge, MemberListCall* call) {
   std::vector<const MemberConfig*> members;

@@ -1,8 +1,9 @@
 #ifndef RAFTKV_SERVER_API_EDGE_H_
 #define RAFTKV_SERVER_API_EDGE_H_
 
-// What every RPC of the etcd API needs: the way into the replica, response headers, and the checks that
-// come before all others. An RPC is: validate, call the replica, map the error, fill the header.
+// What every RPC of the etcd API needs: the way into the replica, response headers, and the checks
+// that come before all others. An RPC is: validate, call the replica, map the error, fill the
+// header.
 
 #include <grpcpp/grpcpp.h>
 
@@ -23,7 +24,7 @@ struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
   Loop* loop = nullptr;
-  Replica* replica = nullptr;            // loop's thread only
+  Replica* replica = nullptr;                   // loop's thread only
   const StateMachine* state_machine = nullptr;  // in the apply queue only
 
   // From any thread.
@@ -34,7 +35,8 @@ struct Edge {
     header->set_raft_term(loop->term());
   }
 
-  // True: the call was answered, because its client wants an error rather than to wait for a leader.
+  // True: the call was answered, because its client wants an error rather than to wait for a
+  // leader.
   template <typename Call>
   bool RefusedWithoutLeader(Call* call) const {
     if (replica->leader() != raft::kNobody) return false;

@@ -6,9 +6,7 @@ namespace raftkv::api {
 
 namespace {
 
-grpc::Status Unavailable(const char* text) {
-  return {grpc::StatusCode::UNAVAILABLE, text};
-}
+grpc::Status Unavailable(const char* text) { return {grpc::StatusCode::UNAVAILABLE, text}; }
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// grpc.health.v1: "am I worth sending requests to" for load balancers and orchestrators. A turn of the
-// loop that hangs in the disk answers nothing, which is the right answer too.
+// grpc.health.v1: "am I worth sending requests to" for load balancers and orchestrators. A turn of
+// the loop that hangs in the disk answers nothing, which is the right answer too.
 
 #include "proto/etcd/health.pb.h"
 #include "server/api/edge.h"

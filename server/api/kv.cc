@@ -85,25 +85,25 @@ void Write(const Edge* edge, Unary<Request, Response>* call, Set set, Get get) {
     call->Finish(RequestTooLarge());
     return;
   }
-  edge->loop->Post(ProposeRequest{
-      std::move(bytes), [edge, call, get](Fate fate, ApplyResult result) {
-        if (fate != Fate::kApplied) {
-          call->Finish(ToGrpc(fate));
-          return;
-        }
-        if (result.status.ok()) {
-          call->response()->Swap(get(&result.response));
-          edge->FillHeader(result.revision, call->response()->mutable_header());
-        }
-        call->Finish(ToGrpc(result.status));
-      }});
+  edge->loop->Post(
+      ProposeRequest{std::move(bytes), [edge, call, get](Fate fate, ApplyResult result) {
+                       if (fate != Fate::kApplied) {
+                         call->Finish(ToGrpc(fate));
+                         return;
+                       }
+                       if (result.status.ok()) {
+                         call->response()->Swap(get(&result.response));
+                         edge->FillHeader(result.revision, call->response()->mutable_header());
+                       }
+                       call->Finish(ToGrpc(result.status));
+                     }});
 }
 
 }  // namespace
 
 void RegisterKv(const Edge* edge, MethodTable* methods) {
-  methods->Serve<RangeRequest, RangeResponse>(
-      "/etcdserverpb.KV/Range", kWaitingCalls, [edge](auto* call) { Range(edge, call); });
+  methods->Serve<RangeRequest, RangeResponse>("/etcdserverpb.KV/Range", kWaitingCalls,
+                                              [edge](auto* call) { Range(edge, call); });
   methods->Serve<PutRequest, PutResponse>(
       "/etcdserverpb.KV/Put", kWaitingCalls, [edge](auto* call) {
         Write(

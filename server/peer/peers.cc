@@ -195,7 +195,8 @@ void Peers::Stop() {
   }
 }
 
-// --- who speaks -----------------------------------------------------------------------------------
+// --- who speaks
+// -----------------------------------------------------------------------------------
 
 Peers::Peer* Peers::Find(raft::MemberId id) {
   auto it = peers_.find(id);
@@ -217,8 +218,8 @@ grpc::Status Peers::Check(const proto::Peer& peer) {
     wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member",
                             options_.cluster_id, peer.cluster_id());
   } else if (peer.to() != options_.self) {
-    wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", options_.self,
-                            peer.to());
+    wrong =
+        absl::StrFormat("this is member %x, not %x: check the peer URLs", options_.self, peer.to());
   } else if (Find(peer.from()) == nullptr) {
     wrong = absl::StrFormat("member %x is not known here", peer.from());
   } else if (peer.store_id().size() != 16) {
@@ -226,8 +227,8 @@ grpc::Status Peers::Check(const proto::Peer& peer) {
   }
   if (wrong.empty()) return grpc::Status::OK;
   ++refused_;
-  LOG_EVERY_N(WARNING, 100) << "refused a peer that calls itself member " << std::hex
-                            << peer.from() << ": " << wrong;
+  LOG_EVERY_N(WARNING, 100) << "refused a peer that calls itself member " << std::hex << peer.from()
+                            << ": " << wrong;
   return {grpc::StatusCode::FAILED_PRECONDITION, wrong};
 }
 
@@ -258,7 +259,8 @@ void Peers::PostRaft(const Peer& from, const std::string& store_id,
   Post(from, store_id, *std::move(message));
 }
 
-// --- what we send ---------------------------------------------------------------------------------
+// --- what we send
+// ---------------------------------------------------------------------------------
 
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
@@ -359,7 +361,8 @@ void Peers::SendHello(Peer* to) {
   call->Start(to->stub->PrepareAsyncHello(&call->context, request, queue_));
 }
 
-void Peers::AnswerVote(Peer* to, const raft::Message& message, const raft::RequestVoteReply& reply) {
+void Peers::AnswerVote(Peer* to, const raft::Message& message,
+                       const raft::RequestVoteReply& reply) {
   auto it = to->vote_in.find(reply.pre_vote);
   if (it == to->vote_in.end()) return;
   VoteCall* call = it->second;
@@ -369,7 +372,8 @@ void Peers::AnswerVote(Peer* to, const raft::Message& message, const raft::Reque
   call->Finish(grpc::Status::OK);
 }
 
-// --- what arrives ---------------------------------------------------------------------------------
+// --- what arrives
+// ---------------------------------------------------------------------------------
 
 void Peers::OnVote(VoteCall* call) {
   const proto::Peer& who = call->request().peer();
@@ -378,8 +382,8 @@ void Peers::OnVote(VoteCall* call) {
   absl::StatusOr<raft::Message> message = Decode(call->request());
   if (!message.ok()) {
     ++refused_;
-    return call->Finish({grpc::StatusCode::INVALID_ARGUMENT,
-                         std::string(message.status().message())});
+    return call->Finish(
+        {grpc::StatusCode::INVALID_ARGUMENT, std::string(message.status().message())});
   }
   VoteCall*& unanswered = peer->vote_in[call->request().pre_vote()];
   if (unanswered != nullptr) unanswered->Finish({grpc::StatusCode::ABORTED, "asked again"});

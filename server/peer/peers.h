@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/replica over gRPC: to each peer one stream for appends and one for forwarded
-// requests, opened by us, and unary calls for votes and first-start questions; from each peer the
-// same, opened by it. Answers travel on the stream or call that asked.
+// The transport of server/replica over gRPC: to each peer one stream for appends and one for
+// forwarded requests, opened by us, and unary calls for votes and first-start questions; from each
+// peer the same, opened by it. Answers travel on the stream or call that asked.
 //
 // Runs on the I/O loop's thread. Everything is bounded: what finds a queue full or no connection is
 // dropped (Raft sends again), except forwarded proposals, which are reported as refused, because a
@@ -79,7 +79,7 @@ class Peers final : public Transport {
     std::unique_ptr<proto::Raft::Stub> stub;
     std::unique_ptr<AppendOut> append_out;
     std::unique_ptr<ForwardOut> forward_out;
-    std::string append_store_id;   // as the answers on our streams said
+    std::string append_store_id;  // as the answers on our streams said
     std::string forward_store_id;
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
@@ -103,7 +103,8 @@ class Peers final : public Transport {
   void MakeForwardOut(Peer* peer);
   void OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t> unsent);
 
-  // Says once what `peer` has against us: whoever is misconfigured should learn it from its own log.
+  // Says once what `peer` has against us: whoever is misconfigured should learn it from its own
+  // log.
   void OnRefused(Peer* peer, const grpc::Status& status);
 
   void SendRaft(Peer* to, const raft::Message& message);

@@ -3,15 +3,16 @@
 
 // Bidirectional gRPC streams between two members, on the completion queue's thread.
 //
-//   OutStream   our end of a stream we open: connects when there is something to send, comes back by
+//   OutStream   our end of a stream we open: connects when there is something to send, comes back
+//   by
 //               itself after a pause when it breaks
 //   InStream    our end of a stream a peer opened; deletes itself
 //
-// `live` counts the streams that still have operations under way: a completion queue must not be shut
-// down before it is 0.
+// `live` counts the streams that still have operations under way: a completion queue must not be
+// shut down before it is 0.
 //
-// One write and one read are outstanding at a time; what cannot be written yet waits in a queue with a
-// bound. Nothing here knows Raft.
+// One write and one read are outstanding at a time; what cannot be written yet waits in a queue
+// with a bound. Nothing here knows Raft.
 
 #include <grpcpp/grpcpp.h>
 
@@ -210,8 +211,8 @@ class InStream {
   // Accepts streams until the server shuts down.
   static void Accept(MethodTable* methods, int method, Queues queues, Hooks hooks, QueueBound bound,
                      int* live) {
-    new InStream(std::make_shared<Shared>(
-        Shared{methods, method, queues, std::move(hooks), bound, live}));
+    new InStream(
+        std::make_shared<Shared>(Shared{methods, method, queues, std::move(hooks), bound, live}));
   }
 
   // Dropped when the queue is full: whoever waits for it asks again.

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_REPLICA_APPLIER_H_
 #define RAFTKV_SERVER_REPLICA_APPLIER_H_
 
-// Runs the apply queue: committed entries into the state machine, answers to whoever waits, reads when
-// their turn comes. A plain single-threaded object; the simulator calls it directly, the server runs
-// it on the loop, or on a worker when a write would stall (server/loop.h).
+// Runs the apply queue: committed entries into the state machine, answers to whoever waits, reads
+// when their turn comes. A plain single-threaded object; the simulator calls it directly, the
+// server runs it on the loop, or on a worker when a write would stall (server/loop.h).
 
 #include <deque>
 

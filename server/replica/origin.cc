@@ -7,8 +7,8 @@ namespace raftkv {
 
 namespace {
 using google::protobuf::internal::WireFormatLite;
-constexpr uint32_t kOriginTag = WireFormatLite::MakeTag(
-    proto::Command::kOriginFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+constexpr uint32_t kOriginTag = WireFormatLite::MakeTag(proto::Command::kOriginFieldNumber,
+                                                        WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 }  // namespace
 
 std::string WithOrigin(uint64_t member_id, uint64_t boot_id, uint64_t number,

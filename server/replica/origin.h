@@ -1,8 +1,9 @@
 #ifndef RAFTKV_SERVER_REPLICA_ORIGIN_H_
 #define RAFTKV_SERVER_REPLICA_ORIGIN_H_
 
-// Marks a command with who asked for it, without decoding the command: protobuf messages concatenate,
-// so an encoded Command that holds only `origin` is put in front of the bytes the edge encoded.
+// Marks a command with who asked for it, without decoding the command: protobuf messages
+// concatenate, so an encoded Command that holds only `origin` is put in front of the bytes the edge
+// encoded.
 
 #include <cstdint>
 #include <string>

@@ -11,8 +11,7 @@ namespace raftkv {
 void Proposals::Add(ProposeRequest request, absl::Time deadline) {
   const uint64_t number = next_number_++;
   Proposal& proposal = all_[number];
-  proposal.payload =
-      raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
+  proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
   proposal.done = std::move(request.done);
   proposal.deadline = deadline;
   waiting_.push_back(number);
@@ -76,9 +75,8 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
 }
 
 void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
-  FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) {
-    return p.leader != leader || p.term != term;
-  });
+  FailInFlightIf(Fate::kUnknownLeaderLost,
+                 [&](const Proposal& p) { return p.leader != leader || p.term != term; });
 }
 
 void Proposals::OnPeerLost(raft::MemberId peer) {

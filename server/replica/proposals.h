@@ -1,11 +1,12 @@
 #ifndef RAFTKV_SERVER_REPLICA_PROPOSALS_H_
 #define RAFTKV_SERVER_REPLICA_PROPOSALS_H_
 
-// The proposals of this member's own clients, from arrival until they are answered. Each has a number,
-// ascending in order of arrival, and is in one of two states:
+// The proposals of this member's own clients, from arrival until they are answered. Each has a
+// number, ascending in order of arrival, and is in one of two states:
 //
 //   waiting    not proposed to anybody (no leader, or the leader refused it): may be proposed
-//   in flight  proposed here or handed to a leader: never proposed again, because it may be in a log;
+//   in flight  proposed here or handed to a leader: never proposed again, because it may be in a
+//   log;
 //              answered when it is applied here, or as "unknown" once that cannot be awaited
 //
 // Owned by the replica. Bounded by the replica's pending_max.
@@ -41,8 +42,8 @@ class Proposals {
   // Answers one that is certainly not proposed.
   void Fail(uint64_t number, Fate fate);
 
-  // Committed: the caller hands the continuation to the applier. Empty when nobody waits any more, or
-  // when the entry is not this process's.
+  // Committed: the caller hands the continuation to the applier. Empty when nobody waits any more,
+  // or when the entry is not this process's.
   ProposalDone TakeDone(std::string_view payload);
 
   // Everything in flight that is not in the hands of `leader` in `term`: its fate is unknown.

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_REPLICA_READS_H_
 #define RAFTKV_SERVER_REPLICA_READS_H_
 
-// The linearizable reads of this member's clients: they gather, join one ReadIndex question together,
-// wait until everything up to the confirmed index was handed to the applier, and ride the apply queue
-// behind it. A question whose answer is lost is asked again under a new id: a later read index is
-// always right, an older one never is.
+// The linearizable reads of this member's clients: they gather, join one ReadIndex question
+// together, wait until everything up to the confirmed index was handed to the applier, and ride the
+// apply queue behind it. A question whose answer is lost is asked again under a new id: a later
+// read index is always right, an older one never is.
 //
 // Owned by the replica. Bounded by the replica's pending_max.
 

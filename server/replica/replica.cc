@@ -13,7 +13,8 @@ namespace raftkv {
 
 namespace {
 
-// A ReadIndex question unanswered for this long was lost with its message (etcd asks again as often).
+// A ReadIndex question unanswered for this long was lost with its message (etcd asks again as
+// often).
 constexpr absl::Duration kReadRetry = absl::Milliseconds(500);
 constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
 // A state machine this far behind what is committed gets no more work from clients (as in etcd).
@@ -64,8 +65,8 @@ struct Replica::Impl {
   void AllowVoting(bool caught_up);
   void MaybeSayHello(absl::Time now);
   size_t hello_answers_needed() const {
-    // The members that may hold acknowledged writes without us and without those who answered "empty"
-    // must be fewer than a majority: then nothing was ever committed.
+    // The members that may hold acknowledged writes without us and without those who answered
+    // "empty" must be fewer than a majority: then nothing was ever committed.
     const size_t all = peers.size() + 1;
     return all - (all / 2 + 1) + 1;
   }
@@ -92,8 +93,8 @@ struct Replica::Impl {
   Reads reads;
   std::vector<raft::MemberId> peers;
 
-  std::map<raft::MemberId, std::string> store_ids;   // as committed
-  std::map<raft::MemberId, std::string> recording;   // proposed in this term of ours
+  std::map<raft::MemberId, std::string> store_ids;                  // as committed
+  std::map<raft::MemberId, std::string> recording;                  // proposed in this term of ours
   std::set<std::pair<raft::MemberId, std::string>> refused_stores;  // reported once each
   std::set<raft::MemberId> lost_peers;  // nothing is handed to them until they are heard of again
   std::set<raft::MemberId> said_empty;
@@ -112,7 +113,8 @@ struct Replica::Impl {
   uint64_t refused = 0;
 };
 
-// --- what arrives ---------------------------------------------------------------------------------
+// --- what arrives
+// ---------------------------------------------------------------------------------
 
 void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   if (auto* message = std::get_if<PeerMessage>(&input)) {
@@ -209,7 +211,8 @@ void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedPro
 
 void Replica::Impl::HandleHelloReply(raft::MemberId from, const HelloReply& reply) {
   if (log->may_vote() || std::find(peers.begin(), peers.end(), from) == peers.end()) return;
-  const bool changed = reply.log_empty ? said_empty.insert(from).second : said_empty.erase(from) > 0;
+  const bool changed =
+      reply.log_empty ? said_empty.insert(from).second : said_empty.erase(from) > 0;
   if (!changed) return;
   if (said_empty.size() >= hello_answers_needed()) {
     AllowVoting(/*caught_up=*/false);
@@ -218,7 +221,8 @@ void Replica::Impl::HandleHelloReply(raft::MemberId from, const HelloReply& repl
   }
 }
 
-// --- the turn -------------------------------------------------------------------------------------
+// --- the turn
+// -------------------------------------------------------------------------------------
 
 void Replica::Impl::Tick(absl::Time now) {
   if (last_tick == absl::InfinitePast()) last_tick = now;
@@ -285,8 +289,8 @@ void Replica::Impl::DrainReady() {
     for (const raft::Event& event : ready.events) Report(event);
   }
 
-  std::vector<ReadDone> confirmed = reads.TakeConfirmed(
-      RAFTKV_MUTANT("read-skips-apply-queue") ? UINT64_MAX : handed_over);
+  std::vector<ReadDone> confirmed =
+      reads.TakeConfirmed(RAFTKV_MUTANT("read-skips-apply-queue") ? UINT64_MAX : handed_over);
   if (confirmed.empty()) return;
   if (RAFTKV_MUTANT("read-skips-apply-queue")) {
     for (ReadDone& done : confirmed) done(Fate::kApplied);
@@ -318,7 +322,8 @@ void Replica::Impl::NoteCommitted(const raft::Entry& entry, CommittedTask* task)
   if (OriginOf(entry.payload.view()).member_id() != raft::kNobody) return;
   // Nobody's command is the leader's own: rare, so decoding it here costs nothing.
   proto::Command command;
-  CHECK(command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
+  CHECK(
+      command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
   if (command.has_record_store_id()) {
     const auto& record = command.record_store_id();
     store_ids.emplace(record.member_id(), record.store_id());  // the first one stands
@@ -335,7 +340,8 @@ void Replica::Impl::RecordStoreId(raft::MemberId member, const std::string& stor
   }
 }
 
-// --- first start ----------------------------------------------------------------------------------
+// --- first start
+// ----------------------------------------------------------------------------------
 
 void Replica::Impl::AllowVoting(bool caught_up) {
   log->AllowVoting();  // survives before the first vote
@@ -354,7 +360,8 @@ void Replica::Impl::MaybeSayHello(absl::Time now) {
   for (raft::MemberId peer : peers) Send(peer, Hello{});
 }
 
-// --- the surface ----------------------------------------------------------------------------------
+// --- the surface
+// ----------------------------------------------------------------------------------
 
 Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachine* state_machine,
                  Transport* transport, std::function<void(ApplyTask)> apply,
@@ -366,8 +373,8 @@ Replica::~Replica() = default;
 
 void Replica::Turn(std::vector<ReplicaInput> inputs, absl::Time now) {
   Impl& r = *impl_;
-  // A turn that comes an election timeout late (a stalled save, a stopped process): others have a new
-  // leader by now. Step down before anything else.
+  // A turn that comes an election timeout late (a stalled save, a stopped process): others have a
+  // new leader by now. Step down before anything else.
   const absl::Duration election_timeout = r.options.tick * r.options.raft.election_timeout_ticks;
   if (now - r.last_turn > election_timeout && r.raft.role() == raft::Role::kLeader) {
     r.raft.StepDown();

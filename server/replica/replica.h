@@ -1,8 +1,9 @@
 #ifndef RAFTKV_SERVER_REPLICA_REPLICA_H_
 #define RAFTKV_SERVER_REPLICA_REPLICA_H_
 
-// One member: the consensus core, its log on disk and the requests that wait for both. Deterministic
-// and single-threaded; driven by the I/O loop (server/loop) and by the simulator, which call
+// One member: the consensus core, its log on disk and the requests that wait for both.
+// Deterministic and single-threaded; driven by the I/O loop (server/loop) and by the simulator,
+// which call
 //
 //   Turn(inputs, now)   step everything that arrived, send, save once, send what was promised, and
 //                       hand committed entries and confirmed reads to the apply queue
@@ -13,8 +14,8 @@
 //
 // Requests carry their continuation (`done`), called on the thread that runs the replica or the
 // applier, exactly once. Without a leader they wait, up to request_timeout. A proposal is never
-// proposed twice: once its fate is unknown it is answered so (etcd's "request timed out, possibly due
-// to ...").
+// proposed twice: once its fate is unknown it is answered so (etcd's "request timed out, possibly
+// due to ...").
 
 #include <cstdint>
 #include <deque>
@@ -38,13 +39,13 @@ namespace raftkv {
 
 // How a request ended, in the replica's own words; server/api/errors maps them to etcd's.
 enum class Fate {
-  kApplied,             // `result` holds the state machine's answer, which may be an error
-  kTimedOut,            // no leader in time: certainly not proposed, or a read
-  kUnknownLeaderLost,   // proposed; the leader changed before it was applied here
-  kUnknownConnection,   // handed to the leader; the connection broke
-  kUnknownTimedOut,     // proposed, but not applied in time
-  kTooManyRequests,     // refused before it was proposed
-  kStopped,             // the server is stopping
+  kApplied,            // `result` holds the state machine's answer, which may be an error
+  kTimedOut,           // no leader in time: certainly not proposed, or a read
+  kUnknownLeaderLost,  // proposed; the leader changed before it was applied here
+  kUnknownConnection,  // handed to the leader; the connection broke
+  kUnknownTimedOut,    // proposed, but not applied in time
+  kTooManyRequests,    // refused before it was proposed
+  kStopped,            // the server is stopping
 };
 
 using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
@@ -62,8 +63,8 @@ struct ReadRequest {
   ReadDone done;
 };
 
-// The connection to a peer broke: what was in flight may be lost. `unsent` are the numbers of forwarded
-// proposals that certainly never left; they wait for the next leader.
+// The connection to a peer broke: what was in flight may be lost. `unsent` are the numbers of
+// forwarded proposals that certainly never left; they wait for the next leader.
 struct PeerLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
@@ -109,8 +110,8 @@ using ReplicaEvent = std::variant<raft::Event, PeerRefused, VotingAllowed, Waiti
 class Replica {
  public:
   // `log`, `state_machine` and `transport` outlive it. `apply` takes the tasks of the apply queue;
-  // `on_event` may be empty. The state machine is only looked at here (applied index, store ids, both
-  // at start); what was recorded later arrives through committed entries.
+  // `on_event` may be empty. The state machine is only looked at here (applied index, store ids,
+  // both at start); what was recorded later arrives through committed entries.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine* state_machine,
           Transport* transport, std::function<void(ApplyTask)> apply,
           std::function<void(const ReplicaEvent&)> on_event);
@@ -129,10 +130,10 @@ class Replica {
   raft::MemberId leader() const;
   raft::Term term() const;
   bool may_vote() const;
-  size_t pending() const;                      // requests not answered yet
-  uint64_t refused() const;                    // messages refused for ids or store ids
-  absl::Time last_leader_contact() const;      // when this member last had a leader (or led)
-  const raft::Raft& raft() const;              // for invariants
+  size_t pending() const;                  // requests not answered yet
+  uint64_t refused() const;                // messages refused for ids or store ids
+  absl::Time last_leader_contact() const;  // when this member last had a leader (or led)
+  const raft::Raft& raft() const;          // for invariants
 
  private:
   struct Impl;

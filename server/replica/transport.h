@@ -5,8 +5,8 @@
 // simulator's network.
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
-// proposals may be dropped but are never duplicated, and when a connection breaks the replica is told
-// (PeerLost), because a proposal whose fate is unknown must be answered as such.
+// proposals may be dropped but are never duplicated, and when a connection breaks the replica is
+// told (PeerLost), because a proposal whose fate is unknown must be answered as such.
 
 #include <cstdint>
 #include <string>

@@ -1,13 +1,13 @@
 #ifndef RAFTKV_SERVER_RPC_RPC_H_
 #define RAFTKV_SERVER_RPC_RPC_H_
 
-// gRPC's completion queue as the server uses it: every tag is a Completion, every method a row added
-// to a Methods table. Whatever is not in the table answers UNIMPLEMENTED at once (gRPC does that for
-// methods it does not know), which is why the generated AsyncService classes are not used here: they
-// register all methods of a service and leave calls to unserved ones hanging.
+// gRPC's completion queue as the server uses it: every tag is a Completion, every method a row
+// added to a Methods table. Whatever is not in the table answers UNIMPLEMENTED at once (gRPC does
+// that for methods it does not know), which is why the generated AsyncService classes are not used
+// here: they register all methods of a service and leave calls to unserved ones hanging.
 //
-// Everything runs on the thread that polls the queue, except Unary::Finish, which may be called from
-// any thread, once.
+// Everything runs on the thread that polls the queue, except Unary::Finish, which may be called
+// from any thread, once.
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
@@ -43,8 +43,8 @@ class Operation final : public Completion {
   void (Owner::*const on_complete_)(bool);
 };
 
-// Where the calls of one gRPC server arrive. New calls are announced on `arrivals`, which belongs to
-// the server; everything else of a call happens on `calls`.
+// Where the calls of one gRPC server arrive. New calls are announced on `arrivals`, which belongs
+// to the server; everything else of a call happens on `calls`.
 struct Queues {
   grpc::CompletionQueue* calls = nullptr;
   grpc::ServerCompletionQueue* arrivals = nullptr;
@@ -106,8 +106,8 @@ class Unary final : public Completion {
   grpc::ServerAsyncResponseWriter<Response> responder_;
 };
 
-// The methods that one gRPC server answers, a row each: filled while the server is composed, registered
-// with ServerBuilder like any service, started once the server listens.
+// The methods that one gRPC server answers, a row each: filled while the server is composed,
+// registered with ServerBuilder like any service, started once the server listens.
 class MethodTable final : public grpc::Service {
  public:
   // `handler` gets each arriving call and must see to it that Finish is called. `waiting` calls are

@@ -1,6 +1,5 @@
-#include "proto/raft_codec.h"
-
 #include "gtest/gtest.h"
+#include "proto/raft_codec.h"
 
 namespace raftkv {
 namespace {
@@ -27,7 +26,8 @@ absl::StatusOr<Message> RoundTrip(const Message& message, const Body& body) {
 
 TEST(Codec, RoundTripsEveryField) {
   const Message vote{1, 2, 7, raft::RequestVote{.last = {3, 9}, .pre_vote = true}};
-  EXPECT_EQ(*RoundTrip<proto::RequestVoteRequest>(vote, std::get<raft::RequestVote>(vote.body)), vote);
+  EXPECT_EQ(*RoundTrip<proto::RequestVoteRequest>(vote, std::get<raft::RequestVote>(vote.body)),
+            vote);
 
   const Message granted{2, 1, 7, raft::RequestVoteReply{.granted = true, .pre_vote = true}};
   EXPECT_EQ(*RoundTrip<proto::RequestVoteResponse>(granted,
@@ -36,7 +36,8 @@ TEST(Codec, RoundTripsEveryField) {
 
   raft::AppendEntries append{.prev = {2, 5}, .entries = {}, .commit = 4, .round = 11};
   append.entries.push_back({{3, 6}, raft::EntryType::kNoOp, {}});
-  append.entries.push_back({{7, 7}, raft::EntryType::kCommand, raft::Payload(std::string("a\0b", 3))});
+  append.entries.push_back(
+      {{7, 7}, raft::EntryType::kCommand, raft::Payload(std::string("a\0b", 3))});
   const Message appended{1, 2, 7, append};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesRequest>(appended, append), appended);
 
@@ -65,10 +66,9 @@ TEST(Codec, RejectsWhatNoMemberWouldSay) {
   EXPECT_EQ(append([](auto* in) { in->set_prev_log_term(4); }), kInvalid) << "after its own term";
   EXPECT_EQ(append([](auto* in) { in->mutable_entries(0)->set_term(1); }), kInvalid) << "backward";
   EXPECT_EQ(append([](auto* in) { in->mutable_entries(0)->set_term(4); }), kInvalid);
-  EXPECT_EQ(append([](auto* in) {
-              in->mutable_entries(0)->set_type(static_cast<proto::EntryType>(9));
-            }),
-            kInvalid);
+  EXPECT_EQ(
+      append([](auto* in) { in->mutable_entries(0)->set_type(static_cast<proto::EntryType>(9)); }),
+      kInvalid);
   EXPECT_EQ(append([](auto* in) { in->set_leader_commit(UINT64_MAX); }), kInvalid);
 
   proto::RequestVoteRequest vote;

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_REPLICA_CLUSTER_H_
 #define RAFTKV_TESTS_REPLICA_CLUSTER_H_
 
-// A few replicas in one process, on the memory engine, with a wire that a test can cut and a clock that
-// moves only when told to:
+// A few replicas in one process, on the memory engine, with a wire that a test can cut and a clock
+// that moves only when told to:
 //
 //   Cluster c(3);
 //   c.Run(absl::Seconds(5));               // first start, an election
@@ -75,7 +75,8 @@ class Cluster {
 
   void Start(raft::MemberId id) {
     Member& m = members_.at(id);
-    auto log = LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+    auto log =
+        LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
     auto state =
         StateMachine::Open(std::make_unique<MemoryEngine>(m.state_disk, Durability::kFlushed));
     ASSERT_TRUE(log.ok()) << log.status();
@@ -149,7 +150,8 @@ class Cluster {
   }
 
   void Run(absl::Duration duration) {
-    for (const absl::Time end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10)) Settle();
+    for (const absl::Time end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10))
+      Settle();
   }
 
   // The one that the others follow; 0 when there is none.

@@ -224,7 +224,8 @@ TEST(Replica, LateTurnStepsDownFirst) {
   EXPECT_NE(c[leader].replica->status().role, raft::Role::kLeader);
 }
 
-// --- first start, wiped disks (docs/decisions) ------------------------------------------------------
+// --- first start, wiped disks (docs/decisions)
+// ------------------------------------------------------
 
 TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   Cluster c(3);
