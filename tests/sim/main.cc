@@ -164,7 +164,9 @@ int Main(int argc, char** argv) {
   app.add_option("--first", first, "the first of --seeds, instead of one from the clock");
   CLI::Option* one = app.add_option("--seed", seed, "run one seed");
   app.add_flag("--trace", trace, "with --seed: print every event");
-  app.add_option("--mutant", mutant, "with a planted bug");
+  std::vector<std::string> names;
+  for (const Mutant& m : Mutants()) names.emplace_back(m.name);
+  app.add_option("--mutant", mutant, "with a planted bug")->check(CLI::IsMember(names));
   app.add_option("--from-file", file, "run the seeds listed in a file, one a line");
   app.add_flag("--mutants", hunt, "hunt each planted bug until it is found");
   app.add_option("--jobs", jobs, "processes")->check(CLI::Range(1, 64));

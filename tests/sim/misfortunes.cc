@@ -122,14 +122,14 @@ void World::OnPauseDue() {
   members_[number]->Pause(duration);
 }
 
-// A member comes back with an empty directory. Only when all others know the old one for good:
-// before that, raftkv promises nothing (docs/decisions).
+// A member comes back with an empty directory. Only when all others know the old one for good and
+// may vote without it: before that, raftkv promises nothing.
 void World::OnWipeDue() {
   const int victim = static_cast<int>(rng_.Below(size()));
   bool known = members_[victim]->up();
   for (int i = 0; i < size() && known; ++i) {
     if (i == victim) continue;
-    known = members_[i]->up() && !members_[i]->doomed();
+    known = members_[i]->up() && !members_[i]->doomed() && members_[i]->replica().may_vote();
     if (!known) break;
     const auto store_ids = members_[i]->state_machine().store_ids();
     const auto it = store_ids.find(victim + 1);

@@ -8,23 +8,24 @@ const std::vector<Mutant>& Mutants() {
       {"vote-twice-in-a-term", "a vote in a term does not exclude another"},
       {"lead-before-vote-saved", "a candidate asks, counts itself and leads before its save"},
       {"vote-ignores-log", "votes for candidates whose log is behind"},
-      {"late-votes-count", "votes of an earlier term count"},
+      {"late-votes-count", "votes of an earlier term count", 3000},
       {"same-term-stepdown-clears-vote", "a candidate that makes way forgets its vote"},
-      {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term"},
+      {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,
+       "costs elections, but breaks no promise (tests/raft sees it)"},
       {"half-is-a-quorum", "half of the members are a majority"},
       // Replication and commit.
       {"reply-before-save", "promises leave before the save"},
       {"count-self-before-save", "a leader counts its own unsaved entries", 0,
        "a turn saves before the next one can bring an acknowledgement"},
-      {"commit-old-term-by-counting",
-       "entries of an old term are committed by counting (Figure 8)"},
+      {"commit-old-term-by-counting", "entries of an old term are committed by counting (Figure 8)",
+       5000},
       {"noop-omitted", "a new leader appends nothing"},
       {"truncate-on-duplicate-append", "a duplicate append removes what follows it"},
       {"follower-commits-past-proof", "a follower commits entries the append did not prove"},
       {"truncation-keeps-tail", "the log on disk keeps what was truncated"},
       // Reads.
       {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
-      {"read-without-round", "a leader answers reads without asking a majority"},
+      {"read-without-round", "a leader answers reads without asking a majority", 3000},
       {"read-skips-apply-queue", "a confirmed read does not wait for the state machine"},
       // Apply and answers.
       {"apply-twice-after-restart", "entries that the state machine holds are applied again"},
@@ -38,18 +39,18 @@ const std::vector<Mutant>& Mutants() {
 
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;
-  if (mutant == "commit-old-term-by-counting") {
-    // Figure 8: short terms, one entry at a time, leaders that die before their own entry is known.
-    p.members = 5;
-    p.raft.append_entries_max = 1;
-    p.raft.inflight_messages_max = 1;
-    p.delay = 20 * kMillisecond;
-    p.crash_every = 700 * kMillisecond;
-    p.crash_inside = 30 * kPercent;
-    p.crash_all = 0;
-    p.down_for = 600 * kMillisecond;
-    p.partition_every = 2 * kSecond;
-    p.partition_for = kSecond;
+  if (mutant == "commit-old-term-by-counting" || mutant == "truncation-keeps-tail") {
+    // Figure 8: leaders that come and go within a round trip or two, so that logs diverge.
+    p.members = 3;
+    p.delay = 60 * kMillisecond;
+    p.crash_every = 1200 * kMillisecond;
+    p.down_for = 400 * kMillisecond;
+    p.partition_every = 800 * kMillisecond;
+    p.partition_for = 500 * kMillisecond;
+    if (mutant == "commit-old-term-by-counting") {  // the old entry and the new leader's own apart
+      p.raft.append_entries_max = 1;
+      p.raft.inflight_messages_max = 1;
+    }
   } else if (mutant == "late-votes-count") {
     // Votes that come when their candidate already stands in another term.
     p.members = 3;
@@ -59,12 +60,14 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
   } else if (mutant == "read-without-round") {
-    // A leader that hears its followers late, and whose clock is slow.
+    // A leader that is cut off, and whose clock is too slow to notice in time.
+    p.members = 5;
     p.clock_skew = 60 * kPercent;
-    p.duplication = 80 * kPercent;
-    p.delay = 20 * kMillisecond;
-    p.partition_every = 2 * kSecond;
-    p.think = 40 * kMillisecond;
+    p.delay = 5 * kMillisecond;
+    p.crash_every = 4 * kSecond;
+    p.down_for = 400 * kMillisecond;
+    p.partition_every = kSecond;
+    p.partition_for = 1500 * kMillisecond;
   }
 }
 
