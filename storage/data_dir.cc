@@ -85,9 +85,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 absl::Status MakeDirectory(const std::string& dir) {
   const mode_t before = umask(077);
   std::error_code error;
-  fs::create_directories(dir, error);
+  const bool created = fs::create_directories(dir, error);
   umask(before);
   if (error) return SystemError(dir, "cannot create the data directory", error.value());
+  if (!created) return absl::OkStatus();
   const std::string parent = fs::path(dir).has_parent_path() ? fs::path(dir).parent_path().string()
                                                              : std::string(".");
   return SyncDirectory(parent.empty() ? "." : parent);
@@ -242,7 +243,11 @@ absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   std::error_code error;
   fs::remove_all(copy, error);
   fs::copy(dir, copy, fs::copy_options::recursive, error);
-  if (error) return SystemError(copy, "cannot copy the log", error.value());
+  if (error) {
+    const int reason = error.value();
+    fs::remove_all(copy, error);
+    return SystemError(copy, "cannot copy the log", reason);
+  }
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
   absl::Status status = log.status();
@@ -267,8 +272,9 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   if (log.ok() || !absl::IsDataLoss(log.status()) || !initialized) return log;
   if (!SalvageLog(o, dir).ok()) {
     const std::string text(log.status().message());
-    return absl::DataLossError(
-        absl::StrCat(dir, ": ", text, text.find("wipe") == std::string::npos ? kReplace : ""));
+    return absl::DataLossError(absl::StrCat(text.find(dir) == std::string::npos ? dir + ": " : "",
+                                            text,
+                                            text.find("wipe") == std::string::npos ? kReplace : ""));
   }
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {

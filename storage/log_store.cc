@@ -31,6 +31,9 @@ constexpr size_t kSealBytes = 12;
 constexpr size_t kHeaderBytes = 40;
 constexpr size_t kStateBytes = kSealBytes + 10 * 8;
 
+// Until snapshots let it be cut, a log of this size deserves one line.
+constexpr uint64_t kWarnBytes = 1'000'000'000;
+
 constexpr char kRemedy[] = "; remove this member, wipe its directory and add it anew";
 
 std::string Key(Index index, char kind) {
@@ -119,6 +122,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine>
   std::unique_ptr<LogStore> log(new LogStore(std::move(engine), std::move(watermark)));
   if (absl::Status status = log->Load(); !status.ok()) return status;
   if (absl::Status status = log->CheckWatermark(); !status.ok()) return status;
+  log->NoteSize(log->DiskBytes());
   return log;
 }
 
@@ -258,10 +262,18 @@ void LogStore::AllowVoting() {
   WriteState();
 }
 
+void LogStore::NoteSize(uint64_t more) {
+  if (size_ < kWarnBytes && size_ + more >= kWarnBytes) {
+    LOG(WARNING) << "the Raft log has passed 1 GB; it is not cut yet, and a start reads all of it";
+  }
+  size_ += more;
+}
+
 void LogStore::WriteState() {
   batch_.Put(Key(last_.id.index, kStateKind), EncodeState());
   engine_->Write(batch_, /*sync=*/true);
   ++synced_batches_;
+  NoteSize(batch_.bytes());
 }
 
 void LogStore::RecordMark(bool sync) {

@@ -80,6 +80,7 @@ class LogStore final : public raft::LogReader {
 
   absl::Status Load();
   absl::Status CheckWatermark() const;
+  void NoteSize(uint64_t more);
   void WriteState();  // adds the state record to batch_ and writes it, synced
   void RecordMark(bool sync);
   void LowerWatermark(raft::Index last);
@@ -97,6 +98,7 @@ class LogStore final : public raft::LogReader {
   std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
   bool may_vote_ = false;
   uint64_t synced_batches_ = 0;
+  uint64_t size_ = 0;  // roughly; only to warn once
   WriteBatch batch_;  // reused
 };
 

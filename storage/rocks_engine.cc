@@ -17,8 +17,10 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
+#include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
+#include "storage/mvcc/layout.h"
 
 namespace raftkv {
 namespace {
@@ -82,6 +84,19 @@ class Listener final : public rocksdb::EventListener {
   std::atomic<uint64_t> survived_{0};
 };
 
+// A version's key without its revision (mvcc/layout.h): what the filters of the state machine's files
+// hold, so that looking up one key skips the files that have no version of it.
+class VersionPrefixes final : public rocksdb::SliceTransform {
+ public:
+  const char* Name() const override { return "raftkv.VersionPrefixes"; }
+  bool InDomain(const rocksdb::Slice& key) const override {
+    return key.size() > 10 && key[0] == mvcc::kVersionTable;
+  }
+  rocksdb::Slice Transform(const rocksdb::Slice& key) const override {
+    return ToSlice(mvcc::VersionPrefix(ToView(key)));
+  }
+};
+
 // What views and iterators keep open after the engine has gone.
 struct Database {
   std::string dir;
@@ -95,6 +110,7 @@ class RocksIterator final : public Iterator {
       : database_(std::move(database)), pin_(std::move(pin)), upper_(upper), bound_(upper_) {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot;
+    options.auto_prefix_mode = true;  // the filter serves where both bounds are of one key
     if (!upper_.empty()) options.iterate_upper_bound = &bound_;
     it_.reset(database_->db->NewIterator(options));
   }
@@ -213,6 +229,7 @@ class RocksEngine final : public Engine {
   absl::Status Scan(std::string_view begin, std::string_view end,
                     const Visitor& visit) const override {
     rocksdb::ReadOptions options;
+    options.total_order_seek = true;
     options.fill_cache = false;
     options.readahead_size = 1 << 20;
     const rocksdb::Slice bound = ToSlice(end);
@@ -293,7 +310,9 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;
     r.avoid_flush_during_shutdown = true;  // closing loses what a crash would: one way, often tested
+    r.prefix_extractor = std::make_shared<VersionPrefixes>();
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    table.whole_key_filtering = false;
   }
   r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return r;

@@ -34,9 +34,10 @@ void AppendRevisionDescending(Revision revision, std::string* out) {
   PutBigEndian64(out, ~static_cast<uint64_t>(revision));
 }
 
+// The place of revision 0, which no key ever has.
 std::string AfterVersions(std::string_view prefix) {
   std::string after(prefix);
-  after.back() = kEnd + 1;
+  AppendRevisionDescending(0, &after);
   return after;
 }
 

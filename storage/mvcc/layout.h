@@ -45,7 +45,8 @@ struct Head {
 // The escaped key with its table letter and end mark: all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
 void AppendRevisionDescending(Revision revision, std::string* out);
-// The least engine key above all versions that begin with `prefix`.
+// Above all versions that begin with `prefix`, and still within it: an engine that keeps filters over
+// prefixes (rocks_engine.cc) can then tell without a look which files hold none of them.
 std::string AfterVersions(std::string_view prefix);
 
 std::string_view VersionPrefix(std::string_view engine_key);

@@ -49,7 +49,7 @@ void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
 
 class DamageTest : public testing::Test {
  protected:
-  // 1,000 synced entries by a process that was then killed.
+  // kLogEntries synced entries by a process that was then killed.
   DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
 
   absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
@@ -119,7 +119,7 @@ TEST_F(DamageTest, WalDeleted) {
 }
 
 TEST_F(DamageTest, NewestWalDeletedWhileOlderFilesStay) {
-  ASSERT_TRUE(Open().ok());  // recovery moves the first thousand entries into a table file
+  ASSERT_TRUE(Open().ok());  // recovery moves the first entries into a table file
   RunJobAndKill("fill-data-dir", dir_.path());
   ASSERT_FALSE(Files(dir_ / "log", ".sst").empty());
   fs::remove(Wal());
@@ -167,10 +167,17 @@ TEST_F(DamageTest, ZerosAfterTheLastRecordAreSalvaged) {
   ExpectWhole(/*warnings=*/0);
 }
 
-TEST_F(DamageTest, GarbageAfterTheLastRecordIsSalvaged) {
+TEST_F(DamageTest, GarbageAfterTheLastRecordIsCutOff) {
   std::string garbage(5000, '\0');
   for (size_t i = 0; i < garbage.size(); ++i) garbage[i] = static_cast<char>(i * 131 >> 3);
   std::ofstream(Wal(), std::ios::app | std::ios::binary) << garbage;
+  ExpectWhole(/*warnings=*/0);
+}
+
+// A header that reached the disk, its data did not: this RocksDB refuses, so we salvage a copy.
+TEST_F(DamageTest, RecordWithoutItsDataAfterTheLastRecordIsSalvaged) {
+  const std::string header("\x12\x34\x56\x78\x64\x00\x01", 7);  // CRC, length 100, a full record
+  std::ofstream(Wal(), std::ios::app | std::ios::binary) << header << std::string(1000, '\0');
   ExpectWhole(/*warnings=*/1);
 }
 
@@ -178,9 +185,8 @@ TEST_F(DamageTest, GarbageAfterTheLastRecordIsSalvaged) {
 TEST_F(DamageTest, StateMachineWithAFlippedByteStopsTheReaderAndIsThenRebuilt) {
   const std::vector<std::string> tables = Files(dir_ / "sm", ".sst");
   ASSERT_FALSE(tables.empty());
-  for (uint64_t at = 100; at < fs::file_size(tables.front()); at += 3000) {
-    FlipByte(tables.front(), at);
-  }
+  // Among the versions: opening reads the state record, and no further.
+  FlipByte(tables.front(), fs::file_size(tables.front()) * 2 / 3);
   const int status = RunJob("read-everything", dir_.path());
   ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 66) << status;
   absl::StatusOr<DataDir> dir = Open();
@@ -190,6 +196,16 @@ TEST_F(DamageTest, StateMachineWithAFlippedByteStopsTheReaderAndIsThenRebuilt) {
   EXPECT_NE(dir->warnings[0].find("repaired"), std::string::npos) << dir->warnings[0];
   dir->state->Apply(dir->log->Entries(1, kLogEntries, SIZE_MAX));
   EXPECT_EQ(dir->state->revision(), static_cast<Revision>(kLogEntries) + 1);
+}
+
+TEST_F(DamageTest, StateMachineWithAFlippedByteWhereOpeningReadsIsRebuilt) {
+  const std::vector<std::string> tables = Files(dir_ / "sm", ".sst");
+  ASSERT_FALSE(tables.empty());
+  FlipByte(tables.front(), 100);
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->state->applied().index, 0u);
+  EXPECT_EQ(dir->warnings.size(), 1u);
 }
 
 TEST_F(DamageTest, DataAndAppliedIndexAgreeAfterAKill) {

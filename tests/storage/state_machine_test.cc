@@ -187,14 +187,16 @@ TEST(MvccLayout, EscapedKeysSortAsTheKeysDo) {
   std::sort(keys.begin(), keys.end());
   std::string before;
   for (const std::string& key : keys) {
-    for (Revision revision : {INT64_MAX, Revision{900}, Revision{2}, Revision{0}}) {
+    for (Revision revision : {INT64_MAX, Revision{900}, Revision{2}, Revision{1}}) {
       std::string encoded;
       mvcc::AppendVersionPrefix(key, &encoded);
       EXPECT_EQ(mvcc::UserKey(encoded), key);
-      EXPECT_GT(mvcc::AfterVersions(encoded), encoded + std::string(8, '\xff'));
+      const std::string after = mvcc::AfterVersions(encoded);
+      EXPECT_EQ(mvcc::VersionPrefix(after), encoded);
       mvcc::AppendRevisionDescending(revision, &encoded);
       EXPECT_EQ(mvcc::VersionRevision(encoded), revision);
       EXPECT_LT(before, encoded);
+      EXPECT_LT(encoded, after);
       before = encoded;
     }
   }

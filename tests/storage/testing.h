@@ -60,7 +60,7 @@ inline raft::Entry MakeEntry(raft::Term term, raft::Index index, const proto::Co
 }
 
 // A data directory of the tests' own cluster and member, and what the job "fill-data-dir" puts there.
-inline constexpr raft::Index kLogEntries = 1000;
+inline constexpr raft::Index kLogEntries = 400;
 inline DataDirOptions TestDirOptions(const std::string& dir) {
   DataDirOptions options;
   options.dir = dir;
