@@ -24,7 +24,7 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(10);
-// How long running requests may go on after SIGTERM, and how long gRPC may take to say goodbye.
+// How long each step of a stop may take: running requests, their answers, the peers' streams.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 
 uint64_t RandomNumber() {
@@ -211,20 +211,6 @@ void Server::Stop() {
   if (parts_ == nullptr) return;
   Parts& p = *parts_;
   LOG(INFO) << "stopping: finishing what is running";
-  // New calls are refused from here on. Requests that wait for a leader are answered after the
-  // grace period; gRPC's own shutdown returns once every call is answered.
-  std::thread goodbye([&p] {
-    p.client_listener.server->Shutdown(absl::ToChronoTime(absl::Now() + 2 * kStopGrace));
-  });
-  absl::Notification drained;
-  std::thread grace([&p, &drained] {
-    if (drained.WaitForNotificationWithTimeout(kStopGrace)) return;
-    p.loop.RunOnLoop([&p] { p.replica.Stop(); });
-  });
-  goodbye.join();
-  drained.Notify();
-  grace.join();
-
   auto on_loop = [&p](std::function<void()> work) {
     absl::Notification done;
     p.loop.RunOnLoop([&] {
@@ -233,14 +219,25 @@ void Server::Stop() {
     });
     done.WaitForNotification();
   };
-  on_loop([&p] {
-    p.replica.Stop();
-    p.peers.Stop();
-  });
-  p.peer_listener.server->Shutdown(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
-  for (int live = 1, tries = 0; live > 0 && tries < 1000; ++tries) {
-    on_loop([&] { live = p.peers.live(); });
-  }
+  auto wait_until_none = [&](absl::Duration at_most, std::function<int()> live) {
+    const absl::Time deadline = absl::Now() + at_most;
+    for (int left = 1; left > 0 && absl::Now() < deadline;) {
+      on_loop([&] { left = live(); });
+    }
+  };
+  auto calls = [&p] { return p.client_listener.methods.live(); };
+
+  // New calls are refused; what is running finishes, or is answered after the grace period.
+  on_loop([&p] { p.client_listener.methods.Refuse(api::ToGrpc(Fate::kStopped)); });
+  wait_until_none(kStopGrace, calls);
+  on_loop([&p] { p.replica.Stop(); });
+  wait_until_none(kStopGrace, calls);
+  // Clients that keep an idle connection open are not waited for.
+  const auto soon = [] { return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100)); };
+  p.client_listener.server->Shutdown(soon());
+  on_loop([&p] { p.peers.Stop(); });
+  p.peer_listener.server->Shutdown(soon());
+  wait_until_none(kStopGrace, [&p] { return p.peers.live(); });
   p.loop.Stop();
   // Nothing is sent after this; what completes only frees itself.
   p.peer_listener.Drain();

@@ -79,14 +79,7 @@ class Unary final : public Completion {
     }
   }
 
-  void OnComplete(bool ok) override {
-    if (finishing_ || !ok) {
-      delete this;
-      return;
-    }
-    new Unary(method_);
-    method_->handler(this);
-  }
+  void OnComplete(bool ok) override;
 
  private:
   struct Method {
@@ -133,6 +126,14 @@ class MethodTable final : public grpc::Service {
     for (auto& listen : listeners_) listen(queues);
   }
 
+  // From now on unary calls that arrive are answered with `status`.
+  void Refuse(const grpc::Status& status) { refusal_ = status; }
+  const grpc::Status& refusal() const { return refusal_; }
+
+  // Unary calls that have arrived and whose answers have not left. `change` is Unary's business.
+  int live() const { return live_; }
+  void CountLive(int change) { live_ += change; }
+
   using grpc::Service::RequestAsyncBidiStreaming;
   using grpc::Service::RequestAsyncUnary;
 
@@ -144,6 +145,8 @@ class MethodTable final : public grpc::Service {
   }
 
   int count_ = 0;
+  int live_ = 0;
+  grpc::Status refusal_;
   std::vector<std::function<void(Queues)>> listeners_;
 };
 
@@ -152,6 +155,26 @@ Unary<Request, Response>::Unary(std::shared_ptr<Method> method)
     : method_(std::move(method)), responder_(&context_) {
   method_->methods->RequestAsyncUnary(method_->index, &context_, &request_, &responder_,
                                       method_->queues.calls, method_->queues.arrivals, this);
+}
+
+template <typename Request, typename Response>
+void Unary<Request, Response>::OnComplete(bool ok) {
+  if (finishing_) {
+    method_->methods->CountLive(-1);
+    delete this;
+    return;
+  }
+  if (!ok) {
+    delete this;
+    return;
+  }
+  method_->methods->CountLive(+1);
+  new Unary(method_);
+  if (const grpc::Status& refusal = method_->methods->refusal(); !refusal.ok()) {
+    Finish(refusal);
+  } else {
+    method_->handler(this);
+  }
 }
 
 }  // namespace raftkv
