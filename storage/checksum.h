@@ -3,7 +3,8 @@
 
 // Two checks over bytes, equal on every machine and in every release (both are on disk):
 //   - Crc32c (Castagnoli): finds damage of one record;
-//   - Hash64: chains records and effects, so that a missing or different one shows at its successors.
+//   - Hash64: chains records and effects, so that a missing or different one shows at its
+//   successors.
 //     Not cryptographic: it guards against broken disks and broken code, not against an enemy.
 // And the fixed-width integers both are stored in: little-endian in records, big-endian in keys (so
 // that byte order is number order).

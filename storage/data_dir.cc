@@ -56,8 +56,8 @@ absl::Status WriteFile(const std::string& dir, const std::string& name, std::str
   const std::string temporary = path + ".tmp";
   const int fd = open(temporary.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) return SystemError(temporary, "cannot create", errno);
-  const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       fsync(fd) == 0;
+  const bool written =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
   const int error = errno;
   if (close(fd) != 0 || !written) return SystemError(temporary, "cannot write", error);
   if (rename(temporary.c_str(), path.c_str()) != 0) {
@@ -89,8 +89,8 @@ absl::Status MakeDirectory(const std::string& dir) {
   umask(before);
   if (error) return SystemError(dir, "cannot create the data directory", error.value());
   if (!created) return absl::OkStatus();
-  const std::string parent = fs::path(dir).has_parent_path() ? fs::path(dir).parent_path().string()
-                                                             : std::string(".");
+  const std::string parent =
+      fs::path(dir).has_parent_path() ? fs::path(dir).parent_path().string() : std::string(".");
   return SyncDirectory(parent.empty() ? "." : parent);
 }
 
@@ -138,9 +138,8 @@ std::string EncodeIdentity(const Identity& identity) {
   std::string text = absl::StrFormat(
       "format_version %d\ncluster_id %016x\ncluster_name %s\nmember_id %016x\nmember_name %s\n"
       "store_id %s\n",
-      kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name),
-      identity.member_id, absl::CEscape(identity.member_name),
-      absl::BytesToHexString(identity.store_id));
+      kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name), identity.member_id,
+      absl::CEscape(identity.member_name), absl::BytesToHexString(identity.store_id));
   absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
   return text;
 }
@@ -272,9 +271,9 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   if (log.ok() || !absl::IsDataLoss(log.status()) || !initialized) return log;
   if (!SalvageLog(o, dir).ok()) {
     const std::string text(log.status().message());
-    return absl::DataLossError(absl::StrCat(text.find(dir) == std::string::npos ? dir + ": " : "",
-                                            text,
-                                            text.find("wipe") == std::string::npos ? kReplace : ""));
+    return absl::DataLossError(
+        absl::StrCat(text.find(dir) == std::string::npos ? dir + ": " : "", text,
+                     text.find("wipe") == std::string::npos ? kReplace : ""));
   }
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
@@ -306,8 +305,8 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenStateMachine(o, dir, !initialized);
   if (state.ok() || !absl::IsDataLoss(state.status()) || !initialized) return state;
   if (log.first_index() != 1) {
-    return absl::DataLossError(absl::StrCat(state.status().message(),
-                                            "; the log no longer holds all of it", kReplace));
+    return absl::DataLossError(
+        absl::StrCat(state.status().message(), "; the log no longer holds all of it", kReplace));
   }
   std::error_code error;
   fs::remove_all(dir, error);

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_DATA_DIR_H_
 #define RAFTKV_STORAGE_DATA_DIR_H_
 
-// A member's data directory: whose it is, that only one process uses it, and that what is in it can be
-// trusted. The server opens it first of all and closes it last.
+// A member's data directory: whose it is, that only one process uses it, and that what is in it can
+// be trusted. The server opens it first of all and closes it last.
 //
 //   LOCK         held by the process that uses the directory; names it
 //   IDENTITY     format version, cluster, member, store id (16 random bytes, minted with it)

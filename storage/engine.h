@@ -2,8 +2,8 @@
 #define RAFTKV_STORAGE_ENGINE_H_
 
 // The small ordered key-value engine under the log and the state machine. Two implementations:
-// RocksEngine (rocks_engine.h) and MemoryEngine (memory_engine.h, for the simulator and tests), with
-// the same contract on crashes:
+// RocksEngine (rocks_engine.h) and MemoryEngine (memory_engine.h, for the simulator and tests),
+// with the same contract on crashes:
 //
 //   - a batch is atomic: after a crash all of it is there or nothing of it;
 //   - batches survive a crash in order, as a prefix: never a later one without an earlier one;
@@ -12,9 +12,9 @@
 //   - Durability::kFlushed engines (the state machine, no write-ahead log): what was written before
 //     a Flush that returned has survived; everything after may be lost.
 //
-// Errors: a failed write, sync or flush ends the process inside the engine (one line first): nothing
-// on that file can be trusted after it. Corruption met while reading does the same with exit code 66
-// except while opening, where it comes back as a DataLoss status.
+// Errors: a failed write, sync or flush ends the process inside the engine (one line first):
+// nothing on that file can be trusted after it. Corruption met while reading does the same with
+// exit code 66 except while opening, where it comes back as a DataLoss status.
 //
 // One writer at a time (the owner's job). Views may be read from any thread.
 
@@ -79,7 +79,8 @@ class WriteBatch {
   std::vector<Slot> slots_;
 };
 
-// Ordered walk over a view. After any move: valid() or at the end; a damaged block ends the process.
+// Ordered walk over a view. After any move: valid() or at the end; a damaged block ends the
+// process.
 class Iterator {
  public:
   virtual ~Iterator() = default;
@@ -126,7 +127,7 @@ class Engine {
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 
-  virtual uint64_t DiskBytes() const = 0;   // space taken on disk, estimated
+  virtual uint64_t DiskBytes() const = 0;  // space taken on disk, estimated
   // The next write may have to wait for compactions: do it where waiting harms nobody.
   virtual bool WouldStall() const = 0;
 };

@@ -135,7 +135,8 @@ absl::Status LogStore::Load() {
   Tip tip;
   const absl::Status status =
       engine_->Scan({}, {}, [&](std::string_view key, std::string_view value) -> absl::Status {
-        if (key.size() != kKeyBytes) return Damaged("holds a foreign key of ", key.size(), " bytes");
+        if (key.size() != kKeyBytes)
+          return Damaged("holds a foreign key of ", key.size(), " bytes");
         const Index index = BigEndian64(key.data());
         if (key.back() == kStateKind) {
           state.assign(value);
@@ -278,9 +279,9 @@ void LogStore::WriteState() {
 
 void LogStore::RecordMark(bool sync) {
   if (watermark_ == nullptr) return;
-  watermark_->Record({hard_state_.current_term, hard_state_.voted_for, first_index(), last_.id,
-                      last_.chain_hash},
-                     sync);
+  watermark_->Record(
+      {hard_state_.current_term, hard_state_.voted_for, first_index(), last_.id, last_.chain_hash},
+      sync);
 }
 
 void LogStore::LowerWatermark(Index last) {
@@ -363,8 +364,8 @@ std::string LogStore::EncodeState() const {
   std::string out;
   BeginRecord(kStateMagic, 0, &out);
   for (uint64_t v : {hard_state_.current_term, hard_state_.voted_for, hard_state_.commit_index,
-                     static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index, base_.chain_hash,
-                     last_.id.term, last_.id.index, last_.chain_hash}) {
+                     static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index,
+                     base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash}) {
     PutFixed64(&out, v);
   }
   Seal(&out);

@@ -1,18 +1,20 @@
 #ifndef RAFTKV_STORAGE_LOG_STORE_H_
 #define RAFTKV_STORAGE_LOG_STORE_H_
 
-// The Raft log and hard state on disk: one synced batch per turn with the truncation, the entries and
-// {term, vote, commit, first_index}. Owned and written by the replica; the core reads through
+// The Raft log and hard state on disk: one synced batch per turn with the truncation, the entries
+// and {term, vote, commit, first_index}. Owned and written by the replica; the core reads through
 // raft::LogReader.
 //
-// Layout: big-endian index ‖ kind. Under kind 0 the entry; under kind 1 the state as of a batch that
-// ended at that index: hard state, first_index, last entry, chain hash. The greatest state is the
-// current one. So keys only grow, and RocksDB moves finished files down without rewriting the log.
+// Layout: big-endian index ‖ kind. Under kind 0 the entry; under kind 1 the state as of a batch
+// that ended at that index: hard state, first_index, last entry, chain hash. The greatest state is
+// the current one. So keys only grow, and RocksDB moves finished files down without rewriting the
+// log.
 //
-// Each record carries a magic number, version, type, term, index, length, a CRC32C and the chain hash
-// of everything before it, so that any damage between first_index and last_index is seen at Open.
-// RocksDB alone cannot tell a shortened log from a clean one (docs/decisions/0002), hence the sidecar
-// file WATERMARK (watermark.h): a log that does not reach it with the same hash and term is damaged.
+// Each record carries a magic number, version, type, term, index, length, a CRC32C and the chain
+// hash of everything before it, so that any damage between first_index and last_index is seen at
+// Open. RocksDB alone cannot tell a shortened log from a clean one (docs/decisions/0002), hence the
+// sidecar file WATERMARK (watermark.h): a log that does not reach it with the same hash and term is
+// damaged.
 
 #include <cstdint>
 #include <memory>
@@ -42,8 +44,8 @@ class LogStore final : public raft::LogReader {
   void Save(const std::optional<raft::HardState>& hard_state,
             const std::vector<raft::Entry>& entries);
 
-  // Forgets entries below `first_index`; the caller knows that a flushed state machine or a verified
-  // snapshot covers them. Cuts are coarse (storage rule 1).
+  // Forgets entries below `first_index`; the caller knows that a flushed state machine or a
+  // verified snapshot covers them. Cuts are coarse (storage rule 1).
   void Cut(raft::Index first_index);
 
   raft::HardState hard_state() const override { return hard_state_; }
@@ -99,7 +101,7 @@ class LogStore final : public raft::LogReader {
   bool may_vote_ = false;
   uint64_t synced_batches_ = 0;
   uint64_t size_ = 0;  // roughly; only to warn once
-  WriteBatch batch_;  // reused
+  WriteBatch batch_;   // reused
 };
 
 }  // namespace raftkv

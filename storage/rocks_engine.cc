@@ -84,8 +84,8 @@ class Listener final : public rocksdb::EventListener {
   std::atomic<uint64_t> survived_{0};
 };
 
-// A version's key without its revision (mvcc/layout.h): what the filters of the state machine's files
-// hold, so that looking up one key skips the files that have no version of it.
+// A version's key without its revision (mvcc/layout.h): what the filters of the state machine's
+// files hold, so that looking up one key skips the files that have no version of it.
 class VersionPrefixes final : public rocksdb::SliceTransform {
  public:
   const char* Name() const override { return "raftkv.VersionPrefixes"; }
@@ -309,7 +309,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   } else {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;
-    r.avoid_flush_during_shutdown = true;  // closing loses what a crash would: one way, often tested
+    r.avoid_flush_during_shutdown =
+        true;  // closing loses what a crash would: one way, often tested
     r.prefix_extractor = std::make_shared<VersionPrefixes>();
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
     table.whole_key_filtering = false;

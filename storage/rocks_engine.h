@@ -3,10 +3,10 @@
 
 // The engine on real disks. Together with data_dir this is the only code that knows RocksDB.
 //
-// kSynced (the log): write-ahead log on and synced by every Write that asks for it. A torn record at
-// its very end is dropped (it was never acknowledged); any other damage refuses to open.
-// kFlushed (the state machine): no write-ahead log, one column family, so that whatever is flushed is
-// a prefix of the batches, each whole.
+// kSynced (the log): write-ahead log on and synced by every Write that asks for it. A torn record
+// at its very end is dropped (it was never acknowledged); any other damage refuses to open.
+// kFlushed (the state machine): no write-ahead log, one column family, so that whatever is flushed
+// is a prefix of the batches, each whole.
 //
 // Errors while running: a failed write, sync or background job is logged and aborts the process; a
 // damaged block writes the file DAMAGED into the directory, is logged, and exits with code 66. Next

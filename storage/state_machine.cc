@@ -31,9 +31,9 @@ struct State {
 
 std::string EncodeState(const State& state) {
   std::string out;
-  for (uint64_t v : {kFormat, state.applied.term, state.applied.index,
-                     static_cast<uint64_t>(state.revision), static_cast<uint64_t>(state.compacted),
-                     state.digest}) {
+  for (uint64_t v :
+       {kFormat, state.applied.term, state.applied.index, static_cast<uint64_t>(state.revision),
+        static_cast<uint64_t>(state.compacted), state.digest}) {
     PutFixed64(&out, v);
   }
   PutFixed32(&out, Crc32c(out));
@@ -125,8 +125,8 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateMachine::Open(std::unique_ptr
 absl::Status StateMachine::Rep::Load() {
   const std::string state_key = kStateKey;
   bool found = false;
-  absl::Status status = engine->Scan(
-      state_key, state_key + '\0', [&](std::string_view, std::string_view value) {
+  absl::Status status =
+      engine->Scan(state_key, state_key + '\0', [&](std::string_view, std::string_view value) {
         found = true;
         return DecodeState(value, &state);
       });

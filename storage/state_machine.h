@@ -2,13 +2,13 @@
 #define RAFTKV_STORAGE_STATE_MACHINE_H_
 
 // The replicated state: the multi-version key-value store (storage/mvcc) and the tables beside it
-// (store ids of members; later leases, auth, alarms, sessions). A pure function of the committed log:
-// no clock, random number, locale or setting may influence it (storage rule 7).
+// (store ids of members; later leases, auth, alarms, sessions). A pure function of the committed
+// log: no clock, random number, locale or setting may influence it (storage rule 7).
 //
 // Owned and written by the applier, one call at a time. Data, revision, applied index, term and the
-// running digest go into the engine in one batch, without a write-ahead log: the Raft log is its WAL.
-// After a crash the engine comes back at some earlier applied index and the log is replayed through
-// the same Apply; entries at or below applied() are skipped.
+// running digest go into the engine in one batch, without a write-ahead log: the Raft log is its
+// WAL. After a crash the engine comes back at some earlier applied index and the log is replayed
+// through the same Apply; entries at or below applied() are skipped.
 //
 // Reading: Snapshot() pins a state which any thread may read; reads never wait for writes.
 
@@ -33,9 +33,9 @@ namespace raftkv {
 // (absl codes; texts are etcd's without the "etcdserver: " prefix), equal on every member.
 // The response's header carries only the revision; the edge fills in ids and term.
 struct ApplyResult {
-  proto::Origin origin;          // of a command that was applied now; else all zero
+  proto::Origin origin;  // of a command that was applied now; else all zero
   absl::Status status;
-  Revision revision = 0;         // the store's, right after this entry
+  Revision revision = 0;  // the store's, right after this entry
   proto::CommandResponse response;
 };
 
@@ -60,8 +60,8 @@ class StateMachine {
   static absl::StatusOr<std::unique_ptr<StateMachine>> Open(std::unique_ptr<Engine> engine);
   ~StateMachine();
 
-  // Applies committed entries, contiguous; one result each (entries at or below applied(), no-ops and
-  // configurations answer OK without a response). Payloads of kCommand entries are encoded
+  // Applies committed entries, contiguous; one result each (entries at or below applied(), no-ops
+  // and configurations answer OK without a response). Payloads of kCommand entries are encoded
   // proto::Command. An entry that cannot be decoded ends the process: it was validated before it
   // was proposed.
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries);
@@ -80,8 +80,8 @@ class StateMachine {
   // store_ids[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;
 
-  // Begins to persist when due (16 MiB, 10,000 entries) and returns at once; persisted_applied() tells
-  // when it is done. The caller adds the 30 s clock by calling StartFlush. Flush waits.
+  // Begins to persist when due (16 MiB, 10,000 entries) and returns at once; persisted_applied()
+  // tells when it is done. The caller adds the 30 s clock by calling StartFlush. Flush waits.
   void MaybeFlush();
   void StartFlush();
   void Flush();

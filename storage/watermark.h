@@ -8,10 +8,10 @@
 // that does not reach its mark is damaged.
 //
 // Two slots of 4 KiB take turns, each with a sequence number and a CRC: one torn write leaves the
-// other. Record writes; the kernel has it then, so it outlives the process. It also outlives a power
-// loss after a sync: once a second, and whenever the caller asks for it (a term or vote about to
-// become visible; the mark about to go down before a truncation). What stays open is damage to the
-// log *and* a power loss within the same second.
+// other. Record writes; the kernel has it then, so it outlives the process. It also outlives a
+// power loss after a sync: once a second, and whenever the caller asks for it (a term or vote about
+// to become visible; the mark about to go down before a truncation). What stays open is damage to
+// the log *and* a power loss within the same second.
 //
 // Owned by LogStore; one thread. A failed write or sync ends the process (one line first).
 
@@ -53,7 +53,8 @@ class Watermark {
   void Record(const Mark& mark, bool sync);
 
  private:
-  Watermark(std::string path, Owner owner, int fd) : path_(std::move(path)), owner_(owner), fd_(fd) {}
+  Watermark(std::string path, Owner owner, int fd)
+      : path_(std::move(path)), owner_(owner), fd_(fd) {}
   std::string Encode() const;
   bool Decode(std::string_view slot, uint64_t* sequence, Owner* owner, Mark* mark) const;
   absl::Status Load();

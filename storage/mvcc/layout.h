@@ -4,15 +4,15 @@
 // How the state machine lies in its engine (chosen by measuring: docs/decisions/0001). One engine,
 // one key space, a letter per table:
 //
-//   m                              the state record: applied id, revision, digest (state_machine.cc)
-//   v ‖ key, escaped ‖ ~revision   a version of a key, newest first: meta data and value
-//   e ‖ revision ‖ sub             an event: which key changed, and the key's version before it
-//   s ‖ member id                  store id of a member
-//   l a A M S                      kept for leases, auth, alarms, members, sessions
+//   m                              the state record: applied id, revision, digest
+//   (state_machine.cc) v ‖ key, escaped ‖ ~revision   a version of a key, newest first: meta data
+//   and value e ‖ revision ‖ sub             an event: which key changed, and the key's version
+//   before it s ‖ member id                  store id of a member l a A M S kept for leases, auth,
+//   alarms, members, sessions
 //
-// `v` serves every read: the newest state and any past one are one seek a key. `e` serves a watch that
-// catches up (a sequential walk) and compaction (each event names the one version it made obsolete).
-// A key changes at most once in a main revision, so its versions need no sub-revision.
+// `v` serves every read: the newest state and any past one are one seek a key. `e` serves a watch
+// that catches up (a sequential walk) and compaction (each event names the one version it made
+// obsolete). A key changes at most once in a main revision, so its versions need no sub-revision.
 //
 // Escaping keeps byte order and makes keys prefix-free: 00 becomes 00 ff, and 00 01 ends the key.
 
@@ -45,8 +45,8 @@ struct Head {
 // The escaped key with its table letter and end mark: all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
 void AppendRevisionDescending(Revision revision, std::string* out);
-// Above all versions that begin with `prefix`, and still within it: an engine that keeps filters over
-// prefixes (rocks_engine.cc) can then tell without a look which files hold none of them.
+// Above all versions that begin with `prefix`, and still within it: an engine that keeps filters
+// over prefixes (rocks_engine.cc) can then tell without a look which files hold none of them.
 std::string AfterVersions(std::string_view prefix);
 
 std::string_view VersionPrefix(std::string_view engine_key);

@@ -39,8 +39,7 @@ class OverlayIterator final : public Iterator {
   // Chooses the lesser of the two positions, passing over what the batch deletes.
   void Settle() {
     for (;;) {
-      const bool changed =
-          change_ != changes_.end() && (upper_.empty() || change_->first < upper_);
+      const bool changed = change_ != changes_.end() && (upper_.empty() || change_->first < upper_);
       on_change_ = changed && (!base_->valid() || change_->first <= base_->key());
       valid_ = changed || base_->valid();
       if (!on_change_ || change_->second) return;

@@ -44,7 +44,8 @@ int Compare(RangeRequest::SortTarget target, const KeyValue& a, const KeyValue& 
   }
 }
 
-// As etcd: another target than the key sorts even when no order is asked for. Ties stay in key order.
+// As etcd: another target than the key sorts even when no order is asked for. Ties stay in key
+// order.
 void Sort(const RangeRequest& request, std::vector<KeyValue>* kvs) {
   const RangeRequest::SortTarget target = request.sort_target();
   const bool descend = request.sort_order() == RangeRequest::DESCEND;

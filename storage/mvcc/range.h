@@ -15,7 +15,8 @@
 
 namespace raftkv {
 
-// How much one read may do before it must stop (design: inline budget). The defaults are "no limit".
+// How much one read may do before it must stop (design: inline budget). The defaults are "no
+// limit".
 struct ReadBudget {
   int64_t visited_keys_max = INT64_MAX;
   int64_t bytes_max = INT64_MAX;
@@ -59,8 +60,8 @@ struct ReadState {
   Revision compacted;  // the oldest that can be read; 0: all
 };
 
-// KV.Range. InvalidArgument, OutOfRange as etcd. ResourceExhausted "read budget": see state_machine.h.
-// Sets only the revision in the header.
+// KV.Range. InvalidArgument, OutOfRange as etcd. ResourceExhausted "read budget": see
+// state_machine.h. Sets only the revision in the header.
 absl::Status Range(const ReadState& state, const etcdserverpb::RangeRequest& request,
                    const ReadBudget& budget, etcdserverpb::RangeResponse* response);
 

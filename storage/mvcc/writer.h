@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_MVCC_WRITER_H_
 #define RAFTKV_STORAGE_MVCC_WRITER_H_
 
-// Changing keys, inside one batch at a time. Owned by the state machine, which begins an entry, makes
-// its changes, ends the entry, and after some entries writes the batch.
+// Changing keys, inside one batch at a time. Owned by the state machine, which begins an entry,
+// makes its changes, ends the entry, and after some entries writes the batch.
 //
 // Each entry that changes something takes one main revision, shared by all its changes, which get
 // sub-revisions 0, 1, 2... in order (etcd-api.md §3.1). A key is changed at most once in an entry.

@@ -18,11 +18,16 @@ bool InRange(const std::string& key, const std::string& begin, const std::string
 // What the requested order compares; the key itself breaks ties, always ascending.
 std::pair<int64_t, std::string> SortKey(const RangeRequest& request, const KeyValue& kv) {
   switch (request.sort_target()) {
-    case RangeRequest::VERSION: return {kv.version(), ""};
-    case RangeRequest::CREATE: return {kv.create_revision(), ""};
-    case RangeRequest::MOD: return {kv.mod_revision(), ""};
-    case RangeRequest::VALUE: return {0, kv.value()};
-    default: return {0, kv.key()};
+    case RangeRequest::VERSION:
+      return {kv.version(), ""};
+    case RangeRequest::CREATE:
+      return {kv.create_revision(), ""};
+    case RangeRequest::MOD:
+      return {kv.mod_revision(), ""};
+    case RangeRequest::VALUE:
+      return {0, kv.value()};
+    default:
+      return {0, kv.key()};
   }
 }
 
@@ -63,8 +68,7 @@ Model::Answer Model::Apply(const proto::Command& command) {
       std::string& known = store_ids_[record.member_id()];
       if (known.empty()) known = record.store_id();
       if (known != record.store_id()) {
-        answer.status =
-            absl::FailedPreconditionError("the member is known with another store id");
+        answer.status = absl::FailedPreconditionError("the member is known with another store id");
       }
       break;
     }

@@ -1,9 +1,10 @@
 #ifndef RAFTKV_TESTS_MODEL_MODEL_H_
 #define RAFTKV_TESTS_MODEL_MODEL_H_
 
-// The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history in
-// std::maps, every request a walk over all keys, no batching, no index, no persistence. It shares
-// nothing with storage/ but the messages. Texts and codes of errors as in storage/state_machine.h.
+// The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history
+// in std::maps, every request a walk over all keys, no batching, no index, no persistence. It
+// shares nothing with storage/ but the messages. Texts and codes of errors as in
+// storage/state_machine.h.
 
 #include <cstdint>
 #include <map>

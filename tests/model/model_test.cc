@@ -1,5 +1,7 @@
-// The real state machine against the oracle, on both engines: random commands and reads, and restarts
-// which drop everything unflushed and replay the log. RAFTKV_SEED=n repeats a run.
+// The real state machine against the oracle, on both engines: random commands and reads, and
+// restarts which drop everything unflushed and replay the log. RAFTKV_SEED=n repeats a run.
+
+#include "tests/model/model.h"
 
 #include <chrono>
 #include <cstdlib>
@@ -15,7 +17,6 @@
 #include "storage/memory_engine.h"
 #include "storage/rocks_engine.h"
 #include "storage/state_machine.h"
-#include "tests/model/model.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -51,8 +52,8 @@ class MemoryDiskRig {
   }
   // Some of the unflushed batches may have survived, as when a write buffer fills up.
   void Crash(Random* random) {
-    disk_->Crash(static_cast<uint64_t>(
-        random->Below(static_cast<int>(disk_->batches_at_risk()) + 1)));
+    disk_->Crash(
+        static_cast<uint64_t>(random->Below(static_cast<int>(disk_->batches_at_risk()) + 1)));
   }
 
  private:
@@ -114,14 +115,18 @@ class Trial {
   std::string RandomKey() {
     static const std::string kAlphabet("\0\1ab\xff", 5);
     std::string key;
-    for (int i = 1 + random_.Below(2) + random_.OneIn(20); i > 0; --i) key += kAlphabet[random_.Below(5)];
+    for (int i = 1 + random_.Below(2) + random_.OneIn(20); i > 0; --i)
+      key += kAlphabet[random_.Below(5)];
     return key;
   }
   std::string RandomRangeEnd() {
     switch (random_.Below(4)) {
-      case 0: return "";
-      case 1: return std::string(1, '\0');
-      default: return RandomKey();
+      case 0:
+        return "";
+      case 1:
+        return std::string(1, '\0');
+      default:
+        return RandomKey();
     }
   }
 
@@ -193,7 +198,8 @@ class Trial {
     request.set_key(random_.OneIn(100) ? "" : RandomKey());
     request.set_range_end(RandomRangeEnd());
     if (random_.OneIn(2)) request.set_limit(random_.Below(12) - 1);
-    if (random_.OneIn(2)) request.set_revision(random_.Below(static_cast<int>(model_.revision()) + 3) - 1);
+    if (random_.OneIn(2))
+      request.set_revision(random_.Below(static_cast<int>(model_.revision()) + 3) - 1);
     if (random_.OneIn(2)) {
       request.set_sort_order(static_cast<RangeRequest::SortOrder>(random_.Below(3)));
       request.set_sort_target(static_cast<RangeRequest::SortTarget>(random_.Below(5)));

@@ -64,8 +64,8 @@ TEST_F(DataDirTest, WhatWasSavedIsThereAgain) {
   {
     absl::StatusOr<DataDir> dir = OpenDataDir(options_);
     ASSERT_TRUE(dir.ok()) << dir.status();
-    dir->log->Save(hard_state, {MakeEntry(4, 1, PutCommand("k", "v")),
-                                MakeEntry(4, 2, PutCommand("k", "w"))});
+    dir->log->Save(hard_state,
+                   {MakeEntry(4, 1, PutCommand("k", "v")), MakeEntry(4, 2, PutCommand("k", "w"))});
     // A conflict: the watermark must go down with the log.
     dir->log->Save(std::nullopt, {MakeEntry(4, 1, PutCommand("k", "x"))});
     dir->state->Apply(dir->log->Entries(1, 1, 0));

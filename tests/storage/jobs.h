@@ -2,7 +2,8 @@
 #define RAFTKV_TESTS_STORAGE_JOBS_H_
 
 // Work done by a process of its own that then ends as if killed: no destructor, nothing closed or
-// flushed. (RocksDB has threads, so a plain fork cannot use it: the test binary starts itself anew.)
+// flushed. (RocksDB has threads, so a plain fork cannot use it: the test binary starts itself
+// anew.)
 
 #include <string>
 

@@ -25,6 +25,8 @@
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"
 #include "storage/rocks_engine.h"
+#include "storage/state_machine.h"
+#include "tests/storage/testing.h"
 
 namespace raftkv {
 namespace {
@@ -75,7 +77,8 @@ Head DecodeHead(std::string_view record) {
   uint64_t mod = 0, create = 0, version = 0;
   CHECK(TakeVarint64(&record, &mod) && TakeVarint64(&record, &create) &&
         TakeVarint64(&record, &version));
-  return {static_cast<Revision>(create), static_cast<Revision>(mod), static_cast<int64_t>(version), 0};
+  return {static_cast<Revision>(create), static_cast<Revision>(mod), static_cast<int64_t>(version),
+          0};
 }
 
 class Layout {
@@ -359,8 +362,8 @@ void Measure(const char* name, const std::string& dir,
     for (int i = 0; i < count; ++i) CHECK_GT(read(), 0u);
     return (CpuMicros(CLOCK_THREAD_CPUTIME_ID) - start) / count;
   };
-  const double get = time(
-      kReads, [&] { return layout->Get(*view, KeyName(static_cast<int>(random() % kKeys))); });
+  const double get =
+      time(kReads, [&] { return layout->Get(*view, KeyName(static_cast<int>(random() % kKeys))); });
   const double range = time(kReads / 20, [&] {
     return layout->Range(*view, KeyName(static_cast<int>(random() % (kKeys - 200))), 100);
   });
@@ -372,14 +375,57 @@ void Measure(const char* name, const std::string& dir,
   std::fflush(stdout);
 }
 
+// The chosen layout as the product uses it: commands parsed, effects digested, responses built.
+void MeasureStateMachine(const std::string& dir) {
+  std::filesystem::remove_all(dir);
+  RocksOptions options;
+  options.dir = dir;
+  options.durability = Durability::kFlushed;
+  options.create_if_missing = true;
+  auto engine = OpenRocksEngine(options);
+  CHECK(engine.ok()) << engine.status();
+  auto state = StateMachine::Open(*std::move(engine));
+  CHECK(state.ok()) << state.status();
+
+  std::mt19937_64 random(1);
+  const std::string value(256, 'v');
+  raft::Index index = 0;
+  const auto apply_batch = [&](const std::function<int()>& next_key) {
+    std::vector<raft::Entry> entries;
+    for (int i = 0; i < kBatch; ++i) {
+      entries.push_back(MakeEntry(1, ++index, PutCommand(KeyName(next_key()), value)));
+    }
+    const double start = CpuMicros(CLOCK_THREAD_CPUTIME_ID);
+    (*state)->Apply(entries);
+    (*state)->MaybeFlush();
+    return CpuMicros(CLOCK_THREAD_CPUTIME_ID) - start;
+  };
+  for (int i = 0; i < kKeys / kBatch; ++i) {
+    int key = i * kBatch;
+    apply_batch([&] { return key++; });
+  }
+  (*state)->Flush();
+  const double all = CpuMicros(CLOCK_PROCESS_CPUTIME_ID);
+  const uint64_t bytes = BytesWritten();
+  double own = 0;
+  for (int i = 0; i < kPuts / kBatch; ++i) {
+    own += apply_batch([&] { return static_cast<int>(random() % kKeys); });
+  }
+  (*state)->Flush();
+  std::printf("| StateMachine::Apply (E) | %.1f | %.1f | %.0f | | | |\n", own / kPuts,
+              (CpuMicros(CLOCK_PROCESS_CPUTIME_ID) - all) / kPuts,
+              static_cast<double>(BytesWritten() - bytes) / kPuts);
+}
+
 }  // namespace
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
   using namespace raftkv;  // NOLINT
   const std::string dir = argc > 1 ? argv[1] : "/tmp/raftkv-layout-bench";
-  std::printf("| layout | put, own thread us | put, whole process us | bytes written a put | get us "
-              "| range of 100 us | past get us |\n|---|---|---|---|---|---|---|\n");
+  std::printf(
+      "| layout | put, own thread us | put, whole process us | bytes written a put | get us "
+      "| range of 100 us | past get us |\n|---|---|---|---|---|---|---|\n");
   Measure("A heads, events, index", dir,
           [](Engine* e) { return std::make_unique<Heads>(e, false); });
   Measure("B versions, events", dir,
@@ -388,5 +434,6 @@ int main(int argc, char** argv) {
   Measure("D events, heads at flush", dir, [](Engine* e) { return std::make_unique<Lazy>(e); });
   Measure("E as B, heads cached", dir,
           [](Engine* e) { return std::make_unique<Versions>(e, true); });
+  MeasureStateMachine(dir);
   std::filesystem::remove_all(dir);
 }

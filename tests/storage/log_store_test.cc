@@ -190,8 +190,8 @@ TEST_F(LogStoreTest, MissingEntriesAreSeenAtOpen) {
 TEST_F(LogStoreTest, AnotherLogsRecordIsSeenAtOpen) {
   Append(1, 1, 5, "mine");
   const auto other_disk = std::make_shared<MemoryDisk>();
-  auto other = LogStore::Open(std::make_unique<MemoryEngine>(other_disk, Durability::kSynced),
-                              nullptr);
+  auto other =
+      LogStore::Open(std::make_unique<MemoryEngine>(other_disk, Durability::kSynced), nullptr);
   ASSERT_TRUE(other.ok());
   (*other)->Save(std::nullopt, {MakeEntry(1, 1, "x"), MakeEntry(1, 2, "x"), MakeEntry(1, 3, "x")});
   other->reset();

@@ -1,4 +1,5 @@
-// What the model run does not reach: budgets, views over time, flushing, store ids, the codec of keys.
+// What the model run does not reach: budgets, views over time, flushing, store ids, the codec of
+// keys.
 
 #include "storage/state_machine.h"
 
@@ -116,8 +117,8 @@ TEST_F(StateMachineTest, UnflushedEntriesAreReplayedToTheSameDigest) {
 
 TEST_F(StateMachineTest, DigestDependsOnEffectsAndOrder) {
   const auto digest_of = [](const std::vector<proto::Command>& commands) {
-    auto state = StateMachine::Open(std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(),
-                                                                   Durability::kFlushed));
+    auto state = StateMachine::Open(
+        std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
     raft::Index index = 0;
     for (const proto::Command& c : commands) (*state)->Apply({MakeEntry(1, ++index, c)});
     return (*state)->digest();
@@ -165,7 +166,8 @@ TEST_F(StateMachineTest, DataWithoutItsStateRecordIsDamage) {
     batch.Delete("m");
     engine.Write(batch, false);
   }
-  const auto state = StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed));
+  const auto state =
+      StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed));
   EXPECT_TRUE(absl::IsDataLoss(state.status())) << state.status();
 }
 

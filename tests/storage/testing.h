@@ -37,8 +37,8 @@ class TempDir {
 };
 
 inline raft::Entry MakeEntry(raft::Term term, raft::Index index, std::string payload) {
-  return {{.term = term, .index = index}, raft::EntryType::kCommand,
-          raft::Payload(std::move(payload))};
+  return {
+      {.term = term, .index = index}, raft::EntryType::kCommand, raft::Payload(std::move(payload))};
 }
 
 inline proto::Command PutCommand(const std::string& key, const std::string& value) {
@@ -59,7 +59,8 @@ inline raft::Entry MakeEntry(raft::Term term, raft::Index index, const proto::Co
   return MakeEntry(term, index, command.SerializeAsString());
 }
 
-// A data directory of the tests' own cluster and member, and what the job "fill-data-dir" puts there.
+// A data directory of the tests' own cluster and member, and what the job "fill-data-dir" puts
+// there.
 inline constexpr raft::Index kLogEntries = 400;
 inline DataDirOptions TestDirOptions(const std::string& dir) {
   DataDirOptions options;

@@ -21,7 +21,10 @@ class WatermarkTest : public testing::Test {
     file << "damaged";
   }
   static Watermark::Mark At(raft::Index index) {
-    return {.term = 2, .vote = 3, .first_index = 1, .last = {.term = 2, .index = index},
+    return {.term = 2,
+            .vote = 3,
+            .first_index = 1,
+            .last = {.term = 2, .index = index},
             .chain_hash = index * 7};
   }
 
