@@ -17,6 +17,9 @@ constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
 // Above the replica's pending_max, so that only a broken connection refuses proposals.
 constexpr QueueBound kForwardBound{.messages = 1 << 17, .bytes = 256 << 20};
 
+// A forwarded request that is larger takes no more proposals in.
+constexpr size_t kForwardedTogetherBytes = 64 << 10;
+
 grpc::ChannelArguments ChannelArgs() {
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -157,7 +160,7 @@ void Peers::MakeForwardOut(Peer* peer) {
                                const grpc::Status& status) {
     std::vector<uint64_t> numbers;
     for (const proto::ForwardRequest& request : unsent) {
-      if (request.has_propose()) numbers.push_back(request.propose().number());
+      for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
     OnLost(peer, status, std::move(numbers));
   };
@@ -268,21 +271,15 @@ void Peers::Send(PeerMessage message) {
   if (const auto* raft_message = std::get_if<raft::Message>(&message.body)) {
     SendRaft(to, *raft_message);
   } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
-    proto::ForwardRequest request;
-    request.mutable_propose()->set_number(proposal->number);
-    request.mutable_propose()->set_command(proposal->payload.view().data(),
-                                           proposal->payload.size());
-    to->forward_out->Send(std::move(request));
+    SendProposal(to, *proposal);
   } else if (const auto* reply = std::get_if<ForwardedProposalReply>(&message.body)) {
     if (to->forward_in == nullptr) return;
     proto::ForwardResponse response;
     if (!std::exchange(to->forward_in->answered, true)) {
       *response.mutable_peer() = Introduction(to->address.id);
     }
-    response.mutable_proposed()->set_number(reply->number);
-    response.mutable_proposed()->set_index(reply->id.index);
-    response.mutable_proposed()->set_term(reply->id.term);
-    response.mutable_proposed()->set_too_many_requests(reply->too_many_requests);
+    response.mutable_refused()->set_number(reply->number);
+    response.mutable_refused()->set_too_many_requests(reply->too_many_requests);
     to->forward_in->Send(std::move(response));
   } else if (std::holds_alternative<Hello>(message.body)) {
     SendHello(to);
@@ -291,6 +288,16 @@ void Peers::Send(PeerMessage message) {
     *call->response()->mutable_peer() = Introduction(to->address.id);
     call->Finish(grpc::Status::OK);
   }
+}
+
+// Proposals that find others still waiting for the wire share a message with them.
+void Peers::SendProposal(Peer* to, const ForwardedProposal& proposal) {
+  proto::ForwardRequest request;
+  proto::ForwardRequest* joined = to->forward_out->Joinable(kForwardedTogetherBytes);
+  proto::ForwardRequest::Propose* out = (joined != nullptr ? joined : &request)->add_proposals();
+  out->set_number(proposal.number);
+  out->set_command(proposal.payload.view().data(), proposal.payload.size());
+  if (joined == nullptr) to->forward_out->Send(std::move(request));
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message) {
@@ -425,12 +432,12 @@ grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request,
     peer->forward_in = stream;
   }
   const Peer& peer = *Find(stream->peer);
-  if (request->has_propose()) {
-    ForwardedProposal proposal{
-        .number = request->propose().number(),
-        .payload = raft::Payload(std::move(*request->mutable_propose()->mutable_command()))};
-    Post(peer, stream->store_id, std::move(proposal));
-  } else if (request->has_read_index()) {
+  for (auto& in : *request->mutable_proposals()) {
+    Post(peer, stream->store_id,
+         ForwardedProposal{.number = in.number(),
+                           .payload = raft::Payload(std::move(*in.mutable_command()))});
+  }
+  if (request->has_read_index()) {
     raft::Message message;
     message.term = request->read_index().term();
     message.body = raft::ReadIndexRequest{.id = request->read_index().id()};
@@ -444,12 +451,10 @@ bool Peers::OnForwardAnswer(Peer* peer, proto::ForwardResponse* response, bool f
     if (!CheckAnswer(*peer, response->peer())) return false;
     peer->forward_store_id = response->peer().store_id();
   }
-  if (response->has_proposed()) {
-    const auto& in = response->proposed();
+  if (response->has_refused()) {
     Post(*peer, peer->forward_store_id,
-         ForwardedProposalReply{.number = in.number(),
-                                .id = {in.term(), in.index()},
-                                .too_many_requests = in.too_many_requests()});
+         ForwardedProposalReply{.number = response->refused().number(),
+                                .too_many_requests = response->refused().too_many_requests()});
   } else if (response->has_read_index()) {
     raft::Message message;
     message.term = response->read_index().term();

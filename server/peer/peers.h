@@ -108,6 +108,7 @@ class Peers final : public Transport {
   void OnRefused(Peer* peer, const grpc::Status& status);
 
   void SendRaft(Peer* to, const raft::Message& message);
+  void SendProposal(Peer* to, const ForwardedProposal& proposal);
   void SendVote(Peer* to, const raft::Message& message, const raft::RequestVote& vote);
   void SendHello(Peer* to);
   void AnswerVote(Peer* to, const raft::Message& message, const raft::RequestVoteReply& reply);

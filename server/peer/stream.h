@@ -75,6 +75,12 @@ class OutStream {
     }
   }
 
+  // The newest request that has not left yet, if it is small enough for more to join it.
+  Request* Joinable(size_t bytes_max) {
+    if (queue_.empty() || queue_.back().ByteSizeLong() > bytes_max) return nullptr;
+    return &queue_.back();
+  }
+
   bool open() const { return session_ != nullptr && session_->open; }
 
   void Stop() {

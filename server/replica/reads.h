@@ -24,6 +24,7 @@ class Reads {
   void Add(ReadRequest request, absl::Time deadline);
   size_t size() const { return size_; }
   bool waiting() const { return !waiting_.empty(); }
+  bool asking() const { return !asked_.empty(); }
 
   // All waiting reads join the question with the returned id.
   uint64_t Ask(absl::Time now);

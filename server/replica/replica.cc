@@ -186,22 +186,14 @@ void Replica::Impl::HandleRaft(raft::Message message) {
 }
 
 void Replica::Impl::HandleForwarded(raft::MemberId from, ForwardedProposal proposal) {
-  ForwardedProposalReply reply{.number = proposal.number, .id = {}};
-  switch (raft.Propose(std::move(proposal.payload))) {
-    case raft::ProposeResult::kAccepted:
-      reply.id = {raft.term(), raft.last_index()};
-      break;
-    case raft::ProposeResult::kNotLeader:
-      break;
-    case raft::ProposeResult::kTooManyRequests:
-      reply.too_many_requests = true;
-      break;
-  }
-  Send(from, reply);
+  const raft::ProposeResult result = raft.Propose(std::move(proposal.payload));
+  if (result == raft::ProposeResult::kAccepted) return;
+  Send(from, ForwardedProposalReply{
+                 .number = proposal.number,
+                 .too_many_requests = result == raft::ProposeResult::kTooManyRequests});
 }
 
 void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedProposalReply& reply) {
-  if (reply.id.index != 0) return;  // it is in the leader's log: answered when it applies here
   if (reply.too_many_requests) {
     proposals.Fail(reply.number, Fate::kTooManyRequests);
   } else {
@@ -261,6 +253,8 @@ void Replica::Impl::ProposeWaiting() {
 void Replica::Impl::AskReads(absl::Time now) {
   const raft::MemberId leader = raft.leader();
   if (!reads.waiting() || leader == raft::kNobody || !reachable(leader) || now < next_ask) return;
+  // A follower has one question on its way; reads that arrive meanwhile join the next.
+  if (leader != options.raft.id && reads.asking()) return;
   raft.ReadIndex(reads.Ask(now));
 }
 

@@ -19,16 +19,16 @@
 namespace raftkv {
 
 // A follower hands its clients' proposal to the leader. `number` is the origin's, increasing, never
-// sent twice.
+// sent twice unless it was refused.
 struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
 };
 
-// {0, 0}: refused before it was proposed, hence certainly never applied through this message.
+// Refused before it was proposed, hence certainly never applied through this message. A proposal
+// that was accepted is not answered: its origin sees it applied.
 struct ForwardedProposalReply {
   uint64_t number = 0;
-  raft::EntryId id;
   bool too_many_requests = false;
 };
 

@@ -220,8 +220,8 @@ void World::Say(std::string_view what) const {
 void World::OnSend(int member, const PeerMessage& message) {
   if (options_.trace) Say(absl::StrFormat("        %s", Describe(message)));
   result_.trace_hash = Mix(result_.trace_hash, static_cast<uint64_t>(member));
-  if (const auto* forwarded = std::get_if<ForwardedProposalReply>(&message.body)) {
-    if (forwarded->id.index == 0) marks().Hit(Mark::kForwardRefused);
+  if (std::holds_alternative<ForwardedProposalReply>(message.body)) {
+    marks().Hit(Mark::kForwardRefused);
     return;
   }
   const auto* m = std::get_if<raft::Message>(&message.body);
