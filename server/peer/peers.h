@@ -23,7 +23,8 @@
 #include <vector>
 
 #include "proto/raft.grpc.pb.h"
-#include "server/peer/stream.h"
+#include "server/peer/in_stream.h"
+#include "server/peer/out_stream.h"
 #include "server/replica/replica.h"
 #include "server/replica/transport.h"
 #include "server/rpc/rpc.h"

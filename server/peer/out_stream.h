@@ -1,18 +1,14 @@
-#ifndef RAFTKV_SERVER_PEER_STREAM_H_
-#define RAFTKV_SERVER_PEER_STREAM_H_
+#ifndef RAFTKV_SERVER_PEER_OUT_STREAM_H_
+#define RAFTKV_SERVER_PEER_OUT_STREAM_H_
 
-// Bidirectional gRPC streams between two members, on the completion queue's thread.
+// Our end of a bidirectional gRPC stream that we open to a peer: connects when there is something
+// to send, and comes back by itself after a pause when it breaks. in_stream.h is the other end.
 //
-//   OutStream   our end of a stream we open: connects when there is something to send, comes back
-//   by
-//               itself after a pause when it breaks
-//   InStream    our end of a stream a peer opened; deletes itself
+// On the completion queue's thread only. One write and one read are outstanding at a time; what
+// cannot be written yet waits in a queue with a bound. Nothing here knows Raft.
 //
 // `live` counts the streams that still have operations under way: a completion queue must not be
 // shut down before it is 0.
-//
-// One write and one read are outstanding at a time; what cannot be written yet waits in a queue
-// with a bound. Nothing here knows Raft.
 
 #include <grpcpp/grpcpp.h>
 
@@ -25,14 +21,10 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/peer/queue_bound.h"
 #include "server/rpc/rpc.h"
 
 namespace raftkv {
-
-struct QueueBound {
-  size_t messages = 1024;
-  size_t bytes = 32 << 20;  // encoded; one message always passes
-};
 
 template <typename Request, typename Response>
 class OutStream {
@@ -205,129 +197,6 @@ class OutStream {
   bool stopped_ = false;
 };
 
-template <typename Request, typename Response>
-class InStream {
- public:
-  struct Hooks {
-    // Not OK: the stream ends with it. `stream` may be kept until on_end.
-    std::function<grpc::Status(InStream* stream, Request*, bool first)> on_request;
-    std::function<void(InStream*)> on_end;
-  };
-
-  // Accepts streams until the server shuts down.
-  static void Accept(MethodTable* methods, int method, Queues queues, Hooks hooks, QueueBound bound,
-                     int* live) {
-    new InStream(
-        std::make_shared<Shared>(Shared{methods, method, queues, std::move(hooks), bound, live}));
-  }
-
-  // Dropped when the queue is full: whoever waits for it asks again.
-  void Send(Response response) {
-    if (closing_ || (!queue_.empty() && queue_.size() >= shared_->bound.messages)) return;
-    queue_.push_back(std::move(response));
-    MaybeWrite();
-  }
-
-  void Cancel() { context_.TryCancel(); }
-
-  // Whoever the first request said it is.
-  uint64_t peer = 0;
-  std::string store_id;
-  bool answered = false;
-
- private:
-  struct Shared {
-    MethodTable* methods;
-    int method;
-    Queues queues;
-    Hooks hooks;
-    QueueBound bound;
-    int* live;
-  };
-
-  explicit InStream(std::shared_ptr<Shared> shared) : shared_(std::move(shared)), call_(&context_) {
-    shared_->methods->RequestAsyncBidiStreaming(shared_->method, &context_, &call_,
-                                                shared_->queues.calls, shared_->queues.arrivals,
-                                                &arrived_);
-  }
-
-  void OnArrived(bool ok) {
-    if (!ok) {
-      delete this;
-      return;
-    }
-    new InStream(shared_);
-    ++*shared_->live;
-    Read();
-  }
-
-  void Read() {
-    ++pending_;
-    call_.Read(&request_, &read_);
-  }
-
-  void OnRead(bool ok) {
-    --pending_;
-    if (!ok || closing_) return Close(grpc::Status::OK);
-    const grpc::Status status = shared_->hooks.on_request(this, &request_, first_);
-    first_ = false;
-    if (!status.ok()) return Close(status);
-    request_.Clear();
-    Read();
-  }
-
-  void MaybeWrite() {
-    if (writing_ || closing_ || queue_.empty()) return;
-    response_ = std::move(queue_.front());
-    queue_.pop_front();
-    writing_ = true;
-    ++pending_;
-    grpc::WriteOptions options;
-    if (!queue_.empty()) options.set_buffer_hint();
-    call_.Write(response_, options, &wrote_);
-  }
-
-  void OnWrote(bool ok) {
-    --pending_;
-    writing_ = false;
-    if (!ok || closing_) return Close(grpc::Status::OK);
-    MaybeWrite();
-  }
-
-  void Close(const grpc::Status& status) {
-    if (!closing_) {
-      closing_ = true;
-      status_ = status;
-      if (pending_ > 0) context_.TryCancel();
-      shared_->hooks.on_end(this);
-    }
-    if (pending_ > 0) return;
-    pending_ = 1;
-    call_.Finish(status_, &finished_);
-  }
-
-  void OnFinished(bool) {
-    --*shared_->live;
-    delete this;
-  }
-
-  const std::shared_ptr<Shared> shared_;
-  grpc::ServerContext context_;
-  grpc::ServerAsyncReaderWriter<Response, Request> call_;
-  Request request_;
-  Response response_;
-  std::deque<Response> queue_;
-  grpc::Status status_;
-  int pending_ = 0;
-  bool first_ = true;
-  bool writing_ = false;
-  bool closing_ = false;
-  Operation<InStream> arrived_{this, &InStream::OnArrived};
-  Operation<InStream> read_{this, &InStream::OnRead};
-  Operation<InStream> wrote_{this, &InStream::OnWrote};
-  Operation<InStream> finished_{this, &InStream::OnFinished};
-};
-
 }  // namespace raftkv
 
-#endif  // RAFTKV_SERVER_PEER_STREAM_H_
+#endif  // RAFTKV_SERVER_PEER_OUT_STREAM_H_

@@ -1,0 +1,16 @@
+#ifndef RAFTKV_SERVER_PEER_QUEUE_BOUND_H_
+#define RAFTKV_SERVER_PEER_QUEUE_BOUND_H_
+
+#include <cstddef>
+
+namespace raftkv {
+
+// How much may wait to be written to one stream.
+struct QueueBound {
+  size_t messages = 1024;
+  size_t bytes = 32 << 20;  // encoded; one message always passes
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_PEER_QUEUE_BOUND_H_
