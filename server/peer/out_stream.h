@@ -38,7 +38,6 @@ class OutStream {
     std::function<bool(Response*, bool first)> on_response;
     // Called on the first request of each new stream: says who we are.
     std::function<void(Request*)> introduce;
-    std::function<void()> on_open;
     // The stream broke or could not be opened, or its queue is full (status OK). `unsent` certainly
     // never left; of what was sent before, any part may have arrived.
     std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
@@ -73,8 +72,6 @@ class OutStream {
     return &queue_.back();
   }
 
-  bool open() const { return session_ != nullptr && session_->open; }
-
   void Stop() {
     stopped_ = true;
     if (session_ != nullptr) session_->context.TryCancel();
@@ -95,7 +92,6 @@ class OutStream {
       --pending;
       if (!ok || owner == nullptr) return Break();
       open = true;
-      owner->hooks_.on_open();
       ++pending;
       call->Read(&response, &read);
       MaybeWrite();

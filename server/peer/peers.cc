@@ -124,7 +124,6 @@ void Peers::MakeAppendOut(Peer* peer) {
   hooks.introduce = [this, peer](proto::AppendEntriesRequest* request) {
     *request->mutable_peer() = Introduction(peer->address.id);
   };
-  hooks.on_open = [] {};
   hooks.on_response = [this, peer](proto::AppendEntriesResponse* response, bool first) {
     if (first) {
       if (!CheckAnswer(*peer, response->peer())) return false;
@@ -152,7 +151,6 @@ void Peers::MakeForwardOut(Peer* peer) {
   hooks.introduce = [this, peer](proto::ForwardRequest* request) {
     *request->mutable_peer() = Introduction(peer->address.id);
   };
-  hooks.on_open = [] {};
   hooks.on_response = [this, peer](proto::ForwardResponse* response, bool first) {
     return OnForwardAnswer(peer, response, first);
   };
