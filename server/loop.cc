@@ -19,6 +19,8 @@ constexpr absl::Duration kCollectMax = absl::Microseconds(200);
 constexpr size_t kApplyEntriesMax = 512;
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
 constexpr int kWorkers = 2;
+// Tasks that wait while the applier is elsewhere; beyond, local reads are refused.
+constexpr size_t kApplyInboxMax = 16384;
 constexpr size_t kOffloadedMax = 1024;
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(100);
 
@@ -33,11 +35,16 @@ Loop::Loop(LoopOptions options, StateMachine* state_machine)
     : options_(options),
       state_machine_(state_machine),
       applier_(state_machine),
+      applying_worker_(/*threads=*/1, /*waiting_max=*/1),
       workers_(kWorkers, kOffloadedMax) {}
 
 Loop::~Loop() { Stop(); }
 
 void Loop::PostRead(ReadDone done) {
+  if (apply_inbox_.size() >= kApplyInboxMax) {
+    done(Fate::kTooManyRequests);
+    return;
+  }
   ReadTask task;
   task.dones.push_back(std::move(done));
   Apply(std::move(task));
@@ -56,6 +63,7 @@ void Loop::Stop() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
   if (watchdog_.joinable()) watchdog_.join();
+  workers_.Stop();
 }
 
 void Loop::RunOnLoop(std::function<void()> work) {
@@ -141,7 +149,7 @@ void Loop::RunApply() {
     }
     return;
   }
-  if (state_machine_->WouldStall() && workers_.Run([this] {
+  if (state_machine_->WouldStall() && applying_worker_.Run([this] {
         applied_ = applier_.Run(SIZE_MAX);
         applied_elsewhere_.store(true, std::memory_order_release);
       })) {

@@ -44,7 +44,8 @@ class Loop {
   void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
   // What the next turn gets.
   void Post(ReplicaInput input) { inbox_.push_back(std::move(input)); }
-  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there.
+  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there;
+  // or at once with kTooManyRequests.
   void PostRead(ReadDone done);
   // Runs `work` on a worker. False: too much is waiting already.
   bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
@@ -54,7 +55,7 @@ class Loop {
 
   // From any thread: `work` runs on the loop's thread between two turns.
   void RunOnLoop(std::function<void()> work);
-  // From any thread: no more turns; returns when the thread has ended. Then the queues may be
+  // From any thread: no more turns; returns when all work has ended. Then the queues may be
   // drained.
   void Stop();
 
@@ -94,6 +95,7 @@ class Loop {
   std::atomic<uint64_t> turns_begun_{0};
   std::atomic<uint64_t> turns_ended_{0};
 
+  Workers applying_worker_;  // its own, so that large ranges never hold up applying
   Workers workers_;
   std::thread thread_;
   std::thread watchdog_;

@@ -21,7 +21,15 @@ enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
 
 int Fail(const absl::Status& status) {
   std::cerr << "raftkv-server: " << status.message() << std::endl;
-  return status.code() == absl::StatusCode::kDataLoss ? kDamaged : kBadInput;
+  switch (status.code()) {
+    case absl::StatusCode::kDataLoss:
+      return kDamaged;
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return kFailed;
+    default:
+      return kBadInput;
+  }
 }
 
 void SetUpLogging(const raftkv::LogConfig& config) {
@@ -54,8 +62,8 @@ int main(int argc, char** argv) {
       "Without arguments: a single member, data in ./default.raftkv, clients on "
       "127.0.0.1:2379.");
   app.footer(
-      "Exit codes: 0 asked to stop, 1 failed while running, 2 bad configuration, flag or "
-      "data directory, 66 damaged data.");
+      "Exit codes: 0 asked to stop, 1 something inside failed, 2 bad configuration, flag or "
+      "data directory, 66 damaged data, 134 aborted after a failed or hanging disk write.");
   std::string file, member;
   bool check = false;
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");

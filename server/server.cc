@@ -70,6 +70,7 @@ struct Listener {
 
   void Drain() {
     if (arrivals == nullptr) return;
+    methods.StopListening();
     arrivals->Shutdown();
     void* tag = nullptr;
     bool ok = false;
@@ -80,7 +81,6 @@ struct Listener {
 ReplicaOptions MakeReplicaOptions(const Config& config, const MemberConfig& self,
                                   const Identity& identity) {
   ReplicaOptions options;
-  options.cluster_id = config.cluster_id;
   options.store_id = identity.store_id;
   options.boot_id = RandomNumber();
   options.raft.id = self.id;

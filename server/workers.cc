@@ -8,12 +8,14 @@ Workers::Workers(int threads, size_t waiting_max) : waiting_max_(waiting_max) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
 }
 
-Workers::~Workers() {
+void Workers::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
   }
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 bool Workers::Run(std::function<void()> work) {

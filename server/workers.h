@@ -17,9 +17,11 @@ namespace raftkv {
 class Workers {
  public:
   Workers(int threads, size_t waiting_max);
-  ~Workers();  // finishes what was accepted
+  ~Workers() { Stop(); }
 
   bool Run(std::function<void()> work);
+  // Finishes what was accepted and refuses the rest.
+  void Stop();
 
  private:
   void Loop();

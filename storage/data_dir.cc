@@ -151,7 +151,7 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
     const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(' ', 1));
     values.insert(pair);
   }
-  const size_t crc_at = text.find("crc32c ");
+  const size_t crc_at = text.rfind("crc32c ");  // a cluster may be called so
   uint64_t crc = 0, format = 0;
   if (crc_at == std::string::npos || !absl::SimpleHexAtoi(values["crc32c"], &crc) ||
       crc != Crc32c(text.substr(0, crc_at)) ||
@@ -194,6 +194,12 @@ absl::StatusOr<Identity> LoadOrMintIdentity(const DataDirOptions& o, bool initia
   }
   absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return identity;
+  if (identity->cluster_id != o.cluster_id && identity->cluster_name == o.cluster_name) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer URLs in the file "
+        "changed since; restore them, or choose another data_dir",
+        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
+  }
   if (identity->cluster_id != o.cluster_id) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "%s: belongs to cluster \"%s\" (%x), not to \"%s\" (%x); choose another data_dir", path,

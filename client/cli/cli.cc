@@ -31,7 +31,7 @@ Exit codes:
 // Flags as the user gave them, before they are understood.
 struct Flags {
   std::string endpoints = "127.0.0.1:2379";
-  std::string command_timeout = "5s";
+  std::string command_timeout = "10s";  // above a server's own 7s, whose words say more
   std::string dial_timeout = "2s";
   std::string format = "simple";
 };

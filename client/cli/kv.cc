@@ -86,8 +86,13 @@ int Put(PutArguments& arguments, const Context& context) {
     return context.BadArguments("put needs a value, as an argument or from standard input");
   }
   if (absent || arguments.value == "-") {
+    // read() turns a stream buffer's exception (a directory as input) into bad(); iterators do not.
     std::istream& in = context.streams.in;
-    arguments.value.assign(std::istreambuf_iterator<char>(in), {});
+    arguments.value.clear();
+    for (char buffer[4096]; in.good();) {
+      in.read(buffer, sizeof(buffer));
+      arguments.value.append(buffer, static_cast<size_t>(in.gcount()));
+    }
     if (in.bad()) return context.Fail(kExitIo, "cannot read standard input");
   }
   const auto result = context.Connect()->Put(arguments.key, arguments.value, arguments.options);

@@ -16,7 +16,11 @@ void RegisterMaintenance(const Edge* edge, MethodTable* methods) {
         response->set_raftterm(raft.term);
         if (raft.leader == raft::kNobody) response->add_errors("etcdserver: no leader");
         // Sizes and the applied index are the state machine's.
-        edge->loop->PostRead([edge, call](Fate) {
+        edge->loop->PostRead([edge, call](Fate fate) {
+          if (fate != Fate::kApplied) {
+            call->Finish(ToGrpc(fate));
+            return;
+          }
           etcdserverpb::StatusResponse* response = call->response();
           const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
           response->set_dbsize(bytes);

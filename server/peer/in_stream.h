@@ -67,7 +67,7 @@ class InStream {
   }
 
   void OnArrived(bool ok) {
-    if (!ok) {
+    if (!ok || !shared_->methods->listening()) {
       delete this;
       return;
     }

@@ -13,14 +13,13 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "server/peer/queue_bound.h"
 #include "server/rpc/rpc.h"
 
@@ -50,14 +49,16 @@ class OutStream {
   }
 
   void Send(Request request) {
-    if (stopped_ || (session_ == nullptr && absl::Now() < retry_at_) || Full(request)) {
+    if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) ||
+        Full(request)) {
       std::deque<Request> unsent;
       unsent.push_back(std::move(request));
       hooks_.on_lost(unsent, grpc::Status::OK);
       return;
     }
     if (session_ == nullptr) hooks_.introduce(&request);
-    queued_bytes_ += request.ByteSizeLong();
+    newest_bytes_ = request.ByteSizeLong();
+    queued_bytes_ += newest_bytes_;
     queue_.push_back(std::move(request));
     if (session_ == nullptr) {
       session_ = new Session(this);
@@ -66,9 +67,11 @@ class OutStream {
     }
   }
 
-  // The newest request that has not left yet, if it is small enough for more to join it.
-  Request* Joinable(size_t bytes_max) {
-    if (queue_.empty() || queue_.back().ByteSizeLong() > bytes_max) return nullptr;
+  // The newest request that has not left yet, for about `bytes` more to join it, up to bytes_max.
+  Request* Join(size_t bytes, size_t bytes_max) {
+    if (queue_.empty() || newest_bytes_ + bytes > bytes_max) return nullptr;
+    newest_bytes_ += bytes;
+    queued_bytes_ += bytes;
     return &queue_.back();
   }
 
@@ -174,11 +177,12 @@ class OutStream {
   void OnEnd(const grpc::Status& status) {
     // A connection that worked is made anew at once; one that cannot be made, or that the peer
     // refuses, after a pause.
-    absl::Duration pause = absl::Milliseconds(100);
-    if (session_->responded) pause = absl::ZeroDuration();
-    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) pause = absl::Seconds(1);
+    std::chrono::milliseconds pause(100);
+    if (session_->responded) pause = {};
+    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION)
+      pause = std::chrono::seconds(1);
     session_ = nullptr;
-    retry_at_ = absl::Now() + pause;
+    retry_at_ = std::chrono::steady_clock::now() + pause;
     queued_bytes_ = 0;
     hooks_.on_lost(std::exchange(queue_, {}), status);
   }
@@ -189,7 +193,8 @@ class OutStream {
   Session* session_ = nullptr;
   std::deque<Request> queue_;
   size_t queued_bytes_ = 0;
-  absl::Time retry_at_ = absl::InfinitePast();
+  size_t newest_bytes_ = 0;  // of queue_.back()
+  std::chrono::steady_clock::time_point retry_at_;
   bool stopped_ = false;
 };
 

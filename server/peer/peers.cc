@@ -17,6 +17,8 @@ constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
 // Above the replica's pending_max, so that only a broken connection refuses proposals.
 constexpr QueueBound kForwardBound{.messages = 1 << 17, .bytes = 256 << 20};
 
+// Different refusals that are logged, once each.
+constexpr size_t kSaidMax = 1024;
 // A forwarded request that is larger takes no more proposals in.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 
@@ -228,8 +230,10 @@ grpc::Status Peers::Check(const proto::Peer& peer) {
   }
   if (wrong.empty()) return grpc::Status::OK;
   ++refused_;
-  LOG_EVERY_N(WARNING, 100) << "refused a peer that calls itself member " << std::hex << peer.from()
-                            << ": " << wrong;
+  if (said_.size() < kSaidMax && said_.insert(wrong).second) {
+    LOG(WARNING) << "refused a peer that calls itself member " << std::hex << peer.from() << ": "
+                 << wrong << " (" << std::dec << refused_ << " refused so far)";
+  }
   return {grpc::StatusCode::FAILED_PRECONDITION, wrong};
 }
 
@@ -291,7 +295,8 @@ void Peers::Send(PeerMessage message) {
 // Proposals that find others still waiting for the wire share a message with them.
 void Peers::SendProposal(Peer* to, const ForwardedProposal& proposal) {
   proto::ForwardRequest request;
-  proto::ForwardRequest* joined = to->forward_out->Joinable(kForwardedTogetherBytes);
+  proto::ForwardRequest* joined =
+      to->forward_out->Join(proposal.payload.size() + 16, kForwardedTogetherBytes);
   proto::ForwardRequest::Propose* out = (joined != nullptr ? joined : &request)->add_proposals();
   out->set_number(proposal.number);
   out->set_command(proposal.payload.view().data(), proposal.payload.size());
@@ -431,6 +436,16 @@ grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request,
   }
   const Peer& peer = *Find(stream->peer);
   for (auto& in : *request->mutable_proposals()) {
+    // What is in the log must be applicable on every member, for ever: look before it gets there.
+    proto::Command command;
+    const bool known = command.ParseFromString(in.command()) &&
+                       command.origin().member_id() == stream->peer &&
+                       (command.has_put() || command.has_delete_range());
+    if (!known) {
+      ++refused_;
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              "a proposal that this member does not understand"};
+    }
     Post(peer, stream->store_id,
          ForwardedProposal{.number = in.number(),
                            .payload = raft::Payload(std::move(*in.mutable_command()))});

@@ -18,6 +18,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -125,6 +126,7 @@ class Peers final : public Transport {
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
   uint64_t refused_ = 0;
+  std::set<std::string> said_;
   int live_ = 0;  // streams and calls with operations under way
   bool stopped_ = false;
 };

@@ -78,6 +78,7 @@ struct Replica::Impl {
     if (on_event) on_event(event);
   }
   bool Full() const { return proposals.size() + reads.size() >= options.pending_max; }
+  bool FarBehind() const { return raft.commit_index() > applied + kUnappliedMax; }
   bool reachable(raft::MemberId member) const {
     return member == options.raft.id || !lost_peers.contains(member);
   }
@@ -109,7 +110,6 @@ struct Replica::Impl {
   absl::Time last_tick = absl::InfinitePast();
   absl::Time last_hello = absl::InfinitePast();
   absl::Time next_ask = absl::InfinitePast();  // refused questions are not asked again at once
-  absl::Time last_leader_contact = absl::InfinitePast();
   uint64_t refused = 0;
 };
 
@@ -120,7 +120,7 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   if (auto* message = std::get_if<PeerMessage>(&input)) {
     HandlePeer(std::move(*message));
   } else if (auto* request = std::get_if<ProposeRequest>(&input)) {
-    if (Full() || raft.commit_index() > applied + kUnappliedMax) {
+    if (Full() || FarBehind()) {
       request->done(Fate::kTooManyRequests, {});
     } else {
       proposals.Add(std::move(*request), now + options.request_timeout);
@@ -186,7 +186,8 @@ void Replica::Impl::HandleRaft(raft::Message message) {
 }
 
 void Replica::Impl::HandleForwarded(raft::MemberId from, ForwardedProposal proposal) {
-  const raft::ProposeResult result = raft.Propose(std::move(proposal.payload));
+  const raft::ProposeResult result = FarBehind() ? raft::ProposeResult::kTooManyRequests
+                                                 : raft.Propose(std::move(proposal.payload));
   if (result == raft::ProposeResult::kAccepted) return;
   Send(from, ForwardedProposalReply{
                  .number = proposal.number,
@@ -345,7 +346,11 @@ void Replica::Impl::AllowVoting(bool caught_up) {
 
 void Replica::Impl::MaybeSayHello(absl::Time now) {
   if (log->may_vote()) return;
-  if (leader_commit > 0 && raft.leader() != raft::kNobody && raft.commit_index() >= leader_commit) {
+  // A new leader's commit index may be old until an entry of its own term is committed; only then
+  // it covers everything that was ever acknowledged.
+  const raft::Index commit = raft.commit_index();
+  if (raft.leader() != raft::kNobody && commit >= std::max<raft::Index>(leader_commit, 1) &&
+      log->TermAt(commit) == raft.term()) {
     AllowVoting(/*caught_up=*/true);
     return;
   }
@@ -392,7 +397,6 @@ void Replica::Turn(std::vector<ReplicaInput> inputs, absl::Time now) {
       r.RecordStoreId(r.options.raft.id, r.options.store_id);
     }
   }
-  if (r.seen_leader != raft::kNobody) r.last_leader_contact = now;
 }
 
 void Replica::OnApplied(raft::Index index) {
@@ -411,7 +415,6 @@ raft::Term Replica::term() const { return impl_->raft.term(); }
 bool Replica::may_vote() const { return impl_->log->may_vote(); }
 size_t Replica::pending() const { return impl_->proposals.size() + impl_->reads.size(); }
 uint64_t Replica::refused() const { return impl_->refused; }
-absl::Time Replica::last_leader_contact() const { return impl_->last_leader_contact; }
 const raft::Raft& Replica::raft() const { return impl_->raft; }
 
 }  // namespace raftkv

@@ -84,7 +84,6 @@ struct ReadTask {
 using ApplyTask = std::variant<CommittedTask, ReadTask>;
 
 struct ReplicaOptions {
-  uint64_t cluster_id = 0;
   std::string store_id;
   uint64_t boot_id = 0;  // differs at each process start
   raft::Config raft;     // raft.id is the member's
@@ -130,10 +129,9 @@ class Replica {
   raft::MemberId leader() const;
   raft::Term term() const;
   bool may_vote() const;
-  size_t pending() const;                  // requests not answered yet
-  uint64_t refused() const;                // messages refused for ids or store ids
-  absl::Time last_leader_contact() const;  // when this member last had a leader (or led)
-  const raft::Raft& raft() const;          // for invariants
+  size_t pending() const;          // requests not answered yet
+  uint64_t refused() const;        // messages refused for ids or store ids
+  const raft::Raft& raft() const;  // for invariants
 
  private:
   struct Impl;

@@ -126,6 +126,10 @@ class MethodTable final : public grpc::Service {
     for (auto& listen : listeners_) listen(queues);
   }
 
+  // The queues shut down: what still arrives is dropped.
+  void StopListening() { listening_ = false; }
+  bool listening() const { return listening_; }
+
   // From now on unary calls that arrive are answered with `status`.
   void Refuse(const grpc::Status& status) { refusal_ = status; }
   const grpc::Status& refusal() const { return refusal_; }
@@ -146,6 +150,7 @@ class MethodTable final : public grpc::Service {
 
   int count_ = 0;
   int live_ = 0;
+  bool listening_ = true;
   grpc::Status refusal_;
   std::vector<std::function<void(Queues)>> listeners_;
 };
@@ -164,7 +169,7 @@ void Unary<Request, Response>::OnComplete(bool ok) {
     delete this;
     return;
   }
-  if (!ok) {
+  if (!ok || !method_->methods->listening()) {
     delete this;
     return;
   }

@@ -281,6 +281,24 @@ TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
 }
 
+TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
+  Cluster c(3);
+  const auto append = [&c](raft::AppendEntries body) {
+    raft::Message message{1, 3, /*term=*/5, std::move(body)};
+    c[3].inbox.push_back(PeerMessage{1, 3, c[1].store_id, std::move(message)});
+    c.Turn(3);
+    c.Turn(3);
+  };
+  append({.prev = {},
+          .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
+          .commit = 1,
+          .round = 1});
+  ASSERT_EQ(c[3].replica->status().commit_index, 1);
+  EXPECT_FALSE(c[3].replica->may_vote()) << "more than entry 1 may have been acknowledged";
+  append({.prev = {5, 2}, .entries = {}, .commit = 2, .round = 2});
+  EXPECT_TRUE(c[3].replica->may_vote());
+}
+
 TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {
   Cluster c(3);
   c.Run(kElection);

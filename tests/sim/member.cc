@@ -30,7 +30,6 @@ Member::~Member() = default;
 ReplicaOptions Member::Options() const {
   const Profile& profile = world_->profile();
   ReplicaOptions options;
-  options.cluster_id = 7;
   options.store_id = store_id_;
   options.boot_id = world_->rng().Next();
   options.raft = profile.raft;
