@@ -321,8 +321,9 @@ class Reader {
       if (member.listen_client_url.empty()) member.listen_client_url = member.client_url;
       if (AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url)) {
         const auto& lines = lines_[i];
-        const auto at = lines.count("listen_client_url") ? lines.find("listen_client_url")
-                                                         : lines.find("listen_peer_url");
+        auto at = lines.find("listen_client_url");
+        if (at == lines.end()) at = lines.find("listen_peer_url");
+        if (at == lines.end()) at = lines.find("client_url");  // the one both URLs name
         Fail(at->second,
              absl::StrFormat("peers and clients would share \"%s\"", member.listen_client_url),
              "listen on two different ports");

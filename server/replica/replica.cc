@@ -350,7 +350,7 @@ void Replica::Impl::MaybeSayHello(absl::Time now) {
   // it covers everything that was ever acknowledged.
   const raft::Index commit = raft.commit_index();
   if (raft.leader() != raft::kNobody && commit >= std::max<raft::Index>(leader_commit, 1) &&
-      log->TermAt(commit) == raft.term()) {
+      commit <= log->last_index() && log->TermAt(commit) == raft.term()) {
     AllowVoting(/*caught_up=*/true);
     return;
   }
