@@ -7,6 +7,7 @@
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
+#include "storage/mvcc/check.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"
 
@@ -75,6 +76,14 @@ class PinnedState final : public StateSnapshot {
                      etcdserverpb::RangeResponse* response) const override {
     return mvcc::Range({*view_, state_.revision, state_.compacted}, request, budget, response);
   }
+  absl::Status Txn(const etcdserverpb::TxnRequest&, const ReadBudget&,
+                   etcdserverpb::TxnResponse*) const override {
+    return absl::UnimplementedError("txn");
+  }
+  absl::StatusOr<KvHash> HashKv(Revision) const override {
+    return absl::UnimplementedError("hash");
+  }
+  uint32_t Hash() const override { return 0; }
 
  private:
   const std::shared_ptr<const View> view_;
@@ -153,7 +162,8 @@ absl::Status StateMachine::Rep::Load() {
   return absl::OkStatus();
 }
 
-std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entries) {
+std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entries,
+                                             int64_t /*visited_keys_max*/) {
   Rep& rep = *rep_;
   std::vector<ApplyResult> results(entries.size());
   rep.pinned.reset();
@@ -212,14 +222,7 @@ void StateMachine::Rep::ApplyCommand(const raft::Entry& entry, ApplyResult* resu
 
 absl::Status StateMachine::Rep::Put(const etcdserverpb::PutRequest& request,
                                     etcdserverpb::PutResponse* response) {
-  // The edge checks the shape too, before proposing; here it keeps a bad entry harmless.
-  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
-  if (request.ignore_value() && !request.value().empty()) {
-    return absl::InvalidArgumentError("value is provided");
-  }
-  if (request.ignore_lease() && request.lease() != 0) {
-    return absl::InvalidArgumentError("lease is provided");
-  }
+  if (absl::Status status = mvcc::Check(request); !status.ok()) return status;
   // There are no leases yet, so none can be found.
   if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
 
@@ -244,7 +247,7 @@ absl::Status StateMachine::Rep::Put(const etcdserverpb::PutRequest& request,
 
 absl::Status StateMachine::Rep::DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                                             etcdserverpb::DeleteRangeResponse* response) {
-  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
+  if (absl::Status status = mvcc::Check(request); !status.ok()) return status;
   std::vector<mvccpb::KeyValue> previous;
   response->set_deleted(writer.DeleteRange(request.key(), request.range_end(),
                                            request.prev_kv() ? &previous : nullptr));
@@ -330,6 +333,11 @@ void StateMachine::Flush() {
   rep.flushes.clear();
   rep.persisted = rep.state.applied;
 }
+
+Revision StateMachine::compacted_revision() const { return rep_->state.compacted; }
+Revision StateMachine::compaction_done() const { return rep_->state.compacted; }
+void StateMachine::CompactStep() {}
+void StateMachine::StartDefragment() {}
 
 uint64_t StateMachine::DiskBytes() const { return rep_->engine->DiskBytes(); }
 bool StateMachine::WouldStall() const { return rep_->engine->WouldStall(); }

@@ -52,6 +52,23 @@ class StateSnapshot {
   // without one.
   virtual absl::Status Range(const etcdserverpb::RangeRequest& request, const ReadBudget& budget,
                              etcdserverpb::RangeResponse* response) const = 0;
+
+  // A transaction that only reads (mvcc::IsReadOnly), without the log. Errors as Range; one budget
+  // for all of it.
+  virtual absl::Status Txn(const etcdserverpb::TxnRequest& request, const ReadBudget& budget,
+                           etcdserverpb::TxnResponse* response) const = 0;
+
+  // Of the history in (compact_revision, hash_revision] and of what was kept from before it:
+  // logical, so equal on all members at equal revisions, however far their physical compaction is.
+  // `revision` 0 is the newest. OutOfRange as Range. Walks everything: for a worker.
+  struct KvHash {
+    uint32_t hash = 0;
+    Revision compact_revision = 0;
+    Revision hash_revision = 0;
+  };
+  virtual absl::StatusOr<KvHash> HashKv(Revision revision) const = 0;
+  // Of everything replicated, keys and the tables beside them; not of the applied index.
+  virtual uint32_t Hash() const = 0;
 };
 
 class StateMachine {
@@ -64,7 +81,12 @@ class StateMachine {
   // and configurations answer OK without a response). Payloads of kCommand entries are encoded
   // proto::Command. An entry that cannot be decoded ends the process: it was validated before it
   // was proposed.
-  std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries);
+  //
+  // Stops before an entry that would visit more than `visited_keys_max` keys (a delete or a
+  // transaction over a large range), so there may be fewer results than entries, or none: apply the
+  // rest where time is no matter.
+  std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
+                                 int64_t visited_keys_max = INT64_MAX);
 
   raft::EntryId applied() const;
   // Survives a crash: the value captured before the last flush that is done, or read back at Open.
@@ -85,6 +107,16 @@ class StateMachine {
   void MaybeFlush();
   void StartFlush();
   void Flush();
+
+  // Physical compaction follows the logical one (an applied CompactionRequest) in steps that the
+  // owner runs between entries; where it stands is saved with the data. Readers never notice.
+  Revision compacted_revision() const;
+  Revision compaction_done() const;  // nothing that this revision made obsolete is stored any more
+  bool compacting() const { return compaction_done() < compacted_revision(); }
+  void CompactStep();  // about a millisecond of it; no effect when there is nothing to do
+
+  // Gives the space of what was deleted back to the disk, beside everything else; returns at once.
+  void StartDefragment();
 
   uint64_t DiskBytes() const;
   bool WouldStall() const;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "server/api/edge.h"
-#include "server/api/validate.h"
+#include "storage/mvcc/check.h"
 
 namespace raftkv::api {
 
@@ -51,7 +51,7 @@ void Read(const Edge* edge, RangeCall* call) {
 
 void Range(const Edge* edge, RangeCall* call) {
   if (edge->RefusedWithoutLeader(call)) return;
-  if (absl::Status invalid = Validate(call->request()); !invalid.ok()) {
+  if (absl::Status invalid = mvcc::Check(call->request()); !invalid.ok()) {
     call->Finish(ToGrpc(invalid));
     return;
   }
@@ -74,7 +74,7 @@ void Range(const Edge* edge, RangeCall* call) {
 template <typename Request, typename Response, typename Set, typename Get>
 void Write(const Edge* edge, Unary<Request, Response>* call, Set set, Get get) {
   if (edge->RefusedWithoutLeader(call)) return;
-  if (absl::Status invalid = Validate(call->request()); !invalid.ok()) {
+  if (absl::Status invalid = mvcc::Check(call->request()); !invalid.ok()) {
     call->Finish(ToGrpc(invalid));
     return;
   }

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "storage/mvcc/check.h"
+
 namespace raftkv::mvcc {
 namespace {
 
@@ -56,12 +58,8 @@ void Sort(const RangeRequest& request, std::vector<KeyValue>* kvs) {
   });
 }
 
-absl::Status Check(const ReadState& state, const RangeRequest& request) {
-  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
-  if (!RangeRequest::SortOrder_IsValid(request.sort_order()) ||
-      !RangeRequest::SortTarget_IsValid(request.sort_target())) {
-    return absl::InvalidArgumentError("invalid sort option");
-  }
+absl::Status CheckRevision(const ReadState& state, const RangeRequest& request) {
+  if (absl::Status status = Check(request); !status.ok()) return status;
   if (request.revision() > state.revision) {
     return absl::OutOfRangeError("mvcc: required revision is a future revision");
   }
@@ -122,7 +120,7 @@ void VersionCursor::PassKey() {
 
 absl::Status Range(const ReadState& state, const RangeRequest& request, const ReadBudget& budget,
                    RangeResponse* response) {
-  if (absl::Status status = Check(state, request); !status.ok()) return status;
+  if (absl::Status status = CheckRevision(state, request); !status.ok()) return status;
   const Revision revision = request.revision() > 0 ? request.revision() : state.revision;
   const int64_t limit = request.limit() > 0 ? request.limit() : INT64_MAX;
   // Only without a filter and without an order may the walk stop collecting early, one key late so

@@ -1,7 +1,6 @@
 #include "server/api/errors.h"
 
 #include "gtest/gtest.h"
-#include "server/api/validate.h"
 
 namespace raftkv::api {
 namespace {
@@ -30,32 +29,6 @@ TEST(Errors, VerdictsKeepTheirCodeAndGetEtcdsPrefix) {
                grpc::StatusCode::OUT_OF_RANGE,
                "etcdserver: mvcc: required revision has been compacted");
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
-}
-
-TEST(Validate, ChecksWhatNeedsNoStore) {
-  etcdserverpb::PutRequest put;
-  EXPECT_EQ(Validate(put).message(), "key is not provided");
-  put.set_key("k");
-  EXPECT_TRUE(Validate(put).ok());
-  put.set_ignore_value(true);
-  EXPECT_TRUE(Validate(put).ok());
-  put.set_value("v");
-  EXPECT_EQ(Validate(put).message(), "value is provided");
-  put.clear_value();
-  put.set_ignore_lease(true);
-  put.set_lease(5);
-  EXPECT_EQ(Validate(put).message(), "lease is provided");
-
-  etcdserverpb::RangeRequest range;
-  EXPECT_EQ(Validate(range).message(), "key is not provided");
-  range.set_key("k");
-  range.set_sort_order(static_cast<etcdserverpb::RangeRequest::SortOrder>(7));
-  EXPECT_EQ(Validate(range).message(), "invalid sort option");
-  range.set_sort_order(etcdserverpb::RangeRequest::ASCEND);
-  range.set_sort_target(static_cast<etcdserverpb::RangeRequest::SortTarget>(-1));
-  EXPECT_EQ(Validate(range).message(), "invalid sort option");
-
-  EXPECT_EQ(Validate(etcdserverpb::DeleteRangeRequest()).message(), "key is not provided");
 }
 
 }  // namespace
