@@ -181,6 +181,7 @@ class Reader {
       LimitsConfig& to = config_.limits;
       return {{"max_request_bytes", Number{&to.max_request_bytes, 1024, 32 << 20}},
               {"max_txn_ops", Number{&to.max_txn_ops, 1, 65536}},
+              {"max_response_bytes", Number{&to.max_response_bytes, 1 << 20, 1 << 30}},
               {"request_timeout", Duration{&to.request_timeout, 100 * ms, 600 * s}},
               {"disk_stall_timeout", Duration{&to.disk_stall_timeout, 100 * ms, 600 * s}},
               {"max_pending_requests", Number{&to.max_pending_requests, 1, 1 << 20}}};

@@ -34,6 +34,7 @@ struct MemberConfig {
 struct LimitsConfig {
   int64_t max_request_bytes = 1572864;  // encoded request; beyond: "request is too large"
   int64_t max_txn_ops = 128;
+  int64_t max_response_bytes = 512 << 20;  // of one read; beyond: "response is too large"
   absl::Duration request_timeout = absl::Seconds(7);  // 5 s + 2 x election timeout, as etcd
   absl::Duration disk_stall_timeout =
       absl::Seconds(5);  // a save in flight longer: the process ends

@@ -17,6 +17,7 @@ constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Microseconds(200);
 // About two milliseconds of applying, then the network is looked at again.
 constexpr size_t kApplyEntriesMax = 512;
+constexpr int64_t kApplyVisitedKeysMax = 1024;
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
 constexpr int kWorkers = 2;
 // Tasks that wait while the applier is elsewhere; beyond, local reads are refused.
@@ -112,8 +113,8 @@ void Loop::Collect() {
   while (Poll(peer_arrivals_, at_once)) {
   }
   int events = 0;
-  const bool idle =
-      inbox_.empty() && apply_inbox_.empty() && (applying_elsewhere_ || applier_.empty());
+  const bool idle = inbox_.empty() && apply_inbox_.empty() &&
+                    (applying_elsewhere_ || (applier_.empty() && !applier_.can_compact()));
   if (idle) {
     const gpr_timespec tick =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -141,6 +142,8 @@ void Loop::RunApply() {
   }
   for (ApplyTask& task : apply_inbox_) applier_.Post(std::move(task));
   apply_inbox_.clear();
+  if (stop_waiting_) applier_.StopWaiting();
+  applier_.MaybeCompact();
   if (applier_.empty()) {
     const absl::Time now = SteadyNow();
     if (now >= next_flush_) {
@@ -149,14 +152,14 @@ void Loop::RunApply() {
     }
     return;
   }
-  if (state_machine_->WouldStall() && applying_worker_.Run([this] {
+  if ((state_machine_->WouldStall() || applier_.large_next()) && applying_worker_.Run([this] {
         applied_ = applier_.Run(SIZE_MAX);
         applied_elsewhere_.store(true, std::memory_order_release);
       })) {
     applying_elsewhere_ = true;
     return;
   }
-  replica_->OnApplied(applier_.Run(kApplyEntriesMax));
+  replica_->OnApplied(applier_.Run(kApplyEntriesMax, kApplyVisitedKeysMax));
 }
 
 // A save that hangs keeps this member from leading and from following; after disk_stall_timeout the

@@ -6,10 +6,10 @@
 // makes it fast: one fsync, one message to each peer and one state-machine batch a turn, however
 // many requests it serves.
 //
-// When the state machine would have to wait for its compactions, applying moves to a worker until
-// it has caught up, so that heartbeats go on. Whatever else may be slow (large ranges) goes to a
-// worker too. A watchdog thread ends the process when a turn hangs in the disk: others then take
-// over.
+// When the state machine would have to wait for its compactions, or the next entry walks over very
+// many keys, applying moves to a worker until it has caught up, so that heartbeats go on. Whatever
+// else may be slow (large ranges) goes to a worker too. A watchdog thread ends the process when a
+// turn hangs in the disk: others then take over.
 //
 // Threads: everything is called on the loop's thread, unless it says otherwise.
 
@@ -50,6 +50,14 @@ class Loop {
   // Runs `work` on a worker. False: too much is waiting already.
   bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
 
+  // `done` runs when the compaction up to `revision` has removed what it made obsolete. Called in
+  // the apply queue.
+  void WhenCompacted(Revision revision, ReadDone done) {
+    applier_.WhenCompacted(revision, std::move(done));
+  }
+  // The server stops: nobody waits for compactions any more.
+  void StopWaiting() { stop_waiting_ = true; }
+
   // `calls` serves everything but the arrival of peers' new calls, which is looked at once a turn.
   void Start(Replica* replica, grpc::CompletionQueue* calls, grpc::CompletionQueue* peer_arrivals);
 
@@ -82,6 +90,7 @@ class Loop {
   // Owned by the loop, or by a worker while `applying_elsewhere_`.
   Applier applier_;
   bool applying_elsewhere_ = false;
+  bool stop_waiting_ = false;
   std::atomic<bool> applied_elsewhere_{false};
   std::atomic<raft::Index> applied_{0};
   absl::Time next_flush_ = absl::InfinitePast();

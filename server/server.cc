@@ -230,7 +230,10 @@ void Server::Stop() {
   // New calls are refused; what is running finishes, or is answered after the grace period.
   on_loop([&p] { p.client_listener.methods.Refuse(api::ToGrpc(Fate::kStopped)); });
   wait_until_none(kStopGrace, calls);
-  on_loop([&p] { p.replica.Stop(); });
+  on_loop([&p] {
+    p.replica.Stop();
+    p.loop.StopWaiting();
+  });
   wait_until_none(kStopGrace, calls);
   // Clients that keep an idle connection open are not waited for.
   const auto soon = [] { return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100)); };

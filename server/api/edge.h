@@ -24,8 +24,8 @@ struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
   Loop* loop = nullptr;
-  Replica* replica = nullptr;                   // loop's thread only
-  const StateMachine* state_machine = nullptr;  // in the apply queue only
+  Replica* replica = nullptr;             // loop's thread only
+  StateMachine* state_machine = nullptr;  // in the apply queue only
 
   // From any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {

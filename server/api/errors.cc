@@ -20,6 +20,12 @@ grpc::Status TooManyRequests() {
   return {grpc::StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests"};
 }
 
+// Ours alone: etcd answers whatever the size, and may run out of memory.
+grpc::Status ResponseTooLarge() {
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED,
+          "etcdserver: response is too large; read it in pages, with a limit"};
+}
+
 grpc::Status ToGrpc(Fate fate) {
   switch (fate) {
     case Fate::kApplied:

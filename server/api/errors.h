@@ -20,6 +20,7 @@ grpc::Status ToGrpc(const absl::Status& status);
 grpc::Status NoLeader();
 grpc::Status RequestTooLarge();
 grpc::Status TooManyRequests();
+grpc::Status ResponseTooLarge();
 
 }  // namespace raftkv::api
 

@@ -1,6 +1,7 @@
 // etcdserverpb.KV. Reads go through ReadIndex (or straight into the apply queue when serializable),
-// writes through the log. Txn and Compact are not served yet.
+// writes through the log.
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -11,115 +12,172 @@ namespace raftkv::api {
 
 namespace {
 
+using etcdserverpb::CompactionRequest;
+using etcdserverpb::CompactionResponse;
 using etcdserverpb::DeleteRangeRequest;
 using etcdserverpb::DeleteRangeResponse;
 using etcdserverpb::PutRequest;
 using etcdserverpb::PutResponse;
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
+using etcdserverpb::RequestOp;
+using etcdserverpb::TxnRequest;
+using etcdserverpb::TxnResponse;
 
 // What a read may cost inside the loop; larger ones go on in a worker.
 constexpr ReadBudget kInlineBudget{.visited_keys_max = 128, .bytes_max = 64 << 10};
 // Calls of one method that are taken without another turn of the queue.
 constexpr int kWaitingCalls = 512;
 
-using RangeCall = Unary<RangeRequest, RangeResponse>;
+absl::Status ReadFrom(const StateSnapshot& snapshot, const RangeRequest& request,
+                      const ReadBudget& budget, RangeResponse* response) {
+  return snapshot.Range(request, budget, response);
+}
+absl::Status ReadFrom(const StateSnapshot& snapshot, const TxnRequest& request,
+                      const ReadBudget& budget, TxnResponse* response) {
+  return snapshot.Txn(request, budget, response);
+}
 
-void AnswerRange(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& budget,
-                 RangeCall* call, absl::Status* status) {
-  *status = snapshot.Range(call->request(), budget, call->response());
-  if (status->ok()) edge->FillHeader(snapshot.revision(), call->response()->mutable_header());
+// False: the budget was not enough, and the call is still to be answered.
+template <typename Request, typename Response>
+bool Answer(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& budget,
+            Unary<Request, Response>* call) {
+  const absl::Status status = ReadFrom(snapshot, call->request(), budget, call->response());
+  if (absl::IsResourceExhausted(status)) return false;
+  if (status.ok()) edge->FillHeader(snapshot.revision(), call->response()->mutable_header());
+  call->Finish(ToGrpc(status));
+  return true;
 }
 
 // In the apply queue: the state machine holds everything this read must see.
-void Read(const Edge* edge, RangeCall* call) {
+template <typename Request, typename Response>
+void ReadNow(const Edge* edge, Unary<Request, Response>* call) {
   std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
-  absl::Status status;
-  AnswerRange(edge, *snapshot, kInlineBudget, call, &status);
-  if (status.code() != absl::StatusCode::kResourceExhausted) {
-    call->Finish(ToGrpc(status));
-    return;
-  }
+  if (Answer(edge, *snapshot, kInlineBudget, call)) return;
   const bool accepted = edge->loop->Offload([edge, call, snapshot = std::move(snapshot)] {
-    absl::Status status;
+    const ReadBudget budget{.bytes_max = edge->config->limits.max_response_bytes};
     call->response()->Clear();
-    AnswerRange(edge, *snapshot, {}, call, &status);
-    call->Finish(ToGrpc(status));
+    if (!Answer(edge, *snapshot, budget, call)) call->Finish(ResponseTooLarge());
   });
   if (!accepted) call->Finish(TooManyRequests());
 }
 
-void Range(const Edge* edge, RangeCall* call) {
-  if (edge->RefusedWithoutLeader(call)) return;
-  if (absl::Status invalid = mvcc::Check(call->request()); !invalid.ok()) {
-    call->Finish(ToGrpc(invalid));
-    return;
-  }
+template <typename Request, typename Response>
+void Read(const Edge* edge, bool serializable, Unary<Request, Response>* call) {
   auto read = [edge, call](Fate fate) {
     if (fate != Fate::kApplied) {
       call->Finish(ToGrpc(fate));
     } else {
-      Read(edge, call);
+      ReadNow(edge, call);
     }
   };
-  if (call->request().serializable()) {
+  if (serializable) {
     edge->loop->PostRead(std::move(read));
   } else {
     edge->loop->Post(ReadRequest{std::move(read)});
   }
 }
 
-// A request that changes the store: `set` moves it into the command, `get` takes its part of the
-// answer.
-template <typename Request, typename Response, typename Set, typename Get>
-void Write(const Edge* edge, Unary<Request, Response>* call, Set set, Get get) {
-  if (edge->RefusedWithoutLeader(call)) return;
-  if (absl::Status invalid = mvcc::Check(call->request()); !invalid.ok()) {
-    call->Finish(ToGrpc(invalid));
-    return;
-  }
-  proto::Command command;
-  set(&command, call->mutable_request());
+// True: the call was answered. `check` is what its shape deserves.
+template <typename Call>
+bool Refused(const Edge* edge, const absl::Status& check, Call* call) {
+  if (edge->RefusedWithoutLeader(call)) return true;
+  if (check.ok()) return false;
+  call->Finish(ToGrpc(check));
+  return true;
+}
+
+// A request that goes through the log as `command`. `get` takes its part of the answer; `finish`
+// sends it.
+template <typename Call, typename Get, typename Finish>
+void Write(const Edge* edge, Call* call, const proto::Command& command, Get get, Finish finish) {
   std::string bytes = command.SerializeAsString();
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
     call->Finish(RequestTooLarge());
     return;
   }
   edge->loop->Post(
-      ProposeRequest{std::move(bytes), [edge, call, get](Fate fate, ApplyResult result) {
-                       if (fate != Fate::kApplied) {
-                         call->Finish(ToGrpc(fate));
-                         return;
-                       }
-                       if (result.status.ok()) {
-                         call->response()->Swap(get(&result.response));
-                         edge->FillHeader(result.revision, call->response()->mutable_header());
-                       }
-                       call->Finish(ToGrpc(result.status));
+      ProposeRequest{std::move(bytes), [edge, call, get, finish](Fate fate, ApplyResult result) {
+                       if (fate != Fate::kApplied) return call->Finish(ToGrpc(fate));
+                       if (!result.status.ok()) return call->Finish(ToGrpc(result.status));
+                       call->response()->Swap(get(&result.response));
+                       edge->FillHeader(result.revision, call->response()->mutable_header());
+                       finish(call);
                      }});
+}
+
+template <typename Call, typename Get>
+void Write(const Edge* edge, Call* call, const proto::Command& command, Get get) {
+  Write(edge, call, command, get, [](Call* call) { call->Finish(grpc::Status::OK); });
+}
+
+void Range(const Edge* edge, Unary<RangeRequest, RangeResponse>* call) {
+  if (Refused(edge, mvcc::Check(call->request()), call)) return;
+  Read(edge, call->request().serializable(), call);
+}
+
+void Put(const Edge* edge, Unary<PutRequest, PutResponse>* call) {
+  if (Refused(edge, mvcc::Check(call->request()), call)) return;
+  proto::Command command;
+  command.mutable_put()->Swap(call->mutable_request());
+  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_put(); });
+}
+
+void DeleteRange(const Edge* edge, Unary<DeleteRangeRequest, DeleteRangeResponse>* call) {
+  if (Refused(edge, mvcc::Check(call->request()), call)) return;
+  proto::Command command;
+  command.mutable_delete_range()->Swap(call->mutable_request());
+  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
+}
+
+// Whether a transaction that only reads asks for nothing fresher than this member's own state. One
+// that reads nothing but its comparisons never said so.
+bool IsSerializable(const TxnRequest& request) {
+  const auto serializable = [](const RequestOp& op) { return op.request_range().serializable(); };
+  return request.success_size() + request.failure_size() > 0 &&
+         std::all_of(request.success().begin(), request.success().end(), serializable) &&
+         std::all_of(request.failure().begin(), request.failure().end(), serializable);
+}
+
+void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse>* call) {
+  const TxnRequest& request = call->request();
+  if (Refused(edge, mvcc::Check(request, edge->config->limits.max_txn_ops), call)) return;
+  if (mvcc::IsReadOnly(request)) return Read(edge, IsSerializable(request), call);
+  proto::Command command;
+  command.mutable_txn()->Swap(call->mutable_request());
+  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_txn(); });
+}
+
+// The logical compaction is in the log; `physical` waits until this member has removed what became
+// obsolete.
+void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse>* call) {
+  if (edge->RefusedWithoutLeader(call)) return;
+  const Revision revision = call->request().revision();
+  const bool physical = call->request().physical();
+  proto::Command command;
+  command.mutable_compaction()->Swap(call->mutable_request());
+  Write(
+      edge, call, command, [](proto::CommandResponse* r) { return r->mutable_compaction(); },
+      [edge, revision, physical](auto* call) {
+        if (!physical) return call->Finish(grpc::Status::OK);
+        edge->loop->WhenCompacted(revision, [call](Fate fate) { call->Finish(ToGrpc(fate)); });
+      });
 }
 
 }  // namespace
 
 void RegisterKv(const Edge* edge, MethodTable* methods) {
-  methods->Serve<RangeRequest, RangeResponse>("/etcdserverpb.KV/Range", kWaitingCalls,
-                                              [edge](auto* call) { Range(edge, call); });
-  methods->Serve<PutRequest, PutResponse>(
-      "/etcdserverpb.KV/Put", kWaitingCalls, [edge](auto* call) {
-        Write(
-            edge, call,
-            [](proto::Command* c, PutRequest* request) { c->mutable_put()->Swap(request); },
-            [](proto::CommandResponse* r) { return r->mutable_put(); });
-      });
-  methods->Serve<DeleteRangeRequest, DeleteRangeResponse>(
-      "/etcdserverpb.KV/DeleteRange", kWaitingCalls, [edge](auto* call) {
-        Write(
-            edge, call,
-            [](proto::Command* c, DeleteRangeRequest* request) {
-              c->mutable_delete_range()->Swap(request);
-            },
-            [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
-      });
+  const auto serve = [&]<typename Request, typename Response>(
+                         const char* name,
+                         void (*handler)(const Edge*, Unary<Request, Response>*)) {
+    methods->Serve<Request, Response>(name, kWaitingCalls,
+                                      [edge, handler](auto* call) { handler(edge, call); });
+  };
+  serve("/etcdserverpb.KV/Range", Range);
+  serve("/etcdserverpb.KV/Put", Put);
+  serve("/etcdserverpb.KV/DeleteRange", DeleteRange);
+  serve("/etcdserverpb.KV/Txn", Txn);
+  serve("/etcdserverpb.KV/Compact", Compact);
 }
 
 }  // namespace raftkv::api

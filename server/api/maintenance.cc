@@ -1,35 +1,110 @@
-// etcdserverpb.Maintenance: Status. The rest is not served yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the member that is
+// asked and needs no leader. The rest is not served yet.
+
+#include <memory>
+#include <utility>
 
 #include "server/api/edge.h"
 
 namespace raftkv::api {
 
-void RegisterMaintenance(const Edge* edge, MethodTable* methods) {
-  methods->Serve<etcdserverpb::StatusRequest, etcdserverpb::StatusResponse>(
-      "/etcdserverpb.Maintenance/Status", 4, [edge](auto* call) {
-        const raft::Status raft = edge->replica->status();
-        etcdserverpb::StatusResponse* response = call->response();
-        response->set_version(kEtcdVersion);
-        response->set_storageversion("3.6.0");
-        response->set_leader(raft.leader);
-        response->set_raftindex(raft.last_index);
-        response->set_raftterm(raft.term);
-        if (raft.leader == raft::kNobody) response->add_errors("etcdserver: no leader");
-        // Sizes and the applied index are the state machine's.
-        edge->loop->PostRead([edge, call](Fate fate) {
-          if (fate != Fate::kApplied) {
-            call->Finish(ToGrpc(fate));
-            return;
-          }
-          etcdserverpb::StatusResponse* response = call->response();
-          const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
-          response->set_dbsize(bytes);
-          response->set_dbsizeinuse(bytes);
-          response->set_raftappliedindex(edge->state_machine->applied().index);
-          edge->FillHeader(edge->state_machine->revision(), response->mutable_header());
-          call->Finish(grpc::Status::OK);
+namespace {
+
+using StatusCall = Unary<etcdserverpb::StatusRequest, etcdserverpb::StatusResponse>;
+using HashCall = Unary<etcdserverpb::HashRequest, etcdserverpb::HashResponse>;
+using HashKvCall = Unary<etcdserverpb::HashKVRequest, etcdserverpb::HashKVResponse>;
+using DefragmentCall = Unary<etcdserverpb::DefragmentRequest, etcdserverpb::DefragmentResponse>;
+
+constexpr int kWaitingCalls = 4;
+
+// `work` runs in the apply queue, where the state machine may be looked at.
+template <typename Call, typename Work>
+void WithState(const Edge* edge, Call* call, Work work) {
+  edge->loop->PostRead([call, work = std::move(work)](Fate fate) {
+    if (fate == Fate::kApplied) {
+      work();
+    } else {
+      call->Finish(ToGrpc(fate));
+    }
+  });
+}
+
+// `hash(snapshot)` fills in the response on a worker: it walks the whole store.
+template <typename Call, typename Hash>
+void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
+  WithState(edge, call, [edge, call, hash] {
+    const bool accepted =
+        edge->loop->Offload([edge, call, hash, snapshot = edge->state_machine->Snapshot()] {
+          const absl::Status status = hash(*snapshot);
+          edge->FillHeader(snapshot->revision(), call->response()->mutable_header());
+          call->Finish(ToGrpc(status));
         });
-      });
+    if (!accepted) call->Finish(TooManyRequests());
+  });
+}
+
+void Status(const Edge* edge, StatusCall* call) {
+  const raft::Status raft = edge->replica->status();
+  etcdserverpb::StatusResponse* response = call->response();
+  response->set_version(kEtcdVersion);
+  response->set_storageversion("3.6.0");
+  response->set_leader(raft.leader);
+  response->set_raftindex(raft.last_index);
+  response->set_raftterm(raft.term);
+  if (raft.leader == raft::kNobody) response->add_errors("etcdserver: no leader");
+  // Sizes and the applied index are the state machine's.
+  WithState(edge, call, [edge, call] {
+    etcdserverpb::StatusResponse* response = call->response();
+    const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
+    response->set_dbsize(bytes);
+    response->set_dbsizeinuse(bytes);
+    response->set_raftappliedindex(edge->state_machine->applied().index);
+    edge->FillHeader(edge->state_machine->revision(), response->mutable_header());
+    call->Finish(grpc::Status::OK);
+  });
+}
+
+void Hash(const Edge* edge, HashCall* call) {
+  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot) {
+    call->response()->set_hash(snapshot.Hash());
+    return absl::OkStatus();
+  });
+}
+
+void HashKv(const Edge* edge, HashKvCall* call) {
+  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot) {
+    const absl::StatusOr<StateSnapshot::KvHash> hash = snapshot.HashKv(call->request().revision());
+    if (!hash.ok()) return hash.status();
+    call->response()->set_hash(hash->hash);
+    // etcd's number for a store that was never compacted.
+    call->response()->set_compact_revision(hash->compact_revision > 0 ? hash->compact_revision
+                                                                      : -1);
+    call->response()->set_hash_revision(hash->hash_revision);
+    return absl::OkStatus();
+  });
+}
+
+// Space comes back in the background, and nobody waits for it.
+void Defragment(const Edge* edge, DefragmentCall* call) {
+  WithState(edge, call, [edge, call] {
+    edge->state_machine->StartDefragment();
+    call->Finish(grpc::Status::OK);
+  });
+}
+
+}  // namespace
+
+void RegisterMaintenance(const Edge* edge, MethodTable* methods) {
+  const auto serve = [&]<typename Request, typename Response>(
+                         const char* name,
+                         void (*handler)(const Edge*, Unary<Request, Response>*)) {
+    methods->Serve<Request, Response>(name, kWaitingCalls,
+                                      [edge, handler](auto* call) { handler(edge, call); });
+  };
+  serve("/etcdserverpb.Maintenance/Status", Status);
+  serve("/etcdserverpb.Maintenance/Hash", Hash);
+  serve("/etcdserverpb.Maintenance/HashKV", HashKv);
+  serve("/etcdserverpb.Maintenance/Defragment", Defragment);
 }
 
 }  // namespace raftkv::api

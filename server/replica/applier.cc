@@ -1,8 +1,7 @@
 #include "server/replica/applier.h"
 
+#include <iterator>
 #include <utility>
-
-#include "glog/logging.h"
 
 namespace raftkv {
 
@@ -10,36 +9,62 @@ Applier::Applier(StateMachine* state_machine) : state_machine_(state_machine) {}
 
 void Applier::Post(ApplyTask task) { queue_.push_back(std::move(task)); }
 
-raft::Index Applier::Run(size_t entries_max) {
-  size_t applied = 0;
-  while (!queue_.empty() && applied < entries_max) {
+raft::Index Applier::Run(size_t entries_max, int64_t visited_keys_max) {
+  large_next_ = false;
+  const raft::Index begin = state_machine_->applied().index;
+  while (!queue_.empty() && !large_next_ && state_machine_->applied().index - begin < entries_max) {
     ApplyTask task = std::move(queue_.front());
     queue_.pop_front();
     if (auto* read = std::get_if<ReadTask>(&task)) {
       for (ReadDone& done : read->dones) done(Fate::kApplied);
-      continue;
+    } else {
+      RunCommitted(std::move(std::get<CommittedTask>(task)), entries_max, visited_keys_max);
     }
-
-    // Committed tasks that wait behind each other become one batch.
-    CommittedTask committed = std::move(std::get<CommittedTask>(task));
-    while (!queue_.empty() && committed.entries.size() < entries_max) {
-      auto* next = std::get_if<CommittedTask>(&queue_.front());
-      if (next == nullptr) break;
-      std::move(next->entries.begin(), next->entries.end(), std::back_inserter(committed.entries));
-      std::move(next->dones.begin(), next->dones.end(), std::back_inserter(committed.dones));
-      queue_.pop_front();
-    }
-
-    std::vector<ApplyResult> results = state_machine_->Apply(committed.entries);
-    CHECK_EQ(results.size(), committed.entries.size());
-    applied += results.size();
-    const raft::Index first = committed.entries.front().id.index;
-    for (auto& [index, done] : committed.dones) {
-      done(Fate::kApplied, std::move(results[index - first]));
-    }
-    state_machine_->MaybeFlush();
   }
   return state_machine_->applied().index;
+}
+
+void Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max) {
+  // Committed tasks that wait behind each other become one batch.
+  while (!queue_.empty() && task.entries.size() < entries_max) {
+    auto* next = std::get_if<CommittedTask>(&queue_.front());
+    if (next == nullptr) break;
+    std::move(next->entries.begin(), next->entries.end(), std::back_inserter(task.entries));
+    std::move(next->dones.begin(), next->dones.end(), std::back_inserter(task.dones));
+    queue_.pop_front();
+  }
+
+  std::vector<ApplyResult> results = state_machine_->Apply(task.entries, visited_keys_max);
+  const raft::Index first = task.entries.front().id.index;
+  auto done = task.dones.begin();
+  for (; done != task.dones.end() && done->first < first + results.size(); ++done) {
+    done->second(Fate::kApplied, std::move(results[done->first - first]));
+  }
+  if (results.size() < task.entries.size()) {
+    large_next_ = true;
+    task.entries.erase(task.entries.begin(),
+                       task.entries.begin() + static_cast<ptrdiff_t>(results.size()));
+    task.dones.erase(task.dones.begin(), done);
+    queue_.push_front(std::move(task));
+  }
+  state_machine_->MaybeFlush();
+}
+
+void Applier::MaybeCompact() {
+  if (can_compact()) state_machine_->CompactStep();
+  while (!when_compacted_.empty() &&
+         when_compacted_.begin()->first <= state_machine_->compaction_done()) {
+    when_compacted_.extract(when_compacted_.begin()).mapped()(Fate::kApplied);
+  }
+}
+
+void Applier::WhenCompacted(Revision revision, ReadDone done) {
+  when_compacted_.emplace(revision, std::move(done));
+}
+
+void Applier::StopWaiting() {
+  for (auto& [revision, done] : when_compacted_) done(Fate::kStopped);
+  when_compacted_.clear();
 }
 
 }  // namespace raftkv

@@ -5,7 +5,9 @@
 // when their turn comes. A plain single-threaded object; the simulator calls it directly, the
 // server runs it on the loop, or on a worker when a write would stall (server/loop.h).
 
+#include <cstdint>
 #include <deque>
+#include <map>
 
 #include "absl/time/time.h"
 #include "server/replica/replica.h"
@@ -20,13 +22,30 @@ class Applier {
   void Post(ApplyTask task);
   bool empty() const { return queue_.empty(); }
 
-  // Runs tasks until the queue is empty or `entries_max` entries were applied. Adjacent committed
-  // tasks share one batch of the state machine. Returns the applied index.
-  raft::Index Run(size_t entries_max);
+  // Runs tasks until the queue is empty, `entries_max` entries were applied, or the next entry
+  // would visit more than `visited_keys_max` keys (then large_next() is true, and without that
+  // limit it goes on). Adjacent committed tasks share one batch of the state machine. Returns the
+  // applied index.
+  raft::Index Run(size_t entries_max, int64_t visited_keys_max = INT64_MAX);
+  bool large_next() const { return large_next_; }
+
+  // One step of the physical compaction, if there is something to do and the engine keeps up: steps
+  // write too.
+  void MaybeCompact();
+  bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
+  // `done` runs, out of MaybeCompact, when nothing that `revision` made obsolete is stored any
+  // more.
+  void WhenCompacted(Revision revision, ReadDone done);
+  // Whoever waits for a compaction is told that the server stops.
+  void StopWaiting();
 
  private:
+  void RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
+
   StateMachine* const state_machine_;
   std::deque<ApplyTask> queue_;
+  bool large_next_ = false;
+  std::multimap<Revision, ReadDone> when_compacted_;
 };
 
 }  // namespace raftkv

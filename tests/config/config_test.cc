@@ -72,6 +72,7 @@ election_timeout = "0.3s"
 [limits]
 max_request_bytes = 1_000_000
 max_txn_ops = 7
+max_response_bytes = 2_000_000
 request_timeout = "1m30s"
 disk_stall_timeout = "2s"
 max_pending_requests = 9
@@ -90,6 +91,7 @@ data_dir = "/var/lib/a"
   EXPECT_EQ(config->election_timeout, absl::Milliseconds(300));
   EXPECT_EQ(config->limits.max_request_bytes, 1000000);
   EXPECT_EQ(config->limits.max_txn_ops, 7);
+  EXPECT_EQ(config->limits.max_response_bytes, 2000000);
   EXPECT_EQ(config->limits.request_timeout, absl::Seconds(90));
   EXPECT_EQ(config->limits.disk_stall_timeout, absl::Seconds(2));
   EXPECT_EQ(config->limits.max_pending_requests, 9);
@@ -114,6 +116,7 @@ TEST(Config, ClusterTomlShowsTheDefaults) {
   EXPECT_EQ(shipped.election_timeout, defaults.election_timeout);
   EXPECT_EQ(shipped.limits.max_request_bytes, defaults.limits.max_request_bytes);
   EXPECT_EQ(shipped.limits.max_txn_ops, defaults.limits.max_txn_ops);
+  EXPECT_EQ(shipped.limits.max_response_bytes, defaults.limits.max_response_bytes);
   EXPECT_EQ(shipped.limits.request_timeout, defaults.limits.request_timeout);
   EXPECT_EQ(shipped.limits.disk_stall_timeout, defaults.limits.disk_stall_timeout);
   EXPECT_EQ(shipped.limits.max_pending_requests, defaults.limits.max_pending_requests);
