@@ -2,8 +2,10 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/convert.h"
 #include "client/endpoint.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
@@ -11,35 +13,16 @@
 namespace raftkv::client {
 namespace {
 
-Header FromProto(const etcdserverpb::ResponseHeader& header) {
-  return {.cluster_id = header.cluster_id(),
-          .member_id = header.member_id(),
-          .revision = header.revision(),
-          .raft_term = header.raft_term()};
-}
-
-KeyValue FromProto(mvccpb::KeyValue&& kv) {
-  return {.key = std::move(*kv.mutable_key()),
-          .value = std::move(*kv.mutable_value()),
-          .create_revision = kv.create_revision(),
-          .mod_revision = kv.mod_revision(),
-          .version = kv.version(),
-          .lease = kv.lease()};
-}
-
-std::vector<KeyValue> FromProto(google::protobuf::RepeatedPtrField<mvccpb::KeyValue>* kvs) {
-  std::vector<KeyValue> result;
-  result.reserve(kvs->size());
-  for (auto& kv : *kvs) result.push_back(FromProto(std::move(kv)));
-  return result;
-}
-
-std::vector<std::string> FromProto(const google::protobuf::RepeatedPtrField<std::string>& list) {
-  return {list.begin(), list.end()};
-}
-
 constexpr char kEverything[] = {'\0'};
 std::string Everything() { return std::string(kEverything, 1); }
+
+// The library's struct, if there is an answer to make it of.
+template <typename Response>
+auto Result(absl::StatusOr<Response> response)
+    -> absl::StatusOr<decltype(FromProto(std::declval<Response>()))> {
+  if (!response.ok()) return response.status();
+  return FromProto(*std::move(response));
+}
 
 }  // namespace
 
@@ -71,49 +54,78 @@ class Client::Impl {
     }
   }
 
-  // Runs `call(connection, context)` under the retry rules. Each endpoint gets one try, the first
-  // of them a second one at the end: its first may have met a connection that was just lost.
-  template <typename Call>
-  absl::Status Run(Kind kind, Call call) {
+  // Sends `request` by `rpc`, which error texts call `name`, under the retry rules. Each endpoint
+  // gets one try, the first of them a second one at the end: its first may have met a connection
+  // that was just lost.
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Kind kind, const char* name,
+                                std::unique_ptr<Stub> Connection::*stub,
+                                grpc::Status (Stub::*rpc)(grpc::ClientContext*, const Request&,
+                                                          Response*),
+                                const Request& request) {
+    Response response;
+    const absl::Status status =
+        Run(kind, name, [&](Connection& connection, grpc::ClientContext* context) {
+          return ((*(connection.*stub)).*rpc)(context, request, &response);
+        });
+    if (!status.ok()) return status;
+    return response;
+  }
+
+ private:
+  using Try = absl::FunctionRef<grpc::Status(Connection&, grpc::ClientContext*)>;
+
+  absl::Status Run(Kind kind, const char* name, Try attempt) {
     const absl::Time deadline = absl::Now() + request_timeout_;
     const size_t count = endpoints_.size();
     const size_t start = preferred_.load(std::memory_order_relaxed);
     absl::Status error;
     std::vector<std::string> unreachable;
+    std::vector<std::string> silent;
     for (size_t i = 0; i <= count && absl::Now() < deadline; ++i) {
       const size_t index = (start + i) % count;
       Endpoint& endpoint = *endpoints_[index];
       if (i == count && !unreachable.empty() && unreachable.front() == endpoint.address()) break;
-      const auto connection = endpoint.Connect(std::min(deadline, absl::Now() + dial_timeout_));
+      const absl::Time until = i < count ? DeadlineOfTry(kind, deadline, count - i) : deadline;
+      const auto connection = endpoint.Connect(std::min(until, absl::Now() + dial_timeout_));
       if (connection == nullptr) {
         unreachable.push_back(endpoint.address());
         continue;
       }
       grpc::ClientContext context;
-      context.set_deadline(absl::ToChronoTime(deadline));
-      const grpc::Status status = call(*connection, &context);
+      context.set_deadline(absl::ToChronoTime(until));
+      const grpc::Status status = attempt(*connection, &context);
       if (status.ok()) {
         preferred_.store(index, std::memory_order_relaxed);
         return absl::OkStatus();
       }
-      error = Describe(status, endpoint.address());
+      if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+        silent.push_back(endpoint.address());
+        error = NoAnswer(silent);
+      } else {
+        error = ToError(status, endpoint.address(), name);
+      }
       const Verdict verdict = Judge(kind, status);
-      if (verdict == Verdict::kDefinite && !absl::IsDeadlineExceeded(error)) return error;
+      if (verdict == Verdict::kDefinite) return error;
       // This endpoint is in trouble: the next call, at least, begins elsewhere.
       preferred_.store((index + 1) % count, std::memory_order_relaxed);
       if (verdict == Verdict::kUnknown) return UnknownOutcome(error);
-      if (verdict == Verdict::kDefinite) return error;
     }
     return error.ok() ? Unreachable(absl::StrJoin(unreachable, ", ")) : error;
   }
 
- private:
-  absl::Status Describe(const grpc::Status& status, const std::string& address) const {
-    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-      return absl::DeadlineExceededError(absl::StrCat("no answer from ", address, " within ",
-                                                      absl::FormatDuration(request_timeout_)));
-    }
-    return ToError(status, address);
+  // A write that was sent has its one chance. A read shares the time that is left fairly with the
+  // endpoints that would be asked after it.
+  static absl::Time DeadlineOfTry(Kind kind, absl::Time deadline, size_t tries_left) {
+    if (kind == Kind::kWrite) return deadline;
+    const absl::Time now = absl::Now();
+    return now + (deadline - now) / static_cast<int64_t>(tries_left);
+  }
+
+  absl::Status NoAnswer(const std::vector<std::string>& addresses) const {
+    return absl::DeadlineExceededError(absl::StrCat("no answer from ",
+                                                    absl::StrJoin(addresses, ", "), " within ",
+                                                    absl::FormatDuration(request_timeout_)));
   }
 
   const absl::Duration dial_timeout_;
@@ -142,19 +154,8 @@ Client::~Client() = default;
 
 absl::StatusOr<PutResult> Client::Put(std::string_view key, std::string_view value,
                                       const PutOptions& options) {
-  etcdserverpb::PutRequest request;
-  request.set_key(key.data(), key.size());
-  request.set_value(value.data(), value.size());
-  request.set_prev_kv(options.prev_kv);
-  etcdserverpb::PutResponse response;
-  const absl::Status status =
-      impl_->Run(Kind::kWrite, [&](Connection& connection, grpc::ClientContext* context) {
-        return connection.kv->Put(context, request, &response);
-      });
-  if (!status.ok()) return status;
-  PutResult result{.header = FromProto(response.header()), .prev_kv = std::nullopt};
-  if (response.has_prev_kv()) result.prev_kv = FromProto(std::move(*response.mutable_prev_kv()));
-  return result;
+  return Result(impl_->Call(Kind::kWrite, "KV.Put", &Connection::kv, &etcdserverpb::KV::Stub::Put,
+                            ToProto(key, value, options)));
 }
 
 absl::StatusOr<std::optional<KeyValue>> Client::Get(std::string_view key,
@@ -166,81 +167,57 @@ absl::StatusOr<std::optional<KeyValue>> Client::Get(std::string_view key,
 }
 
 absl::StatusOr<RangeResult> Client::Range(const Keys& keys, const ReadOptions& options) {
-  etcdserverpb::RangeRequest request;
-  request.set_key(keys.key());
-  request.set_range_end(keys.range_end());
-  request.set_limit(options.limit);
-  request.set_revision(options.revision);
-  request.set_keys_only(options.keys_only);
-  request.set_count_only(options.count_only);
-  request.set_serializable(options.serializable);
-  etcdserverpb::RangeResponse response;
-  const absl::Status status =
-      impl_->Run(Kind::kRead, [&](Connection& connection, grpc::ClientContext* context) {
-        return connection.kv->Range(context, request, &response);
-      });
-  if (!status.ok()) return status;
-  return RangeResult{.header = FromProto(response.header()),
-                     .kvs = FromProto(response.mutable_kvs()),
-                     .more = response.more(),
-                     .count = response.count()};
+  return Result(impl_->Call(Kind::kRead, "KV.Range", &Connection::kv,
+                            &etcdserverpb::KV::Stub::Range, ToProto(keys, options)));
 }
 
 absl::StatusOr<DeleteResult> Client::Delete(const Keys& keys, const DeleteOptions& options) {
-  etcdserverpb::DeleteRangeRequest request;
-  request.set_key(keys.key());
-  request.set_range_end(keys.range_end());
-  request.set_prev_kv(options.prev_kv);
-  etcdserverpb::DeleteRangeResponse response;
-  const absl::Status status =
-      impl_->Run(Kind::kWrite, [&](Connection& connection, grpc::ClientContext* context) {
-        return connection.kv->DeleteRange(context, request, &response);
-      });
-  if (!status.ok()) return status;
-  return DeleteResult{.header = FromProto(response.header()),
-                      .deleted = response.deleted(),
-                      .prev_kvs = FromProto(response.mutable_prev_kvs())};
+  return Result(impl_->Call(Kind::kWrite, "KV.DeleteRange", &Connection::kv,
+                            &etcdserverpb::KV::Stub::DeleteRange, ToProto(keys, options)));
 }
 
-absl::StatusOr<StatusResult> Client::Status() {
-  etcdserverpb::StatusResponse response;
-  const absl::Status status =
-      impl_->Run(Kind::kRead, [&](Connection& connection, grpc::ClientContext* context) {
-        return connection.maintenance->Status(context, {}, &response);
-      });
-  if (!status.ok()) return status;
-  return StatusResult{.header = FromProto(response.header()),
-                      .version = response.version(),
-                      .db_size = response.dbsize(),
-                      .db_size_in_use = response.dbsizeinuse(),
-                      .leader = response.leader(),
-                      .raft_term = response.raftterm(),
-                      .raft_index = response.raftindex(),
-                      .raft_applied_index = response.raftappliedindex(),
-                      .is_learner = response.islearner(),
-                      .errors = FromProto(response.errors()),
-                      .storage_version = response.storageversion(),
-                      .db_size_quota = response.dbsizequota()};
+absl::StatusOr<TxnResult> Client::Txn(const Transaction& transaction) {
+  const etcdserverpb::TxnRequest request = ToProto(transaction);
+  return Result(impl_->Call(OnlyReads(request) ? Kind::kRead : Kind::kWrite, "KV.Txn",
+                            &Connection::kv, &etcdserverpb::KV::Stub::Txn, request));
+}
+
+absl::StatusOr<CompactResult> Client::Compact(int64_t revision, bool physical) {
+  etcdserverpb::CompactionRequest request;
+  request.set_revision(revision);
+  request.set_physical(physical);
+  const auto response = impl_->Call(Kind::kWrite, "KV.Compact", &Connection::kv,
+                                    &etcdserverpb::KV::Stub::Compact, request);
+  if (!response.ok()) return response.status();
+  return CompactResult{.header = FromProto(response->header())};
 }
 
 absl::StatusOr<MemberListResult> Client::MemberList() {
   etcdserverpb::MemberListRequest request;
   request.set_linearizable(true);
-  etcdserverpb::MemberListResponse response;
-  const absl::Status status =
-      impl_->Run(Kind::kRead, [&](Connection& connection, grpc::ClientContext* context) {
-        return connection.cluster->MemberList(context, request, &response);
-      });
-  if (!status.ok()) return status;
-  MemberListResult result{.header = FromProto(response.header()), .members = {}};
-  for (const auto& member : response.members()) {
-    result.members.push_back({.id = member.id(),
-                              .name = member.name(),
-                              .peer_urls = FromProto(member.peerurls()),
-                              .client_urls = FromProto(member.clienturls()),
-                              .is_learner = member.islearner()});
-  }
-  return result;
+  return Result(impl_->Call(Kind::kRead, "Cluster.MemberList", &Connection::cluster,
+                            &etcdserverpb::Cluster::Stub::MemberList, request));
+}
+
+absl::StatusOr<StatusResult> Client::Status() {
+  return Result(impl_->Call(Kind::kRead, "Maintenance.Status", &Connection::maintenance,
+                            &etcdserverpb::Maintenance::Stub::Status,
+                            etcdserverpb::StatusRequest()));
+}
+
+absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {
+  etcdserverpb::HashKVRequest request;
+  request.set_revision(revision);
+  return Result(impl_->Call(Kind::kRead, "Maintenance.HashKV", &Connection::maintenance,
+                            &etcdserverpb::Maintenance::Stub::HashKV, request));
+}
+
+// Changes nothing that a client can see, so it is repeated as freely as a read.
+absl::Status Client::Defragment() {
+  return impl_
+      ->Call(Kind::kRead, "Maintenance.Defragment", &Connection::maintenance,
+             &etcdserverpb::Maintenance::Stub::Defragment, etcdserverpb::DefragmentRequest())
+      .status();
 }
 
 }  // namespace raftkv::client

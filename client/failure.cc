@@ -54,11 +54,14 @@ Verdict Judge(Kind kind, const grpc::Status& status) {
   if (kind == Kind::kWrite) {
     return TurnsWriteDown(status) ? Verdict::kDefinite : Verdict::kUnknown;
   }
-  const bool passing = status.error_code() == grpc::StatusCode::UNAVAILABLE || StreamLost(status);
+  // A read ends with its share of the time: another endpoint may be quicker.
+  const bool passing = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
+                       StreamLost(status);
   return passing ? Verdict::kTryNext : Verdict::kDefinite;
 }
 
-absl::Status ToError(const grpc::Status& status, const std::string& address) {
+absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call) {
   // gRPC's and absl's codes are the same numbers.
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   const bool transport = (code == absl::StatusCode::kUnavailable || StreamLost(status)) &&
@@ -66,6 +69,14 @@ absl::Status ToError(const grpc::Status& status, const std::string& address) {
   if (transport) {
     return absl::UnavailableError(
         absl::StrCat("connection to ", address, " lost: ", status.error_message()));
+  }
+  if (code == absl::StatusCode::kUnimplemented) {
+    return absl::UnimplementedError(
+        absl::StrCat(address, " does not serve ", call, "; is this a peer port?"));
+  }
+  if (status.error_message().empty()) {
+    return absl::Status(code, absl::StrCat(address, " answered ", call, " with ",
+                                           absl::StatusCodeToString(code), " and no words"));
   }
   return absl::Status(code, status.error_message());
 }

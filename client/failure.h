@@ -23,8 +23,9 @@ enum class Verdict {
 
 Verdict Judge(Kind kind, const grpc::Status& status);
 
-// The error for the caller: code and words of the service. Words of the transport get the address.
-absl::Status ToError(const grpc::Status& status, const std::string& address);
+// The error for the caller: code and words of the service. The transport's words get the address,
+// and where there are none the name of the call as well.
+absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call);
 absl::Status UnknownOutcome(const absl::Status& error);
 absl::Status Unreachable(const std::string& addresses);
 

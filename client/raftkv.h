@@ -1,4 +1,4 @@
-// raftkv's C++ client: put, read and delete keys of a raftkv (or etcd v3) cluster.
+// raftkv's C++ client: reads and changes the keys of a raftkv (or etcd v3) cluster.
 //
 //   auto client = Client::Connect({.endpoints = {"127.0.0.1:2379", "127.0.0.1:22379"}});
 //   if (!client.ok()) return client.status();
@@ -7,11 +7,22 @@
 //   auto all = (*client)->Range(Keys::Prefix("col"), {.limit = 10});
 //   auto del = (*client)->Delete("colour");
 //
+// A transaction does one of two lists of operations, all of it or nothing, by what it finds:
+//
+//   auto txn = (*client)->Txn({.when = {ModRevision("colour") == put->header.revision},
+//                              .then = {Op::Put("colour", "green"), Op::Delete("faded")},
+//                              .otherwise = {Op::Get("colour")}});
+//   if (txn.ok() && !txn->succeeded) {                    // somebody else wrote "colour"
+//     auto theirs = std::get<RangeResult>(txn->results[0]);
+//   }
+//
 // A Client may be used by many threads at once. Every call blocks and ends within
 // `request_timeout`. Calls go to the endpoint that answered last, the first one to begin with, and
 // move on to the next when it fails, but only where repeating is safe:
 //   - a read, when an endpoint cannot be reached or cannot serve it now;
 //   - a write, only when it was never sent, or was refused before it could take effect.
+// A read that meets an endpoint which does not answer leaves time for those not yet asked. A
+// transaction is a read if all its operations are Gets; compacting counts as a write.
 // A write whose fate is unknown (the connection broke, nobody answered in time) is never repeated:
 // it returns an error of which OutcomeUnknown() is true. Read the key to find out.
 //
@@ -25,6 +36,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -74,12 +86,18 @@ class Keys {
   std::string range_end_;
 };
 
+enum class SortBy { kKey, kVersion, kCreateRevision, kModRevision, kValue };
+enum class Order { kAscend, kDescend };
+
 struct ReadOptions {
   int64_t limit = 0;     // at most this many keys; 0: all
   int64_t revision = 0;  // the store as it was then; 0: now
   bool keys_only = false;
   bool count_only = false;
   bool serializable = false;  // from the endpoint's own state: fast, but may be stale
+  // Sorting comes before the limit. By anything but the key, the server reads all of the range.
+  SortBy sort_by = SortBy::kKey;
+  Order order = Order::kAscend;
 };
 
 struct RangeResult {
@@ -90,7 +108,10 @@ struct RangeResult {
 };
 
 struct PutOptions {
-  bool prev_kv = false;
+  bool prev_kv = false;       // return what it replaces
+  int64_t lease = 0;          // the key ends with this lease; 0: none
+  bool ignore_value = false;  // keep the value of a key that exists; give none
+  bool ignore_lease = false;  // keep the lease of a key that exists; give none
 };
 
 struct PutResult {
@@ -99,13 +120,101 @@ struct PutResult {
 };
 
 struct DeleteOptions {
-  bool prev_kv = false;
+  bool prev_kv = false;  // return what is deleted
 };
 
 struct DeleteResult {
   Header header;
   int64_t deleted = 0;
   std::vector<KeyValue> prev_kvs;
+};
+
+// A condition of a transaction: ModRevision("k") == 5, Value("k") != "x". Operators: == != < >.
+// Of several keys, each must satisfy it. A key that does not exist has revisions, version and lease
+// 0 and no value: any comparison of its value is false, even != is.
+struct Compare {
+  enum class Target { kVersion, kCreateRevision, kModRevision, kValue, kLease };
+  enum class Relation { kEqual, kGreater, kLess, kNotEqual };
+
+  Target target = Target::kVersion;
+  Keys keys = "";
+  Relation relation = Relation::kEqual;
+  int64_t number = 0;      // unless target is kValue
+  std::string value = {};  // if it is
+};
+
+// The left sides of conditions.
+struct NumberOf {
+  Compare::Target target;
+  Keys keys;
+  Compare operator==(int64_t number) const;
+  Compare operator!=(int64_t number) const;
+  Compare operator<(int64_t number) const;
+  Compare operator>(int64_t number) const;
+};
+struct ValueOf {
+  Keys keys;
+  Compare operator==(std::string value) const;  // by their bytes, as the others
+  Compare operator!=(std::string value) const;
+  Compare operator<(std::string value) const;
+  Compare operator>(std::string value) const;
+};
+inline NumberOf Version(Keys keys) { return {Compare::Target::kVersion, std::move(keys)}; }
+inline NumberOf CreateRevision(Keys keys) {
+  return {Compare::Target::kCreateRevision, std::move(keys)};
+}
+inline NumberOf ModRevision(Keys keys) { return {Compare::Target::kModRevision, std::move(keys)}; }
+inline NumberOf Lease(Keys keys) { return {Compare::Target::kLease, std::move(keys)}; }
+inline ValueOf Value(Keys keys) { return {std::move(keys)}; }
+
+struct Transaction;
+
+// One step of a transaction. It sees what the steps before it did.
+class Op {
+ public:
+  static Op Get(Keys keys, const ReadOptions& options = {});
+  static Op Put(std::string_view key, std::string_view value, const PutOptions& options = {});
+  static Op Delete(Keys keys, const DeleteOptions& options = {});
+  // Its conditions look at the store as it was before the whole transaction.
+  static Op Txn(const Transaction& transaction);
+
+  struct Rep;  // the library's own
+  const Rep& rep() const { return *rep_; }
+
+ private:
+  explicit Op(std::shared_ptr<const Rep> rep) : rep_(std::move(rep)) {}
+  std::shared_ptr<const Rep> rep_;  // never null
+};
+
+// The service refuses more than 128 conditions or operations, and two puts of one key.
+struct Transaction {
+  std::vector<Compare> when = {};  // all must hold; none always do
+  std::vector<Op> then = {};       // done if they hold
+  std::vector<Op> otherwise = {};  // done if they do not
+};
+
+struct OpResult;
+
+struct TxnResult {
+  Header header;
+  bool succeeded = false;         // the conditions held
+  std::vector<OpResult> results;  // of the operations done, in their order
+};
+
+// Of the operation's kind: std::get<RangeResult>(txn->results[0]).
+struct OpResult : std::variant<RangeResult, PutResult, DeleteResult, TxnResult> {
+  using variant::variant;
+};
+
+struct CompactResult {
+  Header header;
+};
+
+struct HashKvResult {
+  Header header;
+  uint32_t hash = 0;             // equal on all members for equal revisions of both kinds
+  int64_t compact_revision = 0;  // it covers what is after this, or kept at it ...
+  int64_t hash_revision = 0;     // ... up to this; 0: the service does not say
 };
 
 struct StatusResult {
@@ -151,10 +260,16 @@ class Client {
                                               const ReadOptions& options = {});
   absl::StatusOr<RangeResult> Range(const Keys& keys, const ReadOptions& options = {});
   absl::StatusOr<DeleteResult> Delete(const Keys& keys, const DeleteOptions& options = {});
+  absl::StatusOr<TxnResult> Txn(const Transaction& transaction);
+  // Forgets the versions that only reads before `revision` could see. With `physical`, answers when
+  // their space is free.
+  absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
+  absl::StatusOr<MemberListResult> MemberList();
 
   // Of whichever member answers: connect to a single endpoint to ask that one.
   absl::StatusOr<StatusResult> Status();
-  absl::StatusOr<MemberListResult> MemberList();
+  absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to revision; 0: now
+  absl::Status Defragment();  // gives free space back to the file system
 
  private:
   class Impl;

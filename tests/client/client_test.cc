@@ -93,6 +93,7 @@ TEST(Judge, ReadsAreRepeatedWhenAnEndpointCannotServeThemNow) {
   EXPECT_EQ(
       judge(StatusCode::OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted"),
       Verdict::kDefinite);
+  EXPECT_EQ(judge(StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"), Verdict::kTryNext);
   EXPECT_EQ(judge(StatusCode::UNKNOWN, "whatever"), Verdict::kDefinite);
 }
 
@@ -217,13 +218,52 @@ TEST(Client, EveryCallEndsByItsDeadline) {
   EXPECT_TRUE(OutcomeUnknown(write));
 }
 
-TEST(Client, AfterADeadlineTheNextCallBeginsElsewhere) {
+TEST(Client, AReadLeavesTimeForTheEndpointsAfterOneThatHangs) {
   FakeServer hung, good;
   hung.before = NeverAnswer;
-  const auto client = ConnectTo({hung.address(), good.address()}, absl::Milliseconds(500));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(client->Get("k").status()));
+  const auto client = ConnectTo({hung.address(), good.address()}, absl::Seconds(1));
   EXPECT_TRUE(client->Get("k").ok());
-  EXPECT_EQ(hung.calls, 1);
+  EXPECT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(hung.calls, 1);  // the second began elsewhere
+  EXPECT_EQ(good.calls, 2);
+}
+
+TEST(Client, AReadThatNobodyAnswersNamesThemAll) {
+  FakeServer one, two;
+  one.before = two.before = NeverAnswer;
+  const auto status =
+      ConnectTo({one.address(), two.address()}, absl::Milliseconds(200))->Get("k").status();
+  EXPECT_EQ(status, absl::DeadlineExceededError("no answer from " + one.address() + ", " +
+                                                two.address() + " within 200ms"));
+}
+
+TEST(Client, AWriteThatHangsIsNotRepeated) {
+  FakeServer hung, good;
+  hung.before = NeverAnswer;
+  const auto client = ConnectTo({hung.address(), good.address()}, absl::Milliseconds(200));
+  EXPECT_TRUE(OutcomeUnknown(client->Put("k", "v").status()));
+  EXPECT_EQ(good.calls, 0);
+  EXPECT_TRUE(client->Put("k", "v").ok());
+}
+
+TEST(Client, ACallThatIsNotServedIsNamed) {
+  FakeServer server;
+  server.before = Answer(StatusCode::UNIMPLEMENTED, "");
+  const auto client = ConnectTo({server.address()});
+  EXPECT_EQ(client->Get("k").status(),
+            absl::UnimplementedError(server.address() +
+                                     " does not serve KV.Range; is this a peer port?"));
+  const absl::Status put = client->Put("k", "v").status();
+  EXPECT_TRUE(absl::IsUnimplemented(put)) << put;
+  EXPECT_FALSE(OutcomeUnknown(put));
+}
+
+TEST(Client, AnErrorWithoutWordsSaysWhoseItIs) {
+  FakeServer server;
+  server.before = Answer(StatusCode::INTERNAL, "");
+  EXPECT_EQ(ConnectTo({server.address()})->Status().status(),
+            absl::InternalError(server.address() +
+                                " answered Maintenance.Status with INTERNAL and no words"));
 }
 
 TEST(Client, StaysWithTheEndpointThatAnswered) {
@@ -266,7 +306,9 @@ TEST(Client, OptionsReachTheWire) {
                                                   .revision = 7,
                                                   .keys_only = true,
                                                   .count_only = true,
-                                                  .serializable = true})
+                                                  .serializable = true,
+                                                  .sort_by = SortBy::kModRevision,
+                                                  .order = Order::kDescend})
                   .ok());
   const auto& range = server.range_request;
   EXPECT_EQ(range.key(), "a");
@@ -274,12 +316,28 @@ TEST(Client, OptionsReachTheWire) {
   EXPECT_EQ(range.limit(), 3);
   EXPECT_EQ(range.revision(), 7);
   EXPECT_TRUE(range.keys_only() && range.count_only() && range.serializable());
+  EXPECT_EQ(range.sort_target(), etcdserverpb::RangeRequest::MOD);
+  EXPECT_EQ(range.sort_order(), etcdserverpb::RangeRequest::DESCEND);
   ASSERT_TRUE(client->Delete(Keys::Prefix("a"), {.prev_kv = true}).ok());
   EXPECT_EQ(server.delete_request.range_end(), "b");
   EXPECT_TRUE(server.delete_request.prev_kv());
   ASSERT_TRUE(client->Put("a", std::string("\0\xff", 2), {.prev_kv = true}).ok());
   EXPECT_EQ(server.put_request.value(), std::string("\0\xff", 2));
   EXPECT_TRUE(server.put_request.prev_kv());
+  ASSERT_TRUE(client->Put("a", "", {.lease = 5, .ignore_value = true, .ignore_lease = true}).ok());
+  EXPECT_EQ(server.put_request.lease(), 5);
+  EXPECT_TRUE(server.put_request.ignore_value() && server.put_request.ignore_lease());
+}
+
+// Without an order, etcd sorts only what the limit lets through.
+TEST(Client, SortingNamesItsOrderUnlessItIsTheOrderOfKeys) {
+  FakeServer server;
+  const auto client = ConnectTo({server.address()});
+  ASSERT_TRUE(client->Range(Keys::All(), {.sort_by = SortBy::kValue}).ok());
+  EXPECT_EQ(server.range_request.sort_target(), etcdserverpb::RangeRequest::VALUE);
+  EXPECT_EQ(server.range_request.sort_order(), etcdserverpb::RangeRequest::ASCEND);
+  ASSERT_TRUE(client->Range(Keys::All(), {.sort_by = SortBy::kKey}).ok());
+  EXPECT_EQ(server.range_request.sort_order(), etcdserverpb::RangeRequest::NONE);
 }
 
 TEST(Client, ResultsCarryEveryField) {

@@ -87,6 +87,39 @@ grpc::Status FakeServer::DeleteRange(grpc::ServerContext* context,
   return before(context);
 }
 
+grpc::Status FakeServer::Txn(grpc::ServerContext* context, const etcdserverpb::TxnRequest* request,
+                             etcdserverpb::TxnResponse* response) {
+  ++calls;
+  txn_request = *request;
+  *response = txn_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::Compact(grpc::ServerContext* context,
+                                 const etcdserverpb::CompactionRequest* request,
+                                 etcdserverpb::CompactionResponse* response) {
+  ++calls;
+  compaction_request = *request;
+  *response = compaction_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::HashKV(grpc::ServerContext* context,
+                                const etcdserverpb::HashKVRequest* request,
+                                etcdserverpb::HashKVResponse* response) {
+  ++calls;
+  hash_request = *request;
+  *response = hash_response;
+  return before(context);
+}
+
+grpc::Status FakeServer::Defragment(grpc::ServerContext* context,
+                                    const etcdserverpb::DefragmentRequest*,
+                                    etcdserverpb::DefragmentResponse*) {
+  ++calls;
+  return before(context);
+}
+
 grpc::Status FakeServer::MemberList(grpc::ServerContext* context,
                                     const etcdserverpb::MemberListRequest*,
                                     etcdserverpb::MemberListResponse* response) {

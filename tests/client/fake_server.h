@@ -35,6 +35,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::RangeResponse range_response;
   etcdserverpb::PutResponse put_response;
   etcdserverpb::DeleteRangeResponse delete_response;
+  etcdserverpb::TxnResponse txn_response;
+  etcdserverpb::CompactionResponse compaction_response;
+  etcdserverpb::HashKVResponse hash_response;
   etcdserverpb::StatusResponse status_response;
   etcdserverpb::MemberListResponse members_response;
 
@@ -43,6 +46,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::RangeRequest range_request;
   etcdserverpb::PutRequest put_request;
   etcdserverpb::DeleteRangeRequest delete_request;
+  etcdserverpb::TxnRequest txn_request;
+  etcdserverpb::CompactionRequest compaction_request;
+  etcdserverpb::HashKVRequest hash_request;
 
  private:
   grpc::Status Range(grpc::ServerContext*, const etcdserverpb::RangeRequest*,
@@ -51,10 +57,18 @@ class FakeServer final : public etcdserverpb::KV::Service,
                    etcdserverpb::PutResponse*) override;
   grpc::Status DeleteRange(grpc::ServerContext*, const etcdserverpb::DeleteRangeRequest*,
                            etcdserverpb::DeleteRangeResponse*) override;
+  grpc::Status Txn(grpc::ServerContext*, const etcdserverpb::TxnRequest*,
+                   etcdserverpb::TxnResponse*) override;
+  grpc::Status Compact(grpc::ServerContext*, const etcdserverpb::CompactionRequest*,
+                       etcdserverpb::CompactionResponse*) override;
   grpc::Status MemberList(grpc::ServerContext*, const etcdserverpb::MemberListRequest*,
                           etcdserverpb::MemberListResponse*) override;
   grpc::Status Status(grpc::ServerContext*, const etcdserverpb::StatusRequest*,
                       etcdserverpb::StatusResponse*) override;
+  grpc::Status HashKV(grpc::ServerContext*, const etcdserverpb::HashKVRequest*,
+                      etcdserverpb::HashKVResponse*) override;
+  grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
+                          etcdserverpb::DefragmentResponse*) override;
 
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<grpc::Server> server_;

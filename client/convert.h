@@ -1,0 +1,35 @@
+// The library's structs to etcd's messages and back. Called by Client for every call, and by
+// Op, which keeps its request encoded. Nothing is checked here: the service does that, and its
+// words are better known.
+#ifndef RAFTKV_CLIENT_CONVERT_H_
+#define RAFTKV_CLIENT_CONVERT_H_
+
+#include <string_view>
+
+#include "client/raftkv.h"
+#include "proto/etcd/rpc.pb.h"
+
+namespace raftkv::client {
+
+etcdserverpb::RangeRequest ToProto(const Keys& keys, const ReadOptions& options);
+etcdserverpb::PutRequest ToProto(std::string_view key, std::string_view value,
+                                 const PutOptions& options);
+etcdserverpb::DeleteRangeRequest ToProto(const Keys& keys, const DeleteOptions& options);
+etcdserverpb::TxnRequest ToProto(const Transaction& transaction);
+
+// No branch of it can change anything, nested ones included.
+bool OnlyReads(const etcdserverpb::TxnRequest& txn);
+
+// They take the message apart: keys and values are moved.
+Header FromProto(const etcdserverpb::ResponseHeader& header);
+RangeResult FromProto(etcdserverpb::RangeResponse&& response);
+PutResult FromProto(etcdserverpb::PutResponse&& response);
+DeleteResult FromProto(etcdserverpb::DeleteRangeResponse&& response);
+TxnResult FromProto(etcdserverpb::TxnResponse&& response);
+HashKvResult FromProto(etcdserverpb::HashKVResponse&& response);
+StatusResult FromProto(etcdserverpb::StatusResponse&& response);
+MemberListResult FromProto(etcdserverpb::MemberListResponse&& response);
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_CONVERT_H_
