@@ -85,7 +85,7 @@ uint64_t Hash64(std::string_view data, uint64_t seed) {
   uint64_t hash = Fold(seed ^ kPi, kE ^ n);
   for (; n >= 16; p += 16, n -= 16) hash = Fold(Fixed64(p) ^ kPhi, Fixed64(p + 8) ^ hash);
   char tail[16] = {};
-  std::memcpy(tail, p, n);
+  if (n > 0) std::memcpy(tail, p, n);  // p may be null then
   hash = Fold(Fixed64(tail) ^ kPhi, Fixed64(tail + 8) ^ hash);
   return Fold(hash ^ kE, kPi);
 }
