@@ -9,6 +9,8 @@
 #include "storage/checksum.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/limits.h"
+#include "storage/mvcc/txn.h"
 #include "storage/mvcc/writer.h"
 
 namespace raftkv {
@@ -18,23 +20,31 @@ using mvcc::kStateKey;
 
 constexpr uint64_t kFlushBytes = 16 << 20;
 constexpr uint64_t kFlushEntries = 10'000;
-constexpr uint64_t kFormat = 1;
-constexpr size_t kStateNumbers = 6;
+constexpr uint64_t kFormat = 2;
+constexpr size_t kStateNumbers = 9;
 constexpr size_t kStoreIdBytes = 16;
+// A batch that has grown so large is written before the next entry: its memory is bounded by this
+// and by what one entry may do (mvcc/limits.h).
+constexpr size_t kBatchBytes = 4 << 20;
 
 // What the store holds besides its tables; saved with every batch.
 struct State {
   raft::EntryId applied;
-  Revision revision = 1;  // of an empty store, as in etcd
-  Revision compacted = 0;
+  Revision revision = 1;    // of an empty store, as in etcd
+  Revision compacted = -1;  // the oldest that can be read; -1: never compacted, as in etcd
   uint64_t digest = 0;
+  // Where physical compaction stands. Local: members differ in it.
+  Revision compaction_done = -1;
+  mvcc::EventId compaction_next;  // what is before it has been dealt with
 };
 
 std::string EncodeState(const State& state) {
   std::string out;
-  for (uint64_t v :
-       {kFormat, state.applied.term, state.applied.index, static_cast<uint64_t>(state.revision),
-        static_cast<uint64_t>(state.compacted), state.digest}) {
+  for (uint64_t v : {kFormat, state.applied.term, state.applied.index,
+                     static_cast<uint64_t>(state.revision), static_cast<uint64_t>(state.compacted),
+                     state.digest, static_cast<uint64_t>(state.compaction_done),
+                     static_cast<uint64_t>(state.compaction_next.revision),
+                     uint64_t{state.compaction_next.sub}}) {
     PutFixed64(&out, v);
   }
   PutFixed32(&out, Crc32c(out));
@@ -42,19 +52,26 @@ std::string EncodeState(const State& state) {
 }
 
 absl::Status DecodeState(std::string_view record, State* state) {
-  const size_t size = kStateNumbers * 8;
-  if (record.size() != size + 4 || Crc32c(record.substr(0, size)) != Fixed32(&record[size])) {
-    return absl::DataLossError("state machine: the state record is damaged");
+  const auto damaged = absl::DataLossError("state machine: the state record is damaged");
+  if (record.size() < 12) return damaged;
+  const size_t size = record.size() - 4;
+  if (Crc32c(record.substr(0, size)) != Fixed32(&record[size])) return damaged;
+  const uint64_t format = Fixed64(&record[0]);
+  if (format != kFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "state machine: its format is ", format, " and this program reads only ", kFormat,
+        format > kFormat ? "; run a newer raftkv-server"
+                         : "; run the raftkv-server that wrote it, or start with an empty "
+                           "directory"));
   }
-  if (Fixed64(&record[0]) != kFormat) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("state machine: format ", Fixed64(&record[0]),
-                     " is newer than this program reads; run a newer raftkv-server"));
-  }
+  if (size != kStateNumbers * 8) return damaged;
   state->applied = {.term = Fixed64(&record[8]), .index = Fixed64(&record[16])};
   state->revision = static_cast<Revision>(Fixed64(&record[24]));
   state->compacted = static_cast<Revision>(Fixed64(&record[32]));
   state->digest = Fixed64(&record[40]);
+  state->compaction_done = static_cast<Revision>(Fixed64(&record[48]));
+  state->compaction_next = {static_cast<Revision>(Fixed64(&record[56])),
+                            static_cast<uint32_t>(Fixed64(&record[64]))};
   return absl::OkStatus();
 }
 
@@ -74,11 +91,15 @@ class PinnedState final : public StateSnapshot {
   raft::EntryId applied() const override { return state_.applied; }
   absl::Status Range(const etcdserverpb::RangeRequest& request, const ReadBudget& budget,
                      etcdserverpb::RangeResponse* response) const override {
-    return mvcc::Range({*view_, state_.revision, state_.compacted}, request, budget, response);
+    ReadBudget left = budget;
+    return mvcc::Range(read_state(), request, &left, response);
   }
-  absl::Status Txn(const etcdserverpb::TxnRequest&, const ReadBudget&,
-                   etcdserverpb::TxnResponse*) const override {
-    return absl::UnimplementedError("txn");
+  absl::Status Txn(const etcdserverpb::TxnRequest& request, const ReadBudget& budget,
+                   etcdserverpb::TxnResponse* response) const override {
+    if (absl::Status s = mvcc::Check(request, INT64_MAX); !s.ok()) return s;
+    CHECK(mvcc::IsReadOnly(request)) << "what may change something goes through the log";
+    ReadBudget left = budget;
+    return mvcc::ReadOnlyTxn(read_state(), request, &left, response);
   }
   absl::StatusOr<KvHash> HashKv(Revision) const override {
     return absl::UnimplementedError("hash");
@@ -86,6 +107,8 @@ class PinnedState final : public StateSnapshot {
   uint32_t Hash() const override { return 0; }
 
  private:
+  mvcc::ReadState read_state() const { return {*view_, state_.revision, state_.compacted}; }
+
   const std::shared_ptr<const View> view_;
   const State state_;
 };
@@ -97,10 +120,15 @@ struct StateMachine::Rep {
       : engine(std::move(e)), writer(*engine, &batch, &state.digest) {}
 
   absl::Status Load();
-  void ApplyCommand(const raft::Entry& entry, ApplyResult* result);
+  bool VisitsMoreThan(int64_t keys_max, const proto::Command& command) const;
+  void ApplyCommand(raft::Index index, proto::Command command, ApplyResult* result);
+  absl::Status ApplyOp(raft::Index index, const proto::Command& command,
+                       proto::CommandResponse* response);
   absl::Status Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
   absl::Status DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                            etcdserverpb::DeleteRangeResponse* response);
+  absl::Status Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response);
+  absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
   void WriteBatchOut();
 
@@ -163,7 +191,7 @@ absl::Status StateMachine::Rep::Load() {
 }
 
 std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entries,
-                                             int64_t /*visited_keys_max*/) {
+                                             int64_t visited_keys_max) {
   Rep& rep = *rep_;
   std::vector<ApplyResult> results(entries.size());
   rep.pinned.reset();
@@ -172,11 +200,22 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
     ApplyResult& result = results[i];
     if (entry.id.index > rep.state.applied.index) {
       CHECK_EQ(entry.id.index, rep.state.applied.index + 1) << "entries are applied in order";
-      if (entry.type == raft::EntryType::kCommand) rep.ApplyCommand(entry, &result);
+      if (entry.type == raft::EntryType::kCommand) {
+        proto::Command command;
+        const std::string_view bytes = entry.payload.view();
+        CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+            << "entry " << entry.id.index << " is not a command";
+        if (rep.VisitsMoreThan(visited_keys_max, command)) {
+          results.resize(i);
+          break;
+        }
+        rep.ApplyCommand(entry.id.index, std::move(command), &result);
+      }
       rep.state.applied = entry.id;
       rep.state.digest = HashMix(HashMix(rep.state.digest, entry.id.index),
                                  static_cast<uint64_t>(rep.state.revision));
       ++rep.entries_since_flush;
+      if (rep.batch.bytes() > kBatchBytes) rep.WriteBatchOut();
     }
     result.revision = rep.state.revision;
   }
@@ -184,40 +223,61 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   return results;
 }
 
-void StateMachine::Rep::ApplyCommand(const raft::Entry& entry, ApplyResult* result) {
-  proto::Command command;
-  const std::string_view bytes = entry.payload.view();
-  CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
-      << "entry " << entry.id.index << " is not a command";
+bool StateMachine::Rep::VisitsMoreThan(int64_t keys_max, const proto::Command& command) const {
+  if (keys_max == INT64_MAX) return false;
+  if (command.has_txn()) return mvcc::VisitsMoreThan(keys_max, writer.view(), command.txn());
+  if (!command.has_delete_range()) return false;
+  return mvcc::VisitsMoreThan(keys_max, writer.view(), command.delete_range());
+}
+
+void StateMachine::Rep::ApplyCommand(raft::Index index, proto::Command command,
+                                     ApplyResult* result) {
   result->origin = std::move(*command.mutable_origin());
   writer.BeginEntry(state.revision + 1);
-  etcdserverpb::ResponseHeader* header = nullptr;
-  switch (command.op_case()) {
-    case proto::Command::kPut: {
-      etcdserverpb::PutResponse* response = result->response.mutable_put();
-      result->status = Put(command.put(), response);
-      header = response->mutable_header();
-      break;
-    }
-    case proto::Command::kDeleteRange: {
-      etcdserverpb::DeleteRangeResponse* response = result->response.mutable_delete_range();
-      result->status = DeleteRange(command.delete_range(), response);
-      header = response->mutable_header();
-      break;
-    }
-    case proto::Command::kRecordStoreId:
-      result->status = RecordStoreId(command.record_store_id());
-      break;
-    default:
-      // Only known commands are proposed; a newer leader's would fork this member's state.
-      LOG(FATAL) << "entry " << entry.id.index << ": unknown command " << command.op_case();
+  result->status = ApplyOp(index, command, &result->response);
+  if (!result->status.ok()) {
+    CHECK(!writer.changed()) << "entry " << index << " failed halfway: " << result->status;
+    result->response.Clear();
+    return;
   }
   if (writer.changed()) ++state.revision;
-  if (!result->status.ok()) {
-    result->response.Clear();
-  } else if (header != nullptr) {
-    header->set_revision(state.revision);
+  switch (result->response.op_case()) {
+    case proto::CommandResponse::kPut:
+      result->response.mutable_put()->mutable_header()->set_revision(state.revision);
+      break;
+    case proto::CommandResponse::kDeleteRange:
+      result->response.mutable_delete_range()->mutable_header()->set_revision(state.revision);
+      break;
+    case proto::CommandResponse::kTxn:
+      result->response.mutable_txn()->mutable_header()->set_revision(state.revision);
+      break;
+    case proto::CommandResponse::kCompaction:
+      result->response.mutable_compaction()->mutable_header()->set_revision(state.revision);
+      break;
+    case proto::CommandResponse::OP_NOT_SET:
+      break;
   }
+}
+
+absl::Status StateMachine::Rep::ApplyOp(raft::Index index, const proto::Command& command,
+                                        proto::CommandResponse* response) {
+  switch (command.op_case()) {
+    case proto::Command::kPut:
+      return Put(command.put(), response->mutable_put());
+    case proto::Command::kDeleteRange:
+      return DeleteRange(command.delete_range(), response->mutable_delete_range());
+    case proto::Command::kTxn:
+      return Txn(command.txn(), response->mutable_txn());
+    case proto::Command::kCompaction:
+      response->mutable_compaction();
+      return Compact(command.compaction());
+    case proto::Command::kRecordStoreId:
+      return RecordStoreId(command.record_store_id());
+    case proto::Command::OP_NOT_SET:
+      break;
+  }
+  // Only known commands are proposed; a newer leader's would fork this member's state.
+  LOG(FATAL) << "entry " << index << ": unknown command " << command.op_case();
 }
 
 absl::Status StateMachine::Rep::Put(const etcdserverpb::PutRequest& request,
@@ -225,33 +285,37 @@ absl::Status StateMachine::Rep::Put(const etcdserverpb::PutRequest& request,
   if (absl::Status status = mvcc::Check(request); !status.ok()) return status;
   // There are no leases yet, so none can be found.
   if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
-
-  if (!request.ignore_value() && !request.ignore_lease() && !request.prev_kv()) {
-    writer.Put(request.key(), request.value(), 0);
-    return absl::OkStatus();
+  if ((request.ignore_value() || request.ignore_lease()) &&
+      !writer.HeadOf(request.key()).exists()) {
+    return absl::InvalidArgumentError("key not found");
   }
-  const mvcc::Head head = writer.HeadOf(request.key());
-  if (!head.exists()) {
-    if (request.ignore_value() || request.ignore_lease()) {
-      return absl::InvalidArgumentError("key not found");
-    }
-    writer.Put(request.key(), request.value(), 0);
-    return absl::OkStatus();
-  }
-  mvccpb::KeyValue previous = writer.Load(request.key(), head);
-  writer.Put(request.key(), request.ignore_value() ? previous.value() : request.value(),
-             request.ignore_lease() ? previous.lease() : 0);
-  if (request.prev_kv()) *response->mutable_prev_kv() = std::move(previous);
+  writer.Put(request, response);
   return absl::OkStatus();
 }
 
 absl::Status StateMachine::Rep::DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                                             etcdserverpb::DeleteRangeResponse* response) {
   if (absl::Status status = mvcc::Check(request); !status.ok()) return status;
-  std::vector<mvccpb::KeyValue> previous;
-  response->set_deleted(writer.DeleteRange(request.key(), request.range_end(),
-                                           request.prev_kv() ? &previous : nullptr));
-  for (mvccpb::KeyValue& kv : previous) *response->add_prev_kvs() = std::move(kv);
+  mvcc::EntryBudget budget;
+  if (absl::Status status = writer.CheckDelete(request, &budget); !status.ok()) return status;
+  writer.DeleteRange(request, response);
+  return absl::OkStatus();
+}
+
+absl::Status StateMachine::Rep::Txn(const etcdserverpb::TxnRequest& request,
+                                    etcdserverpb::TxnResponse* response) {
+  // How many operations it may have is the edge's to say, a setting.
+  if (absl::Status s = mvcc::Check(request, INT64_MAX); !s.ok()) return s;
+  return mvcc::Txn({writer.view(), state.revision, state.compacted}, &writer, request, response);
+}
+
+// Takes effect at once: older revisions cannot be read any more. What they alone needed goes later
+// (CompactStep).
+absl::Status StateMachine::Rep::Compact(const etcdserverpb::CompactionRequest& request) {
+  if (request.revision() <= state.compacted) return mvcc::Compacted();
+  if (request.revision() > state.revision) return mvcc::FutureRevision();
+  state.compacted = request.revision();
+  state.digest = HashMix(state.digest, static_cast<uint64_t>(state.compacted));
   return absl::OkStatus();
 }
 

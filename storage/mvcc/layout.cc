@@ -12,6 +12,10 @@ constexpr char kEscaped = '\xff';
 constexpr char kEnd = '\x01';
 constexpr size_t kRevisionBytes = 8;
 
+// In the low bits of an event's first number, below the previous revision.
+constexpr uint64_t kDeleted = 1, kCreated = 2, kReplaced = 4;
+constexpr int kEventFlagBits = 3;
+
 }  // namespace
 
 void AppendVersionPrefix(std::string_view key, std::string* out) {
@@ -88,23 +92,45 @@ void DecodeVersion(std::string_view engine_key, std::string_view record, Head* h
   *value = record;
 }
 
-void AppendEventKey(Revision revision, uint32_t sub, std::string* out) {
+void AppendEventKey(EventId id, std::string* out) {
   out->push_back(kEventTable);
-  PutBigEndian64(out, static_cast<uint64_t>(revision));
-  const uint32_t big = __builtin_bswap32(sub);
+  PutBigEndian64(out, static_cast<uint64_t>(id.revision));
+  const uint32_t big = __builtin_bswap32(id.sub);
   out->append(reinterpret_cast<const char*>(&big), sizeof(big));
+}
+
+EventId DecodeEventKey(std::string_view engine_key) {
+  CHECK_EQ(engine_key.size(), 1 + kRevisionBytes + sizeof(uint32_t));
+  uint32_t big = 0;
+  memcpy(&big, engine_key.data() + 1 + kRevisionBytes, sizeof(big));
+  return {static_cast<Revision>(BigEndian64(engine_key.data() + 1)), __builtin_bswap32(big)};
 }
 
 void EncodeEvent(const Event& event, std::string* out) {
   out->clear();
-  PutVarint64(out, static_cast<uint64_t>(event.previous) << 1 | (event.deleted ? 1 : 0));
+  const uint64_t flags = (event.deleted ? kDeleted : 0) | (event.created ? kCreated : 0) |
+                         (event.replaced.empty() ? 0 : kReplaced);
+  PutVarint64(out, static_cast<uint64_t>(event.previous) << kEventFlagBits | flags);
+  if (!event.replaced.empty()) PutVarint64(out, event.key.size());
   out->append(event.key);
+  out->append(event.replaced);
 }
 
 Event DecodeEvent(std::string_view record) {
   uint64_t head = 0;
   CHECK(TakeVarint64(&record, &head));
-  return {(head & 1) != 0, static_cast<Revision>(head >> 1), record};
+  Event event{.deleted = (head & kDeleted) != 0,
+              .created = (head & kCreated) != 0,
+              .previous = static_cast<Revision>(head >> kEventFlagBits),
+              .key = record,
+              .replaced = {}};
+  if ((head & kReplaced) != 0) {
+    uint64_t key_size = 0;
+    CHECK(TakeVarint64(&record, &key_size) && key_size < record.size());
+    event.key = record.substr(0, key_size);
+    event.replaced = record.substr(key_size);
+  }
+  return event;
 }
 
 KeyRange VersionRange(std::string_view key, std::string_view range_end) {

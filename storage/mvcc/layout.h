@@ -4,15 +4,20 @@
 // How the state machine lies in its engine (chosen by measuring: docs/decisions/0001). One engine,
 // one key space, a letter per table:
 //
-//   m                              the state record: applied id, revision, digest
-//   (state_machine.cc) v ‖ key, escaped ‖ ~revision   a version of a key, newest first: meta data
-//   and value e ‖ revision ‖ sub             an event: which key changed, and the key's version
-//   before it s ‖ member id                  store id of a member l a A M S kept for leases, auth,
-//   alarms, members, sessions
+//   m                           the state record: applied id, revision, digest (state_machine.cc)
+//   v ‖ key, escaped ‖ ~revision  a version of a key, newest first: meta data and value
+//   e ‖ revision ‖ sub            an event: which key changed, and the key's version before it
+//   s ‖ member id                 store id of a member
+//   l a A M S                     kept for leases, auth, alarms, members, sessions
 //
 // `v` serves every read: the newest state and any past one are one seek a key. `e` serves a watch
 // that catches up (a sequential walk) and compaction (each event names the one version it made
-// obsolete). A key changes at most once in a main revision, so its versions need no sub-revision.
+// obsolete).
+//
+// A key changes at most once in a main revision, so its versions need no sub-revision. One
+// exception, as in etcd (check.h): a transaction may put a key and then delete it. Its version of
+// that revision is then the tombstone, and the event of the deletion carries the version that the
+// put had made.
 //
 // Escaping keeps byte order and makes keys prefix-free: 00 becomes 00 ff, and 00 01 ends the key.
 
@@ -62,10 +67,19 @@ void DecodeVersion(std::string_view engine_key, std::string_view record, Head* h
 // --- events
 struct Event {
   bool deleted = false;
+  bool created = false;   // the key did not exist before
   Revision previous = 0;  // the key's mod_revision before; 0: none
-  std::string_view key;
+  std::string_view key = {};
+  // The record of a version of the event's own revision that it replaced; `previous` is that
+  // revision then. Never empty where it is: only a put is replaced, and by a deletion.
+  std::string_view replaced = {};
 };
-void AppendEventKey(Revision revision, uint32_t sub, std::string* out);
+struct EventId {
+  Revision revision = 0;
+  uint32_t sub = 0;
+};
+void AppendEventKey(EventId id, std::string* out);
+EventId DecodeEventKey(std::string_view engine_key);
 void EncodeEvent(const Event& event, std::string* out);
 Event DecodeEvent(std::string_view record);
 

@@ -25,7 +25,7 @@ class Overlay final : public View {
   void Reset();
 
   std::optional<std::string> Get(std::string_view key) const override;
-  // Sees the batch as it is now; not to be used after the batch has changed.
+  // Sees the batch as it is now. Later changes show when the overlay is next asked for something.
   std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const override;
 
   using Changes = std::map<std::string, std::optional<std::string>, std::less<>>;

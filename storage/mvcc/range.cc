@@ -4,7 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "storage/mvcc/check.h"
+#include "storage/mvcc/limits.h"
 
 namespace raftkv::mvcc {
 namespace {
@@ -58,18 +60,40 @@ void Sort(const RangeRequest& request, std::vector<KeyValue>* kvs) {
   });
 }
 
-absl::Status CheckRevision(const ReadState& state, const RangeRequest& request) {
-  if (absl::Status status = Check(request); !status.ok()) return status;
-  if (request.revision() > state.revision) {
-    return absl::OutOfRangeError("mvcc: required revision is a future revision");
-  }
-  if (request.revision() > 0 && request.revision() < state.compacted) {
-    return absl::OutOfRangeError("mvcc: required revision has been compacted");
-  }
-  return absl::OkStatus();
+}  // namespace
+
+KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value) {
+  KeyValue kv;
+  kv.set_key(std::move(key));
+  kv.set_create_revision(head.create_revision);
+  kv.set_mod_revision(head.mod_revision);
+  kv.set_version(head.version);
+  kv.set_lease(head.lease);
+  kv.set_value(value.data(), value.size());
+  return kv;
 }
 
-}  // namespace
+absl::Status Compacted() {
+  return absl::OutOfRangeError("mvcc: required revision has been compacted");
+}
+
+absl::Status FutureRevision() {
+  return absl::OutOfRangeError("mvcc: required revision is a future revision");
+}
+
+absl::Status ReadBudgetExhausted() { return absl::ResourceExhaustedError("read budget"); }
+
+absl::Status AnswerTooLarge() {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("one transaction or deletion may answer at most ", EntryBudget().answer_bytes,
+                   " bytes of keys and values; ask for less of them"));
+}
+
+absl::Status CheckRevision(const ReadState& state, Revision revision) {
+  if (revision > state.revision) return FutureRevision();
+  if (revision > 0 && revision < state.compacted) return Compacted();
+  return absl::OkStatus();
+}
 
 VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision,
                              int64_t visited_max)
@@ -118,9 +142,10 @@ void VersionCursor::PassKey() {
   it_->Seek(AfterVersions(prefix_));
 }
 
-absl::Status Range(const ReadState& state, const RangeRequest& request, const ReadBudget& budget,
+absl::Status Range(const ReadState& state, const RangeRequest& request, ReadBudget* left,
                    RangeResponse* response) {
-  if (absl::Status status = CheckRevision(state, request); !status.ok()) return status;
+  if (absl::Status status = Check(request); !status.ok()) return status;
+  if (absl::Status s = CheckRevision(state, request.revision()); !s.ok()) return s;
   const Revision revision = request.revision() > 0 ? request.revision() : state.revision;
   const int64_t limit = request.limit() > 0 ? request.limit() : INT64_MAX;
   // Only without a filter and without an order may the walk stop collecting early, one key late so
@@ -130,29 +155,23 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, const Re
 
   std::vector<KeyValue> kvs;
   int64_t count = 0;
-  int64_t bytes = 0;
   VersionCursor cursor(state.view, VersionRange(request.key(), request.range_end()), revision,
-                       budget.visited_keys_max);
+                       left->visited_keys_max);
   while (cursor.Next()) {
     ++count;
     if (request.count_only() || static_cast<int64_t>(kvs.size()) >= collect_max ||
         !Passes(request, cursor.head())) {
       continue;
     }
-    KeyValue& kv = kvs.emplace_back();
-    kv.set_key(cursor.key());
-    kv.set_create_revision(cursor.head().create_revision);
-    kv.set_mod_revision(cursor.head().mod_revision);
-    kv.set_version(cursor.head().version);
-    kv.set_lease(cursor.head().lease);
     // A sort by value needs it even if only keys are asked for.
-    if (!request.keys_only() || request.sort_target() == RangeRequest::VALUE) {
-      kv.set_value(cursor.value().data(), cursor.value().size());
-    }
-    bytes += static_cast<int64_t>(kv.key().size() + kv.value().size());
-    if (bytes > budget.bytes_max) return absl::ResourceExhaustedError("read budget");
+    const bool with_value = !request.keys_only() || request.sort_target() == RangeRequest::VALUE;
+    const KeyValue& kv = kvs.emplace_back(
+        ToKeyValue(cursor.key(), cursor.head(), with_value ? cursor.value() : std::string_view()));
+    left->bytes_max -= static_cast<int64_t>(kv.key().size() + kv.value().size());
+    if (left->bytes_max < 0) return ReadBudgetExhausted();
   }
-  if (cursor.exhausted()) return absl::ResourceExhaustedError("read budget");
+  if (cursor.exhausted()) return ReadBudgetExhausted();
+  left->visited_keys_max = cursor.visits_left();
 
   Sort(request, &kvs);
   if (static_cast<int64_t>(kvs.size()) > limit) {
@@ -167,6 +186,17 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, const Re
     *response->add_kvs() = std::move(kv);
   }
   return absl::OkStatus();
+}
+
+void AnswerPoint(Revision revision, const RangeRequest& request, const KeyValue* kv,
+                 RangeResponse* response) {
+  response->mutable_header()->set_revision(revision);
+  if (kv == nullptr) return;
+  response->set_count(1);
+  const Head head{.create_revision = kv->create_revision(), .mod_revision = kv->mod_revision()};
+  if (request.count_only() || !Passes(request, head)) return;
+  *response->add_kvs() = *kv;
+  if (request.keys_only()) response->mutable_kvs(0)->clear_value();
 }
 
 }  // namespace raftkv::mvcc

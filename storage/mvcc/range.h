@@ -37,6 +37,7 @@ class VersionCursor {
   const Head& head() const { return head_; }
   std::string_view value() const { return value_; }
   bool exhausted() const { return exhausted_; }
+  int64_t visits_left() const { return visits_left_; }
 
  private:
   void PassKey();
@@ -57,13 +58,27 @@ class VersionCursor {
 struct ReadState {
   const View& view;
   Revision revision;   // the newest
-  Revision compacted;  // the oldest that can be read; 0: all
+  Revision compacted;  // the oldest that can be read; -1: all
 };
 
+mvccpb::KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value);
+
+// The errors of reading: the first two OutOfRange as etcd, the others ResourceExhausted.
+absl::Status Compacted();
+absl::Status FutureRevision();
+absl::Status ReadBudgetExhausted();
+absl::Status AnswerTooLarge();  // of an entry of the log: limits.h
+
+// Compacted, FutureRevision or OK. Zero and below is the newest.
+absl::Status CheckRevision(const ReadState& state, Revision revision);
+
 // KV.Range. InvalidArgument, OutOfRange as etcd. ResourceExhausted "read budget": see
-// state_machine.h. Sets only the revision in the header.
+// state_machine.h. Takes what it used from the budget. Sets only the revision in the header.
 absl::Status Range(const ReadState& state, const etcdserverpb::RangeRequest& request,
-                   const ReadBudget& budget, etcdserverpb::RangeResponse* response);
+                   ReadBudget* left, etcdserverpb::RangeResponse* response);
+// The same for one key at the newest revision, where its state is known: null for no such key.
+void AnswerPoint(Revision revision, const etcdserverpb::RangeRequest& request,
+                 const mvccpb::KeyValue* kv, etcdserverpb::RangeResponse* response);
 
 }  // namespace mvcc
 }  // namespace raftkv

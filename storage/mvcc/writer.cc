@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
@@ -9,6 +10,11 @@
 
 namespace raftkv::mvcc {
 namespace {
+
+using etcdserverpb::DeleteRangeRequest;
+using etcdserverpb::DeleteRangeResponse;
+using etcdserverpb::PutRequest;
+using etcdserverpb::PutResponse;
 
 constexpr size_t kHeadCacheBytes = 32 << 20;  // some 250,000 keys; both generations together
 constexpr size_t kHeadOverheadBytes = 96;     // a slot of the table and the string's own
@@ -32,6 +38,12 @@ void HeadCache::Set(std::string_view key, const Head& head) {
   }
 }
 
+bool HeadCache::SetIfKnown(std::string_view key, const Head& head) {
+  if (Find(key) == nullptr) return false;
+  Set(key, head);
+  return true;
+}
+
 void HeadCache::MaybeForget() {
   if (young_bytes_ < bytes_max_ / 2) return;
   old_ = std::move(young_);
@@ -49,21 +61,26 @@ Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest)
 void Writer::BeginEntry(Revision revision) {
   revision_ = revision;
   sub_ = 0;
+  if (batch_revision_ == 0) batch_revision_ = revision - 1;
 }
 
 void Writer::EndBatch() {
   overlay_.Reset();
   heads_.MaybeForget();
+  all_heads_known_ = true;
+  batch_revision_ = 0;
 }
 
 Head Writer::HeadOf(std::string_view key) {
   if (const Head* known = heads_.Find(key)) return *known;
-  // Not known, hence not changed in this batch: the engine has the newest.
   Head head;
   if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
-  const std::unique_ptr<Iterator> it = engine_.NewIterator(AfterVersions(key_buffer_));
+  // Not known, hence as a rule not changed in this batch: the engine has the newest.
+  const std::string after = AfterVersions(key_buffer_);
+  const std::unique_ptr<Iterator> it =
+      all_heads_known_ ? engine_.NewIterator(after) : overlay_.NewIterator(after);
   it->Seek(key_buffer_);
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
@@ -76,50 +93,91 @@ mvccpb::KeyValue Writer::Load(std::string_view key, const Head& head) const {
   std::string engine_key;
   AppendVersionPrefix(key, &engine_key);
   AppendRevisionDescending(head.mod_revision, &engine_key);
-  const std::optional<std::string> record = overlay_.Get(engine_key);
+  const std::optional<std::string> record =
+      head.mod_revision <= batch_revision_ ? engine_.Get(engine_key) : overlay_.Get(engine_key);
   CHECK(record.has_value()) << "the newest version of a key is gone";
   Head stored;
   std::string_view value;
   DecodeVersion(engine_key, *record, &stored, &value);
-  mvccpb::KeyValue kv;
-  kv.set_key(key.data(), key.size());
-  kv.set_create_revision(stored.create_revision);
-  kv.set_mod_revision(stored.mod_revision);
-  kv.set_version(stored.version);
-  kv.set_lease(stored.lease);
-  kv.set_value(value.data(), value.size());
-  return kv;
+  return ToKeyValue(std::string(key), stored, value);
 }
 
-void Writer::Put(std::string_view key, std::string_view value, int64_t lease) {
-  const Head before = HeadOf(key);
+void Writer::Put(const PutRequest& request, PutResponse* response) {
+  const Head before = HeadOf(request.key());
+  const bool needs_value = request.ignore_value() || request.prev_kv();
+  if (!needs_value || !before.exists()) {
+    CHECK(before.exists() || !(request.ignore_value() || request.ignore_lease()));
+    Put(request.key(), before, request.value(),
+        request.ignore_lease() ? before.lease : request.lease());
+    return;
+  }
+  mvccpb::KeyValue previous = Load(request.key(), before);
+  Put(request.key(), before, request.ignore_value() ? previous.value() : request.value(),
+      request.ignore_lease() ? before.lease : request.lease());
+  if (request.prev_kv()) *response->mutable_prev_kv() = std::move(previous);
+}
+
+void Writer::Put(std::string_view key, const Head& before, std::string_view value, int64_t lease) {
   const Head after{.create_revision = before.exists() ? before.create_revision : revision_,
                    .mod_revision = revision_,
                    .version = before.version + 1,
                    .lease = lease};
   Change(key, before, after, value);
+  heads_.Set(key, after);
 }
 
-int64_t Writer::DeleteRange(std::string_view key, std::string_view range_end,
-                            std::vector<mvccpb::KeyValue>* previous) {
-  // Found first, changed after: the walk must not see its own tombstones.
-  std::vector<std::pair<std::string, Head>> found;
-  if (range_end.empty()) {
-    if (const Head head = HeadOf(key); head.exists()) found.emplace_back(key, head);
-  } else {
-    VersionCursor cursor(overlay_, VersionRange(key, range_end), INT64_MAX);
-    while (cursor.Next()) found.emplace_back(cursor.key(), cursor.head());
+absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, EntryBudget* left) const {
+  if (request.range_end().empty()) return absl::OkStatus();  // one key is within any limit
+  VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
+  while (cursor.Next()) {
+    if (--left->deleted_keys < 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("one request may delete at most ", EntryBudget().deleted_keys,
+                       " keys; delete smaller ranges one after the other"));
+    }
+    if (!request.prev_kv()) continue;
+    left->answer_bytes -= static_cast<int64_t>(cursor.key().size() + cursor.value().size());
+    if (left->answer_bytes < 0) return AnswerTooLarge();
   }
-  for (const auto& [name, head] : found) {
-    if (previous != nullptr) previous->push_back(Load(name, head));
-    Change(name, head, Head{.mod_revision = revision_}, {});
+  return absl::OkStatus();
+}
+
+void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse* response) {
+  const Head tombstone{.mod_revision = revision_};
+  if (request.range_end().empty()) {
+    const Head head = HeadOf(request.key());
+    if (!head.exists()) return;
+    mvccpb::KeyValue before;
+    if (request.prev_kv() || head.mod_revision == revision_) before = Load(request.key(), head);
+    Change(request.key(), head, tombstone, {}, before.value());
+    heads_.Set(request.key(), tombstone);
+    response->set_deleted(1);
+    if (request.prev_kv()) *response->add_prev_kvs() = std::move(before);
+    return;
   }
-  return static_cast<int64_t>(found.size());
+  // Keys are changed while the walk goes on. It never sees that: a tombstone lies before the
+  // version that it hides, where the walk has been. Heads are not remembered, there may be very
+  // many.
+  VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
+  int64_t deleted = 0;
+  for (; cursor.Next(); ++deleted) {
+    const std::string key = cursor.key();
+    if (request.prev_kv()) {
+      *response->add_prev_kvs() = ToKeyValue(key, cursor.head(), cursor.value());
+    }
+    Change(key, cursor.head(), tombstone, {}, cursor.value());
+    if (!heads_.SetIfKnown(key, tombstone)) all_heads_known_ = false;
+  }
+  response->set_deleted(deleted);
 }
 
 void Writer::Change(std::string_view key, const Head& before, const Head& after,
-                    std::string_view value) {
-  CHECK_LT(before.mod_revision, revision_) << "a key changes once in a main revision";
+                    std::string_view value, std::string_view replaced) {
+  const bool again = before.mod_revision == revision_;
+  CHECK(before.mod_revision < revision_ || (again && before.exists() && !after.exists()))
+      << "a key changes once in a main revision, or is put and then deleted";
+  replaced_buffer_.clear();
+  if (again) EncodeVersion(before, replaced, &replaced_buffer_);
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
   AppendRevisionDescending(revision_, &key_buffer_);
@@ -127,12 +185,15 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   batch_->Put(key_buffer_, record_buffer_);
 
   key_buffer_.clear();
-  AppendEventKey(revision_, sub_, &key_buffer_);
-  EncodeEvent({.deleted = !after.exists(), .previous = before.mod_revision, .key = key},
+  AppendEventKey({revision_, sub_}, &key_buffer_);
+  EncodeEvent({.deleted = !after.exists(),
+               .created = !before.exists(),
+               .previous = before.mod_revision,
+               .key = key,
+               .replaced = replaced_buffer_},
               &record_buffer_);
   batch_->Put(key_buffer_, record_buffer_);
 
-  heads_.Set(key, after);
   ++sub_;
   // Effects, not layout: what changed, how, and to what.
   uint64_t digest = Hash64(key, *digest_);

@@ -5,25 +5,30 @@
 // makes its changes, ends the entry, and after some entries writes the batch.
 //
 // Each entry that changes something takes one main revision, shared by all its changes, which get
-// sub-revisions 0, 1, 2... in order (etcd-api.md §3.1). A key is changed at most once in an entry.
+// sub-revisions 0, 1, 2... in order (etcd-api.md §3.1). A key is changed at most once in an entry,
+// but for one case: put, then deleted (layout.h).
 //
 // A put must know the key's head (does it exist, since when, which version). Heads of recently
 // written keys are kept in memory, so that an overwrite reads nothing; what a reader sees never
-// depends on it. Heads of the current batch are never dropped, so entries of one batch see each
-// other's changes; what needs more than heads reads through an Overlay.
+// depends on it: a head may name a tombstone that compaction has removed since, which only makes
+// the next event name it too, as a version to remove that is not there. Heads that puts made in the
+// current batch are never dropped, so entries of one batch see each other's changes; what needs
+// more than heads reads through an Overlay.
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "proto/etcd/kv.pb.h"
+#include "proto/etcd/rpc.pb.h"
 #include "storage/checksum.h"
 #include "storage/engine.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/limits.h"
 #include "storage/mvcc/overlay.h"
 
 namespace raftkv::mvcc {
@@ -36,6 +41,7 @@ class HeadCache {
 
   const Head* Find(std::string_view key);
   void Set(std::string_view key, const Head& head);
+  bool SetIfKnown(std::string_view key, const Head& head);
   void MaybeForget();  // between batches
 
  private:
@@ -55,30 +61,45 @@ class Writer {
   // `batch` receives the changes; `digest` is the running one, advanced by each change.
   Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest);
 
-  void BeginEntry(Revision revision);  // the main revision if the entry changes anything
+  // The main revision if the entry changes anything.
+  void BeginEntry(Revision revision);
   bool changed() const { return sub_ > 0; }
   void EndBatch();  // the batch has been written and cleared
+
+  // The store with all changes made so far. Iterators see it as it is when they are made.
+  const View& view() const { return overlay_; }
 
   Head HeadOf(std::string_view key);
   // The key's current value; its head must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
 
-  void Put(std::string_view key, std::string_view value, int64_t lease);
-  // How many live keys of the range there were. Appends what they held to `previous` unless null.
-  int64_t DeleteRange(std::string_view key, std::string_view range_end,
-                      std::vector<mvccpb::KeyValue>* previous);
+  // The request was checked; so if it keeps a part of the key, the key exists. Sets all of the
+  // response but its header.
+  void Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
+
+  // ResourceExhausted if deleting the range would take more than is left of the budget; takes it.
+  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request,
+                           EntryBudget* left) const;
+  // The request was checked. Sets all of the response but its header.
+  void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
+                   etcdserverpb::DeleteRangeResponse* response);
 
  private:
-  void Change(std::string_view key, const Head& before, const Head& after, std::string_view value);
+  void Put(std::string_view key, const Head& before, std::string_view value, int64_t lease);
+  // `replaced` is the value that `before` had, if both are of this revision.
+  void Change(std::string_view key, const Head& before, const Head& after, std::string_view value,
+              std::string_view replaced = {});
 
   const Engine& engine_;
   WriteBatch* const batch_;
   uint64_t* const digest_;
   Overlay overlay_;
   HeadCache heads_;
+  bool all_heads_known_ = true;  // of the keys changed in this batch
+  Revision batch_revision_ = 0;  // the newest before this batch; 0: it is still empty
   Revision revision_ = 0;
   uint32_t sub_ = 0;
-  std::string key_buffer_, record_buffer_;  // reused
+  std::string key_buffer_, record_buffer_, replaced_buffer_;  // reused
 };
 
 }  // namespace raftkv::mvcc

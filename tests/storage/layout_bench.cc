@@ -54,7 +54,7 @@ std::string TableKey(char table, std::string_view key) {
 
 std::string EventKey(Revision revision) {
   std::string out;
-  mvcc::AppendEventKey(revision, 0, &out);
+  mvcc::AppendEventKey({revision, 0}, &out);
   return out;
 }
 
@@ -244,7 +244,7 @@ class Versions : public Layout {
     std::string record;
     mvcc::EncodeVersion(after, value, &record);
     batch_.Put(VersionKey(key, revision), record);
-    mvcc::EncodeEvent({false, before.mod_revision, key}, &record);
+    mvcc::EncodeEvent({.previous = before.mod_revision, .key = key}, &record);
     batch_.Put(EventKey(revision), record);
     if (cached_) {
       cache_.Set(key, after);

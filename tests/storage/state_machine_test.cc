@@ -4,15 +4,13 @@
 #include "storage/state_machine.h"
 
 #include <algorithm>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
 #include "storage/mvcc/layout.h"
-#include "tests/storage/testing.h"
+#include "tests/storage/store_test.h"
 
 namespace raftkv {
 namespace {
@@ -20,51 +18,19 @@ namespace {
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 
-class StateMachineTest : public testing::Test {
- protected:
-  StateMachineTest() { Reopen(); }
-
-  void Reopen() {
-    state_.reset();
-    disk_->Crash();
-    auto state = StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed));
-    ASSERT_TRUE(state.ok()) << state.status();
-    state_ = *std::move(state);
-  }
-  ApplyResult Apply(const proto::Command& command) {
-    return state_->Apply({MakeEntry(1, state_->applied().index + 1, command)}).front();
-  }
-  // Keys and values, "k=v k=v", or the status.
-  std::string Range(const RangeRequest& request, const ReadBudget& budget = ReadBudget()) const {
-    RangeResponse response;
-    const absl::Status status = state_->Snapshot()->Range(request, budget, &response);
-    if (!status.ok()) return std::string(status.message());
-    std::string out;
-    for (const mvccpb::KeyValue& kv : response.kvs()) out += kv.key() + "=" + kv.value() + " ";
-    return out;
-  }
-  static RangeRequest All() {
-    RangeRequest request;
-    request.set_key(std::string(1, '\0'));
-    request.set_range_end(std::string(1, '\0'));
-    return request;
-  }
-
-  std::shared_ptr<MemoryDisk> disk_ = std::make_shared<MemoryDisk>();
-  std::unique_ptr<StateMachine> state_;
-};
+class StateMachineTest : public StoreTest {};
 
 TEST_F(StateMachineTest, EmptyStoreIsAtRevisionOne) {
   EXPECT_EQ(state_->revision(), 1);
   EXPECT_EQ(state_->applied(), raft::EntryId());
-  EXPECT_EQ(Range(All()), "");
+  EXPECT_EQ(Range(AllKeys()), "");
 }
 
 TEST_F(StateMachineTest, SortWithoutOrderSortsOnlyTheFirstKeys) {
   for (int i = 1; i <= 5; ++i) {
     Apply(PutCommand(absl::StrCat("k", i), std::to_string(9 - i)));
   }
-  RangeRequest request = All();
+  RangeRequest request = AllKeys();
   request.set_sort_target(RangeRequest::VALUE);
   request.set_limit(2);
   EXPECT_EQ(Range(request), "k3=6 k2=7 ") << "as etcd: limit + 1 keys, then sorted, then cut";
@@ -74,12 +40,12 @@ TEST_F(StateMachineTest, SortWithoutOrderSortsOnlyTheFirstKeys) {
 
 TEST_F(StateMachineTest, BudgetCountsDeletedKeysToo) {
   for (int i = 0; i < 20; ++i) Apply(PutCommand(absl::StrCat("k", i), "0123456789"));
-  EXPECT_EQ(Range(All(), {.visited_keys_max = 19}), "read budget");
-  EXPECT_NE(Range(All(), {.visited_keys_max = 20}), "read budget");
-  EXPECT_EQ(Range(All(), {.bytes_max = 100}), "read budget");
+  EXPECT_EQ(Range(AllKeys(), {.visited_keys_max = 19}), "read budget");
+  EXPECT_NE(Range(AllKeys(), {.visited_keys_max = 20}), "read budget");
+  EXPECT_EQ(Range(AllKeys(), {.bytes_max = 100}), "read budget");
   Apply(DeleteCommand("k", "l"));
-  EXPECT_EQ(Range(All(), {.visited_keys_max = 19}), "read budget");
-  EXPECT_EQ(Range(All(), {.visited_keys_max = 20}), "");
+  EXPECT_EQ(Range(AllKeys(), {.visited_keys_max = 19}), "read budget");
+  EXPECT_EQ(Range(AllKeys(), {.visited_keys_max = 20}), "");
 }
 
 TEST_F(StateMachineTest, SnapshotStaysWhileTheStoreMovesOn) {
@@ -88,7 +54,7 @@ TEST_F(StateMachineTest, SnapshotStaysWhileTheStoreMovesOn) {
   Apply(PutCommand("a", "2"));
   Apply(DeleteCommand("a"));
   RangeResponse response;
-  ASSERT_TRUE(before->Range(All(), ReadBudget(), &response).ok());
+  ASSERT_TRUE(before->Range(AllKeys(), ReadBudget(), &response).ok());
   EXPECT_EQ(response.kvs(0).value(), "1");
   EXPECT_EQ(response.header().revision(), 2);
   EXPECT_EQ(before->applied().index, 1u);
@@ -107,12 +73,12 @@ TEST_F(StateMachineTest, UnflushedEntriesAreReplayedToTheSameDigest) {
   state_->Apply(absl::MakeSpan(log).subspan(10));
   EXPECT_EQ(state_->persisted_applied().index, 10u);
   const uint64_t digest = state_->digest();
-  const std::string contents = Range(All());
+  const std::string contents = Range(AllKeys());
   Reopen();
   EXPECT_EQ(state_->applied().index, 10u);
   state_->Apply(log);  // from the start: what is applied is passed over
   EXPECT_EQ(state_->digest(), digest);
-  EXPECT_EQ(Range(All()), contents);
+  EXPECT_EQ(Range(AllKeys()), contents);
 }
 
 TEST_F(StateMachineTest, DigestDependsOnEffectsAndOrder) {
@@ -207,10 +173,23 @@ TEST(MvccLayout, EscapedKeysSortAsTheKeysDo) {
 TEST(MvccLayout, EventsRoundTrip) {
   std::string record;
   mvcc::EncodeEvent({.deleted = true, .previous = 77, .key = "k"}, &record);
-  const mvcc::Event event = mvcc::DecodeEvent(record);
+  mvcc::Event event = mvcc::DecodeEvent(record);
   EXPECT_TRUE(event.deleted);
+  EXPECT_FALSE(event.created);
   EXPECT_EQ(event.previous, 77);
   EXPECT_EQ(event.key, "k");
+  EXPECT_EQ(event.replaced, "");
+  mvcc::EncodeEvent({.created = true, .previous = 1, .key = "key", .replaced = "v"}, &record);
+  event = mvcc::DecodeEvent(record);
+  EXPECT_FALSE(event.deleted);
+  EXPECT_TRUE(event.created);
+  EXPECT_EQ(event.key, "key");
+  EXPECT_EQ(event.replaced, "v");
+
+  std::string key;
+  mvcc::AppendEventKey({.revision = 1'000'000'007, .sub = 70'000}, &key);
+  EXPECT_EQ(mvcc::DecodeEventKey(key).revision, 1'000'000'007);
+  EXPECT_EQ(mvcc::DecodeEventKey(key).sub, 70'000u);
 }
 
 }  // namespace

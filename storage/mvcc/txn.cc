@@ -1,0 +1,291 @@
+#include "storage/mvcc/txn.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glog/logging.h"
+
+namespace raftkv::mvcc {
+namespace {
+
+using etcdserverpb::DeleteRangeRequest;
+using etcdserverpb::PutRequest;
+using etcdserverpb::RangeRequest;
+using etcdserverpb::RangeResponse;
+using etcdserverpb::RequestOp;
+using etcdserverpb::ResponseOp;
+using etcdserverpb::TxnRequest;
+using etcdserverpb::TxnResponse;
+using PbCompare = etcdserverpb::Compare;
+using Ops = google::protobuf::RepeatedPtrField<RequestOp>;
+
+// --- compares
+
+int ThreeWay(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
+
+// Whether one key satisfies it. A target_union of another kind than the target counts as unset, an
+// unknown target as equal, an unknown result as satisfied: as etcd.
+bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
+  int order = 0;
+  switch (c.target()) {
+    case PbCompare::VERSION:
+      order = ThreeWay(head.version, c.version());
+      break;
+    case PbCompare::CREATE:
+      order = ThreeWay(head.create_revision, c.create_revision());
+      break;
+    case PbCompare::MOD:
+      order = ThreeWay(head.mod_revision, c.mod_revision());
+      break;
+    case PbCompare::VALUE:
+      order = value.compare(c.value());
+      break;
+    case PbCompare::LEASE:
+      order = ThreeWay(head.lease, c.lease());
+      break;
+    default:
+      break;
+  }
+  switch (c.result()) {
+    case PbCompare::EQUAL:
+      return order == 0;
+    case PbCompare::NOT_EQUAL:
+      return order != 0;
+    case PbCompare::GREATER:
+      return order > 0;
+    case PbCompare::LESS:
+      return order < 0;
+    default:
+      return true;
+  }
+}
+
+// No key at all: numbers are 0, and nothing can be said about its value.
+bool SatisfiedByNone(const PbCompare& c) {
+  return c.target() != PbCompare::VALUE && Satisfies(c, Head(), {});
+}
+
+// --- one transaction
+
+class Transaction {
+ public:
+  Transaction(const ReadState& before, Writer* writer, ReadBudget* left)
+      : before_(before), writer_(writer), left_(left) {}
+
+  absl::Status Run(const TxnRequest& request, TxnResponse* response) {
+    absl::Status status = Choose(request);
+    if (status.ok()) status = CheckTaken();
+    if (status.ok()) status = Execute(request, response);
+    if (status.ok()) response->mutable_header()->set_revision(RevisionNow());
+    return status;
+  }
+
+ private:
+  absl::Status Choose(const TxnRequest& request);
+  absl::Status Holds(const PbCompare& compare, bool* holds);
+  absl::Status CheckTaken();
+  absl::Status CheckPut(const PutRequest& request);
+  absl::Status CheckRange(const RangeRequest& request, EntryBudget* left);
+  absl::Status Execute(const TxnRequest& request, TxnResponse* response);
+  absl::Status Execute(const RequestOp& op, ResponseOp* out);
+  absl::Status Range(const RangeRequest& request, RangeResponse* response);
+
+  Revision RevisionNow() const {
+    return before_.revision + (writer_ != nullptr && writer_->changed() ? 1 : 0);
+  }
+
+  const ReadState& before_;
+  Writer* const writer_;    // null: read-only
+  ReadBudget* const left_;  // of a read-only one
+  // Whether each transaction of the taken tree succeeded, in the order of a walk from its root.
+  std::vector<bool> path_;
+  size_t executed_ = 0;                  // of path_
+  std::vector<const RequestOp*> taken_;  // every operation that will run, but the nesting ones
+};
+
+absl::Status Transaction::Choose(const TxnRequest& request) {
+  bool succeeded = true;
+  for (const PbCompare& compare : request.compare()) {
+    if (absl::Status status = Holds(compare, &succeeded); !status.ok()) return status;
+    if (!succeeded) break;
+  }
+  path_.push_back(succeeded);
+  for (const RequestOp& op : succeeded ? request.success() : request.failure()) {
+    if (!op.has_request_txn()) {
+      taken_.push_back(&op);
+    } else if (absl::Status status = Choose(op.request_txn()); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::Holds(const PbCompare& compare, bool* holds) {
+  if (writer_ != nullptr && compare.range_end().empty()) {
+    const Head head = writer_->HeadOf(compare.key());
+    if (!head.exists()) {
+      *holds = SatisfiedByNone(compare);
+    } else if (compare.target() == PbCompare::VALUE) {
+      *holds = Satisfies(compare, head, writer_->Load(compare.key(), head).value());
+    } else {
+      *holds = Satisfies(compare, head, {});
+    }
+    return absl::OkStatus();
+  }
+  VersionCursor cursor(before_.view, VersionRange(compare.key(), compare.range_end()),
+                       before_.revision, left_->visited_keys_max);
+  bool any = false;
+  *holds = true;
+  while (*holds && cursor.Next()) {
+    any = true;
+    *holds = Satisfies(compare, cursor.head(), cursor.value());
+  }
+  if (cursor.exhausted()) return ReadBudgetExhausted();
+  left_->visited_keys_max = cursor.visits_left();
+  if (!any) *holds = SatisfiedByNone(compare);
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::CheckTaken() {
+  for (const RequestOp* op : taken_) {
+    if (!op->has_request_put()) continue;
+    if (absl::Status status = CheckPut(op->request_put()); !status.ok()) return status;
+  }
+  EntryBudget left;
+  for (const RequestOp* op : taken_) {
+    if (!op->has_request_range()) continue;
+    if (absl::Status status = CheckRange(op->request_range(), &left); !status.ok()) return status;
+  }
+  for (const RequestOp* op : taken_) {
+    if (!op->has_request_delete_range()) continue;
+    absl::Status status = writer_->CheckDelete(op->request_delete_range(), &left);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::CheckPut(const PutRequest& request) {
+  if ((request.ignore_value() || request.ignore_lease()) &&
+      !writer_->HeadOf(request.key()).exists()) {
+    return absl::InvalidArgumentError("key not found");
+  }
+  // There are no leases yet, so none can be found.
+  if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* left) {
+  // Unlike Range alone, a transaction does not take every negative revision for the newest.
+  const Revision revision = request.revision();
+  if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
+  if (revision < 0 && revision < before_.compacted) return Compacted();
+  if (writer_ == nullptr || request.range_end().empty()) return absl::OkStatus();
+  // A rehearsal, for the size of the answer. What the transaction itself puts adds less than the
+  // size of its request to each of its ranges.
+  ReadBudget rehearsal{.bytes_max = left->answer_bytes};
+  RangeResponse ignored;
+  absl::Status status = mvcc::Range(before_, request, &rehearsal, &ignored);
+  left->answer_bytes = rehearsal.bytes_max;
+  return absl::IsResourceExhausted(status) ? AnswerTooLarge() : status;
+}
+
+absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* response) {
+  response->mutable_header();
+  const bool succeeded = path_[executed_++];
+  response->set_succeeded(succeeded);
+  const Ops& ops = succeeded ? request.success() : request.failure();
+  response->mutable_responses()->Reserve(ops.size());
+  for (const RequestOp& op : ops) {
+    if (absl::Status s = Execute(op, response->add_responses()); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::Execute(const RequestOp& op, ResponseOp* out) {
+  switch (op.request_case()) {
+    case RequestOp::kRequestTxn:
+      return Execute(op.request_txn(), out->mutable_response_txn());
+    case RequestOp::kRequestRange:
+      return Range(op.request_range(), out->mutable_response_range());
+    case RequestOp::kRequestPut:
+      writer_->Put(op.request_put(), out->mutable_response_put());
+      out->mutable_response_put()->mutable_header()->set_revision(RevisionNow());
+      return absl::OkStatus();
+    case RequestOp::kRequestDeleteRange:
+      writer_->DeleteRange(op.request_delete_range(), out->mutable_response_delete_range());
+      out->mutable_response_delete_range()->mutable_header()->set_revision(RevisionNow());
+      return absl::OkStatus();
+    case RequestOp::REQUEST_NOT_SET:
+      break;
+  }
+  LOG(FATAL) << "an operation without a kind passed the checks";
+}
+
+absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* response) {
+  if (writer_ == nullptr) return mvcc::Range(before_, request, left_, response);
+  if (request.range_end().empty() && request.revision() <= 0) {
+    const Head head = writer_->HeadOf(request.key());
+    mvccpb::KeyValue kv;
+    if (head.exists()) kv = writer_->Load(request.key(), head);
+    AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
+    return absl::OkStatus();
+  }
+  ReadBudget unlimited;
+  const absl::Status status =
+      mvcc::Range({before_.view, RevisionNow(), before_.compacted}, request, &unlimited, response);
+  CHECK(status.ok()) << "a range that was checked fails: " << status;
+  return status;
+}
+
+// --- how much a request looks at
+
+// Takes the keys that the range visits from `left`; false when that is not enough.
+bool Visit(const View& view, const std::string& key, const std::string& range_end, int64_t* left) {
+  if (range_end.empty()) return true;
+  VersionCursor cursor(view, VersionRange(key, range_end), INT64_MAX, *left);
+  while (cursor.Next()) {
+  }
+  *left = cursor.visits_left();
+  return !cursor.exhausted();
+}
+
+bool Visit(const View& view, const TxnRequest& request, int64_t* left) {
+  for (const PbCompare& c : request.compare()) {
+    if (!Visit(view, c.key(), c.range_end(), left)) return false;
+  }
+  for (const Ops* ops : {&request.success(), &request.failure()}) {
+    for (const RequestOp& op : *ops) {
+      const RangeRequest& range = op.request_range();  // empty if it is another operation
+      const DeleteRangeRequest& del = op.request_delete_range();
+      if (!Visit(view, range.key(), range.range_end(), left) ||
+          !Visit(view, del.key(), del.range_end(), left) || !Visit(view, op.request_txn(), left)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::Status Txn(const ReadState& before, Writer* writer, const TxnRequest& request,
+                 TxnResponse* response) {
+  ReadBudget unlimited;
+  return Transaction(before, writer, &unlimited).Run(request, response);
+}
+
+absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, ReadBudget* left,
+                         TxnResponse* response) {
+  return Transaction(state, nullptr, left).Run(request, response);
+}
+
+bool VisitsMoreThan(int64_t keys_max, const View& view, const TxnRequest& request) {
+  return !Visit(view, request, &keys_max);
+}
+
+bool VisitsMoreThan(int64_t keys_max, const View& view, const DeleteRangeRequest& request) {
+  return !Visit(view, request.key(), request.range_end(), &keys_max);
+}
+
+}  // namespace raftkv::mvcc

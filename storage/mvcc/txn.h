@@ -1,0 +1,44 @@
+#ifndef RAFTKV_STORAGE_MVCC_TXN_H_
+#define RAFTKV_STORAGE_MVCC_TXN_H_
+
+// KV.Txn by etcd's rules (etcd-api.md §4), in three passes, so that an error means that nothing
+// happened:
+//   choose   the compares of the whole tree, against the state before the transaction, say which
+//            branches are taken;
+//   check    what the taken operations ask for: first every put (its key exists if it keeps a part
+//            of it, its lease exists), then every range (its revision can be read), then our own
+//            limits (limits.h);
+//   execute  in order; each operation sees what the ones before it changed.
+//
+// One implementation for both uses: within the log, with a Writer, and read-only on a pinned state.
+// Within the log the answer is a part of the replicated state: it never depends on what physical
+// compaction has left over, nor on a budget that a setting could change.
+
+#include "absl/status/status.h"
+#include "proto/etcd/rpc.pb.h"
+#include "storage/mvcc/range.h"
+#include "storage/mvcc/writer.h"
+
+namespace raftkv::mvcc {
+
+// Both: the request passed Check (check.h). Set only revisions in headers, and none in the header
+// of a nested transaction. After an error `response` holds nothing useful.
+
+// Within an entry that `writer` has begun. `before.view` is writer->view(). InvalidArgument,
+// NotFound, OutOfRange as etcd; ResourceExhausted beyond limits.h.
+absl::Status Txn(const ReadState& before, Writer* writer, const etcdserverpb::TxnRequest& request,
+                 etcdserverpb::TxnResponse* response);
+
+// Nothing in the request may change anything (IsReadOnly). ResourceExhausted as Range.
+absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
+                         ReadBudget* left, etcdserverpb::TxnResponse* response);
+
+// Whether the ranged parts of a request, which cost more than a look at one key, visit more than
+// `keys_max` keys between them, deleted ones counted too. Looks at no more than that many.
+bool VisitsMoreThan(int64_t keys_max, const View& view, const etcdserverpb::TxnRequest& request);
+bool VisitsMoreThan(int64_t keys_max, const View& view,
+                    const etcdserverpb::DeleteRangeRequest& request);
+
+}  // namespace raftkv::mvcc
+
+#endif  // RAFTKV_STORAGE_MVCC_TXN_H_
