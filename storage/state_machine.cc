@@ -400,7 +400,7 @@ void StateMachine::Flush() {
 
 Revision StateMachine::compacted_revision() const { return rep_->state.compacted; }
 Revision StateMachine::compaction_done() const { return rep_->state.compacted; }
-void StateMachine::CompactStep() {}
+void StateMachine::CompactStep(int64_t /*events_max*/) {}
 void StateMachine::StartDefragment() {}
 
 uint64_t StateMachine::DiskBytes() const { return rep_->engine->DiskBytes(); }

@@ -113,7 +113,9 @@ class StateMachine {
   Revision compacted_revision() const;
   Revision compaction_done() const;  // nothing that this revision made obsolete is stored any more
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  void CompactStep();  // about a millisecond of it; no effect when there is nothing to do
+  // About a millisecond of it, and no more than `events_max` events (for tests: many small steps);
+  // no effect when there is nothing to do.
+  void CompactStep(int64_t events_max = INT64_MAX);
 
   // Gives the space of what was deleted back to the disk, beside everything else; returns at once.
   void StartDefragment();

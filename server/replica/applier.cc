@@ -50,8 +50,8 @@ void Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visit
   state_machine_->MaybeFlush();
 }
 
-void Applier::MaybeCompact() {
-  if (can_compact()) state_machine_->CompactStep();
+void Applier::MaybeCompact(int64_t events_max) {
+  if (can_compact()) state_machine_->CompactStep(events_max);
   while (!when_compacted_.empty() &&
          when_compacted_.begin()->first <= state_machine_->compaction_done()) {
     when_compacted_.extract(when_compacted_.begin()).mapped()(Fate::kApplied);

@@ -31,7 +31,7 @@ class Applier {
 
   // One step of the physical compaction, if there is something to do and the engine keeps up: steps
   // write too.
-  void MaybeCompact();
+  void MaybeCompact(int64_t events_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
   // `done` runs, out of MaybeCompact, when nothing that `revision` made obsolete is stored any
   // more.
