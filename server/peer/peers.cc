@@ -438,9 +438,9 @@ grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request,
   for (auto& in : *request->mutable_proposals()) {
     // What is in the log must be applicable on every member, for ever: look before it gets there.
     proto::Command command;
-    const bool known = command.ParseFromString(in.command()) &&
-                       command.origin().member_id() == stream->peer &&
-                       (command.has_put() || command.has_delete_range());
+    const bool known =
+        command.ParseFromString(in.command()) && command.origin().member_id() == stream->peer &&
+        command.op_case() != proto::Command::OP_NOT_SET && !command.has_record_store_id();
     if (!known) {
       ++refused_;
       return {grpc::StatusCode::INVALID_ARGUMENT,
