@@ -9,12 +9,6 @@ namespace {
 using etcdserverpb::RangeRequest;
 using mvccpb::KeyValue;
 
-bool InRange(const std::string& key, const std::string& begin, const std::string& end) {
-  if (end.empty()) return key == begin;
-  if (end == std::string(1, '\0')) return key >= begin;
-  return key >= begin && key < end;
-}
-
 // What the requested order compares; the key itself breaks ties, always ascending.
 std::pair<int64_t, std::string> SortKey(const RangeRequest& request, const KeyValue& kv) {
   switch (request.sort_target()) {
@@ -39,49 +33,34 @@ bool Filtered(const RangeRequest& r, const KeyValue& kv) {
   return false;
 }
 
+absl::Status OutOfRange(int64_t requested, const Model::Moment& at) {
+  if (requested > at.revision) {
+    return absl::OutOfRangeError("mvcc: required revision is a future revision");
+  }
+  if (requested > 0 && requested < at.compacted) {
+    return absl::OutOfRangeError("mvcc: required revision has been compacted");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-const KeyValue* Model::At(const History& history, int64_t revision) {
-  auto next = history.upper_bound(revision);
-  if (next == history.begin()) return nullptr;
-  const KeyValue& kv = std::prev(next)->second;
-  return kv.version() == 0 ? nullptr : &kv;
+bool InRange(const std::string& key, const std::string& begin, const std::string& end) {
+  if (end.empty()) return key == begin;
+  if (end == std::string(1, '\0')) return key >= begin;
+  return key >= begin && key < end;
 }
 
-Model::Answer Model::Apply(const proto::Command& command) {
-  Answer answer;
-  switch (command.op_case()) {
-    case proto::Command::kPut:
-      answer.status = Put(command.put(), answer.response.mutable_put());
-      if (answer.status.ok()) {
-        answer.response.mutable_put()->mutable_header()->set_revision(revision_);
-      }
-      break;
-    case proto::Command::kDeleteRange:
-      answer.status = Delete(command.delete_range(), answer.response.mutable_delete_range());
-      if (answer.status.ok()) {
-        answer.response.mutable_delete_range()->mutable_header()->set_revision(revision_);
-      }
-      break;
-    case proto::Command::kRecordStoreId: {
-      const proto::RecordStoreId& record = command.record_store_id();
-      std::string& known = store_ids_[record.member_id()];
-      if (known.empty()) known = record.store_id();
-      if (known != record.store_id()) {
-        answer.status = absl::FailedPreconditionError("the member is known with another store id");
-      }
-      break;
-    }
-    default:
-      answer.status = absl::UnimplementedError("the model does not know this command");
+absl::Status ModelCheck(const RangeRequest& request) {
+  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
+  if (request.sort_order() < 0 || request.sort_order() > 2 || request.sort_target() < 0 ||
+      request.sort_target() > 4) {
+    return absl::InvalidArgumentError("invalid sort option");
   }
-  if (!answer.status.ok()) answer.response.Clear();
-  answer.revision = revision_;
-  return answer;
+  return absl::OkStatus();
 }
 
-absl::Status Model::Put(const etcdserverpb::PutRequest& request,
-                        etcdserverpb::PutResponse* response) {
+absl::Status ModelCheck(const etcdserverpb::PutRequest& request) {
   if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
   if (request.ignore_value() && request.value() != "") {
     return absl::InvalidArgumentError("value is provided");
@@ -89,60 +68,147 @@ absl::Status Model::Put(const etcdserverpb::PutRequest& request,
   if (request.ignore_lease() && request.lease() != 0) {
     return absl::InvalidArgumentError("lease is provided");
   }
+  return absl::OkStatus();
+}
+
+const KeyValue* Model::At(const Versions& versions, int64_t revision) {
+  auto next = versions.upper_bound(revision);
+  if (next == versions.begin()) return nullptr;
+  const KeyValue& kv = std::prev(next)->second;
+  return kv.version() == 0 ? nullptr : &kv;
+}
+
+const KeyValue* Model::Find(const std::string& key, int64_t revision) const {
+  const auto found = keys_.find(key);
+  return found == keys_.end() ? nullptr : At(found->second, revision);
+}
+
+// --- commands
+
+Model::Answer Model::Apply(const proto::Command& command) {
+  Answer answer;
+  changed_ = false;
+  etcdserverpb::ResponseHeader* header = nullptr;
+  switch (command.op_case()) {
+    case proto::Command::kPut:
+      answer.status = CheckPut(command.put());
+      if (answer.status.ok()) Change(command.put(), answer.response.mutable_put());
+      header = answer.response.mutable_put()->mutable_header();
+      break;
+    case proto::Command::kDeleteRange:
+      if (command.delete_range().key().empty()) {
+        answer.status = absl::InvalidArgumentError("key is not provided");
+      } else {
+        Delete(command.delete_range(), answer.response.mutable_delete_range());
+      }
+      header = answer.response.mutable_delete_range()->mutable_header();
+      break;
+    case proto::Command::kTxn:
+      answer.status = ModelCheck(command.txn());
+      if (answer.status.ok()) answer.status = CheckPath(command.txn(), now());
+      if (answer.status.ok()) {
+        Execute(command.txn(), now(), this, answer.response.mutable_txn());
+      }
+      header = answer.response.mutable_txn()->mutable_header();
+      break;
+    case proto::Command::kCompaction:
+      answer.status = Compact(command.compaction());
+      header = answer.response.mutable_compaction()->mutable_header();
+      break;
+    case proto::Command::kRecordStoreId:
+      answer.status = RecordStoreId(command.record_store_id());
+      break;
+    default:
+      answer.status = absl::UnimplementedError("the model does not know this command");
+  }
+  revision_ = Newest();
+  changed_ = false;
+  answer.revision = revision_;
+  if (!answer.status.ok()) {
+    answer.response.Clear();
+  } else if (header != nullptr) {
+    header->set_revision(revision_);
+  }
+  return answer;
+}
+
+// Whether it may be done. There are no leases yet, so none can be found.
+absl::Status Model::CheckPut(const etcdserverpb::PutRequest& request) const {
+  if (absl::Status status = ModelCheck(request); !status.ok()) return status;
   if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
-  History& history = keys_[request.key()];
-  const KeyValue* old = At(history, revision_);
-  if (old == nullptr && (request.ignore_value() || request.ignore_lease())) {
+  if ((request.ignore_value() || request.ignore_lease()) &&
+      Find(request.key(), revision_) == nullptr) {
     return absl::InvalidArgumentError("key not found");
   }
-  if (old != nullptr && request.prev_kv()) *response->mutable_prev_kv() = *old;
+  return absl::OkStatus();
+}
 
-  ++revision_;
+void Model::Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response) {
+  const KeyValue* found = Find(request.key(), Newest());
+  const KeyValue old = found != nullptr ? *found : KeyValue();
+  if (found != nullptr && request.prev_kv()) *response->mutable_prev_kv() = old;
   KeyValue kv;
   kv.set_key(request.key());
-  kv.set_value(request.ignore_value() ? old->value() : request.value());
-  kv.set_lease(request.ignore_lease() ? old->lease() : request.lease());
-  kv.set_create_revision(old != nullptr ? old->create_revision() : revision_);
-  kv.set_version(old != nullptr ? old->version() + 1 : 1);
-  kv.set_mod_revision(revision_);
-  history[revision_] = kv;
-  return absl::OkStatus();
+  kv.set_value(request.ignore_value() ? old.value() : request.value());
+  kv.set_lease(request.ignore_lease() ? old.lease() : request.lease());
+  kv.set_create_revision(found != nullptr ? old.create_revision() : revision_ + 1);
+  kv.set_version(old.version() + 1);
+  kv.set_mod_revision(revision_ + 1);
+  keys_[request.key()][revision_ + 1] = kv;
+  changed_ = true;
 }
 
-absl::Status Model::Delete(const etcdserverpb::DeleteRangeRequest& request,
-                           etcdserverpb::DeleteRangeResponse* response) {
-  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
+void Model::Delete(const etcdserverpb::DeleteRangeRequest& request,
+                   etcdserverpb::DeleteRangeResponse* response) {
+  const int64_t newest = Newest();
   int64_t deleted = 0;
-  for (auto& [key, history] : keys_) {
-    const KeyValue* old = At(history, revision_);
-    if (old == nullptr || !InRange(key, request.key(), request.range_end())) continue;
+  for (auto& [key, versions] : keys_) {
+    if (!InRange(key, request.key(), request.range_end())) continue;
+    const KeyValue* old = At(versions, newest);
+    if (old == nullptr) continue;
     if (request.prev_kv()) *response->add_prev_kvs() = *old;
     ++deleted;
-    history[revision_ + 1] = KeyValue();
+    KeyValue tombstone;
+    tombstone.set_key(key);
+    tombstone.set_mod_revision(revision_ + 1);
+    versions[revision_ + 1] = tombstone;
+    changed_ = true;
   }
-  if (deleted > 0) ++revision_;
   response->set_deleted(deleted);
-  return absl::OkStatus();
 }
 
-absl::Status Model::Range(const RangeRequest& request,
-                          etcdserverpb::RangeResponse* response) const {
-  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
-  if (request.sort_order() < 0 || request.sort_order() > 2 || request.sort_target() < 0 ||
-      request.sort_target() > 4) {
-    return absl::InvalidArgumentError("invalid sort option");
+absl::Status Model::Compact(const etcdserverpb::CompactionRequest& request) {
+  if (request.revision() <= compacted_) {
+    return absl::OutOfRangeError("mvcc: required revision has been compacted");
   }
   if (request.revision() > revision_) {
     return absl::OutOfRangeError("mvcc: required revision is a future revision");
   }
-  const int64_t revision = request.revision() > 0 ? request.revision() : revision_;
+  compacted_ = request.revision();
+  return absl::OkStatus();
+}
+
+absl::Status Model::RecordStoreId(const proto::RecordStoreId& request) {
+  std::string& known = store_ids_[request.member_id()];
+  if (known.empty()) known = request.store_id();
+  if (known == request.store_id()) return absl::OkStatus();
+  return absl::FailedPreconditionError("the member is known with another store id");
+}
+
+// --- reads
+
+absl::Status Model::Range(const RangeRequest& request, const Moment& at,
+                          etcdserverpb::RangeResponse* response) const {
+  if (absl::Status status = ModelCheck(request); !status.ok()) return status;
+  if (absl::Status status = OutOfRange(request.revision(), at); !status.ok()) return status;
+  const int64_t revision = request.revision() > 0 ? request.revision() : at.revision;
 
   std::vector<KeyValue> kvs;
-  for (const auto& [key, history] : keys_) {
-    const KeyValue* kv = At(history, revision);
-    if (kv != nullptr && InRange(key, request.key(), request.range_end())) kvs.push_back(*kv);
+  for (const auto& [key, versions] : keys_) {
+    if (!InRange(key, request.key(), request.range_end())) continue;
+    if (const KeyValue* kv = At(versions, revision)) kvs.push_back(*kv);
   }
-  response->mutable_header()->set_revision(revision_);
+  response->mutable_header()->set_revision(at.revision);
   response->set_count(static_cast<int64_t>(kvs.size()));
   if (request.count_only()) return absl::OkStatus();
 
@@ -170,6 +236,32 @@ absl::Status Model::Range(const RangeRequest& request,
   for (KeyValue& kv : kept) {
     if (request.keys_only()) kv.clear_value();
     *response->add_kvs() = kv;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::History(const Moment& at, int64_t revision,
+                            std::vector<KeyValue>* versions) const {
+  if (absl::Status status = OutOfRange(revision, at); !status.ok()) return status;
+  if (revision <= 0) revision = at.revision;
+  for (const auto& [key, all] : keys_) {
+    if (const KeyValue* kv = At(all, at.compacted)) versions->push_back(*kv);
+    for (auto it = all.upper_bound(at.compacted); it != all.end() && it->first <= revision; ++it) {
+      versions->push_back(it->second);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const {
+  std::vector<KeyValue> versions;
+  if (absl::Status status = History(at, revision, &versions); !status.ok()) return status;
+  *hash = 0xcbf29ce484222325;
+  for (const KeyValue& kv : versions) {
+    for (const char c : kv.SerializeAsString()) {  // FNV-1a, with a bar between versions
+      *hash = (*hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+    }
+    *hash = (*hash ^ 0x100) * 0x100000001b3;
   }
   return absl::OkStatus();
 }

@@ -4,11 +4,15 @@
 // The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history
 // in std::maps, every request a walk over all keys, no batching, no index, no persistence. It
 // shares nothing with storage/ but the messages. Texts and codes of errors as in
-// storage/state_machine.h.
+// storage/state_machine.h; rules by etcd-compatible behaviour, tried on etcd 3.4.23.
+//
+// Nothing is ever forgotten: compaction only moves a number. So a *moment* (which revision was the
+// newest, which was the oldest to be read) can be asked at any later time for what was right then.
 
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
@@ -18,6 +22,10 @@ namespace raftkv {
 
 class Model {
  public:
+  struct Moment {
+    int64_t revision = 1;
+    int64_t compacted = -1;  // -1: never compacted
+  };
   struct Answer {
     absl::Status status;
     int64_t revision = 0;  // the store's, after the command
@@ -25,24 +33,68 @@ class Model {
   };
 
   Answer Apply(const proto::Command& command);
-  absl::Status Range(const etcdserverpb::RangeRequest& request,
-                     etcdserverpb::RangeResponse* response) const;
+
+  Moment now() const { return {revision_, compacted_}; }
   int64_t revision() const { return revision_; }
 
+  absl::Status Range(const etcdserverpb::RangeRequest& request, const Moment& at,
+                     etcdserverpb::RangeResponse* response) const;
+  // One that only reads.
+  absl::Status Txn(const etcdserverpb::TxnRequest& request, const Moment& at,
+                   etcdserverpb::TxnResponse* response) const;
+
+  // What a store at `at` may tell of its history up to `revision` (0: the newest), key by key: the
+  // newest version at or below the compacted revision unless it is a deletion, and every later
+  // one. A deletion has version 0. Errors as Range.
+  absl::Status History(const Moment& at, int64_t revision,
+                       std::vector<mvccpb::KeyValue>* versions) const;
+  // Of the same, for comparisons: 64 bits.
+  absl::Status HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const;
+
  private:
-  using History = std::map<int64_t, mvccpb::KeyValue>;  // by revision; version 0: deleted then
+  using Versions = std::map<int64_t, mvccpb::KeyValue>;  // by revision; version 0: deleted then
 
   // The key as it was at `revision`, or null.
-  static const mvccpb::KeyValue* At(const History& history, int64_t revision);
+  static const mvccpb::KeyValue* At(const Versions& versions, int64_t revision);
+  const mvccpb::KeyValue* Find(const std::string& key, int64_t revision) const;
 
-  absl::Status Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
-  absl::Status Delete(const etcdserverpb::DeleteRangeRequest& request,
-                      etcdserverpb::DeleteRangeResponse* response);
+  // What the command that is being applied sees as newest.
+  int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
-  std::map<std::string, History> keys_;
+  absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
+  void Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
+  void Delete(const etcdserverpb::DeleteRangeRequest& request,
+              etcdserverpb::DeleteRangeResponse* response);
+  absl::Status Compact(const etcdserverpb::CompactionRequest& request);
+  absl::Status RecordStoreId(const proto::RecordStoreId& request);
+
+  // txn.cc
+  using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
+  bool Holds(const etcdserverpb::Compare& compare, int64_t revision) const;
+  bool Succeeds(const etcdserverpb::TxnRequest& txn, int64_t revision) const;
+  absl::Status CheckPath(const etcdserverpb::TxnRequest& txn, const Moment& before) const;
+  absl::Status CheckPuts(const Ops& ops, const Moment& before) const;
+  absl::Status CheckRanges(const Ops& ops, const Moment& before) const;
+  // `store` is this model, or null when the transaction only reads.
+  void Execute(const etcdserverpb::TxnRequest& txn, const Moment& before, Model* store,
+               etcdserverpb::TxnResponse* response) const;
+  void Execute(const etcdserverpb::RequestOp& op, const Moment& before, Model* store,
+               etcdserverpb::ResponseOp* response) const;
+
+  std::map<std::string, Versions> keys_;
   std::map<uint64_t, std::string> store_ids_;
   int64_t revision_ = 1;
+  int64_t compacted_ = -1;
+  bool changed_ = false;  // by the command that is being applied: at revision_ + 1
 };
+
+// The shape of requests, before anything is looked up (the limit of operations is the edge's).
+absl::Status ModelCheck(const etcdserverpb::RangeRequest& request);
+absl::Status ModelCheck(const etcdserverpb::PutRequest& request);
+absl::Status ModelCheck(const etcdserverpb::TxnRequest& request);
+
+// Whether `key` lies in a range, by etcd's convention.
+bool InRange(const std::string& key, const std::string& begin, const std::string& end);
 
 }  // namespace raftkv
 

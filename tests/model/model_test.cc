@@ -1,5 +1,6 @@
 // The real state machine against the oracle, on both engines: random commands and reads, and
-// restarts which drop everything unflushed and replay the log. RAFTKV_SEED=n repeats a run.
+// restarts which drop everything unflushed and replay the log, with physical compaction in between.
+// RAFTKV_SEED=n repeats a run.
 
 #include "tests/model/model.h"
 
@@ -7,8 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "storage/memory_engine.h"
 #include "storage/rocks_engine.h"
 #include "storage/state_machine.h"
+#include "tests/model/random_requests.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -34,16 +36,6 @@ uint64_t Seed() {
   return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
-class Random {
- public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
-  int Below(int n) { return static_cast<int>(engine_() % static_cast<uint64_t>(n)); }
-  bool OneIn(int n) { return Below(n) == 0; }
-
- private:
-  std::mt19937_64 engine_;
-};
-
 // Engines on a disk that forgets what was not flushed when it is restarted.
 class MemoryDiskRig {
  public:
@@ -51,9 +43,9 @@ class MemoryDiskRig {
     return std::make_unique<MemoryEngine>(disk_, Durability::kFlushed);
   }
   // Some of the unflushed batches may have survived, as when a write buffer fills up.
-  void Crash(Random* random) {
+  void Crash(RandomRequests* random) {
     disk_->Crash(
-        static_cast<uint64_t>(random->Below(static_cast<int>(disk_->batches_at_risk()) + 1)));
+        static_cast<uint64_t>(random->Below(static_cast<int64_t>(disk_->batches_at_risk()) + 1)));
   }
 
  private:
@@ -71,7 +63,8 @@ class RocksDiskRig {
     CHECK(engine.ok()) << engine.status();
     return *std::move(engine);
   }
-  void Crash(Random*) {}  // closing forgets: without a log, and without a flush on the way out
+  void Crash(RandomRequests*) {
+  }  // closing forgets: without a log, and without a flush on the way out
 
  private:
   TempDir dir_;
@@ -79,19 +72,33 @@ class RocksDiskRig {
 
 std::string Text(const google::protobuf::Message& m) { return m.ShortDebugString(); }
 
+absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory() {
+  return StateMachine::Open(
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
+}
+
+// The state machine under test, restarted again and again, and another one that applies the same
+// log, is never restarted, and sleeps through most of its physical compaction.
 template <typename Rig>
 class Trial {
  public:
-  explicit Trial(uint64_t seed) : random_(seed) { Open(); }
+  explicit Trial(uint64_t seed) : random_(seed) {
+    Open();
+    sleeper_ = *OpenInMemory();
+  }
 
   void Everything() {
     for (int done = 0; done < kOperations && !testing::Test::HasFailure();) {
-      if (!random_.OneIn(10)) {
-        CheckRange(RandomRange());
-        done += 1;
-      } else {
+      if (random_.OneIn(20)) Pin();
+      if (random_.OneIn(10)) {
         done += ApplySome();
+      } else {
+        Read();
+        done += 1;
       }
+      if (random_.OneIn(5)) Compact(state_.get(), 1);
+      if (random_.OneIn(2000)) Compact(sleeper_.get(), INT64_MAX);
+      if (random_.OneIn(500)) CheckHashes();
       if (random_.OneIn(200)) state_->StartFlush();
       if (random_.OneIn(1000)) state_->Flush();
       state_->MaybeFlush();
@@ -100,9 +107,14 @@ class Trial {
     Restart();
     EXPECT_GE(restarts_, 200);
     EXPECT_GT(replayed_, 1000u) << "restarts must lose something, or they prove nothing";
-    std::cout << "  " << log_.size() << " entries, revision " << model_.revision() << ", "
-              << restarts_ << " restarts replayed " << replayed_ << " entries, " << ranges_
-              << " ranges\n";
+    EXPECT_LT(same_hashes_, 2) << "a hash that does not depend on what is hashed";
+    for (const auto& [what, times] : counts_) {
+      std::cout << "  " << times << " " << what << "\n";
+      EXPECT_GT(times, 20) << what;
+    }
+    std::cout << "  " << log_.size() << " entries, revision " << model_.revision() << ", compacted "
+              << model_.now().compacted << ", " << restarts_ << " restarts replayed " << replayed_
+              << " entries, " << hashes_.size() << " hashes\n";
   }
 
  private:
@@ -112,55 +124,11 @@ class Trial {
     state_ = *std::move(state);
   }
 
-  std::string RandomKey() {
-    static const std::string kAlphabet("\0\1ab\xff", 5);
-    std::string key;
-    for (int i = 1 + random_.Below(2) + random_.OneIn(20); i > 0; --i)
-      key += kAlphabet[random_.Below(5)];
-    return key;
-  }
-  std::string RandomRangeEnd() {
-    switch (random_.Below(4)) {
-      case 0:
-        return "";
-      case 1:
-        return std::string(1, '\0');
-      default:
-        return RandomKey();
-    }
-  }
-
-  proto::Command RandomCommand() {
-    proto::Command command;
-    command.mutable_origin()->set_number(log_.size());
-    const int kind = random_.Below(100);
-    if (kind < 80) {
-      etcdserverpb::PutRequest& put = *command.mutable_put();
-      put.set_key(random_.OneIn(200) ? "" : RandomKey());
-      if (!random_.OneIn(10)) put.set_value(std::string(random_.Below(40), 'a' + random_.Below(9)));
-      put.set_prev_kv(random_.OneIn(3));
-      put.set_ignore_value(random_.OneIn(8));
-      put.set_ignore_lease(random_.OneIn(8));
-      if (put.ignore_value() && !random_.OneIn(4)) put.clear_value();
-      if (random_.OneIn(20)) put.set_lease(random_.Below(3) - 1);
-    } else if (kind < 98) {
-      etcdserverpb::DeleteRangeRequest& del = *command.mutable_delete_range();
-      del.set_key(random_.OneIn(200) ? "" : RandomKey());
-      if (random_.OneIn(3)) del.set_range_end(RandomRangeEnd());
-      del.set_prev_kv(random_.OneIn(2));
-    } else {
-      proto::RecordStoreId& record = *command.mutable_record_store_id();
-      record.set_member_id(1 + random_.Below(3));
-      record.set_store_id(std::string(16, static_cast<char>('a' + random_.Below(2))));
-    }
-    return command;
-  }
-
   // A few entries in one batch, so that later ones must see what earlier ones did.
   int ApplySome() {
     std::vector<raft::Entry> entries;
     std::vector<Model::Answer> answers;
-    const int count = 1 + random_.Below(20);
+    const int count = 1 + static_cast<int>(random_.Below(20));
     for (int i = 0; i < count; ++i) {
       const raft::Index index = log_.size() + 1;
       if (random_.OneIn(50)) {
@@ -168,20 +136,41 @@ class Trial {
         answers.emplace_back();
         answers.back().revision = model_.revision();
       } else {
-        const proto::Command command = RandomCommand();
+        proto::Command command = random_.Command(model_.now());
+        command.mutable_origin()->set_number(log_.size());
         log_.push_back(MakeEntry(1, index, command));
         answers.push_back(model_.Apply(command));
       }
       entries.push_back(log_.back());
     }
-    const std::vector<ApplyResult> results = state_->Apply(entries);
+    const std::vector<ApplyResult> results = Apply(state_.get(), entries);
+    const std::vector<ApplyResult> others = sleeper_->Apply(entries);
     for (size_t i = 0; i < results.size(); ++i) {
       Check(entries[i], answers[i], results[i]);
+      Check(entries[i], answers[i], others[i]);
       replies_.push_back(Text(results[i].response));
     }
+    EXPECT_EQ(state_->digest(), sleeper_->digest());
+    EXPECT_EQ(state_->compacted_revision(), model_.now().compacted);
     digests_.resize(log_.size());
     digests_.back() = state_->digest();
     return count;
+  }
+
+  // Now and then with a limit of keys: what it leaves is applied without one.
+  std::vector<ApplyResult> Apply(StateMachine* state, absl::Span<const raft::Entry> entries) {
+    if (!random_.OneIn(4)) return state->Apply(entries);
+    const raft::Index before = state->applied().index;
+    std::vector<ApplyResult> results = state->Apply(entries, random_.Below(30));
+    EXPECT_EQ(state->applied().index,
+              results.empty() ? before : std::max(before, entries[results.size() - 1].id.index));
+    if (results.size() == entries.size()) return results;
+    ++counts_["batches cut by a limit of keys"];
+    Compact(state, 1);
+    for (ApplyResult& rest : state->Apply(entries.subspan(results.size()))) {
+      results.push_back(std::move(rest));
+    }
+    return results;
   }
 
   void Check(const raft::Entry& entry, const Model::Answer& expected, const ApplyResult& actual) {
@@ -191,38 +180,48 @@ class Trial {
     ASSERT_EQ(actual.revision, expected.revision) << Text(command);
     ASSERT_EQ(Text(actual.response), Text(expected.response)) << Text(command);
     ASSERT_EQ(actual.origin.number(), command.origin().number());
+    if (command.has_txn()) Count("transactions", expected.status);
+    if (command.has_compaction()) Count("compactions", expected.status);
   }
 
-  RangeRequest RandomRange() {
-    RangeRequest request;
-    request.set_key(random_.OneIn(100) ? "" : RandomKey());
-    request.set_range_end(RandomRangeEnd());
-    if (random_.OneIn(2)) request.set_limit(random_.Below(12) - 1);
-    if (random_.OneIn(2))
-      request.set_revision(random_.Below(static_cast<int>(model_.revision()) + 3) - 1);
-    if (random_.OneIn(2)) {
-      request.set_sort_order(static_cast<RangeRequest::SortOrder>(random_.Below(3)));
-      request.set_sort_target(static_cast<RangeRequest::SortTarget>(random_.Below(5)));
+  void Count(const std::string& what, const absl::Status& status) {
+    ++counts_[what + (status.ok() ? "" : ": " + std::string(status.message()))];
+  }
+
+  // --- reads
+
+  void Pin() {
+    pinned_ = (random_.OneIn(4) ? sleeper_ : state_)->Snapshot();
+    pinned_at_ = model_.now();
+  }
+
+  // Of the newest state, or of one that was pinned a while ago.
+  void Read() {
+    const bool pinned = pinned_ != nullptr && random_.OneIn(4);
+    const auto snapshot = pinned ? pinned_ : state_->Snapshot();
+    const Model::Moment at = pinned ? pinned_at_ : model_.now();
+    if (!random_.OneIn(8)) {
+      CheckRange(*snapshot, at, random_.Range(at));
+      return;
     }
-    if (random_.OneIn(100)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(3));
-    request.set_keys_only(random_.OneIn(6));
-    request.set_count_only(random_.OneIn(12));
-    const auto filter = [this] {
-      return random_.OneIn(8) ? random_.Below(static_cast<int>(model_.revision()) + 2) : 0;
-    };
-    request.set_min_mod_revision(filter());
-    request.set_max_mod_revision(filter());
-    request.set_min_create_revision(filter());
-    request.set_max_create_revision(filter());
-    return request;
+    const etcdserverpb::TxnRequest request = random_.ReadOnlyTxn(at);
+    etcdserverpb::TxnResponse expected, actual;
+    const absl::Status expected_status = model_.Txn(request, at, &expected);
+    const absl::Status actual_status = snapshot->Txn(request, ReadBudget(), &actual);
+    ASSERT_EQ(actual_status, expected_status) << Text(request);
+    Count("reading transactions", expected_status);
+    if (expected_status.ok()) {
+      ASSERT_EQ(Text(actual), Text(expected)) << Text(request);
+    }
   }
 
-  void CheckRange(const RangeRequest& request) {
-    ++ranges_;
+  void CheckRange(const StateSnapshot& snapshot, const Model::Moment& at,
+                  const RangeRequest& request) {
     RangeResponse expected, actual;
-    const absl::Status expected_status = model_.Range(request, &expected);
-    const absl::Status actual_status = state_->Snapshot()->Range(request, ReadBudget(), &actual);
+    const absl::Status expected_status = model_.Range(request, at, &expected);
+    const absl::Status actual_status = snapshot.Range(request, ReadBudget(), &actual);
     ASSERT_EQ(actual_status, expected_status) << Text(request);
+    Count("ranges", expected_status);
     if (expected_status.ok()) {
       ASSERT_EQ(Text(actual), Text(expected)) << Text(request);
     }
@@ -233,12 +232,41 @@ class Trial {
     all.set_key(std::string(1, '\0'));
     all.set_range_end(std::string(1, '\0'));
     all.set_revision(revision);
-    CheckRange(all);
+    CheckRange(*state_->Snapshot(), model_.now(), all);
+  }
+
+  // Equal histories have equal hashes, whatever is still stored of what was compacted; different
+  // ones differ.
+  void CheckHashes() {
+    if (absl::IsUnimplemented(state_->Snapshot()->HashKv(0).status()))
+      return;  // until there is one
+    ASSERT_EQ(state_->Snapshot()->Hash(), sleeper_->Snapshot()->Hash());
+    for (int64_t revision : {int64_t{0}, random_.Revision(model_.now()), model_.revision() + 1}) {
+      uint64_t known = 0;
+      const absl::Status expected = model_.HashOfHistory(model_.now(), revision, &known);
+      const auto hash = state_->Snapshot()->HashKv(revision);
+      const auto other = sleeper_->Snapshot()->HashKv(revision);
+      ASSERT_EQ(hash.status(), expected) << revision;
+      ASSERT_EQ(other.status(), expected) << revision;
+      if (!expected.ok()) continue;
+      ASSERT_EQ(hash->hash, other->hash) << revision;
+      ASSERT_EQ(hash->compact_revision, model_.now().compacted);
+      ASSERT_EQ(hash->hash_revision, revision > 0 ? revision : model_.revision());
+      const auto [found, first] = hashes_.emplace(hash->hash, known);
+      if (!first && found->second != known) ++same_hashes_;
+    }
+  }
+
+  // --- compaction and restarts
+
+  void Compact(StateMachine* state, int64_t steps) {
+    for (; steps > 0 && state->compacting(); --steps) state->CompactStep(1 + random_.Below(50));
   }
 
   void Restart() {
     ++restarts_;
     const raft::EntryId persisted = state_->persisted_applied();
+    pinned_.reset();
     state_.reset();
     rig_.Crash(&random_);
     Open();
@@ -247,36 +275,44 @@ class Trial {
     // The replay starts below what is applied: those entries must be passed over.
     raft::Index next = state_->applied().index - std::min<raft::Index>(state_->applied().index, 3);
     while (next < log_.size()) {
-      const size_t count = std::min<size_t>(1 + random_.Below(200), log_.size() - next);
+      const size_t count =
+          std::min<size_t>(1 + static_cast<size_t>(random_.Below(200)), log_.size() - next);
       const raft::Index before = state_->applied().index;
-      const std::vector<ApplyResult> results = state_->Apply(absl::MakeSpan(&log_[next], count));
+      const std::vector<ApplyResult> results =
+          Apply(state_.get(), absl::MakeSpan(&log_[next], count));
       for (size_t i = 0; i < count; ++i) {
         if (next + i + 1 <= before) continue;
         ++replayed_;
         ASSERT_EQ(Text(results[i].response), replies_[next + i]) << "entry " << next + i + 1;
       }
       next += count;
+      if (random_.OneIn(3)) Compact(state_.get(), 2);
       if (state_->applied().index == next && digests_[next - 1] != 0) {
         ASSERT_EQ(state_->digest(), digests_[next - 1]) << next;
       }
     }
     ASSERT_EQ(state_->revision(), model_.revision());
+    ASSERT_EQ(state_->compacted_revision(), model_.now().compacted);
     CheckContents(0);
-    for (int i = 0; i < 3; ++i) {
-      CheckContents(1 + random_.Below(static_cast<int>(model_.revision())));
-    }
+    for (int i = 0; i < 3; ++i) CheckContents(random_.Revision(model_.now()));
+    if (restarts_ % 4 == 0) CheckHashes();
   }
 
   Rig rig_;
-  Random random_;
+  RandomRequests random_;
   Model model_;
   std::unique_ptr<StateMachine> state_;
+  std::unique_ptr<StateMachine> sleeper_;
+  std::shared_ptr<const StateSnapshot> pinned_;
+  Model::Moment pinned_at_;
   std::vector<raft::Entry> log_;
   std::vector<std::string> replies_;
   std::vector<uint64_t> digests_;  // after an entry, where a batch ended; else 0
   int restarts_ = 0;
   uint64_t replayed_ = 0;
-  uint64_t ranges_ = 0;
+  std::map<std::string, int> counts_;    // of what was tried
+  std::map<uint32_t, uint64_t> hashes_;  // of the machine, and the model's of the same history
+  int same_hashes_ = 0;
 };
 
 TEST(StateMachineModel, MemoryEngineAnswersAsTheModel) {

@@ -8,12 +8,6 @@
 
 namespace raftkv::sim {
 
-namespace {
-
-std::string KeyName(uint64_t number) { return absl::StrFormat("k%02d", number); }
-
-}  // namespace
-
 // `operation` is the one whose patience ended; 0: the client has thought enough.
 void World::OnClientDue(int number, uint64_t operation) {
   Client& client = clients_[number];
@@ -23,16 +17,20 @@ void World::OnClientDue(int number, uint64_t operation) {
       phase_ == Phase::kSafety || history_.acknowledged_writes() < profile_.acknowledged_min;
   if (!wanted && phase_ >= Phase::kServe) return;
 
-  const uint64_t draw = rng_.Below(10);
-  const History::Kind kind = draw < 6   ? History::Kind::kPut
-                             : draw < 7 ? History::Kind::kDelete
-                                        : History::Kind::kRead;
+  Wish wish = Wish::kRead;
+  if (rng_.Chance(profile_.compact)) {
+    wish = Wish::kCompact;
+  } else if (const uint64_t draw = rng_.Below(20); draw < 8) {
+    wish = Wish::kPut;
+  } else if (draw < 15) {
+    wish = draw < 10 ? Wish::kDelete : draw < 12 ? Wish::kSwap : Wish::kTxn;
+  }
   const int member = SomeMember(/*up=*/true);
   if (member < 0 || members_[member]->dead()) {
     Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
     return;
   }
-  client.operation = Ask(member, kind, number);
+  client.operation = Ask(member, wish, number);
   Push(now_ + 1 + rng_.Around(profile_.patience), What::kClient, number, 0, client.operation);
 }
 
@@ -42,14 +40,10 @@ void World::OnAnswered(uint64_t operation, int number) {
   Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
 }
 
-uint64_t World::Ask(int number, History::Kind kind, int client) {
-  const uint64_t first = rng_.Below(profile_.keys);
-  const uint64_t last =
-      first + (rng_.Chance(30 * kPercent) ? rng_.Below(profile_.keys - first) : 0);
-  const std::string key = KeyName(first);
-  const uint64_t operation = history_.Invoke(kind, number, key, KeyName(last) + '\0');
+uint64_t World::Ask(int number, Wish wish, int client) {
   Member& member = *members_[number];
-  if (kind == History::Kind::kRead) {
+  if (wish == Wish::kRead) {
+    const uint64_t operation = history_.Invoke(number, requests_.Read());
     member.Post(ReadRequest{[this, operation, number, client](Fate fate) {
       Member& m = *members_[number];
       if (!m.MaySpeak()) return;
@@ -62,16 +56,12 @@ uint64_t World::Ask(int number, History::Kind kind, int client) {
     }});
     return operation;
   }
-  proto::Command command;
-  if (kind == History::Kind::kPut) {
-    command.mutable_put()->set_key(key);
-    command.mutable_put()->set_value(MarkedValue(operation, rng_.Below(200)));
-    command.mutable_put()->set_prev_kv(rng_.Chance(30 * kPercent));
-  } else {
-    command.mutable_delete_range()->set_key(key);
-    command.mutable_delete_range()->set_range_end(MarkedEnd(KeyName(last), operation));
-    command.mutable_delete_range()->set_prev_kv(rng_.Chance(30 * kPercent));
-  }
+  proto::Command command = wish == Wish::kPut      ? requests_.Put()
+                           : wish == Wish::kDelete ? requests_.Delete()
+                           : wish == Wish::kSwap   ? requests_.Swap()
+                           : wish == Wish::kTxn    ? requests_.Txn()
+                                                   : requests_.Compaction();
+  const uint64_t operation = history_.Invoke(number, &command);
   const bool through_follower = !member.leads();
   member.Post(ProposeRequest{
       command.SerializeAsString(),

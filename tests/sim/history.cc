@@ -60,12 +60,20 @@ Mark MarkOf(Fate fate) {
 History::History(const Ledger* ledger, Marks* marks, Verdict* verdict)
     : ledger_(ledger), marks_(marks), verdict_(verdict) {}
 
-uint64_t History::Invoke(Kind kind, int member, std::string key, std::string end) {
-  operations_.push_back({.kind = kind,
-                         .member = member,
-                         .key = std::move(key),
-                         .end = std::move(end),
-                         .floor = told_});
+uint64_t History::Invoke(int member, proto::Command* command) {
+  MarkOperation(next(), command);
+  return Invoke(Operation{.member = member, .command = *command});
+}
+
+uint64_t History::Invoke(int member, ReadQuery query) {
+  return Invoke(Operation{.member = member, .read = true, .query = std::move(query)});
+}
+
+uint64_t History::Invoke(Operation operation) {
+  operation.floor = told_;
+  operation.compacted = told_compacted_;
+  operation.after = acknowledged_index_;
+  operations_.push_back(std::move(operation));
   ++pending_;
   return operations_.size();
 }
@@ -111,8 +119,12 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
                    absl::StrFormat("operation %d (entry %d): %s", number, index, difference));
     return;
   }
-  const bool changed = result.revision != ledger_->RevisionAt(index - 1);
-  if (!changed) marks_->Hit(Mark::kDeletedNothing);
+  if (index <= operation.after) {
+    verdict_->Fail("I16", absl::StrFormat("operation %d is entry %d, but %d was acknowledged "
+                                          "before it was asked",
+                                          number, index, operation.after));
+  }
+  const bool changed = result.revision != ledger_->MomentAt(index - 1).revision;
   if (changed ? result.revision <= operation.floor : result.revision < operation.floor) {
     verdict_->Fail("I16",
                    absl::StrFormat("operation %d got revision %d, but %d was known before it "
@@ -120,6 +132,61 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
                                    number, result.revision, operation.floor));
   }
   told_ = std::max(told_, result.revision);
+  acknowledged_index_ = std::max(acknowledged_index_, index);
+  Learn(number, operation.command, result);
+}
+
+void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
+  if (command.has_put() && result.status.ok()) {
+    told_mods_[command.put().key()] = result.revision;
+  } else if (command.has_delete_range() && result.response.delete_range().deleted() == 0) {
+    marks_->Hit(Mark::kDeletedNothing);
+  } else if (command.has_compaction()) {
+    marks_->Hit(result.status.ok() ? Mark::kCompacted : Mark::kCompactRefused);
+    if (result.status.ok()) {
+      told_compacted_ = std::max(told_compacted_, command.compaction().revision());
+    }
+  } else if (command.has_txn()) {
+    LearnTxn(number, command.txn(), result);
+  }
+}
+
+void History::LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
+                       const ApplyResult& result) {
+  if (!result.status.ok()) {
+    marks_->Hit(absl::IsOutOfRange(result.status) ? Mark::kTxnCompacted : Mark::kTxnRefused);
+    return;
+  }
+  const etcdserverpb::TxnResponse& response = result.response.txn();
+  marks_->Hit(response.succeeded() ? Mark::kTxnSucceeded : Mark::kTxnFailed);
+  for (const etcdserverpb::ResponseOp& op : response.responses()) {
+    for (const etcdserverpb::ResponseOp& inner : op.response_txn().responses()) {
+      for (const mvccpb::KeyValue& kv : inner.response_delete_range().prev_kvs()) {
+        if (kv.mod_revision() == result.revision) marks_->Hit(Mark::kPutAndDeleted);
+      }
+    }
+  }
+  for (const etcdserverpb::RequestOp& op :
+       response.succeeded() ? request.success() : request.failure()) {
+    if (op.request_range().revision() > 0) marks_->Hit(Mark::kTxnPast);
+    if (!op.has_request_put()) continue;
+    const std::string& key = op.request_put().key();
+    told_mods_[key] = result.revision;
+    for (const etcdserverpb::Compare& compare : request.compare()) {
+      if (!response.succeeded() || compare.key() != key || !compare.range_end().empty() ||
+          compare.target() != etcdserverpb::Compare::MOD ||
+          compare.result() != etcdserverpb::Compare::EQUAL || compare.mod_revision() <= 0) {
+        continue;
+      }
+      marks_->Hit(Mark::kSwapped);
+      const auto [other, first] = swapped_.emplace(std::pair(key, compare.mod_revision()), number);
+      if (!first) {
+        verdict_->Fail("I16", absl::StrFormat("operations %d and %d both put %s because its "
+                                              "mod_revision was %d",
+                                              other->second, number, key, compare.mod_revision()));
+      }
+    }
+  }
 }
 
 void History::OnRead(uint64_t number, Fate fate, const StateMachine& state_machine) {
@@ -141,18 +208,34 @@ void History::OnRead(uint64_t number, Fate fate, const StateMachine& state_machi
                                    number, revision, operation.floor));
     return;
   }
+  if (snapshot->compacted_revision() < operation.compacted) {
+    verdict_->Fail("I10",
+                   absl::StrFormat("read %d is compacted up to %d, but %d was known before "
+                                   "it was asked",
+                                   number, snapshot->compacted_revision(), operation.compacted));
+    return;
+  }
   const raft::Index applied = snapshot->applied().index;
-  if (applied > ledger_->known() || revision != ledger_->RevisionAt(applied)) {
+  if (applied > ledger_->known() || revision != ledger_->MomentAt(applied).revision) {
     verdict_->Fail(
         "I10", absl::StrFormat("read %d shows revision %d at entry %d", number, revision, applied));
     return;
   }
-  if (std::string difference = ledger_->CompareRange(*snapshot, operation.key, operation.end);
+  absl::Status status;
+  if (std::string difference = ledger_->CompareRead(*snapshot, operation.query, &status);
       !difference.empty()) {
-    verdict_->Fail("I10", absl::StrFormat("read %d of %s at revision %d: %s", number, operation.key,
-                                          revision, difference));
+    verdict_->Fail("I10",
+                   absl::StrFormat("read %d at revision %d: %s", number, revision, difference));
+  }
+  if (absl::IsOutOfRange(status)) {
+    marks_->Hit(Mark::kReadCompacted);
+  } else if (std::holds_alternative<etcdserverpb::TxnRequest>(operation.query)) {
+    marks_->Hit(Mark::kTxnRead);
+  } else if (std::get<etcdserverpb::RangeRequest>(operation.query).revision() > 0) {
+    marks_->Hit(Mark::kReadPast);
   }
   told_ = std::max(told_, revision);
+  told_compacted_ = std::max(told_compacted_, snapshot->compacted_revision());
 }
 
 void History::OnDown(int member) {
@@ -172,7 +255,7 @@ uint64_t History::Unanswered(int member) const {
 void History::Finish() {
   for (size_t i = 0; i < operations_.size(); ++i) {
     const Operation& operation = operations_[i];
-    if (operation.kind == Kind::kRead || !operation.answered) continue;
+    if (operation.read || !operation.answered) continue;
     const bool applied = ledger_->AppliedAt(i + 1) != 0;
     if (CertainlyNotApplied(operation.fate) && applied) {
       verdict_->Fail("I16", absl::StrFormat("operation %d was called %s, but is entry %d", i + 1,

@@ -5,19 +5,21 @@
 // witness of where in the order of writes it belongs; so a history of any length is checked in one
 // pass instead of by a search:
 //
-//   I10  a read shows at least the newest revision that anybody had been told of when it was
-//   invoked,
-//        and exactly the model's state at its revision
-//   I16  a write that was acknowledged is in the ledger, once, with the answer that the model
-//   gives,
-//        at a revision newer than all that anybody had been told of when it was invoked; one that
-//        was refused ("certainly not applied") never is; each request is answered at most once, and
-//        by its member's orderly end exactly once
+//   I10  a read shows at least the newest revision, and the newest compaction, that anybody had
+//        been told of when it was invoked, and answers exactly as the model's state there
+//   I16  a write, transaction or compaction that was acknowledged is in the ledger, once, behind
+//        everything that had been acknowledged when it was invoked, with the answer that the model
+//        gives and, if it changed something, a revision newer than all that anybody had been told
+//        of; one that was refused ("certainly not applied") never is; of transactions that put a
+//        key if its mod_revision is r, one succeeds; each request is answered at most once, and by
+//        its member's orderly end exactly once
 //
 // Together with one ledger for all members this is strict serializability of what was answered.
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/replica/replica.h"
@@ -32,12 +34,12 @@ std::string_view FateName(Fate fate);
 
 class History {
  public:
-  enum class Kind { kPut, kDelete, kRead };
-
   History(const Ledger* ledger, Marks* marks, Verdict* verdict);
 
   // Operations are numbered from 1.
-  uint64_t Invoke(Kind kind, int member, std::string key, std::string end);
+  uint64_t next() const { return operations_.size() + 1; }
+  uint64_t Invoke(int member, proto::Command* command);  // puts its number into the command
+  uint64_t Invoke(int member, ReadQuery query);
   void OnProposed(uint64_t operation, Fate fate, const ApplyResult& result);
   void OnRead(uint64_t operation, Fate fate, const StateMachine& state_machine);
   // The member's process ended: nobody will ever answer what it had not answered.
@@ -54,28 +56,45 @@ class History {
   uint64_t reads() const { return reads_; }
   uint64_t pending() const { return pending_; }
   uint64_t Unanswered(int member) const;
+  // What clients know, and build requests from.
   Revision told() const { return told_; }
+  Revision told_compacted() const { return told_compacted_; }
+  Revision told_mod(const std::string& key) const {
+    const auto found = told_mods_.find(key);
+    return found == told_mods_.end() ? 0 : found->second;
+  }
 
  private:
   struct Operation {
-    Kind kind = Kind::kPut;
     int member = 0;
-    std::string key;
-    std::string end;
-    Revision floor = 0;  // the newest revision anybody had been told of
+    bool read = false;
+    ReadQuery query = {};         // of a read
+    proto::Command command = {};  // else
+    Revision floor = 0;           // the newest revision anybody had been told of
+    Revision compacted = -1;      // and the newest compaction
+    raft::Index after = 0;        // the last entry of all that were acknowledged
     bool answered = false;
     bool lost = false;
     Fate fate = Fate::kApplied;
   };
 
   bool Answer(uint64_t operation, Fate fate);
+  uint64_t Invoke(Operation operation);
   void CheckAcknowledged(uint64_t number, const Operation& operation, const ApplyResult& result);
+  void Learn(uint64_t number, const proto::Command& command, const ApplyResult& result);
+  void LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
+                const ApplyResult& result);
 
   const Ledger* const ledger_;
   Marks* const marks_;
   Verdict* const verdict_;
   std::vector<Operation> operations_;
   Revision told_ = 0;
+  Revision told_compacted_ = -1;
+  raft::Index acknowledged_index_ = 0;
+  std::map<std::string, Revision> told_mods_;  // of puts
+  // Who put a key on the condition that its mod_revision was this one.
+  std::map<std::pair<std::string, Revision>, uint64_t> swapped_;
   uint64_t acknowledged_ = 0;
   uint64_t reads_ = 0;
   uint64_t pending_ = 0;

@@ -1,7 +1,6 @@
 #include "tests/sim/ledger.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -31,29 +30,18 @@ uint64_t EntryHash(const raft::Entry& entry) {
 // --- marks on commands
 // ------------------------------------------------------------------------------
 
-std::string MarkedValue(uint64_t operation, size_t padding) {
-  return absl::StrCat(operation, ".", std::string(padding, 'x'));
-}
+constexpr int kOperationField = 1000;
 
-// Nothing lies between a key and this end: no key holds a zero byte.
-std::string MarkedEnd(std::string_view last_key, uint64_t operation) {
-  std::string end(last_key);
-  end.push_back('\0');
-  absl::StrAppend(&end, operation);
-  return end;
+void MarkOperation(uint64_t operation, proto::Command* command) {
+  command->GetReflection()->MutableUnknownFields(command)->AddVarint(kOperationField, operation);
 }
 
 uint64_t OperationOf(const proto::Command& command) {
-  std::string_view text;
-  if (command.has_put()) {
-    text = command.put().value();
-  } else if (command.has_delete_range()) {
-    text = command.delete_range().range_end();
-    text.remove_prefix(std::min(text.find('\0') + 1, text.size()));
+  const auto& fields = command.GetReflection()->GetUnknownFields(command);
+  for (int i = 0; i < fields.field_count(); ++i) {
+    if (fields.field(i).number() == kOperationField) return fields.field(i).varint();
   }
-  uint64_t operation = 0;
-  std::from_chars(text.data(), text.data() + text.size(), operation);
-  return operation;
+  return 0;
 }
 
 // --- the sequence
@@ -86,12 +74,14 @@ void Ledger::Learn(const raft::Entry& entry) {
   known_ = entry.id.index;
   if (entry.type != raft::EntryType::kCommand) {
     item.expected.revision = model_.revision();
+    item.after = model_.now();
     return;
   }
   proto::Command command;
   CHECK(
       command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
   item.expected = model_.Apply(command);
+  item.after = model_.now();
   const uint64_t operation = OperationOf(command);
   if (operation == 0) return;
   if (applied_at_.size() <= operation) applied_at_.resize(operation + 1);
@@ -149,10 +139,15 @@ void Ledger::AfterApply(int member, const StateMachine& state_machine) {
 
 void Ledger::CheckState(int member, const StateMachine& state_machine) {
   const raft::EntryId applied = state_machine.applied();
-  if (state_machine.revision() != RevisionAt(applied.index)) {
+  const Model::Moment expected = MomentAt(applied.index);
+  if (state_machine.revision() != expected.revision ||
+      state_machine.compacted_revision() != expected.compacted) {
     verdict_->Fail(
-        "I13", absl::StrFormat("n%d is at revision %d after entry %d, the model at %d", member + 1,
-                               state_machine.revision(), applied.index, RevisionAt(applied.index)));
+        "I13",
+        absl::StrFormat("n%d is at revision %d, compacted %d, after entry %d, the model at "
+                        "%d and %d",
+                        member + 1, state_machine.revision(), state_machine.compacted_revision(),
+                        applied.index, expected.revision, expected.compacted));
     return;
   }
   if (applied.index == 0) return;
@@ -170,13 +165,53 @@ void Ledger::CheckState(int member, const StateMachine& state_machine) {
   }
 }
 
-void Ledger::CheckWhole(int member, const StateMachine& state_machine) {
-  CheckState(member, state_machine);
-  const std::string difference =
-      CompareRange(*state_machine.Snapshot(), std::string(1, '\0'), std::string(1, '\0'));
-  if (!difference.empty()) {
+void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision revision) {
+  const auto snapshot = state_machine.Snapshot();
+  const Model::Moment at = MomentAt(snapshot->applied().index);
+  uint64_t unused = 0;
+  const absl::Status expected = model_.HashOfHistory(at, revision, &unused);
+  const absl::StatusOr<StateSnapshot::KvHash> found = snapshot->HashKv(revision);
+  if (absl::IsUnimplemented(found.status())) return;  // until there is one
+  if (found.status() != expected) {
+    verdict_->Fail("I13", absl::StrFormat("n%d hashes revision %d: %s", member + 1, revision,
+                                          found.status().ToString()));
+    return;
+  }
+  if (!found.ok()) return;
+  const Revision hashed = revision > 0 ? revision : at.revision;
+  const auto [history, first] =
+      history_hashes_.emplace(std::pair(at.compacted, hashed), found->hash);
+  if (found->hash != history->second || found->compact_revision != at.compacted ||
+      found->hash_revision != hashed) {
     verdict_->Fail("I13",
-                   absl::StrFormat("n%d differs from the model: %s", member + 1, difference));
+                   absl::StrFormat("n%d has another hash of the history in (%d, %d] than others",
+                                   member + 1, at.compacted, hashed));
+  }
+  const uint32_t hash = snapshot->Hash();
+  if (hashes_.emplace(snapshot->applied().index, hash).first->second != hash) {
+    verdict_->Fail("I13", absl::StrFormat("n%d has another hash after entry %d than others",
+                                          member + 1, snapshot->applied().index));
+  }
+}
+
+void Ledger::CheckWhole(int member, const StateMachine& state_machine, Rng* rng) {
+  CheckState(member, state_machine);
+  CheckHashes(member, state_machine, 0);
+  const auto snapshot = state_machine.Snapshot();
+  etcdserverpb::RangeRequest all;
+  all.set_key(std::string(1, '\0'));
+  all.set_range_end(std::string(1, '\0'));
+  for (int i = 0; i < 20; ++i) {
+    absl::Status status;
+    const std::string difference = CompareRead(*snapshot, all, &status);
+    if (!difference.empty()) {
+      verdict_->Fail("I13", absl::StrFormat("n%d differs from the model at revision %d: %s",
+                                            member + 1, all.revision(), difference));
+      return;
+    }
+    // From what is compacted on, and one below.
+    const Revision first = std::max<Revision>(snapshot->compacted_revision(), 2) - 1;
+    all.set_revision(rng->Between(first, snapshot->revision()));
   }
 }
 
@@ -196,27 +231,37 @@ std::string Ledger::Compare(raft::Index index, const ApplyResult& result) const 
   return "";
 }
 
-std::string Ledger::CompareRange(const StateSnapshot& snapshot, const std::string& key,
-                                 const std::string& end) const {
-  etcdserverpb::RangeRequest request;
-  request.set_key(key);
-  request.set_range_end(end);
-  etcdserverpb::RangeResponse found, expected;
-  if (absl::Status status = snapshot.Range(request, ReadBudget(), &found); !status.ok()) {
-    return status.ToString();
+namespace {
+
+template <typename Request, typename Response>
+std::string Compare(absl::Status (StateSnapshot::*ask)(const Request&, const ReadBudget&, Response*)
+                        const,
+                    absl::Status (Model::*ask_model)(const Request&, const Model::Moment&,
+                                                     Response*) const,
+                    const StateSnapshot& snapshot, const Model& model, const Model::Moment& at,
+                    const Request& request, absl::Status* status) {
+  Response found, expected;
+  *status = (snapshot.*ask)(request, ReadBudget(), &found);
+  const absl::Status expected_status = (model.*ask_model)(request, at, &expected);
+  if (*status != expected_status) {
+    return absl::StrCat(status->ToString(), " instead of ", expected_status.ToString());
   }
-  request.set_revision(snapshot.revision());
-  CHECK(model_.Range(request, &expected).ok());
-  if (found.kvs_size() != expected.kvs_size()) {
-    return absl::StrFormat("%d keys instead of %d", found.kvs_size(), expected.kvs_size());
-  }
-  for (int i = 0; i < found.kvs_size(); ++i) {
-    if (found.kvs(i).SerializeAsString() != expected.kvs(i).SerializeAsString()) {
-      return absl::StrCat(found.kvs(i).ShortDebugString(), " instead of ",
-                          expected.kvs(i).ShortDebugString());
-    }
+  if (status->ok() && found.SerializeAsString() != expected.SerializeAsString()) {
+    return absl::StrCat(found.ShortDebugString(), " instead of ", expected.ShortDebugString());
   }
   return "";
+}
+
+}  // namespace
+
+std::string Ledger::CompareRead(const StateSnapshot& snapshot, const ReadQuery& query,
+                                absl::Status* status) const {
+  const Model::Moment at = MomentAt(snapshot.applied().index);
+  if (const auto* range = std::get_if<etcdserverpb::RangeRequest>(&query)) {
+    return sim::Compare(&StateSnapshot::Range, &Model::Range, snapshot, model_, at, *range, status);
+  }
+  return sim::Compare(&StateSnapshot::Txn, &Model::Txn, snapshot, model_, at,
+                      std::get<etcdserverpb::TxnRequest>(query), status);
 }
 
 }  // namespace raftkv::sim

@@ -6,16 +6,20 @@
 // them:
 //
 //   I5   what is handed to an applier is the ledger, without a gap, from where its state machine
-//   stood I13  equal digests at equal applied index, on every member, however often it was
-//   restarted;
-//        equal revisions and answers to the model's
+//        stood
+//   I13  equal digests at equal applied index, on every member, however often it was restarted;
+//        revisions, compacted revisions, answers and contents as the model's; equal hashes of the
+//        history at equal revisions, however far a member's physical compaction is
 //   I16  (its part) no command is in the ledger twice
 //
 // Clients mark each command with an operation number which survives in its bytes: OperationOf.
 
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "proto/command.pb.h"
@@ -30,10 +34,12 @@ namespace raftkv::sim {
 uint64_t HashBytes(std::string_view bytes);
 uint64_t EntryHash(const raft::Entry& entry);
 
-// The clients' commands: a put of a value, or a delete of a range, that carries the number.
-std::string MarkedValue(uint64_t operation, size_t padding);
-std::string MarkedEnd(std::string_view last_key, uint64_t operation);  // just after last_key
-uint64_t OperationOf(const proto::Command& command);                   // 0: not a client's
+// The number rides in a field that the product does not know and so carries along.
+void MarkOperation(uint64_t operation, proto::Command* command);
+uint64_t OperationOf(const proto::Command& command);  // 0: not a client's
+
+// What a client reads: one range, or a transaction of ranges.
+using ReadQuery = std::variant<etcdserverpb::RangeRequest, etcdserverpb::TxnRequest>;
 
 class Ledger {
  public:
@@ -56,15 +62,19 @@ class Ledger {
   raft::Index AppliedAt(uint64_t operation) const {
     return operation < applied_at_.size() ? applied_at_[operation] : 0;
   }
-  Revision RevisionAt(raft::Index index) const {
-    return index == 0 ? 1 : entries_[index - 1].expected.revision;
+  // What the store was right after entry `index`.
+  Model::Moment MomentAt(raft::Index index) const {
+    return index == 0 ? Model::Moment() : entries_[index - 1].after;
   }
-  // Against the model, empty or the difference: what entry `index` answered, and what a range of a
-  // pinned state holds.
+  // Against the model, empty or the difference: what entry `index` answered, and what a pinned
+  // state answers to a read. `status` is what both answered.
   std::string Compare(raft::Index index, const ApplyResult& result) const;
-  std::string CompareRange(const StateSnapshot& snapshot, const std::string& key,
-                           const std::string& end) const;
-  void CheckWhole(int member, const StateMachine& state_machine);
+  std::string CompareRead(const StateSnapshot& snapshot, const ReadQuery& query,
+                          absl::Status* status) const;
+  // Hashes of the history up to `revision` (0: the newest), and of everything.
+  void CheckHashes(int member, const StateMachine& state_machine, Revision revision);
+  // Everything that can be read: the newest, some of the past, the hashes.
+  void CheckWhole(int member, const StateMachine& state_machine, Rng* rng);
 
   // Everything committed is known, content included.
   raft::Index known() const { return known_; }
@@ -77,6 +87,7 @@ class Ledger {
     // Valid up to known_.
     uint64_t hash = 0;
     Model::Answer expected;
+    Model::Moment after = {};
     // Valid once some member stood exactly here.
     bool digest_known = false;
     uint64_t digest = 0;
@@ -91,6 +102,9 @@ class Ledger {
   Model model_;
   std::vector<raft::Index> handed_over_;  // by member
   std::vector<raft::Index> applied_at_;   // by operation
+  // As first seen: by compacted revision and revision; by applied index.
+  std::map<std::pair<Revision, Revision>, uint32_t> history_hashes_;
+  std::map<raft::Index, uint32_t> hashes_;
 };
 
 }  // namespace raftkv::sim

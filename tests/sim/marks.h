@@ -64,6 +64,20 @@ namespace raftkv::sim {
   X(kTimedOut, "proposal timed out, certainly not applied")                   \
   X(kTooMany, "proposal refused: too many requests")                          \
   X(kDeletedNothing, "delete that found nothing")                             \
+  X(kTxnSucceeded, "transaction whose compares held")                         \
+  X(kTxnFailed, "transaction whose compares did not hold")                    \
+  X(kTxnRefused, "transaction refused for a key, a lease or its shape")       \
+  X(kTxnCompacted, "transaction refused for a revision")                      \
+  X(kTxnPast, "replicated transaction that read a past revision")             \
+  X(kTxnRead, "transaction that only read")                                   \
+  X(kSwapped, "key put on the condition of its mod_revision")                 \
+  X(kPutAndDeleted, "key put and deleted in one transaction")                 \
+  X(kCompacted, "compaction acknowledged")                                    \
+  X(kCompactRefused, "compaction refused")                                    \
+  X(kReadPast, "past revision read")                                          \
+  X(kReadCompacted, "read refused for a revision")                            \
+  X(kCompactionLost, "crash lost an applied compaction")                      \
+  X(kLargeEntry, "entry left for a run without a limit of keys")              \
   X(kWiped, "wiped member kept from voting")                                  \
   X(kCaughtUpToVote, "member caught up by a leader before it might vote")
 

@@ -61,6 +61,9 @@ void Member::Start() {
   world_->ledger().OnStart(number_, *p.state_machine);
   if (world_->verdict().failed()) return;
   if (p.state_machine->applied().index < applied_before_) world_->marks().Hit(Mark::kReplayed);
+  if (p.state_machine->compacted_revision() < compacted_before_) {
+    world_->marks().Hit(Mark::kCompactionLost);
+  }
 
   p.applier = std::make_unique<Applier>(p.state_machine.get());
   p.replica = std::make_unique<Replica>(
@@ -76,12 +79,14 @@ void Member::Start() {
       },
       [this](const ReplicaEvent& event) { OnEvent(event); });
   process_ = std::move(process);
+  ScheduleCompaction();
   world_->network().OnUp(number_);
   world_->ScheduleTick(number_, world_->rng().Between(0, world_->profile().tick));
 }
 
 void Member::EndLife() {
   applied_before_ = process_->state_machine->applied().index;
+  compacted_before_ = process_->state_machine->compacted_revision();
   world_->raft_checker().OnDown(number_);
   world_->history().OnDown(number_);
   ends_[life_] = world_->now();
@@ -120,6 +125,7 @@ void Member::Wipe() {
   store_id_ = NewStoreId(&world_->rng());
   wiped_ = true;
   applied_before_ = 0;
+  compacted_before_ = -1;
   world_->raft_checker().OnWiped(number_);
 }
 
@@ -132,8 +138,10 @@ void Member::Resume() {
   process_->busy_until = std::min(process_->busy_until, world_->now());
   process_->turn_at.reset();
   process_->apply_at.reset();
+  process_->compact_at.reset();
   ScheduleTurn(0);
   ScheduleApply();
+  ScheduleCompaction();
 }
 
 void Member::FlushState() { process_->state_machine->Flush(); }
@@ -240,7 +248,12 @@ void Member::OnApply() {
     return;
   }
   p.doing = Doing::kApply;
-  const raft::Index applied = p.applier->Run(world_->faults().apply_entries);
+  raft::Index applied =
+      p.applier->Run(world_->faults().apply_entries, world_->faults().visited_keys_max);
+  if (p.applier->large_next()) {
+    world_->marks().Hit(Mark::kLargeEntry);
+    applied = p.applier->Run(1);
+  }
   p.replica->OnApplied(applied);
   if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
   p.doing = Doing::kNothing;
@@ -251,6 +264,38 @@ void Member::OnApply() {
   world_->ledger().AfterApply(number_, *p.state_machine);
   if (p.replica->raft().HasReady()) ScheduleTurn(0);
   ScheduleApply();
+  ScheduleCompaction();
+}
+
+bool Member::asleep() const { return world_->profile().asleep == number_; }
+
+void Member::ScheduleCompaction() {
+  if (asleep() || process_->compact_at || !process_->applier->can_compact()) return;
+  process_->compact_at = std::max(
+      world_->now() + world_->rng().Around(world_->faults().compact_delay), process_->busy_until);
+  world_->ScheduleCompaction(number_, *process_->compact_at);
+}
+
+void Member::OnCompact() {
+  Process& p = *process_;
+  if (p.compact_at != world_->now()) return;  // rescheduled
+  p.compact_at.reset();
+  if (busy()) {
+    ScheduleCompaction();
+    return;
+  }
+  p.doing = Doing::kCompact;
+  p.applier->MaybeCompact(world_->faults().compact_events);
+  if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
+  p.doing = Doing::kNothing;
+  if (p.fuse.blown()) {
+    world_->OnDied(number_);
+    return;
+  }
+  ++p.compact_steps;
+  if (!p.state_machine->compacting()) p.compact_steps = 0;
+  world_->ledger().AfterApply(number_, *p.state_machine);
+  ScheduleCompaction();
 }
 
 // --- what the product calls

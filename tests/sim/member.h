@@ -60,6 +60,7 @@ class Member final : public Transport {
   void OnTick();
   void OnTurn();
   void OnApply();
+  void OnCompact();
 
   // An answer to a client is about to leave. False: it does not, the process is dead.
   bool MaySpeak();
@@ -67,6 +68,8 @@ class Member final : public Transport {
   // --- look
   const Replica& replica() const { return *process_->replica; }
   const StateMachine& state_machine() const { return *process_->state_machine; }
+  // Physical compaction lies before it, and will be done.
+  bool must_compact() const { return !asleep() && state_machine().compacting(); }
   const LogStore& log() const { return *process_->log; }
   bool leads() const { return up() && replica().raft().role() == raft::Role::kLeader; }
   bool idle() const { return up() && process_->applier->empty() && process_->inbox.empty(); }
@@ -75,7 +78,7 @@ class Member final : public Transport {
   void Send(PeerMessage message) override;  // Transport: called by the replica
 
  private:
-  enum class Doing { kNothing, kTurn, kApply };
+  enum class Doing { kNothing, kTurn, kApply, kCompact };
 
   struct Process {
     Fuse fuse;
@@ -88,6 +91,8 @@ class Member final : public Transport {
     std::vector<raft::Entry> handed_over;  // in this turn
     std::optional<Micros> turn_at;
     std::optional<Micros> apply_at;
+    std::optional<Micros> compact_at;
+    int compact_steps = 0;  // without an end
     Micros busy_until = 0;
     Micros lag = 0;  // of this turn, so far
     bool saved_in_turn = false;
@@ -100,6 +105,8 @@ class Member final : public Transport {
   void OnEvent(const ReplicaEvent& event);
   void ScheduleTurn(Micros delay);
   void ScheduleApply();
+  void ScheduleCompaction();
+  bool asleep() const;
   void Turn();
   void EndLife();
   void Check();
@@ -111,6 +118,7 @@ class Member final : public Transport {
   bool wiped_ = false;
   uint64_t life_ = 0;
   raft::Index applied_before_ = 0;
+  Revision compacted_before_ = -1;
   std::vector<Micros> ends_;  // by life; -1 while it lasts
   std::unique_ptr<Process> process_;
   bool sending_ = false;

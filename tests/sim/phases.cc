@@ -87,8 +87,10 @@ void World::OnWatch() {
       if (Converged()) {
         Enter(Phase::kOver, 0);
       } else if (now_ > deadline_) {
-        FailLiveness(absl::StrFormat("not all equal, or %d requests unanswered; committed %d",
-                                     history_.pending(), ledger_.size()));
+        FailLiveness(
+            absl::StrFormat("not all equal and compacted, or %d requests unanswered; "
+                            "committed %d",
+                            history_.pending(), ledger_.size()));
       }
       return;
     case Phase::kOver:
@@ -117,6 +119,7 @@ void World::StopFaults() {
   faults_.stall = 0;
   faults_.apply_delay = std::min(faults_.apply_delay, kMillisecond);
   faults_.apply_entries = std::max<size_t>(faults_.apply_entries, 64);
+  faults_.compact_delay = std::min(faults_.compact_delay, kMillisecond);
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
@@ -168,7 +171,7 @@ bool World::EveryoneServes() {
     all = false;
     if (probes_[i] != 0 && !history_.answered(probes_[i])) continue;
     if (probes_[i] != 0 && history_.succeeded(probes_[i])) ++proven_[i];
-    probes_[i] = Ask(i, proven_[i] == 0 ? History::Kind::kPut : History::Kind::kRead, -1);
+    probes_[i] = Ask(i, proven_[i] == 0 ? Wish::kPut : Wish::kRead, -1);
   }
   return all;
 }
@@ -178,14 +181,28 @@ bool World::Converged() {
   for (int i = 0; i < size(); ++i) {
     if (gone_[i]) continue;
     if (!members_[i]->idle() || ledger_.known() != ledger_.size() ||
-        members_[i]->state_machine().applied().index != ledger_.size()) {
+        members_[i]->state_machine().applied().index != ledger_.size() ||
+        members_[i]->must_compact()) {
       return false;
     }
   }
   for (int i = 0; i < size(); ++i) {
-    if (!gone_[i]) ledger_.CheckWhole(i, members_[i]->state_machine());
+    if (!gone_[i]) ledger_.CheckWhole(i, members_[i]->state_machine(), &rng_);
   }
   return true;
+}
+
+// Each member's own newest revision, and one that all have.
+void World::CompareHashes() {
+  Revision common = INT64_MAX;
+  for (const auto& member : members_) {
+    if (member->up()) common = std::min(common, member->state_machine().revision());
+  }
+  for (int i = 0; i < size(); ++i) {
+    if (!members_[i]->up()) continue;
+    ledger_.CheckHashes(i, members_[i]->state_machine(), 0);
+    ledger_.CheckHashes(i, members_[i]->state_machine(), common);
+  }
 }
 
 }  // namespace raftkv::sim

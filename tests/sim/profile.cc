@@ -59,11 +59,16 @@ void DrawMembers(Rng* rng, Profile* p) {
   }
   if (on()) p->apply_delay = rng->Between(1, 40) * kMillisecond;
   if (on()) p->apply_entries = rng->Between(1, 4);
+  if (on()) p->visited_keys_max = rng->Between(1, 6);
+  if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
+  if (rng->Chance(70 * kPercent)) p->compact_events = rng->Between(1, 8);
+  if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
 }
 
 void DrawClients(Rng* rng, Profile* p) {
   p->clients = static_cast<int>(rng->Between(2, 6));
   p->keys = static_cast<int>(rng->Between(2, 12));
+  if (rng->Chance(80 * kPercent)) p->compact = rng->Between(1, 8) * kPercent;
   p->think = rng->Between(40, 250) * kMillisecond;
   p->patience = rng->Between(200, 4000) * kMillisecond;
 }
@@ -87,13 +92,15 @@ std::string Describe(const Profile& p) {
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
       "us, "
       "pause every %d us for %d us\n"
-      "apply delay %d us, %d entries; %d clients, %d keys, think %d us, patience %d us",
+      "apply delay %d us, %d entries, %d keys; compaction every %d us, %d events, asleep n%d\n"
+      "%d clients, %d keys, think %d us, patience %d us, compact %d ppm",
       p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
       p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
       p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
       p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every, p.crash_inside,
       p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
-      p.clients, p.keys, p.think, p.patience);
+      p.visited_keys_max, p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys,
+      p.think, p.patience, p.compact);
 }
 
 }  // namespace raftkv::sim

@@ -49,11 +49,16 @@ struct Profile {
   Micros pause_every = 0;
   Micros pause_for = 0;
   Micros apply_delay = 0;
-  size_t apply_entries = 64;  // in one run of the applier
+  size_t apply_entries = 64;             // in one run of the applier
+  int64_t visited_keys_max = INT64_MAX;  // and keys
+  Micros compact_delay = kMillisecond;   // before each step of the physical compaction
+  int64_t compact_events = 1000;         // in one step
+  int asleep = -1;                       // the member that makes no such step
 
   // Clients.
   int clients = 4;
   int keys = 8;
+  uint32_t compact = 0;               // of requests
   Micros think = 100 * kMillisecond;  // between two requests of a client
   Micros patience = 2 * kSecond;      // then it asks elsewhere, while its request lives on
 

@@ -50,7 +50,7 @@ class HistoryTest : public ::testing::Test {
   ApplyResult Commit(uint64_t operation) {
     proto::Command command;
     command.mutable_put()->set_key("k");
-    command.mutable_put()->set_value(MarkedValue(operation, 0));
+    MarkOperation(operation, &command);
     raft::Entry entry{{1, ledger_.size() + 1},
                       raft::EntryType::kCommand,
                       raft::Payload(command.SerializeAsString())};
@@ -64,7 +64,11 @@ class HistoryTest : public ::testing::Test {
     result.response = answer.response;
     return result;
   }
-  uint64_t Put() { return history_.Invoke(History::Kind::kPut, 0, "k", "k"); }
+  uint64_t Put() {
+    proto::Command command;
+    command.mutable_put()->set_key("k");
+    return history_.Invoke(0, &command);
+  }
 
   Verdict verdict_;
   Marks marks_;
@@ -141,7 +145,9 @@ TEST_F(HistoryTest, FindsAStaleRead) {
   ASSERT_TRUE(state_machine.ok());
   const uint64_t put = Put();
   history_.OnProposed(put, Fate::kApplied, Commit(put));
-  const uint64_t read = history_.Invoke(History::Kind::kRead, 0, "k", std::string("k\0", 2));
+  etcdserverpb::RangeRequest range;
+  range.set_key("k");
+  const uint64_t read = history_.Invoke(0, range);
   history_.OnRead(read, Fate::kApplied, **state_machine);  // it has applied nothing
   EXPECT_EQ(verdict_.invariant(), "I10");
 }

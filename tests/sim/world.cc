@@ -30,6 +30,7 @@ World::World(const RunOptions& options, const Profile& profile)
       ledger_(profile.members, &verdict_),
       raft_checker_(profile.members, &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
+      requests_(&rng_, &history_, profile.keys),
       network_(this),
       clients_(profile.clients),
       probes_(profile.members),
@@ -97,6 +98,10 @@ void World::ScheduleApply(int member, Micros at) {
   Push(at, What::kApply, member, 0, members_[member]->life());
 }
 
+void World::ScheduleCompaction(int member, Micros at) {
+  Push(at, What::kCompact, member, 0, members_[member]->life());
+}
+
 void World::ScheduleArrival(Micros at, Packet packet) {
   const int to = packet.to;
   const int from = packet.from;
@@ -136,6 +141,9 @@ void World::Handle(Event event) {
     case What::kApply:
       if (of_this_life) member.OnApply();
       return;
+    case What::kCompact:
+      if (of_this_life) member.OnCompact();
+      return;
     case What::kArrive:
       network_.Arrive(std::move(*event.packet));
       return;
@@ -151,11 +159,15 @@ void World::Handle(Event event) {
     case What::kWatch:
       Push(now_ + kWatchEvery, What::kWatch);
       OnWatch();
+      if (event.number % 16 == 0) CompareHashes();
       return;
     default:
-      break;
+      if (phase_ == Phase::kSafety) HandleMisfortune(event);
   }
-  if (phase_ != Phase::kSafety) return;  // the rest are misfortunes
+}
+
+void World::HandleMisfortune(const Event& event) {
+  Member& member = *members_[std::min<int>(event.member, size() - 1)];
   switch (event.what) {
     case What::kCrash:
       OnCrashDue();
@@ -166,7 +178,7 @@ void World::Handle(Event event) {
       Every(faults_.partition_every, What::kPartition);
       return;
     case What::kCrashLate:
-      if (of_this_life) CrashNow(event.member);
+      if (member.up() && event.life == member.life()) CrashNow(event.member);
       return;
     case What::kHeal:
       network_.HealAll();
@@ -204,8 +216,8 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",  "turn", "apply", "arrive", "notice", "client", "start", "crash",
-      "crash", "cut",  "heal",  "clog",   "break",  "pause",  "wipe",  "watch"};
+      "tick",  "turn", "apply", "compact", "arrive", "notice", "client", "start", "crash",
+      "crash", "cut",  "heal",  "clog",    "break",  "pause",  "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr

@@ -29,6 +29,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/profile.h"
 #include "tests/sim/raft_checker.h"
+#include "tests/sim/requests.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/verdict.h"
 
@@ -83,6 +84,7 @@ class World {
   void ScheduleTick(int member, Micros delay);
   void ScheduleTurn(int member, Micros at);
   void ScheduleApply(int member, Micros at);
+  void ScheduleCompaction(int member, Micros at);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer);
 
@@ -95,6 +97,7 @@ class World {
     kTick,
     kTurn,
     kApply,
+    kCompact,
     kArrive,
     kNotice,
     kClient,
@@ -123,6 +126,7 @@ class World {
       return a.at != b.at ? a.at > b.at : a.number > b.number;
     }
   };
+  enum class Wish { kPut, kDelete, kSwap, kTxn, kCompact, kRead };  // of a client
   struct Client {
     uint64_t operation = 0;  // 0: thinking
   };
@@ -133,6 +137,7 @@ class World {
   void Every(Micros mean, What what);
   void Begin();
   void Handle(Event event);
+  void HandleMisfortune(const Event& event);
   void Trace(const Event& event);
   void Say(std::string_view what) const;  // to the trace
 
@@ -150,7 +155,7 @@ class World {
   // clients.cc
   void OnClientDue(int client, uint64_t operation);
   void OnAnswered(uint64_t operation, int client);
-  uint64_t Ask(int member, History::Kind kind, int client);
+  uint64_t Ask(int member, Wish wish, int client);
 
   // phases.cc
   void OnWatch();
@@ -161,6 +166,7 @@ class World {
   bool OneLeader();
   bool EveryoneServes();
   bool Converged();
+  void CompareHashes();
   void Enter(Phase phase, Micros at_most);
   void FailLiveness(std::string_view what);
 
@@ -173,6 +179,7 @@ class World {
   Ledger ledger_;
   RaftChecker raft_checker_;
   History history_;
+  Requests requests_;
   Network network_;
   std::vector<std::unique_ptr<Member>> members_;
 

@@ -1,0 +1,234 @@
+#include "tests/model/random_requests.h"
+
+#include <algorithm>
+
+namespace raftkv {
+
+using etcdserverpb::Compare;
+using etcdserverpb::RangeRequest;
+using etcdserverpb::TxnRequest;
+
+std::string RandomRequests::Key() {
+  if (OneIn(300)) return "";
+  static const std::string kAlphabet("\0\1ab\xff", 5);
+  std::string key;
+  for (int64_t i = 1 + Below(2) + OneIn(20); i > 0; --i) key += kAlphabet[Below(5)];
+  return key;
+}
+
+std::string RandomRequests::RangeEnd() {
+  switch (Below(4)) {
+    case 0:
+      return "";
+    case 1:
+      return std::string(1, '\0');
+    default:
+      return Key();
+  }
+}
+
+std::string RandomRequests::Value() {
+  if (OneIn(10)) return "";
+  return std::string(Below(40), static_cast<char>('a' + Below(9)));
+}
+
+int64_t RandomRequests::Revision(const Model::Moment& now) {
+  if (OneIn(10)) return Below(now.revision + 3) - 2;
+  const int64_t first = std::max<int64_t>(now.compacted, 1);
+  return first - OneIn(20) + Below(now.revision - first + 1);
+}
+
+// --- commands
+
+proto::Command RandomRequests::Command(const Model::Moment& now) {
+  proto::Command command;
+  const int64_t kind = Below(1000);
+  if (kind < 640) {
+    FillPut(command.mutable_put());
+  } else if (kind < 780) {
+    FillDelete(command.mutable_delete_range());
+  } else if (kind < 970) {
+    if (OneIn(60)) {
+      *command.mutable_txn() = DeepTxn();
+    } else {
+      FillTxn(now, /*depth=*/1, command.mutable_txn());
+    }
+  } else if (kind < 985) {
+    etcdserverpb::CompactionRequest& request = *command.mutable_compaction();
+    switch (Below(8)) {
+      case 0:
+        request.set_revision(now.compacted);
+        break;
+      case 1:
+        request.set_revision(now.revision + Below(2));
+        break;
+      case 2:
+        request.set_revision(Below(now.revision + 3) - 2);
+        break;
+      default:
+        request.set_revision(std::min(now.revision, now.compacted + 1 + Below(300)));
+    }
+    request.set_physical(OneIn(2));
+  } else {
+    proto::RecordStoreId& record = *command.mutable_record_store_id();
+    record.set_member_id(1 + Below(3));
+    record.set_store_id(std::string(16, static_cast<char>('a' + Below(2))));
+  }
+  return command;
+}
+
+void RandomRequests::FillPut(etcdserverpb::PutRequest* put) {
+  put->set_key(Key());
+  put->set_value(Value());
+  put->set_prev_kv(OneIn(3));
+  put->set_ignore_value(OneIn(8));
+  put->set_ignore_lease(OneIn(8));
+  if (put->ignore_value() && !OneIn(6)) put->clear_value();
+  if (OneIn(30)) put->set_lease(Below(3) - 1);
+}
+
+void RandomRequests::FillDelete(etcdserverpb::DeleteRangeRequest* request) {
+  request->set_key(Key());
+  if (OneIn(3)) request->set_range_end(RangeEnd());
+  request->set_prev_kv(OneIn(2));
+}
+
+// --- transactions
+
+void RandomRequests::FillCompare(const Model::Moment& now, Compare* compare) {
+  compare->set_key(Key());
+  if (OneIn(4)) compare->set_range_end(RangeEnd());
+  compare->set_result(static_cast<Compare::CompareResult>(Below(OneIn(30) ? 6 : 4)));
+  compare->set_target(static_cast<Compare::CompareTarget>(Below(OneIn(30) ? 7 : 5)));
+  // Mostly what the target asks for; else the target sees 0 or nothing.
+  switch (OneIn(20) ? Below(6) : static_cast<int64_t>(compare->target())) {
+    case Compare::VERSION:
+      compare->set_version(Below(4) - OneIn(20));
+      break;
+    case Compare::CREATE:
+      compare->set_create_revision(OneIn(3) ? 0 : Revision(now));
+      break;
+    case Compare::MOD:
+      compare->set_mod_revision(OneIn(3) ? 0 : Revision(now));
+      break;
+    case Compare::VALUE:
+      compare->set_value(Value());
+      break;
+    case Compare::LEASE:
+      compare->set_lease(Below(2));
+      break;
+    default:
+      break;
+  }
+}
+
+void RandomRequests::FillTxn(const Model::Moment& now, int depth, TxnRequest* txn) {
+  for (int64_t left = Below(3); left > 0; --left) FillCompare(now, txn->add_compare());
+  for (Ops* ops : {txn->mutable_success(), txn->mutable_failure()}) {
+    if (depth == 1 && OneIn(40)) {
+      FillManyPuts(ops);
+    } else if (OneIn(12)) {
+      FillPutAndDelete(ops);
+    } else {
+      FillOps(now, depth, ops);
+    }
+  }
+}
+
+void RandomRequests::FillOps(const Model::Moment& now, int depth, Ops* ops) {
+  for (int64_t left = Below(4); left > 0; --left) {
+    etcdserverpb::RequestOp& op = *ops->Add();
+    const int64_t kind = Below(100);
+    if (kind < 35) {
+      FillPut(op.mutable_request_put());
+    } else if (kind < 50) {
+      FillDelete(op.mutable_request_delete_range());
+    } else if (kind < 80 || (kind < 99 && depth > 3)) {
+      *op.mutable_request_range() = Range(now);
+    } else if (kind < 99) {
+      FillTxn(now, depth + 1, op.mutable_request_txn());
+    }  // else there is no operation in it: refused
+  }
+}
+
+// The one way to change a key twice in one revision.
+void RandomRequests::FillPutAndDelete(Ops* ops) {
+  FillPut(ops->Add()->mutable_request_txn()->add_success()->mutable_request_put());
+  const std::string key = ops->Get(0).request_txn().success(0).request_put().key();
+  FillDelete(ops->Add()->mutable_request_txn()->add_success()->mutable_request_delete_range());
+  if (!OneIn(4)) {
+    ops->Mutable(1)
+        ->mutable_request_txn()
+        ->mutable_success(0)
+        ->mutable_request_delete_range()
+        ->set_key(key);
+  }
+  ops->Add()->mutable_request_range()->set_key(key);
+}
+
+void RandomRequests::FillManyPuts(Ops* ops) {
+  const int64_t count = 1 + Below(150);
+  for (int64_t i = 0; i < count; ++i) {
+    etcdserverpb::PutRequest& put = *ops->Add()->mutable_request_put();
+    put.set_key("b" + std::to_string(i));
+    put.set_value(Value());
+  }
+}
+
+// Each inside the last, around the limit of 32.
+TxnRequest RandomRequests::DeepTxn() {
+  TxnRequest txn;
+  FillPut(txn.add_success()->mutable_request_put());
+  for (int64_t depth = 31 + Below(3); depth > 1; --depth) {
+    TxnRequest outer;
+    *(OneIn(2) ? outer.add_success() : outer.add_failure())->mutable_request_txn() = txn;
+    if (outer.success().empty()) outer.add_compare()->set_key("never written");
+    if (outer.success().empty()) outer.mutable_compare(0)->set_version(1);
+    txn = outer;
+  }
+  return txn;
+}
+
+// --- reads
+
+RangeRequest RandomRequests::Range(const Model::Moment& now) {
+  RangeRequest request;
+  request.set_key(Key());
+  request.set_range_end(RangeEnd());
+  if (OneIn(2)) request.set_limit(Below(12) - 1);
+  if (OneIn(2)) request.set_revision(Revision(now));
+  if (OneIn(2)) {
+    request.set_sort_order(static_cast<RangeRequest::SortOrder>(Below(3)));
+    request.set_sort_target(static_cast<RangeRequest::SortTarget>(Below(5)));
+  }
+  if (OneIn(200)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(3));
+  request.set_keys_only(OneIn(6));
+  request.set_count_only(OneIn(12));
+  const auto filter = [&] { return OneIn(8) ? Below(now.revision + 2) : 0; };
+  request.set_min_mod_revision(filter());
+  request.set_max_mod_revision(filter());
+  request.set_min_create_revision(filter());
+  request.set_max_create_revision(filter());
+  return request;
+}
+
+TxnRequest RandomRequests::ReadOnlyTxn(const Model::Moment& now) {
+  TxnRequest txn;
+  FillReads(now, /*depth=*/1, &txn);
+  return txn;
+}
+
+void RandomRequests::FillReads(const Model::Moment& now, int depth, TxnRequest* txn) {
+  for (int64_t left = Below(3); left > 0; --left) FillCompare(now, txn->add_compare());
+  for (Ops* ops : {txn->mutable_success(), txn->mutable_failure()}) {
+    for (int64_t left = Below(3); left > 0; --left) {
+      if (depth < 3 && OneIn(4)) {
+        FillReads(now, depth + 1, ops->Add()->mutable_request_txn());
+      } else {
+        *ops->Add()->mutable_request_range() = Range(now);
+      }
+    }
+  }
+}
+
+}  // namespace raftkv

@@ -1,0 +1,51 @@
+#ifndef RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
+#define RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
+
+// Commands and reads drawn from a seed, for tests that compare a store with the model: few and
+// awkward keys, every option, now and then what must be refused. What is drawn depends on the seed
+// and on the moments given only.
+
+#include <cstdint>
+#include <random>
+#include <string>
+
+#include "proto/command.pb.h"
+#include "tests/model/model.h"
+
+namespace raftkv {
+
+class RandomRequests {
+ public:
+  explicit RandomRequests(uint64_t seed) : engine_(seed) {}
+
+  int64_t Below(int64_t n) { return static_cast<int64_t>(engine_() % static_cast<uint64_t>(n)); }
+  bool OneIn(int n) { return Below(n) == 0; }
+
+  proto::Command Command(const Model::Moment& now);
+  etcdserverpb::RangeRequest Range(const Model::Moment& now);
+  etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);
+  // Mostly one that can be read.
+  int64_t Revision(const Model::Moment& now);
+
+ private:
+  using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
+
+  std::string Key();
+  std::string RangeEnd();
+  std::string Value();
+  void FillPut(etcdserverpb::PutRequest* put);
+  void FillDelete(etcdserverpb::DeleteRangeRequest* request);
+  void FillCompare(const Model::Moment& now, etcdserverpb::Compare* compare);
+  void FillTxn(const Model::Moment& now, int depth, etcdserverpb::TxnRequest* txn);
+  void FillOps(const Model::Moment& now, int depth, Ops* ops);
+  void FillReads(const Model::Moment& now, int depth, etcdserverpb::TxnRequest* txn);
+  void FillPutAndDelete(Ops* ops);
+  void FillManyPuts(Ops* ops);
+  etcdserverpb::TxnRequest DeepTxn();
+
+  std::mt19937_64 engine_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
