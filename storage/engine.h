@@ -127,6 +127,10 @@ class Engine {
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 
+  // Begins to give the space of what was deleted back to the disk, unless that is under way, and
+  // returns at once. Ends when the engine is closed. Nothing to do where deleting gives it back.
+  virtual void StartReclaim() {}
+
   virtual uint64_t DiskBytes() const = 0;  // space taken on disk, estimated
   // The next write may have to wait for compactions: do it where waiting harms nobody.
   virtual bool WouldStall() const = 0;

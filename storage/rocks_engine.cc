@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -187,6 +188,10 @@ class RocksEngine final : public Engine {
         db_(*database_->db) {
     listener_->Raise(db_.GetLatestSequenceNumber());
   }
+  ~RocksEngine() override {
+    db_.DisableManualCompaction();  // a running one ends soon
+    if (reclaimer_.joinable()) reclaimer_.join();
+  }
 
   void Write(const WriteBatch& batch, bool sync) override {
     CHECK(!sync || durability_ == Durability::kSynced);
@@ -253,6 +258,21 @@ class RocksEngine final : public Engine {
   }
   void StartFlush() override { RunFlush(/*wait=*/false); }
 
+  void StartReclaim() override {
+    if (reclaiming_.exchange(true)) return;
+    if (reclaimer_.joinable()) reclaimer_.join();  // the one before has ended
+    reclaimer_ = std::thread([this] {
+      rocksdb::CompactRangeOptions options;
+      options.exclusive_manual_compaction = false;  // those that writes wait for go on beside it
+      const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
+      // A failing disk ends the process through the listener.
+      if (!status.ok() && !status.IsIncomplete()) {
+        LOG(WARNING) << database_->dir << ": giving back space failed: " << status.ToString();
+      }
+      reclaiming_ = false;
+    });
+  }
+
   uint64_t DiskBytes() const override {
     uint64_t files = 0, memory = 0;
     db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &files);
@@ -280,6 +300,8 @@ class RocksEngine final : public Engine {
   const std::shared_ptr<Listener> listener_;
   const Durability durability_;
   rocksdb::DB& db_;
+  std::thread reclaimer_;  // runs one compaction of everything, and ends
+  std::atomic<bool> reclaiming_{false};
 };
 
 // Pinned here, never taken from defaults: what they mean for safety is measured (decisions/0002).

@@ -1,5 +1,6 @@
 #include "storage/state_machine.h"
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
 #include "storage/mvcc/check.h"
+#include "storage/mvcc/history.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/limits.h"
 #include "storage/mvcc/txn.h"
@@ -23,6 +25,8 @@ constexpr uint64_t kFlushEntries = 10'000;
 constexpr uint64_t kFormat = 2;
 constexpr size_t kStateNumbers = 9;
 constexpr size_t kStoreIdBytes = 16;
+constexpr char kStoreIdsBegin[] = {mvcc::kStoreIdTable, 0};
+constexpr char kStoreIdsEnd[] = {mvcc::kStoreIdTable + 1, 0};
 // A batch that has grown so large is written before the next entry: its memory is bounded by this
 // and by what one entry may do (mvcc/limits.h).
 constexpr size_t kBatchBytes = 4 << 20;
@@ -101,10 +105,23 @@ class PinnedState final : public StateSnapshot {
     ReadBudget left = budget;
     return mvcc::ReadOnlyTxn(read_state(), request, &left, response);
   }
-  absl::StatusOr<KvHash> HashKv(Revision) const override {
-    return absl::UnimplementedError("hash");
+  absl::StatusOr<KvHash> HashKv(Revision revision) const override {
+    if (absl::Status s = mvcc::CheckRevision(read_state(), revision); !s.ok()) return s;
+    if (revision <= 0) revision = state_.revision;
+    return KvHash{.hash = mvcc::HashHistory(*view_, state_.compacted, revision),
+                  .compact_revision = state_.compacted,
+                  .hash_revision = revision};
   }
-  uint32_t Hash() const override { return 0; }
+  uint32_t Hash() const override {
+    std::string all;
+    PutFixed32(&all, mvcc::HashHistory(*view_, state_.compacted, state_.revision));
+    PutFixed64(&all, static_cast<uint64_t>(state_.revision));
+    PutFixed64(&all, static_cast<uint64_t>(state_.compacted));
+    const std::unique_ptr<Iterator> it = view_->NewIterator(kStoreIdsEnd);
+    for (it->Seek(kStoreIdsBegin); it->valid(); it->Next())
+      all.append(it->key()).append(it->value());
+    return Crc32c(all);
+  }
 
  private:
   mvcc::ReadState read_state() const { return {*view_, state_.revision, state_.compacted}; }
@@ -175,15 +192,14 @@ absl::Status StateMachine::Rep::Load() {
   });
   if (!absl::IsCancelled(status) && !status.ok()) return status;
   if (!found && !empty) return absl::DataLossError("state machine: data but no state record");
-  const std::string begin(1, mvcc::kStoreIdTable);
-  const std::string end(1, mvcc::kStoreIdTable + 1);
-  status = engine->Scan(begin, end, [&](std::string_view key, std::string_view value) {
-    if (key.size() != 9 || value.size() != kStoreIdBytes) {
-      return absl::DataLossError("state machine: a store id is damaged");
-    }
-    store_ids[BigEndian64(&key[1])] = std::string(value);
-    return absl::OkStatus();
-  });
+  status =
+      engine->Scan(kStoreIdsBegin, kStoreIdsEnd, [&](std::string_view key, std::string_view value) {
+        if (key.size() != 9 || value.size() != kStoreIdBytes) {
+          return absl::DataLossError("state machine: a store id is damaged");
+        }
+        store_ids[BigEndian64(&key[1])] = std::string(value);
+        return absl::OkStatus();
+      });
   if (!status.ok()) return status;
   persisted = state.applied;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state.applied.index > 0) --state.applied.index;
@@ -315,6 +331,8 @@ absl::Status StateMachine::Rep::Compact(const etcdserverpb::CompactionRequest& r
   if (request.revision() <= state.compacted) return mvcc::Compacted();
   if (request.revision() > state.revision) return mvcc::FutureRevision();
   state.compacted = request.revision();
+  // A step may have stopped amid the events of the revision that was the last: they may all go now.
+  state.compaction_next.sub = 0;
   state.digest = HashMix(state.digest, static_cast<uint64_t>(state.compacted));
   return absl::OkStatus();
 }
@@ -399,9 +417,23 @@ void StateMachine::Flush() {
 }
 
 Revision StateMachine::compacted_revision() const { return rep_->state.compacted; }
-Revision StateMachine::compaction_done() const { return rep_->state.compacted; }
-void StateMachine::CompactStep(int64_t /*events_max*/) {}
-void StateMachine::StartDefragment() {}
+Revision StateMachine::compaction_done() const { return rep_->state.compaction_done; }
+
+void StateMachine::CompactStep(int64_t events_max) {
+  Rep& rep = *rep_;
+  if (!compacting()) return;
+  CHECK(rep.batch.empty());
+  rep.pinned.reset();  // it would keep what goes now
+  State& state = rep.state;
+  const bool done = mvcc::CompactSome(*rep.engine, state.compacted, events_max,
+                                      &state.compaction_next, &rep.batch);
+  // On the way, everything before the next event's revision is as if that were compacted.
+  state.compaction_done =
+      done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
+  rep.WriteBatchOut();
+}
+
+void StateMachine::StartDefragment() { rep_->engine->StartReclaim(); }
 
 uint64_t StateMachine::DiskBytes() const { return rep_->engine->DiskBytes(); }
 bool StateMachine::WouldStall() const { return rep_->engine->WouldStall(); }

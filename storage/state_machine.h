@@ -44,7 +44,7 @@ class StateSnapshot {
  public:
   virtual ~StateSnapshot() = default;
   virtual Revision revision() const = 0;
-  virtual Revision compacted_revision() const = 0;
+  virtual Revision compacted_revision() const = 0;  // the oldest that can be read; -1: all can
   virtual raft::EntryId applied() const = 0;
 
   // KV.Range by etcd's rules. InvalidArgument/OutOfRange as etcd. ResourceExhausted with the text
