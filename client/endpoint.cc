@@ -32,8 +32,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 
 }  // namespace
 
-Connection::Connection(const std::string& address)
-    : channel(MakeChannel(address)),
+Connection::Connection(std::string host_and_port)
+    : address(std::move(host_and_port)),
+      channel(MakeChannel(address)),
       kv(etcdserverpb::KV::NewStub(channel)),
       cluster(etcdserverpb::Cluster::NewStub(channel)),
       maintenance(etcdserverpb::Maintenance::NewStub(channel)) {}

@@ -21,8 +21,9 @@
 namespace raftkv::client {
 
 struct Connection {
-  explicit Connection(const std::string& address);
+  explicit Connection(std::string address);
 
+  const std::string address;  // host:port
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<etcdserverpb::KV::Stub> kv;
   std::unique_ptr<etcdserverpb::Cluster::Stub> cluster;

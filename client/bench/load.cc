@@ -18,6 +18,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/endpoint.h"
+#include "client/failure.h"
 #include "client/raftkv.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 
@@ -36,6 +37,19 @@ int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
 }
 
 std::string KeyOf(uint64_t number) { return absl::StrFormat("%s%010d", kPrefix, number); }
+
+// The call that a verb makes.
+const char* NameOf(Verb verb) {
+  switch (verb) {
+    case Verb::kPut:
+      return "KV.Put";
+    case Verb::kGet:
+      return "KV.Range";
+    case Verb::kTxn:
+      return "KV.Txn";
+  }
+  return "";
+}
 
 // The time table of a run; a fill has no measured part and ends when every key is written.
 struct Phases {
@@ -64,6 +78,9 @@ struct Run {
   Verb verb;
   bool fill;  // write key 0, 1, 2 ... once, instead of keys at random for a while
   Phases phases;
+  // Of each key, as far as known: the revision of its last write. For txns.
+  std::vector<std::atomic<int64_t>> revisions =
+      std::vector<std::atomic<int64_t>>(verb == Verb::kTxn ? options.key_space : 0);
   std::atomic<uint64_t> next_key{0};
   std::atomic<uint64_t> ops{0};     // measured so far
   std::atomic<uint64_t> errors{0};  // measured so far
@@ -77,25 +94,28 @@ struct Tally {
 // One closed loop: Start, and again for every completion. Owned by its thread.
 class Worker {
  public:
-  Worker(Run& run, Tally& tally, etcdserverpb::KV::Stub& stub, grpc::CompletionQueue& queue,
+  Worker(Run& run, Tally& tally, Connection& connection, grpc::CompletionQueue& queue,
          uint64_t seed)
-      : run_(run), tally_(tally), stub_(stub), queue_(queue), dice_(seed) {
-    put_.set_value(std::string(run.options.val_size, 'v'));
+      : run_(run), tally_(tally), connection_(connection), queue_(queue), dice_(seed) {
+    const std::string value(run.options.val_size, 'v');
+    put_.set_value(value);
     range_.set_serializable(run.options.serializable);
+    txn_.add_compare()->set_target(etcdserverpb::Compare::MOD);
+    txn_.add_success()->mutable_request_put()->set_value(value);
+    txn_.add_failure()->mutable_request_range()->set_keys_only(true);
   }
 
   // False if there is nothing more to do.
   bool Start() {
     started_ = Clock::now();
-    uint64_t number;
     if (run_.fill) {
-      number = run_.next_key.fetch_add(1, std::memory_order_relaxed);
-      if (number >= static_cast<uint64_t>(run_.options.key_space)) return false;
+      number_ = run_.next_key.fetch_add(1, std::memory_order_relaxed);
+      if (number_ >= static_cast<uint64_t>(run_.options.key_space)) return false;
     } else {
       if (started_ >= run_.phases.measure_to) return false;
-      number = dice_.Below(run_.options.key_space);
+      number_ = dice_.Below(run_.options.key_space);
     }
-    Send(KeyOf(number));
+    Send();
     return true;
   }
 
@@ -105,6 +125,10 @@ class Worker {
       resting_ = false;
       return Start();
     }
+    if (run_.verb == Verb::kTxn && status_.ok() && !Learn()) {
+      Send();
+      return true;
+    }
     Record(Clock::now());
     if (status_.ok()) return Start();
     resting_ = true;
@@ -113,18 +137,37 @@ class Worker {
   }
 
  private:
-  void Send(std::string key) {
+  void Send() {
     context_.emplace();
     context_->set_deadline(absl::ToChronoTime(absl::Now() + run_.options.request_timeout));
-    if (run_.verb == Verb::kPut) {
-      put_.set_key(std::move(key));
-      put_call_ = stub_.AsyncPut(&*context_, put_, &queue_);
-      put_call_->Finish(&put_response_, &status_, this);
-    } else {
-      range_.set_key(std::move(key));
-      range_call_ = stub_.AsyncRange(&*context_, range_, &queue_);
-      range_call_->Finish(&range_response_, &status_, this);
+    switch (run_.verb) {
+      case Verb::kPut:
+        put_.set_key(KeyOf(number_));
+        put_call_ = connection_.kv->AsyncPut(&*context_, put_, &queue_);
+        return put_call_->Finish(&put_response_, &status_, this);
+      case Verb::kGet:
+        range_.set_key(KeyOf(number_));
+        range_call_ = connection_.kv->AsyncRange(&*context_, range_, &queue_);
+        return range_call_->Finish(&range_response_, &status_, this);
+      case Verb::kTxn:
+        txn_.mutable_compare(0)->set_key(KeyOf(number_));
+        txn_.mutable_compare(0)->set_mod_revision(run_.revisions[number_].load());
+        txn_.mutable_success(0)->mutable_request_put()->set_key(KeyOf(number_));
+        txn_.mutable_failure(0)->mutable_request_range()->set_key(KeyOf(number_));
+        txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
+        return txn_call_->Finish(&txn_response_, &status_, this);
     }
+  }
+
+  // Takes the key's revision from the answer; false if somebody else had written the key.
+  bool Learn() {
+    int64_t revision = txn_response_.header().revision();
+    if (!txn_response_.succeeded()) {
+      const auto& kvs = txn_response_.responses(0).response_range().kvs();
+      revision = kvs.empty() ? 0 : kvs[0].mod_revision();
+    }
+    run_.revisions[number_].store(revision);
+    return txn_response_.succeeded();
   }
 
   void Record(Clock::time_point now) {
@@ -132,7 +175,8 @@ class Worker {
     if (!status_.ok()) {
       if (!measured && !run_.fill) return;
       run_.errors.fetch_add(1, std::memory_order_relaxed);
-      ++tally_.errors[status_.error_message()];
+      ++tally_.errors[std::string(
+          ToError(status_, connection_.address, NameOf(run_.verb)).message())];
     } else if (measured) {
       run_.ops.fetch_add(1, std::memory_order_relaxed);
       tally_.latency.Add(MicrosecondsBetween(started_, now));
@@ -141,10 +185,11 @@ class Worker {
 
   Run& run_;
   Tally& tally_;
-  etcdserverpb::KV::Stub& stub_;
+  Connection& connection_;
   grpc::CompletionQueue& queue_;
   Dice dice_;
   Clock::time_point started_;
+  uint64_t number_ = 0;  // of the key
   bool resting_ = false;
   grpc::Alarm alarm_;
   std::optional<grpc::ClientContext> context_;
@@ -155,6 +200,9 @@ class Worker {
   etcdserverpb::RangeRequest range_;
   etcdserverpb::RangeResponse range_response_;
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::RangeResponse>> range_call_;
+  etcdserverpb::TxnRequest txn_;
+  etcdserverpb::TxnResponse txn_response_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::TxnResponse>> txn_call_;
 };
 
 // Runs the workers numbered first, first + stride, ... to their end.
@@ -166,7 +214,7 @@ void Drive(Run& run, const std::vector<std::unique_ptr<Connection>>& connections
   for (int i = first; i < run.options.clients; i += stride) {
     // Connections are divided between threads as workers are, when there are enough of them.
     Connection& connection = *connections[i % connections.size()];
-    workers.push_back(std::make_unique<Worker>(run, tally, *connection.kv, queue, i));
+    workers.push_back(std::make_unique<Worker>(run, tally, connection, queue, i));
     if (workers.back()->Start()) ++running;
   }
   void* tag = nullptr;

@@ -3,6 +3,9 @@
 // over the endpoints in turn; one or two threads drive them all through completion queues. A worker
 // keeps to its connection: nothing is retried, and every failure is counted by its message.
 //
+// A txn puts a key if nobody has written it since the bench last saw it, and otherwise reads its
+// revision and tries again: one operation, however often it lost that race.
+//
 // Measured is what completes in the `duration` after the warm-up. A latency is the time from
 // starting a call to taking its completion off the queue.
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_
@@ -21,7 +24,7 @@
 namespace raftkv::client {
 
 struct LoadOptions {
-  enum class Verb { kPut, kGet };
+  enum class Verb { kPut, kGet, kTxn };
 
   Verb verb = Verb::kPut;
   std::vector<std::string> endpoints;

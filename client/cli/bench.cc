@@ -1,10 +1,11 @@
-// bench put, bench get.
+// bench put, bench get, bench txn.
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/bench/load.h"
 #include "client/cli/cli.h"
+#include "client/cli/usage.h"
 
 namespace raftkv::client {
 namespace {
@@ -22,27 +23,35 @@ double Milliseconds(const LoadReport& report, double fraction) {
   return static_cast<double>(report.latency.Percentile(fraction)) / 1000;
 }
 
-void PrintJson(const char* verb, const LoadOptions& load, const LoadReport& report,
-               std::ostream& out) {
+Json ToJson(const char* verb, const LoadOptions& load, const LoadReport& report) {
   Json errors = Json::object();
   for (const auto& [message, count] : report.errors_by_message) errors[message] = count;
-  const Json json = {{"verb", verb},
-                     {"endpoints", load.endpoints},
-                     {"clients", load.clients},
-                     {"conns", load.conns},
-                     {"val_size", load.val_size},
-                     {"key_space", load.key_space},
-                     {"consistency", load.serializable ? "s" : "l"},
-                     {"seconds", report.seconds},
-                     {"ops", report.latency.count()},
-                     {"ops_per_second", report.OpsPerSecond()},
-                     {"p50_ms", Milliseconds(report, 0.5)},
-                     {"p90_ms", Milliseconds(report, 0.9)},
-                     {"p99_ms", Milliseconds(report, 0.99)},
-                     {"max_ms", static_cast<double>(report.latency.max()) / 1000},
-                     {"error_count", report.errors},
-                     {"errors", errors}};
-  out << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+  return {{"verb", verb},
+          {"endpoints", load.endpoints},
+          {"clients", load.clients},
+          {"conns", load.conns},
+          {"val_size", load.val_size},
+          {"key_space", load.key_space},
+          {"consistency", load.serializable ? "s" : "l"},
+          {"seconds", report.seconds},
+          {"ops", report.latency.count()},
+          {"ops_per_second", report.OpsPerSecond()},
+          {"p50_ms", Milliseconds(report, 0.5)},
+          {"p90_ms", Milliseconds(report, 0.9)},
+          {"p99_ms", Milliseconds(report, 0.99)},
+          {"max_ms", static_cast<double>(report.latency.max()) / 1000},
+          {"error_count", report.errors},
+          {"errors", errors}};
+}
+
+std::string Text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void PrintFields(const Json& report, std::ostream& out) {
+  for (const auto& [name, value] : report.items()) {
+    out << Text(name) << " : " << Text(value) << "\n";
+  }
 }
 
 void PrintText(const char* verb, const LoadOptions& load, const LoadReport& report,
@@ -63,21 +72,17 @@ absl::Status Check(const BenchArguments& arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("unknown consistency flag \"", arguments.consistency, "\""));
   }
-  if (arguments.load.clients < 1 || arguments.conns < 0 || arguments.load.key_space < 1 ||
-      arguments.load.val_size < 0 || arguments.seconds <= 0) {
-    return absl::InvalidArgumentError(
-        "--clients, --seconds and --key-space must be above 0, --conns and --val-size not below");
+  if (arguments.load.clients < 1 || arguments.load.key_space < 1 || arguments.seconds <= 0) {
+    return absl::InvalidArgumentError("--clients, --seconds and --key-space must be above 0");
   }
   return absl::OkStatus();
 }
 
-int Bench(LoadOptions::Verb verb, BenchArguments& arguments, const Context& context) {
+int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   const absl::Status good = Check(arguments);
   if (!good.ok()) return context.BadArguments(good.message());
   LoadOptions& load = arguments.load;
-  const char* name = verb == LoadOptions::Verb::kPut ? "put" : "get";
-  load.verb = verb;
   load.endpoints = context.endpoints;
   load.conns =
       std::min(load.clients,
@@ -107,7 +112,9 @@ int Bench(LoadOptions::Verb verb, BenchArguments& arguments, const Context& cont
     return context.Fail(code, report.status().message());
   }
   if (context.format == Format::kJson) {
-    PrintJson(name, load, *report, context.streams.out);
+    context.streams.out << Text(ToJson(name, load, *report)) << "\n";
+  } else if (context.format == Format::kFields) {
+    PrintFields(ToJson(name, load, *report), context.streams.out);
   } else {
     PrintText(name, load, *report, context.streams.out);
   }
@@ -119,22 +126,23 @@ void AddVerb(CLI::App& bench, const char* name, const char* what, LoadOptions::V
   CLI::App* app = bench.add_subcommand(name, what);
   auto arguments = std::make_shared<BenchArguments>();
   LoadOptions& load = arguments->load;
-  app->add_option("--clients", load.clients, "workers, each with one request in flight")
+  load.verb = verb;
+  AddNumber(*app, "--clients", load.clients, "workers, each with one request in flight")
       ->capture_default_str();
-  app->add_option("--conns", arguments->conns,
-                  "connections, spread over the endpoints (0: one for each endpoint)")
+  AddNumber(*app, "--conns", arguments->conns,
+            "connections, spread over the endpoints (0: one for each endpoint)")
       ->capture_default_str();
-  app->add_option("--seconds", arguments->seconds, "measured, after a warm-up of 1 s")
+  AddNumber(*app, "--seconds", arguments->seconds, "measured, after a warm-up of 1 s")
       ->capture_default_str();
-  app->add_option("--val-size", load.val_size, "bytes of a value")->capture_default_str();
-  app->add_option("--key-space", load.key_space, "different keys, drawn evenly")
+  AddNumber(*app, "--val-size", load.val_size, "bytes of a value")->capture_default_str();
+  AddNumber(*app, "--key-space", load.key_space, "different keys, drawn evenly")
       ->capture_default_str();
   if (verb == LoadOptions::Verb::kGet) {
     app->add_option("--consistency", arguments->consistency, "l: linearizable, s: serializable")
         ->capture_default_str();
   }
-  app->callback([arguments, verb, &context] {
-    context.verb = [arguments, verb, &context] { return Bench(verb, *arguments, context); };
+  app->callback([arguments, name, &context] {
+    context.verb = [arguments, name, &context] { return Bench(name, *arguments, context); };
   });
 }
 
@@ -146,6 +154,8 @@ void AddBenchVerbs(CLI::App& app, Context& context) {
   AddVerb(*bench, "put", "Writes random keys", LoadOptions::Verb::kPut, context);
   AddVerb(*bench, "get", "Reads random keys, first writing those missing", LoadOptions::Verb::kGet,
           context);
+  AddVerb(*bench, "txn", "Writes random keys, each if nobody else has written it meanwhile",
+          LoadOptions::Verb::kTxn, context);
 }
 
 }  // namespace raftkv::client

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/usage.h"
 
 namespace raftkv::client {
 namespace {
@@ -22,6 +23,7 @@ Exit codes:
     0  done (getting a key that does not exist is no error)
     1  the service refused or failed the request, or an endpoint is unhealthy
     2  no endpoint could be reached; nothing was sent
+    3  standard input is not a transaction; nothing was sent
     4  the verb has no such output format
     6  reading standard input or writing standard output failed
     7  outcome unknown: the write may or may not have happened; it is not repeated
@@ -44,7 +46,7 @@ void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
       ->capture_default_str();
   app.add_option("--dial-timeout", flags.dial_timeout, "for connecting to one endpoint")
       ->capture_default_str();
-  app.add_option("-w,--write-out", flags.format, "output format: simple, json or table")
+  app.add_option("-w,--write-out", flags.format, "output format: simple, json, fields or table")
       ->capture_default_str();
   app.add_flag("--hex", context.hex, "print keys and values as \\xNN");
 }
@@ -72,8 +74,20 @@ absl::Status Understand(const Flags& flags, Context& context) {
 bool UnderstandFormat(const std::string& text, Format* format) {
   if (text == "simple") return *format = Format::kSimple, true;
   if (text == "json") return *format = Format::kJson, true;
+  if (text == "fields") return *format = Format::kFields, true;
   if (text == "table") return *format = Format::kTable, true;
   return false;
+}
+
+// A group of verbs says which there are; without any word at all that was the question.
+int HelpInstead(const CLI::App& app, const Streams& streams) {
+  const auto groups = app.get_subcommands();
+  if (groups.empty()) {
+    streams.out << app.help();
+    return kExitOk;
+  }
+  streams.err << groups.front()->help("raftkv");
+  return kExitBadArguments;
 }
 
 }  // namespace
@@ -129,17 +143,14 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   } catch (const CLI::CallForVersion& version) {
     return app.exit(version, streams.out, streams.err);
   } catch (const CLI::ParseError& error) {
-    return context.BadArguments(error.what());
+    return context.BadArguments(Explain(app, error));
   }
-  if (!context.verb) {
-    const auto parsed = app.get_subcommands();
-    streams.out << (parsed.empty() ? app.help() : parsed.front()->help("raftkv"));
-    return kExitOk;
-  }
+  if (!context.verb) return HelpInstead(app, streams);
   const absl::Status understood = Understand(flags, context);
   if (!understood.ok()) return context.BadArguments(understood.message());
   if (!UnderstandFormat(flags.format, &context.format)) {
-    return context.Fail(kExitBadFormat, "unsupported output format");
+    return context.Fail(kExitBadFormat, absl::StrCat("unsupported output format \"", flags.format,
+                                                     "\", use simple, json, fields or table"));
   }
   const int code = context.verb();
   streams.out.flush();

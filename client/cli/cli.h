@@ -25,6 +25,7 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitFailed = 1,          // the service refused or failed the request; an endpoint is unhealthy
   kExitUnreachable = 2,     // no endpoint could be reached, nothing was sent
+  kExitBadInput = 3,        // standard input is not a transaction
   kExitBadFormat = 4,       // the verb has no such output format
   kExitIo = 6,              // standard input or output failed
   kExitOutcomeUnknown = 7,  // a write was sent, and may or may not have happened
@@ -35,7 +36,7 @@ struct Streams {
   std::istream& in;
   std::ostream& out;
   std::ostream& err;
-  bool in_is_terminal = false;   // nobody meant to type a value, then
+  bool in_is_terminal = false;   // then nobody meant to type a value, and txn says what it wants
   bool err_is_terminal = false;  // colours and live lines, then
 };
 

@@ -1,89 +1,168 @@
-// endpoint status, endpoint health: each endpoint is asked by itself, in the order given.
+// endpoint status, health and hashkv ask all endpoints at once, each by itself; defrag goes from
+// one to the next, because etcd's members stop serving meanwhile. Results keep the order given.
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/cli.h"
+#include "client/cli/usage.h"
 
 namespace raftkv::client {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const std::string& endpoint,
-                                                  const Context& context) {
-  Options options = context.ClientOptions();
-  options.endpoints = {endpoint};
-  return Client::Connect(std::move(options));
-}
+struct EndpointClient {
+  std::string endpoint;
+  std::unique_ptr<Client> client;
+};
 
-// --cluster: the client URLs of all members instead of the endpoints given.
-absl::Status AskMemberList(Context& context) {
-  const auto members = context.Connect()->MemberList();
-  if (!members.ok()) return members.status();
-  context.endpoints.clear();
-  for (const Member& member : members->members) {
-    context.endpoints.insert(context.endpoints.end(), member.client_urls.begin(),
-                             member.client_urls.end());
+// A client for each endpoint. `cluster`: for the client URLs of all members instead of the
+// endpoints given.
+absl::Status ConnectToEach(bool cluster, const Context& context,
+                           std::vector<EndpointClient>* clients) {
+  std::vector<std::string> endpoints = context.endpoints;
+  if (cluster) {
+    const auto list = context.Connect()->MemberList();
+    if (!list.ok()) return list.status();
+    endpoints.clear();
+    for (const Member& member : list->members) {
+      endpoints.insert(endpoints.end(), member.client_urls.begin(), member.client_urls.end());
+    }
+  }
+  for (const std::string& endpoint : endpoints) {
+    Options options = context.ClientOptions();
+    options.endpoints = {endpoint};
+    auto client = Client::Connect(std::move(options));
+    if (!client.ok()) return client.status();
+    clients->push_back({endpoint, *std::move(client)});
   }
   return absl::OkStatus();
 }
 
-int Status(bool cluster, Context& context) {
-  if (cluster) {
-    const absl::Status asked = AskMemberList(context);
-    if (!asked.ok()) return context.Fail(asked);
+// ask(client) for each at the same time: one that hangs does not keep the others waiting.
+template <typename Ask>
+auto AskAll(const std::vector<EndpointClient>& clients, Ask ask) {
+  std::vector<decltype(ask(*clients[0].client))> answers(clients.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    threads.emplace_back([&, i] { answers[i] = ask(*clients[i].client); });
   }
-  std::vector<EndpointStatus> statuses;
-  int code = kExitOk;
-  for (const std::string& endpoint : context.endpoints) {
-    const auto client = ConnectTo(endpoint, context);
-    if (!client.ok()) return context.BadArguments(client.status().message());
-    auto status = (*client)->Status();
-    if (status.ok()) {
-      statuses.push_back({endpoint, *std::move(status)});
+  for (std::thread& thread : threads) thread.join();
+  return answers;
+}
+
+void SayFailed(const char* what, const std::string& endpoint, const absl::Status& error,
+               const Context& context) {
+  context.streams.err << "Failed to get the " << what << " of endpoint " << endpoint << " ("
+                      << error.message() << ")\n";
+}
+
+struct EndpointArguments {
+  bool cluster = false;
+  int64_t revision = 0;  // hashkv
+};
+
+int Status(const EndpointArguments& arguments, const Context& context) {
+  std::vector<EndpointClient> clients;
+  const absl::Status connected = ConnectToEach(arguments.cluster, context, &clients);
+  if (!connected.ok()) return context.Fail(connected);
+  auto answers = AskAll(clients, [](Client& client) { return client.Status(); });
+  std::vector<EndpointStatus> rows;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    if (answers[i].ok()) {
+      rows.push_back({clients[i].endpoint, *std::move(answers[i])});
     } else {
-      code = kExitFailed;
-      context.streams.err << "Failed to get the status of endpoint " << endpoint << " ("
-                          << status.status().message() << ")\n";
+      SayFailed("status", clients[i].endpoint, answers[i].status(), context);
     }
   }
-  context.MakeOutput().Statuses(statuses);
-  return code;
+  context.MakeOutput().Statuses(rows);
+  return rows.size() == clients.size() ? kExitOk : kExitFailed;
+}
+
+int HashKv(const EndpointArguments& arguments, const Context& context) {
+  std::vector<EndpointClient> clients;
+  const absl::Status connected = ConnectToEach(arguments.cluster, context, &clients);
+  if (!connected.ok()) return context.Fail(connected);
+  const auto answers =
+      AskAll(clients, [&](Client& client) { return client.HashKv(arguments.revision); });
+  std::vector<EndpointHash> rows;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    if (answers[i].ok()) {
+      rows.push_back({clients[i].endpoint, *answers[i]});
+    } else {
+      SayFailed("hash", clients[i].endpoint, answers[i].status(), context);
+    }
+  }
+  context.MakeOutput().Hashes(rows);
+  return rows.size() == clients.size() ? kExitOk : kExitFailed;
 }
 
 // Healthy is who serves a linearizable read: that takes a leader and a majority.
-int Health(bool cluster, Context& context) {
-  if (cluster) {
-    const absl::Status asked = AskMemberList(context);
-    if (!asked.ok()) return context.Fail(asked);
-  }
-  std::vector<EndpointHealth> healths;
+EndpointHealth CheckHealth(Client& client) {
+  const absl::Time start = absl::Now();
+  absl::Status read = client.Get("health").status();
+  // Who may not read the key has been answered, too.
+  if (absl::IsPermissionDenied(read)) read = absl::OkStatus();
+  return {"", absl::Now() - start, std::move(read)};
+}
+
+int Health(const EndpointArguments& arguments, const Context& context) {
+  std::vector<EndpointClient> clients;
+  const absl::Status connected = ConnectToEach(arguments.cluster, context, &clients);
+  if (!connected.ok()) return context.Fail(connected);
+  std::vector<EndpointHealth> rows = AskAll(clients, CheckHealth);
   bool healthy = true;
-  for (const std::string& endpoint : context.endpoints) {
-    const auto client = ConnectTo(endpoint, context);
-    if (!client.ok()) return context.BadArguments(client.status().message());
-    const absl::Time start = absl::Now();
-    absl::Status read = (*client)->Get("health").status();
-    // Who may not read the key has been answered, too.
-    if (absl::IsPermissionDenied(read)) read = absl::OkStatus();
-    healthy = healthy && read.ok();
-    healths.push_back({endpoint, absl::Now() - start, std::move(read)});
+  for (size_t i = 0; i < clients.size(); ++i) {
+    rows[i].endpoint = clients[i].endpoint;
+    healthy = healthy && rows[i].error.ok();
   }
-  context.MakeOutput().Healths(healths);
+  context.MakeOutput().Healths(rows);
   return healthy ? kExitOk : context.Fail(kExitFailed, "unhealthy cluster");
+}
+
+int Defrag(const EndpointArguments& arguments, const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  std::vector<EndpointClient> clients;
+  const absl::Status connected = ConnectToEach(arguments.cluster, context, &clients);
+  if (!connected.ok()) return context.Fail(connected);
+  Output output = context.MakeOutput();
+  std::vector<EndpointDefrag> rows;
+  int code = kExitOk;
+  for (const EndpointClient& each : clients) {
+    rows.push_back({each.endpoint, each.client->Defragment()});
+    if (!rows.back().error.ok()) code = kExitFailed;
+    output.DefragRow(rows.back());
+  }
+  output.Defrags(rows);
+  return code;
+}
+
+CLI::App* AddVerb(CLI::App& group, const char* name, const char* what,
+                  std::shared_ptr<EndpointArguments> arguments, Context& context,
+                  int (*run)(const EndpointArguments&, const Context&)) {
+  CLI::App* verb = group.add_subcommand(name, what);
+  verb->callback([arguments, run, &context] {
+    context.verb = [arguments, run, &context] { return run(*arguments, context); };
+  });
+  return verb;
 }
 
 }  // namespace
 
 void AddEndpointVerbs(CLI::App& app, Context& context) {
+  constexpr char kCluster[] = "all members' endpoints instead of --endpoints";
+  auto arguments = std::make_shared<EndpointArguments>();
   CLI::App* endpoint = app.add_subcommand("endpoint", "Asks each endpoint about itself");
   endpoint->require_subcommand(0, 1);
-  auto cluster = std::make_shared<bool>(false);
-  endpoint->add_flag("--cluster", *cluster, "all members' endpoints instead of --endpoints");
-  endpoint->add_subcommand("status", "Prints member, version, size, leader and log position")
-      ->callback([cluster, &context] {
-        context.verb = [cluster, &context] { return Status(*cluster, context); };
-      });
-  endpoint->add_subcommand("health", "Checks that each endpoint serves linearizable reads")
-      ->callback([cluster, &context] {
-        context.verb = [cluster, &context] { return Health(*cluster, context); };
-      });
+  endpoint->add_flag("--cluster", arguments->cluster, kCluster);
+  AddVerb(*endpoint, "status", "Prints member, version, size, leader and log position", arguments,
+          context, Status);
+  AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
+          context, Health);
+  CLI::App* hashkv = AddVerb(*endpoint, "hashkv", "Prints a hash of all keys and their history",
+                             arguments, context, HashKv);
+  AddNumber(*hashkv, "--rev", arguments->revision, "up to this revision (0: now)");
+  CLI::App* defrag = AddVerb(app, "defrag", "Gives free space back to the file system", arguments,
+                             context, Defrag);
+  defrag->add_flag("--cluster", arguments->cluster, kCluster);
 }
 
 }  // namespace raftkv::client

@@ -78,6 +78,25 @@ TEST(Load, GetsFindTheKeysWritten) {
   EXPECT_EQ(server.range_request.range_end(), "");
 }
 
+TEST(Load, ATxnThatLostItsRaceLearnsTheRevisionAndIsTriedAgain) {
+  FakeServer server;  // somebody else has written every key at revision 5
+  server.txn_response.add_responses()->mutable_response_range()->add_kvs()->set_mod_revision(5);
+  server.txn_response.mutable_header()->set_revision(6);
+  std::atomic<int> lost{0};
+  server.answer_txn = [&](const etcdserverpb::TxnRequest& request,
+                          etcdserverpb::TxnResponse* response) {
+    response->set_succeeded(request.compare(0).mod_revision() >= 5);
+    if (!response->succeeded()) ++lost;
+  };
+  const auto report = RunLoad(Short(LoadOptions::Verb::kTxn, {server.address()}), NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->latency.count(), 0u);
+  EXPECT_EQ(report->errors, 0u);
+  EXPECT_GT(lost, 0);
+  EXPECT_GT(server.calls, lost);
+  EXPECT_EQ(server.txn_request.success(0).request_put().value().size(), 10u);
+}
+
 TEST(Load, FailuresAreCountedByMessageAndNotAsOperations) {
   FakeServer server;
   server.before = [](grpc::ServerContext*) {

@@ -1,79 +1,10 @@
-// The golden text is what etcdctl 3.4.23 prints for the same answers.
-#include "client/cli/cli.h"
-
-#include <gtest/gtest.h>
-
-#include <sstream>
-
+// put, get, del, member and endpoint verbs, and what is common to all verbs.
 #include "client/cli/human.h"
 #include "client/cli/table.h"
-#include "tests/client/fake_server.h"
+#include "tests/client/cli_fixture.h"
 
 namespace raftkv::client {
 namespace {
-
-struct Result {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-Result Raftkv(std::vector<const char*> arguments, const std::string& input = "",
-              bool terminal = false) {
-  arguments.insert(arguments.begin(), "raftkv");
-  std::istringstream in(input);
-  std::ostringstream out, err;
-  const int code = RunCli(static_cast<int>(arguments.size()), arguments.data(),
-                          {.in = in, .out = out, .err = err, .in_is_terminal = terminal});
-  return {code, out.str(), err.str()};
-}
-
-class Cli : public testing::Test {
- protected:
-  Cli() : endpoints_("--endpoints=" + server_.address()) {
-    Fill(server_.put_response.mutable_header());
-    Fill(server_.range_response.mutable_header());
-    Fill(server_.delete_response.mutable_header());
-    Fill(server_.status_response.mutable_header());
-    Fill(server_.members_response.mutable_header());
-    server_.members_response.mutable_header()->clear_revision();
-  }
-
-  static void Fill(etcdserverpb::ResponseHeader* header) {
-    header->set_cluster_id(18446744073709551615u);
-    header->set_member_id(0xce77b9bd24aacb61);
-    header->set_revision(7);
-    header->set_raft_term(2);
-  }
-
-  static void Fill(mvccpb::KeyValue* kv, const char* key, const char* value) {
-    kv->set_key(key);
-    kv->set_value(value);
-    kv->set_create_revision(2);
-    kv->set_mod_revision(3);
-    kv->set_version(2);
-  }
-
-  Result Run(std::vector<const char*> arguments, const std::string& input = "") {
-    arguments.push_back(endpoints_.c_str());
-    return Raftkv(std::move(arguments), input);
-  }
-
-  // What a verb prints; it must succeed and say nothing on stderr.
-  std::string Out(std::vector<const char*> arguments) {
-    const Result result = Run(std::move(arguments));
-    EXPECT_EQ(result.code, kExitOk);
-    EXPECT_EQ(result.err, "");
-    return result.out;
-  }
-
-  FakeServer server_;
-  const std::string endpoints_;
-};
-
-constexpr char kHeader[] =
-    R"("header":{"cluster_id":18446744073709551615,"member_id":14877564116056853345,)"
-    R"("revision":7,"raft_term":2})";
 
 TEST_F(Cli, PutPrintsOkAndWhatItReplaced) {
   EXPECT_EQ(Out({"put", "a", "1"}), "OK\n");
@@ -152,6 +83,22 @@ TEST_F(Cli, GetFlagsReachTheRequest) {
   EXPECT_FALSE(server_.range_request.serializable());
   Out({"get", "a", "z"});
   EXPECT_EQ(server_.range_request.range_end(), "z");
+}
+
+TEST_F(Cli, GetSorts) {
+  Out({"get", "a", "--prefix", "--sort-by", "MODIFY", "--order", "descend"});
+  EXPECT_EQ(server_.range_request.sort_target(), etcdserverpb::RangeRequest::MOD);
+  EXPECT_EQ(server_.range_request.sort_order(), etcdserverpb::RangeRequest::DESCEND);
+}
+
+TEST_F(Cli, PutKeepsValueOrLeaseOnRequest) {
+  EXPECT_EQ(Run({"put", "a", "--ignore-value"}, "not read").out, "OK\n");
+  EXPECT_TRUE(server_.put_request.ignore_value());
+  EXPECT_EQ(server_.put_request.value(), "");
+  Out({"put", "a", "1", "--ignore-lease"});
+  EXPECT_TRUE(server_.put_request.ignore_lease());
+  Out({"put", "a", "1", "--lease", "7b"});
+  EXPECT_EQ(server_.put_request.lease(), 0x7b);
 }
 
 TEST_F(Cli, DelPrintsHowManyAndWhich) {
@@ -235,6 +182,22 @@ TEST_F(Cli, EndpointStatusOfTheWholeCluster) {
   EXPECT_EQ(Out({"endpoint", "status", "--cluster"}).substr(0, 7), "http://");
 }
 
+// Both calls are held until both have come.
+TEST_F(Cli, EndpointVerbsAskAllEndpointsAtOnce) {
+  FakeServer other;
+  std::atomic<int> waiting{0};
+  server_.before = other.before = [&](grpc::ServerContext* context) {
+    ++waiting;
+    while (waiting < 2 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    return grpc::Status::OK;
+  };
+  const std::string both = "--endpoints=" + server_.address() + "," + other.address();
+  for (const char* verb : {"health", "status", "hashkv"}) {
+    waiting = 0;
+    EXPECT_EQ(Raftkv({both.c_str(), "endpoint", verb}).code, kExitOk) << verb;
+  }
+}
+
 TEST_F(Cli, EndpointHealthSaysWhoIsHealthy) {
   const std::string dead = DeadAddress();
   const std::string both = "--endpoints=" + server_.address() + "," + dead;
@@ -288,7 +251,10 @@ TEST_F(Cli, VerbsWithoutATableSaySo) {
     EXPECT_EQ(result.code, kExitBadFormat) << verb;
     EXPECT_EQ(result.err, "Error: table not supported as output format\n");
   }
-  EXPECT_EQ(Run({"get", "a", "-w", "yaml"}).code, kExitBadFormat);
+  const Result unknown = Run({"get", "a", "-w", "xml"});
+  EXPECT_EQ(unknown.code, kExitBadFormat);
+  EXPECT_EQ(unknown.err,
+            "Error: unsupported output format \"xml\", use simple, json, fields or table\n");
   EXPECT_EQ(server_.calls, 0);
 }
 
@@ -315,7 +281,22 @@ TEST(CliArguments, WrongOnesAreRefusedBeforeAnythingIsSent) {
       {"get", "a", "--endpoints", "nowhere"},
       {"get", "a", "--endpoints", ","},
       {"get", "a", "--endpoints", "https://127.0.0.1:1"},
+      {"get", "a", "--rev", "-1"},
+      {"get", "a", "--limit=-1"},
+      {"get", "a", "--keys-only", "--print-value-only"},
+      {"get", "a", "--sort-by", "x"},
+      {"get", "a", "--order", "x"},
+      {"put", "a", "1", "--ignore-value"},
+      {"put", "a", "1", "--lease", "x"},
+      {"compaction"},
+      {"compaction", "x"},
+      {"compaction", "1", "2"},
+      {"compaction", "--", "-1"},
+      {"txn", "x"},
+      {"endpoint", "hashkv", "--rev", "x"},
+      {"defrag", "x"},
       {"bench", "put", "--clients", "0"},
+      {"bench", "txn", "--seconds", "x"},
   };
   for (const auto& arguments : wrong) {
     const Result result = Raftkv(arguments);
@@ -335,8 +316,43 @@ TEST(CliArguments, HelpAndVersion) {
     EXPECT_EQ(help.code, kExitOk);
     EXPECT_NE(help.out.find("Exit codes:"), std::string::npos);
   }
-  EXPECT_NE(Raftkv({"endpoint"}).out.find("health"), std::string::npos);
+  EXPECT_EQ(Raftkv({"endpoint", "--help"}).code, kExitOk);
   EXPECT_NE(Raftkv({"get", "--help"}).out.find("--print-value-only"), std::string::npos);
+}
+
+TEST(CliArguments, AGroupWithoutAVerbIsAnErrorThatSaysWhichThereAre) {
+  for (const auto& [group, verb] :
+       {std::pair("endpoint", "hashkv"), std::pair("member", "list"), std::pair("bench", "txn")}) {
+    const Result result = Raftkv({group});
+    EXPECT_EQ(result.code, kExitBadArguments) << group;
+    EXPECT_EQ(result.out, "") << group;
+    EXPECT_NE(result.err.find(verb), std::string::npos) << result.err;
+  }
+}
+
+TEST(CliArguments, ErrorsSayWhatToDo) {
+  const auto error = [](std::vector<const char*> arguments) {
+    return Raftkv(std::move(arguments)).err;
+  };
+  EXPECT_EQ(error({"gte", "a"}), "Error: unknown verb \"gte\"; did you mean \"get\"?\n");
+  EXPECT_EQ(error({"status"}),
+            "Error: unknown verb \"status\"; did you mean \"endpoint status\"?\n");
+  EXPECT_EQ(error({"compact", "5"}),
+            "Error: unknown verb \"compact\"; did you mean \"compaction\"?\n");
+  EXPECT_EQ(error({"frobnicate"}), "Error: unknown verb \"frobnicate\"; see raftkv --help\n");
+  EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
+  EXPECT_EQ(error({"endpoint", "lsit"}),
+            "Error: endpoint: unknown verb \"lsit\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"get", "a", "--frob"}),
+            "Error: get: unknown flag --frob; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "b", "c"}),
+            "Error: get: superfluous argument \"c\"; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "--limit", "x"}),
+            "Error: get: --limit: \"x\" is not a whole number; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "--rev", "-1"}),
+            "Error: get: --rev: -1 is below 0; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "--sort-by", "x"}),
+            "Error: --sort-by: \"x\" is none of CREATE, KEY, MODIFY, VALUE, VERSION\n");
 }
 
 TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {

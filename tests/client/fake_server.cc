@@ -65,7 +65,7 @@ grpc::Status FakeServer::Range(grpc::ServerContext* context,
                                const etcdserverpb::RangeRequest* request,
                                etcdserverpb::RangeResponse* response) {
   ++calls;
-  range_request = *request;
+  Keep(*request, &range_request);
   *response = range_response;
   return before(context);
 }
@@ -73,7 +73,7 @@ grpc::Status FakeServer::Range(grpc::ServerContext* context,
 grpc::Status FakeServer::Put(grpc::ServerContext* context, const etcdserverpb::PutRequest* request,
                              etcdserverpb::PutResponse* response) {
   ++calls;
-  put_request = *request;
+  Keep(*request, &put_request);
   *response = put_response;
   return before(context);
 }
@@ -82,7 +82,7 @@ grpc::Status FakeServer::DeleteRange(grpc::ServerContext* context,
                                      const etcdserverpb::DeleteRangeRequest* request,
                                      etcdserverpb::DeleteRangeResponse* response) {
   ++calls;
-  delete_request = *request;
+  Keep(*request, &delete_request);
   *response = delete_response;
   return before(context);
 }
@@ -90,8 +90,9 @@ grpc::Status FakeServer::DeleteRange(grpc::ServerContext* context,
 grpc::Status FakeServer::Txn(grpc::ServerContext* context, const etcdserverpb::TxnRequest* request,
                              etcdserverpb::TxnResponse* response) {
   ++calls;
-  txn_request = *request;
+  Keep(*request, &txn_request);
   *response = txn_response;
+  answer_txn(*request, response);
   return before(context);
 }
 
@@ -99,7 +100,7 @@ grpc::Status FakeServer::Compact(grpc::ServerContext* context,
                                  const etcdserverpb::CompactionRequest* request,
                                  etcdserverpb::CompactionResponse* response) {
   ++calls;
-  compaction_request = *request;
+  Keep(*request, &compaction_request);
   *response = compaction_response;
   return before(context);
 }
@@ -108,7 +109,7 @@ grpc::Status FakeServer::HashKV(grpc::ServerContext* context,
                                 const etcdserverpb::HashKVRequest* request,
                                 etcdserverpb::HashKVResponse* response) {
   ++calls;
-  hash_request = *request;
+  Keep(*request, &hash_request);
   *response = hash_response;
   return before(context);
 }

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/synchronization/mutex.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 
 namespace raftkv::client {
@@ -32,6 +33,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
   std::function<grpc::Status(grpc::ServerContext*)> before = [](grpc::ServerContext*) {
     return grpc::Status::OK;
   };
+  // Makes the answer of a transaction out of txn_response. Set before the first call.
+  std::function<void(const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*)> answer_txn =
+      [](const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*) {};
   etcdserverpb::RangeResponse range_response;
   etcdserverpb::PutResponse put_response;
   etcdserverpb::DeleteRangeResponse delete_response;
@@ -51,6 +55,13 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::HashKVRequest hash_request;
 
  private:
+  // Calls run side by side.
+  template <typename Request>
+  void Keep(const Request& request, Request* last) {
+    absl::MutexLock lock(&mutex_);
+    *last = request;
+  }
+
   grpc::Status Range(grpc::ServerContext*, const etcdserverpb::RangeRequest*,
                      etcdserverpb::RangeResponse*) override;
   grpc::Status Put(grpc::ServerContext*, const etcdserverpb::PutRequest*,
@@ -70,6 +81,7 @@ class FakeServer final : public etcdserverpb::KV::Service,
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
 
+  absl::Mutex mutex_;  // held while a last request is changed
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<grpc::Server> server_;
 };

@@ -1,0 +1,148 @@
+#include "client/cli/fields.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/human.h"
+#include "client/cli/quote.h"
+
+namespace raftkv::client {
+namespace {
+
+// Text as it is to be printed: numbers, durations.
+void Raw(const char* name, const absl::AlphaNum& value, std::string* out) {
+  absl::StrAppend(out, "\"", name, "\" : ", value, "\n");
+}
+void Text(const char* name, const std::string& value, std::string* out) {
+  Raw(name, Quote(value), out);
+}
+void Flag(const char* name, bool value, std::string* out) {
+  Raw(name, value ? "true" : "false", out);
+}
+
+void Append(const Header& header, std::string* out) {
+  Raw("ClusterID", header.cluster_id, out);
+  Raw("MemberID", header.member_id, out);
+  Raw("Revision", header.revision, out);
+  Raw("RaftTerm", header.raft_term, out);
+}
+
+// `prefix` is "" or "Prev".
+void Append(const KeyValue& kv, const std::string& prefix, std::string* out) {
+  Text((prefix + "Key").c_str(), kv.key, out);
+  Raw((prefix + "CreateRevision").c_str(), kv.create_revision, out);
+  Raw((prefix + "ModRevision").c_str(), kv.mod_revision, out);
+  Raw((prefix + "Version").c_str(), kv.version, out);
+  Text((prefix + "Value").c_str(), kv.value, out);
+  Raw((prefix + "Lease").c_str(), kv.lease, out);
+}
+
+}  // namespace
+
+std::string FieldsOf(const PutResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  if (result.prev_kv) Append(*result.prev_kv, "Prev", &out);
+  return out;
+}
+
+std::string FieldsOf(const RangeResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  for (const KeyValue& kv : result.kvs) Append(kv, "", &out);
+  Flag("More", result.more, &out);
+  Raw("Count", result.count, &out);
+  return out;
+}
+
+std::string FieldsOf(const DeleteResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  Raw("Deleted", result.deleted, &out);
+  for (const KeyValue& kv : result.prev_kvs) Append(kv, "Prev", &out);
+  return out;
+}
+
+std::string FieldsOf(const TxnResult& txn) {
+  std::string out;
+  Append(txn.header, &out);
+  Flag("Succeeded", txn.succeeded, &out);
+  for (const OpResult& op : txn.results) {
+    std::visit([&](const auto& result) { out += FieldsOf(result); }, op);
+  }
+  return out;
+}
+
+std::string FieldsOf(const CompactResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  return out;
+}
+
+std::string FieldsOf(const MemberListResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  for (const Member& member : result.members) {
+    Raw("ID", member.id, &out);
+    Text("Name", member.name, &out);
+    for (const std::string& url : member.peer_urls) Text("PeerURL", url, &out);
+    for (const std::string& url : member.client_urls) Text("ClientURL", url, &out);
+    Flag("IsLearner", member.is_learner, &out);
+    out += "\n";
+  }
+  return out;
+}
+
+std::string FieldsOf(const std::vector<EndpointStatus>& rows) {
+  std::string out;
+  for (const EndpointStatus& row : rows) {
+    const StatusResult& status = row.status;
+    Append(status.header, &out);
+    Text("Version", status.version, &out);
+    Raw("DBSize", status.db_size, &out);
+    Raw("Leader", status.leader, &out);
+    Flag("IsLearner", status.is_learner, &out);
+    Raw("RaftIndex", status.raft_index, &out);
+    Raw("RaftTerm", status.raft_term, &out);
+    Raw("RaftAppliedIndex", status.raft_applied_index, &out);
+    Raw("Errors", absl::StrCat("[", absl::StrJoin(status.errors, " "), "]"), &out);
+    Text("Endpoint", row.endpoint, &out);
+    out += "\n";
+  }
+  return out;
+}
+
+std::string FieldsOf(const std::vector<EndpointHealth>& rows) {
+  std::string out;
+  for (const EndpointHealth& row : rows) {
+    Text("Endpoint", row.endpoint, &out);
+    Flag("Health", row.error.ok(), &out);
+    Raw("Took", HumanDuration(row.took), &out);
+    Raw("Error", std::string(row.error.message()), &out);
+    out += "\n";
+  }
+  return out;
+}
+
+std::string FieldsOf(const std::vector<EndpointHash>& rows) {
+  std::string out;
+  for (const EndpointHash& row : rows) {
+    Append(row.hash.header, &out);
+    Text("Endpoint", row.endpoint, &out);
+    Raw("Hash", row.hash.hash, &out);
+    out += "\n";
+  }
+  return out;
+}
+
+std::string FieldsOf(const std::vector<EndpointDefrag>& rows) {
+  std::string out;
+  for (const EndpointDefrag& row : rows) {
+    Text("Endpoint", row.endpoint, &out);
+    Flag("Defragmented", row.error.ok(), &out);
+    Raw("Error", std::string(row.error.message()), &out);
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace raftkv::client

@@ -1,0 +1,177 @@
+#include "client/cli/json.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "client/cli/human.h"
+
+namespace raftkv::client {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// proto3 as JSON: a field with its default value is left out.
+template <typename T>
+void Set(Json& object, const char* name, const T& value) {
+  if (value != T()) object[name] = value;
+}
+
+Json ToJson(const Header& header) {
+  Json object = Json::object();
+  Set(object, "cluster_id", header.cluster_id);
+  Set(object, "member_id", header.member_id);
+  Set(object, "revision", header.revision);
+  Set(object, "raft_term", header.raft_term);
+  return object;
+}
+
+Json ToJson(const KeyValue& kv) {
+  Json object = Json::object();
+  Set(object, "key", absl::Base64Escape(kv.key));
+  Set(object, "create_revision", kv.create_revision);
+  Set(object, "mod_revision", kv.mod_revision);
+  Set(object, "version", kv.version);
+  Set(object, "value", absl::Base64Escape(kv.value));
+  Set(object, "lease", kv.lease);
+  return object;
+}
+
+Json ToJson(const std::vector<KeyValue>& kvs) {
+  Json array = Json::array();
+  for (const KeyValue& kv : kvs) array.push_back(ToJson(kv));
+  return array;
+}
+
+Json ToJson(const Member& member) {
+  Json object = Json::object();
+  Set(object, "ID", member.id);
+  Set(object, "name", member.name);
+  Set(object, "peerURLs", member.peer_urls);
+  Set(object, "clientURLs", member.client_urls);
+  Set(object, "isLearner", member.is_learner);
+  return object;
+}
+
+Json ToJson(const StatusResult& status) {
+  Json object = Json::object();
+  object["header"] = ToJson(status.header);
+  Set(object, "version", status.version);
+  Set(object, "dbSize", status.db_size);
+  Set(object, "leader", status.leader);
+  Set(object, "raftIndex", status.raft_index);
+  Set(object, "raftTerm", status.raft_term);
+  Set(object, "raftAppliedIndex", status.raft_applied_index);
+  Set(object, "errors", status.errors);
+  Set(object, "dbSizeInUse", status.db_size_in_use);
+  Set(object, "isLearner", status.is_learner);
+  Set(object, "storageVersion", status.storage_version);
+  Set(object, "dbSizeQuota", status.db_size_quota);
+  return object;
+}
+
+Json ToJson(const PutResult& result) {
+  Json object = {{"header", ToJson(result.header)}};
+  if (result.prev_kv) object["prev_kv"] = ToJson(*result.prev_kv);
+  return object;
+}
+
+Json ToJson(const RangeResult& result) {
+  Json object = {{"header", ToJson(result.header)}};
+  if (!result.kvs.empty()) object["kvs"] = ToJson(result.kvs);
+  Set(object, "more", result.more);
+  Set(object, "count", result.count);
+  return object;
+}
+
+Json ToJson(const DeleteResult& result) {
+  Json object = {{"header", ToJson(result.header)}};
+  Set(object, "deleted", result.deleted);
+  if (!result.prev_kvs.empty()) object["prev_kvs"] = ToJson(result.prev_kvs);
+  return object;
+}
+
+// The name of a result inside a transaction's.
+const char* NameOf(const PutResult&) { return "ResponsePut"; }
+const char* NameOf(const RangeResult&) { return "ResponseRange"; }
+const char* NameOf(const DeleteResult&) { return "ResponseDeleteRange"; }
+const char* NameOf(const TxnResult&) { return "ResponseTxn"; }
+
+Json ToJson(const TxnResult& txn) {
+  Json object = {{"header", ToJson(txn.header)}};
+  Set(object, "succeeded", txn.succeeded);
+  for (const OpResult& op : txn.results) {
+    Json response = Json::object();
+    std::visit([&](const auto& result) { response[NameOf(result)] = ToJson(result); }, op);
+    object["responses"].push_back({{"Response", std::move(response)}});
+  }
+  return object;
+}
+
+Json ToJson(const HashKvResult& result) {
+  Json object = {{"header", ToJson(result.header)}};
+  Set(object, "hash", result.hash);
+  Set(object, "compact_revision", result.compact_revision);
+  Set(object, "hash_revision", result.hash_revision);
+  return object;
+}
+
+std::string Text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::string JsonOf(const PutResult& result) { return Text(ToJson(result)); }
+std::string JsonOf(const RangeResult& result) { return Text(ToJson(result)); }
+std::string JsonOf(const DeleteResult& result) { return Text(ToJson(result)); }
+std::string JsonOf(const TxnResult& result) { return Text(ToJson(result)); }
+
+std::string JsonOf(const CompactResult& result) {
+  return Text({{"header", ToJson(result.header)}});
+}
+
+std::string JsonOf(const MemberListResult& result) {
+  Json json = {{"header", ToJson(result.header)}};
+  for (const Member& member : result.members) json["members"].push_back(ToJson(member));
+  return Text(json);
+}
+
+std::string JsonOf(const std::vector<EndpointStatus>& rows) {
+  Json json = Json::array();
+  for (const EndpointStatus& row : rows) {
+    json.push_back({{"Endpoint", row.endpoint}, {"Status", ToJson(row.status)}});
+  }
+  return Text(json);
+}
+
+std::string JsonOf(const std::vector<EndpointHealth>& rows) {
+  Json json = Json::array();
+  for (const EndpointHealth& row : rows) {
+    Json object = {
+        {"endpoint", row.endpoint}, {"health", row.error.ok()}, {"took", HumanDuration(row.took)}};
+    Set(object, "error", std::string(row.error.message()));
+    json.push_back(std::move(object));
+  }
+  return Text(json);
+}
+
+std::string JsonOf(const std::vector<EndpointHash>& rows) {
+  Json json = Json::array();
+  for (const EndpointHash& row : rows) {
+    json.push_back({{"Endpoint", row.endpoint}, {"HashKV", ToJson(row.hash)}});
+  }
+  return Text(json);
+}
+
+std::string JsonOf(const std::vector<EndpointDefrag>& rows) {
+  Json json = Json::array();
+  for (const EndpointDefrag& row : rows) {
+    Json object = {{"endpoint", row.endpoint}, {"defragmented", row.error.ok()}};
+    Set(object, "error", std::string(row.error.message()));
+    json.push_back(std::move(object));
+  }
+  return Text(json);
+}
+
+}  // namespace raftkv::client

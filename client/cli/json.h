@@ -1,0 +1,27 @@
+// Results as one line of JSON: etcd's field names, zero fields left out, byte strings in base64,
+// bytes of other strings that are not UTF-8 replaced. Called by Output.
+#ifndef RAFTKV_CLIENT_CLI_JSON_H_
+#define RAFTKV_CLIENT_CLI_JSON_H_
+
+#include <string>
+#include <vector>
+
+#include "client/cli/rows.h"
+#include "client/raftkv.h"
+
+namespace raftkv::client {
+
+std::string JsonOf(const PutResult& result);
+std::string JsonOf(const RangeResult& result);
+std::string JsonOf(const DeleteResult& result);
+std::string JsonOf(const TxnResult& result);
+std::string JsonOf(const CompactResult& result);
+std::string JsonOf(const MemberListResult& result);
+std::string JsonOf(const std::vector<EndpointStatus>& rows);
+std::string JsonOf(const std::vector<EndpointHealth>& rows);
+std::string JsonOf(const std::vector<EndpointHash>& rows);
+std::string JsonOf(const std::vector<EndpointDefrag>& rows);
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_CLI_JSON_H_

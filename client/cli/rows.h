@@ -1,0 +1,36 @@
+// What the verbs that ask each endpoint by itself learn of one endpoint.
+#ifndef RAFTKV_CLIENT_CLI_ROWS_H_
+#define RAFTKV_CLIENT_CLI_ROWS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/raftkv.h"
+
+namespace raftkv::client {
+
+struct EndpointStatus {
+  std::string endpoint;
+  StatusResult status;
+};
+
+struct EndpointHealth {
+  std::string endpoint;
+  absl::Duration took;
+  absl::Status error;  // OK: healthy
+};
+
+struct EndpointHash {
+  std::string endpoint;
+  HashKvResult hash;
+};
+
+struct EndpointDefrag {
+  std::string endpoint;
+  absl::Status error;  // OK: done
+};
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_CLI_ROWS_H_

@@ -1,0 +1,120 @@
+#include "client/cli/usage.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace raftkv::client {
+namespace {
+
+template <typename Number>
+CLI::Option* AddWhole(CLI::App& app, const char* name, Number& number, const char* what) {
+  return app.add_option(name, number, what)
+      ->check(CLI::Validator(
+          [](const std::string& text) -> std::string {
+            Number parsed = 0;
+            if (!absl::SimpleAtoi(text, &parsed)) {
+              return absl::StrCat("\"", text, "\" is not a whole number");
+            }
+            return parsed < 0 ? absl::StrCat(text, " is below 0") : "";
+          },
+          ""));
+}
+
+// Letters to add, drop or change to turn one into the other.
+size_t Distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({changed, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+struct Guess {
+  size_t distance = 3;  // more is another word
+  std::string verb;
+};
+
+// `path` is what to type before the verbs of `app`.
+void GuessAmong(const CLI::App& app, const std::string& path, const std::string& word,
+                Guess* best) {
+  for (const CLI::App* verb : VerbsOf(app)) {
+    const std::string& name = verb->get_name();
+    const bool begins =
+        word.size() >= 3 && (absl::StartsWith(name, word) || absl::StartsWith(word, name));
+    const size_t distance = begins ? 1 : Distance(word, name);
+    if (distance < std::min(best->distance, word.size())) *best = {distance, path + name};
+    GuessAmong(*verb, path + name + " ", word, best);
+  }
+}
+
+// The verb or group that the command line named, and its name in full.
+const CLI::App& Deepest(const CLI::App& root, std::string* path) {
+  const CLI::App* app = &root;
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    absl::StrAppend(path, path->empty() ? "" : " ", app->get_name());
+  }
+  return *app;
+}
+
+}  // namespace
+
+CLI::Option* AddNumber(CLI::App& app, const char* name, int64_t& number, const char* what) {
+  return AddWhole(app, name, number, what);
+}
+
+CLI::Option* AddNumber(CLI::App& app, const char* name, int& number, const char* what) {
+  return AddWhole(app, name, number, what);
+}
+
+CLI::Option* AddNumber(CLI::App& app, const char* name, double& number, const char* what) {
+  return app.add_option(name, number, what)
+      ->check(CLI::Validator(
+          [](const std::string& text) -> std::string {
+            double parsed = 0;
+            if (absl::SimpleAtod(text, &parsed)) return "";
+            return absl::StrCat("\"", text, "\" is not a number");
+          },
+          ""));
+}
+
+std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
+  std::string path;
+  const CLI::App& app = Deepest(root, &path);
+  const std::string prefix = path.empty() ? "" : path + ": ";
+  const std::string help =
+      root.get_help_ptr() == nullptr
+          ? ""
+          : absl::StrCat("; see ", root.get_name(), " ", path, path.empty() ? "" : " ", "--help");
+  const std::vector<std::string> left = root.remaining(/*recurse=*/true);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || left.empty()) {
+    return absl::StrCat(prefix, error.what(), help);
+  }
+  const std::string& word = left.front();
+  if (word.size() > 1 && word[0] == '-') return absl::StrCat(prefix, "unknown flag ", word, help);
+  if (VerbsOf(app).empty()) {
+    return absl::StrCat(prefix, "superfluous argument \"", word, "\"", help);
+  }
+  Guess guess;
+  GuessAmong(root, "", word, &guess);
+  return absl::StrCat(prefix, "unknown verb \"", word, "\"",
+                      guess.verb.empty() ? help : "; did you mean \"" + guess.verb + "\"?");
+}
+
+}  // namespace raftkv::client
