@@ -202,6 +202,7 @@ absl::Status StateMachine::Rep::Load() {
       });
   if (!status.ok()) return status;
   persisted = state.applied;
+  if (RAFTKV_MUTANT("compacted-forgotten-at-restart")) state.compacted = state.compaction_done;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state.applied.index > 0) --state.applied.index;
   return absl::OkStatus();
 }
@@ -222,6 +223,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
             << "entry " << entry.id.index << " is not a command";
         if (rep.VisitsMoreThan(visited_keys_max, command)) {
+          if (RAFTKV_MUTANT("large-entry-passed-over")) rep.state.applied = entry.id;
           results.resize(i);
           break;
         }
@@ -322,13 +324,18 @@ absl::Status StateMachine::Rep::Txn(const etcdserverpb::TxnRequest& request,
                                     etcdserverpb::TxnResponse* response) {
   // How many operations it may have is the edge's to say, a setting.
   if (absl::Status s = mvcc::Check(request, INT64_MAX); !s.ok()) return s;
-  return mvcc::Txn({writer.view(), state.revision, state.compacted}, &writer, request, response);
+  const Revision compacted =
+      RAFTKV_MUTANT("txn-asks-the-physical-compaction") ? state.compaction_done : state.compacted;
+  return mvcc::Txn({writer.view(), state.revision, compacted}, &writer, request, response);
 }
 
 // Takes effect at once: older revisions cannot be read any more. What they alone needed goes later
 // (CompactStep).
 absl::Status StateMachine::Rep::Compact(const etcdserverpb::CompactionRequest& request) {
-  if (request.revision() <= state.compacted) return mvcc::Compacted();
+  if (request.revision() <= (RAFTKV_MUTANT("compact-asks-the-physical-compaction")
+                                 ? state.compaction_done
+                                 : state.compacted))
+    return mvcc::Compacted();
   if (request.revision() > state.revision) return mvcc::FutureRevision();
   state.compacted = request.revision();
   // A step may have stopped amid the events of the revision that was the last: they may all go now.
@@ -430,6 +437,19 @@ void StateMachine::CompactStep(int64_t events_max) {
   // On the way, everything before the next event's revision is as if that were compacted.
   state.compaction_done =
       done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
+  if (RAFTKV_MUTANT("compaction-saves-its-own-revision")) {
+    rep.batch.Put(kStateKey, [s = state]() mutable {
+      s.revision = s.compaction_done;
+      return EncodeState(s);
+    }());
+    rep.engine->Write(rep.batch, /*sync=*/false);
+    rep.batch.Clear();
+  }
+  if (RAFTKV_MUTANT("compaction-cursor-outside-the-batch")) {
+    WriteBatch ahead;
+    ahead.Put(kStateKey, EncodeState(state));
+    rep.engine->Write(ahead, /*sync=*/false);
+  }
   rep.WriteBatchOut();
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/raft/mutant.h"
 #include "storage/checksum.h"
 
 namespace raftkv::mvcc {
@@ -26,7 +27,7 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, E
                  WriteBatch* batch) {
   std::string begin, end, prefix;
   AppendEventKey(*next, &begin);
-  AppendEventKey({compacted + 1, 0}, &end);
+  AppendEventKey({compacted + (RAFTKV_MUTANT("compaction-goes-too-far") ? 2 : 1), 0}, &end);
   const std::unique_ptr<Iterator> it = engine.NewIterator(end);
   int64_t events_left = std::min(events_max, kStepEvents);
   for (it->Seek(begin); it->valid(); it->Next()) {
@@ -43,7 +44,8 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, E
       DeleteVersion(prefix, event.previous, batch);
     }
     if (id.revision == compacted) continue;
-    if (event.deleted) DeleteVersion(prefix, id.revision, batch);
+    if (event.deleted && !RAFTKV_MUTANT("compaction-keeps-tombstones"))
+      DeleteVersion(prefix, id.revision, batch);
     batch->Delete(it->key());
   }
   *next = {compacted, 0};
@@ -61,7 +63,7 @@ uint32_t HashHistory(const View& view, Revision compacted, Revision revision) {
     if (head.mod_revision > revision) continue;
     const std::string_view prefix = VersionPrefix(it->key());
     if (head.mod_revision <= compacted) {
-      if (prefix == base) continue;
+      if (prefix == base && !RAFTKV_MUTANT("hash-of-what-is-stored")) continue;
       base.assign(prefix);
       if (!head.exists()) continue;
     }

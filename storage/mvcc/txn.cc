@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "glog/logging.h"
+#include "server/raft/mutant.h"
 
 namespace raftkv::mvcc {
 namespace {
@@ -63,6 +64,7 @@ bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
 
 // No key at all: numbers are 0, and nothing can be said about its value.
 bool SatisfiedByNone(const PbCompare& c) {
+  if (RAFTKV_MUTANT("missing-value-is-empty")) return Satisfies(c, Head(), {});
   return c.target() != PbCompare::VALUE && Satisfies(c, Head(), {});
 }
 
@@ -114,6 +116,8 @@ absl::Status Transaction::Choose(const TxnRequest& request) {
   for (const RequestOp& op : succeeded ? request.success() : request.failure()) {
     if (!op.has_request_txn()) {
       taken_.push_back(&op);
+    } else if (RAFTKV_MUTANT("compares-see-earlier-writes")) {
+      continue;  // chosen when it is executed
     } else if (absl::Status status = Choose(op.request_txn()); !status.ok()) {
       return status;
     }
@@ -192,6 +196,9 @@ absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* l
 
 absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* response) {
   response->mutable_header();
+  if (RAFTKV_MUTANT("compares-see-earlier-writes") && executed_ == path_.size()) {
+    if (absl::Status s = Choose(request); !s.ok()) return s;
+  }
   const bool succeeded = path_[executed_++];
   response->set_succeeded(succeeded);
   const Ops& ops = succeeded ? request.success() : request.failure();
@@ -232,8 +239,10 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     return absl::OkStatus();
   }
   ReadBudget unlimited;
-  const absl::Status status =
-      mvcc::Range({before_.view, RevisionNow(), before_.compacted}, request, &unlimited, response);
+  const absl::Status status = mvcc::Range(
+      {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
+       before_.compacted},
+      request, &unlimited, response);
   CHECK(status.ok()) << "a range that was checked fails: " << status;
   return status;
 }

@@ -253,6 +253,18 @@ absl::Status Model::History(const Moment& at, int64_t revision,
   return absl::OkStatus();
 }
 
+std::set<std::pair<std::string, int64_t>> Model::Stored(const Moment& at) const {
+  std::set<std::pair<std::string, int64_t>> stored;
+  for (const auto& [key, versions] : keys_) {
+    if (const KeyValue* kv = At(versions, at.compacted)) stored.emplace(key, kv->mod_revision());
+    for (auto it = versions.lower_bound(at.compacted);
+         it != versions.end() && it->first <= at.revision; ++it) {
+      stored.emplace(key, it->first);
+    }
+  }
+  return stored;
+}
+
 absl::Status Model::HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const {
   std::vector<KeyValue> versions;
   if (absl::Status status = History(at, revision, &versions); !status.ok()) return status;

@@ -11,7 +11,9 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -48,7 +50,10 @@ class Model {
   // one. A deletion has version 0. Errors as Range.
   absl::Status History(const Moment& at, int64_t revision,
                        std::vector<mvccpb::KeyValue>* versions) const;
-  // Of the same, for comparisons: 64 bits.
+  // The versions (key, revision) that a store holds which has done its physical compaction: the
+  // same, and deletions at the compacted revision itself, which a watch from there must see.
+  std::set<std::pair<std::string, int64_t>> Stored(const Moment& at) const;
+  // Of History, for comparisons: 64 bits.
   absl::Status HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const;
 
  private:

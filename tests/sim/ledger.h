@@ -75,6 +75,8 @@ class Ledger {
   void CheckHashes(int member, const StateMachine& state_machine, Revision revision);
   // Everything that can be read: the newest, some of the past, the hashes.
   void CheckWhole(int member, const StateMachine& state_machine, Rng* rng);
+  // Of a member whose physical compaction is done, what its engine holds.
+  void CheckStored(int member, raft::Index applied, const Engine& engine);
 
   // Everything committed is known, content included.
   raft::Index known() const { return known_; }

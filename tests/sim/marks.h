@@ -77,6 +77,10 @@ namespace raftkv::sim {
   X(kReadPast, "past revision read")                                          \
   X(kReadCompacted, "read refused for a revision")                            \
   X(kCompactionLost, "crash lost an applied compaction")                      \
+  X(kCompactSteps, "physical compaction in several steps")                    \
+  X(kCrashInCompaction, "crash inside a step of the physical compaction")     \
+  X(kCrashCompacting, "crash between steps of the physical compaction")       \
+  X(kAsleep, "history hashed where the physical compaction was behind")       \
   X(kLargeEntry, "entry left for a run without a limit of keys")              \
   X(kWiped, "wiped member kept from voting")                                  \
   X(kCaughtUpToVote, "member caught up by a leader before it might vote")

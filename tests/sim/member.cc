@@ -97,11 +97,18 @@ void Member::EndLife() {
 void Member::Crash() {
   if (!process_->log->may_vote()) world_->marks().Hit(Mark::kCrashFirstStart);
   if (!process_->fuse.blown()) disk_.NoteCrashPoint();
+  if (process_->compact_steps > 0) world_->marks().Hit(Mark::kCrashCompacting);
   EndLife();
   if (disk_.Crash(&world_->rng())) world_->marks().Hit(Mark::kStateLost);
 }
 
-void Member::CrashSoon() { process_->fuse.Arm(static_cast<int>(world_->rng().Below(12))); }
+void Member::CrashSoon() {
+  if (must_compact() && world_->rng().Chance(40 * kPercent)) {
+    process_->dies_compacting = true;
+  } else {
+    process_->fuse.Arm(static_cast<int>(world_->rng().Below(12)));
+  }
+}
 
 void Member::StopInOrder() {
   world_->marks().Hit(Mark::kStopped);
@@ -120,6 +127,15 @@ void Member::StopInOrder() {
   disk_.Close();
 }
 
+void Member::CloseAndCheckStored() {
+  const bool compacted = !process_->state_machine->compacting();
+  const raft::Index applied = process_->state_machine->applied().index;
+  EndLife();
+  disk_.Close();
+  Fuse fuse;
+  if (compacted) world_->ledger().CheckStored(number_, applied, *disk_.OpenState(&fuse));
+}
+
 void Member::Wipe() {
   disk_.Wipe();
   store_id_ = NewStoreId(&world_->rng());
@@ -135,6 +151,7 @@ void Member::Pause(Micros duration) {
 
 void Member::Resume() {
   process_->fuse.Disarm();
+  process_->dies_compacting = false;
   process_->busy_until = std::min(process_->busy_until, world_->now());
   process_->turn_at.reset();
   process_->apply_at.reset();
@@ -285,6 +302,7 @@ void Member::OnCompact() {
     return;
   }
   p.doing = Doing::kCompact;
+  if (p.dies_compacting) p.fuse.Arm(static_cast<int>(world_->rng().Below(2)));
   p.applier->MaybeCompact(world_->faults().compact_events);
   if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
   p.doing = Doing::kNothing;
@@ -292,7 +310,7 @@ void Member::OnCompact() {
     world_->OnDied(number_);
     return;
   }
-  ++p.compact_steps;
+  if (++p.compact_steps == 2) world_->marks().Hit(Mark::kCompactSteps);
   if (!p.state_machine->compacting()) p.compact_steps = 0;
   world_->ledger().AfterApply(number_, *p.state_machine);
   ScheduleCompaction();
@@ -332,6 +350,7 @@ void Member::OnBlow(bool by_send) {
   Marks& marks = world_->marks();
   if (process_->doing == Doing::kApply) marks.Hit(Mark::kCrashInApply);
   if (process_->doing == Doing::kTurn) marks.Hit(Mark::kCrashInTurn);
+  if (process_->doing == Doing::kCompact) marks.Hit(Mark::kCrashInCompaction);
   if (by_send && process_->saved_in_turn) marks.Hit(Mark::kCrashInSave);
 }
 

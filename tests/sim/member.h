@@ -39,7 +39,8 @@ class Member final : public Transport {
   void CrashSoon();  // somewhere inside what it does next
   void StopInOrder();
   void FlushState();
-  void Wipe();  // of one that is down: an empty directory with a new store id
+  void CloseAndCheckStored();  // at the end of a run
+  void Wipe();                 // of one that is down: an empty directory with a new store id
   void Pause(Micros duration);
   void Resume();  // pauses and stalled saves end now, and no crash is due
 
@@ -48,7 +49,7 @@ class Member final : public Transport {
   uint64_t life() const { return life_; }
   bool wiped() const { return wiped_; }
   bool busy() const;
-  bool doomed() const { return process_->fuse.armed(); }
+  bool doomed() const { return process_->fuse.armed() || process_->dies_compacting; }
   // Whether that life ended before the time.
   bool DiedBefore(uint64_t life, Micros time) const {
     return life < ends_.size() && ends_[life] >= 0 && ends_[life] < time;
@@ -96,6 +97,7 @@ class Member final : public Transport {
     Micros busy_until = 0;
     Micros lag = 0;  // of this turn, so far
     bool saved_in_turn = false;
+    bool dies_compacting = false;  // in its next step of the physical compaction
     Doing doing = Doing::kNothing;
   };
 

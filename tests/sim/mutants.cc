@@ -31,6 +31,24 @@ const std::vector<Mutant>& Mutants() {
       {"apply-twice-after-restart", "entries that the state machine holds are applied again"},
       {"applied-index-outside-the-batch", "data and applied index are written apart"},
       {"apply-reads-local-state", "applying depends on what only this member knows"},
+      {"large-entry-passed-over", "an entry left for a slower run is taken for applied"},
+      // Transactions.
+      {"compares-see-earlier-writes", "nested compares are evaluated after earlier operations"},
+      {"txn-reads-the-state-before", "a range in a transaction does not see its earlier writes"},
+      {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
+      {"txn-asks-the-physical-compaction",
+       "a transaction may read what only this member has not compacted yet"},
+      // Compaction.
+      {"compact-asks-the-physical-compaction",
+       "a compaction is refused by what only this member has compacted"},
+      {"compaction-goes-too-far", "physical compaction takes what the next revision made obsolete"},
+      {"compaction-keeps-tombstones", "physical compaction leaves deletions behind"},
+      {"compaction-saves-its-own-revision",
+       "a crash in a compaction brings an older revision back"},
+      {"compaction-cursor-outside-the-batch", "where compaction stands is saved before its work"},
+      {"compacted-forgotten-at-restart", "a restart forgets what may not be read any more"},
+      {"hash-of-what-is-stored", "a hash takes in what compaction has not taken away yet"},
+      // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},
   };

@@ -202,6 +202,7 @@ void World::CompareHashes() {
     if (!members_[i]->up()) continue;
     ledger_.CheckHashes(i, members_[i]->state_machine(), 0);
     ledger_.CheckHashes(i, members_[i]->state_machine(), common);
+    if (members_[i]->state_machine().compacting()) marks().Hit(Mark::kAsleep);
   }
 }
 

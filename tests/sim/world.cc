@@ -61,6 +61,9 @@ RunResult World::Run() {
     Handle(std::move(event));
   }
   if (!verdict_.failed()) history_.Finish();
+  for (const auto& member : members_) {
+    if (!verdict_.failed() && member->up()) member->CloseAndCheckStored();
+  }
   result_.invariant = verdict_.invariant();
   result_.what = verdict_.what();
   result_.time = now_;
