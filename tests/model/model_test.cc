@@ -97,7 +97,7 @@ class Trial {
         done += 1;
       }
       if (random_.OneIn(5)) Compact(state_.get(), 1);
-      if (random_.OneIn(2000)) Compact(sleeper_.get(), INT64_MAX);
+      if (random_.OneIn(700)) Compact(sleeper_.get(), INT64_MAX);
       if (random_.OneIn(500)) CheckHashes();
       if (random_.OneIn(200)) state_->StartFlush();
       if (random_.OneIn(1000)) state_->Flush();
@@ -145,6 +145,7 @@ class Trial {
     }
     const std::vector<ApplyResult> results = Apply(state_.get(), entries);
     const std::vector<ApplyResult> others = sleeper_->Apply(entries);
+    sleeper_->Flush();
     for (size_t i = 0; i < results.size(); ++i) {
       Check(entries[i], answers[i], results[i]);
       Check(entries[i], answers[i], others[i]);
