@@ -1,13 +1,32 @@
 // How to use the client library: raftkv_example ENDPOINT [ENDPOINT...]
-// Writes, reads and deletes a few keys under "example/". Exits 0 if all went well.
+// Writes, reads, counts with and deletes a few keys under "example/". Exits 0 if all went well.
 #include <iostream>
+#include <optional>
+#include <string>
 
 #include "client/raftkv.h"
 
-using raftkv::client::Client;
-using raftkv::client::Keys;
+using namespace raftkv::client;  // NOLINT: as short as an example may be
 
 namespace {
+
+// Adds to a number that others may be changing: read it, and write the sum only if nobody has
+// written the key since. Ends when a round is won; each round that is lost, somebody else won.
+absl::StatusOr<int> Add(Client& client, const std::string& key, int summand) {
+  const auto first = client.Get(key);
+  if (!first.ok()) return first.status();
+  std::optional<KeyValue> seen = *first;
+  while (true) {
+    const int sum = (seen ? std::stoi(seen->value) : 0) + summand;
+    const auto txn = client.Txn({.when = {ModRevision(key) == (seen ? seen->mod_revision : 0)},
+                                 .then = {Op::Put(key, std::to_string(sum))},
+                                 .otherwise = {Op::Get(key)}});
+    if (!txn.ok()) return txn.status();  // OutcomeUnknown: whether it was added is not known
+    if (txn->succeeded) return sum;
+    const auto& kvs = std::get<RangeResult>(txn->results[0]).kvs;
+    seen = kvs.empty() ? std::nullopt : std::optional(kvs[0]);
+  }
+}
 
 absl::Status Run(Client& client) {
   const auto put = client.Put("example/colour", "blue");
@@ -29,6 +48,10 @@ absl::Status Run(Client& client) {
 
   const auto size = client.Put("example/size", "42");
   if (!size.ok()) return size.status();
+  const auto sum = Add(client, "example/size", 8);
+  if (!sum.ok()) return sum.status();
+  std::cout << "the size is now " << *sum << "\n";
+
   const auto all = client.Range(Keys::Prefix("example/"), {.limit = 10});
   if (!all.ok()) return all.status();
   for (const auto& kv : all->kvs) std::cout << kv.key << " = " << kv.value << "\n";
@@ -50,7 +73,7 @@ int main(int argc, char** argv) {
   const absl::Status status = client.ok() ? Run(**client) : client.status();
   if (!status.ok()) {
     std::cerr << status.message() << "\n";
-    if (raftkv::client::OutcomeUnknown(status)) std::cerr << "read the key to find out\n";
+    if (OutcomeUnknown(status)) std::cerr << "read the key to find out\n";
     return 1;
   }
   return 0;
