@@ -126,6 +126,7 @@ class Worker {
       return Start();
     }
     if (run_.verb == Verb::kTxn && status_.ok() && !Learn()) {
+      if (Clock::now() >= run_.phases.measure_to) return false;
       Send();
       return true;
     }
