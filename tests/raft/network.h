@@ -106,50 +106,10 @@ class Network {
   }
 
   // Takes Readys until there are none.
-  void Turn(MemberId id) {
-    Member& member = members_.at(id);
-    for (int i = 0; member.raft->HasReady(); ++i) {
-      ASSERT_LT(i, 1000) << "member " << id << " never comes to rest";
-      Ready ready = member.raft->TakeReady();
-      CheckReady(id, ready);
-      for (const Event& event : ready.events) {
-        Trace(id, Describe(event));
-        member.events.push_back(event);
-      }
-      for (Message& message : ready.messages_now) Post(std::move(message));
-      ready.messages_now.clear();
-      if (!ready.entries.empty()) Trace(id, "writes " + Describe(ready.entries));
-      for (const Entry& entry : ready.committed) {
-        Trace(id, "applies " + Describe(entry));
-        member.applied.push_back(entry);
-        ASSERT_EQ(ledger_.emplace(entry.id.index, entry).first->second, entry)
-            << "two histories at index " << entry.id.index;
-      }
-      for (const ReadIndexResult& read : ready.reads) {
-        Trace(id, Describe(read));
-        member.reads.push_back(read);
-      }
-      if (!ready.committed.empty() && !member.hold_apply) {
-        member.raft->OnApplied(ready.committed.back().id.index);
-      }
-      member.unsaved.push_back(std::move(ready));
-      if (!member.hold_saves) Saved(id);
-    }
-  }
+  void Turn(MemberId id);
 
   // The oldest `count` Readys reach the disk.
-  void Saved(MemberId id, size_t count = 1) {
-    Member& member = members_.at(id);
-    for (; count > 0 && !member.unsaved.empty(); --count) {
-      Ready ready = std::move(member.unsaved.front());
-      member.unsaved.pop_front();
-      member.disk.Save(ready);
-      member.raft->OnSaved(ready.number);
-      CheckMember(id);
-      for (Message& message : ready.messages_after_save) Post(std::move(message));
-    }
-    if (member.hold_saves) Turn(id);
-  }
+  void Saved(MemberId id, size_t count = 1);
 
   // The wire.
 
@@ -164,51 +124,17 @@ class Network {
   std::deque<Message>& wire() { return wire_; }
 
   // What `from` has sent (to anyone, or to `to`) and was not delivered; removed from the wire.
-  std::vector<Message> TakeSent(MemberId from, MemberId to = kNobody) {
-    std::vector<Message> taken;
-    std::deque<Message> rest;
-    for (Message& message : wire_) {
-      const bool match = message.from == from && (to == kNobody || message.to == to);
-      match ? taken.push_back(std::move(message)) : rest.push_back(std::move(message));
-    }
-    wire_.swap(rest);
-    return taken;
-  }
+  std::vector<Message> TakeSent(MemberId from, MemberId to = kNobody);
 
   // The nth message from `from` to `to`; false if there is none.
-  bool Deliver(MemberId from, MemberId to, size_t nth = 0) {
-    for (auto it = wire_.begin(); it != wire_.end(); ++it) {
-      if (it->from != from || it->to != to || nth-- > 0) continue;
-      Message message = std::move(*it);
-      wire_.erase(it);
-      if (!members_.at(to).down) Step(std::move(message));
-      return true;
-    }
-    return false;
-  }
+  bool Deliver(MemberId from, MemberId to, size_t nth = 0);
   void DropAll() { wire_.clear(); }
 
   // Delivers what `wanted` says, and what comes of it; the rest stays on the wire.
-  void StabilizeOnly(const std::function<bool(const Message&)>& wanted) {
-    for (int i = 0; i < 100000; ++i) {
-      const auto found = std::find_if(wire_.begin(), wire_.end(), wanted);
-      if (found == wire_.end()) return;
-      Message message = std::move(*found);
-      wire_.erase(found);
-      if (!members_.at(message.to).down) Step(std::move(message));
-    }
-  }
+  void StabilizeOnly(const std::function<bool(const Message&)>& wanted);
 
   // Delivers until nothing is under way.
-  void Stabilize() {
-    for (int i = 0; !wire_.empty(); ++i) {
-      ASSERT_LT(i, 100000) << "the members never come to rest";
-      Message message = std::move(wire_.front());
-      wire_.pop_front();
-      const auto to = members_.find(message.to);
-      if (to != members_.end() && !to->second.down) Step(std::move(message));
-    }
-  }
+  void Stabilize();
 
   // Time passes for all, messages arrive, until nobody has anything to say but heartbeats.
   void RunFor(int ticks) {
@@ -220,28 +146,8 @@ class Network {
 
   // Only `id` notices that time passes, until it asks for votes; the others forget their leader
   // first, as they would by then.
-  void Campaign(MemberId id) {
-    const Term before = (*this)[id].term();
-    for (int i = 0; i < 40 && (*this)[id].role() == Role::kFollower; ++i) {
-      Tick(id);
-    }
-    ASSERT_TRUE((*this)[id].role() != Role::kFollower || (*this)[id].term() > before);
-  }
-  void Elect(MemberId id) {
-    for (auto& [other, member] : members_) {
-      // Long enough to lose the lease, short enough not to campaign.
-      if (other != id && !member.down && (*this)[other].role() == Role::kFollower &&
-          (*this)[other].leader() != kNobody) {
-        Into(other, [](Raft& raft) {
-          for (int i = 0; i < 10; ++i) raft.Tick(1);
-        });
-        Turn(other);
-      }
-    }
-    Campaign(id);
-    Stabilize();
-    ASSERT_EQ((*this)[id].role(), Role::kLeader);
-  }
+  void Campaign(MemberId id);
+  void Elect(MemberId id);
 
   // Crash and start again: what was not saved is lost; the state machine keeps what it applied.
   void Crash(MemberId id) {
@@ -249,17 +155,7 @@ class Network {
     member.down = true;
     member.unsaved.clear();
   }
-  void Start(MemberId id) {
-    Member& member = members_.at(id);
-    member.down = false;
-    member.unsaved.clear();
-    ++member.config.seed;
-    const Index applied = std::max<Index>(
-        member.applied.empty() ? 0 : member.applied.back().id.index, member.disk.first_index() - 1);
-    member.raft = std::make_unique<Raft>(member.config, configuration_, applied, &member.disk);
-    member.invariants = Invariants();
-    CheckMember(id);
-  }
+  void Start(MemberId id);
   void Restart(MemberId id) {
     Crash(id);
     Start(id);
@@ -282,33 +178,10 @@ class Network {
     if (trace) trace->push_back(std::to_string(id) + ": " + text);
   }
 
-  void CheckMember(MemberId id) {
-    Member& member = members_.at(id);
-    for (const std::string& broken : member.invariants.Check(*member.raft)) {
-      ADD_FAILURE() << "member " << id << ": " << broken;
-    }
-    if (member.raft->role() == Role::kLeader) {
-      const auto leader = leaders_.emplace(member.raft->term(), id).first;
-      EXPECT_EQ(leader->second, id) << "two leaders in term " << member.raft->term();
-    }
-  }
+  void CheckMember(MemberId id);
 
   // Acknowledgements and votes may leave only for what the disk holds.
-  void CheckReady(MemberId id, const Ready& ready) {
-    const MemoryDisk& disk = members_.at(id).disk;
-    for (const Message& message : ready.messages_now) {
-      EXPECT_LE(message.term, disk.hard_state().current_term) << "an unsaved term leaves";
-      EXPECT_FALSE(std::holds_alternative<RequestVote>(message.body));
-      EXPECT_FALSE(std::holds_alternative<RequestVoteReply>(message.body));
-      if (const auto* reply = std::get_if<AppendEntriesReply>(&message.body)) {
-        EXPECT_TRUE(reply->success);
-        EXPECT_LE(reply->match, disk.last_index()) << "unsaved entries are acknowledged";
-      }
-    }
-    for (const Entry& entry : ready.committed) {
-      EXPECT_LE(entry.id.index, disk.last_index()) << "an unsaved entry is applied";
-    }
-  }
+  void CheckReady(MemberId id, const Ready& ready);
 
   Configuration configuration_;
   std::map<MemberId, Member> members_;
