@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <utility>
 #include <variant>
@@ -89,11 +90,28 @@ std::string AddressOf(const std::string& url) {
              : address;
 }
 
-// http://HOST:PORT and nothing behind it. HOST is a name, an IPv4 address or [an IPv6 one].
-bool IsUrl(absl::string_view url) {
-  if (!absl::ConsumePrefix(&url, "http://")) return false;
+// Of http://HOST:PORT, validated.
+std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
+
+bool IsEveryAddress(const std::string& url) {
+  return absl::StartsWith(url, "http://0.0.0.0:") || absl::StartsWith(url, "http://[::]:");
+}
+
+// What is wrong with a URL, and the remedy; nothing when it is http://HOST:PORT and nothing behind
+// it. HOST is a name, an IPv4 address or [an IPv6 one].
+struct Problem {
+  std::string what;
+  std::string remedy;
+};
+std::optional<Problem> ProblemOf(absl::string_view url) {
+  const Problem no_url = {"is no URL",
+                          "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\""};
+  if (absl::StartsWith(url, "https://")) {
+    return Problem{"asks for TLS, which is not served yet", "write http:// instead of https://"};
+  }
+  if (!absl::ConsumePrefix(&url, "http://")) return no_url;
   const size_t colon = url.rfind(':');
-  if (colon == absl::string_view::npos) return false;
+  if (colon == absl::string_view::npos) return no_url;
   absl::string_view host = url.substr(0, colon);
   absl::string_view allowed = ".-_";
   if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) allowed = ":.";
@@ -101,9 +119,12 @@ bool IsUrl(absl::string_view url) {
     return absl::ascii_isalnum(c) || allowed.find(c) != absl::string_view::npos;
   });
   const absl::string_view port = url.substr(colon + 1);
+  if (!host_ok || port.empty() || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) {
+    return no_url;
+  }
   int number = 0;
-  return host_ok && std::all_of(port.begin(), port.end(), absl::ascii_isdigit) &&
-         absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535;
+  if (absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535) return std::nullopt;
+  return Problem{"has a port that is out of range", "choose a port from 1 to 65535"};
 }
 
 // Names become file names and -n arguments, where a bare number means a position.
@@ -246,11 +267,12 @@ class Reader {
 
   void Take(const std::string& name, const toml::node& node, Line line, const Url& url) {
     const auto* given = node.as_string();
-    if (given == nullptr || !IsUrl(given->get())) {
-      return Fail(line,
-                  given == nullptr ? absl::StrCat(name, " must be a string")
-                                   : absl::StrFormat("%s \"%s\" is no URL", name, given->get()),
-                  "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"");
+    if (given == nullptr) {
+      return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
+    }
+    if (const auto problem = ProblemOf(given->get())) {
+      return Fail(line, absl::StrFormat("%s \"%s\" %s", name, given->get(), problem->what),
+                  problem->remedy);
     }
     *url.to = given->get();
   }
@@ -320,13 +342,18 @@ class Reader {
       }
       if (member.listen_peer_url.empty()) member.listen_peer_url = member.peer_url;
       if (member.listen_client_url.empty()) member.listen_client_url = member.client_url;
-      if (AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url)) {
+      const bool overlap =
+          AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url) ||
+          (PortOf(member.listen_peer_url) == PortOf(member.listen_client_url) &&
+           (IsEveryAddress(member.listen_peer_url) || IsEveryAddress(member.listen_client_url)));
+      if (overlap) {
         const auto& lines = lines_[i];
         auto at = lines.find("listen_client_url");
         if (at == lines.end()) at = lines.find("listen_peer_url");
         if (at == lines.end()) at = lines.find("client_url");  // the one both URLs name
         Fail(at->second,
-             absl::StrFormat("peers and clients would share \"%s\"", member.listen_client_url),
+             absl::StrFormat("peers and clients would share port %s",
+                             PortOf(member.listen_client_url)),
              "listen on two different ports");
       }
       if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
@@ -363,8 +390,30 @@ class Reader {
            absl::StrFormat("raise it to %s or lower heartbeat_interval",
                            absl::FormatDuration(5 * config_.heartbeat_interval)));
     }
+    LimitsConfig& limits = config_.limits;
     if (time_lines_.count("request_timeout") == 0) {
-      config_.limits.request_timeout = absl::Seconds(5) + 2 * config_.election_timeout;
+      limits.request_timeout = absl::Seconds(5) + 2 * config_.election_timeout;
+    } else if (limits.request_timeout <= config_.election_timeout) {
+      return Fail(time_lines_["request_timeout"],
+                  absl::StrFormat("request_timeout %s is not above election_timeout %s",
+                                  absl::FormatDuration(limits.request_timeout),
+                                  absl::FormatDuration(config_.election_timeout)),
+                  "raise it, so that requests outlive an election");
+    }
+    if (time_lines_.count("disk_stall_timeout") == 0) {
+      limits.disk_stall_timeout =
+          std::max(config_.election_timeout,
+                   std::min(limits.disk_stall_timeout, limits.request_timeout * 0.9));
+    } else if (limits.disk_stall_timeout < config_.election_timeout ||
+               limits.disk_stall_timeout >= limits.request_timeout) {
+      Fail(time_lines_["disk_stall_timeout"],
+           absl::StrFormat("disk_stall_timeout %s does not lie between election_timeout %s and "
+                           "request_timeout %s",
+                           absl::FormatDuration(limits.disk_stall_timeout),
+                           absl::FormatDuration(config_.election_timeout),
+                           absl::FormatDuration(limits.request_timeout)),
+           "choose it so that others lead before this member gives up, and it gives up before its "
+           "requests do");
     }
   }
 

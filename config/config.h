@@ -36,8 +36,8 @@ struct LimitsConfig {
   int64_t max_txn_ops = 128;
   int64_t max_response_bytes = 512 << 20;  // of one read; beyond: "response is too large"
   absl::Duration request_timeout = absl::Seconds(7);  // 5 s + 2 x election timeout, as etcd
-  absl::Duration disk_stall_timeout =
-      absl::Seconds(5);  // a save in flight longer: the process ends
+  // A save in flight longer: the process ends. In [election_timeout, request_timeout).
+  absl::Duration disk_stall_timeout = absl::Seconds(5);
   int64_t max_pending_requests = 16384;
 };
 

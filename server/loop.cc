@@ -10,8 +10,9 @@ namespace raftkv {
 
 namespace {
 
-// One turn serves at most this much; more waits in gRPC's queues. Measured on two cores
-// (docs/benchmarks.md): a batch is worth waiting for until the queue was empty a dozen times.
+// One turn serves at most this much (and what Inbox::enough says); more waits in gRPC's queues.
+// Measured on two cores (docs/benchmarks.md): a batch is worth waiting for until the queue was
+// empty a dozen times.
 constexpr int kEventsMax = 1024;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Microseconds(200);
@@ -20,14 +21,26 @@ constexpr size_t kApplyEntriesMax = 512;
 constexpr int64_t kApplyVisitedKeysMax = 1024;
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
 constexpr int kWorkers = 2;
-// Tasks that wait while the applier is elsewhere; beyond, local reads are refused.
-constexpr size_t kApplyInboxMax = 16384;
 constexpr size_t kOffloadedMax = 1024;
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(100);
 
 // Monotonic: a wall clock that jumps must not call an election.
 absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+gpr_timespec After(absl::Duration duration) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN));
+}
+
+// False: nothing has happened until `deadline`.
+bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
+  void* tag = nullptr;
+  bool ok = false;
+  if (queue->AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) return false;
+  static_cast<Completion*>(tag)->OnComplete(ok);
+  return true;
 }
 
 }  // namespace
@@ -41,21 +54,9 @@ Loop::Loop(LoopOptions options, StateMachine* state_machine)
 
 Loop::~Loop() { Stop(); }
 
-void Loop::PostRead(ReadDone done) {
-  if (apply_inbox_.size() >= kApplyInboxMax) {
-    done(Fate::kTooManyRequests);
-    return;
-  }
-  ReadTask task;
-  task.dones.push_back(std::move(done));
-  Apply(std::move(task));
-}
-
-void Loop::Start(Replica* replica, grpc::CompletionQueue* calls,
-                 grpc::CompletionQueue* peer_arrivals) {
+void Loop::Start(Replica* replica, const LoopQueues& queues) {
   replica_ = replica;
-  calls_ = calls;
-  peer_arrivals_ = peer_arrivals;
+  queues_ = queues;
   thread_ = std::thread([this] { Run(); });
   watchdog_ = std::thread([this] { Watch(); });
 }
@@ -89,9 +90,10 @@ void Loop::Run() {
     Collect();
     RunPosted();
     ++turns_begun_;
-    replica_->Turn(std::exchange(inbox_, {}), SteadyNow());
+    replica_->Turn(inbox_.Take(), SteadyNow());
     ++turns_ended_;
     term_.store(replica_->term(), std::memory_order_relaxed);
+    has_leader_.store(replica_->leader() != raft::kNobody, std::memory_order_relaxed);
     RunApply();
   }
   while (applying_elsewhere_) {
@@ -100,31 +102,20 @@ void Loop::Run() {
   }
 }
 
-bool Loop::Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
-  void* tag = nullptr;
-  bool ok = false;
-  if (queue->AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) return false;
-  static_cast<Completion*>(tag)->OnComplete(ok);
-  return true;
-}
-
 void Loop::Collect() {
   const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
-  while (Poll(peer_arrivals_, at_once)) {
+  while (Poll(queues_.peer_arrivals, at_once)) {
   }
   int events = 0;
   const bool idle = inbox_.empty() && apply_inbox_.empty() &&
                     (applying_elsewhere_ || (applier_.empty() && !applier_.can_compact()));
   if (idle) {
-    const gpr_timespec tick =
-        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                     gpr_time_from_micros(absl::ToInt64Microseconds(options_.tick), GPR_TIMESPAN));
-    if (!Poll(calls_, tick)) return;
+    if (!Poll(queues_.calls, After(options_.tick))) return;
     events = 1;
   }
   const absl::Time until = SteadyNow() + kCollectMax;
-  for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax;) {
-    if (Poll(calls_, at_once)) {
+  for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax && !inbox_.enough();) {
+    if (Poll(queues_.calls, at_once)) {
       empty = 0;
       ++events;
     } else {
@@ -166,18 +157,36 @@ void Loop::RunApply() {
 // process ends so that whoever supervises it can act. Counting our own wake-ups, not the clock,
 // keeps a process that was merely stopped for a while alive.
 void Loop::Watch() {
-  const int64_t wakes_max = options_.disk_stall_timeout / kWatchInterval;
+  const int64_t hang_wakes = options_.election_timeout / kWatchInterval;
+  const int64_t abort_wakes = options_.disk_stall_timeout / kWatchInterval;
   uint64_t watched = 0;
   int64_t wakes = 0;
   while (!stop_) {
-    absl::SleepFor(kWatchInterval);
+    // The loop's thread does the network's work for all queues, and would be slowed down by another
+    // one that waits for it too; unless it hangs: then this thread must.
+    const gpr_timespec next = After(kWatchInterval);
+    while (hangs_ && gpr_time_cmp(gpr_now(GPR_CLOCK_MONOTONIC), next) < 0) {
+      Poll(queues_.health, next);
+    }
+    if (!hangs_) absl::SleepFor(kWatchInterval);
+    for (int i = 0; i < kEventsMax && Poll(queues_.health, gpr_inf_past(GPR_CLOCK_MONOTONIC));
+         ++i) {
+    }
     const uint64_t turn = turns_begun_;
     if (turn == turns_ended_ || turn != watched) {
+      if (hangs_.exchange(false)) LOG(WARNING) << "the log write has returned";
       watched = turn;
       wakes = 0;
       continue;
     }
-    if (++wakes < wakes_max) continue;
+    if (++wakes >= hang_wakes && !hangs_.exchange(true)) {
+      LOG(WARNING) << "a log write has not returned for "
+                   << absl::FormatDuration(options_.election_timeout)
+                   << ": nobody but health checks is answered; the process ends if it takes "
+                   << absl::FormatDuration(options_.disk_stall_timeout)
+                   << " (limits.disk_stall_timeout)";
+    }
+    if (wakes < abort_wakes) continue;
     LOG(ERROR) << "a log write has not returned for "
                << absl::FormatDuration(options_.disk_stall_timeout)
                << " (limits.disk_stall_timeout): this disk cannot be trusted, the process ends; "

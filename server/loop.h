@@ -8,8 +8,11 @@
 //
 // When the state machine would have to wait for its compactions, or the next entry walks over very
 // many keys, applying moves to a worker until it has caught up, so that heartbeats go on. Whatever
-// else may be slow (large ranges) goes to a worker too. A watchdog thread ends the process when a
-// turn hangs in the disk: others then take over.
+// else may be slow (large ranges) goes to a worker too.
+//
+// A watchdog thread sees turns that hang in the disk. After an election timeout health says so: the
+// watchdog answers those calls, so that they are answered then too. After disk_stall_timeout it
+// ends the process; others have taken over by then.
 //
 // Threads: everything is called on the loop's thread, unless it says otherwise.
 
@@ -23,6 +26,7 @@
 
 #include "absl/time/time.h"
 #include "server/replica/applier.h"
+#include "server/replica/inbox.h"
 #include "server/replica/replica.h"
 #include "server/rpc/rpc.h"
 #include "server/workers.h"
@@ -32,7 +36,15 @@ namespace raftkv {
 
 struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
+  absl::Duration election_timeout = absl::Seconds(1);
   absl::Duration disk_stall_timeout = absl::Seconds(5);
+};
+
+// The completion queues of the server, and who polls them.
+struct LoopQueues {
+  grpc::CompletionQueue* calls = nullptr;          // the loop: everything but the below
+  grpc::CompletionQueue* peer_arrivals = nullptr;  // the loop, once a turn: peers' new calls
+  grpc::CompletionQueue* health = nullptr;         // the watchdog: calls of the health service
 };
 
 class Loop {
@@ -43,10 +55,9 @@ class Loop {
   // Where the replica's tasks go.
   void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
   // What the next turn gets.
-  void Post(ReplicaInput input) { inbox_.push_back(std::move(input)); }
-  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there;
-  // or at once with kTooManyRequests.
-  void PostRead(ReadDone done);
+  void Post(ReplicaInput input) { inbox_.Post(std::move(input)); }
+  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there.
+  void PostRead(ReadDone done) { Post(ReadRequest{std::move(done), /*serializable=*/true}); }
   // Runs `work` on a worker. False: too much is waiting already.
   bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
 
@@ -58,8 +69,7 @@ class Loop {
   // The server stops: nobody waits for compactions any more.
   void StopWaiting() { stop_waiting_ = true; }
 
-  // `calls` serves everything but the arrival of peers' new calls, which is looked at once a turn.
-  void Start(Replica* replica, grpc::CompletionQueue* calls, grpc::CompletionQueue* peer_arrivals);
+  void Start(Replica* replica, const LoopQueues& queues);
 
   // From any thread: `work` runs on the loop's thread between two turns.
   void RunOnLoop(std::function<void()> work);
@@ -69,11 +79,12 @@ class Loop {
 
   // The term of the last turn, readable from any thread (for response headers).
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
+  // From any thread: there is a leader, and no turn hangs.
+  bool healthy() const { return has_leader_ && !hangs_; }
 
  private:
   void Run();
   void Collect();
-  bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline);
   void RunApply();
   void RunPosted();
   void Watch();
@@ -81,10 +92,9 @@ class Loop {
   const LoopOptions options_;
   StateMachine* const state_machine_;
   Replica* replica_ = nullptr;
-  grpc::CompletionQueue* calls_ = nullptr;
-  grpc::CompletionQueue* peer_arrivals_ = nullptr;
+  LoopQueues queues_;
 
-  std::vector<ReplicaInput> inbox_;
+  Inbox inbox_;
   std::vector<ApplyTask> apply_inbox_;
 
   // Owned by the loop, or by a worker while `applying_elsewhere_`.
@@ -100,6 +110,8 @@ class Loop {
   std::atomic<bool> has_posted_{false};
 
   std::atomic<raft::Term> term_{0};
+  std::atomic<bool> has_leader_{false};
+  std::atomic<bool> hangs_{false};
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> turns_begun_{0};
   std::atomic<uint64_t> turns_ended_{0};

@@ -1,7 +1,9 @@
 #include "server/server.h"
 
 #include <grpcpp/grpcpp.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <climits>
 #include <map>
 #include <random>
@@ -16,6 +18,7 @@
 #include "server/events.h"
 #include "server/loop.h"
 #include "server/peer/peers.h"
+#include "server/ports.h"
 #include "server/replica/replica.h"
 #include "storage/data_dir.h"
 
@@ -47,25 +50,15 @@ void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int ke
   builder->SetMaxSendMessageSize(INT_MAX);
 }
 
-// One gRPC server: a port, its methods, and the queue on which its new calls arrive.
-struct Listener {
+// Methods of a gRPC server, and the queue on which new calls of them arrive.
+struct Door {
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
-  std::unique_ptr<grpc::Server> server;
 
-  absl::Status Listen(grpc::ServerBuilder* builder, const std::string& url, const char* key) {
-    int port = 0;
-    builder->AddListeningPort(HostPort(url), grpc::InsecureServerCredentials(), &port);
+  // A queue that is seldom polled must not be given calls of methods that nobody serves.
+  void Open(grpc::ServerBuilder* builder, bool often_polled) {
     builder->RegisterService(&methods);
-    arrivals = builder->AddCompletionQueue();
-    server = builder->BuildAndStart();
-    if (server == nullptr || port == 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("cannot listen on ", HostPort(url), " (", key,
-                       "): the port is in use or the address is not this machine's; stop the other "
-                       "process or change the URL"));
-    }
-    return absl::OkStatus();
+    arrivals = builder->AddCompletionQueue(often_polled);
   }
 
   void Drain() {
@@ -77,6 +70,17 @@ struct Listener {
     while (arrivals->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
   }
 };
+
+absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(grpc::ServerBuilder* builder,
+                                                     const std::string& url, const char* key) {
+  int port = 0;
+  builder->AddListeningPort(HostPort(url), grpc::InsecureServerCredentials(), &port);
+  std::unique_ptr<grpc::Server> server = builder->BuildAndStart();
+  if (server != nullptr && port != 0) return server;
+  if (absl::Status why = CheckPort(url, key); !why.ok()) return why;
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot listen on ", HostPort(url), " (", key, "); change the URL"));
+}
 
 ReplicaOptions MakeReplicaOptions(const Config& config, const MemberConfig& self,
                                   const Identity& identity) {
@@ -120,18 +124,34 @@ std::map<raft::MemberId, std::string> Names(const Config& config) {
 }  // namespace
 
 struct Server::Parts {
+  // Nothing runs any more but what still hangs in the queues.
+  ~Parts() {
+    for (auto* server : {&peer_server, &client_server}) {
+      if (*server != nullptr) (*server)->Shutdown(std::chrono::system_clock::now());
+    }
+    for (Door* door : {&peer_door, &client_door, &health_door}) door->Drain();
+  }
+
   Parts(const Config& config, size_t self, DataDir data)
       : config(config),
         self(this->config.members[self]),
         data_dir(std::move(data)),
-        loop({.tick = kTick, .disk_stall_timeout = config.limits.disk_stall_timeout},
+        loop({.tick = kTick,
+              .election_timeout = config.election_timeout,
+              .disk_stall_timeout = config.limits.disk_stall_timeout},
              data_dir.state.get()),
         peers(MakePeersOptions(config, this->self, data_dir.identity),
               [this](ReplicaInput input) { loop.Post(std::move(input)); }),
         replica(
             MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
             data_dir.state.get(), &peers, [this](ApplyTask task) { loop.Apply(std::move(task)); },
-            EventLogger(Names(config))),
+            [this, log = EventLogger(this->self.id, Names(config))](const ReplicaEvent& event) {
+              if (const auto* refused = std::get_if<PeerRefused>(&event)) {
+                peers.OnPeerRefused(refused->peer);
+              } else {
+                log(event, absl::Now());
+              }
+            }),
         edge{&this->config, &this->self, &loop, &replica, data_dir.state.get()} {}
 
   const Config config;
@@ -141,12 +161,18 @@ struct Server::Parts {
   Peers peers;
   Replica replica;
   api::Edge edge;
-  Listener peer_listener;
-  Listener client_listener;
+  Door peer_door;
+  Door client_door;
+  Door health_door;  // on the client port; the watchdog's
+  std::unique_ptr<grpc::Server> peer_server;
+  std::unique_ptr<grpc::Server> client_server;
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
   const MemberConfig& member = config.members[self];
+  // First of all, so that a wrong URL leaves no new directory behind.
+  if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
+  if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
   absl::StatusOr<DataDir> data_dir = OpenDataDir({
       .dir = member.data_dir,
       .cluster_id = config.cluster_id,
@@ -155,6 +181,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
       .member_name = member.name,
       .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
   });
+  if (absl::IsPermissionDenied(data_dir.status())) {
+    return absl::PermissionDeniedError(absl::StrCat(data_dir.status().message(), "; let user ",
+                                                    getuid(), " write to data_dir \"",
+                                                    member.data_dir, "\", or choose another one"));
+  }
   if (!data_dir.ok()) return data_dir.status();
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
 
@@ -164,41 +195,39 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   // Peers are trusted with any size; a client's request is refused by gRPC half a megabyte above
   // our own limit, as etcd does.
   grpc::ServerBuilder peer_builder;
-  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, /*keepalive_ms=*/2000,
-               /*keepalive_timeout_ms=*/1000);
+  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs,
+               kPeerKeepaliveTimeoutMs);
   peer_builder.SetMaxReceiveMessageSize(INT_MAX);
-  p.peers.Register(&p.peer_listener.methods);
+  p.peers.Register(&p.peer_door.methods);
+  p.peer_door.Open(&peer_builder, /*often_polled=*/true);
 
   grpc::ServerBuilder client_builder;
   SetPingRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
                /*keepalive_timeout_ms=*/20 * 1000);
   client_builder.SetMaxReceiveMessageSize(
       static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
-  api::RegisterKv(&p.edge, &p.client_listener.methods);
-  api::RegisterMaintenance(&p.edge, &p.client_listener.methods);
-  api::RegisterCluster(&p.edge, &p.client_listener.methods);
-  api::RegisterHealth(&p.edge, &p.client_listener.methods);
+  api::RegisterKv(&p.edge, &p.client_door.methods);
+  api::RegisterMaintenance(&p.edge, &p.client_door.methods);
+  api::RegisterCluster(&p.edge, &p.client_door.methods);
+  p.client_door.Open(&client_builder, /*often_polled=*/true);
+  api::RegisterHealth(&p.edge, &p.health_door.methods);
+  p.health_door.Open(&client_builder, /*often_polled=*/false);
 
-  if (auto s = p.peer_listener.Listen(&peer_builder, member.listen_peer_url, "listen_peer_url");
-      !s.ok()) {
-    p.peer_listener.Drain();
-    return s;
-  }
-  if (auto s =
-          p.client_listener.Listen(&client_builder, member.listen_client_url, "listen_client_url");
-      !s.ok()) {
-    p.peer_listener.server->Shutdown();
-    p.peer_listener.Drain();
-    p.client_listener.Drain();
-    return s;
-  }
+  auto peer_server = Listen(&peer_builder, member.listen_peer_url, "listen_peer_url");
+  if (!peer_server.ok()) return peer_server.status();
+  p.peer_server = *std::move(peer_server);
+  auto client_server = Listen(&client_builder, member.listen_client_url, "listen_client_url");
+  if (!client_server.ok()) return client_server.status();
+  p.client_server = *std::move(client_server);
 
   // All calls, of both ports and to peers, complete on the client port's queue.
-  grpc::ServerCompletionQueue* queue = p.client_listener.arrivals.get();
-  p.client_listener.methods.Start({queue, queue});
-  p.peer_listener.methods.Start({queue, p.peer_listener.arrivals.get()});
+  grpc::ServerCompletionQueue* queue = p.client_door.arrivals.get();
+  grpc::ServerCompletionQueue* health = p.health_door.arrivals.get();
+  p.client_door.methods.Start({queue, queue});
+  p.peer_door.methods.Start({queue, p.peer_door.arrivals.get()});
+  p.health_door.methods.Start({health, health});
   p.peers.Connect(queue);
-  p.loop.Start(&p.replica, queue, p.peer_listener.arrivals.get());
+  p.loop.Start(&p.replica, {queue, p.peer_door.arrivals.get(), health});
   LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
             << " is ready to serve client requests on " << member.listen_client_url << ", peers on "
             << member.listen_peer_url << ", data in " << member.data_dir;
@@ -225,11 +254,18 @@ void Server::Stop() {
       on_loop([&] { left = live(); });
     }
   };
-  auto calls = [&p] { return p.client_listener.methods.live(); };
+  auto calls = [&p] { return p.client_door.methods.live(); };
 
-  // New calls are refused; what is running finishes, or is answered after the grace period.
-  on_loop([&p] { p.client_listener.methods.Refuse(api::ToGrpc(Fate::kStopped)); });
-  wait_until_none(kStopGrace, calls);
+  // New calls are refused; what is running finishes, or is answered after the grace period. Without
+  // a leader there is nothing to wait for.
+  on_loop([&p] { p.client_door.methods.Refuse(api::ToGrpc(Fate::kStopped)); });
+  wait_until_none(kStopGrace, [&] {
+    if (p.replica.pending() > 0 && p.replica.leader() == raft::kNobody) {
+      LOG(INFO) << "no leader: " << p.replica.pending() << " waiting requests are answered now";
+      p.replica.Stop();
+    }
+    return calls();
+  });
   on_loop([&p] {
     p.replica.Stop();
     p.loop.StopWaiting();
@@ -237,14 +273,12 @@ void Server::Stop() {
   wait_until_none(kStopGrace, calls);
   // Clients that keep an idle connection open are not waited for.
   const auto soon = [] { return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100)); };
-  p.client_listener.server->Shutdown(soon());
+  p.client_server->Shutdown(soon());
   on_loop([&p] { p.peers.Stop(); });
-  p.peer_listener.server->Shutdown(soon());
+  p.peer_server->Shutdown(soon());
   wait_until_none(kStopGrace, [&p] { return p.peers.live(); });
   p.loop.Stop();
   // Nothing is sent after this; what completes only frees itself.
-  p.peer_listener.Drain();
-  p.client_listener.Drain();
   p.data_dir.state->Flush();
   parts_.reset();
   LOG(INFO) << "stopped";

@@ -1,5 +1,5 @@
-// grpc.health.v1: "am I worth sending requests to" for load balancers and orchestrators. A turn of
-// the loop that hangs in the disk answers nothing, which is the right answer too.
+// grpc.health.v1: "am I worth sending requests to" for load balancers and orchestrators. Runs on
+// the watchdog's thread, so that a member whose disk hangs can say it.
 
 #include "proto/etcd/health.pb.h"
 #include "server/api/edge.h"
@@ -14,8 +14,8 @@ void RegisterHealth(const Edge* edge, MethodTable* methods) {
           call->Finish({grpc::StatusCode::NOT_FOUND, "unknown service"});
           return;
         }
-        const bool led = edge->replica->leader() != raft::kNobody;
-        call->response()->set_status(led ? Response::SERVING : Response::NOT_SERVING);
+        call->response()->set_status(edge->loop->healthy() ? Response::SERVING
+                                                           : Response::NOT_SERVING);
         call->Finish(grpc::Status::OK);
       });
 }

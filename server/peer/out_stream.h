@@ -37,8 +37,8 @@ class OutStream {
     std::function<bool(Response*, bool first)> on_response;
     // Called on the first request of each new stream: says who we are.
     std::function<void(Request*)> introduce;
-    // The stream broke or could not be opened, or its queue is full (status OK). `unsent` certainly
-    // never left; of what was sent before, any part may have arrived.
+    // The stream broke or could not be opened. `unsent` certainly never left; of what was sent
+    // before, any part may have arrived.
     std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
   };
 
@@ -48,14 +48,13 @@ class OutStream {
     if (session_ != nullptr) session_->owner = nullptr;
   }
 
-  void Send(Request request) {
-    if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) ||
-        Full(request)) {
-      std::deque<Request> unsent;
-      unsent.push_back(std::move(request));
-      hooks_.on_lost(unsent, grpc::Status::OK);
-      return;
+  // Anything but kTaken: the request is dropped and never left.
+  enum class Sent { kTaken, kNotConnected, kFull };
+  Sent Send(Request request) {
+    if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_)) {
+      return Sent::kNotConnected;
     }
+    if (Full(request)) return Sent::kFull;
     if (session_ == nullptr) hooks_.introduce(&request);
     newest_bytes_ = request.ByteSizeLong();
     queued_bytes_ += newest_bytes_;
@@ -65,6 +64,7 @@ class OutStream {
     } else {
       session_->MaybeWrite();
     }
+    return Sent::kTaken;
   }
 
   // The newest request that has not left yet, for about `bytes` more to join it, up to bytes_max.

@@ -2,7 +2,9 @@
 
 #include <climits>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "proto/raft_codec.h"
 
@@ -14,11 +16,6 @@ namespace {
 constexpr int kUnaryOutMax = 8;
 // Raft's own window bounds appends; this leaves room for heartbeats beside it.
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
-// Above the replica's pending_max, so that only a broken connection refuses proposals.
-constexpr QueueBound kForwardBound{.messages = 1 << 17, .bytes = 256 << 20};
-
-// Different refusals that are logged, once each.
-constexpr size_t kSaidMax = 1024;
 // A forwarded request that is larger takes no more proposals in.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 
@@ -27,9 +24,8 @@ grpc::ChannelArguments ChannelArgs() {
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetMaxReceiveMessageSize(INT_MAX);
   args.SetMaxSendMessageSize(INT_MAX);
-  // A half-open connection is noticed within three seconds.
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 1000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPeerKeepaliveTimeoutMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -104,7 +100,7 @@ void Peers::Register(MethodTable* methods) {
                                peer->forward_in = nullptr;
                              }
                            }},
-                      kForwardBound, &live_);
+                      options_.forward_bound, &live_);
   });
 }
 
@@ -140,7 +136,14 @@ void Peers::MakeAppendOut(Peer* peer) {
   };
   hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
                                const grpc::Status& status) {
-    if (!status.ok()) OnLost(peer, status, {});
+    if (stopped_) return;
+    post_(AppendLost{peer->address.id});
+    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
+      OnRefused(peer, status);
+    } else if (std::exchange(peer->connected, false)) {
+      LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
+                   << ": " << status.error_message();
+    }
   };
   peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
 }
@@ -162,20 +165,12 @@ void Peers::MakeForwardOut(Peer* peer) {
     for (const proto::ForwardRequest& request : unsent) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
-    OnLost(peer, status, std::move(numbers));
+    if (stopped_) return;
+    post_(ForwardLost{peer->address.id, std::move(numbers)});
+    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(peer, status);
   };
-  peer->forward_out = std::make_unique<ForwardOut>(std::move(hooks), kForwardBound, &live_);
-}
-
-void Peers::OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t> unsent) {
-  if (stopped_) return;
-  post_(PeerLost{peer->address.id, std::move(unsent)});
-  if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
-    OnRefused(peer, status);
-  } else if (!status.ok() && std::exchange(peer->connected, false)) {
-    LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
-                 << ": " << status.error_message();
-  }
+  peer->forward_out =
+      std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
 }
 
 void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
@@ -215,25 +210,38 @@ proto::Peer Peers::Introduction(raft::MemberId to) const {
   return peer;
 }
 
+void Peers::Count(Refusals::Reason reason, const std::string& what) {
+  refusals_.Count(reason, what, absl::Now());
+}
+
+void Peers::OnPeerRefused(raft::MemberId peer) {
+  Count(Refusals::Reason::kStoreId,
+        absl::StrCat(Find(peer) == nullptr ? "a peer" : Find(peer)->address.name,
+                     ": it speaks from another data directory than the one this cluster knows, and "
+                     "may have forgotten its promises. Bring its old directory back; replacing a "
+                     "member comes with changes of membership, which are not served yet"));
+}
+
 grpc::Status Peers::Check(const proto::Peer& peer) {
   std::string wrong;
+  Refusals::Reason reason{};
   if (peer.cluster_id() != options_.cluster_id) {
+    reason = Refusals::Reason::kCluster;
     wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member",
                             options_.cluster_id, peer.cluster_id());
   } else if (peer.to() != options_.self) {
+    reason = Refusals::Reason::kReceiver;
     wrong =
         absl::StrFormat("this is member %x, not %x: check the peer URLs", options_.self, peer.to());
   } else if (Find(peer.from()) == nullptr) {
+    reason = Refusals::Reason::kSender;
     wrong = absl::StrFormat("member %x is not known here", peer.from());
   } else if (peer.store_id().size() != 16) {
+    reason = Refusals::Reason::kMalformed;
     wrong = "malformed store id";
   }
   if (wrong.empty()) return grpc::Status::OK;
-  ++refused_;
-  if (said_.size() < kSaidMax && said_.insert(wrong).second) {
-    LOG(WARNING) << "refused a peer that calls itself member " << std::hex << peer.from() << ": "
-                 << wrong << " (" << std::dec << refused_ << " refused so far)";
-  }
+  Count(reason, absl::StrFormat("a peer that calls itself member %x: %s", peer.from(), wrong));
   return {grpc::StatusCode::FAILED_PRECONDITION, wrong};
 }
 
@@ -242,9 +250,10 @@ bool Peers::CheckAnswer(const Peer& from, const proto::Peer& peer) {
       peer.to() == options_.self && peer.store_id().size() == 16) {
     return true;
   }
-  ++refused_;
-  LOG_EVERY_N(WARNING, 100) << "refused answers from " << from.address.address << ": it is not "
-                            << from.address.name << " of this cluster; check the peer URLs";
+  const bool ours = peer.cluster_id() == options_.cluster_id;
+  Count(ours ? Refusals::Reason::kSender : Refusals::Reason::kCluster,
+        absl::StrCat("an answer from ", from.address.address, ": it is not ", from.address.name,
+                     " of this cluster; check the peer URLs"));
   return false;
 }
 
@@ -255,8 +264,9 @@ void Peers::Post(const Peer& from, const std::string& store_id, decltype(PeerMes
 void Peers::PostRaft(const Peer& from, const std::string& store_id,
                      absl::StatusOr<raft::Message> message) {
   if (!message.ok()) {
-    ++refused_;
-    LOG_EVERY_N(ERROR, 100) << "from " << from.address.name << ": " << message.status().message();
+    Count(Refusals::Reason::kMalformed,
+          absl::StrCat("a message from ", from.address.name, ": ", message.status().message(),
+                       "; do both run the same version?"));
     return;
   }
   message->from = from.address.id;
@@ -286,7 +296,9 @@ void Peers::Send(PeerMessage message) {
   } else if (std::holds_alternative<Hello>(message.body)) {
     SendHello(to);
   } else if (HelloCall* call = std::exchange(to->hello_in, nullptr)) {
-    call->response()->set_log_empty(std::get<HelloReply>(message.body).log_empty);
+    const auto& answer = std::get<HelloReply>(message.body);
+    call->response()->set_log_empty(answer.log_empty);
+    call->response()->set_store_id_refused(answer.store_id_refused);
     *call->response()->mutable_peer() = Introduction(to->address.id);
     call->Finish(grpc::Status::OK);
   }
@@ -300,7 +312,17 @@ void Peers::SendProposal(Peer* to, const ForwardedProposal& proposal) {
   proto::ForwardRequest::Propose* out = (joined != nullptr ? joined : &request)->add_proposals();
   out->set_number(proposal.number);
   out->set_command(proposal.payload.view().data(), proposal.payload.size());
-  if (joined == nullptr) to->forward_out->Send(std::move(request));
+  if (joined != nullptr) return;
+  switch (to->forward_out->Send(std::move(request))) {
+    case ForwardOut::Sent::kTaken:
+      break;
+    case ForwardOut::Sent::kNotConnected:
+      post_(ForwardLost{to->address.id, {proposal.number}});
+      break;
+    case ForwardOut::Sent::kFull:
+      post_(ForwardRefused{proposal.number});
+      break;
+  }
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message) {
@@ -364,7 +386,9 @@ void Peers::SendHello(Peer* to) {
         --live_;
         if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
         if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
-        Post(*to, response.peer().store_id(), HelloReply{.log_empty = response.log_empty()});
+        Post(*to, response.peer().store_id(),
+             HelloReply{.log_empty = response.log_empty(),
+                        .store_id_refused = response.store_id_refused()});
       });
   proto::HelloRequest request;
   *request.mutable_peer() = Introduction(to->address.id);
@@ -391,9 +415,8 @@ void Peers::OnVote(VoteCall* call) {
   Peer* peer = Find(who.from());
   absl::StatusOr<raft::Message> message = Decode(call->request());
   if (!message.ok()) {
-    ++refused_;
-    return call->Finish(
-        {grpc::StatusCode::INVALID_ARGUMENT, std::string(message.status().message())});
+    call->Finish({grpc::StatusCode::INVALID_ARGUMENT, std::string(message.status().message())});
+    return PostRaft(*peer, who.store_id(), std::move(message));
   }
   VoteCall*& unanswered = peer->vote_in[call->request().pre_vote()];
   if (unanswered != nullptr) unanswered->Finish({grpc::StatusCode::ABORTED, "asked again"});
@@ -442,9 +465,9 @@ grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request,
         command.ParseFromString(in.command()) && command.origin().member_id() == stream->peer &&
         command.op_case() != proto::Command::OP_NOT_SET && !command.has_record_store_id();
     if (!known) {
-      ++refused_;
-      return {grpc::StatusCode::INVALID_ARGUMENT,
-              "a proposal that this member does not understand"};
+      const char* what = "a proposal that this member does not understand";
+      Count(Refusals::Reason::kMalformed, absl::StrCat(what, ", from ", peer.address.name));
+      return {grpc::StatusCode::INVALID_ARGUMENT, what};
     }
     Post(peer, stream->store_id,
          ForwardedProposal{.number = in.number(),

@@ -7,10 +7,10 @@
 //
 // Runs on the I/O loop's thread. Everything is bounded: what finds a queue full or no connection is
 // dropped (Raft sends again), except forwarded proposals, which are reported as refused, because a
-// proposal must never be in doubt without need.
+// proposal must never be in doubt without need. Each stream breaks for itself.
 //
 // Messages that name another cluster, another receiver or an unknown sender are refused with
-// FAILED_PRECONDITION, counted, and said once in the log.
+// FAILED_PRECONDITION and counted (refusals.h).
 
 #include <grpcpp/grpcpp.h>
 
@@ -18,7 +18,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +25,17 @@
 #include "proto/raft.grpc.pb.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
+#include "server/peer/refusals.h"
 #include "server/replica/replica.h"
 #include "server/replica/transport.h"
 #include "server/rpc/rpc.h"
 
 namespace raftkv {
+
+// A half-open connection is noticed within three seconds.
+inline constexpr int kPeerKeepaliveMs = 2000;
+inline constexpr int kPeerKeepaliveTimeoutMs = 1000;
+static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
 
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
@@ -44,6 +49,8 @@ struct PeersOptions {
   std::string store_id;
   std::vector<PeerAddress> peers;  // without ourselves
   absl::Duration vote_timeout = absl::Seconds(1);
+  // Above the replica's pending_max, so that only a broken connection refuses proposals.
+  QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
 
 class Peers final : public Transport {
@@ -64,7 +71,9 @@ class Peers final : public Transport {
   void Stop();
   int live() const { return live_; }
 
-  uint64_t refused() const { return refused_; }
+  const Refusals& refusals() const { return refusals_; }
+  // The replica's refusals are counted beside ours.
+  void OnPeerRefused(raft::MemberId peer);
 
  private:
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;
@@ -103,11 +112,11 @@ class Peers final : public Transport {
 
   void MakeAppendOut(Peer* peer);
   void MakeForwardOut(Peer* peer);
-  void OnLost(Peer* peer, const grpc::Status& status, std::vector<uint64_t> unsent);
 
   // Says once what `peer` has against us: whoever is misconfigured should learn it from its own
   // log.
   void OnRefused(Peer* peer, const grpc::Status& status);
+  void Count(Refusals::Reason reason, const std::string& what);
 
   void SendRaft(Peer* to, const raft::Message& message);
   void SendProposal(Peer* to, const ForwardedProposal& proposal);
@@ -125,8 +134,7 @@ class Peers final : public Transport {
   const std::function<void(ReplicaInput)> post_;
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
-  uint64_t refused_ = 0;
-  std::set<std::string> said_;
+  Refusals refusals_;
   int live_ = 0;  // streams and calls with operations under way
   bool stopped_ = false;
 };

@@ -42,15 +42,15 @@ void Proposals::Fail(uint64_t number, Fate fate) {
   if (it != all_.end()) Finish(it, fate);
 }
 
-ProposalDone Proposals::TakeDone(std::string_view payload) {
-  if (all_.empty()) return nullptr;
+std::optional<Proposals::Committed> Proposals::TakeCommitted(std::string_view payload) {
+  if (all_.empty()) return std::nullopt;
   const proto::Origin origin = OriginOf(payload);
-  if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return nullptr;
+  if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return std::nullopt;
   auto it = all_.find(origin.number());
-  if (it == all_.end()) return nullptr;
-  ProposalDone done = std::move(it->second.done);
+  if (it == all_.end()) return std::nullopt;
+  Committed committed{std::move(it->second.done), it->second.deadline};
   all_.erase(it);
-  return done;
+  return committed;
 }
 
 Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate) {
@@ -79,7 +79,7 @@ void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
                  [&](const Proposal& p) { return p.leader != leader || p.term != term; });
 }
 
-void Proposals::OnPeerLost(raft::MemberId peer) {
+void Proposals::OnForwardLost(raft::MemberId peer) {
   FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.leader == peer; });
 }
 

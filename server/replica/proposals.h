@@ -6,8 +6,7 @@
 //
 //   waiting    not proposed to anybody (no leader, or the leader refused it): may be proposed
 //   in flight  proposed here or handed to a leader: never proposed again, because it may be in a
-//   log;
-//              answered when it is applied here, or as "unknown" once that cannot be awaited
+//              log; leaves when it is committed, or answered "unknown" once that cannot be awaited
 //
 // Owned by the replica. Bounded by the replica's pending_max.
 
@@ -44,12 +43,16 @@ class Proposals {
 
   // Committed: the caller hands the continuation to the applier. Empty when nobody waits any more,
   // or when the entry is not this process's.
-  ProposalDone TakeDone(std::string_view payload);
+  struct Committed {
+    ProposalDone done;
+    absl::Time deadline;
+  };
+  std::optional<Committed> TakeCommitted(std::string_view payload);
 
   // Everything in flight that is not in the hands of `leader` in `term`: its fate is unknown.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
   // Everything that was handed to `peer`.
-  void OnPeerLost(raft::MemberId peer);
+  void OnForwardLost(raft::MemberId peer);
   void Expire(absl::Time now);
   void Stop();
 

@@ -10,45 +10,34 @@ void Reads::Add(ReadRequest request, absl::Time deadline) {
   ++size_;
 }
 
-uint64_t Reads::Ask(absl::Time now) {
+uint64_t Reads::Ask() {
   const uint64_t id = next_id_++;
-  asked_[id] = {now, std::vector<Read>(std::make_move_iterator(waiting_.begin()),
-                                       std::make_move_iterator(waiting_.end()))};
+  asked_[id].assign(std::make_move_iterator(waiting_.begin()),
+                    std::make_move_iterator(waiting_.end()));
   waiting_.clear();
   return id;
 }
 
-void Reads::WaitAgain(std::vector<Read> reads) {
-  waiting_.insert(waiting_.begin(), std::make_move_iterator(reads.begin()),
-                  std::make_move_iterator(reads.end()));
-}
-
 void Reads::OnAnswer(uint64_t id, raft::Index index) {
   auto it = asked_.find(id);
-  if (it == asked_.end()) return;  // given up meanwhile
-  std::vector<Read> reads = std::move(it->second.reads);
+  if (it == asked_.end()) return;
+  std::vector<Read> reads = std::move(it->second);
   asked_.erase(it);
   if (index == 0) {
-    WaitAgain(std::move(reads));
+    waiting_.insert(waiting_.begin(), std::make_move_iterator(reads.begin()),
+                    std::make_move_iterator(reads.end()));
     return;
   }
   for (Read& read : reads) confirmed_.emplace(index, std::move(read));
 }
 
-void Reads::GiveUpAskedBefore(absl::Time time) {
-  while (!asked_.empty() && asked_.begin()->second.asked <= time) {
-    WaitAgain(std::move(asked_.begin()->second.reads));
-    asked_.erase(asked_.begin());
-  }
-}
-
-std::vector<ReadDone> Reads::TakeConfirmed(raft::Index handed_over) {
-  std::vector<ReadDone> dones;
+std::vector<Reads::Read> Reads::TakeConfirmed(raft::Index handed_over) {
+  std::vector<Read> reads;
   auto end = confirmed_.upper_bound(handed_over);
-  for (auto it = confirmed_.begin(); it != end; ++it) dones.push_back(std::move(it->second.done));
+  for (auto it = confirmed_.begin(); it != end; ++it) reads.push_back(std::move(it->second));
   confirmed_.erase(confirmed_.begin(), end);
-  size_ -= dones.size();
-  return dones;
+  size_ -= reads.size();
+  return reads;
 }
 
 template <typename Container>
@@ -73,7 +62,7 @@ void Reads::EndIn(Container* reads, absl::Time now, Fate fate) {
 
 void Reads::EndUntil(absl::Time now, Fate fate) {
   EndIn(&waiting_, now, fate);
-  for (auto& [id, question] : asked_) EndIn(&question.reads, now, fate);
+  for (auto& [id, reads] : asked_) EndIn(&reads, now, fate);
   EndIn(&confirmed_, now, fate);
 }
 

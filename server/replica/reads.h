@@ -3,8 +3,8 @@
 
 // The linearizable reads of this member's clients: they gather, join one ReadIndex question
 // together, wait until everything up to the confirmed index was handed to the applier, and ride the
-// apply queue behind it. A question whose answer is lost is asked again under a new id: a later
-// read index is always right, an older one never is.
+// apply queue behind it. The core answers every question (Raft::ReadIndex); one that it refuses is
+// asked again under a new id: a later read index is always right, an older one never is.
 //
 // Owned by the replica. Bounded by the replica's pending_max.
 
@@ -21,36 +21,29 @@ namespace raftkv {
 
 class Reads {
  public:
+  struct Read {
+    ReadDone done;
+    absl::Time deadline;
+  };
+
   void Add(ReadRequest request, absl::Time deadline);
   size_t size() const { return size_; }
   bool waiting() const { return !waiting_.empty(); }
   bool asking() const { return !asked_.empty(); }
 
   // All waiting reads join the question with the returned id.
-  uint64_t Ask(absl::Time now);
+  uint64_t Ask();
 
   // index 0: refused; its reads wait again.
   void OnAnswer(uint64_t id, raft::Index index);
 
-  // Questions asked at or before `time` count as lost; their reads wait again.
-  void GiveUpAskedBefore(absl::Time time);
-
   // The reads that may follow everything up to `handed_over` into the apply queue.
-  std::vector<ReadDone> TakeConfirmed(raft::Index handed_over);
+  std::vector<Read> TakeConfirmed(raft::Index handed_over);
 
   void Expire(absl::Time now);
   void Stop();
 
  private:
-  struct Read {
-    ReadDone done;
-    absl::Time deadline;
-  };
-  struct Question {
-    absl::Time asked;
-    std::vector<Read> reads;
-  };
-  void WaitAgain(std::vector<Read> reads);
   // Answers those whose deadline has come.
   void EndUntil(absl::Time now, Fate fate);
   template <typename Container>
@@ -59,7 +52,7 @@ class Reads {
   uint64_t next_id_ = 1;
   size_t size_ = 0;
   std::deque<Read> waiting_;
-  std::map<uint64_t, Question> asked_;
+  std::map<uint64_t, std::vector<Read>> asked_;
   std::multimap<raft::Index, Read> confirmed_;
 };
 

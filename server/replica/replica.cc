@@ -5,6 +5,7 @@
 
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
+#include "server/replica/handed_over.h"
 #include "server/replica/origin.h"
 #include "server/replica/proposals.h"
 #include "server/replica/reads.h"
@@ -13,10 +14,10 @@ namespace raftkv {
 
 namespace {
 
-// A ReadIndex question unanswered for this long was lost with its message (etcd asks again as
-// often).
-constexpr absl::Duration kReadRetry = absl::Milliseconds(500);
 constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
+// First start: when the log says whom we wait for, if nothing changes, and how often from then on.
+constexpr absl::Duration kFirstWaitingReport = absl::Seconds(2);
+constexpr absl::Duration kWaitingReportInterval = absl::Minutes(1);
 // A state machine this far behind what is committed gets no more work from clients (as in etcd).
 constexpr raft::Index kUnappliedMax = 5000;
 
@@ -34,8 +35,8 @@ struct Replica::Impl {
         raft(options.raft, options.configuration, state_machine->applied().index, log),
         proposals(options.raft.id, options.boot_id),
         store_ids(state_machine->store_ids()),
-        handed_over(state_machine->applied().index),
-        applied(handed_over) {
+        handed_over_index(state_machine->applied().index),
+        applied(handed_over_index) {
     for (raft::MemberId member : options.configuration.voters) {
       if (member != options.raft.id) peers.push_back(member);
     }
@@ -64,6 +65,7 @@ struct Replica::Impl {
   // --- first start
   void AllowVoting(bool caught_up);
   void MaybeSayHello(absl::Time now);
+  void ReportWaiting();
   size_t hello_answers_needed() const {
     // The members that may hold acknowledged writes without us and without those who answered
     // "empty" must be fewer than a majority: then nothing was ever committed.
@@ -77,7 +79,9 @@ struct Replica::Impl {
   void Report(const ReplicaEvent& event) {
     if (on_event) on_event(event);
   }
-  bool Full() const { return proposals.size() + reads.size() >= options.pending_max; }
+  bool Full() const {
+    return proposals.size() + reads.size() + handed_over.size() >= options.pending_max;
+  }
   bool FarBehind() const { return raft.commit_index() > applied + kUnappliedMax; }
   bool reachable(raft::MemberId member) const {
     return member == options.raft.id || !lost_peers.contains(member);
@@ -92,16 +96,17 @@ struct Replica::Impl {
   raft::Raft raft;
   Proposals proposals;
   Reads reads;
+  HandedOver handed_over;
   std::vector<raft::MemberId> peers;
 
-  std::map<raft::MemberId, std::string> store_ids;                  // as committed
-  std::map<raft::MemberId, std::string> recording;                  // proposed in this term of ours
-  std::set<std::pair<raft::MemberId, std::string>> refused_stores;  // reported once each
+  std::map<raft::MemberId, std::string> store_ids;  // as committed
+  std::map<raft::MemberId, std::string> recording;  // proposed in this term of ours
   std::set<raft::MemberId> lost_peers;  // nothing is handed to them until they are heard of again
+  std::set<raft::MemberId> refused_by;  // reported once each
   std::set<raft::MemberId> said_empty;
   raft::Index leader_commit = 0;  // as last heard, while we may not vote yet
 
-  raft::Index handed_over = 0;  // everything up to here is in the apply queue or behind it
+  raft::Index handed_over_index = 0;  // everything up to here is in the apply queue or behind it
   raft::Index applied = 0;
   raft::Term seen_term = 0;
   raft::MemberId seen_leader = raft::kNobody;
@@ -109,6 +114,7 @@ struct Replica::Impl {
   absl::Time last_turn = absl::InfinitePast();
   absl::Time last_tick = absl::InfinitePast();
   absl::Time last_hello = absl::InfinitePast();
+  absl::Time next_waiting_report = absl::InfinitePast();
   absl::Time next_ask = absl::InfinitePast();  // refused questions are not asked again at once
   uint64_t refused = 0;
 };
@@ -128,15 +134,21 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   } else if (auto* read = std::get_if<ReadRequest>(&input)) {
     if (Full()) {
       read->done(Fate::kTooManyRequests);
+    } else if (read->serializable) {
+      ReadTask task;
+      task.dones.push_back(handed_over.Watch(std::move(read->done), now + options.request_timeout));
+      apply(std::move(task));
     } else {
       reads.Add(std::move(*read), now + options.request_timeout);
     }
+  } else if (auto* append_lost = std::get_if<AppendLost>(&input)) {
+    raft.OnUnreachable(append_lost->peer);
+  } else if (auto* lost = std::get_if<ForwardLost>(&input)) {
+    lost_peers.insert(lost->peer);
+    for (uint64_t number : lost->unsent) proposals.OnRefused(number, lost->peer);
+    proposals.OnForwardLost(lost->peer);
   } else {
-    const PeerLost& lost = std::get<PeerLost>(input);
-    lost_peers.insert(lost.peer);
-    raft.OnUnreachable(lost.peer);
-    for (uint64_t number : lost.unsent) proposals.OnRefused(number, lost.peer);
-    proposals.OnPeerLost(lost.peer);
+    proposals.Fail(std::get<ForwardRefused>(input).number, Fate::kTooManyRequests);
   }
 }
 
@@ -171,10 +183,10 @@ bool Replica::Impl::Refuse(const PeerMessage& message) {
                      (proposed != recording.end() && proposed->second != message.store_id);
   if (!other) return false;
   ++refused;
-  if (refused_stores.size() < 1024 &&
-      refused_stores.emplace(message.from, message.store_id).second) {
-    Report(PeerRefused{message.from});
+  if (std::holds_alternative<Hello>(message.body)) {  // so that its own log can say it
+    Send(message.from, HelloReply{.store_id_refused = true});
   }
+  Report(PeerRefused{message.from});
   return true;
 }
 
@@ -204,13 +216,14 @@ void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedPro
 
 void Replica::Impl::HandleHelloReply(raft::MemberId from, const HelloReply& reply) {
   if (log->may_vote() || std::find(peers.begin(), peers.end(), from) == peers.end()) return;
+  if (reply.store_id_refused && refused_by.insert(from).second) Report(RefusedByPeer{from});
   const bool changed =
       reply.log_empty ? said_empty.insert(from).second : said_empty.erase(from) > 0;
   if (!changed) return;
   if (said_empty.size() >= hello_answers_needed()) {
     AllowVoting(/*caught_up=*/false);
   } else {
-    Report(WaitingForPeers{said_empty.size(), hello_answers_needed()});
+    ReportWaiting();
   }
 }
 
@@ -227,7 +240,7 @@ void Replica::Impl::Tick(absl::Time now) {
 
   proposals.Expire(now);
   reads.Expire(now);
-  reads.GiveUpAskedBefore(now - kReadRetry);
+  handed_over.Expire(now);
 }
 
 void Replica::Impl::ProposeWaiting() {
@@ -256,7 +269,7 @@ void Replica::Impl::AskReads(absl::Time now) {
   if (!reads.waiting() || leader == raft::kNobody || !reachable(leader) || now < next_ask) return;
   // A follower has one question on its way; reads that arrive meanwhile join the next.
   if (leader != options.raft.id && reads.asking()) return;
-  raft.ReadIndex(reads.Ask(now));
+  raft.ReadIndex(reads.Ask());
 }
 
 void Replica::Impl::DrainReady() {
@@ -284,19 +297,23 @@ void Replica::Impl::DrainReady() {
     for (const raft::Event& event : ready.events) Report(event);
   }
 
-  std::vector<ReadDone> confirmed =
-      reads.TakeConfirmed(RAFTKV_MUTANT("read-skips-apply-queue") ? UINT64_MAX : handed_over);
+  std::vector<Reads::Read> confirmed =
+      reads.TakeConfirmed(RAFTKV_MUTANT("read-skips-apply-queue") ? UINT64_MAX : handed_over_index);
   if (confirmed.empty()) return;
   if (RAFTKV_MUTANT("read-skips-apply-queue")) {
-    for (ReadDone& done : confirmed) done(Fate::kApplied);
+    for (Reads::Read& read : confirmed) read.done(Fate::kApplied);
     return;
   }
-  apply(ReadTask{std::move(confirmed)});
+  ReadTask task;
+  for (Reads::Read& read : confirmed) {
+    task.dones.push_back(handed_over.Watch(std::move(read.done), read.deadline));
+  }
+  apply(std::move(task));
 }
 
 void Replica::Impl::HandOver(std::vector<raft::Entry> committed) {
-  CHECK_EQ(committed.front().id.index, handed_over + 1) << "a committed entry was skipped";
-  handed_over = committed.back().id.index;
+  CHECK_EQ(committed.front().id.index, handed_over_index + 1) << "a committed entry was skipped";
+  handed_over_index = committed.back().id.index;
   CommittedTask task;
   for (const raft::Entry& entry : committed) {
     if (entry.type == raft::EntryType::kCommand) NoteCommitted(entry, &task);
@@ -306,12 +323,13 @@ void Replica::Impl::HandOver(std::vector<raft::Entry> committed) {
 }
 
 void Replica::Impl::NoteCommitted(const raft::Entry& entry, CommittedTask* task) {
-  if (ProposalDone done = proposals.TakeDone(entry.payload.view())) {
+  if (auto ours = proposals.TakeCommitted(entry.payload.view())) {
     if (RAFTKV_MUTANT("ack-before-apply")) {
-      done(Fate::kApplied, {});
+      ours->done(Fate::kApplied, {});
       return;
     }
-    task->dones.emplace_back(entry.id.index, std::move(done));
+    task->dones.emplace_back(entry.id.index,
+                             handed_over.Watch(std::move(ours->done), ours->deadline));
     return;
   }
   if (OriginOf(entry.payload.view()).member_id() != raft::kNobody) return;
@@ -355,8 +373,20 @@ void Replica::Impl::MaybeSayHello(absl::Time now) {
     return;
   }
   if (now - last_hello < kHelloInterval) return;
+  if (last_hello == absl::InfinitePast()) next_waiting_report = now + kFirstWaitingReport;
   last_hello = now;
   for (raft::MemberId peer : peers) Send(peer, Hello{});
+  if (now >= next_waiting_report) ReportWaiting();
+}
+
+void Replica::Impl::ReportWaiting() {
+  next_waiting_report = last_turn + kWaitingReportInterval;
+  WaitingForPeers waiting;
+  for (raft::MemberId peer : peers) {
+    if (!said_empty.contains(peer)) waiting.missing.push_back(peer);
+  }
+  waiting.needed = hello_answers_needed() - said_empty.size();
+  Report(waiting);
 }
 
 // --- the surface
@@ -379,6 +409,7 @@ void Replica::Turn(std::vector<ReplicaInput> inputs, absl::Time now) {
     r.raft.StepDown();
   }
   r.last_turn = now;
+  if (r.Full()) r.handed_over.Expire(now);  // forgets what was answered since the last tick
 
   for (ReplicaInput& input : inputs) r.Handle(std::move(input), now);
   r.Tick(now);
@@ -407,6 +438,7 @@ void Replica::OnApplied(raft::Index index) {
 void Replica::Stop() {
   impl_->proposals.Stop();
   impl_->reads.Stop();
+  impl_->handed_over.Stop();
 }
 
 raft::Status Replica::status() const { return impl_->raft.status(); }

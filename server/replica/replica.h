@@ -13,9 +13,9 @@
 // rides the apply queue behind everything it must see, a request is answered exactly once.
 //
 // Requests carry their continuation (`done`), called on the thread that runs the replica or the
-// applier, exactly once. Without a leader they wait, up to request_timeout. A proposal is never
-// proposed twice: once its fate is unknown it is answered so (etcd's "request timed out, possibly
-// due to ...").
+// applier, exactly once and no later than request_timeout after they arrived, wherever they wait
+// then. A proposal is never proposed twice: once its fate is unknown it is answered so (etcd's
+// "request timed out, possibly due to ...").
 
 #include <cstdint>
 #include <deque>
@@ -43,7 +43,7 @@ enum class Fate {
   kTimedOut,           // no leader in time: certainly not proposed, or a read
   kUnknownLeaderLost,  // proposed; the leader changed before it was applied here
   kUnknownConnection,  // handed to the leader; the connection broke
-  kUnknownTimedOut,    // proposed, but not applied in time
+  kUnknownTimedOut,    // proposed, but not applied in time (it may be applied yet)
   kTooManyRequests,    // refused before it was proposed
   kStopped,            // the server is stopping
 };
@@ -58,19 +58,32 @@ struct ProposeRequest {
 };
 
 // A linearizable read: `done(kApplied)` runs in the apply queue, where the state machine holds
-// everything that was acknowledged before the request arrived.
+// everything that was acknowledged before the request arrived. A serializable one asks nobody: it
+// sees what is there when its turn comes.
 struct ReadRequest {
   ReadDone done;
+  bool serializable = false;
 };
 
-// The connection to a peer broke: what was in flight may be lost. `unsent` are the numbers of
-// forwarded proposals that certainly never left; they wait for the next leader.
-struct PeerLost {
+// The stream of appends to a peer broke: what was in flight may be lost.
+struct AppendLost {
+  raft::MemberId peer = raft::kNobody;
+};
+
+// The stream of forwarded requests to a peer broke: what was in flight may be lost. `unsent` are
+// the numbers of proposals that certainly never left; they wait for the next leader.
+struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
 };
 
-using ReplicaInput = std::variant<PeerMessage, ProposeRequest, ReadRequest, PeerLost>;
+// A forwarded proposal found its stream's queue full: it certainly never left.
+struct ForwardRefused {
+  uint64_t number = 0;
+};
+
+using ReplicaInput =
+    std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost, ForwardRefused>;
 
 // What the applier does, strictly in order.
 struct CommittedTask {
@@ -94,17 +107,21 @@ struct ReplicaOptions {
 };
 
 // Facts for log lines and metrics, in order: the core's events and the replica's own.
-struct PeerRefused {  // its data directory is not the one that is known for it
+struct PeerRefused {  // at each message: its data directory is not the one that is known for it
+  raft::MemberId peer = raft::kNobody;
+};
+struct RefusedByPeer {  // the other end of it, once for each peer
   raft::MemberId peer = raft::kNobody;
 };
 struct VotingAllowed {
   bool caught_up = false;  // by a leader; else a majority answered that their logs are empty
 };
-struct WaitingForPeers {  // first start: how many answered "my log is empty"; said when it changes
-  size_t answered = 0;
-  size_t needed = 0;
+struct WaitingForPeers {                // first start; said when it changes, and once a minute
+  std::vector<raft::MemberId> missing;  // have not answered "my log is empty"
+  size_t needed = 0;                    // so many more of them must
 };
-using ReplicaEvent = std::variant<raft::Event, PeerRefused, VotingAllowed, WaitingForPeers>;
+using ReplicaEvent =
+    std::variant<raft::Event, PeerRefused, RefusedByPeer, VotingAllowed, WaitingForPeers>;
 
 class Replica {
  public:
@@ -129,8 +146,8 @@ class Replica {
   raft::MemberId leader() const;
   raft::Term term() const;
   bool may_vote() const;
-  size_t pending() const;          // requests not answered yet
-  uint64_t refused() const;        // messages refused for ids or store ids
+  size_t pending() const;          // requests that are not in the hands of the applier yet
+  uint64_t refused() const;        // messages refused for their receiver or their store id
   const raft::Raft& raft() const;  // for invariants
 
  private:

@@ -5,8 +5,8 @@
 // simulator's network.
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
-// proposals may be dropped but are never duplicated, and when a connection breaks the replica is
-// told (PeerLost), because a proposal whose fate is unknown must be answered as such.
+// proposals may be dropped but are never duplicated, and when their stream breaks the replica is
+// told (ForwardLost), because a proposal whose fate is unknown must be answered as such.
 
 #include <cstdint>
 #include <string>
@@ -35,7 +35,8 @@ struct ForwardedProposalReply {
 // First start (design: a wiped disk never votes away acknowledged writes).
 struct Hello {};
 struct HelloReply {
-  bool log_empty = false;  // the sender's log never held an entry
+  bool log_empty = false;         // the sender's log never held an entry
+  bool store_id_refused = false;  // the asker's data directory is not the one known for it
 };
 
 struct PeerMessage {

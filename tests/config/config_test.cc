@@ -108,6 +108,20 @@ TEST(Config, RequestTimeoutFollowsElectionTimeout) {
   EXPECT_EQ(config->limits.request_timeout, absl::Seconds(9));
 }
 
+// Others lead before a member with a dying disk gives up, and it gives up before its requests do.
+TEST(Config, DiskStallTimeoutLiesBetweenElectionAndRequestTimeout) {
+  const auto with = [](const std::string& election, const std::string& limits) {
+    return Load(absl::StrCat("[cluster]\nelection_timeout = \"", election, "\"\n[limits]\n", limits,
+                             "\n", Member("a", 1)));
+  };
+  EXPECT_EQ(with("1s", "request_timeout = \"2s\"")->limits.disk_stall_timeout,
+            absl::Milliseconds(1800));
+  EXPECT_EQ(with("1s", "request_timeout = \"60s\"")->limits.disk_stall_timeout, absl::Seconds(5));
+  EXPECT_EQ(with("9s", "")->limits.disk_stall_timeout, absl::Seconds(9));
+  EXPECT_TRUE(with("1s", "disk_stall_timeout = \"1s\"").ok());
+  EXPECT_FALSE(with("1s", "disk_stall_timeout = \"7s\"").ok());
+}
+
 // The documented file is set to the defaults throughout, so its words cannot go stale unseen.
 TEST(Config, ClusterTomlShowsTheDefaults) {
   const Config shipped = Shipped("cluster.toml");
@@ -252,6 +266,19 @@ TEST(ConfigErrors, TypesDurationsRangesAndChoices) {
       {"[cluster]\nheartbeat_interval = \"1s\"\n" + a,
        "F:2: election_timeout 1s is under five heartbeat_intervals of 1s; raise it to 5s or lower "
        "heartbeat_interval"},
+      {"[limits]\ndisk_stall_timeout = \"7s\"\n" + a,
+       "F:2: disk_stall_timeout 7s does not lie between election_timeout 1s and request_timeout "
+       "7s; "
+       "choose it so that others lead before this member gives up, and it gives up before its "
+       "requests do"},
+      {"[limits]\ndisk_stall_timeout = \"900ms\"\n" + a,
+       "F:2: disk_stall_timeout 900ms does not lie between election_timeout 1s and request_timeout "
+       "7s; choose it so that others lead before this member gives up, and it gives up before its "
+       "requests do"},
+      {"[limits]\nrequest_timeout = \"1s\"\n" + a,
+       "F:2: request_timeout 1s is not above election_timeout 1s; raise it, so that requests "
+       "outlive "
+       "an election"},
       {"[limits]\nmax_request_bytes = \"1MiB\"\n" + a,
        "F:2: max_request_bytes must be a whole number; write it in digits without quotes or unit, "
        "such as 1572864"},
@@ -290,20 +317,37 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
        "client_url = \"http://127.0.0.1:5\"\n",
        "F:4: client_url \"http://127.0.0.1:5\" is taken by line 3" + own},
       {a + "listen_peer_url = \"http://127.0.0.1:10\"\n" + b,
-       "F:5: peers and clients would share \"http://127.0.0.1:10\"; listen on two different ports"},
+       "F:5: peers and clients would share port 10; listen on two different ports"},
+      {a + "listen_peer_url = \"http://0.0.0.0:10\"\n" + b,
+       "F:5: peers and clients would share port 10; listen on two different ports"},
+      {a + "listen_client_url = \"http://[::]:11\"\n" + b,
+       "F:5: peers and clients would share port 11; listen on two different ports"},
   });
 }
 
 TEST(ConfigErrors, Urls) {
   const std::string a = Member("a", 10);
   const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
-  for (const char* url : {"127.0.0.1:1", "https://h:1", "http://h", "http://:1", "http://h:0",
-                          "http://h:65536", "http://h:x", "http://h:1/", "http://h h:1",
-                          "http://[::1:1", "http://::1:1", "http://u@h:1", ""}) {
+  for (const char* url :
+       {"127.0.0.1:1", "http://h", "http://:1", "http://h:", "http://h:x", "http://h:1/",
+        "http://h h:1", "http://[::1:1", "http://::1:1", "http://u@h:1", ""}) {
     EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
               absl::StrCat("F:5: listen_peer_url \"", url, "\" is no URL", no_url));
   }
-  EXPECT_EQ(ErrorOf(a + "listen_peer_url = 5\n"), "F:5: listen_peer_url must be a string" + no_url);
+  ExpectErrors({
+      {a + "listen_peer_url = 5\n",
+       "F:5: listen_peer_url must be a string; put it in double quotes"},
+      {a + "listen_peer_url = \"https://h:1\"\n",
+       "F:5: listen_peer_url \"https://h:1\" asks for TLS, which is not served yet; write http:// "
+       "instead of https://"},
+      {a + "listen_peer_url = \"http://h:0\"\n",
+       "F:5: listen_peer_url \"http://h:0\" has a port that is out of range; choose a port from 1 "
+       "to 65535"},
+      {a + "listen_peer_url = \"http://h:65536\"\n",
+       "F:5: listen_peer_url \"http://h:65536\" has a port that is out of range; choose a port "
+       "from "
+       "1 to 65535"},
+  });
 }
 
 TEST(ConfigErrors, TheMistakeNearestTheTopIsReported) {

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <future>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -151,9 +150,35 @@ TEST_F(Refusals, APortInUse) {
     const Finished finished = RunServer({"-c", cluster.config_path()}, cluster.dir());
     close(fd);
     EXPECT_EQ(finished.exit_code, kBadInput);
-    EXPECT_THAT(finished.err, AllOf(HasSubstr(absl::StrCat("127.0.0.1:", port)),
-                                    HasSubstr("in use"), HasSubstr("change the URL")));
+    EXPECT_THAT(finished.err,
+                AllOf(HasSubstr(absl::StrCat("127.0.0.1:", port)), HasSubstr("in use by process"),
+                      HasSubstr(absl::StrCat(getpid())), HasSubstr("change the URL")));
+    EXPECT_FALSE(fs::exists(cluster.data_dir(0))) << "nothing is left behind";
   }
+}
+
+TEST_F(Refusals, AddressesThatCannotBeListenedOn) {
+  Cluster cluster({.size = 1});
+  const std::string listen = "\nlisten_client_url = \"http://";
+  const auto start = [&](const std::string& address) {
+    return RunServer({"-c", Changed(cluster, "data_dir = \"n1\"",
+                                    "data_dir = \"n1\"" + listen + address + "\"")},
+                     cluster.dir());
+  };
+  // TEST-NET-3 (RFC 5737) is nobody's; .invalid (RFC 2606) resolves nowhere.
+  ExpectRefused(
+      start("203.0.113.1:1234"), kBadInput,
+      {"203.0.113.1:1234", "listen_client_url", "this machine has no address 203.0.113.1"});
+  ExpectRefused(start("nowhere.invalid:1234"), kBadInput,
+                {"nowhere.invalid:1234", "listen_client_url", "cannot be resolved"});
+  EXPECT_FALSE(fs::exists(cluster.data_dir(0)));
+}
+
+TEST_F(Refusals, ADataDirectoryThatMayNotBeWritten) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  Cluster cluster({.size = 1});
+  ExpectRefused(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/none\"")}),
+                kBadInput, {"/none", "let user", "or choose another one"});
 }
 
 class DamagedLog : public Refusals {
@@ -278,14 +303,29 @@ TEST_F(Stopping, AnswersWhatCannotBeFinished) {
   Cluster cluster({});
   cluster.Start(0);  // alone of three: nothing can be decided
   ASSERT_TRUE(Eventually(absl::Seconds(10), [&] { return cluster.Status(0).ok(); }));
-  auto put = std::async(std::launch::async, [&] { return cluster.Put(0, "k", "v").status; });
-  auto get = std::async(std::launch::async, [&] { return cluster.Get(0, "k").status; });
-  absl::SleepFor(absl::Milliseconds(300));  // until both wait; too early is answered alike
+  grpc::CompletionQueue queue;
+  const auto put_context = MakeContext(), get_context = MakeContext();
+  etcdserverpb::PutRequest put_request;
+  put_request.set_key("k");
+  const auto put = cluster.connection(0).kv->AsyncPut(put_context.get(), put_request, &queue);
+  const auto get = cluster.connection(0).kv->AsyncRange(get_context.get(), GetRequest("k"), &queue);
+  grpc::Status statuses[2];
+  etcdserverpb::PutResponse put_response;
+  etcdserverpb::RangeResponse get_response;
+  put->Finish(&put_response, &statuses[0], &statuses[0]);
+  get->Finish(&get_response, &statuses[1], &statuses[1]);
+  ASSERT_TRUE(cluster.Status(0).ok());  // on the same connection: both are there before it
   EXPECT_EQ(cluster.Terminate(0), kStopped);
-  for (const grpc::Status& status : {put.get(), get.get()}) {
+  for (int i = 0; i < 2; ++i) {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    const grpc::Status& status = *static_cast<grpc::Status*>(tag);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
     EXPECT_EQ(status.error_message(), "etcdserver: server stopped");
   }
+  // At once: without a leader there is nothing to wait for.
+  EXPECT_THAT(cluster.log(0), HasSubstr("no leader: 2 waiting requests are answered now"));
 }
 
 bool IsListening(int port) {

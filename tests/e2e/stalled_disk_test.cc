@@ -35,6 +35,16 @@ class StalledDisk : public testing::Test {
   }
   void SetDisk(int i, const std::string& behaviour) { WriteFile(ShimFile(i), behaviour); }
 
+  // "SERVING", "NOT_SERVING", or why there is no such answer.
+  std::string Health(int i, const std::string& service = "") {
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    const auto reply = Call(cluster_->connection(i), *cluster_->connection(i).health,
+                            &grpc::health::v1::Health::Stub::Check, request);
+    if (!reply.ok()) return reply.status.error_message();
+    return grpc::health::v1::HealthCheckResponse::ServingStatus_Name(reply.response.status());
+  }
+
   // The figure: others lead, and writes resume, within 5 s.
   void ExpectOthersServe() {
     const int other = (leader_ + 1) % cluster_->size();
@@ -75,11 +85,20 @@ TEST_F(StalledDisk, TheLeaderIsReplacedAndEndsWhenItStallsForLong) {
 }
 
 TEST_F(StalledDisk, TheLeaderIsReplacedAndFollowsWhenTheDiskComesBack) {
-  StartCluster("disk_stall_timeout = \"60s\"");
+  StartCluster("disk_stall_timeout = \"60s\"\nrequest_timeout = \"61s\"");
   if (IsSkipped() || HasFatalFailure()) return;
+  EXPECT_EQ(Health(leader_), "SERVING");
   SetDisk(leader_, "hang");
   ExpectOthersServe();
+  // Nobody but health is answered here now.
+  EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok());
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return Health(leader_) == "NOT_SERVING"; }));
+  EXPECT_EQ(Health(leader_, "no.such.Service"), "unknown service");
+  Connection fresh(cluster_->client_address(leader_));
+  EXPECT_TRUE(fresh.Ready()) << "a health check may be a new connection";
+  EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok()) << "it hung all the time";
   SetDisk(leader_, "");
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return Health(leader_) == "SERVING"; }));
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
     const auto status = cluster_->Status(leader_);
     return status.ok() && status.response.leader() != 0 &&

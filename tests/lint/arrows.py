@@ -66,6 +66,7 @@ MAY_CHANCE = {
     "storage/mvcc/writer.cc": "the same",
     "storage/watermark.h": "a clock that only spaces out fdatasync; real disks only",
     "storage/watermark.cc": "the same",
+    "server/replica/handed_over.h": "a flag that the applier's thread sets; one thread in a simulation",
     "tests/sim/main.cc": "spreads seeds over cores and draws fresh ones; a run knows nothing of it",
 }
 

@@ -186,14 +186,16 @@ class Cluster {
   }
 
   // The value is read when the read's turn in the apply queue comes.
-  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
+  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value,
+                              bool serializable = false) {
     auto answer = std::make_shared<Answer>();
     Member& m = members_.at(id);
-    m.inbox.push_back(ReadRequest{[this, answer, &m, key, value](Fate fate) {
+    auto done = [this, answer, &m, key, value](Fate fate) {
       answer->fate = fate;
       ++answer->times;
       if (fate == Fate::kApplied) *value = Value(m, key);
-    }});
+    };
+    m.inbox.push_back(ReadRequest{std::move(done), serializable});
     return answer;
   }
 

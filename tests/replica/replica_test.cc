@@ -145,7 +145,7 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   }
   ASSERT_EQ(numbers.size(), 2);
   c.Deliver();  // lost
-  c[follower].inbox.push_back(PeerLost{leader, {numbers[1]}});
+  c[follower].inbox.push_back(ForwardLost{leader, {numbers[1]}});
   c.Turn(follower);
   EXPECT_EQ(first->fate, Fate::kUnknownConnection);
   EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
@@ -153,6 +153,95 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   c.Run(kElection);
   EXPECT_EQ(second->fate, Fate::kApplied);
   EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
+}
+
+TEST(Replica, StreamsBreakEachForItself) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);  // handed to the transport
+  c[follower].inbox.push_back(AppendLost{leader});
+  c.Turn(follower);
+  EXPECT_EQ(put->times, 0) << "its own stream is intact";
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Turn(follower);
+  std::vector<uint64_t> numbers;
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
+  }
+  ASSERT_EQ(numbers.size(), 2);
+  c[follower].inbox.push_back(ForwardRefused{numbers[1]});
+  c.Turn(follower);
+  EXPECT_EQ(first->times, 0);
+  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it never left: that is certain";
+  c.Settle();
+  EXPECT_EQ(first->fate, Fate::kApplied);
+}
+
+// The applier may be slow, or on a worker of its own: nobody hangs because of it.
+TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) {
+  Cluster c(1);
+  c.Run(kElection);
+  c[1].hold_apply = true;
+  std::string got, seen;
+  auto put = c.Put(1, "k", "v");
+  auto get = c.Get(1, "k", &got);
+  auto serializable = c.Get(1, "k", &seen, /*serializable=*/true);
+  c.Run(absl::Milliseconds(6900));
+  EXPECT_EQ(put->times + get->times + serializable->times, 0);
+  c.Run(absl::Milliseconds(200));
+  EXPECT_EQ(put->fate, Fate::kUnknownTimedOut);
+  EXPECT_EQ(get->fate, Fate::kTimedOut);
+  EXPECT_EQ(serializable->fate, Fate::kTimedOut);
+  c[1].hold_apply = false;
+  c.Settle();
+  EXPECT_EQ(Cluster::Value(c[1], "k"), "v");
+  for (const auto& answer : {put, get, serializable}) EXPECT_EQ(answer->times, 1);
+}
+
+TEST(Replica, WhatTheApplierHoldsCountsAsPending) {
+  Cluster c(1, /*pending_max=*/2);
+  c.Run(kElection);
+  std::string got;
+  for (int i = 0; i < 10; ++i) {  // what is answered does not count any more
+    auto get = c.Get(1, "k", &got);
+    c.Settle();
+    ASSERT_EQ(get->fate, Fate::kApplied);
+  }
+  c[1].hold_apply = true;
+  c.Get(1, "k", &got, /*serializable=*/true);
+  c.Get(1, "k", &got);
+  c.Settle();
+  auto over = c.Get(1, "k", &got, /*serializable=*/true);
+  c.Settle();
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  c[1].replica->Stop();
+}
+
+TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  std::string got;
+  auto get = c.Get(follower, "k", &got);
+  c.Turn(follower);
+  c.Cut(follower);
+  c.Deliver();  // the question is lost
+  c.Heal();
+  EXPECT_EQ(get->times, 0);
+  c.Run(absl::Milliseconds(300));
+  EXPECT_EQ(get->fate, Fate::kApplied);
 }
 
 TEST(Replica, MoreThanPendingMaxIsRefused) {
@@ -189,10 +278,11 @@ TEST(Replica, StopAnswersEverythingPending) {
   std::string got;
   auto put = c.Put(1, "a", "1");
   auto get = c.Get(1, "a", &got);
+  c[1].hold_apply = true;
+  auto in_apply_queue = c.Get(1, "a", &got, /*serializable=*/true);
   c.Turn(1);
   c[1].replica->Stop();
-  EXPECT_EQ(put->fate, Fate::kStopped);
-  EXPECT_EQ(get->fate, Fate::kStopped);
+  for (const auto& answer : {put, get, in_apply_queue}) EXPECT_EQ(answer->fate, Fate::kStopped);
 }
 
 TEST(Replica, RestartServesWhatWasAcknowledged) {
@@ -239,6 +329,21 @@ TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   EXPECT_NE(c.leader(), raft::kNobody);
 }
 
+TEST(FirstStart, WhoIsMissingIsSaidAtOnceAndThenOnceAMinute) {
+  Cluster c(3);
+  c.Crash(2);
+  c.Crash(3);
+  c.Run(absl::Seconds(3));
+  ASSERT_EQ(c.Count<WaitingForPeers>(1), 1) << "said although nobody answered";
+  const auto said = std::get<WaitingForPeers>(c[1].events.back());
+  EXPECT_THAT(said.missing, testing::ElementsAre(2, 3));
+  EXPECT_EQ(said.needed, 2);
+  c.Run(absl::Seconds(55));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Run(absl::Seconds(60));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 2);
+}
+
 TEST(FirstStart, WipedMemberDoesNotVote) {
   Cluster c(3);
   c.Run(kElection);
@@ -264,7 +369,10 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   auto get = c.Get(c.leader(), "k", &got);
   c.Settle();
   EXPECT_EQ(got, "v");
-  EXPECT_EQ(c.Count<PeerRefused>(c.leader()), 1) << "said once";
+  EXPECT_GT(c[c.leader()].replica->refused(), 0);
+  EXPECT_EQ(c[c.leader()].replica->refused(), c.Count<PeerRefused>(c.leader()));
+  EXPECT_GT(c.Count<RefusedByPeer>(wiped), 0) << "its own log must say why it is not heard";
+  EXPECT_LE(c.Count<RefusedByPeer>(wiped), 4) << "once for each of the others in each life";
 }
 
 TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {

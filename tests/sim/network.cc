@@ -160,8 +160,9 @@ void Network::Notice(int member, int peer) {
   if (way.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
   way.known_epoch = epoch(member, peer);
   if (!way.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
-  world_->member(member).Post(
-      PeerLost{static_cast<raft::MemberId>(peer + 1), std::exchange(way.unsent, {})});
+  const auto id = static_cast<raft::MemberId>(peer + 1);
+  world_->member(member).Post(AppendLost{id});
+  world_->member(member).Post(ForwardLost{id, std::exchange(way.unsent, {})});
 }
 
 void Network::HealAll() {

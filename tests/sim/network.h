@@ -8,9 +8,9 @@
 //   everything else     forwarded proposals, their answers and hellos travel on one connection for
 //                       each pair of members: in order, never twice, and lost only when the
 //                       connection breaks. Then everything in flight on it is lost and each end is
-//                       told (PeerLost), at its own time; what an end sends before it knows is lost
-//                       too. A message on a new connection tells the receiver that the old one
-//                       broke.
+//                       told (AppendLost, ForwardLost), at its own time; what an end sends before
+//                       it knows is lost too. A message on a new connection tells the receiver that
+//                       the old one broke.
 //
 // Links are cut and clogged by direction. A cut loses what is sent and what arrives meanwhile; a
 // clog only holds it up.

@@ -298,7 +298,10 @@ struct EventText {
     return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
   }
   std::string operator()(const WaitingForPeers& e) const {
-    return absl::StrFormat("waits for peers: %d of %d", e.answered, e.needed);
+    return absl::StrFormat("waits for %d of %d peers", e.needed, e.missing.size());
+  }
+  std::string operator()(const RefusedByPeer& e) const {
+    return absl::StrFormat("is refused by n%d", e.peer);
   }
 };
 

@@ -1,0 +1,54 @@
+#include "server/peer/refusals.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "glog/logging.h"
+
+namespace raftkv {
+
+namespace {
+
+constexpr absl::Duration kSayInterval = absl::Minutes(1);
+
+const char* Name(Refusals::Reason reason) {
+  switch (reason) {
+    case Refusals::Reason::kCluster:
+      return "another cluster";
+    case Refusals::Reason::kReceiver:
+      return "another receiver";
+    case Refusals::Reason::kSender:
+      return "unknown sender";
+    case Refusals::Reason::kStoreId:
+      return "another data directory";
+    case Refusals::Reason::kMalformed:
+      return "malformed";
+  }
+  return "?";
+}
+
+}  // namespace
+
+void Refusals::Count(Reason reason, const std::string& what, absl::Time now) {
+  const bool is_new = ++counts_[reason] == 1;
+  if (!is_new && now - said_ < kSayInterval) return;
+  said_ = now;
+  std::vector<std::string> totals;
+  for (const auto& [r, count] : counts_) totals.push_back(absl::StrCat(Name(r), " ", count));
+  LOG(WARNING) << "refused " << what << " (messages refused so far: " << absl::StrJoin(totals, ", ")
+               << ")";
+}
+
+uint64_t Refusals::total() const {
+  uint64_t total = 0;
+  for (const auto& [reason, count] : counts_) total += count;
+  return total;
+}
+
+uint64_t Refusals::of(Reason reason) const {
+  const auto it = counts_.find(reason);
+  return it == counts_.end() ? 0 : it->second;
+}
+
+}  // namespace raftkv

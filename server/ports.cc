@@ -1,0 +1,136 @@
+#include "server/ports.h"
+
+#include <dirent.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "config/config.h"
+
+namespace raftkv {
+
+namespace {
+
+constexpr char kListening[] = "0A";  // TCP_LISTEN in /proc/net/tcp
+
+// "socket:[INODE]" of whoever listens on `port`, or empty.
+std::string ListenerOf(int port) {
+  const std::string wanted = absl::StrFormat(":%04X", port);
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(table);
+    for (std::string line; std::getline(file, line);) {
+      std::istringstream words(line);
+      std::vector<std::string> word(10);
+      for (std::string& w : word) words >> w;
+      const bool ours = word[1].size() > wanted.size() &&
+                        word[1].compare(word[1].size() - wanted.size(), wanted.size(), wanted) == 0;
+      if (ours && word[3] == kListening) return absl::StrCat("socket:[", word[9], "]");
+    }
+  }
+  return "";
+}
+
+std::vector<std::string> NamesIn(const std::string& dir) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(dir.c_str()), closedir);
+  if (open == nullptr) return names;
+  while (const dirent* entry = readdir(open.get())) names.push_back(entry->d_name);
+  return names;
+}
+
+// "process 17 (raftkv-server)", as far as this user may see.
+std::string OwnerOf(int port) {
+  const std::string socket = ListenerOf(port);
+  for (const std::string& pid : socket.empty() ? std::vector<std::string>() : NamesIn("/proc")) {
+    const std::string fds = absl::StrCat("/proc/", pid, "/fd");
+    for (const std::string& fd : NamesIn(fds)) {
+      char target[64] = {};
+      const std::string link = absl::StrCat(fds, "/", fd);
+      if (readlink(link.c_str(), target, sizeof(target) - 1) < 0 || socket != target) continue;
+      std::string name;
+      std::getline(std::ifstream(absl::StrCat("/proc/", pid, "/comm")), name);
+      return absl::StrCat("process ", pid, " (", name, ")");
+    }
+  }
+  return "a process of another user";
+}
+
+struct Addresses {
+  ~Addresses() {
+    if (list != nullptr) freeaddrinfo(list);
+  }
+  addrinfo* list = nullptr;
+};
+
+// 0, or why it cannot be.
+int Listen(const addrinfo& address) {
+  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));  // as gRPC does
+  int error = 0;
+  if (bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, 1) != 0) error = errno;
+  close(fd);
+  return error;
+}
+
+}  // namespace
+
+absl::Status CheckPort(const std::string& url, const std::string& key) {
+  const std::string address = HostPort(url);
+  const size_t colon = address.rfind(':');
+  const std::string port_text = address.substr(colon + 1);
+  const std::string host = absl::StrReplaceAll(address.substr(0, colon), {{"[", ""}, {"]", ""}});
+  int port = 0;
+  (void)absl::SimpleAtoi(port_text, &port);
+  const std::string cannot = absl::StrCat("cannot listen on ", address, " (", key, "): ");
+
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  Addresses found;
+  if (const int error = getaddrinfo(host.c_str(), port_text.c_str(), &hints, &found.list)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(cannot, "the host \"", host, "\" cannot be resolved (", gai_strerror(error),
+                     "); write an address of this machine, or mend its name"));
+  }
+  // One of a name's addresses is enough, as for gRPC.
+  int error = 0;
+  for (const addrinfo* one = found.list; one != nullptr; one = one->ai_next) {
+    error = Listen(*one);
+    if (error == 0) return absl::OkStatus();
+    if (error == EADDRINUSE) break;
+  }
+  switch (error) {
+    case EADDRINUSE:
+      return absl::FailedPreconditionError(
+          absl::StrCat(cannot, "port ", port, " is in use by ", OwnerOf(port),
+                       "; stop it, or change the URL to another port"));
+    case EADDRNOTAVAIL:
+      return absl::FailedPreconditionError(
+          absl::StrCat(cannot, "this machine has no address ", host,
+                       "; change the URL to an address of its own, or to 0.0.0.0 for all of them"));
+    case EACCES:
+    case EPERM:
+      return absl::PermissionDeniedError(
+          absl::StrCat(cannot, "the system does not let this user take port ", port,
+                       "; change the URL to a port from 1024 on"));
+    default:
+      return absl::FailedPreconditionError(
+          absl::StrCat(cannot, std::strerror(error), "; change the URL"));
+  }
+}
+
+}  // namespace raftkv

@@ -1,0 +1,238 @@
+#include "server/peer/peers.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "proto/command.pb.h"
+
+namespace raftkv {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr uint64_t kCluster = 77;
+
+// The peer port of one member, and what its replica would get.
+struct Node {
+  Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
+      : peers(Options(self, std::move(other), forward_bound),
+              [this](ReplicaInput input) { inputs.push_back(std::move(input)); }) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    peers.Register(&methods);
+    builder.RegisterService(&methods);
+    queue = builder.AddCompletionQueue();
+    server = builder.BuildAndStart();
+    address = absl::StrCat("127.0.0.1:", port);
+    methods.Start({queue.get(), queue.get()});
+    peers.Connect(queue.get());
+  }
+
+  ~Node() {
+    peers.Stop();
+    server->Shutdown(std::chrono::system_clock::now());
+    while (peers.live() > 0) Poll();
+    methods.StopListening();
+    queue->Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+  }
+
+  static PeersOptions Options(raft::MemberId self, PeerAddress other, QueueBound forward_bound) {
+    PeersOptions options;
+    options.cluster_id = kCluster;
+    options.self = self;
+    options.store_id = std::string(16, static_cast<char>('0' + self));
+    options.peers = {std::move(other)};
+    options.forward_bound = forward_bound;
+    return options;
+  }
+
+  void Poll() {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto soon = std::chrono::system_clock::now() + std::chrono::milliseconds(5);
+    if (queue->AsyncNext(&tag, &ok, soon) == grpc::CompletionQueue::GOT_EVENT) {
+      static_cast<Completion*>(tag)->OnComplete(ok);
+    }
+  }
+
+  template <typename Input>
+  int Count() const {
+    int count = 0;
+    for (const ReplicaInput& input : inputs) count += std::holds_alternative<Input>(input);
+    return count;
+  }
+  template <typename Body>
+  int CountMessages() const {
+    int count = 0;
+    for (const ReplicaInput& input : inputs) {
+      const auto* message = std::get_if<PeerMessage>(&input);
+      count += message != nullptr && std::holds_alternative<Body>(message->body);
+    }
+    return count;
+  }
+
+  std::vector<ReplicaInput> inputs;
+  Peers peers;
+  MethodTable methods;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue;
+  std::unique_ptr<grpc::Server> server;
+  std::string address;
+};
+
+const PeerAddress kNobodyThere = {2, "n2", "127.0.0.1:1"};
+
+bool Eventually(const std::vector<Node*>& nodes, const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    for (Node* node : nodes) node->Poll();
+  }
+  return true;
+}
+
+PeerMessage Proposal(uint64_t number, size_t bytes) {
+  proto::Command command;
+  command.mutable_origin()->set_member_id(1);
+  command.mutable_put()->set_key("k");
+  command.mutable_put()->set_value(std::string(bytes, 'v'));
+  return {1, 2, "", ForwardedProposal{number, raft::Payload(command.SerializeAsString())}};
+}
+
+PeerMessage Append() { return {1, 2, "", raft::Message{1, 2, /*term=*/1, raft::AppendEntries{}}}; }
+
+proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::string& store_id) {
+  proto::Peer peer;
+  peer.set_cluster_id(cluster);
+  peer.set_from(from);
+  peer.set_to(to);
+  peer.set_store_id(store_id);
+  return peer;
+}
+
+// A call of ours that ends whenever it ends.
+struct Ended final : Completion {
+  void OnComplete(bool) override { done = true; }
+  bool done = false;
+};
+
+TEST(Peers, RefusedIdsAreCountedByReason) {
+  Node node(1, kNobodyThere);
+  const auto stub =
+      proto::Raft::NewStub(grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()));
+  const std::string store(16, 's');
+  const auto ask = [&](const proto::Peer& who) {
+    proto::HelloRequest request;
+    *request.mutable_peer() = who;
+    grpc::ClientContext context;
+    proto::HelloResponse response;
+    grpc::Status status;
+    Ended ended;
+    auto reader = stub->AsyncHello(&context, request, node.queue.get());
+    reader->Finish(&response, &status, &ended);
+    EXPECT_TRUE(Eventually({&node}, [&] { return ended.done; }));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_NE(status.error_message(), "");
+  };
+  for (int i = 0; i < 3; ++i) ask(Who(kCluster + 1, 2, 1, store));
+  for (int i = 0; i < 2; ++i) ask(Who(kCluster, 2, 9, store));
+  ask(Who(kCluster, 9, 1, store));
+  ask(Who(kCluster, 2, 1, "short"));
+  const Refusals& refusals = node.peers.refusals();
+  EXPECT_EQ(refusals.of(Refusals::Reason::kCluster), 3);
+  EXPECT_EQ(refusals.of(Refusals::Reason::kReceiver), 2);
+  EXPECT_EQ(refusals.of(Refusals::Reason::kSender), 1);
+  EXPECT_EQ(refusals.of(Refusals::Reason::kMalformed), 1);
+  EXPECT_EQ(refusals.of(Refusals::Reason::kStoreId), 0);
+  EXPECT_EQ(refusals.total(), 7);
+  EXPECT_TRUE(node.inputs.empty()) << "nothing of it reached the replica";
+}
+
+// To a port that takes connections and never says a word.
+TEST(Peers, AProposalThatDoesNotFitIsRefusedAlone) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
+  ASSERT_EQ(listen(fd, 8), 0);
+  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const std::string silent = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  {
+    Node node(1, {2, "n2", silent}, {.messages = 2, .bytes = 1 << 20});
+    for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
+    ASSERT_EQ(node.inputs.size(), 1);
+    EXPECT_EQ(std::get<ForwardRefused>(node.inputs[0]).number, 3);
+    // The connection is never made: what waited for it certainly never left.
+    ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<ForwardLost>() > 0; }));
+    EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
+  }
+  close(fd);
+}
+
+class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
+
+TEST_P(BrokenStream, LeavesTheOtherAlone) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send(Append());
+  from.peers.Send(Proposal(1, 10));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] {
+    return to.CountMessages<raft::Message>() == 1 && to.CountMessages<ForwardedProposal>() == 1;
+  }));
+
+  // Somebody opens a second stream in n1's name: the first one is ended.
+  const auto stub =
+      proto::Raft::NewStub(grpc::CreateChannel(to.address, grpc::InsecureChannelCredentials()));
+  const proto::Peer who = Who(kCluster, 1, 2, std::string(16, '1'));
+  grpc::ClientContext context;
+  Ended started, written, finished;
+  grpc::Status status;
+  const auto break_by = [&](auto stream, auto request) {
+    *request.mutable_peer() = who;
+    stream->StartCall(&started);
+    EXPECT_TRUE(Eventually({&to, &from}, [&] { return started.done; }));
+    stream->Write(request, &written);
+    EXPECT_TRUE(Eventually(
+        {&to, &from}, [&] { return from.Count<AppendLost>() + from.Count<ForwardLost>() > 0; }));
+    context.TryCancel();
+    stream->Finish(&status, &finished);
+    EXPECT_TRUE(Eventually({&to, &from}, [&] { return written.done && finished.done; }));
+  };
+  if (GetParam()) {
+    break_by(stub->PrepareAsyncAppendEntries(&context, to.queue.get()),
+             proto::AppendEntriesRequest());
+  } else {
+    break_by(stub->PrepareAsyncForward(&context, to.queue.get()), proto::ForwardRequest());
+  }
+  EXPECT_EQ(from.Count<AppendLost>(), GetParam() ? 1 : 0);
+  EXPECT_EQ(from.Count<ForwardLost>(), GetParam() ? 0 : 1);
+
+  // The other one still carries.
+  const int appends = to.CountMessages<raft::Message>();
+  const int proposals = to.CountMessages<ForwardedProposal>();
+  from.peers.Send(GetParam() ? Proposal(2, 10) : Append());
+  EXPECT_TRUE(Eventually({&to, &from}, [&] {
+    return GetParam() ? to.CountMessages<ForwardedProposal>() > proposals
+                      : to.CountMessages<raft::Message>() > appends;
+  }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Either, BrokenStream, testing::Bool());
+
+}  // namespace
+}  // namespace raftkv
