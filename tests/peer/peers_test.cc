@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -182,6 +183,32 @@ TEST(Peers, AProposalThatDoesNotFitIsRefusedAlone) {
     EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
   }
   close(fd);
+}
+
+TEST(Peers, CarryEveryCommandOfAClientAndNoOther) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  std::vector<proto::Command> commands(5);
+  commands[0].mutable_put();
+  commands[1].mutable_delete_range();
+  commands[2].mutable_txn();
+  commands[3].mutable_compaction();
+  commands[4].mutable_record_store_id();  // a leader's own
+  uint64_t number = 0;
+  for (proto::Command& command : commands) {
+    command.mutable_origin()->set_member_id(1);
+    const PeerMessage message{
+        1, 2, "", ForwardedProposal{++number, raft::Payload(command.SerializeAsString())}};
+    from.peers.Send(message);
+    ASSERT_TRUE(Eventually({&to, &from}, [&] {
+      return to.CountMessages<ForwardedProposal>() == static_cast<int>(number) ||
+             to.peers.refusals().total() > 0;
+    }));
+    EXPECT_EQ(to.CountMessages<ForwardedProposal>(), std::min<int>(number, 4));
+    if (to.peers.refusals().total() > 0) break;
+  }
+  EXPECT_EQ(number, 5);
+  EXPECT_EQ(to.peers.refusals().of(Refusals::Reason::kMalformed), 1);
 }
 
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
