@@ -1,0 +1,72 @@
+#ifndef RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
+#define RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
+
+// How often each thing that KV can be asked, and each way in which it can answer, came up in a run:
+// a comparison proves something only about what it has met. One exchange counts in many rows. Rows
+// are named after what happened ("range: ASCEND by VALUE", "error of put: key not found"), judged
+// by the request, the answer and the store before it.
+
+#include <cstdint>
+#include <map>
+#include <ostream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/compat/kv_exchange.h"
+
+namespace raftkv::e2e {
+
+class Histogram {
+ public:
+  Histogram();
+
+  // `before`: the store when the request was sent.
+  void Count(const Request& request, const Answer& answer, const Knowledge& before);
+
+  int64_t requests() const { return requests_; }
+  int64_t changes() const { return changes_; }  // requests that made a revision
+  // Of the rows that have to be met; one that only turned up is shown and no more.
+  std::vector<std::string> RowsBelow(int64_t count) const;
+  void Print(std::ostream& out) const;
+
+ private:
+  using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
+
+  void Hit(const std::string& row) { ++rows_[row]; }
+  void HitIf(bool met, const std::string& row) {
+    if (met) Hit(row);
+  }
+  // A row that must be met: there from the start, so that it can be found empty.
+  void Expect(const std::string& row) {
+    rows_.emplace(row, 0);
+    expected_.insert(row);
+  }
+  void ExpectErrors();
+  void ExpectRanges();
+  void ExpectTxns();
+
+  void CountError(const Request& request, const std::string& message, const Knowledge& before);
+  void CountMalformed(const etcdserverpb::TxnRequest& request);
+  void CountTwice(const Ops& branch);
+  void CountRange(const etcdserverpb::RangeRequest& request,
+                  const etcdserverpb::RangeResponse& response, const Knowledge& before);
+  void CountPut(const etcdserverpb::PutRequest& request, const etcdserverpb::PutResponse& response,
+                const Knowledge& before);
+  void CountDelete(const etcdserverpb::DeleteRangeRequest& request,
+                   const etcdserverpb::DeleteRangeResponse& response);
+  void CountTxn(const etcdserverpb::TxnRequest& request, const etcdserverpb::TxnResponse& response,
+                const Knowledge& before, int depth);
+  void CountCompare(const etcdserverpb::Compare& compare, const Knowledge& before);
+  void CountInTxn(const etcdserverpb::RequestOp& op, const etcdserverpb::ResponseOp& response,
+                  const Knowledge& before);
+
+  std::map<std::string, int64_t> rows_;
+  std::set<std::string> expected_;
+  int64_t requests_ = 0;
+  int64_t changes_ = 0;
+};
+
+}  // namespace raftkv::e2e
+
+#endif  // RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
