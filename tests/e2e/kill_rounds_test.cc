@@ -1,11 +1,13 @@
-// Members are killed under load, again and again, and no client ever sees a wrong answer.
-// 10 rounds; RAFTKV_SOAK=1 makes it 50 (`make soak`).
+// Members are killed under load, again and again, and no client ever sees a wrong answer. The load
+// reads, writes, compares and swaps, and changes several keys at once, while the store is compacted
+// every 200 ms. 10 rounds; RAFTKV_SOAK=1 makes it 50 (`make soak`).
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -22,6 +24,35 @@ void ExpectLinearizable(const History& history) {
     ADD_FAILURE() << violations[i];
   }
   EXPECT_EQ(violations.size(), 0u);
+}
+
+// What the history is made of: each of these has to have come up.
+void PrintMix(const History& history) {
+  using Kind = Operation::Kind;
+  std::map<std::string, int> counts = {{"swaps that succeeded", 0},
+                                       {"swaps that failed", 0},
+                                       {"transactions that changed something", 0},
+                                       {"transactions that only read", 0},
+                                       {"looks at the past", 0},
+                                       {"looks refused as compacted", 0},
+                                       {"outcomes unknown", 0}};
+  for (const Operation& op : history.operations) {
+    const bool ok = op.outcome == Operation::Outcome::kOk;
+    if (op.outcome == Operation::Outcome::kUnknown) ++counts["outcomes unknown"];
+    if (op.outcome == Operation::Outcome::kCompacted) ++counts["looks refused as compacted"];
+    if (ok && op.kind == Kind::kCas) {
+      ++counts[op.succeeded ? "swaps that succeeded" : "swaps that failed"];
+    }
+    if (ok && op.kind == Kind::kTxn) {
+      ++counts[op.Changes() ? "transactions that changed something"
+                            : "transactions that only read"];
+    }
+    if (ok && op.kind == Kind::kGet && op.at_revision > 0) ++counts["looks at the past"];
+  }
+  for (const auto& [what, count] : counts) {
+    std::cout << "  " << count << " " << what << "\n";
+    EXPECT_GT(count, 0) << what;
+  }
 }
 
 enum class Victim { kLeader, kFollower, kAll };
@@ -53,7 +84,7 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   Cluster cluster({});
   cluster.StartAll();
   ASSERT_GE(cluster.WaitForLeader(), 0);
-  Traffic traffic(&cluster, {.seed = seed});
+  Traffic traffic(&cluster, {.seed = seed, .compact_every = absl::Milliseconds(200)});
 
   int voided = 0;
   for (int round = 0; round < rounds;) {
@@ -86,7 +117,10 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   ASSERT_TRUE(cluster.MembersAreEqual());
   const History history = traffic.Collect();
   std::cout << history.operations.size() << " operations, " << history.evidence.size()
-            << " revisions, " << voided << " void rounds\n";
+            << " changes, " << traffic.compactions() << " compactions, " << voided
+            << " void rounds\n";
+  PrintMix(history);
+  EXPECT_GE(traffic.compactions(), rounds);
   ExpectLinearizable(history);
 }
 

@@ -3,20 +3,26 @@
 #include <glog/logging.h>
 
 #include <chrono>
-#include <map>
+#include <optional>
 #include <random>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace raftkv::e2e {
 namespace {
 
+using etcdserverpb::Compare;
+using etcdserverpb::KV;
+using etcdserverpb::TxnRequest;
 using Kind = Operation::Kind;
 using Outcome = Operation::Outcome;
 using KeyValues = std::map<std::string, std::string>;
 
 constexpr int64_t kStart = 1;  // the revision of an empty store
+// The compactor leaves this many revisions; those who look at the past look about as far back.
+constexpr int64_t kKeptRevisions = 300;
 
 int64_t Now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -37,43 +43,187 @@ void Judge(const grpc::Status& status, int64_t revision, Operation* op) {
   if (status.ok()) {
     op->outcome = Outcome::kOk;
     op->revision = revision;
+  } else if (absl::StrContains(status.error_message(), "has been compacted")) {
+    op->outcome = Outcome::kCompacted;
+  } else if (absl::StrContains(status.error_message(), "is a future revision")) {
+    op->outcome = Outcome::kFuture;
   } else {
     op->outcome = NeverApplied(status) ? Outcome::kRefused : Outcome::kUnknown;
   }
 }
 
-std::string KeyName(int i) { return absl::StrCat("key", i); }
-
-KeyValues StateAt(Connection& connection, int64_t revision) {
-  const auto reply = Range(connection, EverythingRequest(revision, /*serializable=*/true));
-  CHECK(reply.ok()) << "revision " << revision << ": " << reply.status.error_message();
-  KeyValues state;
-  for (const auto& kv : reply.response.kvs()) state[kv.key()] = kv.value();
-  return state;
+// What a range over one key found; `value` gets its value.
+void Take(const etcdserverpb::RangeResponse& response, Operation* op, std::string* value) {
+  op->found = response.kvs_size() > 0;
+  if (!op->found) return;
+  const mvccpb::KeyValue& kv = response.kvs(0);
+  *value = kv.value();
+  op->create_revision = kv.create_revision();
+  op->mod_revision = kv.mod_revision();
+  op->version = kv.version();
 }
 
-// Changes of the revisions (begin, end], each seen as the difference of two states.
-std::vector<Change> ReadEvidence(const std::string& address, int64_t begin, int64_t end) {
-  Connection connection(address);
-  std::vector<Change> changes;
-  KeyValues before = StateAt(connection, begin);
-  for (int64_t revision = begin + 1; revision <= end; ++revision) {
-    KeyValues after = StateAt(connection, revision);
-    for (const auto& [key, value] : after) {
-      const auto old = before.find(key);
-      if (old == before.end() || old->second != value) {
-        changes.push_back({revision, /*is_delete=*/false, key, value});
-      }
-    }
-    for (const auto& [key, value] : before) {
-      if (after.count(key) == 0) changes.push_back({revision, /*is_delete=*/true, key, ""});
-    }
-    before = std::move(after);
+// --- transactions
+
+void AddTo(google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>* ops, Kind kind,
+           const std::string& key, const std::string& value) {
+  etcdserverpb::RequestOp* op = ops->Add();
+  if (kind == Kind::kGet) op->mutable_request_range()->set_key(key);
+  if (kind == Kind::kDelete) op->mutable_request_delete_range()->set_key(key);
+  if (kind != Kind::kPut) return;
+  op->mutable_request_put()->set_key(key);
+  op->mutable_request_put()->set_value(value);
+}
+
+TxnRequest RequestOf(const Operation& op) {
+  TxnRequest request;
+  for (const Operation& part : op.parts) {
+    AddTo(request.mutable_success(), part.kind, part.key, part.value);
   }
-  return changes;
+  if (op.kind == Kind::kTxn) return request;
+  Compare* compare = request.add_compare();
+  compare->set_key(op.key);
+  compare->set_target(Compare::MOD);
+  compare->set_mod_revision(op.expected);
+  AddTo(request.mutable_success(), op.removes ? Kind::kDelete : Kind::kPut, op.key, op.value);
+  AddTo(request.mutable_failure(), Kind::kGet, op.key, "");
+  return request;
 }
+
+void Take(const etcdserverpb::TxnResponse& response, Operation* op) {
+  op->succeeded = response.succeeded();
+  if (op->kind == Kind::kCas) {
+    CHECK_EQ(response.responses_size(), 1);
+    const etcdserverpb::ResponseOp& only = response.responses(0);
+    if (!op->succeeded) return Take(only.response_range(), op, &op->found_value);
+    op->found = only.response_delete_range().deleted() > 0;
+    return;
+  }
+  CHECK_EQ(response.responses_size(), static_cast<int>(op->parts.size()));
+  for (int i = 0; i < response.responses_size(); ++i) {
+    Operation& part = op->parts[i];
+    const etcdserverpb::ResponseOp& answer = response.responses(i);
+    if (part.kind == Kind::kGet) Take(answer.response_range(), &part, &part.value);
+    part.found |= answer.response_delete_range().deleted() > 0;
+  }
+}
+
+// --- what a client does next
+
+class Chooser {
+ public:
+  Chooser(int client, const TrafficOptions& options)
+      : client_(client), keys_(options.keys), random_(options.seed * 1000 + client) {}
+
+  uint64_t Random() { return random_(); }
+
+  Operation Next() {
+    Operation op;
+    op.client = client_;
+    op.key = Key();
+    ++number_;
+    const uint64_t dice = random_() % 20;
+    if (dice < 8) return op;  // get
+    if (dice < 9) {
+      if (revision_ > 0) op.at_revision = std::max<int64_t>(1, revision_ - Back());
+    } else if (dice < 13) {
+      op.kind = Kind::kPut;
+    } else if (dice < 14) {
+      op.kind = Kind::kDelete;
+    } else if (dice < 18) {
+      op.kind = Kind::kCas;
+      op.expected = modified_[op.key];
+      op.removes = op.expected > 0 && dice == 17;
+    } else {
+      FillTxn(&op);
+    }
+    if (op.kind == Kind::kPut || (op.kind == Kind::kCas && !op.removes)) op.value = Value();
+    return op;
+  }
+
+  // What an answer tells of the keys makes some of the next compares true.
+  void Learn(const Operation& op) {
+    if (op.outcome != Outcome::kOk || op.at_revision > 0) return;
+    revision_ = std::max(revision_, op.revision);
+    const bool reads = op.kind == Kind::kGet || (op.kind == Kind::kCas && !op.succeeded);
+    const bool removes = op.kind == Kind::kDelete || op.removes;
+    if (op.kind != Kind::kTxn) {
+      modified_[op.key] = reads ? op.mod_revision : removes ? 0 : op.revision;
+    }
+  }
+
+ private:
+  std::string Key() { return absl::StrCat("key", random_() % keys_); }
+  std::string Value() const { return absl::StrCat("c", client_, "-", number_); }
+  int64_t Back() { return static_cast<int64_t>(random_() % (3 * kKeptRevisions)); }
+
+  // Two gets, then changes of three keys, at once or not at all; now and then gets alone.
+  void FillTxn(Operation* op) {
+    op->kind = Kind::kTxn;
+    op->key.clear();
+    const uint64_t first = random_() % keys_;
+    const auto add = [&](Kind kind, uint64_t offset) {
+      const std::string value = kind == Kind::kPut ? Value() : "";
+      op->parts.push_back(
+          {.kind = kind, .key = absl::StrCat("key", (first + offset) % keys_), .value = value});
+    };
+    add(Kind::kGet, 0);
+    add(Kind::kGet, 1);
+    if (random_() % 4 == 0) return;
+    add(Kind::kPut, 1);
+    add(Kind::kDelete, 2);
+    add(Kind::kPut, 3);
+  }
+
+  const int client_;
+  const int keys_;
+  std::mt19937_64 random_;
+  int64_t number_ = 0;
+  int64_t revision_ = 0;                     // the newest heard of
+  std::map<std::string, int64_t> modified_;  // of each key, as far as heard
+};
 
 }  // namespace
+
+Operation Perform(Connection& connection, Operation op, bool serializable, absl::Duration timeout) {
+  op.invoked = Now();
+  switch (op.kind) {
+    case Kind::kPut: {
+      const auto reply = Put(connection, op.key, op.value, timeout);
+      Judge(reply.status, reply.response.header().revision(), &op);
+      break;
+    }
+    case Kind::kDelete: {
+      const auto reply = Delete(connection, op.key, timeout);
+      Judge(reply.status, reply.response.header().revision(), &op);
+      op.found = reply.response.deleted() > 0;
+      break;
+    }
+    case Kind::kGet: {
+      etcdserverpb::RangeRequest request = GetRequest(op.key, serializable);
+      request.set_revision(op.at_revision);
+      const auto reply = Range(connection, request, timeout);
+      Judge(reply.status, reply.response.header().revision(), &op);
+      Take(reply.response, &op, &op.value);
+      break;
+    }
+    case Kind::kCas:
+    case Kind::kTxn: {
+      const auto reply = Call(connection, *connection.kv, &KV::Stub::Txn, RequestOf(op), timeout);
+      Judge(reply.status, reply.response.header().revision(), &op);
+      if (reply.ok()) Take(reply.response, &op);
+      break;
+    }
+    case Kind::kCompact: {
+      etcdserverpb::CompactionRequest request;
+      request.set_revision(op.at_revision);
+      const auto reply = Call(connection, *connection.kv, &KV::Stub::Compact, request, timeout);
+      Judge(reply.status, reply.response.header().revision(), &op);
+      break;
+    }
+  }
+  return op;
+}
 
 Operation Observe(Connection& connection, Kind kind, const std::string& key,
                   const std::string& value, bool serializable, absl::Duration timeout) {
@@ -81,40 +231,20 @@ Operation Observe(Connection& connection, Kind kind, const std::string& key,
   op.kind = kind;
   op.key = key;
   op.value = value;
-  op.invoked = Now();
-  switch (kind) {
-    case Kind::kPut: {
-      const auto reply = Put(connection, key, value, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
-      break;
-    }
-    case Kind::kDelete: {
-      const auto reply = Delete(connection, key, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
-      op.found = reply.response.deleted() > 0;
-      break;
-    }
-    case Kind::kGet: {
-      const auto reply = Range(connection, GetRequest(key, serializable), timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
-      op.found = reply.response.kvs_size() > 0;
-      if (op.found) {
-        const mvccpb::KeyValue& kv = reply.response.kvs(0);
-        op.value = kv.value();
-        op.create_revision = kv.create_revision();
-        op.mod_revision = kv.mod_revision();
-        op.version = kv.version();
-      }
-      break;
-    }
-  }
-  return op;
+  return Perform(connection, std::move(op), serializable, timeout);
 }
 
 Traffic::Traffic(Cluster* cluster, const TrafficOptions& options)
-    : cluster_(cluster), options_(options), seen_(options.clients) {
+    : cluster_(cluster),
+      options_(options),
+      seen_(options.clients),
+      evidence_connections_(Connect()) {
   for (int client = 0; client < options_.clients; ++client) {
     threads_.emplace_back([this, client] { RunClient(client); });
+  }
+  if (options_.compact_every > absl::ZeroDuration()) {
+    threads_.emplace_back([this] { RunReader(); });
+    threads_.emplace_back([this] { RunCompactor(); });
   }
 }
 
@@ -127,29 +257,31 @@ void Traffic::Stop() {
   }
 }
 
-void Traffic::RunClient(int client) {
+std::vector<std::unique_ptr<Connection>> Traffic::Connect() const {
   std::vector<std::unique_ptr<Connection>> connections;
   for (const std::string& address : cluster_->client_addresses()) {
     connections.push_back(std::make_unique<Connection>(address));
   }
-  std::mt19937_64 random(options_.seed * 1000 + client);
+  return connections;
+}
+
+void Traffic::RunClient(int client) {
+  std::vector<std::unique_ptr<Connection>> connections = Connect();
+  Chooser chooser(client, options_);
   size_t member = client % connections.size();
-  for (int64_t number = 0; !stop_; ++number) {
-    const uint64_t dice = random() % 10;
-    const Kind kind = dice < 5 ? Kind::kGet : dice < 9 ? Kind::kPut : Kind::kDelete;
-    const std::string key = KeyName(static_cast<int>(random() % options_.keys));
-    const std::string value = kind == Kind::kPut ? absl::StrCat("c", client, "-", number) : "";
-    Operation op = Observe(*connections[member], kind, key, value, options_.serializable_reads,
+  while (!stop_) {
+    Operation op = Perform(*connections[member], chooser.Next(), options_.serializable_reads,
                            options_.call_timeout);
-    op.client = client;
-    if (op.outcome == Outcome::kOk) {
+    chooser.Learn(op);
+    const bool answered = op.outcome != Outcome::kUnknown && op.outcome != Outcome::kRefused;
+    if (answered) {
       ++acknowledged_;
-      if (random() % 16 == 0) member = random() % connections.size();
+      if (chooser.Random() % 16 == 0) member = chooser.Random() % connections.size();
     } else {
       member = (member + 1) % connections.size();
     }
     // A get without an answer promises nothing.
-    if (kind != Kind::kGet || op.outcome == Outcome::kOk) seen_[client].push_back(std::move(op));
+    if (answered || op.kind != Kind::kGet) seen_[client].push_back(std::move(op));
   }
 }
 
@@ -158,43 +290,102 @@ bool Traffic::WaitForAcknowledged(int64_t count, absl::Duration timeout) {
   return Eventually(timeout, [&] { return acknowledged_ >= target; });
 }
 
+// --- evidence
+
+namespace {
+
+std::optional<KeyValues> StateAt(Connection& connection, int64_t revision) {
+  const auto reply = Range(connection, EverythingRequest(revision, /*serializable=*/true));
+  if (!reply.ok()) return std::nullopt;
+  KeyValues state;
+  for (const auto& kv : reply.response.kvs()) state[kv.key()] = kv.value();
+  return state;
+}
+
+}  // namespace
+
+// Each revision is the difference of two states. The members are asked in turn, for a stretch each,
+// so that all of them have to have the same past; one that is down or behind is passed over.
+void Traffic::ReadEvidence(int64_t end) {
+  constexpr int64_t kStretch = 100;
+  size_t passed_over = 0;
+  while (evidence_end_ < end) {
+    const int64_t revision = evidence_end_ + 1;
+    std::optional<KeyValues> after;
+    CHECK(Eventually(absl::Seconds(30),
+                     [&] {
+                       const size_t member = revision / kStretch + passed_over;
+                       after = StateAt(
+                           *evidence_connections_[member % evidence_connections_.size()], revision);
+                       if (!after.has_value()) ++passed_over;
+                       return after.has_value();
+                     }))
+        << "nobody has revision " << revision;
+    for (const auto& [key, value] : *after) {
+      const auto old = evidence_state_.find(key);
+      if (old == evidence_state_.end() || old->second != value) {
+        evidence_.push_back({revision, /*is_delete=*/false, key, value});
+      }
+    }
+    for (const auto& [key, value] : evidence_state_) {
+      if (after->count(key) == 0) evidence_.push_back({revision, /*is_delete=*/true, key, ""});
+    }
+    evidence_state_ = std::move(*after);
+    evidence_end_ = revision;
+  }
+}
+
+void Traffic::RunReader() {
+  constexpr int64_t kSlice = 50;
+  for (size_t member = 0; !stop_; ++member) {
+    Connection& connection = *evidence_connections_[member % evidence_connections_.size()];
+    const Operation look = Perform(connection, {.key = "key0"}, false, options_.call_timeout);
+    while (!stop_ && evidence_end_ < look.revision) {
+      ReadEvidence(std::min(look.revision, evidence_end_ + kSlice));
+    }
+  }
+}
+
+void Traffic::RunCompactor() {
+  std::vector<std::unique_ptr<Connection>> connections = Connect();
+  int64_t compacted = kStart;
+  for (size_t member = 0; !stop_; ++member) {
+    absl::SleepFor(options_.compact_every);
+    const int64_t target = evidence_end_ - kKeptRevisions;
+    if (target <= compacted) continue;
+    Operation op = Perform(*connections[member % connections.size()],
+                           {.kind = Kind::kCompact, .client = -1, .at_revision = target}, false,
+                           options_.call_timeout);
+    if (op.outcome == Outcome::kOk) {
+      compacted = target;
+      ++compactions_;
+    }
+    compactor_seen_.push_back(std::move(op));
+  }
+}
+
 History Traffic::Collect() {
   History history;
   history.start_revision = kStart;
   for (std::vector<Operation>& operations : seen_) {
     std::move(operations.begin(), operations.end(), std::back_inserter(history.operations));
   }
-  int64_t end = kStart;
   std::move(recorded_.begin(), recorded_.end(), std::back_inserter(history.operations));
-  std::vector<std::string> running;
+  std::move(compactor_seen_.begin(), compactor_seen_.end(), std::back_inserter(history.operations));
+  int64_t end = kStart;
   for (int i = 0; i < cluster_->size(); ++i) {
     if (!cluster_->Running(i)) continue;
-    running.push_back(cluster_->client_address(i));
     for (int key = 0; key < options_.keys; ++key) {
-      Operation op = Observe(cluster_->connection(i), Kind::kGet, KeyName(key), "",
+      Operation op = Observe(cluster_->connection(i), Kind::kGet, absl::StrCat("key", key), "",
                              options_.serializable_reads);
       CHECK(op.outcome == Outcome::kOk);
-      op.client = -1 - i;  // the test's own last look
+      op.client = -2 - i;  // the test's own last look
       end = std::max(end, op.revision);
       history.operations.push_back(std::move(op));
     }
   }
-
-  // Every member serves a share of the past, so that all of them have the same one.
-  constexpr int kShares = 6;
-  std::vector<std::vector<Change>> shares(kShares);
-  std::vector<std::thread> readers;
-  for (int share = 0; share < kShares; ++share) {
-    const int64_t begin = kStart + (end - kStart) * share / kShares;
-    const int64_t until = kStart + (end - kStart) * (share + 1) / kShares;
-    const std::string address = running[share % running.size()];
-    readers.emplace_back(
-        [=, &changes = shares[share]] { changes = ReadEvidence(address, begin, until); });
-  }
-  for (std::thread& reader : readers) reader.join();
-  for (std::vector<Change>& changes : shares) {
-    std::move(changes.begin(), changes.end(), std::back_inserter(history.evidence));
-  }
+  ReadEvidence(end);
+  history.evidence = evidence_;
   return history;
 }
 

@@ -1,7 +1,7 @@
 #include "tests/e2e/witness.h"
 
 #include <algorithm>
-#include <deque>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -14,13 +14,35 @@ namespace {
 using Kind = Operation::Kind;
 using Outcome = Operation::Outcome;
 
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
 std::string Describe(const Operation& op) {
-  static constexpr const char* kKinds[] = {"put", "delete", "get"};
-  std::string text = absl::StrFormat("client %d's %s of \"%s\"", op.client,
-                                     kKinds[static_cast<int>(op.kind)], op.key);
+  static constexpr const char* kKinds[] = {"put", "delete", "get", "cas", "transaction", "compact"};
+  std::string text =
+      absl::StrFormat("client %d's %s", op.client, kKinds[static_cast<int>(op.kind)]);
+  if (!op.key.empty()) absl::StrAppendFormat(&text, " of \"%s\"", op.key);
+  for (const Operation& part : op.parts) absl::StrAppendFormat(&text, " \"%s\"", part.key);
   if (!op.value.empty()) absl::StrAppendFormat(&text, " (value \"%s\")", op.value);
+  if (op.kind == Kind::kCas) absl::StrAppendFormat(&text, " (modified %d)", op.expected);
+  if (op.at_revision != 0) absl::StrAppendFormat(&text, " (revision %d)", op.at_revision);
   if (op.revision != 0) absl::StrAppendFormat(&text, " at revision %d", op.revision);
   return text;
+}
+
+// Changes of one revision, by key.
+using Changes = std::map<std::string, Change>;
+
+std::string Describe(const Changes& changes) {
+  std::string text;
+  for (const auto& [key, change] : changes) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", "\"", key, "\" ",
+                    change.is_delete ? "deleted" : absl::StrCat("= \"", change.value, "\""));
+  }
+  return text;
+}
+
+bool Puts(const Operation& op) {
+  return op.kind == Kind::kPut || (op.kind == Kind::kCas && !op.removes);
 }
 
 class Checker {
@@ -29,9 +51,11 @@ class Checker {
     start_ = history.start_revision;
     PlaceAcknowledged();
     PlaceEvidence(history.evidence);
+    ExplainUntold();
     CheckNoHoles();
     CheckRealTime();
     CheckStates();
+    CheckCompactions();
   }
 
   std::vector<std::string> violations() && { return std::move(violations_); }
@@ -49,73 +73,138 @@ class Checker {
     violations_.push_back(absl::StrCat(args...));
   }
 
+  // What an operation does at `revision` to keys of which `holds(key)` says whether they are there.
+  template <typename Holds>
+  static Changes Effect(const Operation& op, int64_t revision, const Holds& holds) {
+    Changes changes;
+    if (op.kind == Kind::kTxn) {
+      for (const Operation& part : op.parts) {
+        if (part.kind != Kind::kGet) changes.merge(Effect(part, revision, holds));
+      }
+    } else if (Puts(op)) {
+      changes[op.key] = {revision, /*is_delete=*/false, op.key, op.value};
+    } else if (holds(op)) {
+      changes[op.key] = {revision, /*is_delete=*/true, op.key, ""};
+    }
+    return changes;
+  }
+
   void PlaceAcknowledged() {
     for (const Operation& op : operations_) {
-      if (op.outcome != Outcome::kOk || !op.Changes()) continue;
+      if (op.outcome != Outcome::kOk) continue;
+      if (op.revision > 0) {
+        const auto [earliest, fresh] = earliest_return_.emplace(op.revision, op.returned);
+        if (!fresh) earliest->second = std::min(earliest->second, op.returned);
+      }
+      if (!op.Changes()) continue;
       if (op.revision <= start_) {
         Report(Describe(op), " is not after the start, ", start_);
       }
-      const Change change{op.revision, op.kind == Kind::kDelete, op.key, op.value};
-      const auto [other, fresh] = changes_.emplace(op.revision, change);
+      const auto told = [](const Operation& removal) { return removal.found; };
+      const auto [other, fresh] = changes_.emplace(op.revision, Effect(op, op.revision, told));
       if (!fresh)
-        Report(Describe(op), ": another write, of \"", other->second.key, "\", has it too");
+        Report(Describe(op), ": another write, of ", Describe(other->second), ", has it too");
+    }
+    int64_t earliest = kNever;
+    for (auto it = earliest_return_.rbegin(); it != earliest_return_.rend(); ++it) {
+      earliest = it->second = std::min(earliest, it->second);
     }
   }
 
-  // What nobody was told: each change needs one write of unknown fate, and no write serves twice.
-  // Among deletes of one key the earliest is taken first: it is the least bound by real time.
-  void PlaceEvidence(std::vector<Change> evidence) {
+  // When somebody was first told of a revision as high as this one.
+  int64_t EarliestReturnFrom(int64_t revision) const {
+    const auto it = earliest_return_.lower_bound(revision);
+    return it == earliest_return_.end() ? kNever : it->second;
+  }
+
+  void PlaceEvidence(const std::vector<Change>& evidence) {
+    std::map<int64_t, Changes> held;
+    for (const Change& change : evidence) held[change.revision][change.key] = change;
+    for (auto& [revision, changes] : held) {
+      const auto [told, fresh] = changes_.emplace(revision, changes);
+      if (fresh) {
+        untold_.push_back(revision);
+      } else if (told->second != changes) {
+        Report("revision ", revision, " was acknowledged for ", Describe(told->second),
+               ", but the store holds ", Describe(changes));
+      }
+    }
+  }
+
+  // What nobody was told: each such revision needs one call of unknown fate, and no call serves
+  // twice. Puts are known by their values.
+  void ExplainUntold() {
     std::map<std::pair<std::string, std::string>, Operation*> puts;
-    std::map<std::string, std::deque<Operation*>> deletes;
     for (Operation& op : operations_) {
-      if (op.kind == Kind::kPut) puts[{op.key, op.value}] = &op;
-      if (op.kind == Kind::kDelete && op.outcome == Outcome::kUnknown) {
-        deletes[op.key].push_back(&op);
+      if (Puts(op)) puts[{op.key, op.value}] = &op;
+      if (op.kind == Kind::kDelete || (op.kind == Kind::kCas && op.removes)) {
+        if (op.outcome == Outcome::kUnknown) removals_.emplace(op.key, &op);
+      }
+      for (const Operation& part : op.parts) {
+        if (part.kind == Kind::kPut) puts[{part.key, part.value}] = &op;
       }
     }
-    for (auto& [key, queue] : deletes) {
-      std::stable_sort(queue.begin(), queue.end(),
-                       [](auto* a, auto* b) { return a->invoked < b->invoked; });
-    }
-    std::sort(evidence.begin(), evidence.end(),
-              [](const Change& a, const Change& b) { return a.revision < b.revision; });
-
-    for (const Change& change : evidence) {
-      const auto [known, fresh] = changes_.emplace(change.revision, change);
-      if (!fresh) {
-        const Change& told = known->second;
-        if (told.is_delete != change.is_delete || told.key != change.key ||
-            told.value != change.value) {
-          Report("revision ", change.revision, " was acknowledged for \"", told.key, "\" = \"",
-                 told.value, "\", but the store holds \"", change.key, "\" = \"", change.value,
-                 "\"");
+    std::map<std::string, int64_t> modified;  // of each key, before the revision looked at
+    auto untold = untold_.begin();
+    for (const auto& [revision, changes] : changes_) {
+      if (untold != untold_.end() && *untold == revision) {
+        ++untold;
+        Operation* op = nullptr;
+        for (const auto& [key, change] : changes) {
+          if (!change.is_delete && op == nullptr) op = puts[{key, change.value}];
         }
-        continue;
+        const auto& [key, first] = *changes.begin();
+        if (op == nullptr && first.is_delete) op = TakeRemoval(first, modified[key]);
+        Attribute(revision, changes, op, modified);
       }
-      Operation* op = nullptr;
-      if (change.is_delete) {
-        std::deque<Operation*>& queue = deletes[change.key];
-        if (!queue.empty()) {
-          op = queue.front();
-          queue.pop_front();
-        }
-      } else {
-        op = puts[{change.key, change.value}];
-      }
-      Attribute(change, op);
+      for (const auto& [key, change] : changes) modified[key] = change.is_delete ? 0 : revision;
     }
   }
 
-  void Attribute(const Change& change, Operation* op) {
+  // The call of unknown fate that may have deleted the key. A compare-and-swap that fits fits
+  // nowhere else, so it is taken before plain deletes, and of these the earliest, which real time
+  // binds least.
+  Operation* TakeRemoval(const Change& change, int64_t modified) {
+    const auto [begin, end] = removals_.equal_range(change.key);
+    auto best = end;
+    for (auto it = begin; it != end; ++it) {
+      const Operation& op = *it->second;
+      const bool cas = op.kind == Kind::kCas;
+      if (cas && op.expected != modified) continue;
+      if (cas && op.invoked > EarliestReturnFrom(change.revision)) continue;
+      if (best == end || std::pair(!cas, op.invoked) <
+                             std::pair(best->second->kind != Kind::kCas, best->second->invoked)) {
+        best = it;
+      }
+    }
+    if (best == end) return nullptr;
+    Operation* const op = best->second;
+    removals_.erase(best);
+    return op;
+  }
+
+  void Attribute(int64_t revision, const Changes& changes, Operation* op,
+                 const std::map<std::string, int64_t>& modified) {
     if (op == nullptr) {
-      Report("revision ", change.revision, " changed \"", change.key, "\" to \"", change.value,
-             "\", which nobody asked for");
-    } else if (op->outcome == Outcome::kRefused) {
-      Report(Describe(*op), " was refused, yet applied at revision ", change.revision);
-    } else if (op->revision != 0) {
-      Report(Describe(*op), " was applied again at revision ", change.revision);
-    } else {
-      op->revision = change.revision;
+      return Report("revision ", revision, " changed ", Describe(changes),
+                    ", which nobody asked for");
+    }
+    if (op->outcome == Outcome::kRefused) {
+      return Report(Describe(*op), " was refused, yet applied at revision ", revision);
+    }
+    if (op->revision != 0) {
+      return Report(Describe(*op), " was applied again at revision ", revision);
+    }
+    op->revision = revision;
+    op->succeeded = true;
+    const auto there = [&modified](const Operation& removal) {
+      const auto it = modified.find(removal.key);
+      return it != modified.end() && it->second != 0;
+    };
+    const Changes whole = Effect(*op, revision, there);
+    if (whole != changes) {
+      Report(Describe(*op), " should have left ", Describe(whole), ", but the store holds ",
+             Describe(changes));
     }
   }
 
@@ -155,71 +244,162 @@ class Checker {
     }
   }
 
+  // The revision whose state an answer shows.
+  static int64_t Shown(const Operation& op) {
+    return op.at_revision != 0 && op.kind == Kind::kGet ? op.at_revision : op.revision;
+  }
+
   void CheckStates() {
-    std::vector<const Operation*> answered;
+    std::vector<const Operation*> placed;
     for (const Operation& op : operations_) {
-      if (op.outcome == Outcome::kOk && op.kind != Kind::kPut) answered.push_back(&op);
+      if (op.revision != 0 && op.kind != Kind::kCompact) placed.push_back(&op);
     }
-    // A delete that found something looked at the state before its own revision, so it comes first.
-    std::sort(answered.begin(), answered.end(), [](auto* a, auto* b) {
-      return std::pair(a->revision, !a->Changes()) < std::pair(b->revision, !b->Changes());
+    // What changes something looked at the state before its own revision, so it comes first.
+    std::sort(placed.begin(), placed.end(), [](auto* a, auto* b) {
+      return std::pair(Shown(*a), !a->Changes()) < std::pair(Shown(*b), !b->Changes());
     });
     auto change = changes_.begin();
-    for (const Operation* op : answered) {
-      for (; change != changes_.end() && change->first < op->revision; ++change) {
-        Apply(change->second);
-      }
-      if (op->kind == Kind::kDelete && op->found) {
-        if (state_.count(op->key) == 0) Report(Describe(*op), " found a key that was not there");
-        continue;
-      }
-      if (change != changes_.end() && change->first == op->revision) Apply((change++)->second);
-      CheckRead(*op);
+    for (const Operation* op : placed) {
+      const int64_t until = op->Changes() ? Shown(*op) - 1 : Shown(*op);
+      for (; change != changes_.end() && change->first <= until; ++change) Apply(change->second);
+      op->Changes() ? CheckChange(*op) : CheckNoChange(*op);
     }
     for (; change != changes_.end(); ++change) Apply(change->second);
   }
 
-  void CheckRead(const Operation& op) {
-    const auto at = state_.find(op.key);
+  // Against the state before it.
+  void CheckChange(const Operation& op) {
+    if (op.kind == Kind::kCas && Modified(op.key) != op.expected) {
+      Report(Describe(op), " succeeded, but the key was modified at ", Modified(op.key));
+    }
+    if (op.outcome != Outcome::kOk) return;
+    if (op.kind == Kind::kDelete || (op.kind == Kind::kCas && op.removes)) CheckRemoval(op, op);
+    for (const Operation& part : op.parts) {
+      if (part.kind == Kind::kGet) CheckRead(op, part, part.value);
+      if (part.kind == Kind::kDelete) CheckRemoval(op, part);
+    }
+  }
+
+  // `removal` is `op`, or a part of it.
+  void CheckRemoval(const Operation& op, const Operation& removal) {
+    if (removal.found != (state_.count(removal.key) > 0)) {
+      Report(Describe(op), removal.found ? " found a key that was not there" : " missed a key");
+    }
+  }
+
+  // Against the state at its revision.
+  void CheckNoChange(const Operation& op) {
+    if (op.kind == Kind::kCas && Modified(op.key) == op.expected) {
+      Report(Describe(op), " failed, but the key was modified at ", op.expected);
+    }
+    if (op.kind == Kind::kGet && op.at_revision > op.revision) {
+      Report(Describe(op), " was answered before there was such a revision");
+    }
+    if (op.kind == Kind::kCas) return CheckRead(op, op, op.found_value);
+    if (op.kind != Kind::kTxn) return CheckRead(op, op, op.value);
+    for (const Operation& part : op.parts) CheckRead(op, part, part.value);
+  }
+
+  int64_t Modified(const std::string& key) const {
+    const auto it = state_.find(key);
+    return it == state_.end() ? 0 : it->second.mod_revision;
+  }
+
+  // `seen` is `op`, or a part of it.
+  void CheckRead(const Operation& op, const Operation& seen, const std::string& value) {
+    const auto at = state_.find(seen.key);
     const bool there = at != state_.end();
-    if (!op.found) {
+    if (!seen.found) {
       if (there) Report(Describe(op), " found nothing, but \"", at->second.value, "\" was there");
       return;
     }
     if (!there) return Report(Describe(op), " found what was not there");
     const KeyState& state = at->second;
-    if (op.value != state.value || op.mod_revision != state.mod_revision ||
-        op.create_revision != state.create_revision || op.version != state.version) {
+    if (value != state.value || seen.mod_revision != state.mod_revision ||
+        seen.create_revision != state.create_revision || seen.version != state.version) {
       Report(Describe(op),
              absl::StrFormat(" (created %d, modified %d, version %d) should have found \"%s\" "
                              "(created %d, modified %d, version %d)",
-                             op.create_revision, op.mod_revision, op.version, state.value,
+                             seen.create_revision, seen.mod_revision, seen.version, state.value,
                              state.create_revision, state.mod_revision, state.version));
     }
   }
 
-  void Apply(const Change& change) {
-    if (change.is_delete) {
-      if (state_.erase(change.key) == 0) {
-        Report("revision ", change.revision, " deleted \"", change.key, "\", which was not there");
+  void Apply(const Changes& changes) {
+    for (const auto& [key, change] : changes) {
+      if (change.is_delete) {
+        if (state_.erase(key) == 0) {
+          Report("revision ", change.revision, " deleted \"", key, "\", which was not there");
+        }
+        continue;
       }
-      return;
+      KeyState& state = state_[key];
+      if (state.version == 0) state.create_revision = change.revision;
+      state.value = change.value;
+      state.mod_revision = change.revision;
+      ++state.version;
     }
-    KeyState& state = state_[change.key];
-    if (state.version == 0) state.create_revision = change.revision;
-    state.value = change.value;
-    state.mod_revision = change.revision;
-    ++state.version;
+  }
+
+  void CheckCompactions() {
+    std::vector<const Operation*> compactions;
+    for (const Operation& op : operations_) {
+      if (op.kind == Kind::kCompact && op.outcome != Outcome::kRefused) compactions.push_back(&op);
+    }
+    for (const Operation& op : operations_) {
+      if (op.at_revision == 0) continue;
+      // A compaction takes what is below it; another compaction it also refuses at its own
+      // revision.
+      const int64_t taken = op.at_revision + (op.kind == Kind::kCompact ? 0 : 1);
+      bool certain = false, possible = false;
+      for (const Operation* compaction : compactions) {
+        if (compaction == &op || compaction->at_revision < taken) continue;
+        certain |= compaction->outcome == Outcome::kOk && compaction->returned < op.invoked;
+        possible |= compaction->outcome != Outcome::kCompacted && compaction->invoked < op.returned;
+      }
+      if (op.outcome == Outcome::kOk && certain) {
+        Report(Describe(op), " was answered although a compaction had taken it");
+      }
+      if (op.outcome == Outcome::kCompacted && !possible) {
+        Report(Describe(op), " was refused as compacted, which it was not");
+      }
+      if (op.outcome == Outcome::kFuture && EarliestReturnFrom(op.at_revision) < op.invoked) {
+        Report(Describe(op), " was refused as of the future, which it was not");
+      }
+    }
   }
 
   std::vector<Operation> operations_;  // unknown ones get their revision when evidence is found
   int64_t start_ = 0;
-  std::map<int64_t, Change> changes_;
+  std::map<int64_t, Changes> changes_;
+  std::vector<int64_t> untold_;                      // revisions known by evidence only, ascending
+  std::map<int64_t, int64_t> earliest_return_;       // from this revision on
+  std::multimap<std::string, Operation*> removals_;  // of unknown fate, by key
   std::map<std::string, KeyState> state_;
   std::vector<std::string> violations_;
 };
 
 }  // namespace
+
+bool Operation::Changes() const {
+  const bool told = outcome == Outcome::kOk;
+  switch (kind) {
+    case Kind::kPut:
+      return true;
+    case Kind::kDelete:
+      return found || !told;
+    case Kind::kCas:
+      return succeeded || !told;
+    case Kind::kTxn:
+      return std::any_of(parts.begin(), parts.end(), [told](const Operation& part) {
+        return part.kind == Kind::kPut || (part.kind == Kind::kDelete && (part.found || !told));
+      });
+    case Kind::kGet:
+    case Kind::kCompact:
+      return false;
+  }
+  return false;
+}
 
 std::vector<std::string> FindViolations(const History& history) {
   return Checker(history).violations();

@@ -82,6 +82,80 @@ Operation GetNothing(During time, int64_t revision) {
           .revision = revision};
 }
 
+// One that succeeded, and put a value or, without one, deleted the key.
+Operation Swapped(During time, int64_t expected, std::string value, int64_t revision) {
+  const bool removes = value.empty();
+  return {.kind = Kind::kCas,
+          .key = "k",
+          .value = std::move(value),
+          .expected = expected,
+          .removes = removes,
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision,
+          .succeeded = true,
+          .found = removes};
+}
+
+Operation NotSwapped(During time, int64_t expected, int64_t revision, Found found) {
+  Operation op = Swapped(time, expected, "never", revision);
+  op.succeeded = false;
+  op.found = true;
+  op.found_value = std::move(found.value);
+  op.create_revision = found.created;
+  op.mod_revision = found.modified;
+  op.version = found.version;
+  return op;
+}
+
+Operation UnknownSwap(int64_t invoked, int64_t expected, std::string value) {
+  Operation op = Swapped({invoked, 0}, expected, std::move(value), 0);
+  op.outcome = Outcome::kUnknown;
+  op.succeeded = op.found = false;
+  return op;
+}
+
+// Gets k, and puts j and deletes k.
+Operation Txn(During time, int64_t revision, Operation get, std::string value, bool deleted) {
+  Operation put = {.kind = Kind::kPut, .key = "j", .value = std::move(value)};
+  Operation removal = {.kind = Kind::kDelete, .key = "k", .value = "", .found = deleted};
+  return {.kind = Kind::kTxn,
+          .key = "",
+          .value = "",
+          .parts = {std::move(get), std::move(put), std::move(removal)},
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = Outcome::kOk,
+          .revision = revision};
+}
+
+Operation At(int64_t revision, Operation get) {
+  get.at_revision = revision;
+  return get;
+}
+
+Operation Compact(During time, int64_t to, int64_t revision, Outcome outcome = Outcome::kOk) {
+  return {.kind = Kind::kCompact,
+          .key = "",
+          .value = "",
+          .at_revision = to,
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = outcome,
+          .revision = revision};
+}
+
+Operation RefusedGet(During time, int64_t at_revision, Outcome outcome) {
+  return {.kind = Kind::kGet,
+          .key = "k",
+          .value = "",
+          .at_revision = at_revision,
+          .invoked = time.invoked,
+          .returned = time.returned,
+          .outcome = outcome};
+}
+
 std::vector<std::string> Check(std::vector<Operation> operations,
                                std::vector<Change> evidence = {}) {
   return FindViolations({.operations = std::move(operations), .evidence = std::move(evidence)});
@@ -193,6 +267,109 @@ TEST(Witness, RejectsAnInventedWrite) {
 
 TEST(Witness, RejectsARevisionThatNobodyExplains) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 3)}), ElementsAre(HasSubstr("what revision 2 changed")));
+}
+
+TEST(Witness, AcceptsSwapsThatDidWhatTheyShould) {
+  EXPECT_THAT(Check({Swapped({1, 2}, 0, "a", 2), NotSwapped({3, 4}, 0, 2, {"a", 2, 2, 1}),
+                     Swapped({5, 6}, 2, "b", 3), NotSwapped({5, 9}, 2, 3, {"b", 2, 3, 2}),
+                     Swapped({10, 11}, 3, "", 4), GetNothing({12, 13}, 4)}),
+              IsEmpty());
+}
+
+TEST(Witness, RejectsASwapThatShouldHaveFailed) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Swapped({5, 6}, 2, "c", 4)}),
+              ElementsAre(HasSubstr("succeeded, but the key was modified at 3")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Swapped({5, 6}, 0, "c", 3)}),
+              ElementsAre(HasSubstr("succeeded, but the key was modified at 2")));
+}
+
+TEST(Witness, RejectsASwapThatShouldHaveSucceeded) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), NotSwapped({3, 4}, 2, 2, {"a", 2, 2, 1})}),
+              ElementsAre(HasSubstr("failed, but the key was modified at 2")));
+}
+
+TEST(Witness, RejectsAFalsifiedAnswerOfASwap) {
+  std::vector<Operation> history = {Swapped({1, 2}, 0, "a", 2), Swapped({3, 4}, 2, "b", 3),
+                                    NotSwapped({5, 6}, 2, 3, {"b", 2, 3, 2})};
+  ASSERT_THAT(Check(history), IsEmpty());
+  std::vector<Operation> falsified = history;
+  falsified[2].succeeded = true;  // which makes it a second write at the revision of another
+  EXPECT_THAT(Check(falsified), testing::Contains(HasSubstr("another write")));
+  falsified = history;
+  falsified[1].succeeded = false;
+  EXPECT_THAT(Check(falsified), testing::Not(IsEmpty()));
+  falsified = history;
+  falsified[2].found_value = "a";
+  EXPECT_THAT(Check(falsified), ElementsAre(HasSubstr("should have found \"b\"")));
+}
+
+TEST(Witness, ASwapOfUnknownFateMayBeThereOnlyWhereItFits) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), UnknownSwap(3, 2, "b"), Get({5, 6}, 3, {"b", 2, 3, 2})},
+                    {{3, false, "k", "b"}}),
+              IsEmpty());
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), UnknownSwap(3, 2, ""), GetNothing({5, 6}, 3)},
+                    {{3, true, "k", ""}}),
+              IsEmpty());
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({1, 2}, "b", 3), UnknownSwap(3, 2, "c")},
+                    {{4, false, "k", "c"}}),
+              ElementsAre(HasSubstr("succeeded, but the key was modified at 3")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({1, 2}, "b", 3), UnknownSwap(3, 2, "")},
+                    {{4, true, "k", ""}}),
+              ElementsAre(HasSubstr("nobody asked for")));
+}
+
+TEST(Witness, AcceptsATransactionThatIsWhole) {
+  EXPECT_THAT(
+      Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", true),
+             GetNothing({5, 6}, 3), Txn({7, 8}, 4, GetNothing({}, 0), "c", false)},
+            {{2, false, "k", "a"}, {3, false, "j", "b"}, {3, true, "k", ""}, {4, false, "j", "c"}}),
+      IsEmpty());
+}
+
+TEST(Witness, RejectsATransactionThatIsTorn) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", true)},
+                    {{2, false, "k", "a"}, {3, false, "j", "b"}}),
+              ElementsAre(HasSubstr("was acknowledged for")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, GetNothing({}, 0), "b", true)}),
+              ElementsAre(HasSubstr("found nothing")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", false)}),
+              ElementsAre(HasSubstr("missed a key")));
+  Operation unknown = Txn({3, 4}, 0, GetNothing({}, 0), "b", false);
+  unknown.outcome = Outcome::kUnknown;
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), unknown}, {{3, false, "j", "b"}, {3, true, "k", ""}}),
+              IsEmpty());
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), unknown}, {{3, false, "j", "b"}}),
+              ElementsAre(HasSubstr("should have left")));
+}
+
+TEST(Witness, AcceptsThePastUntilItIsCompacted) {
+  EXPECT_THAT(
+      Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), At(2, Get({5, 6}, 3, {"a", 2, 2, 1})),
+             Compact({7, 10}, 3, 3), At(2, Get({8, 9}, 3, {"a", 2, 2, 1})),
+             RefusedGet({8, 9}, 2, Outcome::kCompacted),
+             RefusedGet({11, 12}, 2, Outcome::kCompacted), At(3, Get({11, 12}, 3, {"b", 2, 3, 2})),
+             RefusedGet({13, 14}, 4, Outcome::kFuture),
+             Compact({15, 16}, 3, 0, Outcome::kCompacted)}),
+      IsEmpty());
+}
+
+TEST(Witness, RejectsAWrongPast) {
+  EXPECT_THAT(
+      Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), At(2, Get({5, 6}, 3, {"b", 2, 3, 2}))}),
+      ElementsAre(HasSubstr("should have found \"a\"")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), RefusedGet({5, 6}, 2, Outcome::kFuture)}),
+              ElementsAre(HasSubstr("refused as of the future")));
+}
+
+TEST(Witness, RejectsWhatIsReadAlthoughCompactedAndRefusedAlthoughNot) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Compact({5, 6}, 3, 3),
+                     At(2, Get({7, 8}, 3, {"a", 2, 2, 1}))}),
+              ElementsAre(HasSubstr("a compaction had taken it")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3),
+                     RefusedGet({5, 6}, 2, Outcome::kCompacted), Compact({7, 8}, 3, 3)}),
+              ElementsAre(HasSubstr("which it was not")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), Compact({3, 4}, 2, 2), Compact({5, 6}, 2, 2)}),
+              ElementsAre(HasSubstr("a compaction had taken it")));
 }
 
 }  // namespace
