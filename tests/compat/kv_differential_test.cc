@@ -205,7 +205,7 @@ TEST(KvDifferential, RandomRequestsAnswerAsEtcdDoes) {
   constexpr int kRowMin = 50;
   const bool soak = std::getenv("RAFTKV_SOAK") != nullptr;
   const uint64_t seed = NumberFrom("RAFTKV_SEED", absl::ToUnixMicros(absl::Now()));
-  const int whole = soak ? 500'000 : 24'000;
+  const int whole = soak ? 500'000 : 22'000;
   const int requests = static_cast<int>(NumberFrom("RAFTKV_REQUESTS", whole));
   std::cout << "RAFTKV_SEED=" << seed << std::endl;
   Differences allowed(ReadFile(RAFTKV_SOURCE_DIR "/tests/compat/differences.toml"));

@@ -134,7 +134,7 @@ RangeRequest Generator::Range() {
   request.set_key(Chance(4) ? "" : Key());
   if (Chance(15)) request.set_key(FromKeyOn());
   request.set_range_end(RangeEnd(request.key()));
-  if (Chance(50)) request.set_limit(Below(8) - 1);
+  if (Chance(50)) request.set_limit(Below(6) - 1);
   request.set_revision(Revision());
   if (Chance(75)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(Below(3)));
   if (Chance(75)) request.set_sort_target(static_cast<RangeRequest::SortTarget>(Below(5)));
@@ -225,7 +225,7 @@ TxnRequest Generator::Txn() {
   // What etcd takes and raftkv refuses (differences.toml) would make two stores of them, so here it
   // is in a branch that never runs.
   if (Chance(2)) return PutAndDeleteToTheEnd();
-  TxnRequest request = Chance(48) ? Special() : AnyTree();
+  TxnRequest request = Chance(54) ? Special() : AnyTree();
   if (HasPut(request)) BoundDeletes(&request);
   return request;
 }
@@ -331,9 +331,9 @@ void Generator::FillTarget(const std::string& key, Compare* compare) {
 
 TxnRequest Generator::Special() {
   const int dice = Below(100);
-  if (dice < 28) return Malformed(Below(8));
-  if (dice < 44) return Oversized(Below(6));
-  if (dice < 76) return Twice(Below(13));
+  if (dice < 26) return Malformed(Below(8));
+  if (dice < 40) return Oversized(Below(6));
+  if (dice < 75) return Twice(Below(13));
   if (dice < 88) return RefusedByTheStore(Below(4));
   return Odd(Below(5));
 }

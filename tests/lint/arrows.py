@@ -36,6 +36,7 @@ ROOMS = {
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "
                       "lib:rocksdb lib:protobuf lib:glog lib:json lib:gtest",
+    "tests/compat/": "proto/ tests/ lib:protobuf lib:grpc lib:glog lib:gtest lib:toml",
     "tests/sim/": "config/ proto/ storage/ server/raft/ server/replica/ tests/ "
                   "lib:protobuf lib:glog lib:cli lib:gtest",
 }
