@@ -22,7 +22,7 @@ using mvcc::kStateKey;
 
 constexpr uint64_t kFlushBytes = 16 << 20;
 constexpr uint64_t kFlushEntries = 10'000;
-constexpr uint64_t kFormat = 2;
+constexpr uint64_t kFormat = 3;
 constexpr size_t kStateNumbers = 9;
 constexpr size_t kStoreIdBytes = 16;
 constexpr char kStoreIdsBegin[] = {mvcc::kStoreIdTable, 0};
@@ -201,6 +201,7 @@ absl::Status StateMachine::Rep::Load() {
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
+  if (status = writer.Load(); !status.ok()) return status;
   persisted = state.applied;
   if (RAFTKV_MUTANT("compacted-forgotten-at-restart")) state.compacted = state.compaction_done;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state.applied.index > 0) --state.applied.index;
@@ -360,6 +361,7 @@ absl::Status StateMachine::Rep::RecordStoreId(const proto::RecordStoreId& reques
 }
 
 void StateMachine::Rep::WriteBatchOut() {
+  writer.CompleteBatch();
   if (RAFTKV_MUTANT("applied-index-outside-the-batch")) {
     WriteBatch ahead;
     ahead.Put(kStateKey, EncodeState(state));
@@ -372,6 +374,9 @@ void StateMachine::Rep::WriteBatchOut() {
   engine->Write(batch, /*sync=*/false);
   batch.Clear();
   writer.EndBatch();
+  if (batch.empty()) return;
+  engine->Write(batch, /*sync=*/false);
+  batch.Clear();
 }
 
 raft::EntryId StateMachine::applied() const { return rep_->state.applied; }

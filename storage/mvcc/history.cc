@@ -53,7 +53,7 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, E
 }
 
 uint32_t HashHistory(const View& view, Revision compacted, Revision revision) {
-  const std::unique_ptr<Iterator> it = view.NewIterator(std::string(1, kVersionTable + 1));
+  const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kVersionTable));
   uint32_t hash = 0;
   std::string record, base;  // base: the key whose newest version at or below `compacted` was met
   for (it->Seek(std::string(1, kVersionTable)); it->valid(); it->Next()) {

@@ -139,7 +139,7 @@ KeyRange VersionRange(std::string_view key, std::string_view range_end) {
   if (range_end.empty()) {
     range.end = AfterVersions(range.begin);
   } else if (range_end == std::string_view("\0", 1)) {
-    range.end = std::string(1, kVersionTable + 1);
+    range.end = TableEnd(kVersionTable);
   } else {
     AppendVersionPrefix(range_end, &range.end);
   }

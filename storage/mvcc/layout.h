@@ -7,6 +7,7 @@
 //   m                           the state record: applied id, revision, digest (state_machine.cc)
 //   v ‖ key, escaped ‖ ~revision  a version of a key, newest first: meta data and value
 //   e ‖ revision ‖ sub            an event: which key changed, and the key's version before it
+//   c ‖ first key, escaped        how many live keys a block of keys has (counts.h)
 //   s ‖ member id                 store id of a member
 //   l a A M S                     kept for leases, auth, alarms, members, sessions
 //
@@ -34,7 +35,9 @@ namespace mvcc {
 inline constexpr char kStateKey[] = "m";
 inline constexpr char kVersionTable = 'v';
 inline constexpr char kEventTable = 'e';
+inline constexpr char kCountTable = 'c';
 inline constexpr char kStoreIdTable = 's';
+inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
 // What a key's newest version says about it, without the value. Absent: never written or deleted.
 struct Head {

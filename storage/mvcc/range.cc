@@ -1,11 +1,13 @@
 #include "storage/mvcc/range.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "storage/mvcc/check.h"
+#include "storage/mvcc/counts.h"
 #include "storage/mvcc/limits.h"
 
 namespace raftkv::mvcc {
@@ -48,17 +50,79 @@ int Compare(RangeRequest::SortTarget target, const KeyValue& a, const KeyValue& 
   }
 }
 
-// As etcd: another target than the key sorts even when no order is asked for. Ties stay in key
-// order.
-void Sort(const RangeRequest& request, std::vector<KeyValue>* kvs) {
-  const RangeRequest::SortTarget target = request.sort_target();
-  const bool descend = request.sort_order() == RangeRequest::DESCEND;
-  if (target == RangeRequest::KEY && !descend) return;  // they come in key order
-  std::stable_sort(kvs->begin(), kvs->end(), [&](const KeyValue& a, const KeyValue& b) {
-    const int order = Compare(target, a, b);
-    return descend ? order > 0 : order < 0;
-  });
-}
+// Collects what a range answers, in its order, and no more of it than its limit.
+class Answer {
+ public:
+  Answer(const RangeRequest& request, int64_t bytes_max)
+      : request_(request),
+        limit_(request.limit() > 0 ? request.limit() : INT64_MAX),
+        bytes_left_(bytes_max) {
+    const bool in_key_order =
+        request.sort_target() == RangeRequest::KEY && request.sort_order() != RangeRequest::DESCEND;
+    // As etcd: with no order asked for and no filter, the first limit + 1 keys are taken, and those
+    // are sorted if there is a target. Else all are sorted, even then.
+    first_keys_ =
+        in_key_order || (request.sort_order() == RangeRequest::NONE && !HasFilter(request));
+  }
+
+  // Whether nothing that comes later in key order can change the answer.
+  bool complete() const { return request_.count_only() || (first_keys_ && passed_ > limit_); }
+  // False when this is too much for the budget.
+  bool Add(const VersionCursor& cursor) {
+    if (!Passes(request_, cursor.head())) return true;
+    ++passed_;
+    // A sort by value needs it even if only keys are asked for.
+    const bool with_value = !request_.keys_only() || request_.sort_target() == RangeRequest::VALUE;
+    KeyValue kv =
+        ToKeyValue(cursor.key(), cursor.head(), with_value ? cursor.value() : std::string_view());
+    const auto before = [this](const KeyValue& a, const KeyValue& b) { return Before(a, b); };
+    if (first_keys_ || static_cast<int64_t>(kvs_.size()) < limit_) {
+      bytes_left_ -= Bytes(kv);
+      kvs_.push_back(std::move(kv));
+      if (!first_keys_ && limit_ != INT64_MAX) std::push_heap(kvs_.begin(), kvs_.end(), before);
+    } else if (before(kv, kvs_.front())) {  // the last of those kept
+      std::pop_heap(kvs_.begin(), kvs_.end(), before);
+      bytes_left_ += Bytes(kvs_.back()) - Bytes(kv);
+      kvs_.back() = std::move(kv);
+      std::push_heap(kvs_.begin(), kvs_.end(), before);
+    }
+    return bytes_left_ >= 0;
+  }
+  int64_t bytes_left() const { return bytes_left_; }
+
+  void MoveTo(RangeResponse* response) {
+    std::sort(kvs_.begin(), kvs_.end(),
+              [this](const KeyValue& a, const KeyValue& b) { return Before(a, b); });
+    if (passed_ > limit_) {
+      kvs_.resize(static_cast<size_t>(limit_));
+      response->set_more(true);
+    }
+    response->mutable_kvs()->Reserve(static_cast<int>(kvs_.size()));
+    for (KeyValue& kv : kvs_) {
+      if (request_.keys_only()) kv.clear_value();
+      *response->add_kvs() = std::move(kv);
+    }
+  }
+
+ private:
+  static int64_t Bytes(const KeyValue& kv) {
+    return static_cast<int64_t>(kv.key().size() + kv.value().size());
+  }
+  // Ties stay in key order, either way.
+  bool Before(const KeyValue& a, const KeyValue& b) const {
+    const int order = Compare(request_.sort_target(), a, b);
+    if (order == 0) return a.key() < b.key();
+    return request_.sort_order() == RangeRequest::DESCEND ? order > 0 : order < 0;
+  }
+
+  const RangeRequest& request_;
+  const int64_t limit_;
+  bool first_keys_ = false;
+  int64_t bytes_left_;
+  int64_t passed_ = 0;  // the filters
+  // At most the limit, one more with first_keys_; else a heap with the last one in front.
+  std::vector<KeyValue> kvs_;
+};
 
 }  // namespace
 
@@ -147,44 +211,28 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, ReadBudg
   if (absl::Status status = Check(request); !status.ok()) return status;
   if (absl::Status s = CheckRevision(state, request.revision()); !s.ok()) return s;
   const Revision revision = request.revision() > 0 ? request.revision() : state.revision;
-  const int64_t limit = request.limit() > 0 ? request.limit() : INT64_MAX;
-  // Only without a filter and without an order may the walk stop collecting early, one key late so
-  // that `more` is known. Counting goes on to the end either way.
-  const bool collect_all = request.sort_order() != RangeRequest::NONE || HasFilter(request);
-  const int64_t collect_max = collect_all || limit == INT64_MAX ? INT64_MAX : limit + 1;
-
-  std::vector<KeyValue> kvs;
+  const KeyRange range = VersionRange(request.key(), request.range_end());
+  Answer answer(request, left->bytes_max);
+  VersionCursor cursor(state.view, range, revision, left->visited_keys_max);
   int64_t count = 0;
-  VersionCursor cursor(state.view, VersionRange(request.key(), request.range_end()), revision,
-                       left->visited_keys_max);
-  while (cursor.Next()) {
+  std::string counted = range.begin;  // up to here
+  while (!answer.complete() && cursor.Next()) {
     ++count;
-    if (request.count_only() || static_cast<int64_t>(kvs.size()) >= collect_max ||
-        !Passes(request, cursor.head())) {
-      continue;
-    }
-    // A sort by value needs it even if only keys are asked for.
-    const bool with_value = !request.keys_only() || request.sort_target() == RangeRequest::VALUE;
-    const KeyValue& kv = kvs.emplace_back(
-        ToKeyValue(cursor.key(), cursor.head(), with_value ? cursor.value() : std::string_view()));
-    left->bytes_max -= static_cast<int64_t>(kv.key().size() + kv.value().size());
-    if (left->bytes_max < 0) return ReadBudgetExhausted();
+    if (!answer.Add(cursor)) return ReadBudgetExhausted();
+    if (answer.complete()) counted = AfterVersions(cursor.prefix());
   }
   if (cursor.exhausted()) return ReadBudgetExhausted();
   left->visited_keys_max = cursor.visits_left();
-
-  Sort(request, &kvs);
-  if (static_cast<int64_t>(kvs.size()) > limit) {
-    kvs.resize(static_cast<size_t>(limit));
-    response->set_more(true);
+  left->bytes_max = answer.bytes_left();
+  if (answer.complete()) {
+    const std::optional<int64_t> rest = CountLive(state.view, {counted, range.end}, revision,
+                                                  state.revision, &left->visited_keys_max);
+    if (!rest) return ReadBudgetExhausted();
+    count += *rest;
   }
   response->mutable_header()->set_revision(state.revision);
   response->set_count(count);
-  response->mutable_kvs()->Reserve(static_cast<int>(kvs.size()));
-  for (KeyValue& kv : kvs) {
-    if (request.keys_only()) kv.clear_value();
-    *response->add_kvs() = std::move(kv);
-  }
+  answer.MoveTo(response);
   return absl::OkStatus();
 }
 

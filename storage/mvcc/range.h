@@ -34,6 +34,7 @@ class VersionCursor {
 
   bool Next();
   std::string key() const { return UserKey(prefix_); }
+  const std::string& prefix() const { return prefix_; }
   const Head& head() const { return head_; }
   std::string_view value() const { return value_; }
   bool exhausted() const { return exhausted_; }

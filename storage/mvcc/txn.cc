@@ -185,6 +185,7 @@ absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* l
   if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
   if (revision < 0 && revision < before_.compacted) return Compacted();
   if (writer_ == nullptr || request.range_end().empty()) return absl::OkStatus();
+  writer_->CompleteBatch();
   // A rehearsal, for the size of the answer. What the transaction itself puts adds less than the
   // size of its request to each of its ranges.
   ReadBudget rehearsal{.bytes_max = left->answer_bytes};

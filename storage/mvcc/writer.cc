@@ -69,6 +69,7 @@ void Writer::EndBatch() {
   heads_.MaybeForget();
   all_heads_known_ = true;
   batch_revision_ = 0;
+  counts_.MaybeCut(overlay_, batch_);
 }
 
 Head Writer::HeadOf(std::string_view key) {
@@ -180,6 +181,7 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   if (again) EncodeVersion(before, replaced, &replaced_buffer_);
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
+  if (before.exists() != after.exists()) counts_.Add(key_buffer_, after.exists() ? 1 : -1);
   AppendRevisionDescending(revision_, &key_buffer_);
   EncodeVersion(after, value, &record_buffer_);
   batch_->Put(key_buffer_, record_buffer_);

@@ -27,6 +27,7 @@
 #include "proto/etcd/rpc.pb.h"
 #include "storage/checksum.h"
 #include "storage/engine.h"
+#include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/limits.h"
 #include "storage/mvcc/overlay.h"
@@ -60,13 +61,18 @@ class Writer {
  public:
   // `batch` receives the changes; `digest` is the running one, advanced by each change.
   Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest);
+  absl::Status Load() { return counts_.Load(engine_); }
 
   // The main revision if the entry changes anything.
   void BeginEntry(Revision revision);
   bool changed() const { return sub_ > 0; }
-  void EndBatch();  // the batch has been written and cleared
+  // Around writing the batch: what goes with the changes; then, the batch written and cleared, what
+  // follows them, which is not replicated, into the batch again.
+  void CompleteBatch() { counts_.Save(batch_); }
+  void EndBatch();
 
-  // The store with all changes made so far. Iterators see it as it is when they are made.
+  // The store with all changes made so far. Iterators see it as it is when they are made; counts of
+  // keys as they are after CompleteBatch, which may be called at any time.
   const View& view() const { return overlay_; }
 
   Head HeadOf(std::string_view key);
@@ -95,6 +101,7 @@ class Writer {
   uint64_t* const digest_;
   Overlay overlay_;
   HeadCache heads_;
+  Counts counts_;
   bool all_heads_known_ = true;  // of the keys changed in this batch
   Revision batch_revision_ = 0;  // the newest before this batch; 0: it is still empty
   Revision revision_ = 0;

@@ -1,0 +1,184 @@
+#include "storage/mvcc/counts.h"
+
+#include <algorithm>
+#include <iterator>
+#include <memory>
+#include <utility>
+
+#include "glog/logging.h"
+#include "storage/checksum.h"
+#include "storage/mvcc/range.h"
+
+namespace raftkv::mvcc {
+namespace {
+
+// A count over n keys adds up n / 700 blocks and walks 700 keys at its ends; at a million keys the
+// two cost about the same.
+constexpr int64_t kBlockKeys = 1024;
+// Cutting looks at no more keys than this, deleted ones counted too.
+constexpr int64_t kCutVisits = 8 * kBlockKeys;
+// Going back over events is tried for this many, or as many as there are keys.
+constexpr int64_t kEventsMin = 10'000;
+
+std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
+
+int64_t DecodeCount(std::string_view record) {
+  uint64_t count = 0;
+  CHECK(TakeVarint64(&record, &count) && record.empty());
+  return static_cast<int64_t>(count);
+}
+
+std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision,
+                            int64_t* visits_left) {
+  VersionCursor cursor(view, std::move(range), revision, *visits_left);
+  int64_t keys = 0;
+  while (cursor.Next()) ++keys;
+  if (cursor.exhausted()) return std::nullopt;
+  *visits_left = cursor.visits_left();
+  return keys;
+}
+
+std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, int64_t* visits_left) {
+  const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end));
+  it->Seek(BlockKey(range.begin));
+  if (!it->valid()) return Walk(view, range, INT64_MAX, visits_left);
+  const std::string first(it->key().substr(1));
+  std::string last;
+  int64_t keys = 0, keys_of_last = 0;
+  for (; it->valid(); it->Next()) {
+    if (--*visits_left < 0) return std::nullopt;
+    keys += keys_of_last;
+    keys_of_last = DecodeCount(it->value());
+    last.assign(it->key().substr(1));
+  }
+  const std::optional<int64_t> before = Walk(view, {range.begin, first}, INT64_MAX, visits_left);
+  if (!before) return std::nullopt;
+  // The last block ends beyond the range, unless neither ends at all.
+  const std::optional<int64_t> after = range.end == TableEnd(kVersionTable)
+                                           ? keys_of_last
+                                           : Walk(view, {last, range.end}, INT64_MAX, visits_left);
+  if (!after) return std::nullopt;
+  return keys + *before + *after;
+}
+
+// By how much the count of the range grew after `revision`; none when more than `events_left`
+// events lie between. Takes what it visits from it.
+std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revision revision,
+                                   int64_t* events_left) {
+  std::string begin, prefix;
+  AppendEventKey({revision + 1, 0}, &begin);
+  const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kEventTable));
+  int64_t growth = 0;
+  for (it->Seek(begin); it->valid(); it->Next()) {
+    if (--*events_left < 0) return std::nullopt;
+    const Event event = DecodeEvent(it->value());
+    if (event.created == event.deleted) continue;
+    prefix.clear();
+    AppendVersionPrefix(event.key, &prefix);
+    if (prefix < range.begin || prefix >= range.end) continue;
+    growth += event.created ? 1 : -1;
+  }
+  return growth;
+}
+
+}  // namespace
+
+Counts::Counts() : blocks_{{std::string(1, kVersionTable), {.cut_above = kBlockKeys}}} {
+  found_ = blocks_.begin();
+}
+
+absl::Status Counts::Load(const Engine& engine) {
+  const std::string begin(1, kCountTable);
+  return engine.Scan(
+      begin, TableEnd(kCountTable), [this](std::string_view key, std::string_view value) {
+        uint64_t keys = 0;
+        if (key.size() < 2 || key[1] != kVersionTable || !TakeVarint64(&value, &keys)) {
+          return absl::DataLossError("state machine: a count of keys is damaged");
+        }
+        Block& block = blocks_[std::string(key.substr(1))];
+        block.keys = static_cast<int64_t>(keys);
+        block.cut_above = std::max(kBlockKeys, block.keys);
+        return absl::OkStatus();
+      });
+}
+
+void Counts::Add(std::string_view prefix, int64_t change) {
+  const auto next = std::next(found_);
+  if (prefix < found_->first || (next != blocks_.end() && prefix >= next->first)) {
+    found_ = std::prev(blocks_.upper_bound(prefix));
+  }
+  Block& block = found_->second;
+  block.keys += change;
+  CHECK_GE(block.keys, 0) << "more keys were deleted than there were";
+  if (!block.changed) changed_.push_back(found_);
+  block.changed = true;
+}
+
+void Counts::Save(WriteBatch* batch) {
+  std::string record;
+  for (const Blocks::iterator it : changed_) {
+    Block& block = it->second;
+    block.changed = false;
+    if (block.keys == 0 && it != blocks_.begin()) {
+      batch->Delete(BlockKey(it->first));
+      if (found_ == it) found_ = blocks_.begin();
+      blocks_.erase(it);
+      continue;
+    }
+    record.clear();
+    PutVarint64(&record, static_cast<uint64_t>(block.keys));
+    batch->Put(BlockKey(it->first), record);
+    if (block.keys > block.cut_above) large_.push_back(it->first);
+  }
+  changed_.clear();
+}
+
+void Counts::MaybeCut(const View& view, WriteBatch* batch) {
+  CHECK(changed_.empty()) << "cuts are made of saved blocks";
+  while (!large_.empty()) {
+    const Blocks::iterator it = blocks_.find(large_.back());
+    large_.pop_back();
+    if (it == blocks_.end() || it->second.keys <= it->second.cut_above) continue;
+
+    const auto next = std::next(it);
+    VersionCursor cursor(view,
+                         {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
+                         INT64_MAX, kCutVisits);
+    int64_t passed = 0;
+    while (passed <= kBlockKeys / 2 && cursor.Next()) ++passed;
+    Block& block = it->second;
+    if (cursor.exhausted()) {  // among very many deleted keys: not worth it yet
+      block.cut_above = 2 * block.keys;
+      return;
+    }
+    // The cursor rests on the first key after those that stay.
+    CHECK_GT(passed, kBlockKeys / 2) << "a block has fewer keys than were counted";
+    const int64_t moved = block.keys - (passed - 1);
+    block = {.keys = passed - 1, .cut_above = kBlockKeys};
+    changed_.push_back(it);
+    changed_.push_back(
+        blocks_.emplace_hint(next, cursor.prefix(), Block{.keys = moved, .cut_above = kBlockKeys}));
+    Save(batch);
+    return;
+  }
+}
+
+std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
+                                 Revision newest, int64_t* visits_left) {
+  if (range.begin >= range.end) return 0;
+  if (revision == newest) return CountNewest(view, range, visits_left);
+  // What the events since then changed, taken back; or a walk through the past, which passes about
+  // as many keys as there are now.
+  int64_t visits = *visits_left;
+  const std::optional<int64_t> now = CountNewest(view, range, &visits);
+  if (!now) return std::nullopt;
+  const int64_t events_max = std::min(visits, std::max(kEventsMin, *now));
+  int64_t events_left = events_max;
+  if (const std::optional<int64_t> growth = GrowthSince(view, range, revision, &events_left)) {
+    *visits_left = visits - (events_max - events_left);
+    return *now - *growth;
+  }
+  return Walk(view, range, revision, visits_left);
+}
+
+}  // namespace raftkv::mvcc

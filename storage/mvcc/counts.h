@@ -1,0 +1,66 @@
+#ifndef RAFTKV_STORAGE_MVCC_COUNTS_H_
+#define RAFTKV_STORAGE_MVCC_COUNTS_H_
+
+// How many live keys a range has, without walking it. The keys are cut into blocks; table `c` holds
+// for each block where it begins and how many live keys it has (docs/decisions/0005):
+//
+//   c ‖ prefix of the first key (layout.h)  ->  number of live keys up to where the next block
+//   begins
+//
+// Sums to the live keys of every view, because a batch that creates or deletes keys holds the new
+// counts too. A reader adds up the blocks that lie within its range and walks the two ends.
+//
+// The writer keeps all blocks in memory, some 70 bytes for 500 keys; an overwrite touches none. A
+// block that grew past kBlockKeys is cut, one a batch, with a small batch of its own. Where blocks
+// are cut is local: members differ in it, and answers never show it.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "storage/engine.h"
+#include "storage/mvcc/layout.h"
+
+namespace raftkv::mvcc {
+
+// Of the writer.
+class Counts {
+ public:
+  Counts();
+  // DataLoss when a record cannot be read.
+  absl::Status Load(const Engine& engine);
+
+  // A key with this version prefix was created (+1) or deleted (-1).
+  void Add(std::string_view prefix, int64_t change);
+  // What has changed since the last call, into the batch.
+  void Save(WriteBatch* batch);
+  // Cuts one block that has grown too large, if there is one; `view` is the state with all that was
+  // saved. Visits a bounded number of keys.
+  void MaybeCut(const View& view, WriteBatch* batch);
+
+ private:
+  struct Block {
+    int64_t keys = 0;
+    int64_t cut_above = 0;
+    bool changed = false;
+  };
+  using Blocks = std::map<std::string, Block, std::less<>>;
+
+  Blocks blocks_;           // by where they begin; the first one, of everything, is never dropped
+  Blocks::iterator found_;  // by the last Add: the next one is often close by
+  std::vector<Blocks::iterator> changed_;
+  std::vector<std::string> large_;  // may be gone or smaller by now
+};
+
+// The live keys of the range at `revision`, which is `newest` or earlier and can be read. Takes the
+// keys, blocks and events that it visits from `visits_left`; none when they are not enough.
+std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
+                                 Revision newest, int64_t* visits_left);
+
+}  // namespace raftkv::mvcc
+
+#endif  // RAFTKV_STORAGE_MVCC_COUNTS_H_

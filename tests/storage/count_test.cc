@@ -1,0 +1,233 @@
+// Counts of keys: equal to a walk, for every range, now and in the past, in a transaction, and
+// after crashes; and reads with a limit, which no longer walk to the end.
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "storage/checksum.h"
+#include "storage/mvcc/layout.h"
+#include "tests/storage/store_test.h"
+
+namespace raftkv {
+namespace {
+
+using etcdserverpb::RangeRequest;
+using etcdserverpb::RangeResponse;
+
+constexpr int kKeys = 6'000;
+
+std::string KeyName(int i) {
+  char name[16];
+  std::snprintf(name, sizeof(name), "k%05d", i);
+  return name;
+}
+
+class CountTest : public StoreTest {
+ protected:
+  void ApplyAll(const std::vector<proto::Command>& commands) {
+    std::vector<raft::Entry> entries;
+    for (const proto::Command& command : commands) {
+      entries.push_back(MakeEntry(1, state_->applied().index + 1 + entries.size(), command));
+    }
+    state_->Apply(entries);
+  }
+  void PutKeys(int from, int to, int batch = 100) {
+    for (int i = from; i < to; i += batch) {
+      std::vector<proto::Command> commands;
+      for (int k = i; k < std::min(to, i + batch); ++k) {
+        commands.push_back(PutCommand(KeyName(k), ""));
+      }
+      ApplyAll(commands);
+    }
+  }
+  static RangeRequest Between(int from, int to, Revision revision = 0) {
+    RangeRequest request;
+    request.set_key(KeyName(from));
+    request.set_range_end(KeyName(to));
+    request.set_revision(revision);
+    return request;
+  }
+  RangeResponse Read(const RangeRequest& request) const {
+    RangeResponse response;
+    const absl::Status status = state_->Snapshot()->Range(request, ReadBudget(), &response);
+    EXPECT_TRUE(status.ok()) << status;
+    return response;
+  }
+  // By the blocks, alone and behind a page, against a walk that collects all keys.
+  void CheckCount(RangeRequest request) const {
+    request.set_keys_only(true);
+    const RangeResponse walk = Read(request);
+    ASSERT_EQ(walk.count(), walk.kvs_size());
+    RangeRequest counting = request;
+    counting.set_count_only(true);
+    ASSERT_EQ(Read(counting).count(), walk.count()) << request.ShortDebugString();
+    RangeRequest page = request;
+    page.set_limit(7);
+    const RangeResponse paged = Read(page);
+    ASSERT_EQ(paged.count(), walk.count()) << request.ShortDebugString();
+    ASSERT_EQ(paged.kvs_size(), std::min<int64_t>(7, walk.count()));
+    ASSERT_EQ(paged.more(), walk.count() > 7);
+  }
+  // The sum over all blocks, and how many there are.
+  std::pair<int64_t, size_t> Blocks() {
+    const auto rows = Table(mvcc::kCountTable);
+    int64_t keys = 0;
+    for (const auto& [begin, record] : rows) {
+      std::string_view rest = record;
+      uint64_t in_block = 0;
+      EXPECT_TRUE(TakeVarint64(&rest, &in_block));
+      keys += static_cast<int64_t>(in_block);
+    }
+    return {keys, rows.size()};
+  }
+  int64_t Visits(const RangeRequest& request) const {
+    int64_t low = 0, high = 1 << 20;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      RangeResponse response;
+      const bool enough =
+          state_->Snapshot()->Range(request, {.visited_keys_max = middle}, &response).ok();
+      (enough ? high : low) = enough ? middle : middle + 1;
+    }
+    return low;
+  }
+};
+
+TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
+  PutKeys(0, kKeys);
+  auto [keys, blocks] = Blocks();
+  EXPECT_EQ(keys, kKeys);
+  EXPECT_GE(blocks, 5u);
+  EXPECT_LE(blocks, 12u);
+  PutKeys(0, kKeys);  // overwritten: the same keys
+  EXPECT_EQ(Blocks().first, kKeys);
+  Apply(DeleteCommand(KeyName(1'000), KeyName(5'000)));
+  std::tie(keys, blocks) = Blocks();
+  EXPECT_EQ(keys, 2'000);
+  EXPECT_LE(blocks, 6u);
+  Apply(DeleteCommand("k", "l"));
+  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(0, 1)));
+}
+
+TEST_F(CountTest, OneBatchThatOverfillsABlockIsCutPieceByPiece) {
+  PutKeys(0, kKeys, kKeys);
+  for (int i = 0; i < 20; ++i) Apply(PutCommand("other", ""));
+  EXPECT_EQ(Blocks().first, kKeys + 1);
+  EXPECT_GE(Blocks().second, 5u);
+}
+
+TEST_F(CountTest, EqualsAWalkForAnyRangeNowAndInThePast) {
+  std::mt19937 random(3);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  std::vector<Revision> past;
+  for (int round = 0; round < 40; ++round) {
+    std::vector<proto::Command> commands;
+    for (int i = 0; i < 300; ++i) commands.push_back(PutCommand(KeyName(below(kKeys)), ""));
+    const int from = below(kKeys);
+    commands.push_back(DeleteCommand(KeyName(from), KeyName(from + below(1'000))));
+    ApplyAll(commands);
+    past.push_back(state_->revision());
+    CheckCount(AllKeys());
+    CheckCount(Between(below(kKeys), below(kKeys)));
+    CheckCount(Between(below(kKeys), below(kKeys), past[below(static_cast<int>(past.size()))]));
+    if (round == 20) {
+      Apply(CompactCommand(past[10]));
+      past.erase(past.begin(), past.begin() + 10);
+    }
+    if (round > 20) state_->CompactStep();
+  }
+  // Farther back than events are worth going: the plain walk.
+  for (int i = 0; i < 110; ++i) PutKeys(0, 100);
+  CheckCount(Between(0, 3'000, past[0]));
+  const int64_t live = Read(AllKeys()).count();
+  EXPECT_EQ(Blocks().first, live);
+}
+
+TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
+  std::vector<raft::Entry> log;
+  std::mt19937 random(5);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  for (raft::Index i = 1; i <= 3'000; ++i) {
+    log.push_back(below(50) == 0
+                      ? MakeEntry(1, i, DeleteCommand(KeyName(below(3'000)), KeyName(below(3'000))))
+                      : MakeEntry(1, i, PutCommand(KeyName(below(3'000)), "")));
+  }
+  for (int crash = 0; crash < 60; ++crash) {
+    for (int i = 0; i < 20 && state_->applied().index < log.size(); ++i) {
+      const size_t count = std::min<size_t>(1 + below(30), log.size() - state_->applied().index);
+      state_->Apply(absl::MakeSpan(log).subspan(state_->applied().index, count));
+    }
+    if (crash % 3 == 0) state_->Flush();
+    state_.reset();
+    Reopen(static_cast<uint64_t>(below(static_cast<int>(disk_->batches_at_risk()) + 1)));
+    ASSERT_EQ(Blocks().first, Read(AllKeys()).kvs_size());
+    CheckCount(Between(below(3'000), below(3'000)));
+  }
+  EXPECT_EQ(state_->applied().index, log.size());
+}
+
+TEST_F(CountTest, ATransactionCountsWhatItJustDid) {
+  PutKeys(0, 2'000);
+  const auto result = ApplyText(absl::StrCat(
+      "txn { success { request_put { key: '", KeyName(5'000), "' } }",
+      " success { request_delete_range { key: '", KeyName(10), "' range_end: '", KeyName(20),
+      "' } }", " success { request_range { key: 'k' range_end: 'l' count_only: true } }",
+      " success { request_range { key: 'k' range_end: 'l' limit: 1 } }",
+      " success { request_range { key: 'k' range_end: 'l' limit: 1 revision: 2001 } } }"));
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  for (const int i : {2, 3}) {
+    EXPECT_EQ(result.response.txn().responses(i).response_range().count(), 1'991);
+  }
+  EXPECT_EQ(result.response.txn().responses(4).response_range().count(), 2'000);
+  EXPECT_EQ(Blocks().first, 1'991);
+}
+
+TEST_F(CountTest, CountingAndPagingDoNotWalkToTheEnd) {
+  PutKeys(0, kKeys);
+  RangeRequest request = AllKeys();
+  EXPECT_EQ(Visits(request), kKeys);
+  request.set_count_only(true);
+  EXPECT_LT(Visits(request), 1'100) << "a block at either end, and the others' counts";
+  request.set_count_only(false);
+  request.set_limit(100);
+  EXPECT_LT(Visits(request), 1'200);
+  request.set_sort_order(RangeRequest::ASCEND);
+  EXPECT_LT(Visits(request), 1'200);
+  request.set_max_mod_revision(1'000'000);
+  EXPECT_LT(Visits(request), 1'200);
+  request.set_sort_order(RangeRequest::DESCEND);
+  EXPECT_EQ(Visits(request), kKeys);
+}
+
+TEST_F(CountTest, ASortWithALimitHoldsNoMoreThanTheLimit) {
+  const std::string value(1'000, 'v');
+  for (int i = 0; i < 200; ++i) Apply(PutCommand(KeyName(i), absl::StrCat(i % 10, value)));
+  RangeRequest request = AllKeys();
+  request.set_limit(10);
+  const ReadBudget budget{.bytes_max = 12'000};
+  for (const auto order : {RangeRequest::ASCEND, RangeRequest::DESCEND}) {
+    for (const auto target : {RangeRequest::KEY, RangeRequest::VERSION, RangeRequest::CREATE,
+                              RangeRequest::MOD, RangeRequest::VALUE}) {
+      request.set_sort_order(order);
+      request.set_sort_target(target);
+      request.clear_limit();
+      RangeResponse all = Read(request), some;
+      EXPECT_EQ(state_->Snapshot()->Range(request, budget, &some),
+                absl::ResourceExhaustedError("read budget"));
+      request.set_limit(10);
+      ASSERT_TRUE(state_->Snapshot()->Range(request, budget, &some).ok());
+      all.mutable_kvs()->DeleteSubrange(10, 190);
+      all.set_more(true);
+      EXPECT_EQ(some.ShortDebugString(), all.ShortDebugString());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
