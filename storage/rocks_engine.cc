@@ -86,12 +86,14 @@ class Listener final : public rocksdb::EventListener {
 };
 
 // A version's key without its revision (mvcc/layout.h): what the filters of the state machine's
-// files hold, so that looking up one key skips the files that have no version of it.
+// files hold, so that looking up one key skips the files that have no version of it. RocksDB passes
+// the ends of ranges through it as well, and takes two that give the same prefix for a range within
+// it: so what only resembles a version is out of the domain.
 class VersionPrefixes final : public rocksdb::SliceTransform {
  public:
   const char* Name() const override { return "raftkv.VersionPrefixes"; }
   bool InDomain(const rocksdb::Slice& key) const override {
-    return key.size() > 10 && key[0] == mvcc::kVersionTable;
+    return mvcc::IsVersionKey(ToView(key));
   }
   rocksdb::Slice Transform(const rocksdb::Slice& key) const override {
     return ToSlice(mvcc::VersionPrefix(ToView(key)));

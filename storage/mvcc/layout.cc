@@ -38,11 +38,22 @@ void AppendRevisionDescending(Revision revision, std::string* out) {
   PutBigEndian64(out, ~static_cast<uint64_t>(revision));
 }
 
-// The place of revision 0, which no key ever has.
+// The places of two revisions that no key ever has.
+std::string BeforeVersions(std::string_view prefix) {
+  std::string before(prefix);
+  AppendRevisionDescending(INT64_MAX, &before);
+  return before;
+}
 std::string AfterVersions(std::string_view prefix) {
   std::string after(prefix);
   AppendRevisionDescending(0, &after);
   return after;
+}
+
+bool IsVersionKey(std::string_view engine_key) {
+  if (engine_key.size() < 3 + kRevisionBytes || engine_key[0] != kVersionTable) return false;
+  const char* end_mark = engine_key.data() + engine_key.size() - kRevisionBytes - 2;
+  return end_mark[0] == '\0' && end_mark[1] == kEnd;
 }
 
 std::string_view VersionPrefix(std::string_view engine_key) {
@@ -138,6 +149,7 @@ KeyRange VersionRange(std::string_view key, std::string_view range_end) {
   AppendVersionPrefix(key, &range.begin);
   if (range_end.empty()) {
     range.end = AfterVersions(range.begin);
+    range.begin = BeforeVersions(range.begin);
   } else if (range_end == std::string_view("\0", 1)) {
     range.end = TableEnd(kVersionTable);
   } else {

@@ -53,10 +53,15 @@ struct Head {
 // The escaped key with its table letter and end mark: all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
 void AppendRevisionDescending(Revision revision, std::string* out);
-// Above all versions that begin with `prefix`, and still within it: an engine that keeps filters
-// over prefixes (rocks_engine.cc) can then tell without a look which files hold none of them.
+// Before and after all versions that begin with `prefix`, and shaped like one of them: an engine
+// that keeps filters over prefixes (rocks_engine.cc) can then tell without a look which files hold
+// none.
+std::string BeforeVersions(std::string_view prefix);
 std::string AfterVersions(std::string_view prefix);
 
+// Whether these bytes, of table `v`, are a prefix and a revision. Never true of a prefix alone, for
+// the end mark occurs in it only at its end.
+bool IsVersionKey(std::string_view engine_key);
 std::string_view VersionPrefix(std::string_view engine_key);
 Revision VersionRevision(std::string_view engine_key);
 std::string UserKey(std::string_view prefix);

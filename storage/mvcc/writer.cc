@@ -82,7 +82,7 @@ Head Writer::HeadOf(std::string_view key) {
   const std::string after = AfterVersions(key_buffer_);
   const std::unique_ptr<Iterator> it =
       all_heads_known_ ? engine_.NewIterator(after) : overlay_.NewIterator(after);
-  it->Seek(key_buffer_);
+  it->Seek(BeforeVersions(key_buffer_));
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
   heads_.Set(key, head);

@@ -2,14 +2,17 @@
 
 #include "storage/engine.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/memory_engine.h"
+#include "storage/mvcc/layout.h"
 #include "storage/rocks_engine.h"
 #include "tests/storage/testing.h"
 
@@ -222,6 +225,45 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
   RocksOptions options;
   options.dir = dir / "db";
   EXPECT_EQ(OpenRocksEngine(options).status().code(), absl::StatusCode::kDataLoss);
+}
+
+// Bounds need not look like versions, and their tails may be alike.
+TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
+  TempDir dir;
+  RocksOptions options;
+  options.dir = dir / "db";
+  options.durability = Durability::kFlushed;
+  options.create_if_missing = true;
+  auto engine = *OpenRocksEngine(options);
+  std::vector<std::string> bounds;
+  for (int i = 1000; i < 1040; ++i) {
+    std::string key;
+    mvcc::AppendVersionPrefix(absl::StrCat("/registry/key/", i), &key);
+    bounds.push_back(key);
+    bounds.push_back(mvcc::AfterVersions(key));
+    mvcc::AppendRevisionDescending(i, &key);
+    if (i % 2 == 0) Put(*engine, key, "");
+  }
+  for (const char* other : {"/", "/registry/", "/registry/k", "/registry0", "a", "zzzzzzzzzzzz"}) {
+    mvcc::AppendVersionPrefix(other, &bounds.emplace_back());
+  }
+  engine->Flush();
+  std::sort(bounds.begin(), bounds.end());
+  for (auto begin = bounds.begin(); begin != bounds.end(); ++begin) {
+    for (auto end = begin; ++end != bounds.end();) {
+      std::vector<std::string> expected, seen;
+      ASSERT_TRUE(engine
+                      ->Scan(*begin, *end,
+                             [&](std::string_view key, std::string_view) {
+                               expected.emplace_back(key);
+                               return absl::OkStatus();
+                             })
+                      .ok());
+      const auto it = engine->NewIterator(*end);
+      for (it->Seek(*begin); it->valid(); it->Next()) seen.emplace_back(it->key());
+      ASSERT_EQ(seen, expected) << absl::CHexEscape(*begin) << " to " << absl::CHexEscape(*end);
+    }
+  }
 }
 
 }  // namespace

@@ -161,8 +161,11 @@ TEST(MvccLayout, EscapedKeysSortAsTheKeysDo) {
       EXPECT_EQ(mvcc::UserKey(encoded), key);
       const std::string after = mvcc::AfterVersions(encoded);
       EXPECT_EQ(mvcc::VersionPrefix(after), encoded);
+      EXPECT_FALSE(mvcc::IsVersionKey(encoded));
+      EXPECT_LT(mvcc::BeforeVersions(encoded), after);
       mvcc::AppendRevisionDescending(revision, &encoded);
       EXPECT_EQ(mvcc::VersionRevision(encoded), revision);
+      EXPECT_TRUE(mvcc::IsVersionKey(encoded));
       EXPECT_LT(before, encoded);
       EXPECT_LT(encoded, after);
       before = encoded;
