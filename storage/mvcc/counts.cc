@@ -75,7 +75,8 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
     if (event.created == event.deleted) continue;
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);
-    if (prefix < range.begin || prefix >= range.end) continue;
+    const std::string key = BeforeVersions(prefix);  // within the range if its versions are
+    if (key < range.begin || key >= range.end) continue;
     growth += event.created ? 1 : -1;
   }
   return growth;

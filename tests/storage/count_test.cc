@@ -149,6 +149,19 @@ TEST_F(CountTest, EqualsAWalkForAnyRangeNowAndInThePast) {
   EXPECT_EQ(Blocks().first, live);
 }
 
+TEST_F(CountTest, CountsOneKeyInThePast) {
+  Apply(PutCommand("other", ""));
+  Apply(PutCommand("k", ""));  // 3
+  Apply(DeleteCommand("k"));   // 4
+  Apply(PutCommand("other", ""));
+  for (const Revision revision : {2, 3, 4, 5}) {
+    RangeRequest request;
+    request.set_key("k");
+    request.set_revision(revision);
+    CheckCount(request);
+  }
+}
+
 TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
   std::vector<raft::Entry> log;
   std::mt19937 random(5);
