@@ -17,7 +17,7 @@ run: ## three members of config/cluster.toml as processes, until Ctrl-C (ONCE=1:
 test: ## every test: unit, model, simulator, planted bugs, real processes, etcdctl
 	@.ci/test
 
-soak: ## what is too long for CI: 50 rounds of kill -9 under load and checking, more seeds
+soak: ## what is too long for CI: 50 rounds of kill -9, 500,000 requests beside etcd, more seeds
 	@.ci/install-deps build test && .ci/build release && .ci/soak
 
 sim: ## a simulated cluster under faults: fresh seeds (SEEDS=n), or one replayed (SEED=n)

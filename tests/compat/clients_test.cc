@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <iostream>
+
+#include "absl/strings/str_join.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -38,6 +42,20 @@ TEST_F(Clients, TheExampleOfTheClientLibraryWorks) {
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
   EXPECT_THAT(finished.out, HasSubstr("now it is green"));
   EXPECT_THAT(finished.out, HasSubstr("deleted 2 keys"));
+}
+
+// A minute of load: in `make soak` alone.
+TEST_F(Clients, EtcdctlCheckPerfPasses) {
+  if (std::getenv("RAFTKV_SOAK") == nullptr) GTEST_SKIP() << "takes a minute: RAFTKV_SOAK=1";
+  const Finished finished = RunToEnd(
+      {.argv = {"etcdctl", "--endpoints=" + absl::StrJoin(cluster_.client_addresses(), ","),
+                "check", "perf", "--load=s"},
+       .environment = {{"ETCDCTL_API", "3"}}},
+      absl::Minutes(3));
+  std::cout << finished.out;
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("PASS\n"));
+  EXPECT_THAT(finished.out, testing::Not(HasSubstr("FAIL")));
 }
 
 }  // namespace
