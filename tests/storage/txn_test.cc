@@ -241,6 +241,21 @@ TEST_F(TxnTest, RangesInTheLogSeeTheBatchTheyAreIn) {
   EXPECT_EQ(range.kvs(2).version(), 1) << "deleted in this batch, so a new incarnation";
 }
 
+// Of keys that nothing is remembered about, after a restart.
+TEST_F(TxnTest, WhatARangeDeletedIsGoneForTheRestOfTheBatch) {
+  Apply(PutCommand("k", "old"));
+  state_->Flush();
+  Reopen();
+  const auto results = state_->Apply(
+      {MakeEntry(1, 2, DeleteCommand("k", "l")),
+       MakeEntry(1, 3, Parse<proto::Command>("put { key: 'k' value: 'new' prev_kv: true }"))});
+  EXPECT_EQ(results[1].response.ShortDebugString(), "put { header { revision: 4 } }");
+  EXPECT_EQ(ApplyText("txn { compare { key: 'k' target: VERSION version: 1 } }")
+                .response.txn()
+                .succeeded(),
+            true);
+}
+
 TEST_F(TxnTest, ReadOnlyAnswersAsTheLogDoes) {
   for (int i = 0; i < 5; ++i) Apply(PutCommand(absl::StrCat("k", i), std::to_string(i)));
   const std::string reads =
