@@ -185,11 +185,12 @@ TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
   EXPECT_EQ(state_->applied().index, log.size());
 }
 
+// In the middle one of its blocks, which nobody walks.
 TEST_F(CountTest, ATransactionCountsWhatItJustDid) {
   PutKeys(0, 2'000);
   const auto result = ApplyText(absl::StrCat(
       "txn { success { request_put { key: '", KeyName(5'000), "' } }",
-      " success { request_delete_range { key: '", KeyName(10), "' range_end: '", KeyName(20),
+      " success { request_delete_range { key: '", KeyName(700), "' range_end: '", KeyName(710),
       "' } }", " success { request_range { key: 'k' range_end: 'l' count_only: true } }",
       " success { request_range { key: 'k' range_end: 'l' limit: 1 } }",
       " success { request_range { key: 'k' range_end: 'l' limit: 1 revision: 2001 } } }"));
@@ -240,6 +241,17 @@ TEST_F(CountTest, ASortWithALimitHoldsNoMoreThanTheLimit) {
       EXPECT_EQ(some.ShortDebugString(), all.ShortDebugString());
     }
   }
+}
+
+TEST_F(CountTest, TiesOfASortStayInKeyOrder) {
+  for (int i = 0; i < 40; ++i) Apply(PutCommand(KeyName(i), std::to_string(i % 2)));
+  RangeRequest request = AllKeys();
+  request.set_sort_target(RangeRequest::VALUE);
+  request.set_limit(3);
+  request.set_sort_order(RangeRequest::ASCEND);
+  EXPECT_EQ(Range(request), "k00000=0 k00002=0 k00004=0 ");
+  request.set_sort_order(RangeRequest::DESCEND);
+  EXPECT_EQ(Range(request), "k00001=1 k00003=1 k00005=1 ");
 }
 
 }  // namespace
