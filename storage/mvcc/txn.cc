@@ -185,7 +185,7 @@ absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* l
   if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
   if (revision < 0 && revision < before_.compacted) return Compacted();
   if (writer_ == nullptr || request.range_end().empty()) return absl::OkStatus();
-  writer_->CompleteBatch();
+  writer_->CompleteBatch();  // the counts of keys, which entries before may have changed
   // A rehearsal, for the size of the answer. What the transaction itself puts adds less than the
   // size of its request to each of its ranges.
   ReadBudget rehearsal{.bytes_max = left->answer_bytes};
@@ -239,6 +239,7 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
     return absl::OkStatus();
   }
+  writer_->CompleteBatch();  // the counts of keys
   ReadBudget unlimited;
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
