@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/raft/mutant.h"
 #include "storage/checksum.h"
 #include "storage/mvcc/range.h"
 
@@ -14,7 +15,11 @@ namespace {
 
 // A count over n keys adds up n / 700 blocks and walks 700 keys at its ends; at a million keys the
 // two cost about the same.
+#ifdef RAFTKV_MUTANTS
+constexpr int64_t kBlockKeys = 4;  // so that the few keys of the simulator fill several
+#else
 constexpr int64_t kBlockKeys = 1024;
+#endif
 // Cutting looks at no more keys than this, deleted ones counted too.
 constexpr int64_t kCutVisits = 8 * kBlockKeys;
 // Going back over events is tried for this many, or as many as there are keys.
@@ -89,6 +94,7 @@ Counts::Counts() : blocks_{{std::string(1, kVersionTable), {.cut_above = kBlockK
 }
 
 absl::Status Counts::Load(const Engine& engine) {
+  if (RAFTKV_MUTANT("counts-forgotten-at-restart")) return absl::OkStatus();
   const std::string begin(1, kCountTable);
   return engine.Scan(
       begin, TableEnd(kCountTable), [this](std::string_view key, std::string_view value) {
@@ -167,7 +173,9 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
                                  Revision newest, int64_t* visits_left) {
   if (range.begin >= range.end) return 0;
-  if (revision == newest) return CountNewest(view, range, visits_left);
+  if (revision == newest || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
+    return CountNewest(view, range, visits_left);
+  }
   // What the events since then changed, taken back; or a walk through the past, which passes about
   // as many keys as there are now.
   int64_t visits = *visits_left;

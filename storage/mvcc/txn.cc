@@ -241,6 +241,7 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
   }
   writer_->CompleteBatch();  // the counts of keys
   ReadBudget unlimited;
+  writer_->CompleteBatch();  // what this transaction has created and deleted is counted too
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
        before_.compacted},

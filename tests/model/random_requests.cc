@@ -9,6 +9,7 @@ using etcdserverpb::RangeRequest;
 using etcdserverpb::TxnRequest;
 
 std::string RandomRequests::Key() {
+  if (many_keys_ > 0) return "k" + std::to_string(Below(many_keys_));
   if (OneIn(300)) return "";
   static const std::string kAlphabet("\0\1ab\xff", 5);
   std::string key;
@@ -89,7 +90,11 @@ void RandomRequests::FillPut(etcdserverpb::PutRequest* put) {
 
 void RandomRequests::FillDelete(etcdserverpb::DeleteRangeRequest* request) {
   request->set_key(Key());
-  if (OneIn(3)) request->set_range_end(RangeEnd());
+  if (many_keys_ > 0 && !OneIn(100)) {
+    request->set_range_end(request->key() + ":");  // some ten of them
+  } else if (OneIn(3)) {
+    request->set_range_end(RangeEnd());
+  }
   request->set_prev_kv(OneIn(2));
 }
 
@@ -203,7 +208,8 @@ RangeRequest RandomRequests::Range(const Model::Moment& now) {
   }
   if (OneIn(200)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(3));
   request.set_keys_only(OneIn(6));
-  request.set_count_only(OneIn(12));
+  request.set_count_only(OneIn(many_keys_ > 0 ? 2 : 12));
+  if (many_keys_ > 0) request.set_limit(1 + Below(50));
   const auto filter = [&] { return OneIn(8) ? Below(now.revision + 2) : 0; };
   request.set_min_mod_revision(filter());
   request.set_max_mod_revision(filter());

@@ -16,7 +16,9 @@ namespace raftkv {
 
 class RandomRequests {
  public:
-  explicit RandomRequests(uint64_t seed) : engine_(seed) {}
+  // With `many_keys`, so many plain keys, mostly counted or read in part; else few awkward ones.
+  explicit RandomRequests(uint64_t seed, int64_t many_keys = 0)
+      : many_keys_(many_keys), engine_(seed) {}
 
   int64_t Below(int64_t n) { return static_cast<int64_t>(engine_() % static_cast<uint64_t>(n)); }
   bool OneIn(int n) { return Below(n) == 0; }
@@ -43,6 +45,7 @@ class RandomRequests {
   void FillManyPuts(Ops* ops);
   etcdserverpb::TxnRequest DeepTxn();
 
+  const int64_t many_keys_;
   std::mt19937_64 engine_;
 };
 

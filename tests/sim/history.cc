@@ -115,8 +115,8 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
     return;
   }
   if (std::string difference = ledger_->Compare(index, result); !difference.empty()) {
-    verdict_->Fail("I16",
-                   absl::StrFormat("operation %d (entry %d): %s", number, index, difference));
+    verdict_->Fail("I16", absl::StrFormat("operation %d (entry %d): %s; asked %s", number, index,
+                                          difference, operation.command.ShortDebugString()));
     return;
   }
   if (index <= operation.after) {

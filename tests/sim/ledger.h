@@ -49,6 +49,7 @@ class Ledger {
   void Commit(raft::Index index, raft::Term term, uint64_t chain, raft::Term committed_in);
   raft::Index size() const { return entries_.size(); }
   uint64_t chain(raft::Index index) const { return entries_[index - 1].chain; }
+  raft::Term committed_in(raft::Index index) const { return entries_[index - 1].committed_in; }
   // The last entry that was committed in an earlier term than `term`.
   raft::Index CommittedBefore(raft::Term term) const;
 

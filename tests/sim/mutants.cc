@@ -48,6 +48,8 @@ const std::vector<Mutant>& Mutants() {
       {"compaction-cursor-outside-the-batch", "where compaction stands is saved before its work"},
       {"compacted-forgotten-at-restart", "a restart forgets what may not be read any more"},
       {"hash-of-what-is-stored", "a hash takes in what compaction has not taken away yet"},
+      {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
+      {"count-of-the-past-is-of-now", "a read of the past counts the keys of today"},
       // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},

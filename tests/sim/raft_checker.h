@@ -8,8 +8,8 @@
 //   I2  two logs that hold the same (term, index) hold the same prefix: compared by a hash chain of
 //       our own over what the members' logs answer
 //   I3  a leader only appends
-//   I4  the first commit of an index decides it: every later commit is equal, committed entries are
-//       never removed, and every later leader holds them
+//   I4  the first commit of an index decides it: every later commit is equal, whoever
+//       has been in the term of the commit never removes it, and every later leader holds it
 //   I6  what is committed is on the synced storage of a majority at that moment
 //   I7  a term and a vote are on disk before a message that depends on them; no vote is given
 //   twice;

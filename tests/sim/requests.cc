@@ -110,6 +110,13 @@ void Requests::FillRange(RangeRequest* range) {
   range->set_key(Key());
   if (rng_.Chance(60 * kPercent)) range->set_range_end(End(range->key()));
   if (rng_.Chance(30 * kPercent)) range->set_revision(PastRevision());
+  if (rng_.Chance(30 * kPercent)) range->set_limit(rng_.Between(1, 4));
+  if (rng_.Chance(20 * kPercent)) range->set_count_only(true);
+  if (rng_.Chance(20 * kPercent)) {
+    range->set_sort_order(static_cast<RangeRequest::SortOrder>(rng_.Below(3)));
+    range->set_sort_target(static_cast<RangeRequest::SortTarget>(rng_.Below(5)));
+  }
+  if (rng_.Chance(10 * kPercent)) range->set_min_mod_revision(PastRevision());
 }
 
 // Mostly each key once, for etcd's rules refuse more; the product must refuse it too.
