@@ -18,7 +18,7 @@ constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Microseconds(200);
 // About two milliseconds of applying, then the network is looked at again.
 constexpr size_t kApplyEntriesMax = 512;
-constexpr int64_t kApplyVisitedKeysMax = 1024;
+constexpr int64_t kApplyVisitedKeysMax = 2048;
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
 constexpr int kWorkers = 2;
 constexpr size_t kOffloadedMax = 1024;

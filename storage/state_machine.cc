@@ -137,7 +137,7 @@ struct StateMachine::Rep {
       : engine(std::move(e)), writer(*engine, &batch, &state.digest) {}
 
   absl::Status Load();
-  bool VisitsMoreThan(int64_t keys_max, const proto::Command& command) const;
+  bool Visit(const proto::Command& command, int64_t* keys_left) const;
   void ApplyCommand(raft::Index index, proto::Command command, ApplyResult* result);
   absl::Status ApplyOp(raft::Index index, const proto::Command& command,
                        proto::CommandResponse* response);
@@ -213,6 +213,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   Rep& rep = *rep_;
   std::vector<ApplyResult> results(entries.size());
   rep.pinned.reset();
+  int64_t visits_left = visited_keys_max;
   for (size_t i = 0; i < entries.size(); ++i) {
     const raft::Entry& entry = entries[i];
     ApplyResult& result = results[i];
@@ -223,7 +224,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         const std::string_view bytes = entry.payload.view();
         CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
             << "entry " << entry.id.index << " is not a command";
-        if (rep.VisitsMoreThan(visited_keys_max, command)) {
+        if (visited_keys_max != INT64_MAX && !rep.Visit(command, &visits_left)) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) rep.state.applied = entry.id;
           results.resize(i);
           break;
@@ -242,11 +243,11 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   return results;
 }
 
-bool StateMachine::Rep::VisitsMoreThan(int64_t keys_max, const proto::Command& command) const {
-  if (keys_max == INT64_MAX) return false;
-  if (command.has_txn()) return mvcc::VisitsMoreThan(keys_max, writer.view(), command.txn());
-  if (!command.has_delete_range()) return false;
-  return mvcc::VisitsMoreThan(keys_max, writer.view(), command.delete_range());
+// What a put costs is what the owner's count of entries allows for.
+bool StateMachine::Rep::Visit(const proto::Command& command, int64_t* keys_left) const {
+  if (command.has_txn()) return mvcc::Visit(writer.view(), command.txn(), keys_left);
+  if (!command.has_delete_range()) return true;
+  return mvcc::Visit(writer.view(), command.delete_range(), keys_left);
 }
 
 void StateMachine::Rep::ApplyCommand(raft::Index index, proto::Command command,

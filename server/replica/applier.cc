@@ -11,6 +11,7 @@ void Applier::Post(ApplyTask task) { queue_.push_back(std::move(task)); }
 
 raft::Index Applier::Run(size_t entries_max, int64_t visited_keys_max) {
   large_next_ = false;
+  bool more = true;
   const raft::Index begin = state_machine_->applied().index;
   while (!queue_.empty() && !large_next_ && state_machine_->applied().index - begin < entries_max) {
     ApplyTask task = std::move(queue_.front());
@@ -18,13 +19,13 @@ raft::Index Applier::Run(size_t entries_max, int64_t visited_keys_max) {
     if (auto* read = std::get_if<ReadTask>(&task)) {
       for (ReadDone& done : read->dones) done(Fate::kApplied);
     } else {
-      RunCommitted(std::move(std::get<CommittedTask>(task)), entries_max, visited_keys_max);
+      more = RunCommitted(std::move(std::get<CommittedTask>(task)), entries_max, visited_keys_max);
     }
   }
   return state_machine_->applied().index;
 }
 
-void Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max) {
+bool Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max) {
   // Committed tasks that wait behind each other become one batch.
   while (!queue_.empty() && task.entries.size() < entries_max) {
     auto* next = std::get_if<CommittedTask>(&queue_.front());
@@ -40,14 +41,16 @@ void Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visit
   for (; done != task.dones.end() && done->first < first + results.size(); ++done) {
     done->second(Fate::kApplied, std::move(results[done->first - first]));
   }
-  if (results.size() < task.entries.size()) {
-    large_next_ = true;
+  const bool all = results.size() == task.entries.size();
+  if (!all) {
+    large_next_ = results.empty();
     task.entries.erase(task.entries.begin(),
                        task.entries.begin() + static_cast<ptrdiff_t>(results.size()));
     task.dones.erase(task.dones.begin(), done);
     queue_.push_front(std::move(task));
   }
   state_machine_->MaybeFlush();
+  return all;
 }
 
 void Applier::MaybeCompact(int64_t events_max) {

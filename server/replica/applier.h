@@ -22,10 +22,10 @@ class Applier {
   void Post(ApplyTask task);
   bool empty() const { return queue_.empty(); }
 
-  // Runs tasks until the queue is empty, `entries_max` entries were applied, or the next entry
-  // would visit more than `visited_keys_max` keys (then large_next() is true, and without that
-  // limit it goes on). Adjacent committed tasks share one batch of the state machine. Returns the
-  // applied index.
+  // Runs tasks until the queue is empty, `entries_max` entries were applied, or `visited_keys_max`
+  // keys were visited. If the next entry visits more than that by itself, large_next() is true:
+  // without the limit it goes on. Adjacent committed tasks share one batch of the state machine.
+  // Returns the applied index.
   raft::Index Run(size_t entries_max, int64_t visited_keys_max = INT64_MAX);
   bool large_next() const { return large_next_; }
 
@@ -40,7 +40,8 @@ class Applier {
   void StopWaiting();
 
  private:
-  void RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
+  // False: some are left.
+  bool RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
 
   StateMachine* const state_machine_;
   std::deque<ApplyTask> queue_;

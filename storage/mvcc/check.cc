@@ -18,9 +18,9 @@ absl::Status Invalid(const char* text) { return absl::InvalidArgumentError(text)
 
 // --- the shape of every operation
 
-absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int depth);
+absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left, int depth);
 
-absl::Status CheckShape(const Ops& ops, int64_t ops_left, int depth) {
+absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, int depth) {
   for (const RequestOp& op : ops) {
     absl::Status status;
     switch (op.request_case()) {
@@ -34,7 +34,7 @@ absl::Status CheckShape(const Ops& ops, int64_t ops_left, int depth) {
         status = Check(op.request_delete_range());
         break;
       case RequestOp::kRequestTxn:
-        status = CheckShape(op.request_txn(), ops_left, depth + 1);
+        status = CheckShape(op.request_txn(), ops_left, total_left, depth + 1);
         break;
       case RequestOp::REQUEST_NOT_SET:
         status = Invalid("key not found");  // etcd's words for it
@@ -45,14 +45,16 @@ absl::Status CheckShape(const Ops& ops, int64_t ops_left, int depth) {
   return absl::OkStatus();
 }
 
-absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int depth) {
+absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left, int depth) {
   const int64_t ops = std::max({txn.compare_size(), txn.success_size(), txn.failure_size()});
-  if (ops > ops_max || depth > kTxnDepthMax) return Invalid("too many operations in txn request");
+  *total_left -= ops;
+  if (ops > ops_max || *total_left < 0 || depth > kTxnDepthMax)
+    return Invalid("too many operations in txn request");
   for (const etcdserverpb::Compare& compare : txn.compare()) {
     if (compare.key().empty()) return Invalid("key is not provided");
   }
-  absl::Status status = CheckShape(txn.success(), ops_max - ops, depth);
-  if (status.ok()) status = CheckShape(txn.failure(), ops_max - ops, depth);
+  absl::Status status = CheckShape(txn.success(), ops_max - ops, total_left, depth);
+  if (status.ok()) status = CheckShape(txn.failure(), ops_max - ops, total_left, depth);
   return status;
 }
 
@@ -152,7 +154,8 @@ absl::Status Check(const etcdserverpb::DeleteRangeRequest& request) {
 }
 
 absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max) {
-  if (absl::Status status = CheckShape(request, ops_max, /*depth=*/1); !status.ok()) return status;
+  int64_t total = ops_max < INT64_MAX / kTxnLevelsFull ? kTxnLevelsFull * ops_max : INT64_MAX;
+  if (absl::Status s = CheckShape(request, ops_max, &total, /*depth=*/1); !s.ok()) return s;
   for (const Ops* branch : {&request.success(), &request.failure()}) {
     Changes changes;
     if (!CheckOnce(*branch, &changes)) return Invalid("duplicate key given in txn request");

@@ -19,6 +19,9 @@ absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
 
 // Transactions nest at most this deep; the outermost is 1. More counts as too many operations.
 inline constexpr int kTxnDepthMax = 32;
+// And the lists of all of them together hold at most as much as this many of the outermost may:
+// etcd knows no such limit, and a small request could keep every member busy for minutes.
+inline constexpr int64_t kTxnLevelsFull = 8;
 
 // At each level the longest of the three lists counts against `ops_max`, and what is left is the
 // limit of the transactions within. A key may be put once in what one branch may execute, and not

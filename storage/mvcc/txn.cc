@@ -70,6 +70,9 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- one transaction
 
+// Values of this many operations are within EntryBudget without a look at them.
+constexpr int kValuesUncounted = 32;
+
 class Transaction {
  public:
   Transaction(const ReadState& before, Writer* writer, ReadBudget* left)
@@ -88,6 +91,7 @@ class Transaction {
   absl::Status Holds(const PbCompare& compare, bool* holds);
   absl::Status CheckTaken();
   absl::Status CheckPut(const PutRequest& request);
+  absl::Status CheckValues(EntryBudget* left);
   absl::Status CheckRange(const RangeRequest& request, EntryBudget* left);
   absl::Status Execute(const TxnRequest& request, TxnResponse* response);
   absl::Status Execute(const RequestOp& op, ResponseOp* out);
@@ -109,6 +113,7 @@ class Transaction {
 absl::Status Transaction::Choose(const TxnRequest& request) {
   bool succeeded = true;
   for (const PbCompare& compare : request.compare()) {
+    if (--left_->visited_keys_max < 0) return ReadBudgetExhausted();
     if (absl::Status status = Holds(compare, &succeeded); !status.ok()) return status;
     if (!succeeded) break;
   }
@@ -157,6 +162,7 @@ absl::Status Transaction::CheckTaken() {
     if (absl::Status status = CheckPut(op->request_put()); !status.ok()) return status;
   }
   EntryBudget left;
+  if (absl::Status status = CheckValues(&left); !status.ok()) return status;
   for (const RequestOp* op : taken_) {
     if (!op->has_request_range()) continue;
     if (absl::Status status = CheckRange(op->request_range(), &left); !status.ok()) return status;
@@ -179,15 +185,46 @@ absl::Status Transaction::CheckPut(const PutRequest& request) {
   return absl::OkStatus();
 }
 
+// What the operations on single keys answer or copy. A few values are within the limit however
+// large.
+absl::Status Transaction::CheckValues(EntryBudget* left) {
+  if (writer_ == nullptr || static_cast<int>(taken_.size()) <= kValuesUncounted) {
+    return absl::OkStatus();
+  }
+  const auto charge = [&](const std::string& key) {
+    if (const Head head = writer_->HeadOf(key); head.exists()) {
+      left->answer_bytes -= static_cast<int64_t>(writer_->Load(key, head).ByteSizeLong());
+    }
+  };
+  int64_t put_bytes = 0, reads = 0;
+  for (const RequestOp* op : taken_) {
+    if (op->has_request_put()) {
+      const PutRequest& put = op->request_put();
+      put_bytes += static_cast<int64_t>(put.key().size() + put.value().size());
+      if (put.prev_kv() || put.ignore_value()) charge(put.key());
+    } else if (op->has_request_range()) {
+      ++reads;
+    } else if (op->request_delete_range().prev_kv() &&
+               op->request_delete_range().range_end().empty()) {
+      charge(op->request_delete_range().key());
+    }
+    if (left->answer_bytes < 0) return AnswerTooLarge();
+  }
+  // Each read may see all that is put here.
+  left->answer_bytes -= put_bytes * reads;
+  return left->answer_bytes < 0 ? AnswerTooLarge() : absl::OkStatus();
+}
+
 absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* left) {
   // Unlike Range alone, a transaction does not take every negative revision for the newest.
   const Revision revision = request.revision();
   if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
   if (revision < 0 && revision < before_.compacted) return Compacted();
-  if (writer_ == nullptr || request.range_end().empty()) return absl::OkStatus();
+  const bool small =
+      request.range_end().empty() && static_cast<int>(taken_.size()) <= kValuesUncounted;
+  if (writer_ == nullptr || small) return absl::OkStatus();
   writer_->CompleteBatch();  // the counts of keys, which entries before may have changed
-  // A rehearsal, for the size of the answer. What the transaction itself puts adds less than the
-  // size of its request to each of its ranges.
+  // A rehearsal, for the size of the answer.
   ReadBudget rehearsal{.bytes_max = left->answer_bytes};
   RangeResponse ignored;
   absl::Status status = mvcc::Range(before_, request, &rehearsal, &ignored);
@@ -211,6 +248,7 @@ absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* respon
 }
 
 absl::Status Transaction::Execute(const RequestOp& op, ResponseOp* out) {
+  if (--left_->visited_keys_max < 0) return ReadBudgetExhausted();  // only reads have one
   switch (op.request_case()) {
     case RequestOp::kRequestTxn:
       return Execute(op.request_txn(), out->mutable_response_txn());
@@ -254,29 +292,13 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
 
 // Takes the keys that the range visits from `left`; false when that is not enough.
 bool Visit(const View& view, const std::string& key, const std::string& range_end, int64_t* left) {
+  if (--*left < 0) return false;
   if (range_end.empty()) return true;
   VersionCursor cursor(view, VersionRange(key, range_end), INT64_MAX, *left);
   while (cursor.Next()) {
   }
   *left = cursor.visits_left();
   return !cursor.exhausted();
-}
-
-bool Visit(const View& view, const TxnRequest& request, int64_t* left) {
-  for (const PbCompare& c : request.compare()) {
-    if (!Visit(view, c.key(), c.range_end(), left)) return false;
-  }
-  for (const Ops* ops : {&request.success(), &request.failure()}) {
-    for (const RequestOp& op : *ops) {
-      const RangeRequest& range = op.request_range();  // empty if it is another operation
-      const DeleteRangeRequest& del = op.request_delete_range();
-      if (!Visit(view, range.key(), range.range_end(), left) ||
-          !Visit(view, del.key(), del.range_end(), left) || !Visit(view, op.request_txn(), left)) {
-        return false;
-      }
-    }
-  }
-  return true;
 }
 
 }  // namespace
@@ -292,12 +314,25 @@ absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Read
   return Transaction(state, nullptr, left).Run(request, response);
 }
 
-bool VisitsMoreThan(int64_t keys_max, const View& view, const TxnRequest& request) {
-  return !Visit(view, request, &keys_max);
+bool Visit(const View& view, const TxnRequest& request, int64_t* keys_left) {
+  for (const PbCompare& c : request.compare()) {
+    if (!Visit(view, c.key(), c.range_end(), keys_left)) return false;
+  }
+  for (const Ops* ops : {&request.success(), &request.failure()}) {
+    for (const RequestOp& op : *ops) {
+      const RangeRequest& range = op.request_range();
+      const bool enough = op.has_request_txn() ? Visit(view, op.request_txn(), keys_left)
+                          : op.has_request_range()
+                              ? Visit(view, range.key(), range.range_end(), keys_left)
+                              : Visit(view, op.request_delete_range(), keys_left);
+      if (!enough) return false;
+    }
+  }
+  return true;
 }
 
-bool VisitsMoreThan(int64_t keys_max, const View& view, const DeleteRangeRequest& request) {
-  return !Visit(view, request.key(), request.range_end(), &keys_max);
+bool Visit(const View& view, const DeleteRangeRequest& request, int64_t* keys_left) {
+  return Visit(view, request.key(), request.range_end(), keys_left);
 }
 
 }  // namespace raftkv::mvcc

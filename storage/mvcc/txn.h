@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_MVCC_TXN_H_
 #define RAFTKV_STORAGE_MVCC_TXN_H_
 
-// KV.Txn by etcd's rules (etcd-api.md §4), in three passes, so that an error means that nothing
+// KV.Txn by etcd's rules (etcd 3.6), in three passes, so that an error means that nothing
 // happened:
 //   choose   the compares of the whole tree, against the state before the transaction, say which
 //            branches are taken;
@@ -33,11 +33,10 @@ absl::Status Txn(const ReadState& before, Writer* writer, const etcdserverpb::Tx
 absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
                          ReadBudget* left, etcdserverpb::TxnResponse* response);
 
-// Whether the ranged parts of a request, which cost more than a look at one key, visit more than
-// `keys_max` keys between them, deleted ones counted too. Looks at no more than that many.
-bool VisitsMoreThan(int64_t keys_max, const View& view, const etcdserverpb::TxnRequest& request);
-bool VisitsMoreThan(int64_t keys_max, const View& view,
-                    const etcdserverpb::DeleteRangeRequest& request);
+// Takes from `keys_left` how many keys the request visits, deleted ones counted too, and one for
+// each operation and compare. False when that is not enough; looks at no more than that many.
+bool Visit(const View& view, const etcdserverpb::TxnRequest& request, int64_t* keys_left);
+bool Visit(const View& view, const etcdserverpb::DeleteRangeRequest& request, int64_t* keys_left);
 
 }  // namespace raftkv::mvcc
 

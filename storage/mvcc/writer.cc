@@ -131,10 +131,11 @@ absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, EntryBudget*
   if (request.range_end().empty()) return absl::OkStatus();  // one key is within any limit
   VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
   while (cursor.Next()) {
-    if (--left->deleted_keys < 0) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("one request may delete at most ", EntryBudget().deleted_keys,
-                       " keys; delete smaller ranges one after the other"));
+    left->deleted_key_bytes -= static_cast<int64_t>(cursor.key().size());
+    if (--left->deleted_keys < 0 || left->deleted_key_bytes < 0) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "one request may delete at most ", EntryBudget().deleted_keys, " keys, of ",
+          EntryBudget().deleted_key_bytes, " bytes; delete smaller ranges one after the other"));
     }
     if (!request.prev_kv()) continue;
     left->answer_bytes -= static_cast<int64_t>(cursor.key().size() + cursor.value().size());

@@ -5,7 +5,7 @@
 // makes its changes, ends the entry, and after some entries writes the batch.
 //
 // Each entry that changes something takes one main revision, shared by all its changes, which get
-// sub-revisions 0, 1, 2... in order (etcd-api.md §3.1). A key is changed at most once in an entry,
+// sub-revisions 0, 1, 2... in order. A key is changed at most once in an entry,
 // but for one case: put, then deleted (layout.h).
 //
 // A put must know the key's head (does it exist, since when, which version). Heads of recently

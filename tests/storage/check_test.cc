@@ -97,6 +97,13 @@ TEST(CheckTxn, EachLevelUsesUpTheOperationsOfThoseWithin) {
   more.assign(kOpsMax - 1, Get("k"));
   EXPECT_EQ(Verdict({Nested(more)}), "");
 
+  // All levels together: 13 + 13 * 64 is within 8 * 128, 16 + 16 * 64 is not.
+  const std::vector<RequestOp> half(kOpsMax / 2, Get("k"));
+  std::vector<RequestOp> wide(13, Nested(half));
+  EXPECT_EQ(Verdict(wide), "");
+  wide.resize(16, Nested(half));
+  EXPECT_EQ(Verdict(wide), kTooMany);
+
   RequestOp deep = Get("k");
   for (int depth = 1; depth < kTxnDepthMax; ++depth) deep = Nested({deep});
   EXPECT_EQ(Verdict({deep}), "");
