@@ -13,7 +13,7 @@ raft::Index Applier::Run(size_t entries_max, int64_t visited_keys_max) {
   large_next_ = false;
   bool more = true;
   const raft::Index begin = state_machine_->applied().index;
-  while (!queue_.empty() && !large_next_ && state_machine_->applied().index - begin < entries_max) {
+  while (!queue_.empty() && more && state_machine_->applied().index - begin < entries_max) {
     ApplyTask task = std::move(queue_.front());
     queue_.pop_front();
     if (auto* read = std::get_if<ReadTask>(&task)) {

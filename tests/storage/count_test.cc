@@ -224,7 +224,7 @@ TEST_F(CountTest, ASortWithALimitHoldsNoMoreThanTheLimit) {
   for (int i = 0; i < 200; ++i) Apply(PutCommand(KeyName(i), absl::StrCat(i % 10, value)));
   RangeRequest request = AllKeys();
   request.set_limit(10);
-  const ReadBudget budget{.bytes_max = 12'000};
+  const ReadBudget budget{.bytes_max = 14'000};
   for (const auto order : {RangeRequest::ASCEND, RangeRequest::DESCEND}) {
     for (const auto target : {RangeRequest::KEY, RangeRequest::VERSION, RangeRequest::CREATE,
                               RangeRequest::MOD, RangeRequest::VALUE}) {

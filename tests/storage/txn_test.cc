@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/layout.h"
@@ -311,6 +312,21 @@ TEST_F(TxnTest, AnswersOfOneEntryAreBounded) {
                 .response_range()
                 .kvs_size(),
             9);
+  // Reads, puts and deletions of single keys count as much; a few of them are within any limit.
+  const auto each = [most](const std::string& op) {
+    std::string text = "txn {";
+    for (int i = 0; i < most; ++i) absl::StrAppend(&text, " success {", op, "}");
+    return absl::StrReplaceAll(text + "}", {{"KEY", "key: 'k0'"}});
+  };
+  EXPECT_EQ(Answer(each("request_range { KEY }")).substr(0, error.size()), error);
+  proto::Command command =
+      Parse<proto::Command>(each("request_delete_range { KEY prev_kv: true }"));
+  EXPECT_EQ(std::string(Apply(command).status.message()).substr(0, error.size()), error);
+  command = Parse<proto::Command>(each("request_range { key: 'new' }"));
+  command.mutable_txn()->add_success()->mutable_request_put()->set_key("new");
+  command.mutable_txn()->mutable_success(most)->mutable_request_put()->set_value(mebibyte);
+  EXPECT_EQ(std::string(Apply(command).status.message()).substr(0, error.size()), error);
+  EXPECT_EQ(state_->revision(), 1 + most);
   EXPECT_EQ(ApplyText("delete_range { key: 'k' range_end: 'l' }").response.delete_range().deleted(),
             most);
 }
