@@ -277,7 +277,6 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
     return absl::OkStatus();
   }
-  writer_->CompleteBatch();  // the counts of keys
   ReadBudget unlimited;
   writer_->CompleteBatch();  // what this transaction has created and deleted is counted too
   const absl::Status status = mvcc::Range(
