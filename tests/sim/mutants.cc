@@ -80,7 +80,13 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
   } else if (mutant == "read-without-round") {
-    // A leader that is cut off, and whose clock is too slow to notice in time.
+    // A leader that is cut off, and whose clock is too slow to notice in time; and many clients,
+    // that soon ask elsewhere, so that some write on one side while others read on the other.
+    p.clients = 16;
+    p.think = 20 * kMillisecond;
+    p.patience = 200 * kMillisecond;
+    p.pending_max = 1024;
+    p.raft.pending_reads_max = 1024;
     p.members = 5;
     p.clock_skew = 60 * kPercent;
     p.delay = 5 * kMillisecond;
