@@ -33,16 +33,6 @@ bool Filtered(const RangeRequest& r, const KeyValue& kv) {
   return false;
 }
 
-absl::Status OutOfRange(int64_t requested, const Model::Moment& at) {
-  if (requested > at.revision) {
-    return absl::OutOfRangeError("mvcc: required revision is a future revision");
-  }
-  if (requested > 0 && requested < at.compacted) {
-    return absl::OutOfRangeError("mvcc: required revision has been compacted");
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 bool InRange(const std::string& key, const std::string& begin, const std::string& end) {
@@ -67,6 +57,16 @@ absl::Status ModelCheck(const etcdserverpb::PutRequest& request) {
   }
   if (request.ignore_lease() && request.lease() != 0) {
     return absl::InvalidArgumentError("lease is provided");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::CheckRevision(const Moment& at, int64_t revision) {
+  if (revision > at.revision) {
+    return absl::OutOfRangeError("mvcc: required revision is a future revision");
+  }
+  if (revision > 0 && revision < at.compacted) {
+    return absl::OutOfRangeError("mvcc: required revision has been compacted");
   }
   return absl::OkStatus();
 }
@@ -200,7 +200,7 @@ absl::Status Model::RecordStoreId(const proto::RecordStoreId& request) {
 absl::Status Model::Range(const RangeRequest& request, const Moment& at,
                           etcdserverpb::RangeResponse* response) const {
   if (absl::Status status = ModelCheck(request); !status.ok()) return status;
-  if (absl::Status status = OutOfRange(request.revision(), at); !status.ok()) return status;
+  if (absl::Status status = CheckRevision(at, request.revision()); !status.ok()) return status;
   const int64_t revision = request.revision() > 0 ? request.revision() : at.revision;
 
   std::vector<KeyValue> kvs;
@@ -242,7 +242,7 @@ absl::Status Model::Range(const RangeRequest& request, const Moment& at,
 
 absl::Status Model::History(const Moment& at, int64_t revision,
                             std::vector<KeyValue>* versions) const {
-  if (absl::Status status = OutOfRange(revision, at); !status.ok()) return status;
+  if (absl::Status status = CheckRevision(at, revision); !status.ok()) return status;
   if (revision <= 0) revision = at.revision;
   for (const auto& [key, all] : keys_) {
     if (const KeyValue* kv = At(all, at.compacted)) versions->push_back(*kv);

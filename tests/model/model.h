@@ -39,6 +39,8 @@ class Model {
   Moment now() const { return {revision_, compacted_}; }
   int64_t revision() const { return revision_; }
 
+  // Whether a revision can be read (0 or less: the newest).
+  static absl::Status CheckRevision(const Moment& at, int64_t revision);
   absl::Status Range(const etcdserverpb::RangeRequest& request, const Moment& at,
                      etcdserverpb::RangeResponse* response) const;
   // One that only reads.

@@ -82,7 +82,7 @@ void Aim(std::string_view mutant, Profile* profile) {
   } else if (mutant == "read-without-round") {
     // A leader that is cut off, and whose clock is too slow to notice in time; and many clients,
     // that soon ask elsewhere, so that some write on one side while others read on the other.
-    p.clients = 16;
+    p.clients = 10;
     p.think = 20 * kMillisecond;
     p.patience = 200 * kMillisecond;
     p.pending_max = 1024;
