@@ -11,7 +11,7 @@
 namespace raftkv::mvcc {
 namespace {
 
-// One step: an event costs one to four microseconds, most of them in the engine's write buffer.
+// One step: an event costs up to ten microseconds, most of them in the engine's write buffer.
 constexpr int64_t kStepEvents = 256;
 constexpr size_t kStepBytes = 64 << 10;
 

@@ -19,10 +19,10 @@
 
 namespace raftkv::mvcc {
 
-// Adds to the batch what goes next, about a millisecond of it, of at most `events_max` events (at
-// least 1). `next` is the first event that was
-// not dealt with, and is moved on; it must be saved in the same batch. Doing an event twice is
-// harmless. True at the end; then `next` is where the next compaction begins.
+// Adds to the batch what goes next, a millisecond or two of it, of at most `events_max` events (at
+// least 1). `next` is the first event that was not dealt with, and is moved on; it must be saved in
+// the same batch. Doing an event twice is harmless. True at the end; then `next` is where the next
+// compaction begins.
 bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, EventId* next,
                  WriteBatch* batch);
 
