@@ -48,6 +48,14 @@ struct Edge {
   }
 };
 
+// Adds a row: `handler` gets each call of `method`, of which `waiting` are taken at a time.
+template <typename Request, typename Response>
+void Serve(const Edge* edge, MethodTable* methods, int waiting, const char* method,
+           void (*handler)(const Edge*, Unary<Request, Response>*)) {
+  methods->Serve<Request, Response>(method, waiting,
+                                    [edge, handler](auto* call) { handler(edge, call); });
+}
+
 // One function a service: adds its rows to the table of the client port.
 void RegisterKv(const Edge* edge, MethodTable* methods);
 void RegisterMaintenance(const Edge* edge, MethodTable* methods);

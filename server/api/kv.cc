@@ -167,17 +167,11 @@ void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse>* cal
 }  // namespace
 
 void RegisterKv(const Edge* edge, MethodTable* methods) {
-  const auto serve = [&]<typename Request, typename Response>(
-                         const char* name,
-                         void (*handler)(const Edge*, Unary<Request, Response>*)) {
-    methods->Serve<Request, Response>(name, kWaitingCalls,
-                                      [edge, handler](auto* call) { handler(edge, call); });
-  };
-  serve("/etcdserverpb.KV/Range", Range);
-  serve("/etcdserverpb.KV/Put", Put);
-  serve("/etcdserverpb.KV/DeleteRange", DeleteRange);
-  serve("/etcdserverpb.KV/Txn", Txn);
-  serve("/etcdserverpb.KV/Compact", Compact);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.KV/Range", Range);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.KV/Put", Put);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.KV/DeleteRange", DeleteRange);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.KV/Txn", Txn);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.KV/Compact", Compact);
 }
 
 }  // namespace raftkv::api

@@ -95,16 +95,10 @@ void Defragment(const Edge* edge, DefragmentCall* call) {
 }  // namespace
 
 void RegisterMaintenance(const Edge* edge, MethodTable* methods) {
-  const auto serve = [&]<typename Request, typename Response>(
-                         const char* name,
-                         void (*handler)(const Edge*, Unary<Request, Response>*)) {
-    methods->Serve<Request, Response>(name, kWaitingCalls,
-                                      [edge, handler](auto* call) { handler(edge, call); });
-  };
-  serve("/etcdserverpb.Maintenance/Status", Status);
-  serve("/etcdserverpb.Maintenance/Hash", Hash);
-  serve("/etcdserverpb.Maintenance/HashKV", HashKv);
-  serve("/etcdserverpb.Maintenance/Defragment", Defragment);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Status", Status);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Hash", Hash);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/HashKV", HashKv);
+  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Defragment", Defragment);
 }
 
 }  // namespace raftkv::api
