@@ -76,9 +76,7 @@ void HashKv(const Edge* edge, HashKvCall* call) {
     const absl::StatusOr<StateSnapshot::KvHash> hash = snapshot.HashKv(call->request().revision());
     if (!hash.ok()) return hash.status();
     call->response()->set_hash(hash->hash);
-    // etcd's number for a store that was never compacted.
-    call->response()->set_compact_revision(hash->compact_revision > 0 ? hash->compact_revision
-                                                                      : -1);
+    call->response()->set_compact_revision(hash->compact_revision);
     call->response()->set_hash_revision(hash->hash_revision);
     return absl::OkStatus();
   });

@@ -86,6 +86,26 @@ TEST_F(Wire, MethodsThatAreNotThereAreUnimplementedAtOnce) {
   }
 }
 
+TEST_F(Wire, HashesTellHowFarTheStoreIsCompacted) {
+  using etcdserverpb::Maintenance;
+  Connection& connection = cluster_.connection(leader_);
+  ASSERT_TRUE(Put(connection, "k", "1").ok());
+  ASSERT_TRUE(Put(connection, "k", "2").ok());
+  const auto compacted = [&] {
+    const auto reply = Call(connection, *connection.maintenance, &Maintenance::Stub::HashKV,
+                            etcdserverpb::HashKVRequest());
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.compact_revision();
+  };
+  EXPECT_EQ(compacted(), -1) << "etcd's number for: never";
+  for (const int64_t revision : {0, 2}) {
+    etcdserverpb::CompactionRequest request;
+    request.set_revision(revision);
+    ASSERT_TRUE(Call(connection, *connection.kv, &KV::Stub::Compact, request).ok());
+    EXPECT_EQ(compacted(), revision);
+  }
+}
+
 TEST_F(Wire, OversizedRequestsAreRefusedWithEtcdsWords) {
   Connection& connection = cluster_.connection(0);
   EXPECT_TRUE(Put(connection, "k", std::string(1500 * 1024, 'x')).ok());
