@@ -21,7 +21,7 @@ constexpr char kFooter[] = R"(Examples:
 
 Exit codes:
     0  done (getting a key that does not exist is no error)
-    1  the service refused or failed the request, or an endpoint is unhealthy
+    1  the service refused or failed the request, an endpoint is unhealthy, or members differ
     2  no endpoint could be reached; nothing was sent
     3  standard input is not a transaction; nothing was sent
     4  the verb has no such output format

@@ -1,8 +1,11 @@
 // endpoint status, health and hashkv ask all endpoints at once, each by itself; defrag goes from
 // one to the next, because etcd's members stop serving meanwhile. Results keep the order given.
+#include <algorithm>
+#include <map>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/cli.h"
 #include "client/cli/usage.h"
 
@@ -77,6 +80,60 @@ int Status(const EndpointArguments& arguments, const Context& context) {
   return rows.size() == clients.size() ? kExitOk : kExitFailed;
 }
 
+// The part of the history that a hash covers: only hashes of the same part can be compared.
+struct Covered {
+  int64_t revision;
+  int64_t compact_revision;
+
+  auto operator<=>(const Covered&) const = default;
+  std::string ToString() const {
+    return absl::StrCat("at revision ", revision, ", compacted at ", compact_revision);
+  }
+};
+
+// A member that does not say which revision its hash is of (etcd 3.4) means the one it was asked
+// for, else the store's.
+Covered WhatIsCovered(const HashKvResult& hash, int64_t asked) {
+  const int64_t own = hash.hash_revision != 0 ? hash.hash_revision : hash.header.revision;
+  return {asked != 0 ? asked : own, hash.compact_revision};
+}
+
+// Says whether members hold different data, and the exit code for that; notes what cannot be told.
+int CompareHashes(const std::vector<EndpointHash>& rows, int64_t asked, const Context& context) {
+  using Endpoints = std::vector<std::string>;
+  std::map<Covered, std::map<uint32_t, Endpoints>> hashes;
+  std::map<Covered, Endpoints> endpoints;
+  for (const EndpointHash& row : rows) {
+    const Covered covered = WhatIsCovered(row.hash, asked);
+    hashes[covered][row.hash.hash].push_back(row.endpoint);
+    endpoints[covered].push_back(row.endpoint);
+  }
+  for (const auto& [covered, by_hash] : hashes) {
+    if (by_hash.size() == 1) continue;
+    const auto say = [](std::string* out, const auto& same) {
+      absl::StrAppend(out, absl::StrJoin(same.second, ", "),
+                      same.second.size() == 1 ? " hashes to " : " hash to ", same.first);
+    };
+    return context.Fail(kExitFailed, absl::StrCat("members differ ", covered.ToString(), ": ",
+                                                  absl::StrJoin(by_hash, "; ", say)));
+  }
+  if (hashes.size() < 2) return kExitOk;
+  const auto say = [](std::string* out, const auto& alike) {
+    absl::StrAppend(out, absl::StrJoin(alike.second, ", "), " ", alike.first.ToString());
+  };
+  // Every member can hash as of the least revision, unless some have compacted more than others.
+  const Covered& least = endpoints.begin()->first;
+  const bool compacted_alike = std::all_of(
+      endpoints.begin(), endpoints.end(),
+      [&](const auto& alike) { return alike.first.compact_revision == least.compact_revision; });
+  context.streams.err << "Note: not all can be compared: " << absl::StrJoin(endpoints, "; ", say)
+                      << (compacted_alike
+                              ? absl::StrCat("; ask for one revision, with --rev ", least.revision)
+                              : "; ask again once all have compacted")
+                      << "\n";
+  return kExitOk;
+}
+
 int HashKv(const EndpointArguments& arguments, const Context& context) {
   std::vector<EndpointClient> clients;
   const absl::Status connected = ConnectToEach(arguments.cluster, context, &clients);
@@ -92,7 +149,8 @@ int HashKv(const EndpointArguments& arguments, const Context& context) {
     }
   }
   context.MakeOutput().Hashes(rows);
-  return rows.size() == clients.size() ? kExitOk : kExitFailed;
+  const int code = CompareHashes(rows, arguments.revision, context);
+  return rows.size() == clients.size() ? code : kExitFailed;
 }
 
 // Healthy is who serves a linearizable read: that takes a leader and a majority.
@@ -157,8 +215,9 @@ void AddEndpointVerbs(CLI::App& app, Context& context) {
           context, Status);
   AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
           context, Health);
-  CLI::App* hashkv = AddVerb(*endpoint, "hashkv", "Prints a hash of all keys and their history",
-                             arguments, context, HashKv);
+  CLI::App* hashkv =
+      AddVerb(*endpoint, "hashkv", "Compares the members by a hash of all keys and their history",
+              arguments, context, HashKv);
   AddNumber(*hashkv, "--rev", arguments->revision, "up to this revision (0: now)");
   CLI::App* defrag = AddVerb(app, "defrag", "Gives free space back to the file system", arguments,
                              context, Defrag);

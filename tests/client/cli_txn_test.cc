@@ -265,6 +265,76 @@ TEST_F(Cli, EndpointHashKvInEveryFormat) {
   EXPECT_EQ(result.err.find("Failed to get the hash of endpoint "), 0u);
 }
 
+// Three members, of which the tests say how each hashes.
+class CliHashKv : public Cli {
+ protected:
+  CliHashKv() { Set(server_, 111, 7, 3), Set(second_, 111, 7, 3), Set(third_, 111, 7, 3); }
+
+  static void Set(FakeServer& server, uint32_t hash, int64_t revision, int64_t compacted) {
+    Fill(server.hash_response.mutable_header());
+    server.hash_response.set_hash(hash);
+    server.hash_response.set_hash_revision(revision);
+    server.hash_response.set_compact_revision(compacted);
+  }
+
+  Result HashAll(std::vector<const char*> more = {}) {
+    more.insert(more.begin(), {all_.c_str(), "endpoint", "hashkv"});
+    return Raftkv(std::move(more));
+  }
+
+  FakeServer second_, third_;
+  const std::string one_ = server_.address(), two_ = second_.address(), three_ = third_.address();
+  const std::string all_ = "--endpoints=" + one_ + "," + two_ + "," + three_;
+};
+
+TEST_F(CliHashKv, EqualHashesNeedNoWords) {
+  const Result result = HashAll();
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.err, "");
+}
+
+TEST_F(CliHashKv, DifferentHashesOfOneHistoryAreAnError) {
+  Set(second_, 222, 7, 3);
+  const std::string error = "Error: members differ at revision 7, compacted at 3: " + one_ + ", " +
+                            three_ + " hash to 111; " + two_ + " hashes to 222\n";
+  for (const char* format : {"simple", "table", "json", "fields"}) {
+    const Result result = HashAll({"-w", format});
+    EXPECT_EQ(result.code, kExitFailed) << format;
+    EXPECT_EQ(result.err, error) << format;
+    EXPECT_NE(result.out.find("222"), std::string::npos) << result.out;
+  }
+}
+
+TEST_F(CliHashKv, HashesOfDifferentRevisionsAreNotCompared) {
+  Set(second_, 222, 8, 3);
+  const Result result = HashAll();
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.err, "Note: not all can be compared: " + one_ + ", " + three_ +
+                            " at revision 7, compacted at 3; " + two_ +
+                            " at revision 8, compacted at 3; ask for one revision, with --rev 7\n");
+  Set(third_, 333, 7, 3);
+  EXPECT_EQ(HashAll().code, kExitFailed);
+}
+
+TEST_F(CliHashKv, HashesAfterDifferentCompactionsAreNotCompared) {
+  Set(second_, 222, 7, 5);
+  const Result result = HashAll({"--rev", "7"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.err, "Note: not all can be compared: " + one_ + ", " + three_ +
+                            " at revision 7, compacted at 3; " + two_ +
+                            " at revision 7, compacted at 5; ask again once all have compacted\n");
+}
+
+// etcd 3.4 does not say which revision a hash is of.
+TEST_F(CliHashKv, AHashWithoutARevisionIsOfTheOneAskedForOrOfTheStore) {
+  for (FakeServer* server : {&server_, &second_, &third_}) Set(*server, 111, 0, 3);
+  Set(third_, 333, 0, 3);
+  EXPECT_EQ(HashAll().err.find("Error: members differ at revision 7, compacted at 3"), 0u);
+  third_.hash_response.mutable_header()->set_revision(9);
+  EXPECT_EQ(HashAll().code, kExitOk);
+  EXPECT_EQ(HashAll({"--rev", "6"}).err.find("Error: members differ at revision 6"), 0u);
+}
+
 constexpr char kFieldsHeader[] =
     "\"ClusterID\" : 18446744073709551615\n\"MemberID\" : 14877564116056853345\n"
     "\"Revision\" : 7\n\"RaftTerm\" : 2\n";
