@@ -32,7 +32,7 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 bench: ## raftkv, etcd and bare replication side by side, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
 
-asan: ## unit tests and a little simulation under the address and undefined-behaviour sanitizers
+asan: ## unit tests, processes, simulation under the address and undefined-behaviour sanitizers
 	@.ci/install-deps build test && .ci/sanitize asan
 
 tsan: ## the same under the thread sanitizer
