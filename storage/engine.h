@@ -16,7 +16,8 @@
 // nothing on that file can be trusted after it. Corruption met while reading does the same with
 // exit code 66 except while opening, where it comes back as a DataLoss status.
 //
-// One writer at a time (the owner's job). Views may be read from any thread.
+// One writer at a time (the owner's job). Views may be taken and read, DiskBytes and StartReclaim
+// called, from any thread; a view taken while a batch is written has all of it or nothing.
 
 #include <cstdint>
 #include <functional>

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
@@ -262,6 +263,7 @@ class RocksEngine final : public Engine {
   void StartFlush() override { RunFlush(/*wait=*/false); }
 
   void StartReclaim() override {
+    absl::MutexLock lock(&reclaim_mutex_);
     if (reclaiming_.exchange(true)) return;
     if (reclaimer_.joinable()) reclaimer_.join();  // the one before has ended
     reclaimer_ = std::thread([this] {
@@ -303,7 +305,8 @@ class RocksEngine final : public Engine {
   const std::shared_ptr<Listener> listener_;
   const Durability durability_;
   rocksdb::DB& db_;
-  std::thread reclaimer_;  // runs one compaction of everything, and ends
+  absl::Mutex reclaim_mutex_;  // whoever starts it
+  std::thread reclaimer_;      // runs one compaction of everything, and ends
   std::atomic<bool> reclaiming_{false};
 };
 

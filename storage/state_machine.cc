@@ -4,7 +4,9 @@
 #include <deque>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
@@ -95,26 +97,30 @@ class PinnedState final : public StateSnapshot {
   raft::EntryId applied() const override { return state_.applied; }
   absl::Status Range(const etcdserverpb::RangeRequest& request, const ReadBudget& budget,
                      etcdserverpb::RangeResponse* response) const override {
-    ReadBudget left = budget;
+    mvcc::Budget left(budget);
     return mvcc::Range(read_state(), request, &left, response);
   }
   absl::Status Txn(const etcdserverpb::TxnRequest& request, const ReadBudget& budget,
                    etcdserverpb::TxnResponse* response) const override {
     if (absl::Status s = mvcc::Check(request, INT64_MAX); !s.ok()) return s;
     CHECK(mvcc::IsReadOnly(request)) << "what may change something goes through the log";
-    ReadBudget left = budget;
+    mvcc::Budget left(budget);
     return mvcc::ReadOnlyTxn(read_state(), request, &left, response);
   }
-  absl::StatusOr<KvHash> HashKv(Revision revision) const override {
+  absl::StatusOr<KvHash> HashKv(Revision revision,
+                                const std::function<bool()>& give_up) const override {
     if (absl::Status s = mvcc::CheckRevision(read_state(), revision); !s.ok()) return s;
     if (revision <= 0) revision = state_.revision;
-    return KvHash{.hash = mvcc::HashHistory(*view_, state_.compacted, revision),
-                  .compact_revision = state_.compacted,
-                  .hash_revision = revision};
+    mvcc::Budget budget({.give_up = give_up});
+    const uint32_t hash = mvcc::HashHistory(*view_, state_.compacted, revision, &budget);
+    if (budget.over()) return budget.status();
+    return KvHash{.hash = hash, .compact_revision = state_.compacted, .hash_revision = revision};
   }
-  uint32_t Hash() const override {
+  absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up) const override {
+    mvcc::Budget budget({.give_up = give_up});
     std::string all;
-    PutFixed32(&all, mvcc::HashHistory(*view_, state_.compacted, state_.revision));
+    PutFixed32(&all, mvcc::HashHistory(*view_, state_.compacted, state_.revision, &budget));
+    if (budget.over()) return budget.status();
     PutFixed64(&all, static_cast<uint64_t>(state_.revision));
     PutFixed64(&all, static_cast<uint64_t>(state_.compacted));
     const std::unique_ptr<Iterator> it = view_->NewIterator(kStoreIdsEnd);
@@ -137,7 +143,7 @@ struct StateMachine::Rep {
       : engine(std::move(e)), writer(*engine, &batch, &state.digest) {}
 
   absl::Status Load();
-  bool Visit(const proto::Command& command, int64_t* keys_left) const;
+  bool Visit(const proto::Command& command, mvcc::Budget* budget) const;
   void ApplyCommand(raft::Index index, proto::Command command, ApplyResult* result);
   absl::Status ApplyOp(raft::Index index, const proto::Command& command,
                        proto::CommandResponse* response);
@@ -147,6 +153,8 @@ struct StateMachine::Rep {
   absl::Status Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response);
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
+  std::shared_ptr<const StateSnapshot> Snapshot();
+  void Write();
   void WriteBatchOut();
 
   const std::unique_ptr<Engine> engine;
@@ -154,7 +162,13 @@ struct StateMachine::Rep {
   WriteBatch batch;
   mvcc::Writer writer;
   std::map<raft::MemberId, std::string> store_ids;
-  std::shared_ptr<const StateSnapshot> pinned;  // until something is applied
+
+  // What any thread may look at: the state as of the last written batch, and its view, taken when
+  // first asked for, and at the latest before the next batch is written. So while the engine
+  // writes there is one, and nobody has to take it from an engine that is half way to the next.
+  absl::Mutex mutex;
+  State saved ABSL_GUARDED_BY(mutex);
+  std::shared_ptr<const StateSnapshot> pinned ABSL_GUARDED_BY(mutex);
 
   // Flushes on their way: survived once the engine's survived() reaches `position`.
   struct PendingFlush {
@@ -205,6 +219,8 @@ absl::Status StateMachine::Rep::Load() {
   persisted = state.applied;
   if (RAFTKV_MUTANT("compacted-forgotten-at-restart")) state.compacted = state.compaction_done;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state.applied.index > 0) --state.applied.index;
+  absl::MutexLock lock(&mutex);
+  saved = state;
   return absl::OkStatus();
 }
 
@@ -212,8 +228,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
                                              int64_t visited_keys_max) {
   Rep& rep = *rep_;
   std::vector<ApplyResult> results(entries.size());
-  rep.pinned.reset();
-  int64_t visits_left = visited_keys_max;
+  mvcc::Budget budget({.visited_keys_max = visited_keys_max});
   for (size_t i = 0; i < entries.size(); ++i) {
     const raft::Entry& entry = entries[i];
     ApplyResult& result = results[i];
@@ -224,7 +239,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         const std::string_view bytes = entry.payload.view();
         CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
             << "entry " << entry.id.index << " is not a command";
-        if (visited_keys_max != INT64_MAX && !rep.Visit(command, &visits_left)) {
+        if (visited_keys_max != INT64_MAX && !rep.Visit(command, &budget)) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) rep.state.applied = entry.id;
           results.resize(i);
           break;
@@ -244,10 +259,10 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
 }
 
 // What a put costs is what the owner's count of entries allows for.
-bool StateMachine::Rep::Visit(const proto::Command& command, int64_t* keys_left) const {
-  if (command.has_txn()) return mvcc::Visit(writer.view(), command.txn(), keys_left);
+bool StateMachine::Rep::Visit(const proto::Command& command, mvcc::Budget* budget) const {
+  if (command.has_txn()) return mvcc::Visit(writer.view(), command.txn(), budget);
   if (!command.has_delete_range()) return true;
-  return mvcc::Visit(writer.view(), command.delete_range(), keys_left);
+  return mvcc::Visit(writer.view(), command.delete_range(), budget);
 }
 
 void StateMachine::Rep::ApplyCommand(raft::Index index, proto::Command command,
@@ -361,6 +376,21 @@ absl::Status StateMachine::Rep::RecordStoreId(const proto::RecordStoreId& reques
   return absl::OkStatus();
 }
 
+std::shared_ptr<const StateSnapshot> StateMachine::Rep::Snapshot() {
+  absl::MutexLock lock(&mutex);
+  if (pinned == nullptr) pinned = std::make_shared<PinnedState>(engine->NewView(), saved);
+  return pinned;
+}
+
+void StateMachine::Rep::Write() {
+  std::shared_ptr<const StateSnapshot> before = Snapshot();
+  engine->Write(batch, /*sync=*/false);
+  batch.Clear();
+  absl::MutexLock lock(&mutex);
+  saved = state;
+  pinned.reset();  // `before` outlives the lock: letting a view go may take longer
+}
+
 void StateMachine::Rep::WriteBatchOut() {
   writer.CompleteBatch();
   if (RAFTKV_MUTANT("applied-index-outside-the-batch")) {
@@ -372,12 +402,9 @@ void StateMachine::Rep::WriteBatchOut() {
     batch.Put(kStateKey, EncodeState(state));
   }
   bytes_since_flush += batch.bytes();
-  engine->Write(batch, /*sync=*/false);
-  batch.Clear();
+  Write();
   writer.EndBatch();
-  if (batch.empty()) return;
-  engine->Write(batch, /*sync=*/false);
-  batch.Clear();
+  if (!batch.empty()) Write();
 }
 
 raft::EntryId StateMachine::applied() const { return rep_->state.applied; }
@@ -394,13 +421,7 @@ raft::EntryId StateMachine::persisted_applied() const {
   return rep.persisted;
 }
 
-std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const {
-  Rep& rep = *rep_;
-  if (rep.pinned == nullptr) {
-    rep.pinned = std::make_shared<PinnedState>(rep.engine->NewView(), rep.state);
-  }
-  return rep.pinned;
-}
+std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const { return rep_->Snapshot(); }
 
 std::map<raft::MemberId, std::string> StateMachine::store_ids() const { return rep_->store_ids; }
 
@@ -436,7 +457,6 @@ void StateMachine::CompactStep(int64_t events_max) {
   Rep& rep = *rep_;
   if (!compacting()) return;
   CHECK(rep.batch.empty());
-  rep.pinned.reset();  // it would keep what goes now
   State& state = rep.state;
   const bool done = mvcc::CompactSome(*rep.engine, state.compacted, events_max,
                                       &state.compaction_next, &rep.batch);

@@ -5,14 +5,17 @@
 // (store ids of members; later leases, auth, alarms, sessions). A pure function of the committed
 // log: no clock, random number, locale or setting may influence it (storage rule 7).
 //
-// Owned and written by the applier, one call at a time. Data, revision, applied index, term and the
-// running digest go into the engine in one batch, without a write-ahead log: the Raft log is its
-// WAL. After a crash the engine comes back at some earlier applied index and the log is replayed
-// through the same Apply; entries at or below applied() are skipped.
+// Owned and written by the applier, one call at a time, on whatever thread it runs. Data, revision,
+// applied index, term and the running digest go into the engine in one batch, without a write-ahead
+// log: the Raft log is its WAL. After a crash the engine comes back at some earlier applied index
+// and the log is replayed through the same Apply; entries at or below applied() are skipped.
 //
-// Reading: Snapshot() pins a state which any thread may read; reads never wait for writes.
+// Reading: Snapshot() pins a state which any thread may read. It, DiskBytes() and StartDefragment()
+// may be called from any thread at any time, also in the middle of Apply, and never wait for a
+// running write of the engine. Everything else is the owner's, Open to destruction.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,8 +27,8 @@
 #include "proto/etcd/rpc.pb.h"
 #include "server/raft/types.h"
 #include "storage/engine.h"
+#include "storage/mvcc/budget.h"  // ReadBudget
 #include "storage/mvcc/layout.h"  // Revision
-#include "storage/mvcc/range.h"   // ReadBudget
 
 namespace raftkv {
 
@@ -49,7 +52,7 @@ class StateSnapshot {
 
   // KV.Range by etcd's rules. InvalidArgument/OutOfRange as etcd. ResourceExhausted with the text
   // "read budget" when the budget ran out: nothing useful is in `response`, run it again elsewhere
-  // without one.
+  // without one. Cancelled when the budget's give_up said so.
   virtual absl::Status Range(const etcdserverpb::RangeRequest& request, const ReadBudget& budget,
                              etcdserverpb::RangeResponse* response) const = 0;
 
@@ -60,15 +63,18 @@ class StateSnapshot {
 
   // Of the history in (compact_revision, hash_revision] and of what was kept from before it:
   // logical, so equal on all members at equal revisions, however far their physical compaction is.
-  // `revision` 0 is the newest. OutOfRange as Range. Walks everything: for a worker.
+  // `revision` 0 is the newest. OutOfRange as Range; Cancelled when `give_up` said so, asked as
+  // ReadBudget's. Walks everything: for a worker.
   struct KvHash {
     uint32_t hash = 0;
     Revision compact_revision = 0;
     Revision hash_revision = 0;
   };
-  virtual absl::StatusOr<KvHash> HashKv(Revision revision) const = 0;
-  // Of everything replicated, keys and the tables beside them; not of the applied index.
-  virtual uint32_t Hash() const = 0;
+  virtual absl::StatusOr<KvHash> HashKv(Revision revision,
+                                        const std::function<bool()>& give_up = {}) const = 0;
+  // Of everything replicated, keys and the tables beside them; not of the applied index. Cancelled
+  // as HashKv.
+  virtual absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up = {}) const = 0;
 };
 
 class StateMachine {
@@ -93,6 +99,7 @@ class StateMachine {
   raft::EntryId persisted_applied() const;
   Revision revision() const;
 
+  // The state as of the last batch that was written. From any thread.
   std::shared_ptr<const StateSnapshot> Snapshot() const;
 
   // A running chain over applied effects, never over physical layout: equal on all members at equal
@@ -118,9 +125,10 @@ class StateMachine {
   void CompactStep(int64_t events_max = INT64_MAX);
 
   // Gives the space of what was deleted back to the disk, beside everything else; returns at once.
+  // From any thread, both.
   void StartDefragment();
-
   uint64_t DiskBytes() const;
+
   bool WouldStall() const;
 
  private:

@@ -25,7 +25,7 @@ using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
 // What a read may cost inside the loop; larger ones go on in a worker.
-constexpr ReadBudget kInlineBudget{.visited_keys_max = 128, .bytes_max = 64 << 10};
+const ReadBudget kInlineBudget{.visited_keys_max = 128, .bytes_max = 64 << 10};
 // Calls of one method that are taken without another turn of the queue.
 constexpr int kWaitingCalls = 512;
 

@@ -66,7 +66,9 @@ void Status(const Edge* edge, StatusCall* call) {
 
 void Hash(const Edge* edge, HashCall* call) {
   WithSnapshot(edge, call, [call](const StateSnapshot& snapshot) {
-    call->response()->set_hash(snapshot.Hash());
+    const absl::StatusOr<uint32_t> hash = snapshot.Hash();
+    if (!hash.ok()) return hash.status();
+    call->response()->set_hash(*hash);
     return absl::OkStatus();
   });
 }

@@ -33,49 +33,47 @@ int64_t DecodeCount(std::string_view record) {
   return static_cast<int64_t>(count);
 }
 
-std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision,
-                            int64_t* visits_left) {
-  VersionCursor cursor(view, std::move(range), revision, *visits_left);
+std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Budget* budget) {
+  VersionCursor cursor(view, std::move(range), revision, budget);
   int64_t keys = 0;
   while (cursor.Next()) ++keys;
-  if (cursor.exhausted()) return std::nullopt;
-  *visits_left = cursor.visits_left();
+  if (budget->over()) return std::nullopt;
   return keys;
 }
 
-std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, int64_t* visits_left) {
+std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Budget* budget) {
   const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end));
   it->Seek(BlockKey(range.begin));
-  if (!it->valid()) return Walk(view, range, INT64_MAX, visits_left);
+  if (!it->valid()) return Walk(view, range, INT64_MAX, budget);
   const std::string first(it->key().substr(1));
   std::string last;
   int64_t keys = 0, keys_of_last = 0;
   for (; it->valid(); it->Next()) {
-    if (--*visits_left < 0) return std::nullopt;
+    if (!budget->Visit()) return std::nullopt;
     keys += keys_of_last;
     keys_of_last = DecodeCount(it->value());
     last.assign(it->key().substr(1));
   }
-  const std::optional<int64_t> before = Walk(view, {range.begin, first}, INT64_MAX, visits_left);
+  const std::optional<int64_t> before = Walk(view, {range.begin, first}, INT64_MAX, budget);
   if (!before) return std::nullopt;
   // The last block ends beyond the range, unless neither ends at all.
   const std::optional<int64_t> after = range.end == TableEnd(kVersionTable)
                                            ? keys_of_last
-                                           : Walk(view, {last, range.end}, INT64_MAX, visits_left);
+                                           : Walk(view, {last, range.end}, INT64_MAX, budget);
   if (!after) return std::nullopt;
   return keys + *before + *after;
 }
 
-// By how much the count of the range grew after `revision`; none when more than `events_left`
-// events lie between. Takes what it visits from it.
+// By how much the count of the range grew after `revision`; none when more than `events_max` events
+// lie between, or the budget is over.
 std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revision revision,
-                                   int64_t* events_left) {
+                                   int64_t events_max, Budget* budget) {
   std::string begin, prefix;
   AppendEventKey({revision + 1, 0}, &begin);
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kEventTable));
   int64_t growth = 0;
   for (it->Seek(begin); it->valid(); it->Next()) {
-    if (--*events_left < 0) return std::nullopt;
+    if (--events_max < 0 || !budget->Visit()) return std::nullopt;
     const Event event = DecodeEvent(it->value());
     if (event.created == event.deleted) continue;
     prefix.clear();
@@ -148,13 +146,14 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
     if (it == blocks_.end() || it->second.keys <= it->second.cut_above) continue;
 
     const auto next = std::next(it);
+    Budget budget({.visited_keys_max = kCutVisits});
     VersionCursor cursor(view,
                          {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
-                         INT64_MAX, kCutVisits);
+                         INT64_MAX, &budget);
     int64_t passed = 0;
     while (passed <= kBlockKeys / 2 && cursor.Next()) ++passed;
     Block& block = it->second;
-    if (cursor.exhausted()) {  // among very many deleted keys: not worth it yet
+    if (budget.over()) {  // among very many deleted keys: not worth it yet
       block.cut_above = 2 * block.keys;
       return;
     }
@@ -171,23 +170,23 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
 }
 
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
-                                 Revision newest, int64_t* visits_left) {
+                                 Revision newest, Budget* budget) {
   if (range.begin >= range.end) return 0;
   if (revision == newest || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
-    return CountNewest(view, range, visits_left);
+    return CountNewest(view, range, budget);
   }
   // What the events since then changed, taken back; or a walk through the past, which passes about
   // as many keys as there are now.
-  int64_t visits = *visits_left;
-  const std::optional<int64_t> now = CountNewest(view, range, &visits);
+  const int64_t visits = budget->visits_left();
+  const std::optional<int64_t> now = CountNewest(view, range, budget);
   if (!now) return std::nullopt;
-  const int64_t events_max = std::min(visits, std::max(kEventsMin, *now));
-  int64_t events_left = events_max;
-  if (const std::optional<int64_t> growth = GrowthSince(view, range, revision, &events_left)) {
-    *visits_left = visits - (events_max - events_left);
+  const int64_t events_max = std::min(budget->visits_left(), std::max(kEventsMin, *now));
+  if (const auto growth = GrowthSince(view, range, revision, events_max, budget)) {
     return *now - *growth;
   }
-  return Walk(view, range, revision, visits_left);
+  if (budget->over()) return std::nullopt;
+  budget->PutBack(visits - budget->visits_left());
+  return Walk(view, range, revision, budget);
 }
 
 }  // namespace raftkv::mvcc

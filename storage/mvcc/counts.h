@@ -23,6 +23,7 @@
 
 #include "absl/status/status.h"
 #include "storage/engine.h"
+#include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 
 namespace raftkv::mvcc {
@@ -56,10 +57,10 @@ class Counts {
   std::vector<std::string> large_;  // may be gone or smaller by now
 };
 
-// The live keys of the range at `revision`, which is `newest` or earlier and can be read. Takes the
-// keys, blocks and events that it visits from `visits_left`; none when they are not enough.
+// The live keys of the range at `revision`, which is `newest` or earlier and can be read. Visits
+// keys, blocks and events; none when the budget is over.
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
-                                 Revision newest, int64_t* visits_left);
+                                 Revision newest, Budget* budget);
 
 }  // namespace raftkv::mvcc
 

@@ -52,11 +52,11 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, E
   return true;
 }
 
-uint32_t HashHistory(const View& view, Revision compacted, Revision revision) {
+uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Budget* budget) {
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kVersionTable));
   uint32_t hash = 0;
   std::string record, base;  // base: the key whose newest version at or below `compacted` was met
-  for (it->Seek(std::string(1, kVersionTable)); it->valid(); it->Next()) {
+  for (it->Seek(std::string(1, kVersionTable)); it->valid() && budget->Visit(); it->Next()) {
     Head head;
     std::string_view value;
     DecodeVersion(it->key(), it->value(), &head, &value);

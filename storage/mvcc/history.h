@@ -15,6 +15,7 @@
 // goes in one batch.
 
 #include "storage/engine.h"
+#include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 
 namespace raftkv::mvcc {
@@ -27,8 +28,8 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, E
                  WriteBatch* batch);
 
 // A checksum over what remains logically, and is not newer than `revision`, in the order of keys:
-// it never depends on how far CompactSome has come.
-uint32_t HashHistory(const View& view, Revision compacted, Revision revision);
+// it never depends on how far CompactSome has come. Means nothing when the budget is over.
+uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Budget* budget);
 
 }  // namespace raftkv::mvcc
 

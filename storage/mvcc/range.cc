@@ -146,8 +146,6 @@ absl::Status FutureRevision() {
   return absl::OutOfRangeError("mvcc: required revision is a future revision");
 }
 
-absl::Status ReadBudgetExhausted() { return absl::ResourceExhaustedError("read budget"); }
-
 absl::Status AnswerTooLarge() {
   return absl::ResourceExhaustedError(
       absl::StrCat("one transaction or deletion may answer at most ", EntryBudget().answer_bytes,
@@ -160,12 +158,11 @@ absl::Status CheckRevision(const ReadState& state, Revision revision) {
   return absl::OkStatus();
 }
 
-VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision,
-                             int64_t visited_max)
+VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision, Budget* budget)
     : range_(std::move(range)),
       revision_(revision),
       it_(view.NewIterator(range_.end)),
-      visits_left_(visited_max) {}
+      budget_(budget) {}
 
 bool VersionCursor::Next() {
   if (range_.begin >= range_.end) return false;
@@ -177,10 +174,7 @@ bool VersionCursor::Next() {
   }
   for (; it_->valid(); PassKey()) {
     prefix_.assign(VersionPrefix(it_->key()));
-    if (visits_left_-- == 0) {
-      exhausted_ = true;
-      return false;
-    }
+    if (budget_ != nullptr && !budget_->Visit()) return false;
     if (VersionRevision(it_->key()) > revision_) {
       seek_ = prefix_;
       AppendRevisionDescending(revision_, &seek_);
@@ -207,28 +201,27 @@ void VersionCursor::PassKey() {
   it_->Seek(AfterVersions(prefix_));
 }
 
-absl::Status Range(const ReadState& state, const RangeRequest& request, ReadBudget* left,
+absl::Status Range(const ReadState& state, const RangeRequest& request, Budget* budget,
                    RangeResponse* response) {
   if (absl::Status status = Check(request); !status.ok()) return status;
   if (absl::Status s = CheckRevision(state, request.revision()); !s.ok()) return s;
   const Revision revision = request.revision() > 0 ? request.revision() : state.revision;
   const KeyRange range = VersionRange(request.key(), request.range_end());
-  Answer answer(request, left->bytes_max);
-  VersionCursor cursor(state.view, range, revision, left->visited_keys_max);
+  Answer answer(request, budget->bytes_left);
+  VersionCursor cursor(state.view, range, revision, budget);
   int64_t count = 0;
   std::string counted = range.begin;  // up to here
   while (!answer.complete() && cursor.Next()) {
     ++count;
-    if (!answer.Add(cursor)) return ReadBudgetExhausted();
+    if (!answer.Add(cursor)) budget->Exhaust();
     if (answer.complete()) counted = AfterVersions(cursor.prefix());
   }
-  if (cursor.exhausted()) return ReadBudgetExhausted();
-  left->visited_keys_max = cursor.visits_left();
-  left->bytes_max = answer.bytes_left();
+  if (budget->over()) return budget->status();
+  budget->bytes_left = answer.bytes_left();
   if (answer.complete()) {
-    const std::optional<int64_t> rest = CountLive(state.view, {counted, range.end}, revision,
-                                                  state.revision, &left->visited_keys_max);
-    if (!rest) return ReadBudgetExhausted();
+    const std::optional<int64_t> rest =
+        CountLive(state.view, {counted, range.end}, revision, state.revision, budget);
+    if (!rest) return budget->status();
     count += *rest;
   }
   response->mutable_header()->set_revision(state.revision);

@@ -11,34 +11,23 @@
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
 #include "storage/engine.h"
+#include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 
-namespace raftkv {
-
-// How much one read may do before it must stop (design: inline budget). The defaults are "no
-// limit".
-struct ReadBudget {
-  int64_t visited_keys_max = INT64_MAX;
-  int64_t bytes_max = INT64_MAX;
-};
-
-namespace mvcc {
+namespace raftkv::mvcc {
 
 // Walks the keys of `range` in order, each at its newest version at or below `revision`; deleted
 // keys are passed over. Starts before the first:  while (cursor.Next()) use(cursor.key(), ...);
-// Ends early after `visited_max` keys, deleted ones counted too; then exhausted() is true.
+// Ends early when the budget is over, which its owner must then ask; none: no limit.
 class VersionCursor {
  public:
-  VersionCursor(const View& view, KeyRange range, Revision revision,
-                int64_t visited_max = INT64_MAX);
+  VersionCursor(const View& view, KeyRange range, Revision revision, Budget* budget = nullptr);
 
   bool Next();
   std::string key() const { return UserKey(prefix_); }
   const std::string& prefix() const { return prefix_; }
   const Head& head() const { return head_; }
   std::string_view value() const { return value_; }
-  bool exhausted() const { return exhausted_; }
-  int64_t visits_left() const { return visits_left_; }
 
  private:
   void PassKey();
@@ -46,9 +35,8 @@ class VersionCursor {
   const KeyRange range_;
   const Revision revision_;
   const std::unique_ptr<Iterator> it_;
+  Budget* const budget_;
   bool started_ = false;
-  bool exhausted_ = false;
-  int64_t visits_left_;
   std::string prefix_;  // of the current key
   std::string seek_;    // reused
   Head head_;
@@ -64,24 +52,23 @@ struct ReadState {
 
 mvccpb::KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value);
 
-// The errors of reading: the first two OutOfRange as etcd, the others ResourceExhausted.
+// The errors of reading besides Budget::status: the first two OutOfRange as etcd, the other one
+// ResourceExhausted.
 absl::Status Compacted();
 absl::Status FutureRevision();
-absl::Status ReadBudgetExhausted();
 absl::Status AnswerTooLarge();  // of an entry of the log: limits.h
 
 // Compacted, FutureRevision or OK. Zero and below is the newest.
 absl::Status CheckRevision(const ReadState& state, Revision revision);
 
-// KV.Range. InvalidArgument, OutOfRange as etcd. ResourceExhausted "read budget": see
-// state_machine.h. Takes what it used from the budget. Sets only the revision in the header.
+// KV.Range. InvalidArgument, OutOfRange as etcd; the budget's when that is over. Sets only the
+// revision in the header.
 absl::Status Range(const ReadState& state, const etcdserverpb::RangeRequest& request,
-                   ReadBudget* left, etcdserverpb::RangeResponse* response);
+                   Budget* budget, etcdserverpb::RangeResponse* response);
 // The same for one key at the newest revision, where its state is known: null for no such key.
 void AnswerPoint(Revision revision, const etcdserverpb::RangeRequest& request,
                  const mvccpb::KeyValue* kv, etcdserverpb::RangeResponse* response);
 
-}  // namespace mvcc
-}  // namespace raftkv
+}  // namespace raftkv::mvcc
 
 #endif  // RAFTKV_STORAGE_MVCC_RANGE_H_

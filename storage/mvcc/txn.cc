@@ -75,8 +75,8 @@ constexpr int kValuesUncounted = 32;
 
 class Transaction {
  public:
-  Transaction(const ReadState& before, Writer* writer, ReadBudget* left)
-      : before_(before), writer_(writer), left_(left) {}
+  Transaction(const ReadState& before, Writer* writer, Budget* budget)
+      : before_(before), writer_(writer), budget_(budget) {}
 
   absl::Status Run(const TxnRequest& request, TxnResponse* response) {
     absl::Status status = Choose(request);
@@ -102,8 +102,8 @@ class Transaction {
   }
 
   const ReadState& before_;
-  Writer* const writer_;    // null: read-only
-  ReadBudget* const left_;  // of a read-only one
+  Writer* const writer_;  // null: read-only
+  Budget* const budget_;  // of a read-only one
   // Whether each transaction of the taken tree succeeded, in the order of a walk from its root.
   std::vector<bool> path_;
   size_t executed_ = 0;                  // of path_
@@ -113,7 +113,7 @@ class Transaction {
 absl::Status Transaction::Choose(const TxnRequest& request) {
   bool succeeded = true;
   for (const PbCompare& compare : request.compare()) {
-    if (--left_->visited_keys_max < 0) return ReadBudgetExhausted();
+    if (!budget_->Visit()) return budget_->status();
     if (absl::Status status = Holds(compare, &succeeded); !status.ok()) return status;
     if (!succeeded) break;
   }
@@ -143,15 +143,14 @@ absl::Status Transaction::Holds(const PbCompare& compare, bool* holds) {
     return absl::OkStatus();
   }
   VersionCursor cursor(before_.view, VersionRange(compare.key(), compare.range_end()),
-                       before_.revision, left_->visited_keys_max);
+                       before_.revision, budget_);
   bool any = false;
   *holds = true;
   while (*holds && cursor.Next()) {
     any = true;
     *holds = Satisfies(compare, cursor.head(), cursor.value());
   }
-  if (cursor.exhausted()) return ReadBudgetExhausted();
-  left_->visited_keys_max = cursor.visits_left();
+  if (budget_->over()) return budget_->status();
   if (!any) *holds = SatisfiedByNone(compare);
   return absl::OkStatus();
 }
@@ -225,10 +224,10 @@ absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* l
   if (writer_ == nullptr || small) return absl::OkStatus();
   writer_->CompleteBatch();  // the counts of keys, which entries before may have changed
   // A rehearsal, for the size of the answer.
-  ReadBudget rehearsal{.bytes_max = left->answer_bytes};
+  Budget rehearsal({.bytes_max = left->answer_bytes});
   RangeResponse ignored;
   absl::Status status = mvcc::Range(before_, request, &rehearsal, &ignored);
-  left->answer_bytes = rehearsal.bytes_max;
+  left->answer_bytes = rehearsal.bytes_left;
   return absl::IsResourceExhausted(status) ? AnswerTooLarge() : status;
 }
 
@@ -248,7 +247,7 @@ absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* respon
 }
 
 absl::Status Transaction::Execute(const RequestOp& op, ResponseOp* out) {
-  if (--left_->visited_keys_max < 0) return ReadBudgetExhausted();  // only reads have one
+  if (!budget_->Visit()) return budget_->status();  // only reads have one
   switch (op.request_case()) {
     case RequestOp::kRequestTxn:
       return Execute(op.request_txn(), out->mutable_response_txn());
@@ -269,7 +268,7 @@ absl::Status Transaction::Execute(const RequestOp& op, ResponseOp* out) {
 }
 
 absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* response) {
-  if (writer_ == nullptr) return mvcc::Range(before_, request, left_, response);
+  if (writer_ == nullptr) return mvcc::Range(before_, request, budget_, response);
   if (request.range_end().empty() && request.revision() <= 0) {
     const Head head = writer_->HeadOf(request.key());
     mvccpb::KeyValue kv;
@@ -277,7 +276,7 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
     return absl::OkStatus();
   }
-  ReadBudget unlimited;
+  Budget unlimited;
   writer_->CompleteBatch();  // what this transaction has created and deleted is counted too
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
@@ -289,49 +288,48 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
 
 // --- how much a request looks at
 
-// Takes the keys that the range visits from `left`; false when that is not enough.
-bool Visit(const View& view, const std::string& key, const std::string& range_end, int64_t* left) {
-  if (--*left < 0) return false;
+// False when the budget is over.
+bool Visit(const View& view, const std::string& key, const std::string& range_end, Budget* budget) {
+  if (!budget->Visit()) return false;
   if (range_end.empty()) return true;
-  VersionCursor cursor(view, VersionRange(key, range_end), INT64_MAX, *left);
+  VersionCursor cursor(view, VersionRange(key, range_end), INT64_MAX, budget);
   while (cursor.Next()) {
   }
-  *left = cursor.visits_left();
-  return !cursor.exhausted();
+  return !budget->over();
 }
 
 }  // namespace
 
 absl::Status Txn(const ReadState& before, Writer* writer, const TxnRequest& request,
                  TxnResponse* response) {
-  ReadBudget unlimited;
+  Budget unlimited;
   return Transaction(before, writer, &unlimited).Run(request, response);
 }
 
-absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, ReadBudget* left,
+absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Budget* budget,
                          TxnResponse* response) {
-  return Transaction(state, nullptr, left).Run(request, response);
+  return Transaction(state, nullptr, budget).Run(request, response);
 }
 
-bool Visit(const View& view, const TxnRequest& request, int64_t* keys_left) {
+bool Visit(const View& view, const TxnRequest& request, Budget* budget) {
   for (const PbCompare& c : request.compare()) {
-    if (!Visit(view, c.key(), c.range_end(), keys_left)) return false;
+    if (!Visit(view, c.key(), c.range_end(), budget)) return false;
   }
   for (const Ops* ops : {&request.success(), &request.failure()}) {
     for (const RequestOp& op : *ops) {
       const RangeRequest& range = op.request_range();
-      const bool enough = op.has_request_txn() ? Visit(view, op.request_txn(), keys_left)
+      const bool enough = op.has_request_txn() ? Visit(view, op.request_txn(), budget)
                           : op.has_request_range()
-                              ? Visit(view, range.key(), range.range_end(), keys_left)
-                              : Visit(view, op.request_delete_range(), keys_left);
+                              ? Visit(view, range.key(), range.range_end(), budget)
+                              : Visit(view, op.request_delete_range(), budget);
       if (!enough) return false;
     }
   }
   return true;
 }
 
-bool Visit(const View& view, const DeleteRangeRequest& request, int64_t* keys_left) {
-  return Visit(view, request.key(), request.range_end(), keys_left);
+bool Visit(const View& view, const DeleteRangeRequest& request, Budget* budget) {
+  return Visit(view, request.key(), request.range_end(), budget);
 }
 
 }  // namespace raftkv::mvcc

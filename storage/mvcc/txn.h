@@ -31,12 +31,12 @@ absl::Status Txn(const ReadState& before, Writer* writer, const etcdserverpb::Tx
 
 // Nothing in the request may change anything (IsReadOnly). ResourceExhausted as Range.
 absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
-                         ReadBudget* left, etcdserverpb::TxnResponse* response);
+                         Budget* budget, etcdserverpb::TxnResponse* response);
 
-// Takes from `keys_left` how many keys the request visits, deleted ones counted too, and one for
-// each operation and compare. False when that is not enough; looks at no more than that many.
-bool Visit(const View& view, const etcdserverpb::TxnRequest& request, int64_t* keys_left);
-bool Visit(const View& view, const etcdserverpb::DeleteRangeRequest& request, int64_t* keys_left);
+// Visits every key that the request may, and one more for each operation and compare. False when
+// the budget is over.
+bool Visit(const View& view, const etcdserverpb::TxnRequest& request, Budget* budget);
+bool Visit(const View& view, const etcdserverpb::DeleteRangeRequest& request, Budget* budget);
 
 }  // namespace raftkv::mvcc
 

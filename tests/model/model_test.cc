@@ -250,7 +250,7 @@ class Trial {
   // Equal histories have equal hashes, whatever is still stored of what was compacted; different
   // ones differ.
   void CheckHashes() {
-    ASSERT_EQ(state_->Snapshot()->Hash(), sleeper_->Snapshot()->Hash());
+    ASSERT_EQ(*state_->Snapshot()->Hash(), *sleeper_->Snapshot()->Hash());
     for (int64_t revision : {int64_t{0}, random_.Revision(model_.now()), model_.revision() + 1}) {
       uint64_t known = 0;
       const absl::Status expected = model_.HashOfHistory(model_.now(), revision, &known);

@@ -188,7 +188,7 @@ void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision
                                    member + 1, at.compacted, hashed));
   }
   if (revision > 0) return;
-  const uint32_t hash = snapshot->Hash();
+  const uint32_t hash = *snapshot->Hash();
   if (hashes_.emplace(snapshot->applied().index, hash).first->second != hash) {
     verdict_->Fail("I13", absl::StrFormat("n%d has another hash after entry %d than others",
                                           member + 1, snapshot->applied().index));

@@ -191,7 +191,7 @@ TEST_F(CompactionTest, ReadersNeverNoticeAndHashesAreLogical) {
         ASSERT_EQ(a.ShortDebugString(), b.ShortDebugString()) << "seed " << seed;
         ASSERT_EQ(HashAt(r), (*paused)->Snapshot()->HashKv(r)->hash) << "seed " << seed;
       }
-      ASSERT_EQ(state_->Snapshot()->Hash(), (*paused)->Snapshot()->Hash());
+      ASSERT_EQ(*state_->Snapshot()->Hash(), *(*paused)->Snapshot()->Hash());
     }
     ASSERT_EQ(state_->digest(), (*paused)->digest());
     ASSERT_LT((*paused)->compaction_done(), state_->compaction_done());
@@ -218,12 +218,12 @@ TEST_F(CompactionTest, HashesSeeEveryVersionAndTombstoneThatCanBeRead) {
   EXPECT_EQ(hash->hash_revision, 4);
   EXPECT_EQ(hash->hash, 0u) << "nothing is left";
 
-  const uint32_t before = state_->Snapshot()->Hash();
+  const uint32_t before = *state_->Snapshot()->Hash();
   proto::Command command;
   command.mutable_record_store_id()->set_member_id(7);
   command.mutable_record_store_id()->set_store_id(std::string(16, 'a'));
   Apply(command);
-  EXPECT_NE(state_->Snapshot()->Hash(), before) << "the tables beside the keys";
+  EXPECT_NE(*state_->Snapshot()->Hash(), before) << "the tables beside the keys";
   EXPECT_EQ(HashAt(0), 0u);
 }
 

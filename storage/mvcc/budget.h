@@ -1,0 +1,69 @@
+#ifndef RAFTKV_STORAGE_MVCC_BUDGET_H_
+#define RAFTKV_STORAGE_MVCC_BUDGET_H_
+
+// How much one read may do, and what is left of that on its way.
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+
+namespace raftkv {
+
+// The defaults are "no limit". The store knows no clock: whoever has a deadline asks its own in
+// `give_up`, on the reader's thread.
+struct ReadBudget {
+  int64_t visited_keys_max = INT64_MAX;
+  int64_t bytes_max = INT64_MAX;
+  // Asked now and then (Budget::kVisitsPerQuestion); true ends the read with Cancelled. Empty:
+  // never.
+  std::function<bool()> give_up = {};
+};
+
+namespace mvcc {
+
+// One for all parts of a read. Whoever walks calls Visit before each step; once it says false, the
+// read is over and ends with status().
+class Budget {
+ public:
+  static constexpr int kVisitsPerQuestion = 1024;
+
+  explicit Budget(const ReadBudget& budget = ReadBudget())
+      : bytes_left(budget.bytes_max),
+        visits_left_(budget.visited_keys_max),
+        give_up_(budget.give_up) {}
+
+  // Of a key (a deleted one too), a version, a block of the counts or an event.
+  bool Visit() {
+    if (visits_left_ == 0) exhausted_ = true;
+    if (over()) return false;
+    --visits_left_;
+    if (give_up_ && ++visits_ % kVisitsPerQuestion == 0) given_up_ = give_up_();
+    return !given_up_;
+  }
+  void Exhaust() { exhausted_ = true; }
+  // What was visited in vain.
+  void PutBack(int64_t visits) { visits_left_ += visits; }
+  int64_t visits_left() const { return visits_left_; }
+
+  bool over() const { return exhausted_ || given_up_; }
+  // Of a read that is over: ResourceExhausted "read budget", or Cancelled.
+  absl::Status status() const {
+    return given_up_ ? absl::CancelledError("the reader has given up")
+                     : absl::ResourceExhaustedError("read budget");
+  }
+
+  int64_t bytes_left;
+
+ private:
+  int64_t visits_left_;
+  const std::function<bool()> give_up_;
+  int64_t visits_ = 0;
+  bool exhausted_ = false;
+  bool given_up_ = false;
+};
+
+}  // namespace mvcc
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_MVCC_BUDGET_H_
