@@ -4,9 +4,7 @@
 #include <deque>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
@@ -16,6 +14,7 @@
 #include "storage/mvcc/limits.h"
 #include "storage/mvcc/txn.h"
 #include "storage/mvcc/writer.h"
+#include "storage/published.h"
 
 namespace raftkv {
 namespace {
@@ -162,13 +161,7 @@ struct StateMachine::Rep {
   WriteBatch batch;
   mvcc::Writer writer;
   std::map<raft::MemberId, std::string> store_ids;
-
-  // What any thread may look at: the state as of the last written batch, and its view, taken when
-  // first asked for, and at the latest before the next batch is written. So while the engine
-  // writes there is one, and nobody has to take it from an engine that is half way to the next.
-  absl::Mutex mutex;
-  State saved ABSL_GUARDED_BY(mutex);
-  std::shared_ptr<const StateSnapshot> pinned ABSL_GUARDED_BY(mutex);
+  Published<State, StateSnapshot> saved;  // as of the last written batch
 
   // Flushes on their way: survived once the engine's survived() reaches `position`.
   struct PendingFlush {
@@ -219,8 +212,7 @@ absl::Status StateMachine::Rep::Load() {
   persisted = state.applied;
   if (RAFTKV_MUTANT("compacted-forgotten-at-restart")) state.compacted = state.compaction_done;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state.applied.index > 0) --state.applied.index;
-  absl::MutexLock lock(&mutex);
-  saved = state;
+  saved.Publish(state);
   return absl::OkStatus();
 }
 
@@ -377,18 +369,16 @@ absl::Status StateMachine::Rep::RecordStoreId(const proto::RecordStoreId& reques
 }
 
 std::shared_ptr<const StateSnapshot> StateMachine::Rep::Snapshot() {
-  absl::MutexLock lock(&mutex);
-  if (pinned == nullptr) pinned = std::make_shared<PinnedState>(engine->NewView(), saved);
-  return pinned;
+  return saved.Get([this](const State& state) {
+    return std::make_shared<const PinnedState>(engine->NewView(), state);
+  });
 }
 
 void StateMachine::Rep::Write() {
-  std::shared_ptr<const StateSnapshot> before = Snapshot();
+  Snapshot();  // for whoever asks while the engine writes
   engine->Write(batch, /*sync=*/false);
   batch.Clear();
-  absl::MutexLock lock(&mutex);
-  saved = state;
-  pinned.reset();  // `before` outlives the lock: letting a view go may take longer
+  saved.Publish(state);
 }
 
 void StateMachine::Rep::WriteBatchOut() {
