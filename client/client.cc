@@ -76,17 +76,18 @@ class Client::Impl {
   using Try = absl::FunctionRef<grpc::Status(Connection&, grpc::ClientContext*)>;
 
   absl::Status Run(Kind kind, const char* name, Try attempt) {
-    const absl::Time deadline = absl::Now() + request_timeout_;
+    const absl::Time begin = absl::Now();
+    const absl::Time deadline = begin + request_timeout_;
     const size_t count = endpoints_.size();
     const size_t start = preferred_.load(std::memory_order_relaxed);
-    absl::Status error;
+    absl::Status said;  // by the last endpoint that said anything
     std::vector<std::string> unreachable;
     std::vector<std::string> silent;
     for (size_t i = 0; i <= count && absl::Now() < deadline; ++i) {
       const size_t index = (start + i) % count;
       Endpoint& endpoint = *endpoints_[index];
       if (i == count && !unreachable.empty() && unreachable.front() == endpoint.address()) break;
-      const absl::Time until = i < count ? DeadlineOfTry(kind, deadline, count - i) : deadline;
+      const absl::Time until = kind == Kind::kWrite ? deadline : DeadlineOfRead(i, deadline);
       const auto connection = endpoint.Connect(std::min(until, absl::Now() + dial_timeout_));
       if (connection == nullptr) {
         unreachable.push_back(endpoint.address());
@@ -99,27 +100,32 @@ class Client::Impl {
         preferred_.store(index, std::memory_order_relaxed);
         return absl::OkStatus();
       }
-      if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-        silent.push_back(endpoint.address());
-        error = NoAnswer(silent);
-      } else {
-        error = ToError(status, endpoint.address(), name);
-      }
+      const bool is_silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+      if (!is_silent) said = ToError(status, endpoint.address(), name);
+      const bool again = !silent.empty() && silent.front() == endpoint.address();
+      if (is_silent && !again) silent.push_back(endpoint.address());
       const Verdict verdict = Judge(kind, status);
-      if (verdict == Verdict::kDefinite) return error;
+      if (verdict == Verdict::kDefinite) return said;
       // This endpoint is in trouble: the next call, at least, begins elsewhere.
       preferred_.store((index + 1) % count, std::memory_order_relaxed);
-      if (verdict == Verdict::kUnknown) return UnknownOutcome(error);
+      if (verdict == Verdict::kUnknown) return UnknownOutcome(is_silent ? NoAnswer(silent) : said);
+      // The next may well take as long to refuse a write; cut off, nobody would know its fate.
+      const absl::Time now = absl::Now();
+      if (kind == Kind::kWrite && deadline - now < now - begin) return said;
     }
-    return error.ok() ? Unreachable(absl::StrJoin(unreachable, ", ")) : error;
+    if (!said.ok()) return said;
+    return silent.empty() ? Unreachable(absl::StrJoin(unreachable, ", ")) : NoAnswer(silent);
   }
 
-  // A write that was sent has its one chance. A read shares the time that is left fairly with the
-  // endpoints that would be asked after it.
-  static absl::Time DeadlineOfTry(Kind kind, absl::Time deadline, size_t tries_left) {
-    if (kind == Kind::kWrite) return deadline;
+  // A quarter of the time is for the endpoints before the last, in equal parts. The last has nearly
+  // all that is left: a server without a leader says so only when its own timeout is over (7 s of
+  // the 10 s that the command line waits). What remains is for a second try with the first.
+  absl::Time DeadlineOfRead(size_t i, absl::Time deadline) const {
+    const size_t last = endpoints_.size() - 1;
     const absl::Time now = absl::Now();
-    return now + (deadline - now) / static_cast<int64_t>(tries_left);
+    if (i < last) return now + request_timeout_ / 4 / static_cast<int64_t>(last);
+    if (i > last || last == 0) return deadline;
+    return now + (deadline - now) * 0.95;
   }
 
   absl::Status NoAnswer(const std::vector<std::string>& addresses) const {

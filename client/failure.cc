@@ -16,10 +16,11 @@ bool HasFate(const absl::Status& status, absl::string_view fate) {
   return payload.has_value() && *payload == fate;
 }
 
-// Said by a member before it proposes anything. etcd sends the first with code Unknown.
+// Said by a member before it proposes anything, whatever the code: etcd sends the first as Unknown.
 bool RefusedBeforeProposal(const grpc::Status& status) {
   return status.error_message() == "etcdserver: too many requests" ||
-         status.error_message() == "etcdserver: no leader";
+         status.error_message() == "etcdserver: no leader" ||
+         status.error_message() == "etcdserver: rpc not supported for learner";
 }
 
 // The server ended the stream without a status: gRPC C++ reports it with this code and text.
@@ -70,7 +71,8 @@ absl::Status ToError(const grpc::Status& status, const std::string& address, con
     return absl::UnavailableError(
         absl::StrCat("connection to ", address, " lost: ", status.error_message()));
   }
-  if (code == absl::StatusCode::kUnimplemented) {
+  if (code == absl::StatusCode::kUnimplemented &&
+      !absl::StartsWith(status.error_message(), kServerPrefix)) {
     return absl::UnimplementedError(
         absl::StrCat(address, " does not serve ", call, "; is this a peer port?"));
   }

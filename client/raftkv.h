@@ -21,8 +21,9 @@
 // move on to the next when it fails, but only where repeating is safe:
 //   - a read, when an endpoint cannot be reached or cannot serve it now;
 //   - a write, only when it was never sent, or was refused before it could take effect.
-// A read that meets an endpoint which does not answer leaves time for those not yet asked. A
-// transaction is a read if all its operations are Gets; compacting counts as a write.
+// A read that meets an endpoint which does not answer leaves time for those not yet asked, most of
+// it for the last; a read that takes seconds is best given a single endpoint. A transaction is a
+// read if all its operations are Gets; compacting counts as a write.
 // A write whose fate is unknown (the connection broke, nobody answered in time) is never repeated:
 // it returns an error of which OutcomeUnknown() is true. Read the key to find out.
 //

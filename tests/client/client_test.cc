@@ -62,6 +62,10 @@ TEST(Judge, WritesAreRepeatedOnlyWhenRefusedBeforeTheyCouldTakeEffect) {
             Verdict::kTryNext);
   EXPECT_EQ(judge(StatusCode::UNKNOWN, "etcdserver: too many requests"), Verdict::kTryNext);
   EXPECT_EQ(judge(StatusCode::UNAVAILABLE, "etcdserver: no leader"), Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::UNAVAILABLE, "etcdserver: rpc not supported for learner"),
+            Verdict::kTryNext);
+  EXPECT_EQ(judge(StatusCode::FAILED_PRECONDITION, "etcdserver: rpc not supported for learner"),
+            Verdict::kTryNext);
 
   EXPECT_EQ(judge(StatusCode::INVALID_ARGUMENT, "etcdserver: key is not provided"),
             Verdict::kDefinite);
@@ -237,6 +241,55 @@ TEST(Client, AReadThatNobodyAnswersNamesThemAll) {
                                                 two.address() + " within 200ms"));
 }
 
+// As without a leader: each server waits longer than its turn is, and then has something to say.
+TEST(Client, AReadHearsTheServersWordsFromTheLastWhoHasMostOfTheTime) {
+  FakeServer one, two, three;
+  one.before = two.before = NeverAnswer;
+  three.before = [](grpc::ServerContext* context) {
+    if (absl::FromChrono(context->deadline()) - absl::Now() < absl::Seconds(1)) {
+      return NeverAnswer(context);
+    }
+    return grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: request timed out");
+  };
+  const auto client = ConnectTo({one.address(), two.address(), three.address()}, absl::Seconds(2));
+  EXPECT_EQ(client->Get("k").status(), absl::UnavailableError("etcdserver: request timed out"));
+  EXPECT_EQ(one.calls, 2);  // once more at the end, in case it was a passing trouble
+  EXPECT_EQ(three.calls, 1);
+}
+
+TEST(Client, AReadComesBackToTheFirstWhenTheLastHangs) {
+  FakeServer first, hung;
+  first.before = [&](grpc::ServerContext* context) {
+    return first.calls == 1 ? NeverAnswer(context) : grpc::Status::OK;
+  };
+  hung.before = NeverAnswer;
+  const auto client = ConnectTo({first.address(), hung.address()}, absl::Seconds(3));
+  const auto got = client->Get("k");
+  EXPECT_TRUE(got.ok()) << got.status();
+}
+
+TEST(Client, AWriteRefusedOnceAndThenNotAnsweredIsUnknown) {
+  FakeServer only;
+  only.before = [&](grpc::ServerContext* context) {
+    return only.calls == 1 ? grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: no leader")
+                           : NeverAnswer(context);
+  };
+  const auto put = ConnectTo({only.address()}, absl::Milliseconds(500))->Put("k", "v").status();
+  EXPECT_TRUE(OutcomeUnknown(put)) << put;
+  EXPECT_EQ(put.message().find("no answer from " + only.address() + " within 500ms"), 0u) << put;
+}
+
+TEST(Client, AWriteRefusedAfterMostOfItsTimeStaysRefused) {
+  FakeServer late, good;
+  late.before = [](grpc::ServerContext*) {
+    absl::SleepFor(absl::Milliseconds(1200));
+    return grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  };
+  const auto client = ConnectTo({late.address(), good.address()}, absl::Seconds(2));
+  EXPECT_EQ(client->Put("k", "v").status(), absl::UnavailableError("etcdserver: no leader"));
+  EXPECT_EQ(good.calls, 0);
+}
+
 TEST(Client, AWriteThatHangsIsNotRepeated) {
   FakeServer hung, good;
   hung.before = NeverAnswer;
@@ -256,6 +309,13 @@ TEST(Client, ACallThatIsNotServedIsNamed) {
   const absl::Status put = client->Put("k", "v").status();
   EXPECT_TRUE(absl::IsUnimplemented(put)) << put;
   EXPECT_FALSE(OutcomeUnknown(put));
+}
+
+TEST(Client, ACallThatIsNotServedYetKeepsTheServersWords) {
+  FakeServer server;
+  server.before = Answer(StatusCode::UNIMPLEMENTED, "etcdserver: Put is not served yet");
+  EXPECT_EQ(ConnectTo({server.address()})->Put("k", "v").status(),
+            absl::UnimplementedError("etcdserver: Put is not served yet"));
 }
 
 TEST(Client, AnErrorWithoutWordsSaysWhoseItIs) {
