@@ -20,9 +20,18 @@ constexpr int kOpsMax = 128;      // etcd's limit for one level of a transaction
 constexpr int kOurDepthMax = 32;  // raftkv's for levels
 
 const std::vector<std::string>& Keys() {
-  static const std::vector<std::string> kKeys = {
-      "a",   "ab",  "abc", std::string("ab\0", 3), "b",    "b/1",
-      "b/2", "b/3", "c",   std::string("\0", 1),   "\xff", "\xff\xff"};
+  static const std::vector<std::string> kKeys = {"a",
+                                                 "ab",
+                                                 std::string("ab\0", 3),
+                                                 "b",
+                                                 std::string("\0", 1),
+                                                 "\xff",
+                                                 "\xff\xff",
+                                                 "/registry/pods",
+                                                 "/registry/pods/a",
+                                                 std::string("/registry/pods/a\0", 17),
+                                                 "/registry/pods/b",
+                                                 "/registry/pods/\xff"};
   return kKeys;
 }
 
@@ -96,12 +105,14 @@ std::string Generator::MissingKey() {
 
 std::string Generator::Value() { return Chance(6) ? "" : absl::StrCat("v", Below(30)); }
 
-std::string Generator::RangeEnd(const std::string& key) {
+std::string Generator::RangeEnd(std::string key) {
   const int dice = Below(10);
   if (dice < 2) return "";
-  if (dice < 5) return FromKeyOn();
-  if (dice < 7) return key + "\xff";  // at least the key itself
-  return dice < 8 ? "b0" : Key();     // "b0" ends the prefix "b/"; any key: often empty
+  if (dice < 4) return FromKeyOn();
+  if (dice < 5) return key + "\xff";  // at least the key itself
+  if (dice >= 8) return Key();        // often empty
+  if (!key.empty()) ++key.back();     // its prefix
+  return key;
 }
 
 int64_t Generator::PastRevision() {

@@ -3,7 +3,9 @@
 
 // Random requests of etcdserverpb.KV over twelve overlapping keys: every option, and every way to
 // be wrong, often enough for a histogram of some hundred rows to have no empty one
-// (kv_histogram.h). The same seed and the same knowledge give the same request.
+// (kv_histogram.h). The same seed and the same knowledge give the same request. Half the keys are
+// of one byte or two, the others have more in common than any filter of an engine looks at; some
+// are prefixes of others, some end in the least byte or in the greatest.
 //
 // Twelve keys, because etcd 3.4 sorts in a way that is stable up to twelve: beyond, equal elements
 // have no right order. A request that the two products may judge differently (differences.toml)
@@ -31,7 +33,7 @@ class Generator {
   std::string PresentKey();  // any, if there is none
   std::string MissingKey();  // any, if all are there
   std::string Value();
-  std::string RangeEnd(const std::string& key);
+  std::string RangeEnd(std::string key);
   int64_t Revision();      // to read at, of every kind
   int64_t PastRevision();  // readable
   int64_t Bound();         // of a filter

@@ -9,7 +9,6 @@
 #include <iostream>
 #include <map>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/e2e/traffic.h"
 
@@ -26,6 +25,12 @@ void ExpectLinearizable(const History& history) {
   EXPECT_EQ(violations.size(), 0u);
 }
 
+bool FoundByPrefix(const Operation& op, Operation::Kind kind) {
+  return std::any_of(op.parts.begin(), op.parts.end(), [kind](const Operation& part) {
+    return part.kind == kind && !part.prefix.empty() && part.found;
+  });
+}
+
 // What the history is made of: each of these has to have come up.
 void PrintMix(const History& history) {
   using Kind = Operation::Kind;
@@ -33,6 +38,8 @@ void PrintMix(const History& history) {
                                        {"swaps that failed", 0},
                                        {"transactions that changed something", 0},
                                        {"transactions that only read", 0},
+                                       {"prefixes read, some keys there", 0},
+                                       {"prefixes deleted, some keys there", 0},
                                        {"looks at the past", 0},
                                        {"looks refused as compacted", 0},
                                        {"outcomes unknown", 0}};
@@ -48,6 +55,8 @@ void PrintMix(const History& history) {
                             : "transactions that only read"];
     }
     if (ok && op.kind == Kind::kGet && op.at_revision > 0) ++counts["looks at the past"];
+    if (FoundByPrefix(op, Kind::kGet)) ++counts["prefixes read, some keys there"];
+    if (FoundByPrefix(op, Kind::kDelete)) ++counts["prefixes deleted, some keys there"];
   }
   for (const auto& [what, count] : counts) {
     std::cout << "  " << count << " " << what << "\n";
@@ -68,13 +77,20 @@ std::vector<int> Choose(const Cluster& cluster, Victim victim, int leader, int r
   return everybody;
 }
 
-// Whether the load is on: a round with less of it proves nothing and is repeated.
-bool EnoughLoad(Traffic* traffic, int64_t* rate) {
-  const int64_t before = traffic->acknowledged();
-  const absl::Time start = absl::Now();
-  absl::SleepFor(absl::Seconds(1));
-  *rate = (traffic->acknowledged() - before) / absl::ToDoubleSeconds(absl::Now() - start);
-  return *rate >= kAcknowledgedPerSecondMin;
+// Waits until the load is on, for a round with less of it proves nothing: `rate` is that of the
+// last second. False if it never is.
+bool WaitForLoad(const Traffic& traffic, int64_t* rate, int* void_seconds) {
+  int64_t before = traffic.acknowledged();
+  absl::Time start = absl::Now();
+  return Eventually(absl::Seconds(60), [&] {
+    const absl::Time now = absl::Now();
+    if (now - start < absl::Seconds(1)) return false;
+    *rate = (traffic.acknowledged() - before) / absl::ToDoubleSeconds(now - start);
+    start = now;
+    before = traffic.acknowledged();
+    *void_seconds += *rate < kAcknowledgedPerSecondMin;
+    return *rate >= kAcknowledgedPerSecondMin;
+  });
 }
 
 TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
@@ -86,16 +102,14 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   Traffic traffic(&cluster, {.seed = seed, .compact_every = absl::Milliseconds(200)});
 
-  int voided = 0;
+  int void_seconds = 0;
   for (int round = 0; round < rounds;) {
     const Victim victim = static_cast<Victim>(round % 3);
     const int leader = cluster.WaitForLeader();
     ASSERT_GE(leader, 0);
     int64_t rate = 0;
-    if (!EnoughLoad(&traffic, &rate)) {
-      ASSERT_LT(++voided, rounds) << "too little load: " << rate << " acknowledgements a second";
-      continue;
-    }
+    ASSERT_TRUE(WaitForLoad(traffic, &rate, &void_seconds))
+        << "too little load: " << rate << " acknowledgements a second";
     const absl::Time killed = absl::Now();
     const std::vector<int> victims = Choose(cluster, victim, leader, round);
     for (int member : victims) cluster.Kill(member);
@@ -117,8 +131,8 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   ASSERT_TRUE(cluster.MembersAreEqual());
   const History history = traffic.Collect();
   std::cout << history.operations.size() << " operations, " << history.evidence.size()
-            << " changes, " << traffic.compactions() << " compactions, " << voided
-            << " void rounds\n";
+            << " changes, " << traffic.compactions() << " compactions, " << void_seconds
+            << " seconds of too little load\n";
   PrintMix(history);
   EXPECT_GE(traffic.compactions(), rounds);
   ExpectLinearizable(history);
@@ -149,11 +163,12 @@ class StaleMember : public testing::Test {
       if (i != stale) cluster.Pause(i);
     }
     cluster.Start(stale);
-    ASSERT_TRUE(Eventually(absl::Seconds(20),
-                           [&] { return cluster.Get(stale, "key0", /*serializable=*/true).ok(); }));
+    ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
+      return cluster.Get(stale, TrafficKey(0), /*serializable=*/true).ok();
+    }));
     for (int key = 0; key < 10; ++key) {
       const Operation op = Observe(cluster.connection(stale), Operation::Kind::kGet,
-                                   absl::StrCat("key", key), "", serializable, absl::Seconds(1));
+                                   TrafficKey(key), "", serializable, absl::Seconds(1));
       if (op.outcome == Operation::Outcome::kOk) history.operations.push_back(op);
     }
     violations_ = FindViolations(history);

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <random>
@@ -23,6 +24,7 @@ using KeyValues = std::map<std::string, std::string>;
 constexpr int64_t kStart = 1;  // the revision of an empty store
 // The compactor leaves this many revisions; those who look at the past look about as far back.
 constexpr int64_t kKeptRevisions = 300;
+constexpr int kKeysOfGroup = 5;  // one plain, the others of one prefix
 
 int64_t Now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -52,21 +54,23 @@ void Judge(const grpc::Status& status, int64_t revision, Operation* op) {
   }
 }
 
-// What a range over one key found; `value` gets its value.
+// What a range found of the key asked for; `value` gets its value.
 void Take(const etcdserverpb::RangeResponse& response, Operation* op, std::string* value) {
-  op->found = response.kvs_size() > 0;
-  if (!op->found) return;
-  const mvccpb::KeyValue& kv = response.kvs(0);
-  *value = kv.value();
-  op->create_revision = kv.create_revision();
-  op->mod_revision = kv.mod_revision();
-  op->version = kv.version();
+  for (const mvccpb::KeyValue& kv : response.kvs()) {
+    if (kv.key() != op->key) continue;
+    op->found = true;
+    *value = kv.value();
+    op->create_revision = kv.create_revision();
+    op->mod_revision = kv.mod_revision();
+    op->version = kv.version();
+  }
 }
 
 // --- transactions
 
-void AddTo(google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>* ops, Kind kind,
-           const std::string& key, const std::string& value) {
+using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
+
+void AddTo(Ops* ops, Kind kind, const std::string& key, const std::string& value) {
   etcdserverpb::RequestOp* op = ops->Add();
   if (kind == Kind::kGet) op->mutable_request_range()->set_key(key);
   if (kind == Kind::kDelete) op->mutable_request_delete_range()->set_key(key);
@@ -75,10 +79,39 @@ void AddTo(google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>* ops, Kin
   op->mutable_request_put()->set_value(value);
 }
 
+void AddPrefix(Ops* ops, Kind kind, const std::string& prefix) {
+  std::string end = prefix;
+  ++end.back();
+  if (kind == Kind::kGet) {
+    ops->Add()->mutable_request_range()->set_key(prefix);
+    ops->rbegin()->mutable_request_range()->set_range_end(end);
+  } else {
+    ops->Add()->mutable_request_delete_range()->set_key(prefix);
+    ops->rbegin()->mutable_request_delete_range()->set_range_end(end);
+    ops->rbegin()->mutable_request_delete_range()->set_prev_kv(true);
+  }
+}
+
+// After the parts that are asked for together with the one at `first`.
+size_t EndOfRange(const std::vector<Operation>& parts, size_t first) {
+  size_t end = first + 1;
+  if (parts[first].prefix.empty()) return end;
+  while (end < parts.size() && parts[end].prefix == parts[first].prefix &&
+         parts[end].kind == parts[first].kind) {
+    ++end;
+  }
+  return end;
+}
+
 TxnRequest RequestOf(const Operation& op) {
   TxnRequest request;
-  for (const Operation& part : op.parts) {
-    AddTo(request.mutable_success(), part.kind, part.key, part.value);
+  for (size_t i = 0; i < op.parts.size(); i = EndOfRange(op.parts, i)) {
+    const Operation& part = op.parts[i];
+    if (part.prefix.empty()) {
+      AddTo(request.mutable_success(), part.kind, part.key, part.value);
+    } else {
+      AddPrefix(request.mutable_success(), part.kind, part.prefix);
+    }
   }
   if (op.kind == Kind::kTxn) return request;
   Compare* compare = request.add_compare();
@@ -90,6 +123,15 @@ TxnRequest RequestOf(const Operation& op) {
   return request;
 }
 
+void TakePart(const etcdserverpb::ResponseOp& answer, Operation* part) {
+  if (part->kind == Kind::kGet) return Take(answer.response_range(), part, &part->value);
+  const etcdserverpb::DeleteRangeResponse& removal = answer.response_delete_range();
+  part->found = part->prefix.empty()
+                    ? removal.deleted() > 0
+                    : std::any_of(removal.prev_kvs().begin(), removal.prev_kvs().end(),
+                                  [&](const auto& kv) { return kv.key() == part->key; });
+}
+
 void Take(const etcdserverpb::TxnResponse& response, Operation* op) {
   op->succeeded = response.succeeded();
   if (op->kind == Kind::kCas) {
@@ -99,13 +141,14 @@ void Take(const etcdserverpb::TxnResponse& response, Operation* op) {
     op->found = only.response_delete_range().deleted() > 0;
     return;
   }
-  CHECK_EQ(response.responses_size(), static_cast<int>(op->parts.size()));
-  for (int i = 0; i < response.responses_size(); ++i) {
-    Operation& part = op->parts[i];
-    const etcdserverpb::ResponseOp& answer = response.responses(i);
-    if (part.kind == Kind::kGet) Take(answer.response_range(), &part, &part.value);
-    part.found |= answer.response_delete_range().deleted() > 0;
+  size_t part = 0;
+  for (const etcdserverpb::ResponseOp& answer : response.responses()) {
+    CHECK_LT(part, op->parts.size());
+    for (const size_t end = EndOfRange(op->parts, part); part < end; ++part) {
+      TakePart(answer, &op->parts[part]);
+    }
   }
+  CHECK_EQ(part, op->parts.size());
 }
 
 // --- what a client does next
@@ -134,8 +177,10 @@ class Chooser {
       op.kind = Kind::kCas;
       op.expected = modified_[op.key];
       op.removes = op.expected > 0 && dice == 17;
-    } else {
+    } else if (dice < 19) {
       FillTxn(&op);
+    } else {
+      FillPrefixTxn(&op);
     }
     if (op.kind == Kind::kPut || (op.kind == Kind::kCas && !op.removes)) op.value = Value();
     return op;
@@ -153,7 +198,7 @@ class Chooser {
   }
 
  private:
-  std::string Key() { return absl::StrCat("key", random_() % keys_); }
+  std::string Key() { return TrafficKey(random_() % keys_); }
   std::string Value() const { return absl::StrCat("c", client_, "-", number_); }
   int64_t Back() { return static_cast<int64_t>(random_() % (3 * kKeptRevisions)); }
 
@@ -165,7 +210,7 @@ class Chooser {
     const auto add = [&](Kind kind, uint64_t offset) {
       const std::string value = kind == Kind::kPut ? Value() : "";
       op->parts.push_back(
-          {.kind = kind, .key = absl::StrCat("key", (first + offset) % keys_), .value = value});
+          {.kind = kind, .key = TrafficKey((first + offset) % keys_), .value = value});
     };
     add(Kind::kGet, 0);
     add(Kind::kGet, 1);
@@ -173,6 +218,23 @@ class Chooser {
     add(Kind::kPut, 1);
     add(Kind::kDelete, 2);
     add(Kind::kPut, 3);
+  }
+
+  // A look at all keys of a prefix; often that is all. Else they are deleted, and a put beside them
+  // tells whose deed it was, should the answer be lost.
+  void FillPrefixTxn(Operation* op) {
+    op->kind = Kind::kTxn;
+    op->key.clear();
+    const int first = static_cast<int>(random_() % keys_) / kKeysOfGroup * kKeysOfGroup;
+    const auto add = [&](Kind kind) {
+      for (int i = first + 1; i < std::min(first + kKeysOfGroup, keys_); ++i) {
+        op->parts.push_back({.kind = kind, .key = TrafficKey(i), .prefix = TrafficKey(first + 1)});
+      }
+    };
+    add(Kind::kGet);
+    if (random_() % 3 != 0) return;
+    add(Kind::kDelete);
+    op->parts.push_back({.kind = Kind::kPut, .key = TrafficKey(first), .value = Value()});
   }
 
   const int client_;
@@ -184,6 +246,14 @@ class Chooser {
 };
 
 }  // namespace
+
+std::string TrafficKey(int number) {
+  const std::string plain = absl::StrCat("key", number / kKeysOfGroup);
+  const int form = number % kKeysOfGroup;
+  if (form == 0) return plain;
+  static const std::string kEnds[] = {"", std::string(1, '\0'), "\xff", "/status"};
+  return absl::StrCat("/registry/pods/", plain, kEnds[form - 1]);
+}
 
 Operation Perform(Connection& connection, Operation op, bool serializable, absl::Duration timeout) {
   op.invoked = Now();
@@ -339,7 +409,8 @@ void Traffic::RunReader() {
   constexpr int64_t kSlice = 50;
   for (size_t member = 0; !stop_; ++member) {
     Connection& connection = *evidence_connections_[member % evidence_connections_.size()];
-    const Operation look = Perform(connection, {.key = "key0"}, false, options_.call_timeout);
+    const Operation look =
+        Perform(connection, {.key = TrafficKey(0)}, false, options_.call_timeout);
     while (!stop_ && evidence_end_ < look.revision) {
       ReadEvidence(std::min(look.revision, evidence_end_ + kSlice));
     }
@@ -348,9 +419,16 @@ void Traffic::RunReader() {
 
 void Traffic::RunCompactor() {
   std::vector<std::unique_ptr<Connection>> connections = Connect();
+  constexpr size_t kFlushEvery = 4;  // turns
   int64_t compacted = kStart;
   for (size_t member = 0; !stop_; ++member) {
     absl::SleepFor(options_.compact_every);
+    if (member % kFlushEvery == 0) {
+      // Defragmenting begins with it. That a member is away is no matter.
+      Connection& connection = *connections[member / kFlushEvery % connections.size()];
+      Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Defragment,
+           etcdserverpb::DefragmentRequest(), options_.call_timeout);
+    }
     const int64_t target = evidence_end_ - kKeptRevisions;
     if (target <= compacted) continue;
     Operation op = Perform(*connections[member % connections.size()],
@@ -376,7 +454,7 @@ History Traffic::Collect() {
   for (int i = 0; i < cluster_->size(); ++i) {
     if (!cluster_->Running(i)) continue;
     for (int key = 0; key < options_.keys; ++key) {
-      Operation op = Observe(cluster_->connection(i), Kind::kGet, absl::StrCat("key", key), "",
+      Operation op = Observe(cluster_->connection(i), Kind::kGet, TrafficKey(key), "",
                              options_.serializable_reads);
       CHECK(op.outcome == Outcome::kOk);
       op.client = -2 - i;  // the test's own last look

@@ -1,11 +1,12 @@
 #ifndef RAFTKV_TESTS_E2E_TRAFFIC_H_
 #define RAFTKV_TESTS_E2E_TRAFFIC_H_
 
-// Clients that put, delete, get, compare-and-swap and run transactions over a few keys through all
-// members while a test breaks things, and the history of what they saw. About half the calls only
-// read; each put writes a value of its own. A client goes on to another member after an error, and
-// every call has a deadline, so nobody ever hangs. One more client, if asked for, compacts the
-// store all along, having read what it is about to lose: the evidence for the checker.
+// Clients that put, delete, get, compare-and-swap and run transactions, single keys and prefixes,
+// over a few keys (TrafficKey) through all members while a test breaks things, and the history of
+// what they saw. About half the calls only read; each put writes a value of its own. A client goes
+// on to another member after an error, and every call has a deadline, so nobody ever hangs. One
+// more client, if asked for, compacts the store all along, having read what it is about to lose,
+// the evidence for the checker, and has members write what they hold to files now and then.
 
 #include <atomic>
 #include <map>
@@ -19,9 +20,13 @@
 
 namespace raftkv::e2e {
 
+// The keys by number. Each five begin with a plain one; the others have a long prefix that is one
+// of them, and beyond it nothing, the least byte, the greatest byte, and more.
+std::string TrafficKey(int number);
+
 struct TrafficOptions {
   int clients = 8;
-  int keys = 10;
+  int keys = 10;  // at most 50
   uint64_t seed = 1;
   bool serializable_reads = false;                      // the control: such reads may be stale
   absl::Duration compact_every = absl::ZeroDuration();  // zero: never

@@ -52,6 +52,8 @@ struct Operation {
   bool removes = false;     // cas: deletes instead of putting
   int64_t at_revision = 0;  // get: of the past; 0: the newest. compact: how far
   std::vector<Operation> parts = {};
+  std::string prefix =
+      "";  // of a part: asked for in one range, with its neighbours that have it too
   int64_t invoked = 0;
   int64_t returned = 0;  // meaningless while the outcome is unknown
   Outcome outcome = Outcome::kUnknown;

@@ -12,17 +12,24 @@ std::string RandomRequests::Key() {
   if (many_keys_ > 0) return "k" + std::to_string(Below(many_keys_));
   if (OneIn(300)) return "";
   static const std::string kAlphabet("\0\1ab\xff", 5);
+  // What a third of them begin with, or are.
+  static const std::string kPrefixes[] = {"/registry/pods/", "/registry/pods/default/"};
   std::string key;
-  for (int64_t i = 1 + Below(2) + OneIn(20); i > 0; --i) key += kAlphabet[Below(5)];
+  if (OneIn(3)) key = kPrefixes[Below(2)];
+  for (int64_t i = key.empty() + Below(2) + OneIn(20); i > 0; --i) key += kAlphabet[Below(5)];
   return key;
 }
 
-std::string RandomRequests::RangeEnd() {
-  switch (Below(4)) {
+std::string RandomRequests::RangeEnd(std::string key) {
+  switch (Below(6)) {
     case 0:
       return "";
     case 1:
       return std::string(1, '\0');
+    case 2:
+    case 3:
+      if (!key.empty()) ++key.back();  // its prefix
+      return key;
     default:
       return Key();
   }
@@ -93,7 +100,7 @@ void RandomRequests::FillDelete(etcdserverpb::DeleteRangeRequest* request) {
   if (many_keys_ > 0 && !OneIn(100)) {
     request->set_range_end(request->key() + ":");  // some ten of them
   } else if (OneIn(3)) {
-    request->set_range_end(RangeEnd());
+    request->set_range_end(RangeEnd(request->key()));
   }
   request->set_prev_kv(OneIn(2));
 }
@@ -102,7 +109,7 @@ void RandomRequests::FillDelete(etcdserverpb::DeleteRangeRequest* request) {
 
 void RandomRequests::FillCompare(const Model::Moment& now, Compare* compare) {
   compare->set_key(Key());
-  if (OneIn(4)) compare->set_range_end(RangeEnd());
+  if (OneIn(4)) compare->set_range_end(RangeEnd(compare->key()));
   compare->set_result(static_cast<Compare::CompareResult>(Below(OneIn(30) ? 6 : 4)));
   compare->set_target(static_cast<Compare::CompareTarget>(Below(OneIn(30) ? 7 : 5)));
   // Mostly what the target asks for; else the target sees 0 or nothing.
@@ -199,7 +206,7 @@ TxnRequest RandomRequests::DeepTxn() {
 RangeRequest RandomRequests::Range(const Model::Moment& now) {
   RangeRequest request;
   request.set_key(Key());
-  request.set_range_end(RangeEnd());
+  request.set_range_end(RangeEnd(request.key()));
   if (OneIn(2)) request.set_limit(Below(12) - 1);
   if (OneIn(2)) request.set_revision(Revision(now));
   if (OneIn(2)) {

@@ -2,7 +2,8 @@
 #define RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
 
 // Commands and reads drawn from a seed, for tests that compare a store with the model: few and
-// awkward keys, every option, now and then what must be refused. What is drawn depends on the seed
+// awkward keys, short ones and ones whose common beginning is longer than any filter of an engine
+// looks at, every option, now and then what must be refused. What is drawn depends on the seed
 // and on the moments given only.
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class RandomRequests {
   using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
 
   std::string Key();
-  std::string RangeEnd();
+  std::string RangeEnd(std::string key);
   std::string Value();
   void FillPut(etcdserverpb::PutRequest* put);
   void FillDelete(etcdserverpb::DeleteRangeRequest* request);
