@@ -1,5 +1,7 @@
 #include "config/config.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <openssl/sha.h>
 #include <toml++/toml.h>
 
@@ -93,8 +95,22 @@ std::string AddressOf(const std::string& url) {
 // Of http://HOST:PORT, validated.
 std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
 
+// Whether `host`, without brackets, is a numeric address of the family; its bytes then.
+bool ParseAddress(int family, absl::string_view host, in6_addr* bytes) {
+  return inet_pton(family, std::string(host).c_str(), bytes) == 1;
+}
+
+// Of a valid URL, in any spelling.
 bool IsEveryAddress(const std::string& url) {
-  return absl::StartsWith(url, "http://0.0.0.0:") || absl::StartsWith(url, "http://[::]:");
+  absl::string_view host(url);
+  absl::ConsumePrefix(&host, "http://");
+  host = host.substr(0, host.rfind(':'));
+  in6_addr bytes = {};  // large enough for both families, and zero: every address
+  const in6_addr every = {};
+  const bool numeric = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")
+                           ? ParseAddress(AF_INET6, host, &bytes)
+                           : ParseAddress(AF_INET, host, &bytes);
+  return numeric && std::memcmp(&bytes, &every, sizeof(bytes)) == 0;
 }
 
 // What is wrong with a URL, and the remedy; nothing when it is http://HOST:PORT and nothing behind
@@ -113,11 +129,15 @@ std::optional<Problem> ProblemOf(absl::string_view url) {
   const size_t colon = url.rfind(':');
   if (colon == absl::string_view::npos) return no_url;
   absl::string_view host = url.substr(0, colon);
-  absl::string_view allowed = ".-_";
-  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) allowed = ":.";
-  const bool host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [&](char c) {
-    return absl::ascii_isalnum(c) || allowed.find(c) != absl::string_view::npos;
-  });
+  bool host_ok = false;
+  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
+    in6_addr bytes;
+    host_ok = ParseAddress(AF_INET6, host, &bytes);
+  } else {
+    host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
+      return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+    });
+  }
   const absl::string_view port = url.substr(colon + 1);
   if (!host_ok || port.empty() || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) {
     return no_url;
@@ -329,11 +349,18 @@ class Reader {
     }
     std::map<std::string, Line> names;
     std::map<std::string, Line> addresses;
+    std::map<std::string, Line> directories;
     for (size_t i = 0; i < config_.members.size(); ++i) {
       MemberConfig& member = config_.members[i];
       CheckName(member.name, lines_[i]["name"], &names);
       for (const auto& [key, url] :
            {std::pair{"peer_url", &member.peer_url}, std::pair{"client_url", &member.client_url}}) {
+        if (IsEveryAddress(*url)) {
+          Fail(lines_[i][key], absl::StrFormat("%s \"%s\" is no address to dial", key, *url),
+               absl::StrFormat("write the one at which others reach this member, and listen_%s = "
+                               "\"%s\"",
+                               key, *url));
+        }
         const auto [at, fresh] = addresses.emplace(AddressOf(*url), lines_[i][key]);
         if (fresh) continue;
         Fail(lines_[i][key],
@@ -356,8 +383,21 @@ class Reader {
                              PortOf(member.listen_client_url)),
              "listen on two different ports");
       }
-      if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
+      CheckDirectory(i, &directories);
     }
+  }
+
+  // Members with one host share a machine, as far as the file can tell.
+  void CheckDirectory(size_t i, std::map<std::string, Line>* directories) {
+    MemberConfig& member = config_.members[i];
+    if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
+    const std::string address = AddressOf(member.peer_url);
+    const std::string host = address.substr(0, address.rfind(':'));
+    const Line line = lines_[i].count("data_dir") ? lines_[i]["data_dir"] : lines_[i]["name"];
+    const auto [at, fresh] = directories->emplace(absl::StrCat(host, " ", member.data_dir), line);
+    if (fresh) return;
+    Fail(line, absl::StrFormat("data_dir \"%s\" is taken by line %d", member.data_dir, at->second),
+         "give each member of a machine its own");
   }
 
   void CheckName(const std::string& name, Line line, std::map<std::string, Line>* names) {

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "config/config.h"
 #include "glog/logging.h"
@@ -80,6 +81,11 @@ int main(int argc, char** argv) {
     return Fail(absl::InvalidArgumentError(std::string(e.what()) + "; see raftkv-server --help"));
   }
 
+  if (file.empty() && (check || !member.empty())) {
+    return Fail(absl::InvalidArgumentError(
+        absl::StrCat("there is no config file: ", check ? "--check-config" : "-n",
+                     " needs -c FILE, such as config/cluster.toml")));
+  }
   absl::StatusOr<raftkv::Config> config =
       file.empty() ? absl::StatusOr<raftkv::Config>(raftkv::DefaultConfig())
                    : raftkv::LoadConfig(file);

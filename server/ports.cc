@@ -119,9 +119,9 @@ absl::Status CheckPort(const std::string& url, const std::string& key) {
           absl::StrCat(cannot, "port ", port, " is in use by ", OwnerOf(port),
                        "; stop it, or change the URL to another port"));
     case EADDRNOTAVAIL:
-      return absl::FailedPreconditionError(
-          absl::StrCat(cannot, "this machine has no address ", host,
-                       "; change the URL to an address of its own, or to 0.0.0.0 for all of them"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          cannot, "this machine has no address ", host,
+          "; set the listen URL to an address of its own, or to 0.0.0.0 for all of them"));
     case EACCES:
     case EPERM:
       return absl::PermissionDeniedError(

@@ -325,12 +325,39 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
   });
 }
 
+// Others dial these URLs, and at each of them "every address" is their own machine.
+TEST(ConfigErrors, EveryAddressIsNoneToDial) {
+  for (const char* every : {"0.0.0.0", "[::]", "[0:0::0]"}) {
+    for (const std::string key : {"peer_url", "client_url"}) {
+      const std::string text = absl::StrReplaceAll(
+          Member("a", 10),
+          {{absl::StrCat(key, " = \"http://127.0.0.1"), absl::StrCat(key, " = \"http://", every)}});
+      const std::string port = key == "peer_url" ? "11" : "10";
+      EXPECT_EQ(
+          ErrorOf(text),
+          absl::StrCat("F:", key == "peer_url" ? 3 : 4, ": ", key, " \"http://", every, ":", port,
+                       "\" is no address to dial; write the one at which others reach "
+                       "this member, and listen_",
+                       key, " = \"http://", every, ":", port, "\""));
+    }
+  }
+}
+
+TEST(ConfigErrors, TwoMembersOfOneMachineInOneDirectory) {
+  const std::string shared = "data_dir = \"/var/lib/raftkv\"\n";
+  EXPECT_EQ(ErrorOf(Member("a", 10) + shared + Member("b", 20) + shared),
+            "F:10: data_dir \"/var/lib/raftkv\" is taken by line 5; give each member of a machine "
+            "its own");
+  const std::string elsewhere = absl::StrReplaceAll(Member("b", 20), {{"127.0.0.1", "10.0.0.2"}});
+  EXPECT_EQ(ErrorOf(Member("a", 10) + shared + elsewhere + shared), "no error");
+}
+
 TEST(ConfigErrors, Urls) {
   const std::string a = Member("a", 10);
   const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
-  for (const char* url :
-       {"127.0.0.1:1", "http://h", "http://:1", "http://h:", "http://h:x", "http://h:1/",
-        "http://h h:1", "http://[::1:1", "http://::1:1", "http://u@h:1", ""}) {
+  for (const char* url : {"127.0.0.1:1", "http://h", "http://:1", "http://h:", "http://h:x",
+                          "http://h:1/", "http://h h:1", "http://[::1:1", "http://::1:1",
+                          "http://[:]:1", "http://[h]:1", "http://u@h:1", ""}) {
     EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
               absl::StrCat("F:5: listen_peer_url \"", url, "\" is no URL", no_url));
   }

@@ -270,6 +270,8 @@ TEST_F(Refusals, ConfigurationsThatCannotBeRight) {
   ExpectRefused(RunServer({"-c", path}), kBadInput, {"-n", "n1, n2, n3"});
   ExpectRefused(RunServer({"-c", path, "-n", "n9"}), kBadInput, {"n9", "n1, n2, n3"});
   ExpectRefused(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
+  ExpectRefused(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
+  ExpectRefused(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
   ExpectRefused(RunServer({"--no-such-flag"}), kBadInput, {"--no-such-flag", "--help"});
   ExpectRefused(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/proc/none\""),
                            "-n", "n1"}),
