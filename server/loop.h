@@ -56,8 +56,6 @@ class Loop {
   void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
   // What the next turn gets.
   void Post(ReplicaInput input) { inbox_.Post(std::move(input)); }
-  // Runs `done` in the apply queue, where the state machine may be read, after whatever is there.
-  void PostRead(ReadDone done) { Post(ReadRequest{std::move(done), /*serializable=*/true}); }
   // Runs `work` on a worker. False: too much is waiting already.
   bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
 

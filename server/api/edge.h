@@ -25,7 +25,7 @@ struct Edge {
   const MemberConfig* self = nullptr;
   Loop* loop = nullptr;
   Replica* replica = nullptr;             // loop's thread only
-  StateMachine* state_machine = nullptr;  // in the apply queue only
+  StateMachine* state_machine = nullptr;  // what may be called from any thread
 
   // From any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {

@@ -1,4 +1,4 @@
-// etcdserverpb.KV. Reads go through ReadIndex (or straight into the apply queue when serializable),
+// etcdserverpb.KV. Reads go through ReadIndex (serializable ones see what is there),
 // writes through the log.
 
 #include <algorithm>
@@ -49,7 +49,7 @@ bool Answer(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& b
   return true;
 }
 
-// In the apply queue: the state machine holds everything this read must see.
+// Everything this read must see is in the state machine.
 template <typename Request, typename Response>
 void ReadNow(const Edge* edge, Unary<Request, Response>* call) {
   std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
@@ -64,18 +64,14 @@ void ReadNow(const Edge* edge, Unary<Request, Response>* call) {
 
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response>* call) {
-  auto read = [edge, call](Fate fate) {
+  if (serializable) return ReadNow(edge, call);
+  edge->loop->Post(ReadRequest{[edge, call](Fate fate) {
     if (fate != Fate::kApplied) {
       call->Finish(ToGrpc(fate));
     } else {
       ReadNow(edge, call);
     }
-  };
-  if (serializable) {
-    edge->loop->PostRead(std::move(read));
-  } else {
-    edge->loop->Post(ReadRequest{std::move(read)});
-  }
+  }});
 }
 
 // True: the call was answered. `check` is what its shape deserves.

@@ -1,5 +1,5 @@
 // etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the member that is
-// asked and needs no leader. The rest is not served yet.
+// asked, as its state stands, and waits neither for a leader nor for the applier. The rest is not served yet.
 
 #include <memory>
 #include <utility>
@@ -17,30 +17,16 @@ using DefragmentCall = Unary<etcdserverpb::DefragmentRequest, etcdserverpb::Defr
 
 constexpr int kWaitingCalls = 4;
 
-// `work` runs in the apply queue, where the state machine may be looked at.
-template <typename Call, typename Work>
-void WithState(const Edge* edge, Call* call, Work work) {
-  edge->loop->PostRead([call, work = std::move(work)](Fate fate) {
-    if (fate == Fate::kApplied) {
-      work();
-    } else {
-      call->Finish(ToGrpc(fate));
-    }
-  });
-}
-
 // `hash(snapshot)` fills in the response on a worker: it walks the whole store.
 template <typename Call, typename Hash>
 void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
-  WithState(edge, call, [edge, call, hash] {
-    const bool accepted =
-        edge->loop->Offload([edge, call, hash, snapshot = edge->state_machine->Snapshot()] {
-          const absl::Status status = hash(*snapshot);
-          edge->FillHeader(snapshot->revision(), call->response()->mutable_header());
-          call->Finish(ToGrpc(status));
-        });
-    if (!accepted) call->Finish(TooManyRequests());
-  });
+  const bool accepted =
+      edge->loop->Offload([edge, call, hash, snapshot = edge->state_machine->Snapshot()] {
+        const absl::Status status = hash(*snapshot);
+        edge->FillHeader(snapshot->revision(), call->response()->mutable_header());
+        call->Finish(ToGrpc(status));
+      });
+  if (!accepted) call->Finish(TooManyRequests());
 }
 
 void Status(const Edge* edge, StatusCall* call) {
@@ -52,16 +38,13 @@ void Status(const Edge* edge, StatusCall* call) {
   response->set_raftindex(raft.last_index);
   response->set_raftterm(raft.term);
   if (raft.leader == raft::kNobody) response->add_errors("etcdserver: no leader");
-  // Sizes and the applied index are the state machine's.
-  WithState(edge, call, [edge, call] {
-    etcdserverpb::StatusResponse* response = call->response();
-    const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
-    response->set_dbsize(bytes);
-    response->set_dbsizeinuse(bytes);
-    response->set_raftappliedindex(edge->state_machine->applied().index);
-    edge->FillHeader(edge->state_machine->revision(), response->mutable_header());
-    call->Finish(grpc::Status::OK);
-  });
+  const std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
+  const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
+  response->set_dbsize(bytes);
+  response->set_dbsizeinuse(bytes);
+  response->set_raftappliedindex(snapshot->applied().index);
+  edge->FillHeader(snapshot->revision(), response->mutable_header());
+  call->Finish(grpc::Status::OK);
 }
 
 void Hash(const Edge* edge, HashCall* call) {
@@ -86,10 +69,8 @@ void HashKv(const Edge* edge, HashKvCall* call) {
 
 // Space comes back in the background, and nobody waits for it.
 void Defragment(const Edge* edge, DefragmentCall* call) {
-  WithState(edge, call, [edge, call] {
-    edge->state_machine->StartDefragment();
-    call->Finish(grpc::Status::OK);
-  });
+  edge->state_machine->StartDefragment();
+  call->Finish(grpc::Status::OK);
 }
 
 }  // namespace

@@ -134,10 +134,6 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   } else if (auto* read = std::get_if<ReadRequest>(&input)) {
     if (Full()) {
       read->done(Fate::kTooManyRequests);
-    } else if (read->serializable) {
-      ReadTask task;
-      task.dones.push_back(handed_over.Watch(std::move(read->done), now + options.request_timeout));
-      apply(std::move(task));
     } else {
       reads.Add(std::move(*read), now + options.request_timeout);
     }

@@ -58,11 +58,10 @@ struct ProposeRequest {
 };
 
 // A linearizable read: `done(kApplied)` runs in the apply queue, where the state machine holds
-// everything that was acknowledged before the request arrived. A serializable one asks nobody: it
-// sees what is there when its turn comes.
+// everything that was acknowledged before the request arrived. A serializable one needs no replica:
+// any snapshot of the state machine will do.
 struct ReadRequest {
   ReadDone done;
-  bool serializable = false;
 };
 
 // The stream of appends to a peer broke: what was in flight may be lost.

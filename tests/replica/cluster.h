@@ -186,8 +186,7 @@ class Cluster {
   }
 
   // The value is read when the read's turn in the apply queue comes.
-  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value,
-                              bool serializable = false) {
+  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
     auto answer = std::make_shared<Answer>();
     Member& m = members_.at(id);
     auto done = [this, answer, &m, key, value](Fate fate) {
@@ -195,7 +194,7 @@ class Cluster {
       ++answer->times;
       if (fate == Fate::kApplied) *value = Value(m, key);
     };
-    m.inbox.push_back(ReadRequest{std::move(done), serializable});
+    m.inbox.push_back(ReadRequest{std::move(done)});
     return answer;
   }
 

@@ -1,0 +1,78 @@
+// A member that is busy applying what takes long, or reading what takes long, goes on answering
+// everybody else.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/e2e/cluster.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using etcdserverpb::KV;
+
+constexpr int kKeys = 200'000;
+constexpr int kKeysPerTxn = 5'000;
+
+class BusyMember : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  }
+
+  void Start(const std::string& limits) {
+    cluster_ = std::make_unique<Cluster>(ClusterOptions{
+        .size = 1, .limits = absl::StrCat("max_txn_ops = ", kKeysPerTxn, "\n", limits)});
+    cluster_->Start(0);
+    ASSERT_EQ(cluster_->WaitForLeader(), 0);
+    for (int i = 0; i < kKeys;) {
+      etcdserverpb::TxnRequest txn;
+      for (const int end = i + kKeysPerTxn; i < end; ++i) {
+        auto* put = txn.add_success()->mutable_request_put();
+        put->set_key(absl::StrFormat("key%06d", i));
+        put->set_value("v");
+      }
+      ASSERT_TRUE(Call(connection(), *connection().kv, &KV::Stub::Txn, txn).ok());
+    }
+  }
+
+  Connection& connection() { return cluster_->connection(0); }
+
+  std::unique_ptr<Cluster> cluster_;
+};
+
+TEST_F(BusyMember, AnswersSerializableReadsAndStatusWhileItAppliesALargeDelete) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  auto deleted = std::async(std::launch::async, [&] {
+    Connection own(cluster_->client_address(0));
+    etcdserverpb::DeleteRangeRequest request;
+    request.set_key("key");
+    request.set_range_end("kez");
+    return Call(own, *own.kv, &KV::Stub::DeleteRange, request, absl::Seconds(60));
+  });
+  // Between two Status with the same applied index the delete is in the log, and not applied.
+  bool answered = false;
+  while (!answered && deleted.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    const auto before = cluster_->Status(0, absl::Seconds(60));
+    const auto get = cluster_->Get(0, "key000000", /*serializable=*/true, absl::Seconds(60));
+    const auto after = cluster_->Status(0, absl::Seconds(60));
+    ASSERT_TRUE(before.ok() && get.ok() && after.ok());
+    answered = before.response.raftindex() > before.response.raftappliedindex() &&
+               after.response.raftappliedindex() == before.response.raftappliedindex() &&
+               get.response.kvs_size() == 1;
+  }
+  EXPECT_TRUE(answered) << "nobody was answered before the delete was applied";
+  const auto reply = deleted.get();
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.response.deleted(), kKeys);
+  EXPECT_EQ(cluster_->Get(0, "key000000", /*serializable=*/true).response.kvs_size(), 0)
+      << "what was acknowledged here is seen here";
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
