@@ -104,7 +104,7 @@ class Client::Impl {
       if (!is_silent) said = ToError(status, endpoint.address(), name);
       const bool again = !silent.empty() && silent.front() == endpoint.address();
       if (is_silent && !again) silent.push_back(endpoint.address());
-      const Verdict verdict = Judge(kind, status);
+      const Verdict verdict = NeverProposed(context) ? Verdict::kTryNext : Judge(kind, status);
       if (verdict == Verdict::kDefinite) return said;
       // This endpoint is in trouble: the next call, at least, begins elsewhere.
       preferred_.store((index + 1) % count, std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/raftkv.h"
+#include "proto/etcd/outcome.h"
 
 namespace raftkv::client {
 namespace {
@@ -60,6 +61,12 @@ Verdict Judge(Kind kind, const grpc::Status& status) {
                        status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
                        StreamLost(status);
   return passing ? Verdict::kTryNext : Verdict::kDefinite;
+}
+
+bool NeverProposed(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto it = metadata.find(kOutcomeKey);
+  return it != metadata.end() && it->second == kNotProposed;
 }
 
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call) {

@@ -5,6 +5,7 @@
 #ifndef RAFTKV_CLIENT_FAILURE_H_
 #define RAFTKV_CLIENT_FAILURE_H_
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/support/status.h>
 
 #include <string>
@@ -22,6 +23,8 @@ enum class Verdict {
 };
 
 Verdict Judge(Kind kind, const grpc::Status& status);
+// The service says that it has proposed the write to nobody (proto/etcd/outcome.h): kTryNext.
+bool NeverProposed(const grpc::ClientContext& context);
 
 // The error for the caller: code and words of the service. The transport's words get the address,
 // and where there are none the name of the call as well.

@@ -102,7 +102,8 @@ class Logger {
     LOG(ERROR)
         << Name(e.peer) << " refuses this member: its data directory is new, but the cluster "
         << "knows " << Name(self_)
-        << " by another one, whose promises it may have forgotten. Stop this member and bring "
+        << " by another one, whose promises it may have forgotten. It answers no client. Stop "
+           "this member and bring "
            "its old data directory back; replacing a member comes with changes of "
            "membership, which are not served yet";
   }

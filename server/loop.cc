@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "glog/logging.h"
 
 namespace raftkv {
@@ -19,15 +20,12 @@ constexpr absl::Duration kCollectMax = absl::Microseconds(200);
 // About two milliseconds of applying, then the network is looked at again.
 constexpr size_t kApplyEntriesMax = 512;
 constexpr int64_t kApplyVisitedKeysMax = 2048;
+// An apply on a worker that takes longer is worth a line in the log.
+constexpr absl::Duration kLongApply = absl::Seconds(1);
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
 constexpr int kWorkers = 2;
 constexpr size_t kOffloadedMax = 1024;
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(100);
-
-// Monotonic: a wall clock that jumps must not call an election.
-absl::Time SteadyNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
 
 gpr_timespec After(absl::Duration duration) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -44,6 +42,10 @@ bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
 }
 
 }  // namespace
+
+absl::Time Loop::Now() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
 
 Loop::Loop(LoopOptions options, StateMachine* state_machine)
     : options_(options),
@@ -87,19 +89,27 @@ void Loop::RunPosted() {
 
 void Loop::Run() {
   while (!stop_) {
+    ++rounds_;
     Collect();
     RunPosted();
-    ++turns_begun_;
-    replica_->Turn(inbox_.Take(), SteadyNow());
-    ++turns_ended_;
+    replica_->Turn(inbox_.Take(), Now());
     term_.store(replica_->term(), std::memory_order_relaxed);
     has_leader_.store(replica_->leader() != raft::kNobody, std::memory_order_relaxed);
+    refused_by_peers_.store(replica_->refused_by_peers(), std::memory_order_relaxed);
     RunApply();
+    if (!said_ready_) MaybeSayReady();
   }
   while (applying_elsewhere_) {
     absl::SleepFor(absl::Milliseconds(1));
     RunApply();
   }
+}
+
+// A leader's first entry comes after everything that was decided before it.
+void Loop::MaybeSayReady() {
+  if (applying_elsewhere_ || !has_leader_ || state_machine_->applied().term != term_) return;
+  said_ready_ = true;
+  if (options_.on_ready) options_.on_ready();
 }
 
 void Loop::Collect() {
@@ -113,7 +123,7 @@ void Loop::Collect() {
     if (!Poll(queues_.calls, After(options_.tick))) return;
     events = 1;
   }
-  const absl::Time until = SteadyNow() + kCollectMax;
+  const absl::Time until = Now() + kCollectMax;
   for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax && !inbox_.enough();) {
     if (Poll(queues_.calls, at_once)) {
       empty = 0;
@@ -121,7 +131,7 @@ void Loop::Collect() {
     } else {
       ++empty;
     }
-    if (SteadyNow() > until) break;
+    if (Now() > until) break;
   }
 }
 
@@ -136,24 +146,38 @@ void Loop::RunApply() {
   if (stop_waiting_) applier_.StopWaiting();
   applier_.MaybeCompact();
   if (applier_.empty()) {
-    const absl::Time now = SteadyNow();
+    const absl::Time now = Now();
     if (now >= next_flush_) {
       next_flush_ = now + kFlushInterval;
       state_machine_->StartFlush();
     }
     return;
   }
-  if ((state_machine_->WouldStall() || applier_.large_next()) && applying_worker_.Run([this] {
-        applied_ = applier_.Run(SIZE_MAX);
-        applied_elsewhere_.store(true, std::memory_order_release);
-      })) {
+  if ((state_machine_->WouldStall() || applier_.large_next()) &&
+      applying_worker_.Run([this] { ApplyElsewhere(); })) {
     applying_elsewhere_ = true;
     return;
   }
   replica_->OnApplied(applier_.Run(kApplyEntriesMax, kApplyVisitedKeysMax));
 }
 
-// A save that hangs keeps this member from leading and from following; after disk_stall_timeout the
+void Loop::ApplyElsewhere() {
+  const bool large = applier_.large_next();
+  const raft::Index before = state_machine_->applied().index;
+  const absl::Time start = Now();
+  const raft::Index applied = applier_.Run(SIZE_MAX);
+  if (const absl::Duration took = Now() - start; took > kLongApply) {
+    LOG(WARNING) << absl::StrFormat(
+        "applying entries %d to %d took %.1fs: %s", before + 1, applied,
+        absl::ToDoubleSeconds(took),
+        large ? "one of them walks over very many keys (the delete of a large range?)"
+              : "the store waits for its compactions, so the disk is too slow for these writes");
+  }
+  applied_ = applied;
+  applied_elsewhere_.store(true, std::memory_order_release);
+}
+
+// A loop that hangs keeps this member from leading and from following; after disk_stall_timeout the
 // process ends so that whoever supervises it can act. Counting our own wake-ups, not the clock,
 // keeps a process that was merely stopped for a while alive.
 void Loop::Watch() {
@@ -172,22 +196,21 @@ void Loop::Watch() {
     for (int i = 0; i < kEventsMax && Poll(queues_.health, gpr_inf_past(GPR_CLOCK_MONOTONIC));
          ++i) {
     }
-    const uint64_t turn = turns_begun_;
-    if (turn == turns_ended_ || turn != watched) {
-      if (hangs_.exchange(false)) LOG(WARNING) << "the log write has returned";
-      watched = turn;
+    if (const uint64_t rounds = rounds_; rounds != watched) {
+      if (hangs_.exchange(false)) LOG(WARNING) << "the disk answers again";
+      watched = rounds;
       wakes = 0;
       continue;
     }
     if (++wakes >= hang_wakes && !hangs_.exchange(true)) {
-      LOG(WARNING) << "a log write has not returned for "
+      LOG(WARNING) << "the disk has not answered for "
                    << absl::FormatDuration(options_.election_timeout)
                    << ": nobody but health checks is answered; the process ends if it takes "
                    << absl::FormatDuration(options_.disk_stall_timeout)
                    << " (limits.disk_stall_timeout)";
     }
     if (wakes < abort_wakes) continue;
-    LOG(ERROR) << "a log write has not returned for "
+    LOG(ERROR) << "the disk has not answered for "
                << absl::FormatDuration(options_.disk_stall_timeout)
                << " (limits.disk_stall_timeout): this disk cannot be trusted, the process ends; "
                   "check the disk under data_dir";

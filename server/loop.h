@@ -10,8 +10,8 @@
 // many keys, applying moves to a worker until it has caught up, so that heartbeats go on. Whatever
 // else may be slow (large ranges) goes to a worker too.
 //
-// A watchdog thread sees turns that hang in the disk. After an election timeout health says so: the
-// watchdog answers those calls, so that they are answered then too. After disk_stall_timeout it
+// A watchdog thread sees a loop that hangs in the disk. After an election timeout health says so:
+// the watchdog answers those calls, so that they are answered then too. After disk_stall_timeout it
 // ends the process; others have taken over by then.
 //
 // Threads: everything is called on the loop's thread, unless it says otherwise.
@@ -38,6 +38,8 @@ struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration election_timeout = absl::Seconds(1);
   absl::Duration disk_stall_timeout = absl::Seconds(5);
+  // Once: there is a leader, and what was decided before it led is applied here.
+  std::function<void()> on_ready;
 };
 
 // The completion queues of the server, and who polls them.
@@ -64,8 +66,10 @@ class Loop {
   void WhenCompacted(Revision revision, ReadDone done) {
     applier_.WhenCompacted(revision, std::move(done));
   }
-  // The server stops: nobody waits for compactions any more.
+  // The server stops: nobody waits for compactions or large reads any more.
   void StopWaiting() { stop_waiting_ = true; }
+  // From any thread.
+  bool stopping() const { return stop_waiting_; }
 
   void Start(Replica* replica, const LoopQueues& queues);
 
@@ -77,14 +81,21 @@ class Loop {
 
   // The term of the last turn, readable from any thread (for response headers).
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
-  // From any thread: there is a leader, and no turn hangs.
-  bool healthy() const { return has_leader_ && !hangs_; }
+  // From any thread: as the replica said in the last turn.
+  bool refused_by_peers() const { return refused_by_peers_; }
+  // From any thread: there is a leader that this member follows, and the loop does not hang.
+  bool healthy() const { return has_leader_ && !refused_by_peers_ && !hangs_; }
+
+  // Monotonic: a wall clock that jumps must not call an election.
+  static absl::Time Now();
 
  private:
   void Run();
   void Collect();
   void RunApply();
+  void ApplyElsewhere();
   void RunPosted();
+  void MaybeSayReady();
   void Watch();
 
   const LoopOptions options_;
@@ -98,7 +109,7 @@ class Loop {
   // Owned by the loop, or by a worker while `applying_elsewhere_`.
   Applier applier_;
   bool applying_elsewhere_ = false;
-  bool stop_waiting_ = false;
+  bool said_ready_ = false;
   std::atomic<bool> applied_elsewhere_{false};
   std::atomic<raft::Index> applied_{0};
   absl::Time next_flush_ = absl::InfinitePast();
@@ -109,10 +120,11 @@ class Loop {
 
   std::atomic<raft::Term> term_{0};
   std::atomic<bool> has_leader_{false};
+  std::atomic<bool> refused_by_peers_{false};
   std::atomic<bool> hangs_{false};
+  std::atomic<bool> stop_waiting_{false};
   std::atomic<bool> stop_{false};
-  std::atomic<uint64_t> turns_begun_{0};
-  std::atomic<uint64_t> turns_ended_{0};
+  std::atomic<uint64_t> rounds_{0};  // of the loop: one a tick at least, unless it hangs
 
   Workers applying_worker_;  // its own, so that large ranges never hold up applying
   Workers workers_;

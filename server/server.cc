@@ -20,6 +20,7 @@
 #include "server/peer/peers.h"
 #include "server/ports.h"
 #include "server/replica/replica.h"
+#include "server/rpc/unserved.h"
 #include "storage/data_dir.h"
 
 namespace raftkv {
@@ -138,7 +139,12 @@ struct Server::Parts {
         data_dir(std::move(data)),
         loop({.tick = kTick,
               .election_timeout = config.election_timeout,
-              .disk_stall_timeout = config.limits.disk_stall_timeout},
+              .disk_stall_timeout = config.limits.disk_stall_timeout,
+              .on_ready =
+                  [this] {
+                    LOG(INFO) << "ready to serve client requests on "
+                              << this->self.listen_client_url;
+                  }},
              data_dir.state.get()),
         peers(MakePeersOptions(config, this->self, data_dir.identity),
               [this](ReplicaInput input) { loop.Post(std::move(input)); }),
@@ -163,7 +169,8 @@ struct Server::Parts {
   api::Edge edge;
   Door peer_door;
   Door client_door;
-  Door health_door;  // on the client port; the watchdog's
+  Door health_door;          // on the client port; the watchdog's
+  UnservedMethods unserved;  // of the client port
   std::unique_ptr<grpc::Server> peer_server;
   std::unique_ptr<grpc::Server> client_server;
 };
@@ -210,6 +217,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   api::RegisterMaintenance(&p.edge, &p.client_door.methods);
   api::RegisterCluster(&p.edge, &p.client_door.methods);
   p.client_door.Open(&client_builder, /*often_polled=*/true);
+  p.unserved.Register(&client_builder);
   api::RegisterHealth(&p.edge, &p.health_door.methods);
   p.health_door.Open(&client_builder, /*often_polled=*/false);
 
@@ -224,13 +232,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   grpc::ServerCompletionQueue* queue = p.client_door.arrivals.get();
   grpc::ServerCompletionQueue* health = p.health_door.arrivals.get();
   p.client_door.methods.Start({queue, queue});
+  p.unserved.Start(&p.client_door.methods, queue);
   p.peer_door.methods.Start({queue, p.peer_door.arrivals.get()});
   p.health_door.methods.Start({health, health});
   p.peers.Connect(queue);
   p.loop.Start(&p.replica, {queue, p.peer_door.arrivals.get(), health});
   LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
-            << " is ready to serve client requests on " << member.listen_client_url << ", peers on "
-            << member.listen_peer_url << ", data in " << member.data_dir;
+            << ": listening on " << member.listen_client_url << " for clients, on "
+            << member.listen_peer_url << " for its peers; data in " << member.data_dir;
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 

@@ -33,7 +33,7 @@ void RegisterCluster(const Edge* edge, MethodTable* methods) {
   methods->Serve<etcdserverpb::MemberListRequest, etcdserverpb::MemberListResponse>(
       "/etcdserverpb.Cluster/MemberList", 4, [edge](MemberListCall* call) {
         if (!call->request().linearizable()) return Answer(edge, call);
-        if (edge->RefusedWithoutLeader(call)) return;
+        if (edge->Refused(call)) return;
         edge->loop->Post(ReadRequest{[edge, call](Fate fate) {
           if (fate != Fate::kApplied) {
             call->Finish(ToGrpc(fate));

@@ -35,16 +35,41 @@ struct Edge {
     header->set_raft_term(loop->term());
   }
 
-  // True: the call was answered, because its client wants an error rather than to wait for a
-  // leader.
+  // True: the call was answered, because there is nothing here that could be trusted, or because
+  // its client wants an error rather than to wait for a leader.
   template <typename Call>
-  bool RefusedWithoutLeader(Call* call) const {
+  bool Refused(Call* call) const {
+    if (replica->refused_by_peers()) {
+      call->Finish(RefusedByPeers());
+      return true;
+    }
     if (replica->leader() != raft::kNobody) return false;
     const auto& metadata = call->context()->client_metadata();
     auto it = metadata.find("hasleader");
     if (it == metadata.end() || it->second != "true") return false;
     call->Finish(NoLeader());
     return true;
+  }
+
+  // When a request that arrives now must be answered.
+  absl::Time Deadline() const { return Loop::Now() + config->limits.request_timeout; }
+
+  // Runs `work(give_up)` on a worker, which returns what the call ends with. `give_up()` becomes
+  // true when nobody will want the answer; work that sees it ends with CANCELLED at once.
+  template <typename Call, typename Work>
+  void OnWorker(Call* call, absl::Time deadline, Work work) const {
+    auto give_up = [loop = loop, call, deadline] {
+      return loop->stopping() || call->gone() || Loop::Now() >= deadline;
+    };
+    const bool accepted = loop->Offload([loop = loop, call, give_up, work = std::move(work)] {
+      grpc::Status status = grpc::Status::CANCELLED;
+      if (!give_up()) status = work(give_up);
+      if (status.error_code() == grpc::StatusCode::CANCELLED) {
+        status = ToGrpc(loop->stopping() ? Fate::kStopped : Fate::kTimedOut);
+      }
+      call->Finish(status);
+    });
+    if (!accepted) call->Finish(TooManyRequests());
   }
 };
 

@@ -12,6 +12,12 @@ grpc::Status Unavailable(const char* text) { return {grpc::StatusCode::UNAVAILAB
 
 grpc::Status NoLeader() { return Unavailable("etcdserver: no leader"); }
 
+// Ours alone: etcd does not notice, and serves an empty store.
+grpc::Status RefusedByPeers() {
+  return Unavailable(
+      "etcdserver: this member lost its data directory and the others refuse it; ask another one");
+}
+
 grpc::Status RequestTooLarge() {
   return {grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: request is too large"};
 }

@@ -18,6 +18,7 @@ grpc::Status ToGrpc(Fate fate);
 grpc::Status ToGrpc(const absl::Status& status);
 
 grpc::Status NoLeader();
+grpc::Status RefusedByPeers();
 grpc::Status RequestTooLarge();
 grpc::Status TooManyRequests();
 grpc::Status ResponseTooLarge();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "proto/etcd/outcome.h"
 #include "server/api/edge.h"
 #include "storage/mvcc/check.h"
 
@@ -38,38 +39,39 @@ absl::Status ReadFrom(const StateSnapshot& snapshot, const TxnRequest& request,
   return snapshot.Txn(request, budget, response);
 }
 
-// False: the budget was not enough, and the call is still to be answered.
 template <typename Request, typename Response>
-bool Answer(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& budget,
-            Unary<Request, Response>* call) {
+absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& budget,
+                  Unary<Request, Response>* call) {
   const absl::Status status = ReadFrom(snapshot, call->request(), budget, call->response());
-  if (absl::IsResourceExhausted(status)) return false;
   if (status.ok()) edge->FillHeader(snapshot.revision(), call->response()->mutable_header());
-  call->Finish(ToGrpc(status));
-  return true;
+  return status;
 }
 
 // Everything this read must see is in the state machine.
 template <typename Request, typename Response>
-void ReadNow(const Edge* edge, Unary<Request, Response>* call) {
+void ReadNow(const Edge* edge, absl::Time deadline, Unary<Request, Response>* call) {
   std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
-  if (Answer(edge, *snapshot, kInlineBudget, call)) return;
-  const bool accepted = edge->loop->Offload([edge, call, snapshot = std::move(snapshot)] {
-    const ReadBudget budget{.bytes_max = edge->config->limits.max_response_bytes};
-    call->response()->Clear();
-    if (!Answer(edge, *snapshot, budget, call)) call->Finish(ResponseTooLarge());
+  const absl::Status status = Fill(edge, *snapshot, kInlineBudget, call);
+  if (!absl::IsResourceExhausted(status)) return call->Finish(ToGrpc(status));
+  call->response()->Clear();
+  edge->OnWorker(call, deadline, [edge, call, snapshot = std::move(snapshot)](auto give_up) {
+    const absl::Status status =
+        Fill(edge, *snapshot,
+             {.bytes_max = edge->config->limits.max_response_bytes, .give_up = std::move(give_up)},
+             call);
+    return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToGrpc(status);
   });
-  if (!accepted) call->Finish(TooManyRequests());
 }
 
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response>* call) {
-  if (serializable) return ReadNow(edge, call);
-  edge->loop->Post(ReadRequest{[edge, call](Fate fate) {
+  const absl::Time deadline = edge->Deadline();
+  if (serializable) return ReadNow(edge, deadline, call);
+  edge->loop->Post(ReadRequest{[edge, deadline, call](Fate fate) {
     if (fate != Fate::kApplied) {
       call->Finish(ToGrpc(fate));
     } else {
-      ReadNow(edge, call);
+      ReadNow(edge, deadline, call);
     }
   }});
 }
@@ -77,7 +79,7 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response>* call) {
 // True: the call was answered. `check` is what its shape deserves.
 template <typename Call>
 bool Refused(const Edge* edge, const absl::Status& check, Call* call) {
-  if (edge->RefusedWithoutLeader(call)) return true;
+  if (edge->Refused(call)) return true;
   if (check.ok()) return false;
   call->Finish(ToGrpc(check));
   return true;
@@ -94,6 +96,9 @@ void Write(const Edge* edge, Call* call, const proto::Command& command, Get get,
   }
   edge->loop->Post(
       ProposeRequest{std::move(bytes), [edge, call, get, finish](Fate fate, ApplyResult result) {
+                       if (fate == Fate::kTimedOut) {
+                         call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
+                       }
                        if (fate != Fate::kApplied) return call->Finish(ToGrpc(fate));
                        if (!result.status.ok()) return call->Finish(ToGrpc(result.status));
                        call->response()->Swap(get(&result.response));
@@ -147,7 +152,7 @@ void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse>* call) {
 // The logical compaction is in the log; `physical` waits until this member has removed what became
 // obsolete.
 void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse>* call) {
-  if (edge->RefusedWithoutLeader(call)) return;
+  if (edge->Refused(call)) return;
   const Revision revision = call->request().revision();
   const bool physical = call->request().physical();
   proto::Command command;

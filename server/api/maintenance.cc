@@ -1,5 +1,6 @@
 // etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the member that is
-// asked, as its state stands, and waits neither for a leader nor for the applier. The rest is not served yet.
+// asked, as its state stands, and waits neither for a leader nor for the applier. The rest is not
+// served yet.
 
 #include <memory>
 #include <utility>
@@ -17,16 +18,17 @@ using DefragmentCall = Unary<etcdserverpb::DefragmentRequest, etcdserverpb::Defr
 
 constexpr int kWaitingCalls = 4;
 
-// `hash(snapshot)` fills in the response on a worker: it walks the whole store.
+// `hash(snapshot, give_up)` fills in the response on a worker: it walks the whole store.
 template <typename Call, typename Hash>
 void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
-  const bool accepted =
-      edge->loop->Offload([edge, call, hash, snapshot = edge->state_machine->Snapshot()] {
-        const absl::Status status = hash(*snapshot);
+  if (edge->Refused(call)) return;
+  edge->OnWorker(
+      call, edge->Deadline(),
+      [edge, call, hash, snapshot = edge->state_machine->Snapshot()](const auto& give_up) {
+        const absl::Status status = hash(*snapshot, give_up);
         edge->FillHeader(snapshot->revision(), call->response()->mutable_header());
-        call->Finish(ToGrpc(status));
+        return ToGrpc(status);
       });
-  if (!accepted) call->Finish(TooManyRequests());
 }
 
 void Status(const Edge* edge, StatusCall* call) {
@@ -37,7 +39,10 @@ void Status(const Edge* edge, StatusCall* call) {
   response->set_leader(raft.leader);
   response->set_raftindex(raft.last_index);
   response->set_raftterm(raft.term);
-  if (raft.leader == raft::kNobody) response->add_errors("etcdserver: no leader");
+  if (raft.leader == raft::kNobody) response->add_errors(NoLeader().error_message());
+  if (edge->replica->refused_by_peers()) {
+    response->add_errors(RefusedByPeers().error_message());
+  }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
   const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
   response->set_dbsize(bytes);
@@ -48,8 +53,8 @@ void Status(const Edge* edge, StatusCall* call) {
 }
 
 void Hash(const Edge* edge, HashCall* call) {
-  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot) {
-    const absl::StatusOr<uint32_t> hash = snapshot.Hash();
+  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot, const auto& give_up) {
+    const absl::StatusOr<uint32_t> hash = snapshot.Hash(give_up);
     if (!hash.ok()) return hash.status();
     call->response()->set_hash(*hash);
     return absl::OkStatus();
@@ -57,8 +62,9 @@ void Hash(const Edge* edge, HashCall* call) {
 }
 
 void HashKv(const Edge* edge, HashKvCall* call) {
-  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot) {
-    const absl::StatusOr<StateSnapshot::KvHash> hash = snapshot.HashKv(call->request().revision());
+  WithSnapshot(edge, call, [call](const StateSnapshot& snapshot, const auto& give_up) {
+    const absl::StatusOr<StateSnapshot::KvHash> hash =
+        snapshot.HashKv(call->request().revision(), give_up);
     if (!hash.ok()) return hash.status();
     call->response()->set_hash(hash->hash);
     call->response()->set_compact_revision(hash->compact_revision);

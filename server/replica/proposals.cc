@@ -14,6 +14,7 @@ void Proposals::Add(ProposeRequest request, absl::Time deadline) {
   proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
   proposal.done = std::move(request.done);
   proposal.deadline = deadline;
+  bytes_ += proposal.payload.size();
   waiting_.push_back(number);
 }
 
@@ -49,13 +50,18 @@ std::optional<Proposals::Committed> Proposals::TakeCommitted(std::string_view pa
   auto it = all_.find(origin.number());
   if (it == all_.end()) return std::nullopt;
   Committed committed{std::move(it->second.done), it->second.deadline};
-  all_.erase(it);
+  Erase(it);
   return committed;
+}
+
+Proposals::Map::iterator Proposals::Erase(Map::iterator it) {
+  bytes_ -= it->second.payload.size();
+  return all_.erase(it);
 }
 
 Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate) {
   ProposalDone done = std::move(it->second.done);
-  it = all_.erase(it);
+  it = Erase(it);
   done(fate, {});
   return it;
 }

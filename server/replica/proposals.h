@@ -8,7 +8,7 @@
 //   in flight  proposed here or handed to a leader: never proposed again, because it may be in a
 //              log; leaves when it is committed, or answered "unknown" once that cannot be awaited
 //
-// Owned by the replica. Bounded by the replica's pending_max.
+// Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
 #include <cstdint>
 #include <deque>
@@ -27,6 +27,7 @@ class Proposals {
 
   void Add(ProposeRequest request, absl::Time deadline);
   size_t size() const { return all_.size(); }
+  size_t bytes() const { return bytes_; }
 
   // The oldest waiting one is in flight from now on, in the hands of `leader` in `term`.
   struct Outgoing {
@@ -69,10 +70,12 @@ class Proposals {
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
   Map::iterator Finish(Map::iterator it, Fate fate);
+  Map::iterator Erase(Map::iterator it);
 
   const raft::MemberId member_;
   const uint64_t boot_id_;
   uint64_t next_number_ = 1;
+  size_t bytes_ = 0;              // of all payloads
   Map all_;                       // by number, hence by arrival and by deadline
   std::deque<uint64_t> waiting_;  // ascending; may name numbers that are answered already
 };

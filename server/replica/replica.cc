@@ -82,6 +82,9 @@ struct Replica::Impl {
   bool Full() const {
     return proposals.size() + reads.size() + handed_over.size() >= options.pending_max;
   }
+  bool HasRoomFor(size_t bytes) const {
+    return proposals.size() == 0 || proposals.bytes() + bytes <= options.pending_bytes_max;
+  }
   bool FarBehind() const { return raft.commit_index() > applied + kUnappliedMax; }
   bool reachable(raft::MemberId member) const {
     return member == options.raft.id || !lost_peers.contains(member);
@@ -102,7 +105,7 @@ struct Replica::Impl {
   std::map<raft::MemberId, std::string> store_ids;  // as committed
   std::map<raft::MemberId, std::string> recording;  // proposed in this term of ours
   std::set<raft::MemberId> lost_peers;  // nothing is handed to them until they are heard of again
-  std::set<raft::MemberId> refused_by;  // reported once each
+  std::set<raft::MemberId> refused_by;  // because of our data directory
   std::set<raft::MemberId> said_empty;
   raft::Index leader_commit = 0;  // as last heard, while we may not vote yet
 
@@ -126,7 +129,7 @@ void Replica::Impl::Handle(ReplicaInput input, absl::Time now) {
   if (auto* message = std::get_if<PeerMessage>(&input)) {
     HandlePeer(std::move(*message));
   } else if (auto* request = std::get_if<ProposeRequest>(&input)) {
-    if (Full() || FarBehind()) {
+    if (Full() || FarBehind() || !HasRoomFor(request->command.size())) {
       request->done(Fate::kTooManyRequests, {});
     } else {
       proposals.Add(std::move(*request), now + options.request_timeout);
@@ -212,7 +215,11 @@ void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedPro
 
 void Replica::Impl::HandleHelloReply(raft::MemberId from, const HelloReply& reply) {
   if (log->may_vote() || std::find(peers.begin(), peers.end(), from) == peers.end()) return;
-  if (reply.store_id_refused && refused_by.insert(from).second) Report(RefusedByPeer{from});
+  if (!reply.store_id_refused) {
+    refused_by.erase(from);
+  } else if (refused_by.insert(from).second && refused_by.size() == 1) {
+    Report(RefusedByPeer{from});
+  }
   const bool changed =
       reply.log_empty ? said_empty.insert(from).second : said_empty.erase(from) > 0;
   if (!changed) return;
@@ -377,6 +384,7 @@ void Replica::Impl::MaybeSayHello(absl::Time now) {
 
 void Replica::Impl::ReportWaiting() {
   next_waiting_report = last_turn + kWaitingReportInterval;
+  if (!refused_by.empty()) return;  // nobody's answer would help
   WaitingForPeers waiting;
   for (raft::MemberId peer : peers) {
     if (!said_empty.contains(peer)) waiting.missing.push_back(peer);
@@ -443,6 +451,9 @@ raft::Term Replica::term() const { return impl_->raft.term(); }
 bool Replica::may_vote() const { return impl_->log->may_vote(); }
 size_t Replica::pending() const { return impl_->proposals.size() + impl_->reads.size(); }
 uint64_t Replica::refused() const { return impl_->refused; }
+bool Replica::refused_by_peers() const {
+  return !impl_->refused_by.empty() && !impl_->log->may_vote();
+}
 const raft::Raft& Replica::raft() const { return impl_->raft; }
 
 }  // namespace raftkv

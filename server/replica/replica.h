@@ -102,14 +102,17 @@ struct ReplicaOptions {
   raft::Configuration configuration;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
-  size_t pending_max = 16384;  // requests waiting or in flight; beyond: kTooManyRequests
+  // Requests waiting or in flight, and the bytes of proposals among them; beyond:
+  // kTooManyRequests. One proposal always passes.
+  size_t pending_max = 16384;
+  size_t pending_bytes_max = 128 << 20;
 };
 
 // Facts for log lines and metrics, in order: the core's events and the replica's own.
 struct PeerRefused {  // at each message: its data directory is not the one that is known for it
   raft::MemberId peer = raft::kNobody;
 };
-struct RefusedByPeer {  // the other end of it, once for each peer
+struct RefusedByPeer {  // the other end of it, at the first peer that says so
   raft::MemberId peer = raft::kNobody;
 };
 struct VotingAllowed {
@@ -145,8 +148,11 @@ class Replica {
   raft::MemberId leader() const;
   raft::Term term() const;
   bool may_vote() const;
-  size_t pending() const;          // requests that are not in the hands of the applier yet
-  uint64_t refused() const;        // messages refused for their receiver or their store id
+  size_t pending() const;    // requests that are not in the hands of the applier yet
+  uint64_t refused() const;  // messages refused for their receiver or their store id
+  // This data directory is not the one that the cluster knows for this member: nothing that is or
+  // is not in it counts.
+  bool refused_by_peers() const;
   const raft::Raft& raft() const;  // for invariants
 
  private:

@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_RPC_RPC_H_
 
 // gRPC's completion queue as the server uses it: every tag is a Completion, every method a row
-// added to a Methods table. Whatever is not in the table answers UNIMPLEMENTED at once (gRPC does
-// that for methods it does not know), which is why the generated AsyncService classes are not used
-// here: they register all methods of a service and leave calls to unserved ones hanging.
+// added to a Methods table. Whatever is not in the table answers UNIMPLEMENTED at once (unserved.h,
+// or gRPC itself), which is why the generated AsyncService classes are not used here: they register
+// all methods of a service and leave calls to unserved ones hanging.
 //
 // Everything runs on the thread that polls the queue, except Unary::Finish, which may be called
 // from any thread, once.
@@ -52,7 +52,7 @@ struct Queues {
 
 class MethodTable;
 
-// One call of a unary method, from arrival to answer. Deletes itself when answered.
+// One call of a unary method, from arrival to answer. Deletes itself when answered and ended.
 template <typename Request, typename Response>
 class Unary final : public Completion {
  public:
@@ -69,6 +69,8 @@ class Unary final : public Completion {
   Request* mutable_request() { return &request_; }
   Response* response() { return &response_; }
   grpc::ServerContext* context() { return &context_; }
+  // The client has gone, or does not want the answer any more. From any thread, before Finish.
+  bool gone() const { return context_.IsCancelled(); }
 
   void Finish(const grpc::Status& status) {
     finishing_ = true;
@@ -90,9 +92,13 @@ class Unary final : public Completion {
   };
 
   explicit Unary(std::shared_ptr<Method> method);
+  void OnEnded(bool /*ok*/);
 
   const std::shared_ptr<Method> method_;
+  Operation<Unary> ended_operation_{this, &Unary::OnEnded};
   bool finishing_ = false;
+  bool answered_ = false;
+  bool ended_ = false;  // as gRPC sees it: answered, cancelled, or its connection is gone
   grpc::ServerContext context_;
   Request request_;
   Response response_;
@@ -158,6 +164,7 @@ class MethodTable final : public grpc::Service {
 template <typename Request, typename Response>
 Unary<Request, Response>::Unary(std::shared_ptr<Method> method)
     : method_(std::move(method)), responder_(&context_) {
+  context_.AsyncNotifyWhenDone(&ended_operation_);
   method_->methods->RequestAsyncUnary(method_->index, &context_, &request_, &responder_,
                                       method_->queues.calls, method_->queues.arrivals, this);
 }
@@ -166,7 +173,8 @@ template <typename Request, typename Response>
 void Unary<Request, Response>::OnComplete(bool ok) {
   if (finishing_) {
     method_->methods->CountLive(-1);
-    delete this;
+    answered_ = true;
+    if (ended_) delete this;
     return;
   }
   if (!ok || !method_->methods->listening()) {
@@ -180,6 +188,13 @@ void Unary<Request, Response>::OnComplete(bool ok) {
   } else {
     method_->handler(this);
   }
+}
+
+// Arrives once for each call that has begun.
+template <typename Request, typename Response>
+void Unary<Request, Response>::OnEnded(bool /*ok*/) {
+  ended_ = true;
+  if (answered_) delete this;
 }
 
 }  // namespace raftkv

@@ -170,6 +170,18 @@ TEST(Client, WriteIsNotRepeatedWhenTheConnectionBreaksAfterSending) {
   EXPECT_EQ(good.calls, 0);
 }
 
+TEST(Client, WriteThatWasNeverProposedHasFailedForCertain) {
+  FakeServer alone, good;
+  alone.before = [](grpc::ServerContext* context) {
+    context->AddTrailingMetadata("raftkv-outcome", "not-proposed");
+    return grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: request timed out");
+  };
+  const auto failed = ConnectTo({alone.address()})->Put("colour", "blue").status();
+  EXPECT_EQ(failed, absl::UnavailableError("etcdserver: request timed out"));
+  EXPECT_FALSE(OutcomeUnknown(failed));
+  EXPECT_TRUE(ConnectTo({alone.address(), good.address()})->Put("colour", "blue").ok());
+}
+
 TEST(Client, WriteIsNotRepeatedWhenTheServerTimedOut) {
   FakeServer slow, good;
   slow.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: request timed out");

@@ -74,5 +74,73 @@ TEST_F(BusyMember, AnswersSerializableReadsAndStatusWhileItAppliesALargeDelete) 
       << "what was acknowledged here is seen here";
 }
 
+// Many times the same read of every key: more work than two workers do in the time that is left.
+class ManyLargeReads {
+ public:
+  ManyLargeReads(Cluster& cluster, int count, absl::Duration timeout)
+      : connection_(cluster.client_address(0)), calls_(count) {
+    etcdserverpb::RangeRequest request = EverythingRequest(0, /*serializable=*/true);
+    request.set_sort_target(etcdserverpb::RangeRequest::VALUE);
+    request.set_sort_order(etcdserverpb::RangeRequest::DESCEND);
+    request.set_limit(1);
+    EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return connection_.Ready(); }));
+    for (One& call : calls_) {
+      call.context = MakeContext(timeout);
+      call.reader = connection_.kv->AsyncRange(call.context.get(), request, &queue_);
+      call.reader->Finish(&call.response, &call.status, &call);
+    }
+  }
+
+  // How they ended, by the server's words.
+  std::map<std::string, int> Wait() {
+    std::map<std::string, int> ends;
+    for (size_t i = 0; i < calls_.size(); ++i) {
+      void* tag = nullptr;
+      bool ok = false;
+      EXPECT_TRUE(queue_.Next(&tag, &ok));
+      ++ends[static_cast<One*>(tag)->status.error_message()];
+    }
+    return ends;
+  }
+
+ private:
+  struct One {
+    std::unique_ptr<grpc::ClientContext> context;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::RangeResponse>> reader;
+    etcdserverpb::RangeResponse response;
+    grpc::Status status;
+  };
+  Connection connection_;
+  grpc::CompletionQueue queue_;
+  std::vector<One> calls_;
+};
+
+constexpr int kManyReads = 500;
+
+TEST_F(BusyMember, AnswersLargeReadsWithinTheRequestTimeoutOneWayOrTheOther) {
+  Start("request_timeout = \"2s\"\ndisk_stall_timeout = \"1500ms\"");
+  if (HasFatalFailure()) return;
+  ManyLargeReads reads(*cluster_, kManyReads, absl::Seconds(60));
+  EXPECT_GT(reads.Wait()["etcdserver: request timed out"], 0);
+  EXPECT_TRUE(cluster_->Put(0, "k", "v").ok());
+}
+
+TEST_F(BusyMember, DropsLargeReadsWhoseClientsHaveGone) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  // Minutes of work, which nobody wants any more once their clients' deadline is over.
+  ManyLargeReads(*cluster_, kManyReads, absl::Seconds(1)).Wait();
+  EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
+}
+
+TEST_F(BusyMember, EndsLargeReadsWhenItIsToldToStop) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  ManyLargeReads reads(*cluster_, kManyReads, absl::Seconds(60));
+  ASSERT_TRUE(cluster_->Status(0, absl::Seconds(20)).ok());
+  EXPECT_EQ(cluster_->Terminate(0), 0);
+  EXPECT_GT(reads.Wait()["etcdserver: server stopped"], 0);
+}
+
 }  // namespace
 }  // namespace raftkv::e2e

@@ -79,7 +79,7 @@ TEST_F(StalledDisk, TheLeaderIsReplacedAndEndsWhenItStallsForLong) {
   SetDisk(leader_, "hang");
   ExpectOthersServe();
   EXPECT_EQ(cluster_->process(leader_).Wait(absl::Seconds(15)), kAborted);
-  EXPECT_THAT(cluster_->log(leader_), HasSubstr("a log write has not returned for"));
+  EXPECT_THAT(cluster_->log(leader_), HasSubstr("the disk has not answered for"));
   StartWithShim(leader_);
   ExpectNothingLost();
 }

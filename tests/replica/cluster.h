@@ -59,7 +59,8 @@ class Cluster {
     }
   };
 
-  explicit Cluster(int size, size_t pending_max = 16384) : pending_max_(pending_max) {
+  explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20)
+      : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max) {
     for (int i = 1; i <= size; ++i) {
       voters_.push_back(i);
       Member& m = members_[i];
@@ -91,6 +92,7 @@ class Cluster {
     options.raft.seed = 100 + id;
     options.configuration.voters = voters_;
     options.pending_max = pending_max_;
+    options.pending_bytes_max = pending_bytes_max_;
     m.replica = std::make_unique<Replica>(
         options, m.log.get(), m.state.get(), &m,
         [&m](ApplyTask task) { m.applier->Post(std::move(task)); },
@@ -215,6 +217,7 @@ class Cluster {
 
  private:
   const size_t pending_max_;
+  const size_t pending_bytes_max_;
   std::vector<raft::MemberId> voters_;
   std::map<raft::MemberId, Member> members_;
   std::deque<PeerMessage> wire_;
