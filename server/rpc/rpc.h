@@ -121,11 +121,13 @@ class MethodTable final : public grpc::Service {
   }
 
   // `accept` is called once, when the server listens; it requests each next stream itself, with
-  // RequestAsyncBidiStreaming(index, ...).
-  void ServeStream(const char* full_name, std::function<void(int index, Queues queues)> accept) {
-    const int index = Add(full_name, grpc::internal::RpcMethod::BIDI_STREAMING);
-    listeners_.push_back(
-        [index, accept = std::move(accept)](Queues queues) { accept(index, queues); });
+  // RequestAsyncBidiStreaming(index, ...), or RequestAsyncServerStreaming where only we speak.
+  using Accept = std::function<void(int index, Queues queues)>;
+  void ServeStream(const char* full_name, Accept accept) {
+    ServeStream(full_name, grpc::internal::RpcMethod::BIDI_STREAMING, std::move(accept));
+  }
+  void ServeServerStream(const char* full_name, Accept accept) {
+    ServeStream(full_name, grpc::internal::RpcMethod::SERVER_STREAMING, std::move(accept));
   }
 
   void Start(Queues queues) {
@@ -145,9 +147,16 @@ class MethodTable final : public grpc::Service {
   void CountLive(int change) { live_ += change; }
 
   using grpc::Service::RequestAsyncBidiStreaming;
+  using grpc::Service::RequestAsyncServerStreaming;
   using grpc::Service::RequestAsyncUnary;
 
  private:
+  void ServeStream(const char* full_name, grpc::internal::RpcMethod::RpcType type, Accept accept) {
+    const int index = Add(full_name, type);
+    listeners_.push_back(
+        [index, accept = std::move(accept)](Queues queues) { accept(index, queues); });
+  }
+
   int Add(const char* full_name, grpc::internal::RpcMethod::RpcType type) {
     AddMethod(new grpc::internal::RpcServiceMethod(full_name, type, nullptr));
     MarkMethodAsync(count_);
@@ -177,8 +186,12 @@ void Unary<Request, Response>::OnComplete(bool ok) {
     if (ended_) delete this;
     return;
   }
-  if (!ok || !method_->methods->listening()) {
+  if (!ok) {
     delete this;
+    return;
+  }
+  if (!method_->methods->listening()) {
+    answered_ = true;  // nobody is there; its end is still to come
     return;
   }
   method_->methods->CountLive(+1);

@@ -132,6 +132,32 @@ TEST_F(Wire, HealthIsServedAndKnowsNoOtherService) {
             grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_F(Wire, HealthIsWatchedUntilTheMemberStops) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd sends it only at its start";
+  using grpc::health::v1::HealthCheckRequest;
+  using grpc::health::v1::HealthCheckResponse;
+  Connection& connection = cluster_.connection(leader_);
+  HealthCheckRequest request, unknown;
+  unknown.set_service("no.such.Service");
+  const auto context = MakeContext(absl::Seconds(60)), other_context = MakeContext();
+  const auto watch = connection.health->Watch(context.get(), request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  const auto other = connection.health->Watch(other_context.get(), unknown);
+  ASSERT_TRUE(other->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
+  other_context->TryCancel();
+
+  cluster_.Kill((leader_ + 1) % 3);
+  cluster_.Kill((leader_ + 2) % 3);
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(cluster_.Terminate(leader_), 0);
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_FALSE(watch->Finish().ok());
+}
+
 TEST_F(Wire, EveryMemberAnswersEverythingWithItsOwnHeader) {
   std::set<uint64_t> members;
   uint64_t cluster_id = 0;
