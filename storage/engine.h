@@ -80,8 +80,8 @@ class WriteBatch {
   std::vector<Slot> slots_;
 };
 
-// Ordered walk over a view. After any move: valid() or at the end; a damaged block ends the
-// process.
+// Ordered walk over a view. After any move: valid(), at the end, or out of skips (NewIterator); a
+// damaged block ends the process.
 class Iterator {
  public:
   virtual ~Iterator() = default;
@@ -99,8 +99,11 @@ class View {
  public:
   virtual ~View() = default;
   virtual std::optional<std::string> Get(std::string_view key) const = 0;
-  // Bounds: `upper` is exclusive, empty for none.
-  virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const = 0;
+  // Bounds: `upper` is exclusive, empty for none. `skips_left`: how many deleted keys, of which the
+  // engine has not got rid yet, the walk may pass in all, shared with others if wanted; null: any
+  // number. Once it is below 0 the walk is over wherever it is: whoever sets a limit has to look.
+  virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
+                                                int64_t* skips_left = nullptr) const = 0;
 };
 
 class Engine {
@@ -109,7 +112,8 @@ class Engine {
 
   virtual void Write(const WriteBatch& batch, bool sync) = 0;
   virtual std::optional<std::string> Get(std::string_view key) const = 0;
-  virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const = 0;
+  virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
+                                                int64_t* skips_left = nullptr) const = 0;
   virtual std::shared_ptr<const View> NewView() const = 0;
 
   // Walks [begin, end) in order until `visit` returns an error or the end is reached; `end` empty

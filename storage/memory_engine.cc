@@ -28,7 +28,7 @@ class MemoryView final : public View, public std::enable_shared_from_this<Memory
     if (value == nullptr) return std::nullopt;
     return *value;
   }
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper) const override;
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper, int64_t* skips_left) const override;
 
  private:
   friend class MemoryIterator;
@@ -39,8 +39,9 @@ class MemoryView final : public View, public std::enable_shared_from_this<Memory
 // Rests on visible cells only: the view's pin keeps those, and their bytes, in place.
 class MemoryIterator final : public Iterator {
  public:
-  MemoryIterator(std::shared_ptr<const MemoryView> view, std::string_view upper)
-      : view_(std::move(view)), disk_(*view_->disk_), upper_(upper) {}
+  MemoryIterator(std::shared_ptr<const MemoryView> view, std::string_view upper,
+                 int64_t* skips_left)
+      : view_(std::move(view)), disk_(*view_->disk_), upper_(upper), skips_left_(skips_left) {}
 
   void Seek(std::string_view key) override {
     absl::MutexLock lock(&disk_.mutex_);
@@ -60,7 +61,7 @@ class MemoryIterator final : public Iterator {
     absl::MutexLock lock(&disk_.mutex_);
     Backward(cell_);
   }
-  bool valid() const override { return value_ != nullptr; }
+  bool valid() const override { return value_ != nullptr && !OutOfSkips(); }
   std::string_view key() const override { return cell_->first; }
   std::string_view value() const override { return *value_; }
 
@@ -71,16 +72,22 @@ class MemoryIterator final : public Iterator {
     value_ = nullptr;
     for (; cell != disk_.cells_.end(); ++cell) {
       if (!upper_.empty() && cell->first >= upper_) return;
-      if (Rest(cell)) return;
+      if (Rest(cell) || Skip()) return;
     }
   }
   // To the last visible cell before `cell`.
   void Backward(Position cell) ABSL_EXCLUSIVE_LOCKS_REQUIRED(disk_.mutex_) {
     value_ = nullptr;
     while (cell != disk_.cells_.begin()) {
-      if (Rest(--cell)) return;
+      if (Rest(--cell) || Skip()) return;
     }
   }
+  // Cells that nobody has swept away yet. True: that was one too many.
+  bool Skip() {
+    if (skips_left_ != nullptr) --*skips_left_;
+    return OutOfSkips();
+  }
+  bool OutOfSkips() const { return skips_left_ != nullptr && *skips_left_ < 0; }
   bool Rest(Position cell) ABSL_EXCLUSIVE_LOCKS_REQUIRED(disk_.mutex_) {
     value_ = MemoryDisk::Visible(cell->second, view_->batch_);
     cell_ = cell;
@@ -90,12 +97,14 @@ class MemoryIterator final : public Iterator {
   const std::shared_ptr<const MemoryView> view_;
   MemoryDisk& disk_;
   const std::string upper_;
+  int64_t* const skips_left_;
   Position cell_;
   const std::string* value_ = nullptr;
 };
 
-std::unique_ptr<Iterator> MemoryView::NewIterator(std::string_view upper) const {
-  return std::make_unique<MemoryIterator>(shared_from_this(), upper);
+std::unique_ptr<Iterator> MemoryView::NewIterator(std::string_view upper,
+                                                  int64_t* skips_left) const {
+  return std::make_unique<MemoryIterator>(shared_from_this(), upper, skips_left);
 }
 
 uint64_t MemoryDisk::batches_at_risk() const {
@@ -232,8 +241,9 @@ std::optional<std::string> MemoryEngine::Get(std::string_view key) const {
   return cell->second.front().value;
 }
 
-std::unique_ptr<Iterator> MemoryEngine::NewIterator(std::string_view upper) const {
-  return NewView()->NewIterator(upper);
+std::unique_ptr<Iterator> MemoryEngine::NewIterator(std::string_view upper,
+                                                    int64_t* skips_left) const {
+  return NewView()->NewIterator(upper, skips_left);
 }
 
 std::shared_ptr<const View> MemoryEngine::NewView() const {

@@ -80,7 +80,8 @@ class MemoryEngine final : public Engine {
 
   void Write(const WriteBatch& batch, bool sync) override;
   std::optional<std::string> Get(std::string_view key) const override;
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const override;
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
+                                        int64_t* skips_left = nullptr) const override;
   std::shared_ptr<const View> NewView() const override;
   absl::Status Scan(std::string_view begin, std::string_view end,
                     const Visitor& visit) const override;

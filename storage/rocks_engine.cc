@@ -19,6 +19,7 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
+#include "rocksdb/perf_context.h"
 #include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
@@ -111,45 +112,66 @@ struct Database {
 class RocksIterator final : public Iterator {
  public:
   RocksIterator(std::shared_ptr<const Database> database, const rocksdb::Snapshot* snapshot,
-                std::shared_ptr<const View> pin, std::string_view upper)
-      : database_(std::move(database)), pin_(std::move(pin)), upper_(upper), bound_(upper_) {
+                std::shared_ptr<const View> pin, std::string_view upper, int64_t* skips_left)
+      : database_(std::move(database)),
+        pin_(std::move(pin)),
+        upper_(upper),
+        bound_(upper_),
+        skips_left_(skips_left) {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot;
     options.auto_prefix_mode = true;  // the filter serves where both bounds are of one key
     if (!upper_.empty()) options.iterate_upper_bound = &bound_;
+    // For one move; over all of them, Move counts.
+    if (skips_left != nullptr) {
+      options.max_skippable_internal_keys =
+          static_cast<uint64_t>(std::max<int64_t>(*skips_left, 1));
+    }
     it_.reset(database_->db->NewIterator(options));
   }
 
   void Seek(std::string_view key) override {
-    it_->Seek(ToSlice(key));
-    Check();
+    Move([&] { it_->Seek(ToSlice(key)); });
   }
   void SeekForPrev(std::string_view key) override {
-    it_->SeekForPrev(ToSlice(key));
-    Check();
+    Move([&] { it_->SeekForPrev(ToSlice(key)); });
   }
   void Next() override {
-    it_->Next();
-    Check();
+    Move([&] { it_->Next(); });
   }
   void Prev() override {
-    it_->Prev();
-    Check();
+    Move([&] { it_->Prev(); });
   }
-  bool valid() const override { return it_->Valid(); }
+  bool valid() const override {
+    return it_->Valid() && (skips_left_ == nullptr || *skips_left_ >= 0);
+  }
   std::string_view key() const override { return ToView(it_->key()); }
   std::string_view value() const override { return ToView(it_->value()); }
 
  private:
-  // A walk that meets damage just ends: only the status tells.
-  void Check() const {
-    if (!it_->Valid()) CheckRead(database_->dir, it_->status());
+  template <typename Step>
+  void Move(Step step) {
+    if (skips_left_ == nullptr) {
+      step();
+    } else {
+      // This thread's counts; RocksDB keeps them by default.
+      const uint64_t& skipped = rocksdb::get_perf_context()->internal_delete_skipped_count;
+      const uint64_t before = skipped;
+      step();
+      *skips_left_ -= static_cast<int64_t>(skipped - before);
+    }
+    // A walk that meets damage, or too many deleted keys, just ends: only the status tells.
+    if (it_->Valid() || it_->status().ok()) return;
+    if (!it_->status().IsIncomplete()) return CheckRead(database_->dir, it_->status());
+    CHECK(skips_left_ != nullptr) << database_->dir << ": " << it_->status().ToString();
+    *skips_left_ = -1;
   }
 
   const std::shared_ptr<const Database> database_;
   const std::shared_ptr<const View> pin_;  // holds the snapshot, if there is one
   const std::string upper_;
   const rocksdb::Slice bound_;
+  int64_t* const skips_left_;
   std::unique_ptr<rocksdb::Iterator> it_;
 };
 
@@ -173,8 +195,10 @@ class RocksView final : public View, public std::enable_shared_from_this<RocksVi
   std::optional<std::string> Get(std::string_view key) const override {
     return GetFrom(*database_, snapshot_, key);
   }
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper) const override {
-    return std::make_unique<RocksIterator>(database_, snapshot_, shared_from_this(), upper);
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper,
+                                        int64_t* skips_left) const override {
+    return std::make_unique<RocksIterator>(database_, snapshot_, shared_from_this(), upper,
+                                           skips_left);
   }
 
  private:
@@ -228,8 +252,9 @@ class RocksEngine final : public Engine {
   std::optional<std::string> Get(std::string_view key) const override {
     return GetFrom(*database_, nullptr, key);
   }
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper) const override {
-    return std::make_unique<RocksIterator>(database_, nullptr, nullptr, upper);
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper,
+                                        int64_t* skips_left) const override {
+    return std::make_unique<RocksIterator>(database_, nullptr, nullptr, upper, skips_left);
   }
   std::shared_ptr<const View> NewView() const override {
     return std::make_shared<RocksView>(database_);

@@ -142,7 +142,7 @@ struct StateMachine::Rep {
       : engine(std::move(e)), writer(*engine, &batch, &state.digest) {}
 
   absl::Status Load();
-  bool Visit(const proto::Command& command, mvcc::Budget* budget) const;
+  bool Visit(const proto::Command& command, mvcc::Budget* budget);
   void ApplyCommand(raft::Index index, proto::Command command, ApplyResult* result);
   absl::Status ApplyOp(raft::Index index, const proto::Command& command,
                        proto::CommandResponse* response);
@@ -251,10 +251,11 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
 }
 
 // What a put costs is what the owner's count of entries allows for.
-bool StateMachine::Rep::Visit(const proto::Command& command, mvcc::Budget* budget) const {
-  if (command.has_txn()) return mvcc::Visit(writer.view(), command.txn(), budget);
-  if (!command.has_delete_range()) return true;
-  return mvcc::Visit(writer.view(), command.delete_range(), budget);
+bool StateMachine::Rep::Visit(const proto::Command& command, mvcc::Budget* budget) {
+  if (command.has_txn()) return mvcc::Visit(&writer, command.txn(), budget);
+  if (command.has_delete_range()) return mvcc::Visit(&writer, command.delete_range(), budget);
+  if (command.has_put()) writer.HeadOf(command.put().key(), budget);
+  return !budget->over();
 }
 
 void StateMachine::Rep::ApplyCommand(raft::Index index, proto::Command command,

@@ -42,9 +42,9 @@ std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision,
 }
 
 std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Budget* budget) {
-  const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end));
+  const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end), budget->skips_left());
   it->Seek(BlockKey(range.begin));
-  if (!it->valid()) return Walk(view, range, INT64_MAX, budget);
+  if (!it->valid()) return Walk(view, range, INT64_MAX, budget);  // none if it is over
   const std::string first(it->key().substr(1));
   std::string last;
   int64_t keys = 0, keys_of_last = 0;
@@ -70,7 +70,8 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
                                    int64_t events_max, Budget* budget) {
   std::string begin, prefix;
   AppendEventKey({revision + 1, 0}, &begin);
-  const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kEventTable));
+  const std::unique_ptr<Iterator> it =
+      view.NewIterator(TableEnd(kEventTable), budget->skips_left());
   int64_t growth = 0;
   for (it->Seek(begin); it->valid(); it->Next()) {
     if (--events_max < 0 || !budget->Visit()) return std::nullopt;
@@ -82,6 +83,7 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
     if (key < range.begin || key >= range.end) continue;
     growth += event.created ? 1 : -1;
   }
+  if (budget->over()) return std::nullopt;
   return growth;
 }
 

@@ -82,9 +82,10 @@ std::optional<std::string> Overlay::Get(std::string_view key) const {
   return engine_.Get(key);
 }
 
-std::unique_ptr<Iterator> Overlay::NewIterator(std::string_view upper) const {
+// Out of skips, it goes on with the batch alone; whoever set the limit looks.
+std::unique_ptr<Iterator> Overlay::NewIterator(std::string_view upper, int64_t* skips_left) const {
   CatchUp();
-  return std::make_unique<OverlayIterator>(engine_.NewIterator(upper), changes_, upper);
+  return std::make_unique<OverlayIterator>(engine_.NewIterator(upper, skips_left), changes_, upper);
 }
 
 }  // namespace raftkv::mvcc

@@ -26,7 +26,8 @@ class Overlay final : public View {
 
   std::optional<std::string> Get(std::string_view key) const override;
   // Sees the batch as it is now. Later changes show when the overlay is next asked for something.
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper = {}) const override;
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
+                                        int64_t* skips_left = nullptr) const override;
 
   using Changes = std::map<std::string, std::optional<std::string>, std::less<>>;
 

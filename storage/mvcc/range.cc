@@ -161,14 +161,18 @@ absl::Status CheckRevision(const ReadState& state, Revision revision) {
 VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision, Budget* budget)
     : range_(std::move(range)),
       revision_(revision),
-      it_(view.NewIterator(range_.end)),
-      budget_(budget) {}
+      single_key_(IsVersionKey(range_.begin) && IsVersionKey(range_.end) &&
+                  VersionPrefix(range_.begin) == VersionPrefix(range_.end)),
+      budget_(budget),
+      it_(view.NewIterator(range_.end, budget == nullptr ? nullptr : budget->skips_left())) {}
 
 bool VersionCursor::Next() {
   if (range_.begin >= range_.end) return false;
   if (!started_) {
     it_->Seek(range_.begin);
     started_ = true;
+  } else if (single_key_) {
+    return false;
   } else {
     PassKey();
   }
@@ -187,6 +191,7 @@ bool VersionCursor::Next() {
     }
     DecodeVersion(it_->key(), it_->value(), &head_, &value_);
     if (head_.exists()) return true;
+    if (single_key_) return false;
   }
   return false;
 }

@@ -34,8 +34,9 @@ class VersionCursor {
 
   const KeyRange range_;
   const Revision revision_;
-  const std::unique_ptr<Iterator> it_;
+  const bool single_key_;  // never look behind it: its old versions may all be there, deleted
   Budget* const budget_;
+  const std::unique_ptr<Iterator> it_;
   bool started_ = false;
   std::string prefix_;  // of the current key
   std::string seek_;    // reused

@@ -289,13 +289,32 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
 // --- how much a request looks at
 
 // False when the budget is over.
-bool Visit(const View& view, const std::string& key, const std::string& range_end, Budget* budget) {
+bool Visit(Writer* writer, const std::string& key, const std::string& range_end, Revision revision,
+           Budget* budget) {
   if (!budget->Visit()) return false;
-  if (range_end.empty()) return true;
-  VersionCursor cursor(view, VersionRange(key, range_end), INT64_MAX, budget);
+  if (range_end.empty() && revision <= 0) {
+    writer->HeadOf(key, budget);
+    return !budget->over();
+  }
+  VersionCursor cursor(writer->view(), VersionRange(key, range_end),
+                       revision > 0 ? revision : INT64_MAX, budget);
   while (cursor.Next()) {
   }
   return !budget->over();
+}
+
+bool Visit(Writer* writer, const RequestOp& op, Budget* budget) {
+  switch (op.request_case()) {
+    case RequestOp::kRequestTxn:
+      return Visit(writer, op.request_txn(), budget);
+    case RequestOp::kRequestRange:
+      return Visit(writer, op.request_range().key(), op.request_range().range_end(),
+                   op.request_range().revision(), budget);
+    case RequestOp::kRequestPut:
+      return Visit(writer, op.request_put().key(), {}, 0, budget);
+    default:
+      return Visit(writer, op.request_delete_range(), budget);
+  }
 }
 
 }  // namespace
@@ -311,25 +330,20 @@ absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Budg
   return Transaction(state, nullptr, budget).Run(request, response);
 }
 
-bool Visit(const View& view, const TxnRequest& request, Budget* budget) {
+bool Visit(Writer* writer, const TxnRequest& request, Budget* budget) {
   for (const PbCompare& c : request.compare()) {
-    if (!Visit(view, c.key(), c.range_end(), budget)) return false;
+    if (!Visit(writer, c.key(), c.range_end(), 0, budget)) return false;
   }
   for (const Ops* ops : {&request.success(), &request.failure()}) {
     for (const RequestOp& op : *ops) {
-      const RangeRequest& range = op.request_range();
-      const bool enough = op.has_request_txn() ? Visit(view, op.request_txn(), budget)
-                          : op.has_request_range()
-                              ? Visit(view, range.key(), range.range_end(), budget)
-                              : Visit(view, op.request_delete_range(), budget);
-      if (!enough) return false;
+      if (!Visit(writer, op, budget)) return false;
     }
   }
   return true;
 }
 
-bool Visit(const View& view, const DeleteRangeRequest& request, Budget* budget) {
-  return Visit(view, request.key(), request.range_end(), budget);
+bool Visit(Writer* writer, const DeleteRangeRequest& request, Budget* budget) {
+  return Visit(writer, request.key(), request.range_end(), 0, budget);
 }
 
 }  // namespace raftkv::mvcc

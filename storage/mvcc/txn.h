@@ -33,10 +33,10 @@ absl::Status Txn(const ReadState& before, Writer* writer, const etcdserverpb::Tx
 absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
                          Budget* budget, etcdserverpb::TxnResponse* response);
 
-// Visits every key that the request may, and one more for each operation and compare. False when
-// the budget is over.
-bool Visit(const View& view, const etcdserverpb::TxnRequest& request, Budget* budget);
-bool Visit(const View& view, const etcdserverpb::DeleteRangeRequest& request, Budget* budget);
+// Visits every key that the request may, and one more for each operation and compare; heads that it
+// needs are known to the writer then. False when the budget is over.
+bool Visit(Writer* writer, const etcdserverpb::TxnRequest& request, Budget* budget);
+bool Visit(Writer* writer, const etcdserverpb::DeleteRangeRequest& request, Budget* budget);
 
 }  // namespace raftkv::mvcc
 

@@ -72,7 +72,7 @@ void Writer::EndBatch() {
   counts_.MaybeCut(overlay_, batch_);
 }
 
-Head Writer::HeadOf(std::string_view key) {
+Head Writer::HeadOf(std::string_view key, Budget* budget) {
   if (const Head* known = heads_.Find(key)) return *known;
   Head head;
   if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
@@ -80,9 +80,11 @@ Head Writer::HeadOf(std::string_view key) {
   AppendVersionPrefix(key, &key_buffer_);
   // Not known, hence as a rule not changed in this batch: the engine has the newest.
   const std::string after = AfterVersions(key_buffer_);
-  const std::unique_ptr<Iterator> it =
-      all_heads_known_ ? engine_.NewIterator(after) : overlay_.NewIterator(after);
+  int64_t* const skips_left = budget == nullptr ? nullptr : budget->skips_left();
+  const std::unique_ptr<Iterator> it = all_heads_known_ ? engine_.NewIterator(after, skips_left)
+                                                        : overlay_.NewIterator(after, skips_left);
   it->Seek(BeforeVersions(key_buffer_));
+  if (budget != nullptr && budget->over()) return head;
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
   heads_.Set(key, head);

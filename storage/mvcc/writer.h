@@ -75,7 +75,9 @@ class Writer {
   // keys as they are after CompleteBatch, which may be called at any time.
   const View& view() const { return overlay_; }
 
-  Head HeadOf(std::string_view key);
+  // With a budget: means nothing if that is over then. What was found is remembered, so that asking
+  // again reads nothing, until the entry ends.
+  Head HeadOf(std::string_view key, Budget* budget = nullptr);
   // The key's current value; its head must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
 

@@ -26,8 +26,9 @@ class FusedEngine final : public Engine {
   }
 
   std::optional<std::string> Get(std::string_view key) const override { return engine_.Get(key); }
-  std::unique_ptr<Iterator> NewIterator(std::string_view upper) const override {
-    return engine_.NewIterator(upper);
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper,
+                                        int64_t* skips_left) const override {
+    return engine_.NewIterator(upper, skips_left);
   }
   std::shared_ptr<const View> NewView() const override { return engine_.NewView(); }
   absl::Status Scan(std::string_view begin, std::string_view end,

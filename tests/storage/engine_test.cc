@@ -88,6 +88,72 @@ TYPED_TEST(EngineContract, BatchAppliesInOrder) {
   EXPECT_EQ(engine->Get("b"), std::nullopt);
 }
 
+// A live key after every ten deleted ones.
+void FillWithGaps(Engine& engine, int keys) {
+  WriteBatch all, gone;
+  for (int i = 0; i < keys; ++i) {
+    const std::string key = absl::StrCat(100'000 + i);
+    all.Put(key, "v");
+    if (i % 11 != 10) gone.Delete(key);
+  }
+  engine.Write(all, false);
+  engine.Write(gone, false);
+}
+
+TYPED_TEST(EngineContract, SkipsAreCountedOverTheWholeWalk) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  FillWithGaps(*engine, 2'200);
+  const auto view = engine->NewView();
+  int64_t skips_left = 95;
+  auto it = view->NewIterator({}, &skips_left);
+  int seen = 0;
+  for (it->Seek(""); it->valid(); it->Next()) ++seen;
+  EXPECT_EQ(seen, 9);
+  EXPECT_LT(skips_left, 0);
+  it->Seek("2");
+  EXPECT_FALSE(it->valid()) << "over is over";
+  it = view->NewIterator({}, &skips_left);
+  it->Seek("");
+  EXPECT_FALSE(it->valid()) << "for others that share it, too";
+
+  skips_left = 2'010;  // twice as many as it takes, and a little
+  for (int walk = 0; walk < 3; ++walk) {
+    seen = 0;
+    it = view->NewIterator({}, &skips_left);
+    for (it->Seek(""); it->valid(); it->Next()) ++seen;
+    EXPECT_EQ(seen, walk < 1 ? 200 : seen);
+  }
+  EXPECT_LT(skips_left, 0);
+  EXPECT_LT(seen, 200);
+  it = view->NewIterator();
+  seen = 0;
+  for (it->Seek(""); it->valid(); it->Next()) ++seen;
+  EXPECT_EQ(seen, 200) << "without a limit";
+}
+
+TYPED_TEST(EngineContract, OneMoveStopsAmidVeryManySkips) {
+  auto engine = this->rig_.Open(Durability::kFlushed);
+  WriteBatch all, gone;
+  for (int i = 0; i < 20'000; ++i) all.Put(absl::StrCat(100'000 + i), "v");
+  for (int i = 0; i < 20'000; ++i) gone.Delete(absl::StrCat(100'000 + i));
+  all.Put("9", "behind");
+  engine->Write(all, false);
+  engine->Write(gone, false);
+  int64_t skips_left = 1'000;
+  auto it = engine->NewIterator({}, &skips_left);
+  it->Seek("");
+  EXPECT_FALSE(it->valid());
+  EXPECT_LT(skips_left, 0);
+  EXPECT_GE(skips_left, -1'001) << "it stopped there";
+  skips_left = 1'000;
+  it->Seek("9");
+  EXPECT_TRUE(it->valid()) << "none lies there";
+  it = engine->NewIterator();
+  it->Seek("");
+  ASSERT_TRUE(it->valid());
+  EXPECT_EQ(it->key(), "9");
+}
+
 TYPED_TEST(EngineContract, IteratorMovesBothWaysWithinItsBound) {
   auto engine = this->rig_.Open(Durability::kFlushed);
   for (const char* key : {"a", "c", "e", "g"}) Put(*engine, key, key);
