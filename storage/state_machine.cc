@@ -31,6 +31,10 @@ constexpr char kStoreIdsEnd[] = {mvcc::kStoreIdTable + 1, 0};
 // A batch that has grown so large is written before the next entry: its memory is bounded by this
 // and by what one entry may do (mvcc/limits.h).
 constexpr size_t kBatchBytes = 4 << 20;
+// Of one step of the physical compaction. The loop writes some 2,500 events between two of them at
+// most; after more, by a worker, later steps catch up.
+constexpr int64_t kStepEventsMin = 256;
+constexpr int64_t kStepEventsMax = 4096;
 
 // What the store holds besides its tables; saved with every batch.
 struct State {
@@ -152,6 +156,7 @@ struct StateMachine::Rep {
   absl::Status Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response);
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
+  void CompactBatch(int64_t* events_left);
   std::shared_ptr<const StateSnapshot> Snapshot();
   void Write();
   void WriteBatchOut();
@@ -172,6 +177,7 @@ struct StateMachine::Rep {
   raft::EntryId persisted;
   uint64_t bytes_since_flush = 0;
   uint64_t entries_since_flush = 0;
+  int64_t events_since_step = 0;
 };
 
 StateMachine::StateMachine(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
@@ -269,6 +275,7 @@ void StateMachine::Rep::ApplyCommand(raft::Index index, proto::Command command,
     return;
   }
   if (writer.changed()) ++state.revision;
+  events_since_step += writer.changes();
   switch (result->response.op_case()) {
     case proto::CommandResponse::kPut:
       result->response.mutable_put()->mutable_header()->set_revision(state.revision);
@@ -347,6 +354,7 @@ absl::Status StateMachine::Rep::Compact(const etcdserverpb::CompactionRequest& r
                                  : state.compacted))
     return mvcc::Compacted();
   if (request.revision() > state.revision) return mvcc::FutureRevision();
+  if (state.compaction_done == state.compacted) events_since_step = 0;  // there was nothing to do
   state.compacted = request.revision();
   // A step may have stopped amid the events of the revision that was the last: they may all go now.
   state.compaction_next.sub = 0;
@@ -445,29 +453,34 @@ Revision StateMachine::compacted_revision() const { return rep_->state.compacted
 Revision StateMachine::compaction_done() const { return rep_->state.compaction_done; }
 
 void StateMachine::CompactStep(int64_t events_max) {
-  Rep& rep = *rep_;
   if (!compacting()) return;
-  CHECK(rep.batch.empty());
-  State& state = rep.state;
-  const bool done = mvcc::CompactSome(*rep.engine, state.compacted, events_max,
-                                      &state.compaction_next, &rep.batch);
+  int64_t left =
+      std::min(events_max, std::clamp(2 * rep_->events_since_step, kStepEventsMin, kStepEventsMax));
+  rep_->events_since_step = 0;
+  while (left > 0 && compacting()) rep_->CompactBatch(&left);
+}
+
+void StateMachine::Rep::CompactBatch(int64_t* events_left) {
+  CHECK(batch.empty());
+  const bool done =
+      mvcc::CompactSome(*engine, state.compacted, events_left, &state.compaction_next, &batch);
   // On the way, everything before the next event's revision is as if that were compacted.
   state.compaction_done =
       done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
   if (RAFTKV_MUTANT("compaction-saves-its-own-revision")) {
-    rep.batch.Put(kStateKey, [s = state]() mutable {
+    batch.Put(kStateKey, [s = state]() mutable {
       s.revision = s.compaction_done;
       return EncodeState(s);
     }());
-    rep.engine->Write(rep.batch, /*sync=*/false);
-    rep.batch.Clear();
+    engine->Write(batch, /*sync=*/false);
+    batch.Clear();
   }
   if (RAFTKV_MUTANT("compaction-cursor-outside-the-batch")) {
     WriteBatch ahead;
     ahead.Put(kStateKey, EncodeState(state));
-    rep.engine->Write(ahead, /*sync=*/false);
+    engine->Write(ahead, /*sync=*/false);
   }
-  rep.WriteBatchOut();
+  WriteBatchOut();
 }
 
 void StateMachine::StartDefragment() { rep_->engine->StartReclaim(); }

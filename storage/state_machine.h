@@ -120,8 +120,10 @@ class StateMachine {
   Revision compacted_revision() const;
   Revision compaction_done() const;  // nothing that this revision made obsolete is stored any more
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  // About a millisecond of it, and no more than `events_max` events (for tests: many small steps);
-  // no effect when there is nothing to do.
+  // Twice as many events as were written since the step before, so that it keeps up with any load
+  // as long as there is a step for what is written between two of them, but at least 256 and at
+  // most 4,096 (some 20 ms), and no more than `events_max` (for tests: many small steps). No effect
+  // when there is nothing to do.
   void CompactStep(int64_t events_max = INT64_MAX);
 
   // Gives the space of what was deleted back to the disk, beside everything else; returns at once.

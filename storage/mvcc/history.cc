@@ -11,9 +11,9 @@
 namespace raftkv::mvcc {
 namespace {
 
-// One step: an event costs up to ten microseconds, most of them in the engine's write buffer.
-constexpr int64_t kStepEvents = 256;
-constexpr size_t kStepBytes = 64 << 10;
+// One batch: an event costs up to ten microseconds, most of them in the engine's write buffer.
+constexpr int64_t kBatchEvents = 256;
+constexpr size_t kBatchBytes = 64 << 10;
 
 void DeleteVersion(std::string_view prefix, Revision revision, WriteBatch* batch) {
   std::string key(prefix);
@@ -23,19 +23,20 @@ void DeleteVersion(std::string_view prefix, Revision revision, WriteBatch* batch
 
 }  // namespace
 
-bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, EventId* next,
+bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left, EventId* next,
                  WriteBatch* batch) {
   std::string begin, end, prefix;
   AppendEventKey(*next, &begin);
   AppendEventKey({compacted + (RAFTKV_MUTANT("compaction-goes-too-far") ? 2 : 1), 0}, &end);
   const std::unique_ptr<Iterator> it = engine.NewIterator(end);
-  int64_t events_left = std::min(events_max, kStepEvents);
+  int64_t batch_left = std::min(*events_left, kBatchEvents);
   for (it->Seek(begin); it->valid(); it->Next()) {
     const EventId id = DecodeEventKey(it->key());
-    if (events_left-- == 0 || batch->bytes() > kStepBytes) {
+    if (batch_left-- == 0 || batch->bytes() > kBatchBytes) {
       *next = id;
       return false;
     }
+    --*events_left;
     const Event event = DecodeEvent(it->value());
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);

@@ -20,11 +20,11 @@
 
 namespace raftkv::mvcc {
 
-// Adds to the batch what goes next, a millisecond or two of it, of at most `events_max` events (at
-// least 1). `next` is the first event that was not dealt with, and is moved on; it must be saved in
-// the same batch. Doing an event twice is harmless. True at the end; then `next` is where the next
-// compaction begins.
-bool CompactSome(const Engine& engine, Revision compacted, int64_t events_max, EventId* next,
+// Adds to the batch what goes next, a millisecond or two of it, of at most `*events_left` events
+// (at least 1), and takes them from there. `next` is the first event that was not dealt with, and
+// is moved on; it must be saved in the same batch. Doing an event twice is harmless. True at the
+// end; then `next` is where the next compaction begins.
+bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left, EventId* next,
                  WriteBatch* batch);
 
 // A checksum over what remains logically, and is not newer than `revision`, in the order of keys:

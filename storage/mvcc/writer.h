@@ -66,6 +66,7 @@ class Writer {
   // The main revision if the entry changes anything.
   void BeginEntry(Revision revision);
   bool changed() const { return sub_ > 0; }
+  uint32_t changes() const { return sub_; }
   // Around writing the batch: what goes with the changes; then, the batch written and cleared, what
   // follows them, which is not replicated, into the batch again.
   void CompleteBatch() { counts_.Save(batch_); }

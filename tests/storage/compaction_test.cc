@@ -133,6 +133,48 @@ TEST_F(CompactionTest, GoesInSteps) {
   state_->CompactStep();  // nothing to do, no effect
 }
 
+// As the loop: what has arrived, some of it with several events, then one step.
+TEST_F(CompactionTest, KeepsPaceWithWhatIsWritten) {
+  constexpr int kEntries = 64, kPuts = 8, kRounds = 150, kRoundsPerCompaction = 4;
+  raft::Index index = 0;
+  int64_t backlog_max = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<raft::Entry> entries;
+    for (int i = 0; i < kEntries; ++i) {
+      proto::Command command;
+      for (int key = 0; key < kPuts; ++key) {
+        *command.mutable_txn()->add_success()->mutable_request_put() =
+            PutCommand(absl::StrCat("k", key), "v").put();
+      }
+      entries.push_back(MakeEntry(1, ++index, command));
+    }
+    if (round % kRoundsPerCompaction == 0) {
+      entries.push_back(MakeEntry(1, ++index, CompactCommand(state_->revision())));
+    }
+    state_->Apply(entries);
+    state_->CompactStep();
+    backlog_max = std::max(backlog_max, state_->revision() - state_->compaction_done());
+  }
+  EXPECT_LE(backlog_max, 3 * kRoundsPerCompaction * kEntries) << "revisions";
+}
+
+TEST_F(CompactionTest, AStepIsBoundedWhateverWasWritten) {
+  constexpr int kPuts = 6'000;
+  const auto put_all = [&] {
+    std::vector<raft::Entry> entries;
+    for (raft::Index i = 1; i <= kPuts; ++i) {
+      entries.push_back(MakeEntry(1, state_->applied().index + i, PutCommand("k", "v")));
+    }
+    state_->Apply(entries);
+  };
+  put_all();
+  Apply(CompactCommand(state_->revision()));
+  put_all();
+  state_->CompactStep();
+  EXPECT_GE(state_->compaction_done(), 4'000);
+  EXPECT_LE(state_->compaction_done(), 4'100);
+}
+
 // A history with everything in it, and some compactions amid.
 std::vector<proto::Command> RandomHistory(int seed, int length) {
   std::mt19937 random(static_cast<unsigned>(seed));
