@@ -33,10 +33,11 @@ class Budget {
   static constexpr int kVisitsPerQuestion = 1024;
   static constexpr int64_t kSkipsMax = 2048;
 
-  explicit Budget(const ReadBudget& budget = ReadBudget())
+  explicit Budget(const ReadBudget& budget = ReadBudget(), int64_t skips_max = kSkipsMax)
       : bytes_left(budget.bytes_max),
         visits_left_(budget.visited_keys_max),
         bounded_(budget.visited_keys_max != INT64_MAX),
+        skips_left_(skips_max),
         give_up_(budget.give_up) {}
 
   // Of a key (a deleted one too), a version, a block of the counts or an event.
@@ -67,7 +68,7 @@ class Budget {
  private:
   int64_t visits_left_;
   const bool bounded_;
-  int64_t skips_left_ = kSkipsMax;
+  int64_t skips_left_;
   const std::function<bool()> give_up_;
   int64_t visits_ = 0;
   bool exhausted_ = false;

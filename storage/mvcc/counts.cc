@@ -22,6 +22,10 @@ constexpr int64_t kBlockKeys = 1024;
 #endif
 // Cutting looks at no more keys than this, deleted ones counted too.
 constexpr int64_t kCutVisits = 8 * kBlockKeys;
+// Nor does it pass more of them that the engine still holds.
+constexpr int64_t kCutSkips = 16'384;
+// Cutting goes on after a batch until it has looked at this many: four cuts, as a rule.
+constexpr int64_t kVisitsAfterBatch = 2 * kBlockKeys;
 // Going back over events is tried for this many, or as many as there are keys.
 constexpr int64_t kEventsMin = 10'000;
 
@@ -102,9 +106,9 @@ absl::Status Counts::Load(const Engine& engine) {
         if (key.size() < 2 || key[1] != kVersionTable || !TakeVarint64(&value, &keys)) {
           return absl::DataLossError("state machine: a count of keys is damaged");
         }
-        Block& block = blocks_[std::string(key.substr(1))];
-        block.keys = static_cast<int64_t>(keys);
-        block.cut_above = std::max(kBlockKeys, block.keys);
+        const std::string first(key.substr(1));
+        blocks_[first] = {.keys = static_cast<int64_t>(keys), .cut_above = kBlockKeys};
+        if (static_cast<int64_t>(keys) > kBlockKeys) large_.push_back(first);
         return absl::OkStatus();
       });
 }
@@ -117,8 +121,12 @@ void Counts::Add(std::string_view prefix, int64_t change) {
   Block& block = found_->second;
   block.keys += change;
   CHECK_GE(block.keys, 0) << "more keys were deleted than there were";
-  if (!block.changed) changed_.push_back(found_);
-  block.changed = true;
+  Touch(found_);
+}
+
+void Counts::Touch(Blocks::iterator block) {
+  if (!block->second.changed) changed_.push_back(block);
+  block->second.changed = true;
 }
 
 void Counts::Save(WriteBatch* batch) {
@@ -142,33 +150,36 @@ void Counts::Save(WriteBatch* batch) {
 
 void Counts::MaybeCut(const View& view, WriteBatch* batch) {
   CHECK(changed_.empty()) << "cuts are made of saved blocks";
-  while (!large_.empty()) {
+  int64_t visits_left = kVisitsAfterBatch;
+  while (!large_.empty() && visits_left > 0) {
     const Blocks::iterator it = blocks_.find(large_.back());
     large_.pop_back();
     if (it == blocks_.end() || it->second.keys <= it->second.cut_above) continue;
 
     const auto next = std::next(it);
-    Budget budget({.visited_keys_max = kCutVisits});
+    Budget budget({.visited_keys_max = kCutVisits}, kCutSkips);
     VersionCursor cursor(view,
                          {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
                          INT64_MAX, &budget);
     int64_t passed = 0;
     while (passed <= kBlockKeys / 2 && cursor.Next()) ++passed;
+    visits_left -= kCutVisits - budget.visits_left();
     Block& block = it->second;
     if (budget.over()) {  // among very many deleted keys: not worth it yet
       block.cut_above = 2 * block.keys;
-      return;
+      continue;
     }
     // The cursor rests on the first key after those that stay.
     CHECK_GT(passed, kBlockKeys / 2) << "a block has fewer keys than were counted";
-    const int64_t moved = block.keys - (passed - 1);
-    block = {.keys = passed - 1, .cut_above = kBlockKeys};
-    changed_.push_back(it);
-    changed_.push_back(
-        blocks_.emplace_hint(next, cursor.prefix(), Block{.keys = moved, .cut_above = kBlockKeys}));
-    Save(batch);
-    return;
+    const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block());
+    rest->second = {.keys = block.keys - (passed - 1), .cut_above = kBlockKeys};
+    block.keys = passed - 1;
+    block.cut_above = kBlockKeys;
+    Touch(it);
+    Touch(rest);
+    if (rest->second.keys > kBlockKeys) large_.push_back(rest->first);
   }
+  Save(batch);
 }
 
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,

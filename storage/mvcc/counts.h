@@ -11,8 +11,8 @@
 // counts too. A reader adds up the blocks that lie within its range and walks the two ends.
 //
 // The writer keeps all blocks in memory, some 70 bytes for 500 keys; an overwrite touches none. A
-// block that grew past kBlockKeys is cut, one a batch, with a small batch of its own. Where blocks
-// are cut is local: members differ in it, and answers never show it.
+// block that grew past kBlockKeys is cut, a few after each batch, with a small batch of its own.
+// Where blocks are cut is local: members differ in it, and answers never show it.
 
 #include <cstdint>
 #include <map>
@@ -39,7 +39,7 @@ class Counts {
   void Add(std::string_view prefix, int64_t change);
   // What has changed since the last call, into the batch.
   void Save(WriteBatch* batch);
-  // Cuts one block that has grown too large, if there is one; `view` is the state with all that was
+  // Cuts some blocks that are too large, if there are any; `view` is the state with all that was
   // saved. Visits a bounded number of keys.
   void MaybeCut(const View& view, WriteBatch* batch);
 
@@ -50,6 +50,7 @@ class Counts {
     bool changed = false;
   };
   using Blocks = std::map<std::string, Block, std::less<>>;
+  void Touch(Blocks::iterator block);
 
   Blocks blocks_;           // by where they begin; the first one, of everything, is never dropped
   Blocks::iterator found_;  // by the last Add: the next one is often close by

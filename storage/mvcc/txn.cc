@@ -277,7 +277,8 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     return absl::OkStatus();
   }
   Budget unlimited;
-  writer_->CompleteBatch();  // what this transaction has created and deleted is counted too
+  // What this transaction has created and deleted is counted too.
+  if (!RAFTKV_MUTANT("txn-counts-the-state-before")) writer_->CompleteBatch();
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
        before_.compacted},

@@ -35,6 +35,8 @@ const std::vector<Mutant>& Mutants() {
       // Transactions.
       {"compares-see-earlier-writes", "nested compares are evaluated after earlier operations"},
       {"txn-reads-the-state-before", "a range in a transaction does not see its earlier writes"},
+      {"txn-counts-the-state-before",
+       "a count in a transaction does not see what it created and deleted"},
       {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
       {"txn-asks-the-physical-compaction",
        "a transaction may read what only this member has not compacted yet"},
