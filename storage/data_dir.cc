@@ -8,11 +8,14 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <map>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -39,6 +42,12 @@ absl::Status SystemError(const std::string& path, const char* what, int error) {
   const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
   return error == EACCES || error == EPERM || error == EROFS ? absl::PermissionDeniedError(text)
                                                              : absl::UnavailableError(text);
+}
+
+// What comes from below may name no place.
+absl::Status In(const std::string& dir, const absl::Status& status) {
+  if (status.message().find(dir) != absl::string_view::npos) return status;
+  return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
 }
 
 absl::Status SyncDirectory(const std::string& dir) {
@@ -110,6 +119,25 @@ absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* w
       break;
   }
   return absl::OkStatus();
+}
+
+// Until it has an identity it must hold nothing: neither another program's data, which would be
+// mixed with ours, nor a home. What an interrupted first start leaves is ours.
+absl::Status CheckOursOrEmpty(const std::string& dir) {
+  static constexpr std::string_view kOurs[] = {"LOCK", "IDENTITY.tmp", "lost+found"};
+  if (access((dir + "/IDENTITY").c_str(), F_OK) == 0) return absl::OkStatus();
+  if (access((dir + "/INITIALIZED").c_str(), F_OK) == 0) return absl::OkStatus();
+  std::error_code error;
+  std::set<std::string> others;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (std::find(std::begin(kOurs), std::end(kOurs), name) == std::end(kOurs)) others.insert(name);
+  }
+  if (error) return SystemError(dir, "cannot list", error.value());
+  if (others.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      dir, ": is no data directory of raftkv and not empty (\"", absl::CEscape(*others.begin()),
+      "\" is in it); choose another data_dir, or empty it"));
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
@@ -227,7 +255,10 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   rocks.salvage = salvage;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (!engine.ok()) return engine.status();
-  return LogStore::Open(*std::move(engine), *std::move(watermark));
+  absl::StatusOr<std::unique_ptr<LogStore>> log =
+      LogStore::Open(*std::move(engine), *std::move(watermark));
+  if (!log.ok()) return In(dir, log.status());
+  return log;
 }
 
 absl::Status SyncTree(const std::string& dir) {
@@ -241,12 +272,20 @@ absl::Status SyncTree(const std::string& dir) {
   return SyncDirectory(dir);
 }
 
+constexpr char kSalvage[] = "/log.salvage";
+
+// What a crash amid SalvageLog left: a copy, or the log that a copy has replaced.
+absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
+  std::error_code error;
+  fs::remove_all(dir + kSalvage, error);
+  return error ? SystemError(dir + kSalvage, "cannot remove", error.value()) : absl::OkStatus();
+}
+
 // After a power loss a log may end in zeros or garbage that was never acknowledged. A copy is cut
 // before the garbage; if it still holds all that the watermark promises, it takes the log's place.
 absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
-  const std::string copy = o.dir + "/log.salvage";
+  const std::string copy = o.dir + kSalvage;
   std::error_code error;
-  fs::remove_all(copy, error);
   fs::copy(dir, copy, fs::copy_options::recursive, error);
   if (error) {
     const int reason = error.value();
@@ -278,8 +317,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   if (!SalvageLog(o, dir).ok()) {
     const std::string text(log.status().message());
     return absl::DataLossError(
-        absl::StrCat(text.find(dir) == std::string::npos ? dir + ": " : "", text,
-                     text.find("wipe") == std::string::npos ? kReplace : ""));
+        absl::StrCat(text, text.find("wipe") == std::string::npos ? kReplace : ""));
   }
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
@@ -301,7 +339,9 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOpti
   rocks.cache_bytes = o.cache_bytes;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (!engine.ok()) return engine.status();
-  return StateMachine::Open(*std::move(engine));
+  absl::StatusOr<std::unique_ptr<StateMachine>> state = StateMachine::Open(*std::move(engine));
+  if (!state.ok()) return In(dir, state.status());
+  return state;
 }
 
 absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
@@ -317,7 +357,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   std::error_code error;
   fs::remove_all(dir, error);
   if (error) return SystemError(dir, "cannot remove the damaged state", error.value());
-  warnings->push_back(absl::StrCat(dir, ": ", state.status().message(),
+  warnings->push_back(absl::StrCat(state.status().message(),
                                    "; repaired: rebuilding it from the log, entries 1 to ",
                                    log.last_index()));
   return OpenStateMachine(o, dir, /*create=*/true);
@@ -353,6 +393,8 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   if (absl::Status s = MakeDirectory(options.dir); !s.ok()) return s;
   if (absl::Status s = CheckFileSystem(options.dir, &result.warnings); !s.ok()) return s;
 
+  if (absl::Status s = CheckOursOrEmpty(options.dir); !s.ok()) return s;
+
   absl::StatusOr<std::unique_ptr<DirLock>> lock = Lock(options.dir);
   if (!lock.ok()) return lock.status();
   result.lock = *std::move(lock);
@@ -361,6 +403,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   absl::StatusOr<Identity> identity = LoadOrMintIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
+  if (absl::Status s = RemoveUnfinishedSalvage(options.dir); !s.ok()) return s;
   if (!initialized) {
     for (const char* part : {"/log", "/sm"}) {
       if (absl::Status s = MakeDirectory(options.dir + part); !s.ok()) return s;

@@ -9,6 +9,9 @@
 //   INITIALIZED  everything below was once there: from now on nothing missing is created
 //   log/         the Raft log (log_store.h) and its WATERMARK
 //   sm/          the state machine (state_machine.h)
+//   log.salvage/ a copy of a damaged log while it is being repaired, else removed at the next start
+//
+// A directory without an identity must be empty, but for lost+found.
 //
 // Recovery (storage rule 8) demands that the log is whole and reaches its watermark, and that the
 // state machine's applied entry is one that the log holds. A damaged state machine is rebuilt by
@@ -65,7 +68,8 @@ struct DataDir {
 };
 
 // Each error is one line: which file, what is wrong, what to do. DataLoss: damaged (exit code 66).
-// FailedPrecondition (in use, another cluster's or member's, a newer format, NFS), Unavailable and
+// FailedPrecondition (in use, another cluster's or member's, another program's, another format,
+// NFS), Unavailable and
 // PermissionDenied (the system refuses): exit code 2.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
 

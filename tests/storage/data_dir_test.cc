@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "storage/checksum.h"
+#include "storage/rocks_engine.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -125,6 +126,55 @@ TEST_F(DataDirTest, InterruptedFirstOpenIsContinued) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   EXPECT_EQ(Read("IDENTITY"), identity);
   EXPECT_TRUE(fs::exists(options_.dir + "/INITIALIZED"));
+}
+
+TEST_F(DataDirTest, WhatIsNotOursIsLeftAlone) {
+  fs::create_directories(options_.dir + "/member/snap");  // as etcd's
+  ExpectError(absl::StatusCode::kFailedPrecondition, "\"member\"");
+  ExpectError(absl::StatusCode::kFailedPrecondition, "choose another data_dir");
+  EXPECT_FALSE(fs::exists(options_.dir + "/LOCK")) << "nothing is left behind";
+  EXPECT_FALSE(fs::exists(options_.dir + "/log"));
+  fs::remove_all(options_.dir + "/member");
+  std::ofstream(options_.dir + "/.profile") << "somebody's home";
+  ExpectError(absl::StatusCode::kFailedPrecondition, "\".profile\"");
+  fs::remove(options_.dir + "/.profile");
+  fs::create_directory(options_.dir + "/lost+found");
+  EXPECT_TRUE(OpenDataDir(options_).ok()) << "a file system of its own";
+  std::ofstream(options_.dir + "/notes") << "ours by now";
+  EXPECT_TRUE(OpenDataDir(options_).ok());
+}
+
+TEST_F(DataDirTest, FirstOpenKilledBeforeItsIdentityIsContinued) {
+  fs::create_directories(options_.dir);
+  std::ofstream(options_.dir + "/LOCK") << "1\n";
+  std::ofstream(options_.dir + "/IDENTITY.tmp") << "format_ver";
+  EXPECT_TRUE(OpenDataDir(options_).ok());
+}
+
+TEST_F(DataDirTest, AnotherFormatOfTheStateMachineNamesTheDirectory) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  {
+    auto engine =
+        OpenRocksEngine({.dir = options_.dir + "/sm", .durability = Durability::kFlushed});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    std::string record;
+    for (int i = 0; i < 9; ++i) PutFixed64(&record, 99);
+    PutFixed32(&record, Crc32c(record));
+    WriteBatch batch;
+    batch.Put("m", record);
+    (*engine)->Write(batch, /*sync=*/false);
+    (*engine)->Flush();
+  }
+  ExpectError(absl::StatusCode::kFailedPrecondition, "/sm: state machine: its format is 99");
+}
+
+TEST_F(DataDirTest, ASalvageThatWasInterruptedIsClearedAway) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  fs::create_directories(options_.dir + "/log.salvage");
+  std::ofstream(options_.dir + "/log.salvage/000004.log") << "half a copy";
+  absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_FALSE(fs::exists(options_.dir + "/log.salvage"));
 }
 
 TEST_F(DataDirTest, UnreachableDirectoryIsOneClearLine) {
