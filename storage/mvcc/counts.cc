@@ -167,7 +167,7 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
     Block& block = it->second;
     if (budget.over()) {  // among very many deleted keys: not worth it yet
       block.cut_above = 2 * block.keys;
-      continue;
+      break;
     }
     // The cursor rests on the first key after those that stay.
     CHECK_GT(passed, kBlockKeys / 2) << "a block has fewer keys than were counted";

@@ -159,7 +159,11 @@ void History::LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
   }
   const etcdserverpb::TxnResponse& response = result.response.txn();
   marks_->Hit(response.succeeded() ? Mark::kTxnSucceeded : Mark::kTxnFailed);
+  bool changed = false;
   for (const etcdserverpb::ResponseOp& op : response.responses()) {
+    changed |= op.has_response_put() || op.response_delete_range().deleted() > 0;
+    const etcdserverpb::RangeResponse& range = op.response_range();
+    if (changed && range.count() > range.kvs_size()) marks_->Hit(Mark::kTxnCounted);
     for (const etcdserverpb::ResponseOp& inner : op.response_txn().responses()) {
       for (const mvccpb::KeyValue& kv : inner.response_delete_range().prev_kvs()) {
         if (kv.mod_revision() == result.revision) marks_->Hit(Mark::kPutAndDeleted);

@@ -69,6 +69,7 @@ namespace raftkv::sim {
   X(kTxnRefused, "transaction refused for a key, a lease or its shape")       \
   X(kTxnCompacted, "transaction refused for a revision")                      \
   X(kTxnPast, "replicated transaction that read a past revision")             \
+  X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
