@@ -81,6 +81,8 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.loss = 15 * kPercent;
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
+  } else if (mutant == "txn-counts-the-state-before") {
+    p.keys = 60;  // enough for blocks of counted keys that lie within a range whole
   } else if (mutant == "read-without-round") {
     // A leader that is cut off, and whose clock is too slow to notice in time; and many clients,
     // that soon ask elsewhere, so that some write on one side while others read on the other.
