@@ -170,7 +170,7 @@ void Loop::ApplyElsewhere() {
     LOG(WARNING) << absl::StrFormat(
         "applying entries %d to %d took %.1fs: %s", before + 1, applied,
         absl::ToDoubleSeconds(took),
-        large ? "one of them walks over very many keys (the delete of a large range?)"
+        large ? "one of them visits very many keys (a large delete or transaction)"
               : "the store waits for its compactions, so the disk is too slow for these writes");
   }
   applied_ = applied;
