@@ -43,6 +43,8 @@ class Tombstones : public StoreTest {
     Open();
   }
 
+  ~Tombstones() override { state_.reset(); }  // before its directory goes
+
   void Open() {
     state_.reset();
     auto engine = OpenRocksEngine(
