@@ -103,7 +103,9 @@ etcdserverpb::RangeRequest EverythingRequest(int64_t revision, bool serializable
   return request;
 }
 
-Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
+Cluster::Cluster(ClusterOptions options)
+    : options_(std::move(options)),
+      dir_(options_.keep_data ? TempDir::Policy::kKeepOnFailure : TempDir::Policy::kRemove) {
   const std::vector<int> ports =
       options_.ports.empty() ? FreePorts(2 * options_.size) : options_.ports;
   CHECK_EQ(static_cast<int>(ports.size()), 2 * options_.size);

@@ -48,6 +48,7 @@ struct ClusterOptions {
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
   std::string limits = "";      // lines of the section [limits]
+  bool keep_data = true;        // when the test fails
   std::vector<int> ports = {};  // client and peer port of each member in turn; empty: free ones
 };
 
@@ -165,7 +166,7 @@ class Cluster {
   int FindLeader();
 
   const ClusterOptions options_;
-  TempDir dir_{TempDir::Policy::kKeepOnFailure};  // outlives the processes below
+  TempDir dir_;  // outlives the processes below
   std::vector<Member> members_;
 };
 
