@@ -7,9 +7,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "config/config.h"
 #include "proto/etcd/rpc.pb.h"
 #include "server/api/errors.h"
@@ -51,16 +53,19 @@ struct Edge {
     return true;
   }
 
-  // When a request that arrives now must be answered.
-  absl::Time Deadline() const { return Loop::Now() + config->limits.request_timeout; }
+  // When a call that arrives now must be answered, or its client stops waiting. (That the client
+  // has gone before would take gRPC one more event for every call to tell.)
+  template <typename Call>
+  absl::Time Deadline(Call* call) const {
+    const absl::Duration client_waits = absl::FromChrono(call->context()->deadline()) - absl::Now();
+    return Loop::Now() + std::min(config->limits.request_timeout, client_waits);
+  }
 
   // Runs `work(give_up)` on a worker, which returns what the call ends with. `give_up()` becomes
   // true when nobody will want the answer; work that sees it ends with CANCELLED at once.
   template <typename Call, typename Work>
   void OnWorker(Call* call, absl::Time deadline, Work work) const {
-    auto give_up = [loop = loop, call, deadline] {
-      return loop->stopping() || call->gone() || Loop::Now() >= deadline;
-    };
+    auto give_up = [loop = loop, deadline] { return loop->stopping() || Loop::Now() >= deadline; };
     const bool accepted = loop->Offload([loop = loop, call, give_up, work = std::move(work)] {
       grpc::Status status = grpc::Status::CANCELLED;
       if (!give_up()) status = work(give_up);

@@ -65,7 +65,7 @@ void ReadNow(const Edge* edge, absl::Time deadline, Unary<Request, Response>* ca
 
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response>* call) {
-  const absl::Time deadline = edge->Deadline();
+  const absl::Time deadline = edge->Deadline(call);
   if (serializable) return ReadNow(edge, deadline, call);
   edge->loop->Post(ReadRequest{[edge, deadline, call](Fate fate) {
     if (fate != Fate::kApplied) {

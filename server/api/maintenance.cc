@@ -23,7 +23,7 @@ template <typename Call, typename Hash>
 void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
   if (edge->Refused(call)) return;
   edge->OnWorker(
-      call, edge->Deadline(),
+      call, edge->Deadline(call),
       [edge, call, hash, snapshot = edge->state_machine->Snapshot()](const auto& give_up) {
         const absl::Status status = hash(*snapshot, give_up);
         edge->FillHeader(snapshot->revision(), call->response()->mutable_header());

@@ -52,7 +52,7 @@ struct Queues {
 
 class MethodTable;
 
-// One call of a unary method, from arrival to answer. Deletes itself when answered and ended.
+// One call of a unary method, from arrival to answer. Deletes itself when answered.
 template <typename Request, typename Response>
 class Unary final : public Completion {
  public:
@@ -69,8 +69,6 @@ class Unary final : public Completion {
   Request* mutable_request() { return &request_; }
   Response* response() { return &response_; }
   grpc::ServerContext* context() { return &context_; }
-  // The client has gone, or does not want the answer any more. From any thread, before Finish.
-  bool gone() const { return context_.IsCancelled(); }
 
   void Finish(const grpc::Status& status) {
     finishing_ = true;
@@ -92,13 +90,9 @@ class Unary final : public Completion {
   };
 
   explicit Unary(std::shared_ptr<Method> method);
-  void OnEnded(bool /*ok*/);
 
   const std::shared_ptr<Method> method_;
-  Operation<Unary> ended_operation_{this, &Unary::OnEnded};
   bool finishing_ = false;
-  bool answered_ = false;
-  bool ended_ = false;  // as gRPC sees it: answered, cancelled, or its connection is gone
   grpc::ServerContext context_;
   Request request_;
   Response response_;
@@ -173,7 +167,6 @@ class MethodTable final : public grpc::Service {
 template <typename Request, typename Response>
 Unary<Request, Response>::Unary(std::shared_ptr<Method> method)
     : method_(std::move(method)), responder_(&context_) {
-  context_.AsyncNotifyWhenDone(&ended_operation_);
   method_->methods->RequestAsyncUnary(method_->index, &context_, &request_, &responder_,
                                       method_->queues.calls, method_->queues.arrivals, this);
 }
@@ -182,16 +175,11 @@ template <typename Request, typename Response>
 void Unary<Request, Response>::OnComplete(bool ok) {
   if (finishing_) {
     method_->methods->CountLive(-1);
-    answered_ = true;
-    if (ended_) delete this;
-    return;
-  }
-  if (!ok) {
     delete this;
     return;
   }
-  if (!method_->methods->listening()) {
-    answered_ = true;  // nobody is there; its end is still to come
+  if (!ok || !method_->methods->listening()) {
+    delete this;
     return;
   }
   method_->methods->CountLive(+1);
@@ -201,13 +189,6 @@ void Unary<Request, Response>::OnComplete(bool ok) {
   } else {
     method_->handler(this);
   }
-}
-
-// Arrives once for each call that has begun.
-template <typename Request, typename Response>
-void Unary<Request, Response>::OnEnded(bool /*ok*/) {
-  ended_ = true;
-  if (answered_) delete this;
 }
 
 }  // namespace raftkv

@@ -125,7 +125,7 @@ TEST_F(BusyMember, AnswersLargeReadsWithinTheRequestTimeoutOneWayOrTheOther) {
   EXPECT_TRUE(cluster_->Put(0, "k", "v").ok());
 }
 
-TEST_F(BusyMember, DropsLargeReadsWhoseClientsHaveGone) {
+TEST_F(BusyMember, DropsLargeReadsThatNobodyWaitsForAnyMore) {
   Start("request_timeout = \"60s\"");
   if (HasFatalFailure()) return;
   // Minutes of work, which nobody wants any more once their clients' deadline is over.
