@@ -26,22 +26,23 @@ double Milliseconds(const LoadReport& report, double fraction) {
 Json ToJson(const char* verb, const LoadOptions& load, const LoadReport& report) {
   Json errors = Json::object();
   for (const auto& [message, count] : report.errors_by_message) errors[message] = count;
-  return {{"verb", verb},
-          {"endpoints", load.endpoints},
-          {"clients", load.clients},
-          {"conns", load.conns},
-          {"val_size", load.val_size},
-          {"key_space", load.key_space},
-          {"consistency", load.serializable ? "s" : "l"},
-          {"seconds", report.seconds},
-          {"ops", report.latency.count()},
-          {"ops_per_second", report.OpsPerSecond()},
-          {"p50_ms", Milliseconds(report, 0.5)},
-          {"p90_ms", Milliseconds(report, 0.9)},
-          {"p99_ms", Milliseconds(report, 0.99)},
-          {"max_ms", static_cast<double>(report.latency.max()) / 1000},
-          {"error_count", report.errors},
-          {"errors", errors}};
+  Json json = {{"verb", verb},
+               {"endpoints", load.endpoints},
+               {"clients", load.clients},
+               {"conns", load.conns},
+               {"val_size", load.val_size},
+               {"key_space", load.key_space},
+               {"seconds", report.seconds},
+               {"ops", report.latency.count()},
+               {"ops_per_second", report.OpsPerSecond()},
+               {"p50_ms", Milliseconds(report, 0.5)},
+               {"p90_ms", Milliseconds(report, 0.9)},
+               {"p99_ms", Milliseconds(report, 0.99)},
+               {"max_ms", static_cast<double>(report.latency.max()) / 1000},
+               {"error_count", report.errors},
+               {"errors", errors}};
+  if (load.verb == LoadOptions::Verb::kGet) json["consistency"] = load.serializable ? "s" : "l";
+  return json;
 }
 
 std::string Text(const Json& json) {

@@ -38,7 +38,7 @@ absl::Status Choose(const char* flag, const std::string& text, const Named<Value
 }  // namespace
 
 void KeyArguments::AddTo(CLI::App& verb) {
-  verb.add_option("key", key_)->required();
+  verb.add_option("key", key_, "the key, or where the keys begin")->required();
   range_end_option_ =
       verb.add_option("range_end", range_end_, "keys from key up to, not including, this");
   verb.add_flag("--prefix", prefix_, "all keys that begin with key");
@@ -90,7 +90,7 @@ absl::Status GetArguments::Understand() {
 }
 
 void PutArguments::AddTo(CLI::App& verb) {
-  verb.add_option("key", key)->required();
+  verb.add_option("key", key, "the key")->required();
   value_option = verb.add_option("value", value,
                                  "from standard input if it is - or absent; put -- before one that "
                                  "begins with -");

@@ -80,6 +80,9 @@ absl::Status SetOperand(std::string operand, Compare* compare) {
 // value("KEY") = "VALUE". Space may stand anywhere between its parts, and a number without quotes.
 absl::StatusOr<Compare> ParseCompare(std::string_view line) {
   const std::string_view name = TakeWhile(IsLetter, &line);
+  if (name == "put" || name == "get" || name == "del") {
+    return Wrong("requests come after the conditions and the empty line that ends them");
+  }
   if (TakeWhile(IsBracket, &line) != "(") {
     return Wrong("a condition looks like mod(\"KEY\") = \"5\"");
   }
@@ -195,8 +198,9 @@ class Reader {
       }
       list->push_back(*std::move(item));
     }
-    return Wrong(absl::StrCat("line ", number_,
-                              ": standard input ends before the empty line that ends the ", part));
+    return Wrong(absl::StrCat("standard input ends after line ", number_,
+                              ", before the empty line that ends the ", part,
+                              "; each of the three parts ends with one, see raftkv txn --help"));
   }
 
  private:

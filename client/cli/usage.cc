@@ -1,7 +1,9 @@
 #include "client/cli/usage.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -73,6 +75,15 @@ const CLI::App& Deepest(const CLI::App& root, std::string* path) {
   return *app;
 }
 
+// etcdctl's verbs that are still to come.
+bool IsNotServedYet(std::string_view verb) {
+  constexpr std::string_view kVerbs[] = {
+      "alarm", "auth",        "check",      "elect",         "lease",         "lock",
+      "role",  "make-mirror", "member add", "member remove", "member update", "member promote",
+      "user",  "move-leader", "snapshot",   "watch"};
+  return std::find(std::begin(kVerbs), std::end(kVerbs), verb) != std::end(kVerbs);
+}
+
 }  // namespace
 
 CLI::Option* AddNumber(CLI::App& app, const char* name, int64_t& number, const char* what) {
@@ -110,6 +121,10 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
   if (word.size() > 1 && word[0] == '-') return absl::StrCat(prefix, "unknown flag ", word, help);
   if (VerbsOf(app).empty()) {
     return absl::StrCat(prefix, "superfluous argument \"", word, "\"", help);
+  }
+  if (IsNotServedYet(path.empty() ? word : path + " " + word)) {
+    return absl::StrCat(prefix, "\"", word, "\" is a verb of etcdctl that raftkv does not have yet",
+                        help);
   }
   Guess guess;
   GuessAmong(root, "", word, &guess);

@@ -339,6 +339,12 @@ TEST(CliArguments, ErrorsSayWhatToDo) {
             "Error: unknown verb \"status\"; did you mean \"endpoint status\"?\n");
   EXPECT_EQ(error({"compact", "5"}),
             "Error: unknown verb \"compact\"; did you mean \"compaction\"?\n");
+  EXPECT_EQ(error({"lease", "grant", "5"}),
+            "Error: \"lease\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
+            "--help\n");
+  EXPECT_EQ(error({"member", "add", "n4"}),
+            "Error: member: \"add\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
+            "member --help\n");
   EXPECT_EQ(error({"frobnicate"}), "Error: unknown verb \"frobnicate\"; see raftkv --help\n");
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),

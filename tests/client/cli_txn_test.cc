@@ -166,10 +166,15 @@ TEST_F(CliTxn, AsksForEachPartOnATerminalOrOnRequest) {
 
 TEST_F(CliTxn, WrongInputNamesItsLineAndSendsNothing) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
-      {"", "line 0: standard input ends before the empty line that ends the compares"},
+      {"",
+       "standard input ends after line 0, before the empty line that ends the compares; each of "
+       "the "
+       "three parts ends with one, see raftkv txn --help"},
+      {"put a 2\n",
+       "line 1: requests come after the conditions and the empty line that ends them: put a 2"},
       {"\nget a\n\nget b\n",
-       "line 4: standard input ends before the empty line that ends the failure requests (get, "
-       "put, del)"},
+       "standard input ends after line 4, before the empty line that ends the failure requests "
+       "(get, put, del); each of the three parts ends with one, see raftkv txn --help"},
       {"mod(\"a\") = 1\ngarbage\n", "line 2: a condition looks like mod(\"KEY\") = \"5\": garbage"},
       {"foo(\"a\") = 1\n",
        "line 1: unknown condition \"foo\", use value, mod, create, version or lease: "
