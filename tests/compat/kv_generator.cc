@@ -142,6 +142,15 @@ int64_t Generator::Bound() {
 
 RangeRequest Generator::Range() {
   RangeRequest request;
+  if (Chance(8)) {  // a limit that cuts what is sorted: too seldom met by chance alone
+    request.set_key(FromKeyOn());
+    request.set_range_end(FromKeyOn());
+    request.set_limit(1 + Below(3));
+    request.set_sort_order(static_cast<RangeRequest::SortOrder>(1 + Below(2)));
+    request.set_sort_target(static_cast<RangeRequest::SortTarget>(Below(5)));
+    request.set_serializable(Chance(30));
+    return request;
+  }
   request.set_key(Chance(4) ? "" : Key());
   if (Chance(15)) request.set_key(FromKeyOn());
   request.set_range_end(RangeEnd(request.key()));
