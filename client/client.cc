@@ -83,8 +83,9 @@ class Client::Impl {
     absl::Status said;  // by the last endpoint that said anything
     std::vector<std::string> unreachable;
     std::vector<std::string> silent;
+    size_t last_try = start;  // for the time that is left
     for (size_t i = 0; i <= count && absl::Now() < deadline; ++i) {
-      const size_t index = (start + i) % count;
+      const size_t index = i < count ? (start + i) % count : last_try;
       Endpoint& endpoint = *endpoints_[index];
       if (i == count && !unreachable.empty() && unreachable.front() == endpoint.address()) break;
       const absl::Time until = kind == Kind::kWrite ? deadline : DeadlineOfRead(i, deadline);
@@ -102,6 +103,7 @@ class Client::Impl {
       }
       const bool is_silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
       if (!is_silent) said = ToError(status, endpoint.address(), name);
+      if (is_silent && silent.empty()) last_try = index;
       const bool again = !silent.empty() && silent.front() == endpoint.address();
       if (is_silent && !again) silent.push_back(endpoint.address());
       const Verdict verdict = NeverProposed(context) ? Verdict::kTryNext : Judge(kind, status);
@@ -119,7 +121,8 @@ class Client::Impl {
 
   // A quarter of the time is for the endpoints before the last, in equal parts. The last has nearly
   // all that is left: a server without a leader says so only when its own timeout is over (7 s of
-  // the 10 s that the command line waits). What remains is for a second try with the first.
+  // the 10 s that the command line waits). What remains is for a second try: with the first
+  // that took the call and did not answer in its part, else with the first.
   absl::Time DeadlineOfRead(size_t i, absl::Time deadline) const {
     const size_t last = endpoints_.size() - 1;
     const absl::Time now = absl::Now();

@@ -81,8 +81,6 @@ class Loop {
 
   // The term of the last turn, readable from any thread (for response headers).
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
-  // From any thread: as the replica said in the last turn.
-  bool refused_by_peers() const { return refused_by_peers_; }
   // From any thread: there is a leader that this member follows, and the loop does not hang.
   bool healthy() const { return has_leader_ && !refused_by_peers_ && !hangs_; }
 

@@ -31,6 +31,8 @@ constexpr char kStoreIdsEnd[] = {mvcc::kStoreIdTable + 1, 0};
 // A batch that has grown so large is written before the next entry: its memory is bounded by this
 // and by what one entry may do (mvcc/limits.h).
 constexpr size_t kBatchBytes = 4 << 20;
+// The same for the answers, which their clients are waiting for.
+constexpr size_t kAnswerBytes = 8 << 20;
 // Of one step of the physical compaction. The loop writes some 2,500 events between two of them at
 // most; after more, by a worker, later steps catch up.
 constexpr int64_t kStepEventsMin = 256;
@@ -227,7 +229,8 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   Rep& rep = *rep_;
   std::vector<ApplyResult> results(entries.size());
   mvcc::Budget budget({.visited_keys_max = visited_keys_max});
-  for (size_t i = 0; i < entries.size(); ++i) {
+  size_t answer_bytes = 0;
+  for (size_t i = 0; i < results.size(); ++i) {
     const raft::Entry& entry = entries[i];
     ApplyResult& result = results[i];
     if (entry.id.index > rep.state.applied.index) {
@@ -251,6 +254,8 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
       if (rep.batch.bytes() > kBatchBytes) rep.WriteBatchOut();
     }
     result.revision = rep.state.revision;
+    answer_bytes += result.response.ByteSizeLong();
+    if (answer_bytes > kAnswerBytes) results.resize(i + 1);
   }
   rep.WriteBatchOut();
   return results;
@@ -456,7 +461,8 @@ void StateMachine::CompactStep(int64_t events_max) {
   if (!compacting()) return;
   int64_t left =
       std::min(events_max, std::clamp(2 * rep_->events_since_step, kStepEventsMin, kStepEventsMax));
-  rep_->events_since_step = 0;
+  // What a step cannot deal with is left to the next ones.
+  rep_->events_since_step = std::max<int64_t>(0, rep_->events_since_step - left / 2);
   while (left > 0 && compacting()) rep_->CompactBatch(&left);
 }
 

@@ -88,9 +88,11 @@ class StateMachine {
   // proto::Command. An entry that cannot be decoded ends the process: it was validated before it
   // was proposed.
   //
-  // Stops before an entry with which more than `visited_keys_max` keys would be visited, or very
-  // many deleted ones passed that the engine still holds (mvcc/budget.h), so there may be fewer
-  // results than entries. If there are none, the first is large: apply it where time is no matter.
+  // Stops before an entry with which more than `visited_keys_max` keys would be visited, large
+  // values counted for more, or very many deleted ones passed that the engine still holds
+  // (mvcc/budget.h), and after an entry with which the answers are more than some megabytes: so
+  // there may be fewer results than entries. If there are none, the first is large: apply it where
+  // time is no matter.
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
                                  int64_t visited_keys_max = INT64_MAX);
 

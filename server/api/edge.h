@@ -13,6 +13,7 @@
 
 #include "absl/time/clock.h"
 #include "config/config.h"
+#include "proto/etcd/outcome.h"
 #include "proto/etcd/rpc.pb.h"
 #include "server/api/errors.h"
 #include "server/loop.h"
@@ -42,6 +43,7 @@ struct Edge {
   template <typename Call>
   bool Refused(Call* call) const {
     if (replica->refused_by_peers()) {
+      call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
       call->Finish(RefusedByPeers());
       return true;
     }
@@ -49,6 +51,7 @@ struct Edge {
     const auto& metadata = call->context()->client_metadata();
     auto it = metadata.find("hasleader");
     if (it == metadata.end() || it->second != "true") return false;
+    call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
     call->Finish(NoLeader());
     return true;
   }

@@ -3,6 +3,8 @@
 
 // How much one read may do, and what is left of that on its way.
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -32,6 +34,7 @@ class Budget {
  public:
   static constexpr int kVisitsPerQuestion = 1024;
   static constexpr int64_t kSkipsMax = 2048;
+  static constexpr size_t kBytesPerVisit = 4096;
 
   explicit Budget(const ReadBudget& budget = ReadBudget(), int64_t skips_max = kSkipsMax)
       : bytes_left(budget.bytes_max),
@@ -47,6 +50,11 @@ class Budget {
     --visits_left_;
     if (give_up_ && ++visits_ % kVisitsPerQuestion == 0) given_up_ = give_up_();
     return !given_up_;
+  }
+  // Large values take time as well: so many bytes count as a visit.
+  void VisitBytes(size_t bytes) {
+    const auto visits = static_cast<int64_t>(bytes / kBytesPerVisit);
+    visits_left_ -= std::min(visits_left_, visits);
   }
   void Exhaust() { exhausted_ = true; }
   // What was visited in vain.

@@ -299,8 +299,7 @@ bool Visit(Writer* writer, const std::string& key, const std::string& range_end,
   }
   VersionCursor cursor(writer->view(), VersionRange(key, range_end),
                        revision > 0 ? revision : INT64_MAX, budget);
-  while (cursor.Next()) {
-  }
+  while (cursor.Next()) budget->VisitBytes(cursor.value().size());
   return !budget->over();
 }
 

@@ -1,6 +1,8 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "client/endpoint.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
@@ -111,6 +113,21 @@ TEST(Client, ReadMovesOnFromAnEndpointThatIsUnavailable) {
   EXPECT_EQ((*got)->value, "blue");
   EXPECT_EQ(bad.calls, 1);
   EXPECT_EQ(good.calls, 1);
+}
+
+// The others being down, the only one that is there gets what time is left.
+TEST(Client, ReadGoesBackToTheEndpointThatWasSlow) {
+  FakeServer slow;
+  slow.range_response.add_kvs()->set_value("blue");
+  std::atomic<int> calls{0};
+  slow.before = [&](grpc::ServerContext* context) {
+    return ++calls == 1 ? NeverAnswer(context) : grpc::Status::OK;
+  };
+  const auto got =
+      ConnectTo({DeadAddress(), slow.address(), DeadAddress()}, absl::Seconds(4))->Get("k");
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ((*got)->value, "blue");
+  EXPECT_EQ(calls, 2);
 }
 
 TEST(Client, ReadMovesOnFromAConnectionThatBreaks) {

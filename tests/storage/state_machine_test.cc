@@ -48,6 +48,39 @@ TEST_F(StateMachineTest, BudgetCountsDeletedKeysToo) {
   EXPECT_EQ(Range(AllKeys(), {.visited_keys_max = 20}), "");
 }
 
+// Forty keys that take long to copy, and a request of a few bytes that asks for all of them.
+TEST_F(StateMachineTest, ATransactionOverLargeValuesIsLarge) {
+  for (int i = 0; i < 40; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(256 << 10, 'v')));
+  proto::Command command;
+  command.mutable_txn()->add_success()->mutable_request_put()->set_key("x");
+  RangeRequest* range = command.mutable_txn()->add_success()->mutable_request_range();
+  range->set_key("k");
+  range->set_range_end("l");
+  const raft::Entry entry = MakeEntry(1, state_->applied().index + 1, command);
+  EXPECT_EQ(state_->Apply({entry}, /*visited_keys_max=*/2048).size(), 0u);
+  EXPECT_EQ(state_->Apply({entry}).front().response.txn().responses(1).response_range().count(),
+            40);
+}
+
+TEST_F(StateMachineTest, AnswersOfOneApplyAreBounded) {
+  constexpr size_t kPuts = 64;
+  Apply(PutCommand("k", std::string(1 << 20, 'v')));
+  proto::Command command = PutCommand("k", std::string(1 << 20, 'v'));
+  command.mutable_put()->set_prev_kv(true);
+  std::vector<raft::Entry> entries;
+  const raft::Index before = state_->applied().index;
+  for (size_t i = 0; i < kPuts; ++i) entries.push_back(MakeEntry(1, before + 1 + i, command));
+  size_t applied = 0, most = 0;
+  while (applied < kPuts) {
+    const size_t results = state_->Apply(absl::MakeSpan(entries).subspan(applied)).size();
+    ASSERT_GT(results, 0u);
+    most = std::max(most, results);
+    applied += results;
+    EXPECT_EQ(state_->applied().index, before + applied);
+  }
+  EXPECT_LT(most, kPuts / 2);
+}
+
 TEST_F(StateMachineTest, SnapshotStaysWhileTheStoreMovesOn) {
   Apply(PutCommand("a", "1"));
   const std::shared_ptr<const StateSnapshot> before = state_->Snapshot();
