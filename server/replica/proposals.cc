@@ -94,6 +94,8 @@ void Proposals::Expire(absl::Time now) {
     const bool proposed = it->second.leader != raft::kNobody;
     it = Finish(it, proposed ? Fate::kUnknownTimedOut : Fate::kTimedOut);
   }
+  // Without a leader nobody takes what waits, and their numbers would gather.
+  while (!waiting_.empty() && !all_.contains(waiting_.front())) waiting_.pop_front();
 }
 
 void Proposals::Stop() {

@@ -77,7 +77,7 @@ class Proposals {
   uint64_t next_number_ = 1;
   size_t bytes_ = 0;              // of all payloads
   Map all_;                       // by number, hence by arrival and by deadline
-  std::deque<uint64_t> waiting_;  // ascending; may name numbers that are answered already
+  std::deque<uint64_t> waiting_;  // ascending; some may be answered already
 };
 
 }  // namespace raftkv
