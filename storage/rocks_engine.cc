@@ -293,7 +293,7 @@ class RocksEngine final : public Engine {
     if (reclaimer_.joinable()) reclaimer_.join();  // the one before has ended
     reclaimer_ = std::thread([this] {
       rocksdb::CompactRangeOptions options;
-      options.exclusive_manual_compaction = false;  // those that writes wait for go on beside it
+      options.exclusive_manual_compaction = false;  // those that writes wait for get their turns
       const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
       // A failing disk ends the process through the listener.
       if (!status.ok() && !status.IsIncomplete()) {
