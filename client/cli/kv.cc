@@ -36,14 +36,15 @@ int Put(PutArguments& arguments, const Context& context) {
   const absl::Status understood = arguments.Understand();
   if (!understood.ok()) return context.BadArguments(understood.message());
   if (context.format == Format::kTable) return context.NoTable();
-  const bool absent = !arguments.has_value() && !arguments.options.ignore_value;
+  const bool absent = !arguments.value.has_value() && !arguments.options.ignore_value;
   if (absent && context.streams.in_is_terminal) {
     return context.BadArguments("put needs a value, as an argument or from standard input");
   }
-  if ((absent || arguments.value == "-") && !ReadAll(context.streams.in, &arguments.value)) {
+  std::string value = arguments.value.value_or("");
+  if ((absent || value == "-") && !ReadAll(context.streams.in, &value)) {
     return context.Fail(kExitIo, "cannot read standard input");
   }
-  const auto result = context.Connect()->Put(arguments.key, arguments.value, arguments.options);
+  const auto result = context.Connect()->Put(arguments.key, value, arguments.options);
   if (!result.ok()) return context.Fail(result.status());
   context.MakeOutput().Put(*result);
   return kExitOk;

@@ -35,12 +35,18 @@ absl::Status Choose(const char* flag, const std::string& text, const Named<Value
   return absl::InvalidArgumentError(absl::StrCat(flag, ": \"", text, "\" is none of ", all));
 }
 
+// CLI11 by itself takes an empty argument for none.
+void AddOptional(CLI::App& verb, const char* name, std::optional<std::string>* value,
+                 const char* description) {
+  verb.add_option_function<std::string>(
+      name, [value](const std::string& given) { *value = given; }, description);
+}
+
 }  // namespace
 
 void KeyArguments::AddTo(CLI::App& verb) {
   verb.add_option("key", key_, "the key, or where the keys begin")->required();
-  range_end_option_ =
-      verb.add_option("range_end", range_end_, "keys from key up to, not including, this");
+  AddOptional(verb, "range_end", &range_end_, "keys from key up to, not including, this");
   verb.add_flag("--prefix", prefix_, "all keys that begin with key");
   verb.add_flag("--from-key", from_key_, "key and all keys after it");
 }
@@ -50,13 +56,13 @@ absl::StatusOr<Keys> KeyArguments::Understand() const {
     return absl::InvalidArgumentError(
         "`--prefix` and `--from-key` cannot be set at the same time, choose one");
   }
-  if ((prefix_ || from_key_) && range_end_option_->count() > 0) {
+  if ((prefix_ || from_key_) && range_end_.has_value()) {
     return absl::InvalidArgumentError(
         "too many arguments, only accept one argument when `--prefix` or `--from-key` is set");
   }
   if (prefix_) return Keys::Prefix(key_);
   if (from_key_) return Keys::From(key_);
-  return Keys::Range(key_, range_end_);
+  return Keys::Range(key_, range_end_.value_or(""));
 }
 
 void GetArguments::AddTo(CLI::App& verb) {
@@ -91,9 +97,8 @@ absl::Status GetArguments::Understand() {
 
 void PutArguments::AddTo(CLI::App& verb) {
   verb.add_option("key", key, "the key")->required();
-  value_option = verb.add_option("value", value,
-                                 "from standard input if it is - or absent; put -- before one that "
-                                 "begins with -");
+  AddOptional(verb, "value", &value,
+              "from standard input if it is - or absent; put -- before one that begins with -");
   verb.add_flag("--prev-kv", options.prev_kv, "print what it replaces");
   verb.add_option("--lease", lease, "ID of a lease, in hexadecimal, that the key ends with");
   verb.add_flag("--ignore-value", options.ignore_value, "keep the key's value; give none");
@@ -105,7 +110,7 @@ absl::Status PutArguments::Understand() {
     return absl::InvalidArgumentError(
         absl::StrCat("--lease: \"", lease, "\" is not an ID in hexadecimal"));
   }
-  if (options.ignore_value && has_value()) {
+  if (options.ignore_value && value.has_value()) {
     return absl::InvalidArgumentError("put takes no value when `--ignore-value` is set");
   }
   return absl::OkStatus();

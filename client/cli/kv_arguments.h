@@ -1,10 +1,12 @@
 // The arguments of put, get and del: of the command line's verbs and of a transaction's lines
 // alike. Each registers itself with a parser, and after parsing is understood: checked and turned
-// into what the library takes. Errors (InvalidArgument) say what to change.
+// into what the library takes. The parser may be gone by then; until then arguments do not move.
+// Errors (InvalidArgument) say what to change.
 #ifndef RAFTKV_CLIENT_CLI_KV_ARGUMENTS_H_
 #define RAFTKV_CLIENT_CLI_KV_ARGUMENTS_H_
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,10 +23,9 @@ class KeyArguments {
 
  private:
   std::string key_;
-  std::string range_end_;
+  std::optional<std::string> range_end_;
   bool prefix_ = false;
   bool from_key_ = false;
-  CLI::Option* range_end_option_ = nullptr;
 };
 
 struct GetArguments {
@@ -42,13 +43,11 @@ struct GetArguments {
 struct PutArguments {
   void AddTo(CLI::App& verb);
   absl::Status Understand();  // fills in `options.lease`; a missing value is the caller's to judge
-  bool has_value() const { return value_option->count() > 0; }
 
   std::string key;
-  std::string value;
+  std::optional<std::string> value;
   std::string lease;
   PutOptions options;
-  CLI::Option* value_option = nullptr;
 };
 
 struct DeleteArguments {

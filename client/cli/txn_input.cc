@@ -143,11 +143,11 @@ absl::StatusOr<Op> ParsePut(const std::vector<std::string>& words) {
   PutArguments put;
   absl::Status status = Parse(words, &put);
   if (status.ok()) status = put.Understand();
-  if (status.ok() && !put.has_value() && !put.options.ignore_value) {
+  if (status.ok() && !put.value.has_value() && !put.options.ignore_value) {
     status = Wrong("put needs a key and a value");
   }
   if (!status.ok()) return status;
-  return Op::Put(put.key, put.value, put.options);
+  return Op::Put(put.key, put.value.value_or(""), put.options);
 }
 
 absl::StatusOr<Op> ParseGet(const std::vector<std::string>& words) {
