@@ -30,6 +30,16 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(10);
 // How long each step of a stop may take: running requests, their answers, the peers' streams.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
+// How long refused calls are kept waiting at most, and how long no more have come when none will.
+constexpr absl::Duration kHoldMax = absl::Milliseconds(200);
+constexpr absl::Duration kQuiet = absl::Milliseconds(30);
+constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
+
+// The end of what a port has still to send. Clients that keep an idle connection open are not
+// waited for.
+std::chrono::system_clock::time_point Soon() {
+  return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100));
+}
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -160,6 +170,12 @@ struct Server::Parts {
             }),
         edge{&this->config, &this->self, &loop, &replica, data_dir.state.get()} {}
 
+  // Returns when `work` has run on the loop.
+  void OnLoop(const std::function<void()>& work);
+  void WaitUntilNone(absl::Duration at_most, const std::function<int()>& count);
+  void FinishRunning();
+  void CloseClientPort();
+
   const Config config;
   const MemberConfig& self;
   DataDir data_dir;
@@ -245,47 +261,76 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
+void Server::Parts::OnLoop(const std::function<void()>& work) {
+  absl::Notification done;
+  loop.RunOnLoop([&] {
+    work();
+    done.Notify();
+  });
+  done.WaitForNotification();
+}
+
+void Server::Parts::WaitUntilNone(absl::Duration at_most, const std::function<int()>& count) {
+  const absl::Time deadline = absl::Now() + at_most;
+  for (int left = 1; left > 0 && absl::Now() < deadline;) {
+    OnLoop([&] { left = count(); });
+  }
+}
+
+// New calls are refused; what is running finishes, or is answered after the grace period. Without
+// a leader there is nothing to wait for.
+void Server::Parts::FinishRunning() {
+  MethodTable& calls = client_door.methods;
+  OnLoop([&calls] {
+    calls.Refuse([](grpc::ServerContext* context) {
+      api::SayNotProposed(context);
+      return api::Stopping();
+    });
+  });
+  WaitUntilNone(kStopGrace, [&] {
+    if (replica.pending() > 0 && replica.leader() == raft::kNobody) {
+      LOG(INFO) << "no leader: " << replica.pending() << " waiting requests are answered now";
+      replica.Stop();
+    }
+    return calls.running();
+  });
+  OnLoop([this] {
+    replica.Stop();
+    loop.StopWaiting();
+  });
+  WaitUntilNone(kStopGrace, [&] { return calls.running(); });
+}
+
+// Once a gRPC server shuts down it cancels calls that arrive, until their client has read that it
+// does (GOAWAY); and a write that was cancelled has an unknown fate. So refused calls are kept
+// waiting until no more come: then each client has one here, or none has business here. They are
+// answered when the GOAWAY is on its way before them. What still gets lost: calls of clients that
+// send without waiting for answers, during one round trip.
+void Server::Parts::CloseClientPort() {
+  MethodTable& calls = client_door.methods;
+  OnLoop([&calls] { calls.HoldRefused(); });
+  size_t held = 0;
+  const absl::Time deadline = absl::Now() + kHoldMax;
+  for (absl::Time quiet = absl::Now() + kQuiet; absl::Now() < std::min(quiet, deadline);) {
+    OnLoop([&] {
+      if (std::exchange(held, calls.held()) != held) quiet = absl::Now() + kQuiet;
+    });
+  }
+  std::thread shutdown([this] { client_server->Shutdown(Soon()); });
+  absl::SleepFor(kGoawayHeadStart);
+  OnLoop([&calls] { calls.AnswerHeld(); });
+  shutdown.join();
+}
+
 void Server::Stop() {
   if (parts_ == nullptr) return;
   Parts& p = *parts_;
   LOG(INFO) << "stopping: finishing what is running";
-  auto on_loop = [&p](std::function<void()> work) {
-    absl::Notification done;
-    p.loop.RunOnLoop([&] {
-      work();
-      done.Notify();
-    });
-    done.WaitForNotification();
-  };
-  auto wait_until_none = [&](absl::Duration at_most, std::function<int()> live) {
-    const absl::Time deadline = absl::Now() + at_most;
-    for (int left = 1; left > 0 && absl::Now() < deadline;) {
-      on_loop([&] { left = live(); });
-    }
-  };
-  auto calls = [&p] { return p.client_door.methods.live(); };
-
-  // New calls are refused; what is running finishes, or is answered after the grace period. Without
-  // a leader there is nothing to wait for.
-  on_loop([&p] { p.client_door.methods.Refuse(api::ToGrpc(Fate::kStopped)); });
-  wait_until_none(kStopGrace, [&] {
-    if (p.replica.pending() > 0 && p.replica.leader() == raft::kNobody) {
-      LOG(INFO) << "no leader: " << p.replica.pending() << " waiting requests are answered now";
-      p.replica.Stop();
-    }
-    return calls();
-  });
-  on_loop([&p] {
-    p.replica.Stop();
-    p.loop.StopWaiting();
-  });
-  wait_until_none(kStopGrace, calls);
-  // Clients that keep an idle connection open are not waited for.
-  const auto soon = [] { return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100)); };
-  p.client_server->Shutdown(soon());
-  on_loop([&p] { p.peers.Stop(); });
-  p.peer_server->Shutdown(soon());
-  wait_until_none(kStopGrace, [&p] { return p.peers.live(); });
+  p.FinishRunning();
+  p.CloseClientPort();
+  p.OnLoop([&p] { p.peers.Stop(); });
+  p.peer_server->Shutdown(Soon());
+  p.WaitUntilNone(kStopGrace, [&p] { return p.peers.live(); });
   p.loop.Stop();
   // Nothing is sent after this; what completes only frees itself.
   p.data_dir.state->Flush();

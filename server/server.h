@@ -18,8 +18,9 @@ class Server {
   // used (exit code 2).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self);
 
-  // Refuses new calls, finishes what is running (or answers it with "server stopped" after a grace
-  // period), then stops. From any thread but the loop's.
+  // Refuses new calls in words after which clients go on to another member, finishes what is
+  // running (or answers it with "server stopped" after a grace period), then stops. From any thread
+  // but the loop's.
   void Stop();
 
   ~Server();

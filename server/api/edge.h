@@ -23,6 +23,11 @@
 
 namespace raftkv::api {
 
+// The call fails, and has certainly changed nothing: clients that know the key may repeat it.
+inline void SayNotProposed(grpc::ServerContext* context) {
+  context->AddTrailingMetadata(kOutcomeKey, kNotProposed);
+}
+
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
@@ -43,7 +48,7 @@ struct Edge {
   template <typename Call>
   bool Refused(Call* call) const {
     if (replica->refused_by_peers()) {
-      call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
+      SayNotProposed(call->context());
       call->Finish(RefusedByPeers());
       return true;
     }
@@ -51,7 +56,7 @@ struct Edge {
     const auto& metadata = call->context()->client_metadata();
     auto it = metadata.find("hasleader");
     if (it == metadata.end() || it->second != "true") return false;
-    call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
+    SayNotProposed(call->context());
     call->Finish(NoLeader());
     return true;
   }

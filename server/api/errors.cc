@@ -18,6 +18,12 @@ grpc::Status RefusedByPeers() {
       "etcdserver: this member lost its data directory and the others refuse it; ask another one");
 }
 
+// Not etcd's words, but those of grpc-go's balancer when it has nowhere to send a call: the only
+// ones after which etcd's own client library repeats a write by itself, at another member. They
+// promise that nothing was sent; ours is as good: nothing was proposed. What was running when the
+// signal came promises nothing, and ends with Fate::kStopped.
+grpc::Status Stopping() { return Unavailable("there is no connection available"); }
+
 grpc::Status RequestTooLarge() {
   return {grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: request is too large"};
 }

@@ -19,6 +19,8 @@ grpc::Status ToGrpc(const absl::Status& status);
 
 grpc::Status NoLeader();
 grpc::Status RefusedByPeers();
+// A call that arrived after this member was told to stop.
+grpc::Status Stopping();
 grpc::Status RequestTooLarge();
 grpc::Status TooManyRequests();
 grpc::Status ResponseTooLarge();

@@ -5,7 +5,6 @@
 #include <memory>
 #include <utility>
 
-#include "proto/etcd/outcome.h"
 #include "server/api/edge.h"
 #include "storage/mvcc/check.h"
 
@@ -96,9 +95,7 @@ void Write(const Edge* edge, Call* call, const proto::Command& command, Get get,
   }
   edge->loop->Post(
       ProposeRequest{std::move(bytes), [edge, call, get, finish](Fate fate, ApplyResult result) {
-                       if (fate == Fate::kTimedOut) {
-                         call->context()->AddTrailingMetadata(kOutcomeKey, kNotProposed);
-                       }
+                       if (fate == Fate::kTimedOut) SayNotProposed(call->context());
                        if (fate != Fate::kApplied) return call->Finish(ToGrpc(fate));
                        if (!result.status.ok()) return call->Finish(ToGrpc(result.status));
                        call->response()->Swap(get(&result.response));

@@ -91,7 +91,10 @@ class Unary final : public Completion {
 
   explicit Unary(std::shared_ptr<Method> method);
 
+  void Refuse() { Finish(method_->methods->refusal()(&context_)); }
+
   const std::shared_ptr<Method> method_;
+  bool running_ = false;  // its handler was called
   bool finishing_ = false;
   grpc::ServerContext context_;
   Request request_;
@@ -132,13 +135,25 @@ class MethodTable final : public grpc::Service {
   void StopListening() { listening_ = false; }
   bool listening() const { return listening_; }
 
-  // From now on unary calls that arrive are answered with `status`.
-  void Refuse(const grpc::Status& status) { refusal_ = status; }
-  const grpc::Status& refusal() const { return refusal_; }
+  // From now on unary calls that arrive are not handled, but answered with what `refusal` says.
+  using Refusal = std::function<grpc::Status(grpc::ServerContext*)>;
+  void Refuse(Refusal refusal) { refusal_ = std::move(refusal); }
+  const Refusal& refusal() const { return refusal_; }
+  // Calls to refuse are kept waiting from now on, until they are answered all at once.
+  void HoldRefused() { holding_ = true; }
+  void AnswerHeld() {
+    holding_ = false;
+    for (auto& answer : std::exchange(held_, {})) answer();
+  }
+  size_t held() const { return held_.size(); }
 
-  // Unary calls that have arrived and whose answers have not left. `change` is Unary's business.
-  int live() const { return live_; }
-  void CountLive(int change) { live_ += change; }
+  // Unary calls whose handlers were called and whose answers have not left.
+  int running() const { return running_; }
+
+  // Unary's business.
+  void CountRunning(int change) { running_ += change; }
+  bool holding() const { return holding_; }
+  void Hold(std::function<void()> answer) { held_.push_back(std::move(answer)); }
 
   using grpc::Service::RequestAsyncBidiStreaming;
   using grpc::Service::RequestAsyncServerStreaming;
@@ -158,9 +173,11 @@ class MethodTable final : public grpc::Service {
   }
 
   int count_ = 0;
-  int live_ = 0;
+  int running_ = 0;
   bool listening_ = true;
-  grpc::Status refusal_;
+  Refusal refusal_;
+  bool holding_ = false;
+  std::vector<std::function<void()>> held_;  // bounded by what clients may have under way
   std::vector<std::function<void(Queues)>> listeners_;
 };
 
@@ -173,21 +190,21 @@ Unary<Request, Response>::Unary(std::shared_ptr<Method> method)
 
 template <typename Request, typename Response>
 void Unary<Request, Response>::OnComplete(bool ok) {
-  if (finishing_) {
-    method_->methods->CountLive(-1);
+  MethodTable* const methods = method_->methods;
+  if (finishing_ || !ok || !methods->listening()) {
+    if (running_) methods->CountRunning(-1);
     delete this;
     return;
   }
-  if (!ok || !method_->methods->listening()) {
-    delete this;
-    return;
-  }
-  method_->methods->CountLive(+1);
   new Unary(method_);
-  if (const grpc::Status& refusal = method_->methods->refusal(); !refusal.ok()) {
-    Finish(refusal);
-  } else {
+  if (methods->refusal() == nullptr) {
+    running_ = true;
+    methods->CountRunning(+1);
     method_->handler(this);
+  } else if (methods->holding()) {
+    methods->Hold([this] { Refuse(); });
+  } else {
+    Refuse();
   }
 }
 

@@ -20,6 +20,7 @@ TEST(Errors, FatesHaveEtcdsCodesAndTexts) {
                "etcdserver: request timed out, possibly due to connection lost");
   ExpectStatus(ToGrpc(Fate::kTooManyRequests), RESOURCE_EXHAUSTED, "etcdserver: too many requests");
   ExpectStatus(ToGrpc(Fate::kStopped), UNAVAILABLE, "etcdserver: server stopped");
+  ExpectStatus(Stopping(), UNAVAILABLE, "there is no connection available");
   ExpectStatus(NoLeader(), UNAVAILABLE, "etcdserver: no leader");
   ExpectStatus(RequestTooLarge(), INVALID_ARGUMENT, "etcdserver: request is too large");
 }
