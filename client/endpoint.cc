@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <algorithm>
 #include <climits>
 #include <utility>
 
@@ -18,6 +19,8 @@ namespace {
 // would be sent into it and its fate be unknown. The look costs kLook, paid after a rest only.
 constexpr absl::Duration kTrustedFor = absl::Milliseconds(100);
 constexpr absl::Duration kLook = absl::Milliseconds(1);
+// A watch cannot be called off, and the call that has been answered waits for its end.
+constexpr absl::Duration kWatch = absl::Milliseconds(5);
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments args;
@@ -35,32 +38,43 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 Connection::Connection(std::string host_and_port)
     : address(std::move(host_and_port)),
       channel(MakeChannel(address)),
-      kv(etcdserverpb::KV::NewStub(channel)),
-      cluster(etcdserverpb::Cluster::NewStub(channel)),
-      maintenance(etcdserverpb::Maintenance::NewStub(channel)) {}
+      kv(etcdserverpb::KV::NewStub(channel)) {}
 
-std::shared_ptr<Connection> Endpoint::Connect(absl::Time deadline) {
-  const absl::Duration idle = Touch();
-  // The second round replaces a connection found broken.
-  for (int round = 0; round < 2; ++round) {
-    const std::shared_ptr<Connection> connection = Current();
-    grpc::Channel& channel = *connection->channel;
-    grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
-    const bool was_up = state == GRPC_CHANNEL_READY;
-    while (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) {
-      if (!channel.WaitForStateChange(state, absl::ToChronoTime(deadline))) break;
-      state = channel.GetState(true);
-    }
-    if (state == GRPC_CHANNEL_READY) {
-      if (!was_up || idle < kTrustedFor) return connection;
-      if (!channel.WaitForStateChange(state, absl::ToChronoTime(absl::Now() + kLook))) {
-        return connection;
-      }
-    }
-    Drop(connection);
-    if (!was_up) return nullptr;
+Dial::Dial(Endpoint* endpoint, absl::Time deadline)
+    : endpoint_(endpoint), deadline_(deadline), connection_(endpoint->Current()) {
+  const absl::Duration idle = endpoint->Touch();
+  state_ = connection_->channel->GetState(/*try_to_connect=*/true);
+  in_doubt_ = state_ == GRPC_CHANNEL_READY && idle >= kTrustedFor;
+}
+
+Dial::~Dial() {
+  if (state_ != GRPC_CHANNEL_READY) endpoint_->Drop(connection_);
+}
+
+Dial::Progress Dial::Look() {
+  state_ = connection_->channel->GetState(/*try_to_connect=*/true);
+  if (in_doubt_ && state_ != GRPC_CHANNEL_READY) {  // it was broken: another takes its place
+    in_doubt_ = false;
+    endpoint_->Drop(connection_);
+    connection_ = endpoint_->Current();
+    state_ = connection_->channel->GetState(/*try_to_connect=*/true);
   }
-  return nullptr;
+  switch (state_) {
+    case GRPC_CHANNEL_READY:
+      return !in_doubt_ || watched_ ? Progress::kUp : Progress::kWaiting;
+    case GRPC_CHANNEL_IDLE:
+    case GRPC_CHANNEL_CONNECTING:
+      return absl::Now() < deadline_ ? Progress::kWaiting : Progress::kFailed;
+    default:
+      return Progress::kFailed;
+  }
+}
+
+void Dial::Watch(grpc::CompletionQueue* queue, void* tag) {
+  watched_ = true;
+  const absl::Time until = absl::Now() + (in_doubt_ ? kLook : kWatch);
+  connection_->channel->NotifyOnStateChange(state_, absl::ToChronoTime(std::min(until, deadline_)),
+                                            queue, tag);
 }
 
 absl::Duration Endpoint::Touch() {

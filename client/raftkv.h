@@ -17,13 +17,14 @@
 //   }
 //
 // A Client may be used by many threads at once. Every call blocks and ends within
-// `request_timeout`. Calls go to the endpoint that answered last, the first one to begin with, and
-// move on to the next when it fails, but only where repeating is safe:
-//   - a read, when an endpoint cannot be reached or cannot serve it now;
+// `request_timeout`. Calls go to the endpoint that answered last, the first one to begin with;
+// while it is not connected in a moment, to the next that is. They move on to another when it
+// fails, but only where repeating is safe:
+//   - a read, when an endpoint cannot serve it now. One that has not been answered in an eighth of
+//     the time is asked of another endpoint as well, and the first answer counts: a read that takes
+//     seconds is best given a single endpoint;
 //   - a write, only when it was never sent, or was refused before it could take effect.
-// A read that meets an endpoint which does not answer leaves time for those not yet asked, most of
-// it for the last; a read that takes seconds is best given a single endpoint. A transaction is a
-// read if all its operations are Gets; compacting counts as a write.
+// A transaction is a read if all its operations are Gets; compacting counts as a write.
 // A write whose fate is unknown (the connection broke, nobody answered in time) is never repeated:
 // it returns an error of which OutcomeUnknown() is true. Read the key to find out.
 //

@@ -299,6 +299,24 @@ absl::Status Fill(const LoadOptions& options,
 
 }  // namespace
 
+Reach FindWhoIsUp(const std::vector<std::string>& endpoints, absl::Duration dial_timeout) {
+  std::vector<absl::Status> errors(endpoints.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    threads.emplace_back([&, i] {
+      errors[i] =
+          ConnectAll({.endpoints = {endpoints[i]}, .conns = 1, .dial_timeout = dial_timeout})
+              .status();
+    });
+  }
+  Reach reach;
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    threads[i].join();
+    (errors[i].ok() ? reach.up : reach.down).push_back(endpoints[i]);
+  }
+  return reach;
+}
+
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress) {
   auto connections = ConnectAll(options);

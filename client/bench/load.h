@@ -39,6 +39,13 @@ struct LoadOptions {
   bool serializable = false;  // gets only
 };
 
+struct Reach {
+  std::vector<std::string> up;
+  std::vector<std::string> down;
+};
+// Which of the endpoints can be connected to within `dial_timeout`.
+Reach FindWhoIsUp(const std::vector<std::string>& endpoints, absl::Duration dial_timeout);
+
 struct LoadReport {
   double seconds = 0;  // measured
   uint64_t errors = 0;

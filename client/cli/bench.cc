@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/bench/load.h"
 #include "client/cli/cli.h"
 #include "client/cli/usage.h"
@@ -23,11 +24,13 @@ double Milliseconds(const LoadReport& report, double fraction) {
   return static_cast<double>(report.latency.Percentile(fraction)) / 1000;
 }
 
-Json ToJson(const char* verb, const LoadOptions& load, const LoadReport& report) {
+Json ToJson(const char* verb, const LoadOptions& load, const std::vector<std::string>& unreachable,
+            const LoadReport& report) {
   Json errors = Json::object();
   for (const auto& [message, count] : report.errors_by_message) errors[message] = count;
   Json json = {{"verb", verb},
                {"endpoints", load.endpoints},
+               {"unreachable", unreachable},
                {"clients", load.clients},
                {"conns", load.conns},
                {"val_size", load.val_size},
@@ -55,7 +58,8 @@ void PrintFields(const Json& report, std::ostream& out) {
   }
 }
 
-void PrintText(const char* verb, const LoadOptions& load, const LoadReport& report,
+void PrintText(const char* verb, const LoadOptions& load,
+               const std::vector<std::string>& unreachable, const LoadReport& report,
                std::ostream& out) {
   out << absl::StrFormat("%s: %d clients, %d connections, %d-byte values, %g s\n", verb,
                          load.clients, load.conns, load.val_size, report.seconds)
@@ -63,6 +67,7 @@ void PrintText(const char* verb, const LoadOptions& load, const LoadReport& repo
                          report.OpsPerSecond(), Milliseconds(report, 0.5),
                          Milliseconds(report, 0.9), Milliseconds(report, 0.99),
                          static_cast<double>(report.latency.max()) / 1000);
+  if (!unreachable.empty()) out << "unreachable: " << absl::StrJoin(unreachable, ", ") << "\n";
   for (const auto& [message, count] : report.errors_by_message) {
     out << "error " << count << " times: " << message << "\n";
   }
@@ -83,11 +88,16 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   const absl::Status good = Check(arguments);
   if (!good.ok()) return context.BadArguments(good.message());
+  const Reach reach = FindWhoIsUp(context.endpoints, context.dial_timeout);
+  const std::string down = absl::StrJoin(reach.down, ", ");
+  if (reach.up.empty()) return context.Fail(kExitUnreachable, "cannot connect to " + down);
+  if (!reach.down.empty()) {
+    context.streams.err << "Note: cannot connect to " << down << "; measuring without\n";
+  }
   LoadOptions& load = arguments.load;
-  load.endpoints = context.endpoints;
-  load.conns =
-      std::min(load.clients,
-               arguments.conns > 0 ? arguments.conns : static_cast<int>(context.endpoints.size()));
+  load.endpoints = reach.up;
+  load.conns = std::min(load.clients,
+                        arguments.conns > 0 ? arguments.conns : static_cast<int>(reach.up.size()));
   load.duration = absl::Seconds(arguments.seconds);
   load.dial_timeout = context.dial_timeout;
   load.request_timeout = context.command_timeout;
@@ -113,11 +123,11 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
     return context.Fail(code, report.status().message());
   }
   if (context.format == Format::kJson) {
-    context.streams.out << Text(ToJson(name, load, *report)) << "\n";
+    context.streams.out << Text(ToJson(name, load, reach.down, *report)) << "\n";
   } else if (context.format == Format::kFields) {
-    PrintFields(ToJson(name, load, *report), context.streams.out);
+    PrintFields(ToJson(name, load, reach.down, *report), context.streams.out);
   } else {
-    PrintText(name, load, *report, context.streams.out);
+    PrintText(name, load, reach.down, *report, context.streams.out);
   }
   return report->errors == 0 ? kExitOk : kExitFailed;
 }

@@ -6,6 +6,7 @@
 #include "client/bench/histogram.h"
 #include "client/bench/load.h"
 #include "client/cli/cli.h"
+#include "tests/client/cli_fixture.h"
 #include "tests/client/fake_server.h"
 
 namespace raftkv::client {
@@ -128,6 +129,7 @@ TEST(Load, JsonReportIsForMachines) {
             kExitOk);
   EXPECT_EQ(err.str(), "");
   const auto json = nlohmann::json::parse(out.str());
+  EXPECT_EQ(json.at("unreachable"), nlohmann::json::array());
   EXPECT_EQ(json.at("verb"), "put");
   EXPECT_EQ(json.at("clients"), 2);
   EXPECT_GT(json.at("ops_per_second"), 0);
@@ -135,6 +137,35 @@ TEST(Load, JsonReportIsForMachines) {
   for (const char* name : {"p50_ms", "p90_ms", "p99_ms", "max_ms"}) {
     EXPECT_GT(json.at(name), 0) << name;
   }
+}
+
+TEST(Load, AnEndpointThatIsDownIsNamedAndTheOthersAreMeasured) {
+  FakeServer server;
+  const std::string dead = DeadAddress();
+  const auto bench = [](std::string endpoints, const char* format) {
+    endpoints = "--endpoints=" + endpoints;
+    return Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "0.1", "--clients", "2", "-w",
+                   format, "--dial-timeout", "200ms"});
+  };
+  const std::string note = "Note: cannot connect to " + dead + "; measuring without\n";
+  Result result = bench(dead + "," + server.address(), "json");
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_EQ(result.err, note);
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json.at("endpoints"), nlohmann::json::array({server.address()}));
+  EXPECT_EQ(json.at("unreachable"), nlohmann::json::array({dead}));
+  EXPECT_EQ(json.at("conns"), 1);
+  EXPECT_GT(json.at("ops_per_second"), 0);
+  EXPECT_EQ(json.at("error_count"), 0);
+
+  result = bench(server.address() + "," + dead, "simple");
+  EXPECT_EQ(result.err, note);
+  EXPECT_NE(result.out.find("\nunreachable: " + dead + "\n"), std::string::npos) << result.out;
+
+  result = bench(dead, "simple");
+  EXPECT_EQ(result.code, kExitUnreachable);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err, "Error: cannot connect to " + dead + "\n");
 }
 
 }  // namespace

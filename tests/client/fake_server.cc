@@ -1,6 +1,7 @@
 #include "tests/client/fake_server.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <glog/logging.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
@@ -190,6 +191,19 @@ void RudeServer::TakeOneCall(int connection) {
       return;
     }
   }
+}
+
+SilentServer::SilentServer() : listener_(Bind(&address_)) { CHECK_EQ(listen(listener_, 64), 0); }
+
+SilentServer::~SilentServer() { close(listener_); }
+
+int SilentServer::Connections() {
+  CHECK_EQ(fcntl(listener_, F_SETFL, O_NONBLOCK), 0);
+  int count = 0;
+  for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0; ++count) {
+    close(connection);
+  }
+  return count;
 }
 
 std::string DeadAddress() {

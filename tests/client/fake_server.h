@@ -1,6 +1,7 @@
 // Services for the client's tests. FakeServer answers etcd's API with what the test sets, and
 // counts what it was asked. RudeServer takes one request at a time and hangs up without an answer:
-// the case in which nobody knows whether a write happened.
+// the case in which nobody knows whether a write happened. SilentServer is a process that is
+// stopped: the kernel takes connections for it, and nobody says anything on them.
 #ifndef RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
 #define RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
 
@@ -105,6 +106,18 @@ class RudeServer {
   std::atomic<int> calls_{0};
   std::counting_semaphore<> hang_up_{0};
   std::thread thread_;
+};
+
+class SilentServer {
+ public:
+  SilentServer();
+  ~SilentServer();
+  const std::string& address() const { return address_; }
+  int Connections();  // made since the last look
+
+ private:
+  std::string address_;
+  int listener_;
 };
 
 // An address on which nobody listens.

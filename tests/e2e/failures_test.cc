@@ -165,6 +165,30 @@ TEST(WithoutLeader, APutThatWasNeverProposedHasFailedForCertain) {
   }));
 }
 
+// The kernel goes on taking connections for a process that is stopped.
+TEST(PausedMember, TheCommandLineGoesToTheOthers) {
+  Cluster cluster(Quick(3));
+  cluster.StartAll();
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int paused = (leader + 1) % 3;
+  cluster.Pause(paused);
+  const std::string endpoints =
+      absl::StrCat(cluster.client_address(paused), ",", cluster.client_address((leader + 2) % 3),
+                   ",", cluster.client_address(leader));
+  const auto run = [&](std::vector<std::string> words) {
+    // Whoever waits for the paused one has no time left.
+    words.insert(words.begin(), {BuiltProgram("raftkv"), "--endpoints", endpoints,
+                                 "--dial-timeout=10s", "--command-timeout=10s"});
+    return RunToEnd({.argv = words});
+  };
+  const Finished put = run({"put", "k", "v"});
+  EXPECT_EQ(put.exit_code, 0) << put.err;
+  const Finished get = run({"get", "k"});
+  EXPECT_EQ(get.exit_code, 0) << get.err;
+  EXPECT_EQ(get.out, "k\nv\n");
+}
+
 TEST(PausedMember, ALeaderThatWasPausedNeverAnswersStale) {
   Cluster cluster(Quick(3));
   cluster.StartAll();

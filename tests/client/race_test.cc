@@ -1,0 +1,119 @@
+// Which endpoint a call is sent to when some of them are stopped or slow.
+#include <gtest/gtest.h>
+
+#include "client/raftkv.h"
+#include "tests/client/fake_server.h"
+
+namespace raftkv::client {
+namespace {
+
+using grpc::StatusCode;
+
+// A stopped endpoint that is waited for would eat all of the time.
+std::unique_ptr<Client> ConnectTo(std::vector<std::string> endpoints,
+                                  absl::Duration dial = absl::Seconds(20)) {
+  auto client = Client::Connect({.endpoints = std::move(endpoints),
+                                 .dial_timeout = dial,
+                                 .request_timeout = absl::Seconds(8)});
+  EXPECT_TRUE(client.ok()) << client.status();
+  return *std::move(client);
+}
+
+grpc::Status NeverAnswer(grpc::ServerContext* context) {
+  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+  return grpc::Status::CANCELLED;
+}
+
+TEST(Race, StoppedEndpointsHoldUpNeitherReadsNorWrites) {
+  SilentServer one, two;
+  FakeServer good;
+  const std::vector<std::string> endpoints = {one.address(), two.address(), good.address()};
+  const auto got = ConnectTo(endpoints)->Get("k");
+  EXPECT_TRUE(got.ok()) << got.status();
+  const auto put = ConnectTo(endpoints)->Put("k", "v");
+  EXPECT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(good.calls, 2);
+}
+
+TEST(Race, WhoAnsweredIsAskedFirstTheNextTime) {
+  SilentServer stopped;
+  FakeServer good, other;
+  const auto client = ConnectTo({stopped.address(), good.address(), other.address()});
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
+  EXPECT_EQ(stopped.Connections(), 1);
+  EXPECT_EQ(good.calls, 3);
+}
+
+TEST(Race, AnEndpointThatIsThereIsTakenInTheOrderGiven) {
+  FakeServer first, second;
+  const auto client = ConnectTo({first.address(), second.address()});
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
+  EXPECT_EQ(first.calls, 3);
+  EXPECT_EQ(second.calls, 0);
+}
+
+TEST(Race, NothingButStoppedEndpointsMeansNeverSent) {
+  SilentServer one, two;
+  const auto client = ConnectTo({one.address(), two.address()}, absl::Milliseconds(200));
+  const auto put = client->Put("k", "v").status();
+  EXPECT_TRUE(NeverSent(put)) << put;
+  EXPECT_EQ(put.message(), "cannot connect to " + one.address() + ", " + two.address());
+}
+
+// The first is not given up when another is asked as well.
+TEST(Race, OfTwoThatAreAskedTheOneThatAnswersFirstCounts) {
+  FakeServer slow, hung;
+  slow.range_response.add_kvs()->set_value("blue");
+  hung.before = NeverAnswer;
+  slow.before = [&](grpc::ServerContext* context) {
+    while (hung.calls == 0 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    return context->IsCancelled() ? grpc::Status::CANCELLED : grpc::Status::OK;
+  };
+  const auto client = ConnectTo({slow.address(), hung.address()});
+  for (int i = 0; i < 2; ++i) {
+    const auto got = client->Get("colour");
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ((*got)->value, "blue");
+  }
+  EXPECT_EQ(slow.calls, 2);
+}
+
+TEST(Race, AReadThatASecondEndpointRefusesWaitsForTheFirst) {
+  FakeServer slow, other;
+  other.before = [](grpc::ServerContext*) {
+    return grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  };
+  slow.before = [&](grpc::ServerContext* context) {
+    while (other.calls == 0 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    return grpc::Status::OK;
+  };
+  const auto got = ConnectTo({slow.address(), other.address()})->Get("colour");
+  EXPECT_TRUE(got.ok()) << got.status();
+}
+
+TEST(Race, ASlowReadOfTheOnlyEndpointIsSentOnce) {
+  FakeServer slow;
+  slow.before = [](grpc::ServerContext*) {
+    absl::SleepFor(absl::Milliseconds(300));
+    return grpc::Status::OK;
+  };
+  auto client =
+      Client::Connect({.endpoints = {slow.address()}, .request_timeout = absl::Milliseconds(500)});
+  ASSERT_TRUE(client.ok());
+  EXPECT_TRUE((*client)->Get("k").ok());
+  EXPECT_EQ(slow.calls, 1);
+}
+
+TEST(Race, AWriteThatAMemberCouldNotPassOnGoesToAnother) {
+  FakeServer cut_off, good;
+  cut_off.before = [](grpc::ServerContext* context) {
+    context->AddTrailingMetadata("raftkv-outcome", "not-proposed");
+    return grpc::Status(StatusCode::UNAVAILABLE, "there is no connection available");
+  };
+  const auto put = ConnectTo({cut_off.address(), good.address()})->Put("k", "v");
+  EXPECT_TRUE(put.ok()) << put.status();
+  EXPECT_EQ(good.calls, 1);
+}
+
+}  // namespace
+}  // namespace raftkv::client
