@@ -7,6 +7,7 @@
 #include <climits>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -31,6 +32,26 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+}
+
+bool AllOf(absl::string_view text, bool (*is)(unsigned char)) {
+  return std::all_of(text.begin(), text.end(), is);
+}
+
+// Also with a zone, as fe80::1%eth0.
+bool IsIpv6(absl::string_view text) {
+  const absl::string_view digits = text.substr(0, text.find('%'));
+  return std::count(digits.begin(), digits.end(), ':') >= 2 && AllOf(digits, [](unsigned char c) {
+           return absl::ascii_isxdigit(c) || c == ':' || c == '.';
+         });
+}
+
+// A name, an IPv4 address, or an IPv6 address in brackets.
+bool IsHost(absl::string_view text) {
+  if (absl::ConsumePrefix(&text, "[")) return absl::ConsumeSuffix(&text, "]") && IsIpv6(text);
+  return !text.empty() && AllOf(text, [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+  });
 }
 
 }  // namespace
@@ -95,20 +116,35 @@ void Endpoint::Drop(const std::shared_ptr<Connection>& connection) {
 }
 
 absl::StatusOr<std::string> ParseEndpoint(absl::string_view text) {
+  const auto wrong = [text](absl::string_view why) {
+    return absl::InvalidArgumentError(absl::StrCat("endpoint \"", text, "\"", why));
+  };
   absl::string_view address = text;
-  if (absl::StartsWith(address, "https://")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("endpoint \"", text, "\": TLS is not supported, use http://"));
+  if (absl::StartsWithIgnoreCase(address, "https://")) {
+    return wrong(": TLS is not supported, use http://");
   }
-  absl::ConsumePrefix(&address, "http://");
+  if (absl::StartsWithIgnoreCase(address, "http://")) {
+    address.remove_prefix(sizeof("http://") - 1);
+  } else if (absl::StrContains(address, "://")) {
+    return wrong(": use http:// or nothing before the host");
+  }
   absl::ConsumeSuffix(&address, "/");
+  if (absl::StrContains(address, "/")) return wrong(" has a path; leave it out");
   const size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon == absl::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535 ||
-      address.find('/') != absl::string_view::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("endpoint \"", text, "\" is not of the form host:port"));
+  if (colon == absl::string_view::npos) {
+    return wrong(" has no port; write host:port, as in 127.0.0.1:2379");
+  }
+  const absl::string_view host = address.substr(0, colon);
+  const absl::string_view port = address.substr(colon + 1);
+  if (IsIpv6(host)) return wrong(": an IPv6 address stands in brackets, as in [::1]:2379");
+  if (!IsHost(host)) {
+    return wrong(
+        absl::StrCat(": \"", host, "\" is no host; several endpoints have commas between"));
+  }
+  int number = 0;
+  if (!AllOf(port, absl::ascii_isdigit) || !absl::SimpleAtoi(port, &number) || number < 1 ||
+      number > 65535) {
+    return wrong(absl::StrCat(": the port \"", port, "\" is not a number from 1 to 65535"));
   }
   return std::string(address);
 }

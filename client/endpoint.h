@@ -77,7 +77,7 @@ class Dial {
   bool watched_ = false;
 };
 
-// "host:port", also with "http://" before it, to "host:port". InvalidArgument otherwise.
+// "host:port", also with "http://" before it, to "host:port". InvalidArgument says what to change.
 absl::StatusOr<std::string> ParseEndpoint(absl::string_view text);
 
 }  // namespace raftkv::client

@@ -98,8 +98,8 @@ absl::Status UnknownOutcome(const absl::Status& error) {
   return status;
 }
 
-absl::Status Unreachable(const std::string& addresses) {
-  absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", addresses));
+absl::Status Unreachable(const std::string& whom) {
+  absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", whom));
   status.SetPayload(kPayload, absl::Cord("unsent"));
   return status;
 }

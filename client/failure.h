@@ -30,7 +30,7 @@ bool NeverProposed(const grpc::ClientContext& context);
 // and where there are none the name of the call as well.
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call);
 absl::Status UnknownOutcome(const absl::Status& error);
-absl::Status Unreachable(const std::string& addresses);
+absl::Status Unreachable(const std::string& whom);
 
 }  // namespace raftkv::client
 

@@ -187,7 +187,13 @@ absl::Status Race::NobodyLeft() const {
   if (!attempts_.empty()) return NoAnswer();
   std::vector<std::string> all;
   for (const Lane& lane : lanes_) all.push_back(lane.endpoint->address());
-  return Unreachable(absl::StrJoin(all, ", "));
+  std::string whom = absl::StrJoin(all, ", ");
+  // Some did not even refuse.
+  const absl::Duration patience = std::min(rules_.dial_timeout, rules_.request_timeout);
+  if (absl::Now() - begin_ >= patience) {
+    absl::StrAppend(&whom, " within ", absl::FormatDuration(patience));
+  }
+  return Unreachable(whom);
 }
 
 absl::Status Race::NoAnswer() const {

@@ -73,15 +73,23 @@ void PrintText(const char* verb, const LoadOptions& load,
   }
 }
 
+absl::Status InRange(const char* flag, double value, double least, double most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s must be from %.15g to %.15g", flag, least, most));
+}
+
 absl::Status Check(const BenchArguments& arguments) {
   if (arguments.consistency != "l" && arguments.consistency != "s") {
     return absl::InvalidArgumentError(
-        absl::StrCat("unknown consistency flag \"", arguments.consistency, "\""));
+        absl::StrCat("unknown consistency flag \"", arguments.consistency, "\", use l or s"));
   }
-  if (arguments.load.clients < 1 || arguments.load.key_space < 1 || arguments.seconds <= 0) {
-    return absl::InvalidArgumentError("--clients, --seconds and --key-space must be above 0");
-  }
-  return absl::OkStatus();
+  const LoadOptions& load = arguments.load;
+  absl::Status status = InRange("--clients", load.clients, 1, 100'000);
+  status.Update(InRange("--seconds", arguments.seconds, 0.001, 1'000'000));
+  status.Update(InRange("--val-size", load.val_size, 0, 64 << 20));
+  status.Update(InRange("--key-space", load.key_space, 1, 100'000'000));
+  return status;
 }
 
 int Bench(const char* name, BenchArguments& arguments, const Context& context) {
@@ -90,7 +98,7 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   if (!good.ok()) return context.BadArguments(good.message());
   const Reach reach = FindWhoIsUp(context.endpoints, context.dial_timeout);
   const std::string down = absl::StrJoin(reach.down, ", ");
-  if (reach.up.empty()) return context.Fail(kExitUnreachable, "cannot connect to " + down);
+  if (reach.up.empty()) return context.Unreachable("cannot connect to " + down);
   if (!reach.down.empty()) {
     context.streams.err << "Note: cannot connect to " << down << "; measuring without\n";
   }

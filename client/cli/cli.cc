@@ -13,6 +13,8 @@
 namespace raftkv::client {
 namespace {
 
+constexpr char kApiVersion[] = "3.6";
+
 constexpr char kFooter[] = R"(Examples:
   raftkv put colour blue
   raftkv get colour
@@ -52,9 +54,13 @@ void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
 }
 
 absl::Status ParseTimeout(const char* flag, const std::string& text, absl::Duration* timeout) {
-  if (!absl::ParseDuration(text, timeout) || *timeout <= absl::ZeroDuration()) {
+  if (!absl::ParseDuration(text, timeout)) {
     return absl::InvalidArgumentError(
         absl::StrCat(flag, " \"", text, "\" is not a duration such as 5s or 500ms"));
+  }
+  if (*timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " must be above 0, for instance 5s or 500ms"));
   }
   return absl::OkStatus();
 }
@@ -63,7 +69,11 @@ absl::Status Understand(const Flags& flags, Context& context) {
   for (absl::string_view endpoint : absl::StrSplit(flags.endpoints, ',', absl::SkipWhitespace())) {
     context.endpoints.emplace_back(absl::StripAsciiWhitespace(endpoint));
   }
-  if (context.endpoints.empty()) return absl::InvalidArgumentError("no endpoints given");
+  if (context.endpoints.empty()) {
+    return absl::InvalidArgumentError(
+        "no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, several with commas "
+        "between");
+  }
   absl::Status status =
       ParseTimeout("--command-timeout", flags.command_timeout, &context.command_timeout);
   status.Update(ParseTimeout("--dial-timeout", flags.dial_timeout, &context.dial_timeout));
@@ -77,6 +87,41 @@ bool UnderstandFormat(const std::string& text, Format* format) {
   if (text == "fields") return *format = Format::kFields, true;
   if (text == "table") return *format = Format::kTable, true;
   return false;
+}
+
+// `help VERB` is `VERB --help`.
+int Help(const CLI::App& app, const std::vector<std::string>& words, const Context& context) {
+  const CLI::App* verb = &app;
+  std::string path = app.get_name();
+  for (const std::string& word : words) {
+    const auto named =
+        verb->get_subcommands([&word](const CLI::App* each) { return each->get_name() == word; });
+    if (named.empty()) {
+      return context.BadArguments(
+          absl::StrCat("help: there is no verb \"", word, "\"; see raftkv --help"));
+    }
+    verb = named.front();
+    absl::StrAppend(&path, " ", word);
+  }
+  context.streams.out << verb->get_formatter()->make_help(verb, path, CLI::AppFormatMode::Normal);
+  return kExitOk;
+}
+
+// Verbs that ask no server, and run whatever the global flags say.
+void AddOwnVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
+  app.add_subcommand("version", "Prints the version of raftkv")->callback([&context, run] {
+    *run = [&context] {
+      context.streams.out << "raftkv version: " RAFTKV_VERSION "\nAPI version: " << kApiVersion
+                          << "\n";
+      return kExitOk;
+    };
+  });
+  CLI::App* help = app.add_subcommand("help", "Explains a verb");
+  auto words = std::make_shared<std::vector<std::string>>();
+  help->add_option("verb", *words, "the verb");
+  help->callback([&app, &context, run, words] {
+    *run = [&app, &context, words] { return Help(app, *words, context); };
+  });
 }
 
 // A group of verbs says which there are; without any word at all that was the question.
@@ -111,8 +156,14 @@ int Context::Fail(int code, absl::string_view message) const {
 
 int Context::Fail(const absl::Status& error) const {
   if (OutcomeUnknown(error)) return Fail(kExitOutcomeUnknown, error.message());
-  if (NeverSent(error)) return Fail(kExitUnreachable, error.message());
+  if (NeverSent(error)) return Unreachable(error.message());
   return Fail(kExitFailed, error.message());
+}
+
+int Context::Unreachable(absl::string_view message) const {
+  return Fail(kExitUnreachable, absl::StrCat(message,
+                                             "; is a server running there? --endpoints "
+                                             "says where to ask"));
 }
 
 int Context::NoTable() const {
@@ -125,7 +176,8 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   CLI::App app("Reads and writes a raftkv (or etcd v3) cluster.", "raftkv");
   app.footer("Global flags and exit codes: raftkv --help\n");  // of every verb
   app.get_formatter()->column_width(28);
-  app.set_version_flag("--version", "raftkv " RAFTKV_VERSION "\nAPI version: 3.6");
+  app.set_version_flag("--version",
+                       absl::StrCat("raftkv " RAFTKV_VERSION "\nAPI version: ", kApiVersion));
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -134,6 +186,8 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddEndpointVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
+  std::function<int()> own_verb;
+  AddOwnVerbs(app, context, &own_verb);
   app.footer(kFooter);
 
   try {
@@ -145,6 +199,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   } catch (const CLI::ParseError& error) {
     return context.BadArguments(Explain(app, error));
   }
+  if (own_verb) return own_verb();
   if (!context.verb) return HelpInstead(app, streams);
   const absl::Status understood = Understand(flags, context);
   if (!understood.ok()) return context.BadArguments(understood.message());

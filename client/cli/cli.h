@@ -51,6 +51,8 @@ class Context {
   // Prints "Error: ..." and returns the exit code for it.
   int Fail(const absl::Status& error) const;
   int Fail(int code, absl::string_view message) const;
+  // For "cannot connect to ...": says what to look at.
+  int Unreachable(absl::string_view message) const;
   int BadArguments(absl::string_view message) const { return Fail(kExitBadArguments, message); }
   int NoTable() const;  // for verbs whose results make no table
 

@@ -72,7 +72,8 @@ int Txn(TxnArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   // Prompts go to stderr, so that standard output holds the answer alone.
   const bool prompt = arguments.interactive || context.streams.in_is_terminal;
-  const auto txn = ReadTransaction(context.streams.in, prompt ? &context.streams.err : nullptr);
+  const auto txn = ReadTransaction(context.streams.in, prompt ? &context.streams.err : nullptr,
+                                   context.streams.in_is_terminal);
   if (!txn.ok()) return context.Fail(kExitBadInput, txn.status().message());
   const auto result = context.Connect()->Txn(*txn);
   if (!result.ok()) return context.Fail(result.status());

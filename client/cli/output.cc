@@ -149,7 +149,9 @@ void Output::Healths(const std::vector<EndpointHealth>& rows) {
 void Output::DefragRow(const EndpointDefrag& row) {
   if (format_ != Format::kSimple) return;
   if (row.error.ok()) {
-    out_ << "Finished defragmenting etcd member[" << row.endpoint << "]" << std::endl;
+    // Other words than etcdctl's, for which it is over by now.
+    out_ << "Defragmentation begun at " << row.endpoint
+         << "; a raftkv member goes on with it in the background" << std::endl;
   } else {
     err_ << "Failed to defragment etcd member[" << row.endpoint << "] (" << row.error.message()
          << ")\n";

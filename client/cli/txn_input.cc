@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -181,12 +182,16 @@ absl::StatusOr<Op> ParseRequest(std::string_view line) {
 
 class Reader {
  public:
-  Reader(std::istream& in, std::ostream* prompts) : in_(in), prompts_(prompts) {}
+  Reader(std::istream& in, std::ostream* prompts, bool hint)
+      : in_(in), prompts_(prompts), hint_(hint) {}
 
   // Reads lines up to an empty one and gives each to `parse`, which returns what goes into `list`.
   template <typename Item, typename Parse>
   absl::Status ReadPart(const char* part, Parse parse, std::vector<Item>* list) {
     if (prompts_ != nullptr) *prompts_ << part << ":" << std::endl;
+    if (prompts_ != nullptr && std::exchange(hint_, false)) {
+      *prompts_ << "(an empty line ends each of the three parts)" << std::endl;
+    }
     std::string line;
     while (std::getline(in_, line)) {
       ++number_;
@@ -206,14 +211,15 @@ class Reader {
  private:
   std::istream& in_;
   std::ostream* prompts_;
+  bool hint_;
   int64_t number_ = 0;  // of the last line read
 };
 
 }  // namespace
 
-absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prompts) {
+absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prompts, bool hint) {
   Transaction txn;
-  Reader reader(in, prompts);
+  Reader reader(in, prompts, hint);
   absl::Status status = reader.ReadPart("compares", ParseCompare, &txn.when);
   if (status.ok()) {
     status = reader.ReadPart("success requests (get, put, del)", ParseRequest, &txn.then);

@@ -27,8 +27,9 @@ Example:
   EOF
 )";
 
-// `prompts`: says there which part is next; null: does not. InvalidArgument names the line.
-absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prompts);
+// `prompts`: says there which part is next; null: does not. `hint`: and once how a part ends, for
+// who types it. InvalidArgument names the line.
+absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prompts, bool hint);
 
 }  // namespace raftkv::client
 

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace raftkv::client {
 namespace {
@@ -75,6 +76,22 @@ const CLI::App& Deepest(const CLI::App& root, std::string* path) {
   return *app;
 }
 
+// The parser's words, but for those that can be said better.
+std::string Words(const CLI::ParseError& error) {
+  const absl::string_view what = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr &&
+      absl::EndsWith(what, " missing")) {
+    return absl::StrCat(what.substr(0, what.find(':')), " needs a value");
+  }
+  absl::string_view flag = what;
+  const size_t equals = what.find(" = ");
+  if (absl::ConsumePrefix(&flag, "Could not convert: ") && equals != absl::string_view::npos) {
+    return absl::StrCat(flag.substr(0, flag.find(' ')), " is a flag: true or false, not \"",
+                        what.substr(equals + 3), "\"");
+  }
+  return std::string(what);
+}
+
 // etcdctl's verbs that are still to come.
 bool IsNotServedYet(std::string_view verb) {
   constexpr std::string_view kVerbs[] = {
@@ -115,7 +132,7 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
           : absl::StrCat("; see ", root.get_name(), " ", path, path.empty() ? "" : " ", "--help");
   const std::vector<std::string> left = root.remaining(/*recurse=*/true);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || left.empty()) {
-    return absl::StrCat(prefix, error.what(), help);
+    return absl::StrCat(prefix, Words(error), help);
   }
   const std::string& word = left.front();
   if (word.size() > 1 && word[0] == '-') return absl::StrCat(prefix, "unknown flag ", word, help);

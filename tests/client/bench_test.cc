@@ -165,7 +165,8 @@ TEST(Load, AnEndpointThatIsDownIsNamedAndTheOthersAreMeasured) {
   result = bench(dead, "simple");
   EXPECT_EQ(result.code, kExitUnreachable);
   EXPECT_EQ(result.out, "");
-  EXPECT_EQ(result.err, "Error: cannot connect to " + dead + "\n");
+  EXPECT_EQ(result.err, "Error: cannot connect to " + dead +
+                            "; is a server running there? --endpoints says where to ask\n");
 }
 
 }  // namespace

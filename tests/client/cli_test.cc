@@ -297,6 +297,14 @@ TEST(CliArguments, WrongOnesAreRefusedBeforeAnythingIsSent) {
       {"defrag", "x"},
       {"bench", "put", "--clients", "0"},
       {"bench", "txn", "--seconds", "x"},
+      {"bench", "put", "--seconds", "nan"},
+      {"bench", "put", "--seconds", "inf"},
+      {"bench", "put", "--seconds", "1e300"},
+      {"bench", "put", "--val-size", "2000000000"},
+      {"bench", "put", "--clients", "2000000000"},
+      {"bench", "put", "--key-space", "2000000000"},
+      {"get", "a", "--endpoints", "127.0.0.1:1;127.0.0.1:2"},
+      {"get", "a", "--endpoints", "[::1"},
   };
   for (const auto& arguments : wrong) {
     const Result result = Raftkv(arguments);
@@ -311,6 +319,14 @@ TEST(CliArguments, WrongOnesAreRefusedBeforeAnythingIsSent) {
 
 TEST(CliArguments, HelpAndVersion) {
   EXPECT_EQ(Raftkv({"--version"}).out, "raftkv 0.1.0\nAPI version: 3.6\n");
+  const Result version = Raftkv({"version"});
+  EXPECT_EQ(version.code, kExitOk);
+  EXPECT_EQ(version.out, "raftkv version: 0.1.0\nAPI version: 3.6\n");
+  EXPECT_EQ(Raftkv({"help"}).out, Raftkv({"--help"}).out);
+  EXPECT_EQ(Raftkv({"help", "endpoint", "hashkv"}).out,
+            Raftkv({"endpoint", "hashkv", "--help"}).out);
+  EXPECT_EQ(Raftkv({"help", "frob"}).err,
+            "Error: help: there is no verb \"frob\"; see raftkv --help\n");
   for (const auto& arguments : std::vector<std::vector<const char*>>{{}, {"--help"}}) {
     const Result help = Raftkv(arguments);
     EXPECT_EQ(help.code, kExitOk);
@@ -359,6 +375,21 @@ TEST(CliArguments, ErrorsSayWhatToDo) {
             "Error: get: --rev: -1 is below 0; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--sort-by", "x"}),
             "Error: --sort-by: \"x\" is none of CREATE, KEY, MODIFY, VALUE, VERSION\n");
+  EXPECT_EQ(error({"get", "a", "--limit"}),
+            "Error: get: --limit needs a value; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "--prefix=x"}),
+            "Error: get: --prefix is a flag: true or false, not \"x\"; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "a", "--command-timeout", "5"}),
+            "Error: --command-timeout \"5\" is not a duration such as 5s or 500ms\n");
+  EXPECT_EQ(error({"get", "a", "--command-timeout", "0"}),
+            "Error: --command-timeout must be above 0, for instance 5s or 500ms\n");
+  EXPECT_EQ(error({"get", "a", "--endpoints", ","}),
+            "Error: no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, several "
+            "with commas between\n");
+  const std::string dead = DeadAddress();
+  EXPECT_EQ(error({"get", "a", "--endpoints", dead.c_str()}),
+            "Error: cannot connect to " + dead +
+                "; is a server running there? --endpoints says where to ask\n");
 }
 
 TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {

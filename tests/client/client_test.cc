@@ -50,10 +50,45 @@ TEST(ParseEndpoint, TakesHostAndPort) {
   EXPECT_EQ(ParseEndpoint("127.0.0.1:2379").value(), "127.0.0.1:2379");
   EXPECT_EQ(ParseEndpoint("http://n1.example:2379/").value(), "n1.example:2379");
   EXPECT_EQ(ParseEndpoint("http://[::1]:2379").value(), "[::1]:2379");
-  for (const char* bad :
-       {"", "n1", "n1:", ":2379", "n1:0", "n1:65536", "n1:x", "http://n1/x:1", "https://n1:2379"}) {
+  EXPECT_EQ(ParseEndpoint("HTTP://raftkv_n1:2379").value(), "raftkv_n1:2379");
+  EXPECT_EQ(ParseEndpoint("[fe80::1%eth0]:2379").value(), "[fe80::1%eth0]:2379");
+  for (const char* bad : {"",
+                          "n1",
+                          "n1:",
+                          ":2379",
+                          "n1:0",
+                          "n1:65536",
+                          "n1:x",
+                          "n1:+1",
+                          "n1: 1",
+                          "http://n1/x:1",
+                          "https://n1:2379",
+                          "ftp://n1:2379",
+                          "n1:1;n2:1",
+                          "n1 n2:1",
+                          "user@n1:1",
+                          "dns:n1:1",
+                          "::1:2379",
+                          "[::1",
+                          "[n1]:1",
+                          "[]:1"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseEndpoint(bad).status())) << bad;
   }
+}
+
+TEST(ParseEndpoint, SaysWhatToChange) {
+  const auto error = [](const char* text) {
+    return std::string(ParseEndpoint(text).status().message());
+  };
+  EXPECT_EQ(error("n1"), "endpoint \"n1\" has no port; write host:port, as in 127.0.0.1:2379");
+  EXPECT_EQ(error("n1:x"), "endpoint \"n1:x\": the port \"x\" is not a number from 1 to 65535");
+  EXPECT_EQ(error("http://n1:1/x"), "endpoint \"http://n1:1/x\" has a path; leave it out");
+  EXPECT_EQ(error("ftp://n1:1"), "endpoint \"ftp://n1:1\": use http:// or nothing before the host");
+  EXPECT_EQ(error("::1:2379"),
+            "endpoint \"::1:2379\": an IPv6 address stands in brackets, as in [::1]:2379");
+  EXPECT_EQ(
+      error("n1:1;n2:1"),
+      "endpoint \"n1:1;n2:1\": \"n1:1;n2\" is no host; several endpoints have commas between");
 }
 
 TEST(Judge, WritesAreRepeatedOnlyWhenRefusedBeforeTheyCouldTakeEffect) {

@@ -243,7 +243,7 @@ bool IsOurOwn(const Line& line) {
 }
 
 TEST(Etcdctl, IsWhatOurCommandLinePrintsLike) {
-  static constexpr const char* kVerbs[] = {"put", "get", "del", "txn", "compaction", "defrag"};
+  static constexpr const char* kVerbs[] = {"put", "get", "del", "txn", "compaction"};
   std::vector<Line> lines;
   for (Line& line : ReadCommandLines()) {
     const bool shared =
