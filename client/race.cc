@@ -100,8 +100,8 @@ absl::Time Race::NextAskAt() const {
                       static_cast<int64_t>(attempts_.size());
 }
 
-// Null before `*at`. A second turn is for the first that has taken the call and says nothing, at
-// half of the time, or for the first that was asked, once nothing is under way any more.
+// The first that was asked, once nothing is under way any more, or when half of the time is gone.
+// Null before `*at`.
 Race::Lane* Race::LaneForSecondTurn(absl::Time now, absl::Time* at) {
   *at = absl::InfiniteFuture();
   if (second_turn_given_ || connecting_ > 0) return nullptr;

@@ -22,6 +22,9 @@ CLI::Option* AddWhole(CLI::App& app, const char* name, Number& number, const cha
           [](const std::string& text) -> std::string {
             Number parsed = 0;
             if (!absl::SimpleAtoi(text, &parsed)) {
+              if (!text.empty() && text.find_first_not_of("0123456789") == text.npos) {
+                return absl::StrCat(text, " is too large");
+              }
               return absl::StrCat("\"", text, "\" is not a whole number");
             }
             return parsed < 0 ? absl::StrCat(text, " is below 0") : "";

@@ -375,6 +375,8 @@ TEST(CliArguments, ErrorsSayWhatToDo) {
             "Error: get: --rev: -1 is below 0; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--sort-by", "x"}),
             "Error: --sort-by: \"x\" is none of CREATE, KEY, MODIFY, VALUE, VERSION\n");
+  EXPECT_EQ(error({"get", "a", "--limit", "9223372036854775808"}),
+            "Error: get: --limit: 9223372036854775808 is too large; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--limit"}),
             "Error: get: --limit needs a value; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--prefix=x"}),

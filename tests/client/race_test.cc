@@ -1,6 +1,8 @@
 // Which endpoint a call is sent to when some of them are stopped or slow.
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "client/raftkv.h"
 #include "tests/client/fake_server.h"
 
@@ -59,6 +61,23 @@ TEST(Race, NothingButStoppedEndpointsMeansNeverSent) {
   EXPECT_TRUE(NeverSent(put)) << put;
   EXPECT_EQ(put.message(),
             "cannot connect to " + one.address() + ", " + two.address() + " within 200ms");
+}
+
+TEST(Race, ThreadsShareTheConnectionsThatTheyMakeSideBySide) {
+  SilentServer stopped;
+  FakeServer good;
+  const auto client = ConnectTo({stopped.address(), good.address()});
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      for (int call = 0; call < 20; ++call) {
+        const auto put = client->Put("k", "v");
+        EXPECT_TRUE(put.ok()) << put.status();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good.calls, 8 * 20);
 }
 
 // The first is not given up when another is asked as well.
