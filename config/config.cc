@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -387,6 +388,12 @@ class Reader {
     }
   }
 
+  // As far as words go: "da/", "./da" and "x/../da" are all "da".
+  static std::string Normal(const std::string& dir) {
+    const std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+    return (path.has_filename() ? path : path.parent_path()).string();
+  }
+
   // Members with one host share a machine, as far as the file can tell.
   void CheckDirectory(size_t i, std::map<std::string, Line>* directories) {
     MemberConfig& member = config_.members[i];
@@ -394,7 +401,8 @@ class Reader {
     const std::string address = AddressOf(member.peer_url);
     const std::string host = address.substr(0, address.rfind(':'));
     const Line line = lines_[i].count("data_dir") ? lines_[i]["data_dir"] : lines_[i]["name"];
-    const auto [at, fresh] = directories->emplace(absl::StrCat(host, " ", member.data_dir), line);
+    const auto [at, fresh] =
+        directories->emplace(absl::StrCat(host, " ", Normal(member.data_dir)), line);
     if (fresh) return;
     Fail(line, absl::StrFormat("data_dir \"%s\" is taken by line %d", member.data_dir, at->second),
          "give each member of a machine its own");

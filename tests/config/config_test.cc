@@ -348,6 +348,12 @@ TEST(ConfigErrors, TwoMembersOfOneMachineInOneDirectory) {
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + Member("b", 20) + shared),
             "F:10: data_dir \"/var/lib/raftkv\" is taken by line 5; give each member of a machine "
             "its own");
+  for (const char* same : {"da/", "./da", "da//", "x/../da", "da/."}) {
+    EXPECT_EQ(ErrorOf(Member("a", 10) + "data_dir = \"da\"\n" + Member("b", 20) + "data_dir = \"" +
+                      same + "\"\n"),
+              absl::StrCat("F:10: data_dir \"", same,
+                           "\" is taken by line 5; give each member of a machine its own"));
+  }
   const std::string elsewhere = absl::StrReplaceAll(Member("b", 20), {{"127.0.0.1", "10.0.0.2"}});
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + elsewhere + shared), "no error");
 }
