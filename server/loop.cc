@@ -23,8 +23,9 @@ constexpr int64_t kApplyVisitedKeysMax = 2048;
 // An apply on a worker that takes longer is worth a line in the log.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
 constexpr absl::Duration kFlushInterval = absl::Seconds(30);
-constexpr int kWorkers = 2;
-constexpr size_t kOffloadedMax = 1024;
+constexpr int kReaders = 2;
+constexpr size_t kReadsWaitingMax = 1024;
+constexpr size_t kWalksWaitingMax = 8;
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(100);
 
 gpr_timespec After(absl::Duration duration) {
@@ -52,7 +53,8 @@ Loop::Loop(LoopOptions options, StateMachine* state_machine)
       state_machine_(state_machine),
       applier_(state_machine),
       applying_worker_(/*threads=*/1, /*waiting_max=*/1),
-      workers_(kWorkers, kOffloadedMax) {}
+      readers_(kReaders, kReadsWaitingMax),
+      walker_(/*threads=*/1, kWalksWaitingMax) {}
 
 Loop::~Loop() { Stop(); }
 
@@ -67,7 +69,8 @@ void Loop::Stop() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
   if (watchdog_.joinable()) watchdog_.join();
-  workers_.Stop();
+  readers_.Stop();
+  walker_.Stop();
 }
 
 void Loop::RunOnLoop(std::function<void()> work) {
@@ -144,7 +147,7 @@ void Loop::RunApply() {
   for (ApplyTask& task : apply_inbox_) applier_.Post(std::move(task));
   apply_inbox_.clear();
   if (stop_waiting_) applier_.StopWaiting();
-  applier_.MaybeCompact();
+  applier_.MaybeCompact(Now());
   if (applier_.empty()) {
     const absl::Time now = Now();
     if (now >= next_flush_) {
@@ -196,6 +199,7 @@ void Loop::Watch() {
     for (int i = 0; i < kEventsMax && Poll(queues_.health, gpr_inf_past(GPR_CLOCK_MONOTONIC));
          ++i) {
     }
+    if (look_) look_();
     if (const uint64_t rounds = rounds_; rounds != watched) {
       if (hangs_.exchange(false)) LOG(WARNING) << "the disk answers again";
       watched = rounds;

@@ -8,7 +8,7 @@
 //
 // When the state machine would have to wait for its compactions, or the next entry walks over very
 // many keys, applying moves to a worker until it has caught up, so that heartbeats go on. Whatever
-// else may be slow (large ranges) goes to a worker too.
+// else may be slow (large ranges, hashes of the whole store) goes to workers too.
 //
 // A watchdog thread sees a loop that hangs in the disk. After an election timeout health says so:
 // the watchdog answers those calls, so that they are answered then too. After disk_stall_timeout it
@@ -58,18 +58,23 @@ class Loop {
   void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
   // What the next turn gets.
   void Post(ReplicaInput input) { inbox_.Post(std::move(input)); }
-  // Runs `work` on a worker. False: too much is waiting already.
-  bool Offload(std::function<void()> work) { return workers_.Run(std::move(work)); }
+  // Workers for large reads, which the request timeout bounds, and for what walks the whole store
+  // and takes the time that it takes: one walk at a time, so that reads never wait behind it.
+  Workers& readers() { return readers_; }
+  Workers& walker() { return walker_; }
 
-  // `done` runs when the compaction up to `revision` has removed what it made obsolete. Called in
-  // the apply queue.
-  void WhenCompacted(Revision revision, ReadDone done) {
-    applier_.WhenCompacted(revision, std::move(done));
+  // `done` runs when the compaction up to `revision` has removed what it made obsolete, or at
+  // `deadline`. Called in the apply queue.
+  void WhenCompacted(Revision revision, absl::Time deadline, ReadDone done) {
+    applier_.WhenCompacted(revision, deadline, std::move(done));
   }
   // The server stops: nobody waits for compactions or large reads any more.
   void StopWaiting() { stop_waiting_ = true; }
   // From any thread.
   bool stopping() const { return stop_waiting_; }
+
+  // Before Start: what the watchdog calls each time it looks, on its thread, ten times a second.
+  void EachLook(std::function<void()> look) { look_ = std::move(look); }
 
   void Start(Replica* replica, const LoopQueues& queues);
 
@@ -101,6 +106,8 @@ class Loop {
   Replica* replica_ = nullptr;
   LoopQueues queues_;
 
+  std::function<void()> look_;
+
   Inbox inbox_;
   std::vector<ApplyTask> apply_inbox_;
 
@@ -125,7 +132,8 @@ class Loop {
   std::atomic<uint64_t> rounds_{0};  // of the loop: one a tick at least, unless it hangs
 
   Workers applying_worker_;  // its own, so that large ranges never hold up applying
-  Workers workers_;
+  Workers readers_;
+  Workers walker_;
   std::thread thread_;
   std::thread watchdog_;
 };

@@ -8,6 +8,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -34,6 +35,8 @@ struct Edge {
   Loop* loop = nullptr;
   Replica* replica = nullptr;             // loop's thread only
   StateMachine* state_machine = nullptr;  // what may be called from any thread
+  // Each call that waits for a compaction holds a copy: they are counted by it.
+  std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
   // From any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {
@@ -61,20 +64,24 @@ struct Edge {
     return true;
   }
 
-  // When a call that arrives now must be answered, or its client stops waiting. (That the client
+  // When the client of a call stops waiting: for calls that may take as long as they take. (That it
   // has gone before would take gRPC one more event for every call to tell.)
   template <typename Call>
+  static absl::Time ClientDeadline(Call* call) {
+    return Loop::Now() + (absl::FromChrono(call->context()->deadline()) - absl::Now());
+  }
+  // When a call that arrives now must be answered, or its client stops waiting.
+  template <typename Call>
   absl::Time Deadline(Call* call) const {
-    const absl::Duration client_waits = absl::FromChrono(call->context()->deadline()) - absl::Now();
-    return Loop::Now() + std::min(config->limits.request_timeout, client_waits);
+    return std::min(Loop::Now() + config->limits.request_timeout, ClientDeadline(call));
   }
 
-  // Runs `work(give_up)` on a worker, which returns what the call ends with. `give_up()` becomes
-  // true when nobody will want the answer; work that sees it ends with CANCELLED at once.
+  // Runs `work(give_up)` on one of `workers`, which returns what the call ends with. `give_up()`
+  // becomes true when nobody will want the answer; work that sees it ends with CANCELLED at once.
   template <typename Call, typename Work>
-  void OnWorker(Call* call, absl::Time deadline, Work work) const {
+  void OnWorker(Workers* workers, Call* call, absl::Time deadline, Work work) const {
     auto give_up = [loop = loop, deadline] { return loop->stopping() || Loop::Now() >= deadline; };
-    const bool accepted = loop->Offload([loop = loop, call, give_up, work = std::move(work)] {
+    const bool accepted = workers->Run([loop = loop, call, give_up, work = std::move(work)] {
       grpc::Status status = grpc::Status::CANCELLED;
       if (!give_up()) status = work(give_up);
       if (status.error_code() == grpc::StatusCode::CANCELLED) {

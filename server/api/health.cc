@@ -1,9 +1,8 @@
 // grpc.health.v1: "am I worth sending requests to" for load balancers and orchestrators. Runs on
 // the watchdog's thread, so that a member whose disk hangs can say it.
 
-#include <grpcpp/alarm.h>
-
 #include <memory>
+#include <set>
 
 #include "proto/etcd/health.pb.h"
 #include "server/api/edge.h"
@@ -15,9 +14,7 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-constexpr int kWatchersMax = 1024;
-// The watchdog looks no more often.
-constexpr int kLookMs = 100;
+constexpr size_t kWatchersMax = 1024;
 
 HealthCheckResponse::ServingStatus StatusOf(const Edge* edge) {
   return edge->loop->healthy() ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
@@ -32,13 +29,15 @@ void Check(const Edge* edge, Unary<HealthCheckRequest, HealthCheckResponse>* cal
   call->Finish(grpc::Status::OK);
 }
 
-// Where the streams come from.
+class Watch;
+
+// Where the streams come from, and all that have begun and not ended.
 struct Source {
   const Edge* edge;
   MethodTable* methods;
   int index;
   Queues queues;
-  int live = 0;  // streams that have begun
+  std::set<Watch*> watches = {};
 };
 
 // One stream of Watch: the status at once, then whenever it changes. A service that is not known
@@ -46,11 +45,23 @@ struct Source {
 // its operations is under way.
 class Watch {
  public:
-  explicit Watch(std::shared_ptr<Source> source) : source_(std::move(source)), writer_(&context_) {
+  explicit Watch(Source* source) : source_(source), writer_(&context_) {
     context_.AsyncNotifyWhenDone(&ended_operation_);
     source_->methods->RequestAsyncServerStreaming(source_->index, &context_, &request_, &writer_,
                                                   source_->queues.calls, source_->queues.arrivals,
                                                   &arrived_operation_);
+  }
+
+  // Says what has changed, if it can.
+  void Look() {
+    if (ended_ || finished_ || writing_ || !source_->methods->listening()) return;
+    if (source_->edge->loop->stopping()) return Finish(ToGrpc(Fate::kStopped));
+    const auto status =
+        request_.service().empty() ? StatusOf(source_->edge) : HealthCheckResponse::SERVICE_UNKNOWN;
+    if (said_ && response_.status() == status) return;
+    said_ = writing_ = true;
+    response_.set_status(status);
+    writer_.Write(response_, &written_operation_);
   }
 
  private:
@@ -59,30 +70,11 @@ class Watch {
       delete this;
       return;
     }
-    ++source_->live;
+    source_->watches.insert(this);
     if (!source_->methods->listening()) return;  // its end is still to come
     new Watch(source_);
-    if (source_->live > kWatchersMax) return Finish(TooManyRequests());
+    if (source_->watches.size() > kWatchersMax) return Finish(TooManyRequests());
     Look();
-  }
-
-  void Look() {
-    if (ended_ || finished_ || !source_->methods->listening()) return MaybeDelete();
-    if (source_->edge->loop->stopping() && !writing_) return Finish(ToGrpc(Fate::kStopped));
-    const auto status =
-        request_.service().empty() ? StatusOf(source_->edge) : HealthCheckResponse::SERVICE_UNKNOWN;
-    if (!writing_ && (!said_ || response_.status() != status)) {
-      said_ = writing_ = true;
-      response_.set_status(status);
-      writer_.Write(response_, &written_operation_);
-    }
-    if (!waiting_) {
-      waiting_ = true;
-      alarm_.Set(
-          source_->queues.calls,
-          gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(kLookMs, GPR_TIMESPAN)),
-          &alarm_operation_);
-    }
   }
 
   void Finish(const grpc::Status& status) {
@@ -93,34 +85,27 @@ class Watch {
   void OnWritten(bool /*ok*/) {
     writing_ = false;
     Look();
-  }
-  void OnAlarm(bool /*ok*/) {
-    waiting_ = false;
-    Look();
+    MaybeDelete();
   }
   void OnEnded(bool /*ok*/) {
     ended_ = true;
-    --source_->live;
-    if (waiting_) alarm_.Cancel();
+    source_->watches.erase(this);
     MaybeDelete();
   }
   void MaybeDelete() {
-    if (ended_ && !writing_ && !waiting_) delete this;
+    if (ended_ && !writing_) delete this;
   }
 
-  const std::shared_ptr<Source> source_;
+  Source* const source_;
   Operation<Watch> arrived_operation_{this, &Watch::OnArrived};
   Operation<Watch> written_operation_{this, &Watch::OnWritten};
-  Operation<Watch> alarm_operation_{this, &Watch::OnAlarm};
   Operation<Watch> ended_operation_{this, &Watch::OnEnded};
   grpc::ServerContext context_;
   HealthCheckRequest request_;
   HealthCheckResponse response_;
   grpc::ServerAsyncWriter<HealthCheckResponse> writer_;
-  grpc::Alarm alarm_;
   bool said_ = false;      // response_ holds what was said last
   bool writing_ = false;   // or finishing
-  bool waiting_ = false;   // for the alarm
   bool finished_ = false;  // by us
   bool ended_ = false;     // as gRPC sees it
 };
@@ -131,7 +116,12 @@ void RegisterHealth(const Edge* edge, MethodTable* methods) {
   Serve(edge, methods, 4, "/grpc.health.v1.Health/Check", Check);
   methods->ServeServerStream(
       "/grpc.health.v1.Health/Watch", [edge, methods](int index, Queues queues) {
-        new Watch(std::make_shared<Source>(Source{edge, methods, index, queues}));
+        auto source = std::make_shared<Source>(Source{edge, methods, index, queues});
+        new Watch(source.get());
+        // The loop outlives all calls, and with it their source.
+        edge->loop->EachLook([source] {
+          for (Watch* watch : source->watches) watch->Look();
+        });
       });
 }
 

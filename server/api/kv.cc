@@ -28,6 +28,7 @@ using etcdserverpb::TxnResponse;
 const ReadBudget kInlineBudget{.visited_keys_max = 128, .bytes_max = 64 << 10};
 // Calls of one method that are taken without another turn of the queue.
 constexpr int kWaitingCalls = 512;
+constexpr int64_t kCompactionWaitersMax = 256;
 
 absl::Status ReadFrom(const StateSnapshot& snapshot, const RangeRequest& request,
                       const ReadBudget& budget, RangeResponse* response) {
@@ -53,13 +54,15 @@ void ReadNow(const Edge* edge, absl::Time deadline, Unary<Request, Response>* ca
   const absl::Status status = Fill(edge, *snapshot, kInlineBudget, call);
   if (!absl::IsResourceExhausted(status)) return call->Finish(ToGrpc(status));
   call->response()->Clear();
-  edge->OnWorker(call, deadline, [edge, call, snapshot = std::move(snapshot)](auto give_up) {
-    const absl::Status status =
-        Fill(edge, *snapshot,
-             {.bytes_max = edge->config->limits.max_response_bytes, .give_up = std::move(give_up)},
-             call);
-    return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToGrpc(status);
-  });
+  edge->OnWorker(
+      &edge->loop->readers(), call, deadline,
+      [edge, call, snapshot = std::move(snapshot)](auto give_up) {
+        const absl::Status status = Fill(
+            edge, *snapshot,
+            {.bytes_max = edge->config->limits.max_response_bytes, .give_up = std::move(give_up)},
+            call);
+        return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToGrpc(status);
+      });
 }
 
 template <typename Request, typename Response>
@@ -147,18 +150,25 @@ void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse>* call) {
 }
 
 // The logical compaction is in the log; `physical` waits until this member has removed what became
-// obsolete.
+// obsolete, as long as its client does.
 void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse>* call) {
   if (edge->Refused(call)) return;
   const Revision revision = call->request().revision();
-  const bool physical = call->request().physical();
+  std::shared_ptr<const int> waiter;
+  if (call->request().physical()) {
+    // Refused before it is proposed: afterwards the client would not know that it happened.
+    waiter = edge->compaction_waiters;
+    if (waiter.use_count() > kCompactionWaitersMax + 1) return call->Finish(TooManyRequests());
+  }
+  const absl::Time deadline = edge->ClientDeadline(call);
   proto::Command command;
   command.mutable_compaction()->Swap(call->mutable_request());
   Write(
       edge, call, command, [](proto::CommandResponse* r) { return r->mutable_compaction(); },
-      [edge, revision, physical](auto* call) {
-        if (!physical) return call->Finish(grpc::Status::OK);
-        edge->loop->WhenCompacted(revision, [call](Fate fate) { call->Finish(ToGrpc(fate)); });
+      [edge, revision, deadline, waiter](auto* call) {
+        if (waiter == nullptr) return call->Finish(grpc::Status::OK);
+        edge->loop->WhenCompacted(revision, deadline,
+                                  [call, waiter](Fate fate) { call->Finish(ToGrpc(fate)); });
       });
 }
 

@@ -18,12 +18,13 @@ using DefragmentCall = Unary<etcdserverpb::DefragmentRequest, etcdserverpb::Defr
 
 constexpr int kWaitingCalls = 4;
 
-// `hash(snapshot, give_up)` fills in the response on a worker: it walks the whole store.
+// `hash(snapshot, give_up)` fills in the response on the worker that walks the whole store, which
+// takes seconds for ten million versions: no request timeout, as in etcd.
 template <typename Call, typename Hash>
 void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
   if (edge->Refused(call)) return;
   edge->OnWorker(
-      call, edge->Deadline(call),
+      &edge->loop->walker(), call, edge->ClientDeadline(call),
       [edge, call, hash, snapshot = edge->state_machine->Snapshot()](const auto& give_up) {
         const absl::Status status = hash(*snapshot, give_up);
         edge->FillHeader(snapshot->revision(), call->response()->mutable_header());

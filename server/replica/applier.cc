@@ -1,5 +1,6 @@
 #include "server/replica/applier.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -53,20 +54,36 @@ bool Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visit
   return all;
 }
 
-void Applier::MaybeCompact(int64_t events_max) {
+void Applier::MaybeCompact(absl::Time now, int64_t events_max) {
   if (can_compact()) state_machine_->CompactStep(events_max);
   while (!when_compacted_.empty() &&
          when_compacted_.begin()->first <= state_machine_->compaction_done()) {
-    when_compacted_.extract(when_compacted_.begin()).mapped()(Fate::kApplied);
+    when_compacted_.extract(when_compacted_.begin()).mapped().done(Fate::kApplied);
+  }
+  if (now >= next_deadline_) EndWaiting(now);
+}
+
+void Applier::EndWaiting(absl::Time now) {
+  next_deadline_ = absl::InfiniteFuture();
+  for (auto it = when_compacted_.begin(); it != when_compacted_.end();) {
+    Waiting& waiting = it->second;
+    if (waiting.deadline > now) {
+      next_deadline_ = std::min(next_deadline_, waiting.deadline);
+      ++it;
+    } else {
+      waiting.done(Fate::kUnknownTimedOut);
+      it = when_compacted_.erase(it);
+    }
   }
 }
 
-void Applier::WhenCompacted(Revision revision, ReadDone done) {
-  when_compacted_.emplace(revision, std::move(done));
+void Applier::WhenCompacted(Revision revision, absl::Time deadline, ReadDone done) {
+  when_compacted_.emplace(revision, Waiting{deadline, std::move(done)});
+  next_deadline_ = std::min(next_deadline_, deadline);
 }
 
 void Applier::StopWaiting() {
-  for (auto& [revision, done] : when_compacted_) done(Fate::kStopped);
+  for (auto& [revision, waiting] : when_compacted_) waiting.done(Fate::kStopped);
   when_compacted_.clear();
 }
 

@@ -30,23 +30,30 @@ class Applier {
   bool large_next() const { return large_next_; }
 
   // One step of the physical compaction, if there is something to do and the engine keeps up: steps
-  // write too.
-  void MaybeCompact(int64_t events_max = INT64_MAX);
+  // write too. `now` never goes back.
+  void MaybeCompact(absl::Time now, int64_t events_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
   // `done` runs, out of MaybeCompact, when nothing that `revision` made obsolete is stored any
-  // more.
-  void WhenCompacted(Revision revision, ReadDone done);
+  // more, or at `deadline` with kUnknownTimedOut. The caller bounds how many wait.
+  void WhenCompacted(Revision revision, absl::Time deadline, ReadDone done);
   // Whoever waits for a compaction is told that the server stops.
   void StopWaiting();
 
  private:
+  void EndWaiting(absl::Time now);
   // False: some are left.
   bool RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
 
   StateMachine* const state_machine_;
   std::deque<ApplyTask> queue_;
   bool large_next_ = false;
-  std::multimap<Revision, ReadDone> when_compacted_;
+
+  struct Waiting {
+    absl::Time deadline;
+    ReadDone done;
+  };
+  std::multimap<Revision, Waiting> when_compacted_;
+  absl::Time next_deadline_ = absl::InfiniteFuture();  // of the waiting, or earlier
 };
 
 }  // namespace raftkv

@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -29,6 +32,10 @@ class BusyMember : public testing::Test {
         .size = 1, .limits = absl::StrCat("max_txn_ops = ", kKeysPerTxn, "\n", limits)});
     cluster_->Start(0);
     ASSERT_EQ(cluster_->WaitForLeader(), 0);
+    PutAll();
+  }
+
+  void PutAll() {
     for (int i = 0; i < kKeys;) {
       etcdserverpb::TxnRequest txn;
       for (const int end = i + kKeysPerTxn; i < end; ++i) {
@@ -131,6 +138,118 @@ TEST_F(BusyMember, DropsLargeReadsThatNobodyWaitsForAnyMore) {
   // Minutes of work, which nobody wants any more once their clients' deadline is over.
   ManyLargeReads(*cluster_, kManyReads, absl::Seconds(1)).Wait();
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
+}
+
+// More than one, so that some wait for others.
+class Hashes {
+ public:
+  Hashes(Cluster& cluster, int count, absl::Duration timeout) {
+    for (int i = 0; i < count; ++i) {
+      calls_.push_back(std::async(std::launch::async, [&cluster, timeout] {
+        Connection own(cluster.client_address(0));
+        EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return own.Ready(); }));
+        return Call(own, *own.maintenance, &etcdserverpb::Maintenance::Stub::HashKV,
+                    etcdserverpb::HashKVRequest(), timeout);
+      }));
+    }
+  }
+  bool AnyUnanswered() {
+    return std::any_of(calls_.begin(), calls_.end(), [](auto& call) {
+      return call.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+    });
+  }
+  // How they ended: the server's words, or the hash.
+  std::map<std::string, int> Wait() {
+    std::map<std::string, int> ends;
+    for (auto& call : calls_) {
+      const auto reply = call.get();
+      ++ends[reply.ok() ? absl::StrCat(reply.response.hash()) : reply.status.error_message()];
+    }
+    return ends;
+  }
+
+ private:
+  std::vector<std::future<Reply<etcdserverpb::HashKVResponse>>> calls_;
+};
+
+TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  for (int i = 0; i < 3; ++i) PutAll();  // more versions
+  ASSERT_EQ(cluster_->Terminate(0), 0);
+  const std::string config = ReadFile(cluster_->config_path());
+  WriteFile(cluster_->config_path(),
+            absl::StrReplaceAll(
+                config, {{"\"60s\"", "\"300ms\""},
+                         {"heartbeat_interval = \"100ms\"", "heartbeat_interval = \"20ms\""},
+                         {"election_timeout = \"1000ms\"", "election_timeout = \"200ms\""}}));
+  cluster_->Start(0);
+  ASSERT_EQ(cluster_->WaitForLeader(), 0);
+
+  Hashes hashes(*cluster_, 9, absl::Seconds(60));  // together several times the request timeout
+  etcdserverpb::RangeRequest range = GetRequest("key000000", /*serializable=*/true);
+  range.set_range_end("key000500");  // more than the loop reads itself
+  bool answered = false;
+  while (hashes.AnyUnanswered()) {
+    const auto reply = Range(connection(), range);
+    ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+    ASSERT_EQ(reply.response.kvs_size(), 500);
+    answered = answered || hashes.AnyUnanswered();
+  }
+  EXPECT_TRUE(answered) << "no range was answered before all hashes were";
+  const auto ends = hashes.Wait();
+  EXPECT_EQ(ends.size(), 1u) << "all of them the same hash";
+  EXPECT_FALSE(ends.contains("etcdserver: request timed out"));
+
+  // Too many at once are told so, and those that nobody waits for any more are dropped.
+  auto impatient = Hashes(*cluster_, 16, absl::Milliseconds(500)).Wait();
+  EXPECT_GT(impatient["etcdserver: too many requests"], 0);
+  EXPECT_GT(impatient["Deadline Exceeded"], 0);
+  EXPECT_EQ(Hashes(*cluster_, 1, absl::Seconds(60)).Wait(),
+            (std::map<std::string, int>{{ends.begin()->first, 1}}));
+}
+
+TEST_F(BusyMember, LetsFewWaitForACompaction) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  PutAll();  // so that there is much to remove
+  constexpr int kCalls = 400;
+  int64_t revision = 0;
+  for (int i = 0; i < kCalls; ++i) {
+    const auto put = cluster_->Put(0, "key000000", "v");
+    ASSERT_TRUE(put.ok()) << put.status.error_message();
+    revision = put.response.header().revision();
+  }
+  struct One {
+    std::unique_ptr<grpc::ClientContext> context = MakeContext(absl::Seconds(60));
+    std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::CompactionResponse>> reader;
+    etcdserverpb::CompactionResponse response;
+    grpc::Status status;
+  };
+  grpc::CompletionQueue queue;
+  std::vector<One> calls(kCalls);
+  for (int i = 0; i < kCalls; ++i) {
+    etcdserverpb::CompactionRequest request;
+    request.set_revision(revision - kCalls + 1 + i);
+    request.set_physical(true);
+    calls[i].reader = connection().kv->AsyncCompact(calls[i].context.get(), request, &queue);
+    calls[i].reader->Finish(&calls[i].response, &calls[i].status, &calls[i]);
+  }
+  std::map<std::string, int> ends;
+  for (int i = 0; i < kCalls; ++i) {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    ++ends[static_cast<One*>(tag)->status.error_message()];
+  }
+  EXPECT_GT(ends["etcdserver: too many requests"], 0);
+  EXPECT_GT(ends[""], 0);
+  // Who was refused has changed nothing, and those who waited make room.
+  etcdserverpb::CompactionRequest request;
+  request.set_revision(revision + 1);
+  request.set_physical(true);
+  ASSERT_TRUE(cluster_->Put(0, "key000000", "v").ok());
+  EXPECT_TRUE(Call(connection(), *connection().kv, &KV::Stub::Compact, request).ok());
 }
 
 TEST_F(BusyMember, EndsLargeReadsWhenItIsToldToStop) {

@@ -148,12 +148,29 @@ TEST_F(Wire, HealthIsWatchedUntilTheMemberStops) {
   ASSERT_TRUE(other->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
   other_context->TryCancel();
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> watches;
+  for (int i = 0; i < 99; ++i) {
+    contexts.push_back(MakeContext(absl::Seconds(60)));
+    watches.push_back(connection.health->Watch(contexts.back().get(), request));
+  }
+  for (int i = 0; i < 99; ++i) {
+    ASSERT_TRUE(watches[i]->Read(&response));
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+    if (i % 3 == 0) contexts[i]->TryCancel();
+  }
 
   cluster_.Kill((leader_ + 1) % 3);
   cluster_.Kill((leader_ + 2) % 3);
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  for (size_t i = 0; i < watches.size(); ++i) {
+    if (i % 3 == 0) continue;
+    ASSERT_TRUE(watches[i]->Read(&response)) << i;
+    EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING) << i;
+  }
   EXPECT_EQ(cluster_.Terminate(leader_), 0);
+  for (auto& each : watches) EXPECT_FALSE(each->Finish().ok());
   EXPECT_FALSE(watch->Read(&response));
   EXPECT_FALSE(watch->Finish().ok());
 }

@@ -303,7 +303,7 @@ void Member::OnCompact() {
   }
   p.doing = Doing::kCompact;
   if (p.dies_compacting) p.fuse.Arm(static_cast<int>(world_->rng().Below(2)));
-  p.applier->MaybeCompact(world_->faults().compact_events);
+  p.applier->MaybeCompact(world_->wall_clock(number_), world_->faults().compact_events);
   if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
   p.doing = Doing::kNothing;
   if (p.fuse.blown()) {
