@@ -337,7 +337,8 @@ absl::Status StateMachine::Rep::DeleteRange(const etcdserverpb::DeleteRangeReque
                                             etcdserverpb::DeleteRangeResponse* response) {
   if (absl::Status status = mvcc::Check(request); !status.ok()) return status;
   mvcc::EntryBudget budget;
-  if (absl::Status status = writer.CheckDelete(request, &budget); !status.ok()) return status;
+  absl::Status status = writer.CheckDelete(request, state.compacted, &budget);
+  if (!status.ok()) return status;
   writer.DeleteRange(request, response);
   return absl::OkStatus();
 }

@@ -9,6 +9,8 @@
 #include <functional>
 
 #include "absl/status/status.h"
+#include "storage/mvcc/layout.h"
+#include "storage/mvcc/limits.h"
 
 namespace raftkv {
 
@@ -23,6 +25,8 @@ struct ReadBudget {
 };
 
 namespace mvcc {
+
+absl::Status WalksTooFar();  // of an entry of the log: limits.h
 
 // One for all parts of a read. Whoever walks calls Visit before each step and gives skips_left() to
 // the iterators; once over(), whatever was found is worth nothing, and the read ends with status().
@@ -57,6 +61,20 @@ class Budget {
     visits_left_ -= std::min(visits_left_, visits);
   }
   void Exhaust() { exhausted_ = true; }
+
+  // Within an entry of the log: what walks meet is taken from `entry`, by the rules of limits.h.
+  void ChargeWalks(EntryBudget* entry, Revision compacted) {
+    entry_ = entry;
+    compacted_ = compacted;
+  }
+  bool charges_walks() const { return entry_ != nullptr; }
+  // Whether every member holds a key with this newest version, though it may be a tombstone.
+  bool IsHeld(Revision newest) const { return newest >= compacted_; }
+  bool Walk(int64_t keys) {
+    if (entry_ != nullptr) entry_->walked_keys -= keys;
+    return !over();
+  }
+
   // What was visited in vain.
   void PutBack(int64_t visits) { visits_left_ += visits; }
   int64_t visits_left() const { return visits_left_; }
@@ -64,9 +82,10 @@ class Budget {
   // For the iterators of this read; null: no limit.
   int64_t* skips_left() { return bounded_ ? &skips_left_ : nullptr; }
 
-  bool over() const { return exhausted_ || given_up_ || skips_left_ < 0; }
-  // Of a read that is over: ResourceExhausted "read budget", or Cancelled.
+  bool over() const { return exhausted_ || given_up_ || skips_left_ < 0 || walked_too_far(); }
+  // Of a read that is over: ResourceExhausted "read budget", or Cancelled; or WalksTooFar.
   absl::Status status() const {
+    if (walked_too_far()) return WalksTooFar();
     return given_up_ ? absl::CancelledError("the reader has given up")
                      : absl::ResourceExhaustedError("read budget");
   }
@@ -74,11 +93,15 @@ class Budget {
   int64_t bytes_left;
 
  private:
+  bool walked_too_far() const { return entry_ != nullptr && entry_->walked_keys < 0; }
+
   int64_t visits_left_;
   const bool bounded_;
   int64_t skips_left_;
   const std::function<bool()> give_up_;
   int64_t visits_ = 0;
+  EntryBudget* entry_ = nullptr;
+  Revision compacted_ = 0;
   bool exhausted_ = false;
   bool given_up_ = false;
 };

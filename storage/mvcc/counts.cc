@@ -8,26 +8,18 @@
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
+#include "storage/mvcc/limits.h"
 #include "storage/mvcc/range.h"
 
 namespace raftkv::mvcc {
 namespace {
 
-// A count over n keys adds up n / 700 blocks and walks 700 keys at its ends; at a million keys the
-// two cost about the same.
-#ifdef RAFTKV_MUTANTS
-constexpr int64_t kBlockKeys = 4;  // so that the few keys of the simulator fill several
-#else
-constexpr int64_t kBlockKeys = 1024;
-#endif
 // Cutting looks at no more keys than this, deleted ones counted too.
 constexpr int64_t kCutVisits = 8 * kBlockKeys;
 // Nor does it pass more of them that the engine still holds.
 constexpr int64_t kCutSkips = 16'384;
 // Cutting goes on after a batch until it has looked at this many: four cuts, as a rule.
 constexpr int64_t kVisitsAfterBatch = 2 * kBlockKeys;
-// Going back over events is tried for this many, or as many as there are keys.
-constexpr int64_t kEventsMin = 10'000;
 
 std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
 
@@ -186,14 +178,20 @@ std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revisi
                                  Revision newest, Budget* budget) {
   if (range.begin >= range.end) return 0;
   if (revision == newest || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
-    return CountNewest(view, range, budget);
+    if (!budget->charges_walks()) return CountNewest(view, range, budget);
+    // Where blocks are cut is local, hence a charge that goes by the number of keys alone.
+    Budget unlimited;
+    const int64_t keys = *CountNewest(view, range, &unlimited);
+    if (!budget->Walk(std::min(keys, kBlockKeys + keys / kBlockKeys))) return std::nullopt;
+    return keys;
   }
-  // What the events since then changed, taken back; or a walk through the past, which passes about
-  // as many keys as there are now.
+  if (budget->charges_walks()) return Walk(view, range, revision, budget);
+  // What the events since then changed, taken back, if they are fewer than the keys there are now;
+  // or a walk through the past, which passes about as many.
   const int64_t visits = budget->visits_left();
   const std::optional<int64_t> now = CountNewest(view, range, budget);
   if (!now) return std::nullopt;
-  const int64_t events_max = std::min(budget->visits_left(), std::max(kEventsMin, *now));
+  const int64_t events_max = std::min(budget->visits_left(), *now);
   if (const auto growth = GrowthSince(view, range, revision, events_max, budget)) {
     return *now - *growth;
   }

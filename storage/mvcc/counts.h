@@ -59,7 +59,8 @@ class Counts {
 };
 
 // The live keys of the range at `revision`, which is `newest` or earlier and can be read. Visits
-// keys, blocks and events; none when the budget is over.
+// keys, blocks and events, fewer than twice as many as a walk would; none when the budget is over.
+// A budget that charges walks is charged the same whatever way was taken (limits.h).
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
                                  Revision newest, Budget* budget);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/raft/mutant.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/limits.h"
@@ -152,6 +153,13 @@ absl::Status AnswerTooLarge() {
                    " bytes of keys and values; ask for less of them"));
 }
 
+absl::Status WalksTooFar() {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "one transaction or deletion may look at at most ", EntryBudget().walked_keys,
+      " keys in its ranges, large values counted for more; ask for smaller ranges, or compact what "
+      "was deleted"));
+}
+
 absl::Status CheckRevision(const ReadState& state, Revision revision) {
   if (revision > state.revision) return FutureRevision();
   if (revision > 0 && revision < state.compacted) return Compacted();
@@ -179,7 +187,11 @@ bool VersionCursor::Next() {
   for (; it_->valid(); PassKey()) {
     prefix_.assign(VersionPrefix(it_->key()));
     if (budget_ != nullptr && !budget_->Visit()) return false;
-    if (VersionRevision(it_->key()) > revision_) {
+    const Revision newest = VersionRevision(it_->key());
+    const bool held =
+        budget_ != nullptr && (budget_->IsHeld(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
+    if (held && !budget_->Walk(1)) return false;
+    if (newest > revision_) {
       seek_ = prefix_;
       AppendRevisionDescending(revision_, &seek_);
       it_->Seek(seek_);
@@ -190,7 +202,10 @@ bool VersionCursor::Next() {
       }
     }
     DecodeVersion(it_->key(), it_->value(), &head_, &value_);
-    if (head_.exists()) return true;
+    if (head_.exists()) {
+      const auto bytes = static_cast<int64_t>(value_.size() / Budget::kBytesPerVisit);
+      return budget_ == nullptr || budget_->Walk((held ? 0 : 1) + bytes);
+    }
     if (single_key_) return false;
   }
   return false;

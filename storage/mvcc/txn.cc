@@ -76,7 +76,9 @@ constexpr int kValuesUncounted = 32;
 class Transaction {
  public:
   Transaction(const ReadState& before, Writer* writer, Budget* budget)
-      : before_(before), writer_(writer), budget_(budget) {}
+      : before_(before), writer_(writer), budget_(budget) {
+    if (writer_ != nullptr) budget_->ChargeWalks(&left_, before_.compacted);
+  }
 
   absl::Status Run(const TxnRequest& request, TxnResponse* response) {
     absl::Status status = Choose(request);
@@ -91,8 +93,11 @@ class Transaction {
   absl::Status Holds(const PbCompare& compare, bool* holds);
   absl::Status CheckTaken();
   absl::Status CheckPut(const PutRequest& request);
-  absl::Status CheckValues(EntryBudget* left);
-  absl::Status CheckRange(const RangeRequest& request, EntryBudget* left);
+  absl::Status CheckRange(const RangeRequest& request);
+  absl::Status CheckLimits();
+  absl::Status CheckValues();
+  absl::Status Rehearse(const RangeRequest& request);
+  absl::Status CheckDelete(const DeleteRangeRequest& request, int64_t later_ranges);
   absl::Status Execute(const TxnRequest& request, TxnResponse* response);
   absl::Status Execute(const RequestOp& op, ResponseOp* out);
   absl::Status Range(const RangeRequest& request, RangeResponse* response);
@@ -103,7 +108,8 @@ class Transaction {
 
   const ReadState& before_;
   Writer* const writer_;  // null: read-only
-  Budget* const budget_;  // of a read-only one
+  Budget* const budget_;  // of a read-only one; else of the compares
+  EntryBudget left_;
   // Whether each transaction of the taken tree succeeded, in the order of a walk from its root.
   std::vector<bool> path_;
   size_t executed_ = 0;                  // of path_
@@ -160,18 +166,40 @@ absl::Status Transaction::CheckTaken() {
     if (!op->has_request_put()) continue;
     if (absl::Status status = CheckPut(op->request_put()); !status.ok()) return status;
   }
-  EntryBudget left;
-  if (absl::Status status = CheckValues(&left); !status.ok()) return status;
   for (const RequestOp* op : taken_) {
     if (!op->has_request_range()) continue;
-    if (absl::Status status = CheckRange(op->request_range(), &left); !status.ok()) return status;
+    if (absl::Status status = CheckRange(op->request_range()); !status.ok()) return status;
+  }
+  return writer_ == nullptr ? absl::OkStatus() : CheckLimits();
+}
+
+// What it takes, not what it asks for.
+absl::Status Transaction::CheckLimits() {
+  if (absl::Status status = CheckValues(); !status.ok()) return status;
+  int64_t ranges = 0;
+  for (const RequestOp* op : taken_) {
+    if (!op->has_request_range()) continue;
+    if (absl::Status status = Rehearse(op->request_range()); !status.ok()) return status;
+    if (!op->request_range().range_end().empty()) ++ranges;
   }
   for (const RequestOp* op : taken_) {
-    if (!op->has_request_delete_range()) continue;
-    absl::Status status = writer_->CheckDelete(op->request_delete_range(), &left);
+    absl::Status status;
+    if (op->has_request_delete_range()) {
+      status = CheckDelete(op->request_delete_range(), /*later_ranges=*/ranges);
+    } else if (op->has_request_range() && !op->request_range().range_end().empty()) {
+      --ranges;
+    }
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status Transaction::CheckDelete(const DeleteRangeRequest& request, int64_t later_ranges) {
+  const int64_t before = left_.deleted_keys;
+  absl::Status status = writer_->CheckDelete(request, before_.compacted, &left_);
+  if (!status.ok()) return status;
+  left_.walked_keys -= later_ranges * (before - left_.deleted_keys);
+  return left_.walked_keys < 0 ? WalksTooFar() : absl::OkStatus();
 }
 
 absl::Status Transaction::CheckPut(const PutRequest& request) {
@@ -186,13 +214,11 @@ absl::Status Transaction::CheckPut(const PutRequest& request) {
 
 // What the operations on single keys answer or copy. A few values are within the limit however
 // large.
-absl::Status Transaction::CheckValues(EntryBudget* left) {
-  if (writer_ == nullptr || static_cast<int>(taken_.size()) <= kValuesUncounted) {
-    return absl::OkStatus();
-  }
+absl::Status Transaction::CheckValues() {
+  if (static_cast<int>(taken_.size()) <= kValuesUncounted) return absl::OkStatus();
   const auto charge = [&](const std::string& key) {
     if (const Head head = writer_->HeadOf(key); head.exists()) {
-      left->answer_bytes -= static_cast<int64_t>(writer_->Load(key, head).ByteSizeLong());
+      left_.answer_bytes -= static_cast<int64_t>(writer_->Load(key, head).ByteSizeLong());
     }
   };
   int64_t put_bytes = 0, reads = 0;
@@ -207,27 +233,32 @@ absl::Status Transaction::CheckValues(EntryBudget* left) {
                op->request_delete_range().range_end().empty()) {
       charge(op->request_delete_range().key());
     }
-    if (left->answer_bytes < 0) return AnswerTooLarge();
+    if (left_.answer_bytes < 0) return AnswerTooLarge();
   }
   // Each read may see all that is put here.
-  left->answer_bytes -= put_bytes * reads;
-  return left->answer_bytes < 0 ? AnswerTooLarge() : absl::OkStatus();
+  left_.answer_bytes -= put_bytes * reads;
+  return left_.answer_bytes < 0 ? AnswerTooLarge() : absl::OkStatus();
 }
 
-absl::Status Transaction::CheckRange(const RangeRequest& request, EntryBudget* left) {
+absl::Status Transaction::CheckRange(const RangeRequest& request) {
   // Unlike Range alone, a transaction does not take every negative revision for the newest.
   const Revision revision = request.revision();
   if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
-  if (revision < 0 && revision < before_.compacted) return Compacted();
-  const bool small =
-      request.range_end().empty() && static_cast<int>(taken_.size()) <= kValuesUncounted;
-  if (writer_ == nullptr || small) return absl::OkStatus();
+  return revision < 0 && revision < before_.compacted ? Compacted() : absl::OkStatus();
+}
+
+// For the size of the answer and of the walk.
+absl::Status Transaction::Rehearse(const RangeRequest& request) {
+  if (request.range_end().empty() && static_cast<int>(taken_.size()) <= kValuesUncounted) {
+    return absl::OkStatus();
+  }
   writer_->CompleteBatch();  // the counts of keys, which entries before may have changed
-  // A rehearsal, for the size of the answer.
-  Budget rehearsal({.bytes_max = left->answer_bytes});
+  Budget rehearsal({.bytes_max = left_.answer_bytes});
+  if (!request.range_end().empty()) rehearsal.ChargeWalks(&left_, before_.compacted);
   RangeResponse ignored;
   absl::Status status = mvcc::Range(before_, request, &rehearsal, &ignored);
-  left->answer_bytes = rehearsal.bytes_left;
+  left_.answer_bytes = rehearsal.bytes_left;
+  if (left_.walked_keys < 0) return WalksTooFar();
   return absl::IsResourceExhausted(status) ? AnswerTooLarge() : status;
 }
 
@@ -289,33 +320,65 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
 
 // --- how much a request looks at
 
-// False when the budget is over.
-bool Visit(Writer* writer, const std::string& key, const std::string& range_end, Revision revision,
-           Budget* budget) {
-  if (!budget->Visit()) return false;
-  if (range_end.empty() && revision <= 0) {
-    writer->HeadOf(key, budget);
-    return !budget->over();
-  }
-  VersionCursor cursor(writer->view(), VersionRange(key, range_end),
-                       revision > 0 ? revision : INT64_MAX, budget);
-  while (cursor.Next()) budget->VisitBytes(cursor.value().size());
-  return !budget->over();
-}
+// The values of this many single keys take no time that matters, however large. To know how large
+// the others are, they are read once more.
+constexpr int kValuesUnvisited = 4;
 
-bool Visit(Writer* writer, const RequestOp& op, Budget* budget) {
-  switch (op.request_case()) {
-    case RequestOp::kRequestTxn:
-      return Visit(writer, op.request_txn(), budget);
-    case RequestOp::kRequestRange:
-      return Visit(writer, op.request_range().key(), op.request_range().range_end(),
-                   op.request_range().revision(), budget);
-    case RequestOp::kRequestPut:
-      return Visit(writer, op.request_put().key(), {}, 0, budget);
-    default:
-      return Visit(writer, op.request_delete_range(), budget);
+// All are false when the budget is over.
+class Visits {
+ public:
+  Visits(Writer* writer, Budget* budget) : writer_(writer), budget_(budget) {}
+
+  bool Of(const TxnRequest& request) {
+    for (const PbCompare& c : request.compare()) {
+      if (!Of(c.key(), c.range_end(), 0, c.target() == PbCompare::VALUE)) return false;
+    }
+    for (const Ops* ops : {&request.success(), &request.failure()}) {
+      for (const RequestOp& op : *ops) {
+        if (!Of(op)) return false;
+      }
+    }
+    return true;
   }
-}
+  bool Of(const DeleteRangeRequest& request) {
+    return Of(request.key(), request.range_end(), 0, request.prev_kv());
+  }
+
+ private:
+  bool Of(const RequestOp& op) {
+    switch (op.request_case()) {
+      case RequestOp::kRequestTxn:
+        return Of(op.request_txn());
+      case RequestOp::kRequestRange:
+        return Of(op.request_range().key(), op.request_range().range_end(),
+                  op.request_range().revision(), true);
+      case RequestOp::kRequestPut:
+        return Of(op.request_put().key(), {}, 0,
+                  op.request_put().prev_kv() || op.request_put().ignore_value());
+      default:
+        return Of(op.request_delete_range());
+    }
+  }
+  bool Of(const std::string& key, const std::string& range_end, Revision revision, bool value) {
+    if (!budget_->Visit()) return false;
+    if (range_end.empty() && revision <= 0) {
+      const Head head = writer_->HeadOf(key, budget_);
+      if (budget_->over()) return false;
+      if (value && ++values_ > kValuesUnvisited && head.exists()) {
+        budget_->VisitBytes(writer_->Load(key, head).value().size());
+      }
+      return true;
+    }
+    VersionCursor cursor(writer_->view(), VersionRange(key, range_end),
+                         revision > 0 ? revision : INT64_MAX, budget_);
+    while (cursor.Next()) budget_->VisitBytes(cursor.value().size());
+    return !budget_->over();
+  }
+
+  Writer* const writer_;
+  Budget* const budget_;
+  int values_ = 0;
+};
 
 }  // namespace
 
@@ -331,19 +394,11 @@ absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Budg
 }
 
 bool Visit(Writer* writer, const TxnRequest& request, Budget* budget) {
-  for (const PbCompare& c : request.compare()) {
-    if (!Visit(writer, c.key(), c.range_end(), 0, budget)) return false;
-  }
-  for (const Ops* ops : {&request.success(), &request.failure()}) {
-    for (const RequestOp& op : *ops) {
-      if (!Visit(writer, op, budget)) return false;
-    }
-  }
-  return true;
+  return Visits(writer, budget).Of(request);
 }
 
 bool Visit(Writer* writer, const DeleteRangeRequest& request, Budget* budget) {
-  return Visit(writer, request.key(), request.range_end(), 0, budget);
+  return Visits(writer, budget).Of(request);
 }
 
 }  // namespace raftkv::mvcc

@@ -33,8 +33,9 @@ absl::Status Txn(const ReadState& before, Writer* writer, const etcdserverpb::Tx
 absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
                          Budget* budget, etcdserverpb::TxnResponse* response);
 
-// Visits every key that the request may, and one more for each operation and compare; heads that it
-// needs are known to the writer then. False when the budget is over.
+// Visits every key that the request may, and one more for each operation and compare, and large
+// values but for a few; heads that it needs are known to the writer then. False when the budget is
+// over.
 bool Visit(Writer* writer, const etcdserverpb::TxnRequest& request, Budget* budget);
 bool Visit(Writer* writer, const etcdserverpb::DeleteRangeRequest& request, Budget* budget);
 

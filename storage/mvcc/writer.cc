@@ -129,9 +129,13 @@ void Writer::Put(std::string_view key, const Head& before, std::string_view valu
   heads_.Set(key, after);
 }
 
-absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, EntryBudget* left) const {
+absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, Revision compacted,
+                                 EntryBudget* left) const {
   if (request.range_end().empty()) return absl::OkStatus();  // one key is within any limit
-  VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
+  Budget budget;
+  budget.ChargeWalks(left, compacted);
+  VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX,
+                       &budget);
   while (cursor.Next()) {
     left->deleted_key_bytes -= static_cast<int64_t>(cursor.key().size());
     if (--left->deleted_keys < 0 || left->deleted_key_bytes < 0) {
@@ -143,7 +147,7 @@ absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, EntryBudget*
     left->answer_bytes -= static_cast<int64_t>(cursor.key().size() + cursor.value().size());
     if (left->answer_bytes < 0) return AnswerTooLarge();
   }
-  return absl::OkStatus();
+  return budget.over() ? budget.status() : absl::OkStatus();
 }
 
 void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse* response) {

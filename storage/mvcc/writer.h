@@ -87,7 +87,8 @@ class Writer {
   void Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
 
   // ResourceExhausted if deleting the range would take more than is left of the budget; takes it.
-  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request,
+  // `compacted` is the oldest revision that can be read.
+  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request, Revision compacted,
                            EntryBudget* left) const;
   // The request was checked. Sets all of the response but its header.
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,

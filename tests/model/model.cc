@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "storage/mvcc/limits.h"
+
 namespace raftkv {
 namespace {
 
@@ -31,6 +33,11 @@ bool Filtered(const RangeRequest& r, const KeyValue& kv) {
   if (r.max_create_revision() != 0 && kv.create_revision() > r.max_create_revision()) return true;
   if (r.min_create_revision() != 0 && kv.create_revision() < r.min_create_revision()) return true;
   return false;
+}
+
+bool HasFilter(const RangeRequest& r) {
+  return r.min_mod_revision() != 0 || r.max_mod_revision() != 0 || r.min_create_revision() != 0 ||
+         r.max_create_revision() != 0;
 }
 
 }  // namespace
@@ -99,13 +106,21 @@ Model::Answer Model::Apply(const proto::Command& command) {
       if (command.delete_range().key().empty()) {
         answer.status = absl::InvalidArgumentError("key is not provided");
       } else {
+        int64_t deleted = 0;
+        answer.status = CheckWalk(Walk(command.delete_range(), &deleted));
+      }
+      if (answer.status.ok()) {
         Delete(command.delete_range(), answer.response.mutable_delete_range());
       }
       header = answer.response.mutable_delete_range()->mutable_header();
       break;
     case proto::Command::kTxn:
       answer.status = ModelCheck(command.txn());
-      if (answer.status.ok()) answer.status = CheckPath(command.txn(), now());
+      if (answer.status.ok()) answer.status = CheckWalk(WalkOfCompares(command.txn()));
+      if (answer.status.ok()) {
+        answer.status = CheckTaken(Take(command.txn(), revision_), now());
+      }
+      if (answer.status.ok()) answer.status = CheckWalk(Walk(command.txn()));
       if (answer.status.ok()) {
         Execute(command.txn(), now(), this, answer.response.mutable_txn());
       }
@@ -195,6 +210,57 @@ absl::Status Model::RecordStoreId(const proto::RecordStoreId& request) {
   return absl::FailedPreconditionError("the member is known with another store id");
 }
 
+// --- how far a command walks
+
+int64_t Model::Walk(const Versions& versions, int64_t revision) const {
+  const KeyValue* kv = At(versions, revision);
+  if (kv != nullptr) return 1 + static_cast<int64_t>(kv->value().size()) / 4096;
+  return versions.rbegin()->first >= compacted_ ? 1 : 0;
+}
+
+// In the order of keys until nothing can be added to the answer; what is left is counted.
+int64_t Model::Walk(const RangeRequest& request) const {
+  if (request.range_end().empty()) return 0;
+  const int64_t revision = request.revision() > 0 ? request.revision() : revision_;
+  const bool in_order =
+      request.sort_target() == RangeRequest::KEY && request.sort_order() != RangeRequest::DESCEND;
+  const bool no_order = request.sort_order() == RangeRequest::NONE && !HasFilter(request);
+  const int64_t wanted = request.limit() > 0 && (in_order || no_order) ? request.limit() : -1;
+  bool complete = request.count_only();
+  int64_t walked = 0, found = 0, counted = 0;
+  for (const auto& [key, versions] : keys_) {
+    if (!InRange(key, request.key(), request.range_end())) continue;
+    const KeyValue* kv = At(versions, revision);
+    if (complete && revision == revision_) {
+      counted += kv != nullptr;
+      continue;
+    }
+    walked += Walk(versions, revision);
+    found += kv != nullptr && !Filtered(request, *kv);
+    complete |= wanted > 0 && found > wanted;
+  }
+  return walked + std::min(counted, mvcc::kBlockKeys + counted / mvcc::kBlockKeys);
+}
+
+int64_t Model::Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted) const {
+  int64_t walked = 0;
+  if (request.range_end().empty()) return 0;
+  for (const auto& [key, versions] : keys_) {
+    if (!InRange(key, request.key(), request.range_end())) continue;
+    walked += Walk(versions, revision_);
+    *deleted += At(versions, revision_) != nullptr;
+  }
+  return walked;
+}
+
+absl::Status Model::CheckWalk(int64_t keys) {
+  if (keys <= mvcc::kWalkedKeysMax) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "one transaction or deletion may look at at most " + std::to_string(mvcc::kWalkedKeysMax) +
+      " keys in its ranges, large values counted for more; ask for smaller ranges, or compact what "
+      "was deleted");
+}
+
 // --- reads
 
 absl::Status Model::Range(const RangeRequest& request, const Moment& at,
@@ -214,9 +280,8 @@ absl::Status Model::Range(const RangeRequest& request, const Moment& at,
 
   const bool limited = request.limit() > 0;
   const size_t limit = static_cast<size_t>(request.limit());
-  const bool filters = request.min_mod_revision() != 0 || request.max_mod_revision() != 0 ||
-                       request.min_create_revision() != 0 || request.max_create_revision() != 0;
-  if (limited && request.sort_order() == RangeRequest::NONE && !filters && kvs.size() > limit + 1) {
+  if (limited && request.sort_order() == RangeRequest::NONE && !HasFilter(request) &&
+      kvs.size() > limit + 1) {
     kvs.resize(limit + 1);  // before sorting: etcd does so too
   }
   std::vector<KeyValue> kept;

@@ -3,8 +3,8 @@
 
 // The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history
 // in std::maps, every request a walk over all keys, no batching, no index, no persistence. It
-// shares nothing with storage/ but the messages. Texts and codes of errors as in
-// storage/state_machine.h; rules by etcd-compatible behaviour, tried on etcd 3.4.23.
+// shares nothing with storage/ but the messages and the numbers of limits. Texts and codes of
+// errors as in storage/state_machine.h; rules by etcd-compatible behaviour, tried on etcd 3.4.23.
 //
 // Nothing is ever forgotten: compaction only moves a number. So a *moment* (which revision was the
 // newest, which was the oldest to be read) can be asked at any later time for what was right then.
@@ -75,13 +75,23 @@ class Model {
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
 
+  // How many keys a command walks over (storage/mvcc/limits.h): one key of a range, which is free
+  // if a store may have forgotten it; a range; a deletion; all compares; all of a transaction.
+  int64_t Walk(const Versions& versions, int64_t revision) const;
+  int64_t Walk(const etcdserverpb::RangeRequest& request) const;
+  int64_t Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted) const;
+  int64_t WalkOfCompares(const etcdserverpb::TxnRequest& txn) const;
+  int64_t Walk(const etcdserverpb::TxnRequest& txn) const;
+  static absl::Status CheckWalk(int64_t keys);
+
   // txn.cc
   using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
   bool Holds(const etcdserverpb::Compare& compare, int64_t revision) const;
   bool Succeeds(const etcdserverpb::TxnRequest& txn, int64_t revision) const;
-  absl::Status CheckPath(const etcdserverpb::TxnRequest& txn, const Moment& before) const;
-  absl::Status CheckPuts(const Ops& ops, const Moment& before) const;
-  absl::Status CheckRanges(const Ops& ops, const Moment& before) const;
+  // Every operation that will run, in order, but the nesting ones.
+  using Taken = std::vector<const etcdserverpb::RequestOp*>;
+  Taken Take(const etcdserverpb::TxnRequest& txn, int64_t revision) const;
+  absl::Status CheckTaken(const Taken& taken, const Moment& before) const;
   // `store` is this model, or null when the transaction only reads.
   void Execute(const etcdserverpb::TxnRequest& txn, const Moment& before, Model* store,
                etcdserverpb::TxnResponse* response) const;

@@ -160,51 +160,72 @@ bool Model::Succeeds(const TxnRequest& txn, int64_t revision) const {
                      [&](const Compare& compare) { return Holds(compare, revision); });
 }
 
-absl::Status Model::CheckPath(const TxnRequest& txn, const Moment& before) const {
-  const Ops& ops = Succeeds(txn, before.revision) ? txn.success() : txn.failure();
-  if (absl::Status status = CheckPuts(ops, before); !status.ok()) return status;
-  return CheckRanges(ops, before);
+Model::Taken Model::Take(const TxnRequest& txn, int64_t revision) const {
+  Taken taken;
+  for (const RequestOp& op : Succeeds(txn, revision) ? txn.success() : txn.failure()) {
+    if (!op.has_request_txn()) {
+      taken.push_back(&op);
+      continue;
+    }
+    const Taken within = Take(op.request_txn(), revision);
+    taken.insert(taken.end(), within.begin(), within.end());
+  }
+  return taken;
 }
 
-absl::Status Model::CheckPuts(const Ops& ops, const Moment& before) const {
-  for (const RequestOp& op : ops) {
-    absl::Status status;
-    if (op.has_request_txn()) {
-      const TxnRequest& txn = op.request_txn();
-      const bool succeeds = Succeeds(txn, before.revision);
-      status = CheckPuts(succeeds ? txn.success() : txn.failure(), before);
-    } else if (op.has_request_put()) {
-      const etcdserverpb::PutRequest& put = op.request_put();
-      if ((put.ignore_value() || put.ignore_lease()) &&
-          Find(put.key(), before.revision) == nullptr) {
-        status = absl::InvalidArgumentError("key not found");
-      } else if (put.lease() != 0) {
-        status = absl::NotFoundError("requested lease not found");
-      }
+// First every put, then every range. Unlike outside of transactions, revisions below zero are not
+// the newest but compacted.
+absl::Status Model::CheckTaken(const Taken& taken, const Moment& before) const {
+  for (const RequestOp* op : taken) {
+    if (!op->has_request_put()) continue;
+    const etcdserverpb::PutRequest& put = op->request_put();
+    if ((put.ignore_value() || put.ignore_lease()) && Find(put.key(), before.revision) == nullptr) {
+      return absl::InvalidArgumentError("key not found");
     }
-    if (!status.ok()) return status;
+    if (put.lease() != 0) return absl::NotFoundError("requested lease not found");
+  }
+  for (const RequestOp* op : taken) {
+    if (!op->has_request_range() || op->request_range().revision() == 0) continue;
+    if (op->request_range().revision() > before.revision) {
+      return absl::OutOfRangeError("mvcc: required revision is a future revision");
+    }
+    if (op->request_range().revision() < before.compacted) {
+      return absl::OutOfRangeError("mvcc: required revision has been compacted");
+    }
   }
   return absl::OkStatus();
 }
 
-// Unlike outside of transactions, revisions below zero are not the newest but compacted.
-absl::Status Model::CheckRanges(const Ops& ops, const Moment& before) const {
-  for (const RequestOp& op : ops) {
-    absl::Status status;
-    if (op.has_request_txn()) {
-      const TxnRequest& txn = op.request_txn();
-      const bool succeeds = Succeeds(txn, before.revision);
-      status = CheckRanges(succeeds ? txn.success() : txn.failure(), before);
-    } else if (op.has_request_range() && op.request_range().revision() != 0) {
-      if (op.request_range().revision() > before.revision) {
-        status = absl::OutOfRangeError("mvcc: required revision is a future revision");
-      } else if (op.request_range().revision() < before.compacted) {
-        status = absl::OutOfRangeError("mvcc: required revision has been compacted");
-      }
+// A compare of a range looks no further than the first key of which it is not true, a transaction
+// no further than the first compare.
+int64_t Model::WalkOfCompares(const TxnRequest& txn) const {
+  int64_t walked = 0;
+  for (const Compare& compare : txn.compare()) {
+    for (const auto& [key, versions] : keys_) {
+      if (compare.range_end().empty()) break;
+      if (!InRange(key, compare.key(), compare.range_end())) continue;
+      walked += Walk(versions, revision_);
+      const KeyValue* kv = At(versions, revision_);
+      if (kv != nullptr && !raftkv::Holds(compare, *kv)) break;
     }
-    if (!status.ok()) return status;
+    if (!Holds(compare, revision_)) break;
   }
-  return absl::OkStatus();
+  for (const RequestOp& op : Succeeds(txn, revision_) ? txn.success() : txn.failure()) {
+    if (op.has_request_txn()) walked += WalkOfCompares(op.request_txn());
+  }
+  return walked;
+}
+
+int64_t Model::Walk(const TxnRequest& txn) const {
+  int64_t walked = WalkOfCompares(txn), deleted = 0;
+  for (const RequestOp* op : Take(txn, revision_)) {
+    if (op->has_request_delete_range()) {
+      walked += Walk(op->request_delete_range(), &deleted);
+    } else if (op->has_request_range() && !op->request_range().range_end().empty()) {
+      walked += Walk(op->request_range()) + deleted;  // which it may pass again
+    }
+  }
+  return walked;
 }
 
 void Model::Execute(const TxnRequest& txn, const Moment& before, Model* store,
@@ -236,7 +257,9 @@ void Model::Execute(const RequestOp& op, const Moment& before, Model* store,
 absl::Status Model::Txn(const TxnRequest& request, const Moment& at,
                         etcdserverpb::TxnResponse* response) const {
   if (absl::Status status = ModelCheck(request); !status.ok()) return status;
-  if (absl::Status status = CheckPath(request, at); !status.ok()) return status;
+  if (absl::Status status = CheckTaken(Take(request, at.revision), at); !status.ok()) {
+    return status;
+  }
   Execute(request, at, nullptr, response);
   response->mutable_header()->set_revision(at.revision);
   return absl::OkStatus();

@@ -137,7 +137,9 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
 }
 
 void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
-  if (command.has_put() && result.status.ok()) {
+  if (absl::IsResourceExhausted(result.status)) {
+    marks_->Hit(Mark::kWalkRefused);
+  } else if (command.has_put() && result.status.ok()) {
     told_mods_[command.put().key()] = result.revision;
   } else if (command.has_delete_range() && result.response.delete_range().deleted() == 0) {
     marks_->Hit(Mark::kDeletedNothing);

@@ -68,6 +68,7 @@ namespace raftkv::sim {
   X(kTxnFailed, "transaction whose compares did not hold")                    \
   X(kTxnRefused, "transaction refused for a key, a lease or its shape")       \
   X(kTxnCompacted, "transaction refused for a revision")                      \
+  X(kWalkRefused, "transaction or deletion refused for how far it walks")     \
   X(kTxnPast, "replicated transaction that read a past revision")             \
   X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
   X(kTxnRead, "transaction that only read")                                   \

@@ -40,6 +40,8 @@ const std::vector<Mutant>& Mutants() {
       {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
       {"txn-asks-the-physical-compaction",
        "a transaction may read what only this member has not compacted yet"},
+      {"leftovers-are-charged",
+       "a walk is refused for what only this member has not compacted yet"},
       // Compaction.
       {"compact-asks-the-physical-compaction",
        "a compaction is refused by what only this member has compacted"},

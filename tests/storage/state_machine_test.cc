@@ -62,6 +62,32 @@ TEST_F(StateMachineTest, ATransactionOverLargeValuesIsLarge) {
             40);
 }
 
+// One by one, by whatever looks at a value.
+TEST_F(StateMachineTest, ATransactionOfManyLargeValuesIsLarge) {
+  for (int i = 0; i < 30; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(1 << 20, 'v')));
+  const auto applied = [&](int times, const std::string& op) {
+    std::string text = "txn {";
+    for (int i = 0; i < times; ++i) absl::StrAppend(&text, op, " key: 'k", i, "' } }");
+    const raft::Entry entry =
+        MakeEntry(1, state_->applied().index + 1, Parse<proto::Command>(text + "}"));
+    const size_t results = state_->Apply({entry}, /*visited_keys_max=*/2048).size();
+    if (results == 0) {
+      EXPECT_TRUE(state_->Apply({entry}).front().status.ok());
+    }
+    return results;
+  };
+  for (const std::string op : {"failure { request_range {", "success { request_range {",
+                               "success { request_put { ignore_value: true",
+                               "success { request_put { prev_kv: true value: 'w'"}) {
+    EXPECT_EQ(applied(4, op), 1u) << op;  // a few are not looked up
+    for (int i = 0; i < 30; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(1 << 20, 'v')));
+    EXPECT_EQ(applied(30, op), 0u) << op;
+    for (int i = 0; i < 30; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(1 << 20, 'v')));
+  }
+  EXPECT_EQ(applied(30, "success { request_put { value: 'w'"), 1u);
+  EXPECT_EQ(applied(30, "success { request_delete_range { prev_kv: true"), 1u) << "they are small";
+}
+
 TEST_F(StateMachineTest, AnswersOfOneApplyAreBounded) {
   constexpr size_t kPuts = 64;
   Apply(PutCommand("k", std::string(1 << 20, 'v')));
