@@ -31,8 +31,8 @@ constexpr absl::Duration kTick = absl::Milliseconds(10);
 // How long each step of a stop may take: running requests, their answers, the peers' streams.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 // How long refused calls are kept waiting at most, and how long no more have come when none will.
-constexpr absl::Duration kHoldMax = absl::Milliseconds(200);
-constexpr absl::Duration kQuiet = absl::Milliseconds(30);
+constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
+constexpr absl::Duration kQuiet = absl::Milliseconds(100);
 constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
 
 // The end of what a port has still to send. Clients that keep an idle connection open are not
@@ -304,8 +304,9 @@ void Server::Parts::FinishRunning() {
 // Once a gRPC server shuts down it cancels calls that arrive, until their client has read that it
 // does (GOAWAY); and a write that was cancelled has an unknown fate. So refused calls are kept
 // waiting until no more come: then each client has one here, or none has business here. They are
-// answered when the GOAWAY is on its way before them. What still gets lost: calls of clients that
-// send without waiting for answers, during one round trip.
+// answered when the GOAWAY is on its way before them. What is still cancelled: calls of clients
+// that send without waiting for answers, during one round trip, and of those that were silent for
+// so long that they seemed to have no business here.
 void Server::Parts::CloseClientPort() {
   MethodTable& calls = client_door.methods;
   OnLoop([&calls] { calls.HoldRefused(); });
