@@ -469,8 +469,8 @@ void StateMachine::CompactStep(int64_t events_max) {
 
 void StateMachine::Rep::CompactBatch(int64_t* events_left) {
   CHECK(batch.empty());
-  const bool done =
-      mvcc::CompactSome(*engine, state.compacted, events_left, &state.compaction_next, &batch);
+  const bool done = mvcc::CompactSome(*engine, state.compacted, events_left, &state.compaction_next,
+                                      &batch, &writer);
   // On the way, everything before the next event's revision is as if that were compacted.
   state.compaction_done =
       done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);

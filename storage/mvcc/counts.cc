@@ -8,25 +8,26 @@
 #include "glog/logging.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
-#include "storage/mvcc/limits.h"
 #include "storage/mvcc/range.h"
 
 namespace raftkv::mvcc {
 namespace {
 
-// Cutting looks at no more keys than this, deleted ones counted too.
-constexpr int64_t kCutVisits = 8 * kBlockKeys;
-// Nor does it pass more of them that the engine still holds.
+// A cut leaves so many keys in the block, dead ones too, and looks at one more.
+constexpr int64_t kCutKeys = kBlockKeys / 2;
+// It passes no more than these that were removed and the engine still has to pass.
 constexpr int64_t kCutSkips = 16'384;
-// Cutting goes on after a batch until it has looked at this many: four cuts, as a rule.
-constexpr int64_t kVisitsAfterBatch = 2 * kBlockKeys;
+constexpr int kCutsAfterBatch = 4;
 
 std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
 
-int64_t DecodeCount(std::string_view record) {
-  uint64_t count = 0;
-  CHECK(TakeVarint64(&record, &count) && record.empty());
-  return static_cast<int64_t>(count);
+bool DecodeBlock(std::string_view record, int64_t* keys, int64_t* dead) {
+  uint64_t live = 0, rest = 0;
+  if (!TakeVarint64(&record, &live)) return false;
+  if (!record.empty() && !TakeVarint64(&record, &rest)) return false;
+  *keys = static_cast<int64_t>(live);
+  *dead = static_cast<int64_t>(rest);
+  return record.empty();
 }
 
 std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Budget* budget) {
@@ -43,11 +44,11 @@ std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Budg
   if (!it->valid()) return Walk(view, range, INT64_MAX, budget);  // none if it is over
   const std::string first(it->key().substr(1));
   std::string last;
-  int64_t keys = 0, keys_of_last = 0;
+  int64_t keys = 0, keys_of_last = 0, dead = 0;
   for (; it->valid(); it->Next()) {
     if (!budget->Visit()) return std::nullopt;
     keys += keys_of_last;
-    keys_of_last = DecodeCount(it->value());
+    CHECK(DecodeBlock(it->value(), &keys_of_last, &dead));
     last.assign(it->key().substr(1));
   }
   const std::optional<int64_t> before = Walk(view, {range.begin, first}, INT64_MAX, budget);
@@ -85,34 +86,34 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
 
 }  // namespace
 
-Counts::Counts() : blocks_{{std::string(1, kVersionTable), {.cut_above = kBlockKeys}}} {
-  found_ = blocks_.begin();
-}
+Counts::Counts() : blocks_{{std::string(1, kVersionTable), Block()}} { found_ = blocks_.begin(); }
 
 absl::Status Counts::Load(const Engine& engine) {
   if (RAFTKV_MUTANT("counts-forgotten-at-restart")) return absl::OkStatus();
   const std::string begin(1, kCountTable);
-  return engine.Scan(
-      begin, TableEnd(kCountTable), [this](std::string_view key, std::string_view value) {
-        uint64_t keys = 0;
-        if (key.size() < 2 || key[1] != kVersionTable || !TakeVarint64(&value, &keys)) {
-          return absl::DataLossError("state machine: a count of keys is damaged");
-        }
-        const std::string first(key.substr(1));
-        blocks_[first] = {.keys = static_cast<int64_t>(keys), .cut_above = kBlockKeys};
-        if (static_cast<int64_t>(keys) > kBlockKeys) large_.push_back(first);
-        return absl::OkStatus();
-      });
+  return engine.Scan(begin, TableEnd(kCountTable),
+                     [this](std::string_view key, std::string_view value) {
+                       Block block;
+                       if (key.size() < 2 || key[1] != kVersionTable ||
+                           !DecodeBlock(value, &block.keys, &block.dead)) {
+                         return absl::DataLossError("state machine: a count of keys is damaged");
+                       }
+                       const std::string first(key.substr(1));
+                       blocks_[first] = block;
+                       if (block.size() > block.cut_above) large_.push_back(first);
+                       return absl::OkStatus();
+                     });
 }
 
-void Counts::Add(std::string_view prefix, int64_t change) {
+void Counts::Add(std::string_view prefix, int64_t keys, int64_t dead) {
   const auto next = std::next(found_);
   if (prefix < found_->first || (next != blocks_.end() && prefix >= next->first)) {
     found_ = std::prev(blocks_.upper_bound(prefix));
   }
   Block& block = found_->second;
-  block.keys += change;
+  block.keys += keys;
   CHECK_GE(block.keys, 0) << "more keys were deleted than there were";
+  block.dead = std::max<int64_t>(0, block.dead + dead);
   Touch(found_);
 }
 
@@ -126,7 +127,7 @@ void Counts::Save(WriteBatch* batch) {
   for (const Blocks::iterator it : changed_) {
     Block& block = it->second;
     block.changed = false;
-    if (block.keys == 0 && it != blocks_.begin()) {
+    if (block.size() == 0 && it != blocks_.begin()) {
       batch->Delete(BlockKey(it->first));
       if (found_ == it) found_ = blocks_.begin();
       blocks_.erase(it);
@@ -134,42 +135,48 @@ void Counts::Save(WriteBatch* batch) {
     }
     record.clear();
     PutVarint64(&record, static_cast<uint64_t>(block.keys));
+    PutVarint64(&record, static_cast<uint64_t>(block.dead));
     batch->Put(BlockKey(it->first), record);
-    if (block.keys > block.cut_above) large_.push_back(it->first);
+    if (block.size() > block.cut_above) large_.push_back(it->first);
   }
   changed_.clear();
 }
 
 void Counts::MaybeCut(const View& view, WriteBatch* batch) {
   CHECK(changed_.empty()) << "cuts are made of saved blocks";
-  int64_t visits_left = kVisitsAfterBatch;
-  while (!large_.empty() && visits_left > 0) {
+  for (int cuts_left = kCutsAfterBatch; cuts_left > 0 && !large_.empty();) {
     const Blocks::iterator it = blocks_.find(large_.back());
     large_.pop_back();
-    if (it == blocks_.end() || it->second.keys <= it->second.cut_above) continue;
+    if (it == blocks_.end() || it->second.size() <= it->second.cut_above) continue;
+    --cuts_left;
 
     const auto next = std::next(it);
-    Budget budget({.visited_keys_max = kCutVisits}, kCutSkips);
+    Budget budget({.visited_keys_max = kCutKeys + 1}, kCutSkips);
     VersionCursor cursor(view,
                          {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
                          INT64_MAX, &budget);
-    int64_t passed = 0;
-    while (passed <= kBlockKeys / 2 && cursor.Next()) ++passed;
-    visits_left -= kCutVisits - budget.visits_left();
     Block& block = it->second;
-    if (budget.over()) {  // among very many deleted keys: not worth it yet
-      block.cut_above = 2 * block.keys;
+    Block stays;
+    bool on_rest = false;  // the cursor is on the first key after those that stay
+    while (cursor.NextOrDead()) {
+      on_rest = stays.size() == kCutKeys;
+      if (on_rest) break;
+      ++(cursor.head().exists() ? stays.keys : stays.dead);
+    }
+    if (!on_rest) {  // among very many keys that were removed: not worth it yet
+      block.cut_above = 2 * block.size();
       break;
     }
-    // The cursor rests on the first key after those that stay.
-    CHECK_GT(passed, kBlockKeys / 2) << "a block has fewer keys than were counted";
+    CHECK_GE(block.keys, stays.keys) << "a block has more keys than were counted";
     const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block());
-    rest->second = {.keys = block.keys - (passed - 1), .cut_above = kBlockKeys};
-    block.keys = passed - 1;
+    rest->second.keys = block.keys - stays.keys;
+    rest->second.dead = std::max<int64_t>(0, block.dead - stays.dead);
+    block.keys = stays.keys;
+    block.dead = stays.dead;
     block.cut_above = kBlockKeys;
     Touch(it);
     Touch(rest);
-    if (rest->second.keys > kBlockKeys) large_.push_back(rest->first);
+    if (rest->second.size() > kBlockKeys) large_.push_back(rest->first);
   }
   Save(batch);
 }

@@ -15,20 +15,21 @@ namespace {
 constexpr int64_t kBatchEvents = 256;
 constexpr size_t kBatchBytes = 64 << 10;
 
-void DeleteVersion(std::string_view prefix, Revision revision, WriteBatch* batch) {
+std::string VersionKey(std::string_view prefix, Revision revision) {
   std::string key(prefix);
   AppendRevisionDescending(revision, &key);
-  batch->Delete(key);
+  return key;
 }
 
 }  // namespace
 
 bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left, EventId* next,
-                 WriteBatch* batch) {
+                 WriteBatch* batch, Writer* writer) {
   std::string begin, end, prefix;
   AppendEventKey(*next, &begin);
   AppendEventKey({compacted + (RAFTKV_MUTANT("compaction-goes-too-far") ? 2 : 1), 0}, &end);
   const std::unique_ptr<Iterator> it = engine.NewIterator(end);
+  const std::unique_ptr<Iterator> versions = engine.NewIterator(TableEnd(kVersionTable));
   int64_t batch_left = std::min(*events_left, kBatchEvents);
   for (it->Seek(begin); it->valid(); it->Next()) {
     const EventId id = DecodeEventKey(it->key());
@@ -42,11 +43,15 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left,
     AppendVersionPrefix(event.key, &prefix);
     // If the version before was of the same revision, it has been replaced already.
     if (event.previous != 0 && event.previous != id.revision) {
-      DeleteVersion(prefix, event.previous, batch);
+      batch->Delete(VersionKey(prefix, event.previous));
     }
     if (id.revision == compacted) continue;
-    if (event.deleted && !RAFTKV_MUTANT("compaction-keeps-tombstones"))
-      DeleteVersion(prefix, id.revision, batch);
+    if (event.deleted && !RAFTKV_MUTANT("compaction-keeps-tombstones")) {
+      const std::string tombstone = VersionKey(prefix, id.revision);
+      batch->Delete(tombstone);
+      versions->Seek(BeforeVersions(prefix));
+      if (versions->valid() && versions->key() == tombstone) writer->ForgetTombstone(event.key);
+    }
     batch->Delete(it->key());
   }
   *next = {compacted, 0};

@@ -17,15 +17,17 @@
 #include "storage/engine.h"
 #include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/writer.h"
 
 namespace raftkv::mvcc {
 
 // Adds to the batch what goes next, a millisecond or two of it, of at most `*events_left` events
 // (at least 1), and takes them from there. `next` is the first event that was not dealt with, and
 // is moved on; it must be saved in the same batch. Doing an event twice is harmless. True at the
-// end; then `next` is where the next compaction begins.
+// end; then `next` is where the next compaction begins. The batch is the writer's, empty so far;
+// the writer is told which keys were dead until now.
 bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left, EventId* next,
-                 WriteBatch* batch);
+                 WriteBatch* batch, Writer* writer);
 
 // A checksum over what remains logically, and is not newer than `revision`, in the order of keys:
 // it never depends on how far CompactSome has come. Means nothing when the budget is over.

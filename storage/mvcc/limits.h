@@ -14,8 +14,8 @@
 //   - one more for each 4 KiB of a value that lives;
 //   - of the keys that are only counted, behind an answer that is complete: at a past revision all,
 //     as in a walk; at the newest, where blocks are added up (counts.h), kBlockKeys and one of so
-//     many, but no more than there are. Tombstones at the ends of a count are not known without a
-//     walk, and free;
+//     many, but no more than there are. Tombstones there are free: blocks hold them too, so that a
+//     count passes at most the two blocks' at its ends;
 //   - for a deletion, what it deletes once more for each later range of the same transaction, which
 //     may have to pass the tombstones.
 // Executing the entry then costs as much again. Operations on single keys are free.
@@ -29,8 +29,8 @@ namespace raftkv::mvcc {
 inline constexpr int64_t kBlockKeys = 4;
 inline constexpr int64_t kWalkedKeysMax = 8;
 #else
-// A count over n keys adds up n / 700 blocks and walks 700 keys at its ends; at a million keys the
-// two cost about the same.
+// A count over n keys, live or dead, adds up n / 700 blocks and walks 700 keys at its ends; at a
+// million keys the two cost about the same.
 inline constexpr int64_t kBlockKeys = 1024;
 // A second or two, at a microsecond a key, and as much again.
 inline constexpr int64_t kWalkedKeysMax = 1 << 20;

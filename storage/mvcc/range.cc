@@ -175,6 +175,15 @@ VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision
       it_(view.NewIterator(range_.end, budget == nullptr ? nullptr : budget->skips_left())) {}
 
 bool VersionCursor::Next() {
+  while (NextOrDead()) {
+    if (!head_.exists()) continue;
+    const auto bytes = static_cast<int64_t>(value_.size() / Budget::kBytesPerVisit);
+    return budget_ == nullptr || budget_->Walk((charged_ ? 0 : 1) + bytes);
+  }
+  return false;
+}
+
+bool VersionCursor::NextOrDead() {
   if (range_.begin >= range_.end) return false;
   if (!started_) {
     it_->Seek(range_.begin);
@@ -188,9 +197,9 @@ bool VersionCursor::Next() {
     prefix_.assign(VersionPrefix(it_->key()));
     if (budget_ != nullptr && !budget_->Visit()) return false;
     const Revision newest = VersionRevision(it_->key());
-    const bool held =
+    charged_ =
         budget_ != nullptr && (budget_->IsHeld(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
-    if (held && !budget_->Walk(1)) return false;
+    if (charged_ && !budget_->Walk(1)) return false;
     if (newest > revision_) {
       seek_ = prefix_;
       AppendRevisionDescending(revision_, &seek_);
@@ -202,11 +211,7 @@ bool VersionCursor::Next() {
       }
     }
     DecodeVersion(it_->key(), it_->value(), &head_, &value_);
-    if (head_.exists()) {
-      const auto bytes = static_cast<int64_t>(value_.size() / Budget::kBytesPerVisit);
-      return budget_ == nullptr || budget_->Walk((held ? 0 : 1) + bytes);
-    }
-    if (single_key_) return false;
+    return true;
   }
   return false;
 }

@@ -24,6 +24,8 @@ class VersionCursor {
   VersionCursor(const View& view, KeyRange range, Revision revision, Budget* budget = nullptr);
 
   bool Next();
+  // To the next key even if it was deleted: its head does not exist then.
+  bool NextOrDead();
   std::string key() const { return UserKey(prefix_); }
   const std::string& prefix() const { return prefix_; }
   const Head& head() const { return head_; }
@@ -38,8 +40,9 @@ class VersionCursor {
   Budget* const budget_;
   const std::unique_ptr<Iterator> it_;
   bool started_ = false;
-  std::string prefix_;  // of the current key
-  std::string seek_;    // reused
+  std::string prefix_;    // of the current key
+  std::string seek_;      // reused
+  bool charged_ = false;  // the current key
   Head head_;
   std::string_view value_;
 };

@@ -179,6 +179,13 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
   response->set_deleted(deleted);
 }
 
+void Writer::ForgetTombstone(std::string_view key) {
+  key_buffer_.clear();
+  AppendVersionPrefix(key, &key_buffer_);
+  counts_.Add(key_buffer_, 0, -1);
+  heads_.SetIfKnown(key, Head());
+}
+
 void Writer::Change(std::string_view key, const Head& before, const Head& after,
                     std::string_view value, std::string_view replaced) {
   const bool again = before.mod_revision == revision_;
@@ -188,7 +195,11 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   if (again) EncodeVersion(before, replaced, &replaced_buffer_);
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
-  if (before.exists() != after.exists()) counts_.Add(key_buffer_, after.exists() ? 1 : -1);
+  if (!after.exists()) {
+    counts_.Add(key_buffer_, -1, +1);
+  } else if (!before.exists()) {
+    counts_.Add(key_buffer_, +1, before.mod_revision != 0 ? -1 : 0);  // a tombstone lies behind
+  }
   AppendRevisionDescending(revision_, &key_buffer_);
   EncodeVersion(after, value, &record_buffer_);
   batch_->Put(key_buffer_, record_buffer_);

@@ -10,10 +10,8 @@
 //
 // A put must know the key's head (does it exist, since when, which version). Heads of recently
 // written keys are kept in memory, so that an overwrite reads nothing; what a reader sees never
-// depends on it: a head may name a tombstone that compaction has removed since, which only makes
-// the next event name it too, as a version to remove that is not there. Heads that puts made in the
-// current batch are never dropped, so entries of one batch see each other's changes; what needs
-// more than heads reads through an Overlay.
+// depends on it. Heads that puts made in the current batch are never dropped, so entries of one
+// batch see each other's changes; what needs more than heads reads through an Overlay.
 
 #include <cstdint>
 #include <functional>
@@ -93,6 +91,9 @@ class Writer {
   // The request was checked. Sets all of the response but its header.
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
+
+  // Compaction removes the newest version of the key, a tombstone, with this batch.
+  void ForgetTombstone(std::string_view key);
 
  private:
   void Put(std::string_view key, const Head& before, std::string_view value, int64_t lease);

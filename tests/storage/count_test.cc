@@ -2,6 +2,8 @@
 // after crashes; and reads with a limit, which no longer walk to the end.
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <random>
 #include <string>
 #include <tuple>
@@ -11,7 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/checksum.h"
+#include "storage/mvcc/budget.h"
+#include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/limits.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -74,17 +79,62 @@ class CountTest : public StoreTest {
     ASSERT_EQ(paged.kvs_size(), std::min<int64_t>(7, walk.count()));
     ASSERT_EQ(paged.more(), walk.count() > 7);
   }
+  struct Block {
+    uint64_t keys = 0, dead = 0;
+    friend bool operator==(const Block&, const Block&) = default;
+    friend void PrintTo(const Block& b, std::ostream* out) { *out << b.keys << "+" << b.dead; }
+  };
+  // By where they begin.
+  std::map<std::string, Block> AllBlocks() {
+    std::map<std::string, Block> blocks;
+    for (const auto& [begin, record] : Table(mvcc::kCountTable)) {
+      std::string_view rest = record;
+      Block& block = blocks[begin.substr(1)];
+      EXPECT_TRUE(TakeVarint64(&rest, &block.keys) && TakeVarint64(&rest, &block.dead));
+      EXPECT_TRUE(rest.empty());
+    }
+    return blocks;
+  }
   // The sum over all blocks, and how many there are.
   std::pair<int64_t, size_t> Blocks() {
-    const auto rows = Table(mvcc::kCountTable);
     int64_t keys = 0;
-    for (const auto& [begin, record] : rows) {
-      std::string_view rest = record;
-      uint64_t in_block = 0;
-      EXPECT_TRUE(TakeVarint64(&rest, &in_block));
-      keys += static_cast<int64_t>(in_block);
+    const auto blocks = AllBlocks();
+    for (const auto& [begin, block] : blocks) keys += static_cast<int64_t>(block.keys);
+    return {keys, blocks.size()};
+  }
+  // Against what the versions say: exact, and none is too large.
+  void CheckBlocks() {
+    const auto blocks = AllBlocks();
+    auto expected = blocks;
+    for (auto& [begin, block] : expected) block = Block();
+    std::string prefix;
+    for (const auto& [key, record] : Table(mvcc::kVersionTable)) {
+      if (mvcc::VersionPrefix(key) == prefix) continue;  // not the newest
+      prefix = mvcc::VersionPrefix(key);
+      Block& block = std::prev(expected.upper_bound(prefix))->second;
+      ++(record.empty() ? block.dead : block.keys);
     }
-    return {keys, rows.size()};
+    ASSERT_EQ(blocks, expected);
+    for (const auto& [begin, block] : blocks) ASSERT_LE(block.keys + block.dead, mvcc::kBlockKeys);
+  }
+  // All that can be.
+  void CompactAll() {
+    Apply(PutCommand("a", ""));  // the tombstones of the compacted revision itself stay
+    Apply(CompactCommand(state_->revision()));
+    while (state_->compacting()) state_->CompactStep();
+  }
+  // Of a count at the newest revision, which may pass any number of keys that are removed.
+  int64_t CountVisits(const RangeRequest& request) {
+    state_->Flush();
+    state_.reset();
+    mvcc::Budget budget({.visited_keys_max = kKeys * 10}, /*skips_max=*/INT64_MAX);
+    {
+      MemoryEngine engine(disk_, Durability::kFlushed);
+      const auto range = mvcc::VersionRange(request.key(), request.range_end());
+      EXPECT_TRUE(mvcc::CountLive(*engine.NewView(), range, 1, /*newest=*/1, &budget).has_value());
+    }
+    Reopen();
+    return kKeys * 10 - budget.visits_left();
   }
   int64_t Visits(const RangeRequest& request) const {
     int64_t low = 0, high = 1 << 20;
@@ -108,11 +158,115 @@ TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
   PutKeys(0, kKeys);  // overwritten: the same keys
   EXPECT_EQ(Blocks().first, kKeys);
   Apply(DeleteCommand(KeyName(1'000), KeyName(5'000)));
+  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(2'000, blocks))) << "until it is compacted";
+  CheckBlocks();
+  CompactAll();
   std::tie(keys, blocks) = Blocks();
-  EXPECT_EQ(keys, 2'000);
+  EXPECT_EQ(keys, 2'001);
   EXPECT_LE(blocks, 6u);
   Apply(DeleteCommand("k", "l"));
-  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(0, 1)));
+  CompactAll();
+  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(1, 1)));
+  CheckBlocks();
+}
+
+// So that the end of a count never passes many of them.
+TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
+  PutKeys(0, kKeys);
+  const size_t blocks = Blocks().second;
+  Apply(DeleteCommand("k", "l"));
+  EXPECT_EQ(Visits(AllKeys()), kKeys) << "who walks has to pass them";
+  const RangeRequest some = Between(100, kKeys - 100);
+  const auto check = [&] {
+    CheckBlocks();
+    CheckCount(some);
+    for (const RangeRequest& request : {AllKeys(), some}) {
+      EXPECT_LT(CountVisits(request), 2 * mvcc::kBlockKeys + kKeys / 100);
+    }
+  };
+  check();
+
+  // New ones among them, and some of them again.
+  std::vector<proto::Command> puts;
+  for (int i = 0; i < 1'500; ++i) puts.push_back(PutCommand(KeyName(3'000) + KeyName(i), ""));
+  ApplyAll(puts);
+  PutKeys(500, 1'000);
+  EXPECT_EQ(Blocks().first, 2'000);
+  EXPECT_GT(Blocks().second, blocks);
+  check();
+
+  Apply(DeleteCommand("k", "l"));
+  Apply(PutCommand("a", ""));
+  Apply(CompactCommand(state_->revision()));
+  for (int steps = 0; state_->compacting() && !HasFatalFailure(); ++steps) {
+    state_->CompactStep(200);
+    if (steps % 10 == 0) check();
+  }
+  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(1, 1)));
+  check();
+}
+
+TEST_F(CountTest, KnowsWhichKeysAreDead) {
+  std::mt19937 random(7);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  for (int round = 0; round < 150; ++round) {
+    std::vector<proto::Command> commands;
+    const int hot = below(kKeys);
+    for (int i = 0; i < 200; ++i) {
+      const std::string key = KeyName(below(3) == 0 ? below(kKeys) : hot + below(50));
+      const int draw = below(10);
+      if (draw < 6) {
+        commands.push_back(PutCommand(key, ""));
+      } else if (draw < 9) {
+        commands.push_back(DeleteCommand(key));
+      } else {  // put and deleted in one revision
+        commands.push_back(Parse<proto::Command>(
+            absl::StrCat("txn { success { request_txn { success { request_put { key: '", key,
+                         "' } } } }", " success { request_delete_range { key: '", key, "' } } }")));
+      }
+    }
+    if (below(4) == 0) commands.push_back(DeleteCommand(KeyName(hot), KeyName(hot + 2'000)));
+    ApplyAll(commands);
+    if (!state_->compacting() && below(3) == 0) {
+      Apply(CompactCommand(state_->revision() - below(150)));
+    }
+    for (int i = below(12); i > 0; --i) state_->CompactStep(1 + below(200));
+    if (below(8) == 0) state_->Flush();
+    if (below(8) == 0) Reopen(static_cast<uint64_t>(below(1 + disk_->batches_at_risk())));
+    if (round % 10 == 0) CheckBlocks();  // and opens it again, so that no head is known
+    CheckCount(Between(below(kKeys), below(kKeys)));
+  }
+  CheckBlocks();
+  Apply(DeleteCommand("k", "l"));
+  CompactAll();
+  CheckBlocks();
+  EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(1, 1)));
+}
+
+TEST_F(CountTest, ReadsCountsThatWereWrittenWithoutDeadKeys) {
+  PutKeys(0, 3'000);
+  Apply(DeleteCommand(KeyName(10), KeyName(2'990)));
+  const auto rows = Table(mvcc::kCountTable);
+  state_.reset();
+  {
+    MemoryEngine engine(disk_, Durability::kFlushed);
+    WriteBatch batch;
+    for (const auto& [key, record] : rows) {
+      std::string_view rest = record;
+      uint64_t keys = 0;
+      CHECK(TakeVarint64(&rest, &keys));
+      batch.Put(key, std::string_view(record).substr(0, record.size() - rest.size()));
+    }
+    engine.Write(batch, /*sync=*/false);
+    engine.Flush();
+  }
+  Reopen();
+  CheckCount(AllKeys());
+  PutKeys(0, 1'000);
+  CheckCount(AllKeys());
+  CompactAll();
+  CheckBlocks();
+  EXPECT_EQ(Blocks().first, 1'011);
 }
 
 TEST_F(CountTest, OneBatchThatOverfillsABlockIsCutAFewPiecesAtATime) {
