@@ -17,8 +17,9 @@ namespace {
 constexpr int kEventsMax = 1024;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Microseconds(200);
-// About two milliseconds of applying, then the network is looked at again.
-constexpr size_t kApplyEntriesMax = 512;
+// About two milliseconds of applying, or of reads of single keys, then the network is looked at
+// again. With all entries or reads as large as they may be here, it is a tenth of a second.
+constexpr size_t kApplyStepsMax = 512;
 constexpr int64_t kApplyVisitedKeysMax = 2048;
 // An apply on a worker that takes longer is worth a line in the log.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
@@ -161,7 +162,7 @@ void Loop::RunApply() {
     applying_elsewhere_ = true;
     return;
   }
-  replica_->OnApplied(applier_.Run(kApplyEntriesMax, kApplyVisitedKeysMax));
+  replica_->OnApplied(applier_.Run(kApplyStepsMax, kApplyVisitedKeysMax));
 }
 
 void Loop::ApplyElsewhere() {

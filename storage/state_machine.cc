@@ -261,11 +261,10 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   return results;
 }
 
-// What a put costs is what the owner's count of entries allows for.
 bool StateMachine::Rep::Visit(const proto::Command& command, mvcc::Budget* budget) {
   if (command.has_txn()) return mvcc::Visit(&writer, command.txn(), budget);
   if (command.has_delete_range()) return mvcc::Visit(&writer, command.delete_range(), budget);
-  if (command.has_put()) writer.HeadOf(command.put().key(), budget);
+  if (command.has_put() && budget->Visit()) writer.HeadOf(command.put().key(), budget);
   return !budget->over();
 }
 

@@ -10,20 +10,33 @@ Applier::Applier(StateMachine* state_machine) : state_machine_(state_machine) {}
 
 void Applier::Post(ApplyTask task) { queue_.push_back(std::move(task)); }
 
-raft::Index Applier::Run(size_t entries_max, int64_t visited_keys_max) {
+raft::Index Applier::Run(size_t steps_max, int64_t visited_keys_max) {
   large_next_ = false;
   bool more = true;
+  size_t reads = 0;
   const raft::Index begin = state_machine_->applied().index;
-  while (!queue_.empty() && more && state_machine_->applied().index - begin < entries_max) {
-    ApplyTask task = std::move(queue_.front());
-    queue_.pop_front();
-    if (auto* read = std::get_if<ReadTask>(&task)) {
-      for (ReadDone& done : read->dones) done(Fate::kApplied);
-    } else {
-      more = RunCommitted(std::move(std::get<CommittedTask>(task)), entries_max, visited_keys_max);
+  while (!queue_.empty() && more) {
+    const size_t steps = reads + (state_machine_->applied().index - begin);
+    if (steps >= steps_max) break;
+    if (std::holds_alternative<ReadTask>(queue_.front())) {
+      reads += RunReads(steps_max - steps);
+      continue;
     }
+    auto task = std::get<CommittedTask>(std::move(queue_.front()));
+    queue_.pop_front();
+    more = RunCommitted(std::move(task), steps_max, visited_keys_max);
   }
   return state_machine_->applied().index;
+}
+
+size_t Applier::RunReads(size_t reads_max) {
+  std::vector<ReadDone>& dones = std::get<ReadTask>(queue_.front()).dones;
+  const size_t reads = std::min(reads_max, dones.size());
+  const auto end = dones.begin() + static_cast<ptrdiff_t>(reads);
+  for (auto done = dones.begin(); done != end; ++done) (*done)(Fate::kApplied);
+  dones.erase(dones.begin(), end);
+  if (dones.empty()) queue_.pop_front();
+  return reads;
 }
 
 bool Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max) {

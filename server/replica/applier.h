@@ -22,11 +22,11 @@ class Applier {
   void Post(ApplyTask task);
   bool empty() const { return queue_.empty(); }
 
-  // Runs tasks until the queue is empty, `entries_max` entries were applied, or `visited_keys_max`
-  // keys were visited. If the next entry visits more than that by itself, large_next() is true:
-  // without the limit it goes on. Adjacent committed tasks share one batch of the state machine.
-  // Returns the applied index.
-  raft::Index Run(size_t entries_max, int64_t visited_keys_max = INT64_MAX);
+  // Runs tasks until the queue is empty, `steps_max` entries were applied or reads answered, or
+  // `visited_keys_max` keys were visited by entries. If the next entry visits more than that by
+  // itself, large_next() is true: without the limit it goes on. Adjacent committed tasks share one
+  // batch of the state machine. Returns the applied index.
+  raft::Index Run(size_t steps_max, int64_t visited_keys_max = INT64_MAX);
   bool large_next() const { return large_next_; }
 
   // One step of the physical compaction, if there is something to do and the engine keeps up: steps
@@ -41,6 +41,8 @@ class Applier {
 
  private:
   void EndWaiting(absl::Time now);
+  // Of the next task, by its kind. How many reads were answered.
+  size_t RunReads(size_t reads_max);
   // False: some are left.
   bool RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
 

@@ -31,11 +31,12 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
   return std::nullopt;
 }
 
-void Proposals::OnRefused(uint64_t number, raft::MemberId leader) {
+raft::Term Proposals::OnRefused(uint64_t number, raft::MemberId leader) {
   auto it = all_.find(number);
-  if (it == all_.end() || it->second.leader != leader) return;
+  if (it == all_.end() || it->second.leader != leader) return 0;
   it->second.leader = raft::kNobody;
   waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), number), number);
+  return it->second.term;
 }
 
 void Proposals::Fail(uint64_t number, Fate fate) {

@@ -36,8 +36,9 @@ class Proposals {
   };
   std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term);
 
-  // `leader` says that it did not propose it: waits again, in its old place.
-  void OnRefused(uint64_t number, raft::MemberId leader);
+  // `leader` says that it did not propose it: waits again, in its old place. The term in which it
+  // was handed over; 0 if it is answered already.
+  raft::Term OnRefused(uint64_t number, raft::MemberId leader);
 
   // Answers one that is certainly not proposed.
   void Fail(uint64_t number, Fate fate);

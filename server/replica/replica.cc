@@ -119,6 +119,8 @@ struct Replica::Impl {
   absl::Time last_hello = absl::InfinitePast();
   absl::Time next_waiting_report = absl::InfinitePast();
   absl::Time next_ask = absl::InfinitePast();  // refused questions are not asked again at once
+  raft::Term refusing_term = 0;                // its leader proposes nothing any more
+  bool refuses_forwarded = false;
   uint64_t refused = 0;
 };
 
@@ -197,8 +199,9 @@ void Replica::Impl::HandleRaft(raft::Message message) {
 }
 
 void Replica::Impl::HandleForwarded(raft::MemberId from, ForwardedProposal proposal) {
-  const raft::ProposeResult result = FarBehind() ? raft::ProposeResult::kTooManyRequests
-                                                 : raft.Propose(std::move(proposal.payload));
+  const raft::ProposeResult result = refuses_forwarded ? raft::ProposeResult::kNotLeader
+                                     : FarBehind()     ? raft::ProposeResult::kTooManyRequests
+                                                       : raft.Propose(std::move(proposal.payload));
   if (result == raft::ProposeResult::kAccepted) return;
   Send(from, ForwardedProposalReply{
                  .number = proposal.number,
@@ -209,7 +212,7 @@ void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedPro
   if (reply.too_many_requests) {
     proposals.Fail(reply.number, Fate::kTooManyRequests);
   } else {
-    proposals.OnRefused(reply.number, from);
+    refusing_term = std::max(refusing_term, proposals.OnRefused(reply.number, from));
   }
 }
 
@@ -248,7 +251,7 @@ void Replica::Impl::Tick(absl::Time now) {
 
 void Replica::Impl::ProposeWaiting() {
   const raft::MemberId leader = raft.leader();
-  if (leader == raft::kNobody || !reachable(leader)) return;
+  if (leader == raft::kNobody || !reachable(leader) || raft.term() == refusing_term) return;
   while (auto next = proposals.TakeWaiting(leader, raft.term())) {
     if (leader != options.raft.id) {
       Send(leader, ForwardedProposal{next->number, std::move(next->payload)});
@@ -438,6 +441,8 @@ void Replica::OnApplied(raft::Index index) {
   impl_->applied = index;
   impl_->raft.OnApplied(index);
 }
+
+void Replica::RefuseForwarded() { impl_->refuses_forwarded = true; }
 
 void Replica::Stop() {
   impl_->proposals.Stop();

@@ -141,6 +141,9 @@ class Replica {
   // Everything up to `index` is in the state machine. Called between turns, from the same thread.
   void OnApplied(raft::Index index);
 
+  // Before a stop: what other members hand to this one as their leader is refused, and then waits
+  // there for the next leader. Else it might be lost with this one, its fate unknown.
+  void RefuseForwarded();
   // Answers everything pending with kStopped.
   void Stop();
 

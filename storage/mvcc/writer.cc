@@ -87,6 +87,7 @@ Head Writer::HeadOf(std::string_view key, Budget* budget) {
   if (budget != nullptr && budget->over()) return head;
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
+  if (budget != nullptr) budget->VisitBytes(value.size());
   heads_.Set(key, head);
   return head;
 }

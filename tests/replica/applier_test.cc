@@ -76,5 +76,23 @@ TEST_F(ApplierCompaction, IsNotAwaitedBeyondAStop) {
   EXPECT_EQ(fate, Fate::kStopped);
 }
 
+// So many reads may have waited for an entry that answering all at once would hold up heartbeats.
+TEST_F(ApplierCompaction, AnswersReadsInBoundedSteps) {
+  int answered = 0;
+  ReadTask reads;
+  for (int i = 0; i < 10; ++i) reads.dones.push_back([&](Fate) { ++answered; });
+  applier_.Post(std::move(reads));
+  CommittedTask task;
+  task.entries.push_back({.id = {.term = 1, .index = kPuts + 2}, .type = raft::EntryType::kNoOp});
+  applier_.Post(std::move(task));
+  EXPECT_EQ(applier_.Run(4), kPuts + 1);
+  EXPECT_EQ(answered, 4);
+  EXPECT_EQ(applier_.Run(4), kPuts + 1);
+  EXPECT_EQ(answered, 8);
+  EXPECT_EQ(applier_.Run(4), kPuts + 2);  // the entry behind them keeps its turn
+  EXPECT_EQ(answered, 10);
+  EXPECT_TRUE(applier_.empty());
+}
+
 }  // namespace
 }  // namespace raftkv

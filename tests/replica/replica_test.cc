@@ -155,6 +155,25 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
 }
 
+TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  const raft::MemberId follower = c.follower();
+  c[old].replica->RefuseForwarded();
+  auto put = c.Put(follower, "k", "v");
+  auto own = c.Put(old, "own", "v");
+  c.Settle();
+  EXPECT_EQ(own->fate, Fate::kApplied) << "it still leads";
+  EXPECT_EQ(put->times, 0);
+  EXPECT_EQ(c[follower].replica->pending(), 1);
+  auto later = c.Put(follower, "l", "v");  // not even handed to it
+  c.Crash(old);
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_EQ(later->fate, Fate::kApplied);
+}
+
 TEST(Replica, StreamsBreakEachForItself) {
   Cluster c(3);
   c.Run(kElection);
