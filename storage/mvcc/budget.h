@@ -55,7 +55,7 @@ class Budget {
     if (give_up_ && ++visits_ % kVisitsPerQuestion == 0) given_up_ = give_up_();
     return !given_up_;
   }
-  // Large values take time as well: so many bytes count as a visit.
+  // Values take time as well, even where they are not answered: so many bytes count as a visit.
   void VisitBytes(size_t bytes) {
     const auto visits = static_cast<int64_t>(bytes / kBytesPerVisit);
     visits_left_ -= std::min(visits_left_, visits);

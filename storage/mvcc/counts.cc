@@ -15,6 +15,8 @@ namespace {
 
 // A cut leaves so many keys in the block, dead ones too, and looks at one more.
 constexpr int64_t kCutKeys = kBlockKeys / 2;
+// Or so many that their values are this large together, since a walk reads those too.
+constexpr size_t kCutBytes = 4 << 20;
 // It passes no more than these that were removed and the engine still has to pass.
 constexpr int64_t kCutSkips = 16'384;
 constexpr int kCutsAfterBatch = 4;
@@ -157,10 +159,12 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
                          INT64_MAX, &budget);
     Block& block = it->second;
     Block stays;
+    size_t bytes = 0;
     bool on_rest = false;  // the cursor is on the first key after those that stay
     while (cursor.NextOrDead()) {
-      on_rest = stays.size() == kCutKeys;
+      on_rest = stays.size() == kCutKeys || bytes > kCutBytes;
       if (on_rest) break;
+      bytes += cursor.value().size();
       ++(cursor.head().exists() ? stays.keys : stays.dead);
     }
     if (!on_rest) {  // among very many keys that were removed: not worth it yet

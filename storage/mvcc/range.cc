@@ -177,8 +177,10 @@ VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision
 bool VersionCursor::Next() {
   while (NextOrDead()) {
     if (!head_.exists()) continue;
+    if (budget_ == nullptr) return true;
+    budget_->VisitBytes(value_.size());  // read even where it is not answered
     const auto bytes = static_cast<int64_t>(value_.size() / Budget::kBytesPerVisit);
-    return budget_ == nullptr || budget_->Walk((charged_ ? 0 : 1) + bytes);
+    return budget_->Walk((charged_ ? 0 : 1) + bytes);
   }
   return false;
 }
@@ -222,6 +224,7 @@ void VersionCursor::PassKey() {
   for (int step = 0; step < kStepsBeforeSeek; ++step) {
     it_->Next();
     if (!it_->valid() || !it_->key().starts_with(prefix_)) return;
+    if (budget_ != nullptr) budget_->VisitBytes(it_->value().size());
   }
   it_->Seek(AfterVersions(prefix_));
 }

@@ -170,6 +170,19 @@ TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
   CheckBlocks();
 }
 
+// A cut reads few of them at a time, and so does the end of a count.
+TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
+  constexpr size_t kValue = 64 << 10;
+  for (int i = 0; i < mvcc::kBlockKeys + 100; ++i) {
+    Apply(PutCommand(KeyName(i), std::string(kValue, 'v')));
+  }
+  CheckBlocks();
+  const auto blocks = AllBlocks();
+  ASSERT_GE(blocks.size(), 2u);
+  EXPECT_LE(blocks.begin()->second.keys, (4u << 20) / kValue + 1);
+  CheckCount(Between(3, 900));
+}
+
 // So that the end of a count never passes many of them.
 TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);

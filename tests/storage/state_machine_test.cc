@@ -48,6 +48,24 @@ TEST_F(StateMachineTest, BudgetCountsDeletedKeysToo) {
   EXPECT_EQ(Range(AllKeys(), {.visited_keys_max = 20}), "");
 }
 
+// The engine reads what it walks over, whatever is asked for.
+TEST_F(StateMachineTest, BudgetCountsValuesThatAreNotAnswered) {
+  for (int i = 0; i < 20; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(100'000, 'v')));
+  RangeRequest keys_only = AllKeys();
+  keys_only.set_keys_only(true);
+  EXPECT_EQ(Range(keys_only, {.visited_keys_max = 400}), "read budget");
+  EXPECT_NE(Range(keys_only, {.visited_keys_max = 600}), "read budget");
+  RangeRequest count = AllKeys();
+  count.set_count_only(true);
+  EXPECT_EQ(Range(count, {.visited_keys_max = 400}), "read budget");
+  RangeRequest nothing = AllKeys();
+  nothing.set_min_mod_revision(1'000);
+  EXPECT_EQ(Range(nothing, {.visited_keys_max = 400}), "read budget");
+  for (int i = 0; i < 20; ++i) Apply(PutCommand(absl::StrCat("k", i), ""));
+  EXPECT_EQ(Range(keys_only, {.visited_keys_max = 400}), "read budget") << "the versions before";
+  EXPECT_NE(Range(keys_only, {.visited_keys_max = 600}), "read budget");
+}
+
 // Forty keys that take long to copy, and a request of a few bytes that asks for all of them.
 TEST_F(StateMachineTest, ATransactionOverLargeValuesIsLarge) {
   for (int i = 0; i < 40; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(256 << 10, 'v')));
