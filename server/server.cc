@@ -28,7 +28,7 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(10);
-// How long each step of a stop may take: running requests, their answers, the peers' streams.
+// How long running requests may take when the member stops, and then their answers.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 // How long refused calls are kept waiting at most, and how long no more have come when none will.
 constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
@@ -281,7 +281,8 @@ void Server::Parts::WaitUntilNone(absl::Duration at_most, const std::function<in
 // a leader there is nothing to wait for.
 void Server::Parts::FinishRunning() {
   MethodTable& calls = client_door.methods;
-  OnLoop([&calls] {
+  OnLoop([&] {
+    edge.refuses_calls = true;
     calls.Refuse([](grpc::ServerContext* context) {
       api::SayNotProposed(context);
       return api::Stopping();
@@ -331,7 +332,9 @@ void Server::Stop() {
   p.CloseClientPort();
   p.OnLoop([&p] { p.peers.Stop(); });
   p.peer_server->Shutdown(Soon());
-  p.WaitUntilNone(kStopGrace, [&p] { return p.peers.live(); });
+  // Without a limit: all of them are cancelled, so each ends, whatever its peer does; and whose
+  // last operation is not over yet would start another one on a queue that is gone.
+  p.WaitUntilNone(absl::InfiniteDuration(), [&p] { return p.peers.live(); });
   p.loop.Stop();
   // Nothing is sent after this; what completes only frees itself.
   p.data_dir.state->Flush();

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "proto/parse_command.h"
 #include "server/raft/mutant.h"
 #include "storage/checksum.h"
 #include "storage/mvcc/check.h"
@@ -237,8 +238,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
       CHECK_EQ(entry.id.index, rep.state.applied.index + 1) << "entries are applied in order";
       if (entry.type == raft::EntryType::kCommand) {
         proto::Command command;
-        const std::string_view bytes = entry.payload.view();
-        CHECK(command.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+        CHECK(ParseCommand(entry.payload.view(), &command))
             << "entry " << entry.id.index << " is not a command";
         if (visited_keys_max != INT64_MAX && !rep.Visit(command, &budget)) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) rep.state.applied = entry.id;

@@ -8,6 +8,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -37,6 +38,8 @@ struct Edge {
   StateMachine* state_machine = nullptr;  // what may be called from any thread
   // Each call that waits for a compaction holds a copy: they are counted by it.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
+  // New calls are refused, because this member stops.
+  std::atomic<bool> refuses_calls{false};
 
   // From any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {

@@ -51,6 +51,13 @@ grpc::Status ToGrpc(Fate fate) {
       return Unavailable("etcdserver: request timed out, possibly due to connection lost");
     case Fate::kTooManyRequests:
       return TooManyRequests();
+    // Ours alone: in etcd the leader would end.
+    case Fate::kNotUnderstood:
+      return {
+          grpc::StatusCode::UNIMPLEMENTED,
+          "etcdserver: the leader does not know this request; bring all members to one version"};
+    case Fate::kStoppedUnproposed:
+      return Stopping();
     case Fate::kStopped:
       return Unavailable("etcdserver: server stopped");
   }

@@ -17,7 +17,8 @@ using grpc::health::v1::HealthCheckResponse;
 constexpr size_t kWatchersMax = 1024;
 
 HealthCheckResponse::ServingStatus StatusOf(const Edge* edge) {
-  return edge->loop->healthy() ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  const bool serving = edge->loop->healthy() && !edge->refuses_calls;
+  return serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
 }
 
 void Check(const Edge* edge, Unary<HealthCheckRequest, HealthCheckResponse>* call) {
@@ -55,10 +56,12 @@ class Watch {
   // Says what has changed, if it can.
   void Look() {
     if (ended_ || finished_ || writing_ || !source_->methods->listening()) return;
-    if (source_->edge->loop->stopping()) return Finish(ToGrpc(Fate::kStopped));
     const auto status =
         request_.service().empty() ? StatusOf(source_->edge) : HealthCheckResponse::SERVICE_UNKNOWN;
-    if (said_ && response_.status() == status) return;
+    if (said_ && response_.status() == status) {
+      if (source_->edge->loop->stopping()) Finish(ToGrpc(Fate::kStopped));
+      return;
+    }
     said_ = writing_ = true;
     response_.set_status(status);
     writer_.Write(response_, &written_operation_);

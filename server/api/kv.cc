@@ -87,18 +87,24 @@ bool Refused(const Edge* edge, const absl::Status& check, Call* call) {
   return true;
 }
 
+bool CertainlyNotProposed(Fate fate) {
+  return fate == Fate::kTimedOut || fate == Fate::kNotUnderstood ||
+         fate == Fate::kStoppedUnproposed;
+}
+
 // A request that goes through the log as `command`. `get` takes its part of the answer; `finish`
-// sends it.
+// sends it. Fields that we do not know mean nothing here and have no place in the log.
 template <typename Call, typename Get, typename Finish>
-void Write(const Edge* edge, Call* call, const proto::Command& command, Get get, Finish finish) {
-  std::string bytes = command.SerializeAsString();
+void Write(const Edge* edge, Call* call, proto::Command* command, Get get, Finish finish) {
+  command->DiscardUnknownFields();
+  std::string bytes = command->SerializeAsString();
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
     call->Finish(RequestTooLarge());
     return;
   }
   edge->loop->Post(
       ProposeRequest{std::move(bytes), [edge, call, get, finish](Fate fate, ApplyResult result) {
-                       if (fate == Fate::kTimedOut) SayNotProposed(call->context());
+                       if (CertainlyNotProposed(fate)) SayNotProposed(call->context());
                        if (fate != Fate::kApplied) return call->Finish(ToGrpc(fate));
                        if (!result.status.ok()) return call->Finish(ToGrpc(result.status));
                        call->response()->Swap(get(&result.response));
@@ -108,7 +114,7 @@ void Write(const Edge* edge, Call* call, const proto::Command& command, Get get,
 }
 
 template <typename Call, typename Get>
-void Write(const Edge* edge, Call* call, const proto::Command& command, Get get) {
+void Write(const Edge* edge, Call* call, proto::Command* command, Get get) {
   Write(edge, call, command, get, [](Call* call) { call->Finish(grpc::Status::OK); });
 }
 
@@ -121,14 +127,14 @@ void Put(const Edge* edge, Unary<PutRequest, PutResponse>* call) {
   if (Refused(edge, mvcc::Check(call->request()), call)) return;
   proto::Command command;
   command.mutable_put()->Swap(call->mutable_request());
-  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_put(); });
+  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_put(); });
 }
 
 void DeleteRange(const Edge* edge, Unary<DeleteRangeRequest, DeleteRangeResponse>* call) {
   if (Refused(edge, mvcc::Check(call->request()), call)) return;
   proto::Command command;
   command.mutable_delete_range()->Swap(call->mutable_request());
-  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
+  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
 }
 
 // Whether a transaction that only reads asks for nothing fresher than this member's own state. One
@@ -146,7 +152,7 @@ void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse>* call) {
   if (mvcc::IsReadOnly(request)) return Read(edge, IsSerializable(request), call);
   proto::Command command;
   command.mutable_txn()->Swap(call->mutable_request());
-  Write(edge, call, command, [](proto::CommandResponse* r) { return r->mutable_txn(); });
+  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_txn(); });
 }
 
 // The logical compaction is in the log; `physical` waits until this member has removed what became
@@ -164,7 +170,7 @@ void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse>* cal
   proto::Command command;
   command.mutable_compaction()->Swap(call->mutable_request());
   Write(
-      edge, call, command, [](proto::CommandResponse* r) { return r->mutable_compaction(); },
+      edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_compaction(); },
       [edge, revision, deadline, waiter](auto* call) {
         if (waiter == nullptr) return call->Finish(grpc::Status::OK);
         edge->loop->WhenCompacted(revision, deadline,

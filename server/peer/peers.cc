@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
+#include "proto/parse_command.h"
 #include "proto/raft_codec.h"
 
 namespace raftkv {
@@ -223,6 +224,7 @@ void Peers::OnPeerRefused(raft::MemberId peer) {
 }
 
 grpc::Status Peers::Check(const proto::Peer& peer) {
+  if (stopped_) return {grpc::StatusCode::UNAVAILABLE, "server stopped"};
   std::string wrong;
   Refusals::Reason reason{};
   if (peer.cluster_id() != options_.cluster_id) {
@@ -292,6 +294,7 @@ void Peers::Send(PeerMessage message) {
     }
     response.mutable_refused()->set_number(reply->number);
     response.mutable_refused()->set_too_many_requests(reply->too_many_requests);
+    response.mutable_refused()->set_not_understood(reply->not_understood);
     to->forward_in->Send(std::move(response));
   } else if (std::holds_alternative<Hello>(message.body)) {
     SendHello(to);
@@ -462,12 +465,15 @@ grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request,
     // What is in the log must be applicable on every member, for ever: look before it gets there.
     proto::Command command;
     const bool known =
-        command.ParseFromString(in.command()) && command.origin().member_id() == stream->peer &&
+        ParseCommand(in.command(), &command) && command.origin().member_id() == stream->peer &&
         command.op_case() != proto::Command::OP_NOT_SET && !command.has_record_store_id();
     if (!known) {
-      const char* what = "a proposal that this member does not understand";
-      Count(Refusals::Reason::kMalformed, absl::StrCat(what, ", from ", peer.address.name));
-      return {grpc::StatusCode::INVALID_ARGUMENT, what};
+      Count(Refusals::Reason::kMalformed,
+            absl::StrCat("a proposal from ", peer.address.name,
+                         " that this member does not understand; do both run the same version?"));
+      Send({options_.self, peer.address.id, options_.store_id,
+            ForwardedProposalReply{.number = in.number(), .not_understood = true}});
+      continue;
     }
     Post(peer, stream->store_id,
          ForwardedProposal{.number = in.number(),
@@ -490,7 +496,8 @@ bool Peers::OnForwardAnswer(Peer* peer, proto::ForwardResponse* response, bool f
   if (response->has_refused()) {
     Post(*peer, peer->forward_store_id,
          ForwardedProposalReply{.number = response->refused().number(),
-                                .too_many_requests = response->refused().too_many_requests()});
+                                .too_many_requests = response->refused().too_many_requests(),
+                                .not_understood = response->refused().not_understood()});
   } else if (response->has_read_index()) {
     raft::Message message;
     message.term = response->read_index().term();

@@ -100,7 +100,10 @@ void Proposals::Expire(absl::Time now) {
 }
 
 void Proposals::Stop() {
-  for (auto it = all_.begin(); it != all_.end();) it = Finish(it, Fate::kStopped);
+  for (auto it = all_.begin(); it != all_.end();) {
+    const bool proposed = it->second.leader != raft::kNobody;
+    it = Finish(it, proposed ? Fate::kStopped : Fate::kStoppedUnproposed);
+  }
   waiting_.clear();
 }
 

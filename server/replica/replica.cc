@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "proto/parse_command.h"
 #include "server/raft/mutant.h"
 #include "server/replica/handed_over.h"
 #include "server/replica/origin.h"
@@ -209,7 +210,9 @@ void Replica::Impl::HandleForwarded(raft::MemberId from, ForwardedProposal propo
 }
 
 void Replica::Impl::HandleForwardedReply(raft::MemberId from, const ForwardedProposalReply& reply) {
-  if (reply.too_many_requests) {
+  if (reply.not_understood) {
+    proposals.Fail(reply.number, Fate::kNotUnderstood);
+  } else if (reply.too_many_requests) {
     proposals.Fail(reply.number, Fate::kTooManyRequests);
   } else {
     refusing_term = std::max(refusing_term, proposals.OnRefused(reply.number, from));
@@ -341,8 +344,7 @@ void Replica::Impl::NoteCommitted(const raft::Entry& entry, CommittedTask* task)
   if (OriginOf(entry.payload.view()).member_id() != raft::kNobody) return;
   // Nobody's command is the leader's own: rare, so decoding it here costs nothing.
   proto::Command command;
-  CHECK(
-      command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
+  CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
   if (command.has_record_store_id()) {
     const auto& record = command.record_store_id();
     store_ids.emplace(record.member_id(), record.store_id());  // the first one stands

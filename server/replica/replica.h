@@ -45,6 +45,8 @@ enum class Fate {
   kUnknownConnection,  // handed to the leader; the connection broke
   kUnknownTimedOut,    // proposed, but not applied in time (it may be applied yet)
   kTooManyRequests,    // refused before it was proposed
+  kNotUnderstood,      // refused before it was proposed: a leader of another version
+  kStoppedUnproposed,  // the server is stopping: certainly not proposed
   kStopped,            // the server is stopping
 };
 
@@ -144,7 +146,7 @@ class Replica {
   // Before a stop: what other members hand to this one as their leader is refused, and then waits
   // there for the next leader. Else it might be lost with this one, its fate unknown.
   void RefuseForwarded();
-  // Answers everything pending with kStopped.
+  // Answers everything pending with kStopped; with kStoppedUnproposed what nobody was handed.
   void Stop();
 
   raft::Status status() const;

@@ -30,6 +30,7 @@ struct ForwardedProposal {
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
+  bool not_understood = false;  // by a leader of another version
 };
 
 // First start (design: a wiped disk never votes away acknowledged writes).

@@ -139,7 +139,8 @@ class MethodTable final : public grpc::Service {
   using Refusal = std::function<grpc::Status(grpc::ServerContext*)>;
   void Refuse(Refusal refusal) { refusal_ = std::move(refusal); }
   const Refusal& refusal() const { return refusal_; }
-  // Calls to refuse are kept waiting from now on, until they are answered all at once.
+  // Calls to refuse are kept waiting from now on, until they are answered all at once; when
+  // kHeldMax wait, more are refused at once.
   void HoldRefused() { holding_ = true; }
   void AnswerHeld() {
     holding_ = false;
@@ -152,8 +153,10 @@ class MethodTable final : public grpc::Service {
 
   // Unary's business.
   void CountRunning(int change) { running_ += change; }
-  bool holding() const { return holding_; }
+  bool holding() const { return holding_ && held_.size() < kHeldMax; }
   void Hold(std::function<void()> answer) { held_.push_back(std::move(answer)); }
+
+  static constexpr size_t kHeldMax = 4096;
 
   using grpc::Service::RequestAsyncBidiStreaming;
   using grpc::Service::RequestAsyncServerStreaming;
@@ -177,7 +180,7 @@ class MethodTable final : public grpc::Service {
   bool listening_ = true;
   Refusal refusal_;
   bool holding_ = false;
-  std::vector<std::function<void()>> held_;  // bounded by what clients may have under way
+  std::vector<std::function<void()>> held_;
   std::vector<std::function<void(Queues)>> listeners_;
 };
 

@@ -20,6 +20,10 @@ TEST(Errors, FatesHaveEtcdsCodesAndTexts) {
                "etcdserver: request timed out, possibly due to connection lost");
   ExpectStatus(ToGrpc(Fate::kTooManyRequests), RESOURCE_EXHAUSTED, "etcdserver: too many requests");
   ExpectStatus(ToGrpc(Fate::kStopped), UNAVAILABLE, "etcdserver: server stopped");
+  ExpectStatus(
+      ToGrpc(Fate::kNotUnderstood), UNIMPLEMENTED,
+      "etcdserver: the leader does not know this request; bring all members to one version");
+  ExpectStatus(ToGrpc(Fate::kStoppedUnproposed), UNAVAILABLE, "there is no connection available");
   ExpectStatus(Stopping(), UNAVAILABLE, "there is no connection available");
   ExpectStatus(NoLeader(), UNAVAILABLE, "etcdserver: no leader");
   ExpectStatus(RequestTooLarge(), INVALID_ARGUMENT, "etcdserver: request is too large");

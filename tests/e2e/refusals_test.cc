@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "proto/etcd/outcome.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -324,8 +325,11 @@ TEST_F(Stopping, AnswersWhatCannotBeFinished) {
     ASSERT_TRUE(queue.Next(&tag, &ok));
     const grpc::Status& status = *static_cast<grpc::Status*>(tag);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
-    EXPECT_EQ(status.error_message(), "etcdserver: server stopped");
+    EXPECT_EQ(status.error_message(), &status == &statuses[0] ? "there is no connection available"
+                                                              : "etcdserver: server stopped");
   }
+  // The put was never proposed to anybody.
+  EXPECT_EQ(put_context->GetServerTrailingMetadata().count(kOutcomeKey), 1);
   // At once: without a leader there is nothing to wait for.
   EXPECT_THAT(cluster.log(0), HasSubstr("no leader: 2 waiting requests are answered now"));
 }

@@ -332,6 +332,24 @@ TEST(Replica, StopAnswersEverythingPending) {
   for (const auto& answer : {put, get, in_apply_queue}) EXPECT_EQ(answer->fate, Fate::kStopped);
 }
 
+TEST(Replica, StopSaysWhatWasNeverProposed) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId id = c.follower();
+  for (raft::MemberId other : {1, 2, 3}) {
+    if (other != id) c.Crash(other);
+  }
+  auto handed_over = c.Put(id, "a", "1");  // it has not noticed
+  c.Turn(id);
+  c[id].replica->Stop();
+  EXPECT_EQ(handed_over->fate, Fate::kStopped);
+  c.Run(absl::Seconds(3));  // notices
+  auto waiting = c.Put(id, "a", "2");
+  c.Turn(id);
+  c[id].replica->Stop();
+  EXPECT_EQ(waiting->fate, Fate::kStoppedUnproposed);
+}
+
 TEST(Replica, RestartServesWhatWasAcknowledged) {
   Cluster c(3);
   c.Run(kElection);

@@ -21,6 +21,10 @@ std::string_view FateName(Fate fate) {
       return "unknown: timed out";
     case Fate::kTooManyRequests:
       return "too many requests";
+    case Fate::kNotUnderstood:
+      return "not understood";
+    case Fate::kStoppedUnproposed:
+      return "stopped before it was proposed";
     case Fate::kStopped:
       return "stopped";
   }
@@ -30,7 +34,8 @@ std::string_view FateName(Fate fate) {
 namespace {
 
 bool CertainlyNotApplied(Fate fate) {
-  return fate == Fate::kTimedOut || fate == Fate::kTooManyRequests;
+  return fate == Fate::kTimedOut || fate == Fate::kTooManyRequests ||
+         fate == Fate::kNotUnderstood || fate == Fate::kStoppedUnproposed;
 }
 
 bool Unknown(Fate fate) {
