@@ -174,6 +174,7 @@ struct Server::Parts {
   void OnLoop(const std::function<void()>& work);
   void WaitUntilNone(absl::Duration at_most, const std::function<int()>& count);
   void FinishRunning();
+  int Uncommitted() const;
   void CloseClientPort();
 
   const Config config;
@@ -287,19 +288,27 @@ void Server::Parts::FinishRunning() {
       api::SayNotProposed(context);
       return api::Stopping();
     });
+    replica.RefuseForwarded();
   });
   WaitUntilNone(kStopGrace, [&] {
     if (replica.pending() > 0 && replica.leader() == raft::kNobody) {
       LOG(INFO) << "no leader: " << replica.pending() << " waiting requests are answered now";
       replica.Stop();
     }
-    return calls.running();
+    return calls.running() + Uncommitted();
   });
   OnLoop([this] {
     replica.Stop();
     loop.StopWaiting();
   });
   WaitUntilNone(kStopGrace, [&] { return calls.running(); });
+}
+
+// Of a leader: what others have handed to it and wait for.
+int Server::Parts::Uncommitted() const {
+  const raft::Status status = replica.status();
+  if (status.role != raft::Role::kLeader) return 0;
+  return static_cast<int>(status.last_index - status.commit_index);
 }
 
 // Once a gRPC server shuts down it cancels calls that arrive, until their client has read that it
@@ -329,7 +338,10 @@ void Server::Stop() {
   Parts& p = *parts_;
   LOG(INFO) << "stopping: finishing what is running";
   p.FinishRunning();
+  // Followers learn with the next heartbeat what has been committed.
+  const absl::Time known = absl::Now() + p.config.heartbeat_interval + 2 * kTick;
   p.CloseClientPort();
+  if (p.config.members.size() > 1) absl::SleepFor(known - absl::Now());
   p.OnLoop([&p] { p.peers.Stop(); });
   p.peer_server->Shutdown(Soon());
   // Without a limit: all of them are cancelled, so each ends, whatever its peer does; and whose

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -38,7 +39,10 @@ class Writers {
   }
   ~Writers() { Stop(); }
 
-  // How calls failed, by code and text, and how often.
+  // How often a call failed as an answer of a member that stops, and was repeated elsewhere.
+  int met() const { return met_; }
+
+  // How other calls failed, by code and text, and how often.
   std::map<std::string, int> Stop() {
     stop_ = true;
     for (std::thread& thread : threads_) {
@@ -59,12 +63,13 @@ class Writers {
   static constexpr int kAttempts = 100, kQuorum = 2;
   using Connections = std::vector<std::unique_ptr<Connection>>;
 
-  static bool NothingWasSent(const grpc::Status& status) {
-    return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-           (status.error_message() == "there is no connection available" ||
-            status.error_message() == "there is no address available" ||
-            // What gRPC for C++ says where grpc-go would take another connection by itself.
-            absl::StartsWith(status.error_message(), "failed to connect to all addresses"));
+  bool NothingWasSent(const grpc::Status& status) {
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
+    const bool met = status.error_message() == "there is no connection available";
+    met_ += met;
+    return met || (status.error_message() == "there is no address available" ||
+                   // What gRPC for C++ says where grpc-go would take another connection by itself.
+                   absl::StartsWith(status.error_message(), "failed to connect to all addresses"));
   }
 
   void Run(int client, const Connections& connections) {
@@ -98,34 +103,87 @@ class Writers {
   std::vector<std::thread> threads_;
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> acknowledged_{0};
+  std::atomic<int> met_{0};
   absl::Mutex mutex_;
   std::map<std::string, int> failures_;
 };
 
-// gRPC cancels calls that come from clients which were silent for long just before: on a machine
-// that starves them that may happen at one of the two stops.
-TEST(Stop, OfAFollowerFailsNoCall) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
-  Cluster cluster({});
-  cluster.StartAll();
-  const int leader = cluster.WaitForLeader();
-  ASSERT_GE(leader, 0);
-  int without_failures = 0;
-  for (int follower : {(leader + 1) % 3, (leader + 2) % 3}) {
-    Writers writers(cluster, /*clients=*/32);
-    ASSERT_TRUE(writers.WaitFor(1000));
-    EXPECT_EQ(cluster.Terminate(follower), 0);
+constexpr int kClients = 32;
+const char kCancelled[] = "1 CANCELLED";
+
+class StopUnderWrites : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    cluster_.StartAll();
+  }
+
+  // Stops a member, the leader or not, and starts it again. Whatever failed is one of `allowed`.
+  // Whether nothing failed, although clients met the member while it stopped.
+  bool StopsCleanly(bool leader, const std::set<std::string>& allowed) {
+    const int member = (cluster_.WaitForLeader() + (leader ? 0 : 1)) % 3;
+    Writers writers(cluster_, kClients);
+    EXPECT_TRUE(writers.WaitFor(1000));
+    EXPECT_EQ(cluster_.Terminate(member), 0) << cluster_.log(member);
     EXPECT_TRUE(writers.WaitFor(1000));
     const auto failures = writers.Stop();
-    without_failures += failures.empty();
     for (const auto& [failure, times] : failures) {
-      EXPECT_EQ(failure, absl::StrCat(grpc::StatusCode::CANCELLED, " CANCELLED")) << times;
+      EXPECT_TRUE(allowed.contains(failure)) << times << " times " << failure;
     }
-    cluster.Start(follower);
-    ASSERT_TRUE(
-        Eventually(absl::Seconds(20), [&] { return cluster.Put(follower, "k", "v").ok(); }));
+    cluster_.Start(member);
+    EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return cluster_.Put(member, "k", "v").ok(); }));
+    return failures.empty() && writers.met() > 0;
   }
-  EXPECT_GT(without_failures, 0);
+
+  // By chance a stop may be clean that should not be, and on a machine that starves clients the
+  // other way round.
+  void ExpectMostStopsToBeClean(bool leader, const std::set<std::string>& allowed) {
+    int clean = 0, others = 0;
+    while (clean < 3 && others < 3 && !HasFailure()) {
+      ++(StopsCleanly(leader, allowed) ? clean : others);
+    }
+    EXPECT_EQ(clean, 3) << "most stops were met by nobody, or failed calls";
+  }
+
+  Cluster cluster_{ClusterOptions()};
+};
+
+// gRPC cancels calls that come from clients which were silent for long just before.
+TEST_F(StopUnderWrites, OfAFollowerFailsNoCall) {
+  ExpectMostStopsToBeClean(/*leader=*/false, {kCancelled});
+}
+
+// What others hand to it while it stops waits for the next leader.
+TEST_F(StopUnderWrites, OfTheLeaderFailsNoCall) {
+  const std::string timed_out = "14 etcdserver: request timed out, possibly due to ";
+  ExpectMostStopsToBeClean(
+      /*leader=*/true,
+      {kCancelled, timed_out + "previous leader failure", timed_out + "connection lost"});
+}
+
+// Whoever watches a member's health hears that it stops before the stream ends.
+TEST(Stop, IsSaidToThoseWhoWatchHealth) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd sends it only at its start";
+  using grpc::health::v1::HealthCheckResponse;
+  Cluster cluster({.size = 1});
+  bool said = false;
+  for (int stops = 0; stops < 5 && !said; ++stops) {  // it looks ten times a second, unless starved
+    cluster.Start(0);
+    ASSERT_EQ(cluster.WaitForLeader(), 0);
+    ASSERT_TRUE(cluster.Put(0, "k", "v").ok());
+    const auto context = MakeContext(absl::Seconds(60));
+    const auto watch = cluster.connection(0).health->Watch(context.get(), {});
+    HealthCheckResponse response;
+    ASSERT_TRUE(watch->Read(&response));
+    while (response.status() != HealthCheckResponse::SERVING) ASSERT_TRUE(watch->Read(&response));
+    EXPECT_EQ(cluster.Terminate(0), 0);
+    while (watch->Read(&response)) {
+      EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+      said = true;
+    }
+    EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+  EXPECT_TRUE(said);
 }
 
 // Where there is no other member to go to, the answer says what it is worth.
