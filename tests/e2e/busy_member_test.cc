@@ -27,11 +27,11 @@ class BusyMember : public testing::Test {
     if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
   }
 
-  void Start(const std::string& limits) {
+  void Start(const std::string& limits, int size = 1) {
     cluster_ = std::make_unique<Cluster>(ClusterOptions{
-        .size = 1, .limits = absl::StrCat("max_txn_ops = ", kKeysPerTxn, "\n", limits)});
-    cluster_->Start(0);
-    ASSERT_EQ(cluster_->WaitForLeader(), 0);
+        .size = size, .limits = absl::StrCat("max_txn_ops = ", kKeysPerTxn, "\n", limits)});
+    cluster_->StartAll();
+    ASSERT_GE(cluster_->WaitForLeader(), 0);
     PutAll();
   }
 
@@ -79,6 +79,24 @@ TEST_F(BusyMember, AnswersSerializableReadsAndStatusWhileItAppliesALargeDelete) 
   EXPECT_EQ(reply.response.deleted(), kKeys);
   EXPECT_EQ(cluster_->Get(0, "key000000", /*serializable=*/true).response.kvs_size(), 0)
       << "what was acknowledged here is seen here";
+}
+
+TEST_F(BusyMember, HearsAndSendsHeartbeatsWhileItAppliesALargeDelete) {
+  Start("request_timeout = \"60s\"", /*size=*/3);
+  if (HasFatalFailure()) return;
+  const auto before = cluster_->Status(0, absl::Seconds(60));
+  ASSERT_TRUE(before.ok());
+  etcdserverpb::DeleteRangeRequest request;
+  request.set_key("key");
+  request.set_range_end("kez");
+  const auto reply =
+      Call(connection(), *connection().kv, &KV::Stub::DeleteRange, request, absl::Seconds(60));
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.response.deleted(), kKeys);
+  const auto after = cluster_->Status(0, absl::Seconds(60));
+  ASSERT_TRUE(after.ok());
+  EXPECT_EQ(after.response.raftterm(), before.response.raftterm());
+  EXPECT_EQ(after.response.leader(), before.response.leader());
 }
 
 // Many times the same read of every key: more work than two workers do in the time that is left.
@@ -192,7 +210,10 @@ TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
   bool answered = false;
   while (hashes.AnyUnanswered()) {
     const auto reply = Range(connection(), range);
-    ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+    if (!reply.ok()) {  // a busy machine may take 300 ms for anything
+      ASSERT_EQ(reply.status.error_message(), "etcdserver: request timed out");
+      continue;
+    }
     ASSERT_EQ(reply.response.kvs_size(), 500);
     answered = answered || hashes.AnyUnanswered();
   }
