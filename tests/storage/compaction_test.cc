@@ -358,7 +358,7 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
   };
   EXPECT_EQ(state_->Apply(rest(), 20).size(), 1u);
   EXPECT_EQ(state_->Apply(rest(), 20).size(), 0u) << "twenty keys and the operation itself";
-  EXPECT_EQ(state_->Apply(rest(), 21).size(), 2u) << "what is visited adds up over the entries";
+  EXPECT_EQ(state_->Apply(rest(), 22).size(), 2u) << "what is visited adds up over the entries";
   EXPECT_EQ(state_->Apply(rest(), 21).size(), 1u) << "tombstones count, so twenty still";
   EXPECT_EQ(state_->Apply(rest(), 21).size(), 1u);
   EXPECT_EQ(state_->revision(), 24);
