@@ -35,13 +35,6 @@ std::string KeyName(int i) {
 
 class CountTest : public StoreTest {
  protected:
-  void ApplyAll(const std::vector<proto::Command>& commands) {
-    std::vector<raft::Entry> entries;
-    for (const proto::Command& command : commands) {
-      entries.push_back(MakeEntry(1, state_->applied().index + 1 + entries.size(), command));
-    }
-    state_->Apply(entries);
-  }
   void PutKeys(int from, int to, int batch = 100) {
     for (int i = from; i < to; i += batch) {
       std::vector<proto::Command> commands;

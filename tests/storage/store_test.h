@@ -55,6 +55,14 @@ class StoreTest : public testing::Test {
   ApplyResult Apply(const proto::Command& command) {
     return state_->Apply({MakeEntry(1, state_->applied().index + 1, command)}).front();
   }
+  // In one batch.
+  void ApplyAll(const std::vector<proto::Command>& commands) {
+    std::vector<raft::Entry> entries;
+    for (const proto::Command& command : commands) {
+      entries.push_back(MakeEntry(1, state_->applied().index + 1 + entries.size(), command));
+    }
+    state_->Apply(entries);
+  }
   ApplyResult ApplyText(const std::string& command) {
     return Apply(Parse<proto::Command>(command));
   }

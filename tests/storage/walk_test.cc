@@ -27,16 +27,7 @@ RangeRequest Filtered(const std::string& key, const std::string& range_end) {
   return request;
 }
 
-class WalkTest : public StoreTest {
- protected:
-  void ApplyAll(const std::vector<proto::Command>& commands) {
-    std::vector<raft::Entry> entries;
-    for (const proto::Command& command : commands) {
-      entries.push_back(MakeEntry(1, state_->applied().index + 1 + entries.size(), command));
-    }
-    state_->Apply(entries);
-  }
-};
+class WalkTest : public StoreTest {};
 
 TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
   std::vector<proto::Command> puts;
