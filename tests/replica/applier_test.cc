@@ -11,7 +11,7 @@ constexpr int kPuts = 300;
 
 // A state machine with one key put many times, compacted at the newest revision; nothing is removed
 // yet.
-class ApplierCompaction : public testing::Test {
+class ApplierTest : public testing::Test {
  protected:
   void SetUp() override {
     CommittedTask task;
@@ -51,7 +51,7 @@ class ApplierCompaction : public testing::Test {
   Applier applier_{state_machine_.get()};
 };
 
-TEST_F(ApplierCompaction, IsAwaitedUntilItIsDoneOrUntilTheDeadline) {
+TEST_F(ApplierTest, ACompactionIsAwaitedUntilItIsDoneOrUntilTheDeadline) {
   std::optional<Fate> soon, later, patient;
   applier_.WhenCompacted(1 + kPuts, start_ + absl::Seconds(2), Into(&later));
   applier_.WhenCompacted(1 + kPuts, start_ + absl::Seconds(1), Into(&soon));
@@ -69,7 +69,7 @@ TEST_F(ApplierCompaction, IsAwaitedUntilItIsDoneOrUntilTheDeadline) {
   EXPECT_EQ(patient, Fate::kApplied);
 }
 
-TEST_F(ApplierCompaction, IsNotAwaitedBeyondAStop) {
+TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondAStop) {
   std::optional<Fate> fate;
   applier_.WhenCompacted(1 + kPuts, absl::InfiniteFuture(), Into(&fate));
   applier_.StopWaiting();
@@ -77,7 +77,7 @@ TEST_F(ApplierCompaction, IsNotAwaitedBeyondAStop) {
 }
 
 // So many reads may have waited for an entry that answering all at once would hold up heartbeats.
-TEST_F(ApplierCompaction, AnswersReadsInBoundedSteps) {
+TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   int answered = 0;
   ReadTask reads;
   for (int i = 0; i < 10; ++i) reads.dones.push_back([&](Fate) { ++answered; });
