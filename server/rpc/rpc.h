@@ -205,6 +205,7 @@ void Unary<Request, Response>::OnComplete(bool ok) {
     methods->CountRunning(+1);
     method_->handler(this);
   } else if (methods->holding()) {
+    Request().Swap(&request_);  // nobody will read it, and it may be large
     methods->Hold([this] { Refuse(); });
   } else {
     Refuse();
