@@ -10,7 +10,7 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "server/replica/replica.h"
+#include "server/member/replica.h"
 
 namespace raftkv {
 

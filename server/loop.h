@@ -25,9 +25,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/replica/applier.h"
-#include "server/replica/inbox.h"
-#include "server/replica/replica.h"
+#include "server/member/applier.h"
+#include "server/member/inbox.h"
+#include "server/member/replica.h"
 #include "server/rpc/rpc.h"
 #include "server/workers.h"
 #include "storage/state_machine.h"

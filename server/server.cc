@@ -17,9 +17,9 @@
 #include "server/api/edge.h"
 #include "server/events.h"
 #include "server/loop.h"
+#include "server/member/replica.h"
 #include "server/peer/peers.h"
 #include "server/ports.h"
-#include "server/replica/replica.h"
 #include "server/rpc/unserved.h"
 #include "storage/data_dir.h"
 

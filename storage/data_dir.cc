@@ -25,9 +25,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "storage/checksum.h"
-#include "storage/rocks_engine.h"
-#include "storage/watermark.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/rocks_engine.h"
+#include "storage/log/watermark.h"
+#include "storage/mvcc/layout.h"
 
 namespace raftkv {
 namespace {
@@ -335,6 +336,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOpti
   RocksOptions rocks;
   rocks.dir = dir;
   rocks.durability = Durability::kFlushed;
+  rocks.filter_prefix = mvcc::VersionFilterPrefix;
   rocks.create_if_missing = create;
   rocks.cache_bytes = o.cache_bytes;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);

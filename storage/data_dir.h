@@ -24,8 +24,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/raft/types.h"
-#include "storage/log_store.h"
+#include "storage/log/entry.h"
+#include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {

@@ -7,15 +7,15 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "proto/parse_command.h"
-#include "server/raft/mutant.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+#include "storage/base/published.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/history.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/limits.h"
 #include "storage/mvcc/txn.h"
 #include "storage/mvcc/writer.h"
-#include "storage/published.h"
 
 namespace raftkv {
 namespace {

@@ -25,8 +25,8 @@
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
 #include "proto/etcd/rpc.pb.h"
-#include "server/raft/types.h"
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
+#include "storage/log/entry.h"
 #include "storage/mvcc/budget.h"  // ReadBudget
 #include "storage/mvcc/layout.h"  // Revision
 

@@ -19,7 +19,7 @@
 #include "proto/etcd/rpc.pb.h"
 #include "server/api/errors.h"
 #include "server/loop.h"
-#include "server/replica/replica.h"
+#include "server/member/replica.h"
 #include "server/rpc/rpc.h"
 #include "storage/state_machine.h"
 

@@ -7,7 +7,7 @@
 #include <grpcpp/support/status.h>
 
 #include "absl/status/status.h"
-#include "server/replica/replica.h"
+#include "server/member/replica.h"
 
 namespace raftkv::api {
 

@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "proto/parse_command.h"
-#include "proto/raft_codec.h"
+#include "server/peer/raft_codec.h"
 
 namespace raftkv {
 

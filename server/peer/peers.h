@@ -1,7 +1,7 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/replica over gRPC: to each peer one stream for appends and one for
+// The transport of server/member over gRPC: to each peer one stream for appends and one for
 // forwarded requests, opened by us, and unary calls for votes and first-start questions; from each
 // peer the same, opened by it. Answers travel on the stream or call that asked.
 //
@@ -23,11 +23,11 @@
 #include <vector>
 
 #include "proto/raft.grpc.pb.h"
+#include "server/member/replica.h"
+#include "server/member/transport.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
 #include "server/peer/refusals.h"
-#include "server/replica/replica.h"
-#include "server/replica/transport.h"
 #include "server/rpc/rpc.h"
 
 namespace raftkv {

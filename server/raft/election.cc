@@ -3,9 +3,9 @@
 
 #include <utility>
 
-#include "server/raft/check.h"
-#include "server/raft/mutant.h"
 #include "server/raft/raft.h"
+#include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 

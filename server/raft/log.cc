@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/raft/check.h"
+#include "storage/base/check.h"
 
 namespace raftkv::raft {
 

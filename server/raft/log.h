@@ -19,8 +19,8 @@
 #include <deque>
 #include <vector>
 
-#include "server/raft/log_reader.h"
 #include "server/raft/types.h"
+#include "storage/log/log_reader.h"
 
 namespace raftkv::raft {
 

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <utility>
 
-#include "server/raft/check.h"
+#include "storage/base/check.h"
 
 namespace raftkv::raft {
 

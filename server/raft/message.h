@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RAFT_MESSAGE_H_
 #define RAFTKV_SERVER_RAFT_MESSAGE_H_
 
-// What members say to each other, as plain values. The codec (proto/raft_codec) turns them into
-// protobuf and back and rejects what is malformed, so inside the core a CHECK is honest.
+// What members say to each other, as plain values. The codec (server/peer/raft_codec) turns them
+// into protobuf and back and rejects what is malformed, so inside the core a CHECK is honest.
 //
 // Every message carries its sender's term: a higher one makes the receiver a follower, a lower one
 // is answered so that the sender learns of it (§5.1). A pre-vote (thesis §9.6) carries the term its

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "server/raft/check.h"
+#include "storage/base/check.h"
 
 namespace raftkv::raft {
 

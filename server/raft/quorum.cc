@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "server/raft/mutant.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 

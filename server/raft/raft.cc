@@ -5,8 +5,8 @@
 #include <utility>
 #include <variant>
 
-#include "server/raft/check.h"
-#include "server/raft/mutant.h"
+#include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 

@@ -3,7 +3,7 @@
 
 // The Raft algorithm as a pure, deterministic value machine: same inputs, same outputs. No I/O,
 // thread, clock, lock, log line or protobuf inside; time is Tick. Owned and driven by
-// server/replica (and by tests), one call at a time:
+// server/member (and by tests), one call at a time:
 //
 //   in:            Tick  Step  Propose  ReadIndex  OnUnreachable
 //   out:           HasReady  TakeReady
@@ -28,7 +28,6 @@
 
 #include "server/raft/config.h"
 #include "server/raft/log.h"
-#include "server/raft/log_reader.h"
 #include "server/raft/membership.h"
 #include "server/raft/message.h"
 #include "server/raft/prng.h"
@@ -37,6 +36,7 @@
 #include "server/raft/read_index.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
+#include "storage/log/log_reader.h"
 
 namespace raftkv::raft {
 

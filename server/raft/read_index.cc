@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/raft/check.h"
+#include "storage/base/check.h"
 
 namespace raftkv::raft {
 

@@ -1,7 +1,7 @@
 #ifndef RAFTKV_SERVER_RAFT_READY_H_
 #define RAFTKV_SERVER_RAFT_READY_H_
 
-// What one turn of the core asks its driver (server/replica) to do, in this order:
+// What one turn of the core asks its driver (server/member) to do, in this order:
 //
 //   1. send `messages_now`
 //   2. save `hard_state` and `entries` in one synced batch; then Raft::OnSaved(number)

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "glog/logging.h"
-#include "server/raft/mutant.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
 #include "storage/mvcc/range.h"
 
 namespace raftkv::mvcc {

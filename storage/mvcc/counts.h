@@ -30,7 +30,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
 #include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/limits.h"

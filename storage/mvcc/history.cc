@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "server/raft/mutant.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::mvcc {
 namespace {

@@ -14,7 +14,7 @@
 // goes, the events before it have taken every older version of its key. All that one event takes,
 // goes in one batch.
 
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
 #include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "glog/logging.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
 
 namespace raftkv::mvcc {
 namespace {
@@ -58,6 +58,10 @@ bool IsVersionKey(std::string_view engine_key) {
 
 std::string_view VersionPrefix(std::string_view engine_key) {
   return engine_key.substr(0, engine_key.size() - kRevisionBytes);
+}
+
+std::string_view VersionFilterPrefix(std::string_view engine_key) {
+  return IsVersionKey(engine_key) ? VersionPrefix(engine_key) : std::string_view();
 }
 
 Revision VersionRevision(std::string_view engine_key) {

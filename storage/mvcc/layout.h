@@ -63,6 +63,9 @@ std::string AfterVersions(std::string_view prefix);
 // the end mark occurs in it only at its end.
 bool IsVersionKey(std::string_view engine_key);
 std::string_view VersionPrefix(std::string_view engine_key);
+// VersionPrefix of a version's key, else empty: what the engine keeps filters over
+// (RocksOptions::filter_prefix).
+std::string_view VersionFilterPrefix(std::string_view engine_key);
 Revision VersionRevision(std::string_view engine_key);
 std::string UserKey(std::string_view prefix);
 

@@ -24,7 +24,7 @@
 
 namespace raftkv::mvcc {
 
-// Where bugs are planted (server/raft/mutant.h), small enough for the few keys of the simulator.
+// Where bugs are planted (storage/base/mutant.h), small enough for the few keys of the simulator.
 #ifdef RAFTKV_MUTANTS
 inline constexpr int64_t kBlockKeys = 4;
 inline constexpr int64_t kWalkedKeysMax = 8;

@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
 
 namespace raftkv::mvcc {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/raft/mutant.h"
+#include "storage/base/mutant.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/limits.h"

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
 #include "storage/mvcc/budget.h"
 #include "storage/mvcc/layout.h"
 

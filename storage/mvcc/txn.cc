@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "glog/logging.h"
-#include "server/raft/mutant.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::mvcc {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
-#include "server/raft/mutant.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
 #include "storage/mvcc/range.h"
 
 namespace raftkv::mvcc {

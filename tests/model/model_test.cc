@@ -15,8 +15,9 @@
 
 #include "glog/logging.h"
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
-#include "storage/rocks_engine.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/engine/rocks_engine.h"
+#include "storage/mvcc/layout.h"
 #include "storage/state_machine.h"
 #include "tests/model/random_requests.h"
 #include "tests/storage/testing.h"
@@ -58,6 +59,7 @@ class RocksDiskRig {
     RocksOptions options;
     options.dir = dir_ / "sm";
     options.durability = Durability::kFlushed;
+    options.filter_prefix = mvcc::VersionFilterPrefix;
     options.create_if_missing = true;
     absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(options);
     CHECK(engine.ok()) << engine.status();

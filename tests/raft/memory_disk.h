@@ -10,8 +10,8 @@
 
 #include "gtest/gtest.h"
 #include "server/raft/config.h"
-#include "server/raft/log_reader.h"
 #include "server/raft/ready.h"
+#include "storage/log/log_reader.h"
 
 namespace raftkv::raft {
 

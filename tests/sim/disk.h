@@ -17,7 +17,7 @@
 #include <functional>
 #include <memory>
 
-#include "storage/memory_engine.h"
+#include "storage/engine/memory_engine.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {

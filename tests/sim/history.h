@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/replica/replica.h"
+#include "server/member/replica.h"
 #include "storage/state_machine.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"

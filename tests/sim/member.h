@@ -15,11 +15,11 @@
 #include <string>
 #include <vector>
 
+#include "server/member/applier.h"
+#include "server/member/replica.h"
+#include "server/member/transport.h"
 #include "server/raft/invariants.h"
-#include "server/replica/applier.h"
-#include "server/replica/replica.h"
-#include "server/replica/transport.h"
-#include "storage/log_store.h"
+#include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/rng.h"

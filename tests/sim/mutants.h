@@ -1,7 +1,7 @@
 #ifndef RAFTKV_TESTS_SIM_MUTANTS_H_
 #define RAFTKV_TESTS_SIM_MUTANTS_H_
 
-// The planted bugs (server/raft/mutant.h), each a mistake that real systems have made. `make
+// The planted bugs (storage/base/mutant.h), each a mistake that real systems have made. `make
 // mutants` shows that the simulator finds every one of them within its bound of seeds, by the
 // invariants that are seen from outside (raft::Invariants, which looks inside, is off).
 //

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "server/replica/transport.h"
+#include "server/member/transport.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {

@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "server/raft/raft.h"
-#include "storage/log_store.h"
+#include "storage/log/log_store.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"
 #include "tests/sim/verdict.h"

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "server/raft/mutant.h"
+#include "storage/base/mutant.h"
 #include "tests/sim/mutants.h"
 
 namespace raftkv::sim {

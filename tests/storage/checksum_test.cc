@@ -1,4 +1,4 @@
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
 
 #include <set>
 #include <string>

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
-#include "storage/rocks_engine.h"
 #include "storage/state_machine.h"
 #include "tests/model/random_requests.h"
 #include "tests/sim/disk.h"
@@ -204,6 +204,7 @@ std::unique_ptr<Engine> OpenRocks(const std::string& dir) {
   RocksOptions options;
   options.dir = dir;
   options.durability = Durability::kFlushed;
+  options.filter_prefix = mvcc::VersionFilterPrefix;
   options.create_if_missing = true;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(options);
   CHECK(engine.ok()) << engine.status();

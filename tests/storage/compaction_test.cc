@@ -12,9 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
-#include "storage/rocks_engine.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -371,6 +371,7 @@ class CompactionOnDiskTest : public testing::Test {
     RocksOptions options;
     options.dir = dir_ / "sm";
     options.durability = Durability::kFlushed;
+    options.filter_prefix = mvcc::VersionFilterPrefix;
     options.create_if_missing = true;
     auto engine = OpenRocksEngine(options);
     CHECK(engine.ok()) << engine.status();

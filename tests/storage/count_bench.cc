@@ -18,7 +18,8 @@
 #include <vector>
 
 #include "glog/logging.h"
-#include "storage/rocks_engine.h"
+#include "storage/engine/rocks_engine.h"
+#include "storage/mvcc/layout.h"
 #include "storage/state_machine.h"
 #include "tests/storage/testing.h"
 
@@ -53,6 +54,7 @@ class Bench {
     RocksOptions options;
     options.dir = dir;
     options.durability = Durability::kFlushed;
+    options.filter_prefix = mvcc::VersionFilterPrefix;
     options.create_if_missing = true;
     auto engine = OpenRocksEngine(options);
     CHECK(engine.ok()) << engine.status();

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
 #include "storage/mvcc/budget.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"

@@ -13,7 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "storage/data_dir.h"
-#include "storage/rocks_engine.h"
+#include "storage/engine/rocks_engine.h"
 #include "tests/storage/jobs.h"
 #include "tests/storage/testing.h"
 

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "storage/checksum.h"
-#include "storage/rocks_engine.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/rocks_engine.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {

@@ -1,6 +1,6 @@
 // One contract, two engines (storage/engine.h).
 
-#include "storage/engine.h"
+#include "storage/engine/engine.h"
 
 #include <algorithm>
 #include <memory>
@@ -11,9 +11,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
-#include "storage/rocks_engine.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -299,6 +299,7 @@ TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   RocksOptions options;
   options.dir = dir / "db";
   options.durability = Durability::kFlushed;
+  options.filter_prefix = mvcc::VersionFilterPrefix;
   options.create_if_missing = true;
   auto engine = *OpenRocksEngine(options);
   std::vector<std::string> bounds;

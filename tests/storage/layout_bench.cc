@@ -21,10 +21,10 @@
 #include <vector>
 
 #include "glog/logging.h"
-#include "storage/checksum.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"
-#include "storage/rocks_engine.h"
 #include "storage/state_machine.h"
 #include "tests/storage/testing.h"
 
@@ -330,6 +330,7 @@ void Measure(const char* name, const std::string& dir,
   RocksOptions options;
   options.dir = dir;
   options.durability = Durability::kFlushed;
+  options.filter_prefix = mvcc::VersionFilterPrefix;
   options.create_if_missing = true;
   auto engine = OpenRocksEngine(options);
   CHECK(engine.ok()) << engine.status();
@@ -381,6 +382,7 @@ void MeasureStateMachine(const std::string& dir) {
   RocksOptions options;
   options.dir = dir;
   options.durability = Durability::kFlushed;
+  options.filter_prefix = mvcc::VersionFilterPrefix;
   options.create_if_missing = true;
   auto engine = OpenRocksEngine(options);
   CHECK(engine.ok()) << engine.status();

@@ -1,11 +1,11 @@
-#include "storage/log_store.h"
+#include "storage/log/log_store.h"
 
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
+#include "storage/engine/memory_engine.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {

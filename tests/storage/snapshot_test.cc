@@ -10,8 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
-#include "storage/rocks_engine.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/engine/rocks_engine.h"
+#include "storage/mvcc/layout.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -84,8 +85,10 @@ TEST(Snapshot, FromAnyThreadWhileTheMemoryEngineApplies) {
 
 TEST(Snapshot, FromAnyThreadWhileRocksApplies) {
   TempDir dir;
-  auto engine = OpenRocksEngine(
-      {.dir = dir / "db", .durability = Durability::kFlushed, .create_if_missing = true});
+  auto engine = OpenRocksEngine({.dir = dir / "db",
+                                 .durability = Durability::kFlushed,
+                                 .create_if_missing = true,
+                                 .filter_prefix = mvcc::VersionFilterPrefix});
   ASSERT_TRUE(engine.ok()) << engine.status();
   ReadBesideTheApplier(*std::move(engine));
 }

@@ -12,7 +12,7 @@
 
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
-#include "storage/memory_engine.h"
+#include "storage/engine/memory_engine.h"
 #include "storage/state_machine.h"
 #include "tests/storage/testing.h"
 

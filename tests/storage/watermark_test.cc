@@ -1,4 +1,4 @@
-#include "storage/watermark.h"
+#include "storage/log/watermark.h"
 
 #include <filesystem>
 #include <fstream>

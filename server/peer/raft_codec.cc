@@ -1,0 +1,150 @@
+#include "server/peer/raft_codec.h"
+
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace raftkv {
+
+namespace {
+
+absl::Status Malformed(const char* what) {
+  return absl::InvalidArgumentError(absl::StrCat("malformed peer message: ", what));
+}
+
+// Far beyond any real log, and low enough that index arithmetic never overflows.
+constexpr uint64_t kNumberMax = std::numeric_limits<uint64_t>::max() / 4;
+
+bool Sane(std::initializer_list<uint64_t> numbers) {
+  for (uint64_t n : numbers) {
+    if (n > kNumberMax) return false;
+  }
+  return true;
+}
+
+// {0, 0} is before the log; an index without a term, or a term without an index, is nothing.
+bool IsEntryId(uint64_t term, uint64_t index) { return (term == 0) == (index == 0); }
+
+}  // namespace
+
+proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body) {
+  proto::RequestVoteRequest out;
+  out.set_term(from.term);
+  out.set_candidate_id(from.from);
+  out.set_last_log_index(body.last.index);
+  out.set_last_log_term(body.last.term);
+  out.set_pre_vote(body.pre_vote);
+  return out;
+}
+
+proto::RequestVoteResponse Encode(const raft::Message& from, const raft::RequestVoteReply& body) {
+  proto::RequestVoteResponse out;
+  out.set_term(from.term);
+  out.set_vote_granted(body.granted);
+  out.set_pre_vote(body.pre_vote);
+  return out;
+}
+
+proto::AppendEntriesRequest Encode(const raft::Message& from, const raft::AppendEntries& body) {
+  proto::AppendEntriesRequest out;
+  out.set_term(from.term);
+  out.set_leader_id(from.from);
+  out.set_prev_log_index(body.prev.index);
+  out.set_prev_log_term(body.prev.term);
+  out.set_leader_commit(body.commit);
+  out.set_round(body.round);
+  out.mutable_entries()->Reserve(static_cast<int>(body.entries.size()));
+  for (const raft::Entry& entry : body.entries) {
+    proto::Entry* e = out.add_entries();
+    e->set_term(entry.id.term);
+    e->set_type(static_cast<proto::EntryType>(entry.type));
+    e->set_payload(entry.payload.view().data(), entry.payload.size());
+  }
+  return out;
+}
+
+proto::AppendEntriesResponse Encode(const raft::Message& from,
+                                    const raft::AppendEntriesReply& body) {
+  proto::AppendEntriesResponse out;
+  out.set_term(from.term);
+  out.set_success(body.success);
+  out.set_match_index(body.match);
+  out.set_rejected_prev_index(body.rejected_prev.index);
+  out.set_rejected_prev_term(body.rejected_prev.term);
+  out.set_hint_index(body.hint.index);
+  out.set_hint_term(body.hint.term);
+  out.set_round(body.round);
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in) {
+  if (!Sane({in.term(), in.last_log_index(), in.last_log_term()})) return Malformed("vote numbers");
+  if (in.term() == 0) return Malformed("a vote for term 0");
+  if (!IsEntryId(in.last_log_term(), in.last_log_index())) return Malformed("last log entry");
+  raft::Message out;
+  out.term = in.term();
+  out.body = raft::RequestVote{.last = {in.last_log_term(), in.last_log_index()},
+                               .pre_vote = in.pre_vote()};
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in) {
+  if (!Sane({in.term()})) return Malformed("vote numbers");
+  raft::Message out;
+  out.term = in.term();
+  out.body = raft::RequestVoteReply{.granted = in.vote_granted(), .pre_vote = in.pre_vote()};
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
+  if (!Sane({in->term(), in->prev_log_index(), in->prev_log_term(), in->leader_commit(),
+             in->round()})) {
+    return Malformed("append numbers");
+  }
+  if (!IsEntryId(in->prev_log_term(), in->prev_log_index())) return Malformed("previous entry");
+  if (in->term() == 0 || in->prev_log_term() > in->term()) return Malformed("append term");
+
+  raft::AppendEntries body;
+  body.prev = {in->prev_log_term(), in->prev_log_index()};
+  body.commit = in->leader_commit();
+  body.round = in->round();
+  body.entries.reserve(in->entries_size());
+  raft::EntryId last = body.prev;
+  for (proto::Entry& e : *in->mutable_entries()) {
+    if (e.term() < last.term || e.term() > in->term() || e.term() == 0) {
+      return Malformed("terms that go backward");
+    }
+    if (e.type() < proto::NO_OP || e.type() > proto::CONFIGURATION) return Malformed("entry type");
+    last = {e.term(), last.index + 1};
+    body.entries.push_back({.id = last,
+                            .type = static_cast<raft::EntryType>(e.type()),
+                            .payload = raft::Payload(std::move(*e.mutable_payload()))});
+  }
+  raft::Message out;
+  out.term = in->term();
+  out.body = std::move(body);
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
+  if (!Sane({in.term(), in.match_index(), in.rejected_prev_index(), in.rejected_prev_term(),
+             in.hint_index(), in.hint_term(), in.round()})) {
+    return Malformed("append answer numbers");
+  }
+  if (!in.success() && (!IsEntryId(in.rejected_prev_term(), in.rejected_prev_index()) ||
+                        !IsEntryId(in.hint_term(), in.hint_index()))) {
+    return Malformed("rejected entry or hint");
+  }
+  raft::Message out;
+  out.term = in.term();
+  out.body =
+      raft::AppendEntriesReply{.success = in.success(),
+                               .match = in.match_index(),
+                               .rejected_prev = {in.rejected_prev_term(), in.rejected_prev_index()},
+                               .hint = {in.hint_term(), in.hint_index()},
+                               .round = in.round()};
+  return out;
+}
+
+}  // namespace raftkv

@@ -1,0 +1,102 @@
+#ifndef RAFTKV_STORAGE_ENGINE_MEMORY_ENGINE_H_
+#define RAFTKV_STORAGE_ENGINE_MEMORY_ENGINE_H_
+
+// The engine of the simulator and of tests: everything in memory, and a disk that can crash.
+//
+// MemoryDisk is what outlives a process. It keeps, for each key, its values by batch number, newest
+// first, and the number of the last batch that has survived. A view is a batch number; a sync or a
+// flush moves one number; a crash drops the batches after it. So all of them are cheap, and one
+// structure serves as memory and as disk. Old values are dropped once nothing can ask for them.
+//
+//   auto disk = std::make_shared<MemoryDisk>();
+//   auto engine = std::make_unique<MemoryEngine>(disk, Durability::kSynced);
+//   ...; engine.reset(); disk->Crash(); engine = std::make_unique<MemoryEngine>(disk, ...);
+//
+// Deterministic. Thread-safe by one mutex, as views may be read from any thread.
+
+#include <cstdint>
+#include <forward_list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "storage/engine/engine.h"
+
+namespace raftkv {
+
+class MemoryDisk {
+ public:
+  // How many batches a crash would put at risk now.
+  uint64_t batches_at_risk() const;
+
+  // The machine loses power: of the batches at risk only the first `kept` survive. The engine and
+  // all its views must be gone, as their process is.
+  void Crash(uint64_t kept = 0);
+
+ private:
+  friend class MemoryEngine;
+  friend class MemoryView;
+  friend class MemoryIterator;
+
+  struct Version {
+    uint64_t batch;
+    std::optional<std::string> value;  // none: deleted
+  };
+  using Versions = std::forward_list<Version>;  // newest first; addresses stay while pinned
+  using Cells = std::map<std::string, Versions, std::less<>>;
+
+  // The value that a view of `batch` sees, or null.
+  static const std::string* Visible(const Versions& versions, uint64_t batch);
+
+  void SetLocked(std::string_view key, std::optional<std::string> value)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Versions older than the newest one at or before this batch can never be asked for.
+  uint64_t FloorLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SurviveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PruneLocked(Versions* versions, uint64_t floor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;
+  Cells cells_ ABSL_GUARDED_BY(mutex_);
+  uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;   // number of the last batch
+  uint64_t survived_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last one that outlives a crash
+  std::vector<Cells::iterator> at_risk_ ABSL_GUARDED_BY(mutex_);  // changed after survived_
+  std::multiset<uint64_t> pins_ ABSL_GUARDED_BY(mutex_);
+  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t stale_ ABSL_GUARDED_BY(mutex_) = 0;  // versions added over others since the last sweep
+  bool in_use_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class MemoryEngine final : public Engine {
+ public:
+  MemoryEngine(std::shared_ptr<MemoryDisk> disk, Durability durability);
+  ~MemoryEngine() override;
+
+  void Write(const WriteBatch& batch, bool sync) override;
+  std::optional<std::string> Get(std::string_view key) const override;
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
+                                        int64_t* skips_left = nullptr) const override;
+  std::shared_ptr<const View> NewView() const override;
+  absl::Status Scan(std::string_view begin, std::string_view end,
+                    const Visitor& visit) const override;
+  uint64_t written() const override;
+  uint64_t survived() const override;
+  void Flush() override;
+  void StartFlush() override { Flush(); }
+  uint64_t DiskBytes() const override;
+  bool WouldStall() const override { return false; }
+
+ private:
+  const std::shared_ptr<MemoryDisk> disk_;
+  const Durability durability_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_ENGINE_MEMORY_ENGINE_H_

@@ -1,0 +1,415 @@
+#include "storage/engine/rocks_engine.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "glog/logging.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/db.h"
+#include "rocksdb/env.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
+#include "rocksdb/options.h"
+#include "rocksdb/perf_context.h"
+#include "rocksdb/slice_transform.h"
+#include "rocksdb/table.h"
+#include "rocksdb/utilities/table_properties_collectors.h"
+#include "rocksdb/write_batch.h"
+
+namespace raftkv {
+namespace {
+
+constexpr int kExitDamaged = 66;
+constexpr char kDamagedFile[] = "DAMAGED";
+
+rocksdb::Slice ToSlice(std::string_view s) { return {s.data(), s.size()}; }
+std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
+
+[[noreturn]] void StopOnFailure(const std::string& dir, const char* what,
+                                const rocksdb::Status& status) {
+  LOG(ERROR) << dir << ": " << what << " failed: " << status.ToString()
+             << "; stopping, because nothing on a disk that fails can be trusted";
+  google::FlushLogFiles(google::INFO);
+  std::abort();
+}
+
+// Leaves a note for the next start, which would otherwise find out only when it reads there again.
+[[noreturn]] void StopOnDamage(const std::string& dir, const rocksdb::Status& status) {
+  const std::string note = absl::StrCat(dir, "/", kDamagedFile);
+  if (const int fd = open(note.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); fd >= 0) {
+    const std::string text = status.ToString() + "\n";
+    (void)!write(fd, text.data(), text.size());
+    fsync(fd);
+    close(fd);
+  }
+  LOG(ERROR) << dir << ": damaged: " << status.ToString();
+  google::FlushLogFiles(google::INFO);
+  _exit(kExitDamaged);
+}
+
+void CheckRead(const std::string& dir, const rocksdb::Status& status) {
+  if (status.ok()) return;
+  if (status.IsCorruption()) StopOnDamage(dir, status);
+  StopOnFailure(dir, "a read", status);
+}
+
+// Follows flushes, and ends the process on background errors, before RocksDB tries to go on.
+class Listener final : public rocksdb::EventListener {
+ public:
+  explicit Listener(std::string dir) : dir_(std::move(dir)) {}
+
+  // Runs after the file is synced and in the manifest. There is one flush thread, so files complete
+  // in the order of writes.
+  void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
+    Raise(info.largest_seqno);
+  }
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
+    if (status->IsCorruption()) StopOnDamage(dir_, *status);
+    StopOnFailure(dir_, "a background job", *status);
+  }
+
+  void Raise(uint64_t sequence) {
+    if (sequence > survived_.load()) survived_.store(sequence);
+  }
+  uint64_t survived() const { return survived_.load(); }
+
+ private:
+  const std::string dir_;
+  std::atomic<uint64_t> survived_{0};
+};
+
+// RocksOptions::filter_prefix in RocksDB's terms. RocksDB passes the bounds of ranges through it
+// too, and takes two bounds with the same prefix for a range within that prefix: so a key without a
+// prefix must be out of its domain.
+class FilterPrefixes final : public rocksdb::SliceTransform {
+ public:
+  explicit FilterPrefixes(FilterPrefix prefix_of) : prefix_of_(prefix_of) {}
+  // Stored in each file's properties: files written under another name are read without filter.
+  const char* Name() const override { return "raftkv.VersionPrefixes"; }
+  bool InDomain(const rocksdb::Slice& key) const override {
+    return !prefix_of_(ToView(key)).empty();
+  }
+  rocksdb::Slice Transform(const rocksdb::Slice& key) const override {
+    return ToSlice(prefix_of_(ToView(key)));
+  }
+
+ private:
+  const FilterPrefix prefix_of_;
+};
+
+// What views and iterators keep open after the engine has gone.
+struct Database {
+  std::string dir;
+  std::unique_ptr<rocksdb::DB> db;
+};
+
+class RocksIterator final : public Iterator {
+ public:
+  RocksIterator(std::shared_ptr<const Database> database, const rocksdb::Snapshot* snapshot,
+                std::shared_ptr<const View> pin, std::string_view upper, int64_t* skips_left)
+      : database_(std::move(database)),
+        pin_(std::move(pin)),
+        upper_(upper),
+        bound_(upper_),
+        skips_left_(skips_left) {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot;
+    options.auto_prefix_mode = true;  // the filter serves where both bounds are of one key
+    if (!upper_.empty()) options.iterate_upper_bound = &bound_;
+    // For one move; over all of them, Move counts.
+    if (skips_left != nullptr) {
+      options.max_skippable_internal_keys =
+          static_cast<uint64_t>(std::max<int64_t>(*skips_left, 1));
+    }
+    it_.reset(database_->db->NewIterator(options));
+  }
+
+  void Seek(std::string_view key) override {
+    Move([&] { it_->Seek(ToSlice(key)); });
+  }
+  void SeekForPrev(std::string_view key) override {
+    Move([&] { it_->SeekForPrev(ToSlice(key)); });
+  }
+  void Next() override {
+    Move([&] { it_->Next(); });
+  }
+  void Prev() override {
+    Move([&] { it_->Prev(); });
+  }
+  bool valid() const override {
+    return it_->Valid() && (skips_left_ == nullptr || *skips_left_ >= 0);
+  }
+  std::string_view key() const override { return ToView(it_->key()); }
+  std::string_view value() const override { return ToView(it_->value()); }
+
+ private:
+  template <typename Step>
+  void Move(Step step) {
+    if (skips_left_ == nullptr) {
+      step();
+    } else {
+      // This thread's counts; RocksDB keeps them by default.
+      const uint64_t& skipped = rocksdb::get_perf_context()->internal_delete_skipped_count;
+      const uint64_t before = skipped;
+      step();
+      *skips_left_ -= static_cast<int64_t>(skipped - before);
+    }
+    // A walk that meets damage, or too many deleted keys, just ends: only the status tells.
+    if (it_->Valid() || it_->status().ok()) return;
+    if (!it_->status().IsIncomplete()) return CheckRead(database_->dir, it_->status());
+    CHECK(skips_left_ != nullptr) << database_->dir << ": " << it_->status().ToString();
+    *skips_left_ = -1;
+  }
+
+  const std::shared_ptr<const Database> database_;
+  const std::shared_ptr<const View> pin_;  // holds the snapshot, if there is one
+  const std::string upper_;
+  const rocksdb::Slice bound_;
+  int64_t* const skips_left_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+};
+
+std::optional<std::string> GetFrom(const Database& database, const rocksdb::Snapshot* snapshot,
+                                   std::string_view key) {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot;
+  std::string value;
+  const rocksdb::Status status = database.db->Get(options, ToSlice(key), &value);
+  if (status.IsNotFound()) return std::nullopt;
+  CheckRead(database.dir, status);
+  return value;
+}
+
+class RocksView final : public View, public std::enable_shared_from_this<RocksView> {
+ public:
+  explicit RocksView(std::shared_ptr<const Database> database)
+      : database_(std::move(database)), snapshot_(database_->db->GetSnapshot()) {}
+  ~RocksView() override { database_->db->ReleaseSnapshot(snapshot_); }
+
+  std::optional<std::string> Get(std::string_view key) const override {
+    return GetFrom(*database_, snapshot_, key);
+  }
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper,
+                                        int64_t* skips_left) const override {
+    return std::make_unique<RocksIterator>(database_, snapshot_, shared_from_this(), upper,
+                                           skips_left);
+  }
+
+ private:
+  const std::shared_ptr<const Database> database_;
+  const rocksdb::Snapshot* const snapshot_;
+};
+
+class RocksEngine final : public Engine {
+ public:
+  RocksEngine(std::shared_ptr<const Database> database, std::shared_ptr<Listener> listener,
+              Durability durability)
+      : database_(std::move(database)),
+        listener_(std::move(listener)),
+        durability_(durability),
+        db_(*database_->db) {
+    listener_->Raise(db_.GetLatestSequenceNumber());
+  }
+  ~RocksEngine() override {
+    db_.DisableManualCompaction();  // a running one ends soon
+    if (reclaimer_.joinable()) reclaimer_.join();
+  }
+
+  void Write(const WriteBatch& batch, bool sync) override {
+    CHECK(!sync || durability_ == Durability::kSynced);
+    if (batch.empty()) return;
+    rocksdb::WriteBatch out(batch.bytes() + 16 * batch.size() + 16);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const WriteBatch::Op op = batch.op(i);
+      rocksdb::Status status;
+      switch (op.kind) {
+        case WriteBatch::Kind::kPut:
+          status = out.Put(ToSlice(op.key), ToSlice(op.value));
+          break;
+        case WriteBatch::Kind::kDelete:
+          status = out.Delete(ToSlice(op.key));
+          break;
+        case WriteBatch::Kind::kDeleteRange:
+          status = out.DeleteRange(ToSlice(op.key), ToSlice(op.value));
+          break;
+      }
+      CHECK(status.ok()) << status.ToString();
+    }
+    rocksdb::WriteOptions options;
+    options.sync = sync;
+    options.disableWAL = durability_ == Durability::kFlushed;
+    const rocksdb::Status status = db_.Write(options, &out);
+    if (!status.ok()) StopOnFailure(database_->dir, "a write", status);
+    if (sync) listener_->Raise(db_.GetLatestSequenceNumber());
+  }
+
+  std::optional<std::string> Get(std::string_view key) const override {
+    return GetFrom(*database_, nullptr, key);
+  }
+  std::unique_ptr<Iterator> NewIterator(std::string_view upper,
+                                        int64_t* skips_left) const override {
+    return std::make_unique<RocksIterator>(database_, nullptr, nullptr, upper, skips_left);
+  }
+  std::shared_ptr<const View> NewView() const override {
+    return std::make_shared<RocksView>(database_);
+  }
+
+  absl::Status Scan(std::string_view begin, std::string_view end,
+                    const Visitor& visit) const override {
+    rocksdb::ReadOptions options;
+    options.total_order_seek = true;
+    options.fill_cache = false;
+    options.readahead_size = 1 << 20;
+    const rocksdb::Slice bound = ToSlice(end);
+    if (!end.empty()) options.iterate_upper_bound = &bound;
+    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(options));
+    for (it->Seek(ToSlice(begin)); it->Valid(); it->Next()) {
+      absl::Status status = visit(ToView(it->key()), ToView(it->value()));
+      if (!status.ok()) return status;
+    }
+    if (it->status().ok()) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
+  }
+
+  uint64_t written() const override { return db_.GetLatestSequenceNumber(); }
+  uint64_t survived() const override { return listener_->survived(); }
+
+  void Flush() override {
+    const uint64_t position = written();
+    RunFlush(/*wait=*/true);
+    listener_->Raise(position);
+  }
+  void StartFlush() override { RunFlush(/*wait=*/false); }
+
+  void StartReclaim() override {
+    absl::MutexLock lock(&reclaim_mutex_);
+    if (reclaiming_.exchange(true)) return;
+    if (reclaimer_.joinable()) reclaimer_.join();  // the one before has ended
+    reclaimer_ = std::thread([this] {
+      rocksdb::CompactRangeOptions options;
+      options.exclusive_manual_compaction = false;  // those that writes wait for get their turns
+      const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
+      // A failing disk ends the process through the listener.
+      if (!status.ok() && !status.IsIncomplete()) {
+        LOG(WARNING) << database_->dir << ": giving back space failed: " << status.ToString();
+      }
+      reclaiming_ = false;
+    });
+  }
+
+  uint64_t DiskBytes() const override {
+    uint64_t files = 0, memory = 0;
+    db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &files);
+    db_.GetIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &memory);
+    return files + memory;
+  }
+
+  bool WouldStall() const override {
+    uint64_t stopped = 0, delayed = 0;
+    db_.GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped);
+    db_.GetIntProperty(rocksdb::DB::Properties::kActualDelayedWriteRate, &delayed);
+    return stopped != 0 || delayed != 0;
+  }
+
+ private:
+  void RunFlush(bool wait) {
+    rocksdb::FlushOptions options;
+    options.wait = wait;
+    options.allow_write_stall = true;  // else even a flush that does not wait waits for compactions
+    const rocksdb::Status status = db_.Flush(options);
+    if (!status.ok()) StopOnFailure(database_->dir, "a flush", status);
+  }
+
+  const std::shared_ptr<const Database> database_;
+  const std::shared_ptr<Listener> listener_;
+  const Durability durability_;
+  rocksdb::DB& db_;
+  absl::Mutex reclaim_mutex_;  // whoever starts it
+  std::thread reclaimer_;      // runs one compaction of everything, and ends
+  std::atomic<bool> reclaiming_{false};
+};
+
+// Pinned here, never taken from defaults: what they mean for safety is measured (decisions/0002).
+rocksdb::Options MakeOptions(const RocksOptions& o) {
+  rocksdb::Options r;
+  if (o.env != nullptr) r.env = o.env;
+  r.create_if_missing = o.create_if_missing;
+  r.paranoid_checks = true;
+  r.max_bgerror_resume_count = 0;
+  r.max_background_jobs = 2;  // one of them flushes: see Listener
+  r.allow_concurrent_memtable_write = false;
+  r.recycle_log_file_num = 0;
+  r.keep_log_file_num = 4;
+  r.stats_dump_period_sec = 0;
+  r.stats_persist_period_sec = 0;
+  r.compression = rocksdb::kNoCompression;
+
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(o.cache_bytes);
+  table.format_version = 5;
+  if (o.durability == Durability::kSynced) {
+    r.wal_recovery_mode = o.salvage ? rocksdb::WALRecoveryMode::kPointInTimeRecovery
+                                    : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+    r.track_and_verify_wals_in_manifest = true;
+    r.avoid_flush_during_recovery = false;  // the recovered tail is synced before we rely on it
+    r.write_buffer_size = 32 << 20;
+  } else {
+    r.write_buffer_size = 16 << 20;
+    r.max_write_buffer_number = 4;
+    r.avoid_flush_during_shutdown =
+        true;  // closing loses what a crash would: one way, often tested
+    if (o.filter_prefix != nullptr) {
+      r.prefix_extractor = std::make_shared<FilterPrefixes>(o.filter_prefix);
+    }
+    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    table.whole_key_filtering = false;
+    // A file in which half of 16,384 neighbours are deletions is compacted soon: reads that come by
+    // would pass all of them, and their space would not come back by itself.
+    r.table_properties_collector_factories.push_back(
+        rocksdb::NewCompactOnDeletionCollectorFactory(16'384, 8'192));
+  }
+  r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return r;
+}
+
+absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& status) {
+  const std::string text = absl::StrCat(options.dir, ": ", status.ToString());
+  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+    return absl::FailedPreconditionError(absl::StrCat(text, "; another process uses it"));
+  }
+  if (status.IsIOError() && status.subcode() != rocksdb::Status::kPathNotFound) {
+    return absl::UnavailableError(text);
+  }
+  return absl::DataLossError(text);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options) {
+  const std::string note = absl::StrCat(options.dir, "/", kDamagedFile);
+  if (access(note.c_str(), F_OK) == 0) {
+    return absl::DataLossError(absl::StrCat(note, ": damage was met while running"));
+  }
+  rocksdb::Options rocks = MakeOptions(options);
+  auto listener = std::make_shared<Listener>(options.dir);
+  rocks.listeners.push_back(listener);
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(rocks, options.dir, &db);
+  if (!status.ok()) return OpenError(options, status);
+  auto database = std::make_shared<Database>();
+  database->dir = options.dir;
+  database->db.reset(db);
+  return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
+                                       options.durability);
+}
+
+}  // namespace raftkv

@@ -1,0 +1,387 @@
+#include "storage/log/log_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv {
+namespace {
+
+using raft::Entry;
+using raft::EntryId;
+using raft::Index;
+using raft::Term;
+
+constexpr char kEntryKind = 0;
+constexpr char kStateKind = 1;
+constexpr size_t kKeyBytes = 9;
+
+constexpr uint32_t kEntryMagic = 0x474f4c52;  // "RLOG"
+constexpr uint32_t kStateMagic = 0x54534c52;  // "RLST"
+constexpr char kFormat = 1;
+
+// Entry record: CRC of all that follows 4, magic 4, format 1, type 1, zero 2, payload length 4,
+// term 8, index 8, chain hash of the log before it 8, payload. State record: the same up to the
+// zeros, then ten numbers.
+constexpr size_t kSealBytes = 12;
+constexpr size_t kHeaderBytes = 40;
+constexpr size_t kStateBytes = kSealBytes + 10 * 8;
+
+// Until snapshots let it be cut, a log of this size deserves one line.
+constexpr uint64_t kWarnBytes = 1'000'000'000;
+
+constexpr char kRemedy[] = "; remove this member, wipe its directory and add it anew";
+
+std::string Key(Index index, char kind) {
+  std::string key;
+  key.reserve(kKeyBytes);
+  PutBigEndian64(&key, index);
+  key.push_back(kind);
+  return key;
+}
+
+struct Record {
+  EntryId id;
+  raft::EntryType type;
+  uint64_t chain_before;
+  std::string_view payload;
+};
+
+uint64_t ChainAfter(uint64_t chain_before, const EntryId& id, raft::EntryType type,
+                    std::string_view payload) {
+  uint64_t hash = HashMix(chain_before, id.index);
+  hash = HashMix(hash, id.term);
+  hash = HashMix(hash, static_cast<uint64_t>(type));
+  return Hash64(payload, hash);
+}
+
+void BeginRecord(uint32_t magic, char type, std::string* out) {
+  out->assign(4, '\0');  // the CRC, by Seal
+  PutFixed32(out, magic);
+  out->push_back(kFormat);
+  out->push_back(type);
+  out->append(2, '\0');
+}
+
+void Seal(std::string* record) {
+  std::string crc;
+  PutFixed32(&crc, Crc32c(std::string_view(*record).substr(4)));
+  record->replace(0, 4, crc);
+}
+
+// What is wrong with a sealed record, or null.
+const char* CheckSeal(std::string_view record, size_t size_min, uint32_t magic) {
+  if (record.size() < size_min) return "is too short";
+  if (Crc32c(record.substr(4)) != Fixed32(record.data())) return "fails its checksum";
+  if (Fixed32(record.data() + 4) != magic) return "has a wrong magic number";
+  return record[8] == kFormat ? nullptr : "has an unknown format";
+}
+
+void EncodeEntry(const Entry& entry, uint64_t chain_before, std::string* out) {
+  BeginRecord(kEntryMagic, static_cast<char>(entry.type), out);
+  PutFixed32(out, static_cast<uint32_t>(entry.payload.size()));
+  PutFixed64(out, entry.id.term);
+  PutFixed64(out, entry.id.index);
+  PutFixed64(out, chain_before);
+  out->append(entry.payload.view());
+  Seal(out);
+}
+
+const char* DecodeEntry(std::string_view bytes, Record* record) {
+  if (const char* wrong = CheckSeal(bytes, kHeaderBytes, kEntryMagic)) return wrong;
+  const char* p = bytes.data();
+  if (Fixed32(p + 12) != bytes.size() - kHeaderBytes) return "has a wrong length";
+  if (static_cast<uint8_t>(p[9]) > static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
+    return "has an unknown type";
+  }
+  record->type = static_cast<raft::EntryType>(p[9]);
+  record->id = {.term = Fixed64(p + 16), .index = Fixed64(p + 24)};
+  record->chain_before = Fixed64(p + 32);
+  record->payload = bytes.substr(kHeaderBytes);
+  return nullptr;
+}
+
+template <typename... Parts>
+absl::Status Damaged(const Parts&... parts) {
+  return absl::DataLossError(absl::StrCat("log: ", parts..., kRemedy));
+}
+
+}  // namespace
+
+LogStore::LogStore(std::unique_ptr<Engine> engine, std::unique_ptr<Watermark> watermark)
+    : engine_(std::move(engine)), watermark_(std::move(watermark)) {}
+
+LogStore::~LogStore() = default;
+
+absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine> engine,
+                                                         std::unique_ptr<Watermark> watermark) {
+  std::unique_ptr<LogStore> log(new LogStore(std::move(engine), std::move(watermark)));
+  if (absl::Status status = log->Load(); !status.ok()) return status;
+  if (absl::Status status = log->CheckWatermark(); !status.ok()) return status;
+  log->NoteSize(log->DiskBytes());
+  return log;
+}
+
+// One walk over everything: each entry must check by itself, follow the one before it, and the last
+// state record must describe exactly what was seen.
+absl::Status LogStore::Load() {
+  std::string state;
+  Index first = 0;  // the first entry seen
+  uint64_t chain_before_first = 0;
+  Tip tip;
+  const absl::Status status =
+      engine_->Scan({}, {}, [&](std::string_view key, std::string_view value) -> absl::Status {
+        if (key.size() != kKeyBytes)
+          return Damaged("holds a foreign key of ", key.size(), " bytes");
+        const Index index = BigEndian64(key.data());
+        if (key.back() == kStateKind) {
+          state.assign(value);
+          return absl::OkStatus();
+        }
+        Record record;
+        if (const char* wrong = DecodeEntry(value, &record)) {
+          return Damaged("entry ", index, " ", wrong);
+        }
+        if (record.id.index != index) {
+          return Damaged("entry ", index, " holds entry ", record.id.index);
+        }
+        if (first == 0) {
+          first = index;
+          chain_before_first = record.chain_before;
+        } else if (index != tip.id.index + 1) {
+          return Damaged("entries ", tip.id.index + 1, " to ", index - 1, " are missing");
+        } else if (record.chain_before != tip.chain_hash || record.id.term < tip.id.term) {
+          return Damaged("entry ", index, " does not follow entry ", tip.id.index);
+        }
+        tip = {record.id, ChainAfter(record.chain_before, record.id, record.type, record.payload)};
+        NoteTerm(index, record.id.term);
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  if (state.empty()) {
+    if (first != 0) return Damaged("entries but no state record");
+    terms_ = {{0, 0}};
+    return absl::OkStatus();
+  }
+  if (const char* wrong = CheckSeal(state, kStateBytes, kStateMagic)) {
+    return Damaged("the state record ", wrong);
+  }
+  Tip last;
+  DecodeState(state, &last);
+  if (first == 0) {
+    first = base_.id.index + 1;
+    chain_before_first = base_.chain_hash;
+    tip = base_;
+  }
+  if (first != base_.id.index + 1 || chain_before_first != base_.chain_hash) {
+    return Damaged("entries ", base_.id.index + 1, " to ", first, " are missing or altered");
+  }
+  if (last.id != tip.id || last.chain_hash != tip.chain_hash) {
+    return Damaged("ends at entry ", tip.id.index, " but should end at ", last.id.index,
+                   " or was altered");
+  }
+  last_ = tip;
+  terms_.insert(terms_.begin(), {base_.id.index, base_.id.term});
+  return absl::OkStatus();
+}
+
+absl::Status LogStore::CheckWatermark() const {
+  if (watermark_ == nullptr) return absl::OkStatus();
+  const Watermark::Mark& mark = watermark_->mark();
+  if (last_index() < mark.last.index) {
+    return Damaged("entries ", last_index() + 1, " to ", mark.last.index,
+                   " were saved and are gone (WATERMARK)");
+  }
+  if (first_index() < mark.first_index) {
+    return Damaged("starts at ", first_index(), " but was cut to ", mark.first_index,
+                   " (WATERMARK): an old copy");
+  }
+  // A mark below the base was cut away since; the base itself and all after it can be compared.
+  if (mark.last.index >= base_.id.index && ChainHash(mark.last.index) != mark.chain_hash) {
+    return Damaged("the entries up to ", mark.last.index, " differ from those saved (WATERMARK)");
+  }
+  if (hard_state_.current_term < mark.term ||
+      (hard_state_.current_term == mark.term && mark.vote != raft::kNobody &&
+       hard_state_.voted_for != mark.vote)) {
+    return Damaged("the saved term or vote is older than promised: term ", mark.term,
+                   " (WATERMARK)");
+  }
+  return absl::OkStatus();
+}
+
+void LogStore::Save(const std::optional<raft::HardState>& hard_state,
+                    const std::vector<Entry>& entries) {
+  if (!hard_state && entries.empty()) return;
+  bool promise = false;
+  if (hard_state) {
+    CHECK_GE(hard_state->current_term, hard_state_.current_term);
+    promise = hard_state->current_term != hard_state_.current_term ||
+              hard_state->voted_for != hard_state_.voted_for;
+    hard_state_ = *hard_state;
+  }
+  batch_.Clear();
+  Tip tip = last_;
+  if (!entries.empty()) {
+    const Index first = entries.front().id.index;
+    CHECK_GE(first, first_index());
+    CHECK_LE(first, last_index() + 1);
+    if (first <= last_index()) {
+      tip = {{TermAt(first - 1), first - 1}, ChainHash(first - 1)};
+      // Truncation lowers the durable index first: were the mark left high and the power lost, a
+      // sound log would look damaged.
+      LowerWatermark(first - 1);
+      while (terms_.back().first >= first) terms_.pop_back();
+      for (Index index = entries.back().id.index + 1;
+           index <= last_index() && !RAFTKV_MUTANT("truncation-keeps-tail"); ++index) {
+        batch_.Delete(Key(index, kEntryKind));
+        batch_.Delete(Key(index, kStateKind));
+      }
+    }
+    std::string record;
+    for (const Entry& entry : entries) {
+      CHECK_EQ(entry.id.index, tip.id.index + 1);
+      CHECK_GE(entry.id.term, tip.id.term);
+      EncodeEntry(entry, tip.chain_hash, &record);
+      batch_.Put(Key(entry.id.index, kEntryKind), record);
+      tip = {entry.id, ChainAfter(tip.chain_hash, entry.id, entry.type, entry.payload.view())};
+      NoteTerm(entry.id.index, entry.id.term);
+    }
+    last_ = tip;
+  }
+  WriteState();
+  RecordMark(/*sync=*/promise);
+}
+
+void LogStore::AllowVoting() {
+  if (may_vote_) return;
+  may_vote_ = true;
+  batch_.Clear();
+  WriteState();
+}
+
+void LogStore::NoteSize(uint64_t more) {
+  if (size_ < kWarnBytes && size_ + more >= kWarnBytes) {
+    LOG(WARNING) << "the Raft log has passed 1 GB; it is not cut yet, and a start reads all of it";
+  }
+  size_ += more;
+}
+
+void LogStore::WriteState() {
+  batch_.Put(Key(last_.id.index, kStateKind), EncodeState());
+  engine_->Write(batch_, /*sync=*/true);
+  ++synced_batches_;
+  NoteSize(batch_.bytes());
+}
+
+void LogStore::RecordMark(bool sync) {
+  if (watermark_ == nullptr) return;
+  watermark_->Record(
+      {hard_state_.current_term, hard_state_.voted_for, first_index(), last_.id, last_.chain_hash},
+      sync);
+}
+
+void LogStore::LowerWatermark(Index last) {
+  if (watermark_ == nullptr || watermark_->mark().last.index <= last) return;
+  Watermark::Mark mark = watermark_->mark();
+  mark.last = {TermAt(last), last};
+  mark.chain_hash = ChainHash(last);
+  watermark_->Record(mark, /*sync=*/true);
+}
+
+void LogStore::Cut(Index first) {
+  if (first <= first_index()) return;
+  CHECK_LE(first, last_index() + 1);
+  const Tip base{{TermAt(first - 1), first - 1}, ChainHash(first - 1)};
+  batch_.Clear();
+  batch_.DeleteRange({}, Key(first - 1, kStateKind));
+  base_ = base;
+  WriteState();
+  // The run that holds the base now starts there.
+  auto run = std::upper_bound(terms_.begin(), terms_.end(), base_.id.index,
+                              [](Index index, const TermRun& r) { return index < r.first; });
+  terms_.erase(terms_.begin(), std::prev(run));
+  terms_.front().first = base_.id.index;
+  RecordMark(/*sync=*/false);
+}
+
+Term LogStore::TermAt(Index index) const {
+  CHECK_GE(index, base_.id.index);
+  CHECK_LE(index, last_index());
+  const auto run = std::upper_bound(terms_.begin(), terms_.end(), index,
+                                    [](Index i, const TermRun& r) { return i < r.first; });
+  return std::prev(run)->term;
+}
+
+std::vector<Entry> LogStore::Entries(Index first, Index last, size_t bytes_max) const {
+  CHECK_GE(first, first_index());
+  CHECK_LE(last, last_index());
+  std::vector<Entry> entries;
+  if (first > last) return entries;
+  size_t bytes = 0;
+  const std::unique_ptr<Iterator> it = engine_->NewIterator(Key(last, kStateKind));
+  for (it->Seek(Key(first, kEntryKind)); it->valid(); it->Next()) {
+    if (it->key().back() == kStateKind) continue;
+    Record record;
+    const char* wrong = DecodeEntry(it->value(), &record);
+    CHECK(wrong == nullptr) << "log: entry " << first + entries.size() << " " << wrong;
+    Entry entry{record.id, record.type, raft::Payload(std::string(record.payload))};
+    CHECK_EQ(entry.id.index, first + entries.size());
+    bytes += raft::EntryBytes(entry);
+    if (!entries.empty() && bytes > bytes_max) return entries;
+    entries.push_back(std::move(entry));
+  }
+  CHECK_EQ(entries.size(), last - first + 1) << "log: entries vanished while running";
+  return entries;
+}
+
+uint64_t LogStore::ChainHash(Index index) const {
+  CHECK_GE(index, base_.id.index);
+  CHECK_LE(index, last_index());
+  if (index == last_.id.index) return last_.chain_hash;
+  if (index == base_.id.index) return base_.chain_hash;
+  Record record;
+  const std::string bytes = ReadRecord(index + 1);
+  const char* wrong = DecodeEntry(bytes, &record);
+  CHECK(wrong == nullptr) << "log: entry " << index + 1 << " " << wrong;
+  return record.chain_before;
+}
+
+std::string LogStore::ReadRecord(Index index) const {
+  std::optional<std::string> bytes = engine_->Get(Key(index, kEntryKind));
+  CHECK(bytes.has_value()) << "log: entry " << index << " vanished while running";
+  return *std::move(bytes);
+}
+
+void LogStore::NoteTerm(Index index, Term term) {
+  if (terms_.empty() || terms_.back().term != term) terms_.push_back({index, term});
+}
+
+std::string LogStore::EncodeState() const {
+  std::string out;
+  BeginRecord(kStateMagic, 0, &out);
+  for (uint64_t v : {hard_state_.current_term, hard_state_.voted_for, hard_state_.commit_index,
+                     static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index,
+                     base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash}) {
+    PutFixed64(&out, v);
+  }
+  Seal(&out);
+  return out;
+}
+
+void LogStore::DecodeState(std::string_view record, Tip* last) {
+  const char* p = record.data() + kSealBytes;
+  uint64_t may_vote = 0;
+  for (uint64_t* v : {&hard_state_.current_term, &hard_state_.voted_for, &hard_state_.commit_index,
+                      &may_vote, &base_.id.term, &base_.id.index, &base_.chain_hash, &last->id.term,
+                      &last->id.index, &last->chain_hash}) {
+    *v = Fixed64(p);
+    p += 8;
+  }
+  may_vote_ = may_vote != 0;
+}
+
+}  // namespace raftkv

@@ -1,0 +1,128 @@
+#include "storage/log/watermark.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "storage/base/checksum.h"
+
+namespace raftkv {
+namespace {
+
+constexpr off_t kSlotBytes = 4096;
+constexpr uint64_t kMagic = 0x314b52414d564b52;  // "RKVMARK1"
+constexpr size_t kRecordBytes = 10 * 8 + 4;
+constexpr std::chrono::seconds kSyncEvery(1);
+
+[[noreturn]] void Die(const char* what, const std::string& path) {
+  LOG(ERROR) << what << " of " << path << " failed: " << std::strerror(errno)
+             << "; stopping, because nothing on a disk that fails can be trusted";
+  google::FlushLogFiles(google::INFO);
+  std::abort();
+}
+
+absl::Status Damaged(const std::string& path, const char* what) {
+  return absl::DataLossError(
+      absl::StrCat(path, ": ", what, "; remove this member, wipe its directory and add it anew"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& path, Owner owner,
+                                                           bool create) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+  if (fd < 0) {
+    if (errno == ENOENT) return Damaged(path, "is missing");
+    return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
+  }
+  std::unique_ptr<Watermark> watermark(new Watermark(path, owner, fd));
+  struct stat info;
+  if (fstat(fd, &info) != 0) return absl::UnavailableError(absl::StrCat(path, ": fstat failed"));
+  if (info.st_size == 0 && create) {
+    watermark->Record(Mark(), /*sync=*/true);
+    watermark->Record(Mark(), /*sync=*/true);  // both slots hold something from the start
+    return watermark;
+  }
+  if (absl::Status status = watermark->Load(); !status.ok()) return status;
+  return watermark;
+}
+
+Watermark::~Watermark() { close(fd_); }
+
+absl::Status Watermark::Load() {
+  bool found = false;
+  for (int slot = 0; slot < 2; ++slot) {
+    char bytes[kRecordBytes];
+    if (pread(fd_, bytes, sizeof(bytes), slot * kSlotBytes) != sizeof(bytes)) continue;
+    uint64_t sequence = 0;
+    Owner owner;
+    Mark mark;
+    if (!Decode({bytes, sizeof(bytes)}, &sequence, &owner, &mark)) continue;
+    if (owner.cluster_id != owner_.cluster_id || owner.member_id != owner_.member_id) {
+      return Damaged(path_, "belongs to another member");
+    }
+    if (found && sequence < sequence_) continue;
+    found = true;
+    sequence_ = sequence;
+    mark_ = mark;
+  }
+  return found ? absl::OkStatus() : Damaged(path_, "both slots are damaged");
+}
+
+void Watermark::Record(const Mark& mark, bool sync) {
+  mark_ = mark;
+  ++sequence_;
+  const std::string bytes = Encode();
+  const off_t offset = static_cast<off_t>(sequence_ % 2) * kSlotBytes;
+  ssize_t written;
+  do {
+    written = pwrite(fd_, bytes.data(), bytes.size(), offset);
+  } while (written < 0 && errno == EINTR);
+  if (written != static_cast<ssize_t>(bytes.size())) Die("a write", path_);
+  if (sync || std::chrono::steady_clock::now() - synced_at_ >= kSyncEvery) Sync();
+}
+
+void Watermark::Sync() {
+  if (fdatasync(fd_) != 0) Die("fdatasync", path_);
+  synced_at_ = std::chrono::steady_clock::now();
+}
+
+std::string Watermark::Encode() const {
+  std::string out;
+  out.reserve(kRecordBytes);
+  for (uint64_t v : {kMagic, sequence_, owner_.cluster_id, owner_.member_id, mark_.term, mark_.vote,
+                     mark_.first_index, mark_.last.term, mark_.last.index, mark_.chain_hash}) {
+    PutFixed64(&out, v);
+  }
+  PutFixed32(&out, Crc32c(out));
+  return out;
+}
+
+bool Watermark::Decode(std::string_view slot, uint64_t* sequence, Owner* owner, Mark* mark) const {
+  const char* p = slot.data();
+  if (Crc32c(slot.substr(0, slot.size() - 4)) != Fixed32(p + slot.size() - 4)) return false;
+  const auto next = [&p] {
+    const uint64_t v = Fixed64(p);
+    p += 8;
+    return v;
+  };
+  if (next() != kMagic) return false;
+  *sequence = next();
+  owner->cluster_id = next();
+  owner->member_id = next();
+  mark->term = next();
+  mark->vote = next();
+  mark->first_index = next();
+  mark->last.term = next();
+  mark->last.index = next();
+  mark->chain_hash = next();
+  return true;
+}
+
+}  // namespace raftkv

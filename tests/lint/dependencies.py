@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Which module may include which: the table of docs/architecture.md as a check.
+
+Usage: dependencies.py [ROOT]. Prints one line for each breach; exit status 1 if there is any.
+dependencies_test.py plants mistakes and sees that they are found.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+# Module -> the project's other modules and the outside libraries it may include. A file belongs to the
+# longest module that its path starts with; its own module, std and abseil are always allowed.
+#   storage/base <- storage/{engine,log} <- storage <- server/raft <- server/member
+#     <- {peer, watch, lease, api} <- server
+# server/raft takes of storage only the words of the log; storage takes nothing of server/.
+MODULES = {
+    "config/": "lib:toml lib:openssl",
+    "proto/": "lib:protobuf",
+    "storage/base/": "lib:glog lib:sodium",
+    "storage/engine/": "storage/base/ lib:glog",
+    "storage/log/": "storage/base/ storage/engine/ lib:glog",
+    "storage/": "storage/ proto/ lib:protobuf lib:glog",
+    "server/raft/": "storage/base/ storage/log/entry.h storage/log/log_reader.h lib:glog",
+    "server/member/": "server/raft/ proto/ storage/ lib:protobuf lib:glog",
+    "server/rpc/": "proto/ storage/base/ lib:protobuf lib:grpc lib:glog",
+    "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
+                    "lib:protobuf lib:grpc lib:glog",
+    "server/watch/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
+                     "lib:protobuf lib:grpc lib:glog",
+    "server/lease/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
+                     "lib:protobuf lib:grpc lib:glog",
+    # server/loop.h: an RPC hands its work to the loop.
+    "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
+                   "server/lease/ server/loop.h lib:protobuf lib:grpc lib:glog",
+    "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli",
+    "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
+    "tests/": "config/ proto/ storage/ server/ client/ tests/ "
+              "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
+    "tests/storage/": "config/ proto/ storage/ server/ tests/ "
+                      "lib:rocksdb lib:protobuf lib:glog lib:json lib:gtest",
+    "tests/compat/": "proto/ tests/ lib:protobuf lib:grpc lib:glog lib:gtest lib:toml",
+    "tests/sim/": "config/ proto/ storage/ server/raft/ server/member/ tests/ "
+                  "lib:protobuf lib:glog lib:cli lib:gtest",
+}
+# RocksDB is used by storage/engine/rocks_* only.
+ROCKS = re.compile(r"storage/engine/rocks_\w+\.(h|cc)$")
+
+LIBRARIES = {  # the first that fits
+    "rocksdb": r"rocksdb/", "grpc": r"grpc|.*\.grpc\.pb\.h", "protobuf": r"google/|.*\.pb\.h",
+    "glog": r"glog/", "toml": r"toml\+\+/", "openssl": r"openssl/", "cli": r"CLI/",
+    "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/",
+}
+
+# Where a seed must replay byte for byte: no thread, lock, clock, random device, or order that
+# differs from run to run. Looked for in includes and in code.
+DETERMINISTIC = ("server/raft/", "server/member/", "storage/", "tests/sim/")
+CHANCE = re.compile(
+    r"#include <(thread|mutex|shared_mutex|condition_variable|future|chrono|random|ctime|time\.h"
+    r"|atomic|unordered_map|unordered_set|pthread\.h)>"
+    r'|#include "absl/(synchronization/|random/|time/clock\.h|container/(flat|node)_hash)'
+    r"|\b(absl::(Now|BitGen|Mutex|SleepFor|(flat|node)_hash_\w+)|std::unordered_\w+"
+    r"|std::(random_device|mt19937|chrono|thread|mutex|async)|rand\(|time\((0|nullptr|NULL)\))")
+MAY_CHANCE = {
+    "storage/engine/rocks_engine.h": "talks to RocksDB's threads; the simulator never sees it",
+    "storage/engine/rocks_engine.cc": "the same",
+    "storage/engine/memory_engine.h": "a lock, because worker threads read pinned snapshots",
+    "storage/engine/memory_engine.cc": "the same",
+    "storage/base/published.h": "a lock, because any thread takes snapshots; one thread in a simulation",
+    "storage/mvcc/writer.h": "a hash map looked up by key, never iterated",
+    "storage/mvcc/writer.cc": "the same",
+    "storage/log/watermark.h": "a clock that only spaces out fdatasync; real disks only",
+    "storage/log/watermark.cc": "the same",
+    "server/member/handed_over.h": "a flag that the applier's thread sets; one thread in a simulation",
+    "tests/sim/main.cc": "spreads seeds over cores and draws fresh ones; a run knows nothing of it",
+}
+
+SILENT = ("server/raft/", "server/member/")  # they tell by events, never by log lines
+LOG_LINE = re.compile(r"\b(LOG|VLOG|PLOG|DLOG)(_IF|_EVERY_N)?\(")
+
+
+def module_of(path):
+    return max((module for module in MODULES if path.startswith(module)), key=len, default=None)
+
+
+def library_of(header):
+    return next((name for name, form in LIBRARIES.items() if re.match(form, header)), None)
+
+
+def include_fault(path, header):
+    """What is wrong with this include, or None."""
+    module = module_of(path)
+    if module is None:
+        return None
+    allowed = MODULES[module].split()
+    library = library_of(header)
+    if library == "rocksdb" and ROCKS.match(path):
+        library = None
+    if library and "lib:" + library not in allowed:
+        return "%s may not use %s (%s)" % (module, library, header)
+    if re.match(r"(config|proto|server|storage|client|tests)/", header):
+        if module_of(header) != module and not any(header.startswith(to) for to in allowed):
+            return "%s may not include %s" % (module, header)
+    return None
+
+
+def line_faults(path, line):
+    include = re.match(r'#include\s+["<]([^">]+)[">]', line)
+    if include:
+        fault = include_fault(path, include.group(1))
+        if fault:
+            yield fault
+    code = line if include else re.sub(r'"(\\.|[^"\\])*"', '""', line.split("//")[0])
+    if path.startswith(DETERMINISTIC) and path not in MAY_CHANCE and CHANCE.search(code):
+        yield "would make runs differ: " + CHANCE.search(code).group()
+    if path.startswith(SILENT) and LOG_LINE.search(code):
+        yield "no log lines here; tell it by an event"
+
+
+def faults(root, paths):
+    """Yields "path:line: what" for each breach."""
+    for path in sorted(paths):
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                for fault in line_faults(path, line):
+                    yield "%s:%d: %s" % (path, number, fault)
+
+
+def main():
+    root = sys.argv[1] if len(sys.argv) > 1 else "."
+    listed = subprocess.run(
+        ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "*.h", "*.cc"],
+        check=True, capture_output=True, text=True).stdout.split()
+    found = list(faults(root, [p for p in listed if os.path.exists(os.path.join(root, p))]))
+    for fault in found:
+        print(fault)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+#ifndef RAFTKV_TESTS_MEMBER_CLUSTER_H_
+#define RAFTKV_TESTS_MEMBER_CLUSTER_H_
+
+// A few replicas in one process, on the memory engine, with a wire that a test can cut and a clock
+// that moves only when told to:
+//
+//   Cluster c(3);
+//   c.Run(absl::Seconds(5));               // first start, an election
+//   auto put = c.Put(c.leader(), "k", "v");
+//   c.Settle();
+//   EXPECT_EQ(put->fate, Fate::kApplied);
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "server/member/applier.h"
+#include "server/member/replica.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/log/log_store.h"
+#include "storage/state_machine.h"
+
+namespace raftkv {
+
+// What a request was answered, and how often.
+struct Answer {
+  std::optional<Fate> fate;
+  ApplyResult result;
+  int times = 0;
+};
+
+class Cluster {
+ public:
+  struct Member final : Transport {
+    raft::MemberId id = 0;
+    Cluster* cluster = nullptr;
+    std::shared_ptr<MemoryDisk> log_disk = std::make_shared<MemoryDisk>();
+    std::shared_ptr<MemoryDisk> state_disk = std::make_shared<MemoryDisk>();
+    std::string store_id;
+    std::unique_ptr<LogStore> log;
+    std::unique_ptr<StateMachine> state;
+    std::unique_ptr<Applier> applier;
+    std::unique_ptr<Replica> replica;
+    std::vector<ReplicaInput> inbox;
+    std::vector<ReplicaEvent> events;
+    std::vector<PeerMessage> sent;  // since the last Turn began
+    bool hold_apply = false;
+
+    void Send(PeerMessage message) override {
+      sent.push_back(message);
+      cluster->wire_.push_back(std::move(message));
+    }
+  };
+
+  explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20)
+      : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max) {
+    for (int i = 1; i <= size; ++i) {
+      voters_.push_back(i);
+      Member& m = members_[i];
+      m.id = i;
+      m.cluster = this;
+      m.store_id = std::string(15, 's') + static_cast<char>('0' + i);
+    }
+    for (int i = 1; i <= size; ++i) Start(i);
+  }
+
+  Member& operator[](raft::MemberId id) { return members_.at(id); }
+  absl::Time now() const { return now_; }
+
+  void Start(raft::MemberId id) {
+    Member& m = members_.at(id);
+    auto log =
+        LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+    auto state =
+        StateMachine::Open(std::make_unique<MemoryEngine>(m.state_disk, Durability::kFlushed));
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_TRUE(state.ok()) << state.status();
+    m.log = *std::move(log);
+    m.state = *std::move(state);
+    m.applier = std::make_unique<Applier>(m.state.get());
+    ReplicaOptions options;
+    options.store_id = m.store_id;
+    options.boot_id = ++boots_;
+    options.raft.id = id;
+    options.raft.seed = 100 + id;
+    options.configuration.voters = voters_;
+    options.pending_max = pending_max_;
+    options.pending_bytes_max = pending_bytes_max_;
+    m.replica = std::make_unique<Replica>(
+        options, m.log.get(), m.state.get(), &m,
+        [&m](ApplyTask task) { m.applier->Post(std::move(task)); },
+        [&m](const ReplicaEvent& event) { m.events.push_back(event); });
+  }
+
+  // The process is gone, and with it everything that was not synced or flushed.
+  void Crash(raft::MemberId id) {
+    Member& m = members_.at(id);
+    m.replica.reset();
+    m.applier.reset();
+    m.state.reset();
+    m.log.reset();
+    m.inbox.clear();
+    m.log_disk->Crash();
+    m.state_disk->Crash();
+    std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
+  }
+
+  // The disk is gone too: the same member on an empty directory.
+  void Wipe(raft::MemberId id) {
+    Crash(id);
+    Member& m = members_.at(id);
+    m.log_disk = std::make_shared<MemoryDisk>();
+    m.state_disk = std::make_shared<MemoryDisk>();
+    m.store_id = std::string(15, 'w') + static_cast<char>('0' + id);
+    Start(id);
+  }
+
+  void Cut(raft::MemberId id) { cut_.insert(id); }
+  void Heal() { cut_.clear(); }
+
+  void Turn(raft::MemberId id) {
+    Member& m = members_.at(id);
+    if (m.replica == nullptr) return;
+    m.sent.clear();
+    m.replica->Turn(std::exchange(m.inbox, {}), now_);
+    if (!m.hold_apply) m.replica->OnApplied(m.applier->Run(SIZE_MAX));
+  }
+
+  // Delivers and turns until nobody says anything more; time stands still.
+  void Settle() {
+    for (int round = 0; round < 1000; ++round) {
+      for (auto& [id, m] : members_) Turn(id);
+      if (wire_.empty()) return;
+      Deliver();
+    }
+    FAIL() << "the members never stop talking";
+  }
+
+  void Deliver() {
+    for (PeerMessage& message : std::exchange(wire_, {})) {
+      if (cut_.contains(message.from) || cut_.contains(message.to)) continue;
+      Member& to = members_.at(message.to);
+      if (to.replica != nullptr) to.inbox.push_back(std::move(message));
+    }
+  }
+
+  void Run(absl::Duration duration) {
+    for (const absl::Time end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10))
+      Settle();
+  }
+
+  // The one that the others follow; 0 when there is none.
+  raft::MemberId leader() {
+    for (auto& [id, m] : members_) {
+      if (m.replica != nullptr && !cut_.contains(id) &&
+          m.replica->status().role == raft::Role::kLeader) {
+        return id;
+      }
+    }
+    return raft::kNobody;
+  }
+  raft::MemberId follower() {
+    for (auto& [id, m] : members_) {
+      if (m.replica != nullptr && id != leader() && !cut_.contains(id)) return id;
+    }
+    return raft::kNobody;
+  }
+
+  std::shared_ptr<Answer> Put(raft::MemberId id, const std::string& key, const std::string& value) {
+    proto::Command command;
+    command.mutable_put()->set_key(key);
+    command.mutable_put()->set_value(value);
+    auto answer = std::make_shared<Answer>();
+    members_.at(id).inbox.push_back(
+        ProposeRequest{command.SerializeAsString(), [answer](Fate fate, ApplyResult result) {
+                         answer->fate = fate;
+                         answer->result = std::move(result);
+                         ++answer->times;
+                       }});
+    return answer;
+  }
+
+  // The value is read when the read's turn in the apply queue comes.
+  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
+    auto answer = std::make_shared<Answer>();
+    Member& m = members_.at(id);
+    auto done = [this, answer, &m, key, value](Fate fate) {
+      answer->fate = fate;
+      ++answer->times;
+      if (fate == Fate::kApplied) *value = Value(m, key);
+    };
+    m.inbox.push_back(ReadRequest{std::move(done)});
+    return answer;
+  }
+
+  static std::string Value(Member& m, const std::string& key) {
+    etcdserverpb::RangeRequest request;
+    request.set_key(key);
+    etcdserverpb::RangeResponse response;
+    EXPECT_TRUE(m.state->Snapshot()->Range(request, {}, &response).ok());
+    return response.kvs_size() == 1 ? response.kvs(0).value() : "";
+  }
+
+  template <typename Event>
+  int Count(raft::MemberId id) {
+    int count = 0;
+    for (const ReplicaEvent& e : members_.at(id).events) count += std::holds_alternative<Event>(e);
+    return count;
+  }
+
+ private:
+  const size_t pending_max_;
+  const size_t pending_bytes_max_;
+  std::vector<raft::MemberId> voters_;
+  std::map<raft::MemberId, Member> members_;
+  std::deque<PeerMessage> wire_;
+  std::set<raft::MemberId> cut_;
+  absl::Time now_ = absl::UnixEpoch();
+  uint64_t boots_ = 0;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_TESTS_MEMBER_CLUSTER_H_

@@ -1,0 +1,491 @@
+#include "server/member/replica.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/member/cluster.h"
+
+namespace raftkv {
+namespace {
+
+constexpr absl::Duration kElection = absl::Seconds(5);
+
+TEST(Replica, SoleMemberServesAtOnce) {
+  Cluster c(1);
+  c.Run(kElection);
+  ASSERT_EQ(c.leader(), 1);
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_TRUE(put->result.status.ok());
+}
+
+TEST(Replica, PutThroughAnyMemberIsAnsweredWhereItWasAsked) {
+  Cluster c(3);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  for (raft::MemberId id : {1, 2, 3}) {
+    auto put = c.Put(id, "k", "v" + std::to_string(id));
+    c.Settle();
+    EXPECT_EQ(put->fate, Fate::kApplied);
+    EXPECT_EQ(put->times, 1);
+  }
+  c.Run(absl::Seconds(1));
+  for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k"), "v3");
+}
+
+TEST(Replica, ManyPutsOfOneTurnCostOneSyncedBatchOnEachMember) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  const uint64_t leader_before = c[leader].log->synced_batches();
+  const uint64_t follower_before = c[follower].log->synced_batches();
+  std::vector<std::shared_ptr<Answer>> puts;
+  for (int i = 0; i < 64; ++i) puts.push_back(c.Put(leader, "k" + std::to_string(i), "v"));
+  c.Settle();
+  for (const auto& put : puts) EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_EQ(c[leader].log->synced_batches() - leader_before, 1);
+  EXPECT_EQ(c[follower].log->synced_batches() - follower_before, 1);
+}
+
+TEST(Replica, LinearizableReadThroughAnyMemberSeesWhatWasAcknowledged) {
+  Cluster c(3);
+  c.Run(kElection);
+  for (raft::MemberId id : {1, 2, 3}) {
+    const std::string value = "v" + std::to_string(id);
+    auto put = c.Put(c.leader(), "k", value);
+    c.Settle();
+    ASSERT_EQ(put->fate, Fate::kApplied);
+    std::string got;
+    auto get = c.Get(id, "k", &got);
+    c.Settle();
+    EXPECT_EQ(get->fate, Fate::kApplied);
+    EXPECT_EQ(got, value);
+  }
+}
+
+TEST(Replica, ReadWaitsBehindWhatItMustSeeInTheApplyQueue) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  c[follower].hold_apply = true;
+  auto put = c.Put(c.leader(), "k", "new");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  std::string got;
+  auto get = c.Get(follower, "k", &got);
+  c.Settle();
+  EXPECT_EQ(get->times, 0) << "this member has not applied the put yet";
+  c[follower].hold_apply = false;
+  c.Settle();
+  EXPECT_EQ(get->fate, Fate::kApplied);
+  EXPECT_EQ(got, "new");
+}
+
+TEST(Replica, WithoutALeaderRequestsEndAtTheirTimeout) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId alone = c.follower();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != alone) c.Crash(id);
+  }
+  c.Run(absl::Seconds(3));  // notices
+  std::string got;
+  auto put = c.Put(alone, "k", "v");
+  auto get = c.Get(alone, "k", &got);
+  c.Run(absl::Milliseconds(6900));
+  EXPECT_EQ(put->times + get->times, 0);
+  c.Run(absl::Milliseconds(200));
+  EXPECT_EQ(put->fate, Fate::kTimedOut);
+  EXPECT_EQ(get->fate, Fate::kTimedOut);
+  EXPECT_EQ(c[alone].replica->pending(), 0);
+}
+
+TEST(Replica, RequestsThatWaitForALeaderAreServedOnceThereIsOne) {
+  Cluster c(3);
+  std::string got;
+  auto put = c.Put(1, "k", "v");
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  auto get = c.Get(2, "k", &got);
+  c.Settle();
+  EXPECT_EQ(got, "v");
+}
+
+TEST(Replica, ProposalWhoseLeaderIsLostIsUnknownAndNeverProposedAgain) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  c.Cut(old);
+  auto put = c.Put(old, "k", "v");
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kUnknownLeaderLost);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto other = c.Put(c.leader(), "k", "other");
+  c.Settle();
+  ASSERT_EQ(other->fate, Fate::kApplied);
+  c.Heal();
+  c.Run(kElection);
+  for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k"), "other");
+  EXPECT_EQ(put->times, 1);
+}
+
+TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Cut(leader);
+  c.Turn(follower);  // handed to the transport
+  std::vector<uint64_t> numbers;
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
+  }
+  ASSERT_EQ(numbers.size(), 2);
+  c.Deliver();  // lost
+  c[follower].inbox.push_back(ForwardLost{leader, {numbers[1]}});
+  c.Turn(follower);
+  EXPECT_EQ(first->fate, Fate::kUnknownConnection);
+  EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
+  c.Heal();
+  c.Run(kElection);
+  EXPECT_EQ(second->fate, Fate::kApplied);
+  EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
+}
+
+TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  const raft::MemberId follower = c.follower();
+  c[old].replica->RefuseForwarded();
+  auto put = c.Put(follower, "k", "v");
+  auto own = c.Put(old, "own", "v");
+  c.Settle();
+  EXPECT_EQ(own->fate, Fate::kApplied) << "it still leads";
+  EXPECT_EQ(put->times, 0);
+  EXPECT_EQ(c[follower].replica->pending(), 1);
+  auto later = c.Put(follower, "l", "v");  // not even handed to it
+  c.Crash(old);
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_EQ(later->fate, Fate::kApplied);
+}
+
+TEST(Replica, StreamsBreakEachForItself) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);  // handed to the transport
+  c[follower].inbox.push_back(AppendLost{leader});
+  c.Turn(follower);
+  EXPECT_EQ(put->times, 0) << "its own stream is intact";
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Turn(follower);
+  std::vector<uint64_t> numbers;
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
+  }
+  ASSERT_EQ(numbers.size(), 2);
+  c[follower].inbox.push_back(ForwardRefused{numbers[1]});
+  c.Turn(follower);
+  EXPECT_EQ(first->times, 0);
+  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it never left: that is certain";
+  c.Settle();
+  EXPECT_EQ(first->fate, Fate::kApplied);
+}
+
+// The applier may be slow, or on a worker of its own: nobody hangs because of it.
+TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) {
+  Cluster c(1);
+  c.Run(kElection);
+  c[1].hold_apply = true;
+  std::string got;
+  auto put = c.Put(1, "k", "v");
+  auto get = c.Get(1, "k", &got);
+  c.Run(absl::Milliseconds(6900));
+  EXPECT_EQ(put->times + get->times, 0);
+  c.Run(absl::Milliseconds(200));
+  EXPECT_EQ(put->fate, Fate::kUnknownTimedOut);
+  EXPECT_EQ(get->fate, Fate::kTimedOut);
+  c[1].hold_apply = false;
+  c.Settle();
+  EXPECT_EQ(Cluster::Value(c[1], "k"), "v");
+  for (const auto& answer : {put, get}) EXPECT_EQ(answer->times, 1);
+}
+
+TEST(Replica, WhatTheApplierHoldsCountsAsPending) {
+  Cluster c(1, /*pending_max=*/2);
+  c.Run(kElection);
+  std::string got;
+  for (int i = 0; i < 10; ++i) {  // what is answered does not count any more
+    auto get = c.Get(1, "k", &got);
+    c.Settle();
+    ASSERT_EQ(get->fate, Fate::kApplied);
+  }
+  c[1].hold_apply = true;
+  c.Get(1, "k", &got);
+  c.Get(1, "k", &got);
+  c.Settle();
+  auto over = c.Get(1, "k", &got);
+  c.Settle();
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  c[1].replica->Stop();
+}
+
+TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId follower = c.follower();
+  std::string got;
+  auto get = c.Get(follower, "k", &got);
+  c.Turn(follower);
+  c.Cut(follower);
+  c.Deliver();  // the question is lost
+  c.Heal();
+  EXPECT_EQ(get->times, 0);
+  c.Run(absl::Milliseconds(300));
+  EXPECT_EQ(get->fate, Fate::kApplied);
+}
+
+TEST(Replica, MoreThanPendingMaxIsRefused) {
+  Cluster c(3, /*pending_max=*/2);
+  std::string got;
+  auto a = c.Put(1, "a", "1");
+  auto b = c.Get(1, "a", &got);
+  auto over = c.Put(1, "b", "1");
+  auto over_read = c.Get(1, "b", &got);
+  c.Turn(1);
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  EXPECT_EQ(over_read->fate, Fate::kTooManyRequests);
+  EXPECT_EQ(a->times + b->times, 0);
+}
+
+TEST(Replica, MoreBytesThanPendingBytesMaxAreRefusedWhereverTheyWait) {
+  Cluster c(3, /*pending_max=*/16384, /*pending_bytes_max=*/4096);
+  const std::string large(3000, 'v'), huge(5000, 'v');
+  auto alone = c.Put(1, "a", huge);  // one always passes
+  auto beside = c.Put(1, "b", "v");
+  c.Turn(1);
+  EXPECT_EQ(alone->times, 0);
+  EXPECT_EQ(beside->fate, Fate::kTooManyRequests);
+  c.Run(kElection);
+  EXPECT_EQ(alone->fate, Fate::kApplied);
+
+  const raft::MemberId follower = c.follower();
+  auto forwarded = c.Put(follower, "a", large);
+  c.Turn(follower);
+  ASSERT_EQ(forwarded->times, 0) << "in the hands of the leader";
+  auto fits = c.Put(follower, "b", "v");
+  auto over = c.Put(follower, "c", large);
+  c.Turn(follower);
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  c.Settle();
+  EXPECT_EQ(forwarded->fate, Fate::kApplied);
+  EXPECT_EQ(fits->fate, Fate::kApplied);
+  auto after = c.Put(follower, "c", large);
+  c.Settle();
+  EXPECT_EQ(after->fate, Fate::kApplied) << "what is answered does not count any more";
+}
+
+TEST(Replica, WritesAreRefusedWhileTheStateMachineIsFarBehind) {
+  Cluster c(1);
+  c.Run(kElection);
+  c[1].hold_apply = true;
+  for (int i = 0; i < 5100; ++i) c.Put(1, "k", "v");
+  c.Settle();
+  auto over = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(over->fate, Fate::kTooManyRequests);
+  c[1].hold_apply = false;
+  c.Settle();
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+TEST(Replica, StopAnswersEverythingPending) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId id = c.leader();
+  std::string got;
+  c[id].hold_apply = true;
+  auto in_apply_queue = c.Get(id, "a", &got);
+  c.Settle();
+  auto put = c.Put(id, "a", "1");
+  auto get = c.Get(id, "a", &got);
+  c.Turn(id);
+  c[id].replica->Stop();
+  for (const auto& answer : {put, get, in_apply_queue}) EXPECT_EQ(answer->fate, Fate::kStopped);
+}
+
+TEST(Replica, StopSaysWhatWasNeverProposed) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId id = c.follower();
+  for (raft::MemberId other : {1, 2, 3}) {
+    if (other != id) c.Crash(other);
+  }
+  auto handed_over = c.Put(id, "a", "1");  // it has not noticed
+  c.Turn(id);
+  c[id].replica->Stop();
+  EXPECT_EQ(handed_over->fate, Fate::kStopped);
+  c.Run(absl::Seconds(3));  // notices
+  auto waiting = c.Put(id, "a", "2");
+  c.Turn(id);
+  c[id].replica->Stop();
+  EXPECT_EQ(waiting->fate, Fate::kStoppedUnproposed);
+}
+
+TEST(Replica, RestartServesWhatWasAcknowledged) {
+  Cluster c(3);
+  c.Run(kElection);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  for (raft::MemberId id : {1, 2, 3}) c.Crash(id);
+  for (raft::MemberId id : {1, 2, 3}) c.Start(id);
+  c.Run(kElection);
+  std::string got;
+  auto get = c.Get(2, "k", &got);
+  c.Settle();
+  EXPECT_EQ(get->fate, Fate::kApplied);
+  EXPECT_EQ(got, "v");
+}
+
+TEST(Replica, LateTurnStepsDownFirst) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != leader) c.Crash(id);  // nobody else moves time
+  }
+  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(900));
+  EXPECT_EQ(c[leader].replica->status().role, raft::Role::kLeader);
+  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(2000));
+  EXPECT_NE(c[leader].replica->status().role, raft::Role::kLeader);
+}
+
+// --- first start, wiped disks (docs/decisions)
+// ------------------------------------------------------
+
+TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
+  Cluster c(3);
+  c.Crash(3);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_FALSE(c[1].replica->may_vote());
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Start(3);
+  c.Run(kElection);
+  EXPECT_NE(c.leader(), raft::kNobody);
+}
+
+TEST(FirstStart, WhoIsMissingIsSaidAtOnceAndThenOnceAMinute) {
+  Cluster c(3);
+  c.Crash(2);
+  c.Crash(3);
+  c.Run(absl::Seconds(3));
+  ASSERT_EQ(c.Count<WaitingForPeers>(1), 1) << "said although nobody answered";
+  const auto said = std::get<WaitingForPeers>(c[1].events.back());
+  EXPECT_THAT(said.missing, testing::ElementsAre(2, 3));
+  EXPECT_EQ(said.needed, 2);
+  c.Run(absl::Seconds(55));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Run(absl::Seconds(60));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 2);
+}
+
+TEST(FirstStart, WipedMemberDoesNotVote) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId wiped = c.follower();
+  auto put = c.Put(leader, "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  const int waited = c.Count<WaitingForPeers>(wiped);
+  c.Wipe(wiped);
+  c.Crash(leader);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
+  EXPECT_FALSE(c[wiped].replica->may_vote());
+  EXPECT_TRUE(c[wiped].replica->refused_by_peers());
+  c.Crash(wiped);  // and not after a restart either
+  c.Start(wiped);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  c.Start(leader);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  EXPECT_NE(c.leader(), wiped);
+  EXPECT_TRUE(c[wiped].replica->refused_by_peers());
+  EXPECT_FALSE(c[c.leader()].replica->refused_by_peers());
+  std::string got;
+  auto get = c.Get(c.leader(), "k", &got);
+  c.Settle();
+  EXPECT_EQ(got, "v");
+  EXPECT_GT(c[c.leader()].replica->refused(), 0);
+  EXPECT_EQ(c[c.leader()].replica->refused(), c.Count<PeerRefused>(c.leader()));
+  EXPECT_EQ(c.Count<RefusedByPeer>(wiped), 2) << "its own log must say why, once in each life";
+  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "nobody's answer would help";
+}
+
+TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
+  Cluster c(5);
+  c.Crash(5);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  c.Start(5);
+  c.Run(kElection);
+  EXPECT_TRUE(c[5].replica->may_vote());
+  EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
+}
+
+TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
+  Cluster c(3);
+  const auto append = [&c](raft::AppendEntries body) {
+    raft::Message message{1, 3, /*term=*/5, std::move(body)};
+    c[3].inbox.push_back(PeerMessage{1, 3, c[1].store_id, std::move(message)});
+    c.Turn(3);
+    c.Turn(3);
+  };
+  append({.prev = {},
+          .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
+          .commit = 1,
+          .round = 1});
+  ASSERT_EQ(c[3].replica->status().commit_index, 1);
+  EXPECT_FALSE(c[3].replica->may_vote()) << "more than entry 1 may have been acknowledged";
+  append({.prev = {5, 2}, .entries = {}, .commit = 2, .round = 2});
+  EXPECT_TRUE(c[3].replica->may_vote());
+}
+
+TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {
+  Cluster c(3);
+  c.Run(kElection);
+  c.Run(absl::Seconds(1));
+  for (raft::MemberId id : {1, 2, 3}) {
+    const auto ids = c[id].state->store_ids();
+    ASSERT_EQ(ids.size(), 3);
+    for (raft::MemberId other : {1, 2, 3}) EXPECT_EQ(ids.at(other), c[other].store_id);
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
