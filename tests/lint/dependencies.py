@@ -24,8 +24,9 @@ MODULES = {
     "storage/": "storage/ proto/ lib:protobuf lib:glog",
     "server/raft/": "storage/base/ storage/log/entry.h storage/log/log_reader.h lib:glog",
     "server/member/": "server/raft/ proto/ storage/ lib:protobuf lib:glog",
-    "server/rpc/": "proto/ storage/base/ lib:protobuf lib:grpc lib:glog",
+    "server/rpc/": "proto/ storage/base/ server/clock.h lib:protobuf lib:grpc lib:glog",
     "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
+                    "server/clock.h "
                     "lib:protobuf lib:grpc lib:glog",
     "server/watch/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
                      "lib:protobuf lib:grpc lib:glog",
@@ -33,7 +34,7 @@ MODULES = {
                      "lib:protobuf lib:grpc lib:glog",
     # server/loop.h: an RPC hands its work to the loop.
     "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
-                   "server/lease/ server/loop.h lib:protobuf lib:grpc lib:glog",
+                   "server/lease/ server/loop.h server/clock.h lib:protobuf lib:grpc lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli",
     "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
