@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "config/config.h"
+#include "config/process.h"
 #include "glog/logging.h"
 #include "server/server.h"
 
@@ -58,6 +59,7 @@ void RaiseFileLimit() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   CLI::App app(
       "raftkv-server: one member of a replicated key-value store with the etcd v3 API.\n"
       "Without arguments: a single member, data in ./default.raftkv, clients on "

@@ -3,8 +3,10 @@
 #include <iostream>
 
 #include "client/cli/cli.h"
+#include "config/process.h"
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   std::ios::sync_with_stdio(false);
   return raftkv::client::RunCli(argc, argv,
                                 {.in = std::cin,

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "config/process.h"
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 #include "proto/raft.grpc.pb.h"
@@ -313,6 +314,7 @@ class Node {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   if (argc < 3) {

@@ -21,6 +21,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
+#include "config/process.h"
 #include "glog/logging.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/runner.h"
@@ -200,6 +201,7 @@ int Main(int argc, char** argv) {
 }  // namespace raftkv::sim
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   return raftkv::sim::Main(argc, argv);

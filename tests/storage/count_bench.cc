@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "config/process.h"
 #include "glog/logging.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
@@ -149,6 +150,7 @@ void Run(const std::string& dir) {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   const raftkv::TempDir temporary;
   raftkv::Run(argc > 1 ? argv[1] : temporary.path());
 }

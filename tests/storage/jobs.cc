@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "config/process.h"
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
@@ -131,6 +132,7 @@ void RunJobAndKill(const std::string& name, const std::string& path) {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   if (argc == 4 && std::string(argv[1]) == "--job") raftkv::JobMain(argv[2], argv[3]);

@@ -20,6 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "config/process.h"
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
@@ -423,6 +424,7 @@ void MeasureStateMachine(const std::string& dir) {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
+  raftkv::OpenStandardDescriptors();
   using namespace raftkv;  // NOLINT
   const std::string dir = argc > 1 ? argv[1] : "/tmp/raftkv-layout-bench";
   std::printf(
