@@ -57,7 +57,7 @@ class Loop {
   // Where the replica's tasks go.
   void Apply(ApplyTask task) { apply_inbox_.push_back(std::move(task)); }
   // What the next turn gets.
-  void Post(ReplicaInput input) { inbox_.Post(std::move(input)); }
+  void Post(Input input) { inbox_.Post(std::move(input)); }
   // Workers for large reads, which the request timeout bounds, and for what walks the whole store
   // and takes the time that it takes: one walk at a time, so that reads never wait behind it.
   Workers& readers() { return readers_; }

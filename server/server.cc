@@ -157,7 +157,7 @@ struct Server::Parts {
                   }},
              data_dir.state.get()),
         peers(MakePeersOptions(config, this->self, data_dir.identity),
-              [this](ReplicaInput input) { loop.Post(std::move(input)); }),
+              [this](Input input) { loop.Post(std::move(input)); }),
         replica(
             MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
             data_dir.state.get(), &peers, [this](ApplyTask task) { loop.Apply(std::move(task)); },

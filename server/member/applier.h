@@ -1,61 +1,96 @@
 #ifndef RAFTKV_SERVER_MEMBER_APPLIER_H_
 #define RAFTKV_SERVER_MEMBER_APPLIER_H_
 
-// Runs the apply queue: committed entries into the state machine, answers to whoever waits, reads
-// when their turn comes. A plain single-threaded object; the simulator calls it directly, the
-// server runs it on the loop, or on a worker when a write would stall (server/loop.h).
+// The half of a member that applies: committed entries into the state machine, in order; answers to
+// the requests that wait for them; linearizable reads once their index is applied; the state
+// machine's flushes and its physical compaction. Single-threaded and deterministic. Member
+// (member.h) owns it and decides on which thread it runs.
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
+#include <utility>
+#include <vector>
 
-#include "absl/time/time.h"
-#include "server/member/replica.h"
+#include "server/member/outbox.h"
+#include "server/member/pending.h"
+#include "storage/base/monotonic_time.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
 
+// Committed entries, contiguous, and the requests that wait for some of them, by index, ascending.
+struct CommittedTask {
+  std::vector<raft::Entry> entries;
+  std::vector<std::pair<raft::Index, PendingRequestPtr>> requests;
+};
+// A read that may be answered once everything up to `index` is applied.
+struct ReadTask {
+  raft::Index index = 0;
+  PendingRequestPtr request;
+};
+
+// How much one run of the applier may do. The defaults are "no limit".
+struct ApplyBudget {
+  size_t steps_max = SIZE_MAX;  // entries applied and reads answered
+  // Visits of keys by entries (storage/mvcc/budget.h). An entry that needs more by itself is left,
+  // and large_next() is true then.
+  int64_t visited_keys_max = INT64_MAX;
+  // Asked between batches; true ends the run. Empty: never.
+  std::function<bool()> out_of_time = {};
+};
+
 class Applier {
  public:
-  explicit Applier(StateMachine* state_machine);
+  // Both outlive it.
+  Applier(StateMachine* state_machine, Outbox* outbox)
+      : state_machine_(state_machine), outbox_(outbox) {}
 
-  void Post(ApplyTask task);
-  bool empty() const { return queue_.empty(); }
+  void Post(CommittedTask task);
+  void Post(ReadTask task) { reads_.emplace(task.index, std::move(task.request)); }
+  // Whether there is something to do now.
+  bool empty() const { return queue_.empty() && !HasDueRead(); }
+  // Whether reads wait for entries that are not applied.
+  bool reads_wait() const { return !reads_.empty() && !HasDueRead(); }
 
-  // Runs tasks until the queue is empty, `steps_max` entries were applied or reads answered, or
-  // `visited_keys_max` keys were visited by entries. If the next entry visits more than that by
-  // itself, large_next() is true: without the limit it goes on. Adjacent committed tasks share one
-  // batch of the state machine. Returns the applied index.
-  raft::Index Run(size_t steps_max, int64_t visited_keys_max = INT64_MAX);
+  // Applies and answers until there is nothing to do or the budget is used. Adjacent committed
+  // tasks share one batch of the state machine. Returns the applied index.
+  raft::Index Run(const ApplyBudget& budget);
+  // The next entry visits more keys than the last run's budget: only a run without a limit of
+  // visited keys applies it.
   bool large_next() const { return large_next_; }
 
-  // One step of the physical compaction, if there is something to do and the engine keeps up: steps
-  // write too. `now` never goes back.
-  void MaybeCompact(absl::Time now, int64_t events_max = INT64_MAX);
+  // One step of the physical compaction, if there is something to compact and the engine keeps up
+  // (steps write too); then answers the requests that waited for it.
+  void MaybeCompact(int64_t events_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
-  // `done` runs, out of MaybeCompact, when nothing that `revision` made obsolete is stored any
-  // more, or at `deadline` with kUnknownTimedOut. The caller bounds how many wait.
-  void WhenCompacted(Revision revision, absl::Time deadline, ReadDone done);
-  // Whoever waits for a compaction is told that the server stops.
-  void StopWaiting();
+
+  // Forgets requests that were answered at their deadline.
+  void ForgetAnswered();
 
  private:
-  void EndWaiting(absl::Time now);
-  // Of the next task, by its kind. How many reads were answered.
+  bool HasDueRead() const {
+    return !reads_.empty() && reads_.begin()->first <= state_machine_->applied().index;
+  }
+  // How many reads were answered.
   size_t RunReads(size_t reads_max);
-  // False: some are left.
-  bool RunCommitted(CommittedTask task, size_t entries_max, int64_t visited_keys_max);
+  // False: some entries are left.
+  bool RunCommitted(const ApplyBudget& budget, size_t entries_max);
+  void Answer(PendingRequestPtr request, ApplyResult result);
 
   StateMachine* const state_machine_;
-  std::deque<ApplyTask> queue_;
+  Outbox* const outbox_;
+  std::deque<CommittedTask> queue_;
+  std::multimap<raft::Index, PendingRequestPtr> reads_;
   bool large_next_ = false;
 
-  struct Waiting {
-    absl::Time deadline;
-    ReadDone done;
+  // Applied compactions whose answers wait for their physical end, by the compacted revision.
+  struct Compaction {
+    PendingRequestPtr request;
+    ApplyResult result;
   };
-  std::multimap<Revision, Waiting> when_compacted_;
-  absl::Time next_deadline_ = absl::InfiniteFuture();  // of the waiting, or earlier
+  std::multimap<Revision, Compaction> compactions_;
 };
 
 }  // namespace raftkv

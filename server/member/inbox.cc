@@ -7,7 +7,7 @@ namespace raftkv {
 namespace {
 
 // Of what a client or a peer sent; 0 for the transport's own words.
-size_t BytesOf(const ReplicaInput& input) {
+size_t BytesOf(const Input& input) {
   if (const auto* request = std::get_if<ProposeRequest>(&input)) return request->command.size();
   const auto* message = std::get_if<PeerMessage>(&input);
   if (message == nullptr) return 0;
@@ -25,7 +25,7 @@ size_t BytesOf(const ReplicaInput& input) {
 
 }  // namespace
 
-void Inbox::Post(ReplicaInput input) {
+void Inbox::Post(Input input) {
   const size_t bytes = BytesOf(input);
   const bool full = !inputs_.empty() && (inputs_.size() >= kItemsMax || bytes_ + bytes > kBytesMax);
   if (full) {

@@ -1,19 +1,19 @@
 #ifndef RAFTKV_SERVER_MEMBER_INBOX_H_
 #define RAFTKV_SERVER_MEMBER_INBOX_H_
 
-// What has arrived for the replica's next turn. Bounded: what finds it full is refused, a client's
-// request with kTooManyRequests, a peer's message by dropping it (Raft sends again). One item
-// always passes, and so does what the transport says about its own streams, since requests wait for
-// it.
+// What has arrived for a member's next turn. Bounded: when it is full, a client's request is
+// rejected with kTooManyRequests and a peer's message is dropped (Raft sends it again). One item
+// always fits, and so do the transport's reports about its own streams, since requests wait for
+// them.
 //
-// Owned by the I/O loop, which stops collecting once there is enough for a turn; the rest waits in
-// gRPC's queues, whose flow control holds back the senders.
+// Owned by the member, on the thread of its turns. The driver stops collecting once there is enough
+// for a turn; the rest waits in gRPC's queues, whose flow control holds back the senders.
 
 #include <cstddef>
 #include <utility>
 #include <vector>
 
-#include "server/member/replica.h"
+#include "server/member/requests.h"
 
 namespace raftkv {
 
@@ -25,18 +25,18 @@ class Inbox {
   static constexpr size_t kTurnItems = 2048;
   static constexpr size_t kTurnBytes = 1 << 20;
 
-  void Post(ReplicaInput input);
+  void Post(Input input);
   bool empty() const { return inputs_.empty(); }
   bool enough() const { return inputs_.size() >= kTurnItems || bytes_ >= kTurnBytes; }
 
   // Everything, in the order of arrival.
-  std::vector<ReplicaInput> Take() {
+  std::vector<Input> Take() {
     bytes_ = 0;
     return std::exchange(inputs_, {});
   }
 
  private:
-  std::vector<ReplicaInput> inputs_;
+  std::vector<Input> inputs_;
   size_t bytes_ = 0;
 };
 

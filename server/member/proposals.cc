@@ -8,12 +8,12 @@
 
 namespace raftkv {
 
-void Proposals::Add(ProposeRequest request, absl::Time deadline) {
+void Proposals::Add(std::string_view command, PendingRequestPtr request, Caller caller) {
   const uint64_t number = next_number_++;
   Proposal& proposal = all_[number];
-  proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
-  proposal.done = std::move(request.done);
-  proposal.deadline = deadline;
+  proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, command));
+  proposal.request = std::move(request);
+  proposal.caller = std::move(caller);
   bytes_ += proposal.payload.size();
   waiting_.push_back(number);
 }
@@ -23,18 +23,25 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
     const uint64_t number = waiting_.front();
     waiting_.pop_front();
     auto it = all_.find(number);
-    if (it == all_.end()) continue;  // timed out while it waited
-    it->second.leader = leader;
-    it->second.term = term;
-    return Outgoing{number, it->second.payload};
+    if (it == all_.end()) continue;  // answered while it waited
+    Proposal& proposal = it->second;
+    if (proposal.request->answered() || (proposal.caller.gone && proposal.caller.gone())) {
+      Finish(it, Fate::kTimedOut);
+      continue;
+    }
+    proposal.leader = leader;
+    proposal.term = term;
+    proposal.request->set_proposed(true);
+    return Outgoing{number, proposal.payload};
   }
   return std::nullopt;
 }
 
-raft::Term Proposals::OnRefused(uint64_t number, raft::MemberId leader) {
+raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
   auto it = all_.find(number);
   if (it == all_.end() || it->second.leader != leader) return 0;
   it->second.leader = raft::kNobody;
+  it->second.request->set_proposed(false);
   waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), number), number);
   return it->second.term;
 }
@@ -44,15 +51,15 @@ void Proposals::Fail(uint64_t number, Fate fate) {
   if (it != all_.end()) Finish(it, fate);
 }
 
-std::optional<Proposals::Committed> Proposals::TakeCommitted(std::string_view payload) {
-  if (all_.empty()) return std::nullopt;
+PendingRequestPtr Proposals::TakeCommitted(std::string_view payload) {
+  if (all_.empty()) return nullptr;
   const proto::Origin origin = OriginOf(payload);
-  if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return std::nullopt;
+  if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return nullptr;
   auto it = all_.find(origin.number());
-  if (it == all_.end()) return std::nullopt;
-  Committed committed{std::move(it->second.done), it->second.deadline};
+  if (it == all_.end()) return nullptr;
+  PendingRequestPtr request = std::move(it->second.request);
   Erase(it);
-  return committed;
+  return request;
 }
 
 Proposals::Map::iterator Proposals::Erase(Map::iterator it) {
@@ -61,9 +68,9 @@ Proposals::Map::iterator Proposals::Erase(Map::iterator it) {
 }
 
 Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate) {
-  ProposalDone done = std::move(it->second.done);
+  const PendingRequestPtr request = std::move(it->second.request);
   it = Erase(it);
-  done(fate, {});
+  request->Answer(fate);
   return it;
 }
 
@@ -74,7 +81,7 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
     if (lost && RAFTKV_MUTANT("propose-twice-after-unknown")) {
       const uint64_t number = it->first;
       ++it;
-      OnRefused(number, all_[number].leader);
+      OnDeclined(number, all_[number].leader);
       continue;
     }
     it = lost ? Finish(it, fate) : std::next(it);
@@ -90,21 +97,12 @@ void Proposals::OnForwardLost(raft::MemberId peer) {
   FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.leader == peer; });
 }
 
-void Proposals::Expire(absl::Time now) {
-  for (auto it = all_.begin(); it != all_.end() && it->second.deadline <= now;) {
-    const bool proposed = it->second.leader != raft::kNobody;
-    it = Finish(it, proposed ? Fate::kUnknownTimedOut : Fate::kTimedOut);
+void Proposals::ForgetAnswered() {
+  for (auto it = all_.begin(); it != all_.end();) {
+    it = it->second.request->answered() ? Erase(it) : std::next(it);
   }
   // Without a leader nobody takes what waits, and their numbers would gather.
-  while (!waiting_.empty() && !all_.contains(waiting_.front())) waiting_.pop_front();
-}
-
-void Proposals::Stop() {
-  for (auto it = all_.begin(); it != all_.end();) {
-    const bool proposed = it->second.leader != raft::kNobody;
-    it = Finish(it, proposed ? Fate::kStopped : Fate::kStoppedUnproposed);
-  }
-  waiting_.clear();
+  std::erase_if(waiting_, [this](uint64_t number) { return !all_.contains(number); });
 }
 
 }  // namespace raftkv

@@ -1,59 +1,46 @@
 #ifndef RAFTKV_SERVER_MEMBER_READS_H_
 #define RAFTKV_SERVER_MEMBER_READS_H_
 
-// The linearizable reads of this member's clients: they gather, join one ReadIndex question
-// together, wait until everything up to the confirmed index was handed to the applier, and ride the
-// apply queue behind it. The core answers every question (Raft::ReadIndex); one that it refuses is
-// asked again under a new id: a later read index is always right, an older one never is.
+// The linearizable reads of this member's clients, until their read index is known. They gather,
+// join one ReadIndex question together, and go on to the applier with the index that answers it.
+// The core answers every question (Raft::ReadIndex). One that it refuses is asked again under a new
+// id: a later read index is always right, an older one never is.
 //
 // Owned by the replica. Bounded by the replica's pending_max.
 
+#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <vector>
 
-#include "absl/time/time.h"
-#include "server/member/replica.h"
-#include "server/raft/types.h"
+#include "server/member/pending.h"
+#include "storage/log/entry.h"
 
 namespace raftkv {
 
 class Reads {
  public:
-  struct Read {
-    ReadDone done;
-    absl::Time deadline;
-  };
+  using Batch = std::vector<PendingRequestPtr>;
 
-  void Add(ReadRequest request, absl::Time deadline);
-  size_t size() const { return size_; }
+  void Add(PendingRequestPtr request) { waiting_.push_back(std::move(request)); }
+  size_t size() const;
   bool waiting() const { return !waiting_.empty(); }
   bool asking() const { return !asked_.empty(); }
 
   // All waiting reads join the question with the returned id.
   uint64_t Ask();
+  // The reads that the answer with this id confirms.
+  Batch TakeConfirmed(uint64_t id);
+  // The question was refused: its reads wait again.
+  void OnRefused(uint64_t id);
 
-  // index 0: refused; its reads wait again.
-  void OnAnswer(uint64_t id, raft::Index index);
-
-  // The reads that may follow everything up to `handed_over` into the apply queue.
-  std::vector<Read> TakeConfirmed(raft::Index handed_over);
-
-  void Expire(absl::Time now);
-  void Stop();
+  // Forgets those that were answered at their deadline.
+  void ForgetAnswered();
 
  private:
-  // Answers those whose deadline has come.
-  void EndUntil(absl::Time now, Fate fate);
-  template <typename Container>
-  void EndIn(Container* reads, absl::Time now, Fate fate);
-
   uint64_t next_id_ = 1;
-  size_t size_ = 0;
-  std::deque<Read> waiting_;
-  std::map<uint64_t, std::vector<Read>> asked_;
-  std::multimap<raft::Index, Read> confirmed_;
+  Batch waiting_;
+  std::map<uint64_t, Batch> asked_;  // by id of the question
 };
 
 }  // namespace raftkv

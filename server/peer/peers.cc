@@ -66,7 +66,7 @@ class Peers::UnaryOut final : public Completion {
   grpc::Status status_;
 };
 
-Peers::Peers(PeersOptions options, std::function<void(ReplicaInput)> post)
+Peers::Peers(PeersOptions options, std::function<void(Input)> post)
     : options_(std::move(options)), post_(std::move(post)) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }

@@ -56,7 +56,7 @@ struct PeersOptions {
 class Peers final : public Transport {
  public:
   // `post` takes what arrives; called on the loop's thread only.
-  Peers(PeersOptions options, std::function<void(ReplicaInput)> post);
+  Peers(PeersOptions options, std::function<void(Input)> post);
   ~Peers() override;
 
   // Adds the rows of the peer server.
@@ -131,7 +131,7 @@ class Peers final : public Transport {
   bool OnForwardAnswer(Peer* peer, proto::ForwardResponse* response, bool first);
 
   const PeersOptions options_;
-  const std::function<void(ReplicaInput)> post_;
+  const std::function<void(Input)> post_;
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
   Refusals refusals_;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
+#include "storage/engine/rocks_file_system.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
@@ -341,7 +342,7 @@ class RocksEngine final : public Engine {
 // Pinned here, never taken from defaults: what they mean for safety is measured (decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
   rocksdb::Options r;
-  if (o.env != nullptr) r.env = o.env;
+  r.env = o.env != nullptr ? o.env : WatchedRocksEnv();
   r.create_if_missing = o.create_if_missing;
   r.paranoid_checks = true;
   r.max_bgerror_resume_count = 0;

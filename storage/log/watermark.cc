@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
+#include "storage/base/disk_operations.h"
 
 namespace raftkv {
 namespace {
@@ -82,6 +83,7 @@ void Watermark::Record(const Mark& mark, bool sync) {
   const off_t offset = static_cast<off_t>(sequence_ % 2) * kSlotBytes;
   ssize_t written;
   do {
+    const DiskOperation operation;
     written = pwrite(fd_, bytes.data(), bytes.size(), offset);
   } while (written < 0 && errno == EINTR);
   if (written != static_cast<ssize_t>(bytes.size())) Die("a write", path_);
@@ -89,6 +91,7 @@ void Watermark::Record(const Mark& mark, bool sync) {
 }
 
 void Watermark::Sync() {
+  const DiskOperation operation;
   if (fdatasync(fd_) != 0) Die("fdatasync", path_);
   synced_at_ = std::chrono::steady_clock::now();
 }

@@ -20,11 +20,21 @@ class ApplierTest : public testing::Test {
       put.mutable_put()->set_key("k");
       Add(put, &task);
     }
+    applier_.Post(std::move(task));
+    applier_.Run({});
+  }
+
+  // Applies a compaction at the newest revision, awaited by `request`.
+  void Compact(PendingRequestPtr request) {
     proto::Command compaction;
     compaction.mutable_compaction()->set_revision(1 + kPuts);
-    Add(compaction, &task);
+    CommittedTask task;
+    task.entries.push_back({.id = {.term = 1, .index = kPuts + 1},
+                            .type = raft::EntryType::kCommand,
+                            .payload = raft::Payload(compaction.SerializeAsString())});
+    task.requests.emplace_back(kPuts + 1, std::move(request));
     applier_.Post(std::move(task));
-    applier_.Run(SIZE_MAX);
+    applier_.Run({});
     ASSERT_TRUE(state_machine_->compacting());
   }
 
@@ -34,64 +44,101 @@ class ApplierTest : public testing::Test {
                              .payload = raft::Payload(command.SerializeAsString())});
   }
 
-  ReadDone Into(std::optional<Fate>* fate) {
-    return [fate](Fate f) {
+  // A request for the compaction of everything, which waits until it has been carried out.
+  PendingRequestPtr Compaction(MonotonicTime deadline, std::optional<Fate>* fate) {
+    auto done = [fate](Fate f, ApplyResult) {
       EXPECT_FALSE(fate->has_value()) << "answered twice";
       *fate = f;
     };
+    return pending_.Add(ProposalDone(std::move(done)), MonotonicTime(absl::Seconds(1)), deadline);
   }
 
-  void Compact(absl::Time now) { applier_.MaybeCompact(now, /*events_max=*/1); }
-
-  const absl::Time start_ = absl::UnixEpoch();
   std::unique_ptr<StateMachine> state_machine_ =
       StateMachine::Open(
           std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed))
           .value();
-  Applier applier_{state_machine_.get()};
+  struct NoTransport final : Transport {
+    void Send(PeerMessage) override { FAIL() << "nothing is sent"; }
+  };
+  NoTransport transport_;
+  Outbox outbox_{1, "", &transport_};
+  PendingRequests pending_;
+  Applier applier_{state_machine_.get(), &outbox_};
 };
 
-TEST_F(ApplierTest, ACompactionIsAwaitedUntilItIsDoneOrUntilTheDeadline) {
-  std::optional<Fate> soon, later, patient;
-  applier_.WhenCompacted(1 + kPuts, start_ + absl::Seconds(2), Into(&later));
-  applier_.WhenCompacted(1 + kPuts, start_ + absl::Seconds(1), Into(&soon));
-  applier_.WhenCompacted(1 + kPuts, absl::InfiniteFuture(), Into(&patient));
-  Compact(start_ + absl::Milliseconds(999));
-  EXPECT_EQ(soon, std::nullopt);
-  Compact(start_ + absl::Seconds(1));
-  EXPECT_EQ(soon, Fate::kUnknownTimedOut);
-  EXPECT_EQ(later, std::nullopt);
-  Compact(start_ + absl::Hours(1));
-  EXPECT_EQ(later, Fate::kUnknownTimedOut);
-  EXPECT_EQ(patient, std::nullopt);
-  ASSERT_TRUE(state_machine_->compacting());
-  while (state_machine_->compacting()) Compact(start_ + absl::Hours(2));
-  EXPECT_EQ(patient, Fate::kApplied);
+TEST_F(ApplierTest, ACompactionIsAwaitedUntilItIsCarriedOut) {
+  std::optional<Fate> fate;
+  Compact(Compaction(MonotonicTime::InfiniteFuture(), &fate));
+  applier_.MaybeCompact(/*events_max=*/1);
+  pending_.Expire(MonotonicTime(absl::Hours(1)));
+  EXPECT_EQ(fate, std::nullopt) << "the client waits longer than for other requests";
+  while (state_machine_->compacting()) applier_.MaybeCompact(/*events_max=*/1);
+  EXPECT_EQ(fate, Fate::kApplied);
+}
+
+TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondItsClientsDeadline) {
+  std::optional<Fate> fate;
+  Compact(Compaction(MonotonicTime(absl::Seconds(9)), &fate));
+  applier_.MaybeCompact(/*events_max=*/1);
+  pending_.Expire(MonotonicTime(absl::Seconds(8)));
+  EXPECT_EQ(fate, std::nullopt);
+  pending_.Expire(MonotonicTime(absl::Seconds(9)));
+  ASSERT_TRUE(fate.has_value());
+  EXPECT_EQ(fate->kind, Fate::Kind::kTimedOut);
+  applier_.ForgetAnswered();
+  while (state_machine_->compacting()) applier_.MaybeCompact(/*events_max=*/1);
 }
 
 TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondAStop) {
   std::optional<Fate> fate;
-  applier_.WhenCompacted(1 + kPuts, absl::InfiniteFuture(), Into(&fate));
-  applier_.StopWaiting();
-  EXPECT_EQ(fate, Fate::kStopped);
+  Compact(Compaction(MonotonicTime::InfiniteFuture(), &fate));
+  pending_.Stop();
+  ASSERT_TRUE(fate.has_value());
+  EXPECT_EQ(fate->kind, Fate::Kind::kStopped);
 }
 
 // So many reads may have waited for an entry that answering all at once would hold up heartbeats.
 TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   int answered = 0;
-  ReadTask reads;
-  for (int i = 0; i < 10; ++i) reads.dones.push_back([&](Fate) { ++answered; });
-  applier_.Post(std::move(reads));
+  for (int i = 0; i < 10; ++i) {
+    applier_.Post({kPuts, pending_.Add(ReadDone([&](Fate) { ++answered; }),
+                                       MonotonicTime::InfiniteFuture())});
+  }
   CommittedTask task;
-  task.entries.push_back({.id = {.term = 1, .index = kPuts + 2}, .type = raft::EntryType::kNoOp});
+  task.entries.push_back({.id = {.term = 1, .index = kPuts + 1}, .type = raft::EntryType::kNoOp});
   applier_.Post(std::move(task));
-  EXPECT_EQ(applier_.Run(4), kPuts + 1);
+  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts);
   EXPECT_EQ(answered, 4);
-  EXPECT_EQ(applier_.Run(4), kPuts + 1);
+  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts);
   EXPECT_EQ(answered, 8);
-  EXPECT_EQ(applier_.Run(4), kPuts + 2);  // the entry behind them keeps its turn
+  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts + 1);  // the entry behind them
   EXPECT_EQ(answered, 10);
   EXPECT_TRUE(applier_.empty());
+}
+
+TEST_F(ApplierTest, AReadWaitsUntilItsIndexIsApplied) {
+  bool answered = false;
+  applier_.Post({kPuts + 1, pending_.Add(ReadDone([&](Fate) { answered = true; }),
+                                         MonotonicTime::InfiniteFuture())});
+  EXPECT_TRUE(applier_.empty()) << "there is nothing to do yet";
+  EXPECT_TRUE(applier_.reads_wait());
+  applier_.Run({});
+  EXPECT_FALSE(answered);
+  CommittedTask task;
+  task.entries.push_back({.id = {.term = 1, .index = kPuts + 1}, .type = raft::EntryType::kNoOp});
+  applier_.Post(std::move(task));
+  applier_.Run({});
+  EXPECT_TRUE(answered);
+}
+
+TEST_F(ApplierTest, ARunEndsBetweenBatchesWhenItIsOutOfTime) {
+  for (raft::Index index : {kPuts + 1, kPuts + 2}) {
+    CommittedTask task;
+    task.entries.push_back({.id = {.term = 1, .index = index}, .type = raft::EntryType::kNoOp});
+    applier_.Post(std::move(task));
+  }
+  EXPECT_EQ(applier_.Run({.steps_max = 1, .out_of_time = [] { return true; }}), kPuts + 1);
+  EXPECT_FALSE(applier_.empty());
 }
 
 }  // namespace

@@ -21,8 +21,7 @@
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "server/member/applier.h"
-#include "server/member/replica.h"
+#include "server/member/member.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
@@ -38,7 +37,7 @@ struct Answer {
 
 class Cluster {
  public:
-  struct Member final : Transport {
+  struct Process final : Transport, MemberObserver {
     raft::MemberId id = 0;
     Cluster* cluster = nullptr;
     std::shared_ptr<MemoryDisk> log_disk = std::make_shared<MemoryDisk>();
@@ -46,9 +45,7 @@ class Cluster {
     std::string store_id;
     std::unique_ptr<LogStore> log;
     std::unique_ptr<StateMachine> state;
-    std::unique_ptr<Applier> applier;
-    std::unique_ptr<Replica> replica;
-    std::vector<ReplicaInput> inbox;
+    std::unique_ptr<Member> member;  // null: down
     std::vector<ReplicaEvent> events;
     std::vector<PeerMessage> sent;  // since the last Turn began
     bool hold_apply = false;
@@ -57,13 +54,17 @@ class Cluster {
       sent.push_back(message);
       cluster->wire_.push_back(std::move(message));
     }
+    void OnEvent(const ReplicaEvent& event) override { events.push_back(event); }
+
+    const raft::Raft& raft() const { return member->replica().raft(); }
+    void Post(Input input) { member->Post(std::move(input)); }
   };
 
   explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20)
       : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max) {
     for (int i = 1; i <= size; ++i) {
       voters_.push_back(i);
-      Member& m = members_[i];
+      Process& m = members_[i];
       m.id = i;
       m.cluster = this;
       m.store_id = std::string(15, 's') + static_cast<char>('0' + i);
@@ -71,11 +72,11 @@ class Cluster {
     for (int i = 1; i <= size; ++i) Start(i);
   }
 
-  Member& operator[](raft::MemberId id) { return members_.at(id); }
-  absl::Time now() const { return now_; }
+  Process& operator[](raft::MemberId id) { return members_.at(id); }
+  MonotonicTime now() const { return now_; }
 
   void Start(raft::MemberId id) {
-    Member& m = members_.at(id);
+    Process& m = members_.at(id);
     auto log =
         LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
     auto state =
@@ -84,29 +85,24 @@ class Cluster {
     ASSERT_TRUE(state.ok()) << state.status();
     m.log = *std::move(log);
     m.state = *std::move(state);
-    m.applier = std::make_unique<Applier>(m.state.get());
-    ReplicaOptions options;
-    options.store_id = m.store_id;
-    options.boot_id = ++boots_;
-    options.raft.id = id;
-    options.raft.seed = 100 + id;
-    options.configuration.voters = voters_;
-    options.pending_max = pending_max_;
-    options.pending_bytes_max = pending_bytes_max_;
-    m.replica = std::make_unique<Replica>(
-        options, m.log.get(), m.state.get(), &m,
-        [&m](ApplyTask task) { m.applier->Post(std::move(task)); },
-        [&m](const ReplicaEvent& event) { m.events.push_back(event); });
+    MemberOptions options;
+    options.replica.store_id = m.store_id;
+    options.replica.boot_id = ++boots_;
+    options.replica.raft.id = id;
+    options.replica.raft.seed = 100 + id;
+    options.replica.configuration.voters = voters_;
+    options.replica.pending_max = pending_max_;
+    options.replica.pending_bytes_max = pending_bytes_max_;
+    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m);
+    m.member->AddObserver(&m);
   }
 
   // The process is gone, and with it everything that was not synced or flushed.
   void Crash(raft::MemberId id) {
-    Member& m = members_.at(id);
-    m.replica.reset();
-    m.applier.reset();
+    Process& m = members_.at(id);
+    m.member.reset();
     m.state.reset();
     m.log.reset();
-    m.inbox.clear();
     m.log_disk->Crash();
     m.state_disk->Crash();
     std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
@@ -115,7 +111,7 @@ class Cluster {
   // The disk is gone too: the same member on an empty directory.
   void Wipe(raft::MemberId id) {
     Crash(id);
-    Member& m = members_.at(id);
+    Process& m = members_.at(id);
     m.log_disk = std::make_shared<MemoryDisk>();
     m.state_disk = std::make_shared<MemoryDisk>();
     m.store_id = std::string(15, 'w') + static_cast<char>('0' + id);
@@ -126,11 +122,16 @@ class Cluster {
   void Heal() { cut_.clear(); }
 
   void Turn(raft::MemberId id) {
-    Member& m = members_.at(id);
-    if (m.replica == nullptr) return;
+    Process& m = members_.at(id);
+    if (m.member == nullptr) return;
     m.sent.clear();
-    m.replica->Turn(std::exchange(m.inbox, {}), now_);
-    if (!m.hold_apply) m.replica->OnApplied(m.applier->Run(SIZE_MAX));
+    m.member->Turn(now_);
+    if (m.hold_apply) return;
+    for (;;) {
+      const ApplyPlan plan = m.member->PlanApply(now_);
+      if (plan == ApplyPlan::kNothing) return;
+      m.member->Apply(plan);
+    }
   }
 
   // Delivers and turns until nobody says anything more; time stands still.
@@ -146,21 +147,20 @@ class Cluster {
   void Deliver() {
     for (PeerMessage& message : std::exchange(wire_, {})) {
       if (cut_.contains(message.from) || cut_.contains(message.to)) continue;
-      Member& to = members_.at(message.to);
-      if (to.replica != nullptr) to.inbox.push_back(std::move(message));
+      Process& to = members_.at(message.to);
+      if (to.member != nullptr) to.Post(std::move(message));
     }
   }
 
   void Run(absl::Duration duration) {
-    for (const absl::Time end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10))
+    for (const MonotonicTime end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10))
       Settle();
   }
 
   // The one that the others follow; 0 when there is none.
   raft::MemberId leader() {
     for (auto& [id, m] : members_) {
-      if (m.replica != nullptr && !cut_.contains(id) &&
-          m.replica->status().role == raft::Role::kLeader) {
+      if (m.member != nullptr && !cut_.contains(id) && m.raft().role() == raft::Role::kLeader) {
         return id;
       }
     }
@@ -168,7 +168,7 @@ class Cluster {
   }
   raft::MemberId follower() {
     for (auto& [id, m] : members_) {
-      if (m.replica != nullptr && id != leader() && !cut_.contains(id)) return id;
+      if (m.member != nullptr && id != leader() && !cut_.contains(id)) return id;
     }
     return raft::kNobody;
   }
@@ -178,7 +178,7 @@ class Cluster {
     command.mutable_put()->set_key(key);
     command.mutable_put()->set_value(value);
     auto answer = std::make_shared<Answer>();
-    members_.at(id).inbox.push_back(
+    members_.at(id).Post(
         ProposeRequest{command.SerializeAsString(), [answer](Fate fate, ApplyResult result) {
                          answer->fate = fate;
                          answer->result = std::move(result);
@@ -190,17 +190,17 @@ class Cluster {
   // The value is read when the read's turn in the apply queue comes.
   std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
     auto answer = std::make_shared<Answer>();
-    Member& m = members_.at(id);
+    Process& m = members_.at(id);
     auto done = [this, answer, &m, key, value](Fate fate) {
       answer->fate = fate;
       ++answer->times;
       if (fate == Fate::kApplied) *value = Value(m, key);
     };
-    m.inbox.push_back(ReadRequest{std::move(done)});
+    m.Post(ReadRequest{std::move(done)});
     return answer;
   }
 
-  static std::string Value(Member& m, const std::string& key) {
+  static std::string Value(Process& m, const std::string& key) {
     etcdserverpb::RangeRequest request;
     request.set_key(key);
     etcdserverpb::RangeResponse response;
@@ -219,10 +219,10 @@ class Cluster {
   const size_t pending_max_;
   const size_t pending_bytes_max_;
   std::vector<raft::MemberId> voters_;
-  std::map<raft::MemberId, Member> members_;
+  std::map<raft::MemberId, Process> members_;
   std::deque<PeerMessage> wire_;
   std::set<raft::MemberId> cut_;
-  absl::Time now_ = absl::UnixEpoch();
+  MonotonicTime now_;
   uint64_t boots_ = 0;
 };
 

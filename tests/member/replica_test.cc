@@ -1,7 +1,6 @@
-#include "server/member/replica.h"
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/member/member.h"
 #include "tests/member/cluster.h"
 
 namespace raftkv {
@@ -98,7 +97,7 @@ TEST(Replica, WithoutALeaderRequestsEndAtTheirTimeout) {
   c.Run(absl::Milliseconds(200));
   EXPECT_EQ(put->fate, Fate::kTimedOut);
   EXPECT_EQ(get->fate, Fate::kTimedOut);
-  EXPECT_EQ(c[alone].replica->pending(), 0);
+  EXPECT_EQ(c[alone].member->Status().pending, 0);
 }
 
 TEST(Replica, RequestsThatWaitForALeaderAreServedOnceThereIsOne) {
@@ -145,7 +144,7 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   }
   ASSERT_EQ(numbers.size(), 2);
   c.Deliver();  // lost
-  c[follower].inbox.push_back(ForwardLost{leader, {numbers[1]}});
+  c[follower].Post(ForwardLost{leader, {numbers[1]}});
   c.Turn(follower);
   EXPECT_EQ(first->fate, Fate::kUnknownConnection);
   EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
@@ -160,13 +159,13 @@ TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
   c.Run(kElection);
   const raft::MemberId old = c.leader();
   const raft::MemberId follower = c.follower();
-  c[old].replica->RefuseForwarded();
+  c[old].member->Decline();
   auto put = c.Put(follower, "k", "v");
   auto own = c.Put(old, "own", "v");
   c.Settle();
   EXPECT_EQ(own->fate, Fate::kApplied) << "it still leads";
   EXPECT_EQ(put->times, 0);
-  EXPECT_EQ(c[follower].replica->pending(), 1);
+  EXPECT_EQ(c[follower].member->Status().pending, 1);
   auto later = c.Put(follower, "l", "v");  // not even handed to it
   c.Crash(old);
   c.Run(kElection);
@@ -181,7 +180,7 @@ TEST(Replica, StreamsBreakEachForItself) {
   const raft::MemberId follower = c.follower();
   auto put = c.Put(follower, "k", "v");
   c.Turn(follower);  // handed to the transport
-  c[follower].inbox.push_back(AppendLost{leader});
+  c[follower].Post(AppendLost{leader});
   c.Turn(follower);
   EXPECT_EQ(put->times, 0) << "its own stream is intact";
   c.Settle();
@@ -200,7 +199,7 @@ TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
     if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
   }
   ASSERT_EQ(numbers.size(), 2);
-  c[follower].inbox.push_back(ForwardRefused{numbers[1]});
+  c[follower].Post(ForwardRefused{numbers[1]});
   c.Turn(follower);
   EXPECT_EQ(first->times, 0);
   EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it never left: that is certain";
@@ -243,7 +242,7 @@ TEST(Replica, WhatTheApplierHoldsCountsAsPending) {
   auto over = c.Get(1, "k", &got);
   c.Settle();
   EXPECT_EQ(over->fate, Fate::kTooManyRequests);
-  c[1].replica->Stop();
+  c[1].member->StopRequests();
 }
 
 TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
@@ -328,7 +327,7 @@ TEST(Replica, StopAnswersEverythingPending) {
   auto put = c.Put(id, "a", "1");
   auto get = c.Get(id, "a", &got);
   c.Turn(id);
-  c[id].replica->Stop();
+  c[id].member->StopRequests();
   for (const auto& answer : {put, get, in_apply_queue}) EXPECT_EQ(answer->fate, Fate::kStopped);
 }
 
@@ -341,12 +340,12 @@ TEST(Replica, StopSaysWhatWasNeverProposed) {
   }
   auto handed_over = c.Put(id, "a", "1");  // it has not noticed
   c.Turn(id);
-  c[id].replica->Stop();
+  c[id].member->StopRequests();
   EXPECT_EQ(handed_over->fate, Fate::kStopped);
   c.Run(absl::Seconds(3));  // notices
   auto waiting = c.Put(id, "a", "2");
   c.Turn(id);
-  c[id].replica->Stop();
+  c[id].member->StopRequests();
   EXPECT_EQ(waiting->fate, Fate::kStoppedUnproposed);
 }
 
@@ -373,10 +372,53 @@ TEST(Replica, LateTurnStepsDownFirst) {
   for (raft::MemberId id : {1, 2, 3}) {
     if (id != leader) c.Crash(id);  // nobody else moves time
   }
-  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(900));
-  EXPECT_EQ(c[leader].replica->status().role, raft::Role::kLeader);
-  c[leader].replica->Turn({}, c.now() + absl::Milliseconds(2000));
-  EXPECT_NE(c[leader].replica->status().role, raft::Role::kLeader);
+  c[leader].member->Turn(c.now() + absl::Milliseconds(900));
+  EXPECT_EQ(c[leader].raft().role(), raft::Role::kLeader);
+  c[leader].member->Turn(c.now() + absl::Milliseconds(2000));
+  EXPECT_NE(c[leader].raft().role(), raft::Role::kLeader);
+}
+
+// --- clients that do not wait any more
+
+// A write that waits for a leader while its client gives up must not be carried out later: the
+// client may have sent it again.
+TEST(Replica, AWriteWhoseClientHasGoneBeforeItWasProposedIsDropped) {
+  Cluster c(3);
+  bool gone = false;
+  std::optional<Fate> fate;
+  proto::Command command;
+  command.mutable_put()->set_key("k");
+  c[1].Post(ProposeRequest{.command = command.SerializeAsString(),
+                           .done = [&](Fate f, ApplyResult) { fate = f; },
+                           .caller = {.gone = [&] { return gone; }}});
+  c.Turn(1);
+  gone = true;
+  auto other = c.Put(1, "other", "v");
+  c.Run(kElection);
+  EXPECT_EQ(other->fate, Fate::kApplied) << "those behind it are carried out";
+  EXPECT_EQ(fate, Fate::kTimedOut);
+  EXPECT_EQ(Cluster::Value(c[1], "k"), "");
+  EXPECT_EQ(c[1].state->Snapshot()->revision(), 2);
+}
+
+TEST(Replica, AWriteWaitsForALeaderUntilItsClientsDeadline) {
+  Cluster c(3);
+  c.Crash(2);
+  c.Crash(3);
+  std::optional<Fate> fate;
+  proto::Command command;
+  command.mutable_put()->set_key("k");
+  c[1].Post(ProposeRequest{.command = command.SerializeAsString(),
+                           .done = [&](Fate f, ApplyResult) { fate = f; },
+                           .caller = {.deadline = c.now() + absl::Seconds(1)}});
+  c.Run(absl::Milliseconds(990));
+  EXPECT_EQ(fate, std::nullopt);
+  c.Run(absl::Milliseconds(30));
+  EXPECT_EQ(fate, Fate::kTimedOut);
+  c.Start(2);
+  c.Start(3);
+  c.Run(kElection);
+  EXPECT_EQ(c[1].state->Snapshot()->revision(), 1) << "it was carried out later";
 }
 
 // --- first start, wiped disks (docs/decisions)
@@ -387,7 +429,7 @@ TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   c.Crash(3);
   c.Run(kElection);
   EXPECT_EQ(c.leader(), raft::kNobody);
-  EXPECT_FALSE(c[1].replica->may_vote());
+  EXPECT_FALSE(c[1].member->Status().may_vote);
   EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
   c.Start(3);
   c.Run(kElection);
@@ -422,8 +464,8 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   c.Crash(leader);
   c.Run(absl::Seconds(30));
   EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
-  EXPECT_FALSE(c[wiped].replica->may_vote());
-  EXPECT_TRUE(c[wiped].replica->refused_by_peers());
+  EXPECT_FALSE(c[wiped].member->Status().may_vote);
+  EXPECT_TRUE(c[wiped].member->rejected_by_peers());
   c.Crash(wiped);  // and not after a restart either
   c.Start(wiped);
   c.Run(absl::Seconds(30));
@@ -432,14 +474,14 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   c.Run(kElection);
   ASSERT_NE(c.leader(), raft::kNobody);
   EXPECT_NE(c.leader(), wiped);
-  EXPECT_TRUE(c[wiped].replica->refused_by_peers());
-  EXPECT_FALSE(c[c.leader()].replica->refused_by_peers());
+  EXPECT_TRUE(c[wiped].member->rejected_by_peers());
+  EXPECT_FALSE(c[c.leader()].member->rejected_by_peers());
   std::string got;
   auto get = c.Get(c.leader(), "k", &got);
   c.Settle();
   EXPECT_EQ(got, "v");
-  EXPECT_GT(c[c.leader()].replica->refused(), 0);
-  EXPECT_EQ(c[c.leader()].replica->refused(), c.Count<PeerRefused>(c.leader()));
+  EXPECT_GT(c[c.leader()].member->Status().rejected_messages, 0);
+  EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRefused>(c.leader()));
   EXPECT_EQ(c.Count<RefusedByPeer>(wiped), 2) << "its own log must say why, once in each life";
   EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "nobody's answer would help";
 }
@@ -454,7 +496,7 @@ TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   ASSERT_EQ(put->fate, Fate::kApplied);
   c.Start(5);
   c.Run(kElection);
-  EXPECT_TRUE(c[5].replica->may_vote());
+  EXPECT_TRUE(c[5].member->Status().may_vote);
   EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
 }
 
@@ -462,7 +504,7 @@ TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
   Cluster c(3);
   const auto append = [&c](raft::AppendEntries body) {
     raft::Message message{1, 3, /*term=*/5, std::move(body)};
-    c[3].inbox.push_back(PeerMessage{1, 3, c[1].store_id, std::move(message)});
+    c[3].Post(PeerMessage{1, 3, c[1].store_id, std::move(message)});
     c.Turn(3);
     c.Turn(3);
   };
@@ -470,10 +512,10 @@ TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
           .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
           .commit = 1,
           .round = 1});
-  ASSERT_EQ(c[3].replica->status().commit_index, 1);
-  EXPECT_FALSE(c[3].replica->may_vote()) << "more than entry 1 may have been acknowledged";
+  ASSERT_EQ(c[3].raft().commit_index(), 1);
+  EXPECT_FALSE(c[3].member->Status().may_vote) << "more than entry 1 may have been acknowledged";
   append({.prev = {5, 2}, .entries = {}, .commit = 2, .round = 2});
-  EXPECT_TRUE(c[3].replica->may_vote());
+  EXPECT_TRUE(c[3].member->Status().may_vote);
 }
 
 TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {

@@ -27,7 +27,7 @@ constexpr uint64_t kCluster = 77;
 struct Node {
   Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
       : peers(Options(self, std::move(other), forward_bound),
-              [this](ReplicaInput input) { inputs.push_back(std::move(input)); }) {
+              [this](Input input) { inputs.push_back(std::move(input)); }) {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -73,20 +73,20 @@ struct Node {
   template <typename Input>
   int Count() const {
     int count = 0;
-    for (const ReplicaInput& input : inputs) count += std::holds_alternative<Input>(input);
+    for (const Input& input : inputs) count += std::holds_alternative<Input>(input);
     return count;
   }
   template <typename Body>
   int CountMessages() const {
     int count = 0;
-    for (const ReplicaInput& input : inputs) {
+    for (const Input& input : inputs) {
       const auto* message = std::get_if<PeerMessage>(&input);
       count += message != nullptr && std::holds_alternative<Body>(message->body);
     }
     return count;
   }
 
-  std::vector<ReplicaInput> inputs;
+  std::vector<Input> inputs;
   Peers peers;
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;

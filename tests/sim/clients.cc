@@ -63,17 +63,30 @@ uint64_t World::Ask(int number, Wish wish, int client) {
                                                    : requests_.Compaction();
   const uint64_t operation = history_.Invoke(number, &command);
   const bool through_follower = !member.leads();
-  member.Post(ProposeRequest{
-      command.SerializeAsString(),
-      [this, operation, number, client, through_follower](Fate fate, ApplyResult result) {
-        if (!members_[number]->MaySpeak()) return;
-        Say(absl::StrFormat("        write %d: %s", operation, FateName(fate)));
-        history_.OnProposed(operation, fate, result);
-        if (fate == Fate::kApplied && through_follower && !members_[number]->leads()) {
-          marks().Hit(Mark::kForwarded);
-        }
-        OnAnswered(operation, client);
-      }});
+  ProposeRequest request{.command = command.SerializeAsString(), .done = {}};
+  if (client >= 0 && rng_.Chance(profile_.gives_up)) {
+    // When its patience ends, this client closes the call or has told its deadline.
+    request.caller.gone = [this, operation, client] {
+      return clients_[client].operation != operation;
+    };
+    if (rng_.Chance(50 * kPercent)) {
+      request.caller.deadline = clock_of(number) + absl::Microseconds(profile_.patience);
+    }
+  }
+  request.done = [this, operation, number, client, through_follower](Fate fate,
+                                                                     ApplyResult result) {
+    if (!members_[number]->MaySpeak()) return;
+    if (client >= 0 && fate == Fate::kTimedOut && clients_[client].operation != operation) {
+      marks().Hit(Mark::kClientGone);
+    }
+    Say(absl::StrFormat("        write %d: %s", operation, FateName(fate)));
+    history_.OnProposed(operation, fate, result);
+    if (fate == Fate::kApplied && through_follower && !members_[number]->leads()) {
+      marks().Hit(Mark::kForwarded);
+    }
+    OnAnswered(operation, client);
+  };
+  member.Post(std::move(request));
   return operation;
 }
 

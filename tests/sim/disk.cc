@@ -10,8 +10,11 @@ namespace {
 class FusedEngine final : public Engine {
  public:
   FusedEngine(std::shared_ptr<MemoryDisk> disk, Durability durability, Fuse* fuse,
-              std::function<void()> on_sync)
-      : engine_(std::move(disk), durability), fuse_(fuse), on_sync_(std::move(on_sync)) {}
+              std::function<void()> on_sync, Disk::StateHooks hooks)
+      : engine_(std::move(disk), durability),
+        fuse_(fuse),
+        on_sync_(std::move(on_sync)),
+        hooks_(std::move(hooks)) {}
 
   void Write(const WriteBatch& batch, bool sync) override {
     const bool alive = fuse_->Burn();
@@ -22,7 +25,9 @@ class FusedEngine final : public Engine {
     if (fuse_->Burn()) engine_.Flush();
   }
   void StartFlush() override {
-    if (fuse_->Burn()) engine_.StartFlush();
+    if (!fuse_->Burn()) return;
+    engine_.StartFlush();
+    if (hooks_.on_flush_started) hooks_.on_flush_started();
   }
 
   std::optional<std::string> Get(std::string_view key) const override { return engine_.Get(key); }
@@ -38,12 +43,13 @@ class FusedEngine final : public Engine {
   uint64_t written() const override { return engine_.written(); }
   uint64_t survived() const override { return engine_.survived(); }
   uint64_t DiskBytes() const override { return engine_.DiskBytes(); }
-  bool WouldStall() const override { return engine_.WouldStall(); }
+  bool WouldStall() const override { return hooks_.would_stall && hooks_.would_stall(); }
 
  private:
   MemoryEngine engine_;
   Fuse* const fuse_;
   const std::function<void()> on_sync_;
+  const Disk::StateHooks hooks_;
 };
 
 // A prefix of the batches at risk: often none or all of them.
@@ -61,11 +67,13 @@ uint64_t Survivors(uint64_t at_risk, Rng* rng) {
 }  // namespace
 
 std::unique_ptr<Engine> Disk::OpenLog(Fuse* fuse, std::function<void()> on_sync) {
-  return std::make_unique<FusedEngine>(log_, Durability::kSynced, fuse, std::move(on_sync));
+  return std::make_unique<FusedEngine>(log_, Durability::kSynced, fuse, std::move(on_sync),
+                                       Disk::StateHooks());
 }
 
-std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse) {
-  return std::make_unique<FusedEngine>(state_, Durability::kFlushed, fuse, nullptr);
+std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
+  return std::make_unique<FusedEngine>(state_, Durability::kFlushed, fuse, nullptr,
+                                       std::move(hooks));
 }
 
 void Disk::NoteCrashPoint() {

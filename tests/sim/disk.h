@@ -53,7 +53,11 @@ class Disk {
   // Opened once per life of the process; the fuse outlives the engines. `on_sync` is told of each
   // synced batch of the log, which is where a member waits for its disk.
   std::unique_ptr<Engine> OpenLog(Fuse* fuse, std::function<void()> on_sync);
-  std::unique_ptr<Engine> OpenState(Fuse* fuse);
+  struct StateHooks {
+    std::function<bool()> would_stall;       // answers for the engine; empty: it never would
+    std::function<void()> on_flush_started;  // may be empty
+  };
+  std::unique_ptr<Engine> OpenState(Fuse* fuse, StateHooks hooks = {});
 
   // Where a crash would cut, were it now.
   void NoteCrashPoint();

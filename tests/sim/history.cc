@@ -3,57 +3,38 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 namespace raftkv::sim {
 
-std::string_view FateName(Fate fate) {
-  switch (fate) {
-    case Fate::kApplied:
-      return "applied";
-    case Fate::kTimedOut:
-      return "timed out";
-    case Fate::kUnknownLeaderLost:
-      return "unknown: leader lost";
-    case Fate::kUnknownConnection:
-      return "unknown: connection lost";
-    case Fate::kUnknownTimedOut:
-      return "unknown: timed out";
-    case Fate::kTooManyRequests:
-      return "too many requests";
-    case Fate::kNotUnderstood:
-      return "not understood";
-    case Fate::kStoppedUnproposed:
-      return "stopped before it was proposed";
-    case Fate::kStopped:
-      return "stopped";
-  }
-  return "?";
+std::string FateName(Fate fate) {
+  static constexpr const char* kNames[] = {
+      "applied",           "timed out",     "leader lost", "connection lost",
+      "too many requests", "not supported", "stopped"};
+  return absl::StrCat(kNames[static_cast<size_t>(fate.kind)],
+                      fate != Fate::kApplied && fate.proposed ? ", unknown" : "");
 }
 
 namespace {
 
-bool CertainlyNotApplied(Fate fate) {
-  return fate == Fate::kTimedOut || fate == Fate::kTooManyRequests ||
-         fate == Fate::kNotUnderstood || fate == Fate::kStoppedUnproposed;
-}
+bool CertainlyNotApplied(Fate fate) { return !fate.proposed; }
 
 bool Unknown(Fate fate) {
-  return fate == Fate::kUnknownLeaderLost || fate == Fate::kUnknownConnection ||
-         fate == Fate::kUnknownTimedOut;
+  return fate.proposed &&
+         (fate.kind == Fate::Kind::kLeaderLost || fate.kind == Fate::Kind::kConnectionLost ||
+          fate.kind == Fate::Kind::kTimedOut);
 }
 
 Mark MarkOf(Fate fate) {
-  switch (fate) {
-    case Fate::kTimedOut:
-      return Mark::kTimedOut;
-    case Fate::kUnknownLeaderLost:
+  switch (fate.kind) {
+    case Fate::Kind::kTimedOut:
+      return fate.proposed ? Mark::kUnknownTimedOut : Mark::kTimedOut;
+    case Fate::Kind::kLeaderLost:
       return Mark::kUnknownLeaderLost;
-    case Fate::kUnknownConnection:
+    case Fate::Kind::kConnectionLost:
       return Mark::kUnknownConnection;
-    case Fate::kUnknownTimedOut:
-      return Mark::kUnknownTimedOut;
-    case Fate::kTooManyRequests:
+    case Fate::Kind::kTooManyRequests:
       return Mark::kTooMany;
     default:
       return Mark::kStopped;

@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/member/replica.h"
+#include "server/member/requests.h"
 #include "storage/state_machine.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"
@@ -30,7 +30,7 @@
 
 namespace raftkv::sim {
 
-std::string_view FateName(Fate fate);
+std::string FateName(Fate fate);
 
 class History {
  public:

@@ -84,6 +84,10 @@ namespace raftkv::sim {
   X(kCrashCompacting, "crash between steps of the physical compaction")       \
   X(kAsleep, "history hashed where the physical compaction was behind")       \
   X(kLargeEntry, "entry left for a run without a limit of keys")              \
+  X(kApplyStalled, "entries applied elsewhere because writes would wait")     \
+  X(kTurnBesideApply, "turn while another thread applied")                    \
+  X(kFlushDue, "state machine flushed by the member's clock")                 \
+  X(kClientGone, "write dropped because its client had gone")                 \
   X(kWiped, "wiped member kept from voting")                                  \
   X(kCaughtUpToVote, "member caught up by a leader before it might vote")
 

@@ -27,18 +27,22 @@ Member::~Member() = default;
 // --- lives
 // ------------------------------------------------------------------------------------------
 
-ReplicaOptions Member::Options() const {
+MemberOptions Member::Options() const {
   const Profile& profile = world_->profile();
-  ReplicaOptions options;
-  options.store_id = store_id_;
-  options.boot_id = world_->rng().Next();
-  options.raft = profile.raft;
-  options.raft.id = number_ + 1;
-  options.raft.seed = world_->rng().Next();
-  for (int i = 0; i < world_->size(); ++i) options.configuration.voters.push_back(i + 1);
-  options.tick = absl::Microseconds(profile.tick);
-  options.request_timeout = absl::Microseconds(profile.request_timeout);
-  options.pending_max = profile.pending_max;
+  MemberOptions options;
+  options.replica.store_id = store_id_;
+  options.replica.boot_id = world_->rng().Next();
+  options.replica.raft = profile.raft;
+  options.replica.raft.id = number_ + 1;
+  options.replica.raft.seed = world_->rng().Next();
+  for (int i = 0; i < world_->size(); ++i) options.replica.configuration.voters.push_back(i + 1);
+  options.replica.tick = absl::Microseconds(profile.tick);
+  options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
+  options.replica.pending_max = profile.pending_max;
+  options.apply_steps_max = profile.apply_entries;
+  options.apply_visited_keys_max = profile.visited_keys_max;
+  options.compact_events_max = asleep() ? 0 : profile.compact_events;
+  options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
 }
 
@@ -48,7 +52,9 @@ void Member::Start() {
   Process& p = *process;
   p.fuse.on_blow = [this] { OnBlow(/*by_send=*/sending_); };
   auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), nullptr);
-  auto state_machine = StateMachine::Open(disk_.OpenState(&p.fuse));
+  auto state_machine = StateMachine::Open(disk_.OpenState(
+      &p.fuse, {.would_stall = [this, &p] { return world_->now() < p.stalled_until; },
+                .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }}));
   if (!log.ok() || !state_machine.ok()) {
     world_->verdict().Fail(
         "I8", absl::StrCat("n", number_ + 1, " cannot open what it wrote: ",
@@ -65,21 +71,11 @@ void Member::Start() {
     world_->marks().Hit(Mark::kCompactionLost);
   }
 
-  p.applier = std::make_unique<Applier>(p.state_machine.get());
-  p.replica = std::make_unique<Replica>(
-      Options(), p.log.get(), p.state_machine.get(), this,
-      [this, &p](ApplyTask task) {
-        if (const auto* committed = std::get_if<CommittedTask>(&task)) {
-          p.handed_over.insert(p.handed_over.end(), committed->entries.begin(),
-                               committed->entries.end());
-        } else if (!p.applier->empty()) {
-          world_->marks().Hit(Mark::kReadWaitedForApply);
-        }
-        p.applier->Post(std::move(task));
-      },
-      [this](const ReplicaEvent& event) { OnEvent(event); });
+  p.told_revision = p.state_machine->revision();
+  p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(), this);
+  p.member->AddObserver(this);
   process_ = std::move(process);
-  ScheduleCompaction();
+  ScheduleApply();
   world_->network().OnUp(number_);
   world_->ScheduleTick(number_, world_->rng().Between(0, world_->profile().tick));
 }
@@ -115,8 +111,17 @@ void Member::StopInOrder() {
   Resume();
   Turn();
   Process& p = *process_;
-  p.replica->Stop();
-  while (!p.applier->empty()) p.applier->Run(64);
+  p.member->Decline();
+  p.member->StopRequests();
+  for (;;) {
+    if (p.elsewhere) {
+      p.member->Apply(ApplyPlan::kElsewhere);
+      p.elsewhere = false;
+    }
+    const ApplyPlan plan = p.member->PlanApply(world_->clock_of(number_));
+    if (plan == ApplyPlan::kNothing) break;
+    p.member->Apply(plan);
+  }
   world_->ledger().AfterApply(number_, *p.state_machine);
   if (world_->history().Unanswered(number_) > 0) {
     world_->verdict().Fail("I16", absl::StrCat("n", number_ + 1, " stopped without an answer to ",
@@ -155,10 +160,9 @@ void Member::Resume() {
   process_->busy_until = std::min(process_->busy_until, world_->now());
   process_->turn_at.reset();
   process_->apply_at.reset();
-  process_->compact_at.reset();
+  process_->stalled_until = 0;
   ScheduleTurn(0);
   ScheduleApply();
-  ScheduleCompaction();
 }
 
 void Member::FlushState() { process_->state_machine->Flush(); }
@@ -168,15 +172,16 @@ bool Member::busy() const { return world_->now() < process_->busy_until; }
 // --- events
 // -----------------------------------------------------------------------------------------
 
-void Member::Post(ReplicaInput input) {
-  process_->inbox.push_back(std::move(input));
+void Member::Post(Input input) {
+  process_->member->Post(std::move(input));
+  process_->has_input = true;
   ScheduleTurn(world_->rng().Between(0, kMillisecond));
 }
 
 void Member::Receive(PeerMessage message) {
   if (const auto* m = std::get_if<raft::Message>(&message.body)) {
     Marks& marks = world_->marks();
-    const raft::Raft& raft = replica().raft();
+    const raft::Raft& raft = this->raft();
     if (const auto* append = std::get_if<raft::AppendEntries>(&m->body)) {
       if (m->term < raft.term()) marks.Hit(Mark::kStaleAppend);
       if (m->term == raft.term() && !append->entries.empty() &&
@@ -200,11 +205,15 @@ void Member::ScheduleTurn(Micros delay) {
   world_->ScheduleTurn(number_, *process_->turn_at);
 }
 
+// After each turn, and again as long as there is something to apply or to compact.
 void Member::ScheduleApply() {
-  if (process_->applier->empty() || process_->apply_at) return;
-  process_->apply_at = std::max(world_->now() + world_->rng().Around(world_->faults().apply_delay),
-                                process_->busy_until);
-  world_->ScheduleApply(number_, *process_->apply_at);
+  Process& p = *process_;
+  if (p.apply_at || p.elsewhere || (p.member->idle() && !p.member->applying_elsewhere())) return;
+  const bool only_compacts = p.member->applier().empty();
+  const Micros delay =
+      only_compacts ? world_->faults().compact_delay : world_->faults().apply_delay;
+  p.apply_at = std::max(world_->now() + world_->rng().Around(delay), p.busy_until);
+  world_->ScheduleApply(number_, *p.apply_at);
 }
 
 void Member::OnTick() {
@@ -217,7 +226,7 @@ void Member::OnTurn() {
   process_->turn_at.reset();
   if (busy()) {
     ScheduleTurn(0);
-  } else if (!process_->inbox.empty() || replica().raft().HasReady()) {
+  } else if (process_->has_input || raft().HasReady()) {
     Turn();
   }
 }
@@ -228,7 +237,9 @@ void Member::Turn() {
   p.saved_in_turn = false;
   p.lag = 0;
   const bool led = leads();
-  p.replica->Turn(std::exchange(p.inbox, {}), world_->wall_clock(number_));
+  p.has_input = false;
+  p.member->Turn(world_->clock_of(number_));
+  if (p.elsewhere) p.turned_beside = true;
   p.doing = Doing::kNothing;
   if (p.fuse.blown()) {
     world_->OnDied(number_);
@@ -236,7 +247,7 @@ void Member::Turn() {
   }
   if (p.lag > 0) p.busy_until = std::max(p.busy_until, world_->now() + p.lag);
   if (p.lag > world_->election_timeout()) world_->marks().Hit(Mark::kSaveStalled);
-  if (led && !leads() && p.replica->raft().term() == world_->raft_checker().term(number_)) {
+  if (led && !leads() && raft().term() == world_->raft_checker().term(number_)) {
     world_->marks().Hit(Mark::kLeaderMadeWay);
   }
   Check();
@@ -245,17 +256,18 @@ void Member::Turn() {
 
 void Member::Check() {
   Process& p = *process_;
-  world_->raft_checker().AfterTurn(number_, p.replica->raft());
-  if (!p.handed_over.empty()) {
-    world_->ledger().OnHandOver(number_, p.handed_over);
-    p.handed_over.clear();
+  world_->raft_checker().AfterTurn(number_, raft());
+  if (!p.committed.empty()) {
+    world_->ledger().OnHandOver(number_, p.committed);
+    p.committed.clear();
   }
   if (!world_->check_core()) return;
-  for (const std::string& broken : p.invariants.Check(p.replica->raft())) {
+  for (const std::string& broken : p.invariants.Check(raft())) {
     world_->verdict().Fail("core", absl::StrCat("n", number_ + 1, ": ", broken));
   }
 }
 
+// What the I/O loop does after a turn.
 void Member::OnApply() {
   Process& p = *process_;
   if (p.apply_at != world_->now()) return;  // rescheduled
@@ -264,57 +276,72 @@ void Member::OnApply() {
     ScheduleApply();
     return;
   }
-  p.doing = Doing::kApply;
-  raft::Index applied =
-      p.applier->Run(world_->faults().apply_entries, world_->faults().visited_keys_max);
-  if (p.applier->large_next()) {
-    world_->marks().Hit(Mark::kLargeEntry);
-    applied = p.applier->Run(1);
+  const Profile& faults = world_->faults();
+  Rng& rng = world_->rng();
+  if (rng.Chance(faults.write_stall)) {
+    p.stalled_until = world_->now() + rng.Around(faults.write_stall_for);
   }
-  p.replica->OnApplied(applied);
-  if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
+  const ApplyPlan plan = Plan();
+  if (plan == ApplyPlan::kElsewhere) {
+    p.elsewhere = true;
+    p.turned_beside = false;
+    world_->marks().Hit(p.member->applier().large_next() ? Mark::kLargeEntry : Mark::kApplyStalled);
+    world_->ScheduleApplyElsewhere(number_,
+                                   rng.Around(faults.apply_delay + faults.write_stall_for));
+  } else if (plan == ApplyPlan::kHere) {
+    p.doing = Doing::kApply;
+    p.member->Apply(plan, [&] { return rng.Chance(faults.out_of_time); });
+    p.doing = Doing::kNothing;
+  }
+  if (AfterApplying()) ScheduleApply();
+}
+
+void Member::OnApplyElsewhere() {
+  Process& p = *process_;
+  if (!p.elsewhere) return;
+  p.elsewhere = false;
+  if (p.turned_beside) world_->marks().Hit(Mark::kTurnBesideApply);
+  p.doing = Doing::kApply;
+  p.member->Apply(ApplyPlan::kElsewhere);
   p.doing = Doing::kNothing;
+  if (AfterApplying()) ScheduleApply();
+}
+
+// A step of the physical compaction and a flush may be part of it.
+ApplyPlan Member::Plan() {
+  Process& p = *process_;
+  const bool compacts = !asleep() && p.member->applier().can_compact();
+  if (compacts) {
+    p.doing = Doing::kCompact;
+    if (p.dies_compacting) p.fuse.Arm(static_cast<int>(world_->rng().Below(2)));
+  }
+  const ApplyPlan plan = p.member->PlanApply(world_->clock_of(number_));
+  p.doing = Doing::kNothing;
+  if (!compacts || p.fuse.blown()) return plan;
+  if (++p.compact_steps == 2) world_->marks().Hit(Mark::kCompactSteps);
+  if (!p.state_machine->compacting()) p.compact_steps = 0;
+  return plan;
+}
+
+// False: the process died meanwhile.
+bool Member::AfterApplying() {
+  Process& p = *process_;
+  if (!p.fuse.blown() && world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
   if (p.fuse.blown()) {
     world_->OnDied(number_);
-    return;
+    return false;
   }
   world_->ledger().AfterApply(number_, *p.state_machine);
-  if (p.replica->raft().HasReady()) ScheduleTurn(0);
-  ScheduleApply();
-  ScheduleCompaction();
+  if (p.told_revision != p.state_machine->revision()) {
+    world_->verdict().Fail(
+        "observer", absl::StrCat("n", number_ + 1, " told its observers of revision ",
+                                 p.told_revision, " and is at ", p.state_machine->revision()));
+  }
+  if (raft().HasReady()) ScheduleTurn(0);
+  return true;
 }
 
 bool Member::asleep() const { return world_->profile().asleep == number_; }
-
-void Member::ScheduleCompaction() {
-  if (asleep() || process_->compact_at || !process_->applier->can_compact()) return;
-  process_->compact_at = std::max(
-      world_->now() + world_->rng().Around(world_->faults().compact_delay), process_->busy_until);
-  world_->ScheduleCompaction(number_, *process_->compact_at);
-}
-
-void Member::OnCompact() {
-  Process& p = *process_;
-  if (p.compact_at != world_->now()) return;  // rescheduled
-  p.compact_at.reset();
-  if (busy()) {
-    ScheduleCompaction();
-    return;
-  }
-  p.doing = Doing::kCompact;
-  if (p.dies_compacting) p.fuse.Arm(static_cast<int>(world_->rng().Below(2)));
-  p.applier->MaybeCompact(world_->wall_clock(number_), world_->faults().compact_events);
-  if (world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
-  p.doing = Doing::kNothing;
-  if (p.fuse.blown()) {
-    world_->OnDied(number_);
-    return;
-  }
-  if (++p.compact_steps == 2) world_->marks().Hit(Mark::kCompactSteps);
-  if (!p.state_machine->compacting()) p.compact_steps = 0;
-  world_->ledger().AfterApply(number_, *p.state_machine);
-  ScheduleCompaction();
-}
 
 // --- what the product calls
 // -------------------------------------------------------------------------
@@ -356,6 +383,20 @@ void Member::OnBlow(bool by_send) {
 
 void Member::OnEvent(const ReplicaEvent& event) {
   if (!dead()) world_->OnEvent(number_, event);
+}
+
+void Member::OnCommitted(absl::Span<const raft::Entry> entries) {
+  process_->committed.insert(process_->committed.end(), entries.begin(), entries.end());
+}
+
+void Member::OnRevision(Revision newest) {
+  Process& p = *process_;
+  if (newest <= p.told_revision || p.state_machine->Snapshot()->revision() < newest) {
+    world_->verdict().Fail("observer",
+                           absl::StrCat("n", number_ + 1, " told of revision ", newest, " after ",
+                                        p.told_revision, ", or before it could be read"));
+  }
+  p.told_revision = newest;
 }
 
 }  // namespace raftkv::sim

@@ -1,13 +1,15 @@
 #ifndef RAFTKV_TESTS_SIM_MEMBER_H_
 #define RAFTKV_TESTS_SIM_MEMBER_H_
 
-// One member as the product builds it: LogStore, StateMachine, Replica and Applier, on the memory
-// engine, driven as the I/O loop does: collect what has arrived, one turn for all of it, then some
-// of the apply queue. Its disks and its identity outlive its process; everything else is a *life*.
+// The machine of one member: its disks and its identity, and one process after another on them. A
+// process is what the product builds: LogStore, StateMachine and raftkv::Member, on the memory
+// engine, driven as the I/O loop drives it: Post what has arrived, Turn, PlanApply, Apply. Where
+// and when to apply, flush and compact is decided by the product's own code.
 //
 // Time inside a turn: a save takes virtual time, so what is sent after it departs later, and the
-// member is busy until then (a pause of the process is the same thing without a reason). What
-// arrives meanwhile waits for the next turn.
+// member is busy until then (a pause of the process is the same without a reason). What arrives
+// meanwhile waits for the next turn. An Apply elsewhere takes virtual time too, and turns go on
+// beside it.
 
 #include <cstdint>
 #include <memory>
@@ -15,9 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "server/member/applier.h"
-#include "server/member/replica.h"
-#include "server/member/transport.h"
+#include "server/member/member.h"
 #include "server/raft/invariants.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
@@ -28,7 +28,7 @@ namespace raftkv::sim {
 
 class World;
 
-class Member final : public Transport {
+class Member final : public Transport, public MemberObserver {
  public:
   Member(World* world, int number);
   ~Member() override;
@@ -56,27 +56,33 @@ class Member final : public Transport {
   }
 
   // --- events
-  void Post(ReplicaInput input);
+  void Post(Input input);
   void Receive(PeerMessage message);
   void OnTick();
   void OnTurn();
-  void OnApply();
-  void OnCompact();
+  void OnApply();           // plans, and applies here
+  void OnApplyElsewhere();  // the other thread applies
 
   // An answer to a client is about to leave. False: it does not, the process is dead.
   bool MaySpeak();
 
   // --- look
-  const Replica& replica() const { return *process_->replica; }
+  const raft::Raft& raft() const { return process_->member->replica().raft(); }
+  MemberStatus status() const { return process_->member->Status(); }
   const StateMachine& state_machine() const { return *process_->state_machine; }
   // Physical compaction lies before it, and will be done.
   bool must_compact() const { return !asleep() && state_machine().compacting(); }
   const LogStore& log() const { return *process_->log; }
-  bool leads() const { return up() && replica().raft().role() == raft::Role::kLeader; }
-  bool idle() const { return up() && process_->applier->empty() && process_->inbox.empty(); }
+  bool leads() const { return up() && raft().role() == raft::Role::kLeader; }
+  bool idle() const {
+    return up() && process_->member->idle() && !process_->member->applying_elsewhere();
+  }
   const std::string& store_id() const { return store_id_; }
 
-  void Send(PeerMessage message) override;  // Transport: called by the replica
+  void Send(PeerMessage message) override;                           // Transport
+  void OnEvent(const ReplicaEvent& event) override;                  // MemberObserver
+  void OnCommitted(absl::Span<const raft::Entry> entries) override;  // MemberObserver
+  void OnRevision(Revision newest) override;                         // MemberObserver
 
  private:
   enum class Doing { kNothing, kTurn, kApply, kCompact };
@@ -85,15 +91,17 @@ class Member final : public Transport {
     Fuse fuse;
     std::unique_ptr<LogStore> log;
     std::unique_ptr<StateMachine> state_machine;
-    std::unique_ptr<Applier> applier;
-    std::unique_ptr<Replica> replica;
+    std::unique_ptr<raftkv::Member> member;
     raft::Invariants invariants;
-    std::vector<ReplicaInput> inbox;
-    std::vector<raft::Entry> handed_over;  // in this turn
+    bool has_input = false;              // for the next turn
+    std::vector<raft::Entry> committed;  // in this turn
+    Revision told_revision = 0;          // by OnRevision
     std::optional<Micros> turn_at;
     std::optional<Micros> apply_at;
-    std::optional<Micros> compact_at;
-    int compact_steps = 0;  // without an end
+    bool elsewhere = false;      // an Apply elsewhere is under way
+    bool turned_beside = false;  // a turn ran since it began
+    Micros stalled_until = 0;    // the engine would make writes wait
+    int compact_steps = 0;       // without an end
     Micros busy_until = 0;
     Micros lag = 0;  // of this turn, so far
     bool saved_in_turn = false;
@@ -101,13 +109,13 @@ class Member final : public Transport {
     Doing doing = Doing::kNothing;
   };
 
-  ReplicaOptions Options() const;
+  MemberOptions Options() const;
   void OnSync();
   void OnBlow(bool by_send);
-  void OnEvent(const ReplicaEvent& event);
   void ScheduleTurn(Micros delay);
   void ScheduleApply();
-  void ScheduleCompaction();
+  ApplyPlan Plan();
+  bool AfterApplying();
   bool asleep() const;
   void Turn();
   void EndLife();

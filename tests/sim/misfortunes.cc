@@ -129,7 +129,7 @@ void World::OnWipeDue() {
   bool known = members_[victim]->up();
   for (int i = 0; i < size() && known; ++i) {
     if (i == victim) continue;
-    known = members_[i]->up() && !members_[i]->doomed() && members_[i]->replica().may_vote();
+    known = members_[i]->up() && !members_[i]->doomed() && members_[i]->status().may_vote;
     if (!known) break;
     const auto store_ids = members_[i]->state_machine().store_ids();
     const auto it = store_ids.find(victim + 1);

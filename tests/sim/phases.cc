@@ -28,12 +28,13 @@ void World::FailLiveness(std::string_view what) {
       absl::StrAppend(&text, "; n", i + 1, " down");
       continue;
     }
-    const raft::Status s = members_[i]->replica().status();
+    const MemberStatus status = members_[i]->status();
+    const raft::Status& s = status.raft;
     absl::StrAppendFormat(
         &text, "; n%d%s %s term %d leader n%d last %d commit %d applied %d pending %d%s", i + 1,
         gone_[i] ? " (gone)" : "", raft::RoleName(s.role), s.term, s.leader, s.last_index,
-        s.commit_index, members_[i]->state_machine().applied().index,
-        members_[i]->replica().pending(), members_[i]->replica().may_vote() ? "" : " no vote");
+        s.commit_index, members_[i]->state_machine().applied().index, status.pending,
+        status.may_vote ? "" : " no vote");
   }
   verdict_.Fail("liveness", text);
 }
@@ -120,6 +121,8 @@ void World::StopFaults() {
   faults_.apply_delay = std::min(faults_.apply_delay, kMillisecond);
   faults_.apply_entries = std::max<size_t>(faults_.apply_entries, 64);
   faults_.compact_delay = std::min(faults_.compact_delay, kMillisecond);
+  faults_.out_of_time = 0;
+  faults_.write_stall = 0;
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
@@ -139,7 +142,7 @@ void World::LoseMinority() {
   for (int i = 0; i < size(); ++i) {
     if (gone_[i]) {
       --losable;
-    } else if (!members_[i]->up() || !members_[i]->replica().may_vote()) {
+    } else if (!members_[i]->up() || !members_[i]->status().may_vote) {
       return;
     }
   }
@@ -156,7 +159,7 @@ bool World::OneLeader() {
   raft::MemberId leader = raft::kNobody;
   for (int i = 0; i < size(); ++i) {
     if (gone_[i]) continue;
-    const raft::MemberId seen = members_[i]->up() ? members_[i]->replica().leader() : raft::kNobody;
+    const raft::MemberId seen = members_[i]->up() ? members_[i]->raft().leader() : raft::kNobody;
     if (seen == raft::kNobody || (leader != raft::kNobody && leader != seen)) return false;
     leader = seen;
   }

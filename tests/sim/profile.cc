@@ -63,6 +63,12 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
   if (rng->Chance(70 * kPercent)) p->compact_events = rng->Between(1, 8);
   if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
+  if (on()) p->out_of_time = rng->Below(50 * kPercent);
+  if (on()) p->flush_interval = rng->Between(50, 5000) * kMillisecond;
+  if (on()) {
+    p->write_stall = rng->Below(5 * kPercent);
+    p->write_stall_for = rng->Between(1, 1500) * kMillisecond;
+  }
 }
 
 void DrawClients(Rng* rng, Profile* p) {
@@ -71,6 +77,7 @@ void DrawClients(Rng* rng, Profile* p) {
   if (rng->Chance(80 * kPercent)) p->compact = rng->Between(1, 8) * kPercent;
   p->think = rng->Between(40, 250) * kMillisecond;
   p->patience = rng->Between(200, 4000) * kMillisecond;
+  if (rng->Chance(50 * kPercent)) p->gives_up = rng->Below(80 * kPercent);
 }
 
 }  // namespace
@@ -92,15 +99,17 @@ std::string Describe(const Profile& p) {
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
       "us, "
       "pause every %d us for %d us\n"
-      "apply delay %d us, %d entries, %d keys; compaction every %d us, %d events, asleep n%d\n"
-      "%d clients, %d keys, think %d us, patience %d us, compact %d ppm",
+      "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
+      "every %d us; compaction every %d us, %d events, asleep n%d\n"
+      "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm",
       p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
       p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
       p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
       p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every, p.crash_inside,
       p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
-      p.visited_keys_max, p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys,
-      p.think, p.patience, p.compact);
+      p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
+      p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys, p.think, p.patience,
+      p.gives_up, p.compact);
 }
 
 }  // namespace raftkv::sim

@@ -36,6 +36,9 @@ struct Profile {
   uint32_t stall = 0;  // of saves that take stall_for instead
   Micros stall_for = 0;
   uint32_t flush = 2 * kPercent;  // of applies that are followed by a flush of the state machine
+  Micros flush_interval = 30 * kSecond;  // of the member's own flushes
+  uint32_t write_stall = 0;    // of applies before which the state machine's engine begins
+  Micros write_stall_for = 0;  // to say that its writes would wait, for so long
 
   // Members.
   Micros crash_every = 0;
@@ -49,8 +52,9 @@ struct Profile {
   Micros pause_every = 0;
   Micros pause_for = 0;
   Micros apply_delay = 0;
-  size_t apply_entries = 64;             // in one run of the applier
+  size_t apply_entries = 64;             // in one run of the applier on the thread of the turns
   int64_t visited_keys_max = INT64_MAX;  // and keys
+  uint32_t out_of_time = 0;              // of batches after which such a run is out of time
   Micros compact_delay = kMillisecond;   // before each step of the physical compaction
   int64_t compact_events = 1000;         // in one step
   int asleep = -1;                       // the member that makes no such step
@@ -61,6 +65,7 @@ struct Profile {
   uint32_t compact = 0;               // of requests
   Micros think = 100 * kMillisecond;  // between two requests of a client
   Micros patience = 2 * kSecond;      // then it asks elsewhere, while its request lives on
+  uint32_t gives_up = 0;              // of writes that end with their client's patience
 
   // What a seed must have met before its liveness phase may begin.
   Micros time_min = 30 * kSecond;

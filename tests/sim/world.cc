@@ -44,9 +44,9 @@ World::World(const RunOptions& options, const Profile& profile)
 }
 
 // Members' clocks run apart, but never back. Nothing that is promised may depend on them.
-absl::Time World::wall_clock(int member) const {
-  return absl::UnixEpoch() + absl::Hours(1) +
-         absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000);
+MonotonicTime World::clock_of(int member) const {
+  return MonotonicTime(absl::Hours(1) +
+                       absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000));
 }
 
 RunResult World::Run() {
@@ -101,8 +101,8 @@ void World::ScheduleApply(int member, Micros at) {
   Push(at, What::kApply, member, 0, members_[member]->life());
 }
 
-void World::ScheduleCompaction(int member, Micros at) {
-  Push(at, What::kCompact, member, 0, members_[member]->life());
+void World::ScheduleApplyElsewhere(int member, Micros delay) {
+  Push(now_ + delay, What::kElsewhere, member, 0, members_[member]->life());
 }
 
 void World::ScheduleArrival(Micros at, Packet packet) {
@@ -144,8 +144,8 @@ void World::Handle(Event event) {
     case What::kApply:
       if (of_this_life) member.OnApply();
       return;
-    case What::kCompact:
-      if (of_this_life) member.OnCompact();
+    case What::kElsewhere:
+      if (of_this_life) member.OnApplyElsewhere();
       return;
     case What::kArrive:
       network_.Arrive(std::move(*event.packet));
@@ -219,8 +219,8 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",  "turn", "apply", "compact", "arrive", "notice", "client", "start", "crash",
-      "crash", "cut",  "heal",  "clog",    "break",  "pause",  "wipe",   "watch"};
+      "tick",  "turn", "apply", "elsewhere", "arrive", "notice", "client", "start", "crash",
+      "crash", "cut",  "heal",  "clog",      "break",  "pause",  "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "storage/base/monotonic_time.h"
 #include "tests/sim/history.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"
@@ -66,7 +67,7 @@ class World {
   // --- for members, network and checkers
   int size() const { return profile_.members; }
   Micros now() const { return now_; }
-  absl::Time wall_clock(int member) const;
+  MonotonicTime clock_of(int member) const;
   Rng& rng() { return rng_; }
   const Profile& profile() const { return profile_; }
   const Profile& faults() const { return faults_; }  // as they are now
@@ -84,7 +85,7 @@ class World {
   void ScheduleTick(int member, Micros delay);
   void ScheduleTurn(int member, Micros at);
   void ScheduleApply(int member, Micros at);
-  void ScheduleCompaction(int member, Micros at);
+  void ScheduleApplyElsewhere(int member, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer);
 
@@ -97,7 +98,7 @@ class World {
     kTick,
     kTurn,
     kApply,
-    kCompact,
+    kElsewhere,
     kArrive,
     kNotice,
     kClient,

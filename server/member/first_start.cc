@@ -1,0 +1,83 @@
+#include "server/member/first_start.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace raftkv {
+
+namespace {
+
+constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
+// When the log first says whom this member waits for, if nothing changes, and how often from then
+// on.
+constexpr absl::Duration kFirstReport = absl::Seconds(2);
+constexpr absl::Duration kReportInterval = absl::Minutes(1);
+
+}  // namespace
+
+FirstStart::FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::Raft* raft,
+                       Outbox* outbox)
+    : peers_(std::move(peers)), log_(log), raft_(raft), outbox_(outbox) {
+  raft_->SetVoting(log_->may_vote());
+}
+
+void FirstStart::Turn(MonotonicTime now) {
+  now_ = now;
+  if (log_->may_vote()) return;
+  if (peers_.empty()) return AllowVoting(/*caught_up=*/false);  // nobody else may hold anything
+  if (CaughtUp()) return AllowVoting(/*caught_up=*/true);
+  if (now - last_hello_ < kHelloInterval) return;
+  if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
+  last_hello_ = now;
+  for (raft::MemberId peer : peers_) outbox_->Send(peer, Hello{});
+  if (now >= next_report_) ReportWaiting();
+}
+
+// A new leader's commit index may be old until an entry of its own term is committed; only then it
+// covers everything that was ever acknowledged.
+bool FirstStart::CaughtUp() const {
+  const raft::Index commit = raft_->commit_index();
+  return raft_->leader() != raft::kNobody && commit >= std::max<raft::Index>(leader_commit_, 1) &&
+         commit <= log_->last_index() && log_->TermAt(commit) == raft_->term();
+}
+
+void FirstStart::AllowVoting(bool caught_up) {
+  log_->AllowVoting();  // on disk before the first vote
+  raft_->SetVoting(true);
+  outbox_->Report(VotingAllowed{caught_up});
+}
+
+void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
+  if (log_->may_vote() || std::find(peers_.begin(), peers_.end(), from) == peers_.end()) return;
+  if (!reply.store_id_refused) {
+    rejected_by_.erase(from);
+  } else if (rejected_by_.insert(from).second && rejected_by_.size() == 1) {
+    outbox_->Report(RefusedByPeer{from});
+  }
+  const bool changed =
+      reply.log_empty ? said_empty_.insert(from).second : said_empty_.erase(from) > 0;
+  if (!changed) return;
+  if (said_empty_.size() >= answers_needed()) {
+    AllowVoting(/*caught_up=*/false);
+  } else {
+    ReportWaiting();
+  }
+}
+
+WaitingForPeers FirstStart::waiting_for() const {
+  WaitingForPeers waiting;
+  if (log_->may_vote()) return waiting;
+  for (raft::MemberId peer : peers_) {
+    if (!said_empty_.contains(peer)) waiting.missing.push_back(peer);
+  }
+  waiting.needed = answers_needed() - said_empty_.size();
+  return waiting;
+}
+
+void FirstStart::ReportWaiting() {
+  next_report_ = now_ + kReportInterval;
+  if (!rejected_by_.empty()) return;  // no answer of a peer would help
+  outbox_->Report(waiting_for());
+}
+
+}  // namespace raftkv

@@ -1,0 +1,68 @@
+#ifndef RAFTKV_SERVER_MEMBER_FIRST_START_H_
+#define RAFTKV_SERVER_MEMBER_FIRST_START_H_
+
+// When a member with an empty log may vote (docs/decisions/0003). An empty log is either a first
+// start or a data directory that was lost, with the votes and acknowledgements in it. So such a
+// member neither votes nor campaigns until
+//
+//   - so many of the others answered "my log is empty too" that the rest is no majority: then
+//     nothing was ever committed; or
+//   - a leader has caught it up with everything that was ever acknowledged.
+//
+// Once it may vote, the log store remembers it, and this class does nothing any more.
+//
+// Owned by the replica, on the thread of the turns.
+
+#include <cstddef>
+#include <set>
+#include <vector>
+
+#include "server/member/outbox.h"
+#include "server/raft/raft.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/log/log_store.h"
+
+namespace raftkv {
+
+class FirstStart {
+ public:
+  // All outlive it. `peers` are the other voters.
+  FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::Raft* raft, Outbox* outbox);
+
+  // Asks the peers now and then, and looks whether a leader has caught this member up.
+  void Turn(MonotonicTime now);
+  void OnHelloReply(raft::MemberId from, const HelloReply& reply);
+  // A leader of a term that is not old told its commit index.
+  void OnLeaderCommit(raft::Index commit) { leader_commit_ = commit; }
+
+  // A peer knows another data directory for this member: nothing that is or is not in this one
+  // counts, and no client is answered.
+  bool rejected_by_peers() const { return !rejected_by_.empty() && !log_->may_vote(); }
+  // Peers that have not answered "my log is empty" while this member still waits for them.
+  WaitingForPeers waiting_for() const;
+
+ private:
+  void AllowVoting(bool caught_up);
+  bool CaughtUp() const;
+  void ReportWaiting();
+  size_t answers_needed() const {
+    const size_t all = peers_.size() + 1;
+    return all - (all / 2 + 1) + 1;
+  }
+
+  const std::vector<raft::MemberId> peers_;
+  LogStore* const log_;
+  raft::Raft* const raft_;
+  Outbox* const outbox_;
+
+  std::set<raft::MemberId> said_empty_;
+  std::set<raft::MemberId> rejected_by_;
+  raft::Index leader_commit_ = 0;
+  MonotonicTime now_;  // of this turn
+  MonotonicTime last_hello_ = MonotonicTime::InfinitePast();
+  MonotonicTime next_report_ = MonotonicTime::InfinitePast();
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_FIRST_START_H_

@@ -1,0 +1,100 @@
+#include "server/member/member.h"
+
+#include <iterator>
+#include <utility>
+
+#include "storage/base/check.h"
+
+namespace raftkv {
+
+namespace {
+
+// How often requests that were answered at their deadline are forgotten by the applier.
+constexpr absl::Duration kForgetInterval = absl::Seconds(1);
+
+template <typename T>
+void Append(std::vector<T> more, std::vector<T>* to) {
+  std::move(more.begin(), more.end(), std::back_inserter(*to));
+}
+
+}  // namespace
+
+Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
+               Transport* transport)
+    : options_(options),
+      state_machine_(state_machine),
+      outbox_(options.replica.raft.id, options.replica.store_id, transport),
+      replica_(options.replica, log, *state_machine, &outbox_),
+      applier_(state_machine, &outbox_) {}
+
+bool Member::idle() const {
+  return inbox_.empty() && handed_over_.committed.empty() && handed_over_.reads.empty() &&
+         (applying_elsewhere_ || (applier_.empty() && !applier_.can_compact()));
+}
+
+void Member::Turn(MonotonicTime now) {
+  replica_.Turn(inbox_.Take(), now);
+  Replica::HandOver more = replica_.TakeHandOver();
+  Append(std::move(more.committed), &handed_over_.committed);
+  Append(std::move(more.reads), &handed_over_.reads);
+  term_.store(replica_.raft().term(), std::memory_order_relaxed);
+  has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
+  rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
+}
+
+void Member::HandOver() {
+  Replica::HandOver all = std::exchange(handed_over_, {});
+  for (CommittedTask& task : all.committed) applier_.Post(std::move(task));
+  for (ReadTask& task : all.reads) applier_.Post(std::move(task));
+}
+
+ApplyPlan Member::PlanApply(MonotonicTime now) {
+  if (applying_elsewhere_) {
+    if (!applied_elsewhere_.exchange(false, std::memory_order_acq_rel)) return ApplyPlan::kNothing;
+    applying_elsewhere_ = false;
+    replica_.OnApplied(state_machine_->applied().index);
+  }
+  HandOver();
+  applier_.MaybeCompact(options_.compact_events_max);
+  if (now >= next_forget_) {
+    next_forget_ = now + kForgetInterval;
+    applier_.ForgetAnswered();
+  }
+  if (now >= next_flush_) {
+    if (next_flush_ != MonotonicTime::InfinitePast()) state_machine_->StartFlush();
+    next_flush_ = now + options_.flush_interval;
+  }
+  if (applier_.empty()) return ApplyPlan::kNothing;
+  if (!state_machine_->WouldStall() && !applier_.large_next()) return ApplyPlan::kHere;
+  applying_elsewhere_ = true;
+  return ApplyPlan::kElsewhere;
+}
+
+void Member::Apply(ApplyPlan plan, std::function<bool()> out_of_time) {
+  CHECK(plan != ApplyPlan::kNothing);
+  if (plan == ApplyPlan::kElsewhere) {
+    applier_.Run({.out_of_time = std::move(out_of_time)});
+    applied_elsewhere_.store(true, std::memory_order_release);
+    return;
+  }
+  replica_.OnApplied(applier_.Run({.steps_max = options_.apply_steps_max,
+                                   .visited_keys_max = options_.apply_visited_keys_max,
+                                   .out_of_time = std::move(out_of_time)}));
+}
+
+MemberStatus Member::Status() const {
+  return {.raft = replica_.raft().status(),
+          .may_vote = replica_.may_vote(),
+          .rejected_by_peers = replica_.first_start().rejected_by_peers(),
+          .pending = replica_.pending(),
+          .rejected_messages = replica_.rejected_messages(),
+          .waiting_for = replica_.first_start().waiting_for()};
+}
+
+// A leader's first entry follows everything that was decided before it.
+bool Member::caught_up() const {
+  return !applying_elsewhere_ && replica_.raft().leader() != raft::kNobody &&
+         state_machine_->applied().term == replica_.raft().term();
+}
+
+}  // namespace raftkv

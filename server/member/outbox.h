@@ -1,0 +1,47 @@
+#ifndef RAFTKV_SERVER_MEMBER_OUTBOX_H_
+#define RAFTKV_SERVER_MEMBER_OUTBOX_H_
+
+// What leaves a member's turn: messages to peers, signed with who sends them, and facts for the
+// observers. Shared by the replica and the classes that it owns; on the thread of the turns.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/member/events.h"
+#include "server/member/transport.h"
+
+namespace raftkv {
+
+class Outbox {
+ public:
+  // `transport` outlives it.
+  Outbox(raft::MemberId self, std::string store_id, Transport* transport)
+      : self_(self), store_id_(std::move(store_id)), transport_(transport) {}
+
+  // Observers outlive it, and are told in the order in which they were added.
+  void Add(MemberObserver* observer) { observers_.push_back(observer); }
+
+  void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
+    transport_->Send({self_, to, store_id_, std::move(body)});
+  }
+  void Report(const ReplicaEvent& event) {
+    for (MemberObserver* observer : observers_) observer->OnEvent(event);
+  }
+  void ReportCommitted(absl::Span<const raft::Entry> entries) {
+    for (MemberObserver* observer : observers_) observer->OnCommitted(entries);
+  }
+  void ReportRevision(Revision newest) {
+    for (MemberObserver* observer : observers_) observer->OnRevision(newest);
+  }
+
+ private:
+  const raft::MemberId self_;
+  const std::string store_id_;
+  Transport* const transport_;
+  std::vector<MemberObserver*> observers_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_OUTBOX_H_

@@ -1,0 +1,106 @@
+#ifndef RAFTKV_SERVER_MEMBER_PENDING_H_
+#define RAFTKV_SERVER_MEMBER_PENDING_H_
+
+// Clients' requests from arrival to answer. Each is answered exactly once: by whoever carries it
+// out, or at its deadline, or when the member stops. Whoever answers first wins; the others find it
+// answered and drop it.
+//
+// A PendingRequest is shared by the list of all (PendingRequests) and by the one place where it
+// waits now: Proposals, Reads or the Applier. The applier may run on a thread of its own.
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "server/member/requests.h"
+#include "storage/base/monotonic_time.h"
+
+namespace raftkv {
+
+class PendingRequest {
+ public:
+  using Done = std::variant<ProposalDone, ReadDone>;
+
+  // `compaction_deadline`: the answer waits, once the write was applied, until what it compacted is
+  // removed, up to that deadline. Without it, `deadline` holds all the time.
+  PendingRequest(Done done, MonotonicTime deadline,
+                 std::optional<MonotonicTime> compaction_deadline)
+      : done_(std::move(done)), deadline_(deadline), compaction_deadline_(compaction_deadline) {}
+
+  // From any thread. Only the first call answers.
+  void Answer(Fate fate, ApplyResult result = {}) {
+    if (answered_.exchange(true)) return;
+    if (auto* proposal = std::get_if<ProposalDone>(&done_)) {
+      std::exchange(*proposal, nullptr)(fate, std::move(result));
+    } else {
+      std::exchange(std::get<ReadDone>(done_), nullptr)(fate);
+    }
+  }
+  bool answered() const { return answered_.load(std::memory_order_relaxed); }
+
+  // Whether a write may be in a log. Only the thread of the turns sets it.
+  void set_proposed(bool proposed) { proposed_ = proposed; }
+  bool proposed() const { return proposed_; }
+
+  bool waits_for_compaction() const { return compaction_deadline_.has_value(); }
+  // The compaction was applied, and its answer waits from now on.
+  void AwaitCompaction() { compacting_.store(true, std::memory_order_relaxed); }
+  MonotonicTime deadline() const {
+    return compacting_.load(std::memory_order_relaxed) ? *compaction_deadline_ : deadline_;
+  }
+
+ private:
+  Done done_;
+  const MonotonicTime deadline_;
+  const std::optional<MonotonicTime> compaction_deadline_;
+  std::atomic<bool> answered_{false};
+  std::atomic<bool> compacting_{false};
+  bool proposed_ = false;
+};
+
+using PendingRequestPtr = std::shared_ptr<PendingRequest>;
+
+// All requests of one member that are not answered. Owned by the replica, which bounds how many
+// there are; on the thread of the turns.
+class PendingRequests {
+ public:
+  PendingRequestPtr Add(PendingRequest::Done done, MonotonicTime deadline,
+                        std::optional<MonotonicTime> compaction_deadline = std::nullopt) {
+    requests_.push_back(
+        std::make_shared<PendingRequest>(std::move(done), deadline, compaction_deadline));
+    return requests_.back();
+  }
+
+  // Some may have been answered since the last call of Expire or ForgetAnswered.
+  size_t size() const { return requests_.size(); }
+
+  // Answers those whose deadline has come.
+  void Expire(MonotonicTime now) {
+    for (const PendingRequestPtr& request : requests_) {
+      if (request->deadline() <= now) {
+        request->Answer({Fate::Kind::kTimedOut, request->proposed()});
+      }
+    }
+    ForgetAnswered();
+  }
+  void ForgetAnswered() {
+    std::erase_if(requests_, [](const PendingRequestPtr& request) { return request->answered(); });
+  }
+  // Answers all of them: the member stops.
+  void Stop() {
+    for (const PendingRequestPtr& request : std::exchange(requests_, {})) {
+      request->Answer({Fate::Kind::kStopped, request->proposed()});
+    }
+  }
+
+ private:
+  std::vector<PendingRequestPtr> requests_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_PENDING_H_

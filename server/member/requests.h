@@ -1,0 +1,115 @@
+#ifndef RAFTKV_SERVER_MEMBER_REQUESTS_H_
+#define RAFTKV_SERVER_MEMBER_REQUESTS_H_
+
+// The requests that clients, peers and the transport hand to a member, and how a client's request
+// ends. The API, the transport, the simulator and the member's own classes share these words.
+//
+// A client's request carries its continuation `done`. It is called exactly once, on the thread that
+// runs the member or on the one that applies, at the latest at the request's deadline.
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "server/member/transport.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/state_machine.h"
+
+namespace raftkv {
+
+// How a client's request ended. server/api/errors maps it to etcd's codes and texts.
+struct Fate {
+  enum class Kind : uint8_t {
+    kApplied,          // the result is the state machine's answer, which may be an error
+    kTimedOut,         // not applied here before the deadline
+    kLeaderLost,       // the leader changed before the entry was applied here
+    kConnectionLost,   // the connection to the leader broke after the proposal was sent
+    kTooManyRequests,  // a bound was reached
+    kNotSupported,     // the leader, or the cluster version in force, does not know the command
+    kStopped,          // this member stops
+  };
+  Kind kind = Kind::kApplied;
+  // A write: it was proposed, so it may be applied although the answer is an error. False means
+  // that it is certainly not applied, and a client may safely send it again. Always false for a
+  // read that was not answered.
+  bool proposed = false;
+
+  friend bool operator==(const Fate&, const Fate&) = default;
+
+  static const Fate kApplied;
+  static const Fate kTimedOut;         // certainly not proposed, or a read
+  static const Fate kUnknownTimedOut;  // "unknown": proposed, and may be applied yet
+  static const Fate kUnknownLeaderLost;
+  static const Fate kUnknownConnection;
+  static const Fate kTooManyRequests;
+  static const Fate kNotSupported;
+  static const Fate kStoppedUnproposed;
+  static const Fate kStopped;
+};
+inline constexpr Fate Fate::kApplied = {Kind::kApplied, true};
+inline constexpr Fate Fate::kTimedOut = {Kind::kTimedOut, false};
+inline constexpr Fate Fate::kUnknownTimedOut = {Kind::kTimedOut, true};
+inline constexpr Fate Fate::kUnknownLeaderLost = {Kind::kLeaderLost, true};
+inline constexpr Fate Fate::kUnknownConnection = {Kind::kConnectionLost, true};
+inline constexpr Fate Fate::kTooManyRequests = {Kind::kTooManyRequests, false};
+inline constexpr Fate Fate::kNotSupported = {Kind::kNotSupported, false};
+inline constexpr Fate Fate::kStoppedUnproposed = {Kind::kStopped, false};
+inline constexpr Fate Fate::kStopped = {Kind::kStopped, true};
+
+using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
+using ReadDone = absl::AnyInvocable<void(Fate)>;
+
+// Who waits for a request.
+struct Caller {
+  // From then on nobody waits for the answer. The member's request_timeout holds too.
+  MonotonicTime deadline = MonotonicTime::InfiniteFuture();
+  // Whether the caller has gone. A write is dropped if its caller has gone before it was proposed:
+  // the caller may have sent it again elsewhere. Asked on the thread of the turns, until `done` is
+  // called. Empty: the caller never goes.
+  absl::AnyInvocable<bool() const> gone = nullptr;
+};
+
+// A write: an entry of the log.
+struct ProposeRequest {
+  std::string command;  // an encoded proto::Command without origin
+  ProposalDone done;
+  Caller caller = {};
+  // The answer waits until this member has removed what the applied compaction made obsolete, up to
+  // the client's deadline (CompactionRequest.physical).
+  bool wait_for_compaction = false;
+};
+
+// A linearizable read. `done(kApplied)` runs when the state machine holds everything that was
+// acknowledged before the request arrived. A serializable read needs no member: any snapshot of the
+// state machine will do.
+struct ReadRequest {
+  ReadDone done;
+  Caller caller = {};
+};
+
+// The stream of appends to a peer broke: what was in flight may be lost.
+struct AppendLost {
+  raft::MemberId peer = raft::kNobody;
+};
+
+// The stream of forwarded requests to a peer broke: what was in flight may be lost. `unsent` are
+// the numbers of proposals that certainly never left; they wait for the next leader.
+struct ForwardLost {
+  raft::MemberId peer = raft::kNobody;
+  std::vector<uint64_t> unsent;
+};
+
+// A forwarded proposal found its stream's queue full: it certainly never left.
+struct ForwardRefused {
+  uint64_t number = 0;
+};
+
+// Everything that may arrive between two turns of a member.
+using Input =
+    std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost, ForwardRefused>;
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_REQUESTS_H_

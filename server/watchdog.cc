@@ -1,0 +1,95 @@
+#include "server/watchdog.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "glog/logging.h"
+#include "server/rpc/rpc.h"
+
+namespace raftkv {
+
+namespace {
+
+constexpr int kHealthCallsMax = 1024;  // at one look
+
+gpr_timespec After(absl::Duration duration) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN));
+}
+
+}  // namespace
+
+Watchdog::Watchdog(WatchdogOptions options, std::function<uint64_t()> rounds)
+    : options_(std::move(options)), rounds_(std::move(rounds)) {}
+
+void Watchdog::Start(grpc::CompletionQueue* health) {
+  health_ = health;
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Watchdog::Stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+void Watchdog::Run() {
+  while (!stop_) {
+    PollHealth();
+    if (task_) task_();
+    Look();
+  }
+}
+
+// Waits for one interval. The loop's thread does the network's work for all queues, and would be
+// slowed down by another thread that waits for it too. Only while the loop hangs this thread must.
+void Watchdog::PollHealth() {
+  if (health_ == nullptr || !hangs_) absl::SleepFor(options_.interval);
+  if (health_ == nullptr) return;
+  const gpr_timespec until = hangs_ ? After(options_.interval) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  for (int calls = 0; calls < kHealthCallsMax; ++calls) {
+    void* tag = nullptr;
+    bool ok = false;
+    if (health_->AsyncNext(&tag, &ok, until) != grpc::CompletionQueue::GOT_EVENT) return;
+    static_cast<Completion*>(tag)->OnComplete(ok);
+  }
+}
+
+void Watchdog::Look() {
+  const int64_t disk_looks = disk_.Look();
+  if (const uint64_t rounds = rounds_(); rounds != seen_rounds_) {
+    if (hangs_.exchange(false)) LOG(WARNING) << "the I/O loop runs again";
+    seen_rounds_ = rounds;
+    loop_looks_ = 0;
+    return;
+  }
+  const int64_t hang_looks = options_.election_timeout / options_.interval;
+  const int64_t end_looks = options_.disk_stall_timeout / options_.interval;
+  if (++loop_looks_ >= hang_looks && !hangs_.exchange(true)) {
+    if (disk_looks >= hang_looks) {
+      LOG(WARNING) << "the disk has not answered for "
+                   << absl::FormatDuration(options_.election_timeout)
+                   << ": only health checks are answered; the process ends if it takes "
+                   << absl::FormatDuration(options_.disk_stall_timeout)
+                   << " (limits.disk_stall_timeout)";
+    } else {
+      LOG(WARNING) << "the I/O loop has been busy with one turn for "
+                   << absl::FormatDuration(options_.election_timeout)
+                   << ", and not because of the disk: only health checks are answered until it "
+                      "goes on";
+    }
+  }
+  if (loop_looks_ >= end_looks && disk_looks >= end_looks) EndProcess();
+}
+
+void Watchdog::EndProcess() {
+  LOG(ERROR) << "the disk has not answered for "
+             << absl::FormatDuration(options_.disk_stall_timeout)
+             << " (limits.disk_stall_timeout): this disk cannot be trusted, the process ends; "
+                "check the disk under data_dir";
+  google::FlushLogFiles(google::INFO);
+  if (options_.end_process) return options_.end_process();
+  abort();
+}
+
+}  // namespace raftkv

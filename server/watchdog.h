@@ -1,0 +1,71 @@
+#ifndef RAFTKV_SERVER_WATCHDOG_H_
+#define RAFTKV_SERVER_WATCHDOG_H_
+
+// A thread that sees when the I/O loop hangs. After an election timeout other members have taken
+// over, and health says NOT_SERVING; this thread answers those calls then, because the loop cannot.
+// After disk_stall_timeout the process ends, so that its supervisor can act, but only if a system
+// call on the data directory has hung for that long too: then the disk cannot be trusted any more.
+// A loop that hangs for any other reason is busy with work that this member was given. Ending the
+// process would not help, because the next start would do the same work again.
+//
+// Time is counted in the thread's own wake-ups: a process that was stopped for a while must not
+// think that its disk has hung.
+
+#include <grpcpp/completion_queue.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "storage/base/disk_operations.h"
+
+namespace raftkv {
+
+struct WatchdogOptions {
+  absl::Duration election_timeout = absl::Seconds(1);
+  absl::Duration disk_stall_timeout = absl::Seconds(5);
+  absl::Duration interval = absl::Milliseconds(100);  // between two looks
+  std::function<void()> end_process;                  // empty: abort()
+};
+
+class Watchdog {
+ public:
+  // `rounds` is called on the watchdog's thread: a number that changes at least once in an
+  // election timeout unless the loop hangs.
+  Watchdog(WatchdogOptions options, std::function<uint64_t()> rounds);
+  ~Watchdog() { Stop(); }
+
+  // Before Start. `task` is called on the watchdog's thread at each look.
+  void EachLook(std::function<void()> task) { task_ = std::move(task); }
+
+  // `health`: the completion queue of the health service. May be null.
+  void Start(grpc::CompletionQueue* health);
+  void Stop();
+
+  // From any thread.
+  bool loop_hangs() const { return hangs_; }
+
+ private:
+  void Run();
+  void Look();
+  void PollHealth();
+  void EndProcess();
+
+  const WatchdogOptions options_;
+  const std::function<uint64_t()> rounds_;
+  std::function<void()> task_;
+  grpc::CompletionQueue* health_ = nullptr;
+
+  DiskOperationsWatch disk_;
+  uint64_t seen_rounds_ = 0;
+  int64_t loop_looks_ = 0;  // at which the loop had made no round since the one before
+  std::atomic<bool> hangs_{false};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_WATCHDOG_H_

@@ -1,0 +1,142 @@
+#include "storage/engine/rocks_file_system.h"
+
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
+
+#include <string>
+#include <utility>
+
+#include "storage/base/disk_operations.h"
+
+namespace raftkv {
+
+namespace {
+
+using rocksdb::DataVerificationInfo;
+using rocksdb::FileOptions;
+using rocksdb::FSDirectory;
+using rocksdb::FSRandomAccessFile;
+using rocksdb::FSWritableFile;
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
+
+class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  using FSWritableFileOwnerWrapper::FSWritableFileOwnerWrapper;
+
+  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Append(data, options, debug);
+  }
+  IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo& info,
+                  IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Append(data, options, info, debug);
+  }
+  IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Truncate(size, options, debug);
+  }
+  IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Close(options, debug);
+  }
+  IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Flush(options, debug);
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Sync(options, debug);
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Fsync(options, debug);
+  }
+  IOStatus RangeSync(uint64_t offset, uint64_t size, const IOOptions& options,
+                     IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->RangeSync(offset, size, options, debug);
+  }
+};
+
+class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  using FSRandomAccessFileOwnerWrapper::FSRandomAccessFileOwnerWrapper;
+
+  IOStatus Read(uint64_t offset, size_t size, const IOOptions& options, Slice* result,
+                char* scratch, IODebugContext* debug) const override {
+    const DiskOperation operation;
+    return target()->Read(offset, size, options, result, scratch, debug);
+  }
+};
+
+class WatchedDirectory final : public rocksdb::FSDirectoryWrapper {
+ public:
+  using FSDirectoryWrapper::FSDirectoryWrapper;
+
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    const DiskOperation operation;
+    return FSDirectoryWrapper::Fsync(options, debug);
+  }
+  IOStatus FsyncWithDirOptions(const IOOptions& options, IODebugContext* debug,
+                               const rocksdb::DirFsyncOptions& dir) override {
+    const DiskOperation operation;
+    return FSDirectoryWrapper::FsyncWithDirOptions(options, debug, dir);
+  }
+};
+
+class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
+ public:
+  using FileSystemWrapper::FileSystemWrapper;
+
+  const char* Name() const override { return "raftkv.WatchedFileSystem"; }
+
+  IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
+                           std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) override {
+    return Watch<WatchedWritableFile>(target()->NewWritableFile(name, options, file, debug), file);
+  }
+  IOStatus ReopenWritableFile(const std::string& name, const FileOptions& options,
+                              std::unique_ptr<FSWritableFile>* file,
+                              IODebugContext* debug) override {
+    return Watch<WatchedWritableFile>(target()->ReopenWritableFile(name, options, file, debug),
+                                      file);
+  }
+  IOStatus ReuseWritableFile(const std::string& name, const std::string& old_name,
+                             const FileOptions& options, std::unique_ptr<FSWritableFile>* file,
+                             IODebugContext* debug) override {
+    return Watch<WatchedWritableFile>(
+        target()->ReuseWritableFile(name, old_name, options, file, debug), file);
+  }
+  IOStatus NewRandomAccessFile(const std::string& name, const FileOptions& options,
+                               std::unique_ptr<FSRandomAccessFile>* file,
+                               IODebugContext* debug) override {
+    return Watch<WatchedRandomAccessFile>(target()->NewRandomAccessFile(name, options, file, debug),
+                                          file);
+  }
+  IOStatus NewDirectory(const std::string& name, const IOOptions& options,
+                        std::unique_ptr<FSDirectory>* directory, IODebugContext* debug) override {
+    return Watch<WatchedDirectory>(target()->NewDirectory(name, options, directory, debug),
+                                   directory);
+  }
+
+ private:
+  template <typename Watched, typename File>
+  static IOStatus Watch(IOStatus status, std::unique_ptr<File>* file) {
+    if (status.ok()) *file = std::make_unique<Watched>(std::move(*file));
+    return status;
+  }
+};
+
+}  // namespace
+
+rocksdb::Env* WatchedRocksEnv() {
+  static rocksdb::Env* const env =
+      rocksdb::NewCompositeEnv(std::make_shared<WatchedFileSystem>(rocksdb::FileSystem::Default()))
+          .release();
+  return env;
+}
+
+}  // namespace raftkv

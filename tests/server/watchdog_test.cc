@@ -1,0 +1,88 @@
+#include "server/watchdog.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+
+namespace raftkv {
+namespace {
+
+// A watchdog with short timeouts over a loop that a test lets run or hang. A test waits for facts
+// only, so a slow machine makes it slow but not wrong.
+class WatchdogTest : public testing::Test {
+ protected:
+  WatchdogTest()
+      : watchdog_({.election_timeout = absl::Milliseconds(20),
+                   .disk_stall_timeout = absl::Milliseconds(100),
+                   .interval = absl::Milliseconds(2),
+                   .end_process = [this] { ended_ = true; }},
+                  [this] { return loop_runs_ ? ++rounds_ : rounds_.load(); }) {
+    watchdog_.EachLook([this] { ++looks_; });
+    watchdog_.Start(/*health=*/nullptr);
+  }
+
+  template <typename Condition>
+  static void WaitFor(Condition condition) {
+    while (!condition()) absl::SleepFor(absl::Milliseconds(1));
+  }
+  // Three times as long as the process may live with a disk that hangs.
+  void Wait() {
+    WaitFor([this, until = looks_ + 150] { return looks_ >= until; });
+  }
+
+  std::atomic<bool> loop_runs_{true};
+  std::atomic<uint64_t> rounds_{0};
+  std::atomic<int> looks_{0};
+  std::atomic<bool> ended_{false};
+  Watchdog watchdog_;
+};
+
+TEST_F(WatchdogTest, ALoopThatRunsIsLeftAlone) {
+  Wait();
+  EXPECT_FALSE(watchdog_.loop_hangs());
+  EXPECT_FALSE(ended_);
+}
+
+TEST_F(WatchdogTest, ALoopThatIsBusyIsReportedButNeverEndsTheProcess) {
+  loop_runs_ = false;
+  WaitFor([this] { return watchdog_.loop_hangs(); });
+  Wait();
+  EXPECT_FALSE(ended_) << "the next start would do the same work again";
+  loop_runs_ = true;
+  WaitFor([this] { return !watchdog_.loop_hangs(); });
+}
+
+TEST_F(WatchdogTest, ManyShortDiskOperationsAreNotADiskThatHangs) {
+  loop_runs_ = false;
+  for (const int until = looks_ + 150; looks_ < until;) {
+    const DiskOperation operation;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_TRUE(watchdog_.loop_hangs());
+  EXPECT_FALSE(ended_);
+}
+
+TEST_F(WatchdogTest, ALoopThatHangsInTheDiskEndsTheProcess) {
+  loop_runs_ = false;
+  const DiskOperation operation;
+  WaitFor([this] { return ended_.load(); });
+}
+
+TEST_F(WatchdogTest, ADiskOperationOfAnotherThreadAloneDoesNotEndTheProcess) {
+  absl::Notification done;
+  std::thread flush([&] {
+    const DiskOperation operation;
+    done.WaitForNotification();
+  });
+  Wait();
+  EXPECT_FALSE(ended_) << "the loop runs";
+  done.Notify();
+  flush.join();
+}
+
+}  // namespace
+}  // namespace raftkv
