@@ -20,16 +20,20 @@ void Append(std::vector<T> more, std::vector<T>* to) {
 }  // namespace
 
 Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
-               Transport* transport)
+               const PhaseValue* phase, Transport* transport)
     : options_(options),
       state_machine_(state_machine),
       outbox_(options.replica.raft.id, options.replica.store_id, transport),
-      replica_(options.replica, log, *state_machine, &outbox_),
+      replica_(options.replica, log, *state_machine, phase, &outbox_),
       applier_(state_machine, &outbox_) {}
 
+bool Member::has_to_apply() const {
+  return !handed_over_.committed.empty() || !handed_over_.reads.empty() ||
+         (!applying_elsewhere_ && !applier_.empty());
+}
+
 bool Member::idle() const {
-  return inbox_.empty() && handed_over_.committed.empty() && handed_over_.reads.empty() &&
-         (applying_elsewhere_ || (applier_.empty() && !applier_.can_compact()));
+  return inbox_.empty() && !has_to_apply() && (applying_elsewhere_ || !applier_.can_compact());
 }
 
 void Member::Turn(MonotonicTime now) {
@@ -70,16 +74,14 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
   return ApplyPlan::kElsewhere;
 }
 
-void Member::Apply(ApplyPlan plan, std::function<bool()> out_of_time) {
+void Member::Apply(ApplyPlan plan, const ApplyBudget& budget) {
   CHECK(plan != ApplyPlan::kNothing);
-  if (plan == ApplyPlan::kElsewhere) {
-    applier_.Run({.out_of_time = std::move(out_of_time)});
+  if (plan == ApplyPlan::kHere) {
+    replica_.OnApplied(applier_.Run(budget));
+  } else {
+    applier_.Run({});
     applied_elsewhere_.store(true, std::memory_order_release);
-    return;
   }
-  replica_.OnApplied(applier_.Run({.steps_max = options_.apply_steps_max,
-                                   .visited_keys_max = options_.apply_visited_keys_max,
-                                   .out_of_time = std::move(out_of_time)}));
 }
 
 MemberStatus Member::Status() const {

@@ -14,7 +14,7 @@
 //     member.Turn(now);
 //     switch (member.PlanApply(now)) {
 //       case ApplyPlan::kNothing: break;
-//       case ApplyPlan::kHere: member.Apply(ApplyPlan::kHere, out_of_time); break;
+//       case ApplyPlan::kHere: member.Apply(ApplyPlan::kHere, budget); break;
 //       case ApplyPlan::kElsewhere: worker.Run([&] { member.Apply(ApplyPlan::kElsewhere); });
 //       break;
 //     }
@@ -48,19 +48,21 @@ namespace raftkv {
 struct MemberOptions {
   ReplicaOptions replica;
 
-  // What Apply(kHere) may do at once, before the network is served again: about two milliseconds of
-  // entries, or of reads of single keys. With all entries or reads as large as they may be here, it
-  // is a tenth of a second.
-  size_t apply_steps_max = 512;
-  int64_t apply_visited_keys_max = 2048;
   int64_t compact_events_max = INT64_MAX;  // in one step; the state machine has a limit too
   // The state machine is flushed at least so often, beside its own limits of bytes and entries.
   absl::Duration flush_interval = absl::Seconds(30);
 };
 
+// What an Apply on the thread of the turns may do at once, before the network is served again:
+// about two milliseconds of entries, or of reads of single keys. With all entries or reads as large
+// as they may be here, it is a tenth of a second.
+inline ApplyBudget BudgetBetweenTurns(std::function<bool()> out_of_time) {
+  return {.steps_max = 512, .visited_keys_max = 2048, .out_of_time = std::move(out_of_time)};
+}
+
 enum class ApplyPlan {
   kNothing,
-  kHere,  // bounded by MemberOptions: on the thread of the turns
+  kHere,  // with a budget, on the thread of the turns
   // The next entry visits very many keys, or the engine would make writes wait for its compactions:
   // without a limit, until the applier has caught up. On a thread of its own, so that heartbeats go
   // on.
@@ -80,9 +82,10 @@ struct MemberStatus {
 class Member {
  public:
   // All outlive it. `log` and `state_machine` belong to the member's data directory; while the
-  // member lives, only it changes them.
+  // member lives, only it changes them. From Phase::kDeclining on, proposals that peers forward are
+  // declined.
   Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
-         Transport* transport);
+         const PhaseValue* phase, Transport* transport);
 
   // Before the first turn.
   void AddObserver(MemberObserver* observer) { outbox_.Add(observer); }
@@ -93,21 +96,20 @@ class Member {
   bool has_enough() const { return inbox_.enough(); }
   // Nothing has arrived, and nothing is to be applied or compacted here: the driver may wait.
   bool idle() const;
+  // Committed entries or confirmed reads wait for PlanApply.
+  bool has_to_apply() const;
 
   void Turn(MonotonicTime now);
 
   // --- applying
   // After each turn. Does a step of the physical compaction, if one is due, and starts a flush.
   ApplyPlan PlanApply(MonotonicTime now);
-  // `out_of_time` is asked between batches; true ends the call early.
-  void Apply(ApplyPlan plan, std::function<bool()> out_of_time = {});
+  // `budget` is for kHere; elsewhere there is none.
+  void Apply(ApplyPlan plan, const ApplyBudget& budget = {});
   // An Apply(kElsewhere) was planned and has not been taken note of.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
-  // --- the end
-  // Declines what peers forward, from now on.
-  void Decline() { replica_.DeclineForwarded(); }
-  // Answers every request that is not answered.
+  // Answers every request that is not answered: the member stops.
   void StopRequests() { replica_.Stop(); }
 
   // --- what can be seen

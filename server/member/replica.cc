@@ -27,9 +27,10 @@ std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
 }  // namespace
 
 Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-                 Outbox* outbox)
+                 const PhaseValue* phase, Outbox* outbox)
     : options_(options),
       log_(log),
+      phase_(phase),
       outbox_(outbox),
       raft_(options.raft, options.configuration, state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
@@ -143,8 +144,11 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
-  const raft::ProposeResult result = declines_forwarded_ ? raft::ProposeResult::kNotLeader
-                                     : FarBehind()       ? raft::ProposeResult::kTooManyRequests
+  // During a stop the proposal waits at its origin for the next leader. Else it might be lost with
+  // this member, its fate unknown.
+  const raft::ProposeResult result = phase_->AtLeast(Phase::kDeclining)
+                                         ? raft::ProposeResult::kNotLeader
+                                     : FarBehind() ? raft::ProposeResult::kTooManyRequests
                                                    : raft_.Propose(std::move(proposal.payload));
   if (result == raft::ProposeResult::kAccepted) return;
   outbox_->Send(from, ForwardedProposalReply{

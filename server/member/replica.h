@@ -26,6 +26,7 @@
 #include "server/member/first_start.h"
 #include "server/member/outbox.h"
 #include "server/member/pending.h"
+#include "server/member/phase.h"
 #include "server/member/proposals.h"
 #include "server/member/reads.h"
 #include "server/member/requests.h"
@@ -54,7 +55,7 @@ class Replica {
   // All outlive it. The state machine is only read here, at the start; what is recorded later
   // arrives through committed entries.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-          Outbox* outbox);
+          const PhaseValue* phase, Outbox* outbox);
 
   // `now` never goes back. One synced batch at most per call, however many inputs.
   void Turn(std::vector<Input> inputs, MonotonicTime now);
@@ -68,9 +69,6 @@ class Replica {
   // Everything up to `index` is in the state machine. Between turns.
   void OnApplied(raft::Index index);
 
-  // A stop begins: what other members forward to this one as their leader is declined, and then
-  // waits there for the next leader. Else it might be lost with this one, its fate unknown.
-  void DeclineForwarded() { declines_forwarded_ = true; }
   // Answers everything that is not answered with kStopped.
   void Stop();
 
@@ -123,6 +121,7 @@ class Replica {
 
   const ReplicaOptions options_;
   LogStore* const log_;
+  const PhaseValue* const phase_;
   Outbox* const outbox_;
 
   raft::Raft raft_;
@@ -143,7 +142,6 @@ class Replica {
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();  // a refused question waits a little
   raft::Term declining_term_ = 0;                           // its leader proposes nothing any more
-  bool declines_forwarded_ = false;
   uint64_t rejected_messages_ = 0;
 };
 

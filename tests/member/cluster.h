@@ -45,6 +45,7 @@ class Cluster {
     std::string store_id;
     std::unique_ptr<LogStore> log;
     std::unique_ptr<StateMachine> state;
+    PhaseValue phase;
     std::unique_ptr<Member> member;  // null: down
     std::vector<ReplicaEvent> events;
     std::vector<PeerMessage> sent;  // since the last Turn began
@@ -93,7 +94,7 @@ class Cluster {
     options.replica.configuration.voters = voters_;
     options.replica.pending_max = pending_max_;
     options.replica.pending_bytes_max = pending_bytes_max_;
-    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m);
+    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m);
     m.member->AddObserver(&m);
   }
 

@@ -39,8 +39,6 @@ MemberOptions Member::Options() const {
   options.replica.tick = absl::Microseconds(profile.tick);
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
-  options.apply_steps_max = profile.apply_entries;
-  options.apply_visited_keys_max = profile.visited_keys_max;
   options.compact_events_max = asleep() ? 0 : profile.compact_events;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
@@ -72,7 +70,8 @@ void Member::Start() {
   }
 
   p.told_revision = p.state_machine->revision();
-  p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(), this);
+  p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(),
+                                              &p.phase, this);
   p.member->AddObserver(this);
   process_ = std::move(process);
   ScheduleApply();
@@ -111,7 +110,7 @@ void Member::StopInOrder() {
   Resume();
   Turn();
   Process& p = *process_;
-  p.member->Decline();
+  p.phase.Set(Phase::kDeclining);
   p.member->StopRequests();
   for (;;) {
     if (p.elsewhere) {
@@ -208,8 +207,10 @@ void Member::ScheduleTurn(Micros delay) {
 // After each turn, and again as long as there is something to apply or to compact.
 void Member::ScheduleApply() {
   Process& p = *process_;
-  if (p.apply_at || p.elsewhere || (p.member->idle() && !p.member->applying_elsewhere())) return;
-  const bool only_compacts = p.member->applier().empty();
+  const bool only_compacts = !p.member->has_to_apply() && !p.member->applying_elsewhere();
+  if (p.elsewhere || (only_compacts && !must_compact())) return;
+  if (p.apply_at && (only_compacts || !p.compact_only)) return;  // scheduled already
+  p.compact_only = only_compacts;
   const Micros delay =
       only_compacts ? world_->faults().compact_delay : world_->faults().apply_delay;
   p.apply_at = std::max(world_->now() + world_->rng().Around(delay), p.busy_until);
@@ -282,15 +283,19 @@ void Member::OnApply() {
     p.stalled_until = world_->now() + rng.Around(faults.write_stall_for);
   }
   const ApplyPlan plan = Plan();
+  if (p.member->applier().reads_wait()) world_->marks().Hit(Mark::kReadWaitedForApply);
   if (plan == ApplyPlan::kElsewhere) {
     p.elsewhere = true;
     p.turned_beside = false;
-    world_->marks().Hit(p.member->applier().large_next() ? Mark::kLargeEntry : Mark::kApplyStalled);
-    world_->ScheduleApplyElsewhere(number_,
-                                   rng.Around(faults.apply_delay + faults.write_stall_for));
+    const bool large = p.member->applier().large_next();
+    world_->marks().Hit(large ? Mark::kLargeEntry : Mark::kApplyStalled);
+    const Micros takes = large ? 5 * kMillisecond : faults.write_stall_for / 4;
+    world_->ScheduleApplyElsewhere(number_, rng.Around(faults.apply_delay + takes));
   } else if (plan == ApplyPlan::kHere) {
     p.doing = Doing::kApply;
-    p.member->Apply(plan, [&] { return rng.Chance(faults.out_of_time); });
+    p.member->Apply(plan, {.steps_max = faults.apply_entries,
+                           .visited_keys_max = faults.visited_keys_max,
+                           .out_of_time = [&] { return rng.Chance(faults.out_of_time); }});
     p.doing = Doing::kNothing;
   }
   if (AfterApplying()) ScheduleApply();

@@ -75,7 +75,8 @@ class Member final : public Transport, public MemberObserver {
   const LogStore& log() const { return *process_->log; }
   bool leads() const { return up() && raft().role() == raft::Role::kLeader; }
   bool idle() const {
-    return up() && process_->member->idle() && !process_->member->applying_elsewhere();
+    return up() && !process_->has_input && !process_->member->has_to_apply() &&
+           !process_->member->applying_elsewhere();
   }
   const std::string& store_id() const { return store_id_; }
 
@@ -91,6 +92,7 @@ class Member final : public Transport, public MemberObserver {
     Fuse fuse;
     std::unique_ptr<LogStore> log;
     std::unique_ptr<StateMachine> state_machine;
+    PhaseValue phase;
     std::unique_ptr<raftkv::Member> member;
     raft::Invariants invariants;
     bool has_input = false;              // for the next turn
@@ -98,6 +100,7 @@ class Member final : public Transport, public MemberObserver {
     Revision told_revision = 0;          // by OnRevision
     std::optional<Micros> turn_at;
     std::optional<Micros> apply_at;
+    bool compact_only = false;   // what apply_at is for; it may be later then
     bool elsewhere = false;      // an Apply elsewhere is under way
     bool turned_beside = false;  // a turn ran since it began
     Micros stalled_until = 0;    // the engine would make writes wait

@@ -105,6 +105,7 @@ void World::Soften() {
   softened_ = true;
   faults_.loss /= 4;
   faults_.stall /= 4;
+  faults_.write_stall /= 4;
   faults_.crash_every *= 3;
   faults_.partition_every *= 3;
   faults_.pause_every *= 3;
@@ -123,6 +124,7 @@ void World::StopFaults() {
   faults_.compact_delay = std::min(faults_.compact_delay, kMillisecond);
   faults_.out_of_time = 0;
   faults_.write_stall = 0;
+  faults_.write_stall_for = 0;
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
