@@ -28,7 +28,7 @@
 #include "server/member/applier.h"
 #include "server/member/inbox.h"
 #include "server/member/replica.h"
-#include "server/rpc/rpc.h"
+#include "server/rpc/completion.h"
 #include "server/workers.h"
 #include "storage/state_machine.h"
 

@@ -20,6 +20,7 @@
 #include "server/member/replica.h"
 #include "server/peer/peers.h"
 #include "server/ports.h"
+#include "server/rpc/method_table.h"
 #include "server/rpc/unserved.h"
 #include "storage/data_dir.h"
 
@@ -230,12 +231,21 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
                /*keepalive_timeout_ms=*/20 * 1000);
   client_builder.SetMaxReceiveMessageSize(
       static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
-  api::RegisterKv(&p.edge, &p.client_door.methods);
-  api::RegisterMaintenance(&p.edge, &p.client_door.methods);
-  api::RegisterCluster(&p.edge, &p.client_door.methods);
+  // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
+  // client library would then repeat a write that may have happened. Call::deadline() is kept here.
+  client_builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
+  Methods client_methods;
+  api::AddKv(&p.edge, &client_methods);
+  api::AddMaintenance(&p.edge, &client_methods);
+  api::AddCluster(&p.edge, &client_methods);
+  p.client_door.methods.Serve(std::move(client_methods), [&p](Permission permission, Call* call) {
+    return p.edge.Admit(permission, call);
+  });
   p.client_door.Open(&client_builder, /*often_polled=*/true);
   p.unserved.Register(&client_builder);
-  api::RegisterHealth(&p.edge, &p.health_door.methods);
+  Methods health_methods;
+  api::AddHealth(&p.edge, &health_methods);
+  p.health_door.methods.Serve(std::move(health_methods));
   p.health_door.Open(&client_builder, /*often_polled=*/false);
 
   auto peer_server = Listen(&peer_builder, member.listen_peer_url, "listen_peer_url");
@@ -284,10 +294,6 @@ void Server::Parts::FinishRunning() {
   MethodTable& calls = client_door.methods;
   OnLoop([&] {
     edge.refuses_calls = true;
-    calls.Refuse([](grpc::ServerContext* context) {
-      api::SayNotProposed(context);
-      return api::Stopping();
-    });
     replica.RefuseForwarded();
   });
   WaitUntilNone(kStopGrace, [&] {

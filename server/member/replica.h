@@ -32,6 +32,7 @@
 #include "absl/time/time.h"
 #include "server/member/transport.h"
 #include "server/raft/raft.h"
+#include "storage/base/monotonic_time.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 
@@ -53,10 +54,20 @@ enum class Fate {
 using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
 using ReadDone = absl::AnyInvocable<void(Fate)>;
 
+// Who waits for a request. A request whose caller has given up before it was proposed, or asked of
+// the leader, need not be carried out.
+struct Caller {
+  // From then on nobody waits for the answer.
+  MonotonicTime deadline = MonotonicTime::InfiniteFuture();
+  // The caller is gone already; empty: it never is. Valid until the request's `done` was called.
+  absl::AnyInvocable<bool() const> gone = nullptr;
+};
+
 // `command` is an encoded proto::Command without origin.
 struct ProposeRequest {
   std::string command;
   ProposalDone done;
+  Caller caller = {};
 };
 
 // A linearizable read: `done(kApplied)` runs in the apply queue, where the state machine holds
@@ -64,6 +75,7 @@ struct ProposeRequest {
 // any snapshot of the state machine will do.
 struct ReadRequest {
   ReadDone done;
+  Caller caller = {};
 };
 
 // The stream of appends to a peer broke: what was in flight may be lost.

@@ -124,7 +124,7 @@ proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::string&
   return peer;
 }
 
-// A call of ours that ends whenever it ends.
+// A call of the test.
 struct Ended final : Completion {
   void OnComplete(bool) override { done = true; }
   bool done = false;
