@@ -176,9 +176,11 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     if (const grpc::Status status = Serialize(response, &bytes); !status.ok()) {
       return Finish(absl::InternalError(status.error_message()));
     }
+    // With the hint, both leave in one system call. The first write carries the initial metadata,
+    // and gRPC would never complete it if it were only buffered.
     grpc::WriteOptions options;
-    if (more_follow) options.set_buffer_hint();  // one system call for both
-    writing_ = true;
+    if (more_follow && wrote_once_) options.set_buffer_hint();
+    writing_ = wrote_once_ = true;
     stream_.Write(bytes, options, wrote_.Start());
   }
 
@@ -252,6 +254,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   std::unique_ptr<Message> request_;
   grpc::Status status_;
   bool writing_ = false;
+  bool wrote_once_ = false;
   bool ending_ = false;
   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
   Operation<Stream> arrived_{this, &Stream::OnArrived};
