@@ -15,8 +15,8 @@
 
 namespace raftkv {
 
-// The largest term, index, round, question id and proposal number that is accepted. No real log
-// comes near it, and arithmetic on such numbers never overflows.
+// The largest term, index, round and proposal number that is accepted. No real log comes near it,
+// and arithmetic on such numbers never overflows.
 inline constexpr uint64_t kPlausibleMax = uint64_t{1} << 62;
 
 proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body);

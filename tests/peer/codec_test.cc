@@ -176,7 +176,7 @@ TEST(Codec, RejectsImplausibleReadIndexes) {
   EXPECT_EQ(After(ask, [](auto* in) { in->set_term(kPlausibleMax); }), kOk);
   EXPECT_EQ(After(ask, [](auto* in) { in->set_term(kPlausibleMax + 1); }), kInvalid);
   EXPECT_EQ(After(ask, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
-  EXPECT_EQ(After(ask, [](auto* in) { in->set_id(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_id(UINT64_MAX); }), kOk) << "a random number";
 
   proto::ForwardResponse::ReadIndex answer;
   answer.set_term(1);
@@ -184,7 +184,7 @@ TEST(Codec, RejectsImplausibleReadIndexes) {
   EXPECT_EQ(After(answer, [](auto* in) { in->set_term(0); }), kInvalid);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_index(UINT64_MAX); }), kInvalid);
-  EXPECT_EQ(After(answer, [](auto* in) { in->set_id(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_id(UINT64_MAX); }), kOk) << "a random number";
 }
 
 TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
