@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <map>
@@ -12,15 +13,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
+#include "server/clock.h"
 #include "server/events.h"
 #include "server/loop.h"
-#include "server/member/replica.h"
+#include "server/member/member.h"
+#include "server/member/phase.h"
 #include "server/peer/peers.h"
 #include "server/ports.h"
+#include "server/rpc/method_table.h"
 #include "server/rpc/unserved.h"
+#include "server/watchdog.h"
+#include "server/workers.h"
 #include "storage/data_dir.h"
 
 namespace raftkv {
@@ -30,16 +36,18 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(10);
 // How long running requests may take when the member stops, and then their answers.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
-// How long refused calls are kept waiting at most, and how long no more have come when none will.
+// Declined calls are held for at most the first; and no longer than until none has arrived for the
+// second.
 constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
 constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
-
-// The end of what a port has still to send. Clients that keep an idle connection open are not
-// waited for.
-std::chrono::system_clock::time_point Soon() {
-  return absl::ToChronoTime(absl::Now() + absl::Milliseconds(100));
-}
+// How long a port may take to send what is still to be sent. Clients that keep an idle connection
+// open are not waited for.
+constexpr absl::Duration kFlushAnswers = absl::Milliseconds(100);
+// Reads on workers. Both are bounded, so that the requests that wait are.
+constexpr int kReaders = 2;
+constexpr size_t kReadsWaitingMax = 1024;
+constexpr size_t kWalksWaitingMax = 8;
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -61,8 +69,8 @@ void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int ke
   builder->SetMaxSendMessageSize(INT_MAX);
 }
 
-// Methods of a gRPC server, and the queue on which new calls of them arrive.
-struct Door {
+// The methods of one service group, and the queue on which new calls of them arrive.
+struct Service {
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
 
@@ -93,23 +101,24 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(grpc::ServerBuilder* builde
       absl::StrCat("cannot listen on ", HostPort(url), " (", key, "); change the URL"));
 }
 
-ReplicaOptions MakeReplicaOptions(const Config& config, const MemberConfig& self,
-                                  const Identity& identity) {
-  ReplicaOptions options;
+MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
+                                const Identity& identity) {
+  MemberOptions member;
+  ReplicaOptions& options = member.replica;
   options.store_id = identity.store_id;
   options.boot_id = RandomNumber();
   options.raft.id = self.id;
   options.raft.heartbeat_ticks = Ticks(config.heartbeat_interval);
   options.raft.election_timeout_ticks = Ticks(config.election_timeout);
   options.raft.seed = RandomNumber();
-  for (const MemberConfig& member : config.members) {
-    options.configuration.voters.push_back(member.id);
+  for (const MemberConfig& other : config.members) {
+    options.configuration.voters.push_back(other.id);
   }
   std::sort(options.configuration.voters.begin(), options.configuration.voters.end());
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
-  return options;
+  return member;
 }
 
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
@@ -132,65 +141,152 @@ std::map<raft::MemberId, std::string> Names(const Config& config) {
   return names;
 }
 
+// Makes log lines of what the member tells.
+class EventLog final : public MemberObserver {
+ public:
+  EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
+  void OnEvent(const ReplicaEvent& event) override {
+    if (const auto* rejected = std::get_if<PeerRefused>(&event)) {
+      peers_->OnPeerRefused(rejected->peer);  // counts them, and logs some
+    } else {
+      log_(event, absl::Now());
+    }
+  }
+
+ private:
+  const LogEvent log_;
+  Peers* const peers_;
+};
+
 }  // namespace
 
 struct Server::Parts {
+  Parts(const Config& config, size_t self, DataDir data);
   // Nothing runs any more but what still hangs in the queues.
-  ~Parts() {
-    for (auto* server : {&peer_server, &client_server}) {
-      if (*server != nullptr) (*server)->Shutdown(std::chrono::system_clock::now());
-    }
-    for (Door* door : {&peer_door, &client_door, &health_door}) door->Drain();
-  }
+  ~Parts();
 
-  Parts(const Config& config, size_t self, DataDir data)
-      : config(config),
-        self(this->config.members[self]),
-        data_dir(std::move(data)),
-        loop({.tick = kTick,
-              .election_timeout = config.election_timeout,
-              .disk_stall_timeout = config.limits.disk_stall_timeout,
-              .on_ready =
-                  [this] {
-                    LOG(INFO) << "ready to serve client requests on "
-                              << this->self.listen_client_url;
-                  }},
-             data_dir.state.get()),
-        peers(MakePeersOptions(config, this->self, data_dir.identity),
-              [this](Input input) { loop.Post(std::move(input)); }),
-        replica(
-            MakeReplicaOptions(config, this->self, data_dir.identity), data_dir.log.get(),
-            data_dir.state.get(), &peers, [this](ApplyTask task) { loop.Apply(std::move(task)); },
-            [this, log = EventLogger(this->self.id, Names(config))](const ReplicaEvent& event) {
-              if (const auto* refused = std::get_if<PeerRefused>(&event)) {
-                peers.OnPeerRefused(refused->peer);
-              } else {
-                log(event, absl::Now());
-              }
-            }),
-        edge{&this->config, &this->self, &loop, &replica, data_dir.state.get()} {}
+  absl::Status Listen();
+  void Run();
 
-  // Returns when `work` has run on the loop.
-  void OnLoop(const std::function<void()>& work);
-  void WaitUntilNone(absl::Duration at_most, const std::function<int()>& count);
+  // How a stop goes (Server::Stop).
   void FinishRunning();
-  int Uncommitted() const;
   void CloseClientPort();
+  void ClosePeerPort();
+  // Returns when `done` is true, asked on the loop's thread between turns, or at `deadline`.
+  void WaitUntil(MonotonicTime deadline, const std::function<bool()>& done);
+  int Uncommitted() const;
 
   const Config config;
   const MemberConfig& self;
+  PhaseValue phase;
   DataDir data_dir;
-  Loop loop;
   Peers peers;
-  Replica replica;
+  Member member;
+  EventLog event_log;
+  Loop loop;
+  Watchdog watchdog;
+  Workers readers;  // large reads, which the request timeout bounds
+  Workers walker;   // walks over the whole store, one at a time: reads never wait behind them
   api::Edge edge;
-  Door peer_door;
-  Door client_door;
-  Door health_door;          // on the client port; the watchdog's
+  Service peer_service;
+  Service client_service;
+  Service health_service;    // on the client port; the watchdog's
   UnservedMethods unserved;  // of the client port
   std::unique_ptr<grpc::Server> peer_server;
   std::unique_ptr<grpc::Server> client_server;
 };
+
+Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
+    : config(the_config),
+      self(config.members[index]),
+      data_dir(std::move(data)),
+      peers(MakePeersOptions(config, self, data_dir.identity), &phase,
+            [this](Input input) { member.Post(std::move(input)); }),
+      member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
+             data_dir.state.get(), &phase, &peers),
+      event_log(EventLogger(self.id, Names(config)), &peers),
+      loop({.tick = kTick,
+            .on_ready =
+                [this] {
+                  LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
+                }},
+           &member),
+      watchdog({.election_timeout = config.election_timeout,
+                .disk_stall_timeout = config.limits.disk_stall_timeout,
+                .end_process = {}},
+               [this] { return loop.rounds(); }),
+      readers(kReaders, kReadsWaitingMax),
+      walker(/*threads=*/1, kWalksWaitingMax),
+      edge{.config = &config,
+           .self = &self,
+           .member = &member,
+           .phase = &phase,
+           .loop_hangs = [this] { return watchdog.loop_hangs(); },
+           .readers = &readers,
+           .walker = &walker} {
+  member.AddObserver(&event_log);
+}
+
+Server::Parts::~Parts() {
+  for (auto* server : {&peer_server, &client_server}) {
+    if (*server != nullptr) (*server)->Shutdown(std::chrono::system_clock::now());
+  }
+  for (Service* service : {&peer_service, &client_service, &health_service}) service->Drain();
+}
+
+absl::Status Server::Parts::Listen() {
+  // Peers may send messages of any size; a client's request is rejected by gRPC half a megabyte
+  // above our own limit, as etcd does.
+  grpc::ServerBuilder peer_builder;
+  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs,
+               kPeerKeepaliveTimeoutMs);
+  peer_builder.SetMaxReceiveMessageSize(INT_MAX);
+  peers.Register(&peer_service.methods);
+  peer_service.Open(&peer_builder, /*often_polled=*/true);
+
+  grpc::ServerBuilder client_builder;
+  SetPingRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
+               /*keepalive_timeout_ms=*/20 * 1000);
+  client_builder.SetMaxReceiveMessageSize(
+      static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
+  // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
+  // client library would then repeat a write that may have happened. Call::deadline() is kept here.
+  client_builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
+  Methods client_methods;
+  api::AddKv(&edge, &client_methods);
+  api::AddMaintenance(&edge, &client_methods);
+  api::AddCluster(&edge, &client_methods);
+  client_service.methods.Serve(
+      std::move(client_methods),
+      [this](Permission permission, Call* call) { return edge.Admit(permission, call); });
+  client_service.Open(&client_builder, /*often_polled=*/true);
+  unserved.Register(&client_builder);
+  Methods health_methods;
+  watchdog.EachLook(api::AddHealth(&edge, &health_methods));
+  health_service.methods.Serve(std::move(health_methods));
+  health_service.Open(&client_builder, /*often_polled=*/false);
+
+  auto for_peers = raftkv::Listen(&peer_builder, self.listen_peer_url, "listen_peer_url");
+  if (!for_peers.ok()) return for_peers.status();
+  peer_server = *std::move(for_peers);
+  auto for_clients = raftkv::Listen(&client_builder, self.listen_client_url, "listen_client_url");
+  if (!for_clients.ok()) return for_clients.status();
+  client_server = *std::move(for_clients);
+  return absl::OkStatus();
+}
+
+// All calls, of both ports and to peers, complete on the client port's queue.
+void Server::Parts::Run() {
+  grpc::ServerCompletionQueue* queue = client_service.arrivals.get();
+  grpc::ServerCompletionQueue* health = health_service.arrivals.get();
+  client_service.methods.Start({queue, queue});
+  unserved.Start(&client_service.methods, queue);
+  peer_service.methods.Start({queue, peer_service.arrivals.get()});
+  health_service.methods.Start({health, health});
+  peers.Connect(queue);
+  loop.Start({queue, peer_service.arrivals.get()});
+  watchdog.Start(health);
+}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
   const MemberConfig& member = config.members[self];
@@ -214,46 +310,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
-  Parts& p = *parts;
-
-  // Peers are trusted with any size; a client's request is refused by gRPC half a megabyte above
-  // our own limit, as etcd does.
-  grpc::ServerBuilder peer_builder;
-  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs,
-               kPeerKeepaliveTimeoutMs);
-  peer_builder.SetMaxReceiveMessageSize(INT_MAX);
-  p.peers.Register(&p.peer_door.methods);
-  p.peer_door.Open(&peer_builder, /*often_polled=*/true);
-
-  grpc::ServerBuilder client_builder;
-  SetPingRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
-               /*keepalive_timeout_ms=*/20 * 1000);
-  client_builder.SetMaxReceiveMessageSize(
-      static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
-  api::RegisterKv(&p.edge, &p.client_door.methods);
-  api::RegisterMaintenance(&p.edge, &p.client_door.methods);
-  api::RegisterCluster(&p.edge, &p.client_door.methods);
-  p.client_door.Open(&client_builder, /*often_polled=*/true);
-  p.unserved.Register(&client_builder);
-  api::RegisterHealth(&p.edge, &p.health_door.methods);
-  p.health_door.Open(&client_builder, /*often_polled=*/false);
-
-  auto peer_server = Listen(&peer_builder, member.listen_peer_url, "listen_peer_url");
-  if (!peer_server.ok()) return peer_server.status();
-  p.peer_server = *std::move(peer_server);
-  auto client_server = Listen(&client_builder, member.listen_client_url, "listen_client_url");
-  if (!client_server.ok()) return client_server.status();
-  p.client_server = *std::move(client_server);
-
-  // All calls, of both ports and to peers, complete on the client port's queue.
-  grpc::ServerCompletionQueue* queue = p.client_door.arrivals.get();
-  grpc::ServerCompletionQueue* health = p.health_door.arrivals.get();
-  p.client_door.methods.Start({queue, queue});
-  p.unserved.Start(&p.client_door.methods, queue);
-  p.peer_door.methods.Start({queue, p.peer_door.arrivals.get()});
-  p.health_door.methods.Start({health, health});
-  p.peers.Connect(queue);
-  p.loop.Start(&p.replica, {queue, p.peer_door.arrivals.get(), health});
+  if (absl::Status status = parts->Listen(); !status.ok()) return status;
+  parts->Run();
   LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
             << ": listening on " << member.listen_client_url << " for clients, on "
             << member.listen_peer_url << " for its peers; data in " << member.data_dir;
@@ -262,75 +320,72 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-void Server::Parts::OnLoop(const std::function<void()>& work) {
-  absl::Notification done;
-  loop.RunOnLoop([&] {
-    work();
-    done.Notify();
-  });
-  done.WaitForNotification();
-}
+// --- stop
 
-void Server::Parts::WaitUntilNone(absl::Duration at_most, const std::function<int()>& count) {
-  const absl::Time deadline = absl::Now() + at_most;
-  for (int left = 1; left > 0 && absl::Now() < deadline;) {
-    OnLoop([&] { left = count(); });
+void Server::Parts::WaitUntil(MonotonicTime deadline, const std::function<bool()>& done) {
+  for (bool is_done = false; !is_done && MonotonicNow() < deadline;) {
+    loop.RunAndWait([&] { is_done = done(); });
   }
 }
 
-// New calls are refused; what is running finishes, or is answered after the grace period. Without
+// New calls are declined. What is running finishes, or is answered after the grace period. Without
 // a leader there is nothing to wait for.
 void Server::Parts::FinishRunning() {
-  MethodTable& calls = client_door.methods;
-  OnLoop([&] {
-    edge.refuses_calls = true;
-    calls.Refuse([](grpc::ServerContext* context) {
-      api::SayNotProposed(context);
-      return api::Stopping();
-    });
-    replica.RefuseForwarded();
-  });
-  WaitUntilNone(kStopGrace, [&] {
-    if (replica.pending() > 0 && replica.leader() == raft::kNobody) {
-      LOG(INFO) << "no leader: " << replica.pending() << " waiting requests are answered now";
-      replica.Stop();
+  MethodTable& calls = client_service.methods;
+  phase.Set(Phase::kDeclining);
+  WaitUntil(MonotonicNow() + kStopGrace, [&] {
+    const MemberStatus status = member.Status();
+    if (status.pending > 0 && status.raft.leader == raft::kNobody) {
+      LOG(INFO) << "no leader: " << status.pending << " waiting requests are answered now";
+      member.StopRequests();
     }
-    return calls.running() + Uncommitted();
+    return calls.running() + Uncommitted() == 0;
   });
-  OnLoop([this] {
-    replica.Stop();
-    loop.StopWaiting();
+  loop.RunAndWait([this] {
+    phase.Set(Phase::kDraining);
+    member.StopRequests();
   });
-  WaitUntilNone(kStopGrace, [&] { return calls.running(); });
+  WaitUntil(MonotonicNow() + kStopGrace, [&] { return calls.running() == 0; });
 }
 
-// Of a leader: what others have handed to it and wait for.
+// Of a leader: entries that others have forwarded to it and wait for.
 int Server::Parts::Uncommitted() const {
-  const raft::Status status = replica.status();
+  const raft::Status status = member.Status().raft;
   if (status.role != raft::Role::kLeader) return 0;
   return static_cast<int>(status.last_index - status.commit_index);
 }
 
 // Once a gRPC server shuts down it cancels calls that arrive, until their client has read that it
-// does (GOAWAY); and a write that was cancelled has an unknown fate. So refused calls are kept
-// waiting until no more come: then each client has one here, or none has business here. They are
-// answered when the GOAWAY is on its way before them. What is still cancelled: calls of clients
-// that send without waiting for answers, during one round trip, and of those that were silent for
-// so long that they seemed to have no business here.
+// does (GOAWAY), and the fate of a write that was cancelled is unknown. So declined calls are held
+// until none has arrived for kQuiet. By then each client that is active has one here. They are
+// answered when the GOAWAY is on its way before them. Calls that are still cancelled: those of
+// clients that send without waiting for answers, during one round trip, and of clients that were
+// silent for longer than kQuiet.
 void Server::Parts::CloseClientPort() {
-  MethodTable& calls = client_door.methods;
-  OnLoop([&calls] { calls.HoldRefused(); });
+  MethodTable& calls = client_service.methods;
+  loop.RunAndWait([&calls] { calls.HoldRefused(); });
   size_t held = 0;
-  const absl::Time deadline = absl::Now() + kHoldMax;
-  for (absl::Time quiet = absl::Now() + kQuiet; absl::Now() < std::min(quiet, deadline);) {
-    OnLoop([&] {
-      if (std::exchange(held, calls.held()) != held) quiet = absl::Now() + kQuiet;
-    });
-  }
-  std::thread shutdown([this] { client_server->Shutdown(Soon()); });
-  absl::SleepFor(kGoawayHeadStart);
-  OnLoop([&calls] { calls.AnswerHeld(); });
+  MonotonicTime last_change = MonotonicNow();
+  WaitUntil(MonotonicNow() + kHoldMax, [&] {
+    if (std::exchange(held, calls.held()) != held) last_change = MonotonicNow();
+    return MonotonicNow() - last_change >= kQuiet;
+  });
+  std::thread shutdown(
+      [this] { client_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers)); });
+  WaitUntil(MonotonicNow() + kGoawayHeadStart, [] { return false; });
+  loop.RunAndWait([&calls] { calls.AnswerHeld(); });
   shutdown.join();
+}
+
+void Server::Parts::ClosePeerPort() {
+  loop.RunAndWait([this] {
+    phase.Set(Phase::kStopped);
+    peers.Stop();
+  });
+  peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
+  // Without a limit: all of them are cancelled, so each ends, whatever its peer does. One whose
+  // last operation has not ended would start another one on a queue that is gone.
+  WaitUntil(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });
 }
 
 void Server::Stop() {
@@ -339,16 +394,15 @@ void Server::Stop() {
   LOG(INFO) << "stopping: finishing what is running";
   p.FinishRunning();
   // Followers learn with the next heartbeat what has been committed.
-  const absl::Time known = absl::Now() + p.config.heartbeat_interval + 2 * kTick;
+  const MonotonicTime followers_know = MonotonicNow() + p.config.heartbeat_interval + 2 * kTick;
   p.CloseClientPort();
-  if (p.config.members.size() > 1) absl::SleepFor(known - absl::Now());
-  p.OnLoop([&p] { p.peers.Stop(); });
-  p.peer_server->Shutdown(Soon());
-  // Without a limit: all of them are cancelled, so each ends, whatever its peer does; and whose
-  // last operation is not over yet would start another one on a queue that is gone.
-  p.WaitUntilNone(absl::InfiniteDuration(), [&p] { return p.peers.live(); });
+  if (p.config.members.size() > 1) p.WaitUntil(followers_know, [] { return false; });
+  p.ClosePeerPort();
   p.loop.Stop();
-  // Nothing is sent after this; what completes only frees itself.
+  p.watchdog.Stop();
+  p.readers.Stop();
+  p.walker.Stop();
+  // Nothing is sent after this; what completes only deletes itself.
   p.data_dir.state->Flush();
   parts_.reset();
   LOG(INFO) << "stopped";

@@ -5,7 +5,7 @@
 
 #include "absl/time/clock.h"
 #include "glog/logging.h"
-#include "server/rpc/rpc.h"
+#include "server/rpc/completion.h"
 
 namespace raftkv {
 

@@ -1,114 +1,147 @@
 #ifndef RAFTKV_SERVER_API_EDGE_H_
 #define RAFTKV_SERVER_API_EDGE_H_
 
-// What every RPC of the etcd API needs: the way into the replica, response headers, and the checks
-// that come before all others. An RPC is: validate, call the replica, map the error, fill the
-// header.
-
-#include <grpcpp/grpcpp.h>
+// What every method of the etcd API needs: access to the member, response headers, admission, and
+// rows of methods. A handler calls the replica, maps its outcome (errors.h) and fills in the
+// header; admission and the check of the request's shape come before it (server/rpc/method.h).
 
 #include <algorithm>
-#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "config/config.h"
 #include "proto/etcd/outcome.h"
 #include "proto/etcd/rpc.pb.h"
 #include "server/api/errors.h"
-#include "server/loop.h"
-#include "server/member/replica.h"
-#include "server/rpc/rpc.h"
+#include "server/clock.h"
+#include "server/member/member.h"
+#include "server/member/phase.h"
+#include "server/rpc/call.h"
+#include "server/rpc/method.h"
+#include "server/workers.h"
 #include "storage/state_machine.h"
 
 namespace raftkv::api {
 
 // The call fails, and has certainly changed nothing: clients that know the key may repeat it.
-inline void SayNotProposed(grpc::ServerContext* context) {
-  context->AddTrailingMetadata(kOutcomeKey, kNotProposed);
-}
+inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
-  Loop* loop = nullptr;
-  Replica* replica = nullptr;             // loop's thread only
-  StateMachine* state_machine = nullptr;  // what may be called from any thread
-  // Each call that waits for a compaction holds a copy: they are counted by it.
+  Member* member = nullptr;
+  const PhaseValue* phase = nullptr;
+  std::function<bool()> loop_hangs;  // from any thread
+  Workers* readers = nullptr;        // large reads, which the request timeout bounds
+  Workers* walker = nullptr;         // walks over the whole store, one at a time
+  // Each call that waits for a compaction holds a copy, so its use count bounds them.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
-  // New calls are refused, because this member stops.
-  std::atomic<bool> refuses_calls{false};
 
   // From any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {
     header->set_cluster_id(config->cluster_id);
     header->set_member_id(self->id);
     header->set_revision(revision);
-    header->set_raft_term(loop->term());
+    header->set_raft_term(member->term());
   }
 
-  // True: the call was answered, because there is nothing here that could be trusted, or because
-  // its client wants an error rather than to wait for a leader.
-  template <typename Call>
-  bool Refused(Call* call) const {
-    if (replica->refused_by_peers()) {
-      SayNotProposed(call->context());
-      call->Finish(RefusedByPeers());
-      return true;
-    }
-    if (replica->leader() != raft::kNobody) return false;
-    const auto& metadata = call->context()->client_metadata();
-    auto it = metadata.find("hasleader");
-    if (it == metadata.end() || it->second != "true") return false;
-    SayNotProposed(call->context());
-    call->Finish(NoLeader());
-    return true;
+  // The admission of all methods but health's, which is served on another thread.
+  absl::Status Admit(Permission permission, Call* call) const {
+    absl::Status status = WhyNot(permission, *call);
+    if (!status.ok()) SayNotProposed(call);
+    return status;
   }
 
-  // When the client of a call stops waiting: for calls that may take as long as they take. (That it
-  // has gone before would take gRPC one more event for every call to tell.)
-  template <typename Call>
-  static absl::Time ClientDeadline(Call* call) {
-    return Loop::Now() + (absl::FromChrono(call->context()->deadline()) - absl::Now());
-  }
   // When a call that arrives now must be answered, or its client stops waiting.
-  template <typename Call>
-  absl::Time Deadline(Call* call) const {
-    return std::min(Loop::Now() + config->limits.request_timeout, ClientDeadline(call));
+  MonotonicTime Deadline(const Call& call) const {
+    return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
+  }
+
+  // Who waits for a request to the member.
+  template <typename Request, typename Response>
+  static Caller CallerOf(Unary<Request, Response> call) {
+    return {.deadline = call->deadline(), .gone = [call] { return call->gone(); }};
   }
 
   // Runs `work(give_up)` on one of `workers`, which returns what the call ends with. `give_up()`
-  // becomes true when nobody will want the answer; work that sees it ends with CANCELLED at once.
-  template <typename Call, typename Work>
-  void OnWorker(Workers* workers, Call* call, absl::Time deadline, Work work) const {
-    auto give_up = [loop = loop, deadline] { return loop->stopping() || Loop::Now() >= deadline; };
-    const bool accepted = workers->Run([loop = loop, call, give_up, work = std::move(work)] {
-      grpc::Status status = grpc::Status::CANCELLED;
+  // becomes true when nobody will want the answer; work that sees it returns CANCELLED at once.
+  template <typename Request, typename Response, typename Work>
+  void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
+                Work work) const {
+    auto give_up = [phase = phase, call, deadline] {
+      return phase->AtLeast(Phase::kDraining) || call->gone() || MonotonicNow() >= deadline;
+    };
+    const bool accepted = workers->Run([phase = phase, call, give_up, work = std::move(work)] {
+      absl::Status status = absl::CancelledError();
       if (!give_up()) status = work(give_up);
-      if (status.error_code() == grpc::StatusCode::CANCELLED) {
-        status = ToGrpc(loop->stopping() ? Fate::kStopped : Fate::kTimedOut);
+      if (absl::IsCancelled(status)) {
+        const bool stops = phase->AtLeast(Phase::kDraining);
+        status = ToWire(stops ? Fate::kStoppedUnproposed : Fate::kTimedOut);
       }
-      call->Finish(status);
+      call.Finish(status);
     });
-    if (!accepted) call->Finish(TooManyRequests());
+    if (!accepted) call.Finish(TooManyRequests());
+  }
+
+ private:
+  // Why a call that needs `permission` is not admitted.
+  absl::Status WhyNot(Permission permission, const Call& call) const {
+    if (phase->AtLeast(Phase::kDeclining)) return Stopping();
+    if (!NeedsCluster(permission)) return absl::OkStatus();
+    // Nothing here could be trusted.
+    if (member->rejected_by_peers()) return RejectedByPeers();
+    // etcd's clients ask for an error instead of a wait for a leader.
+    if (!member->has_leader() && call.Metadata("hasleader") == "true") return NoLeader();
+    return absl::OkStatus();
   }
 };
 
-// Adds a row: `handler` gets each call of `method`, of which `waiting` are taken at a time.
+// A row with its message types; server/rpc/method.h tells what the fields mean.
 template <typename Request, typename Response>
-void Serve(const Edge* edge, MethodTable* methods, int waiting, const char* method,
-           void (*handler)(const Edge*, Unary<Request, Response>*)) {
-  methods->Serve<Request, Response>(method, waiting,
-                                    [edge, handler](auto* call) { handler(edge, call); });
+struct Row {
+  const char* name;
+  int waiting = 4;
+  Permission permission = Permission::kNone;
+  bool (*local)(const Request&) = nullptr;
+  absl::Status (*check)(const Edge*, const Request&) = nullptr;
+  void (*handler)(const Edge*, Unary<Request, Response>) = nullptr;
+};
+
+template <typename Request, typename Response>
+void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) {
+  using google::protobuf::Message;
+  UnaryMethod method;
+  method.name = row.name;
+  method.waiting = row.waiting;
+  method.permission = row.permission;
+  method.request = &Request::default_instance();
+  method.response = &Response::default_instance();
+  if (row.local != nullptr) {
+    method.local = [local = row.local](const Message& request) {
+      return local(static_cast<const Request&>(request));
+    };
+  }
+  if (row.check != nullptr) {
+    method.check = [edge, check = row.check](const Message& request) {
+      return ToWire(check(edge, static_cast<const Request&>(request)));
+    };
+  }
+  method.handler = [edge, handler = row.handler](UnaryCall* call) {
+    handler(edge, Unary<Request, Response>(call));
+  };
+  methods->unary.push_back(std::move(method));
 }
 
-// One function a service: adds its rows to the table of the client port.
-void RegisterKv(const Edge* edge, MethodTable* methods);
-void RegisterMaintenance(const Edge* edge, MethodTable* methods);
-void RegisterCluster(const Edge* edge, MethodTable* methods);
-void RegisterHealth(const Edge* edge, MethodTable* methods);
+// One function for each service: adds its rows. Those of the first three are served on the loop's
+// thread with Edge::Admit.
+void AddKv(const Edge* edge, Methods* methods);
+void AddMaintenance(const Edge* edge, Methods* methods);
+void AddCluster(const Edge* edge, Methods* methods);
+// Health is served on the watchdog's thread, without admission. The result sends changed statuses
+// to the watching streams; call it on that thread now and then.
+std::function<void()> AddHealth(const Edge* edge, Methods* methods);
 
 }  // namespace raftkv::api
 

@@ -1,74 +1,64 @@
 #include "server/api/errors.h"
 
-#include <string>
+#include "absl/strings/str_cat.h"
 
 namespace raftkv::api {
 
-namespace {
+absl::Status NoLeader() { return absl::UnavailableError("etcdserver: no leader"); }
 
-grpc::Status Unavailable(const char* text) { return {grpc::StatusCode::UNAVAILABLE, text}; }
-
-}  // namespace
-
-grpc::Status NoLeader() { return Unavailable("etcdserver: no leader"); }
-
-// Ours alone: etcd does not notice, and serves an empty store.
-grpc::Status RefusedByPeers() {
-  return Unavailable(
+// etcd has no such error: its member does not notice, and serves an empty store.
+absl::Status RejectedByPeers() {
+  return absl::UnavailableError(
       "etcdserver: this member lost its data directory and the others refuse it; ask another one");
 }
 
-// Not etcd's words, but those of grpc-go's balancer when it has nowhere to send a call: the only
-// ones after which etcd's own client library repeats a write by itself, at another member. They
-// promise that nothing was sent; ours is as good: nothing was proposed. What was running when the
-// signal came promises nothing, and ends with Fate::kStopped.
-grpc::Status Stopping() { return Unavailable("there is no connection available"); }
+// Not etcd's text, but that of grpc-go's balancer when it has no connection for a call. It is the
+// only text after which etcd's client library repeats a write by itself, at another member, because
+// it says that nothing was sent. That holds here too: nothing was proposed. A call that was running
+// when the member was told to stop ends with Fate::kStopped instead, which promises nothing.
+absl::Status Stopping() { return absl::UnavailableError("there is no connection available"); }
 
-grpc::Status RequestTooLarge() {
-  return {grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: request is too large"};
+absl::Status RequestTooLarge() {
+  return absl::InvalidArgumentError("etcdserver: request is too large");
 }
 
-grpc::Status TooManyRequests() {
-  return {grpc::StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests"};
+absl::Status TooManyRequests() {
+  return absl::ResourceExhaustedError("etcdserver: too many requests");
 }
 
-// Ours alone: etcd answers whatever the size, and may run out of memory.
-grpc::Status ResponseTooLarge() {
-  return {grpc::StatusCode::RESOURCE_EXHAUSTED,
-          "etcdserver: response is too large; read it in pages, with a limit"};
+// etcd has no such error: it answers whatever the size, and may run out of memory.
+absl::Status ResponseTooLarge() {
+  return absl::ResourceExhaustedError(
+      "etcdserver: response is too large; read it in pages, with a limit");
 }
 
-grpc::Status ToGrpc(Fate fate) {
-  switch (fate) {
-    case Fate::kApplied:
-      return grpc::Status::OK;
-    case Fate::kTimedOut:
-    case Fate::kUnknownTimedOut:
-      return Unavailable("etcdserver: request timed out");
-    case Fate::kUnknownLeaderLost:
-      return Unavailable("etcdserver: request timed out, possibly due to previous leader failure");
-    case Fate::kUnknownConnection:
-      return Unavailable("etcdserver: request timed out, possibly due to connection lost");
-    case Fate::kTooManyRequests:
+absl::Status ToWire(Fate fate) {
+  switch (fate.kind) {
+    case Fate::Kind::kApplied:
+      return absl::OkStatus();
+    case Fate::Kind::kTimedOut:
+      return absl::UnavailableError("etcdserver: request timed out");
+    case Fate::Kind::kLeaderLost:
+      return absl::UnavailableError(
+          "etcdserver: request timed out, possibly due to previous leader failure");
+    case Fate::Kind::kConnectionLost:
+      return absl::UnavailableError(
+          "etcdserver: request timed out, possibly due to connection lost");
+    case Fate::Kind::kTooManyRequests:
       return TooManyRequests();
-    // Ours alone: in etcd the leader would end.
-    case Fate::kNotUnderstood:
-      return {
-          grpc::StatusCode::UNIMPLEMENTED,
-          "etcdserver: the leader does not know this request; bring all members to one version"};
-    case Fate::kStoppedUnproposed:
-      return Stopping();
-    case Fate::kStopped:
-      return Unavailable("etcdserver: server stopped");
+    // etcd has no such error: its leader would end.
+    case Fate::Kind::kNotSupported:
+      return absl::UnimplementedError(
+          "etcdserver: the cluster does not know this request; bring all members to one version");
+    case Fate::Kind::kStopped:
+      return fate.proposed ? absl::UnavailableError("etcdserver: server stopped") : Stopping();
   }
-  return {grpc::StatusCode::INTERNAL, "unknown fate"};
+  return absl::InternalError("unknown fate");
 }
 
-grpc::Status ToGrpc(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  // The numbers of absl's and gRPC's codes are the same.
-  return {static_cast<grpc::StatusCode>(status.code()),
-          "etcdserver: " + std::string(status.message())};
+absl::Status ToWire(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat("etcdserver: ", status.message()));
 }
 
 }  // namespace raftkv::api

@@ -1,29 +1,28 @@
 #ifndef RAFTKV_SERVER_API_ERRORS_H_
 #define RAFTKV_SERVER_API_ERRORS_H_
 
-// The only place that knows etcd's gRPC codes and texts for what went wrong. Clients match on the
-// exact text (docs: etcd's rpctypes), so these are part of the wire contract.
-
-#include <grpcpp/support/status.h>
+// The only place that knows etcd's codes and texts for what went wrong. Clients match on the exact
+// text (etcd's rpctypes), so these are part of the wire contract. A status from here goes on the
+// wire as it is; absl's code numbers are gRPC's.
 
 #include "absl/status/status.h"
-#include "server/member/replica.h"
+#include "server/member/requests.h"
 
 namespace raftkv::api {
 
 // A request that did not reach the state machine.
-grpc::Status ToGrpc(Fate fate);
+absl::Status ToWire(Fate fate);
 
 // A verdict of the state machine or of validation: same code, text with etcd's prefix.
-grpc::Status ToGrpc(const absl::Status& status);
+absl::Status ToWire(const absl::Status& status);
 
-grpc::Status NoLeader();
-grpc::Status RefusedByPeers();
+absl::Status NoLeader();
+absl::Status RejectedByPeers();
 // A call that arrived after this member was told to stop.
-grpc::Status Stopping();
-grpc::Status RequestTooLarge();
-grpc::Status TooManyRequests();
-grpc::Status ResponseTooLarge();
+absl::Status Stopping();
+absl::Status RequestTooLarge();
+absl::Status TooManyRequests();
+absl::Status ResponseTooLarge();
 
 }  // namespace raftkv::api
 

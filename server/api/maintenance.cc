@@ -1,6 +1,5 @@
-// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the member that is
-// asked, as its state stands, and waits neither for a leader nor for the applier. The rest is not
-// served yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the state of the member
+// that is asked, and waits neither for a leader nor for the applier. The rest is not served yet.
 
 #include <memory>
 #include <utility>
@@ -11,82 +10,94 @@ namespace raftkv::api {
 
 namespace {
 
-using StatusCall = Unary<etcdserverpb::StatusRequest, etcdserverpb::StatusResponse>;
-using HashCall = Unary<etcdserverpb::HashRequest, etcdserverpb::HashResponse>;
-using HashKvCall = Unary<etcdserverpb::HashKVRequest, etcdserverpb::HashKVResponse>;
-using DefragmentCall = Unary<etcdserverpb::DefragmentRequest, etcdserverpb::DefragmentResponse>;
-
-constexpr int kWaitingCalls = 4;
+using etcdserverpb::DefragmentRequest;
+using etcdserverpb::DefragmentResponse;
+using etcdserverpb::HashKVRequest;
+using etcdserverpb::HashKVResponse;
+using etcdserverpb::HashRequest;
+using etcdserverpb::HashResponse;
+using etcdserverpb::StatusRequest;
+using etcdserverpb::StatusResponse;
 
 // `hash(snapshot, give_up)` fills in the response on the worker that walks the whole store, which
 // takes seconds for ten million versions: no request timeout, as in etcd.
-template <typename Call, typename Hash>
-void WithSnapshot(const Edge* edge, Call* call, Hash hash) {
-  if (edge->Refused(call)) return;
-  edge->OnWorker(
-      &edge->loop->walker(), call, edge->ClientDeadline(call),
-      [edge, call, hash, snapshot = edge->state_machine->Snapshot()](const auto& give_up) {
-        const absl::Status status = hash(*snapshot, give_up);
-        edge->FillHeader(snapshot->revision(), call->response()->mutable_header());
-        return ToGrpc(status);
-      });
+template <typename Request, typename Response, typename Hash>
+void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
+  edge->OnWorker(edge->walker, call, call->deadline(),
+                 [edge, call, hash, snapshot = edge->member->Snapshot()](const auto& give_up) {
+                   const absl::Status status = hash(*snapshot, give_up);
+                   edge->FillHeader(snapshot->revision(), call.response()->mutable_header());
+                   return ToWire(status);
+                 });
 }
 
-void Status(const Edge* edge, StatusCall* call) {
-  const raft::Status raft = edge->replica->status();
-  etcdserverpb::StatusResponse* response = call->response();
+void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
+  const raft::Status raft = edge->member->Status().raft;
+  StatusResponse* response = call.response();
   response->set_version(kEtcdVersion);
   response->set_storageversion("3.6.0");
   response->set_leader(raft.leader);
   response->set_raftindex(raft.last_index);
   response->set_raftterm(raft.term);
-  if (raft.leader == raft::kNobody) response->add_errors(NoLeader().error_message());
-  if (edge->replica->refused_by_peers()) {
-    response->add_errors(RefusedByPeers().error_message());
+  if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));
+  if (edge->member->rejected_by_peers()) {
+    response->add_errors(std::string(RejectedByPeers().message()));
   }
-  const std::shared_ptr<const StateSnapshot> snapshot = edge->state_machine->Snapshot();
-  const int64_t bytes = static_cast<int64_t>(edge->state_machine->DiskBytes());
+  const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
+  const int64_t bytes = static_cast<int64_t>(edge->member->DiskBytes());
   response->set_dbsize(bytes);
   response->set_dbsizeinuse(bytes);
   response->set_raftappliedindex(snapshot->applied().index);
   edge->FillHeader(snapshot->revision(), response->mutable_header());
-  call->Finish(grpc::Status::OK);
+  call.Finish(absl::OkStatus());
 }
 
-void Hash(const Edge* edge, HashCall* call) {
+void Hash(const Edge* edge, Unary<HashRequest, HashResponse> call) {
   WithSnapshot(edge, call, [call](const StateSnapshot& snapshot, const auto& give_up) {
     const absl::StatusOr<uint32_t> hash = snapshot.Hash(give_up);
     if (!hash.ok()) return hash.status();
-    call->response()->set_hash(*hash);
+    call.response()->set_hash(*hash);
     return absl::OkStatus();
   });
 }
 
-void HashKv(const Edge* edge, HashKvCall* call) {
+void HashKv(const Edge* edge, Unary<HashKVRequest, HashKVResponse> call) {
   WithSnapshot(edge, call, [call](const StateSnapshot& snapshot, const auto& give_up) {
     const absl::StatusOr<StateSnapshot::KvHash> hash =
-        snapshot.HashKv(call->request().revision(), give_up);
+        snapshot.HashKv(call.request().revision(), give_up);
     if (!hash.ok()) return hash.status();
-    call->response()->set_hash(hash->hash);
-    call->response()->set_compact_revision(hash->compact_revision);
-    call->response()->set_hash_revision(hash->hash_revision);
+    call.response()->set_hash(hash->hash);
+    call.response()->set_compact_revision(hash->compact_revision);
+    call.response()->set_hash_revision(hash->hash_revision);
     return absl::OkStatus();
   });
 }
 
-// Space comes back in the background, and nobody waits for it.
-void Defragment(const Edge* edge, DefragmentCall* call) {
-  edge->state_machine->StartDefragment();
-  call->Finish(grpc::Status::OK);
+// The space is freed in the background; the answer does not wait for it.
+void Defragment(const Edge* edge, Unary<DefragmentRequest, DefragmentResponse> call) {
+  edge->member->StartDefragment();
+  call.Finish(absl::OkStatus());
 }
 
 }  // namespace
 
-void RegisterMaintenance(const Edge* edge, MethodTable* methods) {
-  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Status", Status);
-  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Hash", Hash);
-  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/HashKV", HashKv);
-  Serve(edge, methods, kWaitingCalls, "/etcdserverpb.Maintenance/Defragment", Defragment);
+void AddMaintenance(const Edge* edge, Methods* methods) {
+  Add<StatusRequest, StatusResponse>(edge, methods,
+                                     {.name = "/etcdserverpb.Maintenance/Status",
+                                      .permission = Permission::kNone,
+                                      .handler = Status});
+  Add<HashRequest, HashResponse>(edge, methods,
+                                 {.name = "/etcdserverpb.Maintenance/Hash",
+                                  .permission = Permission::kMaintain,
+                                  .handler = Hash});
+  Add<HashKVRequest, HashKVResponse>(edge, methods,
+                                     {.name = "/etcdserverpb.Maintenance/HashKV",
+                                      .permission = Permission::kMaintain,
+                                      .handler = HashKv});
+  Add<DefragmentRequest, DefragmentResponse>(edge, methods,
+                                             {.name = "/etcdserverpb.Maintenance/Defragment",
+                                              .permission = Permission::kMaintainSelf,
+                                              .handler = Defragment});
 }
 
 }  // namespace raftkv::api

@@ -22,7 +22,8 @@
 // Threads: one thread calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the first thread goes on with Post,
 //     Turn and PlanApply (which answers kNothing until Apply has returned);
-//   - Snapshot, term, has_leader and rejected_by_peers may be called from any thread.
+//   - Snapshot, DiskBytes, StartDefragment, term, has_leader and rejected_by_peers may be called
+//     from any thread.
 //
 // A request goes: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply -> Apply
 // (applier -> state machine) -> the request's `done`, which is the API again.
@@ -114,7 +115,9 @@ class Member {
 
   // --- what can be seen
   std::shared_ptr<const StateSnapshot> Snapshot() const { return state_machine_->Snapshot(); }
-  StateMachine* state_machine() { return state_machine_; }
+  uint64_t DiskBytes() const { return state_machine_->DiskBytes(); }
+  // Returns at once.
+  void StartDefragment() { state_machine_->StartDefragment(); }
   MemberStatus Status() const;
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }

@@ -1,14 +1,15 @@
 #ifndef RAFTKV_SERVER_PEER_OUT_STREAM_H_
 #define RAFTKV_SERVER_PEER_OUT_STREAM_H_
 
-// Our end of a bidirectional gRPC stream that we open to a peer: connects when there is something
-// to send, and comes back by itself after a pause when it breaks. in_stream.h is the other end.
+// The sending end of a bidirectional gRPC stream that we open to a peer. It connects when there is
+// something to send, and again after a pause when it breaks. in_stream.h is the other end.
 //
-// On the completion queue's thread only. One write and one read are outstanding at a time; what
-// cannot be written yet waits in a queue with a bound. Nothing here knows Raft.
+// The first request of each connection says who we are, and the first answer who the peer is. What
+// cannot be written yet waits in a queue with a bound. One write and one read are in flight at a
+// time.
 //
-// `live` counts the streams that still have operations under way: a completion queue must not be
-// shut down before it is 0.
+// On the completion queue's thread only. Connections with operations in flight are counted in
+// `live`: a completion queue must not be shut down before it is 0.
 
 #include <grpcpp/grpcpp.h>
 
@@ -20,8 +21,10 @@
 #include <string>
 #include <utility>
 
+#include "proto/raft.pb.h"
+#include "server/peer/handshake.h"
 #include "server/peer/queue_bound.h"
-#include "server/rpc/rpc.h"
+#include "server/rpc/completion.h"
 
 namespace raftkv {
 
@@ -31,14 +34,14 @@ class OutStream {
   using Call = grpc::ClientAsyncReaderWriter<Request, Response>;
 
   struct Hooks {
-    // Opens a call; StartCall is ours.
+    // Prepares a call, which is started here.
     std::function<std::unique_ptr<Call>(grpc::ClientContext*)> open;
-    // False: the peer is not who we think; the stream is ended.
-    std::function<bool(Response*, bool first)> on_response;
-    // Called on the first request of each new stream: says who we are.
-    std::function<void(Request*)> introduce;
-    // The stream broke or could not be opened. `unsent` certainly never left; of what was sent
-    // before, any part may have arrived.
+    std::function<proto::Peer()> introduction;
+    // The first answer. False: the peer is not the expected one, and the stream ends.
+    std::function<bool(const proto::Peer& who)> on_open;
+    std::function<void(const Sender& from, Response*)> on_response;  // the first one too
+    // The stream broke or could not be opened. `unsent` certainly never left. Any of what was sent
+    // before may have arrived.
     std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
   };
 
@@ -48,14 +51,14 @@ class OutStream {
     if (session_ != nullptr) session_->owner = nullptr;
   }
 
-  // Anything but kTaken: the request is dropped and never left.
+  // Anything but kTaken: the request was dropped and never left.
   enum class Sent { kTaken, kNotConnected, kFull };
   Sent Send(Request request) {
     if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_)) {
       return Sent::kNotConnected;
     }
     if (Full(request)) return Sent::kFull;
-    if (session_ == nullptr) hooks_.introduce(&request);
+    if (session_ == nullptr) *request.mutable_peer() = hooks_.introduction();
     newest_bytes_ = request.ByteSizeLong();
     queued_bytes_ += newest_bytes_;
     queue_.push_back(std::move(request));
@@ -67,7 +70,8 @@ class OutStream {
     return Sent::kTaken;
   }
 
-  // The newest request that has not left yet, for about `bytes` more to join it, up to bytes_max.
+  // The newest request that has not left yet, if about `bytes` more may be added to it without
+  // exceeding bytes_max; else null.
   Request* Join(size_t bytes, size_t bytes_max) {
     if (queue_.empty() || newest_bytes_ + bytes > bytes_max) return nullptr;
     newest_bytes_ += bytes;
@@ -81,92 +85,77 @@ class OutStream {
   }
 
  private:
-  // One call. Outlives the owner if operations are still under way.
-  struct Session {
-    explicit Session(OutStream* owner) : owner(owner) {
-      call = owner->hooks_.open(&context);
-      live = owner->live_;
-      ++*live;
-      pending = 1;
-      call->StartCall(&started);
-    }
-
-    void OnStarted(bool ok) {
-      --pending;
-      if (!ok || owner == nullptr) return Break();
-      open = true;
-      ++pending;
-      call->Read(&response, &read);
-      MaybeWrite();
+  // One connection. It outlives the owner while operations are in flight.
+  class Session final : public Operations {
+   public:
+    explicit Session(OutStream* o) : owner(o) {
+      call_ = owner->hooks_.open(&context);
+      CountIn(owner->live_);
+      call_->StartCall(started_.Start());
     }
 
     void MaybeWrite() {
-      if (!open || broken || writing || owner == nullptr || owner->queue_.empty()) return;
-      request = std::move(owner->queue_.front());
+      if (!open_ || broken_ || writing_ || owner == nullptr || owner->queue_.empty()) return;
+      const Request request = std::move(owner->queue_.front());
       owner->queue_.pop_front();
       owner->queued_bytes_ -= std::min(owner->queued_bytes_, request.ByteSizeLong());
-      writing = true;
-      ++pending;
+      writing_ = true;
       grpc::WriteOptions options;
       if (!owner->queue_.empty()) options.set_buffer_hint();  // more follows: one system call
-      call->Write(request, options, &wrote);
+      call_->Write(request, options, wrote_.Start());
+    }
+
+    bool answered() const { return from_.id != raft::kNobody; }
+
+    OutStream* owner;  // null: it is gone
+    grpc::ClientContext context;
+
+   private:
+    void OnStarted(bool ok) {
+      if (!ok || owner == nullptr) return Break();
+      open_ = true;
+      call_->Read(&response_, read_.Start());
+      MaybeWrite();
     }
 
     void OnWrote(bool ok) {
-      --pending;
-      writing = false;
-      if (!ok) return Break();
-      if (broken) return MaybeFinish();
+      writing_ = false;
+      if (!ok || broken_) return Break();
       MaybeWrite();
     }
 
     void OnRead(bool ok) {
-      --pending;
-      if (!ok || broken || owner == nullptr) return Break();
-      const bool welcome = owner->hooks_.on_response(&response, !responded);
-      responded = true;
-      if (!welcome) return Break();
-      response.Clear();
-      ++pending;
-      call->Read(&response, &read);
-    }
-
-    void Break() {
-      if (!broken) {
-        broken = true;
-        if (pending > 0) context.TryCancel();
+      if (!ok || broken_ || owner == nullptr) return Break();
+      if (!answered()) {
+        if (!owner->hooks_.on_open(response_.peer())) return Break();
+        from_ = Handshake::SenderOf(response_.peer());
       }
-      MaybeFinish();
+      owner->hooks_.on_response(from_, &response_);
+      response_.Clear();
+      call_->Read(&response_, read_.Start());
     }
 
-    void MaybeFinish() {
-      if (pending > 0) return;
-      pending = 1;
-      call->Finish(&status, &finished);
+    // Inside the completion of an operation. The last one asks how the call ended.
+    void Break() {
+      if (!std::exchange(broken_, true)) context.TryCancel();
+      if (OnlyOneInFlight()) call_->Finish(&status_, finished_.Start());
     }
 
     void OnFinished(bool) {
-      if (owner != nullptr) owner->OnEnd(status);
-      --*live;
-      delete this;
+      if (owner != nullptr) owner->OnEnd(status_);
     }
 
-    OutStream* owner;
-    int* live = nullptr;
-    grpc::ClientContext context;
-    std::unique_ptr<Call> call;
-    Request request;
-    Response response;
-    grpc::Status status;
-    int pending = 0;
-    bool open = false;
-    bool writing = false;
-    bool responded = false;
-    bool broken = false;
-    Operation<Session> started{this, &Session::OnStarted};
-    Operation<Session> wrote{this, &Session::OnWrote};
-    Operation<Session> read{this, &Session::OnRead};
-    Operation<Session> finished{this, &Session::OnFinished};
+    std::unique_ptr<Call> call_;
+    Response response_;
+    grpc::Status status_;
+    Sender from_;  // nobody until the first answer
+    bool open_ = false;
+    bool writing_ = false;
+    bool broken_ = false;
+    Operation<Session> started_{this, &Session::OnStarted};
+    Operation<Session> wrote_{this, &Session::OnWrote};
+    Operation<Session> read_{this, &Session::OnRead};
+    Operation<Session> finished_{this, &Session::OnFinished};
   };
 
   bool Full(const Request& request) const {
@@ -175,10 +164,10 @@ class OutStream {
   }
 
   void OnEnd(const grpc::Status& status) {
-    // A connection that worked is made anew at once; one that cannot be made, or that the peer
+    // A connection that worked is made again at once; one that cannot be made, or that the peer
     // refuses, after a pause.
     std::chrono::milliseconds pause(100);
-    if (session_->responded) pause = {};
+    if (session_->answered()) pause = {};
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION)
       pause = std::chrono::seconds(1);
     session_ = nullptr;

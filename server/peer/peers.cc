@@ -3,10 +3,8 @@
 #include <climits>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
-#include "proto/parse_command.h"
 #include "server/peer/raft_codec.h"
 
 namespace raftkv {
@@ -17,7 +15,7 @@ namespace {
 constexpr int kUnaryOutMax = 8;
 // Raft's own window bounds appends; this leaves room for heartbeats beside it.
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
-// A forwarded request that is larger takes no more proposals in.
+// No more proposals are added to a forwarded request of this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 
 grpc::ChannelArguments ChannelArgs() {
@@ -35,75 +33,120 @@ grpc::ChannelArguments ChannelArgs() {
   return args;
 }
 
+std::map<raft::MemberId, Handshake::Member> Members(const std::vector<PeerAddress>& peers) {
+  std::map<raft::MemberId, Handshake::Member> members;
+  for (const PeerAddress& peer : peers) members[peer.id] = {peer.name, peer.address};
+  return members;
+}
+
 }  // namespace
 
-// A unary call we make; deletes itself.
+// A unary call that we make.
 template <typename Response>
-class Peers::UnaryOut final : public Completion {
+class Peers::UnaryOut final : public Operations {
  public:
-  using OnResponse = std::function<void(const grpc::Status&, const Response&)>;
-  UnaryOut(absl::Duration timeout, OnResponse on_response) : on_response_(std::move(on_response)) {
-    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  using OnEnd = std::function<void(const grpc::Status&, const Response&)>;
+  UnaryOut(Peers* peers, OnEnd on_end) : peers_(peers), on_end_(std::move(on_end)) {
+    context.set_deadline(absl::ToChronoTime(absl::Now() + peers->options_.vote_timeout));
+    CountIn(&peers->live_);
+    peers->asking_.insert(&context);
   }
 
   void Start(std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader) {
     reader_ = std::move(reader);
     reader_->StartCall();
-    reader_->Finish(&response_, &status_, this);
-  }
-
-  void OnComplete(bool) override {
-    on_response_(status_, response_);
-    delete this;
+    reader_->Finish(&response_, &status_, finished_.Start());
   }
 
   grpc::ClientContext context;
 
  private:
-  const OnResponse on_response_;
+  void OnFinished(bool) {
+    peers_->asking_.erase(&context);
+    on_end_(status_, response_);
+  }
+
+  Peers* const peers_;
+  const OnEnd on_end_;
   std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader_;
   Response response_;
   grpc::Status status_;
+  Operation<UnaryOut> finished_{this, &UnaryOut::OnFinished};
 };
 
-Peers::Peers(PeersOptions options, std::function<void(Input)> post)
-    : options_(std::move(options)), post_(std::move(post)) {
+Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post)
+    : options_(std::move(options)),
+      phase_(phase),
+      post_(std::move(post)),
+      handshake_(options_.cluster_id, options_.self, options_.store_id, Members(options_.peers)) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
 Peers::~Peers() = default;
 
-void Peers::Register(MethodTable* methods) {
-  methods->Serve<proto::RequestVoteRequest, proto::RequestVoteResponse>(
-      "/raftkv.proto.Raft/RequestVote", 8, [this](VoteCall* call) { OnVote(call); });
-  methods->Serve<proto::HelloRequest, proto::HelloResponse>(
-      "/raftkv.proto.Raft/Hello", 8, [this](HelloCall* call) { OnHello(call); });
+// --- the peer port
 
-  methods->ServeStream("/raftkv.proto.Raft/AppendEntries", [this, methods](int index, Queues q) {
-    AppendIn::Accept(methods, index, q,
-                     {.on_request = [this](AppendIn* s, proto::AppendEntriesRequest* r,
-                                           bool first) { return OnAppend(s, r, first); },
-                      .on_end =
-                          [this](AppendIn* s) {
-                            Peer* peer = Find(s->peer);
-                            if (peer != nullptr && peer->append_in == s) peer->append_in = nullptr;
-                          }},
-                     kAppendBound, &live_);
-  });
-  methods->ServeStream("/raftkv.proto.Raft/Forward", [this, methods](int index, Queues q) {
-    ForwardIn::Accept(methods, index, q,
-                      {.on_request = [this](ForwardIn* s, proto::ForwardRequest* r,
-                                            bool first) { return OnForward(s, r, first); },
-                       .on_end =
-                           [this](ForwardIn* s) {
-                             Peer* peer = Find(s->peer);
-                             if (peer != nullptr && peer->forward_in == s) {
-                               peer->forward_in = nullptr;
-                             }
-                           }},
-                      options_.forward_bound, &live_);
-  });
+template <typename Request, typename Response>
+UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Request, Response>)) {
+  UnaryMethod method;
+  method.name = name;
+  method.waiting = 8;
+  method.request = &Request::default_instance();
+  method.response = &Response::default_instance();
+  method.check = [this](const google::protobuf::Message& request) {
+    if (stopped()) return absl::UnavailableError("server stopped");
+    return handshake_.Check(static_cast<const Request&>(request).peer());
+  };
+  method.handler = [this, handler](UnaryCall* call) {
+    (this->*handler)(Unary<Request, Response>(call));
+  };
+  return method;
 }
+
+template <typename Request, typename Response>
+StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
+                              InStream<Request, Response>* Peer::*in,
+                              void (Peers::*on_request)(const Sender&, Request*)) {
+  using In = InStream<Request, Response>;
+  auto hooks = std::make_shared<typename In::Hooks>();
+  hooks->on_open = [this, in](In* stream, const proto::Peer& who) {
+    if (stopped()) return absl::UnavailableError("server stopped");
+    if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
+    Peer* peer = Find(who.from());
+    if (peer->*in != nullptr) (peer->*in)->Cancel();  // the peer has opened a new one
+    peer->*in = stream;
+    return absl::OkStatus();
+  };
+  hooks->on_request = [this, on_request](const Sender& from, Request* request) {
+    (this->*on_request)(from, request);
+  };
+  hooks->introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
+  hooks->on_end = [this, in](In* stream) {
+    Peer* peer = Find(stream->sender().id);
+    if (peer != nullptr && peer->*in == stream) peer->*in = nullptr;
+  };
+  StreamMethod method;
+  method.name = name;
+  method.request = &Request::default_instance();
+  method.open = [hooks, bound](Stream* stream) -> std::unique_ptr<StreamHandler> {
+    return std::make_unique<In>(hooks.get(), bound, stream);
+  };
+  return method;
+}
+
+void Peers::Register(MethodTable* methods) {
+  Methods rows;
+  rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/RequestVote", &Peers::OnVote));
+  rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/Hello", &Peers::OnHello));
+  rows.streams.push_back(StreamRow("/raftkv.proto.Raft/AppendEntries", kAppendBound,
+                                   &Peer::append_in, &Peers::OnAppend));
+  rows.streams.push_back(StreamRow("/raftkv.proto.Raft/Forward", options_.forward_bound,
+                                   &Peer::forward_in, &Peers::OnForward));
+  methods_ = methods;
+  methods_->Serve(std::move(rows));
+}
+
+// --- connections that we make
 
 void Peers::Connect(grpc::CompletionQueue* queue) {
   queue_ = queue;
@@ -115,29 +158,30 @@ void Peers::Connect(grpc::CompletionQueue* queue) {
   }
 }
 
+void Peers::OnConnected(Peer* peer) {
+  if (!std::exchange(peer->connected, true)) {
+    LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
+  }
+  peer->last_refusal.clear();
+}
+
 void Peers::MakeAppendOut(Peer* peer) {
   AppendOut::Hooks hooks;
   hooks.open = [this, peer](grpc::ClientContext* context) {
     return peer->stub->PrepareAsyncAppendEntries(context, queue_);
   };
-  hooks.introduce = [this, peer](proto::AppendEntriesRequest* request) {
-    *request->mutable_peer() = Introduction(peer->address.id);
-  };
-  hooks.on_response = [this, peer](proto::AppendEntriesResponse* response, bool first) {
-    if (first) {
-      if (!CheckAnswer(*peer, response->peer())) return false;
-      peer->append_store_id = response->peer().store_id();
-      if (!std::exchange(peer->connected, true)) {
-        LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
-      }
-      peer->last_refusal.clear();
-    }
-    PostRaft(*peer, peer->append_store_id, Decode(*response));
+  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
+  hooks.on_open = [this, peer](const proto::Peer& who) {
+    if (!handshake_.CheckAnswer(peer->address.id, who)) return false;
+    OnConnected(peer);
     return true;
+  };
+  hooks.on_response = [this](const Sender& from, proto::AppendEntriesResponse* response) {
+    PostRaft(from, Decode(*response));
   };
   hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
                                const grpc::Status& status) {
-    if (stopped_) return;
+    if (stopped()) return;
     post_(AppendLost{peer->address.id});
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
       OnRefused(peer, status);
@@ -154,24 +198,43 @@ void Peers::MakeForwardOut(Peer* peer) {
   hooks.open = [this, peer](grpc::ClientContext* context) {
     return peer->stub->PrepareAsyncForward(context, queue_);
   };
-  hooks.introduce = [this, peer](proto::ForwardRequest* request) {
-    *request->mutable_peer() = Introduction(peer->address.id);
+  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
+  hooks.on_open = [this, peer](const proto::Peer& who) {
+    return handshake_.CheckAnswer(peer->address.id, who);
   };
-  hooks.on_response = [this, peer](proto::ForwardResponse* response, bool first) {
-    return OnForwardAnswer(peer, response, first);
+  hooks.on_response = [this](const Sender& from, proto::ForwardResponse* response) {
+    OnForwardAnswer(from, *response);
   };
   hooks.on_lost = [this, peer](const std::deque<proto::ForwardRequest>& unsent,
                                const grpc::Status& status) {
+    if (stopped()) return;
     std::vector<uint64_t> numbers;
     for (const proto::ForwardRequest& request : unsent) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
-    if (stopped_) return;
     post_(ForwardLost{peer->address.id, std::move(numbers)});
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(peer, status);
   };
   peer->forward_out =
       std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
+}
+
+template <typename Request, typename Response>
+void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
+                std::function<void(const Sender& from, const Response&)> on_answer) {
+  if (to->unary_out >= kUnaryOutMax) return;
+  ++to->unary_out;
+  *request.mutable_peer() = handshake_.Introduction(to->address.id);
+  auto* call =
+      new UnaryOut<Response>(this, [this, to, on_answer = std::move(on_answer)](
+                                       const grpc::Status& status, const Response& response) {
+        --to->unary_out;
+        if (stopped()) return;
+        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
+        if (!status.ok() || !handshake_.CheckAnswer(to->address.id, response.peer())) return;
+        on_answer(Handshake::SenderOf(response.peer()), response);
+      });
+  call->Start((to->stub.get()->*prepare)(&call->context, request, queue_));
 }
 
 void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
@@ -182,139 +245,41 @@ void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
 }
 
 void Peers::Stop() {
-  stopped_ = true;
+  CHECK(stopped());
+  const absl::Status stopped = absl::UnavailableError("server stopped");
   for (auto& [id, peer] : peers_) {
     if (peer.append_out) peer.append_out->Stop();
     if (peer.forward_out) peer.forward_out->Stop();
-    if (peer.append_in) peer.append_in->Cancel();
-    if (peer.forward_in) peer.forward_in->Cancel();
-    const grpc::Status stopped(grpc::StatusCode::UNAVAILABLE, "server stopped");
-    for (auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call->Finish(stopped);
-    if (peer.hello_in) std::exchange(peer.hello_in, nullptr)->Finish(stopped);
+    for (const auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call.Finish(stopped);
+    if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
+  for (grpc::ClientContext* context : asking_) context->TryCancel();
+  if (methods_ != nullptr) methods_->CancelStreams();
 }
 
-// --- who speaks
-// -----------------------------------------------------------------------------------
+// --- what the replica sends
 
 Peers::Peer* Peers::Find(raft::MemberId id) {
   auto it = peers_.find(id);
   return it == peers_.end() ? nullptr : &it->second;
 }
 
-proto::Peer Peers::Introduction(raft::MemberId to) const {
-  proto::Peer peer;
-  peer.set_cluster_id(options_.cluster_id);
-  peer.set_from(options_.self);
-  peer.set_to(to);
-  peer.set_store_id(options_.store_id);
-  return peer;
-}
-
-void Peers::Count(Refusals::Reason reason, const std::string& what) {
-  refusals_.Count(reason, what, absl::Now());
-}
-
-void Peers::OnPeerRefused(raft::MemberId peer) {
-  Count(Refusals::Reason::kStoreId,
-        absl::StrCat(Find(peer) == nullptr ? "a peer" : Find(peer)->address.name,
-                     ": it speaks from another data directory than the one this cluster knows, and "
-                     "may have forgotten its promises. Bring its old directory back; replacing a "
-                     "member comes with changes of membership, which are not served yet"));
-}
-
-grpc::Status Peers::Check(const proto::Peer& peer) {
-  if (stopped_) return {grpc::StatusCode::UNAVAILABLE, "server stopped"};
-  std::string wrong;
-  Refusals::Reason reason{};
-  if (peer.cluster_id() != options_.cluster_id) {
-    reason = Refusals::Reason::kCluster;
-    wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member",
-                            options_.cluster_id, peer.cluster_id());
-  } else if (peer.to() != options_.self) {
-    reason = Refusals::Reason::kReceiver;
-    wrong =
-        absl::StrFormat("this is member %x, not %x: check the peer URLs", options_.self, peer.to());
-  } else if (Find(peer.from()) == nullptr) {
-    reason = Refusals::Reason::kSender;
-    wrong = absl::StrFormat("member %x is not known here", peer.from());
-  } else if (peer.store_id().size() != 16) {
-    reason = Refusals::Reason::kMalformed;
-    wrong = "malformed store id";
-  }
-  if (wrong.empty()) return grpc::Status::OK;
-  Count(reason, absl::StrFormat("a peer that calls itself member %x: %s", peer.from(), wrong));
-  return {grpc::StatusCode::FAILED_PRECONDITION, wrong};
-}
-
-bool Peers::CheckAnswer(const Peer& from, const proto::Peer& peer) {
-  if (peer.cluster_id() == options_.cluster_id && peer.from() == from.address.id &&
-      peer.to() == options_.self && peer.store_id().size() == 16) {
-    return true;
-  }
-  const bool ours = peer.cluster_id() == options_.cluster_id;
-  Count(ours ? Refusals::Reason::kSender : Refusals::Reason::kCluster,
-        absl::StrCat("an answer from ", from.address.address, ": it is not ", from.address.name,
-                     " of this cluster; check the peer URLs"));
-  return false;
-}
-
-void Peers::Post(const Peer& from, const std::string& store_id, decltype(PeerMessage::body) body) {
-  post_(PeerMessage{from.address.id, options_.self, store_id, std::move(body)});
-}
-
-void Peers::PostRaft(const Peer& from, const std::string& store_id,
-                     absl::StatusOr<raft::Message> message) {
-  if (!message.ok()) {
-    Count(Refusals::Reason::kMalformed,
-          absl::StrCat("a message from ", from.address.name, ": ", message.status().message(),
-                       "; do both run the same version?"));
-    return;
-  }
-  message->from = from.address.id;
-  message->to = options_.self;
-  Post(from, store_id, *std::move(message));
-}
-
-// --- what we send
-// ---------------------------------------------------------------------------------
-
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
-  if (to == nullptr || stopped_) return;
-  if (const auto* raft_message = std::get_if<raft::Message>(&message.body)) {
-    SendRaft(to, *raft_message);
-  } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
-    SendProposal(to, *proposal);
-  } else if (const auto* reply = std::get_if<ForwardedProposalReply>(&message.body)) {
-    if (to->forward_in == nullptr) return;
-    proto::ForwardResponse response;
-    if (!std::exchange(to->forward_in->answered, true)) {
-      *response.mutable_peer() = Introduction(to->address.id);
-    }
-    response.mutable_refused()->set_number(reply->number);
-    response.mutable_refused()->set_too_many_requests(reply->too_many_requests);
-    response.mutable_refused()->set_not_understood(reply->not_understood);
-    to->forward_in->Send(std::move(response));
-  } else if (std::holds_alternative<Hello>(message.body)) {
-    SendHello(to);
-  } else if (HelloCall* call = std::exchange(to->hello_in, nullptr)) {
-    const auto& answer = std::get<HelloReply>(message.body);
-    call->response()->set_log_empty(answer.log_empty);
-    call->response()->set_store_id_refused(answer.store_id_refused);
-    *call->response()->mutable_peer() = Introduction(to->address.id);
-    call->Finish(grpc::Status::OK);
-  }
+  if (to == nullptr || stopped()) return;
+  std::visit([&](const auto& body) { SendBody(to, body); }, message.body);
 }
 
-// Proposals that find others still waiting for the wire share a message with them.
-void Peers::SendProposal(Peer* to, const ForwardedProposal& proposal) {
+void Peers::SendBody(Peer* to, const raft::Message& message) {
+  std::visit([&](const auto& body) { SendRaft(to, message, body); }, message.body);
+}
+
+// Proposals that find others still waiting to be written share a message with them.
+void Peers::SendBody(Peer* to, const ForwardedProposal& proposal) {
   proto::ForwardRequest request;
   proto::ForwardRequest* joined =
       to->forward_out->Join(proposal.payload.size() + 16, kForwardedTogetherBytes);
-  proto::ForwardRequest::Propose* out = (joined != nullptr ? joined : &request)->add_proposals();
-  out->set_number(proposal.number);
-  out->set_command(proposal.payload.view().data(), proposal.payload.size());
+  Encode(proposal, (joined != nullptr ? joined : &request)->add_proposals());
   if (joined != nullptr) return;
   switch (to->forward_out->Send(std::move(request))) {
     case ForwardOut::Sent::kTaken:
@@ -328,184 +293,151 @@ void Peers::SendProposal(Peer* to, const ForwardedProposal& proposal) {
   }
 }
 
-void Peers::SendRaft(Peer* to, const raft::Message& message) {
-  if (const auto* append = std::get_if<raft::AppendEntries>(&message.body)) {
-    to->append_out->Send(Encode(message, *append));
-  } else if (const auto* reply = std::get_if<raft::AppendEntriesReply>(&message.body)) {
-    if (to->append_in == nullptr) return;
-    proto::AppendEntriesResponse response = Encode(message, *reply);
-    if (!std::exchange(to->append_in->answered, true)) {
-      *response.mutable_peer() = Introduction(to->address.id);
-    }
-    to->append_in->Send(std::move(response));
-  } else if (const auto* vote = std::get_if<raft::RequestVote>(&message.body)) {
-    SendVote(to, message, *vote);
-  } else if (const auto* vote_reply = std::get_if<raft::RequestVoteReply>(&message.body)) {
-    AnswerVote(to, message, *vote_reply);
-  } else if (const auto* ask = std::get_if<raft::ReadIndexRequest>(&message.body)) {
-    proto::ForwardRequest request;
-    request.mutable_read_index()->set_id(ask->id);
-    request.mutable_read_index()->set_term(message.term);
-    to->forward_out->Send(std::move(request));
-  } else if (const auto* answer = std::get_if<raft::ReadIndexReply>(&message.body)) {
-    if (to->forward_in == nullptr) return;
-    proto::ForwardResponse response;
-    if (!std::exchange(to->forward_in->answered, true)) {
-      *response.mutable_peer() = Introduction(to->address.id);
-    }
-    response.mutable_read_index()->set_id(answer->id);
-    response.mutable_read_index()->set_index(answer->index);
-    response.mutable_read_index()->set_term(message.term);
-    to->forward_in->Send(std::move(response));
-  }
+void Peers::SendBody(Peer* to, const ForwardedProposalReply& reply) {
+  if (to->forward_in != nullptr) to->forward_in->Send(Encode(reply));
 }
 
-void Peers::SendVote(Peer* to, const raft::Message& message, const raft::RequestVote& vote) {
-  if (to->unary_out >= kUnaryOutMax) return;
-  ++to->unary_out;
-  ++live_;
-  auto* call = new UnaryOut<proto::RequestVoteResponse>(
-      options_.vote_timeout,
-      [this, to](const grpc::Status& status, const proto::RequestVoteResponse& response) {
-        --to->unary_out;
-        --live_;
-        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
-        if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
-        PostRaft(*to, response.peer().store_id(), Decode(response));
+void Peers::SendBody(Peer* to, const Hello&) {
+  Ask<proto::HelloRequest, proto::HelloResponse>(
+      to, {}, &proto::Raft::Stub::PrepareAsyncHello,
+      [this](const Sender& from, const proto::HelloResponse& response) {
+        const absl::StatusOr<HelloReply> reply = Decode(response);
+        if (!reply.ok()) return CountMalformed(from.id, reply.status());
+        Post(from, *reply);
       });
-  proto::RequestVoteRequest request = Encode(message, vote);
-  *request.mutable_peer() = Introduction(to->address.id);
-  call->Start(to->stub->PrepareAsyncRequestVote(&call->context, request, queue_));
 }
 
-void Peers::SendHello(Peer* to) {
-  if (to->unary_out >= kUnaryOutMax) return;
-  ++to->unary_out;
-  ++live_;
-  auto* call = new UnaryOut<proto::HelloResponse>(
-      options_.vote_timeout,
-      [this, to](const grpc::Status& status, const proto::HelloResponse& response) {
-        --to->unary_out;
-        --live_;
-        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
-        if (stopped_ || !status.ok() || !CheckAnswer(*to, response.peer())) return;
-        Post(*to, response.peer().store_id(),
-             HelloReply{.log_empty = response.log_empty(),
-                        .store_id_refused = response.store_id_refused()});
+void Peers::SendBody(Peer* to, const HelloReply& reply) {
+  if (!to->hello_in) return;
+  const HelloCall call = std::exchange(to->hello_in, {});
+  *call.response() = Encode(reply);
+  *call.response()->mutable_peer() = handshake_.Introduction(to->address.id);
+  call.Finish(absl::OkStatus());
+}
+
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::RequestVote& vote) {
+  Ask<proto::RequestVoteRequest, proto::RequestVoteResponse>(
+      to, Encode(message, vote), &proto::Raft::Stub::PrepareAsyncRequestVote,
+      [this](const Sender& from, const proto::RequestVoteResponse& response) {
+        PostRaft(from, Decode(response));
       });
-  proto::HelloRequest request;
-  *request.mutable_peer() = Introduction(to->address.id);
-  call->Start(to->stub->PrepareAsyncHello(&call->context, request, queue_));
 }
 
-void Peers::AnswerVote(Peer* to, const raft::Message& message,
-                       const raft::RequestVoteReply& reply) {
-  auto it = to->vote_in.find(reply.pre_vote);
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::RequestVoteReply& reply) {
+  const auto it = to->vote_in.find(reply.pre_vote);
   if (it == to->vote_in.end()) return;
-  VoteCall* call = it->second;
+  const VoteCall call = it->second;
   to->vote_in.erase(it);
-  *call->response() = Encode(message, reply);
-  *call->response()->mutable_peer() = Introduction(to->address.id);
-  call->Finish(grpc::Status::OK);
+  *call.response() = Encode(message, reply);
+  *call.response()->mutable_peer() = handshake_.Introduction(to->address.id);
+  call.Finish(absl::OkStatus());
 }
 
-// --- what arrives
-// ---------------------------------------------------------------------------------
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntries& append) {
+  to->append_out->Send(Encode(message, append));
+}
 
-void Peers::OnVote(VoteCall* call) {
-  const proto::Peer& who = call->request().peer();
-  if (const grpc::Status status = Check(who); !status.ok()) return call->Finish(status);
-  Peer* peer = Find(who.from());
-  absl::StatusOr<raft::Message> message = Decode(call->request());
+void Peers::SendRaft(Peer* to, const raft::Message& message,
+                     const raft::AppendEntriesReply& reply) {
+  if (to->append_in != nullptr) to->append_in->Send(Encode(message, reply));
+}
+
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexRequest& ask) {
+  to->forward_out->Send(Encode(message, ask));
+}
+
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexReply& answer) {
+  if (to->forward_in != nullptr) to->forward_in->Send(Encode(message, answer));
+}
+
+void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) {
+  LOG(FATAL) << "the core does not send InstallSnapshot yet";
+}
+
+void Peers::SendRaft(Peer*, const raft::Message&, const raft::TimeoutNow&) {
+  LOG(FATAL) << "the core does not send TimeoutNow yet";
+}
+
+// --- what arrives, for the replica
+
+void Peers::OnVote(VoteCall call) {
+  const Sender from = Handshake::SenderOf(call.request().peer());
+  absl::StatusOr<raft::Message> message = Decode(call.request());
   if (!message.ok()) {
-    call->Finish({grpc::StatusCode::INVALID_ARGUMENT, std::string(message.status().message())});
-    return PostRaft(*peer, who.store_id(), std::move(message));
+    CountMalformed(from.id, message.status());
+    return call.Finish(message.status());
   }
-  VoteCall*& unanswered = peer->vote_in[call->request().pre_vote()];
-  if (unanswered != nullptr) unanswered->Finish({grpc::StatusCode::ABORTED, "asked again"});
+  VoteCall& unanswered = Find(from.id)->vote_in[call.request().pre_vote()];
+  if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
   unanswered = call;
-  PostRaft(*peer, who.store_id(), std::move(message));
+  PostRaft(from, std::move(message));
 }
 
-void Peers::OnHello(HelloCall* call) {
-  const proto::Peer& who = call->request().peer();
-  if (const grpc::Status status = Check(who); !status.ok()) return call->Finish(status);
-  Peer* peer = Find(who.from());
-  if (peer->hello_in != nullptr) {
-    peer->hello_in->Finish({grpc::StatusCode::ABORTED, "asked again"});
-  }
-  peer->hello_in = call;
-  Post(*peer, who.store_id(), Hello{});
+void Peers::OnHello(HelloCall call) {
+  const Sender from = Handshake::SenderOf(call.request().peer());
+  HelloCall& unanswered = Find(from.id)->hello_in;
+  if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
+  unanswered = call;
+  Post(from, Hello{});
 }
 
-grpc::Status Peers::OnAppend(AppendIn* stream, proto::AppendEntriesRequest* request, bool first) {
-  if (first) {
-    if (grpc::Status status = Check(request->peer()); !status.ok()) return status;
-    stream->peer = request->peer().from();
-    stream->store_id = request->peer().store_id();
-    Peer* peer = Find(stream->peer);
-    if (peer->append_in != nullptr) peer->append_in->Cancel();  // the peer made a new one
-    peer->append_in = stream;
-  }
-  PostRaft(*Find(stream->peer), stream->store_id, Decode(request));
-  return grpc::Status::OK;
+void Peers::OnAppend(const Sender& from, proto::AppendEntriesRequest* request) {
+  PostRaft(from, Decode(request));
 }
 
-grpc::Status Peers::OnForward(ForwardIn* stream, proto::ForwardRequest* request, bool first) {
-  if (first) {
-    if (grpc::Status status = Check(request->peer()); !status.ok()) return status;
-    stream->peer = request->peer().from();
-    stream->store_id = request->peer().store_id();
-    Peer* peer = Find(stream->peer);
-    if (peer->forward_in != nullptr) peer->forward_in->Cancel();
-    peer->forward_in = stream;
-  }
-  const Peer& peer = *Find(stream->peer);
+void Peers::OnForward(const Sender& from, proto::ForwardRequest* request) {
   for (auto& in : *request->mutable_proposals()) {
-    // What is in the log must be applicable on every member, for ever: look before it gets there.
-    proto::Command command;
-    const bool known =
-        ParseCommand(in.command(), &command) && command.origin().member_id() == stream->peer &&
-        command.op_case() != proto::Command::OP_NOT_SET && !command.has_record_store_id();
-    if (!known) {
-      Count(Refusals::Reason::kMalformed,
-            absl::StrCat("a proposal from ", peer.address.name,
-                         " that this member does not understand; do both run the same version?"));
-      Send({options_.self, peer.address.id, options_.store_id,
-            ForwardedProposalReply{.number = in.number(), .not_understood = true}});
+    absl::StatusOr<ForwardedProposal> proposal = Decode(from.id, &in);
+    if (proposal.ok()) {
+      Post(from, *std::move(proposal));
       continue;
     }
-    Post(peer, stream->store_id,
-         ForwardedProposal{.number = in.number(),
-                           .payload = raft::Payload(std::move(*in.mutable_command()))});
+    CountMalformed(from.id, proposal.status());
+    SendBody(Find(from.id), ForwardedProposalReply{.number = in.number(), .not_understood = true});
   }
-  if (request->has_read_index()) {
-    raft::Message message;
-    message.term = request->read_index().term();
-    message.body = raft::ReadIndexRequest{.id = request->read_index().id()};
-    PostRaft(peer, stream->store_id, std::move(message));
-  }
-  return grpc::Status::OK;
+  if (request->has_read_index()) PostRaft(from, Decode(request->read_index()));
 }
 
-bool Peers::OnForwardAnswer(Peer* peer, proto::ForwardResponse* response, bool first) {
-  if (first) {
-    if (!CheckAnswer(*peer, response->peer())) return false;
-    peer->forward_store_id = response->peer().store_id();
+void Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response) {
+  switch (response.response_case()) {
+    case proto::ForwardResponse::kRefused: {
+      const absl::StatusOr<ForwardedProposalReply> reply = Decode(response.refused());
+      if (!reply.ok()) return CountMalformed(from.id, reply.status());
+      return Post(from, *reply);
+    }
+    case proto::ForwardResponse::kReadIndex:
+      return PostRaft(from, Decode(response.read_index()));
+    case proto::ForwardResponse::RESPONSE_NOT_SET:
+      return CountMalformed(from.id, absl::InvalidArgumentError("an answer to nothing"));
   }
-  if (response->has_refused()) {
-    Post(*peer, peer->forward_store_id,
-         ForwardedProposalReply{.number = response->refused().number(),
-                                .too_many_requests = response->refused().too_many_requests(),
-                                .not_understood = response->refused().not_understood()});
-  } else if (response->has_read_index()) {
-    raft::Message message;
-    message.term = response->read_index().term();
-    message.body = raft::ReadIndexReply{.id = response->read_index().id(),
-                                        .index = response->read_index().index()};
-    PostRaft(*peer, peer->forward_store_id, std::move(message));
-  }
-  return true;
+}
+
+void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
+  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body)});
+}
+
+void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {
+  if (!message.ok()) return CountMalformed(from.id, message.status());
+  message->from = from.id;
+  message->to = options_.self;
+  Post(from, *std::move(message));
+}
+
+void Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
+  handshake_.Count(Refusals::Reason::kMalformed,
+                   absl::StrCat("a message from ", Find(from)->address.name, ": ", status.message(),
+                                "; do both run the same version?"));
+}
+
+void Peers::OnPeerRefused(raft::MemberId peer) {
+  const Peer* known = Find(peer);
+  handshake_.Count(
+      Refusals::Reason::kStoreId,
+      absl::StrCat(known == nullptr ? "a peer" : known->address.name,
+                   ": its data directory is not the one that this cluster knows for it, so it may "
+                   "have forgotten votes and acknowledged writes. Bring its old directory back; "
+                   "replacing a member comes with changes of membership, which are not served "
+                   "yet"));
 }
 
 }  // namespace raftkv

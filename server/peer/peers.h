@@ -1,16 +1,16 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/member over gRPC: to each peer one stream for appends and one for
-// forwarded requests, opened by us, and unary calls for votes and first-start questions; from each
-// peer the same, opened by it. Answers travel on the stream or call that asked.
+// The transport of server/member over gRPC. To each peer there are one stream for appends and one
+// for forwarded requests, opened by us, and unary calls for votes and first-start questions; each
+// peer opens the same to us. Answers travel on the stream or call that asked.
+//
+// Everything passes the handshake (handshake.h) and the codec (raft_codec.h); what they reject is
+// counted and never reaches the replica.
 //
 // Runs on the I/O loop's thread. Everything is bounded: what finds a queue full or no connection is
 // dropped (Raft sends again), except forwarded proposals, which are reported as refused, because a
-// proposal must never be in doubt without need. Each stream breaks for itself.
-//
-// Messages that name another cluster, another receiver or an unknown sender are refused with
-// FAILED_PRECONDITION and counted (refusals.h).
+// proposal must never be in doubt without need. A stream that breaks does not affect the others.
 
 #include <grpcpp/grpcpp.h>
 
@@ -18,17 +18,19 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "proto/raft.grpc.pb.h"
-#include "server/member/replica.h"
+#include "server/member/phase.h"
+#include "server/member/requests.h"
 #include "server/member/transport.h"
+#include "server/peer/handshake.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
-#include "server/peer/refusals.h"
-#include "server/rpc/rpc.h"
+#include "server/rpc/method_table.h"
 
 namespace raftkv {
 
@@ -56,10 +58,11 @@ struct PeersOptions {
 class Peers final : public Transport {
  public:
   // `post` takes what arrives; called on the loop's thread only.
-  Peers(PeersOptions options, std::function<void(Input)> post);
+  // From Phase::kStopped on, nothing is sent and nothing that arrives is posted.
+  Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
 
-  // Adds the rows of the peer server.
+  // Makes `methods` the table of the peer port. It outlives the last call of live() and Stop().
   void Register(MethodTable* methods);
 
   // Makes channels; their events arrive on `queue`. Before the first Send.
@@ -67,12 +70,14 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Ends all streams and calls; their completions still arrive on the queue, until live() is 0.
+  // The phase is kStopped: ends all streams and calls. Their completions still arrive on the queue,
+  // until live() is 0.
   void Stop();
-  int live() const { return live_; }
+  // Streams and calls, of ours and of peers, with operations in flight.
+  int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
-  const Refusals& refusals() const { return refusals_; }
-  // The replica's refusals are counted beside ours.
+  const Refusals& refusals() const { return handshake_.refusals(); }
+  // The replica's refusals are counted with ours.
   void OnPeerRefused(raft::MemberId peer);
 
  private:
@@ -84,59 +89,82 @@ class Peers final : public Transport {
   using ForwardIn = InStream<proto::ForwardRequest, proto::ForwardResponse>;
   template <typename Response>
   class UnaryOut;
+  template <typename Request, typename Response>
+  using PrepareUnary = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (
+      proto::Raft::Stub::*)(grpc::ClientContext*, const Request&, grpc::CompletionQueue*);
 
   struct Peer {
     PeerAddress address;
     std::unique_ptr<proto::Raft::Stub> stub;
     std::unique_ptr<AppendOut> append_out;
     std::unique_ptr<ForwardOut> forward_out;
-    std::string append_store_id;  // as the answers on our streams said
-    std::string forward_store_id;
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
-    std::map<bool, VoteCall*> vote_in;  // by pre_vote: unanswered
-    HelloCall* hello_in = nullptr;
+    std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
+    HelloCall hello_in;                // unanswered
     int unary_out = 0;
     bool connected = false;
     std::string last_refusal;
   };
 
+  bool stopped() const { return phase_->AtLeast(Phase::kStopped); }
   Peer* Find(raft::MemberId id);
-  proto::Peer Introduction(raft::MemberId to) const;
-  // OK when `peer` speaks to us and we know it.
-  grpc::Status Check(const proto::Peer& peer);
-  bool CheckAnswer(const Peer& from, const proto::Peer& peer);
-  void Post(const Peer& from, const std::string& store_id, decltype(PeerMessage::body) body);
-  void PostRaft(const Peer& from, const std::string& store_id,
-                absl::StatusOr<raft::Message> message);
+
+  // Rows of the peer port.
+  template <typename Request, typename Response>
+  UnaryMethod UnaryRow(const char* name, void (Peers::*handler)(Unary<Request, Response>));
+  // `in` is the member of Peer that keeps the newest stream of the peer.
+  template <typename Request, typename Response>
+  StreamMethod StreamRow(const char* name, QueueBound bound, InStream<Request, Response>* Peer::*in,
+                         void (Peers::*on_request)(const Sender&, Request*));
 
   void MakeAppendOut(Peer* peer);
   void MakeForwardOut(Peer* peer);
+  void OnConnected(Peer* peer);
 
-  // Says once what `peer` has against us: whoever is misconfigured should learn it from its own
-  // log.
+  // What arrived, for the replica.
+  void Post(const Sender& from, decltype(PeerMessage::body) body);
+  void PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
+  void CountMalformed(raft::MemberId from, const absl::Status& status);
+
+  // Logs once why `peer` refuses us: whoever is misconfigured should learn it from its own log.
   void OnRefused(Peer* peer, const grpc::Status& status);
-  void Count(Refusals::Reason reason, const std::string& what);
 
-  void SendRaft(Peer* to, const raft::Message& message);
-  void SendProposal(Peer* to, const ForwardedProposal& proposal);
-  void SendVote(Peer* to, const raft::Message& message, const raft::RequestVote& vote);
-  void SendHello(Peer* to);
-  void AnswerVote(Peer* to, const raft::Message& message, const raft::RequestVoteReply& reply);
+  // One for each kind of message: a kind without a function does not compile.
+  void SendBody(Peer* to, const raft::Message& message);
+  void SendBody(Peer* to, const ForwardedProposal& proposal);
+  void SendBody(Peer* to, const ForwardedProposalReply& reply);
+  void SendBody(Peer* to, const Hello&);
+  void SendBody(Peer* to, const HelloReply& reply);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::RequestVote& vote);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::RequestVoteReply& reply);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntries& append);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntriesReply& reply);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexRequest& ask);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexReply& answer);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::InstallSnapshot&);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow&);
 
-  void OnVote(VoteCall* call);
-  void OnHello(HelloCall* call);
-  grpc::Status OnAppend(AppendIn* stream, proto::AppendEntriesRequest* request, bool first);
-  grpc::Status OnForward(ForwardIn* stream, proto::ForwardRequest* request, bool first);
-  bool OnForwardAnswer(Peer* peer, proto::ForwardResponse* response, bool first);
+  // Sends a unary request; `on_answer` gets the answer of the right peer, if one comes.
+  template <typename Request, typename Response>
+  void Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
+           std::function<void(const Sender& from, const Response&)> on_answer);
+
+  void OnVote(VoteCall call);
+  void OnHello(HelloCall call);
+  void OnAppend(const Sender& from, proto::AppendEntriesRequest* request);
+  void OnForward(const Sender& from, proto::ForwardRequest* request);
+  void OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response);
 
   const PeersOptions options_;
+  const PhaseValue* const phase_;
   const std::function<void(Input)> post_;
+  Handshake handshake_;
+  MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
-  Refusals refusals_;
-  int live_ = 0;  // streams and calls with operations under way
-  bool stopped_ = false;
+  std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
+  int live_ = 0;                           // our streams and calls with operations in flight
 };
 
 }  // namespace raftkv

@@ -1,9 +1,9 @@
 #include "server/peer/raft_codec.h"
 
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/parse_command.h"
 
 namespace raftkv {
 
@@ -13,17 +13,14 @@ absl::Status Malformed(const char* what) {
   return absl::InvalidArgumentError(absl::StrCat("malformed peer message: ", what));
 }
 
-// Far beyond any real log, and low enough that index arithmetic never overflows.
-constexpr uint64_t kNumberMax = std::numeric_limits<uint64_t>::max() / 4;
-
-bool Sane(std::initializer_list<uint64_t> numbers) {
+bool Plausible(std::initializer_list<uint64_t> numbers) {
   for (uint64_t n : numbers) {
-    if (n > kNumberMax) return false;
+    if (n > kPlausibleMax) return false;
   }
   return true;
 }
 
-// {0, 0} is before the log; an index without a term, or a term without an index, is nothing.
+// {0, 0} is the position before the log. An entry has both an index and a term.
 bool IsEntryId(uint64_t term, uint64_t index) { return (term == 0) == (index == 0); }
 
 }  // namespace
@@ -78,8 +75,44 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
   return out;
 }
 
+proto::ForwardRequest Encode(const raft::Message& from, const raft::ReadIndexRequest& body) {
+  proto::ForwardRequest out;
+  out.mutable_read_index()->set_id(body.id);
+  out.mutable_read_index()->set_term(from.term);
+  return out;
+}
+
+proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexReply& body) {
+  proto::ForwardResponse out;
+  out.mutable_read_index()->set_id(body.id);
+  out.mutable_read_index()->set_index(body.index);
+  out.mutable_read_index()->set_term(from.term);
+  return out;
+}
+
+void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out) {
+  out->set_number(body.number);
+  out->set_command(body.payload.view().data(), body.payload.size());
+}
+
+proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
+  proto::ForwardResponse out;
+  out.mutable_refused()->set_number(body.number);
+  out.mutable_refused()->set_too_many_requests(body.too_many_requests);
+  out.mutable_refused()->set_not_understood(body.not_understood);
+  return out;
+}
+
+proto::HelloResponse Encode(const HelloReply& body) {
+  proto::HelloResponse out;
+  out.set_log_empty(body.log_empty);
+  out.set_store_id_refused(body.store_id_refused);
+  return out;
+}
+
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in) {
-  if (!Sane({in.term(), in.last_log_index(), in.last_log_term()})) return Malformed("vote numbers");
+  if (!Plausible({in.term(), in.last_log_index(), in.last_log_term()}))
+    return Malformed("vote numbers");
   if (in.term() == 0) return Malformed("a vote for term 0");
   if (!IsEntryId(in.last_log_term(), in.last_log_index())) return Malformed("last log entry");
   raft::Message out;
@@ -90,7 +123,9 @@ absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in) {
 }
 
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in) {
-  if (!Sane({in.term()})) return Malformed("vote numbers");
+  if (!Plausible({in.term()})) return Malformed("vote numbers");
+  // A member that has seen no term yet can only deny its vote.
+  if (in.vote_granted() && in.term() == 0) return Malformed("a vote granted for term 0");
   raft::Message out;
   out.term = in.term();
   out.body = raft::RequestVoteReply{.granted = in.vote_granted(), .pre_vote = in.pre_vote()};
@@ -98,8 +133,8 @@ absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in) {
 }
 
 absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
-  if (!Sane({in->term(), in->prev_log_index(), in->prev_log_term(), in->leader_commit(),
-             in->round()})) {
+  if (!Plausible({in->term(), in->prev_log_index(), in->prev_log_term(), in->leader_commit(),
+                  in->round()})) {
     return Malformed("append numbers");
   }
   if (!IsEntryId(in->prev_log_term(), in->prev_log_index())) return Malformed("previous entry");
@@ -128,10 +163,11 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
 }
 
 absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
-  if (!Sane({in.term(), in.match_index(), in.rejected_prev_index(), in.rejected_prev_term(),
-             in.hint_index(), in.hint_term(), in.round()})) {
+  if (!Plausible({in.term(), in.match_index(), in.rejected_prev_index(), in.rejected_prev_term(),
+                  in.hint_index(), in.hint_term(), in.round()})) {
     return Malformed("append answer numbers");
   }
+  if (in.success() && in.term() == 0) return Malformed("entries appended in term 0");
   if (!in.success() && (!IsEntryId(in.rejected_prev_term(), in.rejected_prev_index()) ||
                         !IsEntryId(in.hint_term(), in.hint_index()))) {
     return Malformed("rejected entry or hint");
@@ -145,6 +181,51 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
                                .hint = {in.hint_term(), in.hint_index()},
                                .round = in.round()};
   return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::ForwardRequest::ReadIndex& in) {
+  if (!Plausible({in.term()})) return Malformed("read-index numbers");  // the id is a random number
+  if (in.term() == 0) return Malformed("a read index asked for in term 0");
+  raft::Message out;
+  out.term = in.term();
+  out.body = raft::ReadIndexRequest{.id = in.id()};
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in) {
+  if (!Plausible({in.term(), in.index()})) return Malformed("read-index answer numbers");
+  if (in.term() == 0) return Malformed("a read index of term 0");
+  raft::Message out;
+  out.term = in.term();
+  out.body = raft::ReadIndexReply{.id = in.id(), .index = in.index()};
+  return out;
+}
+
+absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
+                                         proto::ForwardRequest::Propose* in) {
+  if (!Plausible({in->number()})) return Malformed("proposal number");
+  proto::Command command;
+  if (!ParseCommand(in->command(), &command)) return Malformed("a proposal that is no command");
+  if (command.origin().member_id() != origin) return Malformed("a proposal of another origin");
+  if (command.op_case() == proto::Command::OP_NOT_SET) return Malformed("an unknown command");
+  if (command.has_record_store_id()) return Malformed("a command that only a leader proposes");
+  return ForwardedProposal{.number = in->number(),
+                           .payload = raft::Payload(std::move(*in->mutable_command()))};
+}
+
+absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in) {
+  if (!Plausible({in.number()})) return Malformed("number of a refused proposal");
+  if (in.too_many_requests() && in.not_understood()) return Malformed("two reasons of a refusal");
+  return ForwardedProposalReply{.number = in.number(),
+                                .too_many_requests = in.too_many_requests(),
+                                .not_understood = in.not_understood()};
+}
+
+absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
+  // "Your log is empty" counts towards the first vote; whoever refuses a directory says nothing
+  // else.
+  if (in.log_empty() && in.store_id_refused()) return Malformed("a refusal that also counts");
+  return HelloReply{.log_empty = in.log_empty(), .store_id_refused = in.store_id_refused()};
 }
 
 }  // namespace raftkv

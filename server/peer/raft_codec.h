@@ -1,30 +1,49 @@
 #ifndef RAFTKV_SERVER_PEER_RAFT_CODEC_H_
 #define RAFTKV_SERVER_PEER_RAFT_CODEC_H_
 
-// The customs house between the core's plain messages and protobuf: the only file that knows both
-// worlds. Decoding rejects what is malformed (InvalidArgument, naming the field), so that inside
-// the core a CHECK is honest. Who sent a message to whom (proto::Peer) is the transport's business.
+// Translates between the member's plain messages and protobuf. Everything that arrives from a peer
+// passes a Decode, which rejects what no correct member sends (InvalidArgument, naming the field):
+// a term, index or number that is implausible, or fields that contradict each other. So the core
+// may CHECK its invariants. Who sent a message (proto::Peer) is checked by handshake.h.
 
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "proto/raft.pb.h"
+#include "server/member/transport.h"
 #include "server/raft/message.h"
 
 namespace raftkv {
+
+// The largest term, index, round and proposal number that is accepted. No real log comes near it,
+// and arithmetic on such numbers never overflows.
+inline constexpr uint64_t kPlausibleMax = uint64_t{1} << 62;
 
 proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body);
 proto::RequestVoteResponse Encode(const raft::Message& from, const raft::RequestVoteReply& body);
 proto::AppendEntriesRequest Encode(const raft::Message& from, const raft::AppendEntries& body);
 proto::AppendEntriesResponse Encode(const raft::Message& from,
                                     const raft::AppendEntriesReply& body);
+proto::ForwardRequest Encode(const raft::Message& from, const raft::ReadIndexRequest& body);
+proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexReply& body);
+// Into a request that may hold others.
+void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out);
+proto::ForwardResponse Encode(const ForwardedProposalReply& body);
+proto::HelloResponse Encode(const HelloReply& body);
 
-// `from` and `to` of the result are the caller's to fill in. AppendEntriesRequest is emptied: its
-// payloads move into the entries.
+// The caller fills in `from` and `to` of a raft::Message. Requests that carry payloads are emptied:
+// the payloads move into the result.
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in);
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in);
 absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in);
 absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in);
+absl::StatusOr<raft::Message> Decode(const proto::ForwardRequest::ReadIndex& in);
+absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in);
+// `origin` is the sender, who must be the origin of the command. Every member must be able to apply
+// what is in the log, for ever, so a command that this version does not know is rejected.
+absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
+absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in);
+absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);
 
 }  // namespace raftkv
 

@@ -1,53 +1,52 @@
 #ifndef RAFTKV_SERVER_RPC_UNSERVED_H_
 #define RAFTKV_SERVER_RPC_UNSERVED_H_
 
-// Whatever method is in no table of a gRPC server: answered UNIMPLEMENTED at once, with its name.
-// gRPC would do so without words.
+// Answers every method that is in no table of a gRPC server: UNIMPLEMENTED, with the method's name.
+// gRPC itself would answer without a text.
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
-#include "server/rpc/rpc.h"
+#include "server/rpc/completion.h"
+#include "server/rpc/method_table.h"
 
 namespace raftkv {
 
 class UnservedMethods {
  public:
   void Register(grpc::ServerBuilder* builder) { builder->RegisterAsyncGenericService(&service_); }
-  // Takes calls until `methods` stop listening; everything of them happens on `queue`.
+  // Accepts calls until `methods` stop listening; everything of them happens on `queue`.
   void Start(const MethodTable* methods, grpc::ServerCompletionQueue* queue) {
     new Call(&service_, methods, queue);
   }
 
  private:
-  // From arrival to answer. Deletes itself.
-  class Call final : public Completion {
+  // From the moment when a call is awaited until it is answered.
+  class Call final : public Operations {
    public:
     Call(grpc::AsyncGenericService* service, const MethodTable* methods,
          grpc::ServerCompletionQueue* queue)
         : service_(service), methods_(methods), queue_(queue), stream_(&context_) {
-      service_->RequestCall(&context_, &stream_, queue_, queue_, this);
-    }
-
-    void OnComplete(bool ok) override {
-      if (answered_ || !ok || !methods_->listening()) {
-        delete this;
-        return;
-      }
-      new Call(service_, methods_, queue_);
-      answered_ = true;
-      stream_.Finish({grpc::StatusCode::UNIMPLEMENTED,
-                      "etcdserver: raftkv does not serve " + context_.method() + " yet"},
-                     this);
+      service_->RequestCall(&context_, &stream_, queue_, queue_, arrived_.Start());
     }
 
    private:
+    void OnArrived(bool ok) {
+      if (!ok || !methods_->listening()) return;
+      new Call(service_, methods_, queue_);
+      stream_.Finish({grpc::StatusCode::UNIMPLEMENTED,
+                      "etcdserver: raftkv does not serve " + context_.method() + " yet"},
+                     finished_.Start());
+    }
+    void OnFinished(bool /*ok*/) {}
+
     grpc::AsyncGenericService* const service_;
     const MethodTable* const methods_;
     grpc::ServerCompletionQueue* const queue_;
     grpc::GenericServerContext context_;
     grpc::GenericServerAsyncReaderWriter stream_;
-    bool answered_ = false;
+    Operation<Call> arrived_{this, &Call::OnArrived};
+    Operation<Call> finished_{this, &Call::OnFinished};
   };
 
   grpc::AsyncGenericService service_;

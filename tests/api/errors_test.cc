@@ -5,35 +5,35 @@
 namespace raftkv::api {
 namespace {
 
-void ExpectStatus(const grpc::Status& status, grpc::StatusCode code, const std::string& text) {
-  EXPECT_EQ(status.error_code(), code);
-  EXPECT_EQ(status.error_message(), text);
+void ExpectStatus(const absl::Status& status, absl::StatusCode code, const std::string& text) {
+  EXPECT_EQ(status.code(), code);
+  EXPECT_EQ(status.message(), text);
 }
 
 TEST(Errors, FatesHaveEtcdsCodesAndTexts) {
-  using enum grpc::StatusCode;
-  ExpectStatus(ToGrpc(Fate::kTimedOut), UNAVAILABLE, "etcdserver: request timed out");
-  ExpectStatus(ToGrpc(Fate::kUnknownTimedOut), UNAVAILABLE, "etcdserver: request timed out");
-  ExpectStatus(ToGrpc(Fate::kUnknownLeaderLost), UNAVAILABLE,
+  using enum absl::StatusCode;
+  ExpectStatus(ToWire(Fate::kTimedOut), kUnavailable, "etcdserver: request timed out");
+  ExpectStatus(ToWire(Fate::kUnknownTimedOut), kUnavailable, "etcdserver: request timed out");
+  ExpectStatus(ToWire(Fate::kUnknownLeaderLost), kUnavailable,
                "etcdserver: request timed out, possibly due to previous leader failure");
-  ExpectStatus(ToGrpc(Fate::kUnknownConnection), UNAVAILABLE,
+  ExpectStatus(ToWire(Fate::kUnknownConnection), kUnavailable,
                "etcdserver: request timed out, possibly due to connection lost");
-  ExpectStatus(ToGrpc(Fate::kTooManyRequests), RESOURCE_EXHAUSTED, "etcdserver: too many requests");
-  ExpectStatus(ToGrpc(Fate::kStopped), UNAVAILABLE, "etcdserver: server stopped");
+  ExpectStatus(ToWire(Fate::kTooManyRequests), kResourceExhausted, "etcdserver: too many requests");
+  ExpectStatus(ToWire(Fate::kStopped), kUnavailable, "etcdserver: server stopped");
   ExpectStatus(
-      ToGrpc(Fate::kNotUnderstood), UNIMPLEMENTED,
+      ToWire(Fate::kNotUnderstood), kUnimplemented,
       "etcdserver: the leader does not know this request; bring all members to one version");
-  ExpectStatus(ToGrpc(Fate::kStoppedUnproposed), UNAVAILABLE, "there is no connection available");
-  ExpectStatus(Stopping(), UNAVAILABLE, "there is no connection available");
-  ExpectStatus(NoLeader(), UNAVAILABLE, "etcdserver: no leader");
-  ExpectStatus(RequestTooLarge(), INVALID_ARGUMENT, "etcdserver: request is too large");
+  ExpectStatus(ToWire(Fate::kStoppedUnproposed), kUnavailable, "there is no connection available");
+  ExpectStatus(Stopping(), kUnavailable, "there is no connection available");
+  ExpectStatus(NoLeader(), kUnavailable, "etcdserver: no leader");
+  ExpectStatus(RequestTooLarge(), kInvalidArgument, "etcdserver: request is too large");
 }
 
 TEST(Errors, VerdictsKeepTheirCodeAndGetEtcdsPrefix) {
-  ExpectStatus(ToGrpc(absl::OutOfRangeError("mvcc: required revision has been compacted")),
-               grpc::StatusCode::OUT_OF_RANGE,
+  ExpectStatus(ToWire(absl::OutOfRangeError("mvcc: required revision has been compacted")),
+               absl::StatusCode::kOutOfRange,
                "etcdserver: mvcc: required revision has been compacted");
-  EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
+  EXPECT_TRUE(ToWire(absl::OkStatus()).ok());
 }
 
 }  // namespace

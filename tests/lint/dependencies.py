@@ -32,9 +32,9 @@ MODULES = {
                      "lib:protobuf lib:grpc lib:glog",
     "server/lease/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
                      "lib:protobuf lib:grpc lib:glog",
-    # server/loop.h: an RPC hands its work to the loop.
+    # server/workers.h: large reads run on workers.
     "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
-                   "server/lease/ server/loop.h server/clock.h lib:protobuf lib:grpc lib:glog",
+                   "server/lease/ server/workers.h server/clock.h lib:protobuf lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli",
     "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "

@@ -1,4 +1,5 @@
 #include "gtest/gtest.h"
+#include "proto/command.pb.h"
 #include "server/peer/raft_codec.h"
 
 namespace raftkv {
@@ -14,6 +15,8 @@ absl::StatusOr<Message> RoundTrip(const Message& message, const Body& body) {
   absl::StatusOr<Message> out;
   if constexpr (std::is_same_v<Wire, proto::AppendEntriesRequest>) {
     out = Decode(&wire);
+  } else if constexpr (requires { wire.read_index(); }) {
+    out = Decode(wire.read_index());
   } else {
     out = Decode(wire);
   }
@@ -22,6 +25,14 @@ absl::StatusOr<Message> RoundTrip(const Message& message, const Body& body) {
     out->to = message.to;
   }
   return out;
+}
+
+// An encoded put of a client of `member`.
+std::string PutOf(raft::MemberId member) {
+  proto::Command command;
+  command.mutable_origin()->set_member_id(member);
+  command.mutable_put()->set_key("k");
+  return command.SerializeAsString();
 }
 
 TEST(Codec, RoundTripsEveryField) {
@@ -45,43 +56,168 @@ TEST(Codec, RoundTripsEveryField) {
       .success = false, .match = 0, .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11};
   const Message replied{2, 1, 7, reply};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesResponse>(replied, reply), replied);
+
+  const raft::ReadIndexRequest ask{.id = 9};
+  const Message asked{1, 2, 7, ask};
+  EXPECT_EQ(*RoundTrip<proto::ForwardRequest>(asked, ask), asked);
+  const raft::ReadIndexReply index{.id = 9, .index = 12};
+  const Message answered{2, 1, 7, index};
+  EXPECT_EQ(*RoundTrip<proto::ForwardResponse>(answered, index), answered);
+
+  proto::ForwardRequest::Propose propose;
+  const std::string put = PutOf(1);
+  Encode(ForwardedProposal{.number = 5, .payload = raft::Payload(put)}, &propose);
+  const absl::StatusOr<ForwardedProposal> proposal = Decode(/*origin=*/1, &propose);
+  ASSERT_TRUE(proposal.ok()) << proposal.status();
+  EXPECT_EQ(proposal->number, 5);
+  EXPECT_EQ(proposal->payload.view(), put);
+
+  const ForwardedProposalReply refused{.number = 5, .not_understood = true};
+  const auto refused_again = Decode(Encode(refused).refused());
+  ASSERT_TRUE(refused_again.ok());
+  EXPECT_EQ(refused_again->number, 5);
+  EXPECT_TRUE(refused_again->not_understood);
+  EXPECT_FALSE(refused_again->too_many_requests);
+
+  for (const HelloReply& hello :
+       {HelloReply{.log_empty = true}, HelloReply{.store_id_refused = true}, HelloReply{}}) {
+    const auto again = Decode(Encode(hello));
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(again->log_empty, hello.log_empty);
+    EXPECT_EQ(again->store_id_refused, hello.store_id_refused);
+  }
 }
 
-TEST(Codec, RejectsWhatNoMemberWouldSay) {
-  auto append = [](auto change) {
-    proto::AppendEntriesRequest in;
-    in.set_term(3);
-    in.set_prev_log_index(5);
-    in.set_prev_log_term(2);
-    in.add_entries()->set_term(3);
-    change(&in);
-    return Decode(&in).status().code();
-  };
-  constexpr auto kOk = absl::StatusCode::kOk;
-  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_EQ(append([](auto*) {}), kOk);
-  EXPECT_EQ(append([](auto* in) { in->set_term(0); }), kInvalid);
-  EXPECT_EQ(append([](auto* in) { in->set_prev_log_term(0); }), kInvalid);
-  EXPECT_EQ(append([](auto* in) { in->set_prev_log_index(0); }), kInvalid);
-  EXPECT_EQ(append([](auto* in) { in->set_prev_log_term(4); }), kInvalid) << "after its own term";
-  EXPECT_EQ(append([](auto* in) { in->mutable_entries(0)->set_term(1); }), kInvalid) << "backward";
-  EXPECT_EQ(append([](auto* in) { in->mutable_entries(0)->set_term(4); }), kInvalid);
+constexpr auto kOk = absl::StatusCode::kOk;
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+// What Decode says of `valid` after `change`.
+template <typename Wire, typename Change>
+absl::StatusCode After(Wire valid, Change change) {
+  change(&valid);
+  if constexpr (std::is_same_v<Wire, proto::AppendEntriesRequest>) {
+    return Decode(&valid).status().code();
+  } else if constexpr (std::is_same_v<Wire, proto::ForwardRequest::Propose>) {
+    return Decode(/*origin=*/1, &valid).status().code();
+  } else {
+    return Decode(valid).status().code();
+  }
+}
+
+TEST(Codec, RejectsImplausibleAppends) {
+  proto::AppendEntriesRequest valid;
+  valid.set_term(3);
+  valid.set_prev_log_index(5);
+  valid.set_prev_log_term(2);
+  valid.add_entries()->set_term(3);
+  const auto after = [&](auto change) { return After(valid, change); };
+  EXPECT_EQ(after([](auto*) {}), kOk);
+  EXPECT_EQ(after([](auto* in) { in->set_term(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_term(kPlausibleMax); }), kOk);
+  EXPECT_EQ(after([](auto* in) { in->set_term(kPlausibleMax + 1); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_prev_log_term(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_prev_log_index(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_prev_log_index(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_prev_log_term(4); }), kInvalid) << "after its own term";
+  EXPECT_EQ(after([](auto* in) { in->mutable_entries(0)->set_term(1); }), kInvalid) << "backward";
+  EXPECT_EQ(after([](auto* in) { in->mutable_entries(0)->set_term(4); }), kInvalid);
   EXPECT_EQ(
-      append([](auto* in) { in->mutable_entries(0)->set_type(static_cast<proto::EntryType>(9)); }),
+      after([](auto* in) { in->mutable_entries(0)->set_type(static_cast<proto::EntryType>(9)); }),
       kInvalid);
-  EXPECT_EQ(append([](auto* in) { in->set_leader_commit(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_leader_commit(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_round(UINT64_MAX); }), kInvalid);
+}
 
-  proto::RequestVoteRequest vote;
-  EXPECT_EQ(Decode(vote).status().code(), kInvalid) << "term 0";
-  vote.set_term(1);
-  EXPECT_EQ(Decode(vote).status().code(), kOk);
-  vote.set_last_log_term(1);
-  EXPECT_EQ(Decode(vote).status().code(), kInvalid) << "a term without an index";
+TEST(Codec, RejectsImplausibleAnswersToAppends) {
+  proto::AppendEntriesResponse valid;
+  valid.set_term(1);
+  const auto after = [&](auto change) { return After(valid, change); };
+  EXPECT_EQ(after([](auto*) {}), kOk);
+  EXPECT_EQ(after([](auto* in) { in->set_rejected_prev_index(5); }), kInvalid) << "without a term";
+  EXPECT_EQ(after([](auto* in) { in->set_hint_term(5); }), kInvalid) << "without an index";
+  EXPECT_EQ(after([](auto* in) { in->set_success(true); }), kOk);
+  EXPECT_EQ(after([](auto* in) {
+              in->set_success(true);
+              in->set_term(0);
+            }),
+            kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_match_index(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_round(UINT64_MAX); }), kInvalid);
+}
 
-  proto::AppendEntriesResponse refused;
-  refused.set_term(1);
-  refused.set_rejected_prev_index(5);
-  EXPECT_EQ(Decode(refused).status().code(), kInvalid);
+TEST(Codec, RejectsImplausibleVotes) {
+  proto::RequestVoteRequest valid;
+  valid.set_term(1);
+  const auto after = [&](auto change) { return After(valid, change); };
+  EXPECT_EQ(after([](auto*) {}), kOk);
+  EXPECT_EQ(after([](auto* in) { in->set_term(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_last_log_term(1); }), kInvalid) << "without an index";
+  EXPECT_EQ(after([](auto* in) { in->set_last_log_index(1); }), kInvalid) << "without a term";
+  EXPECT_EQ(after([](auto* in) {
+              in->set_last_log_term(1);
+              in->set_last_log_index(UINT64_MAX);
+            }),
+            kInvalid);
+
+  const proto::RequestVoteResponse denied;
+  EXPECT_EQ(After(denied, [](auto*) {}), kOk) << "a new member has no term";
+  EXPECT_EQ(After(denied, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(denied, [](auto* in) { in->set_vote_granted(true); }), kInvalid) << "term 0";
+}
+
+TEST(Codec, RejectsImplausibleReadIndexes) {
+  proto::ForwardRequest::ReadIndex ask;
+  ask.set_term(1);
+  ask.set_id(1);
+  EXPECT_EQ(After(ask, [](auto*) {}), kOk);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_term(0); }), kInvalid);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_term(kPlausibleMax); }), kOk);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_term(kPlausibleMax + 1); }), kInvalid);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(ask, [](auto* in) { in->set_id(UINT64_MAX); }), kOk) << "a random number";
+
+  proto::ForwardResponse::ReadIndex answer;
+  answer.set_term(1);
+  EXPECT_EQ(After(answer, [](auto*) {}), kOk) << "index 0: refused";
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_term(0); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_index(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_id(UINT64_MAX); }), kOk) << "a random number";
+}
+
+TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
+  proto::ForwardRequest::Propose valid;
+  valid.set_number(1);
+  valid.set_command(PutOf(1));
+  const auto after = [&](auto change) { return After(valid, change); };
+  EXPECT_EQ(after([](auto*) {}), kOk);
+  EXPECT_EQ(after([](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_command("no command"); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_command(PutOf(2)); }), kInvalid) << "another origin";
+  proto::Command command;
+  command.mutable_origin()->set_member_id(1);
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid);
+  command.mutable_record_store_id();
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid);
+
+  const proto::ForwardResponse::Refused refused;
+  EXPECT_EQ(After(refused, [](auto*) {}), kOk);
+  EXPECT_EQ(After(refused, [](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(refused,
+                  [](auto* in) {
+                    in->set_too_many_requests(true);
+                    in->set_not_understood(true);
+                  }),
+            kInvalid);
+}
+
+TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {
+  proto::HelloResponse answer;
+  answer.set_log_empty(true);
+  EXPECT_EQ(After(answer, [](auto*) {}), kOk);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_store_id_refused(true); }), kInvalid);
 }
 
 }  // namespace

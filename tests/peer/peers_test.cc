@@ -26,7 +26,7 @@ constexpr uint64_t kCluster = 77;
 // The peer port of one member, and what its replica would get.
 struct Node {
   Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
-      : peers(Options(self, std::move(other), forward_bound),
+      : peers(Options(self, std::move(other), forward_bound), &phase,
               [this](Input input) { inputs.push_back(std::move(input)); }) {
     grpc::ServerBuilder builder;
     int port = 0;
@@ -41,6 +41,7 @@ struct Node {
   }
 
   ~Node() {
+    phase.Set(Phase::kStopped);
     peers.Stop();
     server->Shutdown(std::chrono::system_clock::now());
     while (peers.live() > 0) Poll();
@@ -87,6 +88,7 @@ struct Node {
   }
 
   std::vector<Input> inputs;
+  PhaseValue phase;
   Peers peers;
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
@@ -124,7 +126,7 @@ proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::string&
   return peer;
 }
 
-// A call of ours that ends whenever it ends.
+// A call of the test.
 struct Ended final : Completion {
   void OnComplete(bool) override { done = true; }
   bool done = false;

@@ -1,0 +1,60 @@
+#include "server/peer/handshake.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+
+namespace raftkv {
+
+namespace {
+constexpr size_t kStoreIdBytes = 16;
+}  // namespace
+
+proto::Peer Handshake::Introduction(raft::MemberId to) const {
+  proto::Peer who;
+  who.set_cluster_id(cluster_id_);
+  who.set_from(self_);
+  who.set_to(to);
+  who.set_store_id(store_id_);
+  return who;
+}
+
+absl::Status Handshake::Check(const proto::Peer& who) {
+  std::string wrong;
+  Refusals::Reason reason{};
+  if (who.cluster_id() != cluster_id_) {
+    reason = Refusals::Reason::kCluster;
+    wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member", cluster_id_,
+                            who.cluster_id());
+  } else if (who.to() != self_) {
+    reason = Refusals::Reason::kReceiver;
+    wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());
+  } else if (!peers_.contains(who.from())) {
+    reason = Refusals::Reason::kSender;
+    wrong = absl::StrFormat("member %x is not known here", who.from());
+  } else if (who.store_id().size() != kStoreIdBytes) {
+    reason = Refusals::Reason::kMalformed;
+    wrong = "malformed store id";
+  }
+  if (wrong.empty()) return absl::OkStatus();
+  Count(reason, absl::StrFormat("a peer that calls itself member %x: %s", who.from(), wrong));
+  return absl::FailedPreconditionError(wrong);
+}
+
+bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
+  if (who.cluster_id() == cluster_id_ && who.from() == to && who.to() == self_ &&
+      who.store_id().size() == kStoreIdBytes) {
+    return true;
+  }
+  const Member& member = peers_.at(to);
+  Count(who.cluster_id() == cluster_id_ ? Refusals::Reason::kSender : Refusals::Reason::kCluster,
+        absl::StrCat("an answer from ", member.address, ": it is not ", member.name,
+                     " of this cluster; check the peer URLs"));
+  return false;
+}
+
+void Handshake::Count(Refusals::Reason reason, const std::string& what) {
+  refusals_.Count(reason, what, absl::Now());
+}
+
+}  // namespace raftkv

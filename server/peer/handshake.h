@@ -1,0 +1,63 @@
+#ifndef RAFTKV_SERVER_PEER_HANDSHAKE_H_
+#define RAFTKV_SERVER_PEER_HANDSHAKE_H_
+
+// Who speaks to whom (proto::Peer). It is in every unary request and response, and in the first
+// message of each direction of a stream. What is not meant for this member, or does not come from a
+// member that it knows, is refused and counted (refusals.h).
+//
+// Owned by Peers; on the loop's thread.
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "proto/raft.pb.h"
+#include "server/peer/refusals.h"
+#include "server/raft/types.h"
+
+namespace raftkv {
+
+// The sender of a message, as its introduction named it.
+struct Sender {
+  raft::MemberId id = raft::kNobody;
+  std::string store_id;  // of its data directory
+};
+
+class Handshake {
+ public:
+  struct Member {
+    std::string name;
+    std::string address;  // host:port
+  };
+  // `peers` are the other members.
+  Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id,
+            std::map<raft::MemberId, Member> peers)
+      : cluster_id_(cluster_id),
+        self_(self),
+        store_id_(std::move(store_id)),
+        peers_(std::move(peers)) {}
+
+  proto::Peer Introduction(raft::MemberId to) const;
+
+  // Of a request. Not OK: what the call ends with.
+  absl::Status Check(const proto::Peer& who);
+  // Of an answer to what was sent to `to`. False: somebody else answers there.
+  bool CheckAnswer(raft::MemberId to, const proto::Peer& who);
+
+  static Sender SenderOf(const proto::Peer& who) { return {who.from(), who.store_id()}; }
+
+  void Count(Refusals::Reason reason, const std::string& what);
+  const Refusals& refusals() const { return refusals_; }
+
+ private:
+  const uint64_t cluster_id_;
+  const raft::MemberId self_;
+  const std::string store_id_;
+  const std::map<raft::MemberId, Member> peers_;
+  Refusals refusals_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_PEER_HANDSHAKE_H_

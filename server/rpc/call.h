@@ -1,0 +1,106 @@
+#ifndef RAFTKV_SERVER_RPC_CALL_H_
+#define RAFTKV_SERVER_RPC_CALL_H_
+
+// Calls as the handlers of methods see them, without gRPC's types. server/rpc/method_table
+// implements them for gRPC; an HTTP gateway or a caller in the same process can implement them too.
+//
+// Statuses are absl's, whose code numbers are gRPC's. Their text goes on the wire as it is.
+//
+// Everything runs on the thread that serves the call's method, unless it says otherwise.
+
+#include <google/protobuf/message.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "storage/base/monotonic_time.h"
+
+namespace raftkv {
+
+// What every call has. Valid until Finish.
+class Call {
+ public:
+  // The first value that the client sent under `key` (lower case), if any.
+  virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
+  // Who asks: the network address of the client, for log lines.
+  virtual std::string peer() const = 0;
+  // A moment at which the client has given up for certain; InfiniteFuture if it never does. Nobody
+  // may answer "request timed out" because of the client's deadline before it: etcd's client
+  // library repeats a write that ends with DEADLINE_EXCEEDED before the client's own deadline.
+  virtual MonotonicTime deadline() const = 0;
+  // The client has cancelled the call, or its connection is gone. From any thread.
+  virtual bool gone() const = 0;
+
+  // Sent with the status. Before Finish, on the thread that calls Finish.
+  virtual void AddTrailer(std::string_view key, std::string_view value) = 0;
+  // Answers the call, once.
+  virtual void Finish(const absl::Status& status) = 0;
+
+ protected:
+  ~Call() = default;
+};
+
+// One request, one response. Finish may be called from any thread; the response is sent if the
+// status is OK.
+class UnaryCall : public Call {
+ public:
+  virtual google::protobuf::Message* request() = 0;
+  virtual google::protobuf::Message* response() = 0;
+
+ protected:
+  ~UnaryCall() = default;
+};
+
+// A UnaryCall whose message types are known. Copyable: it refers to the call.
+template <typename Request, typename Response>
+class Unary {
+ public:
+  Unary() = default;
+  explicit Unary(UnaryCall* call) : call_(call) {}
+
+  const Request& request() const { return *mutable_request(); }
+  Request* mutable_request() const { return static_cast<Request*>(call_->request()); }
+  Response* response() const { return static_cast<Response*>(call_->response()); }
+  void Finish(const absl::Status& status) const { call_->Finish(status); }
+
+  explicit operator bool() const { return call_ != nullptr; }
+  UnaryCall* operator->() const { return call_; }
+  UnaryCall* get() const { return call_; }
+
+ private:
+  UnaryCall* call_ = nullptr;
+};
+
+// A call with a stream of responses, and of requests if its method takes a stream. One response is
+// on its way to the transport at a time.
+class Stream : public Call {
+ public:
+  virtual bool writable() const = 0;
+  // Sends `response`; only if writable(). `more_follow`: the next response is ready, so that both
+  // may leave together.
+  virtual void Write(const google::protobuf::Message& response, bool more_follow) = 0;
+  // Ends the call at once: what was written may be lost, and so is a status.
+  virtual void Cancel() = 0;
+
+ protected:
+  ~Stream() = default;
+};
+
+// The server's side of a Stream. Made when the call arrives and owned by the stream, which deletes
+// it when the call ends: from then on the Stream must not be used. The stream never deletes it
+// inside one of its functions.
+class StreamHandler {
+ public:
+  virtual ~StreamHandler() = default;
+  // Not OK: the call ends with it. `request` may be changed, and is valid during the call.
+  virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
+  // The last response was taken: the next one may be written.
+  virtual void OnWritable() = 0;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_RPC_CALL_H_

@@ -1,0 +1,301 @@
+#include "server/rpc/method_table.h"
+
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/impl/codegen/rpc_service_method.h>
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/async_unary_call.h>
+
+#include <atomic>
+#include <utility>
+
+#include "glog/logging.h"
+#include "server/rpc/completion.h"
+
+namespace raftkv {
+
+namespace {
+
+using google::protobuf::Message;
+
+// gRPC keeps time in milliseconds and reads its clock before it reads the request from the socket,
+// so the deadline that it computes may be a little before the client's.
+constexpr absl::Duration kDeadlineMargin = absl::Milliseconds(5);
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+MonotonicTime ClientDeadline(const grpc::ServerContext& context) {
+  // gpr's monotonic clock is the one that std::chrono::steady_clock reads.
+  const gpr_timespec deadline = gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC);
+  if (gpr_time_cmp(deadline, gpr_inf_future(GPR_CLOCK_MONOTONIC)) == 0) {
+    return MonotonicTime::InfiniteFuture();
+  }
+  return MonotonicTime(absl::Seconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec)) +
+         kDeadlineMargin;
+}
+
+bool Parse(grpc::ByteBuffer* bytes, Message* message) {
+  return bytes->Valid() && grpc::SerializationTraits<Message>::Deserialize(bytes, message).ok();
+}
+
+// gRPC's own words for it.
+absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
+
+grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
+  bool own = false;
+  return grpc::SerializationTraits<Message>::Serialize(message, bytes, &own);
+}
+
+}  // namespace
+
+// What unary calls and streams have in common: gRPC's context, and the operation that completes
+// when the call is over, whoever ended it. `Base` is UnaryCall or Stream.
+template <typename Base>
+class MethodTable::GrpcCall : public Base, public Operations {
+ public:
+  std::optional<std::string_view> Metadata(std::string_view key) const override {
+    const auto& metadata = context_.client_metadata();
+    const auto it = metadata.find(grpc::string_ref(key.data(), key.size()));
+    if (it == metadata.end()) return std::nullopt;
+    return std::string_view(it->second.data(), it->second.size());
+  }
+  std::string peer() const override { return context_.peer(); }
+  MonotonicTime deadline() const override { return ClientDeadline(context_); }
+  bool gone() const override { return gone_.load(std::memory_order_relaxed); }
+  void AddTrailer(std::string_view key, std::string_view value) override {
+    context_.AddTrailingMetadata(std::string(key), std::string(value));
+  }
+
+ protected:
+  GrpcCall() { context_.AsyncNotifyWhenDone(over_.Start()); }
+
+  // In the completion of the arrival. False: there is no call, or nobody serves it any more.
+  bool Arrived(bool ok, const MethodTable* table) {
+    if (!ok) over_.Abandon();  // gRPC tells the end only of calls that arrived
+    return ok && table->listening();
+  }
+  // The client is gone.
+  virtual void OnGone() {}
+
+  grpc::ServerContext context_;
+
+ private:
+  void OnOver(bool /*ok*/) {
+    if (!context_.IsCancelled()) return;
+    gone_.store(true, std::memory_order_relaxed);
+    OnGone();
+  }
+
+  Operation<GrpcCall> over_{this, &GrpcCall::OnOver};
+  std::atomic<bool> gone_{false};
+};
+
+// From the moment when a call is awaited until it is over. The handler's turn counts as an
+// operation in flight, so that Finish, on any thread, need not count.
+class MethodTable::Unary final : public GrpcCall<UnaryCall> {
+ public:
+  explicit Unary(const UnaryRow* row) : row_(row), responder_(&context_) {
+    row_->table->RequestAsyncUnary(row_->index, &context_, &bytes_, &responder_,
+                                   row_->table->queues_.calls, row_->table->queues_.arrivals,
+                                   arrived_.Start());
+  }
+
+  Message* request() override { return request_.get(); }
+  Message* response() override { return response_.get(); }
+
+  void Finish(const absl::Status& status) override {
+    if (!status.ok()) return responder_.FinishWithError(ToGrpc(status), finished_.tag());
+    grpc::ByteBuffer bytes;
+    const grpc::Status serialized = Serialize(*response_, &bytes);
+    // Freeing a large message takes time: here, on a worker's thread if there is one.
+    response_.reset();
+    request_.reset();
+    if (serialized.ok()) {
+      responder_.Finish(bytes, serialized, finished_.tag());
+    } else {
+      responder_.FinishWithError(serialized, finished_.tag());
+    }
+  }
+
+ private:
+  void OnArrived(bool ok) {
+    MethodTable* const table = row_->table;
+    if (!Arrived(ok, table)) return;
+    new Unary(row_);
+    finished_.Start();
+    const UnaryMethod& method = row_->method;
+    request_.reset(method.request->New());
+    if (!Parse(&bytes_, request_.get())) return Finish(CannotParse());
+    bytes_.Clear();
+    const bool local = method.local != nullptr && method.local(*request_);
+    if (absl::Status status = table->Admit(local ? Permission::kNone : method.permission, this);
+        !status.ok()) {
+      return Decline(std::move(status));
+    }
+    if (method.check != nullptr) {
+      if (const absl::Status status = method.check(*request_); !status.ok()) return Finish(status);
+    }
+    CountIn(&table->running_);
+    response_.reset(method.response->New());
+    method.handler(this);
+  }
+
+  void Decline(absl::Status status) {
+    MethodTable* const table = row_->table;
+    if (!table->holding_ || table->held_.size() >= kHeldMax) return Finish(status);
+    request_.reset();  // nobody will read it, and it may be large
+    table->held_.push_back([this, status = std::move(status)] { Finish(status); });
+  }
+
+  void OnFinished(bool /*ok*/) {}
+
+  const UnaryRow* const row_;
+  grpc::ByteBuffer bytes_;  // of the request, until it is parsed
+  std::unique_ptr<Message> request_;
+  std::unique_ptr<Message> response_;
+  grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> responder_;
+  Operation<Unary> arrived_{this, &Unary::OnArrived};
+  Operation<Unary> finished_{this, &Unary::OnFinished};
+};
+
+// A server stream is served like a bidirectional one whose client sends one request: on the wire
+// there is no difference. One read and one write are in flight at a time.
+class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
+ public:
+  explicit Stream(const StreamRow* row) : row_(row), stream_(&context_) {
+    row_->table->RequestAsyncBidiStreaming(row_->index, &context_, &stream_,
+                                           row_->table->queues_.calls,
+                                           row_->table->queues_.arrivals, arrived_.Start());
+  }
+
+  bool writable() const override { return !writing_ && !ending_; }
+  void Write(const Message& response, bool more_follow) override {
+    CHECK(writable());
+    grpc::ByteBuffer bytes;
+    if (const grpc::Status status = Serialize(response, &bytes); !status.ok()) {
+      return Finish(absl::InternalError(status.error_message()));
+    }
+    // With the hint, both leave in one system call. The first write carries the initial metadata,
+    // and gRPC would never complete it if it were only buffered.
+    grpc::WriteOptions options;
+    if (more_follow && wrote_once_) options.set_buffer_hint();
+    writing_ = wrote_once_ = true;
+    stream_.Write(bytes, options, wrote_.Start());
+  }
+
+  void Finish(const absl::Status& status) override {
+    if (ending_) return;
+    ending_ = true;
+    status_ = ToGrpc(status);
+    if (!writing_) SendStatus();
+  }
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  ~Stream() override { row_->table->open_.erase(this); }
+
+  void OnArrived(bool ok) {
+    MethodTable* const table = row_->table;
+    if (!Arrived(ok, table)) return;
+    new Stream(row_);
+    CountIn(&table->running_);
+    table->open_.insert(this);
+    if (const absl::Status status = table->Admit(row_->method.permission, this); !status.ok()) {
+      return Finish(status);
+    }
+    request_.reset(row_->method.request->New());
+    handler_ = row_->method.open(this);
+    Read();
+  }
+
+  void Read() { stream_.Read(&bytes_, read_.Start()); }
+
+  // ok false: the client sends no more requests, or is gone.
+  void OnRead(bool ok) {
+    if (ending_) return;
+    if (!ok) return End(row_->method.one_request ? CannotParse() : absl::OkStatus());
+    request_->Clear();
+    if (!Parse(&bytes_, request_.get())) return End(CannotParse());
+    bytes_.Clear();
+    if (const absl::Status status = handler_->OnRequest(request_.get()); !status.ok()) {
+      return End(status);
+    }
+    if (!row_->method.one_request && !ending_) Read();
+  }
+
+  void OnWrote(bool ok) {
+    writing_ = false;
+    if (ending_) {
+      if (!gone()) SendStatus();
+      return;
+    }
+    if (!ok) return End(absl::OkStatus());
+    handler_->OnWritable();
+  }
+
+  void OnGone() override {
+    ending_ = true;
+    handler_.reset();
+  }
+
+  // Outside the handler's functions.
+  void End(const absl::Status& status) {
+    Finish(status);
+    handler_.reset();
+  }
+
+  void SendStatus() { stream_.Finish(status_, finished_.Start()); }
+  void OnFinished(bool /*ok*/) { handler_.reset(); }
+
+  const StreamRow* const row_;
+  std::unique_ptr<StreamHandler> handler_;  // until the call ends
+  grpc::ByteBuffer bytes_;
+  std::unique_ptr<Message> request_;
+  grpc::Status status_;
+  bool writing_ = false;
+  bool wrote_once_ = false;
+  bool ending_ = false;
+  grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
+  Operation<Stream> arrived_{this, &Stream::OnArrived};
+  Operation<Stream> read_{this, &Stream::OnRead};
+  Operation<Stream> wrote_{this, &Stream::OnWrote};
+  Operation<Stream> finished_{this, &Stream::OnFinished};
+};
+
+int MethodTable::Add(const std::string& name, grpc::internal::RpcMethod::RpcType type) {
+  AddMethod(new grpc::internal::RpcServiceMethod(name.c_str(), type, nullptr));
+  MarkMethodAsync(count_);
+  return count_++;
+}
+
+void MethodTable::Serve(Methods methods, Admission admission) {
+  admission_ = std::move(admission);
+  for (UnaryMethod& method : methods.unary) {
+    UnaryRow& row = unary_.emplace_back(UnaryRow{this, 0, std::move(method)});
+    row.index = Add(row.method.name, grpc::internal::RpcMethod::NORMAL_RPC);
+  }
+  for (StreamMethod& method : methods.streams) {
+    StreamRow& row = streams_.emplace_back(StreamRow{this, 0, std::move(method)});
+    row.index = Add(row.method.name, grpc::internal::RpcMethod::BIDI_STREAMING);
+  }
+}
+
+void MethodTable::Start(Queues queues) {
+  queues_ = queues;
+  for (const UnaryRow& row : unary_) {
+    for (int i = 0; i < row.method.waiting; ++i) new Unary(&row);
+  }
+  for (const StreamRow& row : streams_) new Stream(&row);
+}
+
+void MethodTable::AnswerHeld() {
+  holding_ = false;
+  for (auto& answer : std::exchange(held_, {})) answer();
+}
+
+void MethodTable::CancelStreams() {
+  for (Stream* stream : open_) stream->Cancel();
+}
+
+}  // namespace raftkv

@@ -1,0 +1,358 @@
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "proto/etcd/health.grpc.pb.h"
+#include "server/clock.h"
+#include "server/rpc/completion.h"
+#include "server/rpc/method_table.h"
+#include "server/rpc/unserved.h"
+
+namespace raftkv {
+namespace {
+
+using google::protobuf::Message;
+using grpc::health::v1::Health;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+// The health protocol's two methods stand for any unary method and any stream of responses.
+class Rpc : public testing::Test {
+ protected:
+  class Recorder final : public StreamHandler {
+   public:
+    Recorder(Rpc* test, Stream* stream) : test_(test) {
+      test_->stream_ = stream;
+      ++test_->opened_;
+    }
+    ~Recorder() override {
+      test_->stream_ = nullptr;
+      ++test_->ended_;
+    }
+    absl::Status OnRequest(Message* request) override {
+      const std::string& service = static_cast<HealthCheckRequest*>(request)->service();
+      if (service == "refused") return absl::NotFoundError("refused");
+      return absl::OkStatus();
+    }
+    void OnWritable() override { ++test_->written_; }
+
+   private:
+    Rpc* const test_;
+  };
+
+  void StartServer() {
+    Methods methods;
+    UnaryMethod check;
+    check.name = "/grpc.health.v1.Health/Check";
+    check.permission = Permission::kWrite;
+    check.request = &HealthCheckRequest::default_instance();
+    check.response = &HealthCheckResponse::default_instance();
+    check.local = [](const Message& request) {
+      return static_cast<const HealthCheckRequest&>(request).service() == "local";
+    };
+    check.check = [](const Message& request) {
+      return static_cast<const HealthCheckRequest&>(request).service() == "malformed"
+                 ? absl::InvalidArgumentError("malformed")
+                 : absl::OkStatus();
+    };
+    check.handler = [this](UnaryCall* call) { calls_.emplace_back(call); };
+    methods.unary.push_back(std::move(check));
+    StreamMethod watch;
+    watch.name = "/grpc.health.v1.Health/Watch";
+    watch.one_request = true;
+    watch.request = &HealthCheckRequest::default_instance();
+    watch.open = [this](Stream* stream) { return std::make_unique<Recorder>(this, stream); };
+    methods.streams.push_back(std::move(watch));
+    table_.Serve(std::move(methods), [this](Permission permission, Call* call) {
+      return admission_(permission, call);
+    });
+
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
+    builder.RegisterService(&table_);
+    unserved_.Register(&builder);
+    queue_ = builder.AddCompletionQueue();
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+    table_.Start({queue_.get(), queue_.get()});
+    unserved_.Start(&table_, queue_.get());
+    channel_ =
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials());
+    stub_ = Health::NewStub(channel_);
+  }
+
+  void SetUp() override { StartServer(); }
+
+  void TearDown() override {
+    table_.CancelStreams();
+    for (const auto& call : std::exchange(calls_, {})) call.Finish(absl::UnavailableError("end"));
+    EXPECT_TRUE(Eventually([&] { return table_.running() == 0; }));
+    server_->Shutdown(std::chrono::system_clock::now());
+    table_.StopListening();
+    queue_->Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+  }
+
+  void Poll() {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto until = std::chrono::system_clock::now() + std::chrono::milliseconds(2);
+    if (queue_->AsyncNext(&tag, &ok, until) == grpc::CompletionQueue::GOT_EVENT) {
+      static_cast<Completion*>(tag)->OnComplete(ok);
+    }
+  }
+  bool Eventually(const std::function<bool()>& condition) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (!condition()) {
+      if (absl::Now() > deadline) return false;
+      Poll();
+    }
+    return true;
+  }
+
+  // A client's call of Check, on a thread of its own.
+  struct Client {
+    ~Client() {
+      context.TryCancel();
+      thread.join();
+    }
+    grpc::ClientContext context;
+    grpc::Status status;
+    HealthCheckResponse response;
+    std::atomic<bool> done{false};
+    std::thread thread;
+  };
+  std::unique_ptr<Client> Ask(const std::string& service,
+                              absl::Duration timeout = absl::InfiniteDuration()) {
+    auto client = std::make_unique<Client>();
+    if (timeout < absl::InfiniteDuration()) {
+      client->context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    }
+    client->context.AddMetadata("hasleader", "true");
+    client->thread = std::thread([this, c = client.get(), service] {
+      HealthCheckRequest request;
+      request.set_service(service);
+      c->status = stub_->Check(&c->context, request, &c->response);
+      c->done = true;
+    });
+    return client;
+  }
+  grpc::Status StatusOf(const std::string& service) {
+    const auto client = Ask(service);
+    EXPECT_TRUE(Eventually([&] { return client->done.load(); }));
+    return client->status;
+  }
+
+  Admission admission_ = [](Permission, Call*) { return absl::OkStatus(); };
+  MethodTable table_;
+  UnservedMethods unserved_;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<Health::Stub> stub_;
+
+  std::vector<Unary<HealthCheckRequest, HealthCheckResponse>> calls_;  // whose handler ran
+  Stream* stream_ = nullptr;                                           // the newest, not ended
+  int opened_ = 0;
+  int written_ = 0;
+  int ended_ = 0;
+};
+
+TEST_F(Rpc, AHandlerSeesTheCallAndAnswersFromAnyThread) {
+  const auto client = Ask("a");
+  ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
+  const auto call = calls_[0];
+  calls_.clear();
+  EXPECT_EQ(call.request().service(), "a");
+  EXPECT_EQ(call->Metadata("hasleader"), "true");
+  EXPECT_EQ(call->Metadata("other"), std::nullopt);
+  EXPECT_NE(call->peer(), "");
+  EXPECT_EQ(call->deadline(), MonotonicTime::InfiniteFuture());
+  EXPECT_FALSE(call->gone());
+  EXPECT_EQ(table_.running(), 1);
+  std::thread worker([call] {
+    call.response()->set_status(HealthCheckResponse::SERVING);
+    call.Finish(absl::OkStatus());
+  });
+  EXPECT_TRUE(Eventually([&] { return client->done.load(); }));
+  worker.join();
+  EXPECT_TRUE(client->status.ok());
+  EXPECT_EQ(client->response.status(), HealthCheckResponse::SERVING);
+  EXPECT_TRUE(Eventually([&] { return table_.running() == 0; }));
+}
+
+TEST_F(Rpc, AnErrorKeepsItsCodeTextAndTrailers) {
+  const auto client = Ask("a");
+  ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
+  calls_[0]->AddTrailer("raftkv-outcome", "not-proposed");
+  calls_[0].Finish(absl::OutOfRangeError("etcdserver: too old"));
+  calls_.clear();
+  ASSERT_TRUE(Eventually([&] { return client->done.load(); }));
+  EXPECT_EQ(client->status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(client->status.error_message(), "etcdserver: too old");
+  EXPECT_EQ(client->context.GetServerTrailingMetadata().count("raftkv-outcome"), 1);
+}
+
+TEST_F(Rpc, AdmissionComesFirstThenTheShape) {
+  std::vector<Permission> asked;
+  bool admits = true;
+  admission_ = [&](Permission permission, Call*) {
+    asked.push_back(permission);
+    return admits ? absl::OkStatus() : absl::UnavailableError("stopping");
+  };
+  EXPECT_EQ(StatusOf("malformed").error_message(), "malformed");
+  admits = false;
+  EXPECT_EQ(StatusOf("malformed").error_message(), "stopping");
+  EXPECT_EQ(StatusOf("local").error_message(), "stopping");
+  EXPECT_THAT(asked, ElementsAre(Permission::kWrite, Permission::kWrite, Permission::kNone));
+  EXPECT_THAT(calls_, IsEmpty());
+  EXPECT_EQ(table_.running(), 0) << "whose handlers never ran";
+}
+
+TEST_F(Rpc, DeclinedCallsAreHeldUntilAllAreAnswered) {
+  admission_ = [](Permission, Call*) { return absl::UnavailableError("stopping"); };
+  table_.HoldRefused();
+  const auto a = Ask("a"), b = Ask("b");
+  ASSERT_TRUE(Eventually([&] { return table_.held() == 2; }));
+  EXPECT_FALSE(a->done || b->done);
+  table_.AnswerHeld();
+  EXPECT_TRUE(Eventually([&] { return a->done && b->done; }));
+  EXPECT_EQ(a->status.error_message(), "stopping");
+}
+
+TEST_F(Rpc, TheDeadlineIsNeverBeforeTheClients) {
+  const absl::Duration timeout = absl::Milliseconds(200);
+  for (int i = 0; i < 20; ++i) {
+    const MonotonicTime before = MonotonicNow();
+    const auto client = Ask("a", timeout);
+    ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
+    const MonotonicTime arrived = MonotonicNow();
+    EXPECT_GE(calls_[0]->deadline(), before + timeout);
+    EXPECT_LE(calls_[0]->deadline(), arrived + timeout + absl::Milliseconds(10));
+    calls_[0].Finish(absl::OkStatus());
+    calls_.clear();
+    EXPECT_TRUE(Eventually([&] { return client->done.load(); }));
+  }
+}
+
+TEST_F(Rpc, AClientThatCancelsIsGoneWhileItsCallWaits) {
+  const auto client = Ask("a"), other = Ask("b");
+  ASSERT_TRUE(Eventually([&] { return calls_.size() == 2; }));
+  const bool first = calls_[0].request().service() == "a";
+  client->context.TryCancel();
+  EXPECT_TRUE(Eventually([&] { return calls_[first ? 0 : 1]->gone(); }));
+  EXPECT_FALSE(calls_[first ? 1 : 0]->gone());
+  EXPECT_EQ(table_.running(), 2) << "both are still to be answered";
+}
+
+TEST_F(Rpc, NothingAnswersAtTheDeadlineButTheHandler) {
+  const auto client = Ask("a", absl::Milliseconds(50));
+  ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
+  EXPECT_TRUE(Eventually([&] { return calls_[0]->gone(); }))
+      << "the client cancels at its deadline";
+  EXPECT_TRUE(Eventually([&] { return client->done.load(); }));
+  EXPECT_EQ(client->status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED) << "its own";
+}
+
+TEST_F(Rpc, AStreamCarriesResponsesAndAStatus) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Watch(&context, HealthCheckRequest());
+  ASSERT_TRUE(Eventually([&] { return stream_ != nullptr && table_.running() == 1; }));
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(stream_->writable());
+    HealthCheckResponse response;
+    response.set_status(HealthCheckResponse::SERVING);
+    stream_->Write(response, /*more_follow=*/i < 3);
+    EXPECT_FALSE(stream_->writable()) << "one at a time";
+    ASSERT_TRUE(Eventually([&] { return written_ == i; }));
+  }
+  stream_->Finish(absl::UnavailableError("stopping"));
+  EXPECT_EQ(ended_, 0) << "never inside a function of the stream";
+  std::atomic<bool> done{false};
+  int read = 0;
+  grpc::Status status;
+  std::thread client([&] {
+    for (HealthCheckResponse response; reader->Read(&response);) ++read;
+    status = reader->Finish();
+    done = true;
+  });
+  EXPECT_TRUE(Eventually([&] { return done && table_.running() == 0; }));
+  client.join();
+  EXPECT_EQ(read, 3);
+  EXPECT_EQ(status.error_message(), "stopping");
+  EXPECT_EQ(ended_, 1);
+}
+
+TEST_F(Rpc, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> readers;
+  const auto open = [&](const std::string& service) {
+    HealthCheckRequest request;
+    request.set_service(service);
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->Watch(contexts.back().get(), request));
+  };
+  open("refused");
+  ASSERT_TRUE(Eventually([&] { return ended_ == 1 && table_.running() == 0; }));
+  EXPECT_EQ(readers[0]->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+
+  open("a");
+  ASSERT_TRUE(Eventually([&] { return opened_ == 2; }));
+  contexts[1]->TryCancel();
+  ASSERT_TRUE(Eventually([&] { return ended_ == 2 && table_.running() == 0; }));
+  EXPECT_FALSE(readers[1]->Finish().ok());
+
+  for (int i = 0; i < 3; ++i) open("a");
+  ASSERT_TRUE(Eventually([&] { return opened_ == 5; }));
+  table_.CancelStreams();
+  ASSERT_TRUE(Eventually([&] { return ended_ == 5 && table_.running() == 0; }));
+  for (int i = 2; i < 5; ++i) EXPECT_FALSE(readers[i]->Finish().ok());
+}
+
+TEST_F(Rpc, WhatIsNoRequestAndWhatIsNotServedIsSaid) {
+  grpc::GenericStub stub(channel_);
+  const auto ask = [&](const std::string& method, const std::string& bytes) {
+    grpc::CompletionQueue queue;
+    grpc::ClientContext context;
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    auto reader = stub.PrepareUnaryCall(&context, method, request, &queue);
+    reader->StartCall();
+    reader->Finish(&response, &status, nullptr);
+    bool done = false;
+    EXPECT_TRUE(Eventually([&] {
+      void* tag = nullptr;
+      bool ok = false;
+      done = done || queue.AsyncNext(&tag, &ok, std::chrono::system_clock::now()) ==
+                         grpc::CompletionQueue::GOT_EVENT;
+      return done;
+    }));
+    return status;
+  };
+  const grpc::Status no_request = ask("/grpc.health.v1.Health/Check", "\xff\xff");
+  EXPECT_EQ(no_request.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(no_request.error_message(), "Unable to parse request");
+  const grpc::Status not_served = ask("/a.Service/Method", "");
+  EXPECT_EQ(not_served.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(not_served.error_message(), "etcdserver: raftkv does not serve /a.Service/Method yet");
+}
+
+}  // namespace
+}  // namespace raftkv
