@@ -21,8 +21,8 @@ TEST(Errors, FatesHaveEtcdsCodesAndTexts) {
   ExpectStatus(ToWire(Fate::kTooManyRequests), kResourceExhausted, "etcdserver: too many requests");
   ExpectStatus(ToWire(Fate::kStopped), kUnavailable, "etcdserver: server stopped");
   ExpectStatus(
-      ToWire(Fate::kNotUnderstood), kUnimplemented,
-      "etcdserver: the leader does not know this request; bring all members to one version");
+      ToWire(Fate::kNotSupported), kUnimplemented,
+      "etcdserver: the cluster does not know this request; bring all members to one version");
   ExpectStatus(ToWire(Fate::kStoppedUnproposed), kUnavailable, "there is no connection available");
   ExpectStatus(Stopping(), kUnavailable, "there is no connection available");
   ExpectStatus(NoLeader(), kUnavailable, "etcdserver: no leader");

@@ -71,10 +71,10 @@ struct Node {
     }
   }
 
-  template <typename Input>
+  template <typename Kind>
   int Count() const {
     int count = 0;
-    for (const Input& input : inputs) count += std::holds_alternative<Input>(input);
+    for (const Input& input : inputs) count += std::holds_alternative<Kind>(input);
     return count;
   }
   template <typename Body>
