@@ -23,7 +23,7 @@
 #include "absl/status/status.h"
 #include "proto/etcd/kv.pb.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/base/checksum.h"
+#include "storage/base/seeded_hash.h"
 #include "storage/engine/engine.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
@@ -46,7 +46,7 @@ class HeadCache {
  private:
   struct KeyHash {
     using is_transparent = void;
-    size_t operator()(std::string_view key) const { return Hash64(key, 0); }
+    size_t operator()(std::string_view key) const { return SeededHash(key); }
   };
   using Generation = absl::flat_hash_map<std::string, Head, KeyHash, std::equal_to<>>;
   const size_t bytes_max_;
