@@ -49,7 +49,8 @@ bool Applier::RunCommitted(CommittedTask task, size_t entries_max, int64_t visit
     queue_.pop_front();
   }
 
-  std::vector<ApplyResult> results = state_machine_->Apply(task.entries, visited_keys_max);
+  std::vector<ApplyResult> results =
+      state_machine_->Apply(task.entries, {.steps_max = visited_keys_max});
   const raft::Index first = task.entries.front().id.index;
   auto done = task.dones.begin();
   for (; done != task.dones.end() && done->first < first + results.size(); ++done) {

@@ -48,7 +48,7 @@ void Member::Start() {
   Process& p = *process;
   p.fuse.on_blow = [this] { OnBlow(/*by_send=*/sending_); };
   auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), nullptr);
-  auto state_machine = StateMachine::Open(disk_.OpenState(&p.fuse));
+  auto state_machine = StateMachine::Open(disk_.OpenState(&p.fuse), SmallOptions());
   if (!log.ok() || !state_machine.ok()) {
     world_->verdict().Fail(
         "I8", absl::StrCat("n", number_ + 1, " cannot open what it wrote: ",

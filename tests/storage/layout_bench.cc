@@ -1,5 +1,5 @@
 // Measures the layouts that docs/decisions/0001 chooses from, all over the same engine, through the
-// same interface, with the same options. Prints one Markdown row a layout.
+// same interface, with the same options. Prints one Markdown row for each layout.
 //
 //   ninja layout_bench && bin/layout_bench [directory]
 //
