@@ -218,12 +218,14 @@ absl::Status Transaction::CheckRules() {
 bool Transaction::MeasureValues() {
   int64_t put_bytes = 0, reads = 0;
   for (const Operation& operation : taken_) {
+    if (As<RangeRequest>(operation) != nullptr) {
+      ++reads;
+      continue;
+    }
     if (!meter_->Step()) return false;
     if (const auto* put = As<PutRequest>(operation)) {
       put_bytes += static_cast<int64_t>(put->key().size() + put->value().size());
       MeasureKey(put->key(), ReadsTheValue(*put));
-    } else if (As<RangeRequest>(operation) != nullptr) {
-      ++reads;
     } else {
       const auto& request = *std::get<const DeleteRangeRequest*>(operation);
       if (request.range_end().empty()) MeasureKey(request.key(), request.prev_kv());
@@ -250,6 +252,7 @@ void Transaction::MeasureKey(const std::string& key, bool value) {
 
 // Runs the range and drops the answer, to charge the answer's bytes and the keys that it walks.
 absl::Status Transaction::MeasureRange(const RangeRequest& request) {
+  if (!meter_->Step()) return meter_->status();
   if (request.range_end().empty() && taken_.size() <= kValuesUnmeasured) {
     if (request.revision() <= 0) {
       MeasureKey(request.key(), /*value=*/true);

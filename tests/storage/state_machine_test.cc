@@ -215,11 +215,6 @@ TEST_F(StateMachineTest, DataWithoutItsStateRecordIsDamage) {
   EXPECT_TRUE(absl::IsDataLoss(state.status())) << state.status();
 }
 
-TEST_F(StateMachineTest, UnknownCommandEndsTheProcess) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH(Apply(proto::Command()), "unknown command");
-}
-
 TEST(MvccLayout, EscapedKeysSortAsTheKeysDo) {
   std::vector<std::string> keys;
   const std::string alphabet("\0\1\2a\xfe\xff", 6);
