@@ -111,6 +111,9 @@ class Logger {
     LOG(INFO) << (e.caught_up ? "caught up with the leader: this member votes from now on"
                               : "first start: this member votes from now on");
   }
+  void Log(const VersionRaised& e) {
+    LOG(INFO) << "the cluster version is " << e.version << " now";
+  }
   void Log(const WaitingForPeers& e) {
     LOG(INFO) << "first start: waiting for " << e.needed << " more of " << Names(e.missing)
               << " to answer that their data directories are new too, or for a leader; see that "

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
@@ -52,6 +53,14 @@ constexpr size_t kWalksWaitingMax = 8;
 uint64_t RandomNumber() {
   std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+// Tests of rolling upgrades set this variable, so that a member behaves like one of an older
+// release (docs/testing.md).
+ClusterVersion NewestVersion() {
+  const char* older = getenv("RAFTKV_TEST_NEWEST_VERSION");
+  ClusterVersion version = kNewestVersion;
+  return older != nullptr && absl::SimpleAtoi(older, &version) ? version : kNewestVersion;
 }
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
@@ -105,6 +114,7 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity) {
   MemberOptions member;
   ReplicaOptions& options = member.replica;
+  options.newest_version = NewestVersion();
   options.store_id = identity.store_id;
   options.boot_id = RandomNumber();
   options.raft.id = self.id;
@@ -127,6 +137,7 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.cluster_id = config.cluster_id;
   options.self = self.id;
   options.store_id = identity.store_id;
+  options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
   for (const MemberConfig& member : config.members) {
     if (member.id == self.id) continue;
@@ -300,6 +311,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
       .member_id = member.id,
       .member_name = member.name,
       .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
+      .newest_version = NewestVersion(),
   });
   if (absl::IsPermissionDenied(data_dir.status())) {
     return absl::PermissionDeniedError(absl::StrCat(data_dir.status().message(), "; let user ",

@@ -341,7 +341,8 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOpti
   rocks.cache_bytes = o.cache_bytes;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (!engine.ok()) return engine.status();
-  absl::StatusOr<std::unique_ptr<StateMachine>> state = StateMachine::Open(*std::move(engine));
+  absl::StatusOr<std::unique_ptr<StateMachine>> state =
+      StateMachine::Open(*std::move(engine), {.newest_version = o.newest_version});
   if (!state.ok()) return In(dir, state.status());
   return state;
 }

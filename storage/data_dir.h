@@ -36,7 +36,8 @@ struct DataDirOptions {
   std::string cluster_name;
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
-  size_t cache_bytes = 64 << 20;  // of the state machine
+  size_t cache_bytes = 64 << 20;                   // of the state machine
+  ClusterVersion newest_version = kNewestVersion;  // that this program knows
 };
 
 struct Identity {

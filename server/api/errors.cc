@@ -32,6 +32,12 @@ absl::Status ResponseTooLarge() {
       "etcdserver: response is too large; read it in pages, with a limit");
 }
 
+// etcd has no such error: its members of older versions would end.
+absl::Status NeedsVersion(ClusterVersion in_force, ClusterVersion needs) {
+  return absl::UnimplementedError(absl::StrCat("etcdserver: the cluster version is ", in_force,
+                                               ", this needs ", needs, ": upgrade all members"));
+}
+
 absl::Status ToWire(Fate fate) {
   switch (fate.kind) {
     case Fate::Kind::kApplied:

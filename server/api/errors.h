@@ -23,6 +23,8 @@ absl::Status Stopping();
 absl::Status RequestTooLarge();
 absl::Status TooManyRequests();
 absl::Status ResponseTooLarge();
+// The request needs a cluster version above the one in force.
+absl::Status NeedsVersion(ClusterVersion in_force, ClusterVersion needs);
 
 }  // namespace raftkv::api
 

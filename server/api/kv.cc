@@ -25,24 +25,24 @@ using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
 // What a read may cost inside the loop; larger ones go on in a worker.
-const ReadBudget kInlineBudget{.visited_keys_max = 128, .bytes_max = 64 << 10};
+const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
 // Calls of one method that are accepted without another turn of the queue.
 constexpr int kWaitingCalls = 512;
 constexpr int64_t kCompactionWaitersMax = 256;
 
 absl::Status ReadFrom(const StateSnapshot& snapshot, const RangeRequest& request,
-                      const ReadBudget& budget, RangeResponse* response) {
-  return snapshot.Range(request, budget, response);
+                      const Limits& limits, RangeResponse* response) {
+  return snapshot.Range(request, limits, response);
 }
 absl::Status ReadFrom(const StateSnapshot& snapshot, const TxnRequest& request,
-                      const ReadBudget& budget, TxnResponse* response) {
-  return snapshot.Txn(request, budget, response);
+                      const Limits& limits, TxnResponse* response) {
+  return snapshot.Txn(request, limits, response);
 }
 
 template <typename Request, typename Response>
-absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const ReadBudget& budget,
+absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits& limits,
                   Unary<Request, Response> call) {
-  const absl::Status status = ReadFrom(snapshot, call.request(), budget, call.response());
+  const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
   if (status.ok()) edge->FillHeader(snapshot.revision(), call.response()->mutable_header());
   return status;
 }
@@ -51,17 +51,18 @@ absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const ReadBud
 template <typename Request, typename Response>
 void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call) {
   std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
-  const absl::Status status = Fill(edge, *snapshot, kInlineBudget, call);
+  const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call);
   if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
   call.response()->Clear();
-  edge->OnWorker(
-      edge->readers, call, deadline, [edge, call, snapshot = std::move(snapshot)](auto give_up) {
-        const absl::Status status = Fill(
-            edge, *snapshot,
-            {.bytes_max = edge->config->limits.max_response_bytes, .give_up = std::move(give_up)},
-            call);
-        return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
-      });
+  edge->OnWorker(edge->readers, call, deadline,
+                 [edge, call, snapshot = std::move(snapshot)](auto give_up) {
+                   const absl::Status status =
+                       Fill(edge, *snapshot,
+                            {.answer_bytes_max = edge->config->limits.max_response_bytes,
+                             .give_up = std::move(give_up)},
+                            call);
+                   return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
+                 });
 }
 
 template <typename Request, typename Response>
@@ -89,6 +90,12 @@ void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* comm
     call.Finish(RequestTooLarge());
     return;
   }
+  const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
+  if (needs > in_force) {
+    SayNotProposed(call.get());
+    call.Finish(NeedsVersion(in_force, needs));
+    return;
+  }
   const bool wait_for_compaction = compaction_waiter != nullptr;
   auto done = [edge, call, get, waiter = std::move(compaction_waiter)](Fate fate,
                                                                        ApplyResult result) {
@@ -102,7 +109,8 @@ void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* comm
   edge->member->Post(ProposeRequest{.command = std::move(bytes),
                                     .done = std::move(done),
                                     .caller = Edge::CallerOf(call),
-                                    .wait_for_compaction = wait_for_compaction});
+                                    .wait_for_compaction = wait_for_compaction,
+                                    .needs = needs});
 }
 
 template <typename Request>

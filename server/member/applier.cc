@@ -14,10 +14,10 @@ raft::Index Applier::Run(const ApplyBudget& budget) {
   const raft::Index begin = state_machine_->applied().index;
   for (;;) {
     const size_t applied = state_machine_->applied().index - begin;
-    if (reads + applied >= budget.steps_max) break;
-    reads += RunReads(budget.steps_max - reads - applied);
-    if (reads + applied >= budget.steps_max || queue_.empty()) break;
-    if (!RunCommitted(budget, budget.steps_max - reads - applied)) break;
+    if (reads + applied >= budget.items_max) break;
+    reads += RunReads(budget.items_max - reads - applied);
+    if (reads + applied >= budget.items_max || queue_.empty()) break;
+    if (!RunCommitted(budget, budget.items_max - reads - applied)) break;
     if (budget.out_of_time && budget.out_of_time()) break;
   }
   return state_machine_->applied().index;
@@ -42,7 +42,8 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
   }
 
   const Revision before = state_machine_->revision();
-  std::vector<ApplyResult> results = state_machine_->Apply(task.entries, budget.visited_keys_max);
+  std::vector<ApplyResult> results =
+      state_machine_->Apply(task.entries, {.steps_max = budget.steps_max});
   if (const Revision newest = state_machine_->revision(); newest > before) {
     outbox_->ReportRevision(newest);
   }

@@ -33,10 +33,10 @@ struct ReadTask {
 
 // How much one run of the applier may do. The defaults are "no limit".
 struct ApplyBudget {
-  size_t steps_max = SIZE_MAX;  // entries applied and reads answered
-  // Visits of keys by entries (storage/mvcc/budget.h). An entry that needs more by itself is left,
-  // and large_next() is true then.
-  int64_t visited_keys_max = INT64_MAX;
+  size_t items_max = SIZE_MAX;  // entries applied and reads answered
+  // What the entries may cost together, in steps of about a microsecond (storage/meter.h). An entry
+  // that needs more by itself is left, and large_next() is true then.
+  int64_t steps_max = INT64_MAX;
   // Asked between batches; true ends the run. Empty: never.
   std::function<bool()> out_of_time = {};
 };
@@ -57,8 +57,8 @@ class Applier {
   // Applies and answers until there is nothing to do or the budget is used. Adjacent committed
   // tasks share one batch of the state machine. Returns the applied index.
   raft::Index Run(const ApplyBudget& budget);
-  // The next entry visits more keys than the last run's budget: only a run without a limit of
-  // visited keys applies it.
+  // The next entry costs more than the last run's budget: only a run without a limit of steps
+  // applies it.
   bool large_next() const { return large_next_; }
 
   // One step of the physical compaction, if there is something to compact and the engine keeps up

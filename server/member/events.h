@@ -13,6 +13,7 @@
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
 #include "storage/mvcc/layout.h"  // Revision
+#include "storage/version.h"
 
 namespace raftkv {
 
@@ -35,8 +36,13 @@ struct WaitingForPeers {
   size_t needed = 0;                    // so many more of them must
 };
 
-using ReplicaEvent =
-    std::variant<raft::Event, PeerRefused, RefusedByPeer, VotingAllowed, WaitingForPeers>;
+// The cluster version was raised through the log; committed.
+struct VersionRaised {
+  ClusterVersion version = kFirstVersion;
+};
+
+using ReplicaEvent = std::variant<raft::Event, PeerRefused, RefusedByPeer, VotingAllowed,
+                                  WaitingForPeers, VersionRaised>;
 
 class MemberObserver {
  public:

@@ -23,9 +23,11 @@ Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_
                const PhaseValue* phase, Transport* transport)
     : options_(options),
       state_machine_(state_machine),
-      outbox_(options.replica.raft.id, options.replica.store_id, transport),
+      outbox_(options.replica.raft.id, options.replica.store_id, options.replica.newest_version,
+              transport),
       replica_(options.replica, log, *state_machine, phase, &outbox_),
-      applier_(state_machine, &outbox_) {}
+      applier_(state_machine, &outbox_),
+      cluster_version_(state_machine->cluster_version()) {}
 
 bool Member::has_to_apply() const {
   return !handed_over_.committed.empty() || !handed_over_.reads.empty() ||
@@ -42,6 +44,7 @@ void Member::Turn(MonotonicTime now) {
   Append(std::move(more.committed), &handed_over_.committed);
   Append(std::move(more.reads), &handed_over_.reads);
   term_.store(replica_.raft().term(), std::memory_order_relaxed);
+  cluster_version_.store(replica_.cluster_version(), std::memory_order_relaxed);
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
 }

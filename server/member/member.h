@@ -22,7 +22,8 @@
 // Threads: one thread calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the first thread goes on with Post,
 //     Turn and PlanApply (which answers kNothing until Apply has returned);
-//   - Snapshot, DiskBytes, StartDefragment, term, has_leader and rejected_by_peers may be called
+//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader and
+//     rejected_by_peers may be called
 //     from any thread.
 //
 // A request goes: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply -> Apply
@@ -58,15 +59,15 @@ struct MemberOptions {
 // about two milliseconds of entries, or of reads of single keys. With all entries or reads as large
 // as they may be here, it is a tenth of a second.
 inline ApplyBudget BudgetBetweenTurns(std::function<bool()> out_of_time) {
-  return {.steps_max = 512, .visited_keys_max = 2048, .out_of_time = std::move(out_of_time)};
+  return {.items_max = 512, .steps_max = 2048, .out_of_time = std::move(out_of_time)};
 }
 
 enum class ApplyPlan {
   kNothing,
   kHere,  // with a budget, on the thread of the turns
-  // The next entry visits very many keys, or the engine would make writes wait for its compactions:
-  // without a limit, until the applier has caught up. On a thread of its own, so that heartbeats go
-  // on.
+  // The next entry is expensive (it visits very many keys, or large ones), or the engine would make
+  // writes wait for its compactions: without a limit, until the applier has caught up. On a thread
+  // of its own, so that heartbeats go on.
   kElsewhere,
 };
 
@@ -120,6 +121,9 @@ class Member {
   void StartDefragment() { state_machine_->StartDefragment(); }
   MemberStatus Status() const;
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
+  ClusterVersion cluster_version() const {
+    return cluster_version_.load(std::memory_order_relaxed);
+  }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
   // Everything that was decided before this term's leader led is applied here.
@@ -146,6 +150,7 @@ class Member {
   MonotonicTime next_forget_ = MonotonicTime::InfinitePast();
 
   std::atomic<raft::Term> term_{0};
+  std::atomic<ClusterVersion> cluster_version_;
   std::atomic<bool> has_leader_{false};
   std::atomic<bool> rejected_by_peers_{false};
 };

@@ -16,14 +16,18 @@ namespace raftkv {
 class Outbox {
  public:
   // `transport` outlives it.
-  Outbox(raft::MemberId self, std::string store_id, Transport* transport)
-      : self_(self), store_id_(std::move(store_id)), transport_(transport) {}
+  Outbox(raft::MemberId self, std::string store_id, ClusterVersion newest_version,
+         Transport* transport)
+      : self_(self),
+        store_id_(std::move(store_id)),
+        newest_version_(newest_version),
+        transport_(transport) {}
 
   // Observers outlive it, and are told in the order in which they were added.
   void Add(MemberObserver* observer) { observers_.push_back(observer); }
 
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
-    transport_->Send({self_, to, store_id_, std::move(body)});
+    transport_->Send({self_, to, store_id_, std::move(body), newest_version_});
   }
   void Report(const ReplicaEvent& event) {
     for (MemberObserver* observer : observers_) observer->OnEvent(event);
@@ -38,6 +42,7 @@ class Outbox {
  private:
   const raft::MemberId self_;
   const std::string store_id_;
+  const ClusterVersion newest_version_;
   Transport* const transport_;
   std::vector<MemberObserver*> observers_;
 };

@@ -8,10 +8,12 @@
 
 namespace raftkv {
 
-void Proposals::Add(std::string_view command, PendingRequestPtr request, Caller caller) {
+void Proposals::Add(std::string_view command, ClusterVersion needs, PendingRequestPtr request,
+                    Caller caller) {
   const uint64_t number = next_number_++;
   Proposal& proposal = all_[number];
   proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, command));
+  proposal.needs = needs;
   proposal.request = std::move(request);
   proposal.caller = std::move(caller);
   bytes_ += proposal.payload.size();
@@ -32,7 +34,7 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
     proposal.leader = leader;
     proposal.term = term;
     proposal.request->set_proposed(true);
-    return Outgoing{number, proposal.payload};
+    return Outgoing{number, proposal.payload, proposal.needs};
   }
   return std::nullopt;
 }

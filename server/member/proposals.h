@@ -25,7 +25,8 @@ class Proposals {
  public:
   Proposals(raft::MemberId member, uint64_t boot_id) : member_(member), boot_id_(boot_id) {}
 
-  void Add(std::string_view command, PendingRequestPtr request, Caller caller);
+  void Add(std::string_view command, ClusterVersion needs, PendingRequestPtr request,
+           Caller caller);
   size_t size() const { return all_.size(); }
   size_t bytes() const { return bytes_; }
 
@@ -34,6 +35,7 @@ class Proposals {
   struct Outgoing {
     uint64_t number = 0;
     raft::Payload payload;
+    ClusterVersion needs = kFirstVersion;
   };
   std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term);
 
@@ -58,6 +60,7 @@ class Proposals {
  private:
   struct Proposal {
     raft::Payload payload;
+    ClusterVersion needs = kFirstVersion;
     PendingRequestPtr request;
     Caller caller;
     raft::MemberId leader = raft::kNobody;  // nobody: waiting

@@ -35,6 +35,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       raft_(options.raft, options.configuration, state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
       store_ids_(state_machine.store_ids()),
+      versions_(state_machine.cluster_version(), options.newest_version, PeersOf(options)),
       first_start_(PeersOf(options), log, &raft_, outbox),
       handed_over_(state_machine.applied().index),
       applied_(handed_over_) {}
@@ -51,6 +52,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   }
   Tick();
   first_start_.Turn(now);
+  MaybeRaiseVersion();
   ProposeWaiting();
   AskReads();
   DrainReady();
@@ -83,10 +85,14 @@ void Replica::Handle(ProposeRequest request) {
     request.done(Fate::kTooManyRequests, {});
     return;
   }
+  if (request.needs > versions_.in_force()) {
+    request.done(Fate::kNotSupported, {});
+    return;
+  }
   const MonotonicTime deadline = Deadline(request.caller.deadline);
   const auto compaction_deadline =
       request.wait_for_compaction ? std::optional(request.caller.deadline) : std::nullopt;
-  proposals_.Add(request.command,
+  proposals_.Add(request.command, request.needs,
                  pending_.Add(std::move(request.done), deadline, compaction_deadline),
                  std::move(request.caller));
 }
@@ -114,6 +120,7 @@ void Replica::Handle(const ForwardRefused& refused) {
 void Replica::Handle(PeerMessage message) {
   if (Rejects(message)) return;
   lost_peers_.erase(message.from);
+  versions_.OnHeard(message.from, message.newest_version);
   if (raft_.role() == raft::Role::kLeader) RecordStoreId(message.from, message.store_id);
   std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
              std::move(message.body));
@@ -144,6 +151,10 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
+  if (proposal.needs > versions_.in_force()) {
+    outbox_->Send(from, ForwardedProposalReply{.number = proposal.number, .not_understood = true});
+    return;
+  }
   // During a stop the proposal waits at its origin for the next leader. Else it might be lost with
   // this member, its fate unknown.
   const raft::ProposeResult result = phase_->AtLeast(Phase::kDeclining)
@@ -194,7 +205,7 @@ void Replica::ProposeWaiting() {
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
   while (auto next = proposals_.TakeWaiting(leader, raft_.term())) {
     if (leader != options_.raft.id) {
-      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload)});
+      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs});
       continue;
     }
     switch (raft_.Propose(std::move(next->payload))) {
@@ -268,7 +279,12 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
   // here is cheap.
   proto::Command command;
   CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
-  if (command.has_record_store_id()) store_ids_.OnCommitted(command.record_store_id());
+  if (command.has_record_store_id()) {
+    store_ids_.OnCommitted(command.record_store_id());
+  } else if (command.has_set_cluster_version() &&
+             versions_.OnCommitted(command.set_cluster_version())) {
+    outbox_->Report(VersionRaised{versions_.in_force()});
+  }
   return nullptr;
 }
 
@@ -293,6 +309,7 @@ void Replica::NoteLeader() {
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();
   store_ids_.OnNewTerm();
+  versions_.OnNewTerm();
   next_ask_ = now_;
   proposals_.OnLeaderIs(seen_leader_, seen_term_);
   if (raft_.role() == raft::Role::kLeader) RecordStoreId(options_.raft.id, options_.store_id);
@@ -304,6 +321,16 @@ void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) 
   if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
       raft::ProposeResult::kAccepted) {
     store_ids_.OnProposed(command->record_store_id());
+  }
+}
+
+void Replica::MaybeRaiseVersion() {
+  if (raft_.role() != raft::Role::kLeader) return;
+  const std::optional<proto::Command> command = versions_.CommandToRaise();
+  if (!command) return;
+  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
+      raft::ProposeResult::kAccepted) {
+    versions_.OnProposed(command->set_cluster_version());
   }
 }
 

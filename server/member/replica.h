@@ -31,6 +31,7 @@
 #include "server/member/reads.h"
 #include "server/member/requests.h"
 #include "server/member/store_ids.h"
+#include "server/member/versions.h"
 #include "server/raft/raft.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
@@ -38,6 +39,8 @@
 namespace raftkv {
 
 struct ReplicaOptions {
+  // The newest cluster version that this member knows. Tests announce an older one.
+  ClusterVersion newest_version = kNewestVersion;
   std::string store_id;
   uint64_t boot_id = 0;  // differs at each process start
   raft::Config raft;     // raft.id is the member's
@@ -75,6 +78,8 @@ class Replica {
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
+  // In force for what is proposed now.
+  ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
   // Messages rejected for their receiver or their store id.
@@ -106,6 +111,7 @@ class Replica {
   void NoteLeader();
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
+  void MaybeRaiseVersion();
 
   bool Full();
   bool HasRoomFor(size_t bytes) const {
@@ -129,6 +135,7 @@ class Replica {
   Proposals proposals_;
   Reads reads_;
   StoreIds store_ids_;
+  Versions versions_;
   FirstStart first_start_;
   HandOver hand_over_;  // of this turn
 

@@ -79,6 +79,8 @@ struct ProposeRequest {
   // The answer waits until this member has removed what the applied compaction made obsolete, up to
   // the client's deadline (CompactionRequest.physical).
   bool wait_for_compaction = false;
+  // The cluster version that defines the command. Below it the request is rejected.
+  ClusterVersion needs = kFirstVersion;
 };
 
 // A linearizable read. `done(kApplied)` runs when the state machine holds everything that was

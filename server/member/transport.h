@@ -15,6 +15,7 @@
 
 #include "server/raft/message.h"
 #include "server/raft/types.h"
+#include "storage/version.h"
 
 namespace raftkv {
 
@@ -23,6 +24,7 @@ namespace raftkv {
 struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
+  ClusterVersion needs = kFirstVersion;  // storage/version.h
 };
 
 // Refused before it was proposed, hence certainly never applied through this message. A proposal
@@ -45,6 +47,7 @@ struct PeerMessage {
   raft::MemberId to = raft::kNobody;
   std::string store_id;  // the sender's data directory
   std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply> body;
+  ClusterVersion newest_version = kFirstVersion;  // that the sender knows
 };
 
 class Transport {

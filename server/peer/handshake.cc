@@ -16,6 +16,7 @@ proto::Peer Handshake::Introduction(raft::MemberId to) const {
   who.set_from(self_);
   who.set_to(to);
   who.set_store_id(store_id_);
+  who.set_newest_cluster_version(newest_version_);
   return who;
 }
 

@@ -7,6 +7,7 @@
 //
 // Owned by Peers; on the loop's thread.
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -15,13 +16,15 @@
 #include "proto/raft.pb.h"
 #include "server/peer/refusals.h"
 #include "server/raft/types.h"
+#include "storage/version.h"
 
 namespace raftkv {
 
 // The sender of a message, as its introduction named it.
 struct Sender {
   raft::MemberId id = raft::kNobody;
-  std::string store_id;  // of its data directory
+  std::string store_id;                           // of its data directory
+  ClusterVersion newest_version = kFirstVersion;  // that it knows
 };
 
 class Handshake {
@@ -32,10 +35,11 @@ class Handshake {
   };
   // `peers` are the other members.
   Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id,
-            std::map<raft::MemberId, Member> peers)
+            ClusterVersion newest_version, std::map<raft::MemberId, Member> peers)
       : cluster_id_(cluster_id),
         self_(self),
         store_id_(std::move(store_id)),
+        newest_version_(newest_version),
         peers_(std::move(peers)) {}
 
   proto::Peer Introduction(raft::MemberId to) const;
@@ -45,7 +49,10 @@ class Handshake {
   // Of an answer to what was sent to `to`. False: somebody else answers there.
   bool CheckAnswer(raft::MemberId to, const proto::Peer& who);
 
-  static Sender SenderOf(const proto::Peer& who) { return {who.from(), who.store_id()}; }
+  // A peer of the first release does not tell its newest version.
+  static Sender SenderOf(const proto::Peer& who) {
+    return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion)};
+  }
 
   void Count(Refusals::Reason reason, const std::string& what);
   const Refusals& refusals() const { return refusals_; }
@@ -54,6 +61,7 @@ class Handshake {
   const uint64_t cluster_id_;
   const raft::MemberId self_;
   const std::string store_id_;
+  const ClusterVersion newest_version_;
   const std::map<raft::MemberId, Member> peers_;
   Refusals refusals_;
 };

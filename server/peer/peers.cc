@@ -78,7 +78,8 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
     : options_(std::move(options)),
       phase_(phase),
       post_(std::move(post)),
-      handshake_(options_.cluster_id, options_.self, options_.store_id, Members(options_.peers)) {
+      handshake_(options_.cluster_id, options_.self, options_.store_id, options_.newest_version,
+                 Members(options_.peers)) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
@@ -413,7 +414,7 @@ void Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResponse& re
 }
 
 void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
-  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body)});
+  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body), from.newest_version});
 }
 
 void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {

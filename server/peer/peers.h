@@ -49,7 +49,8 @@ struct PeersOptions {
   uint64_t cluster_id = 0;
   raft::MemberId self = raft::kNobody;
   std::string store_id;
-  std::vector<PeerAddress> peers;  // without ourselves
+  ClusterVersion newest_version = kNewestVersion;  // that this member knows
+  std::vector<PeerAddress> peers;                  // without ourselves
   absl::Duration vote_timeout = absl::Seconds(1);
   // Above the replica's pending_max, so that only a broken connection refuses proposals.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};

@@ -207,10 +207,14 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   proto::Command command;
   if (!ParseCommand(in->command(), &command)) return Malformed("a proposal that is no command");
   if (command.origin().member_id() != origin) return Malformed("a proposal of another origin");
-  if (command.op_case() == proto::Command::OP_NOT_SET) return Malformed("an unknown command");
-  if (command.has_record_store_id()) return Malformed("a command that only a leader proposes");
+  const ClusterVersion needs = Needs(command);
+  if (needs > kNewestVersion) return Malformed("an unknown command");
+  if (command.has_record_store_id() || command.has_set_cluster_version()) {
+    return Malformed("a command that only a leader proposes");
+  }
   return ForwardedProposal{.number = in->number(),
-                           .payload = raft::Payload(std::move(*in->mutable_command()))};
+                           .payload = raft::Payload(std::move(*in->mutable_command())),
+                           .needs = needs};
 }
 
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in) {

@@ -16,7 +16,7 @@ using Ops = google::protobuf::RepeatedPtrField<RequestOp>;
 
 absl::Status Invalid(const char* text) { return absl::InvalidArgumentError(text); }
 
-// --- the shape of every operation
+// --- the form of every operation
 
 absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left, int depth);
 
@@ -37,7 +37,7 @@ absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, i
         status = CheckShape(op.request_txn(), ops_left, total_left, depth + 1);
         break;
       case RequestOp::REQUEST_NOT_SET:
-        status = Invalid("key not found");  // etcd's words for it
+        status = Invalid("key not found");  // etcd's text for this
         break;
     }
     if (!status.ok()) return status;
@@ -60,7 +60,8 @@ absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_l
 
 // --- keys changed twice
 
-// Keys that deletions cover: intervals [begin, end) that never touch; end "" is no end.
+// Keys that deletions cover: disjoint intervals [begin, end) with keys between them; end "" is no
+// end.
 class Deleted {
  public:
   void Add(std::string begin, std::string end) {
@@ -113,8 +114,8 @@ bool CheckOnce(const Ops& ops, Changes* changes) {
     const auto collides = [changes](const std::string& key) {
       return changes->puts.contains(key) || changes->deleted.Holds(key);
     };
-    // Only one of the two branches will run, so they are compared with what is around them, not
-    // with each other.
+    // Only one of the two branches will run, so they are compared with the operations around them,
+    // not with each other.
     if (std::any_of(success.puts.begin(), success.puts.end(), collides)) return false;
     if (std::any_of(failure.puts.begin(), failure.puts.end(), collides)) return false;
     changes->puts.merge(success.puts);

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_MVCC_CHECK_H_
 #define RAFTKV_STORAGE_MVCC_CHECK_H_
 
-// Whether a KV request is well formed: what can be said without looking at the store. The edge asks
-// before it reads or proposes; the state machine asks again, so that an entry is never trusted for
-// its shape. Errors are InvalidArgument with etcd's texts (etcd-compatible, without the
+// Whether a KV request is well formed, as far as that does not depend on the store. The API checks
+// requests before it reads or proposes; the state machine checks again, so that it never trusts the
+// form of an entry. Errors are InvalidArgument with etcd's texts (etcd-compatible, without the
 // "etcdserver: " prefix).
 
 #include <cstdint>
@@ -19,17 +19,16 @@ absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
 
 // Transactions nest at most this deep; the outermost is 1. More counts as too many operations.
 inline constexpr int kTxnDepthMax = 32;
-// And the lists of all of them together hold at most as much as this many of the outermost may:
-// etcd knows no such limit, and a small request could keep every member busy for minutes.
+// All lists of a transaction together hold at most so many times what the outermost may. etcd has
+// no such limit, and a small request could keep every member busy for minutes.
 inline constexpr int64_t kTxnLevelsFull = 8;
 
-// At each level the longest of the three lists counts against `ops_max`, and what is left is the
-// limit of the transactions within. A key may be put once in what one branch may execute, and not
-// where the same branch deletes, unless a transaction within puts it and a later one beside that
-// deletes it (as in etcd).
+// At each level the longest of the three lists counts against `ops_max`, and the rest is the limit
+// of the nested transactions. One branch may put a key only once, and may not both put and delete
+// it, unless a nested transaction puts it and a later nested transaction deletes it (as in etcd).
 absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max);
 
-// Whether no path through it can change anything, so that it needs no log entry.
+// Whether no branch of it can change anything, so that it needs no log entry.
 bool IsReadOnly(const etcdserverpb::TxnRequest& request);
 
 }  // namespace raftkv::mvcc

@@ -13,13 +13,12 @@
 namespace raftkv::mvcc {
 namespace {
 
-// A cut leaves so many keys in the block, dead ones too, and looks at one more.
-constexpr int64_t kCutKeys = kBlockKeys / 2;
-// Or so many that their values are this large together, since a walk reads those too.
-constexpr size_t kCutBytes = 4 << 20;
-// It passes no more than these that were removed and the engine still has to pass.
+// A cut reads keys and values up to so many bytes; the block that stays has about as many.
+constexpr size_t kCutBytes = 2 << 20;
+// It passes no more than so many keys that were removed and that the engine still has to pass.
 constexpr int64_t kCutSkips = 16'384;
 constexpr int kCutsAfterBatch = 4;
+constexpr size_t kCutBytesAfterBatch = 2 * kCutBytes;
 
 std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
 
@@ -32,77 +31,85 @@ bool DecodeBlock(std::string_view record, int64_t* keys, int64_t* dead) {
   return record.empty();
 }
 
-std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Budget* budget) {
-  VersionCursor cursor(view, std::move(range), revision, budget);
+// By walking, at the cost of local steps alone if not `charged` to the entry.
+std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Meter* meter,
+                            VersionCursor::Charged charged) {
+  VersionCursor cursor(view, std::move(range), revision, meter, charged);
   int64_t keys = 0;
   while (cursor.Next()) ++keys;
-  if (budget->over()) return std::nullopt;
+  if (meter->over()) return std::nullopt;
   return keys;
 }
 
-std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Budget* budget) {
-  const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end), budget->skips_left());
+// By blocks, at the cost of local steps alone.
+std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Meter* meter) {
+  const auto walk = [&](const std::string& begin, const std::string& end) {
+    return Walk(view, {begin, end}, INT64_MAX, meter, VersionCursor::Charged::kNo);
+  };
+  const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end), meter->skips_left());
   it->Seek(BlockKey(range.begin));
-  if (!it->valid()) return Walk(view, range, INT64_MAX, budget);  // none if it is over
+  if (!it->valid()) return walk(range.begin, range.end);  // none if the meter is over
   const std::string first(it->key().substr(1));
   std::string last;
   int64_t keys = 0, keys_of_last = 0, dead = 0;
   for (; it->valid(); it->Next()) {
-    if (!budget->Visit()) return std::nullopt;
+    if (!meter->Step(it->key().size())) return std::nullopt;
     keys += keys_of_last;
     CHECK(DecodeBlock(it->value(), &keys_of_last, &dead));
     last.assign(it->key().substr(1));
   }
-  const std::optional<int64_t> before = Walk(view, {range.begin, first}, INT64_MAX, budget);
+  const std::optional<int64_t> before = walk(range.begin, first);
   if (!before) return std::nullopt;
   // The last block ends beyond the range, unless neither ends at all.
-  const std::optional<int64_t> after = range.end == TableEnd(kVersionTable)
-                                           ? keys_of_last
-                                           : Walk(view, {last, range.end}, INT64_MAX, budget);
+  const std::optional<int64_t> after =
+      range.end == TableEnd(kVersionTable) ? keys_of_last : walk(last, range.end);
   if (!after) return std::nullopt;
   return keys + *before + *after;
 }
 
-// By how much the count of the range grew after `revision`; none when more than `events_max` events
-// lie between, or the budget is over.
+// By how much the count of the range grew after `revision`; none when there are more than
+// `events_max` events since then, or the meter is over.
 std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revision revision,
-                                   int64_t events_max, Budget* budget) {
+                                   int64_t events_max, Meter* meter) {
   std::string begin, prefix;
   AppendEventKey({revision + 1, 0}, &begin);
-  const std::unique_ptr<Iterator> it =
-      view.NewIterator(TableEnd(kEventTable), budget->skips_left());
+  const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kEventTable), meter->skips_left());
   int64_t growth = 0;
   for (it->Seek(begin); it->valid(); it->Next()) {
-    if (--events_max < 0 || !budget->Visit()) return std::nullopt;
+    if (--events_max < 0 || !meter->Step(it->value().size())) return std::nullopt;
     const Event event = DecodeEvent(it->value());
     if (event.created == event.deleted) continue;
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);
-    const std::string key = BeforeVersions(prefix);  // within the range if its versions are
+    const std::string key = BeforeVersions(prefix);  // in the range if the key's versions are
     if (key < range.begin || key >= range.end) continue;
     growth += event.created ? 1 : -1;
   }
-  if (budget->over()) return std::nullopt;
+  if (meter->over()) return std::nullopt;
   return growth;
 }
 
 }  // namespace
 
-Counts::Counts() : blocks_{{std::string(1, kVersionTable), Block()}} { found_ = blocks_.begin(); }
+Counts::Counts(int64_t block_keys)
+    : block_keys_(block_keys),
+      blocks_{{std::string(1, kVersionTable), Block{.cut_above = block_keys}}} {
+  found_ = blocks_.begin();
+}
 
 absl::Status Counts::Load(const Engine& engine) {
   if (RAFTKV_MUTANT("counts-forgotten-at-restart")) return absl::OkStatus();
   const std::string begin(1, kCountTable);
   return engine.Scan(begin, TableEnd(kCountTable),
                      [this](std::string_view key, std::string_view value) {
-                       Block block;
+                       Block block{.cut_above = block_keys_};
                        if (key.size() < 2 || key[1] != kVersionTable ||
                            !DecodeBlock(value, &block.keys, &block.dead)) {
                          return absl::DataLossError("state machine: a count of keys is damaged");
                        }
                        const std::string first(key.substr(1));
                        blocks_[first] = block;
-                       if (block.size() > block.cut_above) large_.push_back(first);
+                       if (block.large()) large_.push_back(first);
                        return absl::OkStatus();
                      });
 }
@@ -116,6 +123,7 @@ void Counts::Add(std::string_view prefix, int64_t keys, int64_t dead) {
   block.keys += keys;
   CHECK_GE(block.keys, 0) << "more keys were deleted than there were";
   block.dead = std::max<int64_t>(0, block.dead + dead);
+  if (keys > 0) block.key_bytes += prefix.size();
   Touch(found_);
 }
 
@@ -139,76 +147,88 @@ void Counts::Save(WriteBatch* batch) {
     PutVarint64(&record, static_cast<uint64_t>(block.keys));
     PutVarint64(&record, static_cast<uint64_t>(block.dead));
     batch->Put(BlockKey(it->first), record);
-    if (block.size() > block.cut_above) large_.push_back(it->first);
+    if (block.large()) large_.push_back(it->first);
   }
   changed_.clear();
 }
 
 void Counts::MaybeCut(const View& view, WriteBatch* batch) {
   CHECK(changed_.empty()) << "cuts are made of saved blocks";
-  for (int cuts_left = kCutsAfterBatch; cuts_left > 0 && !large_.empty();) {
+  size_t bytes_left = kCutBytesAfterBatch;
+  for (int cuts_left = kCutsAfterBatch; cuts_left > 0 && bytes_left > 0 && !large_.empty();) {
     const Blocks::iterator it = blocks_.find(large_.back());
     large_.pop_back();
-    if (it == blocks_.end() || it->second.size() <= it->second.cut_above) continue;
+    if (it == blocks_.end() || !it->second.large()) continue;
     --cuts_left;
-
-    const auto next = std::next(it);
-    Budget budget({.visited_keys_max = kCutKeys + 1}, kCutSkips);
-    VersionCursor cursor(view,
-                         {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
-                         INT64_MAX, &budget);
-    Block& block = it->second;
-    Block stays;
-    size_t bytes = 0;
-    bool on_rest = false;  // the cursor is on the first key after those that stay
-    while (cursor.NextOrDead()) {
-      on_rest = stays.size() == kCutKeys || bytes > kCutBytes;
-      if (on_rest) break;
-      bytes += cursor.value().size();
-      ++(cursor.head().exists() ? stays.keys : stays.dead);
-    }
-    if (!on_rest) {  // among very many keys that were removed: not worth it yet
-      block.cut_above = 2 * block.size();
-      break;
-    }
-    CHECK_GE(block.keys, stays.keys) << "a block has more keys than were counted";
-    const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block());
-    rest->second.keys = block.keys - stays.keys;
-    rest->second.dead = std::max<int64_t>(0, block.dead - stays.dead);
-    block.keys = stays.keys;
-    block.dead = stays.dead;
-    block.cut_above = kBlockKeys;
-    Touch(it);
-    Touch(rest);
-    if (rest->second.size() > kBlockKeys) large_.push_back(rest->first);
+    if (!Cut(view, it, &bytes_left)) break;
   }
   Save(batch);
 }
 
+bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
+  // Half of the keys stay, dead ones too, and one more is read.
+  const int64_t keys_max = block_keys_ / 2;
+  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);  // limited, so that skips are
+  const auto next = std::next(it);
+  VersionCursor cursor(view,
+                       {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
+                       INT64_MAX, &meter);
+  Block& block = it->second;
+  Block stays;
+  size_t bytes = 0;
+  bool on_rest = false;  // the cursor is on the first key that does not stay
+  while (cursor.NextOrDead()) {
+    on_rest = stays.size() == keys_max || bytes > kCutBytes;
+    if (on_rest) break;
+    bytes += cursor.prefix().size() + cursor.value().size();
+    if (cursor.head().exists()) stays.key_bytes += cursor.prefix().size();
+    ++(cursor.head().exists() ? stays.keys : stays.dead);
+  }
+  *bytes_left -= std::min(*bytes_left, bytes);
+  if (!on_rest) {  // very many removed keys, or one very large one: not worth it yet
+    block.cut_above = 2 * block.size();
+    block.key_bytes = 0;
+    return false;
+  }
+  CHECK_GE(block.keys, stays.keys) << "a block has more keys than were counted";
+  const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block{.cut_above = block_keys_});
+  rest->second.keys = block.keys - stays.keys;
+  rest->second.dead = std::max<int64_t>(0, block.dead - stays.dead);
+  rest->second.key_bytes = block.key_bytes - std::min(block.key_bytes, stays.key_bytes);
+  block.keys = stays.keys;
+  block.dead = stays.dead;
+  block.key_bytes = 0;  // small enough
+  block.cut_above = block_keys_;
+  Touch(it);
+  Touch(rest);
+  if (rest->second.large()) large_.push_back(rest->first);
+  return true;
+}
+
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
-                                 Revision newest, Budget* budget) {
+                                 Revision newest, Meter* meter) {
   if (range.begin >= range.end) return 0;
+  using Charged = VersionCursor::Charged;
+  if (IsOneKey(range)) return Walk(view, range, revision, meter, Charged::kNo);
   if (revision == newest || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
-    if (!budget->charges_walks()) return CountNewest(view, range, budget);
-    // Where blocks are cut is local, hence a charge that goes by the number of keys alone.
-    Budget unlimited;
-    const int64_t keys = *CountNewest(view, range, &unlimited);
-    if (!budget->Walk(std::min(keys, kBlockKeys + keys / kBlockKeys))) return std::nullopt;
+    const std::optional<int64_t> keys = CountNewest(view, range, meter);
+    if (!keys || !meter->in_entry()) return keys;
+    // Where blocks are cut is local, so the charge depends on the number of keys alone.
+    const int64_t block_keys = meter->rules().count_block_keys;
+    if (!meter->Walk(std::min(*keys, block_keys + *keys / block_keys))) return std::nullopt;
     return keys;
   }
-  if (budget->charges_walks()) return Walk(view, range, revision, budget);
-  // What the events since then changed, taken back, if they are fewer than the keys there are now;
-  // or a walk through the past, which passes about as many.
-  const int64_t visits = budget->visits_left();
-  const std::optional<int64_t> now = CountNewest(view, range, budget);
+  if (meter->in_entry()) return Walk(view, range, revision, meter, Charged::kYes);
+  // Take back what the events since then changed, if there are fewer of them than keys now; or walk
+  // through the past, which passes about as many keys.
+  const std::optional<int64_t> now = CountNewest(view, range, meter);
   if (!now) return std::nullopt;
-  const int64_t events_max = std::min(budget->visits_left(), *now);
-  if (const auto growth = GrowthSince(view, range, revision, events_max, budget)) {
+  const int64_t events_max = std::min(meter->steps_left(), *now);
+  if (const auto growth = GrowthSince(view, range, revision, events_max, meter)) {
     return *now - *growth;
   }
-  if (budget->over()) return std::nullopt;
-  budget->PutBack(visits - budget->visits_left());
-  return Walk(view, range, revision, budget);
+  if (meter->over()) return std::nullopt;
+  return Walk(view, range, revision, meter, Charged::kNo);
 }
 
 }  // namespace raftkv::mvcc

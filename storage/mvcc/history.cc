@@ -1,6 +1,5 @@
 #include "storage/mvcc/history.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,32 +22,33 @@ std::string VersionKey(std::string_view prefix, Revision revision) {
 
 }  // namespace
 
-bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left, EventId* next,
+bool CompactSome(const Engine& engine, Revision compacted, Meter* meter, EventId* next,
                  WriteBatch* batch, Writer* writer) {
   std::string begin, end, prefix;
   AppendEventKey(*next, &begin);
   AppendEventKey({compacted + (RAFTKV_MUTANT("compaction-goes-too-far") ? 2 : 1), 0}, &end);
   const std::unique_ptr<Iterator> it = engine.NewIterator(end);
   const std::unique_ptr<Iterator> versions = engine.NewIterator(TableEnd(kVersionTable));
-  int64_t batch_left = std::min(*events_left, kBatchEvents);
+  int64_t batch_left = kBatchEvents;
   for (it->Seek(begin); it->valid(); it->Next()) {
     const EventId id = DecodeEventKey(it->key());
-    if (batch_left-- == 0 || batch->bytes() > kBatchBytes) {
+    if (batch_left-- == 0 || batch->bytes() > kBatchBytes || !meter->Step(it->value().size())) {
       *next = id;
       return false;
     }
-    --*events_left;
     const Event event = DecodeEvent(it->value());
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);
     // If the version before was of the same revision, it has been replaced already.
     if (event.previous != 0 && event.previous != id.revision) {
       batch->Delete(VersionKey(prefix, event.previous));
+      meter->Bytes(prefix.size());
     }
     if (id.revision == compacted) continue;
     if (event.deleted && !RAFTKV_MUTANT("compaction-keeps-tombstones")) {
       const std::string tombstone = VersionKey(prefix, id.revision);
       batch->Delete(tombstone);
+      meter->Bytes(prefix.size());
       versions->Seek(BeforeVersions(prefix));
       if (versions->valid() && versions->key() == tombstone) writer->ForgetTombstone(event.key);
     }
@@ -58,11 +58,12 @@ bool CompactSome(const Engine& engine, Revision compacted, int64_t* events_left,
   return true;
 }
 
-uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Budget* budget) {
+uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Meter* meter) {
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kVersionTable));
   uint32_t hash = 0;
-  std::string record, base;  // base: the key whose newest version at or below `compacted` was met
-  for (it->Seek(std::string(1, kVersionTable)); it->valid() && budget->Visit(); it->Next()) {
+  std::string record, base;  // base: the key whose newest version at or below `compacted` was seen
+  for (it->Seek(std::string(1, kVersionTable)); it->valid(); it->Next()) {
+    if (!meter->Step(it->key().size() + it->value().size())) return 0;
     Head head;
     std::string_view value;
     DecodeVersion(it->key(), it->value(), &head, &value);

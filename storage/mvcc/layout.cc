@@ -1,5 +1,6 @@
 #include "storage/mvcc/layout.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "glog/logging.h"
@@ -11,6 +12,7 @@ namespace {
 constexpr char kEscaped = '\xff';
 constexpr char kEnd = '\x01';
 constexpr size_t kRevisionBytes = 8;
+constexpr size_t kPrefixExtraBytes = 3;  // table letter and end mark
 
 // In the low bits of an event's first number, below the previous revision.
 constexpr uint64_t kDeleted = 1, kCreated = 2, kReplaced = 4;
@@ -20,25 +22,28 @@ constexpr int kEventFlagBits = 3;
 
 void AppendVersionPrefix(std::string_view key, std::string* out) {
   out->push_back(kVersionTable);
-  while (!key.empty()) {
-    const size_t zero = key.find('\0');
-    if (zero == std::string_view::npos) {
-      out->append(key);
-      break;
+  const auto zeros = static_cast<size_t>(std::count(key.begin(), key.end(), '\0'));
+  if (zeros == 0) {
+    out->append(key);
+  } else {
+    const size_t begin = out->size();
+    out->resize(begin + key.size() + zeros);
+    char* to = out->data() + begin;
+    for (const char c : key) {
+      *to++ = c;
+      if (c == '\0') *to++ = kEscaped;
     }
-    out->append(key.substr(0, zero + 1));
-    out->push_back(kEscaped);
-    key.remove_prefix(zero + 1);
   }
   out->push_back('\0');
   out->push_back(kEnd);
 }
 
+size_t StoredKeyBytes(std::string_view prefix) { return prefix.size() - kPrefixExtraBytes; }
+
 void AppendRevisionDescending(Revision revision, std::string* out) {
   PutBigEndian64(out, ~static_cast<uint64_t>(revision));
 }
 
-// The places of two revisions that no key ever has.
 std::string BeforeVersions(std::string_view prefix) {
   std::string before(prefix);
   AppendRevisionDescending(INT64_MAX, &before);
@@ -70,14 +75,15 @@ Revision VersionRevision(std::string_view engine_key) {
 }
 
 std::string UserKey(std::string_view prefix) {
-  std::string_view escaped = prefix.substr(1, prefix.size() - 3);
-  std::string key;
-  key.reserve(escaped.size());
-  for (size_t zero; (zero = escaped.find('\0')) != std::string_view::npos;) {
-    key.append(escaped.substr(0, zero + 1));
-    escaped.remove_prefix(zero + 2);
+  const std::string_view escaped = prefix.substr(1, StoredKeyBytes(prefix));
+  const auto zeros = static_cast<size_t>(std::count(escaped.begin(), escaped.end(), '\0'));
+  if (zeros == 0) return std::string(escaped);
+  std::string key(escaped.size() - zeros, '\0');
+  char* to = key.data();
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    *to++ = escaped[i];
+    if (escaped[i] == '\0') ++i;  // the mark behind it
   }
-  key.append(escaped);
   return key;
 }
 
@@ -160,6 +166,11 @@ KeyRange VersionRange(std::string_view key, std::string_view range_end) {
     AppendVersionPrefix(range_end, &range.end);
   }
   return range;
+}
+
+bool IsOneKey(const KeyRange& range) {
+  return IsVersionKey(range.begin) && IsVersionKey(range.end) &&
+         VersionPrefix(range.begin) == VersionPrefix(range.end);
 }
 
 }  // namespace raftkv::mvcc

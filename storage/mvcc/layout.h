@@ -1,19 +1,20 @@
 #ifndef RAFTKV_STORAGE_MVCC_LAYOUT_H_
 #define RAFTKV_STORAGE_MVCC_LAYOUT_H_
 
-// How the state machine lies in its engine (chosen by measuring: docs/decisions/0001). One engine,
-// one key space, a letter per table:
+// How the state machine is stored in its engine (chosen by measuring: docs/decisions/0001). One
+// engine, one key space, one letter for each table:
 //
-//   m                           the state record: applied id, revision, digest (state_machine.cc)
+//   m                           the state record: applied id, revision, digest (tables/state.h)
 //   v ‖ key, escaped ‖ ~revision  a version of a key, newest first: meta data and value
 //   e ‖ revision ‖ sub            an event: which key changed, and the key's version before it
 //   c ‖ first key, escaped        how many live keys a block of keys has (counts.h)
-//   s ‖ member id                 store id of a member
-//   l a A M S                     kept for leases, auth, alarms, members, sessions
+//   s ‖ member id                 store id of a member (tables/store_ids.h)
+//   V                           the cluster version, once it was raised (tables/cluster_versions.h)
+//   l a A M S                     reserved for leases, auth, alarms, members, sessions
 //
-// `v` serves every read: the newest state and any past one are one seek a key. `e` serves a watch
-// that catches up (a sequential walk) and compaction (each event names the one version it made
-// obsolete).
+// `v` serves every read: one seek per key finds the newest state or any past one. `e` serves a
+// watch that catches up (a sequential walk) and compaction (each event names the one version that
+// it made obsolete).
 //
 // A key changes at most once in a main revision, so its versions need no sub-revision. One
 // exception, as in etcd (check.h): a transaction may put a key and then delete it. Its version of
@@ -37,6 +38,7 @@ inline constexpr char kVersionTable = 'v';
 inline constexpr char kEventTable = 'e';
 inline constexpr char kCountTable = 'c';
 inline constexpr char kStoreIdTable = 's';
+inline constexpr char kClusterVersionKey[] = "V";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
 // What a key's newest version says about it, without the value. Absent: never written or deleted.
@@ -52,10 +54,12 @@ struct Head {
 // --- versions
 // The escaped key with its table letter and end mark: all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
+// Of a prefix: the bytes of the escaped key alone. A zero byte of the key counts twice.
+size_t StoredKeyBytes(std::string_view prefix);
 void AppendRevisionDescending(Revision revision, std::string* out);
-// Before and after all versions that begin with `prefix`, and shaped like one of them: an engine
-// that keeps filters over prefixes (rocks_engine.cc) can then tell without a look which files hold
-// none.
+// Engine keys just before and just after all versions that begin with `prefix` (revisions MAX and
+// 0, which no key ever has). They have the form of a version's key, so that an engine with filters
+// over prefixes (rocks_engine.cc) can tell which files hold none.
 std::string BeforeVersions(std::string_view prefix);
 std::string AfterVersions(std::string_view prefix);
 
@@ -100,6 +104,8 @@ struct KeyRange {
   std::string end;    // exclusive
 };
 KeyRange VersionRange(std::string_view key, std::string_view range_end);
+// Whether it is the range of one key, with an empty range_end.
+bool IsOneKey(const KeyRange& range);
 
 }  // namespace mvcc
 }  // namespace raftkv

@@ -28,8 +28,8 @@ class OverlayIterator final : public Iterator {
     }
     Settle();
   }
-  void SeekForPrev(std::string_view) override { LOG(FATAL) << "an overlay goes forward only"; }
-  void Prev() override { LOG(FATAL) << "an overlay goes forward only"; }
+  void SeekForPrev(std::string_view) override { LOG(FATAL) << "an overlay moves forward only"; }
+  void Prev() override { LOG(FATAL) << "an overlay moves forward only"; }
 
   bool valid() const override { return valid_; }
   std::string_view key() const override { return on_change_ ? change_->first : base_->key(); }
@@ -82,7 +82,8 @@ std::optional<std::string> Overlay::Get(std::string_view key) const {
   return engine_.Get(key);
 }
 
-// Out of skips, it goes on with the batch alone; whoever set the limit looks.
+// When skips_left runs out, the engine's iterator ends early and only the keys of the batch follow.
+// Callers that set a limit must check it.
 std::unique_ptr<Iterator> Overlay::NewIterator(std::string_view upper, int64_t* skips_left) const {
   CatchUp();
   return std::make_unique<OverlayIterator>(engine_.NewIterator(upper, skips_left), changes_, upper);

@@ -5,11 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "storage/base/mutant.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/counts.h"
-#include "storage/mvcc/limits.h"
 
 namespace raftkv::mvcc {
 namespace {
@@ -18,8 +16,10 @@ using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 using mvccpb::KeyValue;
 
-// A step to the next version costs a tenth of a seek; most keys have few versions.
+// A step to the next version costs a tenth of a seek, and most keys have few versions; unless the
+// version is large, since the step reads all of it.
 constexpr int kStepsBeforeSeek = 8;
+constexpr size_t kBytesBeforeSeek = 4096;
 
 bool HasFilter(const RangeRequest& r) {
   return r.min_mod_revision() != 0 || r.max_mod_revision() != 0 || r.min_create_revision() != 0 ||
@@ -51,24 +51,24 @@ int Compare(RangeRequest::SortTarget target, const KeyValue& a, const KeyValue& 
   }
 }
 
-// Collects what a range answers, in its order, and no more of it than its limit.
+// Collects the answer of a range, in its order, and no more of it than its limit.
 class Answer {
  public:
-  Answer(const RangeRequest& request, int64_t bytes_max)
+  Answer(const RangeRequest& request, Meter* meter)
       : request_(request),
         limit_(request.limit() > 0 ? request.limit() : INT64_MAX),
-        bytes_left_(bytes_max) {
+        meter_(meter) {
     const bool in_key_order =
         request.sort_target() == RangeRequest::KEY && request.sort_order() != RangeRequest::DESCEND;
-    // As etcd: with no order asked for and no filter, the first limit + 1 keys are taken, and those
-    // are sorted if there is a target. Else all are sorted, even then.
+    // As etcd: without an order and a filter, the first limit + 1 keys are taken, and those are
+    // sorted if there is a target. Otherwise all keys are sorted before the limit applies.
     first_keys_ =
         in_key_order || (request.sort_order() == RangeRequest::NONE && !HasFilter(request));
   }
 
   // Whether nothing that comes later in key order can change the answer.
   bool complete() const { return request_.count_only() || (first_keys_ && passed_ > limit_); }
-  // False when this is too much for the budget.
+  // False when the meter is over.
   bool Add(const VersionCursor& cursor) {
     if (!Passes(request_, cursor.head())) return true;
     ++passed_;
@@ -78,18 +78,17 @@ class Answer {
         ToKeyValue(cursor.key(), cursor.head(), with_value ? cursor.value() : std::string_view());
     const auto before = [this](const KeyValue& a, const KeyValue& b) { return Before(a, b); };
     if (first_keys_ || static_cast<int64_t>(kvs_.size()) < limit_) {
-      bytes_left_ -= Bytes(kv);
+      if (!meter_->Answer(Bytes(kv))) return false;
       kvs_.push_back(std::move(kv));
       if (!first_keys_ && limit_ != INT64_MAX) std::push_heap(kvs_.begin(), kvs_.end(), before);
     } else if (before(kv, kvs_.front())) {  // the last of those kept
       std::pop_heap(kvs_.begin(), kvs_.end(), before);
-      bytes_left_ += Bytes(kvs_.back()) - Bytes(kv);
+      if (!meter_->Answer(Bytes(kv) - Bytes(kvs_.back()))) return false;
       kvs_.back() = std::move(kv);
       std::push_heap(kvs_.begin(), kvs_.end(), before);
     }
-    return bytes_left_ >= 0;
+    return true;
   }
-  int64_t bytes_left() const { return bytes_left_; }
 
   void MoveTo(RangeResponse* response) {
     std::sort(kvs_.begin(), kvs_.end(),
@@ -107,7 +106,7 @@ class Answer {
 
  private:
   static int64_t Bytes(const KeyValue& kv) {
-    constexpr int64_t kNumbers = 128;  // and what holds them
+    constexpr int64_t kNumbers = 128;  // revisions, version, lease, and the message around them
     return kNumbers + static_cast<int64_t>(kv.key().size() + kv.value().size());
   }
   // Ties stay in key order, either way.
@@ -120,8 +119,8 @@ class Answer {
   const RangeRequest& request_;
   const int64_t limit_;
   bool first_keys_ = false;
-  int64_t bytes_left_;
-  int64_t passed_ = 0;  // the filters
+  Meter* const meter_;
+  int64_t passed_ = 0;  // keys that pass the filters
   // At most the limit, one more with first_keys_; else a heap with the last one in front.
   std::vector<KeyValue> kvs_;
 };
@@ -147,40 +146,27 @@ absl::Status FutureRevision() {
   return absl::OutOfRangeError("mvcc: required revision is a future revision");
 }
 
-absl::Status AnswerTooLarge() {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("one transaction or deletion may answer at most ", EntryBudget().answer_bytes,
-                   " bytes of keys and values; ask for less of them"));
-}
-
-absl::Status WalksTooFar() {
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "one transaction or deletion may look at at most ", EntryBudget().walked_keys,
-      " keys in its ranges, large values counted for more; ask for smaller ranges, or compact what "
-      "was deleted"));
-}
-
 absl::Status CheckRevision(const ReadState& state, Revision revision) {
   if (revision > state.revision) return FutureRevision();
   if (revision > 0 && revision < state.compacted) return Compacted();
   return absl::OkStatus();
 }
 
-VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision, Budget* budget)
+VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter,
+                             Charged charged)
     : range_(std::move(range)),
       revision_(revision),
-      single_key_(IsVersionKey(range_.begin) && IsVersionKey(range_.end) &&
-                  VersionPrefix(range_.begin) == VersionPrefix(range_.end)),
-      budget_(budget),
-      it_(view.NewIterator(range_.end, budget == nullptr ? nullptr : budget->skips_left())) {}
+      one_key_(IsOneKey(range_)),
+      meter_(meter),
+      charged_(meter != nullptr && meter->in_entry() && charged == Charged::kYes && !one_key_),
+      it_(view.NewIterator(range_.end, meter == nullptr ? nullptr : meter->skips_left())) {}
 
 bool VersionCursor::Next() {
   while (NextOrDead()) {
     if (!head_.exists()) continue;
-    if (budget_ == nullptr) return true;
-    budget_->VisitBytes(value_.size());  // read even where it is not answered
-    const auto bytes = static_cast<int64_t>(value_.size() / Budget::kBytesPerVisit);
-    return budget_->Walk((charged_ ? 0 : 1) + bytes);
+    if (!charged_) return true;
+    if (!key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
+    return meter_->WalkValue(value_.size());
   }
   return false;
 }
@@ -190,27 +176,27 @@ bool VersionCursor::NextOrDead() {
   if (!started_) {
     it_->Seek(range_.begin);
     started_ = true;
-  } else if (single_key_) {
+  } else if (one_key_) {
     return false;
   } else {
     PassKey();
   }
   for (; it_->valid(); PassKey()) {
     prefix_.assign(VersionPrefix(it_->key()));
-    if (budget_ != nullptr && !budget_->Visit()) return false;
+    if (meter_ != nullptr && !meter_->Step(it_->key().size() + it_->value().size())) return false;
     const Revision newest = VersionRevision(it_->key());
-    charged_ =
-        budget_ != nullptr && (budget_->IsHeld(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
-    if (charged_ && !budget_->Walk(1)) return false;
+    key_charged_ = charged_ && (meter_->IsHeld(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
+    if (key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     if (newest > revision_) {
       seek_ = prefix_;
       AppendRevisionDescending(revision_, &seek_);
       it_->Seek(seek_);
       if (!it_->valid()) return false;
-      if (!it_->key().starts_with(prefix_)) {  // born later: look at the next key afresh
+      if (!it_->key().starts_with(prefix_)) {  // created later: this is the next key
         prefix_.clear();
         continue;
       }
+      if (meter_ != nullptr) meter_->Bytes(it_->key().size() + it_->value().size());
     }
     DecodeVersion(it_->key(), it_->value(), &head_, &value_);
     return true;
@@ -218,38 +204,39 @@ bool VersionCursor::NextOrDead() {
   return false;
 }
 
-// To the first version of the next key. With an empty prefix we are there already.
+// Moves to the first version of the next key. With an empty prefix it is there already.
 void VersionCursor::PassKey() {
   if (prefix_.empty()) return;
   for (int step = 0; step < kStepsBeforeSeek; ++step) {
     it_->Next();
     if (!it_->valid() || !it_->key().starts_with(prefix_)) return;
-    if (budget_ != nullptr) budget_->VisitBytes(it_->value().size());
+    const size_t bytes = it_->key().size() + it_->value().size();
+    if (meter_ != nullptr) meter_->Bytes(bytes);
+    if (bytes > kBytesBeforeSeek) break;
   }
   it_->Seek(AfterVersions(prefix_));
 }
 
-absl::Status Range(const ReadState& state, const RangeRequest& request, Budget* budget,
+absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* meter,
                    RangeResponse* response) {
   if (absl::Status status = Check(request); !status.ok()) return status;
   if (absl::Status s = CheckRevision(state, request.revision()); !s.ok()) return s;
   const Revision revision = request.revision() > 0 ? request.revision() : state.revision;
   const KeyRange range = VersionRange(request.key(), request.range_end());
-  Answer answer(request, budget->bytes_left);
-  VersionCursor cursor(state.view, range, revision, budget);
+  Answer answer(request, meter);
+  VersionCursor cursor(state.view, range, revision, meter);
   int64_t count = 0;
   std::string counted = range.begin;  // up to here
   while (!answer.complete() && cursor.Next()) {
     ++count;
-    if (!answer.Add(cursor)) budget->Exhaust();
+    if (!answer.Add(cursor)) break;
     if (answer.complete()) counted = AfterVersions(cursor.prefix());
   }
-  if (budget->over()) return budget->status();
-  budget->bytes_left = answer.bytes_left();
+  if (meter->over()) return meter->status();
   if (answer.complete()) {
     const std::optional<int64_t> rest =
-        CountLive(state.view, {counted, range.end}, revision, state.revision, budget);
-    if (!rest) return budget->status();
+        CountLive(state.view, {counted, range.end}, revision, state.revision, meter);
+    if (!rest) return meter->status();
     count += *rest;
   }
   response->mutable_header()->set_revision(state.revision);

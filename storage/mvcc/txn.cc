@@ -11,7 +11,9 @@ namespace raftkv::mvcc {
 namespace {
 
 using etcdserverpb::DeleteRangeRequest;
+using etcdserverpb::DeleteRangeResponse;
 using etcdserverpb::PutRequest;
+using etcdserverpb::PutResponse;
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 using etcdserverpb::RequestOp;
@@ -62,71 +64,63 @@ bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
   }
 }
 
-// No key at all: numbers are 0, and nothing can be said about its value.
+// For a key that does not exist: numbers are 0, and no compare of its value is satisfied.
 bool SatisfiedByNone(const PbCompare& c) {
   if (RAFTKV_MUTANT("missing-value-is-empty")) return Satisfies(c, Head(), {});
   return c.target() != PbCompare::VALUE && Satisfies(c, Head(), {});
 }
 
-// --- one transaction
+// --- measuring
 
-// Values of this many operations are within EntryBudget without a look at them.
-constexpr int kValuesUncounted = 32;
+// At most so many values fit into Rules::answer_bytes however large they are, so they need not be
+// read to be measured. In every version.
+constexpr size_t kValuesUnmeasured = 32;
+// Reading or copying so many values takes no time that matters to the thread that applies.
+constexpr int kValuesUncharged = 4;
 
-class Transaction {
- public:
-  Transaction(const ReadState& before, Writer* writer, Budget* budget)
-      : before_(before), writer_(writer), budget_(budget) {
-    if (writer_ != nullptr) budget_->ChargeWalks(&left_, before_.compacted);
-  }
+bool KeepsAPart(const PutRequest& put) { return put.ignore_value() || put.ignore_lease(); }
+bool ReadsTheValue(const PutRequest& put) { return put.prev_kv() || put.ignore_value(); }
 
-  absl::Status Run(const TxnRequest& request, TxnResponse* response) {
-    absl::Status status = Choose(request);
-    if (status.ok()) status = CheckTaken();
-    if (status.ok()) status = Execute(request, response);
-    if (status.ok()) response->mutable_header()->set_revision(RevisionNow());
-    return status;
-  }
+template <typename Request>
+const Request* As(const auto& operation) {
+  const auto* request = std::get_if<const Request*>(&operation);
+  return request == nullptr ? nullptr : *request;
+}
 
- private:
-  absl::Status Choose(const TxnRequest& request);
-  absl::Status Holds(const PbCompare& compare, bool* holds);
-  absl::Status CheckTaken();
-  absl::Status CheckPut(const PutRequest& request);
-  absl::Status CheckRange(const RangeRequest& request);
-  absl::Status CheckLimits();
-  absl::Status CheckValues();
-  absl::Status Rehearse(const RangeRequest& request);
-  absl::Status CheckDelete(const DeleteRangeRequest& request, int64_t later_ranges);
-  absl::Status Execute(const TxnRequest& request, TxnResponse* response);
-  absl::Status Execute(const RequestOp& op, ResponseOp* out);
-  absl::Status Range(const RangeRequest& request, RangeResponse* response);
+}  // namespace
 
-  Revision RevisionNow() const {
-    return before_.revision + (writer_ != nullptr && writer_->changed() ? 1 : 0);
-  }
+absl::Status Transaction::Check(const PutRequest& request) {
+  alone_ = true;
+  taken_.emplace_back(&request);
+  return Measure();
+}
 
-  const ReadState& before_;
-  Writer* const writer_;  // null: read-only
-  Budget* const budget_;  // of a read-only one; else of the compares
-  EntryBudget left_;
-  // Whether each transaction of the taken tree succeeded, in the order of a walk from its root.
-  std::vector<bool> path_;
-  size_t executed_ = 0;                  // of path_
-  std::vector<const RequestOp*> taken_;  // every operation that will run, but the nesting ones
-};
+absl::Status Transaction::Check(const DeleteRangeRequest& request) {
+  alone_ = true;
+  taken_.emplace_back(&request);
+  return Measure();
+}
+
+absl::Status Transaction::Check(const TxnRequest& request) {
+  if (absl::Status status = Choose(request); !status.ok()) return status;
+  return Measure();
+}
 
 absl::Status Transaction::Choose(const TxnRequest& request) {
   bool succeeded = true;
   for (const PbCompare& compare : request.compare()) {
-    if (!budget_->Visit()) return budget_->status();
+    if (!meter_->Step()) return meter_->status();
     if (absl::Status status = Holds(compare, &succeeded); !status.ok()) return status;
     if (!succeeded) break;
   }
   path_.push_back(succeeded);
   for (const RequestOp& op : succeeded ? request.success() : request.failure()) {
-    if (!op.has_request_txn()) {
-      taken_.push_back(&op);
+    if (op.has_request_put()) {
+      taken_.emplace_back(&op.request_put());
+    } else if (op.has_request_range()) {
+      taken_.emplace_back(&op.request_range());
+    } else if (op.has_request_delete_range()) {
+      taken_.emplace_back(&op.request_delete_range());
     } else if (RAFTKV_MUTANT("compares-see-earlier-writes")) {
       continue;  // chosen when it is executed
     } else if (absl::Status status = Choose(op.request_txn()); !status.ok()) {
@@ -138,128 +132,168 @@ absl::Status Transaction::Choose(const TxnRequest& request) {
 
 absl::Status Transaction::Holds(const PbCompare& compare, bool* holds) {
   if (writer_ != nullptr && compare.range_end().empty()) {
-    const Head head = writer_->HeadOf(compare.key());
+    const Head head = writer_->HeadOf(compare.key(), meter_);
+    if (meter_->over()) return meter_->status();
     if (!head.exists()) {
       *holds = SatisfiedByNone(compare);
     } else if (compare.target() == PbCompare::VALUE) {
-      *holds = Satisfies(compare, head, writer_->Load(compare.key(), head).value());
+      const mvccpb::KeyValue kv = writer_->Load(compare.key(), head);
+      meter_->Bytes(kv.value().size());
+      *holds = Satisfies(compare, head, kv.value());
     } else {
       *holds = Satisfies(compare, head, {});
     }
     return absl::OkStatus();
   }
   VersionCursor cursor(before_.view, VersionRange(compare.key(), compare.range_end()),
-                       before_.revision, budget_);
+                       before_.revision, meter_);
   bool any = false;
   *holds = true;
   while (*holds && cursor.Next()) {
     any = true;
     *holds = Satisfies(compare, cursor.head(), cursor.value());
   }
-  if (budget_->over()) return budget_->status();
+  if (meter_->over()) return meter_->status();
   if (!any) *holds = SatisfiedByNone(compare);
   return absl::OkStatus();
 }
 
-absl::Status Transaction::CheckTaken() {
-  for (const RequestOp* op : taken_) {
-    if (!op->has_request_put()) continue;
-    if (absl::Status status = CheckPut(op->request_put()); !status.ok()) return status;
+// The order of the errors is etcd's, then that of the first release.
+absl::Status Transaction::Measure() {
+  for (const Operation& operation : taken_) {
+    const auto* put = As<PutRequest>(operation);
+    if (put == nullptr) continue;
+    if (absl::Status status = CheckPut(*put); !status.ok()) return status;
   }
-  for (const RequestOp* op : taken_) {
-    if (!op->has_request_range()) continue;
-    if (absl::Status status = CheckRange(op->request_range()); !status.ok()) return status;
+  for (const Operation& operation : taken_) {
+    const auto* range = As<RangeRequest>(operation);
+    if (range == nullptr) continue;
+    if (absl::Status status = CheckRevision(*range); !status.ok()) return status;
   }
-  return writer_ == nullptr ? absl::OkStatus() : CheckLimits();
-}
-
-// What it takes, not what it asks for.
-absl::Status Transaction::CheckLimits() {
-  if (absl::Status status = CheckValues(); !status.ok()) return status;
-  int64_t ranges = 0;
-  for (const RequestOp* op : taken_) {
-    if (!op->has_request_range()) continue;
-    if (absl::Status status = Rehearse(op->request_range()); !status.ok()) return status;
-    if (!op->request_range().range_end().empty()) ++ranges;
-  }
-  for (const RequestOp* op : taken_) {
-    absl::Status status;
-    if (op->has_request_delete_range()) {
-      status = CheckDelete(op->request_delete_range(), /*later_ranges=*/ranges);
-    } else if (op->has_request_range() && !op->request_range().range_end().empty()) {
-      --ranges;
-    }
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Transaction::CheckDelete(const DeleteRangeRequest& request, int64_t later_ranges) {
-  const int64_t before = left_.deleted_keys;
-  absl::Status status = writer_->CheckDelete(request, before_.compacted, &left_);
-  if (!status.ok()) return status;
-  left_.walked_keys -= later_ranges * (before - left_.deleted_keys);
-  return left_.walked_keys < 0 ? WalksTooFar() : absl::OkStatus();
+  return writer_ == nullptr ? absl::OkStatus() : CheckRules();
 }
 
 absl::Status Transaction::CheckPut(const PutRequest& request) {
-  if ((request.ignore_value() || request.ignore_lease()) &&
-      !writer_->HeadOf(request.key()).exists()) {
-    return absl::InvalidArgumentError("key not found");
-  }
   // There are no leases yet, so none can be found.
-  if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
-  return absl::OkStatus();
-}
-
-// What the operations on single keys answer or copy. A few values are within the limit however
-// large.
-absl::Status Transaction::CheckValues() {
-  if (static_cast<int>(taken_.size()) <= kValuesUncounted) return absl::OkStatus();
-  const auto charge = [&](const std::string& key) {
-    if (const Head head = writer_->HeadOf(key); head.exists()) {
-      left_.answer_bytes -= static_cast<int64_t>(writer_->Load(key, head).ByteSizeLong());
-    }
-  };
-  int64_t put_bytes = 0, reads = 0;
-  for (const RequestOp* op : taken_) {
-    if (op->has_request_put()) {
-      const PutRequest& put = op->request_put();
-      put_bytes += static_cast<int64_t>(put.key().size() + put.value().size());
-      if (put.prev_kv() || put.ignore_value()) charge(put.key());
-    } else if (op->has_request_range()) {
-      ++reads;
-    } else if (op->request_delete_range().prev_kv() &&
-               op->request_delete_range().range_end().empty()) {
-      charge(op->request_delete_range().key());
-    }
-    if (left_.answer_bytes < 0) return AnswerTooLarge();
+  const auto lease_not_found = [] { return absl::NotFoundError("requested lease not found"); };
+  // As etcd: a put alone checks its lease first, a put in a transaction last.
+  if (alone_ && request.lease() != 0) return lease_not_found();
+  if (KeepsAPart(request)) {
+    const Head head = writer_->HeadOf(request.key(), meter_);
+    if (meter_->over()) return meter_->status();
+    if (!head.exists()) return absl::InvalidArgumentError("key not found");
   }
-  // Each read may see all that is put here.
-  left_.answer_bytes -= put_bytes * reads;
-  return left_.answer_bytes < 0 ? AnswerTooLarge() : absl::OkStatus();
+  return request.lease() != 0 ? lease_not_found() : absl::OkStatus();
 }
 
-absl::Status Transaction::CheckRange(const RangeRequest& request) {
+absl::Status Transaction::CheckRevision(const RangeRequest& request) {
   // Unlike Range alone, a transaction does not take every negative revision for the newest.
   const Revision revision = request.revision();
-  if (absl::Status status = CheckRevision(before_, revision); !status.ok()) return status;
+  if (absl::Status status = mvcc::CheckRevision(before_, revision); !status.ok()) return status;
   return revision < 0 && revision < before_.compacted ? Compacted() : absl::OkStatus();
 }
 
-// For the size of the answer and of the walk.
-absl::Status Transaction::Rehearse(const RangeRequest& request) {
-  if (request.range_end().empty() && static_cast<int>(taken_.size()) <= kValuesUncounted) {
-    return absl::OkStatus();
+// Single keys, then ranges, then deletions of ranges.
+absl::Status Transaction::CheckRules() {
+  if (!MeasureValues()) return meter_->status();
+  int64_t ranges = 0;
+  for (const Operation& operation : taken_) {
+    const auto* range = As<RangeRequest>(operation);
+    if (range == nullptr) continue;
+    if (absl::Status status = MeasureRange(*range); !status.ok()) return status;
+    if (!range->range_end().empty()) ++ranges;
   }
-  writer_->CompleteBatch();  // the counts of keys, which entries before may have changed
-  Budget rehearsal({.bytes_max = left_.answer_bytes});
-  if (!request.range_end().empty()) rehearsal.ChargeWalks(&left_, before_.compacted);
-  RangeResponse ignored;
-  absl::Status status = mvcc::Range(before_, request, &rehearsal, &ignored);
-  left_.answer_bytes = rehearsal.bytes_left;
-  if (left_.walked_keys < 0) return WalksTooFar();
-  return absl::IsResourceExhausted(status) ? AnswerTooLarge() : status;
+  for (const Operation& operation : taken_) {
+    if (const auto* request = As<DeleteRangeRequest>(operation)) {
+      absl::Status status = MeasureDelete(*request, /*later_ranges=*/ranges);
+      if (!status.ok()) return status;
+    } else if (const auto* range = As<RangeRequest>(operation)) {
+      if (!range->range_end().empty()) --ranges;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What puts and deletions of single keys read and answer. False: over.
+bool Transaction::MeasureValues() {
+  int64_t put_bytes = 0, reads = 0;
+  for (const Operation& operation : taken_) {
+    if (As<RangeRequest>(operation) != nullptr) {
+      ++reads;
+      continue;
+    }
+    if (!meter_->Step()) return false;
+    if (const auto* put = As<PutRequest>(operation)) {
+      put_bytes += static_cast<int64_t>(put->key().size() + put->value().size());
+      MeasureKey(put->key(), ReadsTheValue(*put));
+    } else {
+      const auto& request = *std::get<const DeleteRangeRequest*>(operation);
+      if (request.range_end().empty()) MeasureKey(request.key(), request.prev_kv());
+    }
+    if (meter_->over()) return false;
+  }
+  if (taken_.size() <= kValuesUnmeasured) return true;
+  // Each read may see everything that is put here.
+  return meter_->Answer(put_bytes * reads);
+}
+
+// One key at the newest revision; `value`: its value is read or copied as well. Executing reads it
+// anyway, so nothing is read here when nobody asks for the measure.
+void Transaction::MeasureKey(const std::string& key, bool value) {
+  const bool answer = value && taken_.size() > kValuesUnmeasured;
+  if (!answer && !meter_->limited()) return;
+  const Head head = writer_->HeadOf(key, meter_);
+  if (!value || meter_->over() || !head.exists()) return;
+  if (!answer && ++values_ <= kValuesUncharged) return;
+  const mvccpb::KeyValue kv = writer_->Load(key, head);
+  meter_->Bytes(kv.value().size());
+  if (answer) meter_->Answer(static_cast<int64_t>(kv.ByteSizeLong()));
+}
+
+// Runs the range and drops the answer, to charge the answer's bytes and the keys that it walks.
+absl::Status Transaction::MeasureRange(const RangeRequest& request) {
+  if (!meter_->Step()) return meter_->status();
+  if (request.range_end().empty() && taken_.size() <= kValuesUnmeasured) {
+    if (request.revision() <= 0) {
+      MeasureKey(request.key(), /*value=*/true);
+    } else if (meter_->limited()) {
+      VersionCursor cursor(before_.view, VersionRange(request.key(), {}), request.revision(),
+                           meter_);
+      cursor.Next();
+    }
+    return meter_->over() ? meter_->status() : absl::OkStatus();
+  }
+  writer_->CompleteBatch();  // the counts of keys, which earlier entries may have changed
+  RangeResponse dropped;
+  return mvcc::Range(before_, request, meter_, &dropped);
+}
+
+absl::Status Transaction::MeasureDelete(const DeleteRangeRequest& request, int64_t later_ranges) {
+  const int64_t before = meter_->deleted_steps();
+  if (absl::Status status = writer_->CheckDelete(request, meter_); !status.ok()) return status;
+  // Later ranges may have to pass the tombstones.
+  if (meter_->Walk(later_ranges * (meter_->deleted_steps() - before))) return absl::OkStatus();
+  return meter_->status();
+}
+
+// --- executing
+
+template <typename Request, typename Response>
+absl::Status Transaction::ExecuteWithHeader(const Request& request, Response* response) {
+  if (absl::Status status = Execute(request, response); !status.ok()) return status;
+  response->mutable_header()->set_revision(RevisionNow());
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::Execute(const PutRequest& request, PutResponse* response) {
+  writer_->Put(request, response);
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::Execute(const DeleteRangeRequest& request,
+                                  DeleteRangeResponse* response) {
+  writer_->DeleteRange(request, response);
+  return absl::OkStatus();
 }
 
 absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* response) {
@@ -278,28 +312,24 @@ absl::Status Transaction::Execute(const TxnRequest& request, TxnResponse* respon
 }
 
 absl::Status Transaction::Execute(const RequestOp& op, ResponseOp* out) {
-  if (!budget_->Visit()) return budget_->status();  // only reads have one
+  if (writer_ == nullptr && !meter_->Step()) return meter_->status();
   switch (op.request_case()) {
     case RequestOp::kRequestTxn:
       return Execute(op.request_txn(), out->mutable_response_txn());
     case RequestOp::kRequestRange:
-      return Range(op.request_range(), out->mutable_response_range());
+      return Execute(op.request_range(), out->mutable_response_range());
     case RequestOp::kRequestPut:
-      writer_->Put(op.request_put(), out->mutable_response_put());
-      out->mutable_response_put()->mutable_header()->set_revision(RevisionNow());
-      return absl::OkStatus();
+      return ExecuteWithHeader(op.request_put(), out->mutable_response_put());
     case RequestOp::kRequestDeleteRange:
-      writer_->DeleteRange(op.request_delete_range(), out->mutable_response_delete_range());
-      out->mutable_response_delete_range()->mutable_header()->set_revision(RevisionNow());
-      return absl::OkStatus();
+      return ExecuteWithHeader(op.request_delete_range(), out->mutable_response_delete_range());
     case RequestOp::REQUEST_NOT_SET:
       break;
   }
   LOG(FATAL) << "an operation without a kind passed the checks";
 }
 
-absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* response) {
-  if (writer_ == nullptr) return mvcc::Range(before_, request, budget_, response);
+absl::Status Transaction::Execute(const RangeRequest& request, RangeResponse* response) {
+  if (writer_ == nullptr) return mvcc::Range(before_, request, meter_, response);
   if (request.range_end().empty() && request.revision() <= 0) {
     const Head head = writer_->HeadOf(request.key());
     mvccpb::KeyValue kv;
@@ -307,8 +337,8 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
     AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
     return absl::OkStatus();
   }
-  Budget unlimited;
-  // What this transaction has created and deleted is counted too.
+  Meter unlimited;  // it was measured
+  // Keys that this transaction has created and deleted are counted too.
   if (!RAFTKV_MUTANT("txn-counts-the-state-before")) writer_->CompleteBatch();
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),
@@ -318,88 +348,13 @@ absl::Status Transaction::Range(const RangeRequest& request, RangeResponse* resp
   return status;
 }
 
-// --- how much a request looks at
-
-// The values of this many single keys take no time that matters, however large. To know how large
-// the others are, they are read once more.
-constexpr int kValuesUnvisited = 4;
-
-// All are false when the budget is over.
-class Visits {
- public:
-  Visits(Writer* writer, Budget* budget) : writer_(writer), budget_(budget) {}
-
-  bool Of(const TxnRequest& request) {
-    for (const PbCompare& c : request.compare()) {
-      if (!Of(c.key(), c.range_end(), 0, c.target() == PbCompare::VALUE)) return false;
-    }
-    for (const Ops* ops : {&request.success(), &request.failure()}) {
-      for (const RequestOp& op : *ops) {
-        if (!Of(op)) return false;
-      }
-    }
-    return true;
-  }
-  bool Of(const DeleteRangeRequest& request) {
-    return Of(request.key(), request.range_end(), 0, request.prev_kv());
-  }
-
- private:
-  bool Of(const RequestOp& op) {
-    switch (op.request_case()) {
-      case RequestOp::kRequestTxn:
-        return Of(op.request_txn());
-      case RequestOp::kRequestRange:
-        return Of(op.request_range().key(), op.request_range().range_end(),
-                  op.request_range().revision(), true);
-      case RequestOp::kRequestPut:
-        return Of(op.request_put().key(), {}, 0,
-                  op.request_put().prev_kv() || op.request_put().ignore_value());
-      default:
-        return Of(op.request_delete_range());
-    }
-  }
-  bool Of(const std::string& key, const std::string& range_end, Revision revision, bool value) {
-    if (!budget_->Visit()) return false;
-    if (range_end.empty() && revision <= 0) {
-      const Head head = writer_->HeadOf(key, budget_);
-      if (budget_->over()) return false;
-      if (value && ++values_ > kValuesUnvisited && head.exists()) {
-        budget_->VisitBytes(writer_->Load(key, head).value().size());
-      }
-      return true;
-    }
-    VersionCursor cursor(writer_->view(), VersionRange(key, range_end),
-                         revision > 0 ? revision : INT64_MAX, budget_);
-    while (cursor.Next()) {
-    }
-    return !budget_->over();
-  }
-
-  Writer* const writer_;
-  Budget* const budget_;
-  int values_ = 0;
-};
-
-}  // namespace
-
-absl::Status Txn(const ReadState& before, Writer* writer, const TxnRequest& request,
-                 TxnResponse* response) {
-  Budget unlimited;
-  return Transaction(before, writer, &unlimited).Run(request, response);
-}
-
-absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Budget* budget,
+absl::Status ReadOnlyTxn(const ReadState& state, const TxnRequest& request, Meter* meter,
                          TxnResponse* response) {
-  return Transaction(state, nullptr, budget).Run(request, response);
-}
-
-bool Visit(Writer* writer, const TxnRequest& request, Budget* budget) {
-  return Visits(writer, budget).Of(request);
-}
-
-bool Visit(Writer* writer, const DeleteRangeRequest& request, Budget* budget) {
-  return Visits(writer, budget).Of(request);
+  Transaction transaction(state, /*writer=*/nullptr, meter);
+  absl::Status status = transaction.Check(request);
+  if (status.ok()) status = transaction.Execute(request, response);
+  if (status.ok()) response->mutable_header()->set_revision(state.revision);
+  return status;
 }
 
 }  // namespace raftkv::mvcc

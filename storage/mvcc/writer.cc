@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
@@ -51,12 +50,13 @@ void HeadCache::MaybeForget() {
   young_bytes_ = 0;
 }
 
-Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest)
+Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, int64_t block_keys)
     : engine_(engine),
       batch_(batch),
       digest_(digest),
       overlay_(engine, *batch),
-      heads_(kHeadCacheBytes) {}
+      heads_(kHeadCacheBytes),
+      counts_(block_keys) {}
 
 void Writer::BeginEntry(Revision revision) {
   revision_ = revision;
@@ -72,22 +72,23 @@ void Writer::EndBatch() {
   counts_.MaybeCut(overlay_, batch_);
 }
 
-Head Writer::HeadOf(std::string_view key, Budget* budget) {
+Head Writer::HeadOf(std::string_view key, Meter* meter) {
+  if (meter != nullptr) meter->Bytes(key.size());  // hashed, at least
   if (const Head* known = heads_.Find(key)) return *known;
   Head head;
   if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
-  // Not known, hence as a rule not changed in this batch: the engine has the newest.
+  // Not known, so as a rule not changed in this batch: the engine has the newest.
   const std::string after = AfterVersions(key_buffer_);
-  int64_t* const skips_left = budget == nullptr ? nullptr : budget->skips_left();
+  int64_t* const skips_left = meter == nullptr ? nullptr : meter->skips_left();
   const std::unique_ptr<Iterator> it = all_heads_known_ ? engine_.NewIterator(after, skips_left)
                                                         : overlay_.NewIterator(after, skips_left);
   it->Seek(BeforeVersions(key_buffer_));
-  if (budget != nullptr && budget->over()) return head;
+  if (meter != nullptr && meter->over()) return head;
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
-  if (budget != nullptr) budget->VisitBytes(value.size());
+  if (meter != nullptr) meter->Bytes(key.size() + value.size());
   heads_.Set(key, head);
   return head;
 }
@@ -130,25 +131,17 @@ void Writer::Put(std::string_view key, const Head& before, std::string_view valu
   heads_.Set(key, after);
 }
 
-absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, Revision compacted,
-                                 EntryBudget* left) const {
-  if (request.range_end().empty()) return absl::OkStatus();  // one key is within any limit
-  Budget budget;
-  budget.ChargeWalks(left, compacted);
+absl::Status Writer::CheckDelete(const DeleteRangeRequest& request, Meter* meter) const {
+  if (request.range_end().empty()) return absl::OkStatus();
   VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX,
-                       &budget);
+                       meter);
   while (cursor.Next()) {
-    left->deleted_key_bytes -= static_cast<int64_t>(cursor.key().size());
-    if (--left->deleted_keys < 0 || left->deleted_key_bytes < 0) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "one request may delete at most ", EntryBudget().deleted_keys, " keys, of ",
-          EntryBudget().deleted_key_bytes, " bytes; delete smaller ranges one after the other"));
-    }
+    const size_t key_bytes = cursor.key().size();
+    if (!meter->Delete(key_bytes, StoredKeyBytes(cursor.prefix()))) break;
     if (!request.prev_kv()) continue;
-    left->answer_bytes -= static_cast<int64_t>(cursor.key().size() + cursor.value().size());
-    if (left->answer_bytes < 0) return AnswerTooLarge();
+    if (!meter->Answer(static_cast<int64_t>(key_bytes + cursor.value().size()))) break;
   }
-  return budget.over() ? budget.status() : absl::OkStatus();
+  return meter->over() ? meter->status() : absl::OkStatus();
 }
 
 void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse* response) {
@@ -164,8 +157,8 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
     if (request.prev_kv()) *response->add_prev_kvs() = std::move(before);
     return;
   }
-  // Keys are changed while the walk goes on. It never sees that: a tombstone lies before the
-  // version that it hides, where the walk has been. Heads are not remembered, there may be very
+  // Keys are changed during the walk, which never sees it: a tombstone comes before the version
+  // that it hides, and the walk has passed that place. Heads are not remembered, there may be very
   // many.
   VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
   int64_t deleted = 0;
@@ -199,7 +192,7 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   if (!after.exists()) {
     counts_.Add(key_buffer_, -1, +1);
   } else if (!before.exists()) {
-    counts_.Add(key_buffer_, +1, before.mod_revision != 0 ? -1 : 0);  // a tombstone lies behind
+    counts_.Add(key_buffer_, +1, before.mod_revision != 0 ? -1 : 0);  // there is a tombstone
   }
   AppendRevisionDescending(revision_, &key_buffer_);
   EncodeVersion(after, value, &record_buffer_);

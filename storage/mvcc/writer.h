@@ -1,17 +1,17 @@
 #ifndef RAFTKV_STORAGE_MVCC_WRITER_H_
 #define RAFTKV_STORAGE_MVCC_WRITER_H_
 
-// Changing keys, inside one batch at a time. Owned by the state machine, which begins an entry,
-// makes its changes, ends the entry, and after some entries writes the batch.
+// Changes keys, inside one batch at a time. Owned by the table of keys (tables/keys.h), which
+// begins an entry and makes its changes; after some entries the state machine writes the batch.
 //
 // Each entry that changes something takes one main revision, shared by all its changes, which get
-// sub-revisions 0, 1, 2... in order. A key is changed at most once in an entry,
-// but for one case: put, then deleted (layout.h).
+// sub-revisions 0, 1, 2... in order. A key is changed at most once in an entry, except that it may
+// be put and then deleted (layout.h).
 //
-// A put must know the key's head (does it exist, since when, which version). Heads of recently
-// written keys are kept in memory, so that an overwrite reads nothing; what a reader sees never
-// depends on it. Heads that puts made in the current batch are never dropped, so entries of one
-// batch see each other's changes; what needs more than heads reads through an Overlay.
+// A put must know the key's head: whether it exists, since when, and its version. Heads of recently
+// written keys are kept in memory, so that an overwrite reads nothing; answers never depend on
+// that. Heads that puts made in the current batch are never dropped, so entries of one batch see
+// each other's changes; what needs more than heads reads through an Overlay.
 
 #include <cstdint>
 #include <functional>
@@ -23,17 +23,18 @@
 #include "absl/status/status.h"
 #include "proto/etcd/kv.pb.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/base/checksum.h"
+#include "storage/base/seeded_hash.h"
 #include "storage/engine/engine.h"
+#include "storage/meter.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
-#include "storage/mvcc/limits.h"
 #include "storage/mvcc/overlay.h"
 
 namespace raftkv::mvcc {
 
-// Heads by key, in two generations: when the young one is full it becomes the old one, and what was
-// old and not asked for since is forgotten. Lookups only, never walked: no order depends on it.
+// Heads by key, in two generations: when the young one is full it becomes the old one, and heads of
+// the old one that were not used since are forgotten. Looked up only, never iterated, so no order
+// depends on the hash. Clients choose the keys, hence the seeded hash.
 class HeadCache {
  public:
   explicit HeadCache(size_t bytes_max) : bytes_max_(bytes_max) {}
@@ -46,7 +47,7 @@ class HeadCache {
  private:
   struct KeyHash {
     using is_transparent = void;
-    size_t operator()(std::string_view key) const { return Hash64(key, 0); }
+    size_t operator()(std::string_view key) const { return SeededHash(key); }
   };
   using Generation = absl::flat_hash_map<std::string, Head, KeyHash, std::equal_to<>>;
   const size_t bytes_max_;
@@ -58,15 +59,16 @@ class HeadCache {
 class Writer {
  public:
   // `batch` receives the changes; `digest` is the running one, advanced by each change.
-  Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest);
+  // `block_keys`: see Counts.
+  Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, int64_t block_keys);
   absl::Status Load() { return counts_.Load(engine_); }
 
-  // The main revision if the entry changes anything.
+  // `revision`: the main revision that the entry gets if it changes anything.
   void BeginEntry(Revision revision);
   bool changed() const { return sub_ > 0; }
   uint32_t changes() const { return sub_; }
-  // Around writing the batch: what goes with the changes; then, the batch written and cleared, what
-  // follows them, which is not replicated, into the batch again.
+  // Before the batch is written: adds the counts of keys. After it was written and cleared: adds
+  // local changes that follow (cuts of blocks), to be written as another batch.
   void CompleteBatch() { counts_.Save(batch_); }
   void EndBatch();
 
@@ -74,30 +76,29 @@ class Writer {
   // keys as they are after CompleteBatch, which may be called at any time.
   const View& view() const { return overlay_; }
 
-  // With a budget: means nothing if that is over then. What was found is remembered, so that asking
-  // again reads nothing, until the entry ends.
-  Head HeadOf(std::string_view key, Budget* budget = nullptr);
+  // To be dropped if the meter, where there is one, is over then. The head is remembered at least
+  // until the entry ends, so that it is read only once. Charges bytes, but no step.
+  Head HeadOf(std::string_view key, Meter* meter = nullptr);
   // The key's current value; its head must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
 
-  // The request was checked; so if it keeps a part of the key, the key exists. Sets all of the
-  // response but its header.
+  // The request was checked, so the key exists if a part of it is kept. Sets all of the response
+  // except its header.
   void Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
 
-  // ResourceExhausted if deleting the range would take more than is left of the budget; takes it.
-  // `compacted` is the oldest revision that can be read.
-  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request, Revision compacted,
-                           EntryBudget* left) const;
-  // The request was checked. Sets all of the response but its header.
+  // Charges what deleting the range takes, by the rules of the entry. The meter's status when that
+  // is over. Deletions of one key are free.
+  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request, Meter* meter) const;
+  // The request was checked. Sets all of the response except its header.
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
 
-  // Compaction removes the newest version of the key, a tombstone, with this batch.
+  // Compaction removes the newest version of the key, a tombstone, in this batch.
   void ForgetTombstone(std::string_view key);
 
  private:
   void Put(std::string_view key, const Head& before, std::string_view value, int64_t lease);
-  // `replaced` is the value that `before` had, if both are of this revision.
+  // `replaced` is the value that `before` had, if both have this revision.
   void Change(std::string_view key, const Head& before, const Head& after, std::string_view value,
               std::string_view replaced = {});
 

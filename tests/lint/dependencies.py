@@ -60,6 +60,8 @@ DETERMINISTIC = ("server/raft/", "server/member/", "storage/", "tests/sim/")
 CHANCE = re.compile(
     r"#include <(thread|mutex|shared_mutex|condition_variable|future|chrono|random|ctime|time\.h"
     r"|atomic|unordered_map|unordered_set|pthread\.h)>"
+    r"|#include <sodium"
+    r'|#include "storage/base/seeded_hash\.h"'
     r'|#include "absl/(synchronization/|random/|time/clock\.h|container/(flat|node)_hash)'
     r"|\b(absl::(Now|BitGen|Mutex|SleepFor|(flat|node)_hash_\w+)|std::unordered_\w+"
     r"|std::(random_device|mt19937|chrono|thread|mutex|async)|rand\(|time\((0|nullptr|NULL)\))")
@@ -71,6 +73,7 @@ MAY_CHANCE = {
     "storage/base/published.h": "a lock, because any thread takes snapshots; one thread in a simulation",
     "storage/mvcc/writer.h": "a hash map looked up by key, never iterated",
     "storage/mvcc/writer.cc": "the same",
+    "storage/base/seeded_hash.cc": "a random key; used only by a hash map that is never iterated",
     "storage/log/watermark.h": "a clock that only spaces out fdatasync; real disks only",
     "storage/log/watermark.cc": "the same",
     "storage/base/disk_operations.h": "counts of threads at work; nothing in a simulation reads them",

@@ -61,7 +61,7 @@ class ApplierTest : public testing::Test {
     void Send(PeerMessage) override { FAIL() << "nothing is sent"; }
   };
   NoTransport transport_;
-  Outbox outbox_{1, "", &transport_};
+  Outbox outbox_{1, "", kNewestVersion, &transport_};
   PendingRequests pending_;
   Applier applier_{state_machine_.get(), &outbox_};
 };
@@ -107,11 +107,11 @@ TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   CommittedTask task;
   task.entries.push_back({.id = {.term = 1, .index = kPuts + 1}, .type = raft::EntryType::kNoOp});
   applier_.Post(std::move(task));
-  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts);
+  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts);
   EXPECT_EQ(answered, 4);
-  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts);
+  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts);
   EXPECT_EQ(answered, 8);
-  EXPECT_EQ(applier_.Run({.steps_max = 4}), kPuts + 1);  // the entry behind them
+  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts + 1);  // the entry behind them
   EXPECT_EQ(answered, 10);
   EXPECT_TRUE(applier_.empty());
 }
@@ -137,7 +137,7 @@ TEST_F(ApplierTest, ARunEndsBetweenBatchesWhenItIsOutOfTime) {
     task.entries.push_back({.id = {.term = 1, .index = index}, .type = raft::EntryType::kNoOp});
     applier_.Post(std::move(task));
   }
-  EXPECT_EQ(applier_.Run({.steps_max = 1, .out_of_time = [] { return true; }}), kPuts + 1);
+  EXPECT_EQ(applier_.Run({.items_max = 1, .out_of_time = [] { return true; }}), kPuts + 1);
   EXPECT_FALSE(applier_.empty());
 }
 

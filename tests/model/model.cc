@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "storage/mvcc/limits.h"
-
 namespace raftkv {
 namespace {
 
@@ -133,6 +131,9 @@ Model::Answer Model::Apply(const proto::Command& command) {
     case proto::Command::kRecordStoreId:
       answer.status = RecordStoreId(command.record_store_id());
       break;
+    case proto::Command::kSetClusterVersion:
+      answer.status = SetClusterVersion(command.set_cluster_version());
+      break;
     default:
       answer.status = absl::UnimplementedError("the model does not know this command");
   }
@@ -147,7 +148,7 @@ Model::Answer Model::Apply(const proto::Command& command) {
   return answer;
 }
 
-// Whether it may be done. There are no leases yet, so none can be found.
+// There are no leases yet, so none can be found.
 absl::Status Model::CheckPut(const etcdserverpb::PutRequest& request) const {
   if (absl::Status status = ModelCheck(request); !status.ok()) return status;
   if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
@@ -210,12 +211,30 @@ absl::Status Model::RecordStoreId(const proto::RecordStoreId& request) {
   return absl::FailedPreconditionError("the member is known with another store id");
 }
 
+absl::Status Model::SetClusterVersion(const proto::SetClusterVersion& request) {
+  if (request.version() <= cluster_version_) {
+    return absl::FailedPreconditionError("the cluster version is already " +
+                                         std::to_string(cluster_version_));
+  }
+  cluster_version_ = request.version();
+  return absl::OkStatus();
+}
+
 // --- how far a command walks
 
-int64_t Model::Walk(const Versions& versions, int64_t revision) const {
+int64_t Model::StepsOfKey(const std::string& key) const {
+  const auto stored = static_cast<int64_t>(key.size()) + std::count(key.begin(), key.end(), '\0');
+  const int64_t per_step = rules().costs.key_bytes_per_step;
+  return 1 + (per_step == 0 ? 0 : stored / per_step);
+}
+
+int64_t Model::Walk(const std::string& key, const Versions& versions, int64_t revision) const {
   const KeyValue* kv = At(versions, revision);
-  if (kv != nullptr) return 1 + static_cast<int64_t>(kv->value().size()) / 4096;
-  return versions.rbegin()->first >= compacted_ ? 1 : 0;
+  if (kv != nullptr) {
+    return StepsOfKey(key) +
+           static_cast<int64_t>(kv->value().size()) / rules().costs.value_bytes_per_step;
+  }
+  return versions.rbegin()->first >= compacted_ ? StepsOfKey(key) : 0;
 }
 
 // In the order of keys until nothing can be added to the answer; what is left is counted.
@@ -235,28 +254,29 @@ int64_t Model::Walk(const RangeRequest& request) const {
       counted += kv != nullptr;
       continue;
     }
-    walked += Walk(versions, revision);
+    walked += Walk(key, versions, revision);
     found += kv != nullptr && !Filtered(request, *kv);
     complete |= wanted > 0 && found > wanted;
   }
-  return walked + std::min(counted, mvcc::kBlockKeys + counted / mvcc::kBlockKeys);
+  const int64_t block = rules().count_block_keys;
+  return walked + std::min(counted, block + counted / block);
 }
 
-int64_t Model::Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted) const {
+int64_t Model::Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted_steps) const {
   int64_t walked = 0;
   if (request.range_end().empty()) return 0;
   for (const auto& [key, versions] : keys_) {
     if (!InRange(key, request.key(), request.range_end())) continue;
-    walked += Walk(versions, revision_);
-    *deleted += At(versions, revision_) != nullptr;
+    walked += Walk(key, versions, revision_);
+    if (At(versions, revision_) != nullptr) *deleted_steps += StepsOfKey(key);
   }
   return walked;
 }
 
-absl::Status Model::CheckWalk(int64_t keys) {
-  if (keys <= mvcc::kWalkedKeysMax) return absl::OkStatus();
+absl::Status Model::CheckWalk(int64_t steps) const {
+  if (steps <= rules().walked_steps) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      "one transaction or deletion may look at at most " + std::to_string(mvcc::kWalkedKeysMax) +
+      "one transaction or deletion may look at at most " + std::to_string(rules().walked_steps) +
       " keys in its ranges, large values counted for more; ask for smaller ranges, or compact what "
       "was deleted");
 }

@@ -3,8 +3,9 @@
 
 // The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history
 // in std::maps, every request a walk over all keys, no batching, no index, no persistence. It
-// shares nothing with storage/ but the messages and the numbers of limits. Texts and codes of
-// errors as in storage/state_machine.h; rules by etcd-compatible behaviour, tried on etcd 3.4.23.
+// shares nothing with storage/ but the messages and the numbers of the rules (storage/version.h),
+// chosen by the cluster version in force. Texts and codes of errors as in storage/state_machine.h;
+// rules by etcd-compatible behaviour, tried on etcd 3.4.23.
 //
 // Nothing is ever forgotten: compaction only moves a number. So a *moment* (which revision was the
 // newest, which was the oldest to be read) can be asked at any later time for what was right then.
@@ -19,6 +20,7 @@
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
 #include "proto/etcd/rpc.pb.h"
+#include "storage/version.h"
 
 namespace raftkv {
 
@@ -34,10 +36,14 @@ class Model {
     proto::CommandResponse response;
   };
 
+  // `rules_of`: as in StateMachineOptions.
+  explicit Model(const Rules& (*rules_of)(ClusterVersion) = RulesOf) : rules_of_(rules_of) {}
+
   Answer Apply(const proto::Command& command);
 
   Moment now() const { return {revision_, compacted_}; }
   int64_t revision() const { return revision_; }
+  ClusterVersion cluster_version() const { return cluster_version_; }
 
   // Whether a revision can be read (0 or less: the newest).
   static absl::Status CheckRevision(const Moment& at, int64_t revision);
@@ -74,15 +80,19 @@ class Model {
               etcdserverpb::DeleteRangeResponse* response);
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
+  absl::Status SetClusterVersion(const proto::SetClusterVersion& request);
 
-  // How many keys a command walks over (storage/mvcc/limits.h): one key of a range, which is free
-  // if a store may have forgotten it; a range; a deletion; all compares; all of a transaction.
-  int64_t Walk(const Versions& versions, int64_t revision) const;
+  // How many steps a command walks, by the rules of the version in force: one key of a range, which
+  // is free if a store may have removed it; a range; a deletion; all compares; all of a
+  // transaction. Of a deletion also what it costs to pass the deleted keys once more.
+  const Rules& rules() const { return rules_of_(cluster_version_); }
+  int64_t StepsOfKey(const std::string& key) const;
+  int64_t Walk(const std::string& key, const Versions& versions, int64_t revision) const;
   int64_t Walk(const etcdserverpb::RangeRequest& request) const;
-  int64_t Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted) const;
+  int64_t Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* deleted_steps) const;
   int64_t WalkOfCompares(const etcdserverpb::TxnRequest& txn) const;
   int64_t Walk(const etcdserverpb::TxnRequest& txn) const;
-  static absl::Status CheckWalk(int64_t keys);
+  absl::Status CheckWalk(int64_t steps) const;
 
   // txn.cc
   using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
@@ -98,8 +108,10 @@ class Model {
   void Execute(const etcdserverpb::RequestOp& op, const Moment& before, Model* store,
                etcdserverpb::ResponseOp* response) const;
 
+  const Rules& (*const rules_of_)(ClusterVersion);
   std::map<std::string, Versions> keys_;
   std::map<uint64_t, std::string> store_ids_;
+  ClusterVersion cluster_version_ = kFirstVersion;
   int64_t revision_ = 1;
   int64_t compacted_ = -1;
   bool changed_ = false;  // by the command that is being applied: at revision_ + 1

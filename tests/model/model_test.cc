@@ -20,6 +20,7 @@
 #include "storage/mvcc/layout.h"
 #include "storage/state_machine.h"
 #include "tests/model/random_requests.h"
+#include "tests/model/small_rules.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -74,23 +75,30 @@ class RocksDiskRig {
 
 std::string Text(const google::protobuf::Message& m) { return m.ShortDebugString(); }
 
-absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory() {
+absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory(const StateMachineOptions& options) {
   return StateMachine::Open(
-      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
+      options);
 }
+
+// The cluster version is raised after so many entries, and now and then it is tried in vain.
+constexpr size_t kEntriesOfVersion1 = 5'000;
 
 // The state machine under test, restarted again and again, and another one that applies the same
 // log, is never restarted, and sleeps through most of its physical compaction.
 template <typename Rig>
 class Trial {
  public:
-  Trial(uint64_t seed, int operations, int restarts, int64_t many_keys = 0)
-      : operations_(operations),
+  Trial(uint64_t seed, int operations, int restarts, int64_t many_keys = 0,
+        StateMachineOptions options = {})
+      : options_(std::move(options)),
+        operations_(operations),
         fill_(many_keys / 3),
         restarts_wanted_(restarts),
-        random_(seed, many_keys) {
+        random_(seed, many_keys),
+        model_(options_.rules_of) {
     Open();
-    sleeper_ = *OpenInMemory();
+    sleeper_ = *OpenInMemory(options_);
   }
 
   void Everything() {
@@ -127,7 +135,7 @@ class Trial {
 
  private:
   void Open() {
-    absl::StatusOr<std::unique_ptr<StateMachine>> state = StateMachine::Open(rig_.Open());
+    absl::StatusOr<std::unique_ptr<StateMachine>> state = StateMachine::Open(rig_.Open(), options_);
     ASSERT_TRUE(state.ok()) << state.status();
     state_ = *std::move(state);
   }
@@ -147,6 +155,9 @@ class Trial {
         proto::Command command;
         if (static_cast<int64_t>(log_.size()) < fill_) {
           command = PutCommand("k" + std::to_string(3 * log_.size()), "v");
+        } else if (random_.OneIn(300)) {
+          command.mutable_set_cluster_version()->set_version(log_.size() < kEntriesOfVersion1 ? 1
+                                                                                              : 2);
         } else {
           command = random_.Command(model_.now());
         }
@@ -166,6 +177,7 @@ class Trial {
     }
     EXPECT_EQ(state_->digest(), sleeper_->digest());
     EXPECT_EQ(state_->compacted_revision(), model_.now().compacted);
+    EXPECT_EQ(state_->cluster_version(), model_.cluster_version());
     digests_.resize(log_.size());
     digests_.back() = state_->digest();
     return count;
@@ -175,7 +187,7 @@ class Trial {
   std::vector<ApplyResult> Apply(StateMachine* state, absl::Span<const raft::Entry> entries) {
     if (!random_.OneIn(4)) return state->Apply(entries);
     const raft::Index before = state->applied().index;
-    std::vector<ApplyResult> results = state->Apply(entries, random_.Below(30));
+    std::vector<ApplyResult> results = state->Apply(entries, {.steps_max = random_.Below(30)});
     EXPECT_EQ(state->applied().index,
               results.empty() ? before : std::max(before, entries[results.size() - 1].id.index));
     if (results.size() == entries.size()) return results;
@@ -221,7 +233,7 @@ class Trial {
     const etcdserverpb::TxnRequest request = random_.ReadOnlyTxn(at);
     etcdserverpb::TxnResponse expected, actual;
     const absl::Status expected_status = model_.Txn(request, at, &expected);
-    const absl::Status actual_status = snapshot->Txn(request, ReadBudget(), &actual);
+    const absl::Status actual_status = snapshot->Txn(request, Limits(), &actual);
     ASSERT_EQ(actual_status, expected_status) << Text(request);
     Count("reading transactions", expected_status);
     if (expected_status.ok()) {
@@ -233,7 +245,7 @@ class Trial {
                   const RangeRequest& request) {
     RangeResponse expected, actual;
     const absl::Status expected_status = model_.Range(request, at, &expected);
-    const absl::Status actual_status = snapshot.Range(request, ReadBudget(), &actual);
+    const absl::Status actual_status = snapshot.Range(request, Limits(), &actual);
     ASSERT_EQ(actual_status, expected_status) << Text(request);
     Count("ranges", expected_status);
     if (expected_status.ok()) {
@@ -305,11 +317,13 @@ class Trial {
     }
     ASSERT_EQ(state_->revision(), model_.revision());
     ASSERT_EQ(state_->compacted_revision(), model_.now().compacted);
+    ASSERT_EQ(state_->cluster_version(), model_.cluster_version());
     CheckContents(0);
     for (int i = 0; i < 3; ++i) CheckContents(random_.Revision(model_.now()));
     if (restarts_ % 4 == 0) CheckHashes();
   }
 
+  const StateMachineOptions options_;
   const int operations_;
   const int64_t fill_;  // the first entries put so many keys
   const int restarts_wanted_;
@@ -347,6 +361,15 @@ TEST(StateMachineModel, ManyKeysAreCountedAsByTheModel) {
   const uint64_t seed = Seed();
   std::cout << "RAFTKV_SEED=" << seed << "\n";
   Trial<MemoryDiskRig>(seed, /*operations=*/12'000, /*restarts=*/10, /*many_keys=*/9000)
+      .Everything();
+}
+
+// The rules of both versions decide many verdicts, and not the same ones.
+TEST(StateMachineModel, SmallRulesAreThoseOfTheVersionInForce) {
+  const uint64_t seed = Seed();
+  std::cout << "RAFTKV_SEED=" << seed << "\n";
+  Trial<MemoryDiskRig>(seed, /*operations=*/40'000, /*restarts=*/30, /*many_keys=*/0,
+                       SmallOptions())
       .Everything();
 }
 

@@ -140,8 +140,8 @@ absl::Status ModelCheck(const TxnRequest& request) {
   return absl::OkStatus();
 }
 
-// Every key of the range must satisfy it. No key is as one that was never written, but has no
-// value that could be compared.
+// Every key of the range must satisfy it. If there is none, it is as a key that was never written,
+// except that no compare of its value is satisfied.
 bool Model::Holds(const Compare& compare, int64_t revision) const {
   bool any = false;
   for (const auto& [key, versions] : keys_) {
@@ -154,7 +154,7 @@ bool Model::Holds(const Compare& compare, int64_t revision) const {
   return any || (compare.target() != Compare::VALUE && raftkv::Holds(compare, KeyValue()));
 }
 
-// Whichever writes have come since, `revision` still is the state before all of them.
+// `revision` is the state before the transaction, whatever it has written since.
 bool Model::Succeeds(const TxnRequest& txn, int64_t revision) const {
   return std::all_of(txn.compare().begin(), txn.compare().end(),
                      [&](const Compare& compare) { return Holds(compare, revision); });
@@ -196,15 +196,15 @@ absl::Status Model::CheckTaken(const Taken& taken, const Moment& before) const {
   return absl::OkStatus();
 }
 
-// A compare of a range looks no further than the first key of which it is not true, a transaction
-// no further than the first compare.
+// A compare of a range reads up to the first key that does not satisfy it, a transaction up to the
+// first compare that is not satisfied.
 int64_t Model::WalkOfCompares(const TxnRequest& txn) const {
   int64_t walked = 0;
   for (const Compare& compare : txn.compare()) {
     for (const auto& [key, versions] : keys_) {
       if (compare.range_end().empty()) break;
       if (!InRange(key, compare.key(), compare.range_end())) continue;
-      walked += Walk(versions, revision_);
+      walked += Walk(key, versions, revision_);
       const KeyValue* kv = At(versions, revision_);
       if (kv != nullptr && !raftkv::Holds(compare, *kv)) break;
     }
@@ -217,12 +217,12 @@ int64_t Model::WalkOfCompares(const TxnRequest& txn) const {
 }
 
 int64_t Model::Walk(const TxnRequest& txn) const {
-  int64_t walked = WalkOfCompares(txn), deleted = 0;
+  int64_t walked = WalkOfCompares(txn), deleted_steps = 0;
   for (const RequestOp* op : Take(txn, revision_)) {
     if (op->has_request_delete_range()) {
-      walked += Walk(op->request_delete_range(), &deleted);
+      walked += Walk(op->request_delete_range(), &deleted_steps);
     } else if (op->has_request_range() && !op->request_range().range_end().empty()) {
-      walked += Walk(op->request_range()) + deleted;  // which it may pass again
+      walked += Walk(op->request_range()) + deleted_steps;  // it may pass those again
     }
   }
   return walked;

@@ -254,14 +254,14 @@ std::string Ledger::Compare(raft::Index index, const ApplyResult& result) const 
 namespace {
 
 template <typename Request, typename Response>
-std::string Compare(absl::Status (StateSnapshot::*ask)(const Request&, const ReadBudget&, Response*)
+std::string Compare(absl::Status (StateSnapshot::*ask)(const Request&, const Limits&, Response*)
                         const,
                     absl::Status (Model::*ask_model)(const Request&, const Model::Moment&,
                                                      Response*) const,
                     const StateSnapshot& snapshot, const Model& model, const Model::Moment& at,
                     const Request& request, absl::Status* status) {
   Response found, expected;
-  *status = (snapshot.*ask)(request, ReadBudget(), &found);
+  *status = (snapshot.*ask)(request, Limits(), &found);
   const absl::Status expected_status = (model.*ask_model)(request, at, &expected);
   if (*status != expected_status) {
     return absl::StrCat(status->ToString(), " instead of ", expected_status.ToString());

@@ -26,6 +26,7 @@
 #include "server/raft/types.h"
 #include "storage/state_machine.h"
 #include "tests/model/model.h"
+#include "tests/model/small_rules.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/verdict.h"
 
@@ -102,7 +103,7 @@ class Ledger {
   Verdict* const verdict_;
   std::vector<Item> entries_;
   raft::Index known_ = 0;
-  Model model_;
+  Model model_{SmallRulesOf};
   std::vector<raft::Index> handed_over_;  // by member
   std::vector<raft::Index> applied_at_;   // by operation
   // As first seen: by compacted revision and revision; by applied index.

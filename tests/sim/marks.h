@@ -87,6 +87,9 @@ namespace raftkv::sim {
   X(kApplyStalled, "entries applied elsewhere because writes would wait")     \
   X(kTurnBesideApply, "turn while another thread applied")                    \
   X(kFlushDue, "state machine flushed by the member's clock")                 \
+  X(kVersionRaised, "cluster version raised after an upgrade under load")     \
+  X(kVersionRaisedAtOnce, "cluster version raised without an upgrade")        \
+  X(kUpgraded, "member restarted as a newer release")                         \
   X(kClientGone, "write dropped because its client had gone")                 \
   X(kWiped, "wiped member kept from voting")                                  \
   X(kCaughtUpToVote, "member caught up by a leader before it might vote")

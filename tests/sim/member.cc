@@ -20,7 +20,9 @@ std::string NewStoreId(Rng* rng) {
 }  // namespace
 
 Member::Member(World* world, int number)
-    : world_(world), number_(number), store_id_(NewStoreId(&world->rng())) {}
+    : world_(world), number_(number), store_id_(NewStoreId(&world->rng())) {
+  if (world->rng().Chance(world->profile().old_version)) newest_version_ = kNewestVersion - 1;
+}
 
 Member::~Member() = default;
 
@@ -32,6 +34,7 @@ MemberOptions Member::Options() const {
   MemberOptions options;
   options.replica.store_id = store_id_;
   options.replica.boot_id = world_->rng().Next();
+  options.replica.newest_version = newest_version_;
   options.replica.raft = profile.raft;
   options.replica.raft.id = number_ + 1;
   options.replica.raft.seed = world_->rng().Next();
@@ -44,15 +47,32 @@ MemberOptions Member::Options() const {
   return options;
 }
 
+StateMachineOptions Member::StateOptions() {
+  StateMachineOptions options = SmallOptions();
+  options.newest_version = newest_version_;
+  options.not_understood = [this](const std::string& line) {
+    if (!dead()) world_->verdict().Fail("version", absl::StrCat("n", number_ + 1, ": ", line));
+  };
+  return options;
+}
+
 void Member::Start() {
   ends_.resize(++life_ + 1, -1);
+  if (newest_version_ < kNewestVersion && life_ > 1 &&
+      world_->rng().Chance(world_->profile().upgrade)) {
+    newest_version_ = kNewestVersion;
+    world_->marks().Hit(Mark::kUpgraded);
+    world_->OnUpgraded();
+  }
   auto process = std::make_unique<Process>();
   Process& p = *process;
   p.fuse.on_blow = [this] { OnBlow(/*by_send=*/sending_); };
   auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), nullptr);
-  auto state_machine = StateMachine::Open(disk_.OpenState(
-      &p.fuse, {.would_stall = [this, &p] { return world_->now() < p.stalled_until; },
-                .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }}));
+  auto state_machine = StateMachine::Open(
+      disk_.OpenState(&p.fuse,
+                      {.would_stall = [this, &p] { return world_->now() < p.stalled_until; },
+                       .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }}),
+      StateOptions());
   if (!log.ok() || !state_machine.ok()) {
     world_->verdict().Fail(
         "I8", absl::StrCat("n", number_ + 1, " cannot open what it wrote: ",
@@ -293,8 +313,8 @@ void Member::OnApply() {
     world_->ScheduleApplyElsewhere(number_, rng.Around(faults.apply_delay + takes));
   } else if (plan == ApplyPlan::kHere) {
     p.doing = Doing::kApply;
-    p.member->Apply(plan, {.steps_max = faults.apply_entries,
-                           .visited_keys_max = faults.visited_keys_max,
+    p.member->Apply(plan, {.items_max = faults.apply_entries,
+                           .steps_max = faults.visited_keys_max,
                            .out_of_time = [&] { return rng.Chance(faults.out_of_time); }});
     p.doing = Doing::kNothing;
   }

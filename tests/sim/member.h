@@ -113,6 +113,7 @@ class Member final : public Transport, public MemberObserver {
   };
 
   MemberOptions Options() const;
+  StateMachineOptions StateOptions();
   void OnSync();
   void OnBlow(bool by_send);
   void ScheduleTurn(Micros delay);
@@ -129,6 +130,7 @@ class Member final : public Transport, public MemberObserver {
   Disk disk_;
   std::string store_id_;
   bool wiped_ = false;
+  ClusterVersion newest_version_ = kNewestVersion;  // that this member's program knows
   uint64_t life_ = 0;
   raft::Index applied_before_ = 0;
   Revision compacted_before_ = -1;

@@ -40,6 +40,8 @@ const std::vector<Mutant>& Mutants() {
       {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
       {"txn-asks-the-physical-compaction",
        "a transaction may read what only this member has not compacted yet"},
+      {"rules-of-the-binary",
+       "entries are judged by the newest rules, not by those of the version in force"},
       {"leftovers-are-charged",
        "a walk is refused for what only this member has not compacted yet"},
       // Compaction.

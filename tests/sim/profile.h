@@ -57,6 +57,8 @@ struct Profile {
   uint32_t out_of_time = 0;              // of batches after which such a run is out of time
   Micros compact_delay = kMillisecond;   // before each step of the physical compaction
   int64_t compact_events = 1000;         // in one step
+  uint32_t old_version = 0;              // of members that start as an older release...
+  uint32_t upgrade = 50 * kPercent;      // ...and of restarts at which such a member is upgraded
   int asleep = -1;                       // the member that makes no such step
 
   // Clients.

@@ -300,6 +300,9 @@ struct EventText {
   std::string operator()(const WaitingForPeers& e) const {
     return absl::StrFormat("waits for %d of %d peers", e.needed, e.missing.size());
   }
+  std::string operator()(const VersionRaised& e) const {
+    return absl::StrFormat("cluster version %d", e.version);
+  }
   std::string operator()(const RefusedByPeer& e) const {
     return absl::StrFormat("is refused by n%d", e.peer);
   }
@@ -311,6 +314,9 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   Say(absl::StrFormat("n%d      %s", member + 1, std::visit(EventText{}, event)));
   Marks& marks = result_.marks;
   if (std::holds_alternative<PeerRefused>(event)) marks.Hit(Mark::kWiped);
+  if (std::holds_alternative<VersionRaised>(event)) {
+    marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
+  }
   if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
     if (allowed->caught_up) marks.Hit(Mark::kCaughtUpToVote);
   }

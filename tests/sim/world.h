@@ -89,6 +89,7 @@ class World {
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer);
 
+  void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
   void OnSend(int member, const PeerMessage& message);
   void OnEvent(int member, const ReplicaEvent& event);
@@ -195,6 +196,7 @@ class World {
   std::vector<int> proven_;       // by member: probes that succeeded
   std::vector<bool> gone_;        // down for good
   bool softened_ = false;
+  bool upgraded_ = false;             // a member
   std::vector<int64_t> clock_rates_;  // by member, in parts of a million
 };
 

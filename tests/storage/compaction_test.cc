@@ -1,5 +1,5 @@
-// Compaction: what it answers, what it leaves on the disk, in steps, after crashes, and beside it
-// the checksums that must not depend on how far it has come.
+// Compaction: its answers, what it leaves on the disk, its steps, crashes during it, and the
+// checksums, which must not depend on its progress.
 
 #include <unistd.h>
 
@@ -102,7 +102,7 @@ TEST_F(CompactionTest, AKeyPutAndDeletedInOneRevision) {
   EXPECT_EQ(Range(AllKeys()), "z=2 ");
 }
 
-// The writer may remember a tombstone that is gone. All it does with it is to name it in the event.
+// The writer may remember a tombstone that was removed. It only names it in the event.
 TEST_F(CompactionTest, AKeyComesBackAfterItsTombstoneHasGone) {
   Apply(PutCommand("a", "1"));
   Apply(DeleteCommand("a"));
@@ -133,7 +133,7 @@ TEST_F(CompactionTest, GoesInSteps) {
   state_->CompactStep();  // nothing to do, no effect
 }
 
-// As the loop: what has arrived, some of it with several events, then one step.
+// Like the loop: apply some entries, some of them with several events, then do one step.
 TEST_F(CompactionTest, KeepsPaceWithWhatIsWritten) {
   constexpr int kEntries = 64, kPuts = 8, kRounds = 150, kRoundsPerCompaction = 4;
   raft::Index index = 0;
@@ -175,7 +175,7 @@ TEST_F(CompactionTest, AStepIsBoundedWhateverWasWritten) {
   EXPECT_LE(state_->compaction_done(), 4'100);
 }
 
-// A history with everything in it, and some compactions amid.
+// A history of all kinds of commands, with some compactions in between.
 std::vector<proto::Command> RandomHistory(int seed, int length) {
   std::mt19937 random(static_cast<unsigned>(seed));
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
@@ -228,8 +228,8 @@ TEST_F(CompactionTest, ReadersNeverNoticeAndHashesAreLogical) {
       const Revision oldest = std::max<Revision>(state_->compacted_revision(), 1);
       for (Revision r = oldest; r <= state_->revision(); ++r) {
         etcdserverpb::RangeResponse a, b;
-        ASSERT_TRUE(state_->Snapshot()->Range(AllKeys(r), ReadBudget(), &a).ok());
-        ASSERT_TRUE((*paused)->Snapshot()->Range(AllKeys(r), ReadBudget(), &b).ok());
+        ASSERT_TRUE(state_->Snapshot()->Range(AllKeys(r), Limits(), &a).ok());
+        ASSERT_TRUE((*paused)->Snapshot()->Range(AllKeys(r), Limits(), &b).ok());
         ASSERT_EQ(a.ShortDebugString(), b.ShortDebugString()) << "seed " << seed;
         ASSERT_EQ(HashAt(r), (*paused)->Snapshot()->HashKv(r)->hash) << "seed " << seed;
       }
@@ -307,7 +307,7 @@ TEST_F(CompactionTest, ACrashAtAnyBatchLosesNothing) {
   EXPECT_GT(crashes, 30);
 }
 
-// The next one comes while the one before is amid the events of its last revision.
+// The next compaction begins while the last one is among the events of its last revision.
 TEST_F(CompactionTest, AnotherOneMayComeOnTheWay) {
   for (int i = 0; i < 300; ++i) Apply(PutCommand(absl::StrCat("k", 1000 + i), "v"));
   Apply(DeleteCommand("k", "l"));  // revision 302, 300 events
@@ -325,7 +325,7 @@ TEST_F(CompactionTest, AnotherOneMayComeOnTheWay) {
 TEST_F(CompactionTest, AnotherFormatIsRefusedByName) {
   Apply(PutCommand("a", "1"));
   state_.reset();
-  for (const uint64_t format : {2, 4}) {
+  for (const uint64_t format : {2, 5}) {
     std::string record;
     for (uint64_t number : {format, uint64_t{1}, uint64_t{1}}) PutFixed64(&record, number);
     PutFixed32(&record, Crc32c(record));
@@ -348,7 +348,7 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
       MakeEntry(1, next, PutCommand("a", "1")), MakeEntry(1, next + 1, DeleteCommand("k", "l")),
       MakeEntry(1, next + 2, PutCommand("a", "2")),
       MakeEntry(1, next + 3,
-                Parse<proto::Command>("txn { failure { request_txn { compare { key: 'k' range_end: "
+                Parse<proto::Command>("txn { success { request_txn { compare { key: 'k' range_end: "
                                       "'l' target: VERSION } } } }")),
       MakeEntry(
           1, next + 4,
@@ -356,11 +356,14 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
   const auto rest = [&] {
     return absl::MakeSpan(entries).subspan(state_->applied().index + 1 - next);
   };
-  EXPECT_EQ(state_->Apply(rest(), 20).size(), 1u);
-  EXPECT_EQ(state_->Apply(rest(), 20).size(), 0u) << "twenty keys and the operation itself";
-  EXPECT_EQ(state_->Apply(rest(), 22).size(), 2u) << "what is visited adds up over the entries";
-  EXPECT_EQ(state_->Apply(rest(), 21).size(), 1u) << "tombstones count, so twenty still";
-  EXPECT_EQ(state_->Apply(rest(), 21).size(), 1u);
+  EXPECT_EQ(state_->Apply(rest(), {.steps_max = 20}).size(), 1u);
+  EXPECT_EQ(state_->Apply(rest(), {.steps_max = 20}).size(), 0u)
+      << "twenty keys and the operation itself";
+  EXPECT_EQ(state_->Apply(rest(), {.steps_max = 22}).size(), 2u)
+      << "what is visited adds up over the entries";
+  EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u)
+      << "tombstones count, so twenty still";
+  EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u);
   EXPECT_EQ(state_->revision(), 24);
   EXPECT_EQ(Range(AllKeys()), "a=2 ");
 }
@@ -430,7 +433,7 @@ TEST_F(CompactionOnDiskTest, DefragmentGivesBackWhatWasDeleted) {
   for (int i = 0; i < 3000 && state_->DiskBytes() > 4 << 20; ++i) usleep(10'000);
   EXPECT_LT(state_->DiskBytes(), 4u << 20);
   state_->StartDefragment();
-  state_.reset();  // amid it
+  state_.reset();  // while it runs
 }
 
 }  // namespace

@@ -13,10 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
-#include "storage/mvcc/budget.h"
+#include "storage/meter.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
-#include "storage/mvcc/limits.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -53,11 +52,11 @@ class CountTest : public StoreTest {
   }
   RangeResponse Read(const RangeRequest& request) const {
     RangeResponse response;
-    const absl::Status status = state_->Snapshot()->Range(request, ReadBudget(), &response);
+    const absl::Status status = state_->Snapshot()->Range(request, Limits(), &response);
     EXPECT_TRUE(status.ok()) << status;
     return response;
   }
-  // By the blocks, alone and behind a page, against a walk that collects all keys.
+  // Compares counts by blocks, count_only and with a limit, with a walk that collects all keys.
   void CheckCount(RangeRequest request) const {
     request.set_keys_only(true);
     const RangeResponse walk = Read(request);
@@ -95,7 +94,7 @@ class CountTest : public StoreTest {
     for (const auto& [begin, block] : blocks) keys += static_cast<int64_t>(block.keys);
     return {keys, blocks.size()};
   }
-  // Against what the versions say: exact, and none is too large.
+  // Compares the blocks with the versions: they must be exact, and none too large.
   void CheckBlocks() {
     const auto blocks = AllBlocks();
     auto expected = blocks;
@@ -110,7 +109,7 @@ class CountTest : public StoreTest {
     ASSERT_EQ(blocks, expected);
     for (const auto& [begin, block] : blocks) ASSERT_LE(block.keys + block.dead, mvcc::kBlockKeys);
   }
-  // All that can be.
+  // Compacts everything that can be compacted.
   void CompactAll() {
     Apply(PutCommand("a", ""));  // the tombstones of the compacted revision itself stay
     Apply(CompactCommand(state_->revision()));
@@ -120,22 +119,21 @@ class CountTest : public StoreTest {
   int64_t CountVisits(const RangeRequest& request) {
     state_->Flush();
     state_.reset();
-    mvcc::Budget budget({.visited_keys_max = kKeys * 10}, /*skips_max=*/INT64_MAX);
+    Meter meter({.steps_max = kKeys * 10}, /*skips_max=*/INT64_MAX);
     {
       MemoryEngine engine(disk_, Durability::kFlushed);
       const auto range = mvcc::VersionRange(request.key(), request.range_end());
-      EXPECT_TRUE(mvcc::CountLive(*engine.NewView(), range, 1, /*newest=*/1, &budget).has_value());
+      EXPECT_TRUE(mvcc::CountLive(*engine.NewView(), range, 1, /*newest=*/1, &meter).has_value());
     }
     Reopen();
-    return kKeys * 10 - budget.visits_left();
+    return kKeys * 10 - meter.steps_left();
   }
   int64_t Visits(const RangeRequest& request) const {
     int64_t low = 0, high = 1 << 20;
     while (low < high) {
       const int64_t middle = (low + high) / 2;
       RangeResponse response;
-      const bool enough =
-          state_->Snapshot()->Range(request, {.visited_keys_max = middle}, &response).ok();
+      const bool enough = state_->Snapshot()->Range(request, {.steps_max = middle}, &response).ok();
       (enough ? high : low) = enough ? middle : middle + 1;
     }
     return low;
@@ -176,7 +174,7 @@ TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   CheckCount(Between(3, 900));
 }
 
-// So that the end of a count never passes many of them.
+// Otherwise the end of a count could have to pass very many of them.
 TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);
   const size_t blocks = Blocks().second;
@@ -307,7 +305,7 @@ TEST_F(CountTest, EqualsAWalkForAnyRangeNowAndInThePast) {
     }
     if (round > 20) state_->CompactStep();
   }
-  // Farther back than events are worth going: the plain walk.
+  // So far back that there are more events than keys: the past is walked.
   for (int i = 0; i < 110; ++i) PutKeys(0, 100);
   CheckCount(Between(0, 3'000, past[0]));
   const int64_t live = Read(AllKeys()).count();
@@ -350,7 +348,7 @@ TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
   EXPECT_EQ(state_->applied().index, log.size());
 }
 
-// In the middle one of its blocks, which nobody walks.
+// In a block in the middle, which no count walks.
 TEST_F(CountTest, ATransactionCountsWhatItJustDid) {
   PutKeys(0, 2'000);
   const auto result = ApplyText(absl::StrCat(
@@ -389,7 +387,7 @@ TEST_F(CountTest, ASortWithALimitHoldsNoMoreThanTheLimit) {
   for (int i = 0; i < 200; ++i) Apply(PutCommand(KeyName(i), absl::StrCat(i % 10, value)));
   RangeRequest request = AllKeys();
   request.set_limit(10);
-  const ReadBudget budget{.bytes_max = 14'000};
+  const Limits budget{.answer_bytes_max = 14'000};
   for (const auto order : {RangeRequest::ASCEND, RangeRequest::DESCEND}) {
     for (const auto target : {RangeRequest::KEY, RangeRequest::VERSION, RangeRequest::CREATE,
                               RangeRequest::MOD, RangeRequest::VALUE}) {

@@ -217,7 +217,7 @@ TEST_F(DamageTest, DataAndAppliedIndexAgreeAfterAKill) {
   request.set_key("a");
   request.set_range_end("z");
   etcdserverpb::RangeResponse response;
-  ASSERT_TRUE(dir->state->Snapshot()->Range(request, ReadBudget(), &response).ok());
+  ASSERT_TRUE(dir->state->Snapshot()->Range(request, Limits(), &response).ok());
   int64_t newest = 0, versions = 0;
   for (const mvccpb::KeyValue& kv : response.kvs()) {
     newest = std::max(newest, kv.mod_revision());

@@ -75,7 +75,7 @@ void ReadEverything(const std::string& path) {
   request.set_key("a");
   request.set_range_end("z");
   etcdserverpb::RangeResponse response;
-  CHECK(dir->state->Snapshot()->Range(request, ReadBudget(), &response).ok());
+  CHECK(dir->state->Snapshot()->Range(request, Limits(), &response).ok());
 }
 
 // kLogEntries synced entries, each a batch of its own; the state machine flushed at half of them.

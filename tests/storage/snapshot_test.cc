@@ -1,4 +1,4 @@
-// Reading beside whoever applies: snapshots from any thread, and readers that give up.
+// Reading while entries are applied: snapshots from any thread, and readers that give up.
 
 #include <atomic>
 #include <functional>
@@ -31,7 +31,7 @@ std::unique_ptr<StateMachine> OpenState(std::unique_ptr<Engine> engine) {
 // Two keys that are always written together; revision and applied index go on by one each.
 void CheckSnapshot(const StateSnapshot& snapshot) {
   RangeResponse response;
-  ASSERT_TRUE(snapshot.Range(AllKeys(), ReadBudget(), &response).ok());
+  ASSERT_TRUE(snapshot.Range(AllKeys(), Limits(), &response).ok());
   const Revision revision = snapshot.revision();
   ASSERT_EQ(response.header().revision(), revision);
   ASSERT_EQ(revision, static_cast<Revision>(snapshot.applied().index) + 1);
@@ -93,7 +93,8 @@ TEST(Snapshot, FromAnyThreadWhileRocksApplies) {
   ReadBesideTheApplier(*std::move(engine));
 }
 
-// Whoever needs the engine while it writes would have to wait: here that is an error.
+// Whoever uses the engine during a write would have to wait for it. In this engine that is an
+// error.
 class BusyEngine final : public Engine {
  public:
   void Write(const WriteBatch& batch, bool sync) override {
@@ -155,7 +156,7 @@ TEST(Snapshot, InTheMiddleOfAWriteIsTheStateBefore) {
 class GiveUp : public StoreTest {
  protected:
   static constexpr int kKeys = 5'000;
-  static constexpr int kQuestions = kKeys / mvcc::Budget::kVisitsPerQuestion;
+  static constexpr int kQuestions = kKeys / Meter::kStepsPerQuestion;
 
   GiveUp() {
     std::vector<raft::Entry> entries;
@@ -165,7 +166,7 @@ class GiveUp : public StoreTest {
     state_->Apply(entries);
   }
 
-  // How often a read that goes on is asked, and that it ends where it is told to.
+  // How often give_up is asked during a read, and that the read ends when it says so.
   void Check(const std::function<absl::Status(const std::function<bool()>&)>& read,
              int questions_min) {
     int asked = 0;
@@ -212,7 +213,7 @@ TEST_F(GiveUp, TransactionsCountAllTheirOperationsTogether) {
         TxnResponse response;
         return state_->Snapshot()->Txn(request, {.give_up = give_up}, &response);
       },
-      50 * 222 / mvcc::Budget::kVisitsPerQuestion);
+      50 * 222 / Meter::kStepsPerQuestion);
 }
 
 TEST_F(GiveUp, Hashes) {

@@ -75,7 +75,7 @@ class StoreTest : public testing::Test {
 
   // Keys and values, "k=v k=v ", or the status' message.
   std::string Range(const etcdserverpb::RangeRequest& request,
-                    const ReadBudget& budget = ReadBudget()) const {
+                    const Limits& budget = Limits()) const {
     etcdserverpb::RangeResponse response;
     const absl::Status status = state_->Snapshot()->Range(request, budget, &response);
     if (!status.ok()) return std::string(status.message());

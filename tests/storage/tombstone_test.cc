@@ -1,5 +1,5 @@
-// Deleted keys of which RocksDB has not got rid yet: what runs on the loop's thread passes a
-// bounded number of them, and whoever has the time passes all.
+// Deleted keys that RocksDB has not removed yet: reads and entries with limits pass a bounded
+// number of them, those without limits pass all.
 
 #include <memory>
 #include <string>
@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/mvcc/budget.h"
+#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
 #include "tests/storage/store_test.h"
 
@@ -19,7 +19,7 @@ namespace {
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 
-constexpr int kOverwrites = static_cast<int>(mvcc::Budget::kSkipsMax) + 500;
+constexpr int kOverwrites = static_cast<int>(Meter::kSkipsMax) + 500;
 // As the server's loop.
 constexpr int64_t kInlineVisits = 128;
 constexpr int64_t kApplyVisits = 2048;
@@ -67,10 +67,10 @@ class Tombstones : public StoreTest {
   }
   // What the loop could apply.
   size_t Inline(const std::string& command) {
-    return state_->Apply({Next(command)}, kApplyVisits).size();
+    return state_->Apply({Next(command)}, {.steps_max = kApplyVisits}).size();
   }
   std::string RangeOf(const std::string& text, int64_t visits) const {
-    return Range(Parse<RangeRequest>(text), {.visited_keys_max = visits});
+    return Range(Parse<RangeRequest>(text), {.steps_max = visits});
   }
 
   TempDir dir_;
@@ -91,9 +91,9 @@ TEST_F(Tombstones, EndAReadWithABudgetAndNoOther) {
 
   const auto reads = Parse<etcdserverpb::TxnRequest>("compare { key: 'hot' version: 0 }");
   etcdserverpb::TxnResponse response;
-  EXPECT_EQ(state_->Snapshot()->Txn(reads, {.visited_keys_max = kInlineVisits}, &response),
+  EXPECT_EQ(state_->Snapshot()->Txn(reads, {.steps_max = kInlineVisits}, &response),
             absl::ResourceExhaustedError("read budget"));
-  ASSERT_TRUE(state_->Snapshot()->Txn(reads, ReadBudget(), &response).ok());
+  ASSERT_TRUE(state_->Snapshot()->Txn(reads, Limits(), &response).ok());
   EXPECT_TRUE(response.succeeded());
   EXPECT_TRUE(state_->Snapshot()->HashKv(0).ok());
   EXPECT_EQ(*state_->Snapshot()->Hash(), *other_->Snapshot()->Hash());
@@ -108,7 +108,7 @@ TEST_F(Tombstones, MakeAnEntryLarge) {
       "txn { compare { key: 'h' range_end: 'i' version: 0 } }",
       "txn { success { request_put { key: 'hot' value: 'again' } } }",
       "txn { success { request_put { key: 'j' } } success { request_range { key: 'hot' } } }",
-      "txn { failure { request_txn { success { request_delete_range { key: 'hot' } } } } }"};
+      "txn { success { request_txn { success { request_delete_range { key: 'hot' } } } } }"};
   for (const std::string& command : commands) {
     const raft::EntryId before = state_->applied();
     EXPECT_EQ(Inline(command), 0u) << command;
@@ -127,7 +127,7 @@ TEST_F(Tombstones, MakeAnEntryLarge) {
   }
 }
 
-// The newest version lies before them all.
+// The newest version comes before all of them.
 TEST_F(Tombstones, BehindAKeyThatLivesAreNotLookedAt) {
   Both({Next("put { key: 'hot' value: 'again' }")});
   EXPECT_EQ(RangeOf("key: 'hot'", kInlineVisits), "hot=again ");

@@ -8,7 +8,6 @@
 #include "gtest/gtest.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/layout.h"
-#include "storage/mvcc/limits.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -26,7 +25,7 @@ class TxnTest : public StoreTest {
     // A read-only transaction must say the same.
     TxnRequest request = Parse<TxnRequest>(absl::StrCat("compare {", compare, "}"));
     TxnResponse response;
-    EXPECT_TRUE(state_->Snapshot()->Txn(request, ReadBudget(), &response).ok());
+    EXPECT_TRUE(state_->Snapshot()->Txn(request, Limits(), &response).ok());
     EXPECT_EQ(response.succeeded(), result.response.txn().succeeded()) << compare;
     return result.response.txn().succeeded();
   }
@@ -267,17 +266,17 @@ TEST_F(TxnTest, ReadOnlyAnswersAsTheLogDoes) {
       "  failure { request_range { key: 'k3' revision: 4 min_mod_revision: 9 } }"
       "  failure { request_range { key: 'k3' count_only: true } } } }";
   TxnResponse response;
-  ASSERT_TRUE(state_->Snapshot()->Txn(Parse<TxnRequest>(reads), ReadBudget(), &response).ok());
+  ASSERT_TRUE(state_->Snapshot()->Txn(Parse<TxnRequest>(reads), Limits(), &response).ok());
   EXPECT_EQ("txn { " + response.ShortDebugString() + " }", Answer("txn { " + reads + " }"));
-  EXPECT_EQ(state_->Snapshot()->Txn(Parse<TxnRequest>(reads), {.visited_keys_max = 3}, &response),
+  EXPECT_EQ(state_->Snapshot()->Txn(Parse<TxnRequest>(reads), {.steps_max = 3}, &response),
             absl::ResourceExhaustedError("read budget"))
       << "one budget for all of it";
   EXPECT_EQ(state_->Snapshot()->Txn(Parse<TxnRequest>("success { request_range { key: 'a' "
                                                       "revision: 77 } }"),
-                                    ReadBudget(), &response),
+                                    Limits(), &response),
             absl::OutOfRangeError("mvcc: required revision is a future revision"));
-  EXPECT_EQ(state_->Snapshot()->Txn(Parse<TxnRequest>("success { request_range { } }"),
-                                    ReadBudget(), &response),
+  EXPECT_EQ(state_->Snapshot()->Txn(Parse<TxnRequest>("success { request_range { } }"), Limits(),
+                                    &response),
             absl::InvalidArgumentError("key is not provided"));
 }
 
@@ -295,7 +294,7 @@ TEST_F(TxnTest, TheDeepestThatIsAllowedCanBeRead) {
 
 TEST_F(TxnTest, AnswersOfOneEntryAreBounded) {
   const std::string mebibyte(1 << 20, 'v');
-  const int most = static_cast<int>(mvcc::EntryBudget().answer_bytes >> 20);
+  const int most = static_cast<int>(RulesOf(1).answer_bytes >> 20);
   for (int i = 0; i < most; ++i) Apply(PutCommand(absl::StrCat("k", i), mebibyte));
   const std::string error = "one transaction or deletion may answer at most 67108864 bytes";
   EXPECT_EQ(Answer("txn { success { request_put { key: 'a' } }"

@@ -1,13 +1,12 @@
-// How far one entry may walk (storage/mvcc/limits.h): what counts, to the key; and the same verdict
-// by the model, by a store that has done its physical compaction and one that never does, and in a
-// replay.
+// How far one entry may walk (storage/version.h): exactly which keys are charged; and the verdict
+// is the same in the model, in a store that has done its physical compaction, in one that never
+// does, and in a replay.
 
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/mvcc/limits.h"
 #include "tests/model/model.h"
 #include "tests/storage/store_test.h"
 
@@ -51,7 +50,7 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
   // One that only reads has its reader's budget, and pages are no walks.
   command.mutable_txn()->mutable_success()->DeleteSubrange(0, 1);
   etcdserverpb::TxnResponse response;
-  EXPECT_TRUE(state_->Snapshot()->Txn(command.txn(), ReadBudget(), &response).ok());
+  EXPECT_TRUE(state_->Snapshot()->Txn(command.txn(), Limits(), &response).ok());
   for (auto& op : *command.mutable_txn()->mutable_success()) {
     op.mutable_request_range()->clear_min_mod_revision();
   }
@@ -59,8 +58,8 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
   EXPECT_TRUE(Apply(command).status.ok());
 }
 
-// Whoever walks to the edge does so by compares of a few keys with large values: "x" and "y", and
-// up to 63 keys "z00" and on.
+// Most of the limit is used up by compares of a few keys with large values: "x" and "y", and up to
+// 63 keys "z00" and on.
 class WalkToTheKeyTest : public WalkTest {
  protected:
   static constexpr int64_t kOfX = 4096, kOfY = 64;
@@ -75,7 +74,7 @@ class WalkToTheKeyTest : public WalkTest {
   }
   static std::string Small(int64_t i) { return absl::StrCat("z", i / 10, i % 10); }
 
-  // By the store, by one that never compacts physically, and by the model.
+  // Applied by the store, by one that never compacts physically, and by the model.
   void Do(const proto::Command& command) {
     log_.push_back(MakeEntry(1, log_.size() + 1, command));
     const ApplyResult result = state_->Apply({log_.back()}).front();
@@ -109,7 +108,7 @@ class WalkToTheKeyTest : public WalkTest {
       c.set_target(Compare::VERSION);
       c.set_version(1);
     };
-    const int64_t used = mvcc::kWalkedKeysMax - left;
+    const int64_t used = RulesOf(1).walked_steps - left;
     for (int64_t i = 0; i < used / kOfX; ++i) compare("x", "y");
     for (int64_t i = 0; i < used % kOfX / kOfY; ++i) compare("y", "z");
     if (used % kOfY > 0) compare("z", Small(used % kOfY));
@@ -118,7 +117,7 @@ class WalkToTheKeyTest : public WalkTest {
     Do(command);
     return statuses_.back();
   }
-  // That `txn` walks over so many keys, neither more nor fewer. It is executed if so.
+  // Expects that `txn` is charged exactly so many keys. It is executed.
   void ExpectWalk(int64_t keys, const std::string& txn) {
     if (keys > 0) {
       const absl::Status status = WithLeft(keys - 1, txn);
@@ -145,14 +144,14 @@ TEST_F(WalkToTheKeyTest, RangesGoToWhereTheirAnswerIsComplete) {
   ExpectWalk(80, Range("") + Range(""));
   ExpectWalk(40, Range("limit: 1 min_mod_revision: 1000000"));
   ExpectWalk(40, Range("limit: 1 sort_target: MOD sort_order: DESCEND"));
-  ExpectWalk(40, Range("limit: 5"));  // what is only counted counts as well while it is little
+  ExpectWalk(40, Range("limit: 5"));  // counted keys are charged one by one while they are few
   ExpectWalk(40, Range("count_only: true"));
   // One key is free, also from a range.
   ExpectWalk(1, "success { request_range { key: 'k00' range_end: 'k01' } }");
   ExpectWalk(0,
              "compare { key: 'k00' version: 1 } success { request_range { key: 'k00' } }"
              "success { request_delete_range { key: 'k39' } }");
-  // Large values count for more, in the past too. What is deleted counts, and what is born later.
+  // Large values cost more, in the past too. Deleted keys are charged, and keys created later.
   Do(PutCommand("k00", std::string(2 * 4096, 'v')));
   const Revision large = state_->revision();
   ExpectWalk(42, Range(""));
@@ -187,7 +186,7 @@ TEST_F(WalkToTheKeyTest, ComparesGoToTheFirstThatFails) {
                    "success { request_range { key: 'k' range_end: 'l' } }",
                    "failure { request_range { key: 'k' range_end: 'k05' } }", "} }");
   ExpectWalk(4 + 5, failing);
-  // The errors of operations come first, but for compares.
+  // The errors of operations come first, except for compares.
   EXPECT_EQ(
       WithLeft(3, failing + "success { request_range { key: 'k' revision: 1000000 } }").code(),
       absl::StatusCode::kResourceExhausted);
@@ -208,7 +207,7 @@ TEST_F(WalkToTheKeyTest, WhatIsDeletedCountsAgainForLaterRanges) {
   ExpectWalk(2 * 10 + 10 + 2 * 10, del + empty + del + empty);
 }
 
-// The same verdicts with tombstones that one store still holds and the other does not.
+// One store still holds tombstones that the other has removed; both must come to the same verdicts.
 TEST_F(WalkToTheKeyTest, LeftoversOfCompactionAreFree) {
   PutKeys(40);
   const Revision full = state_->revision();

@@ -1,0 +1,64 @@
+#ifndef RAFTKV_SERVER_MEMBER_VERSIONS_H_
+#define RAFTKV_SERVER_MEMBER_VERSIONS_H_
+
+// Which cluster version is in force, and when a leader may raise it (storage/version.h). Every
+// message between members says which newest version its sender knows. Once all members know a newer
+// version than the one in force, the leader raises it through the log. What is committed counts,
+// although it may not be applied yet: whatever is proposed afterwards follows it in the log.
+//
+// Owned by the replica, on the thread of the turns.
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "proto/command.pb.h"
+#include "storage/log/entry.h"
+#include "storage/version.h"
+
+namespace raftkv {
+
+class Versions {
+ public:
+  // `own` is the newest version that this member knows; `peers` are the other members.
+  Versions(ClusterVersion in_force, ClusterVersion own, const std::vector<raft::MemberId>& peers)
+      : in_force_(in_force), own_(own) {
+    for (raft::MemberId peer : peers) known_by_[peer] = kFirstVersion;
+  }
+
+  ClusterVersion in_force() const { return in_force_; }
+
+  void OnHeard(raft::MemberId peer, ClusterVersion newest) {
+    if (const auto it = known_by_.find(peer); it != known_by_.end()) it->second = newest;
+  }
+
+  // The command that a leader proposes to raise the version; nothing if it cannot be raised, or if
+  // this leader has proposed it already. Once it is accepted, the leader calls OnProposed.
+  std::optional<proto::Command> CommandToRaise() const {
+    ClusterVersion common = own_;
+    for (const auto& [peer, newest] : known_by_) common = std::min(common, newest);
+    if (common <= std::max(in_force_, proposed_)) return std::nullopt;
+    proto::Command command;
+    command.mutable_set_cluster_version()->set_version(common);
+    return command;
+  }
+  void OnProposed(const proto::SetClusterVersion& raise) { proposed_ = raise.version(); }
+  // True: the version in force has changed.
+  bool OnCommitted(const proto::SetClusterVersion& raise) {
+    return std::exchange(in_force_, std::max(in_force_, raise.version())) != in_force_;
+  }
+  // The leader or the term changed: what was proposed may be lost.
+  void OnNewTerm() { proposed_ = 0; }
+
+ private:
+  ClusterVersion in_force_;
+  const ClusterVersion own_;
+  ClusterVersion proposed_ = 0;  // by this member, as the leader of this term
+  std::map<raft::MemberId, ClusterVersion> known_by_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_VERSIONS_H_

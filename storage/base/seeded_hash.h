@@ -1,0 +1,20 @@
+#ifndef RAFTKV_STORAGE_BASE_SEEDED_HASH_H_
+#define RAFTKV_STORAGE_BASE_SEEDED_HASH_H_
+
+// A hash for hash tables whose keys are chosen by clients: SipHash-2-4 with a random key that is
+// drawn once per process, so that nobody can choose keys that collide. Values differ from process
+// to process: never store or send them, and never let an order depend on them.
+//
+// Hash64 (checksum.h) is for records and digests, which must be equal everywhere.
+
+#include <cstdint>
+#include <string_view>
+
+namespace raftkv {
+
+// Thread-safe. Some 20 ns for a short key.
+uint64_t SeededHash(std::string_view data);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_BASE_SEEDED_HASH_H_

@@ -1,0 +1,65 @@
+#ifndef RAFTKV_STORAGE_STATE_SNAPSHOT_H_
+#define RAFTKV_STORAGE_STATE_SNAPSHOT_H_
+
+// A pinned state of the state machine, for readers on any thread. Immutable; it stays as it is
+// while the state machine moves on. Made by StateMachine::Snapshot.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "proto/etcd/rpc.pb.h"
+#include "storage/engine/engine.h"
+#include "storage/log/entry.h"
+#include "storage/meter.h"  // Limits
+#include "storage/mvcc/range.h"
+#include "storage/tables/state.h"
+#include "storage/version.h"
+
+namespace raftkv {
+
+class StateSnapshot {
+ public:
+  StateSnapshot(std::shared_ptr<const View> view, const State& state);
+
+  Revision revision() const { return state_.revision; }
+  Revision compacted_revision() const { return state_.compacted; }  // oldest readable; -1: all are
+  raft::EntryId applied() const { return state_.applied; }
+  ClusterVersion cluster_version() const { return state_.cluster_version; }
+
+  // KV.Range by etcd's rules. InvalidArgument, OutOfRange as etcd. ResourceExhausted with the text
+  // "read budget" when a limit was reached: `response` is to be dropped, and the read may be run
+  // again elsewhere without limits. Cancelled when give_up said so.
+  absl::Status Range(const etcdserverpb::RangeRequest& request, const Limits& limits,
+                     etcdserverpb::RangeResponse* response) const;
+
+  // A transaction that only reads (mvcc::IsReadOnly), without the log. Errors as Range; the limits
+  // are for all of it together.
+  absl::Status Txn(const etcdserverpb::TxnRequest& request, const Limits& limits,
+                   etcdserverpb::TxnResponse* response) const;
+
+  // A checksum of the history in (compact_revision, hash_revision] and of what was kept from before
+  // it. Logical: equal on all members at equal revisions, however far their physical compaction is.
+  // `revision` 0 is the newest. OutOfRange as Range; Cancelled when `give_up` said so, which is
+  // asked as in Limits. Reads everything: for a worker.
+  struct KvHash {
+    uint32_t hash = 0;
+    Revision compact_revision = 0;
+    Revision hash_revision = 0;
+  };
+  absl::StatusOr<KvHash> HashKv(Revision revision, const std::function<bool()>& give_up = {}) const;
+  // A checksum of everything replicated: all tables, but not the applied index. Cancelled as
+  // HashKv.
+  absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up = {}) const;
+
+ private:
+  mvcc::ReadState read_state() const { return {*view_, state_.revision, state_.compacted}; }
+
+  const std::shared_ptr<const View> view_;
+  const State state_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_STATE_SNAPSHOT_H_

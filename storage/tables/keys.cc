@@ -1,0 +1,118 @@
+#include "storage/tables/keys.h"
+
+#include <algorithm>
+
+#include "glog/logging.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+#include "storage/mvcc/check.h"
+#include "storage/mvcc/history.h"
+
+namespace raftkv {
+
+using proto::Command;
+
+Keys::Keys(Shared* shared)
+    : shared_(*shared),
+      writer_(*shared->engine, &shared->batch, &shared->state.digest, shared->block_keys) {}
+
+mvcc::ReadState Keys::Before() const {
+  const State& state = shared_.state;
+  return {
+      writer_.view(), state.revision,
+      RAFTKV_MUTANT("txn-asks-the-physical-compaction") ? state.compaction_done : state.compacted};
+}
+
+absl::Status Keys::Check(const Command& command, Meter* meter) {
+  if (command.has_compaction()) return CheckCompaction(command.compaction());
+  writer_.BeginEntry(shared_.state.revision + 1);
+  transaction_.emplace(Before(), &writer_, meter);
+  // The form first: an entry is never trusted for it. How many operations a transaction may have is
+  // a setting, so only the member that proposes it checks that.
+  absl::Status status;
+  switch (command.op_case()) {
+    case Command::kPut:
+      status = mvcc::Check(command.put());
+      return status.ok() ? transaction_->Check(command.put()) : status;
+    case Command::kDeleteRange:
+      status = mvcc::Check(command.delete_range());
+      return status.ok() ? transaction_->Check(command.delete_range()) : status;
+    case Command::kTxn:
+      status = mvcc::Check(command.txn(), INT64_MAX);
+      return status.ok() ? transaction_->Check(command.txn()) : status;
+    default:
+      break;
+  }
+  LOG(FATAL) << "not a command of the table of keys: " << command.op_case();
+}
+
+void Keys::Apply(const Command& command, proto::CommandResponse* response) {
+  State& state = shared_.state;
+  if (command.has_compaction()) {
+    ApplyCompaction(command.compaction());
+    response->mutable_compaction()->mutable_header()->set_revision(state.revision);
+    return;
+  }
+  const size_t bytes_before = shared_.batch.bytes();
+  absl::Status status;
+  etcdserverpb::ResponseHeader* header = nullptr;
+  switch (command.op_case()) {
+    case Command::kPut:
+      status = transaction_->Execute(command.put(), response->mutable_put());
+      header = response->mutable_put()->mutable_header();
+      break;
+    case Command::kDeleteRange:
+      status = transaction_->Execute(command.delete_range(), response->mutable_delete_range());
+      header = response->mutable_delete_range()->mutable_header();
+      break;
+    default:
+      status = transaction_->Execute(command.txn(), response->mutable_txn());
+      header = response->mutable_txn()->mutable_header();
+  }
+  CHECK(status.ok()) << "an entry that was checked fails: " << status;
+  if (writer_.changed()) ++state.revision;
+  steps_owed_ += writer_.changes() + Costs().OfValue(shared_.batch.bytes() - bytes_before);
+  header->set_revision(state.revision);
+}
+
+absl::Status Keys::Hash(const View& view, const State& state, Meter* meter, std::string* out) {
+  PutFixed32(out, mvcc::HashHistory(view, state.compacted, state.revision, meter));
+  if (meter->over()) return meter->status();
+  PutFixed64(out, static_cast<uint64_t>(state.revision));
+  PutFixed64(out, static_cast<uint64_t>(state.compacted));
+  return absl::OkStatus();
+}
+
+absl::Status Keys::CheckCompaction(const etcdserverpb::CompactionRequest& request) const {
+  const State& state = shared_.state;
+  if (request.revision() <= (RAFTKV_MUTANT("compact-asks-the-physical-compaction")
+                                 ? state.compaction_done
+                                 : state.compacted)) {
+    return mvcc::Compacted();
+  }
+  return request.revision() > state.revision ? mvcc::FutureRevision() : absl::OkStatus();
+}
+
+// Takes effect at once: older revisions can no longer be read. The versions that only they needed
+// are removed later (CompactSome).
+void Keys::ApplyCompaction(const etcdserverpb::CompactionRequest& request) {
+  State& state = shared_.state;
+  if (state.compaction_done == state.compacted) steps_owed_ = 0;  // there was nothing to do
+  state.compacted = request.revision();
+  // A step may have stopped among the events of the revision that was the last: now all of them may
+  // be removed.
+  state.compaction_next.sub = 0;
+  state.digest = HashMix(state.digest, static_cast<uint64_t>(state.compacted));
+}
+
+void Keys::CompactSome(Meter* meter) {
+  State& state = shared_.state;
+  CHECK(shared_.batch.empty());
+  const bool done = mvcc::CompactSome(*shared_.engine, state.compacted, meter,
+                                      &state.compaction_next, &shared_.batch, &writer_);
+  // Meanwhile everything before the next event's revision is as if that had been compacted.
+  state.compaction_done =
+      done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
+}
+
+}  // namespace raftkv

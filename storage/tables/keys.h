@@ -1,0 +1,55 @@
+#ifndef RAFTKV_STORAGE_TABLES_KEYS_H_
+#define RAFTKV_STORAGE_TABLES_KEYS_H_
+
+// The multi-version key-value store: puts, deletions, transactions and compactions. The code that
+// reads and writes versions is in storage/mvcc; this connects it to the state machine. See tables.h
+// for the functions of a table.
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/meter.h"
+#include "storage/mvcc/range.h"
+#include "storage/mvcc/txn.h"
+#include "storage/mvcc/writer.h"
+#include "storage/tables/state.h"
+
+namespace raftkv {
+
+class Keys {
+ public:
+  explicit Keys(Shared* shared);
+
+  absl::Status Load() { return writer_.Load(); }
+  // InvalidArgument, NotFound, OutOfRange as etcd; ResourceExhausted beyond the rules in force.
+  absl::Status Check(const proto::Command& command, Meter* meter);
+  void Apply(const proto::Command& command, proto::CommandResponse* response);
+  static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
+
+  // Around writing the batch (Writer).
+  void CompleteBatch() { writer_.CompleteBatch(); }
+  void EndBatch() { writer_.EndBatch(); }
+
+  // Adds to the batch, which is empty, what physical compaction removes next, and moves
+  // compaction_next and compaction_done on.
+  void CompactSome(Meter* meter);
+  // What was written and not compacted since, in steps (Meter): events and their bytes.
+  int64_t steps_owed() const { return steps_owed_; }
+  void set_steps_owed(int64_t steps) { steps_owed_ = steps; }
+
+ private:
+  mvcc::ReadState Before() const;
+  absl::Status CheckCompaction(const etcdserverpb::CompactionRequest& request) const;
+  void ApplyCompaction(const etcdserverpb::CompactionRequest& request);
+
+  Shared& shared_;
+  mvcc::Writer writer_;
+  std::optional<mvcc::Transaction> transaction_;  // the one that was checked last
+  int64_t steps_owed_ = 0;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_TABLES_KEYS_H_

@@ -1,0 +1,60 @@
+#include "storage/tables/state.h"
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv {
+namespace {
+
+constexpr uint64_t kFormat = 3;
+constexpr uint64_t kFormatOfRaisedVersion = 4;
+constexpr size_t kNumbers = 9;
+constexpr size_t kChecksumBytes = 4;
+
+}  // namespace
+
+std::string EncodeState(const State& state) {
+  std::string out;
+  for (uint64_t v : {state.cluster_version > kFirstVersion ? kFormatOfRaisedVersion : kFormat,
+                     state.applied.term, state.applied.index, static_cast<uint64_t>(state.revision),
+                     static_cast<uint64_t>(state.compacted), state.digest,
+                     static_cast<uint64_t>(state.compaction_done),
+                     static_cast<uint64_t>(state.compaction_next.revision),
+                     uint64_t{state.compaction_next.sub}}) {
+    PutFixed64(&out, v);
+  }
+  PutFixed32(&out, Crc32c(out));
+  return out;
+}
+
+absl::Status DecodeState(std::string_view record, State* state) {
+  const auto damaged = absl::DataLossError("state machine: the state record is damaged");
+  if (record.size() < 8 + kChecksumBytes) return damaged;
+  const size_t size = record.size() - kChecksumBytes;
+  if (Crc32c(record.substr(0, size)) != Fixed32(&record[size])) return damaged;
+  const uint64_t format = Fixed64(&record[0]);
+  if (format < kFormat || format > kFormatOfRaisedVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "state machine: its format is ", format, " and this program reads only ", kFormat, " and ",
+        kFormatOfRaisedVersion,
+        format > kFormatOfRaisedVersion
+            ? "; run a newer raftkv-server"
+            : "; run the raftkv-server that wrote it, or start with an empty directory"));
+  }
+  if (size != kNumbers * 8) return damaged;
+  state->applied = {.term = Fixed64(&record[8]), .index = Fixed64(&record[16])};
+  state->revision = static_cast<Revision>(Fixed64(&record[24]));
+  state->compacted = static_cast<Revision>(Fixed64(&record[32]));
+  state->digest = Fixed64(&record[40]);
+  state->compaction_done = static_cast<Revision>(Fixed64(&record[48]));
+  state->compaction_next = {static_cast<Revision>(Fixed64(&record[56])),
+                            static_cast<uint32_t>(Fixed64(&record[64]))};
+  return absl::OkStatus();
+}
+
+const Rules& Shared::rules() const {
+  return rules_of(RAFTKV_MUTANT("rules-of-the-binary") ? kNewestVersion : state.cluster_version);
+}
+
+}  // namespace raftkv

@@ -1,0 +1,86 @@
+#ifndef RAFTKV_STORAGE_TABLES_TABLES_H_
+#define RAFTKV_STORAGE_TABLES_TABLES_H_
+
+// The list of tables that make up the replicated state. Each table is one file pair with
+//
+//   explicit Table(Shared*);
+//   absl::Status Load();       // at Open. DataLoss: what is stored contradicts itself
+//   absl::Status Check(const proto::Command&, Meter*);
+//       // The verdict on a command of this table; changes nothing that is replicated. When the
+//       meter
+//       // is interrupted the verdict is dropped, and the entry is checked again later.
+//   void Apply(const proto::Command&, proto::CommandResponse*);
+//       // After Check was OK, with the same command. Changes go to the shared batch, and what
+//       // changed is mixed into the shared digest.
+//   static absl::Status Hash(const View&, const State&, Meter*, std::string* out);
+//       // Appends what is replicated, on any thread. The meter's status when that is over.
+//
+// To add a table: write its files, give it a letter in mvcc/layout.h, and add a row below with its
+// commands. A new command also goes into proto/command.proto, Needs (version.h) and tests/model.
+
+#include <string>
+#include <tuple>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/tables/cluster_versions.h"
+#include "storage/tables/keys.h"
+#include "storage/tables/state.h"
+#include "storage/tables/store_ids.h"
+
+namespace raftkv {
+
+// A table and the commands that it applies.
+template <typename T, proto::Command::OpCase... kCommands>
+struct TableRow {
+  using Table = T;
+  static constexpr bool Applies(proto::Command::OpCase op) { return ((op == kCommands) || ...); }
+};
+
+template <typename... Rows>
+class TableList {
+ public:
+  explicit TableList(Shared* shared) : tables_((static_cast<void>(sizeof(Rows)), shared)...) {}
+
+  template <typename Table>
+  Table& Get() {
+    return std::get<Table>(tables_);
+  }
+
+  absl::Status Load() {
+    absl::Status status;
+    ((status = Get<typename Rows::Table>().Load(), status.ok()) && ...);
+    return status;
+  }
+  // Both: the command is one of a table.
+  absl::Status Check(const proto::Command& command, Meter* meter) {
+    absl::Status status;
+    ((Rows::Applies(command.op_case()) &&
+      (status = Get<typename Rows::Table>().Check(command, meter), true)) ||
+     ...);
+    return status;
+  }
+  void Apply(const proto::Command& command, proto::CommandResponse* response) {
+    ((Rows::Applies(command.op_case()) &&
+      (Get<typename Rows::Table>().Apply(command, response), true)) ||
+     ...);
+  }
+  static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out) {
+    absl::Status status;
+    ((status = Rows::Table::Hash(view, state, meter, out), status.ok()) && ...);
+    return status;
+  }
+
+ private:
+  std::tuple<typename Rows::Table...> tables_;
+};
+
+// The order is that of Hash, so a new row goes to the end.
+using Tables = TableList<TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange,
+                                  proto::Command::kTxn, proto::Command::kCompaction>,
+                         TableRow<StoreIds, proto::Command::kRecordStoreId>,
+                         TableRow<ClusterVersions, proto::Command::kSetClusterVersion>>;
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_TABLES_TABLES_H_

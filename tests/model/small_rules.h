@@ -1,0 +1,24 @@
+#ifndef RAFTKV_TESTS_MODEL_SMALL_RULES_H_
+#define RAFTKV_TESTS_MODEL_SMALL_RULES_H_
+
+// Rules and blocks that are small enough for the few keys of the simulator: so that entries reach
+// the limits, counts cross blocks, and the versions come to different verdicts.
+
+#include "storage/state_machine.h"
+#include "storage/version.h"
+
+namespace raftkv {
+
+inline const Rules& SmallRulesOf(ClusterVersion version) {
+  static constexpr Rules kVersion1{
+      .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 0}};
+  static constexpr Rules kVersion2{
+      .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 2}};
+  return version == 1 ? kVersion1 : kVersion2;
+}
+
+inline StateMachineOptions SmallOptions() { return {.rules_of = SmallRulesOf, .block_keys = 4}; }
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_TESTS_MODEL_SMALL_RULES_H_

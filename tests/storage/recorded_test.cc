@@ -1,0 +1,100 @@
+// A log that was written and applied by the first release (recorded/record.cc) gives the same
+// results for ever: the rules of a cluster version never change.
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "gtest/gtest.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/state_machine.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+namespace {
+
+constexpr size_t kEntriesPerLine = 50;
+
+std::string ReadFile(const std::string& name) {
+  std::ifstream file(RAFTKV_SOURCE_DIR "/tests/storage/recorded/v1/" + name, std::ios::binary);
+  CHECK(file.good()) << name;
+  std::stringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+std::vector<raft::Entry> RecordedLog() {
+  const std::string bytes = ReadFile("log");
+  std::vector<raft::Entry> log;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t size = Fixed32(&bytes[at]);
+    at += 4;
+    CHECK_LE(size, bytes.size() - at);
+    const raft::Index index = log.size() + 1;
+    if (size == 0) {
+      log.push_back({{.term = 1, .index = index}, raft::EntryType::kNoOp, {}});
+    } else {
+      log.push_back(MakeEntry(1, index, bytes.substr(at, size)));
+    }
+    at += size;
+  }
+  return log;
+}
+
+std::vector<std::string> RecordedResults() {
+  std::istringstream lines(ReadFile("results"));
+  std::vector<std::string> results;
+  for (std::string line; std::getline(lines, line);) results.push_back(line);
+  return results;
+}
+
+std::unique_ptr<StateMachine> OpenEmpty(StateMachineOptions options = {}) {
+  return *StateMachine::Open(
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
+      options);
+}
+
+// Applies the log, `batch` entries at a time, and gives a line as in `results` for each 50 entries.
+std::vector<std::string> Replay(StateMachine* state, size_t batch, bool compact) {
+  const std::vector<raft::Entry> log = RecordedLog();
+  std::vector<std::string> lines;
+  uint64_t answers = 0;
+  for (size_t at = 0; at < log.size();) {
+    const size_t to_line = kEntriesPerLine - at % kEntriesPerLine;
+    const size_t wanted = std::min({batch, to_line, log.size() - at});
+    const auto results = state->Apply(absl::MakeSpan(log).subspan(at, wanted));
+    CHECK(!results.empty());
+    for (const ApplyResult& result : results) {
+      answers = Hash64(result.status.ToString(), answers);
+      answers = Hash64(result.response.SerializeAsString(), answers);
+    }
+    at += results.size();
+    if (compact && state->compacting()) state->CompactStep();
+    if (at % kEntriesPerLine != 0) continue;
+    const auto snapshot = state->Snapshot();
+    lines.push_back(absl::StrFormat("%d %d %d %016x %08x %08x %016x", at, state->revision(),
+                                    state->compacted_revision(), state->digest(),
+                                    snapshot->HashKv(0)->hash, *snapshot->Hash(), answers));
+  }
+  return lines;
+}
+
+TEST(Recorded, Version1GivesTheSameResultsForEver) {
+  const std::vector<std::string> expected = RecordedResults();
+  ASSERT_GE(expected.size(), 15u);
+  EXPECT_EQ(Replay(OpenEmpty().get(), /*batch=*/1, /*compact=*/true), expected);
+  EXPECT_EQ(Replay(OpenEmpty().get(), /*batch=*/50, /*compact=*/false), expected);
+}
+
+// Else it would not show that a member applies an entry by the rules of its version.
+TEST(Recorded, ItHoldsEntriesThatVersion2JudgesOtherwise) {
+  const auto state = OpenEmpty(
+      {.rules_of = [](ClusterVersion) -> const Rules& { return RulesOf(kNewestVersion); }});
+  EXPECT_NE(Replay(state.get(), /*batch=*/50, /*compact=*/false), RecordedResults());
+}
+
+}  // namespace
+}  // namespace raftkv

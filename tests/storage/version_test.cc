@@ -1,0 +1,155 @@
+// The cluster version: how it is raised, what it decides, and what a program does that meets one
+// that it does not know.
+
+#include "storage/version.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "storage/base/checksum.h"
+#include "tests/model/small_rules.h"
+#include "tests/storage/store_test.h"
+
+namespace raftkv {
+namespace {
+
+proto::Command RaiseCommand(ClusterVersion version) {
+  proto::Command command;
+  command.mutable_set_cluster_version()->set_version(version);
+  return command;
+}
+
+// As a newer program would write it.
+std::string UnknownCommand() {
+  proto::Command command;
+  command.mutable_origin()->set_number(7);
+  command.GetReflection()->MutableUnknownFields(&command)->AddLengthDelimited(90, "what?");
+  return command.SerializeAsString();
+}
+
+class VersionTest : public StoreTest {
+ protected:
+  std::unique_ptr<StateMachine> OpenWith(StateMachineOptions options) {
+    return *StateMachine::Open(
+        std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
+        options);
+  }
+  // Of the store on disk_, which is closed.
+  uint64_t StoredFormat() {
+    state_->Flush();
+    state_.reset();
+    const uint64_t format =
+        Fixed64(MemoryEngine(disk_, Durability::kFlushed).Get(mvcc::kStateKey)->data());
+    Reopen();
+    return format;
+  }
+};
+
+TEST_F(VersionTest, IsRaisedThroughTheLogAndNeverLowered) {
+  EXPECT_EQ(state_->cluster_version(), 1u);
+  Apply(PutCommand("k", "v"));
+  EXPECT_EQ(Apply(RaiseCommand(1)).status,
+            absl::FailedPreconditionError("the cluster version is already 1"));
+  EXPECT_EQ(state_->cluster_version(), 1u);
+  EXPECT_EQ(StoredFormat(), 3u) << "programs that know no versions may read it";
+  std::shared_ptr<const StateSnapshot> before = state_->Snapshot();
+  const uint32_t hash = *before->Hash();
+
+  EXPECT_TRUE(Apply(RaiseCommand(2)).status.ok());
+  EXPECT_EQ(state_->cluster_version(), 2u);
+  EXPECT_EQ(state_->Snapshot()->cluster_version(), 2u);
+  EXPECT_EQ(before->cluster_version(), 1u);
+  before.reset();
+  EXPECT_NE(*state_->Snapshot()->Hash(), hash);
+  EXPECT_EQ(state_->revision(), 2) << "it is no change of a key";
+  for (const ClusterVersion version : {0, 1, 2}) {
+    EXPECT_EQ(Apply(RaiseCommand(version)).status,
+              absl::FailedPreconditionError("the cluster version is already 2"));
+  }
+  EXPECT_EQ(StoredFormat(), 4u) << "programs that know no versions must not open it";
+  EXPECT_EQ(state_->cluster_version(), 2u) << "after it was opened again";
+}
+
+TEST_F(VersionTest, IsPartOfTheDigestOnceRaised) {
+  const auto other = OpenWith({});
+  Apply(RaiseCommand(2));
+  proto::Command nothing;
+  nothing.mutable_set_cluster_version()->set_version(1);
+  other->Apply({MakeEntry(1, 1, nothing)});
+  EXPECT_NE(state_->digest(), other->digest());
+}
+
+TEST_F(VersionTest, DecidesWhetherTheBytesOfKeysAreCharged) {
+  const auto state = OpenWith(SmallOptions());
+  const proto::Command walk =
+      Parse<proto::Command>("delete_range { key: 'abcd' range_end: 'abcz' }");
+  const auto apply = [&](const proto::Command& command) {
+    return state->Apply({MakeEntry(1, state->applied().index + 1, command)}).front().status;
+  };
+  for (int i = 0; i < 3; ++i) apply(PutCommand(absl::StrCat("abcdef", i), ""));
+  EXPECT_TRUE(apply(walk).ok()) << "3 of 8 steps";
+  for (int i = 0; i < 3; ++i) apply(PutCommand(absl::StrCat("abcdef", i), ""));
+  // In the middle of a batch, too.
+  const raft::Index next = state->applied().index + 1;
+  const std::vector<ApplyResult> results =
+      state->Apply({MakeEntry(1, next, RaiseCommand(2)), MakeEntry(1, next + 1, walk)});
+  EXPECT_TRUE(results[0].status.ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(results[1].status)) << "3 * (1 + 7 / 2) steps";
+}
+
+TEST_F(VersionTest, AnEntryThatIsNotUnderstoodChangesNothing) {
+  std::vector<std::string> lines;
+  const auto state = OpenWith({.not_understood = [&](const auto& line) { lines.push_back(line); }});
+  const std::vector<raft::Entry> raise = {MakeEntry(1, 1, PutCommand("k", "v")),
+                                          MakeEntry(1, 2, RaiseCommand(3)),
+                                          MakeEntry(1, 3, PutCommand("k", "w"))};
+  EXPECT_EQ(state->Apply(raise).size(), 1u);
+  EXPECT_EQ(state->applied().index, 1u);
+  EXPECT_EQ(state->cluster_version(), 1u);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines.back(),
+            "entry 2 raises the cluster version to 3, but this raftkv-server knows versions up to "
+            "2: run a newer raftkv-server on this data directory; nothing was changed");
+
+  EXPECT_EQ(state->Apply({MakeEntry(1, 2, UnknownCommand())}).size(), 0u);
+  EXPECT_EQ(lines.back(),
+            "entry 2 holds a command that this raftkv-server does not know: run a newer "
+            "raftkv-server on this data directory; nothing was changed");
+  EXPECT_EQ(state->applied().index, 1u);
+}
+
+TEST_F(VersionTest, TheProductEndsWithOneLineAndExitCode2) {
+  EXPECT_EXIT(Apply(RaiseCommand(3)), testing::ExitedWithCode(2),
+              "entry 1 raises the cluster version to 3");
+}
+
+TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
+  Apply(RaiseCommand(2));
+  state_->Flush();
+  state_.reset();
+  {
+    MemoryEngine engine(disk_, Durability::kFlushed);
+    std::string three;
+    PutFixed64(&three, 3);
+    WriteBatch batch;
+    batch.Put(mvcc::kClusterVersionKey, three);
+    engine.Write(batch, /*sync=*/false);
+    engine.Flush();
+  }
+  EXPECT_EQ(
+      StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed)).status(),
+      absl::FailedPreconditionError(
+          "state machine: the cluster version is 3, but this raftkv-server knows versions up "
+          "to 2: run a newer raftkv-server on this data directory; nothing was changed"));
+}
+
+TEST(Needs, NamesTheVersionThatDefinesACommand) {
+  EXPECT_EQ(Needs(PutCommand("k", "v")), 1u);
+  EXPECT_EQ(Needs(RaiseCommand(2)), 1u) << "or no version could ever be raised";
+  EXPECT_GT(Needs(proto::Command()), kNewestVersion);
+}
+
+}  // namespace
+}  // namespace raftkv
