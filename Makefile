@@ -1,5 +1,5 @@
-# The front door: each verb in a line or two; what is longer is a script in .ci/ or tests/.
-# `make` alone prints the verbs, from the words behind their ##.
+# All commands of the project, a line or two each. Anything longer is a script in .ci/ or tests/.
+# `make` without a verb prints the verbs with the text after their ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test soak sim mutants bench asan tsan fmt lint clean
@@ -7,20 +7,20 @@ SHELL := /bin/bash
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
 
-build: ## raftkv-server, raftkv and raftkv-sim, into build/release/bin (installs what is missing)
+build: ## build the programs in build/release/bin (installs missing packages)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv-sim
 
-run: ## three members of config/cluster.toml as processes, until Ctrl-C (ONCE=1: check and stop)
+run: ## start the three members of config/cluster.toml, until Ctrl-C (ONCE=1: check and stop)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv
 	@.ci/cluster $(if $(ONCE),--once) $(CONFIG)
 
-test: ## every test: unit, model, simulator, planted bugs, real processes, etcdctl
+test: ## run all tests: unit, model, simulator, planted bugs, real processes, etcdctl
 	@.ci/test
 
-soak: ## what is too long for CI: 50 rounds of kill -9, 500,000 requests beside etcd, more seeds
+soak: ## tests too long for CI: 50 rounds of kill -9, 500,000 requests against etcd, more seeds
 	@.ci/install-deps build test && .ci/build release && .ci/soak
 
-sim: ## a simulated cluster under faults: fresh seeds (SEEDS=n), or one replayed (SEED=n)
+sim: ## simulate clusters under faults: with new seeds (SEEDS=n), or replay one (SEED=n)
 	@.ci/install-deps build && .ci/build release raftkv-sim
 	@build/release/bin/raftkv-sim $(if $(SEED),--seed $(SEED) --trace $(if $(MUTANT),--mutant \
 	  $(MUTANT)),--seeds $(or $(SEEDS),1000) --jobs $$(nproc))
@@ -29,20 +29,20 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 	@.ci/install-deps build && .ci/build release raftkv-sim && build/release/bin/raftkv-sim --mutants \
 	  --jobs $$(nproc)
 
-bench: ## raftkv, etcd and bare replication side by side, as in docs/benchmarks.md
+bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
 
-asan: ## unit tests, processes, simulation under the address and undefined-behaviour sanitizers
+asan: ## unit tests, processes, simulator with the address and undefined-behaviour sanitizers
 	@.ci/install-deps build test && .ci/sanitize asan
 
-tsan: ## the same under the thread sanitizer
+tsan: ## the same with the thread sanitizer
 	@.ci/install-deps build test && .ci/sanitize tsan
 
 fmt: ## format every C++ file
 	@.ci/install-deps lint && git ls-files '*.h' '*.cc' | xargs clang-format-14 -i
 
-lint: ## who may include whom, forbidden words, format, lock annotations, shell scripts
+lint: ## check dependencies, forbidden words, format, lock annotations and shell scripts
 	@.ci/install-deps build lint && tests/lint/run
 
-clean: ## remove everything built; data/ stays
+clean: ## remove build/; data/ stays
 	rm -rf build

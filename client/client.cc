@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "client/convert.h"
 #include "client/endpoint.h"
+#include "client/failover_call.h"
 #include "client/failure.h"
-#include "client/race.h"
 #include "client/raftkv.h"
 
 namespace raftkv::client {
@@ -17,7 +17,7 @@ namespace {
 constexpr char kEverything[] = {'\0'};
 std::string Everything() { return std::string(kEverything, 1); }
 
-// The library's struct, if there is an answer to make it of.
+// Converts a response to the library's struct; passes an error on.
 template <typename Response>
 auto Result(absl::StatusOr<Response> response)
     -> absl::StatusOr<decltype(FromProto(std::declval<Response>()))> {
@@ -55,7 +55,7 @@ class Client::Impl {
     }
   }
 
-  // Sends `request` to the method `name`, as KV.Range.
+  // Sends `request` to the method `name`, for example "KV.Range".
   template <typename Response>
   absl::StatusOr<Response> Call(Kind kind, const char* name,
                                 const grpc::protobuf::MessageLite& request) {
@@ -66,14 +66,14 @@ class Client::Impl {
     if (!encoded.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", encoded.error_message()));
     }
-    Race race({kind, name, dial_timeout_, request_timeout_}, endpoints_,
-              preferred_.load(std::memory_order_relaxed), bytes);
-    absl::StatusOr<grpc::ByteBuffer> answer = race.Run();
-    preferred_.store(race.next_first(), std::memory_order_relaxed);
+    FailoverCall call({kind, name, dial_timeout_, request_timeout_}, endpoints_,
+                      preferred_.load(std::memory_order_relaxed), bytes);
+    absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
+    preferred_.store(call.next_first(), std::memory_order_relaxed);
     if (!answer.ok()) return answer.status();
     Response response;
     if (!grpc::SerializationTraits<Response>::Deserialize(&*answer, &response).ok()) {
-      return absl::InternalError(absl::StrCat("the answer to ", name, " cannot be understood"));
+      return absl::InternalError(absl::StrCat("cannot decode the response to ", name));
     }
     return response;
   }
@@ -82,7 +82,7 @@ class Client::Impl {
   const absl::Duration dial_timeout_;
   const absl::Duration request_timeout_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
-  std::atomic<size_t> preferred_{0};  // the endpoint to begin with
+  std::atomic<size_t> preferred_{0};  // the endpoint that the next call tries first
 };
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
@@ -162,7 +162,7 @@ absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {
       impl_->Call<etcdserverpb::HashKVResponse>(Kind::kRead, "Maintenance.HashKV", request));
 }
 
-// Changes nothing that a client can see, so it is repeated as freely as a read.
+// A read, as far as repeating goes: it changes nothing that a client can see.
 absl::Status Client::Defragment() {
   return impl_
       ->Call<etcdserverpb::DefragmentResponse>(Kind::kRead, "Maintenance.Defragment",

@@ -42,8 +42,9 @@ etcdserverpb::RangeRequest::SortTarget ToProto(SortBy sort_by) {
   return etcdserverpb::RangeRequest::KEY;
 }
 
-// The service reads in the order of keys anyway, and stops at the limit only if not told to sort.
-// Any other sorting names its order: without one, only what the limit lets through is sorted.
+// Ascending by key needs no sort order: the service reads in key order anyway, and only without a
+// sort order does it stop reading at the limit. Any other sort must name its order. Otherwise etcd
+// applies the limit first and sorts only what is left.
 etcdserverpb::RangeRequest::SortOrder OrderToProto(const ReadOptions& options) {
   if (options.order == Order::kDescend) return etcdserverpb::RangeRequest::DESCEND;
   return options.sort_by == SortBy::kKey ? etcdserverpb::RangeRequest::NONE
@@ -111,7 +112,7 @@ OpResult ResultOf(etcdserverpb::ResponseOp&& op) {
 
 }  // namespace
 
-// A step as the wire wants it.
+// The operation as etcd's message.
 struct Op::Rep {
   etcdserverpb::RequestOp request;
 };

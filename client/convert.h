@@ -1,6 +1,6 @@
-// The library's structs to etcd's messages and back. Called by Client for every call, and by
-// Op, which keeps its request encoded. Nothing is checked here: the service does that, and its
-// words are better known.
+// Converts the library's structs to etcd's messages and back. Called by Client for every call, and
+// by Op, which stores its operation as a message. Nothing is validated here: the service does that,
+// and users know its error texts.
 #ifndef RAFTKV_CLIENT_CONVERT_H_
 #define RAFTKV_CLIENT_CONVERT_H_
 
@@ -17,10 +17,10 @@ etcdserverpb::PutRequest ToProto(std::string_view key, std::string_view value,
 etcdserverpb::DeleteRangeRequest ToProto(const Keys& keys, const DeleteOptions& options);
 etcdserverpb::TxnRequest ToProto(const Transaction& transaction);
 
-// No branch of it can change anything, nested ones included.
+// Whether neither branch can change anything. Includes nested transactions.
 bool OnlyReads(const etcdserverpb::TxnRequest& txn);
 
-// They take the message apart: keys and values are moved.
+// These move keys and values out of the message.
 Header FromProto(const etcdserverpb::ResponseHeader& header);
 RangeResult FromProto(etcdserverpb::RangeResponse&& response);
 PutResult FromProto(etcdserverpb::PutResponse&& response);

@@ -16,18 +16,21 @@
 namespace raftkv::client {
 namespace {
 
-// An idle channel is polled by nobody, so it may be broken and not know: without a look, a write
-// would be sent into it and its fate be unknown. The look costs kLook, paid after a rest only.
-constexpr absl::Duration kTrustedFor = absl::Milliseconds(100);
-constexpr absl::Duration kLook = absl::Milliseconds(1);
-// A watch cannot be called off, and the call that has been answered waits for its end.
-constexpr absl::Duration kWatch = absl::Milliseconds(5);
+// Nobody polls an idle channel, so it may be broken without knowing it. A write sent into it would
+// end with an unknown outcome. So a channel that has been idle for kVerifyAfterIdle is first polled
+// for kVerifyTime.
+constexpr absl::Duration kVerifyAfterIdle = absl::Milliseconds(100);
+constexpr absl::Duration kVerifyTime = absl::Milliseconds(1);
+// The longest wait for a state change. gRPC cannot cancel such a wait, and a call whose response
+// has arrived must still wait for its end.
+constexpr absl::Duration kNotifyTime = absl::Milliseconds(5);
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(INT_MAX);
   args.SetMaxSendMessageSize(INT_MAX);
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // no backoff left by a dropped channel
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL,
+              1);  // no backoff inherited from a dropped channel
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
@@ -38,7 +41,7 @@ bool AllOf(absl::string_view text, bool (*is)(unsigned char)) {
   return std::all_of(text.begin(), text.end(), is);
 }
 
-// Also with a zone, as fe80::1%eth0.
+// With or without a zone: fe80::1%eth0.
 bool IsIpv6(absl::string_view text) {
   const absl::string_view digits = text.substr(0, text.find('%'));
   return std::count(digits.begin(), digits.end(), ':') >= 2 && AllOf(digits, [](unsigned char c) {
@@ -61,39 +64,39 @@ Connection::Connection(std::string host_and_port)
       channel(MakeChannel(address)),
       kv(etcdserverpb::KV::NewStub(channel)) {}
 
-Dial::Dial(Endpoint* endpoint, absl::Time deadline)
+ConnectAttempt::ConnectAttempt(Endpoint* endpoint, absl::Time deadline)
     : endpoint_(endpoint), deadline_(deadline), connection_(endpoint->Current()) {
   const absl::Duration idle = endpoint->Touch();
   state_ = connection_->channel->GetState(/*try_to_connect=*/true);
-  in_doubt_ = state_ == GRPC_CHANNEL_READY && idle >= kTrustedFor;
+  unverified_ = state_ == GRPC_CHANNEL_READY && idle >= kVerifyAfterIdle;
 }
 
-Dial::~Dial() {
+ConnectAttempt::~ConnectAttempt() {
   if (state_ != GRPC_CHANNEL_READY) endpoint_->Drop(connection_);
 }
 
-Dial::Progress Dial::Look() {
+ConnectAttempt::State ConnectAttempt::Check() {
   state_ = connection_->channel->GetState(/*try_to_connect=*/true);
-  if (in_doubt_ && state_ != GRPC_CHANNEL_READY) {  // it was broken: another takes its place
-    in_doubt_ = false;
+  if (unverified_ && state_ != GRPC_CHANNEL_READY) {  // it was broken: connect anew
+    unverified_ = false;
     endpoint_->Drop(connection_);
     connection_ = endpoint_->Current();
     state_ = connection_->channel->GetState(/*try_to_connect=*/true);
   }
   switch (state_) {
     case GRPC_CHANNEL_READY:
-      return !in_doubt_ || watched_ ? Progress::kUp : Progress::kWaiting;
+      return !unverified_ || notified_ ? State::kReady : State::kConnecting;
     case GRPC_CHANNEL_IDLE:
     case GRPC_CHANNEL_CONNECTING:
-      return absl::Now() < deadline_ ? Progress::kWaiting : Progress::kFailed;
+      return absl::Now() < deadline_ ? State::kConnecting : State::kFailed;
     default:
-      return Progress::kFailed;
+      return State::kFailed;
   }
 }
 
-void Dial::Watch(grpc::CompletionQueue* queue, void* tag) {
-  watched_ = true;
-  const absl::Time until = absl::Now() + (in_doubt_ ? kLook : kWatch);
+void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag) {
+  notified_ = true;
+  const absl::Time until = absl::Now() + (unverified_ ? kVerifyTime : kNotifyTime);
   connection_->channel->NotifyOnStateChange(state_, absl::ToChronoTime(std::min(until, deadline_)),
                                             queue, tag);
 }
@@ -136,10 +139,10 @@ absl::StatusOr<std::string> ParseEndpoint(absl::string_view text) {
   }
   const absl::string_view host = address.substr(0, colon);
   const absl::string_view port = address.substr(colon + 1);
-  if (IsIpv6(host)) return wrong(": an IPv6 address stands in brackets, as in [::1]:2379");
+  if (IsIpv6(host)) return wrong(": write an IPv6 address in brackets, as in [::1]:2379");
   if (!IsHost(host)) {
     return wrong(
-        absl::StrCat(": \"", host, "\" is no host; several endpoints have commas between"));
+        absl::StrCat(": \"", host, "\" is not a host; separate several endpoints by commas"));
   }
   int number = 0;
   if (!AllOf(port, absl::ascii_isdigit) || !absl::SimpleAtoi(port, &number) || number < 1 ||

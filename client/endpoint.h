@@ -1,11 +1,11 @@
-// One endpoint of the cluster and the connection to it. Owned by Client, used by many threads. A
-// Dial is one call's attempt to get that connection; several may be under way side by side.
+// One endpoint of the cluster and the connection to it. Client owns the endpoints; many threads use
+// them. A ConnectAttempt is one call's attempt to get the connection; several may run in parallel.
 //
-// A Dial answers only with a connection that is up, so that a failure to connect is known to have
-// sent nothing. Up means that the server's HTTP/2 settings have arrived: the kernel takes
-// connections for a stopped process, but says nothing. A connection that failed, or that was not up
-// when it was no longer wanted, is dropped and made anew by the next call, which therefore never
-// waits out gRPC's own backoff.
+// A ConnectAttempt only hands out a connection that is ready. So when connecting fails, nothing was
+// sent. Ready means that the server's HTTP/2 settings have arrived: an accepted TCP connection is
+// not enough, because the kernel accepts connections for a stopped process too. A connection that
+// failed, or that was not ready in time, is closed. The next call makes a new one, so it never
+// waits for gRPC's own backoff.
 #ifndef RAFTKV_CLIENT_ENDPOINT_H_
 #define RAFTKV_CLIENT_ENDPOINT_H_
 
@@ -29,7 +29,7 @@ struct Connection {
 
   const std::string address;  // host:port
   std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<etcdserverpb::KV::Stub> kv;  // the load generator's
+  std::unique_ptr<etcdserverpb::KV::Stub> kv;  // used by the load generator only
 };
 
 class Endpoint {
@@ -39,10 +39,12 @@ class Endpoint {
   const std::string& address() const { return address_; }  // host:port
 
  private:
-  friend class Dial;
+  friend class ConnectAttempt;
 
-  absl::Duration Touch();  // how long ago the last call was
-  std::shared_ptr<Connection> Current();
+  // Records a use of the connection. Returns how long ago the last use was.
+  absl::Duration Touch();
+  std::shared_ptr<Connection> Current();  // the shared connection; made if there is none
+  // Makes the next Current() return a new connection, if `connection` is still the current one.
   void Drop(const std::shared_ptr<Connection>& connection);
 
   const std::string address_;
@@ -51,33 +53,35 @@ class Endpoint {
   absl::Time last_used_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
 };
 
-// Used by one thread. Look(); while it says kWaiting: Watch(), wait for the event, Look() again.
-class Dial {
+// Used by one thread. Call Check(). While it returns kConnecting: call NotifyOnChange(), wait for
+// the event, and call Check() again.
+class ConnectAttempt {
  public:
-  enum class Progress { kUp, kWaiting, kFailed };
+  enum class State { kReady, kConnecting, kFailed };
 
-  // Fails at `deadline` at the latest. `endpoint` outlives this.
-  Dial(Endpoint* endpoint, absl::Time deadline);
-  ~Dial();
-  Dial(const Dial&) = delete;
-  Dial& operator=(const Dial&) = delete;
+  // Fails at `deadline` at the latest. `endpoint` must outlive this.
+  ConnectAttempt(Endpoint* endpoint, absl::Time deadline);
+  ~ConnectAttempt();
+  ConnectAttempt(const ConnectAttempt&) = delete;
+  ConnectAttempt& operator=(const ConnectAttempt&) = delete;
 
-  Progress Look();
-  // Puts an event on `queue` when there is news, or else in some milliseconds.
-  void Watch(grpc::CompletionQueue* queue, void* tag);
-  // Once it is up.
+  State Check();
+  // Puts an event on `queue` when the connection's state changes, or after a few milliseconds.
+  void NotifyOnChange(grpc::CompletionQueue* queue, void* tag);
+  // Valid once Check() has returned kReady.
   const std::shared_ptr<Connection>& connection() const { return connection_; }
 
  private:
   Endpoint* const endpoint_;
   const absl::Time deadline_;
   std::shared_ptr<Connection> connection_;
-  grpc_connectivity_state state_;  // when last looked at
-  bool in_doubt_;                  // up, but after a rest that nobody watched
-  bool watched_ = false;
+  grpc_connectivity_state state_;  // at the last check
+  bool unverified_;                // ready, but idle for so long that it may have broken unnoticed
+  bool notified_ = false;          // NotifyOnChange was called
 };
 
-// "host:port", also with "http://" before it, to "host:port". InvalidArgument says what to change.
+// Returns "host:port" for "host:port" and for "http://host:port". InvalidArgument says what to
+// change.
 absl::StatusOr<std::string> ParseEndpoint(absl::string_view text);
 
 }  // namespace raftkv::client

@@ -1,17 +1,18 @@
-// How to use the client library: raftkv_example ENDPOINT [ENDPOINT...]
-// Writes, reads, counts with and deletes a few keys under "example/". Exits 0 if all went well.
+// Shows how to use the client library. Usage: raftkv_example ENDPOINT [ENDPOINT...]
+// Writes, reads, increments and deletes a few keys under "example/". Exits 0 on success.
 #include <iostream>
 #include <optional>
 #include <string>
 
 #include "client/raftkv.h"
 
-using namespace raftkv::client;  // NOLINT: as short as an example may be
+using namespace raftkv::client;  // NOLINT: keeps the example short
 
 namespace {
 
-// Adds to a number that others may be changing: read it, and write the sum only if nobody has
-// written the key since. Ends when a round is won; each round that is lost, somebody else won.
+// Adds to a number that others may change at the same time: reads it, and writes the sum only if
+// nobody has written the key since (compare and swap). Otherwise it tries again with the new value.
+// Each failed attempt means that another client succeeded.
 absl::StatusOr<int> Add(Client& client, const std::string& key, int summand) {
   const auto first = client.Get(key);
   if (!first.ok()) return first.status();
@@ -21,7 +22,7 @@ absl::StatusOr<int> Add(Client& client, const std::string& key, int summand) {
     const auto txn = client.Txn({.when = {ModRevision(key) == (seen ? seen->mod_revision : 0)},
                                  .then = {Op::Put(key, std::to_string(sum))},
                                  .otherwise = {Op::Get(key)}});
-    if (!txn.ok()) return txn.status();  // OutcomeUnknown: whether it was added is not known
+    if (!txn.ok()) return txn.status();  // with OutcomeUnknown, it may have been added
     if (txn->succeeded) return sum;
     const auto& kvs = std::get<RangeResult>(txn->results[0]).kvs;
     seen = kvs.empty() ? std::nullopt : std::optional(kvs[0]);

@@ -9,28 +9,29 @@
 namespace raftkv::client {
 namespace {
 
-constexpr char kPayload[] = "raftkv.client/fate";
+constexpr char kPayload[] = "raftkv.client/outcome";
 constexpr char kServerPrefix[] = "etcdserver: ";
 
-bool HasFate(const absl::Status& status, absl::string_view fate) {
+bool HasOutcome(const absl::Status& status, absl::string_view outcome) {
   const auto payload = status.GetPayload(kPayload);
-  return payload.has_value() && *payload == fate;
+  return payload.has_value() && *payload == outcome;
 }
 
-// Said by a member before it proposes anything, whatever the code: etcd sends the first as Unknown.
-bool RefusedBeforeProposal(const grpc::Status& status) {
+// A member sends these texts before it proposes anything. The code does not matter: etcd sends the
+// first one with code Unknown.
+bool RejectedBeforeProposal(const grpc::Status& status) {
   return status.error_message() == "etcdserver: too many requests" ||
          status.error_message() == "etcdserver: no leader" ||
          status.error_message() == "etcdserver: rpc not supported for learner";
 }
 
-// The server ended the stream without a status: gRPC C++ reports it with this code and text.
+// The server closed the stream without a status. gRPC C++ reports that with this code and text.
 bool StreamLost(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::UNKNOWN &&
          absl::StrContains(status.error_message(), "Stream removed");
 }
 
-bool TurnsWriteDown(const grpc::Status& status) {
+bool RejectsWrite(const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::NOT_FOUND:
@@ -41,7 +42,7 @@ bool TurnsWriteDown(const grpc::Status& status) {
     case grpc::StatusCode::UNIMPLEMENTED:
       return true;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      // HTTP/2 flow control uses this code too, at any moment; then the fate is unknown.
+      // HTTP/2 also ends calls with this code, at any time. Then the outcome is unknown.
       return absl::StartsWith(status.error_message(), kServerPrefix) ||
              absl::StrContains(status.error_message(), "larger than max");
     default:
@@ -52,15 +53,15 @@ bool TurnsWriteDown(const grpc::Status& status) {
 }  // namespace
 
 Verdict Judge(Kind kind, const grpc::Status& status) {
-  if (RefusedBeforeProposal(status)) return Verdict::kTryNext;
+  if (RejectedBeforeProposal(status)) return Verdict::kTryNext;
   if (kind == Kind::kWrite) {
-    return TurnsWriteDown(status) ? Verdict::kDefinite : Verdict::kUnknown;
+    return RejectsWrite(status) ? Verdict::kDefinite : Verdict::kUnknown;
   }
-  // A read ends with its share of the time: another endpoint may be quicker.
-  const bool passing = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
-                       StreamLost(status);
-  return passing ? Verdict::kTryNext : Verdict::kDefinite;
+  // Errors of this endpoint or connection: another endpoint may still serve the read.
+  const bool temporary = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
+                         StreamLost(status);
+  return temporary ? Verdict::kTryNext : Verdict::kDefinite;
 }
 
 bool NeverProposed(const grpc::ClientContext& context) {
@@ -70,7 +71,7 @@ bool NeverProposed(const grpc::ClientContext& context) {
 }
 
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call) {
-  // gRPC's and absl's codes are the same numbers.
+  // gRPC and absl number the codes alike.
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   const bool transport = (code == absl::StatusCode::kUnavailable || StreamLost(status)) &&
                          !absl::StartsWith(status.error_message(), kServerPrefix);
@@ -85,7 +86,7 @@ absl::Status ToError(const grpc::Status& status, const std::string& address, con
   }
   if (status.error_message().empty()) {
     return absl::Status(code, absl::StrCat(address, " answered ", call, " with ",
-                                           absl::StatusCodeToString(code), " and no words"));
+                                           absl::StatusCodeToString(code), " and no message"));
   }
   return absl::Status(code, status.error_message());
 }
@@ -98,13 +99,13 @@ absl::Status UnknownOutcome(const absl::Status& error) {
   return status;
 }
 
-absl::Status Unreachable(const std::string& whom) {
-  absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", whom));
+absl::Status Unreachable(const std::string& addresses) {
+  absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", addresses));
   status.SetPayload(kPayload, absl::Cord("unsent"));
   return status;
 }
 
-bool OutcomeUnknown(const absl::Status& error) { return HasFate(error, "unknown"); }
-bool NeverSent(const absl::Status& error) { return HasFate(error, "unsent"); }
+bool OutcomeUnknown(const absl::Status& error) { return HasOutcome(error, "unknown"); }
+bool NeverSent(const absl::Status& error) { return HasOutcome(error, "unsent"); }
 
 }  // namespace raftkv::client

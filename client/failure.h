@@ -1,7 +1,7 @@
-// The retry rules: what a failed attempt tells about the request, and so what may be done next.
-// Called by Client for every failed call. Conservative for writes: an error is definite only if the
-// code says that the service turned the request down; everything else may have taken effect.
-// Message texts are etcd's, whose clients match on them as well.
+// The retry rules: what a failed attempt says about its request, and so whether it may be repeated.
+// FailoverCall applies them to every failed attempt. They are conservative for writes: a write has
+// certainly failed only if the code says that the service rejected it; after any other error it may
+// have taken effect. Some rules compare etcd's error texts, as etcd's own clients do.
 #ifndef RAFTKV_CLIENT_FAILURE_H_
 #define RAFTKV_CLIENT_FAILURE_H_
 
@@ -17,20 +17,23 @@ namespace raftkv::client {
 enum class Kind { kRead, kWrite };
 
 enum class Verdict {
-  kTryNext,   // had no effect, another endpoint may do better
-  kDefinite,  // had no effect, another endpoint would say the same
+  kTryNext,   // no effect; another endpoint may succeed
+  kDefinite,  // no effect; another endpoint would return the same error
   kUnknown,   // a write that may have taken effect: never repeat it
 };
 
 Verdict Judge(Kind kind, const grpc::Status& status);
-// The service says that it has proposed the write to nobody (proto/etcd/outcome.h): kTryNext.
+// Whether the service says that it did not propose the write (proto/etcd/outcome.h). Then the
+// verdict is kTryNext, whatever the status.
 bool NeverProposed(const grpc::ClientContext& context);
 
-// The error for the caller: code and words of the service. The transport's words get the address,
-// and where there are none the name of the call as well.
+// The error for the caller, with the code and message of the service. A transport error gets the
+// endpoint's address added; an error without a message gets the address and the name of the call.
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call);
+// Marks `error` so that OutcomeUnknown() (raftkv.h) is true for it.
 absl::Status UnknownOutcome(const absl::Status& error);
-absl::Status Unreachable(const std::string& whom);
+// "cannot connect to ADDRESSES", marked so that NeverSent() (raftkv.h) is true for it.
+absl::Status Unreachable(const std::string& addresses);
 
 }  // namespace raftkv::client
 

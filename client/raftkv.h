@@ -1,4 +1,4 @@
-// raftkv's C++ client: reads and changes the keys of a raftkv (or etcd v3) cluster.
+// The C++ client of raftkv: reads and changes the keys of a raftkv (or etcd v3) cluster.
 //
 //   auto client = Client::Connect({.endpoints = {"127.0.0.1:2379", "127.0.0.1:22379"}});
 //   if (!client.ok()) return client.status();
@@ -7,29 +7,31 @@
 //   auto all = (*client)->Range(Keys::Prefix("col"), {.limit = 10});
 //   auto del = (*client)->Delete("colour");
 //
-// A transaction does one of two lists of operations, all of it or nothing, by what it finds:
+// A transaction atomically checks conditions, then runs one of two lists of operations: `then` if
+// all conditions hold, `otherwise` if not.
 //
 //   auto txn = (*client)->Txn({.when = {ModRevision("colour") == put->header.revision},
 //                              .then = {Op::Put("colour", "green"), Op::Delete("faded")},
 //                              .otherwise = {Op::Get("colour")}});
-//   if (txn.ok() && !txn->succeeded) {                    // somebody else wrote "colour"
+//   if (txn.ok() && !txn->succeeded) {                    // another client wrote "colour"
 //     auto theirs = std::get<RangeResult>(txn->results[0]);
 //   }
 //
-// A Client may be used by many threads at once. Every call blocks and ends within
-// `request_timeout`. Calls go to the endpoint that answered last, the first one to begin with;
-// while it is not connected in a moment, to the next that is. They move on to another when it
-// fails, but only where repeating is safe:
-//   - a read, when an endpoint cannot serve it now. One that has not been answered in an eighth of
-//     the time is asked of another endpoint as well, and the first answer counts: a read that takes
-//     seconds is best given a single endpoint;
-//   - a write, only when it was never sent, or was refused before it could take effect.
-// A transaction is a read if all its operations are Gets; compacting counts as a write.
-// A write whose fate is unknown (the connection broke, nobody answered in time) is never repeated:
-// it returns an error of which OutcomeUnknown() is true. Read the key to find out.
+// Several threads may use one Client at the same time. Every call blocks, and ends within
+// `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
+// endpoint). If that one is not connected within 50 ms, the call goes to the first endpoint that
+// is. When an endpoint fails, the call moves on to another one, but only where that is safe:
+//   - A read moves on when an endpoint cannot serve it now. Reads are also hedged: after 1/8 of
+//     `request_timeout` without an answer the read is sent to a second endpoint too, and the first
+//     answer counts. To run a read that takes seconds only once, give a single endpoint.
+//   - A write moves on only if it was never sent, or was rejected before it could take effect.
+// A transaction is a read if all its operations are Gets. A compaction counts as a write.
+// A write whose outcome is unknown (the connection broke, or no answer came in time) is never
+// repeated: it returns an error for which OutcomeUnknown() is true. Read the key to find out.
 //
-// Errors carry the code and the words of the service, for instance OutOfRange "etcdserver: mvcc:
-// required revision has been compacted". Revisions count the writes of the whole store, from 1.
+// Errors carry the code and message of the service, for example OutOfRange "etcdserver: mvcc:
+// required revision has been compacted". Every write creates a new revision of the whole store;
+// revisions start at 1.
 #ifndef RAFTKV_CLIENT_RAFTKV_H_
 #define RAFTKV_CLIENT_RAFTKV_H_
 
@@ -50,10 +52,10 @@ namespace raftkv::client {
 struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
-  absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, tries and all
+  absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, with all its attempts
 };
 
-// Who answered, and at which point of the store's history.
+// Which member answered, and the revision of the store at that time.
 struct Header {
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
@@ -64,24 +66,24 @@ struct Header {
 struct KeyValue {
   std::string key;
   std::string value;
-  int64_t create_revision = 0;  // of the write that created the key
-  int64_t mod_revision = 0;     // of the last write to it
-  int64_t version = 0;          // writes since it was created, from 1
+  int64_t create_revision = 0;  // revision that created the key
+  int64_t mod_revision = 0;     // revision of the last write to the key
+  int64_t version = 0;          // number of writes since the key was created; 1 after the first
   int64_t lease = 0;            // 0: none
 };
 
-// Which keys a call is about. A string means that one key. Keys are ordered by their bytes.
+// The keys that a call is about. A string stands for that one key. Keys are ordered bytewise.
 class Keys {
  public:
   Keys(std::string key) : key_(std::move(key)) {}         // NOLINT: implicit on purpose
   Keys(const char* key) : key_(key) {}                    // NOLINT
   static Keys Range(std::string begin, std::string end);  // begin <= key < end
   static Keys Prefix(std::string prefix);
-  static Keys From(std::string key);  // that key and all after it
+  static Keys From(std::string key);  // `key` and all keys after it
   static Keys All() { return From(""); }
 
   const std::string& key() const { return key_; }
-  const std::string& range_end() const { return range_end_; }  // as the wire wants it
+  const std::string& range_end() const { return range_end_; }  // in etcd's encoding
 
  private:
   std::string key_;
@@ -92,12 +94,13 @@ enum class SortBy { kKey, kVersion, kCreateRevision, kModRevision, kValue };
 enum class Order { kAscend, kDescend };
 
 struct ReadOptions {
-  int64_t limit = 0;     // at most this many keys; 0: all
-  int64_t revision = 0;  // the store as it was then; 0: now
+  int64_t limit = 0;     // return at most this many keys; 0: all
+  int64_t revision = 0;  // read the store as of this revision; 0: now
   bool keys_only = false;
   bool count_only = false;
-  bool serializable = false;  // from the endpoint's own state: fast, but may be stale
-  // Sorting comes before the limit. By anything but the key, the server reads all of the range.
+  bool serializable = false;  // read the endpoint's local state: fast, but may be stale
+  // Keys are sorted before the limit is applied. Unless sorted by key, the server reads the whole
+  // range.
   SortBy sort_by = SortBy::kKey;
   Order order = Order::kAscend;
 };
@@ -105,15 +108,15 @@ struct ReadOptions {
 struct RangeResult {
   Header header;
   std::vector<KeyValue> kvs;
-  bool more = false;  // the limit left some out
-  int64_t count = 0;  // keys there are, whatever the limit
+  bool more = false;  // the limit cut off some keys
+  int64_t count = 0;  // number of keys in the range, regardless of the limit
 };
 
 struct PutOptions {
-  bool prev_kv = false;       // return what it replaces
-  int64_t lease = 0;          // the key ends with this lease; 0: none
-  bool ignore_value = false;  // keep the value of a key that exists; give none
-  bool ignore_lease = false;  // keep the lease of a key that exists; give none
+  bool prev_kv = false;       // return the previous key-value pair
+  int64_t lease = 0;          // delete the key when this lease ends; 0: none
+  bool ignore_value = false;  // keep the current value; the key must exist and `value` be empty
+  bool ignore_lease = false;  // keep the current lease; the key must exist and `lease` be 0
 };
 
 struct PutResult {
@@ -122,7 +125,7 @@ struct PutResult {
 };
 
 struct DeleteOptions {
-  bool prev_kv = false;  // return what is deleted
+  bool prev_kv = false;  // return the deleted key-value pairs
 };
 
 struct DeleteResult {
@@ -132,8 +135,8 @@ struct DeleteResult {
 };
 
 // A condition of a transaction: ModRevision("k") == 5, Value("k") != "x". Operators: == != < >.
-// Of several keys, each must satisfy it. A key that does not exist has revisions, version and lease
-// 0 and no value: any comparison of its value is false, even != is.
+// A condition on several keys must hold for each of them. A key that does not exist has revisions,
+// version and lease 0. It has no value, so any condition on its value is false, even !=.
 struct Compare {
   enum class Target { kVersion, kCreateRevision, kModRevision, kValue, kLease };
   enum class Relation { kEqual, kGreater, kLess, kNotEqual };
@@ -141,8 +144,8 @@ struct Compare {
   Target target = Target::kVersion;
   Keys keys = "";
   Relation relation = Relation::kEqual;
-  int64_t number = 0;      // unless target is kValue
-  std::string value = {};  // if it is
+  int64_t number = 0;      // compared with, unless the target is kValue
+  std::string value = {};  // compared with, if the target is kValue
 };
 
 // The left sides of conditions.
@@ -156,7 +159,7 @@ struct NumberOf {
 };
 struct ValueOf {
   Keys keys;
-  Compare operator==(std::string value) const;  // by their bytes, as the others
+  Compare operator==(std::string value) const;  // values are compared bytewise
   Compare operator!=(std::string value) const;
   Compare operator<(std::string value) const;
   Compare operator>(std::string value) const;
@@ -171,16 +174,16 @@ inline ValueOf Value(Keys keys) { return {std::move(keys)}; }
 
 struct Transaction;
 
-// One step of a transaction. It sees what the steps before it did.
+// One operation of a transaction. It sees the effects of the operations before it.
 class Op {
  public:
   static Op Get(Keys keys, const ReadOptions& options = {});
   static Op Put(std::string_view key, std::string_view value, const PutOptions& options = {});
   static Op Delete(Keys keys, const DeleteOptions& options = {});
-  // Its conditions look at the store as it was before the whole transaction.
+  // A nested transaction. Its conditions see the store as it was before the outermost transaction.
   static Op Txn(const Transaction& transaction);
 
-  struct Rep;  // the library's own
+  struct Rep;  // internal
   const Rep& rep() const { return *rep_; }
 
  private:
@@ -188,22 +191,22 @@ class Op {
   std::shared_ptr<const Rep> rep_;  // never null
 };
 
-// The service refuses more than 128 conditions or operations, and two puts of one key.
+// The service rejects more than 128 conditions or operations, and two puts of one key.
 struct Transaction {
-  std::vector<Compare> when = {};  // all must hold; none always do
-  std::vector<Op> then = {};       // done if they hold
-  std::vector<Op> otherwise = {};  // done if they do not
+  std::vector<Compare> when = {};  // the conditions; an empty list holds
+  std::vector<Op> then = {};       // run if all conditions hold
+  std::vector<Op> otherwise = {};  // run if any condition does not hold
 };
 
 struct OpResult;
 
 struct TxnResult {
   Header header;
-  bool succeeded = false;         // the conditions held
-  std::vector<OpResult> results;  // of the operations done, in their order
+  bool succeeded = false;         // all conditions held
+  std::vector<OpResult> results;  // one for each operation that ran, in their order
 };
 
-// Of the operation's kind: std::get<RangeResult>(txn->results[0]).
+// Holds the type that fits the operation: std::get<RangeResult>(txn->results[0]) for a Get.
 struct OpResult : std::variant<RangeResult, PutResult, DeleteResult, TxnResult> {
   using variant::variant;
 };
@@ -214,14 +217,16 @@ struct CompactResult {
 
 struct HashKvResult {
   Header header;
-  uint32_t hash = 0;             // equal on all members for equal revisions of both kinds
-  int64_t compact_revision = 0;  // it covers what is after this, or kept at it ...
-  int64_t hash_revision = 0;     // ... up to this; 0: the service does not say
+  // Members with the same data and the same two revisions return the same hash. It covers the
+  // history after compact_revision, and what is visible at it, up to hash_revision.
+  uint32_t hash = 0;
+  int64_t compact_revision = 0;
+  int64_t hash_revision = 0;  // 0: the service does not say (etcd 3.4)
 };
 
 struct StatusResult {
   Header header;
-  std::string version;  // of the API the member speaks
+  std::string version;  // of etcd's API that the member speaks
   int64_t db_size = 0;  // bytes
   int64_t db_size_in_use = 0;
   uint64_t leader = 0;  // member id; 0: none known
@@ -257,21 +262,21 @@ class Client {
 
   absl::StatusOr<PutResult> Put(std::string_view key, std::string_view value,
                                 const PutOptions& options = {});
-  // The key's value, or nullopt if there is no such key.
+  // nullopt if the key does not exist.
   absl::StatusOr<std::optional<KeyValue>> Get(std::string_view key,
                                               const ReadOptions& options = {});
   absl::StatusOr<RangeResult> Range(const Keys& keys, const ReadOptions& options = {});
   absl::StatusOr<DeleteResult> Delete(const Keys& keys, const DeleteOptions& options = {});
   absl::StatusOr<TxnResult> Txn(const Transaction& transaction);
-  // Forgets the versions that only reads before `revision` could see. With `physical`, answers when
-  // their space is free.
+  // Discards the history before `revision`; older reads then fail. With `physical`, returns only
+  // after the old versions have been removed from the store.
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
   absl::StatusOr<MemberListResult> MemberList();
 
-  // Of whichever member answers: connect to a single endpoint to ask that one.
+  // These ask whichever member answers. To ask one member, connect to its endpoint alone.
   absl::StatusOr<StatusResult> Status();
-  absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to revision; 0: now
-  absl::Status Defragment();  // gives free space back to the file system
+  absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
+  absl::Status Defragment();  // starts to return free space to the file system
 
  private:
   class Impl;
@@ -279,9 +284,9 @@ class Client {
   std::unique_ptr<Impl> impl_;
 };
 
-// The write behind this error may have taken effect, or may still do so.
+// Whether a write that failed with this error may have taken effect, or may still do so.
 bool OutcomeUnknown(const absl::Status& error);
-// No endpoint could be reached: the request behind this error was never sent.
+// Whether a request that failed with this error was never sent, because no endpoint was reachable.
 bool NeverSent(const absl::Status& error);
 
 }  // namespace raftkv::client

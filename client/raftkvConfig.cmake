@@ -1,4 +1,4 @@
-# What find_package(raftkv) reads: the target raftkv::client and what it links with.
+# Read by find_package(raftkv): defines the target raftkv::client and finds what it links with.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 find_dependency(Protobuf)

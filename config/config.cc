@@ -30,8 +30,8 @@
 namespace raftkv {
 namespace {
 
-// What a key may hold and where it goes. A section is a list of these: the one place where a key's
-// name, type and bounds are written, and from which every message about it is made.
+// The type and bounds of a key's value, and where the value is stored. A section is a list of Keys:
+// the only place that states a key's name, type and bounds. All error messages are made from it.
 struct Text {
   std::string* to;
 };
@@ -56,7 +56,7 @@ struct Key {
   bool required = false;
 };
 
-// Edits needed to make `b` out of `a`: small for a typing mistake.
+// Edit distance of `a` and `b`: small for a typing mistake.
 size_t Distance(absl::string_view a, absl::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -70,7 +70,7 @@ size_t Distance(absl::string_view a, absl::string_view b) {
   return row[b.size()];
 }
 
-// The remedy for an unknown name: the one that was probably meant, else all there are.
+// The remedy for an unknown name: the name that was probably meant, or else all known names.
 std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
   const auto cost = [&](const std::string& name) {
     return absl::StartsWith(name, given) || absl::StartsWith(given, name) ? 1
@@ -85,7 +85,8 @@ std::string Suggest(absl::string_view given, const std::vector<std::string>& kno
   return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
 }
 
-// "127.0.0.1:2379" for http://localhost:2379 too: what two members must not share.
+// The host and port of a URL. "localhost" becomes 127.0.0.1, so that two URLs of one address
+// compare equal.
 std::string AddressOf(const std::string& url) {
   const std::string address = absl::AsciiStrToLower(HostPort(url));
   return absl::StartsWith(address, "localhost:")
@@ -93,38 +94,38 @@ std::string AddressOf(const std::string& url) {
              : address;
 }
 
-// Of http://HOST:PORT, validated.
+// The port of a validated URL.
 std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
 
-// Whether `host`, without brackets, is a numeric address of the family; its bytes then.
+// Whether `host`, without brackets, is a numeric address of `family`. If so, fills in `bytes`.
 bool ParseAddress(int family, absl::string_view host, in6_addr* bytes) {
   return inet_pton(family, std::string(host).c_str(), bytes) == 1;
 }
 
-// Of a valid URL, in any spelling.
-bool IsEveryAddress(const std::string& url) {
+// Whether the host of a valid URL is the wildcard address, 0.0.0.0 or [::], in any spelling.
+bool IsWildcard(const std::string& url) {
   absl::string_view host(url);
   absl::ConsumePrefix(&host, "http://");
   host = host.substr(0, host.rfind(':'));
-  in6_addr bytes = {};  // large enough for both families, and zero: every address
-  const in6_addr every = {};
+  in6_addr bytes = {};           // large enough for both families
+  const in6_addr wildcard = {};  // all zero in both families
   const bool numeric = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")
                            ? ParseAddress(AF_INET6, host, &bytes)
                            : ParseAddress(AF_INET, host, &bytes);
-  return numeric && std::memcmp(&bytes, &every, sizeof(bytes)) == 0;
+  return numeric && std::memcmp(&bytes, &wildcard, sizeof(bytes)) == 0;
 }
 
-// What is wrong with a URL, and the remedy; nothing when it is http://HOST:PORT and nothing behind
-// it. HOST is a name, an IPv4 address or [an IPv6 one].
+// What is wrong with a URL, and how to fix it. None if it is http://HOST:PORT without a path. HOST
+// is a name, an IPv4 address, or an IPv6 address in brackets.
 struct Problem {
   std::string what;
   std::string remedy;
 };
 std::optional<Problem> ProblemOf(absl::string_view url) {
-  const Problem no_url = {"is no URL",
+  const Problem no_url = {"is not a URL",
                           "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\""};
   if (absl::StartsWith(url, "https://")) {
-    return Problem{"asks for TLS, which is not served yet", "write http:// instead of https://"};
+    return Problem{"needs TLS, which is not supported yet", "write http:// instead of https://"};
   }
   if (!absl::ConsumePrefix(&url, "http://")) return no_url;
   const size_t colon = url.rfind(':');
@@ -148,7 +149,7 @@ std::optional<Problem> ProblemOf(absl::string_view url) {
   return Problem{"has a port that is out of range", "choose a port from 1 to 65535"};
 }
 
-// Names become file names and -n arguments, where a bare number means a position.
+// Names are used in file names and with -n, where a number means a position.
 bool IsName(absl::string_view name) {
   return !name.empty() && name.size() <= 64 && name[0] != '.' && name[0] != '-' &&
          std::all_of(name.begin(), name.end(), [](char c) {
@@ -156,7 +157,7 @@ bool IsName(absl::string_view name) {
          });
 }
 
-// Reads one file into a Config. Of several mistakes the one nearest the top is reported.
+// Reads one file into a Config. If a file has several mistakes, the first one is reported.
 class Reader {
  public:
   explicit Reader(std::string path) : path_(std::move(path)) {}
@@ -167,7 +168,7 @@ class Reader {
       const std::string what =
           absl::StrReplaceAll(std::string(parsed.error().description()), {{"\r", ""}, {"\n", " "}});
       return Error(parsed.error().source().begin.line, absl::StrCat("not TOML: ", what),
-                   "mend this line or the one before it");
+                   "fix this line or the one before it");
     }
     ReadRoot(parsed.table());
     if (status_.ok()) CheckMembers();
@@ -200,11 +201,11 @@ class Reader {
              absl::StrFormat(
                  section ? "unknown section [%s]" : "unknown key \"%s\" outside a section", name),
              section ? absl::StrReplaceAll(Suggest(name, known), {{"keys here", "sections"}})
-                     : "keys stand under [cluster], [[member]], [limits], [storage] or [log]");
+                     : "put it under [cluster], [[member]], [limits], [storage] or [log]");
       } else if (name == "member") {
         ReadMembers(node, line);
       } else if (!node.is_table()) {
-        Fail(line, absl::StrFormat("\"%s\" is a section", name),
+        Fail(line, absl::StrFormat("\"%s\" must be a section", name),
              absl::StrFormat("write [%s] with its keys below it", name));
       } else {
         ReadSection(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
@@ -236,7 +237,7 @@ class Reader {
 
   void ReadMembers(const toml::node& node, Line line) {
     if (!node.is_array_of_tables()) {
-      return Fail(line, "\"member\" is a list", "write [[member]], once for each member");
+      return Fail(line, "\"member\" must be a list", "write [[member]], once for each member");
     }
     for (const toml::node& item : *node.as_array()) {
       MemberConfig member;
@@ -263,7 +264,7 @@ class Reader {
           std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
       if (known != keys.end()) {
         lines[name] = line;
-        std::visit([&](const auto& value) { Take(name, node, line, value); }, known->value);
+        std::visit([&](const auto& value) { ReadValue(name, node, line, value); }, known->value);
         continue;
       }
       std::vector<std::string> names;
@@ -272,13 +273,13 @@ class Reader {
     }
     for (const Key& key : keys) {
       if (!key.required || lines.count(key.name) != 0) continue;
-      Fail(begin, absl::StrFormat("%s without %s", title, key.name),
+      Fail(begin, absl::StrFormat("%s has no %s", title, key.name),
            absl::StrFormat("add %s = \"...\" below this line", key.name));
     }
     return lines;
   }
 
-  void Take(const std::string& name, const toml::node& node, Line line, const Text& text) {
+  void ReadValue(const std::string& name, const toml::node& node, Line line, const Text& text) {
     if (!node.is_string()) {
       return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
     }
@@ -286,7 +287,7 @@ class Reader {
     if (text.to->empty()) Fail(line, absl::StrCat(name, " is empty"), "give it a value");
   }
 
-  void Take(const std::string& name, const toml::node& node, Line line, const Url& url) {
+  void ReadValue(const std::string& name, const toml::node& node, Line line, const Url& url) {
     const auto* given = node.as_string();
     if (given == nullptr) {
       return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
@@ -298,7 +299,7 @@ class Reader {
     *url.to = given->get();
   }
 
-  void Take(const std::string& name, const toml::node& node, Line line, const Choice& choice) {
+  void ReadValue(const std::string& name, const toml::node& node, Line line, const Choice& choice) {
     const auto* given = node.as_string();
     const auto& values = choice.values;
     if (given == nullptr || std::find(values.begin(), values.end(), given->get()) == values.end()) {
@@ -310,7 +311,7 @@ class Reader {
     *choice.to = given->get();
   }
 
-  void Take(const std::string& name, const toml::node& node, Line line, const Number& number) {
+  void ReadValue(const std::string& name, const toml::node& node, Line line, const Number& number) {
     const auto* given = node.as_integer();
     if (given == nullptr) {
       return Fail(
@@ -324,7 +325,8 @@ class Reader {
     *number.to = given->get();
   }
 
-  void Take(const std::string& name, const toml::node& node, Line line, const Duration& duration) {
+  void ReadValue(const std::string& name, const toml::node& node, Line line,
+                 const Duration& duration) {
     const auto* given = node.as_string();
     if (given == nullptr) {
       return Fail(line, absl::StrCat(name, " must be a duration in quotes"),
@@ -332,7 +334,7 @@ class Reader {
     }
     absl::Duration value;
     if (!absl::ParseDuration(given->get(), &value)) {
-      return Fail(line, absl::StrFormat("%s \"%s\" is no duration", name, given->get()),
+      return Fail(line, absl::StrFormat("%s \"%s\" is not a duration", name, given->get()),
                   "write a number and ms, s, m or h, such as \"100ms\"");
     }
     if (value < duration.min || value > duration.max) {
@@ -356,16 +358,17 @@ class Reader {
       CheckName(member.name, lines_[i]["name"], &names);
       for (const auto& [key, url] :
            {std::pair{"peer_url", &member.peer_url}, std::pair{"client_url", &member.client_url}}) {
-        if (IsEveryAddress(*url)) {
-          Fail(lines_[i][key], absl::StrFormat("%s \"%s\" is no address to dial", key, *url),
-               absl::StrFormat("write the one at which others reach this member, and listen_%s = "
-                               "\"%s\"",
+        if (IsWildcard(*url)) {
+          Fail(lines_[i][key],
+               absl::StrFormat("%s \"%s\" is not an address to connect to", key, *url),
+               absl::StrFormat("write the address where others reach this member, and add "
+                               "listen_%s = \"%s\"",
                                key, *url));
         }
         const auto [at, fresh] = addresses.emplace(AddressOf(*url), lines_[i][key]);
         if (fresh) continue;
         Fail(lines_[i][key],
-             absl::StrFormat("%s \"%s\" is taken by line %d", key, *url, at->second),
+             absl::StrFormat("%s \"%s\" is already used in line %d", key, *url, at->second),
              "give each URL of each member its own host or port");
       }
       if (member.listen_peer_url.empty()) member.listen_peer_url = member.peer_url;
@@ -373,12 +376,12 @@ class Reader {
       const bool overlap =
           AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url) ||
           (PortOf(member.listen_peer_url) == PortOf(member.listen_client_url) &&
-           (IsEveryAddress(member.listen_peer_url) || IsEveryAddress(member.listen_client_url)));
+           (IsWildcard(member.listen_peer_url) || IsWildcard(member.listen_client_url)));
       if (overlap) {
         const auto& lines = lines_[i];
         auto at = lines.find("listen_client_url");
         if (at == lines.end()) at = lines.find("listen_peer_url");
-        if (at == lines.end()) at = lines.find("client_url");  // the one both URLs name
+        if (at == lines.end()) at = lines.find("client_url");  // both listen URLs are defaults
         Fail(at->second,
              absl::StrFormat("peers and clients would share port %s",
                              PortOf(member.listen_client_url)),
@@ -388,13 +391,15 @@ class Reader {
     }
   }
 
-  // As far as words go: "da/", "./da" and "x/../da" are all "da".
+  // The path in a normal form, without looking at the disk: "da/", "./da" and "x/../da" become
+  // "da".
   static std::string Normal(const std::string& dir) {
     const std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
     return (path.has_filename() ? path : path.parent_path()).string();
   }
 
-  // Members with one host share a machine, as far as the file can tell.
+  // Two members on one machine must not share a directory. Members with the same host in their
+  // peer_url are on one machine.
   void CheckDirectory(size_t i, std::map<std::string, Line>* directories) {
     MemberConfig& member = config_.members[i];
     if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
@@ -404,13 +409,14 @@ class Reader {
     const auto [at, fresh] =
         directories->emplace(absl::StrCat(host, " ", Normal(member.data_dir)), line);
     if (fresh) return;
-    Fail(line, absl::StrFormat("data_dir \"%s\" is taken by line %d", member.data_dir, at->second),
-         "give each member of a machine its own");
+    Fail(line,
+         absl::StrFormat("data_dir \"%s\" is already used in line %d", member.data_dir, at->second),
+         "give each member on one machine its own directory");
   }
 
   void CheckName(const std::string& name, Line line, std::map<std::string, Line>* names) {
     if (!IsName(name)) {
-      return Fail(line, absl::StrFormat("name \"%s\" is no member name", name),
+      return Fail(line, absl::StrFormat("name \"%s\" is not a valid member name", name),
                   "use up to 64 letters, digits, '-', '_' and '.', a letter or digit first");
     }
     if (std::all_of(name.begin(), name.end(), absl::ascii_isdigit)) {
@@ -420,19 +426,19 @@ class Reader {
     }
     const auto [at, fresh] = names->emplace(name, line);
     if (!fresh) {
-      Fail(line, absl::StrFormat("name \"%s\" is taken by line %d", name, at->second),
+      Fail(line, absl::StrFormat("name \"%s\" is already used in line %d", name, at->second),
            "give each member its own name");
     }
   }
 
-  // etcd's rule: with less than five heartbeats to an election timeout, a lost packet or two
-  // start an election that nobody needs.
+  // As in etcd: with fewer than five heartbeats in an election timeout, one or two lost packets
+  // would start a needless election.
   void CheckTimes() {
     if (config_.election_timeout < 5 * config_.heartbeat_interval) {
       const Line line = time_lines_.count("election_timeout") ? time_lines_["election_timeout"]
                                                               : time_lines_["heartbeat_interval"];
       Fail(line,
-           absl::StrFormat("election_timeout %s is under five heartbeat_intervals of %s",
+           absl::StrFormat("election_timeout %s is less than five times heartbeat_interval %s",
                            absl::FormatDuration(config_.election_timeout),
                            absl::FormatDuration(config_.heartbeat_interval)),
            absl::StrFormat("raise it to %s or lower heartbeat_interval",
@@ -443,10 +449,10 @@ class Reader {
       limits.request_timeout = absl::Seconds(5) + 2 * config_.election_timeout;
     } else if (limits.request_timeout <= config_.election_timeout) {
       return Fail(time_lines_["request_timeout"],
-                  absl::StrFormat("request_timeout %s is not above election_timeout %s",
+                  absl::StrFormat("request_timeout %s is not more than election_timeout %s",
                                   absl::FormatDuration(limits.request_timeout),
                                   absl::FormatDuration(config_.election_timeout)),
-                  "raise it, so that requests outlive an election");
+                  "raise it, so that requests can wait for an election");
     }
     if (time_lines_.count("disk_stall_timeout") == 0) {
       limits.disk_stall_timeout =
@@ -455,13 +461,12 @@ class Reader {
     } else if (limits.disk_stall_timeout < config_.election_timeout ||
                limits.disk_stall_timeout >= limits.request_timeout) {
       Fail(time_lines_["disk_stall_timeout"],
-           absl::StrFormat("disk_stall_timeout %s does not lie between election_timeout %s and "
+           absl::StrFormat("disk_stall_timeout %s is not from election_timeout %s to less than "
                            "request_timeout %s",
                            absl::FormatDuration(limits.disk_stall_timeout),
                            absl::FormatDuration(config_.election_timeout),
                            absl::FormatDuration(limits.request_timeout)),
-           "choose it so that others lead before this member gives up, and it gives up before its "
-           "requests do");
+           "choose a value within that range");
     }
   }
 
@@ -478,8 +483,8 @@ class Reader {
   absl::Status status_;
   Line fail_line_ = 0;
   Config config_;
-  std::vector<std::map<std::string, Line>> lines_;  // of each member's keys
-  std::map<std::string, Line> time_lines_;          // of the durations that were set
+  std::vector<std::map<std::string, Line>> lines_;  // for each member: the line of each key
+  std::map<std::string, Line> time_lines_;          // the lines of the durations that are set
 };
 
 uint64_t FirstEightBytesOfSha1(const std::string& text) {
@@ -497,7 +502,7 @@ absl::StatusOr<Config> LoadConfig(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   const bool read = file && (text << file.rdbuf());
-  if (!read && errno != 0) {  // without errno it is merely empty
+  if (!read && errno != 0) {  // without errno, the file is just empty
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s: cannot be read: %s; give a readable file with -c", path, std::strerror(errno)));
   }
@@ -531,7 +536,7 @@ absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which
   }
   return absl::InvalidArgumentError(absl::StrFormat(
       "%s; give -n one of %s, or a number from 1 to %d",
-      which.empty() ? "which member is this?" : absl::StrFormat("no member \"%s\"", which),
+      which.empty() ? "no member given" : absl::StrFormat("no member \"%s\"", which),
       absl::StrJoin(names, ", "), members.size()));
 }
 

@@ -1,11 +1,12 @@
 #ifndef RAFTKV_CONFIG_CONFIG_H_
 #define RAFTKV_CONFIG_CONFIG_H_
 
-// What an operator sets: one TOML file that all members of a cluster share (config/cluster.toml
-// documents every key). Defaults < file. Read once at start; a plain value afterwards.
+// The configuration: one TOML file that all members of a cluster share (config/cluster.toml
+// documents every key). Keys that the file leaves out have their defaults. The file is read once,
+// at the start; afterwards Config is a plain value.
 //
-// Durations in the file are strings ("100ms", "1s", "2m"), byte sizes are integers. Everything
-// wrong with a file comes back as one InvalidArgument line: file, line, what is wrong, remedy.
+// Durations in the file are strings ("100ms", "1s", "2m"), byte sizes are integers. An invalid file
+// returns InvalidArgument with one line: file, line number, what is wrong, how to fix it.
 
 #include <cstdint>
 #include <string>
@@ -17,13 +18,13 @@
 namespace raftkv {
 
 inline constexpr char kVersion[] = "0.1.0";
-// The etcd API version we announce (Status, /version): clients decide by it what they may use.
+// The etcd API version that we announce (Status, /version). Clients choose by it what they use.
 inline constexpr char kEtcdVersion[] = "3.6.4";
 
 struct MemberConfig {
   std::string name;
-  std::string peer_url;           // "http://host:port", as other members reach it
-  std::string client_url;         // as clients reach it
+  std::string peer_url;           // "http://host:port", where other members reach this one
+  std::string client_url;         // where clients reach this one
   std::string listen_peer_url;    // where to listen; default: peer_url
   std::string listen_client_url;  // default: client_url
   std::string data_dir;           // relative to the working directory
@@ -34,9 +35,9 @@ struct MemberConfig {
 struct LimitsConfig {
   int64_t max_request_bytes = 1572864;  // encoded request; beyond: "request is too large"
   int64_t max_txn_ops = 128;
-  int64_t max_response_bytes = 512 << 20;  // of one read; beyond: "response is too large"
-  absl::Duration request_timeout = absl::Seconds(7);  // 5 s + 2 x election timeout, as etcd
-  // A save in flight longer: the process ends. In [election_timeout, request_timeout).
+  int64_t max_response_bytes = 512 << 20;             // one read; beyond: "response is too large"
+  absl::Duration request_timeout = absl::Seconds(7);  // as etcd: 5 s + 2 x election_timeout
+  // A save that takes longer ends the process. In [election_timeout, request_timeout).
   absl::Duration disk_stall_timeout = absl::Seconds(5);
   int64_t max_pending_requests = 16384;
 };
@@ -63,19 +64,19 @@ struct Config {
 
 absl::StatusOr<Config> LoadConfig(const std::string& path);
 
-// With no arguments at all: one member, ./default.raftkv, 127.0.0.1:2379 and :2380.
+// Used when the server gets no file: one member, ./default.raftkv, 127.0.0.1:2379 and :2380.
 Config DefaultConfig();
 
-// Index into config.members of `which`: a name, or a 1-based number. Empty is allowed for a file of
-// one member. InvalidArgument names the members there are.
+// Returns the index into config.members of `which`: a name, or a position from 1. `which` may be
+// empty if there is only one member. InvalidArgument lists the members.
 absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which);
 
-// "127.0.0.1:2379" of "http://127.0.0.1:2379". The URL was validated by LoadConfig.
+// Returns "127.0.0.1:2379" for "http://127.0.0.1:2379". LoadConfig must have validated the URL.
 std::string HostPort(const std::string& url);
 
-// etcd's deterministic ids (so that a client sees stable ones): member = first 8 bytes, big endian,
-// of SHA-1(peer URLs sorted and joined + token); cluster = the same of the members' ids, 8 bytes
-// big endian each, ascending.
+// Ids are derived as in etcd, so that they do not change between starts. A member's id is the first
+// 8 bytes, big endian, of SHA-1(peer URL + cluster name). The cluster's id is the same of the
+// members' ids in ascending order, 8 bytes big endian each.
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name);
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids);
 

@@ -1,5 +1,6 @@
-// Counts latencies in buckets of at most 1 % width, so that percentiles of any number of samples
-// take fixed space. Microseconds, up to about 19 hours. Not synchronised: one per thread, merged.
+// Counts latencies, in microseconds, in buckets that are at most 1 % wide, so that percentiles of
+// any number of samples take a fixed amount of memory. Exact up to about 19 hours. Not
+// synchronised: each thread has its own, and they are merged at the end.
 #ifndef RAFTKV_CLIENT_BENCH_HISTOGRAM_H_
 #define RAFTKV_CLIENT_BENCH_HISTOGRAM_H_
 
@@ -15,12 +16,12 @@ class Histogram {
   void Merge(const Histogram& other);
   uint64_t count() const { return count_; }
   int64_t max() const { return max_; }
-  // The least value that at least `fraction` of the samples do not exceed, to within a bucket; 0 if
-  // there are no samples.
+  // The smallest value such that at least `fraction` of the samples are not above it, to within the
+  // width of a bucket. 0 without samples.
   int64_t Percentile(double fraction) const;
 
  private:
-  // Below 128 a bucket a microsecond; above, 128 buckets for each power of two.
+  // Below 128 us, one bucket for each microsecond. Above, 128 buckets for each power of two.
   static constexpr int kBits = 7;
   static constexpr size_t kBuckets = 30 << kBits;
 

@@ -29,8 +29,8 @@ using Clock = std::chrono::steady_clock;
 using Verb = LoadOptions::Verb;
 
 constexpr char kPrefix[] = "bench/";
-// A worker rests after a failure: a refused connection must not become a busy loop.
-constexpr absl::Duration kRest = absl::Milliseconds(10);
+// A worker pauses after a failure, so that rejected connections do not become a busy loop.
+constexpr absl::Duration kPause = absl::Milliseconds(10);
 
 int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
@@ -38,7 +38,7 @@ int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
 
 std::string KeyOf(uint64_t number) { return absl::StrFormat("%s%010d", kPrefix, number); }
 
-// The call that a verb makes.
+// The method that a verb calls.
 const char* NameOf(Verb verb) {
   switch (verb) {
     case Verb::kPut:
@@ -51,16 +51,16 @@ const char* NameOf(Verb verb) {
   return "";
 }
 
-// The time table of a run; a fill has no measured part and ends when every key is written.
+// When a run measures. Unused by a fill, which ends when every key is written.
 struct Phases {
   Clock::time_point measure_from;
   Clock::time_point measure_to;
 };
 
 // xorshift64*: cheap, and good enough to draw keys.
-class Dice {
+class Random {
  public:
-  explicit Dice(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}
+  explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}
   uint64_t Below(uint64_t bound) {
     state_ ^= state_ >> 12;
     state_ ^= state_ << 25;
@@ -76,9 +76,9 @@ class Dice {
 struct Run {
   const LoadOptions& options;
   Verb verb;
-  bool fill;  // write key 0, 1, 2 ... once, instead of keys at random for a while
+  bool fill;  // write every key once, instead of random keys until the end
   Phases phases;
-  // Of each key, as far as known: the revision of its last write. For txns.
+  // The revision of each key's last write, as far as known. Used by txns only.
   std::vector<std::atomic<int64_t>> revisions =
       std::vector<std::atomic<int64_t>>(verb == Verb::kTxn ? options.key_space : 0);
   std::atomic<uint64_t> next_key{0};
@@ -91,12 +91,13 @@ struct Tally {
   std::map<std::string, uint64_t> errors;
 };
 
-// One closed loop: Start, and again for every completion. Owned by its thread.
+// One closed loop: starts an operation, and the next one whenever one completes. Used by one
+// thread.
 class Worker {
  public:
   Worker(Run& run, Tally& tally, Connection& connection, grpc::CompletionQueue& queue,
          uint64_t seed)
-      : run_(run), tally_(tally), connection_(connection), queue_(queue), dice_(seed) {
+      : run_(run), tally_(tally), connection_(connection), queue_(queue), random_(seed) {
     const std::string value(run.options.val_size, 'v');
     put_.set_value(value);
     range_.set_serializable(run.options.serializable);
@@ -105,7 +106,7 @@ class Worker {
     txn_.add_failure()->mutable_request_range()->set_keys_only(true);
   }
 
-  // False if there is nothing more to do.
+  // Starts the next operation. Returns false if there is nothing more to do.
   bool Start() {
     started_ = Clock::now();
     if (run_.fill) {
@@ -113,27 +114,27 @@ class Worker {
       if (number_ >= static_cast<uint64_t>(run_.options.key_space)) return false;
     } else {
       if (started_ >= run_.phases.measure_to) return false;
-      number_ = dice_.Below(run_.options.key_space);
+      number_ = random_.Below(run_.options.key_space);
     }
     Send();
     return true;
   }
 
-  // Takes what the queue gave back; false if this worker is done.
+  // Handles an event of the completion queue. Returns false if this worker is done.
   bool OnEvent() {
-    if (resting_) {
-      resting_ = false;
+    if (pausing_) {
+      pausing_ = false;
       return Start();
     }
-    if (run_.verb == Verb::kTxn && status_.ok() && !Learn()) {
+    if (run_.verb == Verb::kTxn && status_.ok() && !RecordRevision()) {
       if (Clock::now() >= run_.phases.measure_to) return false;
       Send();
       return true;
     }
     Record(Clock::now());
     if (status_.ok()) return Start();
-    resting_ = true;
-    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + kRest), this);
+    pausing_ = true;
+    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + kPause), this);
     return true;
   }
 
@@ -160,8 +161,9 @@ class Worker {
     }
   }
 
-  // Takes the key's revision from the answer; false if somebody else had written the key.
-  bool Learn() {
+  // Records the key's revision from the response. Returns false if the condition did not hold,
+  // because another client or worker had written the key.
+  bool RecordRevision() {
     int64_t revision = txn_response_.header().revision();
     if (!txn_response_.succeeded()) {
       const auto& kvs = txn_response_.responses(0).response_range().kvs();
@@ -188,10 +190,10 @@ class Worker {
   Tally& tally_;
   Connection& connection_;
   grpc::CompletionQueue& queue_;
-  Dice dice_;
+  Random random_;
   Clock::time_point started_;
-  uint64_t number_ = 0;  // of the key
-  bool resting_ = false;
+  uint64_t number_ = 0;  // the current key's
+  bool pausing_ = false;
   grpc::Alarm alarm_;
   std::optional<grpc::ClientContext> context_;
   grpc::Status status_;
@@ -206,14 +208,15 @@ class Worker {
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::TxnResponse>> txn_call_;
 };
 
-// Runs the workers numbered first, first + stride, ... to their end.
+// Runs the workers first, first + stride, first + 2 * stride, ... until all are done.
 void Drive(Run& run, const std::vector<std::unique_ptr<Connection>>& connections, int first,
            int stride, Tally& tally) {
   grpc::CompletionQueue queue;
   std::vector<std::unique_ptr<Worker>> workers;
   size_t running = 0;
   for (int i = first; i < run.options.clients; i += stride) {
-    // Connections are divided between threads as workers are, when there are enough of them.
+    // Workers and connections are divided in the same way, so with enough connections no two
+    // threads share one.
     Connection& connection = *connections[i % connections.size()];
     workers.push_back(std::make_unique<Worker>(run, tally, connection, queue, i));
     if (workers.back()->Start()) ++running;
@@ -245,7 +248,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Connection>>> ConnectAll(const LoadOp
 
 void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connections,
                 const std::function<void(const LoadProgress&)>& progress, LoadReport* report) {
-  // A second thread only where there is a processor for it: the service needs some, too.
+  // A second thread only on machines with four or more processors: the service needs some too.
   const int threads =
       std::thread::hardware_concurrency() >= 4 ? std::min(2, run.options.clients) : 1;
   std::vector<Tally> tallies(threads);
@@ -276,9 +279,9 @@ void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connec
   }
 }
 
-// Gets of keys that do not exist would flatter the service.
-absl::Status Fill(const LoadOptions& options,
-                  const std::vector<std::unique_ptr<Connection>>& connections) {
+// Writes all keys if some are missing: gets of keys that do not exist would be too fast.
+absl::Status WriteMissingKeys(const LoadOptions& options,
+                              const std::vector<std::unique_ptr<Connection>>& connections) {
   const auto client = Client::Connect({.endpoints = options.endpoints,
                                        .dial_timeout = options.dial_timeout,
                                        .request_timeout = options.request_timeout});
@@ -294,12 +297,13 @@ absl::Status Fill(const LoadOptions& options,
   RunThreads(run, connections, nullptr, &report);
   if (report.errors == 0) return absl::OkStatus();
   return absl::UnavailableError(
-      absl::StrCat("cannot write the keys to get: ", report.errors_by_message.begin()->first));
+      absl::StrCat("cannot write the keys to read: ", report.errors_by_message.begin()->first));
 }
 
 }  // namespace
 
-Reach FindWhoIsUp(const std::vector<std::string>& endpoints, absl::Duration dial_timeout) {
+Reachability CheckReachability(const std::vector<std::string>& endpoints,
+                               absl::Duration dial_timeout) {
   std::vector<absl::Status> errors(endpoints.size());
   std::vector<std::thread> threads;
   for (size_t i = 0; i < endpoints.size(); ++i) {
@@ -309,12 +313,12 @@ Reach FindWhoIsUp(const std::vector<std::string>& endpoints, absl::Duration dial
               .status();
     });
   }
-  Reach reach;
+  Reachability result;
   for (size_t i = 0; i < endpoints.size(); ++i) {
     threads[i].join();
-    (errors[i].ok() ? reach.up : reach.down).push_back(endpoints[i]);
+    (errors[i].ok() ? result.up : result.down).push_back(endpoints[i]);
   }
-  return reach;
+  return result;
 }
 
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
@@ -322,7 +326,7 @@ absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
   auto connections = ConnectAll(options);
   if (!connections.ok()) return connections.status();
   if (options.verb == Verb::kGet) {
-    const absl::Status filled = Fill(options, *connections);
+    const absl::Status filled = WriteMissingKeys(options, *connections);
     if (!filled.ok()) return filled;
   }
   Phases phases;

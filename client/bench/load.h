@@ -1,13 +1,14 @@
-// The load generator behind `raftkv bench`: closed loops against any etcd v3 service. Each of
-// `clients` workers has one request in flight; workers share `conns` connections, which are spread
-// over the endpoints in turn; one or two threads drive them all through completion queues. A worker
-// keeps to its connection: nothing is retried, and every failure is counted by its message.
+// The load generator of `raftkv bench`: closed loops against any etcd v3 service. Each of `clients`
+// workers has one request in flight. The workers share `conns` connections, which go to the
+// endpoints in turn. One or two threads drive all workers through completion queues. A worker
+// always uses the same connection. Nothing is retried; failures are counted by message.
 //
-// A txn puts a key if nobody has written it since the bench last saw it, and otherwise reads its
-// revision and tries again: one operation, however often it lost that race.
+// A txn operation puts a key on the condition that nobody has written it since the benchmark last
+// saw it. If somebody has, it reads the key's revision and tries again. All attempts together count
+// as one operation.
 //
-// Measured is what completes in the `duration` after the warm-up. A latency is the time from
-// starting a call to taking its completion off the queue.
+// Operations that complete within `duration` after the warm-up are measured. Latency is the time
+// from starting an operation to taking its completion off the queue.
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_
 #define RAFTKV_CLIENT_BENCH_LOAD_H_
 
@@ -35,33 +36,35 @@ struct LoadOptions {
   absl::Duration dial_timeout = absl::Seconds(2);
   absl::Duration request_timeout = absl::Seconds(5);
   int val_size = 256;
-  int key_space = 10000;      // keys are "bench/" and a number below this, drawn evenly
+  int key_space = 10000;      // keys are "bench/N", N below this, drawn with equal probability
   bool serializable = false;  // gets only
 };
 
-struct Reach {
+struct Reachability {
   std::vector<std::string> up;
   std::vector<std::string> down;
 };
-// Which of the endpoints can be connected to within `dial_timeout`.
-Reach FindWhoIsUp(const std::vector<std::string>& endpoints, absl::Duration dial_timeout);
+// Divides the endpoints by whether a connection succeeds within `dial_timeout`.
+Reachability CheckReachability(const std::vector<std::string>& endpoints,
+                               absl::Duration dial_timeout);
 
 struct LoadReport {
-  double seconds = 0;  // measured
+  double seconds = 0;  // length of the measurement
   uint64_t errors = 0;
   std::map<std::string, uint64_t> errors_by_message;
-  Histogram latency;  // of the calls that succeeded
+  Histogram latency;  // of the operations that succeeded
   double OpsPerSecond() const { return seconds > 0 ? latency.count() / seconds : 0; }
 };
 
-// Called about twice a second while it runs. Cumulative, without warm-up.
+// Totals since the end of the warm-up, reported five times a second.
 struct LoadProgress {
   double seconds = 0;  // negative during the warm-up
   uint64_t ops = 0;
   uint64_t errors = 0;
 };
 
-// Before gets, writes whatever keys are missing. Fails if an endpoint cannot be reached.
+// Before a get benchmark, writes the keys if some are missing. Fails if an endpoint cannot be
+// reached.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress);
 

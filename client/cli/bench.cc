@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 struct BenchArguments {
   LoadOptions load;
   double seconds = 10;
-  int conns = 0;  // 0: one for each endpoint, but no more than clients
+  int conns = 0;  // 0: one for each endpoint, but at most one for each client
   std::string consistency = "l";
 };
 
@@ -96,11 +96,11 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   const absl::Status good = Check(arguments);
   if (!good.ok()) return context.BadArguments(good.message());
-  const Reach reach = FindWhoIsUp(context.endpoints, context.dial_timeout);
+  const Reachability reach = CheckReachability(context.endpoints, context.dial_timeout);
   const std::string down = absl::StrJoin(reach.down, ", ");
   if (reach.up.empty()) return context.Unreachable("cannot connect to " + down);
   if (!reach.down.empty()) {
-    context.streams.err << "Note: cannot connect to " << down << "; measuring without\n";
+    context.streams.err << "Note: cannot connect to " << down << "; measuring the others\n";
   }
   LoadOptions& load = arguments.load;
   load.endpoints = reach.up;
@@ -149,13 +149,13 @@ void AddVerb(CLI::App& bench, const char* name, const char* what, LoadOptions::V
   AddNumber(*app, "--clients", load.clients, "workers, each with one request in flight")
       ->capture_default_str();
   AddNumber(*app, "--conns", arguments->conns,
-            "connections, spread over the endpoints (0: one for each endpoint)")
+            "connections, divided among the endpoints (0: one for each)")
       ->capture_default_str();
-  AddNumber(*app, "--seconds", arguments->seconds, "measured, after a warm-up of 1 s")
+  AddNumber(*app, "--seconds", arguments->seconds,
+            "length of the measurement, after a warm-up of 1 s")
       ->capture_default_str();
-  AddNumber(*app, "--val-size", load.val_size, "bytes of a value")->capture_default_str();
-  AddNumber(*app, "--key-space", load.key_space, "different keys, drawn evenly")
-      ->capture_default_str();
+  AddNumber(*app, "--val-size", load.val_size, "size of a value in bytes")->capture_default_str();
+  AddNumber(*app, "--key-space", load.key_space, "number of different keys")->capture_default_str();
   if (verb == LoadOptions::Verb::kGet) {
     app->add_option("--consistency", arguments->consistency, "l: linearizable, s: serializable")
         ->capture_default_str();
@@ -171,9 +171,9 @@ void AddBenchVerbs(CLI::App& app, Context& context) {
   CLI::App* bench = app.add_subcommand("bench", "Measures throughput and latency");
   bench->require_subcommand(0, 1);
   AddVerb(*bench, "put", "Writes random keys", LoadOptions::Verb::kPut, context);
-  AddVerb(*bench, "get", "Reads random keys, first writing those missing", LoadOptions::Verb::kGet,
-          context);
-  AddVerb(*bench, "txn", "Writes random keys, each if nobody else has written it meanwhile",
+  AddVerb(*bench, "get", "Reads random keys; first writes them if some are missing",
+          LoadOptions::Verb::kGet, context);
+  AddVerb(*bench, "txn", "Writes random keys by compare and swap on mod_revision",
           LoadOptions::Verb::kTxn, context);
 }
 

@@ -22,31 +22,31 @@ constexpr char kFooter[] = R"(Examples:
   raftkv --endpoints 127.0.0.1:2379,127.0.0.1:22379 endpoint status -w table
 
 Exit codes:
-    0  done (getting a key that does not exist is no error)
-    1  the service refused or failed the request, an endpoint is unhealthy, or members differ
+    0  done (reading a key that does not exist is no error)
+    1  the request failed, an endpoint is unhealthy, or members differ
     2  no endpoint could be reached; nothing was sent
     3  standard input is not a transaction; nothing was sent
-    4  the verb has no such output format
+    4  the verb does not support this output format
     6  reading standard input or writing standard output failed
     7  outcome unknown: the write may or may not have happened; it is not repeated
-  128  wrong arguments
+  128  invalid arguments
 )";
 
-// Flags as the user gave them, before they are understood.
+// The global flags as given, before they are parsed.
 struct Flags {
   std::string endpoints = "127.0.0.1:2379";
-  std::string command_timeout = "10s";  // above a server's own 7s, whose words say more
+  std::string command_timeout = "10s";  // above the server's 7s, whose error says more
   std::string dial_timeout = "2s";
   std::string format = "simple";
 };
 
 void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
-  app.add_option("--endpoints", flags.endpoints, "host:port, or several with commas between")
+  app.add_option("--endpoints", flags.endpoints, "host:port; separate several by commas")
       ->envname("RAFTKV_ENDPOINTS")
       ->capture_default_str();
-  app.add_option("--command-timeout", flags.command_timeout, "for a whole command")
+  app.add_option("--command-timeout", flags.command_timeout, "limit for a whole command")
       ->capture_default_str();
-  app.add_option("--dial-timeout", flags.dial_timeout, "for connecting to one endpoint")
+  app.add_option("--dial-timeout", flags.dial_timeout, "limit for connecting to one endpoint")
       ->capture_default_str();
   app.add_option("-w,--write-out", flags.format, "output format: simple, json, fields or table")
       ->capture_default_str();
@@ -65,14 +65,14 @@ absl::Status ParseTimeout(const char* flag, const std::string& text, absl::Durat
   return absl::OkStatus();
 }
 
-absl::Status Understand(const Flags& flags, Context& context) {
+absl::Status ApplyFlags(const Flags& flags, Context& context) {
   for (absl::string_view endpoint : absl::StrSplit(flags.endpoints, ',', absl::SkipWhitespace())) {
     context.endpoints.emplace_back(absl::StripAsciiWhitespace(endpoint));
   }
   if (context.endpoints.empty()) {
     return absl::InvalidArgumentError(
-        "no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, several with commas "
-        "between");
+        "no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, separate several by "
+        "commas");
   }
   absl::Status status =
       ParseTimeout("--command-timeout", flags.command_timeout, &context.command_timeout);
@@ -81,7 +81,7 @@ absl::Status Understand(const Flags& flags, Context& context) {
   return status;
 }
 
-bool UnderstandFormat(const std::string& text, Format* format) {
+bool ParseFormat(const std::string& text, Format* format) {
   if (text == "simple") return *format = Format::kSimple, true;
   if (text == "json") return *format = Format::kJson, true;
   if (text == "fields") return *format = Format::kFields, true;
@@ -98,7 +98,7 @@ int Help(const CLI::App& app, const std::vector<std::string>& words, const Conte
         verb->get_subcommands([&word](const CLI::App* each) { return each->get_name() == word; });
     if (named.empty()) {
       return context.BadArguments(
-          absl::StrCat("help: there is no verb \"", word, "\"; see raftkv --help"));
+          absl::StrCat("help: unknown verb \"", word, "\"; see raftkv --help"));
     }
     verb = named.front();
     absl::StrAppend(&path, " ", word);
@@ -107,8 +107,8 @@ int Help(const CLI::App& app, const std::vector<std::string>& words, const Conte
   return kExitOk;
 }
 
-// Verbs that ask no server, and run whatever the global flags say.
-void AddOwnVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
+// Verbs that need no server. They run even if the global flags are invalid.
+void AddLocalVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
   app.add_subcommand("version", "Prints the version of raftkv")->callback([&context, run] {
     *run = [&context] {
       context.streams.out << "raftkv version: " RAFTKV_VERSION "\nAPI version: " << kApiVersion
@@ -124,8 +124,8 @@ void AddOwnVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
   });
 }
 
-// A group of verbs says which there are; without any word at all that was the question.
-int HelpInstead(const CLI::App& app, const Streams& streams) {
+// Prints help when no verb is given. That is an error only after a group (`raftkv endpoint`).
+int PrintHelp(const CLI::App& app, const Streams& streams) {
   const auto groups = app.get_subcommands();
   if (groups.empty()) {
     streams.out << app.help();
@@ -162,8 +162,8 @@ int Context::Fail(const absl::Status& error) const {
 
 int Context::Unreachable(absl::string_view message) const {
   return Fail(kExitUnreachable, absl::StrCat(message,
-                                             "; is a server running there? --endpoints "
-                                             "says where to ask"));
+                                             "; is a server running there? Set its "
+                                             "address with --endpoints"));
 }
 
 int Context::NoTable() const {
@@ -174,7 +174,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   Context context(streams);
   Flags flags;
   CLI::App app("Reads and writes a raftkv (or etcd v3) cluster.", "raftkv");
-  app.footer("Global flags and exit codes: raftkv --help\n");  // of every verb
+  app.footer("Global flags and exit codes: raftkv --help\n");  // printed by every verb
   app.get_formatter()->column_width(28);
   app.set_version_flag("--version",
                        absl::StrCat("raftkv " RAFTKV_VERSION "\nAPI version: ", kApiVersion));
@@ -186,8 +186,8 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddEndpointVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
-  std::function<int()> own_verb;
-  AddOwnVerbs(app, context, &own_verb);
+  std::function<int()> local_verb;
+  AddLocalVerbs(app, context, &local_verb);
   app.footer(kFooter);
 
   try {
@@ -199,11 +199,11 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   } catch (const CLI::ParseError& error) {
     return context.BadArguments(Explain(app, error));
   }
-  if (own_verb) return own_verb();
-  if (!context.verb) return HelpInstead(app, streams);
-  const absl::Status understood = Understand(flags, context);
-  if (!understood.ok()) return context.BadArguments(understood.message());
-  if (!UnderstandFormat(flags.format, &context.format)) {
+  if (local_verb) return local_verb();
+  if (!context.verb) return PrintHelp(app, streams);
+  const absl::Status applied = ApplyFlags(flags, context);
+  if (!applied.ok()) return context.BadArguments(applied.message());
+  if (!ParseFormat(flags.format, &context.format)) {
     return context.Fail(kExitBadFormat, absl::StrCat("unsupported output format \"", flags.format,
                                                      "\", use simple, json, fields or table"));
   }

@@ -1,6 +1,7 @@
-// The command line `raftkv`: etcdctl's verbs, flags and formats over the client library. main() and
-// the tests call RunCli(); cli.cc parses the global flags, and each verb group registers its verbs.
-// Every error is one line on stderr, and the exit code says what is known of the request.
+// The command line program `raftkv`: etcdctl's verbs, flags and output formats, on top of the
+// client library. main() and the tests call RunCli(). cli.cc parses the global flags; each verb
+// group registers its verbs. Every error is one line on stderr, and the exit code says what kind of
+// error it is.
 #ifndef RAFTKV_CLIENT_CLI_CLI_H_
 #define RAFTKV_CLIENT_CLI_CLI_H_
 
@@ -20,13 +21,13 @@
 
 namespace raftkv::client {
 
-// The numbers mean in etcdctl what they mean here; kOutcomeUnknown is raftkv's own.
+// The same numbers as etcdctl's, except for kExitOutcomeUnknown, which etcdctl does not have.
 enum ExitCode : int {
   kExitOk = 0,
-  kExitFailed = 1,          // the service refused or failed the request; an endpoint is unhealthy
-  kExitUnreachable = 2,     // no endpoint could be reached, nothing was sent
+  kExitFailed = 1,          // the request failed, an endpoint is unhealthy, or members differ
+  kExitUnreachable = 2,     // no endpoint could be reached; nothing was sent
   kExitBadInput = 3,        // standard input is not a transaction
-  kExitBadFormat = 4,       // the verb has no such output format
+  kExitBadFormat = 4,       // the verb does not support this output format
   kExitIo = 6,              // standard input or output failed
   kExitOutcomeUnknown = 7,  // a write was sent, and may or may not have happened
   kExitBadArguments = 128,
@@ -36,25 +37,26 @@ struct Streams {
   std::istream& in;
   std::ostream& out;
   std::ostream& err;
-  bool in_is_terminal = false;   // then nobody meant to type a value, and txn says what it wants
-  bool err_is_terminal = false;  // colours and live lines, then
+  bool in_is_terminal = false;   // if true: put reads no value from it, and txn prints prompts
+  bool err_is_terminal = false;  // if true: errors in red, and bench shows its progress
 };
 
-// What the global flags say, and what verbs need. Verbs keep references to it until they have run.
+// The parsed global flags, and what the verbs share. Verbs keep references to it, so it must
+// outlive them.
 class Context {
  public:
   explicit Context(Streams streams) : streams(streams) {}
 
   Options ClientOptions() const;
-  std::unique_ptr<Client> Connect() const;  // the options are known to be good by then
+  std::unique_ptr<Client> Connect() const;  // call it after the global flags were checked
   Output MakeOutput() const { return Output(streams.out, streams.err, format, hex); }
-  // Prints "Error: ..." and returns the exit code for it.
+  // Prints "Error: ..." and returns the exit code.
   int Fail(const absl::Status& error) const;
   int Fail(int code, absl::string_view message) const;
-  // For "cannot connect to ...": says what to look at.
+  // For "cannot connect to ...": adds what to do.
   int Unreachable(absl::string_view message) const;
   int BadArguments(absl::string_view message) const { return Fail(kExitBadArguments, message); }
-  int NoTable() const;  // for verbs whose results make no table
+  int NoTable() const;  // for verbs without a table format
 
   Streams streams;
   std::vector<std::string> endpoints;
@@ -62,10 +64,10 @@ class Context {
   absl::Duration dial_timeout = absl::Seconds(2);
   Format format = Format::kSimple;
   bool hex = false;
-  std::function<int()> verb;  // what the command line asked for; none: print help
+  std::function<int()> verb;  // runs the verb that was given; empty: none was given
 };
 
-// Each adds its verbs to `app`; parsing one sets context.verb.
+// Each function adds its verbs to `app`. Parsing a verb sets context.verb.
 void AddKvVerbs(CLI::App& app, Context& context);
 void AddEndpointVerbs(CLI::App& app, Context& context);
 void AddMemberVerbs(CLI::App& app, Context& context);

@@ -1,5 +1,6 @@
-// endpoint status, health and hashkv ask all endpoints at once, each by itself; defrag goes from
-// one to the next, because etcd's members stop serving meanwhile. Results keep the order given.
+// endpoint status, health, hashkv, and defrag. The first three ask all endpoints at the same time.
+// defrag asks one after the other, because a member of etcd does not serve while it defragments.
+// Results are printed in the order in which the endpoints were given.
 #include <algorithm>
 #include <map>
 #include <thread>
@@ -17,8 +18,7 @@ struct EndpointClient {
   std::unique_ptr<Client> client;
 };
 
-// A client for each endpoint. `cluster`: for the client URLs of all members instead of the
-// endpoints given.
+// Makes one client for each endpoint; with `cluster`, for each member's client URLs instead.
 absl::Status ConnectToEach(bool cluster, const Context& context,
                            std::vector<EndpointClient>* clients) {
   std::vector<std::string> endpoints = context.endpoints;
@@ -40,7 +40,7 @@ absl::Status ConnectToEach(bool cluster, const Context& context,
   return absl::OkStatus();
 }
 
-// ask(client) for each at the same time: one that hangs does not keep the others waiting.
+// Calls ask(client) for all clients in parallel, so that one that hangs does not delay the others.
 template <typename Ask>
 auto AskAll(const std::vector<EndpointClient>& clients, Ask ask) {
   std::vector<decltype(ask(*clients[0].client))> answers(clients.size());
@@ -52,8 +52,8 @@ auto AskAll(const std::vector<EndpointClient>& clients, Ask ask) {
   return answers;
 }
 
-void SayFailed(const char* what, const std::string& endpoint, const absl::Status& error,
-               const Context& context) {
+void PrintFailure(const char* what, const std::string& endpoint, const absl::Status& error,
+                  const Context& context) {
   context.streams.err << "Failed to get the " << what << " of endpoint " << endpoint << " ("
                       << error.message() << ")\n";
 }
@@ -73,63 +73,64 @@ int Status(const EndpointArguments& arguments, const Context& context) {
     if (answers[i].ok()) {
       rows.push_back({clients[i].endpoint, *std::move(answers[i])});
     } else {
-      SayFailed("status", clients[i].endpoint, answers[i].status(), context);
+      PrintFailure("status", clients[i].endpoint, answers[i].status(), context);
     }
   }
   context.MakeOutput().Statuses(rows);
   return rows.size() == clients.size() ? kExitOk : kExitFailed;
 }
 
-// The part of the history that a hash covers: only hashes of the same part can be compared.
-struct Covered {
+// The part of the history that a hash covers. Only hashes of the same part can be compared.
+struct HashScope {
   int64_t revision;
   int64_t compact_revision;
 
-  auto operator<=>(const Covered&) const = default;
+  auto operator<=>(const HashScope&) const = default;
   std::string ToString() const {
     return absl::StrCat("at revision ", revision, ", compacted at ", compact_revision);
   }
 };
 
-// A member that does not say which revision its hash is of (etcd 3.4) means the one it was asked
-// for, else the store's.
-Covered WhatIsCovered(const HashKvResult& hash, int64_t asked) {
+// etcd 3.4 does not return the revision up to which it hashed. It is the one that was asked for or,
+// without one, the store's revision in the header.
+HashScope ScopeOf(const HashKvResult& hash, int64_t asked) {
   const int64_t own = hash.hash_revision != 0 ? hash.hash_revision : hash.header.revision;
   return {asked != 0 ? asked : own, hash.compact_revision};
 }
 
-// Says whether members hold different data, and the exit code for that; notes what cannot be told.
+// Reports an error if members hold different data, and notes which hashes cannot be compared.
+// Returns the exit code.
 int CompareHashes(const std::vector<EndpointHash>& rows, int64_t asked, const Context& context) {
   using Endpoints = std::vector<std::string>;
-  std::map<Covered, std::map<uint32_t, Endpoints>> hashes;
-  std::map<Covered, Endpoints> endpoints;
+  std::map<HashScope, std::map<uint32_t, Endpoints>> hashes;
+  std::map<HashScope, Endpoints> endpoints;
   for (const EndpointHash& row : rows) {
-    const Covered covered = WhatIsCovered(row.hash, asked);
-    hashes[covered][row.hash.hash].push_back(row.endpoint);
-    endpoints[covered].push_back(row.endpoint);
+    const HashScope scope = ScopeOf(row.hash, asked);
+    hashes[scope][row.hash.hash].push_back(row.endpoint);
+    endpoints[scope].push_back(row.endpoint);
   }
-  for (const auto& [covered, by_hash] : hashes) {
+  for (const auto& [scope, by_hash] : hashes) {
     if (by_hash.size() == 1) continue;
-    const auto say = [](std::string* out, const auto& same) {
-      absl::StrAppend(out, absl::StrJoin(same.second, ", "),
-                      same.second.size() == 1 ? " hashes to " : " hash to ", same.first);
+    const auto print = [](std::string* out, const auto& entry) {
+      absl::StrAppend(out, absl::StrJoin(entry.second, ", "),
+                      entry.second.size() == 1 ? " hashes to " : " hash to ", entry.first);
     };
-    return context.Fail(kExitFailed, absl::StrCat("members differ ", covered.ToString(), ": ",
-                                                  absl::StrJoin(by_hash, "; ", say)));
+    return context.Fail(kExitFailed, absl::StrCat("members differ ", scope.ToString(), ": ",
+                                                  absl::StrJoin(by_hash, "; ", print)));
   }
   if (hashes.size() < 2) return kExitOk;
-  const auto say = [](std::string* out, const auto& alike) {
-    absl::StrAppend(out, absl::StrJoin(alike.second, ", "), " ", alike.first.ToString());
+  const auto print = [](std::string* out, const auto& entry) {
+    absl::StrAppend(out, absl::StrJoin(entry.second, ", "), " ", entry.first.ToString());
   };
-  // Every member can hash as of the least revision, unless some have compacted more than others.
-  const Covered& least = endpoints.begin()->first;
-  const bool compacted_alike = std::all_of(
+  // If all have compacted to the same revision, every member can hash up to the lowest revision.
+  const HashScope& lowest = endpoints.begin()->first;
+  const bool same_compaction = std::all_of(
       endpoints.begin(), endpoints.end(),
-      [&](const auto& alike) { return alike.first.compact_revision == least.compact_revision; });
-  context.streams.err << "Note: not all can be compared: " << absl::StrJoin(endpoints, "; ", say)
-                      << (compacted_alike
-                              ? absl::StrCat("; ask for one revision, with --rev ", least.revision)
-                              : "; ask again once all have compacted")
+      [&](const auto& entry) { return entry.first.compact_revision == lowest.compact_revision; });
+  context.streams.err << "Note: cannot compare all hashes: "
+                      << absl::StrJoin(endpoints, "; ", print)
+                      << (same_compaction ? absl::StrCat("; use --rev ", lowest.revision)
+                                          : "; try again when all members have compacted")
                       << "\n";
   return kExitOk;
 }
@@ -145,7 +146,7 @@ int HashKv(const EndpointArguments& arguments, const Context& context) {
     if (answers[i].ok()) {
       rows.push_back({clients[i].endpoint, *answers[i]});
     } else {
-      SayFailed("hash", clients[i].endpoint, answers[i].status(), context);
+      PrintFailure("hash", clients[i].endpoint, answers[i].status(), context);
     }
   }
   context.MakeOutput().Hashes(rows);
@@ -153,11 +154,11 @@ int HashKv(const EndpointArguments& arguments, const Context& context) {
   return rows.size() == clients.size() ? code : kExitFailed;
 }
 
-// Healthy is who serves a linearizable read: that takes a leader and a majority.
+// A member is healthy if it serves a linearizable read, which needs a leader and a majority.
 EndpointHealth CheckHealth(Client& client) {
   const absl::Time start = absl::Now();
   absl::Status read = client.Get("health").status();
-  // Who may not read the key has been answered, too.
+  // "Permission denied" is an answer too.
   if (absl::IsPermissionDenied(read)) read = absl::OkStatus();
   return {"", absl::Now() - start, std::move(read)};
 }
@@ -206,21 +207,21 @@ CLI::App* AddVerb(CLI::App& group, const char* name, const char* what,
 }  // namespace
 
 void AddEndpointVerbs(CLI::App& app, Context& context) {
-  constexpr char kCluster[] = "all members' endpoints instead of --endpoints";
+  constexpr char kCluster[] = "ask every member's client URL instead of --endpoints";
   auto arguments = std::make_shared<EndpointArguments>();
   CLI::App* endpoint = app.add_subcommand("endpoint", "Asks each endpoint about itself");
   endpoint->require_subcommand(0, 1);
   endpoint->add_flag("--cluster", arguments->cluster, kCluster);
-  AddVerb(*endpoint, "status", "Prints member, version, size, leader and log position", arguments,
-          context, Status);
+  AddVerb(*endpoint, "status", "Prints member ID, version, size, leader and log position",
+          arguments, context, Status);
   AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
           context, Health);
   CLI::App* hashkv =
-      AddVerb(*endpoint, "hashkv", "Compares the members by a hash of all keys and their history",
+      AddVerb(*endpoint, "hashkv", "Hashes all keys with their history, and compares the members",
               arguments, context, HashKv);
   AddNumber(*hashkv, "--rev", arguments->revision, "up to this revision (0: now)");
-  CLI::App* defrag = AddVerb(app, "defrag", "Gives free space back to the file system", arguments,
-                             context, Defrag);
+  CLI::App* defrag =
+      AddVerb(app, "defrag", "Returns free space to the file system", arguments, context, Defrag);
   defrag->add_flag("--cluster", arguments->cluster, kCluster);
 }
 

@@ -8,7 +8,7 @@
 namespace raftkv::client {
 namespace {
 
-// Text as it is to be printed: numbers, durations.
+// Prints `value` without quotes: for numbers and durations.
 void Raw(const char* name, const absl::AlphaNum& value, std::string* out) {
   absl::StrAppend(out, "\"", name, "\" : ", value, "\n");
 }

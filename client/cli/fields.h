@@ -1,5 +1,5 @@
-// Results as etcdctl's `fields`: a line `"Name" : value` for each field, zero or not, strings
-// quoted as Go quotes them; the rows of a list end with an empty line each. Called by Output.
+// Formats results as etcdctl's `fields`: one line `"Name" : value` for each field, also if it is
+// zero. Strings are quoted as in Go. Each row of a list ends with an empty line. Called by Output.
 #ifndef RAFTKV_CLIENT_CLI_FIELDS_H_
 #define RAFTKV_CLIENT_CLI_FIELDS_H_
 

@@ -8,7 +8,7 @@
 namespace raftkv::client {
 namespace {
 
-// `value` / 10^digits without trailing zeros.
+// Formats `value` / 10^digits, without trailing zeros.
 std::string Decimal(int64_t value, int digits) {
   int64_t unit = 1;
   for (int i = 0; i < digits; ++i) unit *= 10;

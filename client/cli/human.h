@@ -1,4 +1,4 @@
-// Numbers as etcdctl writes them: sizes ("20 kB"), durations ("4.187034ms"), bytes in hex.
+// Formats values as etcdctl does: sizes ("20 kB"), durations ("4.187034ms"), bytes in hexadecimal.
 #ifndef RAFTKV_CLIENT_CLI_HUMAN_H_
 #define RAFTKV_CLIENT_CLI_HUMAN_H_
 
@@ -10,7 +10,7 @@
 
 namespace raftkv::client {
 
-std::string HumanBytes(int64_t bytes);  // powers of 1000; one digit after the point below 10
+std::string HumanBytes(int64_t bytes);            // units of 1000; one decimal below 10
 std::string HumanDuration(absl::Duration value);  // Go's notation: "1.5s", "250µs", "1m0.5s"
 std::string HexBytes(absl::string_view bytes);    // "\x61\x62"
 

@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// proto3 as JSON: a field with its default value is left out.
+// As in proto3's JSON, a field with its default value is left out.
 template <typename T>
 void Set(Json& object, const char* name, const T& value) {
   if (value != T()) object[name] = value;
@@ -91,7 +91,7 @@ Json ToJson(const DeleteResult& result) {
   return object;
 }
 
-// The name of a result inside a transaction's.
+// The JSON name of a result inside a transaction's result.
 const char* NameOf(const PutResult&) { return "ResponsePut"; }
 const char* NameOf(const RangeResult&) { return "ResponseRange"; }
 const char* NameOf(const DeleteResult&) { return "ResponseDeleteRange"; }

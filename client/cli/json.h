@@ -1,5 +1,6 @@
-// Results as one line of JSON: etcd's field names, zero fields left out, byte strings in base64,
-// bytes of other strings that are not UTF-8 replaced. Called by Output.
+// Formats results as one line of JSON, with etcd's field names. Fields that are zero are left out.
+// Keys and values are in base64; in other strings, bytes that are not UTF-8 are replaced. Called by
+// Output.
 #ifndef RAFTKV_CLIENT_CLI_JSON_H_
 #define RAFTKV_CLIENT_CLI_JSON_H_
 

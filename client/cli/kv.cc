@@ -1,4 +1,4 @@
-// put, get, del, txn, compaction.
+// The verbs put, get, del, txn and compaction.
 #include "client/cli/cli.h"
 #include "client/cli/kv_arguments.h"
 #include "client/cli/txn_input.h"
@@ -8,9 +8,9 @@ namespace raftkv::client {
 namespace {
 
 int Get(GetArguments& arguments, const Context& context) {
-  const absl::Status understood = arguments.Understand();
-  if (!understood.ok()) return context.BadArguments(understood.message());
-  const auto keys = arguments.keys.Understand();
+  const absl::Status valid = arguments.Validate();
+  if (!valid.ok()) return context.BadArguments(valid.message());
+  const auto keys = arguments.keys.ToKeys();
   if (!keys.ok()) return context.BadArguments(keys.status().message());
   if (arguments.value_only && context.format != Format::kSimple) {
     return context.BadArguments("print-value-only is only for `--write-out=simple`");
@@ -23,7 +23,8 @@ int Get(GetArguments& arguments, const Context& context) {
 }
 
 bool ReadAll(std::istream& in, std::string* text) {
-  // read() turns a stream buffer's exception (a directory as input) into bad(); iterators do not.
+  // read() catches exceptions of the stream buffer (input is a directory) and sets bad(). Stream
+  // iterators would not.
   text->clear();
   for (char buffer[4096]; in.good();) {
     in.read(buffer, sizeof(buffer));
@@ -33,8 +34,8 @@ bool ReadAll(std::istream& in, std::string* text) {
 }
 
 int Put(PutArguments& arguments, const Context& context) {
-  const absl::Status understood = arguments.Understand();
-  if (!understood.ok()) return context.BadArguments(understood.message());
+  const absl::Status valid = arguments.Validate();
+  if (!valid.ok()) return context.BadArguments(valid.message());
   if (context.format == Format::kTable) return context.NoTable();
   const bool absent = !arguments.value.has_value() && !arguments.options.ignore_value;
   if (absent && context.streams.in_is_terminal) {
@@ -51,7 +52,7 @@ int Put(PutArguments& arguments, const Context& context) {
 }
 
 int Delete(DeleteArguments& arguments, const Context& context) {
-  const auto keys = arguments.keys.Understand();
+  const auto keys = arguments.keys.ToKeys();
   if (!keys.ok()) return context.BadArguments(keys.status().message());
   if (context.format == Format::kTable) return context.NoTable();
   const auto result = context.Connect()->Delete(*keys, arguments.options);
@@ -63,14 +64,15 @@ int Delete(DeleteArguments& arguments, const Context& context) {
 struct TxnArguments {
   void AddTo(CLI::App& verb) {
     verb.footer(kTxnSyntax);
-    verb.add_flag("-i,--interactive", interactive, "ask for each part, as on a terminal");
+    verb.add_flag("-i,--interactive", interactive,
+                  "print prompts even if standard input is not a terminal");
   }
   bool interactive = false;
 };
 
 int Txn(TxnArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
-  // Prompts go to stderr, so that standard output holds the answer alone.
+  // Prompts go to stderr, so that standard output holds only the result.
   const bool prompt = arguments.interactive || context.streams.in_is_terminal;
   const auto txn = ReadTransaction(context.streams.in, prompt ? &context.streams.err : nullptr,
                                    context.streams.in_is_terminal);
@@ -83,9 +85,8 @@ int Txn(TxnArguments& arguments, const Context& context) {
 
 struct CompactArguments {
   void AddTo(CLI::App& verb) {
-    AddNumber(verb, "revision", revision, "what only reads before it could see is forgotten")
-        ->required();
-    verb.add_flag("--physical", physical, "wait until the space is free");
+    AddNumber(verb, "revision", revision, "discard the history before this revision")->required();
+    verb.add_flag("--physical", physical, "wait until the old versions have been removed");
   }
   int64_t revision = 0;
   bool physical = false;
@@ -99,7 +100,7 @@ int Compact(CompactArguments& arguments, const Context& context) {
   return kExitOk;
 }
 
-// The verb's arguments live as long as its callback.
+// Adds a verb. Its callback owns the arguments.
 template <typename Arguments>
 void AddVerb(CLI::App& app, const char* name, const char* what, Context& context,
              int (*run)(Arguments&, const Context&)) {
@@ -117,10 +118,12 @@ void AddKvVerbs(CLI::App& app, Context& context) {
   AddVerb<PutArguments>(app, "put", "Writes a key", context, Put);
   AddVerb<GetArguments>(app, "get", "Reads a key, or a range of keys", context, Get);
   AddVerb<DeleteArguments>(app, "del", "Deletes a key, or a range of keys", context, Delete);
-  AddVerb<TxnArguments>(app, "txn", "Does one of two lists of requests, by what it finds", context,
-                        Txn);
-  AddVerb<CompactArguments>(app, "compaction", "Forgets the history before a revision", context,
-                            Compact);
+  AddVerb<TxnArguments>(app, "txn",
+                        "Runs a transaction: conditions, then one of two lists of requests",
+                        context, Txn);
+  AddVerb<CompactArguments>(app, "compaction",
+                            "Discards the history before a revision; older reads then fail",
+                            context, Compact);
 }
 
 }  // namespace raftkv::client

@@ -32,10 +32,10 @@ absl::Status Choose(const char* flag, const std::string& text, const Named<Value
     }
     absl::StrAppend(&all, all.empty() ? "" : ", ", named.name);
   }
-  return absl::InvalidArgumentError(absl::StrCat(flag, ": \"", text, "\" is none of ", all));
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": \"", text, "\" is not one of ", all));
 }
 
-// CLI11 by itself takes an empty argument for none.
+// CLI11 itself treats an empty argument as a missing one.
 void AddOptional(CLI::App& verb, const char* name, std::optional<std::string>* value,
                  const char* description) {
   verb.add_option_function<std::string>(
@@ -45,13 +45,13 @@ void AddOptional(CLI::App& verb, const char* name, std::optional<std::string>* v
 }  // namespace
 
 void KeyArguments::AddTo(CLI::App& verb) {
-  verb.add_option("key", key_, "the key, or where the keys begin")->required();
-  AddOptional(verb, "range_end", &range_end_, "keys from key up to, not including, this");
-  verb.add_flag("--prefix", prefix_, "all keys that begin with key");
-  verb.add_flag("--from-key", from_key_, "key and all keys after it");
+  verb.add_option("key", key_, "the key, or the first key of a range")->required();
+  AddOptional(verb, "range_end", &range_end_, "end of the range, not included");
+  verb.add_flag("--prefix", prefix_, "all keys with this prefix");
+  verb.add_flag("--from-key", from_key_, "this key and all keys after it");
 }
 
-absl::StatusOr<Keys> KeyArguments::Understand() const {
+absl::StatusOr<Keys> KeyArguments::ToKeys() const {
   if (prefix_ && from_key_) {
     return absl::InvalidArgumentError(
         "`--prefix` and `--from-key` cannot be set at the same time, choose one");
@@ -67,19 +67,19 @@ absl::StatusOr<Keys> KeyArguments::Understand() const {
 
 void GetArguments::AddTo(CLI::App& verb) {
   keys.AddTo(verb);
-  AddNumber(verb, "--limit", read.limit, "at most this many keys (0: all)");
-  AddNumber(verb, "--rev", read.revision, "as of this revision (0: now)");
+  AddNumber(verb, "--limit", read.limit, "return at most this many keys (0: all)");
+  AddNumber(verb, "--rev", read.revision, "read as of this revision (0: now)");
   verb.add_option("--sort-by", sort_by, "CREATE, KEY, MODIFY, VALUE or VERSION");
   verb.add_option("--order", order, "ASCEND or DESCEND");
-  verb.add_flag("--keys-only", read.keys_only, "leave out the values");
-  verb.add_flag("--count-only", read.count_only, "only how many keys there are");
-  verb.add_flag("--print-value-only", value_only, "leave out the keys");
+  verb.add_flag("--keys-only", read.keys_only, "print no values");
+  verb.add_flag("--count-only", read.count_only, "print only the number of keys");
+  verb.add_flag("--print-value-only", value_only, "print no keys");
   verb.add_option("--consistency", consistency,
-                  "l: linearizable, never stale; s: serializable, from the endpoint's own state")
+                  "l: linearizable, never stale; s: serializable, local, may be stale")
       ->capture_default_str();
 }
 
-absl::Status GetArguments::Understand() {
+absl::Status GetArguments::Validate() {
   if (consistency != "l" && consistency != "s") {
     return absl::InvalidArgumentError(
         absl::StrCat("unknown consistency flag \"", consistency, "\", use l or s"));
@@ -98,14 +98,17 @@ absl::Status GetArguments::Understand() {
 void PutArguments::AddTo(CLI::App& verb) {
   verb.add_option("key", key, "the key")->required();
   AddOptional(verb, "value", &value,
-              "from standard input if it is - or absent; put -- before one that begins with -");
-  verb.add_flag("--prev-kv", options.prev_kv, "print what it replaces");
-  verb.add_option("--lease", lease, "ID of a lease, in hexadecimal, that the key ends with");
-  verb.add_flag("--ignore-value", options.ignore_value, "keep the key's value; give none");
-  verb.add_flag("--ignore-lease", options.ignore_lease, "keep the key's lease");
+              "the value; if it is - or absent, standard input. Write -- before a value that "
+              "begins with -");
+  verb.add_flag("--prev-kv", options.prev_kv, "print the previous key and value");
+  verb.add_option("--lease", lease,
+                  "ID of a lease in hexadecimal; the key is deleted when it ends");
+  verb.add_flag("--ignore-value", options.ignore_value,
+                "keep the current value; takes no value argument");
+  verb.add_flag("--ignore-lease", options.ignore_lease, "keep the current lease");
 }
 
-absl::Status PutArguments::Understand() {
+absl::Status PutArguments::Validate() {
   if (!lease.empty() && !absl::SimpleHexAtoi(lease, &options.lease)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--lease: \"", lease, "\" is not an ID in hexadecimal"));
@@ -118,7 +121,7 @@ absl::Status PutArguments::Understand() {
 
 void DeleteArguments::AddTo(CLI::App& verb) {
   keys.AddTo(verb);
-  verb.add_flag("--prev-kv", options.prev_kv, "print what is deleted");
+  verb.add_flag("--prev-kv", options.prev_kv, "print the deleted keys and values");
 }
 
 }  // namespace raftkv::client

@@ -1,7 +1,7 @@
-// The arguments of put, get and del: of the command line's verbs and of a transaction's lines
-// alike. Each registers itself with a parser, and after parsing is understood: checked and turned
-// into what the library takes. The parser may be gone by then; until then arguments do not move.
-// Errors (InvalidArgument) say what to change.
+// The arguments of put, get and del, on the command line and on the lines of a transaction. AddTo()
+// registers them with a parser, which keeps pointers to them: do not move them before it has
+// parsed. Afterwards Validate() and ToKeys() check them and convert them to what the library takes;
+// the parser is no longer needed then. Errors (InvalidArgument) say what to change.
 #ifndef RAFTKV_CLIENT_CLI_KV_ARGUMENTS_H_
 #define RAFTKV_CLIENT_CLI_KV_ARGUMENTS_H_
 
@@ -15,11 +15,11 @@
 
 namespace raftkv::client {
 
-// The keys of a verb, as positional arguments and flags name them.
+// Which keys a verb is about: positional arguments and flags.
 class KeyArguments {
  public:
   void AddTo(CLI::App& verb);
-  absl::StatusOr<Keys> Understand() const;
+  absl::StatusOr<Keys> ToKeys() const;
 
  private:
   std::string key_;
@@ -30,11 +30,11 @@ class KeyArguments {
 
 struct GetArguments {
   void AddTo(CLI::App& verb);
-  absl::Status Understand();  // fills in `read`
+  absl::Status Validate();  // also fills in `read`
 
   KeyArguments keys;
   ReadOptions read;
-  bool value_only = false;  // says how to print, so it means nothing in a transaction
+  bool value_only = false;  // affects the output only; ignored in a transaction
   std::string consistency = "l";
   std::string order;
   std::string sort_by;
@@ -42,7 +42,7 @@ struct GetArguments {
 
 struct PutArguments {
   void AddTo(CLI::App& verb);
-  absl::Status Understand();  // fills in `options.lease`; a missing value is the caller's to judge
+  absl::Status Validate();  // also fills in `options.lease`; the caller handles a missing value
 
   std::string key;
   std::optional<std::string> value;

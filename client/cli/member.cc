@@ -1,4 +1,4 @@
-// member list.
+// The verb `member list`.
 #include "client/cli/cli.h"
 
 namespace raftkv::client {

@@ -52,7 +52,7 @@ std::vector<std::vector<std::string>> CellsOf(const std::vector<Row>& rows) {
 }  // namespace
 
 template <typename Result>
-bool Output::ForPrograms(const Result& result) {
+bool Output::WriteForPrograms(const Result& result) {
   if (format_ == Format::kJson) return out_ << JsonOf(result), true;
   if (format_ == Format::kFields) return out_ << FieldsOf(result), true;
   return false;
@@ -75,25 +75,25 @@ void Output::Rows(std::vector<std::string> header,
 }
 
 void Output::Put(const PutResult& result) {
-  if (ForPrograms(result)) return;
+  if (WriteForPrograms(result)) return;
   out_ << "OK\n";
   if (result.prev_kv) Pair(*result.prev_kv, false);
 }
 
 void Output::Get(const RangeResult& result, bool value_only, bool count_only) {
-  if (ForPrograms(result)) return;
+  if (WriteForPrograms(result)) return;
   if (count_only) out_ << result.count << "\n";
   for (const KeyValue& kv : result.kvs) Pair(kv, value_only);
 }
 
 void Output::Delete(const DeleteResult& result) {
-  if (ForPrograms(result)) return;
+  if (WriteForPrograms(result)) return;
   out_ << result.deleted << "\n";
   for (const KeyValue& kv : result.prev_kvs) Pair(kv, false);
 }
 
 void Output::Txn(const TxnResult& txn) {
-  if (ForPrograms(txn)) return;
+  if (WriteForPrograms(txn)) return;
   out_ << (txn.succeeded ? "SUCCESS" : "FAILURE") << "\n";
   for (const OpResult& op : txn.results) {
     out_ << "\n";
@@ -105,30 +105,30 @@ void Output::Txn(const TxnResult& txn) {
 }
 
 void Output::Compact(const CompactResult& result, int64_t revision) {
-  if (ForPrograms(result)) return;
+  if (WriteForPrograms(result)) return;
   out_ << "compacted revision " << revision << "\n";
 }
 
 void Output::Members(const MemberListResult& result) {
-  if (ForPrograms(result)) return;
+  if (WriteForPrograms(result)) return;
   Rows({"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"},
        CellsOf(result.members));
 }
 
 void Output::Statuses(const std::vector<EndpointStatus>& rows) {
-  if (ForPrograms(rows)) return;
+  if (WriteForPrograms(rows)) return;
   Rows({"ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM",
         "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"},
        CellsOf(rows));
 }
 
 void Output::Hashes(const std::vector<EndpointHash>& rows) {
-  if (ForPrograms(rows)) return;
+  if (WriteForPrograms(rows)) return;
   Rows({"ENDPOINT", "HASH"}, CellsOf(rows));
 }
 
 void Output::Healths(const std::vector<EndpointHealth>& rows) {
-  if (ForPrograms(rows)) return;
+  if (WriteForPrograms(rows)) return;
   Table table({"ENDPOINT", "HEALTH", "TOOK", "ERROR"});
   for (const EndpointHealth& row : rows) {
     const bool healthy = row.error.ok();
@@ -149,15 +149,15 @@ void Output::Healths(const std::vector<EndpointHealth>& rows) {
 void Output::DefragRow(const EndpointDefrag& row) {
   if (format_ != Format::kSimple) return;
   if (row.error.ok()) {
-    // Other words than etcdctl's, for which it is over by now.
-    out_ << "Defragmentation begun at " << row.endpoint
-         << "; a raftkv member goes on with it in the background" << std::endl;
+    // Not etcdctl's text, which says that the defragmentation has finished.
+    out_ << "Started to defragment " << row.endpoint
+         << "; a raftkv member continues in the background" << std::endl;
   } else {
     err_ << "Failed to defragment etcd member[" << row.endpoint << "] (" << row.error.message()
          << ")\n";
   }
 }
 
-void Output::Defrags(const std::vector<EndpointDefrag>& rows) { ForPrograms(rows); }
+void Output::Defrags(const std::vector<EndpointDefrag>& rows) { WriteForPrograms(rows); }
 
 }  // namespace raftkv::client

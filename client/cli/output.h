@@ -1,6 +1,6 @@
-// Writes results as etcdctl does: simple lines, tables, and the formats of json.h and fields.h. One
-// Output per run of the CLI. Errors that end a run do not pass through here; endpoints that failed
-// where others did not are named on `err`.
+// Writes results in etcdctl's formats: simple lines, tables, json (json.h) and fields (fields.h).
+// Each run of the CLI makes one Output. Errors that end a run are not written here, but endpoints
+// that failed are: to `err`, in the simple format.
 #ifndef RAFTKV_CLIENT_CLI_OUTPUT_H_
 #define RAFTKV_CLIENT_CLI_OUTPUT_H_
 
@@ -27,24 +27,25 @@ class Output {
   void Compact(const CompactResult& result, int64_t revision);
   void Members(const MemberListResult& result);
   void Statuses(const std::vector<EndpointStatus>& rows);
-  void Healths(const std::vector<EndpointHealth>& rows);  // simple: the unhealthy go to err
+  void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);
-  // Row by row as they are done, then all of them; simple prints the rows, the others the whole.
+  // Call DefragRow() when an endpoint is done, and Defrags() at the end. The simple format prints
+  // each row at once; the other formats print all rows at the end.
   void DefragRow(const EndpointDefrag& row);
   void Defrags(const std::vector<EndpointDefrag>& rows);
 
  private:
-  // Writes json or fields; false if the format is another.
+  // Writes the result as json or fields. Returns false if the format is a different one.
   template <typename Result>
-  bool ForPrograms(const Result& result);
+  bool WriteForPrograms(const Result& result);
   void Pair(const KeyValue& kv, bool value_only);
-  // Rows of cells: lines of them, or a table with `header`.
+  // Writes rows of cells: as lines or, in the table format, as a table with `header`.
   void Rows(std::vector<std::string> header, const std::vector<std::vector<std::string>>& rows);
 
   std::ostream& out_;
   std::ostream& err_;
   const Format format_;
-  const bool hex_;  // keys and values as \xNN, in simple format
+  const bool hex_;  // print keys and values as \xNN, in the simple format
 };
 
 }  // namespace raftkv::client

@@ -18,8 +18,8 @@ struct Escape {
 constexpr Escape kEscapes[] = {{'a', '\a'}, {'b', '\b'}, {'f', '\f'},  {'n', '\n'}, {'r', '\r'},
                                {'t', '\t'}, {'v', '\v'}, {'\\', '\\'}, {'"', '"'}};
 
-// Of the code points from 0x80 that have no visible form, the ones that text may well contain:
-// controls, spaces, marks of direction, surrogates, private use, non-characters.
+// Code points from 0x80 on that are not printable: controls, spaces, direction marks, surrogates,
+// private use, non-characters. Not a complete list, but it has those that are likely in text.
 struct Span {
   uint32_t first;
   uint32_t last;
@@ -35,7 +35,7 @@ bool Visible(uint32_t point) {
   });
 }
 
-// The code point at the front of `bytes` and its length; length 0 if that is not UTF-8.
+// The first code point of a string and its length in bytes. Length 0: not valid UTF-8.
 struct Decoded {
   uint32_t point = 0;
   size_t length = 0;
@@ -78,7 +78,7 @@ void AppendUtf8(uint32_t point, std::string* out) {
   tail(0);
 }
 
-// Takes `digits` digits of the base, 8 or 16, off the front of `text`.
+// Removes `digits` digits of base 8 or 16 from the front of `text`.
 bool TakeNumber(int digits, uint32_t base, std::string_view* text, uint32_t* number) {
   if (text->size() < static_cast<size_t>(digits)) return false;
   *number = 0;
@@ -94,7 +94,7 @@ bool TakeNumber(int digits, uint32_t base, std::string_view* text, uint32_t* num
   return true;
 }
 
-// Takes what follows a backslash.
+// Removes an escape sequence from the front of `text`, after its backslash.
 bool TakeEscape(std::string_view* text, std::string* out) {
   if (text->empty()) return false;
   const char c = text->front();
@@ -124,11 +124,11 @@ bool TakeEscape(std::string_view* text, std::string* out) {
   return false;
 }
 
-// As it stands, up to the next `quote`.
+// Removes a string in `quote` characters, without escapes, from the front of `text`.
 absl::StatusOr<std::string> TakeRaw(char quote, std::string_view* text) {
   const size_t end = text->find(quote, 1);
   if (end == std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("a ", std::string(1, quote), " does not end"));
+    return absl::InvalidArgumentError(absl::StrCat("a ", std::string(1, quote), " is not closed"));
   }
   std::string word(text->substr(1, end - 1));
   text->remove_prefix(end + 1);
@@ -177,10 +177,10 @@ absl::StatusOr<std::string> TakeQuoted(std::string_view* text) {
       word.push_back(c);
     } else if (!TakeEscape(text, &word)) {
       return absl::InvalidArgumentError(
-          "unknown escape in double quotes; there are \\\\ \\\" \\n \\t \\xNN \\uNNNN");
+          "unknown escape in double quotes, use \\\\ \\\" \\n \\t \\xNN or \\uNNNN");
     }
   }
-  return absl::InvalidArgumentError("a \" does not end");
+  return absl::InvalidArgumentError("a \" is not closed");
 }
 
 absl::StatusOr<std::vector<std::string>> SplitWords(std::string_view line) {
@@ -197,7 +197,7 @@ absl::StatusOr<std::vector<std::string>> SplitWords(std::string_view line) {
     auto word = line.front() == '"' ? TakeQuoted(&line) : TakeRaw('\'', &line);
     if (!word.ok()) return word.status();
     if (!line.empty() && !IsSpace(line.front())) {
-      return absl::InvalidArgumentError("a quoted word has something right behind it");
+      return absl::InvalidArgumentError("a quoted word must be followed by a space");
     }
     words.push_back(*std::move(word));
   }

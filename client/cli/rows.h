@@ -1,4 +1,4 @@
-// What the verbs that ask each endpoint by itself learn of one endpoint.
+// Results of the verbs that ask each endpoint separately. One row is about one endpoint.
 #ifndef RAFTKV_CLIENT_CLI_ROWS_H_
 #define RAFTKV_CLIENT_CLI_ROWS_H_
 
@@ -28,7 +28,7 @@ struct EndpointHash {
 
 struct EndpointDefrag {
   std::string endpoint;
-  absl::Status error;  // OK: done
+  absl::Status error;  // OK: started (raftkv) or done (etcd)
 };
 
 }  // namespace raftkv::client

@@ -1,5 +1,5 @@
-// A table of text with a header row, drawn as etcdctl draws it: header centred in capitals, cells
-// to the right. Widths count bytes; what raftkv prints in tables is ASCII.
+// Formats a text table as etcdctl does: header centred, cells right-aligned. Widths count bytes,
+// since raftkv prints only ASCII in tables.
 #ifndef RAFTKV_CLIENT_CLI_TABLE_H_
 #define RAFTKV_CLIENT_CLI_TABLE_H_
 
@@ -11,7 +11,7 @@ namespace raftkv::client {
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
-  void Add(std::vector<std::string> row);  // as many cells as the header has
+  void Add(std::vector<std::string> row);  // must have as many cells as the header
   std::string Render() const;
 
  private:

@@ -40,7 +40,7 @@ constexpr struct {
                   {"<", Relation::kLess},
                   {">", Relation::kGreater}};
 
-absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(what); }
+absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
 void SkipSpace(std::string_view* text) {
   while (!text->empty() && absl::ascii_isspace(static_cast<unsigned char>(text->front()))) {
@@ -48,7 +48,8 @@ void SkipSpace(std::string_view* text) {
   }
 }
 
-// Takes the characters that are such, and the space around them, off the front of `text`.
+// Removes leading space, the characters for which `is` is true, and the space after them from
+// `text`. Returns the characters.
 std::string_view TakeWhile(bool (*is)(char), std::string_view* text) {
   SkipSpace(text);
   size_t size = 0;
@@ -74,18 +75,20 @@ absl::Status SetOperand(std::string operand, Compare* compare) {
             : absl::SimpleAtoi(operand, &compare->number)) {
     return absl::OkStatus();
   }
-  return Wrong(absl::StrCat("\"", operand, "\" is not ",
-                            lease ? "a lease ID in hexadecimal" : "a whole number"));
+  return Invalid(absl::StrCat("\"", operand, "\" is not ",
+                              lease ? "a lease ID in hexadecimal" : "a whole number"));
 }
 
-// value("KEY") = "VALUE". Space may stand anywhere between its parts, and a number without quotes.
+// Parses a line such as value("KEY") = "VALUE". Space is allowed between the parts. Numbers need no
+// quotes.
 absl::StatusOr<Compare> ParseCompare(std::string_view line) {
   const std::string_view name = TakeWhile(IsLetter, &line);
   if (name == "put" || name == "get" || name == "del") {
-    return Wrong("requests come after the conditions and the empty line that ends them");
+    return Invalid(
+        "this is a request, not a condition; end the conditions with an empty line first");
   }
   if (TakeWhile(IsBracket, &line) != "(") {
-    return Wrong("a condition looks like mod(\"KEY\") = \"5\"");
+    return Invalid("a condition looks like mod(\"KEY\") = \"5\"");
   }
   Compare compare;
   bool known = false;
@@ -95,13 +98,13 @@ absl::StatusOr<Compare> ParseCompare(std::string_view line) {
     known = true;
   }
   if (!known) {
-    return Wrong(absl::StrCat("unknown condition \"", std::string(name),
-                              "\", use value, mod, create, version or lease"));
+    return Invalid(absl::StrCat("unknown condition \"", std::string(name),
+                                "\", use value, mod, create, version or lease"));
   }
   auto key = TakeQuoted(&line);
-  if (!key.ok()) return Wrong(absl::StrCat("the key: ", key.status().message()));
+  if (!key.ok()) return Invalid(absl::StrCat("the key: ", key.status().message()));
   compare.keys = *std::move(key);
-  if (TakeWhile(IsBracket, &line) != ")") return Wrong("a ) is missing behind the key");
+  if (TakeWhile(IsBracket, &line) != ")") return Invalid("a ) is missing after the key");
   const std::string_view relation_name = TakeWhile(IsOperator, &line);
   known = false;
   for (const auto& relation : kRelations) {
@@ -110,20 +113,20 @@ absl::StatusOr<Compare> ParseCompare(std::string_view line) {
     known = true;
   }
   if (!known) {
-    return Wrong(
+    return Invalid(
         absl::StrCat("unknown operator \"", std::string(relation_name), "\", use = != < or >"));
   }
   const bool bare = compare.target != Target::kValue && !line.empty() && line[0] != '"';
   auto operand = bare ? std::string(TakeWhile(IsWord, &line)) : TakeQuoted(&line);
-  if (!operand.ok()) return Wrong(absl::StrCat("the right side: ", operand.status().message()));
+  if (!operand.ok()) return Invalid(absl::StrCat("the right side: ", operand.status().message()));
   SkipSpace(&line);
-  if (!line.empty()) return Wrong(absl::StrCat("superfluous \"", std::string(line), "\""));
+  if (!line.empty()) return Invalid(absl::StrCat("unexpected \"", std::string(line), "\""));
   const absl::Status status = SetOperand(*std::move(operand), &compare);
   if (!status.ok()) return status;
   return compare;
 }
 
-// Parses the words behind the verb.
+// Parses the words after the verb.
 template <typename Arguments>
 absl::Status Parse(std::vector<std::string> words, Arguments* arguments) {
   CLI::App app("", words[0]);
@@ -131,11 +134,11 @@ absl::Status Parse(std::vector<std::string> words, Arguments* arguments) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   arguments->AddTo(app);
   words.erase(words.begin());
-  std::reverse(words.begin(), words.end());  // as the parser wants it
+  std::reverse(words.begin(), words.end());  // CLI11 parses from the back
   try {
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
-    return Wrong(Explain(app, error));
+    return Invalid(Explain(app, error));
   }
   return absl::OkStatus();
 }
@@ -143,9 +146,9 @@ absl::Status Parse(std::vector<std::string> words, Arguments* arguments) {
 absl::StatusOr<Op> ParsePut(const std::vector<std::string>& words) {
   PutArguments put;
   absl::Status status = Parse(words, &put);
-  if (status.ok()) status = put.Understand();
+  if (status.ok()) status = put.Validate();
   if (status.ok() && !put.value.has_value() && !put.options.ignore_value) {
-    status = Wrong("put needs a key and a value");
+    status = Invalid("put needs a key and a value");
   }
   if (!status.ok()) return status;
   return Op::Put(put.key, put.value.value_or(""), put.options);
@@ -154,9 +157,9 @@ absl::StatusOr<Op> ParsePut(const std::vector<std::string>& words) {
 absl::StatusOr<Op> ParseGet(const std::vector<std::string>& words) {
   GetArguments get;
   absl::Status status = Parse(words, &get);
-  if (status.ok()) status = get.Understand();
+  if (status.ok()) status = get.Validate();
   if (!status.ok()) return status;
-  auto keys = get.keys.Understand();
+  auto keys = get.keys.ToKeys();
   if (!keys.ok()) return keys.status();
   return Op::Get(*std::move(keys), get.read);
 }
@@ -165,7 +168,7 @@ absl::StatusOr<Op> ParseDelete(const std::vector<std::string>& words) {
   DeleteArguments del;
   const absl::Status status = Parse(words, &del);
   if (!status.ok()) return status;
-  auto keys = del.keys.Understand();
+  auto keys = del.keys.ToKeys();
   if (!keys.ok()) return keys.status();
   return Op::Delete(*std::move(keys), del.options);
 }
@@ -177,7 +180,7 @@ absl::StatusOr<Op> ParseRequest(std::string_view line) {
   if (verb == "put") return ParsePut(*words);
   if (verb == "get") return ParseGet(*words);
   if (verb == "del") return ParseDelete(*words);
-  return Wrong(absl::StrCat("unknown request \"", verb, "\", use put, get or del"));
+  return Invalid(absl::StrCat("unknown request \"", verb, "\", use put, get or del"));
 }
 
 class Reader {
@@ -185,7 +188,7 @@ class Reader {
   Reader(std::istream& in, std::ostream* prompts, bool hint)
       : in_(in), prompts_(prompts), hint_(hint) {}
 
-  // Reads lines up to an empty one and gives each to `parse`, which returns what goes into `list`.
+  // Reads lines up to an empty one. Calls `parse` for each and appends the result to `list`.
   template <typename Item, typename Parse>
   absl::Status ReadPart(const char* part, Parse parse, std::vector<Item>* list) {
     if (prompts_ != nullptr) *prompts_ << part << ":" << std::endl;
@@ -199,13 +202,13 @@ class Reader {
       if (text.empty()) return absl::OkStatus();
       auto item = parse(std::string_view(text.data(), text.size()));
       if (!item.ok()) {
-        return Wrong(absl::StrCat("line ", number_, ": ", item.status().message(), ": ", text));
+        return Invalid(absl::StrCat("line ", number_, ": ", item.status().message(), ": ", text));
       }
       list->push_back(*std::move(item));
     }
-    return Wrong(absl::StrCat("standard input ends after line ", number_,
-                              ", before the empty line that ends the ", part,
-                              "; each of the three parts ends with one, see raftkv txn --help"));
+    return Invalid(absl::StrCat("standard input ends after line ", number_,
+                                ", before the empty line that ends the ", part,
+                                "; end each of the three parts with one, see raftkv txn --help"));
   }
 
  private:

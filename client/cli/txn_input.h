@@ -1,6 +1,7 @@
-// Reads a transaction as etcdctl writes it: conditions, then requests for when they hold, then
-// requests for when they do not, one a line, each part ended by an empty line. Input that ends
-// before the last empty line is an error, so that half a transaction is never sent.
+// Reads a transaction in etcdctl's notation. It has three parts: conditions, requests to run if all
+// of them hold, requests to run otherwise. Each condition or request is a line; an empty line ends
+// each part. Input that ends before the last empty line is an error, so that an incomplete
+// transaction is never sent.
 #ifndef RAFTKV_CLIENT_CLI_TXN_INPUT_H_
 #define RAFTKV_CLIENT_CLI_TXN_INPUT_H_
 
@@ -12,10 +13,11 @@
 
 namespace raftkv::client {
 
-inline constexpr char kTxnSyntax[] = R"(Standard input, three parts, each ended by an empty line:
+inline constexpr char kTxnSyntax[] =
+    R"(Reads three parts from standard input. End each with an empty line:
   conditions:  value("KEY") = "VALUE", also mod, create, version, lease; = != < >
-  requests for when all hold:  put, get and del lines, as on the command line
-  requests for when one does not
+  requests to run if all conditions hold:  put, get and del, as on the command line
+  requests to run otherwise
 Example:
   raftkv txn <<'EOF'
   mod("colour") = "5"
@@ -27,8 +29,8 @@ Example:
   EOF
 )";
 
-// `prompts`: says there which part is next; null: does not. `hint`: and once how a part ends, for
-// who types it. InvalidArgument names the line.
+// Writes to `prompts`, unless it is null, which part comes next and, if `hint` is set, once how to
+// end a part. InvalidArgument names the line.
 absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prompts, bool hint);
 
 }  // namespace raftkv::client

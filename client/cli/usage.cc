@@ -27,12 +27,12 @@ CLI::Option* AddWhole(CLI::App& app, const char* name, Number& number, const cha
               }
               return absl::StrCat("\"", text, "\" is not a whole number");
             }
-            return parsed < 0 ? absl::StrCat(text, " is below 0") : "";
+            return parsed < 0 ? absl::StrCat(text, " is negative") : "";
           },
           ""));
 }
 
-// Letters to add, drop or change to turn one into the other.
+// Edit distance: how many letters to add, remove or change to turn `a` into `b`.
 size_t Distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -52,11 +52,11 @@ std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
 }
 
 struct Guess {
-  size_t distance = 3;  // more is another word
+  size_t distance = 3;  // only verbs nearer than this are suggested
   std::string verb;
 };
 
-// `path` is what to type before the verbs of `app`.
+// Looks for the verb nearest to `word` in `app`. `path` is what to type before the verbs of `app`.
 void GuessAmong(const CLI::App& app, const std::string& path, const std::string& word,
                 Guess* best) {
   for (const CLI::App* verb : VerbsOf(app)) {
@@ -69,7 +69,7 @@ void GuessAmong(const CLI::App& app, const std::string& path, const std::string&
   }
 }
 
-// The verb or group that the command line named, and its name in full.
+// The verb or group that was given. Appends its full name to `path`.
 const CLI::App& Deepest(const CLI::App& root, std::string* path) {
   const CLI::App* app = &root;
   while (!app->get_subcommands().empty()) {
@@ -79,8 +79,8 @@ const CLI::App& Deepest(const CLI::App& root, std::string* path) {
   return *app;
 }
 
-// The parser's words, but for those that can be said better.
-std::string Words(const CLI::ParseError& error) {
+// The parser's message, or a clearer one where we have it.
+std::string MessageOf(const CLI::ParseError& error) {
   const absl::string_view what = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr &&
       absl::EndsWith(what, " missing")) {
@@ -89,14 +89,14 @@ std::string Words(const CLI::ParseError& error) {
   absl::string_view flag = what;
   const size_t equals = what.find(" = ");
   if (absl::ConsumePrefix(&flag, "Could not convert: ") && equals != absl::string_view::npos) {
-    return absl::StrCat(flag.substr(0, flag.find(' ')), " is a flag: true or false, not \"",
+    return absl::StrCat(flag.substr(0, flag.find(' ')), " takes true, false or no value, not \"",
                         what.substr(equals + 3), "\"");
   }
   return std::string(what);
 }
 
-// etcdctl's verbs that are still to come.
-bool IsNotServedYet(std::string_view verb) {
+// etcdctl's verbs that raftkv does not have yet.
+bool IsNotSupportedYet(std::string_view verb) {
   constexpr std::string_view kVerbs[] = {
       "alarm", "auth",        "check",      "elect",         "lease",         "lock",
       "role",  "make-mirror", "member add", "member remove", "member update", "member promote",
@@ -135,14 +135,14 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
           : absl::StrCat("; see ", root.get_name(), " ", path, path.empty() ? "" : " ", "--help");
   const std::vector<std::string> left = root.remaining(/*recurse=*/true);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || left.empty()) {
-    return absl::StrCat(prefix, Words(error), help);
+    return absl::StrCat(prefix, MessageOf(error), help);
   }
   const std::string& word = left.front();
   if (word.size() > 1 && word[0] == '-') return absl::StrCat(prefix, "unknown flag ", word, help);
   if (VerbsOf(app).empty()) {
-    return absl::StrCat(prefix, "superfluous argument \"", word, "\"", help);
+    return absl::StrCat(prefix, "unexpected argument \"", word, "\"", help);
   }
-  if (IsNotServedYet(path.empty() ? word : path + " " + word)) {
+  if (IsNotSupportedYet(path.empty() ? word : path + " " + word)) {
     return absl::StrCat(prefix, "\"", word, "\" is a verb of etcdctl that raftkv does not have yet",
                         help);
   }

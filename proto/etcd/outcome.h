@@ -1,9 +1,10 @@
 #ifndef RAFTKV_PROTO_ETCD_OUTCOME_H_
 #define RAFTKV_PROTO_ETCD_OUTCOME_H_
 
-// What etcd's API cannot say, in the trailing metadata of a failed write. etcd has one text,
-// "request timed out", for a write that may happen yet and for one that was never proposed to
-// anybody; whoever knows this key can tell, and may repeat the latter. Other clients ignore it.
+// Trailing metadata of a failed write. etcd's API has one error, "request timed out", both for a
+// write that may still happen and for a write that was never proposed. A raftkv server marks the
+// second kind with kOutcomeKey = kNotProposed. A client that knows the key may repeat such a write.
+// Other clients ignore it.
 
 namespace raftkv {
 

@@ -1,15 +1,16 @@
-// The ceiling for docs/benchmarks.md: what three processes can do that replicate puts with the same
-// gRPC, the same messages and the same disk as raftkv, but with no Raft and no store. The leader is
-// whoever is given followers; it appends and syncs, so do they, and a put is acknowledged when a
-// majority has synced it. Nothing is checked, nobody is elected, and a lost connection ends it all.
+// The upper bound for docs/benchmarks.md: three processes that replicate puts with the same gRPC,
+// the same messages and the same disk as raftkv, but without Raft and without a store. The process
+// that is given followers is the leader. Leader and followers append and sync each put; the leader
+// acknowledges it when a majority has synced it. There are no consistency checks and no elections.
+// A lost connection ends the process.
 //
 //   bare_replication LISTEN LOG_FILE [FOLLOWER...]      e.g. 127.0.0.1:7001 /tmp/log 127.0.0.1:7002
 //
-// Puts and gets as etcd's KV.Put and KV.Range (one key, no history), so that `raftkv bench` drives
-// it. A get is answered by the leader from a hash map at once, without asking anybody.
+// It serves etcd's KV.Put and KV.Range (one key, newest value only), so that `raftkv bench` can
+// measure it. The leader answers a get from a hash map at once, without asking a majority.
 //
-// One thread, one completion queue: collect what has arrived, then one turn for all of it (one
-// message to each follower, one write and one fdatasync).
+// One thread with one completion queue collects everything that has arrived. Then one turn handles
+// all of it, with one message to each follower, one write and one fdatasync.
 
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
@@ -39,7 +40,7 @@ using proto::AppendEntriesResponse;
 using KvService = KV::WithAsyncMethod_Put<KV::WithAsyncMethod_Range<KV::Service>>;
 using RaftService = proto::Raft::WithAsyncMethod_AppendEntries<proto::Raft::Service>;
 
-// What a completion queue's tag points to.
+// The tags of the completion queue point to Events.
 struct Event {
   virtual ~Event() = default;
   virtual void Complete(bool ok) = 0;
@@ -56,7 +57,7 @@ struct MemberEvent : Event {
 
 class Node;
 
-// One unary call, from its arrival to its answer; then it deletes itself.
+// One unary call, from its arrival to its answer. Deletes itself after the answer.
 template <typename Request, typename Response>
 struct UnaryCall : Event {
   using Arrived = void (Node::*)(UnaryCall*);
@@ -87,7 +88,7 @@ struct UnaryCall : Event {
 using PutCall = UnaryCall<etcdserverpb::PutRequest, etcdserverpb::PutResponse>;
 using RangeCall = UnaryCall<etcdserverpb::RangeRequest, etcdserverpb::RangeResponse>;
 
-// The leader's stream to one follower. Entries gather in `next_` while a write is under way.
+// The leader's stream to one follower. While a write is in progress, entries collect in `next_`.
 class Follower {
  public:
   Follower(const std::string& address, grpc::CompletionQueue* queue)
@@ -111,17 +112,17 @@ class Follower {
 
  private:
   void OnStarted(bool ok) {
-    CHECK(ok) << "follower not reached";
+    CHECK(ok) << "cannot connect to follower";
     OnWritten(true);
     stream_->Read(&answer_, &read_);
   }
   void OnWritten(bool ok) {
-    CHECK(ok) << "follower lost";
+    CHECK(ok) << "lost connection to follower";
     writing_ = false;
     Flush();
   }
   void OnRead(bool ok) {
-    CHECK(ok) << "follower lost";
+    CHECK(ok) << "lost connection to follower";
     stream_->Read(&answer_, &read_);
   }
 
@@ -149,10 +150,10 @@ class Node {
     queue_ = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
     CHECK(server_ != nullptr) << address;
-    ExpectPut();
-    ExpectRange();
+    RequestPut();
+    RequestRange();
     raft_.RequestAppendEntries(&leader_context_, &leader_stream_, queue_.get(), queue_.get(),
-                               &leader_came_);
+                               &leader_connected_);
   }
 
   void AddFollower(const std::string& address) {
@@ -173,23 +174,23 @@ class Node {
   }
 
  private:
-  void ExpectPut() {
+  void RequestPut() {
     auto* call = new PutCall(this, &Node::OnPut);
     kv_.RequestPut(&call->context, &call->request, &call->responder, queue_.get(), queue_.get(),
                    call);
   }
-  void ExpectRange() {
+  void RequestRange() {
     auto* call = new RangeCall(this, &Node::OnRange);
     kv_.RequestRange(&call->context, &call->request, &call->responder, queue_.get(), queue_.get(),
                      call);
   }
 
   void OnPut(PutCall* call) {
-    ExpectPut();
+    RequestPut();
     arrived_.push_back(call);
   }
   void OnRange(RangeCall* call) {
-    ExpectRange();
+    RequestRange();
     const auto found = values_.find(call->request.key());
     if (found != values_.end()) {
       mvccpb::KeyValue* kv = call->response.add_kvs();
@@ -201,7 +202,7 @@ class Node {
     call->Answer();
   }
 
-  void OnLeaderCame(bool ok) {
+  void OnLeaderConnected(bool ok) {
     if (ok) leader_stream_.Read(&from_leader_, &leader_read_);
   }
   void OnLeaderRead(bool ok) {
@@ -211,7 +212,7 @@ class Node {
   }
   void OnLeaderWritten(bool) { answering_ = false; }
 
-  // Everything that has arrived, within bounds; waits only when there is nothing to do.
+  // Handles all events that have arrived, within bounds. Waits only if there are none.
   void Collect() {
     using Clock = std::chrono::system_clock;
     const auto until = Clock::now() + std::chrono::microseconds(200);
@@ -240,7 +241,7 @@ class Node {
     ++last_index_;
   }
 
-  // To the followers before our own disk, as raftkv does.
+  // Sends the entries to the followers before writing them to the local disk, as raftkv does.
   void Replicate() {
     for (PutCall* call : arrived_) {
       const std::string payload = call->request.SerializeAsString();
@@ -294,7 +295,7 @@ class Node {
   // As leader.
   std::vector<std::unique_ptr<Follower>> followers_;
   std::vector<PutCall*> arrived_;
-  std::deque<PutCall*> pending_;  // the first is of index committed_ + 1
+  std::deque<PutCall*> pending_;  // the first one has index committed_ + 1
   uint64_t committed_ = 0;
   absl::flat_hash_map<std::string, std::string> values_;
 
@@ -305,7 +306,7 @@ class Node {
   AppendEntriesRequest from_leader_;
   AppendEntriesResponse to_leader_;
   bool answering_ = false;
-  MemberEvent<Node> leader_came_{this, &Node::OnLeaderCame};
+  MemberEvent<Node> leader_connected_{this, &Node::OnLeaderConnected};
   MemberEvent<Node> leader_read_{this, &Node::OnLeaderRead};
   MemberEvent<Node> leader_written_{this, &Node::OnLeaderWritten};
 };

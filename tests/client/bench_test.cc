@@ -70,8 +70,8 @@ TEST(Load, PutsGoToEveryEndpoint) {
   EXPECT_LE(report->latency.count(), static_cast<uint64_t>(a.calls + b.calls));
 }
 
-TEST(Load, GetsFindTheKeysWritten) {
-  FakeServer server;  // says that there are no keys
+TEST(Load, MissingKeysAreWrittenBeforeGets) {
+  FakeServer server;  // answers that there are no keys
   const auto report = RunLoad(Short(LoadOptions::Verb::kGet, {server.address()}), NoProgress);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_GT(report->latency.count(), 0u);
@@ -79,22 +79,22 @@ TEST(Load, GetsFindTheKeysWritten) {
   EXPECT_EQ(server.range_request.range_end(), "");
 }
 
-TEST(Load, ATxnThatLostItsRaceLearnsTheRevisionAndIsTriedAgain) {
-  FakeServer server;  // somebody else has written every key at revision 5
+TEST(Load, ATxnWhoseConditionFailedIsTriedAgainWithTheNewRevision) {
+  FakeServer server;  // another client has written every key at revision 5
   server.txn_response.add_responses()->mutable_response_range()->add_kvs()->set_mod_revision(5);
   server.txn_response.mutable_header()->set_revision(6);
-  std::atomic<int> lost{0};
+  std::atomic<int> failed{0};
   server.answer_txn = [&](const etcdserverpb::TxnRequest& request,
                           etcdserverpb::TxnResponse* response) {
     response->set_succeeded(request.compare(0).mod_revision() >= 5);
-    if (!response->succeeded()) ++lost;
+    if (!response->succeeded()) ++failed;
   };
   const auto report = RunLoad(Short(LoadOptions::Verb::kTxn, {server.address()}), NoProgress);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_GT(report->latency.count(), 0u);
   EXPECT_EQ(report->errors, 0u);
-  EXPECT_GT(lost, 0);
-  EXPECT_GT(server.calls, lost);
+  EXPECT_GT(failed, 0);
+  EXPECT_GT(server.calls, failed);
   EXPECT_EQ(server.txn_request.success(0).request_put().value().size(), 10u);
 }
 
@@ -111,12 +111,12 @@ TEST(Load, FailuresAreCountedByMessageAndNotAsOperations) {
   EXPECT_EQ(report->errors_by_message.begin()->first, "etcdserver: no leader");
 }
 
-TEST(Load, NobodyToMeasureIsAnError) {
+TEST(Load, NoReachableEndpointIsAnError) {
   EXPECT_TRUE(absl::IsUnavailable(
       RunLoad(Short(LoadOptions::Verb::kPut, {DeadAddress()}), NoProgress).status()));
 }
 
-TEST(Load, JsonReportIsForMachines) {
+TEST(Load, JsonReportHasEveryField) {
   FakeServer server;
   std::istringstream in;
   std::ostringstream out, err;
@@ -139,7 +139,7 @@ TEST(Load, JsonReportIsForMachines) {
   }
 }
 
-TEST(Load, AnEndpointThatIsDownIsNamedAndTheOthersAreMeasured) {
+TEST(Load, AnUnreachableEndpointIsReportedAndTheOthersAreMeasured) {
   FakeServer server;
   const std::string dead = DeadAddress();
   const auto bench = [](std::string endpoints, const char* format) {
@@ -147,7 +147,7 @@ TEST(Load, AnEndpointThatIsDownIsNamedAndTheOthersAreMeasured) {
     return Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "0.1", "--clients", "2", "-w",
                    format, "--dial-timeout", "200ms"});
   };
-  const std::string note = "Note: cannot connect to " + dead + "; measuring without\n";
+  const std::string note = "Note: cannot connect to " + dead + "; measuring the others\n";
   Result result = bench(dead + "," + server.address(), "json");
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_EQ(result.err, note);
@@ -166,7 +166,7 @@ TEST(Load, AnEndpointThatIsDownIsNamedAndTheOthersAreMeasured) {
   EXPECT_EQ(result.code, kExitUnreachable);
   EXPECT_EQ(result.out, "");
   EXPECT_EQ(result.err, "Error: cannot connect to " + dead +
-                            "; is a server running there? --endpoints says where to ask\n");
+                            "; is a server running there? Set its address with --endpoints\n");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Runs the command line inside the test, against a FakeServer. The golden text of these tests is
-// what etcdctl 3.4.23 prints for the same answers.
+// Runs the command line program inside the test, against a FakeServer. The output that these tests
+// expect is what etcdctl 3.4.23 prints for the same responses.
 #ifndef RAFTKV_TESTS_CLIENT_CLI_FIXTURE_H_
 #define RAFTKV_TESTS_CLIENT_CLI_FIXTURE_H_
 
@@ -61,7 +61,7 @@ class Cli : public testing::Test {
     return Raftkv(std::move(arguments), input);
   }
 
-  // What a verb prints; it must succeed and say nothing on stderr.
+  // Returns what a verb prints. It must succeed and print nothing to stderr.
   std::string Out(std::vector<const char*> arguments) {
     const Result result = Run(std::move(arguments));
     EXPECT_EQ(result.code, kExitOk);

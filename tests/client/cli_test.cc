@@ -1,4 +1,4 @@
-// put, get, del, member and endpoint verbs, and what is common to all verbs.
+// The verbs put, get, del, member and endpoint, and what all verbs have in common.
 #include "client/cli/human.h"
 #include "client/cli/table.h"
 #include "tests/client/cli_fixture.h"
@@ -182,7 +182,7 @@ TEST_F(Cli, EndpointStatusOfTheWholeCluster) {
   EXPECT_EQ(Out({"endpoint", "status", "--cluster"}).substr(0, 7), "http://");
 }
 
-// Both calls are held until both have come.
+// Each call blocks until both have arrived.
 TEST_F(Cli, EndpointVerbsAskAllEndpointsAtOnce) {
   FakeServer other;
   std::atomic<int> waiting{0};
@@ -198,7 +198,7 @@ TEST_F(Cli, EndpointVerbsAskAllEndpointsAtOnce) {
   }
 }
 
-TEST_F(Cli, EndpointHealthSaysWhoIsHealthy) {
+TEST_F(Cli, EndpointHealthPrintsWhichEndpointsAreHealthy) {
   const std::string dead = DeadAddress();
   const std::string both = "--endpoints=" + server_.address() + "," + dead;
   Result result = Raftkv({both.c_str(), "endpoint", "health"});
@@ -218,7 +218,7 @@ TEST_F(Cli, EndpointHealthSaysWhoIsHealthy) {
   EXPECT_EQ(Run({"endpoint", "health"}).code, kExitOk);
 }
 
-TEST_F(Cli, ErrorsAreOneLineAndHaveTheirExitCode) {
+TEST_F(Cli, EveryErrorIsOneLineAndHasItsExitCode) {
   server_.before = [](grpc::ServerContext*) {
     return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: two\nlines");
   };
@@ -245,7 +245,7 @@ TEST_F(Cli, ErrorsAreOneLineAndHaveTheirExitCode) {
   EXPECT_EQ(Raftkv({dead.c_str(), "member", "list"}).code, kExitUnreachable);
 }
 
-TEST_F(Cli, VerbsWithoutATableSaySo) {
+TEST_F(Cli, VerbsWithoutATableFormatReturnAnError) {
   for (const char* verb : {"get", "put", "del"}) {
     const Result result = Run({verb, "a", "-w", "table"});
     EXPECT_EQ(result.code, kExitBadFormat) << verb;
@@ -258,7 +258,7 @@ TEST_F(Cli, VerbsWithoutATableSaySo) {
   EXPECT_EQ(server_.calls, 0);
 }
 
-TEST(CliArguments, WrongOnesAreRefusedBeforeAnythingIsSent) {
+TEST(CliArguments, InvalidOnesAreRejectedBeforeAnythingIsSent) {
   const std::vector<std::vector<const char*>> wrong = {
       {"get"},
       {"put"},
@@ -326,7 +326,7 @@ TEST(CliArguments, HelpAndVersion) {
   EXPECT_EQ(Raftkv({"help", "endpoint", "hashkv"}).out,
             Raftkv({"endpoint", "hashkv", "--help"}).out);
   EXPECT_EQ(Raftkv({"help", "frob"}).err,
-            "Error: help: there is no verb \"frob\"; see raftkv --help\n");
+            "Error: help: unknown verb \"frob\"; see raftkv --help\n");
   for (const auto& arguments : std::vector<std::vector<const char*>>{{}, {"--help"}}) {
     const Result help = Raftkv(arguments);
     EXPECT_EQ(help.code, kExitOk);
@@ -336,7 +336,7 @@ TEST(CliArguments, HelpAndVersion) {
   EXPECT_NE(Raftkv({"get", "--help"}).out.find("--print-value-only"), std::string::npos);
 }
 
-TEST(CliArguments, AGroupWithoutAVerbIsAnErrorThatSaysWhichThereAre) {
+TEST(CliArguments, AGroupWithoutAVerbIsAnErrorAndPrintsItsVerbs) {
   for (const auto& [group, verb] :
        {std::pair("endpoint", "hashkv"), std::pair("member", "list"), std::pair("bench", "txn")}) {
     const Result result = Raftkv({group});
@@ -346,7 +346,7 @@ TEST(CliArguments, AGroupWithoutAVerbIsAnErrorThatSaysWhichThereAre) {
   }
 }
 
-TEST(CliArguments, ErrorsSayWhatToDo) {
+TEST(CliArguments, ErrorsNameTheRemedy) {
   const auto error = [](std::vector<const char*> arguments) {
     return Raftkv(std::move(arguments)).err;
   };
@@ -368,30 +368,31 @@ TEST(CliArguments, ErrorsSayWhatToDo) {
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "b", "c"}),
-            "Error: get: superfluous argument \"c\"; see raftkv get --help\n");
+            "Error: get: unexpected argument \"c\"; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--limit", "x"}),
             "Error: get: --limit: \"x\" is not a whole number; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--rev", "-1"}),
-            "Error: get: --rev: -1 is below 0; see raftkv get --help\n");
+            "Error: get: --rev: -1 is negative; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--sort-by", "x"}),
-            "Error: --sort-by: \"x\" is none of CREATE, KEY, MODIFY, VALUE, VERSION\n");
+            "Error: --sort-by: \"x\" is not one of CREATE, KEY, MODIFY, VALUE, VERSION\n");
   EXPECT_EQ(error({"get", "a", "--limit", "9223372036854775808"}),
             "Error: get: --limit: 9223372036854775808 is too large; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--limit"}),
             "Error: get: --limit needs a value; see raftkv get --help\n");
-  EXPECT_EQ(error({"get", "a", "--prefix=x"}),
-            "Error: get: --prefix is a flag: true or false, not \"x\"; see raftkv get --help\n");
+  EXPECT_EQ(
+      error({"get", "a", "--prefix=x"}),
+      "Error: get: --prefix takes true, false or no value, not \"x\"; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--command-timeout", "5"}),
             "Error: --command-timeout \"5\" is not a duration such as 5s or 500ms\n");
   EXPECT_EQ(error({"get", "a", "--command-timeout", "0"}),
             "Error: --command-timeout must be above 0, for instance 5s or 500ms\n");
   EXPECT_EQ(error({"get", "a", "--endpoints", ","}),
-            "Error: no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, several "
-            "with commas between\n");
+            "Error: no endpoints given; --endpoints and RAFTKV_ENDPOINTS take host:port, separate "
+            "several by commas\n");
   const std::string dead = DeadAddress();
   EXPECT_EQ(error({"get", "a", "--endpoints", dead.c_str()}),
             "Error: cannot connect to " + dead +
-                "; is a server running there? --endpoints says where to ask\n");
+                "; is a server running there? Set its address with --endpoints\n");
 }
 
 TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {
@@ -423,7 +424,7 @@ TEST(Human, Durations) {
   EXPECT_EQ(HumanDuration(absl::Milliseconds(90500)), "1m30.5s");
 }
 
-TEST(Table, WithoutRowsIsItsHeader) {
+TEST(Table, WithoutRowsHasOnlyItsHeader) {
   EXPECT_EQ(Table({"A", "BB"}).Render(), "+---+----+\n| A | BB |\n+---+----+\n");
 }
 

@@ -1,4 +1,4 @@
-// txn, compaction, defrag, endpoint hashkv, and the `fields` format.
+// The verbs txn, compaction, defrag and endpoint hashkv, and the `fields` format.
 #include "client/cli/quote.h"
 #include "client/cli/txn_input.h"
 #include "tests/client/cli_fixture.h"
@@ -6,7 +6,7 @@
 namespace raftkv::client {
 namespace {
 
-TEST(Quote, IsGos) {
+TEST(Quote, FollowsGosRules) {
   EXPECT_EQ(Quote(""), R"("")");
   EXPECT_EQ(Quote("a b'`"), R"("a b'`")");
   EXPECT_EQ(Quote("\"\\\a\b\f\n\r\t\v"), R"("\"\\\a\b\f\n\r\t\v")");
@@ -17,7 +17,7 @@ TEST(Quote, IsGos) {
   EXPECT_EQ(Quote("\u0085\u00a0\u200b"), R"("\u0085\u00a0\u200b")");
 }
 
-TEST(Quote, ComesBackUnchanged) {
+TEST(Quote, UnquotedIsUnchanged) {
   std::string bytes;
   for (int byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<char>(byte));
   bytes += "é€😀\u0085";
@@ -27,7 +27,7 @@ TEST(Quote, ComesBackUnchanged) {
   EXPECT_EQ(text, " rest");
 }
 
-TEST(TakeQuoted, KnowsGosEscapes) {
+TEST(TakeQuoted, AcceptsGosEscapes) {
   const auto take = [](std::string_view text) { return TakeQuoted(&text).value(); };
   EXPECT_EQ(take(R"("\x41\101\u00e9\U0001F600\n\"\\")"), "AAé😀\n\"\\");
   EXPECT_EQ(take(R"(`a\n"b`)"), R"(a\n"b)");
@@ -116,7 +116,7 @@ TEST_F(CliTxn, RequestsTakeTheFlagsOfTheirVerbs) {
             "sort_target: VALUE serializable: true keys_only: true }");
 }
 
-TEST_F(CliTxn, PrintsWhichBranchAndEachAnswer) {
+TEST_F(CliTxn, PrintsTheBranchAndEachResult) {
   EXPECT_EQ(Run({"txn"}, "\n\n\n").out, "FAILURE\n");
   server_.txn_response.set_succeeded(true);
   AddResponse().mutable_response_put();
@@ -154,7 +154,7 @@ TEST_F(CliTxn, PrintsFields) {
   EXPECT_EQ(Run({"txn", "-w", "table"}, "\n\n\n").code, kExitBadFormat);
 }
 
-TEST_F(CliTxn, AsksForEachPartOnATerminalOrOnRequest) {
+TEST_F(CliTxn, PromptsOnATerminalOrWithTheFlag) {
   const std::string prompts =
       "compares:\nsuccess requests (get, put, del):\nfailure requests (get, put, del):\n";
   EXPECT_EQ(Run({"txn"}, "\n\n\n").err, "");
@@ -165,17 +165,17 @@ TEST_F(CliTxn, AsksForEachPartOnATerminalOrOnRequest) {
   EXPECT_EQ(terminal.out, "FAILURE\n");
 }
 
-TEST_F(CliTxn, WrongInputNamesItsLineAndSendsNothing) {
+TEST_F(CliTxn, InvalidInputNamesItsLineAndSendsNothing) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"",
-       "standard input ends after line 0, before the empty line that ends the compares; each of "
-       "the "
-       "three parts ends with one, see raftkv txn --help"},
+       "standard input ends after line 0, before the empty line that ends the compares; end each "
+       "of the three parts with one, see raftkv txn --help"},
       {"put a 2\n",
-       "line 1: requests come after the conditions and the empty line that ends them: put a 2"},
+       "line 1: this is a request, not a condition; end the conditions with an empty line first: "
+       "put a 2"},
       {"\nget a\n\nget b\n",
        "standard input ends after line 4, before the empty line that ends the failure requests "
-       "(get, put, del); each of the three parts ends with one, see raftkv txn --help"},
+       "(get, put, del); end each of the three parts with one, see raftkv txn --help"},
       {"mod(\"a\") = 1\ngarbage\n", "line 2: a condition looks like mod(\"KEY\") = \"5\": garbage"},
       {"foo(\"a\") = 1\n",
        "line 1: unknown condition \"foo\", use value, mod, create, version or lease: "
@@ -184,19 +184,19 @@ TEST_F(CliTxn, WrongInputNamesItsLineAndSendsNothing) {
        "line 1: the key: a string in double quotes is missing: value(a) = \"1\""},
       {"value(\"a\") = 1\n",
        "line 1: the right side: a string in double quotes is missing: value(\"a\") = 1"},
-      {"value(\"a\" = \"1\"\n", "line 1: a ) is missing behind the key: value(\"a\" = \"1\""},
+      {"value(\"a\" = \"1\"\n", "line 1: a ) is missing after the key: value(\"a\" = \"1\""},
       {"value(\"a\") >= \"1\"\n",
        "line 1: unknown operator \">=\", use = != < or >: value(\"a\") >= \"1\""},
       {"version(\"a\") = \"1x\"\n",
        "line 1: \"1x\" is not a whole number: version(\"a\") = \"1x\""},
       {"lease(\"a\") = \"xyz\"\n",
        "line 1: \"xyz\" is not a lease ID in hexadecimal: lease(\"a\") = \"xyz\""},
-      {"value(\"a\") = \"1\" 2\n", "line 1: superfluous \"2\": value(\"a\") = \"1\" 2"},
+      {"value(\"a\") = \"1\" 2\n", "line 1: unexpected \"2\": value(\"a\") = \"1\" 2"},
       {"\nfrob a\n", "line 2: unknown request \"frob\", use put, get or del: frob a"},
       {"\nget\n", "line 2: key is required: get"},
       {"\nput a\n", "line 2: put needs a key and a value: put a"},
-      {"\nput a b c\n", "line 2: superfluous argument \"c\": put a b c"},
-      {"\nput \"a b\n", "line 2: a \" does not end: put \"a b"},
+      {"\nput a b c\n", "line 2: unexpected argument \"c\": put a b c"},
+      {"\nput \"a b\n", "line 2: a \" is not closed: put \"a b"},
       {"\nget a --frob\n", "line 2: unknown flag --frob: get a --frob"},
       {"\nget a --limit x\n", "line 2: --limit: \"x\" is not a whole number: get a --limit x"},
       {"\nget a --help\n", "line 2: unknown flag --help: get a --help"},
@@ -212,7 +212,7 @@ TEST_F(CliTxn, WrongInputNamesItsLineAndSendsNothing) {
   EXPECT_EQ(server_.calls, 0);
 }
 
-TEST_F(CliTxn, ATxnOfUnknownFateHasItsExitCode) {
+TEST_F(CliTxn, ATxnWithUnknownOutcomeHasItsExitCode) {
   server_.before = [](grpc::ServerContext*) {
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: request timed out");
   };
@@ -220,7 +220,7 @@ TEST_F(CliTxn, ATxnOfUnknownFateHasItsExitCode) {
   EXPECT_EQ(Run({"txn"}, "\nget a\n\n\n").code, kExitFailed);
 }
 
-TEST_F(Cli, CompactionSaysWhichRevision) {
+TEST_F(Cli, CompactionPrintsItsRevision) {
   Fill(server_.compaction_response.mutable_header());
   EXPECT_EQ(Out({"compaction", "5"}), "compacted revision 5\n");
   EXPECT_EQ(server_.compaction_request.revision(), 5);
@@ -231,17 +231,16 @@ TEST_F(Cli, CompactionSaysWhichRevision) {
   EXPECT_EQ(Run({"compaction", "5", "-w", "table"}).code, kExitBadFormat);
 }
 
-TEST_F(Cli, DefragHasALineForEachEndpoint) {
+TEST_F(Cli, DefragPrintsALineForEachEndpoint) {
   const std::string dead = DeadAddress();
   const std::string both = "--endpoints=" + dead + "," + server_.address();
-  const auto begun = [](const std::string& endpoint) {
-    return "Defragmentation begun at " + endpoint +
-           "; a raftkv member goes on with it in the background\n";
+  const auto started = [](const std::string& endpoint) {
+    return "Started to defragment " + endpoint + "; a raftkv member continues in the background\n";
   };
-  EXPECT_EQ(Out({"defrag"}), begun(server_.address()));
+  EXPECT_EQ(Out({"defrag"}), started(server_.address()));
   const Result result = Raftkv({both.c_str(), "defrag"});
   EXPECT_EQ(result.code, kExitFailed);
-  EXPECT_EQ(result.out, begun(server_.address()));
+  EXPECT_EQ(result.out, started(server_.address()));
   EXPECT_EQ(result.err,
             "Failed to defragment etcd member[" + dead + "] (cannot connect to " + dead + ")\n");
   EXPECT_EQ(Raftkv({both.c_str(), "defrag", "-w", "json"}).out,
@@ -249,7 +248,7 @@ TEST_F(Cli, DefragHasALineForEachEndpoint) {
                 "\",\"defragmented\":false,\"error\":\"cannot connect to " + dead +
                 "\"},{\"endpoint\":\"" + server_.address() + "\",\"defragmented\":true}]\n");
   server_.members_response.add_members()->add_clienturls("http://" + server_.address());
-  EXPECT_EQ(Out({"defrag", "--cluster"}), begun("http://" + server_.address()));
+  EXPECT_EQ(Out({"defrag", "--cluster"}), started("http://" + server_.address()));
 }
 
 TEST_F(Cli, EndpointHashKvInEveryFormat) {
@@ -274,7 +273,7 @@ TEST_F(Cli, EndpointHashKvInEveryFormat) {
   EXPECT_EQ(result.err.find("Failed to get the hash of endpoint "), 0u);
 }
 
-// Three members, of which the tests say how each hashes.
+// Three members. The tests set the hash of each.
 class CliHashKv : public Cli {
  protected:
   CliHashKv() { Set(server_, 111, 7, 3), Set(second_, 111, 7, 3), Set(third_, 111, 7, 3); }
@@ -296,7 +295,7 @@ class CliHashKv : public Cli {
   const std::string all_ = "--endpoints=" + one_ + "," + two_ + "," + three_;
 };
 
-TEST_F(CliHashKv, EqualHashesNeedNoWords) {
+TEST_F(CliHashKv, EqualHashesPrintNothingOnStderr) {
   const Result result = HashAll();
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_EQ(result.err, "");
@@ -318,9 +317,9 @@ TEST_F(CliHashKv, HashesOfDifferentRevisionsAreNotCompared) {
   Set(second_, 222, 8, 3);
   const Result result = HashAll();
   EXPECT_EQ(result.code, kExitOk);
-  EXPECT_EQ(result.err, "Note: not all can be compared: " + one_ + ", " + three_ +
+  EXPECT_EQ(result.err, "Note: cannot compare all hashes: " + one_ + ", " + three_ +
                             " at revision 7, compacted at 3; " + two_ +
-                            " at revision 8, compacted at 3; ask for one revision, with --rev 7\n");
+                            " at revision 8, compacted at 3; use --rev 7\n");
   Set(third_, 333, 7, 3);
   EXPECT_EQ(HashAll().code, kExitFailed);
 }
@@ -329,13 +328,14 @@ TEST_F(CliHashKv, HashesAfterDifferentCompactionsAreNotCompared) {
   Set(second_, 222, 7, 5);
   const Result result = HashAll({"--rev", "7"});
   EXPECT_EQ(result.code, kExitOk);
-  EXPECT_EQ(result.err, "Note: not all can be compared: " + one_ + ", " + three_ +
-                            " at revision 7, compacted at 3; " + two_ +
-                            " at revision 7, compacted at 5; ask again once all have compacted\n");
+  EXPECT_EQ(result.err,
+            "Note: cannot compare all hashes: " + one_ + ", " + three_ +
+                " at revision 7, compacted at 3; " + two_ +
+                " at revision 7, compacted at 5; try again when all members have compacted\n");
 }
 
-// etcd 3.4 does not say which revision a hash is of.
-TEST_F(CliHashKv, AHashWithoutARevisionIsOfTheOneAskedForOrOfTheStore) {
+// etcd 3.4 does not return the revision of a hash.
+TEST_F(CliHashKv, AHashWithoutARevisionIsOfTheRequestedOneOrOfTheStores) {
   for (FakeServer* server : {&server_, &second_, &third_}) Set(*server, 111, 0, 3);
   Set(third_, 333, 0, 3);
   EXPECT_EQ(HashAll().err.find("Error: members differ at revision 7, compacted at 3"), 0u);

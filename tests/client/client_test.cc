@@ -24,7 +24,7 @@ auto Answer(StatusCode code, std::string message) {
   return [=](grpc::ServerContext*) { return grpc::Status(code, message); };
 }
 
-// Holds a call until the caller has given up.
+// Blocks until the client cancels the call.
 grpc::Status NeverAnswer(grpc::ServerContext* context) {
   while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
   return grpc::Status::CANCELLED;
@@ -38,7 +38,7 @@ TEST(Keys, PrefixEndsBeforeTheNextPrefix) {
   EXPECT_EQ(Keys::Prefix("\xff\xff").range_end(), std::string(1, '\0'));
 }
 
-TEST(Keys, AllBeginsWithTheLeastKey) {
+TEST(Keys, AllBeginsWithTheSmallestKey) {
   EXPECT_EQ(Keys::Prefix("").key(), std::string(1, '\0'));
   EXPECT_EQ(Keys::Prefix("").range_end(), std::string(1, '\0'));
   EXPECT_EQ(Keys::From("").key(), std::string(1, '\0'));
@@ -85,13 +85,13 @@ TEST(ParseEndpoint, SaysWhatToChange) {
   EXPECT_EQ(error("http://n1:1/x"), "endpoint \"http://n1:1/x\" has a path; leave it out");
   EXPECT_EQ(error("ftp://n1:1"), "endpoint \"ftp://n1:1\": use http:// or nothing before the host");
   EXPECT_EQ(error("::1:2379"),
-            "endpoint \"::1:2379\": an IPv6 address stands in brackets, as in [::1]:2379");
+            "endpoint \"::1:2379\": write an IPv6 address in brackets, as in [::1]:2379");
   EXPECT_EQ(
       error("n1:1;n2:1"),
-      "endpoint \"n1:1;n2:1\": \"n1:1;n2\" is no host; several endpoints have commas between");
+      "endpoint \"n1:1;n2:1\": \"n1:1;n2\" is not a host; separate several endpoints by commas");
 }
 
-TEST(Judge, WritesAreRepeatedOnlyWhenRefusedBeforeTheyCouldTakeEffect) {
+TEST(Judge, WritesAreRepeatedOnlyWhenRejectedBeforeTheyCouldTakeEffect) {
   const auto judge = [](StatusCode code, const char* message) {
     return Judge(Kind::kWrite, grpc::Status(code, message));
   };
@@ -150,8 +150,8 @@ TEST(Client, ReadMovesOnFromAnEndpointThatIsUnavailable) {
   EXPECT_EQ(good.calls, 1);
 }
 
-// The others being down, the only one that is there gets what time is left.
-TEST(Client, ReadGoesBackToTheEndpointThatWasSlow) {
+// The other endpoints are down, so the only one that is up is retried in the remaining time.
+TEST(Client, ReadIsRetriedAtTheOnlyEndpointThatIsUp) {
   FakeServer slow;
   slow.range_response.add_kvs()->set_value("blue");
   std::atomic<int> calls{0};
@@ -166,15 +166,15 @@ TEST(Client, ReadGoesBackToTheEndpointThatWasSlow) {
 }
 
 TEST(Client, ReadMovesOnFromAConnectionThatBreaks) {
-  RudeServer rude;
+  HangUpServer hang_up;
   FakeServer good;
-  const auto client = ConnectTo({rude.address(), good.address()});
+  const auto client = ConnectTo({hang_up.address(), good.address()});
   EXPECT_TRUE(client->Get("colour").ok());
-  EXPECT_EQ(rude.calls(), 1);
+  EXPECT_EQ(hang_up.calls(), 1);
   EXPECT_EQ(good.calls, 1);
 }
 
-TEST(Client, ReadGivesTheOnlyEndpointASecondTryThenReturnsItsWords) {
+TEST(Client, ReadIsRetriedOnceAtTheOnlyEndpointThenReturnsItsError) {
   FakeServer bad;
   bad.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: no leader");
   const auto status = ConnectTo({bad.address()})->Get("colour").status();
@@ -182,7 +182,7 @@ TEST(Client, ReadGivesTheOnlyEndpointASecondTryThenReturnsItsWords) {
   EXPECT_EQ(bad.calls, 2);
 }
 
-TEST(Client, RefusedReadIsNotRepeated) {
+TEST(Client, RejectedReadIsNotRepeated) {
   FakeServer first, second;
   first.before =
       Answer(StatusCode::OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted");
@@ -192,7 +192,7 @@ TEST(Client, RefusedReadIsNotRepeated) {
   EXPECT_EQ(second.calls, 0);
 }
 
-TEST(Client, WriteMovesOnWhenRefusedAsTooMany) {
+TEST(Client, WriteMovesOnAfterTooManyRequests) {
   FakeServer busy, good;
   busy.before = Answer(StatusCode::RESOURCE_EXHAUSTED, "etcdserver: too many requests");
   const auto client = ConnectTo({busy.address(), good.address()});
@@ -203,7 +203,7 @@ TEST(Client, WriteMovesOnWhenRefusedAsTooMany) {
   EXPECT_EQ(good.put_request.value(), "blue");
 }
 
-TEST(Client, WriteMovesOnWhenNobodyListens) {
+TEST(Client, WriteMovesOnFromAnEndpointThatIsDown) {
   FakeServer good;
   const auto client = ConnectTo({DeadAddress(), good.address()});
   EXPECT_TRUE(client->Put("colour", "blue").ok());
@@ -212,17 +212,17 @@ TEST(Client, WriteMovesOnWhenNobodyListens) {
 }
 
 TEST(Client, WriteIsNotRepeatedWhenTheConnectionBreaksAfterSending) {
-  RudeServer rude;
+  HangUpServer hang_up;
   FakeServer good;
-  const auto client = ConnectTo({rude.address(), good.address()});
+  const auto client = ConnectTo({hang_up.address(), good.address()});
   const auto put = client->Put("colour", "blue").status();
   EXPECT_TRUE(OutcomeUnknown(put)) << put;
   EXPECT_FALSE(NeverSent(put));
-  EXPECT_EQ(rude.calls(), 1);
+  EXPECT_EQ(hang_up.calls(), 1);
   EXPECT_EQ(good.calls, 0);
 }
 
-TEST(Client, WriteThatWasNeverProposedHasFailedForCertain) {
+TEST(Client, WriteThatWasNotProposedHasCertainlyFailed) {
   FakeServer alone, good;
   alone.before = [](grpc::ServerContext* context) {
     context->AddTrailingMetadata("raftkv-outcome", "not-proposed");
@@ -246,7 +246,7 @@ TEST(Client, WriteIsNotRepeatedWhenTheServerTimedOut) {
   EXPECT_EQ(good.calls, 0);
 }
 
-TEST(Client, RefusedWriteIsDefiniteAndNotRepeated) {
+TEST(Client, RejectedWriteIsDefiniteAndNotRepeated) {
   FakeServer first, second;
   first.before = Answer(StatusCode::INVALID_ARGUMENT, "etcdserver: key is not provided");
   const auto status = ConnectTo({first.address(), second.address()})->Put("", "v").status();
@@ -254,7 +254,7 @@ TEST(Client, RefusedWriteIsDefiniteAndNotRepeated) {
   EXPECT_EQ(second.calls, 0);
 }
 
-TEST(Client, NobodyReachableMeansNeverSent) {
+TEST(Client, NoReachableEndpointMeansNeverSent) {
   const auto client = ConnectTo({DeadAddress(), DeadAddress()});
   for (const absl::Status& status : {client->Put("k", "v").status(), client->Get("k").status()}) {
     EXPECT_TRUE(NeverSent(status)) << status;
@@ -292,11 +292,11 @@ TEST(Client, AReadDoesNotWaitForAnEndpointThatHangs) {
   const auto client = ConnectTo({hung.address(), good.address()}, absl::Seconds(1));
   EXPECT_TRUE(client->Get("k").ok());
   EXPECT_TRUE(client->Get("k").ok());
-  EXPECT_EQ(hung.calls, 1);  // the second began elsewhere
+  EXPECT_EQ(hung.calls, 1);  // the second call started with the other endpoint
   EXPECT_EQ(good.calls, 2);
 }
 
-TEST(Client, AReadThatNobodyAnswersNamesThemAll) {
+TEST(Client, AReadWithoutAnyResponseNamesAllEndpoints) {
   FakeServer one, two;
   one.before = two.before = NeverAnswer;
   const auto status =
@@ -305,19 +305,19 @@ TEST(Client, AReadThatNobodyAnswersNamesThemAll) {
                                                 two.address() + " within 200ms"));
 }
 
-// As without a leader: who waits for one has something to say in the end.
-TEST(Client, AReadThatSomeDoNotAnswerReturnsTheWordsOfWhoDoes) {
+// Happens when there is no leader: a member that waits for one returns an error in the end.
+TEST(Client, AReadReturnsTheErrorOfTheEndpointThatReturnsOne) {
   FakeServer one, two, three;
   one.before = two.before = NeverAnswer;
   three.before = Answer(StatusCode::UNAVAILABLE, "etcdserver: request timed out");
   const auto client = ConnectTo({one.address(), two.address(), three.address()}, absl::Seconds(2));
   EXPECT_EQ(client->Get("k").status(), absl::UnavailableError("etcdserver: request timed out"));
-  EXPECT_EQ(one.calls, 2);  // once more, in case it was a passing trouble
+  EXPECT_EQ(one.calls, 2);  // retried once
   EXPECT_EQ(two.calls, 1);
   EXPECT_EQ(three.calls, 1);
 }
 
-TEST(Client, AReadComesBackToTheFirstWhenTheLastHangs) {
+TEST(Client, AReadIsRetriedAtTheFirstEndpointWhenTheLastHangs) {
   FakeServer first, hung;
   first.before = [&](grpc::ServerContext* context) {
     return first.calls == 1 ? NeverAnswer(context) : grpc::Status::OK;
@@ -328,7 +328,7 @@ TEST(Client, AReadComesBackToTheFirstWhenTheLastHangs) {
   EXPECT_TRUE(got.ok()) << got.status();
 }
 
-TEST(Client, AWriteRefusedOnceAndThenNotAnsweredIsUnknown) {
+TEST(Client, AWriteRejectedOnceAndThenWithoutResponseIsUnknown) {
   FakeServer only;
   only.before = [&](grpc::ServerContext* context) {
     return only.calls == 1 ? grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: no leader")
@@ -339,7 +339,7 @@ TEST(Client, AWriteRefusedOnceAndThenNotAnsweredIsUnknown) {
   EXPECT_EQ(put.message().find("no answer from " + only.address() + " within 500ms"), 0u) << put;
 }
 
-TEST(Client, AWriteRefusedAfterMostOfItsTimeStaysRefused) {
+TEST(Client, AWriteRejectedAfterMostOfItsTimeIsNotRepeated) {
   FakeServer late, good;
   late.before = [](grpc::ServerContext*) {
     absl::SleepFor(absl::Milliseconds(1200));
@@ -359,7 +359,7 @@ TEST(Client, AWriteThatHangsIsNotRepeated) {
   EXPECT_TRUE(client->Put("k", "v").ok());
 }
 
-TEST(Client, ACallThatIsNotServedIsNamed) {
+TEST(Client, AnUnimplementedMethodIsNamed) {
   FakeServer server;
   server.before = Answer(StatusCode::UNIMPLEMENTED, "");
   const auto client = ConnectTo({server.address()});
@@ -371,19 +371,19 @@ TEST(Client, ACallThatIsNotServedIsNamed) {
   EXPECT_FALSE(OutcomeUnknown(put));
 }
 
-TEST(Client, ACallThatIsNotServedYetKeepsTheServersWords) {
+TEST(Client, AnUnimplementedMethodKeepsTheServersMessage) {
   FakeServer server;
   server.before = Answer(StatusCode::UNIMPLEMENTED, "etcdserver: Put is not served yet");
   EXPECT_EQ(ConnectTo({server.address()})->Put("k", "v").status(),
             absl::UnimplementedError("etcdserver: Put is not served yet"));
 }
 
-TEST(Client, AnErrorWithoutWordsSaysWhoseItIs) {
+TEST(Client, AnErrorWithoutAMessageNamesEndpointAndMethod) {
   FakeServer server;
   server.before = Answer(StatusCode::INTERNAL, "");
   EXPECT_EQ(ConnectTo({server.address()})->Status().status(),
             absl::InternalError(server.address() +
-                                " answered Maintenance.Status with INTERNAL and no words"));
+                                " answered Maintenance.Status with INTERNAL and no message"));
 }
 
 TEST(Client, StaysWithTheEndpointThatAnswered) {
@@ -405,16 +405,17 @@ TEST(Client, ComesBackToAServerThatRestarted) {
   EXPECT_TRUE(client->Put("k", "v").ok());
 }
 
-// Without gRPC servers in the process: their polling would tell the client what this is about.
+// Uses no gRPC server in this process: its polling would let the client notice a broken connection.
 TEST(Client, AConnectionLostWhileIdleIsNoticedBeforeAWriteIsSent) {
-  RudeServer server(RudeServer::Manners::kAnswers);
+  HangUpServer server(HangUpServer::Mode::kAnswers);
   const auto client = ConnectTo({server.address()});
   for (int calls = 1; calls <= 3; ++calls) {
     const auto put = client->Put("k", "v");
     EXPECT_TRUE(put.ok()) << put.status();
     EXPECT_EQ(server.calls(), calls);
     server.HangUp();
-    absl::SleepFor(absl::Milliseconds(150));  // only a connection idle for 100 ms is looked at
+    absl::SleepFor(
+        absl::Milliseconds(150));  // a connection is verified only after 100 ms of idling
   }
 }
 
@@ -449,8 +450,8 @@ TEST(Client, OptionsReachTheWire) {
   EXPECT_TRUE(server.put_request.ignore_value() && server.put_request.ignore_lease());
 }
 
-// Without an order, etcd sorts only what the limit lets through.
-TEST(Client, SortingNamesItsOrderUnlessItIsTheOrderOfKeys) {
+// Without a sort order, etcd applies the limit first and sorts only what is left.
+TEST(Client, SortingSendsAnOrderUnlessAscendingByKey) {
   FakeServer server;
   const auto client = ConnectTo({server.address()});
   ASSERT_TRUE(client->Range(Keys::All(), {.sort_by = SortBy::kValue}).ok());

@@ -16,7 +16,7 @@
 namespace raftkv::client {
 namespace {
 
-// A socket bound to a free port of the loopback, and its address.
+// Returns a socket bound to a free port of the loopback interface, and its address.
 int Bind(std::string* address) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in name = {};
@@ -137,18 +137,18 @@ grpc::Status FakeServer::Status(grpc::ServerContext* context, const etcdserverpb
   return before(context);
 }
 
-RudeServer::RudeServer(Manners manners) : manners_(manners), listener_(Bind(&address_)) {
+HangUpServer::HangUpServer(Mode mode) : mode_(mode), listener_(Bind(&address_)) {
   CHECK_EQ(listen(listener_, 8), 0);
   thread_ = std::thread([this] { Serve(); });
 }
 
-RudeServer::~RudeServer() {
+HangUpServer::~HangUpServer() {
   shutdown(listener_, SHUT_RDWR);
   thread_.join();
   close(listener_);
 }
 
-void RudeServer::Serve() {
+void HangUpServer::Serve() {
   for (;;) {
     const int connection = accept(listener_, nullptr, nullptr);
     if (connection < 0) return;
@@ -157,8 +157,8 @@ void RudeServer::Serve() {
   }
 }
 
-// On stream 1: headers {:status 200, content-type application/grpc}, an empty message, trailers
-// {grpc-status 0}. Header fields are literals of HPACK (RFC 7541).
+// HTTP/2 frames on stream 1: headers {:status 200, content-type application/grpc}, an empty
+// message, trailers {grpc-status 0}. The header fields are HPACK literals (RFC 7541).
 constexpr char kEmptyAnswer[] =
     "\0\0\x14\1\4\0\0\0\1\x88\x0f\x10\x10"
     "application/grpc"
@@ -169,9 +169,9 @@ constexpr char kEmptyAnswer[] =
     "0";
 constexpr ssize_t kEmptyAnswerSize = sizeof(kEmptyAnswer) - 1;
 
-// Just enough of HTTP/2 (RFC 9113): the preface, then frames of {length 24, type 8, flags 8,
-// stream 32} until one of DATA ends the request.
-void RudeServer::TakeOneCall(int connection) {
+// The minimum of HTTP/2 (RFC 9113): reads the preface, then frames with a header of {length: 24
+// bits, type: 8, flags: 8, stream: 32}, until a DATA frame ends the request.
+void HangUpServer::TakeOneCall(int connection) {
   constexpr unsigned char kSettings[9] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
   constexpr unsigned char kData = 0, kEndStream = 1;
   std::array<unsigned char, 1 << 14> bytes;
@@ -184,7 +184,7 @@ void RudeServer::TakeOneCall(int connection) {
     if (!ReadAll(connection, bytes.data(), length)) return;
     if (frame[3] == kData && (frame[4] & kEndStream) != 0) {
       ++calls_;
-      if (manners_ == Manners::kAnswers) {
+      if (mode_ == Mode::kAnswers) {
         CHECK_EQ(write(connection, kEmptyAnswer, kEmptyAnswerSize), kEmptyAnswerSize);
         hang_up_.acquire();
       }
@@ -193,11 +193,11 @@ void RudeServer::TakeOneCall(int connection) {
   }
 }
 
-SilentServer::SilentServer() : listener_(Bind(&address_)) { CHECK_EQ(listen(listener_, 64), 0); }
+StoppedServer::StoppedServer() : listener_(Bind(&address_)) { CHECK_EQ(listen(listener_, 64), 0); }
 
-SilentServer::~SilentServer() { close(listener_); }
+StoppedServer::~StoppedServer() { close(listener_); }
 
-int SilentServer::Connections() {
+int StoppedServer::Connections() {
   CHECK_EQ(fcntl(listener_, F_SETFL, O_NONBLOCK), 0);
   int count = 0;
   for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0; ++count) {

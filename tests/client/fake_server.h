@@ -1,7 +1,7 @@
-// Services for the client's tests. FakeServer answers etcd's API with what the test sets, and
-// counts what it was asked. RudeServer takes one request at a time and hangs up without an answer:
-// the case in which nobody knows whether a write happened. SilentServer is a process that is
-// stopped: the kernel takes connections for it, and nobody says anything on them.
+// Servers for the client's tests. FakeServer answers etcd's API with the responses that the test
+// sets, and counts calls. HangUpServer accepts one request at a time and closes the connection
+// without a response: then nobody knows whether a write happened. StoppedServer behaves like a
+// stopped process: the kernel accepts connections for it, but no byte ever arrives on them.
 #ifndef RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
 #define RAFTKV_TESTS_CLIENT_FAKE_SERVER_H_
 
@@ -23,18 +23,19 @@ class FakeServer final : public etcdserverpb::KV::Service,
                          public etcdserverpb::Cluster::Service,
                          public etcdserverpb::Maintenance::Service {
  public:
-  FakeServer();  // listens on a free port of the loopback
+  FakeServer();  // listens on a free port of the loopback interface
   ~FakeServer() override { Stop(); }
 
   const std::string& address() const { return address_; }
   void Stop();
   void Start();  // again, on the same port
 
-  // Runs before each answer; other than OK, it is the answer. Set before the first call.
+  // Runs before each response. A status other than OK is returned instead of the response. Set it
+  // before the first call.
   std::function<grpc::Status(grpc::ServerContext*)> before = [](grpc::ServerContext*) {
     return grpc::Status::OK;
   };
-  // Makes the answer of a transaction out of txn_response. Set before the first call.
+  // Changes the response of a transaction, a copy of txn_response. Set it before the first call.
   std::function<void(const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*)> answer_txn =
       [](const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*) {};
   etcdserverpb::RangeResponse range_response;
@@ -56,7 +57,7 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::HashKVRequest hash_request;
 
  private:
-  // Calls run side by side.
+  // Synchronised, because calls run in parallel.
   template <typename Request>
   void Keep(const Request& request, Request* last) {
     absl::MutexLock lock(&mutex_);
@@ -82,25 +83,28 @@ class FakeServer final : public etcdserverpb::KV::Service,
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
 
-  absl::Mutex mutex_;  // held while a last request is changed
+  absl::Mutex mutex_;  // held while one of the last requests is written
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<grpc::Server> server_;
 };
 
-class RudeServer {
+class HangUpServer {
  public:
-  enum class Manners { kHangsUp, kAnswers };
-  explicit RudeServer(Manners manners = Manners::kHangsUp);
-  ~RudeServer();
+  enum class Mode {
+    kHangsUp,  // closes the connection without a response
+    kAnswers,  // sends an empty response, and closes the connection at HangUp()
+  };
+  explicit HangUpServer(Mode mode = Mode::kHangsUp);
+  ~HangUpServer();
   const std::string& address() const { return address_; }
-  int calls() const { return calls_; }   // requests taken in whole
-  void HangUp() { hang_up_.release(); }  // once for each request answered
+  int calls() const { return calls_; }   // requests received completely
+  void HangUp() { hang_up_.release(); }  // kAnswers: call it once after each response
 
  private:
   void Serve();
   void TakeOneCall(int connection);
 
-  const Manners manners_;
+  const Mode mode_;
   std::string address_;
   int listener_;
   std::atomic<int> calls_{0};
@@ -108,12 +112,12 @@ class RudeServer {
   std::thread thread_;
 };
 
-class SilentServer {
+class StoppedServer {
  public:
-  SilentServer();
-  ~SilentServer();
+  StoppedServer();
+  ~StoppedServer();
   const std::string& address() const { return address_; }
-  int Connections();  // made since the last look
+  int Connections();  // number of connections since the last call
 
  private:
   std::string address_;

@@ -1,4 +1,4 @@
-// Transactions of the client library, and the calls that came with them.
+// The client library's transactions, and its maintenance calls.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ class Txn : public testing::Test {
  protected:
   Txn() : client_(Client::Connect({.endpoints = {server_.address()}}).value()) {}
 
-  // What the server was asked.
+  // Returns the request that the server received.
   const etcdserverpb::TxnRequest& Sent(const Transaction& transaction) {
     const auto result = client_->Txn(transaction);
     EXPECT_TRUE(result.ok()) << result.status();
@@ -102,7 +102,7 @@ TEST_F(Txn, ResultsAreTyped) {
   EXPECT_EQ(std::get<RangeResult>(inner.results.at(0)).count, 4);
 }
 
-// Calls with a server that has just lost its leader before one that is well.
+// The first server has just lost its leader; the second one works.
 class TxnRetry : public testing::Test {
  protected:
   TxnRetry() : client_(Client::Connect({.endpoints = {bad_.address(), good_.address()}}).value()) {
@@ -115,20 +115,20 @@ class TxnRetry : public testing::Test {
   std::unique_ptr<Client> client_;
 };
 
-TEST_F(TxnRetry, OneThatOnlyReadsMovesOn) {
+TEST_F(TxnRetry, ATxnThatOnlyReadsMovesOn) {
   const Transaction reads = {.when = {Version("k") == 0}, .otherwise = {Op::Get("k")}};
   EXPECT_TRUE(client_->Txn({.when = reads.when, .then = {Op::Get("a"), Op::Txn(reads)}}).ok());
   EXPECT_EQ(bad_.calls, 1);
   EXPECT_EQ(good_.calls, 1);
 }
 
-TEST_F(TxnRetry, OneThatMayWriteIsNeverRepeated) {
+TEST_F(TxnRetry, ATxnThatMayWriteIsNeverRepeated) {
   const auto put = client_->Txn({.then = {Op::Get("k")}, .otherwise = {Op::Put("k", "v")}});
   EXPECT_TRUE(OutcomeUnknown(put.status())) << put.status();
   EXPECT_EQ(good_.calls, 0);
 }
 
-TEST_F(TxnRetry, ADeleteInANestedOneIsAWrite) {
+TEST_F(TxnRetry, ADeleteInANestedTxnIsAWrite) {
   const auto gone = client_->Txn({.then = {Op::Txn({.otherwise = {Op::Delete("k")}})}});
   EXPECT_TRUE(OutcomeUnknown(gone.status())) << gone.status();
   EXPECT_EQ(good_.calls, 0);
@@ -144,7 +144,7 @@ TEST_F(TxnRetry, HashingMovesOn) {
   EXPECT_EQ(good_.calls, 1);
 }
 
-TEST(Maintenance, CompactSaysWhatIsForgotten) {
+TEST(Maintenance, CompactSendsItsRevision) {
   FakeServer server;
   server.compaction_response.mutable_header()->set_revision(8);
   const auto client = Client::Connect({.endpoints = {server.address()}}).value();
@@ -169,7 +169,7 @@ TEST(Maintenance, HashKvCarriesEveryField) {
   EXPECT_EQ(result->hash_revision, 6);
 }
 
-TEST(Maintenance, DefragmentReturnsTheServersWords) {
+TEST(Maintenance, DefragmentReturnsTheServersError) {
   FakeServer server;
   const auto client = Client::Connect({.endpoints = {server.address()}}).value();
   EXPECT_TRUE(client->Defragment().ok());

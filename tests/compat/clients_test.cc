@@ -1,4 +1,5 @@
-// Clients as their users run them: Python's etcd3, and the example of our own library.
+// Runs client programs as users do: Python's etcd3, the example of our own library, etcdctl check
+// perf.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,21 +31,21 @@ class Clients : public testing::Test {
 };
 
 TEST_F(Clients, PythonEtcd3WorksOnEveryMember) {
-  // Debian's own interpreter: python3-etcd3 belongs to it.
+  // Debian's own interpreter, because python3-etcd3 is installed for it.
   const Finished finished =
       RunWithEndpoints({"/usr/bin/python3", RAFTKV_SOURCE_DIR "/tests/compat/python_smoke.py"});
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
   EXPECT_THAT(finished.out, HasSubstr("ok "));
 }
 
-TEST_F(Clients, TheExampleOfTheClientLibraryWorks) {
+TEST_F(Clients, TheClientLibrarysExampleWorks) {
   const Finished finished = RunWithEndpoints({BuiltProgram("raftkv_example")});
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
   EXPECT_THAT(finished.out, HasSubstr("now it is green"));
   EXPECT_THAT(finished.out, HasSubstr("deleted 2 keys"));
 }
 
-// A minute of load: in `make soak` alone.
+// Runs for a minute, so only in `make soak`.
 TEST_F(Clients, EtcdctlCheckPerfPasses) {
   if (std::getenv("RAFTKV_SOAK") == nullptr) GTEST_SKIP() << "takes a minute: RAFTKV_SOAK=1";
   const Finished finished = RunToEnd(

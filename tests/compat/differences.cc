@@ -13,7 +13,7 @@ Differences::Differences(const std::string& text) {
     return;
   }
   const toml::array* entries = parsed.table()["difference"].as_array();
-  if (entries == nullptr) return;  // none is allowed
+  if (entries == nullptr) return;  // no difference is allowed
   for (const toml::node& node : *entries) {
     const toml::table& table = *node.as_table();
     const auto value = [&table](const char* key) {

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_COMPAT_DIFFERENCES_H_
 #define RAFTKV_TESTS_COMPAT_DIFFERENCES_H_
 
-// The differences from etcd that are allowed, of tests/compat/differences.toml, and how often each
-// was met.
+// The allowed differences from etcd (tests/compat/differences.toml), and how often each one
+// occurred.
 
 #include <cstdint>
 #include <regex>
@@ -13,10 +13,11 @@ namespace raftkv::e2e {
 
 class Differences {
  public:
-  // Fails the test if the text, TOML, is not as the head of differences.toml says.
+  // Parses TOML in the format that the head of differences.toml describes. Fails the test if it is
+  // invalid.
   explicit Differences(const std::string& text);
 
-  // Whether answers that are not equal may be so, all three as text.
+  // Whether the two answers to `request` may differ in this way. All three are text.
   bool Allow(const std::string& request, const std::string& etcd, const std::string& raftkv);
 
   struct Entry {

@@ -1,6 +1,6 @@
-// Debian's etcdctl cannot tell raftkv from etcd: the same command lines, in the same order, give
-// the same output, errors and exit codes. Both clusters run one after the other on the same ports
-// and under the same name, hence with the same ids, so that ids are compared as well.
+// Runs the same etcdctl command lines, in the same order, against etcd and against raftkv, and
+// compares output, errors and exit codes. The two clusters run one after the other on the same
+// ports and with the same name. So they have the same ids, and ids are compared too.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ std::string Replace(const std::string& text, const char* pattern, const char* wi
   return std::regex_replace(text, std::regex(pattern), with);
 }
 
-// tests/compat/commands.txt, whose head says what its lines mean.
+// Reads tests/compat/commands.txt. Its head describes the format.
 std::vector<Line> ReadCommandLines() {
   std::vector<Line> lines;
   const std::string file = ReadFile(RAFTKV_SOURCE_DIR "/tests/compat/commands.txt");
@@ -64,7 +64,8 @@ std::string DecodedAs(const std::string& bytes, bool any_member) {
   return response.DebugString();
 }
 
-// With several endpoints, any of them may have answered.
+// Decodes the output of -w protobuf to text. `any_member`: several endpoints were given, so any
+// member may have answered, and its id is not compared.
 std::string Decode(const std::string& verb, const std::string& bytes, bool any_member) {
   if (verb == "get") return DecodedAs<etcdserverpb::RangeResponse>(bytes, any_member);
   if (verb == "put") return DecodedAs<etcdserverpb::PutResponse>(bytes, any_member);
@@ -73,10 +74,10 @@ std::string Decode(const std::string& verb, const std::string& bytes, bool any_m
   return DecodedAs<etcdserverpb::MemberListResponse>(bytes, any_member);
 }
 
-// The hash of an endpoint in each format of `endpoint hashkv`.
+// Matches the hash of an endpoint in every format of `endpoint hashkv`.
 constexpr char kHash[] = R"re(("hash":|"Hash" : |[0-9], |[0-9] \| )(\d+))re";
 
-// All that a line of `endpoint hashkv` says each member hashes to.
+// Returns all hashes in the output of `endpoint hashkv`.
 std::set<std::string> Hashes(const std::string& text) {
   const std::regex pattern(kHash);
   std::set<std::string> hashes;
@@ -86,8 +87,8 @@ std::set<std::string> Hashes(const std::string& text) {
   return hashes;
 }
 
-// What two clusters may rightly differ in: term, who leads, log positions, version, sizes and
-// times; and what differs from run to run of etcdctl itself.
+// Masks what may differ between two clusters (term, leader, log positions, version, sizes, times)
+// and what differs between two runs of etcdctl.
 std::string Mask(const Line& line, std::string text, bool any_member) {
   text = Replace(text, R"re("(raft_term|raftTerm|RaftTerm)"( ?: ?)\d+)re", "\"$1\"$2T");
   if (any_member) text = Replace(text, R"re("(member_id|MemberID)"( ?: ?)\d+)re", "\"$1\"$2M");
@@ -103,7 +104,7 @@ std::string Mask(const Line& line, std::string text, bool any_member) {
   text =
       Replace(text, R"re("(Version|DBSize|Leader|RaftIndex|RaftAppliedIndex|DBSizeInUse)" : .*)re",
               "\"$1\" : X");
-  // endpoint, ID, version, size, leads, learner, term, index, applied, errors
+  // Fields: endpoint, ID, version, size, leader, learner, term, index, applied index, errors.
   text = Replace(
       text,
       R"re((, |\| +)[0-9.]+((, | +\| +))[0-9.]+ [kM]?B((, | +\| +))(true|false)((, | +\| +)false(, | +\| +))\d+(, | +\| +)\d+(, | +\| +)\d+)re",
@@ -111,7 +112,7 @@ std::string Mask(const Line& line, std::string text, bool any_member) {
   text = Replace(text, " +", " ");
   text = Replace(text, "-+", "-");
   if (line.arguments[1] == "hashkv") return Replace(text, kHash, "$1HASH");
-  if (line.arguments[1] == "health") {  // in the order of the answers
+  if (line.arguments[1] == "health") {  // printed in the order of the answers
     std::vector<std::string> lines = absl::StrSplit(text, '\n');
     std::sort(lines.begin(), lines.end());
     text = absl::StrJoin(lines, "\n");
@@ -129,7 +130,7 @@ struct Outcome {
 
 class Session {
  public:
-  // `program`: what runs the lines.
+  // `program`: the command line client that runs the lines.
   Session(Product product, const std::vector<int>& ports, std::string program = "etcdctl")
       : program_(std::move(program)),
         cluster_({.product = product, .name = "compat", .ports = ports}) {
@@ -146,7 +147,7 @@ class Session {
     return outcomes;
   }
 
-  // The whole table on each endpoint alone, then on all of them.
+  // Runs all lines with each single endpoint, then with all endpoints.
   std::vector<Outcome> RunAll(const std::vector<Line>& lines) {
     std::vector<Outcome> outcomes;
     for (int i = 0; i <= cluster_.size(); ++i) {
@@ -159,15 +160,16 @@ class Session {
   }
 
  private:
-  // Whether each member knows all that any was told.
-  bool Settle() {
+  // Waits until every member has applied everything that was written so far. A linearizable read
+  // through each member does that. Returns false if one fails.
+  bool CatchUpAll() {
     for (int i = 0; i < cluster_.size(); ++i) {
       if (!cluster_.Get(i, "k").ok()) return false;
     }
     return true;
   }
 
-  // @N becomes the revision N before the store's.
+  // Replaces @N by the store's revision minus N.
   std::string WithRevisions(const std::string& text) {
     std::smatch found;
     if (!std::regex_search(text, found, std::regex("@(\\d+)"))) return text;
@@ -177,10 +179,10 @@ class Session {
   }
 
   Outcome RunOne(const Line& line, const std::string& endpoints, bool all) {
-    // What a member says by itself is equal only where everybody has heard of everything.
+    // Answers from a member's local state are comparable only once all members have caught up.
     const bool hashes = absl::StrContains(absl::StrJoin(line.arguments, " "), "hashkv");
     if (all || hashes) {
-      EXPECT_TRUE(Settle());
+      EXPECT_TRUE(CatchUpAll());
     }
     Command command;
     command.argv = {program_, "--endpoints=" + endpoints};
@@ -208,7 +210,7 @@ class Session {
   bool ready_ = false;
 };
 
-TEST(Etcdctl, SaysTheSameAsOfEtcd) {
+TEST(Etcdctl, PrintsTheSameForRaftkvAsForEtcd) {
   const std::vector<Line> lines = ReadCommandLines();
   ASSERT_GE(lines.size(), 60u);
   ASSERT_NE(EtcdProgram(), "");
@@ -230,26 +232,26 @@ TEST(Etcdctl, SaysTheSameAsOfEtcd) {
   }
 }
 
-// Where our own command line means something else (docs/cli.md), or says it in other words.
-bool IsOurOwn(const Line& line) {
+// Whether our command line program behaves differently from etcdctl on purpose (docs/cli.md).
+bool DiffersOnPurpose(const Line& line) {
   const std::string text = absl::StrJoin(line.arguments, " ");
   if (std::regex_search(text, std::regex("-w (json|table|protobuf)"))) return true;
-  // It sorts before the limit cuts; etcdctl afterwards, unless told an order.
+  // Ours sorts before the limit is applied. etcdctl sorts afterwards, unless it is given an order.
   if (absl::StrContains(text, "--sort-by") && !absl::StrContains(text, "--order")) return true;
-  if (absl::StrContains(text, "--count-only -w fields")) return true;  // which etcdctl refuses
-  // It refuses what has no meaning.
+  if (absl::StrContains(text, "--count-only -w fields")) return true;  // an error in etcdctl
+  // Ours rejects arguments that make no sense.
   return std::regex_search(
       text, std::regex("--limit=-1|--rev=-5| a b c$| extra$|--keys-only --print-value-only"));
 }
 
-TEST(Etcdctl, IsWhatOurCommandLinePrintsLike) {
+TEST(Etcdctl, PrintsTheSameAsRaftkvsCommandLine) {
   static constexpr const char* kVerbs[] = {"put", "get", "del", "txn", "compaction"};
   std::vector<Line> lines;
   for (Line& line : ReadCommandLines()) {
     const bool shared =
         std::find(std::begin(kVerbs), std::end(kVerbs), line.arguments[0]) != std::end(kVerbs) ||
         absl::StartsWith(absl::StrJoin(line.arguments, " "), "endpoint hashkv");
-    if (shared && !IsOurOwn(line)) lines.push_back(std::move(line));
+    if (shared && !DiffersOnPurpose(line)) lines.push_back(std::move(line));
   }
   const std::vector<int> ports = FreePorts(6);
   const auto run = [&](const std::string& program) {
@@ -264,7 +266,7 @@ TEST(Etcdctl, IsWhatOurCommandLinePrintsLike) {
   for (size_t i = 0; i < expected.size(); ++i) {
     SCOPED_TRACE(expected[i].command);
     EXPECT_EQ(actual[i].exit_code == 0, expected[i].exit_code == 0) << actual[i].err;
-    // What went wrong each says in its own words.
+    // Error messages may differ.
     if (expected[i].exit_code == 0) {
       EXPECT_EQ(actual[i].out, expected[i].out);
     }

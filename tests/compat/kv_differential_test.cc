@@ -1,14 +1,16 @@
-// The differential run: random KV requests, each sent to one of our three members in turn and to
-// Debian's etcd, which has one member, at the same time. Both must answer the same, field by field
-// (kv_exchange.h says what is left out), but for what differences.toml allows, and the run must
-// have met everything that kv_histogram.h lists at least 50 times.
+// The differential test: sends random KV requests to raftkv and to Debian's etcd at the same time,
+// and compares the answers. raftkv has three members, which get the requests in turn; etcd has one
+// member. The answers must be equal, field by field (kv_exchange.h says what is not compared),
+// except for what differences.toml allows. Each case that kv_histogram.h lists must occur at least
+// 50 times.
 //
-// A difference is asked again of new stores, with less and less before it: what is printed in the
-// end is a list of requests as short as can be, also in a file that RAFTKV_REPLAY=FILE asks again.
+// If an answer differs, the test repeats the last requests on new clusters and leaves out more and
+// more of them. It prints the shortest list that still differs, and writes it to a file.
+// RAFTKV_REPLAY=FILE repeats the requests of such a file.
 //
-// 20,000 requests and more; RAFTKV_SOAK=1 makes it 500,000, with our members killed, stopped and
-// left behind between batches (`make soak`). The seed is printed; RAFTKV_SEED replays it, and
-// RAFTKV_REQUESTS=n ends it after n (then without the histogram's demands).
+// The test sends 22,000 requests. With RAFTKV_SOAK=1 (`make soak`) it sends 500,000, and kills,
+// stops and restarts raftkv's members between batches. It prints its seed; RAFTKV_SEED=n repeats
+// the run. RAFTKV_REQUESTS=n sends n requests (without the minimum number of occurrences).
 
 #include <gtest/gtest.h>
 
@@ -36,9 +38,9 @@ using etcdserverpb::RangeRequest;
 
 constexpr int kBatch = 2000;
 constexpr int kFlushEvery = 300;   // requests
-constexpr size_t kRecent = 6;      // requests shown with a difference
-constexpr size_t kHistory = 3000;  // requests kept: twelve keys have long been overwritten by then
-constexpr int kDifferentMax = 3;   // then the run ends: what follows is only their consequence
+constexpr size_t kRecent = 6;      // requests printed with a difference
+constexpr size_t kHistory = 3000;  // requests kept for shortening: enough to overwrite every key
+constexpr int kDifferentMax = 3;   // then the run ends: later differences are only consequences
 
 uint64_t NumberFrom(const char* variable, uint64_t otherwise) {
   const char* text = std::getenv(variable);
@@ -47,31 +49,31 @@ uint64_t NumberFrom(const char* variable, uint64_t otherwise) {
   return number;
 }
 
-// The two products side by side.
-class Duel {
+// One cluster of each product, and the comparison of their answers.
+class DifferentialRun {
  public:
-  enum class Purpose { kRun, kAttempt };  // an attempt starts fast, and leaves no data behind
-  // `allowed` may be null: then nothing is.
-  Duel(uint64_t seed, Differences* allowed, Purpose purpose = Purpose::kRun)
-      : ours_(Options(purpose, ProductUnderTest(), ProductUnderTest() == Product::kEtcd ? 1 : 3)),
+  enum class Purpose { kRun, kAttempt };  // kAttempt: elections are fast, and the data is deleted
+  // `allowed` may be null: then no difference is allowed.
+  DifferentialRun(uint64_t seed, Differences* allowed, Purpose purpose = Purpose::kRun)
+      : raftkv_(Options(purpose, ProductUnderTest(), ProductUnderTest() == Product::kEtcd ? 1 : 3)),
         etcd_(Options(purpose, Product::kEtcd, 1)),
         generator_(seed, &knowledge_),
         allowed_(allowed),
-        settled_(ours_.size(), true) {}
+        caught_up_(raftkv_.size(), true) {}
 
-  // False, and a failure, if one of them does not come up.
+  // Starts both clusters. Returns false, and fails the test, if one has no leader.
   bool Start() {
-    ours_.StartAll();
+    raftkv_.StartAll();
     etcd_.StartAll();
-    const bool up = ours_.WaitForLeader() >= 0 && etcd_.WaitForLeader() >= 0;
+    const bool up = raftkv_.WaitForLeader() >= 0 && etcd_.WaitForLeader() >= 0;
     EXPECT_TRUE(up) << "no leader";
-    for (int i = 0; up && i < ours_.size(); ++i) {
-      ids_.push_back(ours_.Status(i).response.header());
+    for (int i = 0; up && i < raftkv_.size(); ++i) {
+      ids_.push_back(raftkv_.Status(i).response.header());
     }
     return up;
   }
 
-  // False once so much was different that going on proves nothing.
+  // Sends random requests. Returns false after kDifferentMax differences.
   bool Run(int requests) {
     for (int i = 0; i < requests && different_ < kDifferentMax; ++i) {
       if (asked_ % kFlushEvery == 0) Flush();
@@ -80,12 +82,12 @@ class Duel {
     return different_ < kDifferentMax;
   }
 
-  // The first step that is answered differently.
+  // Repeats the steps of `transcript`. Returns the index of the first step whose answers differ.
   std::optional<size_t> Replay(const Transcript& transcript) {
     for (size_t i = 0; i < transcript.size(); ++i) {
       const Step& step = transcript[i];
       if (step.request.has_value()) {
-        Compare(step.member % ours_.size(),
+        Compare(step.member % raftkv_.size(),
                 Shifted(*step.request, knowledge_.revision() - step.revision));
       } else {
         Flush();
@@ -95,14 +97,15 @@ class Duel {
     return std::nullopt;
   }
 
-  // Ours hold the same, and hash to the same, whatever of it each has compacted so far.
+  // Checks that raftkv's members have the same data and the same hash, even if their physical
+  // compaction has not advanced equally far.
   void ExpectEqualMembers() {
-    ASSERT_TRUE(ours_.MembersAreEqual());
+    ASSERT_TRUE(raftkv_.MembersAreEqual());
     std::string expected;
-    for (int i = 0; i < ours_.size(); ++i) {
-      if (!ours_.Running(i)) continue;
-      Settle(i);
-      auto reply = Call(ours_.connection(i), *ours_.connection(i).maintenance,
+    for (int i = 0; i < raftkv_.size(); ++i) {
+      if (!raftkv_.Running(i)) continue;
+      CatchUp(i);
+      auto reply = Call(raftkv_.connection(i), *raftkv_.connection(i).maintenance,
                         &Maintenance::Stub::HashKV, etcdserverpb::HashKVRequest());
       ASSERT_TRUE(reply.ok()) << reply.status.error_message();
       reply.response.mutable_header()->clear_member_id();
@@ -113,42 +116,43 @@ class Duel {
     }
   }
 
-  // What happens to ours between two batches; etcd is left alone.
-  void Strike(int number) {
-    Remember({});  // as far as a list of requests can tell of it
-    const int victim = number / 5 % ours_.size();
-    const int other = (victim + 1) % ours_.size();
+  // Kills or stops some of raftkv's members between two batches, and restarts them. etcd keeps
+  // running.
+  void InjectFault(int number) {
+    Remember({});  // a transcript cannot express a restart; a flush comes closest
+    const int victim = number / 5 % raftkv_.size();
+    const int other = (victim + 1) % raftkv_.size();
     if (down_ >= 0) Revive({std::exchange(down_, -1)});
     switch (number % 5) {
       case 0:
-        ours_.Kill(victim);
+        raftkv_.Kill(victim);
         return Revive({victim});
       case 1:
-        for (int i = 0; i < ours_.size(); ++i) ours_.Kill(i);
+        for (int i = 0; i < raftkv_.size(); ++i) raftkv_.Kill(i);
         return Revive({0, 1, 2});
       case 2:
-        EXPECT_EQ(ours_.Terminate(victim), 0);
+        EXPECT_EQ(raftkv_.Terminate(victim), 0);
         return Revive({victim});
-      case 3:  // stays away for a batch
-        ours_.Kill(down_ = victim);
-        ASSERT_GE(ours_.WaitForLeader(), 0);
-        for (int i = 0; i < ours_.size(); ++i) {
-          if (i != down_) Settle(i);
+      case 3:  // stays down for one batch
+        raftkv_.Kill(down_ = victim);
+        ASSERT_GE(raftkv_.WaitForLeader(), 0);
+        for (int i = 0; i < raftkv_.size(); ++i) {
+          if (i != down_) CatchUp(i);
         }
         return;
       default:
-        ours_.Kill(victim);
-        ours_.Kill(other);
+        raftkv_.Kill(victim);
+        raftkv_.Kill(other);
         return Revive({victim, other});
     }
   }
 
-  // A write of which etcd never hears: the control.
-  void PlantAWrite() { EXPECT_TRUE(ours_.Put(0, "a", "planted").ok()); }
+  // Writes a key to raftkv only, so that the answers must differ.
+  void WriteToRaftkvOnly() { EXPECT_TRUE(raftkv_.Put(0, "a", "planted").ok()); }
 
   const Histogram& histogram() const { return histogram_; }
   int different() const { return different_; }
-  // As text, and the last requests up to it.
+  // The first difference as text, and the last requests up to and including it.
   std::string first_difference() const { return first_difference_; }
   const Transcript& before_it() const { return before_it_; }
 
@@ -163,8 +167,8 @@ class Duel {
   }
 
   int NextMember() const {
-    const int member = static_cast<int>(asked_ % ours_.size());
-    return member == down_ ? (member + 1) % ours_.size() : member;
+    const int member = static_cast<int>(asked_ % raftkv_.size());
+    return member == down_ ? (member + 1) % raftkv_.size() : member;
   }
 
   void Remember(Step step) {
@@ -175,10 +179,9 @@ class Duel {
   void Compare(int member, const Request& request) {
     ++asked_;
     Remember({request, member, knowledge_.revision()});
-    // What a member answers by itself may be old, and rightly so, unless it knows all that the
-    // others were told.
-    if (IsSerializable(request) && !settled_[member]) Settle(member);
-    const auto [etcd, ours] = AskBoth(etcd_.connection(0), ours_.connection(member), request);
+    // A serializable read may return old data. So the member first catches up with all writes.
+    if (IsSerializable(request) && !caught_up_[member]) CatchUp(member);
+    const auto [etcd, ours] = AskBoth(etcd_.connection(0), raftkv_.connection(member), request);
     const std::string expected = Describe(etcd), actual = Describe(ours);
     if (recent_.size() == kRecent) recent_.pop_front();
     recent_.push_back(absl::StrCat(Describe(request), "\n  ", expected, "\n"));
@@ -192,8 +195,8 @@ class Duel {
     const bool changed = etcd.header().revision() != knowledge_.revision() ||
                          std::holds_alternative<etcdserverpb::CompactionRequest>(request);
     knowledge_.Learn(request, etcd);
-    if (changed) settled_.assign(ours_.size(), false);
-    if (changed) settled_[member] = true;
+    if (changed) caught_up_.assign(raftkv_.size(), false);
+    if (changed) caught_up_[member] = true;
   }
 
   bool IsAllowed(const Request& request, const std::string& expected, const std::string& actual) {
@@ -206,60 +209,62 @@ class Duel {
   }
 
   void Report(int member, const std::string& expected, const std::string& actual) {
-    const std::string text = absl::StrCat(
-        "request ", asked_ - 1, " at revision ", knowledge_.revision(), ", compacted ",
-        knowledge_.compacted(), ", to member ", member,
-        "; it and what came before, with etcd's answers:\n", absl::StrJoin(recent_, ""),
-        "\netcd answers\n", expected, "\nraftkv answers\n", actual, "\n");
+    const std::string text =
+        absl::StrCat("request ", asked_ - 1, " at revision ", knowledge_.revision(), ", compacted ",
+                     knowledge_.compacted(), ", to member ", member,
+                     "; the last requests with etcd's answers:\n", absl::StrJoin(recent_, ""),
+                     "\netcd answers\n", expected, "\nraftkv answers\n", actual, "\n");
     if (different_++ > 0) return;
     first_difference_ = text;
     before_it_.assign(history_.begin(), history_.end());
   }
 
-  // Ours write what they hold into files, for reads look for it there in other ways than in memory.
-  // By itself that happens too seldom for a short run: a defragmentation begins with it.
+  // Makes raftkv's members flush their memory to files, because reads of files take other code
+  // paths. In a short run that would happen too rarely by itself. A defragmentation begins with a
+  // flush.
   void Flush() {
     Remember({});
-    for (int i = 0; i < ours_.size(); ++i) {
+    for (int i = 0; i < raftkv_.size(); ++i) {
       if (i == down_) continue;
-      const auto reply = Call(ours_.connection(i), *ours_.connection(i).maintenance,
+      const auto reply = Call(raftkv_.connection(i), *raftkv_.connection(i).maintenance,
                               &Maintenance::Stub::Defragment, etcdserverpb::DefragmentRequest());
       EXPECT_TRUE(reply.ok()) << reply.status.error_message();
     }
   }
 
-  // Member i has seen everything that anybody was told so far.
-  void Settle(int i) {
+  // Waits until member i has applied all writes that were answered so far.
+  void CatchUp(int i) {
     RangeRequest request = GetRequest("a");
     request.set_count_only(true);
     Reply<etcdserverpb::RangeResponse> reply;
     const bool ok = Eventually(absl::Seconds(30), [&] {
-      reply = Range(ours_.connection(i), request);
+      reply = Range(raftkv_.connection(i), request);
       return reply.ok();
     });
     EXPECT_TRUE(ok) << "member " << i << ": " << reply.status.error_message();
-    settled_[i] = true;
+    caught_up_[i] = true;
   }
 
   void Revive(const std::vector<int>& members) {
-    for (int i : members) ours_.Start(i);
-    ASSERT_GE(ours_.WaitForLeader(), 0);
-    for (int i = 0; i < ours_.size(); ++i) Settle(i);
+    for (int i : members) raftkv_.Start(i);
+    ASSERT_GE(raftkv_.WaitForLeader(), 0);
+    for (int i = 0; i < raftkv_.size(); ++i) CatchUp(i);
   }
 
-  // A second etcd, to try the comparison itself, has one member too: members of etcd 3.4 disagree
-  // about a transaction whose range asks for a compacted revision (only the one that was asked
-  // refuses it), so three of them cannot be compared with anything.
-  Cluster ours_;
+  // When etcd itself is under test, to check the comparison, raftkv_ is an etcd of one member.
+  // Three members of etcd 3.4 cannot be compared with anything: if a transaction reads at a
+  // compacted revision, only the member that was asked rejects it, and afterwards their data
+  // differ.
+  Cluster raftkv_;
   Cluster etcd_;
   Knowledge knowledge_;
   Generator generator_;
   Histogram histogram_;
   Differences* const allowed_;
-  std::vector<etcdserverpb::ResponseHeader> ids_;  // of each member
-  std::vector<bool> settled_;                      // of each member: see Settle
+  std::vector<etcdserverpb::ResponseHeader> ids_;  // for each member
+  std::vector<bool> caught_up_;                    // for each member: see CatchUp
   int64_t asked_ = 0;
-  int down_ = -1;  // the member that is away
+  int down_ = -1;  // the member that is down
   int different_ = 0;
   std::string first_difference_;
   Transcript before_it_;
@@ -267,8 +272,8 @@ class Duel {
   std::deque<Step> history_;
 };
 
-// The shortest part of a list that still differs, and how, as far as a few minutes tell: every
-// attempt takes new processes.
+// The shortest part of a transcript whose answers still differ, and the difference. The search is
+// limited to two minutes, because every attempt starts new processes.
 struct Shortest {
   Transcript transcript;
   std::string difference;
@@ -283,19 +288,19 @@ Shortest Shorten(const Transcript& transcript, Differences* allowed) {
     std::optional<size_t> at;
     if (shortest.attempts == kAttemptsMax || absl::Now() > deadline) return at;
     ++shortest.attempts;
-    Duel duel(/*seed=*/0, allowed, Duel::Purpose::kAttempt);
-    if (duel.Start()) at = duel.Replay(part);
-    if (at.has_value()) shortest.difference = duel.first_difference();
+    DifferentialRun run(/*seed=*/0, allowed, DifferentialRun::Purpose::kAttempt);
+    if (run.Start()) at = run.Replay(part);
+    if (at.has_value()) shortest.difference = run.first_difference();
     return at;
   });
   return shortest;
 }
 
-void Explain(const Duel& duel, Differences* allowed) {
-  std::cout << duel.first_difference() << "shortening it\n";
-  const Shortest shortest = Shorten(duel.before_it(), allowed);
+void ShortenAndPrint(const DifferentialRun& run, Differences* allowed) {
+  std::cout << run.first_difference() << "shortening the list of requests\n";
+  const Shortest shortest = Shorten(run.before_it(), allowed);
   if (shortest.transcript.empty()) {
-    std::cout << "the last " << kHistory << " requests, of new stores, do not differ again\n";
+    std::cout << "the last " << kHistory << " requests give no difference on new clusters\n";
     return;
   }
   const std::string file = testing::TempDir() + "raftkv-difference.txt";
@@ -311,7 +316,7 @@ void Explain(const Duel& duel, Differences* allowed) {
   std::cout << shortest.difference << std::endl;
 }
 
-TEST(KvDifferential, RandomRequestsAnswerAsEtcdDoes) {
+TEST(KvDifferential, RandomRequestsHaveTheSameAnswersAsEtcd) {
   ASSERT_NE(EtcdProgram(), "");
   constexpr int kRowMin = 50;
   const bool soak = std::getenv("RAFTKV_SOAK") != nullptr;
@@ -321,53 +326,53 @@ TEST(KvDifferential, RandomRequestsAnswerAsEtcdDoes) {
   std::cout << "RAFTKV_SEED=" << seed << std::endl;
   Differences allowed(ReadFile(RAFTKV_SOURCE_DIR "/tests/compat/differences.toml"));
   const bool against_etcd = ProductUnderTest() == Product::kEtcd;
-  Duel duel(seed, against_etcd ? nullptr : &allowed);
-  ASSERT_TRUE(duel.Start());
+  DifferentialRun run(seed, against_etcd ? nullptr : &allowed);
+  ASSERT_TRUE(run.Start());
   if (const char* replay = std::getenv("RAFTKV_REPLAY")) {
-    EXPECT_EQ(duel.Replay(Parse(ReadFile(replay))), std::nullopt) << duel.first_difference();
+    EXPECT_EQ(run.Replay(Parse(ReadFile(replay))), std::nullopt) << run.first_difference();
     return;
   }
 
-  for (int done = 0, strikes = 0; done < requests; done += kBatch) {
-    if (soak && done > 0) duel.Strike(strikes++);
-    const bool go_on = duel.Run(std::min(kBatch, requests - done));
-    if (go_on) duel.ExpectEqualMembers();
+  for (int done = 0, faults = 0; done < requests; done += kBatch) {
+    if (soak && done > 0) run.InjectFault(faults++);
+    const bool go_on = run.Run(std::min(kBatch, requests - done));
+    if (go_on) run.ExpectEqualMembers();
     if (!go_on || HasFailure()) break;
     if (soak) std::cout << done + kBatch << " requests" << std::endl;
   }
 
-  EXPECT_EQ(duel.different(), 0) << "RAFTKV_SEED=" << seed;
-  if (duel.different() > 0) Explain(duel, &allowed);
-  duel.histogram().Print(std::cout);
+  EXPECT_EQ(run.different(), 0) << "RAFTKV_SEED=" << seed;
+  if (run.different() > 0) ShortenAndPrint(run, &allowed);
+  run.histogram().Print(std::cout);
   if (HasFailure() || requests < whole) return;
-  for (const std::string& row : duel.histogram().RowsBelow(kRowMin)) {
-    ADD_FAILURE() << "met less than " << kRowMin << " times: " << row;
+  for (const std::string& row : run.histogram().RowsBelow(kRowMin)) {
+    ADD_FAILURE() << "occurred fewer than " << kRowMin << " times: " << row;
   }
-  EXPECT_GE(duel.histogram().changes(), 0.4 * requests);
+  EXPECT_GE(run.histogram().changes(), 0.4 * requests);
   for (const Differences::Entry& entry : allowed.entries()) {
-    std::cout << entry.met << " answers that differ as \"" << entry.id << "\" allows\n";
-    EXPECT_TRUE(entry.met > 0 || against_etcd) << "differences.toml: never met";
+    std::cout << entry.met << " answers that differ, allowed by \"" << entry.id << "\"\n";
+    EXPECT_TRUE(entry.met > 0 || against_etcd) << "differences.toml: never needed";
   }
 }
 
-// The control: a comparison that cannot fail proves nothing.
-TEST(KvDifferential, NoticesAWriteThatOnlyOneOfThemKnows) {
+// Checks that the comparison can fail.
+TEST(KvDifferential, NoticesAWriteThatOnlyRaftkvHas) {
   ASSERT_NE(EtcdProgram(), "");
-  Duel duel(/*seed=*/1, /*allowed=*/nullptr);
-  ASSERT_TRUE(duel.Start());
-  duel.PlantAWrite();
-  duel.Run(100);
-  EXPECT_GT(duel.different(), 0);
+  DifferentialRun run(/*seed=*/1, /*allowed=*/nullptr);
+  ASSERT_TRUE(run.Start());
+  run.WriteToRaftkvOnly();
+  run.Run(100);
+  EXPECT_GT(run.different(), 0);
 }
 
-// Another: where nothing may differ, one request that may otherwise remains of a hundred.
-TEST(KvDifferential, ShortensWhatDiffersToARequest) {
+// Without allowed differences, one of them occurs soon. It must be shortened to a single request.
+TEST(KvDifferential, ShortensADifferenceToOneRequest) {
   ASSERT_NE(EtcdProgram(), "");
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd does not differ from itself";
-  Duel duel(/*seed=*/3, /*allowed=*/nullptr);
-  ASSERT_TRUE(duel.Start());
-  while (duel.different() == 0) duel.Run(1);
-  const Shortest shortest = Shorten(duel.before_it(), /*allowed=*/nullptr);
+  DifferentialRun run(/*seed=*/3, /*allowed=*/nullptr);
+  ASSERT_TRUE(run.Start());
+  while (run.different() == 0) run.Run(1);
+  const Shortest shortest = Shorten(run.before_it(), /*allowed=*/nullptr);
   EXPECT_EQ(shortest.transcript.size(), 1u) << Print(shortest.transcript);
   EXPECT_NE(shortest.difference, "");
 }

@@ -27,7 +27,7 @@ std::unique_ptr<grpc::ClientAsyncResponseReader<T>> Begin(
   return (connection.kv.get()->*method)(context, request, queue);
 }
 
-// Type of the response to a request, found by what its method returns.
+// Deduces the response type from the return type of a request's method.
 template <typename T, typename Request>
 T ResponseTo(std::unique_ptr<grpc::ClientAsyncResponseReader<T>> (KV::Stub::*)(
     grpc::ClientContext*, const Request&, grpc::CompletionQueue*));
@@ -36,29 +36,28 @@ template <typename Request>
 std::pair<Answer, Answer> AskBothTyped(Connection& first, Connection& second,
                                        const Request& request) {
   using Typed = decltype(ResponseTo(MethodOf(request)));
-  struct Flight {
+  struct PendingCall {
     std::unique_ptr<grpc::ClientContext> context = MakeContext();
     std::unique_ptr<grpc::ClientAsyncResponseReader<Typed>> reader;
     grpc::Status status;
     Typed response;
   };
   grpc::CompletionQueue queue;
-  Flight flights[2];
+  PendingCall calls[2];
   Connection* const connections[2] = {&first, &second};
   for (int i = 0; i < 2; ++i) {
-    Flight& flight = flights[i];
-    flight.context->set_wait_for_ready(true);
-    flight.reader =
-        Begin(*connections[i], MethodOf(request), flight.context.get(), request, &queue);
-    flight.reader->Finish(&flight.response, &flight.status, &flight);
+    PendingCall& call = calls[i];
+    call.context->set_wait_for_ready(true);
+    call.reader = Begin(*connections[i], MethodOf(request), call.context.get(), request, &queue);
+    call.reader->Finish(&call.response, &call.status, &call);
   }
   void* tag = nullptr;
   bool ok = false;
   for (int i = 0; i < 2; ++i) queue.Next(&tag, &ok);
   queue.Shutdown();
   while (queue.Next(&tag, &ok)) continue;
-  return {Answer{flights[0].status, std::move(flights[0].response)},
-          Answer{flights[1].status, std::move(flights[1].response)}};
+  return {Answer{calls[0].status, std::move(calls[0].response)},
+          Answer{calls[1].status, std::move(calls[1].response)}};
 }
 
 }  // namespace
@@ -78,7 +77,7 @@ std::string Describe(const Request& request) {
   return std::visit(
       [](const auto& typed) {
         std::string text = absl::StrCat(typed.GetDescriptor()->name(), " ");
-        // A value too large to be taken would only fill the screen.
+        // Very large values would only fill the screen.
         if (typed.ByteSizeLong() > 64 << 10) {
           return absl::StrCat(text, "of ", typed.ByteSizeLong(), " bytes");
         }

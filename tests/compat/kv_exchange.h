@@ -1,10 +1,10 @@
 #ifndef RAFTKV_TESTS_COMPAT_KV_EXCHANGE_H_
 #define RAFTKV_TESTS_COMPAT_KV_EXCHANGE_H_
 
-// One request of etcdserverpb.KV, its answer, and asking two servers at the same time. Answers are
-// compared as text: code and message, or every field of the response but for the ids and the term
-// of the outermost header, which belong to the cluster and not to the request. (Headers inside a
-// transaction's responses are left as they are: theirs have to be zero.)
+// A request of etcdserverpb.KV, its answer, and a function that sends a request to two servers at
+// the same time. Answers are compared as text: code and message, or all fields of the response.
+// Only the ids and the term of the outermost header are removed, because they depend on the
+// cluster. (In the headers inside a transaction's responses, they must be zero.)
 
 #include <map>
 #include <set>
@@ -33,18 +33,19 @@ struct Answer {
   const etcdserverpb::ResponseHeader& header() const;
 };
 
-// Sends `request` to both and waits for both answers; neither waits for the other.
+// Sends `request` to both servers at the same time, and waits for both answers.
 std::pair<Answer, Answer> AskBoth(Connection& first, Connection& second, const Request& request);
 
 // One line; long values are cut.
 std::string Describe(const Request& request);
 std::string Describe(Answer answer);
 
-// Whether the server may answer from its own state without asking anybody.
+// Whether the server may answer from its local state, without asking other members.
 bool IsSerializable(const Request& request);
 
-// The store as the answers so far tell of it: enough to aim the next request, and to say what an
-// answer was about. Only answers without differences may be learned from.
+// The content of the store, as far as the answers so far show it. The generator uses it to choose
+// the next request, and the histogram to classify answers. Learn only from answers that do not
+// differ.
 class Knowledge {
  public:
   void Learn(const Request& request, const Answer& answer);
@@ -53,7 +54,7 @@ class Knowledge {
   int64_t compacted() const { return compacted_; }  // 0: never
   const std::map<std::string, mvccpb::KeyValue>& keys() const { return keys_; }
   bool Holds(const std::string& key) const { return keys_.count(key) > 0; }
-  // Keys from `key` to `range_end`, as etcd reads the two.
+  // Whether any key is in the range, as defined for Covers().
   bool HoldsAny(const std::string& key, const std::string& range_end) const;
 
  private:
@@ -66,7 +67,8 @@ class Knowledge {
   std::map<std::string, mvccpb::KeyValue> keys_;
 };
 
-// Whether `key` lies in what `begin` and `range_end` mean together.
+// Whether `key` is in the range from `begin` to `range_end`, with etcd's meaning of an empty
+// range_end and of "\0".
 bool Covers(const std::string& begin, const std::string& range_end, const std::string& key);
 
 }  // namespace raftkv::e2e

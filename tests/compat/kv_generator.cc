@@ -17,7 +17,7 @@ using etcdserverpb::TxnRequest;
 using Ops = google::protobuf::RepeatedPtrField<RequestOp>;
 
 constexpr int kOpsMax = 128;      // etcd's limit for one level of a transaction
-constexpr int kOurDepthMax = 32;  // raftkv's for levels
+constexpr int kOurDepthMax = 32;  // raftkv's limit for levels of nesting
 
 const std::vector<std::string>& Keys() {
   static const std::vector<std::string> kKeys = {"a",
@@ -61,7 +61,7 @@ bool HasPut(const Ops& ops) {
 
 bool HasPut(const TxnRequest& txn) { return HasPut(txn.success()) || HasPut(txn.failure()); }
 
-// Deletes "from the key on" become deletes of a range that is as good.
+// Replaces deletions of all keys from a key on by deletions of a range that covers all our keys.
 void BoundDeletes(TxnRequest* txn) {
   for (Ops* ops : {txn->mutable_success(), txn->mutable_failure()}) {
     for (RequestOp& op : *ops) {
@@ -109,9 +109,9 @@ std::string Generator::RangeEnd(std::string key) {
   const int dice = Below(10);
   if (dice < 2) return "";
   if (dice < 4) return FromKeyOn();
-  if (dice < 5) return key + "\xff";  // at least the key itself
-  if (dice >= 8) return Key();        // often empty
-  if (!key.empty()) ++key.back();     // its prefix
+  if (dice < 5) return key + "\xff";  // contains at least the key itself
+  if (dice >= 8) return Key();        // often an empty range
+  if (!key.empty()) ++key.back();     // all keys with this prefix
   return key;
 }
 
@@ -134,7 +134,7 @@ int64_t Generator::Revision() {
 
 int64_t Generator::Bound() {
   if (Chance(77)) return 0;
-  // Mostly where the keys are, so that something is dropped and something stays.
+  // Mostly near the keys' revisions, so that the filter drops some keys and keeps others.
   return Chance(80) ? std::max<int64_t>(1, store_.revision() - Below(60)) : -1 - Below(3);
 }
 
@@ -142,7 +142,7 @@ int64_t Generator::Bound() {
 
 RangeRequest Generator::Range() {
   RangeRequest request;
-  if (Chance(8)) {  // a limit that cuts what is sorted: too seldom met by chance alone
+  if (Chance(8)) {  // a limit that cuts off sorted keys: chance alone would produce it too rarely
     request.set_key(FromKeyOn());
     request.set_range_end(FromKeyOn());
     request.set_limit(1 + Below(3));
@@ -158,7 +158,7 @@ RangeRequest Generator::Range() {
   request.set_revision(Revision());
   if (Chance(75)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(Below(3)));
   if (Chance(75)) request.set_sort_target(static_cast<RangeRequest::SortTarget>(Below(5)));
-  // Of unknown targets etcd 3.4 dies.
+  // Unknown orders only: an unknown target would crash etcd 3.4.
   if (Chance(4)) request.set_sort_order(static_cast<RangeRequest::SortOrder>(3 + Below(3)));
   request.set_serializable(Chance(30));
   request.set_keys_only(Chance(20));
@@ -199,9 +199,9 @@ PutRequest Generator::Put() {
   } else if (dice < 97) {
     request.set_lease(Below(100) - 50);
   } else if (Chance(60)) {
-    request.set_value(std::string(1600 << 10, 'x'));  // more than a request may hold
+    request.set_value(std::string(1600 << 10, 'x'));  // larger than max_request_bytes
   } else {
-    request.set_value(std::string(2200 << 10, 'x'));  // more than the transport takes
+    request.set_value(std::string(2200 << 10, 'x'));  // larger than gRPC's limit for messages
   }
   return request;
 }
@@ -242,8 +242,9 @@ CompactionRequest Generator::Compaction() {
 // --- transactions
 
 TxnRequest Generator::Txn() {
-  // What etcd takes and raftkv refuses (differences.toml) would make two stores of them, so here it
-  // is in a branch that never runs.
+  // etcd accepts a put beside a deletion of all keys from a key on, and raftkv rejects it
+  // (differences.toml). If it took effect, the stores would differ. So it is generated only in a
+  // branch that never runs.
   if (Chance(2)) return PutAndDeleteToTheEnd();
   TxnRequest request = Chance(54) ? Special() : AnyTree();
   if (HasPut(request)) BoundDeletes(&request);
@@ -262,7 +263,8 @@ TxnRequest Generator::PutAndDeleteToTheEnd() {
 }
 
 TxnRequest Generator::AnyTree() {
-  // A key may be put once, and not where it is deleted: who may do what is settled for all levels.
+  // A transaction may put a key only once, and must not delete it too. So the keys are divided into
+  // those that it may put and those that it may delete, for all levels together.
   std::vector<std::string> keys = Keys();
   std::shuffle(keys.begin(), keys.end(), random_);
   const int puts = Below(static_cast<int>(keys.size()) + 1);
@@ -312,7 +314,7 @@ void Generator::FillBranch(Ops* ops, int depth) {
 RangeRequest Generator::RangeInTxn() {
   RangeRequest request = Range();
   if (request.key().empty()) request.set_key(Key());
-  // An error of one operation refuses all of them.
+  // An error in one operation rejects the whole transaction, so most ranges here are valid.
   if (Chance(70)) request.clear_revision();
   if (request.revision() < 0) request.clear_revision();
   if (request.revision() > 0 && Chance(80)) request.set_revision(PastRevision());
@@ -325,12 +327,12 @@ void Generator::FillCompare(Compare* compare) {
   compare->set_target(static_cast<Compare::CompareTarget>(Below(5)));
   compare->set_key(Chance(55) ? PresentKey() : MissingKey());
   if (Chance(25)) compare->set_range_end(RangeEnd(compare->key()));
-  if (Chance(5)) return;  // without anything to compare with
+  if (Chance(5)) return;  // without a value to compare with
   FillTarget(compare->key(), compare);
-  if (Chance(3)) compare->set_version(1);  // of another target, perhaps
+  if (Chance(3)) compare->set_version(1);  // the value may be of another target
 }
 
-// Often what is true of the key, or next to it.
+// Often compares with the key's actual value, or with one close to it.
 void Generator::FillTarget(const std::string& key, Compare* compare) {
   const auto found = store_.keys().find(key);
   const mvccpb::KeyValue kv = found == store_.keys().end() ? mvccpb::KeyValue() : found->second;
@@ -354,8 +356,8 @@ TxnRequest Generator::Special() {
   if (dice < 26) return Malformed(Below(8));
   if (dice < 40) return Oversized(Below(6));
   if (dice < 75) return Twice(Below(13));
-  if (dice < 88) return RefusedByTheStore(Below(4));
-  return Odd(Below(5));
+  if (dice < 88) return RejectedByTheStore(Below(4));
+  return EdgeCase(Below(5));
 }
 
 TxnRequest Generator::Malformed(int form) {
@@ -380,7 +382,7 @@ TxnRequest Generator::Malformed(int form) {
       AddPut(AddTxn(ops), "");
       break;
     case 5:
-      (Chance(50) ? ops : AddTxn(ops))->Add();  // an operation that is none
+      (Chance(50) ? ops : AddTxn(ops))->Add();  // an empty operation
       break;
     case 6:
       AddPut(ops, Key(), "given");
@@ -394,10 +396,10 @@ TxnRequest Generator::Malformed(int form) {
   return request;
 }
 
-// Each level takes its longest list from what the levels within may have.
+// The length of a level's longest list is subtracted from the limit of the levels nested in it.
 TxnRequest Generator::Oversized(int form) {
   TxnRequest request;
-  const int count = kOpsMax + 1 - (Chance(35) ? 1 : 0);  // just too many, or just enough
+  const int count = kOpsMax + 1 - (Chance(35) ? 1 : 0);  // one too many, or exactly the limit
   Ops* ops = form == 1 ? request.mutable_failure() : request.mutable_success();
   const std::string key = PresentKey();
   if (form < 2) {
@@ -414,7 +416,7 @@ TxnRequest Generator::Oversized(int form) {
     Ops* within = AddTxn(ops);
     for (int i = 0; i < count - 10; ++i) AddGet(within, key);
     while (ops->size() < 10) AddGet(ops, key);
-  } else {  // deeper than raftkv goes: reads only, for etcd has no such limit
+  } else {  // too deep for raftkv; only reads, because etcd accepts it
     const int depth = kOurDepthMax + 1 + Below(10);
     for (int i = 1; i < depth; ++i) ops = AddTxn(ops);
     AddGet(ops, key);
@@ -441,7 +443,7 @@ TxnRequest Generator::Twice(int form) {
       AddDelete(ops, key, key + "\xff\xff");
       AddPut(ops, key);
       break;
-    case 3:  // a range over or beside the put key
+    case 3:  // a range that may or may not contain the put key
       AddPut(ops, key);
       AddDelete(ops, other, RangeEnd(other));
       break;
@@ -461,7 +463,7 @@ TxnRequest Generator::Twice(int form) {
       AddPut(AddTxn(ops), key, "one");
       AddPut(AddTxn(ops), key, "two");
       break;
-    case 8: {  // either, never both
+    case 8: {  // one of the two puts, never both
       TxnRequest* within = ops->Add()->mutable_request_txn();
       FillCompare(within->add_compare());
       AddPut(within->mutable_success(), key, "one");
@@ -469,7 +471,7 @@ TxnRequest Generator::Twice(int form) {
       break;
     }
     case 9:
-    case 12:  // in one child put, in the next one deleted, or the other way round
+    case 12:  // put by one child and deleted by the next, or the other way round
       AddPut(AddTxn(ops), key);
       AddDelete(AddTxn(ops), key);
       if (Chance(50)) ops->SwapElements(0, 1);
@@ -486,8 +488,8 @@ TxnRequest Generator::Twice(int form) {
   return request;
 }
 
-// What only the store can tell; nothing of the transaction may happen.
-TxnRequest Generator::RefusedByTheStore(int form) {
+// Transactions that are rejected because of the store's state. No part of them may take effect.
+TxnRequest Generator::RejectedByTheStore(int form) {
   TxnRequest request;
   const std::string missing = MissingKey();
   const std::string other = missing == "a" ? "ab" : "a";
@@ -514,21 +516,21 @@ TxnRequest Generator::RefusedByTheStore(int form) {
   return request;
 }
 
-TxnRequest Generator::Odd(int form) {
+TxnRequest Generator::EdgeCase(int form) {
   TxnRequest request;
   const std::string key = Key();
   if (form > 0) FillCompare(request.add_compare());
   switch (form) {
-    case 0:  // nothing at all, or nothing to do
+    case 0:  // empty, or only a condition
       if (Chance(30)) FillCompare(request.add_compare());
       break;
-    case 1:  // only reads: needs no log
+    case 1:  // only reads: makes no log entry
       for (int i = Below(3); i >= 0; --i) {
         *request.add_success()->mutable_request_range() = RangeInTxn();
         *request.add_failure()->mutable_request_range() = RangeInTxn();
       }
       break;
-    case 2:  // and may be answered by anybody
+    case 2:  // only serializable reads: any member may answer
       for (Ops* ops : {request.mutable_success(), request.mutable_failure()}) {
         *ops->Add()->mutable_request_range() = RangeInTxn();
         ops->rbegin()->mutable_request_range()->set_serializable(true);

@@ -1,15 +1,17 @@
 #ifndef RAFTKV_TESTS_COMPAT_KV_GENERATOR_H_
 #define RAFTKV_TESTS_COMPAT_KV_GENERATOR_H_
 
-// Random requests of etcdserverpb.KV over twelve overlapping keys: every option, and every way to
-// be wrong, often enough for a histogram of some hundred rows to have no empty one
-// (kv_histogram.h). The same seed and the same knowledge give the same request. Half the keys are
-// of one byte or two, the others have more in common than any filter of an engine looks at; some
-// are prefixes of others, some end in the least byte or in the greatest.
+// Generates random requests of etcdserverpb.KV over twelve keys. Every option and every kind of
+// invalid request occurs, often enough to fill all rows of the histogram (kv_histogram.h). The same
+// seed and the same knowledge give the same request.
 //
-// Twelve keys, because etcd 3.4 sorts in a way that is stable up to twelve: beyond, equal elements
-// have no right order. A request that the two products may judge differently (differences.toml)
-// never changes anything, or they would be two different stores from there on.
+// Half of the keys are short. The others have a common prefix that is longer than what RocksDB's
+// filters look at. Some keys are prefixes of others; some end in the byte 0x00 or 0xff. There are
+// only twelve, because etcd 3.4's sort is stable only up to twelve elements: with more, the order
+// of equal elements is undefined.
+//
+// If the two products may treat a request differently (differences.toml), the request never changes
+// anything. Otherwise their stores would differ afterwards.
 
 #include <random>
 #include <string>
@@ -30,13 +32,13 @@ class Generator {
   bool Chance(int percent) { return Below(100) < percent; }
 
   std::string Key();
-  std::string PresentKey();  // any, if there is none
-  std::string MissingKey();  // any, if all are there
+  std::string PresentKey();  // any key, if none is present
+  std::string MissingKey();  // any key, if none is missing
   std::string Value();
   std::string RangeEnd(std::string key);
-  int64_t Revision();      // to read at, of every kind
-  int64_t PastRevision();  // readable
-  int64_t Bound();         // of a filter
+  int64_t Revision();      // a revision to read at: of every kind, valid or not
+  int64_t PastRevision();  // a revision that is not compacted
+  int64_t Bound();         // a bound for min_mod_revision and the like
 
   etcdserverpb::RangeRequest Range();
   etcdserverpb::RangeRequest RangeInTxn();
@@ -44,7 +46,8 @@ class Generator {
   etcdserverpb::DeleteRangeRequest Delete();
   etcdserverpb::CompactionRequest Compaction();
 
-  // Transactions: trees that are well formed, and single forms that have something special.
+  // Transactions: random valid trees (AnyTree), and special forms, most of which are invalid
+  // (Special).
   etcdserverpb::TxnRequest Txn();
   etcdserverpb::TxnRequest AnyTree();
   etcdserverpb::TxnRequest Tree(int depth);
@@ -55,13 +58,13 @@ class Generator {
   etcdserverpb::TxnRequest Malformed(int form);
   etcdserverpb::TxnRequest Oversized(int form);
   etcdserverpb::TxnRequest Twice(int form);
-  etcdserverpb::TxnRequest RefusedByTheStore(int form);
-  etcdserverpb::TxnRequest Odd(int form);
+  etcdserverpb::TxnRequest RejectedByTheStore(int form);
+  etcdserverpb::TxnRequest EdgeCase(int form);
   etcdserverpb::TxnRequest PutAndDeleteToTheEnd();
 
   std::mt19937_64 random_;
   const Knowledge& store_;
-  // While a tree is built: keys that its puts may still take, and those that it may delete.
+  // While a tree is built: the keys that it may still put, and the keys that it may delete.
   std::vector<std::string> to_put_, to_delete_;
 };
 

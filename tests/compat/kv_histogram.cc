@@ -68,7 +68,7 @@ int64_t Filter(const RangeRequest& request, int which) {
   return filters[which];
 }
 
-// What one branch puts and deletes, itself and through its children.
+// What one branch of a transaction puts and deletes; with `deep`, nested transactions included.
 struct Changed {
   std::vector<std::string> puts;
   std::vector<DeleteRangeRequest> deletes;
@@ -128,7 +128,7 @@ void Histogram::ExpectErrors() {
                           "put: lease is provided",
                           "put: requested lease not found",
                           "put: request is too large",
-                          "put: more than the transport takes",
+                          "put: larger than gRPC's limit",
                           "delete: key is not provided",
                           "txn: key is not provided",
                           "txn: key not found",
@@ -146,7 +146,7 @@ void Histogram::ExpectErrors() {
   for (const char* row : {"compare", "range", "put", "delete", "child"}) {
     Expect(absl::StrCat("txn: no key in a ", row));
   }
-  Expect("txn: an operation that is none");
+  Expect("txn: an empty operation");
   for (const char* row : {"put and put", "put and delete", "put and delete of a range",
                           "put, and put by a child", "delete, and put by a child",
                           "put, and delete by a child", "put by a child and the next"}) {
@@ -170,13 +170,13 @@ void Histogram::ExpectRanges() {
   for (const char* row : {"an unknown sort order",
                           "one key, found",
                           "one key, not found",
-                          "keys from to",
+                          "keys from a key to another",
                           "from the key on",
                           "the whole store",
                           "an empty interval",
-                          "a limit that cuts",
-                          "a limit that cuts what is sorted",
-                          "a limit that does not cut",
+                          "a limit that cuts off keys",
+                          "a limit that cuts off sorted keys",
+                          "a limit that is not reached",
                           "a negative limit",
                           "keys_only",
                           "count_only",
@@ -201,18 +201,18 @@ void Histogram::ExpectTxns() {
     }
     Expect(absl::StrCat("compare: ", Compare::CompareTarget_Name(typed), " of a range"));
   }
-  Expect("compare: a range that holds nothing");
-  Expect("compare: with nothing to compare with");
+  Expect("compare: a range without keys");
+  Expect("compare: without a value to compare with");
   for (const char* row : {"succeeded",
                           "failed",
                           "entirely empty",
                           "nested, 2 levels",
                           "nested, 3 levels",
-                          "nested, more levels than raftkv takes",
+                          "nested, more levels than raftkv allows",
                           "as many operations as allowed",
                           "only reads",
                           "only reads, serializable",
-                          "could change something and does not",
+                          "has writes and changes nothing",
                           "a key in both branches",
                           "deletes that overlap",
                           "put by a child, deleted by another",
@@ -243,12 +243,12 @@ void Histogram::Count(const Request& request, const Answer& answer, const Knowle
     const auto& response = std::get<TxnResponse>(answer.response);
     const int depth = Depth(*txn);
     HitIf(depth == 2 || depth == 3, absl::StrCat("txn: nested, ", depth, " levels"));
-    HitIf(depth > kOurDepthMax, "txn: nested, more levels than raftkv takes");
+    HitIf(depth > kOurDepthMax, "txn: nested, more levels than raftkv allows");
     HitIf(txn->ByteSizeLong() == 0, "txn: entirely empty");
     HitIf(OnlyReads(*txn) && txn->success_size() > 0, "txn: only reads");
     HitIf(IsSerializable(request) && txn->success_size() > 0, "txn: only reads, serializable");
     HitIf(!OnlyReads(*txn) && answer.header().revision() == before.revision(),
-          "txn: could change something and does not");
+          "txn: has writes and changes nothing");
     CountTxn(*txn, response, before, 1);
   } else {
     const auto& compaction = std::get<CompactionRequest>(request);
@@ -265,7 +265,7 @@ void Histogram::CountError(const Request& request, const std::string& message,
   absl::string_view text = message;
   absl::ConsumePrefix(&text, "etcdserver: ");
   if (absl::StrContains(message, "received message larger than max")) {
-    text = "more than the transport takes";
+    text = "larger than gRPC's limit";
   }
   Hit(absl::StrCat("error of ", kMethods[request.index()], ": ", text));
   if (const auto* txn = std::get_if<TxnRequest>(&request)) {
@@ -294,13 +294,13 @@ void Histogram::CountMalformed(const TxnRequest& request) {
     HitIf(op.has_request_put() && op.request_put().key().empty(), "txn: no key in a put");
     HitIf(op.has_request_delete_range() && op.request_delete_range().key().empty(),
           "txn: no key in a delete");
-    HitIf(op.request_case() == RequestOp::REQUEST_NOT_SET, "txn: an operation that is none");
+    HitIf(op.request_case() == RequestOp::REQUEST_NOT_SET, "txn: an empty operation");
     if (!op.has_request_txn()) continue;
     const auto& within = op.request_txn().success();
     if (within.size() != 1) continue;
     HitIf(within[0].has_request_put() && within[0].request_put().key().empty(),
           "txn: no key in a child");
-    HitIf(within[0].request_case() == RequestOp::REQUEST_NOT_SET, "txn: an operation that is none");
+    HitIf(within[0].request_case() == RequestOp::REQUEST_NOT_SET, "txn: an empty operation");
   }
 }
 
@@ -313,7 +313,7 @@ void Histogram::CountTwice(const Ops& branch) {
     HitIf(here.Deletes(key, /*ranged=*/false), "twice: put and delete");
     HitIf(here.Deletes(key, /*ranged=*/true), "twice: put and delete of a range");
   }
-  Changed before;  // by the children so far
+  Changed before;  // by the children before the current one
   for (const RequestOp& op : branch) {
     if (!op.has_request_txn()) continue;
     Changed child;
@@ -345,11 +345,11 @@ void Histogram::CountRange(const RangeRequest& request, const RangeResponse& res
   HitIf(IsFromKeyOn(end), "range: from the key on");
   HitIf(IsFromKeyOn(end) && IsFromKeyOn(request.key()), "range: the whole store");
   HitIf(IsEmptyInterval(request.key(), end), "range: an empty interval");
-  HitIf(!IsFromKeyOn(end) && end > request.key(), "range: keys from to");
-  HitIf(response.more(), "range: a limit that cuts");
+  HitIf(!IsFromKeyOn(end) && end > request.key(), "range: keys from a key to another");
+  HitIf(response.more(), "range: a limit that cuts off keys");
   HitIf(response.more() && request.sort_order() != RangeRequest::NONE,
-        "range: a limit that cuts what is sorted");
-  HitIf(request.limit() > 0 && !response.more(), "range: a limit that does not cut");
+        "range: a limit that cuts off sorted keys");
+  HitIf(request.limit() > 0 && !response.more(), "range: a limit that is not reached");
   HitIf(request.limit() < 0, "range: a negative limit");
   HitIf(request.keys_only() && response.kvs_size() > 0, "range: keys_only");
   HitIf(request.count_only(), "range: count_only");
@@ -406,7 +406,7 @@ void Histogram::CountTxn(const TxnRequest& request, const TxnResponse& response,
   HitIf(std::any_of(either.puts.begin(), either.puts.end(),
                     [&](const std::string& key) { return other.Puts(key); }),
         "txn: a key in both branches");
-  Changed all;  // of the branch that ran
+  Changed all;  // by the branch that ran
   const Ops& ops = response.succeeded() ? request.success() : request.failure();
   all.Collect(ops, /*deep=*/true);
   HitIf(std::any_of(all.puts.begin(), all.puts.end(),
@@ -452,14 +452,13 @@ void Histogram::CountInTxn(const RequestOp& op, const etcdserverpb::ResponseOp& 
 
 void Histogram::CountCompare(const Compare& compare, const Knowledge& before) {
   HitIf(compare.target_union_case() == Compare::TARGET_UNION_NOT_SET,
-        "compare: with nothing to compare with");
+        "compare: without a value to compare with");
   if (compare.range_end().empty()) {
     return Hit(CompareRow(compare.target(), compare.result(),
                           before.Holds(compare.key()) ? "present" : "missing"));
   }
   Hit(absl::StrCat("compare: ", Compare::CompareTarget_Name(compare.target()), " of a range"));
-  HitIf(!before.HoldsAny(compare.key(), compare.range_end()),
-        "compare: a range that holds nothing");
+  HitIf(!before.HoldsAny(compare.key(), compare.range_end()), "compare: a range without keys");
 }
 
 // --- the table
@@ -475,7 +474,7 @@ std::vector<std::string> Histogram::RowsBelow(int64_t count) const {
 
 void Histogram::Print(std::ostream& out) const {
   for (const auto& [row, met] : rows_) out << absl::StreamFormat("%8d  %s\n", met, row);
-  out << absl::StreamFormat("%8d  requests in whole, %d of them (%.1f %%) changed something\n",
+  out << absl::StreamFormat("%8d  requests in total, %d of them (%.1f %%) changed something\n",
                             requests_, changes_, 100.0 * changes_ / requests_);
 }
 

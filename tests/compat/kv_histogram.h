@@ -1,10 +1,10 @@
 #ifndef RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
 #define RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
 
-// How often each thing that KV can be asked, and each way in which it can answer, came up in a run:
-// a comparison proves something only about what it has met. One exchange counts in many rows. Rows
-// are named after what happened ("range: ASCEND by VALUE", "error of put: key not found"), judged
-// by the request, the answer and the store before it.
+// Counts how often each kind of request and each kind of answer occurred in a run, because a
+// comparison only proves something about the cases that occurred. One exchange counts in several
+// rows. A row is named after what happened ("range: ASCEND by VALUE", "error of put: key not
+// found"), which follows from the request, the answer, and the store's content before the request.
 
 #include <cstdint>
 #include <map>
@@ -21,12 +21,12 @@ class Histogram {
  public:
   Histogram();
 
-  // `before`: the store when the request was sent.
+  // `before`: the store's content when the request was sent.
   void Count(const Request& request, const Answer& answer, const Knowledge& before);
 
   int64_t requests() const { return requests_; }
-  int64_t changes() const { return changes_; }  // requests that made a revision
-  // Of the rows that have to be met; one that only turned up is shown and no more.
+  int64_t changes() const { return changes_; }  // requests that created a revision
+  // The expected rows that occurred fewer than `count` times. Other rows are only printed.
   std::vector<std::string> RowsBelow(int64_t count) const;
   void Print(std::ostream& out) const;
 
@@ -37,7 +37,8 @@ class Histogram {
   void HitIf(bool met, const std::string& row) {
     if (met) Hit(row);
   }
-  // A row that must be met: there from the start, so that it can be found empty.
+  // Adds a row that must occur. It exists from the start, so that RowsBelow() finds it even if it
+  // is 0.
   void Expect(const std::string& row) {
     rows_.emplace(row, 0);
     expected_.insert(row);

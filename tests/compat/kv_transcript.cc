@@ -102,7 +102,8 @@ Transcript Shortened(Transcript transcript, const FirstDifference& first_differe
     return true;
   };
   if (!differs(transcript)) return {};
-  // Parts of half the list first, from the oldest on, then ever smaller ones; the last step stays.
+  // Tries to leave out parts of the list, oldest first: first parts of half its length, then
+  // smaller and smaller ones. The last step always stays.
   for (size_t size = transcript.size() / 2; size > 0;) {
     bool shorter = false;
     for (size_t begin = 0; begin + 1 < transcript.size();) {

@@ -1,12 +1,12 @@
 #ifndef RAFTKV_TESTS_COMPAT_KV_TRANSCRIPT_H_
 #define RAFTKV_TESTS_COMPAT_KV_TRANSCRIPT_H_
 
-// What a differential run asked, as a list that can be written down, asked again of two empty
-// stores, and shortened to what a difference needs.
+// The requests of a differential run, as a list that can be written to a file, repeated on two
+// empty stores, and shortened to the requests that a difference needs.
 //
-// A list without some of its requests makes fewer revisions. So each request comes with the
-// store's revision when it was asked first, and the revisions in it move with that of the store
-// when it is asked again: "three revisions ago" stays what it was.
+// If requests are left out, the store has a lower revision when the later ones are repeated. So
+// each request is stored with the store's revision at its time, and the revisions in it are shifted
+// by the difference when it is repeated: "three revisions ago" stays three revisions ago.
 
 #include <cstdint>
 #include <functional>
@@ -19,25 +19,27 @@
 namespace raftkv::e2e {
 
 struct Step {
-  std::optional<Request> request;  // none: all our members write what they hold to files
-  int member = 0;                  // ours, that was asked
-  int64_t revision = 1;            // of the store before
+  std::optional<Request> request;  // none: all of raftkv's members flush their memory to files
+  int member = 0;                  // the member of raftkv that was asked
+  int64_t revision = 1;            // of the store before the request
 };
 using Transcript = std::vector<Step>;
 
-// All positive revisions in it moved by `by`, but not below 1.
+// Returns `request` with all positive revisions changed by `by`, but not below 1.
 Request Shifted(Request request, int64_t by);
 
-// One line a step: "flush", or "MEMBER REVISION TYPE FIELDS".
+// Prints one line for each step: "flush", or "MEMBER REVISION TYPE FIELDS".
 std::string Print(const Transcript& transcript);
-// Fails the test if a line is none of these.
+// Parses what Print() printed. Fails the test if a line is invalid.
 Transcript Parse(const std::string& text);
 
-// The first step at which two new stores answer differently, if there is one.
+// Repeats a transcript on two new stores. Returns the first step whose answers differ, if there is
+// one.
 using FirstDifference = std::function<std::optional<size_t>(const Transcript&)>;
 
-// A part of `transcript` that still differs, at its last step, and of which nothing more can be
-// left out, as far as `first_difference` was willing to say; empty if the whole does not differ.
+// Returns a part of `transcript` whose last step still differs, and from which no more steps can be
+// left out (unless `first_difference` stopped early and returned none). Empty if the whole
+// transcript does not differ.
 Transcript Shortened(Transcript transcript, const FirstDifference& first_difference);
 
 }  // namespace raftkv::e2e

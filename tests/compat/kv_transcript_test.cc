@@ -17,7 +17,7 @@ std::string KeyOf(const Step& step) {
   return std::get<etcdserverpb::PutRequest>(*step.request).key();
 }
 
-TEST(KvTranscript, IsReadAsItWasWritten) {
+TEST(KvTranscript, IsParsedAsItWasPrinted) {
   etcdserverpb::TxnRequest txn;
   txn.add_compare()->set_mod_revision(7);
   txn.mutable_compare(0)->set_key(std::string("a\0\xff \"\n", 6));
@@ -28,7 +28,7 @@ TEST(KvTranscript, IsReadAsItWasWritten) {
   EXPECT_EQ(Parse(text)[2].revision, 9);
 }
 
-TEST(KvTranscript, MovesEveryRevisionThatIsOne) {
+TEST(KvTranscript, ShiftsEveryRevision) {
   etcdserverpb::TxnRequest txn;
   txn.add_compare()->set_mod_revision(7);
   txn.mutable_compare(0)->set_key("k");
@@ -51,7 +51,7 @@ TEST(KvTranscript, IsShortenedToWhatTheDifferenceNeeds) {
   Transcript whole;
   for (int i = 0; i < 1000; ++i) whole.push_back(PutStep(absl::StrCat(i)));
   int attempts = 0;
-  // 17, 400 and 401 together show it at 900, and at everything behind.
+  // Steps 17, 400 and 401 together cause a difference at step 900 and at all later ones.
   const auto first_difference = [&](const Transcript& transcript) -> std::optional<size_t> {
     ++attempts;
     int met = 0;
@@ -70,7 +70,7 @@ TEST(KvTranscript, IsShortenedToWhatTheDifferenceNeeds) {
   EXPECT_LT(attempts, 80);
 }
 
-TEST(KvTranscript, IsEmptyWhereNothingDiffers) {
+TEST(KvTranscript, IsEmptyIfNothingDiffers) {
   EXPECT_TRUE(Shortened({PutStep("k")}, [](const Transcript&) { return std::nullopt; }).empty());
 }
 

@@ -1,4 +1,4 @@
-"""What a user of Debian's python3-etcd3 does first: put, get, get_prefix, delete.
+"""The basic calls of Debian's python3-etcd3: put, get, get_prefix, delete, status, members.
 
 Usage: python_smoke.py HOST:PORT...   Exits 0 if every member answers as expected.
 """

@@ -15,7 +15,7 @@
 namespace raftkv {
 namespace {
 
-// A file that is there while the test runs.
+// A file that exists as long as this object.
 class TempFile {
  public:
   explicit TempFile(const std::string& text)
@@ -31,7 +31,7 @@ class TempFile {
 
 absl::StatusOr<Config> Load(const std::string& text) { return LoadConfig(TempFile(text).path()); }
 
-// The message for `text`, with the path cut down to "F".
+// The error message for `text`, with the path replaced by "F".
 std::string ErrorOf(const std::string& text) {
   const TempFile file(text);
   const absl::StatusOr<Config> config = LoadConfig(file.path());
@@ -40,7 +40,7 @@ std::string ErrorOf(const std::string& text) {
   return absl::StrReplaceAll(config.status().message(), {{file.path(), "F"}});
 }
 
-// A sound member in four lines, to put something wrong behind.
+// A valid [[member]] of four lines. Tests append an invalid line.
 std::string Member(const std::string& name, int port) {
   return absl::StrCat("[[member]]\nname = \"", name, "\"\npeer_url = \"http://127.0.0.1:", port + 1,
                       "\"\nclient_url = \"http://127.0.0.1:", port, "\"\n");
@@ -64,7 +64,7 @@ TEST(Config, OneMemberIsEnoughAndTheRestIsDefaults) {
   EXPECT_EQ(config->members[0].data_dir, "a.raftkv");
 }
 
-TEST(Config, EveryKeyIsTaken) {
+TEST(Config, EveryKeyIsRead) {
   const auto config = Load(absl::StrCat(R"([cluster]
 name = "blue"
 heartbeat_interval = "20ms"
@@ -108,7 +108,8 @@ TEST(Config, RequestTimeoutFollowsElectionTimeout) {
   EXPECT_EQ(config->limits.request_timeout, absl::Seconds(9));
 }
 
-// Others lead before a member with a dying disk gives up, and it gives up before its requests do.
+// Another member becomes leader before a member with a failing disk exits; and it exits before its
+// requests time out.
 TEST(Config, DiskStallTimeoutLiesBetweenElectionAndRequestTimeout) {
   const auto with = [](const std::string& election, const std::string& limits) {
     return Load(absl::StrCat("[cluster]\nelection_timeout = \"", election, "\"\n[limits]\n", limits,
@@ -122,7 +123,7 @@ TEST(Config, DiskStallTimeoutLiesBetweenElectionAndRequestTimeout) {
   EXPECT_FALSE(with("1s", "disk_stall_timeout = \"7s\"").ok());
 }
 
-// The documented file is set to the defaults throughout, so its words cannot go stale unseen.
+// cluster.toml documents the defaults, so its values must be the defaults.
 TEST(Config, ClusterTomlShowsTheDefaults) {
   const Config shipped = Shipped("cluster.toml");
   const Config defaults;
@@ -152,8 +153,8 @@ TEST(Config, FiveTomlIsTheFiveNodesOfTheExercise) {
   }
 }
 
-// What etcd 3.4.23 itself printed for the same URLs and --initial-cluster-token demo.
-TEST(Config, IdsAreThoseThatEtcdDerives) {
+// The expected ids are what etcd 3.4.23 printed for the same URLs and --initial-cluster-token demo.
+TEST(Config, IdsAreDerivedAsInEtcd) {
   const Config demo = Shipped("cluster.toml");
   ASSERT_EQ(demo.members.size(), 3u);
   EXPECT_EQ(demo.members[0].id, 0xd9f111f045b4f22fu);
@@ -162,7 +163,7 @@ TEST(Config, IdsAreThoseThatEtcdDerives) {
   EXPECT_EQ(demo.cluster_id, 0x5e79e03b51962929u);
 }
 
-TEST(Config, DefaultIsOneMemberWithTheIdsOfEtcd) {
+TEST(Config, DefaultIsOneMemberWithEtcdsIds) {
   const Config config = DefaultConfig();
   ASSERT_EQ(config.members.size(), 1u);
   EXPECT_EQ(config.members[0].name, "default");
@@ -179,7 +180,7 @@ TEST(Config, AMemberIsFoundByNameOrByPosition) {
   EXPECT_EQ(FindMember(three, "1").value(), 0u);
   EXPECT_EQ(FindMember(DefaultConfig(), "").value(), 0u);
   EXPECT_EQ(FindMember(three, "").status().message(),
-            "which member is this?; give -n one of n1, n2, n3, or a number from 1 to 3");
+            "no member given; give -n one of n1, n2, n3, or a number from 1 to 3");
   for (const char* wrong : {"n4", "0", "4", "-1"}) {
     EXPECT_EQ(FindMember(three, wrong).status().message(),
               absl::StrCat("no member \"", wrong,
@@ -187,7 +188,7 @@ TEST(Config, AMemberIsFoundByNameOrByPosition) {
   }
 }
 
-TEST(Config, AFileThatIsNotThereIsNamed) {
+TEST(Config, AMissingFileIsNamed) {
   EXPECT_EQ(LoadConfig("/nowhere/x.toml").status().message(),
             "/nowhere/x.toml: cannot be read: No such file or directory; give a readable file "
             "with -c");
@@ -200,12 +201,12 @@ struct Row {
   std::string error;
 };
 
-// Each message whole: file, line, what is wrong, what to do.
+// Compares the whole message: file, line, what is wrong, how to fix it.
 void ExpectErrors(const std::vector<Row>& rows) {
   for (const Row& row : rows) EXPECT_EQ(ErrorOf(row.text), row.error) << row.text;
 }
 
-TEST(ConfigErrors, UnknownWords) {
+TEST(ConfigErrors, UnknownKeysAndSections) {
   const std::string a = Member("a", 10);
   ExpectErrors({
       {"[cluster]\nhartbeat_interval = \"1s\"\n" + a,
@@ -220,7 +221,7 @@ TEST(ConfigErrors, UnknownWords) {
       {a + "[tls]\n",
        "F:5: unknown section [tls]; the sections are cluster, member, limits, storage, log"},
       {"name = \"x\"\n" + a,
-       "F:1: unknown key \"name\" outside a section; keys stand under [cluster], [[member]], "
+       "F:1: unknown key \"name\" outside a section; put it under [cluster], [[member]], "
        "[limits], [storage] or [log]"},
   });
 }
@@ -229,15 +230,15 @@ TEST(ConfigErrors, NotTomlOrSectionsOfTheWrongShape) {
   const std::string a = Member("a", 10);
   ExpectErrors({
       {"[cluster\n" + a,
-       "F:1: not TOML: Error while parsing table header: expected ']', saw '\\n'; mend this line "
+       "F:1: not TOML: Error while parsing table header: expected ']', saw '\\n'; fix this line "
        "or the one before it"},
       {"[cluster]\nname = \"x\"\nname = \"y\"\n" + a,
        "F:3: not TOML: Error while parsing key-value pair: cannot redefine existing string "
-       "'name'; mend this line or the one before it"},
+       "'name'; fix this line or the one before it"},
       {"[member]\nname = \"a\"\n",
-       "F:1: \"member\" is a list; write [[member]], once for each member"},
+       "F:1: \"member\" must be a list; write [[member]], once for each member"},
       {"cluster = 3\n" + a,
-       "F:1: \"cluster\" is a section; write [cluster] with its keys below it"},
+       "F:1: \"cluster\" must be a section; write [cluster] with its keys below it"},
       {"", "F:1: no [[member]]; add one with name, peer_url and client_url"},
       {"[cluster]\nname = \"x\"\n",
        "F:1: no [[member]]; add one with name, peer_url and client_url"},
@@ -253,32 +254,32 @@ TEST(ConfigErrors, TypesDurationsRangesAndChoices) {
       {"[cluster]\nelection_timeout = 1000\n" + a,
        "F:2: election_timeout must be a duration in quotes" + no_duration},
       {"[cluster]\nelection_timeout = \"1 second\"\n" + a,
-       "F:2: election_timeout \"1 second\" is no duration" + no_duration},
+       "F:2: election_timeout \"1 second\" is not a duration" + no_duration},
       {"[cluster]\nelection_timeout = \"1000\"\n" + a,
-       "F:2: election_timeout \"1000\" is no duration" + no_duration},
+       "F:2: election_timeout \"1000\" is not a duration" + no_duration},
       {"[cluster]\nelection_timeout = \"inf\"\n" + a,
        "F:2: election_timeout \"inf\" is out of range; choose 50ms to 50s"},
       {"[cluster]\nheartbeat_interval = \"-1s\"\n" + a,
        "F:2: heartbeat_interval \"-1s\" is out of range; choose 10ms to 10s"},
       {"[cluster]\nelection_timeout = \"499ms\"\n" + a,
-       "F:2: election_timeout 499ms is under five heartbeat_intervals of 100ms; raise it to 500ms "
+       "F:2: election_timeout 499ms is less than five times heartbeat_interval 100ms; raise it to "
+       "500ms "
        "or lower heartbeat_interval"},
       {"[cluster]\nheartbeat_interval = \"1s\"\n" + a,
-       "F:2: election_timeout 1s is under five heartbeat_intervals of 1s; raise it to 5s or lower "
+       "F:2: election_timeout 1s is less than five times heartbeat_interval 1s; raise it to 5s or "
+       "lower "
        "heartbeat_interval"},
       {"[limits]\ndisk_stall_timeout = \"7s\"\n" + a,
-       "F:2: disk_stall_timeout 7s does not lie between election_timeout 1s and request_timeout "
+       "F:2: disk_stall_timeout 7s is not from election_timeout 1s to less than request_timeout "
        "7s; "
-       "choose it so that others lead before this member gives up, and it gives up before its "
-       "requests do"},
+       "choose a value within that range"},
       {"[limits]\ndisk_stall_timeout = \"900ms\"\n" + a,
-       "F:2: disk_stall_timeout 900ms does not lie between election_timeout 1s and request_timeout "
-       "7s; choose it so that others lead before this member gives up, and it gives up before its "
-       "requests do"},
+       "F:2: disk_stall_timeout 900ms is not from election_timeout 1s to less than request_timeout "
+       "7s; choose a value within that range"},
       {"[limits]\nrequest_timeout = \"1s\"\n" + a,
-       "F:2: request_timeout 1s is not above election_timeout 1s; raise it, so that requests "
-       "outlive "
-       "an election"},
+       "F:2: request_timeout 1s is not more than election_timeout 1s; raise it, so that requests "
+       "can "
+       "wait for an election"},
       {"[limits]\nmax_request_bytes = \"1MiB\"\n" + a,
        "F:2: max_request_bytes must be a whole number; write it in digits without quotes or unit, "
        "such as 1572864"},
@@ -298,24 +299,27 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
   const std::string a = Member("a", 10), b = Member("b", 20);
   const std::string own = "; give each URL of each member its own host or port";
   const std::string no_name =
-      " is no member name; use up to 64 letters, digits, '-', '_' and '.', a letter or digit first";
+      " is not a valid member name; use up to 64 letters, digits, '-', '_' and '.', a letter or "
+      "digit first";
   ExpectErrors({
       {a + "\n[[member]]\nname = \"b\"\npeer_url = \"http://h:1\"\n",
-       "F:6: [[member]] without client_url; add client_url = \"...\" below this line"},
-      {a + Member("a", 20), "F:6: name \"a\" is taken by line 2; give each member its own name"},
+       "F:6: [[member]] has no client_url; add client_url = \"...\" below this line"},
+      {a + Member("a", 20),
+       "F:6: name \"a\" is already used in line 2; give each member its own name"},
       {Member("2", 10),
        "F:2: name \"2\" is all digits; add a letter, such as \"n2\": a bare number means a "
        "position"},
       {Member("a/b", 10), "F:2: name \"a/b\"" + no_name},
       {Member("..", 10), "F:2: name \"..\"" + no_name},
-      {a + Member("b", 9), "F:7: peer_url \"http://127.0.0.1:10\" is taken by line 4" + own},
+      {a + Member("b", 9), "F:7: peer_url \"http://127.0.0.1:10\" is already used in line 4" + own},
       {a + "[[member]]\nname = \"b\"\npeer_url = \"http://h:10\"\nclient_url = "
            "\"http://127.0.0.1:10\"\n",
-       "F:8: client_url \"http://127.0.0.1:10\" is taken by line 4" + own},
-      {a + Member("b", 10), "F:7: peer_url \"http://127.0.0.1:11\" is taken by line 3" + own},
+       "F:8: client_url \"http://127.0.0.1:10\" is already used in line 4" + own},
+      {a + Member("b", 10),
+       "F:7: peer_url \"http://127.0.0.1:11\" is already used in line 3" + own},
       {"[[member]]\nname = \"a\"\npeer_url = \"http://LOCALHOST:5\"\n"
        "client_url = \"http://127.0.0.1:5\"\n",
-       "F:4: client_url \"http://127.0.0.1:5\" is taken by line 3" + own},
+       "F:4: client_url \"http://127.0.0.1:5\" is already used in line 3" + own},
       {a + "listen_peer_url = \"http://127.0.0.1:10\"\n" + b,
        "F:5: peers and clients would share port 10; listen on two different ports"},
       {a + "listen_peer_url = \"http://0.0.0.0:10\"\n" + b,
@@ -325,34 +329,36 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
   });
 }
 
-// Others dial these URLs, and at each of them "every address" is their own machine.
-TEST(ConfigErrors, EveryAddressIsNoneToDial) {
-  for (const char* every : {"0.0.0.0", "[::]", "[0:0::0]"}) {
+// Others connect to these URLs, so a wildcard address (0.0.0.0, ::) makes no sense there.
+TEST(ConfigErrors, AWildcardIsNotAnAddressToConnectTo) {
+  for (const char* wildcard : {"0.0.0.0", "[::]", "[0:0::0]"}) {
     for (const std::string key : {"peer_url", "client_url"}) {
-      const std::string text = absl::StrReplaceAll(
-          Member("a", 10),
-          {{absl::StrCat(key, " = \"http://127.0.0.1"), absl::StrCat(key, " = \"http://", every)}});
+      const std::string text =
+          absl::StrReplaceAll(Member("a", 10), {{absl::StrCat(key, " = \"http://127.0.0.1"),
+                                                 absl::StrCat(key, " = \"http://", wildcard)}});
       const std::string port = key == "peer_url" ? "11" : "10";
-      EXPECT_EQ(
-          ErrorOf(text),
-          absl::StrCat("F:", key == "peer_url" ? 3 : 4, ": ", key, " \"http://", every, ":", port,
-                       "\" is no address to dial; write the one at which others reach "
-                       "this member, and listen_",
-                       key, " = \"http://", every, ":", port, "\""));
+      EXPECT_EQ(ErrorOf(text),
+                absl::StrCat("F:", key == "peer_url" ? 3 : 4, ": ", key, " \"http://", wildcard,
+                             ":", port,
+                             "\" is not an address to connect to; write the address where others "
+                             "reach this member, and add listen_",
+                             key, " = \"http://", wildcard, ":", port, "\""));
     }
   }
 }
 
-TEST(ConfigErrors, TwoMembersOfOneMachineInOneDirectory) {
+TEST(ConfigErrors, TwoMembersOnOneMachineMustNotShareADirectory) {
   const std::string shared = "data_dir = \"/var/lib/raftkv\"\n";
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + Member("b", 20) + shared),
-            "F:10: data_dir \"/var/lib/raftkv\" is taken by line 5; give each member of a machine "
-            "its own");
+            "F:10: data_dir \"/var/lib/raftkv\" is already used in line 5; give each member on one "
+            "machine its own directory");
   for (const char* same : {"da/", "./da", "da//", "x/../da", "da/."}) {
-    EXPECT_EQ(ErrorOf(Member("a", 10) + "data_dir = \"da\"\n" + Member("b", 20) + "data_dir = \"" +
-                      same + "\"\n"),
-              absl::StrCat("F:10: data_dir \"", same,
-                           "\" is taken by line 5; give each member of a machine its own"));
+    EXPECT_EQ(
+        ErrorOf(Member("a", 10) + "data_dir = \"da\"\n" + Member("b", 20) + "data_dir = \"" + same +
+                "\"\n"),
+        absl::StrCat(
+            "F:10: data_dir \"", same,
+            "\" is already used in line 5; give each member on one machine its own directory"));
   }
   const std::string elsewhere = absl::StrReplaceAll(Member("b", 20), {{"127.0.0.1", "10.0.0.2"}});
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + elsewhere + shared), "no error");
@@ -365,13 +371,13 @@ TEST(ConfigErrors, Urls) {
                           "http://h:1/", "http://h h:1", "http://[::1:1", "http://::1:1",
                           "http://[:]:1", "http://[h]:1", "http://u@h:1", ""}) {
     EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
-              absl::StrCat("F:5: listen_peer_url \"", url, "\" is no URL", no_url));
+              absl::StrCat("F:5: listen_peer_url \"", url, "\" is not a URL", no_url));
   }
   ExpectErrors({
       {a + "listen_peer_url = 5\n",
        "F:5: listen_peer_url must be a string; put it in double quotes"},
       {a + "listen_peer_url = \"https://h:1\"\n",
-       "F:5: listen_peer_url \"https://h:1\" asks for TLS, which is not served yet; write http:// "
+       "F:5: listen_peer_url \"https://h:1\" needs TLS, which is not supported yet; write http:// "
        "instead of https://"},
       {a + "listen_peer_url = \"http://h:0\"\n",
        "F:5: listen_peer_url \"http://h:0\" has a port that is out of range; choose a port from 1 "
@@ -383,7 +389,7 @@ TEST(ConfigErrors, Urls) {
   });
 }
 
-TEST(ConfigErrors, TheMistakeNearestTheTopIsReported) {
+TEST(ConfigErrors, TheFirstMistakeIsReported) {
   EXPECT_EQ(ErrorOf("[log]\nlevel = 1\n[cluster]\nname = 1\n" + Member("a", 1)),
             "F:2: level must be a string; write one of \"info\", \"warning\", \"error\"");
 }

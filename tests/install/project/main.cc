@@ -1,5 +1,5 @@
-// Another project's program: it knows of raftkv what is installed, and nobody listens where it
-// asks.
+// A program of another project. It uses only the installed files of raftkv. No server listens at
+// the endpoint, so the call must fail as never sent.
 #include <raftkv.h>
 
 #include <iostream>

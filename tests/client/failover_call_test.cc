@@ -1,4 +1,4 @@
-// Which endpoint a call is sent to when some of them are stopped or slow.
+// Which endpoint a call is sent to, when some endpoints are stopped or slow.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -11,7 +11,8 @@ namespace {
 
 using grpc::StatusCode;
 
-// A stopped endpoint that is waited for would eat all of the time.
+// The dial timeout is longer than the request timeout, so that a call that waited for a stopped
+// endpoint would fail.
 std::unique_ptr<Client> ConnectTo(std::vector<std::string> endpoints,
                                   absl::Duration dial = absl::Seconds(20)) {
   auto client = Client::Connect({.endpoints = std::move(endpoints),
@@ -26,8 +27,8 @@ grpc::Status NeverAnswer(grpc::ServerContext* context) {
   return grpc::Status::CANCELLED;
 }
 
-TEST(Race, StoppedEndpointsHoldUpNeitherReadsNorWrites) {
-  SilentServer one, two;
+TEST(FailoverCall, StoppedEndpointsDelayNeitherReadsNorWrites) {
+  StoppedServer one, two;
   FakeServer good;
   const std::vector<std::string> endpoints = {one.address(), two.address(), good.address()};
   const auto got = ConnectTo(endpoints)->Get("k");
@@ -37,8 +38,8 @@ TEST(Race, StoppedEndpointsHoldUpNeitherReadsNorWrites) {
   EXPECT_EQ(good.calls, 2);
 }
 
-TEST(Race, WhoAnsweredIsAskedFirstTheNextTime) {
-  SilentServer stopped;
+TEST(FailoverCall, TheEndpointThatAnsweredIsTriedFirstNextTime) {
+  StoppedServer stopped;
   FakeServer good, other;
   const auto client = ConnectTo({stopped.address(), good.address(), other.address()});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
@@ -46,7 +47,7 @@ TEST(Race, WhoAnsweredIsAskedFirstTheNextTime) {
   EXPECT_EQ(good.calls, 3);
 }
 
-TEST(Race, AnEndpointThatIsThereIsTakenInTheOrderGiven) {
+TEST(FailoverCall, EndpointsAreTriedInTheGivenOrder) {
   FakeServer first, second;
   const auto client = ConnectTo({first.address(), second.address()});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
@@ -54,8 +55,8 @@ TEST(Race, AnEndpointThatIsThereIsTakenInTheOrderGiven) {
   EXPECT_EQ(second.calls, 0);
 }
 
-TEST(Race, NothingButStoppedEndpointsMeansNeverSent) {
-  SilentServer one, two;
+TEST(FailoverCall, OnlyStoppedEndpointsMeansNeverSent) {
+  StoppedServer one, two;
   const auto client = ConnectTo({one.address(), two.address()}, absl::Milliseconds(200));
   const auto put = client->Put("k", "v").status();
   EXPECT_TRUE(NeverSent(put)) << put;
@@ -63,8 +64,8 @@ TEST(Race, NothingButStoppedEndpointsMeansNeverSent) {
             "cannot connect to " + one.address() + ", " + two.address() + " within 200ms");
 }
 
-TEST(Race, ThreadsShareTheConnectionsThatTheyMakeSideBySide) {
-  SilentServer stopped;
+TEST(FailoverCall, ThreadsThatConnectInParallelShareTheConnection) {
+  StoppedServer stopped;
   FakeServer good;
   const auto client = ConnectTo({stopped.address(), good.address()});
   std::vector<std::thread> threads;
@@ -80,8 +81,8 @@ TEST(Race, ThreadsShareTheConnectionsThatTheyMakeSideBySide) {
   EXPECT_EQ(good.calls, 8 * 20);
 }
 
-// The first is not given up when another is asked as well.
-TEST(Race, OfTwoThatAreAskedTheOneThatAnswersFirstCounts) {
+// A hedge does not cancel the first request.
+TEST(FailoverCall, TheFirstResponseOfAHedgedReadCounts) {
   FakeServer slow, hung;
   slow.range_response.add_kvs()->set_value("blue");
   hung.before = NeverAnswer;
@@ -98,7 +99,7 @@ TEST(Race, OfTwoThatAreAskedTheOneThatAnswersFirstCounts) {
   EXPECT_EQ(slow.calls, 2);
 }
 
-TEST(Race, AReadThatASecondEndpointRefusesWaitsForTheFirst) {
+TEST(FailoverCall, AReadWhoseHedgeFailsWaitsForTheFirstResponse) {
   FakeServer slow, other;
   other.before = [](grpc::ServerContext*) {
     return grpc::Status(StatusCode::UNAVAILABLE, "etcdserver: no leader");
@@ -111,7 +112,7 @@ TEST(Race, AReadThatASecondEndpointRefusesWaitsForTheFirst) {
   EXPECT_TRUE(got.ok()) << got.status();
 }
 
-TEST(Race, ASlowReadOfTheOnlyEndpointIsSentOnce) {
+TEST(FailoverCall, ASlowReadOfTheOnlyEndpointIsSentOnce) {
   FakeServer slow;
   slow.before = [](grpc::ServerContext*) {
     absl::SleepFor(absl::Milliseconds(300));
@@ -124,7 +125,7 @@ TEST(Race, ASlowReadOfTheOnlyEndpointIsSentOnce) {
   EXPECT_EQ(slow.calls, 1);
 }
 
-TEST(Race, AWriteThatAMemberCouldNotPassOnGoesToAnother) {
+TEST(FailoverCall, AWriteThatWasNotProposedMovesOn) {
   FakeServer cut_off, good;
   cut_off.before = [](grpc::ServerContext* context) {
     context->AddTrailingMetadata("raftkv-outcome", "not-proposed");

@@ -1,0 +1,217 @@
+#include "client/failover_call.h"
+
+#include <grpcpp/generic/generic_stub.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+
+namespace raftkv::client {
+namespace {
+
+// How long a target may connect before the next one starts as well. Connecting within a data centre
+// takes less. Over longer distances an unneeded connection may be made, which does no harm.
+constexpr absl::Duration kConnectDelay = absl::Milliseconds(50);
+
+}  // namespace
+
+FailoverCall::FailoverCall(const CallOptions& options,
+                           const std::vector<std::unique_ptr<Endpoint>>& endpoints, size_t first,
+                           const grpc::ByteBuffer& request)
+    : options_(options),
+      path_(absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(options.name, {{".", "/"}}))),
+      request_(request),
+      first_(first),
+      begin_(absl::Now()),
+      deadline_(begin_ + options.request_timeout),
+      next_first_(first) {
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    targets_.push_back({.endpoint = endpoints[(first + i) % endpoints.size()].get(),
+                        .connect_event = {.target = i, .attempt = nullptr}});
+  }
+}
+
+FailoverCall::~FailoverCall() {
+  for (const auto& attempt : attempts_) {
+    if (!attempt->done) attempt->context.TryCancel();
+  }
+  queue_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+  }
+}
+
+absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
+  while (!result_.has_value()) {
+    const absl::Time until = StartDueConnects();
+    if (pending_events_ == 0) return NoTargetLeft();
+    void* tag = nullptr;
+    bool ok = false;
+    if (queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(until)) !=
+        grpc::CompletionQueue::GOT_EVENT) {
+      continue;
+    }
+    --pending_events_;
+    const Event& event = *static_cast<Event*>(tag);
+    if (event.attempt == nullptr) {
+      OnConnectEvent(targets_[event.target]);
+    } else {
+      OnCompleted(*event.attempt);
+    }
+  }
+  return *std::move(result_);
+}
+
+absl::Time FailoverCall::StartDueConnects() {
+  for (;;) {
+    const absl::Time now = absl::Now();
+    // From the deadline on, nothing is started: requests in flight end by their own deadline.
+    if (now >= deadline_) return absl::InfiniteFuture();
+    if (!MaySend(now)) return options_.kind == Kind::kRead ? NextHedgeAt() : absl::InfiniteFuture();
+    auto target =
+        std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return !t.tried; });
+    if (target != targets_.end()) {
+      const absl::Time due = last_connect_ + kConnectDelay;
+      if (connecting_ > 0 && now < due) return due;
+      Connect(*target, now);
+      continue;
+    }
+    absl::Time at;
+    Target* const again = TargetToRetry(now, &at);
+    if (again == nullptr) return at;
+    retried_ = true;
+    Connect(*again, now);
+  }
+}
+
+bool FailoverCall::MaySend(absl::Time now) const {
+  if (now >= deadline_) return false;
+  if (attempts_.empty()) return true;
+  if (options_.kind == Kind::kRead) return in_flight_ == 0 || now >= NextHedgeAt();
+  // The next endpoint may take as long to reject the write as the ones before. If the deadline cut
+  // that short, a write that had certainly failed would end as unknown. So at least as much time
+  // must be left as has passed.
+  return in_flight_ == 0 && deadline_ - now >= now - begin_;
+}
+
+// All hedges start within the first quarter of the request timeout, at equal distances. With two
+// endpoints the only hedge starts after an eighth.
+absl::Time FailoverCall::NextHedgeAt() const {
+  const size_t waits = std::max<size_t>(2, targets_.size() - 1);
+  return begin_ + options_.request_timeout / 4 / static_cast<int64_t>(waits) *
+                      static_cast<int64_t>(attempts_.size());
+}
+
+// Retries the first target that a request was sent to: when nothing is in flight any more, or when
+// half of the time has passed. Returns null if it is too early, and in `*at` when to ask again.
+FailoverCall::Target* FailoverCall::TargetToRetry(absl::Time now, absl::Time* at) {
+  *at = absl::InfiniteFuture();
+  if (retried_ || connecting_ > 0) return nullptr;
+  if (in_flight_ > 0) {
+    // A second request would only slow down a single endpoint that is slow already.
+    if (targets_.size() > 1) *at = begin_ + options_.request_timeout / 2;
+    if (now < *at) return nullptr;
+  }
+  const auto sent =
+      std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return t.sent; });
+  return sent == targets_.end() ? nullptr : &*sent;
+}
+
+void FailoverCall::Connect(Target& target, absl::Time now) {
+  last_connect_ = now;
+  target.tried = true;
+  target.connecting = std::make_unique<ConnectAttempt>(
+      target.endpoint, std::min(deadline_, now + options_.dial_timeout));
+  ++connecting_;
+  OnConnectEvent(target);
+}
+
+void FailoverCall::OnConnectEvent(Target& target) {
+  const ConnectAttempt::State state = target.connecting->Check();
+  const bool wanted = MaySend(absl::Now());
+  if (state == ConnectAttempt::State::kConnecting && wanted) {
+    target.connecting->NotifyOnChange(&queue_, &target.connect_event);
+    ++pending_events_;
+    return;
+  }
+  if (state != ConnectAttempt::State::kFailed) {
+    if (wanted) Send(target);
+    target.tried = wanted;  // if another target was faster, this one may be tried again later
+  }
+  --connecting_;
+  target.connecting = nullptr;
+}
+
+void FailoverCall::Send(Target& target) {
+  target.sent = true;
+  attempts_.push_back(std::make_unique<Attempt>());
+  Attempt& attempt = *attempts_.back();
+  attempt.completed_event = {.target = target.connect_event.target, .attempt = &attempt};
+  attempt.connection = target.connecting->connection();
+  attempt.context.set_deadline(absl::ToChronoTime(deadline_));
+  attempt.reader = grpc::GenericStub(attempt.connection->channel)
+                       .PrepareUnaryCall(&attempt.context, path_, request_, &queue_);
+  attempt.reader->StartCall();
+  attempt.reader->Finish(&attempt.response, &attempt.status, &attempt.completed_event);
+  ++in_flight_;
+  ++pending_events_;
+}
+
+void FailoverCall::OnCompleted(Attempt& attempt) {
+  attempt.done = true;
+  --in_flight_;
+  Target& target = targets_[attempt.completed_event.target];
+  const size_t number = first_ + attempt.completed_event.target;
+  if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
+  const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (timed_out) {
+    target.timed_out = true;
+  } else {
+    last_error_ = ToError(attempt.status, target.endpoint->address(), options_.name);
+  }
+  switch (NeverProposed(attempt.context) ? Verdict::kTryNext
+                                         : Judge(options_.kind, attempt.status)) {
+    case Verdict::kDefinite:
+      return Finish(last_error_, number);
+    case Verdict::kUnknown:
+      return Finish(UnknownOutcome(timed_out ? NoResponse() : last_error_), number + 1);
+    case Verdict::kTryNext:
+      // Whether or not this call succeeds elsewhere, the next call starts with another endpoint.
+      next_first_ = (number + 1) % targets_.size();
+  }
+}
+
+void FailoverCall::Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first) {
+  result_ = std::move(result);
+  next_first_ = next_first % targets_.size();
+}
+
+absl::Status FailoverCall::NoTargetLeft() const {
+  if (!last_error_.ok()) return last_error_;
+  if (!attempts_.empty()) return NoResponse();
+  std::vector<std::string> all;
+  for (const Target& target : targets_) all.push_back(target.endpoint->address());
+  std::string addresses = absl::StrJoin(all, ", ");
+  // Say how long it limit, unless every endpoint failed at once.
+  const absl::Duration limit = std::min(options_.dial_timeout, options_.request_timeout);
+  if (absl::Now() - begin_ >= limit) {
+    absl::StrAppend(&addresses, " within ", absl::FormatDuration(limit));
+  }
+  return Unreachable(addresses);
+}
+
+absl::Status FailoverCall::NoResponse() const {
+  std::vector<std::string> silent;
+  for (const Target& target : targets_) {
+    if (target.timed_out) silent.push_back(target.endpoint->address());
+  }
+  return absl::DeadlineExceededError(absl::StrCat("no answer from ", absl::StrJoin(silent, ", "),
+                                                  " within ",
+                                                  absl::FormatDuration(options_.request_timeout)));
+}
+
+}  // namespace raftkv::client
