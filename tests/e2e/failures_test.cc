@@ -115,7 +115,7 @@ TEST(WipedMember, DoesNotVoteAwayWhatItAcknowledged) {
   // Both ends say why the third one does not count.
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
     return testing::Value(cluster.log(2),
-                          HasSubstr("refuses this member: its data directory is new"));
+                          HasSubstr("rejects this member: its data directory is new"));
   })) << cluster.log(2);
   // A client goes on to another member, with a write too.
   const Finished put =
