@@ -1,7 +1,8 @@
 #ifndef RAFTKV_SERVER_EVENTS_H_
 #define RAFTKV_SERVER_EVENTS_H_
 
-// Logs the events of a member: candidate, votes, leader, lost leader. Nothing is logged per request.
+// Logs the events of a member: candidate, votes, leader, lost leader. Nothing is logged per
+// request.
 //
 // A member without a leader asks for votes every second or two. Only its first attempt is logged in
 // full. After that it logs a summary ("no majority reachable: ..."), at intervals that double from

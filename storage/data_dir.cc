@@ -137,9 +137,9 @@ absl::Status CheckOursOrEmpty(const std::string& dir) {
   }
   if (error) return SystemError(dir, "cannot list", error.value());
   if (others.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      dir, ": is not a raftkv data directory and not empty (it contains \"",
-      absl::CEscape(*others.begin()), "\"); choose another data_dir, or empty it"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(dir, ": is not a raftkv data directory and not empty (it contains \"",
+                   absl::CEscape(*others.begin()), "\"); choose another data_dir, or empty it"));
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
@@ -225,10 +225,11 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
   absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return identity;
   if (identity->cluster_id != o.cluster_id && identity->cluster_name == o.cluster_name) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer URLs in the config "
-        "file have changed; restore them, or choose another data_dir",
-        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer "
+                        "URLs in the config file have changed; restore them, or choose another "
+                        "data_dir",
+                        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
   }
   if (identity->cluster_id != o.cluster_id) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -355,9 +356,9 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenStateMachine(o, dir, !initialized);
   if (state.ok() || !absl::IsDataLoss(state.status()) || !initialized) return state;
   if (log.first_index() != 1) {
-    return absl::DataLossError(
-        absl::StrCat(state.status().message(),
-                     "; it cannot be rebuilt, because the log no longer has all entries", kReplace));
+    return absl::DataLossError(absl::StrCat(
+        state.status().message(),
+        "; it cannot be rebuilt, because the log no longer has all entries", kReplace));
   }
   std::error_code error;
   fs::remove_all(dir, error);

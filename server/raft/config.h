@@ -17,9 +17,9 @@ struct Config {
   int election_timeout_ticks = 100;  // each timeout is random in [1x, 2x) of this (§5.2)
   int heartbeat_ticks = 10;
 
-  size_t append_entries_max = 1024;         // entries in one AppendEntries
+  size_t append_entries_max = 1024;  // entries in one AppendEntries
   // "One always fits": a single entry or message may exceed the bound when nothing else counts.
-  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries; one entry always fits
+  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries; one always fits
   size_t inflight_messages_max = 64;        // unacknowledged appends to one peer
   size_t inflight_bytes_max = 16 << 20;     // the same in bytes; one message always fits
   size_t uncommitted_bytes_max = 64 << 20;  // beyond: Propose returns kTooManyRequests

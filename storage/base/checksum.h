@@ -4,8 +4,8 @@
 // Two checksums, and the encodings of integers on disk. All results are stored on disk, so they
 // must be equal on every machine and in every release.
 //   - Crc32c (Castagnoli) finds damage within one record.
-//   - Hash64 and HashMix chain records and effects, so that a missing or different one changes every
-//     later hash. They are not cryptographic: they detect faulty disks and bugs, not an attacker.
+//   - Hash64 and HashMix chain records and effects: a missing or different one changes every later
+//     hash. They are not cryptographic: they detect faulty disks and bugs, not an attacker.
 //   - Fixed-width integers are little-endian in records. In keys they are big-endian, so that the
 //     byte order of keys is the order of the numbers.
 

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_BASE_PUBLISHED_H_
 #define RAFTKV_STORAGE_BASE_PUBLISHED_H_
 
-// Lets any thread read an object that one thread, the writer, changes. The writer publishes `State`,
-// a plain value, after each change. The first reader after that makes a `Pin` from it: an immutable
-// snapshot, for example a view of the database. Later readers share the same pin.
+// Lets any thread read an object that one thread, the writer, changes. The writer publishes
+// `State`, a plain value, after each change. The first reader after that makes a `Pin` from it: an
+// immutable snapshot, for example a view of the database. Later readers share the same pin.
 //
 // A pin cannot be made in the middle of a change. So the writer calls Get before it begins a change
 // and keeps the pin until it calls Publish. Meanwhile all readers get that pin, and no reader waits

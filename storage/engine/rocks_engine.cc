@@ -89,9 +89,9 @@ class Listener final : public rocksdb::EventListener {
   std::atomic<uint64_t> survived_{0};
 };
 
-// Passes RocksOptions::filter_prefix to RocksDB. RocksDB applies it to the bounds of ranges, too. If
-// both bounds have the same prefix, it assumes that the whole range is within that prefix. So a key
-// without a prefix must be outside the domain.
+// Passes RocksOptions::filter_prefix to RocksDB. RocksDB applies it to the bounds of ranges, too.
+// If both bounds have the same prefix, it assumes that the whole range is within that prefix. So a
+// key without a prefix must be outside the domain.
 class FilterPrefixes final : public rocksdb::SliceTransform {
  public:
   explicit FilterPrefixes(FilterPrefix prefix_of) : prefix_of_(prefix_of) {}
@@ -370,7 +370,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   } else {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;
-    // Closing loses unflushed data as a crash does, so that the recovery is exercised at each start.
+    // Closing loses unflushed data as a crash does, so that the recovery is exercised at each
+    // start.
     r.avoid_flush_during_shutdown = true;
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<FilterPrefixes>(o.filter_prefix);

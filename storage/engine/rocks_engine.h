@@ -29,7 +29,8 @@ class Env;
 namespace raftkv {
 
 // Returns the prefix of `key` that the Bloom filters of the files contain, or an empty view if the
-// key has none. A lookup or an iteration within one prefix skips the files that have no key with it.
+// key has none. A lookup or an iteration within one prefix skips the files that have no key with
+// it.
 using FilterPrefix = std::string_view (*)(std::string_view key);
 
 struct RocksOptions {

@@ -35,9 +35,9 @@ struct EntryId {
   friend auto operator<=>(const EntryId&, const EntryId&) = default;
 };
 
-// Immutable bytes, shared by the log, the streams to the peers and the applier. A command is encoded
-// once, when its request arrives, and parsed once on each member, when it is applied. Copying a
-// Payload copies a pointer.
+// Immutable bytes, shared by the log, the streams to the peers and the applier. A command is
+// encoded once, when its request arrives, and parsed once on each member, when it is applied.
+// Copying a Payload copies a pointer.
 class Payload {
  public:
   Payload() = default;

@@ -25,8 +25,9 @@ constexpr uint32_t kStateMagic = 0x54534c52;  // "RLST"
 constexpr char kFormat = 1;
 
 // Fields of an entry record, with their sizes in bytes: CRC of all that follows 4, magic 4, format
-// 1, type 1, zeros 2, payload length 4, term 8, index 8, chain hash of the log before it 8, payload.
-// A state record begins with the same 12 bytes (CRC to zeros), then has ten 8-byte numbers.
+// 1, type 1, zeros 2, payload length 4, term 8, index 8, chain hash of the log before it 8,
+// payload. A state record begins with the same 12 bytes (CRC to zeros), then has ten 8-byte
+// numbers.
 constexpr size_t kPreambleBytes = 12;
 constexpr size_t kHeaderBytes = 40;
 constexpr size_t kStateBytes = kPreambleBytes + 10 * 8;

@@ -1,10 +1,10 @@
-// Loaded into a member with LD_PRELOAD: makes its disk stall or fail on demand. The file named by
-// RAFTKV_FSYNC_SHIM says how each sync behaves from now on:
-//   hang   does not return until the file says something else
-//   eio    fails with EIO
-// Anything else, or no file: the real thing.
+// A library that makes the disk of a member stall or fail. It is loaded with LD_PRELOAD. The
+// content of the file that RAFTKV_FSYNC_SHIM names controls each sync:
+//   hang   it does not return until the content changes
+//   eio    it fails with EIO
+// With any other content, or without the file, the sync is real.
 //
-// Only system calls in here: it runs inside a process that knows nothing of it.
+// The library makes only system calls, because it runs inside a process that is not written for it.
 
 #include <fcntl.h>
 #include <sys/syscall.h>

@@ -129,7 +129,8 @@ TEST(Flow, AcknowledgementWaitsForTheSave) {
   net.Step(From(2, 1, AppendEntries{.prev = {1, 1}, .entries = {}, .commit = 1, .round = 2}));
   const auto echo = net.TakeSent(1);
   ASSERT_EQ(echo.size(), 1u);
-  EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).match, 0u) << "only entries that are on disk";
+  EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).match, 0u)
+      << "only entries that are on disk";
   EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).round, 2u);
   net.Saved(1, 10);
   EXPECT_EQ(std::get<AppendEntriesReply>(net.TakeSent(1).back().body).match, 1u);

@@ -2,7 +2,8 @@
 #define RAFTKV_TESTS_RAFT_MEMORY_DISK_H_
 
 // A simple LogReader: a vector of entries and a hard state, which survive a simulated crash. Also
-// the Config that all tests of the core share. Its limits are tiny, so that every test reaches them.
+// the Config that all tests of the core share. Its limits are tiny, so that every test reaches
+// them.
 
 #include <string>
 #include <utility>

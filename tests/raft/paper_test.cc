@@ -1,6 +1,6 @@
-// The Raft paper, section by section. The cases follow the list in etcd's raft_paper_test. Each test
-// sends messages to cores and checks their messages and state. With PreVote an election has one more
-// round; MakeCandidate answers it.
+// The Raft paper, section by section. The cases follow the list in etcd's raft_paper_test. Each
+// test sends messages to cores and checks their messages and state. With PreVote an election has
+// one more round; MakeCandidate answers it.
 
 #include <algorithm>
 #include <set>

@@ -209,8 +209,8 @@ TEST(ReadIndex, PendingReadsAreBounded) {
   EXPECT_EQ(net.member(1).reads.size(), 10u);
 }
 
-// A follower never uses the id of a read index request twice, not even after a restart. A late reply
-// to a request from before the restart would miss the writes since then.
+// A follower never uses the id of a read index request twice, not even after a restart. A late
+// reply to a request from before the restart would miss the writes since then.
 TEST(ReadIndex, LateReplyFromBeforeARestartIsIgnored) {
   Network net(3);
   net.Elect(1);

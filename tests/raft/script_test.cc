@@ -1,6 +1,6 @@
-// Transcripts. Each file scripts/*.txt has commands to a small cluster ("> deliver 1->2"), and after
-// each command all messages and events that it caused. A test fails if any line differs. After an
-// intended change run `raft_test --rewrite`, which updates the files, and review the diff.
+// Transcripts. Each file scripts/*.txt has commands to a small cluster ("> deliver 1->2"), and
+// after each command all messages and events that it caused. A test fails if any line differs.
+// After an intended change run `raft_test --rewrite`, which updates the files, and review the diff.
 //
 //   nodes N [setting=value ...]       start N members; settings are fields of Config
 //   disk ID term=T vote=V commit=C log=1,1,2    (before nodes) the initial contents of a disk

@@ -71,7 +71,8 @@ TEST(Vote, IsRememberedOverARestart) {
   net.Step(From(3, 1, RequestVote{}));
   EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
   net.Step(From(2, 1, RequestVote{}));
-  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted) << "a repeated request";
+  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted)
+      << "a repeated request";
 }
 
 // A member that forgot its vote could vote twice in the term.

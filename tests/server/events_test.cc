@@ -41,7 +41,8 @@ class Events : public testing::Test, private google::LogSink {
 
 TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
   EXPECT_THAT(Logged(raft::LeaderChanged{7, 2}), ElementsAre("leader of term 7 is n2"));
-  EXPECT_THAT(Logged(raft::LeaderChanged{8, raft::kNobody}), ElementsAre("lost leader n2 of term 7"));
+  EXPECT_THAT(Logged(raft::LeaderChanged{8, raft::kNobody}),
+              ElementsAre("lost leader n2 of term 7"));
 }
 
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
@@ -69,12 +70,14 @@ TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
   // After a leader was known, the next attempts are logged in full again.
   Logged(raft::LeaderChanged{4, 2});
   EXPECT_THAT(Logged(raft::BecamePreCandidate{5}), ElementsAre(HasSubstr("asking who would vote")));
-  EXPECT_THAT(Logged(raft::VoteGranted{5, 2, /*pre_vote=*/true}), ElementsAre(HasSubstr("granted")));
+  EXPECT_THAT(Logged(raft::VoteGranted{5, 2, /*pre_vote=*/true}),
+              ElementsAre(HasSubstr("granted")));
 }
 
 TEST_F(Events, AMajorityThatAnswersButDoesNotElect) {
   Logged(raft::BecamePreCandidate{3});
-  for (raft::MemberId voter : {2, 3}) Logged(raft::VoteReceived{3, voter, false, /*pre_vote=*/true});
+  for (raft::MemberId voter : {2, 3})
+    Logged(raft::VoteReceived{3, voter, false, /*pre_vote=*/true});
   now_ += absl::Seconds(1);
   EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
               ElementsAre(HasSubstr("no leader: 3 of 5 members answer, but too few")));
