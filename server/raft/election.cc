@@ -21,7 +21,7 @@ void Raft::AskWhetherToCampaign() {
   ResetElectionTimer();
   events_.push_back(BecamePreCandidate{term_ + 1});
   votes_.clear();
-  votes_[config_.id] = true;  // a pre-vote binds nobody, so there is nothing to save first
+  votes_[config_.id] = true;  // a pre-vote is not binding, so it need not be saved
   AskForVotes(term_ + 1, /*pre_vote=*/true);
   CountVotes();
 }

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_RAFT_INVARIANTS_H_
 #define RAFTKV_SERVER_RAFT_INVARIANTS_H_
 
-// Invariants of one member's core: of its state after each call, and of the change since the call
-// before. Tests and the simulator own one of these for each core and call Check after every call
-// into the core. Invariants over several members (at most one leader in a term, equal committed
-// prefixes, ...) are checked elsewhere, for example in tests/sim/raft_checker. Check reads the
-// core's private state and changes nothing.
+// Checks the invariants of one member's core: those of its state, and those of the change since the
+// previous check. Tests and the simulator have one of these for each core and call Check after
+// every call into the core. Invariants over several members (at most one leader in a term, equal
+// committed prefixes, ...) are checked elsewhere, for example in tests/sim/raft_checker. Check
+// reads the core's private state and changes nothing.
 
 #include <string>
 #include <vector>

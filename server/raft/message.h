@@ -2,13 +2,12 @@
 #define RAFTKV_SERVER_RAFT_MESSAGE_H_
 
 // The messages between members, as plain values. The codec (server/peer/raft_codec) converts them
-// to and from protobuf and rejects malformed ones. So the core may CHECK that a message is well
-// formed.
+// to and from protobuf and rejects malformed ones. So the core may use CHECK on a message's fields.
 //
-// Every message carries its sender's term. A higher term makes the receiver a follower of that
-// term. A request of a lower term is answered with the receiver's term, so that the sender learns
-// it (§5.1). A pre-vote (thesis §9.6) carries the term that its sender *would* campaign in; it
-// changes nobody's term.
+// Every message carries its sender's term. A higher term makes the receiver a follower in that term
+// (Raft::Step has the exceptions). A vote request or append of a lower term is answered with the
+// receiver's term, so that the sender learns it (§5.1). A pre-vote (thesis §9.6) carries the term
+// that its sender *would* campaign in; it changes the term of no member.
 
 #include <cstdint>
 #include <variant>

@@ -184,7 +184,7 @@ void Raft::ResetElectionTimer() {
 }
 
 bool Raft::HearsLeader() const {
-  if (role_ == Role::kLeader) return true;  // CheckQuorum ends a leader without a majority
+  if (role_ == Role::kLeader) return true;  // without a majority, CheckQuorum makes it step down
   return leader_ != kNobody && now_ - leader_heard_ < uint64_t(config_.election_timeout_ticks);
 }
 

@@ -11,8 +11,9 @@
 //   observers:         status()  role()  term()  ...
 //
 // Guarantees:
-//  - A message that depends on saved data is never in Ready::messages_now. A member's own vote and
-//    own log position count only after OnSaved. So no member leads a term that it has not saved.
+//  - Ready::messages_now holds no message that must wait for a save. A member's own vote and own
+//  log
+//    position count only after OnSaved. So no member leads a term that it has not saved.
 //  - A leader commits by counting only entries of its own term (§5.4.2).
 //  - A leader confirms a read only after it has committed an entry of its own term (§8) and a
 //    majority has answered a heartbeat round that began after the read arrived (thesis §6.4).

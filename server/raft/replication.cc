@@ -1,11 +1,16 @@
 // The methods of Raft about the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
 // reads, which the same messages confirm (§8, thesis §6.4).
 //
-// Where the rules of the paper's Figure 2 are implemented. Methods are those of Raft if no class is
-// named. They stand in this file, (r) in raft.cc, or (e) in election.cc.
+// The map from the rules of the paper's Figure 2 to the functions that implement them. Functions
+// without a class are methods of Raft. They are in this file, in raft.cc (r), or in election.cc
+// (e).
 //
-//   Persistent state        term_, voted_for_, log_: Ready carries each change to the driver; it
-//                           counts from OnSaved (r) on
+//   State
+//   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
+//                                              to the driver to save; OnSaved (r) reports the end
+//   volatile                                   commit_, applied_
+//   volatile, on leaders                       nextIndex and matchIndex are in Progress, which
+//                                              BecomeLeader (e) creates for each peer
 //
 //   All servers
 //   commitIndex > lastApplied: apply           TakeCommitted (r) hands entries out; the applier

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_LOG_LOG_READER_H_
 #define RAFTKV_STORAGE_LOG_LOG_READER_H_
 
-// How the Raft core reads the log on disk. The core keeps recent entries in memory. It calls these
-// methods only at a restart and for followers that are far behind.
+// How the Raft core reads the log on disk. The core keeps recent entries in memory, so it calls
+// these methods only at a restart and for old entries, for example when a follower is far behind.
 //
 // Implemented by storage/log/log_store, and by a vector in the core's tests. Reads do not return
 // errors: if an implementation finds damage while the member runs, it ends the process.

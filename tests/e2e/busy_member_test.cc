@@ -23,7 +23,7 @@ constexpr int kKeysPerTxn = 5'000;
 class BusyMember : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   }
 
   void Start(const std::string& limits, int size = 1) {

@@ -148,7 +148,7 @@ TEST(WipedMember, DoesNotVoteForALeaderWithoutItsAcknowledgedWrites) {
 // Without a leader the write was not proposed. The client learns that it certainly failed, so that
 // it is safe to repeat.
 TEST(WithoutLeader, APutThatWasNeverProposedHasCertainlyFailed) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd cannot say it";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd does not tell clients";
   Cluster cluster(Quick(3));
   cluster.Start(0);
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return KnowsNoLeader(cluster, 0); }));
@@ -177,7 +177,8 @@ TEST(PausedMember, TheCommandLineUsesTheOthers) {
       absl::StrCat(cluster.client_address(paused), ",", cluster.client_address((leader + 2) % 3),
                    ",", cluster.client_address(leader));
   const auto run = [&](std::vector<std::string> words) {
-    // With equal timeouts, a command that waits for the paused member fails.
+    // The timeouts are equal, so a command that waits for the paused member has no time for
+    // another.
     words.insert(words.begin(), {BuiltProgram("raftkv"), "--endpoints", endpoints,
                                  "--dial-timeout=10s", "--command-timeout=10s"});
     return RunToEnd({.argv = words});
@@ -218,7 +219,7 @@ TEST(PausedMember, ALeaderThatWasPausedGivesNoStaleReads) {
 // log line shows that the keepalive of the peer connections noticed it, and not TCP's own keepalive
 // after minutes. server/peer/peers.h checks that the keepalive takes three seconds.
 TEST(PausedMember, IsNoticedByTheOthersAndCatchesUp) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv's log";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv's log";
   Cluster cluster(Quick(3));
   cluster.StartAll();
   const int leader = cluster.WaitForLeader();

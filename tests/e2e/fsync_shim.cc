@@ -17,7 +17,7 @@
 
 namespace {
 
-bool Says(const char* word) {
+bool ShimSays(const char* word) {
   const char* path = std::getenv("RAFTKV_FSYNC_SHIM");
   const int fd = path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
@@ -29,8 +29,8 @@ bool Says(const char* word) {
 
 int Sync(long number, int fd, off64_t offset = 0, off64_t length = 0, unsigned flags = 0) {
   const timespec moment = {.tv_sec = 0, .tv_nsec = 5 * 1000 * 1000};
-  while (Says("hang")) nanosleep(&moment, nullptr);
-  if (Says("eio")) {
+  while (ShimSays("hang")) nanosleep(&moment, nullptr);
+  if (ShimSays("eio")) {
     errno = EIO;
     return -1;
   }

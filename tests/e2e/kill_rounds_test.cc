@@ -144,7 +144,7 @@ class StaleMember : public testing::Test {
  protected:
   void ReadFromStaleMember(bool serializable) {
     if (ProductUnderTest() == Product::kEtcd)
-      GTEST_SKIP() << "etcd starts serving with a leader only";
+      GTEST_SKIP() << "etcd serves only once it has a leader";
     Cluster cluster({});
     cluster.StartAll();
     const int leader = cluster.WaitForLeader();

@@ -2,8 +2,8 @@
 #define RAFTKV_TESTS_E2E_LINEARIZABILITY_H_
 
 // Checks whether a history of concurrent calls was linearizable. Every answer of the etcd API has
-// the store's revision. It tells at which position in the order of all changes the call ran. So the
-// checker does not search for an order; it verifies this one, in O(n log n):
+// the store's revision, which is the call's position in the order of all changes. So the checker
+// does not search for an order; it verifies this one, in O(n log n):
 //
 //   1. Each revision belongs to exactly one call that changes keys. No revision is missing.
 //   2. The order respects real time: a call that began after another had returned is not before it

@@ -34,7 +34,7 @@ int LinesIn(const std::string& text) {
 class Rejections : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   }
 
   Finished RunServer(const std::vector<std::string>& arguments, const std::string& directory = "") {
@@ -167,7 +167,7 @@ TEST_F(Rejections, AddressesThatCannotBeListenedOn) {
                                     "data_dir = \"n1\"" + listen + address + "\"")},
                      cluster.dir());
   };
-  // TEST-NET-3 (RFC 5737) is no machine's address; .invalid (RFC 2606) never resolves.
+  // No machine has an address of TEST-NET-3 (RFC 5737); .invalid (RFC 2606) never resolves.
   ExpectRejected(
       start("203.0.113.1:1234"), kBadInput,
       {"203.0.113.1:1234", "listen_client_url", "this machine has no address 203.0.113.1"});
@@ -349,7 +349,7 @@ bool IsListening(int port) {
 }
 
 TEST(WithoutArguments, ASingleMemberServesFromAnEmptyDirectory) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   if (IsListening(2379) || IsListening(2380)) GTEST_SKIP() << "ports 2379 and 2380 are taken";
   TempDir dir;
   const Command command{.argv = {BuiltProgram("raftkv-server")}, .directory = dir.path()};

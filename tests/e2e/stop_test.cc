@@ -114,7 +114,7 @@ const char kCancelled[] = "1 CANCELLED";
 class StopUnderWrites : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
     cluster_.StartAll();
   }
 
@@ -166,10 +166,10 @@ TEST(Stop, IsReportedToHealthWatchers) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd sends it only at its start";
   using grpc::health::v1::HealthCheckResponse;
   Cluster cluster({.size = 1});
-  bool said = false;
+  bool reported = false;
   // The member updates its watchers ten times a second, but on an overloaded machine one stop may
   // be faster than that. So try several.
-  for (int stops = 0; stops < 5 && !said; ++stops) {
+  for (int stops = 0; stops < 5 && !reported; ++stops) {
     cluster.Start(0);
     ASSERT_EQ(cluster.WaitForLeader(), 0);
     ASSERT_TRUE(cluster.Put(0, "k", "v").ok());
@@ -181,16 +181,16 @@ TEST(Stop, IsReportedToHealthWatchers) {
     EXPECT_EQ(cluster.Terminate(0), 0);
     while (watch->Read(&response)) {
       EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
-      said = true;
+      reported = true;
     }
     EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   }
-  EXPECT_TRUE(said);
+  EXPECT_TRUE(reported);
 }
 
 // A client without another member to try learns from the answer that its put was not proposed.
 TEST(Stop, RejectedCallsSayThatNothingWasProposed) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   Cluster cluster({.size = 1});
   cluster.Start(0);
   ASSERT_EQ(cluster.WaitForLeader(), 0);

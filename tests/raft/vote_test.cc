@@ -28,7 +28,7 @@ TEST(Vote, CandidateAsksOnlyOnceItsTermAndVoteAreSaved) {
   EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{1, 1, 0}));
 }
 
-TEST(Vote, NobodyLeadsATermItHasNotSaved) {
+TEST(Vote, NoMemberLeadsAnUnsavedTerm) {
   Network net(5);
   net.Campaign(1);
   GrantPreVote(net, 2);

@@ -50,22 +50,22 @@ TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
               ElementsAre("no leader heard: asking who would vote for term 3"));
   EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}),
               ElementsAre("pre-vote granted by n2 for term 3"));
-  std::vector<absl::Duration> said;
+  std::vector<absl::Duration> logged_at;
   for (absl::Time start = now_; now_ - start < absl::Minutes(5);) {
     now_ += absl::Milliseconds(1500);
     const auto lines = Logged(raft::BecamePreCandidate{3});
     if (!lines.empty()) {
       EXPECT_THAT(lines, ElementsAre("no majority reachable: 2 of 5 members answer; requests fail "
                                      "until 3 do (silent: n3, n4, n5)"));
-      said.push_back(now_ - start);
+      logged_at.push_back(now_ - start);
     }
     EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}), IsEmpty());
     EXPECT_THAT(Logged(raft::VoteGranted{3, 2, /*pre_vote=*/true}), IsEmpty());
   }
-  ASSERT_GE(said.size(), 8);
-  EXPECT_LE(said.size(), 12) << "a line each round";
-  EXPECT_EQ(said[0], absl::Milliseconds(1500));
-  EXPECT_GE(said[7] - said[6], absl::Minutes(1));
+  ASSERT_GE(logged_at.size(), 8);
+  EXPECT_LE(logged_at.size(), 12) << "a line for each attempt";
+  EXPECT_EQ(logged_at[0], absl::Milliseconds(1500));
+  EXPECT_GE(logged_at[7] - logged_at[6], absl::Minutes(1));
 
   // After a leader was known, the next attempts are logged in full again.
   Logged(raft::LeaderChanged{4, 2});

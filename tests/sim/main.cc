@@ -116,8 +116,8 @@ int RunMutants(int jobs) {
   absl::PrintF("%-33s %6s  %s\n", "planted bug", "seeds", "found by");
   size_t tried = 0;
   for (const Mutant& mutant : Mutants()) {
-    if (!mutant.not_hunted.empty()) {
-      absl::PrintF("%-33s %6s  not tried: %s\n", mutant.name, "", mutant.not_hunted);
+    if (!mutant.not_tried.empty()) {
+      absl::PrintF("%-33s %6s  not tried: %s\n", mutant.name, "", mutant.not_tried);
       continue;
     }
     ++tried;

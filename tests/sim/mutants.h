@@ -19,7 +19,7 @@ struct Mutant {
   std::string_view name;
   std::string_view what;
   uint64_t seeds_max = 1000;
-  std::string_view not_hunted = {};  // if set, it is not tried; says why its effect is invisible
+  std::string_view not_tried = {};  // if set, it is not tried; says why its effect is invisible
 };
 
 const std::vector<Mutant>& Mutants();

@@ -45,7 +45,7 @@ struct BodyText {
     return absl::StrFormat("Forward #%d", m.number);
   }
   std::string operator()(const ForwardedProposalReply& m) const {
-    return absl::StrFormat("Refused #%d%s", m.number, m.too_many_requests ? " too many" : "");
+    return absl::StrFormat("Rejected #%d%s", m.number, m.too_many_requests ? " too many" : "");
   }
   std::string operator()(const Hello&) const { return "Hello"; }
   std::string operator()(const HelloReply& m) const {

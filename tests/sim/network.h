@@ -8,10 +8,10 @@
 //                       arrive after a restart of its receiver.
 //   everything else     Forwarded proposals, their replies and hellos use one connection for each
 //                       pair of members. There they arrive in order and at most once, and are lost
-//                       only if the connection breaks. Then everything in flight is lost. Each end
-//                       notices it at another time (AppendLost, ForwardLost); what it sends before
-//                       is lost, too. A message on the new connection tells its receiver that the
-//                       old one broke.
+//                       only if the connection breaks. Then everything in flight is lost. The two
+//                       ends notice it at different times (AppendLost, ForwardLost); what an end
+//                       sends before that is lost, too. An end also notices it when it gets a
+//                       message on the new connection.
 //
 // Links are cut and clogged in one direction. A cut loses the messages that are sent or arrive
 // meanwhile. A clog delays them.

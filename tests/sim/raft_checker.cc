@@ -128,7 +128,7 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
   }
 }
 
-// Searches the last common entry from the end, so that the cost is that of the removed entries.
+// Searches for the last common entry from the end, so the cost depends only on the removed entries.
 raft::Index RaftChecker::Forget(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
