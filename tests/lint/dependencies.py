@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks which module includes which, against the table of docs/architecture.md. Also checks that
-deterministic code has no source of randomness, and that the core and the replica write no log lines.
+deterministic code has no source of randomness, and that server/raft and server/member write no log
+lines.
 
 Usage: dependencies.py [ROOT]. Prints one line for each violation; exit status 1 if there is any.
 dependencies_test.py checks that violations are found.
@@ -11,13 +12,13 @@ import re
 import subprocess
 import sys
 
-# For each module: the other modules and the outside libraries that it may include. A file belongs to
-# the module with the longest path that its own path starts with. Its own module, the standard
+# For each module: the other modules and the outside libraries that it may include. A file belongs
+# to the module with the longest path that its own path starts with. Its own module, the standard
 # library and abseil are always allowed.
 #   storage/base <- storage/{engine,log} <- storage <- server/raft <- server/member
 #     <- {peer, watch, lease, api} <- server
-# Of storage, server/raft includes only the log's interface and storage/base. storage includes nothing
-# of server/.
+# Of storage, server/raft includes only the log's interface and storage/base. storage includes
+# nothing of server/.
 MODULES = {
     "config/": "lib:toml lib:openssl",
     "proto/": "lib:protobuf",
@@ -72,13 +73,13 @@ NONDETERMINISM_ALLOWED = {
     "storage/engine/rocks_engine.cc": "the same",
     "storage/engine/memory_engine.h": "a lock, because worker threads read pinned snapshots",
     "storage/engine/memory_engine.cc": "the same",
-    "storage/base/published.h": "a lock, because any thread takes snapshots; a simulation has one thread",
+    "storage/base/published.h": "a lock, because any thread reads; a simulation has one thread",
     "storage/mvcc/writer.h": "a hash map that is only looked up, never iterated",
     "storage/mvcc/writer.cc": "the same",
     "storage/log/watermark.h": "a clock that limits how often it syncs; not used in simulations",
     "storage/log/watermark.cc": "the same",
-    "server/member/handed_over.h": "a flag that the applier's thread sets; a simulation has one thread",
-    "tests/sim/main.cc": "starts one process per core and draws seeds; each run depends on its seed only",
+    "server/member/handed_over.h": "a flag set by the applier's thread; a simulation has one thread",
+    "tests/sim/main.cc": "starts processes and draws seeds; a run depends only on its seed",
 }
 
 SILENT = ("server/raft/", "server/member/")  # they report events and write no log lines

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that dependencies.py finds a violation of each of its rules, and accepts what is allowed."""
+"""Checks that dependencies.py finds violations of each of its rules and accepts what is allowed."""
 
 import sys
 import unittest

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reports files over 600 lines, headers over 300 and functions over 70, which may do too much.
 
-It only reports: the exit status is always 0. A function is counted from a line in column 0 or 2 that
-ends with its opening brace, to the closing brace in the same column.
+It only reports: the exit status is always 0. A function is counted from a line in column 0 or 2
+that ends with its opening brace, to the closing brace in the same column.
 """
 
 import re

@@ -47,7 +47,7 @@ TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
 
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
   EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
-              ElementsAre("no leader heard: asking who would vote for term 3"));
+              ElementsAre("no leader heard: asking for pre-votes for term 3"));
   EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}),
               ElementsAre("pre-vote granted by n2 for term 3"));
   std::vector<absl::Duration> logged_at;
@@ -69,7 +69,7 @@ TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
 
   // After a leader was known, the next attempts are logged in full again.
   Logged(raft::LeaderChanged{4, 2});
-  EXPECT_THAT(Logged(raft::BecamePreCandidate{5}), ElementsAre(HasSubstr("asking who would vote")));
+  EXPECT_THAT(Logged(raft::BecamePreCandidate{5}), ElementsAre(HasSubstr("asking for pre-votes")));
   EXPECT_THAT(Logged(raft::VoteGranted{5, 2, /*pre_vote=*/true}),
               ElementsAre(HasSubstr("granted")));
 }
