@@ -2,12 +2,11 @@
 // reads, which the same messages confirm (§8, thesis §6.4).
 //
 // The map from the rules of the paper's Figure 2 to the functions that implement them. Functions
-// without a class are methods of Raft. They are in this file, in raft.cc (r), or in election.cc
-// (e).
+// without a class are methods of Raft, in this file, in raft.cc (r) or in election.cc (e).
 //
 //   State
 //   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
-//                                              to the driver to save; OnSaved (r) reports the end
+//                                              to the driver; OnSaved (r): they are on disk
 //   volatile                                   commit_, applied_
 //   volatile, on leaders                       nextIndex and matchIndex are in Progress, which
 //                                              BecomeLeader (e) creates for each peer
@@ -15,9 +14,9 @@
 //   All servers
 //   commitIndex > lastApplied: apply           TakeCommitted (r) hands entries out; the applier
 //                                              (server/member) applies them, then OnApplied (r)
-//   a message has a higher term: follow it     Step (r) -> BecomeFollower (r) -> SetTerm (r).
-//                                              Exceptions: pre-votes, and vote requests while a
-//                                              leader is heard (HearsLeader)
+//   a message has a higher term: take it,      Step (r) -> BecomeFollower (r) -> SetTerm (r).
+//   become follower                            Exceptions: pre-votes, and vote requests to a member
+//                                              that hears from a leader (HearsLeader)
 //
 //   Followers
 //   answer candidates and leaders              HandleRequestVote (e), HandleAppendEntries
