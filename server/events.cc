@@ -43,19 +43,19 @@ class Logger {
   void Log(const raft::BecameFollower& e) {
     if (e.leader != raft::kNobody) {
       LOG(INFO) << "became follower of " << Name(e.leader) << " at term " << e.term;
-    } else if (!SaidAlready() || e.term != follower_term_) {
+    } else if (!IsRepeat() || e.term != follower_term_) {
       LOG(INFO) << "became follower at term " << e.term;
     }
     follower_term_ = e.term;
   }
   void Log(const raft::BecamePreCandidate& e) {
     if (rounds_++ == 0) {
-      LOG(INFO) << "no leader heard: asking who would vote for term " << e.term;
-      next_conclusion_ = now_;
+      LOG(INFO) << "no leader heard: asking for pre-votes for term " << e.term;
+      next_summary_ = now_;
       pause_ = kFirstPause;
-    } else if (now_ >= next_conclusion_) {
-      Conclude();
-      next_conclusion_ = now_ + pause_;
+    } else if (now_ >= next_summary_) {
+      LogSummary();
+      next_summary_ = now_ + pause_;
       pause_ = std::min(2 * pause_, kLongestPause);
     }
     answered_ = {self_};
@@ -76,14 +76,14 @@ class Logger {
     leader_term_ = e.term;
   }
   void Log(const raft::VoteGranted& e) {
-    if (e.pre_vote && SaidAlready()) return;
+    if (e.pre_vote && IsRepeat()) return;
     LOG(INFO) << "granted " << (e.pre_vote ? "pre-vote" : "vote") << " to " << Name(e.candidate)
               << " for term " << e.term;
   }
   void Log(const raft::VoteReceived& e) {
     answered_.insert(e.voter);
-    if (e.pre_vote && SaidAlready()) return;
-    LOG(INFO) << (e.pre_vote ? "pre-vote" : "vote") << (e.granted ? " granted" : " refused")
+    if (e.pre_vote && IsRepeat()) return;
+    LOG(INFO) << (e.pre_vote ? "pre-vote" : "vote") << (e.granted ? " granted" : " declined")
               << " by " << Name(e.voter) << " for term " << e.term;
   }
   void Log(const raft::SteppedDown& e) {
@@ -93,37 +93,37 @@ class Logger {
                          : "another member has a higher term");
   }
   void Log(const raft::Truncated& e) {
-    LOG(INFO) << "removed a conflicting end of the log: index " << e.first_removed.index
-              << " (term " << e.first_removed.term << ") and after; last is now "
-              << e.new_last.index;
+    LOG(INFO) << "removed entries that conflict with the leader's log: from index "
+              << e.first_removed.index << " (term " << e.first_removed.term
+              << "); the last index is now " << e.new_last.index;
   }
-  void Log(const PeerRefused&) {}  // the transport counts and says them, beside its own
+  void Log(const PeerRefused&) {}  // server/peer logs these, together with its own rejections
   void Log(const RefusedByPeer& e) {
-    LOG(ERROR)
-        << Name(e.peer) << " refuses this member: its data directory is new, but the cluster "
-        << "knows " << Name(self_)
-        << " by another one, whose promises it may have forgotten. It answers no client. Stop "
-           "this member and bring "
-           "its old data directory back; replacing a member comes with changes of "
-           "membership, which are not served yet";
+    LOG(ERROR) << Name(e.peer)
+               << " rejects this member: its data directory is new. The cluster knows "
+               << Name(self_)
+               << " with a different data directory, so this member may have forgotten votes and "
+                  "acknowledged writes. It serves no client. Stop it and restore its old data "
+                  "directory; replacing a member needs membership changes, which are not "
+                  "supported yet";
   }
   void Log(const VotingAllowed& e) {
-    LOG(INFO) << (e.caught_up ? "caught up with the leader: this member votes from now on"
-                              : "first start: this member votes from now on");
+    LOG(INFO) << (e.caught_up ? "caught up with the leader: this member may vote now"
+                              : "first start: this member may vote now");
   }
   void Log(const VersionRaised& e) {
     LOG(INFO) << "the cluster version is " << e.version << " now";
   }
   void Log(const WaitingForPeers& e) {
-    LOG(INFO) << "first start: waiting for " << e.needed << " more of " << Names(e.missing)
-              << " to answer that their data directories are new too, or for a leader; see that "
-                 "they run and that their peer_url is right";
+    LOG(INFO) << "first start: waiting until " << e.needed << " more of " << Names(e.missing)
+              << " answer that their data directories are new, too, or until a leader sends its "
+                 "log; check that these members run and that their peer_url is right";
   }
 
-  // Asked for votes before, since a leader was last known.
-  bool SaidAlready() const { return rounds_ > 1; }
+  // This member asked for votes before, since it last knew a leader.
+  bool IsRepeat() const { return rounds_ > 1; }
 
-  void Conclude() const {
+  void LogSummary() const {
     std::vector<raft::MemberId> silent;
     for (const auto& [id, name] : names_) {
       if (answered_.count(id) == 0) silent.push_back(id);
@@ -137,7 +137,7 @@ class Logger {
     } else {
       LOG(WARNING) << "no leader: " << answered << " of " << all
                    << " members answer, but too few of them would vote for this one; requests fail "
-                      "until one is elected";
+                      "until a leader is elected";
     }
   }
 
@@ -148,9 +148,9 @@ class Logger {
   raft::Term leader_term_ = 0;
   raft::Term follower_term_ = 0;
 
-  int rounds_ = 0;                     // of asking for votes, since a leader was last known
-  std::set<raft::MemberId> answered_;  // in this round, ourselves among them
-  absl::Time next_conclusion_;
+  int rounds_ = 0;                     // how often it asked for votes since it last knew a leader
+  std::set<raft::MemberId> answered_;  // the members that answered this time, and `self_`
+  absl::Time next_summary_;
   absl::Duration pause_;
 };
 

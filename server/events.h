@@ -1,9 +1,12 @@
 #ifndef RAFTKV_SERVER_EVENTS_H_
 #define RAFTKV_SERVER_EVENTS_H_
 
-// Tells the story of a member in its log: candidate, votes, leader, lost leader. Nothing per
-// request. A member that finds no leader asks for votes every second or two: from the second time
-// on only the conclusion is said, after twice the time each time, up to a minute.
+// Logs the events of a member: candidate, votes, leader, lost leader. Nothing is logged per
+// request.
+//
+// A member without a leader asks for votes every second or two. Only its first attempt is logged in
+// full. After that it logs a summary ("no majority reachable: ..."), at intervals that double from
+// two seconds to a minute.
 
 #include <functional>
 #include <map>
@@ -14,7 +17,7 @@
 
 namespace raftkv {
 
-// `names` are the members', `self` among them. The result is called on the loop's thread.
+// `names` has the name of every member, `self` included. Call the result on one thread.
 using LogEvent = std::function<void(const ReplicaEvent&, absl::Time now)>;
 LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names);
 

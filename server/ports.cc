@@ -26,7 +26,7 @@ namespace {
 
 constexpr char kListening[] = "0A";  // TCP_LISTEN in /proc/net/tcp
 
-// "socket:[INODE]" of whoever listens on `port`, or empty.
+// "socket:[INODE]" of the socket that listens on `port`, or empty.
 std::string ListenerOf(int port) {
   const std::string wanted = absl::StrFormat(":%04X", port);
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
@@ -35,9 +35,10 @@ std::string ListenerOf(int port) {
       std::istringstream words(line);
       std::vector<std::string> word(10);
       for (std::string& w : word) words >> w;
-      const bool ours = word[1].size() > wanted.size() &&
-                        word[1].compare(word[1].size() - wanted.size(), wanted.size(), wanted) == 0;
-      if (ours && word[3] == kListening) return absl::StrCat("socket:[", word[9], "]");
+      const bool same_port =
+          word[1].size() > wanted.size() &&
+          word[1].compare(word[1].size() - wanted.size(), wanted.size(), wanted) == 0;
+      if (same_port && word[3] == kListening) return absl::StrCat("socket:[", word[9], "]");
     }
   }
   return "";
@@ -51,7 +52,8 @@ std::vector<std::string> NamesIn(const std::string& dir) {
   return names;
 }
 
-// "process 17 (raftkv-server)", as far as this user may see.
+// The process that listens on `port`, as "process 17 (raftkv-server)". If this user may not see it,
+// "a process of another user".
 std::string OwnerOf(int port) {
   const std::string socket = ListenerOf(port);
   for (const std::string& pid : socket.empty() ? std::vector<std::string>() : NamesIn("/proc")) {
@@ -75,7 +77,7 @@ struct Addresses {
   addrinfo* list = nullptr;
 };
 
-// 0, or why it cannot be.
+// Returns 0 if the process can listen on `address`, else the errno.
 int Listen(const addrinfo& address) {
   const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno;
@@ -104,9 +106,9 @@ absl::Status CheckPort(const std::string& url, const std::string& key) {
   if (const int error = getaddrinfo(host.c_str(), port_text.c_str(), &hints, &found.list)) {
     return absl::FailedPreconditionError(
         absl::StrCat(cannot, "the host \"", host, "\" cannot be resolved (", gai_strerror(error),
-                     "); write an address of this machine, or mend its name"));
+                     "); write an address of this machine, or correct the name"));
   }
-  // One of a name's addresses is enough, as for gRPC.
+  // Like gRPC, succeed if one of the addresses of the host can be used.
   int error = 0;
   for (const addrinfo* one = found.list; one != nullptr; one = one->ai_next) {
     error = Listen(*one);

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_PORTS_H_
 #define RAFTKV_SERVER_PORTS_H_
 
-// Whether a port can be listened on, and if not, why: gRPC does not tell. Asked before a first
-// start creates anything.
+// Checks whether the server can listen on a port, and says why if it cannot; gRPC does not say.
+// Called before a first start creates any file.
 
 #include <string>
 
@@ -10,8 +10,8 @@
 
 namespace raftkv {
 
-// `url` is "http://host:port", validated; `key` names it in the configuration. An error is one line
-// for the operator: FailedPrecondition or PermissionDenied.
+// `url` is a validated "http://host:port"; `key` is its name in the config file. An error is
+// FailedPrecondition or PermissionDenied, with one line for the operator.
 absl::Status CheckPort(const std::string& url, const std::string& key);
 
 }  // namespace raftkv

@@ -1,7 +1,8 @@
 #ifndef RAFTKV_SERVER_WORKERS_H_
 #define RAFTKV_SERVER_WORKERS_H_
 
-// A few threads for what may be slow. Thread-safe. Bounded: beyond, Run refuses.
+// A thread pool for work that may be slow, so that the loop does not wait for it. Thread-safe. At
+// most `waiting_max` items wait; beyond that Run returns false.
 
 #include <cstddef>
 #include <deque>
@@ -19,8 +20,9 @@ class Workers {
   Workers(int threads, size_t waiting_max);
   ~Workers() { Stop(); }
 
+  // Queues `work`. False, and `work` is dropped, if the queue is full or after Stop.
   bool Run(std::function<void()> work);
-  // Finishes what was accepted and refuses the rest.
+  // Runs what is queued, then ends the threads. From then on Run returns false.
   void Stop();
 
  private:

@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kFormatVersion = 1;
 constexpr size_t kStoreIdBytes = 16;
-constexpr char kReplace[] = "; remove this member, wipe its directory and add it anew";
+constexpr char kReplace[] = "; remove this member, wipe its directory and add it as a new member";
 
 absl::Status SystemError(const std::string& path, const char* what, int error) {
   const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
@@ -45,8 +45,8 @@ absl::Status SystemError(const std::string& path, const char* what, int error) {
                                                              : absl::UnavailableError(text);
 }
 
-// What comes from below may name no place.
-absl::Status In(const std::string& dir, const absl::Status& status) {
+// Errors of the engine or the log may lack the directory: add it in front.
+absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
   if (status.message().find(dir) != absl::string_view::npos) return status;
   return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
 }
@@ -60,7 +60,8 @@ absl::Status SyncDirectory(const std::string& dir) {
   return result == 0 ? absl::OkStatus() : SystemError(dir, "cannot sync", error);
 }
 
-// Whole or not at all, also over a power loss: temporary file, sync, rename, sync of the directory.
+// Atomic, even if the power fails: writes and syncs a temporary file, renames it, syncs the
+// directory.
 absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text) {
   const std::string path = dir + "/" + name;
   const std::string temporary = path + ".tmp";
@@ -76,7 +77,7 @@ absl::Status WriteFile(const std::string& dir, const std::string& name, std::str
   return SyncDirectory(dir);
 }
 
-// Empty if it is missing.
+// Reads at most 4 KiB. Returns an empty string if the file is missing.
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
@@ -110,7 +111,7 @@ absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* w
   switch (static_cast<uint64_t>(info.f_type)) {
     case NFS_SUPER_MAGIC:
       return absl::FailedPreconditionError(
-          absl::StrCat(dir, ": is on NFS, which does not keep what was synced; use a local disk"));
+          absl::StrCat(dir, ": is on NFS, which may lose synced data; use a local disk"));
     case TMPFS_MAGIC:
       warnings->push_back(absl::StrCat(dir, ": is on tmpfs: all data is lost at a reboot"));
       break;
@@ -122,8 +123,8 @@ absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* w
   return absl::OkStatus();
 }
 
-// Until it has an identity it must hold nothing: neither another program's data, which would be
-// mixed with ours, nor a home. What an interrupted first start leaves is ours.
+// A directory without our files must be empty, so that we do not mix our files with those of
+// another program or user. Files that an interrupted first start leaves count as ours.
 absl::Status CheckOursOrEmpty(const std::string& dir) {
   static constexpr std::string_view kOurs[] = {"LOCK", "IDENTITY.tmp", "lost+found"};
   if (access((dir + "/IDENTITY").c_str(), F_OK) == 0) return absl::OkStatus();
@@ -136,9 +137,9 @@ absl::Status CheckOursOrEmpty(const std::string& dir) {
   }
   if (error) return SystemError(dir, "cannot list", error.value());
   if (others.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      dir, ": is no data directory of raftkv and not empty (\"", absl::CEscape(*others.begin()),
-      "\" is in it); choose another data_dir, or empty it"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(dir, ": is not a raftkv data directory and not empty (it contains \"",
+                   absl::CEscape(*others.begin()), "\"); choose another data_dir, or empty it"));
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
@@ -161,8 +162,8 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
   return lock;
 }
 
-// --- IDENTITY: lines "name value", the last one a checksum of those before. Values of names chosen
-// by people are C-escaped.
+// --- IDENTITY: lines "name value". The last line is a checksum of those before it. The names of
+// cluster and member are C-escaped.
 std::string EncodeIdentity(const Identity& identity) {
   std::string text = absl::StrFormat(
       "format_version %d\ncluster_id %016x\ncluster_name %s\nmember_id %016x\nmember_name %s\n"
@@ -180,7 +181,7 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
     const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(' ', 1));
     values.insert(pair);
   }
-  const size_t crc_at = text.rfind("crc32c ");  // a cluster may be called so
+  const size_t crc_at = text.rfind("crc32c ");  // the last one: a name may contain it, too
   uint64_t crc = 0, format = 0;
   if (crc_at == std::string::npos || !absl::SimpleHexAtoi(values["crc32c"], &crc) ||
       crc != Crc32c(text.substr(0, crc_at)) ||
@@ -204,7 +205,7 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
   return identity;
 }
 
-absl::StatusOr<Identity> LoadOrMintIdentity(const DataDirOptions& o, bool initialized) {
+absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool initialized) {
   const std::string path = o.dir + "/IDENTITY";
   absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
@@ -215,7 +216,7 @@ absl::StatusOr<Identity> LoadOrMintIdentity(const DataDirOptions& o, bool initia
     Identity identity{o.cluster_id, o.cluster_name, o.member_id, o.member_name,
                       std::string(kStoreIdBytes, '\0')};
     if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
-      return SystemError(path, "cannot draw a store id", errno);
+      return SystemError(path, "cannot generate a store id", errno);
     }
     absl::Status status = WriteFile(o.dir, "IDENTITY", EncodeIdentity(identity));
     if (!status.ok()) return status;
@@ -224,10 +225,11 @@ absl::StatusOr<Identity> LoadOrMintIdentity(const DataDirOptions& o, bool initia
   absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return identity;
   if (identity->cluster_id != o.cluster_id && identity->cluster_name == o.cluster_name) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer URLs in the file "
-        "changed since; restore them, or choose another data_dir",
-        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer "
+                        "URLs in the config file have changed; restore them, or choose another "
+                        "data_dir",
+                        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
   }
   if (identity->cluster_id != o.cluster_id) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -258,7 +260,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   if (!engine.ok()) return engine.status();
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       LogStore::Open(*std::move(engine), *std::move(watermark));
-  if (!log.ok()) return In(dir, log.status());
+  if (!log.ok()) return WithDirectory(dir, log.status());
   return log;
 }
 
@@ -275,15 +277,16 @@ absl::Status SyncTree(const std::string& dir) {
 
 constexpr char kSalvage[] = "/log.salvage";
 
-// What a crash amid SalvageLog left: a copy, or the log that a copy has replaced.
+// Removes what a crash during SalvageLog left: an unfinished copy, or the log that was replaced.
 absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
   std::error_code error;
   fs::remove_all(dir + kSalvage, error);
   return error ? SystemError(dir + kSalvage, "cannot remove", error.value()) : absl::OkStatus();
 }
 
-// After a power loss a log may end in zeros or garbage that was never acknowledged. A copy is cut
-// before the garbage; if it still holds all that the watermark promises, it takes the log's place.
+// After a power loss a log may end in zeros or garbage. They were never acknowledged. This makes a
+// copy of the log and lets RocksDB drop the garbage from the copy. If the copy still reaches the
+// watermark, it replaces the log.
 absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   const std::string copy = o.dir + kSalvage;
   std::error_code error;
@@ -297,12 +300,12 @@ absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
       OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
   absl::Status status = log.status();
   if (log.ok()) {
-    log->reset();  // closed; RocksDB has written what it recovered into a file of its own
+    log->reset();  // closes the copy; RocksDB has written the recovered entries to a new file
     status = SyncTree(copy);
   }
   if (status.ok() &&
       renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
-    status = SystemError(dir, "cannot replace by its salvaged copy", errno);
+    status = SystemError(dir, "cannot replace it with its repaired copy", errno);
   }
   if (status.ok()) status = SyncDirectory(o.dir);
   fs::remove_all(copy, error);
@@ -323,7 +326,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
     warnings->push_back(absl::StrCat(dir, ": ended in garbage, as after a power loss; repaired: ",
-                                     "it holds all that was saved, up to entry ",
+                                     "it contains all saved entries, up to ",
                                      (*log)->last_index()));
   }
   return log;
@@ -343,7 +346,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOpti
   if (!engine.ok()) return engine.status();
   absl::StatusOr<std::unique_ptr<StateMachine>> state =
       StateMachine::Open(*std::move(engine), {.newest_version = o.newest_version});
-  if (!state.ok()) return In(dir, state.status());
+  if (!state.ok()) return WithDirectory(dir, state.status());
   return state;
 }
 
@@ -354,8 +357,9 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenStateMachine(o, dir, !initialized);
   if (state.ok() || !absl::IsDataLoss(state.status()) || !initialized) return state;
   if (log.first_index() != 1) {
-    return absl::DataLossError(
-        absl::StrCat(state.status().message(), "; the log no longer holds all of it", kReplace));
+    return absl::DataLossError(absl::StrCat(
+        state.status().message(),
+        "; it cannot be rebuilt, because the log no longer has all entries", kReplace));
   }
   std::error_code error;
   fs::remove_all(dir, error);
@@ -366,7 +370,8 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   return OpenStateMachine(o, dir, /*create=*/true);
 }
 
-// Storage rule 8 (d). A state ahead of its log means that the log lost entries.
+// The log must contain the entry that the state machine applied last. If the state machine is ahead
+// of the log, the log lost entries.
 absl::Status CheckTogether(const std::string& dir, const LogStore& log, const StateMachine& state) {
   const raft::EntryId applied = state.applied();
   if (applied.index > log.last_index()) {
@@ -403,7 +408,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   result.lock = *std::move(lock);
 
   const bool initialized = access((options.dir + "/INITIALIZED").c_str(), F_OK) == 0;
-  absl::StatusOr<Identity> identity = LoadOrMintIdentity(options, initialized);
+  absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
   if (absl::Status s = RemoveUnfinishedSalvage(options.dir); !s.ok()) return s;

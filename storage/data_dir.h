@@ -1,22 +1,28 @@
 #ifndef RAFTKV_STORAGE_DATA_DIR_H_
 #define RAFTKV_STORAGE_DATA_DIR_H_
 
-// A member's data directory: whose it is, that only one process uses it, and that what is in it can
-// be trusted. The server opens it first of all and closes it last.
+// A member's data directory. Opening it checks that it belongs to this member, that no other
+// process uses it, and that its contents are intact. The server opens it before anything else and
+// closes it last.
 //
-//   LOCK         held by the process that uses the directory; names it
-//   IDENTITY     format version, cluster, member, store id (16 random bytes, minted with it)
-//   INITIALIZED  everything below was once there: from now on nothing missing is created
-//   log/         the Raft log (log_store.h) and its WATERMARK
-//   sm/          the state machine (state_machine.h)
-//   log.salvage/ a copy of a damaged log while it is being repaired, else removed at the next start
+//   LOCK          locked by the process that uses the directory; holds its process id
+//   IDENTITY      format version, cluster, member, and store id: 16 random bytes, drawn when the
+//                 file is created
+//   INITIALIZED   exists once everything below has been created; from then on a missing file is
+//                 damage and is not created again
+//   log/          the Raft log (log_store.h) and its WATERMARK
+//   sm/           the state machine (state_machine.h)
+//   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
+//                 the next start
 //
-// A directory without an identity must be empty, but for lost+found.
+// A directory without IDENTITY and INITIALIZED must be empty, except for what an interrupted first
+// start left and lost+found.
 //
-// Recovery (storage rule 8) demands that the log is whole and reaches its watermark, and that the
-// state machine's applied entry is one that the log holds. A damaged state machine is rebuilt by
-// replaying the log, as long as the log starts at 1. A log whose end is garbage, as after a power
-// loss, is salvaged if what is before the garbage still reaches the watermark (rule 13).
+// OpenDataDir requires that the log is intact and reaches its watermark, and that the log contains
+// the entry that the state machine applied last. It repairs two kinds of damage:
+//   - A damaged state machine is deleted and rebuilt from the log, if the log starts at entry 1.
+//   - If the log ends in garbage, as a power loss may leave it, the garbage is removed, if the
+//     entries before it still reach the watermark.
 
 #include <cstdint>
 #include <memory>
@@ -36,7 +42,7 @@ struct DataDirOptions {
   std::string cluster_name;
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
-  size_t cache_bytes = 64 << 20;                   // of the state machine
+  size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
   ClusterVersion newest_version = kNewestVersion;  // that this program knows
 };
 
@@ -48,7 +54,7 @@ struct Identity {
   std::string store_id;  // 16 bytes
 };
 
-// Keeps the lock of a directory.
+// Holds the lock on a directory until it is destroyed.
 class DirLock {
  public:
   explicit DirLock(int fd) : fd_(fd) {}
@@ -61,17 +67,18 @@ class DirLock {
 };
 
 struct DataDir {
-  std::unique_ptr<DirLock> lock;  // released last
+  std::unique_ptr<DirLock> lock;  // first, so that it is released last
   Identity identity;
   std::unique_ptr<LogStore> log;
   std::unique_ptr<StateMachine> state;
-  std::vector<std::string> warnings;  // one line each, for the log
+  std::vector<std::string> warnings;  // one line each; the caller logs them
 };
 
-// Each error is one line: which file, what is wrong, what to do. DataLoss: damaged (exit code 66).
-// FailedPrecondition (in use, another cluster's or member's, another program's, another format,
-// NFS), Unavailable and
-// PermissionDenied (the system refuses): exit code 2.
+// Each error is one line: which file, what is wrong, what to do.
+//   DataLoss: the data is damaged; exit code 66.
+//   FailedPrecondition: the directory is in use, belongs to another member, cluster or program, has
+//     a newer format, or is on NFS; exit code 2.
+//   Unavailable, PermissionDenied: a system call failed; exit code 2.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
 
 }  // namespace raftkv

@@ -1,7 +1,8 @@
 #ifndef RAFTKV_SERVER_RAFT_CONFIG_H_
 #define RAFTKV_SERVER_RAFT_CONFIG_H_
 
-// The core's settings. Time is counted in ticks (10 ms in the server; the core does not know).
+// The settings of the Raft core. Time is counted in ticks. A tick is 10 ms in the server, but the
+// core does not depend on that.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,20 +14,22 @@ namespace raftkv::raft {
 struct Config {
   MemberId id = kNobody;
 
-  int election_timeout_ticks = 100;  // randomised in [1x, 2x) at each reset (§5.2)
+  int election_timeout_ticks = 100;  // each timeout is random in [1x, 2x) of this (§5.2)
   int heartbeat_ticks = 10;
 
-  size_t append_entries_max = 1024;         // entries in one AppendEntries
-  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries; one always passes
+  size_t append_entries_max = 1024;  // entries in one AppendEntries
+  // "One always fits": a single entry or message may exceed the bound when nothing else counts.
+  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries; one always fits
   size_t inflight_messages_max = 64;        // unacknowledged appends to one peer
-  size_t inflight_bytes_max = 16 << 20;     // the same in bytes; one message always passes
-  size_t uncommitted_bytes_max = 64 << 20;  // beyond: Propose refuses
-  size_t committed_bytes_max = 16 << 20;    // handed out but not OnApplied; one entry passes
-  size_t pending_reads_max = 16384;         // ReadIndex waiting for a round; beyond: refused
+  size_t inflight_bytes_max = 16 << 20;     // the same in bytes; one message always fits
+  size_t uncommitted_bytes_max = 64 << 20;  // beyond: Propose returns kTooManyRequests
+  size_t committed_bytes_max = 16 << 20;    // handed out but not OnApplied; one entry always fits
+  size_t pending_reads_max = 16384;         // reads that wait for an index; beyond: they get 0
   size_t log_cache_bytes_max = 64 << 20;    // entries kept in memory for lagging followers
 
-  // Of the one random generator: election jitter, and the first number of the questions that a
-  // follower asks its leader. Those must not repeat over restarts: give each start another seed.
+  // Seeds the core's random generator. It draws the election timeouts and the first id of the read
+  // index requests that this member sends as a follower. Those ids must not repeat after a
+  // restart, so each start needs another seed.
   uint64_t seed = 1;
 };
 

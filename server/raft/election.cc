@@ -1,5 +1,6 @@
-// Raft's methods about elections: leader election (§5.2), the restriction on who may win (§5.4.1),
-// PreVote (thesis §9.6) and CheckQuorum (thesis §6.2).
+// The methods of Raft about elections: leader election (§5.2), the election restriction (§5.4.1),
+// PreVote (thesis §9.6) and CheckQuorum (thesis §6.2). The map from the paper's Figure 2 to
+// functions is at the head of replication.cc.
 
 #include <utility>
 
@@ -11,15 +12,16 @@ namespace raftkv::raft {
 
 bool Raft::MayCampaign() const { return may_vote_ && membership_.IsVoter(config_.id); }
 
-// A pre-candidate asks whether it would be elected, in a term that nobody enters for the asking: a
-// member that was cut off cannot come back with a high term and depose a working leader.
+// PreVote: asks the voters whether they would vote for this member in the next term. No member
+// enters that term yet. So a member that was cut off does not return with a high term and depose a
+// working leader.
 void Raft::AskWhetherToCampaign() {
   role_ = Role::kPreCandidate;
   SetLeader(kNobody);
   ResetElectionTimer();
   events_.push_back(BecamePreCandidate{term_ + 1});
   votes_.clear();
-  votes_[config_.id] = true;  // an opinion, not a promise: nothing to save
+  votes_[config_.id] = true;  // a pre-vote is not binding, so it need not be saved
   AskForVotes(term_ + 1, /*pre_vote=*/true);
   CountVotes();
 }
@@ -40,7 +42,7 @@ void Raft::Campaign() {
   }
 }
 
-// After the save even for a pre-vote: it says where our log ends.
+// Even a pre-vote is sent after the save, because it names the last entry of our log.
 void Raft::AskForVotes(Term term, bool pre_vote) {
   for (MemberId voter : membership_.voters()) {
     if (voter == config_.id) continue;
@@ -58,7 +60,7 @@ void Raft::CountVotes() {
     case VoteResult::kWon:
       if (role_ == Role::kPreCandidate) {
         Campaign();
-      } else if (votes_.count(config_.id) > 0) {  // nobody leads a term it has not saved
+      } else if (votes_.count(config_.id) > 0) {  // OnSaved adds it: the term must be saved
         BecomeLeader();
       }
       return;
@@ -76,8 +78,8 @@ void Raft::BecomeLeader() {
     peer.contact_tick = now_;
     peers_.emplace(id, std::move(peer));
   }
-  // Entries of earlier terms commit only together with one of ours (§5.4.2), and reads wait for it
-  // (§8): hence an empty one at once.
+  // Entries of earlier terms commit only together with an entry of this term (§5.4.2), and reads
+  // wait for one (§8). So append a no-op at once.
   term_start_ = log_.last_index() + 1;
   if (RAFTKV_MUTANT("noop-omitted")) {
     term_start_ = 0;
@@ -95,7 +97,7 @@ void Raft::BecomeLeader() {
 }
 
 void Raft::HandleRequestVote(const Message& message, const RequestVote& request) {
-  const bool later_term = message.term > term_;  // only a pre-vote's, here
+  const bool later_term = message.term > term_;  // only a pre-vote: Step took over a vote's term
   const bool vote_is_free = later_term || voted_for_ == message.from ||
                             (voted_for_ == kNobody && leader_ == kNobody) ||
                             RAFTKV_MUTANT("vote-twice-in-a-term");
@@ -108,7 +110,7 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
     }
     events_.push_back(VoteGranted{message.term, message.from, request.pre_vote});
   }
-  // A granted pre-vote speaks of the term that was asked about; everything else of ours.
+  // A granted pre-vote carries the term that was asked about; any other reply carries our term.
   SendAfterSave(message.from, RequestVoteReply{.granted = granted, .pre_vote = request.pre_vote},
                 granted ? message.term : term_);
 }
@@ -121,8 +123,8 @@ void Raft::HandleRequestVoteReply(const Message& message, const RequestVoteReply
   CountVotes();
 }
 
-// A leader that has not heard from a majority for an election timeout cannot commit or confirm a
-// read, and may have been replaced: it makes way, so that clients look for the other one.
+// A leader that has not heard from a majority for an election timeout cannot commit entries or
+// confirm reads, and another leader may exist. It steps down, so that clients try other members.
 void Raft::CheckQuorum() {
   const uint64_t majority_heard =
       ReachedByMajority(OfVoters(now_, [](const Progress& peer) { return peer.contact_tick; }));

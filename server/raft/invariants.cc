@@ -36,8 +36,8 @@ void Invariants::CheckState(const Raft& raft) {
   Require(raft.handed_out_ <= saved, "only saved entries are handed out");
   Require(raft.commit_ <= log.last_index(), "commit <= last");
   Require(saved <= log.last_index(), "saved <= last");
-  Require(log.last().term <= raft.term_, "no entry is of a future term");
-  Require(raft.leader_match_ <= log.last_index(), "what is acknowledged is in the log");
+  Require(log.last().term <= raft.term_, "no entry has a term above the current one");
+  Require(raft.leader_match_ <= log.last_index(), "acknowledged entries are in the log");
 
   Require(raft.saved_state_.current_term <= raft.taken_state_.current_term &&
               raft.taken_state_.current_term <= raft.term_,
@@ -46,13 +46,13 @@ void Invariants::CheckState(const Raft& raft) {
           "a candidate votes for itself");
   Require(raft.role_ == Role::kLeader || raft.peers_.empty(), "only a leader tracks peers");
   Require((raft.role_ == Role::kLeader) == (raft.leader_ == raft.config_.id),
-          "a leader, and nobody else, takes itself for one");
+          "a member names itself as leader exactly while it is the leader");
   Require(raft.leader_ != kNobody || raft.reads_.size() == 0, "reads wait only for a leader");
-  Require(raft.leader_ != kNobody || !raft.reply_due_, "answers are due only to a leader");
+  Require(raft.leader_ != kNobody || !raft.reply_due_, "a reply is due only to a leader");
   Require(raft.reads_.size() <= raft.config_.pending_reads_max, "pending reads are bounded");
 
-  const size_t kept_anyway = log.BytesInMemory(std::min(saved, raft.commit_), log.last_index());
-  Require(log.cached_bytes() <= raft.config_.log_cache_bytes_max + kept_anyway,
+  const size_t not_evictable = log.BytesInMemory(std::min(saved, raft.commit_), log.last_index());
+  Require(log.cached_bytes() <= raft.config_.log_cache_bytes_max + not_evictable,
           "memory for the log is bounded");
 }
 
@@ -60,40 +60,40 @@ void Invariants::CheckLeader(const Raft& raft) {
   Require(raft.voted_for_ == raft.config_.id, "a leader voted for itself");
   Require(raft.saved_state_.current_term == raft.term_ &&
               raft.saved_state_.voted_for == raft.config_.id,
-          "nobody leads a term it has not saved");
+          "a leader has saved its term and its vote");
   Require(raft.uncommitted_bytes_ == raft.log_.BytesInMemory(raft.commit_, raft.last_index()),
-          "uncommitted bytes are counted");
+          "uncommitted_bytes equals the bytes of the uncommitted entries");
   for (const auto& [id, peer] : raft.peers_) {
     Require(peer.match_index() < peer.next_index(), "match < next");
     Require(peer.next_index() <= raft.last_index() + 1, "next <= last + 1");
     Require(peer.inflight_messages() <= raft.config_.inflight_messages_max,
             "messages in flight are bounded");
     Require(peer.inflight_messages() > 0 || peer.inflight_bytes() == 0,
-            "without messages in flight there are no bytes");
+            "no messages in flight means no bytes in flight");
   }
 }
 
 void Invariants::CheckStep(const Raft& raft) {
   const bool same_term = raft.term_ == seen_.term;
-  Require(raft.term_ >= seen_.term, "terms do not go back");
+  Require(raft.term_ >= seen_.term, "the term does not decrease");
   Require(!same_term || seen_.voted_for == kNobody || raft.voted_for_ == seen_.voted_for,
-          "one vote a term");
+          "at most one vote in a term");
   Require(!same_term || seen_.leader == kNobody || raft.leader_ == kNobody ||
               raft.leader_ == seen_.leader,
-          "one leader a term");
+          "at most one leader in a term");
   Require(!same_term || seen_.role != Role::kLeader || raft.role_ == Role::kLeader ||
               raft.role_ == Role::kFollower,
-          "a leader that gives up becomes a follower");
-  Require(raft.commit_ >= seen_.committed.index, "commit does not go back");
-  Require(raft.log_.Contains(seen_.committed), "committed entries stay");
-  Require(raft.handed_out_ >= seen_.handed_out, "what is handed out does not go back");
-  Require(raft.applied_ >= seen_.applied, "applied does not go back");
-  Require(raft.round_ >= seen_.round, "rounds do not go back");
+          "a leader that steps down becomes a follower");
+  Require(raft.commit_ >= seen_.committed.index, "the commit index does not decrease");
+  Require(raft.log_.Contains(seen_.committed), "committed entries are never removed");
+  Require(raft.handed_out_ >= seen_.handed_out, "the handed-out index does not decrease");
+  Require(raft.applied_ >= seen_.applied, "the applied index does not decrease");
+  Require(raft.round_ >= seen_.round, "the heartbeat round does not decrease");
   Require(raft.saved_state_.current_term >= seen_.saved.current_term,
-          "the saved term does not go back");
+          "the saved term does not decrease");
   Require(!(same_term && seen_.role == Role::kLeader && raft.role_ == Role::kLeader) ||
               raft.log_.Contains(seen_.last),
-          "a leader only appends");
+          "a leader only appends to its log");
 }
 
 }  // namespace raftkv::raft

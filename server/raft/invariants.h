@@ -1,10 +1,11 @@
 #ifndef RAFTKV_SERVER_RAFT_INVARIANTS_H_
 #define RAFTKV_SERVER_RAFT_INVARIANTS_H_
 
-// What must hold of one member's core at every moment, and between any two moments of its life.
-// Tests and the simulator keep one of these beside each core and call Check after every call into
-// it. What concerns several members (one leader a term, equal committed prefixes, ...) is checked
-// by whoever sees several. Reads the core's private state, changes nothing.
+// Checks the invariants of one member's core: those of its state, and those of the change since the
+// previous check. Tests and the simulator have one of these for each core and call Check after
+// every call into the core. Invariants over several members (at most one leader in a term, equal
+// committed prefixes, ...) are checked elsewhere, for example in tests/sim/raft_checker. Check
+// reads the core's private state and changes nothing.
 
 #include <string>
 #include <vector>
@@ -15,8 +16,8 @@ namespace raftkv::raft {
 
 class Invariants {
  public:
-  // Empty, or one sentence for each broken invariant. `raft` is the same object each time; after a
-  // restart begin with new Invariants.
+  // Returns one sentence for each broken invariant. `raft` must be the same object at each call;
+  // use a new Invariants after a restart.
   std::vector<std::string> Check(const Raft& raft);
 
  private:

@@ -1,18 +1,19 @@
 #ifndef RAFTKV_SERVER_RAFT_LOG_H_
 #define RAFTKV_SERVER_RAFT_LOG_H_
 
-// The replicated log as the algorithm sees it: recent entries in memory over the log on disk. Owned
-// by Raft, which alone decides what is appended, truncated and committed.
+// The replicated log as the core sees it: recent entries in memory, older ones read from disk.
+// Owned by Raft, which alone decides what is appended, truncated and committed.
 //
 // Three positions, saved <= taken <= last:
 //   last    the end of the log
-//   taken   handed out by TakeUntaken to be written
-//   saved   known to be on disk: only here does an entry count for anything
-// Truncation lowers all three, and also what writes under way will be worth when they end: an entry
-// written by one of them may already have been replaced (reliability row 13).
+//   taken   the end of what TakeUntaken has handed out to be written
+//   saved   the end of what is known to be on disk; only saved entries count for a commit
+// A truncation lowers all three. It also lowers what each unfinished write will prove when it ends,
+// because entries in that write may have been replaced meanwhile: the end of the old write must not
+// mark the new entries as saved.
 //
-// Entries above `saved` are always in memory; so are those above the commit index that is given to
-// Evict. The rest is kept up to a bound in bytes, newest first, and read from the LogReader beyond.
+// Entries above `saved`, and entries above the commit index that was passed to Evict, are always in
+// memory. Of the others, the newest are kept up to a bound in bytes; LogReader serves the rest.
 
 #include <cstddef>
 #include <cstdint>
@@ -38,14 +39,17 @@ class RaftLog {
   EntryId IdAt(Index index) const { return {TermAt(index), index}; }
   bool Contains(EntryId id) const;
 
-  // The last entry at or below bound.index with a term of at most bound.term, or the one before
-  // first_index(): terms only rise along a log, so above it nothing can match `bound` (§5.3).
+  // The last entry at or below bound.index whose term is at most bound.term, or the entry before
+  // first_index(). From it up to bound.index, this log's terms are above bound.term. In a log that
+  // holds `bound` they are not, because terms never decrease along a log. So the two logs differ
+  // there (§5.3).
   EntryId LastAtMost(EntryId bound) const;
 
   bool InMemory(Index index) const { return index > before_.index; }
 
-  // From `first` on, up to and including `last`, at most count_max entries and bytes_max
-  // EntryBytes; the first always passes. May stop early where memory begins.
+  // The entries from `first` to `last`, both included, at most count_max of them and at most
+  // bytes_max EntryBytes; the first one always fits. May return fewer: a call that starts on disk
+  // ends where the entries in memory begin.
   std::vector<Entry> Entries(Index first, Index last, size_t count_max, size_t bytes_max) const;
 
   void Append(Entry entry);
@@ -53,10 +57,10 @@ class RaftLog {
 
   bool HasUntaken() const { return taken_ < last_index(); }
   std::vector<Entry> TakeUntaken(uint64_t ready_number);
-  // All writes up to this number are on disk. Returns whether `saved` moved.
+  // All writes up to this number are on disk. Returns whether `saved` advanced.
   bool OnSaved(uint64_t ready_number);
 
-  // EntryBytes of the entries in memory in (after, to].
+  // The sum of EntryBytes over the entries in (after, to] that are in memory.
   size_t BytesInMemory(Index after, Index to) const;
   size_t cached_bytes() const { return recent_bytes_; }
 
@@ -65,7 +69,7 @@ class RaftLog {
  private:
   struct Write {
     uint64_t ready_number;
-    Index last;  // what the log has saved when this and all earlier writes are on disk
+    Index last;  // the saved index once this and all earlier writes are on disk
   };
 
   const LogReader* const reader_;
@@ -78,7 +82,7 @@ class RaftLog {
 
   Index taken_;
   Index saved_;
-  std::deque<Write> writes_;  // under way, in order
+  std::deque<Write> writes_;  // unfinished, oldest first
 };
 
 }  // namespace raftkv::raft

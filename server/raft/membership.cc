@@ -14,7 +14,7 @@ Membership::Membership(Configuration configuration) : configuration_(std::move(c
              std::back_inserter(everyone_));
   MemberId previous = kNobody;
   for (MemberId id : everyone_) {
-    CHECK_LT(previous, id) << "a configuration is sorted, without duplicates and without nobody";
+    CHECK_LT(previous, id) << "a configuration must be sorted, without duplicates and without id 0";
     previous = id;
   }
 }

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_RAFT_MEMBERSHIP_H_
 #define RAFTKV_SERVER_RAFT_MEMBERSHIP_H_
 
-// Who takes part, as far as this member's log says. The issue that brings membership changes makes
-// this a stack of (index, configuration): a change takes effect when appended (thesis §4.1). It
-// decides whom we count and to whom we send, never whom we answer.
+// The cluster's configuration. It decides which votes and acknowledgements count and to whom this
+// member sends. It does not decide whose messages are answered: those of any member are (thesis
+// §4.1). The configuration is fixed; membership changes are not implemented yet.
 
 #include <vector>
 
@@ -13,7 +13,7 @@ namespace raftkv::raft {
 
 class Membership {
  public:
-  // CHECKs that the configuration is well formed: sorted, disjoint, nobody absent.
+  // CHECKs that the configuration is sorted and disjoint, without duplicates and without kNobody.
   explicit Membership(Configuration configuration);
 
   const std::vector<MemberId>& voters() const { return configuration_.voters; }

@@ -1,12 +1,13 @@
 #ifndef RAFTKV_SERVER_RAFT_MESSAGE_H_
 #define RAFTKV_SERVER_RAFT_MESSAGE_H_
 
-// What members say to each other, as plain values. The codec (server/peer/raft_codec) turns them
-// into protobuf and back and rejects what is malformed, so inside the core a CHECK is honest.
+// The messages between members, as plain values. The codec (server/peer/raft_codec) converts them
+// to and from protobuf and rejects malformed ones. So the core may use CHECK on a message's fields.
 //
-// Every message carries its sender's term: a higher one makes the receiver a follower, a lower one
-// is answered so that the sender learns of it (§5.1). A pre-vote (thesis §9.6) carries the term its
-// sender *would* campaign in and changes nobody's term.
+// Every message carries its sender's term. A higher term makes the receiver a follower in that term
+// (Raft::Step has the exceptions). A vote request or append of a lower term is answered with the
+// receiver's term, so that the sender learns it (§5.1). A pre-vote (thesis §9.6) carries the term
+// that its sender *would* campaign in; it changes the term of no member.
 
 #include <cstdint>
 #include <variant>
@@ -16,7 +17,7 @@
 
 namespace raftkv::raft {
 
-// §5.2, §5.4.1. `last` is the candidate's last entry.
+// §5.2, §5.4.1. `last` is the candidate's last log entry.
 struct RequestVote {
   EntryId last = {};
   bool pre_vote = false;
@@ -30,9 +31,10 @@ struct RequestVoteReply {
 };
 
 // §5.3. Without entries it is a heartbeat or a probe. `entries` follow `prev` without a gap.
-// `commit` is the leader's commit index. `round` numbers the leader's heartbeat rounds, within its
-// term and never reused; a reply echoes it. A ReadIndex is confirmed by a majority that echoed a
-// round begun after the read arrived (thesis §6.4), so no late reply can confirm a newer read.
+// `commit` is the leader's commit index. `round` is the leader's newest heartbeat round; a leader
+// uses each number once, and a reply echoes it. A read is confirmed when a majority has echoed a
+// round that began after the read arrived (thesis §6.4), so a late reply cannot confirm a newer
+// read.
 struct AppendEntries {
   EntryId prev = {};
   std::vector<Entry> entries = {};
@@ -41,10 +43,11 @@ struct AppendEntries {
   friend bool operator==(const AppendEntries&, const AppendEntries&) = default;
 };
 
-// success: everything up to `match` is the leader's and *saved* at the follower.
-// !success: the follower lacks `rejected_prev`; `hint` is the follower's own last entry at or below
-// rejected_prev.index whose term is at most rejected_prev.term: the leader goes on from the largest
-// index at which the two may still agree, one round trip a term at most (end of §5.3).
+// success: the follower's log equals the leader's up to `match`, and the follower has *saved* it.
+// !success: the follower has no entry `rejected_prev`. `hint` is the follower's last entry at or
+// below rejected_prev.index whose term is at most rejected_prev.term. From it the leader computes
+// the largest index at which the two logs may agree, so finding the common prefix takes at most
+// one round trip for each term (end of §5.3).
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
@@ -55,20 +58,21 @@ struct AppendEntriesReply {
 };
 
 // A follower asks its leader for a read index on behalf of its own clients (thesis §6.4).
-// `id` is the follower's, unique over its lifetime.
+// The follower chooses `id` and never uses it twice.
 struct ReadIndexRequest {
   uint64_t id = 0;
   friend bool operator==(const ReadIndexRequest&, const ReadIndexRequest&) = default;
 };
 
-// `index` 0: refused, ask again (not leader any more, or bounds reached).
+// `index` 0: no read index; ask again. The receiver is no longer the leader, or too many reads
+// wait.
 struct ReadIndexReply {
   uint64_t id = 0;
   Index index = 0;
   friend bool operator==(const ReadIndexReply&, const ReadIndexReply&) = default;
 };
 
-// §7; the rooms of these two are furnished by the issue "Raft".
+// §7. InstallSnapshot and TimeoutNow are not implemented yet; Raft::Step drops them.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RAFT_PRNG_H_
 #define RAFTKV_SERVER_RAFT_PRNG_H_
 
-// The core's only source of chance: SplitMix64 (Steele, Lea and Flood, 2014). Equal seeds give
-// equal sequences on every platform, which the distributions of <random> do not promise.
+// The core's only source of randomness: SplitMix64 (Steele, Lea and Flood, 2014). Equal seeds give
+// equal sequences on every platform; the distributions of <random> do not guarantee that.
 
 #include <cstdint>
 
@@ -21,7 +21,7 @@ class Prng {
     return z ^ (z >> 31);
   }
 
-  // In [0, bound). The bias of the remainder is below bound / 2^64.
+  // A number in [0, bound). The modulo bias is below bound / 2^64.
   uint64_t Below(uint64_t bound) {
     CHECK_GT(bound, 0u);
     return Next() % bound;

@@ -24,7 +24,8 @@ void Progress::OnSent(Index last, size_t bytes) {
 }
 
 void Progress::PutInFlight(Inflight append) {
-  if (inflight_.empty()) accepted_since_heartbeat_ = true;  // a full interval starts with it
+  // The first append in flight gets a full interval before it counts as stalled.
+  if (inflight_.empty()) accepted_since_heartbeat_ = true;
   inflight_.push_back(append);
   inflight_bytes_ += append.bytes;
   next_index_ = append.last + 1;
@@ -43,10 +44,11 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
     }
     next_index_ = std::max(next_index_, match + 1);
   }
-  // An answer about less than the probe asked (a late one, a heartbeat's) proves nothing about it.
+  // The reply answers the probe only if it confirms the probe's prev. A lower match comes from an
+  // older message or a heartbeat and proves nothing about the probe.
   if (state_ == State::kProbe && match_index_ + 1 == next_index_) {
     state_ = State::kReplicate;
-    // The peer may say where the logs match before it has saved what the probe brought.
+    // The peer may confirm the match before it has saved the entries of the probe.
     if (probe_outstanding_ && probe_.last > match_index_) PutInFlight(probe_);
     probe_outstanding_ = false;
   }
@@ -56,13 +58,13 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
 bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
   CHECK_LE(next, rejected_prev);
   if (rejected_prev <= match_index_) {
-    // Either an answer from before the acknowledgement, or to a question asked after it. The
-    // latter means that the peer lost what it had saved: it starts from the beginning.
+    // The peer rejects a position that it had acknowledged. Either this reply is older than the
+    // acknowledgement: ignore it. Or the peer lost saved entries: replicate from the start.
     if (round <= match_round_) return false;
     match_index_ = 0;
     told_commit = 0;
   } else if (state_ == State::kProbe && rejected_prev + 1 != next_index_) {
-    return false;  // answers an earlier probe
+    return false;  // a reply to an earlier probe
   }
   state_ = State::kProbe;
   probe_outstanding_ = false;
@@ -72,7 +74,7 @@ bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
 }
 
 void Progress::OnUnreachable() {
-  if (state_ == State::kProbe) return;  // the next heartbeat repeats the probe: no busy resending
+  if (state_ == State::kProbe) return;  // only a heartbeat repeats a probe, to limit resending
   state_ = State::kProbe;
   probe_outstanding_ = false;
   ClearInflight();

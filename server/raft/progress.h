@@ -1,16 +1,19 @@
 #ifndef RAFTKV_SERVER_RAFT_PROGRESS_H_
 #define RAFTKV_SERVER_RAFT_PROGRESS_H_
 
-// What a leader knows about one peer: how far its log matches (match_index), where to go on
-// (next_index), and how much may be under way (§5.3). Owned by Raft, one for each other member.
+// A leader's view of one peer (§5.3): up to where the logs match (match_index), which entry to send
+// next (next_index), and what was sent but not acknowledged. Owned by Raft, one for each other
+// member.
 //
-//   kProbe      we do not know where the logs part: one append at a time, repeated at most once a
-//               heartbeat interval until it is answered
-//   kReplicate  the logs match up to next_index - 1 as far as we know: appends are sent without
-//               waiting, next_index moves on at once, within a window of messages and bytes
+//   kProbe      The leader does not know up to where the logs match. It sends one append at a time
+//               and repeats it at most once in a heartbeat interval until it is answered.
+//   kReplicate  The leader expects the logs to match up to next_index - 1. It sends appends without
+//               waiting for replies, within a window of messages and bytes. next_index advances
+//               when an append is sent.
 //
-// A refusal or a broken connection leads back to kProbe, an acknowledgement to kReplicate.
-// Invariant: match_index < next_index. The window may be passed by less than one message's bytes.
+// A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate.
+// Invariant: match_index < next_index. The bytes in flight may exceed the window by less than one
+// message.
 
 #include <cstddef>
 #include <cstdint>
@@ -42,29 +45,31 @@ class Progress {
   // An append whose last entry is `last` was sent.
   void OnSent(Index last, size_t bytes);
 
-  // Everything up to `match` is saved at the peer. `round` is the leader's newest round. Returns
-  // whether match_index moved.
+  // The peer has saved everything up to `match`. `round` is the leader's newest round. Returns
+  // whether match_index advanced.
   bool OnAccepted(Index match, uint64_t round);
 
-  // The peer lacks the entry before an append of `round`; the logs may agree below `next`, which is
-  // at most the refused position. Returns false for an answer that is out of date.
+  // The peer rejected an append of `round` whose prev is at index `rejected_prev`. Continue from
+  // `next`, which is at most rejected_prev. Returns false if the rejection is out of date and was
+  // ignored.
   bool OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // What was sent may be lost.
+  // Messages in flight may be lost.
   void OnUnreachable();
 
-  // A heartbeat interval has passed.
+  // A new heartbeat interval begins.
   void OnHeartbeat();
 
-  // The position at which a heartbeat asks: where the peer is known to match, hence never refused,
-  // unless nothing in flight was acknowledged for a whole interval. Then the end of what was sent:
-  // the peer refuses if it lost any of it, which is how a lost last append is noticed.
+  // The prev index of the next heartbeat. Usually match_index: the peer has that entry, so it does
+  // not reject the heartbeat. If appends are in flight and none was acknowledged for a whole
+  // interval, it is the end of what was sent: the peer rejects the heartbeat if it lost an append.
+  // This is how the loss of the last append is noticed.
   Index heartbeat_prev() const { return stalled_ ? next_index_ - 1 : match_index_; }
 
-  // Facts noted by the leader.
-  uint64_t contact_tick = 0;  // when a message of this term last came
-  uint64_t echoed_round = 0;  // newest heartbeat round that was answered
-  Index told_commit = 0;      // commit index that the peer can have derived from what was sent
+  // Set by Raft.
+  uint64_t contact_tick = 0;  // when a message of this term last came from the peer
+  uint64_t echoed_round = 0;  // the newest heartbeat round that the peer answered
+  Index told_commit = 0;      // the commit index that the messages sent so far let the peer reach
 
  private:
   struct Inflight {
@@ -81,7 +86,7 @@ class Progress {
   Window window_;
 
   bool probe_outstanding_ = false;
-  Inflight probe_ = {};  // the last one sent
+  Inflight probe_ = {};  // the last probe that was sent
   bool accepted_since_heartbeat_ = true;
   bool stalled_ = false;
   uint64_t match_round_ = 0;  // the leader's round when match_index last moved

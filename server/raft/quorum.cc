@@ -15,14 +15,14 @@ size_t Majority(size_t voters) {
 VoteResult CountVotes(const std::vector<MemberId>& voters, const std::map<MemberId, bool>& votes) {
   if (voters.empty()) return VoteResult::kPending;
   size_t granted = 0;
-  size_t refused = 0;
+  size_t declined = 0;
   for (MemberId voter : voters) {
     const auto vote = votes.find(voter);
     if (vote == votes.end()) continue;
-    ++(vote->second ? granted : refused);
+    ++(vote->second ? granted : declined);
   }
   if (granted >= Majority(voters.size())) return VoteResult::kWon;
-  const size_t still_possible = voters.size() - refused;
+  const size_t still_possible = voters.size() - declined;
   return still_possible < Majority(voters.size()) ? VoteResult::kLost : VoteResult::kPending;
 }
 

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_RAFT_QUORUM_H_
 #define RAFTKV_SERVER_RAFT_QUORUM_H_
 
-// What a majority of voters says. Everything in Raft that is decided by counting is decided here:
-// elections (§5.2), the commit index (§5.3), read rounds (thesis §6.4) and the leader's contact to
-// its followers (CheckQuorum, thesis §6.2). Pure functions. Without voters nothing is ever decided.
+// Majorities. Raft counts voters in four places, and all of them count here: elections (§5.2), the
+// commit index (§5.3), read rounds (thesis §6.4) and CheckQuorum (thesis §6.2). Pure functions.
+// Without voters there is never a majority.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,10 +22,10 @@ size_t Majority(size_t voters);
 // `votes` may hold members that are not voters; they do not count.
 VoteResult CountVotes(const std::vector<MemberId>& voters, const std::map<MemberId, bool>& votes);
 
-// One number of each voter: a match index, a round, a tick.
+// One number for each voter: its match index, echoed round, or last contact in ticks.
 using VoterValues = absl::InlinedVector<uint64_t, 7>;
 
-// The largest number that a majority has reached; 0 without voters.
+// The largest number that the values of a majority reach; 0 without voters.
 uint64_t ReachedByMajority(VoterValues values);
 
 }  // namespace raftkv::raft

@@ -26,7 +26,7 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
   term_ = saved_state_.current_term;
   voted_for_ = saved_state_.voted_for;
   CHECK_GE(term_, log_.last().term);
-  // The saved commit index is a hint: it may lag behind what was applied.
+  // The saved commit index is only a hint: it may be older than the applied index.
   commit_ = std::max(applied, std::min(saved_state_.commit_index, log_.last_index()));
   saved_state_.commit_index = commit_;
   taken_state_ = saved_state_;
@@ -39,7 +39,9 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
 
 void Raft::Tick(int ticks) {
   CHECK_GE(ticks, 0);
-  CHECK_LE(ticks, config_.heartbeat_ticks) << "a pause must not become an election";
+  CHECK_LE(ticks, config_.heartbeat_ticks)
+      << "the driver must limit the ticks of one call, so that a paused process does not start an "
+         "election before it has read its messages";
   now_ += ticks;
   const bool interval_over = now_ - last_heartbeat_ >= uint64_t(config_.heartbeat_ticks);
   if (role_ == Role::kLeader) {
@@ -55,8 +57,8 @@ void Raft::Tick(int ticks) {
       ResetElectionTimer();
     }
   } else if (reads_.in_flight() && interval_over) {
-    // The question or its answer may be lost. Asking twice is harmless: any answer was true after
-    // the first question, hence after the reads that wait for it.
+    // The request or its reply may be lost. Asking twice is harmless: the leader confirms either
+    // reply after it got the first request, so after the reads that wait for it arrived.
     last_heartbeat_ = now_;
     Send(leader_, ReadIndexRequest{.id = reads_.round()});
   }
@@ -67,9 +69,10 @@ void Raft::Step(Message message) {
   const auto* vote_reply = std::get_if<RequestVoteReply>(&message.body);
 
   if (message.term > term_) {
-    // Whoever hears a leader does not help to depose it (thesis §4.2.3).
+    // A member that hears from a leader drops vote requests, so that they cannot depose it
+    // (thesis §4.2.3).
     if (vote && HearsLeader()) return;
-    // A pre-vote speaks of a term that nobody is in yet.
+    // A pre-vote names a term that no member has entered yet, so it must not change ours.
     const bool of_a_future_term =
         (vote && vote->pre_vote && !RAFTKV_MUTANT("pre-vote-bumps-term")) ||
         (vote_reply && vote_reply->pre_vote && vote_reply->granted);
@@ -101,7 +104,7 @@ void Raft::Step(Message message) {
   } else if (auto* answer = std::get_if<ReadIndexReply>(&message.body)) {
     HandleReadIndexReply(*answer);
   }
-  // InstallSnapshot and TimeoutNow: their rooms are still empty.
+  // InstallSnapshot and TimeoutNow are not implemented yet: dropped.
 }
 
 ProposeResult Raft::Propose(Payload payload) {
@@ -148,7 +151,7 @@ void Raft::BecomeFollower(Term term, MemberId leader) {
   if (RAFTKV_MUTANT("same-term-stepdown-clears-vote") && !new_term) voted_for_ = kNobody;
   if (!was_follower || new_term) events_.push_back(BecameFollower{term_, leader});
   SetLeader(leader);
-  // A follower's timer runs on: a stranger's term is no sign of a leader (§5.2).
+  // A follower's election timer keeps running: a higher term alone is no sign of a leader (§5.2).
   if (!was_follower) ResetElectionTimer();
 }
 
@@ -156,8 +159,8 @@ void Raft::SetTerm(Term term) {
   CHECK_GT(term, term_);
   term_ = term;
   voted_for_ = kNobody;
-  // What we know of the old leader's log, and what we owe it, is void: it may be truncated before
-  // it is ever written.
+  // Forget what the old leader's log proved, and any reply to it: the new leader may truncate those
+  // entries before they are written.
   leader_match_ = 0;
   leader_round_ = 0;
   reply_due_ = false;
@@ -167,26 +170,27 @@ void Raft::SetTerm(Term term) {
 void Raft::SetLeader(MemberId leader) {
   if (leader == leader_) return;
   FailReads();
-  reply_due_ = false;  // nobody waits for it any more
+  reply_due_ = false;  // the old leader no longer needs it
   leader_ = leader;
   events_.push_back(LeaderChanged{term_, leader});
 }
 
 void Raft::ResetElectionTimer() {
   timer_started_ = now_;
-  // Nobody competes with a sole voter, so it need not wait.
+  // A sole voter has no rival, so it need not wait.
   const bool alone = membership_.voters().size() == 1 && membership_.IsVoter(config_.id);
   const uint64_t base = config_.election_timeout_ticks;
   timer_length_ = alone ? 1 : base + prng_.Below(base);
 }
 
 bool Raft::HearsLeader() const {
-  if (role_ == Role::kLeader) return true;  // CheckQuorum sees to it that it is one
+  if (role_ == Role::kLeader) return true;  // without a majority, CheckQuorum makes it step down
   return leader_ != kNobody && now_ - leader_heard_ < uint64_t(config_.election_timeout_ticks);
 }
 
-// A leader or candidate of an old term learns of the new one (§5.1). Nothing but the answer's term
-// counts for it. Late answers are not answered; a follower learns the term from its new leader.
+// Tells a leader or candidate of an old term the current term (§5.1); the reply's other fields do
+// not matter. Late replies and read requests of an old term are dropped: a follower learns the term
+// from its new leader.
 void Raft::AnswerLowerTerm(const Message& message) {
   if (const auto* vote = std::get_if<RequestVote>(&message.body)) {
     SendAfterSave(message.from, RequestVoteReply{.granted = false, .pre_vote = vote->pre_vote},
@@ -196,7 +200,7 @@ void Raft::AnswerLowerTerm(const Message& message) {
   }
 }
 
-// The turn.
+// Messages and Ready.
 
 void Raft::Send(MemberId to, MessageBody body) {
   auto& queue = saved_state_.current_term == term_ ? now_messages_ : after_save_messages_;
@@ -257,9 +261,9 @@ Ready Raft::TakeReady() {
 void Raft::TakeCommitted(Ready* ready) {
   if (!HasCommitted()) return;
   const Index end = std::min(commit_, log_.saved_index());
-  const size_t room = config_.committed_bytes_max - unapplied_bytes_;
+  const size_t bytes_left = config_.committed_bytes_max - unapplied_bytes_;
   size_t bytes = 0;
-  ready->committed = log_.Entries(handed_out_ + 1, end, end - handed_out_, room);
+  ready->committed = log_.Entries(handed_out_ + 1, end, end - handed_out_, bytes_left);
   for (const Entry& entry : ready->committed) bytes += EntryBytes(entry);
   handed_out_ = ready->committed.back().id.index;
   unapplied_.push_back({handed_out_, bytes});

@@ -1,25 +1,25 @@
 #ifndef RAFTKV_SERVER_RAFT_RAFT_H_
 #define RAFTKV_SERVER_RAFT_RAFT_H_
 
-// The Raft algorithm as a pure, deterministic value machine: same inputs, same outputs. No I/O,
-// thread, clock, lock, log line or protobuf inside; time is Tick. Owned and driven by
-// server/member (and by tests), one call at a time:
+// The Raft algorithm as a deterministic state machine: equal inputs give equal outputs. It does no
+// I/O and has no thread, clock, lock, log line or protobuf; time passes only by Tick. server/member
+// (or a test) owns it and calls it from one thread:
 //
-//   in:            Tick  Step  Propose  ReadIndex  OnUnreachable
-//   out:           HasReady  TakeReady
-//   acknowledged:  OnSaved(number)  OnApplied(index)
-//   look:          status and friends
+//   inputs:            Tick  Step  Propose  ReadIndex  OnUnreachable  SetVoting  StepDown
+//   outputs:           HasReady  TakeReady
+//   acknowledgements:  OnSaved(number)  OnApplied(index)
+//   observers:         status()  role()  term()  ...
 //
-// Promises:
-//  - Nothing that promises durability leaves before OnSaved of the Ready that carries it; a
-//  member's
-//    own vote and its own log position count only from OnSaved. Nobody leads a term it has not
-//    saved.
+// Guarantees:
+//  - Ready::messages_now holds no message that must wait for a save. A member's own vote and own
+//  log
+//    position count only after OnSaved. So no member leads a term that it has not saved.
 //  - A leader commits by counting only entries of its own term (§5.4.2).
-//  - A ReadIndex is answered only after a committed entry of the leader's own term (§8) and a
-//    heartbeat round begun after the read arrived (thesis §6.4).
+//  - A leader confirms a read only after it has committed an entry of its own term (§8) and a
+//    majority has answered a heartbeat round that began after the read arrived (thesis §6.4).
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
-//  - Memory is bounded by Config; what is over a bound is refused (clients) or dropped (peers).
+//  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and a read gets
+//    index 0.
 
 #include <cstdint>
 #include <deque>
@@ -57,32 +57,34 @@ struct Status {
   Index applied_index = 0;
   Index first_index = 1;
   Index last_index = 0;
-  std::map<MemberId, PeerStatus> peers = {};  // of a leader
+  std::map<MemberId, PeerStatus> peers = {};  // only on a leader
 };
 
 enum class ProposeResult { kAccepted, kNotLeader, kTooManyRequests };
 
 class Raft {
  public:
-  // `log` outlives the core. `applied` is the state machine's: entries after it are handed out.
-  // `configuration` is the one in force at `applied`; entries above it in the log may change it.
+  // `log` must outlive the core. `applied` is the state machine's applied index; the core hands out
+  // the entries after it. `configuration` is the one in force at `applied`.
   Raft(const Config& config, const Configuration& configuration, Index applied,
        const LogReader* log);
 
-  void Tick(int ticks);  // at most one heartbeat interval at once; more is the driver's mistake
+  void Tick(int ticks);  // CHECKs that ticks <= Config::heartbeat_ticks
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
-  // Ids are unique over the life of the member's process. Always answered, through Ready::reads.
+  // Asks for a read index. The answer always comes, in Ready::reads. The caller must not use an
+  // `id` twice in the life of the core.
   void ReadIndex(uint64_t id);
-  // A message to `peer` was lost or its connection broke: stop pipelining, probe again.
+  // A message to `peer` was lost or the connection to it broke: probe again before pipelining.
   void OnUnreachable(MemberId peer);
 
-  // A member that may have forgotten its promises (an empty data directory that claims to be a
-  // known member) neither campaigns nor votes until the driver says so; see docs/architecture.md.
+  // false: neither vote nor campaign. For a member that may have forgotten votes and
+  // acknowledgements, because its data directory is new; see docs/decisions/0003-first-start.md.
   void SetVoting(bool may_vote);
 
-  // Leader only: give up leadership (a save that took longer than an election timeout, shutdown).
+  // A leader becomes a follower in the same term; others ignore it. Used when a save took longer
+  // than an election timeout, and at shutdown.
   void StepDown();
 
   bool HasReady() const;
@@ -100,14 +102,14 @@ class Raft {
  private:
   friend class Invariants;
 
-  // raft.cc: terms and roles, the turn
+  // raft.cc: terms, roles and Ready
   void BecomeFollower(Term term, MemberId leader);
   void SetTerm(Term term);
   void SetLeader(MemberId leader);
   void ResetElectionTimer();
   bool HearsLeader() const;
   void AnswerLowerTerm(const Message& message);
-  void Send(MemberId to, MessageBody body);  // now, once the term is saved
+  void Send(MemberId to, MessageBody body);  // now if the term is saved, else after the save
   void SendAfterSave(MemberId to, MessageBody body, Term term);
   bool HardStateChanged() const;
   bool HasCommitted() const;
@@ -125,7 +127,7 @@ class Raft {
   void HandleRequestVoteReply(const Message& message, const RequestVoteReply& reply);
   void CheckQuorum();
 
-  // replication.cc: §5.3, §5.4.2, and the reads that ride on heartbeats (thesis §6.4)
+  // replication.cc: §5.3, §5.4.2, and reads, which heartbeats confirm (thesis §6.4)
   void HandleAppendEntries(const Message& message, AppendEntries& append);
   void AppendFromLeader(std::vector<Entry>& entries);
   void HandleAppendEntriesReply(const Message& message, const AppendEntriesReply& reply);
@@ -149,13 +151,15 @@ class Raft {
   RaftLog log_;
   Prng prng_;
 
-  // Persistent (Figure 2); what of it was handed out to be saved, and what is known to be saved.
+  // Persistent state (Figure 2): the current values, the newest that were given to the driver to
+  // save, and the newest that are known to be saved.
   Term term_;
   MemberId voted_for_;
   HardState taken_state_;
   HardState saved_state_;
 
-  // Volatile. applied_ <= handed_out_ <= commit_.
+  // Volatile state. applied_ <= handed_out_ <= commit_; handed_out_ is the last entry that was in
+  // Ready::committed.
   Role role_ = Role::kFollower;
   MemberId leader_ = kNobody;
   Index commit_;
@@ -166,22 +170,24 @@ class Raft {
   // Time, in ticks since construction.
   uint64_t now_ = 0;
   uint64_t timer_started_ = 0;
-  uint64_t timer_length_ = 0;    // drawn at each reset
-  uint64_t leader_heard_ = 0;    // when leader_ last sent us something; only with a leader_
-  uint64_t last_heartbeat_ = 0;  // a leader's round, a follower's question to it
+  uint64_t timer_length_ = 0;    // random, drawn at each reset
+  uint64_t leader_heard_ = 0;    // when the last append of leader_ came; valid with a leader_
+  uint64_t last_heartbeat_ = 0;  // leader: start of its last timed heartbeat round;
+                                 // follower: when it last asked for a read index
 
-  // A (pre-)candidate's answers; its own vote is in it from OnSaved on.
+  // Pre-candidate or candidate: the answers by voter. A candidate's own vote is added by OnSaved.
   std::map<MemberId, bool> votes_;
 
-  // A leader's.
-  std::map<MemberId, Progress> peers_;  // everyone but us
-  Index term_start_ = 0;                // our no-op: reads wait until it is committed (§8)
-  uint64_t round_ = 0;                  // newest heartbeat round, over the life of the core
-  bool announce_round_ = false;         // to everyone, in the next Ready
+  // Leader only.
+  std::map<MemberId, Progress> peers_;  // every member but this one
+  Index term_start_ = 0;                // its no-op entry: reads wait until it is committed (§8)
+  uint64_t round_ = 0;                  // newest heartbeat round; grows for the life of the core
+  bool announce_round_ = false;         // send round_ to every peer in the next Ready
   size_t uncommitted_bytes_ = 0;
 
-  // A follower's: the log equals the leader's up to here (0 at the start of a term), and the answer
-  // that is due. Acknowledgements are built when the Ready is taken, from what is true then.
+  // Follower only. leader_match_: this log equals the leader's up to here (0 at the start of a
+  // term). leader_round_: the newest round the leader sent. The reply is built when the Ready is
+  // taken, from the values at that time.
   Index leader_match_ = 0;
   uint64_t leader_round_ = 0;
   bool reply_due_ = false;
@@ -193,23 +199,23 @@ class Raft {
   Echo last_reply_;
   bool replied_ = false;  // in this term
 
-  ReadIndexQueue reads_;         // only with a leader_
-  uint64_t next_read_question_;  // a follower's, to its leader
+  ReadIndexQueue reads_;         // empty without a leader_
+  uint64_t next_read_question_;  // follower only: id of its next ReadIndexRequest
 
-  // Waiting for the next Ready.
+  // Output for the next Ready.
   std::vector<Message> now_messages_;
   std::vector<Message> after_save_messages_;
   std::vector<ReadIndexResult> read_results_;
   std::vector<Event> events_;
 
-  struct Saving {
+  struct Saving {  // a Ready that was taken but not yet OnSaved
     uint64_t ready_number;
     HardState state;
   };
   uint64_t ready_number_ = 0;
   std::deque<Saving> saving_;
 
-  struct HandedOut {
+  struct HandedOut {  // committed entries of one Ready that are not yet OnApplied
     Index last;
     size_t bytes;
   };

@@ -8,7 +8,7 @@ namespace raftkv::raft {
 
 void ReadIndexQueue::Begin(uint64_t round, Index index) {
   CHECK(WantsRound());
-  CHECK_NE(round, round_) << "a late answer to the old round would confirm the new one";
+  CHECK_NE(round, round_) << "a late reply to the old round would confirm the new one";
   in_flight_.swap(waiting_);
   round_ = round;
   index_ = index;

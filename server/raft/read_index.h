@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_RAFT_READ_INDEX_H_
 #define RAFTKV_SERVER_RAFT_READ_INDEX_H_
 
-// Reads that wait for a read index (thesis §6.4). One round is in flight; reads that arrive
-// meanwhile join the next, so a thousand concurrent reads cost a few rounds. Who confirms a round
-// differs: for a leader a majority that echoed it, for a follower its leader. Owned by Raft, which
-// chooses the rounds' numbers and never uses one twice, and which bounds size().
+// Reads that wait for a read index (thesis §6.4). At most one round is in flight; reads that arrive
+// meanwhile wait for the next one, so many concurrent reads share a few rounds. On a leader a round
+// is confirmed when a majority has echoed it, on a follower when its leader answers. Owned by Raft,
+// which chooses the number of each round, never uses a number twice, and bounds size().
 
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace raftkv::raft {
 
-// Who asked: one of our own clients (member is our id) or a follower.
+// A read and where it came from: this member itself (`member` is its own id) or a follower.
 struct Reader {
   MemberId member = kNobody;
   uint64_t id = 0;
@@ -28,11 +28,11 @@ class ReadIndexQueue {
 
   bool WantsRound() const { return in_flight_.empty() && !waiting_.empty(); }
 
-  // All that wait now join `round`; `index` is what they get if it is confirmed.
+  // Starts `round` with all waiting reads. They get `index` if the round is confirmed.
   void Begin(uint64_t round, Index index);
 
   bool in_flight() const { return !in_flight_.empty(); }
-  uint64_t round() const { return round_; }  // of the flight, if any
+  uint64_t round() const { return round_; }  // the round in flight; else the last one
   Index index() const { return index_; }
 
   std::vector<Reader> TakeInFlight();

@@ -1,15 +1,15 @@
 #ifndef RAFTKV_SERVER_RAFT_READY_H_
 #define RAFTKV_SERVER_RAFT_READY_H_
 
-// What one turn of the core asks its driver (server/member) to do, in this order:
+// The work that the core gives to its driver (server/member) in one turn. The driver must:
 //
 //   1. send `messages_now`
-//   2. save `hard_state` and `entries` in one synced batch; then Raft::OnSaved(number)
+//   2. save `hard_state` and `entries` in one synced batch, then call Raft::OnSaved(number)
 //   3. send `messages_after_save`
-//   4. hand `committed` and `reads`, in that order, to the applier
+//   4. pass `committed`, then `reads`, to the applier
 //
-// A Ready is a value: it holds everything, so saving may be slow or done elsewhere. Readys are
-// saved in the order of their numbers.
+// A Ready holds copies of everything it needs, so the driver may save it slowly or on another
+// thread. Ready values must be saved in the order of their numbers.
 
 #include <cstdint>
 #include <optional>
@@ -21,15 +21,15 @@
 
 namespace raftkv::raft {
 
-// Facts the core reports instead of logging them; the driver makes log lines and metrics of them,
-// tests and transcripts assert on them.
+// Events. The core writes no log lines; it reports these. server/events turns them into log lines,
+// and tests and transcripts compare them.
 struct BecameFollower {
   Term term = 0;
-  MemberId leader = kNobody;
-};  // nobody: not known yet
+  MemberId leader = kNobody;  // kNobody: not known yet
+};
 struct BecamePreCandidate {
-  Term term = 0;
-};  // term it would campaign in
+  Term term = 0;  // the term that it would campaign in
+};
 struct BecameCandidate {
   Term term = 0;
 };
@@ -40,8 +40,8 @@ struct BecameLeader {
 };
 struct LeaderChanged {
   Term term = 0;
-  MemberId leader = kNobody;
-};  // nobody: leader lost
+  MemberId leader = kNobody;  // kNobody: this member lost its leader
+};
 struct VoteGranted {
   Term term = 0;
   MemberId candidate = kNobody;
@@ -57,17 +57,17 @@ struct SteppedDown {
   Term term = 0;
   enum class Why { kHigherTerm, kNoQuorum } why = Why::kHigherTerm;
 };
-struct Truncated {
+struct Truncated {  // a suffix that conflicted with the leader's log was removed (§5.3)
   EntryId first_removed;
   EntryId new_last;
-};  // a conflicting suffix (§5.3)
+};
 
 using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
                            LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated>;
 
-// The answer to ReadIndex(id): once everything up to `index` is applied the read may be served.
-// `index` 0: not confirmed and never will be (no leader, leadership lost); the driver may ask
-// again.
+// The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
+// applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);
+// the driver may ask again.
 struct ReadIndexResult {
   uint64_t id = 0;
   Index index = 0;
@@ -77,25 +77,28 @@ struct ReadIndexResult {
 struct Ready {
   uint64_t number = 0;
 
-  // Set when term or vote changed, or when there are entries (it then carries the commit index
-  // along). With neither, nothing needs saving and OnSaved may be called at once.
+  // Set when the term or the vote changed, or when there are entries. A new commit index alone does
+  // not set it. If unset, there is nothing to save and OnSaved may be called at once.
   std::optional<HardState> hard_state;
 
-  // Contiguous. What the log holds from entries.front().id.index on is to be removed first, in the
-  // same batch.
+  // Contiguous. The same batch must first remove all entries that the log holds at
+  // entries.front().id.index and after.
   std::vector<Entry> entries;
 
-  // A snapshot to install before anything else of this Ready (issue "Raft").
+  // A snapshot to install before anything else of this Ready. Not implemented yet: never set.
   std::optional<SnapshotMeta> snapshot;
 
-  // A leader's appends and heartbeats, and what promises nothing in a term that is already saved:
-  // echoes of a heartbeat (their match is what is saved), read-index questions and answers.
+  // Messages that may leave before the save: a leader's appends and heartbeats. Also, if the
+  // current term is already saved, replies to heartbeats (their `match` covers saved entries only),
+  // read index requests and their replies.
   std::vector<Message> messages_now;
 
-  // Votes, acknowledgements and whatever else promises that something is on disk.
+  // Messages that may depend on this save: vote requests, votes, acknowledgements of new entries,
+  // rejections, and every message of a term that is not saved yet.
   std::vector<Message> messages_after_save;
 
-  // Contiguous, each entry exactly once over the life of the core; only saved entries.
+  // Committed entries, all of them saved here. Contiguous; each entry appears exactly once in the
+  // life of the core.
   std::vector<Entry> committed;
 
   std::vector<ReadIndexResult> reads;

@@ -1,5 +1,58 @@
-// Raft's methods about the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
-// reads, which are confirmed by the same messages (§8, thesis §6.4).
+// The methods of Raft about the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
+// reads, which the same messages confirm (§8, thesis §6.4).
+//
+// The map from the rules of the paper's Figure 2 to the functions that implement them. Functions
+// without a class are methods of Raft, in this file, in raft.cc (r) or in election.cc (e).
+//
+//   State
+//   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
+//                                              to the driver; OnSaved (r): they are on disk
+//   volatile                                   commit_, applied_
+//   volatile, on leaders                       nextIndex and matchIndex are in Progress, which
+//                                              BecomeLeader (e) creates for each peer
+//
+//   All servers
+//   commitIndex > lastApplied: apply           TakeCommitted (r) hands entries out; the applier
+//                                              (server/member) applies them, then OnApplied (r)
+//   a message has a higher term: take it,      Step (r) -> BecomeFollower (r) -> SetTerm (r).
+//   become follower                            Exceptions: pre-votes, and vote requests to a member
+//                                              that hears from a leader (HearsLeader)
+//
+//   Followers
+//   answer candidates and leaders              HandleRequestVote (e), HandleAppendEntries
+//   election timeout passes without an append  Tick (r) -> AskWhetherToCampaign (e): the PreVote
+//   or a granted vote: become candidate        round; CountVotes (e) -> Campaign (e) if it is won
+//
+//   Candidates
+//   increment term, vote for self, reset       Campaign (e), AskForVotes (e). The own vote counts
+//   timer, send RequestVote                    from OnSaved (r) on
+//   votes of a majority: become leader         HandleRequestVoteReply (e), OnSaved (r) ->
+//                                              CountVotes (e) -> BecomeLeader (e)
+//   an append of a new leader: follower        HandleAppendEntries -> BecomeFollower (r)
+//   election timeout passes: new election      Tick (r) -> AskWhetherToCampaign (e)
+//
+//   Leaders
+//   heartbeats, at once and in idle periods    BecomeLeader (e), Tick (r) -> BeginHeartbeat;
+//                                              SendToPeers sends them
+//   a client's command: append; answer when    Propose (r); the applier (server/member) answers
+//   it is applied
+//   last log index >= nextIndex: send          SendToPeers -> SendAppend -> Progress::OnSent
+//     success: raise nextIndex, matchIndex     HandleAppendEntriesReply -> Progress::OnAccepted
+//     mismatch: lower nextIndex, retry         HandleAppendEntriesReply -> Progress::OnRejected
+//   a majority of matchIndex >= N, entry N     MaybeCommit -> AdvanceCommit
+//   has the current term: commitIndex = N
+//
+//   RequestVote, receiver
+//   1. term < currentTerm: false               Step (r) -> AnswerLowerTerm (r)
+//   2. no other vote, log up to date: grant    HandleRequestVote (e)
+//
+//   AppendEntries, receiver
+//   1. term < currentTerm: false               Step (r) -> AnswerLowerTerm (r)
+//   2. no entry prev: false                    HandleAppendEntries
+//   3. conflict: remove it and all after it    AppendFromLeader -> RaftLog::TruncateFrom
+//   4. append entries not in the log yet       AppendFromLeader -> RaftLog::Append
+//   5. commitIndex = min(leaderCommit, last    HandleAppendEntries -> AdvanceCommit
+//      new entry)
 
 #include <algorithm>
 #include <utility>
@@ -18,8 +71,9 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
   leader_heard_ = now_;
   ResetElectionTimer();
 
-  const Index proven = append.prev.index + append.entries.size();
-  // What lies before our first entry is committed: the leader has it too.
+  // Once the entries are appended, the log equals the leader's up to here.
+  const Index match = append.prev.index + append.entries.size();
+  // Entries before our first one are committed, so the leader has the same ones: skip them.
   if (append.prev.index + 1 < log_.first_index()) {
     const size_t known = log_.first_index() - 1 - append.prev.index;
     append.entries.erase(append.entries.begin(),
@@ -34,21 +88,22 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
     return;
   }
 
-  // An echo of the last answer is worth a message only if it may have been lost: after entries, or
-  // in a new round. Hence a mere commit index is not answered.
   const bool had_entries = !append.entries.empty();
   AppendFromLeader(append.entries);
-  leader_match_ = std::max(leader_match_, proven);
+  leader_match_ = std::max(leader_match_, match);
   leader_round_ = std::max(leader_round_, append.round);
-  const Index told = RAFTKV_MUTANT("follower-commits-past-proof")
-                         ? std::min(append.commit, log_.last_index())
-                         : std::min(append.commit, proven);
-  AdvanceCommit(told);
+  // Not beyond `match`: entries after it may be left over from an older leader.
+  const Index committed = RAFTKV_MUTANT("follower-commits-past-proof")
+                              ? std::min(append.commit, log_.last_index())
+                              : std::min(append.commit, match);
+  AdvanceCommit(committed);
+  // An append that brings only a new commit index needs no reply. One with entries does even if
+  // they were known, because the reply to the first copy may be lost.
   reply_due_ |= had_entries || !replied_ || last_reply_ != Echo{leader_match_, leader_round_};
 }
 
-// Drops what we have already and truncates only at a true conflict: the append may be an old one,
-// and more of its leader's entries may follow in our log (§5.3).
+// Skips the entries that the log has already. Truncates only at a real conflict: the append may be
+// an old or duplicate one, and the log may hold later entries of the same leader (§5.3).
 void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   auto entry = entries.begin();
   if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
@@ -58,8 +113,8 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   const Index first = entry->id.index;
   if (first <= log_.last_index()) {
     if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
-      CHECK_GT(first, commit_) << "a committed entry would be removed";
-      CHECK_GT(first, leader_match_) << "a leader changed its own log";
+      CHECK_GT(first, commit_) << "the leader's entry conflicts with a committed entry";
+      CHECK_GT(first, leader_match_) << "the leader changed its own log";
     }
     events_.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
     log_.TruncateFrom(first);
@@ -67,15 +122,16 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   for (; entry != entries.end(); ++entry) log_.Append(std::move(*entry));
 }
 
-// The match is that of the log as it is now, hence true once this Ready is saved. A new round is
-// echoed at once, so that reads do not wait for our disk.
+// leader_match_ may lie above the saved index. Then the reply must wait until this Ready is saved.
+// A new round is also echoed at once, with the saved part of the match, so that the leader's reads
+// do not wait for our disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
   AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
-  const bool promises = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
-  if (promises) SendAfterSave(leader_, reply, term_);
+  const bool must_save = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
+  if (must_save) SendAfterSave(leader_, reply, term_);
   const bool new_round = !replied_ || last_reply_.round < leader_round_;
-  if (!promises || (new_round && saved_state_.current_term == term_)) {
+  if (!must_save || (new_round && saved_state_.current_term == term_)) {
     reply.match = std::min(leader_match_, log_.saved_index());
     Send(leader_, reply);
   }
@@ -100,7 +156,7 @@ void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesR
   Progress& peer = found->second;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
   if (reply.success) {
-    CHECK_LE(reply.match, log_.last_index()) << "a follower acknowledges what was never sent";
+    CHECK_LE(reply.match, log_.last_index()) << "a follower acknowledges entries we never sent";
     if (peer.OnAccepted(reply.match, round_)) MaybeCommit();
   } else {
     const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);
@@ -115,7 +171,8 @@ void Raft::MaybeCommit() {
   const Index reached =
       ReachedByMajority(OfVoters(own, [](const Progress& peer) { return peer.match_index(); }));
   if (reached <= commit_) return;
-  // Only entries of the own term are committed by counting; those before them come along (§5.4.2).
+  // Only an entry of the current term is committed by counting; it commits those before it, too
+  // (§5.4.2).
   if (log_.TermAt(reached) != term_ && !RAFTKV_MUTANT("commit-old-term-by-counting")) return;
   AdvanceCommit(reached);
 }
@@ -142,9 +199,11 @@ void Raft::SendToPeers() {
                  log_.Entries(first, log_.last_index(), config_.append_entries_max,
                               config_.append_bytes_max));
       sent = true;
-      if (from_disk) break;  // one page a turn: whoever is far behind must not hold up the others
+      // One read from disk in a turn: a peer that is far behind must not delay the others.
+      if (from_disk) break;
     }
-    // News of a commit travels at once even without entries: it lets followers answer.
+    // A new commit index is sent at once even without entries: followers answer their clients when
+    // they have applied it.
     if (!sent && (announce_round_ || HasSomethingFor(peer))) {
       const Index prev = peer.heartbeat_prev();
       SendAppend(id, peer, prev < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
@@ -159,8 +218,8 @@ void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Ent
     for (const Entry& entry : entries) bytes += EntryBytes(entry);
     peer.OnSent(entries.back().id.index, bytes);
   }
-  const Index proven = prev.index + entries.size();
-  peer.told_commit = std::max(peer.told_commit, std::min(commit_, proven));
+  const Index match = prev.index + entries.size();
+  peer.told_commit = std::max(peer.told_commit, std::min(commit_, match));
   now_messages_.push_back(
       {config_.id, to, term_,
        AppendEntries{
@@ -190,7 +249,8 @@ void Raft::AnswerRead(Reader reader, Index index) {
 bool Raft::ReadsWantRound() const {
   if (!reads_.WantsRound()) return false;
   if (role_ != Role::kLeader) return true;
-  // Before an entry of its own term is committed a leader does not know what is (§8).
+  // Until it has committed an entry of its own term, a leader does not know which entries are
+  // committed (§8).
   return commit_ >= term_start_ || RAFTKV_MUTANT("stale-read-after-leader-change");
 }
 
@@ -199,7 +259,7 @@ void Raft::BeginReadRound() {
     ++round_;
     announce_round_ = true;
     reads_.Begin(round_, commit_);
-    MaybeConfirmReads();  // a sole voter needs nobody
+    MaybeConfirmReads();  // a sole voter is its own majority
   } else {
     reads_.Begin(next_read_question_++, 0);
     last_heartbeat_ = now_;

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RAFT_TYPES_H_
 #define RAFTKV_SERVER_RAFT_TYPES_H_
 
-// The words of the consensus core that the log does not need: who takes part, and in which role.
-// Entries, terms and indexes are in storage/log/entry.h.
+// Types of the Raft core that the log store does not need: the members of the cluster and a
+// member's role. Entries, terms and indexes are in storage/log/entry.h.
 
 #include <cstdint>
 #include <string_view>
@@ -12,7 +12,7 @@
 
 namespace raftkv::raft {
 
-// Who takes part. Sorted, without duplicates, voters and learners disjoint.
+// The members of the cluster. Both lists are sorted and hold no duplicates; no member is in both.
 struct Configuration {
   std::vector<MemberId> voters = {};
   std::vector<MemberId> learners = {};
@@ -20,7 +20,7 @@ struct Configuration {
   friend bool operator==(const Configuration&, const Configuration&) = default;
 };
 
-// The state that a snapshot stands for: everything up to and including `last`.
+// What a snapshot covers: all entries up to and including `last`.
 struct SnapshotMeta {
   EntryId last;
   Configuration configuration;

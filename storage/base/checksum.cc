@@ -44,13 +44,14 @@ __attribute__((target("sse4.2"))) uint32_t CrcByInstruction(const char* p, size_
 }
 #endif
 
-// Multiply to 128 bits and fold: every input bit reaches every output bit.
+// Multiplies to 128 bits and XORs the two halves, so that every input bit can change every output
+// bit.
 uint64_t Fold(uint64_t a, uint64_t b) {
   const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-// Odd constants with balanced bits (fractional parts of e, pi, phi).
+// Odd constants with about as many ones as zeros: the fractional parts of e, pi and phi.
 constexpr uint64_t kE = 0xb7e151628aed2a6b;
 constexpr uint64_t kPi = 0x243f6a8885a308d3;
 constexpr uint64_t kPhi = 0x9e3779b97f4a7c15;
@@ -85,7 +86,7 @@ uint64_t Hash64(std::string_view data, uint64_t seed) {
   uint64_t hash = Fold(seed ^ kPi, kE ^ n);
   for (; n >= 16; p += 16, n -= 16) hash = Fold(Fixed64(p) ^ kPhi, Fixed64(p + 8) ^ hash);
   char tail[16] = {};
-  if (n > 0) std::memcpy(tail, p, n);  // p may be null then
+  if (n > 0) std::memcpy(tail, p, n);  // p may be null if n is 0
   hash = Fold(Fixed64(tail) ^ kPhi, Fixed64(tail + 8) ^ hash);
   return Fold(hash ^ kE, kPi);
 }

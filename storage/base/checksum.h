@@ -1,13 +1,13 @@
 #ifndef RAFTKV_STORAGE_BASE_CHECKSUM_H_
 #define RAFTKV_STORAGE_BASE_CHECKSUM_H_
 
-// Two checks over bytes, equal on every machine and in every release (both are on disk):
-//   - Crc32c (Castagnoli): finds damage of one record;
-//   - Hash64: chains records and effects, so that a missing or different one shows at its
-//   successors.
-//     Not cryptographic: it guards against broken disks and broken code, not against an enemy.
-// And the fixed-width integers both are stored in: little-endian in records, big-endian in keys (so
-// that byte order is number order).
+// Two checksums, and the encodings of integers on disk. All results are stored on disk, so they
+// must be equal on every machine and in every release.
+//   - Crc32c (Castagnoli) finds damage within one record.
+//   - Hash64 and HashMix chain records and effects: a missing or different one changes every later
+//     hash. They are not cryptographic: they detect faulty disks and bugs, not an attacker.
+//   - Fixed-width integers are little-endian in records. In keys they are big-endian, so that the
+//     byte order of keys is the order of the numbers.
 
 #include <cstdint>
 #include <string>
@@ -30,7 +30,8 @@ uint32_t Fixed32(const char* p);
 uint64_t Fixed64(const char* p);
 uint64_t BigEndian64(const char* p);
 
-// Takes a varint off the front of `in`; false if there is none.
+// Removes a varint from the front of `in` and stores it in `v`. False if `in` does not begin with a
+// valid one.
 bool TakeVarint64(std::string_view* in, uint64_t* v);
 
 }  // namespace raftkv

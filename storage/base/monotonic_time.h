@@ -1,12 +1,12 @@
 #ifndef RAFTKV_STORAGE_BASE_MONOTONIC_TIME_H_
 #define RAFTKV_STORAGE_BASE_MONOTONIC_TIME_H_
 
-// A point on a clock that never goes back: for deadlines, ticks and intervals. It has no date, so
-// that nobody can compare it with the wall clock (absl::Time) by mistake; a wall clock that jumps
-// must not call an election or end a request.
+// A point in time on a clock that never goes back: for deadlines, ticks and intervals. It is a type
+// of its own, so that it cannot be compared with wall-clock time (absl::Time) by mistake. A jump of
+// the wall clock must not start an election or end a request.
 //
-// The server reads the system's clock in server/clock.h. The simulator and tests make their own
-// times from durations. Code that must replay never reads a clock: it gets `now` as an argument.
+// The server reads the system's clock in server/clock.h. The simulator and tests build their times
+// from durations. Deterministic code never reads a clock: it gets `now` as an argument.
 
 #include "absl/time/time.h"
 
@@ -14,9 +14,9 @@ namespace raftkv {
 
 class MonotonicTime {
  public:
-  // The origin of the clock. It means nothing by itself.
+  // The origin of the clock: an arbitrary point.
   constexpr MonotonicTime() = default;
-  // `since_origin` after it.
+  // The origin plus `since_origin`.
   explicit constexpr MonotonicTime(absl::Duration since_origin) : since_origin_(since_origin) {}
 
   static constexpr MonotonicTime InfinitePast() { return MonotonicTime(-absl::InfiniteDuration()); }

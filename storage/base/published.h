@@ -1,11 +1,13 @@
 #ifndef RAFTKV_STORAGE_BASE_PUBLISHED_H_
 #define RAFTKV_STORAGE_BASE_PUBLISHED_H_
 
-// What any thread may look at of something that one thread changes: `State`, a plain value, as of
-// the last Publish, and a `Pin` made of it by whoever first asks.
+// Lets any thread read an object that one thread, the writer, changes. The writer publishes
+// `State`, a plain value, after each change. The first reader after that makes a `Pin` from it: an
+// immutable snapshot, for example a view of the database. Later readers share the same pin.
 //
-// A pin cannot be made amid a change, so whoever changes asks for it first and keeps it until
-// Publish. In between everybody gets that one, and nobody waits longer than making a pin takes.
+// A pin cannot be made in the middle of a change. So the writer calls Get before it begins a change
+// and keeps the pin until it calls Publish. Meanwhile all readers get that pin, and no reader waits
+// longer than making one takes.
 
 #include <memory>
 #include <utility>
@@ -18,7 +20,7 @@ namespace raftkv {
 template <typename State, typename Pin>
 class Published {
  public:
-  // `make(state)` makes the pin if there is none; it runs under the lock.
+  // Returns the current pin. If there is none, `make(state)` makes it, under the lock.
   template <typename Make>
   std::shared_ptr<const Pin> Get(Make make) {
     absl::MutexLock lock(&mutex_);
@@ -27,7 +29,7 @@ class Published {
   }
 
   void Publish(const State& state) {
-    std::shared_ptr<const Pin> before;  // let go of outside the lock
+    std::shared_ptr<const Pin> before;  // destroyed after the lock is released
     absl::MutexLock lock(&mutex_);
     state_ = state;
     before.swap(pin_);

@@ -1,23 +1,23 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ENGINE_H_
 #define RAFTKV_STORAGE_ENGINE_ENGINE_H_
 
-// The small ordered key-value engine under the log and the state machine. Two implementations:
-// RocksEngine (rocks_engine.h) and MemoryEngine (memory_engine.h, for the simulator and tests),
-// with the same contract on crashes:
+// The ordered key-value engine that stores the log and the state machine. Two implementations:
+// RocksEngine (rocks_engine.h) and MemoryEngine (memory_engine.h, for the simulator and tests).
+// Both behave alike at a crash:
 //
-//   - a batch is atomic: after a crash all of it is there or nothing of it;
-//   - batches survive a crash in order, as a prefix: never a later one without an earlier one;
-//   - Durability::kSynced engines (the log): a batch written with `sync` has survived when Write
-//     returns;
-//   - Durability::kFlushed engines (the state machine, no write-ahead log): what was written before
-//     a Flush that returned has survived; everything after may be lost.
+//   - A batch is atomic: after a crash either all of it or none of it is there.
+//   - The batches that survive are a prefix of those written: none without all earlier ones.
+//   - Durability::kSynced (the log): a batch written with `sync` is durable when Write returns.
+//   - Durability::kFlushed (the state machine; no write-ahead log): when Flush returns, all batches
+//     written before it are durable. Later ones may be lost.
 //
-// Errors: a failed write, sync or flush ends the process inside the engine (one line first):
-// nothing on that file can be trusted after it. Corruption met while reading does the same with
-// exit code 66 except while opening, where it comes back as a DataLoss status.
+// Errors: a failed write, sync or flush is logged and ends the process, because the file can no
+// longer be trusted. Corruption found by a read is logged and ends the process with exit code 66;
+// Scan and the functions that open an engine return it as DataLoss instead.
 //
-// One writer at a time (the owner's job). Views may be taken and read, DiskBytes and StartReclaim
-// called, from any thread; a view taken while a batch is written has all of it or nothing.
+// The owner must not write from two threads at once. Any thread may create and read views, and call
+// DiskBytes and StartReclaim. A view that is created while a batch is written contains all of the
+// batch or none of it.
 
 #include <cstdint>
 #include <functional>
@@ -33,15 +33,15 @@ namespace raftkv {
 
 enum class Durability { kSynced, kFlushed };
 
-// Collected changes, applied in order. Reusable after Clear. All bytes lie in one buffer, because a
-// batch of puts is built for every turn of the loop.
+// A list of changes, applied in order. May be used again after Clear. All keys and values share one
+// buffer, which keeps its memory: the loop builds a batch in every turn.
 class WriteBatch {
  public:
   enum class Kind : uint8_t { kPut, kDelete, kDeleteRange };
   struct Op {
     Kind kind;
     std::string_view key;
-    std::string_view value;  // kDeleteRange: the end, exclusive. Valid until the batch changes
+    std::string_view value;  // for kDeleteRange the exclusive end. Valid until the batch changes
   };
 
   void Put(std::string_view key, std::string_view value) { Add(Kind::kPut, key, value); }
@@ -80,8 +80,8 @@ class WriteBatch {
   std::vector<Slot> slots_;
 };
 
-// Ordered walk over a view. After any move: valid(), at the end, or out of skips (NewIterator); a
-// damaged block ends the process.
+// Iterates over the keys of a view in order. valid() is false at the end and when skips_left (see
+// NewIterator) ran out. A damaged block ends the process.
 class Iterator {
  public:
   virtual ~Iterator() = default;
@@ -94,14 +94,17 @@ class Iterator {
   virtual std::string_view value() const = 0;
 };
 
-// A pinned, unchanging state. Cheap to take; hold it no longer than needed.
+// An immutable snapshot of an engine. It is cheap to create, but it keeps old data on disk: hold it
+// no longer than needed.
 class View {
  public:
   virtual ~View() = default;
   virtual std::optional<std::string> Get(std::string_view key) const = 0;
-  // Bounds: `upper` is exclusive, empty for none. `skips_left`: how many deleted keys, of which the
-  // engine has not got rid yet, the walk may pass in all, shared with others if wanted; null: any
-  // number. Once it is below 0 the walk is over wherever it is: whoever sets a limit has to look.
+  // `upper` is an exclusive bound; empty: none.
+  // `skips_left` limits how many deleted keys the iterator may pass that the engine has not removed
+  // yet; null: no limit. The iterator decrements it; several iterators may share one. When it is
+  // below 0, the iterator becomes invalid wherever it is, as at the end: a caller that sets a limit
+  // must check it.
   virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
                                                 int64_t* skips_left = nullptr) const = 0;
 };
@@ -116,28 +119,30 @@ class Engine {
                                                 int64_t* skips_left = nullptr) const = 0;
   virtual std::shared_ptr<const View> NewView() const = 0;
 
-  // Walks [begin, end) in order until `visit` returns an error or the end is reached; `end` empty
-  // for none. Damage comes back as DataLoss instead of ending the process: for opening.
+  // Calls `visit` for each key in [begin, end) in order, until it returns an error. An empty `end`
+  // means no bound. Returns DataLoss at damage instead of ending the process, so that code that
+  // opens a store can report it.
   using Visitor = std::function<absl::Status(std::string_view key, std::string_view value)>;
   virtual absl::Status Scan(std::string_view begin, std::string_view end,
                             const Visitor& visit) const = 0;
 
-  // Positions in the order of writes. Everything up to survived() outlives a crash; written() is
-  // where the last batch ends. What was open()ed has survived.
+  // Positions in the sequence of writes. written() is the end of the last batch. Everything up to
+  // survived() is durable. What the engine holds when it is opened is durable.
   virtual uint64_t written() const = 0;
   virtual uint64_t survived() const = 0;
 
-  // Makes everything written so far survive a crash. Flush blocks until done; StartFlush does not:
-  // survived() reaches today's written() some time later.
+  // Makes everything written so far durable. Flush waits until that is done. StartFlush returns at
+  // once; survived() reaches the current written() later.
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 
-  // Begins to give the space of what was deleted back to the disk, unless that is under way, and
-  // returns at once. Ends when the engine is closed. Nothing to do where deleting gives it back.
+  // Starts to free the disk space of deleted data, unless that is already running, and returns at
+  // once. It stops when the engine is closed. An engine whose deletions free space at once does
+  // nothing.
   virtual void StartReclaim() {}
 
-  virtual uint64_t DiskBytes() const = 0;  // space taken on disk, estimated
-  // The next write may have to wait for compactions: do it where waiting harms nobody.
+  virtual uint64_t DiskBytes() const = 0;  // disk space in use, estimated
+  // The next write may wait for compactions. Run it on a thread that may block.
   virtual bool WouldStall() const = 0;
 };
 

@@ -7,7 +7,7 @@
 
 namespace raftkv {
 
-// Pins a batch number for as long as it lives.
+// Pins a batch number until it is destroyed.
 class MemoryView final : public View, public std::enable_shared_from_this<MemoryView> {
  public:
   explicit MemoryView(std::shared_ptr<MemoryDisk> disk) : disk_(std::move(disk)) {
@@ -36,7 +36,8 @@ class MemoryView final : public View, public std::enable_shared_from_this<Memory
   uint64_t batch_ = 0;
 };
 
-// Rests on visible cells only: the view's pin keeps those, and their bytes, in place.
+// Stops only at cells that are visible in the view. The view's pin keeps these cells and their
+// values in memory, at the same address.
 class MemoryIterator final : public Iterator {
  public:
   MemoryIterator(std::shared_ptr<const MemoryView> view, std::string_view upper,
@@ -72,23 +73,23 @@ class MemoryIterator final : public Iterator {
     value_ = nullptr;
     for (; cell != disk_.cells_.end(); ++cell) {
       if (!upper_.empty() && cell->first >= upper_) return;
-      if (Rest(cell) || Skip()) return;
+      if (StopAt(cell) || Skip()) return;
     }
   }
-  // To the last visible cell before `cell`.
+  // Moves to the last visible cell before `cell`.
   void Backward(Position cell) ABSL_EXCLUSIVE_LOCKS_REQUIRED(disk_.mutex_) {
     value_ = nullptr;
     while (cell != disk_.cells_.begin()) {
-      if (Rest(--cell) || Skip()) return;
+      if (StopAt(--cell) || Skip()) return;
     }
   }
-  // Cells that nobody has swept away yet. True: that was one too many.
+  // Passes a deleted cell that is not removed yet. Returns whether that exceeded the limit.
   bool Skip() {
     if (skips_left_ != nullptr) --*skips_left_;
     return OutOfSkips();
   }
   bool OutOfSkips() const { return skips_left_ != nullptr && *skips_left_ < 0; }
-  bool Rest(Position cell) ABSL_EXCLUSIVE_LOCKS_REQUIRED(disk_.mutex_) {
+  bool StopAt(Position cell) ABSL_EXCLUSIVE_LOCKS_REQUIRED(disk_.mutex_) {
     value_ = MemoryDisk::Visible(cell->second, view_->batch_);
     cell_ = cell;
     return value_ != nullptr;
@@ -114,7 +115,7 @@ uint64_t MemoryDisk::batches_at_risk() const {
 
 void MemoryDisk::Crash(uint64_t kept) {
   absl::MutexLock lock(&mutex_);
-  CHECK(!in_use_ && pins_.empty()) << "a crash ends the process and its views";
+  CHECK(!in_use_ && pins_.empty()) << "destroy the engine and its views before Crash";
   written_ = survived_ + std::min(kept, written_ - survived_);
   survived_ = written_;
   for (const Cells::iterator cell : at_risk_) {
@@ -124,7 +125,7 @@ void MemoryDisk::Crash(uint64_t kept) {
       versions.pop_front();
     }
   }
-  // A cell may be listed more than once, so the emptied ones go last.
+  // at_risk_ may list a cell more than once, so remove empty cells only after this loop.
   std::set<std::string> emptied;
   for (const Cells::iterator cell : at_risk_) {
     if (cell->second.empty()) emptied.insert(cell->first);
@@ -163,7 +164,7 @@ void MemoryDisk::SetLocked(std::string_view key, std::optional<std::string> valu
   } else {
     versions.push_front({written_, std::move(value)});
   }
-  at_risk_.push_back(cell);  // never swept away: its newest version is at risk
+  at_risk_.push_back(cell);  // stays valid: SweepLocked keeps cells whose newest version is at risk
   PruneLocked(&versions, FloorLocked());
 }
 
@@ -199,7 +200,7 @@ void MemoryDisk::SweepLocked() {
 MemoryEngine::MemoryEngine(std::shared_ptr<MemoryDisk> disk, Durability durability)
     : disk_(std::move(disk)), durability_(durability) {
   absl::MutexLock lock(&disk_->mutex_);
-  CHECK(!disk_->in_use_) << "two engines on one disk";
+  CHECK(!disk_->in_use_) << "another engine uses this disk";
   disk_->in_use_ = true;
 }
 
@@ -230,7 +231,7 @@ void MemoryEngine::Write(const WriteBatch& batch, bool sync) {
     }
   }
   if (sync) disk_->SurviveLocked();
-  // Sweeping costs a walk over everything: worth it once it may free about as much.
+  // A sweep visits all cells, so run one only when it may free about as many versions.
   if (disk_->stale_ > 1024 + disk_->cells_.size()) disk_->SweepLocked();
 }
 

@@ -1,18 +1,19 @@
 #ifndef RAFTKV_STORAGE_ENGINE_MEMORY_ENGINE_H_
 #define RAFTKV_STORAGE_ENGINE_MEMORY_ENGINE_H_
 
-// The engine of the simulator and of tests: everything in memory, and a disk that can crash.
+// The engine of the simulator and of tests. It keeps everything in memory and can simulate a crash.
 //
-// MemoryDisk is what outlives a process. It keeps, for each key, its values by batch number, newest
-// first, and the number of the last batch that has survived. A view is a batch number; a sync or a
-// flush moves one number; a crash drops the batches after it. So all of them are cheap, and one
-// structure serves as memory and as disk. Old values are dropped once nothing can ask for them.
+// MemoryDisk holds the data that outlives a process. For each key it has the values by batch
+// number, newest first. It also has the number of the last durable batch. A view is a batch number.
+// A sync or flush raises the number of the last durable batch. A crash drops the batches after it.
+// So all of these are cheap, and one structure serves as memory and as disk. A value is removed
+// when no view and no crash can make it visible again.
 //
 //   auto disk = std::make_shared<MemoryDisk>();
 //   auto engine = std::make_unique<MemoryEngine>(disk, Durability::kSynced);
 //   ...; engine.reset(); disk->Crash(); engine = std::make_unique<MemoryEngine>(disk, ...);
 //
-// Deterministic. Thread-safe by one mutex, as views may be read from any thread.
+// Deterministic. One mutex makes it thread-safe, because any thread may read views.
 
 #include <cstdint>
 #include <forward_list>
@@ -32,11 +33,11 @@ namespace raftkv {
 
 class MemoryDisk {
  public:
-  // How many batches a crash would put at risk now.
+  // How many batches a crash now could drop.
   uint64_t batches_at_risk() const;
 
-  // The machine loses power: of the batches at risk only the first `kept` survive. The engine and
-  // all its views must be gone, as their process is.
+  // Simulates a power loss: of the batches at risk, only the first `kept` survive. The engine and
+  // all its views must have been destroyed before.
   void Crash(uint64_t kept = 0);
 
  private:
@@ -48,7 +49,7 @@ class MemoryDisk {
     uint64_t batch;
     std::optional<std::string> value;  // none: deleted
   };
-  using Versions = std::forward_list<Version>;  // newest first; addresses stay while pinned
+  using Versions = std::forward_list<Version>;  // newest first; a pinned version never moves
   using Cells = std::map<std::string, Versions, std::less<>>;
 
   // The value that a view of `batch` sees, or null.
@@ -56,20 +57,23 @@ class MemoryDisk {
 
   void SetLocked(std::string_view key, std::optional<std::string> value)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Versions older than the newest one at or before this batch can never be asked for.
+  // The oldest batch that a view or a crash can make visible. Of the versions of a key at or before
+  // it, only the newest is still needed.
   uint64_t FloorLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes all batches durable.
   void SurviveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PruneLocked(Versions* versions, uint64_t floor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Prunes all keys and removes the deleted ones.
   void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
   Cells cells_ ABSL_GUARDED_BY(mutex_);
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;   // number of the last batch
-  uint64_t survived_ ABSL_GUARDED_BY(mutex_) = 0;  // of the last one that outlives a crash
+  uint64_t survived_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the last durable batch
   std::vector<Cells::iterator> at_risk_ ABSL_GUARDED_BY(mutex_);  // changed after survived_
-  std::multiset<uint64_t> pins_ ABSL_GUARDED_BY(mutex_);
+  std::multiset<uint64_t> pins_ ABSL_GUARDED_BY(mutex_);          // batch numbers of the views
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t stale_ ABSL_GUARDED_BY(mutex_) = 0;  // versions added over others since the last sweep
+  size_t stale_ ABSL_GUARDED_BY(mutex_) = 0;  // overwrites and deletions since the last sweep
   bool in_use_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
-#include "storage/engine/rocks_file_system.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
@@ -25,6 +24,7 @@
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
+#include "storage/engine/rocks_file_system.h"
 
 namespace raftkv {
 namespace {
@@ -38,12 +38,13 @@ std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; 
 [[noreturn]] void StopOnFailure(const std::string& dir, const char* what,
                                 const rocksdb::Status& status) {
   LOG(ERROR) << dir << ": " << what << " failed: " << status.ToString()
-             << "; stopping, because nothing on a disk that fails can be trusted";
+             << "; stopping, because data on a failing disk cannot be trusted";
   google::FlushLogFiles(google::INFO);
   std::abort();
 }
 
-// Leaves a note for the next start, which would otherwise find out only when it reads there again.
+// Creates the file DAMAGED for the next start, which would otherwise notice the damage only when it
+// reads the same block again.
 [[noreturn]] void StopOnDamage(const std::string& dir, const rocksdb::Status& status) {
   const std::string note = absl::StrCat(dir, "/", kDamagedFile);
   if (const int fd = open(note.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); fd >= 0) {
@@ -63,13 +64,14 @@ void CheckRead(const std::string& dir, const rocksdb::Status& status) {
   StopOnFailure(dir, "a read", status);
 }
 
-// Follows flushes, and ends the process on background errors, before RocksDB tries to go on.
+// Records the end of each flush. At a background error it ends the process, before RocksDB tries to
+// recover by itself.
 class Listener final : public rocksdb::EventListener {
  public:
   explicit Listener(std::string dir) : dir_(std::move(dir)) {}
 
-  // Runs after the file is synced and in the manifest. There is one flush thread, so files complete
-  // in the order of writes.
+  // RocksDB calls it after the file is synced and recorded in the manifest. There is one flush
+  // thread, so the files complete in the order of the writes.
   void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
     Raise(info.largest_seqno);
   }
@@ -88,13 +90,14 @@ class Listener final : public rocksdb::EventListener {
   std::atomic<uint64_t> survived_{0};
 };
 
-// RocksOptions::filter_prefix in RocksDB's terms. RocksDB passes the bounds of ranges through it
-// too, and takes two bounds with the same prefix for a range within that prefix: so a key without a
-// prefix must be out of its domain.
+// Passes RocksOptions::filter_prefix to RocksDB. RocksDB applies it to the bounds of ranges, too.
+// If both bounds have the same prefix, it assumes that the whole range is within that prefix. So a
+// key without a prefix must be outside the domain.
 class FilterPrefixes final : public rocksdb::SliceTransform {
  public:
   explicit FilterPrefixes(FilterPrefix prefix_of) : prefix_of_(prefix_of) {}
-  // Stored in each file's properties: files written under another name are read without filter.
+  // RocksDB stores this name in each file. It reads files with another name without their filter,
+  // so the name must change if the prefixes change.
   const char* Name() const override { return "raftkv.VersionPrefixes"; }
   bool InDomain(const rocksdb::Slice& key) const override {
     return !prefix_of_(ToView(key)).empty();
@@ -107,7 +110,7 @@ class FilterPrefixes final : public rocksdb::SliceTransform {
   const FilterPrefix prefix_of_;
 };
 
-// What views and iterators keep open after the engine has gone.
+// The open database. Views and iterators share it, so it stays open until the last of them is gone.
 struct Database {
   std::string dir;
   std::unique_ptr<rocksdb::DB> db;
@@ -124,9 +127,9 @@ class RocksIterator final : public Iterator {
         skips_left_(skips_left) {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot;
-    options.auto_prefix_mode = true;  // the filter serves where both bounds are of one key
+    options.auto_prefix_mode = true;  // use the filter if both bounds have the same prefix
     if (!upper_.empty()) options.iterate_upper_bound = &bound_;
-    // For one move; over all of them, Move counts.
+    // RocksDB limits the skipped keys of one move; Move() counts them over all moves.
     if (skips_left != nullptr) {
       options.max_skippable_internal_keys =
           static_cast<uint64_t>(std::max<int64_t>(*skips_left, 1));
@@ -158,13 +161,14 @@ class RocksIterator final : public Iterator {
     if (skips_left_ == nullptr) {
       step();
     } else {
-      // This thread's counts; RocksDB keeps them by default.
+      // RocksDB counts per thread, and does so by default.
       const uint64_t& skipped = rocksdb::get_perf_context()->internal_delete_skipped_count;
       const uint64_t before = skipped;
       step();
       *skips_left_ -= static_cast<int64_t>(skipped - before);
     }
-    // A walk that meets damage, or too many deleted keys, just ends: only the status tells.
+    // At damage, or after too many deleted keys, RocksDB's iterator becomes invalid as at the end;
+    // only its status shows why.
     if (it_->Valid() || it_->status().ok()) return;
     if (!it_->status().IsIncomplete()) return CheckRead(database_->dir, it_->status());
     CHECK(skips_left_ != nullptr) << database_->dir << ": " << it_->status().ToString();
@@ -221,7 +225,7 @@ class RocksEngine final : public Engine {
     listener_->Raise(db_.GetLatestSequenceNumber());
   }
   ~RocksEngine() override {
-    db_.DisableManualCompaction();  // a running one ends soon
+    db_.DisableManualCompaction();  // makes a running one return early
     if (reclaimer_.joinable()) reclaimer_.join();
   }
 
@@ -294,14 +298,14 @@ class RocksEngine final : public Engine {
   void StartReclaim() override {
     absl::MutexLock lock(&reclaim_mutex_);
     if (reclaiming_.exchange(true)) return;
-    if (reclaimer_.joinable()) reclaimer_.join();  // the one before has ended
+    if (reclaimer_.joinable()) reclaimer_.join();  // the previous one has ended
     reclaimer_ = std::thread([this] {
       rocksdb::CompactRangeOptions options;
-      options.exclusive_manual_compaction = false;  // those that writes wait for get their turns
+      options.exclusive_manual_compaction = false;  // automatic ones go on: writes may need them
       const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
-      // A failing disk ends the process through the listener.
+      // If the disk fails, Listener ends the process.
       if (!status.ok() && !status.IsIncomplete()) {
-        LOG(WARNING) << database_->dir << ": giving back space failed: " << status.ToString();
+        LOG(WARNING) << database_->dir << ": freeing disk space failed: " << status.ToString();
       }
       reclaiming_ = false;
     });
@@ -325,7 +329,7 @@ class RocksEngine final : public Engine {
   void RunFlush(bool wait) {
     rocksdb::FlushOptions options;
     options.wait = wait;
-    options.allow_write_stall = true;  // else even a flush that does not wait waits for compactions
+    options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
     const rocksdb::Status status = db_.Flush(options);
     if (!status.ok()) StopOnFailure(database_->dir, "a flush", status);
   }
@@ -334,19 +338,20 @@ class RocksEngine final : public Engine {
   const std::shared_ptr<Listener> listener_;
   const Durability durability_;
   rocksdb::DB& db_;
-  absl::Mutex reclaim_mutex_;  // whoever starts it
-  std::thread reclaimer_;      // runs one compaction of everything, and ends
+  absl::Mutex reclaim_mutex_;  // guards the start of reclaimer_
+  std::thread reclaimer_;      // compacts the whole database once, then ends
   std::atomic<bool> reclaiming_{false};
 };
 
-// Pinned here, never taken from defaults: what they mean for safety is measured (decisions/0002).
+// Options that matter for safety are set here even if they equal RocksDB's defaults, because their
+// effect was measured (docs/decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
   rocksdb::Options r;
   r.env = o.env != nullptr ? o.env : WatchedRocksEnv();
   r.create_if_missing = o.create_if_missing;
   r.paranoid_checks = true;
   r.max_bgerror_resume_count = 0;
-  r.max_background_jobs = 2;  // one of them flushes: see Listener
+  r.max_background_jobs = 2;  // one flushes, one compacts; Listener needs a single flush thread
   r.allow_concurrent_memtable_write = false;
   r.recycle_log_file_num = 0;
   r.keep_log_file_num = 4;
@@ -361,20 +366,21 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.wal_recovery_mode = o.salvage ? rocksdb::WALRecoveryMode::kPointInTimeRecovery
                                     : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
     r.track_and_verify_wals_in_manifest = true;
-    r.avoid_flush_during_recovery = false;  // the recovered tail is synced before we rely on it
+    r.avoid_flush_during_recovery = false;  // so recovered records are synced before we use them
     r.write_buffer_size = 32 << 20;
   } else {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;
-    r.avoid_flush_during_shutdown =
-        true;  // closing loses what a crash would: one way, often tested
+    // Closing loses unflushed data as a crash does, so that the recovery is exercised at each
+    // start.
+    r.avoid_flush_during_shutdown = true;
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<FilterPrefixes>(o.filter_prefix);
     }
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
     table.whole_key_filtering = false;
-    // A file in which half of 16,384 neighbours are deletions is compacted soon: reads that come by
-    // would pass all of them, and their space would not come back by itself.
+    // A file in which at least half of 16,384 consecutive entries are deletions is compacted early.
+    // Otherwise reads would have to pass all these deletions, and their space would not be freed.
     r.table_properties_collector_factories.push_back(
         rocksdb::NewCompactOnDeletionCollectorFactory(16'384, 8'192));
   }
@@ -398,7 +404,7 @@ absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& statu
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options) {
   const std::string note = absl::StrCat(options.dir, "/", kDamagedFile);
   if (access(note.c_str(), F_OK) == 0) {
-    return absl::DataLossError(absl::StrCat(note, ": damage was met while running"));
+    return absl::DataLossError(absl::StrCat(note, ": damage was found while the member ran"));
   }
   rocksdb::Options rocks = MakeOptions(options);
   auto listener = std::make_shared<Listener>(options.dir);

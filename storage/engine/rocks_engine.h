@@ -1,16 +1,18 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_ENGINE_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_ENGINE_H_
 
-// The engine on real disks. Together with data_dir this is the only code that knows RocksDB.
+// The engine on a real disk. In the product, only rocks_engine.{h,cc} use RocksDB.
 //
-// kSynced (the log): write-ahead log on and synced by every Write that asks for it. A torn record
-// at its very end is dropped (it was never acknowledged); any other damage refuses to open.
-// kFlushed (the state machine): no write-ahead log, one column family, so that whatever is flushed
-// is a prefix of the batches, each whole.
+// kSynced (the log): the write-ahead log is on, and every Write with `sync` syncs it. If its last
+// record is torn, opening drops that record, because it was never acknowledged. Any other damage
+// makes opening fail.
+// kFlushed (the state machine): no write-ahead log and one column family, so that the flushed data
+// is a prefix of the batches.
 //
-// Errors while running: a failed write, sync or background job is logged and aborts the process; a
-// damaged block writes the file DAMAGED into the directory, is logged, and exits with code 66. Next
-// time Open answers DataLoss because of that file, though RocksDB alone would open without a word.
+// Errors while running: a failed write, sync or background job is logged and aborts the process. A
+// damaged block is logged, creates the file DAMAGED in the directory, and ends the process with
+// exit code 66. While that file exists, OpenRocksEngine returns DataLoss; RocksDB alone would open
+// the database without an error.
 
 #include <cstddef>
 #include <memory>
@@ -26,8 +28,9 @@ class Env;
 
 namespace raftkv {
 
-// The part of a key that the filters of files are about: a lookup or a walk within one prefix skips
-// the files that hold no key with it. A part of `key`, or empty: this key has none.
+// Returns the prefix of `key` that the Bloom filters of the files contain, or an empty view if the
+// key has none. A lookup or an iteration within one prefix skips the files that have no key with
+// it.
 using FilterPrefix = std::string_view (*)(std::string_view key);
 
 struct RocksOptions {
@@ -36,14 +39,14 @@ struct RocksOptions {
   bool create_if_missing = false;
   FilterPrefix filter_prefix = nullptr;  // null: no filters
   size_t cache_bytes = 64 << 20;
-  // Takes what a damaged write-ahead log holds before the first damage, silently. Only for a copy
-  // which is then checked against the watermark (storage rule 13).
+  // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
+  // it only on a copy that is then checked against the watermark (storage/data_dir).
   bool salvage = false;
-  rocksdb::Env* env = nullptr;  // tests: a disk that fails
+  rocksdb::Env* env = nullptr;  // for tests: a disk that fails
 };
 
-// DataLoss: damaged or missing. FailedPrecondition: in use by another process. Unavailable: the
-// system refuses (permissions, space).
+// DataLoss: damaged or missing. FailedPrecondition: in use by another process. Unavailable: an I/O
+// error, for example missing permissions or no space.
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options);
 
 }  // namespace raftkv

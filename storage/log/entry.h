@@ -1,14 +1,14 @@
 #ifndef RAFTKV_STORAGE_LOG_ENTRY_H_
 #define RAFTKV_STORAGE_LOG_ENTRY_H_
 
-// The words that the Raft log and the consensus core share: plain values, named as in the Raft
-// paper. The core (server/raft) produces entries, storage/log keeps them, storage/state_machine
-// applies them.
+// The types that the Raft log and the Raft core share: plain values, named as in the Raft paper.
+// The core (server/raft) creates entries, storage/log stores them, storage/state_machine applies
+// them.
 //
-// `Index` is a position in the replicated log, the first entry is 1; 0 means "before the log".
-// It is never mixed with a *revision*, which counts changes of the key-value store.
-// `Term` starts at 0 in an empty member; the first elected leader has term 1 or more.
-// `MemberId` 0 means "nobody".
+// `Index` is a position in the replicated log. The first entry has index 1; 0 means "before the
+// first entry". An index is not a *revision*, which counts changes of the key-value store.
+// `Term` is 0 on a new member; the first elected leader has term 1 or more.
+// `MemberId` 0 (kNobody) means "no member".
 
 #include <compare>
 #include <cstdint>
@@ -25,8 +25,9 @@ using Index = uint64_t;
 
 inline constexpr MemberId kNobody = 0;
 
-// Names one log entry. Two logs that hold the same EntryId hold the same prefix (Log Matching,
-// §5.3). Ordered by term, then index: exactly the paper's "at least as up-to-date" (§5.4.1).
+// Identifies one log entry. Two logs that contain the same EntryId are equal up to it (Log
+// Matching, §5.3). The order is by term, then index: for last entries, a >= b is the paper's "at
+// least as up-to-date" (§5.4.1).
 struct EntryId {
   Term term = 0;
   Index index = 0;
@@ -34,8 +35,9 @@ struct EntryId {
   friend auto operator<=>(const EntryId&, const EntryId&) = default;
 };
 
-// Immutable bytes, shared by the log, every peer stream and the applier: encoded once at the edge,
-// parsed once at apply. Copying a Payload copies a pointer.
+// Immutable bytes, shared by the log, the streams to the peers and the applier. A command is
+// encoded once, when its request arrives, and parsed once on each member, when it is applied.
+// Copying a Payload copies a pointer.
 class Payload {
  public:
   Payload() = default;
@@ -51,11 +53,11 @@ class Payload {
   std::shared_ptr<const std::string> bytes_;
 };
 
-// On disk and on the wire by these numbers; never renumbered.
+// These numbers are stored on disk and sent to peers. Never change them.
 enum class EntryType : uint8_t {
-  kNoOp = 0,           // appended by each new leader (§8); the state machine only notes its index
-  kCommand = 1,        // opaque to the core
-  kConfiguration = 2,  // an encoded Configuration, effective when appended (thesis §4.1)
+  kNoOp = 0,           // appended by each new leader (§8); the state machine only records its id
+  kCommand = 1,        // an encoded Command; the core does not read it
+  kConfiguration = 2,  // an encoded Configuration; in force when appended (thesis §4.1)
 };
 
 struct Entry {
@@ -66,13 +68,14 @@ struct Entry {
   friend bool operator==(const Entry&, const Entry&) = default;
 };
 
-// What one entry counts towards the byte bounds of the core: its payload and a fixed overhead, so
-// that a flood of empty entries is bounded too.
+// The size of one entry for the byte bounds of the core: its payload and a fixed overhead. The
+// overhead bounds the number of empty entries, too.
 inline constexpr size_t kEntryOverheadBytes = 32;
 inline size_t EntryBytes(const Entry& e) { return e.payload.size() + kEntryOverheadBytes; }
 
-// What must be on stable storage before any message that depends on it leaves (Figure 2).
-// `commit_index` rides along as a hint for restart and is never synced for its own sake.
+// The persistent state besides the log (Figure 2). Term and vote must be on disk before a message
+// that depends on them is sent. `commit_index` is only a hint for the next start: it is saved
+// together with other changes, and a new commit index alone causes no save.
 struct HardState {
   Term current_term = 0;
   MemberId voted_for = kNobody;

@@ -1,12 +1,11 @@
 #ifndef RAFTKV_STORAGE_LOG_LOG_READER_H_
 #define RAFTKV_STORAGE_LOG_LOG_READER_H_
 
-// What the core may ask of the log on disk: six reads. The core keeps recent entries in memory, so
-// these serve restart and followers that are far behind, never the hot path.
+// How the Raft core reads the log on disk. The core keeps recent entries in memory, so it calls
+// these methods only at a restart and for old entries, for example when a follower is far behind.
 //
-// Implemented by storage/log/log_store and by a vector in the core's tests. Reads never fail:
-// damage found while running ends the process in the implementation (reliability rule: crash for
-// what the disk broke).
+// Implemented by storage/log/log_store, and by a vector in the core's tests. Reads do not return
+// errors: if an implementation finds damage while the member runs, it ends the process.
 
 #include <cstddef>
 #include <vector>
@@ -21,15 +20,15 @@ class LogReader {
 
   virtual HardState hard_state() const = 0;
 
-  // The entry before first_index() is known by id only: {0, 0} in a log that was never cut.
+  // Of the entry before first_index(), only the id is known. It is {0, 0} if the log was never cut.
   virtual Index first_index() const = 0;
   virtual Index last_index() const = 0;  // first_index() - 1 when empty
 
   // For first_index() - 1 <= index <= last_index().
   virtual Term TermAt(Index index) const = 0;
 
-  // Entries from `first` on, up to and including `last`, whose EntryBytes sum to at most
-  // `bytes_max`; the first always passes.
+  // The entries from `first` to `last`, both included, as long as their EntryBytes sum to at most
+  // `bytes_max`. The first one is always returned.
   virtual std::vector<Entry> Entries(Index first, Index last, size_t bytes_max) const = 0;
 };
 

@@ -24,17 +24,18 @@ constexpr uint32_t kEntryMagic = 0x474f4c52;  // "RLOG"
 constexpr uint32_t kStateMagic = 0x54534c52;  // "RLST"
 constexpr char kFormat = 1;
 
-// Entry record: CRC of all that follows 4, magic 4, format 1, type 1, zero 2, payload length 4,
-// term 8, index 8, chain hash of the log before it 8, payload. State record: the same up to the
-// zeros, then ten numbers.
-constexpr size_t kSealBytes = 12;
+// Fields of an entry record, with their sizes in bytes: CRC of all that follows 4, magic 4, format
+// 1, type 1, zeros 2, payload length 4, term 8, index 8, chain hash of the log before it 8,
+// payload. A state record begins with the same 12 bytes (CRC to zeros), then has ten 8-byte
+// numbers.
+constexpr size_t kPreambleBytes = 12;
 constexpr size_t kHeaderBytes = 40;
-constexpr size_t kStateBytes = kSealBytes + 10 * 8;
+constexpr size_t kStateBytes = kPreambleBytes + 10 * 8;
 
-// Until snapshots let it be cut, a log of this size deserves one line.
+// A log of this size causes one warning. Nothing cuts the log until snapshots are implemented.
 constexpr uint64_t kWarnBytes = 1'000'000'000;
 
-constexpr char kRemedy[] = "; remove this member, wipe its directory and add it anew";
+constexpr char kRemedy[] = "; remove this member, wipe its directory and add it as a new member";
 
 std::string Key(Index index, char kind) {
   std::string key;
@@ -60,21 +61,21 @@ uint64_t ChainAfter(uint64_t chain_before, const EntryId& id, raft::EntryType ty
 }
 
 void BeginRecord(uint32_t magic, char type, std::string* out) {
-  out->assign(4, '\0');  // the CRC, by Seal
+  out->assign(4, '\0');  // the CRC; set by SetCrc
   PutFixed32(out, magic);
   out->push_back(kFormat);
   out->push_back(type);
   out->append(2, '\0');
 }
 
-void Seal(std::string* record) {
+void SetCrc(std::string* record) {
   std::string crc;
   PutFixed32(&crc, Crc32c(std::string_view(*record).substr(4)));
   record->replace(0, 4, crc);
 }
 
-// What is wrong with a sealed record, or null.
-const char* CheckSeal(std::string_view record, size_t size_min, uint32_t magic) {
+// Checks size, CRC, magic number and format. Returns what is wrong, or null.
+const char* CheckPreamble(std::string_view record, size_t size_min, uint32_t magic) {
   if (record.size() < size_min) return "is too short";
   if (Crc32c(record.substr(4)) != Fixed32(record.data())) return "fails its checksum";
   if (Fixed32(record.data() + 4) != magic) return "has a wrong magic number";
@@ -88,11 +89,12 @@ void EncodeEntry(const Entry& entry, uint64_t chain_before, std::string* out) {
   PutFixed64(out, entry.id.index);
   PutFixed64(out, chain_before);
   out->append(entry.payload.view());
-  Seal(out);
+  SetCrc(out);
 }
 
+// Returns what is wrong with the record, or null.
 const char* DecodeEntry(std::string_view bytes, Record* record) {
-  if (const char* wrong = CheckSeal(bytes, kHeaderBytes, kEntryMagic)) return wrong;
+  if (const char* wrong = CheckPreamble(bytes, kHeaderBytes, kEntryMagic)) return wrong;
   const char* p = bytes.data();
   if (Fixed32(p + 12) != bytes.size() - kHeaderBytes) return "has a wrong length";
   if (static_cast<uint8_t>(p[9]) > static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
@@ -126,8 +128,8 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine>
   return log;
 }
 
-// One walk over everything: each entry must check by itself, follow the one before it, and the last
-// state record must describe exactly what was seen.
+// Reads the whole log once. Each entry record must be intact and follow the entry before it. The
+// last state record must describe exactly the entries that were read.
 absl::Status LogStore::Load() {
   std::string state;
   Index first = 0;  // the first entry seen
@@ -136,7 +138,7 @@ absl::Status LogStore::Load() {
   const absl::Status status =
       engine_->Scan({}, {}, [&](std::string_view key, std::string_view value) -> absl::Status {
         if (key.size() != kKeyBytes)
-          return Damaged("holds a foreign key of ", key.size(), " bytes");
+          return Damaged("holds an unexpected key of ", key.size(), " bytes");
         const Index index = BigEndian64(key.data());
         if (key.back() == kStateKind) {
           state.assign(value);
@@ -163,11 +165,11 @@ absl::Status LogStore::Load() {
       });
   if (!status.ok()) return status;
   if (state.empty()) {
-    if (first != 0) return Damaged("entries but no state record");
+    if (first != 0) return Damaged("holds entries but no state record");
     terms_ = {{0, 0}};
     return absl::OkStatus();
   }
-  if (const char* wrong = CheckSeal(state, kStateBytes, kStateMagic)) {
+  if (const char* wrong = CheckPreamble(state, kStateBytes, kStateMagic)) {
     return Damaged("the state record ", wrong);
   }
   Tip last;
@@ -181,8 +183,8 @@ absl::Status LogStore::Load() {
     return Damaged("entries ", base_.id.index + 1, " to ", first, " are missing or altered");
   }
   if (last.id != tip.id || last.chain_hash != tip.chain_hash) {
-    return Damaged("ends at entry ", tip.id.index, " but should end at ", last.id.index,
-                   " or was altered");
+    return Damaged("ends at entry ", tip.id.index, " instead of ", last.id.index,
+                   ", or its entries were altered");
   }
   last_ = tip;
   terms_.insert(terms_.begin(), {base_.id.index, base_.id.term});
@@ -194,21 +196,22 @@ absl::Status LogStore::CheckWatermark() const {
   const Watermark::Mark& mark = watermark_->mark();
   if (last_index() < mark.last.index) {
     return Damaged("entries ", last_index() + 1, " to ", mark.last.index,
-                   " were saved and are gone (WATERMARK)");
+                   " were saved but are missing (see WATERMARK)");
   }
   if (first_index() < mark.first_index) {
-    return Damaged("starts at ", first_index(), " but was cut to ", mark.first_index,
-                   " (WATERMARK): an old copy");
+    return Damaged("starts at entry ", first_index(), ", but the entries before ", mark.first_index,
+                   " were removed (see WATERMARK): it is an old copy");
   }
-  // A mark below the base was cut away since; the base itself and all after it can be compared.
+  // If the marked entry is below the base, it was removed later and cannot be compared.
   if (mark.last.index >= base_.id.index && ChainHash(mark.last.index) != mark.chain_hash) {
-    return Damaged("the entries up to ", mark.last.index, " differ from those saved (WATERMARK)");
+    return Damaged("the entries up to ", mark.last.index,
+                   " differ from the saved ones (see WATERMARK)");
   }
   if (hard_state_.current_term < mark.term ||
       (hard_state_.current_term == mark.term && mark.vote != raft::kNobody &&
        hard_state_.voted_for != mark.vote)) {
-    return Damaged("the saved term or vote is older than promised: term ", mark.term,
-                   " (WATERMARK)");
+    return Damaged("the term or vote is older than the saved one of term ", mark.term,
+                   " (see WATERMARK)");
   }
   return absl::OkStatus();
 }
@@ -216,11 +219,11 @@ absl::Status LogStore::CheckWatermark() const {
 void LogStore::Save(const std::optional<raft::HardState>& hard_state,
                     const std::vector<Entry>& entries) {
   if (!hard_state && entries.empty()) return;
-  bool promise = false;
+  bool term_or_vote_changed = false;
   if (hard_state) {
     CHECK_GE(hard_state->current_term, hard_state_.current_term);
-    promise = hard_state->current_term != hard_state_.current_term ||
-              hard_state->voted_for != hard_state_.voted_for;
+    term_or_vote_changed = hard_state->current_term != hard_state_.current_term ||
+                           hard_state->voted_for != hard_state_.voted_for;
     hard_state_ = *hard_state;
   }
   batch_.Clear();
@@ -231,8 +234,8 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
     CHECK_LE(first, last_index() + 1);
     if (first <= last_index()) {
       tip = {{TermAt(first - 1), first - 1}, ChainHash(first - 1)};
-      // Truncation lowers the durable index first: were the mark left high and the power lost, a
-      // sound log would look damaged.
+      // Lower the watermark before the truncation is written. If it stayed high and the power
+      // failed after the truncation, an intact log would look damaged.
       LowerWatermark(first - 1);
       while (terms_.back().first >= first) terms_.pop_back();
       for (Index index = entries.back().id.index + 1;
@@ -253,7 +256,7 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
     last_ = tip;
   }
   WriteState();
-  RecordMark(/*sync=*/promise);
+  RecordMark(/*sync=*/term_or_vote_changed);
 }
 
 void LogStore::AllowVoting() {
@@ -265,7 +268,8 @@ void LogStore::AllowVoting() {
 
 void LogStore::NoteSize(uint64_t more) {
   if (size_ < kWarnBytes && size_ + more >= kWarnBytes) {
-    LOG(WARNING) << "the Raft log has passed 1 GB; it is not cut yet, and a start reads all of it";
+    LOG(WARNING) << "the Raft log is larger than 1 GB. Old entries are not removed yet, and each "
+                    "start reads all of it";
   }
   size_ += more;
 }
@@ -300,7 +304,7 @@ void LogStore::Cut(Index first) {
   batch_.DeleteRange({}, Key(first - 1, kStateKind));
   base_ = base;
   WriteState();
-  // The run that holds the base now starts there.
+  // The run that contains the base now starts at the base.
   auto run = std::upper_bound(terms_.begin(), terms_.end(), base_.id.index,
                               [](Index index, const TermRun& r) { return index < r.first; });
   terms_.erase(terms_.begin(), std::prev(run));
@@ -334,7 +338,7 @@ std::vector<Entry> LogStore::Entries(Index first, Index last, size_t bytes_max) 
     if (!entries.empty() && bytes > bytes_max) return entries;
     entries.push_back(std::move(entry));
   }
-  CHECK_EQ(entries.size(), last - first + 1) << "log: entries vanished while running";
+  CHECK_EQ(entries.size(), last - first + 1) << "log: entries disappeared while running";
   return entries;
 }
 
@@ -352,7 +356,7 @@ uint64_t LogStore::ChainHash(Index index) const {
 
 std::string LogStore::ReadRecord(Index index) const {
   std::optional<std::string> bytes = engine_->Get(Key(index, kEntryKind));
-  CHECK(bytes.has_value()) << "log: entry " << index << " vanished while running";
+  CHECK(bytes.has_value()) << "log: entry " << index << " disappeared while running";
   return *std::move(bytes);
 }
 
@@ -368,12 +372,12 @@ std::string LogStore::EncodeState() const {
                      base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash}) {
     PutFixed64(&out, v);
   }
-  Seal(&out);
+  SetCrc(&out);
   return out;
 }
 
 void LogStore::DecodeState(std::string_view record, Tip* last) {
-  const char* p = record.data() + kSealBytes;
+  const char* p = record.data() + kPreambleBytes;
   uint64_t may_vote = 0;
   for (uint64_t* v : {&hard_state_.current_term, &hard_state_.voted_for, &hard_state_.commit_index,
                       &may_vote, &base_.id.term, &base_.id.index, &base_.chain_hash, &last->id.term,

@@ -1,20 +1,21 @@
 #ifndef RAFTKV_STORAGE_LOG_LOG_STORE_H_
 #define RAFTKV_STORAGE_LOG_LOG_STORE_H_
 
-// The Raft log and hard state on disk: one synced batch per turn with the truncation, the entries
-// and {term, vote, commit, first_index}. Owned and written by the replica; the core reads through
-// raft::LogReader.
+// The Raft log and hard state on disk. Each turn of a member writes one synced batch: the
+// truncation if there is one, the new entries, and a state record. The member's replica owns the
+// store and writes to it; the Raft core reads it through raft::LogReader.
 //
-// Layout: big-endian index ‖ kind. Under kind 0 the entry; under kind 1 the state as of a batch
-// that ended at that index: hard state, first_index, last entry, chain hash. The greatest state is
-// the current one. So keys only grow, and RocksDB moves finished files down without rewriting the
-// log.
+// Keys are a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
+// Kind 1 holds the state record of a batch that ended at that index: hard state, base (the entry
+// before first_index), last entry, chain hashes. The state record with the largest key is the
+// current one. New keys are usually the largest, so RocksDB can move finished files to lower levels
+// without rewriting them.
 //
-// Each record carries a magic number, version, type, term, index, length, a CRC32C and the chain
-// hash of everything before it, so that any damage between first_index and last_index is seen at
-// Open. RocksDB alone cannot tell a shortened log from a clean one (docs/decisions/0002), hence the
-// sidecar file WATERMARK (watermark.h): a log that does not reach it with the same hash and term is
-// damaged.
+// Each entry record has a magic number, format version, type, term, index, length, a CRC32C, and
+// the chain hash of all entries before it. So Open finds any damage between first_index and
+// last_index. RocksDB alone does not notice when the end of the log is missing
+// (docs/decisions/0002). Therefore the file WATERMARK beside the log (watermark.h) records how far
+// the log reached. A log that does not reach it, with the same hash and term, is damaged.
 
 #include <cstdint>
 #include <memory>
@@ -33,19 +34,21 @@ namespace raftkv {
 
 class LogStore final : public raft::LogReader {
  public:
-  // Verifies every record. `watermark` may be null (the simulator's engine loses nothing synced).
-  // DataLoss: damaged, with the index range and what is wrong.
+  // Reads and verifies every record. `watermark` may be null: the simulator's engine never loses
+  // what was synced. DataLoss: the log is damaged; the message has the index range and the reason.
   static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
                                                         std::unique_ptr<Watermark> watermark);
   ~LogStore() override;
 
-  // Appends `entries` (contiguous; what the log holds from the first of them on is removed in the
-  // same batch) and saves `hard_state`, synced. Returns when it has survived.
+  // Appends `entries` and saves `hard_state`, in one synced batch. `entries` are contiguous. The
+  // batch first removes all entries that the log holds at the index of the first one and after.
+  // When Save returns, everything is on disk.
   void Save(const std::optional<raft::HardState>& hard_state,
             const std::vector<raft::Entry>& entries);
 
-  // Forgets entries below `first_index`; the caller knows that a flushed state machine or a
-  // verified snapshot covers them. Cuts are coarse (storage rule 1).
+  // Removes the entries below `first_index`. The caller must know that a flushed state machine or a
+  // verified snapshot covers them. Remove many entries with one call: each call writes a synced
+  // batch with a range deletion.
   void Cut(raft::Index first_index);
 
   raft::HardState hard_state() const override { return hard_state_; }
@@ -55,12 +58,13 @@ class LogStore final : public raft::LogReader {
   std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
                                    size_t bytes_max) const override;
 
-  // Chain hash of everything up to and including `index` (first_index - 1 <= index <= last_index).
+  // The chain hash of all entries up to and including `index`. Requires
+  // first_index - 1 <= index <= last_index.
   uint64_t ChainHash(raft::Index index) const;
 
-  // Whether this log may stand behind a vote. False in a log that was just created: the member may
-  // have forgotten its promises (a wiped disk). The replica calls AllowVoting once it knows better;
-  // it is synced before it returns and survives. The first start of a sole voter calls it too.
+  // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
+  // forgotten votes and acknowledgements. The replica calls AllowVoting when voting is safe
+  // (docs/decisions/0003-first-start.md). AllowVoting returns after the permission is synced.
   bool may_vote() const { return may_vote_; }
   void AllowVoting();
 
@@ -68,12 +72,12 @@ class LogStore final : public raft::LogReader {
   uint64_t DiskBytes() const { return engine_->DiskBytes(); }
 
  private:
-  // An entry and the hash of the log that ends with it.
+  // An entry and the chain hash of the log up to and including it.
   struct Tip {
     raft::EntryId id;
     uint64_t chain_hash = 0;
   };
-  struct TermRun {  // entries from `first` on, up to the next run, are of `term`
+  struct TermRun {  // all entries from `first` up to the next run have this term
     raft::Index first;
     raft::Term term;
   };
@@ -100,8 +104,8 @@ class LogStore final : public raft::LogReader {
   std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
   bool may_vote_ = false;
   uint64_t synced_batches_ = 0;
-  uint64_t size_ = 0;  // roughly; only to warn once
-  WriteBatch batch_;   // reused
+  uint64_t size_ = 0;  // bytes, estimated; used only to warn once
+  WriteBatch batch_;   // kept to reuse its memory
 };
 
 }  // namespace raftkv

@@ -23,14 +23,14 @@ constexpr std::chrono::seconds kSyncEvery(1);
 
 [[noreturn]] void Die(const char* what, const std::string& path) {
   LOG(ERROR) << what << " of " << path << " failed: " << std::strerror(errno)
-             << "; stopping, because nothing on a disk that fails can be trusted";
+             << "; stopping, because data on a failing disk cannot be trusted";
   google::FlushLogFiles(google::INFO);
   std::abort();
 }
 
 absl::Status Damaged(const std::string& path, const char* what) {
-  return absl::DataLossError(
-      absl::StrCat(path, ": ", what, "; remove this member, wipe its directory and add it anew"));
+  return absl::DataLossError(absl::StrCat(
+      path, ": ", what, "; remove this member, wipe its directory and add it as a new member"));
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& pa
   if (fstat(fd, &info) != 0) return absl::UnavailableError(absl::StrCat(path, ": fstat failed"));
   if (info.st_size == 0 && create) {
     watermark->Record(Mark(), /*sync=*/true);
-    watermark->Record(Mark(), /*sync=*/true);  // both slots hold something from the start
+    watermark->Record(Mark(), /*sync=*/true);  // the second call fills the second slot
     return watermark;
   }
   if (absl::Status status = watermark->Load(); !status.ok()) return status;

@@ -1,19 +1,19 @@
 #ifndef RAFTKV_STORAGE_LOG_WATERMARK_H_
 #define RAFTKV_STORAGE_LOG_WATERMARK_H_
 
-// The sidecar file log/WATERMARK: how far the log was known to reach, and what was promised.
+// The file log/WATERMARK. It records how far the log reaches and the newest saved term and vote.
 //
-// RocksDB opens a log that lost its tail, or all of it, without a word (docs/decisions/0002). So
-// after each synced batch the log store notes here how far it got, in a file of its own, and a log
-// that does not reach its mark is damaged.
+// RocksDB opens a log that lost its end, or all of it, without an error (docs/decisions/0002). So
+// after each synced batch the log store records here, in a separate file, how far the log reaches.
+// A log that does not reach its mark is damaged.
 //
-// Two slots of 4 KiB take turns, each with a sequence number and a CRC: one torn write leaves the
-// other. Record writes; the kernel has it then, so it outlives the process. It also outlives a
-// power loss after a sync: once a second, and whenever the caller asks for it (a term or vote about
-// to become visible; the mark about to go down before a truncation). What stays open is damage to
-// the log *and* a power loss within the same second.
+// The file has two slots of 4 KiB, written in turn, each with a sequence number and a CRC. If one
+// write is torn, the other slot is intact. A recorded mark survives a crash of the process, because
+// the kernel has it. After a sync it also survives a power loss. Record syncs at most once a second
+// by itself, and always if the caller asks: when the term or vote changed, and before a truncation.
+// One case remains undetected: damage to the log *and* a power loss within the same second.
 //
-// Owned by LogStore; one thread. A failed write or sync ends the process (one line first).
+// Owned by LogStore and used by one thread. A failed write or sync is logged and ends the process.
 
 #include <chrono>
 #include <cstdint>
@@ -33,18 +33,19 @@ class Watermark {
     raft::MemberId vote = raft::kNobody;
     raft::Index first_index = 1;
     raft::EntryId last;       // the last synced entry
-    uint64_t chain_hash = 0;  // of everything up to it
+    uint64_t chain_hash = 0;  // of the log up to and including `last`
 
     friend bool operator==(const Mark&, const Mark&) = default;
   };
 
-  // Who the file belongs to, so that a copied file is noticed.
+  // The member that the file belongs to. Open rejects a file that was copied from another member.
   struct Owner {
     uint64_t cluster_id = 0;
     raft::MemberId member_id = 0;
   };
 
-  // `create`: make it if it is missing. DataLoss: missing, unreadable, or another member's.
+  // `create`: create the file if it is missing. DataLoss: missing, damaged, or another member's.
+  // Unavailable: the system cannot open it.
   static absl::StatusOr<std::unique_ptr<Watermark>> Open(const std::string& path, Owner owner,
                                                          bool create);
   ~Watermark();
@@ -63,7 +64,7 @@ class Watermark {
   const std::string path_;
   const Owner owner_;
   const int fd_;
-  uint64_t sequence_ = 0;  // of the newest slot
+  uint64_t sequence_ = 0;  // of the slot that was written last
   Mark mark_;
   std::chrono::steady_clock::time_point synced_at_;
 };

@@ -1,5 +1,4 @@
-// A member that is busy applying what takes long, or reading what takes long, goes on answering
-// everybody else.
+// A member that applies a long entry, or runs a long read, still answers other requests.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +23,7 @@ constexpr int kKeysPerTxn = 5'000;
 class BusyMember : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   }
 
   void Start(const std::string& limits, int size = 1) {
@@ -62,7 +61,8 @@ TEST_F(BusyMember, AnswersSerializableReadsAndStatusWhileItAppliesALargeDelete) 
     request.set_range_end("kez");
     return Call(own, *own.kv, &KV::Stub::DeleteRange, request, absl::Seconds(60));
   });
-  // Between two Status with the same applied index the delete is in the log, and not applied.
+  // If raftindex is above the applied index, and the applied index is the same before and after the
+  // get, the delete was in the log and not applied during the get.
   bool answered = false;
   while (!answered && deleted.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const auto before = cluster_->Status(0, absl::Seconds(60));
@@ -73,15 +73,15 @@ TEST_F(BusyMember, AnswersSerializableReadsAndStatusWhileItAppliesALargeDelete) 
                after.response.raftappliedindex() == before.response.raftappliedindex() &&
                get.response.kvs_size() == 1;
   }
-  EXPECT_TRUE(answered) << "nobody was answered before the delete was applied";
+  EXPECT_TRUE(answered) << "no get was answered before the delete was applied";
   const auto reply = deleted.get();
   ASSERT_TRUE(reply.ok()) << reply.status.error_message();
   EXPECT_EQ(reply.response.deleted(), kKeys);
   EXPECT_EQ(cluster_->Get(0, "key000000", /*serializable=*/true).response.kvs_size(), 0)
-      << "what was acknowledged here is seen here";
+      << "a member that acknowledged the delete must show it";
 }
 
-TEST_F(BusyMember, HearsAndSendsHeartbeatsWhileItAppliesALargeDelete) {
+TEST_F(BusyMember, KeepsItsLeaderWhileItAppliesALargeDelete) {
   Start("request_timeout = \"60s\"", /*size=*/3);
   if (HasFatalFailure()) return;
   const auto before = cluster_->Status(0, absl::Seconds(60));
@@ -99,7 +99,7 @@ TEST_F(BusyMember, HearsAndSendsHeartbeatsWhileItAppliesALargeDelete) {
   EXPECT_EQ(after.response.leader(), before.response.leader());
 }
 
-// Many times the same read of every key: more work than two workers do in the time that is left.
+// Sends the same read of all keys many times. That is more work than two workers can do in time.
 class ManyLargeReads {
  public:
   ManyLargeReads(Cluster& cluster, int count, absl::Duration timeout)
@@ -116,7 +116,7 @@ class ManyLargeReads {
     }
   }
 
-  // How they ended, by the server's words.
+  // Waits for all calls. Returns how many ended with each error message; "" is success.
   std::map<std::string, int> Wait() {
     std::map<std::string, int> ends;
     for (size_t i = 0; i < calls_.size(); ++i) {
@@ -142,7 +142,7 @@ class ManyLargeReads {
 
 constexpr int kManyReads = 500;
 
-TEST_F(BusyMember, AnswersLargeReadsWithinTheRequestTimeoutOneWayOrTheOther) {
+TEST_F(BusyMember, AnswersOrEndsLargeReadsWithinTheRequestTimeout) {
   Start("request_timeout = \"2s\"\ndisk_stall_timeout = \"1500ms\"");
   if (HasFatalFailure()) return;
   ManyLargeReads reads(*cluster_, kManyReads, absl::Seconds(60));
@@ -150,15 +150,15 @@ TEST_F(BusyMember, AnswersLargeReadsWithinTheRequestTimeoutOneWayOrTheOther) {
   EXPECT_TRUE(cluster_->Put(0, "k", "v").ok());
 }
 
-TEST_F(BusyMember, DropsLargeReadsThatNobodyWaitsForAnyMore) {
+TEST_F(BusyMember, DropsLargeReadsWhoseClientsGaveUp) {
   Start("request_timeout = \"60s\"");
   if (HasFatalFailure()) return;
-  // Minutes of work, which nobody wants any more once their clients' deadline is over.
+  // These reads would take minutes. Their clients give up after a second.
   ManyLargeReads(*cluster_, kManyReads, absl::Seconds(1)).Wait();
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
 }
 
-// More than one, so that some wait for others.
+// Several concurrent HashKV calls, so that some wait for others.
 class Hashes {
  public:
   Hashes(Cluster& cluster, int count, absl::Duration timeout) {
@@ -176,7 +176,7 @@ class Hashes {
       return call.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
     });
   }
-  // How they ended: the server's words, or the hash.
+  // Waits for all calls. Returns how many ended with each hash or error message.
   std::map<std::string, int> Wait() {
     std::map<std::string, int> ends;
     for (auto& call : calls_) {
@@ -190,10 +190,10 @@ class Hashes {
   std::vector<std::future<Reply<etcdserverpb::HashKVResponse>>> calls_;
 };
 
-TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
+TEST_F(BusyMember, HashesBeyondTheRequestTimeoutAndReadsMeanwhile) {
   Start("request_timeout = \"60s\"");
   if (HasFatalFailure()) return;
-  for (int i = 0; i < 3; ++i) PutAll();  // more versions
+  for (int i = 0; i < 3; ++i) PutAll();  // more versions to hash
   ASSERT_EQ(cluster_->Terminate(0), 0);
   const std::string config = ReadFile(cluster_->config_path());
   WriteFile(cluster_->config_path(),
@@ -204,13 +204,13 @@ TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
   cluster_->Start(0);
   ASSERT_EQ(cluster_->WaitForLeader(), 0);
 
-  Hashes hashes(*cluster_, 9, absl::Seconds(60));  // together several times the request timeout
+  Hashes hashes(*cluster_, 9, absl::Seconds(60));  // they take several request timeouts together
   etcdserverpb::RangeRequest range = GetRequest("key000000", /*serializable=*/true);
-  range.set_range_end("key000500");  // more than the loop reads itself
+  range.set_range_end("key000500");  // too many keys for the loop: a worker reads them
   bool answered = false;
   while (hashes.AnyUnanswered()) {
     const auto reply = Range(connection(), range);
-    if (!reply.ok()) {  // a busy machine may take 300 ms for anything
+    if (!reply.ok()) {  // on a busy machine any call may take 300 ms
       ASSERT_EQ(reply.status.error_message(), "etcdserver: request timed out");
       continue;
     }
@@ -219,10 +219,10 @@ TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
   }
   EXPECT_TRUE(answered) << "no range was answered before all hashes were";
   const auto ends = hashes.Wait();
-  EXPECT_EQ(ends.size(), 1u) << "all of them the same hash";
+  EXPECT_EQ(ends.size(), 1u) << "all hashes must be equal";
   EXPECT_FALSE(ends.contains("etcdserver: request timed out"));
 
-  // Too many at once are told so, and those that nobody waits for any more are dropped.
+  // Beyond a limit, calls get "too many requests". Calls whose clients gave up are dropped.
   auto impatient = Hashes(*cluster_, 16, absl::Milliseconds(500)).Wait();
   EXPECT_GT(impatient["etcdserver: too many requests"], 0);
   EXPECT_GT(impatient["Deadline Exceeded"], 0);
@@ -230,10 +230,10 @@ TEST_F(BusyMember, HashesAsLongAsItTakesAndReadsMeanwhile) {
             (std::map<std::string, int>{{ends.begin()->first, 1}}));
 }
 
-TEST_F(BusyMember, LetsFewWaitForACompaction) {
+TEST_F(BusyMember, BoundsTheCallsThatWaitForACompaction) {
   Start("request_timeout = \"60s\"");
   if (HasFatalFailure()) return;
-  PutAll();  // so that there is much to remove
+  PutAll();  // so that the compaction has much to remove
   constexpr int kCalls = 400;
   int64_t revision = 0;
   for (int i = 0; i < kCalls; ++i) {
@@ -265,7 +265,7 @@ TEST_F(BusyMember, LetsFewWaitForACompaction) {
   }
   EXPECT_GT(ends["etcdserver: too many requests"], 0);
   EXPECT_GT(ends[""], 0);
-  // Who was refused has changed nothing, and those who waited make room.
+  // Afterwards new calls may wait again, and the rejected ones have had no effect.
   etcdserverpb::CompactionRequest request;
   request.set_revision(revision + 1);
   request.set_physical(true);

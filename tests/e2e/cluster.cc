@@ -223,7 +223,7 @@ Reply<etcdserverpb::StatusResponse> Cluster::Status(int i, absl::Duration timeou
 }
 
 int Cluster::FindLeader() {
-  std::map<std::pair<uint64_t, uint64_t>, int> followers;  // of (leader, term)
+  std::map<std::pair<uint64_t, uint64_t>, int> followers;  // number of them by (leader, term)
   std::map<uint64_t, int> index_of;
   for (int i = 0; i < size(); ++i) {
     if (!Running(i)) continue;

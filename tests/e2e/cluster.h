@@ -1,10 +1,10 @@
 #ifndef RAFTKV_TESTS_E2E_CLUSTER_H_
 #define RAFTKV_TESTS_E2E_CLUSTER_H_
 
-// A cluster of real processes on loopback: raftkv-server, or Debian's etcd as the oracle. Members
-// are numbered from 0 and named n1, n2, ... Everything they keep is in one temporary directory,
-// which stays when the test fails. Answers come through plain gRPC stubs, so that codes, texts and
-// headers can be looked at as they are on the wire.
+// A cluster of real processes on loopback: raftkv-server, or Debian's etcd as a reference. Members
+// are numbered from 0 and named n1, n2, ... All their files are in one temporary directory, which
+// is kept when the test fails. Calls use plain gRPC stubs, so that tests see codes, texts and
+// headers as they are on the wire.
 //
 //   Cluster cluster({.size = 3});
 //   cluster.StartAll();
@@ -13,8 +13,8 @@
 //   EXPECT_TRUE(cluster.Put(leader, "k", "v").ok());
 //
 // Programs: raftkv-server from the build (RAFTKV_BIN overrides the directory), etcd from
-// build/etcd/usr/bin/etcd (RAFTKV_ETCD overrides the path). RAFTKV_E2E_AGAINST=etcd runs the tests
-// that are about etcd's contract alone against etcd: a test that fails there is itself wrong.
+// build/etcd/usr/bin/etcd (RAFTKV_ETCD overrides the path). With RAFTKV_E2E_AGAINST=etcd, the tests
+// of etcd's behaviour run against etcd; the others are skipped. A test that fails there is wrong.
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -38,7 +38,8 @@ enum class Product { kRaftkv, kEtcd };
 Product ProductUnderTest();
 // Path of a program of the build: "raftkv-server", "raftkv", "raftkv_example".
 std::string BuiltProgram(const std::string& name);
-// Debian's etcd server, or an empty string and a failure that says how to get it.
+// The path of Debian's etcd server. If it is missing: an empty string and a test failure that says
+// how to get it.
 std::string EtcdProgram();
 
 struct ClusterOptions {
@@ -48,11 +49,11 @@ struct ClusterOptions {
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
   std::string limits = "";      // lines of the section [limits]
-  bool keep_data = true;        // when the test fails
-  std::vector<int> ports = {};  // client and peer port of each member in turn; empty: free ones
+  bool keep_data = true;        // keep the directory when the test fails
+  std::vector<int> ports = {};  // n1's client port, n1's peer port, n2's ...; empty: free ones
 };
 
-// A call's status, and its response when that is OK.
+// The status of a call, and its response if the status is OK.
 template <typename Response>
 struct Reply {
   grpc::Status status;
@@ -63,8 +64,8 @@ struct Reply {
 // One connection to one member.
 struct Connection {
   explicit Connection(const std::string& address);
-  // Connects if need be. A channel makes progress only while someone waits on it, so calls that
-  // fail fast, without this, would never see it come back.
+  // Connects if necessary. A channel connects only while a thread waits on it. Without this, calls
+  // that fail fast would never notice that a member is back.
   bool Ready();
 
   std::shared_ptr<grpc::Channel> channel;
@@ -78,8 +79,8 @@ inline constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 
 std::unique_ptr<grpc::ClientContext> MakeContext(absl::Duration timeout = kCallTimeout);
 
-// A unary call of any stub, as in Call(*connection.kv, &KV::Stub::Range, ...). A member that is
-// down fails in a moment with kNotSent.
+// A unary call of any stub, as in Call(connection, *connection.kv, &KV::Stub::Range, ...). If the
+// member is down, the call fails within 200 ms with kNotSent.
 inline constexpr char kNotSent[] = "not connected: nothing was sent";
 template <typename Stub, typename Request, typename Response>
 Reply<Response> Call(Connection& connection, Stub& stub,
@@ -101,7 +102,7 @@ Reply<etcdserverpb::PutResponse> Put(Connection& connection, const std::string& 
 Reply<etcdserverpb::DeleteRangeResponse> Delete(Connection& connection, const std::string& key,
                                                 absl::Duration timeout = kCallTimeout);
 etcdserverpb::RangeRequest GetRequest(const std::string& key, bool serializable = false);
-// Every key there is, at `revision` (0: now).
+// All keys, at `revision` (0: the newest).
 etcdserverpb::RangeRequest EverythingRequest(int64_t revision, bool serializable);
 
 class Cluster {
@@ -129,7 +130,7 @@ class Cluster {
   void Kill(int i) { members_[i].process->Kill(); }  // -9
   void Pause(int i);                                 // SIGSTOP
   void Resume(int i);                                // SIGCONT
-  void Wipe(int i);                                  // its data directory, while it is down
+  void Wipe(int i);                                  // removes its data directory; it must be down
   std::optional<int> Terminate(int i);               // SIGTERM; its exit code
   bool Running(int i) { return members_[i].process && members_[i].process->Running(); }
   Process& process(int i) { return *members_[i].process; }
@@ -145,9 +146,10 @@ class Cluster {
   }
   Reply<etcdserverpb::StatusResponse> Status(int i, absl::Duration timeout = absl::Seconds(1));
 
-  // The member that leads and that a majority follows in the same term; -1 after `timeout`.
+  // Waits until a majority names the same running leader in the same term. Returns that member; -1
+  // after `timeout`.
   int WaitForLeader(absl::Duration timeout = absl::Seconds(20));
-  // Waits until all running members hold the same revision, then compares all they hold.
+  // Waits until all running members have the same revision, then compares all their keys.
   testing::AssertionResult MembersAreEqual(absl::Duration timeout = absl::Seconds(20));
 
  private:
@@ -166,7 +168,7 @@ class Cluster {
   int FindLeader();
 
   const ClusterOptions options_;
-  TempDir dir_;  // outlives the processes below
+  TempDir dir_;  // before members_, so that it outlives their processes
   std::vector<Member> members_;
 };
 

@@ -1,5 +1,5 @@
-// What a cluster does when members are lost, wiped, paused or too few: it serves when it can, says
-// so when it cannot, and never makes up its mind without the writes it has acknowledged.
+// Clusters whose members are killed, wiped or paused. A cluster serves while it has a majority,
+// returns errors while it has none, and never elects a leader that lacks acknowledged writes.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -42,8 +42,7 @@ void ExpectTimedOut(const grpc::Status& status) {
   EXPECT_EQ(status.error_message(), kTimedOut);
 }
 
-// The exercise that raftkv grew out of.
-TEST(FiveMembers, ServeWithoutTwoRefuseWithoutThreeAndRecover) {
+TEST(FiveMembers, ServeWithoutTwoFailWithoutThreeAndRecover) {
   Cluster cluster(Quick(5));
   cluster.StartAll();
   const int leader = cluster.WaitForLeader();
@@ -66,7 +65,7 @@ TEST(FiveMembers, ServeWithoutTwoRefuseWithoutThreeAndRecover) {
   cluster.Kill(member(2));
   for (int i = 3; i < 5; ++i) {
     ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return KnowsNoLeader(cluster, member(i)); }));
-    // The calls' own deadline is far beyond the server's: the answer is the server's.
+    // The deadline of the calls is much later than the server's timeout, so the server answers.
     ExpectTimedOut(cluster.Put(member(i), "k", "two left").status);
     ExpectTimedOut(cluster.Get(member(i), "k").status);
     EXPECT_EQ(Value(cluster.Get(member(i), "k", /*serializable=*/true)), "three left");
@@ -83,9 +82,9 @@ TEST(FiveMembers, ServeWithoutTwoRefuseWithoutThreeAndRecover) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Value(cluster.Get(i, "k")), "five again");
 }
 
-// n3 acknowledged what n2 has never heard of, and forgot it with its disk. If it voted, n2 would
-// lead without that write.
-TEST(WipedMember, DoesNotVoteAwayWhatItAcknowledged) {
+// n3 acknowledged a write that n2 never got, and then lost its disk. If n3 voted, n2 could become
+// leader without that write.
+TEST(WipedMember, DoesNotVoteForALeaderWithoutItsAcknowledgedWrites) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd leads, and loses the write";
   Cluster cluster(Quick(3));
   cluster.StartAll();
@@ -103,27 +102,27 @@ TEST(WipedMember, DoesNotVoteAwayWhatItAcknowledged) {
   cluster.Start(2);
   ASSERT_TRUE(Eventually(absl::Seconds(20),
                          [&] { return KnowsNoLeader(cluster, 1) && KnowsNoLeader(cluster, 2); }));
-  // For ten election timeouts, nobody leads.
+  // For ten election timeouts there must be no leader.
   const absl::Time end = absl::Now() + 10 * kElectionTimeout;
   EXPECT_FALSE(Eventually(end - absl::Now(), [&] {
     return !KnowsNoLeader(cluster, 1) || !KnowsNoLeader(cluster, 2);
-  })) << "a leader was elected with the vote of a member that has forgotten its promises";
+  })) << "a leader was elected with the vote of a wiped member";
   ExpectTimedOut(cluster.Put(1, "k", "v").status);
 
   cluster.Start(0);
   ASSERT_GE(cluster.WaitForLeader(), 0);
-  // Both ends say why the third one does not count.
+  // The wiped member logs why the others reject it.
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
     return testing::Value(cluster.log(2),
-                          HasSubstr("refuses this member: its data directory is new"));
+                          HasSubstr("rejects this member: its data directory is new"));
   })) << cluster.log(2);
-  // A client goes on to another member, with a write too.
+  // A client tries another member, even for a write.
   const Finished put =
       RunToEnd({.argv = {BuiltProgram("raftkv"), "--endpoints",
                          cluster.client_address(2) + "," + cluster.client_address(0), "put", "k",
                          "moved on"}});
   EXPECT_EQ(put.exit_code, 0) << put.err;
-  // It says so to clients too, instead of showing an empty store.
+  // The wiped member returns an error to clients and does not show an empty store.
   for (const bool serializable : {true, false}) {
     const auto get = cluster.Get(2, "before", serializable);
     EXPECT_EQ(get.status.error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -146,9 +145,10 @@ TEST(WipedMember, DoesNotVoteAwayWhatItAcknowledged) {
   EXPECT_TRUE(cluster.Put(1, "after", "2").ok());
 }
 
-// The write was handed to nobody, and whoever may ask hears that it is safe to repeat.
-TEST(WithoutLeader, APutThatWasNeverProposedHasFailedForCertain) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd cannot say it";
+// Without a leader the write was not proposed. The client learns that it certainly failed, so that
+// it is safe to repeat.
+TEST(WithoutLeader, APutThatWasNeverProposedHasCertainlyFailed) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd does not tell clients";
   Cluster cluster(Quick(3));
   cluster.Start(0);
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return KnowsNoLeader(cluster, 0); }));
@@ -165,8 +165,8 @@ TEST(WithoutLeader, APutThatWasNeverProposedHasFailedForCertain) {
   }));
 }
 
-// The kernel goes on taking connections for a process that is stopped.
-TEST(PausedMember, TheCommandLineGoesToTheOthers) {
+// The kernel still accepts connections for a process that is paused, so connecting succeeds.
+TEST(PausedMember, TheCommandLineUsesTheOthers) {
   Cluster cluster(Quick(3));
   cluster.StartAll();
   const int leader = cluster.WaitForLeader();
@@ -177,7 +177,8 @@ TEST(PausedMember, TheCommandLineGoesToTheOthers) {
       absl::StrCat(cluster.client_address(paused), ",", cluster.client_address((leader + 2) % 3),
                    ",", cluster.client_address(leader));
   const auto run = [&](std::vector<std::string> words) {
-    // Whoever waits for the paused one has no time left.
+    // The timeouts are equal, so a command that waits for the paused member has no time for
+    // another.
     words.insert(words.begin(), {BuiltProgram("raftkv"), "--endpoints", endpoints,
                                  "--dial-timeout=10s", "--command-timeout=10s"});
     return RunToEnd({.argv = words});
@@ -189,7 +190,7 @@ TEST(PausedMember, TheCommandLineGoesToTheOthers) {
   EXPECT_EQ(get.out, "k\nv\n");
 }
 
-TEST(PausedMember, ALeaderThatWasPausedNeverAnswersStale) {
+TEST(PausedMember, ALeaderThatWasPausedGivesNoStaleReads) {
   Cluster cluster(Quick(3));
   cluster.StartAll();
   const int old_leader = cluster.WaitForLeader();
@@ -202,23 +203,23 @@ TEST(PausedMember, ALeaderThatWasPausedNeverAnswersStale) {
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
     return cluster.Put(other, "k", "new", absl::Milliseconds(500)).ok();
   }));
-  // These wait in its socket, and are the first thing it sees when it goes on.
+  // These requests wait in its socket. They are the first that it reads when it continues.
   std::vector<std::future<std::string>> reads;
   for (int i = 0; i < 8; ++i) {
     reads.push_back(
         std::async(std::launch::async, [&] { return Value(cluster.Get(old_leader, "k")); }));
   }
-  absl::SleepFor(absl::Milliseconds(100));  // so that they are there; too late would prove less
+  absl::SleepFor(absl::Milliseconds(100));  // so that they arrive before it continues
   cluster.Resume(old_leader);
   for (auto& read : reads) EXPECT_THAT(read.get(), testing::AnyOf("new", HasSubstr(kTimedOut)));
   EXPECT_TRUE(cluster.MembersAreEqual());
 }
 
-// It vanishes without closing a connection: nothing but silence tells. That it is the keepalive of
-// peers' connections that hears it, not the system's own of minutes, stands in the log; that its
-// two times make three seconds, server/peer/peers.h asserts.
+// A paused member does not close its connections, so the others notice it only by its silence. The
+// log line shows that the keepalive of the peer connections noticed it, and not TCP's own keepalive
+// after minutes. server/peer/peers.h checks that the keepalive takes three seconds.
 TEST(PausedMember, IsNoticedByTheOthersAndCatchesUp) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv's log";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv's log";
   Cluster cluster(Quick(3));
   cluster.StartAll();
   const int leader = cluster.WaitForLeader();
@@ -244,8 +245,8 @@ TEST(Restart, OfASingleMemberKeepsEverything) {
   ASSERT_EQ(cluster.WaitForLeader(), 0);
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(cluster.Put(0, absl::StrCat("k", i), "v").ok());
   const auto before = Range(cluster.connection(0), EverythingRequest(0, false));
-  for (bool politely : {false, true, false}) {
-    if (politely) {
+  for (bool terminate : {false, true, false}) {
+    if (terminate) {
       EXPECT_EQ(cluster.Terminate(0), 0);
     } else {
       cluster.Kill(0);

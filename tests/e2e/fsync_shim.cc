@@ -1,10 +1,10 @@
-// Loaded into a member with LD_PRELOAD: makes its disk stall or fail on demand. The file named by
-// RAFTKV_FSYNC_SHIM says how each sync behaves from now on:
-//   hang   does not return until the file says something else
-//   eio    fails with EIO
-// Anything else, or no file: the real thing.
+// A library that makes the disk of a member stall or fail. It is loaded with LD_PRELOAD. The
+// content of the file that RAFTKV_FSYNC_SHIM names controls each sync:
+//   hang   it does not return until the content changes
+//   eio    it fails with EIO
+// With any other content, or without the file, the sync is real.
 //
-// Only system calls in here: it runs inside a process that knows nothing of it.
+// The library makes only system calls, because it runs inside a process that is not written for it.
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -17,7 +17,7 @@
 
 namespace {
 
-bool Says(const char* word) {
+bool ShimSays(const char* word) {
   const char* path = std::getenv("RAFTKV_FSYNC_SHIM");
   const int fd = path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
@@ -29,8 +29,8 @@ bool Says(const char* word) {
 
 int Sync(long number, int fd, off64_t offset = 0, off64_t length = 0, unsigned flags = 0) {
   const timespec moment = {.tv_sec = 0, .tv_nsec = 5 * 1000 * 1000};
-  while (Says("hang")) nanosleep(&moment, nullptr);
-  if (Says("eio")) {
+  while (ShimSays("hang")) nanosleep(&moment, nullptr);
+  if (ShimSays("eio")) {
     errno = EIO;
     return -1;
   }

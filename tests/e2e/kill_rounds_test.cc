@@ -1,6 +1,6 @@
-// Members are killed under load, again and again, and no client ever sees a wrong answer. The load
-// reads, writes, compares and swaps, and changes several keys at once, while the store is compacted
-// every 200 ms. 10 rounds; RAFTKV_SOAK=1 makes it 50 (`make soak`).
+// Members are killed repeatedly under load, and no client may see a wrong answer. The load reads,
+// writes, compares and swaps, and changes several keys at once, while the store is compacted every
+// 200 ms. There are 10 rounds; RAFTKV_SOAK=1 makes it 50 (`make soak`).
 
 #include <gtest/gtest.h>
 
@@ -31,22 +31,22 @@ bool FoundByPrefix(const Operation& op, Operation::Kind kind) {
   });
 }
 
-// What the history is made of: each of these has to have come up.
+// Prints how often each kind of operation and outcome occurred. Each must have occurred.
 void PrintMix(const History& history) {
   using Kind = Operation::Kind;
   std::map<std::string, int> counts = {{"swaps that succeeded", 0},
                                        {"swaps that failed", 0},
                                        {"transactions that changed something", 0},
                                        {"transactions that only read", 0},
-                                       {"prefixes read, some keys there", 0},
-                                       {"prefixes deleted, some keys there", 0},
-                                       {"looks at the past", 0},
-                                       {"looks refused as compacted", 0},
-                                       {"outcomes unknown", 0}};
+                                       {"reads of a prefix that found keys", 0},
+                                       {"deletes of a prefix that found keys", 0},
+                                       {"reads of a past revision", 0},
+                                       {"reads that failed with compacted", 0},
+                                       {"unknown outcomes", 0}};
   for (const Operation& op : history.operations) {
     const bool ok = op.outcome == Operation::Outcome::kOk;
-    if (op.outcome == Operation::Outcome::kUnknown) ++counts["outcomes unknown"];
-    if (op.outcome == Operation::Outcome::kCompacted) ++counts["looks refused as compacted"];
+    if (op.outcome == Operation::Outcome::kUnknown) ++counts["unknown outcomes"];
+    if (op.outcome == Operation::Outcome::kCompacted) ++counts["reads that failed with compacted"];
     if (ok && op.kind == Kind::kCas) {
       ++counts[op.succeeded ? "swaps that succeeded" : "swaps that failed"];
     }
@@ -54,9 +54,9 @@ void PrintMix(const History& history) {
       ++counts[op.Changes() ? "transactions that changed something"
                             : "transactions that only read"];
     }
-    if (ok && op.kind == Kind::kGet && op.at_revision > 0) ++counts["looks at the past"];
-    if (FoundByPrefix(op, Kind::kGet)) ++counts["prefixes read, some keys there"];
-    if (FoundByPrefix(op, Kind::kDelete)) ++counts["prefixes deleted, some keys there"];
+    if (ok && op.kind == Kind::kGet && op.at_revision > 0) ++counts["reads of a past revision"];
+    if (FoundByPrefix(op, Kind::kGet)) ++counts["reads of a prefix that found keys"];
+    if (FoundByPrefix(op, Kind::kDelete)) ++counts["deletes of a prefix that found keys"];
   }
   for (const auto& [what, count] : counts) {
     std::cout << "  " << count << " " << what << "\n";
@@ -67,7 +67,7 @@ void PrintMix(const History& history) {
 enum class Victim { kLeader, kFollower, kAll };
 constexpr const char* kVictimNames[] = {"leader", "follower", "all"};
 
-// The members to kill, and to start again.
+// The members to kill and to start again.
 std::vector<int> Choose(const Cluster& cluster, Victim victim, int leader, int round) {
   if (victim == Victim::kLeader) return {leader};
   if (victim == Victim::kFollower)
@@ -77,9 +77,9 @@ std::vector<int> Choose(const Cluster& cluster, Victim victim, int leader, int r
   return everybody;
 }
 
-// Waits until the load is on, for a round with less of it proves nothing: `rate` is that of the
-// last second. False if it never is.
-bool WaitForLoad(const Traffic& traffic, int64_t* rate, int* void_seconds) {
+// Waits until the load is high enough for a meaningful round. False if it never is. `rate` is the
+// number of acknowledgements in the last second; `low_seconds` counts the seconds with too few.
+bool WaitForLoad(const Traffic& traffic, int64_t* rate, int* low_seconds) {
   int64_t before = traffic.acknowledged();
   absl::Time start = absl::Now();
   return Eventually(absl::Seconds(60), [&] {
@@ -88,7 +88,7 @@ bool WaitForLoad(const Traffic& traffic, int64_t* rate, int* void_seconds) {
     *rate = (traffic.acknowledged() - before) / absl::ToDoubleSeconds(now - start);
     start = now;
     before = traffic.acknowledged();
-    *void_seconds += *rate < kAcknowledgedPerSecondMin;
+    *low_seconds += *rate < kAcknowledgedPerSecondMin;
     return *rate >= kAcknowledgedPerSecondMin;
   });
 }
@@ -102,19 +102,19 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   Traffic traffic(&cluster, {.seed = seed, .compact_every = absl::Milliseconds(200)});
 
-  int void_seconds = 0;
+  int low_seconds = 0;
   for (int round = 0; round < rounds;) {
     const Victim victim = static_cast<Victim>(round % 3);
     const int leader = cluster.WaitForLeader();
     ASSERT_GE(leader, 0);
     int64_t rate = 0;
-    ASSERT_TRUE(WaitForLoad(traffic, &rate, &void_seconds))
+    ASSERT_TRUE(WaitForLoad(traffic, &rate, &low_seconds))
         << "too little load: " << rate << " acknowledgements a second";
     const absl::Time killed = absl::Now();
     const std::vector<int> victims = Choose(cluster, victim, leader, round);
     for (int member : victims) cluster.Kill(member);
     if (victim != Victim::kAll) {
-      // The rest carries on without the dead, and only then does it come back.
+      // The others must serve without the killed member before it is started again.
       ASSERT_TRUE(traffic.WaitForAcknowledged(100, absl::Seconds(20))) << "round " << round;
     }
     for (int member : victims) cluster.Start(member);
@@ -131,20 +131,20 @@ TEST(KillRounds, NoAcknowledgedWriteIsLostAndNoReadIsStale) {
   ASSERT_TRUE(cluster.MembersAreEqual());
   const History history = traffic.Collect();
   std::cout << history.operations.size() << " operations, " << history.evidence.size()
-            << " changes, " << traffic.compactions() << " compactions, " << void_seconds
+            << " changes, " << traffic.compactions() << " compactions, " << low_seconds
             << " seconds of too little load\n";
   PrintMix(history);
   EXPECT_GE(traffic.compactions(), rounds);
   ExpectLinearizable(history);
 }
 
-// The control: a checker that cannot fail proves nothing. A member that was down misses some
-// writes; it comes back alone, while the others are paused, and is asked.
+// Tests the checker itself: it must find stale reads. A member is down and misses some writes. It
+// is started again while the others are paused, and the test reads from it.
 class StaleMember : public testing::Test {
  protected:
-  void Examine(bool serializable) {
+  void ReadFromStaleMember(bool serializable) {
     if (ProductUnderTest() == Product::kEtcd)
-      GTEST_SKIP() << "etcd starts serving with a leader only";
+      GTEST_SKIP() << "etcd serves only once it has a leader";
     Cluster cluster({});
     cluster.StartAll();
     const int leader = cluster.WaitForLeader();
@@ -176,14 +176,14 @@ class StaleMember : public testing::Test {
   std::vector<std::string> violations_;
 };
 
-TEST_F(StaleMember, IsCaughtWhenReadsAreSerializable) {
-  Examine(/*serializable=*/true);
+TEST_F(StaleMember, SerializableReadsAreViolations) {
+  ReadFromStaleMember(/*serializable=*/true);
   if (IsSkipped()) return;
   EXPECT_FALSE(violations_.empty());
 }
 
-TEST_F(StaleMember, AnswersNothingStaleWhenReadsAreLinearizable) {
-  Examine(/*serializable=*/false);
+TEST_F(StaleMember, LinearizableReadsAreNeverStale) {
+  ReadFromStaleMember(/*serializable=*/false);
   EXPECT_TRUE(violations_.empty()) << violations_.front();
 }
 

@@ -1,5 +1,5 @@
-// Requests that are as deeply nested as a member takes them in: what is in the log must be readable
-// on every member, for ever.
+// Deeply nested requests. A member accepts them up to a limit. Every entry in the log must be
+// readable on every member, also after a restart.
 
 #include <google/protobuf/unknown_field_set.h>
 #include <gtest/gtest.h>
@@ -12,24 +12,24 @@ namespace {
 
 using etcdserverpb::KV;
 
-// gRPC parses a request if it nests no deeper.
+// The deepest nesting that gRPC parses.
 constexpr int kDepthMax = 100;
 
-// A field that nobody knows, which protobuf keeps: groups in groups, so that `message`, which is
-// `at` deep itself, reaches down to `depth`.
+// Adds an unknown field to `message`, which protobuf keeps. The field has nested groups down to
+// `depth`; `message` itself is at depth `at`.
 template <typename Message>
-void ReachDownTo(int depth, int at, Message* message) {
+void NestTo(int depth, int at, Message* message) {
   auto* fields = message->GetReflection()->MutableUnknownFields(message);
   for (; at < depth; ++at) fields = fields->AddGroup(15);
 }
 
-// A put within `levels` transactions.
+// A put inside `levels` nested transactions.
 etcdserverpb::TxnRequest TxnOf(int levels, int depth) {
   etcdserverpb::TxnRequest request;
   etcdserverpb::RequestOp* op = request.add_success();
   for (int level = 1; level < levels; ++level) op = op->mutable_request_txn()->add_success();
   op->mutable_request_put()->set_key("in a transaction");
-  ReachDownTo(depth, 2 * levels, op->mutable_request_put());
+  NestTo(depth, 2 * levels, op->mutable_request_put());
   return request;
 }
 
@@ -42,19 +42,19 @@ class Nesting : public testing::Test {
     ASSERT_GE(leader_, 0);
   }
 
-  // Each of the four writes.
+  // Sends each kind of write once: put, delete, transaction, compaction.
   void WriteAll(int through, int depth) {
     SCOPED_TRACE(testing::Message()
                  << "depth " << depth << " through " << through << ", leader is " << leader_);
     Connection& connection = cluster_.connection(through);
     etcdserverpb::PutRequest put;
     put.set_key("k");
-    ReachDownTo(depth, 0, &put);
+    NestTo(depth, 0, &put);
     const auto put_reply = Call(connection, *connection.kv, &KV::Stub::Put, put);
     EXPECT_TRUE(put_reply.ok()) << put_reply.status.error_message();
     etcdserverpb::DeleteRangeRequest erase;
     erase.set_key("k");
-    ReachDownTo(depth, 0, &erase);
+    NestTo(depth, 0, &erase);
     const auto erase_reply = Call(connection, *connection.kv, &KV::Stub::DeleteRange, erase);
     EXPECT_TRUE(erase_reply.ok()) << erase_reply.status.error_message();
     EXPECT_EQ(erase_reply.response.deleted(), 1);
@@ -64,7 +64,7 @@ class Nesting : public testing::Test {
     }
     etcdserverpb::CompactionRequest compaction;
     compaction.set_revision(put_reply.response.header().revision());
-    ReachDownTo(depth, 0, &compaction);
+    NestTo(depth, 0, &compaction);
     const auto compaction_reply = Call(connection, *connection.kv, &KV::Stub::Compact, compaction);
     EXPECT_TRUE(compaction_reply.ok()) << compaction_reply.status.error_message();
   }
@@ -81,7 +81,7 @@ class Nesting : public testing::Test {
   int leader_ = -1;
 };
 
-TEST_F(Nesting, WhatIsTakenInIsAppliedEverywhereAndAfterARestart) {
+TEST_F(Nesting, AcceptedRequestsAreAppliedEverywhereAndAfterARestart) {
   for (int through : {leader_, (leader_ + 1) % 3}) {
     for (int depth : {0, kDepthMax - 1, kDepthMax}) WriteAll(through, depth);
   }
@@ -91,12 +91,12 @@ TEST_F(Nesting, WhatIsTakenInIsAppliedEverywhereAndAfterARestart) {
   ExpectAllServe();
 }
 
-TEST_F(Nesting, WhatIsDeeperIsRefusedAlone) {
+TEST_F(Nesting, DeeperRequestsAreRejectedWithoutHarm) {
   for (int through : {leader_, (leader_ + 1) % 3}) {
     Connection& connection = cluster_.connection(through);
     etcdserverpb::PutRequest put;
     put.set_key("too deep");
-    ReachDownTo(kDepthMax + 1, 0, &put);
+    NestTo(kDepthMax + 1, 0, &put);
     EXPECT_FALSE(Call(connection, *connection.kv, &KV::Stub::Put, put).ok());
     const auto reply = Call(connection, *connection.kv, &KV::Stub::Txn,
                             TxnOf(mvcc::kTxnDepthMax + 1, /*depth=*/0));

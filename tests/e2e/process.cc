@@ -22,9 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// By hand, because posix_spawn cannot ask for the death signal; vfork, because fork would run
-// gRPC's handlers for it, which stop its threads in the middle of calls. Until exec the child makes
-// only system calls, for it runs in our memory.
+// Starts a child. posix_spawn is not used, because it cannot set the parent death signal. vfork is
+// used, because fork would run gRPC's fork handlers, which stop its threads in the middle of calls.
+// Until exec the child runs in our memory, so it makes only system calls.
 pid_t Start(const Command& command, int out, int err) {
   CHECK(!command.argv.empty());
   std::vector<std::string> environment;
@@ -51,7 +51,7 @@ pid_t Start(const Command& command, int out, int err) {
     return pid;
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(126);  // the parent was gone before the line above
+  if (getppid() != parent) _exit(126);  // the parent ended before prctl
   dup2(input, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
@@ -174,7 +174,7 @@ TempDir::~TempDir() {
 
 std::vector<int> FreePorts(int count) {
   constexpr int kFirst = 15000, kEnd = 32000;
-  // Tests of several build directories may run side by side: each starts elsewhere.
+  // Tests of several build directories may run at the same time, so each starts at another port.
   static int next = kFirst + static_cast<int>(getpid() * 97 % (kEnd - kFirst));
   std::vector<int> ports;
   for (int tries = 0; static_cast<int>(ports.size()) < count; ++tries) {

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_TESTS_E2E_PROCESS_H_
 #define RAFTKV_TESTS_E2E_PROCESS_H_
 
-// One child process with its output in a file, for tests on real processes.
+// A child process with its output in a file, for tests with real processes.
 //
-// A child never outlives its test: the kernel kills it when the thread that started it ends (so
-// start children from the test's own thread), and the destructor kills it when the test leaves the
-// scope. Waiting is polling with a deadline; nothing here sleeps for a fixed time.
+// A child never outlives its test. The destructor kills it. The kernel also kills it when the
+// thread that started it ends, so start children from the test's own thread. All waiting is polling
+// with a deadline; nothing here sleeps for a fixed time.
 
 #include <sys/types.h>
 
@@ -24,14 +24,14 @@ bool Eventually(absl::Duration timeout, const std::function<bool()>& condition);
 
 struct Command {
   std::vector<std::string> argv;                        // argv[0] is a path, or is found on PATH
-  std::map<std::string, std::string> environment = {};  // added to our own
-  std::string directory = "";                           // to run in; empty: ours
+  std::map<std::string, std::string> environment = {};  // added to that of this process
+  std::string directory = "";                           // working directory; empty: this process's
   std::string input_file = "/dev/null";                 // its standard input
 };
 
 class Process {
  public:
-  // Output of both kinds is appended to `output_file`.
+  // Appends standard output and standard error to `output_file`.
   Process(const Command& command, const std::string& output_file);
   ~Process();
   Process(const Process&) = delete;
@@ -64,8 +64,8 @@ Finished RunToEnd(const Command& command, absl::Duration timeout = absl::Seconds
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& content);
 
-// A fresh directory under the system's temporary one, removed with all it holds. With
-// kKeepOnFailure it stays for the reader when the test has failed, and its name is printed.
+// A new directory below the system's temporary directory. The destructor removes it. With
+// kKeepOnFailure, it is kept and its name is printed if the test has failed.
 class TempDir {
  public:
   enum class Policy { kRemove, kKeepOnFailure };
@@ -80,8 +80,8 @@ class TempDir {
   std::string path_;
 };
 
-// Ports that nobody listens on, different at each call. They lie below the range from which the
-// kernel takes the ports of outgoing connections, so a stopped member finds its own free again.
+// Ports on which no process listens, different at each call. They are below the range from which
+// the kernel takes the ports of outgoing connections, so the port of a stopped member stays free.
 std::vector<int> FreePorts(int count);
 
 }  // namespace raftkv::e2e

@@ -1,5 +1,5 @@
-// A disk that stalls costs the leader its leadership; a disk that fails costs the process. Neither
-// costs an acknowledged write. The disk is made to misbehave by fsync_shim.cc.
+// A leader whose disk stalls loses its leadership. A member whose disk fails ends. In both cases no
+// acknowledged write is lost. fsync_shim.cc makes the disk stall or fail.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ class StalledDisk : public testing::Test {
   }
   void SetDisk(int i, const std::string& behaviour) { WriteFile(ShimFile(i), behaviour); }
 
-  // "SERVING", "NOT_SERVING", or why there is no such answer.
+  // "SERVING", "NOT_SERVING", or the error message of the call.
   std::string Health(int i, const std::string& service = "") {
     grpc::health::v1::HealthCheckRequest request;
     request.set_service(service);
@@ -45,7 +45,7 @@ class StalledDisk : public testing::Test {
     return grpc::health::v1::HealthCheckResponse::ServingStatus_Name(reply.response.status());
   }
 
-  // The figure: others lead, and writes resume, within 5 s.
+  // Within 5 s another member must lead and accept writes.
   void ExpectOthersServe() {
     const int other = (leader_ + 1) % cluster_->size();
     int tries = 0;
@@ -73,7 +73,7 @@ class StalledDisk : public testing::Test {
   int leader_ = -1;
 };
 
-TEST_F(StalledDisk, TheLeaderIsReplacedAndEndsWhenItStallsForLong) {
+TEST_F(StalledDisk, TheLeaderIsReplacedAndEndsAfterALongStall) {
   StartCluster("disk_stall_timeout = \"2s\"");
   if (IsSkipped() || HasFatalFailure()) return;
   SetDisk(leader_, "hang");
@@ -90,20 +90,21 @@ TEST_F(StalledDisk, TheLeaderIsReplacedAndFollowsWhenTheDiskComesBack) {
   EXPECT_EQ(Health(leader_), "SERVING");
   SetDisk(leader_, "hang");
   ExpectOthersServe();
-  // Nobody but health is answered here now.
+  // The member answers only health checks now.
   EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok());
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return Health(leader_) == "NOT_SERVING"; }));
   EXPECT_EQ(Health(leader_, "no.such.Service"), "unknown service");
   Connection fresh(cluster_->client_address(leader_));
-  EXPECT_TRUE(fresh.Ready()) << "a health check may be a new connection";
-  EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok()) << "it hung all the time";
+  EXPECT_TRUE(fresh.Ready()) << "a health check may use a new connection";
+  EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok())
+      << "the disk must still hang";
   SetDisk(leader_, "");
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return Health(leader_) == "SERVING"; }));
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
     const auto status = cluster_->Status(leader_);
     return status.ok() && status.response.leader() != 0 &&
            status.response.leader() != status.response.header().member_id();
-  })) << "it does not follow";
+  })) << "it does not follow the new leader";
   ExpectNothingLost();
 }
 

@@ -1,5 +1,5 @@
-// A member that is told to stop while clients write: they go on to another member, and none of
-// their calls fails.
+// A member stops while clients write. The clients use another member, and none of their calls
+// fails.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -21,9 +21,9 @@
 namespace raftkv::e2e {
 namespace {
 
-// Clients that put without pause, each call through the next member that is connected, and repeat a
-// put as etcd's client library (clientv3 3.4 to 3.6) does: exactly if the answer is Unavailable
-// with one of two texts. Sixteen share their connections, as goroutines do.
+// Clients that put without pause, each call through the next connected member. They repeat a put in
+// the same cases as etcd's client library (clientv3 3.4 to 3.6): only if the answer is Unavailable
+// with one of two texts. Sixteen clients share their connections, as goroutines of one client do.
 class Writers {
  public:
   Writers(const Cluster& cluster, int clients) {
@@ -39,10 +39,10 @@ class Writers {
   }
   ~Writers() { Stop(); }
 
-  // How often a call failed as an answer of a member that stops, and was repeated elsewhere.
+  // How many calls a stopping member answered and the client repeated at another member.
   int met() const { return met_; }
 
-  // How other calls failed, by code and text, and how often.
+  // Stops. Returns how often calls failed otherwise, by code and text.
   std::map<std::string, int> Stop() {
     stop_ = true;
     for (std::thread& thread : threads_) {
@@ -52,7 +52,7 @@ class Writers {
     return failures_;
   }
 
-  // `count` more puts are acknowledged.
+  // Waits until `count` more puts are acknowledged.
   bool WaitFor(int64_t count) {
     const int64_t end = acknowledged_ + count;
     return Eventually(absl::Seconds(30), [&] { return acknowledged_ >= end; });
@@ -68,7 +68,7 @@ class Writers {
     const bool met = status.error_message() == "there is no connection available";
     met_ += met;
     return met || (status.error_message() == "there is no address available" ||
-                   // What gRPC for C++ says where grpc-go would take another connection by itself.
+                   // The error of C++ gRPC in a case in which grpc-go uses another connection.
                    absl::StartsWith(status.error_message(), "failed to connect to all addresses"));
   }
 
@@ -114,12 +114,12 @@ const char kCancelled[] = "1 CANCELLED";
 class StopUnderWrites : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
     cluster_.StartAll();
   }
 
-  // Stops a member, the leader or not, and starts it again. Whatever failed is one of `allowed`.
-  // Whether nothing failed, although clients met the member while it stopped.
+  // Stops the leader or a follower and starts it again. Expects that all failures are in `allowed`.
+  // Returns whether no call failed although clients called the member while it stopped.
   bool StopsCleanly(bool leader, const std::set<std::string>& allowed) {
     const int member = (cluster_.WaitForLeader() + (leader ? 0 : 1)) % 3;
     Writers writers(cluster_, kClients);
@@ -135,25 +135,25 @@ class StopUnderWrites : public testing::Test {
     return failures.empty() && writers.met() > 0;
   }
 
-  // By chance a stop may be clean that should not be, and on a machine that starves clients the
-  // other way round.
+  // A single stop proves little: by chance no client may call the member while it stops, and on an
+  // overloaded machine a call may fail. So three clean stops must come before three others.
   void ExpectMostStopsToBeClean(bool leader, const std::set<std::string>& allowed) {
     int clean = 0, others = 0;
     while (clean < 3 && others < 3 && !HasFailure()) {
       ++(StopsCleanly(leader, allowed) ? clean : others);
     }
-    EXPECT_EQ(clean, 3) << "most stops were met by nobody, or failed calls";
+    EXPECT_EQ(clean, 3) << "calls failed, or no client called the member while it stopped";
   }
 
   Cluster cluster_{ClusterOptions()};
 };
 
-// gRPC cancels calls that come from clients which were silent for long just before.
+// gRPC may cancel calls of clients that were silent for a long time before.
 TEST_F(StopUnderWrites, OfAFollowerFailsNoCall) {
   ExpectMostStopsToBeClean(/*leader=*/false, {kCancelled});
 }
 
-// What others hand to it while it stops waits for the next leader.
+// Proposals that other members send to it while it stops wait for the next leader.
 TEST_F(StopUnderWrites, OfTheLeaderFailsNoCall) {
   const std::string timed_out = "14 etcdserver: request timed out, possibly due to ";
   ExpectMostStopsToBeClean(
@@ -161,13 +161,15 @@ TEST_F(StopUnderWrites, OfTheLeaderFailsNoCall) {
       {kCancelled, timed_out + "previous leader failure", timed_out + "connection lost"});
 }
 
-// Whoever watches a member's health hears that it stops before the stream ends.
-TEST(Stop, IsSaidToThoseWhoWatchHealth) {
+// A stopping member sends NOT_SERVING to health watchers before it ends their streams.
+TEST(Stop, IsReportedToHealthWatchers) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd sends it only at its start";
   using grpc::health::v1::HealthCheckResponse;
   Cluster cluster({.size = 1});
-  bool said = false;
-  for (int stops = 0; stops < 5 && !said; ++stops) {  // it looks ten times a second, unless starved
+  bool reported = false;
+  // The member updates its watchers ten times a second, but on an overloaded machine one stop may
+  // be faster than that. So try several.
+  for (int stops = 0; stops < 5 && !reported; ++stops) {
     cluster.Start(0);
     ASSERT_EQ(cluster.WaitForLeader(), 0);
     ASSERT_TRUE(cluster.Put(0, "k", "v").ok());
@@ -179,16 +181,16 @@ TEST(Stop, IsSaidToThoseWhoWatchHealth) {
     EXPECT_EQ(cluster.Terminate(0), 0);
     while (watch->Read(&response)) {
       EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
-      said = true;
+      reported = true;
     }
     EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   }
-  EXPECT_TRUE(said);
+  EXPECT_TRUE(reported);
 }
 
-// Where there is no other member to go to, the answer says what it is worth.
-TEST(Stop, RefusedCallsSayThatNothingWasProposed) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+// A client without another member to try learns from the answer that its put was not proposed.
+TEST(Stop, RejectedCallsSayThatNothingWasProposed) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   Cluster cluster({.size = 1});
   cluster.Start(0);
   ASSERT_EQ(cluster.WaitForLeader(), 0);

@@ -22,9 +22,9 @@ using Outcome = Operation::Outcome;
 using KeyValues = std::map<std::string, std::string>;
 
 constexpr int64_t kStart = 1;  // the revision of an empty store
-// The compactor leaves this many revisions; those who look at the past look about as far back.
+// The compactor keeps this many revisions. Reads of the past go back up to three times as far.
 constexpr int64_t kKeptRevisions = 300;
-constexpr int kKeysOfGroup = 5;  // one plain, the others of one prefix
+constexpr int kKeysOfGroup = 5;  // see TrafficKey
 
 int64_t Now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -32,15 +32,15 @@ int64_t Now() {
       .count();
 }
 
-// Certainly never applied: it did not leave this process, or the server said that it took nothing.
-// Every other error leaves a write's fate unknown.
+// Whether the request was certainly never applied: it was not sent, or the server rejected it
+// before proposing it. After any other error, the outcome of a write is unknown.
 bool NeverApplied(const grpc::Status& status) {
   return status.error_message() == kNotSent ||
          absl::StrContains(status.error_message(), "failed to connect to all addresses") ||
          absl::StrContains(status.error_message(), "etcdserver: too many requests");
 }
 
-void Judge(const grpc::Status& status, int64_t revision, Operation* op) {
+void SetOutcome(const grpc::Status& status, int64_t revision, Operation* op) {
   op->returned = Now();
   if (status.ok()) {
     op->outcome = Outcome::kOk;
@@ -50,11 +50,11 @@ void Judge(const grpc::Status& status, int64_t revision, Operation* op) {
   } else if (absl::StrContains(status.error_message(), "is a future revision")) {
     op->outcome = Outcome::kFuture;
   } else {
-    op->outcome = NeverApplied(status) ? Outcome::kRefused : Outcome::kUnknown;
+    op->outcome = NeverApplied(status) ? Outcome::kNotApplied : Outcome::kUnknown;
   }
 }
 
-// What a range found of the key asked for; `value` gets its value.
+// Copies what a range returned for op->key into `op`, and its value into `value`.
 void Take(const etcdserverpb::RangeResponse& response, Operation* op, std::string* value) {
   for (const mvccpb::KeyValue& kv : response.kvs()) {
     if (kv.key() != op->key) continue;
@@ -92,7 +92,7 @@ void AddPrefix(Ops* ops, Kind kind, const std::string& prefix) {
   }
 }
 
-// After the parts that are asked for together with the one at `first`.
+// The end of the parts that are sent in one range request together with the one at `first`.
 size_t EndOfRange(const std::vector<Operation>& parts, size_t first) {
   size_t end = first + 1;
   if (parts[first].prefix.empty()) return end;
@@ -151,7 +151,7 @@ void Take(const etcdserverpb::TxnResponse& response, Operation* op) {
   CHECK_EQ(part, op->parts.size());
 }
 
-// --- what a client does next
+// --- the operations of a client
 
 class Chooser {
  public:
@@ -186,7 +186,7 @@ class Chooser {
     return op;
   }
 
-  // What an answer tells of the keys makes some of the next compares true.
+  // Remembers the revisions in an answer, so that some later compares succeed.
   void Learn(const Operation& op) {
     if (op.outcome != Outcome::kOk || op.at_revision > 0) return;
     revision_ = std::max(revision_, op.revision);
@@ -202,7 +202,7 @@ class Chooser {
   std::string Value() const { return absl::StrCat("c", client_, "-", number_); }
   int64_t Back() { return static_cast<int64_t>(random_() % (3 * kKeptRevisions)); }
 
-  // Two gets, then changes of three keys, at once or not at all; now and then gets alone.
+  // Two gets and the atomic change of three keys. A quarter of them has only the gets.
   void FillTxn(Operation* op) {
     op->kind = Kind::kTxn;
     op->key.clear();
@@ -220,8 +220,8 @@ class Chooser {
     add(Kind::kPut, 3);
   }
 
-  // A look at all keys of a prefix; often that is all. Else they are deleted, and a put beside them
-  // tells whose deed it was, should the answer be lost.
+  // Reads all keys of a prefix. A third of them also deletes the keys; a put in the same
+  // transaction identifies the operation if its answer is lost.
   void FillPrefixTxn(Operation* op) {
     op->kind = Kind::kTxn;
     op->key.clear();
@@ -241,8 +241,8 @@ class Chooser {
   const int keys_;
   std::mt19937_64 random_;
   int64_t number_ = 0;
-  int64_t revision_ = 0;                     // the newest heard of
-  std::map<std::string, int64_t> modified_;  // of each key, as far as heard
+  int64_t revision_ = 0;                     // the newest one seen in an answer
+  std::map<std::string, int64_t> modified_;  // the last known mod_revision of each key
 };
 
 }  // namespace
@@ -260,12 +260,12 @@ Operation Perform(Connection& connection, Operation op, bool serializable, absl:
   switch (op.kind) {
     case Kind::kPut: {
       const auto reply = Put(connection, op.key, op.value, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
+      SetOutcome(reply.status, reply.response.header().revision(), &op);
       break;
     }
     case Kind::kDelete: {
       const auto reply = Delete(connection, op.key, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
+      SetOutcome(reply.status, reply.response.header().revision(), &op);
       op.found = reply.response.deleted() > 0;
       break;
     }
@@ -273,14 +273,14 @@ Operation Perform(Connection& connection, Operation op, bool serializable, absl:
       etcdserverpb::RangeRequest request = GetRequest(op.key, serializable);
       request.set_revision(op.at_revision);
       const auto reply = Range(connection, request, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
+      SetOutcome(reply.status, reply.response.header().revision(), &op);
       Take(reply.response, &op, &op.value);
       break;
     }
     case Kind::kCas:
     case Kind::kTxn: {
       const auto reply = Call(connection, *connection.kv, &KV::Stub::Txn, RequestOf(op), timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
+      SetOutcome(reply.status, reply.response.header().revision(), &op);
       if (reply.ok()) Take(reply.response, &op);
       break;
     }
@@ -288,7 +288,7 @@ Operation Perform(Connection& connection, Operation op, bool serializable, absl:
       etcdserverpb::CompactionRequest request;
       request.set_revision(op.at_revision);
       const auto reply = Call(connection, *connection.kv, &KV::Stub::Compact, request, timeout);
-      Judge(reply.status, reply.response.header().revision(), &op);
+      SetOutcome(reply.status, reply.response.header().revision(), &op);
       break;
     }
   }
@@ -343,14 +343,14 @@ void Traffic::RunClient(int client) {
     Operation op = Perform(*connections[member], chooser.Next(), options_.serializable_reads,
                            options_.call_timeout);
     chooser.Learn(op);
-    const bool answered = op.outcome != Outcome::kUnknown && op.outcome != Outcome::kRefused;
+    const bool answered = op.outcome != Outcome::kUnknown && op.outcome != Outcome::kNotApplied;
     if (answered) {
       ++acknowledged_;
       if (chooser.Random() % 16 == 0) member = chooser.Random() % connections.size();
     } else {
       member = (member + 1) % connections.size();
     }
-    // A get without an answer promises nothing.
+    // A get without an answer tells nothing.
     if (answered || op.kind != Kind::kGet) seen_[client].push_back(std::move(op));
   }
 }
@@ -374,23 +374,24 @@ std::optional<KeyValues> StateAt(Connection& connection, int64_t revision) {
 
 }  // namespace
 
-// Each revision is the difference of two states. The members are asked in turn, for a stretch each,
-// so that all of them have to have the same past; one that is down or behind is passed over.
+// The changes of a revision are the difference of two states. The members are read in turn, 100
+// revisions each, so the history must be the same on all of them. A member that is down or behind
+// is skipped.
 void Traffic::ReadEvidence(int64_t end) {
-  constexpr int64_t kStretch = 100;
-  size_t passed_over = 0;
+  constexpr int64_t kRevisionsPerMember = 100;
+  size_t skipped = 0;
   while (evidence_end_ < end) {
     const int64_t revision = evidence_end_ + 1;
     std::optional<KeyValues> after;
     CHECK(Eventually(absl::Seconds(30),
                      [&] {
-                       const size_t member = revision / kStretch + passed_over;
+                       const size_t member = revision / kRevisionsPerMember + skipped;
                        after = StateAt(
                            *evidence_connections_[member % evidence_connections_.size()], revision);
-                       if (!after.has_value()) ++passed_over;
+                       if (!after.has_value()) ++skipped;
                        return after.has_value();
                      }))
-        << "nobody has revision " << revision;
+        << "no member has revision " << revision;
     for (const auto& [key, value] : *after) {
       const auto old = evidence_state_.find(key);
       if (old == evidence_state_.end() || old->second != value) {
@@ -406,25 +407,24 @@ void Traffic::ReadEvidence(int64_t end) {
 }
 
 void Traffic::RunReader() {
-  constexpr int64_t kSlice = 50;
+  constexpr int64_t kStepRevisions = 50;
   for (size_t member = 0; !stop_; ++member) {
     Connection& connection = *evidence_connections_[member % evidence_connections_.size()];
-    const Operation look =
-        Perform(connection, {.key = TrafficKey(0)}, false, options_.call_timeout);
-    while (!stop_ && evidence_end_ < look.revision) {
-      ReadEvidence(std::min(look.revision, evidence_end_ + kSlice));
+    const Operation get = Perform(connection, {.key = TrafficKey(0)}, false, options_.call_timeout);
+    while (!stop_ && evidence_end_ < get.revision) {
+      ReadEvidence(std::min(get.revision, evidence_end_ + kStepRevisions));
     }
   }
 }
 
 void Traffic::RunCompactor() {
   std::vector<std::unique_ptr<Connection>> connections = Connect();
-  constexpr size_t kFlushEvery = 4;  // turns
+  constexpr size_t kFlushEvery = 4;  // iterations
   int64_t compacted = kStart;
   for (size_t member = 0; !stop_; ++member) {
     absl::SleepFor(options_.compact_every);
     if (member % kFlushEvery == 0) {
-      // Defragmenting begins with it. That a member is away is no matter.
+      // Defragment begins with a flush. The member may be down; that does not matter.
       Connection& connection = *connections[member / kFlushEvery % connections.size()];
       Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Defragment,
            etcdserverpb::DefragmentRequest(), options_.call_timeout);
@@ -457,7 +457,7 @@ History Traffic::Collect() {
       Operation op = Observe(cluster_->connection(i), Kind::kGet, TrafficKey(key), "",
                              options_.serializable_reads);
       CHECK(op.outcome == Outcome::kOk);
-      op.client = -2 - i;  // the test's own last look
+      op.client = -2 - i;  // the last reads, by the test itself
       end = std::max(end, op.revision);
       history.operations.push_back(std::move(op));
     }

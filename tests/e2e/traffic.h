@@ -1,12 +1,14 @@
 #ifndef RAFTKV_TESTS_E2E_TRAFFIC_H_
 #define RAFTKV_TESTS_E2E_TRAFFIC_H_
 
-// Clients that put, delete, get, compare-and-swap and run transactions, single keys and prefixes,
-// over a few keys (TrafficKey) through all members while a test breaks things, and the history of
-// what they saw. About half the calls only read; each put writes a value of its own. A client goes
-// on to another member after an error, and every call has a deadline, so nobody ever hangs. One
-// more client, if asked for, compacts the store all along, having read what it is about to lose,
-// the evidence for the checker, and has members write what they hold to files now and then.
+// Clients for tests that break a cluster, and the history of what they saw. They put, delete, get,
+// compare-and-swap and run transactions, over a few keys (TrafficKey) and prefixes, through all
+// members. About half of the calls only read; each put writes a unique value. After an error a
+// client uses another member. Every call has a deadline, so no client hangs.
+//
+// Optionally a further client compacts the store regularly. Before that, all revisions that a
+// compaction removes are read, as evidence for the checker (linearizability.h). It also makes
+// members flush their memory tables to files now and then.
 
 #include <atomic>
 #include <map>
@@ -16,26 +18,26 @@
 #include <vector>
 
 #include "tests/e2e/cluster.h"
-#include "tests/e2e/witness.h"
+#include "tests/e2e/linearizability.h"
 
 namespace raftkv::e2e {
 
-// The keys by number. Each five begin with a plain one; the others have a long prefix that is one
-// of them, and beyond it nothing, the least byte, the greatest byte, and more.
+// The keys by number, in groups of five. The first key of a group is short. The other four share a
+// long prefix: the prefix itself, and the prefix followed by byte 0, by byte 255, and by a word.
 std::string TrafficKey(int number);
 
 struct TrafficOptions {
   int clients = 8;
   int keys = 10;  // at most 50
   uint64_t seed = 1;
-  bool serializable_reads = false;                      // the control: such reads may be stale
+  bool serializable_reads = false;                      // to test the checker: they may be stale
   absl::Duration compact_every = absl::ZeroDuration();  // zero: never
   absl::Duration call_timeout = absl::Seconds(2);
 };
 
 class Traffic {
  public:
-  // Starts at once. The cluster must hold no keys yet; nobody else may write to it.
+  // Starts the clients. The cluster must be empty, and nothing else may write to it.
   Traffic(Cluster* cluster, const TrafficOptions& options);
   ~Traffic();
 
@@ -45,12 +47,12 @@ class Traffic {
 
   void Stop();
 
-  // After Stop, and once the running members are equal: what the clients saw and what the test has
-  // Recorded of its own calls, with evidence of every revision, read from the members in turn, and
-  // a last get of every key through each that runs.
+  // Call it after Stop, when the running members are equal. Returns the operations of the clients
+  // and those that the test passed to Record, a last get of every key through every running member,
+  // and evidence of every revision, read from the members in turn.
   History Collect();
   void Record(Operation op) { recorded_.push_back(std::move(op)); }
-  // Compactions that were acknowledged; after Stop.
+  // The number of acknowledged compactions. Call it after Stop.
   int64_t compactions() const { return compactions_; }
 
  private:
@@ -58,7 +60,7 @@ class Traffic {
   void RunReader();
   void RunCompactor();
   std::vector<std::unique_ptr<Connection>> Connect() const;  // to every member
-  // Evidence of all revisions up to `end`, from any members that answer.
+  // Reads the evidence of all revisions up to `end`, from members that answer.
   void ReadEvidence(int64_t end);
 
   Cluster* const cluster_;
@@ -66,21 +68,22 @@ class Traffic {
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> acknowledged_{0};
   std::vector<std::vector<Operation>> seen_;  // by each client
-  std::vector<Operation> recorded_;           // by the test itself
+  std::vector<Operation> recorded_;           // passed to Record
   std::vector<std::thread> threads_;
 
-  // The reader's, and the test's once it has stopped.
+  // Used by RunReader, and after Stop by the test.
   std::vector<std::unique_ptr<Connection>> evidence_connections_;
   std::vector<Change> evidence_;
   std::map<std::string, std::string> evidence_state_;  // at evidence_end_
   std::atomic<int64_t> evidence_end_{1};               // an empty store's revision
 
-  // The compactor's.
+  // Used by RunCompactor, and after Stop by the test.
   std::vector<Operation> compactor_seen_;
   int64_t compactions_ = 0;
 };
 
-// One call through one connection, timed and judged: `op` says what to ask, the result what came.
+// Makes one call through one connection. `op` describes the request. Returns it with the times, the
+// outcome and the answer filled in.
 Operation Perform(Connection& connection, Operation op, bool serializable = false,
                   absl::Duration timeout = kCallTimeout);
 // The same for a put, delete or get; `value` is for puts.

@@ -1,5 +1,5 @@
-// What a client meets on the wire beyond keys and values: methods that are not there yet, limits,
-// health, status, and headers. (That KV itself answers like etcd is tests/compat's.)
+// The client API beyond keys and values: methods that are not implemented yet, limits, health,
+// status and headers. (tests/compat checks that KV answers like etcd.)
 
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
@@ -55,7 +55,7 @@ std::vector<std::string> MethodsOf(const google::protobuf::FileDescriptor* file)
   return methods;
 }
 
-TEST_F(Wire, MethodsThatAreNotThereAreUnimplementedAtOnce) {
+TEST_F(Wire, OtherMethodsAreUnimplemented) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd has them all";
   const std::set<std::string> served = {
       "/etcdserverpb.KV/Range",           "/etcdserverpb.KV/Put",
@@ -70,7 +70,7 @@ TEST_F(Wire, MethodsThatAreNotThereAreUnimplementedAtOnce) {
   }
   methods.push_back("/etcdserverpb.KV/NoSuchMethod");
   methods.push_back("/no.such.Service/Method");
-  methods.push_back("/raftkv.proto.Raft/RequestVote");  // peers' words are not for clients
+  methods.push_back("/raftkv.proto.Raft/RequestVote");  // only for peers, not on the client port
   ASSERT_GT(methods.size(), 45u);
   for (const std::string& method : methods) {
     if (served.count(method) != 0) continue;
@@ -86,7 +86,7 @@ TEST_F(Wire, MethodsThatAreNotThereAreUnimplementedAtOnce) {
   }
 }
 
-TEST_F(Wire, HashesTellHowFarTheStoreIsCompacted) {
+TEST_F(Wire, HashKVReportsTheCompactedRevision) {
   using etcdserverpb::Maintenance;
   Connection& connection = cluster_.connection(leader_);
   ASSERT_TRUE(Put(connection, "k", "1").ok());
@@ -97,7 +97,7 @@ TEST_F(Wire, HashesTellHowFarTheStoreIsCompacted) {
     EXPECT_TRUE(reply.ok()) << reply.status.error_message();
     return reply.response.compact_revision();
   };
-  EXPECT_EQ(compacted(), -1) << "etcd's number for: never";
+  EXPECT_EQ(compacted(), -1) << "etcd's value for a store that was never compacted";
   for (const int64_t revision : {0, 2}) {
     etcdserverpb::CompactionRequest request;
     request.set_revision(revision);
@@ -106,7 +106,7 @@ TEST_F(Wire, HashesTellHowFarTheStoreIsCompacted) {
   }
 }
 
-TEST_F(Wire, OversizedRequestsAreRefusedWithEtcdsWords) {
+TEST_F(Wire, OversizedRequestsAreRejectedWithEtcdsMessages) {
   Connection& connection = cluster_.connection(0);
   EXPECT_TRUE(Put(connection, "k", std::string(1500 * 1024, 'x')).ok());
   const auto large = Put(connection, "k", std::string(1600 * 1024, 'x'));
@@ -117,7 +117,7 @@ TEST_F(Wire, OversizedRequestsAreRefusedWithEtcdsWords) {
   EXPECT_TRUE(Put(connection, "k", "still served").ok());
 }
 
-TEST_F(Wire, HealthIsServedAndKnowsNoOtherService) {
+TEST_F(Wire, HealthCheckServesOnlyTheWholeServer) {
   using grpc::health::v1::HealthCheckRequest;
   using grpc::health::v1::HealthCheckResponse;
   Connection& connection = cluster_.connection(0);
@@ -132,7 +132,7 @@ TEST_F(Wire, HealthIsServedAndKnowsNoOtherService) {
             grpc::StatusCode::NOT_FOUND);
 }
 
-TEST_F(Wire, HealthIsWatchedUntilTheMemberStops) {
+TEST_F(Wire, HealthCanBeWatchedUntilTheMemberStops) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd sends it only at its start";
   using grpc::health::v1::HealthCheckRequest;
   using grpc::health::v1::HealthCheckResponse;
@@ -211,7 +211,7 @@ TEST_F(Wire, EveryMemberAnswersEverythingWithItsOwnHeader) {
   EXPECT_THAT(names, testing::UnorderedElementsAre("n1", "n2", "n3"));
 }
 
-TEST_F(Wire, StatusSaysWhatEtcdsSays) {
+TEST_F(Wire, StatusHasTheFieldsOfEtcds) {
   ASSERT_TRUE(cluster_.Put(0, "k", "v").ok());
   ASSERT_TRUE(cluster_.MembersAreEqual());
   for (int i = 0; i < 3; ++i) {
@@ -234,7 +234,7 @@ TEST_F(Wire, StatusSaysWhatEtcdsSays) {
   EXPECT_THAT(cluster_.Status(leader_).response.errors(), ElementsAre("etcdserver: no leader"));
 }
 
-// Clients that ask for a leader are told at once when there is none.
+// A client may require a leader by metadata. Then its calls fail at once if there is none.
 TEST_F(Wire, HasLeaderMetadataFailsAtOnceWithoutALeader) {
   cluster_.Kill((leader_ + 1) % 3);
   cluster_.Kill((leader_ + 2) % 3);

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Which module may include which: the table of docs/architecture.md as a check.
+"""Checks which module includes which, against the table of docs/architecture.md. Also checks that
+deterministic code has no source of randomness, and that server/raft and server/member write no log
+lines.
 
-Usage: dependencies.py [ROOT]. Prints one line for each breach; exit status 1 if there is any.
-dependencies_test.py plants mistakes and sees that they are found.
+Usage: dependencies.py [ROOT]. Prints one line for each violation; exit status 1 if there is any.
+dependencies_test.py checks that violations are found.
 """
 
 import os
@@ -10,11 +12,13 @@ import re
 import subprocess
 import sys
 
-# Module -> the project's other modules and the outside libraries it may include. A file belongs to the
-# longest module that its path starts with; its own module, std and abseil are always allowed.
+# For each module: the other modules and the outside libraries that it may include. A file belongs
+# to the module with the longest path that its own path starts with. Its own module, the standard
+# library and abseil are always allowed.
 #   storage/base <- storage/{engine,log} <- storage <- server/raft <- server/member
 #     <- {peer, watch, lease, api} <- server
-# server/raft takes of storage only the words of the log; storage takes nothing of server/.
+# Of storage, server/raft includes only the log's interface and storage/base. storage includes
+# nothing of server/.
 MODULES = {
     "config/": "lib:toml lib:openssl",
     "proto/": "lib:protobuf",
@@ -48,16 +52,17 @@ MODULES = {
 # RocksDB is used by storage/engine/rocks_* only.
 ROCKS = re.compile(r"storage/engine/rocks_\w+\.(h|cc)$")
 
-LIBRARIES = {  # the first that fits
+LIBRARIES = {  # the first pattern that matches a header names its library
     "rocksdb": r"rocksdb/", "grpc": r"grpc|.*\.grpc\.pb\.h", "protobuf": r"google/|.*\.pb\.h",
     "glog": r"glog/", "toml": r"toml\+\+/", "openssl": r"openssl/", "cli": r"CLI/",
     "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/",
 }
 
-# Where a seed must replay byte for byte: no thread, lock, clock, random device, or order that
-# differs from run to run. Looked for in includes and in code.
+# In these modules one seed must always give the same run. So they may use no thread, lock, clock,
+# random device, or container whose order differs from run to run. Both includes and code are
+# checked.
 DETERMINISTIC = ("server/raft/", "server/member/", "storage/", "tests/sim/")
-CHANCE = re.compile(
+NONDETERMINISTIC = re.compile(
     r"#include <(thread|mutex|shared_mutex|condition_variable|future|chrono|random|ctime|time\.h"
     r"|atomic|unordered_map|unordered_set|pthread\.h)>"
     r"|#include <sodium"
@@ -65,27 +70,27 @@ CHANCE = re.compile(
     r'|#include "absl/(synchronization/|random/|time/clock\.h|container/(flat|node)_hash)'
     r"|\b(absl::(Now|BitGen|Mutex|SleepFor|(flat|node)_hash_\w+)|std::unordered_\w+"
     r"|std::(random_device|mt19937|chrono|thread|mutex|async)|rand\(|time\((0|nullptr|NULL)\))")
-MAY_CHANCE = {
-    "storage/engine/rocks_engine.h": "talks to RocksDB's threads; the simulator never sees it",
+NONDETERMINISM_ALLOWED = {
+    "storage/engine/rocks_engine.h": "RocksDB's threads; the simulator does not use this engine",
     "storage/engine/rocks_engine.cc": "the same",
     "storage/engine/memory_engine.h": "a lock, because worker threads read pinned snapshots",
     "storage/engine/memory_engine.cc": "the same",
-    "storage/base/published.h": "a lock, because any thread takes snapshots; one thread in a simulation",
-    "storage/mvcc/writer.h": "a hash map looked up by key, never iterated",
+    "storage/base/published.h": "a lock, because any thread reads; a simulation has one thread",
+    "storage/mvcc/writer.h": "a hash map that is only looked up, never iterated",
     "storage/mvcc/writer.cc": "the same",
-    "storage/base/seeded_hash.cc": "a random key; used only by a hash map that is never iterated",
-    "storage/log/watermark.h": "a clock that only spaces out fdatasync; real disks only",
+    "storage/log/watermark.h": "a clock that limits how often it syncs; not used in simulations",
     "storage/log/watermark.cc": "the same",
-    "storage/base/disk_operations.h": "counts of threads at work; nothing in a simulation reads them",
+    "storage/base/seeded_hash.cc": "a random key; used only by a hash map that is never iterated",
+    "storage/base/disk_operations.h": "counts operations; nothing in a simulation reads them",
     "storage/base/disk_operations.cc": "the same",
-    "server/member/pending.h": "flags that the applier's thread sets; one thread in a simulation",
-    "server/member/member.h": "what other threads may read; one thread in a simulation",
+    "server/member/pending.h": "flags set by the applier's thread; a simulation has one thread",
+    "server/member/member.h": "values that other threads read; a simulation has one thread",
     "server/member/member.cc": "the same",
     "server/member/phase.h": "the same",
-    "tests/sim/main.cc": "spreads seeds over cores and draws fresh ones; a run knows nothing of it",
+    "tests/sim/main.cc": "starts processes and draws seeds; a run depends only on its seed",
 }
 
-SILENT = ("server/raft/", "server/member/")  # they tell by events, never by log lines
+SILENT = ("server/raft/", "server/member/")  # they report events and write no log lines
 LOG_LINE = re.compile(r"\b(LOG|VLOG|PLOG|DLOG)(_IF|_EVERY_N)?\(")
 
 
@@ -121,14 +126,16 @@ def line_faults(path, line):
         if fault:
             yield fault
     code = line if include else re.sub(r'"(\\.|[^"\\])*"', '""', line.split("//")[0])
-    if path.startswith(DETERMINISTIC) and path not in MAY_CHANCE and CHANCE.search(code):
-        yield "would make runs differ: " + CHANCE.search(code).group()
+    if path.startswith(DETERMINISTIC) and path not in NONDETERMINISM_ALLOWED:
+        found = NONDETERMINISTIC.search(code)
+        if found:
+            yield "not deterministic: " + found.group()
     if path.startswith(SILENT) and LOG_LINE.search(code):
-        yield "no log lines here; tell it by an event"
+        yield "no log lines here; report an event instead"
 
 
 def faults(root, paths):
-    """Yields "path:line: what" for each breach."""
+    """Yields "path:line: what" for each violation."""
     for path in sorted(paths):
         with open(os.path.join(root, path), encoding="utf-8") as file:
             for number, line in enumerate(file, 1):

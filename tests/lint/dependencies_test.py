@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Each rule of dependencies.py is broken once, and seen to fail; what is allowed is seen to pass."""
+"""Checks that dependencies.py finds violations of each of its rules and accepts what is allowed."""
 
 import sys
 import unittest
@@ -65,7 +65,7 @@ class Dependencies(unittest.TestCase):
         ]:
             self.assertEqual(found(path, "#include " + header), [], (path, header))
 
-    def test_words_that_make_runs_differ_are_found(self):
+    def test_nondeterminism_is_found(self):
         for line in ["absl::Time t = absl::Now();", "std::unordered_map<int, int> m;",
                      "std::mt19937 g;", "absl::Mutex mu;", "int x = rand();"]:
             self.assertEqual(len(found("server/member/replica.cc", line)), 1, line)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Reports what may be two ideas: files over 600 lines, headers over 300, functions over 70.
+"""Reports files over 600 lines, headers over 300 and functions over 70, which may do too much.
 
-A report to be read, not a rule: exit status 0. A function is counted from the line of its opening
-brace at the end of a line in column 0 or 2, to the closing brace in the same column.
+It only reports: the exit status is always 0. A function is counted from a line in column 0 or 2
+that ends with its opening brace, to the closing brace in the same column.
 """
 
 import re
@@ -13,7 +13,7 @@ FUNCTION = 70
 
 
 def functions(lines):
-    """Yields (first line, length) of what looks like a function body."""
+    """Yields (first line, length) of each function body that it recognizes."""
     begin, indent = None, ""
     for number, line in enumerate(lines, 1):
         if begin is None and re.match(r"( {0,2})[\w~].*\) ?(const|override|noexcept| )*\{$", line):
@@ -33,10 +33,10 @@ def main():
             lines = file.read().split("\n")
         limit = LIMITS[path[path.rindex("."):]]
         if len(lines) > limit:
-            print("note: %s has %d lines (%d is much)" % (path, len(lines), limit))
+            print("note: %s has %d lines (the limit is %d)" % (path, len(lines), limit))
         for begin, length in functions(lines):
             if length > FUNCTION:
-                print("note: %s:%d: a function of %d lines (%d is much)" % (
+                print("note: %s:%d: a function of %d lines (the limit is %d)" % (
                     path, begin, length, FUNCTION))
 
 

@@ -1,5 +1,5 @@
-// CheckQuorum (thesis §6.2): a leader without contact to a majority makes way within one election
-// timeout, and says so to everyone who waits for it.
+// CheckQuorum (thesis §6.2): a leader without contact to a majority steps down within one election
+// timeout.
 
 #include "tests/raft/network.h"
 
@@ -46,7 +46,7 @@ TEST(CheckQuorum, BareMajorityIsEnough) {
   EXPECT_TRUE(net[1].status().peers.at(4).recently_active);
 }
 
-TEST(CheckQuorum, RefusalsAreContactToo) {
+TEST(CheckQuorum, RejectionsCountAsContact) {
   Network net(3);
   net.Elect(1);
   net.Isolate(3);
@@ -94,12 +94,12 @@ TEST(CheckQuorum, SteppedDownByRequest) {
   EXPECT_EQ(net[1].role(), Role::kFollower);
   EXPECT_EQ(net[1].leader(), kNobody);
   net.RunFor(60);
-  EXPECT_NE(net[1].leader(), kNobody) << "somebody leads again";
+  EXPECT_NE(net[1].leader(), kNobody) << "a leader was elected again";
 }
 
-TEST(CheckQuorumDeathTest, PauseMustNotArriveAsManyTicksAtOnce) {
+TEST(CheckQuorumDeathTest, OneCallTakesAtMostOneHeartbeatIntervalOfTicks) {
   Network net(1);
-  EXPECT_DEATH(net[1].Tick(3), "pause");
+  EXPECT_DEATH(net[1].Tick(3), "must limit the ticks");
 }
 
 }  // namespace

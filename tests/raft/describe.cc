@@ -25,7 +25,7 @@ struct BodyText {
     return absl::StrCat("AppendEntriesReply lacks ", Describe(m.rejected_prev),
                         " hint=", Describe(m.hint), " round=", m.round);
   }
-  // The ids of questions are drawn at random: not for a transcript.
+  // The id is random, so a transcript must not contain it.
   std::string operator()(const ReadIndexRequest&) const { return "ReadIndexRequest"; }
   std::string operator()(const ReadIndexReply& m) const {
     return absl::StrCat("ReadIndexReply index=", m.index);

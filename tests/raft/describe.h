@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_RAFT_DESCRIBE_H_
 #define RAFTKV_TESTS_RAFT_DESCRIBE_H_
 
-// The core's values in one line of words each, for transcripts and failures. An entry is written
-// term/index.
+// Formats values of the core as one line of text, for transcripts and failure messages. An entry is
+// written as term/index.
 
 #include <string>
 #include <vector>

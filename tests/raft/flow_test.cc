@@ -1,5 +1,6 @@
-// How entries flow: batches, the window, back-up over conflicts, what happens to late and lost
-// messages, and the bounds of memory. Counted, never timed.
+// How entries are replicated: batches, the window, finding the common prefix after conflicts, late
+// and lost messages, and the bounds of memory. The tests count messages and saves; they measure no
+// time.
 
 #include "tests/raft/network.h"
 
@@ -20,8 +21,7 @@ size_t Appends(const std::vector<Message>& messages) {
   return count;
 }
 
-// 64 clients, each with one put under way and the next one right after its answer; each turn takes
-// what has arrived and saves once.
+// 64 puts arrive in four groups. Each turn takes all that has arrived and saves once.
 TEST(Flow, SixtyFourConcurrentPutsNeedAtMostSixteenSyncedBatches) {
   Network net(3, [](Config& config) {
     config.append_entries_max = 1024;
@@ -29,8 +29,7 @@ TEST(Flow, SixtyFourConcurrentPutsNeedAtMostSixteenSyncedBatches) {
   });
   net.Elect(1);
   for (MemberId id : {1, 2, 3}) net.member(id).disk.syncs = 0;
-  // They arrive in four handfuls.
-  for (int handful = 0; handful < 4; ++handful) {
+  for (int group = 0; group < 4; ++group) {
     for (int i = 0; i < 16; ++i) net.Into(1, [](Raft& raft) { raft.Propose(Payload("put")); });
     net.Turn(1);
   }
@@ -38,7 +37,7 @@ TEST(Flow, SixtyFourConcurrentPutsNeedAtMostSixteenSyncedBatches) {
   EXPECT_EQ(net[1].commit_index(), 65u);
   EXPECT_EQ(net.member(1).applied.size(), 65u);
   for (MemberId id : {1, 2, 3}) EXPECT_LE(net.member(id).disk.syncs, 16u) << id;
-  EXPECT_EQ(net.member(1).disk.syncs, 4u) << "one a turn";
+  EXPECT_EQ(net.member(1).disk.syncs, 4u) << "one in each turn";
 }
 
 TEST(Flow, ProposalsOfOneTurnShareOneAppend) {
@@ -61,10 +60,10 @@ TEST(Flow, AppendsAreSentWithoutWaitingUpToTheWindow) {
   const auto more = net.TakeSent(1, 2);
   ASSERT_EQ(Appends(more), 1u);
   EXPECT_EQ(std::get<AppendEntries>(more[0].body).entries.size(), 2u)
-      << "what had to wait, at once";
+      << "the waiting entries are sent at once";
 }
 
-TEST(Flow, AppendsKeepToTheirBoundInBytesButOneEntryPasses) {
+TEST(Flow, AppendsAreBoundedInBytesButOneEntryAlwaysFits) {
   Network net(3);
   net.Elect(1);
   net.Into(1, [](Raft& raft) {
@@ -78,25 +77,25 @@ TEST(Flow, AppendsKeepToTheirBoundInBytesButOneEntryPasses) {
   EXPECT_EQ(std::get<AppendEntries>(sent[2].body).entries.at(0).payload.size(), 999u);
 }
 
-TEST(Flow, NewsOfACommitTravelsAtOnceAndIsNotAnswered) {
+TEST(Flow, NewCommitIndexIsSentAtOnceAndNotAnswered) {
   Network net(3);
   net.Elect(1);
   net.Propose(1, "x");
   ASSERT_TRUE(net.Deliver(1, 2) && net.Deliver(1, 3));
   ASSERT_TRUE(net.Deliver(2, 1) && net.Deliver(3, 1));
-  EXPECT_EQ(net.wire().size(), 2u) << "to each follower one, without entries";
+  EXPECT_EQ(net.wire().size(), 2u) << "one to each follower, without entries";
   net.Deliver(1, 2), net.Deliver(1, 3);
   EXPECT_EQ(net[2].commit_index(), 2u);
   EXPECT_TRUE(net.wire().empty());
 }
 
-TEST(Flow, IdleClusterIsSilentButForHeartbeats) {
+TEST(Flow, IdleClusterSendsOnlyHeartbeats) {
   Network net(3);
   net.Elect(1);
   net.RunFor(20);
   std::vector<std::string> trace;
   net.trace = &trace;
-  net.RunFor(20);  // ten heartbeats to two followers, and their answers
+  net.RunFor(20);  // ten heartbeats to two followers, and their replies
   EXPECT_EQ(trace.size(), 40u);
 }
 
@@ -118,7 +117,7 @@ TEST(Flow, FollowerAnswersSeveralAppendsOfOneTurnOnce) {
   EXPECT_EQ(net.member(1).disk.syncs, 1u);
 }
 
-// Row 14, and I8.
+// A follower acknowledges entries only after they are saved. It echoes a new round at once.
 TEST(Flow, AcknowledgementWaitsForTheSave) {
   Network net(3);
   net.Step(From(2, 1, AppendEntries{.round = 1}));
@@ -130,14 +129,15 @@ TEST(Flow, AcknowledgementWaitsForTheSave) {
   net.Step(From(2, 1, AppendEntries{.prev = {1, 1}, .entries = {}, .commit = 1, .round = 2}));
   const auto echo = net.TakeSent(1);
   ASSERT_EQ(echo.size(), 1u);
-  EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).match, 0u) << "only what is on disk";
+  EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).match, 0u)
+      << "only entries that are on disk";
   EXPECT_EQ(std::get<AppendEntriesReply>(echo[0].body).round, 2u);
   net.Saved(1, 10);
   EXPECT_EQ(std::get<AppendEntriesReply>(net.TakeSent(1).back().body).match, 1u);
 }
 
-// What was accepted from a deposed leader and replaced in the same turn was never written: the old
-// leader must not count it.
+// An entry of a deposed leader is replaced in the same turn, before it is written. The old leader
+// must not get an acknowledgement for it.
 TEST(Flow, EntriesReplacedBeforeTheyWereWrittenAreNeverAcknowledged) {
   Network net(3);
   net.Into(1, [](Raft& raft) {
@@ -163,20 +163,21 @@ TEST(Flow, LateDuplicateOfAShorterAppendRemovesNothing) {
   net.Step(From(2, 1, first));
   EXPECT_EQ(net[1].last_index(), 3u);
   EXPECT_EQ(std::get<AppendEntriesReply>(net.TakeSent(1).at(0).body).match, 3u)
-      << "asked again after entries, it says again all that it has";
+      << "a duplicate with entries is answered with the whole match";
 }
 
-// Row 9.
-TEST(Flow, FollowerCommitsOnlyWhatTheMessageProved) {
+// An append proves only that the logs are equal up to its last entry. A follower must not commit
+// entries beyond that, even if the leader's commit index is higher.
+TEST(Flow, FollowerCommitsOnlyUpToTheMatch) {
   Network net({{1, MemoryDisk({1, 0, 0}, LogOfTerms({1, 1, 1}))}, {2, {}}, {3, {}}});
   net.Step(From(2, 2, AppendEntries{.prev = {1, 1}, .entries = {}, .commit = 3, .round = 1}));
-  EXPECT_EQ(net[1].commit_index(), 1u) << "2 and 3 may be somebody else's";
+  EXPECT_EQ(net[1].commit_index(), 1u) << "entries 2 and 3 may be another leader's";
 }
 
 TEST(FlowDeathTest, CommittedEntriesAreNeverRemoved) {
   Network net({{1, MemoryDisk({1, 0, 2}, LogOfTerms({1, 1}))}, {2, {}}, {3, {}}});
   EXPECT_DEATH(net.Step(From(2, 2, AppendEntries{.prev = {1, 1}, .entries = {Command(2, 2)}})),
-               "a committed entry would be removed");
+               "conflicts with a committed entry");
 }
 
 TEST(Flow, LostLastAppendIsNoticedByTheHeartbeat) {
@@ -200,7 +201,7 @@ TEST(Flow, GapInTheStreamIsFilled) {
   EXPECT_EQ(net[2].commit_index(), 3u);
 }
 
-TEST(Flow, SlowDiskOfAFollowerIsNotMistakenForLoss) {
+TEST(Flow, SlowFollowerDiskIsNotTreatedAsLoss) {
   Network net(3);
   net.Elect(1);
   net.member(2).hold_saves = true;
@@ -220,7 +221,7 @@ TEST(Flow, SlowDiskOfAFollowerIsNotMistakenForLoss) {
   EXPECT_EQ(net[1].status().peers.at(2).match_index, 2u);
 }
 
-// A dead peer costs one message a heartbeat, however much is proposed.
+// A dead peer costs one message in each heartbeat interval, however many entries are proposed.
 TEST(Flow, UnreachablePeerIsProbedOnceAHeartbeat) {
   Network net(3);
   net.Elect(1);
@@ -245,7 +246,7 @@ TEST(Flow, UnreachablePeerIsProbedOnceAHeartbeat) {
   EXPECT_EQ(net[3].commit_index(), 11u);
 }
 
-TEST(Flow, FollowerFarBehindIsServedFromDiskInPages) {
+TEST(Flow, FollowerFarBehindGetsEntriesFromDisk) {
   Network net(3);
   net.Elect(1);
   net.Isolate(3);
@@ -260,7 +261,7 @@ TEST(Flow, FollowerFarBehindIsServedFromDiskInPages) {
   net.Recover();
   net.RunFor(30);
   EXPECT_EQ(net[3].commit_index(), 201u);
-  EXPECT_GT(net.member(1).disk.reads, 10u) << "memory holds only the newest few";
+  EXPECT_GT(net.member(1).disk.reads, 10u) << "only the newest entries are in memory";
 }
 
 TEST(Flow, HotPathNeverReadsTheDisk) {
@@ -278,7 +279,7 @@ TEST(Flow, HotPathNeverReadsTheDisk) {
   for (MemberId id : {1, 2, 3}) EXPECT_EQ(net.member(id).disk.reads, 0u);
 }
 
-TEST(Flow, ProposalsBeyondTheBoundAreRefusedUntilSomethingCommits) {
+TEST(Flow, ProposalsBeyondTheBoundAreRejectedUntilEntriesCommit) {
   Network net(3, [](Config& config) { config.uncommitted_bytes_max = 1000; });
   net.Elect(1);
   net.Isolate(1);
@@ -291,17 +292,17 @@ TEST(Flow, ProposalsBeyondTheBoundAreRefusedUntilSomethingCommits) {
   ASSERT_EQ(net[1].role(), Role::kLeader);
   EXPECT_EQ(net[1].commit_index(), 11u);
   EXPECT_EQ(net.Propose(1, std::string(5000, 'x')), ProposeResult::kAccepted)
-      << "one always passes";
+      << "one entry always fits";
 }
 
-TEST(Flow, ProposalAtAFollowerIsRefused) {
+TEST(Flow, ProposalAtAFollowerIsRejected) {
   Network net(3);
   net.Elect(1);
   EXPECT_EQ(net.Propose(2, "x"), ProposeResult::kNotLeader);
   EXPECT_EQ(net[2].last_index(), 1u);
 }
 
-TEST(Flow, AcceptedProposalHasTheIdOfTheLogsEnd) {
+TEST(Flow, AcceptedProposalIsTheLastEntry) {
   Network net(3);
   net.Elect(1);
   ASSERT_EQ(net.Propose(1, "x"), ProposeResult::kAccepted);
@@ -310,7 +311,7 @@ TEST(Flow, AcceptedProposalHasTheIdOfTheLogsEnd) {
   EXPECT_EQ(net.member(2).applied.back(), Command(id.term, id.index, "x"));
 }
 
-// A unit of work for the applier is bounded: what is not applied is not followed by more.
+// The applier's backlog is bounded: while it is full, the core hands out no more entries.
 TEST(Flow, CommittedEntriesWaitForTheApplier) {
   Network net(1);  // committed_bytes_max = 256
   net.Tick(1);
@@ -325,8 +326,8 @@ TEST(Flow, CommittedEntriesWaitForTheApplier) {
   EXPECT_EQ(net.member(1).applied.size(), 21u);
 }
 
-// Row 20: one round trip for each conflicting term, not for each entry.
-TEST(Flow, BackUpOverConflictsTakesAtMostOneRefusalATerm) {
+// Finding the common prefix takes one round trip for each conflicting term, not for each entry.
+TEST(Flow, ConflictsCostAtMostOneRejectionPerTerm) {
   std::vector<Term> leader(50, 1), follower(50, 1);
   leader.insert(leader.end(), 50, 7);
   for (Term term : {2, 3, 4}) follower.insert(follower.end(), 20, term);
@@ -337,11 +338,11 @@ TEST(Flow, BackUpOverConflictsTakesAtMostOneRefusalATerm) {
   net.trace = &trace;
   net.Elect(1);
   net.RunFor(10);
-  size_t refusals = 0;
+  size_t rejections = 0;
   for (const std::string& line : trace) {
-    if (line.rfind("2->1", 0) == 0 && line.find("lacks") != std::string::npos) ++refusals;
+    if (line.rfind("2->1", 0) == 0 && line.find("lacks") != std::string::npos) ++rejections;
   }
-  EXPECT_LE(refusals, 3u);
+  EXPECT_LE(rejections, 3u);
   EXPECT_EQ(net.member(2).disk.entries(), net.member(1).disk.entries());
 }
 

@@ -5,7 +5,7 @@
 namespace raftkv::raft {
 namespace {
 
-// Writes what the log hands out, as a driver would.
+// Saves the new entries of the log to the disk, as a driver would.
 void Save(RaftLog& log, MemoryDisk& disk, uint64_t number) {
   Ready ready;
   ready.entries = log.TakeUntaken(number);
@@ -31,7 +31,7 @@ TEST(RaftLog, KnowsTheEntryBeforeACutLog) {
   EXPECT_EQ(log.first_index(), 6u);
   EXPECT_EQ(log.TermAt(5), 2u);
   EXPECT_TRUE(log.Contains({2, 5}));
-  EXPECT_FALSE(log.Contains({2, 4})) << "cut away";
+  EXPECT_FALSE(log.Contains({2, 4})) << "it was cut";
   EXPECT_EQ(log.LastAtMost({1, 4}), (EntryId{2, 5}));
 }
 
@@ -53,7 +53,8 @@ TEST(RaftLog, EntriesAreTakenOnceAndSavedLater) {
   EXPECT_FALSE(log.OnSaved(3));
 }
 
-// Reliability rows 13 and 15: the write of entries that were replaced meanwhile ends.
+// Entries are replaced while they are written. The end of the old write must not count for the new
+// entries at the same indexes.
 TEST(RaftLog, WriteThatEndsAfterTruncationSavesOnlyWhatWasKept) {
   const MemoryDisk disk;
   RaftLog log(&disk, 1000);
@@ -109,7 +110,7 @@ TEST(RaftLog, KeepsABoundedTailInMemoryAndReadsTheRest) {
   EXPECT_EQ(log.cached_bytes(), 10 * bytes) << "nothing is saved yet";
   Save(log, disk, 1);
   log.Evict(5);
-  EXPECT_EQ(log.cached_bytes(), 5 * bytes) << "nothing above the commit index goes";
+  EXPECT_EQ(log.cached_bytes(), 5 * bytes) << "entries above the commit index stay";
   log.Evict(10);
   EXPECT_EQ(log.cached_bytes(), 3 * bytes);
   EXPECT_FALSE(log.InMemory(7));
@@ -117,14 +118,14 @@ TEST(RaftLog, KeepsABoundedTailInMemoryAndReadsTheRest) {
 
   disk.reads = 0;
   EXPECT_EQ(log.Entries(8, 10, 100, 10000).size(), 3u);
-  EXPECT_EQ(log.TermAt(7), 1u) << "of the entry before the first in memory";
+  EXPECT_EQ(log.TermAt(7), 1u) << "the term of the entry before the first in memory is known";
   EXPECT_EQ(disk.reads, 0u);
   EXPECT_EQ(log.Entries(2, 10, 100, 2 * bytes).size(), 2u);
-  EXPECT_EQ(log.Entries(6, 10, 100, 10000).size(), 2u) << "up to where memory begins";
+  EXPECT_EQ(log.Entries(6, 10, 100, 10000).size(), 2u) << "only those on disk";
   EXPECT_EQ(disk.reads, 2u);
 }
 
-TEST(RaftLog, EntriesKeepToTheirBounds) {
+TEST(RaftLog, EntriesRespectsItsBounds) {
   const MemoryDisk disk;
   RaftLog log(&disk, 100000);
   for (Index i = 1; i <= 10; ++i) log.Append(Command(1, i));
@@ -132,11 +133,11 @@ TEST(RaftLog, EntriesKeepToTheirBounds) {
   EXPECT_EQ(log.Entries(1, 10, 3, 10000).size(), 3u);
   EXPECT_EQ(log.Entries(1, 10, 100, 2 * bytes).size(), 2u);
   EXPECT_EQ(log.Entries(1, 10, 100, 2 * bytes - 1).size(), 1u);
-  EXPECT_EQ(log.Entries(1, 10, 100, 1).size(), 1u) << "the first always passes";
+  EXPECT_EQ(log.Entries(1, 10, 100, 1).size(), 1u) << "one entry always fits";
   EXPECT_EQ(log.Entries(11, 10, 100, 1).size(), 0u);
 }
 
-TEST(RaftLogDeathTest, RefusesAHoleAndATermThatGoesBack) {
+TEST(RaftLogDeathTest, AppendChecksForGapsAndDecreasingTerms) {
   const MemoryDisk disk({}, LogOfTerms({2}));
   RaftLog log(&disk, 1000);
   EXPECT_DEATH(log.Append(Command(2, 3)), "");

@@ -1,5 +1,5 @@
-// raft_test [--rewrite]: with --rewrite the transcripts in scripts/ are written anew; read the
-// diff.
+// raft_test [--rewrite]. With --rewrite it writes the current output into the transcripts in
+// scripts/; then review the diff.
 
 #include <cstdlib>
 #include <cstring>

@@ -1,8 +1,9 @@
 #ifndef RAFTKV_TESTS_RAFT_MEMORY_DISK_H_
 #define RAFTKV_TESTS_RAFT_MEMORY_DISK_H_
 
-// The smallest LogReader: a vector and a hard state, which survive what a test calls a crash. Also
-// the configuration that all tests of the core share: tiny limits, so that edges happen everywhere.
+// A simple LogReader: a vector of entries and a hard state, which survive a simulated crash. Also
+// the Config that all tests of the core share. Its limits are tiny, so that every test reaches
+// them.
 
 #include <string>
 #include <utility>
@@ -36,14 +37,14 @@ inline Entry Command(Term term, Index index, std::string text = "x") {
   return {{term, index}, EntryType::kCommand, Payload(std::move(text))};
 }
 
-// Commands of these terms, from index 1 on.
+// A log of commands with these terms. The first one has index 1.
 inline std::vector<Entry> LogOfTerms(const std::vector<Term>& terms) {
   std::vector<Entry> entries;
   for (Term term : terms) entries.push_back(Command(term, entries.size() + 1));
   return entries;
 }
 
-// What survives a crash. May be cut at the front.
+// The data that survives a crash. `before` is the entry before the first one, if the log was cut.
 class MemoryDisk : public LogReader {
  public:
   MemoryDisk() = default;
@@ -76,7 +77,7 @@ class MemoryDisk : public LogReader {
     state_ = *ready.hard_state;
     if (ready.entries.empty()) return;
     const Index first = ready.entries.front().id.index;
-    ASSERT_LE(first, last_index() + 1) << "a hole in the log";
+    ASSERT_LE(first, last_index() + 1) << "a gap in the log";
     entries_.resize(first - before_.index - 1);
     entries_.insert(entries_.end(), ready.entries.begin(), ready.entries.end());
   }

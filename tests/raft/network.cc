@@ -8,7 +8,7 @@ namespace raftkv::raft {
 void Network::Turn(MemberId id) {
   Member& member = members_.at(id);
   for (int i = 0; member.raft->HasReady(); ++i) {
-    ASSERT_LT(i, 1000) << "member " << id << " never comes to rest";
+    ASSERT_LT(i, 1000) << "member " << id << " has a Ready without end";
     Ready ready = member.raft->TakeReady();
     CheckReady(id, ready);
     for (const Event& event : ready.events) {
@@ -22,7 +22,7 @@ void Network::Turn(MemberId id) {
       Trace(id, "applies " + Describe(entry));
       member.applied.push_back(entry);
       ASSERT_EQ(ledger_.emplace(entry.id.index, entry).first->second, entry)
-          << "two histories at index " << entry.id.index;
+          << "two different committed entries at index " << entry.id.index;
     }
     for (const ReadIndexResult& read : ready.reads) {
       Trace(id, Describe(read));
@@ -83,7 +83,7 @@ void Network::StabilizeOnly(const std::function<bool(const Message&)>& wanted) {
 
 void Network::Stabilize() {
   for (int i = 0; !wire_.empty(); ++i) {
-    ASSERT_LT(i, 100000) << "the members never come to rest";
+    ASSERT_LT(i, 100000) << "the members send messages without end";
     Message message = std::move(wire_.front());
     wire_.pop_front();
     const auto to = members_.find(message.to);
@@ -101,7 +101,7 @@ void Network::Campaign(MemberId id) {
 
 void Network::Elect(MemberId id) {
   for (auto& [other, member] : members_) {
-    // Long enough to lose the lease, short enough not to campaign.
+    // Long enough that it no longer drops vote requests, too short for an election of its own.
     if (other != id && !member.down && (*this)[other].role() == Role::kFollower &&
         (*this)[other].leader() != kNobody) {
       Into(other, [](Raft& raft) {
@@ -141,7 +141,7 @@ void Network::CheckMember(MemberId id) {
 void Network::CheckReady(MemberId id, const Ready& ready) {
   const MemoryDisk& disk = members_.at(id).disk;
   for (const Message& message : ready.messages_now) {
-    EXPECT_LE(message.term, disk.hard_state().current_term) << "an unsaved term leaves";
+    EXPECT_LE(message.term, disk.hard_state().current_term) << "a message has an unsaved term";
     EXPECT_FALSE(std::holds_alternative<RequestVote>(message.body));
     EXPECT_FALSE(std::holds_alternative<RequestVoteReply>(message.body));
     if (const auto* reply = std::get_if<AppendEntriesReply>(&message.body)) {

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_TESTS_RAFT_NETWORK_H_
 #define RAFTKV_TESTS_RAFT_NETWORK_H_
 
-// A few cores, their disks and the wire between them, driven step by step. Nothing happens by
-// itself: time passes by Tick, a message arrives by Deliver. After every call into a core its
-// Invariants are checked, and the promises that concern several members: one leader a term, one
-// history of committed entries, no acknowledgement of what is not on disk.
+// A few cores, their disks and the network between them, driven step by step. Nothing happens by
+// itself: time passes only by Tick, and a message arrives only by Deliver. After every call into a
+// core, the Network checks its Invariants and three rules over several members: at most one leader
+// in a term, equal committed entries, and no acknowledgement of entries that are not on disk.
 //
 //   Network net(3);
 //   net.Elect(1);
@@ -12,7 +12,7 @@
 //   net.Cut(1, 2);
 //   net.Stabilize();
 //
-// With a `trace`, everything that members say and do is noted there in words.
+// If `trace` is set, every message and event is added to it as a line of text.
 
 #include <algorithm>
 #include <deque>
@@ -39,12 +39,12 @@ class Network {
     MemoryDisk disk;
     std::unique_ptr<Raft> raft;
     Invariants invariants;
-    bool hold_saves = false;  // Readys wait in `unsaved` for Saved()
-    bool hold_apply = false;  // nothing is acknowledged as applied
+    bool hold_saves = false;  // each Ready waits in `unsaved` until Saved()
+    bool hold_apply = false;  // OnApplied is not called
     bool down = false;
     std::deque<Ready> unsaved;
-    std::vector<Entry> applied;          // over all lives
-    std::vector<ReadIndexResult> reads;  // answered
+    std::vector<Entry> applied;          // since the first start; kept over restarts
+    std::vector<ReadIndexResult> reads;  // the answers to this member's reads
     std::vector<Event> events;
   };
 
@@ -54,7 +54,7 @@ class Network {
     for (MemberId id : configuration_.voters) Start(id);
   }
 
-  // Cores whose disks hold something already.
+  // Starts one core for each of these disks.
   explicit Network(std::map<MemberId, MemoryDisk> disks, std::function<void(Config&)> adjust = {}) {
     for (const auto& [id, disk] : disks) configuration_.voters.push_back(id);
     for (auto& [id, disk] : disks) {
@@ -70,7 +70,7 @@ class Network {
 
   std::vector<std::string>* trace = nullptr;
 
-  // Calls into a core, followed by its turn.
+  // Each of these calls into a core and then runs its turn.
   void Tick(MemberId id, int ticks = 1) {
     for (int i = 0; i < ticks; ++i) {
       Into(id, [](Raft& raft) { raft.Tick(1); });
@@ -99,19 +99,19 @@ class Network {
     Into(id, [&](Raft& raft) { raft.ReadIndex(read); });
     Turn(id);
   }
-  // Calls only: for tests that put several inputs into one turn.
+  // Calls into a core without running its turn, for tests that put several inputs into one turn.
   void Into(MemberId id, const std::function<void(Raft&)>& call) {
     call(*members_.at(id).raft);
     CheckMember(id);
   }
 
-  // Takes Readys until there are none.
+  // Takes and carries out Ready values until there are none.
   void Turn(MemberId id);
 
-  // The oldest `count` Readys reach the disk.
+  // Saves the oldest `count` of the member's unsaved Ready values.
   void Saved(MemberId id, size_t count = 1);
 
-  // The wire.
+  // The network.
 
   void Cut(MemberId a, MemberId b) { cuts_.insert({{a, b}, {b, a}}); }
   void CutOneWay(MemberId from, MemberId to) { cuts_.insert({from, to}); }
@@ -123,20 +123,21 @@ class Network {
   void Recover() { cuts_.clear(); }
   std::deque<Message>& wire() { return wire_; }
 
-  // What `from` has sent (to anyone, or to `to`) and was not delivered; removed from the wire.
+  // Removes and returns the undelivered messages of `from`, to all members or only to `to`.
   std::vector<Message> TakeSent(MemberId from, MemberId to = kNobody);
 
-  // The nth message from `from` to `to`; false if there is none.
+  // Delivers the nth message from `from` to `to`; false if there is none.
   bool Deliver(MemberId from, MemberId to, size_t nth = 0);
   void DropAll() { wire_.clear(); }
 
-  // Delivers what `wanted` says, and what comes of it; the rest stays on the wire.
+  // Delivers the messages that `wanted` accepts, also those sent meanwhile. The others stay
+  // undelivered.
   void StabilizeOnly(const std::function<bool(const Message&)>& wanted);
 
-  // Delivers until nothing is under way.
+  // Delivers messages until there are none.
   void Stabilize();
 
-  // Time passes for all, messages arrive, until nobody has anything to say but heartbeats.
+  // `ticks` times: ticks every member once, then delivers all messages.
   void RunFor(int ticks) {
     for (int i = 0; i < ticks; ++i) {
       TickAll();
@@ -144,12 +145,13 @@ class Network {
     }
   }
 
-  // Only `id` notices that time passes, until it asks for votes; the others forget their leader
-  // first, as they would by then.
+  // Ticks `id` alone until it asks for votes.
   void Campaign(MemberId id);
+  // First ticks the other followers until they no longer protect their leader, then runs Campaign
+  // and delivers all messages.
   void Elect(MemberId id);
 
-  // Crash and start again: what was not saved is lost; the state machine keeps what it applied.
+  // A crash loses the unsaved Ready values. The state machine keeps the applied entries.
   void Crash(MemberId id) {
     Member& member = members_.at(id);
     member.down = true;
@@ -180,7 +182,7 @@ class Network {
 
   void CheckMember(MemberId id);
 
-  // Acknowledgements and votes may leave only for what the disk holds.
+  // Checks that nothing in messages_now and committed depends on data that is not on disk.
   void CheckReady(MemberId id, const Ready& ready);
 
   Configuration configuration_;

@@ -1,6 +1,6 @@
-// The Raft paper, section by section. The list of cases is that of etcd's raft_paper_test; each
-// drives messages into cores and looks at messages and state. With PreVote an election has one more
-// round, which CandidateIn answers.
+// The Raft paper, section by section. The cases follow the list in etcd's raft_paper_test. Each
+// test sends messages to cores and checks their messages and state. With PreVote an election has
+// one more round; MakeCandidate answers it.
 
 #include <algorithm>
 #include <set>
@@ -22,7 +22,7 @@ AppendEntries Append(EntryId prev, std::vector<Entry> entries = {}, Index commit
   return {.prev = prev, .entries = std::move(entries), .commit = commit, .round = 1};
 }
 
-// Member 1 times out and everyone would vote for it; the vote itself is still open.
+// Member 1 times out and wins the PreVote round. The real votes are not answered yet.
 void MakeCandidate(Network& net) {
   net.Campaign(1);
   for (const auto& [id, member] : net.members()) {
@@ -108,7 +108,7 @@ TEST(RaftPaper, S5_2_LeaderSendsHeartbeatsToAllFollowers) {
   Network net(3);
   net.Elect(1);
   net.Tick(1);
-  EXPECT_TRUE(net.wire().empty()) << "nothing between two heartbeats";
+  EXPECT_TRUE(net.wire().empty()) << "no message between two heartbeats";
   net.Tick(1);
   const auto sent = Of<AppendEntries>(net.TakeSent(1));
   ASSERT_EQ(sent.size(), 2u);
@@ -120,7 +120,7 @@ TEST(RaftPaper, S5_2_LeaderSendsHeartbeatsToAllFollowers) {
   }
 }
 
-TEST(RaftPaper, S5_2_FollowerThatHearsNobodyStartsAnElection) {
+TEST(RaftPaper, S5_2_FollowerThatHearsNoLeaderStartsAnElection) {
   Network net(3);
   MakeCandidate(net);
   EXPECT_EQ(net[1].term(), 1u);
@@ -138,7 +138,7 @@ TEST(RaftPaper, S5_2_CandidateThatTimesOutStartsANewElection) {
   Network net(3);
   MakeCandidate(net);
   net.DropAll();
-  net.Tick(1, 20);  // the longest timeout; the vote was split
+  net.Tick(1, 20);  // the longest timeout; nobody answered
   EXPECT_EQ(net[1].role(), Role::kPreCandidate);
   net.Step(From(2, 2, RequestVoteReply{.granted = true, .pre_vote = true}));
   EXPECT_EQ(net[1].role(), Role::kCandidate);
@@ -163,7 +163,7 @@ TEST(RaftPaper, S5_2_LeaderIsElectedInOneRound) {
       {5, {{2, true}}, Role::kCandidate},
       {5, {{2, false}, {3, false}}, Role::kCandidate},
       {5, {}, Role::kCandidate},
-      {3, {{7, true}, {8, true}}, Role::kCandidate},  // strangers do not count
+      {3, {{7, true}, {8, true}}, Role::kCandidate},  // not voters: they do not count
   };
   for (const auto& [size, votes, role] : cases) {
     Network net(size);
@@ -180,7 +180,7 @@ TEST(RaftPaper, S5_2_LeaderIsElectedInOneRound) {
   }
 }
 
-TEST(RaftPaper, S5_2_FollowerVotesForAtMostOneCandidateATerm) {
+TEST(RaftPaper, S5_2_FollowerVotesForAtMostOneCandidateInATerm) {
   const std::vector<std::tuple<MemberId, MemberId, bool>> cases = {
       {kNobody, 2, true}, {kNobody, 3, true}, {2, 2, true},
       {3, 3, true},       {2, 3, false},      {3, 2, false},
@@ -197,7 +197,7 @@ TEST(RaftPaper, S5_2_FollowerVotesForAtMostOneCandidateATerm) {
   }
 }
 
-TEST(RaftPaper, S5_2_CandidateFallsBackWhenThereIsALeader) {
+TEST(RaftPaper, S5_2_CandidateBecomesFollowerOfANewLeader) {
   for (Term term : {1, 2}) {
     Network net(3);
     MakeCandidate(net);
@@ -209,7 +209,7 @@ TEST(RaftPaper, S5_2_CandidateFallsBackWhenThereIsALeader) {
   }
 }
 
-// Ticks until member `id`, of a role that waits, asks for votes.
+// Ticks member `id` until it asks for votes. Returns the number of ticks, or 0.
 int TicksToElection(Network& net, MemberId id) {
   const size_t before = net.member(id).events.size();
   for (int ticks = 1; ticks <= 20; ++ticks) {
@@ -246,7 +246,7 @@ TEST(RaftPaper, S5_2_CandidatesElectionTimeoutIsRandom) {
   });
 }
 
-// How often, of 500 times, more than one of five members times out first.
+// In how many of 500 rounds more than one of five members has the shortest timeout.
 int Collisions(const std::function<void(Network&, MemberId)>& prepare) {
   Network net(5);
   int collisions = 0;
@@ -263,7 +263,7 @@ int Collisions(const std::function<void(Network&, MemberId)>& prepare) {
   return collisions;
 }
 
-// Five draws of ten lengths: the smallest is not unique in 30 % of all cases.
+// With five draws from ten lengths, the smallest is not unique in 30 % of all cases.
 TEST(RaftPaper, S5_2_FollowersElectionTimeoutsMostlyDiffer) {
   EXPECT_LE(Collisions([](Network& net, MemberId id) {
               net.Step(From(id % 5 + 1, net[id].term() + 1, Append({}), id));
@@ -312,9 +312,9 @@ TEST(RaftPaper, S5_3_LeaderCommitsAnEntryThatAMajorityHas) {
   ASSERT_TRUE(net.Deliver(2, 1));
   EXPECT_EQ(net[1].commit_index(), 2u);
   EXPECT_EQ(net.member(1).applied.back(), Command(1, 2, "some data"));
-  const auto told = Of<AppendEntries>(net.TakeSent(1, 2));
-  ASSERT_EQ(told.size(), 1u);
-  EXPECT_EQ(told[0].second.commit, 2u);
+  const auto sent = Of<AppendEntries>(net.TakeSent(1, 2));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].second.commit, 2u);
 }
 
 TEST(RaftPaper, S5_3_LeaderCommitsOnceAMajorityAcknowledged) {
@@ -389,7 +389,7 @@ TEST(RaftPaper, S5_3_FollowerChecksThePrecedingEntry) {
     EXPECT_EQ(sent[0].second.match, c.match) << Describe(c.prev);
     EXPECT_EQ(sent[0].second.hint, c.hint) << Describe(c.prev);
     EXPECT_EQ(sent[0].second.round, 1u);
-    EXPECT_EQ(net[1].last_index(), 2u) << "nothing is removed for a question";
+    EXPECT_EQ(net[1].last_index(), 2u) << "a probe removes no entry";
   }
 }
 
@@ -421,7 +421,7 @@ TEST(RaftPaper, S5_3_FollowerReplacesOnlyConflictingEntries) {
 }
 
 // Figure 7: a leader comes to power in term 8; (a) to (f) lack entries, have extra ones, or both.
-TEST(RaftPaper, S5_3_LeaderBringsEveryLogOfFigure7IntoLine) {
+TEST(RaftPaper, S5_3_LeaderMakesEveryLogOfFigure7EqualToItsOwn) {
   const Terms leader = {1, 1, 1, 4, 4, 5, 5, 6, 6, 6};
   const std::map<char, Terms> followers = {
       {'a', {1, 1, 1, 4, 4, 5, 5, 6, 6}},
@@ -448,7 +448,7 @@ TEST(RaftPaper, S5_3_LeaderBringsEveryLogOfFigure7IntoLine) {
 
 // §5.4.1
 
-TEST(RaftPaper, S5_4_1_VoteRequestsTellWhereTheCandidatesLogEnds) {
+TEST(RaftPaper, S5_4_1_VoteRequestsNameTheCandidatesLastEntry) {
   const std::vector<std::pair<Terms, EntryId>> cases = {{{1}, {1, 1}}, {{1, 2}, {2, 2}}};
   for (const auto& [terms, last] : cases) {
     Network net(3);
@@ -464,7 +464,7 @@ TEST(RaftPaper, S5_4_1_VoteRequestsTellWhereTheCandidatesLogEnds) {
   }
 }
 
-TEST(RaftPaper, S5_4_1_VoterRefusesWhoeverHasAnOlderLog) {
+TEST(RaftPaper, S5_4_1_VoterDeclinesACandidateWithAnOlderLog) {
   struct Case {
     Terms log;
     EntryId candidate_last;
@@ -503,8 +503,8 @@ TEST(RaftPaper, S5_4_2_OldTermEntriesCommitOnlyIndirectly) {
   }
 }
 
-// Figure 8 from (b) on: S1 and S2 hold an entry of term 2, S5 one of term 3. S1 leads again in term
-// 4 and passes its old entry on, one at a time.
+// Figure 8 from (b) on: S1 and S2 have an entry of term 2, S5 has one of term 3. S1 leads again in
+// term 4 and replicates its old entry, one entry in each append.
 std::map<MemberId, MemoryDisk> Figure8() {
   return {{1, MemoryDisk({2, 1, 1}, LogOfTerms({1, 2}))},
           {2, MemoryDisk({2, 1, 1}, LogOfTerms({1, 2}))},
@@ -519,7 +519,7 @@ void S1LeadsInTerm4(Network& net) {
            std::holds_alternative<RequestVoteReply>(message.body);
   };
   net.Isolate(5);
-  // In its first attempt S1 learns of term 3.
+  // In its first attempt S1 learns term 3.
   for (int i = 0; i < 3 && net[1].role() != Role::kLeader; ++i) {
     net.Campaign(1);
     net.StabilizeOnly(is_vote);
@@ -543,14 +543,14 @@ TEST(RaftPaper, S5_4_2_Figure8OldEntryOnAMajorityMayStillBeReplaced) {
   Network net(Figure8(), [](Config& config) { config.append_entries_max = 1; });
   S1LeadsInTerm4(net);
 
-  // (c) S3 takes the entry of term 2; S2 has it already. That of term 4 reaches nobody.
+  // (c) S3 gets the entry of term 2; S2 has it already. The entry of term 4 reaches no member.
   ASSERT_TRUE(net.Deliver(1, 3) && net.Deliver(3, 1) && net.Deliver(1, 3) && net.Deliver(3, 1) &&
               net.Deliver(3, 1));
   net.Step(From(2, 4, AppendEntriesReply{.success = true, .match = 2}));
   ASSERT_EQ(TermsOf(net.member(3).disk), (Terms{1, 2}));
   EXPECT_EQ(net[1].status().peers.at(2).match_index, 2u);
   EXPECT_EQ(net[1].status().peers.at(3).match_index, 2u);
-  EXPECT_EQ(net[1].commit_index(), 1u) << "on three of five, and not committed";
+  EXPECT_EQ(net[1].commit_index(), 1u) << "on three of five members, but not committed";
 
   // (d) S5 is elected and replaces it everywhere.
   S5Campaigns(net);

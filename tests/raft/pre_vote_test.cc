@@ -1,5 +1,6 @@
-// PreVote (thesis §9.6) and the lease that protects a working leader (§4.2.3): nobody is disturbed,
-// nobody is stuck. Rows 21 to 23 of the catalogue in docs/testing.md.
+// PreVote (thesis §9.6), and the rule that members which hear from a leader drop vote requests
+// (thesis §4.2.3). A member that was cut off must not depose a working leader, and no member may
+// stay outside of the cluster for ever.
 
 #include "tests/raft/network.h"
 
@@ -25,13 +26,13 @@ TEST(PreVote, MemberThatWasCutOffDoesNotDisturb) {
   EXPECT_EQ(net[3].leader(), 1u);
 }
 
-TEST(PreVote, GrantingPromisesNothing) {
+TEST(PreVote, GrantingChangesNoState) {
   Network net(3);
   for (MemberId candidate : {2, 3}) {
     net.Step(From(candidate, 1, RequestVote{.pre_vote = true}));
     const Message sent = net.TakeSent(1).at(0);
     EXPECT_TRUE(std::get<RequestVoteReply>(sent.body).granted);
-    EXPECT_EQ(sent.term, 1u) << "of the term that was asked about";
+    EXPECT_EQ(sent.term, 1u) << "the term that was asked about";
   }
   EXPECT_EQ(net[1].term(), 0u);
   EXPECT_EQ(net.member(1).disk.hard_state(), HardState{});
@@ -49,13 +50,13 @@ TEST(PreVote, FollowerOfALiveLeaderIgnoresVotesAndPreVotes) {
   }
   for (int i = 0; i < 9; ++i) net.Into(2, [](Raft& raft) { raft.Tick(1); });
   net.Step(From(3, 9, RequestVote{.last = {1, 99}}, 2));
-  EXPECT_EQ(net[2].term(), 1u) << "not for a whole timeout";
+  EXPECT_EQ(net[2].term(), 1u) << "the election timeout has not passed yet";
   net.Into(2, [](Raft& raft) { raft.Tick(1); });
   net.Step(From(3, 9, RequestVote{.last = {1, 99}}, 2));
   EXPECT_EQ(net[2].term(), 9u);
 }
 
-// Row 23.
+// Pre-vote requests must not restart the election timer of a member without a leader.
 TEST(PreVote, BeingAskedIsNotHearingFromALeader) {
   Network net(3);
   net.Elect(1);
@@ -68,7 +69,7 @@ TEST(PreVote, BeingAskedIsNotHearingFromALeader) {
   EXPECT_EQ(net[2].role(), Role::kPreCandidate);
 }
 
-// Row 22: the longer log is on the lower term.
+// The member with the longer log has the lower term. It must still be able to win.
 TEST(PreVote, LongerLogOnALowerTermIsElected) {
   for (Term high : {2, 5}) {
     Network net({{1, MemoryDisk({1, 0, 0}, LogOfTerms({1, 1, 1}))},
@@ -80,7 +81,7 @@ TEST(PreVote, LongerLogOnALowerTermIsElected) {
   }
 }
 
-TEST(PreVote, RefusalOfAHigherTermIsLearnedFrom) {
+TEST(PreVote, DeclinedPreVoteTeachesAHigherTerm) {
   Network net({{1, MemoryDisk({1, 0, 0}, {})}, {2, MemoryDisk({7, 0, 0}, {})}, {3, {}}});
   net.Campaign(1);
   ASSERT_TRUE(net.Deliver(1, 2));
@@ -89,7 +90,7 @@ TEST(PreVote, RefusalOfAHigherTermIsLearnedFrom) {
   EXPECT_EQ(net[1].term(), 7u);
 }
 
-TEST(PreVote, OnlyAnswersAboutTheComingTermCount) {
+TEST(PreVote, OnlyRepliesAboutTheNextTermCount) {
   Network net({{1, MemoryDisk({5, 0, 0}, {})}, {2, {}}, {3, {}}});
   net.Campaign(1);
   for (Term term : {4, 5, 7}) {
@@ -98,11 +99,12 @@ TEST(PreVote, OnlyAnswersAboutTheComingTermCount) {
     EXPECT_EQ(net[1].term(), 5u);
   }
   net.Step(From(2, 6, RequestVoteReply{.granted = true, .pre_vote = false}));
-  EXPECT_NE(net[1].role(), Role::kCandidate) << "a vote is no answer to a pre-vote";
+  EXPECT_NE(net[1].role(), Role::kCandidate) << "a vote must not count as a pre-vote";
 }
 
-// A member with a higher term than the leader's, after a vote that was lost, must not stay outside.
-TEST(PreVote, MemberStuckOnAHigherTermIsTakenBack) {
+// A member may reach a higher term than the leader's, if its vote request was lost. It must be able
+// to follow again.
+TEST(PreVote, MemberOnAHigherTermFollowsAgain) {
   Network net({{1, {}}, {2, {}}, {3, MemoryDisk({8, 3, 0}, {})}});
   net.Isolate(3);
   net.Elect(1);
@@ -114,12 +116,13 @@ TEST(PreVote, MemberStuckOnAHigherTermIsTakenBack) {
   for (MemberId id : {1, 2, 3}) EXPECT_EQ(net[id].commit_index(), net[1].last_index());
 }
 
-// Row 21: half of a cluster without PreVote. A plain candidate raises terms; the others go along.
-TEST(PreVote, LivesWithMembersThatCampaignAtOnce) {
+// A member without PreVote campaigns at once and so raises the term. The other members take over
+// the higher term and elect a leader.
+TEST(PreVote, ClusterWithAMemberWithoutPreVoteElectsALeader) {
   Network net({{1, MemoryDisk({3, 0, 0}, LogOfTerms({1}))},
                {2, MemoryDisk({3, 0, 0}, LogOfTerms({1}))},
                {3, {}}});
-  net.Isolate(3);  // the test plays it
+  net.Isolate(3);  // the test sends the messages of member 3
   net.Step(From(3, 9, RequestVote{.last = {}}, 1));
   net.Step(From(3, 9, RequestVote{.last = {}}, 2));
   net.DropAll();

@@ -20,7 +20,7 @@ TEST(Progress, ProbeSendsOneMessageUntilAcked) {
   ASSERT_TRUE(progress.CanSend());
   progress.OnSent(7, 30);
   EXPECT_FALSE(progress.CanSend());
-  EXPECT_EQ(progress.next_index(), 5u) << "nothing is assumed";
+  EXPECT_EQ(progress.next_index(), 5u) << "a probe does not advance it";
   EXPECT_TRUE(progress.OnAccepted(7, 1));
   EXPECT_EQ(progress.state(), Progress::State::kReplicate);
   EXPECT_EQ(progress.next_index(), 8u);
@@ -35,10 +35,10 @@ TEST(Progress, LostProbeIsRepeatedOnceAHeartbeat) {
   progress.OnSent(7, 30);
   EXPECT_FALSE(progress.CanSend());
   progress.OnUnreachable();
-  EXPECT_FALSE(progress.CanSend()) << "a dead peer is not asked in a loop";
+  EXPECT_FALSE(progress.CanSend()) << "a dead peer is not probed in a loop";
 }
 
-TEST(Progress, AnswerBelowTheProbeProvesNothingAboutIt) {
+TEST(Progress, ReplyBelowTheProbeDoesNotConfirmIt) {
   Progress progress(5, kWindow);
   EXPECT_TRUE(progress.OnAccepted(2, 1));
   EXPECT_EQ(progress.state(), Progress::State::kProbe);
@@ -58,7 +58,7 @@ TEST(Progress, ProbeThatIsAcceptedButNotYetSavedIsInFlight) {
   EXPECT_EQ(progress.inflight_bytes(), 0u);
 }
 
-TEST(Progress, ReplicateMovesOnAtOnce) {
+TEST(Progress, ReplicateAdvancesNextIndexAtOnce) {
   Progress progress = Replicating(4);
   progress.OnSent(6, 10);
   EXPECT_EQ(progress.next_index(), 7u);
@@ -79,7 +79,7 @@ TEST(Progress, WindowIsBoundedInMessages) {
   EXPECT_TRUE(progress.CanSend());
 }
 
-TEST(Progress, WindowIsBoundedInBytesAndOneMessageAlwaysPasses) {
+TEST(Progress, WindowIsBoundedInBytesAndOneMessageAlwaysFits) {
   Progress progress = Replicating(0);
   progress.OnSent(1, 500);
   EXPECT_FALSE(progress.CanSend());
@@ -97,12 +97,12 @@ TEST(Progress, LaterAcknowledgementCoversEarlierOnes) {
   EXPECT_TRUE(progress.OnAccepted(3, 1));
   EXPECT_EQ(progress.inflight_messages(), 0u);
   EXPECT_EQ(progress.inflight_bytes(), 0u);
-  EXPECT_FALSE(progress.OnAccepted(2, 1)) << "match never goes back for a late answer";
+  EXPECT_FALSE(progress.OnAccepted(2, 1)) << "a late reply does not lower match_index";
   EXPECT_EQ(progress.match_index(), 3u);
 }
 
-// Reliability row 29: a byte count that survives the window stalls replication.
-TEST(Progress, RefusalEmptiesTheWindow) {
+// If the byte count stayed when the window is emptied, replication would stall.
+TEST(Progress, RejectionEmptiesTheWindow) {
   Progress progress = Replicating(2);
   progress.OnSent(4, 90);
   progress.OnSent(6, 90);
@@ -121,19 +121,19 @@ TEST(Progress, NextStaysAboveMatch) {
   EXPECT_EQ(progress.next_index(), 6u);
 }
 
-TEST(Progress, LateRefusalIsIgnored) {
+TEST(Progress, LateRejectionIsIgnored) {
   Progress progress(9, kWindow);
   progress.OnSent(9, 10);
-  EXPECT_FALSE(progress.OnRejected(7, 5, 1)) << "not the probe that is out";
+  EXPECT_FALSE(progress.OnRejected(7, 5, 1)) << "not a reply to the current probe";
   EXPECT_FALSE(progress.CanSend());
   EXPECT_TRUE(progress.OnRejected(8, 5, 1));
   EXPECT_EQ(progress.next_index(), 5u);
   progress.OnAccepted(9, /*round=*/3);
-  EXPECT_FALSE(progress.OnRejected(8, 5, 3)) << "asked before the acknowledgement";
+  EXPECT_FALSE(progress.OnRejected(8, 5, 3)) << "it was sent before the acknowledgement";
   EXPECT_EQ(progress.match_index(), 9u);
 }
 
-TEST(Progress, PeerThatLostWhatItHadSavedStartsAgain) {
+TEST(Progress, PeerThatLostSavedEntriesStartsAgain) {
   Progress progress(9, kWindow);
   progress.OnAccepted(8, /*round=*/3);
   EXPECT_TRUE(progress.OnRejected(8, 1, /*round=*/4));
@@ -142,7 +142,7 @@ TEST(Progress, PeerThatLostWhatItHadSavedStartsAgain) {
   EXPECT_EQ(progress.state(), Progress::State::kProbe);
 }
 
-TEST(Progress, UnreachablePeerIsProbedFromWhatItHas) {
+TEST(Progress, UnreachablePeerIsProbedFromItsMatchIndex) {
   Progress progress = Replicating(3);
   progress.OnSent(5, 10);
   progress.OnUnreachable();
@@ -151,7 +151,7 @@ TEST(Progress, UnreachablePeerIsProbedFromWhatItHas) {
   EXPECT_EQ(progress.inflight_bytes(), 0u);
 }
 
-TEST(Progress, HeartbeatAsksForLostAppendsOnlyAfterASilentInterval) {
+TEST(Progress, HeartbeatChecksForLostAppendsOnlyAfterASilentInterval) {
   Progress progress = Replicating(3);
   EXPECT_EQ(progress.heartbeat_prev(), 3u);
   progress.OnHeartbeat();

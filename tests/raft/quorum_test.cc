@@ -9,7 +9,7 @@
 namespace raftkv::raft {
 namespace {
 
-// The oracle decides by looking at every subset of the voters that is a majority.
+// The oracle tries every subset of the voters that is a majority.
 bool SomeMajority(size_t voters, const std::function<bool(size_t)>& holds) {
   for (size_t set = 0; set < (size_t{1} << voters); ++set) {
     size_t members = 0;
@@ -37,7 +37,7 @@ void ForEachVector(size_t size, int base,
 }
 
 TEST(Quorum, EveryVoteOfUpToSevenVotersIsCountedAsTheOracleDoes) {
-  // All voter sets within seven members; members that are not voters vote as well.
+  // All sets of voters among seven members. The members that are not voters grant votes, too.
   for (size_t set = 0; set < 128; ++set) {
     std::vector<MemberId> voters;
     for (MemberId id = 1; id <= 7; ++id) {
@@ -80,7 +80,7 @@ TEST(Membership, KnowsVotersAndEveryone) {
   EXPECT_FALSE(membership.IsVoter(3));
 }
 
-TEST(MembershipDeathTest, RefusesAMalformedConfiguration) {
+TEST(MembershipDeathTest, ChecksItsConfiguration) {
   EXPECT_DEATH(Membership({.voters = {2, 1}}), "sorted");
   EXPECT_DEATH(Membership({.voters = {1, 2}, .learners = {2}}), "sorted");
   EXPECT_DEATH(Membership({.voters = {0, 1}}), "sorted");

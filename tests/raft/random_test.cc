@@ -1,6 +1,6 @@
-// Thousands of random schedules over cores alone (the simulator does it over whole replicas): loss,
-// duplication, reordering, one-way cuts, restarts, slow disks. The Network checks the invariants
-// after every call; afterwards everything heals and all must agree.
+// A thousand random schedules of cores: lost, duplicated and reordered messages, one-way cuts,
+// restarts, slow disks. The Network checks the invariants after every call. At the end all faults
+// stop, and all members must agree. (The simulator does the same with whole members.)
 
 #include "server/raft/prng.h"
 #include "tests/raft/network.h"

@@ -1,4 +1,4 @@
-// Linearizable reads (§8, thesis §6.4). Rows 44 to 46 of the catalogue in docs/testing.md.
+// Linearizable reads (§8, thesis §6.4).
 
 #include "server/raft/read_index.h"
 
@@ -34,7 +34,7 @@ TEST(ReadIndexQueueDeathTest, RoundIsNeverUsedTwice) {
   queue.Begin(5, 100);
   queue.TakeInFlight();
   queue.Add({1, 11});
-  EXPECT_DEATH(queue.Begin(5, 100), "late answer");
+  EXPECT_DEATH(queue.Begin(5, 100), "late reply");
 }
 
 TEST(ReadIndex, LeaderConfirmsWithOneRoundOfHeartbeats) {
@@ -49,7 +49,7 @@ TEST(ReadIndex, LeaderConfirmsWithOneRoundOfHeartbeats) {
   EXPECT_EQ(net.member(1).reads, (Reads{{70, 2}}));
 }
 
-TEST(ReadIndex, SoleVoterAsksNobody) {
+TEST(ReadIndex, SoleVoterAnswersAtOnce) {
   Network net(1);
   net.Tick(1);
   net.Read(1, 70);
@@ -68,7 +68,7 @@ TEST(ReadIndex, ManyReadsCostFewRounds) {
   EXPECT_EQ(net.member(1).reads.size(), 500u);
 }
 
-// Row 45.
+// A new leader may not know yet that earlier entries are committed.
 TEST(ReadIndex, NewLeaderAnswersOnlyAfterACommitInItsTerm) {
   Network net(3);
   net.Elect(1);
@@ -92,7 +92,7 @@ TEST(ReadIndex, NewLeaderAnswersOnlyAfterACommitInItsTerm) {
   EXPECT_EQ(net.member(2).reads, (Reads{{70, 3}}));
 }
 
-// Row 46.
+// An echo proves leadership only for reads that arrived before its round began.
 TEST(ReadIndex, LateEchoDoesNotConfirmALaterRead) {
   Network net(3);
   net.Elect(1);
@@ -105,12 +105,12 @@ TEST(ReadIndex, LateEchoDoesNotConfirmALaterRead) {
   ASSERT_EQ(net.member(1).reads.size(), 1u);
   net.Read(1, 71);
   net.Step(echo.at(0));
-  EXPECT_EQ(net.member(1).reads.size(), 1u) << "it answers the round before";
+  EXPECT_EQ(net.member(1).reads.size(), 1u) << "it echoes the previous round";
   net.Stabilize();
   EXPECT_EQ(net.member(1).reads.size(), 2u);
 }
 
-TEST(ReadIndex, LostRoundIsMadeUpForByTheNextHeartbeat) {
+TEST(ReadIndex, NextHeartbeatReplacesALostRound) {
   Network net(3);
   net.Elect(1);
   net.Read(1, 70);
@@ -119,8 +119,8 @@ TEST(ReadIndex, LostRoundIsMadeUpForByTheNextHeartbeat) {
   EXPECT_EQ(net.member(1).reads, (Reads{{70, 1}}));
 }
 
-// Row 44.
-TEST(ReadIndex, LeaderThatLostItsMajorityRefuses) {
+// Such a leader may have been replaced, so its reads could be stale.
+TEST(ReadIndex, LeaderWithoutAMajorityConfirmsNoRead) {
   Network net(3);
   net.Elect(1);
   net.Isolate(1);
@@ -132,7 +132,7 @@ TEST(ReadIndex, LeaderThatLostItsMajorityRefuses) {
   EXPECT_EQ(net.member(1).reads, (Reads{{70, 0}}));
 }
 
-TEST(ReadIndex, RoundIsEchoedBeforeTheFollowersDiskIsDone) {
+TEST(ReadIndex, RoundIsEchoedBeforeTheFollowerHasSaved) {
   Network net(3);
   net.Elect(1);
   net.member(2).hold_saves = true;
@@ -152,12 +152,12 @@ TEST(ReadIndex, FollowerAsksItsLeader) {
   net.Stabilize();
   net.Read(2, 70);
   net.Read(2, 71);
-  EXPECT_EQ(net.wire().size(), 1u) << "the second read joins the next question";
+  EXPECT_EQ(net.wire().size(), 1u) << "the second read waits for the next request";
   net.Stabilize();
   EXPECT_EQ(net.member(2).reads, (Reads{{70, 2}, {71, 2}}));
 }
 
-TEST(ReadIndex, FollowersLostQuestionIsRepeated) {
+TEST(ReadIndex, LostRequestOfAFollowerIsRepeated) {
   Network net(3);
   net.Elect(1);
   net.Read(2, 70);
@@ -166,7 +166,7 @@ TEST(ReadIndex, FollowersLostQuestionIsRepeated) {
   EXPECT_EQ(net.member(2).reads, (Reads{{70, 1}}));
 }
 
-TEST(ReadIndex, WithoutALeaderReadsAreRefusedAtOnce) {
+TEST(ReadIndex, WithoutALeaderReadsFailAtOnce) {
   Network net(3);
   net.Read(1, 70);
   EXPECT_EQ(net.member(1).reads, (Reads{{70, 0}}));
@@ -182,7 +182,7 @@ TEST(ReadIndex, EveryPendingReadIsAnsweredWhenTheLeaderIsLost) {
   EXPECT_EQ(net.member(2).reads, (Reads{{70, 0}, {71, 0}}));
 }
 
-TEST(ReadIndex, SteppingDownRefusesTheFollowersReadsToo) {
+TEST(ReadIndex, SteppingDownFailsTheReadsOfFollowers) {
   Network net(3);
   net.Elect(1);
   net.Read(2, 70);
@@ -194,7 +194,7 @@ TEST(ReadIndex, SteppingDownRefusesTheFollowersReadsToo) {
   EXPECT_EQ(net.member(2).reads, (Reads{{70, 0}}));
 }
 
-TEST(ReadIndex, WhoeverDoesNotLeadRefuses) {
+TEST(ReadIndex, OtherMembersGiveNoReadIndex) {
   Network net(3);
   net.Step({3, 2, 0, ReadIndexRequest{.id = 5}});
   EXPECT_EQ(net.TakeSent(2).at(0), (Message{2, 3, 0, ReadIndexReply{.id = 5, .index = 0}}));
@@ -209,9 +209,9 @@ TEST(ReadIndex, PendingReadsAreBounded) {
   EXPECT_EQ(net.member(1).reads.size(), 10u);
 }
 
-// Questions are never numbered twice, also not by the next life of a follower: a late answer to the
-// old question knows nothing of what was written since.
-TEST(ReadIndex, LateAnswerToAnEarlierLifeIsIgnored) {
+// A follower never uses the id of a read index request twice, not even after a restart. A late
+// reply to a request from before the restart would miss the writes since then.
+TEST(ReadIndex, LateReplyFromBeforeARestartIsIgnored) {
   Network net(3);
   net.Elect(1);
   net.Read(2, 70);

@@ -1,4 +1,4 @@
-// What a core knows when it starts, and how it goes on from there.
+// How a core starts with data on disk, and how it continues.
 
 #include "tests/raft/network.h"
 
@@ -21,7 +21,7 @@ TEST(Restart, HandsOutWhatWasCommittedAboveApplied) {
   EXPECT_FALSE(raft.HasReady());
 }
 
-TEST(Restart, CommitIndexIsCappedByTheLogAndRaisedByWhatWasApplied) {
+TEST(Restart, CommitIndexIsBetweenAppliedAndLastIndex) {
   const Configuration voters{.voters = {1, 2, 3}};
   MemoryDisk beyond({1, 0, 9}, LogOfTerms({1, 1}));
   EXPECT_EQ(Raft(TestConfig(1), voters, 0, &beyond).commit_index(), 2u);
@@ -29,7 +29,7 @@ TEST(Restart, CommitIndexIsCappedByTheLogAndRaisedByWhatWasApplied) {
   EXPECT_EQ(Raft(TestConfig(1), voters, 2, &behind).commit_index(), 2u);
 }
 
-// Row 17: pages of one entry neither skip nor repeat anything.
+// With room for only one entry at a time, every committed entry still comes exactly once.
 TEST(Restart, CommittedEntriesComeInPagesOnceEach) {
   MemoryDisk disk({.current_term = 1, .voted_for = 0, .commit_index = 9},
                   LogOfTerms(std::vector<Term>(9, 1)));
@@ -67,7 +67,7 @@ TEST(Restart, LeaderThatCrashesBeforeItsSaveForgetsItsOwnEntry) {
   net.Elect(1);
   net.Isolate(1);
   net.member(1).hold_saves = true;
-  net.Propose(1, "never anywhere");
+  net.Propose(1, "lost");
   ASSERT_EQ(net[1].last_index(), 2u);
   net.Restart(1);
   net.member(1).hold_saves = false;
@@ -77,15 +77,15 @@ TEST(Restart, LeaderThatCrashesBeforeItsSaveForgetsItsOwnEntry) {
   EXPECT_EQ(net[1].commit_index(), net[2].commit_index());
 }
 
-// The entry may well survive: others saved it although its leader did not.
+// An entry survives if a majority saved it, even if its leader did not.
 TEST(Restart, EntryThatOnlyTheFollowersSavedIsCommittedAndStays) {
   Network net(3);
   net.Elect(1);
   net.member(1).hold_saves = true;
   net.Propose(1, "theirs");
   net.Stabilize();
-  EXPECT_EQ(net[1].commit_index(), 2u) << "two of three have it on disk";
-  EXPECT_EQ(net.member(1).applied.size(), 1u) << "but the leader applies only what it has itself";
+  EXPECT_EQ(net[1].commit_index(), 2u) << "two of three members have it on disk";
+  EXPECT_EQ(net.member(1).applied.size(), 1u) << "but the leader applies only saved entries";
   EXPECT_EQ(net.member(2).applied.size(), 2u);
   net.Restart(1);
   net.member(1).hold_saves = false;
@@ -93,8 +93,6 @@ TEST(Restart, EntryThatOnlyTheFollowersSavedIsCommittedAndStays) {
   EXPECT_EQ(net.member(1).applied.at(1).payload.view(), "theirs");
 }
 
-// The state machine may have been handed entries which its disk then forgot: they come again, to
-// another core.
 TEST(Restart, LogThatWasCutIsContinued) {
   Network net({{1, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5})},
                {2, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5})},
@@ -107,8 +105,9 @@ TEST(Restart, LogThatWasCutIsContinued) {
   EXPECT_EQ(net.member(3).disk.TermAt(6), 3u);
 }
 
-// Row 10: what lies before the first entry is committed, and never compared with term 0.
-TEST(Restart, AppendThatReachesBelowTheFirstEntryIsTakenFromThereOn) {
+// Entries before the first one in the log are committed. They must be skipped, and not be compared
+// with term 0.
+TEST(Restart, AppendThatStartsBeforeTheFirstEntryIsTakenFromThereOn) {
   Network net({{1, MemoryDisk({3, 0, 0}, {Command(3, 6)}, {2, 5})}, {2, {}}, {3, {}}});
   net.Step({2, 1, 3,
             AppendEntries{.prev = {1, 3},
@@ -121,7 +120,7 @@ TEST(Restart, AppendThatReachesBelowTheFirstEntryIsTakenFromThereOn) {
   EXPECT_EQ(net[1].last_index(), 7u);
 }
 
-TEST(RestartDeathTest, RefusesALogThatDoesNotMeetTheStateMachine) {
+TEST(RestartDeathTest, ChecksThatTheLogReachesTheStateMachine) {
   const Configuration voters{.voters = {1}};
   MemoryDisk shorter({1, 0, 0}, LogOfTerms({1}));
   EXPECT_DEATH(Raft(TestConfig(1), voters, 2, &shorter), "ahead of the log");

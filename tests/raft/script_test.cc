@@ -1,17 +1,20 @@
-// Transcripts: scripts/*.txt hold commands to a small cluster ("> deliver 1->2") and, after each,
-// everything that the members then say and do, word for word. A changed word is a failed test;
-// `raft_test --rewrite` writes the files anew, and a person reads the diff.
+// Transcripts. Each file scripts/*.txt has commands to a small cluster ("> deliver 1->2"), and
+// after each command all messages and events that it caused. A test fails if any line differs.
+// After an intended change run `raft_test --rewrite`, which updates the files, and review the diff.
 //
 //   nodes N [setting=value ...]       start N members; settings are fields of Config
-//   disk ID term=T vote=V commit=C log=1,1,2    (before nodes) what a member finds on its disk
-//   tick ID N | run N                 time passes for one; for all, with everything delivered
-//   campaign ID                       time passes for one until it asks for votes
+//   disk ID term=T vote=V commit=C log=1,1,2    (before nodes) the initial contents of a disk
+//   tick ID N                         N ticks of one member
+//   run N                             N ticks of all members; all messages are delivered
+//   campaign ID                       tick one member until it asks for votes
 //   propose ID TEXT... | read ID NUMBER | stepdown ID | voting ID on|off | unreachable ID PEER
-//   deliver A->B [N]                  the Nth message under way (default the first)
-//   repeat A->B [N]                   the same, but it stays under way
-//   drop A->B [N] | drop all          ("all" also instead of N)
-//   stabilize | cut A B | isolate A | recover | wire
-//   hold ID | saved ID [N] | release ID    saves wait; N of them end; all end, and wait no more
+//   deliver A->B [N]                  deliver the Nth undelivered message (default: the first)
+//   repeat A->B [N]                   deliver a copy of it; it stays undelivered
+//   drop A->B [N] | drop all          drop it; deliver and drop also take "all" instead of N
+//   stabilize                         deliver messages until there are none
+//   cut A B | isolate A | recover     change the connections of the network
+//   wire                              list the undelivered messages
+//   hold ID | saved ID [N] | release ID    hold the saves of a member; end N of them; end all
 //   crash ID | start ID | restart ID | status [ID] | log ID
 
 #include <cstdlib>
@@ -38,7 +41,7 @@ uint64_t Number(absl::string_view text) {
 
 class Script {
  public:
-  // What happens in answer to one command.
+  // Runs one command. Returns the messages and events that it caused.
   std::string Run(const Words& words) {
     trace_.clear();
     if (words[0] == "disk") {
@@ -91,7 +94,7 @@ class Script {
     net_->trace = &trace_;
   }
 
-  // Commands about what is between the members.
+  // Runs a command about the network or the whole cluster. False if it is none.
   bool Wire(const Words& words) {
     const std::string& verb = words[0];
     if (verb == "deliver" || verb == "repeat" || verb == "drop") {
@@ -143,7 +146,7 @@ class Script {
     }
   }
 
-  // Commands to one member.
+  // Runs a command about one member. False if it is none.
   bool Member(const Words& words) {
     const std::string& verb = words[0];
     const MemberId id = Number(words.at(1));
@@ -202,7 +205,7 @@ class Script {
   std::vector<std::string> trace_;
 };
 
-// The file as it should be: comments and commands as they are, answers as they come.
+// Runs the commands of `text`. Returns its comments and commands, with the current output.
 std::string Replay(const std::string& text) {
   Script script;
   std::string out;
@@ -226,7 +229,8 @@ TEST_P(Transcript, IsAsWritten) {
   if (std::getenv("RAFTKV_REWRITE_SCRIPTS") != nullptr) {
     std::ofstream(GetParam()) << replayed;
   } else {
-    EXPECT_EQ(replayed, text.str()) << "if this is meant: raft_test --rewrite, and read the diff";
+    EXPECT_EQ(replayed, text.str())
+        << "if the change is intended, run raft_test --rewrite and review the diff";
   }
 }
 

@@ -1,5 +1,5 @@
-// Votes and terms beyond the paper's cases: what must be saved before anything is said, and what of
-// it survives. "Row n" is of the catalogue of known bugs in docs/testing.md.
+// Votes and terms beyond the paper's cases: what must be saved before a message is sent, and what
+// survives a restart.
 
 #include "tests/raft/network.h"
 
@@ -15,7 +15,6 @@ void GrantPreVote(Network& net, MemberId from) {
   net.Step(From(from, net[1].term() + 1, RequestVoteReply{.granted = true, .pre_vote = true}));
 }
 
-// Row 3.
 TEST(Vote, CandidateAsksOnlyOnceItsTermAndVoteAreSaved) {
   Network net(3);
   net.Campaign(1);
@@ -29,7 +28,7 @@ TEST(Vote, CandidateAsksOnlyOnceItsTermAndVoteAreSaved) {
   EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{1, 1, 0}));
 }
 
-TEST(Vote, NobodyLeadsATermItHasNotSaved) {
+TEST(Vote, NoMemberLeadsAnUnsavedTerm) {
   Network net(5);
   net.Campaign(1);
   GrantPreVote(net, 2);
@@ -37,7 +36,7 @@ TEST(Vote, NobodyLeadsATermItHasNotSaved) {
   GrantPreVote(net, 3);
   ASSERT_EQ(net[1].role(), Role::kCandidate);
   for (MemberId voter : {2, 3, 4, 5}) net.Step(From(voter, 1, RequestVoteReply{.granted = true}));
-  EXPECT_EQ(net[1].role(), Role::kCandidate) << "elected by all others, but not by itself";
+  EXPECT_EQ(net[1].role(), Role::kCandidate) << "all others voted for it, but its own is not saved";
   net.Saved(1, 10);
   EXPECT_EQ(net[1].role(), Role::kLeader);
 }
@@ -72,10 +71,11 @@ TEST(Vote, IsRememberedOverARestart) {
   net.Step(From(3, 1, RequestVote{}));
   EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
   net.Step(From(2, 1, RequestVote{}));
-  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted) << "asked again";
+  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted)
+      << "a repeated request";
 }
 
-// Row 4.
+// A member that forgot its vote could vote twice in the term.
 TEST(Vote, SteppingDownInTheSameTermKeepsTheVote) {
   Network net(3);
   net.Elect(1);
@@ -87,8 +87,7 @@ TEST(Vote, SteppingDownInTheSameTermKeepsTheVote) {
   EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1, 3).at(0).body).granted);
 }
 
-// Row 5.
-TEST(Vote, AnswersOfAnOlderTermDoNotCount) {
+TEST(Vote, RepliesOfAnOlderTermDoNotCount) {
   Network net(3);
   net.Campaign(1);
   GrantPreVote(net, 2);
@@ -102,7 +101,7 @@ TEST(Vote, AnswersOfAnOlderTermDoNotCount) {
   EXPECT_EQ(net[1].role(), Role::kCandidate);
 }
 
-TEST(Vote, RepeatedAnswerCountsOnce) {
+TEST(Vote, RepeatedReplyCountsOnce) {
   Network net(5);
   net.Campaign(1);
   GrantPreVote(net, 2), GrantPreVote(net, 2);
@@ -113,8 +112,8 @@ TEST(Vote, RepeatedAnswerCountsOnce) {
   EXPECT_EQ(net[1].role(), Role::kCandidate);
 }
 
-// Row 7.
-TEST(Vote, LateAppendOfAnOldTermTakesNothingBack) {
+// A late append of an old leader must not change the term, the vote or the log.
+TEST(Vote, LateAppendOfAnOldTermChangesNothing) {
   Network net(3);
   net.Step(From(2, 5, RequestVote{}));
   net.DropAll();
@@ -124,8 +123,8 @@ TEST(Vote, LateAppendOfAnOldTermTakesNothingBack) {
   EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{5, 2, 0}));
 }
 
-// Row 8.
-TEST(Vote, RefusedCandidateOfAHigherTermIsNotVotedFor) {
+// A member that declines a vote takes over the higher term, but must not record a vote in it.
+TEST(Vote, DeclinedCandidateOfAHigherTermGetsNoVote) {
   Network net({{1, MemoryDisk({2, 0, 0}, LogOfTerms({2, 2}))}, {2, {}}, {3, {}}});
   net.Step(From(2, 3, RequestVote{.last = {1, 9}}));
   EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{3, kNobody, 0}));
@@ -133,8 +132,8 @@ TEST(Vote, RefusedCandidateOfAHigherTermIsNotVotedFor) {
   EXPECT_EQ(net.member(1).disk.hard_state(), (HardState{3, 3, 0}));
 }
 
-// Row 27 and §5.2: only a granted vote and a leader restart the timer.
-TEST(Vote, RefusedCandidateDoesNotDelayAnElection) {
+// §5.2: only a granted vote and a leader restart the election timer.
+TEST(Vote, DeclinedCandidateDoesNotDelayAnElection) {
   Network net({{1, MemoryDisk({1, 0, 0}, LogOfTerms({1}))}, {2, {}}, {3, {}}});
   int ticks = 0;
   for (; net[1].role() == Role::kFollower && ticks < 20; ++ticks) {
@@ -145,7 +144,7 @@ TEST(Vote, RefusedCandidateDoesNotDelayAnElection) {
   EXPECT_EQ(net[1].role(), Role::kPreCandidate);
 }
 
-// An amnesiac may have promised its vote already.
+// A member with a new data directory may have forgotten that it voted in this term.
 TEST(Vote, MemberThatMayNotVoteNeitherGrantsNorCampaignsButFollows) {
   Network net(3);
   net.Into(1, [](Raft& raft) { raft.SetVoting(false); });
@@ -171,8 +170,8 @@ TEST(Vote, LeaderThatMayNotVoteAnyMoreStepsDown) {
   EXPECT_EQ(net[1].role(), Role::kFollower);
 }
 
-// Thesis §4.1: an answer to whoever asks, a count only of voters.
-TEST(Vote, StrangersAreAnsweredButNotCounted) {
+// Thesis §4.1: a member answers every candidate, also one that is not in its configuration.
+TEST(Vote, CandidateOutsideTheConfigurationIsAnswered) {
   Network net(3);
   net.Step(From(9, 1, RequestVote{}));
   const Message sent = net.TakeSent(1).at(0);
@@ -180,7 +179,7 @@ TEST(Vote, StrangersAreAnsweredButNotCounted) {
   EXPECT_TRUE(std::get<RequestVoteReply>(sent.body).granted);
 }
 
-TEST(Vote, StrangersAcknowledgementsCommitNothing) {
+TEST(Vote, AcknowledgementsFromOutsideTheConfigurationCommitNothing) {
   Network net(3);
   net.Elect(1);
   net.Propose(1, "x");
@@ -198,7 +197,7 @@ TEST(Vote, LearnerFollowsAndNeverCampaigns) {
   EXPECT_FALSE(learner.HasReady());
 }
 
-TEST(VoteDeathTest, TwoLeadersInOneTermAreNotSurvived) {
+TEST(VoteDeathTest, TwoLeadersInOneTermEndTheProcess) {
   Network net(3);
   net.Elect(1);
   EXPECT_DEATH(net.Step(From(2, 1, AppendEntries{})), "two leaders in one term");

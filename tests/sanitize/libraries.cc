@@ -1,8 +1,10 @@
-// Linked into every program that is built with the thread sanitizer, which cannot see into Debian's
-// gRPC and abseil: tells it what the locks and the completion queues of these libraries order.
+// Linked into every program that is built with the thread sanitizer. Debian's gRPC and abseil are
+// built without it, so it cannot see how their locks and completion queues order memory accesses.
+// This file tells it.
 //
-// The functions below take the place of the libraries' own (the dynamic linker finds a program's
-// symbols first), in our code and in the libraries' alike, and call them.
+// The functions below replace those of the libraries, for our code and for the libraries
+// themselves, because the dynamic linker finds the program's symbols first. Each one calls the
+// original.
 
 #include <dlfcn.h>
 #include <grpc/grpc.h>
@@ -10,7 +12,7 @@
 
 #include "absl/synchronization/mutex.h"
 
-// Of the sanitizer's run time; no header declares them.
+// Functions of the sanitizer's run time that no header declares.
 extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
 extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
 
@@ -21,7 +23,8 @@ Function* Real(const char* symbol) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
 }
 
-// Conditions of threads that wait are evaluated by whoever unlocks, after we said "released".
+// Unlock evaluates the conditions of waiting threads, after we told the sanitizer that the mutex is
+// released. Ignore the reads of these conditions.
 struct IgnoreReads {
   IgnoreReads() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__); }
   ~IgnoreReads() { AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
@@ -129,7 +132,7 @@ bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) {
 
 }  // namespace absl
 
-// --- gRPC: what happened before an operation was started happened before its tag comes back ------
+// --- gRPC: the start of an operation happens before its tag comes back ---------------------------
 
 extern "C" {
 

@@ -25,7 +25,8 @@ class Events : public testing::Test, private google::LogSink {
     lines_.emplace_back(message, length);
   }
 
-  std::vector<std::string> Say(const ReplicaEvent& event) {
+  // Returns the lines that are logged for `event`.
+  std::vector<std::string> Logged(const ReplicaEvent& event) {
     lines_.clear();
     log_(event, now_);
     return lines_;
@@ -39,59 +40,62 @@ class Events : public testing::Test, private google::LogSink {
 };
 
 TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
-  EXPECT_THAT(Say(raft::LeaderChanged{7, 2}), ElementsAre("leader of term 7 is n2"));
-  EXPECT_THAT(Say(raft::LeaderChanged{8, raft::kNobody}), ElementsAre("lost leader n2 of term 7"));
+  EXPECT_THAT(Logged(raft::LeaderChanged{7, 2}), ElementsAre("leader of term 7 is n2"));
+  EXPECT_THAT(Logged(raft::LeaderChanged{8, raft::kNobody}),
+              ElementsAre("lost leader n2 of term 7"));
 }
 
-TEST_F(Events, AMinorityIsToldOnceThenRarely) {
-  EXPECT_THAT(Say(raft::BecamePreCandidate{3}),
-              ElementsAre("no leader heard: asking who would vote for term 3"));
-  EXPECT_THAT(Say(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}),
+TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
+  EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
+              ElementsAre("no leader heard: asking for pre-votes for term 3"));
+  EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}),
               ElementsAre("pre-vote granted by n2 for term 3"));
-  std::vector<absl::Duration> said;
+  std::vector<absl::Duration> logged_at;
   for (absl::Time start = now_; now_ - start < absl::Minutes(5);) {
     now_ += absl::Milliseconds(1500);
-    const auto lines = Say(raft::BecamePreCandidate{3});
+    const auto lines = Logged(raft::BecamePreCandidate{3});
     if (!lines.empty()) {
       EXPECT_THAT(lines, ElementsAre("no majority reachable: 2 of 5 members answer; requests fail "
                                      "until 3 do (silent: n3, n4, n5)"));
-      said.push_back(now_ - start);
+      logged_at.push_back(now_ - start);
     }
-    EXPECT_THAT(Say(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}), IsEmpty());
-    EXPECT_THAT(Say(raft::VoteGranted{3, 2, /*pre_vote=*/true}), IsEmpty());
+    EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}), IsEmpty());
+    EXPECT_THAT(Logged(raft::VoteGranted{3, 2, /*pre_vote=*/true}), IsEmpty());
   }
-  ASSERT_GE(said.size(), 8);
-  EXPECT_LE(said.size(), 12) << "a line each round";
-  EXPECT_EQ(said[0], absl::Milliseconds(1500));
-  EXPECT_GE(said[7] - said[6], absl::Minutes(1));
+  ASSERT_GE(logged_at.size(), 8);
+  EXPECT_LE(logged_at.size(), 12) << "a line for each attempt";
+  EXPECT_EQ(logged_at[0], absl::Milliseconds(1500));
+  EXPECT_GE(logged_at[7] - logged_at[6], absl::Minutes(1));
 
-  // A leader ends it; the next time all is told from the beginning.
-  Say(raft::LeaderChanged{4, 2});
-  EXPECT_THAT(Say(raft::BecamePreCandidate{5}), ElementsAre(HasSubstr("asking who would vote")));
-  EXPECT_THAT(Say(raft::VoteGranted{5, 2, /*pre_vote=*/true}), ElementsAre(HasSubstr("granted")));
+  // After a leader was known, the next attempts are logged in full again.
+  Logged(raft::LeaderChanged{4, 2});
+  EXPECT_THAT(Logged(raft::BecamePreCandidate{5}), ElementsAre(HasSubstr("asking for pre-votes")));
+  EXPECT_THAT(Logged(raft::VoteGranted{5, 2, /*pre_vote=*/true}),
+              ElementsAre(HasSubstr("granted")));
 }
 
-TEST_F(Events, AMajorityThatAnswersButDoesNotElectIsNoMinority) {
-  Say(raft::BecamePreCandidate{3});
-  for (raft::MemberId voter : {2, 3}) Say(raft::VoteReceived{3, voter, false, /*pre_vote=*/true});
+TEST_F(Events, AMajorityThatAnswersButDoesNotElect) {
+  Logged(raft::BecamePreCandidate{3});
+  for (raft::MemberId voter : {2, 3})
+    Logged(raft::VoteReceived{3, voter, false, /*pre_vote=*/true});
   now_ += absl::Seconds(1);
-  EXPECT_THAT(Say(raft::BecamePreCandidate{3}),
+  EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
               ElementsAre(HasSubstr("no leader: 3 of 5 members answer, but too few")));
 }
 
-TEST_F(Events, ARealVoteIsAlwaysTold) {
-  for (int i = 0; i < 3; ++i) Say(raft::BecamePreCandidate{3});
-  EXPECT_THAT(Say(raft::BecameCandidate{3}), ElementsAre("became candidate at term 3"));
-  EXPECT_THAT(Say(raft::VoteGranted{3, 2}), ElementsAre("granted vote to n2 for term 3"));
-  EXPECT_THAT(Say(raft::VoteReceived{3, 2, true}), ElementsAre("vote granted by n2 for term 3"));
+TEST_F(Events, ARealVoteIsAlwaysLogged) {
+  for (int i = 0; i < 3; ++i) Logged(raft::BecamePreCandidate{3});
+  EXPECT_THAT(Logged(raft::BecameCandidate{3}), ElementsAre("became candidate at term 3"));
+  EXPECT_THAT(Logged(raft::VoteGranted{3, 2}), ElementsAre("granted vote to n2 for term 3"));
+  EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true}), ElementsAre("vote granted by n2 for term 3"));
 }
 
-TEST_F(Events, FirstStartAndRefusalNameWhomItIsAbout) {
-  EXPECT_THAT(Say(WaitingForPeers{{2, 4}, 1}),
-              ElementsAre(HasSubstr("first start: waiting for 1 more of n2, n4")));
-  EXPECT_THAT(Say(RefusedByPeer{3}),
-              ElementsAre(AllOf(HasSubstr("n3 refuses this member: its data directory is new"),
-                                HasSubstr("bring its old data directory back"))));
+TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
+  EXPECT_THAT(Logged(WaitingForPeers{{2, 4}, 1}),
+              ElementsAre(HasSubstr("first start: waiting until 1 more of n2, n4 answer")));
+  EXPECT_THAT(Logged(RefusedByPeer{3}),
+              ElementsAre(AllOf(HasSubstr("n3 rejects this member: its data directory is new"),
+                                HasSubstr("restore its old data directory"))));
 }
 
 }  // namespace

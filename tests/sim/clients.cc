@@ -1,4 +1,5 @@
-// World's methods about clients: what they ask, of whom, and what happens with the answers.
+// The methods of World about clients: which requests they send, to which member, and what happens
+// with the answers.
 
 #include <string>
 #include <utility>
@@ -8,7 +9,8 @@
 
 namespace raftkv::sim {
 
-// `operation` is the one whose patience ended; 0: the client has thought enough.
+// `operation` is the request for which the client no longer waits. 0: the client's pause between
+// two requests is over.
 void World::OnClientDue(int number, uint64_t operation) {
   Client& client = clients_[number];
   if (client.operation != operation) return;

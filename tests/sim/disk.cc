@@ -6,7 +6,7 @@ namespace raftkv::sim {
 
 namespace {
 
-// The product's memory engine behind a fuse.
+// The product's memory engine, whose writes and flushes ask the fuse first.
 class FusedEngine final : public Engine {
  public:
   FusedEngine(std::shared_ptr<MemoryDisk> disk, Durability durability, Fuse* fuse,
@@ -52,7 +52,7 @@ class FusedEngine final : public Engine {
   const Disk::StateHooks hooks_;
 };
 
-// A prefix of the batches at risk: often none or all of them.
+// How many of the batches at risk survive: often none or all of them.
 uint64_t Survivors(uint64_t at_risk, Rng* rng) {
   switch (rng->Below(4)) {
     case 0:

@@ -1,17 +1,17 @@
 #ifndef RAFTKV_TESTS_SIM_DISK_H_
 #define RAFTKV_TESTS_SIM_DISK_H_
 
-// A member's two disks (log and state machine), which outlive its process, and the fuse that makes
-// a process die in the middle of what it does.
+// A member's two disks (log and state machine), which outlive its process, and the fuse that
+// simulates a crash in the middle of a call.
 //
-// A crash inside a turn or an apply cannot unwind the product's code, which never throws. So the
-// process is split instead: when the fuse blows, what the disks hold at that instant is what will
-// survive, and the rest of the call goes on as a *ghost*: it sees its own writes, but they are not
-// synced, its messages are swallowed, its answers reach nobody. As soon as the call returns, the
-// member is destroyed and its disks crash to what they held when the fuse blew.
+// The simulator cannot stop the product's code inside a turn or an apply, because that code never
+// throws. Instead, when the fuse blows, the contents of the disks at that moment are recorded. The
+// call then continues without any effect: its writes are not synced, its messages are dropped, and
+// its answers are ignored. When the call returns, the member is destroyed and its disks go back to
+// the recorded contents.
 //
-// An *effect* is what another member or a restart could see: a message that leaves, a batch
-// written, a flush. Arm(n) makes the process die right before its n-th effect from now.
+// An *effect* is what another member or a restart can see: a message sent, a batch written, a
+// flush. After Arm(n), the process dies before effect n, counted from 0.
 
 #include <cstdint>
 #include <functional>
@@ -29,7 +29,7 @@ class Fuse {
   bool armed() const { return left_ >= 0; }
   bool blown() const { return blown_; }
 
-  // An effect is about to happen. False: the process is dead already, swallow it.
+  // Called before each effect. False: the process is dead, so the caller must skip the effect.
   bool Burn() {
     if (blown_) return false;
     if (left_ < 0) return true;
@@ -50,8 +50,8 @@ class Disk {
  public:
   Disk() { Wipe(); }
 
-  // Opened once per life of the process; the fuse outlives the engines. `on_sync` is told of each
-  // synced batch of the log, which is where a member waits for its disk.
+  // Call these once for each start of the process. The fuse must outlive the engines. `on_sync` is
+  // called after each synced batch of the log, where a real member waits for its disk.
   std::unique_ptr<Engine> OpenLog(Fuse* fuse, std::function<void()> on_sync);
   struct StateHooks {
     std::function<bool()> would_stall;       // answers for the engine; empty: it never would
@@ -59,16 +59,17 @@ class Disk {
   };
   std::unique_ptr<Engine> OpenState(Fuse* fuse, StateHooks hooks = {});
 
-  // Where a crash would cut, were it now.
+  // Records what is durable and what is at risk now, for a later Crash.
   void NoteCrashPoint();
 
-  // Everything in the log's engine has been synced.
+  // Whether everything in the log's engine is synced.
   bool log_synced() const { return log_->batches_at_risk() == 0; }
 
-  // After the engines are gone. Keeps what was durable at the crash point and, of the batches at
-  // risk there, a prefix. Returns whether state was lost.
+  // Call it after the engines are destroyed. Keeps what was durable at the crash point, and a
+  // random prefix of the batches that were at risk there. Returns whether batches of the state were
+  // lost.
   bool Crash(Rng* rng);
-  // An orderly end: the operating system writes everything in the end.
+  // An orderly end: the operating system writes all batches to disk.
   void Close();
 
   void Wipe();

@@ -9,9 +9,9 @@
 namespace raftkv::sim {
 
 std::string FateName(Fate fate) {
-  static constexpr const char* kNames[] = {
-      "applied",           "timed out",     "leader lost", "connection lost",
-      "too many requests", "not supported", "stopped"};
+  static constexpr const char* kNames[] = {"applied",         "timed out",         "leader lost",
+                                           "connection lost", "too many requests", "not supported",
+                                           "stopped"};
   return absl::StrCat(kNames[static_cast<size_t>(fate.kind)],
                       fate != Fate::kApplied && fate.proposed ? ", unknown" : "");
 }
@@ -56,8 +56,8 @@ uint64_t History::Invoke(int member, ReadQuery query) {
 }
 
 uint64_t History::Invoke(Operation operation) {
-  operation.floor = told_;
-  operation.compacted = told_compacted_;
+  operation.floor = known_revision_;
+  operation.compacted = known_compacted_;
   operation.after = acknowledged_index_;
   operations_.push_back(std::move(operation));
   ++pending_;
@@ -86,8 +86,8 @@ void History::OnProposed(uint64_t number, Fate fate, const ApplyResult& result) 
   }
   marks_->Hit(MarkOf(fate));
   if (CertainlyNotApplied(fate) && ledger_->AppliedAt(number) != 0) {
-    verdict_->Fail("I16", absl::StrFormat("operation %d is called %s, but is entry %d", number,
-                                          FateName(fate), ledger_->AppliedAt(number)));
+    verdict_->Fail("I16", absl::StrFormat("operation %d was answered \"%s\", but is entry %d",
+                                          number, FateName(fate), ledger_->AppliedAt(number)));
   }
 }
 
@@ -101,23 +101,23 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
     return;
   }
   if (std::string difference = ledger_->Compare(index, result); !difference.empty()) {
-    verdict_->Fail("I16", absl::StrFormat("operation %d (entry %d): %s; asked %s", number, index,
+    verdict_->Fail("I16", absl::StrFormat("operation %d (entry %d): %s; request %s", number, index,
                                           difference, operation.command.ShortDebugString()));
     return;
   }
   if (index <= operation.after) {
     verdict_->Fail("I16", absl::StrFormat("operation %d is entry %d, but %d was acknowledged "
-                                          "before it was asked",
+                                          "before it was invoked",
                                           number, index, operation.after));
   }
   const bool changed = result.revision != ledger_->MomentAt(index - 1).revision;
   if (changed ? result.revision <= operation.floor : result.revision < operation.floor) {
     verdict_->Fail("I16",
                    absl::StrFormat("operation %d got revision %d, but %d was known before it "
-                                   "was asked",
+                                   "was invoked",
                                    number, result.revision, operation.floor));
   }
-  told_ = std::max(told_, result.revision);
+  known_revision_ = std::max(known_revision_, result.revision);
   acknowledged_index_ = std::max(acknowledged_index_, index);
   Learn(number, operation.command, result);
 }
@@ -126,13 +126,13 @@ void History::Learn(uint64_t number, const proto::Command& command, const ApplyR
   if (absl::IsResourceExhausted(result.status)) {
     marks_->Hit(Mark::kWalkRefused);
   } else if (command.has_put() && result.status.ok()) {
-    told_mods_[command.put().key()] = result.revision;
+    known_mods_[command.put().key()] = result.revision;
   } else if (command.has_delete_range() && result.response.delete_range().deleted() == 0) {
     marks_->Hit(Mark::kDeletedNothing);
   } else if (command.has_compaction()) {
     marks_->Hit(result.status.ok() ? Mark::kCompacted : Mark::kCompactRefused);
     if (result.status.ok()) {
-      told_compacted_ = std::max(told_compacted_, command.compaction().revision());
+      known_compacted_ = std::max(known_compacted_, command.compaction().revision());
     }
   } else if (command.has_txn()) {
     LearnTxn(number, command.txn(), result);
@@ -163,7 +163,7 @@ void History::LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
     if (op.request_range().revision() > 0) marks_->Hit(Mark::kTxnPast);
     if (!op.has_request_put()) continue;
     const std::string& key = op.request_put().key();
-    told_mods_[key] = result.revision;
+    known_mods_[key] = result.revision;
     for (const etcdserverpb::Compare& compare : request.compare()) {
       if (!response.succeeded() || compare.key() != key || !compare.range_end().empty() ||
           compare.target() != etcdserverpb::Compare::MOD ||
@@ -187,7 +187,7 @@ void History::OnRead(uint64_t number, Fate fate, const StateMachine& state_machi
   if (fate != Fate::kApplied) {
     if (fate == Fate::kTimedOut) marks_->Hit(Mark::kReadTimedOut);
     if (Unknown(fate))
-      verdict_->Fail("I16", absl::StrFormat("read %d has an unknown fate", number));
+      verdict_->Fail("I16", absl::StrFormat("read %d was answered with an unknown fate", number));
     return;
   }
   ++reads_;
@@ -196,21 +196,22 @@ void History::OnRead(uint64_t number, Fate fate, const StateMachine& state_machi
   if (revision < operation.floor) {
     verdict_->Fail("I10",
                    absl::StrFormat("read %d shows revision %d, but %d was known before it was "
-                                   "asked",
+                                   "invoked",
                                    number, revision, operation.floor));
     return;
   }
   if (snapshot->compacted_revision() < operation.compacted) {
     verdict_->Fail("I10",
-                   absl::StrFormat("read %d is compacted up to %d, but %d was known before "
-                                   "it was asked",
+                   absl::StrFormat("read %d shows compaction %d, but %d was known before "
+                                   "it was invoked",
                                    number, snapshot->compacted_revision(), operation.compacted));
     return;
   }
   const raft::Index applied = snapshot->applied().index;
   if (applied > ledger_->known() || revision != ledger_->MomentAt(applied).revision) {
     verdict_->Fail(
-        "I10", absl::StrFormat("read %d shows revision %d at entry %d", number, revision, applied));
+        "I10", absl::StrFormat("read %d shows revision %d after entry %d, unlike the model", number,
+                               revision, applied));
     return;
   }
   absl::Status status;
@@ -226,8 +227,8 @@ void History::OnRead(uint64_t number, Fate fate, const StateMachine& state_machi
   } else if (std::get<etcdserverpb::RangeRequest>(operation.query).revision() > 0) {
     marks_->Hit(Mark::kReadPast);
   }
-  told_ = std::max(told_, revision);
-  told_compacted_ = std::max(told_compacted_, snapshot->compacted_revision());
+  known_revision_ = std::max(known_revision_, revision);
+  known_compacted_ = std::max(known_compacted_, snapshot->compacted_revision());
 }
 
 void History::OnDown(int member) {
@@ -250,8 +251,9 @@ void History::Finish() {
     if (operation.read || !operation.answered) continue;
     const bool applied = ledger_->AppliedAt(i + 1) != 0;
     if (CertainlyNotApplied(operation.fate) && applied) {
-      verdict_->Fail("I16", absl::StrFormat("operation %d was called %s, but is entry %d", i + 1,
-                                            FateName(operation.fate), ledger_->AppliedAt(i + 1)));
+      verdict_->Fail("I16",
+                     absl::StrFormat("operation %d was answered \"%s\", but is entry %d", i + 1,
+                                     FateName(operation.fate), ledger_->AppliedAt(i + 1)));
     }
     if (Unknown(operation.fate)) marks_->Hit(applied ? Mark::kUnknownApplied : Mark::kUnknownNever);
   }

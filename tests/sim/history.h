@@ -1,20 +1,20 @@
 #ifndef RAFTKV_TESTS_SIM_HISTORY_H_
 #define RAFTKV_TESTS_SIM_HISTORY_H_
 
-// What clients were told, against the ledger. Each answer carries a revision, which makes it a
-// witness of where in the order of writes it belongs; so a history of any length is checked in one
-// pass instead of by a search:
+// Checks the answers that clients got against the ledger. Each answer has a revision, which tells
+// its position in the order of writes. So a history of any length is checked in one pass, without a
+// search. A revision is *known* when an answer to some client had it. The rules:
 //
-//   I10  a read shows at least the newest revision, and the newest compaction, that anybody had
-//        been told of when it was invoked, and answers exactly as the model's state there
-//   I16  a write, transaction or compaction that was acknowledged is in the ledger, once, behind
-//        everything that had been acknowledged when it was invoked, with the answer that the model
-//        gives and, if it changed something, a revision newer than all that anybody had been told
-//        of; one that was refused ("certainly not applied") never is; of transactions that put a
-//        key if its mod_revision is r, one succeeds; each request is answered at most once, and by
-//        its member's orderly end exactly once
+//   I10  A read shows at least the newest revision and compaction that were known when it was
+//        invoked. Its answer is that of the model at the revision that it shows.
+//   I16  An acknowledged write, transaction or compaction is in the ledger exactly once, after
+//        everything that was acknowledged when it was invoked, and with the model's answer. If it
+//        changed keys, its revision is newer than all that were known then. A request that
+//        certainly failed is never in the ledger. Of the transactions that put a key if its
+//        mod_revision is r, at most one succeeds. Each request is answered at most once, and when
+//        its member has stopped in order, exactly once.
 //
-// Together with one ledger for all members this is strict serializability of what was answered.
+// Together with one ledger for all members, this means that the answers are strictly serializable.
 
 #include <cstdint>
 #include <map>
@@ -38,13 +38,13 @@ class History {
 
   // Operations are numbered from 1.
   uint64_t next() const { return operations_.size() + 1; }
-  uint64_t Invoke(int member, proto::Command* command);  // puts its number into the command
+  uint64_t Invoke(int member, proto::Command* command);  // adds the number to the command
   uint64_t Invoke(int member, ReadQuery query);
   void OnProposed(uint64_t operation, Fate fate, const ApplyResult& result);
   void OnRead(uint64_t operation, Fate fate, const StateMachine& state_machine);
-  // The member's process ended: nobody will ever answer what it had not answered.
+  // The member's process ended. Its unanswered operations will never be answered.
   void OnDown(int member);
-  // When everything is over: nothing refused was applied.
+  // Call it at the end of a run. Checks that no operation that certainly failed was applied.
   void Finish();
 
   bool answered(uint64_t operation) const { return operations_[operation - 1].answered; }
@@ -56,23 +56,24 @@ class History {
   uint64_t reads() const { return reads_; }
   uint64_t pending() const { return pending_; }
   uint64_t Unanswered(int member) const;
-  // What clients know, and build requests from.
-  Revision told() const { return told_; }
-  Revision told_compacted() const { return told_compacted_; }
-  Revision told_mod(const std::string& key) const {
-    const auto found = told_mods_.find(key);
-    return found == told_mods_.end() ? 0 : found->second;
+  // What the clients know: from it they build requests.
+  Revision known_revision() const { return known_revision_; }
+  Revision known_compacted() const { return known_compacted_; }
+  Revision known_mod(const std::string& key) const {
+    const auto found = known_mods_.find(key);
+    return found == known_mods_.end() ? 0 : found->second;
   }
 
  private:
   struct Operation {
     int member = 0;
     bool read = false;
-    ReadQuery query = {};         // of a read
-    proto::Command command = {};  // else
-    Revision floor = 0;           // the newest revision anybody had been told of
-    Revision compacted = -1;      // and the newest compaction
-    raft::Index after = 0;        // the last entry of all that were acknowledged
+    ReadQuery query = {};         // if it is a read
+    proto::Command command = {};  // otherwise
+    // When it was invoked:
+    Revision floor = 0;       // the newest known revision
+    Revision compacted = -1;  // the newest known compaction
+    raft::Index after = 0;    // the last acknowledged entry
     bool answered = false;
     bool lost = false;
     Fate fate = Fate::kApplied;
@@ -89,11 +90,11 @@ class History {
   Marks* const marks_;
   Verdict* const verdict_;
   std::vector<Operation> operations_;
-  Revision told_ = 0;
-  Revision told_compacted_ = -1;
+  Revision known_revision_ = 0;
+  Revision known_compacted_ = -1;
   raft::Index acknowledged_index_ = 0;
-  std::map<std::string, Revision> told_mods_;  // of puts
-  // Who put a key on the condition that its mod_revision was this one.
+  std::map<std::string, Revision> known_mods_;  // by key: the mod_revision of the last known put
+  // The operation that put a key on the condition that its mod_revision was this one.
   std::map<std::pair<std::string, Revision>, uint64_t> swapped_;
   uint64_t acknowledged_ = 0;
   uint64_t reads_ = 0;

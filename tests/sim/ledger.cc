@@ -29,8 +29,7 @@ uint64_t EntryHash(const raft::Entry& entry) {
              HashBytes(entry.payload.view()));
 }
 
-// --- marks on commands
-// ------------------------------------------------------------------------------
+// --- operation numbers in commands ---------------------------------------------------------------
 
 constexpr int kOperationField = 1000;
 
@@ -46,14 +45,14 @@ uint64_t OperationOf(const proto::Command& command) {
   return 0;
 }
 
-// --- the sequence
-// -----------------------------------------------------------------------------------
+// --- the ledger ----------------------------------------------------------------------------------
 
 Ledger::Ledger(int members, Verdict* verdict) : verdict_(verdict), handed_over_(members) {}
 
 void Ledger::Commit(raft::Index index, raft::Term term, uint64_t chain, raft::Term committed_in) {
   CHECK_EQ(index, entries_.size() + 1);
-  // Seen first at a member that is behind, it was committed no later than what came before it.
+  // The first member to report the commit may be behind, with an older term than the previous
+  // entry's. No entry is committed in an earlier term than the entry before it.
   if (!entries_.empty()) committed_in = std::max(committed_in, entries_.back().committed_in);
   entries_.push_back({.term = term, .chain = chain, .committed_in = committed_in, .expected = {}});
 }
@@ -69,8 +68,7 @@ void Ledger::Learn(const raft::Entry& entry) {
   item.hash = EntryHash(entry);
   const uint64_t before = entry.id.index > 1 ? chain(entry.id.index - 1) : 0;
   if (item.term != entry.id.term || item.chain != Mix(before, item.hash)) {
-    verdict_->Fail("I5", absl::StrFormat("entry %d is handed over with another content than was "
-                                         "committed",
+    verdict_->Fail("I5", absl::StrFormat("the content of entry %d differs from the committed one",
                                          entry.id.index));
   }
   known_ = entry.id.index;
@@ -94,14 +92,13 @@ void Ledger::Learn(const raft::Entry& entry) {
   applied_at_[operation] = entry.id.index;
 }
 
-// --- members against it
-// -----------------------------------------------------------------------------
+// --- checks of members ---------------------------------------------------------------------------
 
 void Ledger::OnStart(int member, const StateMachine& state_machine) {
   const raft::Index applied = state_machine.applied().index;
   handed_over_[member] = applied;
   if (applied > known_) {
-    verdict_->Fail("I5", absl::StrFormat("n%d starts with %d entries applied, %d are committed",
+    verdict_->Fail("I5", absl::StrFormat("n%d starts with %d entries applied, but %d are committed",
                                          member + 1, applied, known_));
     return;
   }
@@ -121,9 +118,9 @@ void Ledger::OnHandOver(int member, const std::vector<raft::Entry>& entries) {
       Learn(entry);
     } else if (entry.id.term != entries_[last - 1].term ||
                EntryHash(entry) != entries_[last - 1].hash) {
-      verdict_->Fail("I5",
-                     absl::StrFormat("n%d hands over an entry %d which is not the committed one",
-                                     member + 1, last));
+      verdict_->Fail(
+          "I5", absl::StrFormat("n%d hands over entry %d, which differs from the committed one",
+                                member + 1, last));
       return;
     }
   }
@@ -162,7 +159,8 @@ void Ledger::CheckState(int member, const StateMachine& state_machine) {
     item.digest_known = true;
     item.digest = state_machine.digest();
   } else if (item.digest != state_machine.digest()) {
-    verdict_->Fail("I13", absl::StrFormat("n%d has another digest after entry %d than others",
+    verdict_->Fail("I13", absl::StrFormat("the digest of n%d after entry %d differs from that of "
+                                          "another member",
                                           member + 1, applied.index));
   }
 }
@@ -184,13 +182,15 @@ void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision
   if (found->hash != history->second || found->compact_revision != at.compacted ||
       found->hash_revision != hashed) {
     verdict_->Fail("I13",
-                   absl::StrFormat("n%d has another hash of the history in (%d, %d] than others",
+                   absl::StrFormat("the history hash of n%d for (%d, %d] differs from that of "
+                                   "another member",
                                    member + 1, at.compacted, hashed));
   }
   if (revision > 0) return;
   const uint32_t hash = *snapshot->Hash();
   if (hashes_.emplace(snapshot->applied().index, hash).first->second != hash) {
-    verdict_->Fail("I13", absl::StrFormat("n%d has another hash after entry %d than others",
+    verdict_->Fail("I13", absl::StrFormat("the hash of n%d after entry %d differs from that of "
+                                          "another member",
                                           member + 1, snapshot->applied().index));
   }
 }
@@ -210,7 +210,7 @@ void Ledger::CheckWhole(int member, const StateMachine& state_machine, Rng* rng)
                                             member + 1, all.revision(), difference));
       return;
     }
-    // From what is compacted on, and one below.
+    // One revision below the compacted one is included: it must fail.
     const Revision first = std::max<Revision>(snapshot->compacted_revision(), 2) - 1;
     all.set_revision(rng->Between(first, snapshot->revision()));
   }
@@ -229,8 +229,8 @@ void Ledger::CheckStored(int member, raft::Index applied, const Engine& engine) 
             .ok());
   const auto expected = model_.Stored(MomentAt(applied));
   if (found != expected) {
-    verdict_->Fail("I13", absl::StrFormat("n%d stores %d versions after its compaction, the model "
-                                          "%d, or others",
+    verdict_->Fail("I13", absl::StrFormat("the stored versions of n%d after its compaction differ "
+                                          "from the model's (%d and %d of them)",
                                           member + 1, found.size(), expected.size()));
   }
 }

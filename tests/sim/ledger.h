@@ -1,18 +1,20 @@
 #ifndef RAFTKV_TESTS_SIM_LEDGER_H_
 #define RAFTKV_TESTS_SIM_LEDGER_H_
 
-// The committed sequence, as the first commit of each index has fixed it, and what the model of the
-// key-value store (tests/model) says that it means. Members are compared with it, never it with
-// them:
+// The ledger is the sequence of committed entries. The first commit of an index, on any member,
+// adds its entry. The ledger also applies each entry to the model of the key-value store
+// (tests/model). Members are checked against the ledger and the model:
 //
-//   I5   what is handed to an applier is the ledger, without a gap, from where its state machine
-//        stood
-//   I13  equal digests at equal applied index, on every member, however often it was restarted;
-//        revisions, compacted revisions, answers and contents as the model's; equal hashes of the
-//        history at equal revisions, however far a member's physical compaction is
-//   I16  (its part) no command is in the ledger twice
+//   I5   The entries that are handed to an applier are those of the ledger, without a gap, from the
+//        applied index of its state machine on.
+//   I13  Members with equal applied index have equal digests, also after restarts. Revisions,
+//        compacted revisions, answers and contents are those of the model. Members with equal
+//        revisions have equal hashes of the history, whatever the progress of their physical
+//        compaction.
+//   I16  No command is in the ledger twice. (history.h checks the rest of I16.)
 //
-// Clients mark each command with an operation number which survives in its bytes: OperationOf.
+// Each client command carries its operation number (MarkOperation), from which the ledger knows
+// which operation an entry belongs to.
 
 #include <cstdint>
 #include <map>
@@ -35,18 +37,19 @@ namespace raftkv::sim {
 uint64_t HashBytes(std::string_view bytes);
 uint64_t EntryHash(const raft::Entry& entry);
 
-// The number rides in a field that the product does not know and so carries along.
+// Stores the number in an unknown field of the command, which the product keeps.
 void MarkOperation(uint64_t operation, proto::Command* command);
-uint64_t OperationOf(const proto::Command& command);  // 0: not a client's
+uint64_t OperationOf(const proto::Command& command);  // 0: not a client's command
 
-// What a client reads: one range, or a transaction of ranges.
+// A client's read: one range, or a transaction of ranges.
 using ReadQuery = std::variant<etcdserverpb::RangeRequest, etcdserverpb::TxnRequest>;
 
 class Ledger {
  public:
   explicit Ledger(int members, Verdict* verdict);
 
-  // The next entry's first commit, seen at a member in `committed_in`. Its content is told later.
+  // Adds the next entry at its first commit, which a member in term `committed_in` has reported.
+  // The content of the entry follows in OnHandOver.
   void Commit(raft::Index index, raft::Term term, uint64_t chain, raft::Term committed_in);
   raft::Index size() const { return entries_.size(); }
   uint64_t chain(raft::Index index) const { return entries_[index - 1].chain; }
@@ -54,33 +57,34 @@ class Ledger {
   // The last entry that was committed in an earlier term than `term`.
   raft::Index CommittedBefore(raft::Term term) const;
 
-  // A member's state machine starts at `applied`.
+  // A member has started with this state machine.
   void OnStart(int member, const StateMachine& state_machine);
   void OnHandOver(int member, const std::vector<raft::Entry>& entries);
   void AfterApply(int member, const StateMachine& state_machine);
   raft::Index handed_over(int member) const { return handed_over_[member]; }
 
-  // Operations by number; 0: never applied.
+  // The index of an operation's entry; 0: it was never applied.
   raft::Index AppliedAt(uint64_t operation) const {
     return operation < applied_at_.size() ? applied_at_[operation] : 0;
   }
-  // What the store was right after entry `index`.
+  // The model's state right after entry `index`.
   Model::Moment MomentAt(raft::Index index) const {
     return index == 0 ? Model::Moment() : entries_[index - 1].after;
   }
-  // Against the model, empty or the difference: what entry `index` answered, and what a pinned
-  // state answers to a read. `status` is what both answered.
+  // Compare with the model: the result of entry `index`, and the answer of a pinned state to a
+  // read. Return the difference, or an empty string. `status` is set to the status of the read.
   std::string Compare(raft::Index index, const ApplyResult& result) const;
   std::string CompareRead(const StateSnapshot& snapshot, const ReadQuery& query,
                           absl::Status* status) const;
-  // Hashes of the history up to `revision` (0: the newest), and of everything.
+  // Checks the hash of the history up to `revision` (0: the newest). With 0, also the hash of the
+  // whole state.
   void CheckHashes(int member, const StateMachine& state_machine, Revision revision);
-  // Everything that can be read: the newest, some of the past, the hashes.
+  // Checks the hashes, and the contents at the newest revision and at some past ones.
   void CheckWhole(int member, const StateMachine& state_machine, Rng* rng);
-  // Of a member whose physical compaction is done, what its engine holds.
+  // Checks which versions the engine of a member has. Its physical compaction must be done.
   void CheckStored(int member, raft::Index applied, const Engine& engine);
 
-  // Everything committed is known, content included.
+  // The last entry whose content is known.
   raft::Index known() const { return known_; }
 
  private:
@@ -92,7 +96,7 @@ class Ledger {
     uint64_t hash = 0;
     Model::Answer expected;
     Model::Moment after = {};
-    // Valid once some member stood exactly here.
+    // Set when the first member has this applied index.
     bool digest_known = false;
     uint64_t digest = 0;
   };
@@ -106,9 +110,9 @@ class Ledger {
   Model model_{SmallRulesOf};
   std::vector<raft::Index> handed_over_;  // by member
   std::vector<raft::Index> applied_at_;   // by operation
-  // As first seen: by compacted revision and revision; by applied index.
-  std::map<std::pair<Revision, Revision>, uint32_t> history_hashes_;
-  std::map<raft::Index, uint32_t> hashes_;
+  // The first hash that a member reported.
+  std::map<std::pair<Revision, Revision>, uint32_t> history_hashes_;  // by (compacted, revision)
+  std::map<raft::Index, uint32_t> hashes_;                            // by applied index
 };
 
 }  // namespace raftkv::sim

@@ -1,13 +1,13 @@
-// raftkv-sim: whole clusters on a virtual clock, with faults, from one seed each (world.h).
+// raftkv-sim: simulates clusters with faults on a virtual clock. A seed determines a run (world.h).
 //
-//   raftkv-sim --seeds 1000          fresh seeds, the first one from the clock and printed
-//   raftkv-sim --seed 42 [--trace]   one seed again, exactly
+//   raftkv-sim --seeds 1000          runs new seeds; the first one comes from the clock
+//   raftkv-sim --seed 42 [--trace]   repeats the run of one seed exactly
 //   raftkv-sim --seed 42 --mutant vote-twice-in-a-term
-//   raftkv-sim --from-file tests/sim/seeds.txt   seeds that failed once
-//   raftkv-sim --mutants             each planted bug, until it is found
+//   raftkv-sim --from-file tests/sim/seeds.txt   runs seeds that failed once
+//   raftkv-sim --mutants             runs each planted bug until a seed finds it
 //
-// Exit codes: 0 everything held; 1 an invariant was broken, a mark stayed at zero or a planted bug
-// survived; 2 the command line is wrong.
+// Exit codes: 0 no error; 1 an invariant was broken, a mark stayed at zero, or a planted bug was
+// not found; 2 the command line is wrong.
 
 #include <unistd.h>
 
@@ -29,7 +29,7 @@
 namespace raftkv::sim {
 namespace {
 
-constexpr uint64_t kSeedsForMarks = 300;  // fewer need not have met every situation
+constexpr uint64_t kSeedsForMarks = 300;  // with fewer seeds, marks may stay at zero
 
 double Seconds() {
   using std::chrono::steady_clock;
@@ -61,7 +61,7 @@ void PrintTotals(const Totals& t, double seconds) {
       t.committed, t.acknowledged_writes, t.reads);
 }
 
-// Returns how many stayed at zero.
+// Prints all marks. Returns how many of them are zero.
 int PrintMarks(const Marks& marks) {
   int missing = 0;
   for (size_t i = 0; i < kMarkCount; ++i) {
@@ -89,13 +89,12 @@ int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs) 
   if (!outcome.failures.empty()) return 1;
   const int missing = PrintMarks(outcome.totals.marks);
   if (outcome.totals.below_minima > 0) {
-    absl::PrintF("\nBROKEN: %d seeds ended short of what a seed must meet\n",
+    absl::PrintF("\nBROKEN: %d seeds ended below the minima of a run (tests/sim/profile.h)\n",
                  outcome.totals.below_minima);
     return 1;
   }
   if (missing > 0 && seeds.size() >= kSeedsForMarks) {
-    absl::PrintF("\nBROKEN: %d marks stayed at zero: the simulator has stopped testing them\n",
-                 missing);
+    absl::PrintF("\nBROKEN: %d marks stayed at zero: no run met these situations\n", missing);
     return 1;
   }
   return 0;
@@ -112,23 +111,23 @@ int One(uint64_t seed, std::string_view mutant, bool trace) {
   return 1;
 }
 
-int Hunt(int jobs) {
+int RunMutants(int jobs) {
   const double start = Seconds();
   int survivors = 0;
   absl::PrintF("%-33s %6s  %s\n", "planted bug", "seeds", "found by");
-  size_t hunted = 0;
+  size_t tried = 0;
   for (const Mutant& mutant : Mutants()) {
-    if (!mutant.not_hunted.empty()) {
-      absl::PrintF("%-33s %6s  not hunted: %s\n", mutant.name, "", mutant.not_hunted);
+    if (!mutant.not_tried.empty()) {
+      absl::PrintF("%-33s %6s  not tried: %s\n", mutant.name, "", mutant.not_tried);
       continue;
     }
-    ++hunted;
+    ++tried;
     std::vector<uint64_t> seeds;
     for (uint64_t seed = 1; seed <= mutant.seeds_max; ++seed) seeds.push_back(seed);
     const Outcome outcome = RunSeeds(seeds, mutant.name, jobs, nullptr);
     if (outcome.failures.empty()) {
       ++survivors;
-      absl::PrintF("%-33s %6d  SURVIVED\n", mutant.name, outcome.totals.seeds);
+      absl::PrintF("%-33s %6d  NOT FOUND\n", mutant.name, outcome.totals.seeds);
     } else {
       const Failure& f = outcome.failures.front();
       absl::PrintF("%-33s %6d  seed %d, %s: %s\n", mutant.name, outcome.totals.seeds, f.seed,
@@ -136,7 +135,7 @@ int Hunt(int jobs) {
     }
     std::fflush(stdout);
   }
-  absl::PrintF("%d of %d planted bugs found in %.0f s\n", hunted - survivors, hunted,
+  absl::PrintF("%d of %d planted bugs found in %.0f s\n", tried - survivors, tried,
                Seconds() - start);
   return survivors == 0 ? 0 : 1;
 }
@@ -158,25 +157,25 @@ std::vector<uint64_t> ReadSeeds(const std::string& path) {
 int Main(int argc, char** argv) {
   CLI::App app("Simulates raftkv clusters under faults");
   uint64_t count = 0, seed = 0, first = 0;
-  bool trace = false, hunt = false;
+  bool trace = false, mutants = false;
   std::string mutant, file;
   int jobs = 1;
-  app.add_option("--seeds", count, "run this many fresh seeds");
-  app.add_option("--first", first, "the first of --seeds, instead of one from the clock");
+  app.add_option("--seeds", count, "run this many new seeds");
+  app.add_option("--first", first, "the first of --seeds; by default it comes from the clock");
   CLI::Option* one = app.add_option("--seed", seed, "run one seed");
   app.add_flag("--trace", trace, "with --seed: print every event");
   std::vector<std::string> names;
   for (const Mutant& m : Mutants()) names.emplace_back(m.name);
-  app.add_option("--mutant", mutant, "with a planted bug")->check(CLI::IsMember(names));
-  app.add_option("--from-file", file, "run the seeds listed in a file, one a line");
-  app.add_flag("--mutants", hunt, "hunt each planted bug until it is found");
-  app.add_option("--jobs", jobs, "processes")->check(CLI::Range(1, 64));
+  app.add_option("--mutant", mutant, "plant this bug")->check(CLI::IsMember(names));
+  app.add_option("--from-file", file, "run the seeds in a file, one on each line");
+  app.add_flag("--mutants", mutants, "run each planted bug until a seed finds it");
+  app.add_option("--jobs", jobs, "number of processes")->check(CLI::Range(1, 64));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (hunt) return Hunt(jobs);
+  if (mutants) return RunMutants(jobs);
   if (*one) return One(seed, mutant, trace);
   if (!file.empty()) {
     const std::vector<uint64_t> seeds = ReadSeeds(file);

@@ -1,4 +1,4 @@
-// World's methods about what goes wrong, and when.
+// The methods of World that inject faults.
 
 #include <algorithm>
 #include <vector>
@@ -16,7 +16,8 @@ int World::SomeMember(bool up) {
   return -1;
 }
 
-// A leader where there is one, about half of the time: misfortunes there are the interesting ones.
+// Half of the time a leader, if there is one, because faults at a leader have more effects. Else
+// `member`.
 int World::LeaderOr(int member) {
   if (rng_.Chance(50 * kPercent)) return member;
   for (int i = 0; i < size(); ++i) {
@@ -55,7 +56,8 @@ void World::CrashNow(int member) {
 
 void World::OnDied(int member) { CrashNow(member); }
 
-// Shapes: 0 both ways; 1 the inside is deaf; 2 the inside is mute.
+// Cuts the links between the members that are `inside` and the others. Shape 0: in both directions.
+// Shape 1: the inside receives nothing. Shape 2: the inside sends nothing.
 void World::Isolate(const std::vector<bool>& inside, int shape) {
   for (int from = 0; from < size(); ++from) {
     for (int to = 0; to < size(); ++to) {
@@ -74,7 +76,7 @@ void World::OnPartitionDue() {
   marks().Hit(shape == 0 ? Mark::kPartitionSymmetric : Mark::kPartitionOneWay);
   std::vector<bool> inside(size());
   switch (rng_.Below(4)) {
-    case 0: {  // one alone
+    case 0: {  // one member alone
       const int alone = LeaderOr(static_cast<int>(rng_.Below(size())));
       inside[alone] = true;
       if (members_[alone]->leads()) marks().Hit(Mark::kPartitionLeader);
@@ -86,7 +88,7 @@ void World::OnPartitionDue() {
       Isolate(inside, shape);
       break;
     }
-    case 2: {  // a bridge: two sides, and one member that hears both
+    case 2: {  // two sides, and one member that is connected to both
       const int bridge = static_cast<int>(rng_.Below(size()));
       for (int from = 0; from < size(); ++from) {
         for (int to = 0; to < size(); ++to) {
@@ -96,7 +98,7 @@ void World::OnPartitionDue() {
       }
       break;
     }
-    default:  // single links, by direction
+    default:  // random links, each in one direction
       for (int from = 0; from < size(); ++from) {
         for (int to = 0; to < size(); ++to) {
           if (from != to && rng_.Chance(30 * kPercent)) network_.Cut(from, to, true);
@@ -122,8 +124,9 @@ void World::OnPauseDue() {
   members_[number]->Pause(duration);
 }
 
-// A member comes back with an empty directory. Only when all others know the old one for good and
-// may vote without it: before that, raftkv promises nothing.
+// A member comes back with an empty data directory. raftkv handles this only if all other members
+// have recorded the store id of the old directory, durably, and may vote without this member. So
+// wait until then.
 void World::OnWipeDue() {
   const int victim = static_cast<int>(rng_.Below(size()));
   bool known = members_[victim]->up();

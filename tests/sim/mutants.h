@@ -1,11 +1,11 @@
 #ifndef RAFTKV_TESTS_SIM_MUTANTS_H_
 #define RAFTKV_TESTS_SIM_MUTANTS_H_
 
-// The planted bugs (storage/base/mutant.h), each a mistake that real systems have made. `make
-// mutants` shows that the simulator finds every one of them within its bound of seeds, by the
-// invariants that are seen from outside (raft::Invariants, which looks inside, is off).
+// The planted bugs (storage/base/mutant.h). Each is a mistake that real systems have made. `make
+// mutants` shows that the simulator finds each of them within seeds_max seeds. It must find them by
+// the behaviour of the members: raft::Invariants, which reads the core's private state, is off.
 //
-// sim_test checks that this list and the RAFTKV_MUTANT(...) in the product are the same.
+// sim_test checks that this list has exactly the names that the product uses in RAFTKV_MUTANT(...).
 
 #include <cstdint>
 #include <string_view>
@@ -19,12 +19,12 @@ struct Mutant {
   std::string_view name;
   std::string_view what;
   uint64_t seeds_max = 1000;
-  std::string_view not_hunted = {};  // why nothing can be seen of it from outside
+  std::string_view not_tried = {};  // if set, it is not tried; says why its effect is invisible
 };
 
 const std::vector<Mutant>& Mutants();
 
-// Seeds of a mutant's hunt are as any seed, but what its bug needs happens more often.
+// Adjusts a seed's profile, so that the situations which the planted bug needs are more frequent.
 void Aim(std::string_view mutant, Profile* profile);
 
 }  // namespace raftkv::sim

@@ -19,7 +19,7 @@ struct BodyText {
   }
   std::string operator()(const raft::RequestVoteReply& m) const {
     return absl::StrFormat("%s %s", m.pre_vote ? "PreVote" : "Vote",
-                           m.granted ? "granted" : "refused");
+                           m.granted ? "granted" : "declined");
   }
   std::string operator()(const raft::AppendEntries& m) const {
     return absl::StrFormat("Append prev %s entries %d commit %d round %d", Id(m.prev),
@@ -45,7 +45,7 @@ struct BodyText {
     return absl::StrFormat("Forward #%d", m.number);
   }
   std::string operator()(const ForwardedProposalReply& m) const {
-    return absl::StrFormat("Refused #%d%s", m.number, m.too_many_requests ? " too many" : "");
+    return absl::StrFormat("Rejected #%d%s", m.number, m.too_many_requests ? " too many" : "");
   }
   std::string operator()(const Hello&) const { return "Hello"; }
   std::string operator()(const HelloReply& m) const {
@@ -76,10 +76,10 @@ void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message)
     return;
   }
   Rng& rng = world_->rng();
-  const Link& way = link(packet.from, packet.to);
-  if (way.cut || rng.Chance(world_->faults().loss)) return;
+  const Link& out = link(packet.from, packet.to);
+  if (out.cut || rng.Chance(world_->faults().loss)) return;
   const auto arrival = [&] {
-    return std::max(packet.departs, way.clogged_until) + 1 + rng.Around(world_->faults().delay);
+    return std::max(packet.departs, out.clogged_until) + 1 + rng.Around(world_->faults().delay);
   };
   if (rng.Chance(world_->faults().duplication)) {
     Packet copy = packet;
@@ -91,27 +91,27 @@ void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message)
 
 void Network::SendStream(Packet packet) {
   Rng& rng = world_->rng();
-  Link& way = link(packet.from, packet.to);
-  if (way.known_epoch != epoch(packet.from, packet.to)) {  // broken, unknown to this end
+  Link& out = link(packet.from, packet.to);
+  if (out.known_epoch != epoch(packet.from, packet.to)) {  // broken, and the sender does not know
     NoteUnsent(packet);
     return;
   }
-  const bool unusable = way.cut || link(packet.to, packet.from).cut ||
+  const bool unusable = out.cut || link(packet.to, packet.from).cut ||
                         !world_->member(packet.to).up() || rng.Chance(world_->faults().loss / 8);
   if (unusable) {
     NoteUnsent(packet);
     Break(packet.from, packet.to);
     return;
   }
-  packet.epoch = way.known_epoch;
-  way.last_arrival = std::max({packet.departs + rng.Around(world_->faults().delay),
-                               way.clogged_until, way.last_arrival}) +
+  packet.epoch = out.known_epoch;
+  out.last_arrival = std::max({packet.departs + rng.Around(world_->faults().delay),
+                               out.clogged_until, out.last_arrival}) +
                      1;
-  world_->ScheduleArrival(way.last_arrival, std::move(packet));
+  world_->ScheduleArrival(out.last_arrival, std::move(packet));
 }
 
-// What still stood in the queue of a broken connection certainly never left; what was written to
-// its socket may have.
+// When a connection breaks, a proposal that was still in the sender's queue was certainly not sent.
+// One that was written to the socket may have arrived. Half of them count as not sent.
 void Network::NoteUnsent(const Packet& packet) {
   const auto* proposal = std::get_if<ForwardedProposal>(&packet.message.body);
   if (proposal == nullptr || world_->rng().Chance(50 * kPercent)) return;
@@ -119,17 +119,17 @@ void Network::NoteUnsent(const Packet& packet) {
 }
 
 void Network::Arrive(Packet packet) {
-  // What waited for a save that its sender did not live to see has never left.
+  // The sender crashed before the save that this message waits for, so it was never sent.
   if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;
   if (packet.stream) {
     ArriveOnStream(std::move(packet));
     return;
   }
-  Link& way = link(packet.from, packet.to);
-  if (way.cut || !world_->member(packet.to).up()) return;
-  if (packet.number < way.last_number) world_->marks().Hit(Mark::kOutOfOrder);
-  if (packet.number == way.last_number) world_->marks().Hit(Mark::kDuplicated);
-  way.last_number = std::max(way.last_number, packet.number);
+  Link& out = link(packet.from, packet.to);
+  if (out.cut || !world_->member(packet.to).up()) return;
+  if (packet.number < out.last_number) world_->marks().Hit(Mark::kOutOfOrder);
+  if (packet.number == out.last_number) world_->marks().Hit(Mark::kDuplicated);
+  out.last_number = std::max(out.last_number, packet.number);
   world_->member(packet.to).Receive(std::move(packet.message));
 }
 
@@ -147,7 +147,7 @@ void Network::Break(int a, int b) {
   ++epoch(a, b);
   world_->marks().Hit(Mark::kConnectionLost);
   for (auto [end, peer] : {std::pair{a, b}, std::pair{b, a}}) {
-    // Mostly at once; sometimes the other end has just vanished and a timer must tell.
+    // Mostly an end notices it at once. Sometimes only a timer tells that the other end is gone.
     Rng& rng = world_->rng();
     const Micros delay =
         rng.Chance(80 * kPercent) ? rng.Between(0, 20 * kMillisecond) : rng.Between(0, 3 * kSecond);
@@ -156,13 +156,13 @@ void Network::Break(int a, int b) {
 }
 
 void Network::Notice(int member, int peer) {
-  Link& way = link(member, peer);
-  if (way.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
-  way.known_epoch = epoch(member, peer);
-  if (!way.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
+  Link& out = link(member, peer);
+  if (out.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
+  out.known_epoch = epoch(member, peer);
+  if (!out.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
   const auto id = static_cast<raft::MemberId>(peer + 1);
   world_->member(member).Post(AppendLost{id});
-  world_->member(member).Post(ForwardLost{id, std::exchange(way.unsent, {})});
+  world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {})});
 }
 
 void Network::HealAll() {

@@ -1,19 +1,20 @@
 #ifndef RAFTKV_TESTS_SIM_NETWORK_H_
 #define RAFTKV_TESTS_SIM_NETWORK_H_
 
-// The network between members. Two kinds of traffic, as transport.h promises them:
+// The network between members. It has the two kinds of traffic that server/member/transport.h
+// describes:
 //
-//   Raft messages       each on its own: lost, delayed, overtaken, duplicated; a late one may even
-//                       reach the next life of its receiver
-//   everything else     forwarded proposals, their answers and hellos travel on one connection for
-//                       each pair of members: in order, never twice, and lost only when the
-//                       connection breaks. Then everything in flight on it is lost and each end is
-//                       told (AppendLost, ForwardLost), at its own time; what an end sends before
-//                       it knows is lost too. A message on a new connection tells the receiver that
-//                       the old one broke.
+//   Raft messages       Each one may be lost, delayed, reordered or duplicated. A late one may
+//                       arrive after a restart of its receiver.
+//   everything else     Forwarded proposals, their replies and hellos use one connection for each
+//                       pair of members. There they arrive in order and at most once, and are lost
+//                       only if the connection breaks. Then everything in flight is lost. The two
+//                       ends notice it at different times (AppendLost, ForwardLost); what an end
+//                       sends before that is lost, too. An end also notices it when it gets a
+//                       message on the new connection.
 //
-// Links are cut and clogged by direction. A cut loses what is sent and what arrives meanwhile; a
-// clog only holds it up.
+// Links are cut and clogged in one direction. A cut loses the messages that are sent or arrive
+// meanwhile. A clog delays them.
 
 #include <cstdint>
 #include <string>
@@ -29,11 +30,11 @@ class World;
 struct Packet {
   int from = 0;
   int to = 0;
-  uint64_t number = 0;     // in the order of sending; a copy has its original's
-  uint64_t from_life = 0;  // which life of the sender's process
-  Micros departs = 0;      // after the save that it had to wait for
-  bool stream = false;
-  uint64_t epoch = 0;  // of the connection
+  uint64_t number = 0;     // ascending in the order of sending; a duplicate has the same number
+  uint64_t from_life = 0;  // counts the starts of the sender's process
+  Micros departs = 0;      // when it is sent, after the save that it waits for
+  bool stream = false;     // sent on the connection; false: a Raft message
+  uint64_t epoch = 0;      // counts the connections between the two members
   PeerMessage message;
 };
 
@@ -45,7 +46,7 @@ class Network {
 
   void Send(int from, uint64_t life, Micros departs, PeerMessage message);
   void Arrive(Packet packet);
-  // The end at `member` may find out now that its connection to `peer` broke.
+  // `member` notices now if its connection to `peer` has broken.
   void Notice(int member, int peer);
 
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
@@ -57,13 +58,13 @@ class Network {
   void OnUp(int member);    // a new process has no old connections
 
  private:
-  struct Link {  // by direction
+  struct Link {  // one for each direction
     bool cut = false;
     Micros clogged_until = 0;
-    Micros last_arrival = 0;       // of the stream: in order
-    uint64_t known_epoch = 0;      // by the end that sends on this link
-    std::vector<uint64_t> unsent;  // forwarded proposals that never left, as that end will be told
-    uint64_t last_number = 0;      // of the messages that arrived: who overtook whom
+    Micros last_arrival = 0;       // of the last packet on the connection, to keep the order
+    uint64_t known_epoch = 0;      // the epoch that the sending end knows
+    std::vector<uint64_t> unsent;  // forwarded proposals that were not sent; reported at Notice
+    uint64_t last_number = 0;      // the highest number that arrived, to notice reordering
   };
 
   Link& link(int from, int to) { return links_[from * size_ + to]; }

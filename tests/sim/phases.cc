@@ -1,4 +1,5 @@
-// World's methods about the end of a run: when the misfortunes may stop, and what must then follow.
+// The methods of World about the phases of a run: when the faults stop, and what the cluster must
+// do then.
 
 #include <algorithm>
 
@@ -39,7 +40,7 @@ void World::FailLiveness(std::string_view what) {
   verdict_.Fail("liveness", text);
 }
 
-// Drawn as long as can be (twice the configured one), on the slowest clock.
+// The longest random timeout (twice the configured one), on the slowest clock.
 Micros World::longest_election_timeout() const {
   return 2 * election_timeout() * 1'000'000 / (1'000'000 - profile_.clock_skew);
 }
@@ -89,8 +90,8 @@ void World::OnWatch() {
         Enter(Phase::kOver, 0);
       } else if (now_ > deadline_) {
         FailLiveness(
-            absl::StrFormat("not all equal and compacted, or %d requests unanswered; "
-                            "committed %d",
+            absl::StrFormat("members did not become equal and compacted, or requests are "
+                            "unanswered: %d pending, %d entries committed",
                             history_.pending(), ledger_.size()));
       }
       return;
@@ -99,7 +100,7 @@ void World::OnWatch() {
   }
 }
 
-// So much goes wrong that nothing gets done: less of everything.
+// Reduces the faults. Used when there are so many that the cluster makes no progress.
 void World::Soften() {
   if (softened_) return;
   softened_ = true;
@@ -128,7 +129,7 @@ void World::StopFaults() {
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
-    if (member.wiped()) gone_[i] = true;  // refused for good
+    if (member.wiped()) gone_[i] = true;  // the others reject it for ever
     if (member.up()) {
       member.Resume();
     } else {
@@ -137,8 +138,8 @@ void World::StopFaults() {
   }
 }
 
-// What is down from here on stays down. Members that may not vote yet need to hear all others
-// (first start), so nobody is lost while there are such.
+// Crashes a minority for good, sometimes. A member that may not vote yet must hear from all others
+// (first start), so no member is lost while there is one.
 void World::LoseMinority() {
   int losable = (size() - 1) / 2;
   for (int i = 0; i < size(); ++i) {
@@ -168,7 +169,7 @@ bool World::OneLeader() {
   return members_[leader - 1]->leads();
 }
 
-// Each healthy member takes a write, then a read. What fails for a reason is asked again.
+// Each healthy member must answer a write, then a read. A request that fails is sent again.
 bool World::EveryoneServes() {
   bool all = true;
   for (int i = 0; i < size(); ++i) {
@@ -197,7 +198,7 @@ bool World::Converged() {
   return true;
 }
 
-// Each member's own newest revision, and one that all have.
+// Compares the hashes at each member's newest revision, and at one that all members have.
 void World::CompareHashes() {
   Revision common = INT64_MAX;
   for (const auto& member : members_) {

@@ -16,10 +16,9 @@ std::string Name(int member) { return absl::StrFormat("n%d", member + 1); }
 RaftChecker::RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict)
     : ledger_(ledger), marks_(marks), verdict_(verdict), shadows_(members) {}
 
-// --- the life of a member
-// ---------------------------------------------------------------------------
+// --- starts and crashes --------------------------------------------------------------------------
 
-// Exactly what was synced must be there again.
+// A start must find exactly what was synced.
 void RaftChecker::OnStart(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   const raft::HardState found = log.hard_state();
@@ -34,7 +33,7 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
   if (log.last_index() != last ||
       (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
     verdict_->Fail("I8",
-                   absl::StrFormat("%s restarted with %d entries, but had synced %d, or others",
+                   absl::StrFormat("%s restarted with %d entries, which differ from the %d synced",
                                    Name(member), log.last_index(), last));
   }
   shadow.leads = false;
@@ -56,8 +55,7 @@ void RaftChecker::OnDown(int member) {
   shadow.leads = false;
 }
 
-// --- messages
-// ---------------------------------------------------------------------------------------
+// --- messages ------------------------------------------------------------------------------------
 
 void RaftChecker::CheckVote(int member, raft::Term term, raft::MemberId candidate) {
   const auto [it, first] = votes_.emplace(std::pair{member, term}, candidate);
@@ -105,8 +103,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
   }
 }
 
-// --- turns
-// ------------------------------------------------------------------------------------------
+// --- turns ---------------------------------------------------------------------------------------
 
 void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
   CheckLeader(member, raft);
@@ -131,7 +128,7 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
   }
 }
 
-// Looks for the last entry that both agree on from the end, so that it costs what was removed.
+// Searches for the last common entry from the end, so the cost depends only on the removed entries.
 raft::Index RaftChecker::Forget(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
@@ -140,8 +137,8 @@ raft::Index RaftChecker::Forget(int member, const LogStore& log) {
     --same;
   }
   const raft::Index removed = shadow.log.size() - same;
-  // One that has not been in the term of the commit has promised nothing for it: an append of an
-  // older leader, under way since before, may still take its copy.
+  // A member that has not reached the term of the commit may remove its copy of the entry, because
+  // of a late append of an older leader. It has acknowledged nothing in that term.
   if (removed > 0 && same < ledger_->size() && ledger_->chain(same + 1) == shadow.log[same].chain &&
       shadow.hard_state.current_term >= ledger_->committed_in(same + 1)) {
     verdict_->Fail(
@@ -157,8 +154,8 @@ void RaftChecker::CheckLogMatching(int member, raft::Index index, raft::Term ter
     if (seen_term != term) continue;
     if (seen_chain != chain) {
       verdict_->Fail("I2",
-                     absl::StrFormat("%s holds (term %d, index %d) after another prefix or with "
-                                     "another content than someone else",
+                     absl::StrFormat("%s has entry (term %d, index %d), but its content or the "
+                                     "entries before it differ from another member's",
                                      Name(member), term, index));
     }
     return;
@@ -182,7 +179,7 @@ void RaftChecker::CheckLeader(int member, const raft::Raft& raft) {
   for (int other = 0; other < static_cast<int>(shadows_.size()); ++other) {
     if (other != member && shadows_[other].leads) marks_->Hit(Mark::kLeadersApart);
   }
-  // Leader Completeness (§5.4): what was committed in earlier terms is in its log.
+  // Leader Completeness (§5.4): a leader has all entries that were committed in earlier terms.
   const raft::Index must_hold = ledger_->CommittedBefore(raft.term());
   if (must_hold > 0 && (shadow.log.size() < must_hold ||
                         shadow.log[must_hold - 1].chain != ledger_->chain(must_hold))) {
@@ -210,14 +207,14 @@ void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
     return;
   }
   if (commit > shadow.log.size()) {
-    verdict_->Fail("I4", absl::StrFormat("%s commits %d entries and has %d", Name(member), commit,
+    verdict_->Fail("I4", absl::StrFormat("%s commits %d entries but has %d", Name(member), commit,
                                          shadow.log.size()));
     return;
   }
   const raft::Index known = std::min<raft::Index>(commit, ledger_->size());
   if (known > 0 && shadow.log[known - 1].chain != ledger_->chain(known)) {
     verdict_->Fail("I4",
-                   absl::StrFormat("%s commits an entry %d which differs from the committed one",
+                   absl::StrFormat("%s commits entry %d, which differs from the committed one",
                                    Name(member), known));
     return;
   }

@@ -1,23 +1,22 @@
 #ifndef RAFTKV_TESTS_SIM_RAFT_CHECKER_H_
 #define RAFTKV_TESTS_SIM_RAFT_CHECKER_H_
 
-// What must hold between members, checked after every turn of one of them and at every message that
-// leaves one:
+// Checks the invariants of Raft over all members, after every turn of a member and at every message
+// that a member sends:
 //
-//   I1  at most one leader a term, ever
-//   I2  two logs that hold the same (term, index) hold the same prefix: compared by a hash chain of
-//       our own over what the members' logs answer
-//   I3  a leader only appends
-//   I4  the first commit of an index decides it: every later commit is equal, whoever
-//       has been in the term of the commit never removes it, and every later leader holds it
-//   I6  what is committed is on the synced storage of a majority at that moment
-//   I7  a term and a vote are on disk before a message that depends on them; no vote is given
-//   twice;
-//       neither goes backwards over restarts
-//   I8  an acknowledged match is synced; and a restart finds what was synced
+//   I1  There is at most one leader in a term.
+//   I2  Two logs that have the same (term, index) have the same prefix. The checker compares hash
+//       chains that it computes itself over the entries.
+//   I3  A leader only appends to its log.
+//   I4  The first commit of an index decides its entry: every later commit is equal; a member that
+//       has reached the term of the commit never removes the entry; every later leader has it.
+//   I6  When an entry is committed, it is synced on a majority.
+//   I7  A term and a vote are on disk before a message that depends on them is sent. A member
+//       votes for at most one candidate in a term. A restart finds the saved term and vote.
+//   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
-// The checker keeps a shadow of each member's log as of its last synced batch. Checks cost what has
-// changed, not what there is. The committed sequence itself is the Ledger's.
+// The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
+// shadow). A check costs time in proportion to the change. The ledger has the committed entries.
 
 #include <map>
 #include <string>
@@ -36,14 +35,14 @@ class RaftChecker {
  public:
   RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict);
 
-  // Members are named by their number from 0; their id is one more.
+  // `member` is a number from 0; the member's id is one more.
   void OnStart(int member, const LogStore& log);
   void OnWiped(int member);
   void OnDown(int member);
-  // From inside the engine, right after a synced batch that has survived: the log store has that
-  // batch in its memory already, and nothing that follows it yet.
+  // Called by the engine right after a synced batch. At this time the log store's memory has this
+  // batch and nothing later.
   void OnSynced(int member, const LogStore& log);
-  // `synced`: everything in the member's log engine is durable.
+  // `synced`: whether everything in the member's log engine is durable.
   void OnSend(int member, const LogStore& log, bool synced, const raft::Message& message);
   void AfterTurn(int member, const raft::Raft& raft);
 
@@ -53,12 +52,12 @@ class RaftChecker {
  private:
   struct Item {
     raft::Term term = 0;
-    uint64_t chain = 0;          // ours, over everything up to here
-    uint64_t product_chain = 0;  // the log store's own
+    uint64_t chain = 0;          // the checker's hash of the log up to here
+    uint64_t product_chain = 0;  // the log store's hash of the same
   };
   struct Shadow {
     std::vector<Item> log;  // [0] is entry 1
-    // Before its directory was lost: what it acknowledged then may still be counted.
+    // The log before the data directory was wiped. Others may still count its acknowledgements.
     std::vector<Item> wiped_log;
     raft::HardState hard_state;
     bool leads = false;
@@ -66,7 +65,7 @@ class RaftChecker {
     raft::Index commit = 0;
   };
 
-  // Removes from the shadow what the log does not hold (any more): the number of entries.
+  // Removes from the shadow the entries that the log no longer has. Returns how many.
   raft::Index Forget(int member, const LogStore& log);
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);
   void CheckLeader(int member, const raft::Raft& raft);
@@ -80,9 +79,9 @@ class RaftChecker {
   std::vector<Shadow> shadows_;
   std::map<raft::Term, int> leaders_;
   std::map<std::pair<int, raft::Term>, raft::MemberId> votes_;
-  // chains_[index - 1]: what was seen at that index, one a term.
+  // chains_[index - 1]: the hash at that index for each term that was seen there.
   std::vector<std::vector<std::pair<raft::Term, uint64_t>>> chains_;
-  std::vector<raft::Term> orphaned_terms_;  // of leaders that went down with uncommitted entries
+  std::vector<raft::Term> orphaned_terms_;  // of leaders that crashed with uncommitted entries
 };
 
 }  // namespace raftkv::sim

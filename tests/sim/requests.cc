@@ -29,10 +29,10 @@ std::string Requests::Value() {
 }
 
 Revision Requests::PastRevision() {
-  if (rng_.Chance(5 * kPercent)) return history_.told() + 1000;
+  if (rng_.Chance(5 * kPercent)) return history_.known_revision() + 1000;
   const Revision first = std::max<Revision>(
-      rng_.Chance(80 * kPercent) ? history_.told_compacted() : history_.told_compacted() - 20, 1);
-  return rng_.Between(std::min(first, history_.told()), history_.told());
+      rng_.Chance(80 * kPercent) ? history_.known_compacted() : history_.known_compacted() - 20, 1);
+  return rng_.Between(std::min(first, history_.known_revision()), history_.known_revision());
 }
 
 proto::Command Requests::Put() {
@@ -58,7 +58,7 @@ proto::Command Requests::Swap() {
   Compare& compare = *txn.add_compare();
   compare.set_key(Key());
   compare.set_target(Compare::MOD);
-  const Revision known = history_.told_mod(compare.key());
+  const Revision known = history_.known_mod(compare.key());
   compare.set_mod_revision(rng_.Chance(85 * kPercent) ? known : PastRevision());
   etcdserverpb::PutRequest& put = *txn.add_success()->mutable_request_put();
   put.set_key(compare.key());
@@ -119,7 +119,8 @@ void Requests::FillRange(RangeRequest* range) {
   if (rng_.Chance(10 * kPercent)) range->set_min_mod_revision(PastRevision());
 }
 
-// Mostly each key once, for etcd's rules refuse more; the product must refuse it too.
+// Most lists change each key at most once. etcd rejects a transaction that puts a key twice, and
+// the product must reject it, too.
 void Requests::FillOps(int depth, Ops* ops) {
   for (uint64_t left = rng_.Between(0, 3); left > 0; --left) {
     etcdserverpb::RequestOp& op = *ops->Add();
@@ -143,7 +144,7 @@ void Requests::FillOps(int depth, Ops* ops) {
   }
 }
 
-// The one way to change a key twice in one revision.
+// A put and a delete in nested transactions: the only way to change a key twice in one revision.
 void Requests::FillPutAndDelete(Ops* ops) {
   etcdserverpb::PutRequest& put =
       *ops->Add()->mutable_request_txn()->add_success()->mutable_request_put();
@@ -162,9 +163,9 @@ proto::Command Requests::Compaction() {
   if (rng_.Chance(20 * kPercent)) {
     request.set_revision(PastRevision());
   } else if (rng_.Chance(10 * kPercent)) {
-    request.set_revision(history_.told_compacted());
+    request.set_revision(history_.known_compacted());
   } else {
-    request.set_revision(std::max<Revision>(history_.told() - rng_.Between(0, 10), 0));
+    request.set_revision(std::max<Revision>(history_.known_revision() - rng_.Between(0, 10), 0));
   }
   request.set_physical(rng_.Chance(50 * kPercent));
   return command;

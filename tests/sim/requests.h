@@ -1,9 +1,9 @@
 #ifndef RAFTKV_TESTS_SIM_REQUESTS_H_
 #define RAFTKV_TESTS_SIM_REQUESTS_H_
 
-// What the clients of a run ask for: puts, deletes, transactions, compactions and reads over a few
-// keys, drawn from the run's generator and from what clients have been told so far (history.h), so
-// that revisions in requests are mostly near the newest, now and then compacted or in the future.
+// The requests of a run's clients: puts, deletes, transactions, compactions and reads over a few
+// keys. They are drawn from the run's generator and from what the clients know (history.h). So most
+// revisions in requests are near the newest one; some are compacted or in the future.
 
 #include <string>
 
@@ -20,7 +20,7 @@ class Requests {
 
   proto::Command Put();
   proto::Command Delete();
-  proto::Command Swap();  // puts a key if it still has the mod_revision that clients know of
+  proto::Command Swap();  // puts a key if it still has the mod_revision that the clients know
   proto::Command Txn();
   proto::Command Compaction();
   ReadQuery Read();
@@ -29,8 +29,8 @@ class Requests {
   using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
 
   std::string Key();
-  std::string End(const std::string& key);  // of a range from `key` on, mostly of one key
-  std::string Value();                      // carries the operation's number
+  std::string End(const std::string& key);  // the end of a range from `key`, mostly of one key
+  std::string Value();                      // begins with the operation's number
   Revision PastRevision();
   void FillCompares(etcdserverpb::TxnRequest* txn);
   void FillRange(etcdserverpb::RangeRequest* range);

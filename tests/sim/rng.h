@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_SIM_RNG_H_
 #define RAFTKV_TESTS_SIM_RNG_H_
 
-// The simulator's one source of chance, and its clock's unit. Everything that happens in a seed is
-// drawn from one Rng in the order of events, so that a seed is a run.
+// The simulator's random generator and its unit of time. A run draws everything from one Rng, in
+// the order of its events, so a seed determines the run.
 
 #include <cstdint>
 
@@ -21,13 +21,13 @@ class Rng {
 
   uint64_t Next() { return prng_.Next(); }
   uint64_t Below(uint64_t bound) { return prng_.Below(bound); }
-  // Both ends are possible.
+  // In [low, high], both included.
   int64_t Between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(Below(static_cast<uint64_t>(high - low) + 1));
   }
-  // `parts` in a million.
+  // True with a probability of `parts` in a million.
   bool Chance(uint32_t parts) { return Below(1'000'000) < parts; }
-  // Around `mean`, one in ten with a tail of up to six times as much.
+  // Nine times in ten between 1/4 and 5/4 of `mean`, else between 1 and 6 times `mean`.
   Micros Around(Micros mean) {
     if (mean <= 0) return 0;
     return Chance(100'000) ? Between(mean, 6 * mean) : Between(mean / 4, mean * 5 / 4);
@@ -39,7 +39,7 @@ class Rng {
 
 inline constexpr uint32_t kPercent = 10'000;  // in parts of a million
 
-// Mixes `value` into a running hash (the finaliser of SplitMix64 over the sum).
+// Mixes `value` into a running hash, with the finalizer of SplitMix64.
 inline uint64_t Mix(uint64_t hash, uint64_t value) {
   uint64_t z = hash * 0x100000001b3u + value + 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;

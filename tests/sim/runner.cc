@@ -19,12 +19,12 @@ namespace raftkv::sim {
 
 namespace {
 
-constexpr unsigned kSecondsPerSeed = 120;  // real ones; a seed takes a fraction of one
+constexpr unsigned kSecondsPerSeed = 120;  // real time; a seed takes less than a second
 
-// What a child leaves behind even when it dies: shared memory.
-struct Desk {
-  uint64_t seed;  // being run
-  char last_words[512];
+// A child's state in shared memory, which the parent reads if the child dies.
+struct SharedState {
+  uint64_t seed;            // the seed that runs now
+  char check_message[512];  // of a failed CHECK
 };
 
 struct Report {
@@ -43,28 +43,28 @@ void CopyTo(char (&to)[size], std::string_view from) {
 }
 
 // Keeps the message of a failed CHECK for the parent.
-class LastWords final : public google::LogSink {
+class CheckMessageSink final : public google::LogSink {
  public:
-  explicit LastWords(Desk* desk) : desk_(desk) {}
+  explicit CheckMessageSink(SharedState* state) : state_(state) {}
   void send(google::LogSeverity severity, const char*, const char* file, int line, const struct tm*,
             const char* message, size_t length) override {
     if (severity < google::GLOG_FATAL) return;
-    CopyTo(desk_->last_words,
+    CopyTo(state_->check_message,
            absl::StrFormat("%s:%d %s", file, line, std::string_view(message, length)));
   }
 
  private:
-  Desk* const desk_;
+  SharedState* const state_;
 };
 
 [[noreturn]] void Work(const std::vector<uint64_t>& seeds, size_t first, size_t step,
-                       std::string_view mutant, Desk* desk, int pipe) {
-  LastWords last_words(desk);
-  google::AddLogSink(&last_words);
+                       std::string_view mutant, SharedState* state, int pipe) {
+  CheckMessageSink sink(state);
+  google::AddLogSink(&sink);
   const int null = open("/dev/null", O_WRONLY);
   dup2(null, STDERR_FILENO);
   for (size_t i = first; i < seeds.size(); i += step) {
-    desk->seed = seeds[i];
+    state->seed = seeds[i];
     alarm(kSecondsPerSeed);
     const RunResult result = RunSeed(seeds[i], mutant, /*trace=*/false);
     Report report = {};
@@ -78,8 +78,8 @@ class LastWords final : public google::LogSink {
   _exit(0);
 }
 
-std::string HowItEnded(int status, const Desk& desk) {
-  if (desk.last_words[0] != '\0') return desk.last_words;
+std::string HowItEnded(int status, const SharedState& state) {
+  if (state.check_message[0] != '\0') return state.check_message;
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM ? "hangs" : absl::StrCat("signal ", WTERMSIG(status));
   }
@@ -144,17 +144,17 @@ Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, in
   Outcome outcome;
   int ends[2];
   PCHECK(pipe(ends) == 0);
-  void* shared =
-      mmap(nullptr, jobs * sizeof(Desk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* shared = mmap(nullptr, jobs * sizeof(SharedState), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   PCHECK(shared != MAP_FAILED);
-  Desk* desks = static_cast<Desk*>(shared);
+  SharedState* states = static_cast<SharedState*>(shared);
   std::vector<pid_t> children;
   for (int job = 0; job < jobs; ++job) {
     const pid_t child = fork();
     PCHECK(child >= 0);
     if (child == 0) {
       close(ends[0]);
-      Work(seeds, job, jobs, mutant, &desks[job], ends[1]);
+      Work(seeds, job, jobs, mutant, &states[job], ends[1]);
     }
     children.push_back(child);
   }
@@ -169,7 +169,7 @@ Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, in
     if (progress) progress(outcome.totals);
     if (report.invariant[0] == '\0') continue;
     outcome.failures.push_back({report.seed, report.invariant, report.what});
-    for (pid_t child : children) kill(child, SIGTERM);  // one failure is enough
+    for (pid_t child : children) kill(child, SIGTERM);  // stop at the first failure
   }
   close(ends[0]);
   for (int job = 0; job < jobs; ++job) {
@@ -178,9 +178,9 @@ Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, in
     const bool ended_well = WIFEXITED(status) && WEXITSTATUS(status) <= 1;
     const bool ended_by_us = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
     if (ended_well || ended_by_us) continue;
-    outcome.failures.push_back({desks[job].seed, "CHECK", HowItEnded(status, desks[job])});
+    outcome.failures.push_back({states[job].seed, "CHECK", HowItEnded(status, states[job])});
   }
-  munmap(shared, jobs * sizeof(Desk));
+  munmap(shared, jobs * sizeof(SharedState));
   return outcome;
 }
 

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_TESTS_SIM_RUNNER_H_
 #define RAFTKV_TESTS_SIM_RUNNER_H_
 
-// Runs many seeds in forked processes: a core each, and a CHECK that fails or a crash in the
-// product ends one child and is reported with its seed, like any other broken invariant. The parent
-// only counts; what a child found comes back through one pipe as fixed-size reports.
+// Runs many seeds in forked child processes, to use several cores. A failed CHECK or a crash in the
+// product ends one child and is reported with its seed, like a broken invariant. The children send
+// reports of fixed size through one pipe; the parent adds them up.
 
 #include <cstdint>
 #include <functional>
@@ -16,8 +16,8 @@
 
 namespace raftkv::sim {
 
-// One seed with the planted bug `mutant` (empty: none). One in twenty is run twice and must be
-// equal.
+// Runs one seed with the planted bug `mutant` (empty: none). One seed in twenty runs twice, and the
+// two runs must be equal.
 RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace);
 
 struct Totals {
@@ -30,7 +30,7 @@ struct Totals {
   uint64_t reads = 0;
   uint64_t committed = 0;
   uint64_t terms = 0;
-  uint64_t below_minima = 0;  // seeds that ended short of what the issue asks of a seed
+  uint64_t below_minima = 0;  // runs that ended below the minima of a Profile (time_min, ...)
   Marks marks;
 
   void Add(const RunResult& result);
@@ -44,10 +44,10 @@ struct Failure {
 
 struct Outcome {
   Totals totals;
-  std::vector<Failure> failures;  // at most one a process: it stops there
+  std::vector<Failure> failures;  // at most one for each process, which stops there
 };
 
-// `progress` is called now and then with what is done so far.
+// `progress` is called after each seed with the totals so far.
 Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
                  const std::function<void(const Totals&)>& progress);
 

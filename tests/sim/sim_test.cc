@@ -1,5 +1,5 @@
-// The simulator itself: that a seed is a run, that its checkers see what they are there to see, and
-// that the list of planted bugs is the one in the product.
+// Tests of the simulator itself: a seed determines a run, the checkers find violations, and the
+// list of planted bugs matches the product.
 
 #include <filesystem>
 #include <fstream>
@@ -16,7 +16,7 @@
 namespace raftkv::sim {
 namespace {
 
-TEST(Sim, OneSeedIsOneRun) {
+TEST(Sim, OneSeedGivesOneRun) {
   const RunResult first = RunSeed(7, "", /*trace=*/false);
   const RunResult again = RunSeed(7, "", /*trace=*/false);
   EXPECT_EQ(first.invariant, "");
@@ -41,12 +41,11 @@ TEST(Sim, PlantedBugEndsARunWithItsInvariant) {
   EXPECT_EQ(RunSeed(1, "", /*trace=*/false).invariant, "");
 }
 
-// --- the checker of histories against histories made by hand
-// -----------------------------------------
+// --- the history checker, with histories made by hand --------------------------------------------
 
 class HistoryTest : public ::testing::Test {
  protected:
-  // Commits a put of `operation` as the next entry and returns the answer that it must get.
+  // Commits a put with the number `operation` as the next entry. Returns the correct answer.
   ApplyResult Commit(uint64_t operation) {
     proto::Command command;
     command.mutable_put()->set_key("k");
@@ -78,7 +77,7 @@ class HistoryTest : public ::testing::Test {
   uint64_t chain_ = 0;
 };
 
-TEST_F(HistoryTest, AcceptsWhatIsRight) {
+TEST_F(HistoryTest, AcceptsACorrectHistory) {
   const uint64_t put = Put();
   history_.OnProposed(put, Fate::kApplied, Commit(put));
   const uint64_t lost = Put();
@@ -88,7 +87,7 @@ TEST_F(HistoryTest, AcceptsWhatIsRight) {
   EXPECT_EQ(verdict_.what(), "");
 }
 
-TEST_F(HistoryTest, FindsAnAcknowledgementOfNothing) {
+TEST_F(HistoryTest, FindsAnAcknowledgementWithoutACommit) {
   const uint64_t put = Put();
   history_.OnProposed(put, Fate::kApplied, {});
   EXPECT_EQ(verdict_.invariant(), "I16");
@@ -109,7 +108,7 @@ TEST_F(HistoryTest, FindsAWriteThatIsAppliedTwice) {
   EXPECT_EQ(verdict_.invariant(), "I16");
 }
 
-TEST_F(HistoryTest, FindsARefusedWriteThatIsAppliedLater) {
+TEST_F(HistoryTest, FindsAFailedWriteThatIsAppliedLater) {
   const uint64_t put = Put();
   history_.OnProposed(put, Fate::kTimedOut, {});
   EXPECT_EQ(verdict_.what(), "");
@@ -131,7 +130,7 @@ TEST_F(HistoryTest, FindsAWriteOrderedBeforeOneThatWasKnown) {
   const ApplyResult early_result = Commit(early);
   const uint64_t other = Put();
   history_.OnProposed(other, Fate::kApplied, Commit(other));
-  // Invoked after `other` was answered, yet it claims the entry before it.
+  // It is invoked after `other` was answered, but its answer is that of an earlier entry.
   const uint64_t late = Put();
   EXPECT_EQ(late, 3u);
   Commit(late);
@@ -148,19 +147,18 @@ TEST_F(HistoryTest, FindsAStaleRead) {
   etcdserverpb::RangeRequest range;
   range.set_key("k");
   const uint64_t read = history_.Invoke(0, range);
-  history_.OnRead(read, Fate::kApplied, **state_machine);  // it has applied nothing
+  history_.OnRead(read, Fate::kApplied, **state_machine);  // this state machine is empty
   EXPECT_EQ(verdict_.invariant(), "I10");
 }
 
-// --- the list
-// ---------------------------------------------------------------------------------------
+// --- the list of planted bugs --------------------------------------------------------------------
 
-TEST(Mutants, AreTheOnesPlantedInTheProduct) {
+TEST(Mutants, ListMatchesTheProduct) {
   std::set<std::string> planted;
   const std::regex macro("RAFTKV_MUTANT\\(\"([^\"]+)\"\\)");
-  for (const char* room : {"server", "storage"}) {
+  for (const char* directory : {"server", "storage"}) {
     for (const auto& file : std::filesystem::recursive_directory_iterator(
-             std::filesystem::path(RAFTKV_SOURCE_DIR) / room)) {
+             std::filesystem::path(RAFTKV_SOURCE_DIR) / directory)) {
       if (file.path().extension() != ".cc") continue;
       std::stringstream text;
       text << std::ifstream(file.path()).rdbuf();

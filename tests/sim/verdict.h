@@ -1,8 +1,9 @@
 #ifndef RAFTKV_TESTS_SIM_VERDICT_H_
 #define RAFTKV_TESTS_SIM_VERDICT_H_
 
-// The first broken invariant of a run. Checkers report here and go on; the world stops at the next
-// event. Names are those of docs/testing.md: I1 to I8, I10, I13, I16, "core" and "liveness".
+// The first broken invariant of a run. A checker that reports one here continues; World ends the
+// run before the next event. The names are those of docs/testing.md (I1 to I8, I10, I13, I16),
+// "core" and "liveness".
 
 #include <string>
 #include <utility>

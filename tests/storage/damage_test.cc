@@ -60,7 +60,7 @@ class DamageTest : public testing::Test {
       const absl::Status status = Open().status();
       EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
       EXPECT_NE(status.message().find(dir_.path()), std::string::npos) << status;
-      EXPECT_NE(status.message().find("add it anew"), std::string::npos) << status;
+      EXPECT_NE(status.message().find("add it as a new member"), std::string::npos) << status;
       EXPECT_EQ(status.message().find('\n'), std::string::npos) << status;
     }
   }

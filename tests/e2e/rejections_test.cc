@@ -1,5 +1,6 @@
-// What a member refuses: peers it does not know, data that is not its own or is damaged, and
-// configurations that cannot be right. Each with its exit code and one line that says what to do.
+// What a member rejects: unknown peers, data that is damaged or belongs to another member, and
+// wrong configurations. For each, the exit code and one line that says what to do. Also how a
+// member stops.
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -30,10 +31,10 @@ int LinesIn(const std::string& text) {
   return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }
 
-class Refusals : public testing::Test {
+class Rejections : public testing::Test {
  protected:
   void SetUp() override {
-    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   }
 
   Finished RunServer(const std::vector<std::string>& arguments, const std::string& directory = "") {
@@ -42,15 +43,15 @@ class Refusals : public testing::Test {
     return RunToEnd(command);
   }
 
-  // One line on stderr that holds all of `words`, and the exit code.
-  void ExpectRefused(const Finished& finished, int exit_code,
-                     const std::vector<std::string>& words) {
+  // Expects the exit code, and one line on stderr that contains all of `words`.
+  void ExpectRejected(const Finished& finished, int exit_code,
+                      const std::vector<std::string>& words) {
     EXPECT_EQ(finished.exit_code, exit_code) << finished.err;
     EXPECT_EQ(LinesIn(finished.err), 1) << finished.err;
     for (const std::string& word : words) EXPECT_THAT(finished.err, HasSubstr(word));
   }
 
-  // The file, with one text replaced by another.
+  // Writes a copy of the config file in which `what` is replaced by `with`. Returns its path.
   std::string Changed(const Cluster& cluster, const std::string& what, const std::string& with) {
     const std::string before = ReadFile(cluster.config_path());
     const std::string after = absl::StrReplaceAll(before, {{what, with}});
@@ -61,7 +62,7 @@ class Refusals : public testing::Test {
   }
 };
 
-TEST_F(Refusals, PeersOfAnotherClusterOrForAnotherMember) {
+TEST_F(Rejections, PeersOfAnotherClusterOrForAnotherMember) {
   Cluster cluster({});
   cluster.StartAll();
   const int leader = cluster.WaitForLeader();
@@ -91,18 +92,18 @@ TEST_F(Refusals, PeersOfAnotherClusterOrForAnotherMember) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION) << status.error_message();
     EXPECT_NE(status.error_message(), "");
   }
-  // Nothing of it was taken to heart.
+  // The rejected messages had no effect.
   EXPECT_EQ(cluster.Status(leader).response.raftterm(), before.raftterm());
   EXPECT_TRUE(cluster.Put(leader, "k", "v").ok());
 }
 
-// Two clusters whose ports cross: each refuses the other and goes on.
-TEST_F(Refusals, AMemberOfAnotherClusterNeverJoins) {
+// Two clusters whose configurations share addresses: each rejects the other and keeps working.
+TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
   Cluster ours({});
   ours.StartAll();
   ASSERT_GE(ours.WaitForLeader(), 0);
   ASSERT_TRUE(ours.Put(0, "k", "ours").ok());
-  // Same addresses for n2 and n3, another name, and n1 of its own.
+  // The other cluster has another name and its own n1, but the same addresses for n2 and n3.
   std::vector<int> ports = ours.ports();
   const std::vector<int> own = FreePorts(2);
   ports[0] = own[0];
@@ -117,27 +118,27 @@ TEST_F(Refusals, AMemberOfAnotherClusterNeverJoins) {
   EXPECT_TRUE(ours.MembersAreEqual());
 }
 
-TEST_F(Refusals, DataOfAnotherMemberOrCluster) {
+TEST_F(Rejections, DataOfAnotherMemberOrCluster) {
   Cluster cluster({.size = 1});
   cluster.Start(0);
   ASSERT_GE(cluster.WaitForLeader(), 0);
-  ExpectRefused(RunServer({"-c", cluster.config_path()}, cluster.dir()), kBadInput,
-                {"in use by process", "stop it"});
+  ExpectRejected(RunServer({"-c", cluster.config_path()}, cluster.dir()), kBadInput,
+                 {"in use by process", "stop it"});
   ASSERT_EQ(cluster.Terminate(0), kStopped);
 
-  ExpectRefused(
+  ExpectRejected(
       RunServer({"-c", Changed(cluster, "name = \"e2e\"", "name = \"other\"")}, cluster.dir()),
       kBadInput, {"n1", "cluster \"e2e\"", "\"other\"", "data_dir"});
   const std::string port = absl::StrCat(FreePorts(1)[0]);
   const std::string peer_port = absl::StrCat(cluster.ports()[1]);
-  ExpectRefused(RunServer({"-c", Changed(cluster, peer_port, port)}, cluster.dir()), kBadInput,
-                {"n1", "data_dir"});
+  ExpectRejected(RunServer({"-c", Changed(cluster, peer_port, port)}, cluster.dir()), kBadInput,
+                 {"n1", "data_dir"});
 
-  cluster.Start(0);  // none of it did harm
+  cluster.Start(0);  // the rejected starts did no harm
   EXPECT_GE(cluster.WaitForLeader(), 0);
 }
 
-TEST_F(Refusals, APortInUse) {
+TEST_F(Rejections, APortInUse) {
   for (bool client_port : {true, false}) {
     Cluster cluster({.size = 1});
     const int port = cluster.ports()[client_port ? 0 : 1];
@@ -154,11 +155,11 @@ TEST_F(Refusals, APortInUse) {
     EXPECT_THAT(finished.err,
                 AllOf(HasSubstr(absl::StrCat("127.0.0.1:", port)), HasSubstr("in use by process"),
                       HasSubstr(absl::StrCat(getpid())), HasSubstr("change the URL")));
-    EXPECT_FALSE(fs::exists(cluster.data_dir(0))) << "nothing is left behind";
+    EXPECT_FALSE(fs::exists(cluster.data_dir(0))) << "the rejected start left files";
   }
 }
 
-TEST_F(Refusals, AddressesThatCannotBeListenedOn) {
+TEST_F(Rejections, AddressesThatCannotBeListenedOn) {
   Cluster cluster({.size = 1});
   const std::string listen = "\nlisten_client_url = \"http://";
   const auto start = [&](const std::string& address) {
@@ -166,26 +167,26 @@ TEST_F(Refusals, AddressesThatCannotBeListenedOn) {
                                     "data_dir = \"n1\"" + listen + address + "\"")},
                      cluster.dir());
   };
-  // TEST-NET-3 (RFC 5737) is nobody's; .invalid (RFC 2606) resolves nowhere.
-  ExpectRefused(
+  // No machine has an address of TEST-NET-3 (RFC 5737); .invalid (RFC 2606) never resolves.
+  ExpectRejected(
       start("203.0.113.1:1234"), kBadInput,
       {"203.0.113.1:1234", "listen_client_url", "this machine has no address 203.0.113.1"});
-  ExpectRefused(start("nowhere.invalid:1234"), kBadInput,
-                {"nowhere.invalid:1234", "listen_client_url", "cannot be resolved"});
+  ExpectRejected(start("nowhere.invalid:1234"), kBadInput,
+                 {"nowhere.invalid:1234", "listen_client_url", "cannot be resolved"});
   EXPECT_FALSE(fs::exists(cluster.data_dir(0)));
 }
 
-TEST_F(Refusals, ADataDirectoryThatMayNotBeWritten) {
+TEST_F(Rejections, ADataDirectoryThatMayNotBeWritten) {
   Cluster cluster({.size = 1});
-  // Not even root may make a directory in /sys.
-  ExpectRefused(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/sys/n1\"")}),
-                kBadInput, {"/sys/n1: cannot create", "let user", "or choose another one"});
+  // Not even root may create a directory in /sys.
+  ExpectRejected(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/sys/n1\"")}),
+                 kBadInput, {"/sys/n1: cannot create", "let user", "or choose another one"});
 }
 
-class DamagedLog : public Refusals {
+class DamagedLog : public Rejections {
  protected:
   void SetUp() override {
-    Refusals::SetUp();
+    Rejections::SetUp();
     if (IsSkipped()) return;
     cluster_.Start(0);
     ASSERT_GE(cluster_.WaitForLeader(), 0);
@@ -195,7 +196,7 @@ class DamagedLog : public Refusals {
     cluster_.Kill(0);
   }
 
-  // The write-ahead log that holds the newest entries: the largest there is.
+  // The largest write-ahead log file. It has the newest entries.
   fs::path WalFile() {
     fs::path found;
     for (const auto& entry : fs::directory_iterator(cluster_.data_dir(0) + "/log")) {
@@ -235,13 +236,14 @@ TEST_F(DamagedLog, AMissingLogIsNotServed) {
   ExpectDamaged();
 }
 
-TEST_F(DamagedLog, AnUntouchedOneIs) {  // so that the three above mean something
+// Shows that the three tests above fail because of the damage.
+TEST_F(DamagedLog, AnIntactLogIsServed) {
   cluster_.Start(0);
   ASSERT_GE(cluster_.WaitForLeader(), 0);
   EXPECT_EQ(Range(cluster_.connection(0), EverythingRequest(0, false)).response.count(), 200);
 }
 
-TEST_F(Refusals, ConfigurationsThatCannotBeRight) {
+TEST_F(Rejections, WrongConfigurations) {
   Cluster cluster({});
   const std::string path = cluster.config_path();
   const auto check = [&](const std::string& what, const std::string& with) {
@@ -254,32 +256,33 @@ TEST_F(Refusals, ConfigurationsThatCannotBeRight) {
   EXPECT_EQ(member.exit_code, kStopped);
   EXPECT_THAT(member.out, HasSubstr("n2"));
 
-  ExpectRefused(check("heartbeat_interval", "hartbeat_interval"), kBadInput,
-                {"changed.toml:3", "hartbeat_interval"});
-  ExpectRefused(check("\"100ms\"", "\"100 apples\""), kBadInput, {"changed.toml:3", "100 apples"});
-  ExpectRefused(check("\"100ms\"", "100"), kBadInput, {"changed.toml:3", "heartbeat_interval"});
-  ExpectRefused(check("\"100ms\"", "\"900ms\""), kBadInput, {"election_timeout"});
-  ExpectRefused(check("name = \"n2\"", "name = \"n1\""), kBadInput, {"n1"});
-  ExpectRefused(check("name = \"n2\"", "name = \"2\""), kBadInput, {"\"2\""});
-  ExpectRefused(check(cluster.peer_address(1), cluster.peer_address(0)), kBadInput,
-                {cluster.peer_address(0)});
-  ExpectRefused(check("http://" + cluster.client_address(2), "ftp://nowhere"), kBadInput,
-                {"ftp://nowhere"});
-  ExpectRefused(check("[[member]]", "[[membr]]"), kBadInput, {"membr"});
-  ExpectRefused(check("[cluster]", "[cluster"), kBadInput, {"changed.toml:1"});
-  ExpectRefused(RunServer({"-c", cluster.dir() + "/none.toml"}), kBadInput, {"none.toml"});
-  ExpectRefused(RunServer({"-c", path}), kBadInput, {"-n", "n1, n2, n3"});
-  ExpectRefused(RunServer({"-c", path, "-n", "n9"}), kBadInput, {"n9", "n1, n2, n3"});
-  ExpectRefused(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
-  ExpectRefused(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
-  ExpectRefused(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
-  ExpectRefused(RunServer({"--no-such-flag"}), kBadInput, {"--no-such-flag", "--help"});
-  ExpectRefused(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/proc/none\""),
-                           "-n", "n1"}),
-                kBadInput, {"/proc/none"});
+  ExpectRejected(check("heartbeat_interval", "hartbeat_interval"), kBadInput,
+                 {"changed.toml:3", "hartbeat_interval"});
+  ExpectRejected(check("\"100ms\"", "\"100 apples\""), kBadInput, {"changed.toml:3", "100 apples"});
+  ExpectRejected(check("\"100ms\"", "100"), kBadInput, {"changed.toml:3", "heartbeat_interval"});
+  ExpectRejected(check("\"100ms\"", "\"900ms\""), kBadInput, {"election_timeout"});
+  ExpectRejected(check("name = \"n2\"", "name = \"n1\""), kBadInput, {"n1"});
+  ExpectRejected(check("name = \"n2\"", "name = \"2\""), kBadInput, {"\"2\""});
+  ExpectRejected(check(cluster.peer_address(1), cluster.peer_address(0)), kBadInput,
+                 {cluster.peer_address(0)});
+  ExpectRejected(check("http://" + cluster.client_address(2), "ftp://nowhere"), kBadInput,
+                 {"ftp://nowhere"});
+  ExpectRejected(check("[[member]]", "[[membr]]"), kBadInput, {"membr"});
+  ExpectRejected(check("[cluster]", "[cluster"), kBadInput, {"changed.toml:1"});
+  ExpectRejected(RunServer({"-c", cluster.dir() + "/none.toml"}), kBadInput, {"none.toml"});
+  ExpectRejected(RunServer({"-c", path}), kBadInput, {"-n", "n1, n2, n3"});
+  ExpectRejected(RunServer({"-c", path, "-n", "n9"}), kBadInput, {"n9", "n1, n2, n3"});
+  ExpectRejected(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
+  ExpectRejected(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
+  ExpectRejected(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
+  ExpectRejected(RunServer({"--no-such-flag"}), kBadInput, {"--no-such-flag", "--help"});
+  ExpectRejected(
+      RunServer(
+          {"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/proc/none\""), "-n", "n1"}),
+      kBadInput, {"/proc/none"});
 }
 
-TEST_F(Refusals, VersionAndHelpAreNotErrors) {
+TEST_F(Rejections, VersionAndHelpAreNotErrors) {
   const Finished version = RunServer({"--version"});
   EXPECT_EQ(version.exit_code, kStopped);
   EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv 0.1.0\n"), HasSubstr("3.6.")));
@@ -288,7 +291,7 @@ TEST_F(Refusals, VersionAndHelpAreNotErrors) {
   EXPECT_THAT(help.out, AllOf(HasSubstr("--config"), HasSubstr("--check-config")));
 }
 
-class Stopping : public Refusals {};
+class Stopping : public Rejections {};
 
 TEST_F(Stopping, ByEitherSignalEndsWithZero) {
   for (int signal : {SIGTERM, SIGINT}) {
@@ -302,9 +305,9 @@ TEST_F(Stopping, ByEitherSignalEndsWithZero) {
   }
 }
 
-TEST_F(Stopping, AnswersWhatCannotBeFinished) {
+TEST_F(Stopping, AnswersRequestsThatCannotFinish) {
   Cluster cluster({});
-  cluster.Start(0);  // alone of three: nothing can be decided
+  cluster.Start(0);  // one of three members: there is no leader
   ASSERT_TRUE(Eventually(absl::Seconds(10), [&] { return cluster.Status(0).ok(); }));
   grpc::CompletionQueue queue;
   const auto put_context = MakeContext(), get_context = MakeContext();
@@ -317,7 +320,7 @@ TEST_F(Stopping, AnswersWhatCannotBeFinished) {
   etcdserverpb::RangeResponse get_response;
   put->Finish(&put_response, &statuses[0], &statuses[0]);
   get->Finish(&get_response, &statuses[1], &statuses[1]);
-  ASSERT_TRUE(cluster.Status(0).ok());  // on the same connection: both are there before it
+  ASSERT_TRUE(cluster.Status(0).ok());  // on the same connection, so both arrived before it
   EXPECT_EQ(cluster.Terminate(0), kStopped);
   for (int i = 0; i < 2; ++i) {
     void* tag = nullptr;
@@ -328,9 +331,9 @@ TEST_F(Stopping, AnswersWhatCannotBeFinished) {
     EXPECT_EQ(status.error_message(), &status == &statuses[0] ? "there is no connection available"
                                                               : "etcdserver: server stopped");
   }
-  // The put was never proposed to anybody.
+  // The answer says that the put was never proposed.
   EXPECT_EQ(put_context->GetServerTrailingMetadata().count(kOutcomeKey), 1);
-  // At once: without a leader there is nothing to wait for.
+  // Without a leader, the stop does not wait for the requests.
   EXPECT_THAT(cluster.log(0), HasSubstr("no leader: 2 waiting requests are answered now"));
 }
 
@@ -346,7 +349,7 @@ bool IsListening(int port) {
 }
 
 TEST(WithoutArguments, ASingleMemberServesFromAnEmptyDirectory) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
   if (IsListening(2379) || IsListening(2380)) GTEST_SKIP() << "ports 2379 and 2380 are taken";
   TempDir dir;
   const Command command{.argv = {BuiltProgram("raftkv-server")}, .directory = dir.path()};

@@ -1,4 +1,4 @@
-#include "tests/e2e/witness.h"
+#include "tests/e2e/linearizability.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@ using testing::IsEmpty;
 using Kind = Operation::Kind;
 using Outcome = Operation::Outcome;
 
-// Times in hand-made histories are plain small numbers: {invoked, returned}.
+// When a call was invoked and when it returned. The histories in this file use small numbers.
 struct During {
   int64_t invoked;
   int64_t returned;
@@ -43,12 +43,12 @@ Operation Unknown(Kind kind, int64_t invoked, std::string value = "") {
   return {.kind = kind, .key = "k", .value = std::move(value), .invoked = invoked};
 }
 
-Operation Refused(int64_t invoked, std::string value) {
+Operation NotApplied(int64_t invoked, std::string value) {
   return {.kind = Kind::kPut,
           .key = "k",
           .value = std::move(value),
           .invoked = invoked,
-          .outcome = Outcome::kRefused};
+          .outcome = Outcome::kNotApplied};
 }
 
 struct Found {
@@ -82,7 +82,7 @@ Operation GetNothing(During time, int64_t revision) {
           .revision = revision};
 }
 
-// One that succeeded, and put a value or, without one, deleted the key.
+// A compare-and-swap that succeeded. It put `value`, or deleted the key if `value` is empty.
 Operation Swapped(During time, int64_t expected, std::string value, int64_t revision) {
   const bool removes = value.empty();
   return {.kind = Kind::kCas,
@@ -116,7 +116,7 @@ Operation UnknownSwap(int64_t invoked, int64_t expected, std::string value) {
   return op;
 }
 
-// Gets k, and puts j and deletes k.
+// A transaction that gets k, puts j and deletes k.
 Operation Txn(During time, int64_t revision, Operation get, std::string value, bool deleted) {
   Operation put = {.kind = Kind::kPut, .key = "j", .value = std::move(value)};
   Operation removal = {.kind = Kind::kDelete, .key = "k", .value = "", .found = deleted};
@@ -146,7 +146,7 @@ Operation Compact(During time, int64_t to, int64_t revision, Outcome outcome = O
           .revision = revision};
 }
 
-Operation RefusedGet(During time, int64_t at_revision, Outcome outcome) {
+Operation FailedGet(During time, int64_t at_revision, Outcome outcome) {
   return {.kind = Kind::kGet,
           .key = "k",
           .value = "",
@@ -161,7 +161,7 @@ std::vector<std::string> Check(std::vector<Operation> operations,
   return FindViolations({.operations = std::move(operations), .evidence = std::move(evidence)});
 }
 
-TEST(Witness, AcceptsOneAfterTheOther) {
+TEST(Linearizability, AcceptsOneAfterTheOther) {
   EXPECT_THAT(Check({GetNothing({1, 2}, 1), Put({3, 4}, "a", 2), Get({5, 6}, 2, {"a", 2, 2, 1}),
                      Put({7, 8}, "b", 3), Get({9, 10}, 3, {"b", 2, 3, 2}),
                      Delete({11, 12}, true, 4), GetNothing({13, 14}, 4), Delete({15, 16}, false, 4),
@@ -169,69 +169,69 @@ TEST(Witness, AcceptsOneAfterTheOther) {
               IsEmpty());
 }
 
-TEST(Witness, AcceptsAnyOrderOfConcurrentCalls) {
+TEST(Linearizability, AcceptsAnyOrderOfConcurrentCalls) {
   EXPECT_THAT(Check({Put({1, 9}, "a", 3), Put({1, 9}, "b", 2), GetNothing({1, 9}, 1),
                      Get({1, 9}, 2, {"b", 2, 2, 1}), Get({1, 9}, 3, {"a", 2, 3, 2}),
                      Delete({1, 9}, true, 4), GetNothing({1, 9}, 4)}),
               IsEmpty());
 }
 
-TEST(Witness, RejectsAStaleRead) {
+TEST(Linearizability, RejectsAStaleRead) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), GetNothing({3, 4}, 1)}),
               ElementsAre(HasSubstr("began after")));
 }
 
-TEST(Witness, RejectsAReadOlderThanAnEarlierRead) {
+TEST(Linearizability, RejectsAReadOlderThanAnEarlierRead) {
   EXPECT_THAT(Check({Put({1, 9}, "a", 2), Get({2, 3}, 2, {"a", 2, 2, 1}), GetNothing({4, 5}, 1)}),
               ElementsAre(HasSubstr("began after")));
 }
 
-TEST(Witness, RejectsAReadFromTheFuture) {
+TEST(Linearizability, RejectsAReadFromTheFuture) {
   EXPECT_THAT(Check({Get({1, 2}, 2, {"a", 2, 2, 1}), Put({3, 4}, "a", 2)}),
               ElementsAre(HasSubstr("began after")));
 }
 
-TEST(Witness, RejectsWritesAgainstRealTime) {
+TEST(Linearizability, RejectsWritesAgainstRealTime) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 3), Put({3, 4}, "b", 2)}),
               ElementsAre(HasSubstr("began after")));
 }
 
-TEST(Witness, RejectsTwoWritesAtOneRevision) {
+TEST(Linearizability, RejectsTwoWritesAtOneRevision) {
   EXPECT_THAT(Check({Put({1, 9}, "a", 2), Put({1, 9}, "b", 2, "other")}),
               ElementsAre(HasSubstr("another write")));
 }
 
-TEST(Witness, RejectsALostWrite) {
+TEST(Linearizability, RejectsALostWrite) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Get({5, 6}, 3, {"a", 2, 2, 1})}),
               ElementsAre(HasSubstr("should have found \"b\"")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2)}, {{2, false, "k", "other"}}),
               ElementsAre(HasSubstr("was acknowledged for")));
 }
 
-TEST(Witness, RejectsAWrongVersionOrCreateRevision) {
+TEST(Linearizability, RejectsAWrongVersionOrCreateRevision) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Get({3, 4}, 2, {"a", 2, 2, 2})}),
               ElementsAre(HasSubstr("version 2) should")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({1, 2}, "b", 3), Get({3, 4}, 3, {"b", 3, 3, 2})}),
               ElementsAre(HasSubstr("created 3")));
 }
 
-TEST(Witness, RejectsADeletedKeyThatIsStillThere) {
+TEST(Linearizability, RejectsADeletedKeyThatIsStillThere) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Delete({3, 4}, true, 3), Get({5, 6}, 3, {"a", 2, 2, 1})}),
-              ElementsAre(HasSubstr("found what was not there")));
+              ElementsAre(HasSubstr("found a key that did not exist")));
 }
 
-TEST(Witness, RejectsADeleteThatMissedAKey) {
+TEST(Linearizability, RejectsADeleteThatMissedAKey) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Delete({3, 4}, false, 2)}),
               ElementsAre(HasSubstr("found nothing")));
   EXPECT_THAT(Check({Delete({1, 2}, true, 2)}),
-              ElementsAre(HasSubstr("not there"), HasSubstr("not there")));
+              ElementsAre(HasSubstr("did not exist"), HasSubstr("did not exist")));
 }
 
-TEST(Witness, AWriteOfUnknownFateMayBeThereOrNot) {
+TEST(Linearizability, AWriteOfUnknownOutcomeMayBeAppliedOrNot) {
   EXPECT_THAT(Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 2)}), IsEmpty());
   EXPECT_THAT(Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 3)}, {{2, false, "k", "a"}}),
               IsEmpty());
-  // Long after it was given up, too.
+  // It may be applied long after its client gave up.
   EXPECT_THAT(
       Check({Unknown(Kind::kPut, 1, "a"), Put({2, 3}, "b", 2), Get({4, 5}, 3, {"a", 2, 3, 2})},
             {{3, false, "k", "a"}}),
@@ -241,59 +241,59 @@ TEST(Witness, AWriteOfUnknownFateMayBeThereOrNot) {
               IsEmpty());
 }
 
-TEST(Witness, RejectsAWriteOfUnknownFateBeforeItBegan) {
+TEST(Linearizability, RejectsAWriteOfUnknownOutcomeBeforeItBegan) {
   EXPECT_THAT(Check({Put({1, 2}, "b", 3), Unknown(Kind::kPut, 5, "a")}, {{2, false, "k", "a"}}),
               ElementsAre(HasSubstr("began after")));
 }
 
-TEST(Witness, RejectsAWriteAppliedTwice) {
+TEST(Linearizability, RejectsAWriteAppliedTwice) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 4)}, {{3, false, "k", "a"}}),
               ElementsAre(HasSubstr("applied again at revision 3")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Unknown(Kind::kDelete, 3), Put({3, 4}, "b", 4)},
                     {{3, true, "k", ""}, {5, true, "k", ""}}),
-              ElementsAre(HasSubstr("nobody asked for")));
+              ElementsAre(HasSubstr("no client requested")));
 }
 
-TEST(Witness, RejectsARefusedWriteThatWasApplied) {
-  EXPECT_THAT(Check({Refused(1, "a"), Put({2, 3}, "b", 2)}), IsEmpty());
-  EXPECT_THAT(Check({Refused(1, "a"), Put({2, 3}, "b", 3)}, {{2, false, "k", "a"}}),
-              ElementsAre(HasSubstr("was refused, yet applied")));
+TEST(Linearizability, RejectsAFailedWriteThatWasApplied) {
+  EXPECT_THAT(Check({NotApplied(1, "a"), Put({2, 3}, "b", 2)}), IsEmpty());
+  EXPECT_THAT(Check({NotApplied(1, "a"), Put({2, 3}, "b", 3)}, {{2, false, "k", "a"}}),
+              ElementsAre(HasSubstr("failed for certain, but was applied")));
 }
 
-TEST(Witness, RejectsAnInventedWrite) {
+TEST(Linearizability, RejectsAnInventedWrite) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2)}, {{3, false, "k", "z"}}),
-              ElementsAre(HasSubstr("nobody asked for")));
+              ElementsAre(HasSubstr("no client requested")));
 }
 
-TEST(Witness, RejectsARevisionThatNobodyExplains) {
-  EXPECT_THAT(Check({Put({1, 2}, "a", 3)}), ElementsAre(HasSubstr("what revision 2 changed")));
+TEST(Linearizability, RejectsARevisionWithoutACall) {
+  EXPECT_THAT(Check({Put({1, 2}, "a", 3)}), ElementsAre(HasSubstr("explain revision 2")));
 }
 
-TEST(Witness, AcceptsSwapsThatDidWhatTheyShould) {
+TEST(Linearizability, AcceptsCorrectSwaps) {
   EXPECT_THAT(Check({Swapped({1, 2}, 0, "a", 2), NotSwapped({3, 4}, 0, 2, {"a", 2, 2, 1}),
                      Swapped({5, 6}, 2, "b", 3), NotSwapped({5, 9}, 2, 3, {"b", 2, 3, 2}),
                      Swapped({10, 11}, 3, "", 4), GetNothing({12, 13}, 4)}),
               IsEmpty());
 }
 
-TEST(Witness, RejectsASwapThatShouldHaveFailed) {
+TEST(Linearizability, RejectsASwapThatShouldHaveFailed) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Swapped({5, 6}, 2, "c", 4)}),
               ElementsAre(HasSubstr("succeeded, but the key was modified at 3")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Swapped({5, 6}, 0, "c", 3)}),
               ElementsAre(HasSubstr("succeeded, but the key was modified at 2")));
 }
 
-TEST(Witness, RejectsASwapThatShouldHaveSucceeded) {
+TEST(Linearizability, RejectsASwapThatShouldHaveSucceeded) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), NotSwapped({3, 4}, 2, 2, {"a", 2, 2, 1})}),
               ElementsAre(HasSubstr("failed, but the key was modified at 2")));
 }
 
-TEST(Witness, RejectsAFalsifiedAnswerOfASwap) {
+TEST(Linearizability, RejectsAFalsifiedAnswerOfASwap) {
   std::vector<Operation> history = {Swapped({1, 2}, 0, "a", 2), Swapped({3, 4}, 2, "b", 3),
                                     NotSwapped({5, 6}, 2, 3, {"b", 2, 3, 2})};
   ASSERT_THAT(Check(history), IsEmpty());
   std::vector<Operation> falsified = history;
-  falsified[2].succeeded = true;  // which makes it a second write at the revision of another
+  falsified[2].succeeded = true;  // now it is a second write at the same revision
   EXPECT_THAT(Check(falsified), testing::Contains(HasSubstr("another write")));
   falsified = history;
   falsified[1].succeeded = false;
@@ -303,7 +303,7 @@ TEST(Witness, RejectsAFalsifiedAnswerOfASwap) {
   EXPECT_THAT(Check(falsified), ElementsAre(HasSubstr("should have found \"b\"")));
 }
 
-TEST(Witness, ASwapOfUnknownFateMayBeThereOnlyWhereItFits) {
+TEST(Linearizability, ASwapOfUnknownOutcomeMayBeAppliedOnlyWhereItMatches) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), UnknownSwap(3, 2, "b"), Get({5, 6}, 3, {"b", 2, 3, 2})},
                     {{3, false, "k", "b"}}),
               IsEmpty());
@@ -315,10 +315,10 @@ TEST(Witness, ASwapOfUnknownFateMayBeThereOnlyWhereItFits) {
               ElementsAre(HasSubstr("succeeded, but the key was modified at 3")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({1, 2}, "b", 3), UnknownSwap(3, 2, "")},
                     {{4, true, "k", ""}}),
-              ElementsAre(HasSubstr("nobody asked for")));
+              ElementsAre(HasSubstr("no client requested")));
 }
 
-TEST(Witness, AcceptsATransactionThatIsWhole) {
+TEST(Linearizability, AcceptsACompleteTransaction) {
   EXPECT_THAT(
       Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", true),
              GetNothing({5, 6}, 3), Txn({7, 8}, 4, GetNothing({}, 0), "c", false)},
@@ -326,14 +326,14 @@ TEST(Witness, AcceptsATransactionThatIsWhole) {
       IsEmpty());
 }
 
-TEST(Witness, RejectsATransactionThatIsTorn) {
+TEST(Linearizability, RejectsAnIncompleteTransaction) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", true)},
                     {{2, false, "k", "a"}, {3, false, "j", "b"}}),
               ElementsAre(HasSubstr("was acknowledged for")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, GetNothing({}, 0), "b", true)}),
               ElementsAre(HasSubstr("found nothing")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Txn({3, 4}, 3, Get({}, 0, {"a", 2, 2, 1}), "b", false)}),
-              ElementsAre(HasSubstr("missed a key")));
+              ElementsAre(HasSubstr("did not find an existing key")));
   Operation unknown = Txn({3, 4}, 0, GetNothing({}, 0), "b", false);
   unknown.outcome = Outcome::kUnknown;
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), unknown}, {{3, false, "j", "b"}, {3, true, "k", ""}}),
@@ -342,34 +342,33 @@ TEST(Witness, RejectsATransactionThatIsTorn) {
               ElementsAre(HasSubstr("should have left")));
 }
 
-TEST(Witness, AcceptsThePastUntilItIsCompacted) {
+TEST(Linearizability, AcceptsThePastUntilItIsCompacted) {
   EXPECT_THAT(
       Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), At(2, Get({5, 6}, 3, {"a", 2, 2, 1})),
              Compact({7, 10}, 3, 3), At(2, Get({8, 9}, 3, {"a", 2, 2, 1})),
-             RefusedGet({8, 9}, 2, Outcome::kCompacted),
-             RefusedGet({11, 12}, 2, Outcome::kCompacted), At(3, Get({11, 12}, 3, {"b", 2, 3, 2})),
-             RefusedGet({13, 14}, 4, Outcome::kFuture),
+             FailedGet({8, 9}, 2, Outcome::kCompacted), FailedGet({11, 12}, 2, Outcome::kCompacted),
+             At(3, Get({11, 12}, 3, {"b", 2, 3, 2})), FailedGet({13, 14}, 4, Outcome::kFuture),
              Compact({15, 16}, 3, 0, Outcome::kCompacted)}),
       IsEmpty());
 }
 
-TEST(Witness, RejectsAWrongPast) {
+TEST(Linearizability, RejectsAWrongPast) {
   EXPECT_THAT(
       Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), At(2, Get({5, 6}, 3, {"b", 2, 3, 2}))}),
       ElementsAre(HasSubstr("should have found \"a\"")));
-  EXPECT_THAT(Check({Put({1, 2}, "a", 2), RefusedGet({5, 6}, 2, Outcome::kFuture)}),
-              ElementsAre(HasSubstr("refused as of the future")));
+  EXPECT_THAT(Check({Put({1, 2}, "a", 2), FailedGet({5, 6}, 2, Outcome::kFuture)}),
+              ElementsAre(HasSubstr("failed as a future revision")));
 }
 
-TEST(Witness, RejectsWhatIsReadAlthoughCompactedAndRefusedAlthoughNot) {
+TEST(Linearizability, RejectsReadsThatDisagreeWithCompactions) {
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3), Compact({5, 6}, 3, 3),
                      At(2, Get({7, 8}, 3, {"a", 2, 2, 1}))}),
-              ElementsAre(HasSubstr("a compaction had taken it")));
+              ElementsAre(HasSubstr("a compaction had removed its revision")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Put({3, 4}, "b", 3),
-                     RefusedGet({5, 6}, 2, Outcome::kCompacted), Compact({7, 8}, 3, 3)}),
-              ElementsAre(HasSubstr("which it was not")));
+                     FailedGet({5, 6}, 2, Outcome::kCompacted), Compact({7, 8}, 3, 3)}),
+              ElementsAre(HasSubstr("was not compacted")));
   EXPECT_THAT(Check({Put({1, 2}, "a", 2), Compact({3, 4}, 2, 2), Compact({5, 6}, 2, 2)}),
-              ElementsAre(HasSubstr("a compaction had taken it")));
+              ElementsAre(HasSubstr("a compaction had removed its revision")));
 }
 
 }  // namespace

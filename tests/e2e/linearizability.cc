@@ -1,4 +1,4 @@
-#include "tests/e2e/witness.h"
+#include "tests/e2e/linearizability.h"
 
 #include <algorithm>
 #include <limits>
@@ -49,10 +49,10 @@ class Checker {
  public:
   explicit Checker(const History& history) : operations_(history.operations) {
     start_ = history.start_revision;
-    PlaceAcknowledged();
-    PlaceEvidence(history.evidence);
-    ExplainUntold();
-    CheckNoHoles();
+    AddAcknowledged();
+    AddEvidence(history.evidence);
+    ExplainUnacknowledged();
+    CheckNoGaps();
     CheckRealTime();
     CheckStates();
     CheckCompactions();
@@ -73,7 +73,7 @@ class Checker {
     violations_.push_back(absl::StrCat(args...));
   }
 
-  // What an operation does at `revision` to keys of which `holds(key)` says whether they are there.
+  // The changes of `op` at `revision`. `holds(removal)` says whether the key of a delete exists.
   template <typename Holds>
   static Changes Effect(const Operation& op, int64_t revision, const Holds& holds) {
     Changes changes;
@@ -89,7 +89,7 @@ class Checker {
     return changes;
   }
 
-  void PlaceAcknowledged() {
+  void AddAcknowledged() {
     for (const Operation& op : operations_) {
       if (op.outcome != Outcome::kOk) continue;
       if (op.revision > 0) {
@@ -100,10 +100,11 @@ class Checker {
       if (op.revision <= start_) {
         Report(Describe(op), " is not after the start, ", start_);
       }
-      const auto told = [](const Operation& removal) { return removal.found; };
-      const auto [other, fresh] = changes_.emplace(op.revision, Effect(op, op.revision, told));
+      const auto found = [](const Operation& removal) { return removal.found; };
+      const auto [other, fresh] = changes_.emplace(op.revision, Effect(op, op.revision, found));
       if (!fresh)
-        Report(Describe(op), ": another write, of ", Describe(other->second), ", has it too");
+        Report(Describe(op), ": another write, of ", Describe(other->second),
+               ", has the same revision");
     }
     int64_t earliest = kNever;
     for (auto it = earliest_return_.rbegin(); it != earliest_return_.rend(); ++it) {
@@ -111,29 +112,29 @@ class Checker {
     }
   }
 
-  // When somebody was first told of a revision as high as this one.
+  // The earliest time at which an answer had this revision or a later one.
   int64_t EarliestReturnFrom(int64_t revision) const {
     const auto it = earliest_return_.lower_bound(revision);
     return it == earliest_return_.end() ? kNever : it->second;
   }
 
-  void PlaceEvidence(const std::vector<Change>& evidence) {
+  void AddEvidence(const std::vector<Change>& evidence) {
     std::map<int64_t, Changes> held;
     for (const Change& change : evidence) held[change.revision][change.key] = change;
     for (auto& [revision, changes] : held) {
-      const auto [told, fresh] = changes_.emplace(revision, changes);
+      const auto [acknowledged, fresh] = changes_.emplace(revision, changes);
       if (fresh) {
-        untold_.push_back(revision);
-      } else if (told->second != changes) {
-        Report("revision ", revision, " was acknowledged for ", Describe(told->second),
+        unacknowledged_.push_back(revision);
+      } else if (acknowledged->second != changes) {
+        Report("revision ", revision, " was acknowledged for ", Describe(acknowledged->second),
                ", but the store holds ", Describe(changes));
       }
     }
   }
 
-  // What nobody was told: each such revision needs one call of unknown fate, and no call serves
-  // twice. Puts are known by their values.
-  void ExplainUntold() {
+  // Finds for each unacknowledged revision a call of unknown outcome. No call may explain two
+  // revisions. Puts are identified by their values.
+  void ExplainUnacknowledged() {
     std::map<std::pair<std::string, std::string>, Operation*> puts;
     for (Operation& op : operations_) {
       if (Puts(op)) puts[{op.key, op.value}] = &op;
@@ -144,11 +145,11 @@ class Checker {
         if (part.kind == Kind::kPut) puts[{part.key, part.value}] = &op;
       }
     }
-    std::map<std::string, int64_t> modified;  // of each key, before the revision looked at
-    auto untold = untold_.begin();
+    std::map<std::string, int64_t> modified;  // mod_revision of each key before this revision
+    auto next = unacknowledged_.begin();
     for (const auto& [revision, changes] : changes_) {
-      if (untold != untold_.end() && *untold == revision) {
-        ++untold;
+      if (next != unacknowledged_.end() && *next == revision) {
+        ++next;
         Operation* op = nullptr;
         for (const auto& [key, change] : changes) {
           if (!change.is_delete && op == nullptr) op = puts[{key, change.value}];
@@ -161,9 +162,9 @@ class Checker {
     }
   }
 
-  // The call of unknown fate that may have deleted the key. A compare-and-swap that fits fits
-  // nowhere else, so it is taken before plain deletes, and of these the earliest, which real time
-  // binds least.
+  // The call of unknown outcome that may have deleted the key. A matching compare-and-swap matches
+  // no other revision, so it is used first. Of plain deletes the earliest is used, because real
+  // time restricts it least.
   Operation* TakeRemoval(const Change& change, int64_t modified) {
     const auto [begin, end] = removals_.equal_range(change.key);
     auto best = end;
@@ -187,10 +188,10 @@ class Checker {
                  const std::map<std::string, int64_t>& modified) {
     if (op == nullptr) {
       return Report("revision ", revision, " changed ", Describe(changes),
-                    ", which nobody asked for");
+                    ", which no client requested");
     }
-    if (op->outcome == Outcome::kRefused) {
-      return Report(Describe(*op), " was refused, yet applied at revision ", revision);
+    if (op->outcome == Outcome::kNotApplied) {
+      return Report(Describe(*op), " failed for certain, but was applied at revision ", revision);
     }
     if (op->revision != 0) {
       return Report(Describe(*op), " was applied again at revision ", revision);
@@ -208,19 +209,19 @@ class Checker {
     }
   }
 
-  void CheckNoHoles() {
+  void CheckNoGaps() {
     int64_t last = start_;
     for (const Operation& op : operations_) last = std::max(last, op.revision);
     for (int64_t revision = start_ + 1; revision <= last; ++revision) {
       if (changes_.count(revision) == 0)
-        Report("nobody knows what revision ", revision, " changed");
+        Report("no call and no evidence explain revision ", revision);
     }
   }
 
   void CheckRealTime() {
     std::vector<const Operation*> by_invocation, by_return;
     for (const Operation& op : operations_) {
-      if (op.revision == 0) continue;  // never ran, as far as anyone can see
+      if (op.revision == 0) continue;  // it had no visible effect
       by_invocation.push_back(&op);
       if (op.outcome == Outcome::kOk) by_return.push_back(&op);
     }
@@ -229,7 +230,7 @@ class Checker {
     std::sort(by_return.begin(), by_return.end(),
               [](auto* a, auto* b) { return a->returned < b->returned; });
     size_t returned = 0;
-    const Operation* newest = nullptr;  // by revision, of all that returned before
+    const Operation* newest = nullptr;  // the one with the highest revision that returned before
     for (const Operation* op : by_invocation) {
       for (; returned < by_return.size() && by_return[returned]->returned < op->invoked;
            ++returned) {
@@ -244,7 +245,7 @@ class Checker {
     }
   }
 
-  // The revision whose state an answer shows.
+  // The revision of the state that an answer shows.
   static int64_t Shown(const Operation& op) {
     return op.at_revision != 0 && op.kind == Kind::kGet ? op.at_revision : op.revision;
   }
@@ -254,7 +255,8 @@ class Checker {
     for (const Operation& op : operations_) {
       if (op.revision != 0 && op.kind != Kind::kCompact) placed.push_back(&op);
     }
-    // What changes something looked at the state before its own revision, so it comes first.
+    // An operation that changes keys is checked against the state before its revision, so it comes
+    // first.
     std::sort(placed.begin(), placed.end(), [](auto* a, auto* b) {
       return std::pair(Shown(*a), !a->Changes()) < std::pair(Shown(*b), !b->Changes());
     });
@@ -267,7 +269,7 @@ class Checker {
     for (; change != changes_.end(); ++change) Apply(change->second);
   }
 
-  // Against the state before it.
+  // Checks `op` against the state before its revision.
   void CheckChange(const Operation& op) {
     if (op.kind == Kind::kCas && Modified(op.key) != op.expected) {
       Report(Describe(op), " succeeded, but the key was modified at ", Modified(op.key));
@@ -283,17 +285,18 @@ class Checker {
   // `removal` is `op`, or a part of it.
   void CheckRemoval(const Operation& op, const Operation& removal) {
     if (removal.found != (state_.count(removal.key) > 0)) {
-      Report(Describe(op), removal.found ? " found a key that was not there" : " missed a key");
+      Report(Describe(op),
+             removal.found ? " found a key that did not exist" : " did not find an existing key");
     }
   }
 
-  // Against the state at its revision.
+  // Checks `op` against the state at its revision.
   void CheckNoChange(const Operation& op) {
     if (op.kind == Kind::kCas && Modified(op.key) == op.expected) {
       Report(Describe(op), " failed, but the key was modified at ", op.expected);
     }
     if (op.kind == Kind::kGet && op.at_revision > op.revision) {
-      Report(Describe(op), " was answered before there was such a revision");
+      Report(Describe(op), " was answered before that revision existed");
     }
     if (op.kind == Kind::kCas) return CheckRead(op, op, op.found_value);
     if (op.kind != Kind::kTxn) return CheckRead(op, op, op.value);
@@ -310,10 +313,11 @@ class Checker {
     const auto at = state_.find(seen.key);
     const bool there = at != state_.end();
     if (!seen.found) {
-      if (there) Report(Describe(op), " found nothing, but \"", at->second.value, "\" was there");
+      if (there)
+        Report(Describe(op), " found nothing, but the value was \"", at->second.value, "\"");
       return;
     }
-    if (!there) return Report(Describe(op), " found what was not there");
+    if (!there) return Report(Describe(op), " found a key that did not exist");
     const KeyState& state = at->second;
     if (value != state.value || seen.mod_revision != state.mod_revision ||
         seen.create_revision != state.create_revision || seen.version != state.version) {
@@ -329,7 +333,7 @@ class Checker {
     for (const auto& [key, change] : changes) {
       if (change.is_delete) {
         if (state_.erase(key) == 0) {
-          Report("revision ", change.revision, " deleted \"", key, "\", which was not there");
+          Report("revision ", change.revision, " deleted \"", key, "\", which did not exist");
         }
         continue;
       }
@@ -344,37 +348,38 @@ class Checker {
   void CheckCompactions() {
     std::vector<const Operation*> compactions;
     for (const Operation& op : operations_) {
-      if (op.kind == Kind::kCompact && op.outcome != Outcome::kRefused) compactions.push_back(&op);
+      if (op.kind == Kind::kCompact && op.outcome != Outcome::kNotApplied)
+        compactions.push_back(&op);
     }
     for (const Operation& op : operations_) {
       if (op.at_revision == 0) continue;
-      // A compaction takes what is below it; another compaction it also refuses at its own
-      // revision.
-      const int64_t taken = op.at_revision + (op.kind == Kind::kCompact ? 0 : 1);
+      // A compaction removes the revisions below its own. A second compaction at the same revision
+      // fails, too.
+      const int64_t removed_by = op.at_revision + (op.kind == Kind::kCompact ? 0 : 1);
       bool certain = false, possible = false;
       for (const Operation* compaction : compactions) {
-        if (compaction == &op || compaction->at_revision < taken) continue;
+        if (compaction == &op || compaction->at_revision < removed_by) continue;
         certain |= compaction->outcome == Outcome::kOk && compaction->returned < op.invoked;
         possible |= compaction->outcome != Outcome::kCompacted && compaction->invoked < op.returned;
       }
       if (op.outcome == Outcome::kOk && certain) {
-        Report(Describe(op), " was answered although a compaction had taken it");
+        Report(Describe(op), " was answered although a compaction had removed its revision");
       }
       if (op.outcome == Outcome::kCompacted && !possible) {
-        Report(Describe(op), " was refused as compacted, which it was not");
+        Report(Describe(op), " failed as compacted, but its revision was not compacted");
       }
       if (op.outcome == Outcome::kFuture && EarliestReturnFrom(op.at_revision) < op.invoked) {
-        Report(Describe(op), " was refused as of the future, which it was not");
+        Report(Describe(op), " failed as a future revision, but its revision existed");
       }
     }
   }
 
-  std::vector<Operation> operations_;  // unknown ones get their revision when evidence is found
+  std::vector<Operation> operations_;  // one of unknown outcome gets its revision from evidence
   int64_t start_ = 0;
   std::map<int64_t, Changes> changes_;
-  std::vector<int64_t> untold_;                      // revisions known by evidence only, ascending
-  std::map<int64_t, int64_t> earliest_return_;       // from this revision on
-  std::multimap<std::string, Operation*> removals_;  // of unknown fate, by key
+  std::vector<int64_t> unacknowledged_;              // revisions known only by evidence, ascending
+  std::map<int64_t, int64_t> earliest_return_;       // of answers with this revision or a later one
+  std::multimap<std::string, Operation*> removals_;  // deletes of unknown outcome, by key
   std::map<std::string, KeyState> state_;
   std::vector<std::string> violations_;
 };
@@ -382,17 +387,17 @@ class Checker {
 }  // namespace
 
 bool Operation::Changes() const {
-  const bool told = outcome == Outcome::kOk;
+  const bool answered = outcome == Outcome::kOk;
   switch (kind) {
     case Kind::kPut:
       return true;
     case Kind::kDelete:
-      return found || !told;
+      return found || !answered;
     case Kind::kCas:
-      return succeeded || !told;
+      return succeeded || !answered;
     case Kind::kTxn:
-      return std::any_of(parts.begin(), parts.end(), [told](const Operation& part) {
-        return part.kind == Kind::kPut || (part.kind == Kind::kDelete && (part.found || !told));
+      return std::any_of(parts.begin(), parts.end(), [answered](const Operation& part) {
+        return part.kind == Kind::kPut || (part.kind == Kind::kDelete && (part.found || !answered));
       });
     case Kind::kGet:
     case Kind::kCompact:
