@@ -2,7 +2,7 @@
 # `make` alone prints the verbs, from the words behind their ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants bench asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants bench docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 
 bench: ## raftkv, etcd and bare replication side by side, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
+
+docker: ## the image of docker/, and three members of it; without an engine by buildah alone
+	@.ci/docker
 
 asan: ## unit tests, processes, simulation under the address and undefined-behaviour sanitizers
 	@.ci/install-deps build test && .ci/sanitize asan
