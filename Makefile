@@ -2,7 +2,7 @@
 # `make` without a verb prints the verbs with the text after their ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants bench asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants bench docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 
 bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
+
+docker: ## build the container image and check three members of it
+	@.ci/docker
 
 asan: ## unit tests, processes, simulator with the address and undefined-behaviour sanitizers
 	@.ci/install-deps build test && .ci/sanitize asan
