@@ -245,6 +245,37 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   EXPECT_EQ(from.peers.refusals().total(), 0);
 }
 
+// Answers the first append in another member's name and then keeps the stream open.
+class Impostor final : public proto::Raft::Service {
+ public:
+  using AppendStream =
+      grpc::ServerReaderWriter<proto::AppendEntriesResponse, proto::AppendEntriesRequest>;
+  grpc::Status AppendEntries(grpc::ServerContext*, AppendStream* stream) override {
+    proto::AppendEntriesRequest request;
+    stream->Read(&request);
+    proto::AppendEntriesResponse response;
+    *response.mutable_peer() = Who(kCluster, 9, 1, std::string(16, '9'));
+    stream->Write(response);
+    while (stream->Read(&request)) {
+    }
+    return grpc::Status::OK;
+  }
+};
+
+TEST(Peers, AnAnswerOfAnotherMemberEndsTheStream) {
+  Impostor impostor;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&impostor);
+  const auto server = builder.BuildAndStart();
+  Node node(1, {2, "n2", absl::StrCat("127.0.0.1:", port)});
+  node.peers.Send(Append());
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
+  EXPECT_EQ(node.peers.refusals().of(Refusals::Reason::kSender), 1);
+  EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
+}
+
 // A stream that never says who opened it must end at a stop, too.
 TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
   Node node(1, kNobodyThere);
