@@ -112,7 +112,8 @@ class OutStream {
 
    private:
     void OnStarted(bool ok) {
-      if (!ok || owner == nullptr) return Break();
+      if (!ok) return Break();
+      if (owner == nullptr) return Cancel();
       open_ = true;
       call_->Read(&response_, read_.Start());
       MaybeWrite();
@@ -125,9 +126,10 @@ class OutStream {
     }
 
     void OnRead(bool ok) {
-      if (!ok || broken_ || owner == nullptr) return Break();
+      if (!ok || broken_) return Break();
+      if (owner == nullptr) return Cancel();
       if (!answered()) {
-        if (!owner->hooks_.on_open(response_.peer())) return Break();
+        if (!owner->hooks_.on_open(response_.peer())) return Cancel();
         from_ = Handshake::SenderOf(response_.peer());
       }
       owner->hooks_.on_response(from_, &response_);
@@ -135,10 +137,22 @@ class OutStream {
       call_->Read(&response_, read_.Start());
     }
 
-    // Inside the completion of an operation. The last one asks how the call ended.
+    // Ends a call that works.
+    void Cancel() {
+      context.TryCancel();
+      Break();
+    }
+
+    // Inside the completion of an operation, of a call that does not work any more. The last
+    // operation asks how the call ended. It must not cancel the call, which would hide why the
+    // connection was lost.
     void Break() {
-      if (!std::exchange(broken_, true)) context.TryCancel();
-      if (OnlyOneInFlight()) call_->Finish(&status_, finished_.Start());
+      broken_ = true;
+      if (OnlyOneInFlight()) {
+        call_->Finish(&status_, finished_.Start());
+      } else {
+        context.TryCancel();
+      }
     }
 
     void OnFinished(bool) {

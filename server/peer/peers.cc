@@ -435,10 +435,10 @@ void Peers::OnPeerRefused(raft::MemberId peer) {
   handshake_.Count(
       Refusals::Reason::kStoreId,
       absl::StrCat(known == nullptr ? "a peer" : known->address.name,
-                   ": its data directory is not the one that this cluster knows for it, so it may "
-                   "have forgotten votes and acknowledged writes. Bring its old directory back; "
-                   "replacing a member comes with changes of membership, which are not served "
-                   "yet"));
+                   ": it speaks from another data directory than the one that this cluster knows "
+                   "for it, and may have forgotten votes and acknowledged writes. Bring its old "
+                   "directory back; replacing a member comes with changes of membership, which are "
+                   "not served yet"));
 }
 
 }  // namespace raftkv

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_PEER_REFUSALS_H_
 #define RAFTKV_SERVER_PEER_REFUSALS_H_
 
-// What peers sent and this member refused, counted by reason. The log says each reason when it is
-// new, and from then on the totals, once a minute at most: a misconfigured peer comes back several
-// times a second.
+// Counts what this member refused from its peers, by reason. A new reason is logged at once; after
+// that there is at most one line a minute, with the totals, because a misconfigured peer tries again
+// several times a second.
 //
-// Owned by Peers; on the loop's thread.
+// Owned by Handshake; on the loop's thread.
 
 #include <cstdint>
 #include <map>
@@ -18,14 +18,14 @@ namespace raftkv {
 class Refusals {
  public:
   enum class Reason {
-    kCluster,    // another cluster's
-    kReceiver,   // for another member
-    kSender,     // from somebody who is no member, or not the one whose address it has
-    kStoreId,    // from a data directory that is not the member's
-    kMalformed,  // not what the protocol allows
+    kCluster,    // the sender belongs to another cluster
+    kReceiver,   // it is meant for another member
+    kSender,     // the sender is no member, or not the one whose address it has
+    kStoreId,    // the sender's data directory is not the one that is known for it
+    kMalformed,  // the protocol does not allow it
   };
 
-  // `what` is one line about this one: who sent it, what is wrong, the remedy.
+  // `what` is one line: who sent it, what is wrong, and the remedy.
   void Count(Reason reason, const std::string& what, absl::Time now);
 
   uint64_t total() const;

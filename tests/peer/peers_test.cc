@@ -217,6 +217,87 @@ TEST(Peers, CarryEveryCommandOfAClientAndRefuseAnyOtherAlone) {
   EXPECT_TRUE(refused.not_understood);
 }
 
+TEST(Peers, CarryEveryMessageThereAndBack) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  const auto carry = [&](auto request, auto answer) {
+    const size_t asked = to.inputs.size(), answered = from.inputs.size();
+    from.peers.Send({1, 2, "", request});
+    ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > asked; }));
+    to.peers.Send({2, 1, "", answer});
+    ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.inputs.size() > answered; }));
+    const auto& got = std::get<PeerMessage>(to.inputs.back());
+    const auto& got_back = std::get<PeerMessage>(from.inputs.back());
+    EXPECT_EQ(got.store_id, std::string(16, '1'));
+    EXPECT_EQ(got_back.store_id, std::string(16, '2'));
+    if constexpr (std::is_same_v<decltype(request), raft::Message>) {
+      EXPECT_EQ(std::get<raft::Message>(got.body), request);
+      EXPECT_EQ(std::get<raft::Message>(got_back.body), answer);
+    }
+  };
+  using raft::Message;
+  carry(Message{1, 2, 7, raft::RequestVote{.last = {3, 9}, .pre_vote = true}},
+        Message{2, 1, 7, raft::RequestVoteReply{.granted = true, .pre_vote = true}});
+  carry(Message{1, 2, 7, raft::AppendEntries{.prev = {2, 5}, .commit = 4}},
+        Message{2, 1, 7, raft::AppendEntriesReply{.success = true, .match = 5}});
+  carry(Message{1, 2, 7, raft::ReadIndexRequest{.id = UINT64_MAX}},
+        Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
+  carry(Hello{}, HelloReply{.log_empty = true});
+  EXPECT_EQ(to.peers.refusals().total(), 0);
+  EXPECT_EQ(from.peers.refusals().total(), 0);
+}
+
+// Answers the first append in another member's name and then keeps the stream open.
+class Impostor final : public proto::Raft::Service {
+ public:
+  using AppendStream =
+      grpc::ServerReaderWriter<proto::AppendEntriesResponse, proto::AppendEntriesRequest>;
+  grpc::Status AppendEntries(grpc::ServerContext*, AppendStream* stream) override {
+    proto::AppendEntriesRequest request;
+    stream->Read(&request);
+    proto::AppendEntriesResponse response;
+    *response.mutable_peer() = Who(kCluster, 9, 1, std::string(16, '9'));
+    stream->Write(response);
+    while (stream->Read(&request)) {
+    }
+    return grpc::Status::OK;
+  }
+};
+
+TEST(Peers, AnAnswerOfAnotherMemberEndsTheStream) {
+  Impostor impostor;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&impostor);
+  const auto server = builder.BuildAndStart();
+  Node node(1, {2, "n2", absl::StrCat("127.0.0.1:", port)});
+  node.peers.Send(Append());
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
+  EXPECT_EQ(node.peers.refusals().of(Refusals::Reason::kSender), 1);
+  EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
+}
+
+// A stream that never says who opened it must end at a stop, too.
+TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
+  Node node(1, kNobodyThere);
+  const auto stub =
+      proto::Raft::NewStub(grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  Ended started, read, finished;
+  proto::ForwardResponse response;
+  grpc::Status status;
+  auto stream = stub->PrepareAsyncForward(&context, node.queue.get());
+  stream->StartCall(&started);
+  ASSERT_TRUE(Eventually({&node}, [&] { return started.done && node.peers.live() == 1; }));
+  stream->Read(&response, &read);
+  node.peers.Stop();
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 0 && read.done; }));
+  stream->Finish(&status, &finished);
+  EXPECT_TRUE(Eventually({&node}, [&] { return finished.done; }));
+  EXPECT_FALSE(status.ok());
+}
+
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
 
 TEST_P(BrokenStream, LeavesTheOtherAlone) {
