@@ -88,9 +88,14 @@ void Loop::Run() {
     ++rounds_;
     Collect();
     RunPosted();
-    member_->Turn(MonotonicNow());
+    const MonotonicTime now = MonotonicNow();
+    member_->Turn(now);
     RunApply();
     if (!reported_ready_) MaybeReportReady();
+    if (now >= next_second_) {
+      next_second_ = now + absl::Seconds(1);
+      if (options_.each_second) options_.each_second(now);
+    }
   }
   applying_.Stop();  // finishes what runs
 }

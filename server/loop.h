@@ -29,6 +29,8 @@ namespace raftkv {
 
 struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
+  // Called about once a second.
+  std::function<void(MonotonicTime now)> each_second;
   // Called once: there is a leader, and everything that was decided before it led is applied here.
   std::function<void()> on_ready;
 };
@@ -70,6 +72,7 @@ class Loop {
   Member* const member_;
   LoopQueues queues_;
   bool reported_ready_ = false;
+  MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);

@@ -59,7 +59,6 @@ void RaiseFileLimit() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   CLI::App app(
       "raftkv-server: one member of a replicated key-value store with the etcd v3 API.\n"
       "Without arguments: a single member, data in ./default.raftkv, clients on "

@@ -60,7 +60,8 @@ uint64_t RandomNumber() {
 ClusterVersion NewestVersion() {
   const char* older = getenv("RAFTKV_TEST_NEWEST_VERSION");
   ClusterVersion version = kNewestVersion;
-  return older != nullptr && absl::SimpleAtoi(older, &version) ? version : kNewestVersion;
+  if (older == nullptr || !absl::SimpleAtoi(older, &version)) return kNewestVersion;
+  return std::clamp(version, kFirstVersion, kNewestVersion);
 }
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
@@ -217,6 +218,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
              data_dir.state.get(), &phase, &peers),
       event_log(EventLogger(self.id, Names(config)), &peers),
       loop({.tick = kTick,
+            .each_second = [this](MonotonicTime now) { client_service.methods.CancelLate(now); },
             .on_ready =
                 [this] {
                   LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
@@ -410,8 +412,8 @@ void Server::Stop() {
   p.CloseClientPort();
   if (p.config.members.size() > 1) p.WaitUntil(followers_know, [] { return false; });
   p.ClosePeerPort();
-  p.loop.Stop();
   p.watchdog.Stop();
+  p.loop.Stop();
   p.readers.Stop();
   p.walker.Stop();
   // Nothing is sent after this; what completes only deletes itself.

@@ -66,6 +66,7 @@ struct StateMachine::Rep {
         tables(&shared) {}
 
   absl::Status Load();
+  bool OutOfLimits(const Limits& limits, const Meter& meter) const;
   absl::Status ApplyCommand(const proto::Command& command, Meter* meter,
                             proto::CommandResponse* response);
   void CompactBatch(Meter* meter);
@@ -111,6 +112,9 @@ absl::Status StateMachine::Rep::Load() {
         return DecodeState(value, &state());
       });
   if (!status.ok()) return status;
+  // The format tells whether the version was raised, so that a lost version is noticed.
+  const bool raised = state().cluster_version > kFirstVersion;
+  state().cluster_version = kFirstVersion;
   bool empty = true;
   status = engine().Scan({}, {}, [&](std::string_view, std::string_view) {
     empty = false;
@@ -119,6 +123,9 @@ absl::Status StateMachine::Rep::Load() {
   if (!absl::IsCancelled(status) && !status.ok()) return status;
   if (!found && !empty) return absl::DataLossError("state machine: data but no state record");
   if (status = tables.Load(); !status.ok()) return status;
+  if (raised != (state().cluster_version > kFirstVersion)) {
+    return absl::DataLossError("state machine: the cluster version does not fit the state record");
+  }
   persisted = state().applied;
   if (RAFTKV_MUTANT("compacted-forgotten-at-restart")) state().compacted = state().compaction_done;
   if (RAFTKV_MUTANT("apply-twice-after-restart") && state().applied.index > 0) {
@@ -136,6 +143,10 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   Meter meter(limits);
   size_t answer_bytes = 0;
   for (size_t i = 0; i < results.size(); ++i) {
+    if (i > 0 && rep.OutOfLimits(limits, meter)) {
+      results.resize(i);
+      break;
+    }
     const raft::Entry& entry = entries[i];
     ApplyResult& result = results[i];
     if (entry.id.index > state.applied.index) {
@@ -152,6 +163,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
           break;
         }
         meter.Bytes(entry.payload.size());
+        const size_t batch_bytes = rep.shared.batch.bytes();
         result.status = rep.ApplyCommand(command, &meter, &result.response);
         if (meter.interrupted()) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) state.applied = entry.id;
@@ -159,6 +171,10 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
           break;
         }
         result.origin = std::move(*command.mutable_origin());
+        // Single keys are not measured by the check. What was read and written for them is charged
+        // now, so that the next entry waits.
+        meter.Bytes(rep.shared.batch.bytes() - batch_bytes +
+                    rep.tables.Get<Keys>().TakeLoadedBytes());
       }
       state.applied = entry.id;
       state.digest =
@@ -172,6 +188,11 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   }
   rep.WriteBatchOut();
   return results;
+}
+
+// Between two entries: the next one is left for another call.
+bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) const {
+  return (meter.limited() && meter.steps_left() == 0) || (limits.give_up && limits.give_up());
 }
 
 // The verdict, by the rules of the version in force. Nothing was changed if the meter is

@@ -67,6 +67,10 @@ struct Rules {
   int64_t deleted_key_bytes = 64 << 20;
   // Of all answers of the entry together. Every member builds them, though only one sends them.
   int64_t answer_bytes = 64 << 20;
+  // Single-key values of an entry with at most so many operations are not charged to answer_bytes:
+  // they fit however large they are.
+  size_t values_unmeasured = 32;
+  int txn_depth_max = 32;
 };
 
 inline constexpr Rules kRulesOfVersion1{.costs = {.key_bytes_per_step = 0}};

@@ -6,7 +6,6 @@
 #include "config/process.h"
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   std::ios::sync_with_stdio(false);
   return raftkv::client::RunCli(argc, argv,
                                 {.in = std::cin,

@@ -14,8 +14,8 @@ absl::Status RejectedByPeers() {
 
 // Not etcd's text, but that of grpc-go's balancer when it has no connection for a call. It is the
 // only text after which etcd's client library repeats a write by itself, at another member, because
-// it says that nothing was sent. That holds here too: nothing was proposed. A call that was running
-// when the member was told to stop ends with Fate::kStopped instead, which promises nothing.
+// it says that nothing was sent. That holds here too: nothing was proposed. A write that was
+// proposed when the member stops ends with "server stopped" instead, which promises nothing.
 absl::Status Stopping() { return absl::UnavailableError("there is no connection available"); }
 
 absl::Status RequestTooLarge() {

@@ -15,17 +15,18 @@ raft::Index Applier::Run(const ApplyBudget& budget) {
   for (;;) {
     const size_t applied = state_machine_->applied().index - begin;
     if (reads + applied >= budget.items_max) break;
-    reads += RunReads(budget.items_max - reads - applied);
-    if (reads + applied >= budget.items_max || queue_.empty()) break;
+    reads += RunReads(budget, budget.items_max - reads - applied);
+    if (reads + applied >= budget.items_max || HasDueRead() || queue_.empty()) break;
     if (!RunCommitted(budget, budget.items_max - reads - applied)) break;
     if (budget.out_of_time && budget.out_of_time()) break;
   }
   return state_machine_->applied().index;
 }
 
-size_t Applier::RunReads(size_t reads_max) {
+size_t Applier::RunReads(const ApplyBudget& budget, size_t reads_max) {
   size_t reads = 0;
   for (; reads < reads_max && HasDueRead(); ++reads) {
+    if (reads > 0 && budget.out_of_time && budget.out_of_time()) break;
     reads_.extract(reads_.begin()).mapped()->Answer(Fate::kApplied);
   }
   return reads;
@@ -42,8 +43,8 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
   }
 
   const Revision before = state_machine_->revision();
-  std::vector<ApplyResult> results =
-      state_machine_->Apply(task.entries, {.steps_max = budget.steps_max});
+  std::vector<ApplyResult> results = state_machine_->Apply(
+      task.entries, {.steps_max = budget.steps_max, .give_up = budget.out_of_time});
   if (const Revision newest = state_machine_->revision(); newest > before) {
     outbox_->ReportRevision(newest);
   }

@@ -37,7 +37,7 @@ struct ApplyBudget {
   // What the entries may cost together, in steps of about a microsecond (storage/meter.h). An entry
   // that needs more by itself is left, and large_next() is true then.
   int64_t steps_max = INT64_MAX;
-  // Asked between batches; true ends the run. Empty: never.
+  // Asked between entries and between reads; true ends the run. Empty: never.
   std::function<bool()> out_of_time = {};
 };
 
@@ -74,7 +74,7 @@ class Applier {
     return !reads_.empty() && reads_.begin()->first <= state_machine_->applied().index;
   }
   // How many reads were answered.
-  size_t RunReads(size_t reads_max);
+  size_t RunReads(const ApplyBudget& budget, size_t reads_max);
   // False: some entries are left.
   bool RunCommitted(const ApplyBudget& budget, size_t entries_max);
   void Answer(PendingRequestPtr request, ApplyResult result);

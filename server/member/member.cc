@@ -35,7 +35,7 @@ bool Member::has_to_apply() const {
 }
 
 bool Member::idle() const {
-  return inbox_.empty() && !has_to_apply() && (applying_elsewhere_ || !applier_.can_compact());
+  return inbox_.empty() && (applying_elsewhere_ || (!has_to_apply() && !applier_.can_compact()));
 }
 
 void Member::Turn(MonotonicTime now) {
@@ -43,6 +43,11 @@ void Member::Turn(MonotonicTime now) {
   Replica::HandOver more = replica_.TakeHandOver();
   Append(std::move(more.committed), &handed_over_.committed);
   Append(std::move(more.reads), &handed_over_.reads);
+  if (applying_elsewhere_ && now >= next_forget_) {  // the applier cannot be asked to forget now
+    next_forget_ = now + kForgetInterval;
+    std::erase_if(handed_over_.reads,
+                  [](const ReadTask& read) { return read.request->answered(); });
+  }
   term_.store(replica_.raft().term(), std::memory_order_relaxed);
   cluster_version_.store(replica_.cluster_version(), std::memory_order_relaxed);
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);

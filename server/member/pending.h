@@ -78,14 +78,16 @@ class PendingRequests {
   // Some may have been answered since the last call of Expire or ForgetAnswered.
   size_t size() const { return requests_.size(); }
 
-  // Answers those whose deadline has come.
-  void Expire(MonotonicTime now) {
-    for (const PendingRequestPtr& request : requests_) {
-      if (request->deadline() <= now) {
-        request->Answer({Fate::Kind::kTimedOut, request->proposed()});
-      }
-    }
-    ForgetAnswered();
+  // Answers those whose deadline has come. Returns whether there were any.
+  bool Expire(MonotonicTime now) {
+    bool any = false;
+    std::erase_if(requests_, [now, &any](const PendingRequestPtr& request) {
+      if (request->answered()) return true;
+      if (request->deadline() > now) return false;
+      request->Answer({Fate::Kind::kTimedOut, request->proposed()});
+      return any = true;
+    });
+    return any;
   }
   void ForgetAnswered() {
     std::erase_if(requests_, [](const PendingRequestPtr& request) { return request->answered(); });

@@ -20,14 +20,16 @@ void Proposals::Add(std::string_view command, ClusterVersion needs, PendingReque
   waiting_.push_back(number);
 }
 
-std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term) {
+std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
+                                                          MonotonicTime now) {
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.front();
     waiting_.pop_front();
     auto it = all_.find(number);
     if (it == all_.end()) continue;  // answered while it waited
     Proposal& proposal = it->second;
-    if (proposal.request->answered() || (proposal.caller.gone && proposal.caller.gone())) {
+    if (proposal.request->answered() || proposal.request->deadline() <= now ||
+        (proposal.caller.gone && proposal.caller.gone())) {
       Finish(it, Fate::kTimedOut);
       continue;
     }

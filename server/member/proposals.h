@@ -37,7 +37,7 @@ class Proposals {
     raft::Payload payload;
     ClusterVersion needs = kFirstVersion;
   };
-  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term);
+  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, MonotonicTime now);
 
   // `leader` says that it did not propose it: waits again, in its old place. Returns the term in
   // which it was sent; 0 if it is answered already.

@@ -46,6 +46,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
   now_ = now;
+  if (Full()) pending_.ForgetAnswered();  // since the last tick
 
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
@@ -71,12 +72,6 @@ void Replica::Stop() {
 }
 
 // --- what arrives
-
-bool Replica::Full() {
-  if (pending_.size() < options_.pending_max) return false;
-  pending_.ForgetAnswered();  // since the last tick
-  return pending_.size() >= options_.pending_max;
-}
 
 bool Replica::FarBehind() const { return raft_.commit_index() > applied_ + kUnappliedMax; }
 
@@ -151,7 +146,7 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
-  if (proposal.needs > versions_.in_force()) {
+  if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
     outbox_->Send(from, ForwardedProposalReply{.number = proposal.number, .not_understood = true});
     return;
   }
@@ -195,7 +190,7 @@ void Replica::Tick() {
   // After a pause of this process, peers get time to be heard before it calls an election.
   raft_.Tick(static_cast<int>(std::min<int64_t>(elapsed, options_.raft.heartbeat_ticks)));
 
-  pending_.Expire(now_);
+  if (!pending_.Expire(now_)) return;
   proposals_.ForgetAnswered();
   reads_.ForgetAnswered();
 }
@@ -203,7 +198,7 @@ void Replica::Tick() {
 void Replica::ProposeWaiting() {
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
-  while (auto next = proposals_.TakeWaiting(leader, raft_.term())) {
+  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs});
       continue;

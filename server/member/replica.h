@@ -113,7 +113,7 @@ class Replica {
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
 
-  bool Full();
+  bool Full() const { return pending_.size() >= options_.pending_max; }
   bool HasRoomFor(size_t bytes) const {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }

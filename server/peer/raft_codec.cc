@@ -207,6 +207,9 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   proto::Command command;
   if (!ParseCommand(in->command(), &command)) return Malformed("a proposal that is no command");
   if (command.origin().member_id() != origin) return Malformed("a proposal of another origin");
+  const size_t size = command.ByteSizeLong();
+  command.DiscardUnknownFields();
+  if (command.ByteSizeLong() != size) return Malformed("a command with unknown fields");
   const ClusterVersion needs = Needs(command);
   if (needs > kNewestVersion) return Malformed("an unknown command");
   if (command.has_record_store_id() || command.has_set_cluster_version()) {

@@ -105,16 +105,15 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
   Message* response() override { return response_.get(); }
 
   void Finish(const absl::Status& status) override {
-    if (!status.ok()) return responder_.FinishWithError(ToGrpc(status), finished_.tag());
     grpc::ByteBuffer bytes;
-    const grpc::Status serialized = Serialize(*response_, &bytes);
+    const grpc::Status wire = status.ok() ? Serialize(*response_, &bytes) : ToGrpc(status);
     // Freeing a large message takes time: here, on a worker's thread if there is one.
     response_.reset();
     request_.reset();
-    if (serialized.ok()) {
-      responder_.Finish(bytes, serialized, finished_.tag());
+    if (wire.ok()) {
+      responder_.Finish(bytes, wire, finished_.tag());
     } else {
-      responder_.FinishWithError(serialized, finished_.tag());
+      responder_.FinishWithError(wire, finished_.tag());
     }
   }
 
@@ -137,8 +136,13 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
       if (const absl::Status status = method.check(*request_); !status.ok()) return Finish(status);
     }
     CountIn(&table->running_);
+    position_ = table->unary_calls_.insert(table->unary_calls_.end(), this);
     response_.reset(method.response->New());
     method.handler(this);
+  }
+
+  ~Unary() override {
+    if (position_) row_->table->unary_calls_.erase(*position_);
   }
 
   void Decline(absl::Status status) {
@@ -150,8 +154,10 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
 
   void OnFinished(bool /*ok*/) {}
 
+  friend class MethodTable;
   const UnaryRow* const row_;
-  grpc::ByteBuffer bytes_;  // of the request, until it is parsed
+  std::optional<std::list<Unary*>::iterator> position_;  // among the table's calls
+  grpc::ByteBuffer bytes_;                               // of the request, until it is parsed
   std::unique_ptr<Message> request_;
   std::unique_ptr<Message> response_;
   grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> responder_;
@@ -292,6 +298,12 @@ void MethodTable::Start(Queues queues) {
 void MethodTable::AnswerHeld() {
   holding_ = false;
   for (auto& answer : std::exchange(held_, {})) answer();
+}
+
+void MethodTable::CancelLate(MonotonicTime now) {
+  for (Unary* call : unary_calls_) {
+    if (now >= call->deadline() + kLateCall) call->context_.TryCancel();
+  }
 }
 
 void MethodTable::CancelStreams() {

@@ -14,10 +14,13 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <list>
 #include <set>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "server/rpc/method.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
@@ -44,10 +47,15 @@ class MethodTable final : public grpc::Service {
   void AnswerHeld();
   size_t held() const { return held_.size(); }
   static constexpr size_t kHeldMax = 4096;
+  static constexpr absl::Duration kLateCall = absl::Seconds(1);
 
   // Unary calls whose handlers were called, and streams, that have not ended: an answer that was
   // given has left.
   int running() const { return running_; }
+  // Cancels unary calls whose client gave up some time ago: one that does not read its answer would
+  // otherwise hold its memory as long as its connection lasts. On the thread that polls the queues,
+  // now and then.
+  void CancelLate(MonotonicTime now);
   // Ends all streams at once, without a status. They are counted in running() until they have
   // ended.
   void CancelStreams();
@@ -81,7 +89,8 @@ class MethodTable final : public grpc::Service {
   bool listening_ = true;
   bool holding_ = false;
   std::vector<std::function<void()>> held_;
-  std::set<Stream*> open_;  // streams that have not ended
+  std::list<Unary*> unary_calls_;  // whose handlers were called
+  std::set<Stream*> open_;         // streams that have not ended
   int running_ = 0;
 };
 

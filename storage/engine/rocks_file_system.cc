@@ -35,6 +35,21 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
     const DiskOperation operation;
     return target()->Append(data, options, info, debug);
   }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->PositionedAppend(data, offset, options, debug);
+  }
+  IOStatus Allocate(uint64_t offset, uint64_t size, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Allocate(offset, size, options, debug);
+  }
+  void PrepareWrite(size_t offset, size_t size, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const DiskOperation operation;
+    target()->PrepareWrite(offset, size, options, debug);
+  }
   IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
     const DiskOperation operation;
     return target()->Truncate(size, options, debug);
@@ -71,6 +86,16 @@ class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWra
     const DiskOperation operation;
     return target()->Read(offset, size, options, result, scratch, debug);
   }
+  IOStatus MultiRead(rocksdb::FSReadRequest* requests, size_t count, const IOOptions& options,
+                     IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->MultiRead(requests, count, options, debug);
+  }
+  IOStatus Prefetch(uint64_t offset, size_t size, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->Prefetch(offset, size, options, debug);
+  }
 };
 
 class WatchedDirectory final : public rocksdb::FSDirectoryWrapper {
@@ -96,35 +121,50 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
 
   IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) override {
-    return Watch<WatchedWritableFile>(target()->NewWritableFile(name, options, file, debug), file);
+    return Watch<WatchedWritableFile>(
+        [&] { return target()->NewWritableFile(name, options, file, debug); }, file);
   }
   IOStatus ReopenWritableFile(const std::string& name, const FileOptions& options,
                               std::unique_ptr<FSWritableFile>* file,
                               IODebugContext* debug) override {
-    return Watch<WatchedWritableFile>(target()->ReopenWritableFile(name, options, file, debug),
-                                      file);
+    return Watch<WatchedWritableFile>(
+        [&] { return target()->ReopenWritableFile(name, options, file, debug); }, file);
   }
   IOStatus ReuseWritableFile(const std::string& name, const std::string& old_name,
                              const FileOptions& options, std::unique_ptr<FSWritableFile>* file,
                              IODebugContext* debug) override {
     return Watch<WatchedWritableFile>(
-        target()->ReuseWritableFile(name, old_name, options, file, debug), file);
+        [&] { return target()->ReuseWritableFile(name, old_name, options, file, debug); }, file);
   }
   IOStatus NewRandomAccessFile(const std::string& name, const FileOptions& options,
                                std::unique_ptr<FSRandomAccessFile>* file,
                                IODebugContext* debug) override {
-    return Watch<WatchedRandomAccessFile>(target()->NewRandomAccessFile(name, options, file, debug),
-                                          file);
+    return Watch<WatchedRandomAccessFile>(
+        [&] { return target()->NewRandomAccessFile(name, options, file, debug); }, file);
   }
   IOStatus NewDirectory(const std::string& name, const IOOptions& options,
                         std::unique_ptr<FSDirectory>* directory, IODebugContext* debug) override {
-    return Watch<WatchedDirectory>(target()->NewDirectory(name, options, directory, debug),
-                                   directory);
+    return Watch<WatchedDirectory>(
+        [&] { return target()->NewDirectory(name, options, directory, debug); }, directory);
+  }
+
+  IOStatus DeleteFile(const std::string& name, const IOOptions& options,
+                      IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->DeleteFile(name, options, debug);
+  }
+  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                      IODebugContext* debug) override {
+    const DiskOperation operation;
+    return target()->RenameFile(from, to, options, debug);
   }
 
  private:
-  template <typename Watched, typename File>
-  static IOStatus Watch(IOStatus status, std::unique_ptr<File>* file) {
+  // `open` opens the file.
+  template <typename Watched, typename File, typename Open>
+  static IOStatus Watch(Open open, std::unique_ptr<File>* file) {
+    const DiskOperation operation;
+    IOStatus status = open();
     if (status.ok()) *file = std::make_unique<Watched>(std::move(*file));
     return status;
   }

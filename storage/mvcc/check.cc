@@ -18,9 +18,10 @@ absl::Status Invalid(const char* text) { return absl::InvalidArgumentError(text)
 
 // --- the form of every operation
 
-absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left, int depth);
+absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left,
+                        int depth_left);
 
-absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, int depth) {
+absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, int depth_left) {
   for (const RequestOp& op : ops) {
     absl::Status status;
     switch (op.request_case()) {
@@ -34,7 +35,7 @@ absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, i
         status = Check(op.request_delete_range());
         break;
       case RequestOp::kRequestTxn:
-        status = CheckShape(op.request_txn(), ops_left, total_left, depth + 1);
+        status = CheckShape(op.request_txn(), ops_left, total_left, depth_left - 1);
         break;
       case RequestOp::REQUEST_NOT_SET:
         status = Invalid("key not found");  // etcd's text for this
@@ -45,16 +46,17 @@ absl::Status CheckShape(const Ops& ops, int64_t ops_left, int64_t* total_left, i
   return absl::OkStatus();
 }
 
-absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left, int depth) {
+absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_left,
+                        int depth_left) {
   const int64_t ops = std::max({txn.compare_size(), txn.success_size(), txn.failure_size()});
   *total_left -= ops;
-  if (ops > ops_max || *total_left < 0 || depth > kTxnDepthMax)
+  if (ops > ops_max || *total_left < 0 || depth_left < 1)
     return Invalid("too many operations in txn request");
   for (const etcdserverpb::Compare& compare : txn.compare()) {
     if (compare.key().empty()) return Invalid("key is not provided");
   }
-  absl::Status status = CheckShape(txn.success(), ops_max - ops, total_left, depth);
-  if (status.ok()) status = CheckShape(txn.failure(), ops_max - ops, total_left, depth);
+  absl::Status status = CheckShape(txn.success(), ops_max - ops, total_left, depth_left);
+  if (status.ok()) status = CheckShape(txn.failure(), ops_max - ops, total_left, depth_left);
   return status;
 }
 
@@ -154,9 +156,9 @@ absl::Status Check(const etcdserverpb::DeleteRangeRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max) {
+absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max, int depth_max) {
   int64_t total = ops_max < INT64_MAX / kTxnLevelsFull ? kTxnLevelsFull * ops_max : INT64_MAX;
-  if (absl::Status s = CheckShape(request, ops_max, &total, /*depth=*/1); !s.ok()) return s;
+  if (absl::Status s = CheckShape(request, ops_max, &total, depth_max); !s.ok()) return s;
   for (const Ops* branch : {&request.success(), &request.failure()}) {
     Changes changes;
     if (!CheckOnce(*branch, &changes)) return Invalid("duplicate key given in txn request");

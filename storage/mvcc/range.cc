@@ -74,11 +74,14 @@ class Answer {
     ++passed_;
     // A sort by value needs it even if only keys are asked for.
     const bool with_value = !request_.keys_only() || request_.sort_target() == RangeRequest::VALUE;
-    KeyValue kv =
-        ToKeyValue(cursor.key(), cursor.head(), with_value ? cursor.value() : std::string_view());
+    const std::string_view value = with_value ? cursor.value() : std::string_view();
+    std::string key = cursor.key();
+    const bool keeps = first_keys_ || static_cast<int64_t>(kvs_.size()) < limit_;
+    // Charged before it is copied: a large one may be more than the reader may take.
+    if (keeps && !meter_->Answer(Bytes(key.size() + value.size()))) return false;
+    KeyValue kv = ToKeyValue(std::move(key), cursor.head(), value);
     const auto before = [this](const KeyValue& a, const KeyValue& b) { return Before(a, b); };
-    if (first_keys_ || static_cast<int64_t>(kvs_.size()) < limit_) {
-      if (!meter_->Answer(Bytes(kv))) return false;
+    if (keeps) {
       kvs_.push_back(std::move(kv));
       if (!first_keys_ && limit_ != INT64_MAX) std::push_heap(kvs_.begin(), kvs_.end(), before);
     } else if (before(kv, kvs_.front())) {  // the last of those kept
@@ -105,9 +108,10 @@ class Answer {
   }
 
  private:
-  static int64_t Bytes(const KeyValue& kv) {
+  static int64_t Bytes(const KeyValue& kv) { return Bytes(kv.key().size() + kv.value().size()); }
+  static int64_t Bytes(size_t key_and_value) {
     constexpr int64_t kNumbers = 128;  // revisions, version, lease, and the message around them
-    return kNumbers + static_cast<int64_t>(kv.key().size() + kv.value().size());
+    return kNumbers + static_cast<int64_t>(key_and_value);
   }
   // Ties stay in key order, either way.
   bool Before(const KeyValue& a, const KeyValue& b) const {

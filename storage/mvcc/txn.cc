@@ -72,9 +72,6 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- measuring
 
-// At most so many values fit into Rules::answer_bytes however large they are, so they need not be
-// read to be measured. In every version.
-constexpr size_t kValuesUnmeasured = 32;
 // Reading or copying so many values takes no time that matters to the thread that applies.
 constexpr int kValuesUncharged = 4;
 
@@ -232,7 +229,7 @@ bool Transaction::MeasureValues() {
     }
     if (meter_->over()) return false;
   }
-  if (taken_.size() <= kValuesUnmeasured) return true;
+  if (!MeasuresValues()) return true;
   // Each read may see everything that is put here.
   return meter_->Answer(put_bytes * reads);
 }
@@ -240,7 +237,7 @@ bool Transaction::MeasureValues() {
 // One key at the newest revision; `value`: its value is read or copied as well. Executing reads it
 // anyway, so nothing is read here when nobody asks for the measure.
 void Transaction::MeasureKey(const std::string& key, bool value) {
-  const bool answer = value && taken_.size() > kValuesUnmeasured;
+  const bool answer = value && MeasuresValues();
   if (!answer && !meter_->limited()) return;
   const Head head = writer_->HeadOf(key, meter_);
   if (!value || meter_->over() || !head.exists()) return;
@@ -253,7 +250,7 @@ void Transaction::MeasureKey(const std::string& key, bool value) {
 // Runs the range and drops the answer, to charge the answer's bytes and the keys that it walks.
 absl::Status Transaction::MeasureRange(const RangeRequest& request) {
   if (!meter_->Step()) return meter_->status();
-  if (request.range_end().empty() && taken_.size() <= kValuesUnmeasured) {
+  if (request.range_end().empty() && !MeasuresValues()) {
     if (request.revision() <= 0) {
       MeasureKey(request.key(), /*value=*/true);
     } else if (meter_->limited()) {

@@ -62,6 +62,7 @@ class Transaction {
   absl::Status CheckRevision(const etcdserverpb::RangeRequest& request);
   absl::Status CheckRules();
   bool MeasureValues();
+  bool MeasuresValues() const { return taken_.size() > meter_->rules().values_unmeasured; }
   void MeasureKey(const std::string& key, bool value);
   absl::Status MeasureRange(const etcdserverpb::RangeRequest& request);
   absl::Status MeasureDelete(const etcdserverpb::DeleteRangeRequest& request, int64_t later_ranges);

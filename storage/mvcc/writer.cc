@@ -101,6 +101,7 @@ mvccpb::KeyValue Writer::Load(std::string_view key, const Head& head) const {
   const std::optional<std::string> record =
       head.mod_revision <= batch_revision_ ? engine_.Get(engine_key) : overlay_.Get(engine_key);
   CHECK(record.has_value()) << "the newest version of a key is gone";
+  loaded_bytes_ += record->size();
   Head stored;
   std::string_view value;
   DecodeVersion(engine_key, *record, &stored, &value);

@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -81,6 +82,8 @@ class Writer {
   Head HeadOf(std::string_view key, Meter* meter = nullptr);
   // The key's current value; its head must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
+  // Of all records that Load has read since the last call.
+  size_t TakeLoadedBytes() { return std::exchange(loaded_bytes_, 0); }
 
   // The request was checked, so the key exists if a part of it is kept. Sets all of the response
   // except its header.
@@ -112,6 +115,7 @@ class Writer {
   Revision batch_revision_ = 0;  // the newest before this batch; 0: it is still empty
   Revision revision_ = 0;
   uint32_t sub_ = 0;
+  mutable size_t loaded_bytes_ = 0;
   std::string key_buffer_, record_buffer_, replaced_buffer_;  // reused
 };
 

@@ -38,7 +38,7 @@ absl::Status Keys::Check(const Command& command, Meter* meter) {
       status = mvcc::Check(command.delete_range());
       return status.ok() ? transaction_->Check(command.delete_range()) : status;
     case Command::kTxn:
-      status = mvcc::Check(command.txn(), INT64_MAX);
+      status = mvcc::Check(command.txn(), INT64_MAX, shared_.rules().txn_depth_max);
       return status.ok() ? transaction_->Check(command.txn()) : status;
     default:
       break;

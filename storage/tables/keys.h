@@ -31,6 +31,7 @@ class Keys {
   // Around writing the batch (Writer).
   void CompleteBatch() { writer_.CompleteBatch(); }
   void EndBatch() { writer_.EndBatch(); }
+  size_t TakeLoadedBytes() { return writer_.TakeLoadedBytes(); }
 
   // Adds to the batch, which is empty, what physical compaction removes next, and moves
   // compaction_next and compaction_done on.

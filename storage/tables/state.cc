@@ -43,6 +43,7 @@ absl::Status DecodeState(std::string_view record, State* state) {
             : "; run the raftkv-server that wrote it, or start with an empty directory"));
   }
   if (size != kNumbers * 8) return damaged;
+  state->cluster_version = format == kFormat ? kFirstVersion : kFirstVersion + 1;
   state->applied = {.term = Fixed64(&record[8]), .index = Fixed64(&record[16])};
   state->revision = static_cast<Revision>(Fixed64(&record[24]));
   state->compacted = static_cast<Revision>(Fixed64(&record[32]));

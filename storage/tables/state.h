@@ -33,7 +33,8 @@ struct State {
 // checksum. The format is 3; it is 4, with the same contents, once the cluster version was raised,
 // so that programs that know no cluster versions do not open the store.
 std::string EncodeState(const State& state);
-// Leaves the cluster version alone. DataLoss when damaged, FailedPrecondition for another format.
+// Of the cluster version it only tells whether it was raised: above kFirstVersion or not. DataLoss
+// when damaged, FailedPrecondition for another format.
 absl::Status DecodeState(std::string_view record, State* state);
 
 // What all tables use. Owned by the state machine, which writes `batch` now and then.

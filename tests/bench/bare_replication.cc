@@ -315,7 +315,6 @@ class Node {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   if (argc < 3) {

@@ -291,6 +291,7 @@ TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
   stream->StartCall(&started);
   ASSERT_TRUE(Eventually({&node}, [&] { return started.done && node.peers.live() == 1; }));
   stream->Read(&response, &read);
+  node.phase.Set(Phase::kStopped);
   node.peers.Stop();
   EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 0 && read.done; }));
   stream->Finish(&status, &finished);

@@ -8,7 +8,6 @@
 #include "gtest/gtest.h"
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   ::testing::InitGoogleTest(&argc, argv);
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--rewrite") == 0) setenv("RAFTKV_REWRITE_SCRIPTS", "1", 1);

@@ -200,7 +200,6 @@ int Main(int argc, char** argv) {
 }  // namespace raftkv::sim
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   return raftkv::sim::Main(argc, argv);

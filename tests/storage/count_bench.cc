@@ -150,7 +150,6 @@ void Run(const std::string& dir) {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   const raftkv::TempDir temporary;
   raftkv::Run(argc > 1 ? argv[1] : temporary.path());
 }

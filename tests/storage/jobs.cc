@@ -132,7 +132,6 @@ void RunJobAndKill(const std::string& name, const std::string& path) {
 }  // namespace raftkv
 
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
   if (argc == 4 && std::string(argv[1]) == "--job") raftkv::JobMain(argv[2], argv[3]);

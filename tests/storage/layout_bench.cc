@@ -425,7 +425,6 @@ void MeasureStateMachine(const std::string& dir) {
 
 // layout_bench [DIRECTORY [state-machine]]: all layouts, or only the one that the product uses.
 int main(int argc, char** argv) {
-  raftkv::OpenStandardDescriptors();
   using namespace raftkv;  // NOLINT
   const std::string dir = argc > 1 ? argv[1] : "/tmp/raftkv-layout-bench";
   std::printf(
