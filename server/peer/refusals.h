@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_PEER_REFUSALS_H_
 #define RAFTKV_SERVER_PEER_REFUSALS_H_
 
-// What peers sent and this member refused, counted by reason. The log says each reason when it is
-// new, and from then on the totals, once a minute at most: a misconfigured peer comes back several
-// times a second.
+// Counts the messages of peers that this member rejected, by reason. The first message of each
+// reason is logged. After that the totals are logged at most once a minute, because a misconfigured
+// peer sends several messages a second.
 //
-// Owned by Peers; on the loop's thread.
+// Owned by Peers; used on the loop's thread.
 
 #include <cstdint>
 #include <map>
@@ -18,14 +18,14 @@ namespace raftkv {
 class Refusals {
  public:
   enum class Reason {
-    kCluster,    // another cluster's
-    kReceiver,   // for another member
-    kSender,     // from somebody who is no member, or not the one whose address it has
-    kStoreId,    // from a data directory that is not the member's
-    kMalformed,  // not what the protocol allows
+    kCluster,    // from a member of another cluster
+    kReceiver,   // meant for another member
+    kSender,     // from an unknown member, or not from the one that has this address
+    kStoreId,    // from another data directory than the one known for the member
+    kMalformed,  // against the protocol
   };
 
-  // `what` is one line about this one: who sent it, what is wrong, the remedy.
+  // `what` is one line about this message: who sent it, what is wrong, the remedy.
   void Count(Reason reason, const std::string& what, absl::Time now);
 
   uint64_t total() const;
