@@ -9,7 +9,7 @@ absl::Status NoLeader() { return absl::UnavailableError("etcdserver: no leader")
 // etcd has no such error: an etcd member that lost its data does not notice it.
 absl::Status RejectedByPeers() {
   return absl::UnavailableError(
-      "etcdserver: this member lost its data directory and the others refuse it; ask another one");
+      "etcdserver: this member lost its data directory and the others reject it; ask another one");
 }
 
 // This text is not etcd's. It is the one of grpc-go's balancer when it has no connection for a

@@ -241,7 +241,7 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
 void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
   if (peer->last_refusal == status.error_message()) return;
   peer->last_refusal = status.error_message();
-  LOG(ERROR) << "refused by " << peer->address.name << " at " << peer->address.address << ": "
+  LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
              << status.error_message();
 }
 
@@ -436,9 +436,8 @@ void Peers::OnPeerRefused(raft::MemberId peer) {
       Refusals::Reason::kStoreId,
       absl::StrCat(known == nullptr ? "a peer" : known->address.name,
                    ": its data directory is not the one that this cluster knows for it, so it may "
-                   "have forgotten votes and acknowledged writes. Bring its old directory back; "
-                   "replacing a member comes with changes of membership, which are not served "
-                   "yet"));
+                   "have forgotten votes and acknowledged writes. Restore its old directory; "
+                   "replacing a member needs membership changes, which are not supported yet"));
 }
 
 }  // namespace raftkv

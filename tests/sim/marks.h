@@ -14,10 +14,10 @@ namespace raftkv::sim {
 
 #define RAFTKV_SIM_MARKS(X)                                                   \
   X(kVoteSplit, "two candidates in one term")                                 \
-  X(kVoteRefused, "vote refused")                                             \
-  X(kPreVoteRefused, "pre-vote refused")                                      \
+  X(kVoteRefused, "vote declined")                                            \
+  X(kPreVoteRefused, "pre-vote declined")                                     \
   X(kVoteAfterRestart, "vote granted by a restarted member")                  \
-  X(kElectionLost, "candidate made way without winning")                      \
+  X(kElectionLost, "candidate stepped down without winning")                  \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
   X(kLeaderMadeWay, "leader stepped down without a higher term")              \
@@ -27,8 +27,8 @@ namespace raftkv::sim {
   X(kTruncatedBehind, "removed a suffix where others had committed already")  \
   X(kOldTermCommitted, "entry of an old term committed by a later leader")    \
   X(kDuplicateAppend, "duplicate append ignored")                             \
-  X(kStaleAppend, "append of an older term refused")                          \
-  X(kRejectedAppend, "append refused for a gap or a conflict")                \
+  X(kStaleAppend, "append of an older term rejected")                         \
+  X(kRejectedAppend, "append rejected for a gap or a conflict")               \
   X(kOutOfOrder, "messages overtook each other")                              \
   X(kDuplicated, "message delivered twice")                                   \
   X(kPartitionSymmetric, "symmetric partition")                               \
@@ -49,12 +49,12 @@ namespace raftkv::sim {
   X(kSaveStalled, "save stalled longer than an election timeout")             \
   X(kReadByLeader, "read answered by the leader")                             \
   X(kReadByFollower, "read answered by a follower")                           \
-  X(kReadRefused, "read index refused")                                       \
+  X(kReadRefused, "read index request declined")                              \
   X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
   X(kReadWaitedForApply, "read waited for the applier")                       \
   X(kReadTimedOut, "read timed out")                                          \
   X(kForwarded, "forwarded proposal applied")                                 \
-  X(kForwardRefused, "forwarded proposal refused")                            \
+  X(kForwardRefused, "forwarded proposal declined")                           \
   X(kUnsent, "forwarded proposal never left")                                 \
   X(kUnknownLeaderLost, "fate unknown: leader lost")                          \
   X(kUnknownConnection, "fate unknown: connection lost")                      \
@@ -62,22 +62,22 @@ namespace raftkv::sim {
   X(kUnknownApplied, "proposal of unknown fate applied later")                \
   X(kUnknownNever, "proposal of unknown fate never applied")                  \
   X(kTimedOut, "proposal timed out, certainly not applied")                   \
-  X(kTooMany, "proposal refused: too many requests")                          \
+  X(kTooMany, "proposal rejected: too many requests")                         \
   X(kDeletedNothing, "delete that found nothing")                             \
   X(kTxnSucceeded, "transaction whose compares held")                         \
   X(kTxnFailed, "transaction whose compares did not hold")                    \
-  X(kTxnRefused, "transaction refused for a key, a lease or its shape")       \
-  X(kTxnCompacted, "transaction refused for a revision")                      \
-  X(kWalkRefused, "transaction or deletion refused for how far it walks")     \
+  X(kTxnRefused, "transaction rejected for a key, a lease or its shape")      \
+  X(kTxnCompacted, "transaction rejected for a revision")                     \
+  X(kWalkRefused, "transaction or deletion rejected: it walks too far")       \
   X(kTxnPast, "replicated transaction that read a past revision")             \
   X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
   X(kCompacted, "compaction acknowledged")                                    \
-  X(kCompactRefused, "compaction refused")                                    \
+  X(kCompactRefused, "compaction rejected")                                   \
   X(kReadPast, "past revision read")                                          \
-  X(kReadCompacted, "read refused for a revision")                            \
+  X(kReadCompacted, "read rejected for a revision")                           \
   X(kCompactionLost, "crash lost an applied compaction")                      \
   X(kCompactSteps, "physical compaction in several steps")                    \
   X(kCrashInCompaction, "crash inside a step of the physical compaction")     \

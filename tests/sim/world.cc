@@ -292,7 +292,7 @@ struct EventText {
   }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
   std::string operator()(const PeerRefused& e) const {
-    return absl::StrFormat("refuses n%d: another data directory", e.peer);
+    return absl::StrFormat("rejects n%d: another data directory", e.peer);
   }
   std::string operator()(const VotingAllowed& e) const {
     return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
@@ -304,7 +304,7 @@ struct EventText {
     return absl::StrFormat("cluster version %d", e.version);
   }
   std::string operator()(const RefusedByPeer& e) const {
-    return absl::StrFormat("is refused by n%d", e.peer);
+    return absl::StrFormat("is rejected by n%d", e.peer);
   }
 };
 
