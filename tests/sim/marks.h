@@ -17,7 +17,7 @@ namespace raftkv::sim {
   X(kVoteRefused, "vote declined")                                            \
   X(kPreVoteRefused, "pre-vote declined")                                     \
   X(kVoteAfterRestart, "vote granted by a restarted member")                  \
-  X(kElectionLost, "candidate stepped down without winning")                  \
+  X(kElectionLost, "candidate denied a vote")                                 \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
   X(kLeaderMadeWay, "leader stepped down without a higher term")              \
