@@ -18,7 +18,7 @@ TEST(Replica, SoleMemberServesAtOnce) {
   EXPECT_TRUE(put->result.status.ok());
 }
 
-TEST(Replica, PutThroughAnyMemberIsAnsweredWhereItWasAsked) {
+TEST(Replica, PutThroughAnyMemberIsAnsweredByThatMember) {
   Cluster c(3);
   c.Run(kElection);
   ASSERT_NE(c.leader(), raft::kNobody);
@@ -63,7 +63,7 @@ TEST(Replica, LinearizableReadThroughAnyMemberSeesWhatWasAcknowledged) {
   }
 }
 
-TEST(Replica, ReadWaitsBehindWhatItMustSeeInTheApplyQueue) {
+TEST(Replica, ReadWaitsUntilWhatItMustSeeIsApplied) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId follower = c.follower();
@@ -154,7 +154,7 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
 }
 
-TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
+TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId old = c.leader();
@@ -173,7 +173,7 @@ TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
-TEST(Replica, StreamsBreakEachForItself) {
+TEST(Replica, ABrokenStreamDoesNotAffectTheOther) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
@@ -187,7 +187,7 @@ TEST(Replica, StreamsBreakEachForItself) {
   EXPECT_EQ(put->fate, Fate::kApplied);
 }
 
-TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
+TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId follower = c.follower();
@@ -207,8 +207,9 @@ TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
   EXPECT_EQ(first->fate, Fate::kApplied);
 }
 
-// The applier may be slow, or on a worker of its own: nobody hangs because of it.
-TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) {
+// The applier may be slow, or run on a worker. Requests are answered at their deadline all the
+// same.
+TEST(Replica, RequestsInTheApplierAreAnsweredAtTheirDeadline) {
   Cluster c(1);
   c.Run(kElection);
   c[1].hold_apply = true;
@@ -226,7 +227,7 @@ TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) 
   for (const auto& answer : {put, get}) EXPECT_EQ(answer->times, 1);
 }
 
-TEST(Replica, WhatTheApplierHoldsCountsAsPending) {
+TEST(Replica, RequestsInTheApplierCountAsPending) {
   Cluster c(1, /*pending_max=*/2);
   c.Run(kElection);
   std::string got;
@@ -260,7 +261,7 @@ TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
   EXPECT_EQ(get->fate, Fate::kApplied);
 }
 
-TEST(Replica, MoreThanPendingMaxIsRefused) {
+TEST(Replica, RequestsBeyondPendingMaxAreRejected) {
   Cluster c(3, /*pending_max=*/2);
   std::string got;
   auto a = c.Put(1, "a", "1");
@@ -273,7 +274,7 @@ TEST(Replica, MoreThanPendingMaxIsRefused) {
   EXPECT_EQ(a->times + b->times, 0);
 }
 
-TEST(Replica, MoreBytesThanPendingBytesMaxAreRefusedWhereverTheyWait) {
+TEST(Replica, BytesBeyondPendingBytesMaxAreRejectedWhereverProposalsWait) {
   Cluster c(3, /*pending_max=*/16384, /*pending_bytes_max=*/4096);
   const std::string large(3000, 'v'), huge(5000, 'v');
   auto alone = c.Put(1, "a", huge);  // one always passes
@@ -300,7 +301,7 @@ TEST(Replica, MoreBytesThanPendingBytesMaxAreRefusedWhereverTheyWait) {
   EXPECT_EQ(after->fate, Fate::kApplied) << "what is answered does not count any more";
 }
 
-TEST(Replica, WritesAreRefusedWhileTheStateMachineIsFarBehind) {
+TEST(Replica, WritesAreRejectedWhileTheStateMachineIsFarBehind) {
   Cluster c(1);
   c.Run(kElection);
   c[1].hold_apply = true;
@@ -335,7 +336,7 @@ TEST(Replica, StopAnswersEverythingPending) {
   for (const auto& read : {get, in_apply_queue}) EXPECT_EQ(read->fate, Fate::kStoppedUnproposed);
 }
 
-TEST(Replica, StopSaysWhatWasNeverProposed) {
+TEST(Replica, StopTellsWhichWritesWereNeverProposed) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId id = c.follower();
@@ -382,10 +383,10 @@ TEST(Replica, LateTurnStepsDownFirst) {
   EXPECT_NE(c[leader].raft().role(), raft::Role::kLeader);
 }
 
-// --- clients that do not wait any more
+// --- clients that have given up
 
-// A write that waits for a leader while its client gives up must not be carried out later: the
-// client may have sent it again.
+// If the client of a write that waits for a leader gives up, the write must not be proposed later:
+// the client may have sent it again.
 TEST(Replica, AWriteWhoseClientHasGoneBeforeItWasProposedIsDropped) {
   Cluster c(3);
   bool gone = false;
@@ -440,7 +441,7 @@ TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   EXPECT_NE(c.leader(), raft::kNobody);
 }
 
-TEST(FirstStart, WhoIsMissingIsSaidAtOnceAndThenOnceAMinute) {
+TEST(FirstStart, MissingPeersAreReportedAtOnceAndThenOnceAMinute) {
   Cluster c(3);
   c.Crash(2);
   c.Crash(3);

@@ -91,7 +91,7 @@ TEST(Codec, RoundTripsEveryField) {
 constexpr auto kOk = absl::StatusCode::kOk;
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
-// What Decode says of `valid` after `change`.
+// The result of Decode for `valid` after `change`.
 template <typename Wire, typename Change>
 absl::StatusCode After(Wire valid, Change change) {
   change(&valid);

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_TESTS_SIM_MARKS_H_
 #define RAFTKV_TESTS_SIM_MARKS_H_
 
-// The "sometimes" marks: rare situations which the seeds of one run, taken together, must have met.
-// A mark that stays at zero means that the simulator has stopped testing something: the run fails.
-// One line a mark; the second column is what the run prints.
+// The "sometimes" marks: rare situations that the seeds of one test, taken together, must meet. If
+// a mark stays at zero, the simulator no longer tests that situation, and the test fails. One line
+// for each mark; the second column is the text that is printed.
 
 #include <array>
 #include <cstddef>
@@ -20,7 +20,7 @@ namespace raftkv::sim {
   X(kElectionLost, "candidate denied a vote")                                 \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
-  X(kLeaderMadeWay, "leader stepped down without a higher term")              \
+  X(kLeaderMadeWay, "leader stepped down in its own term")                    \
   X(kLeaderCrashedUncommitted, "leader crashed with uncommitted entries")     \
   X(kUncommittedSurvived, "entry of a crashed leader committed by another")   \
   X(kTruncated, "conflicting suffix removed")                                 \

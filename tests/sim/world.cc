@@ -43,7 +43,7 @@ World::World(const RunOptions& options, const Profile& profile)
   for (int i = 0; i < profile.members; ++i) members_.push_back(std::make_unique<Member>(this, i));
 }
 
-// Members' clocks run apart, but never back. Nothing that is promised may depend on them.
+// The clocks of members run at different rates, but never go back. Safety must not depend on them.
 MonotonicTime World::clock_of(int member) const {
   return MonotonicTime(absl::Hours(1) +
                        absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000));

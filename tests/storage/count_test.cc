@@ -140,7 +140,7 @@ class CountTest : public StoreTest {
   }
 };
 
-TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
+TEST_F(CountTest, BlocksAreCutAsTheyGrowAndRemovedWhenTheyAreEmpty) {
   PutKeys(0, kKeys);
   auto [keys, blocks] = Blocks();
   EXPECT_EQ(keys, kKeys);
@@ -161,7 +161,7 @@ TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
   CheckBlocks();
 }
 
-// A cut reads few of them at a time, and so does the end of a count.
+// So a cut, and the ends of a count, read few large values at a time.
 TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   constexpr size_t kValue = 64 << 10;
   for (int i = 0; i < mvcc::kBlockKeys + 100; ++i) {
@@ -174,7 +174,7 @@ TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   CheckCount(Between(3, 900));
 }
 
-// Otherwise the end of a count could have to pass very many of them.
+// Otherwise a count might have to pass very many of them at its ends.
 TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);
   const size_t blocks = Blocks().second;
@@ -348,7 +348,7 @@ TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
   EXPECT_EQ(state_->applied().index, log.size());
 }
 
-// In a block in the middle, which no count walks.
+// The changes are in a block in the middle, which a count does not walk.
 TEST_F(CountTest, ATransactionCountsWhatItJustDid) {
   PutKeys(0, 2'000);
   const auto result = ApplyText(absl::StrCat(

@@ -1,4 +1,4 @@
-// One contract, two engines (storage/engine.h).
+// Both engines must keep the same contract (storage/engine/engine.h).
 
 #include "storage/engine/engine.h"
 
@@ -293,7 +293,8 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
   EXPECT_EQ(OpenRocksEngine(options).status().code(), absl::StatusCode::kDataLoss);
 }
 
-// Bounds need not look like versions, and their tails may be alike.
+// The bounds of a range need not have the form of version keys, and they may end with the same
+// bytes.
 TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   TempDir dir;
   RocksOptions options;

@@ -241,7 +241,7 @@ TEST_F(TxnTest, RangesInTheLogSeeTheBatchTheyAreIn) {
   EXPECT_EQ(range.kvs(2).version(), 1) << "deleted in this batch, so a new incarnation";
 }
 
-// Of keys that nothing is remembered about, after a restart.
+// After a restart, so that the cache has no heads of these keys.
 TEST_F(TxnTest, WhatARangeDeletedIsGoneForTheRestOfTheBatch) {
   Apply(PutCommand("k", "old"));
   state_->Flush();
