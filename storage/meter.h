@@ -4,8 +4,8 @@
 // Measures what reads and log entries cost, and compares it with their limits while they run.
 //
 // There are two kinds of limits:
-//   - Limits (below) are local. They keep the thread that reads or applies from being held up: a
-//     read that exceeds them runs again on a worker; an entry that exceeds them is applied
+//   - Limits (below) are local. They keep the thread that reads or applies from being blocked for
+//     long: a read that exceeds them runs again on a worker; an entry that exceeds them is applied
 //     later, or on a worker. They never decide what an entry does.
 //   - Rules (version.h) are replicated. They decide whether an entry fails.
 //

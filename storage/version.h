@@ -27,7 +27,7 @@ using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
 inline constexpr ClusterVersion kNewestVersion = 2;  // the newest one that this program knows
 
-// What the bytes of one record cost, in steps. A step is about a microsecond. Reading a record (a
+// What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and another one for each so many bytes of
 // it, rounded down.
 struct Costs {

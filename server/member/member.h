@@ -21,7 +21,7 @@
 //     }
 //
 // Threads: one thread calls everything, except that
-//   - Apply(kElsewhere) may run on another thread. Meanwhile the first thread goes on with Post,
+//   - Apply(kElsewhere) may run on another thread. Meanwhile the first thread may call Post,
 //     Turn and PlanApply (which answers kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader and rejected_by_peers
 //     may be called from any thread.

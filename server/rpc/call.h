@@ -6,7 +6,8 @@
 //
 // Statuses are absl's, whose code numbers are gRPC's. Their text goes on the wire as it is.
 //
-// Everything runs on the thread that serves the call's method, unless it says otherwise.
+// Functions are called on the thread that serves the call's method, unless a comment says
+// otherwise.
 
 #include <google/protobuf/message.h>
 

@@ -110,7 +110,7 @@ TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   EXPECT_EQ(answered, 4);
   EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts);
   EXPECT_EQ(answered, 8);
-  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts + 1);  // the entry behind them
+  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts + 1);  // and the entry
   EXPECT_EQ(answered, 10);
   EXPECT_TRUE(applier_.empty());
 }

@@ -88,7 +88,7 @@ TEST(Replica, WithoutALeaderRequestsEndAtTheirTimeout) {
   for (raft::MemberId id : {1, 2, 3}) {
     if (id != alone) c.Crash(id);
   }
-  c.Run(absl::Seconds(3));  // notices
+  c.Run(absl::Seconds(3));  // until it notices that there is no leader
   std::string got;
   auto put = c.Put(alone, "k", "v");
   auto get = c.Get(alone, "k", &got);
@@ -147,7 +147,7 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   c[follower].Post(ForwardLost{leader, {numbers[1]}});
   c.Turn(follower);
   EXPECT_EQ(first->fate, Fate::kUnknownConnection);
-  EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
+  EXPECT_EQ(second->times, 0) << "it was never sent, so it waits for a leader";
   c.Heal();
   c.Run(kElection);
   EXPECT_EQ(second->fate, Fate::kApplied);
@@ -202,7 +202,7 @@ TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
   c[follower].Post(ForwardRefused{numbers[1]});
   c.Turn(follower);
   EXPECT_EQ(first->times, 0);
-  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it never left: that is certain";
+  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it was certainly never sent";
   c.Settle();
   EXPECT_EQ(first->fate, Fate::kApplied);
 }
@@ -343,7 +343,7 @@ TEST(Replica, StopTellsWhichWritesWereNeverProposed) {
   for (raft::MemberId other : {1, 2, 3}) {
     if (other != id) c.Crash(other);
   }
-  auto handed_over = c.Put(id, "a", "1");  // it has not noticed
+  auto handed_over = c.Put(id, "a", "1");  // the member has not noticed that the leader is gone
   c.Turn(id);
   c[id].member->StopRequests();
   EXPECT_EQ(handed_over->fate, Fate::kStopped);
@@ -375,7 +375,7 @@ TEST(Replica, LateTurnStepsDownFirst) {
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
   for (raft::MemberId id : {1, 2, 3}) {
-    if (id != leader) c.Crash(id);  // nobody else moves time
+    if (id != leader) c.Crash(id);  // so that no other member runs a turn
   }
   c[leader].member->Turn(c.now() + absl::Milliseconds(900));
   EXPECT_EQ(c[leader].raft().role(), raft::Role::kLeader);
@@ -400,7 +400,7 @@ TEST(Replica, AWriteWhoseClientHasGoneBeforeItWasProposedIsDropped) {
   gone = true;
   auto other = c.Put(1, "other", "v");
   c.Run(kElection);
-  EXPECT_EQ(other->fate, Fate::kApplied) << "those behind it are carried out";
+  EXPECT_EQ(other->fate, Fate::kApplied) << "writes behind it are carried out";
   EXPECT_EQ(fate, Fate::kTimedOut);
   EXPECT_EQ(Cluster::Value(c[1], "k"), "");
   EXPECT_EQ(c[1].state->Snapshot()->revision(), 2);
@@ -427,7 +427,6 @@ TEST(Replica, AWriteWaitsForALeaderUntilItsClientsDeadline) {
 }
 
 // --- first start, wiped disks (docs/decisions)
-// ------------------------------------------------------
 
 TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   Cluster c(3);
@@ -471,7 +470,7 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
   EXPECT_FALSE(c[wiped].member->Status().may_vote);
   EXPECT_TRUE(c[wiped].member->rejected_by_peers());
-  c.Crash(wiped);  // and not after a restart either
+  c.Crash(wiped);  // it must not vote after a restart either
   c.Start(wiped);
   c.Run(absl::Seconds(30));
   EXPECT_EQ(c.leader(), raft::kNobody);
@@ -488,7 +487,7 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   EXPECT_GT(c[c.leader()].member->Status().rejected_messages, 0);
   EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRefused>(c.leader()));
   EXPECT_EQ(c.Count<RefusedByPeer>(wiped), 2) << "its own log must say why, once in each life";
-  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "nobody's answer would help";
+  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "no answer of a peer would help";
 }
 
 TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {

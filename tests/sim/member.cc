@@ -27,7 +27,6 @@ Member::Member(World* world, int number)
 Member::~Member() = default;
 
 // --- lives
-// ------------------------------------------------------------------------------------------
 
 MemberOptions Member::Options() const {
   const Profile& profile = world_->profile();
@@ -189,7 +188,6 @@ void Member::FlushState() { process_->state_machine->Flush(); }
 bool Member::busy() const { return world_->now() < process_->busy_until; }
 
 // --- events
-// -----------------------------------------------------------------------------------------
 
 void Member::Post(Input input) {
   process_->member->Post(std::move(input));
@@ -369,7 +367,6 @@ bool Member::AfterApplying() {
 bool Member::asleep() const { return world_->profile().asleep == number_; }
 
 // --- what the product calls
-// -------------------------------------------------------------------------
 
 void Member::Send(PeerMessage message) {
   Process& p = *process_;

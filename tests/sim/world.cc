@@ -76,7 +76,6 @@ RunResult World::Run() {
 }
 
 // --- the queue
-// --------------------------------------------------------------------------------------
 
 void World::Push(Micros at, What what, int member, int other, uint64_t life,
                  std::unique_ptr<Packet> packet) {
@@ -210,7 +209,6 @@ void World::HandleMisfortune(const Event& event) {
 }
 
 // --- what is seen
-// -----------------------------------------------------------------------------------
 
 void World::Trace(const Event& event) {
   uint64_t& hash = result_.trace_hash;

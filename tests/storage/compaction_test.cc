@@ -360,9 +360,9 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 20}).size(), 0u)
       << "twenty keys and the operation itself";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 22}).size(), 2u)
-      << "what is visited adds up over the entries";
+      << "the steps of all entries are added up";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u)
-      << "tombstones count, so twenty still";
+      << "tombstones count, so it is still twenty keys";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u);
   EXPECT_EQ(state_->revision(), 24);
   EXPECT_EQ(Range(AllKeys()), "a=2 ");

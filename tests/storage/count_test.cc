@@ -179,7 +179,7 @@ TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);
   const size_t blocks = Blocks().second;
   Apply(DeleteCommand("k", "l"));
-  EXPECT_EQ(Visits(AllKeys()), kKeys) << "who walks has to pass them";
+  EXPECT_EQ(Visits(AllKeys()), kKeys) << "a walk has to pass them";
   const RangeRequest some = Between(100, kKeys - 100);
   const auto check = [&] {
     CheckBlocks();

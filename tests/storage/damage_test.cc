@@ -156,7 +156,8 @@ TEST_F(DamageTest, OldCopyOfTheLogPutBack) {
   ASSERT_TRUE(Open().ok());
   fs::copy(dir_ / "log", dir_ / "log.old", fs::copy_options::recursive);
   RunJobAndKill("fill-data-dir", dir_.path());
-  // With its own old watermark even that cannot be told apart; the state machine knows better.
+  // The old copy contains its own old watermark, so the log seems intact. But the state machine has
+  // applied more.
   fs::remove_all(dir_ / "log");
   fs::rename(dir_ / "log.old", dir_ / "log");
   ExpectRefused();

@@ -44,7 +44,7 @@ class Tombstones : public StoreTest {
     Open();
   }
 
-  ~Tombstones() override { state_.reset(); }  // before its directory goes
+  ~Tombstones() override { state_.reset(); }  // before its directory is removed
 
   void Open() {
     state_.reset();
@@ -114,7 +114,7 @@ TEST_F(Tombstones, MakeAnEntryLarge) {
     EXPECT_EQ(Inline(command), 0u) << command;
     EXPECT_EQ(state_->applied(), before);
   }
-  EXPECT_EQ(Inline("put { key: 'i' value: 'inline' }"), 1u) << "others go on";
+  EXPECT_EQ(Inline("put { key: 'i' value: 'inline' }"), 1u) << "other entries are applied";
   other_->Apply({MakeEntry(1, state_->applied().index, PutCommand("i", "inline"))});
 
   for (const std::string& command : commands) {

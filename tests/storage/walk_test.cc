@@ -45,9 +45,9 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
             absl::ResourceExhaustedError(
                 "one transaction or deletion may look at at most 1048576 keys in its ranges, large "
                 "values counted for more; ask for smaller ranges, or compact what was deleted"));
-  EXPECT_EQ(state_->revision(), 10'002) << "nothing has happened";
+  EXPECT_EQ(state_->revision(), 10'002) << "nothing was changed";
 
-  // One that only reads has its reader's budget, and pages are no walks.
+  // A transaction that only reads has the reader's limits. A range with a limit walks only a page.
   command.mutable_txn()->mutable_success()->DeleteSubrange(0, 1);
   etcdserverpb::TxnResponse response;
   EXPECT_TRUE(state_->Snapshot()->Txn(command.txn(), Limits(), &response).ok());
