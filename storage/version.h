@@ -28,8 +28,8 @@ inline constexpr ClusterVersion kFirstVersion = 1;
 inline constexpr ClusterVersion kNewestVersion = 2;  // the newest one that this program knows
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
-// key, version, event or block of counts) costs one step, and another one for each so many bytes of
-// it, rounded down.
+// key, version, event or block of counts) costs one step, and one more for each of these numbers of
+// bytes, rounded down.
 struct Costs {
   int64_t key_bytes_per_step = 4096;  // 0: the bytes of keys cost nothing
   int64_t value_bytes_per_step = 4096;

@@ -50,7 +50,8 @@ namespace raftkv {
 struct MemberOptions {
   ReplicaOptions replica;
 
-  // The steps (storage/meter.h) of one physical compaction step. The state machine has a limit too.
+  // The work of one step of the physical compaction, in steps of the meter (storage/meter.h). The
+  // state machine limits it too.
   int64_t compact_events_max = INT64_MAX;
   // The state machine is flushed at least this often, also if little was written.
   absl::Duration flush_interval = absl::Seconds(30);
@@ -113,7 +114,7 @@ class Member {
   // An Apply(kElsewhere) was planned, and PlanApply has not seen its end yet.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
-  // Answers all pending requests with Fate::kStopped, because the member stops.
+  // Answers all pending requests with Fate::Kind::kStopped, because the member stops.
   void StopRequests() { replica_.Stop(); }
 
   // --- state

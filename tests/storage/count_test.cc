@@ -76,7 +76,7 @@ class CountTest : public StoreTest {
     friend bool operator==(const Block&, const Block&) = default;
     friend void PrintTo(const Block& b, std::ostream* out) { *out << b.keys << "+" << b.dead; }
   };
-  // By where they begin.
+  // The blocks, by where they begin.
   std::map<std::string, Block> AllBlocks() {
     std::map<std::string, Block> blocks;
     for (const auto& [begin, record] : Table(mvcc::kCountTable)) {
@@ -115,7 +115,7 @@ class CountTest : public StoreTest {
     Apply(CompactCommand(state_->revision()));
     while (state_->compacting()) state_->CompactStep();
   }
-  // Of a count at the newest revision, which may pass any number of keys that are removed.
+  // How many steps a count at the newest revision costs. It may pass any number of removed keys.
   int64_t CountVisits(const RangeRequest& request) {
     state_->Flush();
     state_.reset();

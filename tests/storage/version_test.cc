@@ -21,7 +21,7 @@ proto::Command RaiseCommand(ClusterVersion version) {
   return command;
 }
 
-// As a newer program would write it.
+// A command that only a newer program would know.
 std::string UnknownCommand() {
   proto::Command command;
   command.mutable_origin()->set_number(7);
