@@ -15,8 +15,8 @@ inline MonotonicTime MonotonicNow() {
   return MonotonicTime(absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()));
 }
 
-// The same moment on the monotonic clock, as far as the two clocks agree about the time between now
-// and then. For deadlines that arrive as a wall-clock time, such as gRPC's.
+// Converts a wall-clock time, such as a deadline of gRPC. Exact if neither clock is adjusted
+// between now and that time.
 inline MonotonicTime ToMonotonic(absl::Time wall) {
   if (wall == absl::InfiniteFuture()) return MonotonicTime::InfiniteFuture();
   return MonotonicNow() + (wall - absl::Now());

@@ -120,7 +120,7 @@ class Logger {
                  "log; check that these members run and that their peer_url is right";
   }
 
-  // This member asked for votes before, since it last knew a leader.
+  // This is not the first time that this member asks for votes since it last knew a leader.
   bool IsRepeat() const { return rounds_ > 1; }
 
   void LogSummary() const {

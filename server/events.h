@@ -17,7 +17,7 @@
 
 namespace raftkv {
 
-// `names` has the name of every member, `self` included. Call the result on one thread.
+// `names` contains the name of every member, including `self`. Call the result on one thread only.
 using LogEvent = std::function<void(const ReplicaEvent&, absl::Time now)>;
 LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names);
 

@@ -12,16 +12,16 @@ namespace raftkv {
 
 namespace {
 
-// One turn serves at most this many events (and what Member::has_enough says); more waits in gRPC's
-// queues. Measured on two cores (docs/benchmarks.md): a batch is worth waiting for until the queue
-// was empty a dozen times.
+// One turn serves at most kEventsMax events, or as many as Member::has_enough allows; the rest
+// waits in gRPC's queues. Collecting ends when the queue was found empty kEmptyPollsMax times in a
+// row: the best value of measurements on two cores.
 constexpr int kEventsMax = 1024;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
-// Applying on the loop's thread ends after the batch in which this time is over. The next turn
-// comes first then, and with it heartbeats.
+// Applying on the loop's thread ends after the batch in which this time is over, so that the next
+// turn can send heartbeats.
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
-// An apply elsewhere that takes longer is worth a line in the log.
+// If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
 
 gpr_timespec After(absl::Duration duration) {
@@ -29,7 +29,7 @@ gpr_timespec After(absl::Duration duration) {
                       gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN));
 }
 
-// False: nothing has happened until `deadline`.
+// Handles one event. False: none came until `deadline`.
 bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
   void* tag = nullptr;
   bool ok = false;
@@ -97,7 +97,7 @@ void Loop::Run() {
       if (options_.each_second) options_.each_second(now);
     }
   }
-  applying_.Stop();  // finishes what runs
+  applying_.Stop();  // waits for a running apply
 }
 
 void Loop::MaybeReportReady() {

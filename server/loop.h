@@ -2,14 +2,14 @@
 #define RAFTKV_SERVER_LOOP_H_
 
 // The I/O loop: one thread that collects what has arrived on gRPC's completion queues, runs one
-// turn of the member for all of it, applies, and starts again (docs/architecture.md). The batch is
-// what makes it fast: one fsync, one message to each peer and one state-machine batch a turn,
-// however many requests it serves.
+// turn of the member for all of it, applies, and starts again (docs/architecture.md). Batching
+// makes it fast: a turn needs one fsync, one message to each peer and one batch of the state
+// machine, however many requests it serves.
 //
-// What may be slow runs elsewhere: the member decides when to apply on a thread of its own, the API
-// gives large reads to workers, and a watchdog (watchdog.h) sees when the loop hangs.
+// Slow work runs on other threads: the member decides when to apply on the apply worker, and the
+// API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
 //
-// Threads: everything is called on the loop's thread, unless it says otherwise.
+// Threads: a function is called on the loop's thread, unless its comment says otherwise.
 
 #include <grpcpp/completion_queue.h>
 
@@ -31,31 +31,31 @@ struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
   // Called about once a second.
   std::function<void(MonotonicTime now)> each_second;
-  // Called once: there is a leader, and everything that was decided before it led is applied here.
+  // Called once, when Member::caught_up() first becomes true.
   std::function<void()> on_ready;
 };
 
 // The completion queues that the loop polls.
 struct LoopQueues {
-  grpc::CompletionQueue* calls = nullptr;          // everything but the next one
+  grpc::CompletionQueue* calls = nullptr;          // all operations but those of the next queue
   grpc::CompletionQueue* peer_arrivals = nullptr;  // new calls of peers; polled once a turn
 };
 
 class Loop {
  public:
-  // `member` outlives it.
+  // `member` must outlive the loop.
   Loop(LoopOptions options, Member* member);
   ~Loop() { Stop(); }
 
   void Start(const LoopQueues& queues);
 
-  // From any thread: `work` runs on the loop's thread between two turns.
+  // From any thread: runs `work` on the loop's thread, before a turn.
   void RunOnLoop(std::function<void()> work);
   // From any thread: runs `work` on the loop's thread and returns when it has run.
   void RunAndWait(const std::function<void()>& work);
 
-  // From any thread: no more turns; returns when all work has ended. Then the queues may be
-  // drained.
+  // From any thread: ends the turns and returns when all work has ended. After that the queues may
+  // be drained.
   void Stop();
 
   // From any thread: changes at least once a tick, unless the loop hangs.
@@ -80,7 +80,7 @@ class Loop {
 
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> rounds_{0};
-  Workers applying_;  // a thread of its own, so that large reads never hold up applying
+  Workers applying_;  // one thread, separate from the read workers, so that reads never delay it
   std::thread thread_;
 };
 

@@ -18,7 +18,7 @@
 
 namespace {
 
-// What the process says to whoever started it (README, Configuration).
+// The exit codes of the process (README, Configuration).
 enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
 
 int Fail(const absl::Status& status) {
@@ -40,11 +40,11 @@ void SetUpLogging(const raftkv::LogConfig& config) {
                       : config.level == "warning" ? google::WARNING
                                                   : google::INFO;
   google::InitGoogleLogging("raftkv-server");
-  // What gRPC has to say about connections is said by us, once and by member name.
+  // gRPC's own log lines about connections are dropped: we log these events once, by member name.
   gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
-// Debian's abseil is built with its deadlock detector on; every lock inside gRPC pays for it.
+// Debian's abseil is built with its deadlock detector on, which slows down every lock inside gRPC.
 void SwitchOffDeadlockDetector() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
@@ -64,14 +64,14 @@ int main(int argc, char** argv) {
       "Without arguments: a single member, data in ./default.raftkv, clients on "
       "127.0.0.1:2379.");
   app.footer(
-      "Exit codes: 0 asked to stop, 1 something inside failed, 2 bad configuration, flag or "
+      "Exit codes: 0 asked to stop, 1 internal error, 2 bad configuration, flag or "
       "data directory, 66 damaged data, 134 aborted after a failed or hanging disk write.");
   std::string file, member;
   bool check = false;
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
   app.add_option("-n,--member", member,
                  "which member of the file this is: its name or 1-based number");
-  app.add_flag("--check-config", check, "check the file, print what it says and exit");
+  app.add_flag("--check-config", check, "check the file, print the result and exit");
   app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion +
                                         "\netcd API version " + raftkv::kEtcdVersion);
   try {
@@ -103,7 +103,7 @@ int main(int argc, char** argv) {
     return kStopped;
   }
 
-  // Threads inherit the mask; the signals are taken by sigwait below.
+  // Threads inherit the mask. sigwait below receives the signals.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);

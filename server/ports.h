@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_PORTS_H_
 #define RAFTKV_SERVER_PORTS_H_
 
-// Checks whether the server can listen on a port, and says why if it cannot; gRPC does not say.
-// Called before a first start creates any file.
+// Checks whether the server can listen on a port. If it cannot, the error says why, which gRPC's
+// does not. Called before a first start creates any file.
 
 #include <string>
 

@@ -35,17 +35,17 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(10);
-// How long running requests may take when the member stops, and then their answers.
+// At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
-// Declined calls are held for at most the first; and no longer than until none has arrived for the
-// second.
+// At a stop, declined calls are held until none has arrived for kQuiet, but for at most kHoldMax.
+// They are answered kGoawayHeadStart after the shutdown of the port began.
 constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
 constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
-// How long a port may take to send what is still to be sent. Clients that keep an idle connection
-// open are not waited for.
+// How long a port may take to send its remaining answers at a stop. It is short, because the port
+// would also wait for clients that keep an idle connection open.
 constexpr absl::Duration kFlushAnswers = absl::Milliseconds(100);
-// Reads on workers. Both are bounded, so that the requests that wait are.
+// The read workers, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
@@ -55,8 +55,8 @@ uint64_t RandomNumber() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
-// Tests of rolling upgrades set this variable, so that a member behaves like one of an older
-// release (docs/testing.md).
+// Tests of rolling upgrades set this variable to make a member behave like one of an older release
+// (docs/testing.md).
 ClusterVersion NewestVersion() {
   const char* older = getenv("RAFTKV_TEST_NEWEST_VERSION");
   ClusterVersion version = kNewestVersion;
@@ -66,7 +66,7 @@ ClusterVersion NewestVersion() {
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
-// Keepalive and ping rules of both ports; see the two callers for what differs.
+// Sets the keepalive and ping rules of one port.
 void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int keepalive_ms,
                   int keepalive_timeout_ms) {
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
@@ -79,12 +79,12 @@ void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int ke
   builder->SetMaxSendMessageSize(INT_MAX);
 }
 
-// The methods of one service group, and the queue on which new calls of them arrive.
+// A group of methods, and the queue on which new calls of them arrive.
 struct Service {
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
 
-  // A queue that is seldom polled must not be given calls of methods that nobody serves.
+  // With `often_polled` false, gRPC does not put calls of unregistered methods on this queue.
   void Open(grpc::ServerBuilder* builder, bool often_polled) {
     builder->RegisterService(&methods);
     arrivals = builder->AddCompletionQueue(often_polled);
@@ -153,7 +153,7 @@ std::map<raft::MemberId, std::string> Names(const Config& config) {
   return names;
 }
 
-// Makes log lines of what the member tells.
+// Logs the member's events.
 class EventLog final : public MemberObserver {
  public:
   EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
@@ -174,17 +174,18 @@ class EventLog final : public MemberObserver {
 
 struct Server::Parts {
   Parts(const Config& config, size_t self, DataDir data);
-  // Nothing runs any more but what still hangs in the queues.
+  // Shuts the ports down if Start failed halfway, and drains the queues.
   ~Parts();
 
   absl::Status Listen();
   void Run();
 
-  // How a stop goes (Server::Stop).
+  // The steps of a stop (Server::Stop).
   void FinishRunning();
   void CloseClientPort();
   void ClosePeerPort();
-  // Returns when `done` is true, asked on the loop's thread between turns, or at `deadline`.
+  // Calls `done` on the loop's thread, between turns, until it returns true or `deadline` has
+  // passed.
   void WaitUntil(MonotonicTime deadline, const std::function<bool()>& done);
   int Uncommitted() const;
 
@@ -197,13 +198,13 @@ struct Server::Parts {
   EventLog event_log;
   Loop loop;
   Watchdog watchdog;
-  Workers readers;  // large reads, which the request timeout bounds
-  Workers walker;   // walks over the whole store, one at a time: reads never wait behind them
+  Workers readers;  // run large reads; the request timeout bounds each
+  Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   api::Edge edge;
   Service peer_service;
   Service client_service;
-  Service health_service;    // on the client port; the watchdog's
-  UnservedMethods unserved;  // of the client port
+  Service health_service;    // on the client port, served by the watchdog's thread
+  UnservedMethods unserved;  // on the client port
   std::unique_ptr<grpc::Server> peer_server;
   std::unique_ptr<grpc::Server> client_server;
 };
@@ -248,8 +249,8 @@ Server::Parts::~Parts() {
 }
 
 absl::Status Server::Parts::Listen() {
-  // Peers may send messages of any size; a client's request is rejected by gRPC half a megabyte
-  // above our own limit, as etcd does.
+  // Peers may send messages of any size. A client's message is rejected by gRPC if it is more than
+  // half a megabyte larger than our own limit of a request, as in etcd.
   grpc::ServerBuilder peer_builder;
   SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs,
                kPeerKeepaliveTimeoutMs);
@@ -263,7 +264,8 @@ absl::Status Server::Parts::Listen() {
   client_builder.SetMaxReceiveMessageSize(
       static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
   // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
-  // client library would then repeat a write that may have happened. Call::deadline() is kept here.
+  // client library would then repeat a write that may have happened. So gRPC does not check
+  // deadlines here; handlers observe Call::deadline().
   client_builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
   Methods client_methods;
   api::AddKv(&edge, &client_methods);
@@ -288,7 +290,7 @@ absl::Status Server::Parts::Listen() {
   return absl::OkStatus();
 }
 
-// All calls, of both ports and to peers, complete on the client port's queue.
+// All calls complete on the client port's queue: those of both ports, and our own calls to peers.
 void Server::Parts::Run() {
   grpc::ServerCompletionQueue* queue = client_service.arrivals.get();
   grpc::ServerCompletionQueue* health = health_service.arrivals.get();
@@ -303,7 +305,7 @@ void Server::Parts::Run() {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
   const MemberConfig& member = config.members[self];
-  // First of all, so that a wrong URL leaves no new directory behind.
+  // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
   absl::StatusOr<DataDir> data_dir = OpenDataDir({
@@ -342,8 +344,8 @@ void Server::Parts::WaitUntil(MonotonicTime deadline, const std::function<bool()
   }
 }
 
-// New calls are declined. What is running finishes, or is answered after the grace period. Without
-// a leader there is nothing to wait for.
+// Declines new calls. Running ones may finish until the grace period is over; then they are
+// answered. If there is no leader, the requests that wait for one are answered at once.
 void Server::Parts::FinishRunning() {
   MethodTable& calls = client_service.methods;
   phase.Set(Phase::kDeclining);
@@ -362,19 +364,20 @@ void Server::Parts::FinishRunning() {
   WaitUntil(MonotonicNow() + kStopGrace, [&] { return calls.running() == 0; });
 }
 
-// Of a leader: entries that others have forwarded to it and wait for.
+// On a leader: the number of uncommitted entries. Among them are entries that peers forwarded and
+// wait for.
 int Server::Parts::Uncommitted() const {
   const raft::Status status = member.Status().raft;
   if (status.role != raft::Role::kLeader) return 0;
   return static_cast<int>(status.last_index - status.commit_index);
 }
 
-// Once a gRPC server shuts down it cancels calls that arrive, until their client has read that it
-// does (GOAWAY), and the fate of a write that was cancelled is unknown. So declined calls are held
-// until none has arrived for kQuiet. By then each client that is active has one here. They are
-// answered when the GOAWAY is on its way before them. Calls that are still cancelled: those of
-// clients that send without waiting for answers, during one round trip, and of clients that were
-// silent for longer than kQuiet.
+// When a gRPC server shuts down, it sends GOAWAY to each client, and cancels calls that arrive
+// before the client has read it. A cancelled write has an unknown fate. To avoid that, declined
+// calls are held until none has arrived for kQuiet: by then each active client that waits for its
+// answer has a call here and sends no other one. Then the shutdown sends GOAWAY, and after that the
+// held calls are answered. Two kinds of calls may still be cancelled: those of clients that send
+// without waiting for answers, and those of clients that were silent for longer than kQuiet.
 void Server::Parts::CloseClientPort() {
   MethodTable& calls = client_service.methods;
   loop.RunAndWait([&calls] { calls.HoldRefused(); });
@@ -397,8 +400,8 @@ void Server::Parts::ClosePeerPort() {
     peers.Stop();
   });
   peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
-  // Without a limit: all of them are cancelled, so each ends, whatever its peer does. One whose
-  // last operation has not ended would start another one on a queue that is gone.
+  // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer
+  // does. If one were still open when the queue is shut down, it might start an operation on it.
   WaitUntil(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });
 }
 
@@ -407,7 +410,7 @@ void Server::Stop() {
   Parts& p = *parts_;
   LOG(INFO) << "stopping: finishing what is running";
   p.FinishRunning();
-  // Followers learn with the next heartbeat what has been committed.
+  // Keep the peer port open until followers have learned from a heartbeat what was committed.
   const MonotonicTime followers_know = MonotonicNow() + p.config.heartbeat_interval + 2 * kTick;
   p.CloseClientPort();
   if (p.config.members.size() > 1) p.WaitUntil(followers_know, [] { return false; });
@@ -416,7 +419,7 @@ void Server::Stop() {
   p.loop.Stop();
   p.readers.Stop();
   p.walker.Stop();
-  // Nothing is sent after this; what completes only deletes itself.
+  // From here on nothing is sent. Operations that still complete only delete their objects.
   p.data_dir.state->Flush();
   parts_.reset();
   LOG(INFO) << "stopped";

@@ -1,8 +1,7 @@
 #ifndef RAFTKV_SERVER_SERVER_H_
 #define RAFTKV_SERVER_SERVER_H_
 
-// The composition root: one member process. Members of the class in the order in which they start;
-// they stop in the opposite one.
+// One server process: creates and connects all parts, starts them and stops them.
 
 #include <memory>
 
@@ -13,14 +12,14 @@ namespace raftkv {
 
 class Server {
  public:
-  // Opens the data directory, listens on both ports and starts the loop. Errors are one line each:
-  // DataLoss means damaged data (exit code 66), anything else that what the operator gave cannot be
-  // used (exit code 2).
+  // Opens the data directory, listens on both ports and starts the loop. An error is one line.
+  // DataLoss means damaged data (exit code 66); any other error means that the configuration or the
+  // directory cannot be used (exit code 2).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self);
 
-  // Refuses new calls in words after which clients go on to another member, finishes what is
-  // running (or answers it with "server stopped" after a grace period), then stops. From any thread
-  // but the loop's.
+  // Stops the member. Declines new calls with an error after which clients turn to another member.
+  // Lets running calls finish; those that exceed the grace period are answered "server stopped".
+  // From any thread but the loop's.
   void Stop();
 
   ~Server();

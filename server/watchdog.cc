@@ -11,7 +11,7 @@ namespace raftkv {
 
 namespace {
 
-constexpr int kHealthCallsMax = 1024;  // at one look
+constexpr int kHealthCallsMax = 1024;  // events handled in one interval
 
 gpr_timespec After(absl::Duration duration) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -41,8 +41,9 @@ void Watchdog::Run() {
   }
 }
 
-// Waits for one interval. The loop's thread does the network's work for all queues, and would be
-// slowed down by another thread that waits for it too. Only while the loop hangs this thread must.
+// Waits for one interval and handles the health service's events. While the loop runs, this thread
+// sleeps instead of waiting on the queue: the loop's thread polls the network for all queues, and a
+// second polling thread would slow it down. While the loop hangs, this thread must poll itself.
 void Watchdog::PollHealth() {
   if (health_ == nullptr || !hangs_) absl::SleepFor(options_.interval);
   if (health_ == nullptr) return;

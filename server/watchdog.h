@@ -1,15 +1,17 @@
 #ifndef RAFTKV_SERVER_WATCHDOG_H_
 #define RAFTKV_SERVER_WATCHDOG_H_
 
-// A thread that sees when the I/O loop hangs. After an election timeout other members have taken
-// over, and health says NOT_SERVING; this thread answers those calls then, because the loop cannot.
-// After disk_stall_timeout the process ends, so that its supervisor can act, but only if a system
-// call on the data directory has hung for that long too: then the disk cannot be trusted any more.
-// A loop that hangs for any other reason is busy with work that this member was given. Ending the
-// process would not help, because the next start would do the same work again.
+// A thread that notices when the I/O loop hangs. It also serves the health service, because the
+// loop cannot do that while it hangs. Once the loop has hung for an election timeout, health checks
+// are answered NOT_SERVING: by then other members may have elected a new leader.
 //
-// Time is counted in the thread's own wake-ups: a process that was stopped for a while must not
-// think that its disk has hung.
+// Once the loop has hung for disk_stall_timeout, the process ends, so that its supervisor can act,
+// but only if a system call on the data directory has hung for that long too: then the disk cannot
+// be trusted any more. If the loop hangs for another reason, it is busy with a long piece of work.
+// Ending the process would not help, because the next start would do the same work again.
+//
+// Time is counted in intervals of this thread, not by a clock, so that a process that was stopped
+// for a while does not conclude that its disk has hung.
 
 #include <grpcpp/completion_queue.h>
 
@@ -26,18 +28,18 @@ namespace raftkv {
 struct WatchdogOptions {
   absl::Duration election_timeout = absl::Seconds(1);
   absl::Duration disk_stall_timeout = absl::Seconds(5);
-  absl::Duration interval = absl::Milliseconds(100);  // between two looks
+  absl::Duration interval = absl::Milliseconds(100);  // between two checks (Look)
   std::function<void()> end_process;                  // empty: abort()
 };
 
 class Watchdog {
  public:
-  // `rounds` is called on the watchdog's thread: a number that changes at least once in an
-  // election timeout unless the loop hangs.
+  // `rounds` is called on the watchdog's thread. It returns a number that changes at least once in
+  // an election timeout unless the loop hangs.
   Watchdog(WatchdogOptions options, std::function<uint64_t()> rounds);
   ~Watchdog() { Stop(); }
 
-  // Before Start. `task` is called on the watchdog's thread at each look.
+  // Call it before Start. `task` is called on the watchdog's thread once in each interval.
   void EachLook(std::function<void()> task) { task_ = std::move(task); }
 
   // `health`: the completion queue of the health service. May be null.
@@ -60,7 +62,7 @@ class Watchdog {
 
   DiskOperationsWatch disk_;
   uint64_t seen_rounds_ = 0;
-  int64_t loop_looks_ = 0;  // at which the loop had made no round since the one before
+  int64_t loop_looks_ = 0;  // consecutive checks that found no new round of the loop
   std::atomic<bool> hangs_{false};
   std::atomic<bool> stop_{false};
   std::thread thread_;

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_WORKERS_H_
 #define RAFTKV_SERVER_WORKERS_H_
 
-// A thread pool for work that may be slow, so that the loop does not wait for it. Thread-safe. At
-// most `waiting_max` items wait; beyond that Run returns false.
+// A pool of threads for work that may be slow, so that the loop does not wait for it. Thread-safe.
+// At most `waiting_max` items wait; beyond that Run returns false.
 
 #include <cstddef>
 #include <deque>
@@ -20,7 +20,7 @@ class Workers {
   Workers(int threads, size_t waiting_max);
   ~Workers() { Stop(); }
 
-  // Queues `work`. False, and `work` is dropped, if the queue is full or after Stop.
+  // Queues `work`. Returns false and drops `work` if the queue is full or after Stop.
   bool Run(std::function<void()> work);
   // Runs what is queued, then ends the threads. From then on Run returns false.
   void Stop();

@@ -15,8 +15,8 @@
 //   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
 //                 the next start
 //
-// A directory without IDENTITY and INITIALIZED must be empty, except for what an interrupted first
-// start left and lost+found.
+// A directory without IDENTITY and INITIALIZED must be empty, except for lost+found and for files
+// that an interrupted first start left.
 //
 // OpenDataDir requires that the log is intact and reaches its watermark, and that the log contains
 // the entry that the state machine applied last. It repairs two kinds of damage:
@@ -43,7 +43,7 @@ struct DataDirOptions {
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
   size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
-  ClusterVersion newest_version = kNewestVersion;  // that this program knows
+  ClusterVersion newest_version = kNewestVersion;  // the newest one that this program knows
 };
 
 struct Identity {

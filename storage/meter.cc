@@ -7,7 +7,7 @@
 namespace raftkv {
 namespace {
 
-// What the reader or applier of this process pays, whatever the cluster version says.
+// The costs of local limits. They do not depend on the cluster version.
 constexpr Costs kLocalCosts;
 static_assert(kLocalCosts.key_bytes_per_step == kLocalCosts.value_bytes_per_step,
               "the bytes of a record are charged together");
@@ -31,7 +31,7 @@ bool Meter::Step(size_t bytes) {
 void Meter::Bytes(size_t bytes) { Take(kLocalCosts.OfValue(bytes)); }
 
 void Meter::Take(int64_t steps) {
-  // A last record that is larger than what is left is still read; the next Step fails.
+  // A record that costs more than what is left is still read; the next Step fails.
   steps_left_ -= std::min(steps_left_, steps);
   if (!give_up_ || given_up_) return;
   steps_to_question_ -= steps;

@@ -1,15 +1,15 @@
 #ifndef RAFTKV_STORAGE_METER_H_
 #define RAFTKV_STORAGE_METER_H_
 
-// What reads and log entries may cost, and what is left of it while they run.
+// Measures what reads and log entries cost, and compares it with their limits while they run.
 //
 // There are two kinds of limits:
-//   - Limits (below) are local. They keep the thread that reads or applies from being held up: a
-//     read that exceeds them runs again on a worker; an entry that exceeds them is applied
+//   - Limits (below) are local. They keep the thread that reads or applies from being blocked for
+//     long: a read that exceeds them runs again on a worker; an entry that exceeds them is applied
 //     later, or on a worker. They never decide what an entry does.
 //   - Rules (version.h) are replicated. They decide whether an entry fails.
 //
-// Both count steps of about a microsecond by one table of costs (Costs in version.h).
+// Both count steps of about a microsecond. Costs (version.h) says how many steps bytes cost.
 
 #include <cstddef>
 #include <cstdint>
@@ -26,18 +26,18 @@ namespace raftkv {
 struct Limits {
   int64_t steps_max = INT64_MAX;
   int64_t answer_bytes_max = INT64_MAX;  // of reads
-  // Asked on the reading thread every Meter::kStepsPerQuestion steps; true ends the read with
-  // Cancelled. Empty: never.
+  // Called on the reading thread every Meter::kStepsPerQuestion steps. True ends the read with
+  // Cancelled. Empty: the read never gives up.
   std::function<bool()> give_up = {};
 };
 
-// One for all parts of a read, or for all entries of one call of StateMachine::Apply. Code that
-// reads records calls Step for each and passes skips_left() to its iterators. Once over() is true,
-// what was found so far must be dropped, and the work ends with status().
+// One Meter serves all parts of a read, or all entries of one call of StateMachine::Apply. Code
+// that reads records calls Step for each and passes skips_left() to its iterators. Once over() is
+// true, the caller must drop what was found so far and end with status().
 //
-// Iterators also pass keys that were deleted and that the engine has not removed yet. Those cost no
-// steps; a read or an entry with a limit of steps may pass kSkipsMax of them in all. That takes
-// some milliseconds at most, where passing a hundred thousand of them takes a tenth of a second.
+// Iterators also pass deleted keys that the engine has not removed yet. Those cost no steps, but a
+// read or an entry with a limit of steps may pass at most kSkipsMax of them. Passing kSkipsMax
+// takes at most some milliseconds; passing a hundred thousand takes a tenth of a second.
 class Meter {
  public:
   static constexpr int64_t kStepsPerQuestion = 1024;
@@ -47,34 +47,37 @@ class Meter {
 
   // --- local limits
 
-  // One record is read: a key, version, event or block of counts, of so many bytes. False: over.
+  // Charges the read of one record (a key, version, event or block of counts) of so many bytes.
+  // False: over.
   bool Step(size_t bytes = 0);
-  // These bytes are read, copied or hashed without a record of their own.
+  // Charges bytes that are read, copied or hashed in addition to records.
   void Bytes(size_t bytes);
-  // Whether steps are limited. If not, work that only serves to measure can be left out.
+  // Whether steps are limited. If not, callers may skip work that only measures.
   bool limited() const { return limited_; }
   int64_t steps_left() const { return steps_left_; }
   // For iterators; null: no limit.
   int64_t* skips_left() { return limited_ ? &skips_left_ : nullptr; }
-  // A local limit is exceeded. An entry that is being checked has no verdict then.
+  // A local limit was exceeded. The check of an entry then has no verdict.
   bool interrupted() const { return exhausted_ || given_up_ || skips_left_ < 0; }
 
-  // --- answers: by Limits in a read, by Rules in an entry
+  // --- bytes of answers: limited by Limits in a read, by Rules in an entry
 
   int64_t answer_bytes_left() const { return answer_bytes_left_; }
-  // False: over. Negative bytes are given back.
+  // Charges bytes of an answer. Negative numbers undo an earlier charge. False: over.
   bool Answer(int64_t bytes);
 
   // --- the rules of an entry
 
-  // From here on an entry is checked by `rules`, which must outlive the check. `compacted` is the
-  // oldest revision that can be read.
+  // Starts the check of an entry by `rules`, which must outlive the check. `compacted` is the
+  // compacted revision: the oldest one that can be read.
   void BeginEntry(const Rules& rules, Revision compacted);
   bool in_entry() const { return rules_ != nullptr; }
   const Rules& rules() const { return *rules_; }
-  // Whether every member holds a key with this newest version, though it may be a tombstone.
+  // Whether every member still stores a key whose newest version (perhaps a tombstone) has this
+  // revision.
   bool IsHeld(Revision newest) const { return newest >= compacted_; }
-  // A walk passes a key, reads a value, or takes so many steps. False: over. No effect in a read.
+  // Charge an entry because a walk passes a key, reads a value, or takes so many steps. False:
+  // over. They charge nothing in a read.
   bool WalkKey(size_t stored_key_bytes) {
     return rules_ == nullptr ? !over() : Walk(1 + rules_->costs.OfKey(stored_key_bytes));
   }
@@ -82,17 +85,18 @@ class Meter {
     return rules_ == nullptr ? !over() : Walk(rules_->costs.OfValue(bytes));
   }
   bool Walk(int64_t steps);
-  // A key of a range is to be deleted. False: over.
+  // Charges the deletion of one key of a range. False: over.
   bool Delete(size_t key_bytes, size_t stored_key_bytes);
-  // What it costs to pass all keys that were deleted so far.
+  // How many steps it costs to pass all keys that were deleted so far.
   int64_t deleted_steps() const { return deleted_steps_; }
 
   bool over() const {
     return interrupted() || answer_bytes_left_ < 0 || walked_steps_left_ < 0 ||
            deleted_keys_left_ < 0 || deleted_key_bytes_left_ < 0;
   }
-  // When over: the verdict of an entry that broke a rule, ResourceExhausted with the rule; else
-  // ResourceExhausted "read budget", or Cancelled.
+  // Call it when over() is true. If a rule was broken: the entry's verdict, ResourceExhausted with
+  // a text that names the rule. If a local limit was exceeded: ResourceExhausted "read budget", or
+  // Cancelled if give_up returned true.
   absl::Status status() const;
 
  private:

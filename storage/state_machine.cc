@@ -21,13 +21,13 @@ using mvcc::kStateKey;
 
 constexpr uint64_t kFlushBytes = 16 << 20;
 constexpr uint64_t kFlushEntries = 10'000;
-// A batch that has grown so large is written before the next entry: its memory is bounded by this
-// and by what one entry may do (version.h).
+// A batch that is larger is written before the next entry. So its memory is bounded by this and by
+// what one entry may do (version.h).
 constexpr size_t kBatchBytes = 4 << 20;
-// The same for the answers, which clients are waiting for.
+// Likewise, Apply returns once the answers are larger.
 constexpr size_t kAnswerBytes = 8 << 20;
-// Of one CompactStep. The loop writes some 2,500 events between two of them at most; after more, by
-// a worker, later steps catch up.
+// The bounds of one CompactStep. Between two of them the loop writes at most some 2,500 events. A
+// worker may write more; later steps then catch up.
 constexpr int64_t kCompactStepsMin = 256;
 constexpr int64_t kCompactStepsMax = 4096;
 constexpr int kExitNewerServer = 2;
@@ -80,9 +80,9 @@ struct StateMachine::Rep {
   const StateMachineOptions options;
   Shared shared;
   Tables tables;
-  Published<State, StateSnapshot> saved;  // as of the last written batch
+  Published<State, StateSnapshot> saved;  // the state after the last written batch
 
-  // Flushes under way: complete once the engine's survived() reaches `position`.
+  // A running flush. It is complete once the engine's survived() reaches `position`.
   struct PendingFlush {
     uint64_t position;
     raft::EntryId applied;
@@ -195,8 +195,8 @@ bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) co
   return (meter.limited() && meter.steps_left() == 0) || (limits.give_up && limits.give_up());
 }
 
-// The verdict, by the rules of the version in force. Nothing was changed if the meter is
-// interrupted then, and the verdict means nothing.
+// Returns the verdict by the rules of the version in force. If the meter is interrupted, nothing
+// was changed, and the returned status has no meaning.
 absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Meter* meter,
                                              proto::CommandResponse* response) {
   if (const ClusterVersion needed = Needs(command); needed > state().cluster_version) {
@@ -217,7 +217,7 @@ std::shared_ptr<const StateSnapshot> StateMachine::Rep::Snapshot() {
 }
 
 void StateMachine::Rep::Write() {
-  Snapshot();  // for readers that ask while the engine writes
+  Snapshot();  // pins the state before the write, for readers during the write
   engine().Write(shared.batch, /*sync=*/false);
   shared.batch.Clear();
   saved.Publish(state());
@@ -265,7 +265,7 @@ void StateMachine::MaybeFlush() {
   Rep& rep = *rep_;
   if (rep.bytes_since_flush < kFlushBytes && rep.entries_since_flush < kFlushEntries) return;
   persisted_applied();
-  if (!rep.flushes.empty()) return;  // one at a time: a slow disk must not pile them up
+  if (!rep.flushes.empty()) return;  // one at a time: on a slow disk they would accumulate
   StartFlush();
 }
 
@@ -294,7 +294,7 @@ void StateMachine::CompactStep(int64_t steps_max) {
   Keys& keys = rep_->tables.Get<Keys>();
   const int64_t steps =
       std::min(steps_max, std::clamp(2 * keys.steps_owed(), kCompactStepsMin, kCompactStepsMax));
-  // What a step cannot do is left to the next ones.
+  // The next steps do what this one does not.
   keys.set_steps_owed(std::max<int64_t>(0, keys.steps_owed() - steps / 2));
   Meter meter({.steps_max = steps});
   while (meter.steps_left() > 0 && compacting()) rep_->CompactBatch(&meter);

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_STATE_SNAPSHOT_H_
 #define RAFTKV_STORAGE_STATE_SNAPSHOT_H_
 
-// A pinned state of the state machine, for readers on any thread. Immutable; it stays as it is
-// while the state machine moves on. Made by StateMachine::Snapshot.
+// A pinned state of the state machine, for readers on any thread. It does not change when the state
+// machine applies more. Made by StateMachine::Snapshot.
 
 #include <cstdint>
 #include <functional>
@@ -28,9 +28,9 @@ class StateSnapshot {
   raft::EntryId applied() const { return state_.applied; }
   ClusterVersion cluster_version() const { return state_.cluster_version; }
 
-  // KV.Range by etcd's rules. InvalidArgument, OutOfRange as etcd. ResourceExhausted with the text
-  // "read budget" when a limit was reached: `response` is to be dropped, and the read may be run
-  // again elsewhere without limits. Cancelled when give_up said so.
+  // KV.Range by etcd's rules. Errors: InvalidArgument and OutOfRange as etcd. ResourceExhausted
+  // with the text "read budget" if a limit was exceeded: drop `response`; the read may run again on
+  // another thread, without limits. Cancelled if give_up returned true.
   absl::Status Range(const etcdserverpb::RangeRequest& request, const Limits& limits,
                      etcdserverpb::RangeResponse* response) const;
 
@@ -39,18 +39,17 @@ class StateSnapshot {
   absl::Status Txn(const etcdserverpb::TxnRequest& request, const Limits& limits,
                    etcdserverpb::TxnResponse* response) const;
 
-  // A checksum of the history in (compact_revision, hash_revision] and of what was kept from before
-  // it. Logical: equal on all members at equal revisions, however far their physical compaction is.
-  // `revision` 0 is the newest. OutOfRange as Range; Cancelled when `give_up` said so, which is
-  // asked as in Limits. Reads everything: for a worker.
+  // A checksum of the history in (compact_revision, hash_revision], and of the versions before it
+  // that compaction keeps. It is equal on all members at equal revisions, however far their
+  // physical compaction has come. `revision` 0 is the newest. Errors: OutOfRange as Range;
+  // Cancelled if `give_up` (see Limits) returned true. Reads everything, so run it on a worker.
   struct KvHash {
     uint32_t hash = 0;
     Revision compact_revision = 0;
     Revision hash_revision = 0;
   };
   absl::StatusOr<KvHash> HashKv(Revision revision, const std::function<bool()>& give_up = {}) const;
-  // A checksum of everything replicated: all tables, but not the applied index. Cancelled as
-  // HashKv.
+  // A checksum of all tables, without the applied index. Cancelled as HashKv.
   absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up = {}) const;
 
  private:

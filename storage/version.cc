@@ -10,7 +10,7 @@ ClusterVersion Needs(const proto::Command& command) {
     case proto::Command::kCompaction:
     case proto::Command::kRecordStoreId:
     // Raising the version is how version 2 begins, so it must be possible at version 1. A leader
-    // proposes it only when every member has said that it knows the new version.
+    // proposes it only when every member has announced that it knows the new version.
     case proto::Command::kSetClusterVersion:
       return 1;
     case proto::Command::OP_NOT_SET:

@@ -1,7 +1,8 @@
 #ifndef RAFTKV_STORAGE_VERSION_H_
 #define RAFTKV_STORAGE_VERSION_H_
 
-// The cluster version: what the members of a cluster have agreed that a log entry means.
+// The cluster version: a number on which all members agree, and which decides what a log entry
+// means.
 //
 // Members that run different binaries must come to the same verdict on every entry, during a
 // rolling upgrade and at a replay years later. So every rule that decides a verdict is a function
@@ -10,7 +11,7 @@
 // SetClusterVersion once all members know the next one, and it never goes down.
 //
 //   1  the rules of the first release: the bytes of keys cost nothing
-//   2  the bytes of keys are charged to the limit of walked keys
+//   2  the bytes of keys count against Rules::walked_steps
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // Rules of an earlier version never change: tests/storage/recorded holds a log to show that.
@@ -24,10 +25,11 @@ namespace raftkv {
 
 using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
-inline constexpr ClusterVersion kNewestVersion = 2;  // that this program knows
+inline constexpr ClusterVersion kNewestVersion = 2;  // the newest one that this program knows
 
-// What reading one record costs, in steps. A step is about a microsecond: one key, version, event
-// or block of counts, and so many of its bytes. Remainders are dropped.
+// What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
+// key, version, event or block of counts) costs one step, and one more for each of these numbers of
+// bytes, rounded down.
 struct Costs {
   int64_t key_bytes_per_step = 4096;  // 0: the bytes of keys cost nothing
   int64_t value_bytes_per_step = 4096;
@@ -38,34 +40,37 @@ struct Costs {
   int64_t OfValue(size_t bytes) const { return static_cast<int64_t>(bytes) / value_bytes_per_step; }
 };
 
-// How much one entry of the log may do. Beyond it the entry fails with ResourceExhausted and
-// changes nothing. Only what is replicated is counted: keys and values, never what physical
-// compaction has left or where blocks of counts are cut. etcd has no such limits: there a huge
-// request takes all memory, or every other request waits.
+// How much one entry of the log may do. An entry that exceeds a rule fails with ResourceExhausted
+// and changes nothing. Only what is replicated counts: keys and values. What physical compaction
+// has left, and where blocks of counts are cut, differs between members and does not count. etcd
+// has no such limits: there a huge request takes all memory, or makes every other request wait.
 //
-// Walked steps, charged before the entry changes anything:
-//   - 1, and the bytes of the key by `costs`, for each key in its ranges, compares of ranges and
-//     deletions of ranges that every member holds: it exists at the revision that is read, or it
-//     has changed at the compacted revision or later. A zero byte of a key counts twice, as it is
-//     stored. Older tombstones are free, because a member may have removed them (history.h). So are
-//     the older versions of a key, of which a walk passes few (range.cc);
-//   - the bytes of the value, by `costs`, of a key that exists;
-//   - for keys that are only counted (count_only, or behind an answer that is complete): at a past
-//     revision the same as a walk; at the newest revision count_block_keys + n / count_block_keys
-//     for n existing keys, but at most n, since blocks of keys are added up (counts.h);
-//   - for a deletion of a range, each deleted key (1 and its bytes) once more for each later range
-//     of the same transaction, which may have to pass the tombstone.
-// Executing the entry then costs as much again. Operations on single keys are free.
+// Walked steps are charged before the entry changes anything:
+//   - For each key in its ranges, compares of ranges and deletions of ranges: 1, and the bytes of
+//     the key by `costs`. This applies to keys that every member stores: those that exist at the
+//     revision that is read, or that changed at the compacted revision or later. A zero byte of a
+//     key counts twice, as it is stored. Older tombstones are free, because a member may have
+//     removed them (history.h). Older versions of a key are free, because a walk passes few of them
+//     (range.cc).
+//   - For each key that exists: the bytes of its value, by `costs`.
+//   - For keys that are only counted (count_only, or beyond the limit): at a past revision, the
+//     same as a walk. At the newest revision, for n existing keys, count_block_keys +
+//     n / count_block_keys, but at most n, because blocks of keys are added up (counts.h).
+//   - For a deletion of a range: the steps of each deleted key (1 and its bytes) once more for each
+//     later range of the same transaction, which may have to pass the tombstones.
+// Executing the entry takes as long again. Operations on single keys are free.
 struct Rules {
-  int64_t walked_steps = 1 << 20;  // a second or two, and as much again
+  int64_t walked_steps = 1 << 20;  // a second or two to check, and as long to execute
   int64_t count_block_keys = 1024;
   Costs costs;
-  // A deleted key costs some 0.35 KiB of memory and 12 us of CPU on every member (decisions/0005),
-  // which answers no other request meanwhile: as many as fit into a few seconds. Its bytes are held
-  // several times (batch, RocksDB's batch, write buffer).
+  // A deleted key costs some 0.35 KiB of memory and 12 us of CPU on every member
+  // (docs/decisions/0005), and other requests wait meanwhile. The limit of keys is what takes a few
+  // seconds. The bytes of the keys are in memory several times (batch, RocksDB's batch, write
+  // buffer).
   int64_t deleted_keys = 1 << 18;
   int64_t deleted_key_bytes = 64 << 20;
-  // Of all answers of the entry together. Every member builds them, though only one sends them.
+  // The limit of all answers of the entry together. Every member builds them, though only one sends
+  // them.
   int64_t answer_bytes = 64 << 20;
   // Single-key values of an entry with at most so many operations are not charged to answer_bytes:
   // they fit however large they are.
@@ -76,14 +81,14 @@ struct Rules {
 inline constexpr Rules kRulesOfVersion1{.costs = {.key_bytes_per_step = 0}};
 inline constexpr Rules kRulesOfVersion2{};
 
-// `version` is one that this program knows.
+// `version` must be one that this program knows.
 inline const Rules& RulesOf(ClusterVersion version) {
   return version == 1 ? kRulesOfVersion1 : kRulesOfVersion2;
 }
 
-// The lowest version that defines everything in `command`, its operation and its fields. Above
-// kNewestVersion: this program does not know the operation. A command may be proposed when the
-// cluster version is at least this.
+// The lowest version that defines everything in `command`: its operation and its fields. If this
+// program does not know the operation, the result is above kNewestVersion. A command may be
+// proposed if the cluster version is at least the result.
 ClusterVersion Needs(const proto::Command& command);
 
 }  // namespace raftkv

@@ -2,8 +2,9 @@
 #define RAFTKV_SERVER_API_EDGE_H_
 
 // What every method of the etcd API needs: access to the member, response headers, admission, and
-// rows of methods. A handler calls the replica, maps its outcome (errors.h) and fills in the
-// header; admission and the check of the request's shape come before it (server/rpc/method.h).
+// rows of methods. Before a handler runs, admission and the check of the request's shape have
+// passed (server/rpc/method.h). The handler posts the request to the member, maps the outcome to a
+// status (errors.h) and fills in the response's header. Next stop of a request: Member::Post.
 
 #include <algorithm>
 #include <functional>
@@ -25,7 +26,8 @@
 
 namespace raftkv::api {
 
-// The call fails, and has certainly changed nothing: clients that know the key may repeat it.
+// Adds a trailer to a failed call which says that it has certainly changed nothing. A client that
+// knows this trailer may repeat the call.
 inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
 struct Edge {
@@ -34,9 +36,9 @@ struct Edge {
   Member* member = nullptr;
   const PhaseValue* phase = nullptr;
   std::function<bool()> loop_hangs;  // from any thread
-  Workers* readers = nullptr;        // large reads, which the request timeout bounds
-  Workers* walker = nullptr;         // walks over the whole store, one at a time
-  // Each call that waits for a compaction holds a copy, so its use count bounds them.
+  Workers* readers = nullptr;        // run large reads; the request timeout bounds each
+  Workers* walker = nullptr;         // runs walks over the whole store, one at a time
+  // Each call that waits for a compaction holds a copy. The use count is compared with the limit.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
   // From any thread.
@@ -47,26 +49,28 @@ struct Edge {
     header->set_raft_term(member->term());
   }
 
-  // The admission of all methods but health's, which is served on another thread.
+  // The admission of all methods except those of the health service.
   absl::Status Admit(Permission permission, Call* call) const {
     absl::Status status = WhyNot(permission, *call);
     if (!status.ok()) SayNotProposed(call);
     return status;
   }
 
-  // When a call that arrives now must be answered, or its client stops waiting.
+  // When a call that arrives now must be answered: after the request timeout, or when its client
+  // stops waiting, whichever comes first.
   MonotonicTime Deadline(const Call& call) const {
     return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
   }
 
-  // Who waits for a request to the member.
+  // Describes the caller of a request to the member.
   template <typename Request, typename Response>
   static Caller CallerOf(Unary<Request, Response> call) {
     return {.deadline = call->deadline(), .gone = [call] { return call->gone(); }};
   }
 
-  // Runs `work(give_up)` on one of `workers`, which returns what the call ends with. `give_up()`
-  // becomes true when nobody will want the answer; work that sees it returns CANCELLED at once.
+  // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
+  // `give_up()` becomes true when the answer is no longer needed; `work` then returns CANCELLED at
+  // once.
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
@@ -86,19 +90,19 @@ struct Edge {
   }
 
  private:
-  // Why a call that needs `permission` is not admitted.
+  // Returns why a call that needs `permission` is not admitted, or OK.
   absl::Status WhyNot(Permission permission, const Call& call) const {
     if (phase->AtLeast(Phase::kDeclining)) return Stopping();
     if (!NeedsCluster(permission)) return absl::OkStatus();
-    // Nothing here could be trusted.
+    // The local state may lack acknowledged writes.
     if (member->rejected_by_peers()) return RejectedByPeers();
-    // etcd's clients ask for an error instead of a wait for a leader.
+    // With this metadata, etcd's clients ask for an error instead of a wait for a leader.
     if (!member->has_leader() && call.Metadata("hasleader") == "true") return NoLeader();
     return absl::OkStatus();
   }
 };
 
-// A row with its message types; server/rpc/method.h tells what the fields mean.
+// A row with its message types. server/rpc/method.h explains the fields.
 template <typename Request, typename Response>
 struct Row {
   const char* name;
@@ -134,13 +138,13 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
   methods->unary.push_back(std::move(method));
 }
 
-// One function for each service: adds its rows. Those of the first three are served on the loop's
-// thread with Edge::Admit.
+// One function for each service. Each adds the rows of its service. The methods of the first three
+// are served on the loop's thread, with Edge::Admit.
 void AddKv(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
-// Health is served on the watchdog's thread, without admission. The result sends changed statuses
-// to the watching streams; call it on that thread now and then.
+// Health is served on the watchdog's thread, without admission. Call the returned function
+// regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
 
 }  // namespace raftkv::api

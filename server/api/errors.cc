@@ -6,16 +6,17 @@ namespace raftkv::api {
 
 absl::Status NoLeader() { return absl::UnavailableError("etcdserver: no leader"); }
 
-// etcd has no such error: its member does not notice, and serves an empty store.
+// etcd has no such error: an etcd member that lost its data does not notice it.
 absl::Status RejectedByPeers() {
   return absl::UnavailableError(
-      "etcdserver: this member lost its data directory and the others refuse it; ask another one");
+      "etcdserver: this member lost its data directory and the others reject it; ask another one");
 }
 
-// Not etcd's text, but that of grpc-go's balancer when it has no connection for a call. It is the
-// only text after which etcd's client library repeats a write by itself, at another member, because
-// it says that nothing was sent. That holds here too: nothing was proposed. A write that was
-// proposed when the member stops ends with "server stopped" instead, which promises nothing.
+// This text is not etcd's. It is the one of grpc-go's balancer when it has no connection for a
+// call. It says that nothing was sent, and it is the only text after which etcd's client library
+// repeats a write by itself, at another member. Repeating is safe here too, because nothing was
+// proposed. A write that was already proposed when the member stops ends with "server
+// stopped" instead, which leaves open whether it happened.
 absl::Status Stopping() { return absl::UnavailableError("there is no connection available"); }
 
 absl::Status RequestTooLarge() {
@@ -26,13 +27,13 @@ absl::Status TooManyRequests() {
   return absl::ResourceExhaustedError("etcdserver: too many requests");
 }
 
-// etcd has no such error: it answers whatever the size, and may run out of memory.
+// etcd has no such error: it answers whatever the size is, and may run out of memory.
 absl::Status ResponseTooLarge() {
   return absl::ResourceExhaustedError(
       "etcdserver: response is too large; read it in pages, with a limit");
 }
 
-// etcd has no such error: its members of older versions would end.
+// etcd has no such error: its members of an older version would end at such an entry.
 absl::Status NeedsVersion(ClusterVersion in_force, ClusterVersion needs) {
   return absl::UnimplementedError(absl::StrCat("etcdserver: the cluster version is ", in_force,
                                                ", this needs ", needs, ": upgrade all members"));
@@ -52,7 +53,7 @@ absl::Status ToWire(Fate fate) {
           "etcdserver: request timed out, possibly due to connection lost");
     case Fate::Kind::kTooManyRequests:
       return TooManyRequests();
-    // etcd has no such error: its leader would end.
+    // etcd has no such error: a leader of an older version would end at such a request.
     case Fate::Kind::kNotSupported:
       return absl::UnimplementedError(
           "etcdserver: the cluster does not know this request; bring all members to one version");

@@ -1,24 +1,25 @@
 #ifndef RAFTKV_SERVER_API_ERRORS_H_
 #define RAFTKV_SERVER_API_ERRORS_H_
 
-// The only place that knows etcd's codes and texts for what went wrong. Clients match on the exact
-// text (etcd's rpctypes), so these are part of the wire contract. A status from here goes on the
-// wire as it is; absl's code numbers are gRPC's.
+// The only place that knows etcd's error codes and texts. Clients compare the exact text (etcd's
+// rpctypes), so the texts are part of the API. A status from here goes on the wire as it is; absl's
+// code numbers are gRPC's.
 
 #include "absl/status/status.h"
 #include "server/member/requests.h"
 
 namespace raftkv::api {
 
-// A request that did not reach the state machine.
+// For a request that was not applied. OK for kApplied.
 absl::Status ToWire(Fate fate);
 
-// A verdict of the state machine or of validation: same code, text with etcd's prefix.
+// For a verdict of the state machine or an error of validation. Keeps the code, and puts etcd's
+// prefix in front of the text.
 absl::Status ToWire(const absl::Status& status);
 
 absl::Status NoLeader();
 absl::Status RejectedByPeers();
-// A call that arrived after this member was told to stop.
+// For a call that arrived after this member was told to stop.
 absl::Status Stopping();
 absl::Status RequestTooLarge();
 absl::Status TooManyRequests();

@@ -1,5 +1,5 @@
-// grpc.health.v1: whether load balancers and orchestrators should send requests here. Runs on the
-// watchdog's thread, so that a member whose disk hangs can still answer.
+// grpc.health.v1: tells load balancers and orchestrators whether to send requests to this member.
+// Runs on the watchdog's thread, so that a member whose disk hangs can still answer.
 
 #include <memory>
 #include <optional>
@@ -34,10 +34,10 @@ void Check(const Edge* edge, Unary<HealthCheckRequest, HealthCheckResponse> call
 }
 
 class Watch;
-using Watches = std::set<Watch*>;  // all that have begun and not ended
+using Watches = std::set<Watch*>;  // all open streams
 
-// One stream of Watch: the status at once, then whenever it changes. A service that is not known
-// has a status of its own, as the protocol demands.
+// One stream of Watch. Sends the status at once, then after each change. For an unknown service it
+// sends SERVICE_UNKNOWN, as the protocol demands.
 class Watch final : public StreamHandler {
  public:
   Watch(const Edge* edge, std::shared_ptr<Watches> watches, Stream* stream)
@@ -73,7 +73,7 @@ class Watch final : public StreamHandler {
   const Edge* const edge_;
   const std::shared_ptr<Watches> watches_;
   Stream* const stream_;
-  std::optional<bool> known_service_;  // once asked
+  std::optional<bool> known_service_;  // set by the request
   std::optional<HealthCheckResponse::ServingStatus> sent_;
 };
 

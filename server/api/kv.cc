@@ -1,5 +1,5 @@
-// etcdserverpb.KV. Linearizable reads go through ReadIndex, serializable ones read this member's
-// state as it is, writes go through the log.
+// etcdserverpb.KV. A linearizable read first asks the leader for a read index. A serializable read
+// reads this member's state as it is. A write becomes an entry of the log.
 
 #include <algorithm>
 #include <memory>
@@ -24,9 +24,9 @@ using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
-// What a read may cost inside the loop; larger ones go on in a worker.
+// What a read may cost on the loop's thread. A larger read runs again on a worker.
 const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
-// Calls of one method that are accepted without another turn of the queue.
+// UnaryMethod::waiting of the methods below.
 constexpr int kWaitingCalls = 512;
 constexpr int64_t kCompactionWaitersMax = 256;
 
@@ -47,7 +47,7 @@ absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits&
   return status;
 }
 
-// Everything this read must see is in the state machine.
+// Answers the read. Everything that it must see is in the state machine.
 template <typename Request, typename Response>
 void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call) {
   std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
@@ -79,8 +79,9 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
                                  Edge::CallerOf(call)});
 }
 
-// A request that goes through the log as `command`. `get` takes its part of the answer. Fields that
-// this version does not know are dropped before the log.
+// Proposes `command` and answers the call once it is applied. `get` returns the part of the
+// command's response that answers the call. Fields that this program does not know are dropped
+// here, before the log.
 template <typename Request, typename Response, typename Get>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command, Get get,
            std::shared_ptr<const int> compaction_waiter = nullptr) {
@@ -137,8 +138,8 @@ void DeleteRange(const Edge* edge, Unary<DeleteRangeRequest, DeleteRangeResponse
   Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
 }
 
-// Whether a transaction that only reads asks for nothing fresher than this member's own state. One
-// that reads nothing but its comparisons cannot ask for that, so it is linearizable.
+// Whether this member's own state is enough for a transaction that only reads: all its ranges are
+// serializable. Comparisons have no such flag, so a transaction without ranges is linearizable.
 bool IsSerializable(const TxnRequest& request) {
   const auto serializable = [](const RequestOp& op) { return op.request_range().serializable(); };
   return request.success_size() + request.failure_size() > 0 &&
@@ -159,7 +160,8 @@ void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse> call) {
 void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse> call) {
   std::shared_ptr<const int> waiter;
   if (call.request().physical()) {
-    // Declined before it is proposed: afterwards the client would not know that it happened.
+    // Check this before proposing: an error after the proposal would hide from the client that the
+    // compaction happened.
     waiter = edge->compaction_waiters;
     if (waiter.use_count() > kCompactionWaitersMax + 1) return call.Finish(TooManyRequests());
   }

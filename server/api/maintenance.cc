@@ -1,5 +1,6 @@
-// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each is about the state of the member
-// that is asked, and waits neither for a leader nor for the applier. The rest is not served yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each concerns the state of this
+// member only, and waits neither for a leader nor for the applier. The other methods are not served
+// yet.
 
 #include <memory>
 #include <utility>
@@ -19,8 +20,8 @@ using etcdserverpb::HashResponse;
 using etcdserverpb::StatusRequest;
 using etcdserverpb::StatusResponse;
 
-// `hash(snapshot, give_up)` fills in the response on the worker that walks the whole store, which
-// takes seconds for ten million versions: no request timeout, as in etcd.
+// Runs `hash(snapshot, give_up)`, which fills in the response, on the walk worker. To walk ten
+// million versions takes seconds, so there is no request timeout, as in etcd.
 template <typename Request, typename Response, typename Hash>
 void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
   edge->OnWorker(edge->walker, call, call->deadline(),

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_MEMBER_APPLIER_H_
 #define RAFTKV_SERVER_MEMBER_APPLIER_H_
 
-// The half of a member that applies: committed entries into the state machine, in order; answers to
-// the requests that wait for them; linearizable reads once their index is applied; the state
-// machine's flushes and its physical compaction. Single-threaded and deterministic. Member
-// (member.h) owns it and decides on which thread it runs.
+// The half of a member that applies. It applies committed entries to the state machine in order,
+// answers the requests that wait for them, answers linearizable reads once their index is applied,
+// and runs the state machine's flushes and physical compaction. Single-threaded and deterministic.
+// Member (member.h) owns it and decides on which thread it runs.
 
 #include <cstdint>
 #include <deque>
@@ -20,12 +20,12 @@
 
 namespace raftkv {
 
-// Committed entries, contiguous, and the requests that wait for some of them, by index, ascending.
+// Contiguous committed entries, and the requests that wait for them, in ascending order of index.
 struct CommittedTask {
   std::vector<raft::Entry> entries;
   std::vector<std::pair<raft::Index, PendingRequestPtr>> requests;
 };
-// A read that may be answered once everything up to `index` is applied.
+// A read that is answered once everything up to `index` is applied.
 struct ReadTask {
   raft::Index index = 0;
   PendingRequestPtr request;
@@ -35,7 +35,7 @@ struct ReadTask {
 struct ApplyBudget {
   size_t items_max = SIZE_MAX;  // entries applied and reads answered
   // What the entries may cost together, in steps of about a microsecond (storage/meter.h). An entry
-  // that needs more by itself is left, and large_next() is true then.
+  // that alone costs more is not applied; large_next() is then true.
   int64_t steps_max = INT64_MAX;
   // Asked between entries and between reads; true ends the run. Empty: never.
   std::function<bool()> out_of_time = {};
@@ -43,7 +43,7 @@ struct ApplyBudget {
 
 class Applier {
  public:
-  // Both outlive it.
+  // Both must outlive the applier.
   Applier(StateMachine* state_machine, Outbox* outbox)
       : state_machine_(state_machine), outbox_(outbox) {}
 
@@ -54,15 +54,15 @@ class Applier {
   // Whether reads wait for entries that are not applied.
   bool reads_wait() const { return !reads_.empty() && !HasDueRead(); }
 
-  // Applies and answers until there is nothing to do or the budget is used. Adjacent committed
+  // Applies and answers until there is nothing to do or the budget is used up. Adjacent committed
   // tasks share one batch of the state machine. Returns the applied index.
   raft::Index Run(const ApplyBudget& budget);
-  // The next entry costs more than the last run's budget: only a run without a limit of steps
-  // applies it.
+  // The next entry alone costs more than the last run's budget: apply it with a run without a limit
+  // of steps.
   bool large_next() const { return large_next_; }
 
-  // One step of the physical compaction, if there is something to compact and the engine keeps up
-  // (steps write too); then answers the requests that waited for it.
+  // Runs one step of the physical compaction, if there is something to compact and the engine would
+  // not make writes wait. Then answers the requests that waited for a compaction that is done.
   void MaybeCompact(int64_t events_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
 
@@ -85,7 +85,8 @@ class Applier {
   std::multimap<raft::Index, PendingRequestPtr> reads_;
   bool large_next_ = false;
 
-  // Applied compactions whose answers wait for their physical end, by the compacted revision.
+  // Applied compactions whose answers wait until the physical compaction is done, by the compacted
+  // revision.
   struct Compaction {
     PendingRequestPtr request;
     ApplyResult result;

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_MEMBER_EVENTS_H_
 #define RAFTKV_SERVER_MEMBER_EVENTS_H_
 
-// What a member tells those who watch it: facts for log lines and metrics, in order, and what was
-// committed and applied. The server makes log lines of the facts (server/events); watches, leases
-// and metrics will follow what is applied; the simulator checks all of it.
+// What a member tells its observers, in order: events (for log lines and metrics), committed
+// entries, and new revisions. The server logs the events (server/events); watches and leases will
+// use the revisions; the simulator checks all of it.
 
 #include <cstddef>
 #include <variant>
@@ -18,25 +18,28 @@
 namespace raftkv {
 
 // A message was rejected, because its sender's data directory is not the one that the cluster knows
-// for it. Said for each such message.
+// for it. Reported for each such message.
 struct PeerRefused {
   raft::MemberId peer = raft::kNobody;
 };
-// The other end of it: a peer rejects this member. Said once, for the first such peer.
+// The same on the other side: a peer rejects this member's messages. Reported once, for the first
+// such peer.
 struct RefusedByPeer {
   raft::MemberId peer = raft::kNobody;
 };
 // First start (first_start.h): this member votes from now on.
 struct VotingAllowed {
-  bool caught_up = false;  // by a leader; else enough members answered that their logs are empty
+  // True: a leader has caught this member up. False: enough members answered that their logs are
+  // empty.
+  bool caught_up = false;
 };
-// First start: said when it changes, and once a minute.
+// First start: whom this member waits for. Reported when it changes, and once a minute.
 struct WaitingForPeers {
-  std::vector<raft::MemberId> missing;  // have not answered "my log is empty"
-  size_t needed = 0;                    // so many more of them must
+  std::vector<raft::MemberId> missing;  // the peers that have not answered "my log is empty"
+  size_t needed = 0;                    // how many of them must still answer
 };
 
-// The cluster version was raised through the log; committed.
+// A committed entry raised the cluster version.
 struct VersionRaised {
   ClusterVersion version = kFirstVersion;
 };
@@ -50,11 +53,11 @@ class MemberObserver {
 
   // On the thread that runs the member's turns.
   virtual void OnEvent(const ReplicaEvent& /*event*/) {}
-  // These entries are committed, contiguous and each once in a life. Before they are applied; on
-  // the thread of the turns.
+  // These entries are committed. They are contiguous, and each is reported once in a life of the
+  // member, before it is applied. On the thread of the turns.
   virtual void OnCommitted(absl::Span<const raft::Entry> /*entries*/) {}
-  // Every revision up to `newest` exists now: StateMachine::Snapshot() shows it. Said after each
-  // applied batch that made revisions; on the thread that applies.
+  // Every revision up to `newest` exists now: StateMachine::Snapshot() shows it. Called after each
+  // applied batch that made revisions, on the thread that applies.
   virtual void OnRevision(Revision /*newest*/) {}
 };
 

@@ -8,8 +8,7 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kHelloInterval = absl::Milliseconds(200);
-// When the log first says whom this member waits for, if nothing changes, and how often from then
-// on.
+// If nothing changes, the member reports whom it waits for after kFirstReport, then at intervals.
 constexpr absl::Duration kFirstReport = absl::Seconds(2);
 constexpr absl::Duration kReportInterval = absl::Minutes(1);
 
@@ -24,7 +23,7 @@ FirstStart::FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::R
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
   if (log_->may_vote()) return;
-  if (peers_.empty()) return AllowVoting(/*caught_up=*/false);  // nobody else may hold anything
+  if (peers_.empty()) return AllowVoting(/*caught_up=*/false);  // a cluster of one
   if (CaughtUp()) return AllowVoting(/*caught_up=*/true);
   if (now - last_hello_ < kHelloInterval) return;
   if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
@@ -33,8 +32,8 @@ void FirstStart::Turn(MonotonicTime now) {
   if (now >= next_report_) ReportWaiting();
 }
 
-// A new leader's commit index may be old until an entry of its own term is committed; only then it
-// covers everything that was ever acknowledged.
+// The commit index of a new leader may be old. Once an entry of the leader's own term is committed,
+// the commit index covers everything that was ever acknowledged.
 bool FirstStart::CaughtUp() const {
   const raft::Index commit = raft_->commit_index();
   return raft_->leader() != raft::kNobody && commit >= std::max<raft::Index>(leader_commit_, 1) &&
@@ -76,7 +75,7 @@ WaitingForPeers FirstStart::waiting_for() const {
 
 void FirstStart::ReportWaiting() {
   next_report_ = now_ + kReportInterval;
-  if (!rejected_by_.empty()) return;  // no answer of a peer would help
+  if (!rejected_by_.empty()) return;  // RefusedByPeer was reported: waiting does not help
   outbox_->Report(waiting_for());
 }
 

@@ -1,17 +1,17 @@
 #ifndef RAFTKV_SERVER_MEMBER_FIRST_START_H_
 #define RAFTKV_SERVER_MEMBER_FIRST_START_H_
 
-// When a member with an empty log may vote (docs/decisions/0003). An empty log is either a first
-// start or a data directory that was lost, with the votes and acknowledgements in it. So such a
-// member neither votes nor campaigns until
+// Decides when a member with an empty log may vote (docs/decisions/0003). The log is empty either
+// because this is the first start, or because the data directory was lost, with the votes and
+// acknowledgements in it. So such a member neither votes nor starts elections until
 //
-//   - so many of the others answered "my log is empty too" that the rest is no majority: then
-//     nothing was ever committed; or
-//   - a leader has caught it up with everything that was ever acknowledged.
+//   - so many other members answered "my log is empty too" that the remaining ones (this member
+//     included) are no majority: then nothing was ever committed; or
+//   - a leader has sent it everything that was ever acknowledged.
 //
-// Once it may vote, the log store remembers it, and this class does nothing any more.
+// The log store saves the permission to vote. From then on this class does nothing.
 //
-// Owned by the replica, on the thread of the turns.
+// Owned by the replica; used on the thread of the turns.
 
 #include <cstddef>
 #include <set>
@@ -26,17 +26,17 @@ namespace raftkv {
 
 class FirstStart {
  public:
-  // All outlive it. `peers` are the other voters.
+  // All pointers must outlive this object. `peers` are the other voters.
   FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::Raft* raft, Outbox* outbox);
 
-  // Asks the peers now and then, and looks whether a leader has caught this member up.
+  // Sends Hello to the peers every 200 ms, and checks whether a leader has caught this member up.
   void Turn(MonotonicTime now);
   void OnHelloReply(raft::MemberId from, const HelloReply& reply);
-  // A leader of a term that is not old told its commit index.
+  // A leader whose term is not older than this member's sent its commit index.
   void OnLeaderCommit(raft::Index commit) { leader_commit_ = commit; }
 
-  // A peer knows another data directory for this member: nothing that is or is not in this one
-  // counts, and no client is answered.
+  // A peer knows a different data directory for this member. This one may lack acknowledged writes,
+  // so no client is served from it.
   bool rejected_by_peers() const { return !rejected_by_.empty() && !log_->may_vote(); }
   // Peers that have not answered "my log is empty" while this member still waits for them.
   WaitingForPeers waiting_for() const;

@@ -6,7 +6,7 @@ namespace raftkv {
 
 namespace {
 
-// Of what a client or a peer sent; 0 for the transport's own words.
+// The bytes that a client or a peer sent; 0 for the transport's own reports.
 size_t BytesOf(const Input& input) {
   if (const auto* request = std::get_if<ProposeRequest>(&input)) return request->command.size();
   const auto* message = std::get_if<PeerMessage>(&input);

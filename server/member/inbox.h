@@ -3,11 +3,11 @@
 
 // What has arrived for a member's next turn. Bounded: when it is full, a client's request is
 // rejected with kTooManyRequests and a peer's message is dropped (Raft sends it again). One item
-// always fits, and so do the transport's reports about its own streams, since requests wait for
-// them.
+// always fits. The transport's reports about its own streams (AppendLost, ForwardLost,
+// ForwardRefused) always fit too, because pending requests depend on them.
 //
-// Owned by the member, on the thread of its turns. The driver stops collecting once there is enough
-// for a turn; the rest waits in gRPC's queues, whose flow control holds back the senders.
+// Owned by the member; used on the thread of its turns. The driver stops collecting once there is
+// enough for a turn. The rest waits in gRPC's queues, whose flow control slows the senders down.
 
 #include <cstddef>
 #include <utility>
@@ -21,7 +21,8 @@ class Inbox {
  public:
   static constexpr size_t kItemsMax = 4096;
   static constexpr size_t kBytesMax = 32 << 20;
-  // Enough for a turn. One more message of a peer, which may hold many proposals, fits behind it.
+  // Enough for one turn. Less than the bounds above, because the last message that the driver
+  // collects, one of a peer, may hold many proposals.
   static constexpr size_t kTurnItems = 2048;
   static constexpr size_t kTurnBytes = 1 << 20;
 

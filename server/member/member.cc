@@ -9,7 +9,7 @@ namespace raftkv {
 
 namespace {
 
-// How often requests that were answered at their deadline are forgotten by the applier.
+// How often the applier forgets requests that were answered at their deadline.
 constexpr absl::Duration kForgetInterval = absl::Seconds(1);
 
 template <typename T>
@@ -101,7 +101,7 @@ MemberStatus Member::Status() const {
           .waiting_for = replica_.first_start().waiting_for()};
 }
 
-// A leader's first entry follows everything that was decided before it.
+// A new leader's first entry comes after everything that was committed before its term.
 bool Member::caught_up() const {
   return !applying_elsewhere_ && replica_.raft().leader() != raft::kNobody &&
          state_machine_->applied().term == replica_.raft().term();

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_MEMBER_ORIGIN_H_
 #define RAFTKV_SERVER_MEMBER_ORIGIN_H_
 
-// Marks a command with who asked for it, without decoding the command: protobuf messages
-// concatenate, so an encoded Command that holds only `origin` is put in front of the bytes the edge
-// encoded.
+// Adds to an encoded command who proposed it, without decoding the command. Concatenated encodings
+// of protobuf messages decode as one merged message, so an encoded Command that holds only `origin`
+// is put in front of the bytes that the API encoded.
 
 #include <cstdint>
 #include <string>
@@ -16,7 +16,7 @@ namespace raftkv {
 std::string WithOrigin(uint64_t member_id, uint64_t boot_id, uint64_t number,
                        std::string_view command);
 
-// The origin in front of `payload`; all zero when there is none.
+// The origin at the front of `payload`; all fields are 0 if there is none.
 proto::Origin OriginOf(std::string_view payload);
 
 }  // namespace raftkv

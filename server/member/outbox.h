@@ -1,8 +1,10 @@
 #ifndef RAFTKV_SERVER_MEMBER_OUTBOX_H_
 #define RAFTKV_SERVER_MEMBER_OUTBOX_H_
 
-// What leaves a member's turn: messages to peers, signed with who sends them, and facts for the
-// observers. Shared by the replica and the classes that it owns; on the thread of the turns.
+// Sends what a member produces: messages to peers, to which it adds the sender's ids and version,
+// and reports to the observers. Shared by the replica, the classes that it owns, and the applier.
+// Send, Report and ReportCommitted are called on the thread of the turns, ReportRevision on the
+// thread that applies.
 
 #include <string>
 #include <utility>
@@ -15,7 +17,7 @@ namespace raftkv {
 
 class Outbox {
  public:
-  // `transport` outlives it.
+  // `transport` must outlive the outbox.
   Outbox(raft::MemberId self, std::string store_id, ClusterVersion newest_version,
          Transport* transport)
       : self_(self),
@@ -23,7 +25,7 @@ class Outbox {
         newest_version_(newest_version),
         transport_(transport) {}
 
-  // Observers outlive it, and are told in the order in which they were added.
+  // Observers must outlive the outbox. They are called in the order in which they were added.
   void Add(MemberObserver* observer) { observers_.push_back(observer); }
 
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {

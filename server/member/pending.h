@@ -1,12 +1,11 @@
 #ifndef RAFTKV_SERVER_MEMBER_PENDING_H_
 #define RAFTKV_SERVER_MEMBER_PENDING_H_
 
-// Clients' requests from arrival to answer. Each is answered exactly once: by whoever carries it
-// out, or at its deadline, or when the member stops. Whoever answers first wins; the others find it
-// answered and drop it.
+// Clients' requests from arrival to answer. Each is answered exactly once: when it is carried out,
+// at its deadline, or when the member stops. The first answer counts; later ones are ignored.
 //
-// A PendingRequest is shared by the list of all (PendingRequests) and by the one place where it
-// waits now: Proposals, Reads or the Applier. The applier may run on a thread of its own.
+// A PendingRequest is shared by the list of all requests (PendingRequests) and by the one place
+// where it waits now: Proposals, Reads or the Applier. The applier may run on another thread.
 
 #include <atomic>
 #include <cstddef>
@@ -25,13 +24,14 @@ class PendingRequest {
  public:
   using Done = std::variant<ProposalDone, ReadDone>;
 
-  // `compaction_deadline`: the answer waits, once the write was applied, until what it compacted is
-  // removed, up to that deadline. Without it, `deadline` holds all the time.
+  // With `compaction_deadline` (a physical compaction): after the write was applied, the answer
+  // waits until what it compacted is removed, but no longer than until that deadline. Otherwise
+  // `deadline` is the only one.
   PendingRequest(Done done, MonotonicTime deadline,
                  std::optional<MonotonicTime> compaction_deadline)
       : done_(std::move(done)), deadline_(deadline), compaction_deadline_(compaction_deadline) {}
 
-  // From any thread. Only the first call answers.
+  // From any thread. Only the first call has an effect.
   void Answer(Fate fate, ApplyResult result = {}) {
     if (answered_.exchange(true)) return;
     if (auto* proposal = std::get_if<ProposalDone>(&done_)) {
@@ -42,12 +42,12 @@ class PendingRequest {
   }
   bool answered() const { return answered_.load(std::memory_order_relaxed); }
 
-  // Whether a write may be in a log. Only the thread of the turns sets it.
+  // Whether the write may be in some member's log. Only the thread of the turns sets it.
   void set_proposed(bool proposed) { proposed_ = proposed; }
   bool proposed() const { return proposed_; }
 
   bool waits_for_compaction() const { return compaction_deadline_.has_value(); }
-  // The compaction was applied, and its answer waits from now on.
+  // The compaction was applied: from now on compaction_deadline is the request's deadline.
   void AwaitCompaction() { compacting_.store(true, std::memory_order_relaxed); }
   MonotonicTime deadline() const {
     return compacting_.load(std::memory_order_relaxed) ? *compaction_deadline_ : deadline_;
@@ -64,8 +64,8 @@ class PendingRequest {
 
 using PendingRequestPtr = std::shared_ptr<PendingRequest>;
 
-// All requests of one member that are not answered. Owned by the replica, which bounds how many
-// there are; on the thread of the turns.
+// All requests of one member that are not answered. Owned by the replica, which bounds their
+// number; used on the thread of the turns.
 class PendingRequests {
  public:
   PendingRequestPtr Add(PendingRequest::Done done, MonotonicTime deadline,
@@ -75,7 +75,7 @@ class PendingRequests {
     return requests_.back();
   }
 
-  // Some may have been answered since the last call of Expire or ForgetAnswered.
+  // Includes requests that were answered since the last call of Expire or ForgetAnswered.
   size_t size() const { return requests_.size(); }
 
   // Answers those whose deadline has come. Returns whether there were any.
@@ -92,7 +92,7 @@ class PendingRequests {
   void ForgetAnswered() {
     std::erase_if(requests_, [](const PendingRequestPtr& request) { return request->answered(); });
   }
-  // Answers all of them: the member stops.
+  // Answers all of them, because the member stops.
   void Stop() {
     for (const PendingRequestPtr& request : std::exchange(requests_, {})) {
       request->Answer({Fate::Kind::kStopped, request->proposed()});

@@ -1,24 +1,24 @@
 #ifndef RAFTKV_SERVER_MEMBER_PHASE_H_
 #define RAFTKV_SERVER_MEMBER_PHASE_H_
 
-// How far the stop of a member has come. The server keeps one value; whoever behaves differently
-// during a stop reads it. It only moves forward.
+// The phases of a member's stop. The server owns one value, which only moves forward. Every class
+// that behaves differently during a stop reads it.
 
 #include <atomic>
 
 namespace raftkv {
 
 enum class Phase {
-  // Requests are admitted.
+  // Normal operation.
   kServing,
   // A stop has begun. New calls of clients, and proposals that peers forward, are declined, so that
-  // clients and peers turn to another member. Requests that are running finish. Health says
-  // NOT_SERVING.
+  // clients and peers turn to another member. Running requests may finish. Health checks are
+  // answered NOT_SERVING.
   kDeclining,
   // The grace period is over. Requests that are still running are answered "server stopped", and
-  // work for clients on other threads ends.
+  // the workers end their work for clients.
   kDraining,
-  // Nothing is sent to peers any more. Their streams have ended.
+  // Nothing is sent to peers any more, and streams with them end.
   kStopped,
 };
 

@@ -105,7 +105,7 @@ void Proposals::ForgetAnswered() {
   for (auto it = all_.begin(); it != all_.end();) {
     it = it->second.request->answered() ? Erase(it) : std::next(it);
   }
-  // Without a leader nobody takes what waits, and their numbers would gather.
+  // TakeWaiting is not called without a leader, so answered proposals would accumulate here.
   std::erase_if(waiting_, [this](uint64_t number) { return !all_.contains(number); });
 }
 

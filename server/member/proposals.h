@@ -4,9 +4,10 @@
 // The proposals of this member's own clients, from arrival until they are committed or answered.
 // Each has a number, ascending in order of arrival, and is in one of two states:
 //
-//   waiting    not proposed to anybody (no leader, or the leader declined it): may be proposed
-//   in flight  proposed here or sent to a leader: never proposed again, because it may be in a log;
-//              leaves when it is committed, or answered "unknown" once that cannot be awaited
+//   waiting    not proposed (there is no leader, or the leader declined it): may be proposed
+//   in flight  proposed here or sent to a leader. It may be in a log, so it is never proposed
+//              again. It ends when it is committed, or is answered "unknown" when its leader or the
+//              connection to it is lost
 //
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
@@ -30,8 +31,8 @@ class Proposals {
   size_t size() const { return all_.size(); }
   size_t bytes() const { return bytes_; }
 
-  // The oldest waiting one, sent to `leader` in `term`: in flight from now on. One whose client has
-  // gone is answered instead, and the next one taken.
+  // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
+  // Proposals whose client has gone are answered and skipped.
   struct Outgoing {
     uint64_t number = 0;
     raft::Payload payload;
@@ -39,20 +40,20 @@ class Proposals {
   };
   std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, MonotonicTime now);
 
-  // `leader` says that it did not propose it: waits again, in its old place. Returns the term in
-  // which it was sent; 0 if it is answered already.
+  // `leader` answered that it did not propose it: the proposal waits again, in the order of
+  // arrival. Returns the term in which it was sent, or 0 if it is answered already.
   raft::Term OnDeclined(uint64_t number, raft::MemberId leader);
 
-  // Answers one that is certainly not proposed.
+  // Answers a proposal that is certainly not proposed.
   void Fail(uint64_t number, Fate fate);
 
-  // The entry is committed: its request goes on to the applier. Null when nobody waits any more, or
-  // when the entry is not this process's.
+  // The entry is committed. Returns its request, for the applier. Null if the request is answered
+  // already, or if the entry was not proposed by a client of this process.
   PendingRequestPtr TakeCommitted(std::string_view payload);
 
   // Answers everything in flight that was not sent to `leader` in `term`: its fate is unknown.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
-  // The same for everything that was sent to `peer`.
+  // Likewise, answers everything that was sent to `peer`.
   void OnForwardLost(raft::MemberId peer);
   // Forgets those that were answered at their deadline.
   void ForgetAnswered();

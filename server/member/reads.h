@@ -1,10 +1,11 @@
 #ifndef RAFTKV_SERVER_MEMBER_READS_H_
 #define RAFTKV_SERVER_MEMBER_READS_H_
 
-// The linearizable reads of this member's clients, until their read index is known. They gather,
-// join one ReadIndex question together, and go on to the applier with the index that answers it.
-// The core answers every question (Raft::ReadIndex). One that it refuses is asked again under a new
-// id: a later read index is always right, an older one never is.
+// The linearizable reads of this member's clients, until their read index is known. All waiting
+// reads share one read index request (Raft::ReadIndex). When it is answered, they go to the applier
+// with that index. The core answers every request. If it declines one, the reads join the next one,
+// under a new id: an index that is determined later is always correct for them, an earlier one is
+// not.
 //
 // Owned by the replica. Bounded by the replica's pending_max.
 
@@ -27,11 +28,11 @@ class Reads {
   bool waiting() const { return !waiting_.empty(); }
   bool asking() const { return !asked_.empty(); }
 
-  // All waiting reads join the question with the returned id.
+  // All waiting reads join the read index request with the returned id.
   uint64_t Ask();
   // The reads that the answer with this id confirms.
   Batch TakeConfirmed(uint64_t id);
-  // The question was refused: its reads wait again.
+  // The request was declined: its reads wait again.
   void OnRefused(uint64_t id);
 
   // Forgets those that were answered at their deadline.
@@ -40,7 +41,7 @@ class Reads {
  private:
   uint64_t next_id_ = 1;
   Batch waiting_;
-  std::map<uint64_t, Batch> asked_;  // by id of the question
+  std::map<uint64_t, Batch> asked_;  // by id of the read index request
 };
 
 }  // namespace raftkv

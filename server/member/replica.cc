@@ -13,7 +13,7 @@ namespace raftkv {
 
 namespace {
 
-// A state machine this far behind what is committed gets no more work from clients (as in etcd).
+// If more entries than this are committed but not applied, new writes are rejected (as in etcd).
 constexpr raft::Index kUnappliedMax = 5000;
 
 std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
@@ -41,8 +41,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       applied_(handed_over_) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
-  // A turn that comes an election timeout late (a save that took long, a stopped process): others
-  // have a new leader by now. Step down before anything else.
+  // If this turn comes an election timeout late (a save took long, or the process was stopped), the
+  // others may have a new leader. Step down before anything else.
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
   now_ = now;
@@ -121,8 +121,8 @@ void Replica::Handle(PeerMessage message) {
              std::move(message.body));
 }
 
-// The votes and acknowledgements of a member whose data directory is not the one that the cluster
-// knows for it must not count: this directory may have forgotten earlier ones.
+// If a member's data directory is not the one that the cluster knows for it, its votes and
+// acknowledgements must not count: this directory may have forgotten earlier ones.
 bool Replica::Rejects(const PeerMessage& message) {
   if (message.to != options_.raft.id) {
     ++rejected_messages_;
@@ -130,7 +130,7 @@ bool Replica::Rejects(const PeerMessage& message) {
   }
   if (!store_ids_.Differs(message.from, message.store_id)) return false;
   ++rejected_messages_;
-  if (std::holds_alternative<Hello>(message.body)) {  // so that its own log can say it
+  if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
     outbox_->Send(message.from, HelloReply{.store_id_refused = true});
   }
   outbox_->Report(PeerRefused{message.from});
@@ -150,8 +150,8 @@ void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
     outbox_->Send(from, ForwardedProposalReply{.number = proposal.number, .not_understood = true});
     return;
   }
-  // During a stop the proposal waits at its origin for the next leader. Else it might be lost with
-  // this member, its fate unknown.
+  // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
+  // proposed, this member might stop before it is committed, and its fate would be unknown.
   const raft::ProposeResult result = phase_->AtLeast(Phase::kDeclining)
                                          ? raft::ProposeResult::kNotLeader
                                      : FarBehind() ? raft::ProposeResult::kTooManyRequests
@@ -187,7 +187,8 @@ void Replica::Tick() {
   const int64_t elapsed = (now_ - last_tick_) / options_.tick;
   if (elapsed <= 0) return;
   last_tick_ += elapsed * options_.tick;
-  // After a pause of this process, peers get time to be heard before it calls an election.
+  // After a pause of this process, count at most one heartbeat interval, so that waiting messages
+  // of the leader are handled before this member starts an election.
   raft_.Tick(static_cast<int>(std::min<int64_t>(elapsed, options_.raft.heartbeat_ticks)));
 
   if (!pending_.Expire(now_)) return;
@@ -221,7 +222,7 @@ void Replica::AskReads() {
   if (!reads_.waiting() || leader == raft::kNobody || !reachable(leader) || now_ < next_ask_) {
     return;
   }
-  // A follower has one question on its way; reads that arrive meanwhile join the next.
+  // A follower has one read index request in flight; reads that arrive meanwhile join the next one.
   if (leader != options_.raft.id && reads_.asking()) return;
   raft_.ReadIndex(reads_.Ask());
 }
@@ -283,7 +284,8 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
   return nullptr;
 }
 
-// Goes on to the applier, which answers it once everything up to the read index is applied.
+// Hands the reads over to the applier, which answers them once everything up to the read index is
+// applied.
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (result.index == 0) {
     reads_.OnRefused(result.id);

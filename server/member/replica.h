@@ -1,18 +1,21 @@
 #ifndef RAFTKV_SERVER_MEMBER_REPLICA_H_
 #define RAFTKV_SERVER_MEMBER_REPLICA_H_
 
-// The half of a member that agrees: the consensus core, its log on disk, and the requests that wait
-// for both. Deterministic and single-threaded. Member (member.h) owns it and gives it
+// The half of a member that agrees with the other members: the Raft core, its log on disk, and the
+// requests that wait for both. Deterministic and single-threaded. Member (member.h) owns it and
+// calls
 //
-//   Turn(inputs, now)   handle everything that arrived, send, save once, send what was promised
-//   TakeHandOver()      what goes on to the applier now: committed entries and confirmed reads
-//   OnApplied(index)    the applier's progress
+//   Turn(inputs, now)   handles everything that arrived: sends appends, saves once, then sends
+//                       votes and acknowledgements
+//   TakeHandOver()      returns what goes to the applier: committed entries and confirmed reads
+//   OnApplied(index)    tells it the applier's progress
 //
-// Every ordering rule of the write path lives here: nothing that promises durability is sent before
-// the save, a read follows everything that it must see, a request is answered exactly once and no
-// later than request_timeout after it arrived, wherever it waits then. A proposal is never proposed
-// twice: once its fate is unknown it is answered so (etcd's "request timed out, possibly due to
-// ...").
+// This class keeps the ordering rules of the write path:
+//   - A message that promises durability is sent only after the save.
+//   - A read is answered after everything that it must see is applied.
+//   - A request is answered exactly once, no later than request_timeout after it arrived.
+//   - A proposal is never proposed twice. If its fate becomes unknown, the client is told so
+//     (etcd's "request timed out, possibly due to ...").
 
 #include <cstdint>
 #include <map>
@@ -47,20 +50,20 @@ struct ReplicaOptions {
   raft::Configuration configuration;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
-  // Requests that are not answered yet, and the bytes of proposals among them that are not
-  // committed; beyond: kTooManyRequests. One proposal always passes.
+  // Limits of requests that are not answered, and of the bytes of proposals that are not committed.
+  // Requests beyond them are answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
   size_t pending_bytes_max = 128 << 20;
 };
 
 class Replica {
  public:
-  // All outlive it. The state machine is only read here, at the start; what is recorded later
-  // arrives through committed entries.
+  // All arguments but `state_machine` must outlive the replica. The constructor reads the state
+  // machine; later the replica learns everything from committed entries.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
           const PhaseValue* phase, Outbox* outbox);
 
-  // `now` never goes back. One synced batch at most per call, however many inputs.
+  // `now` never goes back. Writes at most one synced batch, however many inputs there are.
   void Turn(std::vector<Input> inputs, MonotonicTime now);
 
   struct HandOver {
@@ -69,16 +72,16 @@ class Replica {
   };
   HandOver TakeHandOver() { return std::exchange(hand_over_, {}); }
 
-  // Everything up to `index` is in the state machine. Between turns.
+  // Everything up to `index` is in the state machine. Call it between turns.
   void OnApplied(raft::Index index);
 
-  // Answers everything that is not answered with kStopped.
+  // Answers all pending requests with kStopped.
   void Stop();
 
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
-  // In force for what is proposed now.
+  // The cluster version in force for what is proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
@@ -86,7 +89,7 @@ class Replica {
   uint64_t rejected_messages() const { return rejected_messages_; }
 
  private:
-  // What arrives. One overload for each alternative of Input and of PeerMessage::body.
+  // Handle what arrived. One overload for each alternative of Input and of PeerMessage::body.
   void Handle(PeerMessage message);
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);
@@ -100,7 +103,7 @@ class Replica {
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
   bool Rejects(const PeerMessage& message);
 
-  // The turn.
+  // The steps of a turn.
   void Tick();
   void ProposeWaiting();
   void AskReads();
@@ -139,16 +142,18 @@ class Replica {
   FirstStart first_start_;
   HandOver hand_over_;  // of this turn
 
-  std::set<raft::MemberId> lost_peers_;  // nothing is sent to them until they are heard of again
-  raft::Index handed_over_;              // everything up to here went on to the applier
+  // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
+  std::set<raft::MemberId> lost_peers_;
+  raft::Index handed_over_;  // everything up to here was handed over to the applier
   raft::Index applied_;
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
-  MonotonicTime next_ask_ = MonotonicTime::InfinitePast();  // a refused question waits a little
-  raft::Term declining_term_ = 0;                           // its leader proposes nothing any more
+  // After a declined read index request, the next one is not sent before this time.
+  MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
+  raft::Term declining_term_ = 0;  // the leader of this term declines proposals: it stops
   uint64_t rejected_messages_ = 0;
 };
 

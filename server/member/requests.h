@@ -4,8 +4,8 @@
 // The requests that clients, peers and the transport hand to a member, and how a client's request
 // ends. The API, the transport, the simulator and the member's own classes share these words.
 //
-// A client's request carries its continuation `done`. It is called exactly once, on the thread that
-// runs the member or on the one that applies, at the latest at the request's deadline.
+// A client's request carries its continuation `done`. It is called exactly once, no later than the
+// request's deadline, on the thread of the member's turns or on the thread that applies.
 
 #include <cstdint>
 #include <string>
@@ -31,16 +31,16 @@ struct Fate {
     kStopped,          // this member stops
   };
   Kind kind = Kind::kApplied;
-  // A write: it was proposed, so it may be applied although the answer is an error. False means
-  // that it is certainly not applied, and a client may safely send it again. Always false for a
-  // read that was not answered.
+  // For a write. True: it was proposed, so it may be applied although the answer is an error.
+  // False: it is certainly not applied, and a client may safely send it again. Always false for a
+  // read that failed.
   bool proposed = false;
 
   friend bool operator==(const Fate&, const Fate&) = default;
 
   static const Fate kApplied;
   static const Fate kTimedOut;         // certainly not proposed, or a read
-  static const Fate kUnknownTimedOut;  // "unknown": proposed, and may be applied yet
+  static const Fate kUnknownTimedOut;  // "unknown": it was proposed and may still be applied
   static const Fate kUnknownLeaderLost;
   static const Fate kUnknownConnection;
   static const Fate kTooManyRequests;
@@ -63,29 +63,30 @@ using ReadDone = absl::AnyInvocable<void(Fate)>;
 
 // Who waits for a request.
 struct Caller {
-  // From then on nobody waits for the answer. The member's request_timeout holds too.
+  // The caller stops waiting at this time. The member's request_timeout also limits the wait.
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
-  // Whether the caller has gone. A write is dropped if its caller has gone before it was proposed:
-  // the caller may have sent it again elsewhere. Asked on the thread of the turns, until `done` is
-  // called. Empty: the caller never goes.
+  // Whether the caller no longer waits: it cancelled, or its connection broke. A write is dropped
+  // if its caller has gone before it was proposed, because the caller may have sent it again to
+  // another member. Called on the thread of the turns, until `done` is called. Empty: never gone.
   absl::AnyInvocable<bool() const> gone = nullptr;
 };
 
-// A write: an entry of the log.
+// A write. It becomes an entry of the log.
 struct ProposeRequest {
   std::string command;  // an encoded proto::Command without origin
   ProposalDone done;
   Caller caller = {};
-  // The answer waits until this member has removed what the applied compaction made obsolete, up to
-  // the client's deadline (CompactionRequest.physical).
+  // For a compaction (CompactionRequest.physical): the answer waits until this member has also
+  // removed what the compaction made obsolete, but no longer than until the client's deadline.
   bool wait_for_compaction = false;
-  // The cluster version that defines the command. Below it the request is rejected.
+  // The lowest cluster version that defines the command. The request is rejected while the cluster
+  // version is below it.
   ClusterVersion needs = kFirstVersion;
 };
 
 // A linearizable read. `done(kApplied)` runs when the state machine holds everything that was
-// acknowledged before the request arrived. A serializable read needs no member: any snapshot of the
-// state machine will do.
+// acknowledged before the request arrived. A serializable read needs no request to the member: it
+// reads a snapshot of the state machine.
 struct ReadRequest {
   ReadDone done;
   Caller caller = {};
@@ -97,13 +98,13 @@ struct AppendLost {
 };
 
 // The stream of forwarded requests to a peer broke: what was in flight may be lost. `unsent` are
-// the numbers of proposals that certainly never left; they wait for the next leader.
+// the numbers of the proposals that were certainly never sent; they wait for the next leader.
 struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
 };
 
-// A forwarded proposal found its stream's queue full: it certainly never left.
+// The queue of the stream was full, so this forwarded proposal was certainly never sent.
 struct ForwardRefused {
   uint64_t number = 0;
 };

@@ -1,12 +1,12 @@
 #ifndef RAFTKV_SERVER_MEMBER_STORE_IDS_H_
 #define RAFTKV_SERVER_MEMBER_STORE_IDS_H_
 
-// Which data directory each member is known by. A leader records each member's store id (16 random
-// bytes, made with the directory) through the log when it first hears of it. A message from another
-// directory under the same name is rejected from then on: that directory may have forgotten votes
-// and acknowledgements of the first one.
+// The data directory that the cluster knows for each member. When a leader first receives a message
+// from a member, it records that member's store id (16 random bytes, made with the directory)
+// through the log. From then on, a message of that member with another store id is rejected: its
+// directory may have forgotten votes and acknowledgements that the first one held.
 //
-// Owned by the replica, on the thread of the turns.
+// Owned by the replica; used on the thread of the turns.
 
 #include <map>
 #include <optional>
@@ -24,13 +24,13 @@ class StoreIds {
 
   explicit StoreIds(Map applied) : recorded_(std::move(applied)) {}
 
-  // Whether the member is known by another directory than this one.
+  // Whether another directory than this one is known for the member.
   bool Differs(raft::MemberId member, const std::string& store_id) const {
     return DiffersIn(recorded_, member, store_id) || DiffersIn(proposed_, member, store_id);
   }
 
-  // The command that a leader proposes to record this id; nothing if it is not needed. Once it is
-  // accepted, the leader calls OnProposed.
+  // The command that a leader proposes to record this id; none if the id is recorded or proposed
+  // already. When the proposal is accepted, the leader calls OnProposed.
   std::optional<proto::Command> CommandToRecord(raft::MemberId member,
                                                 const std::string& store_id) const {
     if (store_id.empty() || recorded_.contains(member) || proposed_.contains(member)) return {};
@@ -42,7 +42,7 @@ class StoreIds {
   void OnProposed(const proto::RecordStoreId& record) {
     proposed_.emplace(record.member_id(), record.store_id());
   }
-  // The first one stands.
+  // If there are several records for a member, the first one counts.
   void OnCommitted(const proto::RecordStoreId& record) {
     recorded_.emplace(record.member_id(), record.store_id());
   }

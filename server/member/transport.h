@@ -1,12 +1,12 @@
 #ifndef RAFTKV_SERVER_MEMBER_TRANSPORT_H_
 #define RAFTKV_SERVER_MEMBER_TRANSPORT_H_
 
-// How a replica speaks to the others: fire and forget. Implemented by server/peer (gRPC) and by the
-// simulator's network.
+// How a member sends messages to its peers. Send does not wait and reports no error. Implemented by
+// server/peer (gRPC) and by the simulator's network.
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
-// proposals may be dropped but are never duplicated, and when their stream breaks the replica is
-// told (ForwardLost), because a proposal whose fate is unknown must be answered as such.
+// proposals may be dropped but are never duplicated. When their stream breaks, the replica is told
+// (ForwardLost), because it must answer "unknown" to proposals whose fate is unknown.
 
 #include <cstdint>
 #include <string>
@@ -19,27 +19,28 @@
 
 namespace raftkv {
 
-// A follower hands its clients' proposal to the leader. `number` is the origin's, increasing, never
-// sent twice unless it was refused.
+// A follower sends its client's proposal to the leader. `number` is chosen by the origin and
+// increases. A number is sent again only after a leader declined it.
 struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
   ClusterVersion needs = kFirstVersion;  // storage/version.h
 };
 
-// Refused before it was proposed, hence certainly never applied through this message. A proposal
-// that was accepted is not answered: its origin sees it applied.
+// The leader did not propose it, so it is certainly not applied through this message. With neither
+// flag the leader declined it (it is no leader any more, or it stops), and the proposal may be
+// sent again. An accepted proposal gets no reply: its origin sees the committed entry.
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
-  bool not_understood = false;  // by a leader of another version
+  bool not_understood = false;  // the leader, or the cluster version in force, does not know it
 };
 
-// First start (design: a wiped disk never votes away acknowledged writes).
+// A member with an empty log asks whether the peer's log is empty too (first_start.h).
 struct Hello {};
 struct HelloReply {
   bool log_empty = false;         // the sender's log never held an entry
-  bool store_id_refused = false;  // the asker's data directory is not the one known for it
+  bool store_id_refused = false;  // the cluster knows another data directory for the asking member
 };
 
 struct PeerMessage {

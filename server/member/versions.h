@@ -2,11 +2,12 @@
 #define RAFTKV_SERVER_MEMBER_VERSIONS_H_
 
 // Which cluster version is in force, and when a leader may raise it (storage/version.h). Every
-// message between members says which newest version its sender knows. Once all members know a newer
-// version than the one in force, the leader raises it through the log. What is committed counts,
-// although it may not be applied yet: whatever is proposed afterwards follows it in the log.
+// message between members carries the newest version that its sender knows. Once all members know a
+// newer version than the one in force, the leader raises it through the log. The new version counts
+// here as soon as its entry is committed, before it is applied: everything that is proposed later
+// comes after it in the log.
 //
-// Owned by the replica, on the thread of the turns.
+// Owned by the replica; used on the thread of the turns.
 
 #include <algorithm>
 #include <map>
@@ -34,8 +35,9 @@ class Versions {
     if (const auto it = known_by_.find(peer); it != known_by_.end()) it->second = newest;
   }
 
-  // The command that a leader proposes to raise the version; nothing if it cannot be raised, or if
-  // this leader has proposed it already. Once it is accepted, the leader calls OnProposed.
+  // The command that a leader proposes to raise the version; none if it cannot be raised, or if
+  // this leader has proposed it already. When the proposal is accepted, the leader calls
+  // OnProposed.
   std::optional<proto::Command> CommandToRaise() const {
     ClusterVersion common = own_;
     for (const auto& [peer, newest] : known_by_) common = std::min(common, newest);

@@ -1,11 +1,12 @@
 #ifndef RAFTKV_SERVER_PEER_HANDSHAKE_H_
 #define RAFTKV_SERVER_PEER_HANDSHAKE_H_
 
-// Who speaks to whom (proto::Peer). It is in every unary request and response, and in the first
-// message of each direction of a stream. What is not meant for this member, or does not come from a
-// member that it knows, is refused and counted (refusals.h).
+// The sender and the receiver of messages between members (proto::Peer). Every unary request and
+// response carries it, and the first message of each direction of a stream. A message that is not
+// meant for this member, or does not come from a member that it knows, is rejected and counted
+// (refusals.h).
 //
-// Owned by Peers; on the loop's thread.
+// Owned by Peers; used on the loop's thread.
 
 #include <algorithm>
 #include <cstdint>
@@ -20,11 +21,11 @@
 
 namespace raftkv {
 
-// The sender of a message, as its introduction named it.
+// The sender of a message, as named in its introduction.
 struct Sender {
   raft::MemberId id = raft::kNobody;
   std::string store_id;                           // of its data directory
-  ClusterVersion newest_version = kFirstVersion;  // that it knows
+  ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
 };
 
 class Handshake {
@@ -44,12 +45,12 @@ class Handshake {
 
   proto::Peer Introduction(raft::MemberId to) const;
 
-  // Of a request. Not OK: what the call ends with.
+  // Checks the introduction of a request. If the result is not OK, the call ends with it.
   absl::Status Check(const proto::Peer& who);
-  // Of an answer to what was sent to `to`. False: somebody else answers there.
+  // Checks the introduction of an answer from `to`. False: another process answers at its address.
   bool CheckAnswer(raft::MemberId to, const proto::Peer& who);
 
-  // A peer of the first release does not tell its newest version.
+  // A peer of the first release does not send its newest version.
   static Sender SenderOf(const proto::Peer& who) {
     return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion)};
   }

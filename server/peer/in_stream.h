@@ -2,8 +2,8 @@
 #define RAFTKV_SERVER_PEER_IN_STREAM_H_
 
 // The receiving end of a bidirectional stream that a peer opened (out_stream.h is the other end).
-// Its first request says who the peer is, and the first answer who we are. Answers that cannot be
-// written yet wait in a queue with a bound.
+// The first request contains the peer's introduction, and the first answer ours (handshake.h).
+// Answers that cannot be written yet wait in a bounded queue.
 //
 // Owned by the Stream (server/rpc/call.h), like every StreamHandler.
 
@@ -22,19 +22,19 @@ template <typename Request, typename Response>
 class InStream final : public StreamHandler {
  public:
   struct Hooks {
-    // The first request of `stream`. Not OK: the stream ends with it.
+    // Called at the first request of `stream`. If the result is not OK, the stream ends with it.
     std::function<absl::Status(InStream* stream, const proto::Peer& who)> on_open;
-    std::function<void(const Sender& from, Request*)> on_request;  // the first one too
+    std::function<void(const Sender& from, Request*)> on_request;  // also for the first request
     std::function<proto::Peer(raft::MemberId to)> introduction;
     std::function<void(InStream*)> on_end;
   };
 
-  // `hooks` outlive the stream.
+  // `hooks` must outlive the stream.
   InStream(const Hooks* hooks, QueueBound bound, Stream* stream)
       : hooks_(hooks), bound_(bound), stream_(stream) {}
   ~InStream() override { hooks_->on_end(this); }
 
-  // Dropped when the queue is full: whoever waits for the answer asks again.
+  // If the queue is full, the answer is dropped; the peer asks again.
   void Send(Response response) {
     if (!queue_.empty() && queue_.size() >= bound_.messages) return;
     if (!std::exchange(answered_, true)) {

@@ -2,14 +2,15 @@
 #define RAFTKV_SERVER_PEER_OUT_STREAM_H_
 
 // The sending end of a bidirectional gRPC stream that we open to a peer. It connects when there is
-// something to send, and again after a pause when it breaks. in_stream.h is the other end.
+// something to send. If the connection breaks, it connects again after a pause. in_stream.h is the
+// other end.
 //
-// The first request of each connection says who we are, and the first answer who the peer is. What
-// cannot be written yet waits in a queue with a bound. One write and one read are in flight at a
-// time.
+// The first request of each connection contains our introduction, and the first answer the peer's
+// (handshake.h). Requests that cannot be written yet wait in a bounded queue. At most one write and
+// one read are in flight.
 //
-// On the completion queue's thread only. Connections with operations in flight are counted in
-// `live`: a completion queue must not be shut down before it is 0.
+// Used only on the completion queue's thread. `live` counts connections with operations in flight:
+// the completion queue must not be shut down before it is 0.
 
 #include <grpcpp/grpcpp.h>
 
@@ -34,14 +35,14 @@ class OutStream {
   using Call = grpc::ClientAsyncReaderWriter<Request, Response>;
 
   struct Hooks {
-    // Prepares a call, which is started here.
+    // Prepares a call, which OutStream starts.
     std::function<std::unique_ptr<Call>(grpc::ClientContext*)> open;
     std::function<proto::Peer()> introduction;
-    // The first answer. False: the peer is not the expected one, and the stream ends.
+    // Called at the first answer. False: the peer is not the expected one, and the stream ends.
     std::function<bool(const proto::Peer& who)> on_open;
-    std::function<void(const Sender& from, Response*)> on_response;  // the first one too
-    // The stream broke or could not be opened. `unsent` certainly never left. Any of what was sent
-    // before may have arrived.
+    std::function<void(const Sender& from, Response*)> on_response;  // also for the first answer
+    // The stream broke or could not be opened. `unsent` was certainly never sent. Every request
+    // before it may or may not have arrived.
     std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
   };
 
@@ -51,7 +52,7 @@ class OutStream {
     if (session_ != nullptr) session_->owner = nullptr;
   }
 
-  // Anything but kTaken: the request was dropped and never left.
+  // Anything but kTaken: the request was dropped without being sent.
   enum class Sent { kTaken, kNotConnected, kFull };
   Sent Send(Request request) {
     if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_)) {
@@ -70,8 +71,8 @@ class OutStream {
     return Sent::kTaken;
   }
 
-  // The newest request that has not left yet, if about `bytes` more may be added to it without
-  // exceeding bytes_max; else null.
+  // The newest request in the queue, if about `bytes` may be added to it without exceeding
+  // bytes_max; else null.
   Request* Join(size_t bytes, size_t bytes_max) {
     if (queue_.empty() || newest_bytes_ + bytes > bytes_max) return nullptr;
     newest_bytes_ += bytes;
@@ -107,7 +108,7 @@ class OutStream {
 
     bool answered() const { return from_.id != raft::kNobody; }
 
-    OutStream* owner;  // null: it is gone
+    OutStream* owner;  // null: it was destroyed
     grpc::ClientContext context;
 
    private:
@@ -178,8 +179,8 @@ class OutStream {
   }
 
   void OnEnd(const grpc::Status& status) {
-    // A connection that worked is made again at once; one that cannot be made, or that the peer
-    // refuses, after a pause.
+    // If the connection worked, connect again at once. If it could not be made, or if the peer
+    // rejected it, wait first.
     std::chrono::milliseconds pause(100);
     if (session_->answered()) pause = {};
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION)

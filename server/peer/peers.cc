@@ -11,11 +11,11 @@ namespace raftkv {
 
 namespace {
 
-// Unanswered votes and hellos to one peer; more are dropped.
+// The limit of unanswered votes and Hellos to one peer; further ones are dropped.
 constexpr int kUnaryOutMax = 8;
-// Raft's own window bounds appends; this leaves room for heartbeats beside it.
+// Larger than Raft's window of appends, so that heartbeats fit beside a full window.
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
-// No more proposals are added to a forwarded request of this size.
+// Proposals are added to a waiting forward request up to this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 
 grpc::ChannelArguments ChannelArgs() {
@@ -29,7 +29,7 @@ grpc::ChannelArguments ChannelArgs() {
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);  // a restarted peer is not kept waiting
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);  // reconnect fast to a restarted peer
   return args;
 }
 
@@ -241,7 +241,7 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
 void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
   if (peer->last_refusal == status.error_message()) return;
   peer->last_refusal = status.error_message();
-  LOG(ERROR) << "refused by " << peer->address.name << " at " << peer->address.address << ": "
+  LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
              << status.error_message();
 }
 
@@ -258,7 +258,7 @@ void Peers::Stop() {
   if (methods_ != nullptr) methods_->CancelStreams();
 }
 
-// --- what the replica sends
+// --- what the member sends
 
 Peers::Peer* Peers::Find(raft::MemberId id) {
   auto it = peers_.find(id);
@@ -275,7 +275,7 @@ void Peers::SendBody(Peer* to, const raft::Message& message) {
   std::visit([&](const auto& body) { SendRaft(to, message, body); }, message.body);
 }
 
-// Proposals that find others still waiting to be written share a message with them.
+// If other proposals still wait to be written, this one is added to their message.
 void Peers::SendBody(Peer* to, const ForwardedProposal& proposal) {
   proto::ForwardRequest request;
   proto::ForwardRequest* joined =
@@ -359,7 +359,7 @@ void Peers::SendRaft(Peer*, const raft::Message&, const raft::TimeoutNow&) {
   LOG(FATAL) << "the core does not send TimeoutNow yet";
 }
 
-// --- what arrives, for the replica
+// --- what arrives for the member
 
 void Peers::OnVote(VoteCall call) {
   const Sender from = Handshake::SenderOf(call.request().peer());
@@ -435,10 +435,9 @@ void Peers::OnPeerRefused(raft::MemberId peer) {
   handshake_.Count(
       Refusals::Reason::kStoreId,
       absl::StrCat(known == nullptr ? "a peer" : known->address.name,
-                   ": it speaks from another data directory than the one that this cluster knows "
-                   "for it, and may have forgotten votes and acknowledged writes. Bring its old "
-                   "directory back; replacing a member comes with changes of membership, which are "
-                   "not served yet"));
+                   ": its data directory is not the one that this cluster knows for it, so it may "
+                   "have forgotten votes and acknowledged writes. Restore its old directory; "
+                   "replacing a member needs membership changes, which are not supported yet"));
 }
 
 }  // namespace raftkv

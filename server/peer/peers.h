@@ -1,16 +1,18 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/member over gRPC. To each peer there are one stream for appends and one
-// for forwarded requests, opened by us, and unary calls for votes and first-start questions; each
-// peer opens the same to us. Answers travel on the stream or call that asked.
+// The transport of server/member over gRPC. To each peer we open one stream for appends and one for
+// forwarded requests, and make unary calls for votes and for Hello (first start). Each peer does
+// the same to us. Answers are sent on the stream or call that asked.
 //
-// Everything passes the handshake (handshake.h) and the codec (raft_codec.h); what they reject is
-// counted and never reaches the replica.
+// Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). What
+// they reject is counted and never reaches the member. Everything else is posted: next stop, the
+// member's inbox.
 //
-// Runs on the I/O loop's thread. Everything is bounded: what finds a queue full or no connection is
-// dropped (Raft sends again), except forwarded proposals, which are reported as refused, because a
-// proposal must never be in doubt without need. A stream that breaks does not affect the others.
+// Runs on the I/O loop's thread. Everything is bounded. If a queue is full or there is no
+// connection, a message is dropped (Raft sends it again). A forwarded proposal is reported to the
+// member instead (ForwardLost, ForwardRefused): it was certainly not sent, so its fate is known. A
+// stream that breaks does not affect the others.
 
 #include <grpcpp/grpcpp.h>
 
@@ -49,36 +51,38 @@ struct PeersOptions {
   uint64_t cluster_id = 0;
   raft::MemberId self = raft::kNobody;
   std::string store_id;
-  ClusterVersion newest_version = kNewestVersion;  // that this member knows
-  std::vector<PeerAddress> peers;                  // without ourselves
+  ClusterVersion newest_version = kNewestVersion;  // the newest one that this member knows
+  std::vector<PeerAddress> peers;                  // the other members
   absl::Duration vote_timeout = absl::Seconds(1);
-  // Above the replica's pending_max, so that only a broken connection refuses proposals.
+  // Above the replica's pending_max, so that the queue of a working connection is never full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
 
 class Peers final : public Transport {
  public:
-  // `post` takes what arrives; called on the loop's thread only.
-  // From Phase::kStopped on, nothing is sent and nothing that arrives is posted.
+  // `post` takes what arrives; it is called on the loop's thread only. From Phase::kStopped on,
+  // nothing is sent.
   Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
 
-  // Makes `methods` the table of the peer port. It outlives the last call of live() and Stop().
+  // Adds the rows of the peer port to `methods`, which must outlive the last call of live() and
+  // Stop().
   void Register(MethodTable* methods);
 
-  // Makes channels; their events arrive on `queue`. Before the first Send.
+  // Creates the channels to the peers. Their operations complete on `queue`. Call it before the
+  // first Send.
   void Connect(grpc::CompletionQueue* queue);
 
   void Send(PeerMessage message) override;
 
-  // The phase is kStopped: ends all streams and calls. Their completions still arrive on the queue,
-  // until live() is 0.
+  // Call it when the phase is kStopped. Ends all streams and calls. Their completions arrive on the
+  // queue until live() is 0.
   void Stop();
-  // Streams and calls, of ours and of peers, with operations in flight.
+  // The number of streams and calls, ours and the peers', with operations in flight.
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
   const Refusals& refusals() const { return handshake_.refusals(); }
-  // The replica's refusals are counted with ours.
+  // Counts a message that the replica rejected together with those rejected here.
   void OnPeerRefused(raft::MemberId peer);
 
  private:
@@ -111,10 +115,10 @@ class Peers final : public Transport {
   bool stopped() const { return phase_->AtLeast(Phase::kStopped); }
   Peer* Find(raft::MemberId id);
 
-  // Rows of the peer port.
+  // Create the rows of the peer port.
   template <typename Request, typename Response>
   UnaryMethod UnaryRow(const char* name, void (Peers::*handler)(Unary<Request, Response>));
-  // `in` is the member of Peer that keeps the newest stream of the peer.
+  // `in` is the data member of Peer that holds the newest stream of the peer.
   template <typename Request, typename Response>
   StreamMethod StreamRow(const char* name, QueueBound bound, InStream<Request, Response>* Peer::*in,
                          void (Peers::*on_request)(const Sender&, Request*));
@@ -123,15 +127,15 @@ class Peers final : public Transport {
   void MakeForwardOut(Peer* peer);
   void OnConnected(Peer* peer);
 
-  // What arrived, for the replica.
+  // Pass what arrived to the member.
   void Post(const Sender& from, decltype(PeerMessage::body) body);
   void PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
   void CountMalformed(raft::MemberId from, const absl::Status& status);
 
-  // Logs once why `peer` refuses us: whoever is misconfigured should learn it from its own log.
+  // Logs once why `peer` rejects us, so that a misconfigured member's own log shows the reason.
   void OnRefused(Peer* peer, const grpc::Status& status);
 
-  // One for each kind of message: a kind without a function does not compile.
+  // One overload for each kind of message. If one is missing, Send does not compile.
   void SendBody(Peer* to, const raft::Message& message);
   void SendBody(Peer* to, const ForwardedProposal& proposal);
   void SendBody(Peer* to, const ForwardedProposalReply& reply);
@@ -146,7 +150,7 @@ class Peers final : public Transport {
   void SendRaft(Peer* to, const raft::Message& message, const raft::InstallSnapshot&);
   void SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow&);
 
-  // Sends a unary request; `on_answer` gets the answer of the right peer, if one comes.
+  // Sends a unary request. `on_answer` is called if the expected peer answers.
   template <typename Request, typename Response>
   void Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
            std::function<void(const Sender& from, const Response&)> on_answer);

@@ -5,10 +5,10 @@
 
 namespace raftkv {
 
-// How much may wait to be written to one stream.
+// The limit of what may wait to be written to one stream.
 struct QueueBound {
   size_t messages = 1024;
-  size_t bytes = 32 << 20;  // encoded; one message always passes
+  size_t bytes = 32 << 20;  // encoded; one message always fits
 };
 
 }  // namespace raftkv

@@ -229,8 +229,8 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refu
 }
 
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
-  // "Your log is empty" counts towards the first vote; whoever refuses a directory says nothing
-  // else.
+  // "My log is empty" counts towards the permission to vote. A peer that rejects the member's data
+  // directory must not give that answer as well.
   if (in.log_empty() && in.store_id_refused()) return Malformed("a refusal that also counts");
   return HelloReply{.log_empty = in.log_empty(), .store_id_refused = in.store_id_refused()};
 }

@@ -4,7 +4,7 @@
 // Translates between the member's plain messages and protobuf. Everything that arrives from a peer
 // passes a Decode, which rejects what no correct member sends (InvalidArgument, naming the field):
 // a term, index or number that is implausible, or fields that contradict each other. So the core
-// may CHECK its invariants. Who sent a message (proto::Peer) is checked by handshake.h.
+// may CHECK its invariants. handshake.h checks who sent a message (proto::Peer).
 
 #include <string>
 
@@ -26,7 +26,7 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
                                     const raft::AppendEntriesReply& body);
 proto::ForwardRequest Encode(const raft::Message& from, const raft::ReadIndexRequest& body);
 proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexReply& body);
-// Into a request that may hold others.
+// Writes into a request that may hold other proposals.
 void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out);
 proto::ForwardResponse Encode(const ForwardedProposalReply& body);
 proto::HelloResponse Encode(const HelloReply& body);
@@ -39,8 +39,8 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in);
 absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in);
 absl::StatusOr<raft::Message> Decode(const proto::ForwardRequest::ReadIndex& in);
 absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in);
-// `origin` is the sender, who must be the origin of the command. Every member must be able to apply
-// what is in the log, for ever, so a command that this version does not know is rejected.
+// `origin` is the sender, which must be the origin of the command. A command that this program does
+// not know is rejected, because every member must always be able to apply what is in the log.
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in);
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);

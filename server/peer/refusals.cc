@@ -36,8 +36,8 @@ void Refusals::Count(Reason reason, const std::string& what, absl::Time now) {
   said_ = now;
   std::vector<std::string> totals;
   for (const auto& [r, count] : counts_) totals.push_back(absl::StrCat(Name(r), " ", count));
-  LOG(WARNING) << "refused " << what << " (messages refused so far: " << absl::StrJoin(totals, ", ")
-               << ")";
+  LOG(WARNING) << "rejected " << what
+               << " (messages rejected so far: " << absl::StrJoin(totals, ", ") << ")";
 }
 
 uint64_t Refusals::total() const {

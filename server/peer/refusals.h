@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_PEER_REFUSALS_H_
 #define RAFTKV_SERVER_PEER_REFUSALS_H_
 
-// Counts what this member refused from its peers, by reason. A new reason is logged at once; after
-// that there is at most one line a minute, with the totals, because a misconfigured peer tries again
-// several times a second.
+// Counts the messages of peers that this member rejected, by reason. The first message of each
+// reason is logged. After that the totals are logged at most once a minute, because a misconfigured
+// peer sends several messages a second.
 //
-// Owned by Handshake; on the loop's thread.
+// Owned by Handshake; used on the loop's thread.
 
 #include <cstdint>
 #include <map>
@@ -18,14 +18,14 @@ namespace raftkv {
 class Refusals {
  public:
   enum class Reason {
-    kCluster,    // the sender belongs to another cluster
-    kReceiver,   // it is meant for another member
-    kSender,     // the sender is no member, or not the one whose address it has
-    kStoreId,    // the sender's data directory is not the one that is known for it
-    kMalformed,  // the protocol does not allow it
+    kCluster,    // from a member of another cluster
+    kReceiver,   // meant for another member
+    kSender,     // from an unknown member, or not from the one that has this address
+    kStoreId,    // from another data directory than the one known for the member
+    kMalformed,  // against the protocol
   };
 
-  // `what` is one line: who sent it, what is wrong, and the remedy.
+  // `what` is one line about this message: who sent it, what is wrong, the remedy.
   void Count(Reason reason, const std::string& what, absl::Time now);
 
   uint64_t total() const;

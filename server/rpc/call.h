@@ -6,7 +6,8 @@
 //
 // Statuses are absl's, whose code numbers are gRPC's. Their text goes on the wire as it is.
 //
-// Everything runs on the thread that serves the call's method, unless it says otherwise.
+// Functions are called on the thread that serves the call's method, unless a comment says
+// otherwise.
 
 #include <google/protobuf/message.h>
 
@@ -27,14 +28,15 @@ class Call {
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
   // Who asks: the network address of the client, for log lines.
   virtual std::string peer() const = 0;
-  // A moment at which the client has given up for certain; InfiniteFuture if it never does. Nobody
-  // may answer "request timed out" because of the client's deadline before it: etcd's client
-  // library repeats a write that ends with DEADLINE_EXCEEDED before the client's own deadline.
+  // A time at which the client has certainly given up, a little after its own deadline;
+  // InfiniteFuture if it has no deadline. Do not answer "request timed out" because of the client's
+  // deadline before this time: etcd's client library repeats a write that ends with
+  // DEADLINE_EXCEEDED before the client's own deadline.
   virtual MonotonicTime deadline() const = 0;
   // The client has cancelled the call, or its connection is gone. From any thread.
   virtual bool gone() const = 0;
 
-  // Sent with the status. Before Finish, on the thread that calls Finish.
+  // Adds metadata that is sent with the status. Call it before Finish, on the same thread.
   virtual void AddTrailer(std::string_view key, std::string_view value) = 0;
   // Answers the call, once.
   virtual void Finish(const absl::Status& status) = 0;
@@ -74,30 +76,31 @@ class Unary {
   UnaryCall* call_ = nullptr;
 };
 
-// A call with a stream of responses, and of requests if its method takes a stream. One response is
-// on its way to the transport at a time.
+// A call with a stream of responses and, if its method takes one, a stream of requests. At most one
+// response at a time is being written.
 class Stream : public Call {
  public:
   virtual bool writable() const = 0;
-  // Sends `response`; only if writable(). `more_follow`: the next response is ready, so that both
-  // may leave together.
+  // Sends `response`; only if writable(). `more_follow`: the next response is ready, so the two may
+  // be sent with one system call.
   virtual void Write(const google::protobuf::Message& response, bool more_follow) = 0;
-  // Ends the call at once: what was written may be lost, and so is a status.
+  // Ends the call at once, without a status. What was written may be lost.
   virtual void Cancel() = 0;
 
  protected:
   ~Stream() = default;
 };
 
-// The server's side of a Stream. Made when the call arrives and owned by the stream, which deletes
-// it when the call ends: from then on the Stream must not be used. The stream never deletes it
-// inside one of its functions.
+// The server's side of a Stream. It is created when the call arrives. The stream owns it and
+// deletes it when the call ends, but never while one of the handler's functions runs. After that
+// the Stream must not be used.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;
-  // Not OK: the call ends with it. `request` may be changed, and is valid during the call.
+  // If the result is not OK, the call ends with it. `request` may be changed; it is valid until
+  // this function returns.
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
-  // The last response was taken: the next one may be written.
+  // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;
 };
 

@@ -2,15 +2,15 @@
 #define RAFTKV_SERVER_RPC_COMPLETION_H_
 
 // Objects that live as long as their operations on a gRPC completion queue. Every tag of a queue is
-// a Completion; whoever polls the queue calls OnComplete. All of this runs on the thread that polls
-// the queue.
+// a Completion; the code that polls the queue calls OnComplete. All of this runs on the thread that
+// polls the queue.
 
 namespace raftkv {
 
 class Completion {
  public:
   virtual ~Completion() = default;
-  // `ok` false: the operation did not happen (the connection is gone, or the queue shuts down).
+  // `ok` false: the operation failed (the connection is gone, or the queue shuts down).
   virtual void OnComplete(bool ok) = 0;
 };
 
@@ -35,7 +35,7 @@ class Operations {
     ++*live_;
   }
 
-  // True inside the handler of an operation while no other one is in flight.
+  // Call it inside the handler of an operation. True if no other operation is in flight.
   bool OnlyOneInFlight() const { return in_flight_ == 1; }
 
  private:
@@ -58,14 +58,14 @@ class Operation final : public Completion {
   Operation(Owner* owner, void (Owner::*on_complete)(bool))
       : owner_(owner), on_complete_(on_complete) {}
 
-  // Counts an operation that starts now. The result is its tag.
+  // Counts an operation that starts now, and returns its tag.
   void* Start() {
     ++base()->in_flight_;
     return tag();
   }
-  // The tag of an operation that was counted before.
+  // The tag of an operation that is already counted.
   void* tag() { return static_cast<Completion*>(this); }
-  // An operation that was counted will never complete. May delete the owner.
+  // The counted operation will never complete: stops counting it. May delete the owner.
   void Abandon() { base()->End(); }
 
   void OnComplete(bool ok) override {

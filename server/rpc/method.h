@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_RPC_METHOD_H_
 #define RAFTKV_SERVER_RPC_METHOD_H_
 
-// The methods of a service as rows of data. Each service makes its rows (server/api, server/peer);
-// whoever serves them (method_table.h for gRPC) does the same for each call, in this order: parse
-// the request, ask admission, check the request's shape, call the handler.
+// The methods of a service as rows of data. Each service creates its rows (server/api,
+// server/peer). The code that serves them (method_table.h for gRPC) does the same for each call, in
+// this order: parse the request, ask admission, check the request's shape, call the handler.
 
 #include <google/protobuf/message.h>
 
@@ -18,13 +18,14 @@
 namespace raftkv {
 
 // What a method needs from the cluster and, once there are users, which permission its caller must
-// have. Admission decides by it (for clients: api::Edge::Admit).
+// have. Admission uses it (for clients: api::Edge::Admit). While the member stops, every method is
+// declined.
 enum class Permission {
-  kNone,          // tells about this member only; always admitted
-  kMaintainSelf,  // maintains this member only; always admitted
-  kRead,          // reads the replicated state: this member must belong to the cluster
-  kWrite,         // changes the replicated state: likewise
-  kMaintain,      // inspects or maintains the replicated state as a whole: likewise
+  kNone,          // reports about this member only; needs nothing
+  kMaintainSelf,  // maintains this member only; needs nothing
+  kRead,          // reads the replicated state; the peers must not reject this member
+  kWrite,         // changes the replicated state; likewise
+  kMaintain,      // inspects or maintains the whole replicated state; likewise
 };
 
 constexpr bool NeedsCluster(Permission permission) {
@@ -33,17 +34,17 @@ constexpr bool NeedsCluster(Permission permission) {
 
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
-  int waiting = 1;   // so many calls are accepted at a time without another turn of the queue
+  int waiting = 1;   // how many calls gRPC may accept before the queue is polled again
   Permission permission = Permission::kNone;
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;
   const google::protobuf::Message* response = nullptr;
-  // Optional. True: this request is answered from what the member itself knows, so it needs only
+  // Optional. True: this request is answered from what this member knows, so it needs only
   // Permission::kNone.
   std::function<bool(const google::protobuf::Message& request)> local;
-  // Optional. The shape of the request; not OK: the answer.
+  // Optional. Checks the shape of the request. If the result is not OK, the call ends with it.
   std::function<absl::Status(const google::protobuf::Message& request)> check;
-  // Must see to it that Finish is called.
+  // Must cause a call of Finish, now or later.
   std::function<void(UnaryCall*)> handler;
 };
 
@@ -60,7 +61,8 @@ struct Methods {
   std::vector<StreamMethod> streams;
 };
 
-// Asked before the handler of any call runs; not OK: the call ends with it. It may add trailers.
+// Called before the handler of every call. If the result is not OK, the call ends with it. It may
+// add trailers.
 using Admission = std::function<absl::Status(Permission permission, Call* call)>;
 
 }  // namespace raftkv

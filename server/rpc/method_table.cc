@@ -39,7 +39,7 @@ bool Parse(grpc::ByteBuffer* bytes, Message* message) {
   return bytes->Valid() && grpc::SerializationTraits<Message>::Deserialize(bytes, message).ok();
 }
 
-// gRPC's own words for it.
+// gRPC's own text.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
 
 grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
@@ -70,9 +70,10 @@ class MethodTable::GrpcCall : public Base, public Operations {
  protected:
   GrpcCall() { context_.AsyncNotifyWhenDone(over_.Start()); }
 
-  // In the completion of the arrival. False: there is no call, or nobody serves it any more.
+  // Call it when the arrival completes. False: there is no call, or the table has stopped
+  // listening.
   bool Arrived(bool ok, const MethodTable* table) {
-    if (!ok) over_.Abandon();  // gRPC tells the end only of calls that arrived
+    if (!ok) over_.Abandon();  // gRPC reports the end only for calls that arrived
     return ok && table->listening();
   }
   // The client is gone.
@@ -91,8 +92,9 @@ class MethodTable::GrpcCall : public Base, public Operations {
   std::atomic<bool> gone_{false};
 };
 
-// From the moment when a call is awaited until it is over. The handler's turn counts as an
-// operation in flight, so that Finish, on any thread, need not count.
+// Lives from the moment when it waits for a call until that call is over. OnArrived counts the
+// operation finished_ before the handler runs, so that Finish, which may run on any thread, need
+// not change the count.
 class MethodTable::Unary final : public GrpcCall<UnaryCall> {
  public:
   explicit Unary(const UnaryRow* row) : row_(row), responder_(&context_) {
@@ -148,7 +150,7 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
   void Decline(absl::Status status) {
     MethodTable* const table = row_->table;
     if (!table->holding_ || table->held_.size() >= kHeldMax) return Finish(status);
-    request_.reset();  // nobody will read it, and it may be large
+    request_.reset();  // it may be large, and it is not needed any more
     table->held_.push_back([this, status = std::move(status)] { Finish(status); });
   }
 
@@ -165,8 +167,8 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
   Operation<Unary> finished_{this, &Unary::OnFinished};
 };
 
-// A server stream is served like a bidirectional one whose client sends one request: on the wire
-// there is no difference. One read and one write are in flight at a time.
+// A server stream is served like a bidirectional one whose client sends one request; on the wire
+// there is no difference. At most one read and one write are in flight at a time.
 class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
  public:
   explicit Stream(const StreamRow* row) : row_(row), stream_(&context_) {
@@ -182,8 +184,9 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     if (const grpc::Status status = Serialize(response, &bytes); !status.ok()) {
       return Finish(absl::InternalError(status.error_message()));
     }
-    // With the hint, both leave in one system call. The first write carries the initial metadata,
-    // and gRPC would never complete it if it were only buffered.
+    // With the buffer hint, this write and the next one are sent with one system call. The first
+    // write carries the initial metadata, and gRPC would never complete it if it were only
+    // buffered.
     grpc::WriteOptions options;
     if (more_follow && wrote_once_) options.set_buffer_hint();
     writing_ = wrote_once_ = true;
@@ -245,7 +248,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     handler_.reset();
   }
 
-  // Outside the handler's functions.
+  // Never called inside one of the handler's functions, because it deletes the handler.
   void End(const absl::Status& status) {
     Finish(status);
     handler_.reset();

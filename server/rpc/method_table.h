@@ -1,10 +1,11 @@
 #ifndef RAFTKV_SERVER_RPC_METHOD_TABLE_H_
 #define RAFTKV_SERVER_RPC_METHOD_TABLE_H_
 
-// Serves rows of methods with gRPC, on completion queues: registered with a ServerBuilder like any
-// service, started once the server listens. A method that is in no table is answered UNIMPLEMENTED
-// (unserved.h, or gRPC itself). The generated AsyncService classes are not used, because they
-// register all methods of a service and leave calls to unserved ones without an answer.
+// Serves rows of methods with gRPC, on completion queues. The table is registered with a
+// ServerBuilder like any service, and started once the server listens. A method that is in no table
+// is answered UNIMPLEMENTED (by unserved.h, or by gRPC itself). The generated AsyncService classes
+// are not used: they register all methods of a service, and calls of the unserved ones would never
+// be answered.
 //
 // Everything runs on the thread that polls the queues, except UnaryCall::Finish and Call::gone.
 
@@ -24,8 +25,8 @@
 
 namespace raftkv {
 
-// Where the calls of one gRPC server arrive. New calls are announced on `arrivals`, which belongs
-// to the server; everything else of a call happens on `calls`.
+// The completion queues of one gRPC server's calls. A new call completes on `arrivals`, which
+// belongs to the server; all other operations of a call complete on `calls`.
 struct Queues {
   grpc::CompletionQueue* calls = nullptr;
   grpc::ServerCompletionQueue* arrivals = nullptr;
@@ -33,24 +34,24 @@ struct Queues {
 
 class MethodTable final : public grpc::Service {
  public:
-  // Before the table is registered, once. Without `admission` every call is admitted.
+  // Call it once, before the table is registered. Without `admission` every call is admitted.
   void Serve(Methods methods, Admission admission = nullptr);
-  // The server listens: accepts calls until StopListening.
+  // Call it when the server listens. Accepts calls until StopListening.
   void Start(Queues queues);
-  // The queues shut down: calls that still arrive are dropped.
+  // Call it before the queues are shut down. Calls that still arrive are dropped.
   void StopListening() { listening_ = false; }
   bool listening() const { return listening_; }
 
-  // Calls that admission declines are held from now on, without their requests, until AnswerHeld
-  // answers all of them. At most kHeldMax are held, more are answered at once.
+  // From now on, calls that admission declines are held, without their requests, until AnswerHeld
+  // answers all of them. At most kHeldMax are held; further ones are answered at once.
   void HoldRefused() { holding_ = true; }
   void AnswerHeld();
   size_t held() const { return held_.size(); }
   static constexpr size_t kHeldMax = 4096;
   static constexpr absl::Duration kLateCall = absl::Seconds(1);
 
-  // Unary calls whose handlers were called, and streams, that have not ended: an answer that was
-  // given has left.
+  // The number of unary calls that reached their handlers, and of streams, that have not ended. A
+  // call ends after its answer was sent.
   int running() const { return running_; }
   // Cancels unary calls whose client gave up some time ago: one that does not read its answer would
   // otherwise hold its memory as long as its connection lasts. On the thread that polls the queues,
@@ -82,7 +83,7 @@ class MethodTable final : public grpc::Service {
   }
 
   Admission admission_;
-  std::deque<UnaryRow> unary_;  // whose elements stay where they are
+  std::deque<UnaryRow> unary_;  // a deque, because its elements never move
   std::deque<StreamRow> streams_;
   Queues queues_;
   int count_ = 0;

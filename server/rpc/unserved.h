@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RPC_UNSERVED_H_
 #define RAFTKV_SERVER_RPC_UNSERVED_H_
 
-// Answers every method that is in no table of a gRPC server: UNIMPLEMENTED, with the method's name.
-// gRPC itself would answer without a text.
+// Answers calls of methods that are in no table of a gRPC server with UNIMPLEMENTED and the
+// method's name. gRPC itself would answer without a text.
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
@@ -15,13 +15,13 @@ namespace raftkv {
 class UnservedMethods {
  public:
   void Register(grpc::ServerBuilder* builder) { builder->RegisterAsyncGenericService(&service_); }
-  // Accepts calls until `methods` stop listening; everything of them happens on `queue`.
+  // Accepts calls until `methods` stops listening. All their operations complete on `queue`.
   void Start(const MethodTable* methods, grpc::ServerCompletionQueue* queue) {
     new Call(&service_, methods, queue);
   }
 
  private:
-  // From the moment when a call is awaited until it is answered.
+  // Lives from the moment when it waits for a call until that call is answered.
   class Call final : public Operations {
    public:
     Call(grpc::AsyncGenericService* service, const MethodTable* methods,

@@ -13,7 +13,7 @@ namespace raftkv {
 
 namespace {
 
-// Begun and ended operations of one thread: odd while one is under way.
+// The number of starts and ends of operations of one thread: odd while one is running.
 using Count = std::shared_ptr<std::atomic<uint64_t>>;
 
 struct Registry {

@@ -1,12 +1,12 @@
 #ifndef RAFTKV_STORAGE_BASE_DISK_OPERATIONS_H_
 #define RAFTKV_STORAGE_BASE_DISK_OPERATIONS_H_
 
-// Which system calls on the data directory's files are under way, so that the server's watchdog can
-// tell a disk that hangs from a process that computes for a long time: the first cannot be trusted
-// any more, the second only needs time.
+// Records which system calls on the data directory's files are running. With it, the server's
+// watchdog distinguishes a disk that hangs from a process that computes for a long time: a disk
+// that hangs cannot be trusted any more, a long computation only needs time.
 //
-// Whoever makes such a call (rocks_file_system, watermark) holds a DiskOperation around it. That
-// costs two relaxed stores to a place of the thread's own.
+// The code that makes such a call (rocks_file_system, watermark) holds a DiskOperation during the
+// call. That costs two relaxed atomic operations on a counter of the thread.
 
 #include <cstdint>
 #include <map>
@@ -25,9 +25,10 @@ class DiskOperation {
 // Watches the operations of all threads. Used by one thread.
 class DiskOperationsWatch {
  public:
-  // To be called at regular intervals. For how many calls in a row, this one included, the same
-  // operation has been under way: the longest of all threads. 0: none is. An operation is counted
-  // by calls and not by the clock, so that one does not look old when the process was stopped.
+  // Call it at regular intervals. Returns for how many calls in a row, this one included, the
+  // oldest running operation of any thread has been running; 0 if none is running. It counts calls
+  // instead of reading a clock, so that an operation does not seem old after the process was
+  // stopped.
   int64_t Look();
 
  private:
@@ -35,7 +36,7 @@ class DiskOperationsWatch {
     uint64_t count = 0;  // as last seen
     int64_t looks = 0;
   };
-  std::map<const void*, Watched> threads_;  // by the place of their counts
+  std::map<const void*, Watched> threads_;  // by the address of their counters
 };
 
 }  // namespace raftkv

@@ -3,7 +3,7 @@
 
 // A hash for hash tables whose keys are chosen by clients: SipHash-2-4 with a random key that is
 // drawn once per process, so that nobody can choose keys that collide. Values differ from process
-// to process: never store or send them, and never let an order depend on them.
+// to process: do not store or send them, and let no order depend on them.
 //
 // Hash64 (checksum.h) is for records and digests, which must be equal everywhere.
 

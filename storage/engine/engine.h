@@ -41,7 +41,7 @@ class WriteBatch {
   struct Op {
     Kind kind;
     std::string_view key;
-    std::string_view value;  // for kDeleteRange the exclusive end. Valid until the batch changes
+    std::string_view value;  // for kDeleteRange the exclusive end. Both are valid until a change
   };
 
   void Put(std::string_view key, std::string_view value) { Add(Kind::kPut, key, value); }

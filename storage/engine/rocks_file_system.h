@@ -12,7 +12,7 @@ class Env;
 
 namespace raftkv {
 
-// One for the process; it lives as long as the process.
+// Returns the one instance, which lives as long as the process.
 rocksdb::Env* WatchedRocksEnv();
 
 }  // namespace raftkv

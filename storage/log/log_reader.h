@@ -20,7 +20,8 @@ class LogReader {
 
   virtual HardState hard_state() const = 0;
 
-  // Of the entry before first_index(), only the id is known. It is {0, 0} if the log was never cut.
+  // The log keeps only the id of the entry before first_index(). It is {0, 0} if the log was never
+  // cut.
   virtual Index first_index() const = 0;
   virtual Index last_index() const = 0;  // first_index() - 1 when empty
 

@@ -62,8 +62,7 @@ absl::Status CheckShape(const TxnRequest& txn, int64_t ops_max, int64_t* total_l
 
 // --- keys changed twice
 
-// Keys that deletions cover: disjoint intervals [begin, end) with keys between them; end "" is no
-// end.
+// The keys that deletions cover, as disjoint intervals [begin, end). An empty end means no bound.
 class Deleted {
  public:
   void Add(std::string begin, std::string end) {
@@ -116,8 +115,8 @@ bool CheckOnce(const Ops& ops, Changes* changes) {
     const auto collides = [changes](const std::string& key) {
       return changes->puts.contains(key) || changes->deleted.Holds(key);
     };
-    // Only one of the two branches will run, so they are compared with the operations around them,
-    // not with each other.
+    // Only one of the two branches will run. So each is compared with the operations of the
+    // surrounding branch, and not with the other one.
     if (std::any_of(success.puts.begin(), success.puts.end(), collides)) return false;
     if (std::any_of(failure.puts.begin(), failure.puts.end(), collides)) return false;
     changes->puts.merge(success.puts);

@@ -13,9 +13,10 @@
 namespace raftkv::mvcc {
 namespace {
 
-// A cut reads keys and values up to so many bytes; the block that stays has about as many.
+// A cut reads at most about this many bytes of keys and values. The first part, which stays a
+// block, has about as many.
 constexpr size_t kCutBytes = 2 << 20;
-// It passes no more than so many keys that were removed and that the engine still has to pass.
+// A cut passes at most this many deleted keys that the engine has not removed yet.
 constexpr int64_t kCutSkips = 16'384;
 constexpr int kCutsAfterBatch = 4;
 constexpr size_t kCutBytesAfterBatch = 2 * kCutBytes;
@@ -31,7 +32,7 @@ bool DecodeBlock(std::string_view record, int64_t* keys, int64_t* dead) {
   return record.empty();
 }
 
-// By walking, at the cost of local steps alone if not `charged` to the entry.
+// Counts by walking. With Charged::kNo only local steps are charged, and nothing to the entry.
 std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Meter* meter,
                             VersionCursor::Charged charged) {
   VersionCursor cursor(view, std::move(range), revision, meter, charged);
@@ -41,14 +42,14 @@ std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision,
   return keys;
 }
 
-// By blocks, at the cost of local steps alone.
+// Counts the live keys at the newest revision by blocks. Charges local steps only.
 std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Meter* meter) {
   const auto walk = [&](const std::string& begin, const std::string& end) {
     return Walk(view, {begin, end}, INT64_MAX, meter, VersionCursor::Charged::kNo);
   };
   const std::unique_ptr<Iterator> it = view.NewIterator(BlockKey(range.end), meter->skips_left());
   it->Seek(BlockKey(range.begin));
-  if (!it->valid()) return walk(range.begin, range.end);  // none if the meter is over
+  if (!it->valid()) return walk(range.begin, range.end);  // nullopt if the meter is over
   const std::string first(it->key().substr(1));
   std::string last;
   int64_t keys = 0, keys_of_last = 0, dead = 0;
@@ -60,15 +61,15 @@ std::optional<int64_t> CountNewest(const View& view, const KeyRange& range, Mete
   }
   const std::optional<int64_t> before = walk(range.begin, first);
   if (!before) return std::nullopt;
-  // The last block ends beyond the range, unless neither ends at all.
+  // The last block ends beyond the range, except if neither has an end.
   const std::optional<int64_t> after =
       range.end == TableEnd(kVersionTable) ? keys_of_last : walk(last, range.end);
   if (!after) return std::nullopt;
   return keys + *before + *after;
 }
 
-// By how much the count of the range grew after `revision`; none when there are more than
-// `events_max` events since then, or the meter is over.
+// By how much the number of live keys of the range has grown since `revision`. Nullopt if there are
+// more than `events_max` events since then, or if the meter is over.
 std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revision revision,
                                    int64_t events_max, Meter* meter) {
   std::string begin, prefix;
@@ -166,9 +167,9 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
 }
 
 bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
-  // Half of the keys stay, dead ones too, and one more is read.
+  // Half of the block's keys, dead ones included, stay. One more key is read.
   const int64_t keys_max = block_keys_ / 2;
-  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);  // limited, so that skips are
+  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);  // a limit of steps, so that skips count
   const auto next = std::next(it);
   VersionCursor cursor(view,
                        {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
@@ -185,7 +186,7 @@ bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
     ++(cursor.head().exists() ? stays.keys : stays.dead);
   }
   *bytes_left -= std::min(*bytes_left, bytes);
-  if (!on_rest) {  // very many removed keys, or one very large one: not worth it yet
+  if (!on_rest) {  // very many removed keys, or one very large key: try again when it has doubled
     block.cut_above = 2 * block.size();
     block.key_bytes = 0;
     return false;
@@ -213,14 +214,14 @@ std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revisi
   if (revision == newest || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
     const std::optional<int64_t> keys = CountNewest(view, range, meter);
     if (!keys || !meter->in_entry()) return keys;
-    // Where blocks are cut is local, so the charge depends on the number of keys alone.
+    // Where blocks are cut is local, so the charge depends only on the number of keys.
     const int64_t block_keys = meter->rules().count_block_keys;
     if (!meter->Walk(std::min(*keys, block_keys + *keys / block_keys))) return std::nullopt;
     return keys;
   }
   if (meter->in_entry()) return Walk(view, range, revision, meter, Charged::kYes);
-  // Take back what the events since then changed, if there are fewer of them than keys now; or walk
-  // through the past, which passes about as many keys.
+  // Count the keys of now and subtract what the events since `revision` changed, if there are fewer
+  // events than keys. Otherwise walk the keys at `revision`, which passes about as many keys.
   const std::optional<int64_t> now = CountNewest(view, range, meter);
   if (!now) return std::nullopt;
   const int64_t events_max = std::min(meter->steps_left(), *now);

@@ -10,10 +10,11 @@
 namespace raftkv::mvcc {
 namespace {
 
-// One batch: an event costs up to ten microseconds, most of them in the engine's write buffer.
+// The bounds of one batch. An event costs up to ten microseconds, mostly in the engine's write
+// buffer.
 constexpr int64_t kBatchEvents = 256;
 constexpr size_t kBatchBytes = 64 << 10;
-// How many times a byte of a key that is removed is copied or hashed, by us and by the engine.
+// How often each byte of a removed key is copied or hashed, by us and by the engine.
 constexpr size_t kCopiesOfKey = 4;
 
 std::string VersionKey(std::string_view prefix, Revision revision) {
@@ -41,7 +42,7 @@ bool CompactSome(const Engine& engine, Revision compacted, Meter* meter, EventId
     const Event event = DecodeEvent(it->value());
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);
-    // If the version before was of the same revision, it has been replaced already.
+    // If the version before had the same revision, the tombstone has already replaced it.
     if (event.previous != 0 && event.previous != id.revision) {
       batch->Delete(VersionKey(prefix, event.previous));
       meter->Bytes(kCopiesOfKey * prefix.size());
@@ -63,7 +64,7 @@ bool CompactSome(const Engine& engine, Revision compacted, Meter* meter, EventId
 uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Meter* meter) {
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kVersionTable));
   uint32_t hash = 0;
-  std::string record, base;  // base: the key whose newest version at or below `compacted` was seen
+  std::string record, base;  // base: the last key that has a version at or below `compacted`
   for (it->Seek(std::string(1, kVersionTable)); it->valid(); it->Next()) {
     if (!meter->Step(it->key().size() + it->value().size())) return 0;
     Head head;
@@ -78,7 +79,7 @@ uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Me
     }
     record.clear();
     PutFixed32(&record, hash);
-    record.append(prefix);  // ends by itself
+    record.append(prefix);  // prefix-free, so it needs no length
     for (const int64_t number :
          {head.create_revision, head.mod_revision, head.version, head.lease}) {
       PutFixed64(&record, static_cast<uint64_t>(number));

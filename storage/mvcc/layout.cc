@@ -14,7 +14,7 @@ constexpr char kEnd = '\x01';
 constexpr size_t kRevisionBytes = 8;
 constexpr size_t kPrefixExtraBytes = 3;  // table letter and end mark
 
-// In the low bits of an event's first number, below the previous revision.
+// Flags in the low bits of an event's first number. The other bits are the previous revision.
 constexpr uint64_t kDeleted = 1, kCreated = 2, kReplaced = 4;
 constexpr int kEventFlagBits = 3;
 
@@ -82,7 +82,7 @@ std::string UserKey(std::string_view prefix) {
   char* to = key.data();
   for (size_t i = 0; i < escaped.size(); ++i) {
     *to++ = escaped[i];
-    if (escaped[i] == '\0') ++i;  // the mark behind it
+    if (escaped[i] == '\0') ++i;  // skips the escape byte
   }
   return key;
 }

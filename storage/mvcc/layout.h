@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_MVCC_LAYOUT_H_
 #define RAFTKV_STORAGE_MVCC_LAYOUT_H_
 
-// How the state machine is stored in its engine (chosen by measuring: docs/decisions/0001). One
-// engine, one key space, one letter for each table:
+// How the state machine is stored in its engine (docs/decisions/0001 shows the measurements behind
+// the choice). All tables share one engine and one key space. A letter identifies each table:
 //
 //   m                           the state record: applied id, revision, digest (tables/state.h)
 //   v ‖ key, escaped ‖ ~revision  a version of a key, newest first: meta data and value
@@ -12,14 +12,14 @@
 //   V                           the cluster version, once it was raised (tables/cluster_versions.h)
 //   l a A M S                     reserved for leases, auth, alarms, members, sessions
 //
-// `v` serves every read: one seek per key finds the newest state or any past one. `e` serves a
-// watch that catches up (a sequential walk) and compaction (each event names the one version that
-// it made obsolete).
+// `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
+// watches that catch up (a sequential walk) and for compaction (each event names the one version
+// that it made obsolete).
 //
 // A key changes at most once in a main revision, so its versions need no sub-revision. One
-// exception, as in etcd (check.h): a transaction may put a key and then delete it. Its version of
-// that revision is then the tombstone, and the event of the deletion carries the version that the
-// put had made.
+// exception, as in etcd (check.h): a transaction may put a key and then delete it. The key's
+// version of that revision is then the tombstone, and the event of the deletion contains the
+// version that the put made.
 //
 // Escaping keeps byte order and makes keys prefix-free: 00 becomes 00 ff, and 00 01 ends the key.
 
@@ -41,7 +41,7 @@ inline constexpr char kStoreIdTable = 's';
 inline constexpr char kClusterVersionKey[] = "V";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
-// What a key's newest version says about it, without the value. Absent: never written or deleted.
+// A key's newest version without the value. All fields are 0 if the key has no version.
 struct Head {
   Revision create_revision = 0;  // 0: the key does not exist
   Revision mod_revision = 0;     // of the newest version, a tombstone included; 0: there is none
@@ -52,22 +52,23 @@ struct Head {
 };
 
 // --- versions
-// The escaped key with its table letter and end mark: all versions of a key begin with it.
+// Appends the version prefix of the key: table letter, escaped key, end mark. The engine keys of
+// all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
-// Of a prefix: the bytes of the escaped key alone. A zero byte of the key counts twice.
+// The size of the escaped key in a version prefix. A zero byte of the key counts twice.
 size_t StoredKeyBytes(std::string_view prefix);
 void AppendRevisionDescending(Revision revision, std::string* out);
 // Engine keys just before and just after all versions that begin with `prefix` (revisions MAX and
-// 0, which no key ever has). They have the form of a version's key, so that an engine with filters
-// over prefixes (rocks_engine.cc) can tell which files hold none.
+// 0, which no key ever has). They have the form of a version's key, so that the engine's prefix
+// filters (rocks_engine.cc) can exclude files that have no such version.
 std::string BeforeVersions(std::string_view prefix);
 std::string AfterVersions(std::string_view prefix);
 
-// Whether these bytes, of table `v`, are a prefix and a revision. Never true of a prefix alone, for
-// the end mark occurs in it only at its end.
+// Whether `engine_key` is the key of a version: a prefix and a revision. Never true for a prefix
+// alone, because the end mark occurs only at the end of a prefix.
 bool IsVersionKey(std::string_view engine_key);
 std::string_view VersionPrefix(std::string_view engine_key);
-// VersionPrefix of a version's key, else empty: what the engine keeps filters over
+// VersionPrefix of a version's key; empty for other keys. The engine's filters contain it
 // (RocksOptions::filter_prefix).
 std::string_view VersionFilterPrefix(std::string_view engine_key);
 Revision VersionRevision(std::string_view engine_key);
@@ -75,7 +76,8 @@ std::string UserKey(std::string_view prefix);
 
 // A tombstone is an empty record.
 void EncodeVersion(const Head& head, std::string_view value, std::string* out);
-// `head.mod_revision` comes from the engine key. CHECKs: records are ours and checksummed below.
+// `head.mod_revision` comes from the engine key. A malformed record fails a CHECK: the engine has
+// verified its checksum, so only a bug can cause it.
 void DecodeVersion(std::string_view engine_key, std::string_view record, Head* head,
                    std::string_view* value);
 
@@ -85,8 +87,8 @@ struct Event {
   bool created = false;   // the key did not exist before
   Revision previous = 0;  // the key's mod_revision before; 0: none
   std::string_view key = {};
-  // The record of a version of the event's own revision that it replaced; `previous` is that
-  // revision then. Never empty where it is: only a put is replaced, and by a deletion.
+  // If a transaction put and then deleted the key: the record of the version that the put made.
+  // `previous` is then the event's own revision. Otherwise empty.
   std::string_view replaced = {};
 };
 struct EventId {
@@ -98,13 +100,14 @@ EventId DecodeEventKey(std::string_view engine_key);
 void EncodeEvent(const Event& event, std::string* out);
 Event DecodeEvent(std::string_view record);
 
-// --- ranges of user keys, by etcd's convention: end empty is one key, a single 0 byte is "no end".
+// --- ranges of user keys, by etcd's convention: an empty end means one key, a single 0 byte means
+// "no end"
 struct KeyRange {
   std::string begin;  // engine keys
   std::string end;    // exclusive
 };
 KeyRange VersionRange(std::string_view key, std::string_view range_end);
-// Whether it is the range of one key, with an empty range_end.
+// Whether the range was made with an empty range_end.
 bool IsOneKey(const KeyRange& range);
 
 }  // namespace mvcc

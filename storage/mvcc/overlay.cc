@@ -7,7 +7,8 @@
 namespace raftkv::mvcc {
 namespace {
 
-// Merges two ordered walks; where both have a key, the batch wins.
+// Merges an iterator of the engine with the changes of the batch. If both have a key, the batch
+// counts.
 class OverlayIterator final : public Iterator {
  public:
   OverlayIterator(std::unique_ptr<Iterator> base, const Overlay::Changes& changes,

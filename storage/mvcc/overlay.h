@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_MVCC_OVERLAY_H_
 #define RAFTKV_STORAGE_MVCC_OVERLAY_H_
 
-// An engine as it will be once a batch is written, so that entries applied in one batch see each
-// other's changes. Used by the writer for operations that must read more than a head. The index
-// over the batch is built at the first read and extended at later ones.
+// A view of an engine as it will be once a batch is written, so that entries applied in one batch
+// see each other's changes. The writer uses it for operations that must read more than a head. The
+// index over the batch is built at the first read and extended at later ones.
 //
 // Forward iteration only; batches with range deletions are not supported (CHECK).
 
@@ -25,7 +25,7 @@ class Overlay final : public View {
   void Reset();
 
   std::optional<std::string> Get(std::string_view key) const override;
-  // Sees the batch as it is now; later changes show after the next call of Get or NewIterator.
+  // Shows the batch as it is now. Later changes show after the next call of Get or NewIterator.
   std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
                                         int64_t* skips_left = nullptr) const override;
 

@@ -16,8 +16,9 @@ using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 using mvccpb::KeyValue;
 
-// A step to the next version costs a tenth of a seek, and most keys have few versions; unless the
-// version is large, since the step reads all of it.
+// To pass a key, try some steps to the next version before a seek: a step costs a tenth of a seek,
+// and most keys have few versions. After a large version seek at once, because a step reads all of
+// the next one.
 constexpr int kStepsBeforeSeek = 8;
 constexpr size_t kBytesBeforeSeek = 4096;
 
@@ -51,7 +52,7 @@ int Compare(RangeRequest::SortTarget target, const KeyValue& a, const KeyValue& 
   }
 }
 
-// Collects the answer of a range, in its order, and no more of it than its limit.
+// Collects the elements of a range's answer, in the requested order, and not more than its limit.
 class Answer {
  public:
   Answer(const RangeRequest& request, Meter* meter)
@@ -60,8 +61,8 @@ class Answer {
         meter_(meter) {
     const bool in_key_order =
         request.sort_target() == RangeRequest::KEY && request.sort_order() != RangeRequest::DESCEND;
-    // As etcd: without an order and a filter, the first limit + 1 keys are taken, and those are
-    // sorted if there is a target. Otherwise all keys are sorted before the limit applies.
+    // As etcd: without an order and a filter, the first limit + 1 keys are taken and then sorted by
+    // the target. Otherwise all keys are sorted before the limit applies.
     first_keys_ =
         in_key_order || (request.sort_order() == RangeRequest::NONE && !HasFilter(request));
   }
@@ -72,7 +73,7 @@ class Answer {
   bool Add(const VersionCursor& cursor) {
     if (!Passes(request_, cursor.head())) return true;
     ++passed_;
-    // A sort by value needs it even if only keys are asked for.
+    // A sort by value needs the value, even if only keys are requested.
     const bool with_value = !request_.keys_only() || request_.sort_target() == RangeRequest::VALUE;
     const std::string_view value = with_value ? cursor.value() : std::string_view();
     std::string key = cursor.key();
@@ -84,7 +85,7 @@ class Answer {
     if (keeps) {
       kvs_.push_back(std::move(kv));
       if (!first_keys_ && limit_ != INT64_MAX) std::push_heap(kvs_.begin(), kvs_.end(), before);
-    } else if (before(kv, kvs_.front())) {  // the last of those kept
+    } else if (before(kv, kvs_.front())) {  // front: the last one in the requested order
       std::pop_heap(kvs_.begin(), kvs_.end(), before);
       if (!meter_->Answer(Bytes(kv) - Bytes(kvs_.back()))) return false;
       kvs_.back() = std::move(kv);
@@ -113,7 +114,7 @@ class Answer {
     constexpr int64_t kNumbers = 128;  // revisions, version, lease, and the message around them
     return kNumbers + static_cast<int64_t>(key_and_value);
   }
-  // Ties stay in key order, either way.
+  // Elements that compare equal are in ascending order of their keys, also in a descending sort.
   bool Before(const KeyValue& a, const KeyValue& b) const {
     const int order = Compare(request_.sort_target(), a, b);
     if (order == 0) return a.key() < b.key();
@@ -125,7 +126,8 @@ class Answer {
   bool first_keys_ = false;
   Meter* const meter_;
   int64_t passed_ = 0;  // keys that pass the filters
-  // At most the limit, one more with first_keys_; else a heap with the last one in front.
+  // With first_keys_: at most limit + 1 elements, in key order. Otherwise at most `limit`, as a
+  // heap with the last one in front.
   std::vector<KeyValue> kvs_;
 };
 
@@ -196,7 +198,7 @@ bool VersionCursor::NextOrDead() {
       AppendRevisionDescending(revision_, &seek_);
       it_->Seek(seek_);
       if (!it_->valid()) return false;
-      if (!it_->key().starts_with(prefix_)) {  // created later: this is the next key
+      if (!it_->key().starts_with(prefix_)) {  // created after revision_: it_ is at the next key
         prefix_.clear();
         continue;
       }
@@ -208,7 +210,7 @@ bool VersionCursor::NextOrDead() {
   return false;
 }
 
-// Moves to the first version of the next key. With an empty prefix it is there already.
+// Moves to the first version of the next key. If prefix_ is empty, the iterator is already there.
 void VersionCursor::PassKey() {
   if (prefix_.empty()) return;
   for (int step = 0; step < kStepsBeforeSeek; ++step) {
@@ -230,7 +232,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   Answer answer(request, meter);
   VersionCursor cursor(state.view, range, revision, meter);
   int64_t count = 0;
-  std::string counted = range.begin;  // up to here
+  std::string counted = range.begin;  // `count` contains the keys before this one
   while (!answer.complete() && cursor.Next()) {
     ++count;
     if (!answer.Add(cursor)) break;

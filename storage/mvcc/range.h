@@ -16,20 +16,21 @@
 
 namespace raftkv::mvcc {
 
-// Walks the keys of `range` in order, each at its newest version at or below `revision`; deleted
-// keys are passed over. Starts before the first:  while (cursor.Next()) use(cursor.key(), ...);
-// Ends early when the meter is over, which the caller must then check; null: no limit.
+// Walks the keys of `range` in order, each at its newest version at or below `revision`. Skips
+// deleted keys. It starts before the first key:  while (cursor.Next()) use(cursor.key(), ...);
+// It ends early when the meter is over, so the caller must check the meter. A null meter has no
+// limit.
 class VersionCursor {
  public:
-  // Whether the entry that is being checked, if any, is charged for the walk by its rules. It never
-  // is for the range of one key. kNo: only local steps count.
+  // Whether the entry that is being checked, if any, is charged for the walk by its rules. The
+  // range of one key is never charged. kNo: only local steps are charged.
   enum class Charged { kYes, kNo };
 
   VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter = nullptr,
                 Charged charged = Charged::kYes);
 
   bool Next();
-  // Moves to the next key even if it was deleted: its head does not exist then.
+  // Moves to the next key, even if it was deleted. If so, head().exists() is false.
   bool NextOrDead();
   std::string key() const { return UserKey(prefix_); }
   const std::string& prefix() const { return prefix_; }
@@ -41,14 +42,14 @@ class VersionCursor {
 
   const KeyRange range_;
   const Revision revision_;
-  const bool one_key_;  // never read past it: its old versions may all be there, deleted
+  const bool one_key_;  // do not read past its newest version: many deleted ones may follow
   Meter* const meter_;
-  const bool charged_;  // meter_ is an entry's, which pays for the walk
+  const bool charged_;  // the walk is charged to an entry
   const std::unique_ptr<Iterator> it_;
   bool started_ = false;
   std::string prefix_;        // of the current key
   std::string seek_;          // reused
-  bool key_charged_ = false;  // the current key
+  bool key_charged_ = false;  // the current key was charged
   Head head_;
   std::string_view value_;
 };
@@ -62,18 +63,19 @@ struct ReadState {
 
 mvccpb::KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value);
 
-// Errors of reading besides Meter::status: OutOfRange, as etcd.
+// The errors of reading, besides Meter::status(): OutOfRange with etcd's texts.
 absl::Status Compacted();
 absl::Status FutureRevision();
 
-// Compacted, FutureRevision or OK. Zero and below is the newest.
+// Returns Compacted, FutureRevision or OK. A revision of zero or less means the newest one.
 absl::Status CheckRevision(const ReadState& state, Revision revision);
 
-// KV.Range. InvalidArgument, OutOfRange as etcd; the meter's status when it is over. Sets only the
-// revision in the header.
+// KV.Range. Errors: InvalidArgument and OutOfRange as etcd; the meter's status if it is over. Sets
+// only the revision in the header.
 absl::Status Range(const ReadState& state, const etcdserverpb::RangeRequest& request, Meter* meter,
                    etcdserverpb::RangeResponse* response);
-// The same for one key at the newest revision whose state is known; null: there is no such key.
+// Answers a range of one key at the newest revision. `kv` is the key's state; null: the key does
+// not exist.
 void AnswerPoint(Revision revision, const etcdserverpb::RangeRequest& request,
                  const mvccpb::KeyValue* kv, etcdserverpb::RangeResponse* response);
 

@@ -27,8 +27,8 @@ using Ops = google::protobuf::RepeatedPtrField<RequestOp>;
 
 int ThreeWay(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
 
-// Whether one key satisfies it. A target_union of another kind than the target counts as unset, an
-// unknown target as equal, an unknown result as satisfied: as etcd.
+// Whether one key satisfies the compare. As in etcd, a target_union of another kind than the target
+// counts as unset, an unknown target as equal, and an unknown result as satisfied.
 bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
   int order = 0;
   switch (c.target()) {
@@ -64,7 +64,8 @@ bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
   }
 }
 
-// For a key that does not exist: numbers are 0, and no compare of its value is satisfied.
+// Whether a key that does not exist satisfies the compare: its numbers are 0, and no compare of its
+// value is satisfied.
 bool SatisfiedByNone(const PbCompare& c) {
   if (RAFTKV_MUTANT("missing-value-is-empty")) return Satisfies(c, Head(), {});
   return c.target() != PbCompare::VALUE && Satisfies(c, Head(), {});
@@ -72,7 +73,7 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- measuring
 
-// Reading or copying so many values takes no time that matters to the thread that applies.
+// Reading or copying this many values delays the thread that applies too little to be charged.
 constexpr int kValuesUncharged = 4;
 
 bool KeepsAPart(const PutRequest& put) { return put.ignore_value() || put.ignore_lease(); }
@@ -119,7 +120,7 @@ absl::Status Transaction::Choose(const TxnRequest& request) {
     } else if (op.has_request_delete_range()) {
       taken_.emplace_back(&op.request_delete_range());
     } else if (RAFTKV_MUTANT("compares-see-earlier-writes")) {
-      continue;  // chosen when it is executed
+      continue;  // the mutant chooses it when it is executed
     } else if (absl::Status status = Choose(op.request_txn()); !status.ok()) {
       return status;
     }
@@ -155,7 +156,8 @@ absl::Status Transaction::Holds(const PbCompare& compare, bool* holds) {
   return absl::OkStatus();
 }
 
-// The order of the errors is etcd's, then that of the first release.
+// The order of the checks decides which error is returned, so it never changes: first those of etcd
+// in etcd's order, then the rules in the order of the first release.
 absl::Status Transaction::Measure() {
   for (const Operation& operation : taken_) {
     const auto* put = As<PutRequest>(operation);
@@ -173,7 +175,7 @@ absl::Status Transaction::Measure() {
 absl::Status Transaction::CheckPut(const PutRequest& request) {
   // There are no leases yet, so none can be found.
   const auto lease_not_found = [] { return absl::NotFoundError("requested lease not found"); };
-  // As etcd: a put alone checks its lease first, a put in a transaction last.
+  // As in etcd: a single put checks its lease first, a put in a transaction checks it last.
   if (alone_ && request.lease() != 0) return lease_not_found();
   if (KeepsAPart(request)) {
     const Head head = writer_->HeadOf(request.key(), meter_);
@@ -184,13 +186,14 @@ absl::Status Transaction::CheckPut(const PutRequest& request) {
 }
 
 absl::Status Transaction::CheckRevision(const RangeRequest& request) {
-  // Unlike Range alone, a transaction does not take every negative revision for the newest.
+  // As in etcd: unlike a single Range, a transaction does not treat every negative revision as the
+  // newest one.
   const Revision revision = request.revision();
   if (absl::Status status = mvcc::CheckRevision(before_, revision); !status.ok()) return status;
   return revision < 0 && revision < before_.compacted ? Compacted() : absl::OkStatus();
 }
 
-// Single keys, then ranges, then deletions of ranges.
+// Checks single keys, then ranges, then deletions of ranges.
 absl::Status Transaction::CheckRules() {
   if (!MeasureValues()) return meter_->status();
   int64_t ranges = 0;
@@ -211,7 +214,7 @@ absl::Status Transaction::CheckRules() {
   return absl::OkStatus();
 }
 
-// What puts and deletions of single keys read and answer. False: over.
+// Charges what puts and deletions of single keys read and answer. False: over.
 bool Transaction::MeasureValues() {
   int64_t put_bytes = 0, reads = 0;
   for (const Operation& operation : taken_) {
@@ -234,8 +237,8 @@ bool Transaction::MeasureValues() {
   return meter_->Answer(put_bytes * reads);
 }
 
-// One key at the newest revision; `value`: its value is read or copied as well. Executing reads it
-// anyway, so nothing is read here when nobody asks for the measure.
+// Charges the read of one key at the newest revision, and of its value if `value`. Executing will
+// read them anyway, so nothing is read here if the result would not be used.
 void Transaction::MeasureKey(const std::string& key, bool value) {
   const bool answer = value && MeasuresValues();
   if (!answer && !meter_->limited()) return;
@@ -260,7 +263,8 @@ absl::Status Transaction::MeasureRange(const RangeRequest& request) {
     }
     return meter_->over() ? meter_->status() : absl::OkStatus();
   }
-  writer_->CompleteBatch();  // the counts of keys, which earlier entries may have changed
+  // Earlier entries of the batch may have changed the counts of keys, which the range reads.
+  writer_->CompleteBatch();
   RangeResponse dropped;
   return mvcc::Range(before_, request, meter_, &dropped);
 }
@@ -334,8 +338,8 @@ absl::Status Transaction::Execute(const RangeRequest& request, RangeResponse* re
     AnswerPoint(RevisionNow(), request, head.exists() ? &kv : nullptr, response);
     return absl::OkStatus();
   }
-  Meter unlimited;  // it was measured
-  // Keys that this transaction has created and deleted are counted too.
+  Meter unlimited;  // the range was measured before
+  // Counts must include what this transaction has created and deleted.
   if (!RAFTKV_MUTANT("txn-counts-the-state-before")) writer_->CompleteBatch();
   const absl::Status status = mvcc::Range(
       {before_.view, RAFTKV_MUTANT("txn-reads-the-state-before") ? before_.revision : RevisionNow(),

@@ -3,16 +3,17 @@
 
 // KV.Put, DeleteRange and Txn by etcd's rules (etcd 3.6). A single put or deletion is a transaction
 // of one operation. An error means that nothing was changed, so there are three passes:
-//   choose   the compares of the whole tree, against the state before the transaction, decide which
-//            branches are taken;
-//   measure  what the taken operations ask for is checked: first every put (its key exists if it
-//            keeps a part of it, its lease exists), then every range (its revision can be read),
-//            then the rules of the cluster version (version.h), for which what they read is read;
-//   execute  in order; each operation sees what the ones before it changed.
+//   choose   evaluates the compares of the whole tree of nested transactions, against the state
+//            before the transaction, to decide which branches are taken;
+//   measure  checks the taken operations: first every put (if it keeps the old value or lease, its
+//            key must exist; its lease must exist), then every range (its revision can be read),
+//            then the rules of the cluster version (version.h); to measure, it reads what the
+//            operations will read;
+//   execute  executes the taken operations in order; each sees the changes of those before it.
 //
-// One implementation for both uses: within the log, with a Writer, and read-only on a pinned state.
-// Within the log the answer is a part of the replicated state: it never depends on what physical
-// compaction has left, nor on a limit of this process.
+// This is used for entries of the log, with a Writer, and for read-only transactions on a pinned
+// state. The answer of an entry is replicated: it never depends on what physical compaction has
+// left, or on a limit of this process.
 
 #include <string>
 #include <variant>
@@ -27,22 +28,23 @@
 
 namespace raftkv::mvcc {
 
-// For one request, which must have passed mvcc::Check and outlive this: Check, and if that is OK
-// Execute with the same request. Sets only revisions in headers, and none in the header of a
-// transaction: neither of a nested one nor of the outermost, which the caller completes.
+// Serves one request, which must have passed mvcc::Check and must outlive this object. Call Check
+// and, if it returns OK, Execute with the same request. In headers it sets only the revision. It
+// leaves the headers of transactions empty; the caller completes the outermost one.
 class Transaction {
  public:
-  // `writer` null: nothing in the request may change anything (IsReadOnly). Else it has begun the
-  // entry, `before.view` is its view, and `meter` has begun the entry too.
+  // With a null `writer` the request must be read-only (IsReadOnly). Otherwise `writer` and `meter`
+  // have begun the entry, and `before.view` is the writer's view.
   Transaction(const ReadState& before, Writer* writer, Meter* meter)
       : before_(before), writer_(writer), meter_(meter) {}
 
-  // InvalidArgument, NotFound, OutOfRange as etcd; the meter's status when it is over.
+  // Errors: InvalidArgument, NotFound and OutOfRange as etcd; the meter's status if it is over.
   absl::Status Check(const etcdserverpb::PutRequest& request);
   absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
   absl::Status Check(const etcdserverpb::TxnRequest& request);
 
-  // Cannot fail with a writer. Read-only: as Range, and then `response` is to be dropped.
+  // With a writer it cannot fail. Without one, its errors are those of mvcc::Range; drop `response`
+  // after an error.
   absl::Status Execute(const etcdserverpb::PutRequest& request,
                        etcdserverpb::PutResponse* response);
   absl::Status Execute(const etcdserverpb::DeleteRangeRequest& request,
@@ -73,7 +75,7 @@ class Transaction {
   template <typename Request, typename Response>
   absl::Status ExecuteWithHeader(const Request& request, Response* response);
 
-  // As the operation that runs now sees it.
+  // The store's revision for the operation that runs now.
   Revision RevisionNow() const {
     return before_.revision + (writer_ != nullptr && writer_->changed() ? 1 : 0);
   }
@@ -81,15 +83,15 @@ class Transaction {
   const ReadState before_;
   Writer* const writer_;
   Meter* const meter_;
-  bool alone_ = false;  // one operation without a transaction around it
-  // Whether each transaction of the taken tree succeeded, in the order of a walk from its root.
+  bool alone_ = false;  // a single put or deletion, not in a transaction
+  // Whether each taken transaction of the tree succeeded, in pre-order.
   std::vector<bool> path_;
-  size_t executed_ = 0;                      // of path_
+  size_t executed_ = 0;                      // how many elements of path_ were executed
   absl::InlinedVector<Operation, 1> taken_;  // every operation that will run
-  int values_ = 0;                           // of single keys that were measured or could have been
+  int values_ = 0;                           // values of single keys that MeasureKey has met
 };
 
-// A transaction that only reads, on a pinned state. Sets the header's revision too.
+// Runs a transaction that only reads, on a pinned state. Also sets the header's revision.
 absl::Status ReadOnlyTxn(const ReadState& state, const etcdserverpb::TxnRequest& request,
                          Meter* meter, etcdserverpb::TxnResponse* response);
 

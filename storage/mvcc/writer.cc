@@ -16,7 +16,7 @@ using etcdserverpb::PutRequest;
 using etcdserverpb::PutResponse;
 
 constexpr size_t kHeadCacheBytes = 32 << 20;  // some 250,000 keys; both generations together
-constexpr size_t kHeadOverheadBytes = 96;     // a slot of the table and the string's own
+constexpr size_t kHeadOverheadBytes = 96;     // a slot of the hash map and the string object
 
 }  // namespace
 
@@ -73,13 +73,14 @@ void Writer::EndBatch() {
 }
 
 Head Writer::HeadOf(std::string_view key, Meter* meter) {
-  if (meter != nullptr) meter->Bytes(key.size());  // hashed, at least
+  if (meter != nullptr) meter->Bytes(key.size());  // the lookup hashes the key
   if (const Head* known = heads_.Find(key)) return *known;
   Head head;
   if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
-  // Not known, so as a rule not changed in this batch: the engine has the newest.
+  // If the heads of all keys that this batch changed are known, it did not change this key, so the
+  // engine has the newest version.
   const std::string after = AfterVersions(key_buffer_);
   int64_t* const skips_left = meter == nullptr ? nullptr : meter->skips_left();
   const std::unique_ptr<Iterator> it = all_heads_known_ ? engine_.NewIterator(after, skips_left)
@@ -158,9 +159,9 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
     if (request.prev_kv()) *response->add_prev_kvs() = std::move(before);
     return;
   }
-  // Keys are changed during the walk, which never sees it: a tombstone comes before the version
-  // that it hides, and the walk has passed that place. Heads are not remembered, there may be very
-  // many.
+  // The walk does not see the tombstones that it adds: each sorts before the version that it hides,
+  // and the walk has passed that position. The heads are not added to the cache, because there may
+  // be very many.
   VersionCursor cursor(overlay_, VersionRange(request.key(), request.range_end()), INT64_MAX);
   int64_t deleted = 0;
   for (; cursor.Next(); ++deleted) {
@@ -210,7 +211,7 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   batch_->Put(key_buffer_, record_buffer_);
 
   ++sub_;
-  // Effects, not layout: what changed, how, and to what.
+  // The digest covers effects, not layout: which key changed, and its new head and value.
   uint64_t digest = Hash64(key, *digest_);
   digest = HashMix(digest, static_cast<uint64_t>(after.create_revision));
   digest = HashMix(digest, static_cast<uint64_t>(after.version));

@@ -1,17 +1,18 @@
 #ifndef RAFTKV_STORAGE_MVCC_WRITER_H_
 #define RAFTKV_STORAGE_MVCC_WRITER_H_
 
-// Changes keys, inside one batch at a time. Owned by the table of keys (tables/keys.h), which
-// begins an entry and makes its changes; after some entries the state machine writes the batch.
+// Changes keys, in one batch at a time. Owned by the table of keys (tables/keys.h), which begins
+// each entry and makes its changes. After some entries the state machine writes the batch.
 //
-// Each entry that changes something takes one main revision, shared by all its changes, which get
-// sub-revisions 0, 1, 2... in order. A key is changed at most once in an entry, except that it may
-// be put and then deleted (layout.h).
+// Each entry that changes something gets one main revision, which all its changes share. The
+// changes get sub-revisions 0, 1, 2... in order. An entry changes a key at most once, except that
+// it may put the key and then delete it (layout.h).
 //
-// A put must know the key's head: whether it exists, since when, and its version. Heads of recently
-// written keys are kept in memory, so that an overwrite reads nothing; answers never depend on
-// that. Heads that puts made in the current batch are never dropped, so entries of one batch see
-// each other's changes; what needs more than heads reads through an Overlay.
+// A put must know the key's head: whether the key exists, its create revision and its version.
+// Heads of recently written keys are cached, so that an overwrite reads nothing. Answers never
+// depend on the cache. Heads that puts made in the current batch are never dropped from it, so
+// entries of one batch see each other's changes. Operations that need more than heads read through
+// an Overlay.
 
 #include <cstdint>
 #include <functional>
@@ -33,9 +34,10 @@
 
 namespace raftkv::mvcc {
 
-// Heads by key, in two generations: when the young one is full it becomes the old one, and heads of
-// the old one that were not used since are forgotten. Looked up only, never iterated, so no order
-// depends on the hash. Clients choose the keys, hence the seeded hash.
+// A cache of heads by key, in two generations. When the young one is full, it becomes the old one,
+// and the heads of the previous old one that were not used since are forgotten. The hash maps are
+// never iterated, so no result depends on their order. The hash is seeded, because clients choose
+// the keys.
 class HeadCache {
  public:
   explicit HeadCache(size_t bytes_max) : bytes_max_(bytes_max) {}
@@ -43,7 +45,7 @@ class HeadCache {
   const Head* Find(std::string_view key);
   void Set(std::string_view key, const Head& head);
   bool SetIfKnown(std::string_view key, const Head& head);
-  void MaybeForget();  // between batches
+  void MaybeForget();  // call it between batches
 
  private:
   struct KeyHash {
@@ -59,44 +61,45 @@ class HeadCache {
 
 class Writer {
  public:
-  // `batch` receives the changes; `digest` is the running one, advanced by each change.
-  // `block_keys`: see Counts.
+  // `batch` receives the changes. Each change is mixed into `digest`. `block_keys`: see Counts.
   Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, int64_t block_keys);
   absl::Status Load() { return counts_.Load(engine_); }
 
-  // `revision`: the main revision that the entry gets if it changes anything.
+  // `revision` is the main revision that the entry gets if it changes anything.
   void BeginEntry(Revision revision);
   bool changed() const { return sub_ > 0; }
   uint32_t changes() const { return sub_; }
-  // Before the batch is written: adds the counts of keys. After it was written and cleared: adds
-  // local changes that follow (cuts of blocks), to be written as another batch.
+  // Call CompleteBatch before the batch is written: it adds the counts of keys. Call EndBatch after
+  // the batch was written and cleared: it adds local changes (cuts of blocks of counts) to the
+  // empty batch, which must then be written too.
   void CompleteBatch() { counts_.Save(batch_); }
   void EndBatch();
 
-  // The store with all changes made so far. Iterators see it as it is when they are made; counts of
-  // keys as they are after CompleteBatch, which may be called at any time.
+  // The store with all changes made so far. An iterator shows it as of the iterator's creation. It
+  // shows the counts of keys as of the last CompleteBatch, which may be called at any time.
   const View& view() const { return overlay_; }
 
-  // To be dropped if the meter, where there is one, is over then. The head is remembered at least
-  // until the entry ends, so that it is read only once. Charges bytes, but no step.
+  // Returns the key's head. If there is a meter and it is over afterwards, drop the result. The
+  // head is cached at least until the entry ends, so it is read only once. Charges bytes, but no
+  // step.
   Head HeadOf(std::string_view key, Meter* meter = nullptr);
-  // The key's current value; its head must exist.
+  // Returns the key with its current value. `head` is its head, and must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
   // Of all records that Load has read since the last call.
   size_t TakeLoadedBytes() { return std::exchange(loaded_bytes_, 0); }
 
-  // The request was checked, so the key exists if a part of it is kept. Sets all of the response
-  // except its header.
+  // The request must have been checked, so the key exists if its value or lease is kept. Sets all
+  // of the response except its header.
   void Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
 
-  // Charges what deleting the range takes, by the rules of the entry. The meter's status when that
-  // is over. Deletions of one key are free.
+  // Charges what deleting the range costs, by the rules of the entry. Returns the meter's status if
+  // it is over. The deletion of one key is free.
   absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request, Meter* meter) const;
-  // The request was checked. Sets all of the response except its header.
+  // The request must have been checked. Sets all of the response except its header.
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
 
-  // Compaction removes the newest version of the key, a tombstone, in this batch.
+  // Call it when compaction removes the newest version of the key, a tombstone, in this batch.
   void ForgetTombstone(std::string_view key);
 
  private:
@@ -111,8 +114,8 @@ class Writer {
   Overlay overlay_;
   HeadCache heads_;
   Counts counts_;
-  bool all_heads_known_ = true;  // of the keys changed in this batch
-  Revision batch_revision_ = 0;  // the newest before this batch; 0: it is still empty
+  bool all_heads_known_ = true;  // heads_ has the head of every key that this batch changed
+  Revision batch_revision_ = 0;  // the store's revision before this batch; 0: no entry has begun
   Revision revision_ = 0;
   uint32_t sub_ = 0;
   mutable size_t loaded_bytes_ = 0;

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_STORAGE_TABLES_CLUSTER_VERSIONS_H_
 #define RAFTKV_STORAGE_TABLES_CLUSTER_VERSIONS_H_
 
-// The cluster version in force (version.h), raised by SetClusterVersion. It is stored, and enters
-// the digest and the hash, only once it was raised above 1, so that a log of version 1 gives the
-// same digest and hash as it did before there were cluster versions. See tables.h for the functions
-// of a table.
+// The cluster version in force (version.h). The command SetClusterVersion raises it. While it is 1,
+// it is not stored and not part of the digest and the hash, so that a log of version 1 gives the
+// same digest and hash as in the first release, which had no cluster versions. tables.h explains
+// the functions of a table.
 
 #include <string>
 
@@ -21,8 +21,8 @@ class ClusterVersions {
 
   // FailedPrecondition: the store is at a version that this program does not know.
   absl::Status Load();
-  // FailedPrecondition: the version is not above the one in force. A version above kNewestVersion
-  // must not come here (StateMachine::Apply).
+  // FailedPrecondition: the version is not above the one in force. StateMachine::Apply has stopped
+  // before an entry with a version that this program does not know.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);

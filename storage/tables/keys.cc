@@ -27,8 +27,8 @@ absl::Status Keys::Check(const Command& command, Meter* meter) {
   if (command.has_compaction()) return CheckCompaction(command.compaction());
   writer_.BeginEntry(shared_.state.revision + 1);
   transaction_.emplace(Before(), &writer_, meter);
-  // The form first: an entry is never trusted for it. How many operations a transaction may have is
-  // a setting, so only the member that proposes it checks that.
+  // Check the form again, because the form of an entry is not trusted. The limit of operations in a
+  // transaction is a setting of each member, so only the member that proposes it checks that limit.
   absl::Status status;
   switch (command.op_case()) {
     case Command::kPut:
@@ -99,8 +99,8 @@ void Keys::ApplyCompaction(const etcdserverpb::CompactionRequest& request) {
   State& state = shared_.state;
   if (state.compaction_done == state.compacted) steps_owed_ = 0;  // there was nothing to do
   state.compacted = request.revision();
-  // A step may have stopped among the events of the revision that was the last: now all of them may
-  // be removed.
+  // The previous compaction kept the events of its own revision. Now they may be removed, so start
+  // at the first one of that revision.
   state.compaction_next.sub = 0;
   state.digest = HashMix(state.digest, static_cast<uint64_t>(state.compacted));
 }
@@ -110,7 +110,7 @@ void Keys::CompactSome(Meter* meter) {
   CHECK(shared_.batch.empty());
   const bool done = mvcc::CompactSome(*shared_.engine, state.compacted, meter,
                                       &state.compaction_next, &shared_.batch, &writer_);
-  // Meanwhile everything before the next event's revision is as if that had been compacted.
+  // While it is not done: everything before the revision of the next event is compacted.
   state.compaction_done =
       done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
 }

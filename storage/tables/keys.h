@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_TABLES_KEYS_H_
 #define RAFTKV_STORAGE_TABLES_KEYS_H_
 
-// The multi-version key-value store: puts, deletions, transactions and compactions. The code that
-// reads and writes versions is in storage/mvcc; this connects it to the state machine. See tables.h
-// for the functions of a table.
+// The table of the multi-version key-value store: puts, deletions, transactions and compactions.
+// The code that reads and writes versions is in storage/mvcc; this class connects it to the state
+// machine. tables.h explains the functions of a table.
 
 #include <optional>
 #include <string>
@@ -23,20 +23,22 @@ class Keys {
   explicit Keys(Shared* shared);
 
   absl::Status Load() { return writer_.Load(); }
-  // InvalidArgument, NotFound, OutOfRange as etcd; ResourceExhausted beyond the rules in force.
+  // InvalidArgument, NotFound and OutOfRange as etcd. ResourceExhausted: the entry exceeds the
+  // rules in force.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
-  // Around writing the batch (Writer).
+  // Call them before and after the batch is written; see Writer.
   void CompleteBatch() { writer_.CompleteBatch(); }
   void EndBatch() { writer_.EndBatch(); }
   size_t TakeLoadedBytes() { return writer_.TakeLoadedBytes(); }
 
-  // Adds to the batch, which is empty, what physical compaction removes next, and moves
-  // compaction_next and compaction_done on.
+  // Adds to the empty batch what physical compaction removes next, and advances compaction_next and
+  // compaction_done.
   void CompactSome(Meter* meter);
-  // What was written and not compacted since, in steps (Meter): events and their bytes.
+  // The work that compaction still owes for what was written, in steps of the Meter: events and
+  // their bytes.
   int64_t steps_owed() const { return steps_owed_; }
   void set_steps_owed(int64_t steps) { steps_owed_ = steps; }
 

@@ -1,8 +1,9 @@
 #ifndef RAFTKV_STORAGE_TABLES_STORE_IDS_H_
 #define RAFTKV_STORAGE_TABLES_STORE_IDS_H_
 
-// The data directory of each member, as first seen by a leader (RecordStoreId). A member that
-// answers with another store id has lost its directory. See tables.h for the functions of a table.
+// The store id of each member's data directory, as a leader first saw it (RecordStoreId). A member
+// that later sends another store id has lost its directory. tables.h explains the functions of a
+// table.
 
 #include <map>
 #include <string>
@@ -19,7 +20,7 @@ class StoreIds {
   explicit StoreIds(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();
-  // FailedPrecondition: the member is known with another store id.
+  // FailedPrecondition: another store id is recorded for the member.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);

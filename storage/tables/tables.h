@@ -1,22 +1,23 @@
 #ifndef RAFTKV_STORAGE_TABLES_TABLES_H_
 #define RAFTKV_STORAGE_TABLES_TABLES_H_
 
-// The list of tables that make up the replicated state. Each table is one file pair with
+// The list of tables that make up the replicated state. Each table is a class in its own pair of
+// files, with these functions:
 //
 //   explicit Table(Shared*);
-//   absl::Status Load();       // at Open. DataLoss: what is stored contradicts itself
+//   absl::Status Load();
+//       Called at Open. DataLoss: the stored data is damaged.
 //   absl::Status Check(const proto::Command&, Meter*);
-//       // The verdict on a command of this table; changes nothing that is replicated. When the
-//       meter
-//       // is interrupted the verdict is dropped, and the entry is checked again later.
+//       Returns the verdict on a command of this table. Changes nothing that is replicated. If the
+//       meter is interrupted, the verdict is dropped, and the entry is checked again later.
 //   void Apply(const proto::Command&, proto::CommandResponse*);
-//       // After Check was OK, with the same command. Changes go to the shared batch, and what
-//       // changed is mixed into the shared digest.
+//       Called with the same command after Check returned OK. Adds the changes to the shared batch
+//       and mixes them into the shared digest.
 //   static absl::Status Hash(const View&, const State&, Meter*, std::string* out);
-//       // Appends what is replicated, on any thread. The meter's status when that is over.
+//       Appends a hash of what is replicated. From any thread. Returns the meter's status if it is
+//       over.
 //
-// To add a table: write its files, give it a letter in mvcc/layout.h, and add a row below with its
-// commands. A new command also goes into proto/command.proto, Needs (version.h) and tests/model.
+// To add a table or a command: docs/architecture.md, "To add something".
 
 #include <string>
 #include <tuple>
@@ -52,7 +53,7 @@ class TableList {
     ((status = Get<typename Rows::Table>().Load(), status.ok()) && ...);
     return status;
   }
-  // Both: the command is one of a table.
+  // For Check and Apply, the command must belong to a table.
   absl::Status Check(const proto::Command& command, Meter* meter) {
     absl::Status status;
     ((Rows::Applies(command.op_case()) &&
@@ -75,7 +76,7 @@ class TableList {
   std::tuple<typename Rows::Table...> tables_;
 };
 
-// The order is that of Hash, so a new row goes to the end.
+// Hash depends on the order of the rows, so a new row goes to the end.
 using Tables = TableList<TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange,
                                   proto::Command::kTxn, proto::Command::kCompaction>,
                          TableRow<StoreIds, proto::Command::kRecordStoreId>,

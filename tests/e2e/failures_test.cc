@@ -139,7 +139,7 @@ TEST(WipedMember, DoesNotVoteForALeaderWithoutItsAcknowledgedWrites) {
   EXPECT_THAT(cluster.Status(2).response.errors(),
               testing::Contains(HasSubstr("lost its data directory")));
   EXPECT_THAT(cluster.log(0) + cluster.log(1),
-              HasSubstr("refused n3: it speaks from another data directory"));
+              HasSubstr("rejected n3: its data directory is not the one that this cluster knows"));
   EXPECT_EQ(Value(cluster.Get(1, "acknowledged")), "by n1 and n3");
   EXPECT_EQ(Value(cluster.Get(0, "before")), "1");
   EXPECT_TRUE(cluster.Put(1, "after", "2").ok());

@@ -111,7 +111,7 @@ TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
   Cluster theirs({.name = "theirs", .ports = ports});
   theirs.Start(0);
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
-    return testing::Value(theirs.log(0), HasSubstr("refused by"));
+    return testing::Value(theirs.log(0), HasSubstr("rejected by"));
   })) << theirs.log(0);
   EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
   EXPECT_TRUE(ours.Put(1, "k", "still ours").ok());

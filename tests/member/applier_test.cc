@@ -9,8 +9,7 @@ namespace {
 
 constexpr int kPuts = 300;
 
-// A state machine with one key put many times, compacted at the newest revision; nothing is removed
-// yet.
+// A state machine with one key that was put many times.
 class ApplierTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -24,7 +23,7 @@ class ApplierTest : public testing::Test {
     applier_.Run({});
   }
 
-  // Applies a compaction at the newest revision, awaited by `request`.
+  // Applies a compaction at the newest revision, for which `request` waits.
   void Compact(PendingRequestPtr request) {
     proto::Command compaction;
     compaction.mutable_compaction()->set_revision(1 + kPuts);
@@ -44,7 +43,7 @@ class ApplierTest : public testing::Test {
                              .payload = raft::Payload(command.SerializeAsString())});
   }
 
-  // A request for the compaction of everything, which waits until it has been carried out.
+  // A request that waits for the end of a physical compaction.
   PendingRequestPtr Compaction(MonotonicTime deadline, std::optional<Fate>* fate) {
     auto done = [fate](Fate f, ApplyResult) {
       EXPECT_FALSE(fate->has_value()) << "answered twice";
@@ -66,7 +65,7 @@ class ApplierTest : public testing::Test {
   Applier applier_{state_machine_.get(), &outbox_};
 };
 
-TEST_F(ApplierTest, ACompactionIsAwaitedUntilItIsCarriedOut) {
+TEST_F(ApplierTest, APhysicalCompactionIsAnsweredWhenItIsDone) {
   std::optional<Fate> fate;
   Compact(Compaction(MonotonicTime::InfiniteFuture(), &fate));
   applier_.MaybeCompact(/*events_max=*/1);
@@ -76,7 +75,7 @@ TEST_F(ApplierTest, ACompactionIsAwaitedUntilItIsCarriedOut) {
   EXPECT_EQ(fate, Fate::kApplied);
 }
 
-TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondItsClientsDeadline) {
+TEST_F(ApplierTest, APhysicalCompactionIsAnsweredAtItsClientsDeadline) {
   std::optional<Fate> fate;
   Compact(Compaction(MonotonicTime(absl::Seconds(9)), &fate));
   applier_.MaybeCompact(/*events_max=*/1);
@@ -89,7 +88,7 @@ TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondItsClientsDeadline) {
   while (state_machine_->compacting()) applier_.MaybeCompact(/*events_max=*/1);
 }
 
-TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondAStop) {
+TEST_F(ApplierTest, APhysicalCompactionIsAnsweredAtAStop) {
   std::optional<Fate> fate;
   Compact(Compaction(MonotonicTime::InfiniteFuture(), &fate));
   pending_.Stop();
@@ -97,7 +96,7 @@ TEST_F(ApplierTest, ACompactionIsNotAwaitedBeyondAStop) {
   EXPECT_EQ(fate->kind, Fate::Kind::kStopped);
 }
 
-// So many reads may have waited for an entry that answering all at once would hold up heartbeats.
+// Very many reads may wait for one entry. Answering all of them at once would delay heartbeats.
 TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   int answered = 0;
   for (int i = 0; i < 10; ++i) {
@@ -111,7 +110,7 @@ TEST_F(ApplierTest, AnswersReadsInBoundedSteps) {
   EXPECT_EQ(answered, 4);
   EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts);
   EXPECT_EQ(answered, 8);
-  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts + 1);  // the entry behind them
+  EXPECT_EQ(applier_.Run({.items_max = 4}), kPuts + 1);  // and the entry
   EXPECT_EQ(answered, 10);
   EXPECT_TRUE(applier_.empty());
 }

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_MEMBER_CLUSTER_H_
 #define RAFTKV_TESTS_MEMBER_CLUSTER_H_
 
-// A few replicas in one process, on the memory engine, with a wire that a test can cut and a clock
-// that moves only when told to:
+// A few members in one process, on the memory engine, with a network that a test can cut and a
+// clock that only the test advances:
 //
 //   Cluster c(3);
 //   c.Run(absl::Seconds(5));               // first start, an election
@@ -28,7 +28,7 @@
 
 namespace raftkv {
 
-// What a request was answered, and how often.
+// The answer of a request, and how often it was answered.
 struct Answer {
   std::optional<Fate> fate;
   ApplyResult result;
@@ -98,7 +98,7 @@ class Cluster {
     m.member->AddObserver(&m);
   }
 
-  // The process is gone, and with it everything that was not synced or flushed.
+  // Ends the process and loses everything that was not synced or flushed.
   void Crash(raft::MemberId id) {
     Process& m = members_.at(id);
     m.member.reset();
@@ -109,7 +109,7 @@ class Cluster {
     std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
   }
 
-  // The disk is gone too: the same member on an empty directory.
+  // Also loses the disk: starts the same member on an empty directory.
   void Wipe(raft::MemberId id) {
     Crash(id);
     Process& m = members_.at(id);
@@ -135,14 +135,14 @@ class Cluster {
     }
   }
 
-  // Delivers and turns until nobody says anything more; time stands still.
+  // Runs turns and delivers messages until no member sends anything. The clock does not advance.
   void Settle() {
     for (int round = 0; round < 1000; ++round) {
       for (auto& [id, m] : members_) Turn(id);
       if (wire_.empty()) return;
       Deliver();
     }
-    FAIL() << "the members never stop talking";
+    FAIL() << "the members never stop sending";
   }
 
   void Deliver() {
@@ -158,7 +158,7 @@ class Cluster {
       Settle();
   }
 
-  // The one that the others follow; 0 when there is none.
+  // A leader that is not cut off; kNobody if there is none.
   raft::MemberId leader() {
     for (auto& [id, m] : members_) {
       if (m.member != nullptr && !cut_.contains(id) && m.raft().role() == raft::Role::kLeader) {
@@ -188,7 +188,7 @@ class Cluster {
     return answer;
   }
 
-  // The value is read when the read's turn in the apply queue comes.
+  // Reads the value when the read is confirmed and its index applied.
   std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
     auto answer = std::make_shared<Answer>();
     Process& m = members_.at(id);

@@ -41,7 +41,7 @@ TEST(Inbox, ManySmallItemsAreEnoughForATurn) {
   EXPECT_TRUE(inbox.enough());
 }
 
-TEST(Inbox, BeyondItsBytesClientsAreRefusedAndPeersDropped) {
+TEST(Inbox, BeyondItsBytesClientsAreRejectedAndPeersDropped) {
   Inbox inbox;
   std::optional<Fate> put, read;
   inbox.Post(Put(Inbox::kBytesMax - 1000));
@@ -54,7 +54,7 @@ TEST(Inbox, BeyondItsBytesClientsAreRefusedAndPeersDropped) {
   EXPECT_EQ(inbox.Take().size(), 2);
 }
 
-TEST(Inbox, BeyondItsItemsOnlyTheTransportsOwnWordsPass) {
+TEST(Inbox, BeyondItsItemsOnlyReportsOfTheTransportPass) {
   Inbox inbox;
   for (size_t i = 0; i < Inbox::kItemsMax; ++i) inbox.Post(Put(1));
   std::optional<Fate> read;

@@ -18,7 +18,7 @@ TEST(Replica, SoleMemberServesAtOnce) {
   EXPECT_TRUE(put->result.status.ok());
 }
 
-TEST(Replica, PutThroughAnyMemberIsAnsweredWhereItWasAsked) {
+TEST(Replica, PutThroughAnyMemberIsAnsweredByThatMember) {
   Cluster c(3);
   c.Run(kElection);
   ASSERT_NE(c.leader(), raft::kNobody);
@@ -63,7 +63,7 @@ TEST(Replica, LinearizableReadThroughAnyMemberSeesWhatWasAcknowledged) {
   }
 }
 
-TEST(Replica, ReadWaitsBehindWhatItMustSeeInTheApplyQueue) {
+TEST(Replica, ReadWaitsUntilWhatItMustSeeIsApplied) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId follower = c.follower();
@@ -88,7 +88,7 @@ TEST(Replica, WithoutALeaderRequestsEndAtTheirTimeout) {
   for (raft::MemberId id : {1, 2, 3}) {
     if (id != alone) c.Crash(id);
   }
-  c.Run(absl::Seconds(3));  // notices
+  c.Run(absl::Seconds(3));  // until it notices that there is no leader
   std::string got;
   auto put = c.Put(alone, "k", "v");
   auto get = c.Get(alone, "k", &got);
@@ -147,14 +147,14 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   c[follower].Post(ForwardLost{leader, {numbers[1]}});
   c.Turn(follower);
   EXPECT_EQ(first->fate, Fate::kUnknownConnection);
-  EXPECT_EQ(second->times, 0) << "it never left: it waits for a leader";
+  EXPECT_EQ(second->times, 0) << "it was never sent, so it waits for a leader";
   c.Heal();
   c.Run(kElection);
   EXPECT_EQ(second->fate, Fate::kApplied);
   EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
 }
 
-TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
+TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId old = c.leader();
@@ -173,7 +173,7 @@ TEST(Replica, WhatALeaderThatStopsRefusesWaitsForTheNext) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
-TEST(Replica, StreamsBreakEachForItself) {
+TEST(Replica, ABrokenStreamDoesNotAffectTheOther) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
@@ -187,7 +187,7 @@ TEST(Replica, StreamsBreakEachForItself) {
   EXPECT_EQ(put->fate, Fate::kApplied);
 }
 
-TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
+TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId follower = c.follower();
@@ -202,13 +202,14 @@ TEST(Replica, AProposalThatFindsItsQueueFullIsRefusedAlone) {
   c[follower].Post(ForwardRefused{numbers[1]});
   c.Turn(follower);
   EXPECT_EQ(first->times, 0);
-  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it never left: that is certain";
+  EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it was certainly never sent";
   c.Settle();
   EXPECT_EQ(first->fate, Fate::kApplied);
 }
 
-// The applier may be slow, or on a worker of its own: nobody hangs because of it.
-TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) {
+// The applier may be slow, or run on a worker. Requests are answered at their deadline all the
+// same.
+TEST(Replica, RequestsInTheApplierAreAnsweredAtTheirDeadline) {
   Cluster c(1);
   c.Run(kElection);
   c[1].hold_apply = true;
@@ -226,7 +227,7 @@ TEST(Replica, WhatTheApplierHoldsIsAnsweredAtItsDeadlineThoughItIsAppliedLater) 
   for (const auto& answer : {put, get}) EXPECT_EQ(answer->times, 1);
 }
 
-TEST(Replica, WhatTheApplierHoldsCountsAsPending) {
+TEST(Replica, RequestsInTheApplierCountAsPending) {
   Cluster c(1, /*pending_max=*/2);
   c.Run(kElection);
   std::string got;
@@ -260,7 +261,7 @@ TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
   EXPECT_EQ(get->fate, Fate::kApplied);
 }
 
-TEST(Replica, MoreThanPendingMaxIsRefused) {
+TEST(Replica, RequestsBeyondPendingMaxAreRejected) {
   Cluster c(3, /*pending_max=*/2);
   std::string got;
   auto a = c.Put(1, "a", "1");
@@ -273,7 +274,7 @@ TEST(Replica, MoreThanPendingMaxIsRefused) {
   EXPECT_EQ(a->times + b->times, 0);
 }
 
-TEST(Replica, MoreBytesThanPendingBytesMaxAreRefusedWhereverTheyWait) {
+TEST(Replica, BytesBeyondPendingBytesMaxAreRejectedWhereverProposalsWait) {
   Cluster c(3, /*pending_max=*/16384, /*pending_bytes_max=*/4096);
   const std::string large(3000, 'v'), huge(5000, 'v');
   auto alone = c.Put(1, "a", huge);  // one always passes
@@ -300,7 +301,7 @@ TEST(Replica, MoreBytesThanPendingBytesMaxAreRefusedWhereverTheyWait) {
   EXPECT_EQ(after->fate, Fate::kApplied) << "what is answered does not count any more";
 }
 
-TEST(Replica, WritesAreRefusedWhileTheStateMachineIsFarBehind) {
+TEST(Replica, WritesAreRejectedWhileTheStateMachineIsFarBehind) {
   Cluster c(1);
   c.Run(kElection);
   c[1].hold_apply = true;
@@ -335,14 +336,14 @@ TEST(Replica, StopAnswersEverythingPending) {
   for (const auto& read : {get, in_apply_queue}) EXPECT_EQ(read->fate, Fate::kStoppedUnproposed);
 }
 
-TEST(Replica, StopSaysWhatWasNeverProposed) {
+TEST(Replica, StopTellsWhichWritesWereNeverProposed) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId id = c.follower();
   for (raft::MemberId other : {1, 2, 3}) {
     if (other != id) c.Crash(other);
   }
-  auto handed_over = c.Put(id, "a", "1");  // it has not noticed
+  auto handed_over = c.Put(id, "a", "1");  // the member has not noticed that the leader is gone
   c.Turn(id);
   c[id].member->StopRequests();
   EXPECT_EQ(handed_over->fate, Fate::kStopped);
@@ -374,7 +375,7 @@ TEST(Replica, LateTurnStepsDownFirst) {
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
   for (raft::MemberId id : {1, 2, 3}) {
-    if (id != leader) c.Crash(id);  // nobody else moves time
+    if (id != leader) c.Crash(id);  // so that no other member runs a turn
   }
   c[leader].member->Turn(c.now() + absl::Milliseconds(900));
   EXPECT_EQ(c[leader].raft().role(), raft::Role::kLeader);
@@ -382,10 +383,10 @@ TEST(Replica, LateTurnStepsDownFirst) {
   EXPECT_NE(c[leader].raft().role(), raft::Role::kLeader);
 }
 
-// --- clients that do not wait any more
+// --- clients that have given up
 
-// A write that waits for a leader while its client gives up must not be carried out later: the
-// client may have sent it again.
+// If the client of a write that waits for a leader gives up, the write must not be proposed later:
+// the client may have sent it again.
 TEST(Replica, AWriteWhoseClientHasGoneBeforeItWasProposedIsDropped) {
   Cluster c(3);
   bool gone = false;
@@ -399,7 +400,7 @@ TEST(Replica, AWriteWhoseClientHasGoneBeforeItWasProposedIsDropped) {
   gone = true;
   auto other = c.Put(1, "other", "v");
   c.Run(kElection);
-  EXPECT_EQ(other->fate, Fate::kApplied) << "those behind it are carried out";
+  EXPECT_EQ(other->fate, Fate::kApplied) << "writes behind it are carried out";
   EXPECT_EQ(fate, Fate::kTimedOut);
   EXPECT_EQ(Cluster::Value(c[1], "k"), "");
   EXPECT_EQ(c[1].state->Snapshot()->revision(), 2);
@@ -426,7 +427,6 @@ TEST(Replica, AWriteWaitsForALeaderUntilItsClientsDeadline) {
 }
 
 // --- first start, wiped disks (docs/decisions)
-// ------------------------------------------------------
 
 TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   Cluster c(3);
@@ -440,7 +440,7 @@ TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   EXPECT_NE(c.leader(), raft::kNobody);
 }
 
-TEST(FirstStart, WhoIsMissingIsSaidAtOnceAndThenOnceAMinute) {
+TEST(FirstStart, MissingPeersAreReportedAtOnceAndThenOnceAMinute) {
   Cluster c(3);
   c.Crash(2);
   c.Crash(3);
@@ -470,7 +470,7 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
   EXPECT_FALSE(c[wiped].member->Status().may_vote);
   EXPECT_TRUE(c[wiped].member->rejected_by_peers());
-  c.Crash(wiped);  // and not after a restart either
+  c.Crash(wiped);  // it must not vote after a restart either
   c.Start(wiped);
   c.Run(absl::Seconds(30));
   EXPECT_EQ(c.leader(), raft::kNobody);
@@ -487,7 +487,7 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   EXPECT_GT(c[c.leader()].member->Status().rejected_messages, 0);
   EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRefused>(c.leader()));
   EXPECT_EQ(c.Count<RefusedByPeer>(wiped), 2) << "its own log must say why, once in each life";
-  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "nobody's answer would help";
+  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "no answer of a peer would help";
 }
 
 TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {

@@ -9,7 +9,7 @@ namespace {
 using etcdserverpb::RangeRequest;
 using mvccpb::KeyValue;
 
-// What the requested order compares; the key itself breaks ties, always ascending.
+// What the requested order compares. Elements that compare equal are in ascending order of keys.
 std::pair<int64_t, std::string> SortKey(const RangeRequest& request, const KeyValue& kv) {
   switch (request.sort_target()) {
     case RangeRequest::VERSION:
@@ -237,7 +237,7 @@ int64_t Model::Walk(const std::string& key, const Versions& versions, int64_t re
   return versions.rbegin()->first >= compacted_ ? StepsOfKey(key) : 0;
 }
 
-// In the order of keys until nothing can be added to the answer; what is left is counted.
+// Walks the keys in order until nothing can be added to the answer. The remaining keys are counted.
 int64_t Model::Walk(const RangeRequest& request) const {
   if (request.range_end().empty()) return 0;
   const int64_t revision = request.revision() > 0 ? request.revision() : revision_;

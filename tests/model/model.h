@@ -1,14 +1,14 @@
 #ifndef RAFTKV_TESTS_MODEL_MODEL_H_
 #define RAFTKV_TESTS_MODEL_MODEL_H_
 
-// The oracle: what a correct store answers, as plainly as it can be said. Every key's whole history
-// in std::maps, every request a walk over all keys, no batching, no index, no persistence. It
-// shares nothing with storage/ but the messages and the numbers of the rules (storage/version.h),
-// chosen by the cluster version in force. Texts and codes of errors as in storage/state_machine.h;
-// rules by etcd-compatible behaviour, tried on etcd 3.4.23.
+// The model: computes what a correct store answers, in the simplest way. It holds every key's whole
+// history in std::maps and walks over all keys for every request, without batching, index or
+// persistence. It shares with storage/ only the messages and the numbers of the rules
+// (storage/version.h) of the cluster version in force. Codes and texts of errors are those of
+// storage/state_machine.h. Its behaviour was compared with etcd 3.4.23.
 //
-// Nothing is ever forgotten: compaction only moves a number. So a *moment* (which revision was the
-// newest, which was the oldest to be read) can be asked at any later time for what was right then.
+// It never removes anything; compaction only moves a number. So it can tell what was right at any
+// earlier *moment* (the newest revision and the compacted revision at that time).
 
 #include <cstdint>
 #include <map>
@@ -45,23 +45,24 @@ class Model {
   int64_t revision() const { return revision_; }
   ClusterVersion cluster_version() const { return cluster_version_; }
 
-  // Whether a revision can be read (0 or less: the newest).
+  // Whether a revision can be read. 0 or less means the newest one.
   static absl::Status CheckRevision(const Moment& at, int64_t revision);
   absl::Status Range(const etcdserverpb::RangeRequest& request, const Moment& at,
                      etcdserverpb::RangeResponse* response) const;
-  // One that only reads.
+  // Runs a transaction that only reads.
   absl::Status Txn(const etcdserverpb::TxnRequest& request, const Moment& at,
                    etcdserverpb::TxnResponse* response) const;
 
-  // What a store at `at` may tell of its history up to `revision` (0: the newest), key by key: the
-  // newest version at or below the compacted revision unless it is a deletion, and every later
-  // one. A deletion has version 0. Errors as Range.
+  // The history up to `revision` (0: the newest) that a store at `at` can still show, key by key:
+  // the newest version at or below the compacted revision unless it is a deletion, and every later
+  // version. A deletion has version 0. Errors as Range.
   absl::Status History(const Moment& at, int64_t revision,
                        std::vector<mvccpb::KeyValue>* versions) const;
-  // The versions (key, revision) that a store holds which has done its physical compaction: the
-  // same, and deletions at the compacted revision itself, which a watch from there must see.
+  // The versions (key, revision) that a store holds after its physical compaction: those of
+  // History, and deletions at the compacted revision itself, which a watch from that revision must
+  // see.
   std::set<std::pair<std::string, int64_t>> Stored(const Moment& at) const;
-  // Of History, for comparisons: 64 bits.
+  // A 64-bit hash of History, for comparisons.
   absl::Status HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const;
 
  private:
@@ -71,7 +72,7 @@ class Model {
   static const mvccpb::KeyValue* At(const Versions& versions, int64_t revision);
   const mvccpb::KeyValue* Find(const std::string& key, int64_t revision) const;
 
-  // What the command that is being applied sees as newest.
+  // The newest revision for the command that is being applied.
   int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
   absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
@@ -82,9 +83,9 @@ class Model {
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
   absl::Status SetClusterVersion(const proto::SetClusterVersion& request);
 
-  // How many steps a command walks, by the rules of the version in force: one key of a range, which
-  // is free if a store may have removed it; a range; a deletion; all compares; all of a
-  // transaction. Of a deletion also what it costs to pass the deleted keys once more.
+  // How many steps a command walks, by the rules of the version in force: for one key of a range
+  // (free if a store may have removed it), a range, a deletion, all compares, a whole transaction.
+  // For a deletion, `deleted_steps` is what it costs to pass the deleted keys once more.
   const Rules& rules() const { return rules_of_(cluster_version_); }
   int64_t StepsOfKey(const std::string& key) const;
   int64_t Walk(const std::string& key, const Versions& versions, int64_t revision) const;
@@ -98,7 +99,7 @@ class Model {
   using Ops = google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>;
   bool Holds(const etcdserverpb::Compare& compare, int64_t revision) const;
   bool Succeeds(const etcdserverpb::TxnRequest& txn, int64_t revision) const;
-  // Every operation that will run, in order, but the nesting ones.
+  // Every operation that will run, in order, except nested transactions themselves.
   using Taken = std::vector<const etcdserverpb::RequestOp*>;
   Taken Take(const etcdserverpb::TxnRequest& txn, int64_t revision) const;
   absl::Status CheckTaken(const Taken& taken, const Moment& before) const;
@@ -117,7 +118,7 @@ class Model {
   bool changed_ = false;  // by the command that is being applied: at revision_ + 1
 };
 
-// The shape of requests, before anything is looked up (the limit of operations is the edge's).
+// Checks the shape of requests, without the store. The API checks the limit of operations.
 absl::Status ModelCheck(const etcdserverpb::RangeRequest& request);
 absl::Status ModelCheck(const etcdserverpb::PutRequest& request);
 absl::Status ModelCheck(const etcdserverpb::TxnRequest& request);

@@ -1,5 +1,5 @@
-// The real state machine against the oracle, on both engines: random commands and reads, and
-// restarts which drop everything unflushed and replay the log, with physical compaction in between.
+// Compares the real state machine with the model, on both engines: random commands and reads,
+// physical compaction, and restarts that drop everything unflushed and replay the log.
 // RAFTKV_SEED=n repeats a run.
 
 #include "tests/model/model.h"
@@ -38,7 +38,7 @@ uint64_t Seed() {
   return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
-// Engines on a disk that forgets what was not flushed when it is restarted.
+// Engines on a disk that loses what was not flushed at a crash.
 class MemoryDiskRig {
  public:
   std::unique_ptr<Engine> Open() {
@@ -67,7 +67,7 @@ class RocksDiskRig {
     return *std::move(engine);
   }
   void Crash(RandomRequests*) {
-  }  // closing forgets: without a log, and without a flush on the way out
+  }  // closing the engine already loses it: there is no write-ahead log and no flush at the end
 
  private:
   TempDir dir_;
@@ -81,11 +81,11 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory(const StateMachineOpt
       options);
 }
 
-// The cluster version is raised after so many entries, and now and then it is tried in vain.
+// The cluster version can be raised after this many entries. Other attempts to raise it fail.
 constexpr size_t kEntriesOfVersion1 = 5'000;
 
-// The state machine under test, restarted again and again, and another one that applies the same
-// log, is never restarted, and sleeps through most of its physical compaction.
+// The state machine under test, which is restarted many times, and another one (sleeper_) that
+// applies the same log, is never restarted, and does little of its physical compaction.
 template <typename Rig>
 class Trial {
  public:
@@ -183,7 +183,8 @@ class Trial {
     return count;
   }
 
-  // Now and then with a limit of keys: what it leaves is applied without one.
+  // Applies, sometimes with a limit of steps. Entries beyond the limit are then applied without
+  // one.
   std::vector<ApplyResult> Apply(StateMachine* state, absl::Span<const raft::Entry> entries) {
     if (!random_.OneIn(4)) return state->Apply(entries);
     const raft::Index before = state->applied().index;
@@ -221,7 +222,7 @@ class Trial {
     pinned_at_ = model_.now();
   }
 
-  // Of the newest state, or of one that was pinned a while ago.
+  // Reads the newest state, or one that was pinned earlier.
   void Read() {
     const bool pinned = pinned_ != nullptr && random_.OneIn(4);
     const auto snapshot = pinned ? pinned_ : state_->Snapshot();
@@ -261,8 +262,8 @@ class Trial {
     CheckRange(*state_->Snapshot(), model_.now(), all);
   }
 
-  // Equal histories have equal hashes, whatever is still stored of what was compacted; different
-  // ones differ.
+  // Equal histories must have equal hashes, whatever physical compaction has left. Different
+  // histories must have different hashes.
   void CheckHashes() {
     ASSERT_EQ(*state_->Snapshot()->Hash(), *sleeper_->Snapshot()->Hash());
     for (int64_t revision : {int64_t{0}, random_.Revision(model_.now()), model_.revision() + 1}) {
@@ -296,7 +297,7 @@ class Trial {
     Open();
     ASSERT_GE(state_->applied(), persisted) << "what was reported as persisted is lost";
     ASSERT_LE(state_->applied().index, log_.size());
-    // The replay starts below what is applied: those entries must be passed over.
+    // The replay starts below the applied index: those entries must be skipped.
     raft::Index next = state_->applied().index - std::min<raft::Index>(state_->applied().index, 3);
     while (next < log_.size()) {
       const size_t count =
@@ -325,7 +326,7 @@ class Trial {
 
   const StateMachineOptions options_;
   const int operations_;
-  const int64_t fill_;  // the first entries put so many keys
+  const int64_t fill_;  // the first entries put this many keys
   const int restarts_wanted_;
   Rig rig_;
   RandomRequests random_;
@@ -336,11 +337,11 @@ class Trial {
   Model::Moment pinned_at_;
   std::vector<raft::Entry> log_;
   std::vector<std::string> replies_;
-  std::vector<uint64_t> digests_;  // after an entry, where a batch ended; else 0
+  std::vector<uint64_t> digests_;  // by entry; 0 if no batch ended there
   int restarts_ = 0;
   uint64_t replayed_ = 0;
-  std::map<std::string, int> counts_;    // of what was tried
-  std::map<uint32_t, uint64_t> hashes_;  // of the machine, and the model's of the same history
+  std::map<std::string, int> counts_;    // how often each kind of verdict was met
+  std::map<uint32_t, uint64_t> hashes_;  // the state machine's hash -> the model's hash
   int same_hashes_ = 0;
 };
 
@@ -356,7 +357,7 @@ TEST(StateMachineModel, RocksEngineAnswersAsTheModel) {
   Trial<RocksDiskRig>(seed, kOperations, kRestarts).Everything();
 }
 
-// So many that they are counted in several blocks (storage/mvcc/counts.h).
+// Enough keys for several blocks of counts (storage/mvcc/counts.h).
 TEST(StateMachineModel, ManyKeysAreCountedAsByTheModel) {
   const uint64_t seed = Seed();
   std::cout << "RAFTKV_SEED=" << seed << "\n";
@@ -364,8 +365,8 @@ TEST(StateMachineModel, ManyKeysAreCountedAsByTheModel) {
       .Everything();
 }
 
-// The rules of both versions decide many verdicts, and not the same ones.
-TEST(StateMachineModel, SmallRulesAreThoseOfTheVersionInForce) {
+// With these rules many entries reach a limit, and the two versions give different verdicts.
+TEST(StateMachineModel, EntriesAreJudgedByTheRulesOfTheVersionInForce) {
   const uint64_t seed = Seed();
   std::cout << "RAFTKV_SEED=" << seed << "\n";
   Trial<MemoryDiskRig>(seed, /*operations=*/40'000, /*restarts=*/30, /*many_keys=*/0,

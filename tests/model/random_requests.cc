@@ -12,7 +12,7 @@ std::string RandomRequests::Key() {
   if (many_keys_ > 0) return "k" + std::to_string(Below(many_keys_));
   if (OneIn(300)) return "";
   static const std::string kAlphabet("\0\1ab\xff", 5);
-  // A third of the keys begin with one of these, or are one.
+  // A third of the keys begin with one of these prefixes, or are equal to one.
   static const std::string kPrefixes[] = {"/registry/pods/", "/registry/pods/default/"};
   std::string key;
   if (OneIn(3)) key = kPrefixes[Below(2)];
@@ -112,7 +112,7 @@ void RandomRequests::FillCompare(const Model::Moment& now, Compare* compare) {
   if (OneIn(4)) compare->set_range_end(RangeEnd(compare->key()));
   compare->set_result(static_cast<Compare::CompareResult>(Below(OneIn(30) ? 6 : 4)));
   compare->set_target(static_cast<Compare::CompareTarget>(Below(OneIn(30) ? 7 : 5)));
-  // Mostly the field of the target; else the target compares with 0 or nothing.
+  // Mostly sets the field of the target. Otherwise the target compares with 0 or an empty value.
   switch (OneIn(20) ? Below(6) : static_cast<int64_t>(compare->target())) {
     case Compare::VERSION:
       compare->set_version(Below(4) - OneIn(20));

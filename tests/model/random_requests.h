@@ -1,10 +1,9 @@
 #ifndef RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
 #define RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
 
-// Commands and reads drawn from a seed, for tests that compare a store with the model: few and
-// awkward keys, short ones and ones whose common beginning is longer than any filter of an engine
-// looks at, every option, now and then what must be refused. What is drawn depends on the seed
-// and on the moments given only.
+// Draws commands and reads from a seed, for tests that compare a store with the model. The keys are
+// few and unusual: short ones, and ones with a long common prefix. The requests use every option,
+// and some of them must be rejected. They depend only on the seed and on the given moments.
 
 #include <cstdint>
 #include <random>
@@ -17,7 +16,8 @@ namespace raftkv {
 
 class RandomRequests {
  public:
-  // With `many_keys`, so many plain keys, mostly counted or read in part; else few awkward ones.
+  // With `many_keys`: this many plain keys, which are mostly counted or read in part. Otherwise few
+  // unusual ones.
   explicit RandomRequests(uint64_t seed, int64_t many_keys = 0)
       : many_keys_(many_keys), engine_(seed) {}
 
@@ -27,7 +27,7 @@ class RandomRequests {
   proto::Command Command(const Model::Moment& now);
   etcdserverpb::RangeRequest Range(const Model::Moment& now);
   etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);
-  // Mostly one that can be read.
+  // Draws a revision, mostly one that can be read.
   int64_t Revision(const Model::Moment& now);
 
  private:

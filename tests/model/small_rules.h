@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_MODEL_SMALL_RULES_H_
 #define RAFTKV_TESTS_MODEL_SMALL_RULES_H_
 
-// Rules and blocks that are small enough for the few keys of the simulator: so that entries reach
-// the limits, counts cross blocks, and the versions come to different verdicts.
+// Rules and blocks that are small enough for the few keys of the simulator. With them, entries
+// reach the limits, counts span several blocks, and the two versions come to different verdicts.
 
 #include "storage/state_machine.h"
 #include "storage/version.h"

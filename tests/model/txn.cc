@@ -1,5 +1,5 @@
-// The model's transactions: the shape of a request, which branches are taken, whether they may be,
-// and what they answer.
+// The model's transactions: checks the shape of a request, finds which branches are taken, checks
+// their operations, and computes the answer.
 
 #include <algorithm>
 #include <string>
@@ -50,8 +50,8 @@ absl::Status CheckShape(const TxnRequest& txn, int depth) {
   return CheckShape(txn.failure(), depth);
 }
 
-// A put or a delete and where it stands below one branch: the number of an operation, then 0 or 1
-// for the branch inside it, then the number of an operation there, and so on.
+// A put or a delete, and its position below one branch: the number of an operation, then 0 or 1 for
+// the branch inside it, then the number of an operation there, and so on.
 struct Write {
   std::vector<int> place;
   bool put = false;
@@ -79,10 +79,10 @@ void Collect(const Ops& ops, std::vector<int> place, std::vector<Write>* writes)
   }
 }
 
-// Whether a put and another write may not stand together. Where their places part, they are either
-// in the two branches of one transaction, of which only one runs, or in two operations side by
-// side. There a put inside one transaction may be deleted inside a later one (as in etcd); nothing
-// else may meet.
+// Whether a put and another write must not be in the same request. Where their positions first
+// differ, they are either in the two branches of one transaction, of which only one runs, or in two
+// operations of one list. In the second case only one combination is allowed, as in etcd: a put
+// inside one transaction, and a delete inside a later one.
 bool Collide(const Write& put, const Write& other) {
   size_t parting = 0;
   while (put.place[parting] == other.place[parting]) ++parting;
@@ -140,8 +140,8 @@ absl::Status ModelCheck(const TxnRequest& request) {
   return absl::OkStatus();
 }
 
-// Every key of the range must satisfy it. If there is none, it is as a key that was never written,
-// except that no compare of its value is satisfied.
+// Every key of the range must satisfy the compare. If there is no key, the compare is evaluated for
+// a key that was never written, and no compare of its value is satisfied.
 bool Model::Holds(const Compare& compare, int64_t revision) const {
   bool any = false;
   for (const auto& [key, versions] : keys_) {
@@ -154,7 +154,7 @@ bool Model::Holds(const Compare& compare, int64_t revision) const {
   return any || (compare.target() != Compare::VALUE && raftkv::Holds(compare, KeyValue()));
 }
 
-// `revision` is the state before the transaction, whatever it has written since.
+// Compares are evaluated at `revision`, the state before the transaction.
 bool Model::Succeeds(const TxnRequest& txn, int64_t revision) const {
   return std::all_of(txn.compare().begin(), txn.compare().end(),
                      [&](const Compare& compare) { return Holds(compare, revision); });
@@ -173,8 +173,8 @@ Model::Taken Model::Take(const TxnRequest& txn, int64_t revision) const {
   return taken;
 }
 
-// First every put, then every range. Unlike outside of transactions, revisions below zero are not
-// the newest but compacted.
+// Checks first every put, then every range. In a transaction, a revision below zero counts as
+// compacted; outside of one it means the newest.
 absl::Status Model::CheckTaken(const Taken& taken, const Moment& before) const {
   for (const RequestOp* op : taken) {
     if (!op->has_request_put()) continue;
@@ -196,8 +196,8 @@ absl::Status Model::CheckTaken(const Taken& taken, const Moment& before) const {
   return absl::OkStatus();
 }
 
-// A compare of a range reads up to the first key that does not satisfy it, a transaction up to the
-// first compare that is not satisfied.
+// A compare of a range walks up to the first key that does not satisfy it. A transaction evaluates
+// its compares up to the first one that is not satisfied.
 int64_t Model::WalkOfCompares(const TxnRequest& txn) const {
   int64_t walked = 0;
   for (const Compare& compare : txn.compare()) {

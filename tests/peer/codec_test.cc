@@ -91,7 +91,7 @@ TEST(Codec, RoundTripsEveryField) {
 constexpr auto kOk = absl::StatusCode::kOk;
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
-// What Decode says of `valid` after `change`.
+// The result of Decode for `valid` after `change`.
 template <typename Wire, typename Change>
 absl::StatusCode After(Wire valid, Change change) {
   change(&valid);
@@ -180,7 +180,7 @@ TEST(Codec, RejectsImplausibleReadIndexes) {
 
   proto::ForwardResponse::ReadIndex answer;
   answer.set_term(1);
-  EXPECT_EQ(After(answer, [](auto*) {}), kOk) << "index 0: refused";
+  EXPECT_EQ(After(answer, [](auto*) {}), kOk) << "index 0: declined";
   EXPECT_EQ(After(answer, [](auto* in) { in->set_term(0); }), kInvalid);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_index(UINT64_MAX); }), kInvalid);

@@ -23,7 +23,7 @@ using testing::ElementsAre;
 
 constexpr uint64_t kCluster = 77;
 
-// The peer port of one member, and what its replica would get.
+// The peer port of one member, and the inputs that its member would get.
 struct Node {
   Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
       : peers(Options(self, std::move(other), forward_bound), &phase,
@@ -132,7 +132,7 @@ struct Ended final : Completion {
   bool done = false;
 };
 
-TEST(Peers, RefusedIdsAreCountedByReason) {
+TEST(Peers, RejectedMessagesAreCountedByReason) {
   Node node(1, kNobodyThere);
   const auto stub =
       proto::Raft::NewStub(grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()));
@@ -164,8 +164,8 @@ TEST(Peers, RefusedIdsAreCountedByReason) {
   EXPECT_TRUE(node.inputs.empty()) << "nothing of it reached the replica";
 }
 
-// To a port that takes connections and never says a word.
-TEST(Peers, AProposalThatDoesNotFitIsRefusedAlone) {
+// The proposals go to a port that accepts connections and never answers.
+TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -187,7 +187,7 @@ TEST(Peers, AProposalThatDoesNotFitIsRefusedAlone) {
   close(fd);
 }
 
-TEST(Peers, CarryEveryCommandOfAClientAndRefuseAnyOtherAlone) {
+TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   std::vector<proto::Command> commands(6);
@@ -301,7 +301,7 @@ TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
 
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
 
-TEST_P(BrokenStream, LeavesTheOtherAlone) {
+TEST_P(BrokenStream, DoesNotAffectTheOther) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Append());

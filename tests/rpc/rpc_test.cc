@@ -324,7 +324,7 @@ TEST_F(Rpc, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
   for (int i = 2; i < 5; ++i) EXPECT_FALSE(readers[i]->Finish().ok());
 }
 
-TEST_F(Rpc, WhatIsNoRequestAndWhatIsNotServedIsSaid) {
+TEST_F(Rpc, MalformedRequestsAndUnservedMethodsGetErrors) {
   grpc::GenericStub stub(channel_);
   const auto ask = [&](const std::string& method, const std::string& bytes) {
     grpc::CompletionQueue queue;

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_TESTS_SIM_MARKS_H_
 #define RAFTKV_TESTS_SIM_MARKS_H_
 
-// The "sometimes" marks: rare situations which the seeds of one run, taken together, must have met.
-// A mark that stays at zero means that the simulator has stopped testing something: the run fails.
-// One line a mark; the second column is what the run prints.
+// The "sometimes" marks: rare situations that the seeds of one test, taken together, must meet. If
+// a mark stays at zero, the simulator no longer tests that situation, and the test fails. One line
+// for each mark; the second column is the text that is printed.
 
 #include <array>
 #include <cstddef>
@@ -14,21 +14,21 @@ namespace raftkv::sim {
 
 #define RAFTKV_SIM_MARKS(X)                                                   \
   X(kVoteSplit, "two candidates in one term")                                 \
-  X(kVoteRefused, "vote refused")                                             \
-  X(kPreVoteRefused, "pre-vote refused")                                      \
+  X(kVoteRefused, "vote declined")                                            \
+  X(kPreVoteRefused, "pre-vote declined")                                     \
   X(kVoteAfterRestart, "vote granted by a restarted member")                  \
-  X(kElectionLost, "candidate made way without winning")                      \
+  X(kElectionLost, "candidate denied a vote")                                 \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
-  X(kLeaderMadeWay, "leader stepped down without a higher term")              \
+  X(kLeaderMadeWay, "leader stepped down in its own term")                    \
   X(kLeaderCrashedUncommitted, "leader crashed with uncommitted entries")     \
   X(kUncommittedSurvived, "entry of a crashed leader committed by another")   \
   X(kTruncated, "conflicting suffix removed")                                 \
   X(kTruncatedBehind, "removed a suffix where others had committed already")  \
   X(kOldTermCommitted, "entry of an old term committed by a later leader")    \
   X(kDuplicateAppend, "duplicate append ignored")                             \
-  X(kStaleAppend, "append of an older term refused")                          \
-  X(kRejectedAppend, "append refused for a gap or a conflict")                \
+  X(kStaleAppend, "append of an older term rejected")                         \
+  X(kRejectedAppend, "append rejected for a gap or a conflict")               \
   X(kOutOfOrder, "messages overtook each other")                              \
   X(kDuplicated, "message delivered twice")                                   \
   X(kPartitionSymmetric, "symmetric partition")                               \
@@ -49,12 +49,12 @@ namespace raftkv::sim {
   X(kSaveStalled, "save stalled longer than an election timeout")             \
   X(kReadByLeader, "read answered by the leader")                             \
   X(kReadByFollower, "read answered by a follower")                           \
-  X(kReadRefused, "read index refused")                                       \
+  X(kReadRefused, "read index request declined")                              \
   X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
   X(kReadWaitedForApply, "read waited for the applier")                       \
   X(kReadTimedOut, "read timed out")                                          \
   X(kForwarded, "forwarded proposal applied")                                 \
-  X(kForwardRefused, "forwarded proposal refused")                            \
+  X(kForwardRefused, "forwarded proposal declined")                           \
   X(kUnsent, "forwarded proposal never left")                                 \
   X(kUnknownLeaderLost, "fate unknown: leader lost")                          \
   X(kUnknownConnection, "fate unknown: connection lost")                      \
@@ -62,22 +62,22 @@ namespace raftkv::sim {
   X(kUnknownApplied, "proposal of unknown fate applied later")                \
   X(kUnknownNever, "proposal of unknown fate never applied")                  \
   X(kTimedOut, "proposal timed out, certainly not applied")                   \
-  X(kTooMany, "proposal refused: too many requests")                          \
+  X(kTooMany, "proposal rejected: too many requests")                         \
   X(kDeletedNothing, "delete that found nothing")                             \
   X(kTxnSucceeded, "transaction whose compares held")                         \
   X(kTxnFailed, "transaction whose compares did not hold")                    \
-  X(kTxnRefused, "transaction refused for a key, a lease or its shape")       \
-  X(kTxnCompacted, "transaction refused for a revision")                      \
-  X(kWalkRefused, "transaction or deletion refused for how far it walks")     \
+  X(kTxnRefused, "transaction rejected for a key, a lease or its shape")      \
+  X(kTxnCompacted, "transaction rejected for a revision")                     \
+  X(kWalkRefused, "transaction or deletion rejected: it walks too far")       \
   X(kTxnPast, "replicated transaction that read a past revision")             \
   X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
   X(kCompacted, "compaction acknowledged")                                    \
-  X(kCompactRefused, "compaction refused")                                    \
+  X(kCompactRefused, "compaction rejected")                                   \
   X(kReadPast, "past revision read")                                          \
-  X(kReadCompacted, "read refused for a revision")                            \
+  X(kReadCompacted, "read rejected for a revision")                           \
   X(kCompactionLost, "crash lost an applied compaction")                      \
   X(kCompactSteps, "physical compaction in several steps")                    \
   X(kCrashInCompaction, "crash inside a step of the physical compaction")     \

@@ -27,7 +27,6 @@ Member::Member(World* world, int number)
 Member::~Member() = default;
 
 // --- lives
-// ------------------------------------------------------------------------------------------
 
 MemberOptions Member::Options() const {
   const Profile& profile = world_->profile();
@@ -189,7 +188,6 @@ void Member::FlushState() { process_->state_machine->Flush(); }
 bool Member::busy() const { return world_->now() < process_->busy_until; }
 
 // --- events
-// -----------------------------------------------------------------------------------------
 
 void Member::Post(Input input) {
   process_->member->Post(std::move(input));
@@ -224,7 +222,7 @@ void Member::ScheduleTurn(Micros delay) {
   world_->ScheduleTurn(number_, *process_->turn_at);
 }
 
-// After each turn, and again as long as there is something to apply or to compact.
+// Called after each turn and after each apply, as long as there is something to apply or compact.
 void Member::ScheduleApply() {
   Process& p = *process_;
   const bool only_compacts = !p.member->has_to_apply() && !p.member->applying_elsewhere();
@@ -332,7 +330,7 @@ void Member::OnApplyElsewhere() {
   if (AfterApplying()) ScheduleApply();
 }
 
-// A step of the physical compaction and a flush may be part of it.
+// Calls PlanApply, which may run a step of the physical compaction and start a flush.
 ApplyPlan Member::Plan() {
   Process& p = *process_;
   const bool compacts = !asleep() && p.member->applier().can_compact();
@@ -348,7 +346,7 @@ ApplyPlan Member::Plan() {
   return plan;
 }
 
-// False: the process died meanwhile.
+// False: the process died while it applied.
 bool Member::AfterApplying() {
   Process& p = *process_;
   if (!p.fuse.blown() && world_->rng().Chance(world_->faults().flush)) p.state_machine->Flush();
@@ -369,7 +367,6 @@ bool Member::AfterApplying() {
 bool Member::asleep() const { return world_->profile().asleep == number_; }
 
 // --- what the product calls
-// -------------------------------------------------------------------------
 
 void Member::Send(PeerMessage message) {
   Process& p = *process_;

@@ -1,15 +1,14 @@
 #ifndef RAFTKV_TESTS_SIM_MEMBER_H_
 #define RAFTKV_TESTS_SIM_MEMBER_H_
 
-// The machine of one member: its disks and its identity, and one process after another on them. A
-// process is what the product builds: LogStore, StateMachine and raftkv::Member, on the memory
-// engine, driven as the I/O loop drives it: Post what has arrived, Turn, PlanApply, Apply. Where
-// and when to apply, flush and compact is decided by the product's own code.
+// The machine of one member: its disks, its identity, and the processes that run on it one after
+// another. A process consists of the product's classes LogStore, StateMachine and raftkv::Member,
+// on the memory engine. It is driven as the I/O loop drives it: Post, Turn, PlanApply, Apply. The
+// product's own code decides where and when to apply, flush and compact.
 //
-// Time inside a turn: a save takes virtual time, so what is sent after it departs later, and the
-// member is busy until then (a pause of the process is the same without a reason). What arrives
-// meanwhile waits for the next turn. An Apply elsewhere takes virtual time too, and turns go on
-// beside it.
+// Time inside a turn: a save takes virtual time. What is sent after it departs later, and the
+// member is busy until then; what arrives meanwhile waits for the next turn. A pause of the process
+// also makes it busy. An Apply(kElsewhere) takes virtual time too, and turns continue beside it.
 
 #include <cstdint>
 #include <memory>
@@ -36,11 +35,11 @@ class Member final : public Transport, public MemberObserver {
   // --- lives
   void Start();
   void Crash();      // its process dies now
-  void CrashSoon();  // somewhere inside what it does next
+  void CrashSoon();  // its process dies at a random point inside its next turn or apply
   void StopInOrder();
   void FlushState();
   void CloseAndCheckStored();  // at the end of a run
-  void Wipe();                 // of one that is down: an empty directory with a new store id
+  void Wipe();                 // call it while down: an empty directory with a new store id
   void Pause(Micros duration);
   void Resume();  // pauses and stalled saves end now, and no crash is due
 
@@ -50,7 +49,7 @@ class Member final : public Transport, public MemberObserver {
   bool wiped() const { return wiped_; }
   bool busy() const;
   bool doomed() const { return process_->fuse.armed() || process_->dies_compacting; }
-  // Whether that life ended before the time.
+  // Whether that life of the member ended before `time`.
   bool DiedBefore(uint64_t life, Micros time) const {
     return life < ends_.size() && ends_[life] >= 0 && ends_[life] < time;
   }
@@ -60,17 +59,17 @@ class Member final : public Transport, public MemberObserver {
   void Receive(PeerMessage message);
   void OnTick();
   void OnTurn();
-  void OnApply();           // plans, and applies here
-  void OnApplyElsewhere();  // the other thread applies
+  void OnApply();           // calls PlanApply, and Apply(kHere) if that is the plan
+  void OnApplyElsewhere();  // calls Apply(kElsewhere), as the other thread
 
-  // An answer to a client is about to leave. False: it does not, the process is dead.
+  // Called before an answer to a client is sent. False: the process is dead, so nothing is sent.
   bool MaySpeak();
 
-  // --- look
+  // --- state
   const raft::Raft& raft() const { return process_->member->replica().raft(); }
   MemberStatus status() const { return process_->member->Status(); }
   const StateMachine& state_machine() const { return *process_->state_machine; }
-  // Physical compaction lies before it, and will be done.
+  // It has physical compaction to do, and does it (it is not `asleep`).
   bool must_compact() const { return !asleep() && state_machine().compacting(); }
   const LogStore& log() const { return *process_->log; }
   bool leads() const { return up() && raft().role() == raft::Role::kLeader; }
@@ -95,20 +94,20 @@ class Member final : public Transport, public MemberObserver {
     PhaseValue phase;
     std::unique_ptr<raftkv::Member> member;
     raft::Invariants invariants;
-    bool has_input = false;              // for the next turn
+    bool has_input = false;              // something has arrived for the next turn
     std::vector<raft::Entry> committed;  // in this turn
     Revision told_revision = 0;          // by OnRevision
     std::optional<Micros> turn_at;
     std::optional<Micros> apply_at;
-    bool compact_only = false;   // what apply_at is for; it may be later then
-    bool elsewhere = false;      // an Apply elsewhere is under way
-    bool turned_beside = false;  // a turn ran since it began
-    Micros stalled_until = 0;    // the engine would make writes wait
-    int compact_steps = 0;       // without an end
+    bool compact_only = false;   // at apply_at there is only compaction to do
+    bool elsewhere = false;      // an Apply(kElsewhere) is running
+    bool turned_beside = false;  // a turn has run since it began
+    Micros stalled_until = 0;    // until then the engine reports that writes would wait
+    int compact_steps = 0;       // steps of the physical compaction that is running
     Micros busy_until = 0;
-    Micros lag = 0;  // of this turn, so far
+    Micros lag = 0;  // virtual time that the saves of this turn took so far
     bool saved_in_turn = false;
-    bool dies_compacting = false;  // in its next step of the physical compaction
+    bool dies_compacting = false;  // it will die in its next step of the physical compaction
     Doing doing = Doing::kNothing;
   };
 
@@ -130,11 +129,11 @@ class Member final : public Transport, public MemberObserver {
   Disk disk_;
   std::string store_id_;
   bool wiped_ = false;
-  ClusterVersion newest_version_ = kNewestVersion;  // that this member's program knows
+  ClusterVersion newest_version_ = kNewestVersion;  // the newest one that its program knows
   uint64_t life_ = 0;
   raft::Index applied_before_ = 0;
   Revision compacted_before_ = -1;
-  std::vector<Micros> ends_;  // by life; -1 while it lasts
+  std::vector<Micros> ends_;  // when each life ended; -1: it has not
   std::unique_ptr<Process> process_;
   bool sending_ = false;
 };

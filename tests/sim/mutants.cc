@@ -6,23 +6,26 @@ const std::vector<Mutant>& Mutants() {
   static const std::vector<Mutant> mutants = {
       // Terms and votes.
       {"vote-twice-in-a-term", "a vote in a term does not exclude another"},
-      {"lead-before-vote-saved", "a candidate asks, counts itself and leads before its save"},
+      {"lead-before-vote-saved",
+       "a candidate asks for votes, counts its own and leads before its vote is saved"},
       {"vote-ignores-log", "votes for candidates whose log is behind"},
       {"late-votes-count", "votes of an earlier term count", 3000},
-      {"same-term-stepdown-clears-vote", "a candidate that makes way forgets its vote"},
+      {"same-term-stepdown-clears-vote",
+       "a candidate that becomes a follower in the same term forgets its vote"},
       {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,
-       "costs elections, but breaks no promise (tests/raft sees it)"},
+       "it costs elections, but breaks no invariant (tests/raft finds it)"},
       {"half-is-a-quorum", "half of the members are a majority"},
       // Replication and commit.
-      {"reply-before-save", "promises leave before the save"},
+      {"reply-before-save", "votes and acknowledgements are sent before the save"},
       {"count-self-before-save", "a leader counts its own unsaved entries", 0,
        "a turn saves before the next one can bring an acknowledgement"},
       {"commit-old-term-by-counting", "entries of an old term are committed by counting (Figure 8)",
        5000},
       {"noop-omitted", "a new leader appends nothing"},
       {"truncate-on-duplicate-append", "a duplicate append removes what follows it"},
-      {"follower-commits-past-proof", "a follower commits entries the append did not prove"},
-      {"truncation-keeps-tail", "the log on disk keeps what was truncated"},
+      {"follower-commits-past-proof",
+       "a follower commits entries beyond those that the append proved equal"},
+      {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
       // Reads.
       {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
       {"read-without-round", "a leader answers reads without asking a majority", 3000},
@@ -31,7 +34,7 @@ const std::vector<Mutant>& Mutants() {
       {"apply-twice-after-restart", "entries that the state machine holds are applied again"},
       {"applied-index-outside-the-batch", "data and applied index are written apart"},
       {"apply-reads-local-state", "applying depends on what only this member knows"},
-      {"large-entry-passed-over", "an entry left for a slower run is taken for applied"},
+      {"large-entry-passed-over", "an entry that is too large for the loop counts as applied"},
       // Transactions.
       {"compares-see-earlier-writes", "nested compares are evaluated after earlier operations"},
       {"txn-reads-the-state-before", "a range in a transaction does not see its earlier writes"},
@@ -43,19 +46,21 @@ const std::vector<Mutant>& Mutants() {
       {"rules-of-the-binary",
        "entries are judged by the newest rules, not by those of the version in force"},
       {"leftovers-are-charged",
-       "a walk is refused for what only this member has not compacted yet"},
+       "a walk is rejected because of what only this member has not compacted yet"},
       // Compaction.
       {"compact-asks-the-physical-compaction",
-       "a compaction is refused by what only this member has compacted"},
-      {"compaction-goes-too-far", "physical compaction takes what the next revision made obsolete"},
+       "a compaction is rejected by how far this member's physical compaction has come"},
+      {"compaction-goes-too-far",
+       "physical compaction removes what the next revision made obsolete"},
       {"compaction-keeps-tombstones", "physical compaction leaves deletions behind"},
       {"compaction-saves-its-own-revision",
        "a crash in a compaction brings an older revision back"},
-      {"compaction-cursor-outside-the-batch", "where compaction stands is saved before its work"},
-      {"compacted-forgotten-at-restart", "a restart forgets what may not be read any more"},
-      {"hash-of-what-is-stored", "a hash takes in what compaction has not taken away yet"},
+      {"compaction-cursor-outside-the-batch",
+       "the position of the compaction is saved before its work"},
+      {"compacted-forgotten-at-restart", "a restart forgets the compacted revision"},
+      {"hash-of-what-is-stored", "a hash includes what physical compaction has not removed yet"},
       {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
-      {"count-of-the-past-is-of-now", "a read of the past counts the keys of today"},
+      {"count-of-the-past-is-of-now", "a read of a past revision counts today's keys"},
       // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},
@@ -66,19 +71,20 @@ const std::vector<Mutant>& Mutants() {
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;
   if (mutant == "commit-old-term-by-counting" || mutant == "truncation-keeps-tail") {
-    // Figure 8: leaders that come and go within a round trip or two, so that logs diverge.
+    // Figure 8: leaders change within a round trip or two, so that logs diverge.
     p.members = 3;
     p.delay = 60 * kMillisecond;
     p.crash_every = 1200 * kMillisecond;
     p.down_for = 400 * kMillisecond;
     p.partition_every = 800 * kMillisecond;
     p.partition_for = 500 * kMillisecond;
-    if (mutant == "commit-old-term-by-counting") {  // the old entry and the new leader's own apart
+    // The old entry and the new leader's own entry must be in different messages.
+    if (mutant == "commit-old-term-by-counting") {
       p.raft.append_entries_max = 1;
       p.raft.inflight_messages_max = 1;
     }
   } else if (mutant == "late-votes-count") {
-    // Votes that come when their candidate already stands in another term.
+    // Votes must arrive when their candidate is already a candidate in a later term.
     p.members = 3;
     p.delay = 120 * kMillisecond;
     p.duplication = 80 * kPercent;
@@ -86,10 +92,11 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
   } else if (mutant == "txn-counts-the-state-before") {
-    p.keys = 60;  // enough for blocks of counted keys that lie within a range whole
+    p.keys = 60;  // enough that some blocks of counts are completely within a range
   } else if (mutant == "read-without-round") {
-    // A leader that is cut off, and whose clock is too slow to notice in time; and many clients,
-    // that soon ask elsewhere, so that some write on one side while others read on the other.
+    // The bug needs a leader that is cut off and whose clock is too slow to notice it in time, and
+    // many clients that change members fast, so that some write on one side of the partition while
+    // others read on the other side.
     p.clients = 10;
     p.think = 20 * kMillisecond;
     p.patience = 200 * kMillisecond;

@@ -19,12 +19,12 @@ struct Mutant {
   std::string_view name;
   std::string_view what;
   uint64_t seeds_max = 1000;
-  std::string_view not_tried = {};  // if set, it is not tried; says why its effect is invisible
+  std::string_view not_tried = {};  // if set: the mutant is not tried, for this reason
 };
 
 const std::vector<Mutant>& Mutants();
 
-// Adjusts a seed's profile, so that the situations which the planted bug needs are more frequent.
+// Adjusts a seed's profile, so that the situations that the planted bug needs are more frequent.
 void Aim(std::string_view mutant, Profile* profile);
 
 }  // namespace raftkv::sim

@@ -43,7 +43,7 @@ World::World(const RunOptions& options, const Profile& profile)
   for (int i = 0; i < profile.members; ++i) members_.push_back(std::make_unique<Member>(this, i));
 }
 
-// Members' clocks run apart, but never back. Nothing that is promised may depend on them.
+// The clocks of members run at different rates, but never go back. Safety must not depend on them.
 MonotonicTime World::clock_of(int member) const {
   return MonotonicTime(absl::Hours(1) +
                        absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000));
@@ -76,7 +76,6 @@ RunResult World::Run() {
 }
 
 // --- the queue
-// --------------------------------------------------------------------------------------
 
 void World::Push(Micros at, What what, int member, int other, uint64_t life,
                  std::unique_ptr<Packet> packet) {
@@ -210,7 +209,6 @@ void World::HandleMisfortune(const Event& event) {
 }
 
 // --- what is seen
-// -----------------------------------------------------------------------------------
 
 void World::Trace(const Event& event) {
   uint64_t& hash = result_.trace_hash;
@@ -292,7 +290,7 @@ struct EventText {
   }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
   std::string operator()(const PeerRefused& e) const {
-    return absl::StrFormat("refuses n%d: another data directory", e.peer);
+    return absl::StrFormat("rejects n%d: another data directory", e.peer);
   }
   std::string operator()(const VotingAllowed& e) const {
     return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
@@ -304,7 +302,7 @@ struct EventText {
     return absl::StrFormat("cluster version %d", e.version);
   }
   std::string operator()(const RefusedByPeer& e) const {
-    return absl::StrFormat("is refused by n%d", e.peer);
+    return absl::StrFormat("is rejected by n%d", e.peer);
   }
 };
 

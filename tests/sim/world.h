@@ -1,19 +1,19 @@
 #ifndef RAFTKV_TESTS_SIM_WORLD_H_
 #define RAFTKV_TESTS_SIM_WORLD_H_
 
-// One seed: a cluster, its network, disks, clients and misfortunes on one virtual clock.
+// The run of one seed: a cluster, its network, disks, clients and faults on one virtual clock.
 //
-// Everything happens in events, taken from one queue in the order of (time, number of scheduling);
-// every draw comes from one generator. So a seed and a build determine the run, and the hash over
-// all events (trace_hash) proves it. Nothing here reads a clock, an address or an unordered
-// container.
+// Everything happens in events. They are taken from one queue in the order of (time, number of
+// scheduling). Every random draw comes from one generator. So a seed and a build determine the run,
+// and the hash over all events (trace_hash) shows it. Nothing here reads a clock, an address or an
+// unordered container.
 //
 //   safety phase    faults as drawn by the profile, until the minima of the profile are met
-//   liveness phase  the faults stop; what is down for good is a minority. From there on: a leader
-//                   within ten election timeouts, every member takes writes and reads, everything
-//                   that was asked is answered, all members are equal
+//   liveness phase  the faults stop; at most a minority stays down. Then there must be a leader
+//                   within ten election timeouts, every running member must serve writes and reads,
+//                   every request must be answered, and all members must become equal
 //
-// A run ends with the first broken invariant, or with the liveness phase.
+// A run ends at the first broken invariant, or after the liveness phase.
 
 #include <cstdint>
 #include <memory>
@@ -38,12 +38,12 @@ namespace raftkv::sim {
 
 struct RunOptions {
   uint64_t seed = 1;
-  bool trace = false;      // each event to stdout
-  bool check_core = true;  // raft::Invariants as well; mutants must be found from outside
+  bool trace = false;      // prints each event to stdout
+  bool check_core = true;  // checks raft::Invariants too; off for mutants (mutants.h)
 };
 
 struct RunResult {
-  std::string invariant;  // empty: all held
+  std::string invariant;  // the broken one; empty: all held
   std::string what;
   uint64_t trace_hash = 0;
   Micros time = 0;
@@ -70,7 +70,7 @@ class World {
   MonotonicTime clock_of(int member) const;
   Rng& rng() { return rng_; }
   const Profile& profile() const { return profile_; }
-  const Profile& faults() const { return faults_; }  // as they are now
+  const Profile& faults() const { return faults_; }  // the faults of the current phase
   Micros election_timeout() const { return profile_.tick * profile_.raft.election_timeout_ticks; }
   Micros longest_election_timeout() const;
   bool check_core() const { return options_.check_core; }
@@ -120,7 +120,7 @@ class World {
     What what = What::kWatch;
     int member = 0;
     int other = 0;
-    uint64_t life = 0;  // of the member; 0: whichever
+    uint64_t life = 0;  // the event is only for this life of the member; 0: for any
     std::unique_ptr<Packet> packet;
   };
   struct Later {
@@ -128,9 +128,9 @@ class World {
       return a.at != b.at ? a.at > b.at : a.number > b.number;
     }
   };
-  enum class Wish { kPut, kDelete, kSwap, kTxn, kCompact, kRead };  // of a client
+  enum class Wish { kPut, kDelete, kSwap, kTxn, kCompact, kRead };  // what a client requests
   struct Client {
-    uint64_t operation = 0;  // 0: thinking
+    uint64_t operation = 0;  // that it waits for; 0: it is between two requests
   };
   enum class Phase { kSafety, kSettle, kElect, kServe, kConverge, kOver };
 
@@ -192,12 +192,12 @@ class World {
 
   Phase phase_ = Phase::kSafety;
   Micros deadline_ = 0;           // of the phase
-  std::vector<uint64_t> probes_;  // by member: the operation that proves that it serves
-  std::vector<int> proven_;       // by member: probes that succeeded
-  std::vector<bool> gone_;        // down for good
+  std::vector<uint64_t> probes_;  // by member: the pending operation that shows that it serves
+  std::vector<int> proven_;       // by member: how many probes succeeded
+  std::vector<bool> gone_;        // by member: it stays down
   bool softened_ = false;
-  bool upgraded_ = false;             // a member
-  std::vector<int64_t> clock_rates_;  // by member, in parts of a million
+  bool upgraded_ = false;             // a member was upgraded
+  std::vector<int64_t> clock_rates_;  // by member, in parts per million
 };
 
 }  // namespace raftkv::sim

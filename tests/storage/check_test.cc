@@ -49,7 +49,7 @@ constexpr char kTwice[] = "duplicate key given in txn request";
 constexpr char kTooMany[] = "too many operations in txn request";
 const std::string kNoEnd(1, '\0');
 
-TEST(Check, SeesWhatNeedsNoStore) {
+TEST(Check, ChecksWhatNeedsNoStore) {
   etcdserverpb::PutRequest put;
   EXPECT_EQ(Check(put).message(), "key is not provided");
   put.set_key("k");
@@ -93,7 +93,7 @@ TEST(CheckTxn, EachLevelUsesUpTheOperationsOfThoseWithin) {
   more.push_back(Get("k"));
   EXPECT_EQ(Verdict(more), kTooMany);
   EXPECT_EQ(Verdict({}, more), kTooMany);
-  EXPECT_EQ(Verdict({Nested(full)}), kTooMany);  // one is used by the level around it
+  EXPECT_EQ(Verdict({Nested(full)}), kTooMany);  // the outer level uses one
   more.assign(kOpsMax - 1, Get("k"));
   EXPECT_EQ(Verdict({Nested(more)}), "");
 
@@ -116,7 +116,7 @@ TEST(CheckTxn, AKeyIsPutOnceInABranch) {
   EXPECT_EQ(Verdict({}, {Put("a"), Put("a")}), kTwice);
   EXPECT_EQ(Verdict({Put("a"), Nested({Put("a")})}), kTwice);
   EXPECT_EQ(Verdict({Nested({Put("a")}), Nested({Put("a")})}), kTwice);
-  // Of one transaction within, only one branch runs.
+  // Only one branch of a nested transaction runs.
   EXPECT_EQ(Verdict({Nested({Put("a")}, {Put("a")})}), "");
   EXPECT_EQ(Verdict({Nested({Put("a")}, {Put("a")}), Put("a")}), kTwice);
 }
@@ -145,7 +145,7 @@ TEST(CheckTxn, DeletionsThatTouchAreOneInterval) {
   EXPECT_EQ(Verdict({Delete("b", "c"), Delete("x"), Delete("a", kNoEnd), Put("y")}), kTwice);
 }
 
-TEST(IsReadOnly, LooksAtEveryPath) {
+TEST(IsReadOnly, ChecksEveryPath) {
   EXPECT_TRUE(IsReadOnly(TxnRequest()));
   EXPECT_TRUE(IsReadOnly(Nested({Get("a")}, {Nested({Get("b")})}).request_txn()));
   EXPECT_FALSE(IsReadOnly(Nested({Get("a")}, {Put("b")}).request_txn()));

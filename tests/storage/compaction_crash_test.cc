@@ -26,7 +26,7 @@ namespace {
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 
-// What happens, as fixed by a seed, and what is right after each entry.
+// A sequence of steps drawn from a seed, and what the model says after each entry.
 class Story {
  public:
   static constexpr int kEntries = 90;
@@ -66,8 +66,8 @@ class Story {
 
   size_t steps() const { return steps_.size(); }
 
-  // Tells the first `steps` steps to `state`, which is empty, while `alive`. Returns what was known
-  // to be persisted when it ended.
+  // Runs the first `steps` steps on the empty `state`, as long as `alive`. Returns what was
+  // reported as persisted at the end.
   raft::EntryId Tell(StateMachine* state, size_t steps, const std::function<bool()>& alive) const {
     raft::EntryId persisted;
     size_t next = 0;
@@ -86,7 +86,7 @@ class Story {
     return persisted;
   }
 
-  // The store after a crash: what it holds, the replay, and where that ends.
+  // Checks the store after a crash: its contents, the replay, and the state after that.
   void Check(StateMachine* state, raft::EntryId persisted, RandomRequests* random) const {
     ASSERT_GE(state->applied(), persisted) << "what was reported as persisted is lost";
     ASSERT_LE(state->applied().index, log_.size());
@@ -108,7 +108,7 @@ class Story {
     state->Flush();
   }
 
-  // Physical compaction is done: exactly what can still be asked for is stored.
+  // After the end of the physical compaction, exactly what can still be read must be stored.
   void CheckStored(const Engine& engine) const {
     const Model::Moment at = model_.now();
     std::set<std::pair<std::string, int64_t>> found;
@@ -166,7 +166,7 @@ class Story {
   std::vector<std::pair<Do, int64_t>> steps_;
 };
 
-// Until a story ends uncut.
+// Crashes before each write and flush, until a run ends without a crash.
 TEST(CompactionCrash, EveryWriteAndFlushOfTheMemoryEngine) {
   int points = 0;
   for (uint64_t seed = 1; seed <= 8; ++seed) {
@@ -212,7 +212,7 @@ std::unique_ptr<Engine> OpenRocks(const std::string& dir) {
   return *std::move(engine);
 }
 
-// Closing forgets what was not flushed: there is no log beside it.
+// Closing the engine is a crash: there is no write-ahead log, so what was not flushed is lost.
 TEST(CompactionCrash, SomeStepsOnRocks) {
   RandomRequests random(99);
   for (uint64_t seed = 1; seed <= 36 && !HasFailure(); ++seed) {

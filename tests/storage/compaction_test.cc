@@ -1,5 +1,5 @@
 // Compaction: its answers, what it leaves on the disk, its steps, crashes during it, and the
-// checksums, which must not depend on its progress.
+// hashes, which must not depend on its progress.
 
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ class CompactionTest : public StoreTest {
     ASSERT_TRUE(Apply(CompactCommand(revision)).status.ok());
     while (state_->compacting()) state_->CompactStep();
   }
-  // "key@revision", a tombstone "key@revision!", in the table's order.
+  // The versions as "key@revision ", and tombstones as "key@revision! ", in the table's order.
   std::string Versions() {
     std::string out;
     for (const auto& [key, record] : Table(mvcc::kVersionTable)) {
@@ -69,7 +69,7 @@ TEST_F(CompactionTest, AnswersAsEtcd) {
   EXPECT_EQ(Range(AllKeys()), "k=3 ");
 }
 
-TEST_F(CompactionTest, TakesWhatNobodyCanAskForAnyMore) {
+TEST_F(CompactionTest, RemovesWhatCannotBeReadAnyMore) {
   Apply(PutCommand("a", "2"));
   Apply(PutCommand("a", "3"));
   Apply(PutCommand("b", "4"));
@@ -102,7 +102,7 @@ TEST_F(CompactionTest, AKeyPutAndDeletedInOneRevision) {
   EXPECT_EQ(Range(AllKeys()), "z=2 ");
 }
 
-// The writer may remember a tombstone that was removed. It only names it in the event.
+// The writer's cache may still hold a tombstone that was removed.
 TEST_F(CompactionTest, AKeyComesBackAfterItsTombstoneHasGone) {
   Apply(PutCommand("a", "1"));
   Apply(DeleteCommand("a"));
@@ -118,7 +118,7 @@ TEST_F(CompactionTest, AKeyComesBackAfterItsTombstoneHasGone) {
             "\"new\" } count: 1 } } }");
 }
 
-TEST_F(CompactionTest, GoesInSteps) {
+TEST_F(CompactionTest, RunsInSteps) {
   for (int i = 0; i < 600; ++i) Apply(PutCommand(absl::StrCat("k", i), "v"));
   Apply(DeleteCommand("k", "l"));  // 600 events of one revision
   Apply(CompactCommand(state_->revision()));
@@ -308,7 +308,7 @@ TEST_F(CompactionTest, ACrashAtAnyBatchLosesNothing) {
 }
 
 // The next compaction begins while the last one is among the events of its last revision.
-TEST_F(CompactionTest, AnotherOneMayComeOnTheWay) {
+TEST_F(CompactionTest, AnotherCompactionMayBeginBeforeTheLastIsDone) {
   for (int i = 0; i < 300; ++i) Apply(PutCommand(absl::StrCat("k", 1000 + i), "v"));
   Apply(DeleteCommand("k", "l"));  // revision 302, 300 events
   Apply(PutCommand("last", "v"));
@@ -322,7 +322,7 @@ TEST_F(CompactionTest, AnotherOneMayComeOnTheWay) {
   EXPECT_EQ(Events(), "last@303 ");
 }
 
-TEST_F(CompactionTest, AnotherFormatIsRefusedByName) {
+TEST_F(CompactionTest, AnUnknownFormatIsRejectedWithItsNumber) {
   Apply(PutCommand("a", "1"));
   state_.reset();
   for (const uint64_t format : {2, 5}) {
@@ -360,9 +360,9 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 20}).size(), 0u)
       << "twenty keys and the operation itself";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 22}).size(), 2u)
-      << "what is visited adds up over the entries";
+      << "the steps of all entries are added up";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u)
-      << "tombstones count, so twenty still";
+      << "tombstones count, so it is still twenty keys";
   EXPECT_EQ(state_->Apply(rest(), {.steps_max = 21}).size(), 1u);
   EXPECT_EQ(state_->revision(), 24);
   EXPECT_EQ(Range(AllKeys()), "a=2 ");

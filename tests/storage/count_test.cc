@@ -76,7 +76,7 @@ class CountTest : public StoreTest {
     friend bool operator==(const Block&, const Block&) = default;
     friend void PrintTo(const Block& b, std::ostream* out) { *out << b.keys << "+" << b.dead; }
   };
-  // By where they begin.
+  // The blocks, by where they begin.
   std::map<std::string, Block> AllBlocks() {
     std::map<std::string, Block> blocks;
     for (const auto& [begin, record] : Table(mvcc::kCountTable)) {
@@ -115,7 +115,7 @@ class CountTest : public StoreTest {
     Apply(CompactCommand(state_->revision()));
     while (state_->compacting()) state_->CompactStep();
   }
-  // Of a count at the newest revision, which may pass any number of keys that are removed.
+  // How many steps a count at the newest revision costs. It may pass any number of removed keys.
   int64_t CountVisits(const RangeRequest& request) {
     state_->Flush();
     state_.reset();
@@ -140,7 +140,7 @@ class CountTest : public StoreTest {
   }
 };
 
-TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
+TEST_F(CountTest, BlocksAreCutAsTheyGrowAndRemovedWhenTheyAreEmpty) {
   PutKeys(0, kKeys);
   auto [keys, blocks] = Blocks();
   EXPECT_EQ(keys, kKeys);
@@ -161,7 +161,7 @@ TEST_F(CountTest, BlocksAreCutAsTheyGrowAndGoWhenTheyAreEmpty) {
   CheckBlocks();
 }
 
-// A cut reads few of them at a time, and so does the end of a count.
+// So a cut, and the ends of a count, read few large values at a time.
 TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   constexpr size_t kValue = 64 << 10;
   for (int i = 0; i < mvcc::kBlockKeys + 100; ++i) {
@@ -174,12 +174,12 @@ TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   CheckCount(Between(3, 900));
 }
 
-// Otherwise the end of a count could have to pass very many of them.
+// Otherwise a count might have to pass very many of them at its ends.
 TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);
   const size_t blocks = Blocks().second;
   Apply(DeleteCommand("k", "l"));
-  EXPECT_EQ(Visits(AllKeys()), kKeys) << "who walks has to pass them";
+  EXPECT_EQ(Visits(AllKeys()), kKeys) << "a walk has to pass them";
   const RangeRequest some = Between(100, kKeys - 100);
   const auto check = [&] {
     CheckBlocks();
@@ -348,7 +348,7 @@ TEST_F(CountTest, EqualsAWalkAfterACrashAtAnyBatch) {
   EXPECT_EQ(state_->applied().index, log.size());
 }
 
-// In a block in the middle, which no count walks.
+// The changes are in a block in the middle, which a count does not walk.
 TEST_F(CountTest, ATransactionCountsWhatItJustDid) {
   PutKeys(0, 2'000);
   const auto result = ApplyText(absl::StrCat(

@@ -1,6 +1,6 @@
-// What a broken disk or a careless hand does to a data directory, row by row as measured in
-// docs/decisions/0002. The rule of all of them: refuse, or repair without losing anything that was
-// synced; never a shortened log that looks sound.
+// Damage to a data directory, by a broken disk or by mistake: the rows of docs/decisions/0002. In
+// each case the member must either not start, or repair the directory without losing anything that
+// was synced. It must never start with a shortened log.
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -55,7 +55,7 @@ class DamageTest : public testing::Test {
   absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
 
   void ExpectRefused() {
-    // Twice: the first attempt must not have repaired it into something that looks sound.
+    // Open it twice: the first attempt must not leave a shortened log that the second one accepts.
     for (int attempt = 0; attempt < 2; ++attempt) {
       const absl::Status status = Open().status();
       EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
@@ -156,7 +156,8 @@ TEST_F(DamageTest, OldCopyOfTheLogPutBack) {
   ASSERT_TRUE(Open().ok());
   fs::copy(dir_ / "log", dir_ / "log.old", fs::copy_options::recursive);
   RunJobAndKill("fill-data-dir", dir_.path());
-  // With its own old watermark even that cannot be told apart; the state machine knows better.
+  // The old copy contains its own old watermark, so the log seems intact. But the state machine has
+  // applied more.
   fs::remove_all(dir_ / "log");
   fs::rename(dir_ / "log.old", dir_ / "log");
   ExpectRefused();
@@ -174,18 +175,19 @@ TEST_F(DamageTest, GarbageAfterTheLastRecordIsCutOff) {
   ExpectWhole(/*warnings=*/0);
 }
 
-// A header that reached the disk, its data did not: this RocksDB refuses, so we salvage a copy.
+// A record's header reached the disk, but not its data. RocksDB does not open this log, so a copy
+// is salvaged.
 TEST_F(DamageTest, RecordWithoutItsDataAfterTheLastRecordIsSalvaged) {
   const std::string header("\x12\x34\x56\x78\x64\x00\x01", 7);  // CRC, length 100, a full record
   std::ofstream(Wal(), std::ios::app | std::ios::binary) << header << std::string(1000, '\0');
   ExpectWhole(/*warnings=*/1);
 }
 
-// --- the state machine: as long as the log is whole, nothing is lost with it.
+// --- the state machine: nothing is lost with it as long as the log is complete
 TEST_F(DamageTest, StateMachineWithAFlippedByteStopsTheReaderAndIsThenRebuilt) {
   const std::vector<std::string> tables = Files(dir_ / "sm", ".sst");
   ASSERT_FALSE(tables.empty());
-  // Among the versions: opening reads the state record, and no further.
+  // The damage is among the versions. Opening reads only the state record, so it does not notice.
   FlipByte(tables.front(), fs::file_size(tables.front()) * 2 / 3);
   const int status = RunJob("read-everything", dir_.path());
   ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 66) << status;

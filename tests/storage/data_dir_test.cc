@@ -39,7 +39,7 @@ class DataDirTest : public testing::Test {
   DataDirOptions options_;
 };
 
-TEST_F(DataDirTest, FirstOpenMintsAnIdentityThatStays) {
+TEST_F(DataDirTest, FirstOpenCreatesAnIdentityThatStays) {
   std::string store_id;
   {
     absl::StatusOr<DataDir> dir = OpenDataDir(options_);
@@ -87,7 +87,7 @@ TEST_F(DataDirTest, ASecondProcessIsToldWhoUsesIt) {
   ExpectError(absl::StatusCode::kFailedPrecondition, "process " + std::to_string(getpid()));
 }
 
-TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRefused) {
+TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRejected) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   options_.member_id = 2;
   options_.member_name = "n2";
@@ -97,7 +97,7 @@ TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRefused) {
   ExpectError(absl::StatusCode::kFailedPrecondition, "belongs to cluster \"demo\" (c1)");
 }
 
-TEST_F(DataDirTest, NewerFormatIsRefused) {
+TEST_F(DataDirTest, NewerFormatIsRejected) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   std::string text = Read("IDENTITY");
   text.replace(text.find("format_version 1"), 16, "format_version 9");
@@ -168,7 +168,7 @@ TEST_F(DataDirTest, AnotherFormatOfTheStateMachineNamesTheDirectory) {
   ExpectError(absl::StatusCode::kFailedPrecondition, "/sm: state machine: its format is 99");
 }
 
-TEST_F(DataDirTest, ASalvageThatWasInterruptedIsClearedAway) {
+TEST_F(DataDirTest, AnInterruptedSalvageIsRemoved) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   fs::create_directories(options_.dir + "/log.salvage");
   std::ofstream(options_.dir + "/log.salvage/000004.log") << "half a copy";

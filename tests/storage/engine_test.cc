@@ -1,4 +1,4 @@
-// One contract, two engines (storage/engine.h).
+// Both engines must keep the same contract (storage/engine/engine.h).
 
 #include "storage/engine/engine.h"
 
@@ -111,12 +111,12 @@ TYPED_TEST(EngineContract, SkipsAreCountedOverTheWholeWalk) {
   EXPECT_EQ(seen, 9);
   EXPECT_LT(skips_left, 0);
   it->Seek("2");
-  EXPECT_FALSE(it->valid()) << "over is over";
+  EXPECT_FALSE(it->valid()) << "it stays invalid";
   it = view->NewIterator({}, &skips_left);
   it->Seek("");
-  EXPECT_FALSE(it->valid()) << "for others that share it, too";
+  EXPECT_FALSE(it->valid()) << "so does another iterator that shares skips_left";
 
-  skips_left = 2'010;  // twice as many as it takes, and a little
+  skips_left = 2'010;  // enough for one walk, not for three
   for (int walk = 0; walk < 3; ++walk) {
     seen = 0;
     it = view->NewIterator({}, &skips_left);
@@ -147,7 +147,7 @@ TYPED_TEST(EngineContract, OneMoveStopsAmidVeryManySkips) {
   EXPECT_GE(skips_left, -1'001) << "it stopped there";
   skips_left = 1'000;
   it->Seek("9");
-  EXPECT_TRUE(it->valid()) << "none lies there";
+  EXPECT_TRUE(it->valid()) << "no deleted key is there";
   it = engine->NewIterator();
   it->Seek("");
   ASSERT_TRUE(it->valid());
@@ -293,7 +293,8 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
   EXPECT_EQ(OpenRocksEngine(options).status().code(), absl::StatusCode::kDataLoss);
 }
 
-// Bounds need not look like versions, and their tails may be alike.
+// The bounds of a range need not have the form of version keys, and they may end with the same
+// bytes.
 TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   TempDir dir;
   RocksOptions options;

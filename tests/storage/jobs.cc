@@ -20,7 +20,7 @@
 namespace raftkv {
 namespace {
 
-// A disk whose syncs fail from some moment on.
+// A disk whose syncs fail from a given moment on.
 class FailingEnv final : public rocksdb::EnvWrapper {
  public:
   FailingEnv() : EnvWrapper(rocksdb::Env::Default()) {}
@@ -48,7 +48,7 @@ class FailingEnv final : public rocksdb::EnvWrapper {
   };
 };
 
-// Must end by itself: a caller that got an answer from any of these calls would go on.
+// The process must abort inside one of these calls: if they returned, the caller would continue.
 void FailSync(const std::string& path, Durability durability) {
   FailingEnv& env = *new FailingEnv;
   RocksOptions options;

@@ -1,21 +1,21 @@
 #ifndef RAFTKV_TESTS_STORAGE_JOBS_H_
 #define RAFTKV_TESTS_STORAGE_JOBS_H_
 
-// Work done by a process of its own that then ends as if killed: no destructor, nothing closed or
-// flushed. (RocksDB has threads, so a plain fork cannot use it: the test binary starts itself
-// anew.)
+// Jobs that run in a child process, which then ends as if it was killed: no destructor runs,
+// nothing is closed or flushed. RocksDB has threads, so a forked process cannot use it; the child
+// is a new start of the test binary.
 
 #include <string>
 
 namespace raftkv {
 
-// Runs the job `name` on `path` in a child; its wait status.
+// Runs the job `name` on `path` in a child process. Returns its wait status.
 int RunJob(const std::string& name, const std::string& path);
 
-// The same for a job that must get as far as killing itself with SIGKILL (CHECKed).
+// Likewise, and CHECKs that the job ended by killing itself with SIGKILL.
 void RunJobAndKill(const std::string& name, const std::string& path);
 
-// The child's side; never returns.
+// Runs the job in the child process. Never returns.
 [[noreturn]] void JobMain(const std::string& name, const std::string& path);
 
 }  // namespace raftkv

@@ -160,7 +160,7 @@ TEST_F(LogStoreTest, SameEntriesGiveTheSameChainHowEverTheyWereBatched) {
   EXPECT_EQ(log_->ChainHash(4), chain);
 }
 
-// Each of these damages must be seen by a log that has nothing but itself (no watermark).
+// The log must notice each of these damages without a watermark.
 TEST_F(LogStoreTest, DamageOfAnyRecordIsSeenAtOpen) {
   for (char victim = 1; victim <= 5; ++victim) {
     disk_ = std::make_shared<MemoryDisk>();

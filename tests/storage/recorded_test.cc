@@ -57,7 +57,8 @@ std::unique_ptr<StateMachine> OpenEmpty(StateMachineOptions options = {}) {
       options);
 }
 
-// Applies the log, `batch` entries at a time, and gives a line as in `results` for each 50 entries.
+// Applies the log, `batch` entries at a time. Returns a line as in the file `results` for each 50
+// entries.
 std::vector<std::string> Replay(StateMachine* state, size_t batch, bool compact) {
   const std::vector<raft::Entry> log = RecordedLog();
   std::vector<std::string> lines;
@@ -89,7 +90,7 @@ TEST(Recorded, Version1GivesTheSameResultsForEver) {
   EXPECT_EQ(Replay(OpenEmpty().get(), /*batch=*/50, /*compact=*/false), expected);
 }
 
-// Else it would not show that a member applies an entry by the rules of its version.
+// Otherwise the test above would not show that entries are judged by the rules of their version.
 TEST(Recorded, ItHoldsEntriesThatVersion2JudgesOtherwise) {
   const auto state = OpenEmpty(
       {.rules_of = [](ClusterVersion) -> const Rules& { return RulesOf(kNewestVersion); }});

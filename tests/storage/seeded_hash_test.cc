@@ -27,7 +27,7 @@ TEST(SeededHash, KeysThatCollideInHash64AreDistinct) {
     seeded.insert(hash);
     low_bits.insert(hash & 0xffff);
   }
-  EXPECT_EQ(unseeded.size(), 1u) << "they no longer show what they are for";
+  EXPECT_EQ(unseeded.size(), 1u) << "the keys no longer collide, so this test shows nothing";
   EXPECT_EQ(seeded.size(), kKeys);
   // Of 65,536 slots, 30,000 random values hit about 24,100.
   EXPECT_GT(low_bits.size(), 22'000u);

@@ -28,7 +28,7 @@ std::unique_ptr<StateMachine> OpenState(std::unique_ptr<Engine> engine) {
   return *std::move(state);
 }
 
-// Two keys that are always written together; revision and applied index go on by one each.
+// Each entry writes two keys together and advances the revision and the applied index by one.
 void CheckSnapshot(const StateSnapshot& snapshot) {
   RangeResponse response;
   ASSERT_TRUE(snapshot.Range(AllKeys(), Limits(), &response).ok());
@@ -93,8 +93,7 @@ TEST(Snapshot, FromAnyThreadWhileRocksApplies) {
   ReadBesideTheApplier(*std::move(engine));
 }
 
-// Whoever uses the engine during a write would have to wait for it. In this engine that is an
-// error.
+// Using an engine during a write would wait for that write. In this engine it is an error.
 class BusyEngine final : public Engine {
  public:
   void Write(const WriteBatch& batch, bool sync) override {

@@ -1,4 +1,4 @@
-// What the model test does not cover: limits, snapshots over time, flushing, store ids, the
+// What the model test does not cover: limits, snapshots over time, flushing, store ids, and the
 // encoding of keys.
 
 #include "storage/state_machine.h"
@@ -80,7 +80,7 @@ TEST_F(StateMachineTest, ATransactionOverLargeValuesIsLarge) {
             40);
 }
 
-// Single keys, for each operation that reads a value.
+// Operations on single keys, one case for each operation that reads a value.
 TEST_F(StateMachineTest, ATransactionOfManyLargeValuesIsLarge) {
   for (int i = 0; i < 30; ++i) Apply(PutCommand(absl::StrCat("k", i), std::string(1 << 20, 'v')));
   const auto applied = [&](int times, const std::string& op) {

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_STORAGE_STORE_TEST_H_
 #define RAFTKV_TESTS_STORAGE_STORE_TEST_H_
 
-// What the tests of the state machine share: one on a disk in memory that can crash, commands in
-// protobuf's text form, answers as text.
+// The fixture of the state machine's tests: a state machine on a disk in memory that can crash,
+// commands in protobuf's text format, and answers as text.
 
 #include <memory>
 #include <string>
@@ -43,7 +43,8 @@ class StoreTest : public testing::Test {
  protected:
   StoreTest() { Reopen(); }
 
-  // As after a crash: what was not flushed is gone, but for the first `kept` batches of it.
+  // Crashes and opens it again. Of the batches that were not flushed, only the first `kept`
+  // survive.
   void Reopen(uint64_t kept = 0) {
     state_.reset();
     disk_->Crash(kept);
@@ -84,8 +85,8 @@ class StoreTest : public testing::Test {
     return out;
   }
 
-  // What the engine holds in one table, for tests of the layout: the memory engine's disk is opened
-  // beside nothing else, so the state machine is closed and opened again, having flushed.
+  // The rows of one table in the engine, for tests of the layout. Only one engine can use the disk,
+  // so this flushes and closes the state machine, and opens it again.
   std::vector<std::pair<std::string, std::string>> Table(char table) {
     std::vector<std::pair<std::string, std::string>> rows;
     state_->Flush();

@@ -59,8 +59,8 @@ inline raft::Entry MakeEntry(raft::Term term, raft::Index index, const proto::Co
   return MakeEntry(term, index, command.SerializeAsString());
 }
 
-// A data directory of the tests' own cluster and member, and what the job "fill-data-dir" puts
-// there.
+// The options of the tests' data directory, and how many entries the job "fill-data-dir" writes to
+// its log.
 inline constexpr raft::Index kLogEntries = 400;
 inline DataDirOptions TestDirOptions(const std::string& dir) {
   DataDirOptions options;

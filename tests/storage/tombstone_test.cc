@@ -20,12 +20,12 @@ using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 
 constexpr int kOverwrites = static_cast<int>(Meter::kSkipsMax) + 500;
-// As the server's loop.
+// The limit of the server's loop.
 constexpr int64_t kInlineVisits = 128;
 constexpr int64_t kApplyVisits = 2048;
 
-// "hot" was written very often, then deleted, and compacted, "i" lives behind it. There are too few
-// deletions for RocksDB to compact them by itself. Nothing is in the writer's memory.
+// The key "hot" was written very often, then deleted and compacted. The live key "i" follows it.
+// There are too few deletions for RocksDB to compact them by itself. The writer's cache is empty.
 class Tombstones : public StoreTest {
  protected:
   Tombstones() {
@@ -44,7 +44,7 @@ class Tombstones : public StoreTest {
     Open();
   }
 
-  ~Tombstones() override { state_.reset(); }  // before its directory goes
+  ~Tombstones() override { state_.reset(); }  // before its directory is removed
 
   void Open() {
     state_.reset();
@@ -57,7 +57,7 @@ class Tombstones : public StoreTest {
     CHECK(state.ok()) << state.status();
     state_ = *std::move(state);
   }
-  // To RocksDB and to a state machine in memory.
+  // Applies the entries to RocksDB and to a state machine in memory.
   void Both(const std::vector<raft::Entry>& entries) {
     state_->Apply(entries);
     other_->Apply(entries);
@@ -65,7 +65,7 @@ class Tombstones : public StoreTest {
   raft::Entry Next(const std::string& command) const {
     return MakeEntry(1, state_->applied().index + 1, Parse<proto::Command>(command));
   }
-  // What the loop could apply.
+  // How many entries the loop could apply within its limits.
   size_t Inline(const std::string& command) {
     return state_->Apply({Next(command)}, {.steps_max = kApplyVisits}).size();
   }
@@ -78,7 +78,7 @@ class Tombstones : public StoreTest {
       std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
 };
 
-TEST_F(Tombstones, EndAReadWithABudgetAndNoOther) {
+TEST_F(Tombstones, EndOnlyReadsWithABudget) {
   for (const char* request :
        {"key: 'hot'", "key: 'h' range_end: 'i'", "key: 'h' range_end: 'z'",
         "key: 'h' range_end: 'z' limit: 1", "key: 'h' range_end: 'z' count_only: true"}) {
@@ -114,7 +114,7 @@ TEST_F(Tombstones, MakeAnEntryLarge) {
     EXPECT_EQ(Inline(command), 0u) << command;
     EXPECT_EQ(state_->applied(), before);
   }
-  EXPECT_EQ(Inline("put { key: 'i' value: 'inline' }"), 1u) << "others go on";
+  EXPECT_EQ(Inline("put { key: 'i' value: 'inline' }"), 1u) << "other entries are applied";
   other_->Apply({MakeEntry(1, state_->applied().index, PutCommand("i", "inline"))});
 
   for (const std::string& command : commands) {
@@ -127,8 +127,8 @@ TEST_F(Tombstones, MakeAnEntryLarge) {
   }
 }
 
-// The newest version comes before all of them.
-TEST_F(Tombstones, BehindAKeyThatLivesAreNotLookedAt) {
+// The newest version of a key sorts before its deleted ones.
+TEST_F(Tombstones, BehindTheNewestVersionOfAKeyAreNotPassed) {
   Both({Next("put { key: 'hot' value: 'again' }")});
   EXPECT_EQ(RangeOf("key: 'hot'", kInlineVisits), "hot=again ");
   Open();

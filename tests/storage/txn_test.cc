@@ -18,7 +18,7 @@ using etcdserverpb::TxnResponse;
 
 class TxnTest : public StoreTest {
  protected:
-  // Puts "yes" or "no" behind `compare`, and says which.
+  // Runs a transaction with `compare` and returns whether it succeeded.
   bool Succeeds(const std::string& compare) {
     const ApplyResult result = ApplyText(absl::StrCat("txn { compare {", compare, "} }"));
     EXPECT_TRUE(result.status.ok()) << result.status;
@@ -189,7 +189,8 @@ TEST_F(TxnTest, APutInOneNestedTxnMayBeDeletedByALaterOne) {
             "response_delete_range { header { revision: 3 } deleted: 1 prev_kvs { key: \"z\" "
             "create_revision: 3 mod_revision: 3 version: 1 value: \"v\" } } } } } "
             "responses { response_range { header { revision: 3 } } } }");
-  // By a range, and in the same batch as the next entry, which sees that it is gone.
+  // Deletes it by a range, in the same batch as the next entry, which must not see the key any
+  // more.
   const raft::Index next = state_->applied().index + 1;
   const auto results = state_->Apply(
       {MakeEntry(1, next, Parse<proto::Command>(twice + " range_end: 'zz' } } } } }")),
@@ -241,7 +242,7 @@ TEST_F(TxnTest, RangesInTheLogSeeTheBatchTheyAreIn) {
   EXPECT_EQ(range.kvs(2).version(), 1) << "deleted in this batch, so a new incarnation";
 }
 
-// Of keys that nothing is remembered about, after a restart.
+// After a restart, so that the cache has no heads of these keys.
 TEST_F(TxnTest, WhatARangeDeletedIsGoneForTheRestOfTheBatch) {
   Apply(PutCommand("k", "old"));
   state_->Flush();

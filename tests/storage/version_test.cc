@@ -1,5 +1,5 @@
-// The cluster version: how it is raised, what it decides, and what a program does that meets one
-// that it does not know.
+// The cluster version: how it is raised, what it decides, and what a program does when it meets a
+// version that it does not know.
 
 #include "storage/version.h"
 
@@ -21,7 +21,7 @@ proto::Command RaiseCommand(ClusterVersion version) {
   return command;
 }
 
-// As a newer program would write it.
+// A command that only a newer program would know.
 std::string UnknownCommand() {
   proto::Command command;
   command.mutable_origin()->set_number(7);
@@ -36,7 +36,7 @@ class VersionTest : public StoreTest {
         std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
         options);
   }
-  // Of the store on disk_, which is closed.
+  // The format number of the closed store on disk_.
   uint64_t StoredFormat() {
     state_->Flush();
     state_.reset();

@@ -1,6 +1,6 @@
-// How far one entry may walk (storage/version.h): exactly which keys are charged; and the verdict
-// is the same in the model, in a store that has done its physical compaction, in one that never
-// does, and in a replay.
+// How far one entry may walk (storage/version.h). The tests check exactly which keys are charged,
+// and that the verdict is the same in the model, in a store that has done its physical compaction,
+// in one that never does, and in a replay.
 
 #include <string>
 #include <vector>
@@ -45,9 +45,9 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
             absl::ResourceExhaustedError(
                 "one transaction or deletion may look at at most 1048576 keys in its ranges, large "
                 "values counted for more; ask for smaller ranges, or compact what was deleted"));
-  EXPECT_EQ(state_->revision(), 10'002) << "nothing has happened";
+  EXPECT_EQ(state_->revision(), 10'002) << "nothing was changed";
 
-  // One that only reads has its reader's budget, and pages are no walks.
+  // A transaction that only reads has the reader's limits. A range with a limit walks only a page.
   command.mutable_txn()->mutable_success()->DeleteSubrange(0, 1);
   etcdserverpb::TxnResponse response;
   EXPECT_TRUE(state_->Snapshot()->Txn(command.txn(), Limits(), &response).ok());
@@ -58,8 +58,8 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
   EXPECT_TRUE(Apply(command).status.ok());
 }
 
-// Most of the limit is used up by compares of a few keys with large values: "x" and "y", and up to
-// 63 keys "z00" and on.
+// Transactions whose compares use up most of the limit, with a few keys that have large values:
+// "x", "y", and up to 63 keys from "z00" on.
 class WalkToTheKeyTest : public WalkTest {
  protected:
   static constexpr int64_t kOfX = 4096, kOfY = 64;
@@ -98,7 +98,7 @@ class WalkToTheKeyTest : public WalkTest {
     ASSERT_TRUE(slow_->compacting());
   }
 
-  // A transaction which has walked over all but `left` of what it may, and then does `txn`.
+  // A transaction whose compares use up all but `left` steps, and which then does `txn`.
   absl::Status WithLeft(int64_t left, const std::string& txn) {
     proto::Command command;
     const auto compare = [&](const std::string& key, const std::string& range_end) {
@@ -117,7 +117,7 @@ class WalkToTheKeyTest : public WalkTest {
     Do(command);
     return statuses_.back();
   }
-  // Expects that `txn` is charged exactly so many keys. It is executed.
+  // Expects that `txn` is charged exactly this many steps. Executes it.
   void ExpectWalk(int64_t keys, const std::string& txn) {
     if (keys > 0) {
       const absl::Status status = WithLeft(keys - 1, txn);
@@ -207,7 +207,8 @@ TEST_F(WalkToTheKeyTest, WhatIsDeletedCountsAgainForLaterRanges) {
   ExpectWalk(2 * 10 + 10 + 2 * 10, del + empty + del + empty);
 }
 
-// One store still holds tombstones that the other has removed; both must come to the same verdicts.
+// One store still holds tombstones that the other one has removed. Both must give the same
+// verdicts.
 TEST_F(WalkToTheKeyTest, LeftoversOfCompactionAreFree) {
   PutKeys(40);
   const Revision full = state_->revision();

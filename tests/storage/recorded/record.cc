@@ -29,8 +29,8 @@ namespace {
 
 constexpr int kRandomEntries = 600;
 constexpr int kEntriesPerLine = 50;
-// So many ranges over so many keys are just within what version 1 allows one entry to walk, which
-// is 1,048,576; with the bytes of the large key among them, they are beyond it.
+// This many ranges over this many keys walk just less than version 1 allows one entry (1,048,576
+// steps). One of the keys is large: with its bytes, which version 2 charges, they exceed the limit.
 constexpr int kSmallKeys = 3200;
 constexpr int kRangesOfAll = 327;
 constexpr int kLargeKeyBytes = 24 << 10;
