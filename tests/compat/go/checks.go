@@ -25,7 +25,7 @@ const (
 	// Check 2.
 	gonePutsOfWorker = 8
 	goneDeadline     = 300 * time.Millisecond
-	// A put that waits in a member is carried out when there is a leader. This is time enough for it.
+	// How long to wait for writes that a member may still carry out once there is a leader.
 	settleTime = time.Second
 )
 
@@ -215,6 +215,10 @@ func checkGoneWritersDropped(ctx context.Context, c *cluster) (string, error) {
 			p.put(ctx)
 		}
 	}).Wait()
+	// The member learns a little later than the last callers themselves that they have gone.
+	if err := pause(ctx, goneDeadline); err != nil {
+		return "", err
+	}
 
 	for i := range c.members {
 		if err := c.members[i].process.Process.Signal(syscall.SIGCONT); err != nil {

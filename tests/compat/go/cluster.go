@@ -173,7 +173,7 @@ func waitUntil(ctx context.Context, what string, fact func() bool) error {
 	defer cancel()
 	for !fact() {
 		if err := pause(ctx, pollInterval); err != nil {
-			return fmt.Errorf("no sign of %s: %w", what, err)
+			return fmt.Errorf("waiting for %s: %w", what, err)
 		}
 	}
 	return nil
