@@ -45,9 +45,12 @@ func run(server string) error {
 		if err != nil {
 			fmt.Printf("FAIL  %s: %v\n", check.name, err)
 			failed = true
-			continue
+		} else {
+			fmt.Printf("ok    %s: %s\n", check.name, result)
 		}
-		fmt.Printf("ok    %s: %s\n", check.name, result)
+		if ctx.Err() != nil {
+			break // Interrupted, or out of time: the next check could not run.
+		}
 	}
 	if failed {
 		return fmt.Errorf("logs and data of the members are in %s", dir)
