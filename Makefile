@@ -2,7 +2,7 @@
 # `make` without a verb prints the verbs with the text after their ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants bench docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants compat bench docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ sim: ## simulate clusters under faults: with new seeds (SEEDS=n), or replay one 
 mutants: ## plant known bugs into the simulated cluster, one at a time; each must be found
 	@.ci/install-deps build && .ci/build release raftkv-sim && build/release/bin/raftkv-sim --mutants \
 	  --jobs $$(nproc)
+
+compat: ## check deadlines of writes with etcd's own Go client (needs Go)
+	@.ci/compat
 
 bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run

@@ -82,7 +82,7 @@ struct Edge {
       if (!give_up()) status = work(give_up);
       if (absl::IsCancelled(status)) {
         const bool stops = phase->AtLeast(Phase::kDraining);
-        status = ToWire(stops ? Fate::kStoppedUnproposed : Fate::kTimedOut);
+        status = ReadToWire(stops ? Fate::kStopped : Fate::kTimedOut);
       }
       call.Finish(status);
     });

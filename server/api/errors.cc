@@ -63,6 +63,10 @@ absl::Status ToWire(Fate fate) {
   return absl::InternalError("unknown fate");
 }
 
+absl::Status ReadToWire(Fate fate) {
+  return ToWire(fate.kind == Fate::Kind::kStopped ? Fate::kStopped : fate);
+}
+
 absl::Status ToWire(const absl::Status& status) {
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat("etcdserver: ", status.message()));
