@@ -34,7 +34,7 @@ void MemberList(const Edge* edge, Unary<MemberListRequest, MemberListResponse> c
   if (IsLocal(call.request())) return Answer(edge, call);
   edge->member->Post(ReadRequest{[edge, call](Fate fate) {
                                    if (fate != Fate::kApplied) {
-                                     call.Finish(ToWire(fate));
+                                     call.Finish(ReadToWire(fate));
                                    } else {
                                      Answer(edge, call);
                                    }

@@ -12,6 +12,8 @@ namespace raftkv::api {
 
 // For a request that was not applied. OK for kApplied.
 absl::Status ToWire(Fate fate);
+// The same for a read: when the member stops, it ends with etcd's own text.
+absl::Status ReadToWire(Fate fate);
 
 // For a verdict of the state machine or an error of validation. Keeps the code, and puts etcd's
 // prefix in front of the text.

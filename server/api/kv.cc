@@ -71,7 +71,7 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
   if (serializable) return ReadNow(edge, deadline, call);
   edge->member->Post(ReadRequest{[edge, deadline, call](Fate fate) {
                                    if (fate != Fate::kApplied) {
-                                     call.Finish(ToWire(fate));
+                                     call.Finish(ReadToWire(fate));
                                    } else {
                                      ReadNow(edge, deadline, call);
                                    }
