@@ -15,8 +15,8 @@
 //   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
 //                 the next start
 //
-// A directory without IDENTITY and INITIALIZED must be empty, except for lost+found and for files
-// that an interrupted first start left.
+// A directory that has neither IDENTITY nor INITIALIZED must be empty, except for lost+found and
+// for files that an interrupted first start left.
 //
 // OpenDataDir requires that the log is intact and reaches its watermark, and that the log contains
 // the entry that the state machine applied last. It repairs two kinds of damage:

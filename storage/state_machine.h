@@ -70,7 +70,8 @@ class StateMachine {
                                                             StateMachineOptions options = {});
   ~StateMachine();
 
-  // Applies contiguous committed entries and returns one result for each. Entries at or below
+  // Applies contiguous committed entries, as many as the limits allow, and returns one result for
+  // each that it applied. Entries at or below
   // applied(), no-ops and configurations give OK without a response. Payloads of kCommand entries
   // are encoded proto::Command. An entry that cannot be decoded ends the process, because it was
   // validated before it was proposed.
@@ -123,6 +124,7 @@ class StateMachine {
   void StartDefragment();
   uint64_t DiskBytes() const;
 
+  // Whether the engine would make the next write wait for its compactions.
   bool WouldStall() const;
 
  private:

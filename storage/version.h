@@ -46,12 +46,12 @@ struct Costs {
 // has no such limits: there a huge request takes all memory, or makes every other request wait.
 //
 // Walked steps are charged before the entry changes anything:
-//   - For each key in its ranges, compares of ranges and deletions of ranges: 1, and the bytes of
-//     the key by `costs`. This applies to keys that every member stores: those that exist at the
-//     revision that is read, or that changed at the compacted revision or later. A zero byte of a
-//     key counts twice, as it is stored. Older tombstones are free, because a member may have
-//     removed them (history.h). Older versions of a key are free, because a walk passes few of them
-//     (range.cc).
+//   - For each key that a range read, a range compare or a range deletion visits: one step, and
+//     the bytes of the key by `costs`. This applies to keys that every member stores: those that
+//     exist at the revision that is read, or that changed at the compacted revision or later. A
+//     zero byte of a key counts twice, as it is stored. Older tombstones are free, because a member
+//     may have removed them (history.h). Older versions of a key are free, because a walk passes
+//     few of them (range.cc).
 //   - For each key that exists: the bytes of its value, by `costs`.
 //   - For keys that are only counted (count_only, or beyond the limit): at a past revision, the
 //     same as a walk. At the newest revision, for n existing keys, count_block_keys +
@@ -64,9 +64,9 @@ struct Rules {
   int64_t count_block_keys = 1024;
   Costs costs;
   // A deleted key costs some 0.35 KiB of memory and 12 us of CPU on every member
-  // (docs/decisions/0005), and other requests wait meanwhile. The limit of keys is what takes a few
-  // seconds. The bytes of the keys are in memory several times (batch, RocksDB's batch, write
-  // buffer).
+  // (docs/decisions/0005), and other requests wait meanwhile. The number is chosen so that deleting
+  // so many keys takes a few seconds. The bytes of the keys are in memory several times (batch,
+  // RocksDB's batch, write buffer).
   int64_t deleted_keys = 1 << 18;
   int64_t deleted_key_bytes = 64 << 20;
   // The limit of all answers of the entry together. Every member builds them, though only one sends

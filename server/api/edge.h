@@ -38,7 +38,7 @@ struct Edge {
   std::function<bool()> loop_hangs;  // from any thread
   Workers* readers = nullptr;        // run large reads; the request timeout bounds each
   Workers* walker = nullptr;         // runs walks over the whole store, one at a time
-  // Each call that waits for a compaction holds a copy. The use count is compared with the limit.
+  // Each call that waits for a compaction holds a copy, so use_count() - 1 is their number.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
   // From any thread.
@@ -70,7 +70,7 @@ struct Edge {
 
   // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
   // `give_up()` becomes true when the answer is no longer needed; `work` then returns CANCELLED at
-  // once.
+  // once, and the call ends with "server stopped" or "request timed out".
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
@@ -138,8 +138,8 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
   methods->unary.push_back(std::move(method));
 }
 
-// One function for each service. Each adds the rows of its service. The methods of the first three
-// are served on the loop's thread, with Edge::Admit.
+// One function for each service. Each adds the rows of its service. The methods of AddKv,
+// AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit.
 void AddKv(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);

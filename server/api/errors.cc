@@ -63,6 +63,7 @@ absl::Status ToWire(Fate fate) {
   return absl::InternalError("unknown fate");
 }
 
+// A read has no effect, so it need not tell whether it was proposed; etcd ends it with this text.
 absl::Status ReadToWire(Fate fate) {
   return ToWire(fate.kind == Fate::Kind::kStopped ? Fate::kStopped : fate);
 }

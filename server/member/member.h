@@ -111,7 +111,8 @@ class Member {
   ApplyPlan PlanApply(MonotonicTime now);
   // `budget` applies to kHere only.
   void Apply(ApplyPlan plan, const ApplyBudget& budget = {});
-  // An Apply(kElsewhere) was planned, and PlanApply has not seen its end yet.
+  // True from the PlanApply that returned kElsewhere until a PlanApply finds that Apply has
+  // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
   // Answers all pending requests with Fate::Kind::kStopped, because the member stops.

@@ -25,8 +25,8 @@ class PendingRequest {
   using Done = std::variant<ProposalDone, ReadDone>;
 
   // With `compaction_deadline` (a physical compaction): after the write was applied, the answer
-  // waits until what it compacted is removed, but no longer than until that deadline. Otherwise
-  // `deadline` is the only one.
+  // waits until what it compacted is removed, but no longer than until that deadline. Without it
+  // only `deadline` counts.
   PendingRequest(Done done, MonotonicTime deadline,
                  std::optional<MonotonicTime> compaction_deadline)
       : done_(std::move(done)), deadline_(deadline), compaction_deadline_(compaction_deadline) {}

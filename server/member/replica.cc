@@ -46,7 +46,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
   now_ = now;
-  if (Full()) pending_.ForgetAnswered();  // since the last tick
+  if (Full()) pending_.ForgetAnswered();  // makes room: some were answered since the last tick
 
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));

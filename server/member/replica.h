@@ -137,7 +137,7 @@ class Replica {
   PendingRequests pending_;
   Proposals proposals_;
   Reads reads_;
-  StoreIds store_ids_;
+  MemberStoreIds store_ids_;
   Versions versions_;
   FirstStart first_start_;
   HandOver hand_over_;  // of this turn

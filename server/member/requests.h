@@ -63,7 +63,8 @@ using ReadDone = absl::AnyInvocable<void(Fate)>;
 
 // Who waits for a request.
 struct Caller {
-  // The caller stops waiting at this time. The member's request_timeout also limits the wait.
+  // The caller stops waiting at this time. The member's request_timeout also limits the wait,
+  // except for a physical compaction after it was applied.
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
   // Whether the caller no longer waits: it cancelled, or its connection broke. A write is dropped
   // if its caller has gone before it was proposed, because the caller may have sent it again to
@@ -97,14 +98,15 @@ struct AppendLost {
   raft::MemberId peer = raft::kNobody;
 };
 
-// The stream of forwarded requests to a peer broke: what was in flight may be lost. `unsent` are
-// the numbers of the proposals that were certainly never sent; they wait for the next leader.
+// The stream of forwarded requests to a peer broke: what was in flight may be lost. The
+// proposals `unsent` were certainly never sent, so they wait for the next leader.
 struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
 };
 
-// The queue of the stream was full, so this forwarded proposal was certainly never sent.
+// The queue of the stream to the leader was full: this proposal was certainly not sent, and its
+// client gets "too many requests".
 struct ForwardRefused {
   uint64_t number = 0;
 };

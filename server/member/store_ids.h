@@ -18,11 +18,11 @@
 
 namespace raftkv {
 
-class StoreIds {
+class MemberStoreIds {
  public:
   using Map = std::map<raft::MemberId, std::string>;
 
-  explicit StoreIds(Map applied) : recorded_(std::move(applied)) {}
+  explicit MemberStoreIds(Map applied) : recorded_(std::move(applied)) {}
 
   // Whether another directory than this one is known for the member.
   bool Differs(raft::MemberId member, const std::string& store_id) const {

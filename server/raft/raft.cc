@@ -90,21 +90,12 @@ void Raft::Step(Message message) {
     }
   }
 
-  if (vote) {
-    HandleRequestVote(message, *vote);
-  } else if (vote_reply) {
-    HandleRequestVoteReply(message, *vote_reply);
-  } else if (auto* append = std::get_if<AppendEntries>(&message.body)) {
-    HandleAppendEntries(message, *append);
-  } else if (auto* reply = std::get_if<AppendEntriesReply>(&message.body)) {
-    HandleAppendEntriesReply(message, *reply);
-  } else if (auto* request = std::get_if<ReadIndexRequest>(&message.body)) {
-    const Reader reader{message.from, request->id};
-    role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
-  } else if (auto* answer = std::get_if<ReadIndexReply>(&message.body)) {
-    HandleReadIndexReply(*answer);
-  }
-  // InstallSnapshot and TimeoutNow are not implemented yet: dropped.
+  std::visit([&](auto& body) { Handle(message, body); }, message.body);
+}
+
+void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
+  const Reader reader{message.from, request.id};
+  role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
 }
 
 ProposeResult Raft::Propose(Payload payload) {

@@ -102,6 +102,26 @@ class Raft {
  private:
   friend class Invariants;
 
+  // One for each message, so that a forgotten one does not compile.
+  void Handle(const Message& message, const RequestVote& request) {
+    HandleRequestVote(message, request);
+  }
+  void Handle(const Message& message, const RequestVoteReply& reply) {
+    HandleRequestVoteReply(message, reply);
+  }
+  void Handle(const Message& message, AppendEntries& append) {
+    HandleAppendEntries(message, append);
+  }
+  void Handle(const Message& message, const AppendEntriesReply& reply) {
+    HandleAppendEntriesReply(message, reply);
+  }
+  void Handle(const Message& message, const ReadIndexRequest& request);
+  void Handle(const Message& /*message*/, const ReadIndexReply& reply) {
+    HandleReadIndexReply(reply);
+  }
+  void Handle(const Message&, const InstallSnapshot&) {}  // not implemented yet: dropped
+  void Handle(const Message&, const TimeoutNow&) {}       // the same
+
   // raft.cc: terms, roles and Ready
   void BecomeFollower(Term term, MemberId leader);
   void SetTerm(Term term);

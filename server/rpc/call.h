@@ -28,9 +28,9 @@ class Call {
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
   // Who asks: the network address of the client, for log lines.
   virtual std::string peer() const = 0;
-  // A time at which the client has certainly given up, a little after its own deadline;
-  // InfiniteFuture if it has no deadline. Do not answer "request timed out" because of the client's
-  // deadline before this time: etcd's client library repeats a write that ends with
+  // A moment a little after the client's deadline: by then it has certainly given up.
+  // InfiniteFuture if it has no deadline. Do not answer "request timed out" earlier than this
+  // because of the client's deadline: etcd's client library repeats a write that ends with
   // DEADLINE_EXCEEDED before the client's own deadline.
   virtual MonotonicTime deadline() const = 0;
   // The client has cancelled the call, or its connection is gone. From any thread.
@@ -91,9 +91,9 @@ class Stream : public Call {
   ~Stream() = default;
 };
 
-// The server's side of a Stream. It is created when the call arrives. The stream owns it and
-// deletes it when the call ends, but never while one of the handler's functions runs. After that
-// the Stream must not be used.
+// The server's side of a Stream. It is created when the call arrives. The Stream owns its
+// handler and deletes it when the call ends, but never while one of the handler's functions runs.
+// From then on nobody may use the Stream.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;
