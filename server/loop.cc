@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/notification.h"
 #include "glog/logging.h"
 #include "server/clock.h"
 #include "server/rpc/completion.h"
@@ -44,50 +43,50 @@ std::function<bool()> OutOfTime(absl::Duration time) {
 
 }  // namespace
 
-Loop::Loop(LoopOptions options, Member* member)
-    : options_(std::move(options)), member_(member), applying_(/*threads=*/1, /*waiting_max=*/1) {}
+Loop::Loop(LoopOptions options, Member* member, const PhaseValue* phase)
+    : options_(std::move(options)),
+      member_(member),
+      phase_(phase),
+      applying_(/*threads=*/1, /*waiting_max=*/1) {}
 
 void Loop::Start(const LoopQueues& queues) {
   queues_ = queues;
-  thread_ = std::thread([this] { Run(); });
+  thread_ = std::thread([this] { RunTurns(); });
 }
 
-void Loop::Stop() {
-  stop_ = true;
+void Loop::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Loop::RunOnLoop(std::function<void()> work) {
-  absl::MutexLock lock(&mutex_);
-  posted_.push_back(std::move(work));
-  has_posted_ = true;
-}
-
-void Loop::RunAndWait(const std::function<void()>& work) {
-  absl::Notification done;
-  RunOnLoop([&] {
-    work();
-    done.Notify();
-  });
-  done.WaitForNotification();
-}
-
-void Loop::RunPosted() {
-  if (!has_posted_.load(std::memory_order_acquire)) return;
-  std::vector<std::function<void()>> work;
+void Loop::Await(MonotonicTime deadline, const std::function<bool()>& condition) {
+  Waiter waiter{deadline, condition, {}};
   {
     absl::MutexLock lock(&mutex_);
-    work.swap(posted_);
-    has_posted_ = false;
+    waiters_.push_back(&waiter);
   }
-  for (auto& w : work) w();
+  waiter.done.WaitForNotification();
 }
 
-void Loop::Run() {
-  while (!stop_) {
+void Loop::Run(const std::function<void()>& work) {
+  Await(MonotonicTime::InfiniteFuture(), [&work] {
+    work();
+    return true;
+  });
+}
+
+void Loop::NotifyWaiters() {
+  absl::MutexLock lock(&mutex_);
+  waiters_.remove_if([](Waiter* waiter) {
+    if (!waiter->condition() && MonotonicNow() < waiter->deadline) return false;
+    waiter->done.Notify();  // ends its Await, and the waiter with it
+    return true;
+  });
+}
+
+void Loop::RunTurns() {
+  while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
-    RunPosted();
     const MonotonicTime now = MonotonicNow();
     member_->Turn(now);
     RunApply();
@@ -96,6 +95,7 @@ void Loop::Run() {
       next_second_ = now + absl::Seconds(1);
       if (options_.each_second) options_.each_second(now);
     }
+    NotifyWaiters();
   }
   applying_.Stop();  // waits for a running apply
 }

@@ -16,13 +16,15 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "server/member/member.h"
+#include "server/phase.h"
 #include "server/workers.h"
 
 namespace raftkv {
@@ -43,42 +45,49 @@ struct LoopQueues {
 
 class Loop {
  public:
-  // `member` must outlive the loop.
-  Loop(LoopOptions options, Member* member);
-  ~Loop() { Stop(); }
+  // `member` and `phase` must outlive the loop.
+  Loop(LoopOptions options, Member* member, const PhaseValue* phase);
+  ~Loop() { Join(); }
 
   void Start(const LoopQueues& queues);
 
-  // From any thread: runs `work` on the loop's thread, before a turn.
-  void RunOnLoop(std::function<void()> work);
-  // From any thread: runs `work` on the loop's thread and returns when it has run.
-  void RunAndWait(const std::function<void()>& work);
+  // From another thread: returns once `condition`, which the loop calls on its thread after each
+  // turn, is true, or `deadline` has passed.
+  void Await(MonotonicTime deadline, const std::function<bool()>& condition);
+  // From another thread: runs `work` on the loop's thread, between turns, and returns when it has
+  // run.
+  void Run(const std::function<void()>& work);
 
-  // From any thread: ends the turns and returns when all work has ended. After that the queues may
-  // be drained.
-  void Stop();
+  // From another thread: returns when all work has ended. The turns end in Phase::kStopped. After
+  // that the queues may be drained.
+  void Join();
 
   // From any thread: changes at least once a tick, unless the loop hangs.
   uint64_t rounds() const { return rounds_; }
 
  private:
-  void Run();
+  struct Waiter {
+    MonotonicTime deadline;
+    const std::function<bool()>& condition;
+    absl::Notification done;
+  };
+
+  void RunTurns();
   void Collect();
-  void RunPosted();
+  void NotifyWaiters();
   void RunApply();
   void MaybeReportReady();
 
   const LoopOptions options_;
   Member* const member_;
+  const PhaseValue* const phase_;
   LoopQueues queues_;
   bool reported_ready_ = false;
   MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;
-  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
-  std::atomic<bool> has_posted_{false};
+  std::list<Waiter*> waiters_ ABSL_GUARDED_BY(mutex_);  // each in its thread's Await
 
-  std::atomic<bool> stop_{false};
   std::atomic<uint64_t> rounds_{0};
   Workers applying_;  // one thread, separate from the read workers, so that reads never delay it
   std::thread thread_;

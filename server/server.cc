@@ -21,8 +21,8 @@
 #include "server/events.h"
 #include "server/loop.h"
 #include "server/member/member.h"
-#include "server/member/phase.h"
 #include "server/peer/peers.h"
+#include "server/phase.h"
 #include "server/ports.h"
 #include "server/rpc/method_table.h"
 #include "server/rpc/unserved.h"
@@ -37,8 +37,8 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(10);
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
-// At a stop, declined calls are held until none has arrived for kQuiet, but for at most kHoldMax.
-// They are answered kGoawayHeadStart after the shutdown of the port began.
+// At a stop, declined calls are held until none has arrived for kQuiet; if calls keep arriving, for
+// kHoldMax. They are answered kGoawayHeadStart after the shutdown of the port began.
 constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
 constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
@@ -81,6 +81,8 @@ void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int ke
 
 // A group of methods, and the queue on which new calls of them arrive.
 struct Service {
+  explicit Service(const PhaseValue* phase) : methods(phase) {}
+
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
 
@@ -90,9 +92,9 @@ struct Service {
     arrivals = builder->AddCompletionQueue(often_polled);
   }
 
-  void Drain() {
+  // Call it when the phase is kStopped.
+  void ShutDownQueue() {
     if (arrivals == nullptr) return;
-    methods.StopListening();
     arrivals->Shutdown();
     void* tag = nullptr;
     bool ok = false;
@@ -174,19 +176,17 @@ class EventLog final : public MemberObserver {
 
 struct Server::Parts {
   Parts(const Config& config, size_t self, DataDir data);
-  // Shuts the ports down if Start failed halfway, and drains the queues.
+  // Drains the queues; shuts the ports down first, if Start failed halfway.
   ~Parts();
 
   absl::Status Listen();
   void Run();
 
-  // The steps of a stop (Server::Stop).
-  void FinishRunning();
-  void CloseClientPort();
-  void ClosePeerPort();
-  // Calls `done` on the loop's thread, between turns, until it returns true or `deadline` has
-  // passed.
-  void WaitUntil(MonotonicTime deadline, const std::function<bool()>& done);
+  // The steps of a stop, in this order. Each enters the phase of its name.
+  void Decline();
+  void Drain();
+  void Close();
+  void End();
   int Uncommitted() const;
 
   const Config config;
@@ -201,10 +201,10 @@ struct Server::Parts {
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   api::Edge edge;
-  Service peer_service;
-  Service client_service;
-  Service health_service;    // on the client port, served by the watchdog's thread
-  UnservedMethods unserved;  // on the client port
+  Service peer_service{&phase};
+  Service client_service{&phase};
+  Service health_service{&phase};  // on the client port, served by the watchdog's thread
+  UnservedMethods unserved;        // on the client port
   std::unique_ptr<grpc::Server> peer_server;
   std::unique_ptr<grpc::Server> client_server;
 };
@@ -224,11 +224,11 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
                 [this] {
                   LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
                 }},
-           &member),
+           &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
                 .end_process = {}},
-               [this] { return loop.rounds(); }),
+               &phase, [this] { return loop.rounds(); }),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       edge{.config = &config,
@@ -242,10 +242,13 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
 }
 
 Server::Parts::~Parts() {
+  phase.Set(Phase::kStopped);
   for (auto* server : {&peer_server, &client_server}) {
     if (*server != nullptr) (*server)->Shutdown(std::chrono::system_clock::now());
   }
-  for (Service* service : {&peer_service, &client_service, &health_service}) service->Drain();
+  for (Service* service : {&peer_service, &client_service, &health_service}) {
+    service->ShutDownQueue();
+  }
 }
 
 absl::Status Server::Parts::Listen() {
@@ -295,7 +298,7 @@ void Server::Parts::Run() {
   grpc::ServerCompletionQueue* queue = client_service.arrivals.get();
   grpc::ServerCompletionQueue* health = health_service.arrivals.get();
   client_service.methods.Start({queue, queue});
-  unserved.Start(&client_service.methods, queue);
+  unserved.Start(&phase, queue);
   peer_service.methods.Start({queue, peer_service.arrivals.get()});
   health_service.methods.Start({health, health});
   peers.Connect(queue);
@@ -338,91 +341,88 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 // --- stop
 
-void Server::Parts::WaitUntil(MonotonicTime deadline, const std::function<bool()>& done) {
-  for (bool is_done = false; !is_done && MonotonicNow() < deadline;) {
-    loop.RunAndWait([&] { is_done = done(); });
-  }
+void Server::Stop() {
+  if (parts_ == nullptr) return;
+  LOG(INFO) << "stopping: finishing what is running";
+  parts_->Decline();
+  parts_->Drain();
+  parts_->Close();
+  parts_->End();
+  parts_.reset();
+  LOG(INFO) << "stopped";
 }
 
-// Declines new calls. Running ones may finish until the grace period is over; then they are
-// answered. If there is no leader, the requests that wait for one are answered at once.
-void Server::Parts::FinishRunning() {
-  MethodTable& calls = client_service.methods;
+// Declines new calls. Running ones may finish until the grace period is over. If there is no
+// leader, the requests that wait for one are answered at once.
+void Server::Parts::Decline() {
   phase.Set(Phase::kDeclining);
-  WaitUntil(MonotonicNow() + kStopGrace, [&] {
+  loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
     if (status.pending > 0 && status.raft.leader == raft::kNobody) {
       LOG(INFO) << "no leader: " << status.pending << " waiting requests are answered now";
       member.StopRequests();
     }
-    return calls.running() + Uncommitted() == 0;
+    return client_service.methods.running() + Uncommitted() == 0;
   });
-  loop.RunAndWait([this] {
-    phase.Set(Phase::kDraining);
-    member.StopRequests();
-  });
-  WaitUntil(MonotonicNow() + kStopGrace, [&] { return calls.running() == 0; });
 }
 
 // On a leader: the number of uncommitted entries. Among them are entries that peers forwarded and
-// wait for.
+// wait for. The leader tells them the commit index in the turn in which it advances.
 int Server::Parts::Uncommitted() const {
   const raft::Status status = member.Status().raft;
   if (status.role != raft::Role::kLeader) return 0;
   return static_cast<int>(status.last_index - status.commit_index);
 }
 
+// Answers what still runs, and holds declined calls from now on.
+//
 // When a gRPC server shuts down, it sends GOAWAY to each client, and cancels calls that arrive
 // before the client has read it. A cancelled write has an unknown fate. To avoid that, declined
 // calls are held until none has arrived for kQuiet: by then each active client that waits for its
 // answer has a call here and sends no other one. Then the shutdown sends GOAWAY, and after that the
-// held calls are answered. Two kinds of calls may still be cancelled: those of clients that send
-// without waiting for answers, and those of clients that were silent for longer than kQuiet.
-void Server::Parts::CloseClientPort() {
-  MethodTable& calls = client_service.methods;
-  loop.RunAndWait([&calls] { calls.HoldRefused(); });
-  size_t held = 0;
-  MonotonicTime last_change = MonotonicNow();
-  WaitUntil(MonotonicNow() + kHoldMax, [&] {
-    if (std::exchange(held, calls.held()) != held) last_change = MonotonicNow();
-    return MonotonicNow() - last_change >= kQuiet;
+// held calls are answered (Close). Two kinds of calls may still be cancelled: those of clients that
+// send without waiting for answers, and those of clients that were silent for longer than kQuiet.
+void Server::Parts::Drain() {
+  const MethodTable& calls = client_service.methods;
+  loop.Run([this] {
+    phase.Set(Phase::kDraining);
+    member.StopRequests();
   });
-  std::thread shutdown(
-      [this] { client_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers)); });
-  WaitUntil(MonotonicNow() + kGoawayHeadStart, [] { return false; });
-  loop.RunAndWait([&calls] { calls.AnswerHeld(); });
-  shutdown.join();
+  const MonotonicTime start = MonotonicNow();
+  MonotonicTime last_change = start;
+  size_t held = 0;
+  loop.Await(start + kStopGrace, [&] {
+    const MonotonicTime now = MonotonicNow();
+    if (std::exchange(held, calls.held()) != held) last_change = now;
+    return calls.running() == 0 && (now - last_change >= kQuiet || now - start >= kHoldMax);
+  });
 }
 
-void Server::Parts::ClosePeerPort() {
-  loop.RunAndWait([this] {
-    phase.Set(Phase::kStopped);
+void Server::Parts::Close() {
+  std::thread shutdown(
+      [this] { client_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers)); });
+  // gRPC does not report when it has sent GOAWAY.
+  loop.Await(MonotonicNow() + kGoawayHeadStart, [] { return false; });
+  loop.Run([this] {
+    phase.Set(Phase::kClosing);
+    client_service.methods.AnswerHeld();
     peers.Stop();
   });
+  shutdown.join();
   peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer
   // does. If one were still open when the queue is shut down, it might start an operation on it.
-  WaitUntil(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });
+  loop.Await(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });
 }
 
-void Server::Stop() {
-  if (parts_ == nullptr) return;
-  Parts& p = *parts_;
-  LOG(INFO) << "stopping: finishing what is running";
-  p.FinishRunning();
-  // Keep the peer port open until followers have learned from a heartbeat what was committed.
-  const MonotonicTime followers_know = MonotonicNow() + p.config.heartbeat_interval + 2 * kTick;
-  p.CloseClientPort();
-  if (p.config.members.size() > 1) p.WaitUntil(followers_know, [] { return false; });
-  p.ClosePeerPort();
-  p.watchdog.Stop();
-  p.loop.Stop();
-  p.readers.Stop();
-  p.walker.Stop();
+void Server::Parts::End() {
+  phase.Set(Phase::kStopped);
+  watchdog.Join();
+  loop.Join();
+  readers.Stop();
+  walker.Stop();
   // From here on nothing is sent. Operations that still complete only delete their objects.
-  p.data_dir.state->Flush();
-  parts_.reset();
-  LOG(INFO) << "stopped";
+  data_dir.state->Flush();
 }
 
 Server::~Server() { Stop(); }

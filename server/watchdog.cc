@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/rpc/completion.h"
 
@@ -20,21 +19,21 @@ gpr_timespec After(absl::Duration duration) {
 
 }  // namespace
 
-Watchdog::Watchdog(WatchdogOptions options, std::function<uint64_t()> rounds)
-    : options_(std::move(options)), rounds_(std::move(rounds)) {}
+Watchdog::Watchdog(WatchdogOptions options, const PhaseValue* phase,
+                   std::function<uint64_t()> rounds)
+    : options_(std::move(options)), phase_(phase), rounds_(std::move(rounds)) {}
 
 void Watchdog::Start(grpc::CompletionQueue* health) {
   health_ = health;
   thread_ = std::thread([this] { Run(); });
 }
 
-void Watchdog::Stop() {
-  stop_ = true;
+void Watchdog::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
 void Watchdog::Run() {
-  while (!stop_) {
+  while (!phase_->AtLeast(Phase::kStopped)) {
     PollHealth();
     if (task_) task_();
     Look();
@@ -42,10 +41,10 @@ void Watchdog::Run() {
 }
 
 // Waits for one interval and handles the health service's events. While the loop runs, this thread
-// sleeps instead of waiting on the queue: the loop's thread polls the network for all queues, and a
+// does not wait on the queue: the loop's thread polls the network for all queues, and a
 // second polling thread would slow it down. While the loop hangs, this thread must poll itself.
 void Watchdog::PollHealth() {
-  if (health_ == nullptr || !hangs_) absl::SleepFor(options_.interval);
+  if (health_ == nullptr || !hangs_) phase_->Await(Phase::kStopped, options_.interval);
   if (health_ == nullptr) return;
   const gpr_timespec until = hangs_ ? After(options_.interval) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
   for (int calls = 0; calls < kHealthCallsMax; ++calls) {

@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "absl/time/time.h"
+#include "server/phase.h"
 #include "storage/base/disk_operations.h"
 
 namespace raftkv {
@@ -35,16 +36,17 @@ struct WatchdogOptions {
 class Watchdog {
  public:
   // `rounds` is called on the watchdog's thread. It returns a number that changes at least once in
-  // an election timeout unless the loop hangs.
-  Watchdog(WatchdogOptions options, std::function<uint64_t()> rounds);
-  ~Watchdog() { Stop(); }
+  // an election timeout unless the loop hangs. `phase` must outlive the watchdog.
+  Watchdog(WatchdogOptions options, const PhaseValue* phase, std::function<uint64_t()> rounds);
+  ~Watchdog() { Join(); }
 
   // Call it before Start. `task` is called on the watchdog's thread once in each interval.
   void EachLook(std::function<void()> task) { task_ = std::move(task); }
 
   // `health`: the completion queue of the health service. May be null.
   void Start(grpc::CompletionQueue* health);
-  void Stop();
+  // Returns when the thread has ended, which it does in Phase::kStopped.
+  void Join();
 
   // From any thread.
   bool loop_hangs() const { return hangs_; }
@@ -56,6 +58,7 @@ class Watchdog {
   void EndProcess();
 
   const WatchdogOptions options_;
+  const PhaseValue* const phase_;
   const std::function<uint64_t()> rounds_;
   std::function<void()> task_;
   grpc::CompletionQueue* health_ = nullptr;
@@ -64,7 +67,6 @@ class Watchdog {
   uint64_t seen_rounds_ = 0;
   int64_t loop_looks_ = 0;  // consecutive checks that found no new round of the loop
   std::atomic<bool> hangs_{false};
-  std::atomic<bool> stop_{false};
   std::thread thread_;
 };
 

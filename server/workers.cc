@@ -11,7 +11,7 @@ Workers::Workers(int threads, size_t waiting_max) : waiting_max_(waiting_max) {
 void Workers::Stop() {
   {
     absl::MutexLock lock(&mutex_);
-    stop_ = true;
+    closed_ = true;
   }
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
@@ -20,7 +20,7 @@ void Workers::Stop() {
 
 bool Workers::Run(std::function<void()> work) {
   absl::MutexLock lock(&mutex_);
-  if (stop_ || waiting_.size() >= waiting_max_) return false;
+  if (closed_ || waiting_.size() >= waiting_max_) return false;
   waiting_.push_back(std::move(work));
   return true;
 }
@@ -31,7 +31,7 @@ void Workers::Loop() {
     {
       absl::MutexLock lock(&mutex_);
       auto ready = [this]()
-                       ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stop_ || !waiting_.empty(); };
+                       ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return closed_ || !waiting_.empty(); };
       mutex_.Await(absl::Condition(&ready));
       if (waiting_.empty()) return;
       work = std::move(waiting_.front());

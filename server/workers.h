@@ -22,7 +22,9 @@ class Workers {
 
   // Queues `work`. Returns false and drops `work` if the queue is full or after Stop.
   bool Run(std::function<void()> work);
-  // Runs what is queued, then ends the threads. From then on Run returns false.
+  // Runs what is queued, then ends the threads. From then on Run returns false. This is the end of
+  // one pool, not a phase of the member: what is queued must still run, because each item answers a
+  // call.
   void Stop();
 
  private:
@@ -31,7 +33,7 @@ class Workers {
   const size_t waiting_max_;
   absl::Mutex mutex_;
   std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 

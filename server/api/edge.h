@@ -18,7 +18,7 @@
 #include "server/api/errors.h"
 #include "server/clock.h"
 #include "server/member/member.h"
-#include "server/member/phase.h"
+#include "server/phase.h"
 #include "server/rpc/call.h"
 #include "server/rpc/method.h"
 #include "server/workers.h"

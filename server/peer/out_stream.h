@@ -55,7 +55,7 @@ class OutStream {
   // Anything but kTaken: the request was dropped without being sent.
   enum class Sent { kTaken, kNotConnected, kFull };
   Sent Send(Request request) {
-    if (stopped_ || (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_)) {
+    if (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) {
       return Sent::kNotConnected;
     }
     if (Full(request)) return Sent::kFull;
@@ -80,8 +80,8 @@ class OutStream {
     return &queue_.back();
   }
 
-  void Stop() {
-    stopped_ = true;
+  // Ends the connection. The next Send opens another one.
+  void Cancel() {
     if (session_ != nullptr) session_->context.TryCancel();
   }
 
@@ -199,7 +199,6 @@ class OutStream {
   size_t queued_bytes_ = 0;
   size_t newest_bytes_ = 0;  // of queue_.back()
   std::chrono::steady_clock::time_point retry_at_;
-  bool stopped_ = false;
 };
 
 }  // namespace raftkv

@@ -95,7 +95,7 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
   method.request = &Request::default_instance();
   method.response = &Response::default_instance();
   method.check = [this](const google::protobuf::Message& request) {
-    if (stopped()) return absl::UnavailableError("server stopped");
+    if (closing()) return absl::UnavailableError("server stopped");
     return handshake_.Check(static_cast<const Request&>(request).peer());
   };
   method.handler = [this, handler](UnaryCall* call) {
@@ -111,7 +111,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   using In = InStream<Request, Response>;
   auto hooks = std::make_shared<typename In::Hooks>();
   hooks->on_open = [this, in](In* stream, const proto::Peer& who) {
-    if (stopped()) return absl::UnavailableError("server stopped");
+    if (closing()) return absl::UnavailableError("server stopped");
     if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
     Peer* peer = Find(who.from());
     if (peer->*in != nullptr) (peer->*in)->Cancel();  // the peer has opened a new one
@@ -182,7 +182,7 @@ void Peers::MakeAppendOut(Peer* peer) {
   };
   hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
                                const grpc::Status& status) {
-    if (stopped()) return;
+    if (closing()) return;
     post_(AppendLost{peer->address.id});
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
       OnRefused(peer, status);
@@ -208,7 +208,7 @@ void Peers::MakeForwardOut(Peer* peer) {
   };
   hooks.on_lost = [this, peer](const std::deque<proto::ForwardRequest>& unsent,
                                const grpc::Status& status) {
-    if (stopped()) return;
+    if (closing()) return;
     std::vector<uint64_t> numbers;
     for (const proto::ForwardRequest& request : unsent) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
@@ -230,7 +230,7 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
       new UnaryOut<Response>(this, [this, to, on_answer = std::move(on_answer)](
                                        const grpc::Status& status, const Response& response) {
         --to->unary_out;
-        if (stopped()) return;
+        if (closing()) return;
         if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
         if (!status.ok() || !handshake_.CheckAnswer(to->address.id, response.peer())) return;
         on_answer(Handshake::SenderOf(response.peer()), response);
@@ -246,11 +246,11 @@ void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
 }
 
 void Peers::Stop() {
-  CHECK(stopped());
+  CHECK(closing());
   const absl::Status stopped = absl::UnavailableError("server stopped");
   for (auto& [id, peer] : peers_) {
-    if (peer.append_out) peer.append_out->Stop();
-    if (peer.forward_out) peer.forward_out->Stop();
+    if (peer.append_out) peer.append_out->Cancel();
+    if (peer.forward_out) peer.forward_out->Cancel();
     for (const auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call.Finish(stopped);
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
@@ -267,7 +267,7 @@ Peers::Peer* Peers::Find(raft::MemberId id) {
 
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
-  if (to == nullptr || stopped()) return;
+  if (to == nullptr || closing()) return;
   std::visit([&](const auto& body) { SendBody(to, body); }, message.body);
 }
 

@@ -26,12 +26,12 @@
 #include <vector>
 
 #include "proto/raft.grpc.pb.h"
-#include "server/member/phase.h"
 #include "server/member/requests.h"
 #include "server/member/transport.h"
 #include "server/peer/handshake.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
+#include "server/phase.h"
 #include "server/rpc/method_table.h"
 
 namespace raftkv {
@@ -60,7 +60,7 @@ struct PeersOptions {
 
 class Peers final : public Transport {
  public:
-  // `post` takes what arrives; it is called on the loop's thread only. From Phase::kStopped on,
+  // `post` takes what arrives; it is called on the loop's thread only. From Phase::kClosing on,
   // nothing is sent.
   Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
@@ -75,7 +75,7 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Call it when the phase is kStopped. Ends all streams and calls. Their completions arrive on the
+  // Call it when the phase is kClosing. Ends all streams and calls. Their completions arrive on the
   // queue until live() is 0.
   void Stop();
   // The number of streams and calls, ours and the peers', with operations in flight.
@@ -112,7 +112,7 @@ class Peers final : public Transport {
     std::string last_refusal;
   };
 
-  bool stopped() const { return phase_->AtLeast(Phase::kStopped); }
+  bool closing() const { return phase_->AtLeast(Phase::kClosing); }
   Peer* Find(raft::MemberId id);
 
   // Create the rows of the peer port.

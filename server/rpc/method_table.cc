@@ -70,11 +70,10 @@ class MethodTable::GrpcCall : public Base, public Operations {
  protected:
   GrpcCall() { context_.AsyncNotifyWhenDone(over_.Start()); }
 
-  // Call it when the arrival completes. False: there is no call, or the table has stopped
-  // listening.
+  // Call it when the arrival completes. False: there is no call, or it is dropped.
   bool Arrived(bool ok, const MethodTable* table) {
     if (!ok) over_.Abandon();  // gRPC reports the end only for calls that arrived
-    return ok && table->listening();
+    return ok && !table->phase_->AtLeast(Phase::kStopped);
   }
   // The client is gone.
   virtual void OnGone() {}
@@ -149,7 +148,8 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
 
   void Decline(absl::Status status) {
     MethodTable* const table = row_->table;
-    if (!table->holding_ || table->held_.size() >= kHeldMax) return Finish(status);
+    const bool hold = table->phase_->get() == Phase::kDraining && table->held_.size() < kHeldMax;
+    if (!hold) return Finish(status);
     request_.reset();  // it may be large, and it is not needed any more
     table->held_.push_back([this, status = std::move(status)] { Finish(status); });
   }
@@ -299,7 +299,7 @@ void MethodTable::Start(Queues queues) {
 }
 
 void MethodTable::AnswerHeld() {
-  holding_ = false;
+  CHECK(phase_->AtLeast(Phase::kClosing)) << "no further call is held";
   for (auto& answer : std::exchange(held_, {})) answer();
 }
 

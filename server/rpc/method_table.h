@@ -7,6 +7,10 @@
 // are not used: they register all methods of a service, and calls of the unserved ones would never
 // be answered.
 //
+// In Phase::kDraining, calls that admission declines are held, without their requests, until
+// AnswerHeld answers all of them. At most kHeldMax are held; further ones are answered at once. In
+// Phase::kStopped, calls that still arrive are dropped, so that the queues can be shut down.
+//
 // Everything runs on the thread that polls the queues, except UnaryCall::Finish and Call::gone.
 
 #include <grpcpp/grpcpp.h>
@@ -20,6 +24,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/phase.h"
 #include "server/rpc/method.h"
 #include "storage/base/monotonic_time.h"
 
@@ -34,17 +39,15 @@ struct Queues {
 
 class MethodTable final : public grpc::Service {
  public:
+  // `phase` must outlive the table.
+  explicit MethodTable(const PhaseValue* phase) : phase_(phase) {}
+
   // Call it once, before the table is registered. Without `admission` every call is admitted.
   void Serve(Methods methods, Admission admission = nullptr);
-  // Call it when the server listens. Accepts calls until StopListening.
+  // Call it when the server listens.
   void Start(Queues queues);
-  // Call it before the queues are shut down. Calls that still arrive are dropped.
-  void StopListening() { listening_ = false; }
-  bool listening() const { return listening_; }
 
-  // From now on, calls that admission declines are held, without their requests, until AnswerHeld
-  // answers all of them. At most kHeldMax are held; further ones are answered at once.
-  void HoldRefused() { holding_ = true; }
+  // Call it when the phase is kClosing.
   void AnswerHeld();
   size_t held() const { return held_.size(); }
   static constexpr size_t kHeldMax = 4096;
@@ -82,13 +85,12 @@ class MethodTable final : public grpc::Service {
     return admission_ == nullptr ? absl::OkStatus() : admission_(permission, call);
   }
 
+  const PhaseValue* const phase_;
   Admission admission_;
   std::deque<UnaryRow> unary_;  // a deque, because its elements never move
   std::deque<StreamRow> streams_;
   Queues queues_;
   int count_ = 0;
-  bool listening_ = true;
-  bool holding_ = false;
   std::vector<std::function<void()>> held_;
   std::list<Unary*> unary_calls_;  // whose handlers were called
   std::set<Stream*> open_;         // streams that have not ended

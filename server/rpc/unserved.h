@@ -7,33 +7,33 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include "server/phase.h"
 #include "server/rpc/completion.h"
-#include "server/rpc/method_table.h"
 
 namespace raftkv {
 
 class UnservedMethods {
  public:
   void Register(grpc::ServerBuilder* builder) { builder->RegisterAsyncGenericService(&service_); }
-  // Accepts calls until `methods` stops listening. All their operations complete on `queue`.
-  void Start(const MethodTable* methods, grpc::ServerCompletionQueue* queue) {
-    new Call(&service_, methods, queue);
+  // Accepts calls until Phase::kStopped. All their operations complete on `queue`.
+  void Start(const PhaseValue* phase, grpc::ServerCompletionQueue* queue) {
+    new Call(&service_, phase, queue);
   }
 
  private:
   // Lives from the moment when it waits for a call until that call is answered.
   class Call final : public Operations {
    public:
-    Call(grpc::AsyncGenericService* service, const MethodTable* methods,
+    Call(grpc::AsyncGenericService* service, const PhaseValue* phase,
          grpc::ServerCompletionQueue* queue)
-        : service_(service), methods_(methods), queue_(queue), stream_(&context_) {
+        : service_(service), phase_(phase), queue_(queue), stream_(&context_) {
       service_->RequestCall(&context_, &stream_, queue_, queue_, arrived_.Start());
     }
 
    private:
     void OnArrived(bool ok) {
-      if (!ok || !methods_->listening()) return;
-      new Call(service_, methods_, queue_);
+      if (!ok || phase_->AtLeast(Phase::kStopped)) return;
+      new Call(service_, phase_, queue_);
       stream_.Finish({grpc::StatusCode::UNIMPLEMENTED,
                       "etcdserver: raftkv does not serve " + context_.method() + " yet"},
                      finished_.Start());
@@ -41,7 +41,7 @@ class UnservedMethods {
     void OnFinished(bool /*ok*/) {}
 
     grpc::AsyncGenericService* const service_;
-    const MethodTable* const methods_;
+    const PhaseValue* const phase_;
     grpc::ServerCompletionQueue* const queue_;
     grpc::GenericServerContext context_;
     grpc::GenericServerAsyncReaderWriter stream_;

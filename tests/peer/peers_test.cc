@@ -41,11 +41,11 @@ struct Node {
   }
 
   ~Node() {
-    phase.Set(Phase::kStopped);
+    phase.Set(Phase::kClosing);
     peers.Stop();
     server->Shutdown(std::chrono::system_clock::now());
     while (peers.live() > 0) Poll();
-    methods.StopListening();
+    phase.Set(Phase::kStopped);
     queue->Shutdown();
     void* tag = nullptr;
     bool ok = false;
@@ -90,7 +90,7 @@ struct Node {
   std::vector<Input> inputs;
   PhaseValue phase;
   Peers peers;
-  MethodTable methods;
+  MethodTable methods{&phase};
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
   std::unique_ptr<grpc::Server> server;
   std::string address;
@@ -291,7 +291,7 @@ TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
   stream->StartCall(&started);
   ASSERT_TRUE(Eventually({&node}, [&] { return started.done && node.peers.live() == 1; }));
   stream->Read(&response, &read);
-  node.phase.Set(Phase::kStopped);
+  node.phase.Set(Phase::kClosing);
   node.peers.Stop();
   EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 0 && read.done; }));
   stream->Finish(&status, &finished);

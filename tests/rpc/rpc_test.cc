@@ -88,7 +88,7 @@ class Rpc : public testing::Test {
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
     table_.Start({queue_.get(), queue_.get()});
-    unserved_.Start(&table_, queue_.get());
+    unserved_.Start(&phase_, queue_.get());
     channel_ =
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials());
     stub_ = Health::NewStub(channel_);
@@ -101,7 +101,7 @@ class Rpc : public testing::Test {
     for (const auto& call : std::exchange(calls_, {})) call.Finish(absl::UnavailableError("end"));
     EXPECT_TRUE(Eventually([&] { return table_.running() == 0; }));
     server_->Shutdown(std::chrono::system_clock::now());
-    table_.StopListening();
+    phase_.Set(Phase::kStopped);
     queue_->Shutdown();
     void* tag = nullptr;
     bool ok = false;
@@ -159,7 +159,8 @@ class Rpc : public testing::Test {
   }
 
   Admission admission_ = [](Permission, Call*) { return absl::OkStatus(); };
-  MethodTable table_;
+  PhaseValue phase_;
+  MethodTable table_{&phase_};
   UnservedMethods unserved_;
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
@@ -226,10 +227,11 @@ TEST_F(Rpc, AdmissionComesFirstThenTheShape) {
 
 TEST_F(Rpc, DeclinedCallsAreHeldUntilAllAreAnswered) {
   admission_ = [](Permission, Call*) { return absl::UnavailableError("stopping"); };
-  table_.HoldRefused();
+  phase_.Set(Phase::kDraining);
   const auto a = Ask("a"), b = Ask("b");
   ASSERT_TRUE(Eventually([&] { return table_.held() == 2; }));
   EXPECT_FALSE(a->done || b->done);
+  phase_.Set(Phase::kClosing);
   table_.AnswerHeld();
   EXPECT_TRUE(Eventually([&] { return a->done && b->done; }));
   EXPECT_EQ(a->status.error_message(), "stopping");

@@ -20,10 +20,11 @@ class WatchdogTest : public testing::Test {
                    .disk_stall_timeout = absl::Milliseconds(100),
                    .interval = absl::Milliseconds(2),
                    .end_process = [this] { ended_ = true; }},
-                  [this] { return loop_runs_ ? ++rounds_ : rounds_.load(); }) {
+                  &phase_, [this] { return loop_runs_ ? ++rounds_ : rounds_.load(); }) {
     watchdog_.EachLook([this] { ++looks_; });
     watchdog_.Start(/*health=*/nullptr);
   }
+  ~WatchdogTest() override { phase_.Set(Phase::kStopped); }
 
   template <typename Condition>
   static void WaitFor(Condition condition) {
@@ -38,6 +39,7 @@ class WatchdogTest : public testing::Test {
   std::atomic<uint64_t> rounds_{0};
   std::atomic<int> looks_{0};
   std::atomic<bool> ended_{false};
+  PhaseValue phase_;
   Watchdog watchdog_;
 };
 
