@@ -20,16 +20,16 @@
 // Several threads may use one Client at the same time. Every call blocks, and ends within
 // `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
 // endpoint). If that one is not connected within 50 ms, the call goes to the first endpoint that
-// is. When an endpoint fails, the call moves on to another one, but only where that is safe:
-//   - A read moves on when an endpoint cannot serve it now. Reads are also hedged: after 1/8 of
-//     `request_timeout` without an answer the read is sent to a second endpoint too, and the first
-//     answer counts. To run a read that takes seconds only once, give a single endpoint.
-//   - A write moves on only if it was never sent, or was rejected before it could take effect.
+// is connected. When an endpoint fails, the call is sent to another one, if that is safe:
+//   - A read is sent to another endpoint if one cannot serve it now. Reads are also hedged: after
+//     1/8 of `request_timeout` without an answer (less with more than three endpoints), a second
+//     endpoint is asked too. The first answer counts. To run a read once, give a single endpoint.
+//   - A write is sent to another one only if it was not sent, or was rejected without an effect.
 // A transaction is a read if all its operations are Gets. A compaction counts as a write.
 // A write whose outcome is unknown (the connection broke, or no answer came in time) is never
 // repeated: it returns an error for which OutcomeUnknown() is true. Read the key to find out.
 //
-// Errors carry the code and message of the service, for example OutOfRange "etcdserver: mvcc:
+// Errors have the code and message of the server, for example OutOfRange "etcdserver: mvcc:
 // required revision has been compacted". Every write creates a new revision of the whole store;
 // revisions start at 1.
 #ifndef RAFTKV_CLIENT_RAFTKV_H_
@@ -108,13 +108,13 @@ struct ReadOptions {
 struct RangeResult {
   Header header;
   std::vector<KeyValue> kvs;
-  bool more = false;  // the limit cut off some keys
+  bool more = false;  // the range has more keys than the limit
   int64_t count = 0;  // number of keys in the range, regardless of the limit
 };
 
 struct PutOptions {
   bool prev_kv = false;       // return the previous key-value pair
-  int64_t lease = 0;          // delete the key when this lease ends; 0: none
+  int64_t lease = 0;          // the key is deleted when this lease ends; 0: no lease
   bool ignore_value = false;  // keep the current value; the key must exist and `value` be empty
   bool ignore_lease = false;  // keep the current lease; the key must exist and `lease` be 0
 };
@@ -135,8 +135,8 @@ struct DeleteResult {
 };
 
 // A condition of a transaction: ModRevision("k") == 5, Value("k") != "x". Operators: == != < >.
-// A condition on several keys must hold for each of them. A key that does not exist has revisions,
-// version and lease 0. It has no value, so any condition on its value is false, even !=.
+// A condition on several keys must hold for each of them. For a key that does not exist, revisions,
+// version and lease are 0, and any condition on its value is false, even !=.
 struct Compare {
   enum class Target { kVersion, kCreateRevision, kModRevision, kValue, kLease };
   enum class Relation { kEqual, kGreater, kLess, kNotEqual };
@@ -148,7 +148,7 @@ struct Compare {
   std::string value = {};  // compared with, if the target is kValue
 };
 
-// The left sides of conditions.
+// The left sides of conditions, such as ModRevision("k").
 struct NumberOf {
   Compare::Target target;
   Keys keys;
@@ -191,9 +191,9 @@ class Op {
   std::shared_ptr<const Rep> rep_;  // never null
 };
 
-// The service rejects more than 128 conditions or operations, and two puts of one key.
+// The server rejects more than max_txn_ops (128) conditions or operations, and two puts of one key.
 struct Transaction {
-  std::vector<Compare> when = {};  // the conditions; an empty list holds
+  std::vector<Compare> when = {};  // the conditions; an empty list is true
   std::vector<Op> then = {};       // run if all conditions hold
   std::vector<Op> otherwise = {};  // run if any condition does not hold
 };
@@ -217,16 +217,16 @@ struct CompactResult {
 
 struct HashKvResult {
   Header header;
-  // Members with the same data and the same two revisions return the same hash. It covers the
-  // history after compact_revision, and what is visible at it, up to hash_revision.
+  // Members with the same data and the same two revisions return the same hash. It covers the keys
+  // that exist at compact_revision, and all changes after it, up to hash_revision.
   uint32_t hash = 0;
   int64_t compact_revision = 0;
-  int64_t hash_revision = 0;  // 0: the service does not say (etcd 3.4)
+  int64_t hash_revision = 0;  // 0: the server does not report it (etcd 3.4)
 };
 
 struct StatusResult {
   Header header;
-  std::string version;  // of etcd's API that the member speaks
+  std::string version;  // the version of etcd's API that the member serves
   int64_t db_size = 0;  // bytes
   int64_t db_size_in_use = 0;
   uint64_t leader = 0;  // member id; 0: none known
@@ -273,10 +273,10 @@ class Client {
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
   absl::StatusOr<MemberListResult> MemberList();
 
-  // These ask whichever member answers. To ask one member, connect to its endpoint alone.
+  // These ask any one member. To ask a certain member, connect to its endpoint alone.
   absl::StatusOr<StatusResult> Status();
   absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
-  absl::Status Defragment();  // starts to return free space to the file system
+  absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:
   class Impl;

@@ -3,9 +3,9 @@
 
 // The replicated state: a set of tables (tables/tables.h) that share one batch and one digest. It
 // is a pure function of the committed log: no clock, random number, locale or setting may influence
-// it. The rules by which an entry is judged are those of the cluster version in force (version.h).
+// it. Whether an entry succeeds depends on the rules of the cluster version in force (version.h).
 //
-// The applier writes it, one call at a time, on the thread that applies. Data, revision, applied
+// The applier calls Apply, one call at a time, on the thread that applies. Data, revision, applied
 // index, term and the running digest are written to the engine in one batch. The engine has no
 // write-ahead log, because the Raft log takes that role. After a crash the engine opens at some
 // earlier applied index, and the log is replayed through the same Apply. Entries at or below
@@ -36,9 +36,9 @@
 
 namespace raftkv {
 
-// The answer of one entry to the client that proposed it. `status` is the verdict of the store,
-// equal on every member (absl codes; etcd's texts without the "etcdserver: " prefix). The
-// response's header contains only the revision; the API fills in ids and term.
+// The result of one entry, for the client that proposed it. `status` is the entry's verdict, equal
+// on every member. Its codes are absl's; its texts are etcd's without the prefix "etcdserver: ".
+// The response's header contains only the revision; the API fills in ids and term.
 struct ApplyResult {
   proto::Origin origin;  // of the command, if this call applied it; else all zero
   absl::Status status;
@@ -49,7 +49,7 @@ struct ApplyResult {
 // Logs the line as an error and ends the process with exit code 2.
 void ExitForANewerServer(const std::string& line);
 
-// The defaults are those of the product; tests and the simulator choose others.
+// The server uses the defaults; tests and the simulator choose other values.
 struct StateMachineOptions {
   // The newest cluster version that this program knows. Tests choose an older one.
   ClusterVersion newest_version = kNewestVersion;
@@ -71,32 +71,32 @@ class StateMachine {
   ~StateMachine();
 
   // Applies contiguous committed entries, as many as the limits allow, and returns one result for
-  // each that it applied. Entries at or below
-  // applied(), no-ops and configurations give OK without a response. Payloads of kCommand entries
-  // are encoded proto::Command. An entry that cannot be decoded ends the process, because it was
+  // each applied entry. The result of a no-op, of a configuration and of an entry at or below
+  // applied() is OK without a response. The payload of a kCommand entry is an encoded
+  // proto::Command. An entry that cannot be decoded ends the process, because every entry was
   // validated before it was proposed.
   //
   // There may be fewer results than entries. Apply stops before an entry that, together with those
   // before it, would exceed the limits. It stops after an entry with which the answers exceed 8
   // MiB. If there are no results, the first entry alone exceeds the limits: apply it without
-  // limits, on a thread that may block. An entry costs a step for each 4 KiB of its payload, and
-  // what its check reads (meter.h). Executing it takes about as long again.
+  // limits, on a thread that may block. An entry costs a step for each 4 KiB of its payload, plus
+  // what its check reads (meter.h). Executing the entry takes about as long as its check.
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
                                  const Limits& limits = Limits());
 
   raft::EntryId applied() const;
-  // The part that survives a crash: applied() as it was when the last completed flush began, or as
-  // Open read it.
+  // The last entry whose effects survive a crash: the value of applied() when the last completed
+  // flush began, or the value that Open read.
   raft::EntryId persisted_applied() const;
   Revision revision() const;
   // The cluster version in force after the last applied entry.
   ClusterVersion cluster_version() const;
 
-  // The state as of the last batch that was written. From any thread.
+  // The state after the last batch that was written. May be called from any thread.
   std::shared_ptr<const StateSnapshot> Snapshot() const;
 
-  // A running hash over applied effects, never over physical layout: equal on all members at equal
-  // applied index.
+  // A running hash over the effects of all applied entries, independent of the physical layout. It
+  // is equal on all members at equal applied index.
   uint64_t digest() const;
 
   // store_ids()[m] is the data directory that member m is known to have (16 bytes).
@@ -111,16 +111,16 @@ class StateMachine {
   // After a logical compaction (an applied CompactionRequest), the owner runs the physical one in
   // steps, between entries. Its progress is saved with the data. It changes no answer.
   Revision compacted_revision() const;
-  Revision compaction_done() const;  // nothing that this revision made obsolete is stored any more
+  Revision compaction_done() const;  // all versions obsolete at this revision were removed
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  // Runs one step of the physical compaction. Its work, in steps of the Meter (events and their
-  // bytes), is twice what was written since the last call, so that it keeps up with the load. It is
-  // at least 256 and at most 4,096 (some 20 ms), and no more than `steps_max` (for tests). No
-  // effect if there is nothing to do.
+  // Runs one step of the physical compaction. Its cost, in the steps of Meter (for events and their
+  // bytes), may be twice the cost of what was written since the last call, so that the compaction
+  // keeps up with the load. The cost is at least 256 and at most 4,096 (some 20 ms), and at most
+  // `steps_max` (for tests). No effect if there is nothing to compact.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
-  // Starts to free the disk space of deleted data in the background, and returns at once. Both from
-  // any thread.
+  // Starts to free the disk space of deleted data in the background, and returns at once.
+  // StartDefragment and DiskBytes may be called from any thread.
   void StartDefragment();
   uint64_t DiskBytes() const;
 

@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_API_EDGE_H_
 
 // What every method of the etcd API needs: access to the member, response headers, admission, and
-// rows of methods. Before a handler runs, admission and the check of the request's shape have
-// passed (server/rpc/method.h). The handler posts the request to the member, maps the outcome to a
-// status (errors.h) and fills in the response's header. Next stop of a request: Member::Post.
+// the rows of the method table. Before a handler runs, the call was admitted and the shape of its
+// request was checked (server/rpc/method.h). The handler posts the request to the member
+// (Member::Post), maps the outcome to a status (errors.h) and fills in the response's header.
 
 #include <algorithm>
 #include <functional>
@@ -26,8 +26,8 @@
 
 namespace raftkv::api {
 
-// Adds a trailer to a failed call which says that it has certainly changed nothing. A client that
-// knows this trailer may repeat the call.
+// Adds a trailer to a failed call. The trailer says that the call has certainly changed nothing. A
+// client that knows this trailer may repeat the call.
 inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
 struct Edge {
@@ -35,13 +35,13 @@ struct Edge {
   const MemberConfig* self = nullptr;
   Member* member = nullptr;
   const PhaseValue* phase = nullptr;
-  std::function<bool()> loop_hangs;  // from any thread
-  Workers* readers = nullptr;        // run large reads; the request timeout bounds each
-  Workers* walker = nullptr;         // runs walks over the whole store, one at a time
-  // Each call that waits for a compaction holds a copy, so use_count() - 1 is their number.
+  std::function<bool()> loop_hangs;  // may be called from any thread
+  Workers* readers = nullptr;        // run large reads, each at most until Deadline()
+  Workers* walker = nullptr;         // hashes the whole store, one call at a time
+  // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
-  // From any thread.
+  // May be called from any thread.
   void FillHeader(Revision revision, etcdserverpb::ResponseHeader* header) const {
     header->set_cluster_id(config->cluster_id);
     header->set_member_id(self->id);
@@ -56,8 +56,8 @@ struct Edge {
     return status;
   }
 
-  // When a call that arrives now must be answered: after the request timeout, or when its client
-  // stops waiting, whichever comes first.
+  // The time until which a call that arrives now must be answered: after the request timeout, or
+  // when its client stops waiting, whichever comes first.
   MonotonicTime Deadline(const Call& call) const {
     return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
   }
@@ -69,8 +69,8 @@ struct Edge {
   }
 
   // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
-  // `give_up()` becomes true when the answer is no longer needed; `work` then returns CANCELLED at
-  // once, and the call ends with "server stopped" or "request timed out".
+  // `give_up()` becomes true at the deadline, when the client has gone, or when the member stops.
+  // `work` must then return CANCELLED; the call ends with "server stopped" or "request timed out".
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
@@ -96,7 +96,7 @@ struct Edge {
     if (!NeedsCluster(permission)) return absl::OkStatus();
     // The local state may lack acknowledged writes.
     if (member->rejected_by_peers()) return RejectedByPeers();
-    // With this metadata, etcd's clients ask for an error instead of a wait for a leader.
+    // With this metadata, etcd's clients ask for an error at once while there is no leader.
     if (!member->has_leader() && call.Metadata("hasleader") == "true") return NoLeader();
     return absl::OkStatus();
   }
@@ -138,8 +138,8 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
   methods->unary.push_back(std::move(method));
 }
 
-// One function for each service. Each adds the rows of its service. The methods of AddKv,
-// AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit.
+// One function for each service. It adds the service's rows to `methods`. The methods of AddKv,
+// AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit as admission.
 void AddKv(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);

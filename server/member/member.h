@@ -1,15 +1,15 @@
 #ifndef RAFTKV_SERVER_MEMBER_MEMBER_H_
 #define RAFTKV_SERVER_MEMBER_MEMBER_H_
 
-// One life of one member, from the start of its process to its end. It owns the replica (Raft), the
-// applier (state machine) and the decisions between them: when to apply and on which thread, when
-// to flush, when to compact. A deterministic value without threads or clocks. The I/O loop
-// (server/loop.h), the simulator (tests/sim) and tests drive the same class:
+// One member, from the start of its process to its end. It owns the replica (Raft) and the applier
+// (state machine), and decides when to apply and on which thread, when to flush, when to compact.
+// It is deterministic: it creates no thread and reads no clock. The I/O loop (server/loop.h), the
+// simulator (tests/sim) and tests call the same class:
 //
-//   Post(input)      what has arrived for the next turn; bounded (inbox.h)
-//   Turn(now)        one turn of the replica over all of it: sends messages, saves once
+//   Post(input)      adds an input for the next turn, to a bounded queue (inbox.h)
+//   Turn(now)        handles all inputs: one turn of the replica, which sends messages and saves
 //   PlanApply(now)   decides whether to apply now, and on which thread
-//   Apply(plan)      applies
+//   Apply(plan)      applies committed entries and answers confirmed reads
 //
 //     member.Turn(now);
 //     switch (member.PlanApply(now)) {
@@ -21,8 +21,8 @@
 //     }
 //
 // Threads: one thread calls everything, except that
-//   - Apply(kElsewhere) may run on another thread. Meanwhile the first thread may call Post,
-//     Turn and PlanApply (which answers kNothing until Apply has returned);
+//   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
+//     Turn and PlanApply (which returns kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader and rejected_by_peers
 //     may be called from any thread.
 //
@@ -50,16 +50,16 @@ namespace raftkv {
 struct MemberOptions {
   ReplicaOptions replica;
 
-  // The work of one step of the physical compaction, in steps of the meter (storage/meter.h). The
-  // state machine limits it too.
+  // The most that one CompactStep of the state machine may cost, in steps (storage/meter.h). The
+  // state machine has a limit of its own too.
   int64_t compact_events_max = INT64_MAX;
-  // The state machine is flushed at least this often, also if little was written.
+  // The state machine is flushed at least this often, even if little was written.
   absl::Duration flush_interval = absl::Seconds(30);
 };
 
 // What an Apply on the thread of the turns may do before the network is served again: usually about
-// two milliseconds of entries, or of reads of single keys. In the worst case, when every entry or
-// read is as large as this budget allows, it takes a tenth of a second.
+// two milliseconds of entries, or of reads of single keys. `out_of_time` is asked between two
+// entries or reads, and ends the Apply if they take longer.
 inline ApplyBudget BudgetBetweenTurns(std::function<bool()> out_of_time) {
   return {.items_max = 512, .steps_max = 2048, .out_of_time = std::move(out_of_time)};
 }
@@ -95,9 +95,9 @@ class Member {
 
   // --- turns
   void Post(Input input) { inbox_.Post(std::move(input)); }
-  // Enough has arrived for one turn: stop collecting.
+  // The inbox holds enough for one turn: the driver should stop collecting.
   bool has_enough() const { return inbox_.enough(); }
-  // Nothing has arrived, and nothing has to be applied or compacted on this thread: the driver may
+  // The inbox is empty, and there is nothing to apply or compact on this thread: the driver may
   // wait for input.
   bool idle() const;
   // Committed entries or confirmed reads wait for PlanApply.
@@ -111,7 +111,7 @@ class Member {
   ApplyPlan PlanApply(MonotonicTime now);
   // `budget` applies to kHere only.
   void Apply(ApplyPlan plan, const ApplyBudget& budget = {});
-  // True from the PlanApply that returned kElsewhere until a PlanApply finds that Apply has
+  // True from the PlanApply that returned kElsewhere until the first PlanApply after Apply has
   // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
@@ -130,8 +130,8 @@ class Member {
   }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
-  // This member has applied an entry of the current term, and thereby everything that was committed
-  // before this term's leader was elected.
+  // The last applied entry is of the current term. So this member has applied everything that was
+  // committed before this term's leader was elected.
   bool caught_up() const;
   const Replica& replica() const { return replica_; }
   const Applier& applier() const { return applier_; }
@@ -145,9 +145,9 @@ class Member {
   Inbox inbox_;
   Replica replica_;
 
-  // What turns handed over since the last PlanApply that could pass it to the applier.
+  // What turns have handed over and PlanApply has not passed to the applier yet.
   Replica::HandOver handed_over_;
-  // Used by Apply(kElsewhere) alone while applying_elsewhere_ is true and applied_elsewhere_ false.
+  // While applying_elsewhere_ is true and applied_elsewhere_ false, only Apply(kElsewhere) uses it.
   Applier applier_;
   bool applying_elsewhere_ = false;
   std::atomic<bool> applied_elsewhere_{false};

@@ -5,17 +5,18 @@
 // requests that wait for both. Deterministic and single-threaded. Member (member.h) owns it and
 // calls
 //
-//   Turn(inputs, now)   handles everything that arrived: sends appends, saves once, then sends
-//                       votes and acknowledgements
-//   TakeHandOver()      returns what goes to the applier: committed entries and confirmed reads
+//   Turn(inputs, now)   handles everything that arrived: sends appends, saves, then sends votes
+//                       and acknowledgements
+//   TakeHandOver()      returns committed entries and confirmed reads, for the applier
 //   OnApplied(index)    tells it the applier's progress
 //
 // This class keeps the ordering rules of the write path:
 //   - A message that promises durability is sent only after the save.
 //   - A read is answered after everything that it must see is applied.
-//   - A request is answered exactly once, no later than request_timeout after it arrived.
-//   - A proposal is never proposed twice. If its fate becomes unknown, the client is told so
-//     (etcd's "request timed out, possibly due to ...").
+//   - A request is answered exactly once, no later than request_timeout after it arrived. (An
+//     applied physical compaction may take until its client's deadline.)
+//   - A proposal that may be in a log is never proposed again. If its fate becomes unknown, the
+//     client is told so (etcd's "request timed out, possibly due to ...").
 
 #include <cstdint>
 #include <map>
@@ -46,12 +47,12 @@ struct ReplicaOptions {
   ClusterVersion newest_version = kNewestVersion;
   std::string store_id;
   uint64_t boot_id = 0;  // differs at each process start
-  raft::Config raft;     // raft.id is the member's
+  raft::Config raft;     // raft.id is this member's id
   raft::Configuration configuration;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
-  // Limits of requests that are not answered, and of the bytes of proposals that are not committed.
-  // Requests beyond them are answered kTooManyRequests. One proposal always fits.
+  // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
+  // them a request is answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
   size_t pending_bytes_max = 128 << 20;
 };
@@ -63,7 +64,8 @@ class Replica {
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
           const PhaseValue* phase, Outbox* outbox);
 
-  // `now` never goes back. Writes at most one synced batch, however many inputs there are.
+  // `now` must not be less than in an earlier call. Usually writes one
+  // synced batch for all inputs; a member that wins an election writes a second one.
   void Turn(std::vector<Input> inputs, MonotonicTime now);
 
   struct HandOver {
@@ -81,15 +83,15 @@ class Replica {
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
-  // The cluster version in force for what is proposed now.
+  // The newest committed cluster version: commands that it defines may be proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
-  // Messages rejected for their receiver or their store id.
+  // The number of messages rejected because of a wrong receiver or store id.
   uint64_t rejected_messages() const { return rejected_messages_; }
 
  private:
-  // Handle what arrived. One overload for each alternative of Input and of PeerMessage::body.
+  // Handle inputs. One overload for each alternative of Input and of PeerMessage::body.
   void Handle(PeerMessage message);
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);

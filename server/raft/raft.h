@@ -11,15 +11,14 @@
 //   observers:         status()  role()  term()  ...
 //
 // Guarantees:
-//  - Ready::messages_now holds no message that must wait for a save. A member's own vote and own
-//  log
-//    position count only after OnSaved. So no member leads a term that it has not saved.
+//  - Ready::messages_now holds no message that must wait for a save. A member counts its own vote
+//    and its own log position only after OnSaved. So no member leads a term that it has not saved.
 //  - A leader commits by counting only entries of its own term (§5.4.2).
 //  - A leader confirms a read only after it has committed an entry of its own term (§8) and a
 //    majority has answered a heartbeat round that began after the read arrived (thesis §6.4).
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
-//  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and a read gets
-//    index 0.
+//  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
+//    answered with index 0.
 
 #include <cstdint>
 #include <deque>
@@ -73,18 +72,19 @@ class Raft {
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
-  // Asks for a read index. The answer always comes, in Ready::reads. The caller must not use an
-  // `id` twice in the life of the core.
+  // Asks for a read index. It is always answered, once, in Ready::reads. The caller must not use an
+  // `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
-  // A message to `peer` was lost or the connection to it broke: probe again before pipelining.
+  // A message to `peer` may be lost, or the connection to it broke. A leader then probes the peer
+  // (progress.h) before it sends several appends at once.
   void OnUnreachable(MemberId peer);
 
-  // false: neither vote nor campaign. For a member that may have forgotten votes and
-  // acknowledgements, because its data directory is new; see docs/decisions/0003-first-start.md.
+  // With false, this member neither votes nor campaigns. Used while it may have forgotten votes and
+  // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
-  // A leader becomes a follower in the same term; others ignore it. Used when a save took longer
-  // than an election timeout, and at shutdown.
+  // A leader becomes a follower in the same term. Otherwise no effect. Used when a turn
+  // comes an election timeout late, for example after a slow save.
   void StepDown();
 
   bool HasReady() const;
@@ -102,7 +102,7 @@ class Raft {
  private:
   friend class Invariants;
 
-  // One for each message, so that a forgotten one does not compile.
+  // One overload for each type of message. If one is missing, Step does not compile.
   void Handle(const Message& message, const RequestVote& request) {
     HandleRequestVote(message, request);
   }
@@ -129,7 +129,7 @@ class Raft {
   void ResetElectionTimer();
   bool HearsLeader() const;
   void AnswerLowerTerm(const Message& message);
-  void Send(MemberId to, MessageBody body);  // now if the term is saved, else after the save
+  void Send(MemberId to, MessageBody body);  // at once if the term is saved, else after the save
   void SendAfterSave(MemberId to, MessageBody body, Term term);
   bool HardStateChanged() const;
   bool HasCommitted() const;
@@ -171,8 +171,8 @@ class Raft {
   RaftLog log_;
   Prng prng_;
 
-  // Persistent state (Figure 2): the current values, the newest that were given to the driver to
-  // save, and the newest that are known to be saved.
+  // Persistent state (Figure 2): the current values; the newest values that the driver was given to
+  // save; the newest values that are known to be saved.
   Term term_;
   MemberId voted_for_;
   HardState taken_state_;
@@ -191,23 +191,23 @@ class Raft {
   uint64_t now_ = 0;
   uint64_t timer_started_ = 0;
   uint64_t timer_length_ = 0;    // random, drawn at each reset
-  uint64_t leader_heard_ = 0;    // when the last append of leader_ came; valid with a leader_
+  uint64_t leader_heard_ = 0;    // when leader_'s last append came; unused without a leader_
   uint64_t last_heartbeat_ = 0;  // leader: start of its last timed heartbeat round;
                                  // follower: when it last asked for a read index
 
-  // Pre-candidate or candidate: the answers by voter. A candidate's own vote is added by OnSaved.
+  // Pre-candidate or candidate only: the answer of each voter. OnSaved adds a candidate's own vote.
   std::map<MemberId, bool> votes_;
 
   // Leader only.
   std::map<MemberId, Progress> peers_;  // every member but this one
-  Index term_start_ = 0;                // its no-op entry: reads wait until it is committed (§8)
-  uint64_t round_ = 0;                  // newest heartbeat round; grows for the life of the core
+  Index term_start_ = 0;                // the no-op of its term; reads wait for its commit (§8)
+  uint64_t round_ = 0;                  // newest heartbeat round; never reset, also in a new term
   bool announce_round_ = false;         // send round_ to every peer in the next Ready
   size_t uncommitted_bytes_ = 0;
 
-  // Follower only. leader_match_: this log equals the leader's up to here (0 at the start of a
-  // term). leader_round_: the newest round the leader sent. The reply is built when the Ready is
-  // taken, from the values at that time.
+  // Follower only. leader_match_: this log equals the leader's up to this index (0 at the start of
+  // a term). leader_round_: the newest round that the leader sent. TakeReady builds the reply from
+  // their values at that time.
   Index leader_match_ = 0;
   uint64_t leader_round_ = 0;
   bool reply_due_ = false;

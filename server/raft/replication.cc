@@ -1,8 +1,9 @@
-// The methods of Raft about the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
-// reads, which the same messages confirm (§8, thesis §6.4).
+// The methods of Raft for the log: replication (§5.3), the commit rule (§5.4.2), and linearizable
+// reads, which AppendEntries and its replies confirm (§8, thesis §6.4).
 //
-// The map from the rules of the paper's Figure 2 to the functions that implement them. Functions
-// without a class are methods of Raft, in this file, in raft.cc (r) or in election.cc (e).
+// The table maps each rule of the paper's Figure 2 to the functions that implement it. Functions
+// without a class are methods of Raft: in raft.cc if marked (r), in election.cc if marked (e), else
+// in this file.
 //
 //   State
 //   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
@@ -71,9 +72,9 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
   leader_heard_ = now_;
   ResetElectionTimer();
 
-  // Once the entries are appended, the log equals the leader's up to here.
+  // Once the entries are appended, this log equals the leader's up to `match`.
   const Index match = append.prev.index + append.entries.size();
-  // Entries before our first one are committed, so the leader has the same ones: skip them.
+  // Entries before this log's first one are committed, so the leader has the same ones: skip them.
   if (append.prev.index + 1 < log_.first_index()) {
     const size_t known = log_.first_index() - 1 - append.prev.index;
     append.entries.erase(append.entries.begin(),
@@ -92,18 +93,18 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
   AppendFromLeader(append.entries);
   leader_match_ = std::max(leader_match_, match);
   leader_round_ = std::max(leader_round_, append.round);
-  // Not beyond `match`: entries after it may be left over from an older leader.
+  // Commit nothing after `match`: later entries of this log may come from an older leader.
   const Index committed = RAFTKV_MUTANT("follower-commits-past-proof")
                               ? std::min(append.commit, log_.last_index())
                               : std::min(append.commit, match);
   AdvanceCommit(committed);
-  // An append that brings only a new commit index needs no reply. One with entries does even if
-  // they were known, because the reply to the first copy may be lost.
+  // An append with only a new commit index needs no reply. An append with entries needs one even if
+  // this log already had them, because the reply to an earlier copy may be lost.
   reply_due_ |= had_entries || !replied_ || last_reply_ != Echo{leader_match_, leader_round_};
 }
 
-// Skips the entries that the log has already. Truncates only at a real conflict: the append may be
-// an old or duplicate one, and the log may hold later entries of the same leader (§5.3).
+// Skips the entries that the log already has. Truncates only at a conflict: the append may be old
+// or a duplicate, and then the log may hold later entries of the same leader (§5.3).
 void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   auto entry = entries.begin();
   if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
@@ -122,9 +123,9 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   for (; entry != entries.end(); ++entry) log_.Append(std::move(*entry));
 }
 
-// leader_match_ may lie above the saved index. Then the reply must wait until this Ready is saved.
-// A new round is also echoed at once, with the saved part of the match, so that the leader's reads
-// do not wait for our disk.
+// If leader_match_ is above the saved index, the reply is sent after this Ready is saved. If the
+// leader began a new round, a reply is also sent at once, whose match is only the saved index. So
+// the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
   AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
@@ -171,8 +172,8 @@ void Raft::MaybeCommit() {
   const Index reached =
       ReachedByMajority(OfVoters(own, [](const Progress& peer) { return peer.match_index(); }));
   if (reached <= commit_) return;
-  // Only an entry of the current term is committed by counting; it commits those before it, too
-  // (§5.4.2).
+  // Only an entry of the current term is committed by counting. The entries before it are then
+  // committed too (§5.4.2).
   if (log_.TermAt(reached) != term_ && !RAFTKV_MUTANT("commit-old-term-by-counting")) return;
   AdvanceCommit(reached);
 }
@@ -199,11 +200,11 @@ void Raft::SendToPeers() {
                  log_.Entries(first, log_.last_index(), config_.append_entries_max,
                               config_.append_bytes_max));
       sent = true;
-      // One read from disk in a turn: a peer that is far behind must not delay the others.
+      // At most one read from disk here: a peer that is far behind must not delay the others.
       if (from_disk) break;
     }
-    // A new commit index is sent at once even without entries: followers answer their clients when
-    // they have applied it.
+    // A new commit index is sent at once even without entries, because followers answer their
+    // clients after they have applied the entries up to it.
     if (!sent && (announce_round_ || HasSomethingFor(peer))) {
       const Index prev = peer.heartbeat_prev();
       SendAppend(id, peer, prev < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
@@ -259,7 +260,7 @@ void Raft::BeginReadRound() {
     ++round_;
     announce_round_ = true;
     reads_.Begin(round_, commit_);
-    MaybeConfirmReads();  // a sole voter is its own majority
+    MaybeConfirmReads();  // at once if this member is the only voter
   } else {
     reads_.Begin(next_read_question_++, 0);
     last_heartbeat_ = now_;

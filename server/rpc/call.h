@@ -4,7 +4,8 @@
 // Calls as the handlers of methods see them, without gRPC's types. server/rpc/method_table
 // implements them for gRPC; an HTTP gateway or a caller in the same process can implement them too.
 //
-// Statuses are absl's, whose code numbers are gRPC's. Their text goes on the wire as it is.
+// Statuses are absl::Status. Its codes have the same numbers as gRPC's. The status text is sent to
+// the client unchanged.
 //
 // Functions are called on the thread that serves the call's method, unless a comment says
 // otherwise.
@@ -21,24 +22,24 @@
 
 namespace raftkv {
 
-// What every call has. Valid until Finish.
+// What every call has. A Call is valid until Finish.
 class Call {
  public:
   // The first value that the client sent under `key` (lower case), if any.
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
-  // Who asks: the network address of the client, for log lines.
+  // The network address of the client, for log lines.
   virtual std::string peer() const = 0;
-  // A moment a little after the client's deadline: by then it has certainly given up.
-  // InfiniteFuture if it has no deadline. Do not answer "request timed out" earlier than this
-  // because of the client's deadline: etcd's client library repeats a write that ends with
-  // DEADLINE_EXCEEDED before the client's own deadline.
+  // A time a little after the client's deadline, when the client has certainly given up, or
+  // InfiniteFuture if the client set no deadline. Do not answer "request timed out" before this
+  // time because of the client's deadline: etcd's client library sends a write again if the write
+  // ends with DEADLINE_EXCEEDED before the client's own deadline.
   virtual MonotonicTime deadline() const = 0;
-  // The client has cancelled the call, or its connection is gone. From any thread.
+  // The client has cancelled the call, or its connection is closed. May be called from any thread.
   virtual bool gone() const = 0;
 
   // Adds metadata that is sent with the status. Call it before Finish, on the same thread.
   virtual void AddTrailer(std::string_view key, std::string_view value) = 0;
-  // Answers the call, once.
+  // Answers the call. Must be called exactly once.
   virtual void Finish(const absl::Status& status) = 0;
 
  protected:
@@ -56,7 +57,7 @@ class UnaryCall : public Call {
   ~UnaryCall() = default;
 };
 
-// A UnaryCall whose message types are known. Copyable: it refers to the call.
+// A UnaryCall with its message types. Copies refer to the same call.
 template <typename Request, typename Response>
 class Unary {
  public:
@@ -76,24 +77,24 @@ class Unary {
   UnaryCall* call_ = nullptr;
 };
 
-// A call with a stream of responses and, if its method takes one, a stream of requests. At most one
-// response at a time is being written.
+// A call with a stream of responses and, if its method takes one, a stream of requests. Responses
+// are written one at a time.
 class Stream : public Call {
  public:
   virtual bool writable() const = 0;
-  // Sends `response`; only if writable(). `more_follow`: the next response is ready, so the two may
-  // be sent with one system call.
+  // Sends `response`. Requires writable(). `more_follow` says that the next response is ready, so
+  // that both may be sent with one system call.
   virtual void Write(const google::protobuf::Message& response, bool more_follow) = 0;
-  // Ends the call at once, without a status. What was written may be lost.
+  // Ends the call at once, without a status. Responses that were written may be lost.
   virtual void Cancel() = 0;
 
  protected:
   ~Stream() = default;
 };
 
-// The server's side of a Stream. It is created when the call arrives. The Stream owns its
-// handler and deletes it when the call ends, but never while one of the handler's functions runs.
-// From then on nobody may use the Stream.
+// The code that serves a Stream. It is created when the call arrives. The Stream owns its handler
+// and deletes it when the call ends, but never while one of the handler's functions runs. After
+// that the Stream must not be used.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;

@@ -5,15 +5,15 @@
 // RocksEngine (rocks_engine.h) and MemoryEngine (memory_engine.h, for the simulator and tests).
 // Both behave alike at a crash:
 //
-//   - A batch is atomic: after a crash either all of it or none of it is there.
-//   - The batches that survive are a prefix of those written: none without all earlier ones.
+//   - A batch is atomic: after a crash either all of it or none of it is present.
+//   - The batches that survive are a prefix of those written: if one survives, so do all before it.
 //   - Durability::kSynced (the log): a batch written with `sync` is durable when Write returns.
 //   - Durability::kFlushed (the state machine; no write-ahead log): when Flush returns, all batches
 //     written before it are durable. Later ones may be lost.
 //
 // Errors: a failed write, sync or flush is logged and ends the process, because the file can no
 // longer be trusted. Corruption found by a read is logged and ends the process with exit code 66;
-// Scan and the functions that open an engine return it as DataLoss instead.
+// Scan and the functions that open an engine return DataLoss instead.
 //
 // The owner must not write from two threads at once. Any thread may create and read views, and call
 // DiskBytes and StartReclaim. A view that is created while a batch is written contains all of the
@@ -34,14 +34,14 @@ namespace raftkv {
 enum class Durability { kSynced, kFlushed };
 
 // A list of changes, applied in order. May be used again after Clear. All keys and values share one
-// buffer, which keeps its memory: the loop builds a batch in every turn.
+// buffer. Clear keeps its memory, because a new batch is built in almost every turn.
 class WriteBatch {
  public:
   enum class Kind : uint8_t { kPut, kDelete, kDeleteRange };
-  struct Op {
+  struct Op {  // `key` and `value` are valid until the batch changes
     Kind kind;
     std::string_view key;
-    std::string_view value;  // for kDeleteRange the exclusive end. Both are valid until a change
+    std::string_view value;  // of kDeleteRange: the end of the range, excluded
   };
 
   void Put(std::string_view key, std::string_view value) { Add(Kind::kPut, key, value); }
@@ -80,8 +80,8 @@ class WriteBatch {
   std::vector<Slot> slots_;
 };
 
-// Iterates over the keys of a view in order. valid() is false at the end and when skips_left (see
-// NewIterator) ran out. A damaged block ends the process.
+// Iterates over the keys of a view in order. valid() is false at the end, and when skips_left (see
+// NewIterator) is used up. A damaged block ends the process.
 class Iterator {
  public:
   virtual ~Iterator() = default;
@@ -101,10 +101,10 @@ class View {
   virtual ~View() = default;
   virtual std::optional<std::string> Get(std::string_view key) const = 0;
   // `upper` is an exclusive bound; empty: none.
-  // `skips_left` limits how many deleted keys the iterator may pass that the engine has not removed
-  // yet; null: no limit. The iterator decrements it; several iterators may share one. When it is
-  // below 0, the iterator becomes invalid wherever it is, as at the end: a caller that sets a limit
-  // must check it.
+  // Deleted keys remain in the engine for some time, and iterators have to pass them. `skips_left`
+  // limits how many of them the iterator may pass; null: no limit. The iterator decrements it;
+  // several iterators may share it. When it is below 0, valid() is false, as at the end. So a
+  // caller that sets a limit must check `*skips_left`.
   virtual std::unique_ptr<Iterator> NewIterator(std::string_view upper = {},
                                                 int64_t* skips_left = nullptr) const = 0;
 };
@@ -119,15 +119,15 @@ class Engine {
                                                 int64_t* skips_left = nullptr) const = 0;
   virtual std::shared_ptr<const View> NewView() const = 0;
 
-  // Calls `visit` for each key in [begin, end) in order, until it returns an error. An empty `end`
-  // means no bound. Returns DataLoss at damage instead of ending the process, so that code that
-  // opens a store can report it.
+  // Calls `visit` for each key in [begin, end) in order, until `visit` returns an error. An empty
+  // `end` means no bound. If it reads damaged data, it returns DataLoss instead of ending the
+  // process, so that code that opens a store can report the damage.
   using Visitor = std::function<absl::Status(std::string_view key, std::string_view value)>;
   virtual absl::Status Scan(std::string_view begin, std::string_view end,
                             const Visitor& visit) const = 0;
 
-  // Positions in the sequence of writes. written() is the end of the last batch. Everything up to
-  // survived() is durable. What the engine holds when it is opened is durable.
+  // Positions in the sequence of writes. written() is the position after the last batch. All
+  // batches up to survived() are durable. The data in an engine that was just opened is durable.
   virtual uint64_t written() const = 0;
   virtual uint64_t survived() const = 0;
 
@@ -142,7 +142,7 @@ class Engine {
   virtual void StartReclaim() {}
 
   virtual uint64_t DiskBytes() const = 0;  // disk space in use, estimated
-  // The next write may wait for compactions. Run it on a thread that may block.
+  // Whether the next write may wait for compactions. Then write on a thread that may block.
   virtual bool WouldStall() const = 0;
 };
 

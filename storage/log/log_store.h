@@ -1,21 +1,21 @@
 #ifndef RAFTKV_STORAGE_LOG_LOG_STORE_H_
 #define RAFTKV_STORAGE_LOG_LOG_STORE_H_
 
-// The Raft log and hard state on disk. Each turn of a member writes one synced batch: the
-// truncation if there is one, the new entries, and a state record. The member's replica owns the
+// The Raft log and hard state on disk. Each Save writes one synced batch: the truncation if there
+// is one, the new entries, and a state record. The member's replica owns the
 // store and writes to it; the Raft core reads it through raft::LogReader.
 //
-// Keys are a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
-// Kind 1 holds the state record of a batch that ended at that index: hard state, base (the entry
-// before first_index), last entry, chain hashes. The state record with the largest key is the
-// current one. New keys are usually the largest, so RocksDB can move finished files to lower levels
-// without rewriting them.
+// A key is a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
+// Kind 1 holds the state record of a batch after which the log ends at that index: hard state, base
+// (the entry before first_index), last entry, chain hashes. The state record with the largest key
+// is the current one. New keys are usually the largest, so RocksDB can move finished files to lower
+// levels without rewriting them.
 //
 // Each entry record has a magic number, format version, type, term, index, length, a CRC32C, and
 // the chain hash of all entries before it. So Open finds any damage between first_index and
-// last_index. RocksDB alone does not notice when the end of the log is missing
-// (docs/decisions/0002). Therefore the file WATERMARK beside the log (watermark.h) records how far
-// the log reached. A log that does not reach it, with the same hash and term, is damaged.
+// last_index. RocksDB alone does not detect that the end of the log is missing
+// (docs/decisions/0002). Therefore the file WATERMARK beside the log (watermark.h) records the last
+// synced entry. A log without that entry, or with another hash or an older term, is damaged.
 
 #include <cstdint>
 #include <memory>
@@ -34,21 +34,22 @@ namespace raftkv {
 
 class LogStore final : public raft::LogReader {
  public:
-  // Reads and verifies every record. `watermark` may be null: the simulator's engine never loses
-  // what was synced. DataLoss: the log is damaged; the message has the index range and the reason.
+  // Reads and verifies every record. `watermark` is null in simulations, where the engine never
+  // loses what was synced. DataLoss: the log is damaged; the message has the index range and the
+  // reason.
   static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
                                                         std::unique_ptr<Watermark> watermark);
   ~LogStore() override;
 
-  // Appends `entries` and saves `hard_state`, in one synced batch. `entries` are contiguous. The
-  // batch first removes all entries that the log holds at the index of the first one and after.
+  // Appends `entries`, which must be contiguous, and saves `hard_state`, in one synced batch. The
+  // batch first removes all entries of the log from the index of the first new entry on.
   // When Save returns, everything is on disk.
   void Save(const std::optional<raft::HardState>& hard_state,
             const std::vector<raft::Entry>& entries);
 
-  // Removes the entries below `first_index`. The caller must know that a flushed state machine or a
-  // verified snapshot covers them. Remove many entries with one call: each call writes a synced
-  // batch with a range deletion.
+  // Removes the entries below `first_index`. The caller must make sure that a flushed state machine
+  // or a verified snapshot contains their effects. Remove many entries with one call: each call
+  // writes a synced batch with a range deletion.
   void Cut(raft::Index first_index);
 
   raft::HardState hard_state() const override { return hard_state_; }
@@ -77,7 +78,7 @@ class LogStore final : public raft::LogReader {
     raft::EntryId id;
     uint64_t chain_hash = 0;
   };
-  struct TermRun {  // all entries from `first` up to the next run have this term
+  struct TermRun {  // all entries from `first` to before the next run's first have this term
     raft::Index first;
     raft::Term term;
   };

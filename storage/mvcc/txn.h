@@ -1,19 +1,19 @@
 #ifndef RAFTKV_STORAGE_MVCC_TXN_H_
 #define RAFTKV_STORAGE_MVCC_TXN_H_
 
-// KV.Put, DeleteRange and Txn by etcd's rules (etcd 3.6). A single put or deletion is a transaction
-// of one operation. An error means that nothing was changed, so there are three passes:
+// Implements KV.Put, DeleteRange and Txn by the rules of etcd 3.6. A single put or deletion is a
+// transaction of one operation. After an error nothing is changed. So there are three passes:
 //   choose   evaluates the compares of the whole tree of nested transactions, against the state
 //            before the transaction, to decide which branches are taken;
-//   measure  checks the taken operations: first every put (if it keeps the old value or lease, its
-//            key must exist; its lease must exist), then every range (its revision can be read),
-//            then the rules of the cluster version (version.h); to measure, it reads what the
-//            operations will read;
+//   measure  checks the operations of the taken branches: first every put (the key must exist if
+//            the put keeps its value or lease; the put's lease must exist), then every range (its
+//            revision must be readable), then the rules of the cluster version (version.h). To
+//            compute the cost, this pass reads what the operations will read;
 //   execute  executes the taken operations in order; each sees the changes of those before it.
 //
-// This is used for entries of the log, with a Writer, and for read-only transactions on a pinned
-// state. The answer of an entry is replicated: it never depends on what physical compaction has
-// left, or on a limit of this process.
+// The class is used for entries of the log, with a Writer, and for read-only transactions on a
+// pinned state, without one. The answer to an entry must be the same on every member. So it never
+// depends on the progress of the physical compaction, or on a local limit.
 
 #include <string>
 #include <variant>
@@ -29,22 +29,22 @@
 namespace raftkv::mvcc {
 
 // Serves one request, which must have passed mvcc::Check and must outlive this object. Call Check
-// and, if it returns OK, Execute with the same request. In headers it sets only the revision. It
-// leaves the headers of transactions empty; the caller completes the outermost one.
+// and, if it returns OK, Execute with the same request. Execute sets only the revision in headers.
+// It leaves the headers of transactions empty; the caller fills in the outermost one.
 class Transaction {
  public:
   // With a null `writer` the request must be read-only (IsReadOnly). Otherwise `writer` and `meter`
-  // have begun the entry, and `before.view` is the writer's view.
+  // must have begun the entry, and `before.view` must be the writer's view.
   Transaction(const ReadState& before, Writer* writer, Meter* meter)
       : before_(before), writer_(writer), meter_(meter) {}
 
-  // Errors: InvalidArgument, NotFound and OutOfRange as etcd; the meter's status if it is over.
+  // Errors: etcd's InvalidArgument, NotFound and OutOfRange; the status of a meter that is over().
   absl::Status Check(const etcdserverpb::PutRequest& request);
   absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
   absl::Status Check(const etcdserverpb::TxnRequest& request);
 
-  // With a writer it cannot fail. Without one, its errors are those of mvcc::Range; drop `response`
-  // after an error.
+  // With a writer, Execute cannot fail. Without one, its errors are those of mvcc::Range; drop
+  // `response` after an error.
   absl::Status Execute(const etcdserverpb::PutRequest& request,
                        etcdserverpb::PutResponse* response);
   absl::Status Execute(const etcdserverpb::DeleteRangeRequest& request,
@@ -88,7 +88,7 @@ class Transaction {
   std::vector<bool> path_;
   size_t executed_ = 0;                      // how many elements of path_ were executed
   absl::InlinedVector<Operation, 1> taken_;  // every operation that will run
-  int values_ = 0;                           // values of single keys that MeasureKey has met
+  int values_ = 0;                           // values of single keys, counted by MeasureKey
 };
 
 // Runs a transaction that only reads, on a pinned state. Also sets the header's revision.
