@@ -64,8 +64,8 @@ class Replica {
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
           const PhaseValue* phase, Outbox* outbox);
 
-  // `now` must not be less than in an earlier call. Usually writes one
-  // synced batch for all inputs; a member that wins an election writes a second one.
+  // `now` must not be less than in an earlier call. Usually writes one synced batch for all inputs;
+  // a member that wins an election, or may vote from now on, writes another one.
   void Turn(std::vector<Input> inputs, MonotonicTime now);
 
   struct HandOver {

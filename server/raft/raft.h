@@ -83,8 +83,8 @@ class Raft {
   // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
-  // A leader becomes a follower in the same term. Otherwise no effect. Used when a turn
-  // comes an election timeout late, for example after a slow save.
+  // A leader becomes a follower in the same term. Otherwise no effect. Used when a turn comes an
+  // election timeout late, for example after a slow save.
   void StepDown();
 
   bool HasReady() const;

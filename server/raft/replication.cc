@@ -124,8 +124,8 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
 }
 
 // If leader_match_ is above the saved index, the reply is sent after this Ready is saved. If the
-// leader began a new round, a reply is also sent at once, whose match is only the saved index. So
-// the leader's reads do not wait for this member's disk.
+// term is saved, a new round is also answered at once, with a match that is at most the saved
+// index. So the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
   AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
