@@ -28,7 +28,8 @@ void World::OnClientDue(int number, uint64_t operation) {
     wish = draw < 10 ? Wish::kDelete : draw < 12 ? Wish::kSwap : Wish::kTxn;
   }
   const int member = SomeMember(/*up=*/true);
-  if (member < 0 || members_[member]->dead()) {
+  if (member < 0 || members_[member]->dead() ||
+      members_[member]->phase() != raftkv::Phase::kServing) {
     Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
     return;
   }
@@ -52,6 +53,7 @@ uint64_t World::Ask(int number, Wish wish, int client) {
       Say(absl::StrFormat("        read %d: %s", operation, FateName(fate)));
       history_.OnRead(operation, fate, m.state_machine());
       if (fate == Fate::kApplied) {
+        if (m.phase() != raftkv::Phase::kServing) marks().Hit(Mark::kStopFinished);
         marks().Hit(m.leads() ? Mark::kReadByLeader : Mark::kReadByFollower);
       }
       OnAnswered(operation, client);
@@ -83,6 +85,9 @@ uint64_t World::Ask(int number, Wish wish, int client) {
     }
     Say(absl::StrFormat("        write %d: %s", operation, FateName(fate)));
     history_.OnProposed(operation, fate, result);
+    if (fate == Fate::kApplied && members_[number]->phase() != raftkv::Phase::kServing) {
+      marks().Hit(Mark::kStopFinished);
+    }
     if (fate == Fate::kApplied && through_follower && !members_[number]->leads()) {
       marks().Hit(Mark::kForwarded);
     }

@@ -37,7 +37,7 @@ Mark MarkOf(Fate fate) {
     case Fate::Kind::kTooManyRequests:
       return Mark::kTooMany;
     default:
-      return Mark::kStopped;
+      return Mark::kStopDrained;
   }
 }
 

@@ -43,6 +43,9 @@ namespace raftkv::sim {
   X(kCrashFirstStart, "crash before the member might vote")                   \
   X(kStateLost, "crash lost unflushed state")                                 \
   X(kReplayed, "entries replayed after a crash")                              \
+  X(kStopDeclined, "proposal declined because the leader was stopping")       \
+  X(kStopFinished, "request finished while its member was stopping")          \
+  X(kStopDrained, "request ended unfinished by a stop")                       \
   X(kStopped, "member stopped in order")                                      \
   X(kPaused, "member paused")                                                 \
   X(kPausedLeader, "leader paused longer than an election timeout")           \

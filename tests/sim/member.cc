@@ -124,13 +124,23 @@ void Member::CrashSoon() {
   }
 }
 
-void Member::StopInOrder() {
-  world_->marks().Hit(Mark::kStopped);
-  Resume();
+void Member::Decline() { process_->phase.Set(Phase::kDeclining); }
+
+// Posted requests reach the replica in a turn, in which the process may die.
+void Member::Drain() {
   Turn();
+  if (!up()) return;
+  process_->phase.Set(Phase::kDraining);
+  process_->member->StopRequests();
+}
+
+void Member::EndStop() {
+  Resume();
+  if (phase() < Phase::kDraining) Drain();
+  Turn();
+  world_->marks().Hit(Mark::kStopped);
   Process& p = *process_;
-  p.phase.Set(Phase::kDeclining);
-  p.member->StopRequests();
+  p.phase.Set(Phase::kClosing);
   for (;;) {
     if (p.elsewhere) {
       p.member->Apply(ApplyPlan::kElsewhere);

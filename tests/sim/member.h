@@ -36,7 +36,12 @@ class Member final : public Transport, public MemberObserver {
   void Start();
   void Crash();      // its process dies now
   void CrashSoon();  // its process dies at a random point inside its next turn or apply
-  void StopInOrder();
+  // An orderly stop, in the phases of server/phase.h, each as long as World draws: from Decline on,
+  // clients turn to other members, and peers' proposals are declined. From Drain on, no request is
+  // unanswered.
+  void Decline();
+  void Drain();
+  void EndStop();
   void FlushState();
   void CloseAndCheckStored();  // at the end of a run
   void Wipe();                 // call it while down: an empty directory with a new store id
@@ -46,6 +51,7 @@ class Member final : public Transport, public MemberObserver {
   bool up() const { return process_ != nullptr; }
   bool dead() const { return process_ == nullptr || process_->fuse.blown(); }
   uint64_t life() const { return life_; }
+  Phase phase() const { return process_->phase.get(); }
   bool wiped() const { return wiped_; }
   bool busy() const;
   bool doomed() const { return process_->fuse.armed() || process_->dies_compacting; }

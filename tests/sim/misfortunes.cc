@@ -7,6 +7,14 @@
 
 namespace raftkv::sim {
 
+namespace {
+
+// The longest times that an orderly stop declines and drains.
+constexpr Micros kStopGrace = kSecond;
+constexpr Micros kDrainTime = 200 * kMillisecond;
+
+}  // namespace
+
 int World::SomeMember(bool up) {
   const int first = static_cast<int>(rng_.Below(size()));
   for (int i = 0; i < size(); ++i) {
@@ -38,8 +46,9 @@ void World::OnCrashDue() {
   if (some < 0) return;
   const int victim = LeaderOr(some);
   if (rng_.Chance(faults_.stop_in_order)) {
-    members_[victim]->StopInOrder();
-    Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, victim);
+    if (members_[victim]->phase() != raftkv::Phase::kServing) return;
+    members_[victim]->Decline();
+    Push(now_ + rng_.Between(0, kStopGrace), What::kStop, victim, 0, members_[victim]->life());
   } else if (rng_.Chance(faults_.crash_inside)) {
     members_[victim]->CrashSoon();
     Push(now_ + 500 * kMillisecond, What::kCrashLate, victim, 0, members_[victim]->life());
@@ -52,6 +61,21 @@ void World::CrashNow(int member) {
   ++result_.crashes;
   members_[member]->Crash();
   Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, member);
+}
+
+// The next step of an orderly stop.
+void World::OnStopDue(int number) {
+  Member& member = *members_[number];
+  if (member.busy()) {
+    Push(now_ + kMillisecond, What::kStop, number, 0, member.life());
+  } else if (member.phase() == raftkv::Phase::kDeclining) {
+    const uint64_t life = member.life();
+    member.Drain();
+    Push(now_ + rng_.Between(0, kDrainTime), What::kStop, number, 0, life);
+  } else {
+    member.EndStop();
+    Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, number);
+  }
 }
 
 void World::OnDied(int member) { CrashNow(member); }

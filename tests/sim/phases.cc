@@ -130,6 +130,8 @@ void World::StopFaults() {
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
     if (member.wiped()) gone_[i] = true;  // the others reject it for ever
+    const bool stopping = member.up() && member.phase() != raftkv::Phase::kServing;
+    if (stopping) member.EndStop();
     if (member.up()) {
       member.Resume();
     } else {

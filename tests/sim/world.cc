@@ -182,6 +182,9 @@ void World::HandleMisfortune(const Event& event) {
     case What::kCrashLate:
       if (member.up() && event.life == member.life()) CrashNow(event.member);
       return;
+    case What::kStop:
+      if (member.up() && event.life == member.life()) OnStopDue(event.member);
+      return;
     case What::kHeal:
       network_.HealAll();
       return;
@@ -218,7 +221,7 @@ void World::Trace(const Event& event) {
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
       "tick",  "turn", "apply", "elsewhere", "arrive", "notice", "client", "start", "crash",
-      "crash", "cut",  "heal",  "clog",      "break",  "pause",  "wipe",   "watch"};
+      "crash", "stop", "cut",   "heal",      "clog",   "break",  "pause",  "wipe",  "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -235,6 +238,7 @@ void World::OnSend(int member, const PeerMessage& message) {
   result_.trace_hash = Mix(result_.trace_hash, static_cast<uint64_t>(member));
   if (std::holds_alternative<ForwardedProposalReply>(message.body)) {
     marks().Hit(Mark::kForwardRefused);
+    if (members_[member]->phase() >= raftkv::Phase::kDeclining) marks().Hit(Mark::kStopDeclined);
     return;
   }
   const auto* m = std::get_if<raft::Message>(&message.body);

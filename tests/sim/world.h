@@ -106,6 +106,7 @@ class World {
     kStart,
     kCrash,
     kCrashLate,
+    kStop,
     kPartition,
     kHeal,
     kClog,
@@ -146,6 +147,7 @@ class World {
   // misfortunes.cc
   void OnCrashDue();
   void CrashNow(int member);
+  void OnStopDue(int member);
   void OnPartitionDue();
   void Isolate(const std::vector<bool>& inside, int shape);
   void OnClogDue();
