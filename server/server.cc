@@ -64,6 +64,12 @@ ClusterVersion NewestVersion() {
   return std::clamp(version, kFirstVersion, kNewestVersion);
 }
 
+// Tests of rolling upgrades name here a field that version 2 is said to have added.
+void AddFieldOfTests() {
+  const char* field = getenv("RAFTKV_TEST_NEW_FIELD");
+  if (field != nullptr) FieldVersions().push_back({field, 2});
+}
+
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
 // Sets the keepalive and ping rules of one port.
@@ -308,6 +314,7 @@ void Server::Parts::Run() {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
   const MemberConfig& member = config.members[self];
+  AddFieldOfTests();
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;

@@ -33,7 +33,8 @@ constexpr int64_t kCompactStepsMax = 4096;
 constexpr int kExitNewerServer = 2;
 
 // Why this program cannot apply the entry, in one line, or empty.
-std::string NotUnderstood(raft::Index index, const proto::Command& command, ClusterVersion newest) {
+std::string NotUnderstood(raft::Index index, const proto::Command& command, ClusterVersion needs,
+                          ClusterVersion newest) {
   constexpr char kRemedy[] =
       ": run a newer raftkv-server on this data directory; nothing was changed";
   if (command.has_set_cluster_version() && command.set_cluster_version().version() > newest) {
@@ -41,7 +42,7 @@ std::string NotUnderstood(raft::Index index, const proto::Command& command, Clus
                         command.set_cluster_version().version(),
                         ", but this raftkv-server knows versions up to ", newest, kRemedy);
   }
-  if (Needs(command) <= newest) return "";
+  if (needs <= newest) return "";
   return absl::StrCat("entry ", index, " holds a command that this raftkv-server does not know",
                       kRemedy);
 }
@@ -67,7 +68,7 @@ struct StateMachine::Rep {
 
   absl::Status Load();
   bool OutOfLimits(const Limits& limits, const Meter& meter) const;
-  absl::Status ApplyCommand(const proto::Command& command, Meter* meter,
+  absl::Status ApplyCommand(const proto::Command& command, ClusterVersion needs, Meter* meter,
                             proto::CommandResponse* response);
   void CompactBatch(Meter* meter);
   std::shared_ptr<const StateSnapshot> Snapshot();
@@ -155,8 +156,9 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         proto::Command command;
         CHECK(ParseCommand(entry.payload.view(), &command))
             << "entry " << entry.id.index << " is not a command";
+        const ClusterVersion needs = Needs(command);
         if (const std::string why =
-                NotUnderstood(entry.id.index, command, rep.options.newest_version);
+                NotUnderstood(entry.id.index, command, needs, rep.options.newest_version);
             !why.empty()) {
           results.resize(i);
           rep.options.not_understood(why);
@@ -164,7 +166,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         }
         meter.Bytes(entry.payload.size());
         const size_t batch_bytes = rep.shared.batch.bytes();
-        result.status = rep.ApplyCommand(command, &meter, &result.response);
+        result.status = rep.ApplyCommand(command, needs, &meter, &result.response);
         if (meter.interrupted()) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) state.applied = entry.id;
           results.resize(i);
@@ -197,12 +199,12 @@ bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) co
 
 // Returns the verdict by the rules of the version in force. If the meter is interrupted, nothing
 // was changed, and the returned status has no meaning.
-absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Meter* meter,
-                                             proto::CommandResponse* response) {
-  if (const ClusterVersion needed = Needs(command); needed > state().cluster_version) {
+absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, ClusterVersion needs,
+                                             Meter* meter, proto::CommandResponse* response) {
+  if (needs > state().cluster_version) {
     return absl::FailedPreconditionError(absl::StrCat("the cluster version is ",
                                                       state().cluster_version, ", and this needs ",
-                                                      needed, ": upgrade all members"));
+                                                      needs, ": upgrade all members"));
   }
   meter->BeginEntry(shared.rules(), state().compacted);
   absl::Status status = tables.Check(command, meter);

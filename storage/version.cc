@@ -1,8 +1,18 @@
 #include "storage/version.h"
 
+#include <google/protobuf/message.h>
+
+#include <algorithm>
+
 namespace raftkv {
 
-ClusterVersion Needs(const proto::Command& command) {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+ClusterVersion OperationNeeds(const proto::Command& command) {
   switch (command.op_case()) {
     case proto::Command::kPut:
     case proto::Command::kDeleteRange:
@@ -17,6 +27,40 @@ ClusterVersion Needs(const proto::Command& command) {
       break;
   }
   return kNewestVersion + 1;
+}
+
+// Messages nest no deeper than the parser allowed (proto/parse_command.h).
+ClusterVersion FieldsNeed(const Message& message) {
+  ClusterVersion needs = kFirstVersion;
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;  // that are set
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    for (const FieldVersion& row : FieldVersions()) {
+      if (row.field == field->full_name()) needs = std::max(needs, row.version);
+    }
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      needs = std::max(needs, FieldsNeed(reflection.GetMessage(message, field)));
+      continue;
+    }
+    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+      needs = std::max(needs, FieldsNeed(reflection.GetRepeatedMessage(message, field, i)));
+    }
+  }
+  return needs;
+}
+
+}  // namespace
+
+std::vector<FieldVersion>& FieldVersions() {
+  static auto* const fields = new std::vector<FieldVersion>{};  // no version has added one yet
+  return *fields;
+}
+
+ClusterVersion Needs(const proto::Command& command) {
+  const ClusterVersion needs = OperationNeeds(command);
+  return FieldVersions().empty() ? needs : std::max(needs, FieldsNeed(command));
 }
 
 }  // namespace raftkv

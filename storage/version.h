@@ -14,10 +14,14 @@
 //   2  the bytes of keys count against Rules::walked_steps
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
-// Rules of an earlier version never change: tests/storage/recorded holds a log to show that.
+// To add a field to a command: add a version, and a row for the field to FieldVersions
+// (version.cc). Rules of an earlier version never change: tests/storage/recorded holds a log to
+// show that.
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "proto/command.pb.h"
 
@@ -86,9 +90,20 @@ inline const Rules& RulesOf(ClusterVersion version) {
   return version == 1 ? kRulesOfVersion1 : kRulesOfVersion2;
 }
 
-// The lowest version that defines everything in `command`: its operation and its fields. If this
-// program does not know the operation, the result is above kNewestVersion. A command may be
-// proposed if the cluster version is at least the result.
+// A field that a version above 1 added to a message of an older version.
+struct FieldVersion {
+  std::string field;  // the full name: "etcdserverpb.PutRequest.lease"
+  ClusterVersion version = kFirstVersion;
+};
+// The table of such fields, which Needs reads. Only tests change it, before they call Needs on
+// another thread.
+std::vector<FieldVersion>& FieldVersions();
+
+// The lowest version that defines everything in `command`: its operation, and each field that is
+// set, in nested messages too. A field that has its default value is not set. If this program does
+// not know the operation, the result is above kNewestVersion; fields that it does not know do not
+// count (they are dropped before the log). A command may be proposed if the cluster version is at
+// least the result.
 ClusterVersion Needs(const proto::Command& command);
 
 }  // namespace raftkv

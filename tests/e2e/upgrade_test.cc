@@ -1,5 +1,6 @@
 // A rolling upgrade with real processes. One program plays both releases: with
 // RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of the first release.
+// RAFTKV_TEST_NEW_FIELD names a field that version 2 is said to have added.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,7 +19,23 @@ using testing::Not;
 constexpr char kRaised[] = "the cluster version is 2 now";
 constexpr int kBadInput = 2;
 
-std::map<std::string, std::string> OldRelease() { return {{"RAFTKV_TEST_NEWEST_VERSION", "1"}}; }
+using Environment = std::map<std::string, std::string>;
+
+Environment NewRelease() { return {{"RAFTKV_TEST_NEW_FIELD", "etcdserverpb.PutRequest.prev_kv"}}; }
+Environment OldRelease() {
+  Environment environment = NewRelease();
+  environment["RAFTKV_TEST_NEWEST_VERSION"] = "1";
+  return environment;
+}
+
+// A put with the field.
+grpc::Status PutWithField(Connection& connection) {
+  etcdserverpb::PutRequest request;
+  request.set_key("field");
+  request.set_prev_kv(true);
+  etcdserverpb::PutResponse response;
+  return connection.kv->Put(MakeContext().get(), request, &response);
+}
 
 TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
@@ -31,8 +48,12 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     for (int other = 0; other < cluster.size(); ++other) {
       EXPECT_THAT(cluster.log(other), Not(HasSubstr(kRaised))) << "some are of the old release";
     }
+    const grpc::Status early = PutWithField(cluster.connection(i));
+    EXPECT_EQ(early.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(early.error_message(),
+              "etcdserver: the cluster version is 1, this needs 2: upgrade all members");
     EXPECT_EQ(cluster.Terminate(i), 0);
-    cluster.Start(i);
+    cluster.Start(i, NewRelease());
     ASSERT_GE(cluster.WaitForLeader(), 0);
     ASSERT_TRUE(traffic.WaitForAcknowledged(300, absl::Seconds(20)));
   }
@@ -40,6 +61,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
       return cluster.log(i).find(kRaised) != std::string::npos;
     })) << cluster.name(i);
+    EXPECT_TRUE(PutWithField(cluster.connection(i)).ok());
   }
   ASSERT_TRUE(traffic.WaitForAcknowledged(300, absl::Seconds(20)));
   traffic.Stop();
@@ -51,7 +73,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   cluster.Start(0, OldRelease());
   EXPECT_EQ(cluster.process(0).Wait(absl::Seconds(20)), kBadInput);
   EXPECT_THAT(cluster.log(0), HasSubstr("run a newer raftkv-server"));
-  cluster.Start(0);
+  cluster.Start(0, NewRelease());
   EXPECT_TRUE(cluster.MembersAreEqual());
 }
 

@@ -187,6 +187,29 @@ TEST(Replica, ABrokenStreamDoesNotAffectTheOther) {
   EXPECT_EQ(put->fate, Fate::kApplied);
 }
 
+TEST(Replica, AForwardedProposalThatNeedsANewerVersionIsNotProposed) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader(), follower = c.follower();
+  const ClusterVersion in_force = c[leader].member->cluster_version();
+  const raft::Index last = c[leader].raft().last_index();
+  proto::Command command;
+  command.mutable_put()->set_key("k");
+  for (const ClusterVersion needs : {in_force, in_force + 1}) {
+    c[leader].Post(
+        PeerMessage{follower, leader, c[follower].store_id,
+                    ForwardedProposal{77, raft::Payload(command.SerializeAsString()), needs}});
+  }
+  c.Turn(leader);
+  EXPECT_EQ(c[leader].raft().last_index(), last + 1) << "only the first one";
+  int not_understood = 0;
+  for (const PeerMessage& m : c[leader].sent) {
+    const auto* reply = std::get_if<ForwardedProposalReply>(&m.body);
+    not_understood += reply != nullptr && reply->not_understood;
+  }
+  EXPECT_EQ(not_understood, 1);
+}
+
 TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
   Cluster c(3);
   c.Run(kElection);

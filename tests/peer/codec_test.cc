@@ -202,6 +202,11 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   command.mutable_record_store_id();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid);
 
+  proto::ForwardRequest::Propose newer = valid;
+  FieldVersions() = {{"etcdserverpb.PutRequest.key", 2}};
+  EXPECT_EQ(Decode(/*origin=*/1, &newer)->needs, 2) << "the leader decides whether it is in force";
+  FieldVersions().clear();
+
   const proto::ForwardResponse::Refused refused;
   EXPECT_EQ(After(refused, [](auto*) {}), kOk);
   EXPECT_EQ(After(refused, [](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);

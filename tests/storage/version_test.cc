@@ -145,6 +145,56 @@ TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
           "to 2: run a newer raftkv-server on this data directory; nothing was changed"));
 }
 
+// A version adds a field to a request that exists already.
+class FieldTest : public VersionTest {
+ protected:
+  void AddedBy(ClusterVersion version) {
+    FieldVersions() = {{"etcdserverpb.PutRequest.prev_kv", version}};
+  }
+  ~FieldTest() override { FieldVersions().clear(); }
+
+  const proto::Command with_field_ = Parse<proto::Command>(
+      "txn { success { request_txn { success { "
+      "request_put { key: 'k' prev_kv: true } } } } }");
+  const proto::Command without_ = Parse<proto::Command>(
+      "txn { success { request_txn { success { request_put { key: 'k' value: 'v' } } "
+      "success { request_delete_range { key: 'l' prev_kv: true } } } } }");
+};
+
+TEST_F(FieldTest, NeedsTheVersionThatAddedIt) {
+  EXPECT_EQ(Needs(with_field_), 1u);
+  AddedBy(2);
+  EXPECT_EQ(Needs(with_field_), 2u) << "in a nested transaction, too";
+  EXPECT_EQ(Needs(without_), 1u) << "a field of this name in another message is another field";
+  proto::Command put = PutCommand("k", "v");
+  put.mutable_put()->set_prev_kv(false);
+  EXPECT_EQ(Needs(put), 1u) << "the default value";
+  put.mutable_put()->set_prev_kv(true);
+  EXPECT_EQ(Needs(put), 2u);
+  EXPECT_GT(Needs(proto::Command()), kNewestVersion) << "an unknown command all the same";
+}
+
+TEST_F(FieldTest, HasNoEffectBelowItsVersion) {
+  AddedBy(2);
+  EXPECT_TRUE(Apply(without_).status.ok());
+  const Revision revision = state_->revision();
+  EXPECT_EQ(Apply(with_field_).status,
+            absl::FailedPreconditionError(
+                "the cluster version is 1, and this needs 2: upgrade all members"));
+  EXPECT_EQ(state_->revision(), revision);
+  Apply(RaiseCommand(2));
+  EXPECT_TRUE(Apply(with_field_).status.ok());
+  EXPECT_EQ(state_->revision(), revision + 1);
+}
+
+TEST_F(FieldTest, AboveTheProgramsVersionEndsIt) {
+  AddedBy(kNewestVersion + 1);
+  EXPECT_TRUE(Apply(without_).status.ok());
+  EXPECT_EXIT(Apply(with_field_), testing::ExitedWithCode(2),
+              "entry 2 holds a command that this raftkv-server does not know: run a newer "
+              "raftkv-server on this data directory; nothing was changed");
+}
+
 TEST(Needs, NamesTheVersionThatDefinesACommand) {
   EXPECT_EQ(Needs(PutCommand("k", "v")), 1u);
   EXPECT_EQ(Needs(RaiseCommand(2)), 1u) << "or no version could ever be raised";
