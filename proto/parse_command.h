@@ -1,8 +1,8 @@
 #ifndef RAFTKV_PROTO_PARSE_COMMAND_H_
 #define RAFTKV_PROTO_PARSE_COMMAND_H_
 
-// The one way to read a command that is, or is to be, in the log. protobuf refuses what nests
-// deeper than a limit, and what one member refused after it was committed would end it at every
+// The one way to read a command that is, or is to be, in the log. protobuf rejects what nests
+// deeper than a limit, and what one member rejected after it was committed would end it at every
 // start. So commands have twice the limit that requests have at the edge: a command is a request
 // and one level more.
 

@@ -97,8 +97,8 @@ class Logger {
               << e.first_removed.index << " (term " << e.first_removed.term
               << "); the last index is now " << e.new_last.index;
   }
-  void Log(const PeerRefused&) {}  // server/peer logs these, together with its own rejections
-  void Log(const RefusedByPeer& e) {
+  void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
+  void Log(const RejectedByPeer& e) {
     LOG(ERROR) << Name(e.peer)
                << " rejects this member: its data directory is new. The cluster knows "
                << Name(self_)

@@ -166,8 +166,8 @@ class EventLog final : public MemberObserver {
  public:
   EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
   void OnEvent(const ReplicaEvent& event) override {
-    if (const auto* rejected = std::get_if<PeerRefused>(&event)) {
-      peers_->OnPeerRefused(rejected->peer);  // counts them, and logs some
+    if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
+      peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
     } else {
       log_(event, absl::Now());
     }

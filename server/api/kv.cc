@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/api/edge.h"
+#include "server/api/write.h"
 #include "storage/mvcc/check.h"
 
 namespace raftkv::api {
@@ -77,41 +78,6 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
                                    }
                                  },
                                  Edge::CallerOf(call)});
-}
-
-// Proposes `command` and answers the call once it is applied. `get` returns the part of the
-// command's response that answers the call. Fields that this program does not know are dropped
-// here, before the log.
-template <typename Request, typename Response, typename Get>
-void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command, Get get,
-           std::shared_ptr<const int> compaction_waiter = nullptr) {
-  command->DiscardUnknownFields();
-  std::string bytes = command->SerializeAsString();
-  if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
-    call.Finish(RequestTooLarge());
-    return;
-  }
-  const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
-  if (needs > in_force) {
-    SayNotProposed(call.get());
-    call.Finish(NeedsVersion(in_force, needs));
-    return;
-  }
-  const bool wait_for_compaction = compaction_waiter != nullptr;
-  auto done = [edge, call, get, waiter = std::move(compaction_waiter)](Fate fate,
-                                                                       ApplyResult result) {
-    if (!fate.proposed) SayNotProposed(call.get());
-    if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
-    if (!result.status.ok()) return call.Finish(ToWire(result.status));
-    call.response()->Swap(get(&result.response));
-    edge->FillHeader(result.revision, call.response()->mutable_header());
-    call.Finish(absl::OkStatus());
-  };
-  edge->member->Post(ProposeRequest{.command = std::move(bytes),
-                                    .done = std::move(done),
-                                    .caller = Edge::CallerOf(call),
-                                    .wait_for_compaction = wait_for_compaction,
-                                    .needs = needs});
 }
 
 template <typename Request>

@@ -19,12 +19,12 @@ namespace raftkv {
 
 // A message was rejected, because its sender's data directory is not the one that the cluster knows
 // for it. Reported for each such message.
-struct PeerRefused {
+struct PeerRejected {
   raft::MemberId peer = raft::kNobody;
 };
 // The same on the other side: a peer rejects this member's messages. Reported once, for the first
 // such peer.
-struct RefusedByPeer {
+struct RejectedByPeer {
   raft::MemberId peer = raft::kNobody;
 };
 // First start (first_start.h): this member votes from now on.
@@ -44,7 +44,7 @@ struct VersionRaised {
   ClusterVersion version = kFirstVersion;
 };
 
-using ReplicaEvent = std::variant<raft::Event, PeerRefused, RefusedByPeer, VotingAllowed,
+using ReplicaEvent = std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed,
                                   WaitingForPeers, VersionRaised>;
 
 class MemberObserver {

@@ -48,10 +48,10 @@ void FirstStart::AllowVoting(bool caught_up) {
 
 void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
   if (log_->may_vote() || std::find(peers_.begin(), peers_.end(), from) == peers_.end()) return;
-  if (!reply.store_id_refused) {
+  if (!reply.store_id_rejected) {
     rejected_by_.erase(from);
   } else if (rejected_by_.insert(from).second && rejected_by_.size() == 1) {
-    outbox_->Report(RefusedByPeer{from});
+    outbox_->Report(RejectedByPeer{from});
   }
   const bool changed =
       reply.log_empty ? said_empty_.insert(from).second : said_empty_.erase(from) > 0;
@@ -75,7 +75,7 @@ WaitingForPeers FirstStart::waiting_for() const {
 
 void FirstStart::ReportWaiting() {
   next_report_ = now_ + kReportInterval;
-  if (!rejected_by_.empty()) return;  // RefusedByPeer was reported: waiting does not help
+  if (!rejected_by_.empty()) return;  // RejectedByPeer was reported: waiting does not help
   outbox_->Report(waiting_for());
 }
 

@@ -22,7 +22,7 @@ Reads::Batch Reads::TakeConfirmed(uint64_t id) {
   return asked.empty() ? Batch() : std::move(asked.mapped());
 }
 
-void Reads::OnRefused(uint64_t id) {
+void Reads::OnDeclined(uint64_t id) {
   Batch reads = TakeConfirmed(id);
   waiting_.insert(waiting_.begin(), std::make_move_iterator(reads.begin()),
                   std::make_move_iterator(reads.end()));

@@ -33,7 +33,7 @@ class Reads {
   // The reads that the answer with this id confirms.
   Batch TakeConfirmed(uint64_t id);
   // The request was declined: its reads wait again.
-  void OnRefused(uint64_t id);
+  void OnDeclined(uint64_t id);
 
   // Forgets those that were answered at their deadline.
   void ForgetAnswered();

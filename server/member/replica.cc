@@ -108,8 +108,8 @@ void Replica::Handle(const ForwardLost& lost) {
   proposals_.OnForwardLost(lost.peer);
 }
 
-void Replica::Handle(const ForwardRefused& refused) {
-  proposals_.Fail(refused.number, Fate::kTooManyRequests);
+void Replica::Handle(const ForwardQueueFull& full) {
+  proposals_.Fail(full.number, Fate::kTooManyRequests);
 }
 
 void Replica::Handle(PeerMessage message) {
@@ -131,9 +131,9 @@ bool Replica::Rejects(const PeerMessage& message) {
   if (!store_ids_.Differs(message.from, message.store_id)) return false;
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
-    outbox_->Send(message.from, HelloReply{.store_id_refused = true});
+    outbox_->Send(message.from, HelloReply{.store_id_rejected = true});
   }
-  outbox_->Report(PeerRefused{message.from});
+  outbox_->Report(PeerRejected{message.from});
   return true;
 }
 
@@ -288,7 +288,7 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
 // applied.
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (result.index == 0) {
-    reads_.OnRefused(result.id);
+    reads_.OnDeclined(result.id);
     next_ask_ = now_ + options_.tick * options_.raft.heartbeat_ticks;
     return;
   }

@@ -97,7 +97,7 @@ class Replica {
   void Handle(ReadRequest request);
   void Handle(const AppendLost& lost);
   void Handle(const ForwardLost& lost);
-  void Handle(const ForwardRefused& refused);
+  void Handle(const ForwardQueueFull& full);
   void HandleFrom(raft::MemberId from, raft::Message message);
   void HandleFrom(raft::MemberId from, ForwardedProposal proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);

@@ -107,13 +107,13 @@ struct ForwardLost {
 
 // The queue of the stream to the leader was full: this proposal was certainly not sent, and its
 // client gets "too many requests".
-struct ForwardRefused {
+struct ForwardQueueFull {
   uint64_t number = 0;
 };
 
 // Everything that may arrive between two turns of a member.
-using Input =
-    std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost, ForwardRefused>;
+using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost,
+                           ForwardQueueFull>;
 
 }  // namespace raftkv
 

@@ -39,8 +39,8 @@ struct ForwardedProposalReply {
 // A member with an empty log asks whether the peer's log is empty too (first_start.h).
 struct Hello {};
 struct HelloReply {
-  bool log_empty = false;         // the sender's log never held an entry
-  bool store_id_refused = false;  // the cluster knows another data directory for the asking member
+  bool log_empty = false;          // the sender's log never held an entry
+  bool store_id_rejected = false;  // the cluster knows another data directory for the asking member
 };
 
 struct PeerMessage {

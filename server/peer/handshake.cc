@@ -22,19 +22,19 @@ proto::Peer Handshake::Introduction(raft::MemberId to) const {
 
 absl::Status Handshake::Check(const proto::Peer& who) {
   std::string wrong;
-  Refusals::Reason reason{};
+  Rejections::Reason reason{};
   if (who.cluster_id() != cluster_id_) {
-    reason = Refusals::Reason::kCluster;
+    reason = Rejections::Reason::kCluster;
     wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member", cluster_id_,
                             who.cluster_id());
   } else if (who.to() != self_) {
-    reason = Refusals::Reason::kReceiver;
+    reason = Rejections::Reason::kReceiver;
     wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());
   } else if (!peers_.contains(who.from())) {
-    reason = Refusals::Reason::kSender;
+    reason = Rejections::Reason::kSender;
     wrong = absl::StrFormat("member %x is not known here", who.from());
   } else if (who.store_id().size() != kStoreIdBytes) {
-    reason = Refusals::Reason::kMalformed;
+    reason = Rejections::Reason::kMalformed;
     wrong = "malformed store id";
   }
   if (wrong.empty()) return absl::OkStatus();
@@ -48,14 +48,15 @@ bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
     return true;
   }
   const Member& member = peers_.at(to);
-  Count(who.cluster_id() == cluster_id_ ? Refusals::Reason::kSender : Refusals::Reason::kCluster,
-        absl::StrCat("an answer from ", member.address, ": it is not ", member.name,
-                     " of this cluster; check the peer URLs"));
+  Count(
+      who.cluster_id() == cluster_id_ ? Rejections::Reason::kSender : Rejections::Reason::kCluster,
+      absl::StrCat("an answer from ", member.address, ": it is not ", member.name,
+                   " of this cluster; check the peer URLs"));
   return false;
 }
 
-void Handshake::Count(Refusals::Reason reason, const std::string& what) {
-  refusals_.Count(reason, what, absl::Now());
+void Handshake::Count(Rejections::Reason reason, const std::string& what) {
+  rejections_.Count(reason, what, absl::Now());
 }
 
 }  // namespace raftkv

@@ -4,7 +4,7 @@
 // The sender and the receiver of messages between members (proto::Peer). Every unary request and
 // response carries it, and the first message of each direction of a stream. A message that is not
 // meant for this member, or does not come from a member that it knows, is rejected and counted
-// (refusals.h).
+// (rejections.h).
 //
 // Owned by Peers; used on the loop's thread.
 
@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "proto/raft.pb.h"
-#include "server/peer/refusals.h"
+#include "server/peer/rejections.h"
 #include "server/raft/types.h"
 #include "storage/version.h"
 
@@ -55,8 +55,8 @@ class Handshake {
     return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion)};
   }
 
-  void Count(Refusals::Reason reason, const std::string& what);
-  const Refusals& refusals() const { return refusals_; }
+  void Count(Rejections::Reason reason, const std::string& what);
+  const Rejections& rejections() const { return rejections_; }
 
  private:
   const uint64_t cluster_id_;
@@ -64,7 +64,7 @@ class Handshake {
   const std::string store_id_;
   const ClusterVersion newest_version_;
   const std::map<raft::MemberId, Member> peers_;
-  Refusals refusals_;
+  Rejections rejections_;
 };
 
 }  // namespace raftkv

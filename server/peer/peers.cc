@@ -163,7 +163,7 @@ void Peers::OnConnected(Peer* peer) {
   if (!std::exchange(peer->connected, true)) {
     LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
   }
-  peer->last_refusal.clear();
+  peer->last_rejection.clear();
 }
 
 void Peers::MakeAppendOut(Peer* peer) {
@@ -185,7 +185,7 @@ void Peers::MakeAppendOut(Peer* peer) {
     if (closing()) return;
     post_(AppendLost{peer->address.id});
     if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
-      OnRefused(peer, status);
+      OnRejectedBy(peer, status);
     } else if (std::exchange(peer->connected, false)) {
       LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
                    << ": " << status.error_message();
@@ -214,7 +214,7 @@ void Peers::MakeForwardOut(Peer* peer) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
     post_(ForwardLost{peer->address.id, std::move(numbers)});
-    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(peer, status);
+    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRejectedBy(peer, status);
   };
   peer->forward_out =
       std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
@@ -231,16 +231,16 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
                                        const grpc::Status& status, const Response& response) {
         --to->unary_out;
         if (closing()) return;
-        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRefused(to, status);
+        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRejectedBy(to, status);
         if (!status.ok() || !handshake_.CheckAnswer(to->address.id, response.peer())) return;
         on_answer(Handshake::SenderOf(response.peer()), response);
       });
   call->Start((to->stub.get()->*prepare)(&call->context, request, queue_));
 }
 
-void Peers::OnRefused(Peer* peer, const grpc::Status& status) {
-  if (peer->last_refusal == status.error_message()) return;
-  peer->last_refusal = status.error_message();
+void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
+  if (peer->last_rejection == status.error_message()) return;
+  peer->last_rejection = status.error_message();
   LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
              << status.error_message();
 }
@@ -289,7 +289,7 @@ void Peers::SendBody(Peer* to, const ForwardedProposal& proposal) {
       post_(ForwardLost{to->address.id, {proposal.number}});
       break;
     case ForwardOut::Sent::kFull:
-      post_(ForwardRefused{proposal.number});
+      post_(ForwardQueueFull{proposal.number});
       break;
   }
 }
@@ -401,8 +401,8 @@ void Peers::OnForward(const Sender& from, proto::ForwardRequest* request) {
 
 void Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response) {
   switch (response.response_case()) {
-    case proto::ForwardResponse::kRefused: {
-      const absl::StatusOr<ForwardedProposalReply> reply = Decode(response.refused());
+    case proto::ForwardResponse::kDeclined: {
+      const absl::StatusOr<ForwardedProposalReply> reply = Decode(response.declined());
       if (!reply.ok()) return CountMalformed(from.id, reply.status());
       return Post(from, *reply);
     }
@@ -425,15 +425,15 @@ void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) 
 }
 
 void Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
-  handshake_.Count(Refusals::Reason::kMalformed,
+  handshake_.Count(Rejections::Reason::kMalformed,
                    absl::StrCat("a message from ", Find(from)->address.name, ": ", status.message(),
                                 "; do both run the same version?"));
 }
 
-void Peers::OnPeerRefused(raft::MemberId peer) {
+void Peers::OnPeerRejected(raft::MemberId peer) {
   const Peer* known = Find(peer);
   handshake_.Count(
-      Refusals::Reason::kStoreId,
+      Rejections::Reason::kStoreId,
       absl::StrCat(known == nullptr ? "a peer" : known->address.name,
                    ": its data directory is not the one that this cluster knows for it, so it may "
                    "have forgotten votes and acknowledged writes. Restore its old directory; "

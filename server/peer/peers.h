@@ -11,8 +11,8 @@
 //
 // Runs on the I/O loop's thread. Everything is bounded. If a queue is full or there is no
 // connection, a message is dropped (Raft sends it again). A forwarded proposal is reported to the
-// member instead (ForwardLost, ForwardRefused): it was certainly not sent, so its fate is known. A
-// stream that breaks does not affect the others.
+// member instead (ForwardLost, ForwardQueueFull): it was certainly not sent, so its fate is known.
+// A stream that breaks does not affect the others.
 
 #include <grpcpp/grpcpp.h>
 
@@ -81,9 +81,9 @@ class Peers final : public Transport {
   // The number of streams and calls, ours and the peers', with operations in flight.
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
-  const Refusals& refusals() const { return handshake_.refusals(); }
+  const Rejections& rejections() const { return handshake_.rejections(); }
   // Counts a message that the replica rejected together with those rejected here.
-  void OnPeerRefused(raft::MemberId peer);
+  void OnPeerRejected(raft::MemberId peer);
 
  private:
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;
@@ -109,7 +109,7 @@ class Peers final : public Transport {
     HelloCall hello_in;                // unanswered
     int unary_out = 0;
     bool connected = false;
-    std::string last_refusal;
+    std::string last_rejection;
   };
 
   bool closing() const { return phase_->AtLeast(Phase::kClosing); }
@@ -133,7 +133,7 @@ class Peers final : public Transport {
   void CountMalformed(raft::MemberId from, const absl::Status& status);
 
   // Logs once why `peer` rejects us, so that a misconfigured member's own log shows the reason.
-  void OnRefused(Peer* peer, const grpc::Status& status);
+  void OnRejectedBy(Peer* peer, const grpc::Status& status);
 
   // One overload for each kind of message. If one is missing, Send does not compile.
   void SendBody(Peer* to, const raft::Message& message);

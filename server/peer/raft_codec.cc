@@ -97,16 +97,16 @@ void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out) 
 
 proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   proto::ForwardResponse out;
-  out.mutable_refused()->set_number(body.number);
-  out.mutable_refused()->set_too_many_requests(body.too_many_requests);
-  out.mutable_refused()->set_not_understood(body.not_understood);
+  out.mutable_declined()->set_number(body.number);
+  out.mutable_declined()->set_too_many_requests(body.too_many_requests);
+  out.mutable_declined()->set_not_understood(body.not_understood);
   return out;
 }
 
 proto::HelloResponse Encode(const HelloReply& body) {
   proto::HelloResponse out;
   out.set_log_empty(body.log_empty);
-  out.set_store_id_refused(body.store_id_refused);
+  out.set_store_id_rejected(body.store_id_rejected);
   return out;
 }
 
@@ -220,9 +220,10 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
                            .needs = needs};
 }
 
-absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in) {
-  if (!Plausible({in.number()})) return Malformed("number of a refused proposal");
-  if (in.too_many_requests() && in.not_understood()) return Malformed("two reasons of a refusal");
+absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in) {
+  if (!Plausible({in.number()})) return Malformed("number of a declined proposal");
+  if (in.too_many_requests() && in.not_understood())
+    return Malformed("two reasons of a declined proposal");
   return ForwardedProposalReply{.number = in.number(),
                                 .too_many_requests = in.too_many_requests(),
                                 .not_understood = in.not_understood()};
@@ -231,8 +232,8 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refu
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
   // "My log is empty" counts towards the permission to vote. A peer that rejects the member's data
   // directory must not give that answer as well.
-  if (in.log_empty() && in.store_id_refused()) return Malformed("a refusal that also counts");
-  return HelloReply{.log_empty = in.log_empty(), .store_id_refused = in.store_id_refused()};
+  if (in.log_empty() && in.store_id_rejected()) return Malformed("a rejection that also counts");
+  return HelloReply{.log_empty = in.log_empty(), .store_id_rejected = in.store_id_rejected()};
 }
 
 }  // namespace raftkv

@@ -42,7 +42,7 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
 // `origin` is the sender, which must be the origin of the command. A command that this program does
 // not know is rejected, because every member must always be able to apply what is in the log.
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
-absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Refused& in);
+absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in);
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);
 
 }  // namespace raftkv

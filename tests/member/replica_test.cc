@@ -222,7 +222,7 @@ TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
     if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
   }
   ASSERT_EQ(numbers.size(), 2);
-  c[follower].Post(ForwardRefused{numbers[1]});
+  c[follower].Post(ForwardQueueFull{numbers[1]});
   c.Turn(follower);
   EXPECT_EQ(first->times, 0);
   EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it was certainly never sent";
@@ -508,8 +508,8 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   c.Settle();
   EXPECT_EQ(got, "v");
   EXPECT_GT(c[c.leader()].member->Status().rejected_messages, 0);
-  EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRefused>(c.leader()));
-  EXPECT_EQ(c.Count<RefusedByPeer>(wiped), 2) << "its own log must say why, once in each life";
+  EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRejected>(c.leader()));
+  EXPECT_EQ(c.Count<RejectedByPeer>(wiped), 2) << "its own log must say why, once in each life";
   EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "no answer of a peer would help";
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "glog/logging.h"
+
 namespace raftkv {
 namespace {
 
@@ -134,8 +136,8 @@ Model::Answer Model::Apply(const proto::Command& command) {
     case proto::Command::kSetClusterVersion:
       answer.status = SetClusterVersion(command.set_cluster_version());
       break;
-    default:
-      answer.status = absl::UnimplementedError("the model does not know this command");
+    case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
+      LOG(FATAL) << "the model cannot apply a command without an operation";
   }
   revision_ = Newest();
   changed_ = false;

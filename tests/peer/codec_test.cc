@@ -72,19 +72,19 @@ TEST(Codec, RoundTripsEveryField) {
   EXPECT_EQ(proposal->number, 5);
   EXPECT_EQ(proposal->payload.view(), put);
 
-  const ForwardedProposalReply refused{.number = 5, .not_understood = true};
-  const auto refused_again = Decode(Encode(refused).refused());
-  ASSERT_TRUE(refused_again.ok());
-  EXPECT_EQ(refused_again->number, 5);
-  EXPECT_TRUE(refused_again->not_understood);
-  EXPECT_FALSE(refused_again->too_many_requests);
+  const ForwardedProposalReply declined{.number = 5, .not_understood = true};
+  const auto declined_again = Decode(Encode(declined).declined());
+  ASSERT_TRUE(declined_again.ok());
+  EXPECT_EQ(declined_again->number, 5);
+  EXPECT_TRUE(declined_again->not_understood);
+  EXPECT_FALSE(declined_again->too_many_requests);
 
   for (const HelloReply& hello :
-       {HelloReply{.log_empty = true}, HelloReply{.store_id_refused = true}, HelloReply{}}) {
+       {HelloReply{.log_empty = true}, HelloReply{.store_id_rejected = true}, HelloReply{}}) {
     const auto again = Decode(Encode(hello));
     ASSERT_TRUE(again.ok());
     EXPECT_EQ(again->log_empty, hello.log_empty);
-    EXPECT_EQ(again->store_id_refused, hello.store_id_refused);
+    EXPECT_EQ(again->store_id_rejected, hello.store_id_rejected);
   }
 }
 
@@ -207,10 +207,10 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   EXPECT_EQ(Decode(/*origin=*/1, &newer)->needs, 2) << "the leader decides whether it is in force";
   FieldVersions().clear();
 
-  const proto::ForwardResponse::Refused refused;
-  EXPECT_EQ(After(refused, [](auto*) {}), kOk);
-  EXPECT_EQ(After(refused, [](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
-  EXPECT_EQ(After(refused,
+  const proto::ForwardResponse::Declined declined;
+  EXPECT_EQ(After(declined, [](auto*) {}), kOk);
+  EXPECT_EQ(After(declined, [](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(After(declined,
                   [](auto* in) {
                     in->set_too_many_requests(true);
                     in->set_not_understood(true);
@@ -222,7 +222,7 @@ TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {
   proto::HelloResponse answer;
   answer.set_log_empty(true);
   EXPECT_EQ(After(answer, [](auto*) {}), kOk);
-  EXPECT_EQ(After(answer, [](auto* in) { in->set_store_id_refused(true); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_store_id_rejected(true); }), kInvalid);
 }
 
 }  // namespace

@@ -154,13 +154,13 @@ TEST(Peers, RejectedMessagesAreCountedByReason) {
   for (int i = 0; i < 2; ++i) ask(Who(kCluster, 2, 9, store));
   ask(Who(kCluster, 9, 1, store));
   ask(Who(kCluster, 2, 1, "short"));
-  const Refusals& refusals = node.peers.refusals();
-  EXPECT_EQ(refusals.of(Refusals::Reason::kCluster), 3);
-  EXPECT_EQ(refusals.of(Refusals::Reason::kReceiver), 2);
-  EXPECT_EQ(refusals.of(Refusals::Reason::kSender), 1);
-  EXPECT_EQ(refusals.of(Refusals::Reason::kMalformed), 1);
-  EXPECT_EQ(refusals.of(Refusals::Reason::kStoreId), 0);
-  EXPECT_EQ(refusals.total(), 7);
+  const Rejections& rejections = node.peers.rejections();
+  EXPECT_EQ(rejections.of(Rejections::Reason::kCluster), 3);
+  EXPECT_EQ(rejections.of(Rejections::Reason::kReceiver), 2);
+  EXPECT_EQ(rejections.of(Rejections::Reason::kSender), 1);
+  EXPECT_EQ(rejections.of(Rejections::Reason::kMalformed), 1);
+  EXPECT_EQ(rejections.of(Rejections::Reason::kStoreId), 0);
+  EXPECT_EQ(rejections.total(), 7);
   EXPECT_TRUE(node.inputs.empty()) << "nothing of it reached the replica";
 }
 
@@ -179,7 +179,7 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
     Node node(1, {2, "n2", silent}, {.messages = 2, .bytes = 1 << 20});
     for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
     ASSERT_EQ(node.inputs.size(), 1);
-    EXPECT_EQ(std::get<ForwardRefused>(node.inputs[0]).number, 3);
+    EXPECT_EQ(std::get<ForwardQueueFull>(node.inputs[0]).number, 3);
     // The connection is never made: what waited for it certainly never left.
     ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<ForwardLost>() > 0; }));
     EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
@@ -209,12 +209,12 @@ TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
     }));
   }
   EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 5);
-  EXPECT_EQ(to.peers.refusals().of(Refusals::Reason::kMalformed), 1);
+  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kMalformed), 1);
   EXPECT_EQ(from.Count<ForwardLost>(), 0);
-  const auto& refused =
+  const auto& declined =
       std::get<ForwardedProposalReply>(std::get<PeerMessage>(from.inputs.back()).body);
-  EXPECT_EQ(refused.number, 5);
-  EXPECT_TRUE(refused.not_understood);
+  EXPECT_EQ(declined.number, 5);
+  EXPECT_TRUE(declined.not_understood);
 }
 
 TEST(Peers, CarryEveryMessageThereAndBack) {
@@ -243,8 +243,8 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   carry(Message{1, 2, 7, raft::ReadIndexRequest{.id = UINT64_MAX}},
         Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
   carry(Hello{}, HelloReply{.log_empty = true});
-  EXPECT_EQ(to.peers.refusals().total(), 0);
-  EXPECT_EQ(from.peers.refusals().total(), 0);
+  EXPECT_EQ(to.peers.rejections().total(), 0);
+  EXPECT_EQ(from.peers.rejections().total(), 0);
 }
 
 // Answers the first append in another member's name and then keeps the stream open.
@@ -274,7 +274,7 @@ TEST(Peers, AnAnswerOfAnotherMemberEndsTheStream) {
   Node node(1, {2, "n2", absl::StrCat("127.0.0.1:", port)});
   node.peers.Send(Append());
   EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
-  EXPECT_EQ(node.peers.refusals().of(Refusals::Reason::kSender), 1);
+  EXPECT_EQ(node.peers.rejections().of(Rejections::Reason::kSender), 1);
   EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
 }
 

@@ -14,7 +14,7 @@ struct BodyText {
   }
   std::string operator()(const RequestVoteReply& m) const {
     return absl::StrCat(m.pre_vote ? "PreVoteReply " : "RequestVoteReply ",
-                        m.granted ? "granted" : "refused");
+                        m.granted ? "granted" : "declined");
   }
   std::string operator()(const AppendEntries& m) const {
     return absl::StrCat("AppendEntries prev=", Describe(m.prev), " commit=", m.commit,
@@ -59,7 +59,7 @@ struct EventText {
   }
   std::string operator()(const VoteReceived& e) const {
     return absl::StrCat(e.pre_vote ? "pre-vote of " : "vote of ", Name(e.voter),
-                        e.granted ? " granted" : " refused");
+                        e.granted ? " granted" : " declined");
   }
   std::string operator()(const SteppedDown& e) const {
     return e.why == SteppedDown::Why::kNoQuorum ? "steps down: no quorum"
@@ -103,7 +103,7 @@ std::string Describe(const Message& message) {
 std::string Describe(const Event& event) { return std::visit(EventText(), event); }
 
 std::string Describe(const ReadIndexResult& result) {
-  if (result.index == 0) return absl::StrCat("read ", result.id, " refused");
+  if (result.index == 0) return absl::StrCat("read ", result.id, " declined");
   return absl::StrCat("read ", result.id, " at index ", result.index);
 }
 

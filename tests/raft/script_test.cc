@@ -196,8 +196,8 @@ class Script {
   }
 
   void Proposed(ProposeResult result) {
-    if (result == ProposeResult::kNotLeader) trace_.push_back("refused: not the leader");
-    if (result == ProposeResult::kTooManyRequests) trace_.push_back("refused: too many requests");
+    if (result == ProposeResult::kNotLeader) trace_.push_back("declined: not the leader");
+    if (result == ProposeResult::kTooManyRequests) trace_.push_back("declined: too many requests");
   }
 
   std::map<MemberId, MemoryDisk> disks_;

@@ -42,7 +42,7 @@ class Rpc : public testing::Test {
     }
     absl::Status OnRequest(Message* request) override {
       const std::string& service = static_cast<HealthCheckRequest*>(request)->service();
-      if (service == "refused") return absl::NotFoundError("refused");
+      if (service == "rejected") return absl::NotFoundError("rejected");
       return absl::OkStatus();
     }
     void OnWritable() override { ++test_->written_; }
@@ -309,7 +309,7 @@ TEST_F(Rpc, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
     contexts.push_back(std::make_unique<grpc::ClientContext>());
     readers.push_back(stub_->Watch(contexts.back().get(), request));
   };
-  open("refused");
+  open("rejected");
   ASSERT_TRUE(Eventually([&] { return ended_ == 1 && table_.running() == 0; }));
   EXPECT_EQ(readers[0]->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
 

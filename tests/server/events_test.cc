@@ -93,7 +93,7 @@ TEST_F(Events, ARealVoteIsAlwaysLogged) {
 TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
   EXPECT_THAT(Logged(WaitingForPeers{{2, 4}, 1}),
               ElementsAre(HasSubstr("first start: waiting until 1 more of n2, n4 answer")));
-  EXPECT_THAT(Logged(RefusedByPeer{3}),
+  EXPECT_THAT(Logged(RejectedByPeer{3}),
               ElementsAre(AllOf(HasSubstr("n3 rejects this member: its data directory is new"),
                                 HasSubstr("restore its old data directory"))));
 }

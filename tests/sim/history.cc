@@ -124,13 +124,13 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
 
 void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
   if (absl::IsResourceExhausted(result.status)) {
-    marks_->Hit(Mark::kWalkRefused);
+    marks_->Hit(Mark::kWalkRejected);
   } else if (command.has_put() && result.status.ok()) {
     known_mods_[command.put().key()] = result.revision;
   } else if (command.has_delete_range() && result.response.delete_range().deleted() == 0) {
     marks_->Hit(Mark::kDeletedNothing);
   } else if (command.has_compaction()) {
-    marks_->Hit(result.status.ok() ? Mark::kCompacted : Mark::kCompactRefused);
+    marks_->Hit(result.status.ok() ? Mark::kCompacted : Mark::kCompactRejected);
     if (result.status.ok()) {
       known_compacted_ = std::max(known_compacted_, command.compaction().revision());
     }
@@ -142,7 +142,7 @@ void History::Learn(uint64_t number, const proto::Command& command, const ApplyR
 void History::LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
                        const ApplyResult& result) {
   if (!result.status.ok()) {
-    marks_->Hit(absl::IsOutOfRange(result.status) ? Mark::kTxnCompacted : Mark::kTxnRefused);
+    marks_->Hit(absl::IsOutOfRange(result.status) ? Mark::kTxnCompacted : Mark::kTxnRejected);
     return;
   }
   const etcdserverpb::TxnResponse& response = result.response.txn();

@@ -14,8 +14,8 @@ namespace raftkv::sim {
 
 #define RAFTKV_SIM_MARKS(X)                                                   \
   X(kVoteSplit, "two candidates in one term")                                 \
-  X(kVoteRefused, "vote declined")                                            \
-  X(kPreVoteRefused, "pre-vote declined")                                     \
+  X(kVoteDeclined, "vote declined")                                           \
+  X(kPreVoteDeclined, "pre-vote declined")                                    \
   X(kVoteAfterRestart, "vote granted by a restarted member")                  \
   X(kElectionLost, "candidate denied a vote")                                 \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
@@ -52,12 +52,12 @@ namespace raftkv::sim {
   X(kSaveStalled, "save stalled longer than an election timeout")             \
   X(kReadByLeader, "read answered by the leader")                             \
   X(kReadByFollower, "read answered by a follower")                           \
-  X(kReadRefused, "read index request declined")                              \
+  X(kReadDeclined, "read index request declined")                             \
   X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
   X(kReadWaitedForApply, "read waited for the applier")                       \
   X(kReadTimedOut, "read timed out")                                          \
   X(kForwarded, "forwarded proposal applied")                                 \
-  X(kForwardRefused, "forwarded proposal declined")                           \
+  X(kForwardDeclined, "forwarded proposal declined")                          \
   X(kUnsent, "forwarded proposal never left")                                 \
   X(kUnknownLeaderLost, "fate unknown: leader lost")                          \
   X(kUnknownConnection, "fate unknown: connection lost")                      \
@@ -69,16 +69,16 @@ namespace raftkv::sim {
   X(kDeletedNothing, "delete that found nothing")                             \
   X(kTxnSucceeded, "transaction whose compares held")                         \
   X(kTxnFailed, "transaction whose compares did not hold")                    \
-  X(kTxnRefused, "transaction rejected for a key, a lease or its shape")      \
+  X(kTxnRejected, "transaction rejected for a key, a lease or its shape")     \
   X(kTxnCompacted, "transaction rejected for a revision")                     \
-  X(kWalkRefused, "transaction or deletion rejected: it walks too far")       \
+  X(kWalkRejected, "transaction or deletion rejected: it walks too far")      \
   X(kTxnPast, "replicated transaction that read a past revision")             \
   X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
   X(kCompacted, "compaction acknowledged")                                    \
-  X(kCompactRefused, "compaction rejected")                                   \
+  X(kCompactRejected, "compaction rejected")                                  \
   X(kReadPast, "past revision read")                                          \
   X(kReadCompacted, "read rejected for a revision")                           \
   X(kCompactionLost, "crash lost an applied compaction")                      \

@@ -237,7 +237,7 @@ void World::OnSend(int member, const PeerMessage& message) {
   if (options_.trace) Say(absl::StrFormat("        %s", Describe(message)));
   result_.trace_hash = Mix(result_.trace_hash, static_cast<uint64_t>(member));
   if (std::holds_alternative<ForwardedProposalReply>(message.body)) {
-    marks().Hit(Mark::kForwardRefused);
+    marks().Hit(Mark::kForwardDeclined);
     if (members_[member]->phase() >= raftkv::Phase::kDeclining) marks().Hit(Mark::kStopDeclined);
     return;
   }
@@ -245,14 +245,14 @@ void World::OnSend(int member, const PeerMessage& message) {
   if (m == nullptr) return;
   result_.trace_hash = Mix(result_.trace_hash, m->term << 4 | m->body.index());
   if (const auto* vote = std::get_if<raft::RequestVoteReply>(&m->body)) {
-    if (!vote->granted) marks().Hit(vote->pre_vote ? Mark::kPreVoteRefused : Mark::kVoteRefused);
+    if (!vote->granted) marks().Hit(vote->pre_vote ? Mark::kPreVoteDeclined : Mark::kVoteDeclined);
     if (vote->granted && !vote->pre_vote && members_[member]->life() > 1) {
       marks().Hit(Mark::kVoteAfterRestart);
     }
   } else if (const auto* append = std::get_if<raft::AppendEntriesReply>(&m->body)) {
     if (!append->success) marks().Hit(Mark::kRejectedAppend);
   } else if (const auto* read = std::get_if<raft::ReadIndexReply>(&m->body)) {
-    if (read->index == 0) marks().Hit(Mark::kReadRefused);
+    if (read->index == 0) marks().Hit(Mark::kReadDeclined);
   } else if (const auto* entries = std::get_if<raft::AppendEntries>(&m->body)) {
     const raft::Index last = entries->prev.index + entries->entries.size();
     result_.trace_hash = Mix(result_.trace_hash, last << 32 | entries->commit);
@@ -293,7 +293,7 @@ struct EventText {
                            e.first_removed.index);
   }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
-  std::string operator()(const PeerRefused& e) const {
+  std::string operator()(const PeerRejected& e) const {
     return absl::StrFormat("rejects n%d: another data directory", e.peer);
   }
   std::string operator()(const VotingAllowed& e) const {
@@ -305,7 +305,7 @@ struct EventText {
   std::string operator()(const VersionRaised& e) const {
     return absl::StrFormat("cluster version %d", e.version);
   }
-  std::string operator()(const RefusedByPeer& e) const {
+  std::string operator()(const RejectedByPeer& e) const {
     return absl::StrFormat("is rejected by n%d", e.peer);
   }
 };
@@ -315,7 +315,7 @@ struct EventText {
 void World::OnEvent(int member, const ReplicaEvent& event) {
   Say(absl::StrFormat("n%d      %s", member + 1, std::visit(EventText{}, event)));
   Marks& marks = result_.marks;
-  if (std::holds_alternative<PeerRefused>(event)) marks.Hit(Mark::kWiped);
+  if (std::holds_alternative<PeerRejected>(event)) marks.Hit(Mark::kWiped);
   if (std::holds_alternative<VersionRaised>(event)) {
     marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
   }

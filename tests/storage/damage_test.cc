@@ -54,7 +54,7 @@ class DamageTest : public testing::Test {
 
   absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
 
-  void ExpectRefused() {
+  void ExpectRejected() {
     // Open it twice: the first attempt must not leave a shortened log that the second one accepts.
     for (int attempt = 0; attempt < 2; ++attempt) {
       const absl::Status status = Open().status();
@@ -90,32 +90,32 @@ TEST_F(DamageTest, NoneAfterAKill) { ExpectWhole(/*warnings=*/0); }
 
 TEST_F(DamageTest, ByteFlippedInTheMiddleOfTheWal) {
   FlipByte(Wal(), fs::file_size(Wal()) / 2);
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, ByteFlippedInTheLastRecord) {
   FlipByte(Wal(), fs::file_size(Wal()) - 20);
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, WalCutByTenBytes) {
   fs::resize_file(Wal(), fs::file_size(Wal()) - 10);
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, WalCutInHalf) {
   fs::resize_file(Wal(), fs::file_size(Wal()) / 2);
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, LastFourKibibytesOfTheWalZeroed) {
   Overwrite(Wal(), fs::file_size(Wal()) - 4096, std::string(4096, '\0'));
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, WalDeleted) {
   fs::remove(Wal());
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, NewestWalDeletedWhileOlderFilesStay) {
@@ -123,7 +123,7 @@ TEST_F(DamageTest, NewestWalDeletedWhileOlderFilesStay) {
   RunJobAndKill("fill-data-dir", dir_.path());
   ASSERT_FALSE(Files(dir_ / "log", ".sst").empty());
   fs::remove(Wal());
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, ByteFlippedInATableFileOfTheLog) {
@@ -131,25 +131,25 @@ TEST_F(DamageTest, ByteFlippedInATableFileOfTheLog) {
   const std::vector<std::string> tables = Files(dir_ / "log", ".sst");
   ASSERT_FALSE(tables.empty());
   FlipByte(tables.front(), fs::file_size(tables.front()) / 3);
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, TableFileOfTheLogDeleted) {
   ASSERT_TRUE(Open().ok());
   fs::remove(Files(dir_ / "log", ".sst").front());
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, WholeLogDeleted) {
   fs::remove_all(dir_ / "log");
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, WatermarkDeletedOrDestroyed) {
   Overwrite(dir_ / "log/WATERMARK", 0, std::string(8192, 'x'));
-  ExpectRefused();
+  ExpectRejected();
   fs::remove(dir_ / "log/WATERMARK");
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, OldCopyOfTheLogPutBack) {
@@ -160,7 +160,7 @@ TEST_F(DamageTest, OldCopyOfTheLogPutBack) {
   // applied more.
   fs::remove_all(dir_ / "log");
   fs::rename(dir_ / "log.old", dir_ / "log");
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, ZerosAfterTheLastRecordAreSalvaged) {
@@ -244,7 +244,7 @@ TEST_F(DamageTest, StateMachineDamagedIsLostWhenTheLogWasCut) {
     dir->log->Cut(100);
   }
   fs::remove_all(dir_ / "sm");
-  ExpectRefused();
+  ExpectRejected();
 }
 
 TEST_F(DamageTest, StateMachineAheadOfItsLogMeansThatTheLogLostEntries) {
@@ -257,7 +257,7 @@ TEST_F(DamageTest, StateMachineAheadOfItsLogMeansThatTheLogLostEntries) {
     dir->state->Apply(entries);
     dir->state->Flush();
   }
-  ExpectRefused();
+  ExpectRejected();
 }
 
 // --- a disk that answers EIO

@@ -1,4 +1,4 @@
-#include "server/peer/refusals.h"
+#include "server/peer/rejections.h"
 
 #include <vector>
 
@@ -12,17 +12,17 @@ namespace {
 
 constexpr absl::Duration kSayInterval = absl::Minutes(1);
 
-const char* Name(Refusals::Reason reason) {
+const char* Name(Rejections::Reason reason) {
   switch (reason) {
-    case Refusals::Reason::kCluster:
+    case Rejections::Reason::kCluster:
       return "another cluster";
-    case Refusals::Reason::kReceiver:
+    case Rejections::Reason::kReceiver:
       return "another receiver";
-    case Refusals::Reason::kSender:
+    case Rejections::Reason::kSender:
       return "unknown sender";
-    case Refusals::Reason::kStoreId:
+    case Rejections::Reason::kStoreId:
       return "another data directory";
-    case Refusals::Reason::kMalformed:
+    case Rejections::Reason::kMalformed:
       return "malformed";
   }
   return "?";
@@ -30,7 +30,7 @@ const char* Name(Refusals::Reason reason) {
 
 }  // namespace
 
-void Refusals::Count(Reason reason, const std::string& what, absl::Time now) {
+void Rejections::Count(Reason reason, const std::string& what, absl::Time now) {
   const bool is_new = ++counts_[reason] == 1;
   if (!is_new && now - said_ < kSayInterval) return;
   said_ = now;
@@ -40,13 +40,13 @@ void Refusals::Count(Reason reason, const std::string& what, absl::Time now) {
                << " (messages rejected so far: " << absl::StrJoin(totals, ", ") << ")";
 }
 
-uint64_t Refusals::total() const {
+uint64_t Rejections::total() const {
   uint64_t total = 0;
   for (const auto& [reason, count] : counts_) total += count;
   return total;
 }
 
-uint64_t Refusals::of(Reason reason) const {
+uint64_t Rejections::of(Reason reason) const {
   const auto it = counts_.find(reason);
   return it == counts_.end() ? 0 : it->second;
 }

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_PEER_REFUSALS_H_
-#define RAFTKV_SERVER_PEER_REFUSALS_H_
+#ifndef RAFTKV_SERVER_PEER_REJECTIONS_H_
+#define RAFTKV_SERVER_PEER_REJECTIONS_H_
 
 // Counts the messages of peers that this member rejected, by reason. The first message of each
 // reason is logged. After that the totals are logged at most once a minute, because a misconfigured
@@ -15,7 +15,7 @@
 
 namespace raftkv {
 
-class Refusals {
+class Rejections {
  public:
   enum class Reason {
     kCluster,    // from a member of another cluster
@@ -38,4 +38,4 @@ class Refusals {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_SERVER_PEER_REFUSALS_H_
+#endif  // RAFTKV_SERVER_PEER_REJECTIONS_H_
