@@ -97,6 +97,7 @@ class Logger {
               << e.first_removed.index << " (term " << e.first_removed.term
               << "); the last index is now " << e.new_last.index;
   }
+  void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
   void Log(const RejectedByPeer& e) {
     LOG(ERROR) << Name(e.peer)

@@ -167,7 +167,13 @@ class EventLog final : public MemberObserver {
   EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
   void OnEvent(const ReplicaEvent& event) override {
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
-      peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
+      return peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
+    }
+    const auto* raft_event = std::get_if<raft::Event>(&event);
+    const auto* message =
+        raft_event == nullptr ? nullptr : std::get_if<raft::MessageRejected>(raft_event);
+    if (message != nullptr) {
+      peers_->OnMessageRejected(message->from, message->why);  // likewise
     } else {
       log_(event, absl::Now());
     }

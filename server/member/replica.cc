@@ -237,7 +237,10 @@ void Replica::DrainReady() {
     SendAll(&ready.messages_after_save);
     if (!ready.committed.empty()) NoteCommitted(std::move(ready.committed));
     for (const raft::ReadIndexResult& read : ready.reads) NoteRead(read);
-    for (const raft::Event& event : ready.events) outbox_->Report(event);
+    for (const raft::Event& event : ready.events) {
+      rejected_messages_ += std::holds_alternative<raft::MessageRejected>(event);
+      outbox_->Report(event);
+    }
   }
 }
 

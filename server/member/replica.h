@@ -87,7 +87,8 @@ class Replica {
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
-  // The number of messages rejected because of a wrong receiver or store id.
+  // The number of messages rejected because of a wrong receiver or store id, or because no correct
+  // peer would send them (raft::MessageRejected).
   uint64_t rejected_messages() const { return rejected_messages_; }
 
  private:

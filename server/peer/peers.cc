@@ -440,4 +440,13 @@ void Peers::OnPeerRejected(raft::MemberId peer) {
                    "replacing a member needs membership changes, which are not supported yet"));
 }
 
+void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
+  const Peer* known = Find(from);
+  handshake_.Count(
+      Rejections::Reason::kImplausible,
+      absl::StrCat("a message from ", known == nullptr ? "a peer" : known->address.name, ": ", why,
+                   ", which contradicts Raft; stop that member, check its version "
+                   "and its data directory"));
+}
+
 }  // namespace raftkv

@@ -82,8 +82,9 @@ class Peers final : public Transport {
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
   const Rejections& rejections() const { return handshake_.rejections(); }
-  // Counts a message that the replica rejected together with those rejected here.
+  // Count a message that the replica rejected together with those rejected here.
   void OnPeerRejected(raft::MemberId peer);
+  void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;

@@ -24,6 +24,8 @@ const char* Name(Rejections::Reason reason) {
       return "another data directory";
     case Rejections::Reason::kMalformed:
       return "malformed";
+    case Rejections::Reason::kImplausible:
+      return "implausible";
   }
   return "?";
 }

@@ -18,11 +18,12 @@ namespace raftkv {
 class Rejections {
  public:
   enum class Reason {
-    kCluster,    // from a member of another cluster
-    kReceiver,   // meant for another member
-    kSender,     // from an unknown member, or not from the one that has this address
-    kStoreId,    // from another data directory than the one known for the member
-    kMalformed,  // against the protocol
+    kCluster,      // from a member of another cluster
+    kReceiver,     // meant for another member
+    kSender,       // from an unknown member, or not from the one that has this address
+    kStoreId,      // from another data directory than the one known for the member
+    kMalformed,    // against the protocol
+    kImplausible,  // no correct member would send it (server/raft/plausibility.cc)
   };
 
   // `what` is one line about this message: who sent it, what is wrong, the remedy.

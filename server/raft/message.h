@@ -2,7 +2,8 @@
 #define RAFTKV_SERVER_RAFT_MESSAGE_H_
 
 // The messages between members, as plain values. The codec (server/peer/raft_codec) converts them
-// to and from protobuf and rejects malformed ones. So the core may use CHECK on a message's fields.
+// to and from protobuf and rejects malformed ones. What is well-formed but no correct peer would
+// send is rejected by Raft::Step (plausibility.cc).
 //
 // Every message carries its sender's term. A higher term makes the receiver a follower in that term
 // (Raft::Step has the exceptions). A vote request or append of a lower term is answered with the

@@ -65,6 +65,10 @@ void Raft::Tick(int ticks) {
 }
 
 void Raft::Step(Message message) {
+  if (const char* why = WhyImplausible(message); why != nullptr) {
+    events_.push_back(MessageRejected{message.from, why});
+    return;
+  }
   const auto* vote = std::get_if<RequestVote>(&message.body);
   const auto* vote_reply = std::get_if<RequestVoteReply>(&message.body);
 

@@ -59,6 +59,11 @@ struct Status {
   std::map<MemberId, PeerStatus> peers = {};  // only on a leader
 };
 
+// A message whose term is further ahead of ours is rejected. At one election in a second a cluster
+// would need a century to get there, so its sender is faulty; its term, once saved, would spread to
+// all members.
+inline constexpr Term kTermAheadMax = Term{1} << 32;
+
 enum class ProposeResult { kAccepted, kNotLeader, kTooManyRequests };
 
 class Raft {
@@ -69,6 +74,7 @@ class Raft {
        const LogReader* log);
 
   void Tick(int ticks);  // CHECKs that ticks <= Config::heartbeat_ticks
+  // A message that no correct peer would send changes nothing and is reported (MessageRejected).
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
@@ -121,6 +127,16 @@ class Raft {
   }
   void Handle(const Message&, const InstallSnapshot&) {}  // not implemented yet: dropped
   void Handle(const Message&, const TimeoutNow&) {}       // the same
+
+  // plausibility.cc: why no correct peer would send this message, or null
+  const char* WhyImplausible(const Message& message) const;
+  const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
+  const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
+  const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
+  template <typename Body>  // only the term of the others can be implausible
+  const char* WhyImplausible(const Message&, const Body&) const {
+    return nullptr;
+  }
 
   // raft.cc: terms, roles and Ready
   void BecomeFollower(Term term, MemberId leader);

@@ -62,8 +62,14 @@ struct Truncated {  // a suffix that conflicted with the leader's log was remove
   EntryId new_last;
 };
 
-using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
-                           LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated>;
+struct MessageRejected {  // no correct peer would have sent it
+  MemberId from = kNobody;
+  const char* why = "";
+};
+
+using Event =
+    std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
+                 VoteGranted, VoteReceived, SteppedDown, Truncated, MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

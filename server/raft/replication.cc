@@ -67,7 +67,6 @@ namespace raftkv::raft {
 // The follower.
 
 void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
-  CHECK(role_ != Role::kLeader) << "two leaders in one term";
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   ResetElectionTimer();
@@ -114,8 +113,7 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   const Index first = entry->id.index;
   if (first <= log_.last_index()) {
     if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
-      CHECK_GT(first, commit_) << "the leader's entry conflicts with a committed entry";
-      CHECK_GT(first, leader_match_) << "the leader changed its own log";
+      CHECK_GT(first, std::max(commit_, leader_match_)) << "WhyImplausible rejects such an append";
     }
     events_.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
     log_.TruncateFrom(first);
@@ -157,7 +155,6 @@ void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesR
   Progress& peer = found->second;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
   if (reply.success) {
-    CHECK_LE(reply.match, log_.last_index()) << "a follower acknowledges entries we never sent";
     if (peer.OnAccepted(reply.match, round_)) MaybeCommit();
   } else {
     const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);

@@ -210,6 +210,26 @@ TEST(Replica, AForwardedProposalThatNeedsANewerVersionIsNotProposed) {
   EXPECT_EQ(not_understood, 1);
 }
 
+TEST(Replica, AMessageThatNoCorrectPeerWouldSendIsCountedAndReported) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader(), follower = c.follower();
+  const raft::Message message{follower, leader, c[leader].raft().term(),
+                              raft::AppendEntriesReply{.success = true, .match = 1 << 20}};
+  c[leader].Post(PeerMessage{follower, leader, c[follower].store_id, message});
+  c.Turn(leader);
+  EXPECT_EQ(c[leader].member->Status().rejected_messages, 1);
+  int reported = 0;
+  for (const ReplicaEvent& event : c[leader].events) {
+    const auto* of_raft = std::get_if<raft::Event>(&event);
+    reported += of_raft != nullptr && std::holds_alternative<raft::MessageRejected>(*of_raft);
+  }
+  EXPECT_EQ(reported, 1);
+  auto put = c.Put(leader, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
 TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
   Cluster c(3);
   c.Run(kElection);

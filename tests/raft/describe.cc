@@ -68,6 +68,9 @@ struct EventText {
   std::string operator()(const Truncated& e) const {
     return absl::StrCat("truncates from ", Describe(e.first_removed), " to ", Describe(e.new_last));
   }
+  std::string operator()(const MessageRejected& e) const {
+    return absl::StrCat("rejects a message of ", Name(e.from), ": ", e.why);
+  }
 };
 
 }  // namespace

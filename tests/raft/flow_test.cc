@@ -174,12 +174,6 @@ TEST(Flow, FollowerCommitsOnlyUpToTheMatch) {
   EXPECT_EQ(net[1].commit_index(), 1u) << "entries 2 and 3 may be another leader's";
 }
 
-TEST(FlowDeathTest, CommittedEntriesAreNeverRemoved) {
-  Network net({{1, MemoryDisk({1, 0, 2}, LogOfTerms({1, 1}))}, {2, {}}, {3, {}}});
-  EXPECT_DEATH(net.Step(From(2, 2, AppendEntries{.prev = {1, 1}, .entries = {Command(2, 2)}})),
-               "conflicts with a committed entry");
-}
-
 TEST(Flow, LostLastAppendIsNoticedByTheHeartbeat) {
   Network net(3);
   net.Elect(1);

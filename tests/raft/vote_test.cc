@@ -197,11 +197,5 @@ TEST(Vote, LearnerFollowsAndNeverCampaigns) {
   EXPECT_FALSE(learner.HasReady());
 }
 
-TEST(VoteDeathTest, TwoLeadersInOneTermEndTheProcess) {
-  Network net(3);
-  net.Elect(1);
-  EXPECT_DEATH(net.Step(From(2, 1, AppendEntries{})), "two leaders in one term");
-}
-
 }  // namespace
 }  // namespace raftkv::raft

@@ -292,6 +292,9 @@ struct EventText {
     return absl::StrFormat("removed entries from %d/%d on", e.first_removed.term,
                            e.first_removed.index);
   }
+  std::string operator()(const raft::MessageRejected& e) const {
+    return absl::StrFormat("rejects a message of n%d: %s", e.from, e.why);
+  }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
   std::string operator()(const PeerRejected& e) const {
     return absl::StrFormat("rejects n%d: another data directory", e.peer);
@@ -324,6 +327,11 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   const auto* raft_event = std::get_if<raft::Event>(&event);
   if (raft_event == nullptr) return;
+  // Here every peer is correct.
+  if (const auto* rejected = std::get_if<raft::MessageRejected>(raft_event)) {
+    verdict_.Fail("core", absl::StrFormat("n%d rejects a message of n%d: %s", member + 1,
+                                          rejected->from, rejected->why));
+  }
   if (const auto* candidate = std::get_if<raft::BecameCandidate>(raft_event)) {
     if (candidate->term == result_.terms) marks.Hit(Mark::kVoteSplit);
     result_.terms = std::max<uint64_t>(result_.terms, candidate->term);

@@ -1,0 +1,52 @@
+// What a message of a correct peer can never say. Step checks every message before it changes
+// anything, so a faulty peer can neither end this process nor leave a trace in its log.
+
+#include "server/raft/raft.h"
+
+namespace raftkv::raft {
+
+const char* Raft::WhyImplausible(const Message& message) const {
+  if (message.term < term_) return nullptr;  // its contents are ignored
+  if (message.term - term_ > kTermAheadMax) return "its term is too far ahead";
+  return std::visit([&](const auto& body) { return WhyImplausible(message, body); }, message.body);
+}
+
+const char* Raft::WhyImplausible(const Message& message, const AppendEntries& append) const {
+  const bool this_term = message.term == term_;
+  // Election Safety (§5.2).
+  if (this_term && role_ == Role::kLeader) return "it leads in the term of this leader";
+  if (this_term && leader_ != kNobody && leader_ != message.from) {
+    return "it leads in the term of another leader";
+  }
+  // HandleAppendEntries looks at the entries only if this log has the one before them. Entries
+  // before our first one are committed and are skipped.
+  if (append.prev.index + 1 >= log_.first_index() && !log_.Contains(append.prev)) return nullptr;
+  for (const Entry& entry : append.entries) {
+    const Index index = entry.id.index;
+    if (index < log_.first_index() || log_.Contains(entry.id)) continue;
+    // The first entry that is new here. Leader Completeness (§5.4.3) and Leader Append-Only (§5.3).
+    if (index <= commit_) return "its entry conflicts with a committed one";
+    if (this_term && index <= leader_match_) return "it changed its own log";
+    if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries go back";
+    break;
+  }
+  return nullptr;
+}
+
+const char* Raft::WhyImplausible(const Message& message, const AppendEntriesReply& reply) const {
+  if (message.term != term_ || role_ != Role::kLeader) return nullptr;
+  if (reply.round > round_) return "it answers a heartbeat that was never sent";
+  if (reply.success && reply.match > log_.last_index()) {
+    return "it acknowledges entries that were never sent";
+  }
+  return nullptr;
+}
+
+const char* Raft::WhyImplausible(const Message& message, const ReadIndexReply& reply) const {
+  const bool asked = message.term == term_ && role_ == Role::kFollower && reads_.in_flight() &&
+                     reply.id == reads_.round();
+  return asked && message.from != leader_ ? "it answers a question that its leader was asked"
+                                          : nullptr;
+}
+
+}  // namespace raftkv::raft
