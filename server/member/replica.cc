@@ -102,6 +102,8 @@ void Replica::Handle(ReadRequest request) {
 
 void Replica::Handle(const AppendLost& lost) { raft_.OnUnreachable(lost.peer); }
 
+void Replica::Handle(const PeerLost& lost) { raft_.OnPeerLost(lost.peer, lost.connection); }
+
 void Replica::Handle(const ForwardLost& lost) {
   lost_peers_.insert(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);

@@ -97,6 +97,7 @@ class Replica {
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);
   void Handle(const AppendLost& lost);
+  void Handle(const PeerLost& lost);
   void Handle(const ForwardLost& lost);
   void Handle(const ForwardQueueFull& full);
   void HandleFrom(raft::MemberId from, raft::Message message);

@@ -98,6 +98,14 @@ struct AppendLost {
   raft::MemberId peer = raft::kNobody;
 };
 
+// The stream on which `peer` sent its appends was aborted, as when its process dies. Not reported if
+// the peer closed it in order, or has opened a newer one. `connection` is the stream's number
+// (raft::Message::connection).
+struct PeerLost {
+  raft::MemberId peer = raft::kNobody;
+  uint64_t connection = 0;
+};
+
 // The stream of forwarded requests to a peer broke: what was in flight may be lost. The
 // proposals `unsent` were certainly never sent, so they wait for the next leader.
 struct ForwardLost {
@@ -112,8 +120,8 @@ struct ForwardQueueFull {
 };
 
 // Everything that may arrive between two turns of a member.
-using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost,
-                           ForwardQueueFull>;
+using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, PeerLost,
+                           ForwardLost, ForwardQueueFull>;
 
 }  // namespace raftkv
 

@@ -6,7 +6,9 @@
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
 // proposals may be dropped but are never duplicated. When their stream breaks, the replica is told
-// (ForwardLost), because it must answer "unknown" to proposals whose fate is unknown.
+// (ForwardLost), because it must answer "unknown" to proposals whose fate is unknown. When the
+// stream on which a peer sends appends is aborted, the replica is told, too (PeerLost): the peer's
+// process may have died.
 
 #include <cstdint>
 #include <string>

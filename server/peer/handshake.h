@@ -26,6 +26,7 @@ struct Sender {
   raft::MemberId id = raft::kNobody;
   std::string store_id;                           // of its data directory
   ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
+  uint64_t connection = 0;  // the number of the stream, on streams that peers opened; else 0
 };
 
 class Handshake {

@@ -22,17 +22,19 @@ template <typename Request, typename Response>
 class InStream final : public StreamHandler {
  public:
   struct Hooks {
-    // Called at the first request of `stream`. If the result is not OK, the stream ends with it.
-    std::function<absl::Status(InStream* stream, const proto::Peer& who)> on_open;
+    // Called at the first request of `stream`: checks who opened it. If the result is not OK, the
+    // stream ends with it.
+    std::function<absl::StatusOr<Sender>(InStream* stream, const proto::Peer& who)> on_open;
     std::function<void(const Sender& from, Request*)> on_request;  // also for the first request
     std::function<proto::Peer(raft::MemberId to)> introduction;
-    std::function<void(InStream*)> on_end;
+    // `aborted`: the peer cancelled the stream or its connection broke.
+    std::function<void(InStream*, bool aborted)> on_end;
   };
 
   // `hooks` must outlive the stream.
   InStream(const Hooks* hooks, QueueBound bound, Stream* stream)
       : hooks_(hooks), bound_(bound), stream_(stream) {}
-  ~InStream() override { hooks_->on_end(this); }
+  ~InStream() override { hooks_->on_end(this, aborted_); }
 
   // If the queue is full, the answer is dropped; the peer asks again.
   void Send(Response response) {
@@ -51,13 +53,15 @@ class InStream final : public StreamHandler {
   absl::Status OnRequest(google::protobuf::Message* message) override {
     auto* request = static_cast<Request*>(message);
     if (sender_.id == raft::kNobody) {
-      if (absl::Status status = hooks_->on_open(this, request->peer()); !status.ok()) return status;
-      sender_ = Handshake::SenderOf(request->peer());
+      absl::StatusOr<Sender> sender = hooks_->on_open(this, request->peer());
+      if (!sender.ok()) return sender.status();
+      sender_ = *std::move(sender);
     }
     hooks_->on_request(sender_, request);
     return absl::OkStatus();
   }
   void OnWritable() override { MaybeWrite(); }
+  void OnGone() override { aborted_ = true; }
 
  private:
   void MaybeWrite() {
@@ -72,6 +76,7 @@ class InStream final : public StreamHandler {
   Stream* const stream_;
   Sender sender_;  // nobody until the first request
   bool answered_ = false;
+  bool aborted_ = false;
   std::deque<Response> queue_;
 };
 

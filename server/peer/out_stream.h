@@ -80,7 +80,13 @@ class OutStream {
     return &queue_.back();
   }
 
-  // Ends the connection. The next Send opens another one.
+  // Ends the connection in order: its other end is told that no more requests follow, and ends it.
+  // Nothing may be sent after that.
+  void Close() {
+    if (session_ != nullptr) session_->Close();
+  }
+
+  // Ends the connection at once. The next Send opens another one.
   void Cancel() {
     if (session_ != nullptr) session_->context.TryCancel();
   }
@@ -106,6 +112,12 @@ class OutStream {
       call_->Write(request, options, wrote_.Start());
     }
 
+    void Close() {
+      if (!open_ || broken_) return context.TryCancel();
+      closing_ = true;
+      if (!writing_) call_->WritesDone(closed_.Start());
+    }
+
     bool answered() const { return from_.id != raft::kNobody; }
 
     OutStream* owner;  // null: it was destroyed
@@ -123,7 +135,12 @@ class OutStream {
     void OnWrote(bool ok) {
       writing_ = false;
       if (!ok || broken_) return Break();
+      if (closing_) return call_->WritesDone(closed_.Start());
       MaybeWrite();
+    }
+
+    void OnClosed(bool ok) {
+      if (!ok || broken_) Break();
     }
 
     void OnRead(bool ok) {
@@ -167,8 +184,10 @@ class OutStream {
     bool open_ = false;
     bool writing_ = false;
     bool broken_ = false;
+    bool closing_ = false;
     Operation<Session> started_{this, &Session::OnStarted};
     Operation<Session> wrote_{this, &Session::OnWrote};
+    Operation<Session> closed_{this, &Session::OnClosed};
     Operation<Session> read_{this, &Session::OnRead};
     Operation<Session> finished_{this, &Session::OnFinished};
   };

@@ -110,21 +110,28 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
                               void (Peers::*on_request)(const Sender&, Request*)) {
   using In = InStream<Request, Response>;
   auto hooks = std::make_shared<typename In::Hooks>();
-  hooks->on_open = [this, in](In* stream, const proto::Peer& who) {
+  hooks->on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
     if (closing()) return absl::UnavailableError("server stopped");
     if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
     Peer* peer = Find(who.from());
     if (peer->*in != nullptr) (peer->*in)->Cancel();  // the peer has opened a new one
     peer->*in = stream;
-    return absl::OkStatus();
+    Sender sender = Handshake::SenderOf(who);
+    sender.connection = ++connections_;
+    return sender;
   };
   hooks->on_request = [this, on_request](const Sender& from, Request* request) {
     (this->*on_request)(from, request);
   };
   hooks->introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
-  hooks->on_end = [this, in](In* stream) {
-    Peer* peer = Find(stream->sender().id);
-    if (peer != nullptr && peer->*in == stream) peer->*in = nullptr;
+  hooks->on_end = [this, in](In* stream, bool aborted) {
+    const Sender& sender = stream->sender();
+    Peer* peer = Find(sender.id);
+    if (peer == nullptr || peer->*in != stream) return;
+    peer->*in = nullptr;
+    if constexpr (std::is_same_v<In, AppendIn>) {
+      if (aborted && !closing()) post_(PeerLost{sender.id, sender.connection});
+    }
   };
   StreamMethod method;
   method.name = name;
@@ -249,13 +256,20 @@ void Peers::Stop() {
   CHECK(closing());
   const absl::Status stopped = absl::UnavailableError("server stopped");
   for (auto& [id, peer] : peers_) {
-    if (peer.append_out) peer.append_out->Cancel();
-    if (peer.forward_out) peer.forward_out->Cancel();
+    if (peer.append_out) peer.append_out->Close();
+    if (peer.forward_out) peer.forward_out->Close();
     for (const auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call.Finish(stopped);
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
   for (grpc::ClientContext* context : asking_) context->TryCancel();
   if (methods_ != nullptr) methods_->CancelStreams();
+}
+
+void Peers::Cancel() {
+  for (auto& [id, peer] : peers_) {
+    if (peer.append_out) peer.append_out->Cancel();
+    if (peer.forward_out) peer.forward_out->Cancel();
+  }
 }
 
 // --- what the member sends
@@ -421,6 +435,7 @@ void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) 
   if (!message.ok()) return CountMalformed(from.id, message.status());
   message->from = from.id;
   message->to = options_.self;
+  message->connection = from.connection;
   Post(from, *std::move(message));
 }
 

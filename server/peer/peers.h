@@ -75,9 +75,12 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Call it when the phase is kClosing. Ends all streams and calls. Their completions arrive on the
-  // queue until live() is 0.
+  // Call it when the phase is kClosing. Ends all streams and calls: our streams in order, so that no
+  // peer takes this member for dead, the others at once. Their completions arrive on the queue until
+  // live() is 0.
   void Stop();
+  // Call it after Stop. Cancels our streams that the peers have not ended yet.
+  void Cancel();
   // The number of streams and calls, ours and the peers', with operations in flight.
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
@@ -171,6 +174,7 @@ class Peers final : public Transport {
   std::map<raft::MemberId, Peer> peers_;
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight
+  uint64_t connections_ = 0;               // the streams that peers have opened so far
 };
 
 }  // namespace raftkv

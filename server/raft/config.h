@@ -16,6 +16,9 @@ struct Config {
 
   int election_timeout_ticks = 100;  // each timeout is random in [1x, 2x) of this (§5.2)
   int heartbeat_ticks = 10;
+  // After the connection to the leader broke (Raft::OnPeerLost): the first round of votes begins
+  // after a random time in [0, 1x], each retry after another in [1x, 3x).
+  int fast_campaign_ticks = 5;
 
   size_t append_entries_max = 1024;  // entries in one AppendEntries
   // "One always fits": a single entry or message may exceed the bound when nothing else counts.

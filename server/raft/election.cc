@@ -18,8 +18,10 @@ bool Raft::MayCampaign() const { return may_vote_ && membership_.IsVoter(config_
 void Raft::AskWhetherToCampaign() {
   role_ = Role::kPreCandidate;
   SetLeader(kNobody);
+  const bool fast = fast_rounds_ > 0;
+  if (fast) --fast_rounds_;
   ResetElectionTimer();
-  events_.push_back(BecamePreCandidate{term_ + 1});
+  events_.push_back(BecamePreCandidate{term_ + 1, fast});
   votes_.clear();
   votes_[config_.id] = true;  // a pre-vote is not binding, so it need not be saved
   AskForVotes(term_ + 1, /*pre_vote=*/true);
@@ -106,6 +108,7 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
   if (granted) {
     if (!request.pre_vote) {
       voted_for_ = message.from;
+      fast_rounds_ = 0;  // the candidate retries if its round is lost
       ResetElectionTimer();
     }
     events_.push_back(VoteGranted{message.term, message.from, request.pre_vote});

@@ -49,6 +49,7 @@ void Invariants::CheckState(const Raft& raft) {
           "a member names itself as leader exactly while it is the leader");
   Require(raft.leader_ != kNobody || raft.reads_.size() == 0, "reads wait only for a leader");
   Require(raft.leader_ != kNobody || !raft.reply_due_, "a reply is due only to a leader");
+  Require(raft.leader_ == kNobody || raft.fast_rounds_ == 0, "with a leader no round is early");
   Require(raft.reads_.size() <= raft.config_.pending_reads_max, "pending reads are bounded");
 
   const size_t not_evictable = log.BytesInMemory(std::min(saved, raft.commit_), log.last_index());

@@ -10,6 +10,12 @@
 
 namespace raftkv::raft {
 
+namespace {
+// The rounds of votes that begin early after the connection to the leader broke: one, and three
+// retries. After that the election timeout holds again.
+constexpr int kFastRounds = 4;
+}  // namespace
+
 Raft::Raft(const Config& config, const Configuration& configuration, Index applied,
            const LogReader* log)
     : config_(config),
@@ -19,6 +25,7 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
   CHECK_NE(config_.id, kNobody);
   CHECK_GT(config_.heartbeat_ticks, 0);
   CHECK_GT(config_.election_timeout_ticks, config_.heartbeat_ticks);
+  CHECK_GT(config_.fast_campaign_ticks, 0);
   CHECK_LE(applied, log_.last_index()) << "the state machine is ahead of the log";
   CHECK_GE(applied + 1, log_.first_index()) << "the log starts after the state machine ends";
 
@@ -75,7 +82,7 @@ void Raft::Step(Message message) {
   if (message.term > term_) {
     // A member that hears from a leader drops vote requests, so that they cannot depose it
     // (thesis §4.2.3).
-    if (vote && HearsLeader()) return;
+    if (vote && HearsLeader() && !RAFTKV_MUTANT("vote-while-leader-is-heard")) return;
     // A pre-vote names a term that no member has entered yet, so it must not change ours.
     const bool of_a_future_term =
         (vote && vote->pre_vote && !RAFTKV_MUTANT("pre-vote-bumps-term")) ||
@@ -95,6 +102,9 @@ void Raft::Step(Message message) {
   }
 
   std::visit([&](auto& body) { Handle(message, body); }, message.body);
+  if (message.from == leader_) {
+    leader_connection_ = std::max(leader_connection_, message.connection);
+  }
 }
 
 void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
@@ -116,6 +126,16 @@ ProposeResult Raft::Propose(Payload payload) {
 }
 
 void Raft::ReadIndex(uint64_t id) { AddRead({config_.id, id}); }
+
+void Raft::OnPeerLost(MemberId peer, uint64_t connection) {
+  if (peer != leader_) return;
+  if (connection < leader_connection_ && !RAFTKV_MUTANT("fast-campaign-on-old-connection")) return;
+  SetLeader(kNobody);
+  if (!MayCampaign()) return;
+  fast_rounds_ = kFastRounds;
+  timer_started_ = now_;
+  timer_length_ = prng_.Below(config_.fast_campaign_ticks + 1);
+}
 
 void Raft::OnUnreachable(MemberId peer) {
   if (auto it = peers_.find(peer); it != peers_.end()) it->second.OnUnreachable();
@@ -167,6 +187,8 @@ void Raft::SetLeader(MemberId leader) {
   FailReads();
   reply_due_ = false;  // the old leader no longer needs it
   leader_ = leader;
+  leader_connection_ = 0;
+  fast_rounds_ = 0;
   events_.push_back(LeaderChanged{term_, leader});
 }
 
@@ -176,6 +198,10 @@ void Raft::ResetElectionTimer() {
   const bool alone = membership_.voters().size() == 1 && membership_.IsVoter(config_.id);
   const uint64_t base = config_.election_timeout_ticks;
   timer_length_ = alone ? 1 : base + prng_.Below(base);
+  if (fast_rounds_ > 0) {
+    const uint64_t fast = config_.fast_campaign_ticks;
+    timer_length_ = std::min(timer_length_, fast + prng_.Below(2 * fast));
+  }
 }
 
 bool Raft::HearsLeader() const {

@@ -5,7 +5,8 @@
 // I/O and has no thread, clock, lock, log line or protobuf; time passes only by Tick. server/member
 // (or a test) owns it and calls it from one thread:
 //
-//   inputs:            Tick  Step  Propose  ReadIndex  OnUnreachable  SetVoting  StepDown
+//   inputs:            Tick  Step  Propose  ReadIndex  OnPeerLost  OnUnreachable  SetVoting
+//                      StepDown
 //   outputs:           HasReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)
 //   observers:         status()  role()  term()  ...
@@ -81,6 +82,13 @@ class Raft {
   // Asks for a read index. It is always answered, once, in Ready::reads. The caller must not use an
   // `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
+  // The connection on which `peer` sent its appends (Message::connection) was aborted, as when its
+  // process dies. Do not call it for a connection that the peer closed in order. If the peer is the
+  // leader, and was not heard on a newer connection, there is no leader any more: this member no
+  // longer protects it from votes, and campaigns soon (Config::fast_campaign_ticks). If a majority
+  // still hears the leader, it gives no pre-votes, so the term stays
+  // (docs/decisions/0009-fast-failover.md).
+  void OnPeerLost(MemberId peer, uint64_t connection);
   // A message to `peer` may be lost, or the connection to it broke. A leader then probes the peer
   // (progress.h) before it sends several appends at once.
   void OnUnreachable(MemberId peer);
@@ -208,6 +216,8 @@ class Raft {
   uint64_t timer_started_ = 0;
   uint64_t timer_length_ = 0;    // random, drawn at each reset
   uint64_t leader_heard_ = 0;    // when leader_'s last append came; unused without a leader_
+  uint64_t leader_connection_ = 0;  // the newest one on which leader_ was heard
+  int fast_rounds_ = 0;             // how many rounds of votes still begin early; 0 with a leader_
   uint64_t last_heartbeat_ = 0;  // leader: start of its last timed heartbeat round;
                                  // follower: when it last asked for a read index
 

@@ -28,7 +28,8 @@ struct BecameFollower {
   MemberId leader = kNobody;  // kNobody: not known yet
 };
 struct BecamePreCandidate {
-  Term term = 0;  // the term that it would campaign in
+  Term term = 0;      // the term that it would campaign in
+  bool fast = false;  // because the connection to the leader broke, not because of a timeout
 };
 struct BecameCandidate {
   Term term = 0;

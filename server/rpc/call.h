@@ -103,6 +103,9 @@ class StreamHandler {
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
   // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;
+  // The call ends because its client is gone: it cancelled the call, or its connection broke. Not
+  // called if the client ended its requests in order.
+  virtual void OnGone() {}
 };
 
 }  // namespace raftkv

@@ -75,19 +75,18 @@ class MethodTable::GrpcCall : public Base, public Operations {
     if (!ok) over_.Abandon();  // gRPC reports the end only for calls that arrived
     return ok && !table->phase_->AtLeast(Phase::kStopped);
   }
-  // The client is gone.
-  virtual void OnGone() {}
+  // The call is over; gone(): because the client is gone.
+  virtual void OnOver() {}
 
   grpc::ServerContext context_;
 
  private:
-  void OnOver(bool /*ok*/) {
-    if (!context_.IsCancelled()) return;
-    gone_.store(true, std::memory_order_relaxed);
-    OnGone();
+  void OnDone(bool /*ok*/) {
+    gone_.store(context_.IsCancelled(), std::memory_order_relaxed);
+    OnOver();
   }
 
-  Operation<GrpcCall> over_{this, &GrpcCall::OnOver};
+  Operation<GrpcCall> over_{this, &GrpcCall::OnDone};
   std::atomic<bool> gone_{false};
 };
 
@@ -223,7 +222,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   // ok false: the client sends no more requests, or is gone.
   void OnRead(bool ok) {
     if (ending_) return;
-    if (!ok) return End(row_->method.one_request ? CannotParse() : absl::OkStatus());
+    if (!ok) return Finish(row_->method.one_request ? CannotParse() : absl::OkStatus());
     request_->Clear();
     if (!Parse(&bytes_, request_.get())) return End(CannotParse());
     bytes_.Clear();
@@ -239,12 +238,14 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
       if (!gone()) SendStatus();
       return;
     }
-    if (!ok) return End(absl::OkStatus());
+    if (!ok) return Finish(absl::OkStatus());
     handler_->OnWritable();
   }
 
-  void OnGone() override {
+  // Only now is it known whether the client ended its requests in order or is gone.
+  void OnOver() override {
     ending_ = true;
+    if (gone() && handler_ != nullptr) handler_->OnGone();
     handler_.reset();
   }
 
@@ -255,7 +256,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   }
 
   void SendStatus() { stream_.Finish(status_, finished_.Start()); }
-  void OnFinished(bool /*ok*/) { handler_.reset(); }
+  void OnFinished(bool /*ok*/) {}
 
   const StreamRow* const row_;
   std::unique_ptr<StreamHandler> handler_;  // until the call ends

@@ -44,6 +44,7 @@ struct Node {
     phase.Set(Phase::kClosing);
     peers.Stop();
     server->Shutdown(std::chrono::system_clock::now());
+    peers.Cancel();
     while (peers.live() > 0) Poll();
     phase.Set(Phase::kStopped);
     queue->Shutdown();
@@ -231,6 +232,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
     EXPECT_EQ(got.store_id, std::string(16, '1'));
     EXPECT_EQ(got_back.store_id, std::string(16, '2'));
     if constexpr (std::is_same_v<decltype(request), raft::Message>) {
+      request.connection = std::get<raft::Message>(got.body).connection;  // set by the receiver
       EXPECT_EQ(std::get<raft::Message>(got.body), request);
       EXPECT_EQ(std::get<raft::Message>(got_back.body), answer);
     }
@@ -299,6 +301,51 @@ TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
   EXPECT_FALSE(status.ok());
 }
 
+// The newest connection of the appends that have arrived.
+uint64_t NewestConnection(const Node& node) {
+  uint64_t newest = 0;
+  for (const Input& input : node.inputs) {
+    const auto* message = std::get_if<PeerMessage>(&input);
+    if (message == nullptr) continue;
+    newest = std::max(newest, std::get<raft::Message>(message->body).connection);
+  }
+  return newest;
+}
+
+// A peer that dies is told apart from one that stops, and from one that connects again.
+TEST(Peers, AnAbortedStreamOfAppendsIsReportedWithItsNumber) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  auto from = std::make_unique<Node>(1, PeerAddress{2, "n2", to.address});
+  from->peers.Send(Append());
+  ASSERT_TRUE(
+      Eventually({&to, from.get()}, [&] { return to.CountMessages<raft::Message>() == 1; }));
+  const uint64_t first = NewestConnection(to);
+  EXPECT_GT(first, 0);
+  from->peers.Cancel();  // as when its process dies
+  ASSERT_TRUE(Eventually({&to, from.get()}, [&] { return to.Count<PeerLost>() == 1; }));
+  EXPECT_EQ(std::get<PeerLost>(to.inputs.back()).peer, 1);
+  EXPECT_EQ(std::get<PeerLost>(to.inputs.back()).connection, first);
+
+  from = std::make_unique<Node>(1, PeerAddress{2, "n2", to.address});  // the next life of n1
+  from->peers.Send(Append());
+  ASSERT_TRUE(
+      Eventually({&to, from.get()}, [&] { return to.CountMessages<raft::Message>() == 2; }));
+  EXPECT_GT(NewestConnection(to), first);
+}
+
+TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send(Append());
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
+  from.phase.Set(Phase::kStopped);
+  from.peers.Stop();
+  // Nothing is cancelled: n2 ends the stream.
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.peers.live() == 0; }));
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.peers.live() == 0; }));
+  EXPECT_EQ(to.Count<PeerLost>(), 0);
+}
+
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
 
 TEST_P(BrokenStream, DoesNotAffectTheOther) {
@@ -324,6 +371,7 @@ TEST_P(BrokenStream, DoesNotAffectTheOther) {
     stream->Write(request, &written);
     EXPECT_TRUE(Eventually(
         {&to, &from}, [&] { return from.Count<AppendLost>() + from.Count<ForwardLost>() > 0; }));
+    EXPECT_EQ(to.Count<PeerLost>(), 0) << "the peer has opened a newer stream";
     context.TryCancel();
     stream->Finish(&status, &finished);
     EXPECT_TRUE(Eventually({&to, &from}, [&] { return written.done && finished.done; }));

@@ -21,6 +21,7 @@ inline Config TestConfig(MemberId id) {
   config.id = id;
   config.election_timeout_ticks = 10;
   config.heartbeat_ticks = 2;
+  config.fast_campaign_ticks = 2;
   config.append_entries_max = 4;
   config.append_bytes_max = 256;
   config.inflight_messages_max = 3;

@@ -99,6 +99,11 @@ class Network {
     Into(id, [&](Raft& raft) { raft.ReadIndex(read); });
     Turn(id);
   }
+  // The connection on which `peer` sent its appends to `id` was aborted.
+  void Lose(MemberId id, MemberId peer, uint64_t connection = 0) {
+    Into(id, [&](Raft& raft) { raft.OnPeerLost(peer, connection); });
+    Turn(id);
+  }
   // Calls into a core without running its turn, for tests that put several inputs into one turn.
   void Into(MemberId id, const std::function<void(Raft&)>& call) {
     call(*members_.at(id).raft);

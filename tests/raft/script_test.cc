@@ -8,6 +8,7 @@
 //   run N                             N ticks of all members; all messages are delivered
 //   campaign ID                       tick one member until it asks for votes
 //   propose ID TEXT... | read ID NUMBER | stepdown ID | voting ID on|off | unreachable ID PEER
+//   lost ID PEER                      the connection on which PEER sent its appends was aborted
 //   deliver A->B [N]                  deliver the Nth undelivered message (default: the first)
 //   repeat A->B [N]                   deliver a copy of it; it stays undelivered
 //   drop A->B [N] | drop all          drop it; deliver and drop also take "all" instead of N
@@ -171,6 +172,8 @@ class Script {
     } else if (verb == "unreachable") {
       net_->Into(id, [&](Raft& raft) { raft.OnUnreachable(Number(words[2])); });
       net_->Turn(id);
+    } else if (verb == "lost") {
+      net_->Lose(id, Number(words[2]));
     } else if (verb == "hold") {
       member.hold_saves = true;
     } else if (verb == "saved") {
