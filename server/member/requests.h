@@ -98,8 +98,8 @@ struct AppendLost {
   raft::MemberId peer = raft::kNobody;
 };
 
-// The stream on which `peer` sent its appends was aborted, as when its process dies. Not reported if
-// the peer closed it in order, or has opened a newer one. `connection` is the stream's number
+// The stream on which `peer` sent its appends was aborted, as when its process dies. Not reported
+// if the peer closed it in order, or has opened a newer one. `connection` is the stream's number
 // (raft::Message::connection).
 struct PeerLost {
   raft::MemberId peer = raft::kNobody;

@@ -397,7 +397,9 @@ void Peers::OnHello(HelloCall call) {
 }
 
 void Peers::OnAppend(const Sender& from, proto::AppendEntriesRequest* request) {
-  PostRaft(from, Decode(request));
+  absl::StatusOr<raft::Message> message = Decode(request);
+  if (message.ok()) message->connection = from.connection;
+  PostRaft(from, std::move(message));
 }
 
 void Peers::OnForward(const Sender& from, proto::ForwardRequest* request) {
@@ -435,7 +437,6 @@ void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) 
   if (!message.ok()) return CountMalformed(from.id, message.status());
   message->from = from.id;
   message->to = options_.self;
-  message->connection = from.connection;
   Post(from, *std::move(message));
 }
 

@@ -75,9 +75,9 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Call it when the phase is kClosing. Ends all streams and calls: our streams in order, so that no
-  // peer takes this member for dead, the others at once. Their completions arrive on the queue until
-  // live() is 0.
+  // Call it when the phase is kClosing. Ends all streams and calls: our streams in order, so that
+  // no peer takes this member for dead, the others at once. Their completions arrive on the queue
+  // until live() is 0.
   void Stop();
   // Call it after Stop. Cancels our streams that the peers have not ended yet.
   void Cancel();

@@ -115,7 +115,7 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
   }
   // A granted pre-vote carries the term that was asked about; any other reply carries our term.
   SendAfterSave(message.from, RequestVoteReply{.granted = granted, .pre_vote = request.pre_vote},
-                granted ? message.term : term_);
+                granted && !RAFTKV_MUTANT("pre-vote-reply-of-own-term") ? message.term : term_);
 }
 
 void Raft::HandleRequestVoteReply(const Message& message, const RequestVoteReply& reply) {

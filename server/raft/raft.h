@@ -214,12 +214,12 @@ class Raft {
   // Time, in ticks since construction.
   uint64_t now_ = 0;
   uint64_t timer_started_ = 0;
-  uint64_t timer_length_ = 0;    // random, drawn at each reset
-  uint64_t leader_heard_ = 0;    // when leader_'s last append came; unused without a leader_
+  uint64_t timer_length_ = 0;       // random, drawn at each reset
+  uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
   uint64_t leader_connection_ = 0;  // the newest one on which leader_ was heard
   int fast_rounds_ = 0;             // how many rounds of votes still begin early; 0 with a leader_
-  uint64_t last_heartbeat_ = 0;  // leader: start of its last timed heartbeat round;
-                                 // follower: when it last asked for a read index
+  uint64_t last_heartbeat_ = 0;     // leader: start of its last timed heartbeat round;
+                                    // follower: when it last asked for a read index
 
   // Pre-candidate or candidate only: the answer of each voter. OnSaved adds a candidate's own vote.
   std::map<MemberId, bool> votes_;

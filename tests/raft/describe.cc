@@ -41,8 +41,8 @@ struct EventText {
     return absl::StrCat("became follower in term ", e.term);
   }
   std::string operator()(const BecamePreCandidate& e) const {
-    return absl::StrCat("became pre-candidate", e.fast ? " early" : "",
-                        ", would campaign in term ", e.term);
+    return absl::StrCat("became pre-candidate", e.fast ? " early" : "", ", would campaign in term ",
+                        e.term);
   }
   std::string operator()(const BecameCandidate& e) const {
     return absl::StrCat("became candidate in term ", e.term);

@@ -1,5 +1,5 @@
-// Fast failover: what a member does when the connection to its leader is aborted. It campaigns soon,
-// but a leader that a majority still hears keeps its term.
+// Fast failover: what a member does when the connection to its leader is aborted. It campaigns
+// soon, but a leader that a majority still hears keeps its term.
 
 #include "tests/raft/network.h"
 

@@ -21,6 +21,13 @@ namespace raftkv::sim {
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
   X(kLeaderMadeWay, "leader stepped down in its own term")                    \
+  X(kEarlyWon, "election won early: the leader's connection broke")           \
+  X(kEarlyLost, "early round of votes lost")                                  \
+  X(kEarlyRetried, "early round of votes retried")                            \
+  X(kEarlyGivenUp, "early rounds given up for the election timeout")          \
+  X(kEarlyHeldOff, "early rounds in vain: a majority heard the leader")       \
+  X(kOldConnectionLost, "loss of an older connection of the leader ignored")  \
+  X(kClosedInOrder, "connection closed in order")                             \
   X(kLeaderCrashedUncommitted, "leader crashed with uncommitted entries")     \
   X(kUncommittedSurvived, "entry of a crashed leader committed by another")   \
   X(kTruncated, "conflicting suffix removed")                                 \

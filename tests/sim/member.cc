@@ -92,27 +92,28 @@ void Member::Start() {
   p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(),
                                               &p.phase, this);
   p.member->AddObserver(this);
+  p.leader_watch.emplace(&world_->profile(), number_, &world_->marks(), &world_->verdict());
   process_ = std::move(process);
   ScheduleApply();
   world_->network().OnUp(number_);
   world_->ScheduleTick(number_, world_->rng().Between(0, world_->profile().tick));
 }
 
-void Member::EndLife() {
+void Member::EndLife(bool in_order) {
   applied_before_ = process_->state_machine->applied().index;
   compacted_before_ = process_->state_machine->compacted_revision();
   world_->raft_checker().OnDown(number_);
   world_->history().OnDown(number_);
   ends_[life_] = world_->now();
   process_.reset();
-  world_->network().OnDown(number_);
+  world_->network().OnDown(number_, in_order);
 }
 
 void Member::Crash() {
   if (!process_->log->may_vote()) world_->marks().Hit(Mark::kCrashFirstStart);
   if (!process_->fuse.blown()) disk_.NoteCrashPoint();
   if (process_->compact_steps > 0) world_->marks().Hit(Mark::kCrashCompacting);
-  EndLife();
+  EndLife(/*in_order=*/false);
   if (disk_.Crash(&world_->rng())) world_->marks().Hit(Mark::kStateLost);
 }
 
@@ -156,14 +157,14 @@ void Member::EndStop() {
                                                world_->history().Unanswered(number_), " requests"));
   }
   if (world_->rng().Chance(50 * kPercent)) p.state_machine->Flush();
-  EndLife();
+  EndLife(/*in_order=*/true);
   disk_.Close();
 }
 
 void Member::CloseAndCheckStored() {
   const bool compacted = !process_->state_machine->compacting();
   const raft::Index applied = process_->state_machine->applied().index;
-  EndLife();
+  EndLife(/*in_order=*/true);
   disk_.Close();
   Fuse fuse;
   if (compacted) world_->ledger().CheckStored(number_, applied, *disk_.OpenState(&fuse));
@@ -200,6 +201,7 @@ bool Member::busy() const { return world_->now() < process_->busy_until; }
 // --- events
 
 void Member::Post(Input input) {
+  process_->leader_watch->OnInput(raft(), input);
   process_->member->Post(std::move(input));
   process_->has_input = true;
   ScheduleTurn(world_->rng().Between(0, kMillisecond));
@@ -267,13 +269,16 @@ void Member::Turn() {
   p.lag = 0;
   const bool led = leads();
   p.has_input = false;
-  p.member->Turn(world_->clock_of(number_));
+  const MonotonicTime clock = world_->clock_of(number_);
+  p.leader_watch->BeforeTurn(raft(), clock);
+  p.member->Turn(clock);
   if (p.elsewhere) p.turned_beside = true;
   p.doing = Doing::kNothing;
   if (p.fuse.blown()) {
     world_->OnDied(number_);
     return;
   }
+  p.leader_watch->AfterTurn(raft(), clock);
   if (p.lag > 0) p.busy_until = std::max(p.busy_until, world_->now() + p.lag);
   if (p.lag > world_->election_timeout()) world_->marks().Hit(Mark::kSaveStalled);
   if (led && !leads() && raft().term() == world_->raft_checker().term(number_)) {
@@ -414,7 +419,10 @@ void Member::OnBlow(bool by_send) {
 }
 
 void Member::OnEvent(const ReplicaEvent& event) {
-  if (!dead()) world_->OnEvent(number_, event);
+  if (dead()) return;
+  world_->OnEvent(number_, event);
+  const auto* raft_event = std::get_if<raft::Event>(&event);
+  if (raft_event != nullptr) process_->leader_watch->OnEvent(*raft_event);
 }
 
 void Member::OnCommitted(absl::Span<const raft::Entry> entries) {

@@ -21,6 +21,7 @@
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/leader_watch.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {
@@ -100,6 +101,7 @@ class Member final : public Transport, public MemberObserver {
     PhaseValue phase;
     std::unique_ptr<raftkv::Member> member;
     raft::Invariants invariants;
+    std::optional<LeaderWatch> leader_watch;
     bool has_input = false;              // something has arrived for the next turn
     std::vector<raft::Entry> committed;  // in this turn
     Revision told_revision = 0;          // by OnRevision
@@ -127,7 +129,7 @@ class Member final : public Transport, public MemberObserver {
   bool AfterApplying();
   bool asleep() const;
   void Turn();
-  void EndLife();
+  void EndLife(bool in_order);
   void Check();
 
   World* const world_;

@@ -14,6 +14,10 @@ const std::vector<Mutant>& Mutants() {
        "a candidate that becomes a follower in the same term forgets its vote"},
       {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,
        "it costs elections, but breaks no invariant (tests/raft finds it)"},
+      {"vote-while-leader-is-heard", "a member that hears its leader votes for another"},
+      {"fast-campaign-on-old-connection",
+       "the loss of an older connection of the leader counts, too"},
+      {"pre-vote-reply-of-own-term", "a granted pre-vote names the voter's own term"},
       {"half-is-a-quorum", "half of the members are a majority"},
       // Replication and commit.
       {"reply-before-save", "votes and acknowledgements are sent before the save"},

@@ -70,6 +70,7 @@ void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message)
                 .from_life = life,
                 .departs = departs,
                 .stream = !std::holds_alternative<raft::Message>(message.body),
+                .epoch = epoch(from, static_cast<int>(message.to) - 1),
                 .message = std::move(message)};
   if (packet.stream) {
     SendStream(std::move(packet));
@@ -130,6 +131,10 @@ void Network::Arrive(Packet packet) {
   if (packet.number < out.last_number) world_->marks().Hit(Mark::kOutOfOrder);
   if (packet.number == out.last_number) world_->marks().Hit(Mark::kDuplicated);
   out.last_number = std::max(out.last_number, packet.number);
+  auto& message = std::get<raft::Message>(packet.message.body);
+  if (std::holds_alternative<raft::AppendEntries>(message.body)) {
+    message.connection = packet.epoch + 1;  // 0 means that it is not known
+  }
   world_->member(packet.to).Receive(std::move(packet.message));
 }
 
@@ -139,23 +144,32 @@ void Network::ArriveOnStream(Packet packet) {
     Break(packet.from, packet.to);
     return;
   }
-  Notice(packet.to, packet.from);
+  Renew(packet.to, packet.from);
   world_->member(packet.to).Receive(std::move(packet.message));
 }
 
-void Network::Break(int a, int b) {
-  ++epoch(a, b);
-  world_->marks().Hit(Mark::kConnectionLost);
+void Network::End(int a, int b, bool aborted) {
+  const uint64_t ended = epoch(a, b)++;
+  world_->marks().Hit(aborted ? Mark::kConnectionLost : Mark::kClosedInOrder);
   for (auto [end, peer] : {std::pair{a, b}, std::pair{b, a}}) {
     // Mostly an end notices it at once. Sometimes only a timer tells that the other end is gone.
     Rng& rng = world_->rng();
     const Micros delay =
         rng.Chance(80 * kPercent) ? rng.Between(0, 20 * kMillisecond) : rng.Between(0, 3 * kSecond);
-    world_->ScheduleNotice(delay, end, peer);
+    world_->ScheduleNotice(delay, end, peer, ended, aborted);
   }
 }
 
-void Network::Notice(int member, int peer) {
+void Network::Notice(int member, int peer, uint64_t ended, bool aborted) {
+  if (!world_->member(member).up() || ended < link(member, peer).first_epoch) return;
+  if (aborted) {
+    world_->member(member).Post(PeerLost{static_cast<raft::MemberId>(peer + 1), ended + 1});
+  }
+  Renew(member, peer);
+}
+
+// `member` uses a new connection if its old one has ended.
+void Network::Renew(int member, int peer) {
   Link& out = link(member, peer);
   if (out.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
   out.known_epoch = epoch(member, peer);
@@ -176,16 +190,16 @@ bool Network::any_cut() const {
   return std::any_of(links_.begin(), links_.end(), [](const Link& link) { return link.cut; });
 }
 
-void Network::OnDown(int member) {
+void Network::OnDown(int member, bool in_order) {
   for (int peer = 0; peer < size_; ++peer) {
-    if (peer != member) Break(member, peer);
+    if (peer != member) End(member, peer, /*aborted=*/!in_order);
   }
 }
 
 void Network::OnUp(int member) {
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == member) continue;
-    link(member, peer).known_epoch = epoch(member, peer);
+    link(member, peer).known_epoch = link(member, peer).first_epoch = epoch(member, peer);
     link(member, peer).unsent.clear();
   }
 }

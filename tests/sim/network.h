@@ -5,13 +5,15 @@
 // describes:
 //
 //   Raft messages       Each one may be lost, delayed, reordered or duplicated. A late one may
-//                       arrive after a restart of its receiver.
+//                       arrive after a restart of its receiver, or after the loss of its
+//                       connection was reported.
 //   everything else     Forwarded proposals, their replies and hellos use one connection for each
 //                       pair of members. There they arrive in order and at most once, and are lost
 //                       only if the connection breaks. Then everything in flight is lost. The two
 //                       ends notice it at different times (AppendLost, ForwardLost); what an end
 //                       sends before that is lost, too. An end also notices it when it gets a
-//                       message on the new connection.
+//                       message on the new connection. Each loss of a connection is reported
+//                       once to either end (PeerLost), unless the peer's process stopped in order.
 //
 // Links are cut and clogged in one direction. A cut loses the messages that are sent or arrive
 // meanwhile. A clog delays them.
@@ -46,16 +48,17 @@ class Network {
 
   void Send(int from, uint64_t life, Micros departs, PeerMessage message);
   void Arrive(Packet packet);
-  // `member` notices now if its connection to `peer` has broken.
-  void Notice(int member, int peer);
+  // `member` notices now that its connection `epoch` to `peer` has ended.
+  void Notice(int member, int peer, uint64_t epoch, bool aborted);
 
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
   void Clog(int from, int to, Micros until) { link(from, to).clogged_until = until; }
   void HealAll();
   bool any_cut() const;
-  void Break(int a, int b);
-  void OnDown(int member);  // its process ended: all its connections break
-  void OnUp(int member);    // a new process has no old connections
+  void Break(int a, int b) { End(a, b, /*aborted=*/true); }
+  // Its process ended, and so do all its connections.
+  void OnDown(int member, bool in_order);
+  void OnUp(int member);  // a new process has no old connections
 
  private:
   struct Link {  // one for each direction
@@ -63,12 +66,15 @@ class Network {
     Micros clogged_until = 0;
     Micros last_arrival = 0;       // of the last packet on the connection, to keep the order
     uint64_t known_epoch = 0;      // the epoch that the sending end knows
+    uint64_t first_epoch = 0;      // the epoch at the start of its process
     std::vector<uint64_t> unsent;  // forwarded proposals that were not sent; reported at Notice
     uint64_t last_number = 0;      // the highest number that arrived, to notice reordering
   };
 
   Link& link(int from, int to) { return links_[from * size_ + to]; }
   uint64_t& epoch(int a, int b) { return epochs_[std::min(a, b) * size_ + std::max(a, b)]; }
+  void End(int a, int b, bool aborted);
+  void Renew(int member, int peer);
   void SendStream(Packet packet);
   void NoteUnsent(const Packet& packet);
   void ArriveOnStream(Packet packet);

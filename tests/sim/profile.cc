@@ -15,6 +15,7 @@ void DrawLimits(Rng* rng, Profile* p) {
   raft::Config& raft = p->raft;
   raft.election_timeout_ticks = static_cast<int>(rng->Between(8, 14));
   raft.heartbeat_ticks = static_cast<int>(rng->Between(2, 3));
+  raft.fast_campaign_ticks = static_cast<int>(rng->Between(1, 3));
   raft.append_entries_max = rng->Chance(70 * kPercent) ? rng->Between(1, 3) : 64;
   raft.append_bytes_max = rng->Chance(30 * kPercent) ? rng->Between(1, 300) : 1 << 16;
   raft.inflight_messages_max = rng->Chance(70 * kPercent) ? rng->Between(1, 4) : 64;

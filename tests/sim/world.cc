@@ -110,8 +110,8 @@ void World::ScheduleArrival(Micros at, Packet packet) {
   Push(at, What::kArrive, to, from, 0, std::make_unique<Packet>(std::move(packet)));
 }
 
-void World::ScheduleNotice(Micros delay, int member, int peer) {
-  Push(now_ + delay, What::kNotice, member, peer);
+void World::ScheduleNotice(Micros delay, int member, int peer, uint64_t epoch, bool aborted) {
+  Push(now_ + delay, aborted ? What::kAborted : What::kClosed, member, peer, epoch);
 }
 
 void World::Begin() {
@@ -149,8 +149,9 @@ void World::Handle(Event event) {
     case What::kArrive:
       network_.Arrive(std::move(*event.packet));
       return;
-    case What::kNotice:
-      network_.Notice(event.member, event.other);
+    case What::kAborted:
+    case What::kClosed:
+      network_.Notice(event.member, event.other, event.life, event.what == What::kAborted);
       return;
     case What::kClient:
       OnClientDue(event.member, event.life);
@@ -193,7 +194,7 @@ void World::HandleMisfortune(const Event& event) {
       Every(faults_.clog_every, What::kClog);
       return;
     case What::kDisconnect: {
-      const int a = static_cast<int>(rng_.Below(size()));
+      const int a = LeaderOr(static_cast<int>(rng_.Below(size())));
       const int b = static_cast<int>((a + 1 + rng_.Below(size() - 1)) % size());
       network_.Break(a, b);
       Every(faults_.disconnect_every, What::kDisconnect);
@@ -220,8 +221,8 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",  "turn", "apply", "elsewhere", "arrive", "notice", "client", "start", "crash",
-      "crash", "stop", "cut",   "heal",      "clog",   "break",  "pause",  "wipe",  "watch"};
+      "tick",  "turn",  "apply", "elsewhere", "arrive", "aborted", "closed", "client", "start", "crash",
+      "crash", "stop",  "cut",   "heal",      "clog",   "break",   "pause",  "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -266,7 +267,7 @@ struct EventText {
     return absl::StrFormat("follower in term %d of n%d", e.term, e.leader);
   }
   std::string operator()(const raft::BecamePreCandidate& e) const {
-    return absl::StrFormat("pre-candidate for term %d", e.term);
+    return absl::StrFormat("pre-candidate for term %d%s", e.term, e.fast ? ", early" : "");
   }
   std::string operator()(const raft::BecameCandidate& e) const {
     return absl::StrFormat("candidate in term %d", e.term);

@@ -87,7 +87,7 @@ class World {
   void ScheduleApply(int member, Micros at);
   void ScheduleApplyElsewhere(int member, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
-  void ScheduleNotice(Micros delay, int member, int peer);
+  void ScheduleNotice(Micros delay, int member, int peer, uint64_t epoch, bool aborted);
 
   void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
@@ -101,7 +101,8 @@ class World {
     kApply,
     kElsewhere,
     kArrive,
-    kNotice,
+    kAborted,
+    kClosed,
     kClient,
     kStart,
     kCrash,
@@ -121,7 +122,9 @@ class World {
     What what = What::kWatch;
     int member = 0;
     int other = 0;
-    uint64_t life = 0;  // the event is only for this life of the member; 0: for any
+    // The event is only for this life of the member; 0: for any. Of kAborted and kClosed: the epoch
+    // of the connection.
+    uint64_t life = 0;
     std::unique_ptr<Packet> packet;
   };
   struct Later {

@@ -1,0 +1,94 @@
+#include "tests/sim/leader_watch.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "absl/strings/str_format.h"
+
+namespace raftkv::sim {
+
+void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
+  if (const auto* lost = std::get_if<PeerLost>(&input)) {
+    if (lost->peer != heard_from_) return;
+    if (lost->connection < connection_) {
+      if (raft.leader() == lost->peer) marks_->Hit(Mark::kOldConnectionLost);
+      return;
+    }
+    disturbed_ = true;
+    connection_ = 0;
+  } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
+    if (std::holds_alternative<HelloReply>(message->body)) disturbed_ = true;  // it may not vote
+    if (const auto* m = std::get_if<raft::Message>(&message->body)) OnMessage(raft, *m);
+  }
+}
+
+void LeaderWatch::OnMessage(const raft::Raft& raft, const raft::Message& message) {
+  if (message.term > raft.term() && !std::holds_alternative<raft::RequestVote>(message.body)) {
+    disturbed_ = true;
+  }
+  if (!std::holds_alternative<raft::AppendEntries>(message.body) || message.term < raft.term()) {
+    return;
+  }
+  append_from_ = message.from;
+  connection_ =
+      message.from == heard_from_ ? std::max(connection_, message.connection) : message.connection;
+  heard_from_ = message.from;
+}
+
+bool LeaderWatch::SurelyHears(const raft::Raft& raft, MonotonicTime now) const {
+  const absl::Duration tick = absl::Microseconds(profile_->tick);
+  const int timeout = profile_->raft.election_timeout_ticks;
+  if (raft.role() == raft::Role::kLeader) return now - last_turn_ < timeout * tick / 2;
+  // The turn that handled the append may have counted ticks after it.
+  return raft.leader() != raft::kNobody && raft.leader() == heard_from_ &&
+         now - heard_at_ < (timeout - profile_->raft.heartbeat_ticks - 1) * tick;
+}
+
+void LeaderWatch::BeforeTurn(const raft::Raft& raft, MonotonicTime now) {
+  must_keep_ = !disturbed_ && SurelyHears(raft, now);
+  disturbed_ = false;
+  term_ = raft.term();
+  leader_ = raft.leader();
+  voted_ = false;
+}
+
+void LeaderWatch::AfterTurn(const raft::Raft& raft, MonotonicTime now) {
+  const bool led = leader_ == static_cast<raft::MemberId>(member_ + 1);  // CheckQuorum may end it
+  if (must_keep_ && (raft.term() != term_ || voted_ || (!led && raft.leader() != leader_))) {
+    verdict_->Fail("stable", absl::StrFormat("n%d heard its leader n%d of term %d, and %s",
+                                             member_ + 1, leader_, term_,
+                                             voted_                 ? "voted for another"
+                                             : raft.term() != term_ ? "entered a later term"
+                                                                    : "forgot it"));
+  }
+  last_turn_ = now;
+  if (raft.leader() == raft::kNobody) connection_ = 0;
+  if (raft.leader() != raft::kNobody && raft.leader() == append_from_) heard_at_ = now;
+  append_from_ = raft::kNobody;
+}
+
+void LeaderWatch::OnEvent(const raft::Event& event) {
+  if (const auto* candidate = std::get_if<raft::BecamePreCandidate>(&event)) {
+    if (candidate->fast && fast_rounds_++ > 0) marks_->Hit(Mark::kEarlyRetried);
+    if (!candidate->fast && fast_rounds_ > 0) {
+      marks_->Hit(Mark::kEarlyGivenUp);
+      fast_rounds_ = 0;
+    }
+  } else if (std::holds_alternative<raft::BecameFollower>(event)) {
+    if (fast_rounds_ > 0) marks_->Hit(Mark::kEarlyLost);
+  } else if (std::holds_alternative<raft::BecameLeader>(event)) {
+    if (fast_rounds_ > 0) marks_->Hit(Mark::kEarlyWon);
+    fast_rounds_ = 0;
+  } else if (const auto* changed = std::get_if<raft::LeaderChanged>(&event)) {
+    if (changed->leader == raft::kNobody) {
+      lost_term_ = changed->term;
+    } else if (changed->leader != static_cast<raft::MemberId>(member_ + 1)) {
+      if (fast_rounds_ > 0 && changed->term == lost_term_) marks_->Hit(Mark::kEarlyHeldOff);
+      fast_rounds_ = 0;
+    }
+  } else if (const auto* vote = std::get_if<raft::VoteGranted>(&event)) {
+    voted_ = voted_ || vote->candidate != leader_;
+  }
+}
+
+}  // namespace raftkv::sim

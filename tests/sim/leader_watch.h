@@ -1,0 +1,69 @@
+#ifndef RAFTKV_TESTS_SIM_LEADER_WATCH_H_
+#define RAFTKV_TESTS_SIM_LEADER_WATCH_H_
+
+// Checks one life of one member: as long as it hears its leader, it keeps that leader. It neither
+// gives another member its vote or pre-vote, nor enters a later term, nor forgets the leader. So an
+// election needs a majority that does not hear the leader (PreVote, thesis §9.6 and §4.2.3).
+//
+// A member surely hears its leader if it has handled an append of it within an election timeout by
+// its own clock, and nothing in this turn's input ends that: a message of a later term that is not
+// a vote request, or the loss of the newest connection on which the leader was heard.
+//
+// It also counts the marks of early campaigns (Raft::OnPeerLost).
+
+#include <cstdint>
+
+#include "server/member/requests.h"
+#include "server/raft/raft.h"
+#include "tests/sim/marks.h"
+#include "tests/sim/profile.h"
+#include "tests/sim/verdict.h"
+
+namespace raftkv::sim {
+
+class LeaderWatch {
+ public:
+  LeaderWatch(const Profile* profile, int member, Marks* marks, Verdict* verdict)
+      : profile_(profile), member_(member), marks_(marks), verdict_(verdict) {}
+
+  // What is posted for the next turn, in order.
+  void OnInput(const raft::Raft& raft, const Input& input);
+
+  // `now` is the member's clock.
+  void BeforeTurn(const raft::Raft& raft, MonotonicTime now);
+  void AfterTurn(const raft::Raft& raft, MonotonicTime now);
+  void OnEvent(const raft::Event& event);
+
+ private:
+  void OnMessage(const raft::Raft& raft, const raft::Message& message);
+  bool SurelyHears(const raft::Raft& raft, MonotonicTime now) const;
+
+  const Profile* const profile_;
+  const int member_;
+  Marks* const marks_;
+  Verdict* const verdict_;
+
+  // Of the inputs since the last turn.
+  raft::MemberId append_from_ =
+      raft::kNobody;  // the last append of the current term or a later one
+  bool disturbed_ = false;
+
+  raft::MemberId heard_from_ = raft::kNobody;
+  uint64_t connection_ = 0;  // the newest one on which heard_from_ was heard
+  MonotonicTime heard_at_ = MonotonicTime::InfinitePast();
+  MonotonicTime last_turn_ = MonotonicTime::InfinitePast();
+
+  // Of this turn.
+  bool must_keep_ = false;
+  raft::Term term_ = 0;
+  raft::MemberId leader_ = raft::kNobody;
+  bool voted_ = false;
+
+  // Since the member lost its leader.
+  raft::Term lost_term_ = 0;
+  int fast_rounds_ = 0;
+};
+
+}  // namespace raftkv::sim
+
+#endif  // RAFTKV_TESTS_SIM_LEADER_WATCH_H_
