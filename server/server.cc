@@ -423,7 +423,7 @@ void Server::Parts::Close() {
   });
   shutdown.join();
   peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
-  loop.RunAndWait([this] { peers.Cancel(); });
+  loop.Run([this] { peers.Cancel(); });
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer
   // does. If one were still open when the queue is shut down, it might start an operation on it.
   loop.Await(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });

@@ -102,7 +102,8 @@ class OutStream {
     }
 
     void MaybeWrite() {
-      if (!open_ || broken_ || writing_ || owner == nullptr || owner->queue_.empty()) return;
+      if (!open_ || broken_ || writing_ || closing_ || owner == nullptr || owner->queue_.empty())
+        return;
       const Request request = std::move(owner->queue_.front());
       owner->queue_.pop_front();
       owner->queued_bytes_ -= std::min(owner->queued_bytes_, request.ByteSizeLong());

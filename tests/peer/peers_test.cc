@@ -338,7 +338,7 @@ TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Append());
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
-  from.phase.Set(Phase::kStopped);
+  from.phase.Set(Phase::kClosing);
   from.peers.Stop();
   // Nothing is cancelled: n2 ends the stream.
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.peers.live() == 0; }));
