@@ -50,7 +50,8 @@ class Logger {
   }
   void Log(const raft::BecamePreCandidate& e) {
     if (rounds_++ == 0) {
-      LOG(INFO) << "no leader heard: asking for pre-votes for term " << e.term;
+      LOG(INFO) << (e.fast ? "the connection to the leader broke" : "no leader heard")
+                << ": asking for pre-votes for term " << e.term;
       next_summary_ = now_;
       pause_ = kFirstPause;
     } else if (now_ >= next_summary_) {

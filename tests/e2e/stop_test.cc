@@ -4,109 +4,14 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <atomic>
-#include <deque>
-#include <map>
-#include <mutex>
 #include <set>
-#include <thread>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "proto/etcd/outcome.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/writers.h"
 
 namespace raftkv::e2e {
 namespace {
-
-// Clients that put without pause, each call through the next connected member. They repeat a put in
-// the same cases as etcd's client library (clientv3 3.4 to 3.6): only if the answer is Unavailable
-// with one of two texts. Sixteen clients share their connections, as goroutines of one client do.
-class Writers {
- public:
-  Writers(const Cluster& cluster, int clients) {
-    for (int i = 0; i < clients; ++i) {
-      if (i % kShared == 0) {
-        auto& connections = connections_.emplace_back();
-        for (const std::string& address : cluster.client_addresses()) {
-          connections.push_back(std::make_unique<Connection>(address));
-        }
-      }
-      threads_.emplace_back([this, i, &connections = connections_.back()] { Run(i, connections); });
-    }
-  }
-  ~Writers() { Stop(); }
-
-  // How many calls a stopping member answered and the client repeated at another member.
-  int met() const { return met_; }
-
-  // Stops. Returns how often calls failed otherwise, by code and text.
-  std::map<std::string, int> Stop() {
-    stop_ = true;
-    for (std::thread& thread : threads_) {
-      if (thread.joinable()) thread.join();
-    }
-    absl::MutexLock lock(&mutex_);
-    return failures_;
-  }
-
-  // Waits until `count` more puts are acknowledged.
-  bool WaitFor(int64_t count) {
-    const int64_t end = acknowledged_ + count;
-    return Eventually(absl::Seconds(30), [&] { return acknowledged_ >= end; });
-  }
-
- private:
-  static constexpr int kShared = 16;
-  static constexpr int kAttempts = 100, kQuorum = 2;
-  using Connections = std::vector<std::unique_ptr<Connection>>;
-
-  bool NothingWasSent(const grpc::Status& status) {
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
-    const bool met = status.error_message() == "there is no connection available";
-    met_ += met;
-    return met || (status.error_message() == "there is no address available" ||
-                   // The error of C++ gRPC in a case in which grpc-go uses another connection.
-                   absl::StartsWith(status.error_message(), "failed to connect to all addresses"));
-  }
-
-  void Run(int client, const Connections& connections) {
-    size_t next = client;
-    etcdserverpb::PutRequest request;
-    request.set_key(absl::StrCat("key", client));
-    request.set_value(std::string(100, 'v'));
-    for (int attempts = 0; !stop_;) {
-      Connection& connection = *connections[next++ % connections.size()];
-      if (connection.channel->GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_READY) {
-        std::this_thread::yield();
-        continue;
-      }
-      etcdserverpb::PutResponse response;
-      const grpc::Status status = connection.kv->Put(MakeContext().get(), request, &response);
-      if (NothingWasSent(status) && ++attempts < kAttempts) {
-        if (attempts % kQuorum == 0) absl::SleepFor(absl::Milliseconds(25));
-        continue;
-      }
-      attempts = 0;
-      if (status.ok()) {
-        ++acknowledged_;
-        continue;
-      }
-      absl::MutexLock lock(&mutex_);
-      ++failures_[absl::StrCat(status.error_code(), " ", status.error_message())];
-    }
-  }
-
-  std::deque<Connections> connections_;
-  std::vector<std::thread> threads_;
-  std::atomic<bool> stop_{false};
-  std::atomic<int64_t> acknowledged_{0};
-  std::atomic<int> met_{0};
-  absl::Mutex mutex_;
-  std::map<std::string, int> failures_;
-};
 
 constexpr int kClients = 32;
 const char kCancelled[] = "1 CANCELLED";
@@ -122,7 +27,7 @@ class StopUnderWrites : public testing::Test {
   // Returns whether no call failed although clients called the member while it stopped.
   bool StopsCleanly(bool leader, const std::set<std::string>& allowed) {
     const int member = (cluster_.WaitForLeader() + (leader ? 0 : 1)) % 3;
-    Writers writers(cluster_, kClients);
+    Writers writers(cluster_.client_addresses(), kClients);
     EXPECT_TRUE(writers.WaitFor(1000));
     EXPECT_EQ(cluster_.Terminate(member), 0) << cluster_.log(member);
     EXPECT_TRUE(writers.WaitFor(1000));
