@@ -221,8 +221,9 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",  "turn",  "apply", "elsewhere", "arrive", "aborted", "closed", "client", "start", "crash",
-      "crash", "stop",  "cut",   "heal",      "clog",   "break",   "pause",  "wipe",   "watch"};
+      "tick",   "turn",  "apply", "elsewhere", "arrive", "aborted", "closed",
+      "client", "start", "crash", "crash",     "stop",   "cut",     "heal",
+      "clog",   "break", "pause", "wipe",      "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
