@@ -24,7 +24,7 @@ class Failover : public testing::Test {
 
   uint64_t Term(int member) { return cluster_.Status(member).response.raftterm(); }
 
-  Cluster cluster_{{}};
+  Cluster cluster_{ClusterOptions()};
   int leader_ = -1;
 };
 
