@@ -1,0 +1,1 @@
+// Without code: its target compiles the headers that tests share (CMakeLists.txt).
