@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/api/edge.h"
+#include "server/api/member_calls.h"
 #include "storage/mvcc/check.h"
 
 namespace raftkv::api {
@@ -24,95 +25,9 @@ using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
-// What a read may cost on the loop's thread. A larger read runs again on a worker.
-const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
 // UnaryMethod::waiting of the methods below.
 constexpr int kWaitingCalls = 512;
 constexpr int64_t kCompactionWaitersMax = 256;
-
-absl::Status ReadFrom(const StateSnapshot& snapshot, const RangeRequest& request,
-                      const Limits& limits, RangeResponse* response) {
-  return snapshot.Range(request, limits, response);
-}
-absl::Status ReadFrom(const StateSnapshot& snapshot, const TxnRequest& request,
-                      const Limits& limits, TxnResponse* response) {
-  return snapshot.Txn(request, limits, response);
-}
-
-template <typename Request, typename Response>
-absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits& limits,
-                  Unary<Request, Response> call) {
-  const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
-  if (status.ok()) edge->FillHeader(snapshot.revision(), call.response()->mutable_header());
-  return status;
-}
-
-// Answers the read. Everything that it must see is in the state machine.
-template <typename Request, typename Response>
-void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call) {
-  std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
-  const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call);
-  if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
-  call.response()->Clear();
-  edge->OnWorker(edge->readers, call, deadline,
-                 [edge, call, snapshot = std::move(snapshot)](auto give_up) {
-                   const absl::Status status =
-                       Fill(edge, *snapshot,
-                            {.answer_bytes_max = edge->config->limits.max_response_bytes,
-                             .give_up = std::move(give_up)},
-                            call);
-                   return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
-                 });
-}
-
-template <typename Request, typename Response>
-void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
-  const MonotonicTime deadline = edge->Deadline(*call.get());
-  if (serializable) return ReadNow(edge, deadline, call);
-  edge->member->Post(ReadRequest{[edge, deadline, call](Fate fate) {
-                                   if (fate != Fate::kApplied) {
-                                     call.Finish(ReadToWire(fate));
-                                   } else {
-                                     ReadNow(edge, deadline, call);
-                                   }
-                                 },
-                                 Edge::CallerOf(call)});
-}
-
-// Proposes `command` and answers the call once it is applied. `get` returns the part of the
-// command's response that answers the call. Fields that this program does not know are dropped
-// here, before the log.
-template <typename Request, typename Response, typename Get>
-void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command, Get get,
-           std::shared_ptr<const int> compaction_waiter = nullptr) {
-  command->DiscardUnknownFields();
-  std::string bytes = command->SerializeAsString();
-  if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
-    call.Finish(RequestTooLarge());
-    return;
-  }
-  const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
-  if (needs > in_force) {
-    SayNotProposed(call.get());
-    call.Finish(NeedsVersion(in_force, needs));
-    return;
-  }
-  const bool wait_for_compaction = compaction_waiter != nullptr;
-  auto done = [edge, call, get, waiter = std::move(compaction_waiter)](Fate fate,
-                                                                       ApplyResult result) {
-    if (!fate.proposed) SayNotProposed(call.get());
-    if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
-    if (!result.status.ok()) return call.Finish(ToWire(result.status));
-    call.response()->Swap(get(&result.response));
-    edge->FillHeader(result.revision, call.response()->mutable_header());
-    call.Finish(absl::OkStatus());
-  };
-  edge->member->Post(ProposeRequest{.command = std::move(bytes),
-                                    .done = std::move(done),
-                                    .caller = Edge::CallerOf(call),
-                                    .wait_for_compaction = wait_for_compaction,
-                                    .needs = needs});
-}
 
 template <typename Request>
 absl::Status Check(const Edge*, const Request& request) {

@@ -93,6 +93,17 @@ struct ReadRequest {
   Caller caller = {};
 };
 
+// A keep-alive of a lease. It is proposed together with others (renewals.h). If there is no such
+// lease, it is applied with a TTL of 0.
+struct Renewal {
+  int64_t ttl = 0;        // in seconds
+  Revision revision = 0;  // the store's
+};
+struct RenewRequest {
+  int64_t id = 0;
+  absl::AnyInvocable<void(Fate, Renewal)> done;
+};
+
 // The stream of appends to a peer broke: what was in flight may be lost.
 struct AppendLost {
   raft::MemberId peer = raft::kNobody;
@@ -112,8 +123,8 @@ struct ForwardRefused {
 };
 
 // Everything that may arrive between two turns of a member.
-using Input =
-    std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, ForwardLost, ForwardRefused>;
+using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, AppendLost,
+                           ForwardLost, ForwardRefused>;
 
 }  // namespace raftkv
 
