@@ -143,6 +143,43 @@ absl::StatusOr<CompactResult> Client::Compact(int64_t revision, bool physical) {
   return CompactResult{.header = FromProto(response->header())};
 }
 
+absl::StatusOr<LeaseGrantResult> Client::LeaseGrant(int64_t ttl, int64_t id) {
+  etcdserverpb::LeaseGrantRequest request;
+  request.set_ttl(ttl);
+  request.set_id(id);
+  return Result(
+      impl_->Call<etcdserverpb::LeaseGrantResponse>(Kind::kWrite, "Lease.LeaseGrant", request));
+}
+
+absl::StatusOr<LeaseRevokeResult> Client::LeaseRevoke(int64_t id) {
+  etcdserverpb::LeaseRevokeRequest request;
+  request.set_id(id);
+  return Result(
+      impl_->Call<etcdserverpb::LeaseRevokeResponse>(Kind::kWrite, "Lease.LeaseRevoke", request));
+}
+
+// On the wire, a stream with one request and one response is like a unary call. It may be repeated
+// like a read.
+absl::StatusOr<LeaseKeepAliveResult> Client::LeaseKeepAlive(int64_t id) {
+  etcdserverpb::LeaseKeepAliveRequest request;
+  request.set_id(id);
+  return Result(impl_->Call<etcdserverpb::LeaseKeepAliveResponse>(Kind::kRead,
+                                                                  "Lease.LeaseKeepAlive", request));
+}
+
+absl::StatusOr<LeaseTimeToLiveResult> Client::LeaseTimeToLive(int64_t id, bool keys) {
+  etcdserverpb::LeaseTimeToLiveRequest request;
+  request.set_id(id);
+  request.set_keys(keys);
+  return Result(impl_->Call<etcdserverpb::LeaseTimeToLiveResponse>(
+      Kind::kRead, "Lease.LeaseTimeToLive", request));
+}
+
+absl::StatusOr<LeaseListResult> Client::LeaseList() {
+  return Result(impl_->Call<etcdserverpb::LeaseLeasesResponse>(Kind::kRead, "Lease.LeaseLeases",
+                                                               etcdserverpb::LeaseLeasesRequest()));
+}
+
 absl::StatusOr<MemberListResult> Client::MemberList() {
   etcdserverpb::MemberListRequest request;
   request.set_linearizable(true);

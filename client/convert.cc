@@ -247,6 +247,32 @@ TxnResult FromProto(etcdserverpb::TxnResponse&& response) {
   return result;
 }
 
+LeaseGrantResult FromProto(etcdserverpb::LeaseGrantResponse&& response) {
+  return {.header = FromProto(response.header()), .id = response.id(), .ttl = response.ttl()};
+}
+
+LeaseRevokeResult FromProto(etcdserverpb::LeaseRevokeResponse&& response) {
+  return {.header = FromProto(response.header())};
+}
+
+LeaseKeepAliveResult FromProto(etcdserverpb::LeaseKeepAliveResponse&& response) {
+  return {.header = FromProto(response.header()), .id = response.id(), .ttl = response.ttl()};
+}
+
+LeaseTimeToLiveResult FromProto(etcdserverpb::LeaseTimeToLiveResponse&& response) {
+  return {.header = FromProto(response.header()),
+          .id = response.id(),
+          .ttl = response.ttl(),
+          .granted_ttl = response.grantedttl(),
+          .keys = StringsOf(response.keys())};
+}
+
+LeaseListResult FromProto(etcdserverpb::LeaseLeasesResponse&& response) {
+  LeaseListResult result{.header = FromProto(response.header()), .ids = {}};
+  for (const auto& lease : response.leases()) result.ids.push_back(lease.id());
+  return result;
+}
+
 HashKvResult FromProto(etcdserverpb::HashKVResponse&& response) {
   return {.header = FromProto(response.header()),
           .hash = response.hash(),

@@ -215,6 +215,34 @@ struct CompactResult {
   Header header;
 };
 
+// Leases. A key is attached to the lease that its latest Put named; when the lease ends, the key is
+// deleted. A lease ends when it is revoked, or when nobody has kept it alive for its time to live.
+// Times are in seconds.
+struct LeaseGrantResult {
+  Header header;
+  int64_t id = 0;
+  int64_t ttl = 0;  // as granted; the service raises a short one
+};
+struct LeaseRevokeResult {
+  Header header;
+};
+struct LeaseKeepAliveResult {
+  Header header;
+  int64_t id = 0;
+  int64_t ttl = 0;  // it lives so long from now on; 0: there is no such lease
+};
+struct LeaseTimeToLiveResult {
+  Header header;
+  int64_t id = 0;
+  int64_t ttl = 0;  // the time that is left; -1: there is no such lease
+  int64_t granted_ttl = 0;
+  std::vector<std::string> keys;  // attached to it, if asked for
+};
+struct LeaseListResult {
+  Header header;
+  std::vector<int64_t> ids;
+};
+
 struct HashKvResult {
   Header header;
   // Members with the same data and the same two revisions return the same hash. It covers the keys
@@ -271,6 +299,15 @@ class Client {
   // Discards the history before `revision`; older reads then fail. With `physical`, returns only
   // after the old versions have been removed from the store.
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
+  // Grants a lease. `id` 0: the service chooses one.
+  absl::StatusOr<LeaseGrantResult> LeaseGrant(int64_t ttl, int64_t id = 0);
+  // Ends a lease and deletes its keys. NotFound: there is no such lease.
+  absl::StatusOr<LeaseRevokeResult> LeaseRevoke(int64_t id);
+  // Starts the lease's time to live anew, once. Call it about three times in a time to live.
+  absl::StatusOr<LeaseKeepAliveResult> LeaseKeepAlive(int64_t id);
+  absl::StatusOr<LeaseTimeToLiveResult> LeaseTimeToLive(int64_t id, bool keys = false);
+  absl::StatusOr<LeaseListResult> LeaseList();
+
   absl::StatusOr<MemberListResult> MemberList();
 
   // These ask any one member. To ask a certain member, connect to its endpoint alone.

@@ -58,6 +58,22 @@ void Loop::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
+// Work that is posted while the loop waits for input runs within a tick.
+void Loop::OnLoop(std::function<void()> work) {
+  if (std::this_thread::get_id() == thread_.get_id()) return work();
+  absl::MutexLock lock(&mutex_);
+  posted_.push_back(std::move(work));
+}
+
+void Loop::RunPosted() {
+  std::vector<std::function<void()>> posted;
+  {
+    absl::MutexLock lock(&mutex_);
+    posted.swap(posted_);
+  }
+  for (const std::function<void()>& work : posted) work();
+}
+
 void Loop::Await(MonotonicTime deadline, const std::function<bool()>& condition) {
   Waiter waiter{deadline, condition, {}};
   {
@@ -87,6 +103,7 @@ void Loop::RunTurns() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
+    RunPosted();
     const MonotonicTime now = MonotonicNow();
     member_->Turn(now);
     RunApply();

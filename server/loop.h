@@ -18,6 +18,7 @@
 #include <functional>
 #include <list>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -57,6 +58,9 @@ class Loop {
   // From another thread: runs `work` on the loop's thread, between turns, and returns when it has
   // run.
   void Run(const std::function<void()>& work);
+  // From any thread: runs `work` on the loop's thread, at once if called there. Work that is posted
+  // when the turns end is dropped.
+  void OnLoop(std::function<void()> work);
 
   // From another thread: returns when all work has ended. The turns end in Phase::kStopped. After
   // that the queues may be drained.
@@ -74,6 +78,7 @@ class Loop {
 
   void RunTurns();
   void Collect();
+  void RunPosted();
   void NotifyWaiters();
   void RunApply();
   void MaybeReportReady();
@@ -86,6 +91,7 @@ class Loop {
   MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;
+  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
   std::list<Waiter*> waiters_ ABSL_GUARDED_BY(mutex_);  // each in its thread's Await
 
   std::atomic<uint64_t> rounds_{0};

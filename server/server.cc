@@ -248,6 +248,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .member = &member,
            .phase = &phase,
            .loop_hangs = [this] { return watchdog.loop_hangs(); },
+           .on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); },
            .readers = &readers,
            .walker = &walker} {
   member.AddObserver(&event_log);
@@ -284,6 +285,7 @@ absl::Status Server::Parts::Listen() {
   client_builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
   Methods client_methods;
   api::AddKv(&edge, &client_methods);
+  api::AddLease(&edge, &client_methods);
   api::AddMaintenance(&edge, &client_methods);
   api::AddCluster(&edge, &client_methods);
   client_service.methods.Serve(
@@ -369,6 +371,7 @@ void Server::Stop() {
 // leader, the requests that wait for one are answered at once.
 void Server::Parts::Decline() {
   phase.Set(Phase::kDeclining);
+  loop.Run([this] { client_service.methods.FinishStreams(api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
     if (status.pending > 0 && status.raft.leader == raft::kNobody) {

@@ -63,7 +63,10 @@ struct StateMachine::Rep {
                .newest_version = options.newest_version,
                .block_keys = options.block_keys,
                .state = {},
-               .batch = {}},
+               .batch = {},
+               .entry = {},
+               .leases = {},
+               .lease_changes = {}},
         tables(&shared) {}
 
   absl::Status Load();
@@ -166,6 +169,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         }
         meter.Bytes(entry.payload.size());
         const size_t batch_bytes = rep.shared.batch.bytes();
+        rep.shared.entry = entry.id;
         result.status = rep.ApplyCommand(command, needs, &meter, &result.response);
         if (meter.interrupted()) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) state.applied = entry.id;
@@ -261,6 +265,10 @@ std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const { return rep
 
 std::map<raft::MemberId, std::string> StateMachine::store_ids() const {
   return rep_->tables.Get<StoreIds>().all();
+}
+
+LeaseChanges StateMachine::TakeLeaseChanges() {
+  return std::exchange(rep_->shared.lease_changes, {});
 }
 
 void StateMachine::MaybeFlush() {

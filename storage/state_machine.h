@@ -99,6 +99,10 @@ class StateMachine {
   // is equal on all members at equal applied index.
   uint64_t digest() const;
 
+  // What happened to leases since the last call; after Open, all leases. Call it after each Apply,
+  // because the changes collect here.
+  LeaseChanges TakeLeaseChanges();
+
   // store_ids()[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;
 

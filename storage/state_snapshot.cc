@@ -1,5 +1,6 @@
 #include "storage/state_snapshot.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -7,6 +8,7 @@
 #include "storage/base/checksum.h"
 #include "storage/mvcc/check.h"
 #include "storage/mvcc/history.h"
+#include "storage/mvcc/leases.h"
 #include "storage/mvcc/txn.h"
 #include "storage/tables/tables.h"
 
@@ -27,6 +29,45 @@ absl::Status StateSnapshot::Txn(const etcdserverpb::TxnRequest& request, const L
   CHECK(mvcc::IsReadOnly(request)) << "a transaction that may change something needs the log";
   Meter meter(limits);
   return mvcc::ReadOnlyTxn(read_state(), request, &meter, response);
+}
+
+absl::Status StateSnapshot::LeaseTimeToLive(const etcdserverpb::LeaseTimeToLiveRequest& request,
+                                            const Limits& limits,
+                                            etcdserverpb::LeaseTimeToLiveResponse* response) const {
+  response->set_id(request.id());
+  response->mutable_header()->set_revision(state_.revision);
+  mvcc::Lease lease;
+  const std::optional<std::string> record = view_->Get(mvcc::LeaseKey(request.id()));
+  if (!record) {
+    response->set_ttl(-1);
+    return absl::OkStatus();
+  }
+  CHECK(mvcc::DecodeLease(*record, &lease)) << "the record of a lease is malformed";
+  response->set_grantedttl(lease.ttl);
+  if (!request.keys()) return absl::OkStatus();
+  Meter meter(limits);
+  const std::string end = mvcc::AttachedEnd(request.id());
+  const std::unique_ptr<Iterator> it = view_->NewIterator(end, meter.skips_left());
+  for (it->Seek(mvcc::AttachedPrefix(request.id())); it->valid(); it->Next()) {
+    const std::string_view key = mvcc::AttachedKey(it->key());
+    if (!meter.Step(key.size()) || !meter.Answer(static_cast<int64_t>(key.size()))) break;
+    response->add_keys(key.data(), key.size());
+  }
+  return meter.over() ? meter.status() : absl::OkStatus();
+}
+
+absl::Status StateSnapshot::LeaseLeases(const etcdserverpb::LeaseLeasesRequest&,
+                                        const Limits& limits,
+                                        etcdserverpb::LeaseLeasesResponse* response) const {
+  response->mutable_header()->set_revision(state_.revision);
+  Meter meter(limits);
+  const std::unique_ptr<Iterator> it =
+      view_->NewIterator(mvcc::TableEnd(mvcc::kLeaseTable), meter.skips_left());
+  for (it->Seek(std::string(1, mvcc::kLeaseTable)); it->valid(); it->Next()) {
+    if (!meter.Step() || !meter.Answer(sizeof(int64_t))) break;
+    response->add_leases()->set_id(mvcc::LeaseId(it->key()));
+  }
+  return meter.over() ? meter.status() : absl::OkStatus();
 }
 
 absl::StatusOr<StateSnapshot::KvHash> StateSnapshot::HashKv(

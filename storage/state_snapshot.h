@@ -39,6 +39,15 @@ class StateSnapshot {
   absl::Status Txn(const etcdserverpb::TxnRequest& request, const Limits& limits,
                    etcdserverpb::TxnResponse* response) const;
 
+  // Lease.LeaseTimeToLive and Lease.LeaseLeases, except that the time that is left (TTL) is not
+  // known here: TTL is -1 if there is no such lease, else 0. Keys are sorted, leases by id as
+  // unsigned numbers. Errors as Range.
+  absl::Status LeaseTimeToLive(const etcdserverpb::LeaseTimeToLiveRequest& request,
+                               const Limits& limits,
+                               etcdserverpb::LeaseTimeToLiveResponse* response) const;
+  absl::Status LeaseLeases(const etcdserverpb::LeaseLeasesRequest& request, const Limits& limits,
+                           etcdserverpb::LeaseLeasesResponse* response) const;
+
   // A checksum of the history in (compact_revision, hash_revision], and of the versions before it
   // that compaction keeps. It is equal on all members at equal revisions, however far their
   // physical compaction has come. `revision` 0 is the newest. Errors: OutOfRange as Range;

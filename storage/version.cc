@@ -23,6 +23,11 @@ ClusterVersion OperationNeeds(const proto::Command& command) {
     // proposes it only when every member has announced that it knows the new version.
     case proto::Command::kSetClusterVersion:
       return 1;
+    case proto::Command::kLeaseGrant:
+    case proto::Command::kLeaseRevoke:
+    case proto::Command::kRenewLeases:
+    case proto::Command::kExpireLeases:
+      return 3;
     case proto::Command::OP_NOT_SET:
       break;
   }

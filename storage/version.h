@@ -12,6 +12,7 @@
 //
 //   1  the rules of the first release: the bytes of keys cost nothing
 //   2  the bytes of keys count against Rules::walked_steps
+//   3  leases: they can be granted, and the rules about them below
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -29,7 +30,7 @@ namespace raftkv {
 
 using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
-inline constexpr ClusterVersion kNewestVersion = 2;  // the newest one that this program knows
+inline constexpr ClusterVersion kNewestVersion = 3;  // the newest one that this program knows
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each of these numbers of
@@ -80,6 +81,14 @@ struct Rules {
   // they fit however large they are.
   size_t values_unmeasured = 32;
   int txn_depth_max = 32;
+  int64_t leases = 1 << 20;  // each takes some 0.25 KiB of memory on every member
+  // The limits of the keys that are attached to one lease. When a lease ends, one entry deletes all
+  // its keys, so that watchers see one revision. So these are at most the limits of deleted keys.
+  int64_t lease_keys = 1 << 18;
+  int64_t lease_key_bytes = 64 << 20;
+  // An entry that expires several leases ends with the first one with which it would delete more
+  // keys than this. One lease may always be expired.
+  int64_t expired_keys = 512;
 };
 
 inline constexpr Rules kRulesOfVersion1{.costs = {.key_bytes_per_step = 0}};

@@ -184,6 +184,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddGlobalFlags(app, flags, context);
   AddKvVerbs(app, context);
   AddEndpointVerbs(app, context);
+  AddLeaseVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
   std::function<int()> local_verb;

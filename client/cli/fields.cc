@@ -78,6 +78,45 @@ std::string FieldsOf(const CompactResult& result) {
   return out;
 }
 
+std::string FieldsOf(const LeaseGrantResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  Raw("ID", result.id, &out);
+  Raw("TTL", result.ttl, &out);
+  return out;
+}
+
+std::string FieldsOf(const LeaseRevokeResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  return out;
+}
+
+std::string FieldsOf(const LeaseKeepAliveResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  Raw("ID", result.id, &out);
+  Raw("TTL", result.ttl, &out);
+  return out;
+}
+
+std::string FieldsOf(const LeaseTimeToLiveResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  Raw("ID", result.id, &out);
+  Raw("TTL", result.ttl, &out);
+  Raw("GrantedTTL", result.granted_ttl, &out);
+  for (const std::string& key : result.keys) Text("Key", key, &out);
+  return out;
+}
+
+std::string FieldsOf(const LeaseListResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  for (const int64_t id : result.ids) Raw("ID", id, &out);
+  return out;
+}
+
 std::string FieldsOf(const MemberListResult& result) {
   std::string out;
   Append(result.header, &out);

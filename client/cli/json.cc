@@ -131,6 +131,43 @@ std::string JsonOf(const CompactResult& result) {
   return Text({{"header", ToJson(result.header)}});
 }
 
+// etcdctl writes the fields of the header beside those of these results.
+std::string JsonOf(const LeaseGrantResult& result) {
+  Json json = ToJson(result.header);
+  json["ID"] = result.id;
+  json["TTL"] = result.ttl;
+  json["Error"] = "";
+  return Text(json);
+}
+
+std::string JsonOf(const LeaseRevokeResult& result) {
+  return Text({{"header", ToJson(result.header)}});
+}
+
+std::string JsonOf(const LeaseKeepAliveResult& result) {
+  Json json = ToJson(result.header);
+  json["ID"] = result.id;
+  json["TTL"] = result.ttl;
+  return Text(json);
+}
+
+std::string JsonOf(const LeaseTimeToLiveResult& result) {
+  Json json = ToJson(result.header);
+  json["id"] = result.id;
+  json["ttl"] = result.ttl;
+  json["granted-ttl"] = result.granted_ttl;
+  json["keys"] = nullptr;
+  for (const std::string& key : result.keys) json["keys"].push_back(absl::Base64Escape(key));
+  return Text(json);
+}
+
+std::string JsonOf(const LeaseListResult& result) {
+  Json json = ToJson(result.header);
+  json["leases"] = Json::array();
+  for (const int64_t id : result.ids) json["leases"].push_back(Json{{"id", id}});
+  return Text(json);
+}
+
 std::string JsonOf(const MemberListResult& result) {
   Json json = {{"header", ToJson(result.header)}};
   for (const Member& member : result.members) json["members"].push_back(ToJson(member));

@@ -13,6 +13,7 @@ namespace raftkv::client {
 namespace {
 
 std::string Hex(uint64_t id) { return absl::StrCat(absl::Hex(id)); }
+std::string LeaseName(int64_t id) { return absl::StrCat(absl::Hex(id, absl::kZeroPad16)); }
 std::string Bool(bool value) { return value ? "true" : "false"; }
 
 std::vector<std::string> Cells(const EndpointStatus& row) {
@@ -107,6 +108,42 @@ void Output::Txn(const TxnResult& txn) {
 void Output::Compact(const CompactResult& result, int64_t revision) {
   if (WriteForPrograms(result)) return;
   out_ << "compacted revision " << revision << "\n";
+}
+
+void Output::Grant(const LeaseGrantResult& result) {
+  if (WriteForPrograms(result)) return;
+  out_ << "lease " << LeaseName(result.id) << " granted with TTL(" << result.ttl << "s)\n";
+}
+
+void Output::Revoke(const LeaseRevokeResult& result, int64_t id) {
+  if (WriteForPrograms(result)) return;
+  out_ << "lease " << LeaseName(id) << " revoked\n";
+}
+
+// Flushed, because the verb keep-alive goes on.
+void Output::KeepAlive(const LeaseKeepAliveResult& result) {
+  if (!WriteForPrograms(result)) {
+    out_ << "lease " << LeaseName(result.id) << " keepalived with TTL(" << result.ttl << ")\n";
+  }
+  out_.flush();
+}
+
+void Output::TimeToLive(const LeaseTimeToLiveResult& result, bool keys) {
+  if (WriteForPrograms(result)) return;
+  out_ << "lease " << LeaseName(result.id);
+  if (result.granted_ttl == 0 && result.ttl == -1) {
+    out_ << " already expired\n";
+    return;
+  }
+  out_ << " granted with TTL(" << result.granted_ttl << "s), remaining(" << result.ttl << "s)";
+  if (keys) out_ << ", attached keys([" << absl::StrJoin(result.keys, " ") << "])";
+  out_ << "\n";
+}
+
+void Output::Leases(const LeaseListResult& result) {
+  if (WriteForPrograms(result)) return;
+  out_ << "found " << result.ids.size() << " leases\n";
+  for (const int64_t id : result.ids) out_ << LeaseName(id) << "\n";
 }
 
 void Output::Members(const MemberListResult& result) {

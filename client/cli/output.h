@@ -25,6 +25,11 @@ class Output {
   void Delete(const DeleteResult& result);
   void Txn(const TxnResult& result);
   void Compact(const CompactResult& result, int64_t revision);
+  void Grant(const LeaseGrantResult& result);
+  void Revoke(const LeaseRevokeResult& result, int64_t id);
+  void KeepAlive(const LeaseKeepAliveResult& result);
+  void TimeToLive(const LeaseTimeToLiveResult& result, bool keys);
+  void Leases(const LeaseListResult& result);
   void Members(const MemberListResult& result);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err

@@ -36,8 +36,10 @@ struct Edge {
   Member* member = nullptr;
   const PhaseValue* phase = nullptr;
   std::function<bool()> loop_hangs;  // may be called from any thread
-  Workers* readers = nullptr;        // run large reads, each at most until Deadline()
-  Workers* walker = nullptr;         // hashes the whole store, one call at a time
+  // From any thread: runs the work on the loop's thread, at once if called there.
+  std::function<void(std::function<void()>)> on_loop;
+  Workers* readers = nullptr;  // run large reads, each at most until Deadline()
+  Workers* walker = nullptr;   // hashes the whole store, one call at a time
   // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
@@ -139,8 +141,10 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
 }
 
 // One function for each service. It adds the service's rows to `methods`. The methods of AddKv,
-// AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit as admission.
+// AddLease, AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit as
+// admission.
 void AddKv(const Edge* edge, Methods* methods);
+void AddLease(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
 // Health is served on the watchdog's thread, without admission. Call the returned function

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "server/api/edge.h"
-#include "server/api/write.h"
+#include "server/api/member_calls.h"
 #include "storage/mvcc/check.h"
 
 namespace raftkv::api {
@@ -25,60 +25,9 @@ using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
-// What a read may cost on the loop's thread. A larger read runs again on a worker.
-const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
 // UnaryMethod::waiting of the methods below.
 constexpr int kWaitingCalls = 512;
 constexpr int64_t kCompactionWaitersMax = 256;
-
-absl::Status ReadFrom(const StateSnapshot& snapshot, const RangeRequest& request,
-                      const Limits& limits, RangeResponse* response) {
-  return snapshot.Range(request, limits, response);
-}
-absl::Status ReadFrom(const StateSnapshot& snapshot, const TxnRequest& request,
-                      const Limits& limits, TxnResponse* response) {
-  return snapshot.Txn(request, limits, response);
-}
-
-template <typename Request, typename Response>
-absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits& limits,
-                  Unary<Request, Response> call) {
-  const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
-  if (status.ok()) edge->FillHeader(snapshot.revision(), call.response()->mutable_header());
-  return status;
-}
-
-// Answers the read. Everything that it must see is in the state machine.
-template <typename Request, typename Response>
-void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call) {
-  std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
-  const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call);
-  if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
-  call.response()->Clear();
-  edge->OnWorker(edge->readers, call, deadline,
-                 [edge, call, snapshot = std::move(snapshot)](auto give_up) {
-                   const absl::Status status =
-                       Fill(edge, *snapshot,
-                            {.answer_bytes_max = edge->config->limits.max_response_bytes,
-                             .give_up = std::move(give_up)},
-                            call);
-                   return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
-                 });
-}
-
-template <typename Request, typename Response>
-void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
-  const MonotonicTime deadline = edge->Deadline(*call.get());
-  if (serializable) return ReadNow(edge, deadline, call);
-  edge->member->Post(ReadRequest{[edge, deadline, call](Fate fate) {
-                                   if (fate != Fate::kApplied) {
-                                     call.Finish(ReadToWire(fate));
-                                   } else {
-                                     ReadNow(edge, deadline, call);
-                                   }
-                                 },
-                                 Edge::CallerOf(call)});
-}
 
 template <typename Request>
 absl::Status Check(const Edge*, const Request& request) {

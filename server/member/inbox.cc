@@ -37,6 +37,10 @@ void Inbox::Post(Input input) {
       read->done(Fate::kTooManyRequests);
       return;
     }
+    if (auto* renewal = std::get_if<RenewRequest>(&input)) {
+      renewal->done(Fate::kTooManyRequests, {});
+      return;
+    }
     if (std::holds_alternative<PeerMessage>(input)) return;
   }
   bytes_ += bytes;

@@ -39,6 +39,7 @@ bool Member::idle() const {
 }
 
 void Member::Turn(MonotonicTime now) {
+  LearnLeases(now);
   replica_.Turn(inbox_.Take(), now);
   Replica::HandOver more = replica_.TakeHandOver();
   Append(std::move(more.committed), &handed_over_.committed);
@@ -52,6 +53,15 @@ void Member::Turn(MonotonicTime now) {
   cluster_version_.store(replica_.cluster_version(), std::memory_order_relaxed);
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
+}
+
+void Member::LearnLeases(MonotonicTime now) {
+  if (!applying_elsewhere_) replica_.OnLeases(state_machine_->TakeLeaseChanges(), now);
+}
+
+std::optional<absl::Duration> Member::LeaseRemaining(int64_t id, MonotonicTime now) {
+  LearnLeases(now);
+  return replica_.lessor().Remaining(id, now);
 }
 
 void Member::HandOver() {

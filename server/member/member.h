@@ -33,6 +33,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -115,6 +116,10 @@ class Member {
   // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
+  // The time that a lease has left, as this member knows it (lessor.h); none if it knows no such
+  // lease.
+  std::optional<absl::Duration> LeaseRemaining(int64_t id, MonotonicTime now);
+
   // Answers all pending requests with Fate::Kind::kStopped, because the member stops.
   void StopRequests() { replica_.Stop(); }
 
@@ -138,6 +143,7 @@ class Member {
 
  private:
   void HandOver();
+  void LearnLeases(MonotonicTime now);
 
   const MemberOptions options_;
   StateMachine* const state_machine_;

@@ -53,7 +53,9 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   }
   Tick();
   first_start_.Turn(now);
+  while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
   MaybeRaiseVersion();
+  MaybeExpireLeases();
   ProposeWaiting();
   AskReads();
   DrainReady();
@@ -66,6 +68,7 @@ void Replica::OnApplied(raft::Index index) {
 }
 
 void Replica::Stop() {
+  renewals_.Stop();
   pending_.Stop();
   proposals_.ForgetAnswered();
   reads_.ForgetAnswered();
@@ -312,9 +315,13 @@ void Replica::NoteLeader() {
   seen_term_ = raft_.term();
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
+  lessor_.OnNewTerm();
   next_ask_ = now_;
   proposals_.OnLeaderIs(seen_leader_, seen_term_);
-  if (raft_.role() == raft::Role::kLeader) RecordStoreId(options_.raft.id, options_.store_id);
+  if (raft_.role() != raft::Role::kLeader) return;
+  RecordStoreId(options_.raft.id, options_.store_id);
+  leads_from_ = raft_.last_index();
+  lessor_.OnLeading(now_ + options_.tick * options_.raft.election_timeout_ticks);
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
@@ -333,6 +340,21 @@ void Replica::MaybeRaiseVersion() {
   if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
       raft::ProposeResult::kAccepted) {
     versions_.OnProposed(command->set_cluster_version());
+  }
+}
+
+// The entry carries this leader's term, and no other member proposes it: peers' messages with it
+// are rejected (raft_codec.cc).
+void Replica::MaybeExpireLeases() {
+  // In the turn in which it becomes leader, NoteLeader has not run yet.
+  const bool leads = raft_.role() == raft::Role::kLeader && seen_term_ == raft_.term() &&
+                     seen_leader_ == options_.raft.id;
+  if (!leads || applied_ < leads_from_) return;
+  const std::optional<proto::Command> command = lessor_.CommandToExpire(now_, applied_);
+  if (!command) return;
+  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
+      raft::ProposeResult::kAccepted) {
+    lessor_.OnProposed(raft_.last_index());
   }
 }
 

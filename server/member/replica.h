@@ -28,10 +28,12 @@
 #include "absl/time/time.h"
 #include "server/member/applier.h"
 #include "server/member/first_start.h"
+#include "server/member/lessor.h"
 #include "server/member/outbox.h"
 #include "server/member/pending.h"
 #include "server/member/proposals.h"
 #include "server/member/reads.h"
+#include "server/member/renewals.h"
 #include "server/member/requests.h"
 #include "server/member/store_ids.h"
 #include "server/member/versions.h"
@@ -76,6 +78,8 @@ class Replica {
 
   // Everything up to `index` is in the state machine. Call it between turns.
   void OnApplied(raft::Index index);
+  // What happened to leases in the entries that OnApplied reported.
+  void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
 
   // Answers all pending requests with kStopped.
   void Stop();
@@ -83,6 +87,7 @@ class Replica {
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
+  const Lessor& lessor() const { return lessor_; }
   // The newest committed cluster version: commands that it defines may be proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
@@ -96,6 +101,7 @@ class Replica {
   void Handle(PeerMessage message);
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);
+  void Handle(RenewRequest request) { renewals_.Add(std::move(request)); }
   void Handle(const AppendLost& lost);
   void Handle(const PeerLost& lost);
   void Handle(const ForwardLost& lost);
@@ -119,6 +125,7 @@ class Replica {
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
+  void MaybeExpireLeases();
 
   bool Full() const { return pending_.size() >= options_.pending_max; }
   bool HasRoomFor(size_t bytes) const {
@@ -143,6 +150,8 @@ class Replica {
   Reads reads_;
   MemberStoreIds store_ids_;
   Versions versions_;
+  Renewals renewals_;
+  Lessor lessor_;
   FirstStart first_start_;
   HandOver hand_over_;  // of this turn
 
@@ -152,6 +161,7 @@ class Replica {
   raft::Index applied_;
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
+  raft::Index leads_from_ = 0;  // leader: this entry is of its term, or before one that is
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();

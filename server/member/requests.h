@@ -93,6 +93,17 @@ struct ReadRequest {
   Caller caller = {};
 };
 
+// A keep-alive of a lease. It is proposed together with others (renewals.h). If there is no such
+// lease, it is applied with a TTL of 0.
+struct Renewal {
+  int64_t ttl = 0;        // in seconds
+  Revision revision = 0;  // the store's
+};
+struct RenewRequest {
+  int64_t id = 0;
+  absl::AnyInvocable<void(Fate, Renewal)> done;
+};
+
 // The stream of appends to a peer broke: what was in flight may be lost.
 struct AppendLost {
   raft::MemberId peer = raft::kNobody;
@@ -120,8 +131,8 @@ struct ForwardQueueFull {
 };
 
 // Everything that may arrive between two turns of a member.
-using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, AppendLost, PeerLost,
-                           ForwardLost, ForwardQueueFull>;
+using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, AppendLost,
+                           PeerLost, ForwardLost, ForwardQueueFull>;
 
 }  // namespace raftkv
 

@@ -212,7 +212,8 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   if (command.ByteSizeLong() != size) return Malformed("a command with unknown fields");
   const ClusterVersion needs = Needs(command);
   if (needs > kNewestVersion) return Malformed("an unknown command");
-  if (command.has_record_store_id() || command.has_set_cluster_version()) {
+  if (command.has_record_store_id() || command.has_set_cluster_version() ||
+      command.has_expire_leases()) {
     return Malformed("a command that only a leader proposes");
   }
   return ForwardedProposal{.number = in->number(),

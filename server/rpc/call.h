@@ -101,6 +101,9 @@ class StreamHandler {
   // If the result is not OK, the call ends with it. `request` may be changed; it is valid until
   // this function returns.
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
+  // The client sends no more requests. False: the call ends now. True: the handler calls Finish
+  // once it has answered all requests.
+  virtual bool OnLastRequest() { return false; }
   // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;
   // The call ends because its client is gone: it cancelled the call, or its connection broke. Not

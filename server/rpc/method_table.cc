@@ -222,7 +222,11 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   // ok false: the client sends no more requests, or is gone.
   void OnRead(bool ok) {
     if (ending_) return;
-    if (!ok) return Finish(row_->method.one_request ? CannotParse() : absl::OkStatus());
+    if (!ok) {
+      if (row_->method.one_request) return End(CannotParse());
+      if (!handler_->OnLastRequest()) End(absl::OkStatus());
+      return;
+    }
     request_->Clear();
     if (!Parse(&bytes_, request_.get())) return End(CannotParse());
     bytes_.Clear();
@@ -308,6 +312,10 @@ void MethodTable::CancelLate(MonotonicTime now) {
   for (Unary* call : unary_calls_) {
     if (now >= call->deadline() + kLateCall) call->context_.TryCancel();
   }
+}
+
+void MethodTable::FinishStreams(const absl::Status& status) {
+  for (Stream* stream : open_) stream->Finish(status);
 }
 
 void MethodTable::CancelStreams() {

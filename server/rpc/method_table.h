@@ -60,6 +60,8 @@ class MethodTable final : public grpc::Service {
   // otherwise hold its memory as long as its connection lasts. On the thread that polls the queues,
   // now and then.
   void CancelLate(MonotonicTime now);
+  // Ends all streams with this status, after what is being written.
+  void FinishStreams(const absl::Status& status);
   // Ends all streams at once, without a status. They are counted in running() until they have
   // ended.
   void CancelStreams();

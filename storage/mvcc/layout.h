@@ -10,7 +10,9 @@
 //   c ‖ first key, escaped        how many live keys a block of keys has (counts.h)
 //   s ‖ member id                 store id of a member (tables/store_ids.h)
 //   V                           the cluster version, once it was raised (tables/cluster_versions.h)
-//   l a A M S                     reserved for leases, auth, alarms, members, sessions
+//   l ‖ lease id                a lease (leases.h)
+//   k ‖ lease id ‖ key          a key that is attached to the lease
+//   a A M S                     reserved for auth, alarms, members, sessions
 //
 // `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
 // watches that catch up (a sequential walk) and for compaction (each event names the one version
@@ -38,6 +40,8 @@ inline constexpr char kVersionTable = 'v';
 inline constexpr char kEventTable = 'e';
 inline constexpr char kCountTable = 'c';
 inline constexpr char kStoreIdTable = 's';
+inline constexpr char kLeaseTable = 'l';
+inline constexpr char kAttachedTable = 'k';
 inline constexpr char kClusterVersionKey[] = "V";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 

@@ -173,16 +173,31 @@ absl::Status Transaction::Measure() {
 }
 
 absl::Status Transaction::CheckPut(const PutRequest& request) {
-  // There are no leases yet, so none can be found.
-  const auto lease_not_found = [] { return absl::NotFoundError("requested lease not found"); };
   // As in etcd: a single put checks its lease first, a put in a transaction checks it last.
-  if (alone_ && request.lease() != 0) return lease_not_found();
+  if (alone_) {
+    if (absl::Status status = CheckLease(request); !status.ok()) return status;
+  }
   if (KeepsAPart(request)) {
     const Head head = writer_->HeadOf(request.key(), meter_);
     if (meter_->over()) return meter_->status();
     if (!head.exists()) return absl::InvalidArgumentError("key not found");
   }
-  return request.lease() != 0 ? lease_not_found() : absl::OkStatus();
+  return alone_ ? absl::OkStatus() : CheckLease(request);
+}
+
+// The lease must exist. A put that attaches its key to it counts against the limits of the lease;
+// deletions of the same transaction do not make room.
+absl::Status Transaction::CheckLease(const PutRequest& request) {
+  if (request.lease() == 0) return absl::OkStatus();
+  const Lease* lease = writer_->leases().Find(request.lease());
+  if (lease == nullptr) return LeaseNotFound();
+  const Head head = writer_->HeadOf(request.key(), meter_);
+  if (meter_->over()) return meter_->status();
+  if (head.lease == request.lease()) return absl::OkStatus();
+  Attached& attached = attached_[request.lease()];
+  ++attached.keys;
+  attached.key_bytes += static_cast<int64_t>(request.key().size());
+  return Leases::CheckRoom(*lease, attached.keys, attached.key_bytes, meter_->rules());
 }
 
 absl::Status Transaction::CheckRevision(const RangeRequest& request) {

@@ -15,6 +15,7 @@
 // pinned state, without one. The answer to an entry must be the same on every member. So it never
 // depends on the progress of the physical compaction, or on a local limit.
 
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -61,6 +62,7 @@ class Transaction {
 
   absl::Status Measure();
   absl::Status CheckPut(const etcdserverpb::PutRequest& request);
+  absl::Status CheckLease(const etcdserverpb::PutRequest& request);
   absl::Status CheckRevision(const etcdserverpb::RangeRequest& request);
   absl::Status CheckRules();
   bool MeasureValues();
@@ -88,7 +90,12 @@ class Transaction {
   std::vector<bool> path_;
   size_t executed_ = 0;                      // how many elements of path_ were executed
   absl::InlinedVector<Operation, 1> taken_;  // every operation that will run
-  int values_ = 0;                           // values of single keys, counted by MeasureKey
+  struct Attached {
+    int64_t keys = 0;
+    int64_t key_bytes = 0;
+  };
+  std::map<int64_t, Attached> attached_;  // what CheckLease has counted, by lease
+  int values_ = 0;                        // values of single keys, counted by MeasureKey
 };
 
 // Runs a transaction that only reads, on a pinned state. Also sets the header's revision.

@@ -1,6 +1,7 @@
 #include "storage/mvcc/writer.h"
 
 #include <utility>
+#include <vector>
 
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
@@ -50,10 +51,12 @@ void HeadCache::MaybeForget() {
   young_bytes_ = 0;
 }
 
-Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, int64_t block_keys)
+Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, Leases* leases,
+               int64_t block_keys)
     : engine_(engine),
       batch_(batch),
       digest_(digest),
+      leases_(*leases),
       overlay_(engine, *batch),
       heads_(kHeadCacheBytes),
       counts_(block_keys) {}
@@ -75,6 +78,12 @@ void Writer::EndBatch() {
 Head Writer::HeadOf(std::string_view key, Meter* meter) {
   if (meter != nullptr) meter->Bytes(key.size());  // the lookup hashes the key
   if (const Head* known = heads_.Find(key)) return *known;
+  const Head head = ReadHead(key, meter);
+  if (meter == nullptr || !meter->over()) heads_.Set(key, head);
+  return head;
+}
+
+Head Writer::ReadHead(std::string_view key, Meter* meter) {
   Head head;
   if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
   key_buffer_.clear();
@@ -90,7 +99,6 @@ Head Writer::HeadOf(std::string_view key, Meter* meter) {
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
   if (meter != nullptr) meter->Bytes(key.size() + value.size());
-  heads_.Set(key, head);
   return head;
 }
 
@@ -175,6 +183,25 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
   response->set_deleted(deleted);
 }
 
+// The keys are collected first, because the deletions change the rows that the walk reads. As in
+// DeleteRange, heads are not added to the cache.
+void Writer::DeleteAttached(int64_t lease) {
+  std::vector<std::string> keys;
+  const std::string end = AttachedEnd(lease);
+  const std::unique_ptr<Iterator> it = overlay_.NewIterator(end);
+  for (it->Seek(AttachedPrefix(lease)); it->valid(); it->Next()) {
+    keys.emplace_back(AttachedKey(it->key()));
+  }
+  const Head tombstone{.mod_revision = revision_};
+  for (const std::string& key : keys) {
+    const Head* known = heads_.Find(key);
+    const Head head = known != nullptr ? *known : ReadHead(key, /*meter=*/nullptr);
+    CHECK_EQ(head.lease, lease) << "a key is attached to a lease that it does not name";
+    Change(key, head, tombstone, {});
+    if (!heads_.SetIfKnown(key, tombstone)) all_heads_known_ = false;
+  }
+}
+
 void Writer::ForgetTombstone(std::string_view key) {
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
@@ -199,6 +226,11 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   AppendRevisionDescending(revision_, &key_buffer_);
   EncodeVersion(after, value, &record_buffer_);
   batch_->Put(key_buffer_, record_buffer_);
+  if (before.lease != after.lease) {
+    leases_.Move(before.lease, after.lease, key.size());
+    if (before.lease != 0) batch_->Delete(AttachedPrefix(before.lease).append(key));
+    if (after.lease != 0) batch_->Put(AttachedPrefix(after.lease).append(key), {});
+  }
 
   key_buffer_.clear();
   AppendEventKey({revision_, sub_}, &key_buffer_);

@@ -30,6 +30,7 @@
 #include "storage/meter.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/leases.h"
 #include "storage/mvcc/overlay.h"
 
 namespace raftkv::mvcc {
@@ -61,8 +62,10 @@ class HeadCache {
 
 class Writer {
  public:
-  // `batch` receives the changes. Each change is mixed into `digest`. `block_keys`: see Counts.
-  Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, int64_t block_keys);
+  // `batch` receives the changes. Each change is mixed into `digest`. `leases` learns which keys
+  // are attached to leases. `block_keys`: see Counts.
+  Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, Leases* leases,
+         int64_t block_keys);
   absl::Status Load() { return counts_.Load(engine_); }
 
   // `revision` is the main revision that the entry gets if it changes anything.
@@ -99,10 +102,15 @@ class Writer {
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
 
+  // Deletes all keys that are attached to the lease, in the order of the keys.
+  void DeleteAttached(int64_t lease);
+  const Leases& leases() const { return leases_; }
+
   // Call it when compaction removes the newest version of the key, a tombstone, in this batch.
   void ForgetTombstone(std::string_view key);
 
  private:
+  Head ReadHead(std::string_view key, Meter* meter);
   void Put(std::string_view key, const Head& before, std::string_view value, int64_t lease);
   // `replaced` is the value that `before` had, if both have this revision.
   void Change(std::string_view key, const Head& before, const Head& after, std::string_view value,
@@ -111,6 +119,7 @@ class Writer {
   const Engine& engine_;
   WriteBatch* const batch_;
   uint64_t* const digest_;
+  Leases& leases_;
   Overlay overlay_;
   HeadCache heads_;
   Counts counts_;

@@ -14,7 +14,10 @@ using proto::Command;
 
 Keys::Keys(Shared* shared)
     : shared_(*shared),
-      writer_(*shared->engine, &shared->batch, &shared->state.digest, shared->block_keys) {}
+      writer_(*shared->engine, &shared->batch, &shared->state.digest, &shared->leases,
+              shared->block_keys) {
+  shared->keys = this;
+}
 
 mvcc::ReadState Keys::Before() const {
   const State& state = shared_.state;
@@ -70,9 +73,32 @@ void Keys::Apply(const Command& command, proto::CommandResponse* response) {
       header = response->mutable_txn()->mutable_header();
   }
   CHECK(status.ok()) << "an entry that was checked fails: " << status;
-  if (writer_.changed()) ++state.revision;
-  steps_owed_ += writer_.changes() + Costs().OfValue(shared_.batch.bytes() - bytes_before);
+  EndEntry(bytes_before);
   header->set_revision(state.revision);
+}
+
+void Keys::EndEntry(size_t batch_bytes) {
+  if (writer_.changed()) ++shared_.state.revision;
+  steps_owed_ += writer_.changes() + Costs().OfValue(shared_.batch.bytes() - batch_bytes);
+}
+
+// What the deletion costs is known without a walk. It cannot exceed the rules (Rules::lease_keys).
+absl::Status Keys::CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter) {
+  writer_.BeginEntry(shared_.state.revision + 1);
+  for (const int64_t id : leases) {
+    const mvcc::Lease& lease = *shared_.leases.Find(id);
+    meter->Bytes(static_cast<size_t>(lease.key_bytes));
+    for (int64_t left = lease.keys; left > 0; --left) {
+      if (!meter->Step()) return meter->status();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Keys::DeleteAttached(absl::Span<const int64_t> leases) {
+  const size_t bytes_before = shared_.batch.bytes();
+  for (const int64_t lease : leases) writer_.DeleteAttached(lease);
+  EndEntry(bytes_before);
 }
 
 absl::Status Keys::Hash(const View& view, const State& state, Meter* meter, std::string* out) {

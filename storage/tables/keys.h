@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "proto/command.pb.h"
 #include "storage/meter.h"
 #include "storage/mvcc/range.h"
@@ -29,6 +30,11 @@ class Keys {
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
+  // For the table of leases, in its own Check and Apply: charges, or deletes, all keys that are
+  // attached to these leases, in one revision.
+  absl::Status CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter);
+  void DeleteAttached(absl::Span<const int64_t> leases);
+
   // Call them before and after the batch is written; see Writer.
   void CompleteBatch() { writer_.CompleteBatch(); }
   void EndBatch() { writer_.EndBatch(); }
@@ -46,6 +52,8 @@ class Keys {
   mvcc::ReadState Before() const;
   absl::Status CheckCompaction(const etcdserverpb::CompactionRequest& request) const;
   void ApplyCompaction(const etcdserverpb::CompactionRequest& request);
+  // Call it after the changes of an entry. `batch_bytes`: the size of the batch before them.
+  void EndEntry(size_t batch_bytes);
 
   Shared& shared_;
   mvcc::Writer writer_;

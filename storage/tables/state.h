@@ -8,11 +8,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/leases.h"
 #include "storage/version.h"
 
 namespace raftkv {
@@ -37,6 +40,19 @@ std::string EncodeState(const State& state);
 // when damaged, FailedPrecondition for another format.
 absl::Status DecodeState(std::string_view record, State* state);
 
+// What happened to leases, for the member, which measures their time.
+struct LeaseChange {
+  int64_t id = 0;
+  int64_t ttl = 0;  // granted or renewed, in seconds; 0: the lease is gone
+  raft::Index renewed = 0;
+};
+struct LeaseChanges {
+  bool all = false;  // the changes are all leases that exist; others are gone
+  std::vector<LeaseChange> changes;
+};
+
+class Keys;
+
 // What all tables use. Owned by the state machine, which writes `batch` after some entries.
 struct Shared {
   std::unique_ptr<Engine> engine;
@@ -46,6 +62,10 @@ struct Shared {
   int64_t block_keys = 0;                          // mvcc/counts.h
   State state;
   WriteBatch batch;
+  raft::EntryId entry;  // the one that is being applied
+  mvcc::Leases leases;
+  LeaseChanges lease_changes;  // since they were taken
+  Keys* keys = nullptr;        // the table of keys, through which other tables change keys
 
   // The rules in force at the entry that is being applied.
   const Rules& rules() const;

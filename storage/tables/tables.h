@@ -26,6 +26,7 @@
 #include "proto/command.pb.h"
 #include "storage/tables/cluster_versions.h"
 #include "storage/tables/keys.h"
+#include "storage/tables/leases.h"
 #include "storage/tables/state.h"
 #include "storage/tables/store_ids.h"
 
@@ -77,10 +78,13 @@ class TableList {
 };
 
 // Hash depends on the order of the rows, so a new row goes to the end.
-using Tables = TableList<TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange,
-                                  proto::Command::kTxn, proto::Command::kCompaction>,
-                         TableRow<StoreIds, proto::Command::kRecordStoreId>,
-                         TableRow<ClusterVersions, proto::Command::kSetClusterVersion>>;
+using Tables =
+    TableList<TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange,
+                       proto::Command::kTxn, proto::Command::kCompaction>,
+              TableRow<StoreIds, proto::Command::kRecordStoreId>,
+              TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
+              TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
+                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>>;
 
 }  // namespace raftkv
 

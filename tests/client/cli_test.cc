@@ -288,6 +288,9 @@ TEST(CliArguments, InvalidOnesAreRejectedBeforeAnythingIsSent) {
       {"get", "a", "--order", "x"},
       {"put", "a", "1", "--ignore-value"},
       {"put", "a", "1", "--lease", "x"},
+      {"lease", "grant", "x"},
+      {"lease", "grant"},
+      {"lease", "revoke", "zz"},
       {"compaction"},
       {"compaction", "x"},
       {"compaction", "1", "2"},
@@ -355,8 +358,8 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
             "Error: unknown verb \"status\"; did you mean \"endpoint status\"?\n");
   EXPECT_EQ(error({"compact", "5"}),
             "Error: unknown verb \"compact\"; did you mean \"compaction\"?\n");
-  EXPECT_EQ(error({"lease", "grant", "5"}),
-            "Error: \"lease\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
+  EXPECT_EQ(error({"auth", "enable"}),
+            "Error: \"auth\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
             "--help\n");
   EXPECT_EQ(error({"member", "add", "n4"}),
             "Error: member: \"add\" is a verb of etcdctl that raftkv does not have yet; see raftkv "

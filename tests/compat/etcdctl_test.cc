@@ -95,6 +95,15 @@ std::string Mask(const Line& line, std::string text, bool any_member) {
   text = Replace(text, R"re("ts":"[^"]*")re", "\"ts\":\"\"");
   text = Replace(text, "client-[0-9a-f-]{36}/[0-9.:]+", "CLIENT");
   text = Replace(text, R"re("attempt":\d+)re", "\"attempt\":N");
+  // The ids of leases are random, and their time passes.
+  text = Replace(text, R"re(("lease":|"Lease" : |"ID":|"id":|"ID" : )[1-9]\d{12,})re", "$1LEASE");
+  text = Replace(text, R"re(\b(lease |^)[0-9a-f]{16}\b)re", "$1LEASE");
+  text = Replace(text, R"re(\n[0-9a-f]{16}\b)re", "\nLEASE");
+  text = Replace(text, R"re((remaining\(|"ttl":)\d+)re", "$1TIME");
+  if (line.arguments[0] == "lease" && line.arguments.size() > 1 &&
+      line.arguments[1] == "timetolive") {
+    text = Replace(text, R"re("TTL" : \d+)re", "\"TTL\" : TIME");
+  }
   if (line.arguments[0] != "endpoint") return text;
   text = Replace(text, R"re((took = |"took":")[0-9.]+(ms|s|\xc2\xb5s))re", "$1TIME");
   text = Replace(text, R"re([0-9.]+(ms|s|\xc2\xb5s) )re", "TIME ");  // table of endpoint health
@@ -169,8 +178,9 @@ class Session {
     return true;
   }
 
-  // Replaces @N by the store's revision minus N.
-  std::string WithRevisions(const std::string& text) {
+  // Replaces @N by the store's revision minus N, and $LEASE.
+  std::string WithRevisions(std::string text) {
+    text = Replace(text, R"(\$LEASE)", lease_.c_str());
     std::smatch found;
     if (!std::regex_search(text, found, std::regex("@(\\d+)"))) return text;
     const int64_t revision = cluster_.Get(0, "k").response.header().revision();
@@ -192,6 +202,10 @@ class Session {
     for (std::string& argument : command.argv) argument = WithRevisions(argument);
     WriteFile(command.input_file, WithRevisions(line.input));
     const Finished finished = RunToEnd(command);
+    std::smatch granted;
+    if (std::regex_search(finished.out, granted, std::regex("lease ([0-9a-f]{16}) granted"))) {
+      lease_ = granted[1];
+    }
     if (all && hashes && cluster_.options().product == Product::kRaftkv) {
       EXPECT_LE(Hashes(finished.out).size(), 1u) << finished.out;
     }
@@ -208,6 +222,7 @@ class Session {
   const std::string program_;
   Cluster cluster_;
   bool ready_ = false;
+  std::string lease_ = "7b";  // the one that was granted last
 };
 
 TEST(Etcdctl, PrintsTheSameForRaftkvAsForEtcd) {
@@ -245,7 +260,7 @@ bool DiffersOnPurpose(const Line& line) {
 }
 
 TEST(Etcdctl, PrintsTheSameAsRaftkvsCommandLine) {
-  static constexpr const char* kVerbs[] = {"put", "get", "del", "txn", "compaction"};
+  static constexpr const char* kVerbs[] = {"put", "get", "del", "txn", "compaction", "lease"};
   std::vector<Line> lines;
   for (Line& line : ReadCommandLines()) {
     const bool shared =

@@ -1,4 +1,4 @@
-"""The basic calls of Debian's python3-etcd3: put, get, get_prefix, delete, status, members.
+"""The basic calls of Debian's python3-etcd3: put, get, get_prefix, delete, leases, status, members.
 
 Usage: python_smoke.py HOST:PORT...   Exits 0 if every member answers as expected.
 """
@@ -32,6 +32,14 @@ def exercise(host, port):
     check("delete again", False, client.delete("py/a"))
     check("delete prefix", 1, client.delete_prefix("py/").deleted)
     check("empty prefix", [], list(client.get_prefix("py/")))
+    lease = client.lease(60)
+    client.put("py/leased", "1", lease)
+    check("lease keys", [b"py/leased"], list(lease.keys))
+    check("lease refresh", 60, lease.refresh()[0].TTL)
+    check("lease granted", 60, lease.granted_ttl)
+    lease.revoke()
+    check("revoked", (None, None), client.get("py/leased"))
+
     check("status", True, client.status().leader is not None)
     check("members", True, len(list(client.members)) > 0)
 

@@ -49,6 +49,7 @@ Connection::Connection(const std::string& address) {
   arguments.SetMaxReceiveMessageSize(-1);
   channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   kv = etcdserverpb::KV::NewStub(channel);
+  lease = etcdserverpb::Lease::NewStub(channel);
   cluster = etcdserverpb::Cluster::NewStub(channel);
   maintenance = etcdserverpb::Maintenance::NewStub(channel);
   health = grpc::health::v1::Health::NewStub(channel);

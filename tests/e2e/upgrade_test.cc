@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr char kRaised[] = "the cluster version is 2 now";
+constexpr char kRaised[] = "the cluster version is 3 now";
 constexpr int kBadInput = 2;
 
 using Environment = std::map<std::string, std::string>;

@@ -174,10 +174,16 @@ class Cluster {
     return raft::kNobody;
   }
 
-  std::shared_ptr<Answer> Put(raft::MemberId id, const std::string& key, const std::string& value) {
+  std::shared_ptr<Answer> Put(raft::MemberId id, const std::string& key, const std::string& value,
+                              int64_t lease = 0) {
     proto::Command command;
     command.mutable_put()->set_key(key);
     command.mutable_put()->set_value(value);
+    command.mutable_put()->set_lease(lease);
+    return Propose(id, command);
+  }
+
+  std::shared_ptr<Answer> Propose(raft::MemberId id, const proto::Command& command) {
     auto answer = std::make_shared<Answer>();
     members_.at(id).Post(
         ProposeRequest{command.SerializeAsString(), [answer](Fate fate, ApplyResult result) {
@@ -185,6 +191,17 @@ class Cluster {
                          answer->result = std::move(result);
                          ++answer->times;
                        }});
+    return answer;
+  }
+
+  // A keep-alive. The answer's revision is the TTL.
+  std::shared_ptr<Answer> Renew(raft::MemberId id, int64_t lease) {
+    auto answer = std::make_shared<Answer>();
+    members_.at(id).Post(RenewRequest{.id = lease, .done = [answer](Fate fate, Renewal renewal) {
+                                        answer->fate = fate;
+                                        answer->result.revision = renewal.ttl;
+                                        ++answer->times;
+                                      }});
     return answer;
   }
 

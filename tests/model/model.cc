@@ -92,7 +92,7 @@ const KeyValue* Model::Find(const std::string& key, int64_t revision) const {
 
 // --- commands
 
-Model::Answer Model::Apply(const proto::Command& command) {
+Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
   Answer answer;
   changed_ = false;
   etcdserverpb::ResponseHeader* header = nullptr;
@@ -136,6 +136,17 @@ Model::Answer Model::Apply(const proto::Command& command) {
     case proto::Command::kSetClusterVersion:
       answer.status = SetClusterVersion(command.set_cluster_version());
       break;
+    case proto::Command::kLeaseGrant:
+    case proto::Command::kLeaseRevoke:
+    case proto::Command::kRenewLeases:
+    case proto::Command::kExpireLeases:
+      answer.status = ApplyToLeases(command, index, &answer.response);
+      if (command.has_lease_grant()) {
+        header = answer.response.mutable_lease_grant()->mutable_header();
+      } else if (command.has_lease_revoke()) {
+        header = answer.response.mutable_lease_revoke()->mutable_header();
+      }
+      break;
     case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
       LOG(FATAL) << "the model cannot apply a command without an operation";
   }
@@ -150,10 +161,9 @@ Model::Answer Model::Apply(const proto::Command& command) {
   return answer;
 }
 
-// There are no leases yet, so none can be found.
 absl::Status Model::CheckPut(const etcdserverpb::PutRequest& request) const {
   if (absl::Status status = ModelCheck(request); !status.ok()) return status;
-  if (request.lease() != 0) return absl::NotFoundError("requested lease not found");
+  if (absl::Status status = CheckLease({&request}); !status.ok()) return status;
   if ((request.ignore_value() || request.ignore_lease()) &&
       Find(request.key(), revision_) == nullptr) {
     return absl::InvalidArgumentError("key not found");

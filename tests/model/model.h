@@ -39,11 +39,21 @@ class Model {
   // `rules_of`: as in StateMachineOptions.
   explicit Model(const Rules& (*rules_of)(ClusterVersion) = RulesOf) : rules_of_(rules_of) {}
 
-  Answer Apply(const proto::Command& command);
+  // `index` is the entry's in the log.
+  Answer Apply(const proto::Command& command, uint64_t index);
 
   Moment now() const { return {revision_, compacted_}; }
   int64_t revision() const { return revision_; }
   ClusterVersion cluster_version() const { return cluster_version_; }
+
+  struct Lease {
+    int64_t ttl = 0;
+    uint64_t renewed = 0;  // the entry that granted it or renewed it last
+    friend bool operator==(const Lease&, const Lease&) = default;
+  };
+  const std::map<int64_t, Lease>& leases() const { return leases_; }
+  // The keys that are attached to the lease.
+  std::vector<std::string> Attached(int64_t lease) const;
 
   // Whether a revision can be read. 0 or less means the newest one.
   static absl::Status CheckRevision(const Moment& at, int64_t revision);
@@ -76,12 +86,19 @@ class Model {
   int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
   absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
+  absl::Status CheckLease(const std::vector<const etcdserverpb::PutRequest*>& puts) const;
   void Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
   void Delete(const etcdserverpb::DeleteRangeRequest& request,
               etcdserverpb::DeleteRangeResponse* response);
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
   absl::Status SetClusterVersion(const proto::SetClusterVersion& request);
+  // leases.cc
+  absl::Status ApplyToLeases(const proto::Command& command, uint64_t index,
+                             proto::CommandResponse* response);
+  absl::Status Grant(const etcdserverpb::LeaseGrantRequest& request, uint64_t index);
+  void Expire(const proto::ExpireLeases& request);
+  void EndLease(int64_t id);
 
   // How many steps a command walks, by the rules of the version in force: for one key of a range
   // (free if a store may have removed it), a range, a deletion, all compares, a whole transaction.
@@ -112,6 +129,7 @@ class Model {
   const Rules& (*const rules_of_)(ClusterVersion);
   std::map<std::string, Versions> keys_;
   std::map<uint64_t, std::string> store_ids_;
+  std::map<int64_t, Lease> leases_;
   ClusterVersion cluster_version_ = kFirstVersion;
   int64_t revision_ = 1;
   int64_t compacted_ = -1;

@@ -83,6 +83,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory(const StateMachineOpt
 
 // The cluster version can be raised after this many entries. Other attempts to raise it fail.
 constexpr size_t kEntriesOfVersion1 = 5'000;
+constexpr size_t kEntriesOfVersion2 = 8'000;
 
 // The state machine under test, which is restarted many times, and another one (sleeper_) that
 // applies the same log, is never restarted, and does little of its physical compaction.
@@ -140,6 +141,10 @@ class Trial {
     state_ = *std::move(state);
   }
 
+  ClusterVersion NextVersion() const {
+    return log_.size() < kEntriesOfVersion1 ? 1 : log_.size() < kEntriesOfVersion2 ? 2 : 3;
+  }
+
   // A few entries in one batch, so that later ones must see what earlier ones did.
   int ApplySome() {
     std::vector<raft::Entry> entries;
@@ -156,31 +161,66 @@ class Trial {
         if (static_cast<int64_t>(log_.size()) < fill_) {
           command = PutCommand("k" + std::to_string(3 * log_.size()), "v");
         } else if (random_.OneIn(300)) {
-          command.mutable_set_cluster_version()->set_version(log_.size() < kEntriesOfVersion1 ? 1
-                                                                                              : 2);
+          command.mutable_set_cluster_version()->set_version(NextVersion());
+        } else if (random_.OneIn(8)) {
+          command = random_.LeaseCommand(model_);
         } else {
           command = random_.Command(model_.now());
         }
         command.mutable_origin()->set_number(log_.size());
         log_.push_back(MakeEntry(1, index, command));
-        answers.push_back(model_.Apply(command));
+        answers.push_back(model_.Apply(command, index));
       }
       entries.push_back(log_.back());
     }
     const std::vector<ApplyResult> results = Apply(state_.get(), entries);
     const std::vector<ApplyResult> others = sleeper_->Apply(entries);
     sleeper_->Flush();
+    sleeper_->TakeLeaseChanges();
     for (size_t i = 0; i < results.size(); ++i) {
       Check(entries[i], answers[i], results[i]);
       Check(entries[i], answers[i], others[i]);
       replies_.push_back(Text(results[i].response));
     }
+    CheckLeases();
     EXPECT_EQ(state_->digest(), sleeper_->digest());
     EXPECT_EQ(state_->compacted_revision(), model_.now().compacted);
     EXPECT_EQ(state_->cluster_version(), model_.cluster_version());
     digests_.resize(log_.size());
     digests_.back() = state_->digest();
     return count;
+  }
+
+  // The member must learn of each change of a lease.
+  void CheckLeases() {
+    const LeaseChanges changes = state_->TakeLeaseChanges();
+    if (changes.all) leases_.clear();
+    for (const LeaseChange& change : changes.changes) {
+      if (change.ttl == 0) {
+        ASSERT_EQ(leases_.erase(change.id), 1u);
+      } else {
+        leases_[change.id] = {.ttl = change.ttl, .renewed = change.renewed};
+      }
+    }
+    ASSERT_EQ(leases_, model_.leases());
+  }
+
+  void CheckTimeToLive(const StateSnapshot& snapshot) {
+    etcdserverpb::LeaseTimeToLiveRequest request;
+    request.set_id(random_.LeaseId());
+    request.set_keys(true);
+    etcdserverpb::LeaseTimeToLiveResponse found, expected;
+    ASSERT_TRUE(snapshot.LeaseTimeToLive(request, Limits(), &found).ok());
+    expected.mutable_header()->set_revision(model_.revision());
+    expected.set_id(request.id());
+    const auto lease = model_.leases().find(request.id());
+    expected.set_ttl(lease == model_.leases().end() ? -1 : 0);
+    if (expected.ttl() == 0) {
+      expected.set_grantedttl(lease->second.ttl);
+      for (const std::string& key : model_.Attached(request.id())) expected.add_keys(key);
+    }
+    ASSERT_EQ(Text(found), Text(expected));
+    if (found.keys_size() > 0) ++counts_["leases with keys"];
   }
 
   // Applies, sometimes with a limit of steps. Entries beyond the limit are then applied without
@@ -209,6 +249,8 @@ class Trial {
     ASSERT_EQ(actual.origin.number(), command.origin().number());
     if (command.has_txn()) Count("transactions", expected.status);
     if (command.has_compaction()) Count("compactions", expected.status);
+    if (actual.status.ok() && command.has_lease_revoke()) ++counts_["revoked leases"];
+    if (actual.status.ok() && command.has_expire_leases()) ++counts_["expiries of leases"];
   }
 
   void Count(const std::string& what, const absl::Status& status) {
@@ -227,6 +269,7 @@ class Trial {
     const bool pinned = pinned_ != nullptr && random_.OneIn(4);
     const auto snapshot = pinned ? pinned_ : state_->Snapshot();
     const Model::Moment at = pinned ? pinned_at_ : model_.now();
+    if (!pinned && random_.OneIn(10)) CheckTimeToLive(*snapshot);
     if (!random_.OneIn(8)) {
       CheckRange(*snapshot, at, random_.Range(at));
       return;
@@ -319,6 +362,7 @@ class Trial {
     ASSERT_EQ(state_->revision(), model_.revision());
     ASSERT_EQ(state_->compacted_revision(), model_.now().compacted);
     ASSERT_EQ(state_->cluster_version(), model_.cluster_version());
+    CheckLeases();
     CheckContents(0);
     for (int i = 0; i < 3; ++i) CheckContents(random_.Revision(model_.now()));
     if (restarts_ % 4 == 0) CheckHashes();
@@ -335,6 +379,7 @@ class Trial {
   std::unique_ptr<StateMachine> sleeper_;
   std::shared_ptr<const StateSnapshot> pinned_;
   Model::Moment pinned_at_;
+  std::map<int64_t, Model::Lease> leases_;  // as the member would know them
   std::vector<raft::Entry> log_;
   std::vector<std::string> replies_;
   std::vector<uint64_t> digests_;  // by entry; 0 if no batch ended there

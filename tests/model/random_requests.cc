@@ -85,6 +85,30 @@ proto::Command RandomRequests::Command(const Model::Moment& now) {
   return command;
 }
 
+proto::Command RandomRequests::LeaseCommand(const Model& model) {
+  proto::Command command;
+  const int64_t kind = Below(10);
+  if (kind < 4) {
+    command.mutable_lease_grant()->set_id(LeaseId());
+    command.mutable_lease_grant()->set_ttl(OneIn(10) ? 9'000'000'001 - Below(3) : Below(20));
+  } else if (kind < 5) {
+    command.mutable_lease_revoke()->set_id(LeaseId());
+  } else if (kind < 8) {
+    for (int64_t left = Below(4); left >= 0; --left) {
+      command.mutable_renew_leases()->add_ids(LeaseId());
+    }
+  } else {
+    for (int64_t left = Below(4); left >= 0; --left) {
+      proto::ExpireLeases::Lease& lease = *command.mutable_expire_leases()->add_leases();
+      lease.set_id(LeaseId());
+      const auto known = model.leases().find(lease.id());
+      if (known == model.leases().end()) continue;
+      lease.set_renewed(known->second.renewed - static_cast<uint64_t>(OneIn(3)));
+    }
+  }
+  return command;
+}
+
 void RandomRequests::FillPut(etcdserverpb::PutRequest* put) {
   put->set_key(Key());
   put->set_value(Value());
@@ -92,7 +116,7 @@ void RandomRequests::FillPut(etcdserverpb::PutRequest* put) {
   put->set_ignore_value(OneIn(8));
   put->set_ignore_lease(OneIn(8));
   if (put->ignore_value() && !OneIn(6)) put->clear_value();
-  if (OneIn(30)) put->set_lease(Below(3) - 1);
+  if (OneIn(12)) put->set_lease(LeaseId());
 }
 
 void RandomRequests::FillDelete(etcdserverpb::DeleteRangeRequest* request) {

@@ -25,6 +25,9 @@ class RandomRequests {
   bool OneIn(int n) { return Below(n) == 0; }
 
   proto::Command Command(const Model::Moment& now);
+  // A command about leases.
+  proto::Command LeaseCommand(const Model& model);
+  int64_t LeaseId() { return Below(8) - 1; }
   etcdserverpb::RangeRequest Range(const Model::Moment& now);
   etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);
   // Draws a revision, mostly one that can be read.

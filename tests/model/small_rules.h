@@ -10,10 +10,16 @@
 namespace raftkv {
 
 inline const Rules& SmallRulesOf(ClusterVersion version) {
+  // Leases need version 3, so their rules may be the same in all versions.
   static constexpr Rules kVersion1{
       .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 0}};
-  static constexpr Rules kVersion2{
-      .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 2}};
+  static constexpr Rules kVersion2{.walked_steps = 8,
+                                   .count_block_keys = 4,
+                                   .costs = {.key_bytes_per_step = 2},
+                                   .leases = 6,
+                                   .lease_keys = 2,
+                                   .lease_key_bytes = 40,
+                                   .expired_keys = 3};
   return version == 1 ? kVersion1 : kVersion2;
 }
 

@@ -176,13 +176,15 @@ Model::Taken Model::Take(const TxnRequest& txn, int64_t revision) const {
 // Checks first every put, then every range. In a transaction, a revision below zero counts as
 // compacted; outside of one it means the newest.
 absl::Status Model::CheckTaken(const Taken& taken, const Moment& before) const {
+  std::vector<const etcdserverpb::PutRequest*> puts;
   for (const RequestOp* op : taken) {
     if (!op->has_request_put()) continue;
     const etcdserverpb::PutRequest& put = op->request_put();
+    puts.push_back(&put);
     if ((put.ignore_value() || put.ignore_lease()) && Find(put.key(), before.revision) == nullptr) {
       return absl::InvalidArgumentError("key not found");
     }
-    if (put.lease() != 0) return absl::NotFoundError("requested lease not found");
+    if (absl::Status status = CheckLease(puts); !status.ok()) return status;
   }
   for (const RequestOp* op : taken) {
     if (!op->has_request_range() || op->request_range().revision() == 0) continue;

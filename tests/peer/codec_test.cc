@@ -201,6 +201,11 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid);
   command.mutable_record_store_id();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid);
+  command.mutable_expire_leases();
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid)
+      << "only a leader proposes it";
+  command.mutable_renew_leases();
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kOk);
 
   proto::ForwardRequest::Propose newer = valid;
   FieldVersions() = {{"etcdserverpb.PutRequest.key", 2}};

@@ -22,6 +22,9 @@ void World::OnClientDue(int number, uint64_t operation) {
   Wish wish = Wish::kRead;
   if (rng_.Chance(profile_.compact)) {
     wish = Wish::kCompact;
+  } else if (rng_.Chance(profile_.lease)) {
+    const uint64_t draw = rng_.Below(20);
+    wish = draw < 8 ? Wish::kGrant : draw < 18 ? Wish::kRenew : Wish::kRevoke;
   } else if (const uint64_t draw = rng_.Below(20); draw < 8) {
     wish = Wish::kPut;
   } else if (draw < 15) {
@@ -43,8 +46,26 @@ void World::OnAnswered(uint64_t operation, int number) {
   Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
 }
 
+// A keep-alive is no operation of the history, because it shares its entry with others. The model
+// checks what the entry does, and the lease checker that it counts.
+uint64_t World::Renew(int number, int client) {
+  constexpr uint64_t kRenewal = uint64_t{1} << 62;
+  const uint64_t operation = kRenewal + ++renewals_;
+  const int64_t lease = requests_.Lease();
+  members_[number]->Post(RenewRequest{
+      .id = lease, .done = [this, operation, number, client, lease](Fate fate, Renewal renewal) {
+        if (!members_[number]->MaySpeak()) return;
+        Say(absl::StrFormat("        renewal of lease %d: %s, %d s", lease, FateName(fate),
+                            renewal.ttl));
+        if (fate != Fate::kApplied) marks().Hit(Mark::kRenewalLost);
+        OnAnswered(operation, client);
+      }});
+  return operation;
+}
+
 uint64_t World::Ask(int number, Wish wish, int client) {
   Member& member = *members_[number];
+  if (wish == Wish::kRenew) return Renew(number, client);
   if (wish == Wish::kRead) {
     const uint64_t operation = history_.Invoke(number, requests_.Read());
     member.Post(ReadRequest{[this, operation, number, client](Fate fate) {
@@ -64,10 +85,13 @@ uint64_t World::Ask(int number, Wish wish, int client) {
                            : wish == Wish::kDelete ? requests_.Delete()
                            : wish == Wish::kSwap   ? requests_.Swap()
                            : wish == Wish::kTxn    ? requests_.Txn()
+                           : wish == Wish::kGrant  ? requests_.LeaseGrant()
+                           : wish == Wish::kRevoke ? requests_.LeaseRevoke()
                                                    : requests_.Compaction();
   const uint64_t operation = history_.Invoke(number, &command);
   const bool through_follower = !member.leads();
-  ProposeRequest request{.command = command.SerializeAsString(), .done = {}};
+  ProposeRequest request{
+      .command = command.SerializeAsString(), .done = {}, .needs = Needs(command)};
   if (client >= 0 && rng_.Chance(profile_.gives_up)) {
     // When its patience ends, this client closes the call or has told its deadline.
     request.caller.gone = [this, operation, client] {

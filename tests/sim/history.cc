@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -36,6 +37,8 @@ Mark MarkOf(Fate fate) {
       return Mark::kUnknownConnection;
     case Fate::Kind::kTooManyRequests:
       return Mark::kTooMany;
+    case Fate::Kind::kNotSupported:
+      return Mark::kNotSupported;
     default:
       return Mark::kStopDrained;
   }
@@ -124,7 +127,11 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
 
 void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
   if (absl::IsResourceExhausted(result.status)) {
-    marks_->Hit(Mark::kWalkRejected);
+    const bool full = absl::StrContains(result.status.message(), "a lease may hold");
+    marks_->Hit(full ? Mark::kLeaseFull : Mark::kWalkRejected);
+  } else if (command.has_lease_revoke()) {
+    const Revision before = ledger_->MomentAt(ledger_->AppliedAt(number) - 1).revision;
+    if (result.status.ok() && result.revision > before) marks_->Hit(Mark::kLeaseRevoked);
   } else if (command.has_put() && result.status.ok()) {
     known_mods_[command.put().key()] = result.revision;
   } else if (command.has_delete_range() && result.response.delete_range().deleted() == 0) {

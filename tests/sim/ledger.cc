@@ -47,7 +47,8 @@ uint64_t OperationOf(const proto::Command& command) {
 
 // --- the ledger ----------------------------------------------------------------------------------
 
-Ledger::Ledger(int members, Verdict* verdict) : verdict_(verdict), handed_over_(members) {}
+Ledger::Ledger(int members, OnCommand on_command, Verdict* verdict)
+    : on_command_(std::move(on_command)), verdict_(verdict), handed_over_(members) {}
 
 void Ledger::Commit(raft::Index index, raft::Term term, uint64_t chain, raft::Term committed_in) {
   CHECK_EQ(index, entries_.size() + 1);
@@ -80,7 +81,9 @@ void Ledger::Learn(const raft::Entry& entry) {
   proto::Command command;
   CHECK(
       command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
-  item.expected = model_.Apply(command);
+  const std::map<int64_t, Model::Lease> leases = model_.leases();
+  item.expected = model_.Apply(command, entry.id.index);
+  on_command_(entry.id, command, leases, model_);
   item.after = model_.now();
   const uint64_t operation = OperationOf(command);
   if (operation == 0) return;

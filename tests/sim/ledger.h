@@ -17,6 +17,7 @@
 // which operation an entry belongs to.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -46,7 +47,12 @@ using ReadQuery = std::variant<etcdserverpb::RangeRequest, etcdserverpb::TxnRequ
 
 class Ledger {
  public:
-  explicit Ledger(int members, Verdict* verdict);
+  // `on_command` is called when an entry with a command was applied to the model. `before` are the
+  // model's leases before it.
+  using OnCommand =
+      std::function<void(const raft::EntryId& id, const proto::Command& command,
+                         const std::map<int64_t, Model::Lease>& before, const Model& model)>;
+  Ledger(int members, OnCommand on_command, Verdict* verdict);
 
   // Adds the next entry at its first commit, which a member in term `committed_in` has reported.
   // The content of the entry follows in OnHandOver.
@@ -84,6 +90,7 @@ class Ledger {
   // Checks which versions the engine of a member has. Its physical compaction must be done.
   void CheckStored(int member, raft::Index applied, const Engine& engine);
 
+  const Model& model() const { return model_; }
   // The last entry whose content is known.
   raft::Index known() const { return known_; }
 
@@ -104,6 +111,7 @@ class Ledger {
   void Learn(const raft::Entry& entry);
   void CheckState(int member, const StateMachine& state_machine);
 
+  const OnCommand on_command_;
   Verdict* const verdict_;
   std::vector<Item> entries_;
   raft::Index known_ = 0;

@@ -84,6 +84,16 @@ namespace raftkv::sim {
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
+  X(kNotSupported, "request that the cluster version does not have")          \
+  X(kLeaseGranted, "lease granted")                                           \
+  X(kLeaseRenewed, "lease renewed")                                           \
+  X(kLeaseRevoked, "lease revoked, with its keys")                            \
+  X(kLeaseExpired, "lease expired")                                           \
+  X(kLeaseExpiredLater, "lease expired by a later leader")                    \
+  X(kLeaseSaved, "expiry without effect: the lease was renewed before")       \
+  X(kLeasesLeft, "expiry that left some of its leases to a later one")        \
+  X(kLeaseFull, "put rejected: its lease has too many keys")                  \
+  X(kRenewalLost, "renewal that was not applied")                             \
   X(kCompacted, "compaction acknowledged")                                    \
   X(kCompactRejected, "compaction rejected")                                  \
   X(kReadPast, "past revision read")                                          \

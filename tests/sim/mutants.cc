@@ -65,6 +65,14 @@ const std::vector<Mutant>& Mutants() {
       {"hash-of-what-is-stored", "a hash includes what physical compaction has not removed yet"},
       {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
       {"count-of-the-past-is-of-now", "a read of a past revision counts today's keys"},
+      // Leases.
+      {"renewal-does-not-save-a-lease",
+       "an expiry that was proposed before a renewal takes effect after it"},
+      {"lessor-forgets-renewals", "a renewal does not start a lease's time anew"},
+      {"new-leader-expires-at-once", "a new leader does not wait for renewals that need a leader"},
+      {"leases-expire-early", "a leader expires leases when nine tenths of their time are over"},
+      {"digest-skips-leases", "the digest does not cover leases", 0,
+       "members that all have the bug agree (tests/storage/lease_test finds it)"},
       // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},

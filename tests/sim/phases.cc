@@ -186,6 +186,7 @@ bool World::EveryoneServes() {
 
 bool World::Converged() {
   if (history_.pending() > 0) return false;
+  if (!ledger_.model().leases().empty()) return false;  // all of them expire
   for (int i = 0; i < size(); ++i) {
     if (gone_[i]) continue;
     if (!members_[i]->idle() || ledger_.known() != ledger_.size() ||

@@ -77,6 +77,7 @@ void DrawClients(Rng* rng, Profile* p) {
   p->clients = static_cast<int>(rng->Between(2, 6));
   p->keys = static_cast<int>(rng->Between(2, 12));
   if (rng->Chance(80 * kPercent)) p->compact = rng->Between(1, 8) * kPercent;
+  if (rng->Chance(60 * kPercent)) p->lease = rng->Between(5, 50) * kPercent;
   p->think = rng->Between(40, 250) * kMillisecond;
   p->patience = rng->Between(200, 4000) * kMillisecond;
   if (rng->Chance(50 * kPercent)) p->gives_up = rng->Below(80 * kPercent);
@@ -103,7 +104,8 @@ std::string Describe(const Profile& p) {
       "pause every %d us for %d us\n"
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
-      "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm",
+      "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
+      "%d ppm",
       p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
       p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
       p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
@@ -111,7 +113,7 @@ std::string Describe(const Profile& p) {
       p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
       p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys, p.think, p.patience,
-      p.gives_up, p.compact);
+      p.gives_up, p.compact, p.lease);
 }
 
 }  // namespace raftkv::sim

@@ -68,6 +68,7 @@ struct Profile {
   int clients = 4;
   int keys = 8;
   uint32_t compact = 0;               // the rate of requests that are compactions
+  uint32_t lease = 0;                 // the rate of requests about leases
   Micros think = 100 * kMillisecond;  // between two requests of a client
   Micros patience = 2 * kSecond;      // after that, a client asks another member
   uint32_t gives_up = 0;              // the rate of writes that the client then cancels

@@ -40,6 +40,22 @@ proto::Command Requests::Put() {
   command.mutable_put()->set_key(Key());
   command.mutable_put()->set_value(Value());
   command.mutable_put()->set_prev_kv(rng_.Chance(30 * kPercent));
+  if (rng_.Chance(leases_)) command.mutable_put()->set_lease(Lease());
+  return command;
+}
+
+int64_t Requests::Lease() { return rng_.Between(1, 6); }
+
+proto::Command Requests::LeaseGrant() {
+  proto::Command command;
+  command.mutable_lease_grant()->set_id(Lease());
+  command.mutable_lease_grant()->set_ttl(rng_.Between(1, 4));
+  return command;
+}
+
+proto::Command Requests::LeaseRevoke() {
+  proto::Command command;
+  command.mutable_lease_revoke()->set_id(Lease());
   return command;
 }
 
@@ -131,7 +147,7 @@ void Requests::FillOps(int depth, Ops* ops) {
       put.set_prev_kv(rng_.Chance(30 * kPercent));
       put.set_ignore_value(rng_.Chance(10 * kPercent));
       if (!put.ignore_value()) put.set_value(Value());
-      if (rng_.Chance(2 * kPercent)) put.set_lease(7);
+      if (rng_.Chance(std::max(leases_ / 2, 2 * kPercent))) put.set_lease(rng_.Between(1, 7));
     } else if (draw < 12) {
       *op.mutable_request_delete_range() = Delete().delete_range();
     } else if (draw < 17 || depth > 2) {

@@ -15,14 +15,18 @@ namespace raftkv::sim {
 
 class Requests {
  public:
-  Requests(Rng* rng, const History* history, int keys)
-      : rng_(*rng), history_(*history), keys_(keys) {}
+  // `leases`: the rate of puts that name a lease.
+  Requests(Rng* rng, const History* history, int keys, uint32_t leases)
+      : rng_(*rng), history_(*history), keys_(keys), leases_(leases) {}
 
   proto::Command Put();
   proto::Command Delete();
   proto::Command Swap();  // puts a key if it still has the mod_revision that the clients know
   proto::Command Txn();
   proto::Command Compaction();
+  proto::Command LeaseGrant();
+  proto::Command LeaseRevoke();
+  int64_t Lease();  // the id of one, which may not exist
   ReadQuery Read();
 
  private:
@@ -40,6 +44,7 @@ class Requests {
   Rng& rng_;
   const History& history_;
   const int keys_;
+  const uint32_t leases_;
 };
 
 }  // namespace raftkv::sim

@@ -56,7 +56,7 @@ class HistoryTest : public ::testing::Test {
     chain_ = Mix(chain_, EntryHash(entry));
     ledger_.Commit(entry.id.index, 1, chain_, 1);
     ledger_.OnHandOver(0, {entry});
-    const Model::Answer answer = model_.Apply(command);
+    const Model::Answer answer = model_.Apply(command, entry.id.index);
     ApplyResult result;
     result.status = answer.status;
     result.revision = answer.revision;
@@ -71,7 +71,7 @@ class HistoryTest : public ::testing::Test {
 
   Verdict verdict_;
   Marks marks_;
-  Ledger ledger_{1, &verdict_};
+  Ledger ledger_{1, [](const auto&...) {}, &verdict_};
   History history_{&ledger_, &marks_, &verdict_};
   Model model_;
   uint64_t chain_ = 0;

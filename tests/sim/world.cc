@@ -27,10 +27,16 @@ World::World(const RunOptions& options, const Profile& profile)
       rng_(Mix(options.seed, 1)),
       profile_(profile),
       faults_(profile),
-      ledger_(profile.members, &verdict_),
+      lease_checker_(profile.clock_skew, election_timeout(), &result_.marks, &verdict_),
+      ledger_(
+          profile.members,
+          [this](const auto& id, const auto& command, const auto& before, const auto& model) {
+            lease_checker_.OnEntry(id, command, before, model, now_);
+          },
+          &verdict_),
       raft_checker_(profile.members, &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
-      requests_(&rng_, &history_, profile.keys),
+      requests_(&rng_, &history_, profile.keys, profile.lease),
       network_(this),
       clients_(profile.clients),
       probes_(profile.members),
@@ -337,6 +343,8 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (const auto* candidate = std::get_if<raft::BecameCandidate>(raft_event)) {
     if (candidate->term == result_.terms) marks.Hit(Mark::kVoteSplit);
     result_.terms = std::max<uint64_t>(result_.terms, candidate->term);
+  } else if (const auto* leader = std::get_if<raft::BecameLeader>(raft_event)) {
+    lease_checker_.OnLeader(leader->term, now_);
   } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
     marks.Hit(down->why == raft::SteppedDown::Why::kNoQuorum ? Mark::kCheckQuorum : Mark::kDeposed);
   } else if (const auto* truncated = std::get_if<raft::Truncated>(raft_event)) {

@@ -24,6 +24,7 @@
 #include "absl/time/time.h"
 #include "storage/base/monotonic_time.h"
 #include "tests/sim/history.h"
+#include "tests/sim/lease_checker.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"
 #include "tests/sim/member.h"
@@ -132,7 +133,17 @@ class World {
       return a.at != b.at ? a.at > b.at : a.number > b.number;
     }
   };
-  enum class Wish { kPut, kDelete, kSwap, kTxn, kCompact, kRead };  // what a client requests
+  enum class Wish {
+    kPut,
+    kDelete,
+    kSwap,
+    kTxn,
+    kCompact,
+    kGrant,
+    kRevoke,
+    kRenew,
+    kRead
+  };  // what a client requests
   struct Client {
     uint64_t operation = 0;  // that it waits for; 0: it is between two requests
   };
@@ -163,6 +174,7 @@ class World {
   void OnClientDue(int client, uint64_t operation);
   void OnAnswered(uint64_t operation, int client);
   uint64_t Ask(int member, Wish wish, int client);
+  uint64_t Renew(int member, int client);
 
   // phases.cc
   void OnWatch();
@@ -183,6 +195,7 @@ class World {
   Profile faults_;
   RunResult result_;
   Verdict verdict_;
+  LeaseChecker lease_checker_;
   Ledger ledger_;
   RaftChecker raft_checker_;
   History history_;
@@ -191,6 +204,7 @@ class World {
   std::vector<std::unique_ptr<Member>> members_;
 
   Micros now_ = 0;
+  uint64_t renewals_ = 0;  // asked for by clients
   uint64_t next_event_ = 1;
   std::vector<Event> queue_;  // a heap
   std::vector<Client> clients_;

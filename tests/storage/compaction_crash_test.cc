@@ -44,7 +44,7 @@ class Story {
         command.mutable_compaction()->set_revision(
             std::min(model_.revision(), model_.now().compacted + 1 + random.Below(12)));
       }
-      model_.Apply(command);
+      model_.Apply(command, log_.size() + 1);
       log_.push_back(MakeEntry(1, log_.size() + 1, command));
       moments_.push_back(model_.now());
       (*reference)->Apply({log_.back()});

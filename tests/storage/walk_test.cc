@@ -78,7 +78,7 @@ class WalkToTheKeyTest : public WalkTest {
   void Do(const proto::Command& command) {
     log_.push_back(MakeEntry(1, log_.size() + 1, command));
     const ApplyResult result = state_->Apply({log_.back()}).front();
-    const Model::Answer expected = model_.Apply(command);
+    const Model::Answer expected = model_.Apply(command, log_.size());
     EXPECT_EQ(result.status, expected.status);
     EXPECT_EQ(result.revision, expected.revision);
     EXPECT_EQ(result.response.SerializeAsString(), expected.response.SerializeAsString());

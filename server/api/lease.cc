@@ -1,0 +1,184 @@
+// etcdserverpb.Lease. Grants, revocations and keep-alives are entries of the log; the member
+// proposes keep-alives together (server/member/renewals.h). The time that a lease has left is this
+// member's own measurement (server/member/lessor.h).
+
+#include <cmath>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <utility>
+
+#include "server/api/edge.h"
+#include "server/api/member_calls.h"
+
+namespace raftkv::api {
+
+namespace {
+
+using etcdserverpb::LeaseGrantRequest;
+using etcdserverpb::LeaseGrantResponse;
+using etcdserverpb::LeaseKeepAliveRequest;
+using etcdserverpb::LeaseKeepAliveResponse;
+using etcdserverpb::LeaseLeasesRequest;
+using etcdserverpb::LeaseLeasesResponse;
+using etcdserverpb::LeaseRevokeRequest;
+using etcdserverpb::LeaseRevokeResponse;
+using etcdserverpb::LeaseTimeToLiveRequest;
+using etcdserverpb::LeaseTimeToLiveResponse;
+using google::protobuf::Message;
+
+constexpr int kWaitingCalls = 64;
+// The limit of keep-alives of one stream that are not answered. etcd's client library sends those
+// of all its leases at once.
+constexpr size_t kUnansweredMax = 1 << 17;
+
+// As in etcd: no lease is shorter than one and a half election timeouts.
+int64_t TtlMin(const Edge* edge) {
+  return static_cast<int64_t>(
+      std::ceil(1.5 * absl::ToDoubleSeconds(edge->config->election_timeout)));
+}
+
+// A positive number of 63 bits. The chance that there is such a lease already is nil.
+int64_t NewId() {
+  static std::mt19937_64 random{std::random_device{}()};
+  return static_cast<int64_t>(random() >> 1) | 1;
+}
+
+void Grant(const Edge* edge, Unary<LeaseGrantRequest, LeaseGrantResponse> call) {
+  proto::Command command;
+  LeaseGrantRequest& request = *command.mutable_lease_grant();
+  request.Swap(call.mutable_request());
+  if (request.id() == 0) request.set_id(NewId());
+  request.set_ttl(std::max(request.ttl(), TtlMin(edge)));
+  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_lease_grant(); });
+}
+
+void Revoke(const Edge* edge, Unary<LeaseRevokeRequest, LeaseRevokeResponse> call) {
+  proto::Command command;
+  command.mutable_lease_revoke()->Swap(call.mutable_request());
+  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_lease_revoke(); });
+}
+
+void TimeToLive(const Edge* edge, Unary<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse> call) {
+  const MonotonicTime deadline = edge->Deadline(*call.get());
+  const auto answer = [edge, deadline, call] {
+    const std::optional<absl::Duration> left =
+        edge->member->LeaseRemaining(call.request().id(), MonotonicNow());
+    ReadNow(edge, deadline, call, [left](LeaseTimeToLiveResponse* response) {
+      if (response->ttl() < 0) return;  // there is no such lease
+      response->set_ttl(left ? absl::ToInt64Seconds(*left) : response->grantedttl());
+    });
+  };
+  edge->member->Post(ReadRequest{[edge, call, answer](Fate fate) {
+                                   if (fate != Fate::kApplied) {
+                                     call.Finish(ReadToWire(fate));
+                                   } else {
+                                     edge->on_loop(answer);
+                                   }
+                                 },
+                                 Edge::CallerOf(call)});
+}
+
+void Leases(const Edge* edge, Unary<LeaseLeasesRequest, LeaseLeasesResponse> call) {
+  Read(edge, /*serializable=*/false, call);
+}
+
+// One stream of keep-alives. Each request is answered, in the order of the requests. If one cannot
+// be proposed, or its fate is unknown, the stream ends with the error: the client then opens
+// another one.
+class KeepAlives final : public StreamHandler {
+ public:
+  KeepAlives(const Edge* edge, Stream* stream) : edge_(edge), stream_(stream) {}
+  ~KeepAlives() override { *self_ = nullptr; }
+
+  absl::Status OnRequest(Message* message) override {
+    if (unanswered_.size() >= kUnansweredMax) return TooManyRequests();
+    const int64_t id = static_cast<LeaseKeepAliveRequest*>(message)->id();
+    const uint64_t number = first_ + unanswered_.size();
+    unanswered_.push_back({.id = id, .renewal = {}});
+    auto done = [edge = edge_, self = self_, number](Fate fate, Renewal renewal) {
+      edge->on_loop([self, number, fate, renewal] {
+        if (*self != nullptr) (*self)->OnRenewed(number, fate, renewal);
+      });
+    };
+    edge_->member->Post(RenewRequest{.id = id, .done = std::move(done)});
+    return absl::OkStatus();
+  }
+
+  bool OnLastRequest() override {
+    last_ = true;
+    Answer();
+    return true;
+  }
+  void OnWritable() override { Answer(); }
+
+ private:
+  struct Unanswered {
+    int64_t id = 0;
+    std::optional<Renewal> renewal;
+  };
+
+  void OnRenewed(uint64_t number, Fate fate, Renewal renewal) {
+    if (fate != Fate::kApplied) return stream_->Finish(ToWire(fate));
+    unanswered_[number - first_].renewal = renewal;
+    Answer();
+  }
+
+  void Answer() {
+    if (last_ && unanswered_.empty()) return stream_->Finish(absl::OkStatus());
+    while (stream_->writable() && !unanswered_.empty() && unanswered_.front().renewal) {
+      const Unanswered& next = unanswered_.front();
+      LeaseKeepAliveResponse response;
+      edge_->FillHeader(next.renewal->revision, response.mutable_header());
+      response.set_id(next.id);
+      response.set_ttl(next.renewal->ttl);
+      unanswered_.pop_front();
+      ++first_;
+      stream_->Write(response, !unanswered_.empty() && unanswered_.front().renewal);
+    }
+  }
+
+  const Edge* const edge_;
+  Stream* const stream_;
+  std::deque<Unanswered> unanswered_;
+  uint64_t first_ = 0;  // number of the first unanswered request
+  bool last_ = false;   // the client sends no more requests
+  // Null once this object is gone. Used on the loop's thread.
+  const std::shared_ptr<KeepAlives*> self_ = std::make_shared<KeepAlives*>(this);
+};
+
+}  // namespace
+
+void AddLease(const Edge* edge, Methods* methods) {
+  Add<LeaseGrantRequest, LeaseGrantResponse>(edge, methods,
+                                             {.name = "/etcdserverpb.Lease/LeaseGrant",
+                                              .waiting = kWaitingCalls,
+                                              .permission = Permission::kWrite,
+                                              .handler = Grant});
+  Add<LeaseRevokeRequest, LeaseRevokeResponse>(edge, methods,
+                                               {.name = "/etcdserverpb.Lease/LeaseRevoke",
+                                                .waiting = kWaitingCalls,
+                                                .permission = Permission::kWrite,
+                                                .handler = Revoke});
+  Add<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse>(
+      edge, methods,
+      {.name = "/etcdserverpb.Lease/LeaseTimeToLive",
+       .waiting = kWaitingCalls,
+       .permission = Permission::kRead,
+       .handler = TimeToLive});
+  Add<LeaseLeasesRequest, LeaseLeasesResponse>(edge, methods,
+                                               {.name = "/etcdserverpb.Lease/LeaseLeases",
+                                                .permission = Permission::kRead,
+                                                .handler = Leases});
+  StreamMethod keep_alive;
+  keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
+  keep_alive.permission = Permission::kWrite;
+  keep_alive.request = &LeaseKeepAliveRequest::default_instance();
+  keep_alive.open = [edge](Stream* stream) -> std::unique_ptr<StreamHandler> {
+    return std::make_unique<KeepAlives>(edge, stream);
+  };
+  methods->streams.push_back(std::move(keep_alive));
+}
+
+}  // namespace raftkv::api

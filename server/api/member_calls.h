@@ -1,0 +1,128 @@
+#ifndef RAFTKV_SERVER_API_MEMBER_CALLS_H_
+#define RAFTKV_SERVER_API_MEMBER_CALLS_H_
+
+// How the handlers of methods read and write the replicated state. Write proposes a command and
+// answers the call once it is applied; every method that proposes uses it. Read answers a call from
+// the state machine, on a worker if the answer is large. A method that reads something new needs a
+// ReadFrom.
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/api/edge.h"
+
+namespace raftkv::api {
+
+// What a read may cost on the loop's thread. A larger read runs again on a worker.
+inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
+
+inline absl::Status ReadFrom(const StateSnapshot& snapshot,
+                             const etcdserverpb::RangeRequest& request, const Limits& limits,
+                             etcdserverpb::RangeResponse* response) {
+  return snapshot.Range(request, limits, response);
+}
+inline absl::Status ReadFrom(const StateSnapshot& snapshot, const etcdserverpb::TxnRequest& request,
+                             const Limits& limits, etcdserverpb::TxnResponse* response) {
+  return snapshot.Txn(request, limits, response);
+}
+
+inline absl::Status ReadFrom(const StateSnapshot& snapshot,
+                             const etcdserverpb::LeaseLeasesRequest& request, const Limits& limits,
+                             etcdserverpb::LeaseLeasesResponse* response) {
+  return snapshot.LeaseLeases(request, limits, response);
+}
+inline absl::Status ReadFrom(const StateSnapshot& snapshot,
+                             const etcdserverpb::LeaseTimeToLiveRequest& request,
+                             const Limits& limits,
+                             etcdserverpb::LeaseTimeToLiveResponse* response) {
+  return snapshot.LeaseTimeToLive(request, limits, response);
+}
+
+template <typename Request, typename Response, typename Complete>
+absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits& limits,
+                  Unary<Request, Response> call, const Complete& complete) {
+  const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
+  if (!status.ok()) return status;
+  complete(call.response());
+  edge->FillHeader(snapshot.revision(), call.response()->mutable_header());
+  return status;
+}
+
+// Answers the read. Everything that it must see is in the state machine. `complete(response)` adds
+// what the state machine does not know; it may run on a worker.
+template <typename Request, typename Response, typename Complete>
+void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call,
+             Complete complete) {
+  std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
+  const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
+  if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
+  call.response()->Clear();
+  edge->OnWorker(edge->readers, call, deadline,
+                 [edge, call, complete, snapshot = std::move(snapshot)](auto give_up) {
+                   const absl::Status status =
+                       Fill(edge, *snapshot,
+                            {.answer_bytes_max = edge->config->limits.max_response_bytes,
+                             .give_up = std::move(give_up)},
+                            call, complete);
+                   return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
+                 });
+}
+
+template <typename Request, typename Response>
+void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call) {
+  ReadNow(edge, deadline, call, [](Response*) {});
+}
+
+template <typename Request, typename Response>
+void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
+  const MonotonicTime deadline = edge->Deadline(*call.get());
+  if (serializable) return ReadNow(edge, deadline, call);
+  edge->member->Post(ReadRequest{[edge, deadline, call](Fate fate) {
+                                   if (fate != Fate::kApplied) {
+                                     call.Finish(ReadToWire(fate));
+                                   } else {
+                                     ReadNow(edge, deadline, call);
+                                   }
+                                 },
+                                 Edge::CallerOf(call)});
+}
+
+// Proposes `command` and answers the call once it is applied. `get` returns the part of the
+// command's response that answers the call. Fields that this program does not know are dropped
+// here, before the log.
+template <typename Request, typename Response, typename Get>
+void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command, Get get,
+           std::shared_ptr<const int> compaction_waiter = nullptr) {
+  command->DiscardUnknownFields();
+  std::string bytes = command->SerializeAsString();
+  if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
+    call.Finish(RequestTooLarge());
+    return;
+  }
+  const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
+  if (needs > in_force) {
+    SayNotProposed(call.get());
+    call.Finish(NeedsVersion(in_force, needs));
+    return;
+  }
+  const bool wait_for_compaction = compaction_waiter != nullptr;
+  auto done = [edge, call, get, waiter = std::move(compaction_waiter)](Fate fate,
+                                                                       ApplyResult result) {
+    if (!fate.proposed) SayNotProposed(call.get());
+    if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
+    if (!result.status.ok()) return call.Finish(ToWire(result.status));
+    call.response()->Swap(get(&result.response));
+    edge->FillHeader(result.revision, call.response()->mutable_header());
+    call.Finish(absl::OkStatus());
+  };
+  edge->member->Post(ProposeRequest{.command = std::move(bytes),
+                                    .done = std::move(done),
+                                    .caller = Edge::CallerOf(call),
+                                    .wait_for_compaction = wait_for_compaction,
+                                    .needs = needs});
+}
+
+}  // namespace raftkv::api
+
+#endif  // RAFTKV_SERVER_API_MEMBER_CALLS_H_

@@ -1,0 +1,71 @@
+#ifndef RAFTKV_SERVER_MEMBER_LESSOR_H_
+#define RAFTKV_SERVER_MEMBER_LESSOR_H_
+
+// Measures the time of leases, and tells the leader which ones to expire (docs/decisions/0011).
+//
+// Grants and renewals are entries of the log. Every member starts a lease's time when it learns
+// that it has applied such an entry, on its own clock. So each member knows the deadlines, and a
+// new leader continues with those that it has. A deadline is never too early, because the entry
+// exists only after its client has asked. A member that starts, or installs a snapshot, gives a
+// full time to live to each lease whose last renewal it has not seen.
+//
+// Only a leader expires leases, and only once it has applied an entry of its own term, so that it
+// knows all renewals that were acknowledged before it was elected. A new leader expires nothing for
+// one election timeout, so that clients can renew what they could not renew without a leader. The
+// expiry is an entry of the log, too, so it takes effect only if a majority still follows the
+// leader, and it names the last renewal that the leader knew: a lease that was renewed since stays.
+//
+// Owned by the replica; used on the thread of the turns.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "proto/command.pb.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/log/entry.h"
+#include "storage/tables/state.h"
+
+namespace raftkv {
+
+class Lessor {
+ public:
+  // How many leases one entry may expire.
+  static constexpr size_t kExpiredTogether = 500;
+
+  // What was applied since the last call.
+  void OnApplied(const LeaseChanges& changes, MonotonicTime now);
+
+  // This member is a leader from now on: nothing expires before `first_expiry`.
+  void OnLeading(MonotonicTime first_expiry);
+  // For a leader that has applied everything up to `applied`. The command that it proposes to
+  // expire leases; none if no lease's time is over, or if the last such command is not applied yet.
+  // When the proposal is accepted, the leader calls OnProposed.
+  std::optional<proto::Command> CommandToExpire(MonotonicTime now, raft::Index applied) const;
+  void OnProposed(raft::Index index) { proposed_ = index; }
+  // The leader or the term changed: what was proposed may be lost.
+  void OnNewTerm() { proposed_ = 0; }
+
+  // The time that is left; none if there is no such lease.
+  std::optional<absl::Duration> Remaining(int64_t id, MonotonicTime now) const;
+  size_t size() const { return leases_.size(); }
+
+ private:
+  struct Lease {
+    MonotonicTime deadline;
+    raft::Index renewed = 0;
+  };
+  void Remove(int64_t id);
+
+  std::map<int64_t, Lease> leases_;
+  std::set<std::pair<MonotonicTime, int64_t>> by_deadline_;
+  MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
+  raft::Index proposed_ = 0;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_LESSOR_H_

@@ -1,0 +1,75 @@
+#ifndef RAFTKV_STORAGE_MVCC_LEASES_H_
+#define RAFTKV_STORAGE_MVCC_LEASES_H_
+
+// The leases that exist, and how many keys are attached to each. A key is attached to the lease
+// that its latest put named (KeyValue.lease); when the lease ends, the key is deleted. The table of
+// leases (tables/leases.h) grants and removes leases. The Writer attaches and detaches keys as it
+// changes them. Which keys they are is stored in the engine, sorted by lease and key (layout.h).
+//
+// It is in memory as a whole; Rules::leases limits the number of leases.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "storage/engine/engine.h"
+#include "storage/log/entry.h"
+#include "storage/version.h"
+
+namespace raftkv::mvcc {
+
+// etcd's error.
+inline absl::Status LeaseNotFound() { return absl::NotFoundError("requested lease not found"); }
+
+struct Lease {
+  int64_t ttl = 0;          // granted, in seconds
+  raft::Index renewed = 0;  // the entry that granted it or renewed it last
+  int64_t keys = 0;         // attached to it
+  int64_t key_bytes = 0;
+};
+
+class Leases {
+ public:
+  // Reads leases and attached keys from the engine. DataLoss: damaged.
+  absl::Status Load(const Engine& engine);
+
+  // Null: there is no such lease. Valid until the next Set or Erase.
+  const Lease* Find(int64_t id) const;
+  size_t size() const { return leases_.size(); }
+
+  // Grants or renews the lease. Its keys stay attached.
+  void Set(int64_t id, int64_t ttl, raft::Index renewed);
+  // No key may be attached to it.
+  void Erase(int64_t id);
+
+  // A key of so many bytes changed its lease. 0: no lease.
+  void Move(int64_t from, int64_t to, size_t key_bytes);
+
+  // Whether so many keys more may be attached to a lease: OK or ResourceExhausted.
+  static absl::Status CheckRoom(const Lease& lease, int64_t keys, int64_t key_bytes,
+                                const Rules& rules);
+
+ private:
+  std::map<int64_t, Lease> leases_;
+};
+
+// --- the layout in the engine
+
+// A lease: its id, and its record.
+std::string LeaseKey(int64_t id);
+int64_t LeaseId(std::string_view engine_key);
+std::string EncodeLease(const Lease& lease);
+// False: malformed. Leaves the numbers of keys as they are.
+bool DecodeLease(std::string_view record, Lease* lease);
+
+// An attached key: the id of the lease, then the key as it is. The engine keys of all keys of a
+// lease begin with AttachedPrefix.
+std::string AttachedPrefix(int64_t lease);
+std::string AttachedEnd(int64_t lease);  // just after all of them
+std::string_view AttachedKey(std::string_view engine_key);
+
+}  // namespace raftkv::mvcc
+
+#endif  // RAFTKV_STORAGE_MVCC_LEASES_H_

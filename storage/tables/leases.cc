@@ -1,0 +1,148 @@
+#include "storage/tables/leases.h"
+
+#include <memory>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+#include "storage/tables/keys.h"
+
+namespace raftkv {
+
+using proto::Command;
+
+absl::Status LeaseTable::Load() {
+  absl::Status status = shared_.leases.Load(*shared_.engine);
+  if (!status.ok()) return status;
+  shared_.lease_changes = {.all = true, .changes = {}};
+  return shared_.engine->Scan(std::string(1, mvcc::kLeaseTable), mvcc::TableEnd(mvcc::kLeaseTable),
+                              [this](std::string_view key, std::string_view) {
+                                const int64_t id = mvcc::LeaseId(key);
+                                const mvcc::Lease& lease = *shared_.leases.Find(id);
+                                shared_.lease_changes.changes.push_back(
+                                    {.id = id, .ttl = lease.ttl, .renewed = lease.renewed});
+                                return absl::OkStatus();
+                              });
+}
+
+absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
+  switch (command.op_case()) {
+    case Command::kLeaseGrant:
+      return CheckGrant(command.lease_grant());
+    case Command::kLeaseRevoke: {
+      const int64_t id = command.lease_revoke().id();
+      if (shared_.leases.Find(id) == nullptr) return mvcc::LeaseNotFound();
+      return shared_.keys->CheckDeleteAttached({id}, meter);
+    }
+    case Command::kRenewLeases:
+      for (int left = command.renew_leases().ids_size(); left > 0; --left) {
+        if (!meter->Step()) return meter->status();
+      }
+      return absl::OkStatus();
+    case Command::kExpireLeases:
+      for (int left = command.expire_leases().leases_size(); left > 0; --left) {
+        if (!meter->Step()) return meter->status();
+      }
+      return shared_.keys->CheckDeleteAttached(Expired(command.expire_leases()), meter);
+    default:
+      break;
+  }
+  LOG(FATAL) << "not a command of the table of leases: " << command.op_case();
+}
+
+absl::Status LeaseTable::CheckGrant(const etcdserverpb::LeaseGrantRequest& request) const {
+  if (request.id() == 0) return mvcc::LeaseNotFound();
+  if (request.ttl() > kLeaseTtlMax) return absl::OutOfRangeError("too large lease TTL");
+  if (request.ttl() <= 0) return absl::InvalidArgumentError("a lease lives for a second or more");
+  if (shared_.leases.Find(request.id()) != nullptr) {
+    return absl::FailedPreconditionError("lease already exists");
+  }
+  const int64_t leases_max = shared_.rules().leases;
+  if (static_cast<int64_t>(shared_.leases.size()) < leases_max) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "there are ", leases_max, " leases, and no more are possible; share leases, or revoke some"));
+}
+
+void LeaseTable::Apply(const Command& command, proto::CommandResponse* response) {
+  const Revision& revision = shared_.state.revision;
+  switch (command.op_case()) {
+    case Command::kLeaseGrant: {
+      const etcdserverpb::LeaseGrantRequest& request = command.lease_grant();
+      Set(request.id(), request.ttl());
+      response->mutable_lease_grant()->set_id(request.id());
+      response->mutable_lease_grant()->set_ttl(request.ttl());
+      response->mutable_lease_grant()->mutable_header()->set_revision(revision);
+      return;
+    }
+    case Command::kLeaseRevoke:
+      Remove({command.lease_revoke().id()});
+      response->mutable_lease_revoke()->mutable_header()->set_revision(revision);
+      return;
+    case Command::kRenewLeases:
+      for (const int64_t id : command.renew_leases().ids()) {
+        const mvcc::Lease* lease = shared_.leases.Find(id);
+        response->mutable_renew_leases()->add_ttls(lease == nullptr ? 0 : lease->ttl);
+        if (lease != nullptr) Set(id, lease->ttl);
+      }
+      return;
+    default:
+      Remove(Expired(command.expire_leases()));
+  }
+}
+
+// The leases that the command ends now.
+std::vector<int64_t> LeaseTable::Expired(const proto::ExpireLeases& command) const {
+  std::vector<int64_t> expired;
+  std::set<int64_t> seen;
+  int64_t keys = 0;
+  for (const proto::ExpireLeases::Lease& asked : command.leases()) {
+    const mvcc::Lease* lease = shared_.leases.Find(asked.id());
+    if (lease == nullptr || seen.contains(asked.id())) continue;
+    if (lease->renewed != asked.renewed() && !RAFTKV_MUTANT("renewal-does-not-save-a-lease")) {
+      continue;
+    }
+    keys += lease->keys;
+    if (keys > shared_.rules().expired_keys && !expired.empty()) break;
+    expired.push_back(asked.id());
+    seen.insert(asked.id());
+  }
+  return expired;
+}
+
+void LeaseTable::Set(int64_t id, int64_t ttl) {
+  shared_.leases.Set(id, ttl, shared_.entry.index);
+  shared_.batch.Put(mvcc::LeaseKey(id), mvcc::EncodeLease(*shared_.leases.Find(id)));
+  uint64_t& digest = shared_.state.digest;
+  if (!RAFTKV_MUTANT("digest-skips-leases")) {
+    digest = HashMix(HashMix(digest, static_cast<uint64_t>(id)), static_cast<uint64_t>(ttl));
+  }
+  shared_.lease_changes.changes.push_back({.id = id, .ttl = ttl, .renewed = shared_.entry.index});
+}
+
+void LeaseTable::Remove(const std::vector<int64_t>& ids) {
+  shared_.keys->DeleteAttached(ids);
+  for (const int64_t id : ids) {
+    shared_.leases.Erase(id);
+    shared_.batch.Delete(mvcc::LeaseKey(id));
+    shared_.state.digest = HashMix(shared_.state.digest, static_cast<uint64_t>(id));
+    shared_.lease_changes.changes.push_back({.id = id});
+  }
+}
+
+// Which keys are attached follows from the keys, so it is not hashed here.
+absl::Status LeaseTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
+  uint64_t hash = 0;
+  bool any = false;
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kLeaseTable));
+  for (it->Seek(std::string(1, mvcc::kLeaseTable)); it->valid(); it->Next()) {
+    if (!meter->Step(it->key().size() + it->value().size())) return meter->status();
+    hash = Hash64(it->value(), Hash64(it->key(), hash));
+    any = true;
+  }
+  if (any) PutFixed64(out, hash);
+  return absl::OkStatus();
+}
+
+}  // namespace raftkv

@@ -1,0 +1,49 @@
+#ifndef RAFTKV_STORAGE_TABLES_LEASES_H_
+#define RAFTKV_STORAGE_TABLES_LEASES_H_
+
+// The table of leases (etcd's Lease service): grants, renewals, and their end. A lease ends when a
+// client revokes it or when its time to live is over; then its keys are deleted in one revision.
+//
+// The table knows no time. The member measures it (server/member/lessor.h): it learns from
+// Shared::lease_changes what happened to leases, and its leader proposes to expire those whose time
+// is over. A renewal is an entry of the log like a grant (docs/decisions/0011). tables.h explains
+// the functions of a table.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/meter.h"
+#include "storage/mvcc/leases.h"
+#include "storage/tables/state.h"
+
+namespace raftkv {
+
+// The longest time to live, in seconds, as in etcd.
+inline constexpr int64_t kLeaseTtlMax = 9'000'000'000;
+
+class LeaseTable {
+ public:
+  explicit LeaseTable(Shared* shared) : shared_(*shared) {}
+
+  absl::Status Load();
+  // NotFound, FailedPrecondition and OutOfRange as etcd. ResourceExhausted: there are as many
+  // leases as the rules allow.
+  absl::Status Check(const proto::Command& command, Meter* meter);
+  void Apply(const proto::Command& command, proto::CommandResponse* response);
+  static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
+
+ private:
+  absl::Status CheckGrant(const etcdserverpb::LeaseGrantRequest& request) const;
+  std::vector<int64_t> Expired(const proto::ExpireLeases& command) const;
+  void Set(int64_t id, int64_t ttl);
+  void Remove(const std::vector<int64_t>& ids);
+
+  Shared& shared_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_TABLES_LEASES_H_
