@@ -101,6 +101,9 @@ class StreamHandler {
   // If the result is not OK, the call ends with it. `request` may be changed; it is valid until
   // this function returns.
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
+  // False: the next request is not read before a response was written. It waits in the transport,
+  // and so does the client at last. Asked after OnRequest and OnWritable.
+  virtual bool WantsRequest() const { return true; }
   // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;
 };

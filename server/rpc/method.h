@@ -52,6 +52,8 @@ struct StreamMethod {
   std::string name;
   Permission permission = Permission::kNone;
   bool one_request = false;  // a server stream: the client sends one request
+  // The call goes on after the client's last request. Otherwise it ends with OK then.
+  bool outlives_requests = false;
   const google::protobuf::Message* request = nullptr;
   std::function<std::unique_ptr<StreamHandler>(Stream*)> open;
 };

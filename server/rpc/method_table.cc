@@ -223,14 +223,23 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   // ok false: the client sends no more requests, or is gone.
   void OnRead(bool ok) {
     if (ending_) return;
-    if (!ok) return End(row_->method.one_request ? CannotParse() : absl::OkStatus());
+    if (!ok) {
+      if (row_->method.outlives_requests) return;
+      return End(row_->method.one_request ? CannotParse() : absl::OkStatus());
+    }
     request_->Clear();
     if (!Parse(&bytes_, request_.get())) return End(CannotParse());
     bytes_.Clear();
     if (const absl::Status status = handler_->OnRequest(request_.get()); !status.ok()) {
       return End(status);
     }
-    if (!row_->method.one_request && !ending_) Read();
+    if (!row_->method.one_request) MaybeRead();
+  }
+
+  void MaybeRead() {
+    if (ending_) return;
+    reading_ = handler_->WantsRequest();
+    if (reading_) Read();
   }
 
   void OnWrote(bool ok) {
@@ -241,6 +250,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     }
     if (!ok) return End(absl::OkStatus());
     handler_->OnWritable();
+    if (!reading_) MaybeRead();
   }
 
   void OnGone() override {
@@ -262,6 +272,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   grpc::ByteBuffer bytes_;
   std::unique_ptr<Message> request_;
   grpc::Status status_;
+  bool reading_ = true;  // false: the handler wants no request now
   bool writing_ = false;
   bool wrote_once_ = false;
   bool ending_ = false;

@@ -18,9 +18,13 @@ std::string Text(const google::protobuf::Message& message) { return message.Shor
 WatchChecker::WatchChecker(const Model* model, WatchCreateRequest request)
     : model_(model), request_(std::move(request)), next_(request_.start_revision()) {}
 
-WatchCreateRequest WatchChecker::Request() {
+void WatchChecker::Disconnect() {
   created_ = false;
   fragments_.clear();
+}
+
+WatchCreateRequest WatchChecker::Request() {
+  Disconnect();
   WatchCreateRequest request = request_;
   request.set_start_revision(next_);
   return request;

@@ -23,6 +23,8 @@ class WatchChecker {
   // `model` must have every revision that a response shows, and outlive the checker.
   WatchChecker(const Model* model, etcdserverpb::WatchCreateRequest request);
 
+  // The stream of the watch is gone.
+  void Disconnect();
   // The request that creates the watch, or resumes it on a new stream.
   etcdserverpb::WatchCreateRequest Request();
   // Takes a response of this watch. Returns what is wrong with it, or an empty string.
