@@ -428,6 +428,7 @@ void Server::Parts::End() {
   loop.Join();
   readers.Stop();
   walker.Stop();
+  catch_up.Stop();
   // From here on nothing is sent. Operations that still complete only delete their objects.
   data_dir.state->Flush();
 }

@@ -16,6 +16,7 @@ std::string FieldsOf(const RangeResult& result);
 std::string FieldsOf(const DeleteResult& result);
 std::string FieldsOf(const TxnResult& result);
 std::string FieldsOf(const CompactResult& result);
+std::string FieldsOf(const WatchBatch& batch);
 std::string FieldsOf(const MemberListResult& result);
 std::string FieldsOf(const std::vector<EndpointStatus>& rows);
 std::string FieldsOf(const std::vector<EndpointHealth>& rows);

@@ -17,6 +17,7 @@ std::string JsonOf(const RangeResult& result);
 std::string JsonOf(const DeleteResult& result);
 std::string JsonOf(const TxnResult& result);
 std::string JsonOf(const CompactResult& result);
+std::string JsonOf(const WatchBatch& batch);
 std::string JsonOf(const MemberListResult& result);
 std::string JsonOf(const std::vector<EndpointStatus>& rows);
 std::string JsonOf(const std::vector<EndpointHealth>& rows);

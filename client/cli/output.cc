@@ -109,6 +109,16 @@ void Output::Compact(const CompactResult& result, int64_t revision) {
   out_ << "compacted revision " << revision << "\n";
 }
 
+void Output::Watch(const WatchBatch& batch) {
+  if (WriteForPrograms(batch)) return;
+  if (batch.events.empty()) out_ << "progress notify: " << batch.header.revision << "\n";
+  for (const Event& event : batch.events) {
+    out_ << TypeName(event) << "\n";
+    if (event.prev_kv) Pair(*event.prev_kv, false);
+    Pair(event.kv, false);
+  }
+}
+
 void Output::Members(const MemberListResult& result) {
   if (WriteForPrograms(result)) return;
   Rows({"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"},

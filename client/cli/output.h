@@ -25,6 +25,7 @@ class Output {
   void Delete(const DeleteResult& result);
   void Txn(const TxnResult& result);
   void Compact(const CompactResult& result, int64_t revision);
+  void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err

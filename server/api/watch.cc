@@ -16,9 +16,9 @@ namespace raftkv::api {
 
 namespace {
 
-using google::protobuf::Message;
 using etcdserverpb::WatchRequest;
 using etcdserverpb::WatchResponse;
+using google::protobuf::Message;
 
 constexpr size_t kStreamsMax = 16'384;
 // How long one Run of the hub may distribute events before the network is served again.
@@ -59,7 +59,7 @@ class WatchService {
   watch::Hub hub_;
   std::set<WatchCall*> calls_;  // all open streams
   MonotonicTime next_check_ = MonotonicTime::InfinitePast();
-  MonotonicTime last_leader_ = MonotonicTime::InfinitePast();
+  MonotonicTime last_leader_ = MonotonicTime::InfinitePast();  // when there was a leader
 
   absl::Mutex mutex_;
   std::vector<watch::CaughtUp> results_ ABSL_GUARDED_BY(mutex_);  // of the workers
@@ -120,9 +120,9 @@ bool WatchService::Run(const std::shared_ptr<WatchService>& self, MonotonicTime 
   while (std::optional<watch::CatchUp> order = hub_.TakeCatchUp()) {
     edge_.catch_up->Run([self, order = *std::move(order)] {
       const PhaseValue& phase = *self->edge_.phase;
-      watch::CaughtUp result =
-          watch::RunCatchUp(order, *self->edge_.member->Snapshot(),
-                            [&phase] { return phase.AtLeast(Phase::kDeclining); });
+      watch::CaughtUp result = watch::RunCatchUp(order, *self->edge_.member->Snapshot(), [&phase] {
+        return phase.AtLeast(Phase::kDeclining);
+      });
       absl::MutexLock lock(&self->mutex_);
       self->results_.push_back(std::move(result));
     });
@@ -147,7 +147,8 @@ void WatchService::EndStreams(MonotonicTime now) {
   }
   if (now < next_check_) return;
   next_check_ = now + kCheckInterval;
-  if (edge_.member->has_leader()) last_leader_ = now;
+  const bool first = last_leader_ == MonotonicTime::InfinitePast();
+  if (first || edge_.member->has_leader()) last_leader_ = now;
   const bool rejected = edge_.member->rejected_by_peers();
   const bool leaderless =
       now - last_leader_ >= kLeaderlessTimeouts * edge_.config->election_timeout;

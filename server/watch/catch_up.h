@@ -64,7 +64,7 @@ struct CaughtUp {
     Outcome outcome = Outcome::kRead;
     Revision next = 0;  // all events before it were read
     Events events;
-    size_t bytes = 0;             // of the events
+    size_t bytes = 0;        // of the events
     Revision compacted = 0;  // if kCompacted: the compacted revision
   };
   uint64_t stream = 0;

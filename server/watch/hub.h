@@ -7,9 +7,9 @@
 //     reads new revisions from the store once and gives their events to the live watches that want
 //     them, which an index finds (range_index.h).
 //   - Any other watch is *behind*, at a revision of its own: it starts in the past, or its client
-//     does not read fast enough. A CatchUp (catch_up.h) reads from the store what it missed, for all
-//     watches of a stream that are behind, and only when the stream has nothing left to send. When
-//     it reaches the head, the watch becomes live.
+//     does not read fast enough. A CatchUp (catch_up.h) reads from the store what it missed, for
+//     all watches of a stream that are behind, and only when the stream has nothing left to send.
+//     When it reaches the head, the watch becomes live.
 //
 // So a stream's queue of responses is bounded: when it is full, its live watches that get events
 // fall behind. Each stream has one such queue, and responses leave it in order. A progress response
@@ -121,7 +121,7 @@ class Stream {
     Revision next = 0;
     // Its part of the revision that is being distributed (Hub::open_); -1: none.
     int open = -1;
-    uint64_t last_events = 0;  // the number of the last response with events
+    uint64_t last_events = 0;  // the number of the last response, if more events may join it
     bool progress_notify = false;
     bool quiet = false;  // no events since the last tick of the stream
   };
@@ -164,7 +164,8 @@ class Stream {
   MonotonicTime next_tick_ = MonotonicTime::InfiniteFuture();
 
   std::deque<Response> queue_;
-  uint64_t taken_ = 0;  // responses that left the queue
+  uint64_t taken_ = 0;          // responses that left the queue; their numbers are 1 to taken_
+  uint64_t last_progress_ = 0;  // the number of the last response that is progress of all watches
   size_t queued_bytes_ = 0;
   size_t taken_bytes_ = 0;  // of the response that was taken last, until the next call of Take
   size_t answers_ = 0;      // in the queue: responses without events
@@ -252,9 +253,9 @@ class Hub {
   bool lagging_ = false;
   std::vector<Watch*> found_;  // reused
 
-  std::deque<uint64_t> waiting_;     // streams that wait for a catch-up
-  std::deque<CatchUp> to_run_;       // to be taken
-  size_t catch_ups_ = 0;             // in to_run_, or taken and not returned
+  std::deque<uint64_t> waiting_;                        // streams that wait for a catch-up
+  std::deque<CatchUp> to_run_;                          // to be taken
+  size_t catch_ups_ = 0;                                // in to_run_, or taken and not returned
   std::set<std::pair<MonotonicTime, uint64_t>> ticks_;  // when, which stream
   std::vector<uint64_t> dirty_;
 };

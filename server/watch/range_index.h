@@ -2,8 +2,8 @@
 #define RAFTKV_SERVER_WATCH_RANGE_INDEX_H_
 
 // Finds the items whose ranges contain a key. Items of one key are in a hash table; the hash is
-// seeded, because clients choose the keys. Other ranges are in an interval tree: a treap, ordered by
-// range, in which each node knows the greatest end below it. Items of equal ranges share a node.
+// seeded, because clients choose the keys. Other ranges are in an interval tree: a treap, ordered
+// by range, in which each node knows the greatest end below it. Items of equal ranges share a node.
 // Finding takes O(log n) expected time and O(log n) for each range that contains the key, adding
 // and removing O(log n), plus the number of items with the same range for removing.
 //

@@ -91,8 +91,7 @@ void Stream::Create(const WatchCreateRequest& request, const StateSnapshot& curr
   Spec spec = MakeSpec(request);
   const std::string why_not = WhyNot(request, spec);
   if (why_not.empty()) spec.id = request.watch_id() != 0 ? request.watch_id() : FreeId();
-  WatchResponse* created =
-      Push(Answer(why_not.empty() ? spec.id : kNoWatch, current.revision()));
+  WatchResponse* created = Push(Answer(why_not.empty() ? spec.id : kNoWatch, current.revision()));
   created->set_created(true);
   if (!why_not.empty()) {
     created->set_canceled(true);
@@ -144,7 +143,9 @@ bool Stream::AllSynced() {
 }
 
 void Stream::AnswerProgress() {
-  if (!watches_.empty() && AllSynced()) Push(Answer(kNoWatch, hub_.head_));
+  if (watches_.empty() || !AllSynced()) return;
+  Push(Answer(kNoWatch, hub_.head_));
+  last_progress_ = taken_ + queue_.size();
 }
 
 // As in etcd: up to a tenth longer, so that streams do not all send at the same time.
@@ -160,7 +161,10 @@ void Stream::Tick(MonotonicTime now) {
     if (!watch->progress_notify) continue;
     any = true;
     const bool synced = watch->live && watch->next <= hub_.head_ + 1;
-    if (watch->quiet && synced && WantsRequest()) Push(Answer(id, hub_.head_));
+    if (watch->quiet && synced && WantsRequest()) {
+      Push(Answer(id, hub_.head_));
+      watch->last_events = 0;
+    }
     watch->quiet = true;
   }
   next_tick_ = any ? now + TickInterval() : MonotonicTime::InfiniteFuture();
@@ -196,7 +200,9 @@ bool Stream::HasRoom(size_t bytes) const {
 
 void Stream::Append(Watch* watch, Events events, size_t bytes, Revision revision) {
   watch->quiet = false;
-  if (watch->last_events > taken_) {  // it is still in the queue
+  // Events may join the watch's last response, unless progress was queued behind it: a client must
+  // not see revisions go back.
+  if (watch->last_events > std::max(taken_, last_progress_)) {
     Response& last = queue_[watch->last_events - taken_ - 1];
     const size_t both = last.bytes + bytes;
     if (both <= hub_.StreamBytes() && both <= hub_.options_.fragment_bytes) {

@@ -51,6 +51,7 @@ Connection::Connection(const std::string& address) {
   kv = etcdserverpb::KV::NewStub(channel);
   cluster = etcdserverpb::Cluster::NewStub(channel);
   maintenance = etcdserverpb::Maintenance::NewStub(channel);
+  watch = etcdserverpb::Watch::NewStub(channel);
   health = grpc::health::v1::Health::NewStub(channel);
 }
 

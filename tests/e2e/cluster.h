@@ -72,6 +72,7 @@ struct Connection {
   std::unique_ptr<etcdserverpb::KV::Stub> kv;
   std::unique_ptr<etcdserverpb::Cluster::Stub> cluster;
   std::unique_ptr<etcdserverpb::Maintenance::Stub> maintenance;
+  std::unique_ptr<etcdserverpb::Watch::Stub> watch;
   std::unique_ptr<grpc::health::v1::Health::Stub> health;
 };
 

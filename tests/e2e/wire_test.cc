@@ -62,7 +62,8 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
       "/etcdserverpb.KV/DeleteRange",     "/etcdserverpb.KV/Txn",
       "/etcdserverpb.KV/Compact",         "/etcdserverpb.Cluster/MemberList",
       "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Hash",
-      "/etcdserverpb.Maintenance/HashKV", "/etcdserverpb.Maintenance/Defragment"};
+      "/etcdserverpb.Maintenance/HashKV", "/etcdserverpb.Maintenance/Defragment",
+      "/etcdserverpb.Watch/Watch"};
   std::vector<std::string> methods = MethodsOf(etcdserverpb::RangeRequest::descriptor()->file());
   for (const auto* file : {v3lockpb::LockRequest::descriptor()->file(),
                            v3electionpb::CampaignRequest::descriptor()->file()}) {

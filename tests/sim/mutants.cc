@@ -61,6 +61,13 @@ const std::vector<Mutant>& Mutants() {
       {"hash-of-what-is-stored", "a hash includes what physical compaction has not removed yet"},
       {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
       {"count-of-the-past-is-of-now", "a read of a past revision counts today's keys"},
+      // Watches.
+      {"watch-skips-at-the-switch",
+       "a watch that catches up misses what was distributed meanwhile"},
+      {"watch-repeats-after-the-switch", "a watch that has caught up gets events again"},
+      {"watch-progress-ahead-of-events", "progress is sent to a stream that is still catching up"},
+      {"watch-without-prev-kv", "a watch that catches up gets no previous values"},
+      {"watch-hides-the-compaction", "a watch from a compacted revision misses events silently"},
       // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},

@@ -33,6 +33,7 @@
 #include "tests/sim/requests.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/verdict.h"
+#include "tests/sim/watchers.h"
 
 namespace raftkv::sim {
 
@@ -80,14 +81,21 @@ class World {
   RaftChecker& raft_checker() { return raft_checker_; }
   History& history() { return history_; }
   Network& network() { return network_; }
+  Watchers& watchers() { return watchers_; }
   Member& member(int number) { return *members_[number]; }
 
   void ScheduleTick(int member, Micros delay);
   void ScheduleTurn(int member, Micros at);
   void ScheduleApply(int member, Micros at);
   void ScheduleApplyElsewhere(int member, Micros delay);
+  void ScheduleCatchUp(int member, Micros delay);
+  void ScheduleWatcher(int client, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer);
+
+  // A member that is up, or down, and does not stay down for good; -1: there is none.
+  int SomeMember(bool up);
+  bool gone(int member) const { return gone_[member]; }
 
   void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
@@ -100,9 +108,11 @@ class World {
     kTurn,
     kApply,
     kElsewhere,
+    kCatchUp,
     kArrive,
     kNotice,
     kClient,
+    kWatcher,
     kStart,
     kCrash,
     kCrashLate,
@@ -151,7 +161,6 @@ class World {
   void OnClogDue();
   void OnPauseDue();
   void OnWipeDue();
-  int SomeMember(bool up);
   int LeaderOr(int member);
 
   // clients.cc
@@ -183,6 +192,7 @@ class World {
   History history_;
   Requests requests_;
   Network network_;
+  Watchers watchers_;  // before members_: it holds streams of their hubs until they are down
   std::vector<std::unique_ptr<Member>> members_;
 
   Micros now_ = 0;

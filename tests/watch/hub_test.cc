@@ -1,13 +1,12 @@
 #include "server/watch/hub.h"
 
 #include <deque>
-#include <iostream>
-#include <random>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/model/random_requests.h"
-#include "tests/model/watch_checker.h"
+#include "tests/model/watch_client.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv::watch {
@@ -40,8 +39,8 @@ class WatchHub : public StoreTest {
   std::string Take(Stream* stream) {
     std::string all;
     while (const auto r = stream->Take()) {
-      absl::StrAppend(&all, all.empty() ? "" : "; ", r->created() ? "created " : "",
-                      r->watch_id(), "@", r->header().revision());
+      absl::StrAppend(&all, all.empty() ? "" : "; ", r->created() ? "created " : "", r->watch_id(),
+                      "@", r->header().revision());
       if (r->fragment()) absl::StrAppend(&all, " part");
       for (const mvccpb::Event& e : r->events()) {
         const bool put = e.type() == mvccpb::Event::PUT;
@@ -77,8 +76,7 @@ TEST_F(WatchHub, CreatedComesFirstThenEventsInOrder) {
   Put("k", "2");
   Apply(DeleteCommand("k"));
   Put("zz");
-  EXPECT_EQ(Take(),
-            "0@4 PUT k=1 PUT k=2 DELETE k; 1@4 PUT k=1 PUT k=2 was 1 DELETE k was 2");
+  EXPECT_EQ(Take(), "0@4 PUT k=1 PUT k=2 DELETE k; 1@4 PUT k=1 PUT k=2 was 1 DELETE k was 2");
 }
 
 TEST_F(WatchHub, StartsInThePastThenGoesOnLive) {
@@ -108,7 +106,8 @@ TEST_F(WatchHub, ReportsACompactedStart) {
   Apply(CompactCommand(4));
   Request("create_request { key: 'k' start_revision: 3 }");
   Request("create_request { key: 'k' start_revision: 4 }");
-  EXPECT_EQ(Take(), "created 0@6; 0@0 compacted 4 canceled; created 1@6; 1@6 PUT k=v PUT k=v PUT k=v");
+  EXPECT_EQ(Take(),
+            "created 0@6; 0@0 compacted 4 canceled; created 1@6; 1@6 PUT k=v PUT k=v PUT k=v");
   EXPECT_EQ(stream_->watches(), 1u);
 }
 
@@ -145,9 +144,10 @@ TEST_F(WatchHub, OneTransactionIsOneResponse) {
   Make();
   Request("create_request { key: 'a' range_end: 'z' prev_kv: true }");
   Put("a", "0");
-  ApplyText("txn { success { request_txn { success { request_put { key: 'a' value: '1' } } } }"
-            "      success { request_txn { success { request_delete_range { key: 'a' } } } }"
-            "      success { request_put { key: 'b' } } }");
+  ApplyText(
+      "txn { success { request_txn { success { request_put { key: 'a' value: '1' } } } }"
+      "      success { request_txn { success { request_delete_range { key: 'a' } } } }"
+      "      success { request_put { key: 'b' } } }");
   EXPECT_EQ(Take(), "created 0@1; 0@3 PUT a=0 PUT a=1 was 0 DELETE a was 0 PUT b=");
 }
 
@@ -185,9 +185,10 @@ TEST_F(WatchHub, LargeRevisionsAreFragmentedOnlyOnRequest) {
   Request("create_request { key: 'a' range_end: 'z' fragment: true }");
   Request("create_request { key: 'a' range_end: 'z' }");
   EXPECT_EQ(Take(), "created 0@1; created 1@1");
-  ApplyText("txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
-            "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
-            "      success { request_put { key: 'e' } } }");
+  ApplyText(
+      "txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
+      "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
+      "      success { request_put { key: 'e' } } }");
   EXPECT_EQ(Take(),
             "0@2 part PUT a= PUT b= PUT c= PUT d=; 0@2 PUT e=; "
             "1@2 PUT a= PUT b= PUT c= PUT d= PUT e=");
@@ -198,12 +199,14 @@ TEST_F(WatchHub, TooLargeARevisionCancelsTheWatch) {
   Request("create_request { key: 'a' range_end: 'z' }");
   Request("create_request { key: 'b' }");
   EXPECT_EQ(Take(), "created 0@1; created 1@1");
-  ApplyText("txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
-            "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
-            "      success { request_put { key: 'e' } } }");
+  ApplyText(
+      "txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
+      "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
+      "      success { request_put { key: 'e' } } }");
   const std::string got = Take();
   EXPECT_NE(got.find("0@2 canceled \"etcdserver: the events of one revision are too large"),
-            std::string::npos) << got;
+            std::string::npos)
+      << got;
   EXPECT_NE(got.find("1@2 PUT b="), std::string::npos) << got;
 }
 
@@ -230,7 +233,8 @@ TEST_F(WatchHub, BoundsWatches) {
     Request("create_request { key: 'k' }");
   }
   EXPECT_FALSE(stream_->WantsRequest());
-  EXPECT_EQ(Take(), "created 0@1; created 1@1; created -1@1 canceled \"etcdserver: too many requests\"");
+  EXPECT_EQ(Take(),
+            "created 0@1; created 1@1; created -1@1 canceled \"etcdserver: too many requests\"");
   EXPECT_TRUE(stream_->WantsRequest());
   stream_.reset();
   EXPECT_EQ(hub_->watches(), 0u);
@@ -239,43 +243,30 @@ TEST_F(WatchHub, BoundsWatches) {
 
 // --- many random watches, checked against the model
 
-// One client with one stream. It reads when it likes, and resumes its watches on a new stream.
+// One client with one stream at a time. It reads when it likes.
 class Client {
  public:
-  Client(const Model* model, RandomRequests* random) : model_(*model), random_(*random) {}
+  Client(const Model* model, RandomRequests* random)
+      : model_(*model), random_(*random), client_(model) {}
 
   void Connect(Hub* hub) {
     stream_.reset();
     stream_ = hub->Open([] {});
-    order_.clear();
-    for (size_t i = 0; i < watches_.size(); ++i) {
-      watches_[i].Disconnect();
-      waiting_.push_back(i);
-    }
-    std::erase_if(waiting_, [this](size_t i) { return watches_[i].cancelled(); });
-    std::sort(waiting_.begin(), waiting_.end());
-    waiting_.erase(std::unique(waiting_.begin(), waiting_.end()), waiting_.end());
+    client_.Connect();
   }
 
   void Act(const StateSnapshot& snapshot, MonotonicTime now) {
-    const auto over = std::count_if(watches_.begin(), watches_.end(),
-                                    [](const WatchChecker& watch) { return watch.cancelled(); });
-    if (random_.OneIn(4) && watches_.size() < static_cast<size_t>(over) + 8) {
-      waiting_.push_back(watches_.size());
-      watches_.emplace_back(&model_, RandomCreate());
-    }
-    if (!waiting_.empty() && stream_->WantsRequest()) {
-      WatchRequest request;
-      *request.mutable_create_request() = watches_[waiting_.front()].Request();
-      order_.push_back(waiting_.front());
-      waiting_.pop_front();
-      stream_->OnRequest(request, snapshot, now);
-    }
-    if (random_.OneIn(5)) {
-      WatchRequest request;
-      request.mutable_progress_request();
-      stream_->OnRequest(request, snapshot, now);
-    }
+    if (random_.OneIn(4) && client_.open() < 8) client_.Add(RandomCreate());
+    if (!stream_->WantsRequest()) return;
+    std::optional<WatchRequest> request = client_.Next();
+    if (!request && random_.OneIn(3)) request.emplace().mutable_progress_request();
+    if (!request && random_.OneIn(20)) request = client_.CancelOne();
+    if (request) stream_->OnRequest(*request, snapshot, now);
+  }
+
+  void CreateWaiting(const StateSnapshot& snapshot, MonotonicTime now) {
+    if (!stream_->WantsRequest()) return;
+    if (const auto request = client_.Next()) stream_->OnRequest(*request, snapshot, now);
   }
 
   // Takes up to `count` responses.
@@ -283,15 +274,11 @@ class Client {
     for (; count > 0; --count) {
       const auto response = stream_->Take();
       if (!response) return;
-      ++responses_;
-      const std::string wrong = Check(*response);
-      ASSERT_EQ(wrong, "") << response->ShortDebugString().substr(0, 1000);
+      ASSERT_EQ(client_.OnResponse(*response), "") << response->ShortDebugString().substr(0, 1000);
     }
   }
 
-  const std::deque<WatchChecker>& watches() const { return watches_; }
-  const Stream& stream() const { return *stream_; }
-  int64_t progress() const { return progress_; }
+  const WatchClient& client() const { return client_; }
 
  private:
   WatchCreateRequest RandomCreate() {
@@ -311,39 +298,10 @@ class Client {
     return request;
   }
 
-  std::string Check(const WatchResponse& response) {
-    if (response.created()) {
-      if (order_.empty()) return "nothing was requested";
-      WatchChecker& watch = watches_[order_.front()];
-      order_.pop_front();
-      return watch.OnResponse(response);
-    }
-    if (response.watch_id() == -1) {
-      ++progress_;
-      for (WatchChecker& watch : watches_) {
-        if (watch.cancelled()) continue;
-        if (std::string wrong = watch.OnProgress(response.header().revision()); !wrong.empty()) {
-          return wrong;
-        }
-      }
-      return "";
-    }
-    for (WatchChecker& watch : watches_) {
-      if (watch.created() && !watch.cancelled() && watch.id() == response.watch_id()) {
-        return watch.OnResponse(response);
-      }
-    }
-    return "an unknown watch";
-  }
-
   const Model& model_;
   RandomRequests& random_;
+  WatchClient client_;
   std::unique_ptr<Stream> stream_;
-  std::deque<WatchChecker> watches_;
-  std::deque<size_t> waiting_;  // to be created
-  std::deque<size_t> order_;    // requested, not answered
-  int64_t responses_ = 0;
-  int64_t progress_ = 0;
 };
 
 class WatchHubRandom : public testing::TestWithParam<int> {};
@@ -374,7 +332,6 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
     clients.back().Connect(&hub);
   }
   std::deque<CatchUp> taken;
-  int64_t compacted = 0, events = 0, progress = 0;
   const auto run = [&](bool calm) {
     const int64_t max = calm ? 1000 : 1 + random.Below(10);
     hub.Run(*state->Snapshot(), now, {.events_max = static_cast<size_t>(max)});
@@ -404,22 +361,27 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
     if (random.OneIn(2)) run(/*calm=*/false);
   }
   for (int i = 0; i < 300; ++i) {
-    for (Client& client : clients) client.Read(100);
+    for (Client& client : clients) {
+      client.CreateWaiting(*state->Snapshot(), now);
+      client.Read(100);
+    }
     run(/*calm=*/true);
   }
+  WatchClient::Counts sum;
   for (const Client& client : clients) {
-    progress += client.progress();
-    for (const WatchChecker& watch : client.watches()) {
-      EXPECT_EQ(watch.created() ? watch.CheckComplete() : "", "");
-      compacted += watch.compacted();
-      events += watch.events();
-    }
+    EXPECT_EQ(client.client().CheckComplete(), "");
+    const WatchClient::Counts& counts = client.client().counts();
+    sum.events += counts.events;
+    sum.compacted += counts.compacted;
+    sum.progress += counts.progress;
+    sum.notified += counts.notified;
+    sum.resumed += counts.resumed;
   }
-  EXPECT_GT(compacted, 0);
-  EXPECT_GT(progress, 20);
-  EXPECT_GT(events, 1000);
-  std::cout << "  " << events << " events, " << progress << " progress, " << compacted
-            << " compacted, revision " << model.revision() << "\n";
+  EXPECT_GT(sum.compacted, 0);
+  EXPECT_GT(sum.progress, 10);
+  EXPECT_GT(sum.notified, 0);
+  EXPECT_GT(sum.resumed, 0);
+  EXPECT_GT(sum.events, 1000);
   clients.clear();
   EXPECT_EQ(hub.bytes(), 0u);
   EXPECT_EQ(hub.watches(), 0u);
