@@ -105,6 +105,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(absl::Time deadline) {
   Endpoint* const endpoint = endpoints_[endpoint_].get();
   endpoint_ = (endpoint_ + 1) % endpoints_.size();
   address_ = endpoint->address();
+  ++attempts_;
   // The pause after a round over all endpoints that failed; doubled each time.
   retry_at_ = absl::Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
   if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
@@ -202,6 +203,12 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   return FromProto(std::move(response));
 }
 
+absl::Status Watcher::Impl::NobodyReachable() const {
+  std::vector<std::string> all;
+  for (const auto& endpoint : endpoints_) all.push_back(endpoint->address());
+  return Unreachable(absl::StrJoin(all, ", "));
+}
+
 absl::Status Watcher::Impl::WhyNot(Step step, absl::Time deadline) const {
   if (cancelled_) return absl::CancelledError("the watch was cancelled");
   if (step == Step::kOver) return over_;
@@ -215,6 +222,9 @@ absl::StatusOr<WatchBatch> Watcher::Impl::Run(absl::Time deadline, bool until_cr
   for (;;) {
     if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);
     if (until_created && call_ != nullptr && created_) return WatchBatch();
+    if (until_created && attempts_ >= endpoints_.size() && NeverSent(last_error_)) {
+      return NobodyReachable();
+    }
     Step step = Step::kGoOn;
     if (call_ == nullptr) step = Connect(deadline);
     if (step == Step::kGoOn && call_ != nullptr) {

@@ -57,11 +57,13 @@ class Watcher::Impl {
   // Waits for the event `tag`; false: the deadline has passed. `ok` as gRPC's.
   bool Wait(void* tag, absl::Time deadline, bool* ok);
   Step End(absl::Status why);
+  absl::Status NobodyReachable() const;
   absl::Status WhyNot(Step step, absl::Time deadline) const;
   absl::StatusOr<WatchBatch> Run(absl::Time deadline, bool until_created);
 
   const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
-  size_t endpoint_;  // the next one to try
+  size_t endpoint_;      // the next one to try
+  size_t attempts_ = 0;  // to connect
   const absl::Duration dial_timeout_;
   etcdserverpb::WatchCreateRequest request_;
   int64_t next_revision_ = 0;  // 0: not known yet

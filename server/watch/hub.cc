@@ -29,7 +29,7 @@ std::unique_ptr<Stream> Hub::Open(std::function<void()> on_ready) {
 
 void Hub::Run(const StateSnapshot& snapshot, MonotonicTime now, const RunBudget& budget) {
   Distribute(snapshot, budget);
-  StartCatchUps(snapshot);
+  StartCatchUps(snapshot, budget);
   Tick(now);
   CallReady();
 }
@@ -198,7 +198,7 @@ CatchUp Hub::MakeCatchUp(const Stream& stream, bool inline_only) const {
   return order;
 }
 
-void Hub::StartCatchUps(const StateSnapshot& snapshot) {
+void Hub::StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget) {
   size_t inline_left = options_.inline_runs_max;
   for (size_t left = waiting_.size(); left > 0 && (inline_left > 0 || CanCatchUp()); --left) {
     const uint64_t number = waiting_.front();
@@ -208,6 +208,7 @@ void Hub::StartCatchUps(const StateSnapshot& snapshot) {
     Stream& stream = *found->second;
     const bool near = !stream.behind_.empty() &&
                       head_ - stream.behind_.begin()->first.first < options_.inline_revisions;
+    if (inline_left > 0 && budget.out_of_time && budget.out_of_time()) inline_left = 0;
     if (near && inline_left > 0) {
       --inline_left;
       CaughtUp result = RunCatchUp(MakeCatchUp(stream, /*inline_only=*/true), snapshot);

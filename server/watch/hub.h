@@ -227,7 +227,7 @@ class Hub {
 
   void MaybeWait(Stream* stream);  // for a catch-up
   bool CanCatchUp() const { return catch_ups_ < options_.catch_ups_max; }
-  void StartCatchUps(const StateSnapshot& snapshot);
+  void StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget);
   CatchUp MakeCatchUp(const Stream& stream, bool inline_only) const;
   void Accept(CaughtUp result);
   void TakeItem(Stream* stream, CaughtUp::Item* item);

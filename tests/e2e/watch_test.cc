@@ -167,6 +167,33 @@ TEST(Watch, EndsWhenTheMemberStopsOrHasNoLeader) {
   EXPECT_EQ(cluster.process(0).Wait(absl::Seconds(15)), 0);
 }
 
+// More creates than may be unanswered: the server reads them as their answers are read.
+TEST(Watch, ManyCreatesAtOnceAreAnsweredInOrder) {
+  Cluster cluster({.size = 1});
+  cluster.StartAll();
+  ASSERT_EQ(cluster.WaitForLeader(), 0);
+  constexpr int kWatches = 8000;
+  WatchStream stream(cluster.connection(0));
+  std::thread sender([&stream] {
+    for (int i = 0; i < kWatches; ++i) stream.Send("create_request { key: 'k' range_end: 'l' }");
+  });
+  WatchResponse response;
+  for (int i = 0; i < kWatches; ++i) {
+    ASSERT_TRUE(stream.Read(&response));
+    ASSERT_TRUE(response.created());
+    ASSERT_EQ(response.watch_id(), i);
+  }
+  sender.join();
+  const int64_t revision = PutAt(cluster, 0, "k", "v");
+  std::vector<bool> told(kWatches);
+  for (int i = 0; i < kWatches; ++i) {
+    ASSERT_TRUE(stream.Read(&response));
+    ASSERT_EQ(response.events(0).kv().mod_revision(), revision);
+    ASSERT_FALSE(told[response.watch_id()]);
+    told[response.watch_id()] = true;
+  }
+}
+
 int64_t ResidentBytes(pid_t pid) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/statm"));
   int64_t total = 0, resident = 0;

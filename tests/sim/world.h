@@ -192,8 +192,8 @@ class World {
   History history_;
   Requests requests_;
   Network network_;
-  Watchers watchers_;  // before members_: it holds streams of their hubs until they are down
   std::vector<std::unique_ptr<Member>> members_;
+  Watchers watchers_;  // after members_: its streams refer to their hubs
 
   Micros now_ = 0;
   uint64_t next_event_ = 1;
