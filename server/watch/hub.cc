@@ -136,6 +136,7 @@ void Hub::Distribute(const StateSnapshot& snapshot, const RunBudget& budget) {
 void Hub::Give(mvcc::EventCursor* cursor) {
   found_.clear();
   index_.Find(cursor->key(), &found_);
+  if (found_.empty()) return;
   const Revision revision = cursor->id().revision;
   bool loaded[2] = {false, false};
   mvccpb::Event events[2];  // without and with prev_kv
