@@ -10,6 +10,7 @@
 #include "client/failover_call.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
+#include "client/watch_stream.h"
 
 namespace raftkv::client {
 namespace {
@@ -76,6 +77,15 @@ class Client::Impl {
       return absl::InternalError(absl::StrCat("cannot decode the response to ", name));
     }
     return response;
+  }
+
+  absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
+    auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(), dial_timeout_,
+                                                std::move(request));
+    if (absl::Status status = impl->Start(absl::Now() + request_timeout_); !status.ok()) {
+      return status;
+    }
+    return std::unique_ptr<Watcher>(new Watcher(std::move(impl)));
   }
 
  private:
@@ -197,6 +207,11 @@ absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {
   request.set_revision(revision);
   return Result(
       impl_->Call<etcdserverpb::HashKVResponse>(Kind::kRead, "Maintenance.HashKV", request));
+}
+
+absl::StatusOr<std::unique_ptr<Watcher>> Client::Watch(const Keys& keys,
+                                                       const WatchOptions& options) {
+  return impl_->Watch(ToProto(keys, options));
 }
 
 // A read, as far as repeating goes: it changes nothing that a client can see.

@@ -209,6 +209,18 @@ etcdserverpb::TxnRequest ToProto(const Transaction& transaction) {
   return request;
 }
 
+etcdserverpb::WatchCreateRequest ToProto(const Keys& keys, const WatchOptions& options) {
+  etcdserverpb::WatchCreateRequest request;
+  request.set_key(keys.key());
+  request.set_range_end(keys.range_end());
+  request.set_start_revision(options.start_revision);
+  request.set_prev_kv(options.prev_kv);
+  request.set_progress_notify(options.progress_notify);
+  if (!options.puts) request.add_filters(etcdserverpb::WatchCreateRequest::NOPUT);
+  if (!options.deletes) request.add_filters(etcdserverpb::WatchCreateRequest::NODELETE);
+  return request;
+}
+
 bool OnlyReads(const etcdserverpb::TxnRequest& txn) {
   return OnlyRead(txn.success()) && OnlyRead(txn.failure());
 }
@@ -293,6 +305,17 @@ StatusResult FromProto(etcdserverpb::StatusResponse&& response) {
           .errors = StringsOf(response.errors()),
           .storage_version = response.storageversion(),
           .db_size_quota = response.dbsizequota()};
+}
+
+WatchBatch FromProto(etcdserverpb::WatchResponse&& response) {
+  WatchBatch batch{.header = FromProto(response.header()), .events = {}};
+  for (mvccpb::Event& event : *response.mutable_events()) {
+    Event& added = batch.events.emplace_back();
+    if (event.type() == mvccpb::Event::DELETE) added.type = Event::Type::kDelete;
+    added.kv = KeyValueOf(std::move(*event.mutable_kv()));
+    if (event.has_prev_kv()) added.prev_kv = KeyValueOf(std::move(*event.mutable_prev_kv()));
+  }
+  return batch;
 }
 
 MemberListResult FromProto(etcdserverpb::MemberListResponse&& response) {

@@ -16,6 +16,7 @@ etcdserverpb::PutRequest ToProto(std::string_view key, std::string_view value,
                                  const PutOptions& options);
 etcdserverpb::DeleteRangeRequest ToProto(const Keys& keys, const DeleteOptions& options);
 etcdserverpb::TxnRequest ToProto(const Transaction& transaction);
+etcdserverpb::WatchCreateRequest ToProto(const Keys& keys, const WatchOptions& options);
 
 // Whether neither branch can change anything. Includes nested transactions.
 bool OnlyReads(const etcdserverpb::TxnRequest& txn);
@@ -34,6 +35,7 @@ LeaseListResult FromProto(etcdserverpb::LeaseLeasesResponse&& response);
 HashKvResult FromProto(etcdserverpb::HashKVResponse&& response);
 StatusResult FromProto(etcdserverpb::StatusResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberListResponse&& response);
+WatchBatch FromProto(etcdserverpb::WatchResponse&& response);
 
 }  // namespace raftkv::client
 

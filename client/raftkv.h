@@ -17,6 +17,15 @@
 //     auto theirs = std::get<RangeResult>(txn->results[0]);
 //   }
 //
+// A watch returns changes as they happen, or from a past revision on.
+//
+//   auto watcher = (*client)->Watch(Keys::Prefix("col"));
+//   while (watcher.ok()) {
+//     auto batch = (*watcher)->Next();                    // waits
+//     if (!batch.ok()) break;
+//     for (const Event& event : batch->events) Use(event);
+//   }
+//
 // Several threads may use one Client at the same time. Every call blocks, and ends within
 // `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
 // endpoint). If that one is not connected within 50 ms, the call goes to the first endpoint that
@@ -280,6 +289,61 @@ struct MemberListResult {
   std::vector<Member> members;
 };
 
+struct WatchOptions {
+  int64_t start_revision = 0;  // the first revision whose events are wanted; 0: the next one
+  bool prev_kv = false;        // also return what each key was before
+  bool puts = true;
+  bool deletes = true;
+  bool progress_notify = false;  // return empty batches now and then, if there are no events
+};
+
+struct Event {
+  enum class Type { kPut, kDelete };
+  Type type = Type::kPut;
+  KeyValue kv;  // of a deletion: only the key and mod_revision
+  std::optional<KeyValue> prev_kv;
+};
+
+// The events of one or more whole revisions, in order. With them, every event up to header.revision
+// was returned.
+struct WatchBatch {
+  Header header;
+  std::vector<Event> events;  // may be empty, if progress_notify is set
+};
+
+// Returns the events of some keys in order of revision: each event once, none left out, and those
+// of one revision in one batch. When its stream breaks or its member fails, it resumes by itself at
+// another endpoint, from where it was. Made by Client::Watch; the client must outlive it.
+//
+// Only one thread at a time may call Next. Cancel may be called from any thread.
+class Watcher {
+ public:
+  ~Watcher();
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  // Waits for the next batch. Errors:
+  //   DeadlineExceeded  there was none until `deadline`. Next may be called again.
+  //   Cancelled         after Cancel.
+  //   OutOfRange        "etcdserver: mvcc: required revision has been compacted": events were
+  //                     discarded before they could be returned. compact_revision() is the oldest
+  //                     revision that can be watched.
+  //   others            of the service, for which trying again would not help.
+  // After any error but DeadlineExceeded the watch is over.
+  absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
+  void Cancel();
+
+  // Every event before this revision was returned. Start a new watch there to go on.
+  int64_t next_revision() const;
+  int64_t compact_revision() const;
+
+ private:
+  friend class Client;
+  class Impl;
+  explicit Watcher(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 class Client {
  public:
   // Checks the options (InvalidArgument). Connections are made when first needed.
@@ -309,6 +373,10 @@ class Client {
   absl::StatusOr<LeaseListResult> LeaseList();
 
   absl::StatusOr<MemberListResult> MemberList();
+  // Returns when the service has accepted the watch: it will return every change that is made after
+  // this call, or from start_revision on.
+  absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,
+                                                 const WatchOptions& options = {});
 
   // These ask any one member. To ask a certain member, connect to its endpoint alone.
   absl::StatusOr<StatusResult> Status();

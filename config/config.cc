@@ -227,7 +227,9 @@ class Reader {
               {"max_response_bytes", Number{&to.max_response_bytes, 1 << 20, 1 << 30}},
               {"request_timeout", Duration{&to.request_timeout, 100 * ms, 600 * s}},
               {"disk_stall_timeout", Duration{&to.disk_stall_timeout, 100 * ms, 600 * s}},
-              {"max_pending_requests", Number{&to.max_pending_requests, 1, 1 << 20}}};
+              {"max_pending_requests", Number{&to.max_pending_requests, 1, 1 << 20}},
+              {"watch_progress_notify_interval",
+               Duration{&to.watch_progress_notify_interval, 100 * ms, 86'400 * s}}};
     }
     if (section == "storage") {
       return {{"cache_bytes", Number{&config_.storage.cache_bytes, 1 << 20, int64_t{1} << 40}}};

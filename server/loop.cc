@@ -107,6 +107,7 @@ void Loop::RunTurns() {
     const MonotonicTime now = MonotonicNow();
     member_->Turn(now);
     RunApply();
+    if (options_.after_turn) more_after_turn_ = options_.after_turn(MonotonicNow());
     if (!reported_ready_) MaybeReportReady();
     if (now >= next_second_) {
       next_second_ = now + absl::Seconds(1);
@@ -128,7 +129,7 @@ void Loop::Collect() {
   for (int calls = 0; calls < kEventsMax && Poll(queues_.peer_arrivals, at_once); ++calls) {
   }
   int events = 0;
-  if (member_->idle()) {
+  if (member_->idle() && !more_after_turn_) {
     if (!Poll(queues_.calls, After(options_.tick))) return;
     events = 1;
   }

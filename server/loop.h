@@ -32,6 +32,9 @@ namespace raftkv {
 
 struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
+  // Called after each turn and what it applied. True: it has more to do, so the loop does not wait
+  // for input.
+  std::function<bool(MonotonicTime now)> after_turn;
   // Called about once a second.
   std::function<void(MonotonicTime now)> each_second;
   // Called once, when Member::caught_up() first becomes true.
@@ -88,6 +91,7 @@ class Loop {
   const PhaseValue* const phase_;
   LoopQueues queues_;
   bool reported_ready_ = false;
+  bool more_after_turn_ = false;  // what options_.after_turn returned
   MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;

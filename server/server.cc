@@ -49,6 +49,7 @@ constexpr absl::Duration kFlushAnswers = absl::Milliseconds(100);
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
+constexpr size_t kCatchUpsWaitingMax = 8;  // above HubOptions::catch_ups_max
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -212,7 +213,9 @@ struct Server::Parts {
   Watchdog watchdog;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
+  Workers catch_up;  // reads what watches have missed
   api::Edge edge;
+  std::function<bool(MonotonicTime)> run_watches;
   Service peer_service{&phase};
   Service client_service{&phase};
   Service health_service{&phase};  // on the client port, served by the watchdog's thread
@@ -231,6 +234,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
              data_dir.state.get(), &phase, &peers),
       event_log(EventLogger(self.id, Names(config)), &peers),
       loop({.tick = kTick,
+            .after_turn = [this](MonotonicTime now) { return run_watches(now); },
             .each_second = [this](MonotonicTime now) { client_service.methods.CancelLate(now); },
             .on_ready =
                 [this] {
@@ -243,6 +247,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
                &phase, [this] { return loop.rounds(); }),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
+      catch_up(/*threads=*/1, kCatchUpsWaitingMax),
       edge{.config = &config,
            .self = &self,
            .member = &member,
@@ -250,7 +255,8 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .loop_hangs = [this] { return watchdog.loop_hangs(); },
            .on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); },
            .readers = &readers,
-           .walker = &walker} {
+           .walker = &walker,
+           .catch_up = &catch_up} {
   member.AddObserver(&event_log);
 }
 
@@ -288,6 +294,7 @@ absl::Status Server::Parts::Listen() {
   api::AddLease(&edge, &client_methods);
   api::AddMaintenance(&edge, &client_methods);
   api::AddCluster(&edge, &client_methods);
+  run_watches = api::AddWatch(&edge, &client_methods);
   client_service.methods.Serve(
       std::move(client_methods),
       [this](Permission permission, Call* call) { return edge.Admit(permission, call); });
@@ -438,6 +445,7 @@ void Server::Parts::End() {
   loop.Join();
   readers.Stop();
   walker.Stop();
+  catch_up.Stop();
   // From here on nothing is sent. Operations that still complete only delete their objects.
   data_dir.state->Flush();
 }

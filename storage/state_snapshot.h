@@ -13,6 +13,7 @@
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/meter.h"  // Limits
+#include "storage/mvcc/events.h"
 #include "storage/mvcc/range.h"
 #include "storage/tables/state.h"
 #include "storage/version.h"
@@ -47,6 +48,18 @@ class StateSnapshot {
                                etcdserverpb::LeaseTimeToLiveResponse* response) const;
   absl::Status LeaseLeases(const etcdserverpb::LeaseLeasesRequest& request, const Limits& limits,
                            etcdserverpb::LeaseLeasesResponse* response) const;
+
+  // The events from `from` to the end of revision `last`. They are complete if from.revision is at
+  // least first_event(). The snapshot must outlive the cursor.
+  mvcc::EventCursor Events(mvcc::EventId from, Revision last) const {
+    return mvcc::EventCursor(*view_, from, last);
+  }
+  // The oldest revision whose events are all stored. It is below compacted_revision() while the
+  // physical compaction has not removed them yet.
+  Revision first_event() const {
+    const mvcc::EventId next = state_.compaction_next;
+    return next.sub == 0 ? next.revision : next.revision + 1;
+  }
 
   // A checksum of the history in (compact_revision, hash_revision], and of the versions before it
   // that compaction keeps. It is equal on all members at equal revisions, however far their

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "absl/strings/ascii.h"
@@ -27,6 +28,7 @@ Exit codes:
     2  no endpoint could be reached; nothing was sent
     3  standard input is not a transaction; nothing was sent
     4  the verb does not support this output format
+    5  the service ended the watch, for example because its revision is compacted
     6  reading standard input or writing standard output failed
     7  outcome unknown: the write may or may not have happened; it is not repeated
   128  invalid arguments
@@ -187,12 +189,18 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddLeaseVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
+  AddWatchVerb(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);
   app.footer(kFooter);
 
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words(argv + 1, argv + argc);
+    if (std::find(words.begin(), words.end(), "watch") != words.end()) {
+      context.command = TakeCommand(&words);
+    }
+    std::reverse(words.begin(), words.end());  // as CLI11 takes them
+    app.parse(std::move(words));
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help, streams.out, streams.err);
   } catch (const CLI::CallForVersion& version) {

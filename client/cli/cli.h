@@ -28,6 +28,7 @@ enum ExitCode : int {
   kExitUnreachable = 2,     // no endpoint could be reached; nothing was sent
   kExitBadInput = 3,        // standard input is not a transaction
   kExitBadFormat = 4,       // the verb does not support this output format
+  kExitWatchEnded = 5,      // the service ended a watch
   kExitIo = 6,              // standard input or output failed
   kExitOutcomeUnknown = 7,  // a write was sent, and may or may not have happened
   kExitBadArguments = 128,
@@ -64,7 +65,8 @@ class Context {
   absl::Duration dial_timeout = absl::Seconds(2);
   Format format = Format::kSimple;
   bool hex = false;
-  std::function<int()> verb;  // runs the verb that was given; empty: none was given
+  std::vector<std::string> command;  // of watch: the words after --
+  std::function<int()> verb;         // runs the verb that was given; empty: none was given
 };
 
 // Each function adds its verbs to `app`. Parsing a verb sets context.verb.
@@ -73,6 +75,9 @@ void AddEndpointVerbs(CLI::App& app, Context& context);
 void AddLeaseVerbs(CLI::App& app, Context& context);
 void AddMemberVerbs(CLI::App& app, Context& context);
 void AddBenchVerbs(CLI::App& app, Context& context);
+void AddWatchVerb(CLI::App& app, Context& context);
+// Removes "--" and everything after it from the words of `watch`. Returns what followed it.
+std::vector<std::string> TakeCommand(std::vector<std::string>* words);
 
 int RunCli(int argc, const char* const* argv, Streams streams);
 

@@ -117,6 +117,17 @@ std::string FieldsOf(const LeaseListResult& result) {
   return out;
 }
 
+std::string FieldsOf(const WatchBatch& batch) {
+  std::string out;
+  Append(batch.header, &out);
+  for (const Event& event : batch.events) {
+    Raw("Type", TypeName(event), &out);
+    if (event.prev_kv) Append(*event.prev_kv, "Prev", &out);
+    Append(event.kv, "", &out);
+  }
+  return out;
+}
+
 std::string FieldsOf(const MemberListResult& result) {
   std::string out;
   Append(result.header, &out);

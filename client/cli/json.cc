@@ -168,6 +168,22 @@ std::string JsonOf(const LeaseListResult& result) {
   return Text(json);
 }
 
+// etcdctl's names. It prints the last three fields although they are always the same here.
+std::string JsonOf(const WatchBatch& batch) {
+  Json json = {{"Header", ToJson(batch.header)}, {"Events", Json::array()}};
+  for (const Event& event : batch.events) {
+    Json object = Json::object();
+    Set(object, "type", event.type == Event::Type::kPut ? 0 : 1);
+    object["kv"] = ToJson(event.kv);
+    if (event.prev_kv) object["prev_kv"] = ToJson(*event.prev_kv);
+    json["Events"].push_back(std::move(object));
+  }
+  json["CompactRevision"] = 0;
+  json["Canceled"] = false;
+  json["Created"] = false;
+  return Text(json);
+}
+
 std::string JsonOf(const MemberListResult& result) {
   Json json = {{"header", ToJson(result.header)}};
   for (const Member& member : result.members) json["members"].push_back(ToJson(member));

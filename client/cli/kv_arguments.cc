@@ -45,7 +45,10 @@ void AddOptional(CLI::App& verb, const char* name, std::optional<std::string>* v
 }  // namespace
 
 void KeyArguments::AddTo(CLI::App& verb) {
-  verb.add_option("key", key_, "the key, or the first key of a range")->required();
+  verb.add_option_function<std::string>(
+          "key", [this](const std::string& given) { key_ = given; },
+          "the key, or the first key of a range")
+      ->required();
   AddOptional(verb, "range_end", &range_end_, "end of the range, not included");
   verb.add_flag("--prefix", prefix_, "all keys with this prefix");
   verb.add_flag("--from-key", from_key_, "this key and all keys after it");
@@ -60,9 +63,9 @@ absl::StatusOr<Keys> KeyArguments::ToKeys() const {
     return absl::InvalidArgumentError(
         "too many arguments, only accept one argument when `--prefix` or `--from-key` is set");
   }
-  if (prefix_) return Keys::Prefix(key_);
-  if (from_key_) return Keys::From(key_);
-  return Keys::Range(key_, range_end_.value_or(""));
+  if (prefix_) return Keys::Prefix(*key_);
+  if (from_key_) return Keys::From(*key_);
+  return Keys::Range(*key_, range_end_.value_or(""));
 }
 
 void GetArguments::AddTo(CLI::App& verb) {

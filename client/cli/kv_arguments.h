@@ -19,10 +19,11 @@ namespace raftkv::client {
 class KeyArguments {
  public:
   void AddTo(CLI::App& verb);
+  bool given() const { return key_.has_value(); }
   absl::StatusOr<Keys> ToKeys() const;
 
  private:
-  std::string key_;
+  std::optional<std::string> key_;
   std::optional<std::string> range_end_;
   bool prefix_ = false;
   bool from_key_ = false;

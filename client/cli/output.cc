@@ -146,6 +146,16 @@ void Output::Leases(const LeaseListResult& result) {
   for (const int64_t id : result.ids) out_ << LeaseName(id) << "\n";
 }
 
+void Output::Watch(const WatchBatch& batch) {
+  if (WriteForPrograms(batch)) return;
+  if (batch.events.empty()) out_ << "progress notify: " << batch.header.revision << "\n";
+  for (const Event& event : batch.events) {
+    out_ << TypeName(event) << "\n";
+    if (event.prev_kv) Pair(*event.prev_kv, false);
+    Pair(event.kv, false);
+  }
+}
+
 void Output::Members(const MemberListResult& result) {
   if (WriteForPrograms(result)) return;
   Rows({"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"},

@@ -30,6 +30,7 @@ class Output {
   void KeepAlive(const LeaseKeepAliveResult& result);
   void TimeToLive(const LeaseTimeToLiveResult& result, bool keys);
   void Leases(const LeaseListResult& result);
+  void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err

@@ -100,7 +100,7 @@ bool IsNotSupportedYet(std::string_view verb) {
   constexpr std::string_view kVerbs[] = {
       "alarm",          "auth",        "check",       "elect",         "lock",
       "role",           "make-mirror", "member add",  "member remove", "member update",
-      "member promote", "user",        "move-leader", "snapshot",      "watch"};
+      "member promote", "user",        "move-leader", "snapshot"};
   return std::find(std::begin(kVerbs), std::end(kVerbs), verb) != std::end(kVerbs);
 }
 

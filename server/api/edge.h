@@ -38,8 +38,9 @@ struct Edge {
   std::function<bool()> loop_hangs;  // may be called from any thread
   // From any thread: runs the work on the loop's thread, at once if called there.
   std::function<void(std::function<void()>)> on_loop;
-  Workers* readers = nullptr;  // run large reads, each at most until Deadline()
-  Workers* walker = nullptr;   // hashes the whole store, one call at a time
+  Workers* readers = nullptr;   // run large reads, each at most until Deadline()
+  Workers* walker = nullptr;    // hashes the whole store, one call at a time
+  Workers* catch_up = nullptr;  // reads what watches have missed
   // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
@@ -147,6 +148,9 @@ void AddKv(const Edge* edge, Methods* methods);
 void AddLease(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
+// The same for Watch. The loop must call the returned function after each turn; if it returns true,
+// again soon.
+std::function<bool(MonotonicTime now)> AddWatch(const Edge* edge, Methods* methods);
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);

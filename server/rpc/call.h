@@ -101,9 +101,12 @@ class StreamHandler {
   // If the result is not OK, the call ends with it. `request` may be changed; it is valid until
   // this function returns.
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
-  // The client sends no more requests. False: the call ends now. True: the handler calls Finish
-  // once it has answered all requests.
+  // The client sends no more requests. False: the call ends now. True: the call goes on until the
+  // handler calls Finish.
   virtual bool OnLastRequest() { return false; }
+  // False: the next request is not read before a response was written. It waits in the transport,
+  // and so does the client at last. Asked after OnRequest and OnWritable.
+  virtual bool WantsRequest() const { return true; }
   // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;
   // The call ends because its client is gone: it cancelled the call, or its connection broke. Not

@@ -233,7 +233,13 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     if (const absl::Status status = handler_->OnRequest(request_.get()); !status.ok()) {
       return End(status);
     }
-    if (!row_->method.one_request && !ending_) Read();
+    if (!row_->method.one_request) MaybeRead();
+  }
+
+  void MaybeRead() {
+    if (ending_) return;
+    reading_ = handler_->WantsRequest();
+    if (reading_) Read();
   }
 
   void OnWrote(bool ok) {
@@ -244,6 +250,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     }
     if (!ok) return Finish(absl::OkStatus());
     handler_->OnWritable();
+    if (!reading_) MaybeRead();
   }
 
   // Only now is it known whether the client ended its requests in order or is gone.
@@ -267,6 +274,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   grpc::ByteBuffer bytes_;
   std::unique_ptr<Message> request_;
   grpc::Status status_;
+  bool reading_ = true;  // false: the handler wants no request now
   bool writing_ = false;
   bool wrote_once_ = false;
   bool ending_ = false;

@@ -124,10 +124,10 @@ absl::Status Keys::CheckCompaction(const etcdserverpb::CompactionRequest& reques
 void Keys::ApplyCompaction(const etcdserverpb::CompactionRequest& request) {
   State& state = shared_.state;
   if (state.compaction_done == state.compacted) steps_owed_ = 0;  // there was nothing to do
-  state.compacted = request.revision();
   // The previous compaction kept the events of its own revision. Now they may be removed, so start
   // at the first one of that revision.
-  state.compaction_next.sub = 0;
+  if (state.compaction_next.revision == state.compacted) state.compaction_next.sub = 0;
+  state.compacted = request.revision();
   state.digest = HashMix(state.digest, static_cast<uint64_t>(state.compacted));
 }
 

@@ -398,6 +398,22 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
                 "; is a server running there? Set its address with --endpoints\n");
 }
 
+TEST(CliArguments, Watch) {
+  EXPECT_EQ(Raftkv({"watch"}).code, kExitBadArguments);
+  EXPECT_EQ(Raftkv({"watch", "--", "true"}).code, kExitBadArguments);
+  EXPECT_EQ(Raftkv({"watch", "a", "b", "--prefix"}).code, kExitBadArguments);
+  EXPECT_EQ(Raftkv({"watch", "a", "--rev=-1"}).code, kExitBadArguments);
+  EXPECT_EQ(Raftkv({"watch", "a", "-w", "table"}).code, kExitBadFormat);
+  const std::string endpoint = DeadAddress();
+  const Result dead = Raftkv({"watch", "a", "--endpoints", endpoint.c_str()});
+  EXPECT_EQ(dead.code, kExitUnreachable);
+  EXPECT_EQ(dead.err, "Error: cannot connect to " + endpoint +
+                          "; is a server running there? Set its address with --endpoints\n");
+  std::vector<std::string> words = {"watch", "k", "--", "echo", "--", "x"};
+  EXPECT_EQ(TakeCommand(&words), (std::vector<std::string>{"echo", "--", "x"}));
+  EXPECT_EQ(words, (std::vector<std::string>{"watch", "k"}));
+}
+
 TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {
   FakeServer server;
   setenv("RAFTKV_ENDPOINTS", ("http://" + server.address()).c_str(), 1);

@@ -247,6 +247,65 @@ TEST(Etcdctl, PrintsTheSameForRaftkvAsForEtcd) {
   }
 }
 
+// Runs a watch that starts in the past, until it has printed what ends with `end`.
+std::string RunWatch(Cluster& cluster, const std::string& program,
+                     const std::vector<std::string>& arguments, const std::string& end) {
+  Command command;
+  command.argv = {program, "--endpoints=" + cluster.client_address(0), "watch"};
+  command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
+  command.environment = {{"ETCDCTL_API", "3"}};
+  const std::string file = cluster.dir() + "/watch";
+  WriteFile(file, "");
+  Process process(command, file);
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return absl::EndsWith(ReadFile(file), end); }))
+      << absl::StrJoin(command.argv, " ") << "\n"
+      << ReadFile(file);
+  process.Kill();
+  return Replace(ReadFile(file), R"re("(raft_term|RaftTerm)"( ?: ?)\d+)re", "\"$1\"$2T");
+}
+
+TEST(Etcdctl, WatchPrintsTheSame) {
+  ASSERT_NE(EtcdProgram(), "");
+  struct Watch {
+    std::vector<std::string> arguments;
+    std::string end;
+  };
+  const std::vector<Watch> watches = {
+      {{"k", "--rev=1"}, "PUT\nk\nlast\n"},
+      {{"a", "z", "--rev=3", "--prev-kv"}, "PUT\nk\nlast\n"},
+      {{"--prefix", "dir/", "--rev=1"}, "DELETE\ndir/a\n\n"},
+      {{"--from-key", "k", "--rev=2", "--prev-kv"}, "PUT\nk\nlast\n"},
+      {{"k", "--rev=1", "-w", "json"}, "\"Created\":false}\n"},
+      {{"k", "--rev=1", "--prev-kv", "-w", "fields"}, "\"Lease\" : 0\n"},
+      {{"dir/a", "--rev=1", "--", "sh", "-c",
+        "echo $ETCD_WATCH_REVISION $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"},
+       "\"DELETE\" \"dir/a\" \"\"\n"}};
+  const std::vector<int> ports = FreePorts(2);
+  const auto run = [&](Product product, bool ours) {
+    std::vector<std::string> printed;
+    Cluster cluster({.product = product, .size = 1, .name = "compat", .ports = ports});
+    cluster.StartAll();
+    EXPECT_EQ(cluster.WaitForLeader(), 0);
+    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+             {"k", "1"}, {"dir/a", "2"}, {"k", ""}, {"dir/b", "3"}}) {
+      EXPECT_TRUE(cluster.Put(0, key, value).ok());
+    }
+    EXPECT_TRUE(Delete(cluster.connection(0), "dir/a").ok());
+    EXPECT_TRUE(cluster.Put(0, "k", "last").ok());
+    for (const Watch& watch : watches) {
+      printed.push_back(RunWatch(cluster, "etcdctl", watch.arguments, watch.end));
+    }
+    if (!ours) return printed;
+    for (size_t i = 0; i < watches.size(); ++i) {
+      if (watches[i].arguments.back() == "json") continue;  // zero fields differ (docs/cli.md)
+      EXPECT_EQ(RunWatch(cluster, BuiltProgram("raftkv"), watches[i].arguments, watches[i].end),
+                printed[i]);
+    }
+    return printed;
+  };
+  EXPECT_EQ(run(Product::kRaftkv, /*ours=*/true), run(Product::kEtcd, /*ours=*/false));
+}
+
 // Whether our command line program behaves differently from etcdctl on purpose (docs/cli.md).
 bool DiffersOnPurpose(const Line& line) {
   const std::string text = absl::StrJoin(line.arguments, " ");

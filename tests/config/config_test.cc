@@ -76,6 +76,7 @@ max_response_bytes = 2_000_000
 request_timeout = "1m30s"
 disk_stall_timeout = "2s"
 max_pending_requests = 9
+watch_progress_notify_interval = "30s"
 [storage]
 cache_bytes = 1048576
 [log]
@@ -95,6 +96,7 @@ data_dir = "/var/lib/a"
   EXPECT_EQ(config->limits.request_timeout, absl::Seconds(90));
   EXPECT_EQ(config->limits.disk_stall_timeout, absl::Seconds(2));
   EXPECT_EQ(config->limits.max_pending_requests, 9);
+  EXPECT_EQ(config->limits.watch_progress_notify_interval, absl::Seconds(30));
   EXPECT_EQ(config->storage.cache_bytes, 1048576);
   EXPECT_EQ(config->log.level, "warning");
   EXPECT_EQ(config->members[0].listen_peer_url, "http://[::]:1");
@@ -135,6 +137,8 @@ TEST(Config, ClusterTomlShowsTheDefaults) {
   EXPECT_EQ(shipped.limits.request_timeout, defaults.limits.request_timeout);
   EXPECT_EQ(shipped.limits.disk_stall_timeout, defaults.limits.disk_stall_timeout);
   EXPECT_EQ(shipped.limits.max_pending_requests, defaults.limits.max_pending_requests);
+  EXPECT_EQ(shipped.limits.watch_progress_notify_interval,
+            defaults.limits.watch_progress_notify_interval);
   EXPECT_EQ(shipped.storage.cache_bytes, defaults.storage.cache_bytes);
   EXPECT_EQ(shipped.log.level, defaults.log.level);
   ASSERT_EQ(shipped.members.size(), 3u);

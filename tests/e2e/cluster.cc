@@ -52,6 +52,7 @@ Connection::Connection(const std::string& address) {
   lease = etcdserverpb::Lease::NewStub(channel);
   cluster = etcdserverpb::Cluster::NewStub(channel);
   maintenance = etcdserverpb::Maintenance::NewStub(channel);
+  watch = etcdserverpb::Watch::NewStub(channel);
   health = grpc::health::v1::Health::NewStub(channel);
 }
 

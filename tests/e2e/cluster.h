@@ -73,6 +73,7 @@ struct Connection {
   std::unique_ptr<etcdserverpb::Lease::Stub> lease;
   std::unique_ptr<etcdserverpb::Cluster::Stub> cluster;
   std::unique_ptr<etcdserverpb::Maintenance::Stub> maintenance;
+  std::unique_ptr<etcdserverpb::Watch::Stub> watch;
   std::unique_ptr<grpc::health::v1::Health::Stub> health;
 };
 

@@ -71,7 +71,8 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
                                         "/etcdserverpb.Lease/LeaseRevoke",
                                         "/etcdserverpb.Lease/LeaseKeepAlive",
                                         "/etcdserverpb.Lease/LeaseTimeToLive",
-                                        "/etcdserverpb.Lease/LeaseLeases"};
+                                        "/etcdserverpb.Lease/LeaseLeases",
+                                        "/etcdserverpb.Watch/Watch"};
   std::vector<std::string> methods = MethodsOf(etcdserverpb::RangeRequest::descriptor()->file());
   for (const auto* file : {v3lockpb::LockRequest::descriptor()->file(),
                            v3electionpb::CampaignRequest::descriptor()->file()}) {

@@ -183,6 +183,7 @@ void Model::Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutRes
   kv.set_version(old.version() + 1);
   kv.set_mod_revision(revision_ + 1);
   keys_[request.key()][revision_ + 1] = kv;
+  changes_[revision_ + 1].push_back({request.key()});
   changed_ = true;
 }
 
@@ -196,6 +197,11 @@ void Model::Delete(const etcdserverpb::DeleteRangeRequest& request,
     if (old == nullptr) continue;
     if (request.prev_kv()) *response->add_prev_kvs() = *old;
     ++deleted;
+    std::vector<Changed>& changes = changes_[revision_ + 1];
+    for (Changed& change : changes) {
+      if (change.key == key) change.kv = *old;
+    }
+    changes.push_back({key, /*deleted=*/true});
     KeyValue tombstone;
     tombstone.set_key(key);
     tombstone.set_mod_revision(revision_ + 1);
@@ -203,6 +209,26 @@ void Model::Delete(const etcdserverpb::DeleteRangeRequest& request,
     changed_ = true;
   }
   response->set_deleted(deleted);
+}
+
+std::vector<mvccpb::Event> Model::EventsOf(int64_t revision) const {
+  std::vector<mvccpb::Event> events;
+  const auto found = changes_.find(revision);
+  if (found == changes_.end()) return events;
+  for (const Changed& change : found->second) {
+    const Versions& versions = keys_.at(change.key);
+    mvccpb::Event& event = events.emplace_back();
+    if (change.deleted) {
+      event.set_type(mvccpb::Event::DELETE);
+      event.mutable_kv()->set_key(change.key);
+      event.mutable_kv()->set_mod_revision(revision);
+    } else {
+      *event.mutable_kv() = change.kv.version() != 0 ? change.kv : versions.at(revision);
+    }
+    const KeyValue* before = At(versions, revision - 1);
+    if (before != nullptr) *event.mutable_prev_kv() = *before;
+  }
+  return events;
 }
 
 absl::Status Model::Compact(const etcdserverpb::CompactionRequest& request) {

@@ -72,6 +72,8 @@ class Model {
   // History, and deletions at the compacted revision itself, which a watch from that revision must
   // see.
   std::set<std::pair<std::string, int64_t>> Stored(const Moment& at) const;
+  // What a watch of everything gets of one revision, with prev_kv.
+  std::vector<mvccpb::Event> EventsOf(int64_t revision) const;
   // A 64-bit hash of History, for comparisons.
   absl::Status HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const;
 
@@ -128,6 +130,13 @@ class Model {
 
   const Rules& (*const rules_of_)(ClusterVersion);
   std::map<std::string, Versions> keys_;
+  // The changes of each revision, in order. `kv`: what was put, if the same revision deleted it.
+  struct Changed {
+    std::string key;
+    bool deleted = false;
+    mvccpb::KeyValue kv = {};
+  };
+  std::map<int64_t, std::vector<Changed>> changes_;
   std::map<uint64_t, std::string> store_ids_;
   std::map<int64_t, Lease> leases_;
   ClusterVersion cluster_version_ = kFirstVersion;

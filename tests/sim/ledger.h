@@ -90,6 +90,7 @@ class Ledger {
   // Checks which versions the engine of a member has. Its physical compaction must be done.
   void CheckStored(int member, raft::Index applied, const Engine& engine);
 
+  // With every entry whose content is known.
   const Model& model() const { return model_; }
   // The last entry whose content is known.
   raft::Index known() const { return known_; }

@@ -112,7 +112,14 @@ namespace raftkv::sim {
   X(kUpgraded, "member restarted as a newer release")                         \
   X(kClientGone, "write dropped because its client had gone")                 \
   X(kWiped, "wiped member kept from voting")                                  \
-  X(kCaughtUpToVote, "member caught up by a leader before it might vote")
+  X(kCaughtUpToVote, "member caught up by a leader before it might vote")     \
+  X(kWatchCaughtUp, "watch caught up from the store")                         \
+  X(kWatchCompacted, "watch cancelled for a compaction")                      \
+  X(kWatchResumed, "watch resumed on another stream")                         \
+  X(kWatchProgress, "progress of a stream requested and sent")                \
+  X(kWatchNotified, "progress of a quiet watch sent")                         \
+  X(kWatchFragment, "events of a revision sent in fragments")                 \
+  X(kWatchBatch, "events of several revisions in one response")
 
 enum class Mark : uint8_t {
 #define RAFTKV_SIM_MARK(name, text) name,

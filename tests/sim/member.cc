@@ -93,10 +93,49 @@ void Member::Start() {
                                               &p.phase, this);
   p.member->AddObserver(this);
   p.leader_watch.emplace(&world_->profile(), number_, &world_->marks(), &world_->verdict());
+  p.hub = std::make_unique<watch::Hub>(WatchOptions());
   process_ = std::move(process);
   ScheduleApply();
   world_->network().OnUp(number_);
   world_->ScheduleTick(number_, world_->rng().Between(0, world_->profile().tick));
+}
+
+watch::HubOptions Member::WatchOptions() const {
+  const Profile& profile = world_->profile();
+  watch::HubOptions options;
+  options.progress_interval = absl::Seconds(1);
+  options.stream_bytes_max = profile.watch_stream_bytes;
+  options.stream_bytes_min = profile.watch_stream_bytes / 2;
+  options.all_bytes_max = 4 * profile.watch_stream_bytes;
+  options.stream_answers_max = 8;
+  options.fragment_bytes = profile.watch_fragment_bytes;
+  options.open_bytes_max = profile.watch_stream_bytes;
+  options.inline_revisions = profile.watch_inline;
+  options.inline_events = static_cast<size_t>(profile.watch_inline) + 1;
+  options.inline_runs_max = 2;
+  options.catch_up_events = 20;
+  options.catch_up_watches = 3;
+  options.jump = profile.watch_jump;
+  return options;
+}
+
+// What the I/O loop does after a turn.
+void Member::RunHub() {
+  Process& p = *process_;
+  p.hub->Run(*p.member->Snapshot(), world_->clock_of(number_),
+             {.events_max = world_->profile().watch_events});
+  while (std::optional<watch::CatchUp> order = p.hub->TakeCatchUp()) {
+    p.catch_ups.push_back(*std::move(order));
+    world_->ScheduleCatchUp(number_, world_->rng().Around(world_->faults().catch_up_delay));
+  }
+}
+
+void Member::OnCatchUp() {
+  Process& p = *process_;
+  if (dead()) return;
+  world_->marks().Hit(Mark::kWatchCaughtUp);
+  p.hub->OnCaughtUp(watch::RunCatchUp(p.catch_ups.front(), *p.member->Snapshot()));
+  p.catch_ups.pop_front();
 }
 
 void Member::EndLife(bool in_order) {
@@ -104,6 +143,7 @@ void Member::EndLife(bool in_order) {
   compacted_before_ = process_->state_machine->compacted_revision();
   world_->raft_checker().OnDown(number_);
   world_->history().OnDown(number_);
+  world_->watchers().OnDown(number_);
   ends_[life_] = world_->now();
   process_.reset();
   world_->network().OnDown(number_, in_order);
@@ -285,6 +325,7 @@ void Member::Turn() {
     world_->marks().Hit(Mark::kLeaderMadeWay);
   }
   Check();
+  RunHub();
   ScheduleApply();
 }
 
@@ -375,6 +416,7 @@ bool Member::AfterApplying() {
         "observer", absl::StrCat("n", number_ + 1, " told its observers of revision ",
                                  p.told_revision, " and is at ", p.state_machine->revision()));
   }
+  RunHub();
   if (raft().HasReady()) ScheduleTurn(0);
   return true;
 }

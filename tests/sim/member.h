@@ -11,6 +11,7 @@
 // also makes it busy. An Apply(kElsewhere) takes virtual time too, and turns continue beside it.
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 
 #include "server/member/member.h"
 #include "server/raft/invariants.h"
+#include "server/watch/hub.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 #include "tests/sim/disk.h"
@@ -68,6 +70,7 @@ class Member final : public Transport, public MemberObserver {
   void OnTurn();
   void OnApply();           // calls PlanApply, and Apply(kHere) if that is the plan
   void OnApplyElsewhere();  // calls Apply(kElsewhere), as the other thread
+  void OnCatchUp();         // a worker reads what a watch has missed
 
   // Called before an answer to a client is sent. False: the process is dead, so nothing is sent.
   bool MaySpeak();
@@ -79,6 +82,7 @@ class Member final : public Transport, public MemberObserver {
   // It has physical compaction to do, and does it (it is not `asleep`).
   bool must_compact() const { return !asleep() && state_machine().compacting(); }
   const LogStore& log() const { return *process_->log; }
+  watch::Hub* hub() { return process_->hub.get(); }
   bool leads() const { return up() && raft().role() == raft::Role::kLeader; }
   bool idle() const {
     return up() && !process_->has_input && !process_->member->has_to_apply() &&
@@ -100,6 +104,8 @@ class Member final : public Transport, public MemberObserver {
     std::unique_ptr<StateMachine> state_machine;
     PhaseValue phase;
     std::unique_ptr<raftkv::Member> member;
+    std::unique_ptr<watch::Hub> hub;
+    std::deque<watch::CatchUp> catch_ups;  // taken from the hub
     raft::Invariants invariants;
     std::optional<LeaderWatch> leader_watch;
     bool has_input = false;              // something has arrived for the next turn
@@ -129,6 +135,8 @@ class Member final : public Transport, public MemberObserver {
   bool AfterApplying();
   bool asleep() const;
   void Turn();
+  watch::HubOptions WatchOptions() const;
+  void RunHub();
   void EndLife(bool in_order);
   void Check();
 

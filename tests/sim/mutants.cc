@@ -73,6 +73,13 @@ const std::vector<Mutant>& Mutants() {
       {"leases-expire-early", "a leader expires leases when nine tenths of their time are over"},
       {"digest-skips-leases", "the digest does not cover leases", 0,
        "members that all have the bug agree (tests/storage/lease_test finds it)"},
+      // Watches.
+      {"watch-skips-at-the-switch",
+       "a watch that catches up misses what was distributed meanwhile"},
+      {"watch-repeats-after-the-switch", "a watch that has caught up gets events again"},
+      {"watch-progress-ahead-of-events", "progress is sent to a stream that is still catching up"},
+      {"watch-without-prev-kv", "a watch that catches up gets no previous values"},
+      {"watch-hides-the-compaction", "a watch from a compacted revision misses events silently"},
       // Answers.
       {"ack-before-apply", "a write is acknowledged when it is committed"},
       {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},

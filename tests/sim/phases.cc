@@ -91,8 +91,8 @@ void World::OnWatch() {
       } else if (now_ > deadline_) {
         FailLiveness(
             absl::StrFormat("members did not become equal and compacted, or requests are "
-                            "unanswered: %d pending, %d entries committed",
-                            history_.pending(), ledger_.size()));
+                            "unanswered: %d pending, %d entries committed, watches: %s",
+                            history_.pending(), ledger_.size(), watchers_.CheckComplete()));
       }
       return;
     case Phase::kOver:
@@ -198,7 +198,7 @@ bool World::Converged() {
   for (int i = 0; i < size(); ++i) {
     if (!gone_[i]) ledger_.CheckWhole(i, members_[i]->state_machine(), &rng_);
   }
-  return true;
+  return watchers_.CheckComplete().empty();
 }
 
 // Compares the hashes at each member's newest revision, and at one that all members have.

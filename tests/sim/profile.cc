@@ -83,6 +83,19 @@ void DrawClients(Rng* rng, Profile* p) {
   if (rng->Chance(50 * kPercent)) p->gives_up = rng->Below(80 * kPercent);
 }
 
+void DrawWatches(Rng* rng, Profile* p) {
+  const auto on = [rng] { return rng->Chance(50 * kPercent); };
+  p->watch_think =
+      on() ? rng->Between(1, 50) * kMillisecond : rng->Between(50, 1000) * kMillisecond;
+  p->watch_leaves = rng->Below(4 * kPercent);
+  if (on()) p->watch_events = rng->Between(1, 8);
+  if (on()) p->watch_stream_bytes = rng->Between(300, 2000);
+  if (on()) p->watch_fragment_bytes = rng->Between(300, 1000);
+  if (on()) p->watch_inline = rng->Between(0, 4);
+  if (on()) p->watch_jump = rng->Between(2, 20);
+  if (on()) p->catch_up_delay = rng->Between(1, 200) * kMillisecond;
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -91,6 +104,7 @@ Profile DrawProfile(Rng* rng) {
   DrawNetwork(rng, &p);
   DrawMembers(rng, &p);
   DrawClients(rng, &p);
+  DrawWatches(rng, &p);
   return p;
 }
 
@@ -105,7 +119,10 @@ std::string Describe(const Profile& p) {
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
-      "%d ppm",
+      "%d ppm\n"
+      "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
+      "bytes, "
+      "inline %d, jump %d, catch up in %d us",
       p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
       p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
       p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
@@ -113,7 +130,8 @@ std::string Describe(const Profile& p) {
       p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
       p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys, p.think, p.patience,
-      p.gives_up, p.compact, p.lease);
+      p.gives_up, p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_events,
+      p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
 }
 
 }  // namespace raftkv::sim

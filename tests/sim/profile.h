@@ -73,6 +73,17 @@ struct Profile {
   Micros patience = 2 * kSecond;      // after that, a client asks another member
   uint32_t gives_up = 0;              // the rate of writes that the client then cancels
 
+  // Watches. The limits are those of watch::HubOptions.
+  int watch_clients = 2;
+  Micros watch_think = 50 * kMillisecond;  // between two looks of a client at its stream
+  uint32_t watch_leaves = kPercent;        // the rate of looks after which it changes the member
+  size_t watch_events = 64;                // RunBudget::events_max
+  size_t watch_stream_bytes = 4096;
+  size_t watch_fragment_bytes = 1 << 20;
+  int64_t watch_inline = 16;  // revisions and events
+  int64_t watch_jump = 1000;
+  Micros catch_up_delay = kMillisecond;
+
   // What the run must reach before its liveness phase may begin.
   Micros time_min = 30 * kSecond;
   uint64_t events_min = 2000;

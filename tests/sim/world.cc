@@ -38,6 +38,7 @@ World::World(const RunOptions& options, const Profile& profile)
       history_(&ledger_, &result_.marks, &verdict_),
       requests_(&rng_, &history_, profile.keys, profile.lease),
       network_(this),
+      watchers_(this, profile.watch_clients),
       clients_(profile.clients),
       probes_(profile.members),
       proven_(profile.members),
@@ -73,6 +74,7 @@ RunResult World::Run() {
   result_.invariant = verdict_.invariant();
   result_.what = verdict_.what();
   result_.time = now_;
+  watchers_.CountMarks();
   result_.acknowledged_writes = history_.acknowledged_writes();
   result_.reads = history_.reads();
   result_.committed = ledger_.size();
@@ -110,6 +112,14 @@ void World::ScheduleApplyElsewhere(int member, Micros delay) {
   Push(now_ + delay, What::kElsewhere, member, 0, members_[member]->life());
 }
 
+void World::ScheduleCatchUp(int member, Micros delay) {
+  Push(now_ + delay, What::kCatchUp, member, 0, members_[member]->life());
+}
+
+void World::ScheduleWatcher(int client, Micros delay) {
+  Push(now_ + delay, What::kWatcher, client);
+}
+
 void World::ScheduleArrival(Micros at, Packet packet) {
   const int to = packet.to;
   const int from = packet.from;
@@ -127,6 +137,7 @@ void World::Begin() {
   for (int i = 0; i < profile_.clients; ++i) {
     Push(rng_.Between(0, kSecond), What::kClient, i);
   }
+  for (int i = 0; i < profile_.watch_clients; ++i) ScheduleWatcher(i, rng_.Between(0, kSecond));
   Every(faults_.crash_every, What::kCrash);
   Every(faults_.partition_every, What::kPartition);
   Every(faults_.clog_every, What::kClog);
@@ -152,6 +163,9 @@ void World::Handle(Event event) {
     case What::kElsewhere:
       if (of_this_life) member.OnApplyElsewhere();
       return;
+    case What::kCatchUp:
+      if (of_this_life) member.OnCatchUp();
+      return;
     case What::kArrive:
       network_.Arrive(std::move(*event.packet));
       return;
@@ -161,6 +175,9 @@ void World::Handle(Event event) {
       return;
     case What::kClient:
       OnClientDue(event.member, event.life);
+      return;
+    case What::kWatcher:
+      watchers_.Look(event.member);
       return;
     case What::kStart:
       if (!member.up() && !gone_[event.member]) member.Start();
@@ -227,9 +244,9 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",   "turn",  "apply", "elsewhere", "arrive", "aborted", "closed",
-      "client", "start", "crash", "crash",     "stop",   "cut",     "heal",
-      "clog",   "break", "pause", "wipe",      "watch"};
+      "tick",   "turn",   "apply",   "elsewhere", "catchup", "arrive", "aborted",
+      "closed", "client", "watcher", "start",     "crash",   "crash",  "stop",
+      "cut",    "heal",   "clog",    "break",     "pause",   "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr

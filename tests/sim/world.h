@@ -34,6 +34,7 @@
 #include "tests/sim/requests.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/verdict.h"
+#include "tests/sim/watchers.h"
 
 namespace raftkv::sim {
 
@@ -81,14 +82,21 @@ class World {
   RaftChecker& raft_checker() { return raft_checker_; }
   History& history() { return history_; }
   Network& network() { return network_; }
+  Watchers& watchers() { return watchers_; }
   Member& member(int number) { return *members_[number]; }
 
   void ScheduleTick(int member, Micros delay);
   void ScheduleTurn(int member, Micros at);
   void ScheduleApply(int member, Micros at);
   void ScheduleApplyElsewhere(int member, Micros delay);
+  void ScheduleCatchUp(int member, Micros delay);
+  void ScheduleWatcher(int client, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer, uint64_t epoch, bool aborted);
+
+  // A member that is up, or down, and does not stay down for good; -1: there is none.
+  int SomeMember(bool up);
+  bool gone(int member) const { return gone_[member]; }
 
   void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
@@ -101,10 +109,12 @@ class World {
     kTurn,
     kApply,
     kElsewhere,
+    kCatchUp,
     kArrive,
     kAborted,
     kClosed,
     kClient,
+    kWatcher,
     kStart,
     kCrash,
     kCrashLate,
@@ -167,7 +177,6 @@ class World {
   void OnClogDue();
   void OnPauseDue();
   void OnWipeDue();
-  int SomeMember(bool up);
   int LeaderOr(int member);
 
   // clients.cc
@@ -202,6 +211,7 @@ class World {
   Requests requests_;
   Network network_;
   std::vector<std::unique_ptr<Member>> members_;
+  Watchers watchers_;  // after members_: its streams refer to their hubs
 
   Micros now_ = 0;
   uint64_t renewals_ = 0;  // asked for by clients

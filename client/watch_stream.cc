@@ -1,0 +1,257 @@
+#include "client/watch_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "client/convert.h"
+#include "client/failure.h"
+
+namespace raftkv::client {
+namespace {
+
+using etcdserverpb::WatchRequest;
+
+constexpr char kCall[] = "Watch.Watch";
+constexpr char kCompacted[] = "etcdserver: mvcc: required revision has been compacted";
+// Between two attempts that failed. The first attempt after a stream that worked starts at once.
+constexpr absl::Duration kBackoffMin = absl::Milliseconds(20);
+constexpr absl::Duration kBackoffMax = absl::Seconds(1);
+// A pause between attempts is interrupted so often, to see whether Cancel was called.
+constexpr absl::Duration kPoll = absl::Milliseconds(100);
+
+// Errors after which another attempt would end the same way.
+bool IsDefinite(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::NOT_FOUND:
+    case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::FAILED_PRECONDITION:
+    case grpc::StatusCode::OUT_OF_RANGE:
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Watcher::Impl::Impl(const std::vector<std::unique_ptr<Endpoint>>* endpoints, size_t first,
+                    absl::Duration dial_timeout, etcdserverpb::WatchCreateRequest request)
+    : endpoints_(*endpoints),
+      endpoint_(first % endpoints->size()),
+      dial_timeout_(dial_timeout),
+      request_(std::move(request)),
+      next_revision_(request_.start_revision()),
+      backoff_(kBackoffMin) {}
+
+Watcher::Impl::~Impl() {
+  Close();
+  queue_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+  }
+}
+
+void Watcher::Impl::Cancel() {
+  cancelled_ = true;
+  absl::MutexLock lock(&mutex_);
+  if (context_ != nullptr) context_->TryCancel();
+}
+
+bool Watcher::Impl::Wait(void* tag, absl::Time deadline, bool* ok) {
+  void* got = nullptr;
+  while (queue_.AsyncNext(&got, ok, absl::ToChronoTime(deadline)) ==
+         grpc::CompletionQueue::GOT_EVENT) {
+    if (got == tag) return true;
+  }
+  return false;
+}
+
+// Ends the call, if there is one, and waits until gRPC has let go of it.
+void Watcher::Impl::Close() {
+  if (call_ == nullptr) return;
+  bool ok = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    context_->TryCancel();
+  }
+  if (std::exchange(reading_, false)) Wait(&response_, absl::InfiniteFuture(), &ok);
+  grpc::Status ignored;
+  call_->Finish(&ignored, this);
+  Wait(this, absl::InfiniteFuture(), &ok);
+  call_.reset();
+  absl::MutexLock lock(&mutex_);
+  context_.reset();
+}
+
+Watcher::Impl::Step Watcher::Impl::End(absl::Status why) {
+  over_ = std::move(why);
+  return Step::kOver;
+}
+
+Watcher::Impl::Step Watcher::Impl::Connect(absl::Time deadline) {
+  while (absl::Now() < retry_at_) {
+    if (cancelled_) return Step::kOver;
+    if (absl::Now() >= deadline) return Step::kDeadline;
+    bool ok = false;
+    Wait(nullptr, std::min({deadline, retry_at_, absl::Now() + kPoll}), &ok);
+  }
+  Endpoint* const endpoint = endpoints_[endpoint_].get();
+  endpoint_ = (endpoint_ + 1) % endpoints_.size();
+  address_ = endpoint->address();
+  ++attempts_;
+  // The pause after a round over all endpoints that failed; doubled each time.
+  retry_at_ = absl::Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
+  if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
+
+  ConnectAttempt attempt(endpoint, std::min(deadline, absl::Now() + dial_timeout_));
+  for (;;) {
+    const ConnectAttempt::State state = attempt.Check();
+    if (state == ConnectAttempt::State::kReady) break;
+    if (state == ConnectAttempt::State::kFailed) {
+      if (last_error_.ok()) last_error_ = Unreachable(address_);
+      return absl::Now() >= deadline ? Step::kDeadline : Step::kGoOn;
+    }
+    attempt.NotifyOnChange(&queue_, &attempt);
+    bool ok = false;
+    Wait(&attempt, absl::InfiniteFuture(), &ok);  // some milliseconds
+    if (cancelled_) return Step::kOver;
+  }
+  connection_ = attempt.connection();
+  auto context = std::make_unique<grpc::ClientContext>();
+  context->AddMetadata("hasleader", "true");  // a member without a leader ends the stream
+  call_ =
+      etcdserverpb::Watch::NewStub(connection_->channel)->PrepareAsyncWatch(context.get(), &queue_);
+  {
+    absl::MutexLock lock(&mutex_);
+    context_ = std::move(context);
+    if (cancelled_) context_->TryCancel();
+  }
+  created_ = false;
+  fragments_.Clear();
+  bool ok = false;
+  call_->StartCall(&call_);
+  Wait(&call_, absl::InfiniteFuture(), &ok);
+  if (!ok) return Broken();
+  WatchRequest request;
+  *request.mutable_create_request() = request_;
+  request.mutable_create_request()->set_start_revision(next_revision_);
+  call_->Write(request, &call_);
+  Wait(&call_, absl::InfiniteFuture(), &ok);
+  return ok ? Step::kGoOn : Broken();
+}
+
+Watcher::Impl::Step Watcher::Impl::Broken() {
+  grpc::Status status;
+  bool ok = false;
+  call_->Finish(&status, this);
+  Wait(this, absl::InfiniteFuture(), &ok);
+  call_.reset();
+  {
+    absl::MutexLock lock(&mutex_);
+    context_.reset();
+  }
+  if (cancelled_) return Step::kOver;
+  last_error_ = status.ok() ? absl::UnavailableError(absl::StrCat(address_, " ended the watch"))
+                            : ToError(status, address_, kCall);
+  return IsDefinite(status) ? End(last_error_) : Step::kGoOn;
+}
+
+Watcher::Impl::Step Watcher::Impl::Read(absl::Time deadline) {
+  if (!std::exchange(reading_, true)) call_->Read(&response_, &response_);
+  bool ok = false;
+  if (!Wait(&response_, deadline, &ok)) return Step::kDeadline;
+  reading_ = false;
+  return ok ? Step::kGoOn : Broken();
+}
+
+std::optional<WatchBatch> Watcher::Impl::Take() {
+  etcdserverpb::WatchResponse response = std::move(response_);
+  response_.Clear();
+  if (response.compact_revision() != 0) {
+    compact_revision_ = response.compact_revision();
+    End(absl::OutOfRangeError(kCompacted));
+    return std::nullopt;
+  }
+  if (response.canceled()) {
+    const std::string& reason = response.cancel_reason();
+    End(reason == kCompacted ? absl::OutOfRangeError(reason)
+                             : absl::FailedPreconditionError(
+                                   reason.empty() ? "the service cancelled the watch" : reason));
+    return std::nullopt;
+  }
+  if (response.created()) {
+    created_ = true;
+    backoff_ = kBackoffMin;
+    retry_at_ = absl::InfinitePast();
+    last_error_ = absl::OkStatus();
+    if (next_revision_ == 0) next_revision_ = response.header().revision() + 1;
+    return std::nullopt;
+  }
+  fragments_.mutable_events()->MergeFrom(response.events());
+  if (response.fragment()) return std::nullopt;
+  response.mutable_events()->Swap(fragments_.mutable_events());
+  fragments_.Clear();
+  next_revision_ = std::max(next_revision_, response.header().revision() + 1);
+  if (response.events().empty() && !request_.progress_notify()) return std::nullopt;
+  return FromProto(std::move(response));
+}
+
+absl::Status Watcher::Impl::NobodyReachable() const {
+  std::vector<std::string> all;
+  for (const auto& endpoint : endpoints_) all.push_back(endpoint->address());
+  return Unreachable(absl::StrJoin(all, ", "));
+}
+
+absl::Status Watcher::Impl::WhyNot(Step step, absl::Time deadline) const {
+  if (cancelled_) return absl::CancelledError("the watch was cancelled");
+  if (step == Step::kOver) return over_;
+  if (!last_error_.ok()) return last_error_;
+  return absl::DeadlineExceededError(
+      absl::StrCat("nothing from ", address_, " until ", absl::FormatTime(deadline)));
+}
+
+// Until there is a batch, or (`until_created`) the watch is created: then the batch is empty.
+absl::StatusOr<WatchBatch> Watcher::Impl::Run(absl::Time deadline, bool until_created) {
+  for (;;) {
+    if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);
+    if (until_created && call_ != nullptr && created_) return WatchBatch();
+    if (until_created && attempts_ >= endpoints_.size() && NeverSent(last_error_)) {
+      return NobodyReachable();
+    }
+    Step step = Step::kGoOn;
+    if (call_ == nullptr) step = Connect(deadline);
+    if (step == Step::kGoOn && call_ != nullptr) {
+      step = Read(deadline);
+      if (step == Step::kGoOn && call_ != nullptr) {
+        if (std::optional<WatchBatch> batch = Take()) return *std::move(batch);
+      }
+    }
+    if (step != Step::kGoOn) return WhyNot(step, deadline);
+  }
+}
+
+absl::Status Watcher::Impl::Start(absl::Time deadline) {
+  return Run(deadline, /*until_created=*/true).status();
+}
+
+absl::StatusOr<WatchBatch> Watcher::Impl::Next(absl::Time deadline) {
+  absl::StatusOr<WatchBatch> batch = Run(deadline, /*until_created=*/false);
+  if (batch.ok() || cancelled_ || !over_.ok()) return batch;
+  return absl::DeadlineExceededError(batch.status().message());
+}
+
+Watcher::Watcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Watcher::~Watcher() = default;
+absl::StatusOr<WatchBatch> Watcher::Next(absl::Time deadline) { return impl_->Next(deadline); }
+void Watcher::Cancel() { impl_->Cancel(); }
+int64_t Watcher::next_revision() const { return impl_->next_revision(); }
+int64_t Watcher::compact_revision() const { return impl_->compact_revision(); }
+
+}  // namespace raftkv::client

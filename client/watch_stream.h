@@ -1,0 +1,92 @@
+// The stream behind a Watcher (raftkv.h). It connects to one endpoint after the other until a watch
+// is created, and again whenever the stream breaks. Every operation runs on a completion queue that
+// is polled only inside Start and Next, so there is no thread. A client of a stalled member notices
+// by gRPC's keepalive (endpoint.cc).
+#ifndef RAFTKV_CLIENT_WATCH_STREAM_H_
+#define RAFTKV_CLIENT_WATCH_STREAM_H_
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/support/async_stream.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "client/endpoint.h"
+#include "client/raftkv.h"
+#include "proto/etcd/rpc.grpc.pb.h"
+
+namespace raftkv::client {
+
+class Watcher::Impl {
+ public:
+  // `endpoints` must outlive this. `first`: the endpoint to try first.
+  Impl(const std::vector<std::unique_ptr<Endpoint>>* endpoints, size_t first,
+       absl::Duration dial_timeout, etcdserverpb::WatchCreateRequest request);
+  ~Impl();
+
+  // Waits until a service has created the watch.
+  absl::Status Start(absl::Time deadline);
+  absl::StatusOr<WatchBatch> Next(absl::Time deadline);
+  void Cancel();  // from any thread
+
+  int64_t next_revision() const { return next_revision_; }
+  int64_t compact_revision() const { return compact_revision_; }
+
+ private:
+  using Call =
+      grpc::ClientAsyncReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
+  // What is known after an attempt.
+  enum class Step { kGoOn, kDeadline, kOver };
+
+  // Connects, and sends the create request.
+  Step Connect(absl::Time deadline);
+  // Reads the next response into response_.
+  Step Read(absl::Time deadline);
+  // Takes response_. Returns a batch if it has one.
+  std::optional<WatchBatch> Take();
+  // The stream has broken: decides whether to go on.
+  Step Broken();
+  void Close();
+  // Waits for the event `tag`; false: the deadline has passed. `ok` as gRPC's.
+  bool Wait(void* tag, absl::Time deadline, bool* ok);
+  Step End(absl::Status why);
+  absl::Status NobodyReachable() const;
+  absl::Status WhyNot(Step step, absl::Time deadline) const;
+  absl::StatusOr<WatchBatch> Run(absl::Time deadline, bool until_created);
+
+  const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
+  size_t endpoint_;      // the next one to try
+  size_t attempts_ = 0;  // to connect
+  const absl::Duration dial_timeout_;
+  etcdserverpb::WatchCreateRequest request_;
+  int64_t next_revision_ = 0;  // 0: not known yet
+  int64_t compact_revision_ = 0;
+  absl::Status over_;        // why the watch is over
+  absl::Status last_error_;  // of the last attempt
+  absl::Time retry_at_ = absl::InfinitePast();
+  absl::Duration backoff_;
+
+  grpc::CompletionQueue queue_;
+  std::shared_ptr<Connection> connection_;
+  std::unique_ptr<Call> call_;  // null: not connected
+  bool created_ = false;
+  bool reading_ = false;  // a read is in flight
+  std::string address_;
+  etcdserverpb::WatchResponse response_;
+  etcdserverpb::WatchResponse fragments_;
+
+  std::atomic<bool> cancelled_{false};
+  absl::Mutex mutex_;
+  std::unique_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);  // of call_
+};
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_WATCH_STREAM_H_

@@ -1,0 +1,82 @@
+#ifndef RAFTKV_SERVER_WATCH_CATCH_UP_H_
+#define RAFTKV_SERVER_WATCH_CATCH_UP_H_
+
+// Reads from the store what some watches of one stream have missed. The hub (hub.h) makes the
+// order; whoever drives the hub runs it, on any thread, with a snapshot; the hub takes the result.
+// Each watch is a cursor: a CatchUp moves cursors, and remembers nothing.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/etcd/kv.pb.h"
+#include "server/watch/range_index.h"
+#include "storage/state_snapshot.h"
+
+namespace raftkv::watch {
+
+using Events = google::protobuf::RepeatedPtrField<mvccpb::Event>;
+
+// How many bytes an event takes in a queue: encoded, and what an object of it adds.
+inline size_t EventBytes(const mvccpb::Event& event) {
+  constexpr size_t kOverhead = 128;
+  return event.ByteSizeLong() + kOverhead;
+}
+
+// What one watch wants. Does not change.
+struct Spec {
+  int64_t id = 0;
+  std::string key;
+  std::string range_end;  // as in RangeView
+  bool prev_kv = false;
+  bool no_put = false;
+  bool no_delete = false;
+  bool fragment = false;
+
+  RangeView range() const { return {key, range_end}; }
+  bool Wants(bool deleted) const { return deleted ? !no_delete : !no_put; }
+};
+
+struct CatchUp {
+  struct Item {
+    std::shared_ptr<const Spec> spec;
+    uint64_t serial = 0;  // of the watch
+    Revision next = 0;    // the first revision to read
+  };
+  uint64_t stream = 0;
+  std::vector<Item> items;
+  // It ends after the revision in which it has read so many events, or found events of so many
+  // bytes. The events of one revision always fit, for one watch.
+  size_t events_max = 0;
+  size_t bytes_max = 0;
+  size_t response_bytes_max = 0;  // of the events of one watch and revision
+  // True: it also stops inside a revision with which it would exceed events_max.
+  bool inline_only = false;
+};
+
+struct CaughtUp {
+  enum class Outcome { kRead, kCompacted, kTooLarge };
+  struct Item {
+    int64_t id = 0;
+    uint64_t serial = 0;
+    Outcome outcome = Outcome::kRead;
+    Revision next = 0;  // all events before it were read
+    Events events;
+    size_t bytes = 0;        // of the events
+    Revision compacted = 0;  // if kCompacted: the compacted revision
+  };
+  uint64_t stream = 0;
+  std::vector<Item> items;
+  // inline_only, and the first revision alone exceeds events_max: nothing was read.
+  bool unfinished = false;
+};
+
+// `give_up` is asked now and then; true ends it early, with what was read so far.
+CaughtUp RunCatchUp(const CatchUp& order, const StateSnapshot& snapshot,
+                    const std::function<bool()>& give_up = {});
+
+}  // namespace raftkv::watch
+
+#endif  // RAFTKV_SERVER_WATCH_CATCH_UP_H_

@@ -1,0 +1,265 @@
+#ifndef RAFTKV_SERVER_WATCH_HUB_H_
+#define RAFTKV_SERVER_WATCH_HUB_H_
+
+// All watches of one member. A watch is a cursor over revisions, not a queue of events:
+//
+//   - A *live* watch has got everything up to head(), the last revision that was distributed. Run
+//     reads new revisions from the store once and gives their events to the live watches that want
+//     them, which an index finds (range_index.h).
+//   - Any other watch is *behind*, at a revision of its own: it starts in the past, or its client
+//     does not read fast enough. A CatchUp (catch_up.h) reads from the store what it missed, for
+//     all watches of a stream that are behind, and only when the stream has nothing left to send.
+//     When it reaches the head, the watch becomes live.
+//
+// So a stream's queue of responses is bounded: when it is full, its live watches that get events
+// fall behind. Each stream has one such queue, and responses leave it in order. A progress response
+// is queued behind the events that it covers.
+//
+// Single-threaded and deterministic, without clocks: the API (server/api/watch.cc) and the
+// simulator drive it. Only RunCatchUp may run on other threads.
+//
+//   hub.Run(snapshot, now, budget);                      // after each turn of the member
+//   while (auto order = hub.TakeCatchUp()) {             // and give these to a worker:
+//     hub.OnCaughtUp(RunCatchUp(*order, member.Snapshot()), now);  // the result, later
+//   }
+//
+// Errors and texts are etcd's.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "proto/etcd/rpc.pb.h"
+#include "server/watch/catch_up.h"
+#include "server/watch/range_index.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/state_snapshot.h"
+
+namespace raftkv::watch {
+
+// The defaults are those of the product; tests and the simulator choose others.
+struct HubOptions {
+  // A watch with progress_notify that had no events for so long is told the current revision.
+  absl::Duration progress_interval = absl::Minutes(10);
+
+  // Watches of one stream and of all, and the bytes of their keys. Beyond: "too many requests".
+  size_t stream_watches_max = 65'536;
+  size_t watches_max = 262'144;
+  size_t key_bytes_max = 64 << 20;
+  // What a stream's queue may hold: the bytes of events, and the number of other responses. The
+  // events of one revision for one watch always fit into an empty queue. When all queues together
+  // hold half of all_bytes_max, each may hold stream_bytes_min.
+  size_t stream_bytes_max = 1 << 20;
+  size_t stream_bytes_min = 16 << 10;
+  size_t all_bytes_max = 256 << 20;
+  size_t stream_answers_max = 1024;
+  // A watch with `fragment` gets events of more bytes than this in several responses.
+  size_t fragment_bytes = (1536 + 512) << 10;
+  // The events of one revision for one watch. Beyond, the watch is cancelled.
+  size_t response_bytes_max = 512 << 20;
+  // The events of the revision that is being distributed. Beyond, watches fall behind.
+  size_t open_bytes_max = 4 << 20;
+
+  // Run does a catch-up over so few revisions and events itself.
+  int64_t inline_revisions = 256;
+  size_t inline_events = 256;
+  size_t inline_runs_max = 16;  // in one Run
+  size_t catch_ups_max = 2;     // that were taken and have not returned
+  size_t catch_up_events = 16'384;
+  size_t catch_up_watches = 1024;
+  // All live watches fall behind if the store is so many revisions ahead of the head, for example
+  // after the member has installed a snapshot.
+  int64_t jump = 100'000;
+};
+
+// How much one Run may do.
+struct RunBudget {
+  size_t events_max = SIZE_MAX;
+  std::function<bool()> out_of_time = {};  // asked now and then
+};
+
+class Hub;
+
+// One stream of a client. Made by Hub::Open; its watches end with it.
+class Stream {
+ public:
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Handles a request, in order. `current` is the newest state. Does not call on_ready.
+  void OnRequest(const etcdserverpb::WatchRequest& request, const StateSnapshot& current,
+                 MonotonicTime now);
+  // False: no request should be read until the client has read some responses.
+  bool WantsRequest() const;
+
+  bool has_response() const { return !queue_.empty(); }
+  // The next response, with only the revision in its header. Call it when the previous one was
+  // written, also to tell that: then it may return nullopt.
+  std::optional<etcdserverpb::WatchResponse> Take();
+
+  size_t watches() const { return watches_.size(); }
+  size_t bytes() const { return queued_bytes_ + taken_bytes_; }
+
+ private:
+  friend class Hub;
+  struct Watch {
+    std::shared_ptr<const Spec> spec;
+    Stream* stream = nullptr;
+    uint64_t serial = 0;
+    bool live = false;
+    // Live: it does not want events before this revision; the hub's head does not change it.
+    // Behind: it has got everything before this revision.
+    Revision next = 0;
+    // Its part of the revision that is being distributed (Hub::open_); -1: none.
+    int open = -1;
+    uint64_t last_events = 0;  // the number of the last response, if more events may join it
+    bool progress_notify = false;
+    bool quiet = false;  // no events since the last tick of the stream
+  };
+  struct Response {
+    etcdserverpb::WatchResponse message;
+    size_t bytes = 0;  // of its events
+  };
+  using Position = std::pair<Revision, uint64_t>;  // of a watch that is behind: next, serial
+
+  Stream(Hub* hub, uint64_t number, std::function<void()> on_ready)
+      : hub_(*hub), number_(number), on_ready_(std::move(on_ready)) {}
+
+  void Create(const etcdserverpb::WatchCreateRequest& request, const StateSnapshot& current,
+              MonotonicTime now);
+  void Cancel(int64_t id, Revision current);
+  void End(int64_t id);  // without a response
+  void PushCompacted(int64_t id, Revision compacted);
+  void AnswerProgress();
+  // Empty: the watch may be created.
+  std::string WhyNot(const etcdserverpb::WatchCreateRequest& request, const Spec& spec) const;
+  int64_t FreeId();
+  bool AllSynced();
+
+  etcdserverpb::WatchResponse* Push(etcdserverpb::WatchResponse message, size_t bytes = 0);
+  bool HasRoom(size_t bytes) const;
+  // Queues the events. All of the watch's events up to `revision` are then queued.
+  void Append(Watch* watch, Events events, size_t bytes, Revision revision);
+  void PushFragments(Watch* watch, Events events, Revision revision);
+  void Tick(MonotonicTime now);
+  absl::Duration TickInterval() const;
+
+  Hub& hub_;
+  const uint64_t number_;
+  const std::function<void()> on_ready_;
+  std::map<int64_t, std::unique_ptr<Watch>> watches_;  // by id
+  std::map<Position, Watch*> behind_;
+  std::multiset<Revision> future_;  // the `next` of live watches above the head; some are outdated
+  int64_t next_id_ = 0;
+  bool catching_up_ = false;  // it waits for a catch-up, or one was taken
+  MonotonicTime next_tick_ = MonotonicTime::InfiniteFuture();
+
+  std::deque<Response> queue_;
+  uint64_t taken_ = 0;          // responses that left the queue; their numbers are 1 to taken_
+  uint64_t last_progress_ = 0;  // the number of the last response that is progress of all watches
+  size_t queued_bytes_ = 0;
+  size_t taken_bytes_ = 0;  // of the response that was taken last, until the next call of Take
+  size_t answers_ = 0;      // in the queue: responses without events
+  bool dirty_ = false;      // on_ready_ is due
+};
+
+class Hub {
+ public:
+  explicit Hub(const HubOptions& options) : options_(options) {}
+
+  // `on_ready` is called at the end of Run or OnCaughtUp if responses were added. The hub must
+  // outlive the stream.
+  std::unique_ptr<Stream> Open(std::function<void()> on_ready);
+
+  // Distributes what is new in `snapshot`, which is never older than the one before. Sends due
+  // progress. Runs short catch-ups.
+  void Run(const StateSnapshot& snapshot, MonotonicTime now, const RunBudget& budget = {});
+  // Run has more to do at once.
+  bool busy() const { return lagging_ || (!waiting_.empty() && CanCatchUp()); }
+  // A catch-up to run elsewhere, if there is one.
+  std::optional<CatchUp> TakeCatchUp();
+  void OnCaughtUp(CaughtUp result);
+
+  // Every event up to here is queued for the live watches.
+  Revision head() const { return head_; }
+  size_t streams() const { return streams_.size(); }
+  size_t watches() const { return watches_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  friend class Stream;
+  using Watch = Stream::Watch;
+  // Events of the revision that is being distributed.
+  struct Part {
+    Watch* watch = nullptr;  // null: it fell behind or ended
+    Events events;
+    size_t bytes = 0;
+  };
+
+  void Add(Watch* watch, Revision current);
+  void Forget(Watch* watch);
+  // Makes the watch live, or puts it among those that are behind. It has got everything before
+  // watch->next.
+  void Place(Watch* watch);
+  // Undoes Place.
+  void Detach(Watch* watch);
+  // A live watch has got everything before `next` only.
+  void FallBehind(Watch* watch, Revision next);
+  void AllFallBehind();
+
+  void SkipTo(Revision revision);
+  void Distribute(const StateSnapshot& snapshot, const RunBudget& budget);
+  void Give(mvcc::EventCursor* cursor);
+  void CloseRevision(Revision revision);
+  size_t StreamBytes() const {
+    return bytes_ < options_.all_bytes_max / 2 ? options_.stream_bytes_max
+                                               : options_.stream_bytes_min;
+  }
+
+  void MaybeWait(Stream* stream);  // for a catch-up
+  bool CanCatchUp() const { return catch_ups_ < options_.catch_ups_max; }
+  void StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget);
+  CatchUp MakeCatchUp(const Stream& stream, bool inline_only) const;
+  void Accept(CaughtUp result);
+  void TakeItem(Stream* stream, CaughtUp::Item* item);
+  void Tick(MonotonicTime now);
+  void Touch(Stream* stream);  // on_ready is due
+  void CallReady();
+
+  const HubOptions options_;
+  std::map<uint64_t, Stream*> streams_;
+  uint64_t next_stream_ = 1;
+  uint64_t next_serial_ = 1;
+  size_t watches_ = 0;
+  size_t live_ = 0;
+  size_t key_bytes_ = 0;
+  size_t bytes_ = 0;  // of all queues
+
+  // Distribution. The events of revision head_ + 1 before sub_ have been given to open_.
+  Revision head_ = 0;
+  uint32_t sub_ = 0;
+  RangeIndex<Watch> index_;  // of the live watches
+  std::vector<Part> open_;
+  size_t open_bytes_ = 0;
+  bool lagging_ = false;
+  std::vector<Watch*> found_;  // reused
+
+  std::deque<uint64_t> waiting_;                        // streams that wait for a catch-up
+  std::deque<CatchUp> to_run_;                          // to be taken
+  size_t catch_ups_ = 0;                                // in to_run_, or taken and not returned
+  std::set<std::pair<MonotonicTime, uint64_t>> ticks_;  // when, which stream
+  std::vector<uint64_t> dirty_;
+};
+
+}  // namespace raftkv::watch
+
+#endif  // RAFTKV_SERVER_WATCH_HUB_H_

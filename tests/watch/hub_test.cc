@@ -1,0 +1,393 @@
+#include "server/watch/hub.h"
+
+#include <deque>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/model/random_requests.h"
+#include "tests/model/watch_client.h"
+#include "tests/storage/store_test.h"
+
+namespace raftkv::watch {
+namespace {
+
+using etcdserverpb::WatchCreateRequest;
+using etcdserverpb::WatchRequest;
+using etcdserverpb::WatchResponse;
+
+class WatchHub : public StoreTest {
+ protected:
+  void Make(const HubOptions& options = {}) {
+    hub_ = std::make_unique<Hub>(options);
+    stream_ = hub_->Open([] {});
+    hub_->Run(*state_->Snapshot(), now_);
+  }
+  void Put(const std::string& key, const std::string& value = "v") {
+    Apply(PutCommand(key, value));
+  }
+  void Run() {
+    hub_->Run(*state_->Snapshot(), now_);
+    while (const auto order = hub_->TakeCatchUp()) {
+      hub_->OnCaughtUp(RunCatchUp(*order, *state_->Snapshot()));
+    }
+  }
+  void Request(const std::string& text) {
+    stream_->OnRequest(Parse<WatchRequest>(text), *state_->Snapshot(), now_);
+  }
+  // The next responses in short: "created 0@1", "0@3 PUT k=v DELETE k", "0@0 compacted 5".
+  std::string Take(Stream* stream) {
+    std::string all;
+    while (const auto r = stream->Take()) {
+      absl::StrAppend(&all, all.empty() ? "" : "; ", r->created() ? "created " : "", r->watch_id(),
+                      "@", r->header().revision());
+      if (r->fragment()) absl::StrAppend(&all, " part");
+      for (const mvccpb::Event& e : r->events()) {
+        const bool put = e.type() == mvccpb::Event::PUT;
+        absl::StrAppend(&all, put ? " PUT " : " DELETE ", e.kv().key());
+        if (put) absl::StrAppend(&all, "=", e.kv().value());
+        if (e.has_prev_kv()) absl::StrAppend(&all, " was ", e.prev_kv().value());
+      }
+      if (r->compact_revision() != 0) absl::StrAppend(&all, " compacted ", r->compact_revision());
+      if (r->canceled()) absl::StrAppend(&all, " canceled");
+      if (!r->cancel_reason().empty()) absl::StrAppend(&all, " \"", r->cancel_reason(), "\"");
+    }
+    return all;
+  }
+  std::string Take() {
+    Run();
+    std::string all = Take(stream_.get());
+    Run();
+    if (std::string more = Take(stream_.get()); !more.empty()) absl::StrAppend(&all, "; ", more);
+    return all;
+  }
+
+  std::unique_ptr<Hub> hub_;
+  std::unique_ptr<Stream> stream_;
+  MonotonicTime now_;
+};
+
+TEST_F(WatchHub, CreatedComesFirstThenEventsInOrder) {
+  Make();
+  Request("create_request { key: 'k' }");
+  Request("create_request { key: 'a' range_end: 'z' prev_kv: true }");
+  EXPECT_EQ(Take(), "created 0@1; created 1@1");
+  Put("k", "1");
+  Put("k", "2");
+  Apply(DeleteCommand("k"));
+  Put("zz");
+  EXPECT_EQ(Take(), "0@4 PUT k=1 PUT k=2 DELETE k; 1@4 PUT k=1 PUT k=2 was 1 DELETE k was 2");
+}
+
+TEST_F(WatchHub, StartsInThePastThenGoesOnLive) {
+  Make();
+  for (const char* value : {"1", "2", "3"}) Put("k", value);
+  Request("create_request { key: 'k' start_revision: 3 prev_kv: true }");
+  EXPECT_EQ(Take(), "created 0@4; 0@4 PUT k=2 was 1 PUT k=3 was 2");
+  Put("k", "4");
+  EXPECT_EQ(Take(), "0@5 PUT k=4 was 3");
+}
+
+TEST_F(WatchHub, StartsInTheFuture) {
+  Make();
+  Request("create_request { key: 'k' start_revision: 4 }");
+  Put("k", "2");
+  Request("progress_request {}");
+  Put("k", "3");
+  EXPECT_EQ(Take(), "created 0@1");
+  Request("progress_request {}");
+  Put("k", "4");
+  EXPECT_EQ(Take(), "-1@3; 0@4 PUT k=4");
+}
+
+TEST_F(WatchHub, ReportsACompactedStart) {
+  Make();
+  for (int i = 0; i < 5; ++i) Put("k");
+  Apply(CompactCommand(4));
+  Request("create_request { key: 'k' start_revision: 3 }");
+  Request("create_request { key: 'k' start_revision: 4 }");
+  EXPECT_EQ(Take(),
+            "created 0@6; 0@0 compacted 4 canceled; created 1@6; 1@6 PUT k=v PUT k=v PUT k=v");
+  EXPECT_EQ(stream_->watches(), 1u);
+}
+
+TEST_F(WatchHub, AnswersWrongRequestsAsEtcd) {
+  Make();
+  Request("create_request { key: 'k' watch_id: 7 }");
+  Request("create_request { key: 'k' watch_id: 7 }");
+  Request("create_request { key: 'b' range_end: 'a' }");
+  Request("create_request { key: 'b' range_end: 'b' }");
+  Request("create_request { key: 'k' start_revision: -1 }");
+  Request("cancel_request { watch_id: 3 }");
+  Request("cancel_request { watch_id: 7 }");
+  Request("progress_request {}");
+  Request("");
+  EXPECT_EQ(Take(),
+            "created 7@1; "
+            "created -1@1 canceled \"mvcc: duplicate watch ID provided on the WatchStream\"; "
+            "created -1@1 canceled \"mvcc: watcher range is empty\"; "
+            "created -1@1 canceled \"mvcc: watcher range is empty\"; "
+            "created -1@1 canceled \"etcdserver: mvcc: required revision has been compacted\"; "
+            "7@1 canceled");
+}
+
+TEST_F(WatchHub, FiltersAndEmptyKeys) {
+  Make();
+  Request("create_request { filters: NOPUT range_end: '\\000' }");
+  Request("create_request { filters: NODELETE range_end: '\\000' }");
+  Put("k");
+  Apply(DeleteCommand("k"));
+  EXPECT_EQ(Take(), "created 0@1; created 1@1; 1@2 PUT k=v; 0@3 DELETE k");
+}
+
+TEST_F(WatchHub, OneTransactionIsOneResponse) {
+  Make();
+  Request("create_request { key: 'a' range_end: 'z' prev_kv: true }");
+  Put("a", "0");
+  ApplyText(
+      "txn { success { request_txn { success { request_put { key: 'a' value: '1' } } } }"
+      "      success { request_txn { success { request_delete_range { key: 'a' } } } }"
+      "      success { request_put { key: 'b' } } }");
+  EXPECT_EQ(Take(), "created 0@1; 0@3 PUT a=0 PUT a=1 was 0 DELETE a was 0 PUT b=");
+}
+
+TEST_F(WatchHub, ASlowReaderFallsBehindAndCatchesUp) {
+  Make({.stream_bytes_max = 1000, .all_bytes_max = 1 << 20, .inline_events = 2});
+  Request("create_request { key: 'k' }");
+  EXPECT_EQ(Take(), "created 0@1");
+  std::string expected;
+  for (int i = 0; i < 100; ++i) {
+    Put("k", absl::StrCat(i));
+    absl::StrAppend(&expected, " PUT k=", i);
+    Run();
+    EXPECT_LE(stream_->bytes(), 1000u);
+    if (i == 50) {  // behind: no progress
+      Request("progress_request {}");
+    }
+  }
+  std::string got;
+  for (int i = 0; i < 100; ++i) {
+    Run();
+    const auto response = stream_->Take();
+    if (!response) continue;
+    EXPECT_NE(response->watch_id(), -1);
+    for (const auto& event : response->events()) {
+      absl::StrAppend(&got, " PUT k=", event.kv().value());
+    }
+  }
+  EXPECT_EQ(got, expected);
+  Request("progress_request {}");
+  EXPECT_EQ(Take(), "-1@101");
+}
+
+TEST_F(WatchHub, LargeRevisionsAreFragmentedOnlyOnRequest) {
+  Make({.fragment_bytes = 600});
+  Request("create_request { key: 'a' range_end: 'z' fragment: true }");
+  Request("create_request { key: 'a' range_end: 'z' }");
+  EXPECT_EQ(Take(), "created 0@1; created 1@1");
+  ApplyText(
+      "txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
+      "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
+      "      success { request_put { key: 'e' } } }");
+  EXPECT_EQ(Take(),
+            "0@2 part PUT a= PUT b= PUT c= PUT d=; 0@2 PUT e=; "
+            "1@2 PUT a= PUT b= PUT c= PUT d= PUT e=");
+}
+
+TEST_F(WatchHub, TooLargeARevisionCancelsTheWatch) {
+  Make({.stream_bytes_max = 300, .response_bytes_max = 600, .open_bytes_max = 200});
+  Request("create_request { key: 'a' range_end: 'z' }");
+  Request("create_request { key: 'b' }");
+  EXPECT_EQ(Take(), "created 0@1; created 1@1");
+  ApplyText(
+      "txn { success { request_put { key: 'a' } } success { request_put { key: 'b' } }"
+      "      success { request_put { key: 'c' } } success { request_put { key: 'd' } }"
+      "      success { request_put { key: 'e' } } }");
+  const std::string got = Take();
+  EXPECT_NE(got.find("0@2 canceled \"etcdserver: the events of one revision are too large"),
+            std::string::npos)
+      << got;
+  EXPECT_NE(got.find("1@2 PUT b="), std::string::npos) << got;
+}
+
+TEST_F(WatchHub, ProgressNotifyWhenQuiet) {
+  Make();
+  Request("create_request { key: 'k' progress_notify: true }");
+  Request("create_request { key: 'x' }");
+  EXPECT_EQ(Take(), "created 0@1; created 1@1");
+  Put("y");
+  now_ += absl::Minutes(11);
+  EXPECT_EQ(Take(), "0@2");
+  Put("k");
+  EXPECT_EQ(Take(), "0@3 PUT k=v");
+  now_ += absl::Minutes(11);
+  EXPECT_EQ(Take(), "");
+  now_ += absl::Minutes(11);
+  EXPECT_EQ(Take(), "0@3");
+}
+
+TEST_F(WatchHub, BoundsWatches) {
+  Make({.stream_watches_max = 2, .stream_answers_max = 3});
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(stream_->WantsRequest());
+    Request("create_request { key: 'k' }");
+  }
+  EXPECT_FALSE(stream_->WantsRequest());
+  EXPECT_EQ(Take(),
+            "created 0@1; created 1@1; created -1@1 canceled \"etcdserver: too many requests\"");
+  EXPECT_TRUE(stream_->WantsRequest());
+  stream_.reset();
+  EXPECT_EQ(hub_->watches(), 0u);
+  EXPECT_EQ(hub_->bytes(), 0u);
+}
+
+// --- many random watches, checked against the model
+
+// One client with one stream at a time. It reads when it likes.
+class Client {
+ public:
+  Client(const Model* model, RandomRequests* random)
+      : model_(*model), random_(*random), client_(model) {}
+
+  void Connect(Hub* hub) {
+    stream_.reset();
+    stream_ = hub->Open([] {});
+    client_.Connect();
+  }
+
+  void Act(const StateSnapshot& snapshot, MonotonicTime now) {
+    if (random_.OneIn(4) && client_.open() < 8) client_.Add(RandomCreate());
+    if (!stream_->WantsRequest()) return;
+    std::optional<WatchRequest> request = client_.Next();
+    if (!request && random_.OneIn(3)) request.emplace().mutable_progress_request();
+    if (!request && random_.OneIn(20)) request = client_.CancelOne();
+    if (request) stream_->OnRequest(*request, snapshot, now);
+  }
+
+  void CreateWaiting(const StateSnapshot& snapshot, MonotonicTime now) {
+    if (!stream_->WantsRequest()) return;
+    if (const auto request = client_.Next()) stream_->OnRequest(*request, snapshot, now);
+  }
+
+  // Takes up to `count` responses.
+  void Read(int64_t count) {
+    for (; count > 0; --count) {
+      const auto response = stream_->Take();
+      if (!response) return;
+      ASSERT_EQ(client_.OnResponse(*response), "") << response->ShortDebugString().substr(0, 1000);
+    }
+  }
+
+  const WatchClient& client() const { return client_; }
+
+ private:
+  WatchCreateRequest RandomCreate() {
+    const etcdserverpb::RangeRequest range = random_.Range(model_.now());
+    WatchCreateRequest request;
+    request.set_key(range.key().empty() ? "k" : range.key());
+    if (range.range_end() == std::string(1, '\0') || range.range_end() > request.key()) {
+      request.set_range_end(range.range_end());
+    }
+    if (!random_.OneIn(3)) request.set_start_revision(random_.Revision(model_.now()));
+    if (request.start_revision() < 0) request.clear_start_revision();
+    request.set_prev_kv(random_.OneIn(2));
+    request.set_fragment(random_.OneIn(4));
+    request.set_progress_notify(random_.OneIn(2));
+    if (random_.OneIn(5)) request.add_filters(WatchCreateRequest::NOPUT);
+    if (random_.OneIn(5)) request.add_filters(WatchCreateRequest::NODELETE);
+    return request;
+  }
+
+  const Model& model_;
+  RandomRequests& random_;
+  WatchClient client_;
+  std::unique_ptr<Stream> stream_;
+};
+
+class WatchHubRandom : public testing::TestWithParam<int> {};
+
+TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
+  RandomRequests random(GetParam());
+  Model model;
+  auto state = *StateMachine::Open(
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
+  HubOptions options{.progress_interval = absl::Seconds(1),
+                     .stream_bytes_max = static_cast<size_t>(200 + random.Below(3000)),
+                     .stream_bytes_min = 150,
+                     .all_bytes_max = static_cast<size_t>(2000 + random.Below(20000)),
+                     .stream_answers_max = 4,
+                     .fragment_bytes = static_cast<size_t>(500 + random.Below(2000)),
+                     .open_bytes_max = static_cast<size_t>(300 + random.Below(5000)),
+                     .inline_revisions = random.Below(20),
+                     .inline_events = static_cast<size_t>(1 + random.Below(20)),
+                     .inline_runs_max = static_cast<size_t>(random.Below(4)),
+                     .catch_up_events = static_cast<size_t>(1 + random.Below(30)),
+                     .catch_up_watches = static_cast<size_t>(1 + random.Below(6)),
+                     .jump = 5 + random.Below(200)};
+  Hub hub(options);
+  MonotonicTime now;
+  std::vector<Client> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back(&model, &random);
+    clients.back().Connect(&hub);
+  }
+  std::deque<CatchUp> taken;
+  const auto run = [&](bool calm) {
+    const int64_t max = calm ? 1000 : 1 + random.Below(10);
+    hub.Run(*state->Snapshot(), now, {.events_max = static_cast<size_t>(max)});
+    while (auto order = hub.TakeCatchUp()) taken.push_back(*std::move(order));
+    while (!taken.empty() && (calm || random.OneIn(3))) {
+      hub.OnCaughtUp(RunCatchUp(taken.front(), *state->Snapshot()));
+      taken.pop_front();
+    }
+  };
+  for (int step = 0; step < 3000 && !testing::Test::HasFatalFailure(); ++step) {
+    now += absl::Milliseconds(20);
+    std::vector<raft::Entry> entries;
+    for (int64_t count = random.Below(4); count > 0; --count) {
+      proto::Command command = random.Command(model.now());
+      if (command.has_compaction() && !random.OneIn(20)) continue;
+      model.Apply(command);
+      entries.push_back(MakeEntry(1, state->applied().index + 1 + entries.size(), command));
+    }
+    state->Apply(entries);
+    if (random.OneIn(3)) state->CompactStep(1 + random.Below(30));
+    for (Client& client : clients) {
+      if (testing::Test::HasFatalFailure()) return;
+      if (random.OneIn(5)) client.Act(*state->Snapshot(), now);
+      if (random.OneIn(4)) client.Read(1 + random.Below(3));
+      if (random.OneIn(500)) client.Connect(&hub);
+    }
+    if (random.OneIn(2)) run(/*calm=*/false);
+  }
+  for (int i = 0; i < 300; ++i) {
+    for (Client& client : clients) {
+      client.CreateWaiting(*state->Snapshot(), now);
+      client.Read(100);
+    }
+    run(/*calm=*/true);
+  }
+  WatchClient::Counts sum;
+  for (const Client& client : clients) {
+    EXPECT_EQ(client.client().CheckComplete(), "");
+    const WatchClient::Counts& counts = client.client().counts();
+    sum.events += counts.events;
+    sum.compacted += counts.compacted;
+    sum.progress += counts.progress;
+    sum.notified += counts.notified;
+    sum.resumed += counts.resumed;
+  }
+  EXPECT_GT(sum.compacted, 0);
+  EXPECT_GT(sum.progress, 10);
+  EXPECT_GT(sum.notified, 0);
+  EXPECT_GT(sum.resumed, 0);
+  EXPECT_GT(sum.events, 1000);
+  clients.clear();
+  EXPECT_EQ(hub.bytes(), 0u);
+  EXPECT_EQ(hub.watches(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, WatchHubRandom, testing::Range(1, 9));
+
+}  // namespace
+}  // namespace raftkv::watch
