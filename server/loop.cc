@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/notification.h"
 #include "glog/logging.h"
 #include "server/clock.h"
 #include "server/rpc/completion.h"
@@ -58,70 +59,50 @@ void Loop::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-// Work that is posted while the loop waits for input runs within a tick.
-void Loop::OnLoop(std::function<void()> work) {
-  if (std::this_thread::get_id() == thread_.get_id()) return work();
+void Loop::Repeat(std::function<bool()> work) {
   absl::MutexLock lock(&mutex_);
   posted_.push_back(std::move(work));
 }
 
-void Loop::RunPosted() {
-  std::vector<std::function<void()>> posted;
-  {
-    absl::MutexLock lock(&mutex_);
-    posted.swap(posted_);
-  }
-  for (const std::function<void()>& work : posted) work();
-}
-
-void Loop::Await(MonotonicTime deadline, const std::function<bool()>& condition) {
-  Waiter waiter{deadline, condition, {}};
-  {
-    absl::MutexLock lock(&mutex_);
-    waiters_.push_back(&waiter);
-  }
-  waiter.done.WaitForNotification();
-}
-
-void Loop::Run(const std::function<void()>& work) {
-  Await(MonotonicTime::InfiniteFuture(), [&work] {
+void Loop::OnLoop(std::function<void()> work) {
+  if (std::this_thread::get_id() == thread_.get_id()) return work();
+  Repeat([work = std::move(work)] {
     work();
     return true;
   });
 }
 
-void Loop::NotifyWaiters() {
-  absl::MutexLock lock(&mutex_);
-  waiters_.remove_if([](Waiter* waiter) {
-    if (!waiter->condition() && MonotonicNow() < waiter->deadline) return false;
-    waiter->done.Notify();  // ends its Await, and the waiter with it
+void Loop::Await(MonotonicTime deadline, const std::function<bool()>& condition) {
+  absl::Notification done;
+  Repeat([&] {
+    if (!condition() && MonotonicNow() < deadline) return false;
+    done.Notify();  // ends Await, and with it what this function refers to
     return true;
   });
+  done.WaitForNotification();
+}
+
+void Loop::RunPosted() {
+  std::list<std::function<bool()>> posted;
+  {
+    absl::MutexLock lock(&mutex_);
+    posted.swap(posted_);
+  }
+  posted.remove_if([](const std::function<bool()>& work) { return work(); });
+  absl::MutexLock lock(&mutex_);
+  posted_.splice(posted_.begin(), posted);
 }
 
 void Loop::RunTurns() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
-    RunPosted();
-    const MonotonicTime now = MonotonicNow();
-    member_->Turn(now);
+    member_->Turn(MonotonicNow());
     RunApply();
-    if (options_.after_turn) more_after_turn_ = options_.after_turn(MonotonicNow());
-    if (!reported_ready_) MaybeReportReady();
-    if (now >= next_second_) {
-      next_second_ = now + absl::Seconds(1);
-      if (options_.each_second) options_.each_second(now);
-    }
-    NotifyWaiters();
+    more_after_turn_ = options_.after_turn(MonotonicNow());
+    RunPosted();
   }
   applying_.Stop();  // waits for a running apply
-}
-
-void Loop::MaybeReportReady() {
-  if (!member_->caught_up()) return;
-  reported_ready_ = true;
-  if (options_.on_ready) options_.on_ready();
 }
 
 void Loop::Collect() {

@@ -18,11 +18,9 @@
 #include <functional>
 #include <list>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "server/member/member.h"
 #include "server/phase.h"
@@ -35,10 +33,6 @@ struct LoopOptions {
   // Called after each turn and what it applied. True: it has more to do, so the loop does not wait
   // for input.
   std::function<bool(MonotonicTime now)> after_turn;
-  // Called about once a second.
-  std::function<void(MonotonicTime now)> each_second;
-  // Called once, when Member::caught_up() first becomes true.
-  std::function<void()> on_ready;
 };
 
 // The completion queues that the loop polls.
@@ -55,15 +49,12 @@ class Loop {
 
   void Start(const LoopQueues& queues);
 
-  // From another thread: returns once `condition`, which the loop calls on its thread after each
+  // From any thread: runs `work` on the loop's thread, at once if called there, else within a tick.
+  // Work that is posted when the turns end is dropped.
+  void OnLoop(std::function<void()> work);
+  // From another thread: returns once `condition`, which is called on the loop's thread after each
   // turn, is true, or `deadline` has passed.
   void Await(MonotonicTime deadline, const std::function<bool()>& condition);
-  // From another thread: runs `work` on the loop's thread, between turns, and returns when it has
-  // run.
-  void Run(const std::function<void()>& work);
-  // From any thread: runs `work` on the loop's thread, at once if called there. Work that is posted
-  // when the turns end is dropped.
-  void OnLoop(std::function<void()> work);
 
   // From another thread: returns when all work has ended. The turns end in Phase::kStopped. After
   // that the queues may be drained.
@@ -73,30 +64,21 @@ class Loop {
   uint64_t rounds() const { return rounds_; }
 
  private:
-  struct Waiter {
-    MonotonicTime deadline;
-    const std::function<bool()>& condition;
-    absl::Notification done;
-  };
-
   void RunTurns();
   void Collect();
+  // Calls `work` after each turn until it returns true.
+  void Repeat(std::function<bool()> work);
   void RunPosted();
-  void NotifyWaiters();
   void RunApply();
-  void MaybeReportReady();
 
   const LoopOptions options_;
   Member* const member_;
   const PhaseValue* const phase_;
   LoopQueues queues_;
-  bool reported_ready_ = false;
   bool more_after_turn_ = false;  // what options_.after_turn returned
-  MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;
-  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
-  std::list<Waiter*> waiters_ ABSL_GUARDED_BY(mutex_);  // each in its thread's Await
+  std::list<std::function<bool()>> posted_ ABSL_GUARDED_BY(mutex_);
 
   std::atomic<uint64_t> rounds_{0};
   Workers applying_;  // one thread, separate from the read workers, so that reads never delay it

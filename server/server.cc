@@ -194,6 +194,7 @@ struct Server::Parts {
 
   absl::Status Listen();
   void Run();
+  bool AfterTurn(MonotonicTime now);  // LoopOptions::after_turn
 
   // The steps of a stop, in this order. Each enters the phase of its name.
   void Decline();
@@ -216,6 +217,8 @@ struct Server::Parts {
   Workers catch_up;  // reads what watches have missed
   api::Edge edge;
   std::function<bool(MonotonicTime)> run_watches;
+  bool reported_ready = false;
+  MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late calls are cancelled
   Service peer_service{&phase};
   Service client_service{&phase};
   Service health_service{&phase};  // on the client port, served by the watchdog's thread
@@ -233,13 +236,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, &peers),
       event_log(EventLogger(self.id, Names(config)), &peers),
-      loop({.tick = kTick,
-            .after_turn = [this](MonotonicTime now) { return run_watches(now); },
-            .each_second = [this](MonotonicTime now) { client_service.methods.CancelLate(now); },
-            .on_ready =
-                [this] {
-                  LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
-                }},
+      loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
@@ -327,6 +324,18 @@ void Server::Parts::Run() {
   watchdog.Start(health);
 }
 
+bool Server::Parts::AfterTurn(MonotonicTime now) {
+  if (!reported_ready && member.caught_up()) {
+    reported_ready = true;
+    LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
+  }
+  if (now >= next_second) {
+    next_second = now + absl::Seconds(1);
+    client_service.methods.CancelLate(now);
+  }
+  return run_watches(now);
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
   const MemberConfig& member = config.members[self];
   AddFieldOfTests();
@@ -378,7 +387,7 @@ void Server::Stop() {
 // leader, the requests that wait for one are answered at once.
 void Server::Parts::Decline() {
   phase.Set(Phase::kDeclining);
-  loop.Run([this] { client_service.methods.FinishStreams(api::ToWire(Fate::kStopped)); });
+  loop.OnLoop([this] { client_service.methods.FinishStreams(api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
     if (status.pending > 0 && status.raft.leader == raft::kNobody) {
@@ -407,7 +416,7 @@ int Server::Parts::Uncommitted() const {
 // send without waiting for answers, and those of clients that were silent for longer than kQuiet.
 void Server::Parts::Drain() {
   const MethodTable& calls = client_service.methods;
-  loop.Run([this] {
+  loop.OnLoop([this] {
     phase.Set(Phase::kDraining);
     member.StopRequests();
   });
@@ -426,14 +435,15 @@ void Server::Parts::Close() {
       [this] { client_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers)); });
   // gRPC does not report when it has sent GOAWAY.
   loop.Await(MonotonicNow() + kGoawayHeadStart, [] { return false; });
-  loop.Run([this] {
+  loop.Await(MonotonicTime::InfiniteFuture(), [this] {
     phase.Set(Phase::kClosing);
     client_service.methods.AnswerHeld();
     peers.Stop();
+    return true;
   });
   shutdown.join();
   peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
-  loop.Run([this] { peers.Cancel(); });
+  loop.OnLoop([this] { peers.Cancel(); });
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer
   // does. If one were still open when the queue is shut down, it might start an operation on it.
   loop.Await(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });

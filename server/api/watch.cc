@@ -24,7 +24,7 @@ constexpr size_t kStreamsMax = 16'384;
 // How long one Run of the hub may distribute events before the network is served again.
 constexpr absl::Duration kRunMax = absl::Milliseconds(2);
 constexpr size_t kRunEvents = 4096;
-// How often the reasons to end streams are checked, except a stop.
+// How often the reasons to end streams are checked.
 constexpr absl::Duration kCheckInterval = absl::Milliseconds(100);
 // As in etcd: a stream that asks for it ends after so many election timeouts without a leader.
 constexpr int kLeaderlessTimeouts = 3;
@@ -143,10 +143,6 @@ void WatchService::AcceptResults() {
 
 // Finish does not delete a call at once, so `calls_` does not change here.
 void WatchService::EndStreams(MonotonicTime now) {
-  if (edge_.phase->AtLeast(Phase::kDeclining)) {
-    for (WatchCall* call : calls_) call->Finish(ReadToWire(Fate::kStopped));
-    return;
-  }
   if (now < next_check_) return;
   next_check_ = now + kCheckInterval;
   const bool first = last_leader_ == MonotonicTime::InfinitePast();
