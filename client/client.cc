@@ -162,6 +162,15 @@ absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {
       impl_->Call<etcdserverpb::HashKVResponse>(Kind::kRead, "Maintenance.HashKV", request));
 }
 
+// Like a write, it is not repeated if its outcome is unknown.
+absl::Status Client::MoveLeader(uint64_t target) {
+  etcdserverpb::MoveLeaderRequest request;
+  request.set_targetid(target);
+  return impl_
+      ->Call<etcdserverpb::MoveLeaderResponse>(Kind::kWrite, "Maintenance.MoveLeader", request)
+      .status();
+}
+
 // A read, as far as repeating goes: it changes nothing that a client can see.
 absl::Status Client::Defragment() {
   return impl_

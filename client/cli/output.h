@@ -26,6 +26,7 @@ class Output {
   void Txn(const TxnResult& result);
   void Compact(const CompactResult& result, int64_t revision);
   void Members(const MemberListResult& result);
+  void MovedLeader(uint64_t from, uint64_t to);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);

@@ -115,6 +115,8 @@ class Member {
   // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
+  // Before a stop: a leader begins to hand its leadership over to the best follower.
+  void HandOverLeadership() { replica_.HandOverLeadership(); }
   // Answers all pending requests with Fate::Kind::kStopped, because the member stops.
   void StopRequests() { replica_.Stop(); }
 

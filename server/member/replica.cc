@@ -38,7 +38,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, PeersOf(options)),
       first_start_(PeersOf(options), log, &raft_, outbox),
       handed_over_(state_machine.applied().index),
-      applied_(handed_over_) {}
+      applied_(handed_over_),
+      settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   // If this turn comes an election timeout late (a save took long, or the process was stopped), the
@@ -58,6 +59,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   AskReads();
   DrainReady();
   NoteLeader();
+  NoteTransfers();
 }
 
 void Replica::OnApplied(raft::Index index) {
@@ -98,6 +100,26 @@ void Replica::Handle(ReadRequest request) {
     return;
   }
   reads_.Add(pending_.Add(std::move(request.done), Deadline(request.caller.deadline)));
+}
+
+void Replica::Handle(TransferRequest request) {
+  if (Full()) return request.done(Fate::kTooManyRequests);
+  const bool leads = raft_.role() == raft::Role::kLeader;
+  if (leads && request.target == options_.raft.id) return request.done(Fate::kApplied);
+  switch (raft_.TransferLeadership(request.target)) {
+    case raft::TransferResult::kNotLeader:
+      return request.done(Fate::kNotLeader);
+    case raft::TransferResult::kBadTarget:
+      return request.done(Fate::kBadTransferee);
+    case raft::TransferResult::kStarted:
+      break;
+  }
+  const MonotonicTime deadline = Deadline(request.caller.deadline);
+  transfers_.push_back({request.target, pending_.Add(std::move(request.done), deadline)});
+}
+
+void Replica::HandOverLeadership() {
+  if (raft_.role() == raft::Role::kLeader) raft_.TransferLeadership(raft_.BestTransferee());
 }
 
 void Replica::Handle(const AppendLost& lost) { raft_.OnUnreachable(lost.peer); }
@@ -161,7 +183,8 @@ void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
   if (result == raft::ProposeResult::kAccepted) return;
   outbox_->Send(from, ForwardedProposalReply{
                           .number = proposal.number,
-                          .too_many_requests = result == raft::ProposeResult::kTooManyRequests});
+                          .too_many_requests = result == raft::ProposeResult::kTooManyRequests,
+                          .transferring = result == raft::ProposeResult::kTransferring});
 }
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
@@ -170,7 +193,12 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
   } else if (reply.too_many_requests) {
     proposals_.Fail(reply.number, Fate::kTooManyRequests);
   } else {
-    declining_term_ = std::max(declining_term_, proposals_.OnDeclined(reply.number, from));
+    const raft::Term term = proposals_.OnDeclined(reply.number, from);
+    if (!reply.transferring) {
+      declining_term_ = std::max(declining_term_, term);
+    } else if (term == raft_.term()) {
+      next_forward_ = now_ + HeartbeatInterval();
+    }
   }
 }
 
@@ -201,6 +229,7 @@ void Replica::Tick() {
 void Replica::ProposeWaiting() {
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
+  if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
   while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs});
@@ -213,6 +242,7 @@ void Replica::ProposeWaiting() {
         proposals_.Fail(next->number, Fate::kTooManyRequests);
         break;
       case raft::ProposeResult::kNotLeader:
+      case raft::ProposeResult::kTransferring:
         proposals_.OnDeclined(next->number, leader);
         return;
     }
@@ -264,6 +294,12 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
     PendingRequestPtr request = NoteCommand(entry);
     if (request != nullptr) task.requests.emplace_back(entry.id.index, std::move(request));
   }
+  // The first entry of a later term comes after everything of earlier terms that survived. So what
+  // is still in flight from an earlier term was lost, or waits in a message to its old leader.
+  if (committed.back().id.term > settled_term_) {
+    settled_term_ = committed.back().id.term;
+    proposals_.OnTermSettled(settled_term_);
+  }
   task.entries = std::move(committed);
   hand_over_.committed.push_back(std::move(task));
 }
@@ -294,7 +330,7 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (result.index == 0) {
     reads_.OnDeclined(result.id);
-    next_ask_ = now_ + options_.tick * options_.raft.heartbeat_ticks;
+    next_ask_ = now_ + HeartbeatInterval();
     return;
   }
   for (PendingRequestPtr& read : reads_.TakeConfirmed(result.id)) {
@@ -308,13 +344,25 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
+  // A leader that is only lost may never be followed by another, so what was sent to it is answered
+  // now. In a later term there is, or was, a majority: it soon shows what was lost (OnTermSettled).
+  if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
-  next_ask_ = now_;
-  proposals_.OnLeaderIs(seen_leader_, seen_term_);
+  next_ask_ = next_forward_ = now_;
   if (raft_.role() == raft::Role::kLeader) RecordStoreId(options_.raft.id, options_.store_id);
+}
+
+void Replica::NoteTransfers() {
+  std::erase_if(transfers_, [this](const Transfer& transfer) {
+    const bool over = raft_.role() == raft::Role::kLeader ? raft_.transferee() != transfer.target
+                                                          : raft_.leader() != raft::kNobody;
+    if (!over && !transfer.request->answered()) return false;
+    transfer.request->Answer(raft_.leader() == transfer.target ? Fate::kApplied : Fate::kTimedOut);
+    return true;
+  });
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {

@@ -77,6 +77,10 @@ class Replica {
   // Everything up to `index` is in the state machine. Call it between turns.
   void OnApplied(raft::Index index);
 
+  // A leader that is about to stop hands its leadership over to the best follower. Call it between
+  // turns. No effect if this member does not lead, or if no follower answers.
+  void HandOverLeadership();
+
   // Answers all pending requests with kStopped.
   void Stop();
 
@@ -96,6 +100,7 @@ class Replica {
   void Handle(PeerMessage message);
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);
+  void Handle(TransferRequest request);
   void Handle(const AppendLost& lost);
   void Handle(const PeerLost& lost);
   void Handle(const ForwardLost& lost);
@@ -116,6 +121,7 @@ class Replica {
   PendingRequestPtr NoteCommand(const raft::Entry& entry);
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
+  void NoteTransfers();
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
@@ -125,6 +131,7 @@ class Replica {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
   bool FarBehind() const;
+  absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);
   }
@@ -150,6 +157,7 @@ class Replica {
   std::set<raft::MemberId> lost_peers_;
   raft::Index handed_over_;  // everything up to here was handed over to the applier
   raft::Index applied_;
+  raft::Term settled_term_;  // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
 
@@ -158,6 +166,14 @@ class Replica {
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
   raft::Term declining_term_ = 0;  // the leader of this term declines proposals: it stops
+  // Before this time nothing is forwarded: the leader hands its leadership over.
+  MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
+  // Clients' requests to transfer leadership that are not answered.
+  struct Transfer {
+    raft::MemberId target = raft::kNobody;
+    PendingRequestPtr request;
+  };
+  std::vector<Transfer> transfers_;
   uint64_t rejected_messages_ = 0;
 };
 

@@ -29,12 +29,13 @@ struct ForwardedProposal {
   ClusterVersion needs = kFirstVersion;  // storage/version.h
 };
 
-// The leader did not propose it, so it is certainly not applied through this message. With neither
+// The leader did not propose it, so it is certainly not applied through this message. Without a
 // flag the leader declined it (it is no leader any more, or it stops), and the proposal may be
-// sent again. An accepted proposal gets no reply: its origin sees the committed entry.
+// sent to the next leader. An accepted proposal gets no reply: its origin sees the committed entry.
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
+  bool transferring = false;    // the leader hands its leadership over; it may accept it later
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
 };
 

@@ -57,12 +57,17 @@ std::vector<std::string> MethodsOf(const google::protobuf::FileDescriptor* file)
 
 TEST_F(Wire, OtherMethodsAreUnimplemented) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd has them all";
-  const std::set<std::string> served = {
-      "/etcdserverpb.KV/Range",           "/etcdserverpb.KV/Put",
-      "/etcdserverpb.KV/DeleteRange",     "/etcdserverpb.KV/Txn",
-      "/etcdserverpb.KV/Compact",         "/etcdserverpb.Cluster/MemberList",
-      "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Hash",
-      "/etcdserverpb.Maintenance/HashKV", "/etcdserverpb.Maintenance/Defragment"};
+  const std::set<std::string> served = {"/etcdserverpb.KV/Range",
+                                        "/etcdserverpb.KV/Put",
+                                        "/etcdserverpb.KV/DeleteRange",
+                                        "/etcdserverpb.KV/Txn",
+                                        "/etcdserverpb.KV/Compact",
+                                        "/etcdserverpb.Cluster/MemberList",
+                                        "/etcdserverpb.Maintenance/Status",
+                                        "/etcdserverpb.Maintenance/Hash",
+                                        "/etcdserverpb.Maintenance/HashKV",
+                                        "/etcdserverpb.Maintenance/Defragment",
+                                        "/etcdserverpb.Maintenance/MoveLeader"};
   std::vector<std::string> methods = MethodsOf(etcdserverpb::RangeRequest::descriptor()->file());
   for (const auto* file : {v3lockpb::LockRequest::descriptor()->file(),
                            v3electionpb::CampaignRequest::descriptor()->file()}) {

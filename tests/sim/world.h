@@ -108,6 +108,7 @@ class World {
     kCrash,
     kCrashLate,
     kStop,
+    kTransfer,
     kPartition,
     kHeal,
     kClog,
@@ -151,6 +152,7 @@ class World {
   void OnCrashDue();
   void CrashNow(int member);
   void OnStopDue(int member);
+  void OnTransferDue();
   void OnPartitionDue();
   void Isolate(const std::vector<bool>& inside, int shape);
   void OnClogDue();
