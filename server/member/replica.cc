@@ -52,6 +52,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
+  // Only now: each proposal that was never sent is reported by itself, and has been spared.
+  for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
   Tick();
   first_start_.Turn(now);
   MaybeRaiseVersion();
@@ -129,7 +131,7 @@ void Replica::Handle(const PeerLost& lost) { raft_.OnPeerLost(lost.peer, lost.co
 void Replica::Handle(const ForwardLost& lost) {
   lost_peers_.insert(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
-  proposals_.OnForwardLost(lost.peer);
+  forward_lost_.insert(lost.peer);
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {

@@ -173,6 +173,29 @@ TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
+// The transport has no connection, and reports each proposal by itself.
+TEST(Replica, ProposalsThatWereNeverSentAllWaitForALeader) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Cut(leader);
+  c.Turn(follower);
+  c.Deliver();
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) {
+      c[follower].Post(ForwardLost{leader, {p->number}});
+    }
+  }
+  c.Turn(follower);
+  EXPECT_EQ(first->times + second->times, 0);
+  c.Run(kElection);
+  EXPECT_EQ(first->fate, Fate::kApplied);
+  EXPECT_EQ(second->fate, Fate::kApplied);
+}
+
 TEST(Replica, ABrokenStreamDoesNotAffectTheOther) {
   Cluster c(3);
   c.Run(kElection);
