@@ -171,25 +171,33 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
   raft_.Step(std::move(message));
 }
 
-void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
+void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
+  const auto decline = [&](ForwardedProposalReply reply) {
+    reply.number = proposal.number;
+    reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
+    outbox_->Send(from, reply);
+  };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
-    outbox_->Send(from, ForwardedProposalReply{.number = proposal.number, .not_understood = true});
-    return;
+    return decline({.not_understood = true});
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
-  const raft::ProposeResult result = phase_->AtLeast(Phase::kDeclining)
-                                         ? raft::ProposeResult::kNotLeader
-                                     : FarBehind() ? raft::ProposeResult::kTooManyRequests
-                                                   : raft_.Propose(std::move(proposal.payload));
-  if (result == raft::ProposeResult::kAccepted) return;
-  outbox_->Send(from, ForwardedProposalReply{
-                          .number = proposal.number,
-                          .too_many_requests = result == raft::ProposeResult::kTooManyRequests,
-                          .transferring = result == raft::ProposeResult::kTransferring});
+  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
+  if (FarBehind()) return decline({.too_many_requests = true});
+  switch (raft_.Propose(proposal.payload)) {
+    case raft::ProposeResult::kAccepted:
+      return;
+    case raft::ProposeResult::kNotLeader:
+      return decline({});
+    case raft::ProposeResult::kTransferring:
+      return decline({.transferring = true});
+    case raft::ProposeResult::kTooManyRequests:
+      return decline({.too_many_requests = true});
+  }
 }
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
+  if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
   if (reply.not_understood) {
     proposals_.Fail(reply.number, Fate::kNotSupported);
   } else if (reply.too_many_requests) {

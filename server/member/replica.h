@@ -106,7 +106,7 @@ class Replica {
   void Handle(const ForwardLost& lost);
   void Handle(const ForwardQueueFull& full);
   void HandleFrom(raft::MemberId from, raft::Message message);
-  void HandleFrom(raft::MemberId from, ForwardedProposal proposal);
+  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
@@ -156,7 +156,7 @@ class Replica {
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // those whose stream was reported as broken in this turn
-  raft::Index handed_over_;  // everything up to here was handed over to the applier
+  raft::Index handed_over_;                // everything up to here was handed over to the applier
   raft::Index applied_;
   raft::Term settled_term_;  // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;

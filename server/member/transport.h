@@ -35,6 +35,9 @@ struct ForwardedProposal {
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
+  // The process that sent the proposal. 0: not known. The next process of the same member uses the
+  // same numbers again, so it must not take this answer for its own.
+  uint64_t boot_id = 0;
   bool transferring = false;    // the leader hands its leadership over; it may accept it later
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
 };

@@ -107,6 +107,7 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   proto::ForwardResponse out;
   out.mutable_declined()->set_number(body.number);
   out.mutable_declined()->set_too_many_requests(body.too_many_requests);
+  out.mutable_declined()->set_boot_id(body.boot_id);
   out.mutable_declined()->set_transferring(body.transferring);
   out.mutable_declined()->set_not_understood(body.not_understood);
   return out;
@@ -248,6 +249,7 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
   }
   return ForwardedProposalReply{.number = in.number(),
                                 .too_many_requests = in.too_many_requests(),
+                                .boot_id = in.boot_id(),
                                 .transferring = in.transferring(),
                                 .not_understood = in.not_understood()};
 }

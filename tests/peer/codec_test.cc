@@ -79,9 +79,10 @@ TEST(Codec, RoundTripsEveryField) {
   EXPECT_EQ(proposal->number, 5);
   EXPECT_EQ(proposal->payload.view(), put);
 
-  const auto transferring =
-      Decode(Encode(ForwardedProposalReply{.number = 5, .transferring = true}).declined());
+  const auto transferring = Decode(
+      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .transferring = true}).declined());
   ASSERT_TRUE(transferring.ok());
+  EXPECT_EQ(transferring->boot_id, 8);
   EXPECT_TRUE(transferring->transferring);
   const ForwardedProposalReply declined{.number = 5, .not_understood = true};
   const auto declined_again = Decode(Encode(declined).declined());
