@@ -214,6 +214,15 @@ absl::StatusOr<std::unique_ptr<Watcher>> Client::Watch(const Keys& keys,
   return impl_->Watch(ToProto(keys, options));
 }
 
+// Like a write, it is not repeated if its outcome is unknown.
+absl::Status Client::MoveLeader(uint64_t target) {
+  etcdserverpb::MoveLeaderRequest request;
+  request.set_targetid(target);
+  return impl_
+      ->Call<etcdserverpb::MoveLeaderResponse>(Kind::kWrite, "Maintenance.MoveLeader", request)
+      .status();
+}
+
 // A read, as far as repeating goes: it changes nothing that a client can see.
 absl::Status Client::Defragment() {
   return impl_

@@ -381,6 +381,8 @@ class Client {
   // These ask any one member. To ask a certain member, connect to its endpoint alone.
   absl::StatusOr<StatusResult> Status();
   absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
+  // Transfers leadership to the member with this id. Ask the leader; another member declines.
+  absl::Status MoveLeader(uint64_t target);
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:

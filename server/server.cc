@@ -196,7 +196,8 @@ struct Server::Parts {
   void Run();
   bool AfterTurn(MonotonicTime now);  // LoopOptions::after_turn
 
-  // The steps of a stop, in this order. Each enters the phase of its name.
+  // The steps of a stop, in this order. Each but the first enters the phase of its name.
+  void HandOver();
   void Decline();
   void Drain();
   void Close();
@@ -375,12 +376,30 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 void Server::Stop() {
   if (parts_ == nullptr) return;
   LOG(INFO) << "stopping: finishing what is running";
+  parts_->HandOver();
   parts_->Decline();
   parts_->Drain();
   parts_->Close();
   parts_->End();
   parts_.reset();
   LOG(INFO) << "stopped";
+}
+
+// If this member leads, another one takes over first. Meanwhile it serves as usual: writes wait for
+// the new leader, to which this member then forwards them.
+void Server::Parts::HandOver() {
+  const raft::Raft& raft = member.replica().raft();
+  bool begun = false;
+  loop.Run([this, &raft, &begun] {
+    member.HandOverLeadership();
+    begun = raft.transferee() != raft::kNobody;
+  });
+  if (!begun) return;
+  loop.Await(MonotonicNow() + config.election_timeout, [&raft] {
+    if (raft.transferee() != raft::kNobody) return false;
+    if (raft.role() == raft::Role::kLeader) LOG(WARNING) << "no other member took over in time";
+    return raft.leader() != raft::kNobody;
+  });
 }
 
 // Declines new calls. Running ones may finish until the grace period is over. If there is no

@@ -162,6 +162,15 @@ void Output::Members(const MemberListResult& result) {
        CellsOf(result.members));
 }
 
+// The response has no fields.
+void Output::MovedLeader(uint64_t from, uint64_t to) {
+  if (format_ == Format::kJson) {
+    out_ << "{}\n";
+  } else {
+    out_ << "Leadership transferred from " << Hex(from) << " to " << Hex(to) << "\n";
+  }
+}
+
 void Output::Statuses(const std::vector<EndpointStatus>& rows) {
   if (WriteForPrograms(rows)) return;
   Rows({"ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM",

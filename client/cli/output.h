@@ -32,6 +32,7 @@ class Output {
   void Leases(const LeaseListResult& result);
   void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
+  void MovedLeader(uint64_t from, uint64_t to);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);

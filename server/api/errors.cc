@@ -19,6 +19,11 @@ absl::Status RejectedByPeers() {
 // stopped" instead, which leaves open whether it happened.
 absl::Status Stopping() { return absl::UnavailableError("there is no connection available"); }
 
+// etcd's table of codes lacks this error, so its code is Unknown.
+absl::Status TransferTimedOut() {
+  return absl::UnknownError("etcdserver: request timed out, leader transfer took too long");
+}
+
 absl::Status RequestTooLarge() {
   return absl::InvalidArgumentError("etcdserver: request is too large");
 }
@@ -59,6 +64,10 @@ absl::Status ToWire(Fate fate) {
           "etcdserver: the cluster does not know this request; bring all members to one version");
     case Fate::Kind::kStopped:
       return fate.proposed ? absl::UnavailableError("etcdserver: server stopped") : Stopping();
+    case Fate::Kind::kNotLeader:
+      return absl::FailedPreconditionError("etcdserver: not leader");
+    case Fate::Kind::kBadTransferee:
+      return absl::FailedPreconditionError("etcdserver: bad leader transferee");
   }
   return absl::InternalError("unknown fate");
 }

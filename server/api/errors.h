@@ -23,6 +23,8 @@ absl::Status NoLeader();
 absl::Status RejectedByPeers();
 // For a call that arrived after this member was told to stop.
 absl::Status Stopping();
+// The transfer was given up, or is not known to have ended before the deadline.
+absl::Status TransferTimedOut();
 absl::Status RequestTooLarge();
 absl::Status TooManyRequests();
 absl::Status ResponseTooLarge();

@@ -1,6 +1,6 @@
-// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment. Each concerns the state of this
-// member only, and waits neither for a leader nor for the applier. The other methods are not served
-// yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader. All but the last concern
+// the state of this member only, and wait neither for a leader nor for the applier. The other
+// methods are not served yet.
 
 #include <memory>
 #include <utility>
@@ -17,6 +17,8 @@ using etcdserverpb::HashKVRequest;
 using etcdserverpb::HashKVResponse;
 using etcdserverpb::HashRequest;
 using etcdserverpb::HashResponse;
+using etcdserverpb::MoveLeaderRequest;
+using etcdserverpb::MoveLeaderResponse;
 using etcdserverpb::StatusRequest;
 using etcdserverpb::StatusResponse;
 
@@ -80,6 +82,14 @@ void Defragment(const Edge* edge, Unary<DefragmentRequest, DefragmentResponse> c
   call.Finish(absl::OkStatus());
 }
 
+// As in etcd, the response has no header.
+void MoveLeader(const Edge* edge, Unary<MoveLeaderRequest, MoveLeaderResponse> call) {
+  const auto done = [call](Fate fate) {
+    call.Finish(fate.kind == Fate::Kind::kTimedOut ? TransferTimedOut() : ReadToWire(fate));
+  };
+  edge->member->Post(TransferRequest{call.request().targetid(), done, Edge::CallerOf(call)});
+}
+
 }  // namespace
 
 void AddMaintenance(const Edge* edge, Methods* methods) {
@@ -99,6 +109,10 @@ void AddMaintenance(const Edge* edge, Methods* methods) {
                                              {.name = "/etcdserverpb.Maintenance/Defragment",
                                               .permission = Permission::kMaintainSelf,
                                               .handler = Defragment});
+  Add<MoveLeaderRequest, MoveLeaderResponse>(edge, methods,
+                                             {.name = "/etcdserverpb.Maintenance/MoveLeader",
+                                              .permission = Permission::kMaintain,
+                                              .handler = MoveLeader});
 }
 
 }  // namespace raftkv::api

@@ -41,6 +41,10 @@ void Inbox::Post(Input input) {
       renewal->done(Fate::kTooManyRequests, {});
       return;
     }
+    if (auto* transfer = std::get_if<TransferRequest>(&input)) {
+      transfer->done(Fate::kTooManyRequests);
+      return;
+    }
     if (std::holds_alternative<PeerMessage>(input)) return;
   }
   bytes_ += bytes;

@@ -120,6 +120,8 @@ class Member {
   // lease.
   std::optional<absl::Duration> LeaseRemaining(int64_t id, MonotonicTime now);
 
+  // Before a stop: a leader begins to hand its leadership over to the best follower.
+  void HandOverLeadership() { replica_.HandOverLeadership(); }
   // Answers all pending requests with Fate::Kind::kStopped, because the member stops.
   void StopRequests() { replica_.Stop(); }
 

@@ -94,7 +94,11 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
 
 void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
   FailInFlightIf(Fate::kUnknownLeaderLost,
-                 [&](const Proposal& p) { return p.leader != leader || p.term != term; });
+                 [&](const Proposal& p) { return p.term == term && p.leader != leader; });
+}
+
+void Proposals::OnTermSettled(raft::Term term) {
+  FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) { return p.term < term; });
 }
 
 void Proposals::OnForwardLost(raft::MemberId peer) {

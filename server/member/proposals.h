@@ -7,7 +7,7 @@
 //   waiting    not proposed (there is no leader, or the leader declined it): may be proposed
 //   in flight  proposed here or sent to a leader. It may be in a log, so it is never proposed
 //              again. It ends when it is committed, or is answered "unknown" when its leader or the
-//              connection to it is lost
+//              connection to it is lost, or when an entry of a later term is committed before it
 //
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
@@ -51,8 +51,12 @@ class Proposals {
   // already, or if the entry was not proposed by a client of this process.
   PendingRequestPtr TakeCommitted(std::string_view payload);
 
-  // Answers everything in flight that was not sent to `leader` in `term`: its fate is unknown.
+  // Answers everything in flight that was sent in `term` to another member than `leader`: its fate
+  // is unknown.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
+  // An entry of `term` is committed, and TakeCommitted was called for all entries up to it. Answers
+  // everything in flight that was sent in an earlier term.
+  void OnTermSettled(raft::Term term);
   // Likewise, answers everything that was sent to `peer`.
   void OnForwardLost(raft::MemberId peer);
   // Forgets those that were answered at their deadline.

@@ -38,7 +38,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, PeersOf(options)),
       first_start_(PeersOf(options), log, &raft_, outbox),
       handed_over_(state_machine.applied().index),
-      applied_(handed_over_) {}
+      applied_(handed_over_),
+      settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   // If this turn comes an election timeout late (a save took long, or the process was stopped), the
@@ -51,6 +52,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
+  // Only now: each proposal that was never sent is reported by itself, and has been spared.
+  for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
   Tick();
   first_start_.Turn(now);
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
@@ -60,6 +63,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   AskReads();
   DrainReady();
   NoteLeader();
+  NoteTransfers();
 }
 
 void Replica::OnApplied(raft::Index index) {
@@ -103,6 +107,26 @@ void Replica::Handle(ReadRequest request) {
   reads_.Add(pending_.Add(std::move(request.done), Deadline(request.caller.deadline)));
 }
 
+void Replica::Handle(TransferRequest request) {
+  if (Full()) return request.done(Fate::kTooManyRequests);
+  const bool leads = raft_.role() == raft::Role::kLeader;
+  if (leads && request.target == options_.raft.id) return request.done(Fate::kApplied);
+  switch (raft_.TransferLeadership(request.target)) {
+    case raft::TransferResult::kNotLeader:
+      return request.done(Fate::kNotLeader);
+    case raft::TransferResult::kBadTarget:
+      return request.done(Fate::kBadTransferee);
+    case raft::TransferResult::kStarted:
+      break;
+  }
+  const MonotonicTime deadline = Deadline(request.caller.deadline);
+  transfers_.push_back({request.target, pending_.Add(std::move(request.done), deadline)});
+}
+
+void Replica::HandOverLeadership() {
+  if (raft_.role() == raft::Role::kLeader) raft_.TransferLeadership(raft_.BestTransferee());
+}
+
 void Replica::Handle(const AppendLost& lost) { raft_.OnUnreachable(lost.peer); }
 
 void Replica::Handle(const PeerLost& lost) { raft_.OnPeerLost(lost.peer, lost.connection); }
@@ -110,7 +134,7 @@ void Replica::Handle(const PeerLost& lost) { raft_.OnPeerLost(lost.peer, lost.co
 void Replica::Handle(const ForwardLost& lost) {
   lost_peers_.insert(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
-  proposals_.OnForwardLost(lost.peer);
+  forward_lost_.insert(lost.peer);
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
@@ -150,30 +174,44 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
   raft_.Step(std::move(message));
 }
 
-void Replica::HandleFrom(raft::MemberId from, ForwardedProposal proposal) {
+void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
+  const auto decline = [&](ForwardedProposalReply reply) {
+    reply.number = proposal.number;
+    reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
+    outbox_->Send(from, reply);
+  };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
-    outbox_->Send(from, ForwardedProposalReply{.number = proposal.number, .not_understood = true});
-    return;
+    return decline({.not_understood = true});
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
-  const raft::ProposeResult result = phase_->AtLeast(Phase::kDeclining)
-                                         ? raft::ProposeResult::kNotLeader
-                                     : FarBehind() ? raft::ProposeResult::kTooManyRequests
-                                                   : raft_.Propose(std::move(proposal.payload));
-  if (result == raft::ProposeResult::kAccepted) return;
-  outbox_->Send(from, ForwardedProposalReply{
-                          .number = proposal.number,
-                          .too_many_requests = result == raft::ProposeResult::kTooManyRequests});
+  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
+  if (FarBehind()) return decline({.too_many_requests = true});
+  switch (raft_.Propose(proposal.payload)) {
+    case raft::ProposeResult::kAccepted:
+      return;
+    case raft::ProposeResult::kNotLeader:
+      return decline({});
+    case raft::ProposeResult::kTransferring:
+      return decline({.transferring = true});
+    case raft::ProposeResult::kTooManyRequests:
+      return decline({.too_many_requests = true});
+  }
 }
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
+  if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
   if (reply.not_understood) {
     proposals_.Fail(reply.number, Fate::kNotSupported);
   } else if (reply.too_many_requests) {
     proposals_.Fail(reply.number, Fate::kTooManyRequests);
   } else {
-    declining_term_ = std::max(declining_term_, proposals_.OnDeclined(reply.number, from));
+    const raft::Term term = proposals_.OnDeclined(reply.number, from);
+    if (!reply.transferring) {
+      declining_term_ = std::max(declining_term_, term);
+    } else if (term == raft_.term()) {
+      next_forward_ = now_ + HeartbeatInterval();
+    }
   }
 }
 
@@ -204,6 +242,7 @@ void Replica::Tick() {
 void Replica::ProposeWaiting() {
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
+  if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
   while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs});
@@ -216,6 +255,7 @@ void Replica::ProposeWaiting() {
         proposals_.Fail(next->number, Fate::kTooManyRequests);
         break;
       case raft::ProposeResult::kNotLeader:
+      case raft::ProposeResult::kTransferring:
         proposals_.OnDeclined(next->number, leader);
         return;
     }
@@ -267,6 +307,12 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
     PendingRequestPtr request = NoteCommand(entry);
     if (request != nullptr) task.requests.emplace_back(entry.id.index, std::move(request));
   }
+  // The first entry of a later term comes after everything of earlier terms that survived. So what
+  // is still in flight from an earlier term was lost, or waits in a message to its old leader.
+  if (committed.back().id.term > settled_term_) {
+    settled_term_ = committed.back().id.term;
+    proposals_.OnTermSettled(settled_term_);
+  }
   task.entries = std::move(committed);
   hand_over_.committed.push_back(std::move(task));
 }
@@ -297,7 +343,7 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (result.index == 0) {
     reads_.OnDeclined(result.id);
-    next_ask_ = now_ + options_.tick * options_.raft.heartbeat_ticks;
+    next_ask_ = now_ + HeartbeatInterval();
     return;
   }
   for (PendingRequestPtr& read : reads_.TakeConfirmed(result.id)) {
@@ -311,17 +357,29 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
+  // A leader that is only lost may never be followed by another, so what was sent to it is answered
+  // now. In a later term there is, or was, a majority: it soon shows what was lost (OnTermSettled).
+  if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
   lessor_.OnNewTerm();
-  next_ask_ = now_;
-  proposals_.OnLeaderIs(seen_leader_, seen_term_);
+  next_ask_ = next_forward_ = now_;
   if (raft_.role() != raft::Role::kLeader) return;
   RecordStoreId(options_.raft.id, options_.store_id);
   leads_from_ = raft_.last_index();
   lessor_.OnLeading(now_ + options_.tick * options_.raft.election_timeout_ticks);
+}
+
+void Replica::NoteTransfers() {
+  std::erase_if(transfers_, [this](const Transfer& transfer) {
+    const bool over = raft_.role() == raft::Role::kLeader ? raft_.transferee() != transfer.target
+                                                          : raft_.leader() != raft::kNobody;
+    if (!over && !transfer.request->answered()) return false;
+    transfer.request->Answer(raft_.leader() == transfer.target ? Fate::kApplied : Fate::kTimedOut);
+    return true;
+  });
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {

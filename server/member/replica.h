@@ -81,6 +81,10 @@ class Replica {
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
 
+  // A leader that is about to stop hands its leadership over to the best follower. Call it between
+  // turns. No effect if this member does not lead, or if no follower answers.
+  void HandOverLeadership();
+
   // Answers all pending requests with kStopped.
   void Stop();
 
@@ -102,12 +106,13 @@ class Replica {
   void Handle(ProposeRequest request);
   void Handle(ReadRequest request);
   void Handle(RenewRequest request) { renewals_.Add(std::move(request)); }
+  void Handle(TransferRequest request);
   void Handle(const AppendLost& lost);
   void Handle(const PeerLost& lost);
   void Handle(const ForwardLost& lost);
   void Handle(const ForwardQueueFull& full);
   void HandleFrom(raft::MemberId from, raft::Message message);
-  void HandleFrom(raft::MemberId from, ForwardedProposal proposal);
+  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
@@ -122,6 +127,7 @@ class Replica {
   PendingRequestPtr NoteCommand(const raft::Entry& entry);
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
+  void NoteTransfers();
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
@@ -132,6 +138,7 @@ class Replica {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
   bool FarBehind() const;
+  absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);
   }
@@ -157,8 +164,10 @@ class Replica {
 
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;
-  raft::Index handed_over_;  // everything up to here was handed over to the applier
+  std::set<raft::MemberId> forward_lost_;  // those whose stream was reported as broken in this turn
+  raft::Index handed_over_;                // everything up to here was handed over to the applier
   raft::Index applied_;
+  raft::Term settled_term_;  // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
   raft::Index leads_from_ = 0;  // leader: this entry is of its term, or before one that is
@@ -168,6 +177,14 @@ class Replica {
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
   raft::Term declining_term_ = 0;  // the leader of this term declines proposals: it stops
+  // Before this time nothing is forwarded: the leader hands its leadership over.
+  MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
+  // Clients' requests to transfer leadership that are not answered.
+  struct Transfer {
+    raft::MemberId target = raft::kNobody;
+    PendingRequestPtr request;
+  };
+  std::vector<Transfer> transfers_;
   uint64_t rejected_messages_ = 0;
 };
 

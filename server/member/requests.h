@@ -29,6 +29,8 @@ struct Fate {
     kTooManyRequests,  // a bound was reached
     kNotSupported,     // the leader, or the cluster version in force, does not know the command
     kStopped,          // this member stops
+    kNotLeader,        // of a transfer of leadership: this member is not the leader
+    kBadTransferee,    // of a transfer of leadership: its target is not a voter
   };
   Kind kind = Kind::kApplied;
   // For a write. True: it was proposed, so it may be applied although the answer is an error.
@@ -47,6 +49,8 @@ struct Fate {
   static const Fate kNotSupported;
   static const Fate kStoppedUnproposed;
   static const Fate kStopped;
+  static const Fate kNotLeader;
+  static const Fate kBadTransferee;
 };
 inline constexpr Fate Fate::kApplied = {Kind::kApplied, true};
 inline constexpr Fate Fate::kTimedOut = {Kind::kTimedOut, false};
@@ -57,9 +61,12 @@ inline constexpr Fate Fate::kTooManyRequests = {Kind::kTooManyRequests, false};
 inline constexpr Fate Fate::kNotSupported = {Kind::kNotSupported, false};
 inline constexpr Fate Fate::kStoppedUnproposed = {Kind::kStopped, false};
 inline constexpr Fate Fate::kStopped = {Kind::kStopped, true};
+inline constexpr Fate Fate::kNotLeader = {Kind::kNotLeader, false};
+inline constexpr Fate Fate::kBadTransferee = {Kind::kBadTransferee, false};
 
 using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
 using ReadDone = absl::AnyInvocable<void(Fate)>;
+using TransferDone = ReadDone;
 
 // Who waits for a request.
 struct Caller {
@@ -104,6 +111,14 @@ struct RenewRequest {
   absl::AnyInvocable<void(Fate, Renewal)> done;
 };
 
+// Leadership shall move from this member to `target`. `done(kApplied)` runs when this member knows
+// that `target` leads. kTimedOut: it does not yet, or the transfer was given up.
+struct TransferRequest {
+  raft::MemberId target = raft::kNobody;
+  TransferDone done;
+  Caller caller = {};
+};
+
 // The stream of appends to a peer broke: what was in flight may be lost.
 struct AppendLost {
   raft::MemberId peer = raft::kNobody;
@@ -131,8 +146,8 @@ struct ForwardQueueFull {
 };
 
 // Everything that may arrive between two turns of a member.
-using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, AppendLost,
-                           PeerLost, ForwardLost, ForwardQueueFull>;
+using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, TransferRequest,
+                           AppendLost, PeerLost, ForwardLost, ForwardQueueFull>;
 
 }  // namespace raftkv
 

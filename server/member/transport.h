@@ -29,12 +29,16 @@ struct ForwardedProposal {
   ClusterVersion needs = kFirstVersion;  // storage/version.h
 };
 
-// The leader did not propose it, so it is certainly not applied through this message. With neither
+// The leader did not propose it, so it is certainly not applied through this message. Without a
 // flag the leader declined it (it is no leader any more, or it stops), and the proposal may be
-// sent again. An accepted proposal gets no reply: its origin sees the committed entry.
+// sent to the next leader. An accepted proposal gets no reply: its origin sees the committed entry.
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
+  // The process that sent the proposal. 0: not known. The next process of the same member uses the
+  // same numbers again, so it must not take this answer for its own.
+  uint64_t boot_id = 0;
+  bool transferring = false;    // the leader hands its leadership over; it may accept it later
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
 };
 

@@ -145,6 +145,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
 void Peers::Register(MethodTable* methods) {
   Methods rows;
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/RequestVote", &Peers::OnVote));
+  rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/TimeoutNow", &Peers::OnTimeoutNow));
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/Hello", &Peers::OnHello));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/AppendEntries", kAppendBound,
                                    &Peer::append_in, &Peers::OnAppend));
@@ -369,8 +370,10 @@ void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) 
   LOG(FATAL) << "the core does not send InstallSnapshot yet";
 }
 
-void Peers::SendRaft(Peer*, const raft::Message&, const raft::TimeoutNow&) {
-  LOG(FATAL) << "the core does not send TimeoutNow yet";
+void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now) {
+  Ask<proto::TimeoutNowRequest, proto::TimeoutNowResponse>(
+      to, Encode(message, timeout_now), &proto::Raft::Stub::PrepareAsyncTimeoutNow,
+      [](const Sender&, const proto::TimeoutNowResponse&) {});
 }
 
 // --- what arrives for the member
@@ -394,6 +397,13 @@ void Peers::OnHello(HelloCall call) {
   if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
   unanswered = call;
   Post(from, Hello{});
+}
+
+void Peers::OnTimeoutNow(TimeoutNowCall call) {
+  const Sender from = Handshake::SenderOf(call.request().peer());
+  PostRaft(from, Decode(call.request()));
+  *call.response()->mutable_peer() = handshake_.Introduction(from.id);
+  call.Finish(absl::OkStatus());
 }
 
 void Peers::OnAppend(const Sender& from, proto::AppendEntriesRequest* request) {

@@ -92,6 +92,7 @@ class Peers final : public Transport {
  private:
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;
   using HelloCall = Unary<proto::HelloRequest, proto::HelloResponse>;
+  using TimeoutNowCall = Unary<proto::TimeoutNowRequest, proto::TimeoutNowResponse>;
   using AppendOut = OutStream<proto::AppendEntriesRequest, proto::AppendEntriesResponse>;
   using AppendIn = InStream<proto::AppendEntriesRequest, proto::AppendEntriesResponse>;
   using ForwardOut = OutStream<proto::ForwardRequest, proto::ForwardResponse>;
@@ -152,7 +153,7 @@ class Peers final : public Transport {
   void SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexRequest& ask);
   void SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexReply& answer);
   void SendRaft(Peer* to, const raft::Message& message, const raft::InstallSnapshot&);
-  void SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow&);
+  void SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now);
 
   // Sends a unary request. `on_answer` is called if the expected peer answers.
   template <typename Request, typename Response>
@@ -161,6 +162,7 @@ class Peers final : public Transport {
 
   void OnVote(VoteCall call);
   void OnHello(HelloCall call);
+  void OnTimeoutNow(TimeoutNowCall call);
   void OnAppend(const Sender& from, proto::AppendEntriesRequest* request);
   void OnForward(const Sender& from, proto::ForwardRequest* request);
   void OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response);

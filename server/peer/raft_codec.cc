@@ -32,6 +32,7 @@ proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestV
   out.set_last_log_index(body.last.index);
   out.set_last_log_term(body.last.term);
   out.set_pre_vote(body.pre_vote);
+  out.set_leadership_transfer(body.leadership_transfer);
   return out;
 }
 
@@ -40,6 +41,13 @@ proto::RequestVoteResponse Encode(const raft::Message& from, const raft::Request
   out.set_term(from.term);
   out.set_vote_granted(body.granted);
   out.set_pre_vote(body.pre_vote);
+  return out;
+}
+
+proto::TimeoutNowRequest Encode(const raft::Message& from, const raft::TimeoutNow& /*body*/) {
+  proto::TimeoutNowRequest out;
+  out.set_term(from.term);
+  out.set_leader_id(from.from);
   return out;
 }
 
@@ -99,6 +107,8 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   proto::ForwardResponse out;
   out.mutable_declined()->set_number(body.number);
   out.mutable_declined()->set_too_many_requests(body.too_many_requests);
+  out.mutable_declined()->set_boot_id(body.boot_id);
+  out.mutable_declined()->set_transferring(body.transferring);
   out.mutable_declined()->set_not_understood(body.not_understood);
   return out;
 }
@@ -115,10 +125,13 @@ absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in) {
     return Malformed("vote numbers");
   if (in.term() == 0) return Malformed("a vote for term 0");
   if (!IsEntryId(in.last_log_term(), in.last_log_index())) return Malformed("last log entry");
+  // Who is asked to campaign needs no pre-votes.
+  if (in.pre_vote() && in.leadership_transfer()) return Malformed("a pre-vote for a transfer");
   raft::Message out;
   out.term = in.term();
   out.body = raft::RequestVote{.last = {in.last_log_term(), in.last_log_index()},
-                               .pre_vote = in.pre_vote()};
+                               .pre_vote = in.pre_vote(),
+                               .leadership_transfer = in.leadership_transfer()};
   return out;
 }
 
@@ -129,6 +142,15 @@ absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in) {
   raft::Message out;
   out.term = in.term();
   out.body = raft::RequestVoteReply{.granted = in.vote_granted(), .pre_vote = in.pre_vote()};
+  return out;
+}
+
+absl::StatusOr<raft::Message> Decode(const proto::TimeoutNowRequest& in) {
+  if (!Plausible({in.term()})) return Malformed("the term of a transfer");
+  if (in.term() == 0) return Malformed("a transfer in term 0");
+  raft::Message out;
+  out.term = in.term();
+  out.body = raft::TimeoutNow{};
   return out;
 }
 
@@ -223,10 +245,13 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
 
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in) {
   if (!Plausible({in.number()})) return Malformed("number of a declined proposal");
-  if (in.too_many_requests() && in.not_understood())
+  if (in.too_many_requests() + in.transferring() + in.not_understood() > 1) {
     return Malformed("two reasons of a declined proposal");
+  }
   return ForwardedProposalReply{.number = in.number(),
                                 .too_many_requests = in.too_many_requests(),
+                                .boot_id = in.boot_id(),
+                                .transferring = in.transferring(),
                                 .not_understood = in.not_understood()};
 }
 

@@ -21,6 +21,7 @@ inline constexpr uint64_t kPlausibleMax = uint64_t{1} << 62;
 
 proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body);
 proto::RequestVoteResponse Encode(const raft::Message& from, const raft::RequestVoteReply& body);
+proto::TimeoutNowRequest Encode(const raft::Message& from, const raft::TimeoutNow& body);
 proto::AppendEntriesRequest Encode(const raft::Message& from, const raft::AppendEntries& body);
 proto::AppendEntriesResponse Encode(const raft::Message& from,
                                     const raft::AppendEntriesReply& body);
@@ -35,6 +36,7 @@ proto::HelloResponse Encode(const HelloReply& body);
 // the payloads move into the result.
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in);
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in);
+absl::StatusOr<raft::Message> Decode(const proto::TimeoutNowRequest& in);
 absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in);
 absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in);
 absl::StatusOr<raft::Message> Decode(const proto::ForwardRequest::ReadIndex& in);

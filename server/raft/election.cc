@@ -1,6 +1,6 @@
 // The methods of Raft about elections: leader election (§5.2), the election restriction (§5.4.1),
-// PreVote (thesis §9.6) and CheckQuorum (thesis §6.2). The map from the paper's Figure 2 to
-// functions is at the head of replication.cc.
+// PreVote (thesis §9.6), CheckQuorum (thesis §6.2) and leadership transfer (thesis §3.10). The map
+// from the paper's Figure 2 to functions is at the head of replication.cc.
 
 #include <utility>
 
@@ -24,18 +24,18 @@ void Raft::AskWhetherToCampaign() {
   events_.push_back(BecamePreCandidate{term_ + 1, fast});
   votes_.clear();
   votes_[config_.id] = true;  // a pre-vote is not binding, so it need not be saved
-  AskForVotes(term_ + 1, /*pre_vote=*/true);
+  AskForVotes(term_ + 1, {.last = log_.last(), .pre_vote = true});
   CountVotes();
 }
 
-void Raft::Campaign() {
+void Raft::Campaign(bool leadership_transfer) {
   SetTerm(term_ + 1);
   voted_for_ = config_.id;
   role_ = Role::kCandidate;
   ResetElectionTimer();
   events_.push_back(BecameCandidate{term_});
   votes_.clear();
-  AskForVotes(term_, /*pre_vote=*/false);
+  AskForVotes(term_, {.last = log_.last(), .leadership_transfer = leadership_transfer});
   if (RAFTKV_MUTANT("lead-before-vote-saved")) {
     for (Message& message : after_save_messages_) now_messages_.push_back(std::move(message));
     after_save_messages_.clear();
@@ -45,10 +45,10 @@ void Raft::Campaign() {
 }
 
 // Even a pre-vote is sent after the save, because it names the last entry of our log.
-void Raft::AskForVotes(Term term, bool pre_vote) {
+void Raft::AskForVotes(Term term, RequestVote request) {
   for (MemberId voter : membership_.voters()) {
     if (voter == config_.id) continue;
-    SendAfterSave(voter, RequestVote{.last = log_.last(), .pre_vote = pre_vote}, term);
+    SendAfterSave(voter, request, term);
   }
 }
 
@@ -134,6 +134,47 @@ void Raft::CheckQuorum() {
   if (now_ - majority_heard < uint64_t(config_.election_timeout_ticks)) return;
   events_.push_back(SteppedDown{term_, SteppedDown::Why::kNoQuorum});
   BecomeFollower(term_, kNobody);
+}
+
+// Leadership transfer (thesis §3.10).
+
+TransferResult Raft::TransferLeadership(MemberId target) {
+  if (role_ != Role::kLeader) return TransferResult::kNotLeader;
+  if (target == config_.id || !membership_.IsVoter(target)) return TransferResult::kBadTarget;
+  if (target == transferee_) return TransferResult::kStarted;
+  transferee_ = target;
+  transfer_started_ = now_;
+  MaybeHandOver();
+  return TransferResult::kStarted;
+}
+
+MemberId Raft::BestTransferee() const {
+  MemberId best = kNobody;
+  for (MemberId voter : membership_.voters()) {
+    const auto peer = peers_.find(voter);
+    if (peer == peers_.end()) continue;  // this member itself
+    if (now_ - peer->second.contact_tick >= uint64_t(config_.election_timeout_ticks)) continue;
+    if (best == kNobody || peer->second.match_index() > peers_.at(best).match_index()) best = voter;
+  }
+  return best;
+}
+
+// The target must hold the whole log, or it loses the election. Everything must be committed, so
+// that no client's request is left without an answer by the change of leader.
+void Raft::MaybeHandOver() {
+  if (transferee_ == kNobody) return;
+  const bool ready =
+      commit_ == log_.last_index() && peers_.at(transferee_).match_index() == log_.last_index();
+  if (ready || RAFTKV_MUTANT("transfer-to-a-member-behind")) Send(transferee_, TimeoutNow{});
+}
+
+// Without a round of pre-votes: the leader itself asked for this election. If it is lost, the usual
+// rounds follow soon, because the leader has stepped down meanwhile.
+void Raft::HandleTimeoutNow() {
+  if (role_ == Role::kLeader || !MayCampaign()) return;
+  SetLeader(kNobody);
+  fast_rounds_ = kFastRounds - 1;
+  Campaign(/*leadership_transfer=*/true);
 }
 
 }  // namespace raftkv::raft

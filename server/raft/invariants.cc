@@ -45,6 +45,8 @@ void Invariants::CheckState(const Raft& raft) {
   Require(raft.role_ != Role::kCandidate || raft.voted_for_ == raft.config_.id,
           "a candidate votes for itself");
   Require(raft.role_ == Role::kLeader || raft.peers_.empty(), "only a leader tracks peers");
+  Require(raft.role_ == Role::kLeader || raft.transferee_ == kNobody,
+          "only a leader transfers its leadership");
   Require((raft.role_ == Role::kLeader) == (raft.leader_ == raft.config_.id),
           "a member names itself as leader exactly while it is the leader");
   Require(raft.leader_ != kNobody || raft.reads_.size() == 0, "reads wait only for a leader");

@@ -18,10 +18,12 @@
 
 namespace raftkv::raft {
 
-// §5.2, §5.4.1. `last` is the candidate's last log entry.
+// §5.2, §5.4.1. `last` is the candidate's last log entry. `leadership_transfer`: the leader asked
+// the candidate to campaign (TimeoutNow), so members that hear from the leader vote, too.
 struct RequestVote {
   EntryId last = {};
   bool pre_vote = false;
+  bool leadership_transfer = false;
   friend bool operator==(const RequestVote&, const RequestVote&) = default;
 };
 
@@ -73,12 +75,14 @@ struct ReadIndexReply {
   friend bool operator==(const ReadIndexReply&, const ReadIndexReply&) = default;
 };
 
-// §7. InstallSnapshot and TimeoutNow are not implemented yet; Raft::Step drops them.
+// §7. Not implemented yet; Raft::Step drops it.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;
 };
 
+// The leader asks the receiver, whose log equals its own, to campaign at once (thesis §3.10). The
+// sender needs no reply: it learns from the vote request that the message arrived.
 struct TimeoutNow {
   friend bool operator==(const TimeoutNow&, const TimeoutNow&) = default;
 };

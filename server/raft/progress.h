@@ -67,7 +67,7 @@ class Progress {
   Index heartbeat_prev() const { return stalled_ ? next_index_ - 1 : match_index_; }
 
   // Set by Raft.
-  uint64_t contact_tick = 0;  // when a message of this term last came from the peer
+  uint64_t contact_tick = 0;  // when the peer last answered an append of this term
   uint64_t echoed_round = 0;  // the newest heartbeat round that the peer answered
   Index told_commit = 0;      // the commit index that the messages sent so far let the peer reach
 

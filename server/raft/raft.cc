@@ -10,12 +10,6 @@
 
 namespace raftkv::raft {
 
-namespace {
-// The rounds of votes that begin early after the connection to the leader broke: one, and three
-// retries. After that the election timeout holds again.
-constexpr int kFastRounds = 4;
-}  // namespace
-
 Raft::Raft(const Config& config, const Configuration& configuration, Index applied,
            const LogReader* log)
     : config_(config),
@@ -52,7 +46,13 @@ void Raft::Tick(int ticks) {
   now_ += ticks;
   const bool interval_over = now_ - last_heartbeat_ >= uint64_t(config_.heartbeat_ticks);
   if (role_ == Role::kLeader) {
-    if (interval_over) BeginHeartbeat();
+    if (now_ - transfer_started_ >= uint64_t(config_.election_timeout_ticks)) {
+      transferee_ = kNobody;
+    }
+    if (interval_over) {
+      BeginHeartbeat();
+      MaybeHandOver();  // again: the message may be lost
+    }
     CheckQuorum();
     return;
   }
@@ -82,22 +82,22 @@ void Raft::Step(Message message) {
   if (message.term > term_) {
     // A member that hears from a leader drops vote requests, so that they cannot depose it
     // (thesis §4.2.3).
-    if (vote && HearsLeader() && !RAFTKV_MUTANT("vote-while-leader-is-heard")) return;
+    if (vote && HearsLeader() && !vote->leadership_transfer &&
+        !RAFTKV_MUTANT("vote-while-leader-is-heard")) {
+      return;
+    }
     // A pre-vote names a term that no member has entered yet, so it must not change ours.
     const bool of_a_future_term =
         (vote && vote->pre_vote && !RAFTKV_MUTANT("pre-vote-bumps-term")) ||
         (vote_reply && vote_reply->pre_vote && vote_reply->granted);
     if (!of_a_future_term) BecomeFollower(message.term, kNobody);
   } else if (message.term < term_) {
-    if (!(vote_reply && RAFTKV_MUTANT("late-votes-count"))) {
+    const bool late = (vote_reply && RAFTKV_MUTANT("late-votes-count")) ||
+                      (std::holds_alternative<TimeoutNow>(message.body) &&
+                       RAFTKV_MUTANT("timeout-now-of-an-old-term"));
+    if (!late) {
       AnswerLowerTerm(message);
       return;
-    }
-  }
-
-  if (role_ == Role::kLeader && message.term == term_) {
-    if (auto peer = peers_.find(message.from); peer != peers_.end()) {
-      peer->second.contact_tick = now_;
     }
   }
 
@@ -114,6 +114,9 @@ void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
 
 ProposeResult Raft::Propose(Payload payload) {
   if (role_ != Role::kLeader) return ProposeResult::kNotLeader;
+  if (transferee_ != kNobody && !RAFTKV_MUTANT("propose-during-transfer")) {
+    return ProposeResult::kTransferring;
+  }
   Entry entry{{term_, log_.last_index() + 1}, EntryType::kCommand, std::move(payload)};
   const size_t bytes = EntryBytes(entry);
   if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.uncommitted_bytes_max) {
@@ -161,6 +164,7 @@ void Raft::BecomeFollower(Term term, MemberId leader) {
   role_ = Role::kFollower;
   votes_.clear();
   peers_.clear();
+  transferee_ = kNobody;
   announce_round_ = false;
   if (new_term) SetTerm(term);
   if (RAFTKV_MUTANT("same-term-stepdown-clears-vote") && !new_term) voted_for_ = kNobody;

@@ -5,8 +5,8 @@
 // I/O and has no thread, clock, lock, log line or protobuf; time passes only by Tick. server/member
 // (or a test) owns it and calls it from one thread:
 //
-//   inputs:            Tick  Step  Propose  ReadIndex  OnPeerLost  OnUnreachable  SetVoting
-//                      StepDown
+//   inputs:            Tick  Step  Propose  ReadIndex  TransferLeadership  OnPeerLost
+//                      OnUnreachable  SetVoting  StepDown
 //   outputs:           HasReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)
 //   observers:         status()  role()  term()  ...
@@ -65,7 +65,11 @@ struct Status {
 // all members.
 inline constexpr Term kTermAheadMax = Term{1} << 32;
 
-enum class ProposeResult { kAccepted, kNotLeader, kTooManyRequests };
+// kTransferring: the leader hands its leadership over (TransferLeadership). The proposal may wait:
+// the transfer ends within an election timeout.
+enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests };
+
+enum class TransferResult { kStarted, kNotLeader, kBadTarget };
 
 class Raft {
  public:
@@ -89,6 +93,16 @@ class Raft {
   // still hears the leader, it gives no pre-votes, so the term stays
   // (docs/decisions/0009-fast-failover.md).
   void OnPeerLost(MemberId peer, uint64_t connection);
+  // Leadership transfer (thesis §3.10). The leader accepts no proposals, commits its log, brings
+  // `target` up to date and asks it to campaign at once. If `target` has not taken over within an
+  // election timeout, the leader gives up and accepts proposals again. A second call with another
+  // target begins anew. kBadTarget: `target` is not another voter.
+  TransferResult TransferLeadership(MemberId target);
+  // The target of a transfer that has not ended; kNobody: there is none.
+  MemberId transferee() const { return transferee_; }
+  // On a leader: the best target, which is the voter with the longest equal log of those that
+  // answered within an election timeout. kNobody: there is none.
+  MemberId BestTransferee() const;
   // A message to `peer` may be lost, or the connection to it broke. A leader then probes the peer
   // (progress.h) before it sends several appends at once.
   void OnUnreachable(MemberId peer);
@@ -116,6 +130,10 @@ class Raft {
  private:
   friend class Invariants;
 
+  // The rounds of votes that begin early after the connection to the leader broke: one, and three
+  // retries. After that the election timeout holds again.
+  static constexpr int kFastRounds = 4;
+
   // One overload for each type of message. If one is missing, Step does not compile.
   void Handle(const Message& message, const RequestVote& request) {
     HandleRequestVote(message, request);
@@ -134,7 +152,7 @@ class Raft {
     HandleReadIndexReply(reply);
   }
   void Handle(const Message&, const InstallSnapshot&) {}  // not implemented yet: dropped
-  void Handle(const Message&, const TimeoutNow&) {}       // the same
+  void Handle(const Message&, const TimeoutNow&) { HandleTimeoutNow(); }
 
   // plausibility.cc: why no correct peer would send this message, or null
   const char* WhyImplausible(const Message& message) const;
@@ -160,16 +178,18 @@ class Raft {
   void TakeCommitted(Ready* ready);
   VoterValues OfVoters(uint64_t own, uint64_t (*of_peer)(const Progress&)) const;
 
-  // election.cc: §5.2, §5.4.1; PreVote and CheckQuorum
+  // election.cc: §5.2, §5.4.1; PreVote, CheckQuorum and leadership transfer
   bool MayCampaign() const;
   void AskWhetherToCampaign();
-  void Campaign();
-  void AskForVotes(Term term, bool pre_vote);
+  void Campaign(bool leadership_transfer = false);
+  void AskForVotes(Term term, RequestVote request);
   void CountVotes();
   void BecomeLeader();
   void HandleRequestVote(const Message& message, const RequestVote& request);
   void HandleRequestVoteReply(const Message& message, const RequestVoteReply& reply);
   void CheckQuorum();
+  void MaybeHandOver();
+  void HandleTimeoutNow();
 
   // replication.cc: §5.3, §5.4.2, and reads, which heartbeats confirm (thesis §6.4)
   void HandleAppendEntries(const Message& message, AppendEntries& append);
@@ -230,6 +250,8 @@ class Raft {
   uint64_t round_ = 0;                  // newest heartbeat round; never reset, also in a new term
   bool announce_round_ = false;         // send round_ to every peer in the next Ready
   size_t uncommitted_bytes_ = 0;
+  MemberId transferee_ = kNobody;  // to whom leadership is being transferred
+  uint64_t transfer_started_ = 0;
 
   // Follower only. leader_match_: this log equals the leader's up to this index (0 at the start of
   // a term). leader_round_: the newest round that the leader sent. TakeReady builds the reply from

@@ -153,9 +153,14 @@ void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesR
   const auto found = peers_.find(message.from);
   if (found == peers_.end()) return;
   Progress& peer = found->second;
+  peer.contact_tick = now_;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
   if (reply.success) {
-    if (peer.OnAccepted(reply.match, round_)) MaybeCommit();
+    if (peer.OnAccepted(reply.match, round_)) {
+      const Index before = commit_;
+      MaybeCommit();
+      if (message.from == transferee_ && commit_ == before) MaybeHandOver();
+    }
   } else {
     const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);
     peer.OnRejected(reply.rejected_prev.index, next, reply.round);
@@ -173,6 +178,7 @@ void Raft::MaybeCommit() {
   // committed too (§5.4.2).
   if (log_.TermAt(reached) != term_ && !RAFTKV_MUTANT("commit-old-term-by-counting")) return;
   AdvanceCommit(reached);
+  MaybeHandOver();
 }
 
 void Raft::BeginHeartbeat() {

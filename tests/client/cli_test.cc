@@ -147,6 +147,45 @@ TEST_F(Cli, MemberListInEveryFormat) {
             "+------------+\n");
 }
 
+TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
+  auto* member = server_.members_response.add_members();
+  member->set_id(0xce77b9bd24aacb61);
+  member->set_name("n1");
+  member = server_.members_response.add_members();
+  member->set_id(0x1b9d81eff8815fdc);
+  member->set_name("n2");
+  EXPECT_EQ(Run({"move-leader", "n2"}).err, "Error: there is no leader now\n");
+  server_.status_response.set_leader(0xce77b9bd24aacb61);
+  constexpr char kMoved[] = "Leadership transferred from ce77b9bd24aacb61 to 1b9d81eff8815fdc\n";
+  EXPECT_EQ(Out({"move-leader", "1b9d81eff8815fdc"}), kMoved);
+  EXPECT_EQ(server_.move_leader_request.targetid(), 0x1b9d81eff8815fdcu);
+  EXPECT_EQ(Out({"move-leader", "n2"}), kMoved);
+  EXPECT_EQ(server_.move_leader_request.targetid(), 0x1b9d81eff8815fdcu);
+  EXPECT_EQ(Out({"move-leader", "n2", "-w", "json"}), "{}\n");
+  // The server decides about an ID that is not in the list.
+  EXPECT_EQ(Run({"move-leader", "7"}).code, kExitOk);
+  EXPECT_EQ(server_.move_leader_request.targetid(), 7u);
+
+  const Result unknown = Run({"move-leader", "n3"});
+  EXPECT_EQ(unknown.code, kExitBadArguments);
+  EXPECT_EQ(
+      unknown.err,
+      "Error: move-leader: \"n3\" is not the ID or name of a member; see raftkv member list\n");
+  EXPECT_EQ(Run({"move-leader"}).code, kExitBadArguments);
+  EXPECT_EQ(Run({"move-leader", "n2", "-w", "table"}).code, kExitBadFormat);
+}
+
+// The endpoint is not the leader, and the leader has no client URL.
+TEST_F(Cli, MoveLeaderNeedsTheLeader) {
+  server_.members_response.add_members()->set_id(1);
+  server_.status_response.set_leader(1);
+  const Result result = Run({"move-leader", "1"});
+  EXPECT_EQ(result.code, kExitBadArguments);
+  EXPECT_EQ(result.err, "Error: the leader is none of " + server_.address() +
+                            " and has no client URL; name it with --endpoints\n");
+  EXPECT_EQ(server_.move_leader_request.targetid(), 0u);
+}
+
 TEST_F(Cli, EndpointStatusInEveryFormat) {
   auto& status = server_.status_response;
   status.set_version("3.6.5");

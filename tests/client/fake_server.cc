@@ -122,6 +122,14 @@ grpc::Status FakeServer::Defragment(grpc::ServerContext* context,
   return before(context);
 }
 
+grpc::Status FakeServer::MoveLeader(grpc::ServerContext* context,
+                                    const etcdserverpb::MoveLeaderRequest* request,
+                                    etcdserverpb::MoveLeaderResponse*) {
+  ++calls;
+  Keep(*request, &move_leader_request);
+  return before(context);
+}
+
 grpc::Status FakeServer::MemberList(grpc::ServerContext* context,
                                     const etcdserverpb::MemberListRequest*,
                                     etcdserverpb::MemberListResponse* response) {

@@ -55,6 +55,7 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::TxnRequest txn_request;
   etcdserverpb::CompactionRequest compaction_request;
   etcdserverpb::HashKVRequest hash_request;
+  etcdserverpb::MoveLeaderRequest move_leader_request;
 
  private:
   // Synchronised, because calls run in parallel.
@@ -80,6 +81,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
                       etcdserverpb::StatusResponse*) override;
   grpc::Status HashKV(grpc::ServerContext*, const etcdserverpb::HashKVRequest*,
                       etcdserverpb::HashKVResponse*) override;
+  grpc::Status MoveLeader(grpc::ServerContext*, const etcdserverpb::MoveLeaderRequest*,
+                          etcdserverpb::MoveLeaderResponse*) override;
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
 

@@ -306,6 +306,43 @@ TEST(Etcdctl, WatchPrintsTheSame) {
   EXPECT_EQ(run(Product::kRaftkv, /*ours=*/true), run(Product::kEtcd, /*ours=*/false));
 }
 
+// The lines of `move-leader` in one cluster, in which the second member must lead at the end.
+std::vector<std::string> MoveLeader(Product product, const std::vector<int>& ports,
+                                    const std::string& program) {
+  Cluster cluster({.product = product, .name = "compat", .ports = ports});
+  cluster.StartAll();
+  EXPECT_GE(cluster.WaitForLeader(), 0);
+  const std::string all = absl::StrJoin(cluster.client_addresses(), ",");
+  const auto run = [&](const std::string& target, const std::string& format) {
+    const Finished finished =
+        RunToEnd({.argv = {program, "--endpoints=" + all, "move-leader", target, "-w", format},
+                  .environment = {{"ETCDCTL_API", "3"}}});
+    return absl::StrCat(finished.exit_code, " ", finished.out);
+  };
+  const auto id = [&](int i) {
+    return absl::StrCat(absl::Hex(cluster.Status(i).response.header().member_id()));
+  };
+  std::vector<std::string> lines;
+  // To a member that leads already, nothing changes.
+  run(id(0), "simple");
+  for (const char* format : {"simple", "json"}) {
+    for (const int i : {2, 1}) {
+      lines.push_back(run(id(i), format));
+      EXPECT_EQ(cluster.WaitForLeader(), i);
+    }
+  }
+  for (const char* target : {"7", "x"}) lines.push_back(run(target, "simple"));
+  return lines;
+}
+
+TEST(Etcdctl, MovesTheLeader) {
+  ASSERT_NE(EtcdProgram(), "");
+  const std::vector<int> ports = FreePorts(6);
+  const auto expected = MoveLeader(Product::kEtcd, ports, "etcdctl");
+  EXPECT_EQ(MoveLeader(ProductUnderTest(), ports, "etcdctl"), expected);
+  EXPECT_EQ(MoveLeader(ProductUnderTest(), ports, BuiltProgram("raftkv")), expected);
+}
+
 // Whether our command line program behaves differently from etcdctl on purpose (docs/cli.md).
 bool DiffersOnPurpose(const Line& line) {
   const std::string text = absl::StrJoin(line.arguments, " ");

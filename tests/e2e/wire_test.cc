@@ -67,6 +67,7 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
                                         "/etcdserverpb.Maintenance/Hash",
                                         "/etcdserverpb.Maintenance/HashKV",
                                         "/etcdserverpb.Maintenance/Defragment",
+                                        "/etcdserverpb.Maintenance/MoveLeader",
                                         "/etcdserverpb.Lease/LeaseGrant",
                                         "/etcdserverpb.Lease/LeaseRevoke",
                                         "/etcdserverpb.Lease/LeaseKeepAlive",

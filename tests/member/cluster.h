@@ -218,6 +218,15 @@ class Cluster {
     return answer;
   }
 
+  std::shared_ptr<Answer> Transfer(raft::MemberId id, raft::MemberId target) {
+    auto answer = std::make_shared<Answer>();
+    members_.at(id).Post(TransferRequest{target, [answer](Fate fate) {
+                                           answer->fate = fate;
+                                           ++answer->times;
+                                         }});
+    return answer;
+  }
+
   static std::string Value(Process& m, const std::string& key) {
     etcdserverpb::RangeRequest request;
     request.set_key(key);

@@ -173,6 +173,47 @@ TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
+// The member was restarted, and uses the same numbers again. The leader's answer to its last life
+// arrives late.
+TEST(Replica, ADeclineOfAnEarlierLifeIsIgnored) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);
+  for (const uint64_t boot : {99, 0}) {  // 0: the leader is of the first release
+    c[follower].Post(PeerMessage{
+        leader, follower, c[leader].store_id,
+        ForwardedProposalReply{.number = 1, .too_many_requests = true, .boot_id = boot}});
+    c.Turn(follower);
+    EXPECT_EQ(put->times, boot == 0 ? 1 : 0);
+  }
+}
+
+// The transport has no connection, and reports each proposal by itself.
+TEST(Replica, ProposalsThatWereNeverSentAllWaitForALeader) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto first = c.Put(follower, "k", "1");
+  auto second = c.Put(follower, "k", "2");
+  c.Cut(leader);
+  c.Turn(follower);
+  c.Deliver();
+  for (const PeerMessage& m : c[follower].sent) {
+    if (auto* p = std::get_if<ForwardedProposal>(&m.body)) {
+      c[follower].Post(ForwardLost{leader, {p->number}});
+    }
+  }
+  c.Turn(follower);
+  EXPECT_EQ(first->times + second->times, 0);
+  c.Run(kElection);
+  EXPECT_EQ(first->fate, Fate::kApplied);
+  EXPECT_EQ(second->fate, Fate::kApplied);
+}
+
 TEST(Replica, ABrokenStreamDoesNotAffectTheOther) {
   Cluster c(3);
   c.Run(kElection);

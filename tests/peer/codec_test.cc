@@ -40,6 +40,13 @@ TEST(Codec, RoundTripsEveryField) {
   EXPECT_EQ(*RoundTrip<proto::RequestVoteRequest>(vote, std::get<raft::RequestVote>(vote.body)),
             vote);
 
+  const Message campaign{1, 2, 7, raft::RequestVote{.last = {3, 9}, .leadership_transfer = true}};
+  EXPECT_EQ(
+      *RoundTrip<proto::RequestVoteRequest>(campaign, std::get<raft::RequestVote>(campaign.body)),
+      campaign);
+  const Message timeout_now{1, 2, 7, raft::TimeoutNow{}};
+  EXPECT_EQ(*RoundTrip<proto::TimeoutNowRequest>(timeout_now, raft::TimeoutNow{}), timeout_now);
+
   const Message granted{2, 1, 7, raft::RequestVoteReply{.granted = true, .pre_vote = true}};
   EXPECT_EQ(*RoundTrip<proto::RequestVoteResponse>(granted,
                                                    std::get<raft::RequestVoteReply>(granted.body)),
@@ -72,6 +79,11 @@ TEST(Codec, RoundTripsEveryField) {
   EXPECT_EQ(proposal->number, 5);
   EXPECT_EQ(proposal->payload.view(), put);
 
+  const auto transferring = Decode(
+      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .transferring = true}).declined());
+  ASSERT_TRUE(transferring.ok());
+  EXPECT_EQ(transferring->boot_id, 8);
+  EXPECT_TRUE(transferring->transferring);
   const ForwardedProposalReply declined{.number = 5, .not_understood = true};
   const auto declined_again = Decode(Encode(declined).declined());
   ASSERT_TRUE(declined_again.ok());
@@ -161,6 +173,19 @@ TEST(Codec, RejectsImplausibleVotes) {
             }),
             kInvalid);
 
+  EXPECT_EQ(after([](auto* in) { in->set_leadership_transfer(true); }), kOk);
+  EXPECT_EQ(after([](auto* in) {
+              in->set_leadership_transfer(true);
+              in->set_pre_vote(true);
+            }),
+            kInvalid);
+
+  proto::TimeoutNowRequest timeout_now;
+  timeout_now.set_term(1);
+  EXPECT_EQ(After(timeout_now, [](auto*) {}), kOk);
+  EXPECT_EQ(After(timeout_now, [](auto* in) { in->set_term(0); }), kInvalid);
+  EXPECT_EQ(After(timeout_now, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+
   const proto::RequestVoteResponse denied;
   EXPECT_EQ(After(denied, [](auto*) {}), kOk) << "a new member has no term";
   EXPECT_EQ(After(denied, [](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
@@ -219,6 +244,12 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
                   [](auto* in) {
                     in->set_too_many_requests(true);
                     in->set_not_understood(true);
+                  }),
+            kInvalid);
+  EXPECT_EQ(After(declined,
+                  [](auto* in) {
+                    in->set_too_many_requests(true);
+                    in->set_transferring(true);
                   }),
             kInvalid);
 }

@@ -245,6 +245,12 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   carry(Message{1, 2, 7, raft::ReadIndexRequest{.id = UINT64_MAX}},
         Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
   carry(Hello{}, HelloReply{.log_empty = true});
+  // It has no answer of its own.
+  const size_t before = to.inputs.size();
+  from.peers.Send({1, 2, "", Message{1, 2, 7, raft::TimeoutNow{}}});
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > before; }));
+  EXPECT_EQ(std::get<Message>(std::get<PeerMessage>(to.inputs.back()).body),
+            (Message{1, 2, 7, raft::TimeoutNow{}}));
   EXPECT_EQ(to.peers.rejections().total(), 0);
   EXPECT_EQ(from.peers.rejections().total(), 0);
 }

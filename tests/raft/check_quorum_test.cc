@@ -46,6 +46,18 @@ TEST(CheckQuorum, BareMajorityIsEnough) {
   EXPECT_TRUE(net[1].status().peers.at(4).recently_active);
 }
 
+// A leader whose appends do not arrive cannot commit anything, whatever else it hears.
+TEST(CheckQuorum, OnlyAnswersToAppendsCount) {
+  Network net(3);
+  net.Elect(1);
+  for (int i = 0; i < 10; ++i) {
+    net.DropAll();
+    for (MemberId member : {2, 3}) net.Step({member, 1, 1, ReadIndexRequest{.id = 7}});
+    net.Tick(1);
+  }
+  EXPECT_EQ(net[1].role(), Role::kFollower);
+}
+
 TEST(CheckQuorum, RejectionsCountAsContact) {
   Network net(3);
   net.Elect(1);

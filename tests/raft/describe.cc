@@ -10,7 +10,8 @@ std::string Name(MemberId id) { return id == kNobody ? "nobody" : std::to_string
 
 struct BodyText {
   std::string operator()(const RequestVote& m) const {
-    return absl::StrCat(m.pre_vote ? "PreVote" : "RequestVote", " last=", Describe(m.last));
+    return absl::StrCat(m.pre_vote ? "PreVote" : "RequestVote", " last=", Describe(m.last),
+                        m.leadership_transfer ? " transfer" : "");
   }
   std::string operator()(const RequestVoteReply& m) const {
     return absl::StrCat(m.pre_vote ? "PreVoteReply " : "RequestVoteReply ",

@@ -99,6 +99,12 @@ class Network {
     Into(id, [&](Raft& raft) { raft.ReadIndex(read); });
     Turn(id);
   }
+  TransferResult Transfer(MemberId id, MemberId target) {
+    TransferResult result{};
+    Into(id, [&](Raft& raft) { result = raft.TransferLeadership(target); });
+    Turn(id);
+    return result;
+  }
   // The connection on which `peer` sent its appends to `id` was aborted.
   void Lose(MemberId id, MemberId peer, uint64_t connection = 0) {
     Into(id, [&](Raft& raft) { raft.OnPeerLost(peer, connection); });

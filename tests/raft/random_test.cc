@@ -31,8 +31,18 @@ void DoSomething(Network& net, Prng& prng, int event) {
       if (prng.Below(10) == 0) net.Recover();
       break;
     case 6:
-      net.Into(id, [&](Raft& raft) { raft.OnUnreachable(1 + prng.Below(size)); });
-      net.Turn(id);
+      switch (prng.Below(3)) {
+        case 0:
+          net.Into(id, [&](Raft& raft) { raft.OnUnreachable(1 + prng.Below(size)); });
+          net.Turn(id);
+          break;
+        case 1:
+          net.Lose(id, 1 + prng.Below(size));
+          break;
+        case 2:
+          net.Transfer(id, 1 + prng.Below(size));
+          break;
+      }
       break;
     case 7:
       net.member(id).hold_saves = prng.Below(2) == 0;

@@ -8,6 +8,7 @@
 //   run N                             N ticks of all members; all messages are delivered
 //   campaign ID                       tick one member until it asks for votes
 //   propose ID TEXT... | read ID NUMBER | stepdown ID | voting ID on|off | unreachable ID PEER
+//   transfer ID TARGET                ID hands its leadership over to TARGET
 //   lost ID PEER                      the connection on which PEER sent its appends was aborted
 //   deliver A->B [N]                  deliver the Nth undelivered message (default: the first)
 //   repeat A->B [N]                   deliver a copy of it; it stays undelivered
@@ -172,6 +173,8 @@ class Script {
     } else if (verb == "unreachable") {
       net_->Into(id, [&](Raft& raft) { raft.OnUnreachable(Number(words[2])); });
       net_->Turn(id);
+    } else if (verb == "transfer") {
+      net_->Transfer(id, Number(words[2]));
     } else if (verb == "lost") {
       net_->Lose(id, Number(words[2]));
     } else if (verb == "hold") {
@@ -200,6 +203,7 @@ class Script {
 
   void Proposed(ProposeResult result) {
     if (result == ProposeResult::kNotLeader) trace_.push_back("declined: not the leader");
+    if (result == ProposeResult::kTransferring) trace_.push_back("declined: transferring");
     if (result == ProposeResult::kTooManyRequests) trace_.push_back("declined: too many requests");
   }
 

@@ -1,6 +1,7 @@
 #include "tests/sim/leader_watch.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_format.h"
@@ -23,9 +24,13 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
 }
 
 void LeaderWatch::OnMessage(const raft::Raft& raft, const raft::Message& message) {
-  if (message.term > raft.term() && !std::holds_alternative<raft::RequestVote>(message.body)) {
+  const auto* vote = std::get_if<raft::RequestVote>(&message.body);
+  const bool timeout_now = std::holds_alternative<raft::TimeoutNow>(message.body);
+  if (message.term > raft.term() && (vote == nullptr || vote->leadership_transfer)) {
     disturbed_ = true;
   }
+  if (timeout_now && message.term >= raft.term()) disturbed_ = true;
+  if (timeout_now && message.term < raft.term()) marks_->Hit(Mark::kTimeoutNowLate);
   if (!std::holds_alternative<raft::AppendEntries>(message.body) || message.term < raft.term()) {
     return;
   }
@@ -74,10 +79,15 @@ void LeaderWatch::OnEvent(const raft::Event& event) {
       marks_->Hit(Mark::kEarlyGivenUp);
       fast_rounds_ = 0;
     }
+    asked_ = true;
+  } else if (std::holds_alternative<raft::BecameCandidate>(event)) {
+    transferred_ = !std::exchange(asked_, false);
   } else if (std::holds_alternative<raft::BecameFollower>(event)) {
+    asked_ = transferred_ = false;
     if (fast_rounds_ > 0) marks_->Hit(Mark::kEarlyLost);
   } else if (std::holds_alternative<raft::BecameLeader>(event)) {
     if (fast_rounds_ > 0) marks_->Hit(Mark::kEarlyWon);
+    if (std::exchange(transferred_, false)) marks_->Hit(Mark::kTransferWon);
     fast_rounds_ = 0;
   } else if (const auto* changed = std::get_if<raft::LeaderChanged>(&event)) {
     if (changed->leader == raft::kNobody) {

@@ -6,8 +6,9 @@
 // election needs a majority that does not hear the leader (PreVote, thesis §9.6 and §4.2.3).
 //
 // A member surely hears its leader if it has handled an append of it within an election timeout by
-// its own clock, and nothing in this turn's input ends that: a message of a later term that is not
-// a vote request, or the loss of the newest connection on which the leader was heard.
+// its own clock, and nothing in this turn's input ends that: a message of a later term that is no
+// usual vote request, the loss of the newest connection on which the leader was heard, or a
+// transfer of leadership.
 //
 // It also counts the marks of early campaigns (Raft::OnPeerLost).
 
@@ -62,6 +63,8 @@ class LeaderWatch {
   // Since the member lost its leader.
   raft::Term lost_term_ = 0;
   int fast_rounds_ = 0;
+  bool asked_ = false;        // it asks for pre-votes
+  bool transferred_ = false;  // it is a candidate without having asked
 };
 
 }  // namespace raftkv::sim

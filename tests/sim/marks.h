@@ -28,6 +28,14 @@ namespace raftkv::sim {
   X(kEarlyHeldOff, "early rounds in vain: a majority heard the leader")       \
   X(kOldConnectionLost, "loss of an older connection of the leader ignored")  \
   X(kClosedInOrder, "connection closed in order")                             \
+  X(kTransferred, "leadership transferred")                                   \
+  X(kTransferBehind, "transfer to a member that was behind")                  \
+  X(kTransferTimedOut, "transfer given up")                                   \
+  X(kTransferAskedOfFollower, "transfer asked of a follower")                 \
+  X(kTransferBadTarget, "transfer to no other member")                        \
+  X(kTransferWon, "election without pre-votes won after TimeoutNow")          \
+  X(kTimeoutNowLate, "TimeoutNow of an old term ignored")                     \
+  X(kHandedOver, "leader stopped after another had taken over")               \
   X(kLeaderCrashedUncommitted, "leader crashed with uncommitted entries")     \
   X(kUncommittedSurvived, "entry of a crashed leader committed by another")   \
   X(kTruncated, "conflicting suffix removed")                                 \

@@ -165,7 +165,34 @@ void Member::CrashSoon() {
   }
 }
 
-void Member::Decline() { process_->phase.Set(Phase::kDeclining); }
+void Member::HandOverLeadership() {
+  process_->member->HandOverLeadership();
+  process_->hands_over = true;
+  ScheduleTurn(0);
+}
+
+void Member::Transfer(raft::MemberId target) {
+  if (leads()) {
+    const auto peers = raft().status().peers;
+    const auto peer = peers.find(target);
+    if (peer != peers.end() && peer->second.match_index < raft().last_index()) {
+      world_->marks().Hit(Mark::kTransferBehind);
+    }
+  }
+  const auto done = [world = world_](Fate fate) {
+    if (fate == Fate::kApplied) world->marks().Hit(Mark::kTransferred);
+    if (fate == Fate::kTimedOut) world->marks().Hit(Mark::kTransferTimedOut);
+    if (fate == Fate::kBadTransferee) world->marks().Hit(Mark::kTransferBadTarget);
+  };
+  Post(TransferRequest{.target = target, .done = done});
+}
+
+void Member::Decline() {
+  if (process_->hands_over && !leads() && raft().leader() != raft::kNobody) {
+    world_->marks().Hit(Mark::kHandedOver);
+  }
+  process_->phase.Set(Phase::kDeclining);
+}
 
 // Posted requests reach the replica in a turn, in which the process may die.
 void Member::Drain() {

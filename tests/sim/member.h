@@ -39,12 +39,16 @@ class Member final : public Transport, public MemberObserver {
   void Start();
   void Crash();      // its process dies now
   void CrashSoon();  // its process dies at a random point inside its next turn or apply
-  // An orderly stop, in the phases of server/phase.h, each as long as World draws: from Decline on,
-  // clients turn to other members, and peers' proposals are declined. From Drain on, no request is
-  // unanswered.
+  // An orderly stop. A leader may first hand its leadership over. Then follow the phases of
+  // server/phase.h, each as long as World draws: from Decline on, clients turn to other members,
+  // and peers' proposals are declined. From Drain on, no request is unanswered.
+  void HandOverLeadership();
   void Decline();
   void Drain();
   void EndStop();
+  bool stops() const { return process_->hands_over || phase() != raftkv::Phase::kServing; }
+  // Asks it to transfer leadership.
+  void Transfer(raft::MemberId target);
   void FlushState();
   void CloseAndCheckStored();  // at the end of a run
   void Wipe();                 // call it while down: an empty directory with a new store id
@@ -121,6 +125,7 @@ class Member final : public Transport, public MemberObserver {
     Micros busy_until = 0;
     Micros lag = 0;  // virtual time that the saves of this turn took so far
     bool saved_in_turn = false;
+    bool hands_over = false;       // it will stop, and began to hand its leadership over
     bool dies_compacting = false;  // it will die in its next step of the physical compaction
     Doing doing = Doing::kNothing;
   };

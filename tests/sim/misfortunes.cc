@@ -46,9 +46,15 @@ void World::OnCrashDue() {
   if (some < 0) return;
   const int victim = LeaderOr(some);
   if (rng_.Chance(faults_.stop_in_order)) {
-    if (members_[victim]->phase() != raftkv::Phase::kServing) return;
-    members_[victim]->Decline();
-    Push(now_ + rng_.Between(0, kStopGrace), What::kStop, victim, 0, members_[victim]->life());
+    Member& member = *members_[victim];
+    if (member.stops()) return;
+    if (member.leads() && faults_.hand_over_for > 0) {
+      member.HandOverLeadership();
+      Push(now_ + 1 + rng_.Around(faults_.hand_over_for), What::kStop, victim, 0, member.life());
+    } else {
+      member.Decline();
+      Push(now_ + rng_.Between(0, kStopGrace), What::kStop, victim, 0, member.life());
+    }
   } else if (rng_.Chance(faults_.crash_inside)) {
     members_[victim]->CrashSoon();
     Push(now_ + 500 * kMillisecond, What::kCrashLate, victim, 0, members_[victim]->life());
@@ -68,6 +74,9 @@ void World::OnStopDue(int number) {
   Member& member = *members_[number];
   if (member.busy()) {
     Push(now_ + kMillisecond, What::kStop, number, 0, member.life());
+  } else if (member.phase() == raftkv::Phase::kServing) {
+    member.Decline();
+    Push(now_ + rng_.Between(0, kStopGrace), What::kStop, number, 0, member.life());
   } else if (member.phase() == raftkv::Phase::kDeclining) {
     const uint64_t life = member.life();
     member.Drain();
@@ -76,6 +85,17 @@ void World::OnStopDue(int number) {
     member.EndStop();
     Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, number);
   }
+}
+
+// Mostly a leader is asked, and mostly for another member, which may be down, cut off or behind.
+void World::OnTransferDue() {
+  const int some = SomeMember(/*up=*/true);
+  if (some < 0) return;
+  const int asked = LeaderOr(LeaderOr(some));
+  const auto target = static_cast<raft::MemberId>(1 + rng_.Below(size() + 1));
+  Member& member = *members_[asked];
+  if (!member.leads()) marks().Hit(Mark::kTransferAskedOfFollower);
+  member.Transfer(target);
 }
 
 void World::OnDied(int member) { CrashNow(member); }

@@ -18,6 +18,9 @@ const std::vector<Mutant>& Mutants() {
       {"fast-campaign-on-old-connection",
        "the loss of an older connection of the leader counts, too"},
       {"pre-vote-reply-of-own-term", "a granted pre-vote names the voter's own term"},
+      {"transfer-to-a-member-behind", "leadership is transferred before the target is up to date"},
+      {"propose-during-transfer", "a leader accepts proposals while it hands its leadership over"},
+      {"timeout-now-of-an-old-term", "the request of a former leader to campaign is followed"},
       {"half-is-a-quorum", "half of the members are a majority"},
       // Replication and commit.
       {"reply-before-save", "votes and acknowledgements are sent before the save"},

@@ -15,7 +15,8 @@ std::string Id(const raft::EntryId& id) { return absl::StrFormat("%d/%d", id.ter
 
 struct BodyText {
   std::string operator()(const raft::RequestVote& m) const {
-    return absl::StrFormat("%s last %s", m.pre_vote ? "RequestPreVote" : "RequestVote", Id(m.last));
+    return absl::StrFormat("%s last %s%s", m.pre_vote ? "RequestPreVote" : "RequestVote",
+                           Id(m.last), m.leadership_transfer ? " transfer" : "");
   }
   std::string operator()(const raft::RequestVoteReply& m) const {
     return absl::StrFormat("%s %s", m.pre_vote ? "PreVote" : "Vote",

@@ -49,6 +49,8 @@ void DrawMembers(Rng* rng, Profile* p) {
   p->crash_inside = 60 * kPercent;
   if (on()) p->crash_all = rng->Below(25 * kPercent);
   if (on()) p->stop_in_order = rng->Below(30 * kPercent);
+  if (on()) p->hand_over_for = rng->Between(50, 1000) * kMillisecond;
+  if (on()) p->transfer_every = rng->Between(500, 8000) * kMillisecond;
   p->wipe = 8 * kPercent;
   if (rng->Chance(20 * kPercent)) p->late_start = rng->Between(1, 10) * kSecond;
   p->down_for =
@@ -115,7 +117,7 @@ std::string Describe(const Profile& p) {
       "loss %d ppm, duplication %d ppm, delay %d us, partition every %d us for %d us\n"
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
       "us, "
-      "pause every %d us for %d us\n"
+      "pause every %d us for %d us, transfer every %d us, hand over for %d us\n"
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
@@ -127,11 +129,12 @@ std::string Describe(const Profile& p) {
       p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
       p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
       p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every, p.crash_inside,
-      p.crash_all, p.down_for, p.pause_every, p.pause_for, p.apply_delay, p.apply_entries,
-      p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
-      p.compact_delay, p.compact_events, p.asleep + 1, p.clients, p.keys, p.think, p.patience,
-      p.gives_up, p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_events,
-      p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
+      p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every, p.hand_over_for,
+      p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time, p.write_stall,
+      p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events, p.asleep + 1,
+      p.clients, p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.watch_think,
+      p.watch_leaves, p.watch_events, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
+      p.watch_jump, p.catch_up_delay);
 }
 
 }  // namespace raftkv::sim

@@ -48,6 +48,8 @@ struct Profile {
   uint32_t crash_inside = 0;   // the rate of crashes that happen inside a turn or an apply
   uint32_t crash_all = 0;      // the rate of crashes of all members at once
   uint32_t stop_in_order = 0;  // the rate of crashes that are orderly stops instead
+  Micros hand_over_for = 0;    // a leader that stops has this time to hand its leadership over
+  Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
   Micros late_start = 0;       // one member starts for the first time this late
   Micros down_for = 500 * kMillisecond;

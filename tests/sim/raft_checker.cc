@@ -38,6 +38,7 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
   }
   shadow.leads = false;
   shadow.commit = 0;
+  shadow.transferee = raft::kNobody;
 }
 
 void RaftChecker::OnWiped(int member) {
@@ -96,6 +97,15 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
                                            Name(member), message.term, it->second + 1));
     }
   }
+  if (std::holds_alternative<raft::TimeoutNow>(message.body)) {
+    const std::vector<Item>& log_of_target = shadows_[message.to - 1].log;
+    const raft::Index last = log.last_index();
+    if (log_of_target.size() < last ||
+        (last > 0 && log_of_target[last - 1].product_chain != log.ChainHash(last))) {
+      verdict_->Fail("transfer", absl::StrFormat("%s asks n%d to campaign, which lacks entry %d",
+                                                 Name(member), message.to, last));
+    }
+  }
   const auto* ack = std::get_if<raft::AppendEntriesReply>(&message.body);
   if (ack != nullptr && ack->success && ack->match > durable_last) {
     verdict_->Fail("I8", absl::StrFormat("%s acknowledges %d entries with %d synced", Name(member),
@@ -108,6 +118,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
 void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
   CheckLeader(member, raft);
   CheckCommit(member, raft);
+  CheckTransfer(member, raft);
 }
 
 void RaftChecker::OnSynced(int member, const LogStore& log) {
@@ -186,6 +197,17 @@ void RaftChecker::CheckLeader(int member, const raft::Raft& raft) {
     verdict_->Fail("I4", absl::StrFormat("%s leads term %d without entry %d, which is committed",
                                          Name(member), raft.term(), must_hold));
   }
+}
+
+void RaftChecker::CheckTransfer(int member, const raft::Raft& raft) {
+  Shadow& shadow = shadows_[member];
+  const bool same = raft.transferee() != raft::kNobody && raft.transferee() == shadow.transferee;
+  if (same && raft.last_index() != shadow.transferred_last) {
+    verdict_->Fail("transfer", absl::StrFormat("%s appended entry %d during a transfer to n%d",
+                                               Name(member), raft.last_index(), raft.transferee()));
+  }
+  shadow.transferee = raft.transferee();
+  shadow.transferred_last = raft.last_index();
 }
 
 int RaftChecker::Holders(raft::Index index, uint64_t chain) const {

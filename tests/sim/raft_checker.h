@@ -15,6 +15,9 @@
 //       votes for at most one candidate in a term. A restart finds the saved term and vote.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
+//   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
+//       while it hands its leadership over.
+//
 // The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
 // shadow). A check costs time in proportion to the change. The ledger has the committed entries.
 
@@ -63,6 +66,8 @@ class RaftChecker {
     bool leads = false;
     raft::Term term = 0;
     raft::Index commit = 0;
+    raft::MemberId transferee = raft::kNobody;
+    raft::Index transferred_last = 0;  // the end of the log when the transfer began
   };
 
   // Removes from the shadow the entries that the log no longer has. Returns how many.
@@ -70,6 +75,7 @@ class RaftChecker {
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);
   void CheckLeader(int member, const raft::Raft& raft);
   void CheckCommit(int member, const raft::Raft& raft);
+  void CheckTransfer(int member, const raft::Raft& raft);
   void CheckVote(int member, raft::Term term, raft::MemberId candidate);
   int Holders(raft::Index index, uint64_t chain) const;
 

@@ -143,6 +143,7 @@ void World::Begin() {
   Every(faults_.clog_every, What::kClog);
   Every(faults_.disconnect_every, What::kDisconnect);
   Every(faults_.pause_every, What::kPause);
+  Every(faults_.transfer_every, What::kTransfer);
   if (rng_.Chance(faults_.wipe)) Push(rng_.Between(5, 25) * kSecond, What::kWipe);
   Push(kWatchEvery, What::kWatch);
 }
@@ -209,6 +210,10 @@ void World::HandleMisfortune(const Event& event) {
     case What::kStop:
       if (member.up() && event.life == member.life()) OnStopDue(event.member);
       return;
+    case What::kTransfer:
+      OnTransferDue();
+      Every(faults_.transfer_every, What::kTransfer);
+      return;
     case What::kHeal:
       network_.HealAll();
       return;
@@ -244,9 +249,9 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",   "turn",   "apply",   "elsewhere", "catchup", "arrive", "aborted",
-      "closed", "client", "watcher", "start",     "crash",   "crash",  "stop",
-      "cut",    "heal",   "clog",    "break",     "pause",   "wipe",   "watch"};
+      "tick",   "turn",    "apply", "elsewhere", "catchup", "arrive", "aborted",  "closed",
+      "client", "watcher", "start", "crash",     "crash",   "stop",   "transfer", "cut",
+      "heal",   "clog",    "break", "pause",     "wipe",    "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr

@@ -119,6 +119,7 @@ class World {
     kCrash,
     kCrashLate,
     kStop,
+    kTransfer,
     kPartition,
     kHeal,
     kClog,
@@ -172,6 +173,7 @@ class World {
   void OnCrashDue();
   void CrashNow(int member);
   void OnStopDue(int member);
+  void OnTransferDue();
   void OnPartitionDue();
   void Isolate(const std::vector<bool>& inside, int shape);
   void OnClogDue();
