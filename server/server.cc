@@ -390,9 +390,10 @@ void Server::Stop() {
 void Server::Parts::HandOver() {
   const raft::Raft& raft = member.replica().raft();
   bool begun = false;
-  loop.Run([this, &raft, &begun] {
+  loop.Await(MonotonicTime::InfiniteFuture(), [this, &raft, &begun] {
     member.HandOverLeadership();
     begun = raft.transferee() != raft::kNobody;
+    return true;
   });
   if (!begun) return;
   loop.Await(MonotonicNow() + config.election_timeout, [&raft] {

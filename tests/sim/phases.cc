@@ -126,6 +126,8 @@ void World::StopFaults() {
   faults_.out_of_time = 0;
   faults_.write_stall = 0;
   faults_.write_stall_for = 0;
+  faults_.watch_think = std::min(faults_.watch_think, 10 * kMillisecond);
+  faults_.watch_leaves = 0;
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];

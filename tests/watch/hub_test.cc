@@ -347,8 +347,9 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
     for (int64_t count = random.Below(4); count > 0; --count) {
       proto::Command command = random.Command(model.now());
       if (command.has_compaction() && !random.OneIn(20)) continue;
-      model.Apply(command);
-      entries.push_back(MakeEntry(1, state->applied().index + 1 + entries.size(), command));
+      const raft::Index index = state->applied().index + 1 + entries.size();
+      model.Apply(command, index);
+      entries.push_back(MakeEntry(1, index, command));
     }
     state->Apply(entries);
     if (random.OneIn(3)) state->CompactStep(1 + random.Below(30));
