@@ -406,7 +406,7 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   EXPECT_EQ(error({"frobnicate"}), "Error: unknown verb \"frobnicate\"; see raftkv --help\n");
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),
-            "Error: endpoint: unknown verb \"lsit\"; did you mean \"member list\"?\n");
+            "Error: endpoint: unknown verb \"lsit\"; did you mean \"lease list\"?\n");
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "b", "c"}),
