@@ -58,7 +58,9 @@ class StateSnapshot {
   // physical compaction has not removed them yet.
   Revision first_event() const {
     const mvcc::EventId next = state_.compaction_next;
-    return next.sub == 0 ? next.revision : next.revision + 1;
+    // A compaction keeps the events of its own revision.
+    const bool whole = next.sub == 0 || next.revision == state_.compacted;
+    return whole ? next.revision : next.revision + 1;
   }
 
   // A checksum of the history in (compact_revision, hash_revision], and of the versions before it

@@ -128,6 +128,8 @@ void World::StopFaults() {
   faults_.write_stall_for = 0;
   faults_.watch_think = std::min(faults_.watch_think, 10 * kMillisecond);
   faults_.watch_leaves = 0;
+  faults_.watch_creates = 0;
+  faults_.catch_up_delay = std::min(faults_.catch_up_delay, kMillisecond);
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];

@@ -63,7 +63,7 @@ void Watchers::Read(Client* client, int64_t responses_max) {
 
 void Watchers::Request(Client* client) {
   Rng& rng = world_.rng();
-  if (client->client.open() < kWatchesMax && rng.Chance(30 * kPercent)) {
+  if (client->client.open() < kWatchesMax && rng.Chance(world_.faults().watch_creates)) {
     client->client.Add(RandomCreate());
   }
   std::optional<WatchRequest> request = client->client.Next();
