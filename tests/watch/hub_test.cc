@@ -311,19 +311,20 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
   Model model;
   auto state = *StateMachine::Open(
       std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed));
-  HubOptions options{.progress_interval = absl::Seconds(1),
-                     .stream_bytes_max = static_cast<size_t>(200 + random.Below(3000)),
-                     .stream_bytes_min = 150,
-                     .all_bytes_max = static_cast<size_t>(2000 + random.Below(20000)),
-                     .stream_answers_max = 4,
-                     .fragment_bytes = static_cast<size_t>(500 + random.Below(2000)),
-                     .open_bytes_max = static_cast<size_t>(300 + random.Below(5000)),
-                     .inline_revisions = random.Below(20),
-                     .inline_events = static_cast<size_t>(1 + random.Below(20)),
-                     .inline_runs_max = static_cast<size_t>(random.Below(4)),
-                     .catch_up_events = static_cast<size_t>(1 + random.Below(30)),
-                     .catch_up_watches = static_cast<size_t>(1 + random.Below(6)),
-                     .jump = 5 + random.Below(200)};
+  HubOptions options{
+      .progress_interval = absl::Seconds(1),
+      .stream_bytes_max = static_cast<size_t>(200 + random.Below(3000)),
+      .stream_bytes_min = 150,
+      .all_bytes_max = static_cast<size_t>(2000 + random.Below(20000)),
+      .stream_answers_max = 4,
+      .fragment_bytes = static_cast<size_t>(500 + random.Below(2000)),
+      .open_bytes_max = static_cast<size_t>(300 + random.Below(5000)),
+      .inline_revisions = random.Below(20),
+      .inline_events = static_cast<size_t>(1 + random.Below(20)),
+      .inline_runs_max = static_cast<size_t>(random.Below(4)),
+      .catch_up_events = static_cast<size_t>(1 + random.Below(random.OneIn(2) ? 30 : 1000)),
+      .catch_up_watches = static_cast<size_t>(1 + random.Below(6)),
+      .jump = 5 + random.Below(200)};
   Hub hub(options);
   MonotonicTime now;
   std::vector<Client> clients;
@@ -361,7 +362,7 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
     }
     if (random.OneIn(2)) run(/*calm=*/false);
   }
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 3000; ++i) {
     for (Client& client : clients) {
       client.CreateWaiting(*state->Snapshot(), now);
       client.Read(100);
@@ -379,7 +380,7 @@ TEST_P(WatchHubRandom, KeepsEtcdsPromises) {
     sum.resumed += counts.resumed;
   }
   EXPECT_GT(sum.compacted, 0);
-  EXPECT_GT(sum.progress, 10);
+  EXPECT_GT(sum.progress, 0);
   EXPECT_GT(sum.notified, 0);
   EXPECT_GT(sum.resumed, 0);
   EXPECT_GT(sum.events, 1000);
