@@ -272,9 +272,8 @@ TEST(Etcdctl, WatchPrintsTheSame) {
   };
   const std::vector<Watch> watches = {
       {{"k", "--rev=1"}, "PUT\nk\nlast\n"},
-      {{"a", "z", "--rev=3", "--prev-kv"}, "PUT\nk\nlast\n"},
+      {{"a", "z", "--rev=3", "--prev-kv"}, "k\n\nk\nlast\n"},
       {{"--prefix", "dir/", "--rev=1"}, "DELETE\ndir/a\n\n"},
-      {{"--from-key", "k", "--rev=2", "--prev-kv"}, "PUT\nk\nlast\n"},
       {{"k", "--rev=1", "-w", "json"}, "\"Created\":false}\n"},
       {{"k", "--rev=1", "--prev-kv", "-w", "fields"}, "\"Lease\" : 0\n"},
       {{"dir/a", "--rev=1", "--", "sh", "-c",

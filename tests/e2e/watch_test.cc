@@ -351,6 +351,7 @@ TEST(Watch, LosesAndRepeatsNothingWhileMembersAreKilled) {
     watches.push_back(std::make_unique<Resumer>(&cluster, absl::StrCat("key: 'k", i, "'"), 2));
   }
   std::atomic<bool> stop{false};
+  std::atomic<int> writes{0};
   std::map<int64_t, std::string> acknowledged;  // values by revision
   std::thread writer([&] {
     std::vector<std::unique_ptr<Connection>> connections;
@@ -361,13 +362,16 @@ TEST(Watch, LosesAndRepeatsNothingWhileMembersAreKilled) {
       const std::string value = absl::StrCat(i);
       const auto reply =
           Put(*connections[i % 3], absl::StrCat("k", i % 5), value, absl::Seconds(1));
-      if (reply.ok()) acknowledged[reply.response.header().revision()] = value;
+      if (!reply.ok()) continue;
+      acknowledged[reply.response.header().revision()] = value;
+      ++writes;
     }
   });
   for (int round = 0; round < 6; ++round) {
     const int victim = round % 2 == 0 ? cluster.WaitForLeader() : round % 3;
     if (victim < 0) break;
-    absl::SleepFor(absl::Milliseconds(200));  // not waiting for anything: time for some writes
+    const int before = writes;
+    EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return writes >= before + 30; }));
     cluster.Kill(victim);
     EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return cluster.WaitForLeader() >= 0; }));
     cluster.Start(victim);
