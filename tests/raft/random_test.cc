@@ -37,7 +37,7 @@ void DoSomething(Network& net, Prng& prng, int event) {
           net.Turn(id);
           break;
         case 1:
-          net.Lose(id, 1 + prng.Below(size));
+          if (const MemberId peer = 1 + prng.Below(size); peer != id) net.Lose(id, peer);
           break;
         case 2:
           net.Transfer(id, 1 + prng.Below(size));
