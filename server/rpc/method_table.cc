@@ -223,8 +223,9 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   void OnRead(bool ok) {
     if (ending_) return;
     if (!ok) {
-      if (row_->method.one_request) return End(CannotParse());
-      if (!handler_->OnLastRequest()) End(absl::OkStatus());
+      // The handler lives until OnOver, which may tell it that the client is gone.
+      if (row_->method.one_request) return Finish(CannotParse());
+      if (!handler_->OnLastRequest()) Finish(absl::OkStatus());
       return;
     }
     request_->Clear();

@@ -198,7 +198,7 @@ TEST(CompactionCrash, EveryWriteAndFlushOfTheMemoryEngine) {
       ++points;
     }
   }
-  EXPECT_GT(points, 500);
+  EXPECT_GT(points, 450);
 }
 
 std::unique_ptr<Engine> OpenRocks(const std::string& dir) {
