@@ -288,6 +288,12 @@ struct EventText {
     return absl::StrFormat("removed entries from %d/%d on", e.first_removed.term,
                            e.first_removed.index);
   }
+  std::string operator()(const raft::SnapshotNeeded& e) const {
+    return absl::StrFormat("n%d needs a snapshot instead of entry %d", e.peer, e.next_index);
+  }
+  std::string operator()(const raft::SnapshotInstalled& e) const {
+    return absl::StrFormat("installs a snapshot up to %d/%d", e.last.term, e.last.index);
+  }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
   std::string operator()(const PeerRefused& e) const {
     return absl::StrFormat("rejects n%d: another data directory", e.peer);
