@@ -86,9 +86,9 @@ void Invariants::CheckStep(const Raft& raft) {
               raft.role_ == Role::kFollower,
           "a leader that steps down becomes a follower");
   Require(raft.commit_ >= seen_.committed.index, "the commit index does not decrease");
-  Require(seen_.committed.index + 1 < raft.log_.first_index() ||
-              raft.log_.Contains(seen_.committed),
-          "committed entries are never removed");
+  Require(
+      seen_.committed.index + 1 < raft.log_.first_index() || raft.log_.Contains(seen_.committed),
+      "committed entries are never removed");
   Require(raft.handed_out_ >= seen_.handed_out, "the handed-out index does not decrease");
   Require(raft.applied_ >= seen_.applied, "the applied index does not decrease");
   Require(raft.round_ >= seen_.round, "the heartbeat round does not decrease");

@@ -90,8 +90,8 @@ void RaftLog::Reset(EntryId last) {
   recent_.clear();
   recent_bytes_ = 0;
   taken_ = last.index;
-  // Until the reset is saved, a crash brings the old log back, and the snapshot proves nothing about
-  // its entries.
+  // Until the reset is saved, a crash brings the old log back, and the snapshot proves nothing
+  // about its entries.
   saved_ = 0;
   for (Write& write : writes_) write.last = 0;
   reset_untaken_ = resetting_ = true;

@@ -73,8 +73,8 @@ struct ReadIndexReply {
 };
 
 // §7. A leader does not send this message: it asks its driver to send a snapshot
-// (Ready::snapshots_to), which takes long. The receiver's driver steps it in when the whole snapshot
-// has arrived, is verified and is on disk.
+// (Ready::snapshots_to), which takes long. The receiver's driver steps it in when the whole
+// snapshot has arrived, is verified and is on disk.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;

@@ -14,10 +14,9 @@
 //               instead (Ready::snapshots_to), and no appends are sent until it reports how that
 //               ended; heartbeats go on.
 //
-// A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of a
-// snapshot to kProbe.
-// Invariant: match_index < next_index. The bytes in flight may exceed the window by less than one
-// message.
+// A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
+// a snapshot to kProbe. Invariant: match_index < next_index. The bytes in flight may exceed the
+// window by less than one message.
 
 #include <cstddef>
 #include <cstdint>
@@ -58,8 +57,8 @@ class Progress {
   // ignored.
   bool OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // Messages in flight may be lost. `first_index` is the leader's: where the peer may have the entry
-  // before it, that is asked first, because a snapshot costs more.
+  // Messages in flight may be lost. `first_index` is the leader's: where the peer may have the
+  // entry before it, that is asked first, because a snapshot costs more.
   void OnUnreachable(Index first_index);
 
   // A snapshot is being sent, because next_index is below the leader's first index.

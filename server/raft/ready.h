@@ -4,7 +4,8 @@
 // The work that the core gives to its driver (server/member) in one turn. The driver must:
 //
 //   1. send `messages_now`
-//   2. install `snapshot`, if there is one; save `hard_state` and `entries` in one synced batch; then
+//   2. install `snapshot`, if there is one; save `hard_state` and `entries` in one synced batch;
+//   then
 //      call Raft::OnSaved(number)
 //   3. send `messages_after_save`
 //   4. pass `committed`, then `reads`, to the applier

@@ -12,8 +12,8 @@ namespace raftkv::raft {
 
 // --- the leader
 
-// No acknowledgement of what is in flight can bring the missing entry, so a full window does not wait
-// for one. A probe does: its answer may tell that the peer has more.
+// No acknowledgement of what is in flight can bring the missing entry, so a full window does not
+// wait for one. A probe does: its answer may tell that the peer has more.
 bool Raft::NeedsSnapshot(const Progress& peer) const {
   return peer.next_index() < log_.first_index() &&
          (peer.state() == Progress::State::kReplicate || peer.CanSend());
@@ -33,9 +33,9 @@ void Raft::OnLogCut() {
 
 // --- the follower
 
-// What a snapshot contains is committed. If this log contains its last entry, the log is at least as
-// good: it is kept, and the snapshot is not needed. Otherwise none of this log's entries above the
-// snapshot can be committed, because the log does not agree with the committed entry that the
+// What a snapshot contains is committed. If this log contains its last entry, the log is at least
+// as good: it is kept, and the snapshot is not needed. Otherwise none of this log's entries above
+// the snapshot can be committed, because the log does not agree with the committed entry that the
 // snapshot ends with. So nothing is lost with them.
 void Raft::HandleInstallSnapshot(const Message& message, const InstallSnapshot& install) {
   if (role_ == Role::kLeader) return;

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace raftkv {
 
@@ -125,6 +126,17 @@ class Engine {
   using Visitor = std::function<absl::Status(std::string_view key, std::string_view value)>;
   virtual absl::Status Scan(std::string_view begin, std::string_view end,
                             const Visitor& visit) const = 0;
+
+  // The largest key and its value; none if there is no key. DataLoss as Scan.
+  struct KeyValue {
+    std::string key;
+    std::string value;
+  };
+  virtual absl::StatusOr<std::optional<KeyValue>> Last() const = 0;
+
+  // Gives back the disk space of the keys before `end`. Nobody may read them again: some of them,
+  // or all, may still be there, also after a crash.
+  virtual void Drop(std::string_view end) = 0;
 
   // Positions in the sequence of writes. written() is the position after the last batch. All
   // batches up to survived() are durable. The data in an engine that was just opened is durable.

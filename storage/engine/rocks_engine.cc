@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
 #include "rocksdb/cache.h"
+#include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
@@ -285,6 +286,25 @@ class RocksEngine final : public Engine {
     return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
   }
 
+  absl::StatusOr<std::optional<KeyValue>> Last() const override {
+    rocksdb::ReadOptions options;
+    options.total_order_seek = true;
+    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(options));
+    it->SeekToLast();
+    if (it->Valid()) return KeyValue{it->key().ToString(), it->value().ToString()};
+    if (it->status().ok()) return std::nullopt;
+    return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
+  }
+
+  // Removes the files that contain only such keys. Nothing is written for the others: in a log they
+  // become such files soon.
+  void Drop(std::string_view end) override {
+    const rocksdb::Slice begin, bound = ToSlice(end);
+    const rocksdb::Status status = rocksdb::DeleteFilesInRange(
+        &db_, db_.DefaultColumnFamily(), &begin, &bound, /*include_end=*/false);
+    if (!status.ok()) StopOnFailure(database_->dir, "removing old files", status);
+  }
+
   uint64_t written() const override { return db_.GetLatestSequenceNumber(); }
   uint64_t survived() const override { return listener_->survived(); }
 
@@ -368,6 +388,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.track_and_verify_wals_in_manifest = true;
     r.avoid_flush_during_recovery = false;  // so recovered records are synced before we use them
     r.write_buffer_size = 32 << 20;
+    // Drop removes only files that are below the first level.
+    r.level0_file_num_compaction_trigger = 2;
   } else {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;

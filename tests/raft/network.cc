@@ -70,6 +70,7 @@ void Network::CutLog(MemberId id, Index first) {
 
 bool Network::SendSnapshot(MemberId id) {
   Member& member = members_.at(id);
+  if (!member.down && member.raft->role() != Role::kLeader) member.snapshots_to.clear();
   if (member.down || member.snapshots_to.empty()) return false;
   const MemberId to = member.snapshots_to.front();
   member.snapshots_to.erase(member.snapshots_to.begin());
@@ -118,9 +119,9 @@ void Network::Stabilize() {
   for (int i = 0;; ++i) {
     ASSERT_LT(i, 100000) << "the members send messages without end";
     if (wire_.empty()) {
-      const bool sent = send_snapshots &&
-                        std::any_of(members_.begin(), members_.end(),
-                                    [this](const auto& m) { return SendSnapshot(m.first); });
+      const bool sent =
+          send_snapshots && std::any_of(members_.begin(), members_.end(),
+                                        [this](const auto& m) { return SendSnapshot(m.first); });
       if (!sent) return;
       continue;
     }

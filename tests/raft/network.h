@@ -112,8 +112,8 @@ class Network {
   // Saves the oldest `count` of the member's unsaved Ready values.
   void Saved(MemberId id, size_t count = 1);
 
-  // Removes the entries below `first` from the member's log, or as many as its rules allow. Each must
-  // be applied, and one must stay.
+  // Removes the entries below `first` from the member's log, or as many as its rules allow. Each
+  // must be applied, and one must stay.
   void CutLog(MemberId id, Index first);
   // Sends the first snapshot that the leader wants to send, of its state machine as it is now, as a
   // message. The leader learns the end of it by SnapshotSent.
