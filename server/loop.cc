@@ -74,6 +74,20 @@ void Loop::Run(const std::function<void()>& work) {
   });
 }
 
+void Loop::RunLater(std::function<void()> work) {
+  absl::MutexLock lock(&mutex_);
+  work_.push_back(std::move(work));
+}
+
+void Loop::RunWork() {
+  std::vector<std::function<void()>> work;
+  {
+    absl::MutexLock lock(&mutex_);
+    work.swap(work_);
+  }
+  for (const std::function<void()>& w : work) w();
+}
+
 void Loop::NotifyWaiters() {
   absl::MutexLock lock(&mutex_);
   waiters_.remove_if([](Waiter* waiter) {
@@ -87,6 +101,7 @@ void Loop::RunTurns() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
+    RunWork();
     const MonotonicTime now = MonotonicNow();
     member_->Turn(now);
     RunApply();

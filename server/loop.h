@@ -18,6 +18,7 @@
 #include <functional>
 #include <list>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -58,6 +59,10 @@ class Loop {
   // run.
   void Run(const std::function<void()>& work);
 
+  // From any thread: runs `work` on the loop's thread before a turn, and returns at once. Work that
+  // comes after the last turn is dropped.
+  void RunLater(std::function<void()> work);
+
   // From another thread: returns when all work has ended. The turns end in Phase::kStopped. After
   // that the queues may be drained.
   void Join();
@@ -75,6 +80,7 @@ class Loop {
   void RunTurns();
   void Collect();
   void NotifyWaiters();
+  void RunWork();
   void RunApply();
   void MaybeReportReady();
 
@@ -86,6 +92,7 @@ class Loop {
   MonotonicTime next_second_ = MonotonicTime::InfinitePast();
 
   absl::Mutex mutex_;
+  std::vector<std::function<void()>> work_ ABSL_GUARDED_BY(mutex_);
   std::list<Waiter*> waiters_ ABSL_GUARDED_BY(mutex_);  // each in its thread's Await
 
   std::atomic<uint64_t> rounds_{0};

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "storage/base/mutant.h"
+
 namespace raftkv {
 
 void Applier::Post(CommittedTask task) { queue_.push_back(std::move(task)); }
@@ -81,6 +83,18 @@ void Applier::MaybeCompact(int64_t events_max) {
          compactions_.begin()->first <= state_machine_->compaction_done()) {
     Compaction done = std::move(compactions_.extract(compactions_.begin()).mapped());
     done.request->Answer(Fate::kApplied, std::move(done.result));
+  }
+}
+
+void Applier::Install(std::unique_ptr<StateMachine> state) {
+  if (!RAFTKV_MUTANT("install-keeps-waiting-requests")) {
+    for (CommittedTask& task : std::exchange(queue_, {})) task.AnswerUnknown();
+  }
+  large_next_ = false;
+  const Revision before = state_machine_->revision();
+  state_machine_->Install(std::move(state));
+  if (const Revision newest = state_machine_->revision(); newest > before) {
+    outbox_->ReportRevision(newest);
   }
 }
 

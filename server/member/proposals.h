@@ -55,6 +55,8 @@ class Proposals {
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
   // Likewise, answers everything that was sent to `peer`.
   void OnForwardLost(raft::MemberId peer);
+  // A snapshot was installed, which may contain any entry that is in flight: all are "unknown".
+  void OnInstalled();
   // Forgets those that were answered at their deadline.
   void ForgetAnswered();
 

@@ -27,10 +27,11 @@ std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
 }  // namespace
 
 Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-                 const PhaseValue* phase, Outbox* outbox)
+                 const PhaseValue* phase, StateStore* states, Outbox* outbox)
     : options_(options),
       log_(log),
       phase_(phase),
+      states_(states),
       outbox_(outbox),
       raft_(options.raft, options.configuration, state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
@@ -40,7 +41,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       handed_over_(state_machine.applied().index),
       applied_(handed_over_) {}
 
-void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
+void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
   // If this turn comes an election timeout late (a save took long, or the process was stopped), the
   // others may have a new leader. Step down before anything else.
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
@@ -51,6 +52,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
+  if (arrived_ && may_install) StepSnapshot();
   Tick();
   first_start_.Turn(now);
   MaybeRaiseVersion();
@@ -232,6 +234,8 @@ void Replica::DrainReady() {
     raft::Ready ready = raft_.TakeReady();
     SendAll(&ready.messages_now);
     if (RAFTKV_MUTANT("reply-before-save")) SendAll(&ready.messages_after_save);
+    for (const raft::MemberId peer : ready.snapshots_to) SendSnapshot(peer);
+    if (ready.snapshot) Install(*ready.snapshot);
     if (ready.hard_state || !ready.entries.empty()) log_->Save(ready.hard_state, ready.entries);
     raft_.OnSaved(ready.number);
     SendAll(&ready.messages_after_save);
@@ -309,6 +313,7 @@ void Replica::NoteLeader() {
   versions_.OnNewTerm();
   next_ask_ = now_;
   proposals_.OnLeaderIs(seen_leader_, seen_term_);
+  if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
   if (raft_.role() == raft::Role::kLeader) RecordStoreId(options_.raft.id, options_.store_id);
 }
 

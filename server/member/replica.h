@@ -28,6 +28,7 @@
 #include "absl/time/time.h"
 #include "server/member/applier.h"
 #include "server/member/first_start.h"
+#include "server/member/log_tail.h"
 #include "server/member/outbox.h"
 #include "server/member/pending.h"
 #include "server/member/proposals.h"
@@ -51,6 +52,7 @@ struct ReplicaOptions {
   raft::Configuration configuration;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
+  LogTail tail;
   // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
   // them a request is answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
@@ -62,13 +64,18 @@ class Replica {
   // All arguments but `state_machine` must outlive the replica. The constructor reads the state
   // machine; later the replica learns everything from committed entries.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-          const PhaseValue* phase, Outbox* outbox);
+          const PhaseValue* phase, StateStore* states, Outbox* outbox);
 
   // `now` must not be less than in an earlier call. Usually writes one synced batch for all inputs;
-  // a member that wins an election, or may vote from now on, writes another one.
-  void Turn(std::vector<Input> inputs, MonotonicTime now);
+  // a member that wins an election, may vote from now on, or installs a snapshot writes another
+  // one. `may_install`: no other thread applies, so a snapshot may take the place of the state
+  // machine.
+  void Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install = true);
 
   struct HandOver {
+    // Takes the place of the state machine, before the rest of this. Then everything that was
+    // handed over before is obsolete: the requests in it are answered "unknown".
+    std::unique_ptr<StateMachine> installed;
     std::vector<CommittedTask> committed;
     std::vector<ReadTask> reads;
   };
@@ -76,6 +83,13 @@ class Replica {
 
   // Everything up to `index` is in the state machine. Call it between turns.
   void OnApplied(raft::Index index);
+
+  // Cuts the log, if that is due (log_tail.h). Call it between turns, while no other thread
+  // applies.
+  void MaybeCut(const StateMachine& state_machine);
+  // The entry, if it is in the log: what a snapshot up to it must tell its receiver.
+  std::optional<LogStore::Tip> TipAt(raft::EntryId id) const;
+  uint64_t log_disk_bytes() const { return log_->DiskBytes(); }
 
   // Answers all pending requests with kStopped.
   void Stop();
@@ -98,6 +112,8 @@ class Replica {
   void Handle(const AppendLost& lost);
   void Handle(const ForwardLost& lost);
   void Handle(const ForwardRefused& refused);
+  void Handle(SnapshotArrived arrived);
+  void Handle(const SnapshotSent& sent);
   void HandleFrom(raft::MemberId from, raft::Message message);
   void HandleFrom(raft::MemberId from, ForwardedProposal proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
@@ -114,6 +130,10 @@ class Replica {
   PendingRequestPtr NoteCommand(const raft::Entry& entry);
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
+  void StepSnapshot();
+  void Install(const raft::SnapshotMeta& meta);
+  void SendSnapshot(raft::MemberId to);
+  raft::Index HeldFrom() const;
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
@@ -133,6 +153,7 @@ class Replica {
   const ReplicaOptions options_;
   LogStore* const log_;
   const PhaseValue* const phase_;
+  StateStore* const states_;
   Outbox* const outbox_;
 
   raft::Raft raft_;
@@ -142,7 +163,9 @@ class Replica {
   MemberStoreIds store_ids_;
   Versions versions_;
   FirstStart first_start_;
-  HandOver hand_over_;  // of this turn
+  HandOver hand_over_;                                // of this turn
+  std::optional<SnapshotArrived> arrived_;            // waits until it may be installed
+  std::map<raft::MemberId, raft::Index> sending_to_;  // snapshots: the applied index at the start
 
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;

@@ -143,6 +143,7 @@ void Peers::Register(MethodTable* methods) {
                                    &Peer::append_in, &Peers::OnAppend));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/Forward", options_.forward_bound,
                                    &Peer::forward_in, &Peers::OnForward));
+  rows.streams.push_back(SnapshotRow());
   methods_ = methods;
   methods_->Serve(std::move(rows));
 }
@@ -352,7 +353,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadInd
 }
 
 void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) {
-  LOG(FATAL) << "the core does not send InstallSnapshot yet";
+  LOG(FATAL) << "the core never sends InstallSnapshot (server/raft/message.h)";
 }
 
 void Peers::SendRaft(Peer*, const raft::Message&, const raft::TimeoutNow&) {

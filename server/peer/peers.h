@@ -31,8 +31,10 @@
 #include "server/peer/handshake.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
+#include "server/peer/snapshot_sender.h"
 #include "server/phase.h"
 #include "server/rpc/method_table.h"
+#include "server/workers.h"
 
 namespace raftkv {
 
@@ -54,6 +56,7 @@ struct PeersOptions {
   ClusterVersion newest_version = kNewestVersion;  // the newest one that this member knows
   std::vector<PeerAddress> peers;                  // the other members
   absl::Duration vote_timeout = absl::Seconds(1);
+  SnapshotHooks snapshots;
   // Above the replica's pending_max, so that the queue of a working connection is never full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
@@ -74,6 +77,11 @@ class Peers final : public Transport {
   void Connect(grpc::CompletionQueue* queue);
 
   void Send(PeerMessage message) override;
+  void SendSnapshot(raft::MemberId to, raft::Term term) override;
+  void StopSnapshots() override;
+
+  // Ends the threads of snapshots. Call it after Stop, when the loop has ended.
+  void StopSnapshotThreads();
 
   // Call it when the phase is kClosing. Ends all streams and calls. Their completions arrive on the
   // queue until live() is 0.
@@ -92,6 +100,8 @@ class Peers final : public Transport {
   using AppendIn = InStream<proto::AppendEntriesRequest, proto::AppendEntriesResponse>;
   using ForwardOut = OutStream<proto::ForwardRequest, proto::ForwardResponse>;
   using ForwardIn = InStream<proto::ForwardRequest, proto::ForwardResponse>;
+  using SnapshotIn = InStream<proto::InstallSnapshotRequest, proto::InstallSnapshotResponse>;
+  struct Incoming;
   template <typename Response>
   class UnaryOut;
   template <typename Request, typename Response>
@@ -105,6 +115,9 @@ class Peers final : public Transport {
     std::unique_ptr<ForwardOut> forward_out;
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
+    SnapshotIn* snapshot_in = nullptr;
+    std::shared_ptr<Incoming> incoming;  // on that stream
+    std::unique_ptr<SnapshotSender> snapshot_out;
     std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
     HelloCall hello_in;                // unanswered
     int unary_out = 0;
@@ -155,6 +168,12 @@ class Peers final : public Transport {
   void Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
            std::function<void(const Sender& from, const Response&)> on_answer);
 
+  void GiveUp(Peer* peer);
+  StreamMethod SnapshotRow();
+  void OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request);
+  void OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
+                 const absl::Status& status, std::unique_ptr<ReceivedSnapshot> received);
+
   void OnVote(VoteCall call);
   void OnHello(HelloCall call);
   void OnAppend(const Sender& from, proto::AppendEntriesRequest* request);
@@ -170,6 +189,8 @@ class Peers final : public Transport {
   std::map<raft::MemberId, Peer> peers_;
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight
+  std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // until their threads end
+  Workers snapshot_worker_{/*threads=*/1, /*waiting_max=*/8};  // writes what arrives
 };
 
 }  // namespace raftkv

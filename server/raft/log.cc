@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 
@@ -92,7 +93,7 @@ void RaftLog::Reset(EntryId last) {
   taken_ = last.index;
   // Until the reset is saved, a crash brings the old log back, and the snapshot proves nothing
   // about its entries.
-  saved_ = 0;
+  saved_ = RAFTKV_MUTANT("snapshot-acked-before-durable") ? last.index : 0;
   for (Write& write : writes_) write.last = 0;
   reset_untaken_ = resetting_ = true;
 }

@@ -153,6 +153,12 @@ class Engine {
   // nothing.
   virtual void StartReclaim() {}
 
+  // Makes a copy of the data, as it is now or later, in the new directory `dir`, and returns when
+  // the copy is durable. From any thread. Unimplemented in memory.
+  virtual absl::Status Checkpoint(const std::string& /*dir*/) {
+    return absl::UnimplementedError("the engine has no files");
+  }
+
   virtual uint64_t DiskBytes() const = 0;  // disk space in use, estimated
   // Whether the next write may wait for compactions. Then write on a thread that may block.
   virtual bool WouldStall() const = 0;

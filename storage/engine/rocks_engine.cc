@@ -23,6 +23,7 @@
 #include "rocksdb/perf_context.h"
 #include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
+#include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
 #include "storage/engine/rocks_file_system.h"
@@ -114,6 +115,7 @@ class FilterPrefixes final : public rocksdb::SliceTransform {
 // The open database. Views and iterators share it, so it stays open until the last of them is gone.
 struct Database {
   std::string dir;
+  std::shared_ptr<void> held;  // before `db`, so that it is released after it
   std::unique_ptr<rocksdb::DB> db;
 };
 
@@ -331,6 +333,17 @@ class RocksEngine final : public Engine {
     });
   }
 
+  absl::Status Checkpoint(const std::string& dir) override {
+    rocksdb::Checkpoint* checkpoint = nullptr;
+    rocksdb::Status status = rocksdb::Checkpoint::Create(&db_, &checkpoint);
+    const std::unique_ptr<rocksdb::Checkpoint> owned(checkpoint);
+    // 0: flush first. With any other number, what is not flushed would be missing, because there is
+    // no write-ahead log (docs/decisions/0009).
+    if (status.ok()) status = checkpoint->CreateCheckpoint(dir, /*log_size_for_flush=*/0);
+    if (status.ok()) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat(dir, ": ", status.ToString()));
+  }
+
   uint64_t DiskBytes() const override {
     uint64_t files = 0, memory = 0;
     db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &files);
@@ -436,9 +449,23 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   if (!status.ok()) return OpenError(options, status);
   auto database = std::make_shared<Database>();
   database->dir = options.dir;
+  database->held = options.held;
   database->db.reset(db);
   return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
                                        options.durability);
+}
+
+absl::StatusOr<std::optional<std::string>> ReadClosedRocks(const RocksOptions& options,
+                                                           std::string_view key, bool verify) {
+  rocksdb::DB* opened = nullptr;
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(MakeOptions(options), options.dir, &opened);
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  std::string value;
+  if (status.ok() && verify) status = db->VerifyChecksum();
+  if (status.ok()) status = db->Get(rocksdb::ReadOptions(), ToSlice(key), &value);
+  if (status.ok()) return value;
+  if (status.IsNotFound()) return std::nullopt;
+  return OpenError(options, status);
 }
 
 }  // namespace raftkv

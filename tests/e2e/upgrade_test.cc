@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr char kRaised[] = "the cluster version is 2 now";
+constexpr char kRaised[] = "the cluster version is 3 now";
 constexpr int kBadInput = 2;
 
 std::map<std::string, std::string> OldRelease() { return {{"RAFTKV_TEST_NEWEST_VERSION", "1"}}; }

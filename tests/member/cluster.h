@@ -55,6 +55,9 @@ class Cluster {
       sent.push_back(message);
       cluster->wire_.push_back(std::move(message));
     }
+    // No log is so long that it is cut.
+    void SendSnapshot(raft::MemberId, raft::Term) override { FAIL(); }
+    void StopSnapshots() override { FAIL(); }
     void OnEvent(const ReplicaEvent& event) override { events.push_back(event); }
 
     const raft::Raft& raft() const { return member->replica().raft(); }
@@ -94,7 +97,7 @@ class Cluster {
     options.replica.configuration.voters = voters_;
     options.replica.pending_max = pending_max_;
     options.replica.pending_bytes_max = pending_bytes_max_;
-    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m);
+    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, nullptr, &m);
     m.member->AddObserver(&m);
   }
 

@@ -81,6 +81,21 @@ std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
                                        std::move(hooks));
 }
 
+std::unique_ptr<Engine> Disk::Replace(std::shared_ptr<MemoryDisk> state, const LogStore::Tip& base,
+                                      Fuse* fuse, StateHooks hooks) {
+  auto engine =
+      std::make_unique<FusedEngine>(state, Durability::kFlushed, fuse, nullptr, std::move(hooks));
+  if (fuse->Burn()) {
+    state_ = std::move(state);
+    resume_ = base;
+  }
+  return engine;
+}
+
+void Disk::Replaced(Fuse* fuse) {
+  if (fuse->Burn()) resume_.reset();
+}
+
 void Disk::NoteCrashPoint() {
   crash_point_ = {true, log_->batches_at_risk(), state_->batches_at_risk()};
 }
@@ -104,6 +119,7 @@ void Disk::Close() {
 void Disk::Wipe() {
   log_ = std::make_shared<MemoryDisk>();
   state_ = std::make_shared<MemoryDisk>();
+  resume_.reset();
   crash_point_ = {};
 }
 

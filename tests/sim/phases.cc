@@ -126,6 +126,9 @@ void World::StopFaults() {
   faults_.out_of_time = 0;
   faults_.write_stall = 0;
   faults_.write_stall_for = 0;
+  faults_.snapshot_time = std::min(faults_.snapshot_time, 20 * kMillisecond);
+  faults_.snapshot_loss = 0;
+  faults_.install_crash = 0;
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];

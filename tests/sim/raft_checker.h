@@ -15,6 +15,9 @@
 //       votes for at most one candidate in a term. A restart finds the saved term and vote.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
+// A member's log may be cut at its front, and a snapshot may take its place; then the entries
+// before its first one count as entries of the log.
+//
 // The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
 // shadow). A check costs time in proportion to the change. The ledger has the committed entries.
 
@@ -65,6 +68,8 @@ class RaftChecker {
     raft::Index commit = 0;
   };
 
+  // If a snapshot took the place of the log: its entries are those of the ledger now.
+  void Rebase(int member, const LogStore& log);
   // Removes from the shadow the entries that the log no longer has. Returns how many.
   raft::Index Forget(int member, const LogStore& log);
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);

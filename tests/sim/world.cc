@@ -114,6 +114,10 @@ void World::ScheduleNotice(Micros delay, int member, int peer) {
   Push(now_ + delay, What::kNotice, member, peer);
 }
 
+void World::ScheduleSnapshot(Micros at, int member, uint64_t number) {
+  Push(at, What::kSnapshot, member, 0, number);
+}
+
 void World::Begin() {
   for (int i = 0; i < size(); ++i) {
     Push(rng_.Between(0, 200 * kMillisecond) + (i == 0 ? faults_.late_start : 0), What::kStart, i);
@@ -151,6 +155,9 @@ void World::Handle(Event event) {
       return;
     case What::kNotice:
       network_.Notice(event.member, event.other);
+      return;
+    case What::kSnapshot:
+      network_.OnSnapshotDue(event.life);
       return;
     case What::kClient:
       OnClientDue(event.member, event.life);
@@ -217,8 +224,8 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",  "turn", "apply", "elsewhere", "arrive", "notice", "client", "start", "crash",
-      "crash", "cut",  "heal",  "clog",      "break",  "pause",  "wipe",   "watch"};
+      "tick",  "turn",  "apply", "elsewhere", "arrive", "notice", "snap",  "client", "start",
+      "crash", "crash", "cut",   "heal",      "clog",   "break",  "pause", "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -326,6 +333,10 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   const auto* raft_event = std::get_if<raft::Event>(&event);
   if (raft_event == nullptr) return;
+  if (std::holds_alternative<raft::SnapshotNeeded>(*raft_event)) marks.Hit(Mark::kSnapshotWanted);
+  if (std::holds_alternative<raft::SnapshotInstalled>(*raft_event)) {
+    marks.Hit(Mark::kSnapshotInstalled);
+  }
   if (const auto* candidate = std::get_if<raft::BecameCandidate>(raft_event)) {
     if (candidate->term == result_.terms) marks.Hit(Mark::kVoteSplit);
     result_.terms = std::max<uint64_t>(result_.terms, candidate->term);

@@ -88,6 +88,7 @@ class World {
   void ScheduleApplyElsewhere(int member, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer);
+  void ScheduleSnapshot(Micros at, int member, uint64_t number);
 
   void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
@@ -102,6 +103,7 @@ class World {
     kElsewhere,
     kArrive,
     kNotice,
+    kSnapshot,
     kClient,
     kStart,
     kCrash,

@@ -1,0 +1,167 @@
+// The methods of Peers about snapshots. snapshot_sender.h is the sending end of a stream.
+//
+// A snapshot arrives in chunks. The loop's thread reads each one and gives it to the worker, which
+// writes it to the disk; then the loop answers it. So at most one chunk of a peer is in memory.
+
+#include <utility>
+
+#include "glog/logging.h"
+#include "server/peer/peers.h"
+#include "server/peer/raft_codec.h"
+
+namespace raftkv {
+
+// A snapshot that arrives. Owned by the loop and, while it writes, by the worker.
+struct Peers::Incoming {
+  SnapshotOffer offer;
+  std::unique_ptr<SnapshotWriter> writer;  // after the first request; used by the worker
+  bool busy = false;                       // the worker has a request
+  bool handed_over = false;                // to the member
+};
+
+// --- sending
+
+void Peers::SendSnapshot(raft::MemberId to, raft::Term term) {
+  Peer* peer = Find(to);
+  if (peer == nullptr || closing() || options_.snapshots.take == nullptr) {
+    post_(SnapshotSent{to, term, false});
+    return;
+  }
+  GiveUp(peer);
+  SnapshotSender::Options options;
+  options.name = peer->address.name;
+  options.address = peer->address.address;
+  options.term = term;
+  options.introduction = handshake_.Introduction(to);
+  options.is_peer = [cluster = options_.cluster_id, to,
+                     self = options_.self](const proto::Peer& who) {
+    return who.cluster_id() == cluster && who.from() == to && who.to() == self;
+  };
+  options.done = [this, to, term](bool ok) {
+    if (!closing()) post_(SnapshotSent{to, term, ok});
+  };
+  peer->snapshot_out = std::make_unique<SnapshotSender>(std::move(options), &options_.snapshots);
+}
+
+void Peers::StopSnapshots() {
+  for (auto& [id, peer] : peers_) GiveUp(&peer);
+}
+
+// Its thread may wait for the disk, and the loop must not wait for it.
+void Peers::GiveUp(Peer* peer) {
+  std::erase_if(given_up_, [](const auto& sender) { return sender->finished(); });
+  if (peer->snapshot_out == nullptr) return;
+  peer->snapshot_out->Cancel();
+  given_up_.push_back(std::move(peer->snapshot_out));
+}
+
+void Peers::StopSnapshotThreads() {
+  StopSnapshots();
+  given_up_.clear();
+  snapshot_worker_.Stop();
+}
+
+// --- receiving
+
+StreamMethod Peers::SnapshotRow() {
+  auto hooks = std::make_shared<SnapshotIn::Hooks>();
+  hooks->on_open = [this](SnapshotIn* stream, const proto::Peer& who) {
+    if (closing()) return absl::UnavailableError("server stopped");
+    if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
+    Peer* peer = Find(who.from());
+    if (peer->snapshot_in != nullptr) peer->snapshot_in->Cancel();  // the leader began again
+    peer->snapshot_in = stream;
+    peer->incoming = nullptr;
+    return absl::OkStatus();
+  };
+  hooks->on_request = [this](const Sender& from, proto::InstallSnapshotRequest* request) {
+    OnSnapshot(from, request);
+  };
+  hooks->introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
+  hooks->on_end = [this](SnapshotIn* stream) {
+    Peer* peer = Find(stream->sender().id);
+    if (peer == nullptr || peer->snapshot_in != stream) return;
+    peer->snapshot_in = nullptr;
+    peer->incoming = nullptr;
+  };
+  StreamMethod method;
+  method.name = "/raftkv.proto.Raft/InstallSnapshot";
+  method.request = &proto::InstallSnapshotRequest::default_instance();
+  method.open = [hooks](Stream* stream) -> std::unique_ptr<StreamHandler> {
+    return std::make_unique<SnapshotIn>(hooks.get(), QueueBound{.messages = 4, .bytes = 4096},
+                                        stream);
+  };
+  return method;
+}
+
+void Peers::OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request) {
+  Peer* peer = Find(from.id);
+  std::shared_ptr<Incoming> in = peer->incoming;
+  const bool first = in == nullptr;
+  if (first) {
+    absl::StatusOr<SnapshotOffer> offer = Decode(*request);
+    if (!offer.ok() || options_.snapshots.receive == nullptr) {
+      CountMalformed(from.id, offer.status());
+      return peer->snapshot_in->Cancel();
+    }
+    in = peer->incoming = std::make_shared<Incoming>();
+    in->offer = *std::move(offer);
+    LOG(INFO) << "a snapshot arrives from " << peer->address.name << ": index "
+              << in->offer.manifest.base.id.index << ", " << (in->offer.manifest.bytes() >> 20)
+              << " MiB";
+  } else if (in->busy || in->handed_over) {
+    CountMalformed(from.id, absl::InvalidArgumentError("a chunk before the last one was answered"));
+    return peer->snapshot_in->Cancel();
+  }
+  in->busy = true;
+  auto chunk = std::make_shared<proto::InstallSnapshotRequest>(std::move(*request));
+  const bool accepted = snapshot_worker_.Run([this, in, chunk, first, from] {
+    absl::Status status;
+    std::unique_ptr<ReceivedSnapshot> received;
+    if (first) {
+      auto writer = options_.snapshots.receive(in->offer.manifest);
+      status = writer.status();
+      if (writer.ok()) in->writer = *std::move(writer);
+    } else {
+      status = in->writer->Write(chunk->file(), chunk->offset(), chunk->data(), chunk->crc32c());
+    }
+    if (status.ok() && in->writer->complete()) {
+      auto accepted = options_.snapshots.accept(std::move(in->writer));
+      status = accepted.status();
+      if (accepted.ok()) received = *std::move(accepted);
+    }
+    auto result = std::make_shared<std::unique_ptr<ReceivedSnapshot>>(std::move(received));
+    options_.snapshots.run_on_loop(
+        [this, in, from, status, result] { OnWritten(from, in, status, std::move(*result)); });
+  });
+  if (!accepted) peer->snapshot_in->Cancel();
+}
+
+void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
+                      const absl::Status& status, std::unique_ptr<ReceivedSnapshot> received) {
+  Peer* peer = Find(from.id);
+  if (closing() || peer->incoming != in) return;  // the stream ended
+  in->busy = false;
+  if (!status.ok()) {
+    LOG(ERROR) << "the snapshot from " << peer->address.name
+               << " cannot be taken: " << status.message();
+    return peer->snapshot_in->Cancel();
+  }
+  peer->snapshot_in->Send({});
+  if (received == nullptr) return;
+  in->handed_over = true;
+  raft::Message message{from.id, options_.self, in->offer.term,
+                        raft::InstallSnapshot{{in->offer.manifest.base.id, {}}}};
+  post_(SnapshotArrived{
+      PeerMessage{from.id, options_.self, from.store_id, std::move(message), from.newest_version},
+      std::move(received), [this, from, in](bool ok) {
+        Peer* peer = Find(from.id);
+        if (closing() || peer->incoming != in) return;
+        if (!ok) return peer->snapshot_in->Cancel();
+        proto::InstallSnapshotResponse response;
+        response.set_installed(true);
+        peer->snapshot_in->Send(std::move(response));
+      }});
+}
+
+}  // namespace raftkv
