@@ -118,6 +118,7 @@ class Peers final : public Transport {
     SnapshotIn* snapshot_in = nullptr;
     std::shared_ptr<Incoming> incoming;  // on that stream
     std::unique_ptr<SnapshotSender> snapshot_out;
+    int snapshots_failed = 0;          // since the last one that was installed
     std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
     HelloCall hello_in;                // unanswered
     int unary_out = 0;

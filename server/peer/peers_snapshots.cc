@@ -3,6 +3,7 @@
 // A snapshot arrives in chunks. The loop's thread reads each one and gives it to the worker, which
 // writes it to the disk; then the loop answers it. So at most one chunk of a peer is in memory.
 
+#include <algorithm>
 #include <utility>
 
 #include "glog/logging.h"
@@ -10,6 +11,14 @@
 #include "server/peer/raft_codec.h"
 
 namespace raftkv {
+
+namespace {
+
+// After a failed snapshot, the next one waits: each costs the leader a flush.
+constexpr absl::Duration kFirstPause = absl::Seconds(1);
+constexpr absl::Duration kPauseMax = absl::Seconds(30);
+
+}  // namespace
 
 // A snapshot that arrives. Owned by the loop and, while it writes, by the worker.
 struct Peers::Incoming {
@@ -33,11 +42,13 @@ void Peers::SendSnapshot(raft::MemberId to, raft::Term term) {
   options.address = peer->address.address;
   options.term = term;
   options.introduction = handshake_.Introduction(to);
+  options.pause = std::min(kPauseMax, kFirstPause * (1 << std::min(peer->snapshots_failed, 10)));
   options.is_peer = [cluster = options_.cluster_id, to,
                      self = options_.self](const proto::Peer& who) {
     return who.cluster_id() == cluster && who.from() == to && who.to() == self;
   };
-  options.done = [this, to, term](bool ok) {
+  options.done = [this, peer, to, term](bool ok) {
+    peer->snapshots_failed = ok ? 0 : peer->snapshots_failed + 1;
     if (!closing()) post_(SnapshotSent{to, term, ok});
   };
   peer->snapshot_out = std::make_unique<SnapshotSender>(std::move(options), &options_.snapshots);

@@ -18,8 +18,6 @@ namespace {
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
-// After a failure the leader asks for the next snapshot at once.
-constexpr absl::Duration kPauseAfterFailure = absl::Seconds(1);
 
 std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   grpc::ChannelArguments args;
@@ -57,7 +55,7 @@ bool SnapshotSender::Sleep(absl::Duration duration) {
 
 void SnapshotSender::Run() {
   const absl::Status status = Send();
-  if (!status.ok() && Sleep(kPauseAfterFailure)) {
+  if (!status.ok() && Sleep(options_.pause)) {
     LOG(WARNING) << "sending a snapshot to " << options_.name << " failed: " << status.message();
   }
   hooks_.run_on_loop([shared = shared_, done = options_.done, ok = status.ok()] {

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "proto/raft.grpc.pb.h"
 #include "storage/snapshot_files.h"
 
@@ -48,6 +49,7 @@ class SnapshotSender {
     std::string address;  // host:port
     raft::Term term = 0;
     proto::Peer introduction;
+    absl::Duration pause;  // after a failure, before `done`: the leader then tries again at once
     // Whether an answer comes from the peer. Called on the sender's thread.
     std::function<bool(const proto::Peer&)> is_peer;
     // Called on the loop's thread when the sending has ended, unless it was cancelled.
