@@ -4,8 +4,6 @@
 #include <iterator>
 #include <utility>
 
-#include "storage/base/mutant.h"
-
 namespace raftkv {
 
 void Applier::Post(CommittedTask task) { queue_.push_back(std::move(task)); }
@@ -87,9 +85,7 @@ void Applier::MaybeCompact(int64_t events_max) {
 }
 
 void Applier::Install(std::unique_ptr<StateMachine> state) {
-  if (!RAFTKV_MUTANT("install-keeps-waiting-requests")) {
-    for (CommittedTask& task : std::exchange(queue_, {})) task.AnswerUnknown();
-  }
+  for (CommittedTask& task : std::exchange(queue_, {})) task.AnswerUnknown();
   large_next_ = false;
   const Revision before = state_machine_->revision();
   state_machine_->Install(std::move(state));

@@ -410,19 +410,15 @@ void Member::SendSnapshot(raft::MemberId to, raft::Term term) {
   if (!p.fuse.Burn()) return;
   const std::optional<LogStore::Tip> base = p.member->replica().TipAt(p.state_machine->applied());
   CHECK(base.has_value()) << "the log holds the applied entry";
-  auto image = std::make_shared<MemoryDisk>();
-  MemoryEngine engine(image, Durability::kFlushed);
-  WriteBatch all;
-  CHECK(p.engine
-            ->Scan({}, {},
-                   [&](std::string_view key, std::string_view value) {
-                     all.Put(key, value);
-                     return absl::OkStatus();
-                   })
-            .ok());
-  engine.Write(all, /*sync=*/false);
-  engine.Flush();
-  world_->network().SendSnapshot(number_, static_cast<int>(to) - 1, term, *base, std::move(image));
+  auto contents = std::make_shared<WriteBatch>();
+  const absl::Status read =
+      p.engine->Scan({}, {}, [&](std::string_view key, std::string_view value) {
+        contents->Put(key, value);
+        return absl::OkStatus();
+      });
+  CHECK(read.ok()) << read;
+  world_->network().SendSnapshot(number_, static_cast<int>(to) - 1, term, *base,
+                                 std::move(contents));
 }
 
 void Member::StopSnapshots() {

@@ -34,8 +34,6 @@ const std::vector<Mutant>& Mutants() {
       {"snapshot-installed-over-a-newer-log", "an old snapshot takes the place of a newer state"},
       {"log-reset-before-the-state-is-replaced",
        "an install empties the log before the snapshot is named as the state"},
-      {"install-keeps-waiting-requests",
-       "entries that a snapshot contains are still applied after it is installed"},
       // Reads.
       {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
       {"read-without-round", "a leader answers reads without asking a majority", 3000},

@@ -60,9 +60,10 @@ class Network {
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
   void Clog(int from, int to, Micros until) { link(from, to).clogged_until = until; }
   // A snapshot has a connection of its own. It arrives whole, or breaks off. The sender is told how
-  // it ended; a receiver that dies before it answers counts as broken off.
+  // it ended; a receiver that dies before it answers counts as broken off. With the rate of
+  // duplicates, a second copy arrives later.
   void SendSnapshot(int from, int to, raft::Term term, const LogStore::Tip& base,
-                    std::shared_ptr<MemoryDisk> image);
+                    std::shared_ptr<const WriteBatch> contents);
   void StopSnapshots(int from);
   void OnSnapshotDue(uint64_t number);
 
@@ -87,9 +88,10 @@ class Network {
     int to = 0;
     raft::Term term = 0;
     LogStore::Tip base;
-    std::shared_ptr<MemoryDisk> image;  // until it arrives
-    bool ended = false;                 // the next event tells the sender `ok`
+    std::shared_ptr<const WriteBatch> contents;  // until it arrives
+    bool ended = false;                          // the next event tells the sender `ok`
     bool ok = false;
+    bool late_copy = false;  // of an earlier one; nobody waits for its end
   };
 
   void ArriveSnapshot(uint64_t number, Transfer* transfer);
