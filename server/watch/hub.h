@@ -20,7 +20,7 @@
 //
 //   hub.Run(snapshot, now, budget);                      // after each turn of the member
 //   while (auto order = hub.TakeCatchUp()) {             // and give these to a worker:
-//     hub.OnCaughtUp(RunCatchUp(*order, member.Snapshot()), now);  // the result, later
+//     hub.OnCaughtUp(RunCatchUp(*order, member.Snapshot()));  // the result, later
 //   }
 //
 // Errors and texts are etcd's.
