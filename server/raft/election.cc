@@ -105,13 +105,14 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
                             RAFTKV_MUTANT("vote-twice-in-a-term");
   const bool up_to_date = request.last >= log_.last() || RAFTKV_MUTANT("vote-ignores-log");
   const bool granted = may_vote_ && vote_is_free && up_to_date;
-  if (granted) {
-    if (!request.pre_vote) {
-      voted_for_ = message.from;
-      fast_rounds_ = 0;  // the candidate retries if its round is lost
-      ResetElectionTimer();
-    }
-    events_.push_back(VoteGranted{message.term, message.from, request.pre_vote});
+  const bool repeated = !later_term && voted_for_ == message.from;
+  if (granted && request.pre_vote) {
+    events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});
+  } else if (granted && !repeated) {
+    voted_for_ = message.from;
+    fast_rounds_ = 0;  // the candidate retries if its round is lost
+    ResetElectionTimer();
+    events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/false});
   }
   // A granted pre-vote carries the term that was asked about; any other reply carries our term.
   SendAfterSave(message.from, RequestVoteReply{.granted = granted, .pre_vote = request.pre_vote},

@@ -75,6 +75,24 @@ TEST(Vote, IsRememberedOverARestart) {
       << "a repeated request";
 }
 
+// A repeat may arrive after the term has its leader. It must not delay this member's own campaign.
+TEST(Vote, RepeatedRequestIsAnsweredAgainAndChangesNothing) {
+  Network net(3);
+  net.Step(From(2, 1, RequestVote{}));
+  const int timeouts = 2 * net.member(1).config.election_timeout_ticks;
+  for (int i = 0; i < timeouts && net[1].role() == Role::kFollower; ++i) {
+    net.DropAll();
+    net.Step(From(2, 1, RequestVote{}));
+    EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+    net.Tick(1);
+  }
+  EXPECT_EQ(net[1].role(), Role::kPreCandidate);
+  const std::vector<Event>& events = net.member(1).events;
+  EXPECT_EQ(std::count_if(events.begin(), events.end(),
+                          [](const Event& e) { return std::holds_alternative<VoteGranted>(e); }),
+            1);
+}
+
 // A member that forgot its vote could vote twice in the term.
 TEST(Vote, SteppingDownInTheSameTermKeepsTheVote) {
   Network net(3);
