@@ -234,7 +234,8 @@ class Reader {
     if (section == "storage") {
       return {{"cache_bytes", Number{&config_.storage.cache_bytes, 1 << 20, int64_t{1} << 40}}};
     }
-    return {{"level", Choice{&config_.log.level, {"info", "warning", "error"}}}};
+    return {{"level", Choice{&config_.log.level, {"info", "warning", "error"}}},
+            {"format", Choice{&config_.log.format, {"text", "json"}}}};
   }
 
   void ReadMembers(const toml::node& node, Line line) {

@@ -49,7 +49,8 @@ struct StorageConfig {
 };
 
 struct LogConfig {
-  std::string level = "info";  // info, warning, error
+  std::string level = "info";   // info, warning, error
+  std::string format = "text";  // text, json
 };
 
 struct Config {

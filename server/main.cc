@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include "config/config.h"
 #include "config/process.h"
 #include "glog/logging.h"
+#include "server/log_writer.h"
 #include "server/server.h"
 
 namespace {
@@ -22,6 +24,7 @@ namespace {
 enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
 
 int Fail(const absl::Status& status) {
+  raftkv::LogWriter::FlushInstalled();  // so that this line is the last one
   std::cerr << "raftkv-server: " << status.message() << std::endl;
   switch (status.code()) {
     case absl::StatusCode::kDataLoss:
@@ -34,12 +37,15 @@ int Fail(const absl::Status& status) {
   }
 }
 
-void SetUpLogging(const raftkv::LogConfig& config) {
-  FLAGS_logtostderr = true;
-  FLAGS_minloglevel = config.level == "error"     ? google::ERROR
-                      : config.level == "warning" ? google::WARNING
-                                                  : google::INFO;
+void StartLogging(const raftkv::LogConfig& config) {
   google::InitGoogleLogging("raftkv-server");
+  using raftkv::LogWriter;
+  const bool json = config.format == "json";
+  LogWriter* const writer =
+      LogWriter::Start(json ? LogWriter::Format::kJson : LogWriter::Format::kText, STDERR_FILENO);
+  writer->Install(config.level == "error"     ? google::ERROR
+                  : config.level == "warning" ? google::WARNING
+                                              : google::INFO);
   // gRPC's own log lines about connections are dropped: we log these events once, by member name.
   gpr_set_log_function([](gpr_log_func_args*) {});
 }
@@ -113,12 +119,13 @@ int main(int argc, char** argv) {
   umask(077);
   RaiseFileLimit();
   SwitchOffDeadlockDetector();
-  SetUpLogging(config->log);
+  StartLogging(config->log);
 
   absl::StatusOr<std::unique_ptr<raftkv::Server>> server = raftkv::Server::Start(*config, *self);
   if (!server.ok()) return Fail(server.status());
   int signal_number = 0;
   sigwait(&signals, &signal_number);
   (*server)->Stop();
+  raftkv::LogWriter::FlushInstalled();
   return kStopped;
 }

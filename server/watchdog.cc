@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/log_writer.h"
 #include "server/rpc/completion.h"
 
 namespace raftkv {
@@ -87,7 +88,7 @@ void Watchdog::EndProcess() {
              << absl::FormatDuration(options_.disk_stall_timeout)
              << " (limits.disk_stall_timeout): this disk cannot be trusted, the process ends; "
                 "check the disk under data_dir";
-  google::FlushLogFiles(google::INFO);
+  LogWriter::FlushInstalled();
   if (options_.end_process) return options_.end_process();
   abort();
 }
