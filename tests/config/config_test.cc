@@ -81,6 +81,7 @@ watch_progress_notify_interval = "30s"
 cache_bytes = 1048576
 [log]
 level = "warning"
+format = "json"
 )",
                                         Member("a", 2379), R"(listen_peer_url = "http://[::]:1"
 listen_client_url = "http://0.0.0.0:2"
@@ -99,6 +100,7 @@ data_dir = "/var/lib/a"
   EXPECT_EQ(config->limits.watch_progress_notify_interval, absl::Seconds(30));
   EXPECT_EQ(config->storage.cache_bytes, 1048576);
   EXPECT_EQ(config->log.level, "warning");
+  EXPECT_EQ(config->log.format, "json");
   EXPECT_EQ(config->members[0].listen_peer_url, "http://[::]:1");
   EXPECT_EQ(config->members[0].listen_client_url, "http://0.0.0.0:2");
   EXPECT_EQ(config->members[0].data_dir, "/var/lib/a");
@@ -141,6 +143,7 @@ TEST(Config, ClusterTomlShowsTheDefaults) {
             defaults.limits.watch_progress_notify_interval);
   EXPECT_EQ(shipped.storage.cache_bytes, defaults.storage.cache_bytes);
   EXPECT_EQ(shipped.log.level, defaults.log.level);
+  EXPECT_EQ(shipped.log.format, defaults.log.format);
   ASSERT_EQ(shipped.members.size(), 3u);
   EXPECT_EQ(shipped.members[2].client_url, "http://127.0.0.1:32379");
   EXPECT_EQ(shipped.members[2].data_dir, "data/n3");
