@@ -24,6 +24,7 @@
 #include "server/peer/peers.h"
 #include "server/phase.h"
 #include "server/ports.h"
+#include "server/rpc/gzip.h"
 #include "server/rpc/method_table.h"
 #include "server/rpc/unserved.h"
 #include "server/watchdog.h"
@@ -73,9 +74,9 @@ void AddFieldOfTests() {
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
-// Sets the keepalive and ping rules of one port.
-void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int keepalive_ms,
-                  int keepalive_timeout_ms) {
+// Sets what both ports have in common: the rules of keepalive and pings, and of compression.
+void SetRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int keepalive_ms,
+              int keepalive_timeout_ms) {
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
@@ -84,11 +85,19 @@ void SetPingRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int ke
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_timeout_ms);
   builder->SetMaxSendMessageSize(INT_MAX);
+  LeaveGzipToUs(builder);
+}
+
+// A client's message is rejected if it is more than half a megabyte larger than our own limit of a
+// request, as in etcd.
+size_t ClientMessageBytesMax(const Config& config) {
+  return static_cast<size_t>(config.limits.max_request_bytes + (512 << 10));
 }
 
 // A group of methods, and the queue on which new calls of them arrive.
 struct Service {
-  explicit Service(const PhaseValue* phase) : methods(phase) {}
+  template <typename... Limits>
+  explicit Service(const PhaseValue* phase, Limits... limits) : methods(phase, limits...) {}
 
   MethodTable methods;
   std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
@@ -221,7 +230,7 @@ struct Server::Parts {
   bool reported_ready = false;
   MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late calls are cancelled
   Service peer_service{&phase};
-  Service client_service{&phase};
+  Service client_service{&phase, ClientMessageBytesMax(config)};
   Service health_service{&phase};  // on the client port, served by the watchdog's thread
   UnservedMethods unserved;        // on the client port
   std::unique_ptr<grpc::Server> peer_server;
@@ -269,20 +278,17 @@ Server::Parts::~Parts() {
 }
 
 absl::Status Server::Parts::Listen() {
-  // Peers may send messages of any size. A client's message is rejected by gRPC if it is more than
-  // half a megabyte larger than our own limit of a request, as in etcd.
+  // Peers may send messages of any size.
   grpc::ServerBuilder peer_builder;
-  SetPingRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs,
-               kPeerKeepaliveTimeoutMs);
+  SetRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs, kPeerKeepaliveTimeoutMs);
   peer_builder.SetMaxReceiveMessageSize(INT_MAX);
   peers.Register(&peer_service.methods);
   peer_service.Open(&peer_builder, /*often_polled=*/true);
 
   grpc::ServerBuilder client_builder;
-  SetPingRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
-               /*keepalive_timeout_ms=*/20 * 1000);
-  client_builder.SetMaxReceiveMessageSize(
-      static_cast<int>(config.limits.max_request_bytes + (512 << 10)));
+  SetRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
+           /*keepalive_timeout_ms=*/20 * 1000);
+  client_builder.SetMaxReceiveMessageSize(static_cast<int>(ClientMessageBytesMax(config)));
   // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
   // client library would then repeat a write that may have happened. So gRPC does not check
   // deadlines here; handlers observe Call::deadline().

@@ -10,6 +10,7 @@
 
 #include "glog/logging.h"
 #include "server/rpc/completion.h"
+#include "server/rpc/gzip.h"
 
 namespace raftkv {
 
@@ -35,12 +36,15 @@ MonotonicTime ClientDeadline(const grpc::ServerContext& context) {
          kDeadlineMargin;
 }
 
-bool Parse(grpc::ByteBuffer* bytes, Message* message) {
-  return bytes->Valid() && grpc::SerializationTraits<Message>::Deserialize(bytes, message).ok();
-}
-
 // gRPC's own text.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
+
+absl::Status Parse(grpc::ByteBuffer* bytes, size_t bytes_max, Message* message) {
+  if (!bytes->Valid()) return CannotParse();
+  if (const absl::Status status = Gunzip(bytes, bytes_max); !status.ok()) return status;
+  if (!grpc::SerializationTraits<Message>::Deserialize(bytes, message).ok()) return CannotParse();
+  return absl::OkStatus();
+}
 
 grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
   bool own = false;
@@ -125,7 +129,10 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
     finished_.Start();
     const UnaryMethod& method = row_->method;
     request_.reset(method.request->New());
-    if (!Parse(&bytes_, request_.get())) return Finish(CannotParse());
+    if (const absl::Status status = Parse(&bytes_, table->message_bytes_max_, request_.get());
+        !status.ok()) {
+      return Finish(status);
+    }
     bytes_.Clear();
     const bool local = method.local != nullptr && method.local(*request_);
     if (absl::Status status = table->Admit(local ? Permission::kNone : method.permission, this);
@@ -229,7 +236,10 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
       return;
     }
     request_->Clear();
-    if (!Parse(&bytes_, request_.get())) return End(CannotParse());
+    if (const absl::Status status = Parse(&bytes_, row_->table->message_bytes_max_, request_.get());
+        !status.ok()) {
+      return End(status);
+    }
     bytes_.Clear();
     if (const absl::Status status = handler_->OnRequest(request_.get()); !status.ok()) {
       return End(status);

@@ -39,8 +39,10 @@ struct Queues {
 
 class MethodTable final : public grpc::Service {
  public:
-  // `phase` must outlive the table.
-  explicit MethodTable(const PhaseValue* phase) : phase_(phase) {}
+  // `phase` must outlive the table. A compressed message that has more than `message_bytes_max`
+  // bytes when it is decompressed is rejected. (gRPC checks the size of messages as they are sent.)
+  explicit MethodTable(const PhaseValue* phase, size_t message_bytes_max = 1 << 20)
+      : phase_(phase), message_bytes_max_(message_bytes_max) {}
 
   // Call it once, before the table is registered. Without `admission` every call is admitted.
   void Serve(Methods methods, Admission admission = nullptr);
@@ -88,6 +90,7 @@ class MethodTable final : public grpc::Service {
   }
 
   const PhaseValue* const phase_;
+  const size_t message_bytes_max_;
   Admission admission_;
   std::deque<UnaryRow> unary_;  // a deque, because its elements never move
   std::deque<StreamRow> streams_;

@@ -14,6 +14,7 @@
 #include "proto/etcd/health.grpc.pb.h"
 #include "server/clock.h"
 #include "server/rpc/completion.h"
+#include "server/rpc/gzip.h"
 #include "server/rpc/method_table.h"
 #include "server/rpc/unserved.h"
 
@@ -82,6 +83,7 @@ class Rpc : public testing::Test {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
+    LeaveGzipToUs(&builder);
     builder.RegisterService(&table_);
     unserved_.Register(&builder);
     queue_ = builder.AddCompletionQueue();
@@ -144,6 +146,7 @@ class Rpc : public testing::Test {
       client->context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     }
     client->context.AddMetadata("hasleader", "true");
+    client->context.set_compression_algorithm(compression_);
     client->thread = std::thread([this, c = client.get(), service] {
       HealthCheckRequest request;
       request.set_service(service);
@@ -158,9 +161,11 @@ class Rpc : public testing::Test {
     return client->status;
   }
 
+  static constexpr size_t kMessageBytesMax = 1000;
+  grpc_compression_algorithm compression_ = GRPC_COMPRESS_NONE;  // of what clients send
   Admission admission_ = [](Permission, Call*) { return absl::OkStatus(); };
   PhaseValue phase_;
-  MethodTable table_{&phase_};
+  MethodTable table_{&phase_, kMessageBytesMax};
   UnservedMethods unserved_;
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
@@ -195,6 +200,45 @@ TEST_F(Rpc, AHandlerSeesTheCallAndAnswersFromAnyThread) {
   EXPECT_TRUE(client->status.ok());
   EXPECT_EQ(client->response.status(), HealthCheckResponse::SERVING);
   EXPECT_TRUE(Eventually([&] { return table_.running() == 0; }));
+}
+
+TEST_F(Rpc, GzipIsDecompressedUpToTheLimit) {
+  compression_ = GRPC_COMPRESS_GZIP;
+  const std::string fits(kMessageBytesMax - 10, 'x');
+  const auto client = Ask(fits);
+  ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
+  EXPECT_EQ(calls_[0].request().service(), fits);
+  calls_[0].Finish(absl::OkStatus());
+  calls_.clear();
+  EXPECT_TRUE(Eventually([&] { return client->done.load(); }));
+
+  // Some 16 KiB as they are sent, 16 MiB when they are decompressed.
+  const grpc::Status status = StatusOf(std::string(16 << 20, 'x'));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(), "Received message larger than max (over 1000 vs. 1000)");
+  EXPECT_THAT(calls_, IsEmpty());
+}
+
+TEST_F(Rpc, OtherCompressionIsUnimplemented) {
+  compression_ = GRPC_COMPRESS_DEFLATE;
+  EXPECT_EQ(StatusOf(std::string(100, 'x')).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST(Gunzip, LeavesOtherMessagesAndRejectsDamagedOnes) {
+  const auto buffer = [](const std::string& bytes) {
+    const grpc::Slice slice(bytes);
+    return grpc::ByteBuffer(&slice, 1);
+  };
+  HealthCheckRequest request;
+  request.set_service("abc");
+  grpc::ByteBuffer plain = buffer(request.SerializeAsString()), empty = buffer("");
+  EXPECT_TRUE(Gunzip(&plain, 1).ok());
+  EXPECT_EQ(plain.Length(), request.ByteSizeLong());
+  EXPECT_TRUE(Gunzip(&empty, 1).ok());
+  for (const char* bytes : {"\x1f", "\x1f\x8b", "\x1f\x8b\x08garbage garbage garbage"}) {
+    grpc::ByteBuffer damaged = buffer(bytes);
+    EXPECT_TRUE(absl::IsInternal(Gunzip(&damaged, 1000))) << bytes;
+  }
 }
 
 TEST_F(Rpc, AnErrorKeepsItsCodeTextAndTrailers) {
