@@ -36,6 +36,7 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(10);
+constexpr int kMetadataBytesMax = 1 << 20;  // of one call of a client; gRPC's default is 8 KiB
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 // At a stop, declined calls are held until none has arrived for kQuiet; if calls keep arriving, for
@@ -278,10 +279,10 @@ Server::Parts::~Parts() {
 }
 
 absl::Status Server::Parts::Listen() {
-  // Peers may send messages of any size.
   grpc::ServerBuilder peer_builder;
   SetRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs, kPeerKeepaliveTimeoutMs);
-  peer_builder.SetMaxReceiveMessageSize(INT_MAX);
+  peer_builder.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
+  peer_builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kPeerCallsMax);
   peers.Register(&peer_service.methods);
   peer_service.Open(&peer_builder, /*often_polled=*/true);
 
@@ -289,6 +290,7 @@ absl::Status Server::Parts::Listen() {
   SetRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
            /*keepalive_timeout_ms=*/20 * 1000);
   client_builder.SetMaxReceiveMessageSize(static_cast<int>(ClientMessageBytesMax(config)));
+  client_builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
   // client library would then repeat a write that may have happened. So gRPC does not check
   // deadlines here; handlers observe Call::deadline().
@@ -339,6 +341,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
     client_service.methods.CancelLate(now);
+    peer_service.methods.CancelLate(now);
   }
   return run_watches(now);
 }

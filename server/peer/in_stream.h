@@ -25,7 +25,8 @@ class InStream final : public StreamHandler {
     // Called at the first request of `stream`: checks who opened it. If the result is not OK, the
     // stream ends with it.
     std::function<absl::StatusOr<Sender>(InStream* stream, const proto::Peer& who)> on_open;
-    std::function<void(const Sender& from, Request*)> on_request;  // also for the first request
+    // Also called for the first request. If the result is not OK, the stream ends with it.
+    std::function<absl::Status(const Sender& from, Request*)> on_request;
     std::function<proto::Peer(raft::MemberId to)> introduction;
     // `aborted`: the peer cancelled the stream or its connection broke.
     std::function<void(InStream*, bool aborted)> on_end;
@@ -47,6 +48,8 @@ class InStream final : public StreamHandler {
   }
 
   void Cancel() { stream_->Cancel(); }
+  // Ends the stream in order; the peer learns the reason.
+  void Finish(const absl::Status& status) { stream_->Finish(status); }
 
   const Sender& sender() const { return sender_; }
 
@@ -57,8 +60,7 @@ class InStream final : public StreamHandler {
       if (!sender.ok()) return sender.status();
       sender_ = *std::move(sender);
     }
-    hooks_->on_request(sender_, request);
-    return absl::OkStatus();
+    return hooks_->on_request(sender_, request);
   }
   void OnWritable() override { MaybeWrite(); }
   void OnGone() override { aborted_ = true; }

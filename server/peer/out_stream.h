@@ -29,6 +29,18 @@
 
 namespace raftkv {
 
+// How a stream that we opened ended.
+struct StreamEnd {
+  grpc::Status status;
+  bool rejected_by_us = false;  // because of what the peer sent
+
+  // The peer ended it because of what we sent, or because of who we are.
+  bool rejected_by_peer() const {
+    return status.error_code() == grpc::StatusCode::FAILED_PRECONDITION ||
+           status.error_code() == grpc::StatusCode::INVALID_ARGUMENT;
+  }
+};
+
 template <typename Request, typename Response>
 class OutStream {
  public:
@@ -40,10 +52,11 @@ class OutStream {
     std::function<proto::Peer()> introduction;
     // Called at the first answer. False: the peer is not the expected one, and the stream ends.
     std::function<bool(const proto::Peer& who)> on_open;
-    std::function<void(const Sender& from, Response*)> on_response;  // also for the first answer
-    // The stream broke or could not be opened. `unsent` was certainly never sent. Every request
+    // Also called for the first answer. False: it is malformed, and the stream ends.
+    std::function<bool(const Sender& from, Response*)> on_response;
+    // The stream ended or could not be opened. `unsent` was certainly never sent. Every request
     // before it may or may not have arrived.
-    std::function<void(const std::deque<Request>& unsent, const grpc::Status&)> on_lost;
+    std::function<void(const std::deque<Request>& unsent, const StreamEnd&)> on_lost;
   };
 
   OutStream(Hooks hooks, QueueBound bound, int* live)
@@ -86,6 +99,12 @@ class OutStream {
     if (session_ != nullptr) session_->Close();
   }
 
+  // Ends the connection at once, because of what the peer has sent. Another one is opened after a
+  // pause.
+  void Reject() {
+    if (session_ != nullptr) session_->Reject();
+  }
+
   // Ends the connection at once. The next Send opens another one.
   void Cancel() {
     if (session_ != nullptr) session_->context.TryCancel();
@@ -117,6 +136,11 @@ class OutStream {
       if (!open_ || broken_) return context.TryCancel();
       closing_ = true;
       if (!writing_) call_->WritesDone(closed_.Start());
+    }
+
+    void Reject() {
+      rejected_ = true;
+      context.TryCancel();
     }
 
     bool answered() const { return from_.id != raft::kNobody; }
@@ -151,7 +175,10 @@ class OutStream {
         if (!owner->hooks_.on_open(response_.peer())) return Cancel();
         from_ = Handshake::SenderOf(response_.peer());
       }
-      owner->hooks_.on_response(from_, &response_);
+      if (!owner->hooks_.on_response(from_, &response_)) {
+        rejected_ = true;
+        return Cancel();
+      }
       response_.Clear();
       call_->Read(&response_, read_.Start());
     }
@@ -175,7 +202,7 @@ class OutStream {
     }
 
     void OnFinished(bool) {
-      if (owner != nullptr) owner->OnEnd(status_);
+      if (owner != nullptr) owner->OnEnd({status_, rejected_});
     }
 
     std::unique_ptr<Call> call_;
@@ -186,6 +213,7 @@ class OutStream {
     bool writing_ = false;
     bool broken_ = false;
     bool closing_ = false;
+    bool rejected_ = false;  // by us
     Operation<Session> started_{this, &Session::OnStarted};
     Operation<Session> wrote_{this, &Session::OnWrote};
     Operation<Session> closed_{this, &Session::OnClosed};
@@ -198,17 +226,16 @@ class OutStream {
                                queued_bytes_ + request.ByteSizeLong() > bound_.bytes);
   }
 
-  void OnEnd(const grpc::Status& status) {
-    // If the connection worked, connect again at once. If it could not be made, or if the peer
-    // rejected it, wait first.
+  void OnEnd(const StreamEnd& end) {
+    // If the connection worked, connect again at once. If it could not be made, or if one side
+    // rejected the other, wait first.
     std::chrono::milliseconds pause(100);
     if (session_->answered()) pause = {};
-    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION)
-      pause = std::chrono::seconds(1);
+    if (end.rejected_by_peer() || end.rejected_by_us) pause = std::chrono::seconds(1);
     session_ = nullptr;
     retry_at_ = std::chrono::steady_clock::now() + pause;
     queued_bytes_ = 0;
-    hooks_.on_lost(std::exchange(queue_, {}), status);
+    hooks_.on_lost(std::exchange(queue_, {}), end);
   }
 
   const Hooks hooks_;

@@ -1,7 +1,5 @@
 #include "server/peer/peers.h"
 
-#include <climits>
-
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
@@ -17,12 +15,15 @@ constexpr int kUnaryOutMax = 8;
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
 // Proposals are added to a waiting forward request up to this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
+// How long a stream may take to introduce itself, and how many streams may wait for that.
+constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
+constexpr size_t kUnintroducedMax = 64;
 
 grpc::ChannelArguments ChannelArgs() {
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetMaxReceiveMessageSize(INT_MAX);
-  args.SetMaxSendMessageSize(INT_MAX);
+  args.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
+  args.SetMaxSendMessageSize(kPeerMessageBytesMax);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPeerKeepaliveTimeoutMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -107,7 +108,7 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
 template <typename Request, typename Response>
 StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
                               InStream<Request, Response>* Peer::*in,
-                              void (Peers::*on_request)(const Sender&, Request*)) {
+                              absl::Status (Peers::*on_request)(const Sender&, Request*)) {
   using In = InStream<Request, Response>;
   auto hooks = std::make_shared<typename In::Hooks>();
   hooks->on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
@@ -121,7 +122,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
     return sender;
   };
   hooks->on_request = [this, on_request](const Sender& from, Request* request) {
-    (this->*on_request)(from, request);
+    return (this->*on_request)(from, request);
   };
   hooks->introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
   hooks->on_end = [this, in](In* stream, bool aborted) {
@@ -136,6 +137,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   StreamMethod method;
   method.name = name;
   method.request = &Request::default_instance();
+  method.first_request = {.wait = kIntroductionMax, .streams = kUnintroducedMax};
   method.open = [hooks, bound](Stream* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<In>(hooks.get(), bound, stream);
   };
@@ -168,9 +170,8 @@ void Peers::Connect(grpc::CompletionQueue* queue) {
 }
 
 void Peers::OnConnected(Peer* peer) {
-  if (!std::exchange(peer->connected, true)) {
-    LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
-  }
+  if (std::exchange(peer->connected, true)) return;
+  LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
   peer->last_rejection.clear();
 }
 
@@ -186,17 +187,17 @@ void Peers::MakeAppendOut(Peer* peer) {
     return true;
   };
   hooks.on_response = [this](const Sender& from, proto::AppendEntriesResponse* response) {
-    PostRaft(from, Decode(*response));
+    return PostRaft(from, Decode(*response)).ok();
   };
   hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
-                               const grpc::Status& status) {
+                               const StreamEnd& end) {
     if (closing()) return;
     post_(AppendLost{peer->address.id});
-    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
-      OnRejectedBy(peer, status);
-    } else if (std::exchange(peer->connected, false)) {
+    if (end.rejected_by_peer()) {
+      OnRejectedBy(peer, end.status);
+    } else if (!end.rejected_by_us && std::exchange(peer->connected, false)) {
       LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
-                   << ": " << status.error_message();
+                   << ": " << end.status.error_message();
     }
   };
   peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
@@ -212,17 +213,17 @@ void Peers::MakeForwardOut(Peer* peer) {
     return handshake_.CheckAnswer(peer->address.id, who);
   };
   hooks.on_response = [this](const Sender& from, proto::ForwardResponse* response) {
-    OnForwardAnswer(from, *response);
+    return OnForwardAnswer(from, *response).ok();
   };
   hooks.on_lost = [this, peer](const std::deque<proto::ForwardRequest>& unsent,
-                               const grpc::Status& status) {
+                               const StreamEnd& end) {
     if (closing()) return;
     std::vector<uint64_t> numbers;
     for (const proto::ForwardRequest& request : unsent) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
     post_(ForwardLost{peer->address.id, std::move(numbers)});
-    if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRejectedBy(peer, status);
+    if (end.rejected_by_peer()) OnRejectedBy(peer, end.status);
   };
   peer->forward_out =
       std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
@@ -318,8 +319,11 @@ void Peers::SendBody(Peer* to, const Hello&) {
       to, {}, &proto::Raft::Stub::PrepareAsyncHello,
       [this](const Sender& from, const proto::HelloResponse& response) {
         const absl::StatusOr<HelloReply> reply = Decode(response);
-        if (!reply.ok()) return CountMalformed(from.id, reply.status());
-        Post(from, *reply);
+        if (!reply.ok()) {
+          CountMalformed(from.id, reply.status()).IgnoreError();
+        } else {
+          Post(from, *reply);
+        }
       });
 }
 
@@ -335,7 +339,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Request
   Ask<proto::RequestVoteRequest, proto::RequestVoteResponse>(
       to, Encode(message, vote), &proto::Raft::Stub::PrepareAsyncRequestVote,
       [this](const Sender& from, const proto::RequestVoteResponse& response) {
-        PostRaft(from, Decode(response));
+        PostRaft(from, Decode(response)).IgnoreError();
       });
 }
 
@@ -381,14 +385,11 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Timeout
 void Peers::OnVote(VoteCall call) {
   const Sender from = Handshake::SenderOf(call.request().peer());
   absl::StatusOr<raft::Message> message = Decode(call.request());
-  if (!message.ok()) {
-    CountMalformed(from.id, message.status());
-    return call.Finish(message.status());
-  }
+  if (!message.ok()) return call.Finish(CountMalformed(from.id, message.status()));
   VoteCall& unanswered = Find(from.id)->vote_in[call.request().pre_vote()];
   if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
   unanswered = call;
-  PostRaft(from, std::move(message));
+  PostRaft(from, std::move(message)).IgnoreError();
 }
 
 void Peers::OnHello(HelloCall call) {
@@ -401,59 +402,69 @@ void Peers::OnHello(HelloCall call) {
 
 void Peers::OnTimeoutNow(TimeoutNowCall call) {
   const Sender from = Handshake::SenderOf(call.request().peer());
-  PostRaft(from, Decode(call.request()));
   *call.response()->mutable_peer() = handshake_.Introduction(from.id);
-  call.Finish(absl::OkStatus());
+  call.Finish(PostRaft(from, Decode(call.request())));
 }
 
-void Peers::OnAppend(const Sender& from, proto::AppendEntriesRequest* request) {
+absl::Status Peers::OnAppend(const Sender& from, proto::AppendEntriesRequest* request) {
   absl::StatusOr<raft::Message> message = Decode(request);
   if (message.ok()) message->connection = from.connection;
-  PostRaft(from, std::move(message));
+  return PostRaft(from, std::move(message));
 }
 
-void Peers::OnForward(const Sender& from, proto::ForwardRequest* request) {
+absl::Status Peers::OnForward(const Sender& from, proto::ForwardRequest* request) {
+  if (request->proposals_size() > kItemsOfMessageMax) {
+    return CountMalformed(from.id, absl::InvalidArgumentError("too many proposals"));
+  }
   for (auto& in : *request->mutable_proposals()) {
     absl::StatusOr<ForwardedProposal> proposal = Decode(from.id, &in);
     if (proposal.ok()) {
       Post(from, *std::move(proposal));
       continue;
     }
-    CountMalformed(from.id, proposal.status());
+    // A newer member may know commands that this one does not, so the stream goes on.
+    CountMalformed(from.id, proposal.status()).IgnoreError();
     SendBody(Find(from.id), ForwardedProposalReply{.number = in.number(), .not_understood = true});
   }
-  if (request->has_read_index()) PostRaft(from, Decode(request->read_index()));
+  if (!request->has_read_index()) return absl::OkStatus();
+  return PostRaft(from, Decode(request->read_index()));
 }
 
-void Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response) {
+absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response) {
   switch (response.response_case()) {
     case proto::ForwardResponse::kDeclined: {
       const absl::StatusOr<ForwardedProposalReply> reply = Decode(response.declined());
       if (!reply.ok()) return CountMalformed(from.id, reply.status());
-      return Post(from, *reply);
+      Post(from, *reply);
+      return absl::OkStatus();
     }
     case proto::ForwardResponse::kReadIndex:
       return PostRaft(from, Decode(response.read_index()));
     case proto::ForwardResponse::RESPONSE_NOT_SET:
-      return CountMalformed(from.id, absl::InvalidArgumentError("an answer to nothing"));
+      break;
   }
+  // Perhaps one that a newer version has added, so the stream goes on.
+  CountMalformed(from.id, absl::InvalidArgumentError("an answer to nothing")).IgnoreError();
+  return absl::OkStatus();
 }
 
 void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
   post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body), from.newest_version});
 }
 
-void Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {
+absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {
   if (!message.ok()) return CountMalformed(from.id, message.status());
   message->from = from.id;
   message->to = options_.self;
   Post(from, *std::move(message));
+  return absl::OkStatus();
 }
 
-void Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
+absl::Status Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
   handshake_.Count(Rejections::Reason::kMalformed,
                    absl::StrCat("a message from ", Find(from)->address.name, ": ", status.message(),
                                 "; do both run the same version?"));
+  return status;
 }
 
 void Peers::OnPeerRejected(raft::MemberId peer) {
@@ -467,12 +478,17 @@ void Peers::OnPeerRejected(raft::MemberId peer) {
 }
 
 void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
-  const Peer* known = Find(from);
-  handshake_.Count(
-      Rejections::Reason::kImplausible,
-      absl::StrCat("a message from ", known == nullptr ? "a peer" : known->address.name, ": ", why,
-                   ", which contradicts Raft; stop that member, check its version "
-                   "and its data directory"));
+  Peer* peer = Find(from);
+  if (peer == nullptr) return;  // every message that is posted comes from a known peer
+  const std::string what = absl::StrCat(
+      why, ", which contradicts Raft; stop that member, check its version and its data directory");
+  handshake_.Count(Rejections::Reason::kImplausible,
+                   absl::StrCat("a message from ", peer->address.name, ": ", what));
+  const absl::Status status = absl::InvalidArgumentError(absl::StrCat("a message: ", what));
+  if (peer->append_in != nullptr) std::exchange(peer->append_in, nullptr)->Finish(status);
+  if (peer->forward_in != nullptr) std::exchange(peer->forward_in, nullptr)->Finish(status);
+  if (peer->append_out != nullptr) peer->append_out->Reject();
+  if (peer->forward_out != nullptr) peer->forward_out->Reject();
 }
 
 }  // namespace raftkv

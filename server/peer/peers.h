@@ -13,6 +13,9 @@
 // connection, a message is dropped (Raft sends it again). A forwarded proposal is reported to the
 // member instead (ForwardLost, ForwardQueueFull): it was certainly not sent, so its fate is known.
 // A stream that breaks does not affect the others.
+//
+// A peer that sends what no correct member sends has its streams ended, and is told why. It may
+// open others; a correct program pauses for a second first.
 
 #include <grpcpp/grpcpp.h>
 
@@ -40,6 +43,11 @@ namespace raftkv {
 inline constexpr int kPeerKeepaliveMs = 2000;
 inline constexpr int kPeerKeepaliveTimeoutMs = 1000;
 static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
+// The largest message between members. The largest entry has about 32 MiB, the upper bound of
+// max_request_bytes.
+inline constexpr int kPeerMessageBytesMax = 64 << 20;
+// The calls of one connection to the peer port. A member has two streams and a few unary calls.
+inline constexpr int kPeerCallsMax = 64;
 
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
@@ -87,6 +95,7 @@ class Peers final : public Transport {
   const Rejections& rejections() const { return handshake_.rejections(); }
   // Count a message that the replica rejected together with those rejected here.
   void OnPeerRejected(raft::MemberId peer);
+  // Also ends all streams from and to its sender.
   void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
@@ -126,16 +135,17 @@ class Peers final : public Transport {
   // `in` is the data member of Peer that holds the newest stream of the peer.
   template <typename Request, typename Response>
   StreamMethod StreamRow(const char* name, QueueBound bound, InStream<Request, Response>* Peer::*in,
-                         void (Peers::*on_request)(const Sender&, Request*));
+                         absl::Status (Peers::*on_request)(const Sender&, Request*));
 
   void MakeAppendOut(Peer* peer);
   void MakeForwardOut(Peer* peer);
   void OnConnected(Peer* peer);
 
-  // Pass what arrived to the member.
+  // Pass what arrived to the member. If the result is not OK, the message is malformed and was
+  // counted, and its stream ends with the result.
   void Post(const Sender& from, decltype(PeerMessage::body) body);
-  void PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
-  void CountMalformed(raft::MemberId from, const absl::Status& status);
+  absl::Status PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
+  absl::Status CountMalformed(raft::MemberId from, const absl::Status& status);
 
   // Logs once why `peer` rejects us, so that a misconfigured member's own log shows the reason.
   void OnRejectedBy(Peer* peer, const grpc::Status& status);
@@ -163,9 +173,9 @@ class Peers final : public Transport {
   void OnVote(VoteCall call);
   void OnHello(HelloCall call);
   void OnTimeoutNow(TimeoutNowCall call);
-  void OnAppend(const Sender& from, proto::AppendEntriesRequest* request);
-  void OnForward(const Sender& from, proto::ForwardRequest* request);
-  void OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response);
+  absl::Status OnAppend(const Sender& from, proto::AppendEntriesRequest* request);
+  absl::Status OnForward(const Sender& from, proto::ForwardRequest* request);
+  absl::Status OnForwardAnswer(const Sender& from, const proto::ForwardResponse& response);
 
   const PeersOptions options_;
   const PhaseValue* const phase_;

@@ -161,6 +161,7 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
   }
   if (!IsEntryId(in->prev_log_term(), in->prev_log_index())) return Malformed("previous entry");
   if (in->term() == 0 || in->prev_log_term() > in->term()) return Malformed("append term");
+  if (in->entries_size() > kItemsOfMessageMax) return Malformed("too many entries");
 
   raft::AppendEntries body;
   body.prev = {in->prev_log_term(), in->prev_log_index()};
@@ -168,11 +169,15 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
   body.round = in->round();
   body.entries.reserve(in->entries_size());
   raft::EntryId last = body.prev;
+  proto::Command command;  // one for all entries, because it keeps its memory
   for (proto::Entry& e : *in->mutable_entries()) {
     if (e.term() < last.term || e.term() > in->term() || e.term() == 0) {
       return Malformed("terms that go backward");
     }
     if (e.type() < proto::NO_OP || e.type() > proto::CONFIGURATION) return Malformed("entry type");
+    if (e.type() == proto::COMMAND && !ParseCommand(e.payload(), &command)) {
+      return Malformed("an entry that is no command");
+    }
     last = {e.term(), last.index + 1};
     body.entries.push_back({.id = last,
                             .type = static_cast<raft::EntryType>(e.type()),

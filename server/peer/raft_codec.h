@@ -18,6 +18,10 @@ namespace raftkv {
 // The largest term, index, round and proposal number that is accepted. No real log comes near it,
 // and arithmetic on such numbers never overflows.
 inline constexpr uint64_t kPlausibleMax = uint64_t{1} << 62;
+// The largest number of entries, and of forwarded proposals, in one message that is accepted: far
+// more than a member sends (raft::Config::append_entries_max; kForwardedTogetherBytes in peers.cc).
+// Handling so many takes the loop some milliseconds.
+inline constexpr int kItemsOfMessageMax = 1 << 14;
 
 proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body);
 proto::RequestVoteResponse Encode(const raft::Message& from, const raft::RequestVoteReply& body);
@@ -33,7 +37,9 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body);
 proto::HelloResponse Encode(const HelloReply& body);
 
 // The caller fills in `from` and `to` of a raft::Message. Requests that carry payloads are emptied:
-// the payloads move into the result.
+// the payloads move into the result. The payload of a command must be an encoded Command, which may
+// be one of a newer version: what is saved must be applied or understood as unknown, now and at
+// each start.
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in);
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in);
 absl::StatusOr<raft::Message> Decode(const proto::TimeoutNowRequest& in);

@@ -7,12 +7,15 @@
 
 #include <google/protobuf/message.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/rpc/call.h"
 
 namespace raftkv {
@@ -48,9 +51,16 @@ struct UnaryMethod {
   std::function<void(UnaryCall*)> handler;
 };
 
+// The limits of streams that have sent no request yet.
+struct FirstRequest {
+  absl::Duration wait = absl::InfiniteDuration();  // a stream that takes longer is ended
+  size_t streams = SIZE_MAX;                       // a further one ends the oldest of them
+};
+
 struct StreamMethod {
   std::string name;
   Permission permission = Permission::kNone;
+  FirstRequest first_request;
   bool one_request = false;  // a server stream: the client sends one request
   const google::protobuf::Message* request = nullptr;
   std::function<std::unique_ptr<StreamHandler>(Stream*)> open;

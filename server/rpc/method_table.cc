@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/clock.h"
 #include "server/rpc/completion.h"
 #include "server/rpc/gzip.h"
 
@@ -177,7 +178,7 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
 // there is no difference. At most one read and one write are in flight at a time.
 class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
  public:
-  explicit Stream(const StreamRow* row) : row_(row), stream_(&context_) {
+  explicit Stream(StreamRow* row) : row_(row), stream_(&context_) {
     row_->table->RequestAsyncBidiStreaming(row_->index, &context_, &stream_,
                                            row_->table->queues_.calls,
                                            row_->table->queues_.arrivals, arrived_.Start());
@@ -208,7 +209,10 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   void Cancel() override { context_.TryCancel(); }
 
  private:
-  ~Stream() override { row_->table->open_.erase(this); }
+  ~Stream() override {
+    row_->table->open_.erase(this);
+    LeaveSilent();
+  }
 
   void OnArrived(bool ok) {
     MethodTable* const table = row_->table;
@@ -221,7 +225,18 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     }
     request_.reset(row_->method.request->New());
     handler_ = row_->method.open(this);
+    silent_until_ = MonotonicNow() + row_->method.first_request.wait;
+    silent_ = row_->silent.insert(row_->silent.end(), this);
+    if (row_->silent.size() > row_->method.first_request.streams) row_->silent.front()->EndSilent();
     Read();
+  }
+
+  void EndSilent() {
+    LeaveSilent();
+    Cancel();
+  }
+  void LeaveSilent() {
+    if (silent_) row_->silent.erase(*std::exchange(silent_, std::nullopt));
   }
 
   void Read() { stream_.Read(&bytes_, read_.Start()); }
@@ -235,6 +250,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
       if (!handler_->OnLastRequest()) Finish(absl::OkStatus());
       return;
     }
+    LeaveSilent();
     request_->Clear();
     if (const absl::Status status = Parse(&bytes_, row_->table->message_bytes_max_, request_.get());
         !status.ok()) {
@@ -280,7 +296,10 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   void SendStatus() { stream_.Finish(status_, finished_.Start()); }
   void OnFinished(bool /*ok*/) {}
 
-  const StreamRow* const row_;
+  friend class MethodTable;
+  StreamRow* const row_;
+  std::optional<std::list<Stream*>::iterator> silent_;  // in the row, until the first request
+  MonotonicTime silent_until_;
   std::unique_ptr<StreamHandler> handler_;  // until the call ends
   grpc::ByteBuffer bytes_;
   std::unique_ptr<Message> request_;
@@ -309,7 +328,7 @@ void MethodTable::Serve(Methods methods, Admission admission) {
     row.index = Add(row.method.name, grpc::internal::RpcMethod::NORMAL_RPC);
   }
   for (StreamMethod& method : methods.streams) {
-    StreamRow& row = streams_.emplace_back(StreamRow{this, 0, std::move(method)});
+    StreamRow& row = streams_.emplace_back(StreamRow{this, 0, std::move(method), {}});
     row.index = Add(row.method.name, grpc::internal::RpcMethod::BIDI_STREAMING);
   }
 }
@@ -319,7 +338,7 @@ void MethodTable::Start(Queues queues) {
   for (const UnaryRow& row : unary_) {
     for (int i = 0; i < row.method.waiting; ++i) new Unary(&row);
   }
-  for (const StreamRow& row : streams_) new Stream(&row);
+  for (StreamRow& row : streams_) new Stream(&row);
 }
 
 void MethodTable::AnswerHeld() {
@@ -330,6 +349,11 @@ void MethodTable::AnswerHeld() {
 void MethodTable::CancelLate(MonotonicTime now) {
   for (Unary* call : unary_calls_) {
     if (now >= call->deadline() + kLateCall) call->context_.TryCancel();
+  }
+  for (StreamRow& row : streams_) {
+    while (!row.silent.empty() && now >= row.silent.front()->silent_until_) {
+      row.silent.front()->EndSilent();
+    }
   }
 }
 

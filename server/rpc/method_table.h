@@ -59,8 +59,8 @@ class MethodTable final : public grpc::Service {
   // call ends after its answer was sent.
   int running() const { return running_; }
   // Cancels unary calls whose client gave up some time ago: one that does not read its answer would
-  // otherwise hold its memory as long as its connection lasts. On the thread that polls the queues,
-  // now and then.
+  // otherwise hold its memory as long as its connection lasts. Also cancels streams that have sent
+  // no request for too long (FirstRequest). On the thread that polls the queues, now and then.
   void CancelLate(MonotonicTime now);
   // Ends all streams with this status, after what is being written.
   void FinishStreams(const absl::Status& status);
@@ -82,6 +82,7 @@ class MethodTable final : public grpc::Service {
     MethodTable* table;
     int index;
     StreamMethod method;
+    std::list<Stream*> silent;  // those that have sent no request, oldest first
   };
 
   int Add(const std::string& name, grpc::internal::RpcMethod::RpcType type);

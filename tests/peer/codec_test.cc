@@ -54,8 +54,7 @@ TEST(Codec, RoundTripsEveryField) {
 
   raft::AppendEntries append{.prev = {2, 5}, .entries = {}, .commit = 4, .round = 11};
   append.entries.push_back({{3, 6}, raft::EntryType::kNoOp, {}});
-  append.entries.push_back(
-      {{7, 7}, raft::EntryType::kCommand, raft::Payload(std::string("a\0b", 3))});
+  append.entries.push_back({{7, 7}, raft::EntryType::kCommand, raft::Payload(PutOf(1))});
   const Message appended{1, 2, 7, append};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesRequest>(appended, append), appended);
 
@@ -116,6 +115,14 @@ absl::StatusCode After(Wire valid, Change change) {
   }
 }
 
+// An encoded field of a message.
+std::string Field(int tag, const std::string& bytes) {
+  std::string field(1, static_cast<char>(tag));
+  size_t left = bytes.size();
+  for (; left > 0x7f; left >>= 7) field.push_back(static_cast<char>((left & 0x7f) | 0x80));
+  return field + static_cast<char>(left) + bytes;
+}
+
 TEST(Codec, RejectsImplausibleAppends) {
   proto::AppendEntriesRequest valid;
   valid.set_term(3);
@@ -138,6 +145,39 @@ TEST(Codec, RejectsImplausibleAppends) {
       kInvalid);
   EXPECT_EQ(after([](auto* in) { in->set_leader_commit(UINT64_MAX); }), kInvalid);
   EXPECT_EQ(after([](auto* in) { in->set_round(UINT64_MAX); }), kInvalid);
+}
+
+// What is no command must not reach the log: it could not be applied, now or at any later start.
+TEST(Codec, RejectsEntriesThatAreNoCommands) {
+  proto::AppendEntriesRequest valid;
+  valid.set_term(3);
+  for (int i = 0; i < 2; ++i) {
+    valid.add_entries()->set_term(3);
+    valid.mutable_entries(i)->set_type(proto::COMMAND);
+    valid.mutable_entries(i)->set_payload(PutOf(1));
+  }
+  const auto last_with = [&](const std::string& payload) {
+    return After(valid, [&](auto* in) { in->mutable_entries(1)->set_payload(payload); });
+  };
+  const std::string put = PutOf(1);
+  EXPECT_EQ(last_with(put), kOk);
+  EXPECT_EQ(last_with("no command"), kInvalid);
+  EXPECT_EQ(last_with(put.substr(0, put.size() - 1)), kInvalid) << "cut off";
+  std::string nested;
+  for (int i = 0; i < 1000; ++i) nested = Field(0x12, Field(0x22, nested));  // success: request_txn
+  EXPECT_EQ(last_with(Field(0x22, nested)), kInvalid) << "deeper than any command";
+  // A command of a newer version is saved: applying it stops the member with one line that says so.
+  EXPECT_EQ(last_with(std::string("\xfa\x07\x00", 3)), kOk) << "the empty field 127";
+  EXPECT_EQ(last_with(""), kOk) << "no operation";
+  EXPECT_EQ(After(valid, [](auto* in) { in->mutable_entries(1)->set_type(proto::NO_OP); }), kOk);
+}
+
+TEST(Codec, RejectsMessagesOfVeryManyItems) {
+  proto::AppendEntriesRequest append;
+  append.set_term(3);
+  for (int i = 0; i < kItemsOfMessageMax; ++i) append.add_entries()->set_term(3);
+  EXPECT_EQ(After(append, [](auto*) {}), kOk);
+  EXPECT_EQ(After(append, [](auto* in) { in->add_entries()->set_term(3); }), kInvalid);
 }
 
 TEST(Codec, RejectsImplausibleAnswersToAppends) {

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/command.pb.h"
+#include "server/clock.h"
 
 namespace raftkv {
 namespace {
@@ -255,34 +256,60 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   EXPECT_EQ(from.peers.rejections().total(), 0);
 }
 
-// Answers the first append in another member's name and then keeps the stream open.
-class Impostor final : public proto::Raft::Service {
+// A member n2 that answers the first append with a given response, and then keeps the stream open.
+class FakePeer final : public proto::Raft::Service {
  public:
   using AppendStream =
       grpc::ServerReaderWriter<proto::AppendEntriesResponse, proto::AppendEntriesRequest>;
+
+  explicit FakePeer(proto::AppendEntriesResponse answer) : answer_(std::move(answer)) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);  // it tolerates our keepalives
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    address_ = {2, "n2", absl::StrCat("127.0.0.1:", port)};
+  }
+
+  const PeerAddress& address() const { return address_; }
+
   grpc::Status AppendEntries(grpc::ServerContext*, AppendStream* stream) override {
     proto::AppendEntriesRequest request;
     stream->Read(&request);
-    proto::AppendEntriesResponse response;
-    *response.mutable_peer() = Who(kCluster, 9, 1, std::string(16, '9'));
-    stream->Write(response);
+    stream->Write(answer_);
     while (stream->Read(&request)) {
     }
     return grpc::Status::OK;
   }
+
+ private:
+  const proto::AppendEntriesResponse answer_;
+  PeerAddress address_;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 TEST(Peers, AnAnswerOfAnotherMemberEndsTheStream) {
-  Impostor impostor;
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&impostor);
-  const auto server = builder.BuildAndStart();
-  Node node(1, {2, "n2", absl::StrCat("127.0.0.1:", port)});
+  proto::AppendEntriesResponse answer;
+  *answer.mutable_peer() = Who(kCluster, 9, 1, std::string(16, '9'));
+  FakePeer impostor(answer);
+  Node node(1, impostor.address());
   node.peers.Send(Append());
   EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
   EXPECT_EQ(node.peers.rejections().of(Rejections::Reason::kSender), 1);
+  EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
+}
+
+TEST(Peers, AMalformedAnswerEndsItsStream) {
+  proto::AppendEntriesResponse answer;
+  *answer.mutable_peer() = Who(kCluster, 2, 1, std::string(16, '2'));
+  answer.set_term(1);
+  answer.set_match_index(UINT64_MAX);
+  FakePeer liar(answer);
+  Node node(1, liar.address());
+  node.peers.Send(Append());
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
+  EXPECT_EQ(node.peers.rejections().of(Rejections::Reason::kMalformed), 1);
   EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
 }
 
@@ -350,6 +377,118 @@ TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.peers.live() == 0; }));
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.peers.live() == 0; }));
   EXPECT_EQ(to.Count<PeerLost>(), 0);
+}
+
+// A stream of appends that the test opens in n2's name.
+struct Intruder {
+  explicit Intruder(Node* n)
+      : node(*n),
+        stub(proto::Raft::NewStub(
+            grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()))),
+        stream(stub->PrepareAsyncAppendEntries(&context, node.queue.get())) {
+    stream->StartCall(&started);
+    EXPECT_TRUE(Eventually({&node}, [&] { return started.done; }));
+    stream->Read(&response, &read);
+  }
+  ~Intruder() {
+    context.TryCancel();
+    EXPECT_TRUE(Eventually({&node}, [&] { return read.done; }));
+    Status();
+  }
+
+  void Write(proto::AppendEntriesRequest request, bool introduce) {
+    if (introduce) *request.mutable_peer() = Who(kCluster, 2, 1, std::string(16, '2'));
+    Ended written;
+    stream->Write(request, &written);
+    EXPECT_TRUE(Eventually({&node}, [&] { return written.done; }));
+  }
+  // The node has ended the stream, and nothing was cancelled here.
+  bool Ends() {
+    return Eventually({&node}, [&] { return read.done; });
+  }
+  grpc::Status Status() {
+    if (!finished.done) stream->Finish(&status, &finished);
+    EXPECT_TRUE(Eventually({&node}, [&] { return finished.done; }));
+    return status;
+  }
+
+  Node& node;
+  std::unique_ptr<proto::Raft::Stub> stub;
+  grpc::ClientContext context;
+  std::unique_ptr<
+      grpc::ClientAsyncReaderWriter<proto::AppendEntriesRequest, proto::AppendEntriesResponse>>
+      stream;
+  Ended started, read, finished;
+  proto::AppendEntriesResponse response;
+  grpc::Status status;
+};
+
+TEST(Peers, AMalformedRequestEndsItsStream) {
+  Node node(1, kNobodyThere);
+  Intruder intruder(&node);
+  proto::AppendEntriesRequest request;
+  request.set_term(1);
+  intruder.Write(request, /*introduce=*/true);
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.CountMessages<raft::Message>() == 1; }));
+  request.add_entries()->set_term(1);
+  request.mutable_entries(0)->set_type(proto::COMMAND);
+  request.mutable_entries(0)->set_payload("no command");
+  intruder.Write(request, /*introduce=*/false);
+  ASSERT_TRUE(intruder.Ends());
+  EXPECT_EQ(node.CountMessages<raft::Message>(), 1) << "it did not reach the member";
+  EXPECT_EQ(node.peers.rejections().of(Rejections::Reason::kMalformed), 1);
+  EXPECT_EQ(node.Count<PeerLost>(), 0) << "the peer is alive";
+  EXPECT_EQ(intruder.Status().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// What only the member can recognize: it contradicts the member's log or term.
+TEST(Peers, AMessageThatTheMemberRejectsEndsAllStreamsOfItsSender) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  const auto send = [&] {
+    from.peers.Send(Append());
+    from.peers.Send(Proposal(1, 10));
+  };
+  send();
+  ASSERT_TRUE(Eventually({&to, &from}, [&] {
+    return to.CountMessages<raft::Message>() == 1 && to.CountMessages<ForwardedProposal>() == 1;
+  }));
+  // Answers, so that n1 knows that the streams worked.
+  to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
+  to.peers.Send({2, 1, "", ForwardedProposalReply{.number = 1}});
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.inputs.size() == 2; }));
+
+  to.peers.OnMessageRejected(1, "it leads in the term of another leader");
+  ASSERT_TRUE(Eventually({&to, &from}, [&] {
+    return from.Count<AppendLost>() == 1 && from.Count<ForwardLost>() == 1;
+  }));
+  EXPECT_EQ(to.Count<PeerLost>(), 0);
+  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kImplausible), 1);
+  // n1 pauses before it connects again: what it sends now is dropped, and reported.
+  send();
+  EXPECT_EQ(from.Count<ForwardLost>(), 2);
+  EXPECT_TRUE(Eventually({&to, &from}, [&] {
+    from.peers.Send(Append());
+    return to.CountMessages<raft::Message>() == 2;
+  }));
+}
+
+// Whoever can reach the peer port may open streams and stay silent.
+TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInTimeAndNumber) {
+  Node node(1, kNobodyThere);
+  constexpr int kOpened = 70, kAllowed = 64;
+  std::vector<std::unique_ptr<Intruder>> silent;
+  silent.reserve(kOpened);
+  for (int i = 0; i < kOpened; ++i) silent.push_back(std::make_unique<Intruder>(&node));
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == kAllowed; }));
+  for (int i = 0; i < kOpened - kAllowed; ++i) EXPECT_TRUE(silent[i]->Ends()) << "the oldest";
+  silent.back()->Write({}, /*introduce=*/true);  // one that says who it is stays
+  EXPECT_FALSE(silent.back()->read.done);
+
+  node.methods.CancelLate(MonotonicNow() + absl::Seconds(9));
+  EXPECT_EQ(node.peers.live(), kAllowed);
+  node.methods.CancelLate(MonotonicNow() + absl::Seconds(10));
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 1; }));
 }
 
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
