@@ -32,7 +32,18 @@ bool StreamLost(const grpc::Status& status) {
 }
 
 bool RejectsWrite(const grpc::Status& status) {
-  switch (status.error_code()) {
+  if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    return IsRejection(status.error_code());
+  }
+  // HTTP/2 also ends calls with this code, at any time. Then the outcome is unknown.
+  return absl::StartsWith(status.error_message(), kServerPrefix) ||
+         absl::StrContains(status.error_message(), "larger than max");
+}
+
+}  // namespace
+
+bool IsRejection(grpc::StatusCode code) {
+  switch (code) {
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::NOT_FOUND:
     case grpc::StatusCode::PERMISSION_DENIED:
@@ -41,16 +52,10 @@ bool RejectsWrite(const grpc::Status& status) {
     case grpc::StatusCode::OUT_OF_RANGE:
     case grpc::StatusCode::UNIMPLEMENTED:
       return true;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      // HTTP/2 also ends calls with this code, at any time. Then the outcome is unknown.
-      return absl::StartsWith(status.error_message(), kServerPrefix) ||
-             absl::StrContains(status.error_message(), "larger than max");
     default:
       return false;
   }
 }
-
-}  // namespace
 
 Verdict Judge(Kind kind, const grpc::Status& status) {
   if (RejectedBeforeProposal(status)) return Verdict::kTryNext;

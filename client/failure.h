@@ -23,6 +23,9 @@ enum class Verdict {
 };
 
 Verdict Judge(Kind kind, const grpc::Status& status);
+// Whether the service rejects a request with this code, so that another attempt would end the same
+// way.
+bool IsRejection(grpc::StatusCode code);
 // Whether the service says that it did not propose the write (proto/etcd/outcome.h). Then the
 // verdict is kTryNext, whatever the status.
 bool NeverProposed(const grpc::ClientContext& context);

@@ -49,12 +49,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "raftkv/kv.h"  // relative, because the installed headers have no folder client/
+#include "raftkv/lease.h"
+#include "raftkv/watch.h"
 
 namespace raftkv::client {
 
@@ -62,194 +64,6 @@ struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, with all its attempts
-};
-
-// Which member answered, and the revision of the store at that time.
-struct Header {
-  uint64_t cluster_id = 0;
-  uint64_t member_id = 0;
-  int64_t revision = 0;
-  uint64_t raft_term = 0;
-};
-
-struct KeyValue {
-  std::string key;
-  std::string value;
-  int64_t create_revision = 0;  // revision that created the key
-  int64_t mod_revision = 0;     // revision of the last write to the key
-  int64_t version = 0;          // number of writes since the key was created; 1 after the first
-  int64_t lease = 0;            // 0: none
-};
-
-// The keys that a call is about. A string stands for that one key. Keys are ordered bytewise.
-class Keys {
- public:
-  Keys(std::string key) : key_(std::move(key)) {}         // NOLINT: implicit on purpose
-  Keys(const char* key) : key_(key) {}                    // NOLINT
-  static Keys Range(std::string begin, std::string end);  // begin <= key < end
-  static Keys Prefix(std::string prefix);
-  static Keys From(std::string key);  // `key` and all keys after it
-  static Keys All() { return From(""); }
-
-  const std::string& key() const { return key_; }
-  const std::string& range_end() const { return range_end_; }  // in etcd's encoding
-
- private:
-  std::string key_;
-  std::string range_end_;
-};
-
-enum class SortBy { kKey, kVersion, kCreateRevision, kModRevision, kValue };
-enum class Order { kAscend, kDescend };
-
-struct ReadOptions {
-  int64_t limit = 0;     // return at most this many keys; 0: all
-  int64_t revision = 0;  // read the store as of this revision; 0: now
-  bool keys_only = false;
-  bool count_only = false;
-  bool serializable = false;  // read the endpoint's local state: fast, but may be stale
-  // Keys are sorted before the limit is applied. Unless sorted by key, the server reads the whole
-  // range.
-  SortBy sort_by = SortBy::kKey;
-  Order order = Order::kAscend;
-};
-
-struct RangeResult {
-  Header header;
-  std::vector<KeyValue> kvs;
-  bool more = false;  // the range has more keys than the limit
-  int64_t count = 0;  // number of keys in the range, regardless of the limit
-};
-
-struct PutOptions {
-  bool prev_kv = false;       // return the previous key-value pair
-  int64_t lease = 0;          // the key is deleted when this lease ends; 0: no lease
-  bool ignore_value = false;  // keep the current value; the key must exist and `value` be empty
-  bool ignore_lease = false;  // keep the current lease; the key must exist and `lease` be 0
-};
-
-struct PutResult {
-  Header header;
-  std::optional<KeyValue> prev_kv;
-};
-
-struct DeleteOptions {
-  bool prev_kv = false;  // return the deleted key-value pairs
-};
-
-struct DeleteResult {
-  Header header;
-  int64_t deleted = 0;
-  std::vector<KeyValue> prev_kvs;
-};
-
-// A condition of a transaction: ModRevision("k") == 5, Value("k") != "x". Operators: == != < >.
-// A condition on several keys must hold for each of them. For a key that does not exist, revisions,
-// version and lease are 0, and any condition on its value is false, even !=.
-struct Compare {
-  enum class Target { kVersion, kCreateRevision, kModRevision, kValue, kLease };
-  enum class Relation { kEqual, kGreater, kLess, kNotEqual };
-
-  Target target = Target::kVersion;
-  Keys keys = "";
-  Relation relation = Relation::kEqual;
-  int64_t number = 0;      // compared with, unless the target is kValue
-  std::string value = {};  // compared with, if the target is kValue
-};
-
-// The left sides of conditions, such as ModRevision("k").
-struct NumberOf {
-  Compare::Target target;
-  Keys keys;
-  Compare operator==(int64_t number) const;
-  Compare operator!=(int64_t number) const;
-  Compare operator<(int64_t number) const;
-  Compare operator>(int64_t number) const;
-};
-struct ValueOf {
-  Keys keys;
-  Compare operator==(std::string value) const;  // values are compared bytewise
-  Compare operator!=(std::string value) const;
-  Compare operator<(std::string value) const;
-  Compare operator>(std::string value) const;
-};
-inline NumberOf Version(Keys keys) { return {Compare::Target::kVersion, std::move(keys)}; }
-inline NumberOf CreateRevision(Keys keys) {
-  return {Compare::Target::kCreateRevision, std::move(keys)};
-}
-inline NumberOf ModRevision(Keys keys) { return {Compare::Target::kModRevision, std::move(keys)}; }
-inline NumberOf Lease(Keys keys) { return {Compare::Target::kLease, std::move(keys)}; }
-inline ValueOf Value(Keys keys) { return {std::move(keys)}; }
-
-struct Transaction;
-
-// One operation of a transaction. It sees the effects of the operations before it.
-class Op {
- public:
-  static Op Get(Keys keys, const ReadOptions& options = {});
-  static Op Put(std::string_view key, std::string_view value, const PutOptions& options = {});
-  static Op Delete(Keys keys, const DeleteOptions& options = {});
-  // A nested transaction. Its conditions see the store as it was before the outermost transaction.
-  static Op Txn(const Transaction& transaction);
-
-  struct Rep;  // internal
-  const Rep& rep() const { return *rep_; }
-
- private:
-  explicit Op(std::shared_ptr<const Rep> rep) : rep_(std::move(rep)) {}
-  std::shared_ptr<const Rep> rep_;  // never null
-};
-
-// The server rejects more than max_txn_ops (128) conditions or operations, and two puts of one key.
-struct Transaction {
-  std::vector<Compare> when = {};  // the conditions; an empty list is true
-  std::vector<Op> then = {};       // run if all conditions hold
-  std::vector<Op> otherwise = {};  // run if any condition does not hold
-};
-
-struct OpResult;
-
-struct TxnResult {
-  Header header;
-  bool succeeded = false;         // all conditions held
-  std::vector<OpResult> results;  // one for each operation that ran, in their order
-};
-
-// Holds the type that fits the operation: std::get<RangeResult>(txn->results[0]) for a Get.
-struct OpResult : std::variant<RangeResult, PutResult, DeleteResult, TxnResult> {
-  using variant::variant;
-};
-
-struct CompactResult {
-  Header header;
-};
-
-// Leases. A key is attached to the lease that its latest Put named; when the lease ends, the key is
-// deleted. A lease ends when it is revoked, or when nobody has kept it alive for its time to live.
-// Times are in seconds.
-struct LeaseGrantResult {
-  Header header;
-  int64_t id = 0;
-  int64_t ttl = 0;  // as granted; the service raises a short one
-};
-struct LeaseRevokeResult {
-  Header header;
-};
-struct LeaseKeepAliveResult {
-  Header header;
-  int64_t id = 0;
-  int64_t ttl = 0;  // it lives so long from now on; 0: there is no such lease
-};
-struct LeaseTimeToLiveResult {
-  Header header;
-  int64_t id = 0;
-  int64_t ttl = 0;  // the time that is left; -1: there is no such lease
-  int64_t granted_ttl = 0;
-  std::vector<std::string> keys;  // attached to it, if asked for
-};
-struct LeaseListResult {
-  Header header;
-  std::vector<int64_t> ids;
 };
 
 struct HashKvResult {
@@ -287,61 +101,6 @@ struct Member {
 struct MemberListResult {
   Header header;
   std::vector<Member> members;
-};
-
-struct WatchOptions {
-  int64_t start_revision = 0;  // the first revision whose events are wanted; 0: the next one
-  bool prev_kv = false;        // also return what each key was before
-  bool puts = true;
-  bool deletes = true;
-  bool progress_notify = false;  // return empty batches now and then, if there are no events
-};
-
-struct Event {
-  enum class Type { kPut, kDelete };
-  Type type = Type::kPut;
-  KeyValue kv;  // of a deletion: only the key and mod_revision
-  std::optional<KeyValue> prev_kv;
-};
-
-// The events of one or more whole revisions, in order. With them, every event up to header.revision
-// was returned.
-struct WatchBatch {
-  Header header;
-  std::vector<Event> events;  // may be empty, if progress_notify is set
-};
-
-// Returns the events of some keys in order of revision: each event once, none left out, and those
-// of one revision in one batch. When its stream breaks or its member fails, it resumes by itself at
-// another endpoint, from where it was. Made by Client::Watch; the client must outlive it.
-//
-// Only one thread at a time may call Next. Cancel may be called from any thread.
-class Watcher {
- public:
-  ~Watcher();
-  Watcher(const Watcher&) = delete;
-  Watcher& operator=(const Watcher&) = delete;
-
-  // Waits for the next batch. Errors:
-  //   DeadlineExceeded  there was none until `deadline`. Next may be called again.
-  //   Cancelled         after Cancel.
-  //   OutOfRange        "etcdserver: mvcc: required revision has been compacted": events were
-  //                     discarded before they could be returned. compact_revision() is the oldest
-  //                     revision that can be watched.
-  //   others            of the service, for which trying again would not help.
-  // After any error but DeadlineExceeded the watch is over.
-  absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
-  void Cancel();
-
-  // Every event before this revision was returned. Start a new watch there to go on.
-  int64_t next_revision() const;
-  int64_t compact_revision() const;
-
- private:
-  friend class Client;
-  class Impl;
-  explicit Watcher(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
 };
 
 class Client {

@@ -22,22 +22,6 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 // A pause between attempts is interrupted so often, to see whether Cancel was called.
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 
-// Errors after which another attempt would end the same way.
-bool IsDefinite(const grpc::Status& status) {
-  switch (status.error_code()) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-    case grpc::StatusCode::NOT_FOUND:
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::FAILED_PRECONDITION:
-    case grpc::StatusCode::OUT_OF_RANGE:
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 Watcher::Impl::Impl(const std::vector<std::unique_ptr<Endpoint>>* endpoints, size_t first,
@@ -160,7 +144,7 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
   if (cancelled_) return Step::kOver;
   last_error_ = status.ok() ? absl::UnavailableError(absl::StrCat(address_, " ended the watch"))
                             : ToError(status, address_, kCall);
-  return IsDefinite(status) ? End(last_error_) : Step::kGoOn;
+  return IsRejection(status.error_code()) ? End(last_error_) : Step::kGoOn;
 }
 
 Watcher::Impl::Step Watcher::Impl::Read(absl::Time deadline) {

@@ -1,6 +1,7 @@
 // A program of another project. It uses only the installed files of raftkv. No server listens at
 // the endpoint, so the call must fail as never sent.
 #include <raftkv.h>
+#include <raftkv/watch.h>  // a part of it; may be included alone
 
 #include <iostream>
 

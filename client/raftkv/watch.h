@@ -1,0 +1,73 @@
+// Watches: events of keys as they happen. Client::Watch of raftkv.h makes a Watcher.
+#ifndef RAFTKV_CLIENT_RAFTKV_WATCH_H_
+#define RAFTKV_CLIENT_RAFTKV_WATCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "kv.h"  // relative, because the installed headers have no folder client/
+
+namespace raftkv::client {
+
+struct WatchOptions {
+  int64_t start_revision = 0;  // the first revision whose events are wanted; 0: the next one
+  bool prev_kv = false;        // also return what each key was before
+  bool puts = true;
+  bool deletes = true;
+  bool progress_notify = false;  // return empty batches now and then, if there are no events
+};
+
+struct Event {
+  enum class Type { kPut, kDelete };
+  Type type = Type::kPut;
+  KeyValue kv;  // of a deletion: only the key and mod_revision
+  std::optional<KeyValue> prev_kv;
+};
+
+// The events of one or more whole revisions, in order. With them, every event up to header.revision
+// was returned.
+struct WatchBatch {
+  Header header;
+  std::vector<Event> events;  // may be empty, if progress_notify is set
+};
+
+// Returns the events of some keys in order of revision: each event once, none left out, and those
+// of one revision in one batch. When its stream breaks or its member fails, it resumes by itself at
+// another endpoint, from where it was. Made by Client::Watch; the client must outlive it.
+//
+// Only one thread at a time may call Next. Cancel may be called from any thread.
+class Watcher {
+ public:
+  ~Watcher();
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  // Waits for the next batch. Errors:
+  //   DeadlineExceeded  there was none until `deadline`. Next may be called again.
+  //   Cancelled         after Cancel.
+  //   OutOfRange        "etcdserver: mvcc: required revision has been compacted": events were
+  //                     discarded before they could be returned. compact_revision() is the oldest
+  //                     revision that can be watched.
+  //   others            of the service, for which trying again would not help.
+  // After any error but DeadlineExceeded the watch is over.
+  absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
+  void Cancel();
+
+  // Every event before this revision was returned. Start a new watch there to go on.
+  int64_t next_revision() const;
+  int64_t compact_revision() const;
+
+ private:
+  friend class Client;
+  class Impl;
+  explicit Watcher(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace raftkv::client
+
+#endif  // RAFTKV_CLIENT_RAFTKV_WATCH_H_
