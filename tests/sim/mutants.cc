@@ -2,93 +2,93 @@
 
 namespace raftkv::sim {
 
-const std::vector<Mutant>& Mutants() {
-  static const std::vector<Mutant> mutants = {
-      // Terms and votes.
-      {"vote-twice-in-a-term", "a vote in a term does not exclude another"},
-      {"lead-before-vote-saved",
-       "a candidate asks for votes, counts its own and leads before its vote is saved"},
-      {"vote-ignores-log", "votes for candidates whose log is behind"},
-      {"late-votes-count", "votes of an earlier term count", 3000},
-      {"same-term-stepdown-clears-vote",
-       "a candidate that becomes a follower in the same term forgets its vote"},
-      {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,
-       "it costs elections, but breaks no invariant (tests/raft finds it)"},
-      {"vote-while-leader-is-heard", "a member that hears its leader votes for another"},
-      {"fast-campaign-on-old-connection",
-       "the loss of an older connection of the leader counts, too"},
-      {"pre-vote-reply-of-own-term", "a granted pre-vote names the voter's own term"},
-      {"transfer-to-a-member-behind", "leadership is transferred before the target is up to date"},
-      {"propose-during-transfer", "a leader accepts proposals while it hands its leadership over"},
-      {"timeout-now-of-an-old-term", "the request of a former leader to campaign is followed"},
-      {"half-is-a-quorum", "half of the members are a majority"},
-      // Replication and commit.
-      {"reply-before-save", "votes and acknowledgements are sent before the save"},
-      {"count-self-before-save", "a leader counts its own unsaved entries", 0,
-       "a turn saves before the next one can bring an acknowledgement"},
-      {"commit-old-term-by-counting", "entries of an old term are committed by counting (Figure 8)",
-       5000},
-      {"noop-omitted", "a new leader appends nothing"},
-      {"truncate-on-duplicate-append", "a duplicate append removes what follows it"},
-      {"follower-commits-past-proof",
-       "a follower commits entries beyond those that the append proved equal"},
-      {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
-      // Reads.
-      {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
-      {"read-without-round", "a leader answers reads without asking a majority", 3000},
-      {"read-skips-apply-queue", "a confirmed read does not wait for the state machine"},
-      // Apply and answers.
-      {"apply-twice-after-restart", "entries that the state machine holds are applied again"},
-      {"applied-index-outside-the-batch", "data and applied index are written apart"},
-      {"apply-reads-local-state", "applying depends on what only this member knows"},
-      {"large-entry-passed-over", "an entry that is too large for the loop counts as applied"},
-      // Transactions.
-      {"compares-see-earlier-writes", "nested compares are evaluated after earlier operations"},
-      {"txn-reads-the-state-before", "a range in a transaction does not see its earlier writes"},
-      {"txn-counts-the-state-before",
-       "a count in a transaction does not see what it created and deleted"},
-      {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
-      {"txn-asks-the-physical-compaction",
-       "a transaction may read what only this member has not compacted yet"},
-      {"rules-of-the-binary",
-       "entries are judged by the newest rules, not by those of the version in force"},
-      {"leftovers-are-charged",
-       "a walk is rejected because of what only this member has not compacted yet"},
-      // Compaction.
-      {"compact-asks-the-physical-compaction",
-       "a compaction is rejected by how far this member's physical compaction has come"},
-      {"compaction-goes-too-far",
-       "physical compaction removes what the next revision made obsolete"},
-      {"compaction-keeps-tombstones", "physical compaction leaves deletions behind"},
-      {"compaction-saves-its-own-revision",
-       "a crash in a compaction brings an older revision back"},
-      {"compaction-cursor-outside-the-batch",
-       "the position of the compaction is saved before its work"},
-      {"compacted-forgotten-at-restart", "a restart forgets the compacted revision"},
-      {"hash-of-what-is-stored", "a hash includes what physical compaction has not removed yet"},
-      {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
-      {"count-of-the-past-is-of-now", "a read of a past revision counts today's keys"},
-      // Leases.
-      {"renewal-does-not-save-a-lease",
-       "an expiry that was proposed before a renewal takes effect after it"},
-      {"lessor-forgets-renewals", "a renewal does not start a lease's time anew"},
-      {"new-leader-expires-at-once", "a new leader does not wait for renewals that need a leader"},
-      {"leases-expire-early", "a leader expires leases when nine tenths of their time are over"},
-      {"digest-skips-leases", "the digest does not cover leases", 0,
-       "members that all have the bug agree (tests/storage/lease_test finds it)"},
-      // Watches.
-      {"watch-skips-at-the-switch",
-       "a watch that catches up misses what was distributed meanwhile"},
-      {"watch-repeats-after-the-switch", "a watch that has caught up gets events again"},
-      {"watch-progress-ahead-of-events", "progress is sent to a stream that is still catching up"},
-      {"watch-without-prev-kv", "a watch that catches up gets no previous values"},
-      {"watch-hides-the-compaction", "a watch from a compacted revision misses events silently"},
-      // Answers.
-      {"ack-before-apply", "a write is acknowledged when it is committed"},
-      {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},
-  };
-  return mutants;
-}
+namespace {
+
+constexpr Mutant kMutants[] = {
+    // Terms and votes.
+    {"vote-twice-in-a-term", "a vote in a term does not exclude another"},
+    {"lead-before-vote-saved",
+     "a candidate asks for votes, counts its own and leads before its vote is saved"},
+    {"vote-ignores-log", "votes for candidates whose log is behind"},
+    {"late-votes-count", "votes of an earlier term count", 3000},
+    {"same-term-stepdown-clears-vote",
+     "a candidate that becomes a follower in the same term forgets its vote"},
+    {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,
+     "it costs elections, but breaks no invariant (tests/raft finds it)"},
+    {"vote-while-leader-is-heard", "a member that hears its leader votes for another"},
+    {"fast-campaign-on-old-connection",
+     "the loss of an older connection of the leader counts, too"},
+    {"pre-vote-reply-of-own-term", "a granted pre-vote names the voter's own term"},
+    {"transfer-to-a-member-behind", "leadership is transferred before the target is up to date"},
+    {"propose-during-transfer", "a leader accepts proposals while it hands its leadership over"},
+    {"timeout-now-of-an-old-term", "the request of a former leader to campaign is followed"},
+    {"half-is-a-quorum", "half of the members are a majority"},
+    // Replication and commit.
+    {"reply-before-save", "votes and acknowledgements are sent before the save"},
+    {"count-self-before-save", "a leader counts its own unsaved entries", 0,
+     "a turn saves before the next one can bring an acknowledgement"},
+    {"commit-old-term-by-counting", "entries of an old term are committed by counting (Figure 8)",
+     5000},
+    {"noop-omitted", "a new leader appends nothing"},
+    {"truncate-on-duplicate-append", "a duplicate append removes what follows it"},
+    {"follower-commits-past-proof",
+     "a follower commits entries beyond those that the append proved equal"},
+    {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
+    // Reads.
+    {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
+    {"read-without-round", "a leader answers reads without asking a majority", 3000},
+    {"read-skips-apply-queue", "a confirmed read does not wait for the state machine"},
+    // Apply and answers.
+    {"apply-twice-after-restart", "entries that the state machine holds are applied again"},
+    {"applied-index-outside-the-batch", "data and applied index are written apart"},
+    {"apply-reads-local-state", "applying depends on what only this member knows"},
+    {"large-entry-passed-over", "an entry that is too large for the loop counts as applied"},
+    // Transactions.
+    {"compares-see-earlier-writes", "nested compares are evaluated after earlier operations"},
+    {"txn-reads-the-state-before", "a range in a transaction does not see its earlier writes"},
+    {"txn-counts-the-state-before",
+     "a count in a transaction does not see what it created and deleted"},
+    {"missing-value-is-empty", "a key that does not exist compares as an empty value"},
+    {"txn-asks-the-physical-compaction",
+     "a transaction may read what only this member has not compacted yet"},
+    {"rules-of-the-binary",
+     "entries are judged by the newest rules, not by those of the version in force"},
+    {"leftovers-are-charged",
+     "a walk is rejected because of what only this member has not compacted yet"},
+    // Compaction.
+    {"compact-asks-the-physical-compaction",
+     "a compaction is rejected by how far this member's physical compaction has come"},
+    {"compaction-goes-too-far", "physical compaction removes what the next revision made obsolete"},
+    {"compaction-keeps-tombstones", "physical compaction leaves deletions behind"},
+    {"compaction-saves-its-own-revision", "a crash in a compaction brings an older revision back"},
+    {"compaction-cursor-outside-the-batch",
+     "the position of the compaction is saved before its work"},
+    {"compacted-forgotten-at-restart", "a restart forgets the compacted revision"},
+    {"hash-of-what-is-stored", "a hash includes what physical compaction has not removed yet"},
+    {"counts-forgotten-at-restart", "a restart forgets how many keys there are"},
+    {"count-of-the-past-is-of-now", "a read of a past revision counts today's keys"},
+    // Leases.
+    {"renewal-does-not-save-a-lease",
+     "an expiry that was proposed before a renewal takes effect after it"},
+    {"lessor-forgets-renewals", "a renewal does not start a lease's time anew"},
+    {"new-leader-expires-at-once", "a new leader does not wait for renewals that need a leader"},
+    {"leases-expire-early", "a leader expires leases when nine tenths of their time are over"},
+    {"digest-skips-leases", "the digest does not cover leases", 0,
+     "members that all have the bug agree (tests/storage/lease_test finds it)"},
+    // Watches.
+    {"watch-skips-at-the-switch", "a watch that catches up misses what was distributed meanwhile"},
+    {"watch-repeats-after-the-switch", "a watch that has caught up gets events again"},
+    {"watch-progress-ahead-of-events", "progress is sent to a stream that is still catching up"},
+    {"watch-without-prev-kv", "a watch that catches up gets no previous values"},
+    {"watch-hides-the-compaction", "a watch from a compacted revision misses events silently"},
+    // Answers.
+    {"ack-before-apply", "a write is acknowledged when it is committed"},
+    {"propose-twice-after-unknown", "a proposal of unknown fate is proposed again"},
+};
+
+}  // namespace
+
+absl::Span<const Mutant> Mutants() { return kMutants; }
 
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;

@@ -9,8 +9,8 @@
 
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
+#include "absl/types/span.h"
 #include "tests/sim/profile.h"
 
 namespace raftkv::sim {
@@ -22,7 +22,7 @@ struct Mutant {
   std::string_view not_tried = {};  // if set: the mutant is not tried, for this reason
 };
 
-const std::vector<Mutant>& Mutants();
+absl::Span<const Mutant> Mutants();
 
 // Adjusts a seed's profile, so that the situations that the planted bug needs are more frequent.
 void Aim(std::string_view mutant, Profile* profile);

@@ -1,0 +1,119 @@
+// First starts and wiped disks (docs/decisions/0003-first-start.md).
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/member/member.h"
+#include "tests/member/cluster.h"
+
+namespace raftkv {
+namespace {
+
+constexpr absl::Duration kElection = absl::Seconds(5);
+
+TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
+  Cluster c(3);
+  c.Crash(3);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_FALSE(c[1].member->Status().may_vote);
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Start(3);
+  c.Run(kElection);
+  EXPECT_NE(c.leader(), raft::kNobody);
+}
+
+TEST(FirstStart, MissingPeersAreReportedAtOnceAndThenOnceAMinute) {
+  Cluster c(3);
+  c.Crash(2);
+  c.Crash(3);
+  c.Run(absl::Seconds(3));
+  ASSERT_EQ(c.Count<WaitingForPeers>(1), 1) << "said although nobody answered";
+  const auto said = std::get<WaitingForPeers>(c[1].events.back());
+  EXPECT_THAT(said.missing, testing::ElementsAre(2, 3));
+  EXPECT_EQ(said.needed, 2);
+  c.Run(absl::Seconds(55));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 1);
+  c.Run(absl::Seconds(60));
+  EXPECT_EQ(c.Count<WaitingForPeers>(1), 2);
+}
+
+TEST(FirstStart, WipedMemberDoesNotVote) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId wiped = c.follower();
+  auto put = c.Put(leader, "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  const int waited = c.Count<WaitingForPeers>(wiped);
+  c.Wipe(wiped);
+  c.Crash(leader);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody) << "a wiped disk voted";
+  EXPECT_FALSE(c[wiped].member->Status().may_vote);
+  EXPECT_TRUE(c[wiped].member->rejected_by_peers());
+  c.Crash(wiped);  // it must not vote after a restart either
+  c.Start(wiped);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  c.Start(leader);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  EXPECT_NE(c.leader(), wiped);
+  EXPECT_TRUE(c[wiped].member->rejected_by_peers());
+  EXPECT_FALSE(c[c.leader()].member->rejected_by_peers());
+  std::string got;
+  auto get = c.Get(c.leader(), "k", &got);
+  c.Settle();
+  EXPECT_EQ(got, "v");
+  EXPECT_GT(c[c.leader()].member->Status().rejected_messages, 0);
+  EXPECT_EQ(c[c.leader()].member->Status().rejected_messages, c.Count<PeerRejected>(c.leader()));
+  EXPECT_EQ(c.Count<RejectedByPeer>(wiped), 2) << "its own log must say why, once in each life";
+  EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "no answer of a peer would help";
+}
+
+TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
+  Cluster c(5);
+  c.Crash(5);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  c.Start(5);
+  c.Run(kElection);
+  EXPECT_TRUE(c[5].member->Status().may_vote);
+  EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
+}
+
+TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
+  Cluster c(3);
+  const auto append = [&c](raft::AppendEntries body) {
+    raft::Message message{1, 3, /*term=*/5, std::move(body)};
+    c[3].Post(PeerMessage{1, 3, c[1].store_id, std::move(message)});
+    c.Turn(3);
+    c.Turn(3);
+  };
+  append({.prev = {},
+          .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
+          .commit = 1,
+          .round = 1});
+  ASSERT_EQ(c[3].raft().commit_index(), 1);
+  EXPECT_FALSE(c[3].member->Status().may_vote) << "more than entry 1 may have been acknowledged";
+  append({.prev = {5, 2}, .entries = {}, .commit = 2, .round = 2});
+  EXPECT_TRUE(c[3].member->Status().may_vote);
+}
+
+TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {
+  Cluster c(3);
+  c.Run(kElection);
+  c.Run(absl::Seconds(1));
+  for (raft::MemberId id : {1, 2, 3}) {
+    const auto ids = c[id].state->store_ids();
+    ASSERT_EQ(ids.size(), 3);
+    for (raft::MemberId other : {1, 2, 3}) EXPECT_EQ(ids.at(other), c[other].store_id);
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
