@@ -97,22 +97,24 @@ std::string AddressOf(const std::string& url) {
 // The port of a validated URL.
 std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
 
-// Whether `host`, without brackets, is a numeric address of `family`. If so, fills in `bytes`.
-bool ParseAddress(int family, absl::string_view host, in6_addr* bytes) {
-  return inet_pton(family, std::string(host).c_str(), bytes) == 1;
+// Whether `host`, without brackets, is an IPv6 address. If so, fills in `bytes`.
+bool ParseIPv6(absl::string_view host, in6_addr* bytes) {
+  return inet_pton(AF_INET6, std::string(host).c_str(), bytes) == 1;
 }
 
-// Whether the host of a valid URL is the wildcard address, 0.0.0.0 or [::], in any spelling.
+// Whether the host of a valid URL is the wildcard address, 0.0.0.0 or [::], in any spelling that
+// the system accepts, such as 0 or 000.0.0.0.
 bool IsWildcard(const std::string& url) {
   absl::string_view host(url);
   absl::ConsumePrefix(&host, "http://");
   host = host.substr(0, host.rfind(':'));
-  in6_addr bytes = {};           // large enough for both families
-  const in6_addr wildcard = {};  // all zero in both families
-  const bool numeric = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")
-                           ? ParseAddress(AF_INET6, host, &bytes)
-                           : ParseAddress(AF_INET, host, &bytes);
-  return numeric && std::memcmp(&bytes, &wildcard, sizeof(bytes)) == 0;
+  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
+    in6_addr bytes;
+    const in6_addr wildcard = {};
+    return ParseIPv6(host, &bytes) && std::memcmp(&bytes, &wildcard, sizeof(bytes)) == 0;
+  }
+  in_addr bytes;
+  return inet_aton(std::string(host).c_str(), &bytes) != 0 && bytes.s_addr == INADDR_ANY;
 }
 
 // What is wrong with a URL, and how to fix it. None if it is http://HOST:PORT without a path. HOST
@@ -134,7 +136,7 @@ std::optional<Problem> ProblemOf(absl::string_view url) {
   bool host_ok = false;
   if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
     in6_addr bytes;
-    host_ok = ParseAddress(AF_INET6, host, &bytes);
+    host_ok = ParseIPv6(host, &bytes);
   } else {
     host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
       return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
@@ -149,9 +151,12 @@ std::optional<Problem> ProblemOf(absl::string_view url) {
   return Problem{"has a port that is out of range", "choose a port from 1 to 65535"};
 }
 
+// The default data directory, NAME.raftkv, must be a file name, which has at most 255 bytes.
+constexpr size_t kNameMax = 248;
+
 // Names are used in file names and with -n, where a number means a position.
 bool IsName(absl::string_view name) {
-  return !name.empty() && name.size() <= 64 && name[0] != '.' && name[0] != '-' &&
+  return !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-' &&
          std::all_of(name.begin(), name.end(), [](char c) {
            return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
          });
@@ -420,7 +425,8 @@ class Reader {
   void CheckName(const std::string& name, Line line, std::map<std::string, Line>* names) {
     if (!IsName(name)) {
       return Fail(line, absl::StrFormat("name \"%s\" is not a valid member name", name),
-                  "use up to 64 letters, digits, '-', '_' and '.', a letter or digit first");
+                  absl::StrCat("use up to ", kNameMax,
+                               " letters, digits, '-', '_' and '.', a letter or digit first"));
     }
     if (std::all_of(name.begin(), name.end(), absl::ascii_isdigit)) {
       return Fail(

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "server/api/edge.h"
+#include "server/api/member_calls.h"
 
 namespace raftkv::api {
 
@@ -32,14 +33,7 @@ bool IsLocal(const MemberListRequest& request) { return !request.linearizable();
 
 void MemberList(const Edge* edge, Unary<MemberListRequest, MemberListResponse> call) {
   if (IsLocal(call.request())) return Answer(edge, call);
-  edge->member->Post(ReadRequest{[edge, call](Fate fate) {
-                                   if (fate != Fate::kApplied) {
-                                     call.Finish(ReadToWire(fate));
-                                   } else {
-                                     Answer(edge, call);
-                                   }
-                                 },
-                                 Edge::CallerOf(call)});
+  WhenUpToDate(edge, call, [edge, call] { Answer(edge, call); });
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ namespace {
 using google::protobuf::Message;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
+using grpc::health::v1::HealthListRequest;
+using grpc::health::v1::HealthListResponse;
 
 constexpr size_t kWatchersMax = 1024;
 
@@ -30,6 +32,12 @@ void Check(const Edge* edge, Unary<HealthCheckRequest, HealthCheckResponse> call
     return;
   }
   call.response()->set_status(StatusOf(edge));
+  call.Finish(absl::OkStatus());
+}
+
+// As in etcd, the only service is the server as a whole.
+void List(const Edge* edge, Unary<HealthListRequest, HealthListResponse> call) {
+  (*call.response()->mutable_statuses())[""].set_status(StatusOf(edge));
   call.Finish(absl::OkStatus());
 }
 
@@ -82,6 +90,8 @@ class Watch final : public StreamHandler {
 std::function<void()> AddHealth(const Edge* edge, Methods* methods) {
   Add<HealthCheckRequest, HealthCheckResponse>(
       edge, methods, {.name = "/grpc.health.v1.Health/Check", .handler = Check});
+  Add<HealthListRequest, HealthListResponse>(
+      edge, methods, {.name = "/grpc.health.v1.Health/List", .handler = List});
 
   auto watches = std::make_shared<Watches>();
   StreamMethod watch;

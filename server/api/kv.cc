@@ -44,13 +44,13 @@ void Range(const Edge* edge, Unary<RangeRequest, RangeResponse> call) {
 void Put(const Edge* edge, Unary<PutRequest, PutResponse> call) {
   proto::Command command;
   command.mutable_put()->Swap(call.mutable_request());
-  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_put(); });
+  Write(edge, call, &command, &proto::CommandResponse::mutable_put);
 }
 
 void DeleteRange(const Edge* edge, Unary<DeleteRangeRequest, DeleteRangeResponse> call) {
   proto::Command command;
   command.mutable_delete_range()->Swap(call.mutable_request());
-  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_delete_range(); });
+  Write(edge, call, &command, &proto::CommandResponse::mutable_delete_range);
 }
 
 // Whether this member's own state is enough for a transaction that only reads: all its ranges are
@@ -67,7 +67,7 @@ void Txn(const Edge* edge, Unary<TxnRequest, TxnResponse> call) {
   if (mvcc::IsReadOnly(request)) return Read(edge, IsSerializable(request), call);
   proto::Command command;
   command.mutable_txn()->Swap(call.mutable_request());
-  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_txn(); });
+  Write(edge, call, &command, &proto::CommandResponse::mutable_txn);
 }
 
 // The entry in the log moves the compacted revision. A `physical` compaction is answered when this
@@ -82,9 +82,7 @@ void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse> call
   }
   proto::Command command;
   command.mutable_compaction()->Swap(call.mutable_request());
-  Write(
-      edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_compaction(); },
-      std::move(waiter));
+  Write(edge, call, &command, &proto::CommandResponse::mutable_compaction, std::move(waiter));
 }
 
 }  // namespace

@@ -51,13 +51,13 @@ void Grant(const Edge* edge, Unary<LeaseGrantRequest, LeaseGrantResponse> call) 
   request.Swap(call.mutable_request());
   if (request.id() == 0) request.set_id(NewId());
   request.set_ttl(std::max(request.ttl(), TtlMin(edge)));
-  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_lease_grant(); });
+  Write(edge, call, &command, &proto::CommandResponse::mutable_lease_grant);
 }
 
 void Revoke(const Edge* edge, Unary<LeaseRevokeRequest, LeaseRevokeResponse> call) {
   proto::Command command;
   command.mutable_lease_revoke()->Swap(call.mutable_request());
-  Write(edge, call, &command, [](proto::CommandResponse* r) { return r->mutable_lease_revoke(); });
+  Write(edge, call, &command, &proto::CommandResponse::mutable_lease_revoke);
 }
 
 void TimeToLive(const Edge* edge, Unary<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse> call) {
@@ -70,14 +70,7 @@ void TimeToLive(const Edge* edge, Unary<LeaseTimeToLiveRequest, LeaseTimeToLiveR
       response->set_ttl(left ? absl::ToInt64Seconds(*left) : response->grantedttl());
     });
   };
-  edge->member->Post(ReadRequest{[edge, call, answer](Fate fate) {
-                                   if (fate != Fate::kApplied) {
-                                     call.Finish(ReadToWire(fate));
-                                   } else {
-                                     edge->on_loop(answer);
-                                   }
-                                 },
-                                 Edge::CallerOf(call)});
+  WhenUpToDate(edge, call, [edge, answer] { edge->on_loop(answer); });
 }
 
 void Leases(const Edge* edge, Unary<LeaseLeasesRequest, LeaseLeasesResponse> call) {

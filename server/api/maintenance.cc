@@ -1,16 +1,19 @@
-// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader. All but the last concern
-// the state of this member only, and wait neither for a leader nor for the applier. The other
-// methods are not served yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader, Alarm. All but the last
+// two concern the state of this member only, and wait neither for a leader nor for the applier. The
+// other methods are not served yet.
 
 #include <memory>
 #include <utility>
 
 #include "server/api/edge.h"
+#include "server/api/member_calls.h"
 
 namespace raftkv::api {
 
 namespace {
 
+using etcdserverpb::AlarmRequest;
+using etcdserverpb::AlarmResponse;
 using etcdserverpb::DefragmentRequest;
 using etcdserverpb::DefragmentResponse;
 using etcdserverpb::HashKVRequest;
@@ -90,6 +93,20 @@ void MoveLeader(const Edge* edge, Unary<MoveLeaderRequest, MoveLeaderResponse> c
   edge->member->Post(TransferRequest{call.request().targetid(), done, Edge::CallerOf(call)});
 }
 
+absl::Status CheckAlarm(const Edge*, const AlarmRequest& request) {
+  if (request.action() != AlarmRequest::ACTIVATE) return absl::OkStatus();
+  return absl::UnimplementedError("etcdserver: raftkv has no alarms yet");
+}
+
+// No alarm can be raised yet, so the list is empty, and nothing is there to disarm. As in etcd, the
+// answer needs a leader: etcdctl endpoint health asks for it.
+void Alarm(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
+  WhenUpToDate(edge, call, [edge, call] {
+    edge->FillHeader(edge->member->Snapshot()->revision(), call.response()->mutable_header());
+    call.Finish(absl::OkStatus());
+  });
+}
+
 }  // namespace
 
 void AddMaintenance(const Edge* edge, Methods* methods) {
@@ -113,6 +130,11 @@ void AddMaintenance(const Edge* edge, Methods* methods) {
                                              {.name = "/etcdserverpb.Maintenance/MoveLeader",
                                               .permission = Permission::kMaintain,
                                               .handler = MoveLeader});
+  Add<AlarmRequest, AlarmResponse>(edge, methods,
+                                   {.name = "/etcdserverpb.Maintenance/Alarm",
+                                    .permission = Permission::kMaintain,
+                                    .check = CheckAlarm,
+                                    .handler = Alarm});
 }
 
 }  // namespace raftkv::api

@@ -4,7 +4,7 @@
 // How the handlers of methods read and write the replicated state. Write proposes a command and
 // answers the call once it is applied; every method that proposes uses it. Read answers a call from
 // the state machine, on a worker if the answer is large. A method that reads something new needs a
-// ReadFrom.
+// ReadFrom. WhenUpToDate is for answers that do not come from the state machine.
 
 #include <memory>
 #include <string>
@@ -74,25 +74,31 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   ReadNow(edge, deadline, call, [](Response*) {});
 }
 
+// Calls `answer()`, which answers the call, when this member knows everything that was acknowledged
+// before the call arrived. If that fails, the call ends with the error. `answer` may run on the
+// thread that applies.
+template <typename Request, typename Response, typename Answer>
+void WhenUpToDate(const Edge* edge, Unary<Request, Response> call, Answer answer) {
+  auto done = [call, answer = std::move(answer)](Fate fate) {
+    if (fate != Fate::kApplied) return call.Finish(ReadToWire(fate));
+    answer();
+  };
+  edge->member->Post(ReadRequest{std::move(done), Edge::CallerOf(call)});
+}
+
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
   const MonotonicTime deadline = edge->Deadline(*call.get());
   if (serializable) return ReadNow(edge, deadline, call);
-  edge->member->Post(ReadRequest{[edge, deadline, call](Fate fate) {
-                                   if (fate != Fate::kApplied) {
-                                     call.Finish(ReadToWire(fate));
-                                   } else {
-                                     ReadNow(edge, deadline, call);
-                                   }
-                                 },
-                                 Edge::CallerOf(call)});
+  WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }
 
 // Proposes `command` and answers the call once it is applied. `get` returns the part of the
 // command's response that answers the call. Fields that this program does not know are dropped
 // here, before the log.
-template <typename Request, typename Response, typename Get>
-void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command, Get get,
+template <typename Request, typename Response>
+void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
+           Response* (proto::CommandResponse::*get)(),
            std::shared_ptr<const int> compaction_waiter = nullptr) {
   command->DiscardUnknownFields();
   std::string bytes = command->SerializeAsString();
@@ -112,7 +118,7 @@ void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* comm
     if (!fate.proposed) SayNotProposed(call.get());
     if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
     if (!result.status.ok()) return call.Finish(ToWire(result.status));
-    call.response()->Swap(get(&result.response));
+    call.response()->Swap((result.response.*get)());
     edge->FillHeader(result.revision, call.response()->mutable_header());
     call.Finish(absl::OkStatus());
   };

@@ -305,8 +305,10 @@ TEST(ConfigErrors, TypesDurationsRangesAndChoices) {
 TEST(ConfigErrors, NamesAndAddressesOfMembers) {
   const std::string a = Member("a", 10), b = Member("b", 20);
   const std::string own = "; give each URL of each member its own host or port";
+  const std::string longest(248, 'n');
+  EXPECT_TRUE(Load(Member(longest, 10)).ok());
   const std::string no_name =
-      " is not a valid member name; use up to 64 letters, digits, '-', '_' and '.', a letter or "
+      " is not a valid member name; use up to 248 letters, digits, '-', '_' and '.', a letter or "
       "digit first";
   ExpectErrors({
       {a + "\n[[member]]\nname = \"b\"\npeer_url = \"http://h:1\"\n",
@@ -318,6 +320,7 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
        "position"},
       {Member("a/b", 10), "F:2: name \"a/b\"" + no_name},
       {Member("..", 10), "F:2: name \"..\"" + no_name},
+      {Member(longest + "n", 10), "F:2: name \"" + longest + "n\"" + no_name},
       {a + Member("b", 9), "F:7: peer_url \"http://127.0.0.1:10\" is already used in line 4" + own},
       {a + "[[member]]\nname = \"b\"\npeer_url = \"http://h:10\"\nclient_url = "
            "\"http://127.0.0.1:10\"\n",
@@ -331,6 +334,8 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
        "F:5: peers and clients would share port 10; listen on two different ports"},
       {a + "listen_peer_url = \"http://0.0.0.0:10\"\n" + b,
        "F:5: peers and clients would share port 10; listen on two different ports"},
+      {a + "listen_peer_url = \"http://0:10\"\n" + b,
+       "F:5: peers and clients would share port 10; listen on two different ports"},
       {a + "listen_client_url = \"http://[::]:11\"\n" + b,
        "F:5: peers and clients would share port 11; listen on two different ports"},
   });
@@ -338,7 +343,7 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
 
 // Others connect to these URLs, so a wildcard address (0.0.0.0, ::) makes no sense there.
 TEST(ConfigErrors, AWildcardIsNotAnAddressToConnectTo) {
-  for (const char* wildcard : {"0.0.0.0", "[::]", "[0:0::0]"}) {
+  for (const char* wildcard : {"0.0.0.0", "000.0.0.0", "0", "0.0", "0x0", "[::]", "[0:0::0]"}) {
     for (const std::string key : {"peer_url", "client_url"}) {
       const std::string text =
           absl::StrReplaceAll(Member("a", 10), {{absl::StrCat(key, " = \"http://127.0.0.1"),

@@ -68,6 +68,7 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
                                         "/etcdserverpb.Maintenance/HashKV",
                                         "/etcdserverpb.Maintenance/Defragment",
                                         "/etcdserverpb.Maintenance/MoveLeader",
+                                        "/etcdserverpb.Maintenance/Alarm",
                                         "/etcdserverpb.Lease/LeaseGrant",
                                         "/etcdserverpb.Lease/LeaseRevoke",
                                         "/etcdserverpb.Lease/LeaseKeepAlive",
@@ -141,6 +142,57 @@ TEST_F(Wire, HealthCheckServesOnlyTheWholeServer) {
   EXPECT_EQ(Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request)
                 .status.error_code(),
             grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(Wire, HealthListsTheWholeServer) {
+  using grpc::health::v1::Health;
+  using grpc::health::v1::HealthCheckResponse;
+  Connection& connection = cluster_.connection(0);
+  const auto reply = Call(connection, *connection.health, &Health::Stub::List,
+                          grpc::health::v1::HealthListRequest());
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  ASSERT_EQ(reply.response.statuses().count(""), 1);
+  EXPECT_EQ(reply.response.statuses().at("").status(), HealthCheckResponse::SERVING);
+}
+
+// etcdctl endpoint health asks each member for its alarms.
+TEST_F(Wire, ThereAreNoAlarms) {
+  using etcdserverpb::AlarmRequest;
+  AlarmRequest request;
+  for (const auto action : {AlarmRequest::GET, AlarmRequest::DEACTIVATE}) {
+    request.set_action(action);
+    for (int i = 0; i < 3; ++i) {
+      Connection& connection = cluster_.connection(i);
+      const auto reply = Call(connection, *connection.maintenance,
+                              &etcdserverpb::Maintenance::Stub::Alarm, request);
+      ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+      EXPECT_EQ(reply.response.alarms_size(), 0);
+      EXPECT_EQ(reply.response.header().revision(), 1);
+      EXPECT_NE(reply.response.header().raft_term(), 0);
+    }
+  }
+  if (ProductUnderTest() == Product::kEtcd) return;
+  request.set_action(AlarmRequest::ACTIVATE);
+  EXPECT_EQ(Call(cluster_.connection(0), *cluster_.connection(0).maintenance,
+                 &etcdserverpb::Maintenance::Stub::Alarm, request)
+                .status.error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+// Tokens of proxies and tracing can be long.
+TEST_F(Wire, MetadataMayHaveAMegabyte) {
+  const auto with = [&](size_t bytes) {
+    auto context = MakeContext(absl::Seconds(20));
+    context->AddMetadata("x-token", std::string(bytes, 't'));
+    etcdserverpb::RangeResponse response;
+    return cluster_.connection(0).kv->Range(context.get(), GetRequest("k"), &response);
+  };
+  for (const size_t bytes : {9'000, 100'000, 1'000'000}) {
+    const grpc::Status status = with(bytes);
+    EXPECT_TRUE(status.ok()) << bytes << ": " << status.error_message();
+  }
+  EXPECT_EQ(with(1'100'000).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(with(1).ok()) << "the connection still serves";
 }
 
 TEST_F(Wire, HealthCanBeWatchedUntilTheMemberStops) {
