@@ -70,9 +70,9 @@ bool Meter::Delete(size_t key_bytes, size_t stored_key_bytes) {
 absl::Status Meter::status() const {
   if (walked_steps_left_ < 0) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "one transaction or deletion may look at at most ", rules_->walked_steps,
-        " keys in its ranges, large values counted for more; ask for smaller ranges, or compact "
-        "what was deleted"));
+        "one transaction or deletion may take at most ", rules_->walked_steps,
+        " steps to read its ranges (one for each key, and more for a large key or value); ask for "
+        "smaller ranges, or compact what was deleted"));
   }
   if (deleted_keys_left_ < 0 || deleted_key_bytes_left_ < 0) {
     return absl::ResourceExhaustedError(absl::StrCat(

@@ -314,9 +314,9 @@ int64_t Model::Walk(const etcdserverpb::DeleteRangeRequest& request, int64_t* de
 absl::Status Model::CheckWalk(int64_t steps) const {
   if (steps <= rules().walked_steps) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      "one transaction or deletion may look at at most " + std::to_string(rules().walked_steps) +
-      " keys in its ranges, large values counted for more; ask for smaller ranges, or compact what "
-      "was deleted");
+      "one transaction or deletion may take at most " + std::to_string(rules().walked_steps) +
+      " steps to read its ranges (one for each key, and more for a large key or value); ask for "
+      "smaller ranges, or compact what was deleted");
 }
 
 // --- reads

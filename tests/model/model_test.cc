@@ -16,11 +16,11 @@
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "storage/engine/memory_engine.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
 #include "storage/state_machine.h"
 #include "tests/model/random_requests.h"
 #include "tests/model/small_rules.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -56,16 +56,7 @@ class MemoryDiskRig {
 
 class RocksDiskRig {
  public:
-  std::unique_ptr<Engine> Open() {
-    RocksOptions options;
-    options.dir = dir_ / "sm";
-    options.durability = Durability::kFlushed;
-    options.filter_prefix = mvcc::VersionFilterPrefix;
-    options.create_if_missing = true;
-    absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(options);
-    CHECK(engine.ok()) << engine.status();
-    return *std::move(engine);
-  }
+  std::unique_ptr<Engine> Open() { return OpenRocks(dir_ / "sm"); }
   void Crash(RandomRequests*) {
   }  // closing the engine already loses it: there is no write-ahead log and no flush at the end
 

@@ -13,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -370,16 +370,7 @@ TEST_F(CompactionTest, ApplyStopsBeforeALargeEntry) {
 
 class CompactionOnDiskTest : public testing::Test {
  protected:
-  CompactionOnDiskTest() {
-    RocksOptions options;
-    options.dir = dir_ / "sm";
-    options.durability = Durability::kFlushed;
-    options.filter_prefix = mvcc::VersionFilterPrefix;
-    options.create_if_missing = true;
-    auto engine = OpenRocksEngine(options);
-    CHECK(engine.ok()) << engine.status();
-    state_ = *StateMachine::Open(*std::move(engine));
-  }
+  CompactionOnDiskTest() { state_ = *StateMachine::Open(OpenRocks(dir_ / "sm")); }
   void Apply(const std::vector<proto::Command>& commands) {
     std::vector<raft::Entry> entries;
     for (const proto::Command& command : commands) {

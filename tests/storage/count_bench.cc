@@ -1,5 +1,6 @@
 // The measurements of docs/decisions/0005: the cost of creating, overwriting, counting, paging and
-// deleting a million keys. Prints one line for each figure.
+// deleting a million keys, and of compacting them (StateMachine::CompactStep). Prints one line for
+// each figure.
 //
 //   ninja count_bench && bin/count_bench DIRECTORY
 //
@@ -19,9 +20,9 @@
 
 #include "config/process.h"
 #include "glog/logging.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
 #include "storage/state_machine.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -51,16 +52,7 @@ std::string KeyName(int i) {
 
 class Bench {
  public:
-  explicit Bench(const std::string& dir) {
-    RocksOptions options;
-    options.dir = dir;
-    options.durability = Durability::kFlushed;
-    options.filter_prefix = mvcc::VersionFilterPrefix;
-    options.create_if_missing = true;
-    auto engine = OpenRocksEngine(options);
-    CHECK(engine.ok()) << engine.status();
-    state_ = *StateMachine::Open(*std::move(engine));
-  }
+  explicit Bench(const std::string& dir) { state_ = *StateMachine::Open(OpenRocks(dir)); }
 
   void Puts(const char* name, const std::vector<int>& keys, int batch) {
     const std::string value(64, 'v');
@@ -111,6 +103,30 @@ class Bench {
                 usage.ru_maxrss / 1024);
   }
 
+  // Compacts everything. So much is written between the steps that each one is as large as
+  // possible.
+  void Compact(int steps) {
+    proto::Command compaction;
+    compaction.mutable_compaction()->set_revision(revision());
+    state_->Apply({MakeEntry(1, ++index_, compaction)});
+    double sum = 0, longest = 0;
+    for (int step = 0; step < steps && state_->compacting(); ++step) {
+      std::vector<raft::Entry> entries;
+      for (int i = 0; i < 2048; ++i) {
+        entries.push_back(MakeEntry(1, ++index_, PutCommand(KeyName(i), "v")));
+      }
+      state_->Apply(entries);
+      state_->MaybeFlush();
+      const double begin = Seconds(CLOCK_MONOTONIC);
+      state_->CompactStep();
+      const double took = Seconds(CLOCK_MONOTONIC) - begin;
+      sum += took;
+      longest = std::max(longest, took);
+    }
+    std::printf("%-40s %8.1f ms, at most %.1f ms\n", "a step of compaction, 4,096 events",
+                sum * 1e3 / steps, longest * 1e3);
+  }
+
   Revision revision() const { return state_->revision(); }
 
  private:
@@ -144,6 +160,7 @@ void Run(const std::string& dir) {
   bench.Read("count of all, 1,000 revisions ago", bench.revision() - 1'000, 0, true, 0);
   bench.Read("count of all, 500,000 revisions ago", before, 0, true, 0);
   bench.DeleteAll();
+  bench.Compact(300);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "storage/engine/memory_engine.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -297,12 +298,7 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
 // bytes.
 TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   TempDir dir;
-  RocksOptions options;
-  options.dir = dir / "db";
-  options.durability = Durability::kFlushed;
-  options.filter_prefix = mvcc::VersionFilterPrefix;
-  options.create_if_missing = true;
-  auto engine = *OpenRocksEngine(options);
+  const std::unique_ptr<Engine> engine = OpenRocks(dir / "db");
   std::vector<std::string> bounds;
   for (int i = 1000; i < 1040; ++i) {
     std::string key;

@@ -23,10 +23,10 @@
 #include "config/process.h"
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"
 #include "storage/state_machine.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -328,14 +328,8 @@ uint64_t BytesWritten() {
 void Measure(const char* name, const std::string& dir,
              const std::function<std::unique_ptr<Layout>(Engine*)>& make) {
   std::filesystem::remove_all(dir);
-  RocksOptions options;
-  options.dir = dir;
-  options.durability = Durability::kFlushed;
-  options.filter_prefix = mvcc::VersionFilterPrefix;
-  options.create_if_missing = true;
-  auto engine = OpenRocksEngine(options);
-  CHECK(engine.ok()) << engine.status();
-  const std::unique_ptr<Layout> layout = make(engine->get());
+  const std::unique_ptr<Engine> engine = OpenRocks(dir);
+  const std::unique_ptr<Layout> layout = make(engine.get());
 
   std::mt19937_64 random(1);
   const std::string value(256, 'v');
@@ -357,7 +351,7 @@ void Measure(const char* name, const std::string& dir,
   for (int i = 0; i < kHotVersions; ++i) layout->PutOne(hot, value);
   layout->Finish();
 
-  const std::shared_ptr<const View> view = (*engine)->NewView();
+  const std::shared_ptr<const View> view = engine->NewView();
   const auto time = [&](int count, const std::function<size_t()>& read) {
     for (int i = 0; i < count / 10; ++i) read();
     const double start = CpuMicros(CLOCK_THREAD_CPUTIME_ID);
@@ -380,14 +374,7 @@ void Measure(const char* name, const std::string& dir,
 // The chosen layout as the product uses it: commands parsed, effects digested, responses built.
 void MeasureStateMachine(const std::string& dir) {
   std::filesystem::remove_all(dir);
-  RocksOptions options;
-  options.dir = dir;
-  options.durability = Durability::kFlushed;
-  options.filter_prefix = mvcc::VersionFilterPrefix;
-  options.create_if_missing = true;
-  auto engine = OpenRocksEngine(options);
-  CHECK(engine.ok()) << engine.status();
-  auto state = StateMachine::Open(*std::move(engine));
+  auto state = StateMachine::Open(OpenRocks(dir));
   CHECK(state.ok()) << state.status();
 
   std::mt19937_64 random(1);

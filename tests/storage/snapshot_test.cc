@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/engine/memory_engine.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -85,12 +85,7 @@ TEST(Snapshot, FromAnyThreadWhileTheMemoryEngineApplies) {
 
 TEST(Snapshot, FromAnyThreadWhileRocksApplies) {
   TempDir dir;
-  auto engine = OpenRocksEngine({.dir = dir / "db",
-                                 .durability = Durability::kFlushed,
-                                 .create_if_missing = true,
-                                 .filter_prefix = mvcc::VersionFilterPrefix});
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  ReadBesideTheApplier(*std::move(engine));
+  ReadBesideTheApplier(OpenRocks(dir / "db"));
 }
 
 // Using an engine during a write would wait for that write. In this engine it is an error.

@@ -8,9 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/engine/rocks_engine.h"
 #include "storage/meter.h"
 #include "storage/mvcc/layout.h"
+#include "tests/storage/rocks.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {
@@ -48,12 +48,7 @@ class Tombstones : public StoreTest {
 
   void Open() {
     state_.reset();
-    auto engine = OpenRocksEngine({.dir = dir_ / "db",
-                                   .durability = Durability::kFlushed,
-                                   .create_if_missing = true,
-                                   .filter_prefix = mvcc::VersionFilterPrefix});
-    CHECK(engine.ok()) << engine.status();
-    auto state = StateMachine::Open(*std::move(engine));
+    auto state = StateMachine::Open(OpenRocks(dir_ / "db"));
     CHECK(state.ok()) << state.status();
     state_ = *std::move(state);
   }

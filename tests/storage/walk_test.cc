@@ -43,8 +43,9 @@ TEST_F(WalkTest, RangesOfATransactionThatWritesAreBounded) {
   *command.mutable_txn()->add_success()->mutable_request_range() = Filtered("k", "l");
   EXPECT_EQ(Apply(command).status,
             absl::ResourceExhaustedError(
-                "one transaction or deletion may look at at most 1048576 keys in its ranges, large "
-                "values counted for more; ask for smaller ranges, or compact what was deleted"));
+                "one transaction or deletion may take at most 1048576 steps to read its ranges "
+                "(one for each key, and more for a large key or value); ask for smaller ranges, or "
+                "compact what was deleted"));
   EXPECT_EQ(state_->revision(), 10'002) << "nothing was changed";
 
   // A transaction that only reads has the reader's limits. A range with a limit walks only a page.
