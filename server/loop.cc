@@ -16,6 +16,8 @@ namespace {
 // waits in gRPC's queues. Collecting ends when the queue was found empty kEmptyPollsMax times in a
 // row: the best value of measurements on two cores.
 constexpr int kEventsMax = 1024;
+// New calls of peers in one turn. A correct peer makes a few a second.
+constexpr int kPeerArrivalsMax = 64;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends after the batch in which this time is over, so that the next
@@ -107,7 +109,7 @@ void Loop::RunTurns() {
 
 void Loop::Collect() {
   const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
-  for (int calls = 0; calls < kEventsMax && Poll(queues_.peer_arrivals, at_once); ++calls) {
+  for (int calls = 0; calls < kPeerArrivalsMax && Poll(queues_.peer_arrivals, at_once); ++calls) {
   }
   int events = 0;
   if (member_->idle() && !more_after_turn_) {
