@@ -39,7 +39,7 @@ MODULES = {
     "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
                    "server/lease/ server/workers.h server/clock.h server/phase.h "
                    "lib:protobuf lib:glog",
-    "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli",
+    "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
