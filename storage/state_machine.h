@@ -119,7 +119,7 @@ class StateMachine {
   bool compacting() const { return compaction_done() < compacted_revision(); }
   // Runs one step of the physical compaction. Its cost, in the steps of Meter (for events and their
   // bytes), may be twice the cost of what was written since the last call, so that the compaction
-  // keeps up with the load. The cost is at least 256 and at most 4,096 (some 20 ms), and at most
+  // keeps up with the load. The cost is at least 256 and at most 4,096 (20 to 40 ms), and at most
   // `steps_max` (for tests). No effect if there is nothing to compact.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
