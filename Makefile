@@ -47,7 +47,7 @@ tsan: ## the same with the thread sanitizer
 fmt: ## format every C++ file
 	@.ci/install-deps lint && git ls-files '*.h' '*.cc' | xargs clang-format-14 -i
 
-lint: ## check dependencies, forbidden words, format, lock annotations and shell scripts
+lint: ## check dependencies, sizes, links, format, lock annotations and shell scripts
 	@.ci/install-deps build lint && tests/lint/run
 
 clean: ## remove build/; data/ stays

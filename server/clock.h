@@ -5,7 +5,6 @@
 
 #include <chrono>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "storage/base/monotonic_time.h"
 
@@ -13,13 +12,6 @@ namespace raftkv {
 
 inline MonotonicTime MonotonicNow() {
   return MonotonicTime(absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()));
-}
-
-// Converts a wall-clock time, such as a deadline of gRPC. Exact if neither clock is adjusted
-// between now and that time.
-inline MonotonicTime ToMonotonic(absl::Time wall) {
-  if (wall == absl::InfiniteFuture()) return MonotonicTime::InfiniteFuture();
-  return MonotonicNow() + (wall - absl::Now());
 }
 
 }  // namespace raftkv

@@ -307,7 +307,7 @@ absl::Status Server::Parts::Listen() {
   client_service.Open(&client_builder, /*often_polled=*/true);
   unserved.Register(&client_builder);
   Methods health_methods;
-  watchdog.EachLook(api::AddHealth(&edge, &health_methods));
+  watchdog.EachCheck(api::AddHealth(&edge, &health_methods));
   health_service.methods.Serve(std::move(health_methods));
   health_service.Open(&client_builder, /*often_polled=*/false);
 
@@ -473,9 +473,11 @@ void Server::Parts::Close() {
   shutdown.join();
   peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
   loop.OnLoop([this] { peers.Cancel(); });
-  // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer
-  // does. If one were still open when the queue is shut down, it might start an operation on it.
-  loop.Await(MonotonicTime::InfiniteFuture(), [this] { return peers.live() == 0; });
+  // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer or
+  // client does. If one were still open when the queue is shut down, it might start an operation on
+  // it.
+  loop.Await(MonotonicTime::InfiniteFuture(),
+             [this] { return peers.live() + client_service.methods.running() == 0; });
 }
 
 void Server::Parts::End() {

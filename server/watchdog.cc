@@ -37,7 +37,7 @@ void Watchdog::Run() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     PollHealth();
     if (task_) task_();
-    Look();
+    Check();
   }
 }
 
@@ -56,18 +56,18 @@ void Watchdog::PollHealth() {
   }
 }
 
-void Watchdog::Look() {
-  const int64_t disk_looks = disk_.Look();
+void Watchdog::Check() {
+  const int64_t disk_checks = disk_.Check();
   if (const uint64_t rounds = rounds_(); rounds != seen_rounds_) {
     if (hangs_.exchange(false)) LOG(WARNING) << "the I/O loop runs again";
     seen_rounds_ = rounds;
-    loop_looks_ = 0;
+    loop_checks_ = 0;
     return;
   }
-  const int64_t hang_looks = options_.election_timeout / options_.interval;
-  const int64_t end_looks = options_.disk_stall_timeout / options_.interval;
-  if (++loop_looks_ >= hang_looks && !hangs_.exchange(true)) {
-    if (disk_looks >= hang_looks) {
+  const int64_t hang_checks = options_.election_timeout / options_.interval;
+  const int64_t end_checks = options_.disk_stall_timeout / options_.interval;
+  if (++loop_checks_ >= hang_checks && !hangs_.exchange(true)) {
+    if (disk_checks >= hang_checks) {
       LOG(WARNING) << "the disk has not answered for "
                    << absl::FormatDuration(options_.election_timeout)
                    << ": only health checks are answered; the process ends if it takes "
@@ -80,7 +80,7 @@ void Watchdog::Look() {
                       "goes on";
     }
   }
-  if (loop_looks_ >= end_looks && disk_looks >= end_looks) EndProcess();
+  if (loop_checks_ >= end_checks && disk_checks >= end_checks) EndProcess();
 }
 
 void Watchdog::EndProcess() {

@@ -29,7 +29,7 @@ namespace raftkv {
 struct WatchdogOptions {
   absl::Duration election_timeout = absl::Seconds(1);
   absl::Duration disk_stall_timeout = absl::Seconds(5);
-  absl::Duration interval = absl::Milliseconds(100);  // between two checks (Look)
+  absl::Duration interval = absl::Milliseconds(100);  // between two checks (Check)
   std::function<void()> end_process;                  // empty: abort()
 };
 
@@ -41,7 +41,7 @@ class Watchdog {
   ~Watchdog() { Join(); }
 
   // Call it before Start. `task` is called on the watchdog's thread once in each interval.
-  void EachLook(std::function<void()> task) { task_ = std::move(task); }
+  void EachCheck(std::function<void()> task) { task_ = std::move(task); }
 
   // `health`: the completion queue of the health service. May be null.
   void Start(grpc::CompletionQueue* health);
@@ -53,7 +53,7 @@ class Watchdog {
 
  private:
   void Run();
-  void Look();
+  void Check();
   void PollHealth();
   void EndProcess();
 
@@ -65,7 +65,7 @@ class Watchdog {
 
   DiskOperationsWatch disk_;
   uint64_t seen_rounds_ = 0;
-  int64_t loop_looks_ = 0;  // consecutive checks that found no new round of the loop
+  int64_t loop_checks_ = 0;  // consecutive checks that found no new round of the loop
   std::atomic<bool> hangs_{false};
   std::thread thread_;
 };

@@ -196,7 +196,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   return results;
 }
 
-// Between two entries: the next one is left for another call.
+// Asked between two entries. True: the next entry is left for the next call.
 bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) const {
   return (meter.limited() && meter.steps_left() == 0) || (limits.give_up && limits.give_up());
 }

@@ -29,9 +29,12 @@ using etcdserverpb::LeaseTimeToLiveResponse;
 using google::protobuf::Message;
 
 constexpr int kWaitingCalls = 64;
-// The limit of keep-alives of one stream that are not answered. etcd's client library sends those
-// of all its leases at once.
-constexpr size_t kUnansweredMax = 1 << 17;
+// The limits of keep-alives that are not answered, or whose answers the client has not read. Beyond
+// the first, the next request of the stream is not read yet: etcd's client library sends those of
+// all its leases at once. Beyond the second, the stream ends.
+constexpr size_t kStreamUnansweredMax = 4096;
+constexpr size_t kAllUnansweredMax = 1 << 17;
+constexpr size_t kStreamsMax = 16'384;
 
 // As in etcd: no lease is shorter than one and a half election timeouts.
 int64_t TtlMin(const Edge* edge) {
@@ -39,7 +42,7 @@ int64_t TtlMin(const Edge* edge) {
       std::ceil(1.5 * absl::ToDoubleSeconds(edge->config->election_timeout)));
 }
 
-// A positive number of 63 bits. The chance that there is such a lease already is nil.
+// A random positive number of 63 bits. If there were such a lease already, the grant would fail.
 int64_t NewId() {
   static std::mt19937_64 random{std::random_device{}()};
   return static_cast<int64_t>(random() >> 1) | 1;
@@ -77,19 +80,37 @@ void Leases(const Edge* edge, Unary<LeaseLeasesRequest, LeaseLeasesResponse> cal
   Read(edge, /*serializable=*/false, call);
 }
 
+// What all streams of keep-alives hold together.
+struct KeepAliveTotals {
+  size_t streams = 0;
+  size_t unanswered = 0;
+};
+
 // One stream of keep-alives. Each request is answered, in the order of the requests. If one cannot
 // be proposed, or its fate is unknown, the stream ends with the error: the client then opens
 // another one.
 class KeepAlives final : public StreamHandler {
  public:
-  KeepAlives(const Edge* edge, Stream* stream) : edge_(edge), stream_(stream) {}
-  ~KeepAlives() override { *self_ = nullptr; }
+  KeepAlives(const Edge* edge, Stream* stream, std::shared_ptr<KeepAliveTotals> totals)
+      : edge_(edge), stream_(stream), totals_(std::move(totals)) {
+    if (++totals_->streams > kStreamsMax) stream_->Finish(TooManyRequests());
+  }
+  ~KeepAlives() override {
+    *self_ = nullptr;
+    --totals_->streams;
+    totals_->unanswered -= unanswered_.size();
+  }
 
   absl::Status OnRequest(Message* message) override {
-    if (unanswered_.size() >= kUnansweredMax) return TooManyRequests();
+    proto::Command command;
+    command.mutable_renew_leases();
+    const ClusterVersion needs = Needs(command), in_force = edge_->member->cluster_version();
+    if (needs > in_force) return NeedsVersion(in_force, needs);
+    if (totals_->unanswered >= kAllUnansweredMax) return TooManyRequests();
     const int64_t id = static_cast<LeaseKeepAliveRequest*>(message)->id();
     const uint64_t number = first_ + unanswered_.size();
     unanswered_.push_back({.id = id, .renewal = {}});
+    ++totals_->unanswered;
     auto done = [edge = edge_, self = self_, number](Fate fate, Renewal renewal) {
       edge->on_loop([self, number, fate, renewal] {
         if (*self != nullptr) (*self)->OnRenewed(number, fate, renewal);
@@ -99,6 +120,7 @@ class KeepAlives final : public StreamHandler {
     return absl::OkStatus();
   }
 
+  bool WantsRequest() const override { return unanswered_.size() < kStreamUnansweredMax; }
   bool OnLastRequest() override {
     last_ = true;
     Answer();
@@ -127,6 +149,7 @@ class KeepAlives final : public StreamHandler {
       response.set_id(next.id);
       response.set_ttl(next.renewal->ttl);
       unanswered_.pop_front();
+      --totals_->unanswered;
       ++first_;
       stream_->Write(response, !unanswered_.empty() && unanswered_.front().renewal);
     }
@@ -134,6 +157,7 @@ class KeepAlives final : public StreamHandler {
 
   const Edge* const edge_;
   Stream* const stream_;
+  const std::shared_ptr<KeepAliveTotals> totals_;
   std::deque<Unanswered> unanswered_;
   uint64_t first_ = 0;  // number of the first unanswered request
   bool last_ = false;   // the client sends no more requests
@@ -168,8 +192,9 @@ void AddLease(const Edge* edge, Methods* methods) {
   keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
   keep_alive.permission = Permission::kWrite;
   keep_alive.request = &LeaseKeepAliveRequest::default_instance();
-  keep_alive.open = [edge](Stream* stream) -> std::unique_ptr<StreamHandler> {
-    return std::make_unique<KeepAlives>(edge, stream);
+  keep_alive.open = [edge, totals = std::make_shared<KeepAliveTotals>()](
+                        Stream* stream) -> std::unique_ptr<StreamHandler> {
+    return std::make_unique<KeepAlives>(edge, stream, totals);
   };
   methods->streams.push_back(std::move(keep_alive));
 }

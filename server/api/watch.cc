@@ -23,7 +23,7 @@ using google::protobuf::Message;
 constexpr size_t kStreamsMax = 16'384;
 // How long one Run of the hub may distribute events before the network is served again.
 constexpr absl::Duration kRunMax = absl::Milliseconds(2);
-constexpr size_t kRunEvents = 4096;
+constexpr size_t kRunSteps = 16'384;
 // How often the reasons to end streams are checked.
 constexpr absl::Duration kCheckInterval = absl::Milliseconds(100);
 // As in etcd: a stream that asks for it ends after so many election timeouts without a leader.
@@ -70,8 +70,12 @@ class WatchCall final : public StreamHandler {
   WatchCall(std::shared_ptr<WatchService> service, Stream* call)
       : service_(std::move(service)),
         call_(*call),
-        needs_leader_(call->Metadata("hasleader") == "true"),
-        stream_(service_->hub().Open([this] { Send(); })) {
+        needs_leader_(call->Metadata("hasleader") == "true") {
+    if (service_->hub().streams() >= kStreamsMax) {
+      call_.Finish(TooManyRequests());
+      return;
+    }
+    stream_ = service_->hub().Open([this] { Send(); });
     service_->calls().insert(this);
   }
   ~WatchCall() override { service_->calls().erase(this); }
@@ -80,7 +84,6 @@ class WatchCall final : public StreamHandler {
   bool WantsRequest() const override { return stream_ == nullptr || stream_->WantsRequest(); }
 
   absl::Status OnRequest(Message* message) override {
-    if (service_->hub().streams() > kStreamsMax) return TooManyRequests();
     if (stream_ == nullptr) return absl::OkStatus();
     stream_->OnRequest(*static_cast<WatchRequest*>(message), *service_->edge().member->Snapshot(),
                        MonotonicNow());
@@ -91,6 +94,12 @@ class WatchCall final : public StreamHandler {
   void OnWritable() override { Send(); }
 
   bool needs_leader() const { return needs_leader_; }
+  bool Stalled(MonotonicTime now) const { return stream_ != nullptr && stream_->Stalled(now); }
+  // Frees what is queued, without waiting for a client that does not read.
+  void Cancel() {
+    stream_.reset();
+    call_.Cancel();
+  }
   void Finish(const absl::Status& status) {
     stream_.reset();
     call_.Finish(status);
@@ -113,11 +122,14 @@ class WatchCall final : public StreamHandler {
 };
 
 bool WatchService::Run(const std::shared_ptr<WatchService>& self, MonotonicTime now) {
-  if (calls_.empty()) return false;  // a loop without watches costs nothing
+  if (calls_.empty()) {  // a loop without watches costs nothing
+    last_leader_ = MonotonicTime::InfinitePast();
+    return false;
+  }
   EndStreams(now);
   AcceptResults();
   hub_.Run(*edge_.member->Snapshot(), now,
-           {.events_max = kRunEvents,
+           {.steps_max = kRunSteps,
             .out_of_time = [until = MonotonicNow() + kRunMax] { return MonotonicNow() >= until; }});
   while (std::optional<watch::CatchUp> order = hub_.TakeCatchUp()) {
     edge_.catch_up->Run([self, order = *std::move(order)] {
@@ -141,7 +153,7 @@ void WatchService::AcceptResults() {
   for (watch::CaughtUp& result : results) hub_.OnCaughtUp(std::move(result));
 }
 
-// Finish does not delete a call at once, so `calls_` does not change here.
+// Neither Finish nor Cancel deletes a call at once, so `calls_` does not change here.
 void WatchService::EndStreams(MonotonicTime now) {
   if (now < next_check_) return;
   next_check_ = now + kCheckInterval;
@@ -150,11 +162,12 @@ void WatchService::EndStreams(MonotonicTime now) {
   const bool rejected = edge_.member->rejected_by_peers();
   const bool leaderless =
       now - last_leader_ >= kLeaderlessTimeouts * edge_.config->election_timeout;
-  if (!rejected && !leaderless) return;
   for (WatchCall* call : calls_) {
-    if (rejected) {
+    if (call->Stalled(now)) {
+      call->Cancel();
+    } else if (rejected) {
       call->Finish(RejectedByPeers());
-    } else if (call->needs_leader()) {
+    } else if (leaderless && call->needs_leader()) {
       call->Finish(NoLeader());
     }
   }

@@ -50,9 +50,9 @@ raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
   return it->second.term;
 }
 
-void Proposals::Fail(uint64_t number, Fate fate) {
+void Proposals::Fail(uint64_t number, raft::MemberId leader, Fate fate) {
   auto it = all_.find(number);
-  if (it != all_.end()) Finish(it, fate);
+  if (it != all_.end() && it->second.leader == leader) Finish(it, fate);
 }
 
 PendingRequestPtr Proposals::TakeCommitted(std::string_view payload) {

@@ -44,8 +44,9 @@ class Proposals {
   // arrival. Returns the term in which it was sent, or 0 if it is answered already.
   raft::Term OnDeclined(uint64_t number, raft::MemberId leader);
 
-  // Answers a proposal that is certainly not proposed.
-  void Fail(uint64_t number, Fate fate);
+  // `leader` certainly did not propose it: answers it. Does nothing if it is not in flight to
+  // `leader`.
+  void Fail(uint64_t number, raft::MemberId leader, Fate fate);
 
   // The entry is committed. Returns its request, for the applier. Null if the request is answered
   // already, or if the entry was not proposed by a client of this process.

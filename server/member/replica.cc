@@ -138,7 +138,7 @@ void Replica::Handle(const ForwardLost& lost) {
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
-  proposals_.Fail(full.number, Fate::kTooManyRequests);
+  proposals_.Fail(full.number, full.peer, Fate::kTooManyRequests);
 }
 
 void Replica::Handle(PeerMessage message) {
@@ -202,9 +202,9 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
   if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
   if (reply.not_understood) {
-    proposals_.Fail(reply.number, Fate::kNotSupported);
+    proposals_.Fail(reply.number, from, Fate::kNotSupported);
   } else if (reply.too_many_requests) {
-    proposals_.Fail(reply.number, Fate::kTooManyRequests);
+    proposals_.Fail(reply.number, from, Fate::kTooManyRequests);
   } else {
     const raft::Term term = proposals_.OnDeclined(reply.number, from);
     if (!reply.transferring) {
@@ -252,7 +252,7 @@ void Replica::ProposeWaiting() {
       case raft::ProposeResult::kAccepted:
         break;
       case raft::ProposeResult::kTooManyRequests:
-        proposals_.Fail(next->number, Fate::kTooManyRequests);
+        proposals_.Fail(next->number, leader, Fate::kTooManyRequests);
         break;
       case raft::ProposeResult::kNotLeader:
       case raft::ProposeResult::kTransferring:

@@ -170,7 +170,9 @@ class Replica {
   raft::Term settled_term_;  // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
-  raft::Index leads_from_ = 0;  // leader: this entry is of its term, or before one that is
+  // On a leader: an entry of its term, or one right before such an entry. Once it is applied, the
+  // leader knows everything that was acknowledged in earlier terms.
+  raft::Index leads_from_ = 0;
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();

@@ -142,6 +142,7 @@ struct ForwardLost {
 // The queue of the stream to the leader was full: this proposal was certainly not sent, and its
 // client gets "too many requests".
 struct ForwardQueueFull {
+  raft::MemberId peer = raft::kNobody;
   uint64_t number = 0;
 };
 

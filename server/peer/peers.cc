@@ -305,7 +305,7 @@ void Peers::SendBody(Peer* to, const ForwardedProposal& proposal) {
       post_(ForwardLost{to->address.id, {proposal.number}});
       break;
     case ForwardOut::Sent::kFull:
-      post_(ForwardQueueFull{proposal.number});
+      post_(ForwardQueueFull{to->address.id, proposal.number});
       break;
   }
 }

@@ -104,8 +104,8 @@ class StreamHandler {
   // The client sends no more requests. False: the call ends now. True: the call goes on until the
   // handler calls Finish.
   virtual bool OnLastRequest() { return false; }
-  // False: the next request is not read before a response was written. It waits in the transport,
-  // and so does the client at last. Asked after OnRequest and OnWritable.
+  // False: the next request is not read before a response was written. It stays in the transport,
+  // whose flow control then stops the client. Asked after OnRequest and OnWritable.
   virtual bool WantsRequest() const { return true; }
   // The last response was written: the next one may follow.
   virtual void OnWritable() = 0;

@@ -243,7 +243,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
 
   // ok false: the client sends no more requests, or is gone.
   void OnRead(bool ok) {
-    if (ending_) return;
+    if (ending_ || QueueStopped()) return;
     if (!ok) {
       // The handler lives until OnOver, which may tell it that the client is gone.
       if (row_->method.one_request) return Finish(CannotParse());
@@ -270,6 +270,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   }
 
   void OnWrote(bool ok) {
+    if (QueueStopped()) return;
     writing_ = false;
     if (ending_) {
       if (!gone()) SendStatus();
@@ -293,6 +294,8 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     handler_.reset();
   }
 
+  // The queues are shut down and only drained: no operation may be started on them any more.
+  bool QueueStopped() const { return row_->table->phase_->AtLeast(Phase::kStopped); }
   void SendStatus() { stream_.Finish(status_, finished_.Start()); }
   void OnFinished(bool /*ok*/) {}
 

@@ -46,7 +46,8 @@ class Reader {
     // What the result held before the current revision.
     int events_before = 0;
     size_t bytes_before = 0;
-    bool touched = false;  // the current revision has events for it
+    bool touched = false;   // the current revision has events for it
+    size_t index_slot = 0;  // for RangeIndex
   };
 
   // Sorts out the watches that start too early. Returns where the walk begins.
@@ -87,7 +88,10 @@ class Reader {
         return current - 1;
       }
       Take(&cursor, revision);
-      if (bytes_ > order_.bytes_max && !MakeRoom()) return Undo(current);
+      if (bytes_ > order_.bytes_max && (order_.inline_only || !MakeRoom())) {
+        result_.unfinished = order_.inline_only && current == from;
+        return Undo(current);
+      }
     }
     EndRevision(current);
     return only_ == nullptr ? snapshot_.revision() : current - 1;

@@ -47,12 +47,13 @@ struct CatchUp {
   };
   uint64_t stream = 0;
   std::vector<Item> items;
-  // It ends after the revision in which it has read so many events, or found events of so many
-  // bytes. The events of one revision always fit, for one watch.
+  // It ends after the revision in which it exceeds one of these limits: the number of events that
+  // it reads, and the bytes of those that the watches want. The events of one revision always fit,
+  // for one watch.
   size_t events_max = 0;
   size_t bytes_max = 0;
   size_t response_bytes_max = 0;  // of the events of one watch and revision
-  // True: it also stops inside a revision with which it would exceed events_max.
+  // True: it stops before a revision with which it would exceed a limit.
   bool inline_only = false;
 };
 
@@ -69,7 +70,7 @@ struct CaughtUp {
   };
   uint64_t stream = 0;
   std::vector<Item> items;
-  // inline_only, and the first revision alone exceeds events_max: nothing was read.
+  // inline_only, and the first revision alone exceeds a limit: nothing was read.
   bool unfinished = false;
 };
 

@@ -12,13 +12,30 @@ using etcdserverpb::WatchResponse;
 
 namespace {
 
-constexpr size_t kEventsPerQuestion = 32;
+constexpr size_t kStepsPerQuestion = 32;
 
 // etcd has no such limit.
 constexpr char kTooLarge[] =
     "etcdserver: the events of one revision are too large for one response; watch fewer keys";
 
 }  // namespace
+
+class Hub::Steps {
+ public:
+  explicit Steps(const RunBudget& budget) : budget_(budget) {}
+  // False: there is none left.
+  bool Take() {
+    if (done_ == budget_.steps_max) return false;
+    const bool ask = done_ % kStepsPerQuestion == kStepsPerQuestion - 1;
+    if (ask && budget_.out_of_time && budget_.out_of_time()) return false;
+    ++done_;
+    return true;
+  }
+
+ private:
+  const RunBudget& budget_;
+  size_t done_ = 0;
+};
 
 std::unique_ptr<Stream> Hub::Open(std::function<void()> on_ready) {
   const uint64_t number = next_stream_++;
@@ -28,15 +45,17 @@ std::unique_ptr<Stream> Hub::Open(std::function<void()> on_ready) {
 }
 
 void Hub::Run(const StateSnapshot& snapshot, MonotonicTime now, const RunBudget& budget) {
-  Distribute(snapshot, budget);
+  now_ = now;
+  Steps steps(budget);
+  lagging_ = !Distribute(snapshot, &steps);
   StartCatchUps(snapshot, budget);
-  Tick(now);
+  if (!closing()) Tick(now);
   CallReady();
 }
 
 // --- watches
 
-// `current` is the newest revision. If there is nobody to distribute to, the head need not lag.
+// `current` is the newest revision. Without live watches the head moves there at once.
 void Hub::Add(Watch* watch, Revision current) {
   ++watches_;
   key_bytes_ += watch->spec->key.size() + watch->spec->range_end.size();
@@ -54,7 +73,7 @@ void Hub::Forget(Watch* watch) {
 void Hub::Place(Watch* watch) {
   Stream& stream = *watch->stream;
   // A part of the next revision may have been distributed already.
-  const Revision distributed = sub_ > 0 ? head_ + 1 : head_;
+  const Revision distributed = sub_ > 0 || !found_.empty() ? head_ + 1 : head_;
   const Revision slack = RAFTKV_MUTANT("watch-skips-at-the-switch") ? 1 : 0;
   watch->live = watch->next + slack > distributed;
   if (!watch->live) {
@@ -79,6 +98,7 @@ void Hub::Detach(Watch* watch) {
   if (const auto found = stream.future_.find(watch->next); found != stream.future_.end()) {
     stream.future_.erase(found);
   }
+  if (watch->found >= 0) found_[std::exchange(watch->found, -1)] = nullptr;
   if (watch->open >= 0) {
     Part& part = open_[watch->open];
     open_bytes_ -= part.bytes;
@@ -89,7 +109,7 @@ void Hub::Detach(Watch* watch) {
 
 void Hub::FallBehind(Watch* watch, Revision next) {
   Detach(watch);
-  watch->next = std::max(watch->next, next);
+  watch->next = std::max({watch->next, next, watch->queued + 1});
   watch->stream->behind_.emplace(Stream::Position(watch->next, watch->serial), watch);
   MaybeWait(watch->stream);
 }
@@ -107,40 +127,44 @@ void Hub::AllFallBehind() {
 void Hub::SkipTo(Revision revision) {
   CHECK_EQ(live_, 0u);
   open_.clear();
+  found_.clear();
+  closed_ = given_ = 0;
   sub_ = 0;
   head_ = std::max(head_, revision);
 }
 
-void Hub::Distribute(const StateSnapshot& snapshot, const RunBudget& budget) {
-  lagging_ = false;
+bool Hub::Distribute(const StateSnapshot& snapshot, Steps* steps) {
   const Revision newest = snapshot.revision();
-  if (newest <= head_) return;
+  if (newest <= head_) return true;
   if (newest - head_ > options_.jump || head_ + 1 < snapshot.first_event()) AllFallBehind();
-  if (live_ == 0) return SkipTo(newest);
-  size_t events = 0;
+  if (live_ == 0) {
+    SkipTo(newest);
+    return true;
+  }
   for (mvcc::EventCursor cursor = snapshot.Events({head_ + 1, sub_}, newest); cursor.valid();
        cursor.Next()) {
     const mvcc::EventId id = cursor.id();
-    if (id.revision > head_ + 1) CloseRevision(id.revision - 1);
-    const bool ask = events % kEventsPerQuestion == kEventsPerQuestion - 1 && budget.out_of_time;
-    if (events++ == budget.events_max || (ask && budget.out_of_time())) {
-      lagging_ = true;
-      return;
-    }
-    Give(&cursor);
+    if (id.revision > head_ + 1 && !CloseRevision(id.revision - 1, steps)) return false;
+    if (!Give(&cursor, steps)) return false;
     sub_ = id.sub + 1;
   }
-  CloseRevision(newest);
+  return CloseRevision(newest, steps);
 }
 
-void Hub::Give(mvcc::EventCursor* cursor) {
-  found_.clear();
-  index_.Find(cursor->key(), &found_);
-  if (found_.empty()) return;
+bool Hub::Give(mvcc::EventCursor* cursor, Steps* steps) {
+  if (found_.empty()) {
+    if (!steps->Take()) return false;
+    index_.Find(cursor->key(), &found_);
+    for (size_t i = 0; i < found_.size(); ++i) found_[i]->found = static_cast<int>(i);
+  }
   const Revision revision = cursor->id().revision;
   bool loaded[2] = {false, false};
   mvccpb::Event events[2];  // without and with prev_kv
-  for (Watch* watch : found_) {
+  for (; given_ < found_.size(); ++given_) {
+    Watch* const watch = found_[given_];
+    if (watch == nullptr) continue;
+    if (!steps->Take()) return false;
+    watch->found = -1;
     const Spec& spec = *watch->spec;
     if (revision < watch->next && !RAFTKV_MUTANT("watch-repeats-after-the-switch")) continue;
     if (!spec.Wants(cursor->deleted())) continue;
@@ -157,24 +181,39 @@ void Hub::Give(mvcc::EventCursor* cursor) {
     open_bytes_ += bytes;
     if (open_bytes_ > options_.open_bytes_max) FallBehind(watch, revision);
   }
+  found_.clear();
+  given_ = 0;
+  return true;
 }
 
 // Everything up to `revision` was given. Queues it.
-void Hub::CloseRevision(Revision revision) {
-  for (Part& part : open_) {
+bool Hub::CloseRevision(Revision revision, Steps* steps) {
+  for (; closed_ < open_.size(); ++closed_) {
+    Part& part = open_[closed_];
     if (part.watch == nullptr) continue;
-    part.watch->open = -1;
-    Stream& stream = *part.watch->stream;
+    if (!steps->Take()) return false;
+    Watch* const watch = part.watch;
+    watch->open = -1;
+    watch->queued = revision;
+    Stream& stream = *watch->stream;
     if (stream.HasRoom(part.bytes)) {
-      stream.Append(part.watch, std::move(part.events), part.bytes, revision);
+      stream.Append(watch, std::move(part.events), part.bytes, revision);
     } else {
-      FallBehind(part.watch, revision);
+      watch->queued = 0;
+      FallBehind(watch, head_ + 1);
     }
   }
   open_.clear();
-  open_bytes_ = 0;
+  open_bytes_ = closed_ = 0;
   head_ = revision;
   sub_ = 0;
+  for (const uint64_t number : std::exchange(progress_owed_, {})) {
+    const auto found = streams_.find(number);
+    if (found == streams_.end()) continue;
+    found->second->owes_progress_ = false;
+    found->second->AnswerProgress();
+  }
+  return true;
 }
 
 // --- catching up
@@ -202,6 +241,7 @@ CatchUp Hub::MakeCatchUp(const Stream& stream, bool inline_only) const {
 void Hub::StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget) {
   size_t inline_left = options_.inline_runs_max;
   for (size_t left = waiting_.size(); left > 0 && (inline_left > 0 || CanCatchUp()); --left) {
+    if (full()) break;
     const uint64_t number = waiting_.front();
     waiting_.pop_front();
     const auto found = streams_.find(number);
@@ -209,7 +249,7 @@ void Hub::StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget) 
     Stream& stream = *found->second;
     const bool near = !stream.behind_.empty() &&
                       head_ - stream.behind_.begin()->first.first < options_.inline_revisions;
-    if (inline_left > 0 && budget.out_of_time && budget.out_of_time()) inline_left = 0;
+    if (budget.out_of_time && budget.out_of_time()) inline_left = 0;
     if (near && inline_left > 0) {
       --inline_left;
       CaughtUp result = RunCatchUp(MakeCatchUp(stream, /*inline_only=*/true), snapshot);

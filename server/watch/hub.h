@@ -56,10 +56,13 @@ struct HubOptions {
   size_t key_bytes_max = 64 << 20;
   // What a stream's queue may hold: the bytes of events, and the number of other responses. The
   // events of one revision for one watch always fit into an empty queue. When all queues together
-  // hold half of all_bytes_max, each may hold stream_bytes_min.
+  // hold half of all_bytes_max, each may hold stream_bytes_min, and Stalled() tells which streams
+  // to end: those that have not been read for stall_max. When they hold all_bytes_max, nothing is
+  // added to any of them. Catch-ups that were taken before may still exceed it.
   size_t stream_bytes_max = 1 << 20;
   size_t stream_bytes_min = 16 << 10;
   size_t all_bytes_max = 256 << 20;
+  absl::Duration stall_max = absl::Seconds(10);
   size_t stream_answers_max = 1024;
   // A watch with `fragment` gets events of more bytes than this in several responses.
   size_t fragment_bytes = (1536 + 512) << 10;
@@ -80,9 +83,10 @@ struct HubOptions {
   int64_t jump = 100'000;
 };
 
-// How much one Run may do.
+// How much one Run may distribute. A step is one event that is read, one that is given to one
+// watch, or what one watch got of a revision that is queued.
 struct RunBudget {
-  size_t events_max = SIZE_MAX;
+  size_t steps_max = SIZE_MAX;
   std::function<bool()> out_of_time = {};  // asked now and then
 };
 
@@ -108,6 +112,8 @@ class Stream {
 
   size_t watches() const { return watches_.size(); }
   size_t bytes() const { return queued_bytes_ + taken_bytes_; }
+  // Others need the memory that it holds, and its client does not read: end it.
+  bool Stalled(MonotonicTime now) const;
 
  private:
   friend class Hub;
@@ -119,8 +125,12 @@ class Stream {
     // Live: it does not want events before this revision; the hub's head does not change it.
     // Behind: it has got everything before this revision.
     Revision next = 0;
-    // Its part of the revision that is being distributed (Hub::open_); -1: none.
+    // Its place in Hub::found_, and its part of the revision that is being distributed
+    // (Hub::open_); -1: none.
+    int found = -1;
     int open = -1;
+    Revision queued = 0;       // above the head: it has got everything up to here
+    size_t index_slot = 0;     // for RangeIndex
     uint64_t last_events = 0;  // the number of the last response, if more events may join it
     bool progress_notify = false;
     bool quiet = false;  // no events since the last tick of the stream
@@ -167,9 +177,11 @@ class Stream {
   uint64_t taken_ = 0;          // responses that left the queue; their numbers are 1 to taken_
   uint64_t last_progress_ = 0;  // the number of the last response that is progress of all watches
   size_t queued_bytes_ = 0;
-  size_t taken_bytes_ = 0;  // of the response that was taken last, until the next call of Take
-  size_t answers_ = 0;      // in the queue: responses without events
-  bool dirty_ = false;      // on_ready_ is due
+  size_t taken_bytes_ = 0;      // of the response that was taken last, until the next call of Take
+  size_t answers_ = 0;          // in the queue: responses without events
+  bool dirty_ = false;          // on_ready_ is due
+  bool owes_progress_ = false;  // in Hub::progress_owed_
+  MonotonicTime unread_since_;  // if bytes() > 0
 };
 
 class Hub {
@@ -198,6 +210,7 @@ class Hub {
  private:
   friend class Stream;
   using Watch = Stream::Watch;
+  class Steps;
   // Events of the revision that is being distributed.
   struct Part {
     Watch* watch = nullptr;  // null: it fell behind or ended
@@ -217,16 +230,20 @@ class Hub {
   void AllFallBehind();
 
   void SkipTo(Revision revision);
-  void Distribute(const StateSnapshot& snapshot, const RunBudget& budget);
-  void Give(mvcc::EventCursor* cursor);
-  void CloseRevision(Revision revision);
+  // These three return false if the steps are used up. The next Run then goes on from there.
+  bool Distribute(const StateSnapshot& snapshot, Steps* steps);
+  bool Give(mvcc::EventCursor* cursor, Steps* steps);
+  bool CloseRevision(Revision revision, Steps* steps);
+  // Some streams have got the events of revision head_ + 1, others have not.
+  bool closing() const { return closed_ > 0; }
   size_t StreamBytes() const {
     return bytes_ < options_.all_bytes_max / 2 ? options_.stream_bytes_max
                                                : options_.stream_bytes_min;
   }
 
   void MaybeWait(Stream* stream);  // for a catch-up
-  bool CanCatchUp() const { return catch_ups_ < options_.catch_ups_max; }
+  bool full() const { return bytes_ >= options_.all_bytes_max; }
+  bool CanCatchUp() const { return catch_ups_ < options_.catch_ups_max && !full(); }
   void StartCatchUps(const StateSnapshot& snapshot, const RunBudget& budget);
   CatchUp MakeCatchUp(const Stream& stream, bool inline_only) const;
   void Accept(CaughtUp result);
@@ -244,14 +261,20 @@ class Hub {
   size_t key_bytes_ = 0;
   size_t bytes_ = 0;  // of all queues
 
-  // Distribution. The events of revision head_ + 1 before sub_ have been given to open_.
+  // Distribution. The events of revision head_ + 1 before sub_ have been given to open_. The event
+  // at sub_ has been given to the watches in found_ before given_. The parts in open_ before
+  // closed_ are queued.
   Revision head_ = 0;
   uint32_t sub_ = 0;
   RangeIndex<Watch> index_;  // of the live watches
   std::vector<Part> open_;
   size_t open_bytes_ = 0;
+  size_t closed_ = 0;
+  std::vector<Watch*> found_;  // null: it fell behind or ended
+  size_t given_ = 0;
   bool lagging_ = false;
-  std::vector<Watch*> found_;  // reused
+  std::vector<uint64_t> progress_owed_;  // streams that asked for progress while closing()
+  MonotonicTime now_;                    // of the last Run
 
   std::deque<uint64_t> waiting_;                        // streams that wait for a catch-up
   std::deque<CatchUp> to_run_;                          // to be taken

@@ -4,12 +4,11 @@
 // Finds the items whose ranges contain a key. Items of one key are in a hash table; the hash is
 // seeded, because clients choose the keys. Other ranges are in an interval tree: a treap, ordered
 // by range, in which each node knows the greatest end below it. Items of equal ranges share a node.
-// Finding takes O(log n) expected time and O(log n) for each range that contains the key, adding
-// and removing O(log n), plus the number of items with the same range for removing.
+// Finding takes O(log n) expected time and O(log n) for each range that contains the key; adding
+// and removing take O(log n).
 //
-// The order of the items found depends only on their ranges and on the order of adding.
+// The order of the items found depends only on their ranges and on what was added and removed.
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +30,7 @@ struct RangeView {
   bool open() const { return range_end == std::string_view("\0", 1); }
 };
 
+// T has a member `size_t index_slot`, which belongs to the index while the item is in it.
 template <typename T>
 class RangeIndex {
  public:
@@ -40,7 +40,7 @@ class RangeIndex {
 
   void Add(RangeView range, T* item) {
     if (range.one_key()) {
-      points_[range.key].push_back(item);
+      Append(&points_[range.key], item);
     } else {
       root_ = Insert(std::move(root_), range, item);
     }
@@ -53,7 +53,7 @@ class RangeIndex {
       return;
     }
     const auto found = points_.find(range.key);
-    std::erase(found->second, item);
+    Take(&found->second, item);
     if (found->second.empty()) points_.erase(found);
   }
 
@@ -79,6 +79,18 @@ class RangeIndex {
     const Node* reach = nullptr;  // of this node and those below it, the one with the greatest end
   };
   using Tree = std::unique_ptr<Node>;
+
+  static void Append(std::vector<T*>* items, T* item) {
+    item->index_slot = items->size();
+    items->push_back(item);
+  }
+  // The last item takes the place of the removed one.
+  static void Take(std::vector<T*>* items, T* item) {
+    T* const last = items->back();
+    (*items)[item->index_slot] = last;
+    last->index_slot = item->index_slot;
+    items->pop_back();
+  }
 
   static bool EndsLater(const Node& a, const Node& b) {
     return !b.open && (a.open || a.end > b.end);
@@ -115,13 +127,13 @@ class RangeIndex {
       node->open = range.open();
       if (!node->open) node->end = range.range_end;
       node->priority = SeededHash(node->begin) ^ (SeededHash(range.range_end) >> 1);
-      node->items.push_back(item);
+      Append(&node->items, item);
       Update(node.get());
       return node;
     }
     const int order = Compare(range, *node);
     if (order == 0) {
-      node->items.push_back(item);
+      Append(&node->items, item);
       return node;
     }
     Tree Node::*const side = order < 0 ? &Node::left : &Node::right;
@@ -139,7 +151,7 @@ class RangeIndex {
       Tree Node::*const side = order < 0 ? &Node::left : &Node::right;
       (*node).*side = Erase(std::move((*node).*side), range, item);
     } else {
-      std::erase(node->items, item);
+      Take(&node->items, item);
       if (node->items.empty()) return Join(std::move(node->left), std::move(node->right));
     }
     Update(node.get());

@@ -143,6 +143,11 @@ bool Stream::AllSynced() {
 }
 
 void Stream::AnswerProgress() {
+  if (hub_.closing()) {
+    // The queue may hold events of revision head_ + 1. Progress up to head_ would be a step back.
+    if (!std::exchange(owes_progress_, true)) hub_.progress_owed_.push_back(number_);
+    return;
+  }
   if (watches_.empty() || !AllSynced()) return;
   Push(Answer(kNoWatch, hub_.head_));
   last_progress_ = taken_ + queue_.size();
@@ -175,6 +180,7 @@ void Stream::Tick(MonotonicTime now) {
 
 WatchResponse* Stream::Push(WatchResponse message, size_t bytes) {
   if (bytes == 0) ++answers_;
+  if (this->bytes() == 0) unread_since_ = hub_.now_;
   queued_bytes_ += bytes;
   hub_.bytes_ += bytes;
   hub_.Touch(this);
@@ -183,6 +189,7 @@ WatchResponse* Stream::Push(WatchResponse message, size_t bytes) {
 
 std::optional<WatchResponse> Stream::Take() {
   hub_.bytes_ -= std::exchange(taken_bytes_, 0);
+  unread_since_ = hub_.now_;
   if (queue_.empty()) return std::nullopt;
   Response response = std::move(queue_.front());
   queue_.pop_front();
@@ -195,7 +202,14 @@ std::optional<WatchResponse> Stream::Take() {
 }
 
 bool Stream::HasRoom(size_t bytes) const {
+  if (hub_.full()) return false;
   return queue_.empty() || this->bytes() + bytes <= hub_.StreamBytes();
+}
+
+bool Stream::Stalled(MonotonicTime now) const {
+  const HubOptions& options = hub_.options_;
+  return hub_.bytes_ >= options.all_bytes_max / 2 && bytes() > 0 &&
+         now - unread_since_ >= options.stall_max;
 }
 
 void Stream::Append(Watch* watch, Events events, size_t bytes, Revision revision) {

@@ -41,7 +41,7 @@ std::atomic<uint64_t>& OfThisThread() {
 DiskOperation::DiskOperation() { OfThisThread().fetch_add(1, std::memory_order_relaxed); }
 DiskOperation::~DiskOperation() { OfThisThread().fetch_add(1, std::memory_order_relaxed); }
 
-int64_t DiskOperationsWatch::Look() {
+int64_t DiskOperationsWatch::Check() {
   std::map<const void*, Watched> threads;
   int64_t longest = 0;
   absl::MutexLock lock(&Threads().mutex);

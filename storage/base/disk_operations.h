@@ -29,7 +29,7 @@ class DiskOperationsWatch {
   // oldest running operation of any thread has been running; 0 if none is running. It counts calls
   // instead of reading a clock, so that an operation does not seem old after the process was
   // stopped.
-  int64_t Look();
+  int64_t Check();
 
  private:
   struct Watched {

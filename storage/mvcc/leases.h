@@ -44,7 +44,8 @@ class Leases {
   // No key may be attached to it.
   void Erase(int64_t id);
 
-  // A key of so many bytes changed its lease. 0: no lease.
+  // A key, of `key_bytes` bytes, is attached to lease `to` now, and was attached to `from`. 0 stands
+  // for no lease.
   void Move(int64_t from, int64_t to, size_t key_bytes);
 
   // Whether so many keys more may be attached to a lease: OK or ResourceExhausted.

@@ -183,6 +183,15 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
   response->set_deleted(deleted);
 }
 
+void Writer::CheckDeleteAttached(int64_t lease, Meter* meter) const {
+  if (!meter->limited()) return;
+  const std::string end = AttachedEnd(lease);
+  const std::unique_ptr<Iterator> it = overlay_.NewIterator(end, meter->skips_left());
+  for (it->Seek(AttachedPrefix(lease)); it->valid(); it->Next()) {
+    if (!meter->Step(it->key().size())) return;
+  }
+}
+
 // The keys are collected first, because the deletions change the rows that the walk reads. As in
 // DeleteRange, heads are not added to the cache.
 void Writer::DeleteAttached(int64_t lease) {

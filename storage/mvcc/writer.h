@@ -102,6 +102,8 @@ class Writer {
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
 
+  // Charges the meter's local limits with what DeleteAttached will do.
+  void CheckDeleteAttached(int64_t lease, Meter* meter) const;
   // Deletes all keys that are attached to the lease, in the order of the keys.
   void DeleteAttached(int64_t lease);
   const Leases& leases() const { return leases_; }

@@ -82,17 +82,13 @@ void Keys::EndEntry(size_t batch_bytes) {
   steps_owed_ += writer_.changes() + Costs().OfValue(shared_.batch.bytes() - batch_bytes);
 }
 
-// What the deletion costs is known without a walk. It cannot exceed the rules (Rules::lease_keys).
+// The deletion cannot exceed the rules (Rules::lease_keys), so only local limits are checked. The
+// keys are walked here too, because the engine may still hold many rows of keys that are attached
+// no more.
 absl::Status Keys::CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter) {
   writer_.BeginEntry(shared_.state.revision + 1);
-  for (const int64_t id : leases) {
-    const mvcc::Lease& lease = *shared_.leases.Find(id);
-    meter->Bytes(static_cast<size_t>(lease.key_bytes));
-    for (int64_t left = lease.keys; left > 0; --left) {
-      if (!meter->Step()) return meter->status();
-    }
-  }
-  return absl::OkStatus();
+  for (const int64_t id : leases) writer_.CheckDeleteAttached(id, meter);
+  return meter->over() ? meter->status() : absl::OkStatus();
 }
 
 void Keys::DeleteAttached(absl::Span<const int64_t> leases) {
@@ -136,7 +132,7 @@ void Keys::CompactSome(Meter* meter) {
   CHECK(shared_.batch.empty());
   const bool done = mvcc::CompactSome(*shared_.engine, state.compacted, meter,
                                       &state.compaction_next, &shared_.batch, &writer_);
-  // While it is not done: everything before the revision of the next event is compacted.
+  // Everything before the revision of the next event is compacted already.
   state.compaction_done =
       done ? state.compacted : std::max(state.compaction_done, state.compaction_next.revision - 1);
 }

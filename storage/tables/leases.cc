@@ -54,7 +54,8 @@ absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
 
 absl::Status LeaseTable::CheckGrant(const etcdserverpb::LeaseGrantRequest& request) const {
   if (request.id() == 0) return mvcc::LeaseNotFound();
-  if (request.ttl() > kLeaseTtlMax) return absl::OutOfRangeError("too large lease TTL");
+  if (request.ttl() > shared_.rules().lease_ttl)
+    return absl::OutOfRangeError("too large lease TTL");
   if (request.ttl() <= 0) return absl::InvalidArgumentError("a lease lives for a second or more");
   if (shared_.leases.Find(request.id()) != nullptr) {
     return absl::FailedPreconditionError("lease already exists");

@@ -21,9 +21,6 @@
 
 namespace raftkv {
 
-// The longest time to live, in seconds, as in etcd.
-inline constexpr int64_t kLeaseTtlMax = 9'000'000'000;
-
 class LeaseTable {
  public:
   explicit LeaseTable(Shared* shared) : shared_(*shared) {}

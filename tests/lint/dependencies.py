@@ -16,7 +16,7 @@ import sys
 # to the module with the longest path that its own path starts with. Its own module, the standard
 # library and abseil are always allowed.
 #   storage/base <- storage/{engine,log} <- storage <- server/raft <- server/member
-#     <- {peer, watch, lease, api} <- server
+#     <- {peer, watch, api} <- server
 # Of storage, server/raft includes only the log's interface and storage/base. storage includes
 # nothing of server/.
 MODULES = {
@@ -33,11 +33,9 @@ MODULES = {
                     "server/clock.h server/phase.h "
                     "lib:protobuf lib:grpc lib:glog",
     "server/watch/": "proto/ storage/ lib:protobuf lib:glog",
-    "server/lease/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
-                     "lib:protobuf lib:grpc lib:glog",
     # server/workers.h: large reads run on workers.
     "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
-                   "server/lease/ server/workers.h server/clock.h server/phase.h "
+                   "server/workers.h server/clock.h server/phase.h "
                    "lib:protobuf lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",

@@ -62,7 +62,7 @@ TEST(Inbox, BeyondItsItemsOnlyReportsOfTheTransportPass) {
   EXPECT_EQ(read, Fate::kTooManyRequests);
   inbox.Post(PeerMessage{1, 2, "", Hello{}});
   inbox.Post(ForwardLost{1, {7}});
-  inbox.Post(ForwardQueueFull{8});
+  inbox.Post(ForwardQueueFull{2, 8});
   inbox.Post(AppendLost{1});
   EXPECT_EQ(inbox.Take().size(), Inbox::kItemsMax + 3);
 }

@@ -282,7 +282,7 @@ TEST(Replica, AProposalThatFindsItsQueueFullFailsAlone) {
     if (auto* p = std::get_if<ForwardedProposal>(&m.body)) numbers.push_back(p->number);
   }
   ASSERT_EQ(numbers.size(), 2);
-  c[follower].Post(ForwardQueueFull{numbers[1]});
+  c[follower].Post(ForwardQueueFull{c.leader(), numbers[1]});
   c.Turn(follower);
   EXPECT_EQ(first->times, 0);
   EXPECT_EQ(second->fate, Fate::kTooManyRequests) << "it was certainly never sent";

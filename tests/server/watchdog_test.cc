@@ -21,7 +21,7 @@ class WatchdogTest : public testing::Test {
                    .interval = absl::Milliseconds(2),
                    .end_process = [this] { ended_ = true; }},
                   &phase_, [this] { return loop_runs_ ? ++rounds_ : rounds_.load(); }) {
-    watchdog_.EachLook([this] { ++looks_; });
+    watchdog_.EachCheck([this] { ++checks_; });
     watchdog_.Start(/*health=*/nullptr);
   }
   ~WatchdogTest() override { phase_.Set(Phase::kStopped); }
@@ -32,12 +32,12 @@ class WatchdogTest : public testing::Test {
   }
   // Three times as long as the process may live with a disk that hangs.
   void Wait() {
-    WaitFor([this, until = looks_ + 150] { return looks_ >= until; });
+    WaitFor([this, until = checks_ + 150] { return checks_ >= until; });
   }
 
   std::atomic<bool> loop_runs_{true};
   std::atomic<uint64_t> rounds_{0};
-  std::atomic<int> looks_{0};
+  std::atomic<int> checks_{0};
   std::atomic<bool> ended_{false};
   PhaseValue phase_;
   Watchdog watchdog_;
@@ -60,7 +60,7 @@ TEST_F(WatchdogTest, ALoopThatIsBusyIsReportedButNeverEndsTheProcess) {
 
 TEST_F(WatchdogTest, ManyShortDiskOperationsAreNotADiskThatHangs) {
   loop_runs_ = false;
-  for (const int until = looks_ + 150; looks_ < until;) {
+  for (const int until = checks_ + 150; checks_ < until;) {
     const DiskOperation operation;
     absl::SleepFor(absl::Milliseconds(1));
   }

@@ -21,7 +21,9 @@ std::string NewStoreId(Rng* rng) {
 
 Member::Member(World* world, int number)
     : world_(world), number_(number), store_id_(NewStoreId(&world->rng())) {
-  if (world->rng().Chance(world->profile().old_version)) newest_version_ = kNewestVersion - 1;
+  if (world->rng().Chance(world->profile().old_version)) {
+    newest_version_ = world->rng().Between(kFirstVersion, kNewestVersion - 1);
+  }
 }
 
 Member::~Member() = default;
@@ -123,7 +125,7 @@ watch::HubOptions Member::WatchOptions() const {
 void Member::RunHub() {
   Process& p = *process_;
   p.hub->Run(*p.member->Snapshot(), world_->clock_of(number_),
-             {.events_max = world_->profile().watch_events});
+             {.steps_max = world_->profile().watch_steps});
   while (std::optional<watch::CatchUp> order = p.hub->TakeCatchUp()) {
     p.catch_ups.push_back(*std::move(order));
     world_->ScheduleCatchUp(number_, world_->rng().Around(world_->faults().catch_up_delay));
@@ -369,7 +371,6 @@ void Member::Check() {
   }
 }
 
-// What the I/O loop does after a turn.
 void Member::OnApply() {
   Process& p = *process_;
   if (p.apply_at != world_->now()) return;  // rescheduled

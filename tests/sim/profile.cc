@@ -90,7 +90,7 @@ void DrawWatches(Rng* rng, Profile* p) {
   p->watch_think =
       on() ? rng->Between(1, 50) * kMillisecond : rng->Between(50, 1000) * kMillisecond;
   p->watch_leaves = rng->Below(4 * kPercent);
-  if (on()) p->watch_events = rng->Between(1, 8);
+  if (on()) p->watch_steps = rng->Between(1, 8);
   if (on()) p->watch_stream_bytes = rng->Between(300, 2000);
   if (on()) p->watch_fragment_bytes = rng->Between(300, 1000);
   if (on()) p->watch_inline = rng->Between(0, 4);
@@ -133,7 +133,7 @@ std::string Describe(const Profile& p) {
       p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time, p.write_stall,
       p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events, p.asleep + 1,
       p.clients, p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.watch_think,
-      p.watch_leaves, p.watch_events, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
+      p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
       p.watch_jump, p.catch_up_delay);
 }
 

@@ -62,7 +62,7 @@ struct Profile {
   uint32_t out_of_time = 0;              // the rate of batches after which its time is over
   Micros compact_delay = kMillisecond;   // before each step of the physical compaction
   int64_t compact_events = 1000;         // MemberOptions::compact_events_max
-  uint32_t old_version = 0;              // the rate of members that start as an older release
+  uint32_t old_version = 0;              // the rate of members that start as older releases
   uint32_t upgrade = 50 * kPercent;      // the rate of their restarts at which they are upgraded
   int asleep = -1;                       // this member never compacts physically
 
@@ -80,7 +80,7 @@ struct Profile {
   Micros watch_think = 50 * kMillisecond;  // between two looks of a client at its stream
   uint32_t watch_leaves = kPercent;        // the rate of looks after which it changes the member
   uint32_t watch_creates = 30 * kPercent;  // chance that it creates a watch when it looks
-  size_t watch_events = 64;                // RunBudget::events_max
+  size_t watch_steps = 64;                // RunBudget::steps_max
   size_t watch_stream_bytes = 4096;
   size_t watch_fragment_bytes = 1 << 20;
   int64_t watch_inline = 16;  // revisions and events
