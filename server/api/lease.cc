@@ -1,6 +1,6 @@
 // etcdserverpb.Lease. Grants, revocations and keep-alives are entries of the log; the member
-// proposes keep-alives together (server/member/renewals.h). The time that a lease has left is this
-// member's own measurement (server/member/lessor.h).
+// proposes keep-alives together (server/member/renewals.h). This member itself measures the
+// remaining time of a lease (server/member/lessor.h).
 
 #include <cmath>
 #include <deque>
@@ -29,8 +29,8 @@ using etcdserverpb::LeaseTimeToLiveResponse;
 using google::protobuf::Message;
 
 constexpr int kWaitingCalls = 64;
-// The limit of keep-alives of one stream that are not answered. etcd's client library sends those
-// of all its leases at once.
+// The limit of keep-alives of one stream that are not answered. etcd's client library sends the
+// keep-alives of all its leases at once.
 constexpr size_t kUnansweredMax = 1 << 17;
 
 // As in etcd: no lease is shorter than one and a half election timeouts.
@@ -39,7 +39,8 @@ int64_t TtlMin(const Edge* edge) {
       std::ceil(1.5 * absl::ToDoubleSeconds(edge->config->election_timeout)));
 }
 
-// A positive number of 63 bits. The chance that there is such a lease already is nil.
+// A positive number of 63 bits. The probability that a lease with this id already exists is
+// negligible.
 int64_t NewId() {
   static std::mt19937_64 random{std::random_device{}()};
   return static_cast<int64_t>(random() >> 1) | 1;
@@ -78,8 +79,8 @@ void Leases(const Edge* edge, Unary<LeaseLeasesRequest, LeaseLeasesResponse> cal
 }
 
 // One stream of keep-alives. Each request is answered, in the order of the requests. If one cannot
-// be proposed, or its fate is unknown, the stream ends with the error: the client then opens
-// another one.
+// be proposed, or its fate is unknown, the stream ends with the error. The client then opens
+// another stream.
 class KeepAlives final : public StreamHandler {
  public:
   KeepAlives(const Edge* edge, Stream* stream) : edge_(edge), stream_(stream) {}
@@ -137,7 +138,7 @@ class KeepAlives final : public StreamHandler {
   std::deque<Unanswered> unanswered_;
   uint64_t first_ = 0;  // number of the first unanswered request
   bool last_ = false;   // the client sends no more requests
-  // Null once this object is gone. Used on the loop's thread.
+  // *self_ is null once this object is deleted. Used on the loop's thread only.
   const std::shared_ptr<KeepAlives*> self_ = std::make_shared<KeepAlives*>(this);
 };
 

@@ -1,9 +1,10 @@
 #ifndef RAFTKV_SERVER_WATCH_CATCH_UP_H_
 #define RAFTKV_SERVER_WATCH_CATCH_UP_H_
 
-// Reads from the store what some watches of one stream have missed. The hub (hub.h) makes the
-// order; whoever drives the hub runs it, on any thread, with a snapshot; the hub takes the result.
-// Each watch is a cursor: a CatchUp moves cursors, and remembers nothing.
+// Reads from the store the events that some watches of one stream have missed. The hub (hub.h)
+// creates the CatchUp. The caller of the hub runs it with RunCatchUp, on any thread, on a snapshot,
+// and gives the result to Hub::OnCaughtUp. Each watch is a cursor over revisions: RunCatchUp reads
+// events from the cursors on, and returns the events and the new positions. It keeps no state.
 
 #include <cstdint>
 #include <functional>
@@ -19,13 +20,14 @@ namespace raftkv::watch {
 
 using Events = google::protobuf::RepeatedPtrField<mvccpb::Event>;
 
-// How many bytes an event takes in a queue: encoded, and what an object of it adds.
+// The bytes that an event is counted for in a queue: its encoded size, and the overhead of its
+// object in memory.
 inline size_t EventBytes(const mvccpb::Event& event) {
   constexpr size_t kOverhead = 128;
   return event.ByteSizeLong() + kOverhead;
 }
 
-// What one watch wants. Does not change.
+// The keys and options of one watch. Constant.
 struct Spec {
   int64_t id = 0;
   std::string key;
@@ -47,12 +49,12 @@ struct CatchUp {
   };
   uint64_t stream = 0;
   std::vector<Item> items;
-  // It ends after the revision in which it has read so many events, or found events of so many
-  // bytes. The events of one revision always fit, for one watch.
+  // The read ends after the revision in which it has read `events_max` events, or has found wanted
+  // events of `bytes_max` bytes. The events of one revision for one watch always fit.
   size_t events_max = 0;
   size_t bytes_max = 0;
   size_t response_bytes_max = 0;  // of the events of one watch and revision
-  // True: it also stops inside a revision with which it would exceed events_max.
+  // True: the read never exceeds events_max. It stops before the revision with which it would.
   bool inline_only = false;
 };
 
@@ -69,11 +71,12 @@ struct CaughtUp {
   };
   uint64_t stream = 0;
   std::vector<Item> items;
-  // inline_only, and the first revision alone exceeds events_max: nothing was read.
+  // True: inline_only was set and the first revision alone exceeds events_max, so nothing was read.
   bool unfinished = false;
 };
 
-// `give_up` is asked now and then; true ends it early, with what was read so far.
+// `give_up` is called regularly. If it returns true, the read ends early and returns what it has
+// read so far.
 CaughtUp RunCatchUp(const CatchUp& order, const StateSnapshot& snapshot,
                     const std::function<bool()>& give_up = {});
 

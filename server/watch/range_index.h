@@ -3,11 +3,13 @@
 
 // Finds the items whose ranges contain a key. Items of one key are in a hash table; the hash is
 // seeded, because clients choose the keys. Other ranges are in an interval tree: a treap, ordered
-// by range, in which each node knows the greatest end below it. Items of equal ranges share a node.
-// Finding takes O(log n) expected time and O(log n) for each range that contains the key, adding
-// and removing O(log n), plus the number of items with the same range for removing.
+// by range, in which each node stores the greatest end in its subtree. Items of equal ranges share
+// a node. Expected times: Find takes O(log n), and O(log n) more for each range that contains the
+// key. Add takes O(log n). Remove takes O(log n), and a time proportional to the number of items
+// with the same range.
 //
-// The order of the items found depends only on their ranges and on the order of adding.
+// The order in which Find returns items depends only on their ranges and on the order in which they
+// were added.
 
 #include <algorithm>
 #include <memory>
@@ -21,8 +23,8 @@
 
 namespace raftkv::watch {
 
-// Keys from `key` to `range_end`, which is excluded. An empty range_end: the one key. A single zero
-// byte: no end. (etcd's convention.) Must not be empty.
+// The keys from `key` to `range_end`, which is excluded, as in etcd. An empty range_end means the
+// single key; one zero byte means no end. The range must contain at least one key.
 struct RangeView {
   std::string_view key;
   std::string_view range_end;
@@ -73,10 +75,10 @@ class RangeIndex {
   struct Node {
     std::string begin, end;
     bool open = false;
-    uint64_t priority = 0;  // a parent's is not less than its children's
+    uint64_t priority = 0;  // not less than the priorities of the children
     std::vector<T*> items;
     std::unique_ptr<Node> left, right;
-    const Node* reach = nullptr;  // of this node and those below it, the one with the greatest end
+    const Node* reach = nullptr;  // the node with the greatest end in this subtree
   };
   using Tree = std::unique_ptr<Node>;
 
@@ -170,7 +172,7 @@ class RangeIndex {
     Find(node->right.get(), key, found);
   }
 
-  // Only looked up, never iterated.
+  // Used for lookups only: the order of an iteration would be random.
   absl::flat_hash_map<std::string, std::vector<T*>, KeyHash, std::equal_to<>> points_;
   Tree root_;
 };
