@@ -28,15 +28,17 @@
 //
 // Several threads may use one Client at the same time. Every call blocks, and ends within
 // `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
-// endpoint). If that one is not connected within 50 ms, the call goes to the first endpoint that
-// is connected. When an endpoint fails, the call is sent to another one, if that is safe:
-//   - A read is sent to another endpoint if one cannot serve it now. Reads are also hedged: after
-//     1/8 of `request_timeout` without an answer (less with more than three endpoints), a second
-//     endpoint is asked too. The first answer counts. To run a read once, give a single endpoint.
+// endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint that
+// connects first. When an endpoint fails, the call is sent to another one, if that is safe:
+//   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
+//     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
+//     endpoints), a second endpoint is asked too. The first answer counts. To run a read once, give
+//     a single endpoint.
 //   - A write is sent to another one only if it was not sent, or was rejected without an effect.
 // A transaction is a read if all its operations are Gets. A compaction counts as a write.
 // A write whose outcome is unknown (the connection broke, or no answer came in time) is never
-// repeated: it returns an error for which OutcomeUnknown() is true. Read the key to find out.
+// repeated: the call returns an error for which OutcomeUnknown() is true. Read the key to find out
+// whether the write took effect.
 //
 // Errors have the code and message of the server, for example OutOfRange "etcdserver: mvcc:
 // required revision has been compacted". Every write creates a new revision of the whole store;
@@ -63,7 +65,7 @@ namespace raftkv::client {
 struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
-  absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, with all its attempts
+  absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
 };
 
 struct HashKvResult {
@@ -126,18 +128,20 @@ class Client {
   absl::StatusOr<LeaseGrantResult> LeaseGrant(int64_t ttl, int64_t id = 0);
   // Ends a lease and deletes its keys. NotFound: there is no such lease.
   absl::StatusOr<LeaseRevokeResult> LeaseRevoke(int64_t id);
-  // Starts the lease's time to live anew, once. Call it about three times in a time to live.
+  // Renews the lease once: its time to live starts again. Call it about three times in each time to
+  // live, so that the lease does not expire.
   absl::StatusOr<LeaseKeepAliveResult> LeaseKeepAlive(int64_t id);
   absl::StatusOr<LeaseTimeToLiveResult> LeaseTimeToLive(int64_t id, bool keys = false);
   absl::StatusOr<LeaseListResult> LeaseList();
 
   absl::StatusOr<MemberListResult> MemberList();
-  // Returns when the service has accepted the watch: it will return every change that is made after
-  // this call, or from start_revision on.
+  // Returns when the service has accepted the watch. The watch returns every change that is made
+  // after this call, or every change from start_revision on.
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,
                                                  const WatchOptions& options = {});
 
-  // These ask any one member. To ask a certain member, connect to its endpoint alone.
+  // Status, HashKv and Defragment are answered by one member, which may be any. To ask a particular
+  // member, connect to its endpoint only.
   absl::StatusOr<StatusResult> Status();
   absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
   // Transfers leadership to the member with this id. Ask the leader; another member declines.
@@ -150,7 +154,7 @@ class Client {
   std::unique_ptr<Impl> impl_;
 };
 
-// Whether a write that failed with this error may have taken effect, or may still do so.
+// Whether a write that failed with this error may have taken effect, or may still take effect.
 bool OutcomeUnknown(const absl::Status& error);
 // Whether a request that failed with this error was never sent, because no endpoint was reachable.
 bool NeverSent(const absl::Status& error);

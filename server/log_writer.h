@@ -1,12 +1,12 @@
 #ifndef RAFTKV_SERVER_LOG_WRITER_H_
 #define RAFTKV_SERVER_LOG_WRITER_H_
 
-// Writes the lines of LOG(...) to stderr, on a thread of its own. A thread that logs never waits
-// for whoever reads stderr. If nobody reads it, lines are queued up to kQueueBytesMax, and further
-// ones are lost. A later line says how many.
+// Writes the lines of LOG(...) to stderr, on a thread of its own. So a thread that logs never waits
+// for the reader of stderr. If nobody reads stderr, lines are queued up to kQueueBytesMax, and
+// further lines are lost. A later line says how many were lost.
 //
-// A line of text is "2026-11-26T06:14:02.123456Z WARNING peers.cc:61] message". In JSON it is an
-// object with the keys ts, level, caller and msg, as etcd's are. Times are UTC.
+// A line of text is "2026-11-26T06:14:02.123456Z WARNING peers.cc:61] message". A line of JSON is
+// an object with the keys ts, level, caller and msg, as in etcd. Times are UTC.
 
 #include <glog/logging.h>
 
@@ -25,16 +25,15 @@ class LogWriter final : public google::LogSink {
   enum class Format { kText, kJson };
   static constexpr size_t kQueueBytesMax = 1 << 20;
 
-  // Writes to the descriptor `fd`. Never deleted, because its thread may be inside a write for
-  // ever.
+  // Writes to the descriptor `fd`. Never deleted, because its thread may hang in a write.
   static LogWriter* Start(Format format, int fd);
 
   // Makes this the only destination of LOG(...). `severity`: lines below it are dropped.
   void Install(google::LogSeverity severity);
 
-  // Returns when all lines so far are written, or kFlushMax is over. From any thread.
+  // Waits until all lines so far are written, but at most kFlushMax. May be called from any thread.
   void Flush();
-  // The same for the installed writer, if there is one. Call it before the process ends.
+  // Calls Flush of the installed writer, if there is one. Call it before the process ends.
   static void FlushInstalled();
   static constexpr absl::Duration kFlushMax = absl::Seconds(1);
 
@@ -54,7 +53,7 @@ class LogWriter final : public google::LogSink {
   const int fd_;
   absl::Mutex mutex_;
   std::string queue_ ABSL_GUARDED_BY(mutex_);  // whole lines
-  int64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;   // lines, since the last line that told it
+  int64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;   // lines lost since a line last reported the number
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

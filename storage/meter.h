@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_METER_H_
 #define RAFTKV_STORAGE_METER_H_
 
-// Measures what reads and log entries cost, and compares it with their limits while they run.
+// Measures the cost of reads and log entries, and compares it with their limits while they run.
 //
 // There are two kinds of limits:
 //   - Limits (below) are local. They keep the thread that reads or applies from being blocked for
@@ -9,8 +9,9 @@
 //     later, or on a worker. They never decide what an entry does.
 //   - Rules (version.h) are replicated. They decide whether an entry fails.
 //
-// Both count steps. Reading a record takes about a microsecond; to compact one takes five to nine,
-// because its version is deleted. Costs (version.h) says how many steps bytes cost.
+// Both count steps. Reading a record takes about a microsecond. Compacting a record takes five to
+// nine microseconds, because its version is deleted. Costs (version.h) says how many steps bytes
+// cost.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +23,8 @@
 
 namespace raftkv {
 
-// The defaults are "no limit". The store reads no clock: a caller with a deadline checks its own in
-// `give_up`.
+// The defaults are "no limit". The store reads no clock: a caller with a deadline checks that
+// deadline in `give_up`.
 struct Limits {
   int64_t steps_max = INT64_MAX;
   int64_t answer_bytes_max = INT64_MAX;  // of reads
@@ -33,8 +34,8 @@ struct Limits {
 };
 
 // One Meter serves all parts of a read, or all entries of one call of StateMachine::Apply. Code
-// that reads records calls Step for each and passes skips_left() to its iterators. Once over() is
-// true, the caller must drop what was found so far and end with status().
+// that reads records calls Step for each record, and passes skips_left() to its iterators. Once
+// over() is true, the caller must drop the results so far and end with status().
 //
 // Iterators also pass deleted keys that the engine has not removed yet. Those cost no steps, but a
 // read or an entry with a limit of steps may pass at most kSkipsMax of them. Passing kSkipsMax
@@ -48,8 +49,8 @@ class Meter {
 
   // --- local limits
 
-  // Charges the read of one record (a key, version, event or block of counts) of so many bytes.
-  // False: over.
+  // Charges the read of one record (a key, version, event or block of counts) with `bytes` bytes.
+  // Returns !over().
   bool Step(size_t bytes = 0);
   // Charges bytes that are read, copied or hashed in addition to records.
   void Bytes(size_t bytes);
@@ -58,13 +59,13 @@ class Meter {
   int64_t steps_left() const { return steps_left_; }
   // For iterators; null: no limit.
   int64_t* skips_left() { return limited_ ? &skips_left_ : nullptr; }
-  // A local limit was exceeded. The check of an entry then has no verdict.
+  // True: a local limit was exceeded. The check of an entry then has no verdict.
   bool interrupted() const { return exhausted_ || given_up_ || skips_left_ < 0; }
 
   // --- bytes of answers: limited by Limits in a read, by Rules in an entry
 
   int64_t answer_bytes_left() const { return answer_bytes_left_; }
-  // Charges bytes of an answer. Negative numbers undo an earlier charge. False: over.
+  // Charges bytes of an answer. A negative number undoes an earlier charge. Returns !over().
   bool Answer(int64_t bytes);
 
   // --- the rules of an entry
@@ -77,8 +78,8 @@ class Meter {
   // Whether every member still stores a key whose newest version (perhaps a tombstone) has this
   // revision.
   bool IsHeld(Revision newest) const { return newest >= compacted_; }
-  // Charge an entry because a walk passes a key, reads a value, or takes so many steps. False:
-  // over. They charge nothing in a read.
+  // These charge an entry for a key that a walk passes, a value that it reads, or a number of
+  // steps. In a read they charge nothing. They return !over().
   bool WalkKey(size_t stored_key_bytes) {
     return rules_ == nullptr ? !over() : Walk(1 + rules_->costs.OfKey(stored_key_bytes));
   }
@@ -86,9 +87,9 @@ class Meter {
     return rules_ == nullptr ? !over() : Walk(rules_->costs.OfValue(bytes));
   }
   bool Walk(int64_t steps);
-  // Charges the deletion of one key of a range. False: over.
+  // Charges the deletion of one key of a range. Returns !over().
   bool Delete(size_t key_bytes, size_t stored_key_bytes);
-  // How many steps it costs to pass all keys that were deleted so far.
+  // The steps that a walk over all keys deleted so far would cost.
   int64_t deleted_steps() const { return deleted_steps_; }
 
   bool over() const {

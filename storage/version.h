@@ -1,8 +1,7 @@
 #ifndef RAFTKV_STORAGE_VERSION_H_
 #define RAFTKV_STORAGE_VERSION_H_
 
-// The cluster version: a number on which all members agree, and which decides what a log entry
-// means.
+// The cluster version: a replicated number that decides what a log entry means.
 //
 // Members that run different binaries must come to the same verdict on every entry, during a
 // rolling upgrade and at a replay years later. So every rule that decides a verdict is a function
@@ -12,12 +11,12 @@
 //
 //   1  the rules of the first release: the bytes of keys cost nothing
 //   2  the bytes of keys count against Rules::walked_steps
-//   3  leases: they can be granted, and the rules about them below
+//   3  leases exist: the commands about them, and the rules below that limit them
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
-// (version.cc). Rules of an earlier version never change: tests/storage/recorded holds a log to
-// show that.
+// (version.cc). Rules of an earlier version never change: tests/storage/recorded contains a log
+// with which a test checks this.
 
 #include <cstddef>
 #include <cstdint>
@@ -30,11 +29,12 @@ namespace raftkv {
 
 using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
-inline constexpr ClusterVersion kNewestVersion = 3;  // the newest one that this program knows
+inline constexpr ClusterVersion kNewestVersion = 3;  // the newest version that this program knows
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
-// key, version, event or block of counts) costs one step, and one more for each of these numbers of
-// bytes, rounded down.
+// key, version, event or block of counts) costs one step, and one more for each full
+// `key_bytes_per_step` bytes of its key and for each full `value_bytes_per_step` bytes of its
+// value.
 struct Costs {
   int64_t key_bytes_per_step = 4096;  // 0: the bytes of keys cost nothing
   int64_t value_bytes_per_step = 4096;
@@ -46,49 +46,53 @@ struct Costs {
 };
 
 // How much one entry of the log may do. An entry that exceeds a rule fails with ResourceExhausted
-// and changes nothing. Only what is replicated counts: keys and values. What physical compaction
-// has left, and where blocks of counts are cut, differs between members and does not count. etcd
-// has no such limits: there a huge request takes all memory, or makes every other request wait.
+// and changes nothing. Only replicated data counts: keys and values. Two things differ between
+// members, so they do not count: what physical compaction has not removed yet, and where the blocks
+// of counts begin and end. etcd has no such limits: in etcd a huge request may take all memory, or
+// make all other requests wait.
 //
 // Walked steps are charged before the entry changes anything:
-//   - For each key that a range read, a range compare or a range deletion visits: one step, and
-//     the bytes of the key by `costs`. This applies to keys that every member stores: those that
-//     exist at the revision that is read, or that changed at the compacted revision or later. A
-//     zero byte of a key counts twice, as it is stored. Older tombstones are free, because a member
-//     may have removed them (history.h). Older versions of a key are free, because a walk passes
-//     few of them (range.cc).
-//   - For each key that exists: the bytes of its value, by `costs`.
+//   - For each key that a range read, a range compare or a range deletion visits: one step, and the
+//     steps for the bytes of the key (Costs). This applies to keys that every member stores: keys
+//     that exist at the revision that is read, and keys that changed at the compacted revision or
+//     later. A zero byte of a key counts twice, because it is stored as two bytes. Older tombstones
+//     are free, because a member may have removed them (history.h). Older versions of a key are
+//     free, because a walk passes few of them (range.cc).
+//   - For each key that exists: the steps for the bytes of its value (Costs).
 //   - For keys that are only counted (count_only, or beyond the limit): at a past revision, the
 //     same as a walk. At the newest revision, for n existing keys, count_block_keys +
 //     n / count_block_keys, but at most n, because blocks of keys are added up (counts.h).
-//   - For a deletion of a range: the steps of each deleted key (1 and its bytes) once more for each
-//     later range of the same transaction, which may have to pass the tombstones.
-// Executing the entry takes as long again. Operations on single keys are free.
+//   - For each range that comes after range deletions in the same transaction: the steps of all
+//     keys that they delete (1 and the key's bytes each) again, because the range may have to pass
+//     the tombstones.
+// Executing the entry then takes about the same time again. Operations on single keys cost no
+// steps.
 struct Rules {
   int64_t walked_steps = 1 << 20;  // a second or two to check, and as long to execute
   int64_t count_block_keys = 1024;
   Costs costs;
   // A deleted key costs some 0.35 KiB of memory and 12 us of CPU on every member
-  // (docs/decisions/0005), and other requests wait meanwhile. The number is chosen so that deleting
-  // so many keys takes a few seconds. The bytes of the keys are in memory several times (batch,
+  // (docs/decisions/0005), and other requests wait meanwhile. Deleting this number of keys takes a
+  // few seconds. The bytes are limited too, because each key is in memory several times (batch,
   // RocksDB's batch, write buffer).
   int64_t deleted_keys = 1 << 18;
   int64_t deleted_key_bytes = 64 << 20;
   // The limit of all answers of the entry together. Every member builds them, though only one sends
   // them.
   int64_t answer_bytes = 64 << 20;
-  // Single-key values of an entry with at most so many operations are not charged to answer_bytes:
-  // they fit however large they are.
+  // In an entry with at most this number of operations, the values of single-key operations are not
+  // charged to answer_bytes, because they always fit.
   size_t values_unmeasured = 32;
   int txn_depth_max = 32;
   int64_t lease_ttl = 9'000'000'000;  // the longest TTL, in seconds: etcd's
   int64_t leases = 1 << 20;           // each takes some 0.25 KiB of memory on every member
   // The limits of the keys that are attached to one lease. When a lease ends, one entry deletes all
-  // its keys, so that watchers see one revision. So these are at most the limits of deleted keys.
+  // its keys, so that watchers see one revision. So these limits must not exceed deleted_keys and
+  // deleted_key_bytes.
   int64_t lease_keys = 1 << 18;
   int64_t lease_key_bytes = 64 << 20;
-  // An entry that expires several leases ends with the first one with which it would delete more
-  // keys than this. One lease may always be expired.
+  // An entry that expires several leases stops before the first lease with which it would delete
+  // more keys than this number. It may always expire one lease.
   int64_t expired_keys = 512;
 };
 
@@ -109,11 +113,11 @@ struct FieldVersion {
 // another thread.
 std::vector<FieldVersion>& FieldVersions();
 
-// The lowest version that defines everything in `command`: its operation, and each field that is
-// set, in nested messages too. A field that has its default value is not set. If this program does
-// not know the operation, the result is above kNewestVersion; fields that it does not know do not
-// count (they are dropped before the log). A command may be proposed if the cluster version is at
-// least the result.
+// The lowest version that defines everything in `command`: the operation, and each field that is
+// set, also in nested messages. A field with its default value counts as not set. If this program
+// does not know the operation, the result is above kNewestVersion; fields that it does not know do
+// not count (they are dropped before the log). A command may be proposed if the cluster version is
+// at least the result.
 ClusterVersion Needs(const proto::Command& command);
 
 }  // namespace raftkv

@@ -1,5 +1,5 @@
-// Keys and values: what the calls Put, Get, Range, Delete, Txn and Compact of raftkv.h take and
-// return.
+// Keys and values: the arguments and results of Put, Get, Range, Delete, Txn and Compact of
+// raftkv.h.
 #ifndef RAFTKV_CLIENT_RAFTKV_KV_H_
 #define RAFTKV_CLIENT_RAFTKV_KV_H_
 
@@ -31,7 +31,8 @@ struct KeyValue {
   int64_t lease = 0;            // 0: none
 };
 
-// The keys that a call is about. A string stands for that one key. Keys are ordered bytewise.
+// The keys on which a call works. A string means the single key of that name. Keys are ordered
+// bytewise.
 class Keys {
  public:
   Keys(std::string key) : key_(std::move(key)) {}         // NOLINT: implicit on purpose

@@ -1,4 +1,4 @@
-// What the calls about leases of raftkv.h return. Times are in seconds.
+// The results of the lease calls of raftkv.h. Times are in seconds.
 //
 // A key is attached to the lease that its latest Put named; when the lease ends, the key is
 // deleted. A lease ends when it is revoked, or when nobody has kept it alive for its time to live.
@@ -16,7 +16,7 @@ namespace raftkv::client {
 struct LeaseGrantResult {
   Header header;
   int64_t id = 0;
-  int64_t ttl = 0;  // as granted; the service raises a short one
+  int64_t ttl = 0;  // the TTL that was granted; the service raises one that is too short
 };
 struct LeaseRevokeResult {
   Header header;
@@ -24,14 +24,14 @@ struct LeaseRevokeResult {
 struct LeaseKeepAliveResult {
   Header header;
   int64_t id = 0;
-  int64_t ttl = 0;  // it lives so long from now on; 0: there is no such lease
+  int64_t ttl = 0;  // remaining time after the renewal; 0: there is no such lease
 };
 struct LeaseTimeToLiveResult {
   Header header;
   int64_t id = 0;
-  int64_t ttl = 0;  // the time that is left; -1: there is no such lease
+  int64_t ttl = 0;  // remaining time; -1: there is no such lease
   int64_t granted_ttl = 0;
-  std::vector<std::string> keys;  // attached to it, if asked for
+  std::vector<std::string> keys;  // the attached keys, if they were requested
 };
 struct LeaseListResult {
   Header header;

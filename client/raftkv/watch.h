@@ -1,4 +1,5 @@
-// Watches: events of keys as they happen. Client::Watch of raftkv.h makes a Watcher.
+// Watches: the changes of keys, returned as events when they happen. Client::Watch (raftkv.h)
+// creates a Watcher.
 #ifndef RAFTKV_CLIENT_RAFTKV_WATCH_H_
 #define RAFTKV_CLIENT_RAFTKV_WATCH_H_
 
@@ -14,11 +15,11 @@
 namespace raftkv::client {
 
 struct WatchOptions {
-  int64_t start_revision = 0;  // the first revision whose events are wanted; 0: the next one
-  bool prev_kv = false;        // also return what each key was before
+  int64_t start_revision = 0;  // the first revision whose events are returned; 0: the next one
+  bool prev_kv = false;        // also return the previous key-value pair of each event
   bool puts = true;
   bool deletes = true;
-  bool progress_notify = false;  // return empty batches now and then, if there are no events
+  bool progress_notify = false;  // return an empty batch regularly while there are no events
 };
 
 struct Event {
@@ -28,16 +29,17 @@ struct Event {
   std::optional<KeyValue> prev_kv;
 };
 
-// The events of one or more whole revisions, in order. With them, every event up to header.revision
-// was returned.
+// The events of one or more whole revisions, in order. After this batch, every event up to
+// header.revision has been returned.
 struct WatchBatch {
   Header header;
   std::vector<Event> events;  // may be empty, if progress_notify is set
 };
 
-// Returns the events of some keys in order of revision: each event once, none left out, and those
-// of one revision in one batch. When its stream breaks or its member fails, it resumes by itself at
-// another endpoint, from where it was. Made by Client::Watch; the client must outlive it.
+// Returns the events of some keys in order of revision. It returns each event once and leaves none
+// out; all events of one revision are in one batch. When its stream breaks or its member fails, the
+// Watcher resumes at another endpoint by itself, from the revision that it has reached. Created by
+// Client::Watch; the client must outlive it.
 //
 // Only one thread at a time may call Next. Cancel may be called from any thread.
 class Watcher {
@@ -47,17 +49,18 @@ class Watcher {
   Watcher& operator=(const Watcher&) = delete;
 
   // Waits for the next batch. Errors:
-  //   DeadlineExceeded  there was none until `deadline`. Next may be called again.
+  //   DeadlineExceeded  no batch came before `deadline`. Next may be called again.
   //   Cancelled         after Cancel.
   //   OutOfRange        "etcdserver: mvcc: required revision has been compacted": events were
   //                     discarded before they could be returned. compact_revision() is the oldest
   //                     revision that can be watched.
-  //   others            of the service, for which trying again would not help.
-  // After any error but DeadlineExceeded the watch is over.
+  //   others            errors of the service that trying again would not fix.
+  // After any error except DeadlineExceeded the watch has ended.
   absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
   void Cancel();
 
-  // Every event before this revision was returned. Start a new watch there to go on.
+  // Every event before this revision was returned. To continue after an error, start a new watch at
+  // this revision.
   int64_t next_revision() const;
   int64_t compact_revision() const;
 

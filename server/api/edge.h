@@ -36,7 +36,8 @@ struct Edge {
   Member* member = nullptr;
   const PhaseValue* phase = nullptr;
   std::function<bool()> loop_hangs;  // may be called from any thread
-  // From any thread: runs the work on the loop's thread, at once if called there.
+  // Runs the work on the loop's thread; at once if it is called there. May be called from any
+  // thread.
   std::function<void(std::function<void()>)> on_loop;
   Workers* readers = nullptr;   // run large reads, each at most until Deadline()
   Workers* walker = nullptr;    // hashes the whole store, one call at a time
@@ -65,7 +66,7 @@ struct Edge {
     return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
   }
 
-  // Describes the caller of a request to the member.
+  // The deadline of the call's client, and whether that client has gone.
   template <typename Request, typename Response>
   static Caller CallerOf(Unary<Request, Response> call) {
     return {.deadline = call->deadline(), .gone = [call] { return call->gone(); }};
@@ -148,8 +149,8 @@ void AddKv(const Edge* edge, Methods* methods);
 void AddLease(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
-// The same for Watch. The loop must call the returned function after each turn; if it returns true,
-// again soon.
+// Adds Watch in the same way. The loop must call the returned function after each turn. If it
+// returns true, the loop must call it again soon.
 std::function<bool(MonotonicTime now)> AddWatch(const Edge* edge, Methods* methods);
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.

@@ -1,6 +1,6 @@
 // etcdserverpb.Lease. Grants, revocations and keep-alives are entries of the log; the member
-// proposes keep-alives together (server/member/renewals.h). The time that a lease has left is this
-// member's own measurement (server/member/lessor.h).
+// proposes keep-alives together (server/member/renewals.h). This member itself measures the
+// remaining time of a lease (server/member/lessor.h).
 
 #include <cmath>
 #include <deque>
@@ -87,8 +87,8 @@ struct KeepAliveTotals {
 };
 
 // One stream of keep-alives. Each request is answered, in the order of the requests. If one cannot
-// be proposed, or its fate is unknown, the stream ends with the error: the client then opens
-// another one.
+// be proposed, or its fate is unknown, the stream ends with the error. The client then opens
+// another stream.
 class KeepAlives final : public StreamHandler {
  public:
   KeepAlives(const Edge* edge, Stream* stream, std::shared_ptr<KeepAliveTotals> totals)
@@ -161,7 +161,7 @@ class KeepAlives final : public StreamHandler {
   std::deque<Unanswered> unanswered_;
   uint64_t first_ = 0;  // number of the first unanswered request
   bool last_ = false;   // the client sends no more requests
-  // Null once this object is gone. Used on the loop's thread.
+  // *self_ is null once this object is deleted. Used on the loop's thread only.
   const std::shared_ptr<KeepAlives*> self_ = std::make_shared<KeepAlives*>(this);
 };
 

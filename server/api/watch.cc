@@ -1,6 +1,6 @@
-// etcdserverpb.Watch. Connects the streams of clients with the hub (server/watch/hub.h), which does
-// everything but the sending. Everything runs on the loop's thread, except that catch-ups read the
-// store on a worker.
+// etcdserverpb.Watch. Connects the streams of clients with the hub (server/watch/hub.h). The hub
+// does all the work except sending. All code here runs on the loop's thread, except catch-ups: a
+// worker reads the store for them.
 
 #include <memory>
 #include <optional>
@@ -26,7 +26,8 @@ constexpr absl::Duration kRunMax = absl::Milliseconds(2);
 constexpr size_t kRunSteps = 16'384;
 // How often the reasons to end streams are checked.
 constexpr absl::Duration kCheckInterval = absl::Milliseconds(100);
-// As in etcd: a stream that asks for it ends after so many election timeouts without a leader.
+// As in etcd: a stream with the metadata `hasleader` ends after this number of election timeouts
+// without a leader.
 constexpr int kLeaderlessTimeouts = 3;
 
 watch::HubOptions MakeOptions(const Config& config) {
@@ -39,12 +40,14 @@ watch::HubOptions MakeOptions(const Config& config) {
 
 class WatchCall;
 
-// The hub, and what drives it. Shared by the streams, the workers' tasks and the loop.
+// The hub and the code that calls it. Owned by the streams, the workers' tasks and the loop
+// together.
 class WatchService {
  public:
   explicit WatchService(const Edge* edge) : edge_(*edge), hub_(MakeOptions(*edge->config)) {}
 
-  // After each turn of the member. True: there is more to do at once.
+  // Call it after each turn of the member. True: call it again at once, because there is more to
+  // do.
   bool Run(const std::shared_ptr<WatchService>& self, MonotonicTime now);
 
   const Edge& edge() const { return edge_; }
@@ -59,10 +62,10 @@ class WatchService {
   watch::Hub hub_;
   std::set<WatchCall*> calls_;  // all open streams
   MonotonicTime next_check_ = MonotonicTime::InfinitePast();
-  MonotonicTime last_leader_ = MonotonicTime::InfinitePast();  // when there was a leader
+  MonotonicTime last_leader_ = MonotonicTime::InfinitePast();  // when a leader was known last
 
   absl::Mutex mutex_;
-  std::vector<watch::CaughtUp> results_ ABSL_GUARDED_BY(mutex_);  // of the workers
+  std::vector<watch::CaughtUp> results_ ABSL_GUARDED_BY(mutex_);  // from the workers
 };
 
 class WatchCall final : public StreamHandler {

@@ -18,13 +18,13 @@
 
 namespace raftkv {
 
-// A message was rejected, because its sender's data directory is not the one that the cluster knows
-// for it. Reported for each such message.
+// A message of `peer` was rejected, because its data directory is not the one that the cluster has
+// recorded for this member. Reported for each such message.
 struct PeerRejected {
   raft::MemberId peer = raft::kNobody;
 };
-// The same on the other side: a peer rejects this member's messages. Reported once, for the first
-// such peer.
+// `peer` rejects this member's messages, for the same reason. Reported once, for the first such
+// peer.
 struct RejectedByPeer {
   raft::MemberId peer = raft::kNobody;
 };
@@ -34,7 +34,7 @@ struct VotingAllowed {
   // empty.
   bool caught_up = false;
 };
-// First start: whom this member waits for. Reported when it changes, and once a minute.
+// First start: the peers for which this member waits. Reported when they change, and once a minute.
 struct WaitingForPeers {
   std::vector<raft::MemberId> missing;  // the peers that have not answered "my log is empty"
   size_t needed = 0;                    // how many of them must still answer
@@ -52,13 +52,13 @@ class MemberObserver {
  public:
   virtual ~MemberObserver() = default;
 
-  // On the thread that runs the member's turns.
+  // Called on the thread that runs the member's turns.
   virtual void OnEvent(const ReplicaEvent& /*event*/) {}
-  // These entries are committed. They are contiguous, and each is reported once in a life of the
-  // member, before it is applied. On the thread of the turns.
+  // These entries are committed. They are contiguous. Each entry is reported once in a life of the
+  // member, before it is applied. Called on the thread that runs the turns.
   virtual void OnCommitted(absl::Span<const raft::Entry> /*entries*/) {}
-  // Every revision up to `newest` exists now: StateMachine::Snapshot() shows it. Called after each
-  // applied batch that made revisions, on the thread that applies.
+  // Every revision up to `newest` exists now, and StateMachine::Snapshot() shows it. Called after
+  // each applied batch that made revisions, on the thread that applies.
   virtual void OnRevision(Revision /*newest*/) {}
 };
 

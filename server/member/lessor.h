@@ -1,21 +1,23 @@
 #ifndef RAFTKV_SERVER_MEMBER_LESSOR_H_
 #define RAFTKV_SERVER_MEMBER_LESSOR_H_
 
-// Measures the time of leases, and tells the leader which ones to expire (docs/decisions/0011).
+// Measures how long leases still live, and tells the leader which ones to expire
+// (docs/decisions/0011).
 //
 // Grants and renewals are entries of the log. Every member starts a lease's time when it learns
 // that it has applied such an entry, on its own clock. So each member knows the deadlines, and a
-// new leader continues with those that it has. A deadline is never too early, because the entry
-// exists only after its client has asked. A member that starts, or installs a snapshot, gives a
-// full time to live to each lease whose last renewal it has not seen.
+// new leader continues with those that it has. A deadline is never too early, because the entry is
+// created after the client's request. A member that starts, or installs a snapshot, gives a full
+// time to live to each lease whose last renewal it has not applied since its start.
 //
 // Only a leader expires leases, and only once it has applied an entry of its own term, so that it
 // knows all renewals that were acknowledged before it was elected. A new leader expires nothing for
-// one election timeout, so that clients can renew what they could not renew without a leader. The
-// expiry is an entry of the log, too, so it takes effect only if a majority still follows the
-// leader, and it names the last renewal that the leader knew: a lease that was renewed since stays.
+// one election timeout, so that clients can renew leases that they could not renew without a
+// leader. The expiry is an entry of the log, so it takes effect only if a majority still follows
+// the leader. It names the last renewal of each lease that the leader knew. A lease that was
+// renewed later does not expire.
 //
-// Owned by the replica; used on the thread of the turns.
+// Owned by the replica; used on the thread that runs the turns.
 
 #include <cstdint>
 #include <map>
@@ -36,20 +38,21 @@ class Lessor {
   // How many leases one entry may expire.
   static constexpr size_t kExpiredTogether = 500;
 
-  // What was applied since the last call.
+  // `changes`: what was applied since the last call.
   void OnApplied(const LeaseChanges& changes, MonotonicTime now);
 
-  // This member is a leader from now on: nothing expires before `first_expiry`.
+  // This member has become a leader. It expires nothing before `first_expiry`.
   void OnLeading(MonotonicTime first_expiry);
-  // For a leader that has applied everything up to `applied`. The command that it proposes to
-  // expire leases; none if no lease's time is over, or if the last such command is not applied yet.
-  // When the proposal is accepted, the leader calls OnProposed.
+  // Call it on a leader that has applied everything up to `applied`. Returns the command to
+  // propose: it expires the leases whose time is over. Returns none if there are no such leases, or
+  // if the previous command of this kind is not applied yet. When the proposal is accepted, call
+  // OnProposed.
   std::optional<proto::Command> CommandToExpire(MonotonicTime now, raft::Index applied) const;
   void OnProposed(raft::Index index) { proposed_ = index; }
-  // The leader or the term changed: what was proposed may be lost.
+  // The leader or the term changed, so a proposed command may be lost.
   void OnNewTerm() { proposed_ = 0; }
 
-  // The time that is left; none if there is no such lease.
+  // The remaining time to live; none if there is no such lease.
   std::optional<absl::Duration> Remaining(int64_t id, MonotonicTime now) const;
   size_t size() const { return leases_.size(); }
 

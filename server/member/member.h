@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_MEMBER_MEMBER_H_
 
 // One member, from the start of its process to its end. It owns the replica (Raft) and the applier
-// (state machine), and decides when to apply and on which thread, when to flush, when to compact.
-// It is deterministic: it creates no thread and reads no clock. The I/O loop (server/loop.h), the
-// simulator (tests/sim) and tests call the same class:
+// (state machine), and decides when and on which thread to apply, when to flush, and when to
+// compact. It is deterministic: it creates no thread and reads no clock. The I/O loop
+// (server/loop.h), the simulator (tests/sim) and tests call the same class:
 //
 //   Post(input)      adds an input for the next turn, to a bounded queue (inbox.h)
 //   Turn(now)        handles all inputs: one turn of the replica, which sends messages and saves
@@ -20,7 +20,7 @@
 //         break;
 //     }
 //
-// Threads: one thread calls everything, except that
+// Threads: one thread ("the thread of the turns") calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader and rejected_by_peers
@@ -51,16 +51,16 @@ namespace raftkv {
 struct MemberOptions {
   ReplicaOptions replica;
 
-  // The most that one CompactStep of the state machine may cost, in steps (storage/meter.h). The
-  // state machine has a limit of its own too.
+  // The maximum cost of one CompactStep of the state machine, in steps (storage/meter.h). The state
+  // machine has its own limit too; the lower one applies.
   int64_t compact_events_max = INT64_MAX;
   // The state machine is flushed at least this often, even if little was written.
   absl::Duration flush_interval = absl::Seconds(30);
 };
 
-// What an Apply on the thread of the turns may do before the network is served again: usually about
-// two milliseconds of entries, or of reads of single keys. `out_of_time` is asked between two
-// entries or reads, and ends the Apply if they take longer.
+// The budget of an Apply on the thread of the turns, after which the network is served again. It is
+// usually used up by about two milliseconds of entries, or of reads of single keys. `out_of_time`
+// is called between two entries or reads. If it returns true, the Apply ends early.
 inline ApplyBudget BudgetBetweenTurns(std::function<bool()> out_of_time) {
   return {.items_max = 512, .steps_max = 2048, .out_of_time = std::move(out_of_time)};
 }
@@ -96,12 +96,12 @@ class Member {
 
   // --- turns
   void Post(Input input) { inbox_.Post(std::move(input)); }
-  // The inbox holds enough for one turn: the driver should stop collecting.
+  // True: the inbox holds enough for one turn, so the caller should stop collecting inputs.
   bool has_enough() const { return inbox_.enough(); }
-  // The inbox is empty, and there is nothing to apply or compact on this thread: the driver may
-  // wait for input.
+  // True: the inbox is empty, and there is nothing to apply or compact on this thread, so the
+  // caller may wait for input.
   bool idle() const;
-  // Committed entries or confirmed reads wait for PlanApply.
+  // True: committed entries or confirmed reads wait for PlanApply.
   bool has_to_apply() const;
 
   void Turn(MonotonicTime now);
@@ -116,11 +116,12 @@ class Member {
   // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
-  // The time that a lease has left, as this member knows it (lessor.h); none if it knows no such
-  // lease.
+  // The remaining time to live of a lease, as measured by this member (lessor.h); none if this
+  // member knows no such lease.
   std::optional<absl::Duration> LeaseRemaining(int64_t id, MonotonicTime now);
 
-  // Before a stop: a leader begins to hand its leadership over to the best follower.
+  // Call it before a stop. If this member leads, it begins to transfer its leadership to the best
+  // follower.
   void HandOverLeadership() { replica_.HandOverLeadership(); }
   // Answers all pending requests with Fate::Kind::kStopped, because the member stops.
   void StopRequests() { replica_.Stop(); }
@@ -137,8 +138,8 @@ class Member {
   }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
-  // The last applied entry is of the current term. So this member has applied everything that was
-  // committed before this term's leader was elected.
+  // True: the last applied entry is of the current term. So this member has applied everything that
+  // was committed before this term's leader was elected.
   bool caught_up() const;
   const Replica& replica() const { return replica_; }
   const Applier& applier() const { return applier_; }
@@ -153,9 +154,10 @@ class Member {
   Inbox inbox_;
   Replica replica_;
 
-  // What turns have handed over and PlanApply has not passed to the applier yet.
+  // The output of turns that PlanApply has not passed to the applier yet.
   Replica::HandOver handed_over_;
-  // While applying_elsewhere_ is true and applied_elsewhere_ false, only Apply(kElsewhere) uses it.
+  // While applying_elsewhere_ is true and applied_elsewhere_ is false, only Apply(kElsewhere) uses
+  // applier_.
   Applier applier_;
   bool applying_elsewhere_ = false;
   std::atomic<bool> applied_elsewhere_{false};

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_MEMBER_RENEWALS_H_
 #define RAFTKV_SERVER_MEMBER_RENEWALS_H_
 
-// Keep-alives that wait to be proposed. A renewal is an entry of the log, so they are proposed
-// together, at most every kInterval: then 100,000 leases cost few entries more than one.
+// Keep-alives that wait to be proposed. A renewal is an entry of the log. So keep-alives that
+// arrive within kInterval share entries: then 100,000 leases need few entries more than one lease.
 //
-// Owned by the replica; used on the thread of the turns.
+// Owned by the replica; used on the thread that runs the turns.
 
 #include <algorithm>
 #include <cstddef>
@@ -27,7 +27,7 @@ class Renewals {
   static constexpr size_t kWaitingMax = 1 << 17;
   static constexpr size_t kTogetherMax = 1000;
 
-  // Beyond kWaitingMax the request is answered kTooManyRequests.
+  // If kWaitingMax keep-alives wait, the request is answered kTooManyRequests.
   void Add(RenewRequest request) {
     if (waiting_.size() < kWaitingMax) {
       waiting_.push_back(std::move(request));
@@ -36,7 +36,7 @@ class Renewals {
     }
   }
 
-  // The next proposal that is due now, if there is one. Call it until there is none.
+  // The next proposal that is due now. Call it repeatedly until it returns nullopt.
   std::optional<ProposeRequest> TakeDue(MonotonicTime now) {
     if (waiting_.empty() || now < next_) return std::nullopt;
     auto together = std::make_shared<std::vector<RenewRequest>>();

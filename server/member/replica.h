@@ -4,19 +4,20 @@
 // The half of a member that agrees with the other members: the Raft core, its log on disk, and the
 // requests that wait for both. Deterministic and single-threaded. Member (member.h) owns it and
 // calls
-//
-//   Turn(inputs, now)   handles everything that arrived: sends appends, saves, then sends votes
-//                       and acknowledgements
+//   Turn(inputs, now)   handles everything that has arrived: sends appends, saves, then sends
+//                       votes and acknowledgements
 //   TakeHandOver()      returns committed entries and confirmed reads, for the applier
-//   OnApplied(index)    tells it the applier's progress
+//   OnApplied(index)    tells the replica how far the applier has come
 //
 // This class keeps the ordering rules of the write path:
 //   - A message that promises durability is sent only after the save.
 //   - A read is answered after everything that it must see is applied.
-//   - A request is answered exactly once, no later than request_timeout after it arrived. (An
-//     applied physical compaction may take until its client's deadline.)
-//   - A proposal that may be in a log is never proposed again. If its fate becomes unknown, the
-//     client is told so (etcd's "request timed out, possibly due to ...").
+//   - A request is answered exactly once, no later than request_timeout after it arrived.
+//     (Exception: once a physical compaction is applied, only its client's deadline limits the
+//     wait.)
+//   - A proposal that may be in the log of any member is never proposed again. If its fate becomes
+//     unknown, its client gets an error that says so (etcd's "request timed out, possibly due to
+//     ...").
 
 #include <cstdint>
 #include <map>
@@ -66,8 +67,8 @@ class Replica {
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
           const PhaseValue* phase, Outbox* outbox);
 
-  // `now` must not be less than in an earlier call. Usually writes one synced batch for all inputs;
-  // a member that wins an election, or may vote from now on, writes another one.
+  // `now` must not be less than in an earlier call. A turn usually writes one synced batch for all
+  // inputs. It writes another one if the member wins an election or is allowed to vote from now on.
   void Turn(std::vector<Input> inputs, MonotonicTime now);
 
   struct HandOver {
@@ -76,13 +77,13 @@ class Replica {
   };
   HandOver TakeHandOver() { return std::exchange(hand_over_, {}); }
 
-  // Everything up to `index` is in the state machine. Call it between turns.
+  // Every entry up to `index` has been applied. Call it between turns.
   void OnApplied(raft::Index index);
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
 
-  // A leader that is about to stop hands its leadership over to the best follower. Call it between
-  // turns. No effect if this member does not lead, or if no follower answers.
+  // Begins to transfer leadership to the best follower, because this member is about to stop. Call
+  // it between turns. No effect if this member does not lead, or if no follower answers.
   void HandOverLeadership();
 
   // Answers all pending requests with kStopped.
@@ -160,12 +161,12 @@ class Replica {
   Renewals renewals_;
   Lessor lessor_;
   FirstStart first_start_;
-  HandOver hand_over_;  // of this turn
+  HandOver hand_over_;  // output of the turns, until TakeHandOver
 
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;
-  std::set<raft::MemberId> forward_lost_;  // those whose stream was reported as broken in this turn
-  raft::Index handed_over_;                // everything up to here was handed over to the applier
+  std::set<raft::MemberId> forward_lost_;  // peers whose stream was reported as broken in this turn
+  raft::Index handed_over_;                // every entry up to here was handed over to the applier
   raft::Index applied_;
   raft::Term settled_term_;  // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
@@ -178,8 +179,8 @@ class Replica {
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  raft::Term declining_term_ = 0;  // the leader of this term declines proposals: it stops
-  // Before this time nothing is forwarded: the leader hands its leadership over.
+  raft::Term declining_term_ = 0;  // the leader of this term declines proposals, because it stops
+  // Nothing is forwarded before this time, because the leader is transferring its leadership.
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   // Clients' requests to transfer leadership that are not answered.
   struct Transfer {

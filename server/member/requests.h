@@ -2,7 +2,7 @@
 #define RAFTKV_SERVER_MEMBER_REQUESTS_H_
 
 // The requests that clients, peers and the transport hand to a member, and how a client's request
-// ends. The API, the transport, the simulator and the member's own classes share these words.
+// ends. The API, the transport, the simulator and the member's own classes use these types.
 //
 // A client's request carries its continuation `done`. It is called exactly once, no later than the
 // request's deadline, on the thread of the member's turns or on the thread that applies.
@@ -29,13 +29,13 @@ struct Fate {
     kTooManyRequests,  // a bound was reached
     kNotSupported,     // the leader, or the cluster version in force, does not know the command
     kStopped,          // this member stops
-    kNotLeader,        // of a transfer of leadership: this member is not the leader
-    kBadTransferee,    // of a transfer of leadership: its target is not a voter
+    kNotLeader,        // a transfer of leadership: this member is not the leader
+    kBadTransferee,    // a transfer of leadership: the target is not another voter
   };
   Kind kind = Kind::kApplied;
-  // For a write. True: it was proposed, so it may be applied although the answer is an error.
-  // False: it is certainly not applied, and a client may safely send it again. Always false for a
-  // read that failed.
+  // For a write. True: the write was proposed, so it may be applied although the answer is an
+  // error. False: the write is certainly not applied, and the client may safely send it again.
+  // Always false for a read that failed.
   bool proposed = false;
 
   friend bool operator==(const Fate&, const Fate&) = default;
@@ -68,14 +68,15 @@ using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
 using ReadDone = absl::AnyInvocable<void(Fate)>;
 using TransferDone = ReadDone;
 
-// Who waits for a request.
+// The client or the caller in the API that waits for the answer to a request.
 struct Caller {
   // The caller stops waiting at this time. The member's request_timeout also limits the wait,
   // except for a physical compaction after it was applied.
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
-  // Whether the caller no longer waits: it cancelled, or its connection broke. A write is dropped
-  // if its caller has gone before it was proposed, because the caller may have sent it again to
-  // another member. Called on the thread of the turns, until `done` is called. Empty: never gone.
+  // Returns true if the caller no longer waits, because it cancelled or its connection broke. A
+  // write is dropped if its caller has gone before it was proposed, because the caller may have
+  // sent it again to another member. Called on the thread of the turns, until `done` is called.
+  // Empty: never gone.
   absl::AnyInvocable<bool() const> gone = nullptr;
 };
 
@@ -100,47 +101,47 @@ struct ReadRequest {
   Caller caller = {};
 };
 
-// A keep-alive of a lease. It is proposed together with others (renewals.h). If there is no such
-// lease, it is applied with a TTL of 0.
+// A keep-alive of a lease, and its answer. Keep-alives are proposed together (renewals.h). If there
+// is no such lease, the fate is kApplied and the TTL is 0.
 struct Renewal {
   int64_t ttl = 0;        // in seconds
-  Revision revision = 0;  // the store's
+  Revision revision = 0;  // of the store
 };
 struct RenewRequest {
   int64_t id = 0;
   absl::AnyInvocable<void(Fate, Renewal)> done;
 };
 
-// Leadership shall move from this member to `target`. `done(kApplied)` runs when this member knows
-// that `target` leads. kTimedOut: it does not yet, or the transfer was given up.
+// Asks this member to transfer its leadership to `target`. `done(kApplied)` runs when this member
+// knows that `target` leads. kTimedOut: `target` does not lead yet, or the transfer was given up.
 struct TransferRequest {
   raft::MemberId target = raft::kNobody;
   TransferDone done;
   Caller caller = {};
 };
 
-// The stream of appends to a peer broke: what was in flight may be lost.
+// The stream of appends to a peer broke: messages in flight may be lost.
 struct AppendLost {
   raft::MemberId peer = raft::kNobody;
 };
 
-// The stream on which `peer` sent its appends was aborted, as when its process dies. Not reported
-// if the peer closed it in order, or has opened a newer one. `connection` is the stream's number
-// (raft::Message::connection).
+// The stream on which `peer` sent its appends was aborted, for example because its process died.
+// Not reported if the peer closed the stream in order, or has opened a newer one. `connection` is
+// the stream's number (raft::Message::connection).
 struct PeerLost {
   raft::MemberId peer = raft::kNobody;
   uint64_t connection = 0;
 };
 
-// The stream of forwarded requests to a peer broke: what was in flight may be lost. The
-// proposals `unsent` were certainly never sent, so they wait for the next leader.
+// The stream of forwarded requests to a peer broke: requests in flight may be lost. The proposals
+// with the numbers `unsent` were certainly never sent, so they wait for the next leader.
 struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
 };
 
-// The queue of the stream to the leader was full: this proposal was certainly not sent, and its
-// client gets "too many requests".
+// The queue of the stream to the leader was full. So the proposal with this number was certainly
+// not sent, and its client gets "too many requests".
 struct ForwardQueueFull {
   raft::MemberId peer = raft::kNobody;
   uint64_t number = 0;

@@ -2,8 +2,8 @@
 #define RAFTKV_SERVER_PEER_IN_STREAM_H_
 
 // The receiving end of a bidirectional stream that a peer opened (out_stream.h is the other end).
-// The first request contains the peer's introduction, and the first answer ours (handshake.h).
-// Answers that cannot be written yet wait in a bounded queue.
+// The first request contains the peer's introduction, and the first answer contains ours
+// (handshake.h). Answers that cannot be written yet wait in a bounded queue.
 //
 // Owned by the Stream (server/rpc/call.h), like every StreamHandler.
 
@@ -22,10 +22,11 @@ template <typename Request, typename Response>
 class InStream final : public StreamHandler {
  public:
   struct Hooks {
-    // Called at the first request of `stream`: checks who opened it. If the result is not OK, the
-    // stream ends with it.
+    // Called at the first request of `stream`. Checks which peer opened the stream. If the result
+    // is not OK, the stream ends with that status.
     std::function<absl::StatusOr<Sender>(InStream* stream, const proto::Peer& who)> on_open;
-    // Also called for the first request. If the result is not OK, the stream ends with it.
+    // Called for each request, also the first. If the result is not OK, the stream ends with that
+    // status.
     std::function<absl::Status(const Sender& from, Request*)> on_request;
     std::function<proto::Peer(raft::MemberId to)> introduction;
     // `aborted`: the peer cancelled the stream or its connection broke.
@@ -37,7 +38,7 @@ class InStream final : public StreamHandler {
       : hooks_(hooks), bound_(bound), stream_(stream) {}
   ~InStream() override { hooks_->on_end(this, aborted_); }
 
-  // If the queue is full, the answer is dropped; the peer asks again.
+  // If the queue is full, the answer is dropped; the peer sends its request again.
   void Send(Response response) {
     if (!queue_.empty() && queue_.size() >= bound_.messages) return;
     if (!std::exchange(answered_, true)) {
@@ -76,7 +77,7 @@ class InStream final : public StreamHandler {
   const Hooks* const hooks_;
   const QueueBound bound_;
   Stream* const stream_;
-  Sender sender_;  // nobody until the first request
+  Sender sender_;  // kNobody until the first request
   bool answered_ = false;
   bool aborted_ = false;
   std::deque<Response> queue_;

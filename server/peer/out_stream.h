@@ -5,12 +5,12 @@
 // something to send. If the connection breaks, it connects again after a pause. in_stream.h is the
 // other end.
 //
-// The first request of each connection contains our introduction, and the first answer the peer's
-// (handshake.h). Requests that cannot be written yet wait in a bounded queue. At most one write and
-// one read are in flight.
+// The first request of each connection contains our introduction, and the first answer contains the
+// peer's (handshake.h). Requests that cannot be written yet wait in a bounded queue. At most one
+// write and one read are in flight.
 //
 // Used only on the completion queue's thread. `live` counts connections with operations in flight:
-// the completion queue must not be shut down before it is 0.
+// the completion queue must not be shut down before `live` is 0.
 
 #include <grpcpp/grpcpp.h>
 
@@ -32,9 +32,9 @@ namespace raftkv {
 // How a stream that we opened ended.
 struct StreamEnd {
   grpc::Status status;
-  bool rejected_by_us = false;  // because of what the peer sent
+  bool rejected_by_us = false;  // because the peer sent a wrong message
 
-  // The peer ended it because of what we sent, or because of who we are.
+  // The peer ended the stream because it rejected a message or the identity of this member.
   bool rejected_by_peer() const {
     return status.error_code() == grpc::StatusCode::FAILED_PRECONDITION ||
            status.error_code() == grpc::StatusCode::INVALID_ARGUMENT;
@@ -52,10 +52,10 @@ class OutStream {
     std::function<proto::Peer()> introduction;
     // Called at the first answer. False: the peer is not the expected one, and the stream ends.
     std::function<bool(const proto::Peer& who)> on_open;
-    // Also called for the first answer. False: it is malformed, and the stream ends.
+    // Called for each answer, also the first. False: the answer is malformed, and the stream ends.
     std::function<bool(const Sender& from, Response*)> on_response;
-    // The stream ended or could not be opened. `unsent` was certainly never sent. Every request
-    // before it may or may not have arrived.
+    // The stream ended or could not be opened. The requests in `unsent` were certainly never sent.
+    // Every earlier request may or may not have arrived.
     std::function<void(const std::deque<Request>& unsent, const StreamEnd&)> on_lost;
   };
 
@@ -65,7 +65,7 @@ class OutStream {
     if (session_ != nullptr) session_->owner = nullptr;
   }
 
-  // Anything but kTaken: the request was dropped without being sent.
+  // With any result except kTaken, the request was dropped and not sent.
   enum class Sent { kTaken, kNotConnected, kFull };
   Sent Send(Request request) {
     if (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) {
@@ -93,14 +93,14 @@ class OutStream {
     return &queue_.back();
   }
 
-  // Ends the connection in order: its other end is told that no more requests follow, and ends it.
-  // Nothing may be sent after that.
+  // Ends the connection in order: tells the peer that no more requests follow, and the peer then
+  // ends the connection. Nothing may be sent after Close.
   void Close() {
     if (session_ != nullptr) session_->Close();
   }
 
-  // Ends the connection at once, because of what the peer has sent. Another one is opened after a
-  // pause.
+  // Ends the connection at once, because the peer has sent a wrong message. The next connection is
+  // opened after a pause.
   void Reject() {
     if (session_ != nullptr) session_->Reject();
   }
@@ -183,15 +183,15 @@ class OutStream {
       call_->Read(&response_, read_.Start());
     }
 
-    // Ends a call that works.
+    // Ends a call that still works.
     void Cancel() {
       context.TryCancel();
       Break();
     }
 
-    // Inside the completion of an operation, of a call that does not work any more. The last
-    // operation asks how the call ended. It must not cancel the call, which would hide why the
-    // connection was lost.
+    // Call it in the completion of an operation of a call that no longer works. The last operation
+    // in flight asks gRPC for the call's status. It does not cancel the call first: that would hide
+    // why the connection was lost.
     void Break() {
       broken_ = true;
       if (OnlyOneInFlight()) {
@@ -208,7 +208,7 @@ class OutStream {
     std::unique_ptr<Call> call_;
     Response response_;
     grpc::Status status_;
-    Sender from_;  // nobody until the first answer
+    Sender from_;  // kNobody until the first answer
     bool open_ = false;
     bool writing_ = false;
     bool broken_ = false;
@@ -227,7 +227,7 @@ class OutStream {
   }
 
   void OnEnd(const StreamEnd& end) {
-    // If the connection worked, connect again at once. If it could not be made, or if one side
+    // If the connection worked, connect again at once. If it could not be opened, or if one side
     // rejected the other, wait first.
     std::chrono::milliseconds pause(100);
     if (session_->answered()) pause = {};

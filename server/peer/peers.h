@@ -3,19 +3,19 @@
 
 // The transport of server/member over gRPC. To each peer we open one stream for appends and one for
 // forwarded requests, and make unary calls for votes and for Hello (first start). Each peer does
-// the same to us. Answers are sent on the stream or call that asked.
+// the same to us. An answer is sent on the stream or call of its request.
 //
-// Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). What
-// they reject is counted and never reaches the member. Everything else is posted: next stop, the
+// Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). Messages
+// that they reject are counted and never reach the member. All other messages are posted to the
 // member's inbox.
 //
 // Runs on the I/O loop's thread. Everything is bounded. If a queue is full or there is no
 // connection, a message is dropped (Raft sends it again). A forwarded proposal is reported to the
 // member instead (ForwardLost, ForwardQueueFull): it was certainly not sent, so its fate is known.
-// A stream that breaks does not affect the others.
+// If a stream breaks, the other streams continue.
 //
-// A peer that sends what no correct member sends has its streams ended, and is told why. It may
-// open others; a correct program pauses for a second first.
+// If a peer sends a message that no correct member sends, its streams are ended, with a status that
+// says why. The peer may open new streams. A correct program waits a second before it does.
 
 #include <grpcpp/grpcpp.h>
 
@@ -39,14 +39,15 @@
 
 namespace raftkv {
 
-// A half-open connection is noticed within three seconds.
+// With these keepalive times, a half-open connection is detected within three seconds.
 inline constexpr int kPeerKeepaliveMs = 2000;
 inline constexpr int kPeerKeepaliveTimeoutMs = 1000;
 static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
-// The largest message between members. The largest entry has about 32 MiB, the upper bound of
-// max_request_bytes.
+// The maximum size of a message between members. The largest entry has about 32 MiB, the upper
+// bound of max_request_bytes.
 inline constexpr int kPeerMessageBytesMax = 64 << 20;
-// The calls of one connection to the peer port. A member has two streams and a few unary calls.
+// The maximum number of calls of one connection to the peer port. A member uses two streams and a
+// few unary calls.
 inline constexpr int kPeerCallsMax = 64;
 
 struct PeerAddress {
@@ -59,17 +60,18 @@ struct PeersOptions {
   uint64_t cluster_id = 0;
   raft::MemberId self = raft::kNobody;
   std::string store_id;
-  ClusterVersion newest_version = kNewestVersion;  // the newest one that this member knows
+  ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members
   absl::Duration vote_timeout = absl::Seconds(1);
-  // Above the replica's pending_max, so that the queue of a working connection is never full.
+  // The number is above the replica's pending_max, so the queue of a working connection is never
+  // full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
 
 class Peers final : public Transport {
  public:
-  // `post` takes what arrives; it is called on the loop's thread only. From Phase::kClosing on,
-  // nothing is sent.
+  // `post` is called with each input that arrives, on the loop's thread only. From Phase::kClosing
+  // on, nothing is sent.
   Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
 
@@ -83,19 +85,20 @@ class Peers final : public Transport {
 
   void Send(PeerMessage message) override;
 
-  // Call it when the phase is kClosing. Ends all streams and calls: our streams in order, so that
-  // no peer takes this member for dead, the others at once. Their completions arrive on the queue
-  // until live() is 0.
+  // Call it when the phase is kClosing. Ends all streams and calls. Streams that we opened are
+  // closed in order, so that no peer thinks that this member has died. All others are cancelled at
+  // once. Completions arrive on the queue until live() is 0.
   void Stop();
-  // Call it after Stop. Cancels our streams that the peers have not ended yet.
+  // Call it after Stop. Cancels the streams that we opened and that the peers have not ended yet.
   void Cancel();
   // The number of streams and calls, ours and the peers', with operations in flight.
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
 
   const Rejections& rejections() const { return handshake_.rejections(); }
-  // Count a message that the replica rejected together with those rejected here.
+  // Counts a message that the replica rejected together with the messages rejected here.
   void OnPeerRejected(raft::MemberId peer);
-  // Also ends all streams from and to its sender.
+  // Counts it in the same way, and ends all streams from and to its sender. `why` is sent to the
+  // sender as the reason.
   void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
@@ -119,8 +122,8 @@ class Peers final : public Transport {
     std::unique_ptr<ForwardOut> forward_out;
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
-    std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
-    HelloCall hello_in;                // unanswered
+    std::map<bool, VoteCall> vote_in;  // unanswered calls, by pre_vote
+    HelloCall hello_in;                // the unanswered call
     int unary_out = 0;
     bool connected = false;
     std::string last_rejection;
@@ -141,13 +144,14 @@ class Peers final : public Transport {
   void MakeForwardOut(Peer* peer);
   void OnConnected(Peer* peer);
 
-  // Pass what arrived to the member. If the result is not OK, the message is malformed and was
-  // counted, and its stream ends with the result.
+  // These pass arrived messages to the member. If the result is not OK, the message was malformed:
+  // it was counted, and its stream ends with the result.
   void Post(const Sender& from, decltype(PeerMessage::body) body);
   absl::Status PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
   absl::Status CountMalformed(raft::MemberId from, const absl::Status& status);
 
-  // Logs once why `peer` rejects us, so that a misconfigured member's own log shows the reason.
+  // Logs once why `peer` rejects this member, so that the log lines of a misconfigured member show
+  // the reason.
   void OnRejectedBy(Peer* peer, const grpc::Status& status);
 
   // One overload for each kind of message. If one is missing, Send does not compile.
@@ -184,9 +188,9 @@ class Peers final : public Transport {
   MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
-  std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
-  int live_ = 0;                           // our streams and calls with operations in flight
-  uint64_t connections_ = 0;               // the streams that peers have opened so far
+  std::set<grpc::ClientContext*> asking_;  // contexts of our unary calls in flight
+  int live_ = 0;              // streams and calls that we opened, with operations in flight
+  uint64_t connections_ = 0;  // the streams that peers have opened so far
 };
 
 }  // namespace raftkv

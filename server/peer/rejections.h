@@ -19,14 +19,14 @@ class Rejections {
  public:
   enum class Reason {
     kCluster,      // from a member of another cluster
-    kReceiver,     // meant for another member
-    kSender,       // from an unknown member, or not from the one that has this address
-    kStoreId,      // from another data directory than the one known for the member
-    kMalformed,    // against the protocol
+    kReceiver,     // addressed to another member
+    kSender,       // from an unknown member, or not from the member of this address
+    kStoreId,      // from another data directory than the one recorded for the member
+    kMalformed,    // violates the protocol
     kImplausible,  // no correct member would send it (server/raft/plausibility.cc)
   };
 
-  // `what` is one line about this message: who sent it, what is wrong, the remedy.
+  // `what` describes this message in one line: its sender, what is wrong, and the remedy.
   void Count(Reason reason, const std::string& what, absl::Time now);
 
   uint64_t total() const;

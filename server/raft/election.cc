@@ -13,8 +13,8 @@ namespace raftkv::raft {
 bool Raft::MayCampaign() const { return may_vote_ && membership_.IsVoter(config_.id); }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
-// enters that term yet. So a member that was cut off does not return with a high term and depose a
-// working leader.
+// enters that term yet. So a member that was cut off does not come back with a high term and does
+// not depose a working leader.
 void Raft::AskWhetherToCampaign() {
   role_ = Role::kPreCandidate;
   SetLeader(kNobody);
@@ -62,7 +62,7 @@ void Raft::CountVotes() {
     case VoteResult::kWon:
       if (role_ == Role::kPreCandidate) {
         Campaign();
-      } else if (votes_.count(config_.id) > 0) {  // OnSaved adds it: the term must be saved
+      } else if (votes_.count(config_.id) > 0) {  // own vote: OnSaved adds it, so the term is saved
         BecomeLeader();
       }
       return;
@@ -81,7 +81,7 @@ void Raft::BecomeLeader() {
     peers_.emplace(id, std::move(peer));
   }
   // Entries of earlier terms commit only together with an entry of this term (§5.4.2), and reads
-  // wait for one (§8). So append a no-op at once.
+  // wait until an entry of this term is committed (§8). So append a no-op at once.
   term_start_ = log_.last_index() + 1;
   if (RAFTKV_MUTANT("noop-omitted")) {
     term_start_ = 0;
@@ -99,7 +99,7 @@ void Raft::BecomeLeader() {
 }
 
 void Raft::HandleRequestVote(const Message& message, const RequestVote& request) {
-  const bool later_term = message.term > term_;  // only a pre-vote: Step took over a vote's term
+  const bool later_term = message.term > term_;  // a pre-vote: Step raised term_ for a vote
   const bool vote_is_free = later_term || voted_for_ == message.from ||
                             (voted_for_ == kNobody && leader_ == kNobody) ||
                             RAFTKV_MUTANT("vote-twice-in-a-term");
@@ -160,8 +160,8 @@ MemberId Raft::BestTransferee() const {
   return best;
 }
 
-// The target must hold the whole log, or it loses the election. Everything must be committed, so
-// that no client's request is left without an answer by the change of leader.
+// The target must hold the whole log; otherwise it loses the election. The whole log must be
+// committed, so that the change of leader leaves no client's request with an unknown outcome.
 void Raft::MaybeHandOver() {
   if (transferee_ == kNobody) return;
   const bool ready =
@@ -169,8 +169,9 @@ void Raft::MaybeHandOver() {
   if (ready || RAFTKV_MUTANT("transfer-to-a-member-behind")) Send(transferee_, TimeoutNow{});
 }
 
-// Without a round of pre-votes: the leader itself asked for this election. If it is lost, the usual
-// rounds follow soon, because the leader has stepped down meanwhile.
+// No round of pre-votes comes first, because the leader itself asked for this election. If the
+// election is lost, rounds with pre-votes follow early, because the leader has stepped down
+// meanwhile.
 void Raft::HandleTimeoutNow() {
   if (role_ == Role::kLeader || !MayCampaign()) return;
   SetLeader(kNobody);

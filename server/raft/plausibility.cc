@@ -1,5 +1,5 @@
-// What a message of a correct peer can never say. Step checks every message before it changes
-// anything, so a faulty peer can neither end this process nor leave a trace in its log.
+// Detects messages that no correct peer can send. Step calls this check before it changes anything.
+// So a faulty peer can neither end this process nor change its log.
 
 #include "server/raft/raft.h"
 
@@ -18,13 +18,14 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
   if (this_term && leader_ != kNobody && leader_ != message.from) {
     return "it leads in the term of another leader";
   }
-  // HandleAppendEntries looks at the entries only if this log has the one before them. Entries
-  // before our first one are committed and are skipped.
+  // HandleAppendEntries uses the entries only if this log contains append.prev. Entries before the
+  // first entry of this log are committed, so they are skipped.
   if (append.prev.index + 1 >= log_.first_index() && !log_.Contains(append.prev)) return nullptr;
   for (const Entry& entry : append.entries) {
     const Index index = entry.id.index;
     if (index < log_.first_index() || log_.Contains(entry.id)) continue;
-    // The first entry that is new here. Leader Completeness (§5.4.3) and Leader Append-Only (§5.3).
+    // This is the first entry that is not in this log yet. Leader Completeness (§5.4.3) and Leader
+    // Append-Only (§5.3).
     if (index <= commit_) return "its entry conflicts with a committed one";
     if (this_term && index <= leader_match_) return "it changed its own log";
     if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries go back";

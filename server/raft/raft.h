@@ -60,48 +60,49 @@ struct Status {
   std::map<MemberId, PeerStatus> peers = {};  // only on a leader
 };
 
-// A message whose term is further ahead of ours is rejected. At one election in a second a cluster
-// would need a century to get there, so its sender is faulty; its term, once saved, would spread to
-// all members.
+// A message is rejected if its term is ahead of ours by more than this number. With one election a
+// second, a cluster would need more than a century for so many terms, so the sender is faulty. If
+// its term were saved, it would spread to all members.
 inline constexpr Term kTermAheadMax = Term{1} << 32;
 
-// kTransferring: the leader hands its leadership over (TransferLeadership). The proposal may wait:
-// the transfer ends within an election timeout.
+// kTransferring: the leader is transferring its leadership (TransferLeadership). The caller may
+// propose again later: the transfer ends within an election timeout.
 enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests };
 
 enum class TransferResult { kStarted, kNotLeader, kBadTarget };
 
 class Raft {
  public:
-  // `log` must outlive the core. `applied` is the state machine's applied index; the core hands out
-  // the entries after it. `configuration` is the one in force at `applied`.
+  // `log` must outlive the core. `applied` is the state machine's applied index; the core returns
+  // the committed entries after it. `configuration` is the configuration in force at `applied`.
   Raft(const Config& config, const Configuration& configuration, Index applied,
        const LogReader* log);
 
   void Tick(int ticks);  // CHECKs that ticks <= Config::heartbeat_ticks
-  // A message that no correct peer would send changes nothing and is reported (MessageRejected).
+  // Handles a message. A message that no correct peer would send changes nothing and is reported
+  // (MessageRejected).
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
-  // Asks for a read index. It is always answered, once, in Ready::reads. The caller must not use an
-  // `id` twice for one Raft object.
+  // Asks for a read index. Each call is answered exactly once, in Ready::reads. The caller must not
+  // use an `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
-  // The connection on which `peer` sent its appends (Message::connection) was aborted, as when its
-  // process dies. Do not call it for a connection that the peer closed in order. If the peer is the
-  // leader, and was not heard on a newer connection, there is no leader any more: this member no
-  // longer protects it from votes, and campaigns soon (Config::fast_campaign_ticks). If a majority
-  // still hears the leader, it gives no pre-votes, so the term stays
-  // (docs/decisions/0009-fast-failover.md).
+  // The connection on which `peer` sent its appends (Message::connection) was aborted, for example
+  // because its process died. Do not call it for a connection that the peer closed in order. If the
+  // peer is the leader, and no message of it came on a newer connection, this member no longer
+  // knows a leader: it no longer ignores other candidates, and soon asks for pre-votes itself
+  // (Config::fast_campaign_ticks). Members that still hear from the leader give no pre-votes, so if
+  // they are a majority, the term does not change (docs/decisions/0009-fast-failover.md).
   void OnPeerLost(MemberId peer, uint64_t connection);
   // Leadership transfer (thesis §3.10). The leader accepts no proposals, commits its log, brings
   // `target` up to date and asks it to campaign at once. If `target` has not taken over within an
   // election timeout, the leader gives up and accepts proposals again. A second call with another
-  // target begins anew. kBadTarget: `target` is not another voter.
+  // target starts a new transfer. kBadTarget: `target` is not another voter.
   TransferResult TransferLeadership(MemberId target);
   // The target of a transfer that has not ended; kNobody: there is none.
   MemberId transferee() const { return transferee_; }
-  // On a leader: the best target, which is the voter with the longest equal log of those that
-  // answered within an election timeout. kNobody: there is none.
+  // On a leader: the best target of a transfer. Of the voters that answered within an election
+  // timeout, it is the one whose log matches this leader's the furthest. kNobody: there is none.
   MemberId BestTransferee() const;
   // A message to `peer` may be lost, or the connection to it broke. A leader then probes the peer
   // (progress.h) before it sends several appends at once.
@@ -111,8 +112,8 @@ class Raft {
   // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
-  // A leader becomes a follower in the same term. Otherwise no effect. Used when a turn comes an
-  // election timeout late, for example after a slow save.
+  // A leader becomes a follower in the same term. No effect if this member does not lead. Used
+  // when a turn begins an election timeout late, for example after a slow save.
   void StepDown();
 
   bool HasReady() const;
@@ -130,8 +131,8 @@ class Raft {
  private:
   friend class Invariants;
 
-  // The rounds of votes that begin early after the connection to the leader broke: one, and three
-  // retries. After that the election timeout holds again.
+  // The number of rounds of pre-votes that begin early after the connection to the leader broke:
+  // one, and three retries. Later rounds wait for the election timeout.
   static constexpr int kFastRounds = 4;
 
   // One overload for each type of message. If one is missing, Step does not compile.
@@ -154,12 +155,12 @@ class Raft {
   void Handle(const Message&, const InstallSnapshot&) {}  // not implemented yet: dropped
   void Handle(const Message&, const TimeoutNow&) { HandleTimeoutNow(); }
 
-  // plausibility.cc: why no correct peer would send this message, or null
+  // plausibility.cc: returns why no correct peer would send this message; null: it may be correct
   const char* WhyImplausible(const Message& message) const;
   const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
   const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
-  template <typename Body>  // only the term of the others can be implausible
+  template <typename Body>  // of the other types, only the term can be implausible
   const char* WhyImplausible(const Message&, const Body&) const {
     return nullptr;
   }
@@ -215,8 +216,9 @@ class Raft {
   RaftLog log_;
   Prng prng_;
 
-  // Persistent state (Figure 2): the current values; the newest values that the driver was given to
-  // save; the newest values that are known to be saved.
+  // Persistent state (Figure 2). term_ and voted_for_ are the current values. taken_state_ has the
+  // newest values that a Ready has given to the caller to save; saved_state_ the newest values that
+  // are known to be saved.
   Term term_;
   MemberId voted_for_;
   HardState taken_state_;
@@ -236,8 +238,8 @@ class Raft {
   uint64_t timer_started_ = 0;
   uint64_t timer_length_ = 0;       // random, drawn at each reset
   uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
-  uint64_t leader_connection_ = 0;  // the newest one on which leader_ was heard
-  int fast_rounds_ = 0;             // how many rounds of votes still begin early; 0 with a leader_
+  uint64_t leader_connection_ = 0;  // the newest one on which a message of leader_ came
+  int fast_rounds_ = 0;             // how many rounds still begin early; 0 with a leader_
   uint64_t last_heartbeat_ = 0;     // leader: start of its last timed heartbeat round;
                                     // follower: when it last asked for a read index
 
@@ -246,16 +248,16 @@ class Raft {
 
   // Leader only.
   std::map<MemberId, Progress> peers_;  // every member but this one
-  Index term_start_ = 0;                // the no-op of its term; reads wait for its commit (§8)
-  uint64_t round_ = 0;                  // newest heartbeat round; never reset, also in a new term
-  bool announce_round_ = false;         // send round_ to every peer in the next Ready
+  Index term_start_ = 0;         // index of the no-op of its term; reads wait for its commit (§8)
+  uint64_t round_ = 0;           // newest heartbeat round; never reset, also in a new term
+  bool announce_round_ = false;  // send round_ to every peer in the next Ready
   size_t uncommitted_bytes_ = 0;
   MemberId transferee_ = kNobody;  // to whom leadership is being transferred
   uint64_t transfer_started_ = 0;
 
-  // Follower only. leader_match_: this log equals the leader's up to this index (0 at the start of
+  // Follower only. leader_match_: up to this index, this log equals the leader's (0 at the start of
   // a term). leader_round_: the newest round that the leader sent. TakeReady builds the reply from
-  // their values at that time.
+  // the values that the two have at that time.
   Index leader_match_ = 0;
   uint64_t leader_round_ = 0;
   bool reply_due_ = false;

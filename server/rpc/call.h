@@ -29,12 +29,13 @@ class Call {
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
   // The network address of the client, for log lines.
   virtual std::string peer() const = 0;
-  // A time a little after the client's deadline, when the client has certainly given up, or
+  // A time a little after the client's deadline: then the client has certainly given up.
   // InfiniteFuture if the client set no deadline. Do not answer "request timed out" before this
   // time because of the client's deadline: etcd's client library sends a write again if the write
   // ends with DEADLINE_EXCEEDED before the client's own deadline.
   virtual MonotonicTime deadline() const = 0;
-  // The client has cancelled the call, or its connection is closed. May be called from any thread.
+  // True: the client has cancelled the call, or its connection is closed. May be called from any
+  // thread.
   virtual bool gone() const = 0;
 
   // Adds metadata that is sent with the status. Call it before Finish, on the same thread.
@@ -77,12 +78,12 @@ class Unary {
   UnaryCall* call_ = nullptr;
 };
 
-// A call with a stream of responses and, if its method takes one, a stream of requests. Responses
-// are written one at a time.
+// A call with a stream of responses and, unless the method has one request only, a stream of
+// requests. Responses are written one at a time.
 class Stream : public Call {
  public:
   virtual bool writable() const = 0;
-  // Sends `response`. Requires writable(). `more_follow` says that the next response is ready, so
+  // Sends `response`. Requires writable(). With `more_follow`, the next response is ready too, so
   // that both may be sent with one system call.
   virtual void Write(const google::protobuf::Message& response, bool more_follow) = 0;
   // Ends the call at once, without a status. Responses that were written may be lost.
@@ -93,13 +94,13 @@ class Stream : public Call {
 };
 
 // The code that serves a Stream. It is created when the call arrives. The Stream owns its handler
-// and deletes it when the call ends, but never while one of the handler's functions runs. After
-// that the Stream must not be used.
+// and deletes it when the call ends, but never while one of the handler's functions runs. Once the
+// handler is deleted, the Stream must not be used.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;
-  // If the result is not OK, the call ends with it. `request` may be changed; it is valid until
-  // this function returns.
+  // If the result is not OK, the call ends with this status. The handler may change `request`,
+  // which is valid until this function returns.
   virtual absl::Status OnRequest(google::protobuf::Message* request) = 0;
   // The client sends no more requests. False: the call ends now. True: the call goes on until the
   // handler calls Finish.
@@ -107,10 +108,10 @@ class StreamHandler {
   // False: the next request is not read before a response was written. It stays in the transport,
   // whose flow control then stops the client. Asked after OnRequest and OnWritable.
   virtual bool WantsRequest() const { return true; }
-  // The last response was written: the next one may follow.
+  // The previous response was written, so the next one may be written.
   virtual void OnWritable() = 0;
-  // The call ends because its client is gone: it cancelled the call, or its connection broke. Not
-  // called if the client ended its requests in order.
+  // The call ends because its client has gone: the client cancelled the call, or its connection
+  // broke. Not called if the client ended its requests in order.
   virtual void OnGone() {}
 };
 

@@ -10,7 +10,7 @@ namespace raftkv {
 class Completion {
  public:
   virtual ~Completion() = default;
-  // `ok` false: the operation failed (the connection is gone, or the queue shuts down).
+  // If `ok` is false, the operation failed: the connection is gone, or the queue shuts down.
   virtual void OnComplete(bool ok) = 0;
 };
 
@@ -65,7 +65,7 @@ class Operation final : public Completion {
   }
   // The tag of an operation that is already counted.
   void* tag() { return static_cast<Completion*>(this); }
-  // The counted operation will never complete: stops counting it. May delete the owner.
+  // Stops counting a counted operation that will never complete. May delete the owner.
   void Abandon() { base()->End(); }
 
   void OnComplete(bool ok) override {

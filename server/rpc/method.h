@@ -20,15 +20,15 @@
 
 namespace raftkv {
 
-// What a method needs from the cluster and, once there are users, which permission its caller must
-// have. Admission uses it (for clients: api::Edge::Admit). While the member stops, every method is
-// declined.
+// What a method needs from the cluster. Once users are supported, it also says which permission the
+// caller must have. Admission checks it (for clients: api::Edge::Admit). While the member stops,
+// calls of all methods are declined.
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing
-  kRead,          // reads the replicated state; the peers must not reject this member
-  kWrite,         // changes the replicated state; likewise
-  kMaintain,      // inspects or maintains the whole replicated state; likewise
+  kRead,          // reads the replicated state; declined while peers reject this member
+  kWrite,         // changes the replicated state; declined likewise
+  kMaintain,      // inspects or maintains the whole replicated state; declined likewise
 };
 
 constexpr bool NeedsCluster(Permission permission) {
@@ -37,24 +37,25 @@ constexpr bool NeedsCluster(Permission permission) {
 
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
-  int waiting = 1;   // how many calls gRPC may accept before the queue is polled again
+  int waiting = 1;   // how many new calls gRPC accepts before the queue is polled again
   Permission permission = Permission::kNone;
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;
   const google::protobuf::Message* response = nullptr;
-  // Optional. True: this request is answered from what this member knows, so it needs only
+  // Optional. True: this member answers the request from its own state, so the request needs only
   // Permission::kNone.
   std::function<bool(const google::protobuf::Message& request)> local;
-  // Optional. Checks the shape of the request. If the result is not OK, the call ends with it.
+  // Optional. Checks the shape of the request. If the result is not OK, the call ends with this
+  // status.
   std::function<absl::Status(const google::protobuf::Message& request)> check;
-  // Must cause a call of Finish, now or later.
+  // Must call Finish, or cause a later call of it.
   std::function<void(UnaryCall*)> handler;
 };
 
 // The limits of streams that have sent no request yet.
 struct FirstRequest {
   absl::Duration wait = absl::InfiniteDuration();  // a stream that takes longer is ended
-  size_t streams = SIZE_MAX;                       // a further one ends the oldest of them
+  size_t streams = SIZE_MAX;                       // one more such stream ends the oldest of them
 };
 
 struct StreamMethod {
@@ -71,8 +72,8 @@ struct Methods {
   std::vector<StreamMethod> streams;
 };
 
-// Called before the handler of every call. If the result is not OK, the call ends with it. It may
-// add trailers.
+// Called before the handler of every call. If the result is not OK, the call ends with this status.
+// An admission function may add trailers.
 using Admission = std::function<absl::Status(Permission permission, Call* call)>;
 
 }  // namespace raftkv

@@ -2,14 +2,15 @@
 #define RAFTKV_SERVER_RPC_METHOD_TABLE_H_
 
 // Serves rows of methods with gRPC, on completion queues. The table is registered with a
-// ServerBuilder like any service, and started once the server listens. A method that is in no table
-// is answered UNIMPLEMENTED (by unserved.h, or by gRPC itself). The generated AsyncService classes
-// are not used: they register all methods of a service, and calls of the unserved ones would never
-// be answered.
+// ServerBuilder like any service, and started once the server listens. A call of a method that is
+// in no table is answered UNIMPLEMENTED (by unserved.h, or by gRPC itself). The generated
+// AsyncService classes are not used: they register all methods of a service, and calls of the
+// unserved ones would never be answered.
 //
-// In Phase::kDraining, calls that admission declines are held, without their requests, until
-// AnswerHeld answers all of them. At most kHeldMax are held; further ones are answered at once. In
-// Phase::kStopped, calls that still arrive are dropped, so that the queues can be shut down.
+// In Phase::kDraining, calls that admission declines are not answered at once. They are held,
+// without their requests, until AnswerHeld answers all of them. At most kHeldMax calls are held;
+// further ones are answered at once. In Phase::kStopped, calls that still arrive are dropped, so
+// that the queues can be shut down.
 //
 // Everything runs on the thread that polls the queues, except UnaryCall::Finish and Call::gone.
 
@@ -39,8 +40,9 @@ struct Queues {
 
 class MethodTable final : public grpc::Service {
  public:
-  // `phase` must outlive the table. A compressed message that has more than `message_bytes_max`
-  // bytes when it is decompressed is rejected. (gRPC checks the size of messages as they are sent.)
+  // `phase` must outlive the table. A compressed message is rejected if it has more than
+  // `message_bytes_max` bytes after decompression. (gRPC checks the size of messages before
+  // decompression.)
   explicit MethodTable(const PhaseValue* phase, size_t message_bytes_max = 1 << 20)
       : phase_(phase), message_bytes_max_(message_bytes_max) {}
 
@@ -55,14 +57,15 @@ class MethodTable final : public grpc::Service {
   static constexpr size_t kHeldMax = 4096;
   static constexpr absl::Duration kLateCall = absl::Seconds(1);
 
-  // The number of unary calls that reached their handlers, and of streams, that have not ended. A
-  // call ends after its answer was sent.
+  // The number of calls that have not ended: unary calls that reached their handlers, and streams.
+  // A call ends after its answer was sent.
   int running() const { return running_; }
-  // Cancels unary calls whose client gave up some time ago: one that does not read its answer would
-  // otherwise hold its memory as long as its connection lasts. Also cancels streams that have sent
-  // no request for too long (FirstRequest). On the thread that polls the queues, now and then.
+  // Cancels unary calls whose client gave up some time ago. If a client does not read its answer,
+  // the answer would otherwise stay in memory as long as the connection lasts. Also cancels streams
+  // that have sent no first request in time (FirstRequest). Call it regularly, on the thread that
+  // polls the queues.
   void CancelLate(MonotonicTime now);
-  // Ends all streams with this status, after what is being written.
+  // Ends all streams with this status. A response that is being written is sent first.
   void FinishStreams(const absl::Status& status);
   // Ends all streams at once, without a status. They are counted in running() until they have
   // ended.
@@ -82,7 +85,7 @@ class MethodTable final : public grpc::Service {
     MethodTable* table;
     int index;
     StreamMethod method;
-    std::list<Stream*> silent;  // those that have sent no request, oldest first
+    std::list<Stream*> silent;  // streams that have sent no request yet, oldest first
   };
 
   int Add(const std::string& name, grpc::internal::RpcMethod::RpcType type);
@@ -93,12 +96,12 @@ class MethodTable final : public grpc::Service {
   const PhaseValue* const phase_;
   const size_t message_bytes_max_;
   Admission admission_;
-  std::deque<UnaryRow> unary_;  // a deque, because its elements never move
+  std::deque<UnaryRow> unary_;  // a deque, because elements of a deque never move
   std::deque<StreamRow> streams_;
   Queues queues_;
   int count_ = 0;
   std::vector<std::function<void()>> held_;
-  std::list<Unary*> unary_calls_;  // whose handlers were called
+  std::list<Unary*> unary_calls_;  // calls whose handlers were called
   std::set<Stream*> open_;         // streams that have not ended
   int running_ = 0;
 };

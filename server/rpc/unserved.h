@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RPC_UNSERVED_H_
 #define RAFTKV_SERVER_RPC_UNSERVED_H_
 
-// Answers calls of methods that are in no table of a gRPC server with UNIMPLEMENTED and the
-// method's name. gRPC itself would answer without a text.
+// Answers calls of methods that no table of a gRPC server has. The answer is UNIMPLEMENTED with the
+// method's name; gRPC's own answer has no text.
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
@@ -21,7 +21,7 @@ class UnservedMethods {
   }
 
  private:
-  // Lives from the moment when it waits for a call until that call is answered.
+  // Waits for one call and answers it. Deleted when the answer was sent.
   class Call final : public Operations {
    public:
     Call(grpc::AsyncGenericService* service, const PhaseValue* phase,

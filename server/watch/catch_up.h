@@ -1,9 +1,10 @@
 #ifndef RAFTKV_SERVER_WATCH_CATCH_UP_H_
 #define RAFTKV_SERVER_WATCH_CATCH_UP_H_
 
-// Reads from the store what some watches of one stream have missed. The hub (hub.h) makes the
-// order; whoever drives the hub runs it, on any thread, with a snapshot; the hub takes the result.
-// Each watch is a cursor: a CatchUp moves cursors, and remembers nothing.
+// Reads from the store the events that some watches of one stream have missed. The hub (hub.h)
+// creates the CatchUp. The caller of the hub runs it with RunCatchUp, on any thread, on a snapshot,
+// and gives the result to Hub::OnCaughtUp. Each watch is a cursor over revisions: RunCatchUp reads
+// events from the cursors on, and returns the events and the new positions. It keeps no state.
 
 #include <cstdint>
 #include <functional>
@@ -19,13 +20,14 @@ namespace raftkv::watch {
 
 using Events = google::protobuf::RepeatedPtrField<mvccpb::Event>;
 
-// How many bytes an event takes in a queue: encoded, and what an object of it adds.
+// The bytes that an event is counted for in a queue: its encoded size, and the overhead of its
+// object in memory.
 inline size_t EventBytes(const mvccpb::Event& event) {
   constexpr size_t kOverhead = 128;
   return event.ByteSizeLong() + kOverhead;
 }
 
-// What one watch wants. Does not change.
+// The keys and options of one watch. Constant.
 struct Spec {
   int64_t id = 0;
   std::string key;
@@ -74,7 +76,8 @@ struct CaughtUp {
   bool unfinished = false;
 };
 
-// `give_up` is asked now and then; true ends it early, with what was read so far.
+// `give_up` is called regularly. If it returns true, the read ends early and returns what it has
+// read so far.
 CaughtUp RunCatchUp(const CatchUp& order, const StateSnapshot& snapshot,
                     const std::function<bool()>& give_up = {});
 

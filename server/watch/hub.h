@@ -3,17 +3,17 @@
 
 // All watches of one member. A watch is a cursor over revisions, not a queue of events:
 //
-//   - A *live* watch has got everything up to head(), the last revision that was distributed. Run
-//     reads new revisions from the store once and gives their events to the live watches that want
-//     them, which an index finds (range_index.h).
-//   - Any other watch is *behind*, at a revision of its own: it starts in the past, or its client
-//     does not read fast enough. A CatchUp (catch_up.h) reads from the store what it missed, for
-//     all watches of a stream that are behind, and only when the stream has nothing left to send.
-//     When it reaches the head, the watch becomes live.
+//   - A *live* watch has got every event up to head(), the last revision that was distributed. Run
+//     reads new revisions from the store once, and adds each event to the live watches that want
+//     it. An index finds these watches (range_index.h).
+//   - Any other watch is *behind*, because it starts in the past or because its client reads too
+//     slowly. It has a position of its own. When the stream has nothing left to send, a CatchUp
+//     (catch_up.h) reads the missed events from the store, for all watches of the stream that are
+//     behind. A watch that reaches the head becomes live.
 //
-// So a stream's queue of responses is bounded: when it is full, its live watches that get events
-// fall behind. Each stream has one such queue, and responses leave it in order. A progress response
-// is queued behind the events that it covers.
+// Each stream has one queue of responses, which leave it in order. The queue is bounded: when it is
+// full, live watches of the stream that would get further events fall behind. A progress response
+// is queued after the events that it covers.
 //
 // Single-threaded and deterministic, without clocks: the API (server/api/watch.cc) and the
 // simulator drive it. Only RunCatchUp may run on other threads.
@@ -45,12 +45,13 @@
 
 namespace raftkv::watch {
 
-// The defaults are those of the product; tests and the simulator choose others.
+// The defaults are those of the server. Tests and the simulator use other values.
 struct HubOptions {
-  // A watch with progress_notify that had no events for so long is told the current revision.
+  // A watch with progress_notify that had no events for this time is sent the current revision.
   absl::Duration progress_interval = absl::Minutes(10);
 
-  // Watches of one stream and of all, and the bytes of their keys. Beyond: "too many requests".
+  // The number of watches of one stream and of all streams, and the bytes of the keys of all
+  // watches. A further watch is rejected with "too many requests".
   size_t stream_watches_max = 65'536;
   size_t watches_max = 262'144;
   size_t key_bytes_max = 64 << 20;
@@ -64,22 +65,25 @@ struct HubOptions {
   size_t all_bytes_max = 256 << 20;
   absl::Duration stall_max = absl::Seconds(10);
   size_t stream_answers_max = 1024;
-  // A watch with `fragment` gets events of more bytes than this in several responses.
+  // A watch with `fragment` gets the events of a revision in several responses if they have more
+  // bytes than this.
   size_t fragment_bytes = (1536 + 512) << 10;
-  // The events of one revision for one watch. Beyond, the watch is cancelled.
+  // The bytes of the events of one revision for one watch. If there are more, the watch is
+  // cancelled.
   size_t response_bytes_max = 512 << 20;
-  // The events of the revision that is being distributed. Beyond, watches fall behind.
+  // The bytes of the events of the revision that is being distributed. If there are more, watches
+  // fall behind.
   size_t open_bytes_max = 4 << 20;
 
-  // Run does a catch-up over so few revisions and events itself.
+  // Run itself does catch-ups that cover fewer revisions than this and at most this many events.
   int64_t inline_revisions = 256;
   size_t inline_events = 256;
   size_t inline_runs_max = 16;  // in one Run
-  size_t catch_ups_max = 2;     // that were taken and have not returned
+  size_t catch_ups_max = 2;     // made, and not yet given to OnCaughtUp
   size_t catch_up_events = 16'384;
   size_t catch_up_watches = 1024;
-  // All live watches fall behind if the store is so many revisions ahead of the head, for example
-  // after the member has installed a snapshot.
+  // All live watches fall behind if the store is more than this number of revisions ahead of the
+  // head, for example after the member has installed a snapshot.
   int64_t jump = 100'000;
 };
 
@@ -92,22 +96,22 @@ struct RunBudget {
 
 class Hub;
 
-// One stream of a client. Made by Hub::Open; its watches end with it.
+// One stream of a client. Created by Hub::Open. When it is deleted, its watches end.
 class Stream {
  public:
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Handles a request, in order. `current` is the newest state. Does not call on_ready.
+  // Handles the next request of the stream. `current` is the newest state. Does not call on_ready.
   void OnRequest(const etcdserverpb::WatchRequest& request, const StateSnapshot& current,
                  MonotonicTime now);
-  // False: no request should be read until the client has read some responses.
+  // False: the next request should not be read until the client has read some responses.
   bool WantsRequest() const;
 
   bool has_response() const { return !queue_.empty(); }
-  // The next response, with only the revision in its header. Call it when the previous one was
-  // written, also to tell that: then it may return nullopt.
+  // The next response, or nullopt if there is none. Its header has only the revision. Call it each
+  // time a response was written: the call also says that the previous response is done.
   std::optional<etcdserverpb::WatchResponse> Take();
 
   size_t watches() const { return watches_.size(); }
@@ -122,8 +126,8 @@ class Stream {
     Stream* stream = nullptr;
     uint64_t serial = 0;
     bool live = false;
-    // Live: it does not want events before this revision; the hub's head does not change it.
-    // Behind: it has got everything before this revision.
+    // Live: the watch does not want events before this revision. The value stays the same while the
+    // hub's head advances. Behind: the watch has got every event before this revision.
     Revision next = 0;
     // Its place in Hub::found_, and its part of the revision that is being distributed
     // (Hub::open_); -1: none.
@@ -133,7 +137,7 @@ class Stream {
     size_t index_slot = 0;     // for RangeIndex
     uint64_t last_events = 0;  // the number of the last response, if more events may join it
     bool progress_notify = false;
-    bool quiet = false;  // no events since the last tick of the stream
+    bool quiet = false;  // had no events since the last tick of the stream
   };
   struct Response {
     etcdserverpb::WatchResponse message;
@@ -147,10 +151,10 @@ class Stream {
   void Create(const etcdserverpb::WatchCreateRequest& request, const StateSnapshot& current,
               MonotonicTime now);
   void Cancel(int64_t id, Revision current);
-  void End(int64_t id);  // without a response
+  void End(int64_t id);  // ends the watch without a response
   void PushCompacted(int64_t id, Revision compacted);
   void AnswerProgress();
-  // Empty: the watch may be created.
+  // Returns why the watch is rejected. Empty: it may be created.
   std::string WhyNot(const etcdserverpb::WatchCreateRequest& request, const Spec& spec) const;
   int64_t FreeId();
   bool AllSynced();
@@ -170,11 +174,11 @@ class Stream {
   std::map<Position, Watch*> behind_;
   std::multiset<Revision> future_;  // the `next` of live watches above the head; some are outdated
   int64_t next_id_ = 0;
-  bool catching_up_ = false;  // it waits for a catch-up, or one was taken
+  bool catching_up_ = false;  // the stream waits for a catch-up, or one is running
   MonotonicTime next_tick_ = MonotonicTime::InfiniteFuture();
 
   std::deque<Response> queue_;
-  uint64_t taken_ = 0;          // responses that left the queue; their numbers are 1 to taken_
+  uint64_t taken_ = 0;  // how many responses left the queue: those with the numbers 1 to taken_
   uint64_t last_progress_ = 0;  // the number of the last response that is progress of all watches
   size_t queued_bytes_ = 0;
   size_t taken_bytes_ = 0;      // of the response that was taken last, until the next call of Take
@@ -192,16 +196,16 @@ class Hub {
   // outlive the stream.
   std::unique_ptr<Stream> Open(std::function<void()> on_ready);
 
-  // Distributes what is new in `snapshot`, which is never older than the one before. Sends due
-  // progress. Runs short catch-ups.
+  // Distributes the new revisions of `snapshot`, which must not be older than in the previous call.
+  // Runs short catch-ups, and queues progress responses that are due.
   void Run(const StateSnapshot& snapshot, MonotonicTime now, const RunBudget& budget = {});
-  // Run has more to do at once.
+  // True: call Run again at once, because there is more to do.
   bool busy() const { return lagging_ || (!waiting_.empty() && CanCatchUp()); }
-  // A catch-up to run elsewhere, if there is one.
+  // A catch-up that the caller is to run with RunCatchUp, on any thread; nullopt: there is none.
   std::optional<CatchUp> TakeCatchUp();
   void OnCaughtUp(CaughtUp result);
 
-  // Every event up to here is queued for the live watches.
+  // Every event up to this revision was queued for the live watches.
   Revision head() const { return head_; }
   size_t streams() const { return streams_.size(); }
   size_t watches() const { return watches_; }
@@ -213,19 +217,19 @@ class Hub {
   class Steps;
   // Events of the revision that is being distributed.
   struct Part {
-    Watch* watch = nullptr;  // null: it fell behind or ended
+    Watch* watch = nullptr;  // null: the watch fell behind or ended
     Events events;
     size_t bytes = 0;
   };
 
   void Add(Watch* watch, Revision current);
   void Forget(Watch* watch);
-  // Makes the watch live, or puts it among those that are behind. It has got everything before
-  // watch->next.
+  // Makes the watch live or behind, depending on its position watch->next. The watch must have got
+  // every event before watch->next.
   void Place(Watch* watch);
   // Undoes Place.
   void Detach(Watch* watch);
-  // A live watch has got everything before `next` only.
+  // Makes a live watch fall behind, because it has got only the events before `next`.
   void FallBehind(Watch* watch, Revision next);
   void AllFallBehind();
 
@@ -249,7 +253,7 @@ class Hub {
   void Accept(CaughtUp result);
   void TakeItem(Stream* stream, CaughtUp::Item* item);
   void Tick(MonotonicTime now);
-  void Touch(Stream* stream);  // on_ready is due
+  void Touch(Stream* stream);  // its on_ready is due
   void CallReady();
 
   const HubOptions options_;
@@ -276,9 +280,9 @@ class Hub {
   std::vector<uint64_t> progress_owed_;  // streams that asked for progress while closing()
   MonotonicTime now_;                    // of the last Run
 
-  std::deque<uint64_t> waiting_;                        // streams that wait for a catch-up
-  std::deque<CatchUp> to_run_;                          // to be taken
-  size_t catch_ups_ = 0;                                // in to_run_, or taken and not returned
+  std::deque<uint64_t> waiting_;  // streams that wait for a catch-up
+  std::deque<CatchUp> to_run_;    // for TakeCatchUp
+  size_t catch_ups_ = 0;          // in to_run_, or taken and not yet given to OnCaughtUp
   std::set<std::pair<MonotonicTime, uint64_t>> ticks_;  // when, which stream
   std::vector<uint64_t> dirty_;
 };

@@ -20,8 +20,8 @@
 
 namespace raftkv::watch {
 
-// Keys from `key` to `range_end`, which is excluded. An empty range_end: the one key. A single zero
-// byte: no end. (etcd's convention.) Must not be empty.
+// The keys from `key` to `range_end`, which is excluded, as in etcd. An empty range_end means the
+// single key; one zero byte means no end. The range must contain at least one key.
 struct RangeView {
   std::string_view key;
   std::string_view range_end;
@@ -73,10 +73,10 @@ class RangeIndex {
   struct Node {
     std::string begin, end;
     bool open = false;
-    uint64_t priority = 0;  // a parent's is not less than its children's
+    uint64_t priority = 0;  // not less than the priorities of the children
     std::vector<T*> items;
     std::unique_ptr<Node> left, right;
-    const Node* reach = nullptr;  // of this node and those below it, the one with the greatest end
+    const Node* reach = nullptr;  // the node with the greatest end in this subtree
   };
   using Tree = std::unique_ptr<Node>;
 
@@ -182,7 +182,7 @@ class RangeIndex {
     Find(node->right.get(), key, found);
   }
 
-  // Only looked up, never iterated.
+  // Used for lookups only: the order of an iteration would be random.
   absl::flat_hash_map<std::string, std::vector<T*>, KeyHash, std::equal_to<>> points_;
   Tree root_;
 };

@@ -4,9 +4,10 @@
 // The leases that exist, and how many keys are attached to each. A key is attached to the lease
 // that its latest put named (KeyValue.lease); when the lease ends, the key is deleted. The table of
 // leases (tables/leases.h) grants and removes leases. The Writer attaches and detaches keys as it
-// changes them. Which keys they are is stored in the engine, sorted by lease and key (layout.h).
+// changes them. The list of the attached keys is stored in the engine, sorted by lease and key
+// (layout.h).
 //
-// It is in memory as a whole; Rules::leases limits the number of leases.
+// Leases are completely in memory; Rules::leases limits their number.
 
 #include <cstdint>
 #include <map>
@@ -26,7 +27,7 @@ inline absl::Status LeaseNotFound() { return absl::NotFoundError("requested leas
 struct Lease {
   int64_t ttl = 0;          // granted, in seconds
   raft::Index renewed = 0;  // the entry that granted it or renewed it last
-  int64_t keys = 0;         // attached to it
+  int64_t keys = 0;         // the number of attached keys
   int64_t key_bytes = 0;
 };
 
@@ -41,14 +42,15 @@ class Leases {
 
   // Grants or renews the lease. Its keys stay attached.
   void Set(int64_t id, int64_t ttl, raft::Index renewed);
-  // No key may be attached to it.
+  // Removes the lease. No key may be attached to it any more.
   void Erase(int64_t id);
 
   // A key, of `key_bytes` bytes, is attached to lease `to` now, and was attached to `from`. 0 stands
   // for no lease.
   void Move(int64_t from, int64_t to, size_t key_bytes);
 
-  // Whether so many keys more may be attached to a lease: OK or ResourceExhausted.
+  // Whether `keys` more keys with `key_bytes` bytes may be attached to a lease: OK or
+  // ResourceExhausted.
   static absl::Status CheckRoom(const Lease& lease, int64_t keys, int64_t key_bytes,
                                 const Rules& rules);
 
@@ -62,13 +64,13 @@ class Leases {
 std::string LeaseKey(int64_t id);
 int64_t LeaseId(std::string_view engine_key);
 std::string EncodeLease(const Lease& lease);
-// False: malformed. Leaves the numbers of keys as they are.
+// Returns false if the record is malformed. Does not change `keys` and `key_bytes`.
 bool DecodeLease(std::string_view record, Lease* lease);
 
-// An attached key: the id of the lease, then the key as it is. The engine keys of all keys of a
+// An attached key: the id of the lease, then the unchanged key. The engine keys of all keys of a
 // lease begin with AttachedPrefix.
 std::string AttachedPrefix(int64_t lease);
-std::string AttachedEnd(int64_t lease);  // just after all of them
+std::string AttachedEnd(int64_t lease);  // just after the last engine key with this prefix
 std::string_view AttachedKey(std::string_view engine_key);
 
 }  // namespace raftkv::mvcc

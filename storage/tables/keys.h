@@ -24,14 +24,14 @@ class Keys {
   explicit Keys(Shared* shared);
 
   absl::Status Load() { return writer_.Load(); }
-  // InvalidArgument, NotFound and OutOfRange as etcd. ResourceExhausted: the entry exceeds the
+  // InvalidArgument, NotFound and OutOfRange as in etcd. ResourceExhausted: the entry exceeds the
   // rules in force.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
-  // For the table of leases, in its own Check and Apply: charges, or deletes, all keys that are
-  // attached to these leases, in one revision.
+  // The table of leases calls these in its Check and Apply. The first one charges the deletion of
+  // all keys that are attached to these leases; the second one deletes the keys, in one revision.
   absl::Status CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter);
   void DeleteAttached(absl::Span<const int64_t> leases);
 
@@ -40,10 +40,10 @@ class Keys {
   void EndBatch() { writer_.EndBatch(); }
   size_t TakeLoadedBytes() { return writer_.TakeLoadedBytes(); }
 
-  // Adds to the empty batch what physical compaction removes next, and advances compaction_next and
-  // compaction_done.
+  // Adds the next deletions of the physical compaction to the batch, which must be empty. Advances
+  // compaction_next and compaction_done.
   void CompactSome(Meter* meter);
-  // The work that compaction still owes for what was written, in steps of the Meter: events and
+  // The steps (Meter) of physical compaction that are due because of earlier writes: events and
   // their bytes.
   int64_t steps_owed() const { return steps_owed_; }
   void set_steps_owed(int64_t steps) { steps_owed_ = steps; }

@@ -4,10 +4,10 @@
 // The table of leases (etcd's Lease service): grants, renewals, and their end. A lease ends when a
 // client revokes it or when its time to live is over; then its keys are deleted in one revision.
 //
-// The table knows no time. The member measures it (server/member/lessor.h): it learns from
-// Shared::lease_changes what happened to leases, and its leader proposes to expire those whose time
-// is over. A renewal is an entry of the log like a grant (docs/decisions/0011). tables.h explains
-// the functions of a table.
+// The table does not measure time. Members do (server/member/lessor.h): a member learns the changes
+// of leases from Shared::lease_changes, and a leader proposes to expire leases whose time is over.
+// A renewal is an entry of the log, like a grant (docs/decisions/0011). tables.h explains the
+// functions of a table.
 
 #include <cstdint>
 #include <string>
@@ -26,8 +26,8 @@ class LeaseTable {
   explicit LeaseTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();
-  // NotFound, FailedPrecondition and OutOfRange as etcd. ResourceExhausted: there are as many
-  // leases as the rules allow.
+  // NotFound, FailedPrecondition and OutOfRange as in etcd. ResourceExhausted: the number of leases
+  // has reached the limit of the rules.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);

@@ -23,9 +23,9 @@ namespace raftkv {
 struct State {
   raft::EntryId applied;
   Revision revision = 1;    // an empty store has revision 1, as in etcd
-  Revision compacted = -1;  // the oldest that can be read; -1: never compacted, as in etcd
+  Revision compacted = -1;  // the oldest revision that can be read; -1: never compacted, as in etcd
   uint64_t digest = 0;
-  // How far physical compaction has come. It is local: members differ in it.
+  // The progress of the physical compaction. It is local: it differs between members.
   Revision compaction_done = -1;
   mvcc::EventId compaction_next;  // all events before it have been processed
   // Stored in a table of its own (cluster_versions.h), not in the state record.
@@ -33,21 +33,21 @@ struct State {
 };
 
 // The state record is saved with every batch: a format number, the numbers above, a checksum. The
-// format is 3. Once the cluster version was raised it is 4, with the same contents, so that the
-// first release, which knows no cluster versions, does not open the store.
+// format is 3. Once the cluster version was raised, the format is 4, with the same contents, so
+// that the first release, which knows no cluster versions, does not open the store.
 std::string EncodeState(const State& state);
-// Of the cluster version it only tells whether it was raised: above kFirstVersion or not. DataLoss
-// when damaged, FailedPrecondition for another format.
+// The record only says whether the cluster version is above kFirstVersion. DataLoss: the record is
+// damaged. FailedPrecondition: it has another format.
 absl::Status DecodeState(std::string_view record, State* state);
 
-// What happened to leases, for the member, which measures their time.
+// A change of a lease. The member needs the changes to measure the time of leases.
 struct LeaseChange {
   int64_t id = 0;
-  int64_t ttl = 0;  // granted or renewed, in seconds; 0: the lease is gone
+  int64_t ttl = 0;  // in seconds, as granted or renewed; 0: the lease has ended
   raft::Index renewed = 0;
 };
 struct LeaseChanges {
-  bool all = false;  // the changes are all leases that exist; others are gone
+  bool all = false;  // `changes` lists all leases that exist; all others have ended
   std::vector<LeaseChange> changes;
 };
 
@@ -64,7 +64,7 @@ struct Shared {
   WriteBatch batch;
   raft::EntryId entry;  // the one that is being applied
   mvcc::Leases leases;
-  LeaseChanges lease_changes;  // since they were taken
+  LeaseChanges lease_changes;  // since the state machine's caller took them last
   Keys* keys = nullptr;        // the table of keys, through which other tables change keys
 
   // The rules in force at the entry that is being applied.

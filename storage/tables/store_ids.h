@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_TABLES_STORE_IDS_H_
 #define RAFTKV_STORAGE_TABLES_STORE_IDS_H_
 
-// The store id of each member's data directory, as a leader first saw it (RecordStoreId). A member
-// that later sends another store id has lost its directory. tables.h explains the functions of a
-// table.
+// The store id of each member's data directory, as a leader recorded it first (RecordStoreId). A
+// member that later sends another store id has lost its directory. tables.h explains the functions
+// of a table.
 
 #include <map>
 #include <string>

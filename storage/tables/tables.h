@@ -14,8 +14,8 @@
 //       Called with the same command after Check returned OK. Adds the changes to the shared batch
 //       and mixes them into the shared digest.
 //   static absl::Status Hash(const View&, const State&, Meter*, std::string* out);
-//       Appends a hash of what is replicated. From any thread. Returns the meter's status if it is
-//       over.
+//       Appends a hash of the replicated contents. Called on any thread. Returns the meter's status
+//       if the meter is over.
 //
 // To add a table or a command: docs/architecture.md, "To add something".
 

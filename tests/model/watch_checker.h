@@ -1,13 +1,14 @@
 #ifndef RAFTKV_TESTS_MODEL_WATCH_CHECKER_H_
 #define RAFTKV_TESTS_MODEL_WATCH_CHECKER_H_
 
-// Checks what one watch gets against the model, as one of etcd's clients sees it. A client may
-// resume the watch on another stream, at any member; then the same checker goes on.
+// Checks the responses of one watch, as one of etcd's clients sees them, against the model. A
+// client may resume the watch on another stream, at any member; the same checker then continues.
 //
-// Each response says up to which revision everything has been sent (header.revision). So its events
-// must be exactly the model's, from where the previous response ended up to there. This covers
-// etcd's promises: ordered, unique, atomic (no revision is divided between responses), reliable (no
-// event is missing), resumable, bookmarkable (no progress ahead of events), filters and prev_kv.
+// By its header.revision, each response says that every event up to this revision has been sent. So
+// its events must be exactly the model's events after the previous response's revision, up to its
+// own. This covers etcd's promises: ordered, unique, atomic (no revision is divided between
+// responses), reliable (no event is missing), resumable, bookmarkable (progress never names a
+// revision whose events were not sent), filters and prev_kv.
 
 #include <cstdint>
 #include <string>
@@ -23,18 +24,19 @@ class WatchChecker {
   // `model` must have every revision that a response shows, and outlive the checker.
   WatchChecker(const Model* model, etcdserverpb::WatchCreateRequest request);
 
-  // The stream of the watch is gone.
+  // The stream of the watch has ended.
   void Disconnect();
   // The request that creates the watch, or resumes it on a new stream.
   etcdserverpb::WatchCreateRequest Request();
   // Takes a response of this watch. Returns what is wrong with it, or an empty string.
   std::string OnResponse(const etcdserverpb::WatchResponse& response);
-  // A response says that all watches of the stream have got everything up to this revision.
+  // Takes a progress response for the whole stream: all its watches have got every event up to this
+  // revision.
   std::string OnProgress(int64_t revision);
 
   bool created() const { return created_; }
   int64_t id() const { return id_; }
-  // Cancelled because its start is compacted: the watch is over.
+  // The watch was cancelled because its start is compacted.
   bool compacted() const { return compacted_; }
   bool cancelled() const { return cancelled_; }
   // Everything before this revision was received.

@@ -1,16 +1,17 @@
 #ifndef RAFTKV_TESTS_SIM_LEADER_WATCH_H_
 #define RAFTKV_TESTS_SIM_LEADER_WATCH_H_
 
-// Checks one life of one member: as long as it hears its leader, it keeps that leader. It neither
-// gives another member its vote or pre-vote, nor enters a later term, nor forgets the leader. So an
-// election needs a majority that does not hear the leader (PreVote, thesis §9.6 and §4.2.3).
+// Checks one life of one member: as long as the member hears from its leader, it keeps that leader.
+// It gives no other member its vote or pre-vote, enters no later term, and still knows the leader.
+// So an election needs a majority that does not hear from the leader (PreVote, thesis §9.6 and
+// §4.2.3).
 //
-// A member surely hears its leader if it has handled an append of it within an election timeout by
-// its own clock, and nothing in this turn's input ends that: a message of a later term that is no
-// usual vote request, the loss of the newest connection on which the leader was heard, or a
-// transfer of leadership.
+// A member certainly hears from its leader if it has handled an append of the leader within an
+// election timeout by its own clock, and this turn's input contains none of these: a message of a
+// later term other than a usual vote request, the loss of the newest connection on which the leader
+// was heard, or a transfer of leadership.
 //
-// It also counts the marks of early campaigns (Raft::OnPeerLost).
+// This class also counts the marks of early campaigns (Raft::OnPeerLost).
 
 #include <cstdint>
 
@@ -27,7 +28,7 @@ class LeaderWatch {
   LeaderWatch(const Profile* profile, int member, Marks* marks, Verdict* verdict)
       : profile_(profile), member_(member), marks_(marks), verdict_(verdict) {}
 
-  // What is posted for the next turn, in order.
+  // Call it for each input that is posted for the next turn, in order.
   void OnInput(const raft::Raft& raft, const Input& input);
 
   // `now` is the member's clock.
@@ -44,7 +45,7 @@ class LeaderWatch {
   Marks* const marks_;
   Verdict* const verdict_;
 
-  // Of the inputs since the last turn.
+  // From the inputs since the last turn.
   raft::MemberId append_from_ =
       raft::kNobody;  // the last append of the current term or a later one
   bool disturbed_ = false;
@@ -54,7 +55,7 @@ class LeaderWatch {
   MonotonicTime heard_at_ = MonotonicTime::InfinitePast();
   MonotonicTime last_turn_ = MonotonicTime::InfinitePast();
 
-  // Of this turn.
+  // State for the current turn.
   bool must_keep_ = false;
   raft::Term term_ = 0;
   raft::MemberId leader_ = raft::kNobody;

@@ -4,10 +4,10 @@
 // Checks the time of leases on the virtual clock, from the entries of the ledger:
 //
 //   I11  A lease expires no earlier than its time to live after the commit of its last grant or
-//        renewal, on the fastest clock. A new leader expires nothing for an election timeout. (At
-//        the end of a run, all leases must be gone: phases.cc.)
+//        renewal, measured by the fastest possible clock. A new leader expires nothing for an
+//        election timeout. (At the end of a run, all leases must have ended: phases.cc.)
 //
-// What the entries do to leases and keys is checked against the model (I13).
+// The effects of the entries on leases and keys are checked against the model (I13).
 
 #include <cstdint>
 #include <map>
@@ -23,7 +23,7 @@ namespace raftkv::sim {
 
 class LeaseChecker {
  public:
-  // Clocks may be faster by `skew`, in parts per million.
+  // `skew`: how much faster a member's clock may run, in parts per million.
   LeaseChecker(uint32_t skew, Micros election_timeout, Marks* marks, Verdict* verdict)
       : skew_(skew), election_timeout_(election_timeout), marks_(marks), verdict_(verdict) {}
 
@@ -37,7 +37,7 @@ class LeaseChecker {
     Micros at = 0;
     raft::Term term = 0;
   };
-  // The least time in which so much passes on some clock.
+  // The virtual time in which the fastest clock advances by `time`.
   Micros OnFastestClock(Micros time) const { return time * 1'000'000 / (1'000'000 + skew_); }
 
   const uint32_t skew_;

@@ -1,9 +1,10 @@
 #ifndef RAFTKV_TESTS_SIM_WATCHERS_H_
 #define RAFTKV_TESTS_SIM_WATCHERS_H_
 
-// Clients that watch. Each has several watches on a stream to some member, reads it now and then,
-// slowly in some seeds, and resumes its watches at another member when its own dies, or at will.
-// Every response is checked against the model (tests/model/watch_checker.h).
+// Clients that watch. Each client has a stream to some member, with several watches. It reads the
+// stream at random times, slowly in some seeds. When its member dies, and at random times, it
+// resumes its watches at another member. Every response is checked against the model
+// (tests/model/watch_checker.h).
 
 #include <memory>
 #include <string>
@@ -20,7 +21,7 @@ class Watchers {
  public:
   Watchers(World* world, int clients);
 
-  // Called regularly for each client: it reads responses, and sends requests.
+  // Call it regularly for each client. The client reads responses and sends requests.
   void Look(int client);
   // The member's life ends: its streams break.
   void OnDown(int member);
@@ -34,7 +35,7 @@ class Watchers {
     explicit Client(const Model* model) : client(model) {}
     WatchClient client;
     int member = -1;
-    std::unique_ptr<watch::Stream> stream;  // null: it is not connected
+    std::unique_ptr<watch::Stream> stream;  // null: the client is not connected
   };
 
   void Connect(Client* client);
