@@ -41,6 +41,7 @@ class WatchStream {
   bool Send(const std::string& text) {
     WatchRequest request;
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
+    absl::MutexLock lock(&send_mutex_);
     return stream_->Write(request);
   }
   bool Read(WatchResponse* response) { return stream_->Read(response); }
@@ -64,6 +65,7 @@ class WatchStream {
 
  private:
   std::unique_ptr<grpc::ClientContext> context_ = MakeContext(absl::Seconds(60));
+  absl::Mutex send_mutex_;  // gRPC allows one write at a time
   std::unique_ptr<grpc::ClientReaderWriter<WatchRequest, WatchResponse>> stream_;
 };
 
@@ -259,9 +261,14 @@ class Resumer {
   }
   ~Resumer() { Stop(); }
 
-  // Waits until everything up to `revision` has arrived.
+  // Waits until everything up to `revision` has arrived. Asks for progress again and again, because
+  // a member ignores such a request while the watch is behind, as etcd does.
   bool WaitFor(int64_t revision) {
-    return Eventually(absl::Seconds(30), [&] { return next_ > revision; });
+    return Eventually(absl::Seconds(30), [&] {
+      absl::MutexLock lock(&mutex_);
+      if (stream_ != nullptr) stream_->Send("progress_request { }");
+      return next_ > revision;
+    });
   }
   void Stop() {
     stop_ = true;
