@@ -98,6 +98,14 @@ class Logger {
               << e.first_removed.index << " (term " << e.first_removed.term
               << "); the last index is now " << e.new_last.index;
   }
+  void Log(const raft::SnapshotNeeded& e) {
+    LOG(INFO) << Name(e.peer) << " needs entry " << e.next_index
+              << ", which is no longer in this member's log: sending it a snapshot";
+  }
+  void Log(const raft::SnapshotInstalled& e) {
+    LOG(INFO) << "installing a snapshot of the leader: index " << e.last.index << " (term "
+              << e.last.term << ")";
+  }
   void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
   void Log(const RejectedByPeer& e) {

@@ -73,6 +73,16 @@ void AddFieldOfTests() {
   if (field != nullptr) FieldVersions().push_back({field, 2});
 }
 
+// Tests set this variable to the number of entries that the log keeps. Then the state is flushed
+// often, too, because only what is flushed is cut (docs/testing.md).
+void UseTestLog(MemberOptions* options) {
+  const char* entries = getenv("RAFTKV_TEST_LOG_ENTRIES");
+  if (entries == nullptr || !absl::SimpleAtoi(entries, &options->replica.tail.entries_max)) return;
+  options->replica.tail.step_entries = options->replica.tail.entries_max / 2 + 1;
+  options->replica.tail.held_bytes_max = 0;
+  options->flush_interval = absl::Milliseconds(100);
+}
+
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
 // Sets what both ports have in common: the rules of keepalive and pings, and of compression.
@@ -148,12 +158,14 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
+  UseTestLog(&member);
   return member;
 }
 
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
-                              const Identity& identity) {
+                              const Identity& identity, SnapshotHooks snapshots) {
   PeersOptions options;
+  options.snapshots = std::move(snapshots);
   options.cluster_id = config.cluster_id;
   options.self = self.id;
   options.store_id = identity.store_id;
@@ -213,6 +225,7 @@ struct Server::Parts {
   void Close();
   void End();
   int Uncommitted() const;
+  SnapshotHooks MakeSnapshotHooks();
 
   const Config config;
   const MemberConfig& self;
@@ -242,10 +255,10 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
     : config(the_config),
       self(config.members[index]),
       data_dir(std::move(data)),
-      peers(MakePeersOptions(config, self, data_dir.identity), &phase,
+      peers(MakePeersOptions(config, self, data_dir.identity, MakeSnapshotHooks()), &phase,
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
-             data_dir.state.get(), &phase, &peers),
+             data_dir.state.get(), &phase, data_dir.states.get(), &peers),
       event_log(EventLogger(self.id, Names(config)), &peers),
       loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
            &member, &phase),
@@ -266,6 +279,18 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .walker = &walker,
            .catch_up = &catch_up} {
   member.AddObserver(&event_log);
+}
+
+SnapshotHooks Server::Parts::MakeSnapshotHooks() {
+  SnapshotHooks hooks;
+  hooks.take = [this] { return data_dir.states->Take(*data_dir.state); };
+  hooks.receive = [this](const SnapshotManifest& m) { return data_dir.states->Receive(m); };
+  hooks.accept = [this](std::unique_ptr<SnapshotWriter> writer) {
+    return data_dir.states->Accept(std::move(writer));
+  };
+  hooks.tip_at = [this](raft::EntryId id) { return member.replica().TipAt(id); };
+  hooks.run_on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); };
+  return hooks;
 }
 
 Server::Parts::~Parts() {
@@ -484,6 +509,7 @@ void Server::Parts::End() {
   phase.Set(Phase::kStopped);
   watchdog.Join();
   loop.Join();
+  peers.StopSnapshotThreads();
   readers.Stop();
   walker.Stop();
   catch_up.Stop();

@@ -27,6 +27,7 @@
 #include "absl/strings/str_split.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
+#include "storage/files.h"
 #include "storage/log/watermark.h"
 #include "storage/mvcc/layout.h"
 
@@ -39,58 +40,10 @@ constexpr uint64_t kFormatVersion = 1;
 constexpr size_t kStoreIdBytes = 16;
 constexpr char kReplace[] = "; remove this member, wipe its directory and add it as a new member";
 
-absl::Status SystemError(const std::string& path, const char* what, int error) {
-  const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
-  return error == EACCES || error == EPERM || error == EROFS ? absl::PermissionDeniedError(text)
-                                                             : absl::UnavailableError(text);
-}
-
 // Errors of the engine or the log may lack the directory: add it in front.
 absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
   if (status.message().find(dir) != absl::string_view::npos) return status;
   return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
-}
-
-absl::Status SyncDirectory(const std::string& dir) {
-  const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return SystemError(dir, "cannot open", errno);
-  const int result = fsync(fd);
-  const int error = errno;
-  close(fd);
-  return result == 0 ? absl::OkStatus() : SystemError(dir, "cannot sync", error);
-}
-
-// Atomic, even if the power fails: writes and syncs a temporary file, renames it, syncs the
-// directory.
-absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text) {
-  const std::string path = dir + "/" + name;
-  const std::string temporary = path + ".tmp";
-  const int fd = open(temporary.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-  if (fd < 0) return SystemError(temporary, "cannot create", errno);
-  const bool written =
-      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
-  const int error = errno;
-  if (close(fd) != 0 || !written) return SystemError(temporary, "cannot write", error);
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    return SystemError(path, "cannot rename", errno);
-  }
-  return SyncDirectory(dir);
-}
-
-// Reads at most 4 KiB. Returns an empty string if the file is missing.
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    if (errno == ENOENT) return std::string();
-    return SystemError(path, "cannot open", errno);
-  }
-  std::string text(4096, '\0');
-  const ssize_t size = read(fd, text.data(), text.size());
-  const int error = errno;
-  close(fd);
-  if (size < 0) return SystemError(path, "cannot read", error);
-  text.resize(static_cast<size_t>(size));
-  return text;
 }
 
 absl::Status MakeDirectory(const std::string& dir) {
@@ -264,17 +217,6 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   return log;
 }
 
-absl::Status SyncTree(const std::string& dir) {
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    const std::string path = entry.path().string();
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) return SystemError(path, "cannot sync", errno);
-    close(fd);
-  }
-  return SyncDirectory(dir);
-}
-
 constexpr char kSalvage[] = "/log.salvage";
 
 // Removes what a crash during SalvageLog left: an unfinished copy, or the log that was replaced.
@@ -333,41 +275,26 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
 }
 
 // --- the state machine
-absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(const DataDirOptions& o,
-                                                               const std::string& dir,
-                                                               bool create) {
-  RocksOptions rocks;
-  rocks.dir = dir;
-  rocks.durability = Durability::kFlushed;
-  rocks.filter_prefix = mvcc::VersionFilterPrefix;
-  rocks.create_if_missing = create;
-  rocks.cache_bytes = o.cache_bytes;
-  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
-  if (!engine.ok()) return engine.status();
-  absl::StatusOr<std::unique_ptr<StateMachine>> state =
-      StateMachine::Open(*std::move(engine), {.newest_version = o.newest_version});
-  if (!state.ok()) return WithDirectory(dir, state.status());
-  return state;
-}
-
 absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
-    const DataDirOptions& o, bool initialized, const LogStore& log,
-    std::vector<std::string>* warnings) {
-  const std::string dir = o.dir + "/sm";
-  absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenStateMachine(o, dir, !initialized);
-  if (state.ok() || !absl::IsDataLoss(state.status()) || !initialized) return state;
+    StateDirs* states, bool initialized, const LogStore& log, std::vector<std::string>* warnings) {
+  const std::string dir = states->path();
+  absl::StatusOr<std::unique_ptr<StateMachine>> state = states->OpenStateMachine(!initialized);
+  if (state.ok()) return state;
+  if (!absl::IsDataLoss(state.status()) || !initialized) {
+    return WithDirectory(dir, state.status());
+  }
   if (log.first_index() != 1) {
     return absl::DataLossError(absl::StrCat(
-        state.status().message(),
+        WithDirectory(dir, state.status()).message(),
         "; it cannot be rebuilt, because the log no longer has all entries", kReplace));
   }
   std::error_code error;
   fs::remove_all(dir, error);
   if (error) return SystemError(dir, "cannot remove the damaged state", error.value());
-  warnings->push_back(absl::StrCat(state.status().message(),
+  warnings->push_back(absl::StrCat(WithDirectory(dir, state.status()).message(),
                                    "; repaired: rebuilding it from the log, entries 1 to ",
                                    log.last_index()));
-  return OpenStateMachine(o, dir, /*create=*/true);
+  return states->OpenStateMachine(/*create=*/true);
 }
 
 // The log must contain the entry that the state machine applied last. If the state machine is ahead
@@ -418,13 +345,29 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
     }
   }
 
+  absl::StatusOr<std::unique_ptr<StateDirs>> states =
+      StateDirs::Open({.data_dir = options.dir,
+                       .cache_bytes = options.cache_bytes,
+                       .newest_version = options.newest_version});
+  if (!states.ok()) {
+    return absl::Status(
+        states.status().code(),
+        absl::StrCat(states.status().message(), absl::IsDataLoss(states.status()) ? kReplace : ""));
+  }
+  result.states = *std::move(states);
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       OpenOrSalvageLog(options, initialized, &result.warnings);
   if (!log.ok()) return log.status();
   result.log = *std::move(log);
+  if (const auto& resume = result.states->resume()) {
+    ResumeInstall(*resume, result.log.get());
+    result.warnings.push_back(absl::StrCat(
+        options.dir, ": finished the install of a snapshot up to entry ", resume->id.index));
+    result.states->Replaced();
+  }
 
   absl::StatusOr<std::unique_ptr<StateMachine>> state =
-      OpenOrRebuildStateMachine(options, initialized, *result.log, &result.warnings);
+      OpenOrRebuildStateMachine(result.states.get(), initialized, *result.log, &result.warnings);
   if (!state.ok()) return state.status();
   result.state = *std::move(state);
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
@@ -433,6 +376,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
     if (absl::Status s = WriteFile(options.dir, "INITIALIZED", ""); !s.ok()) return s;
   }
+  if (absl::Status s = result.states->RemoveLeftovers(); !s.ok()) return s;
   return result;
 }
 

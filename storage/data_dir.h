@@ -11,7 +11,7 @@
 //   INITIALIZED   exists once everything below has been created; from then on a missing file is
 //                 damage and is not created again
 //   log/          the Raft log (log_store.h) and its WATERMARK
-//   sm/           the state machine (state_machine.h)
+//   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
 //   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
 //                 the next start
 //
@@ -32,6 +32,7 @@
 #include "absl/status/statusor.h"
 #include "storage/log/entry.h"
 #include "storage/log/log_store.h"
+#include "storage/state_dirs.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
@@ -70,6 +71,7 @@ struct DataDir {
   std::unique_ptr<DirLock> lock;  // first, so that it is released last
   Identity identity;
   std::unique_ptr<LogStore> log;
+  std::unique_ptr<StateDirs> states;
   std::unique_ptr<StateMachine> state;
   std::vector<std::string> warnings;  // one line each; the caller logs them
 };

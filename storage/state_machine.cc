@@ -97,12 +97,19 @@ struct StateMachine::Rep {
   uint64_t entries_since_flush = 0;
 };
 
-StateMachine::StateMachine(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
+StateMachine::StateMachine(std::shared_ptr<Rep> rep)
+    : rep_(std::move(rep)), for_any_thread_(rep_) {}
 StateMachine::~StateMachine() = default;
+
+void StateMachine::Install(std::unique_ptr<StateMachine> other) {
+  rep_ = other->rep_;
+  if (RAFTKV_MUTANT("install-hides-the-leases")) rep_->shared.lease_changes = {};
+  for_any_thread_.Set(rep_);
+}
 
 absl::StatusOr<std::unique_ptr<StateMachine>> StateMachine::Open(std::unique_ptr<Engine> engine,
                                                                  StateMachineOptions options) {
-  auto rep = std::make_unique<Rep>(std::move(engine), std::move(options));
+  auto rep = std::make_shared<Rep>(std::move(engine), std::move(options));
   if (absl::Status status = rep->Load(); !status.ok()) return status;
   return std::unique_ptr<StateMachine>(new StateMachine(std::move(rep)));
 }
@@ -261,7 +268,9 @@ raft::EntryId StateMachine::persisted_applied() const {
   return rep.persisted;
 }
 
-std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const { return rep_->Snapshot(); }
+std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const {
+  return for_any_thread_.Get()->Snapshot();
+}
 
 std::map<raft::MemberId, std::string> StateMachine::store_ids() const {
   return rep_->tables.Get<StoreIds>().all();
@@ -328,9 +337,13 @@ void StateMachine::Rep::CompactBatch(Meter* meter) {
   WriteBatchOut();
 }
 
-void StateMachine::StartDefragment() { rep_->engine().StartReclaim(); }
+void StateMachine::StartDefragment() { for_any_thread_.Get()->engine().StartReclaim(); }
 
-uint64_t StateMachine::DiskBytes() const { return rep_->engine().DiskBytes(); }
+absl::Status StateMachine::Checkpoint(const std::string& dir) const {
+  return for_any_thread_.Get()->engine().Checkpoint(dir);
+}
+
+uint64_t StateMachine::DiskBytes() const { return for_any_thread_.Get()->engine().DiskBytes(); }
 bool StateMachine::WouldStall() const { return rep_->engine().WouldStall(); }
 
 }  // namespace raftkv

@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
+#include "storage/base/for_any_thread.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/meter.h"  // Limits
@@ -128,13 +129,23 @@ class StateMachine {
   void StartDefragment();
   uint64_t DiskBytes() const;
 
+  // Makes a copy of the state, as of now or later, in the new directory `dir` (Engine::Checkpoint).
+  // From any thread; waits for the disk.
+  absl::Status Checkpoint(const std::string& dir) const;
+
   // Whether the engine would make the next write wait for its compactions.
   bool WouldStall() const;
 
+  // A snapshot of a peer takes the place of this state: takes over the state of `other`. Readers
+  // keep what they pinned; the old engine is closed when the last of them lets go.
+  void Install(std::unique_ptr<StateMachine> other);
+
  private:
   struct Rep;
-  explicit StateMachine(std::unique_ptr<Rep> rep);
-  const std::unique_ptr<Rep> rep_;
+  explicit StateMachine(std::shared_ptr<Rep> rep);
+
+  std::shared_ptr<Rep> rep_;          // used by the thread that applies
+  ForAnyThread<Rep> for_any_thread_;  // the same one
 };
 
 }  // namespace raftkv

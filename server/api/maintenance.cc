@@ -38,7 +38,8 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
 }
 
 void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
-  const raft::Status raft = edge->member->Status().raft;
+  const MemberStatus status = edge->member->Status();
+  const raft::Status& raft = status.raft;
   StatusResponse* response = call.response();
   response->set_version(kEtcdVersion);
   response->set_storageversion("3.6.0");
@@ -50,9 +51,10 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
     response->add_errors(std::string(RejectedByPeers().message()));
   }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
-  const int64_t bytes = static_cast<int64_t>(edge->member->DiskBytes());
-  response->set_dbsize(bytes);
-  response->set_dbsizeinuse(bytes);
+  // dbSize: the state and the log; dbSizeInUse: the state alone. Both as they are on disk.
+  const auto state_bytes = static_cast<int64_t>(edge->member->DiskBytes());
+  response->set_dbsize(state_bytes + static_cast<int64_t>(status.log_bytes));
+  response->set_dbsizeinuse(state_bytes);
   response->set_raftappliedindex(snapshot->applied().index);
   edge->FillHeader(snapshot->revision(), response->mutable_header());
   call.Finish(absl::OkStatus());

@@ -84,6 +84,16 @@ void Applier::MaybeCompact(int64_t events_max) {
   }
 }
 
+void Applier::Install(std::unique_ptr<StateMachine> state) {
+  for (CommittedTask& task : std::exchange(queue_, {})) task.AnswerUnknown();
+  large_next_ = false;
+  const Revision before = state_machine_->revision();
+  state_machine_->Install(std::move(state));
+  if (const Revision newest = state_machine_->revision(); newest > before) {
+    outbox_->ReportRevision(newest);
+  }
+}
+
 void Applier::ForgetAnswered() {
   std::erase_if(reads_, [](const auto& read) { return read.second->answered(); });
   std::erase_if(compactions_, [](const auto& c) { return c.second.request->answered(); });

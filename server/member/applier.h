@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,11 @@ namespace raftkv {
 struct CommittedTask {
   std::vector<raft::Entry> entries;
   std::vector<std::pair<raft::Index, PendingRequestPtr>> requests;
+
+  // A snapshot contains these entries, so their results are never known here.
+  void AnswerUnknown() {
+    for (auto& [index, request] : requests) request->Answer(Fate::kUnknownConnection);
+  }
 };
 // A read that is answered once everything up to `index` is applied.
 struct ReadTask {
@@ -65,6 +71,9 @@ class Applier {
   // not make writes wait. Then answers the requests that waited for a compaction that is done.
   void MaybeCompact(int64_t events_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
+
+  // A snapshot that contains everything in the queue took the place of the state.
+  void Install(std::unique_ptr<StateMachine> state);
 
   // Forgets requests that were answered at their deadline.
   void ForgetAnswered();

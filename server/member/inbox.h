@@ -4,7 +4,8 @@
 // What has arrived for a member's next turn. Bounded: when it is full, a client's request is
 // rejected with kTooManyRequests and a peer's message is dropped (Raft sends it again). One item
 // always fits. The transport's reports about its own streams (AppendLost, PeerLost, ForwardLost,
-// ForwardQueueFull) always fit too, because the member must not miss them.
+// ForwardQueueFull) and about snapshots (SnapshotSent, SnapshotArrived) always fit too, because the
+// member must not miss them.
 //
 // Owned by the member; used on the thread of its turns. The driver stops collecting once there is
 // enough for a turn. The rest waits in gRPC's queues, whose flow control slows the senders down.

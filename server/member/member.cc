@@ -20,12 +20,12 @@ void Append(std::vector<T> more, std::vector<T>* to) {
 }  // namespace
 
 Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
-               const PhaseValue* phase, Transport* transport)
+               const PhaseValue* phase, StateStore* states, Transport* transport)
     : options_(options),
       state_machine_(state_machine),
       outbox_(options.replica.raft.id, options.replica.store_id, options.replica.newest_version,
               transport),
-      replica_(options.replica, log, *state_machine, phase, &outbox_),
+      replica_(options.replica, log, *state_machine, phase, states, &outbox_),
       applier_(state_machine, &outbox_),
       cluster_version_(state_machine->cluster_version()) {}
 
@@ -40,8 +40,12 @@ bool Member::idle() const {
 
 void Member::Turn(MonotonicTime now) {
   LearnLeases(now);
-  replica_.Turn(inbox_.Take(), now);
+  replica_.Turn(inbox_.Take(), now, /*may_install=*/!applying_elsewhere_);
   Replica::HandOver more = replica_.TakeHandOver();
+  if (more.installed != nullptr) {
+    for (CommittedTask& task : std::exchange(handed_over_.committed, {})) task.AnswerUnknown();
+    applier_.Install(std::move(more.installed));
+  }
   Append(std::move(more.committed), &handed_over_.committed);
   Append(std::move(more.reads), &handed_over_.reads);
   if (applying_elsewhere_ && now >= next_forget_) {  // the applier cannot be asked to forget now
@@ -86,6 +90,7 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
     if (next_flush_ != MonotonicTime::InfinitePast()) state_machine_->StartFlush();
     next_flush_ = now + options_.flush_interval;
   }
+  replica_.MaybeCut(*state_machine_);
   if (applier_.empty()) return ApplyPlan::kNothing;
   if (!state_machine_->WouldStall() && !applier_.large_next()) return ApplyPlan::kHere;
   applying_elsewhere_ = true;
@@ -106,6 +111,7 @@ MemberStatus Member::Status() const {
   return {.raft = replica_.raft().status(),
           .may_vote = replica_.may_vote(),
           .rejected_by_peers = replica_.first_start().rejected_by_peers(),
+          .log_bytes = replica_.log_disk_bytes(),
           .pending = replica_.pending(),
           .rejected_messages = replica_.rejected_messages(),
           .waiting_for = replica_.first_start().waiting_for()};

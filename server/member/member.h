@@ -79,6 +79,7 @@ struct MemberStatus {
   raft::Status raft;
   bool may_vote = false;
   bool rejected_by_peers = false;  // first_start.h
+  uint64_t log_bytes = 0;          // on disk
   size_t pending = 0;              // requests that wait for a leader or a majority
   uint64_t rejected_messages = 0;  // from peers
   WaitingForPeers waiting_for;     // at the first start (first_start.h)
@@ -89,7 +90,7 @@ class Member {
   // All arguments must outlive the member. While it lives, only the member changes `log` and
   // `state_machine`. From Phase::kDeclining on, it declines proposals that peers forward.
   Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
-         const PhaseValue* phase, Transport* transport);
+         const PhaseValue* phase, StateStore* states, Transport* transport);
 
   // Call it before the first turn. The observer must outlive the member.
   void AddObserver(MemberObserver* observer) { outbox_.Add(observer); }
@@ -128,7 +129,7 @@ class Member {
 
   // --- state
   std::shared_ptr<const StateSnapshot> Snapshot() const { return state_machine_->Snapshot(); }
-  uint64_t DiskBytes() const { return state_machine_->DiskBytes(); }
+  uint64_t DiskBytes() const { return state_machine_->DiskBytes(); }  // of the state machine
   // Returns at once.
   void StartDefragment() { state_machine_->StartDefragment(); }
   MemberStatus Status() const;

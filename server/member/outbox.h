@@ -31,6 +31,8 @@ class Outbox {
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
     transport_->Send({self_, to, store_id_, std::move(body), newest_version_});
   }
+  void SendSnapshot(raft::MemberId to, raft::Term term) { transport_->SendSnapshot(to, term); }
+  void StopSnapshots() { transport_->StopSnapshots(); }
   void Report(const ReplicaEvent& event) {
     for (MemberObserver* observer : observers_) observer->OnEvent(event);
   }

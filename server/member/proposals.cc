@@ -105,6 +105,10 @@ void Proposals::OnForwardLost(raft::MemberId peer) {
   FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.leader == peer; });
 }
 
+void Proposals::OnInstalled(raft::Term term) {
+  FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.term <= term; });
+}
+
 void Proposals::ForgetAnswered() {
   for (auto it = all_.begin(); it != all_.end();) {
     it = it->second.request->answered() ? Erase(it) : std::next(it);

@@ -60,6 +60,9 @@ class Proposals {
   void OnTermSettled(raft::Term term);
   // Likewise, answers everything that was sent to `peer`.
   void OnForwardLost(raft::MemberId peer);
+  // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
+  // proposal that was sent in that term or before: all of these are "unknown".
+  void OnInstalled(raft::Term term);
   // Forgets those that were answered at their deadline.
   void ForgetAnswered();
 

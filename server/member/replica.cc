@@ -27,10 +27,11 @@ std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
 }  // namespace
 
 Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-                 const PhaseValue* phase, Outbox* outbox)
+                 const PhaseValue* phase, StateStore* states, Outbox* outbox)
     : options_(options),
       log_(log),
       phase_(phase),
+      states_(states),
       outbox_(outbox),
       raft_(options.raft, options.configuration, state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
@@ -41,7 +42,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       applied_(handed_over_),
       settled_term_(state_machine.applied().term) {}
 
-void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
+void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
   // If this turn comes an election timeout late (a save took long, or the process was stopped), the
   // others may have a new leader. Step down before anything else.
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
@@ -54,6 +55,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now) {
   }
   // Only now: each proposal that was never sent is reported by itself, and has been spared.
   for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
+  if (arrived_ && may_install) StepSnapshot();
   Tick();
   first_start_.Turn(now);
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
@@ -277,6 +279,8 @@ void Replica::DrainReady() {
     raft::Ready ready = raft_.TakeReady();
     SendAll(&ready.messages_now);
     if (RAFTKV_MUTANT("reply-before-save")) SendAll(&ready.messages_after_save);
+    for (const raft::MemberId peer : ready.snapshots_to) SendSnapshot(peer);
+    if (ready.snapshot) Install(*ready.snapshot);
     if (ready.hard_state || !ready.entries.empty()) log_->Save(ready.hard_state, ready.entries);
     raft_.OnSaved(ready.number);
     SendAll(&ready.messages_after_save);
@@ -365,6 +369,7 @@ void Replica::NoteLeader() {
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
   lessor_.OnNewTerm();
+  if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
   next_ask_ = next_forward_ = now_;
   if (raft_.role() != raft::Role::kLeader) return;
   RecordStoreId(options_.raft.id, options_.store_id);

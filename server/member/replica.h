@@ -30,6 +30,7 @@
 #include "server/member/applier.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
+#include "server/member/log_tail.h"
 #include "server/member/outbox.h"
 #include "server/member/pending.h"
 #include "server/member/proposals.h"
@@ -54,6 +55,7 @@ struct ReplicaOptions {
   raft::Configuration configuration;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
+  LogTail tail;
   // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
   // them a request is answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
@@ -65,13 +67,18 @@ class Replica {
   // All arguments but `state_machine` must outlive the replica. The constructor reads the state
   // machine; later the replica learns everything from committed entries.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
-          const PhaseValue* phase, Outbox* outbox);
+          const PhaseValue* phase, StateStore* states, Outbox* outbox);
 
-  // `now` must not be less than in an earlier call. A turn usually writes one synced batch for all
-  // inputs. It writes another one if the member wins an election or is allowed to vote from now on.
-  void Turn(std::vector<Input> inputs, MonotonicTime now);
+  // `now` must not be less than in an earlier call. Usually writes one synced batch for all inputs;
+  // a member that wins an election, may vote from now on, or installs a snapshot writes another
+  // one. `may_install`: no other thread applies, so a snapshot may take the place of the state
+  // machine.
+  void Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install = true);
 
   struct HandOver {
+    // Takes the place of the state machine, before the rest of this. Then everything that was
+    // handed over before is obsolete: the requests in it are answered "unknown".
+    std::unique_ptr<StateMachine> installed;
     std::vector<CommittedTask> committed;
     std::vector<ReadTask> reads;
   };
@@ -85,6 +92,13 @@ class Replica {
   // Begins to transfer leadership to the best follower, because this member is about to stop. Call
   // it between turns. No effect if this member does not lead, or if no follower answers.
   void HandOverLeadership();
+
+  // Cuts the log, if that is due (log_tail.h): at most once after each flush of the state machine.
+  // Call it between turns, while no other thread applies.
+  void MaybeCut(const StateMachine& state_machine);
+  // The entry, if it is in the log: what a snapshot up to it must tell its receiver.
+  std::optional<LogStore::Tip> TipAt(raft::EntryId id) const;
+  uint64_t log_disk_bytes() const { return log_->DiskBytes(); }
 
   // Answers all pending requests with kStopped.
   void Stop();
@@ -112,6 +126,8 @@ class Replica {
   void Handle(const PeerLost& lost);
   void Handle(const ForwardLost& lost);
   void Handle(const ForwardQueueFull& full);
+  void Handle(SnapshotArrived arrived);
+  void Handle(const SnapshotSent& sent);
   void HandleFrom(raft::MemberId from, raft::Message message);
   void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
@@ -129,6 +145,10 @@ class Replica {
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
   void NoteTransfers();
+  void StepSnapshot();
+  void Install(const raft::SnapshotMeta& meta);
+  void SendSnapshot(raft::MemberId to);
+  raft::Index HeldFrom() const;
   void SendAll(std::vector<raft::Message>* messages);
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
@@ -150,6 +170,7 @@ class Replica {
   const ReplicaOptions options_;
   LogStore* const log_;
   const PhaseValue* const phase_;
+  StateStore* const states_;
   Outbox* const outbox_;
 
   raft::Raft raft_;
@@ -161,14 +182,18 @@ class Replica {
   Renewals renewals_;
   Lessor lessor_;
   FirstStart first_start_;
-  HandOver hand_over_;  // output of the turns, until TakeHandOver
+  HandOver hand_over_;                      // of this turn
+  std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
+  // Leader: to whom a snapshot is being sent, and what was applied when that began.
+  std::map<raft::MemberId, raft::Index> sending_to_;
 
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // peers whose stream was reported as broken in this turn
   raft::Index handed_over_;                // every entry up to here was handed over to the applier
   raft::Index applied_;
-  raft::Term settled_term_;  // the newest term of which an entry was handed over
+  raft::Index considered_for_cut_ = 0;  // MaybeCut has run since the flush up to this entry
+  raft::Term settled_term_;             // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
   // On a leader: an entry of its term, or one right before such an entry. Once it is applied, the

@@ -8,6 +8,7 @@
 // request's deadline, on the thread of the member's turns or on the thread that applies.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/functional/any_invocable.h"
 #include "server/member/transport.h"
 #include "storage/base/monotonic_time.h"
+#include "storage/snapshot.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
@@ -147,9 +149,27 @@ struct ForwardQueueFull {
   uint64_t number = 0;
 };
 
+// A snapshot of the leader has arrived whole. `message` is an InstallSnapshot, in the term in which
+// the leader began to send it. `done(true)`: this member now durably has everything that the
+// snapshot contains; `done(false)`: it did not take it. Called once, on the thread of the turns,
+// unless the member ends first.
+struct SnapshotArrived {
+  PeerMessage message;
+  std::unique_ptr<ReceivedSnapshot> snapshot;
+  absl::AnyInvocable<void(bool)> done;
+};
+
+// How a snapshot that this member sent as the leader of `term` ended (Transport::SendSnapshot).
+struct SnapshotSent {
+  raft::MemberId peer = raft::kNobody;
+  raft::Term term = 0;
+  bool ok = false;  // the peer has everything that it contains
+};
+
 // Everything that may arrive between two turns of a member.
 using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, TransferRequest,
-                           AppendLost, PeerLost, ForwardLost, ForwardQueueFull>;
+                           AppendLost, PeerLost, ForwardLost, ForwardQueueFull, SnapshotArrived,
+                           SnapshotSent>;
 
 }  // namespace raftkv
 

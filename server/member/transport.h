@@ -61,6 +61,13 @@ class Transport {
  public:
   virtual ~Transport() = default;
   virtual void Send(PeerMessage message) = 0;
+
+  // Sends a snapshot of this member's state machine, as it is now or later, to a peer that needs
+  // one. `term` is that of the leader, this member. A running one to the same peer is given up.
+  // Ends with the input SnapshotSent, always, unless StopSnapshots was called.
+  virtual void SendSnapshot(raft::MemberId to, raft::Term term) = 0;
+  // Gives up all of them, because this member no longer leads.
+  virtual void StopSnapshots() = 0;
 };
 
 }  // namespace raftkv

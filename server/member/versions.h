@@ -51,6 +51,8 @@ class Versions {
   bool OnCommitted(const proto::SetClusterVersion& raise) {
     return std::exchange(in_force_, std::max(in_force_, raise.version())) != in_force_;
   }
+  // A snapshot was installed.
+  void OnInstalled(ClusterVersion in_force) { in_force_ = std::max(in_force_, in_force); }
   // The leader or the term changed: what was proposed may be lost.
   void OnNewTerm() { proposed_ = 0; }
 

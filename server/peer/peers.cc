@@ -13,6 +13,8 @@ namespace {
 constexpr int kUnaryOutMax = 8;
 // Larger than Raft's window of appends, so that heartbeats fit beside a full window.
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
+// Each chunk of a snapshot is answered before the next one is sent.
+constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
 // Proposals are added to a waiting forward request up to this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 // How long a stream may take to introduce itself, and how many streams may wait for that.
@@ -132,6 +134,8 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
     peer->*in = nullptr;
     if constexpr (std::is_same_v<In, AppendIn>) {
       if (aborted && !closing()) post_(PeerLost{sender.id, sender.connection});
+    } else if constexpr (std::is_same_v<In, SnapshotIn>) {
+      peer->incoming = nullptr;
     }
   };
   StreamMethod method;
@@ -153,6 +157,8 @@ void Peers::Register(MethodTable* methods) {
                                    &Peer::append_in, &Peers::OnAppend));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/Forward", options_.forward_bound,
                                    &Peer::forward_in, &Peers::OnForward));
+  rows.streams.push_back(StreamRow("/raftkv.proto.Raft/InstallSnapshot", kSnapshotBound,
+                                   &Peer::snapshot_in, &Peers::OnSnapshot));
   methods_ = methods;
   methods_->Serve(std::move(rows));
 }
@@ -371,7 +377,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadInd
 }
 
 void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) {
-  LOG(FATAL) << "the core does not send InstallSnapshot yet";
+  LOG(FATAL) << "the core never sends InstallSnapshot (server/raft/message.h)";
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now) {
@@ -487,6 +493,7 @@ void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
   const absl::Status status = absl::InvalidArgumentError(absl::StrCat("a message: ", what));
   if (peer->append_in != nullptr) std::exchange(peer->append_in, nullptr)->Finish(status);
   if (peer->forward_in != nullptr) std::exchange(peer->forward_in, nullptr)->Finish(status);
+  EndIncoming(peer, status);
   if (peer->append_out != nullptr) peer->append_out->Reject();
   if (peer->forward_out != nullptr) peer->forward_out->Reject();
 }

@@ -34,8 +34,10 @@
 #include "server/peer/handshake.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
+#include "server/peer/snapshot_sender.h"
 #include "server/phase.h"
 #include "server/rpc/method_table.h"
+#include "server/workers.h"
 
 namespace raftkv {
 
@@ -63,8 +65,8 @@ struct PeersOptions {
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members
   absl::Duration vote_timeout = absl::Seconds(1);
-  // The number is above the replica's pending_max, so the queue of a working connection is never
-  // full.
+  SnapshotHooks snapshots;
+  // Above the replica's pending_max, so that the queue of a working connection is never full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
 
@@ -84,6 +86,11 @@ class Peers final : public Transport {
   void Connect(grpc::CompletionQueue* queue);
 
   void Send(PeerMessage message) override;
+  void SendSnapshot(raft::MemberId to, raft::Term term) override;
+  void StopSnapshots() override;
+
+  // Ends the threads of snapshots. Call it after Stop, when the loop has ended.
+  void StopSnapshotThreads();
 
   // Call it when the phase is kClosing. Ends all streams and calls. Streams that we opened are
   // closed in order, so that no peer thinks that this member has died. All others are cancelled at
@@ -109,6 +116,8 @@ class Peers final : public Transport {
   using AppendIn = InStream<proto::AppendEntriesRequest, proto::AppendEntriesResponse>;
   using ForwardOut = OutStream<proto::ForwardRequest, proto::ForwardResponse>;
   using ForwardIn = InStream<proto::ForwardRequest, proto::ForwardResponse>;
+  using SnapshotIn = InStream<proto::InstallSnapshotRequest, proto::InstallSnapshotResponse>;
+  struct Incoming;
   template <typename Response>
   class UnaryOut;
   template <typename Request, typename Response>
@@ -122,8 +131,12 @@ class Peers final : public Transport {
     std::unique_ptr<ForwardOut> forward_out;
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
-    std::map<bool, VoteCall> vote_in;  // unanswered calls, by pre_vote
-    HelloCall hello_in;                // the unanswered call
+    SnapshotIn* snapshot_in = nullptr;
+    std::shared_ptr<Incoming> incoming;  // on that stream
+    std::unique_ptr<SnapshotSender> snapshot_out;
+    int snapshots_failed = 0;          // since the last one that was installed
+    std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
+    HelloCall hello_in;                // unanswered
     int unary_out = 0;
     bool connected = false;
     std::string last_rejection;
@@ -174,6 +187,12 @@ class Peers final : public Transport {
   void Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
            std::function<void(const Sender& from, const Response&)> on_answer);
 
+  void GiveUp(Peer* peer);
+  absl::Status OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request);
+  void EndIncoming(Peer* peer, const absl::Status& status);
+  void OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
+                 const absl::Status& status, std::unique_ptr<ReceivedSnapshot> received);
+
   void OnVote(VoteCall call);
   void OnHello(HelloCall call);
   void OnTimeoutNow(TimeoutNowCall call);
@@ -188,9 +207,11 @@ class Peers final : public Transport {
   MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
   std::map<raft::MemberId, Peer> peers_;
-  std::set<grpc::ClientContext*> asking_;  // contexts of our unary calls in flight
-  int live_ = 0;              // streams and calls that we opened, with operations in flight
-  uint64_t connections_ = 0;  // the streams that peers have opened so far
+  std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
+  int live_ = 0;                           // our streams and calls with operations in flight
+  uint64_t connections_ = 0;               // the streams that peers have opened so far
+  std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // until their threads end
+  Workers snapshot_worker_{/*threads=*/1, /*waiting_max=*/8};  // writes what arrives
 };
 
 }  // namespace raftkv

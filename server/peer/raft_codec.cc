@@ -267,4 +267,36 @@ absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
   return HelloReply{.log_empty = in.log_empty(), .store_id_rejected = in.store_id_rejected()};
 }
 
+proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& manifest) {
+  proto::InstallSnapshotRequest out;
+  out.set_term(term);
+  out.set_last_included_index(manifest.base.id.index);
+  out.set_last_included_term(manifest.base.id.term);
+  out.set_chain_hash(manifest.base.chain_hash);
+  out.set_digest(manifest.digest);
+  for (const SnapshotManifest::File& file : manifest.files) {
+    proto::InstallSnapshotRequest::File* f = out.add_files();
+    f->set_name(file.name);
+    f->set_size(file.size);
+  }
+  return out;
+}
+
+absl::StatusOr<SnapshotOffer> Decode(const proto::InstallSnapshotRequest& in) {
+  if (!Plausible({in.term(), in.last_included_index(), in.last_included_term()})) {
+    return Malformed("snapshot numbers");
+  }
+  if (in.last_included_index() == 0 || in.last_included_term() == 0 ||
+      in.last_included_term() > in.term()) {
+    return Malformed("last entry of a snapshot");
+  }
+  SnapshotOffer out;
+  out.term = in.term();
+  out.manifest.base = {{in.last_included_term(), in.last_included_index()}, in.chain_hash()};
+  out.manifest.digest = in.digest();
+  for (const auto& file : in.files()) out.manifest.files.push_back({file.name(), file.size()});
+  if (!CheckManifest(out.manifest).ok()) return Malformed("files of a snapshot");
+  return out;
+}
+
 }  // namespace raftkv

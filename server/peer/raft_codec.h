@@ -12,6 +12,7 @@
 #include "proto/raft.pb.h"
 #include "server/member/transport.h"
 #include "server/raft/message.h"
+#include "storage/snapshot_files.h"
 
 namespace raftkv {
 
@@ -35,6 +36,8 @@ proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexRe
 void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out);
 proto::ForwardResponse Encode(const ForwardedProposalReply& body);
 proto::HelloResponse Encode(const HelloReply& body);
+// The first request of a snapshot.
+proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& manifest);
 
 // The caller fills in `from` and `to` of a raft::Message. Requests that carry payloads are emptied:
 // the payloads move into the result. The payload of a command must be an encoded Command, which may
@@ -52,6 +55,11 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in);
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);
+struct SnapshotOffer {
+  raft::Term term = 0;
+  SnapshotManifest manifest;
+};
+absl::StatusOr<SnapshotOffer> Decode(const proto::InstallSnapshotRequest& in);
 
 }  // namespace raftkv
 

@@ -33,7 +33,8 @@ void Invariants::CheckState(const Raft& raft) {
   const Index saved = log.saved_index();
   Require(raft.applied_ <= raft.handed_out_, "applied <= handed out");
   Require(raft.handed_out_ <= raft.commit_, "handed out <= commit");
-  Require(raft.handed_out_ <= saved, "only saved entries are handed out");
+  Require(raft.handed_out_ <= saved || log.resetting(), "only saved entries are handed out");
+  Require(raft.applied_ + 1 >= log.first_index(), "only applied entries are cut");
   Require(raft.commit_ <= log.last_index(), "commit <= last");
   Require(saved <= log.last_index(), "saved <= last");
   Require(log.last().term <= raft.term_, "no entry has a term above the current one");
@@ -88,7 +89,9 @@ void Invariants::CheckStep(const Raft& raft) {
               raft.role_ == Role::kFollower,
           "a leader that steps down becomes a follower");
   Require(raft.commit_ >= seen_.committed.index, "the commit index does not decrease");
-  Require(raft.log_.Contains(seen_.committed), "committed entries are never removed");
+  Require(
+      seen_.committed.index + 1 < raft.log_.first_index() || raft.log_.Contains(seen_.committed),
+      "committed entries are never removed");
   Require(raft.handed_out_ >= seen_.handed_out, "the handed-out index does not decrease");
   Require(raft.applied_ >= seen_.applied, "the applied index does not decrease");
   Require(raft.round_ >= seen_.round, "the heartbeat round does not decrease");

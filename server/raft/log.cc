@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 
@@ -84,9 +85,39 @@ void RaftLog::TruncateFrom(Index index) {
   for (Write& write : writes_) write.last = std::min(write.last, index - 1);
 }
 
+void RaftLog::Reset(EntryId last) {
+  first_index_ = last.index + 1;
+  before_ = last;
+  recent_.clear();
+  recent_bytes_ = 0;
+  taken_ = last.index;
+  // Until the reset is saved, a crash brings the old log back, and the snapshot proves nothing
+  // about its entries.
+  saved_ = RAFTKV_MUTANT("snapshot-acked-before-durable") ? last.index : 0;
+  for (Write& write : writes_) write.last = 0;
+  reset_untaken_ = resetting_ = true;
+}
+
+void RaftLog::OnCut() {
+  const Index first = reader_->first_index();
+  CHECK_GE(first, first_index_);
+  CHECK_LE(first, saved_ + 1);
+  while (before_.index + 1 < first) {
+    if (recent_.empty()) {
+      before_ = {reader_->TermAt(first - 1), first - 1};
+      break;
+    }
+    before_ = recent_.front().id;
+    recent_bytes_ -= EntryBytes(recent_.front());
+    recent_.pop_front();
+  }
+  first_index_ = first;
+}
+
 std::vector<Entry> RaftLog::TakeUntaken(uint64_t ready_number) {
   if (!HasUntaken()) return {};
   CHECK(InMemory(taken_ + 1));
+  reset_untaken_ = false;
   std::vector<Entry> entries(recent_.begin() + (taken_ - before_.index), recent_.end());
   taken_ = last_index();
   writes_.push_back({ready_number, taken_});
@@ -97,6 +128,7 @@ bool RaftLog::OnSaved(uint64_t ready_number) {
   const Index before = saved_;
   while (!writes_.empty() && writes_.front().ready_number <= ready_number) {
     saved_ = std::max(saved_, writes_.front().last);
+    if (saved_ + 1 >= first_index_) resetting_ = false;
     writes_.pop_front();
   }
   return saved_ > before;

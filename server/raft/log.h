@@ -33,6 +33,7 @@ class RaftLog {
   Index last_index() const { return before_.index + recent_.size(); }
   EntryId last() const { return IdAt(last_index()); }
   Index saved_index() const { return saved_; }
+  bool resetting() const { return resetting_; }  // after Reset, until it is saved
 
   // For first_index() - 1 <= index <= last_index().
   Term TermAt(Index index) const;
@@ -54,8 +55,13 @@ class RaftLog {
 
   void Append(Entry entry);
   void TruncateFrom(Index index);
+  // A snapshot up to `last` takes the place of the whole log. Nothing counts as saved until the
+  // next Ready that is taken is saved.
+  void Reset(EntryId last);
+  // The log on disk was cut: reads its first index again.
+  void OnCut();
 
-  bool HasUntaken() const { return taken_ < last_index(); }
+  bool HasUntaken() const { return taken_ < last_index() || reset_untaken_; }
   std::vector<Entry> TakeUntaken(uint64_t ready_number);
   // All writes up to this number are on disk. Returns whether `saved` advanced.
   bool OnSaved(uint64_t ready_number);
@@ -74,7 +80,7 @@ class RaftLog {
 
   const LogReader* const reader_;
   const size_t cache_bytes_max_;
-  const Index first_index_;
+  Index first_index_;
 
   EntryId before_;            // the entry before recent_.front()
   std::deque<Entry> recent_;  // contiguous, up to the end of the log
@@ -83,6 +89,8 @@ class RaftLog {
   Index taken_;
   Index saved_;
   std::deque<Write> writes_;  // unfinished, oldest first
+  bool reset_untaken_ = false;
+  bool resetting_ = false;
 };
 
 }  // namespace raftkv::raft

@@ -75,7 +75,9 @@ struct ReadIndexReply {
   friend bool operator==(const ReadIndexReply&, const ReadIndexReply&) = default;
 };
 
-// §7. Not implemented yet; Raft::Step drops it.
+// §7. A leader does not send this message: it asks its driver to send a snapshot
+// (Ready::snapshots_to), which takes long. The receiver's driver steps it in when the whole
+// snapshot has arrived, is verified and is on disk.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;

@@ -34,6 +34,22 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
   return nullptr;
 }
 
+// The snapshot ends with a committed entry. Its driver has checked what it contains.
+const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& install) const {
+  const bool this_term = message.term == term_;
+  if (this_term && role_ == Role::kLeader) return "it leads in the term of this leader";
+  if (this_term && leader_ != kNobody && leader_ != message.from) {
+    return "it leads in the term of another leader";
+  }
+  const EntryId last = install.meta.last;
+  // Leader Completeness (§5.4.3) and Log Matching (§5.3). What is before our log is committed.
+  if (last.index + 1 < log_.first_index() || log_.Contains(last)) return nullptr;
+  if (last.index <= commit_) return "its snapshot conflicts with a committed entry";
+  if (last.term < log_.TermAt(commit_)) return "the term of its snapshot goes back";
+  if (this_term && last.index <= leader_match_) return "its snapshot conflicts with its own log";
+  return nullptr;
+}
+
 const char* Raft::WhyImplausible(const Message& message, const AppendEntriesReply& reply) const {
   if (message.term != term_ || role_ != Role::kLeader) return nullptr;
   if (reply.round > round_) return "it answers a heartbeat that was never sent";

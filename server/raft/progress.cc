@@ -8,6 +8,7 @@ namespace raftkv::raft {
 
 bool Progress::CanSend() const {
   if (state_ == State::kProbe) return !probe_outstanding_;
+  if (state_ == State::kSnapshot) return false;
   return inflight_.empty() ||
          (inflight_.size() < window_.messages_max && inflight_bytes_ < window_.bytes_max);
 }
@@ -63,7 +64,9 @@ bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
     if (round <= match_round_) return false;
     match_index_ = 0;
     told_commit = 0;
-  } else if (state_ == State::kProbe && rejected_prev + 1 != next_index_) {
+    if (state_ == State::kSnapshot) return true;
+  } else if (state_ == State::kSnapshot ||
+             (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
     return false;  // a reply to an earlier probe
   }
   state_ = State::kProbe;
@@ -73,12 +76,27 @@ bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
   return true;
 }
 
-void Progress::OnUnreachable() {
-  if (state_ == State::kProbe) return;  // only a heartbeat repeats a probe, to limit resending
+void Progress::OnUnreachable(Index first_index) {
+  // Only a heartbeat repeats a probe, to limit resending. A snapshot has a stream of its own.
+  if (state_ != State::kReplicate) return;
   state_ = State::kProbe;
   probe_outstanding_ = false;
   ClearInflight();
-  next_index_ = match_index_ + 1;
+  next_index_ = std::max(match_index_ + 1, std::min(next_index_, first_index));
+}
+
+void Progress::BecomeSnapshot() {
+  CHECK(state_ != State::kSnapshot);
+  state_ = State::kSnapshot;
+  ClearInflight();
+}
+
+void Progress::OnSnapshotSent(bool ok, Index first_index) {
+  if (state_ != State::kSnapshot) return;
+  state_ = State::kProbe;
+  probe_outstanding_ = !ok;
+  probe_ = {};
+  next_index_ = ok ? std::max(match_index_ + 1, first_index) : match_index_ + 1;
 }
 
 void Progress::OnHeartbeat() {

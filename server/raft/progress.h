@@ -10,10 +10,13 @@
 //   kReplicate  The leader expects the logs to match up to next_index - 1. It sends appends without
 //               waiting for replies, within a window of messages and bytes. next_index advances
 //               when an append is sent.
+//   kSnapshot   The leader's log no longer has the peer's next entry. The driver sends a snapshot
+//               instead (Ready::snapshots_to), and no appends are sent until it reports how that
+//               ended; heartbeats go on.
 //
-// A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate.
-// Invariant: match_index < next_index. The bytes in flight may exceed the window by less than one
-// message.
+// A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
+// a snapshot to kProbe. Invariant: match_index < next_index. The bytes in flight may exceed the
+// window by less than one message.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +28,7 @@ namespace raftkv::raft {
 
 class Progress {
  public:
-  enum class State : uint8_t { kProbe, kReplicate };
+  enum class State : uint8_t { kProbe, kReplicate, kSnapshot };
 
   struct Window {
     size_t messages_max = 0;
@@ -54,8 +57,15 @@ class Progress {
   // ignored.
   bool OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // Messages in flight may be lost.
-  void OnUnreachable();
+  // Messages in flight may be lost. `first_index` is the leader's: where the peer may have the
+  // entry before it, that is asked first, because a snapshot costs more.
+  void OnUnreachable(Index first_index);
+
+  // A snapshot is being sent, because next_index is below the leader's first index.
+  void BecomeSnapshot();
+  // ok: the peer has installed it, so it has the entry before `first_index`; a probe tells. Not ok:
+  // it gets another one, but not before the next heartbeat.
+  void OnSnapshotSent(bool ok, Index first_index);
 
   // A new heartbeat interval begins.
   void OnHeartbeat();

@@ -141,7 +141,9 @@ void Raft::OnPeerLost(MemberId peer, uint64_t connection) {
 }
 
 void Raft::OnUnreachable(MemberId peer) {
-  if (auto it = peers_.find(peer); it != peers_.end()) it->second.OnUnreachable();
+  if (auto it = peers_.find(peer); it != peers_.end()) {
+    it->second.OnUnreachable(log_.first_index());
+  }
 }
 
 void Raft::SetVoting(bool may_vote) {
@@ -220,7 +222,8 @@ void Raft::AnswerLowerTerm(const Message& message) {
   if (const auto* vote = std::get_if<RequestVote>(&message.body)) {
     SendAfterSave(message.from, RequestVoteReply{.granted = false, .pre_vote = vote->pre_vote},
                   term_);
-  } else if (std::holds_alternative<AppendEntries>(message.body)) {
+  } else if (std::holds_alternative<AppendEntries>(message.body) ||
+             std::holds_alternative<InstallSnapshot>(message.body)) {
     SendAfterSave(message.from, AppendEntriesReply{}, term_);
   }
 }
@@ -248,11 +251,11 @@ bool Raft::HasCommitted() const {
 bool Raft::HasReady() const {
   if (!now_messages_.empty() || !after_save_messages_.empty() || !read_results_.empty() ||
       !events_.empty() || HardStateChanged() || log_.HasUntaken() || HasCommitted() || reply_due_ ||
-      ReadsWantRound() || announce_round_) {
+      ReadsWantRound() || announce_round_ || install_) {
     return true;
   }
   for (const auto& [id, peer] : peers_) {
-    if (HasSomethingFor(peer)) return true;
+    if (HasSomethingFor(peer) || NeedsSnapshot(peer)) return true;
   }
   return false;
 }
@@ -261,11 +264,20 @@ Ready Raft::TakeReady() {
   Ready ready;
   ready.number = ++ready_number_;
   if (ReadsWantRound()) BeginReadRound();
-  if (role_ == Role::kLeader) SendToPeers();
+  if (role_ == Role::kLeader) {
+    for (auto& [id, peer] : peers_) {
+      if (!NeedsSnapshot(peer)) continue;
+      peer.BecomeSnapshot();
+      ready.snapshots_to.push_back(id);
+      events_.push_back(SnapshotNeeded{id, peer.next_index()});
+    }
+    SendToPeers();
+  }
   if (reply_due_) AcknowledgeToLeader();
 
+  ready.snapshot = std::exchange(install_, std::nullopt);
   ready.entries = log_.TakeUntaken(ready.number);
-  if (!ready.entries.empty() || HardStateChanged()) {
+  if (!ready.entries.empty() || HardStateChanged() || ready.snapshot) {
     taken_state_ = {term_, voted_for_, commit_};
     ready.hard_state = taken_state_;
     saving_.push_back({ready.number, taken_state_});

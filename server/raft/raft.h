@@ -8,7 +8,7 @@
 //   inputs:            Tick  Step  Propose  ReadIndex  TransferLeadership  OnPeerLost
 //                      OnUnreachable  SetVoting  StepDown
 //   outputs:           HasReady  TakeReady
-//   acknowledgements:  OnSaved(number)  OnApplied(index)
+//   acknowledgements:  OnSaved(number)  OnApplied(index)  OnLogCut  OnSnapshotSent(peer, ok)
 //   observers:         status()  role()  term()  ...
 //
 // Guarantees:
@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "server/raft/config.h"
@@ -120,6 +121,11 @@ class Raft {
   Ready TakeReady();
   void OnSaved(uint64_t ready_number);
   void OnApplied(Index index);
+  // The driver has removed entries from the front of the log. All of them must have been applied,
+  // and at least one entry must be left.
+  void OnLogCut();
+  // How sending a snapshot (Ready::snapshots_to) ended. ok: the peer has installed it.
+  void OnSnapshotSent(MemberId peer, bool ok);
 
   Role role() const { return role_; }
   Term term() const { return term_; }
@@ -152,7 +158,9 @@ class Raft {
   void Handle(const Message& /*message*/, const ReadIndexReply& reply) {
     HandleReadIndexReply(reply);
   }
-  void Handle(const Message&, const InstallSnapshot&) {}  // not implemented yet: dropped
+  void Handle(const Message& message, const InstallSnapshot& install) {
+    HandleInstallSnapshot(message, install);
+  }
   void Handle(const Message&, const TimeoutNow&) { HandleTimeoutNow(); }
 
   // plausibility.cc: returns why no correct peer would send this message; null: it may be correct
@@ -160,7 +168,8 @@ class Raft {
   const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
   const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
-  template <typename Body>  // of the other types, only the term can be implausible
+  const char* WhyImplausible(const Message& message, const InstallSnapshot& install) const;
+  template <typename Body>  // only the term of the others can be implausible
   const char* WhyImplausible(const Message&, const Body&) const {
     return nullptr;
   }
@@ -192,17 +201,24 @@ class Raft {
   void MaybeHandOver();
   void HandleTimeoutNow();
 
-  // replication.cc: §5.3, §5.4.2, and reads, which heartbeats confirm (thesis §6.4)
+  // replication.cc: §5.3, §5.4.2
   void HandleAppendEntries(const Message& message, AppendEntries& append);
   void AppendFromLeader(std::vector<Entry>& entries);
   void HandleAppendEntriesReply(const Message& message, const AppendEntriesReply& reply);
   void AdvanceCommit(Index index);
   void MaybeCommit();
   void BeginHeartbeat();
+  bool HasEntriesFor(const Progress& peer) const;
   bool HasSomethingFor(const Progress& peer) const;
   void SendToPeers();
   void SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries);
   void AcknowledgeToLeader();
+
+  // snapshot.cc: §7
+  bool NeedsSnapshot(const Progress& peer) const;
+  void HandleInstallSnapshot(const Message& message, const InstallSnapshot& install);
+
+  // replication.cc: reads, which heartbeats confirm (thesis §6.4)
   void AddRead(Reader reader);
   void AnswerRead(Reader reader, Index index);
   bool ReadsWantRound() const;
@@ -271,6 +287,8 @@ class Raft {
 
   ReadIndexQueue reads_;         // empty without a leader_
   uint64_t next_read_question_;  // follower only: id of its next ReadIndexRequest
+
+  std::optional<SnapshotMeta> install_;  // for the next Ready
 
   // Output for the next Ready.
   std::vector<Message> now_messages_;

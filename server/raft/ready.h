@@ -4,7 +4,9 @@
 // The work that the core gives to its driver (server/member) in one turn. The driver must:
 //
 //   1. send `messages_now`
-//   2. save `hard_state` and `entries` in one synced batch, then call Raft::OnSaved(number)
+//   2. install `snapshot`, if there is one; save `hard_state` and `entries` in one synced batch;
+//   then
+//      call Raft::OnSaved(number)
 //   3. send `messages_after_save`
 //   4. pass `committed`, then `reads`, to the applier
 //
@@ -63,14 +65,21 @@ struct Truncated {  // a suffix that conflicted with the leader's log was remove
   EntryId new_last;
 };
 
+struct SnapshotNeeded {  // the log no longer has the next entry of this peer
+  MemberId peer = kNobody;
+  Index next_index = 0;
+};
+struct SnapshotInstalled {  // a snapshot of the leader took the place of the whole log (§7)
+  EntryId last;
+};
 struct MessageRejected {  // no correct peer would have sent it
   MemberId from = kNobody;
   const char* why = "";
 };
 
-using Event =
-    std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
-                 VoteGranted, VoteReceived, SteppedDown, Truncated, MessageRejected>;
+using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
+                           LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated,
+                           SnapshotNeeded, SnapshotInstalled, MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);
@@ -92,8 +101,13 @@ struct Ready {
   // entries.front().id.index and after.
   std::vector<Entry> entries;
 
-  // A snapshot to install before anything else of this Ready. Not implemented yet: never set.
+  // The snapshot that the driver stepped in (InstallSnapshot) takes the place of the state machine
+  // and of the whole log. The driver saves that first, before `hard_state` and `entries`.
   std::optional<SnapshotMeta> snapshot;
+
+  // A leader: send a snapshot of the state machine to these peers. The driver answers each of them
+  // with Raft::OnSnapshotSent.
+  std::vector<MemberId> snapshots_to;
 
   // Messages that may leave before the save: a leader's appends and heartbeats. Also, if the
   // current term is already saved, replies to heartbeats (their `match` covers saved entries only),

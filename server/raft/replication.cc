@@ -73,6 +73,7 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
 
   // Once the entries are appended, this log equals the leader's up to `match`.
   const Index match = append.prev.index + append.entries.size();
+  const bool had_entries = !append.entries.empty();
   // Entries before this log's first one are committed, so the leader has the same ones: skip them.
   if (append.prev.index + 1 < log_.first_index()) {
     const size_t known = log_.first_index() - 1 - append.prev.index;
@@ -88,7 +89,6 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
     return;
   }
 
-  const bool had_entries = !append.entries.empty();
   AppendFromLeader(append.entries);
   leader_match_ = std::max(leader_match_, match);
   leader_round_ = std::max(leader_round_, append.round);
@@ -188,15 +188,21 @@ void Raft::BeginHeartbeat() {
   for (auto& [id, peer] : peers_) peer.OnHeartbeat();
 }
 
+bool Raft::HasEntriesFor(const Progress& peer) const {
+  return peer.next_index() >= log_.first_index() && peer.next_index() <= log_.last_index() &&
+         peer.CanSend();
+}
+
 bool Raft::HasSomethingFor(const Progress& peer) const {
-  const bool entries = peer.next_index() <= log_.last_index() && peer.CanSend();
-  return entries || std::min(commit_, peer.match_index()) > peer.told_commit;
+  // A heartbeat tells the commit index only together with a prev that the log still has.
+  return HasEntriesFor(peer) || (std::min(commit_, peer.match_index()) > peer.told_commit &&
+                                 peer.match_index() + 1 >= log_.first_index());
 }
 
 void Raft::SendToPeers() {
   for (auto& [id, peer] : peers_) {
     bool sent = false;
-    while (peer.next_index() <= log_.last_index() && peer.CanSend()) {
+    while (HasEntriesFor(peer)) {
       const Index first = peer.next_index();
       const bool from_disk = !log_.InMemory(first);
       SendAppend(id, peer, log_.IdAt(first - 1),
@@ -210,7 +216,8 @@ void Raft::SendToPeers() {
     // clients after they have applied the entries up to it.
     if (!sent && (announce_round_ || HasSomethingFor(peer))) {
       const Index prev = peer.heartbeat_prev();
-      SendAppend(id, peer, prev < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
+      // Below a cut log there is no term to name. Every log has the position before its start.
+      SendAppend(id, peer, prev + 1 < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
     }
   }
   announce_round_ = false;

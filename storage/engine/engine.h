@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace raftkv {
 
@@ -126,6 +127,17 @@ class Engine {
   virtual absl::Status Scan(std::string_view begin, std::string_view end,
                             const Visitor& visit) const = 0;
 
+  // The largest key and its value; none if there is no key. DataLoss as Scan.
+  struct KeyValue {
+    std::string key;
+    std::string value;
+  };
+  virtual absl::StatusOr<std::optional<KeyValue>> Last() const = 0;
+
+  // Gives back the disk space of the keys before `end`. Nobody may read them again: some of them,
+  // or all, may still be there, also after a crash.
+  virtual void Drop(std::string_view end) = 0;
+
   // Positions in the sequence of writes. written() is the position after the last batch. All
   // batches up to survived() are durable. The data in an engine that was just opened is durable.
   virtual uint64_t written() const = 0;
@@ -140,6 +152,12 @@ class Engine {
   // once. It stops when the engine is closed. An engine whose deletions free space at once does
   // nothing.
   virtual void StartReclaim() {}
+
+  // Makes a copy of the data, as it is now or later, in the new directory `dir`, and returns when
+  // the copy is durable. From any thread. Unimplemented in memory.
+  virtual absl::Status Checkpoint(const std::string& /*dir*/) {
+    return absl::UnimplementedError("the engine has no files");
+  }
 
   virtual uint64_t DiskBytes() const = 0;  // disk space in use, estimated
   // Whether the next write may wait for compactions. Then write on a thread that may block.

@@ -260,6 +260,21 @@ absl::Status MemoryEngine::Scan(std::string_view begin, std::string_view end,
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::optional<Engine::KeyValue>> MemoryEngine::Last() const {
+  absl::MutexLock lock(&disk_->mutex_);
+  for (auto cell = disk_->cells_.rbegin(); cell != disk_->cells_.rend(); ++cell) {
+    const std::optional<std::string>& value = cell->second.front().value;
+    if (value) return KeyValue{cell->first, *value};
+  }
+  return std::nullopt;
+}
+
+void MemoryEngine::Drop(std::string_view end) {
+  WriteBatch batch;
+  batch.DeleteRange({}, end);
+  Write(batch, /*sync=*/false);
+}
+
 uint64_t MemoryEngine::written() const {
   absl::MutexLock lock(&disk_->mutex_);
   return disk_->written_;

@@ -89,6 +89,8 @@ class MemoryEngine final : public Engine {
   std::shared_ptr<const View> NewView() const override;
   absl::Status Scan(std::string_view begin, std::string_view end,
                     const Visitor& visit) const override;
+  absl::StatusOr<std::optional<KeyValue>> Last() const override;
+  void Drop(std::string_view end) override;
   uint64_t written() const override;
   uint64_t survived() const override;
   void Flush() override;

@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
 #include "rocksdb/cache.h"
+#include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
@@ -22,6 +23,7 @@
 #include "rocksdb/perf_context.h"
 #include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
+#include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
 #include "storage/engine/rocks_file_system.h"
@@ -113,6 +115,7 @@ class FilterPrefixes final : public rocksdb::SliceTransform {
 // The open database. Views and iterators share it, so it stays open until the last of them is gone.
 struct Database {
   std::string dir;
+  std::shared_ptr<void> held;  // before `db`, so that it is released after it
   std::unique_ptr<rocksdb::DB> db;
 };
 
@@ -285,6 +288,25 @@ class RocksEngine final : public Engine {
     return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
   }
 
+  absl::StatusOr<std::optional<KeyValue>> Last() const override {
+    rocksdb::ReadOptions options;
+    options.total_order_seek = true;
+    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(options));
+    it->SeekToLast();
+    if (it->Valid()) return KeyValue{it->key().ToString(), it->value().ToString()};
+    if (it->status().ok()) return std::nullopt;
+    return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
+  }
+
+  // Removes the files that contain only such keys. Nothing is written for the others: in a log they
+  // become such files soon.
+  void Drop(std::string_view end) override {
+    const rocksdb::Slice begin, bound = ToSlice(end);
+    const rocksdb::Status status = rocksdb::DeleteFilesInRange(
+        &db_, db_.DefaultColumnFamily(), &begin, &bound, /*include_end=*/false);
+    if (!status.ok()) StopOnFailure(database_->dir, "removing old files", status);
+  }
+
   uint64_t written() const override { return db_.GetLatestSequenceNumber(); }
   uint64_t survived() const override { return listener_->survived(); }
 
@@ -309,6 +331,17 @@ class RocksEngine final : public Engine {
       }
       reclaiming_ = false;
     });
+  }
+
+  absl::Status Checkpoint(const std::string& dir) override {
+    rocksdb::Checkpoint* checkpoint = nullptr;
+    rocksdb::Status status = rocksdb::Checkpoint::Create(&db_, &checkpoint);
+    const std::unique_ptr<rocksdb::Checkpoint> owned(checkpoint);
+    // 0: flush first. With any other number, what is not flushed would be missing, because there is
+    // no write-ahead log (docs/decisions/0012).
+    if (status.ok()) status = checkpoint->CreateCheckpoint(dir, /*log_size_for_flush=*/0);
+    if (status.ok()) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat(dir, ": ", status.ToString()));
   }
 
   uint64_t DiskBytes() const override {
@@ -368,6 +401,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.track_and_verify_wals_in_manifest = true;
     r.avoid_flush_during_recovery = false;  // so recovered records are synced before we use them
     r.write_buffer_size = 32 << 20;
+    // Drop removes only files that are below the first level.
+    r.level0_file_num_compaction_trigger = 2;
   } else {
     r.write_buffer_size = 16 << 20;
     r.max_write_buffer_number = 4;
@@ -414,9 +449,23 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   if (!status.ok()) return OpenError(options, status);
   auto database = std::make_shared<Database>();
   database->dir = options.dir;
+  database->held = options.held;
   database->db.reset(db);
   return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
                                        options.durability);
+}
+
+absl::StatusOr<std::optional<std::string>> ReadClosedRocks(const RocksOptions& options,
+                                                           std::string_view key, bool verify) {
+  rocksdb::DB* opened = nullptr;
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(MakeOptions(options), options.dir, &opened);
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  std::string value;
+  if (status.ok() && verify) status = db->VerifyChecksum();
+  if (status.ok()) status = db->Get(rocksdb::ReadOptions(), ToSlice(key), &value);
+  if (status.ok()) return value;
+  if (status.IsNotFound()) return std::nullopt;
+  return OpenError(options, status);
 }
 
 }  // namespace raftkv

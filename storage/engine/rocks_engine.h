@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -42,12 +43,19 @@ struct RocksOptions {
   // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
   // it only on a copy that is then checked against the watermark (storage/data_dir).
   bool salvage = false;
+  // Released after the database is closed, which may be later than its engine: views keep it open.
+  std::shared_ptr<void> held = nullptr;
   rocksdb::Env* env = nullptr;  // for tests: a disk that fails
 };
 
 // DataLoss: damaged or missing. FailedPrecondition: in use by another process. Unavailable: an I/O
 // error, for example missing permissions or no space.
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options);
+
+// The value of `key` in a database that is not open; none if it has no such key. Changes nothing
+// that the database needs. `verify`: reads all files and checks their checksums. DataLoss: damaged.
+absl::StatusOr<std::optional<std::string>> ReadClosedRocks(const RocksOptions& options,
+                                                           std::string_view key, bool verify);
 
 }  // namespace raftkv
 

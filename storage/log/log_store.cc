@@ -32,9 +32,6 @@ constexpr size_t kPreambleBytes = 12;
 constexpr size_t kHeaderBytes = 40;
 constexpr size_t kStateBytes = kPreambleBytes + 10 * 8;
 
-// A log of this size causes one warning. Nothing cuts the log until snapshots are implemented.
-constexpr uint64_t kWarnBytes = 1'000'000'000;
-
 constexpr char kRemedy[] = "; remove this member, wipe its directory and add it as a new member";
 
 std::string Key(Index index, char kind) {
@@ -124,26 +121,37 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine>
   std::unique_ptr<LogStore> log(new LogStore(std::move(engine), std::move(watermark)));
   if (absl::Status status = log->Load(); !status.ok()) return status;
   if (absl::Status status = log->CheckWatermark(); !status.ok()) return status;
-  log->NoteSize(log->DiskBytes());
   return log;
 }
 
-// Reads the whole log once. Each entry record must be intact and follow the entry before it. The
-// last state record must describe exactly the entries that were read.
+// Reads the state record, which has the largest key, and then each entry once, from the first index
+// that the state record names. Each entry record must be intact and follow the entry before it, the
+// first one the base. The state record must describe exactly the entries that were read.
 absl::Status LogStore::Load() {
-  std::string state;
-  Index first = 0;  // the first entry seen
-  uint64_t chain_before_first = 0;
-  Tip tip;
-  const absl::Status status =
-      engine_->Scan({}, {}, [&](std::string_view key, std::string_view value) -> absl::Status {
+  absl::StatusOr<std::optional<Engine::KeyValue>> newest = engine_->Last();
+  if (!newest.ok()) return newest.status();
+  if (!newest->has_value()) {
+    ForgetBefore({});
+    return absl::OkStatus();
+  }
+  const std::string& state = (*newest)->value;
+  if ((*newest)->key.size() != kKeyBytes || (*newest)->key.back() != kStateKind) {
+    return Damaged("does not end with a state record");
+  }
+  if (const char* wrong = CheckPreamble(state, kStateBytes, kStateMagic)) {
+    return Damaged("the state record ", wrong);
+  }
+  Tip last;
+  DecodeState(state, &last);
+  ForgetBefore(base_);
+  Tip tip = base_;
+  const absl::Status status = engine_->Scan(
+      Key(base_.id.index + 1, kEntryKind), {},
+      [&](std::string_view key, std::string_view value) -> absl::Status {
         if (key.size() != kKeyBytes)
           return Damaged("holds an unexpected key of ", key.size(), " bytes");
         const Index index = BigEndian64(key.data());
-        if (key.back() == kStateKind) {
-          state.assign(value);
-          return absl::OkStatus();
-        }
+        if (key.back() == kStateKind) return absl::OkStatus();
         Record record;
         if (const char* wrong = DecodeEntry(value, &record)) {
           return Damaged("entry ", index, " ", wrong);
@@ -151,43 +159,23 @@ absl::Status LogStore::Load() {
         if (record.id.index != index) {
           return Damaged("entry ", index, " holds entry ", record.id.index);
         }
-        if (first == 0) {
-          first = index;
-          chain_before_first = record.chain_before;
-        } else if (index != tip.id.index + 1) {
+        if (index != tip.id.index + 1) {
           return Damaged("entries ", tip.id.index + 1, " to ", index - 1, " are missing");
-        } else if (record.chain_before != tip.chain_hash || record.id.term < tip.id.term) {
+        }
+        if (record.chain_before != tip.chain_hash || record.id.term < tip.id.term) {
           return Damaged("entry ", index, " does not follow entry ", tip.id.index);
         }
         tip = {record.id, ChainAfter(record.chain_before, record.id, record.type, record.payload)};
         NoteTerm(index, record.id.term);
+        NoteBytes(index, value.size());
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  if (state.empty()) {
-    if (first != 0) return Damaged("holds entries but no state record");
-    terms_ = {{0, 0}};
-    return absl::OkStatus();
-  }
-  if (const char* wrong = CheckPreamble(state, kStateBytes, kStateMagic)) {
-    return Damaged("the state record ", wrong);
-  }
-  Tip last;
-  DecodeState(state, &last);
-  if (first == 0) {
-    first = base_.id.index + 1;
-    chain_before_first = base_.chain_hash;
-    tip = base_;
-  }
-  if (first != base_.id.index + 1 || chain_before_first != base_.chain_hash) {
-    return Damaged("entries ", base_.id.index + 1, " to ", first, " are missing or altered");
-  }
-  if (last.id != tip.id || last.chain_hash != tip.chain_hash) {
+  if (last != tip) {
     return Damaged("ends at entry ", tip.id.index, " instead of ", last.id.index,
                    ", or its entries were altered");
   }
   last_ = tip;
-  terms_.insert(terms_.begin(), {base_.id.index, base_.id.term});
   return absl::OkStatus();
 }
 
@@ -237,7 +225,7 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
       // Lower the watermark before the truncation is written. If it stayed high and the power
       // failed after the truncation, an intact log would look damaged.
       LowerWatermark(first - 1);
-      while (terms_.back().first >= first) terms_.pop_back();
+      ForgetAfter(first - 1);
       for (Index index = entries.back().id.index + 1;
            index <= last_index() && !RAFTKV_MUTANT("truncation-keeps-tail"); ++index) {
         batch_.Delete(Key(index, kEntryKind));
@@ -250,6 +238,7 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
       CHECK_GE(entry.id.term, tip.id.term);
       EncodeEntry(entry, tip.chain_hash, &record);
       batch_.Put(Key(entry.id.index, kEntryKind), record);
+      NoteBytes(entry.id.index, record.size());
       tip = {entry.id, ChainAfter(tip.chain_hash, entry.id, entry.type, entry.payload.view())};
       NoteTerm(entry.id.index, entry.id.term);
     }
@@ -266,19 +255,10 @@ void LogStore::AllowVoting() {
   WriteState();
 }
 
-void LogStore::NoteSize(uint64_t more) {
-  if (size_ < kWarnBytes && size_ + more >= kWarnBytes) {
-    LOG(WARNING) << "the Raft log is larger than 1 GB. Old entries are not removed yet, and each "
-                    "start reads all of it";
-  }
-  size_ += more;
-}
-
 void LogStore::WriteState() {
   batch_.Put(Key(last_.id.index, kStateKind), EncodeState());
   engine_->Write(batch_, /*sync=*/true);
   ++synced_batches_;
-  NoteSize(batch_.bytes());
 }
 
 void LogStore::RecordMark(bool sync) {
@@ -299,17 +279,51 @@ void LogStore::LowerWatermark(Index last) {
 void LogStore::Cut(Index first) {
   if (first <= first_index()) return;
   CHECK_LE(first, last_index() + 1);
-  const Tip base{{TermAt(first - 1), first - 1}, ChainHash(first - 1)};
+  base_ = {{TermAt(first - 1), first - 1}, ChainHash(first - 1)};
   batch_.Clear();
-  batch_.DeleteRange({}, Key(first - 1, kStateKind));
-  base_ = base;
   WriteState();
-  // The run that contains the base now starts at the base.
-  auto run = std::upper_bound(terms_.begin(), terms_.end(), base_.id.index,
-                              [](Index index, const TermRun& r) { return index < r.first; });
-  terms_.erase(terms_.begin(), std::prev(run));
-  terms_.front().first = base_.id.index;
+  ForgetBefore(base_);
+  engine_->Drop(Key(base_.id.index, kStateKind));
   RecordMark(/*sync=*/false);
+}
+
+void LogStore::Reset(const Tip& base) {
+  CHECK_GE(base.id.index, first_index());
+  // As for a truncation: a mark that fits the old log and the new one.
+  LowerWatermark(base_.id.index);
+  batch_.Clear();
+  if (last_index() > base.id.index && !RAFTKV_MUTANT("reset-keeps-old-entries")) {
+    batch_.DeleteRange(Key(base.id.index + 1, kEntryKind), Key(last_index() + 1, kEntryKind));
+  }
+  if (hard_state_.current_term < base.id.term) {
+    hard_state_ = {.current_term = base.id.term, .voted_for = raft::kNobody, .commit_index = 0};
+  }
+  hard_state_.commit_index = base.id.index;
+  base_ = last_ = base;
+  terms_.clear();
+  sizes_.clear();
+  ForgetBefore(base_);
+  WriteState();
+  engine_->Drop(Key(base_.id.index, kStateKind));
+  RecordMark(/*sync=*/true);
+}
+
+bool LogStore::Contains(const Tip& tip) const {
+  return tip.id.index >= base_.id.index && tip.id.index <= last_index() &&
+         TermAt(tip.id.index) == tip.id.term && ChainHash(tip.id.index) == tip.chain_hash;
+}
+
+uint64_t LogStore::BytesFrom(Index first) const {
+  const auto after = std::upper_bound(sizes_.begin(), sizes_.end(), first - 1,
+                                      [](Index i, const SizeMark& m) { return i < m.last; });
+  return bytes_ - (after == sizes_.begin() ? after->bytes : std::prev(after)->bytes);
+}
+
+Index LogStore::FirstWithin(uint64_t bytes_max) const {
+  const auto mark = std::partition_point(sizes_.begin(), sizes_.end(), [&](const SizeMark& m) {
+    return bytes_ - m.bytes > bytes_max;
+  });
+  return mark == sizes_.end() ? last_index() : std::min(mark->last + 1, last_index());
 }
 
 Term LogStore::TermAt(Index index) const {
@@ -362,6 +376,29 @@ std::string LogStore::ReadRecord(Index index) const {
 
 void LogStore::NoteTerm(Index index, Term term) {
   if (terms_.empty() || terms_.back().term != term) terms_.push_back({index, term});
+}
+
+void LogStore::NoteBytes(Index index, size_t bytes) {
+  bytes_ += bytes;
+  if (bytes_ - sizes_.back().bytes >= kSizeStep) sizes_.push_back({index, bytes_});
+}
+
+// What is known about entries in memory now starts at the base.
+void LogStore::ForgetBefore(const Tip& base) {
+  if (terms_.empty()) terms_.push_back({base.id.index, base.id.term});
+  const auto run = std::upper_bound(terms_.begin(), terms_.end(), base.id.index,
+                                    [](Index index, const TermRun& r) { return index < r.first; });
+  terms_.erase(terms_.begin(), std::prev(run));
+  terms_.front().first = base.id.index;
+  while (sizes_.size() > 1 && sizes_[1].last <= base.id.index) sizes_.pop_front();
+  if (sizes_.empty()) sizes_.push_back({base.id.index, bytes_});
+  sizes_.front().last = base.id.index;
+}
+
+void LogStore::ForgetAfter(Index last) {
+  while (terms_.back().first > last) terms_.pop_back();
+  while (sizes_.back().last > last) sizes_.pop_back();
+  bytes_ = sizes_.back().bytes;
 }
 
 std::string LogStore::EncodeState() const {

@@ -11,6 +11,10 @@
 // is the current one. New keys are usually the largest, so RocksDB can move finished files to lower
 // levels without rewriting them.
 //
+// The log is cut at its front when the state machine no longer needs its oldest entries. The state
+// record says where it starts. Records before that are never read; the engine removes whole files
+// of them. No deletions are written, because each would make RocksDB rewrite the files that remain.
+//
 // Each entry record has a magic number, format version, type, term, index, length, a CRC32C, and
 // the chain hash of all entries before it. So Open finds any damage between first_index and
 // last_index. RocksDB alone does not detect that the end of the log is missing
@@ -18,6 +22,7 @@
 // synced entry. A log without that entry, or with another hash or an older term, is damaged.
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,10 +52,24 @@ class LogStore final : public raft::LogReader {
   void Save(const std::optional<raft::HardState>& hard_state,
             const std::vector<raft::Entry>& entries);
 
-  // Removes the entries below `first_index`. The caller must make sure that a flushed state machine
-  // or a verified snapshot contains their effects. Remove many entries with one call: each call
-  // writes a synced batch with a range deletion.
+  // An entry, and the chain hash of all entries up to and including it.
+  struct Tip {
+    raft::EntryId id;
+    uint64_t chain_hash = 0;
+    friend bool operator==(const Tip&, const Tip&) = default;
+  };
+
+  // Removes the entries below `first_index`. The caller must know that a flushed state machine
+  // covers them. Remove many entries with one call: each call writes a synced batch and changes
+  // RocksDB's list of files.
   void Cut(raft::Index first_index);
+
+  // Replaces the whole log by an empty one that continues after `base`, in one synced batch. The
+  // caller has a state machine on disk that contains everything up to `base`, which is above the
+  // first index. If the term of `base` is above the saved one, it becomes the current term, without
+  // a vote.
+  void Reset(const Tip& base);
+  bool Contains(const Tip& tip) const;
 
   raft::HardState hard_state() const override { return hard_state_; }
   raft::Index first_index() const override { return base_.id.index + 1; }
@@ -58,6 +77,13 @@ class LogStore final : public raft::LogReader {
   raft::Term TermAt(raft::Index index) const override;
   std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
                                    size_t bytes_max) const override;
+
+  // The bytes of the records from `first` to the end. Up to kSizeStep too many.
+  uint64_t BytesFrom(raft::Index first) const;
+  // The first entry from which on the records have at most so many bytes, or the last entry. It may
+  // be later than that by kSizeStep bytes.
+  raft::Index FirstWithin(uint64_t bytes_max) const;
+  static constexpr uint64_t kSizeStep = 4096;
 
   // The chain hash of all entries up to and including `index`. Requires
   // first_index - 1 <= index <= last_index.
@@ -73,11 +99,6 @@ class LogStore final : public raft::LogReader {
   uint64_t DiskBytes() const { return engine_->DiskBytes(); }
 
  private:
-  // An entry and the chain hash of the log up to and including it.
-  struct Tip {
-    raft::EntryId id;
-    uint64_t chain_hash = 0;
-  };
   struct TermRun {  // all entries from `first` to before the next run's first have this term
     raft::Index first;
     raft::Term term;
@@ -87,11 +108,13 @@ class LogStore final : public raft::LogReader {
 
   absl::Status Load();
   absl::Status CheckWatermark() const;
-  void NoteSize(uint64_t more);
   void WriteState();  // adds the state record to batch_ and writes it, synced
   void RecordMark(bool sync);
   void LowerWatermark(raft::Index last);
   void NoteTerm(raft::Index index, raft::Term term);
+  void NoteBytes(raft::Index index, size_t bytes);
+  void ForgetBefore(const Tip& base);
+  void ForgetAfter(raft::Index last);
   std::string EncodeState() const;
   void DecodeState(std::string_view record, Tip* last);
   std::string ReadRecord(raft::Index index) const;
@@ -105,8 +128,14 @@ class LogStore final : public raft::LogReader {
   std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
   bool may_vote_ = false;
   uint64_t synced_batches_ = 0;
-  uint64_t size_ = 0;  // bytes, estimated; used only to warn once
-  WriteBatch batch_;   // kept to reuse its memory
+  // Where the bytes are: one mark for each kSizeStep bytes, and one at the base.
+  struct SizeMark {
+    raft::Index last;
+    uint64_t bytes;  // of all records up to `last`, counted from an arbitrary start
+  };
+  std::deque<SizeMark> sizes_;
+  uint64_t bytes_ = 0;  // as in SizeMark, up to the end of the log
+  WriteBatch batch_;    // kept to reuse its memory
 };
 
 }  // namespace raftkv

@@ -30,7 +30,7 @@ MODULES = {
     "server/member/": "server/raft/ proto/ storage/ server/phase.h lib:protobuf lib:glog",
     "server/rpc/": "proto/ storage/base/ server/clock.h server/phase.h lib:protobuf lib:grpc lib:glog",
     "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
-                    "server/clock.h server/phase.h "
+                    "server/workers.h server/clock.h server/phase.h "
                     "lib:protobuf lib:grpc lib:glog",
     "server/watch/": "proto/ storage/ lib:protobuf lib:glog",
     # server/workers.h: large reads run on workers.
@@ -74,6 +74,7 @@ NONDETERMINISM_ALLOWED = {
     "storage/engine/memory_engine.h": "a lock, because worker threads read pinned snapshots",
     "storage/engine/memory_engine.cc": "the same",
     "storage/base/published.h": "a lock, because any thread reads; a simulation has one thread",
+    "storage/base/for_any_thread.h": "the same",
     "storage/mvcc/writer.h": "a hash map that is only looked up, never iterated",
     "storage/mvcc/writer.cc": "the same",
     "storage/log/watermark.h": "a clock that limits how often it syncs; not used in simulations",

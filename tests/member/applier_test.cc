@@ -58,6 +58,8 @@ class ApplierTest : public testing::Test {
           .value();
   struct NoTransport final : Transport {
     void Send(PeerMessage) override { FAIL() << "nothing is sent"; }
+    void SendSnapshot(raft::MemberId, raft::Term) override { FAIL(); }
+    void StopSnapshots() override { FAIL(); }
   };
   NoTransport transport_;
   Outbox outbox_{1, "", kNewestVersion, &transport_};

@@ -37,13 +37,20 @@ struct Answer {
 
 class Cluster {
  public:
-  struct Process final : Transport, MemberObserver {
+  // A snapshot that has arrived: a disk of its own.
+  struct Image final : ReceivedSnapshot {
+    explicit Image(const LogStore::Tip& base) : ReceivedSnapshot(base) {}
+    std::shared_ptr<MemoryDisk> disk = std::make_shared<MemoryDisk>();
+  };
+
+  struct Process final : Transport, MemberObserver, StateStore {
     raft::MemberId id = 0;
     Cluster* cluster = nullptr;
     std::shared_ptr<MemoryDisk> log_disk = std::make_shared<MemoryDisk>();
     std::shared_ptr<MemoryDisk> state_disk = std::make_shared<MemoryDisk>();
     std::string store_id;
     std::unique_ptr<LogStore> log;
+    Engine* engine = nullptr;  // of the state
     std::unique_ptr<StateMachine> state;
     PhaseValue phase;
     std::unique_ptr<Member> member;  // null: down
@@ -55,14 +62,34 @@ class Cluster {
       sent.push_back(message);
       cluster->wire_.push_back(std::move(message));
     }
+    // It arrives with the next messages, as it is then. If it cannot, its sending has failed.
+    void SendSnapshot(raft::MemberId to, raft::Term term) override {
+      cluster->snapshots_.push_back({id, to, term});
+    }
+    void StopSnapshots() override {
+      std::erase_if(cluster->snapshots_, [this](const Sending& s) { return s.from == id; });
+    }
+    std::unique_ptr<StateMachine> Replace(std::unique_ptr<ReceivedSnapshot> snapshot) override {
+      state_disk = static_cast<Image&>(*snapshot).disk;
+      return OpenState();
+    }
+    void Replaced() override {}
+    std::unique_ptr<StateMachine> OpenState() {
+      auto opened = std::make_unique<MemoryEngine>(state_disk, Durability::kFlushed);
+      engine = opened.get();
+      auto machine = StateMachine::Open(std::move(opened));
+      CHECK(machine.ok()) << machine.status();
+      return *std::move(machine);
+    }
     void OnEvent(const ReplicaEvent& event) override { events.push_back(event); }
 
     const raft::Raft& raft() const { return member->replica().raft(); }
     void Post(Input input) { member->Post(std::move(input)); }
   };
 
-  explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20)
-      : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max) {
+  explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20,
+                   const LogTail& tail = {})
+      : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max), tail_(tail) {
     for (int i = 1; i <= size; ++i) {
       voters_.push_back(i);
       Process& m = members_[i];
@@ -80,12 +107,9 @@ class Cluster {
     Process& m = members_.at(id);
     auto log =
         LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
-    auto state =
-        StateMachine::Open(std::make_unique<MemoryEngine>(m.state_disk, Durability::kFlushed));
     ASSERT_TRUE(log.ok()) << log.status();
-    ASSERT_TRUE(state.ok()) << state.status();
     m.log = *std::move(log);
-    m.state = *std::move(state);
+    m.state = m.OpenState();
     MemberOptions options;
     options.replica.store_id = m.store_id;
     options.replica.boot_id = ++boots_;
@@ -94,7 +118,8 @@ class Cluster {
     options.replica.configuration.voters = voters_;
     options.replica.pending_max = pending_max_;
     options.replica.pending_bytes_max = pending_bytes_max_;
-    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m);
+    options.replica.tail = tail_;
+    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m, &m);
     m.member->AddObserver(&m);
   }
 
@@ -107,6 +132,7 @@ class Cluster {
     m.log_disk->Crash();
     m.state_disk->Crash();
     std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
+    std::erase_if(snapshots_, [id](const Sending& s) { return s.from == id; });
   }
 
   // Also loses the disk: starts the same member on an empty directory.
@@ -139,7 +165,7 @@ class Cluster {
   void Settle() {
     for (int round = 0; round < 1000; ++round) {
       for (auto& [id, m] : members_) Turn(id);
-      if (wire_.empty()) return;
+      if (wire_.empty() && snapshots_.empty()) return;
       Deliver();
     }
     FAIL() << "the members never stop sending";
@@ -151,6 +177,7 @@ class Cluster {
       Process& to = members_.at(message.to);
       if (to.member != nullptr) to.Post(std::move(message));
     }
+    for (const Sending& sending : std::exchange(snapshots_, {})) DeliverSnapshot(sending);
   }
 
   void Run(absl::Duration duration) {
@@ -243,11 +270,42 @@ class Cluster {
   }
 
  private:
+  struct Sending {  // a snapshot
+    raft::MemberId from, to;
+    raft::Term term;
+  };
+
+  void DeliverSnapshot(const Sending& s) {
+    Process& from = members_.at(s.from);
+    Process& to = members_.at(s.to);
+    const auto done = [&from, s](bool ok) { from.Post(SnapshotSent{s.to, s.term, ok}); };
+    if (cut_.contains(s.from) || cut_.contains(s.to) || to.member == nullptr) return done(false);
+    const std::optional<LogStore::Tip> base = from.member->replica().TipAt(from.state->applied());
+    CHECK(base.has_value()) << "the log has the entry that was applied last";
+    auto image = std::make_unique<Image>(*base);
+    WriteBatch contents;
+    CHECK(from.engine
+              ->Scan({}, {},
+                     [&](std::string_view key, std::string_view value) {
+                       contents.Put(key, value);
+                       return absl::OkStatus();
+                     })
+              .ok());
+    MemoryEngine copy(image->disk, Durability::kFlushed);
+    copy.Write(contents, /*sync=*/false);
+    copy.Flush();
+    raft::Message message{s.from, s.to, s.term, raft::InstallSnapshot{{base->id, {}}}};
+    to.Post(SnapshotArrived{
+        {s.from, s.to, from.store_id, std::move(message), kNewestVersion}, std::move(image), done});
+  }
+
   const size_t pending_max_;
   const size_t pending_bytes_max_;
+  const LogTail tail_;
   std::vector<raft::MemberId> voters_;
   std::map<raft::MemberId, Process> members_;
   std::deque<PeerMessage> wire_;
+  std::vector<Sending> snapshots_;
   std::set<raft::MemberId> cut_;
   MonotonicTime now_;
   uint64_t boots_ = 0;

@@ -294,6 +294,34 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
             kInvalid);
 }
 
+TEST(Codec, RejectsImplausibleSnapshots) {
+  SnapshotManifest manifest;
+  manifest.base = {{3, 9}, 12345};
+  manifest.digest = 7;
+  manifest.files = {{"CURRENT", 16}, {"000012.sst", 1000}};
+  const proto::InstallSnapshotRequest offer = Encode(/*term=*/4, manifest);
+  const absl::StatusOr<SnapshotOffer> decoded = Decode(offer);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->term, 4u);
+  EXPECT_EQ(decoded->manifest.base, manifest.base);
+  EXPECT_EQ(decoded->manifest.digest, 7u);
+  EXPECT_EQ(decoded->manifest.bytes(), 1016u);
+  const auto after = [&](auto change) {
+    proto::InstallSnapshotRequest in = offer;
+    change(&in);
+    return Decode(in).status().code();
+  };
+  EXPECT_EQ(after([](auto* in) { in->set_term(2); }), kInvalid) << "older than the last entry";
+  EXPECT_EQ(after([](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_last_included_index(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_last_included_index(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_last_included_term(0); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->mutable_files(1)->set_name("../x.sst"); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->mutable_files(1)->set_name("CURRENT"); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->mutable_files(1)->set_size(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->clear_files(); }), kInvalid);
+}
+
 TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {
   proto::HelloResponse answer;
   answer.set_log_empty(true);

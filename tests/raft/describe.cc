@@ -70,6 +70,12 @@ struct EventText {
   std::string operator()(const Truncated& e) const {
     return absl::StrCat("truncates from ", Describe(e.first_removed), " to ", Describe(e.new_last));
   }
+  std::string operator()(const SnapshotNeeded& e) const {
+    return absl::StrCat(Name(e.peer), " needs a snapshot instead of entry ", e.next_index);
+  }
+  std::string operator()(const SnapshotInstalled& e) const {
+    return absl::StrCat("installs a snapshot up to ", Describe(e.last));
+  }
   std::string operator()(const MessageRejected& e) const {
     return absl::StrCat("rejects a message of ", Name(e.from), ": ", e.why);
   }

@@ -75,12 +75,23 @@ class MemoryDisk : public LogReader {
   void Save(const Ready& ready) {
     if (!ready.hard_state) return;
     ++syncs;
+    if (ready.snapshot) {
+      before_ = ready.snapshot->last;
+      entries_.clear();
+    }
     state_ = *ready.hard_state;
     if (ready.entries.empty()) return;
     const Index first = ready.entries.front().id.index;
     ASSERT_LE(first, last_index() + 1) << "a gap in the log";
     entries_.resize(first - before_.index - 1);
     entries_.insert(entries_.end(), ready.entries.begin(), ready.entries.end());
+  }
+
+  // Removes the entries below `first`.
+  void Cut(Index first) {
+    const EntryId before{TermAt(first - 1), first - 1};
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<long>(first - first_index()));
+    before_ = before;
   }
 
   const std::vector<Entry>& entries() const { return entries_; }

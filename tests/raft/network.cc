@@ -17,6 +17,8 @@ void Network::Turn(MemberId id) {
     }
     for (Message& message : ready.messages_now) Post(std::move(message));
     ready.messages_now.clear();
+    member.snapshots_to.insert(member.snapshots_to.end(), ready.snapshots_to.begin(),
+                               ready.snapshots_to.end());
     if (!ready.entries.empty()) Trace(id, "writes " + Describe(ready.entries));
     for (const Entry& entry : ready.committed) {
       Trace(id, "applies " + Describe(entry));
@@ -42,11 +44,43 @@ void Network::Saved(MemberId id, size_t count) {
     Ready ready = std::move(member.unsaved.front());
     member.unsaved.pop_front();
     member.disk.Save(ready);
+    if (ready.snapshot) {  // the state machine has all entries up to there now
+      const Index last = ready.snapshot->last.index;
+      ASSERT_TRUE(ledger_.contains(last)) << "a snapshot of uncommitted entries";
+      ASSERT_LT(member.applied.size(), last) << "a snapshot took the state machine back";
+      for (Index i = member.applied.size() + 1; i <= last; ++i) {
+        member.applied.push_back(ledger_.at(i));
+      }
+    }
     member.raft->OnSaved(ready.number);
     CheckMember(id);
     for (Message& message : ready.messages_after_save) Post(std::move(message));
   }
   if (member.hold_saves) Turn(id);
+}
+
+void Network::CutLog(MemberId id, Index first) {
+  Member& member = members_.at(id);
+  first = std::min({first, member.raft->status().applied_index + 1, member.raft->last_index()});
+  if (!member.unsaved.empty() || first <= member.disk.first_index()) return;
+  member.disk.Cut(first);
+  Into(id, [](Raft& raft) { raft.OnLogCut(); });
+  Turn(id);
+}
+
+bool Network::SendSnapshot(MemberId id) {
+  Member& member = members_.at(id);
+  if (!member.down && member.raft->role() != Role::kLeader) member.snapshots_to.clear();
+  if (member.down || member.snapshots_to.empty()) return false;
+  const MemberId to = member.snapshots_to.front();
+  member.snapshots_to.erase(member.snapshots_to.begin());
+  const EntryId last = member.applied.back().id;
+  Message message{id, to, member.raft->term(), InstallSnapshot{{last, configuration_}}};
+  const bool lost = cuts_.count({id, to}) > 0 || members_.at(to).down;
+  if (trace) trace->push_back(Describe(message) + (lost ? "   LOST" : ""));
+  if (!lost) Step(std::move(message));
+  SnapshotSent(id, to, !lost && !members_.at(to).hold_saves);
+  return true;
 }
 
 std::vector<Message> Network::TakeSent(MemberId from, MemberId to) {
@@ -82,8 +116,15 @@ void Network::StabilizeOnly(const std::function<bool(const Message&)>& wanted) {
 }
 
 void Network::Stabilize() {
-  for (int i = 0; !wire_.empty(); ++i) {
+  for (int i = 0;; ++i) {
     ASSERT_LT(i, 100000) << "the members send messages without end";
+    if (wire_.empty()) {
+      const bool sent =
+          send_snapshots && std::any_of(members_.begin(), members_.end(),
+                                        [this](const auto& m) { return SendSnapshot(m.first); });
+      if (!sent) return;
+      continue;
+    }
     Message message = std::move(wire_.front());
     wire_.pop_front();
     const auto to = members_.find(message.to);
@@ -119,6 +160,7 @@ void Network::Start(MemberId id) {
   Member& member = members_.at(id);
   member.down = false;
   member.unsaved.clear();
+  member.snapshots_to.clear();
   ++member.config.seed;
   const Index applied = std::max<Index>(member.applied.empty() ? 0 : member.applied.back().id.index,
                                         member.disk.first_index() - 1);

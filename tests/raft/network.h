@@ -44,6 +44,7 @@ class Network {
     bool down = false;
     std::deque<Ready> unsaved;
     std::vector<Entry> applied;          // since the first start; kept over restarts
+    std::vector<MemberId> snapshots_to;  // wanted by this leader and not yet sent
     std::vector<ReadIndexResult> reads;  // the answers to this member's reads
     std::vector<Event> events;
   };
@@ -121,6 +122,19 @@ class Network {
 
   // Saves the oldest `count` of the member's unsaved Ready values.
   void Saved(MemberId id, size_t count = 1);
+
+  // Removes the entries below `first` from the member's log, or as many as its rules allow. Each
+  // must be applied, and one must stay.
+  void CutLog(MemberId id, Index first);
+  // Sends the first snapshot that the leader wants to send, of its state machine as it is now, as a
+  // message. The leader learns the end of it by SnapshotSent.
+  bool SendSnapshot(MemberId id);
+  void SnapshotSent(MemberId id, MemberId to, bool ok) {
+    Into(id, [&](Raft& raft) { raft.OnSnapshotSent(to, ok); });
+    Turn(id);
+  }
+  // Whether Stabilize and RunFor send the wanted snapshots at once.
+  bool send_snapshots = true;
 
   // The network.
 

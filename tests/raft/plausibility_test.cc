@@ -98,6 +98,34 @@ TEST(Plausibility, OnlyTheLeaderGivesReadIndexes) {
   EXPECT_EQ(net.member(2).reads.size(), 1u);
 }
 
+MessageBody SnapshotUpTo(Term term, Index index) {
+  return InstallSnapshot{{.last = {term, index}, .configuration = {}}};
+}
+
+TEST(Plausibility, SnapshotsFitWhatIsCommitted) {
+  Network net({{1, MemoryDisk({3, 0, 2}, LogOfTerms({1, 3, 3}))}, {2, {}}, {3, {}}});
+  EXPECT_EQ(Reject(net, From(2, 4, SnapshotUpTo(2, 2))),
+            "its snapshot conflicts with a committed entry");
+  EXPECT_EQ(Reject(net, From(2, 4, SnapshotUpTo(2, 9))), "the term of its snapshot goes back");
+  EXPECT_EQ(net[1].term(), 3u);
+  net.Step(From(2, 4, AppendEntries{.prev = {3, 3}}));
+  net.DropAll();
+  EXPECT_EQ(Reject(net, From(2, 4, SnapshotUpTo(4, 3))), "its snapshot conflicts with its own log");
+  EXPECT_EQ(Reject(net, From(3, 4, SnapshotUpTo(4, 9))), "it leads in the term of another leader");
+  EXPECT_EQ(Reject(net, From(3, 5 + kTermAheadMax, SnapshotUpTo(4, 9))),
+            "its term is too far ahead");
+  EXPECT_EQ(Reject(net, From(2, 3, SnapshotUpTo(2, 2))), "") << "of an old term: not looked at";
+  EXPECT_EQ(net[1].last_index(), 3u);
+}
+
+TEST(Plausibility, SnapshotsDoNotComeToTheLeader) {
+  Network net(3);
+  net.Elect(1);
+  net.DropAll();
+  EXPECT_EQ(Reject(net, From(2, net[1].term(), SnapshotUpTo(1, 9))),
+            "it leads in the term of this leader");
+}
+
 TEST(Plausibility, ATermFarAheadIsNeitherTakenNorSaved) {
   Network net(3);
   net.Elect(1);

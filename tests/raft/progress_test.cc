@@ -34,7 +34,7 @@ TEST(Progress, LostProbeIsRepeatedOnceAHeartbeat) {
   EXPECT_TRUE(progress.CanSend());
   progress.OnSent(7, 30);
   EXPECT_FALSE(progress.CanSend());
-  progress.OnUnreachable();
+  progress.OnUnreachable(1);
   EXPECT_FALSE(progress.CanSend()) << "a dead peer is not probed in a loop";
 }
 
@@ -145,7 +145,7 @@ TEST(Progress, PeerThatLostSavedEntriesStartsAgain) {
 TEST(Progress, UnreachablePeerIsProbedFromItsMatchIndex) {
   Progress progress = Replicating(3);
   progress.OnSent(5, 10);
-  progress.OnUnreachable();
+  progress.OnUnreachable(1);
   EXPECT_EQ(progress.state(), Progress::State::kProbe);
   EXPECT_EQ(progress.next_index(), 4u);
   EXPECT_EQ(progress.inflight_bytes(), 0u);

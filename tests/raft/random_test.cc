@@ -11,7 +11,7 @@ namespace {
 void DoSomething(Network& net, Prng& prng, int event) {
   const size_t size = net.members().size();
   const MemberId id = 1 + prng.Below(size);
-  switch (prng.Below(16)) {
+  switch (prng.Below(18)) {
     case 0:
     case 1:
       net.Propose(id, std::to_string(event));
@@ -47,6 +47,14 @@ void DoSomething(Network& net, Prng& prng, int event) {
     case 7:
       net.member(id).hold_saves = prng.Below(2) == 0;
       net.Saved(id, 1 + prng.Below(5));
+      break;
+    case 8:
+      if (prng.Below(8) == 0) net.CutLog(id, net[id].last_index() - prng.Below(4));
+      break;
+    case 9:
+      if (!net.SendSnapshot(id) && prng.Below(10) == 0) {
+        net.SnapshotSent(id, 1 + prng.Below(size), prng.Below(2) == 0);  // nobody asked for it
+      }
       break;
     default: {
       if (net.wire().empty()) {

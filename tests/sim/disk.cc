@@ -40,6 +40,11 @@ class FusedEngine final : public Engine {
                     const Visitor& visit) const override {
     return engine_.Scan(begin, end, visit);
   }
+  absl::StatusOr<std::optional<KeyValue>> Last() const override { return engine_.Last(); }
+  // Sometimes nothing is given back, as if the files could not be removed yet.
+  void Drop(std::string_view end) override {
+    if (engine_.written() % 2 == 0 && fuse_->Burn()) engine_.Drop(end);
+  }
   uint64_t written() const override { return engine_.written(); }
   uint64_t survived() const override { return engine_.survived(); }
   uint64_t DiskBytes() const override { return engine_.DiskBytes(); }
@@ -76,6 +81,21 @@ std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
                                        std::move(hooks));
 }
 
+std::unique_ptr<Engine> Disk::Replace(std::shared_ptr<MemoryDisk> state, const LogStore::Tip& base,
+                                      Fuse* fuse, StateHooks hooks) {
+  auto engine =
+      std::make_unique<FusedEngine>(state, Durability::kFlushed, fuse, nullptr, std::move(hooks));
+  if (fuse->Burn()) {
+    state_ = std::move(state);
+    resume_ = base;
+  }
+  return engine;
+}
+
+void Disk::Replaced(Fuse* fuse) {
+  if (fuse->Burn()) resume_.reset();
+}
+
 void Disk::NoteCrashPoint() {
   crash_point_ = {true, log_->batches_at_risk(), state_->batches_at_risk()};
 }
@@ -99,6 +119,7 @@ void Disk::Close() {
 void Disk::Wipe() {
   log_ = std::make_shared<MemoryDisk>();
   state_ = std::make_shared<MemoryDisk>();
+  resume_.reset();
   crash_point_ = {};
 }
 

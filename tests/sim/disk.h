@@ -16,8 +16,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "storage/engine/memory_engine.h"
+#include "storage/log/log_store.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {
@@ -59,6 +61,13 @@ class Disk {
   };
   std::unique_ptr<Engine> OpenState(Fuse* fuse, StateHooks hooks = {});
 
+  // The steps of an install (storage/snapshot.h). Replace returns an engine on the new state
+  // machine, also if the process is dead, when nothing changes on the disk.
+  std::unique_ptr<Engine> Replace(std::shared_ptr<MemoryDisk> state, const LogStore::Tip& base,
+                                  Fuse* fuse, StateHooks hooks);
+  void Replaced(Fuse* fuse);
+  const std::optional<LogStore::Tip>& resume() const { return resume_; }
+
   // Records what is durable and what is at risk now, for a later Crash.
   void NoteCrashPoint();
 
@@ -83,6 +92,7 @@ class Disk {
 
   std::shared_ptr<MemoryDisk> log_;
   std::shared_ptr<MemoryDisk> state_;
+  std::optional<LogStore::Tip> resume_;  // from Replace to Replaced
   CrashPoint crash_point_;
 };
 

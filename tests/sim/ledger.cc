@@ -108,6 +108,16 @@ void Ledger::OnStart(int member, const StateMachine& state_machine) {
   CheckState(member, state_machine);
 }
 
+void Ledger::OnInstalled(int member, raft::Index index) {
+  if (index <= handed_over_[member] || index > known_) {
+    verdict_->Fail("I5",
+                   absl::StrFormat("n%d installs a snapshot up to %d after it was handed %d; %d "
+                                   "are known",
+                                   member + 1, index, handed_over_[member], known_));
+  }
+  handed_over_[member] = index;
+}
+
 void Ledger::OnHandOver(int member, const std::vector<raft::Entry>& entries) {
   for (const raft::Entry& entry : entries) {
     raft::Index& last = handed_over_[member];

@@ -59,12 +59,15 @@ class Ledger {
   void Commit(raft::Index index, raft::Term term, uint64_t chain, raft::Term committed_in);
   raft::Index size() const { return entries_.size(); }
   uint64_t chain(raft::Index index) const { return entries_[index - 1].chain; }
+  raft::Term term(raft::Index index) const { return entries_[index - 1].term; }
   raft::Term committed_in(raft::Index index) const { return entries_[index - 1].committed_in; }
   // The last entry that was committed in an earlier term than `term`.
   raft::Index CommittedBefore(raft::Term term) const;
 
   // A member has started with this state machine.
   void OnStart(int member, const StateMachine& state_machine);
+  // A snapshot up to `index` takes the place of the state machine.
+  void OnInstalled(int member, raft::Index index);
   void OnHandOver(int member, const std::vector<raft::Entry>& entries);
   void AfterApply(int member, const StateMachine& state_machine);
   raft::Index handed_over(int member) const { return handed_over_[member]; }

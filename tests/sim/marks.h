@@ -120,6 +120,18 @@ namespace raftkv::sim {
   X(kUpgraded, "member restarted as a newer release")                         \
   X(kClientGone, "write dropped because its client had gone")                 \
   X(kWiped, "wiped member kept from voting")                                  \
+  X(kLogCut, "log cut")                                                       \
+  X(kStartFromCutLog, "start from a cut log")                                 \
+  X(kSnapshotWanted, "follower behind a cut log")                             \
+  X(kSnapshotInstalled, "snapshot installed")                                 \
+  X(kInstalledUnderWatch, "snapshot installed under watches")                 \
+  X(kInstalledUnderLease, "snapshot installed that has leases")               \
+  X(kSnapshotDeclined, "snapshot declined or not needed when it arrived")     \
+  X(kSnapshotBroken, "sending a snapshot broke off")                          \
+  X(kSnapshotGivenUp, "snapshot given up by a leader that was deposed")       \
+  X(kCrashInInstall, "crash inside an install")                               \
+  X(kInstallResumed, "install finished by the next start")                    \
+  X(kCaughtUpBySnapshot, "leader told that its snapshot is installed")        \
   X(kCaughtUpToVote, "member caught up by a leader before it might vote")     \
   X(kWatchCaughtUp, "watch caught up from the store")                         \
   X(kWatchCompacted, "watch cancelled for a compaction")                      \

@@ -43,6 +43,7 @@ MemberOptions Member::Options() const {
   options.replica.tick = absl::Microseconds(profile.tick);
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
+  options.replica.tail = profile.tail;
   options.compact_events_max = asleep() ? 0 : profile.compact_events;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
@@ -57,6 +58,11 @@ StateMachineOptions Member::StateOptions() {
   return options;
 }
 
+Disk::StateHooks Member::StateHooks(Process* process) {
+  return {.would_stall = [this, process] { return world_->now() < process->stalled_until; },
+          .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }};
+}
+
 void Member::Start() {
   ends_.resize(++life_ + 1, -1);
   if (newest_version_ < kNewestVersion && life_ > 1 &&
@@ -69,11 +75,9 @@ void Member::Start() {
   Process& p = *process;
   p.fuse.on_blow = [this] { OnBlow(/*by_send=*/sending_); };
   auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), nullptr);
-  auto state_machine = StateMachine::Open(
-      disk_.OpenState(&p.fuse,
-                      {.would_stall = [this, &p] { return world_->now() < p.stalled_until; },
-                       .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }}),
-      StateOptions());
+  std::unique_ptr<Engine> engine = disk_.OpenState(&p.fuse, StateHooks(&p));
+  p.engine = engine.get();
+  auto state_machine = StateMachine::Open(std::move(engine), StateOptions());
   if (!log.ok() || !state_machine.ok()) {
     world_->verdict().Fail(
         "I8", absl::StrCat("n", number_ + 1, " cannot open what it wrote: ",
@@ -83,6 +87,14 @@ void Member::Start() {
   p.log = *std::move(log);
   p.state_machine = *std::move(state_machine);
   world_->raft_checker().OnStart(number_, *p.log);
+  if (disk_.resume()) {
+    world_->marks().Hit(Mark::kInstallResumed);
+    ResumeInstall(*disk_.resume(), p.log.get());
+    disk_.Replaced(&p.fuse);
+    world_->raft_checker().OnSynced(number_, *p.log);
+  }
+  if (p.log->first_index() > 1) world_->marks().Hit(Mark::kStartFromCutLog);
+  p.first_index = p.log->first_index();
   world_->ledger().OnStart(number_, *p.state_machine);
   if (world_->verdict().failed()) return;
   if (p.state_machine->applied().index < applied_before_) world_->marks().Hit(Mark::kReplayed);
@@ -92,7 +104,7 @@ void Member::Start() {
 
   p.told_revision = p.state_machine->revision();
   p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(),
-                                              &p.phase, this);
+                                              &p.phase, this, this);
   p.member->AddObserver(this);
   p.leader_watch.emplace(&world_->profile(), number_, &world_->marks(), &world_->verdict());
   p.hub = std::make_unique<watch::Hub>(WatchOptions());
@@ -283,6 +295,7 @@ void Member::Receive(PeerMessage message) {
     if (const auto* append = std::get_if<raft::AppendEntries>(&m->body)) {
       if (m->term < raft.term()) marks.Hit(Mark::kStaleAppend);
       if (m->term == raft.term() && !append->entries.empty() &&
+          append->entries.back().id.index >= log().first_index() &&
           append->entries.back().id.index <= log().last_index() &&
           append->entries.back().id.term == log().TermAt(append->entries.back().id.index)) {
         marks.Hit(Mark::kDuplicateAppend);
@@ -348,6 +361,9 @@ void Member::Turn() {
     return;
   }
   p.leader_watch->AfterTurn(raft(), clock);
+  if (std::exchange(p.learns_installed, false) && p.member->replica().lessor().size() > 0) {
+    world_->marks().Hit(Mark::kInstalledUnderLease);
+  }
   if (p.lag > 0) p.busy_until = std::max(p.busy_until, world_->now() + p.lag);
   if (p.lag > world_->election_timeout()) world_->marks().Hit(Mark::kSaveStalled);
   if (led && !leads() && raft().term() == world_->raft_checker().term(number_)) {
@@ -361,6 +377,14 @@ void Member::Turn() {
 void Member::Check() {
   Process& p = *process_;
   world_->raft_checker().AfterTurn(number_, raft());
+  if (p.installed != 0) {
+    world_->ledger().OnInstalled(number_, p.installed);
+    world_->ledger().AfterApply(number_, *p.state_machine);
+    if (p.hub->watches() > 0) world_->marks().Hit(Mark::kInstalledUnderWatch);
+    p.learns_installed = true;
+    p.installed = 0;
+    p.compact_steps = 0;
+  }
   if (!p.committed.empty()) {
     world_->ledger().OnHandOver(number_, p.committed);
     p.committed.clear();
@@ -385,6 +409,9 @@ void Member::OnApply() {
     p.stalled_until = world_->now() + rng.Around(faults.write_stall_for);
   }
   const ApplyPlan plan = Plan();
+  if (std::exchange(p.first_index, log().first_index()) < log().first_index()) {
+    world_->marks().Hit(Mark::kLogCut);
+  }
   if (p.member->applier().reads_wait()) world_->marks().Hit(Mark::kReadWaitedForApply);
   if (plan == ApplyPlan::kElsewhere) {
     p.elsewhere = true;
@@ -466,6 +493,47 @@ void Member::Send(PeerMessage message) {
   world_->network().Send(number_, life_, world_->now() + p.lag, std::move(message));
 }
 
+void Member::SendSnapshot(raft::MemberId to, raft::Term term) {
+  Process& p = *process_;
+  if (!p.fuse.Burn()) return;
+  const std::optional<LogStore::Tip> base = p.member->replica().TipAt(p.state_machine->applied());
+  CHECK(base.has_value()) << "the log holds the applied entry";
+  auto contents = std::make_shared<WriteBatch>();
+  const absl::Status read =
+      p.engine->Scan({}, {}, [&](std::string_view key, std::string_view value) {
+        contents->Put(key, value);
+        return absl::OkStatus();
+      });
+  CHECK(read.ok()) << read;
+  world_->network().SendSnapshot(number_, static_cast<int>(to) - 1, term, *base,
+                                 std::move(contents));
+}
+
+void Member::StopSnapshots() {
+  if (!dead()) world_->network().StopSnapshots(number_);
+}
+
+std::unique_ptr<StateMachine> Member::Replace(std::unique_ptr<ReceivedSnapshot> snapshot) {
+  Process& p = *process_;
+  p.doing = Doing::kInstall;
+  Rng& rng = world_->rng();
+  if (!p.fuse.armed() && rng.Chance(world_->faults().install_crash)) {
+    p.fuse.Arm(static_cast<int>(rng.Below(5)));
+  }
+  std::unique_ptr<Engine> engine =
+      disk_.Replace(DiskOf(*snapshot), snapshot->base(), &p.fuse, StateHooks(&p));
+  p.engine = engine.get();
+  auto state_machine = StateMachine::Open(std::move(engine), StateOptions());
+  CHECK(state_machine.ok()) << state_machine.status();
+  p.installed = snapshot->base().id.index;
+  return *std::move(state_machine);
+}
+
+void Member::Replaced() {
+  disk_.Replaced(&process_->fuse);
+  process_->doing = Doing::kTurn;
+}
+
 bool Member::MaySpeak() { return process_->fuse.Burn(); }
 
 void Member::OnSync() {
@@ -482,6 +550,7 @@ void Member::OnBlow(bool by_send) {
   disk_.NoteCrashPoint();
   if (process_ == nullptr) return;
   Marks& marks = world_->marks();
+  if (process_->doing == Doing::kInstall) marks.Hit(Mark::kCrashInInstall);
   if (process_->doing == Doing::kApply) marks.Hit(Mark::kCrashInApply);
   if (process_->doing == Doing::kTurn) marks.Hit(Mark::kCrashInTurn);
   if (process_->doing == Doing::kCompact) marks.Hit(Mark::kCrashInCompaction);

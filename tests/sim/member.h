@@ -30,7 +30,7 @@ namespace raftkv::sim {
 
 class World;
 
-class Member final : public Transport, public MemberObserver {
+class Member final : public Transport, public MemberObserver, public StateStore {
  public:
   Member(World* world, int number);
   ~Member() override;
@@ -94,18 +94,23 @@ class Member final : public Transport, public MemberObserver {
   }
   const std::string& store_id() const { return store_id_; }
 
-  void Send(PeerMessage message) override;                           // Transport
+  void Send(PeerMessage message) override;                                            // Transport
+  void SendSnapshot(raft::MemberId to, raft::Term term) override;                     // Transport
+  void StopSnapshots() override;                                                      // Transport
+  std::unique_ptr<StateMachine> Replace(std::unique_ptr<ReceivedSnapshot>) override;  // StateStore
+  void Replaced() override;                                                           // StateStore
   void OnEvent(const ReplicaEvent& event) override;                  // MemberObserver
   void OnCommitted(absl::Span<const raft::Entry> entries) override;  // MemberObserver
   void OnRevision(Revision newest) override;                         // MemberObserver
 
  private:
-  enum class Doing { kNothing, kTurn, kApply, kCompact };
+  enum class Doing { kNothing, kTurn, kApply, kCompact, kInstall };
 
   struct Process {
     Fuse fuse;
     std::unique_ptr<LogStore> log;
     std::unique_ptr<StateMachine> state_machine;
+    const Engine* engine = nullptr;  // of the state machine
     PhaseValue phase;
     std::unique_ptr<raftkv::Member> member;
     std::unique_ptr<watch::Hub> hub;
@@ -115,6 +120,9 @@ class Member final : public Transport, public MemberObserver {
     bool has_input = false;              // something has arrived for the next turn
     std::vector<raft::Entry> committed;  // in this turn
     Revision told_revision = 0;          // by OnRevision
+    raft::Index installed = 0;           // the last entry of a snapshot, in this turn; 0: none
+    bool learns_installed = false;       // the next turn learns the leases of a snapshot
+    raft::Index first_index = 1;         // of the log, when it was last looked at
     std::optional<Micros> turn_at;
     std::optional<Micros> apply_at;
     bool compact_only = false;   // at apply_at there is only compaction to do
@@ -132,6 +140,7 @@ class Member final : public Transport, public MemberObserver {
 
   MemberOptions Options() const;
   StateMachineOptions StateOptions();
+  Disk::StateHooks StateHooks(Process* process);
   void OnSync();
   void OnBlow(bool by_send);
   void ScheduleTurn(Micros delay);

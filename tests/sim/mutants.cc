@@ -34,6 +34,15 @@ constexpr Mutant kMutants[] = {
     {"follower-commits-past-proof",
      "a follower commits entries beyond those that the append proved equal"},
     {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
+    // Cut logs and snapshots.
+    {"cut-beyond-the-flushed-index", "entries are removed whose effects are not flushed"},
+    {"reset-keeps-old-entries", "entries above an installed snapshot stay in the log", 0,
+     "a log rarely reaches beyond the snapshot that replaces it (tests/storage finds it)"},
+    {"snapshot-acked-before-durable", "an install is acknowledged before it is durable"},
+    {"snapshot-installed-over-a-newer-log", "an old snapshot takes the place of a newer state"},
+    {"log-reset-before-the-state-is-replaced",
+     "an install empties the log before the snapshot is named as the state"},
+    {"install-hides-the-leases", "a member does not learn the leases of an installed snapshot"},
     // Reads.
     {"stale-read-after-leader-change", "a new leader answers reads before it commits"},
     {"read-without-round", "a leader answers reads without asking a majority", 3000},

@@ -180,6 +180,108 @@ void Network::Renew(int member, int peer) {
   world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {})});
 }
 
+// --- snapshots
+
+namespace {
+
+// A snapshot that has arrived.
+class Image final : public ReceivedSnapshot {
+ public:
+  Image(const LogStore::Tip& base, std::shared_ptr<MemoryDisk> disk)
+      : ReceivedSnapshot(base), disk(std::move(disk)) {}
+  const std::shared_ptr<MemoryDisk> disk;
+};
+
+}  // namespace
+
+std::shared_ptr<MemoryDisk> DiskOf(const ReceivedSnapshot& snapshot) {
+  return static_cast<const Image&>(snapshot).disk;
+}
+
+void Network::SendSnapshot(int from, int to, raft::Term term, const LogStore::Tip& base,
+                           std::shared_ptr<const WriteBatch> contents) {
+  std::erase_if(transfers_, [&](const auto& t) {
+    return t.second.from == from && t.second.to == to && !t.second.late_copy;
+  });
+  const uint64_t number = next_number_++;
+  const Micros takes = 1 + world_->rng().Around(world_->faults().snapshot_time);
+  if (world_->rng().Chance(world_->faults().duplication)) {
+    const uint64_t copy = next_number_++;
+    transfers_[copy] = {from, to, term, base, contents, false, false, /*late_copy=*/true};
+    world_->ScheduleSnapshot(world_->now() + takes + 1 + world_->rng().Around(kSecond), to, copy);
+  }
+  transfers_[number] = {from, to, term, base, std::move(contents), false, false, false};
+  if (world_->rng().Chance(world_->faults().snapshot_loss)) {
+    world_->marks().Hit(Mark::kSnapshotBroken);
+    EndSnapshot(number, false);
+  } else {
+    world_->ScheduleSnapshot(world_->now() + takes, to, number);
+  }
+}
+
+void Network::StopSnapshots(int from) {
+  if (std::erase_if(transfers_, [&](const auto& t) { return t.second.from == from; }) > 0) {
+    world_->marks().Hit(Mark::kSnapshotGivenUp);
+  }
+}
+
+void Network::EndSnapshot(uint64_t number, bool ok) {
+  const auto it = transfers_.find(number);
+  if (it == transfers_.end() || it->second.ended) return;
+  if (it->second.late_copy) {
+    transfers_.erase(it);
+    return;
+  }
+  it->second.ended = true;
+  it->second.ok = ok;
+  world_->ScheduleSnapshot(world_->now() + 1 + world_->rng().Around(world_->faults().delay),
+                           it->second.from, number);
+}
+
+void Network::OnSnapshotDue(uint64_t number) {
+  const auto it = transfers_.find(number);
+  if (it == transfers_.end()) return;
+  Transfer& transfer = it->second;
+  if (transfer.ended) {
+    const Transfer done = transfer;
+    transfers_.erase(it);
+    if (done.ok) world_->marks().Hit(Mark::kCaughtUpBySnapshot);
+    world_->member(done.from).Post(
+        SnapshotSent{static_cast<raft::MemberId>(done.to + 1), done.term, done.ok});
+  } else if (transfer.contents != nullptr) {
+    ArriveSnapshot(number, &transfer);
+  }
+}
+
+void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
+  const Transfer t = *transfer;
+  transfer->contents = nullptr;
+  if (link(t.from, t.to).cut || link(t.to, t.from).cut || !world_->member(t.to).up()) {
+    world_->marks().Hit(Mark::kSnapshotBroken);
+    return EndSnapshot(number, false);
+  }
+  const auto from = static_cast<raft::MemberId>(t.from + 1),
+             to = static_cast<raft::MemberId>(t.to + 1);
+  PeerMessage message{
+      .from = from,
+      .to = to,
+      .store_id = world_->member(t.from).store_id(),
+      .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{t.base.id, {}}}},
+      .newest_version = kNewestVersion};
+  auto disk = std::make_shared<MemoryDisk>();
+  MemoryEngine(disk, Durability::kFlushed).Write(*t.contents, /*sync=*/false);
+  MemoryEngine(disk, Durability::kFlushed).Flush();
+  world_->member(t.to).Post(SnapshotArrived{std::move(message),
+                                            std::make_unique<Image>(t.base, std::move(disk)),
+                                            [this, number, to, late_copy = t.late_copy](bool ok) {
+                                              if (world_->member(static_cast<int>(to) - 1).dead())
+                                                return;
+                                              if (!ok || late_copy)
+                                                world_->marks().Hit(Mark::kSnapshotDeclined);
+                                              EndSnapshot(number, ok);
+                                            }});
+}
+
 void Network::HealAll() {
   for (Link& link : links_) {
     link.cut = false;
@@ -192,6 +294,12 @@ bool Network::any_cut() const {
 }
 
 void Network::OnDown(int member, bool in_order) {
+  std::erase_if(transfers_, [&](const auto& t) { return t.second.from == member; });
+  std::erase_if(transfers_,
+                [&](const auto& t) { return t.second.late_copy && t.second.to == member; });
+  for (const auto& [number, transfer] : transfers_) {
+    if (transfer.to == member) EndSnapshot(number, false);
+  }
   for (int peer = 0; peer < size_; ++peer) {
     if (peer != member) End(member, peer, /*aborted=*/!in_order);
   }

@@ -19,10 +19,15 @@
 // meanwhile. A clog delays them.
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "server/member/transport.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/log/log_store.h"
+#include "storage/snapshot.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {
@@ -42,6 +47,9 @@ struct Packet {
 
 std::string Describe(const PeerMessage& message);
 
+// The disk of a snapshot that Network delivered.
+std::shared_ptr<MemoryDisk> DiskOf(const ReceivedSnapshot& snapshot);
+
 class Network {
  public:
   explicit Network(World* world);
@@ -53,6 +61,14 @@ class Network {
 
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
   void Clog(int from, int to, Micros until) { link(from, to).clogged_until = until; }
+  // A snapshot has a connection of its own. It arrives whole, or breaks off. The sender is told how
+  // it ended; a receiver that dies before it answers counts as broken off. With the rate of
+  // duplicates, a second copy arrives later.
+  void SendSnapshot(int from, int to, raft::Term term, const LogStore::Tip& base,
+                    std::shared_ptr<const WriteBatch> contents);
+  void StopSnapshots(int from);
+  void OnSnapshotDue(uint64_t number);
+
   void HealAll();
   bool any_cut() const;
   void Break(int a, int b) { End(a, b, /*aborted=*/true); }
@@ -71,6 +87,19 @@ class Network {
     uint64_t last_number = 0;      // the highest number that arrived, to notice reordering
   };
 
+  struct Transfer {  // of a snapshot
+    int from = 0;
+    int to = 0;
+    raft::Term term = 0;
+    LogStore::Tip base;
+    std::shared_ptr<const WriteBatch> contents;  // until it arrives
+    bool ended = false;                          // the next event tells the sender `ok`
+    bool ok = false;
+    bool late_copy = false;  // of an earlier one; nobody waits for its end
+  };
+
+  void ArriveSnapshot(uint64_t number, Transfer* transfer);
+  void EndSnapshot(uint64_t number, bool ok);
   Link& link(int from, int to) { return links_[from * size_ + to]; }
   uint64_t& epoch(int a, int b) { return epochs_[std::min(a, b) * size_ + std::max(a, b)]; }
   void End(int a, int b, bool aborted);
@@ -84,6 +113,7 @@ class Network {
   std::vector<Link> links_;
   std::vector<uint64_t> epochs_;
   uint64_t next_number_ = 1;
+  std::map<uint64_t, Transfer> transfers_;
 };
 
 }  // namespace raftkv::sim

@@ -130,6 +130,9 @@ void World::StopFaults() {
   faults_.watch_leaves = 0;
   faults_.watch_creates = 0;
   faults_.catch_up_delay = std::min(faults_.catch_up_delay, kMillisecond);
+  faults_.snapshot_time = std::min(faults_.snapshot_time, 20 * kMillisecond);
+  faults_.snapshot_loss = 0;
+  faults_.install_crash = 0;
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];

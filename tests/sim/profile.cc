@@ -75,6 +75,19 @@ void DrawMembers(Rng* rng, Profile* p) {
   }
 }
 
+void DrawLogs(Rng* rng, Profile* p) {
+  const auto on = [rng] { return rng->Chance(50 * kPercent); };
+  if (!rng->Chance(80 * kPercent)) return;
+  p->tail.entries_max = on() ? rng->Between(1, 6) : rng->Between(1, 60);
+  if (on()) p->tail.bytes_max = rng->Between(1, 3 * LogStore::kSizeStep);
+  p->tail.step_entries = rng->Between(1, 8);
+  p->tail.held_bytes_max = on() ? 0 : rng->Between(0, 4 * LogStore::kSizeStep);
+  p->snapshot_time =
+      on() ? rng->Between(1, 100) * kMillisecond : rng->Between(100, 4000) * kMillisecond;
+  if (on()) p->snapshot_loss = rng->Below(50 * kPercent);
+  if (on()) p->install_crash = rng->Between(20, 80) * kPercent;
+}
+
 void DrawClients(Rng* rng, Profile* p) {
   p->clients = static_cast<int>(rng->Between(2, 6));
   p->keys = static_cast<int>(rng->Between(2, 12));
@@ -107,6 +120,7 @@ Profile DrawProfile(Rng* rng) {
   DrawMembers(rng, &p);
   DrawClients(rng, &p);
   DrawWatches(rng, &p);
+  DrawLogs(rng, &p);
   return p;
 }
 
@@ -120,6 +134,7 @@ std::string Describe(const Profile& p) {
       "pause every %d us for %d us, transfer every %d us, hand over for %d us\n"
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
+      "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
       "%d ppm\n"
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
@@ -132,9 +147,10 @@ std::string Describe(const Profile& p) {
       p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every, p.hand_over_for,
       p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time, p.write_stall,
       p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events, p.asleep + 1,
-      p.clients, p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.watch_think,
-      p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
-      p.watch_jump, p.catch_up_delay);
+      p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries, p.tail.held_bytes_max,
+      p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think, p.patience, p.gives_up,
+      p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_events, p.watch_stream_bytes,
+      p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
 }
 
 }  // namespace raftkv::sim

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 
+#include "server/member/log_tail.h"
 #include "server/raft/config.h"
 #include "tests/sim/rng.h"
 
@@ -65,6 +66,12 @@ struct Profile {
   uint32_t old_version = 0;              // the rate of members that start as older releases
   uint32_t upgrade = 50 * kPercent;      // the rate of their restarts at which they are upgraded
   int asleep = -1;                       // this member never compacts physically
+
+  // Logs and snapshots.
+  LogTail tail{.entries_max = 1 << 20};       // by default, nothing is cut
+  Micros snapshot_time = 100 * kMillisecond;  // how long sending one takes
+  uint32_t snapshot_loss = 0;                 // the rate of those that break off
+  uint32_t install_crash = 0;                 // the rate of installs in which the member dies
 
   // Clients.
   int clients = 4;

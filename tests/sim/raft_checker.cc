@@ -123,6 +123,7 @@ void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
 
 void RaftChecker::OnSynced(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
+  Rebase(member, log);
   const raft::Index removed = Forget(member, log);
   shadow.hard_state = log.hard_state();
   if (removed > 0 && shadow.leads && shadow.hard_state.current_term == shadow.term) {
@@ -139,12 +140,42 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
   }
 }
 
+void RaftChecker::Rebase(int member, const LogStore& log) {
+  Shadow& shadow = shadows_[member];
+  const raft::Index base = log.first_index() - 1;
+  const auto at_base = [&] { return shadow.log[base - 1]; };
+  if (base == 0 || (shadow.log.size() >= base && at_base().term == log.TermAt(base) &&
+                    at_base().product_chain == log.ChainHash(base))) {
+    return;
+  }
+  if (base > ledger_->size() || ledger_->term(base) != log.TermAt(base)) {
+    verdict_->Fail("I4",
+                   absl::StrFormat("the log of %s begins after entry %d, which is not committed",
+                                   Name(member), base));
+    return;
+  }
+  for (raft::Index index = base + 1;
+       index <= std::min<raft::Index>(shadow.log.size(), ledger_->size()); ++index) {
+    if (shadow.log[index - 1].chain != ledger_->chain(index)) break;
+    verdict_->Fail("I4", absl::StrFormat("a snapshot up to %d removed entry %d of %s, which is "
+                                         "committed",
+                                         base, index, Name(member)));
+  }
+  shadow.log.resize(base);
+  for (raft::Index index = 1; index <= base; ++index) {
+    Item& item = shadow.log[index - 1];
+    if (item.chain == ledger_->chain(index) && item.term == ledger_->term(index)) continue;
+    item = {ledger_->term(index), ledger_->chain(index), 0};
+  }
+  shadow.log.back().product_chain = log.ChainHash(base);
+}
+
 // Searches for the last common entry from the end, so the cost depends only on the removed entries.
 raft::Index RaftChecker::Forget(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
-  while (same > 0 && (log.TermAt(same) != shadow.log[same - 1].term ||
-                      log.ChainHash(same) != shadow.log[same - 1].product_chain)) {
+  while (same >= log.first_index() && (log.TermAt(same) != shadow.log[same - 1].term ||
+                                       log.ChainHash(same) != shadow.log[same - 1].product_chain)) {
     --same;
   }
   const raft::Index removed = shadow.log.size() - same;

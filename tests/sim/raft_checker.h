@@ -18,6 +18,9 @@
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
 //       while it hands its leadership over.
 //
+// A member's log may be cut at its front, and a snapshot may take its place; then the entries
+// before its first one count as entries of the log.
+//
 // The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
 // shadow). A check costs time in proportion to the change. The ledger has the committed entries.
 
@@ -70,6 +73,8 @@ class RaftChecker {
     raft::Index transferred_last = 0;  // the end of the log when the transfer began
   };
 
+  // If a snapshot took the place of the log: its entries are those of the ledger now.
+  void Rebase(int member, const LogStore& log);
   // Removes from the shadow the entries that the log no longer has. Returns how many.
   raft::Index Forget(int member, const LogStore& log);
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);

@@ -130,6 +130,10 @@ void World::ScheduleNotice(Micros delay, int member, int peer, uint64_t epoch, b
   Push(now_ + delay, aborted ? What::kAborted : What::kClosed, member, peer, epoch);
 }
 
+void World::ScheduleSnapshot(Micros at, int member, uint64_t number) {
+  Push(at, What::kSnapshot, member, 0, number);
+}
+
 void World::Begin() {
   for (int i = 0; i < size(); ++i) {
     Push(rng_.Between(0, 200 * kMillisecond) + (i == 0 ? faults_.late_start : 0), What::kStart, i);
@@ -173,6 +177,9 @@ void World::Handle(Event event) {
     case What::kAborted:
     case What::kClosed:
       network_.Notice(event.member, event.other, event.life, event.what == What::kAborted);
+      return;
+    case What::kSnapshot:
+      network_.OnSnapshotDue(event.life);
       return;
     case What::kClient:
       OnClientDue(event.member, event.life);
@@ -249,9 +256,9 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick",   "turn",    "apply", "elsewhere", "catchup", "arrive", "aborted",  "closed",
-      "client", "watcher", "start", "crash",     "crash",   "stop",   "transfer", "cut",
-      "heal",   "clog",    "break", "pause",     "wipe",    "watch"};
+      "tick", "turn",   "apply",   "elsewhere", "catchup", "arrive", "aborted", "closed",
+      "snap", "client", "watcher", "start",     "crash",   "crash",  "stop",    "transfer",
+      "cut",  "heal",   "clog",    "break",     "pause",   "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -322,6 +329,12 @@ struct EventText {
     return absl::StrFormat("removed entries from %d/%d on", e.first_removed.term,
                            e.first_removed.index);
   }
+  std::string operator()(const raft::SnapshotNeeded& e) const {
+    return absl::StrFormat("n%d needs a snapshot instead of entry %d", e.peer, e.next_index);
+  }
+  std::string operator()(const raft::SnapshotInstalled& e) const {
+    return absl::StrFormat("installs a snapshot up to %d/%d", e.last.term, e.last.index);
+  }
   std::string operator()(const raft::MessageRejected& e) const {
     return absl::StrFormat("rejects a message of n%d: %s", e.from, e.why);
   }
@@ -357,6 +370,10 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   const auto* raft_event = std::get_if<raft::Event>(&event);
   if (raft_event == nullptr) return;
+  if (std::holds_alternative<raft::SnapshotNeeded>(*raft_event)) marks.Hit(Mark::kSnapshotWanted);
+  if (std::holds_alternative<raft::SnapshotInstalled>(*raft_event)) {
+    marks.Hit(Mark::kSnapshotInstalled);
+  }
   // Here every peer is correct.
   if (const auto* rejected = std::get_if<raft::MessageRejected>(raft_event)) {
     verdict_.Fail("core", absl::StrFormat("n%d rejects a message of n%d: %s", member + 1,

@@ -93,6 +93,7 @@ class World {
   void ScheduleWatcher(int client, Micros delay);
   void ScheduleArrival(Micros at, Packet packet);
   void ScheduleNotice(Micros delay, int member, int peer, uint64_t epoch, bool aborted);
+  void ScheduleSnapshot(Micros at, int member, uint64_t number);
 
   // A member that is up, or down, and does not stay down for good; -1: there is none.
   int SomeMember(bool up);
@@ -113,6 +114,7 @@ class World {
     kArrive,
     kAborted,
     kClosed,
+    kSnapshot,
     kClient,
     kWatcher,
     kStart,

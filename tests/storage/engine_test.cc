@@ -213,6 +213,35 @@ TYPED_TEST(EngineContract, ViewsAreReadFromOtherThreads) {
   for (const std::string& out : seen) EXPECT_EQ(out, before);
 }
 
+TYPED_TEST(EngineContract, LastIsTheLargestKeyThatIsNotDeleted) {
+  auto engine = this->rig_.Open(Durability::kSynced);
+  EXPECT_FALSE((*engine->Last()).has_value());
+  Put(*engine, "a", "1", true);
+  Put(*engine, "c", "2", true);
+  EXPECT_EQ((*engine->Last())->key, "c");
+  EXPECT_EQ((*engine->Last())->value, "2");
+  WriteBatch batch;
+  batch.Delete("c");
+  engine->Write(batch, /*sync=*/true);
+  EXPECT_EQ((*engine->Last())->key, "a");
+}
+
+TYPED_TEST(EngineContract, DropLeavesTheOtherKeys) {
+  auto engine = this->rig_.Open(Durability::kSynced);
+  for (char key = 'a'; key <= 'z'; ++key) {
+    Put(*engine, std::string(1, key), "value", true);
+    if (key == 'm') engine->Flush();
+  }
+  engine->Drop("k");
+  for (int round = 0; round < 2; ++round) {
+    for (char key = 'k'; key <= 'z'; ++key) {
+      EXPECT_EQ(engine->Get(std::string(1, key)), "value");
+    }
+    this->rig_.Crash(&engine);
+    engine = this->rig_.Open(Durability::kSynced);
+  }
+}
+
 TYPED_TEST(EngineContract, ScanStopsAtTheVisitorsError) {
   auto engine = this->rig_.Open(Durability::kFlushed);
   for (const char* key : {"a", "b", "c", "d"}) Put(*engine, key, "");

@@ -150,6 +150,90 @@ TEST_F(LogStoreTest, CutForgetsTheFrontAndKeepsItsLastId) {
   EXPECT_EQ(Contents(), "4:d6 ");
 }
 
+// The front of the log may stay on disk after a cut, or come back in a crash. It is never read.
+TEST_F(LogStoreTest, WhatIsLeftOfACutFrontIsIgnored) {
+  Append(1, 1, 6, "a");
+  log_.reset();
+  std::vector<std::pair<std::string, std::string>> front;
+  Tamper([&](Engine& engine, WriteBatch*) {
+    CHECK(engine
+              .Scan({}, EntryKey(4),
+                    [&](std::string_view key, std::string_view value) {
+                      front.emplace_back(key, value);
+                      return absl::OkStatus();
+                    })
+              .ok());
+  });
+  Reopen();
+  log_->Cut(5);
+  Tamper([&](Engine&, WriteBatch* batch) {
+    for (const auto& [key, value] : front) batch->Put(key, value.substr(1));
+  });
+  Reopen();
+  EXPECT_EQ(Contents(), "1:a5 1:a6 ");
+}
+
+TEST_F(LogStoreTest, ResetReplacesTheWholeLog) {
+  const HardState hard_state{.current_term = 3, .voted_for = 7, .commit_index = 1};
+  for (raft::Index index : {4, 8, 9, 20}) {
+    disk_ = std::make_shared<MemoryDisk>();
+    Reopen();
+    log_->Save(hard_state, {MakeEntry(1, 1, "x")});
+    log_->AllowVoting();
+    Append(3, 2, 8, "a");
+    const LogStore::Tip base{{.term = 3, .index = index}, 12345};
+    EXPECT_FALSE(log_->Contains(base));
+    const uint64_t batches = log_->synced_batches();
+    log_->Reset(base);
+    EXPECT_EQ(log_->synced_batches(), batches + 1);
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_TRUE(log_->Contains(base));
+      EXPECT_EQ(log_->first_index(), index + 1);
+      EXPECT_EQ(log_->last_index(), index);
+      EXPECT_EQ(log_->TermAt(index), 3u);
+      EXPECT_EQ(log_->ChainHash(index), 12345u);
+      EXPECT_EQ(log_->hard_state().voted_for, 7u);
+      EXPECT_EQ(log_->hard_state().commit_index, index);
+      EXPECT_TRUE(log_->may_vote());
+      CrashAndReopen();
+    }
+    Append(3, index + 1, index + 2, "b");
+    CrashAndReopen();
+    EXPECT_EQ(log_->last_index(), index + 2);
+    EXPECT_EQ(log_->Entries(index + 1, index + 2, SIZE_MAX).size(), 2u);
+  }
+}
+
+TEST_F(LogStoreTest, ResetToALaterTermEntersItWithoutAVote) {
+  log_->Save(HardState{.current_term = 2, .voted_for = 7, .commit_index = 1},
+             {MakeEntry(1, 1, "x")});
+  log_->Reset({{.term = 5, .index = 9}, 1});
+  CrashAndReopen();
+  EXPECT_EQ(log_->hard_state(), (HardState{.current_term = 5, .voted_for = 0, .commit_index = 9}));
+}
+
+TEST_F(LogStoreTest, KnowsWhereItsBytesAre) {
+  EXPECT_EQ(log_->BytesFrom(1), 0u);
+  const std::string kilobyte(1000, 'x');
+  Append(1, 1, 100, kilobyte);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_NEAR(log_->BytesFrom(1), 104'000, 1000);
+    EXPECT_NEAR(log_->BytesFrom(51), 52'000, LogStore::kSizeStep + 1000);
+    EXPECT_NEAR(log_->FirstWithin(52'000), 51, 5);
+    EXPECT_EQ(log_->FirstWithin(1 << 30), 1u);
+    EXPECT_EQ(log_->FirstWithin(0), 100u);
+    CrashAndReopen();
+  }
+  log_->Cut(41);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_NEAR(log_->BytesFrom(41), 62'000, LogStore::kSizeStep + 1000);
+    EXPECT_EQ(log_->FirstWithin(1 << 30), 41u);
+    CrashAndReopen();
+  }
+  Append(2, 51, 51, kilobyte);  // removes half of it
+  EXPECT_NEAR(log_->BytesFrom(41), 11'000, LogStore::kSizeStep + 1000);
+}
+
 TEST_F(LogStoreTest, SameEntriesGiveTheSameChainHowEverTheyWereBatched) {
   Append(1, 1, 4, "a");
   const uint64_t chain = log_->ChainHash(4);

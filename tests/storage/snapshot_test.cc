@@ -111,6 +111,8 @@ class BusyEngine final : public Engine {
                     const Visitor& visit) const override {
     return engine_.Scan(begin, end, visit);
   }
+  absl::StatusOr<std::optional<KeyValue>> Last() const override { return engine_.Last(); }
+  void Drop(std::string_view end) override { engine_.Drop(end); }
   uint64_t written() const override { return engine_.written(); }
   uint64_t survived() const override { return engine_.survived(); }
   void Flush() override { engine_.Flush(); }

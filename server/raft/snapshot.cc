@@ -1,0 +1,64 @@
+// The methods of Raft about cut logs and snapshots (§7). A snapshot is taken, sent, verified and
+// stored by the driver, outside the core. The core decides who needs one (Ready::snapshots_to) and
+// whether one that has arrived is installed (Ready::snapshot).
+
+#include <algorithm>
+
+#include "server/raft/raft.h"
+#include "storage/base/check.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv::raft {
+
+// --- the leader
+
+// No acknowledgement of what is in flight can bring the missing entry, so a full window does not
+// wait for one. A probe does: its answer may tell that the peer has more. A peer that does not
+// answer heartbeats would not take a snapshot either.
+bool Raft::NeedsSnapshot(const Progress& peer) const {
+  return peer.next_index() < log_.first_index() &&
+         (peer.state() == Progress::State::kReplicate || peer.CanSend()) &&
+         now_ - peer.contact_tick < uint64_t(config_.election_timeout_ticks);
+}
+
+void Raft::OnSnapshotSent(MemberId peer, bool ok) {
+  if (auto it = peers_.find(peer); it != peers_.end()) {
+    it->second.OnSnapshotSent(ok, log_.first_index());
+  }
+}
+
+void Raft::OnLogCut() {
+  log_.OnCut();
+  CHECK_GE(applied_ + 1, log_.first_index()) << "entries were cut that are not applied";
+  CHECK_LE(log_.first_index(), log_.last_index()) << "a leader's probe needs an entry to send";
+}
+
+// --- the follower
+
+// What a snapshot contains is committed. If this log contains its last entry, the log is at least
+// as good: it is kept, and the snapshot is not needed. Otherwise none of this log's entries above
+// the snapshot can be committed, because the log does not agree with the committed entry that the
+// snapshot ends with. So nothing is lost with them.
+void Raft::HandleInstallSnapshot(const Message& message, const InstallSnapshot& install) {
+  if (role_ == Role::kLeader) return;
+  if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
+  leader_heard_ = now_;
+  ResetElectionTimer();
+
+  const EntryId last = install.meta.last;
+  const bool newer = last.index > commit_ && !log_.Contains(last);
+  if (newer || RAFTKV_MUTANT("snapshot-installed-over-a-newer-log")) {
+    log_.Reset(last);
+    commit_ = handed_out_ = applied_ = last.index;
+    unapplied_.clear();
+    unapplied_bytes_ = 0;
+    install_ = install.meta;
+    events_.push_back(SnapshotInstalled{last});
+  } else {
+    AdvanceCommit(last.index);
+  }
+  leader_match_ = std::max(leader_match_, last.index);
+  reply_due_ = true;
+}
+
+}  // namespace raftkv::raft

@@ -1,0 +1,74 @@
+#include "storage/files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+
+namespace raftkv {
+
+namespace fs = std::filesystem;
+
+absl::Status SystemError(const std::string& path, const char* what, int error) {
+  const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
+  return error == EACCES || error == EPERM || error == EROFS ? absl::PermissionDeniedError(text)
+                                                             : absl::UnavailableError(text);
+}
+
+absl::Status SyncDirectory(const std::string& dir) {
+  const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return SystemError(dir, "cannot open", errno);
+  const int result = fsync(fd);
+  const int error = errno;
+  close(fd);
+  return result == 0 ? absl::OkStatus() : SystemError(dir, "cannot sync", error);
+}
+
+absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text) {
+  const std::string path = dir + "/" + name;
+  const std::string temporary = path + ".tmp";
+  const int fd = open(temporary.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return SystemError(temporary, "cannot create", errno);
+  const bool written =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  const int error = errno;
+  if (close(fd) != 0 || !written) return SystemError(temporary, "cannot write", error);
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    return SystemError(path, "cannot rename", errno);
+  }
+  return SyncDirectory(dir);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    if (errno == ENOENT) return std::string();
+    return SystemError(path, "cannot open", errno);
+  }
+  std::string text(4096, '\0');
+  const ssize_t size = read(fd, text.data(), text.size());
+  const int error = errno;
+  close(fd);
+  if (size < 0) return SystemError(path, "cannot read", error);
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
+
+absl::Status SyncTree(const std::string& dir) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+    const std::string path = entry.path().string();
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) return SystemError(path, "cannot sync", errno);
+    close(fd);
+  }
+  return SyncDirectory(dir);
+}
+
+}  // namespace raftkv

@@ -1,0 +1,30 @@
+#ifndef RAFTKV_STORAGE_FILES_H_
+#define RAFTKV_STORAGE_FILES_H_
+
+// Small files and directories of the data directory, written so that they survive a power loss.
+// Errors name the path: PermissionDenied or Unavailable.
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace raftkv {
+
+// "PATH: WHAT: the system's text for `error`".
+absl::Status SystemError(const std::string& path, const char* what, int error);
+
+absl::Status SyncDirectory(const std::string& dir);
+// Syncs every file in the directory, and the directory.
+absl::Status SyncTree(const std::string& dir);
+
+// Atomic, even if the power fails: writes and syncs a temporary file, renames it, syncs the
+// directory.
+absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text);
+
+// Reads at most 4 KiB. Returns an empty string if the file is missing.
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_FILES_H_

@@ -1,0 +1,54 @@
+#ifndef RAFTKV_STORAGE_SNAPSHOT_H_
+#define RAFTKV_STORAGE_SNAPSHOT_H_
+
+// Snapshots of the state machine that members send each other (§7), and how one takes the place of
+// this member's state machine and log.
+//
+// The state machine and the log are two stores, so an install has three steps, each durable before
+// the next one begins (docs/decisions/0012):
+//
+//   1. StateStore::Replace   names the snapshot as the state machine, and the entry after which the
+//                            log continues
+//   2. LogStore::Reset       empties the log; it continues after that entry
+//   3. StateStore::Replaced  forgets the entry
+//
+// After a crash before step 1, the old state machine and log are there. After a crash between 1 and
+// 3, the next start calls ResumeInstall before it reads the log.
+
+#include <memory>
+
+#include "storage/log/log_store.h"
+#include "storage/state_machine.h"
+
+namespace raftkv {
+
+// A snapshot that has arrived whole, is verified and is durable, but not in use. When it is
+// destroyed without having been used, its files are removed.
+class ReceivedSnapshot {
+ public:
+  // `base`: the last entry that the snapshot contains.
+  explicit ReceivedSnapshot(const LogStore::Tip& base) : base_(base) {}
+  virtual ~ReceivedSnapshot() = default;
+  const LogStore::Tip& base() const { return base_; }
+
+ private:
+  const LogStore::Tip base_;
+};
+
+// Where a member's state machine is stored. Used on the thread of the member's turns. Implemented
+// by storage/state_dirs on disk, and by the simulator. A failed write ends the process.
+class StateStore {
+ public:
+  virtual ~StateStore() = default;
+  virtual std::unique_ptr<StateMachine> Replace(std::unique_ptr<ReceivedSnapshot> snapshot) = 0;
+  virtual void Replaced() = 0;
+};
+
+// `base`: the entry that Replace recorded and Replaced did not forget.
+inline void ResumeInstall(const LogStore::Tip& base, LogStore* log) {
+  if (!log->Contains(base)) log->Reset(base);
+}
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_SNAPSHOT_H_

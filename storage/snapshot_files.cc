@@ -1,0 +1,210 @@
+#include "storage/snapshot_files.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "storage/base/checksum.h"
+#include "storage/base/disk_operations.h"
+#include "storage/engine/rocks_engine.h"
+#include "storage/files.h"
+#include "storage/mvcc/layout.h"
+#include "storage/tables/state.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kFilesMax = 100'000;
+// An install leaves at least so much room on the disk.
+constexpr uint64_t kFreeMin = 256 << 20;
+
+bool AllDigits(std::string_view text) {
+  return !text.empty() && text.size() <= 20 &&
+         std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
+}
+
+// The names of the files of a checkpoint without a write-ahead log.
+bool IsCheckpointFile(std::string_view name) {
+  if (name == "CURRENT") return true;
+  for (const std::string_view prefix : {"MANIFEST-", "OPTIONS-"}) {
+    if (name.starts_with(prefix)) return AllDigits(name.substr(prefix.size()));
+  }
+  return name.ends_with(".sst") && AllDigits(name.substr(0, name.size() - 4));
+}
+
+// The applied entry and the digest of the state machine in `dir`.
+absl::StatusOr<State> ReadState(const std::string& dir, bool verify) {
+  RocksOptions options;
+  options.dir = dir;
+  options.durability = Durability::kFlushed;
+  options.filter_prefix = mvcc::VersionFilterPrefix;
+  options.cache_bytes = 1 << 20;
+  absl::StatusOr<std::optional<std::string>> record =
+      ReadClosedRocks(options, mvcc::kStateKey, verify);
+  if (!record.ok()) return record.status();
+  if (!record->has_value()) return absl::DataLossError(absl::StrCat(dir, ": has no state record"));
+  State state;
+  if (absl::Status status = DecodeState(**record, &state); !status.ok()) return status;
+  return state;
+}
+
+}  // namespace
+
+uint64_t SnapshotManifest::bytes() const {
+  uint64_t sum = 0;
+  for (const File& file : files) sum += file.size;
+  return sum;
+}
+
+absl::Status CheckManifest(const SnapshotManifest& manifest) {
+  if (manifest.files.size() > kFilesMax) return absl::InvalidArgumentError("snapshot: many files");
+  std::set<std::string_view> names;
+  for (const SnapshotManifest::File& file : manifest.files) {
+    if (!IsCheckpointFile(file.name)) return absl::InvalidArgumentError("snapshot: a file's name");
+    if (!names.insert(file.name).second)
+      return absl::InvalidArgumentError("snapshot: a name twice");
+    if (file.size > uint64_t{1} << 40) return absl::InvalidArgumentError("snapshot: a file's size");
+  }
+  if (!names.contains("CURRENT")) return absl::InvalidArgumentError("snapshot: no file CURRENT");
+  return absl::OkStatus();
+}
+
+// --- TakenSnapshot
+
+absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakenSnapshot::Open(const std::string& dir) {
+  std::unique_ptr<TakenSnapshot> taken(new TakenSnapshot(dir));
+  const absl::StatusOr<State> state = ReadState(dir, /*verify=*/false);
+  if (!state.ok()) return state.status();
+  taken->manifest_.base.id = state->applied;
+  taken->manifest_.digest = state->digest;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!IsCheckpointFile(name)) continue;  // RocksDB's own text log
+    taken->manifest_.files.push_back({name, entry.file_size(error)});
+  }
+  if (error) return SystemError(dir, "cannot list", error.value());
+  std::sort(taken->manifest_.files.begin(), taken->manifest_.files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  if (absl::Status status = CheckManifest(taken->manifest_); !status.ok()) return status;
+  return taken;
+}
+
+TakenSnapshot::~TakenSnapshot() {
+  std::error_code error;
+  fs::remove_all(dir_, error);
+}
+
+absl::StatusOr<std::string> TakenSnapshot::Read(size_t file, uint64_t offset,
+                                                size_t bytes_max) const {
+  const SnapshotManifest::File& f = manifest_.files[file];
+  const std::string path = absl::StrCat(dir_, "/", f.name);
+  std::string data(std::min<uint64_t>(bytes_max, f.size - offset), '\0');
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return SystemError(path, "cannot open", errno);
+  const ssize_t size = pread(fd, data.data(), data.size(), static_cast<off_t>(offset));
+  const int error = size < 0 ? errno : EIO;
+  close(fd);
+  if (size != static_cast<ssize_t>(data.size())) return SystemError(path, "cannot read", error);
+  return data;
+}
+
+// --- SnapshotWriter
+
+absl::StatusOr<std::unique_ptr<SnapshotWriter>> SnapshotWriter::Create(
+    const std::string& dir, const SnapshotManifest& manifest) {
+  if (absl::Status status = CheckManifest(manifest); !status.ok()) return status;
+  std::error_code error;
+  fs::create_directory(dir, error);
+  if (error) return SystemError(dir, "cannot create", error.value());
+  std::unique_ptr<SnapshotWriter> writer(new SnapshotWriter(dir, manifest));
+  struct statvfs disk;
+  if (statvfs(dir.c_str(), &disk) != 0) return SystemError(dir, "cannot examine", errno);
+  const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (free < manifest.bytes() + kFreeMin) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(dir, ": a snapshot of ", manifest.bytes() >> 20, " MiB needs ",
+                     (manifest.bytes() + kFreeMin) >> 20, " MiB of disk space, and ", free >> 20,
+                     " MiB are free"));
+  }
+  if (absl::Status status = writer->OpenNext(); !status.ok()) return status;
+  return writer;
+}
+
+SnapshotWriter::~SnapshotWriter() {
+  if (fd_ >= 0) close(fd_);
+  std::error_code error;
+  if (!finished_) fs::remove_all(dir_, error);
+}
+
+// Creates the next file that has bytes, and the empty ones before it.
+absl::Status SnapshotWriter::OpenNext() {
+  for (; file_ < manifest_.files.size(); ++file_) {
+    const std::string path = absl::StrCat(dir_, "/", manifest_.files[file_].name);
+    fd_ = open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd_ < 0) return SystemError(path, "cannot create", errno);
+    offset_ = 0;
+    if (manifest_.files[file_].size > 0) return absl::OkStatus();
+    if (absl::Status status = CloseFile(); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotWriter::CloseFile() {
+  const DiskOperation operation;
+  const bool synced = fsync(fd_) == 0;
+  const int error = errno;
+  const bool closed = close(std::exchange(fd_, -1)) == 0;
+  if (synced && closed) return absl::OkStatus();
+  return SystemError(absl::StrCat(dir_, "/", manifest_.files[file_].name), "cannot sync", error);
+}
+
+absl::Status SnapshotWriter::Write(size_t file, uint64_t offset, std::string_view data,
+                                   uint32_t crc) {
+  if (complete() || file != file_ || offset != offset_ || data.empty() ||
+      data.size() > manifest_.files[file_].size - offset_) {
+    return absl::InvalidArgumentError("snapshot: a chunk out of order");
+  }
+  if (Crc32c(data) != crc) return absl::DataLossError("snapshot: a chunk was damaged on its way");
+  {
+    const DiskOperation operation;
+    const ssize_t size = write(fd_, data.data(), data.size());
+    if (size != static_cast<ssize_t>(data.size())) {
+      return SystemError(absl::StrCat(dir_, "/", manifest_.files[file_].name), "cannot write",
+                         size < 0 ? errno : ENOSPC);
+    }
+  }
+  offset_ += data.size();
+  written_ += data.size();
+  if (offset_ < manifest_.files[file_].size) return absl::OkStatus();
+  if (absl::Status status = CloseFile(); !status.ok()) return status;
+  ++file_;
+  return OpenNext();
+}
+
+absl::Status SnapshotWriter::Finish() {
+  if (!complete()) return absl::InvalidArgumentError("snapshot: it ended too early");
+  const absl::StatusOr<State> state = ReadState(dir_, /*verify=*/true);
+  if (!state.ok()) return state.status();
+  if (state->applied != manifest_.base.id || state->digest != manifest_.digest) {
+    return absl::DataLossError("snapshot: it contains another state than its sender said");
+  }
+  if (absl::Status status = SyncDirectory(dir_); !status.ok()) return status;
+  if (absl::Status status = SyncDirectory(fs::path(dir_).parent_path()); !status.ok())
+    return status;
+  finished_ = true;
+  return absl::OkStatus();
+}
+
+}  // namespace raftkv
