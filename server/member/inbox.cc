@@ -41,6 +41,8 @@ struct InputBytes {
   size_t operator()(const PeerLost&) const { return 0; }
   size_t operator()(const ForwardLost&) const { return 0; }
   size_t operator()(const ForwardQueueFull&) const { return 0; }
+  size_t operator()(const SnapshotArrived&) const { return 0; }
+  size_t operator()(const SnapshotSent&) const { return 0; }
 };
 
 // Ends an input for which there is no space: a client's request is answered, and a peer's message
@@ -68,6 +70,8 @@ struct Drop {
   bool operator()(PeerLost&) const { return false; }
   bool operator()(ForwardLost&) const { return false; }
   bool operator()(ForwardQueueFull&) const { return false; }
+  bool operator()(SnapshotArrived&) const { return false; }
+  bool operator()(SnapshotSent&) const { return false; }
 };
 
 }  // namespace
