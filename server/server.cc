@@ -432,7 +432,8 @@ void Server::Parts::HandOver() {
   if (!begun) return;
   loop.Await(MonotonicNow() + config.election_timeout, [&raft] {
     if (raft.transferee() != raft::kNobody) return false;
-    if (raft.role() == raft::Role::kLeader) LOG(WARNING) << "no other member took over in time";
+    if (raft.role() == raft::Role::kLeader)
+      LOG(WARNING) << "no other member took over within an election timeout";
     return raft.leader() != raft::kNobody;
   });
 }

@@ -393,7 +393,7 @@ void Peers::OnVote(VoteCall call) {
   absl::StatusOr<raft::Message> message = Decode(call.request());
   if (!message.ok()) return call.Finish(CountMalformed(from.id, message.status()));
   VoteCall& unanswered = Find(from.id)->vote_in[call.request().pre_vote()];
-  if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
+  if (unanswered) unanswered.Finish(absl::AbortedError("replaced by a newer request"));
   unanswered = call;
   PostRaft(from, std::move(message)).IgnoreError();
 }
@@ -401,7 +401,7 @@ void Peers::OnVote(VoteCall call) {
 void Peers::OnHello(HelloCall call) {
   const Sender from = Handshake::SenderOf(call.request().peer());
   HelloCall& unanswered = Find(from.id)->hello_in;
-  if (unanswered) unanswered.Finish(absl::AbortedError("asked again"));
+  if (unanswered) unanswered.Finish(absl::AbortedError("replaced by a newer request"));
   unanswered = call;
   Post(from, Hello{});
 }
@@ -450,7 +450,7 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
       break;
   }
   // Perhaps one that a newer version has added, so the stream goes on.
-  CountMalformed(from.id, absl::InvalidArgumentError("an answer to nothing")).IgnoreError();
+  CountMalformed(from.id, absl::InvalidArgumentError("an answer without content")).IgnoreError();
   return absl::OkStatus();
 }
 
@@ -469,7 +469,7 @@ absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> m
 absl::Status Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
   handshake_.Count(Rejections::Reason::kMalformed,
                    absl::StrCat("a message from ", Find(from)->address.name, ": ", status.message(),
-                                "; do both run the same version?"));
+                                "; check that both run compatible versions"));
   return status;
 }
 

@@ -14,7 +14,7 @@ const char* Raft::WhyImplausible(const Message& message) const {
 const char* Raft::WhyImplausible(const Message& message, const AppendEntries& append) const {
   const bool this_term = message.term == term_;
   // Election Safety (§5.2).
-  if (this_term && role_ == Role::kLeader) return "it leads in the term of this leader";
+  if (this_term && role_ == Role::kLeader) return "it claims to lead in the term of this leader";
   if (this_term && leader_ != kNobody && leader_ != message.from) {
     return "it leads in the term of another leader";
   }
@@ -27,8 +27,9 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
     // This is the first entry that is not in this log yet. Leader Completeness (§5.4.3) and Leader
     // Append-Only (§5.3).
     if (index <= commit_) return "its entry conflicts with a committed one";
-    if (this_term && index <= leader_match_) return "it changed its own log";
-    if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries go back";
+    if (this_term && index <= leader_match_)
+      return "its entry differs from one that it sent before";
+    if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries decrease";
     break;
   }
   return nullptr;
@@ -37,7 +38,7 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
 // The snapshot ends with a committed entry. Its driver has checked what it contains.
 const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& install) const {
   const bool this_term = message.term == term_;
-  if (this_term && role_ == Role::kLeader) return "it leads in the term of this leader";
+  if (this_term && role_ == Role::kLeader) return "it claims to lead in the term of this leader";
   if (this_term && leader_ != kNobody && leader_ != message.from) {
     return "it leads in the term of another leader";
   }
@@ -59,10 +60,17 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntriesRepl
   return nullptr;
 }
 
+// Only the leader of a term hands its leadership over in that term.
+const char* Raft::WhyImplausible(const Message& message, const TimeoutNow& /*request*/) const {
+  const bool knows_leader = message.term == term_ && leader_ != kNobody;
+  return knows_leader && message.from != leader_ ? "it hands over the leadership of another leader"
+                                                 : nullptr;
+}
+
 const char* Raft::WhyImplausible(const Message& message, const ReadIndexReply& reply) const {
   const bool asked = message.term == term_ && role_ == Role::kFollower && reads_.in_flight() &&
                      reply.id == reads_.round();
-  return asked && message.from != leader_ ? "it answers a question that its leader was asked"
+  return asked && message.from != leader_ ? "it answers a read index request to the leader"
                                           : nullptr;
 }
 

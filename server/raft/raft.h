@@ -168,6 +168,7 @@ class Raft {
   const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
   const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
+  const char* WhyImplausible(const Message& message, const TimeoutNow& request) const;
   const char* WhyImplausible(const Message& message, const InstallSnapshot& install) const;
   template <typename Body>  // only the term of the others can be implausible
   const char* WhyImplausible(const Message&, const Body&) const {

@@ -36,7 +36,8 @@ TEST(Plausibility, OneTermHasOneLeader) {
   net.Elect(1);
   net.DropAll();
   const Term term = net[1].term();
-  EXPECT_EQ(Reject(net, From(2, term, AppendEntries{})), "it leads in the term of this leader");
+  EXPECT_EQ(Reject(net, From(2, term, AppendEntries{})),
+            "it claims to lead in the term of this leader");
   EXPECT_EQ(Reject(net, From(2, term, AppendEntries{}, /*to=*/3)),
             "it leads in the term of another leader");
   EXPECT_EQ(net[1].role(), Role::kLeader);
@@ -57,9 +58,9 @@ TEST(Plausibility, ALeaderNeverChangesItsOwnLog) {
   net.Step(From(2, 3, AppendEntries{.prev = {1, 1}, .entries = {Command(2, 2)}}));
   net.DropAll();
   EXPECT_EQ(Reject(net, From(2, 3, AppendEntries{.prev = {1, 1}, .entries = {Command(3, 2)}})),
-            "it changed its own log");
+            "its entry differs from one that it sent before");
   EXPECT_EQ(Reject(net, From(2, 3, AppendEntries{.prev = {2, 2}, .entries = {Command(1, 3)}})),
-            "the terms of its entries go back");
+            "the terms of its entries decrease");
 }
 
 TEST(Plausibility, AFollowerAnswersOnlyWhatWasSent) {
@@ -82,6 +83,18 @@ TEST(Plausibility, AFollowerAnswersOnlyWhatWasSent) {
   EXPECT_EQ(net[1].role(), Role::kLeader);
 }
 
+TEST(Plausibility, OnlyTheLeaderHandsItsLeadershipOver) {
+  Network net(3);
+  net.Elect(1);
+  net.DropAll();
+  const Term term = net[1].term();
+  EXPECT_EQ(Reject(net, From(3, term, TimeoutNow{}, /*to=*/2)),
+            "it hands over the leadership of another leader");
+  EXPECT_EQ(net[2].role(), Role::kFollower);
+  net.Step(From(1, term, TimeoutNow{}, /*to=*/2));
+  EXPECT_EQ(net[2].role(), Role::kCandidate);
+}
+
 TEST(Plausibility, OnlyTheLeaderGivesReadIndexes) {
   Network net(3);
   net.Elect(1);
@@ -92,7 +105,7 @@ TEST(Plausibility, OnlyTheLeaderGivesReadIndexes) {
   const uint64_t id = std::get<ReadIndexRequest>(sent[0].body).id;
   const Term term = net[1].term();
   EXPECT_EQ(Reject(net, From(3, term, ReadIndexReply{.id = id, .index = 1}, /*to=*/2)),
-            "it answers a question that its leader was asked");
+            "it answers a read index request to the leader");
   EXPECT_TRUE(net.member(2).reads.empty());
   EXPECT_EQ(Reject(net, From(1, term, ReadIndexReply{.id = id, .index = 1}, /*to=*/2)), "");
   EXPECT_EQ(net.member(2).reads.size(), 1u);
@@ -123,7 +136,7 @@ TEST(Plausibility, SnapshotsDoNotComeToTheLeader) {
   net.Elect(1);
   net.DropAll();
   EXPECT_EQ(Reject(net, From(2, net[1].term(), SnapshotUpTo(1, 9))),
-            "it leads in the term of this leader");
+            "it claims to lead in the term of this leader");
 }
 
 TEST(Plausibility, ATermFarAheadIsNeitherTakenNorSaved) {

@@ -64,7 +64,7 @@ void LeaderWatch::AfterTurn(const raft::Raft& raft, MonotonicTime now) {
                                              member_ + 1, leader_, term_,
                                              voted_                 ? "voted for another"
                                              : raft.term() != term_ ? "entered a later term"
-                                                                    : "forgot it"));
+                                                                    : "no longer knows it"));
   }
   last_turn_ = now;
   if (raft.leader() == raft::kNobody) connection_ = 0;
