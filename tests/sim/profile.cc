@@ -149,7 +149,7 @@ std::string Describe(const Profile& p) {
       p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events, p.asleep + 1,
       p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries, p.tail.held_bytes_max,
       p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think, p.patience, p.gives_up,
-      p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_events, p.watch_stream_bytes,
+      p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_steps, p.watch_stream_bytes,
       p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
 }
 
