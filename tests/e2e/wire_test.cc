@@ -192,7 +192,8 @@ TEST_F(Wire, MetadataMayHaveAMegabyte) {
     EXPECT_TRUE(status.ok()) << bytes << ": " << status.error_message();
   }
   EXPECT_EQ(with(1'100'000).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_TRUE(with(1).ok()) << "the connection still serves";
+  // gRPC may close the connection of a client that sends so much. It connects again.
+  EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return with(1).ok(); }));
 }
 
 TEST_F(Wire, HealthCanBeWatchedUntilTheMemberStops) {
