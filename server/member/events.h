@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_MEMBER_EVENTS_H_
 
 // What a member tells its observers, in order: events (for log lines and metrics), committed
-// entries, and new revisions. The server logs the events (server/events); the simulator checks all of
-// it. Watches and leases do not observe: watches read new revisions from a snapshot after each turn
-// (server/watch/hub.h), and leases are learnt from the state machine (Member::LearnLeases).
+// entries, and new revisions. The server logs the events (server/events); the simulator checks all
+// of it. Watches and leases do not observe: watches read new revisions from a snapshot after each
+// turn (server/watch/hub.h), and leases are learnt from the state machine (Member::LearnLeases).
 
 #include <cstddef>
 #include <variant>

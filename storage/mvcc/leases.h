@@ -45,8 +45,8 @@ class Leases {
   // Removes the lease. No key may be attached to it any more.
   void Erase(int64_t id);
 
-  // A key, of `key_bytes` bytes, is attached to lease `to` now, and was attached to `from`. 0 stands
-  // for no lease.
+  // A key, of `key_bytes` bytes, is attached to lease `to` now, and was attached to `from`. 0
+  // stands for no lease.
   void Move(int64_t from, int64_t to, size_t key_bytes);
 
   // Whether `keys` more keys with `key_bytes` bytes may be attached to a lease: OK or

@@ -87,7 +87,7 @@ struct Profile {
   Micros watch_think = 50 * kMillisecond;  // between two looks of a client at its stream
   uint32_t watch_leaves = kPercent;        // the rate of looks after which it changes the member
   uint32_t watch_creates = 30 * kPercent;  // chance that it creates a watch when it looks
-  size_t watch_steps = 64;                // RunBudget::steps_max
+  size_t watch_steps = 64;                 // RunBudget::steps_max
   size_t watch_stream_bytes = 4096;
   size_t watch_fragment_bytes = 1 << 20;
   int64_t watch_inline = 16;  // revisions and events
