@@ -1,0 +1,167 @@
+#ifndef RAFTKV_TESTS_PEER_NODE_H_
+#define RAFTKV_TESTS_PEER_NODE_H_
+
+// The transport of one member with a real port on loopback, and messages to send through it.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "proto/command.pb.h"
+#include "server/peer/peers.h"
+#include "tests/storage/testing.h"
+
+namespace raftkv {
+
+inline constexpr uint64_t kCluster = 77;
+
+// The peer port of one member, and the inputs that its member would get.
+struct Node {
+  Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
+      : peers(Options(self, std::move(other), forward_bound, Snapshots()), &phase,
+              [this](Input input) { inputs.push_back(std::move(input)); }) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    peers.Register(&methods);
+    builder.RegisterService(&methods);
+    queue = builder.AddCompletionQueue();
+    server = builder.BuildAndStart();
+    address = absl::StrCat("127.0.0.1:", port);
+    methods.Start({queue.get(), queue.get()});
+    peers.Connect(queue.get());
+  }
+
+  ~Node() {
+    phase.Set(Phase::kClosing);
+    peers.Stop();
+    server->Shutdown(std::chrono::system_clock::now());
+    peers.Cancel();
+    while (peers.live() > 0) Poll();
+    phase.Set(Phase::kStopped);
+    queue->Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+  }
+
+  static PeersOptions Options(raft::MemberId self, PeerAddress other, QueueBound forward_bound,
+                              SnapshotHooks snapshots) {
+    PeersOptions options;
+    options.cluster_id = kCluster;
+    options.self = self;
+    options.store_id = std::string(16, static_cast<char>('0' + self));
+    options.peers = {std::move(other)};
+    options.forward_bound = forward_bound;
+    options.snapshots = std::move(snapshots);
+    return options;
+  }
+
+  // What arrives is written to a temporary directory, and accepted without a look.
+  SnapshotHooks Snapshots() {
+    SnapshotHooks hooks;
+    hooks.receive = [this](const SnapshotManifest& manifest) {
+      return SnapshotWriter::Create(dir / absl::StrCat("snapshot", ++snapshots), manifest);
+    };
+    hooks.accept = [](std::unique_ptr<SnapshotWriter> writer)
+        -> absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> {
+      return std::make_unique<ReceivedSnapshot>(writer->manifest().base);
+    };
+    hooks.run_on_loop = [this](std::function<void()> more) {
+      absl::MutexLock lock(&mutex);
+      work.push_back(std::move(more));
+    };
+    return hooks;
+  }
+
+  void Poll() {
+    std::vector<std::function<void()>> now;
+    {
+      absl::MutexLock lock(&mutex);
+      now.swap(work);
+    }
+    for (const auto& w : now) w();
+    void* tag = nullptr;
+    bool ok = false;
+    const auto soon = std::chrono::system_clock::now() + std::chrono::milliseconds(5);
+    if (queue->AsyncNext(&tag, &ok, soon) == grpc::CompletionQueue::GOT_EVENT) {
+      static_cast<Completion*>(tag)->OnComplete(ok);
+    }
+  }
+
+  template <typename Kind>
+  int Count() const {
+    int count = 0;
+    for (const Input& input : inputs) count += std::holds_alternative<Kind>(input);
+    return count;
+  }
+  template <typename Body>
+  int CountMessages() const {
+    int count = 0;
+    for (const Input& input : inputs) {
+      const auto* message = std::get_if<PeerMessage>(&input);
+      count += message != nullptr && std::holds_alternative<Body>(message->body);
+    }
+    return count;
+  }
+
+  TempDir dir;
+  int snapshots = 0;
+  absl::Mutex mutex;
+  std::vector<std::function<void()>> work;  // from other threads
+  std::vector<Input> inputs;
+  PhaseValue phase;
+  Peers peers;
+  MethodTable methods{&phase};
+  std::unique_ptr<grpc::ServerCompletionQueue> queue;
+  std::unique_ptr<grpc::Server> server;
+  std::string address;
+};
+
+inline const PeerAddress kNobodyThere = {2, "n2", "127.0.0.1:1"};
+
+inline bool Eventually(const std::vector<Node*>& nodes, const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    for (Node* node : nodes) node->Poll();
+  }
+  return true;
+}
+
+inline PeerMessage Proposal(uint64_t number, size_t bytes) {
+  proto::Command command;
+  command.mutable_origin()->set_member_id(1);
+  command.mutable_put()->set_key("k");
+  command.mutable_put()->set_value(std::string(bytes, 'v'));
+  return {1, 2, "", ForwardedProposal{number, raft::Payload(command.SerializeAsString())}};
+}
+
+inline PeerMessage Append() {
+  return {1, 2, "", raft::Message{1, 2, /*term=*/1, raft::AppendEntries{}}};
+}
+
+inline proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::string& store_id) {
+  proto::Peer peer;
+  peer.set_cluster_id(cluster);
+  peer.set_from(from);
+  peer.set_to(to);
+  peer.set_store_id(store_id);
+  return peer;
+}
+
+// A call of the test.
+struct Ended final : Completion {
+  void OnComplete(bool) override { done = true; }
+  bool done = false;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_TESTS_PEER_NODE_H_
