@@ -91,12 +91,20 @@ class Logger {
     LOG(WARNING) << "stepped down as leader at term " << e.term << ": "
                  << (e.why == raft::SteppedDown::Why::kNoQuorum
                          ? "no majority answered within an election timeout"
+                     : e.why == raft::SteppedDown::Why::kNoVoter
+                         ? "it is no voter any more"
                          : "another member has a higher term");
   }
   void Log(const raft::Truncated& e) {
     LOG(INFO) << "removed entries that conflict with the leader's log: from index "
               << e.first_removed.index << " (term " << e.first_removed.term
               << "); the last index is now " << e.new_last.index;
+  }
+  void Log(const raft::ConfigurationChanged& e) {
+    LOG(INFO) << "entry " << e.index << " changes the members that vote to "
+              << Names(e.configuration.voters)
+              << (e.configuration.learners.empty() ? "" : "; learners: ")
+              << Names(e.configuration.learners);
   }
   void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections

@@ -5,8 +5,8 @@
 // I/O and has no thread, clock, lock, log line or protobuf; time passes only by Tick. server/member
 // (or a test) owns it and calls it from one thread:
 //
-//   inputs:            Tick  Step  Propose  ReadIndex  TransferLeadership  OnPeerLost
-//                      OnUnreachable  SetVoting  StepDown
+//   inputs:            Tick  Step  Propose  ProposeConfiguration  ReadIndex  TransferLeadership
+//                      OnPeerLost  OnUnreachable  SetVoting  StepDown
 //   outputs:           HasReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)
 //   observers:         status()  role()  term()  ...
@@ -18,6 +18,8 @@
 //  - A leader confirms a read only after it has committed an entry of its own term (§8) and a
 //    majority has answered a heartbeat round that began after the read arrived (thesis §6.4).
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
+//  - At most one change of the configuration is uncommitted, it adds or removes at most one voter,
+//    and a leader begins one only after it has committed an entry of its own term (thesis §4.1).
 //  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
 //    answered with index 0.
 
@@ -66,15 +68,17 @@ struct Status {
 inline constexpr Term kTermAheadMax = Term{1} << 32;
 
 // kTransferring: the leader hands its leadership over (TransferLeadership). The proposal may wait:
-// the transfer ends within an election timeout.
-enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests };
+// the transfer ends within an election timeout. kChangePending: of a change of the configuration,
+// which may wait: the change before it, or the leader's first entry, is not committed yet.
+enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests, kChangePending };
 
 enum class TransferResult { kStarted, kNotLeader, kBadTarget };
 
 class Raft {
  public:
   // `log` must outlive the core. `applied` is the state machine's applied index; the core hands out
-  // the entries after it. `configuration` is the one in force at `applied`.
+  // the entries after it. `configuration` is the one in force at `applied`; those after it are read
+  // from the log. It is empty on a member that joins a cluster and has no entries yet.
   Raft(const Config& config, const Configuration& configuration, Index applied,
        const LogReader* log);
 
@@ -83,6 +87,13 @@ class Raft {
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
+  // Proposes an entry that changes the configuration (Config::configuration_of reads it from the
+  // payload). It is in force from this call on. It must not add or remove more than one voter
+  // (CHECK). A leader that it removes from the voters leads until the entry is committed, without
+  // counting itself; then it steps down and asks the best voter to campaign (thesis §4.2.2).
+  ProposeResult ProposeConfiguration(Payload payload);
+  // On a leader: whether ProposeConfiguration would not return kChangePending.
+  bool MayChangeConfiguration() const;
   // Asks for a read index. It is always answered, once, in Ready::reads. The caller must not use an
   // `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
@@ -125,6 +136,7 @@ class Raft {
   MemberId leader() const { return leader_; }
   Index commit_index() const { return commit_; }
   Index last_index() const { return log_.last_index(); }
+  const Membership& membership() const { return membership_; }
   Status status() const;
 
  private:
@@ -177,6 +189,15 @@ class Raft {
   bool HasCommitted() const;
   void TakeCommitted(Ready* ready);
   VoterValues OfVoters(uint64_t own, uint64_t (*of_peer)(const Progress&)) const;
+  ProposeResult AppendProposal(EntryType type, Payload payload);
+
+  // configuration.cc: changes of the members (thesis §4)
+  void ReadConfigurations(Index applied);
+  void AppendEntry(Entry entry);
+  void TruncateLog(Index first);
+  void OnConfiguration();
+  void AddPeer(MemberId id, Index next_index);
+  void MaybeStepAside();
 
   // election.cc: §5.2, §5.4.1; PreVote, CheckQuorum and leadership transfer
   bool MayCampaign() const;
@@ -211,7 +232,7 @@ class Raft {
   void HandleReadIndexReply(const ReadIndexReply& reply);
 
   const Config config_;
-  const Membership membership_;
+  Membership membership_;
   RaftLog log_;
   Prng prng_;
 

@@ -56,11 +56,19 @@ struct VoteReceived {
 };
 struct SteppedDown {
   Term term = 0;
-  enum class Why { kHigherTerm, kNoQuorum } why = Why::kHigherTerm;
+  // kNoVoter: an entry that it committed removed it from the voters.
+  enum class Why { kHigherTerm, kNoQuorum, kNoVoter } why = Why::kHigherTerm;
 };
 struct Truncated {  // a suffix that conflicted with the leader's log was removed (§5.3)
   EntryId first_removed;
   EntryId new_last;
+};
+
+// Another configuration is in force, because its entry was appended, or because the one after it
+// was removed from the log.
+struct ConfigurationChanged {
+  Index index = 0;
+  Configuration configuration;
 };
 
 struct MessageRejected {  // no correct peer would have sent it
@@ -68,9 +76,9 @@ struct MessageRejected {  // no correct peer would have sent it
   const char* why = "";
 };
 
-using Event =
-    std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
-                 VoteGranted, VoteReceived, SteppedDown, Truncated, MessageRejected>;
+using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
+                           LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated,
+                           ConfigurationChanged, MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

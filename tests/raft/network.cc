@@ -122,7 +122,13 @@ void Network::Start(MemberId id) {
   ++member.config.seed;
   const Index applied = std::max<Index>(member.applied.empty() ? 0 : member.applied.back().id.index,
                                         member.disk.first_index() - 1);
-  member.raft = std::make_unique<Raft>(member.config, configuration_, applied, &member.disk);
+  Configuration configuration = member.joined ? Configuration() : configuration_;
+  for (const Entry& entry : member.applied) {
+    if (entry.type == EntryType::kConfiguration) {
+      configuration = ConfigurationOf(entry.payload.view());
+    }
+  }
+  member.raft = std::make_unique<Raft>(member.config, configuration, applied, &member.disk);
   member.invariants = Invariants();
   CheckMember(id);
 }
