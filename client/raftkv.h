@@ -103,6 +103,12 @@ struct MemberListResult {
   std::vector<Member> members;
 };
 
+struct MemberAddResult {
+  Header header;
+  Member member;  // the new one
+  std::vector<Member> members;
+};
+
 class Client {
  public:
   // Checks the options (InvalidArgument). Connections are made when first needed.
@@ -132,6 +138,15 @@ class Client {
   absl::StatusOr<LeaseListResult> LeaseList();
 
   absl::StatusOr<MemberListResult> MemberList();
+  // Changes of the members. The results have the members after the change. A member that was added
+  // still has to be started (raftkv-server --join). A learner gets the data, but does not vote
+  // until it is promoted. The errors are etcd's.
+  absl::StatusOr<MemberAddResult> MemberAdd(const std::vector<std::string>& peer_urls,
+                                            bool learner = false);
+  absl::StatusOr<MemberListResult> MemberRemove(uint64_t id);
+  absl::StatusOr<MemberListResult> MemberUpdate(uint64_t id,
+                                                const std::vector<std::string>& peer_urls);
+  absl::StatusOr<MemberListResult> MemberPromote(uint64_t id);
   // Returns when the service has accepted the watch: it will return every change that is made after
   // this call, or from start_revision on.
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,

@@ -114,8 +114,8 @@ class Logger {
                << Name(self_)
                << " with a different data directory, so this member may have forgotten votes and "
                   "acknowledged writes. It serves no client. Stop it and restore its old data "
-                  "directory; replacing a member needs membership changes, which are not "
-                  "supported yet";
+                  "directory, or remove the member and add it again (raftkv member remove, member "
+                  "add)";
   }
   void Log(const VotingAllowed& e) {
     LOG(INFO) << (e.caught_up ? "caught up with the leader: this member may vote now"
@@ -123,6 +123,17 @@ class Logger {
   }
   void Log(const VersionRaised& e) {
     LOG(INFO) << "the cluster version is " << e.version << " now";
+  }
+  void Log(const MembersChanged& e) {
+    names_.clear();
+    learners_.clear();
+    for (const auto& [id, member] : e.members->all()) {
+      if (!member.votes) learners_.insert(id);
+      names_[id] = member.started() ? member.info.name() : absl::StrFormat("%x", id);
+    }
+  }
+  void Log(const RemovedFromCluster&) {
+    LOG(WARNING) << "this member was removed from the cluster: it stops";
   }
   void Log(const WaitingForPeers& e) {
     LOG(INFO) << "first start: waiting until " << e.needed << " more of " << Names(e.missing)
@@ -136,9 +147,9 @@ class Logger {
   void LogSummary() const {
     std::vector<raft::MemberId> silent;
     for (const auto& [id, name] : names_) {
-      if (answered_.count(id) == 0) silent.push_back(id);
+      if (answered_.count(id) == 0 && !learners_.contains(id)) silent.push_back(id);
     }
-    const size_t all = names_.size(), majority = all / 2 + 1;
+    const size_t all = names_.size() - learners_.size(), majority = all / 2 + 1;
     const size_t answered = all - silent.size();
     if (answered < majority) {
       LOG(WARNING) << "no majority reachable: " << answered << " of " << all
@@ -152,7 +163,8 @@ class Logger {
   }
 
   const raft::MemberId self_;
-  const std::map<raft::MemberId, std::string> names_;
+  std::map<raft::MemberId, std::string> names_;
+  std::set<raft::MemberId> learners_;
   absl::Time now_;
   raft::MemberId leader_ = raft::kNobody;
   raft::Term leader_term_ = 0;

@@ -73,11 +73,13 @@ int main(int argc, char** argv) {
       "Exit codes: 0 asked to stop, 1 internal error, 2 bad configuration, flag or "
       "data directory, 66 damaged data, 134 aborted after a failed or hanging disk write.");
   std::string file, member;
-  bool check = false;
+  bool check = false, join = false;
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
   app.add_option("-n,--member", member,
                  "which member of the file this is: its name or 1-based number");
   app.add_flag("--check-config", check, "check the file, print the result and exit");
+  app.add_flag("--join", join,
+               "at the first start: join a running cluster, after raftkv member add");
   app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion +
                                         "\netcd API version " + raftkv::kEtcdVersion);
   try {
@@ -121,7 +123,8 @@ int main(int argc, char** argv) {
   SwitchOffDeadlockDetector();
   StartLogging(config->log);
 
-  absl::StatusOr<std::unique_ptr<raftkv::Server>> server = raftkv::Server::Start(*config, *self);
+  absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
+      raftkv::Server::Start(*config, *self, join);
   if (!server.ok()) return Fail(server.status());
   int signal_number = 0;
   sigwait(&signals, &signal_number);

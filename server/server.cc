@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,11 +15,14 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "server/clock.h"
 #include "server/events.h"
+#include "server/join.h"
 #include "server/loop.h"
 #include "server/member/member.h"
 #include "server/peer/peers.h"
@@ -142,9 +146,20 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.raft.election_timeout_ticks = Ticks(config.election_timeout);
   options.raft.seed = RandomNumber();
   for (const MemberConfig& other : config.members) {
-    options.configuration.voters.push_back(other.id);
+    if (!identity.joined) options.configuration.voters.push_back(other.id);
   }
   std::sort(options.configuration.voters.begin(), options.configuration.voters.end());
+  for (const MemberConfig& member : config.members) {
+    if (identity.joined) break;
+    etcdserverpb::Member& info = options.first_members.emplace_back();
+    info.set_id(member.id);
+    info.set_name(member.name);
+    info.add_peerurls(member.peer_url);
+    info.add_clienturls(member.client_url);
+  }
+  options.self.set_id(self.id);
+  options.self.set_name(self.name);
+  options.self.add_clienturls(self.client_url);
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
@@ -160,10 +175,24 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
   for (const MemberConfig& member : config.members) {
-    if (member.id == self.id) continue;
+    if (member.id == self.id || identity.joined) continue;
     options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
   }
   return options;
+}
+
+// Where the other members are reached, as the log has it. Of several peer URLs the first one is
+// used.
+std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) {
+  std::vector<PeerAddress> addresses;
+  for (const auto& [id, member] : members.all()) {
+    if (id == self) continue;
+    const std::string name =
+        member.started() ? member.info.name() : absl::StrFormat("member %x", id);
+    const bool known = member.info.peerurls_size() > 0 && IsUrl(member.info.peerurls(0));
+    addresses.push_back({id, name, known ? HostPort(member.info.peerurls(0)) : ""});
+  }
+  return addresses;
 }
 
 std::map<raft::MemberId, std::string> Names(const Config& config) {
@@ -175,8 +204,14 @@ std::map<raft::MemberId, std::string> Names(const Config& config) {
 // Logs the member's events.
 class EventLog final : public MemberObserver {
  public:
-  EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
+  EventLog(LogEvent log, Peers* peers, raft::MemberId self)
+      : log_(std::move(log)), peers_(peers), self_(self) {}
   void OnEvent(const ReplicaEvent& event) override {
+    if (const auto* changed = std::get_if<MembersChanged>(&event)) {
+      peers_->SetPeers(Addresses(*changed->members, self_));
+    } else if (std::holds_alternative<RemovedFromCluster>(event)) {
+      kill(getpid(), SIGTERM);  // main stops the server
+    }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
       return peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
     }
@@ -193,6 +228,7 @@ class EventLog final : public MemberObserver {
  private:
   const LogEvent log_;
   Peers* const peers_;
+  const raft::MemberId self_;
 };
 
 }  // namespace
@@ -246,7 +282,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, &peers),
-      event_log(EventLogger(self.id, Names(config)), &peers),
+      event_log(EventLogger(self.id, Names(config)), &peers, self.id),
       loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
@@ -328,6 +364,9 @@ void Server::Parts::Run() {
   unserved.Start(&phase, queue);
   peer_service.methods.Start({queue, peer_service.arrivals.get()});
   health_service.methods.Start({health, health});
+  if (const Members& members = data_dir.state->members(); members.known()) {
+    event_log.OnEvent(MembersChanged{&members});
+  }
   peers.Connect(queue);
   loop.Start({queue, peer_service.arrivals.get()});
   watchdog.Start(health);
@@ -346,18 +385,91 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   return run_watches(now);
 }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
-  const MemberConfig& member = config.members[self];
+namespace {
+
+// Sets the ids of the cluster and of this member: those of the data directory, or, if it is new,
+// those that a running cluster tells, or those that follow from the file. Returns whether the
+// member joined a running cluster.
+absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
+  const auto identity = ReadIdentity(self->data_dir);
+  if (!identity.ok()) return identity.status();
+  if (identity->has_value()) {
+    const Identity& known = **identity;
+    const bool same = known.member_name == self->name || known.member_id == self->id;
+    if (known.cluster_name == config->cluster_name && same) {
+      config->cluster_id = known.cluster_id;
+      self->id = known.member_id;
+    }
+    return known.joined;  // if it is another member's directory, opening it fails
+  }
+  if (!join) return false;
+  const absl::StatusOr<JoinedCluster> joined = AskCluster(*config, *self);
+  if (!joined.ok()) return joined.status();
+  config->cluster_id = joined->cluster_id;
+  self->id = joined->member_id;
+  return true;
+}
+
+// After the first start the log has the members, and the file does not change them. Until the log
+// has them, the file must be as it was.
+absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
+  const MemberConfig& member = given.members[self];
+  const Members& members = data_dir.state->members();
+  const Members::Member* known = members.Find(data_dir.identity.member_id);
+  if (known != nullptr) {
+    const auto& urls = known->info.peerurls();
+    if (std::find(urls.begin(), urls.end(), member.peer_url) == urls.end()) {
+      LOG(WARNING) << "the cluster knows this member at peer_url "
+                   << absl::StrJoin(urls.begin(), urls.end(), ",") << ", and the config file says "
+                   << member.peer_url
+                   << absl::StrFormat(
+                          ": tell the cluster with raftkv member "
+                          "update %x --peer-urls=%s",
+                          known->info.id(), member.peer_url);
+    }
+    for (const MemberConfig& other : given.members) {
+      const bool found =
+          std::any_of(members.all().begin(), members.all().end(), [&](const auto& m) {
+            return std::find(m.second.info.peerurls().begin(), m.second.info.peerurls().end(),
+                             other.peer_url) != m.second.info.peerurls().end();
+          });
+      if (found || other.name == member.name) continue;
+      LOG(WARNING) << "the config file names member " << other.name << " at " << other.peer_url
+                   << ", which is not a member of the cluster: add it with raftkv member add "
+                   << other.name << " --peer-urls=" << other.peer_url
+                   << ", or remove it from the file";
+    }
+    return absl::OkStatus();
+  }
+  if (members.known() || data_dir.identity.joined ||
+      given.cluster_id == data_dir.identity.cluster_id) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      member.data_dir,
+      ": this cluster was started with other members or peer URLs, and they are "
+      "not in its log yet; restore the config file, and change the members once the cluster runs: "
+      "raftkv member add, remove or update"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_t self, bool join) {
+  Config config = given;
+  MemberConfig& member = config.members[self];
   AddFieldOfTests();
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
+  const absl::StatusOr<bool> joins = SetIds(&config, &member, join);
+  if (!joins.ok()) return joins.status();
   absl::StatusOr<DataDir> data_dir = OpenDataDir({
       .dir = member.data_dir,
       .cluster_id = config.cluster_id,
       .cluster_name = config.cluster_name,
       .member_id = member.id,
       .member_name = member.name,
+      .joins = *joins,
       .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
       .newest_version = NewestVersion(),
   });
@@ -368,6 +480,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   }
   if (!data_dir.ok()) return data_dir.status();
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
+  if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
   if (absl::Status status = parts->Listen(); !status.ok()) return status;

@@ -15,7 +15,9 @@ class Server {
   // Opens the data directory, listens on both ports and starts the loop. An error is one line.
   // DataLoss means damaged data (exit code 66); any other error means that the configuration or the
   // directory cannot be used (exit code 2).
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self);
+  // `join`: if the data directory is new, the member joins a cluster that runs (join.h).
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self,
+                                                       bool join = false);
 
   // Stops the member. Declines new calls with an error after which clients turn to another member.
   // Lets running calls finish; those that exceed the grace period are answered "server stopped".

@@ -170,6 +170,7 @@ std::string EncodeIdentity(const Identity& identity) {
       "store_id %s\n",
       kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name), identity.member_id,
       absl::CEscape(identity.member_name), absl::BytesToHexString(identity.store_id));
+  if (identity.joined) absl::StrAppend(&text, "joined 1\n");
   absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
   return text;
 }
@@ -202,6 +203,7 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
       identity.store_id.size() != kStoreIdBytes) {
     return damaged;
   }
+  identity.joined = values.contains("joined");
   return identity;
 }
 
@@ -213,8 +215,9 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
     if (initialized) {
       return absl::DataLossError(absl::StrCat(path, ": is missing or empty", kReplace));
     }
-    Identity identity{o.cluster_id, o.cluster_name, o.member_id, o.member_name,
-                      std::string(kStoreIdBytes, '\0')};
+    Identity identity{
+        o.cluster_id, o.cluster_name, o.member_id, o.member_name, std::string(kStoreIdBytes, '\0'),
+        o.joins};
     if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
       return SystemError(path, "cannot generate a store id", errno);
     }
@@ -396,6 +399,16 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
 
 DirLock::~DirLock() { close(fd_); }
 
+absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
+  const std::string path = dir + "/IDENTITY";
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  if (text->empty()) return std::nullopt;
+  absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
+  if (!identity.ok()) return identity.status();
+  return *std::move(identity);
+}
+
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   DataDir result;
   if (absl::Status s = MakeDirectory(options.dir); !s.ok()) return s;
@@ -428,6 +441,11 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   if (!state.ok()) return state.status();
   result.state = *std::move(state);
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
+  if (result.state->members().removed(options.member_id)) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory is of no more use",
+        options.dir, options.member_name, options.member_id, options.cluster_name));
+  }
 
   if (!initialized) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;

@@ -1,8 +1,9 @@
-// The verbs `member list` and `move-leader`.
+// The verbs `member` and `move-leader`.
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "client/cli/cli.h"
 
 namespace raftkv::client {
@@ -82,11 +83,178 @@ int MoveLeader(const std::string& target, const Context& context) {
   return kExitOk;
 }
 
+// --- changes of the members
+
+struct ChangeArguments {
+  std::string member;  // ID or name; of `add`: the name; of `replace`: the old one
+  std::string with;    // of `replace`: the name of the new one
+  std::vector<std::string> peer_urls;
+  bool learner = false;
+};
+
+// Changes have no table and no fields, as in etcdctl.
+int CheckFormat(const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  if (context.format != Format::kFields) return kExitOk;
+  return context.Fail(kExitBadFormat, "fields not supported as output format");
+}
+
+int Add(const ChangeArguments& arguments, const Context& context) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const auto added = context.Connect()->MemberAdd(arguments.peer_urls, arguments.learner);
+  if (!added.ok()) return context.Fail(added.status());
+  context.MakeOutput().AddedMember(*added, arguments.member);
+  return kExitOk;
+}
+
+// Runs `change` on the member that `text` names.
+template <typename Change>
+int ChangeMember(const char* verb, const std::string& text, const std::string& done,
+                 const Context& context, Change change) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const std::unique_ptr<Client> client = context.Connect();
+  const auto list = client->MemberList();
+  if (!list.ok()) return context.Fail(list.status());
+  const std::optional<uint64_t> id = FindMember(list->members, text);
+  if (!id) {
+    return context.BadArguments(absl::StrCat("member ", verb, ": \"", text,
+                                             "\" is not the ID or name of a member; see raftkv "
+                                             "member list"));
+  }
+  const absl::StatusOr<MemberListResult> result = change(client.get(), *id);
+  if (!result.ok()) return context.Fail(result.status());
+  context.MakeOutput().ChangedMember(*result, *id, done);
+  return kExitOk;
+}
+
+const Member* WithUrl(const std::vector<Member>& members, const std::string& url) {
+  for (const Member& member : members) {
+    for (const std::string& peer_url : member.peer_urls) {
+      if (peer_url == url) return &member;
+    }
+  }
+  return nullptr;
+}
+
+// Adds the new member as a learner, waits until it has caught up, promotes it, removes the old one.
+// Each step looks at the members first, so an interrupted run can be repeated.
+int Replace(const ChangeArguments& arguments, const Context& context) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const std::unique_ptr<Client> client = context.Connect();
+  auto list = client->MemberList();
+  if (!list.ok()) return context.Fail(list.status());
+  const std::optional<uint64_t> old = FindMember(list->members, arguments.member);
+  const std::string& url = arguments.peer_urls.front();
+  if (!old) {
+    return context.BadArguments(absl::StrCat("member replace: \"", arguments.member,
+                                             "\" is not the ID or name of a member; see raftkv "
+                                             "member list"));
+  }
+  uint64_t id = 0;
+  if (const Member* added = WithUrl(list->members, url)) {
+    if (added->id == *old) {
+      return context.BadArguments(
+          "member replace: the new member needs another peer URL than the old one");
+    }
+    id = added->id;
+  } else {
+    const auto result = client->MemberAdd({url}, /*learner=*/true);
+    if (!result.ok()) return context.Fail(result.status());
+    id = result->member.id;
+    context.MakeOutput().AddedMember(*result, arguments.with);
+  }
+  absl::Status last;
+  for (bool waits = false;; waits = true) {
+    list = client->MemberList();
+    if (list.ok()) {
+      const Member* added = WithUrl(list->members, url);
+      if (added != nullptr && !added->is_learner) break;
+      const auto promoted = client->MemberPromote(id);
+      last = promoted.status();
+      if (last.ok()) break;
+      if (!absl::IsFailedPrecondition(last) && !absl::IsUnavailable(last)) {
+        return context.Fail(last);
+      }
+    }
+    if (!waits) {
+      context.streams.err << "waiting until " << arguments.with
+                          << " runs and has caught up; interrupt and repeat this command as you "
+                             "like\n";
+    }
+    absl::SleepFor(absl::Seconds(1));
+  }
+  const auto removed = client->MemberRemove(*old);
+  if (!removed.ok() && !absl::IsNotFound(removed.status())) return context.Fail(removed.status());
+  context.streams.out << "Member " << arguments.member << " is replaced by " << arguments.with
+                      << "\n";
+  return kExitOk;
+}
+
+void AddChanges(CLI::App* member, Context& context) {
+  auto arguments = std::make_shared<ChangeArguments>();
+  const auto urls = [&](CLI::App* verb) {
+    verb->add_option("--peer-urls", arguments->peer_urls, "where other members reach it")
+        ->delimiter(',')
+        ->required();
+  };
+  const auto target = [&](CLI::App* verb) {
+    verb->add_option("member", arguments->member, "ID or name of the member")->required();
+  };
+
+  CLI::App* add = member->add_subcommand("add", "Adds a member, which is then started with --join");
+  add->add_option("name", arguments->member, "its name")->required();
+  urls(add);
+  add->add_flag("--learner", arguments->learner, "it gets the data, but does not vote");
+  add->callback([&context, arguments] {
+    context.verb = [&context, arguments] { return Add(*arguments, context); };
+  });
+
+  CLI::App* remove = member->add_subcommand("remove", "Removes a member for ever");
+  target(remove);
+  remove->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("remove", arguments->member, "removed from", context,
+                          [](Client* client, uint64_t id) { return client->MemberRemove(id); });
+    };
+  });
+
+  CLI::App* update = member->add_subcommand("update", "Changes the peer URLs of a member");
+  target(update);
+  urls(update);
+  update->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("update", arguments->member, "updated in", context,
+                          [arguments](Client* client, uint64_t id) {
+                            return client->MemberUpdate(id, arguments->peer_urls);
+                          });
+    };
+  });
+
+  CLI::App* promote = member->add_subcommand("promote", "Lets a learner vote");
+  target(promote);
+  promote->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("promote", arguments->member, "promoted in", context,
+                          [](Client* client, uint64_t id) { return client->MemberPromote(id); });
+    };
+  });
+
+  CLI::App* replace = member->add_subcommand(
+      "replace", "Adds a learner, waits until it has caught up, promotes it, removes OLD");
+  replace->add_option("old", arguments->member, "ID or name of the member to remove")->required();
+  replace->add_option("new", arguments->with, "name of the new member")->required();
+  urls(replace);
+  replace->callback([&context, arguments] {
+    context.verb = [&context, arguments] { return Replace(*arguments, context); };
+  });
+}
+
 }  // namespace
 
 void AddMemberVerbs(CLI::App& app, Context& context) {
   CLI::App* member = app.add_subcommand("member", "The members of the cluster");
   member->require_subcommand(0, 1);
+  AddChanges(member, context);
   member->add_subcommand("list", "Prints id, state, name and URLs of each member")
       ->callback([&context] { context.verb = [&context] { return List(context); }; });
 

@@ -26,6 +26,7 @@ class RandomRequests {
 
   proto::Command Command(const Model::Moment& now);
   // A command about leases.
+  proto::Command ChangeMembers(const Model& model);
   proto::Command LeaseCommand(const Model& model);
   int64_t LeaseId() { return Below(8) - 1; }
   etcdserverpb::RangeRequest Range(const Model::Moment& now);

@@ -38,7 +38,10 @@ class LeaseChecker {
     raft::Term term = 0;
   };
   // The least time in which so much passes on some clock.
-  Micros OnFastestClock(Micros time) const { return time * 1'000'000 / (1'000'000 + skew_); }
+  // The members' clocks count milliseconds (World::clock_of).
+  Micros OnFastestClock(Micros time) const {
+    return time * 1'000'000 / (1'000'000 + skew_) - kMillisecond;
+  }
 
   const uint32_t skew_;
   const Micros election_timeout_;

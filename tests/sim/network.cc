@@ -66,12 +66,12 @@ Network::Network(World* world)
 
 void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message) {
   Packet packet{.from = from,
-                .to = static_cast<int>(message.to) - 1,
+                .to = world_->MachineOf(message.to),
                 .number = next_number_++,
                 .from_life = life,
                 .departs = departs,
                 .stream = !std::holds_alternative<raft::Message>(message.body),
-                .epoch = epoch(from, static_cast<int>(message.to) - 1),
+                .epoch = epoch(from, world_->MachineOf(message.to)),
                 .message = std::move(message)};
   if (packet.stream) {
     SendStream(std::move(packet));
@@ -164,7 +164,7 @@ void Network::End(int a, int b, bool aborted) {
 void Network::Notice(int member, int peer, uint64_t ended, bool aborted) {
   if (!world_->member(member).up() || ended < link(member, peer).first_epoch) return;
   if (aborted) {
-    world_->member(member).Post(PeerLost{static_cast<raft::MemberId>(peer + 1), ended + 1});
+    world_->member(member).Post(PeerLost{world_->member(peer).id(), ended + 1});
   }
   Renew(member, peer);
 }
@@ -175,7 +175,7 @@ void Network::Renew(int member, int peer) {
   if (out.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
   out.known_epoch = epoch(member, peer);
   if (!out.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
-  const auto id = static_cast<raft::MemberId>(peer + 1);
+  const raft::MemberId id = world_->member(peer).id();
   world_->member(member).Post(AppendLost{id});
   world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {})});
 }

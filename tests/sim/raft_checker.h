@@ -10,9 +10,11 @@
 //   I3  A leader only appends to its log.
 //   I4  The first commit of an index decides its entry: every later commit is equal; a member that
 //       has reached the term of the commit never removes the entry; every later leader has it.
-//   I6  When an entry is committed, it is synced on a majority.
+//   I6  When an entry is committed, it is synced on a majority of the voters.
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
 //       votes for at most one candidate in a term. A restart finds the saved term and vote.
+//   I9  A leader changes the members only after it has committed an entry of its term, one voter at
+//       a time, and while no other change is uncommitted.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
@@ -38,9 +40,10 @@ class RaftChecker {
  public:
   RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict);
 
-  // `member` is a number from 0; the member's id is one more.
+  // `member` is the number of a machine, from 0. At first its id is one more.
   void OnStart(int member, const LogStore& log);
   void OnWiped(int member);
+  void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
   // Called by the engine right after a synced batch. At this time the log store's memory has this
   // batch and nothing later.
@@ -68,6 +71,8 @@ class RaftChecker {
     raft::Index commit = 0;
     raft::MemberId transferee = raft::kNobody;
     raft::Index transferred_last = 0;  // the end of the log when the transfer began
+    raft::Index configured_at = 0;     // the index of the configuration, and its voters
+    std::vector<raft::MemberId> voters;
   };
 
   // Removes from the shadow the entries that the log no longer has. Returns how many.
@@ -76,15 +81,20 @@ class RaftChecker {
   void CheckLeader(int member, const raft::Raft& raft);
   void CheckCommit(int member, const raft::Raft& raft);
   void CheckTransfer(int member, const raft::Raft& raft);
-  void CheckVote(int member, raft::Term term, raft::MemberId candidate);
-  int Holders(raft::Index index, uint64_t chain) const;
+  void CheckConfiguration(int member, const raft::Raft& raft);
+  void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
+  const Shadow& ShadowOf(raft::MemberId id) const;
+  size_t Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
+                 uint64_t chain) const;
 
   Ledger* const ledger_;
   Marks* const marks_;
   Verdict* const verdict_;
   std::vector<Shadow> shadows_;
+  std::vector<raft::MemberId> ids_;            // by machine
+  std::map<raft::MemberId, Shadow> replaced_;  // of earlier ids
   std::map<raft::Term, int> leaders_;
-  std::map<std::pair<int, raft::Term>, raft::MemberId> votes_;
+  std::map<std::pair<raft::MemberId, raft::Term>, raft::MemberId> votes_;
   // chains_[index - 1]: the hash at that index for each term that was seen there.
   std::vector<std::vector<std::pair<raft::Term, uint64_t>>> chains_;
   std::vector<raft::Term> orphaned_terms_;  // of leaders that crashed with uncommitted entries
