@@ -204,7 +204,9 @@ void Network::SendSnapshot(int from, int to, raft::Term term, const LogStore::Ti
     return t.second.from == from && t.second.to == to && !t.second.late_copy;
   });
   const uint64_t number = next_number_++;
-  const Micros takes = 1 + world_->rng().Around(world_->faults().snapshot_time);
+  // One that starts before the faults end must arrive well before the liveness phase ends.
+  constexpr Micros kLongest = 5 * kSecond;
+  const Micros takes = 1 + std::min(world_->rng().Around(world_->faults().snapshot_time), kLongest);
   if (world_->rng().Chance(world_->faults().duplication)) {
     const uint64_t copy = next_number_++;
     transfers_[copy] = {from, to, term, base, contents, false, false, /*late_copy=*/true};
