@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,6 +20,8 @@
 namespace raftkv {
 
 namespace {
+
+constexpr int64_t kFlushMaxMs = 1000;
 
 // After a fatal line, glog calls WaitTillSent on the same thread.
 thread_local bool fatal_sent = false;
@@ -56,6 +60,17 @@ void LogWriter::Install(google::LogSeverity severity) {
   FLAGS_minloglevel = severity;
   google::AddLogSink(this);
   installed = this;
+  signal(SIGABRT, BeforeAbort);
+}
+
+// Only what a signal handler may call. abort() ends the process when this returns.
+void LogWriter::BeforeAbort(int /*signal*/) {
+  const LogWriter* const writer = installed;
+  constexpr int kSteps = 1000;
+  for (int i = 0; i < kSteps && writer->pending_; ++i) {
+    const timespec step = {0, kFlushMaxMs * 1'000'000 / kSteps};
+    nanosleep(&step, nullptr);
+  }
 }
 
 void LogWriter::Run() {
@@ -65,6 +80,7 @@ void LogWriter::Run() {
     {
       absl::MutexLock lock(&mutex_);
       writing_ = false;
+      pending_ = !queue_.empty();
       mutex_.Await(absl::Condition(
           +[](std::string* queue) { return !queue->empty(); }, &queue_));
       writing_ = true;
@@ -117,6 +133,7 @@ void LogWriter::send(google::LogSeverity severity, const char* /*full_filename*/
     ++lost_;
   } else {
     queue_ += text;
+    pending_ = true;
   }
 }
 

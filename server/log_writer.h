@@ -10,6 +10,7 @@
 
 #include <glog/logging.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -46,6 +47,8 @@ class LogWriter final : public google::LogSink {
  private:
   LogWriter(Format format, int fd) : format_(format), fd_(fd) {}
   void Run();
+  // Handles SIGABRT: code that logs an error and calls abort() must not lose its line.
+  static void BeforeAbort(int signal);
   std::string Line(google::LogSeverity severity, const std::string& caller,
                    const std::string& message) const;
 
@@ -55,6 +58,8 @@ class LogWriter final : public google::LogSink {
   std::string queue_ ABSL_GUARDED_BY(mutex_);  // whole lines
   int64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;   // lines lost since a line last reported the number
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> pending_{
+      false};  // lines are queued or being written; for the handler of SIGABRT
 };
 
 }  // namespace raftkv
