@@ -114,6 +114,8 @@ TEST_F(StalledDisk, AFailedSyncEndsTheProcess) {
   SetDisk(leader_, "eio");
   ExpectOthersServe();
   EXPECT_EQ(cluster_->process(leader_).Wait(absl::Seconds(15)), kAborted);
+  EXPECT_NE(cluster_->log(leader_).find("cannot be trusted"), std::string::npos)
+      << "the last line says why";
   StartWithShim(leader_);
   ExpectNothingLost();
 }
