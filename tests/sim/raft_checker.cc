@@ -98,10 +98,13 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
     }
   }
   if (std::holds_alternative<raft::TimeoutNow>(message.body)) {
-    const std::vector<Item>& log_of_target = shadows_[message.to - 1].log;
+    const Shadow& target = shadows_[message.to - 1];
     const raft::Index last = log.last_index();
-    if (log_of_target.size() < last ||
-        (last > 0 && log_of_target[last - 1].product_chain != log.ChainHash(last))) {
+    const auto holds = [&](const std::vector<Item>& items) {
+      return items.size() >= last &&
+             (last == 0 || items[last - 1].product_chain == log.ChainHash(last));
+    };
+    if (!holds(target.log) && !holds(target.wiped_log)) {
       verdict_->Fail("transfer", absl::StrFormat("%s asks n%d to campaign, which lacks entry %d",
                                                  Name(member), message.to, last));
     }
