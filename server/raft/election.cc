@@ -104,7 +104,9 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
                             (voted_for_ == kNobody && leader_ == kNobody) ||
                             RAFTKV_MUTANT("vote-twice-in-a-term");
   const bool up_to_date = request.last >= log_.last() || RAFTKV_MUTANT("vote-ignores-log");
-  const bool granted = may_vote_ && vote_is_free && up_to_date;
+  // The round that a late pre-vote request prepares would be of a term that has its leader.
+  const bool too_late = request.pre_vote && !later_term && leader_ != kNobody;
+  const bool granted = may_vote_ && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;
   if (granted && request.pre_vote) {
     events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});

@@ -93,6 +93,19 @@ TEST(Vote, RepeatedRequestIsAnsweredAgainAndChangesNothing) {
             1);
 }
 
+// The request was delayed until its term had a leader. The voter hears that leader, so it grants no
+// pre-vote, not even to the candidate that it had voted for.
+TEST(Vote, LatePreVoteRequestIsDeclinedOnceTheTermHasItsLeader) {
+  Network net(3);
+  net.Step(From(2, 1, RequestVote{}));
+  EXPECT_TRUE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+  net.Step(From(3, 1, AppendEntries{}));
+  ASSERT_EQ(net[1].leader(), 3u);
+  net.DropAll();
+  net.Step(From(2, 1, RequestVote{.pre_vote = true}));
+  EXPECT_FALSE(std::get<RequestVoteReply>(net.TakeSent(1).at(0).body).granted);
+}
+
 // A member that forgot its vote could vote twice in the term.
 TEST(Vote, SteppingDownInTheSameTermKeepsTheVote) {
   Network net(3);
