@@ -162,6 +162,28 @@ bool IsName(absl::string_view name) {
          });
 }
 
+// Line `number`, from 1, of `text`.
+std::string LineOf(const std::string& text, size_t number) {
+  std::istringstream lines(text);
+  std::string line;
+  for (size_t i = 0; i < number; ++i) std::getline(lines, line);
+  return line;
+}
+
+// The remedy for a line that is not TOML: `what` is the parser's description. Most often text has
+// no quotes. TOML takes it for a number or for true and false.
+std::string RemedyOf(const std::string& what, absl::string_view line) {
+  absl::string_view value = line.substr(std::min(line.find('='), line.size()));
+  absl::ConsumePrefix(&value, "=");
+  value = absl::StripAsciiWhitespace(value.substr(0, value.find('#')));
+  const bool is_string = absl::StrContains(what, "parsing string");
+  const bool is_value = absl::StartsWith(what, "Error while parsing ") &&
+                        !absl::StrContains(what, "parsing key") &&
+                        !absl::StrContains(what, "parsing table");
+  if (is_string || !is_value || value.empty()) return "fix this line or the one before it";
+  return absl::StrCat("text and durations need double quotes: \"", value, "\"");
+}
+
 // Reads one file into a Config. If a file has several mistakes, the first one is reported.
 class Reader {
  public:
@@ -172,14 +194,15 @@ class Reader {
     if (!parsed) {
       const std::string what =
           absl::StrReplaceAll(std::string(parsed.error().description()), {{"\r", ""}, {"\n", " "}});
-      return Error(parsed.error().source().begin.line, absl::StrCat("not TOML: ", what),
-                   "fix this line or the one before it");
+      const Line line = parsed.error().source().begin.line;
+      return Error(line, absl::StrCat("not TOML: ", what), RemedyOf(what, LineOf(text, line)));
     }
     ReadRoot(parsed.table());
     if (status_.ok()) CheckMembers();
     if (status_.ok()) CheckTimes();
     if (!status_.ok()) return status_;
     Derive();
+    config_.path = path_;
     return std::move(config_);
   }
 

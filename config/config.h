@@ -17,7 +17,6 @@
 
 namespace raftkv {
 
-inline constexpr char kVersion[] = "0.1.0";
 // The etcd API version that we announce (Status, /version). Clients choose by it what they use.
 inline constexpr char kEtcdVersion[] = "3.6.4";
 
@@ -54,6 +53,7 @@ struct LogConfig {
 };
 
 struct Config {
+  std::string path;  // of the file; empty: DefaultConfig()
   std::string cluster_name = "default";
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);

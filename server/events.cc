@@ -18,8 +18,8 @@ constexpr absl::Duration kLongestPause = absl::Minutes(1);
 
 class Logger {
  public:
-  Logger(raft::MemberId self, std::map<raft::MemberId, std::string> names)
-      : self_(self), names_(std::move(names)) {}
+  Logger(raft::MemberId self, std::map<raft::MemberId, std::string> names, std::string data_dir)
+      : self_(self), names_(std::move(names)), data_dir_(std::move(data_dir)) {}
 
   void operator()(const ReplicaEvent& event, absl::Time now) {
     now_ = now;
@@ -109,13 +109,13 @@ class Logger {
   void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
   void Log(const RejectedByPeer& e) {
-    LOG(ERROR) << Name(e.peer)
-               << " rejects this member: its data directory is new. The cluster knows "
-               << Name(self_)
-               << " with a different data directory, so this member may have forgotten votes and "
-                  "acknowledged writes. It serves no client. Stop it and restore its old data "
-                  "directory; replacing a member needs membership changes, which are not "
-                  "supported yet";
+    LOG(ERROR) << Name(e.peer) << " rejects this member: its data directory " << data_dir_
+               << " is new, but the cluster knows " << Name(self_)
+               << " with a different one. So this member may have forgotten votes and acknowledged "
+                  "writes, and serves no client. Was it started from another working directory, "
+                  "renamed while data_dir was not set, or is a disk not mounted? Stop it and start "
+                  "it with its old data directory; replacing a member needs membership changes, "
+                  "which are not supported yet";
   }
   void Log(const VotingAllowed& e) {
     LOG(INFO) << (e.caught_up ? "caught up with the leader: this member may vote now"
@@ -125,9 +125,11 @@ class Logger {
     LOG(INFO) << "the cluster version is " << e.version << " now";
   }
   void Log(const WaitingForPeers& e) {
-    LOG(INFO) << "first start: waiting until " << e.needed << " more of " << Names(e.missing)
-              << " answer that their data directories are new, too, or until a leader sends its "
-                 "log; check that these members run and that their peer_url is right";
+    LOG(INFO) << "first start with the data directory " << data_dir_ << ": waiting until "
+              << e.needed << " more of " << Names(e.missing)
+              << " answer that theirs are new, too, or until a leader sends its log; check that "
+                 "these members run and that their peer_url is right. If this member has run "
+                 "before, was it started from another directory?";
   }
 
   // This is not the first time that this member asks for votes since it last knew a leader.
@@ -153,6 +155,7 @@ class Logger {
 
   const raft::MemberId self_;
   const std::map<raft::MemberId, std::string> names_;
+  const std::string data_dir_;
   absl::Time now_;
   raft::MemberId leader_ = raft::kNobody;
   raft::Term leader_term_ = 0;
@@ -166,8 +169,9 @@ class Logger {
 
 }  // namespace
 
-LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names) {
-  return Logger(self, std::move(names));
+LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
+                     std::string data_dir) {
+  return Logger(self, std::move(names), std::move(data_dir));
 }
 
 }  // namespace raftkv

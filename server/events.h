@@ -17,9 +17,11 @@
 
 namespace raftkv {
 
-// `names` contains the name of every member, including `self`. Call the result on one thread only.
+// `names` contains the name of every member, including `self`. `data_dir` is an absolute path. Call
+// the result on one thread only.
 using LogEvent = std::function<void(const ReplicaEvent&, absl::Time now)>;
-LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names);
+LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
+                     std::string data_dir);
 
 }  // namespace raftkv
 

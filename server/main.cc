@@ -9,11 +9,15 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "config/config.h"
 #include "config/process.h"
+#include "config/version.h"
 #include "glog/logging.h"
 #include "server/log_writer.h"
 #include "server/server.h"
@@ -62,6 +66,35 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// The result of --check-config. `make run` reads the lines of the members.
+void PrintConfig(const raftkv::Config& config) {
+  std::cout << config.path << ": ok, cluster \"" << config.cluster_name << "\" with "
+            << config.members.size() << " member(s)\n";
+  for (const raftkv::MemberConfig& member : config.members) {
+    std::cout << member.name << ": clients " << member.client_url << ", peers " << member.peer_url
+              << ", data " << member.data_dir << "\n";
+  }
+  std::cout.flush();
+}
+
+// One line that says what is wrong with the command line.
+std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
+  constexpr char kHelp[] = "; see raftkv-server --help";
+  const std::vector<std::string> left = app.remaining();
+  if (!left.empty() && left.front()[0] == '-') {
+    return absl::StrCat("unknown flag ", left.front(), "; settings are in the config file", kHelp);
+  }
+  if (!left.empty()) return absl::StrCat("unexpected argument \"", left.front(), "\"", kHelp);
+  const absl::string_view what = error.what();
+  const absl::string_view flag = what.substr(0, what.find(':'));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    return absl::StrCat(
+        flag, absl::EndsWith(what, " missing") ? " needs a value" : " is given more than once",
+        kHelp);
+  }
+  return absl::StrCat(what, kHelp);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -77,15 +110,17 @@ int main(int argc, char** argv) {
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
   app.add_option("-n,--member", member,
                  "which member of the file this is: its name or 1-based number");
-  app.add_flag("--check-config", check, "check the file, print the result and exit");
-  app.set_version_flag("--version", std::string("raftkv ") + raftkv::kVersion +
-                                        "\netcd API version " + raftkv::kEtcdVersion);
+  app.add_flag(
+      "--check-config", check,
+      "check the file, and with -n the member's data directory, print the result and exit");
+  app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
+                                        raftkv::kEtcdVersion);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return Fail(absl::InvalidArgumentError(std::string(e.what()) + "; see raftkv-server --help"));
+    return Fail(absl::InvalidArgumentError(Explain(app, e)));
   }
 
   if (file.empty() && (check || !member.empty())) {
@@ -98,14 +133,16 @@ int main(int argc, char** argv) {
                    : raftkv::LoadConfig(file);
   if (!config.ok()) return Fail(config.status());
   if (check && member.empty()) {
-    std::cout << file << ": ok, cluster \"" << config->cluster_name << "\" with "
-              << config->members.size() << " member(s)" << std::endl;
+    PrintConfig(*config);
     return kStopped;
   }
   absl::StatusOr<size_t> self = raftkv::FindMember(*config, member);
   if (!self.ok()) return Fail(self.status());
   if (check) {
-    std::cout << file << ": ok, member " << config->members[*self].name << std::endl;
+    const absl::StatusOr<std::string> dir = raftkv::Server::CheckDataDirectory(*config, *self);
+    if (!dir.ok()) return Fail(dir.status());
+    std::cout << file << ": ok, member " << config->members[*self].name << "; data directory "
+              << *dir << std::endl;
     return kStopped;
   }
 

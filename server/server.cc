@@ -6,15 +6,18 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <filesystem>
 #include <map>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "config/version.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "server/clock.h"
@@ -52,6 +55,12 @@ constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
 constexpr size_t kCatchUpsWaitingMax = 8;  // above HubOptions::catch_ups_max
+
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;  // the working directory may be gone
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
 
 uint64_t RandomNumber() {
   std::random_device device;
@@ -184,6 +193,40 @@ std::map<raft::MemberId, std::string> Names(const Config& config) {
   return names;
 }
 
+DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self) {
+  return {.dir = AbsolutePath(self.data_dir),
+          .cluster_id = config.cluster_id,
+          .cluster_name = config.cluster_name,
+          .member_id = self.id,
+          .member_name = self.name,
+          .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
+          .newest_version = NewestVersion()};
+}
+
+// Adds the place and the remedy to errors of system calls.
+absl::Status ExplainDataDirError(const absl::Status& error, const Config& config,
+                                 const MemberConfig& self) {
+  if (!absl::IsPermissionDenied(error) && !absl::IsUnavailable(error)) return error;
+  const std::string place = config.path.empty() ? "" : config.path + ": ";
+  return absl::Status(
+      error.code(),
+      absl::StrCat(place, "data_dir of member ", self.name, ": ", error.message(), "; let user ",
+                   getuid(), " create and write this directory, or set data_dir to another one"));
+}
+
+// Says what runs here, with what data. Operators look for it first.
+void LogStart(const Config& config, const MemberConfig& self, const DataDir& data,
+              const std::string& dir) {
+  LOG(INFO) << "raftkv-server " << VersionText() << ": member " << self.name << " ("
+            << absl::StrCat(absl::Hex(self.id)) << ") of cluster " << config.cluster_name << " ("
+            << absl::StrCat(absl::Hex(config.cluster_id)) << "), configured by "
+            << (config.path.empty() ? "no file" : AbsolutePath(config.path));
+  LOG(INFO) << (data.is_new ? "new data directory " : "data directory ") << dir
+            << ": the log ends at index " << data.log->last_index() << ", starts at "
+            << data.log->first_index() << ", and takes "
+            << (data.log->DiskBytes() + (1 << 20) - 1) / (1 << 20) << " MiB";
+}
+
 // Logs the member's events.
 class EventLog final : public MemberObserver {
  public:
@@ -259,7 +302,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config)), &peers),
+      event_log(EventLogger(self.id, Names(config), AbsolutePath(self.data_dir)), &peers),
       loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
@@ -377,30 +420,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
-  absl::StatusOr<DataDir> data_dir = OpenDataDir({
-      .dir = member.data_dir,
-      .cluster_id = config.cluster_id,
-      .cluster_name = config.cluster_name,
-      .member_id = member.id,
-      .member_name = member.name,
-      .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
-      .newest_version = NewestVersion(),
-  });
-  if (absl::IsPermissionDenied(data_dir.status())) {
-    return absl::PermissionDeniedError(absl::StrCat(data_dir.status().message(), "; let user ",
-                                                    getuid(), " write to data_dir \"",
-                                                    member.data_dir, "\", or choose another one"));
-  }
-  if (!data_dir.ok()) return data_dir.status();
+  const DataDirOptions options = MakeDataDirOptions(config, member);
+  absl::StatusOr<DataDir> data_dir = OpenDataDir(options);
+  if (!data_dir.ok()) return ExplainDataDirError(data_dir.status(), config, member);
+  LogStart(config, member, *data_dir, options.dir);
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
   if (absl::Status status = parts->Listen(); !status.ok()) return status;
   parts->Run();
-  LOG(INFO) << "member " << member.name << " of cluster " << config.cluster_name
-            << ": listening on " << member.listen_client_url << " for clients, on "
-            << member.listen_peer_url << " for its peers; data in " << member.data_dir;
+  LOG(INFO) << "listening on " << member.listen_client_url << " for clients, on "
+            << member.listen_peer_url << " for peers";
   return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& config, size_t self) {
+  const MemberConfig& member = config.members[self];
+  absl::StatusOr<std::string> result = CheckDataDir(MakeDataDirOptions(config, member));
+  if (!result.ok()) return ExplainDataDirError(result.status(), config, member);
+  return result;
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

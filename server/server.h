@@ -4,6 +4,7 @@
 // One server process: creates and connects all parts, starts them and stops them.
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "config/config.h"
@@ -16,6 +17,9 @@ class Server {
   // DataLoss means damaged data (exit code 66); any other error means that the configuration or the
   // directory cannot be used (exit code 2).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self);
+
+  // Checks the member's data directory without changing it (CheckDataDir in storage/data_dir.h).
+  static absl::StatusOr<std::string> CheckDataDirectory(const Config& config, size_t self);
 
   // Stops the member. Declines new calls with an error after which clients turn to another member.
   // Lets running calls finish; those that exceed the grace period are answered "server stopped".

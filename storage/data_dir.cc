@@ -38,7 +38,12 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kFormatVersion = 1;
 constexpr size_t kStoreIdBytes = 16;
-constexpr char kReplace[] = "; remove this member, wipe its directory and add it as a new member";
+// What to do about damage. It names only what works today.
+constexpr char kRemedy[] =
+    "; keep a copy of this directory before you change anything. If files were moved or the disk "
+    "can be repaired, put the files back exactly as they were, never from an older copy. In a "
+    "cluster of several members the others hold the data: keep them running; replacing a damaged "
+    "member is not supported yet. A single member has the only copy of its data";
 
 // Errors of the engine or the log may lack the directory: add it in front.
 absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
@@ -128,7 +133,7 @@ std::string EncodeIdentity(const Identity& identity) {
 }
 
 absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::string& text) {
-  const absl::Status damaged = absl::DataLossError(absl::StrCat(path, ": is damaged", kReplace));
+  const absl::Status damaged = absl::DataLossError(absl::StrCat(path, ": is damaged"));
   std::map<std::string, std::string> values;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(' ', 1));
@@ -158,13 +163,42 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
   return identity;
 }
 
+// OK if the directory belongs to the configured member. Since the members' ids follow from the
+// config file, an edited file looks like another cluster. The remedy must then not be a new
+// directory: with one on every member, the cluster would be empty.
+absl::Status CheckIdentity(const std::string& path, const Identity& identity,
+                           const DataDirOptions& o) {
+  if (identity.cluster_name != o.cluster_name) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to cluster \"%s\" (%x), not to \"%s\" (%x); if the config file was edited, "
+        "restore it: a cluster's name cannot change; else set data_dir to this member's own "
+        "directory",
+        path, identity.cluster_name, identity.cluster_id, o.cluster_name, o.cluster_id));
+  }
+  if (identity.cluster_id != o.cluster_id) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to cluster \"%s\" with other members (%x, not %x): a member or a peer_url in "
+        "the config file was added, removed or changed; restore the file: editing it does not "
+        "change the members of a started cluster",
+        path, identity.cluster_name, identity.cluster_id, o.cluster_id));
+  }
+  if (identity.member_id != o.member_id) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); start it with -n %s, or set "
+        "data_dir of %s to its own directory",
+        path, identity.member_name, identity.member_id, o.member_name, o.member_id,
+        identity.member_name, o.member_name));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool initialized) {
   const std::string path = o.dir + "/IDENTITY";
   absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
   if (text->empty()) {
     if (initialized) {
-      return absl::DataLossError(absl::StrCat(path, ": is missing or empty", kReplace));
+      return absl::DataLossError(absl::StrCat(path, ": is missing or empty"));
     }
     Identity identity{o.cluster_id, o.cluster_name, o.member_id, o.member_name,
                       std::string(kStoreIdBytes, '\0')};
@@ -177,23 +211,7 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
   }
   absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return identity;
-  if (identity->cluster_id != o.cluster_id && identity->cluster_name == o.cluster_name) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("%s: belongs to cluster \"%s\" with other members (%x, not %x): the peer "
-                        "URLs in the config file have changed; restore them, or choose another "
-                        "data_dir",
-                        path, identity->cluster_name, identity->cluster_id, o.cluster_id));
-  }
-  if (identity->cluster_id != o.cluster_id) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to cluster \"%s\" (%x), not to \"%s\" (%x); choose another data_dir", path,
-        identity->cluster_name, identity->cluster_id, o.cluster_name, o.cluster_id));
-  }
-  if (identity->member_id != o.member_id) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); choose another data_dir", path,
-        identity->member_name, identity->member_id, o.member_name, o.member_id));
-  }
+  if (absl::Status status = CheckIdentity(path, *identity, o); !status.ok()) return status;
   return identity;
 }
 
@@ -260,11 +278,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   const std::string dir = o.dir + "/log";
   absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false);
   if (log.ok() || !absl::IsDataLoss(log.status()) || !initialized) return log;
-  if (!SalvageLog(o, dir).ok()) {
-    const std::string text(log.status().message());
-    return absl::DataLossError(
-        absl::StrCat(text, text.find("wipe") == std::string::npos ? kReplace : ""));
-  }
+  if (!SalvageLog(o, dir).ok()) return log;
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
     warnings->push_back(absl::StrCat(dir, ": ended in garbage, as after a power loss; repaired: ",
@@ -284,9 +298,9 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
     return WithDirectory(dir, state.status());
   }
   if (log.first_index() != 1) {
-    return absl::DataLossError(absl::StrCat(
-        WithDirectory(dir, state.status()).message(),
-        "; it cannot be rebuilt, because the log no longer has all entries", kReplace));
+    return absl::DataLossError(
+        absl::StrCat(WithDirectory(dir, state.status()).message(),
+                     "; it cannot be rebuilt, because the log no longer has all entries"));
   }
   std::error_code error;
   fs::remove_all(dir, error);
@@ -303,27 +317,26 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
   const raft::EntryId applied = state.applied();
   if (applied.index > log.last_index()) {
     return absl::DataLossError(absl::StrCat(dir, "/log: ends at entry ", log.last_index(),
-                                            ", but entry ", applied.index, " was applied",
-                                            kReplace));
+                                            ", but entry ", applied.index, " was applied"));
   }
   if (applied.index + 1 < log.first_index()) {
     return absl::DataLossError(absl::StrCat(dir, "/sm: ends at entry ", applied.index,
-                                            ", but the log starts at ", log.first_index(),
-                                            kReplace));
+                                            ", but the log starts at ", log.first_index()));
   }
   if (log.TermAt(applied.index) != applied.term) {
     return absl::DataLossError(absl::StrCat(dir, "/sm: entry ", applied.index, " of term ",
                                             applied.term, " was applied, but the log's is of term ",
-                                            log.TermAt(applied.index), kReplace));
+                                            log.TermAt(applied.index)));
   }
   return absl::OkStatus();
 }
 
-}  // namespace
+absl::Status WithRemedy(const absl::Status& status) {
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(absl::StrCat(status.message(), kRemedy));
+}
 
-DirLock::~DirLock() { close(fd_); }
-
-absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
+absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
   DataDir result;
   if (absl::Status s = MakeDirectory(options.dir); !s.ok()) return s;
   if (absl::Status s = CheckFileSystem(options.dir, &result.warnings); !s.ok()) return s;
@@ -338,6 +351,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
+  result.is_new = !initialized;
   if (absl::Status s = RemoveUnfinishedSalvage(options.dir); !s.ok()) return s;
   if (!initialized) {
     for (const char* part : {"/log", "/sm"}) {
@@ -349,11 +363,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
       StateDirs::Open({.data_dir = options.dir,
                        .cache_bytes = options.cache_bytes,
                        .newest_version = options.newest_version});
-  if (!states.ok()) {
-    return absl::Status(
-        states.status().code(),
-        absl::StrCat(states.status().message(), absl::IsDataLoss(states.status()) ? kReplace : ""));
-  }
+  if (!states.ok()) return states.status();
   result.states = *std::move(states);
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       OpenOrSalvageLog(options, initialized, &result.warnings);
@@ -378,6 +388,49 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   }
   if (absl::Status s = result.states->RemoveLeftovers(); !s.ok()) return s;
   return result;
+}
+
+}  // namespace
+
+DirLock::~DirLock() { close(fd_); }
+
+absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
+  absl::StatusOr<DataDir> opened = Open(options);
+  if (!opened.ok()) return WithRemedy(opened.status());
+  return opened;
+}
+
+absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
+  const fs::path dir(options.dir);
+  std::error_code error;
+  if (!fs::exists(dir, error)) {
+    fs::path parent = dir;
+    while (parent.has_relative_path() && !fs::exists(parent, error)) parent = parent.parent_path();
+    errno = ENOTDIR;
+    if (!fs::is_directory(parent, error) || access(parent.c_str(), W_OK | X_OK) != 0) {
+      return SystemError(options.dir, "cannot create the data directory", errno);
+    }
+    return absl::StrCat(options.dir, " does not exist: the first start creates it");
+  }
+  std::vector<std::string> warnings;
+  if (absl::Status s = CheckFileSystem(options.dir, &warnings); !s.ok()) return s;
+  if (absl::Status s = CheckOursOrEmpty(options.dir); !s.ok()) return s;
+  if (access(options.dir.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return SystemError(options.dir, "cannot use the data directory", errno);
+  }
+  const std::string path = options.dir + "/IDENTITY";
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  if (text->empty()) {
+    if (access((options.dir + "/INITIALIZED").c_str(), F_OK) != 0) {
+      return absl::StrCat(options.dir, " is new");
+    }
+    return WithRemedy(absl::DataLossError(absl::StrCat(path, ": is missing or empty")));
+  }
+  const absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
+  if (!identity.ok()) return WithRemedy(identity.status());
+  if (absl::Status s = CheckIdentity(path, *identity, options); !s.ok()) return s;
+  return absl::StrCat(options.dir, " belongs to this member");
 }
 
 }  // namespace raftkv

@@ -70,6 +70,7 @@ class DirLock {
 struct DataDir {
   std::unique_ptr<DirLock> lock;  // first, so that it is released last
   Identity identity;
+  bool is_new = false;  // created by this start
   std::unique_ptr<LogStore> log;
   std::unique_ptr<StateDirs> states;
   std::unique_ptr<StateMachine> state;
@@ -82,6 +83,11 @@ struct DataDir {
 //     a newer format, or is on NFS; exit code 2.
 //   Unavailable, PermissionDenied: a system call failed; exit code 2.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
+
+// Checks, without changing anything, whether this member may use the directory, as far as can be
+// seen without opening the databases. Returns one line about the directory, or the error that
+// OpenDataDir would return.
+absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 
 }  // namespace raftkv
 

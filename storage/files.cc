@@ -15,6 +15,10 @@ namespace raftkv {
 
 namespace fs = std::filesystem;
 
+namespace {
+constexpr size_t kBytesMax = 1 << 20;
+}  // namespace
+
 absl::Status SystemError(const std::string& path, const char* what, int error) {
   const std::string text = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
   return error == EACCES || error == EPERM || error == EROFS ? absl::PermissionDeniedError(text)
@@ -32,6 +36,7 @@ absl::Status SyncDirectory(const std::string& dir) {
 
 absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text) {
   const std::string path = dir + "/" + name;
+  if (text.size() >= kBytesMax) return SystemError(path, "cannot write", EFBIG);
   const std::string temporary = path + ".tmp";
   const int fd = open(temporary.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) return SystemError(temporary, "cannot create", errno);
@@ -51,7 +56,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
     if (errno == ENOENT) return std::string();
     return SystemError(path, "cannot open", errno);
   }
-  std::string text(4096, '\0');
+  std::string text(kBytesMax, '\0');
   const ssize_t size = read(fd, text.data(), text.size());
   const int error = errno;
   close(fd);

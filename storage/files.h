@@ -19,10 +19,10 @@ absl::Status SyncDirectory(const std::string& dir);
 absl::Status SyncTree(const std::string& dir);
 
 // Atomic, even if the power fails: writes and syncs a temporary file, renames it, syncs the
-// directory.
+// directory. The text must be shorter than 1 MiB.
 absl::Status WriteFile(const std::string& dir, const std::string& name, std::string_view text);
 
-// Reads at most 4 KiB. Returns an empty string if the file is missing.
+// Reads at most 1 MiB. Returns an empty string if the file is missing.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 }  // namespace raftkv

@@ -2,9 +2,14 @@
 // two concern the state of this member only, and wait neither for a leader nor for the applier. The
 // other methods are not served yet.
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/api/edge.h"
 #include "server/api/member_calls.h"
 
@@ -37,6 +42,19 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
                  });
 }
 
+// Why a member that has never voted knows no leader. Empty: it may vote.
+std::string FirstStartWaits(const Edge& edge, const WaitingForPeers& waiting) {
+  if (waiting.missing.empty()) return "";
+  std::vector<std::string> names;
+  for (const MemberConfig& member : edge.config->members) {
+    if (std::count(waiting.missing.begin(), waiting.missing.end(), member.id) > 0) {
+      names.push_back(member.name);
+    }
+  }
+  return absl::StrCat("first start: waiting until ", waiting.needed, " more of ",
+                      absl::StrJoin(names, ", "), " run with new data directories, too");
+}
+
 void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   const MemberStatus status = edge->member->Status();
   const raft::Status& raft = status.raft;
@@ -49,6 +67,8 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));
   if (edge->member->rejected_by_peers()) {
     response->add_errors(std::string(RejectedByPeers().message()));
+  } else if (std::string why = FirstStartWaits(*edge, status.waiting_for); !why.empty()) {
+    response->add_errors(std::move(why));
   }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
   // dbSize: the state and the log; dbSizeInUse: the state alone. Both as they are on disk.

@@ -25,8 +25,11 @@ absl::Status Handshake::Check(const proto::Peer& who) {
   Rejections::Reason reason{};
   if (who.cluster_id() != cluster_id_) {
     reason = Rejections::Reason::kCluster;
-    wrong = absl::StrFormat("cluster id is %x here, not %x: another cluster's member", cluster_id_,
-                            who.cluster_id());
+    wrong = absl::StrFormat(
+        "the member lists differ (cluster id %x here, not %x): the config files of the two members "
+        "differ in a peer_url or in the cluster's name; give every member the file that the "
+        "cluster was started with",
+        cluster_id_, who.cluster_id());
   } else if (who.to() != self_) {
     reason = Rejections::Reason::kReceiver;
     wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());

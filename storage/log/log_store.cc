@@ -32,8 +32,6 @@ constexpr size_t kPreambleBytes = 12;
 constexpr size_t kHeaderBytes = 40;
 constexpr size_t kStateBytes = kPreambleBytes + 10 * 8;
 
-constexpr char kRemedy[] = "; remove this member, wipe its directory and add it as a new member";
-
 std::string Key(Index index, char kind) {
   std::string key;
   key.reserve(kKeyBytes);
@@ -106,7 +104,7 @@ const char* DecodeEntry(std::string_view bytes, Record* record) {
 
 template <typename... Parts>
 absl::Status Damaged(const Parts&... parts) {
-  return absl::DataLossError(absl::StrCat("log: ", parts..., kRemedy));
+  return absl::DataLossError(absl::StrCat("log: ", parts...));
 }
 
 }  // namespace

@@ -29,8 +29,7 @@ constexpr std::chrono::seconds kSyncEvery(1);
 }
 
 absl::Status Damaged(const std::string& path, const char* what) {
-  return absl::DataLossError(absl::StrCat(
-      path, ": ", what, "; remove this member, wipe its directory and add it as a new member"));
+  return absl::DataLossError(absl::StrCat(path, ": ", what));
 }
 
 }  // namespace

@@ -236,6 +236,16 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
 TEST(ConfigErrors, NotTomlOrSectionsOfTheWrongShape) {
   const std::string a = Member("a", 10);
   ExpectErrors({
+      {"[cluster]\nname = demo  # ours\n",
+       "F:2: not TOML: Error while parsing value: could not determine value type; text and "
+       "durations "
+       "need double quotes: \"demo\""},
+      {"[cluster]\nheartbeat_interval = 100ms\n",
+       "F:2: not TOML: Error while parsing decimal integer: expected digit, saw 'm'; text and "
+       "durations need double quotes: \"100ms\""},
+      {"[cluster]\nname = n1\n",
+       "F:2: not TOML: Error while parsing floating-point: expected 'nan', saw 'n1'; text and "
+       "durations need double quotes: \"n1\""},
       {"[cluster\n" + a,
        "F:1: not TOML: Error while parsing table header: expected ']', saw '\\n'; fix this line "
        "or the one before it"},

@@ -113,8 +113,8 @@ TEST(WipedMember, DoesNotVoteForALeaderWithoutItsAcknowledgedWrites) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   // The wiped member logs why the others reject it.
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
-    return testing::Value(cluster.log(2),
-                          HasSubstr("rejects this member: its data directory is new"));
+    return testing::Value(cluster.log(2), HasSubstr("rejects this member: its data directory " +
+                                                    cluster.data_dir(2)));
   })) << cluster.log(2);
   // A client tries another member, even for a write.
   const Finished put =

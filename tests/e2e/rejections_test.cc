@@ -111,9 +111,12 @@ TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
   Cluster theirs({.name = "theirs", .ports = ports});
   theirs.Start(0);
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
-    return testing::Value(theirs.log(0), HasSubstr("rejected by"));
+    return testing::Value(theirs.log(0),
+                          AllOf(HasSubstr("rejected by"), HasSubstr("the member lists differ")));
   })) << theirs.log(0);
   EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
+  EXPECT_THAT(theirs.Status(0).response.errors(),
+              testing::Contains(HasSubstr("first start: waiting until 2 more of n2, n3")));
   EXPECT_TRUE(ours.Put(1, "k", "still ours").ok());
   EXPECT_TRUE(ours.MembersAreEqual());
 }
@@ -126,16 +129,32 @@ TEST_F(Rejections, DataOfAnotherMemberOrCluster) {
                  {"in use by process", "stop it"});
   ASSERT_EQ(cluster.Terminate(0), kStopped);
 
-  ExpectRejected(
-      RunServer({"-c", Changed(cluster, "name = \"e2e\"", "name = \"other\"")}, cluster.dir()),
-      kBadInput, {"n1", "cluster \"e2e\"", "\"other\"", "data_dir"});
+  // The config file was edited after the first start. --check-config finds that, too.
+  const auto expect_both = [&](const std::string& path, const std::vector<std::string>& words) {
+    ExpectRejected(RunServer({"-c", path}, cluster.dir()), kBadInput, words);
+    ExpectRejected(RunServer({"-c", path, "-n", "n1", "--check-config"}, cluster.dir()), kBadInput,
+                   words);
+  };
+  expect_both(Changed(cluster, "name = \"e2e\"", "name = \"other\""),
+              {cluster.data_dir(0), "cluster \"e2e\"", "\"other\"",
+               "if the config file was edited, restore it"});
   const std::string port = absl::StrCat(FreePorts(1)[0]);
   const std::string peer_port = absl::StrCat(cluster.ports()[1]);
-  ExpectRejected(RunServer({"-c", Changed(cluster, peer_port, port)}, cluster.dir()), kBadInput,
-                 {"n1", "data_dir"});
+  expect_both(Changed(cluster, peer_port, port),
+              {cluster.data_dir(0), "a member or a peer_url", "restore the file"});
+  const Finished good =
+      RunServer({"-c", cluster.config_path(), "-n", "n1", "--check-config"}, cluster.dir());
+  EXPECT_EQ(good.exit_code, kStopped) << good.err;
+  EXPECT_THAT(good.out, HasSubstr(cluster.data_dir(0) + " belongs to this member"));
 
   cluster.Start(0);  // the rejected starts did no harm
   EXPECT_GE(cluster.WaitForLeader(), 0);
+  // The start lines.
+  EXPECT_THAT(cluster.log(0),
+              AllOf(HasSubstr("raftkv-server 0.1.0"), HasSubstr(": member n1 ("),
+                    HasSubstr("configured by " + cluster.config_path()),
+                    HasSubstr("new data directory " + cluster.data_dir(0) + ": the log ends at "),
+                    HasSubstr("] data directory " + cluster.data_dir(0) + ": the log ends at ")));
 }
 
 TEST_F(Rejections, APortInUse) {
@@ -179,8 +198,10 @@ TEST_F(Rejections, AddressesThatCannotBeListenedOn) {
 TEST_F(Rejections, ADataDirectoryThatMayNotBeWritten) {
   Cluster cluster({.size = 1});
   // Not even root may create a directory in /sys.
-  ExpectRejected(RunServer({"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/sys/n1\"")}),
-                 kBadInput, {"/sys/n1: cannot create", "let user", "or choose another one"});
+  const std::string changed = Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/sys/n1\"");
+  ExpectRejected(RunServer({"-c", changed}), kBadInput,
+                 {changed + ": data_dir of member n1: /sys/n1: cannot create", "let user",
+                  "or set data_dir to another one"});
 }
 
 class DamagedLog : public Rejections {
@@ -275,7 +296,12 @@ TEST_F(Rejections, WrongConfigurations) {
   ExpectRejected(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
   ExpectRejected(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
   ExpectRejected(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
-  ExpectRejected(RunServer({"--no-such-flag"}), kBadInput, {"--no-such-flag", "--help"});
+  ExpectRejected(RunServer({"--data-dir", "/x"}), kBadInput,
+                 {"unknown flag --data-dir; settings are in the config file", "--help"});
+  ExpectRejected(RunServer({"a", "b"}), kBadInput, {"unexpected argument \"a\"; see", "--help"});
+  ExpectRejected(RunServer({"-c", path, "-n", "n1", "-n", "n2"}), kBadInput,
+                 {"--member is given more than once"});
+  ExpectRejected(RunServer({"-c"}), kBadInput, {"--config needs a value"});
   ExpectRejected(
       RunServer(
           {"-c", Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/proc/none\""), "-n", "n1"}),
@@ -285,7 +311,7 @@ TEST_F(Rejections, WrongConfigurations) {
 TEST_F(Rejections, VersionAndHelpAreNotErrors) {
   const Finished version = RunServer({"--version"});
   EXPECT_EQ(version.exit_code, kStopped);
-  EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv 0.1.0\n"), HasSubstr("3.6.")));
+  EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv 0.1.0"), HasSubstr("3.6.")));
   const Finished help = RunServer({"--help"});
   EXPECT_EQ(help.exit_code, kStopped);
   EXPECT_THAT(help.out, AllOf(HasSubstr("--config"), HasSubstr("--check-config")));

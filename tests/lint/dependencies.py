@@ -38,7 +38,7 @@ MODULES = {
                    "server/workers.h server/clock.h server/phase.h "
                    "lib:protobuf lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
-    "client/": "config/process.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
+    "client/": "config/process.h config/version.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "

@@ -36,7 +36,8 @@ class Events : public testing::Test, private google::LogSink {
 
  private:
   std::vector<std::string> lines_;
-  LogEvent log_ = EventLogger(1, {{1, "n1"}, {2, "n2"}, {3, "n3"}, {4, "n4"}, {5, "n5"}});
+  LogEvent log_ =
+      EventLogger(1, {{1, "n1"}, {2, "n2"}, {3, "n3"}, {4, "n4"}, {5, "n5"}}, "/data/n1");
 };
 
 TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
@@ -92,10 +93,13 @@ TEST_F(Events, ARealVoteIsAlwaysLogged) {
 
 TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
   EXPECT_THAT(Logged(WaitingForPeers{{2, 4}, 1}),
-              ElementsAre(HasSubstr("first start: waiting until 1 more of n2, n4 answer")));
+              ElementsAre(AllOf(HasSubstr("first start with the data directory /data/n1: waiting "
+                                          "until 1 more of n2, n4 answer"),
+                                HasSubstr("started from another directory?"))));
   EXPECT_THAT(Logged(RejectedByPeer{3}),
-              ElementsAre(AllOf(HasSubstr("n3 rejects this member: its data directory is new"),
-                                HasSubstr("restore its old data directory"))));
+              ElementsAre(AllOf(HasSubstr("n3 rejects this member: its data directory /data/n1"),
+                                HasSubstr("started from another working directory"),
+                                HasSubstr("start it with its old data directory"))));
 }
 
 }  // namespace

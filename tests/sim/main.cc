@@ -22,6 +22,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
 #include "config/process.h"
+#include "config/version.h"
 #include "glog/logging.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/runner.h"
@@ -156,6 +157,7 @@ std::vector<uint64_t> ReadSeeds(const std::string& path) {
 
 int Main(int argc, char** argv) {
   CLI::App app("Simulates raftkv clusters under faults");
+  app.set_version_flag("--version", "raftkv " + raftkv::VersionText());
   uint64_t count = 0, seed = 0, first = 0;
   bool trace = false, mutants = false;
   std::string mutant, file;

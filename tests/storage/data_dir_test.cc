@@ -91,10 +91,48 @@ TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRejected) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   options_.member_id = 2;
   options_.member_name = "n2";
-  ExpectError(absl::StatusCode::kFailedPrecondition, "belongs to member \"n1\" (1), not to \"n2\"");
+  ExpectError(
+      absl::StatusCode::kFailedPrecondition,
+      "belongs to member \"n1\" (1), not to \"n2\" (2); start it with -n n1, or set data_dir");
+  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
   options_.cluster_id = 0xc2;
   options_.cluster_name = "other";
   ExpectError(absl::StatusCode::kFailedPrecondition, "belongs to cluster \"demo\" (c1)");
+  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
+}
+
+// The config file of a started cluster was edited. The remedy is never a new directory: with one on
+// every member, the cluster would be empty.
+TEST_F(DataDirTest, AnEditedConfigIsToBeRestored) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  options_.cluster_id = 0xc2;  // a member or a peer URL was changed
+  ExpectError(absl::StatusCode::kFailedPrecondition, "; restore the file: editing it does not");
+  EXPECT_EQ(OpenDataDir(options_).status().message().find("data_dir"), std::string::npos);
+  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
+  options_.cluster_name = "renamed";
+  ExpectError(absl::StatusCode::kFailedPrecondition, "if the config file was edited, restore it");
+}
+
+TEST_F(DataDirTest, ACheckChangesNothing) {
+  EXPECT_EQ(CheckDataDir(options_).value_or(""),
+            options_.dir + " does not exist: the first start creates it");
+  EXPECT_FALSE(fs::exists(dir_ / "a"));
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  EXPECT_EQ(CheckDataDir(options_).value_or(""), options_.dir + " belongs to this member");
+  fs::remove(options_.dir + "/IDENTITY");
+  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
+  options_.dir = options_.dir + "/IDENTITY.tmp/b";
+  std::ofstream(dir_ / "a/b/IDENTITY.tmp") << "a file where a directory should be";
+  ExpectError(absl::StatusCode::kUnavailable, "cannot create the data directory");
+  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
+}
+
+// A name may be as long as the config file allows.
+TEST_F(DataDirTest, ALongClusterNameIsReadBack) {
+  options_.cluster_name = std::string(5000, 'c');
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  const absl::Status again = OpenDataDir(options_).status();
+  EXPECT_TRUE(again.ok()) << again;
 }
 
 TEST_F(DataDirTest, NewerFormatIsRejected) {
