@@ -116,8 +116,8 @@ FailoverCall::Target* FailoverCall::TargetToRetry(absl::Time now, absl::Time* at
     if (targets_.size() > 1) *at = begin_ + options_.request_timeout / 2;
     if (now < *at) return nullptr;
   }
-  const auto sent =
-      std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return t.sent; });
+  const auto sent = std::find_if(targets_.begin(), targets_.end(),
+                                 [](const Target& t) { return t.sent && !t.waited; });
   return sent == targets_.end() ? nullptr : &*sent;
 }
 
@@ -168,6 +168,7 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   const size_t number = first_ + attempt.completed_event.target;
   if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
   const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (attempt.status.error_message() == "etcdserver: request timed out") target.waited = true;
   if (timed_out) {
     target.timed_out = true;
   } else {
@@ -182,7 +183,16 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
     case Verdict::kTryNext:
       // Whether or not this call succeeds elsewhere, the next call starts with another endpoint.
       next_first_ = (number + 1) % targets_.size();
+      if (AllWaited()) Finish(last_error_, number + 1);
   }
+}
+
+// Every endpoint was tried, and each that got the request has waited in vain for the cluster.
+bool FailoverCall::AllWaited() const {
+  return connecting_ == 0 &&
+         std::all_of(targets_.begin(), targets_.end(), [](const Target& t) { return t.tried; }) &&
+         std::all_of(attempts_.begin(), attempts_.end(),
+                     [this](const auto& a) { return targets_[a->completed_event.target].waited; });
 }
 
 void FailoverCall::Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first) {

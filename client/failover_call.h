@@ -69,6 +69,7 @@ class FailoverCall {
     bool tried = false;                                    // it began to connect
     bool sent = false;
     bool timed_out = false;  // the request was sent, and no response came in time
+    bool waited = false;     // the server waited in vain for the cluster: no need to ask again
   };
   // The request, sent to one target.
   struct Attempt {
@@ -90,6 +91,7 @@ class FailoverCall {
   void OnConnectEvent(Target& target);
   void Send(Target& target);
   void OnCompleted(Attempt& attempt);
+  bool AllWaited() const;
   void Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first);
   absl::Status NoTargetLeft() const;
   absl::Status NoResponse() const;

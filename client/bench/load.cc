@@ -84,6 +84,10 @@ struct Run {
   std::atomic<uint64_t> next_key{0};
   std::atomic<uint64_t> ops{0};     // measured so far
   std::atomic<uint64_t> errors{0};  // measured so far
+  Clock::time_point end;            // set when all workers are done
+
+  bool stopped() const { return options.stop != nullptr && *options.stop; }
+  bool over(Clock::time_point now) const { return now >= phases.measure_to || stopped(); }
 };
 
 struct Tally {
@@ -111,9 +115,9 @@ class Worker {
     started_ = Clock::now();
     if (run_.fill) {
       number_ = run_.next_key.fetch_add(1, std::memory_order_relaxed);
-      if (number_ >= static_cast<uint64_t>(run_.options.key_space)) return false;
+      if (number_ >= static_cast<uint64_t>(run_.options.key_space) || run_.stopped()) return false;
     } else {
-      if (started_ >= run_.phases.measure_to) return false;
+      if (run_.over(started_)) return false;
       number_ = random_.Below(run_.options.key_space);
     }
     Send();
@@ -127,7 +131,7 @@ class Worker {
       return Start();
     }
     if (run_.verb == Verb::kTxn && status_.ok() && !RecordRevision()) {
-      if (Clock::now() >= run_.phases.measure_to) return false;
+      if (run_.over(Clock::now())) return false;
       Send();
       return true;
     }
@@ -269,6 +273,7 @@ void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connec
     }
   });
   for (std::thread& thread : pool) thread.join();
+  run.end = Clock::now();
   reporter.join();
   for (const Tally& tally : tallies) {
     report->latency.Merge(tally.latency);
@@ -277,6 +282,10 @@ void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connec
       report->errors_by_message[message] += count;
     }
   }
+}
+
+absl::Status StoppedEarly() {
+  return absl::CancelledError("interrupted before the measurement began");
 }
 
 // Writes all keys if some are missing: gets of keys that do not exist would be too fast.
@@ -295,6 +304,7 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
   Run run{.options = wide, .verb = Verb::kPut, .fill = true, .phases = {}};
   LoadReport report;
   RunThreads(run, connections, nullptr, &report);
+  if (run.stopped()) return StoppedEarly();
   if (report.errors == 0) return absl::OkStatus();
   return absl::UnavailableError(
       absl::StrCat("cannot write the keys to read: ", report.errors_by_message.begin()->first));
@@ -336,6 +346,11 @@ absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
   LoadReport report;
   report.seconds = absl::ToDoubleSeconds(options.duration);
   RunThreads(run, *connections, progress, &report);
+  if (run.stopped()) {
+    const Clock::time_point end = std::min(run.end, phases.measure_to);
+    if (end <= phases.measure_from) return StoppedEarly();
+    report.seconds = MicrosecondsBetween(phases.measure_from, end) / 1e6;
+  }
   return report;
 }
 

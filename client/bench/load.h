@@ -12,6 +12,7 @@
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_
 #define RAFTKV_CLIENT_BENCH_LOAD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,6 +39,9 @@ struct LoadOptions {
   int val_size = 256;
   int key_space = 10000;      // keys are "bench/N", N below this, drawn with equal probability
   bool serializable = false;  // gets only
+  // Once true, the run ends early: running requests complete, and what was measured counts. Null:
+  // never.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 struct Reachability {
@@ -64,7 +68,7 @@ struct LoadProgress {
 };
 
 // Before a get benchmark, writes the keys if some are missing. Fails if an endpoint cannot be
-// reached.
+// reached; Cancelled if it is stopped before the measurement began. The keys stay.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress);
 

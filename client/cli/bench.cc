@@ -1,10 +1,14 @@
 // bench put, bench get, bench txn.
+#include <signal.h>
+
+#include <atomic>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/bench/load.h"
+#include "client/cli/cause.h"
 #include "client/cli/cli.h"
 #include "client/cli/usage.h"
 
@@ -71,7 +75,28 @@ void PrintText(const char* verb, const LoadOptions& load,
   for (const auto& [message, count] : report.errors_by_message) {
     out << "error " << count << " times: " << message << "\n";
   }
+  out << "the keys bench/... stay; remove them: raftkv del --prefix bench/\n";
 }
+
+std::atomic<bool> interrupted{false};
+
+// While it exists, the first Ctrl-C ends the measurement, and a second one the process.
+class StopOnInterrupt {
+ public:
+  StopOnInterrupt() {
+    interrupted = false;
+    struct sigaction action = {};
+    action.sa_handler = [](int) { interrupted = true; };
+    action.sa_flags = SA_RESETHAND | SA_RESTART;
+    sigaction(SIGINT, &action, &before_);
+  }
+  ~StopOnInterrupt() { sigaction(SIGINT, &before_, nullptr); }
+  StopOnInterrupt(const StopOnInterrupt&) = delete;
+  StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
+
+ private:
+  struct sigaction before_ = {};
+};
 
 absl::Status InRange(const char* flag, double value, double least, double most) {
   if (value >= least && value <= most) return absl::OkStatus();
@@ -97,10 +122,10 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   const absl::Status good = Check(arguments);
   if (!good.ok()) return context.BadArguments(good.message());
   const Reachability reach = CheckReachability(context.endpoints, context.dial_timeout);
-  const std::string down = absl::StrJoin(reach.down, ", ");
-  if (reach.up.empty()) return context.Unreachable("cannot connect to " + down);
+  if (reach.up.empty()) return context.Unreachable(reach.down);
   if (!reach.down.empty()) {
-    context.streams.err << "Note: cannot connect to " << down << "; measuring the others\n";
+    context.streams.err << "Note: " << CannotConnect(reach.down, context.ProbeLimit())
+                        << "; measuring the others\n";
   }
   LoadOptions& load = arguments.load;
   load.endpoints = reach.up;
@@ -111,6 +136,9 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   load.request_timeout = context.command_timeout;
   load.serializable = arguments.consistency == "s";
 
+  load.stop = &interrupted;
+
+  const StopOnInterrupt stop_on_interrupt;
   const bool live = context.streams.err_is_terminal;
   LoadProgress before;
   const auto report = RunLoad(load, [&](const LoadProgress& now) {

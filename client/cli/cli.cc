@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/cause.h"
 #include "client/cli/usage.h"
+#include "config/version.h"
 
 namespace raftkv::client {
 namespace {
@@ -113,7 +115,7 @@ int Help(const CLI::App& app, const std::vector<std::string>& words, const Conte
 void AddLocalVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
   app.add_subcommand("version", "Prints the version of raftkv")->callback([&context, run] {
     *run = [&context] {
-      context.streams.out << "raftkv version: " RAFTKV_VERSION "\nAPI version: " << kApiVersion
+      context.streams.out << "raftkv version: " << VersionText() << "\nAPI version: " << kApiVersion
                           << "\n";
       return kExitOk;
     };
@@ -157,15 +159,21 @@ int Context::Fail(int code, absl::string_view message) const {
 }
 
 int Context::Fail(const absl::Status& error) const {
-  if (OutcomeUnknown(error)) return Fail(kExitOutcomeUnknown, error.message());
-  if (NeverSent(error)) return Unreachable(error.message());
-  return Fail(kExitFailed, error.message());
+  if (NeverSent(error)) return Unreachable(endpoints);
+  const int code = OutcomeUnknown(error) ? kExitOutcomeUnknown : kExitFailed;
+  const bool late = absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error);
+  const std::string cause = late ? WhyNoLeader(ClientOptions()) : "";
+  return Fail(code, absl::StrCat(error.message(), cause.empty() ? "" : "; ", cause));
 }
 
-int Context::Unreachable(absl::string_view message) const {
-  return Fail(kExitUnreachable, absl::StrCat(message,
-                                             "; is a server running there? Set its "
-                                             "address with --endpoints"));
+int Context::Unreachable(const std::vector<std::string>& asked) const {
+  return Fail(kExitUnreachable, absl::StrCat(CannotConnect(asked, ProbeLimit()),
+                                             "; set a server's address with --endpoints"));
+}
+
+absl::Status Context::WithCause(const absl::Status& error, const std::string& asked) const {
+  if (!NeverSent(error)) return error;
+  return absl::Status(error.code(), CannotConnect({asked}, ProbeLimit()));
 }
 
 int Context::NoTable() const {
@@ -179,7 +187,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   app.footer("Global flags and exit codes: raftkv --help\n");  // printed by every verb
   app.get_formatter()->column_width(28);
   app.set_version_flag("--version",
-                       absl::StrCat("raftkv " RAFTKV_VERSION "\nAPI version: ", kApiVersion));
+                       absl::StrCat("raftkv ", VersionText(), "\nAPI version: ", kApiVersion));
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -6,6 +6,7 @@
 #define RAFTKV_CLIENT_CLI_CLI_H_
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <functional>
 #include <istream>
 #include <memory>
@@ -51,13 +52,17 @@ class Context {
   Options ClientOptions() const;
   std::unique_ptr<Client> Connect() const;  // call it after the global flags were checked
   Output MakeOutput() const { return Output(streams.out, streams.err, format, hex); }
-  // Prints "Error: ..." and returns the exit code.
+  // Prints "Error: ..." and returns the exit code. The error of a call gets its cause added.
   int Fail(const absl::Status& error) const;
   int Fail(int code, absl::string_view message) const;
-  // For "cannot connect to ...": adds what to do.
-  int Unreachable(absl::string_view message) const;
+  // None of the endpoints `asked` can be reached: says why.
+  int Unreachable(const std::vector<std::string>& asked) const;
+  // The error of a call to one endpoint; says why, if the endpoint cannot be reached.
+  absl::Status WithCause(const absl::Status& error, const std::string& asked) const;
   int BadArguments(absl::string_view message) const { return Fail(kExitBadArguments, message); }
   int NoTable() const;  // for verbs without a table format
+
+  absl::Duration ProbeLimit() const { return std::min(dial_timeout, absl::Seconds(1)); }
 
   Streams streams;
   std::vector<std::string> endpoints;

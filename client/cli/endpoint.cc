@@ -55,7 +55,7 @@ auto AskAll(const std::vector<EndpointClient>& clients, Ask ask) {
 void PrintFailure(const char* what, const std::string& endpoint, const absl::Status& error,
                   const Context& context) {
   context.streams.err << "Failed to get the " << what << " of endpoint " << endpoint << " ("
-                      << error.message() << ")\n";
+                      << context.WithCause(error, endpoint).message() << ")\n";
 }
 
 struct EndpointArguments {
@@ -171,6 +171,7 @@ int Health(const EndpointArguments& arguments, const Context& context) {
   bool healthy = true;
   for (size_t i = 0; i < clients.size(); ++i) {
     rows[i].endpoint = clients[i].endpoint;
+    rows[i].error = context.WithCause(rows[i].error, clients[i].endpoint);
     healthy = healthy && rows[i].error.ok();
   }
   context.MakeOutput().Healths(rows);
@@ -186,7 +187,7 @@ int Defrag(const EndpointArguments& arguments, const Context& context) {
   std::vector<EndpointDefrag> rows;
   int code = kExitOk;
   for (const EndpointClient& each : clients) {
-    rows.push_back({each.endpoint, each.client->Defragment()});
+    rows.push_back({each.endpoint, context.WithCause(each.client->Defragment(), each.endpoint)});
     if (!rows.back().error.ok()) code = kExitFailed;
     output.DefragRow(rows.back());
   }

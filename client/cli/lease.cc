@@ -31,6 +31,9 @@ int Grant(const LeaseArguments& arguments, const Context& context) {
     return context.BadArguments(
         absl::StrCat("bad TTL (\"", arguments.ttl, "\" is not a whole number of seconds)"));
   }
+  if (ttl < 0) {
+    return context.BadArguments(absl::StrCat("bad TTL (", ttl, " is negative); give seconds"));
+  }
   if (context.format == Format::kTable) return context.NoTable();
   const auto result = context.Connect()->LeaseGrant(ttl);
   if (!result.ok()) return context.Fail(result.status());

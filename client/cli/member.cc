@@ -69,7 +69,11 @@ int MoveLeader(const std::string& target, const Context& context) {
   }
   const auto status = any->Status();
   if (!status.ok()) return context.Fail(status.status());
-  if (status->leader == 0) return context.Fail(kExitFailed, "there is no leader now");
+  if (status->leader == 0) return context.Fail(absl::UnavailableError("there is no leader now"));
+  if (status->leader == *to) {
+    context.MakeOutput().AlreadyLeader(*to);
+    return kExitOk;
+  }
   const auto leader = ConnectToLeader(list->members, status->leader, context);
   if (leader == nullptr) {
     return context.BadArguments(absl::StrCat("the leader is none of ",

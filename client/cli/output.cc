@@ -171,6 +171,14 @@ void Output::MovedLeader(uint64_t from, uint64_t to) {
   }
 }
 
+void Output::AlreadyLeader(uint64_t member) {
+  if (format_ == Format::kJson) {
+    out_ << "{}\n";
+  } else {
+    out_ << Hex(member) << " is the leader already\n";
+  }
+}
+
 void Output::Statuses(const std::vector<EndpointStatus>& rows) {
   if (WriteForPrograms(rows)) return;
   Rows({"ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM",

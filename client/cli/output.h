@@ -33,6 +33,7 @@ class Output {
   void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
   void MovedLeader(uint64_t from, uint64_t to);
+  void AlreadyLeader(uint64_t member);
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);

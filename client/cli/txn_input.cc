@@ -211,6 +211,20 @@ class Reader {
                                 "; end each of the three parts with one, see raftkv txn --help"));
   }
 
+  // Nothing but empty lines may follow: it would be ignored. With prompts, nothing more is read,
+  // because a terminal's input does not end.
+  absl::Status ReadEnd() {
+    std::string line;
+    while (prompts_ == nullptr && std::getline(in_, line)) {
+      ++number_;
+      const absl::string_view text = absl::StripAsciiWhitespace(line);
+      if (text.empty()) continue;
+      return Invalid(absl::StrCat("line ", number_, ": unexpected text after the third part: ",
+                                  text, "; an empty line ends each part"));
+    }
+    return absl::OkStatus();
+  }
+
  private:
   std::istream& in_;
   std::ostream* prompts_;
@@ -230,6 +244,7 @@ absl::StatusOr<Transaction> ReadTransaction(std::istream& in, std::ostream* prom
   if (status.ok()) {
     status = reader.ReadPart("failure requests (get, put, del)", ParseRequest, &txn.otherwise);
   }
+  if (status.ok()) status = reader.ReadEnd();
   if (!status.ok()) return status;
   return txn;
 }

@@ -69,6 +69,25 @@ void GuessAmong(const CLI::App& app, const std::string& path, const std::string&
   }
 }
 
+// What other stores call our verbs. Empty: nothing is known.
+std::string VerbOfOtherStores(std::string_view word) {
+  constexpr std::pair<std::string_view, const char*> kVerbs[] = {{"set", "put"},
+                                                                 {"write", "put"},
+                                                                 {"read", "get"},
+                                                                 {"range", "get"},
+                                                                 {"scan", "get"},
+                                                                 {"ls", "get --prefix"},
+                                                                 {"rm", "del"},
+                                                                 {"remove", "del"},
+                                                                 {"unset", "del"},
+                                                                 {"status", "endpoint status"},
+                                                                 {"members", "member list"}};
+  for (const auto& [other, ours] : kVerbs) {
+    if (other == word) return ours;
+  }
+  return "";
+}
+
 // The verb or group that was given. Appends its full name to `path`.
 const CLI::App& Deepest(const CLI::App& root, std::string* path) {
   const CLI::App* app = &root;
@@ -134,11 +153,15 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
           ? ""
           : absl::StrCat("; see ", root.get_name(), " ", path, path.empty() ? "" : " ", "--help");
   const std::vector<std::string> left = root.remaining(/*recurse=*/true);
+  // An unknown flag comes first: what else is wrong may follow from it.
+  const auto flag = std::find_if(left.begin(), left.end(), [](const std::string& word) {
+    return word.size() > 1 && word[0] == '-' && word != "--";
+  });
+  if (flag != left.end()) return absl::StrCat(prefix, "unknown flag ", *flag, help);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || left.empty()) {
     return absl::StrCat(prefix, MessageOf(error), help);
   }
   const std::string& word = left.front();
-  if (word.size() > 1 && word[0] == '-') return absl::StrCat(prefix, "unknown flag ", word, help);
   if (VerbsOf(app).empty()) {
     return absl::StrCat(prefix, "unexpected argument \"", word, "\"", help);
   }
@@ -147,7 +170,8 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
                         help);
   }
   Guess guess;
-  GuessAmong(root, "", word, &guess);
+  guess.verb = VerbOfOtherStores(word);
+  if (guess.verb.empty()) GuessAmong(root, "", word, &guess);
   return absl::StrCat(prefix, "unknown verb \"", word, "\"",
                       guess.verb.empty() ? help : "; did you mean \"" + guess.verb + "\"?");
 }

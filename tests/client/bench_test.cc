@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
+#include <signal.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -116,6 +118,33 @@ TEST(Load, NoReachableEndpointIsAnError) {
       RunLoad(Short(LoadOptions::Verb::kPut, {DeadAddress()}), NoProgress).status()));
 }
 
+// Ctrl-C at the first operation that is measured.
+TEST(Load, AnInterruptEndsItAndWhatWasMeasuredIsPrinted) {
+  FakeServer server;
+  const absl::Time begin = absl::Now();
+  std::atomic<bool> raised{false};
+  server.before = [&](grpc::ServerContext*) {
+    if (absl::Now() - begin > absl::Milliseconds(1500) && !raised.exchange(true)) raise(SIGINT);
+    return grpc::Status::OK;
+  };
+  const std::string endpoints = "--endpoints=" + server.address();
+  const Result result = Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "1000"});
+  EXPECT_EQ(result.code, kExitOk) << result.err;
+  EXPECT_NE(result.out.find(" ops/s "), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("1000 s"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("raftkv del --prefix bench/"), std::string::npos) << result.out;
+}
+
+TEST(Load, AnInterruptBeforeTheMeasurementIsAnError) {
+  FakeServer server;
+  const std::atomic<bool> stop{true};
+  for (const auto verb : {LoadOptions::Verb::kPut, LoadOptions::Verb::kGet}) {
+    LoadOptions options = Short(verb, {server.address()});
+    options.stop = &stop;
+    EXPECT_TRUE(absl::IsCancelled(RunLoad(options, NoProgress).status()));
+  }
+}
+
 TEST(Load, JsonReportHasEveryField) {
   FakeServer server;
   std::istringstream in;
@@ -147,7 +176,8 @@ TEST(Load, AnUnreachableEndpointIsReportedAndTheOthersAreMeasured) {
     return Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "0.1", "--clients", "2", "-w",
                    format, "--dial-timeout", "200ms"});
   };
-  const std::string note = "Note: cannot connect to " + dead + "; measuring the others\n";
+  const std::string note = "Note: cannot connect to " + dead +
+                           " (connection refused: no server listens there); measuring the others\n";
   Result result = bench(dead + "," + server.address(), "json");
   EXPECT_EQ(result.code, kExitOk);
   EXPECT_EQ(result.err, note);
@@ -166,7 +196,8 @@ TEST(Load, AnUnreachableEndpointIsReportedAndTheOthersAreMeasured) {
   EXPECT_EQ(result.code, kExitUnreachable);
   EXPECT_EQ(result.out, "");
   EXPECT_EQ(result.err, "Error: cannot connect to " + dead +
-                            "; is a server running there? Set its address with --endpoints\n");
+                            " (connection refused: no server listens there); set a server's "
+                            "address with --endpoints\n");
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // The verbs put, get, del, member and endpoint, and what all verbs have in common.
+#include <gmock/gmock.h>
+
 #include "client/cli/human.h"
 #include "client/cli/table.h"
+#include "config/version.h"
 #include "tests/client/cli_fixture.h"
 
 namespace raftkv::client {
@@ -154,7 +157,8 @@ TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
   member = server_.members_response.add_members();
   member->set_id(0x1b9d81eff8815fdc);
   member->set_name("n2");
-  EXPECT_EQ(Run({"move-leader", "n2"}).err, "Error: there is no leader now\n");
+  EXPECT_THAT(Run({"move-leader", "n2"}).err,
+              testing::StartsWith("Error: there is no leader now; the cluster has no leader: "));
   server_.status_response.set_leader(0xce77b9bd24aacb61);
   constexpr char kMoved[] = "Leadership transferred from ce77b9bd24aacb61 to 1b9d81eff8815fdc\n";
   EXPECT_EQ(Out({"move-leader", "1b9d81eff8815fdc"}), kMoved);
@@ -162,6 +166,9 @@ TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
   EXPECT_EQ(Out({"move-leader", "n2"}), kMoved);
   EXPECT_EQ(server_.move_leader_request.targetid(), 0x1b9d81eff8815fdcu);
   EXPECT_EQ(Out({"move-leader", "n2", "-w", "json"}), "{}\n");
+  EXPECT_EQ(Out({"move-leader", "ce77b9bd24aacb61"}), "ce77b9bd24aacb61 is the leader already\n");
+  EXPECT_EQ(Out({"move-leader", "ce77b9bd24aacb61", "-w", "json"}), "{}\n");
+  EXPECT_EQ(server_.move_leader_request.targetid(), 0x1b9d81eff8815fdcu);
   // The server decides about an ID that is not in the list.
   EXPECT_EQ(Run({"move-leader", "7"}).code, kExitOk);
   EXPECT_EQ(server_.move_leader_request.targetid(), 7u);
@@ -179,7 +186,7 @@ TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
 TEST_F(Cli, MoveLeaderNeedsTheLeader) {
   server_.members_response.add_members()->set_id(1);
   server_.status_response.set_leader(1);
-  const Result result = Run({"move-leader", "1"});
+  const Result result = Run({"move-leader", "2"});
   EXPECT_EQ(result.code, kExitBadArguments);
   EXPECT_EQ(result.err, "Error: the leader is none of " + server_.address() +
                             " and has no client URL; name it with --endpoints\n");
@@ -246,7 +253,8 @@ TEST_F(Cli, EndpointHealthPrintsWhichEndpointsAreHealthy) {
       result.out.find(server_.address() + " is healthy: successfully committed proposal: took = "),
       0u);
   EXPECT_EQ(result.err, dead + " is unhealthy: failed to commit proposal: cannot connect to " +
-                            dead + "\nError: unhealthy cluster\n");
+                            dead + " (connection refused: no server listens there)" +
+                            "\nError: unhealthy cluster\n");
   EXPECT_EQ(server_.range_request.key(), "health");
   result = Raftkv({both.c_str(), "endpoint", "health", "-w", "json"});
   EXPECT_NE(result.out.find("\"health\":true,\"took\":\""), std::string::npos) << result.out;
@@ -360,10 +368,10 @@ TEST(CliArguments, InvalidOnesAreRejectedBeforeAnythingIsSent) {
 }
 
 TEST(CliArguments, HelpAndVersion) {
-  EXPECT_EQ(Raftkv({"--version"}).out, "raftkv 0.1.0\nAPI version: 3.6\n");
+  EXPECT_EQ(Raftkv({"--version"}).out, "raftkv " + VersionText() + "\nAPI version: 3.6\n");
   const Result version = Raftkv({"version"});
   EXPECT_EQ(version.code, kExitOk);
-  EXPECT_EQ(version.out, "raftkv version: 0.1.0\nAPI version: 3.6\n");
+  EXPECT_EQ(version.out, "raftkv version: " + VersionText() + "\nAPI version: 3.6\n");
   EXPECT_EQ(Raftkv({"help"}).out, Raftkv({"--help"}).out);
   EXPECT_EQ(Raftkv({"help", "endpoint", "hashkv"}).out,
             Raftkv({"endpoint", "hashkv", "--help"}).out);
@@ -407,8 +415,11 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),
             "Error: endpoint: unknown verb \"lsit\"; did you mean \"lease list\"?\n");
+  EXPECT_EQ(error({"set", "a", "b"}), "Error: unknown verb \"set\"; did you mean \"put\"?\n");
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");
+  EXPECT_EQ(error({"get", "--frob"}), "Error: get: unknown flag --frob; see raftkv get --help\n");
+  EXPECT_EQ(error({"lease", "grant", "-5"}), "Error: bad TTL (-5 is negative); give seconds\n");
   EXPECT_EQ(error({"get", "a", "b", "c"}),
             "Error: get: unexpected argument \"c\"; see raftkv get --help\n");
   EXPECT_EQ(error({"get", "a", "--limit", "x"}),
@@ -434,7 +445,8 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   const std::string dead = DeadAddress();
   EXPECT_EQ(error({"get", "a", "--endpoints", dead.c_str()}),
             "Error: cannot connect to " + dead +
-                "; is a server running there? Set its address with --endpoints\n");
+                " (connection refused: no server listens there); set a server's address with "
+                "--endpoints\n");
 }
 
 TEST(CliArguments, Watch) {
@@ -447,7 +459,8 @@ TEST(CliArguments, Watch) {
   const Result dead = Raftkv({"watch", "a", "--endpoints", endpoint.c_str()});
   EXPECT_EQ(dead.code, kExitUnreachable);
   EXPECT_EQ(dead.err, "Error: cannot connect to " + endpoint +
-                          "; is a server running there? Set its address with --endpoints\n");
+                          " (connection refused: no server listens there); set a server's address "
+                          "with --endpoints\n");
   std::vector<std::string> words = {"watch", "k", "--", "echo", "--", "x"};
   EXPECT_EQ(TakeCommand(&words), (std::vector<std::string>{"echo", "--", "x"}));
   EXPECT_EQ(words, (std::vector<std::string>{"watch", "k"}));

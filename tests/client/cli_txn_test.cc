@@ -157,7 +157,8 @@ TEST_F(CliTxn, PrintsFields) {
 TEST_F(CliTxn, PromptsOnATerminalOrWithTheFlag) {
   const std::string prompts =
       "compares:\nsuccess requests (get, put, del):\nfailure requests (get, put, del):\n";
-  EXPECT_EQ(Run({"txn"}, "\n\n\n").err, "");
+  EXPECT_EQ(Run({"txn"}, "\n\n\n\n  \n").err, "");
+  EXPECT_EQ(Run({"txn", "-i"}, "\n\n\nput a 1\n").err, prompts);
   EXPECT_EQ(Run({"txn", "-i"}, "\n\n\n").err, prompts);
   const Result terminal = Raftkv({endpoints_.c_str(), "txn"}, "\n\n\n", /*terminal=*/true);
   const std::string hint = "(an empty line ends each of the three parts)\n";
@@ -192,6 +193,8 @@ TEST_F(CliTxn, InvalidInputNamesItsLineAndSendsNothing) {
       {"lease(\"a\") = \"xyz\"\n",
        "line 1: \"xyz\" is not a lease ID in hexadecimal: lease(\"a\") = \"xyz\""},
       {"value(\"a\") = \"1\" 2\n", "line 1: unexpected \"2\": value(\"a\") = \"1\" 2"},
+      {"\n\nget a\n\n\nput a 1\n",
+       "line 6: unexpected text after the third part: put a 1; an empty line ends each part"},
       {"\nfrob a\n", "line 2: unknown request \"frob\", use put, get or del: frob a"},
       {"\nget\n", "line 2: key is required: get"},
       {"\nput a\n", "line 2: put needs a key and a value: put a"},
@@ -241,11 +244,11 @@ TEST_F(Cli, DefragPrintsALineForEachEndpoint) {
   const Result result = Raftkv({both.c_str(), "defrag"});
   EXPECT_EQ(result.code, kExitFailed);
   EXPECT_EQ(result.out, started(server_.address()));
-  EXPECT_EQ(result.err,
-            "Failed to defragment etcd member[" + dead + "] (cannot connect to " + dead + ")\n");
+  const std::string cause =
+      "cannot connect to " + dead + " (connection refused: no server listens there)";
+  EXPECT_EQ(result.err, "Failed to defragment etcd member[" + dead + "] (" + cause + ")\n");
   EXPECT_EQ(Raftkv({both.c_str(), "defrag", "-w", "json"}).out,
-            "[{\"endpoint\":\"" + dead +
-                "\",\"defragmented\":false,\"error\":\"cannot connect to " + dead +
+            "[{\"endpoint\":\"" + dead + "\",\"defragmented\":false,\"error\":\"" + cause +
                 "\"},{\"endpoint\":\"" + server_.address() + "\",\"defragmented\":true}]\n");
   server_.members_response.add_members()->add_clienturls("http://" + server_.address());
   EXPECT_EQ(Out({"defrag", "--cluster"}), started("http://" + server_.address()));
