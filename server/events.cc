@@ -91,6 +91,8 @@ class Logger {
     LOG(WARNING) << "stepped down as leader at term " << e.term << ": "
                  << (e.why == raft::SteppedDown::Why::kNoQuorum
                          ? "no majority answered within an election timeout"
+                     : e.why == raft::SteppedDown::Why::kNoVoter
+                         ? "it is no voter any more"
                          : "another member has a higher term");
   }
   void Log(const raft::Truncated& e) {
@@ -105,6 +107,12 @@ class Logger {
   void Log(const raft::SnapshotInstalled& e) {
     LOG(INFO) << "installing a snapshot of the leader: index " << e.last.index << " (term "
               << e.last.term << ")";
+  }
+  void Log(const raft::ConfigurationChanged& e) {
+    LOG(INFO) << "entry " << e.index << " changes the members that vote to "
+              << Names(e.configuration.voters)
+              << (e.configuration.learners.empty() ? "" : "; learners: ")
+              << Names(e.configuration.learners);
   }
   void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections

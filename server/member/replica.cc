@@ -193,6 +193,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
     case raft::ProposeResult::kAccepted:
       return;
     case raft::ProposeResult::kNotLeader:
+    case raft::ProposeResult::kChangePending:  // of changes of the configuration only
       return decline({});
     case raft::ProposeResult::kTransferring:
       return decline({.transferring = true});
@@ -258,6 +259,7 @@ void Replica::ProposeWaiting() {
         break;
       case raft::ProposeResult::kNotLeader:
       case raft::ProposeResult::kTransferring:
+      case raft::ProposeResult::kChangePending:
         proposals_.OnDeclined(next->number, leader);
         return;
     }

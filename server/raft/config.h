@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "server/raft/types.h"
 
@@ -29,6 +30,10 @@ struct Config {
   size_t committed_bytes_max = 16 << 20;    // handed out but not OnApplied; one entry always fits
   size_t pending_reads_max = 16384;         // reads that wait for an index; beyond: they get 0
   size_t log_cache_bytes_max = 64 << 20;    // entries kept in memory for lagging followers
+
+  // Reads the configuration in the payload of an entry of type kConfiguration. The payload of each
+  // entry that reaches the core must have one.
+  Configuration (*configuration_of)(std::string_view payload) = nullptr;
 
   // Seeds the core's random generator. It draws the election timeouts and the first id of the read
   // index requests that this member sends as a follower. Those ids must not repeat after a

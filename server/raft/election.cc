@@ -10,7 +10,8 @@
 
 namespace raftkv::raft {
 
-bool Raft::MayCampaign() const { return may_vote_ && membership_.IsVoter(config_.id); }
+// Its own vote counts only if it is a voter by the configuration in force.
+bool Raft::MayCampaign() const { return may_vote_ && membership_.MayBeVoter(config_.id); }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
 // enters that term yet. So a member that was cut off does not come back with a high term and does
@@ -73,20 +74,14 @@ void Raft::BecomeLeader() {
   role_ = Role::kLeader;
   SetLeader(config_.id);
   uncommitted_bytes_ = log_.BytesInMemory(commit_, log_.last_index());
-  for (MemberId id : membership_.everyone()) {
-    if (id == config_.id) continue;
-    Progress peer(log_.last_index() + 1,
-                  {config_.inflight_messages_max, config_.inflight_bytes_max});
-    peer.contact_tick = now_;
-    peers_.emplace(id, std::move(peer));
-  }
+  for (MemberId id : membership_.everyone()) AddPeer(id, log_.last_index() + 1);
   // Entries of earlier terms commit only together with an entry of this term (§5.4.2), and reads
   // wait until an entry of this term is committed (§8). So append a no-op at once.
   term_start_ = log_.last_index() + 1;
   if (RAFTKV_MUTANT("noop-omitted")) {
     term_start_ = 0;
   } else {
-    log_.Append({{term_, term_start_}, EntryType::kNoOp, {}});
+    AppendEntry({{term_, term_start_}, EntryType::kNoOp, {}});
     uncommitted_bytes_ += kEntryOverheadBytes;
   }
   BecameLeader event{.term = term_, .votes = {}, .last_index = log_.last_index()};

@@ -38,6 +38,7 @@ void Invariants::CheckState(const Raft& raft) {
   Require(raft.commit_ <= log.last_index(), "commit <= last");
   Require(saved <= log.last_index(), "saved <= last");
   Require(log.last().term <= raft.term_, "no entry has a term above the current one");
+  Require(raft.membership_.index() <= log.last_index(), "the configuration in force is in the log");
   Require(raft.leader_match_ <= log.last_index(), "acknowledged entries are in the log");
 
   Require(raft.saved_state_.current_term <= raft.taken_state_.current_term &&
@@ -67,6 +68,15 @@ void Invariants::CheckLeader(const Raft& raft) {
           "a leader has saved its term and its vote");
   Require(raft.uncommitted_bytes_ == raft.log_.BytesInMemory(raft.commit_, raft.last_index()),
           "uncommitted_bytes equals the bytes of the uncommitted entries");
+  size_t others = 0;
+  for (MemberId id : raft.membership_.everyone()) {
+    if (id == raft.config_.id) continue;
+    ++others;
+    Require(raft.peers_.contains(id), "a leader tracks every member");
+  }
+  Require(raft.peers_.size() == others, "a leader tracks members only");
+  Require(raft.membership_.NumberAfter(raft.commit_) <= 1,
+          "at most one change of the configuration is uncommitted");
   for (const auto& [id, peer] : raft.peers_) {
     Require(peer.match_index() < peer.next_index(), "match < next");
     Require(peer.next_index() <= raft.last_index() + 1, "next <= last + 1");

@@ -1,10 +1,15 @@
 #ifndef RAFTKV_SERVER_RAFT_MEMBERSHIP_H_
 #define RAFTKV_SERVER_RAFT_MEMBERSHIP_H_
 
-// The cluster's configuration. It decides which votes and acknowledgements count and to whom this
-// member sends. It does not decide whose messages are answered: those of any member are (thesis
-// §4.1). The configuration is fixed; membership changes are not implemented yet.
+// The cluster's configurations, as this member's log has them. The newest one is in force as soon
+// as its entry is appended, before it is committed (thesis §4.1). If a truncation removes that
+// entry, the one before it is in force again. So those that may still be needed are kept: the last
+// committed one and all after it.
+//
+// The configuration in force decides which votes and acknowledgements count and to whom this member
+// sends. It does not decide whose messages are answered: those of any member are (thesis §4.1).
 
+#include <cstddef>
 #include <vector>
 
 #include "server/raft/types.h"
@@ -13,15 +18,48 @@ namespace raftkv::raft {
 
 class Membership {
  public:
-  // CHECKs that the configuration is sorted and disjoint, without duplicates and without kNobody.
-  explicit Membership(Configuration configuration);
+  // `configuration` is in force at `index`. Each configuration must be sorted and disjoint, without
+  // duplicates and without kNobody (CHECK).
+  Membership(Index index, Configuration configuration);
 
-  const std::vector<MemberId>& voters() const { return configuration_.voters; }
+  // In force.
+  const Configuration& current() const { return all_.back().configuration; }
+  const std::vector<MemberId>& voters() const { return current().voters; }
   const std::vector<MemberId>& everyone() const { return everyone_; }  // learners too; sorted
   bool IsVoter(MemberId id) const;
+  // The entry that holds it, or one after that which is applied.
+  Index index() const { return all_.back().index; }
+
+  // The entry at `index`, the last one of the log, holds a configuration.
+  void Append(Index index, Configuration configuration);
+  // The entries from `index` on were removed. Returns whether another configuration is in force
+  // now.
+  bool TruncateFrom(Index index);
+  // A snapshot up to `index` took the place of the log. Returns whether the configuration that it
+  // contains is another one than that in force.
+  bool Reset(Index index, Configuration configuration);
+  // The entries up to `index` are committed.
+  void Commit(Index index);
+
+  // Whether the member votes by the configuration in force, or by one that may be in force again. A
+  // voter whose removal is not committed may be the only one that can win an election, because its
+  // log is the longest (thesis §4.2.2, figure 4.6).
+  bool MayBeVoter(MemberId id) const;
+  // How many configurations are in entries after `index`.
+  size_t NumberAfter(Index index) const;
+
+  // Whether a change from the current configuration to `next` leaves each majority of the one with
+  // a member of each majority of the other: at most one voter is added or removed (thesis §4.1).
+  bool IsSingleChange(const Configuration& next) const;
 
  private:
-  Configuration configuration_;
+  struct Item {
+    Index index = 0;
+    Configuration configuration;
+  };
+  void OnChanged();
+
+  std::vector<Item> all_;  // by index; never empty
   std::vector<MemberId> everyone_;
 };
 

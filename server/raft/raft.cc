@@ -13,7 +13,7 @@ namespace raftkv::raft {
 Raft::Raft(const Config& config, const Configuration& configuration, Index applied,
            const LogReader* log)
     : config_(config),
-      membership_(configuration),
+      membership_(applied, configuration),
       log_(log, config.log_cache_bytes_max),
       prng_(Prng(config.seed ^ (config.id * 0x2545f4914f6cdd1du)).Next()) {
   CHECK_NE(config_.id, kNobody);
@@ -33,6 +33,7 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
   taken_state_ = saved_state_;
   handed_out_ = applied_ = applied;
   next_read_question_ = prng_.Next();
+  ReadConfigurations(applied);
   ResetElectionTimer();
 }
 
@@ -113,17 +114,21 @@ void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
 }
 
 ProposeResult Raft::Propose(Payload payload) {
+  return AppendProposal(EntryType::kCommand, std::move(payload));
+}
+
+ProposeResult Raft::AppendProposal(EntryType type, Payload payload) {
   if (role_ != Role::kLeader) return ProposeResult::kNotLeader;
   if (transferee_ != kNobody && !RAFTKV_MUTANT("propose-during-transfer")) {
     return ProposeResult::kTransferring;
   }
-  Entry entry{{term_, log_.last_index() + 1}, EntryType::kCommand, std::move(payload)};
+  Entry entry{{term_, log_.last_index() + 1}, type, std::move(payload)};
   const size_t bytes = EntryBytes(entry);
   if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.uncommitted_bytes_max) {
     return ProposeResult::kTooManyRequests;
   }
   uncommitted_bytes_ += bytes;
-  log_.Append(std::move(entry));
+  AppendEntry(std::move(entry));
   if (RAFTKV_MUTANT("count-self-before-save")) MaybeCommit();
   return ProposeResult::kAccepted;
 }
@@ -355,8 +360,12 @@ Status Raft::status() const {
 
 VoterValues Raft::OfVoters(uint64_t own, uint64_t (*of_peer)(const Progress&)) const {
   VoterValues values;
-  for (MemberId voter : membership_.voters()) {
+  const bool all = RAFTKV_MUTANT("learners-count");
+  for (MemberId voter : all ? membership_.everyone() : membership_.voters()) {
     values.push_back(voter == config_.id ? own : of_peer(peers_.at(voter)));
+  }
+  if (RAFTKV_MUTANT("removed-leader-counts-itself") && !membership_.IsVoter(config_.id)) {
+    values.push_back(own);
   }
   return values;
 }

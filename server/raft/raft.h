@@ -5,8 +5,8 @@
 // I/O and has no thread, clock, lock, log line or protobuf; time passes only by Tick. server/member
 // (or a test) owns it and calls it from one thread:
 //
-//   inputs:            Tick  Step  Propose  ReadIndex  TransferLeadership  OnPeerLost
-//                      OnUnreachable  SetVoting  StepDown
+//   inputs:            Tick  Step  Propose  ProposeConfiguration  ReadIndex  TransferLeadership
+//                      OnPeerLost  OnUnreachable  SetVoting  StepDown
 //   outputs:           HasReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)  OnLogCut  OnSnapshotSent(peer, ok)
 //   observers:         status()  role()  term()  ...
@@ -18,6 +18,8 @@
 //  - A leader confirms a read only after it has committed an entry of its own term (§8) and a
 //    majority has answered a heartbeat round that began after the read arrived (thesis §6.4).
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
+//  - At most one change of the configuration is uncommitted, it adds or removes at most one voter,
+//    and a leader begins one only after it has committed an entry of its own term (thesis §4.1).
 //  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
 //    answered with index 0.
 
@@ -36,30 +38,11 @@
 #include "server/raft/quorum.h"
 #include "server/raft/read_index.h"
 #include "server/raft/ready.h"
+#include "server/raft/status.h"
 #include "server/raft/types.h"
 #include "storage/log/log_reader.h"
 
 namespace raftkv::raft {
-
-struct PeerStatus {
-  Index match_index = 0;
-  Index next_index = 1;
-  bool recently_active = false;
-  size_t inflight_messages = 0;
-};
-
-struct Status {
-  MemberId id = kNobody;
-  Role role = Role::kFollower;
-  Term term = 0;
-  MemberId voted_for = kNobody;
-  MemberId leader = kNobody;
-  Index commit_index = 0;
-  Index applied_index = 0;
-  Index first_index = 1;
-  Index last_index = 0;
-  std::map<MemberId, PeerStatus> peers = {};  // only on a leader
-};
 
 // A message is rejected if its term is ahead of ours by more than this number. With one election a
 // second, a cluster would need more than a century for so many terms, so the sender is faulty. If
@@ -67,15 +50,18 @@ struct Status {
 inline constexpr Term kTermAheadMax = Term{1} << 32;
 
 // kTransferring: the leader is transferring its leadership (TransferLeadership). The caller may
-// propose again later: the transfer ends within an election timeout.
-enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests };
+// propose again later: the transfer ends within an election timeout. kChangePending: only of
+// ProposeConfiguration, and also for later: the change before this one, or the first entry of this
+// leader's term, is not committed yet.
+enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests, kChangePending };
 
 enum class TransferResult { kStarted, kNotLeader, kBadTarget };
 
 class Raft {
  public:
   // `log` must outlive the core. `applied` is the state machine's applied index; the core returns
-  // the committed entries after it. `configuration` is the configuration in force at `applied`.
+  // the committed entries after it. `configuration` is the one in force at `applied`; later ones
+  // are read from the log. It is empty on a member that joins a cluster and has no entries yet.
   Raft(const Config& config, const Configuration& configuration, Index applied,
        const LogReader* log);
 
@@ -85,6 +71,13 @@ class Raft {
   void Step(Message message);
   // On kAccepted the entry has the id {term, last_index} of status() right after the call.
   ProposeResult Propose(Payload payload);
+  // Proposes an entry that changes the configuration (Config::configuration_of reads it from the
+  // payload). It is in force from this call on. It must not add or remove more than one voter
+  // (CHECK). A leader that it removes from the voters leads until the entry is committed, without
+  // counting itself; then it steps down and asks the best voter to campaign (thesis §4.2.2).
+  ProposeResult ProposeConfiguration(Payload payload);
+  // On a leader: whether ProposeConfiguration would not return kChangePending.
+  bool MayChangeConfiguration() const;
   // Asks for a read index. Each call is answered exactly once, in Ready::reads. The caller must not
   // use an `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
@@ -132,6 +125,7 @@ class Raft {
   MemberId leader() const { return leader_; }
   Index commit_index() const { return commit_; }
   Index last_index() const { return log_.last_index(); }
+  const Membership& membership() const { return membership_; }
   Status status() const;
 
  private:
@@ -188,6 +182,15 @@ class Raft {
   bool HasCommitted() const;
   void TakeCommitted(Ready* ready);
   VoterValues OfVoters(uint64_t own, uint64_t (*of_peer)(const Progress&)) const;
+  ProposeResult AppendProposal(EntryType type, Payload payload);
+
+  // configuration.cc: changes of the members (thesis §4)
+  void ReadConfigurations(Index applied);
+  void AppendEntry(Entry entry);
+  void TruncateLog(Index first);
+  void OnConfiguration();
+  void AddPeer(MemberId id, Index next_index);
+  void MaybeStepAside();
 
   // election.cc: §5.2, §5.4.1; PreVote, CheckQuorum and leadership transfer
   bool MayCampaign() const;
@@ -229,7 +232,7 @@ class Raft {
   void HandleReadIndexReply(const ReadIndexReply& reply);
 
   const Config config_;
-  const Membership membership_;
+  Membership membership_;
   RaftLog log_;
   Prng prng_;
 

@@ -58,7 +58,8 @@ struct VoteReceived {
 };
 struct SteppedDown {
   Term term = 0;
-  enum class Why { kHigherTerm, kNoQuorum } why = Why::kHigherTerm;
+  // kNoVoter: an entry that it committed removed it from the voters.
+  enum class Why { kHigherTerm, kNoQuorum, kNoVoter } why = Why::kHigherTerm;
 };
 struct Truncated {  // a suffix that conflicted with the leader's log was removed (§5.3)
   EntryId first_removed;
@@ -72,6 +73,13 @@ struct SnapshotNeeded {  // the log no longer has the next entry of this peer
 struct SnapshotInstalled {  // a snapshot of the leader took the place of the whole log (§7)
   EntryId last;
 };
+
+// Another configuration is in force: its entry was appended, the one after it was removed from the
+// log, or a snapshot contains it.
+struct ConfigurationChanged {
+  Index index = 0;
+  Configuration configuration;
+};
 struct MessageRejected {  // no correct peer would have sent it
   MemberId from = kNobody;
   const char* why = "";
@@ -79,7 +87,8 @@ struct MessageRejected {  // no correct peer would have sent it
 
 using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
                            LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated,
-                           SnapshotNeeded, SnapshotInstalled, MessageRejected>;
+                           SnapshotNeeded, SnapshotInstalled, ConfigurationChanged,
+                           MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

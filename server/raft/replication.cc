@@ -116,9 +116,9 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
       CHECK_GT(first, std::max(commit_, leader_match_)) << "WhyImplausible rejects such an append";
     }
     events_.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
-    log_.TruncateFrom(first);
+    TruncateLog(first);
   }
-  for (; entry != entries.end(); ++entry) log_.Append(std::move(*entry));
+  for (; entry != entries.end(); ++entry) AppendEntry(std::move(*entry));
 }
 
 // If leader_match_ is above the saved index, the reply is sent after this Ready is saved. If the
@@ -143,6 +143,7 @@ void Raft::AdvanceCommit(Index index) {
   CHECK_LE(index, log_.last_index());
   if (role_ == Role::kLeader) uncommitted_bytes_ -= log_.BytesInMemory(commit_, index);
   commit_ = index;
+  membership_.Commit(commit_);
   log_.Evict(commit_);
 }
 
@@ -179,6 +180,7 @@ void Raft::MaybeCommit() {
   if (log_.TermAt(reached) != term_ && !RAFTKV_MUTANT("commit-old-term-by-counting")) return;
   AdvanceCommit(reached);
   MaybeHandOver();
+  MaybeStepAside();
 }
 
 void Raft::BeginHeartbeat() {

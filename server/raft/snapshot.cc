@@ -54,6 +54,7 @@ void Raft::HandleInstallSnapshot(const Message& message, const InstallSnapshot& 
     unapplied_bytes_ = 0;
     install_ = install.meta;
     events_.push_back(SnapshotInstalled{last});
+    if (membership_.Reset(last.index, install.meta.configuration)) OnConfiguration();
   } else {
     AdvanceCommit(last.index);
   }

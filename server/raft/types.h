@@ -1,26 +1,18 @@
 #ifndef RAFTKV_SERVER_RAFT_TYPES_H_
 #define RAFTKV_SERVER_RAFT_TYPES_H_
 
-// Types of the Raft core that the log store does not need: the members of the cluster and a
-// member's role. Entries, terms and indexes are in storage/log/entry.h.
+// Types of the Raft core that the log store does not need. Entries, terms, indexes and
+// configurations are in storage/log/entry.h.
 
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 #include "storage/log/entry.h"
 
 namespace raftkv::raft {
 
-// The members of the cluster. Both lists are sorted and hold no duplicates; no member is in both.
-struct Configuration {
-  std::vector<MemberId> voters = {};
-  std::vector<MemberId> learners = {};
-
-  friend bool operator==(const Configuration&, const Configuration&) = default;
-};
-
-// What a snapshot covers: all entries up to and including `last`.
+// What a snapshot covers: all entries up to and including `last`, and the configuration that is in
+// force there.
 struct SnapshotMeta {
   EntryId last;
   Configuration configuration;

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace raftkv::raft {
 
@@ -57,7 +58,16 @@ class Payload {
 enum class EntryType : uint8_t {
   kNoOp = 0,           // appended by each new leader (§8); the state machine only records its id
   kCommand = 1,        // an encoded Command; the core does not read it
-  kConfiguration = 2,  // an encoded Configuration; in force when appended (thesis §4.1)
+  kConfiguration = 2,  // a Command that changes the members; in force when appended (thesis §4.1)
+};
+
+// Who takes part in Raft. Both lists are sorted and hold no duplicates; no member is in both.
+// Learners get the log, but neither vote nor count.
+struct Configuration {
+  std::vector<MemberId> voters = {};
+  std::vector<MemberId> learners = {};
+
+  friend bool operator==(const Configuration&, const Configuration&) = default;
 };
 
 struct Entry {

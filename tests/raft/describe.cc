@@ -64,8 +64,15 @@ struct EventText {
                         e.granted ? " granted" : " declined");
   }
   std::string operator()(const SteppedDown& e) const {
-    return e.why == SteppedDown::Why::kNoQuorum ? "steps down: no quorum"
-                                                : "steps down: higher term";
+    switch (e.why) {
+      case SteppedDown::Why::kHigherTerm:
+        return "steps down: higher term";
+      case SteppedDown::Why::kNoQuorum:
+        return "steps down: no quorum";
+      case SteppedDown::Why::kNoVoter:
+        return "steps down: no voter any more";
+    }
+    return "steps down";
   }
   std::string operator()(const Truncated& e) const {
     return absl::StrCat("truncates from ", Describe(e.first_removed), " to ", Describe(e.new_last));
@@ -75,6 +82,14 @@ struct EventText {
   }
   std::string operator()(const SnapshotInstalled& e) const {
     return absl::StrCat("installs a snapshot up to ", Describe(e.last));
+  }
+  std::string operator()(const ConfigurationChanged& e) const {
+    std::string text = absl::StrCat("configuration of ", e.index, ": ",
+                                    absl::StrJoin(e.configuration.voters, " "));
+    if (!e.configuration.learners.empty()) {
+      absl::StrAppend(&text, ", learning ", absl::StrJoin(e.configuration.learners, " "));
+    }
+    return text;
   }
   std::string operator()(const MessageRejected& e) const {
     return absl::StrCat("rejects a message of ", Name(e.from), ": ", e.why);
@@ -92,7 +107,7 @@ std::string Describe(const Entry& entry) {
     case EntryType::kCommand:
       break;
     case EntryType::kConfiguration:
-      return absl::StrCat(Describe(entry.id), ":configuration");
+      return absl::StrCat(Describe(entry.id), ":members=", std::string(entry.payload.view()));
   }
   return absl::StrCat(Describe(entry.id), ":", std::string(entry.payload.view()));
 }

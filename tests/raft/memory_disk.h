@@ -6,6 +6,7 @@
 // them.
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,9 +17,26 @@
 
 namespace raftkv::raft {
 
+// The tests' encoding of a configuration: "1,2,3" or, with learners, "1,2,3+4,5".
+inline Configuration ConfigurationOf(std::string_view text) {
+  Configuration configuration;
+  std::vector<MemberId>* to = &configuration.voters;
+  MemberId id = 0;
+  for (const char c : std::string(text) + ",") {
+    if (c >= '0' && c <= '9') {
+      id = id * 10 + static_cast<MemberId>(c - '0');
+      continue;
+    }
+    if (id != 0) to->push_back(std::exchange(id, 0));
+    if (c == '+') to = &configuration.learners;
+  }
+  return configuration;
+}
+
 inline Config TestConfig(MemberId id) {
   Config config;
   config.id = id;
+  config.configuration_of = ConfigurationOf;
   config.election_timeout_ticks = 10;
   config.heartbeat_ticks = 2;
   config.fast_campaign_ticks = 2;

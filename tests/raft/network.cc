@@ -75,7 +75,7 @@ bool Network::SendSnapshot(MemberId id) {
   const MemberId to = member.snapshots_to.front();
   member.snapshots_to.erase(member.snapshots_to.begin());
   const EntryId last = member.applied.back().id;
-  Message message{id, to, member.raft->term(), InstallSnapshot{{last, configuration_}}};
+  Message message{id, to, member.raft->term(), InstallSnapshot{{last, AppliedConfiguration(member)}}};
   const bool lost = cuts_.count({id, to}) > 0 || members_.at(to).down;
   if (trace) trace->push_back(Describe(message) + (lost ? "   LOST" : ""));
   if (!lost) Step(std::move(message));
@@ -164,9 +164,20 @@ void Network::Start(MemberId id) {
   ++member.config.seed;
   const Index applied = std::max<Index>(member.applied.empty() ? 0 : member.applied.back().id.index,
                                         member.disk.first_index() - 1);
-  member.raft = std::make_unique<Raft>(member.config, configuration_, applied, &member.disk);
+  member.raft =
+      std::make_unique<Raft>(member.config, AppliedConfiguration(member), applied, &member.disk);
   member.invariants = Invariants();
   CheckMember(id);
+}
+
+Configuration Network::AppliedConfiguration(const Member& member) const {
+  Configuration configuration = member.joined ? Configuration() : configuration_;
+  for (const Entry& entry : member.applied) {
+    if (entry.type == EntryType::kConfiguration) {
+      configuration = ConfigurationOf(entry.payload.view());
+    }
+  }
+  return configuration;
 }
 
 void Network::CheckMember(MemberId id) {

@@ -42,6 +42,7 @@ class Network {
     bool hold_saves = false;  // each Ready waits in `unsaved` until Saved()
     bool hold_apply = false;  // OnApplied is not called
     bool down = false;
+    bool joined = false;  // after the start of the cluster
     std::deque<Ready> unsaved;
     std::vector<Entry> applied;          // since the first start; kept over restarts
     std::vector<MemberId> snapshots_to;  // wanted by this leader and not yet sent
@@ -95,6 +96,19 @@ class Network {
     Into(id, [&](Raft& raft) { result = raft.Propose(Payload(std::move(text))); });
     Turn(id);
     return result;
+  }
+  // Proposes the configuration `text` (memory_disk.h).
+  ProposeResult Change(MemberId id, std::string text) {
+    ProposeResult result{};
+    Into(id, [&](Raft& raft) { result = raft.ProposeConfiguration(Payload(std::move(text))); });
+    Turn(id);
+    return result;
+  }
+  // Starts a member that knows no other one, as one that joins.
+  void Join(MemberId id, const std::function<void(Config&)>& adjust = {}) {
+    Add(id, adjust);
+    members_[id].joined = true;
+    Start(id);
   }
   void Read(MemberId id, uint64_t read) {
     Into(id, [&](Raft& raft) { raft.ReadIndex(read); });
@@ -205,6 +219,8 @@ class Network {
     if (trace) trace->push_back(std::to_string(id) + ": " + text);
   }
 
+  // The configuration in force after what the member's state machine has applied.
+  Configuration AppliedConfiguration(const Member& member) const;
   void CheckMember(MemberId id);
 
   // Checks that nothing in messages_now and committed depends on data that is not on disk.

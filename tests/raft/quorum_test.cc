@@ -73,7 +73,7 @@ TEST(Quorum, EveryVectorOfUpToSevenMatchesCommitsAsTheOracleSays) {
 }
 
 TEST(Membership, KnowsVotersAndEveryone) {
-  const Membership membership({.voters = {1, 4, 9}, .learners = {2, 5}});
+  const Membership membership(0, {.voters = {1, 4, 9}, .learners = {2, 5}});
   EXPECT_EQ(membership.everyone(), (std::vector<MemberId>{1, 2, 4, 5, 9}));
   EXPECT_TRUE(membership.IsVoter(4));
   EXPECT_FALSE(membership.IsVoter(2));
@@ -81,9 +81,9 @@ TEST(Membership, KnowsVotersAndEveryone) {
 }
 
 TEST(MembershipDeathTest, ChecksItsConfiguration) {
-  EXPECT_DEATH(Membership({.voters = {2, 1}}), "sorted");
-  EXPECT_DEATH(Membership({.voters = {1, 2}, .learners = {2}}), "sorted");
-  EXPECT_DEATH(Membership({.voters = {0, 1}}), "sorted");
+  EXPECT_DEATH(Membership(0, {.voters = {2, 1}}), "sorted");
+  EXPECT_DEATH(Membership(0, {.voters = {1, 2}, .learners = {2}}), "sorted");
+  EXPECT_DEATH(Membership(0, {.voters = {0, 1}}), "sorted");
 }
 
 TEST(Prng, EqualSeedsGiveEqualSequences) {

@@ -8,6 +8,8 @@
 //   run N                             N ticks of all members; all messages are delivered
 //   campaign ID                       tick one member until it asks for votes
 //   propose ID TEXT... | read ID NUMBER | stepdown ID | voting ID on|off | unreachable ID PEER
+//   change ID CONFIGURATION           ID proposes other members: "1,2,3" or, with learners, "1,2+3"
+//   join ID                           start a member that knows no other one
 //   transfer ID TARGET                ID hands its leadership over to TARGET
 //   lost ID PEER                      the connection on which PEER sent its appends was aborted
 //   deliver A->B [N]                  deliver the Nth undelivered message (default: the first)
@@ -152,6 +154,10 @@ class Script {
   bool Member(const Words& words) {
     const std::string& verb = words[0];
     const MemberId id = Number(words.at(1));
+    if (verb == "join") {
+      net_->Join(id);
+      return true;
+    }
     Network::Member& member = net_->member(id);
     if (verb == "tick") {
       net_->Tick(id, words.size() > 2 ? Number(words[2]) : 1);
@@ -161,6 +167,10 @@ class Script {
       for (size_t i = 2; i < words.size(); ++i) {
         net_->Into(id, [&](Raft& raft) { Proposed(raft.Propose(Payload(words[i]))); });
       }
+      net_->Turn(id);
+    } else if (verb == "change") {
+      net_->Into(id,
+                 [&](Raft& raft) { Proposed(raft.ProposeConfiguration(Payload(words.at(2)))); });
       net_->Turn(id);
     } else if (verb == "read") {
       net_->Read(id, Number(words[2]));
@@ -204,6 +214,7 @@ class Script {
   void Proposed(ProposeResult result) {
     if (result == ProposeResult::kNotLeader) trace_.push_back("declined: not the leader");
     if (result == ProposeResult::kTransferring) trace_.push_back("declined: transferring");
+    if (result == ProposeResult::kChangePending) trace_.push_back("declined: a change is pending");
     if (result == ProposeResult::kTooManyRequests) trace_.push_back("declined: too many requests");
   }
 

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace raftkv::sim {
 
@@ -334,6 +335,11 @@ struct EventText {
   }
   std::string operator()(const raft::SnapshotInstalled& e) const {
     return absl::StrFormat("installs a snapshot up to %d/%d", e.last.term, e.last.index);
+  }
+  std::string operator()(const raft::ConfigurationChanged& e) const {
+    return absl::StrFormat("configuration of %d: n%s, learning n%s", e.index,
+                           absl::StrJoin(e.configuration.voters, " n"),
+                           absl::StrJoin(e.configuration.learners, " n"));
   }
   std::string operator()(const raft::MessageRejected& e) const {
     return absl::StrFormat("rejects a message of n%d: %s", e.from, e.why);

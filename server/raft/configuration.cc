@@ -1,0 +1,96 @@
+// The methods of Raft about changes of the members (thesis §4): one voter at a time, each
+// configuration in force from the moment that its entry is appended.
+
+#include <algorithm>
+#include <utility>
+
+#include "server/raft/raft.h"
+#include "storage/base/check.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv::raft {
+
+namespace {
+constexpr size_t kReadBytes = 1 << 20;
+}  // namespace
+
+// A restart: the configurations of the entries that are not applied yet.
+void Raft::ReadConfigurations(Index applied) {
+  if (RAFTKV_MUTANT("configuration-forgotten-at-restart")) return;
+  for (Index next = applied + 1; next <= log_.last_index();) {
+    for (const Entry& entry : log_.Entries(next, log_.last_index(), SIZE_MAX, kReadBytes)) {
+      if (entry.type == EntryType::kConfiguration) {
+        membership_.Append(entry.id.index, config_.configuration_of(entry.payload.view()));
+      }
+      next = entry.id.index + 1;
+    }
+  }
+  membership_.Commit(commit_);
+}
+
+void Raft::AppendEntry(Entry entry) {
+  const bool changes = entry.type == EntryType::kConfiguration;
+  if (changes) {
+    membership_.Append(entry.id.index, config_.configuration_of(entry.payload.view()));
+  }
+  log_.Append(std::move(entry));
+  if (changes) OnConfiguration();
+}
+
+void Raft::TruncateLog(Index first) {
+  log_.TruncateFrom(first);
+  if (membership_.TruncateFrom(first)) OnConfiguration();
+}
+
+bool Raft::MayChangeConfiguration() const {
+  // The change before this one may be uncommitted, or a new leader may not know yet that it is
+  // committed. Two changes at once, or one that begins before this leader has committed an entry of
+  // its own term, could lead to two majorities without a common member (thesis §4.1 and the
+  // correction of 2015).
+  const bool own_term = commit_ >= term_start_ || RAFTKV_MUTANT("change-before-own-commit");
+  const bool alone = membership_.index() <= commit_ || RAFTKV_MUTANT("two-changes-at-once");
+  return own_term && alone;
+}
+
+ProposeResult Raft::ProposeConfiguration(Payload payload) {
+  if (role_ != Role::kLeader) return ProposeResult::kNotLeader;
+  if (!MayChangeConfiguration()) return ProposeResult::kChangePending;
+  CHECK(membership_.IsSingleChange(config_.configuration_of(payload.view())))
+      << "more than one voter would change";
+  return AppendProposal(EntryType::kConfiguration, std::move(payload));
+}
+
+// Another configuration is in force.
+void Raft::OnConfiguration() {
+  events_.push_back(ConfigurationChanged{membership_.index(), membership_.current()});
+  if (role_ != Role::kLeader) return;
+  const std::vector<MemberId>& everyone = membership_.everyone();
+  std::erase_if(peers_, [&](const auto& peer) {
+    return !std::binary_search(everyone.begin(), everyone.end(), peer.first);
+  });
+  // A new peer is sent this entry first; its answer tells where its log ends.
+  for (MemberId id : everyone) AddPeer(id, membership_.index());
+  if (!peers_.contains(transferee_)) transferee_ = kNobody;
+}
+
+void Raft::AddPeer(MemberId id, Index next_index) {
+  if (id == config_.id || peers_.contains(id)) return;
+  Progress peer(next_index, {config_.inflight_messages_max, config_.inflight_bytes_max});
+  peer.contact_tick = now_;
+  peers_.emplace(id, std::move(peer));
+}
+
+// A leader that is no voter any more has led only to commit that (thesis §4.2.2). The new leader
+// needs no round of pre-votes, because this one has asked it.
+void Raft::MaybeStepAside() {
+  if (role_ != Role::kLeader || membership_.IsVoter(config_.id)) return;
+  if (membership_.index() > commit_) return;
+  const MemberId best = BestTransferee();
+  if (best != kNobody && peers_.at(best).match_index() == log_.last_index()) {
+    Send(best, TimeoutNow{});
+  }
+  events_.push_back(SteppedDown{term_, SteppedDown::Why::kNoVoter});
+  BecomeFollower(term_, kNobody);
+}
+
+}  // namespace raftkv::raft
