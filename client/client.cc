@@ -197,6 +197,38 @@ absl::StatusOr<MemberListResult> Client::MemberList() {
       impl_->Call<etcdserverpb::MemberListResponse>(Kind::kRead, "Cluster.MemberList", request));
 }
 
+absl::StatusOr<MemberAddResult> Client::MemberAdd(const std::vector<std::string>& peer_urls,
+                                                  bool learner) {
+  etcdserverpb::MemberAddRequest request;
+  for (const std::string& url : peer_urls) request.add_peerurls(url);
+  request.set_islearner(learner);
+  return Result(
+      impl_->Call<etcdserverpb::MemberAddResponse>(Kind::kWrite, "Cluster.MemberAdd", request));
+}
+
+absl::StatusOr<MemberListResult> Client::MemberRemove(uint64_t id) {
+  etcdserverpb::MemberRemoveRequest request;
+  request.set_id(id);
+  return Result(impl_->Call<etcdserverpb::MemberRemoveResponse>(Kind::kWrite,
+                                                                "Cluster.MemberRemove", request));
+}
+
+absl::StatusOr<MemberListResult> Client::MemberUpdate(uint64_t id,
+                                                      const std::vector<std::string>& peer_urls) {
+  etcdserverpb::MemberUpdateRequest request;
+  request.set_id(id);
+  for (const std::string& url : peer_urls) request.add_peerurls(url);
+  return Result(impl_->Call<etcdserverpb::MemberUpdateResponse>(Kind::kWrite,
+                                                                "Cluster.MemberUpdate", request));
+}
+
+absl::StatusOr<MemberListResult> Client::MemberPromote(uint64_t id) {
+  etcdserverpb::MemberPromoteRequest request;
+  request.set_id(id);
+  return Result(impl_->Call<etcdserverpb::MemberPromoteResponse>(Kind::kWrite,
+                                                                 "Cluster.MemberPromote", request));
+}
+
 absl::StatusOr<StatusResult> Client::Status() {
   return Result(impl_->Call<etcdserverpb::StatusResponse>(Kind::kRead, "Maintenance.Status",
                                                           etcdserverpb::StatusRequest()));

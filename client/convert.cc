@@ -318,16 +318,40 @@ WatchBatch FromProto(etcdserverpb::WatchResponse&& response) {
   return batch;
 }
 
-MemberListResult FromProto(etcdserverpb::MemberListResponse&& response) {
+namespace {
+
+Member MemberOf(const etcdserverpb::Member& member) {
+  return {.id = member.id(),
+          .name = member.name(),
+          .peer_urls = StringsOf(member.peerurls()),
+          .client_urls = StringsOf(member.clienturls()),
+          .is_learner = member.islearner()};
+}
+
+template <typename Response>
+MemberListResult MembersOf(const Response& response) {
   MemberListResult result{.header = FromProto(response.header()), .members = {}};
-  for (const auto& member : response.members()) {
-    result.members.push_back({.id = member.id(),
-                              .name = member.name(),
-                              .peer_urls = StringsOf(member.peerurls()),
-                              .client_urls = StringsOf(member.clienturls()),
-                              .is_learner = member.islearner()});
-  }
+  for (const auto& member : response.members()) result.members.push_back(MemberOf(member));
   return result;
+}
+
+}  // namespace
+
+MemberListResult FromProto(etcdserverpb::MemberListResponse&& response) {
+  return MembersOf(response);
+}
+MemberListResult FromProto(etcdserverpb::MemberRemoveResponse&& response) {
+  return MembersOf(response);
+}
+MemberListResult FromProto(etcdserverpb::MemberUpdateResponse&& response) {
+  return MembersOf(response);
+}
+MemberListResult FromProto(etcdserverpb::MemberPromoteResponse&& response) {
+  return MembersOf(response);
+}
+MemberAddResult FromProto(etcdserverpb::MemberAddResponse&& response) {
+  MemberListResult list = MembersOf(response);
+  return {list.header, MemberOf(response.member()), std::move(list.members)};
 }
 
 }  // namespace raftkv::client

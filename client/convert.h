@@ -35,6 +35,10 @@ LeaseListResult FromProto(etcdserverpb::LeaseLeasesResponse&& response);
 HashKvResult FromProto(etcdserverpb::HashKVResponse&& response);
 StatusResult FromProto(etcdserverpb::StatusResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberListResponse&& response);
+MemberAddResult FromProto(etcdserverpb::MemberAddResponse&& response);
+MemberListResult FromProto(etcdserverpb::MemberRemoveResponse&& response);
+MemberListResult FromProto(etcdserverpb::MemberUpdateResponse&& response);
+MemberListResult FromProto(etcdserverpb::MemberPromoteResponse&& response);
 WatchBatch FromProto(etcdserverpb::WatchResponse&& response);
 
 }  // namespace raftkv::client

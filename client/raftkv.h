@@ -105,6 +105,12 @@ struct MemberListResult {
   std::vector<Member> members;
 };
 
+struct MemberAddResult {
+  Header header;
+  Member member;  // the new one
+  std::vector<Member> members;
+};
+
 class Client {
  public:
   // Checks the options (InvalidArgument). Connections are made when first needed.
@@ -135,6 +141,15 @@ class Client {
   absl::StatusOr<LeaseListResult> LeaseList();
 
   absl::StatusOr<MemberListResult> MemberList();
+  // Changes of the members. The results have the members after the change. A member that was added
+  // still has to be started (raftkv-server --join). A learner gets the data, but does not vote
+  // until it is promoted. The errors are etcd's.
+  absl::StatusOr<MemberAddResult> MemberAdd(const std::vector<std::string>& peer_urls,
+                                            bool learner = false);
+  absl::StatusOr<MemberListResult> MemberRemove(uint64_t id);
+  absl::StatusOr<MemberListResult> MemberUpdate(uint64_t id,
+                                                const std::vector<std::string>& peer_urls);
+  absl::StatusOr<MemberListResult> MemberPromote(uint64_t id);
   // Returns when the service has accepted the watch. The watch returns every change that is made
   // after this call, or every change from start_revision on.
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,

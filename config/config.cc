@@ -529,6 +529,8 @@ uint64_t FirstEightBytesOfSha1(const std::string& text) {
 
 }  // namespace
 
+bool IsUrl(const std::string& url) { return !ProblemOf(url); }
+
 absl::StatusOr<Config> LoadConfig(const std::string& path) {
   errno = 0;
   std::ifstream file(path);

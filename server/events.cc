@@ -109,7 +109,8 @@ class Logger {
               << e.last.term << ")";
   }
   void Log(const raft::ConfigurationChanged& e) {
-    LOG(INFO) << "entry " << e.index << " changes the members that vote to "
+    if (std::exchange(configuration_, e.configuration) == e.configuration) return;
+    LOG(INFO) << "the members that vote are, from entry " << e.index << " on, "
               << Names(e.configuration.voters)
               << (e.configuration.learners.empty() ? "" : "; learners: ")
               << Names(e.configuration.learners);
@@ -122,8 +123,7 @@ class Logger {
                << " with a different one. So this member may have forgotten votes and acknowledged "
                   "writes, and serves no client. Was it started from another working directory, "
                   "renamed while data_dir was not set, or is a disk not mounted? Stop it and start "
-                  "it with its old data directory; replacing a member needs membership changes, "
-                  "which are not supported yet";
+                  "it with its old data directory, or replace the member: raftkv member replace";
   }
   void Log(const VotingAllowed& e) {
     LOG(INFO) << (e.caught_up ? "caught up with the leader: this member may vote now"
@@ -131,6 +131,17 @@ class Logger {
   }
   void Log(const VersionRaised& e) {
     LOG(INFO) << "the cluster version is " << e.version << " now";
+  }
+  void Log(const MembersChanged& e) {
+    names_.clear();
+    learners_.clear();
+    for (const auto& [id, member] : e.members->all()) {
+      if (!member.votes) learners_.insert(id);
+      names_[id] = !member.info.name().empty() ? member.info.name() : absl::StrFormat("%x", id);
+    }
+  }
+  void Log(const RemovedFromCluster&) {
+    LOG(WARNING) << "this member was removed from the cluster: it stops";
   }
   void Log(const WaitingForPeers& e) {
     LOG(INFO) << "first start with the data directory " << data_dir_ << ": waiting until "
@@ -146,9 +157,9 @@ class Logger {
   void LogSummary() const {
     std::vector<raft::MemberId> silent;
     for (const auto& [id, name] : names_) {
-      if (answered_.count(id) == 0) silent.push_back(id);
+      if (answered_.count(id) == 0 && !learners_.contains(id)) silent.push_back(id);
     }
-    const size_t all = names_.size(), majority = all / 2 + 1;
+    const size_t all = names_.size() - learners_.size(), majority = all / 2 + 1;
     const size_t answered = all - silent.size();
     if (answered < majority) {
       LOG(WARNING) << "no majority reachable: " << answered << " of " << all
@@ -162,7 +173,9 @@ class Logger {
   }
 
   const raft::MemberId self_;
-  const std::map<raft::MemberId, std::string> names_;
+  std::map<raft::MemberId, std::string> names_;
+  std::set<raft::MemberId> learners_;
+  raft::Configuration configuration_;  // in force, as far as it was logged
   const std::string data_dir_;
   absl::Time now_;
   raft::MemberId leader_ = raft::kNobody;

@@ -106,6 +106,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 asked to stop, 1 internal error, 2 bad configuration, flag or "
       "data directory, 66 damaged data, 134 aborted after a failed or hanging disk write.");
   std::string file, member;
+  raftkv::Server::StartOptions options;
   bool check = false;
   app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
   app.add_option("-n,--member", member,
@@ -113,6 +114,11 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--check-config", check,
       "check the file, and with -n the member's data directory, print the result and exit");
+  app.add_flag("--join", options.join,
+               "at the first start: join a running cluster, after raftkv member add");
+  app.add_flag(
+      "--force-new-cluster", options.force_new_cluster,
+      "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
   app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
                                         raftkv::kEtcdVersion);
   try {
@@ -158,7 +164,8 @@ int main(int argc, char** argv) {
   SwitchOffDeadlockDetector();
   StartLogging(config->log);
 
-  absl::StatusOr<std::unique_ptr<raftkv::Server>> server = raftkv::Server::Start(*config, *self);
+  absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
+      raftkv::Server::Start(*config, *self, options);
   if (!server.ok()) return Fail(server.status());
   int signal_number = 0;
   sigwait(&signals, &signal_number);

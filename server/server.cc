@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,12 +17,15 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "config/version.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "server/clock.h"
 #include "server/events.h"
+#include "server/force_new_cluster.h"
+#include "server/identity.h"
 #include "server/loop.h"
 #include "server/member/member.h"
 #include "server/peer/peers.h"
@@ -161,9 +165,20 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.raft.election_timeout_ticks = Ticks(config.election_timeout);
   options.raft.seed = RandomNumber();
   for (const MemberConfig& other : config.members) {
-    options.configuration.voters.push_back(other.id);
+    if (!identity.joined) options.configuration.voters.push_back(other.id);
   }
   std::sort(options.configuration.voters.begin(), options.configuration.voters.end());
+  for (const MemberConfig& member : config.members) {
+    if (identity.joined) break;
+    etcdserverpb::Member& info = options.first_members.emplace_back();
+    info.set_id(member.id);
+    info.set_name(member.name);
+    info.add_peerurls(member.peer_url);
+    info.add_clienturls(member.client_url);
+  }
+  options.self.set_id(self.id);
+  options.self.set_name(self.name);
+  options.self.add_clienturls(self.client_url);
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
@@ -181,10 +196,24 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
   for (const MemberConfig& member : config.members) {
-    if (member.id == self.id) continue;
+    if (member.id == self.id || identity.joined) continue;
     options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
   }
   return options;
+}
+
+// Where the other members are reached, as the log has it. Of several peer URLs the first one is
+// used.
+std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) {
+  std::vector<PeerAddress> addresses;
+  for (const auto& [id, member] : members.all()) {
+    if (id == self) continue;
+    const std::string name =
+        !member.info.name().empty() ? member.info.name() : absl::StrFormat("member %x", id);
+    const bool known = member.info.peerurls_size() > 0 && IsUrl(member.info.peerurls(0));
+    addresses.push_back({id, name, known ? HostPort(member.info.peerurls(0)) : ""});
+  }
+  return addresses;
 }
 
 std::map<raft::MemberId, std::string> Names(const Config& config) {
@@ -230,8 +259,14 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
 // Logs the member's events.
 class EventLog final : public MemberObserver {
  public:
-  EventLog(LogEvent log, Peers* peers) : log_(std::move(log)), peers_(peers) {}
+  EventLog(LogEvent log, Peers* peers, raft::MemberId self)
+      : log_(std::move(log)), peers_(peers), self_(self) {}
   void OnEvent(const ReplicaEvent& event) override {
+    if (const auto* changed = std::get_if<MembersChanged>(&event)) {
+      peers_->SetPeers(Addresses(*changed->members, self_));
+    } else if (std::holds_alternative<RemovedFromCluster>(event)) {
+      kill(getpid(), SIGTERM);  // main stops the server
+    }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
       return peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
     }
@@ -248,6 +283,7 @@ class EventLog final : public MemberObserver {
  private:
   const LogEvent log_;
   Peers* const peers_;
+  const raft::MemberId self_;
 };
 
 }  // namespace
@@ -302,7 +338,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config), AbsolutePath(self.data_dir)), &peers),
+      event_log(EventLogger(self.id, Names(config), AbsolutePath(self.data_dir)), &peers, self.id),
       loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
@@ -396,6 +432,9 @@ void Server::Parts::Run() {
   unserved.Start(&phase, queue);
   peer_service.methods.Start({queue, peer_service.arrivals.get()});
   health_service.methods.Start({health, health});
+  if (const Members& members = data_dir.state->members(); members.known()) {
+    event_log.OnEvent(MembersChanged{&members});
+  }
   peers.Connect(queue);
   loop.Start({queue, peer_service.arrivals.get()});
   watchdog.Start(health);
@@ -414,17 +453,26 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   return run_watches(now);
 }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size_t self) {
-  const MemberConfig& member = config.members[self];
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_t self,
+                                                      const StartOptions& options) {
+  Config config = given;
+  MemberConfig& member = config.members[self];
   AddFieldOfTests();
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
-  const DataDirOptions options = MakeDataDirOptions(config, member);
-  absl::StatusOr<DataDir> data_dir = OpenDataDir(options);
+  const absl::StatusOr<bool> joins = SetIds(&config, &member, options.join);
+  if (!joins.ok()) return joins.status();
+  DataDirOptions dir_options = MakeDataDirOptions(config, member);
+  dir_options.joins = *joins;
+  absl::StatusOr<DataDir> data_dir = OpenDataDir(dir_options);
   if (!data_dir.ok()) return ExplainDataDirError(data_dir.status(), config, member);
-  LogStart(config, member, *data_dir, options.dir);
+  LogStart(config, member, *data_dir, dir_options.dir);
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
+  if (options.force_new_cluster) {
+    if (absl::Status s = ForceNewCluster(&*data_dir); !s.ok()) return s;
+  }
+  if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
   if (absl::Status status = parts->Listen(); !status.ok()) return status;
@@ -434,8 +482,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, size
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
-absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& config, size_t self) {
-  const MemberConfig& member = config.members[self];
+absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& given, size_t self) {
+  Config config = given;
+  MemberConfig& member = config.members[self];
+  if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
+    return joins.status();
+  }
   absl::StatusOr<std::string> result = CheckDataDir(MakeDataDirOptions(config, member));
   if (!result.ok()) return ExplainDataDirError(result.status(), config, member);
   return result;

@@ -16,7 +16,12 @@ class Server {
   // Opens the data directory, listens on both ports and starts the loop. An error is one line.
   // DataLoss means damaged data (exit code 66); any other error means that the configuration or the
   // directory cannot be used (exit code 2).
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self);
+  struct StartOptions {
+    bool join = false;               // if the data directory is new: joins a cluster (join.h)
+    bool force_new_cluster = false;  // the others are lost for good (force_new_cluster.h)
+  };
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self,
+                                                       const StartOptions& options);
 
   // Checks the member's data directory without changing it (CheckDataDir in storage/data_dir.h).
   static absl::StatusOr<std::string> CheckDataDirectory(const Config& config, size_t self);

@@ -42,8 +42,8 @@ constexpr size_t kStoreIdBytes = 16;
 constexpr char kRemedy[] =
     "; keep a copy of this directory before you change anything. If files were moved or the disk "
     "can be repaired, put the files back exactly as they were, never from an older copy. In a "
-    "cluster of several members the others hold the data: keep them running; replacing a damaged "
-    "member is not supported yet. A single member has the only copy of its data";
+    "cluster of several members the others hold the data: keep them running, and replace this one "
+    "(raftkv member replace). A single member has the only copy of its data";
 
 // Errors of the engine or the log may lack the directory: add it in front.
 absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
@@ -128,6 +128,7 @@ std::string EncodeIdentity(const Identity& identity) {
       "store_id %s\n",
       kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name), identity.member_id,
       absl::CEscape(identity.member_name), absl::BytesToHexString(identity.store_id));
+  if (identity.joined) absl::StrAppend(&text, "joined 1\n");
   absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
   return text;
 }
@@ -160,6 +161,7 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
       identity.store_id.size() != kStoreIdBytes) {
     return damaged;
   }
+  identity.joined = values.contains("joined");
   return identity;
 }
 
@@ -200,8 +202,9 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
     if (initialized) {
       return absl::DataLossError(absl::StrCat(path, ": is missing or empty"));
     }
-    Identity identity{o.cluster_id, o.cluster_name, o.member_id, o.member_name,
-                      std::string(kStoreIdBytes, '\0')};
+    Identity identity{
+        o.cluster_id, o.cluster_name, o.member_id, o.member_name, std::string(kStoreIdBytes, '\0'),
+        o.joins};
     if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
       return SystemError(path, "cannot generate a store id", errno);
     }
@@ -381,6 +384,11 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
   if (!state.ok()) return state.status();
   result.state = *std::move(state);
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
+  if (result.state->members().removed(options.member_id)) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory is of no more use",
+        options.dir, options.member_name, options.member_id, options.cluster_name));
+  }
 
   if (!initialized) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
@@ -393,6 +401,16 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
 }  // namespace
 
 DirLock::~DirLock() { close(fd_); }
+
+absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
+  const std::string path = dir + "/IDENTITY";
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  if (text->empty()) return std::nullopt;
+  absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
+  if (!identity.ok()) return WithRemedy(identity.status());
+  return *std::move(identity);
+}
 
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   absl::StatusOr<DataDir> opened = Open(options);

@@ -26,6 +26,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ struct DataDirOptions {
   std::string cluster_name;
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
-  size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
+  bool joins = false;             // at its first start: the cluster existed before this member
+  size_t cache_bytes = 64 << 20;  // RocksDB block cache of the state machine
   ClusterVersion newest_version = kNewestVersion;  // the newest one that this program knows
 };
 
@@ -53,7 +55,11 @@ struct Identity {
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
   std::string store_id;  // 16 bytes
+  bool joined = false;   // the cluster existed before this member
 };
+
+// The identity of the member that uses the directory. None: it has not been used.
+absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir);
 
 // Holds the lock on a directory until it is destroyed.
 class DirLock {

@@ -16,6 +16,7 @@
 // 3, the next start calls ResumeInstall before it reads the log.
 
 #include <memory>
+#include <utility>
 
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
@@ -26,13 +27,17 @@ namespace raftkv {
 // destroyed without having been used, its files are removed.
 class ReceivedSnapshot {
  public:
-  // `base`: the last entry that the snapshot contains.
-  explicit ReceivedSnapshot(const LogStore::Tip& base) : base_(base) {}
+  // `base`: the last entry that the snapshot contains. `configuration`: the one in force there, or
+  // an empty one, if the log did not have the members yet.
+  ReceivedSnapshot(const LogStore::Tip& base, raft::Configuration configuration)
+      : base_(base), configuration_(std::move(configuration)) {}
   virtual ~ReceivedSnapshot() = default;
   const LogStore::Tip& base() const { return base_; }
+  const raft::Configuration& configuration() const { return configuration_; }
 
  private:
   const LogStore::Tip base_;
+  const raft::Configuration configuration_;
 };
 
 // Where a member's state machine is stored. Used on the thread of the member's turns. Implemented

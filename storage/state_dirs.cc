@@ -77,7 +77,9 @@ class StateDirs::Dir {
 class StateDirs::Received final : public ReceivedSnapshot {
  public:
   Received(const LogStore::Tip& base, std::shared_ptr<Dir> dir, std::unique_ptr<StateMachine> state)
-      : ReceivedSnapshot(base), dir(std::move(dir)), state(std::move(state)) {}
+      : ReceivedSnapshot(base, state->members().configuration()),
+        dir(std::move(dir)),
+        state(std::move(state)) {}
   const std::shared_ptr<Dir> dir;
   std::unique_ptr<StateMachine> state;
 };

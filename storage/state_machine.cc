@@ -162,7 +162,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
     ApplyResult& result = results[i];
     if (entry.id.index > state.applied.index) {
       CHECK_EQ(entry.id.index, state.applied.index + 1) << "entries are applied in order";
-      if (entry.type == raft::EntryType::kCommand) {
+      if (entry.type != raft::EntryType::kNoOp) {
         proto::Command command;
         CHECK(ParseCommand(entry.payload.view(), &command))
             << "entry " << entry.id.index << " is not a command";
@@ -275,6 +275,8 @@ std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const {
 std::map<raft::MemberId, std::string> StateMachine::store_ids() const {
   return rep_->tables.Get<StoreIds>().all();
 }
+
+const Members& StateMachine::members() const { return rep_->tables.Get<MemberTable>().members(); }
 
 LeaseChanges StateMachine::TakeLeaseChanges() {
   return std::exchange(rep_->shared.lease_changes, {});

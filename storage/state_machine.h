@@ -29,6 +29,7 @@
 #include "storage/base/for_any_thread.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
+#include "storage/members.h"
 #include "storage/meter.h"  // Limits
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"  // Revision
@@ -72,10 +73,9 @@ class StateMachine {
   ~StateMachine();
 
   // Applies contiguous committed entries, as many as the limits allow, and returns one result for
-  // each applied entry. The result of a no-op, of a configuration and of an entry at or below
-  // applied() is OK without a response. The payload of a kCommand entry is an encoded
-  // proto::Command. An entry that cannot be decoded ends the process, because every entry was
-  // validated before it was proposed.
+  // each applied entry. The result of a no-op and of an entry at or below applied() is OK without a
+  // response. The payload of the other entries is an encoded proto::Command. An entry that cannot
+  // be decoded ends the process, because every entry was validated before it was proposed.
   //
   // There may be fewer results than entries. Apply stops before an entry that, together with those
   // before it, would exceed the limits. It stops after an entry with which the answers exceed 8
@@ -103,6 +103,9 @@ class StateMachine {
   // What happened to leases since the last call; after Open, all leases. Call it after each Apply,
   // because the changes collect here.
   LeaseChanges TakeLeaseChanges();
+
+  // The members of the cluster, and the configuration that is in force after the applied entries.
+  const Members& members() const;
 
   // store_ids()[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;

@@ -12,6 +12,7 @@
 #include "proto/etcd/rpc.pb.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
+#include "storage/members.h"
 #include "storage/meter.h"  // Limits
 #include "storage/mvcc/events.h"
 #include "storage/mvcc/range.h"
@@ -48,6 +49,14 @@ class StateSnapshot {
                                etcdserverpb::LeaseTimeToLiveResponse* response) const;
   absl::Status LeaseLeases(const etcdserverpb::LeaseLeasesRequest& request, const Limits& limits,
                            etcdserverpb::LeaseLeasesResponse* response) const;
+
+  // The members of the cluster.
+  absl::StatusOr<Members> ReadMembers() const {
+    Members members;
+    absl::Status status = members.LoadAll(*view_);
+    if (!status.ok()) return status;
+    return members;
+  }
 
   // The events from `from` to the end of revision `last`. They are complete if from.revision is at
   // least first_event(). The snapshot must outlive the cursor.

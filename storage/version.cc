@@ -27,6 +27,7 @@ ClusterVersion OperationNeeds(const proto::Command& command) {
     case proto::Command::kLeaseRevoke:
     case proto::Command::kRenewLeases:
     case proto::Command::kExpireLeases:
+    case proto::Command::kChangeMembers:
       return 3;
     case proto::Command::OP_NOT_SET:
       break;

@@ -190,6 +190,12 @@ std::string JsonOf(const MemberListResult& result) {
   return Text(json);
 }
 
+std::string JsonOf(const MemberAddResult& result) {
+  Json json = {{"header", ToJson(result.header)}, {"member", ToJson(result.member)}};
+  for (const Member& member : result.members) json["members"].push_back(ToJson(member));
+  return Text(json);
+}
+
 std::string JsonOf(const std::vector<EndpointStatus>& rows) {
   Json json = Json::array();
   for (const EndpointStatus& row : rows) {

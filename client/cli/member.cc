@@ -1,8 +1,11 @@
-// The verbs `member list` and `move-leader`.
+// The verbs `member` and `move-leader`.
+
+#include <algorithm>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "client/cli/cli.h"
 
 namespace raftkv::client {
@@ -86,11 +89,194 @@ int MoveLeader(const std::string& target, const Context& context) {
   return kExitOk;
 }
 
+// --- changes of the members
+
+struct ChangeArguments {
+  std::string member;  // ID or name; of `add`: the name; of `replace`: the old one
+  std::string with;    // of `replace`: the name of the new one
+  std::vector<std::string> peer_urls;
+  bool learner = false;
+};
+
+// Changes have no table and no fields, as in etcdctl.
+int CheckFormat(const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  if (context.format != Format::kFields) return kExitOk;
+  return context.Fail(kExitBadFormat, "fields not supported as output format");
+}
+
+int Add(const ChangeArguments& arguments, const Context& context) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const auto added = context.Connect()->MemberAdd(arguments.peer_urls, arguments.learner);
+  if (!added.ok()) return context.Fail(added.status());
+  context.MakeOutput().AddedMember(*added, arguments.member);
+  return kExitOk;
+}
+
+// Runs `change` on the member that `text` names.
+template <typename Change>
+int ChangeMember(const char* verb, const std::string& text, const std::string& done,
+                 const Context& context, Change change) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const std::unique_ptr<Client> client = context.Connect();
+  const auto list = client->MemberList();
+  if (!list.ok()) return context.Fail(list.status());
+  const std::optional<uint64_t> id = FindMember(list->members, text);
+  if (!id) {
+    return context.BadArguments(absl::StrCat("member ", verb, ": \"", text,
+                                             "\" is not the ID or name of a member; see raftkv "
+                                             "member list"));
+  }
+  const absl::StatusOr<MemberListResult> result = change(client.get(), *id);
+  if (!result.ok()) return context.Fail(result.status());
+  context.MakeOutput().ChangedMember(*result, *id, done);
+  return kExitOk;
+}
+
+const Member* WithUrl(const std::vector<Member>& members, const std::string& url) {
+  for (const Member& member : members) {
+    if (std::count(member.peer_urls.begin(), member.peer_urls.end(), url) > 0) return &member;
+  }
+  return nullptr;
+}
+
+// Why the new member cannot be promoted yet, for the operator.
+std::string WhatIsMissing(const Member& added, const std::string& name, Client* any,
+                          const Context& context) {
+  if (added.name.empty()) {
+    return absl::StrCat(name, " has not started yet; start it with: raftkv-server -c FILE -n ",
+                        name, " --join");
+  }
+  const auto client = ConnectTo(added.client_urls, context);
+  const auto reached = client == nullptr ? absl::UnavailableError("") : client->Status();
+  const auto all = any->Status();
+  if (!reached.ok() || !all.ok()) return absl::StrCat(name, " does not answer at its client URL");
+  return absl::StrCat(name, " is catching up: it has applied entry ", reached->raft_applied_index,
+                      " of ", all->raft_index);
+}
+
+// Promotes the new member once it has caught up. Prints a line when what is missing has changed.
+absl::Status PromoteWhenReady(Client* client, const std::string& url, const std::string& name,
+                              const Context& context) {
+  for (std::string told;; absl::SleepFor(absl::Seconds(1))) {
+    const auto list = client->MemberList();
+    if (!list.ok()) return list.status();
+    const Member* added = WithUrl(list->members, url);
+    if (added == nullptr) {
+      return absl::NotFoundError(absl::StrCat(name, " was removed from the cluster"));
+    }
+    if (!added->is_learner) return absl::OkStatus();
+    const absl::Status promoted = client->MemberPromote(added->id).status();
+    if (promoted.ok()) return promoted;
+    if (!absl::IsFailedPrecondition(promoted) && !absl::IsUnavailable(promoted)) return promoted;
+    const std::string missing = WhatIsMissing(*added, name, client, context);
+    if (missing != told) context.streams.err << missing << "\n" << std::flush;
+    told = missing;
+  }
+}
+
+// Adds the new member as a learner, waits until it has caught up, promotes it, removes the old one.
+// Each step looks at the members first, so an interrupted run can be repeated.
+int Replace(const ChangeArguments& arguments, const Context& context) {
+  if (const int code = CheckFormat(context); code != kExitOk) return code;
+  const std::unique_ptr<Client> client = context.Connect();
+  const auto list = client->MemberList();
+  if (!list.ok()) return context.Fail(list.status());
+  const std::string& url = arguments.peer_urls.front();
+  const Member* added = WithUrl(list->members, url);
+  const std::optional<uint64_t> old = FindMember(list->members, arguments.member);
+  if (!old && added == nullptr) {
+    return context.BadArguments(absl::StrCat("member replace: \"", arguments.member,
+                                             "\" is not the ID or name of a member; see raftkv "
+                                             "member list"));
+  }
+  if (added != nullptr && old == added->id) {
+    return context.BadArguments(
+        "member replace: the new member needs another peer URL than the old one");
+  }
+  if (added == nullptr) {
+    const auto result = client->MemberAdd({url}, /*learner=*/true);
+    if (!result.ok()) return context.Fail(result.status());
+    context.MakeOutput().AddedMember(*result, arguments.with);
+  }
+  const absl::Status promoted = PromoteWhenReady(client.get(), url, arguments.with, context);
+  if (!promoted.ok()) return context.Fail(promoted);
+  if (old) {
+    const absl::Status removed = client->MemberRemove(*old).status();
+    if (!removed.ok() && !absl::IsNotFound(removed)) return context.Fail(removed);
+  }
+  if (context.format != Format::kJson) {
+    context.streams.out << "Member " << arguments.member << " is replaced by " << arguments.with
+                        << "\n";
+  }
+  return kExitOk;
+}
+
+void AddChanges(CLI::App* member, Context& context) {
+  auto arguments = std::make_shared<ChangeArguments>();
+  const auto urls = [&](CLI::App* verb) {
+    verb->add_option("--peer-urls", arguments->peer_urls, "where other members reach it")
+        ->delimiter(',')
+        ->required();
+  };
+  const auto target = [&](CLI::App* verb) {
+    verb->add_option("member", arguments->member, "ID or name of the member")->required();
+  };
+
+  CLI::App* add = member->add_subcommand("add", "Adds a member, which is then started with --join");
+  add->add_option("name", arguments->member, "its name")->required();
+  urls(add);
+  add->add_flag("--learner", arguments->learner, "it gets the data, but does not vote");
+  add->callback([&context, arguments] {
+    context.verb = [&context, arguments] { return Add(*arguments, context); };
+  });
+
+  CLI::App* remove = member->add_subcommand("remove", "Removes a member for ever");
+  target(remove);
+  remove->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("remove", arguments->member, "removed from", context,
+                          [](Client* client, uint64_t id) { return client->MemberRemove(id); });
+    };
+  });
+
+  CLI::App* update = member->add_subcommand("update", "Changes the peer URLs of a member");
+  target(update);
+  urls(update);
+  update->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("update", arguments->member, "updated in", context,
+                          [arguments](Client* client, uint64_t id) {
+                            return client->MemberUpdate(id, arguments->peer_urls);
+                          });
+    };
+  });
+
+  CLI::App* promote = member->add_subcommand("promote", "Lets a learner vote");
+  target(promote);
+  promote->callback([&context, arguments] {
+    context.verb = [&context, arguments] {
+      return ChangeMember("promote", arguments->member, "promoted in", context,
+                          [](Client* client, uint64_t id) { return client->MemberPromote(id); });
+    };
+  });
+
+  CLI::App* replace = member->add_subcommand(
+      "replace", "Adds a learner, waits until it has caught up, promotes it, removes OLD");
+  replace->add_option("old", arguments->member, "ID or name of the member to remove")->required();
+  replace->add_option("new", arguments->with, "name of the new member")->required();
+  urls(replace);
+  replace->callback([&context, arguments] {
+    context.verb = [&context, arguments] { return Replace(*arguments, context); };
+  });
+}
+
 }  // namespace
 
 void AddMemberVerbs(CLI::App& app, Context& context) {
   CLI::App* member = app.add_subcommand("member", "The members of the cluster");
   member->require_subcommand(0, 1);
+  AddChanges(member, context);
   member->add_subcommand("list", "Prints id, state, name and URLs of each member")
       ->callback([&context] { context.verb = [&context] { return List(context); }; });
 

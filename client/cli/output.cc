@@ -162,6 +162,26 @@ void Output::Members(const MemberListResult& result) {
        CellsOf(result.members));
 }
 
+void Output::AddedMember(const MemberAddResult& result, const std::string& name) {
+  if (format_ == Format::kJson) {
+    out_ << JsonOf(result) << "\n";
+    return;
+  }
+  out_ << "Member " << Hex(result.member.id) << " added to cluster "
+       << Hex(result.header.cluster_id) << "\n\nAdd it to its config file as member " << name
+       << " with peer_url " << absl::StrJoin(result.member.peer_urls, ",")
+       << ", and start it:\n  raftkv-server -c FILE -n " << name << " --join\n";
+}
+
+void Output::ChangedMember(const MemberListResult& result, uint64_t id, const std::string& done) {
+  if (format_ == Format::kJson) {
+    out_ << JsonOf(result) << "\n";
+    return;
+  }
+  out_ << "Member " << Hex(id) << " " << done << " cluster " << Hex(result.header.cluster_id)
+       << "\n";
+}
+
 // The response has no fields.
 void Output::MovedLeader(uint64_t from, uint64_t to) {
   if (format_ == Format::kJson) {

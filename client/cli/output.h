@@ -32,6 +32,9 @@ class Output {
   void Leases(const LeaseListResult& result);
   void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
+  void AddedMember(const MemberAddResult& result, const std::string& name);
+  // `done`: "removed from", for example.
+  void ChangedMember(const MemberListResult& result, uint64_t id, const std::string& done);
   void MovedLeader(uint64_t from, uint64_t to);
   void AlreadyLeader(uint64_t member);
   void Statuses(const std::vector<EndpointStatus>& rows);

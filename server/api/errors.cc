@@ -12,6 +12,10 @@ absl::Status RejectedByPeers() {
       "etcdserver: this member lost its data directory and the others reject it; ask another one");
 }
 
+absl::Status NotForLearners() {
+  return absl::FailedPreconditionError("etcdserver: rpc not supported for learner");
+}
+
 // This text is not etcd's. It is the one of grpc-go's balancer when it has no connection for a
 // call. It says that nothing was sent, and it is the only text after which etcd's client library
 // repeats a write by itself, at another member. Repeating is safe here too, because nothing was
@@ -68,6 +72,8 @@ absl::Status ToWire(Fate fate) {
       return absl::FailedPreconditionError("etcdserver: not leader");
     case Fate::Kind::kBadTransferee:
       return absl::FailedPreconditionError("etcdserver: bad leader transferee");
+    case Fate::Kind::kRejected:  // server/api/cluster.cc answers with the leader's reason instead
+      return absl::UnavailableError("etcdserver: unhealthy cluster");
   }
   return absl::InternalError("unknown fate");
 }

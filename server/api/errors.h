@@ -21,6 +21,7 @@ absl::Status ToWire(const absl::Status& status);
 
 absl::Status NoLeader();
 absl::Status RejectedByPeers();
+absl::Status NotForLearners();
 // For a call that arrived after this member was told to stop.
 absl::Status Stopping();
 // The transfer was given up, or is not known to have ended before the deadline.

@@ -64,6 +64,7 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   response->set_leader(raft.leader);
   response->set_raftindex(raft.last_index);
   response->set_raftterm(raft.term);
+  response->set_islearner(edge->member->is_learner());
   if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));
   if (edge->member->rejected_by_peers()) {
     response->add_errors(std::string(RejectedByPeers().message()));

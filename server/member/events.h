@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
+#include "storage/members.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/version.h"
 
@@ -45,8 +46,17 @@ struct VersionRaised {
   ClusterVersion version = kFirstVersion;
 };
 
-using ReplicaEvent = std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed,
-                                  WaitingForPeers, VersionRaised>;
+// A committed entry changed the members, or told the name or the URLs of one. The pointer is valid
+// during the call.
+struct MembersChanged {
+  const Members* members = nullptr;
+};
+// This member was removed from the cluster. It must stop. Reported once.
+struct RemovedFromCluster {};
+
+using ReplicaEvent =
+    std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
+                 VersionRaised, MembersChanged, RemovedFromCluster>;
 
 class MemberObserver {
  public:

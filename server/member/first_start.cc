@@ -14,16 +14,16 @@ constexpr absl::Duration kReportInterval = absl::Minutes(1);
 
 }  // namespace
 
-FirstStart::FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::Raft* raft,
-                       Outbox* outbox)
-    : peers_(std::move(peers)), log_(log), raft_(raft), outbox_(outbox) {
+FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log,
+                       raft::Raft* raft, Outbox* outbox)
+    : peers_(std::move(peers)), joins_(joins), log_(log), raft_(raft), outbox_(outbox) {
   raft_->SetVoting(log_->may_vote());
 }
 
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
   if (log_->may_vote()) return;
-  if (peers_.empty()) return AllowVoting(/*caught_up=*/false);  // a cluster of one
+  if (peers_.empty() || joins_) return AllowVoting(/*caught_up=*/false);
   if (CaughtUp()) return AllowVoting(/*caught_up=*/true);
   if (now - last_hello_ < kHelloInterval) return;
   if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
@@ -75,7 +75,8 @@ WaitingForPeers FirstStart::waiting_for() const {
 
 void FirstStart::ReportWaiting() {
   next_report_ = now_ + kReportInterval;
-  if (!rejected_by_.empty()) return;  // RejectedByPeer was reported: waiting does not help
+  if (!rejected_by_.empty() || joins_)
+    return;  // RejectedByPeer was reported: waiting does not help
   outbox_->Report(waiting_for());
 }
 

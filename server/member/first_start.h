@@ -9,6 +9,9 @@
 //     included) are no majority: then nothing was ever committed; or
 //   - a leader has sent it everything that was ever acknowledged.
 //
+// A cluster of one need not wait. Nor need a member that joins: its id is new, so it has forgotten
+// nothing, and it counts only once its data directory is recorded (store_ids.h).
+//
 // The log store saves the permission to vote. From then on this class does nothing.
 //
 // Owned by the replica; used on the thread of the turns.
@@ -26,8 +29,10 @@ namespace raftkv {
 
 class FirstStart {
  public:
-  // All pointers must outlive this object. `peers` are the other voters.
-  FirstStart(std::vector<raft::MemberId> peers, LogStore* log, raft::Raft* raft, Outbox* outbox);
+  // All pointers must outlive this object. `peers` are the other voters. `joins`: the cluster
+  // existed before this member.
+  FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log, raft::Raft* raft,
+             Outbox* outbox);
 
   // Sends Hello to the peers every 200 ms, and checks whether a leader has caught this member up.
   void Turn(MonotonicTime now);
@@ -51,6 +56,7 @@ class FirstStart {
   }
 
   const std::vector<raft::MemberId> peers_;
+  const bool joins_;
   LogStore* const log_;
   raft::Raft* const raft_;
   Outbox* const outbox_;

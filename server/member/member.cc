@@ -56,6 +56,8 @@ void Member::Turn(MonotonicTime now) {
   term_.store(replica_.raft().term(), std::memory_order_relaxed);
   cluster_version_.store(replica_.cluster_version(), std::memory_order_relaxed);
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
+  const Members::Member* self = replica_.members().Find(options_.replica.raft.id);
+  is_learner_.store(self != nullptr && self->info.islearner(), std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
 }
 

@@ -8,13 +8,13 @@
 
 namespace raftkv {
 
-void Proposals::Add(std::string_view command, ClusterVersion needs, PendingRequestPtr request,
-                    Caller caller) {
+void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Caller caller) {
   const uint64_t number = next_number_++;
   Proposal& proposal = all_[number];
-  proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, command));
-  proposal.needs = needs;
-  proposal.request = std::move(request);
+  proposal.payload = raft::Payload(WithOrigin(member_, boot_id_, number, request.command));
+  proposal.needs = request.needs;
+  proposal.changes_members = request.changes_members;
+  proposal.request = std::move(pending);
   proposal.caller = std::move(caller);
   bytes_ += proposal.payload.size();
   waiting_.push_back(number);
@@ -36,7 +36,7 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
     proposal.leader = leader;
     proposal.term = term;
     proposal.request->set_proposed(true);
-    return Outgoing{number, proposal.payload, proposal.needs};
+    return Outgoing{number, proposal.payload, proposal.needs, proposal.changes_members};
   }
   return std::nullopt;
 }
@@ -50,9 +50,9 @@ raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
   return it->second.term;
 }
 
-void Proposals::Fail(uint64_t number, raft::MemberId leader, Fate fate) {
+void Proposals::Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result) {
   auto it = all_.find(number);
-  if (it != all_.end() && it->second.leader == leader) Finish(it, fate);
+  if (it != all_.end() && it->second.leader == leader) Finish(it, fate, std::move(result));
 }
 
 PendingRequestPtr Proposals::TakeCommitted(std::string_view payload) {
@@ -71,10 +71,10 @@ Proposals::Map::iterator Proposals::Erase(Map::iterator it) {
   return all_.erase(it);
 }
 
-Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate) {
+Proposals::Map::iterator Proposals::Finish(Map::iterator it, Fate fate, ApplyResult result) {
   const PendingRequestPtr request = std::move(it->second.request);
   it = Erase(it);
-  request->Answer(fate);
+  request->Answer(fate, std::move(result));
   return it;
 }
 

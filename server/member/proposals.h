@@ -26,8 +26,7 @@ class Proposals {
  public:
   Proposals(raft::MemberId member, uint64_t boot_id) : member_(member), boot_id_(boot_id) {}
 
-  void Add(std::string_view command, ClusterVersion needs, PendingRequestPtr request,
-           Caller caller);
+  void Add(const ProposeRequest& request, PendingRequestPtr pending, Caller caller);
   size_t size() const { return all_.size(); }
   size_t bytes() const { return bytes_; }
 
@@ -37,6 +36,7 @@ class Proposals {
     uint64_t number = 0;
     raft::Payload payload;
     ClusterVersion needs = kFirstVersion;
+    bool changes_members = false;
   };
   std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, MonotonicTime now);
 
@@ -46,7 +46,7 @@ class Proposals {
 
   // `leader` certainly did not propose it: answers it. Does nothing if it is not in flight to
   // `leader`.
-  void Fail(uint64_t number, raft::MemberId leader, Fate fate);
+  void Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result = {});
 
   // The entry is committed. Returns its request, for the applier. Null if the request is answered
   // already, or if the entry was not proposed by a client of this process.
@@ -70,6 +70,7 @@ class Proposals {
   struct Proposal {
     raft::Payload payload;
     ClusterVersion needs = kFirstVersion;
+    bool changes_members = false;
     PendingRequestPtr request;
     Caller caller;
     raft::MemberId leader = raft::kNobody;  // nobody: waiting
@@ -79,7 +80,7 @@ class Proposals {
 
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
-  Map::iterator Finish(Map::iterator it, Fate fate);
+  Map::iterator Finish(Map::iterator it, Fate fate, ApplyResult result = {});
   Map::iterator Erase(Map::iterator it);
 
   const raft::MemberId member_;

@@ -16,12 +16,22 @@ namespace {
 // If more entries than this are committed but not applied, new writes are rejected (as in etcd).
 constexpr raft::Index kUnappliedMax = 5000;
 
+// Whom a member with an empty log asks (first_start.h).
 std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   std::vector<raft::MemberId> peers;
-  for (raft::MemberId member : options.configuration.voters) {
-    if (member != options.raft.id) peers.push_back(member);
-  }
+  for (raft::MemberId member : options.configuration.voters) peers.push_back(member);
+  std::erase(peers, options.raft.id);
   return peers;
+}
+
+raft::Config RaftConfig(raft::Config config) {
+  config.configuration_of = MustParseConfiguration;
+  return config;
+}
+
+raft::Configuration InForce(const ReplicaOptions& options, const StateMachine& state_machine) {
+  return state_machine.members().known() ? state_machine.members().configuration()
+                                         : options.configuration;
 }
 
 }  // namespace
@@ -33,11 +43,14 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       phase_(phase),
       states_(states),
       outbox_(outbox),
-      raft_(options.raft, options.configuration, state_machine.applied().index, log),
+      raft_(RaftConfig(options.raft), InForce(options, state_machine),
+            state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
       store_ids_(state_machine.store_ids()),
-      versions_(state_machine.cluster_version(), options.newest_version, PeersOf(options)),
-      first_start_(PeersOf(options), log, &raft_, outbox),
+      members_(state_machine.members()),
+      versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
+      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(), log, &raft_,
+                   outbox),
       handed_over_(state_machine.applied().index),
       applied_(handed_over_),
       settled_term_(state_machine.applied().term) {}
@@ -61,11 +74,14 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
   MaybeRaiseVersion();
   MaybeExpireLeases();
+  MaybePublish();
   ProposeWaiting();
+  MaybeChangeMembers();
   AskReads();
   DrainReady();
   NoteLeader();
   NoteTransfers();
+  AskWhetherRemoved();
 }
 
 void Replica::OnApplied(raft::Index index) {
@@ -96,9 +112,8 @@ void Replica::Handle(ProposeRequest request) {
   const MonotonicTime deadline = Deadline(request.caller.deadline);
   const auto compaction_deadline =
       request.wait_for_compaction ? std::optional(request.caller.deadline) : std::nullopt;
-  proposals_.Add(request.command, request.needs,
-                 pending_.Add(std::move(request.done), deadline, compaction_deadline),
-                 std::move(request.caller));
+  PendingRequestPtr pending = pending_.Add(std::move(request.done), deadline, compaction_deadline);
+  proposals_.Add(request, std::move(pending), std::move(request.caller));
 }
 
 void Replica::Handle(ReadRequest request) {
@@ -159,6 +174,13 @@ bool Replica::Rejects(const PeerMessage& message) {
     ++rejected_messages_;
     return true;
   }
+  if (members_.removed(message.from)) {
+    ++rejected_messages_;
+    if (std::holds_alternative<Hello>(message.body)) {
+      outbox_->Send(message.from, HelloReply{.removed = true});
+    }
+    return true;
+  }
   if (!store_ids_.Differs(message.from, message.store_id)) return false;
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
@@ -177,11 +199,7 @@ void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
-  const auto decline = [&](ForwardedProposalReply reply) {
-    reply.number = proposal.number;
-    reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
-    outbox_->Send(from, reply);
-  };
+  const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
     return decline({.not_understood = true});
   }
@@ -189,11 +207,12 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   // proposed, this member might stop before it is committed, and its fate would be unknown.
   if (phase_->AtLeast(Phase::kDeclining)) return decline({});
   if (FarBehind()) return decline({.too_many_requests = true});
+  if (proposal.changes_members) return QueueChange(from, proposal);
   switch (raft_.Propose(proposal.payload)) {
     case raft::ProposeResult::kAccepted:
       return;
     case raft::ProposeResult::kNotLeader:
-    case raft::ProposeResult::kChangePending:  // of changes of the configuration only
+    case raft::ProposeResult::kChangePending:  // of changes of the members only
       return decline({});
     case raft::ProposeResult::kTransferring:
       return decline({.transferring = true});
@@ -208,6 +227,8 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
     proposals_.Fail(reply.number, from, Fate::kNotSupported);
   } else if (reply.too_many_requests) {
     proposals_.Fail(reply.number, from, Fate::kTooManyRequests);
+  } else if (!reply.rejected.ok()) {
+    proposals_.Fail(reply.number, from, Fate::kRejected, {.status = reply.rejected});
   } else {
     const raft::Term term = proposals_.OnDeclined(reply.number, from);
     if (!reply.transferring) {
@@ -223,6 +244,7 @@ void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {
+  if (reply.removed) OnRemoved();
   first_start_.OnHelloReply(from, reply);
 }
 
@@ -248,7 +270,12 @@ void Replica::ProposeWaiting() {
   if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
   while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
     if (leader != options_.raft.id) {
-      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs});
+      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
+                                              next->changes_members});
+      continue;
+    }
+    if (next->changes_members) {
+      QueueChange(leader, {next->number, std::move(next->payload), next->needs, true});
       continue;
     }
     switch (raft_.Propose(std::move(next->payload))) {
@@ -309,8 +336,9 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
   outbox_->ReportCommitted(committed);
   CommittedTask task;
   for (const raft::Entry& entry : committed) {
-    if (entry.type != raft::EntryType::kCommand) continue;
-    PendingRequestPtr request = NoteCommand(entry);
+    if (entry.type == raft::EntryType::kNoOp) continue;
+    PendingRequestPtr request =
+        entry.type == raft::EntryType::kCommand ? NoteCommand(entry) : NoteChange(entry);
     if (request != nullptr) task.requests.emplace_back(entry.id.index, std::move(request));
   }
   // The first entry of a later term comes after everything of earlier terms that survived. So what
@@ -390,6 +418,9 @@ void Replica::NoteTransfers() {
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
+  // Of those that are members: others may be only about to join, or no longer be known.
+  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
+  if (!std::binary_search(everyone.begin(), everyone.end(), member)) return;
   const std::optional<proto::Command> command = store_ids_.CommandToRecord(member, store_id);
   if (!command) return;
   if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
@@ -400,7 +431,8 @@ void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) 
 
 void Replica::MaybeRaiseVersion() {
   if (raft_.role() != raft::Role::kLeader) return;
-  const std::optional<proto::Command> command = versions_.CommandToRaise();
+  const std::optional<proto::Command> command =
+      versions_.CommandToRaise(raft_.membership().everyone());
   if (!command) return;
   if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
       raft::ProposeResult::kAccepted) {

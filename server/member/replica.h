@@ -20,6 +20,7 @@
 //     ...").
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -42,6 +43,7 @@
 #include "server/phase.h"
 #include "server/raft/raft.h"
 #include "storage/log/log_store.h"
+#include "storage/members.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
@@ -52,7 +54,14 @@ struct ReplicaOptions {
   std::string store_id;
   uint64_t boot_id = 0;  // differs at each process start
   raft::Config raft;     // raft.id is this member's id
+  // In force until the log tells the members: the voters of the config file. Empty on a member that
+  // joins a cluster.
   raft::Configuration configuration;
+  // The members of the config file. The first leader that may writes them to the log. Empty: no
+  // leader does (tests).
+  std::vector<etcdserverpb::Member> first_members;
+  // This member's name and client URLs, which it tells the others through the log.
+  etcdserverpb::Member self;
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
   LogTail tail;
@@ -107,6 +116,8 @@ class Replica {
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
   const Lessor& lessor() const { return lessor_; }
+  // As of the committed entries. Not known until the log has them.
+  const Members& members() const { return members_; }
   // The newest committed cluster version: commands that it defines may be proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
@@ -142,6 +153,7 @@ class Replica {
   void DrainReady();
   void NoteCommitted(std::vector<raft::Entry> committed);
   PendingRequestPtr NoteCommand(const raft::Entry& entry);
+  PendingRequestPtr NoteChange(const raft::Entry& entry);
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
   void NoteTransfers();
@@ -153,6 +165,19 @@ class Replica {
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
   void MaybeExpireLeases();
+
+  // replica_members.cc: changes of the members
+  void QueueChange(raft::MemberId from, ForwardedProposal proposal);
+  void MaybeChangeMembers();
+  bool ProposeChange(proto::Command* command);
+  absl::Status CheckChange(const proto::ChangeMembers& change) const;
+  bool MayCount(const raft::Status& status, raft::MemberId id) const;
+  void MaybePublish();
+  void AskWhetherRemoved();
+  void OnMembers();
+  void OnRemoved();
+  void Decline(raft::MemberId from, const ForwardedProposal& proposal,
+               ForwardedProposalReply reply);
 
   bool Full() const { return pending_.size() >= options_.pending_max; }
   bool HasRoomFor(size_t bytes) const {
@@ -178,6 +203,7 @@ class Replica {
   Proposals proposals_;
   Reads reads_;
   MemberStoreIds store_ids_;
+  Members members_;
   Versions versions_;
   Renewals renewals_;
   Lessor lessor_;
@@ -213,6 +239,15 @@ class Replica {
     PendingRequestPtr request;
   };
   std::vector<Transfer> transfers_;
+  // Leader: changes of the members that are not proposed yet, in order, and who asked for them.
+  struct WaitingChange {
+    raft::MemberId from = raft::kNobody;
+    ForwardedProposal proposal;
+  };
+  std::deque<WaitingChange> changes_;
+  MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
+  MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();  // or asked whether it was removed
+  bool removed_ = false;                                       // and told the observers
   uint64_t rejected_messages_ = 0;
 };
 

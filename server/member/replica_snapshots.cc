@@ -71,8 +71,11 @@ void Replica::StepSnapshot() {
   lost_peers_.erase(arrived_->message.from);
   versions_.OnHeard(arrived_->message.from, arrived_->message.newest_version);
   const raft::EntryId last = arrived_->snapshot->base().id;
-  const auto& message = std::get<raft::Message>(arrived_->message.body);
-  CHECK(std::get<raft::InstallSnapshot>(message.body).meta.last == last);
+  auto& message = std::get<raft::Message>(arrived_->message.body);
+  raft::SnapshotMeta& meta = std::get<raft::InstallSnapshot>(message.body).meta;
+  CHECK(meta.last == last);
+  const raft::Configuration& configuration = arrived_->snapshot->configuration();
+  meta.configuration = configuration.voters.empty() ? options_.configuration : configuration;
   const bool of_this_leader = message.term >= raft_.term();
   raft_.Step(message);
   DrainReady();  // installs it, unless the log has its last entry; everything is saved then
@@ -92,6 +95,8 @@ void Replica::Install(const raft::SnapshotMeta& meta) {
 
   // What this class learned from committed entries is now in the new state.
   store_ids_ = MemberStoreIds(state->store_ids());
+  members_ = state->members();
+  OnMembers();
   versions_.OnInstalled(state->cluster_version());
   settled_term_ = std::max(settled_term_, base.id.term);
   proposals_.OnInstalled(base.id.term);

@@ -33,6 +33,7 @@ struct Fate {
     kStopped,          // this member stops
     kNotLeader,        // a transfer of leadership: this member is not the leader
     kBadTransferee,    // a transfer of leadership: the target is not another voter
+    kRejected,         // a leader rejected a change of the members; the result's status says why
   };
   Kind kind = Kind::kApplied;
   // For a write. True: the write was proposed, so it may be applied although the answer is an
@@ -53,6 +54,7 @@ struct Fate {
   static const Fate kStopped;
   static const Fate kNotLeader;
   static const Fate kBadTransferee;
+  static const Fate kRejected;
 };
 inline constexpr Fate Fate::kApplied = {Kind::kApplied, true};
 inline constexpr Fate Fate::kTimedOut = {Kind::kTimedOut, false};
@@ -65,6 +67,7 @@ inline constexpr Fate Fate::kStoppedUnproposed = {Kind::kStopped, false};
 inline constexpr Fate Fate::kStopped = {Kind::kStopped, true};
 inline constexpr Fate Fate::kNotLeader = {Kind::kNotLeader, false};
 inline constexpr Fate Fate::kBadTransferee = {Kind::kBadTransferee, false};
+inline constexpr Fate Fate::kRejected = {Kind::kRejected, false};
 
 using ProposalDone = absl::AnyInvocable<void(Fate, ApplyResult)>;
 using ReadDone = absl::AnyInvocable<void(Fate)>;
@@ -93,6 +96,7 @@ struct ProposeRequest {
   // The lowest cluster version that defines the command. The request is rejected while the cluster
   // version is below it.
   ClusterVersion needs = kFirstVersion;
+  bool changes_members = false;  // the command is a ChangeMembers, without a configuration
 };
 
 // A linearizable read. `done(kApplied)` runs when the state machine holds everything that was

@@ -29,6 +29,9 @@ class MemberStoreIds {
     return DiffersIn(recorded_, member, store_id) || DiffersIn(proposed_, member, store_id);
   }
 
+  // Whether a committed entry has recorded the member's directory.
+  bool Knows(raft::MemberId member) const { return recorded_.contains(member); }
+
   // The command that a leader proposes to record this id; none if the id is recorded or proposed
   // already. When the proposal is accepted, the leader calls OnProposed.
   std::optional<proto::Command> CommandToRecord(raft::MemberId member,

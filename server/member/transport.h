@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "server/raft/message.h"
 #include "server/raft/types.h"
 #include "storage/version.h"
@@ -27,6 +28,7 @@ struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
   ClusterVersion needs = kFirstVersion;  // storage/version.h
+  bool changes_members = false;          // the command is a ChangeMembers
 };
 
 // The leader did not propose it, so it is certainly not applied through this message. Without a
@@ -40,13 +42,16 @@ struct ForwardedProposalReply {
   uint64_t boot_id = 0;
   bool transferring = false;    // the leader hands its leadership over; it may accept it later
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
+  absl::Status rejected = {};   // a change of the members is not possible, for this reason
 };
 
-// A member with an empty log asks whether the peer's log is empty too (first_start.h).
+// A member with an empty log asks whether the peer's log is empty too (first_start.h), and one that
+// hears no leader whether it was removed.
 struct Hello {};
 struct HelloReply {
   bool log_empty = false;          // the sender's log never held an entry
   bool store_id_rejected = false;  // the cluster knows another data directory for the asking member
+  bool removed = false;            // the asking member is no member any more
 };
 
 struct PeerMessage {

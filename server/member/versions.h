@@ -23,24 +23,24 @@ namespace raftkv {
 
 class Versions {
  public:
-  // `own` is the newest version that this member knows; `peers` are the other members.
-  Versions(ClusterVersion in_force, ClusterVersion own, const std::vector<raft::MemberId>& peers)
-      : in_force_(in_force), own_(own) {
-    for (raft::MemberId peer : peers) known_by_[peer] = kFirstVersion;
+  // `own` is the newest version that this member knows, and `self` its id.
+  Versions(ClusterVersion in_force, ClusterVersion own, raft::MemberId self) : in_force_(in_force) {
+    known_by_[self] = own;
   }
 
   ClusterVersion in_force() const { return in_force_; }
 
-  void OnHeard(raft::MemberId peer, ClusterVersion newest) {
-    if (const auto it = known_by_.find(peer); it != known_by_.end()) it->second = newest;
-  }
+  void OnHeard(raft::MemberId peer, ClusterVersion newest) { known_by_[peer] = newest; }
 
   // The command that a leader proposes to raise the version; none if it cannot be raised, or if
   // this leader has proposed it already. When the proposal is accepted, the leader calls
-  // OnProposed.
-  std::optional<proto::Command> CommandToRaise() const {
-    ClusterVersion common = own_;
-    for (const auto& [peer, newest] : known_by_) common = std::min(common, newest);
+  // OnProposed. `members`: all members, the leader too.
+  std::optional<proto::Command> CommandToRaise(const std::vector<raft::MemberId>& members) const {
+    ClusterVersion common = members.empty() ? kFirstVersion : UINT64_MAX;
+    for (const raft::MemberId member : members) {
+      const auto known = known_by_.find(member);
+      common = std::min(common, known == known_by_.end() ? kFirstVersion : known->second);
+    }
     if (common <= std::max(in_force_, proposed_)) return std::nullopt;
     proto::Command command;
     command.mutable_set_cluster_version()->set_version(common);
@@ -58,9 +58,8 @@ class Versions {
 
  private:
   ClusterVersion in_force_;
-  const ClusterVersion own_;
-  ClusterVersion proposed_ = 0;  // by this member, as the leader of this term
-  std::map<raft::MemberId, ClusterVersion> known_by_;
+  ClusterVersion proposed_ = 0;                        // by this member, as the leader of this term
+  std::map<raft::MemberId, ClusterVersion> known_by_;  // as far as heard in this life
 };
 
 }  // namespace raftkv

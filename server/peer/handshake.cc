@@ -33,14 +33,22 @@ absl::Status Handshake::Check(const proto::Peer& who) {
   } else if (who.to() != self_) {
     reason = Rejections::Reason::kReceiver;
     wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());
-  } else if (!peers_.contains(who.from())) {
-    reason = Rejections::Reason::kSender;
-    wrong = absl::StrFormat("member %x is not known here", who.from());
   } else if (who.store_id().size() != kStoreIdBytes) {
     reason = Rejections::Reason::kMalformed;
     wrong = "malformed store id";
+  } else if (who.from() == raft::kNobody || who.from() == self_) {
+    reason = Rejections::Reason::kSender;
+    wrong = absl::StrFormat("the sender cannot be member %x", who.from());
+  } else if (!peers_.contains(who.from()) && !strangers_.contains(who.from()) &&
+             strangers_.size() >= kStrangersMax) {
+    reason = Rejections::Reason::kSender;
+    wrong = absl::StrFormat("member %x is not known here, like %d others", who.from(),
+                            strangers_.size());
   }
-  if (wrong.empty()) return absl::OkStatus();
+  if (wrong.empty()) {
+    if (!peers_.contains(who.from())) strangers_.insert(who.from());
+    return absl::OkStatus();
+  }
   Count(reason, absl::StrFormat("a peer that calls itself member %x: %s", who.from(), wrong));
   return absl::FailedPreconditionError(wrong);
 }
@@ -50,7 +58,9 @@ bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
       who.store_id().size() == kStoreIdBytes) {
     return true;
   }
-  const Member& member = peers_.at(to);
+  const auto known = peers_.find(to);
+  if (known == peers_.end()) return false;  // it was removed meanwhile
+  const Member& member = known->second;
   Count(
       who.cluster_id() == cluster_id_ ? Rejections::Reason::kSender : Rejections::Reason::kCluster,
       absl::StrCat("an answer from ", member.address, ": it is not ", member.name,

@@ -3,15 +3,18 @@
 
 // The sender and the receiver of messages between members (proto::Peer). Every unary request and
 // response carries it, and the first message of each direction of a stream. A message that is not
-// meant for this member, or does not come from a member that it knows, is rejected and counted
-// (rejections.h).
+// meant for this member, or comes from another cluster, is rejected and counted (rejections.h). A
+// sender need not be a member that is known here: this member may be behind, and lack the entry
+// that added it (thesis §4.1). But the number of such strangers is bounded.
 //
 // Owned by Peers; used on the loop's thread.
 
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "proto/raft.pb.h"
@@ -20,6 +23,8 @@
 #include "storage/version.h"
 
 namespace raftkv {
+
+inline constexpr size_t kStrangersMax = 16;
 
 // The sender of a message, as named in its introduction.
 struct Sender {
@@ -44,6 +49,11 @@ class Handshake {
         newest_version_(newest_version),
         peers_(std::move(peers)) {}
 
+  void SetPeers(std::map<raft::MemberId, Member> peers) {
+    peers_ = std::move(peers);
+    strangers_.clear();
+  }
+
   proto::Peer Introduction(raft::MemberId to) const;
 
   // Checks the introduction of a request. If the result is not OK, the call ends with it.
@@ -64,7 +74,8 @@ class Handshake {
   const raft::MemberId self_;
   const std::string store_id_;
   const ClusterVersion newest_version_;
-  const std::map<raft::MemberId, Member> peers_;
+  std::map<raft::MemberId, Member> peers_;
+  std::set<raft::MemberId> strangers_;
   Rejections rejections_;
 };
 

@@ -1,6 +1,7 @@
 #include "server/peer/peers.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/peer/raft_codec.h"
@@ -36,7 +37,7 @@ grpc::ChannelArguments ChannelArgs() {
   return args;
 }
 
-std::map<raft::MemberId, Handshake::Member> Members(const std::vector<PeerAddress>& peers) {
+std::map<raft::MemberId, Handshake::Member> KnownPeers(const std::vector<PeerAddress>& peers) {
   std::map<raft::MemberId, Handshake::Member> members;
   for (const PeerAddress& peer : peers) members[peer.id] = {peer.name, peer.address};
   return members;
@@ -82,7 +83,7 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
       phase_(phase),
       post_(std::move(post)),
       handshake_(options_.cluster_id, options_.self, options_.store_id, options_.newest_version,
-                 Members(options_.peers)) {
+                 KnownPeers(options_.peers)) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
@@ -99,7 +100,10 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
   method.response = &Response::default_instance();
   method.check = [this](const google::protobuf::Message& request) {
     if (closing()) return absl::UnavailableError("server stopped");
-    return handshake_.Check(static_cast<const Request&>(request).peer());
+    const proto::Peer& who = static_cast<const Request&>(request).peer();
+    absl::Status status = handshake_.Check(who);
+    if (status.ok()) FindOrAdd(who.from());
+    return status;
   };
   method.handler = [this, handler](UnaryCall* call) {
     (this->*handler)(Unary<Request, Response>(call));
@@ -116,7 +120,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   hooks->on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
     if (closing()) return absl::UnavailableError("server stopped");
     if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
-    Peer* peer = Find(who.from());
+    Peer* peer = FindOrAdd(who.from());
     if (peer->*in != nullptr) (peer->*in)->Cancel();  // the peer has opened a new one
     peer->*in = stream;
     Sender sender = Handshake::SenderOf(who);
@@ -167,12 +171,45 @@ void Peers::Register(MethodTable* methods) {
 
 void Peers::Connect(grpc::CompletionQueue* queue) {
   queue_ = queue;
+  for (auto& [id, peer] : peers_) ConnectTo(&peer);
+}
+
+void Peers::ConnectTo(Peer* peer) {
+  if (queue_ == nullptr || peer->address.address.empty()) return;
+  peer->stub = proto::Raft::NewStub(grpc::CreateCustomChannel(
+      peer->address.address, grpc::InsecureChannelCredentials(), ChannelArgs()));
+  MakeAppendOut(peer);
+  MakeForwardOut(peer);
+}
+
+// What was forwarded and not answered may have arrived.
+void Peers::Disconnect(Peer* peer) {
+  if (peer->append_out) peer->append_out->Cancel();
+  if (peer->forward_out) peer->forward_out->Cancel();
+  peer->append_out.reset();
+  peer->forward_out.reset();
+  peer->stub.reset();
+  peer->connected = false;
+  peer->address.address.clear();
+  post_(AppendLost{peer->address.id});
+  post_(ForwardLost{peer->address.id, {}});
+}
+
+void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
+  if (closing()) return;
+  std::map<raft::MemberId, PeerAddress> wanted;
+  for (const PeerAddress& peer : peers) wanted[peer.id] = peer;
   for (auto& [id, peer] : peers_) {
-    peer.stub = proto::Raft::NewStub(grpc::CreateCustomChannel(
-        peer.address.address, grpc::InsecureChannelCredentials(), ChannelArgs()));
-    MakeAppendOut(&peer);
-    MakeForwardOut(&peer);
+    const auto found = wanted.find(id);
+    const bool same = found != wanted.end() && found->second.address == peer.address.address;
+    if (!same && peer.stub != nullptr) Disconnect(&peer);
   }
+  for (const auto& [id, address] : wanted) {
+    Peer& peer = peers_[id];
+    peer.address = address;
+    if (peer.stub == nullptr) ConnectTo(&peer);
+  }
+  handshake_.SetPeers(KnownPeers(peers));
 }
 
 void Peers::OnConnected(Peer* peer) {
@@ -238,7 +275,7 @@ void Peers::MakeForwardOut(Peer* peer) {
 template <typename Request, typename Response>
 void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
                 std::function<void(const Sender& from, const Response&)> on_answer) {
-  if (to->unary_out >= kUnaryOutMax) return;
+  if (to->stub == nullptr || to->unary_out >= kUnaryOutMax) return;
   ++to->unary_out;
   *request.mutable_peer() = handshake_.Introduction(to->address.id);
   auto* call =
@@ -287,6 +324,13 @@ Peers::Peer* Peers::Find(raft::MemberId id) {
   return it == peers_.end() ? nullptr : &it->second;
 }
 
+Peers::Peer* Peers::FindOrAdd(raft::MemberId id) {
+  const auto [it, added] = peers_.try_emplace(id);
+  if (added)
+    it->second.address = {.id = id, .name = absl::StrFormat("member %x", id), .address = {}};
+  return &it->second;
+}
+
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
   if (to == nullptr || closing()) return;
@@ -299,6 +343,7 @@ void Peers::SendBody(Peer* to, const raft::Message& message) {
 
 // If other proposals still wait to be written, this one is added to their message.
 void Peers::SendBody(Peer* to, const ForwardedProposal& proposal) {
+  if (to->forward_out == nullptr) return post_(ForwardLost{to->address.id, {proposal.number}});
   proto::ForwardRequest request;
   proto::ForwardRequest* joined =
       to->forward_out->Join(proposal.payload.size() + 16, kForwardedTogetherBytes);
@@ -360,7 +405,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Request
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntries& append) {
-  to->append_out->Send(Encode(message, append));
+  if (to->append_out != nullptr) to->append_out->Send(Encode(message, append));
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message,
@@ -369,7 +414,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message,
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexRequest& ask) {
-  to->forward_out->Send(Encode(message, ask));
+  if (to->forward_out != nullptr) to->forward_out->Send(Encode(message, ask));
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexReply& answer) {
@@ -479,8 +524,8 @@ void Peers::OnPeerRejected(raft::MemberId peer) {
       Rejections::Reason::kStoreId,
       absl::StrCat(known == nullptr ? "a peer" : known->address.name,
                    ": its data directory is not the one that this cluster knows for it, so it may "
-                   "have forgotten votes and acknowledged writes. Restore its old directory; "
-                   "replacing a member needs membership changes, which are not supported yet"));
+                   "have forgotten votes and acknowledged writes. Restore its old directory, or "
+                   "remove the member and add it again (raftkv member remove, member add)"));
 }
 
 void Peers::OnMessageRejected(raft::MemberId from, const char* why) {

@@ -55,7 +55,9 @@ inline constexpr int kPeerCallsMax = 64;
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
   std::string name;
-  std::string address;  // host:port
+  std::string address;  // host:port; empty: not known, so only its own connections are answered
+
+  friend bool operator==(const PeerAddress&, const PeerAddress&) = default;
 };
 
 struct PeersOptions {
@@ -63,7 +65,7 @@ struct PeersOptions {
   raft::MemberId self = raft::kNobody;
   std::string store_id;
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
-  std::vector<PeerAddress> peers;                  // the other members
+  std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   absl::Duration vote_timeout = absl::Seconds(1);
   SnapshotHooks snapshots;
   // Above the replica's pending_max, so that the queue of a working connection is never full.
@@ -84,6 +86,10 @@ class Peers final : public Transport {
   // Creates the channels to the peers. Their operations complete on `queue`. Call it before the
   // first Send.
   void Connect(grpc::CompletionQueue* queue);
+
+  // From now on these are the other members. Connections to members that are none any more, or
+  // that are reached elsewhere, are ended.
+  void SetPeers(const std::vector<PeerAddress>& peers);
 
   void Send(PeerMessage message) override;
   void SendSnapshot(raft::MemberId to, raft::Term term) override;
@@ -144,6 +150,9 @@ class Peers final : public Transport {
 
   bool closing() const { return phase_->AtLeast(Phase::kClosing); }
   Peer* Find(raft::MemberId id);
+  Peer* FindOrAdd(raft::MemberId id);
+  void ConnectTo(Peer* peer);
+  void Disconnect(Peer* peer);
 
   // Create the rows of the peer port.
   template <typename Request, typename Response>
@@ -206,6 +215,8 @@ class Peers final : public Transport {
   Handshake handshake_;
   MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
+  // Also senders that are not among the members (handshake.h bounds their number), and former
+  // members: running calls refer to them, so none is erased.
   std::map<raft::MemberId, Peer> peers_;
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight

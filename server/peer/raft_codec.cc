@@ -4,10 +4,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/parse_command.h"
+#include "storage/members.h"
 
 namespace raftkv {
 
 namespace {
+
+constexpr uint32_t kStatusCodeMax = 16;  // of gRPC
+constexpr size_t kStatusTextMax = 256;
 
 absl::Status Malformed(const char* what) {
   return absl::InvalidArgumentError(absl::StrCat("malformed peer message: ", what));
@@ -110,6 +114,10 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   out.mutable_declined()->set_boot_id(body.boot_id);
   out.mutable_declined()->set_transferring(body.transferring);
   out.mutable_declined()->set_not_understood(body.not_understood);
+  if (!body.rejected.ok()) {
+    out.mutable_declined()->set_status_code(static_cast<uint32_t>(body.rejected.code()));
+    out.mutable_declined()->set_status_text(std::string(body.rejected.message()));
+  }
   return out;
 }
 
@@ -117,6 +125,7 @@ proto::HelloResponse Encode(const HelloReply& body) {
   proto::HelloResponse out;
   out.set_log_empty(body.log_empty);
   out.set_store_id_rejected(body.store_id_rejected);
+  out.set_removed(body.removed);
   return out;
 }
 
@@ -177,6 +186,13 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
     if (e.type() < proto::NO_OP || e.type() > proto::CONFIGURATION) return Malformed("entry type");
     if (e.type() == proto::COMMAND && !ParseCommand(e.payload(), &command)) {
       return Malformed("an entry that is no command");
+    }
+    if (e.type() == proto::COMMAND && command.has_change_members()) {
+      return Malformed("a change of the members that is no configuration");
+    }
+    raft::Configuration configuration;
+    if (e.type() == proto::CONFIGURATION && !ParseConfiguration(e.payload(), &configuration)) {
+      return Malformed("an entry that is no configuration");
     }
     last = {e.term(), last.index + 1};
     body.entries.push_back({.id = last,
@@ -239,32 +255,48 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   if (command.ByteSizeLong() != size) return Malformed("a command with unknown fields");
   const ClusterVersion needs = Needs(command);
   if (needs > kNewestVersion) return Malformed("an unknown command");
+  const proto::ChangeMembers& change = command.change_members();
   if (command.has_record_store_id() || command.has_set_cluster_version() ||
-      command.has_expire_leases()) {
+      command.has_expire_leases() || change.has_begin() || change.has_count() ||
+      !change.voters().empty() || !change.learners().empty()) {
     return Malformed("a command that only a leader proposes");
+  }
+  if (change.has_publish() && change.publish().id() != origin) {
+    return Malformed("the name of another member");
   }
   return ForwardedProposal{.number = in->number(),
                            .payload = raft::Payload(std::move(*in->mutable_command())),
-                           .needs = needs};
+                           .needs = needs,
+                           .changes_members = command.has_change_members()};
 }
 
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in) {
   if (!Plausible({in.number()})) return Malformed("number of a declined proposal");
-  if (in.too_many_requests() + in.transferring() + in.not_understood() > 1) {
+  const bool rejected = in.status_code() != 0;
+  if (in.too_many_requests() + in.transferring() + in.not_understood() + rejected > 1) {
     return Malformed("two reasons of a declined proposal");
   }
-  return ForwardedProposalReply{.number = in.number(),
-                                .too_many_requests = in.too_many_requests(),
-                                .boot_id = in.boot_id(),
-                                .transferring = in.transferring(),
-                                .not_understood = in.not_understood()};
+  if (in.status_code() > kStatusCodeMax || in.status_text().size() > kStatusTextMax) {
+    return Malformed("status of a declined proposal");
+  }
+  return ForwardedProposalReply{
+      .number = in.number(),
+      .too_many_requests = in.too_many_requests(),
+      .boot_id = in.boot_id(),
+      .transferring = in.transferring(),
+      .not_understood = in.not_understood(),
+      .rejected = {static_cast<absl::StatusCode>(in.status_code()), in.status_text()}};
 }
 
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
   // "My log is empty" counts towards the permission to vote. A peer that rejects the member's data
   // directory must not give that answer as well.
-  if (in.log_empty() && in.store_id_rejected()) return Malformed("a rejection that also counts");
-  return HelloReply{.log_empty = in.log_empty(), .store_id_rejected = in.store_id_rejected()};
+  if (in.log_empty() && (in.store_id_rejected() || in.removed())) {
+    return Malformed("a rejection that also counts");
+  }
+  return HelloReply{.log_empty = in.log_empty(),
+                    .store_id_rejected = in.store_id_rejected(),
+                    .removed = in.removed()};
 }
 
 proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& manifest) {

@@ -71,6 +71,8 @@ void Raft::OnConfiguration() {
   // A new peer is sent this entry first; its answer tells where its log ends.
   for (MemberId id : everyone) AddPeer(id, membership_.index());
   if (!peers_.contains(transferee_)) transferee_ = kNobody;
+  // Without the member that was removed, those that have answered may be a majority.
+  MaybeConfirmReads();
 }
 
 void Raft::AddPeer(MemberId id, Index next_index) {

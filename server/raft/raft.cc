@@ -205,8 +205,10 @@ void Raft::SetLeader(MemberId leader) {
 
 void Raft::ResetElectionTimer() {
   timer_started_ = now_;
-  // A sole voter has no rival, so it need not wait.
-  const bool alone = membership_.voters().size() == 1 && membership_.IsVoter(config_.id);
+  // A sole voter has no rival, so it need not wait. Unless it hears the leader whose removal makes
+  // it the sole one: that one leads until its removal is committed.
+  const bool alone =
+      membership_.voters().size() == 1 && membership_.IsVoter(config_.id) && leader_ == kNobody;
   const uint64_t base = config_.election_timeout_ticks;
   timer_length_ = alone ? 1 : base + prng_.Below(base);
   if (fast_rounds_ > 0) {

@@ -85,10 +85,10 @@ struct MessageRejected {  // no correct peer would have sent it
   const char* why = "";
 };
 
-using Event = std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader,
-                           LeaderChanged, VoteGranted, VoteReceived, SteppedDown, Truncated,
-                           SnapshotNeeded, SnapshotInstalled, ConfigurationChanged,
-                           MessageRejected>;
+using Event =
+    std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
+                 VoteGranted, VoteReceived, SteppedDown, Truncated, SnapshotNeeded,
+                 SnapshotInstalled, ConfigurationChanged, MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

@@ -12,7 +12,8 @@
 //   V                           the cluster version, once it was raised (tables/cluster_versions.h)
 //   l ‖ lease id                a lease (leases.h)
 //   k ‖ lease id ‖ key          a key that is attached to the lease
-//   a A M S                     reserved for auth, alarms, members, sessions
+//   M ‖ member id               a member, or a removed one (members.h)
+//   a A S                       reserved for auth, alarms, sessions
 //
 // `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
 // watches that catch up (a sequential walk) and for compaction (each event names the one version
@@ -42,6 +43,7 @@ inline constexpr char kCountTable = 'c';
 inline constexpr char kStoreIdTable = 's';
 inline constexpr char kLeaseTable = 'l';
 inline constexpr char kAttachedTable = 'k';
+inline constexpr char kMemberTable = 'M';
 inline constexpr char kClusterVersionKey[] = "V";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 

@@ -27,6 +27,7 @@
 #include "storage/tables/cluster_versions.h"
 #include "storage/tables/keys.h"
 #include "storage/tables/leases.h"
+#include "storage/tables/members.h"
 #include "storage/tables/state.h"
 #include "storage/tables/store_ids.h"
 
@@ -84,7 +85,8 @@ using Tables =
               TableRow<StoreIds, proto::Command::kRecordStoreId>,
               TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
               TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
-                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>>;
+                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
+              TableRow<MemberTable, proto::Command::kChangeMembers>>;
 
 }  // namespace raftkv
 

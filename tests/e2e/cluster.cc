@@ -109,9 +109,9 @@ Cluster::Cluster(ClusterOptions options)
     : options_(std::move(options)),
       dir_(options_.keep_data ? TempDir::Policy::kKeepOnFailure : TempDir::Policy::kRemove) {
   const std::vector<int> ports =
-      options_.ports.empty() ? FreePorts(2 * options_.size) : options_.ports;
-  CHECK_EQ(static_cast<int>(ports.size()), 2 * options_.size);
-  for (int i = 0; i < options_.size; ++i) {
+      options_.ports.empty() ? FreePorts(2 * (options_.size + options_.joining)) : options_.ports;
+  CHECK_EQ(static_cast<int>(ports.size()), 2 * (options_.size + options_.joining));
+  for (int i = 0; i < options_.size + options_.joining; ++i) {
     Member member;
     member.name = absl::StrCat("n", i + 1);
     member.client_port = ports[2 * i];
@@ -151,14 +151,15 @@ void Cluster::WriteConfig() const {
       "[cluster]\nname = \"%s\"\nheartbeat_interval = \"%dms\"\nelection_timeout = \"%dms\"\n",
       options_.name, absl::ToInt64Milliseconds(options_.heartbeat_interval),
       absl::ToInt64Milliseconds(options_.election_timeout));
+  std::string limits = options_.limits.empty() ? "" : "\n[limits]\n" + options_.limits + "\n";
   for (int i = 0; i < size(); ++i) {
+    if (i == options_.size) WriteFile(config_path(), text + limits);
     absl::StrAppendFormat(
         &text, "\n[[member]]\nname = \"%s\"\npeer_url = \"%s\"\nclient_url = \"http://%s\"\n",
         name(i), PeerUrl(i), client_address(i));
     absl::StrAppendFormat(&text, "data_dir = \"%s\"\n", name(i));
   }
-  if (!options_.limits.empty()) absl::StrAppend(&text, "\n[limits]\n", options_.limits, "\n");
-  WriteFile(config_path(), text);
+  WriteFile(options_.joining > 0 ? joining_config_path() : config_path(), text + limits);
 }
 
 Command Cluster::EtcdCommand(int i) const {
@@ -189,6 +190,10 @@ Command Cluster::ServerCommand(int i) const {
   if (options_.product == Product::kEtcd) return EtcdCommand(i);
   Command command;
   command.argv = {BuiltProgram("raftkv-server"), "-c", config_path(), "-n", name(i)};
+  if (i >= options_.size) {
+    command.argv = {
+        BuiltProgram("raftkv-server"), "-c", joining_config_path(), "-n", name(i), "--join"};
+  }
   command.directory = dir();
   return command;
 }

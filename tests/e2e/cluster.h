@@ -44,7 +44,8 @@ std::string EtcdProgram();
 
 struct ClusterOptions {
   Product product = ProductUnderTest();
-  int size = 3;
+  int size = 3;     // members at the start
+  int joining = 0;  // further ones, which a test adds to the cluster and then starts
   std::string name = "e2e";
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
@@ -113,10 +114,11 @@ class Cluster {
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
 
-  int size() const { return static_cast<int>(members_.size()); }
+  int size() const { return static_cast<int>(members_.size()); }  // also those that join
   const ClusterOptions& options() const { return options_; }
   const std::string& dir() const { return dir_.path(); }
   std::string config_path() const { return dir() + "/config.toml"; }
+  std::string joining_config_path() const { return dir() + "/joining.toml"; }
   const std::string& name(int i) const { return members_[i].name; }
   std::string client_address(int i) const;  // "127.0.0.1:PORT"
   std::string peer_address(int i) const;

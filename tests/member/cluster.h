@@ -39,7 +39,8 @@ class Cluster {
  public:
   // A snapshot that has arrived: a disk of its own.
   struct Image final : ReceivedSnapshot {
-    explicit Image(const LogStore::Tip& base) : ReceivedSnapshot(base) {}
+    Image(const LogStore::Tip& base, const StateMachine& state)
+        : ReceivedSnapshot(base, state.members().configuration()) {}
     std::shared_ptr<MemoryDisk> disk = std::make_shared<MemoryDisk>();
   };
 
@@ -57,6 +58,7 @@ class Cluster {
     std::vector<ReplicaEvent> events;
     std::vector<PeerMessage> sent;  // since the last Turn began
     bool hold_apply = false;
+    bool joined = false;
 
     void Send(PeerMessage message) override {
       sent.push_back(message);
@@ -87,17 +89,24 @@ class Cluster {
     void Post(Input input) { member->Post(std::move(input)); }
   };
 
+  // `in_log`: a leader writes the members to the log, as in the server.
   explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20,
-                   const LogTail& tail = {})
-      : pending_max_(pending_max), pending_bytes_max_(pending_bytes_max), tail_(tail) {
+                   const LogTail& tail = {}, bool in_log = false)
+      : pending_max_(pending_max),
+        pending_bytes_max_(pending_bytes_max),
+        tail_(tail),
+        in_log_(in_log) {
     for (int i = 1; i <= size; ++i) {
       voters_.push_back(i);
-      Process& m = members_[i];
-      m.id = i;
-      m.cluster = this;
-      m.store_id = std::string(15, 's') + static_cast<char>('0' + i);
+      Make(i);
     }
     for (int i = 1; i <= size; ++i) Start(i);
+  }
+
+  // Starts a new member of a cluster that runs.
+  void Join(raft::MemberId id) {
+    Make(id).joined = true;
+    Start(id);
   }
 
   Process& operator[](raft::MemberId id) { return members_.at(id); }
@@ -115,12 +124,25 @@ class Cluster {
     options.replica.boot_id = ++boots_;
     options.replica.raft.id = id;
     options.replica.raft.seed = 100 + id;
-    options.replica.configuration.voters = voters_;
+    if (!m.joined) options.replica.configuration.voters = voters_;
+    for (raft::MemberId voter : voters_) {
+      if (in_log_ && !m.joined) options.replica.first_members.push_back(Info(voter));
+    }
+    if (in_log_) options.replica.self = Info(id);
     options.replica.pending_max = pending_max_;
     options.replica.pending_bytes_max = pending_bytes_max_;
     options.replica.tail = tail_;
     m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m, &m);
     m.member->AddObserver(&m);
+  }
+
+  static etcdserverpb::Member Info(raft::MemberId id) {
+    etcdserverpb::Member info;
+    info.set_id(id);
+    info.set_name("n" + std::to_string(id));
+    info.add_peerurls("http://127.0.0.1:" + std::to_string(id));
+    info.add_clienturls("http://127.0.0.2:" + std::to_string(id));
+    return info;
   }
 
   // Ends the process and loses everything that was not synced or flushed.
@@ -174,6 +196,7 @@ class Cluster {
   void Deliver() {
     for (PeerMessage& message : std::exchange(wire_, {})) {
       if (cut_.contains(message.from) || cut_.contains(message.to)) continue;
+      if (!members_.contains(message.to)) continue;
       Process& to = members_.at(message.to);
       if (to.member != nullptr) to.Post(std::move(message));
     }
@@ -212,12 +235,14 @@ class Cluster {
 
   std::shared_ptr<Answer> Propose(raft::MemberId id, const proto::Command& command) {
     auto answer = std::make_shared<Answer>();
-    members_.at(id).Post(
-        ProposeRequest{command.SerializeAsString(), [answer](Fate fate, ApplyResult result) {
-                         answer->fate = fate;
-                         answer->result = std::move(result);
-                         ++answer->times;
-                       }});
+    auto done = [answer](Fate fate, ApplyResult result) {
+      answer->fate = fate;
+      answer->result = std::move(result);
+      ++answer->times;
+    };
+    members_.at(id).Post(ProposeRequest{.command = command.SerializeAsString(),
+                                        .done = done,
+                                        .changes_members = command.has_change_members()});
     return answer;
   }
 
@@ -270,6 +295,14 @@ class Cluster {
   }
 
  private:
+  Process& Make(raft::MemberId id) {
+    Process& m = members_[id];
+    m.id = id;
+    m.cluster = this;
+    m.store_id = std::string(15, 's') + static_cast<char>('0' + id);
+    return m;
+  }
+
   struct Sending {  // a snapshot
     raft::MemberId from, to;
     raft::Term term;
@@ -282,7 +315,7 @@ class Cluster {
     if (cut_.contains(s.from) || cut_.contains(s.to) || to.member == nullptr) return done(false);
     const std::optional<LogStore::Tip> base = from.member->replica().TipAt(from.state->applied());
     CHECK(base.has_value()) << "the log has the entry that was applied last";
-    auto image = std::make_unique<Image>(*base);
+    auto image = std::make_unique<Image>(*base, *from.state);
     WriteBatch contents;
     CHECK(from.engine
               ->Scan({}, {},
@@ -302,6 +335,7 @@ class Cluster {
   const size_t pending_max_;
   const size_t pending_bytes_max_;
   const LogTail tail_;
+  const bool in_log_;
   std::vector<raft::MemberId> voters_;
   std::map<raft::MemberId, Process> members_;
   std::deque<PeerMessage> wire_;

@@ -47,11 +47,7 @@ absl::Status Model::CheckLease(const std::vector<const etcdserverpb::PutRequest*
 
 absl::Status Model::ApplyToLeases(const proto::Command& command, uint64_t index,
                                   proto::CommandResponse* response) {
-  if (cluster_version_ < 3) {
-    return absl::FailedPreconditionError("the cluster version is " +
-                                         std::to_string(cluster_version_) +
-                                         ", and this needs 3: upgrade all members");
-  }
+  if (absl::Status status = CheckVersion(3); !status.ok()) return status;
   if (command.has_lease_grant()) {
     const etcdserverpb::LeaseGrantRequest& request = command.lease_grant();
     response->mutable_lease_grant()->set_id(request.id());

@@ -147,6 +147,10 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
         header = answer.response.mutable_lease_revoke()->mutable_header();
       }
       break;
+    case proto::Command::kChangeMembers:
+      answer.status =
+          ChangeMembers(command.change_members(), answer.response.mutable_change_members());
+      break;
     case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
       LOG(FATAL) << "the model cannot apply a command without an operation";
   }
@@ -255,6 +259,53 @@ absl::Status Model::SetClusterVersion(const proto::SetClusterVersion& request) {
                                          std::to_string(cluster_version_));
   }
   cluster_version_ = request.version();
+  return absl::OkStatus();
+}
+
+absl::Status Model::CheckVersion(ClusterVersion needs) const {
+  if (cluster_version_ >= needs) return absl::OkStatus();
+  return absl::FailedPreconditionError("the cluster version is " +
+                                       std::to_string(cluster_version_) + ", and this needs " +
+                                       std::to_string(needs) + ": upgrade all members");
+}
+
+// First what the change says, then its configuration: it decides who is a member and who votes.
+absl::Status Model::ChangeMembers(const proto::ChangeMembers& change,
+                                  proto::ChangeMembersResponse* response) {
+  if (absl::Status status = CheckVersion(3); !status.ok()) return status;
+  if (change.voters().empty()) {
+    return absl::InvalidArgumentError("a change of the members without a configuration");
+  }
+  const auto known = [this](uint64_t id) { return members_.contains(id); };
+  if (change.has_begin()) {
+    for (const auto& member : change.begin().members()) members_[member.id()] = {.info = member};
+  } else if (change.has_add()) {
+    members_[change.add().id()] = {.info = change.add()};
+  } else if (change.has_update() && known(change.update().id())) {
+    *members_[change.update().id()].info.mutable_peerurls() = change.update().peerurls();
+  } else if (change.has_publish() && known(change.publish().id())) {
+    etcdserverpb::Member& info = members_[change.publish().id()].info;
+    members_[change.publish().id()].started = true;
+    info.set_name(change.publish().name());
+    *info.mutable_clienturls() = change.publish().clienturls();
+  } else if (change.has_promote() && known(change.promote())) {
+    members_[change.promote()].info.set_islearner(false);
+  }
+  const std::set<uint64_t> voters(change.voters().begin(), change.voters().end());
+  std::set<uint64_t> everyone(change.learners().begin(), change.learners().end());
+  everyone.insert(voters.begin(), voters.end());
+  for (const auto& [id, member] : members_) {
+    if (!everyone.contains(id)) removed_members_.insert(id);
+  }
+  std::erase_if(members_, [&](const auto& member) { return !everyone.contains(member.first); });
+  for (const uint64_t id : everyone) {
+    removed_members_.erase(id);
+    Member& member = members_[id];
+    member.info.set_id(id);
+    member.votes = voters.contains(id);
+    if (member.votes) member.info.set_islearner(false);
+  }
+  for (const auto& [id, member] : members_) *response->add_members() = member.info;
   return absl::OkStatus();
 }
 

@@ -52,6 +52,14 @@ class Model {
     friend bool operator==(const Lease&, const Lease&) = default;
   };
   const std::map<int64_t, Lease>& leases() const { return leases_; }
+  // The members of the cluster, and the ids of removed ones.
+  struct Member {
+    etcdserverpb::Member info;
+    bool votes = false;
+    bool started = false;
+  };
+  const std::map<uint64_t, Member>& members() const { return members_; }
+  const std::set<uint64_t>& removed_members() const { return removed_members_; }
   // The keys that are attached to the lease.
   std::vector<std::string> Attached(int64_t lease) const;
 
@@ -95,6 +103,9 @@ class Model {
   absl::Status Compact(const etcdserverpb::CompactionRequest& request);
   absl::Status RecordStoreId(const proto::RecordStoreId& request);
   absl::Status SetClusterVersion(const proto::SetClusterVersion& request);
+  absl::Status CheckVersion(ClusterVersion needs) const;
+  absl::Status ChangeMembers(const proto::ChangeMembers& change,
+                             proto::ChangeMembersResponse* response);
   // leases.cc
   absl::Status ApplyToLeases(const proto::Command& command, uint64_t index,
                              proto::CommandResponse* response);
@@ -138,6 +149,8 @@ class Model {
   };
   std::map<int64_t, std::vector<Changed>> changes_;
   std::map<uint64_t, std::string> store_ids_;
+  std::map<uint64_t, Member> members_;
+  std::set<uint64_t> removed_members_;
   std::map<int64_t, Lease> leases_;
   ClusterVersion cluster_version_ = kFirstVersion;
   int64_t revision_ = 1;

@@ -153,6 +153,8 @@ class Trial {
           command = PutCommand("k" + std::to_string(3 * log_.size()), "v");
         } else if (random_.OneIn(300)) {
           command.mutable_set_cluster_version()->set_version(NextVersion());
+        } else if (random_.OneIn(100)) {
+          command = random_.ChangeMembers(model_);
         } else if (random_.OneIn(8)) {
           command = random_.LeaseCommand(model_);
         } else {
@@ -174,6 +176,7 @@ class Trial {
       replies_.push_back(Text(results[i].response));
     }
     CheckLeases();
+    CheckMembers();
     EXPECT_EQ(state_->digest(), sleeper_->digest());
     EXPECT_EQ(state_->compacted_revision(), model_.now().compacted);
     EXPECT_EQ(state_->cluster_version(), model_.cluster_version());
@@ -194,6 +197,21 @@ class Trial {
       }
     }
     ASSERT_EQ(leases_, model_.leases());
+  }
+
+  void CheckMembers() {
+    const Members& found = state_->members();
+    ASSERT_EQ(found.all().size(), model_.members().size());
+    for (const auto& [id, member] : model_.members()) {
+      ASSERT_NE(found.Find(id), nullptr);
+      ASSERT_EQ(Text(found.Find(id)->info), Text(member.info));
+      ASSERT_EQ(found.Find(id)->votes, member.votes);
+      ASSERT_EQ(found.Find(id)->started, member.started);
+    }
+    for (const uint64_t id : model_.removed_members()) ASSERT_TRUE(found.removed(id));
+    const absl::StatusOr<Members> stored = state_->Snapshot()->ReadMembers();
+    ASSERT_TRUE(stored.ok());
+    ASSERT_EQ(stored->configuration(), found.configuration());
   }
 
   void CheckTimeToLive(const StateSnapshot& snapshot) {
@@ -238,6 +256,7 @@ class Trial {
     ASSERT_EQ(actual.revision, expected.revision) << Text(command);
     ASSERT_EQ(Text(actual.response), Text(expected.response)) << Text(command);
     ASSERT_EQ(actual.origin.number(), command.origin().number());
+    if (command.has_change_members()) Count("changes of the members", expected.status);
     if (command.has_txn()) Count("transactions", expected.status);
     if (command.has_compaction()) Count("compactions", expected.status);
     if (actual.status.ok() && command.has_lease_revoke()) ++counts_["revoked leases"];
@@ -354,6 +373,7 @@ class Trial {
     ASSERT_EQ(state_->compacted_revision(), model_.now().compacted);
     ASSERT_EQ(state_->cluster_version(), model_.cluster_version());
     CheckLeases();
+    CheckMembers();
     CheckContents(0);
     for (int i = 0; i < 3; ++i) CheckContents(random_.Revision(model_.now()));
     if (restarts_ % 4 == 0) CheckHashes();

@@ -85,6 +85,50 @@ proto::Command RandomRequests::Command(const Model::Moment& now) {
   return command;
 }
 
+// Any change with any configuration, as the state machine must take it.
+proto::Command RandomRequests::ChangeMembers(const Model& model) {
+  proto::Command command;
+  proto::ChangeMembers& change = *command.mutable_change_members();
+  const auto fill = [this](etcdserverpb::Member* member) {
+    member->set_id(1 + Below(7));
+    member->set_islearner(OneIn(3));
+    member->set_name(OneIn(4) ? "" : "name" + std::to_string(Below(5)));
+    for (int64_t left = Below(3); left > 0; --left) {
+      member->add_peerurls("http://10.0.0.1:" + std::to_string(1 + Below(5)));
+      member->add_clienturls("http://10.0.0.2:" + std::to_string(1 + Below(5)));
+    }
+  };
+  switch (Below(7)) {
+    case 0:
+      for (int64_t left = Below(4); left > 0; --left) fill(change.mutable_begin()->add_members());
+      break;
+    case 1:
+      fill(change.mutable_add());
+      break;
+    case 2:
+      fill(change.mutable_update());
+      break;
+    case 3:
+      change.set_remove(1 + Below(7));
+      break;
+    case 4:
+      change.set_promote(1 + Below(7));
+      break;
+    case 5:
+      change.set_count(1 + Below(7));
+      break;
+    case 6:
+      fill(change.mutable_publish());
+      break;
+  }
+  if (OneIn(6)) return command;  // without a configuration
+  for (uint64_t id = 1; id <= 7; ++id) {
+    const bool member = model.members().contains(id) ? !OneIn(8) : OneIn(4);
+    if (member) OneIn(4) ? change.add_learners(id) : change.add_voters(id);
+  }
+  return command;
+}
+
 proto::Command RandomRequests::LeaseCommand(const Model& model) {
   proto::Command command;
   const int64_t kind = Below(10);

@@ -25,6 +25,7 @@ class RandomRequests {
   bool OneIn(int n) { return Below(n) == 0; }
 
   proto::Command Command(const Model::Moment& now);
+  proto::Command ChangeMembers(const Model& model);
   // A command about leases.
   proto::Command LeaseCommand(const Model& model);
   int64_t LeaseId() { return Below(8) - 1; }

@@ -35,7 +35,19 @@ std::string PutOf(raft::MemberId member) {
   return command.SerializeAsString();
 }
 
-TEST(Codec, RoundTripsEveryField) {
+// An encoded configuration: voters 1 and 2, learner 3.
+proto::Command ConfigurationCommand() {
+  proto::Command command;
+  command.mutable_origin()->set_member_id(1);
+  proto::ChangeMembers& change = *command.mutable_change_members();
+  change.mutable_add()->set_id(3);
+  change.add_voters(1);
+  change.add_voters(2);
+  change.add_learners(3);
+  return command;
+}
+
+TEST(Codec, RoundTripsEveryFieldOfRaft) {
   const Message vote{1, 2, 7, raft::RequestVote{.last = {3, 9}, .pre_vote = true}};
   EXPECT_EQ(*RoundTrip<proto::RequestVoteRequest>(vote, std::get<raft::RequestVote>(vote.body)),
             vote);
@@ -55,6 +67,9 @@ TEST(Codec, RoundTripsEveryField) {
   raft::AppendEntries append{.prev = {2, 5}, .entries = {}, .commit = 4, .round = 11};
   append.entries.push_back({{3, 6}, raft::EntryType::kNoOp, {}});
   append.entries.push_back({{7, 7}, raft::EntryType::kCommand, raft::Payload(PutOf(1))});
+  append.entries.push_back({{7, 8},
+                            raft::EntryType::kConfiguration,
+                            raft::Payload(ConfigurationCommand().SerializeAsString())});
   const Message appended{1, 2, 7, append};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesRequest>(appended, append), appended);
 
@@ -69,7 +84,9 @@ TEST(Codec, RoundTripsEveryField) {
   const raft::ReadIndexReply index{.id = 9, .index = 12};
   const Message answered{2, 1, 7, index};
   EXPECT_EQ(*RoundTrip<proto::ForwardResponse>(answered, index), answered);
+}
 
+TEST(Codec, RoundTripsWhatIsNoPartOfRaft) {
   proto::ForwardRequest::Propose propose;
   const std::string put = PutOf(1);
   Encode(ForwardedProposal{.number = 5, .payload = raft::Payload(put)}, &propose);
@@ -89,13 +106,21 @@ TEST(Codec, RoundTripsEveryField) {
   EXPECT_EQ(declined_again->number, 5);
   EXPECT_TRUE(declined_again->not_understood);
   EXPECT_FALSE(declined_again->too_many_requests);
+  EXPECT_TRUE(declined_again->rejected.ok());
+  const absl::Status why = absl::NotFoundError("member not found");
+  const auto rejected =
+      Decode(Encode(ForwardedProposalReply{.number = 5, .rejected = why}).declined());
+  ASSERT_TRUE(rejected.ok());
+  EXPECT_EQ(rejected->rejected, why);
 
   for (const HelloReply& hello :
-       {HelloReply{.log_empty = true}, HelloReply{.store_id_rejected = true}, HelloReply{}}) {
+       {HelloReply{.log_empty = true}, HelloReply{.store_id_rejected = true},
+        HelloReply{.removed = true}, HelloReply{}}) {
     const auto again = Decode(Encode(hello));
     ASSERT_TRUE(again.ok());
     EXPECT_EQ(again->log_empty, hello.log_empty);
     EXPECT_EQ(again->store_id_rejected, hello.store_id_rejected);
+    EXPECT_EQ(again->removed, hello.removed);
   }
 }
 
@@ -170,6 +195,35 @@ TEST(Codec, RejectsEntriesThatAreNoCommands) {
   EXPECT_EQ(last_with(std::string("\xfa\x07\x00", 3)), kOk) << "the empty field 127";
   EXPECT_EQ(last_with(""), kOk) << "no operation";
   EXPECT_EQ(After(valid, [](auto* in) { in->mutable_entries(1)->set_type(proto::NO_OP); }), kOk);
+}
+
+TEST(Codec, RejectsEntriesThatAreNoConfigurations) {
+  proto::AppendEntriesRequest valid;
+  valid.set_term(3);
+  valid.add_entries()->set_term(3);
+  valid.mutable_entries(0)->set_type(proto::CONFIGURATION);
+  const auto with = [&](auto change) {
+    proto::Command command = ConfigurationCommand();
+    change(command.mutable_change_members());
+    return After(
+        valid, [&](auto* in) { in->mutable_entries(0)->set_payload(command.SerializeAsString()); });
+  };
+  EXPECT_EQ(with([](auto*) {}), kOk);
+  EXPECT_EQ(with([](auto* c) { c->clear_voters(); }), kInvalid) << "nobody could lead";
+  EXPECT_EQ(with([](auto* c) { c->add_voters(2); }), kInvalid) << "twice";
+  EXPECT_EQ(with([](auto* c) { c->set_voters(0, 0); }), kInvalid) << "no id";
+  EXPECT_EQ(with([](auto* c) { c->set_voters(0, 9); }), kInvalid) << "not sorted";
+  EXPECT_EQ(with([](auto* c) { c->set_learners(0, 2); }), kInvalid) << "voter and learner";
+  const auto as = [&](proto::EntryType type, const std::string& payload) {
+    return After(valid, [&](auto* in) {
+      in->mutable_entries(0)->set_type(type);
+      in->mutable_entries(0)->set_payload(payload);
+    });
+  };
+  EXPECT_EQ(as(proto::CONFIGURATION, PutOf(1)), kInvalid);
+  EXPECT_EQ(as(proto::CONFIGURATION, "no command"), kInvalid);
+  EXPECT_EQ(as(proto::COMMAND, ConfigurationCommand().SerializeAsString()), kInvalid)
+      << "the core would not learn it";
 }
 
 TEST(Codec, RejectsMessagesOfVeryManyItems) {
@@ -272,6 +326,24 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   command.mutable_renew_leases();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kOk);
 
+  const auto change = [&](auto set) {
+    proto::Command changed;
+    changed.mutable_origin()->set_member_id(1);
+    set(changed.mutable_change_members());
+    return after([&](auto* in) { in->set_command(changed.SerializeAsString()); });
+  };
+  EXPECT_EQ(change([](auto* c) { c->set_remove(5); }), kOk);
+  EXPECT_EQ(change([](auto* c) { c->mutable_publish()->set_id(1); }), kOk);
+  EXPECT_EQ(change([](auto* c) { c->mutable_publish()->set_id(2); }), kInvalid) << "another member";
+  EXPECT_EQ(change([](auto* c) { c->mutable_begin(); }), kInvalid);
+  EXPECT_EQ(change([](auto* c) { c->set_count(5); }), kInvalid);
+  EXPECT_EQ(change([](auto* c) {
+              c->set_remove(5);
+              c->add_voters(1);
+            }),
+            kInvalid)
+      << "the leader computes the configuration";
+
   proto::ForwardRequest::Propose newer = valid;
   FieldVersions() = {{"etcdserverpb.PutRequest.key", 2}};
   EXPECT_EQ(Decode(/*origin=*/1, &newer)->needs, 2) << "the leader decides whether it is in force";
@@ -290,6 +362,14 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
                   [](auto* in) {
                     in->set_too_many_requests(true);
                     in->set_transferring(true);
+                  }),
+            kInvalid);
+  EXPECT_EQ(After(declined, [](auto* in) { in->set_status_code(5); }), kOk);
+  EXPECT_EQ(After(declined, [](auto* in) { in->set_status_code(17); }), kInvalid);
+  EXPECT_EQ(After(declined,
+                  [](auto* in) {
+                    in->set_status_code(5);
+                    in->set_status_text(std::string(1000, 'x'));
                   }),
             kInvalid);
 }
@@ -327,6 +407,7 @@ TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {
   answer.set_log_empty(true);
   EXPECT_EQ(After(answer, [](auto*) {}), kOk);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_store_id_rejected(true); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_removed(true); }), kInvalid);
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ struct Node {
     };
     hooks.accept = [](std::unique_ptr<SnapshotWriter> writer)
         -> absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> {
-      return std::make_unique<ReceivedSnapshot>(writer->manifest().base);
+      return std::make_unique<ReceivedSnapshot>(writer->manifest().base, raft::Configuration());
     };
     hooks.run_on_loop = [this](std::function<void()> more) {
       absl::MutexLock lock(&mutex);

@@ -43,7 +43,7 @@ TEST(Peers, RejectedMessagesAreCountedByReason) {
   };
   for (int i = 0; i < 3; ++i) ask(Who(kCluster + 1, 2, 1, store));
   for (int i = 0; i < 2; ++i) ask(Who(kCluster, 2, 9, store));
-  ask(Who(kCluster, 9, 1, store));
+  ask(Who(kCluster, 1, 1, store));  // it calls itself the receiver
   ask(Who(kCluster, 2, 1, "short"));
   const Rejections& rejections = node.peers.rejections();
   EXPECT_EQ(rejections.of(Rejections::Reason::kCluster), 3);
@@ -143,6 +143,41 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
             (Message{1, 2, 7, raft::TimeoutNow{}}));
   EXPECT_EQ(to.peers.rejections().total(), 0);
   EXPECT_EQ(from.peers.rejections().total(), 0);
+}
+
+// A member is added, reached at another address, and removed.
+TEST(Peers, FollowTheMembers) {
+  Node first(2, {1, "n1", "127.0.0.1:1"}), second(2, {1, "n1", "127.0.0.1:1"});
+  Node node(1, {3, "n3", "127.0.0.1:1"});
+  node.peers.Send(Append());
+  node.peers.SetPeers({{2, "n2", first.address}});
+  node.peers.Send(Append());
+  ASSERT_TRUE(
+      Eventually({&node, &first}, [&] { return first.CountMessages<raft::Message>() == 1; }));
+  node.peers.SetPeers({{2, "n2", first.address}});
+  EXPECT_EQ(node.Count<AppendLost>(), 1) << "of member 3";
+  node.peers.SetPeers({{2, "n2", second.address}});
+  EXPECT_EQ(node.Count<AppendLost>(), 2);
+  EXPECT_EQ(node.Count<ForwardLost>(), 2) << "what was forwarded may have arrived";
+  node.peers.Send(Append());
+  ASSERT_TRUE(Eventually({&node, &first, &second},
+                         [&] { return second.CountMessages<raft::Message>() == 1; }));
+  node.peers.SetPeers({});
+  node.peers.Send(Append());
+  node.peers.Send(Proposal(7, 1));
+  EXPECT_EQ(std::get<ForwardLost>(node.inputs.back()).unsent, (std::vector<uint64_t>{7}));
+  ASSERT_TRUE(Eventually({&node, &first, &second}, [&] { return node.peers.live() == 0; }));
+  EXPECT_EQ(second.CountMessages<raft::Message>(), 1);
+}
+
+// A member that is behind may not know the sender yet, and must answer it (thesis §4.1).
+TEST(Peers, AnswerASenderThatIsNotKnownYet) {
+  Node to(2, {3, "n3", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send({1, 2, "", raft::Message{1, 2, 7, raft::RequestVote{.last = {3, 9}}}});
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
+  to.peers.Send({2, 1, "", raft::Message{2, 1, 7, raft::RequestVoteReply{.granted = true}}});
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
 }
 
 // A member n2 that answers the first append with a given response, and then keeps the stream open.

@@ -182,6 +182,7 @@ TEST(Configuration, ASnapshotBringsTheOneThatItContains) {
   net.Isolate(3);
   net.AddLearner(4);
   ASSERT_EQ(net.Change(1, "1,2,3,4"), ProposeResult::kAccepted);
+  net.Propose(1, "x");
   net.RunFor(3);
   net.CutLog(1, net[1].last_index());
   ASSERT_GT(net[1].status().first_index, net[1].membership().index());
@@ -285,6 +286,19 @@ TEST(Configuration, RemovingAVoterMayCommitWhatWaited) {
   EXPECT_LT(net[1].commit_index(), net[1].last_index());
   ASSERT_EQ(net.Change(1, "1"), ProposeResult::kAccepted);
   EXPECT_EQ(net[1].commit_index(), net[1].last_index());
+}
+
+// No answer comes any more that would confirm it.
+TEST(Configuration, RemovingAVoterMayConfirmAReadThatWaited) {
+  Cluster net(2);
+  net.Isolate(2);
+  net.Read(1, 7);
+  EXPECT_TRUE(net.member(1).reads.empty());
+  ASSERT_EQ(net.Change(1, "1"), ProposeResult::kAccepted);
+  ASSERT_EQ(net.member(1).reads.size(), 1u);
+  EXPECT_GT(net.member(1).reads[0].index, 0u);
+  net.Read(1, 8);
+  EXPECT_EQ(net.member(1).reads.size(), 2u);
 }
 
 // Member 1 has its own removal in its log, so its log is longer than that of member 2, which is no

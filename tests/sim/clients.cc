@@ -31,8 +31,9 @@ void World::OnClientDue(int number, uint64_t operation) {
     wish = draw < 10 ? Wish::kDelete : draw < 12 ? Wish::kSwap : Wish::kTxn;
   }
   const int member = SomeMember(/*up=*/true);
-  if (member < 0 || members_[member]->dead() ||
-      members_[member]->phase() != raftkv::Phase::kServing) {
+  // Clients mostly know which machines are members.
+  const bool known = member >= 0 && (TakesPart(member) || rng_.Chance(20 * kPercent));
+  if (!known || members_[member]->dead() || members_[member]->phase() != raftkv::Phase::kServing) {
     Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
     return;
   }

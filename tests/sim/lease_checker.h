@@ -37,8 +37,11 @@ class LeaseChecker {
     Micros at = 0;
     raft::Term term = 0;
   };
-  // The virtual time in which the fastest clock advances by `time`.
-  Micros OnFastestClock(Micros time) const { return time * 1'000'000 / (1'000'000 + skew_); }
+  // The least time in which so much passes on some clock.
+  // The members' clocks count milliseconds (World::clock_of).
+  Micros OnFastestClock(Micros time) const {
+    return time * 1'000'000 / (1'000'000 + skew_) - kMillisecond;
+  }
 
   const uint32_t skew_;
   const Micros election_timeout_;

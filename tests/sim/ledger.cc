@@ -73,7 +73,7 @@ void Ledger::Learn(const raft::Entry& entry) {
                                          entry.id.index));
   }
   known_ = entry.id.index;
-  if (entry.type != raft::EntryType::kCommand) {
+  if (entry.type == raft::EntryType::kNoOp) {
     item.expected.revision = model_.revision();
     item.after = model_.now();
     return;

@@ -28,6 +28,20 @@ namespace raftkv::sim {
   X(kEarlyHeldOff, "early rounds in vain: a majority heard the leader")       \
   X(kOldConnectionLost, "loss of an older connection of the leader ignored")  \
   X(kClosedInOrder, "connection closed in order")                             \
+  X(kLearnerAdded, "learner added")                                           \
+  X(kVoterAdded, "voter added, which does not count yet")                     \
+  X(kVoterCounted, "added voter caught up, and counts")                       \
+  X(kPromoted, "learner promoted")                                            \
+  X(kMemberRemoved, "member removed")                                         \
+  X(kLeaderRemoved, "leader removed")                                         \
+  X(kMemberUpdated, "peer URLs of a member changed")                          \
+  X(kPublished, "client URLs of a member changed")                            \
+  X(kChangeRejected, "change of the members rejected")                        \
+  X(kNotInSync, "promotion rejected: the learner is not in sync")             \
+  X(kRemovedTold, "removed member told so by another")                        \
+  X(kRejoined, "machine joined again, as another member")                     \
+  X(kConfigurationTruncated, "uncommitted configuration removed from a log")  \
+  X(kConfigurationInherited, "leader elected with an uncommitted one")        \
   X(kTransferred, "leadership transferred")                                   \
   X(kTransferBehind, "transfer to a member that was behind")                  \
   X(kTransferTimedOut, "transfer given up")                                   \

@@ -20,7 +20,11 @@ std::string NewStoreId(Rng* rng) {
 }  // namespace
 
 Member::Member(World* world, int number)
-    : world_(world), number_(number), store_id_(NewStoreId(&world->rng())) {
+    : world_(world),
+      number_(number),
+      store_id_(NewStoreId(&world->rng())),
+      id_(static_cast<raft::MemberId>(number) + 1),
+      retired_(number >= world->profile().members) {
   if (world->rng().Chance(world->profile().old_version)) {
     newest_version_ = world->rng().Between(kFirstVersion, kNewestVersion - 1);
   }
@@ -30,6 +34,19 @@ Member::~Member() = default;
 
 // --- lives
 
+namespace {
+
+etcdserverpb::Member Info(raft::MemberId id, uint64_t url) {
+  etcdserverpb::Member info;
+  info.set_id(id);
+  info.set_name(absl::StrCat("n", id));
+  info.add_peerurls(PeerUrl(id, 0));
+  info.add_clienturls(absl::StrCat("http://c", id, ":", url + 1));
+  return info;
+}
+
+}  // namespace
+
 MemberOptions Member::Options() const {
   const Profile& profile = world_->profile();
   MemberOptions options;
@@ -37,9 +54,13 @@ MemberOptions Member::Options() const {
   options.replica.boot_id = world_->rng().Next();
   options.replica.newest_version = newest_version_;
   options.replica.raft = profile.raft;
-  options.replica.raft.id = number_ + 1;
+  options.replica.raft.id = id_;
   options.replica.raft.seed = world_->rng().Next();
-  for (int i = 0; i < world_->size(); ++i) options.replica.configuration.voters.push_back(i + 1);
+  options.replica.self = Info(id_, url_);
+  for (int i = 1; i <= profile.members && !joins_; ++i) {
+    options.replica.configuration.voters.push_back(i);
+    options.replica.first_members.push_back(Info(i, 0));
+  }
   options.replica.tick = absl::Microseconds(profile.tick);
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
@@ -63,7 +84,23 @@ Disk::StateHooks Member::StateHooks(Process* process) {
           .on_flush_started = [this] { world_->marks().Hit(Mark::kFlushDue); }};
 }
 
+void Member::Rejoin(raft::MemberId id) {
+  world_->raft_checker().OnReplaced(number_, id);
+  Wipe();
+  wiped_ = false;
+  retired_ = false;
+  joins_ = true;
+  newest_version_ = kNewestVersion;
+  id_ = id;
+}
+
+void Member::Retire() {
+  Crash();
+  retired_ = true;
+}
+
 void Member::Start() {
+  if (world_->profile().change_every > 0 && world_->rng().Chance(20 * kPercent)) ++url_;
   ends_.resize(++life_ + 1, -1);
   if (newest_version_ < kNewestVersion && life_ > 1 &&
       world_->rng().Chance(world_->profile().upgrade)) {
@@ -106,7 +143,8 @@ void Member::Start() {
   p.member = std::make_unique<raftkv::Member>(Options(), p.log.get(), p.state_machine.get(),
                                               &p.phase, this, this);
   p.member->AddObserver(this);
-  p.leader_watch.emplace(&world_->profile(), number_, &world_->marks(), &world_->verdict());
+  p.leader_watch.emplace(&world_->profile(), static_cast<int>(id_ - 1), &world_->marks(),
+                         &world_->verdict());
   p.hub = std::make_unique<watch::Hub>(WatchOptions());
   process_ = std::move(process);
   ScheduleApply();
@@ -505,8 +543,7 @@ void Member::SendSnapshot(raft::MemberId to, raft::Term term) {
         return absl::OkStatus();
       });
   CHECK(read.ok()) << read;
-  world_->network().SendSnapshot(number_, static_cast<int>(to) - 1, term, *base,
-                                 std::move(contents));
+  world_->network().SendSnapshot(number_, to, term, *base, std::move(contents));
 }
 
 void Member::StopSnapshots() {

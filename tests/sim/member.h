@@ -51,7 +51,10 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   void Transfer(raft::MemberId target);
   void FlushState();
   void CloseAndCheckStored();  // at the end of a run
-  void Wipe();                 // call it while down: an empty directory with a new store id
+  // Call it while down: the machine is to join as a new member with an empty directory.
+  void Rejoin(raft::MemberId id);
+  void Retire();  // its process ends, and does not start again unless it rejoins
+  void Wipe();    // call it while down: an empty directory with a new store id
   void Pause(Micros duration);
   void Resume();  // pauses and stalled saves end now, and no crash is due
 
@@ -60,6 +63,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   uint64_t life() const { return life_; }
   Phase phase() const { return process_->phase.get(); }
   bool wiped() const { return wiped_; }
+  raft::MemberId id() const { return id_; }
+  // It is no member, or it was removed and stopped.
+  bool retired() const { return retired_; }
   bool busy() const;
   bool doomed() const { return process_->fuse.armed() || process_->dies_compacting; }
   // Whether that life of the member ended before `time`.
@@ -92,6 +98,8 @@ class Member final : public Transport, public MemberObserver, public StateStore 
     return up() && !process_->has_input && !process_->member->has_to_apply() &&
            !process_->member->applying_elsewhere();
   }
+  // By its own log, not because another member told it.
+  bool KnowsItsRemoval() const { return process_->member->replica().members().removed(id_); }
   const std::string& store_id() const { return store_id_; }
 
   void Send(PeerMessage message) override;                                            // Transport
@@ -158,6 +166,10 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   const int number_;
   Disk disk_;
   std::string store_id_;
+  raft::MemberId id_;
+  bool joins_ = false;  // after the start of the cluster
+  bool retired_ = false;
+  uint64_t url_ = 0;  // number of its client URL
   bool wiped_ = false;
   ClusterVersion newest_version_ = kNewestVersion;  // the newest one that its program knows
   uint64_t life_ = 0;

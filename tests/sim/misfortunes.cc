@@ -92,7 +92,8 @@ void World::OnTransferDue() {
   const int some = SomeMember(/*up=*/true);
   if (some < 0) return;
   const int asked = LeaderOr(LeaderOr(some));
-  const auto target = static_cast<raft::MemberId>(1 + rng_.Below(size() + 1));
+  const auto machine = static_cast<int>(rng_.Below(size() + 1));
+  const raft::MemberId target = machine < size() ? members_[machine]->id() : 1 << 20;
   Member& member = *members_[asked];
   if (!member.leads()) marks().Hit(Mark::kTransferAskedOfFollower);
   member.Transfer(target);
@@ -179,7 +180,7 @@ void World::OnWipeDue() {
     known = members_[i]->up() && !members_[i]->doomed() && members_[i]->status().may_vote;
     if (!known) break;
     const auto store_ids = members_[i]->state_machine().store_ids();
-    const auto it = store_ids.find(victim + 1);
+    const auto it = store_ids.find(members_[victim]->id());
     known = it != store_ids.end() && it->second == members_[victim]->store_id();
   }
   if (!known) {

@@ -23,6 +23,17 @@ constexpr Mutant kMutants[] = {
     {"propose-during-transfer", "a leader accepts proposals while it hands its leadership over"},
     {"timeout-now-of-an-old-term", "the request of a former leader to campaign is followed"},
     {"half-is-a-quorum", "half of the members are a majority"},
+    // Membership.
+    {"change-before-own-commit",
+     "a leader changes the members before it has committed an entry of its term"},
+    {"two-changes-at-once", "a leader changes the members while a change is uncommitted"},
+    {"learners-count", "learners count like voters"},
+    {"removed-leader-counts-itself", "a leader counts itself for its own removal"},
+    {"configuration-forgotten-at-restart", "a restart does not read the configurations in the log"},
+    {"truncation-keeps-the-configuration",
+     "a configuration stays in force when its entry is removed"},
+    {"install-keeps-the-old-configuration",
+     "a member does not learn the configuration of an installed snapshot"},
     // Replication and commit.
     {"reply-before-save", "votes and acknowledgements are sent before the save"},
     {"count-self-before-save", "a leader counts its own unsaved entries", 0,
@@ -122,6 +133,26 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.loss = 15 * kPercent;
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
+  } else if (mutant == "change-before-own-commit" || mutant == "two-changes-at-once" ||
+             mutant == "learners-count" || mutant == "removed-leader-counts-itself" ||
+             mutant == "configuration-forgotten-at-restart" ||
+             mutant == "truncation-keeps-the-configuration" ||
+             mutant == "install-keeps-the-old-configuration") {
+    p.members = 3;
+    p.spares = 2;
+    p.change_every = 300 * kMillisecond;
+    p.wipe = 0;
+    p.old_version = 0;
+    p.crash_every = 1500 * kMillisecond;
+    p.down_for = 400 * kMillisecond;
+    p.partition_every = kSecond;
+    p.partition_for = 700 * kMillisecond;
+    if (mutant == "install-keeps-the-old-configuration") {
+      p.tail.entries_max = 2;
+      p.tail.step_entries = 1;
+      p.tail.held_bytes_max = 0;
+      p.snapshot_time = 20 * kMillisecond;
+    }
   } else if (mutant == "txn-counts-the-state-before") {
     p.keys = 60;  // enough that some blocks of counts are completely within a range
   } else if (mutant == "read-without-round") {

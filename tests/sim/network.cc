@@ -66,12 +66,12 @@ Network::Network(World* world)
 
 void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message) {
   Packet packet{.from = from,
-                .to = static_cast<int>(message.to) - 1,
+                .to = world_->MachineOf(message.to),
                 .number = next_number_++,
                 .from_life = life,
                 .departs = departs,
                 .stream = !std::holds_alternative<raft::Message>(message.body),
-                .epoch = epoch(from, static_cast<int>(message.to) - 1),
+                .epoch = epoch(from, world_->MachineOf(message.to)),
                 .message = std::move(message)};
   if (packet.stream) {
     SendStream(std::move(packet));
@@ -164,7 +164,7 @@ void Network::End(int a, int b, bool aborted) {
 void Network::Notice(int member, int peer, uint64_t ended, bool aborted) {
   if (!world_->member(member).up() || ended < link(member, peer).first_epoch) return;
   if (aborted) {
-    world_->member(member).Post(PeerLost{static_cast<raft::MemberId>(peer + 1), ended + 1});
+    world_->member(member).Post(PeerLost{world_->member(peer).id(), ended + 1});
   }
   Renew(member, peer);
 }
@@ -175,7 +175,7 @@ void Network::Renew(int member, int peer) {
   if (out.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
   out.known_epoch = epoch(member, peer);
   if (!out.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
-  const auto id = static_cast<raft::MemberId>(peer + 1);
+  const raft::MemberId id = world_->member(peer).id();
   world_->member(member).Post(AppendLost{id});
   world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {})});
 }
@@ -188,8 +188,17 @@ namespace {
 class Image final : public ReceivedSnapshot {
  public:
   Image(const LogStore::Tip& base, std::shared_ptr<MemoryDisk> disk)
-      : ReceivedSnapshot(base), disk(std::move(disk)) {}
+      : ReceivedSnapshot(base, ConfigurationIn(disk)), disk(std::move(disk)) {}
   const std::shared_ptr<MemoryDisk> disk;
+
+ private:
+  static raft::Configuration ConfigurationIn(const std::shared_ptr<MemoryDisk>& disk) {
+    Members members;
+    const absl::Status loaded =
+        members.LoadAll(*MemoryEngine(disk, Durability::kFlushed).NewView());
+    CHECK(loaded.ok()) << loaded;
+    return members.configuration();
+  }
 };
 
 }  // namespace
@@ -198,8 +207,9 @@ std::shared_ptr<MemoryDisk> DiskOf(const ReceivedSnapshot& snapshot) {
   return static_cast<const Image&>(snapshot).disk;
 }
 
-void Network::SendSnapshot(int from, int to, raft::Term term, const LogStore::Tip& base,
-                           std::shared_ptr<const WriteBatch> contents) {
+void Network::SendSnapshot(int from, raft::MemberId to_id, raft::Term term,
+                           const LogStore::Tip& base, std::shared_ptr<const WriteBatch> contents) {
+  const int to = world_->MachineOf(to_id);
   std::erase_if(transfers_, [&](const auto& t) {
     return t.second.from == from && t.second.to == to && !t.second.late_copy;
   });
@@ -209,10 +219,10 @@ void Network::SendSnapshot(int from, int to, raft::Term term, const LogStore::Ti
   const Micros takes = 1 + std::min(world_->rng().Around(world_->faults().snapshot_time), kLongest);
   if (world_->rng().Chance(world_->faults().duplication)) {
     const uint64_t copy = next_number_++;
-    transfers_[copy] = {from, to, term, base, contents, false, false, /*late_copy=*/true};
+    transfers_[copy] = {from, to, to_id, term, base, contents, false, false, /*late_copy=*/true};
     world_->ScheduleSnapshot(world_->now() + takes + 1 + world_->rng().Around(kSecond), to, copy);
   }
-  transfers_[number] = {from, to, term, base, std::move(contents), false, false, false};
+  transfers_[number] = {from, to, to_id, term, base, std::move(contents), false, false, false};
   if (world_->rng().Chance(world_->faults().snapshot_loss)) {
     world_->marks().Hit(Mark::kSnapshotBroken);
     EndSnapshot(number, false);
@@ -248,8 +258,7 @@ void Network::OnSnapshotDue(uint64_t number) {
     const Transfer done = transfer;
     transfers_.erase(it);
     if (done.ok) world_->marks().Hit(Mark::kCaughtUpBySnapshot);
-    world_->member(done.from).Post(
-        SnapshotSent{static_cast<raft::MemberId>(done.to + 1), done.term, done.ok});
+    world_->member(done.from).Post(SnapshotSent{done.to_id, done.term, done.ok});
   } else if (transfer.contents != nullptr) {
     ArriveSnapshot(number, &transfer);
   }
@@ -258,12 +267,12 @@ void Network::OnSnapshotDue(uint64_t number) {
 void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
   const Transfer t = *transfer;
   transfer->contents = nullptr;
-  if (link(t.from, t.to).cut || link(t.to, t.from).cut || !world_->member(t.to).up()) {
+  const bool same = world_->member(t.to).id() == t.to_id;  // the machine may have joined again
+  if (link(t.from, t.to).cut || link(t.to, t.from).cut || !world_->member(t.to).up() || !same) {
     world_->marks().Hit(Mark::kSnapshotBroken);
     return EndSnapshot(number, false);
   }
-  const auto from = static_cast<raft::MemberId>(t.from + 1),
-             to = static_cast<raft::MemberId>(t.to + 1);
+  const raft::MemberId from = world_->member(t.from).id(), to = t.to_id;
   PeerMessage message{
       .from = from,
       .to = to,
@@ -275,9 +284,8 @@ void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
   MemoryEngine(disk, Durability::kFlushed).Flush();
   world_->member(t.to).Post(SnapshotArrived{std::move(message),
                                             std::make_unique<Image>(t.base, std::move(disk)),
-                                            [this, number, to, late_copy = t.late_copy](bool ok) {
-                                              if (world_->member(static_cast<int>(to) - 1).dead())
-                                                return;
+                                            [this, number, t, late_copy = t.late_copy](bool ok) {
+                                              if (world_->member(t.to).dead()) return;
                                               if (!ok || late_copy)
                                                 world_->marks().Hit(Mark::kSnapshotDeclined);
                                               EndSnapshot(number, ok);

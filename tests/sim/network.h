@@ -64,7 +64,7 @@ class Network {
   // A snapshot has a connection of its own. It arrives whole, or breaks off. The sender is told how
   // it ended; a receiver that dies before it answers counts as broken off. With the rate of
   // duplicates, a second copy arrives later.
-  void SendSnapshot(int from, int to, raft::Term term, const LogStore::Tip& base,
+  void SendSnapshot(int from, raft::MemberId to, raft::Term term, const LogStore::Tip& base,
                     std::shared_ptr<const WriteBatch> contents);
   void StopSnapshots(int from);
   void OnSnapshotDue(uint64_t number);
@@ -90,6 +90,7 @@ class Network {
   struct Transfer {  // of a snapshot
     int from = 0;
     int to = 0;
+    raft::MemberId to_id = raft::kNobody;
     raft::Term term = 0;
     LogStore::Tip base;
     std::shared_ptr<const WriteBatch> contents;  // until it arrives

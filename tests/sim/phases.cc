@@ -33,8 +33,11 @@ void World::FailLiveness(std::string_view what) {
     const raft::Status& s = status.raft;
     absl::StrAppendFormat(
         &text, "; n%d%s %s term %d leader n%d last %d commit %d applied %d pending %d%s", i + 1,
-        gone_[i] ? " (gone)" : "", raft::RoleName(s.role), s.term, s.leader, s.last_index,
-        s.commit_index, members_[i]->state_machine().applied().index, status.pending,
+        gone_[i]       ? " (gone)"
+        : TakesPart(i) ? ""
+                       : " (no member)",
+        raft::RoleName(s.role), s.term, s.leader, s.last_index, s.commit_index,
+        members_[i]->state_machine().applied().index, status.pending,
         status.may_vote ? "" : " no vote");
   }
   verdict_.Fail("liveness", text);
@@ -150,10 +153,13 @@ void World::StopFaults() {
 // Crashes a minority for good, sometimes. A member that may not vote yet must hear from all others
 // (first start), so no member is lost while there is one.
 void World::LoseMinority() {
-  int losable = (size() - 1) / 2;
+  if (!ChangesSettled()) return;
+  const auto& members = ledger_.model().members();
+  const int voters = members.empty() ? profile_.members : static_cast<int>(members.size());
+  int losable = (voters - 1) / 2;
   for (int i = 0; i < size(); ++i) {
-    if (gone_[i]) {
-      --losable;
+    if (!TakesPart(i)) {
+      losable -= gone_[i];
     } else if (!members_[i]->up() || !members_[i]->status().may_vote) {
       return;
     }
@@ -161,7 +167,7 @@ void World::LoseMinority() {
   if (!rng_.Chance(40 * kPercent)) return;
   for (; losable > 0; --losable) {
     const int victim = LeaderOr(SomeMember(/*up=*/true));
-    if (gone_[victim]) continue;
+    if (!TakesPart(victim)) return;
     members_[victim]->Crash();
     gone_[victim] = true;
   }
@@ -170,19 +176,22 @@ void World::LoseMinority() {
 bool World::OneLeader() {
   raft::MemberId leader = raft::kNobody;
   for (int i = 0; i < size(); ++i) {
-    if (gone_[i]) continue;
+    if (!TakesPart(i)) continue;
     const raft::MemberId seen = members_[i]->up() ? members_[i]->raft().leader() : raft::kNobody;
     if (seen == raft::kNobody || (leader != raft::kNobody && leader != seen)) return false;
     leader = seen;
   }
-  return members_[leader - 1]->leads();
+  if (leader == raft::kNobody) return false;
+  const Member& led = *members_[MachineOf(leader)];
+  return led.id() == leader && led.leads();
 }
 
 // Each healthy member must answer a write, then a read. A request that fails is sent again.
 bool World::EveryoneServes() {
   bool all = true;
   for (int i = 0; i < size(); ++i) {
-    if (gone_[i] || proven_[i] == 2) continue;
+    if (!TakesPart(i) || proven_[i] == 2) continue;
+    if (!members_[i]->up()) return false;
     all = false;
     if (probes_[i] != 0 && !history_.answered(probes_[i])) continue;
     if (probes_[i] != 0 && history_.succeeded(probes_[i])) ++proven_[i];
@@ -195,7 +204,7 @@ bool World::Converged() {
   if (history_.pending() > 0) return false;
   if (!ledger_.model().leases().empty()) return false;  // all of them expire
   for (int i = 0; i < size(); ++i) {
-    if (gone_[i]) continue;
+    if (!TakesPart(i)) continue;
     if (!members_[i]->idle() || ledger_.known() != ledger_.size() ||
         members_[i]->state_machine().applied().index != ledger_.size() ||
         members_[i]->must_compact()) {
@@ -203,7 +212,7 @@ bool World::Converged() {
     }
   }
   for (int i = 0; i < size(); ++i) {
-    if (!gone_[i]) ledger_.CheckWhole(i, members_[i]->state_machine(), &rng_);
+    if (TakesPart(i)) ledger_.CheckWhole(i, members_[i]->state_machine(), &rng_);
   }
   return watchers_.CheckComplete().empty();
 }

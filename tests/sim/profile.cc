@@ -111,6 +111,16 @@ void DrawWatches(Rng* rng, Profile* p) {
   if (on()) p->catch_up_delay = rng->Between(1, 200) * kMillisecond;
 }
 
+// A wiped member stays away for ever, so that is left to the runs in which no member may leave.
+void DrawChanges(Rng* rng, Profile* p) {
+  if (!rng->Chance(40 * kPercent)) return;
+  p->change_every = rng->Chance(50 * kPercent) ? rng->Between(200, 2000) * kMillisecond
+                                               : rng->Between(1, 15) * kSecond;
+  p->spares = static_cast<int>(rng->Between(1, 3));
+  if (rng->Chance(30 * kPercent)) p->members = static_cast<int>(rng->Between(1, 2));
+  p->wipe = 0;
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -121,12 +131,14 @@ Profile DrawProfile(Rng* rng) {
   DrawClients(rng, &p);
   DrawWatches(rng, &p);
   DrawLogs(rng, &p);
+  DrawChanges(rng, &p);
   return p;
 }
 
 std::string Describe(const Profile& p) {
   return absl::StrFormat(
-      "members %d, tick %d us, election %d ticks, batch %d entries %d bytes, window %d messages %d "
+      "members %d, spares %d, changed every %d us, tick %d us, election %d ticks, batch %d entries "
+      "%d bytes, window %d messages %d "
       "bytes, cache %d bytes\n"
       "loss %d ppm, duplication %d ppm, delay %d us, partition every %d us for %d us\n"
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
@@ -140,17 +152,17 @@ std::string Describe(const Profile& p) {
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
       "bytes, "
       "inline %d, jump %d, catch up in %d us",
-      p.members, p.tick, p.raft.election_timeout_ticks, p.raft.append_entries_max,
-      p.raft.append_bytes_max, p.raft.inflight_messages_max, p.raft.inflight_bytes_max,
-      p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay, p.partition_every,
-      p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every, p.crash_inside,
-      p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every, p.hand_over_for,
-      p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time, p.write_stall,
-      p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events, p.asleep + 1,
-      p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries, p.tail.held_bytes_max,
-      p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think, p.patience, p.gives_up,
-      p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_steps, p.watch_stream_bytes,
-      p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
+      p.members, p.spares, p.change_every, p.tick, p.raft.election_timeout_ticks,
+      p.raft.append_entries_max, p.raft.append_bytes_max, p.raft.inflight_messages_max,
+      p.raft.inflight_bytes_max, p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay,
+      p.partition_every, p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every,
+      p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
+      p.hand_over_for, p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time,
+      p.write_stall, p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events,
+      p.asleep + 1, p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries,
+      p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think,
+      p.patience, p.gives_up, p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_steps,
+      p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
 }
 
 }  // namespace raftkv::sim

@@ -18,7 +18,8 @@
 namespace raftkv::sim {
 
 struct Profile {
-  int members = 3;
+  int members = 3;  // at the start
+  int spares = 0;   // further machines, which join as members
   Micros tick = 50 * kMillisecond;
   Micros request_timeout = 3 * kSecond;
   size_t pending_max = 64;
@@ -52,6 +53,7 @@ struct Profile {
   Micros hand_over_for = 0;    // a leader that stops has this time to hand its leadership over
   Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
+  Micros change_every = 0;     // a member joins, is promoted, is updated, or leaves
   Micros late_start = 0;       // one member starts for the first time this late
   Micros down_for = 500 * kMillisecond;
   uint32_t clock_skew = 0;  // how much faster or slower a member's clock may run
@@ -100,6 +102,8 @@ struct Profile {
   uint64_t crashes_min = 2;
   uint64_t partitions_min = 1;
   uint64_t acknowledged_min = 100;
+
+  int machines() const { return members + spares; }
 };
 
 Profile DrawProfile(Rng* rng);

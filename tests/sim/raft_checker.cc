@@ -1,6 +1,7 @@
 #include "tests/sim/raft_checker.h"
 
 #include <algorithm>
+#include <iterator>
 #include <variant>
 
 #include "absl/strings/str_format.h"
@@ -13,8 +14,24 @@ std::string Name(int member) { return absl::StrFormat("n%d", member + 1); }
 
 }  // namespace
 
-RaftChecker::RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict)
-    : ledger_(ledger), marks_(marks), verdict_(verdict), shadows_(members) {}
+RaftChecker::RaftChecker(int machines, int voters, Ledger* ledger, Marks* marks, Verdict* verdict)
+    : ledger_(ledger), marks_(marks), verdict_(verdict), shadows_(machines) {
+  for (int i = 1; i <= machines; ++i) ids_.push_back(i);
+  for (int i = 1; i <= voters; ++i) configurations_[0].voters.push_back(i);
+}
+
+void RaftChecker::OnConfiguration(raft::Index index, const proto::ChangeMembers& change) {
+  configurations_[index] = {{change.voters().begin(), change.voters().end()},
+                            {change.learners().begin(), change.learners().end()}};
+}
+
+const RaftChecker::Shadow& RaftChecker::ShadowOf(raft::MemberId id) const {
+  static const Shadow* const none = new Shadow;
+  const size_t machine = (id - 1) % shadows_.size();
+  if (ids_[machine] == id) return shadows_[machine];
+  const auto replaced = replaced_.find(id);
+  return replaced == replaced_.end() ? *none : replaced->second;
+}
 
 // --- starts and crashes --------------------------------------------------------------------------
 
@@ -47,6 +64,11 @@ void RaftChecker::OnWiped(int member) {
   shadows_[member] = std::move(fresh);
 }
 
+void RaftChecker::OnReplaced(int member, raft::MemberId id) {
+  replaced_[ids_[member]] = std::exchange(shadows_[member], {});
+  ids_[member] = id;
+}
+
 void RaftChecker::OnDown(int member) {
   Shadow& shadow = shadows_[member];
   if (shadow.leads && shadow.log.size() > shadow.commit) {
@@ -58,10 +80,10 @@ void RaftChecker::OnDown(int member) {
 
 // --- messages ------------------------------------------------------------------------------------
 
-void RaftChecker::CheckVote(int member, raft::Term term, raft::MemberId candidate) {
-  const auto [it, first] = votes_.emplace(std::pair{member, term}, candidate);
+void RaftChecker::CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate) {
+  const auto [it, first] = votes_.emplace(std::pair{voter, term}, candidate);
   if (!first && it->second != candidate) {
-    verdict_->Fail("I7", absl::StrFormat("%s voted for both n%d and n%d in term %d", Name(member),
+    verdict_->Fail("I7", absl::StrFormat("n%d voted for both n%d and n%d in term %d", voter,
                                          it->second, candidate, term));
   }
 }
@@ -88,7 +110,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
                      absl::StrFormat("%s votes for n%d in term %d with a vote for n%d on disk",
                                      Name(member), candidate, message.term, durable.voted_for));
     }
-    CheckVote(member, message.term, candidate);
+    CheckVote(message.from, message.term, candidate);
   }
   if (std::holds_alternative<raft::AppendEntries>(message.body)) {
     const auto [it, first] = leaders_.emplace(message.term, member);
@@ -98,7 +120,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
     }
   }
   if (std::holds_alternative<raft::TimeoutNow>(message.body)) {
-    const Shadow& target = shadows_[message.to - 1];
+    const Shadow& target = ShadowOf(message.to);
     const raft::Index last = log.last_index();
     const auto holds = [&](const std::vector<Item>& items) {
       return items.size() >= last &&
@@ -122,6 +144,7 @@ void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
   CheckLeader(member, raft);
   CheckCommit(member, raft);
   CheckTransfer(member, raft);
+  CheckConfiguration(member, raft);
 }
 
 void RaftChecker::OnSynced(int member, const LogStore& log) {
@@ -244,13 +267,44 @@ void RaftChecker::CheckTransfer(int member, const raft::Raft& raft) {
   shadow.transferred_last = raft.last_index();
 }
 
-int RaftChecker::Holders(raft::Index index, uint64_t chain) const {
+void RaftChecker::CheckConfiguration(int member, const raft::Raft& raft) {
+  Shadow& shadow = shadows_[member];
+  const raft::Membership& membership = raft.membership();
+  const raft::Index index = membership.index(), commit = raft.commit_index();
+  const auto term_at = [&](raft::Index i) { return i == 0 ? 0 : shadow.log[i - 1].term; };
+  if (shadow.leads && index > shadow.configured_at && index <= shadow.log.size() &&
+      term_at(index) == raft.term()) {
+    if (term_at(commit) != raft.term()) {
+      verdict_->Fail("I9", absl::StrFormat("%s changes the members before it has committed an "
+                                           "entry of term %d",
+                                           Name(member), raft.term()));
+    }
+    if (membership.NumberAfter(commit) > 1) {
+      verdict_->Fail(
+          "I9", absl::StrFormat("%s has two uncommitted changes of the members", Name(member)));
+    }
+  }
+  const bool committed = index == 0 || (index <= ledger_->known() && index <= shadow.log.size() &&
+                                        shadow.log[index - 1].chain == ledger_->chain(index));
+  const auto last = std::prev(configurations_.upper_bound(index));
+  if (committed && !membership.voters().empty() && membership.current() != last->second) {
+    verdict_->Fail("I9", absl::StrFormat("%s has another configuration in force at entry %d than "
+                                         "entry %d has committed",
+                                         Name(member), index, last->first));
+  }
+  shadow.configured_at = index;
+  shadow.voters = membership.voters();
+}
+
+size_t RaftChecker::Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
+                            uint64_t chain) const {
   const auto holds = [&](const std::vector<Item>& log) {
     return log.size() >= index && log[index - 1].chain == chain;
   };
-  return static_cast<int>(std::count_if(shadows_.begin(), shadows_.end(), [&](const Shadow& s) {
+  return std::count_if(voters.begin(), voters.end(), [&](raft::MemberId id) {
+    const Shadow& s = ShadowOf(id);
     return holds(s.log) || holds(s.wiped_log);
-  }));
+  });
 }
 
 void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
@@ -274,14 +328,20 @@ void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
                                    Name(member), known));
     return;
   }
-  const int majority = static_cast<int>(shadows_.size()) / 2 + 1;
+  // In one turn a leader may commit, then change the members.
+  const std::vector<raft::MemberId>& voters = raft.membership().voters();
+  const auto majority_holds = [&](const std::vector<raft::MemberId>& of, const Item& item,
+                                  raft::Index index) {
+    return Holders(of, index, item.chain) >= of.size() / 2 + 1;
+  };
   for (raft::Index index = ledger_->size() + 1; index <= commit; ++index) {
     const Item& item = shadow.log[index - 1];
-    if (Holders(index, item.chain) < majority) {
-      verdict_->Fail("I6",
-                     absl::StrFormat("%s commits entry %d (term %d), which is synced on %d of %d",
-                                     Name(member), index, item.term, Holders(index, item.chain),
-                                     shadows_.size()));
+    if (!majority_holds(voters, item, index) &&
+        (shadow.voters.empty() || !majority_holds(shadow.voters, item, index))) {
+      verdict_->Fail(
+          "I6", absl::StrFormat("%s commits entry %d (term %d), which is synced on %d of %d",
+                                Name(member), index, item.term, Holders(voters, index, item.chain),
+                                voters.size()));
       return;
     }
     ledger_->Commit(index, item.term, item.chain, raft.term());

@@ -10,9 +10,12 @@
 //   I3  A leader only appends to its log.
 //   I4  The first commit of an index decides its entry: every later commit is equal; a member that
 //       has reached the term of the commit never removes the entry; every later leader has it.
-//   I6  When an entry is committed, it is synced on a majority.
+//   I6  When an entry is committed, it is synced on a majority of the voters.
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
 //       votes for at most one candidate in a term. A restart finds the saved term and vote.
+//   I9  A leader changes the members only after it has committed an entry of its term, one voter at
+//       a time, and while no other change is uncommitted. The configuration that a member has in
+//       force by a committed entry is the one that this entry, or the last one before it, has.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
@@ -39,12 +42,15 @@ namespace raftkv::sim {
 
 class RaftChecker {
  public:
-  RaftChecker(int members, Ledger* ledger, Marks* marks, Verdict* verdict);
+  RaftChecker(int machines, int voters, Ledger* ledger, Marks* marks, Verdict* verdict);
 
-  // `member` is a number from 0; the member's id is one more.
+  // `member` is the number of a machine, from 0. At first its id is one more.
   void OnStart(int member, const LogStore& log);
   void OnWiped(int member);
+  void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
+  // Entry `index` is committed and has this change.
+  void OnConfiguration(raft::Index index, const proto::ChangeMembers& change);
   // Called by the engine right after a synced batch. At this time the log store's memory has this
   // batch and nothing later.
   void OnSynced(int member, const LogStore& log);
@@ -71,6 +77,8 @@ class RaftChecker {
     raft::Index commit = 0;
     raft::MemberId transferee = raft::kNobody;
     raft::Index transferred_last = 0;  // the end of the log when the transfer began
+    raft::Index configured_at = 0;     // the index of the configuration, and its voters
+    std::vector<raft::MemberId> voters;
   };
 
   // If a snapshot took the place of the log: its entries are those of the ledger now.
@@ -81,15 +89,21 @@ class RaftChecker {
   void CheckLeader(int member, const raft::Raft& raft);
   void CheckCommit(int member, const raft::Raft& raft);
   void CheckTransfer(int member, const raft::Raft& raft);
-  void CheckVote(int member, raft::Term term, raft::MemberId candidate);
-  int Holders(raft::Index index, uint64_t chain) const;
+  void CheckConfiguration(int member, const raft::Raft& raft);
+  void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
+  const Shadow& ShadowOf(raft::MemberId id) const;
+  size_t Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
+                 uint64_t chain) const;
 
   Ledger* const ledger_;
   Marks* const marks_;
   Verdict* const verdict_;
   std::vector<Shadow> shadows_;
+  std::vector<raft::MemberId> ids_;                            // by machine
+  std::map<raft::MemberId, Shadow> replaced_;                  // of earlier ids
+  std::map<raft::Index, raft::Configuration> configurations_;  // committed; 0: the first one
   std::map<raft::Term, int> leaders_;
-  std::map<std::pair<int, raft::Term>, raft::MemberId> votes_;
+  std::map<std::pair<raft::MemberId, raft::Term>, raft::MemberId> votes_;
   // chains_[index - 1]: the hash at that index for each term that was seen there.
   std::vector<std::vector<std::pair<raft::Term, uint64_t>>> chains_;
   std::vector<raft::Term> orphaned_terms_;  // of leaders that crashed with uncommitted entries

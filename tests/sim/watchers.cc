@@ -42,7 +42,8 @@ void Watchers::Look(int number) {
   Rng& rng = world_.rng();
   const Profile& faults = world_.faults();
   world_.ScheduleWatcher(number, 1 + rng.Around(faults.watch_think));
-  const bool leaves = rng.Chance(faults.watch_leaves) || world_.gone(std::max(client.member, 0));
+  const bool leaves =
+      rng.Chance(faults.watch_leaves) || !world_.TakesPart(std::max(client.member, 0));
   if (client.stream == nullptr || leaves) Connect(&client);
   if (client.stream == nullptr || world_.member(client.member).dead()) return;
   Read(&client, rng.Between(1, 8));

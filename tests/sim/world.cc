@@ -30,25 +30,30 @@ World::World(const RunOptions& options, const Profile& profile)
       faults_(profile),
       lease_checker_(profile.clock_skew, election_timeout(), &result_.marks, &verdict_),
       ledger_(
-          profile.members,
+          profile.machines(),
           [this](const auto& id, const auto& command, const auto& before, const auto& model) {
+            if (command.has_change_members()) {
+              NoteChange(command.change_members());
+              raft_checker_.OnConfiguration(id.index, command.change_members());
+            }
             lease_checker_.OnEntry(id, command, before, model, now_);
           },
           &verdict_),
-      raft_checker_(profile.members, &ledger_, &result_.marks, &verdict_),
+      raft_checker_(profile.machines(), profile.members, &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
       requests_(&rng_, &history_, profile.keys, profile.lease),
       network_(this),
       watchers_(this, profile.watch_clients),
       clients_(profile.clients),
-      probes_(profile.members),
-      proven_(profile.members),
-      gone_(profile.members) {
-  for (int i = 0; i < profile.members; ++i) {
+      probes_(profile.machines()),
+      proven_(profile.machines()),
+      gone_(profile.machines()),
+      configured_at_(profile.machines()) {
+  for (int i = 0; i < size(); ++i) {
     const int64_t skew = profile.clock_skew;
     clock_rates_.push_back(1'000'000 + (skew > 0 ? rng_.Between(-skew, skew) : 0));
   }
-  for (int i = 0; i < profile.members; ++i) members_.push_back(std::make_unique<Member>(this, i));
+  for (int i = 0; i < size(); ++i) members_.push_back(std::make_unique<Member>(this, i));
 }
 
 // The clocks of members run at different rates, but never go back. Safety must not depend on them.
@@ -149,6 +154,7 @@ void World::Begin() {
   Every(faults_.disconnect_every, What::kDisconnect);
   Every(faults_.pause_every, What::kPause);
   Every(faults_.transfer_every, What::kTransfer);
+  Every(faults_.change_every, What::kChange);
   if (rng_.Chance(faults_.wipe)) Push(rng_.Between(5, 25) * kSecond, What::kWipe);
   Push(kWatchEvery, What::kWatch);
 }
@@ -189,7 +195,13 @@ void World::Handle(Event event) {
       watchers_.Look(event.member);
       return;
     case What::kStart:
-      if (!member.up() && !gone_[event.member]) member.Start();
+      if (!member.up() && !gone_[event.member] && !member.retired()) {
+        configured_at_[event.member] = 0;
+        member.Start();
+      }
+      return;
+    case What::kRetire:
+      if (of_this_life) OnRetire(event.member, /*removed=*/event.other == 0);
       return;
     case What::kWatch:
       Push(now_ + kWatchEvery, What::kWatch);
@@ -221,6 +233,10 @@ void World::HandleMisfortune(const Event& event) {
     case What::kTransfer:
       OnTransferDue();
       Every(faults_.transfer_every, What::kTransfer);
+      return;
+    case What::kChange:
+      OnChangeDue();
+      Every(faults_.change_every, What::kChange);
       return;
     case What::kHeal:
       network_.HealAll();
@@ -257,9 +273,10 @@ void World::Trace(const Event& event) {
   if (event.packet != nullptr) hash = Mix(hash, event.packet->number);
   if (!options_.trace) return;
   static constexpr std::string_view kNames[] = {
-      "tick", "turn",   "apply",   "elsewhere", "catchup", "arrive", "aborted", "closed",
-      "snap", "client", "watcher", "start",     "crash",   "crash",  "stop",    "transfer",
-      "cut",  "heal",   "clog",    "break",     "pause",   "wipe",   "watch"};
+      "tick",   "turn",     "apply",  "elsewhere", "catchup", "arrive", "aborted",
+      "closed", "snap",     "client", "watcher",   "start",   "crash",  "crash",
+      "stop",   "transfer", "change", "retire",    "cut",     "heal",   "clog",
+      "break",  "pause",    "wipe",   "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -357,6 +374,10 @@ struct EventText {
   std::string operator()(const VersionRaised& e) const {
     return absl::StrFormat("cluster version %d", e.version);
   }
+  std::string operator()(const MembersChanged& e) const {
+    return absl::StrFormat("knows %d members", e.members->all().size());
+  }
+  std::string operator()(const RemovedFromCluster&) const { return "was removed"; }
   std::string operator()(const RejectedByPeer& e) const {
     return absl::StrFormat("is rejected by n%d", e.peer);
   }
@@ -374,6 +395,9 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
     if (allowed->caught_up) marks.Hit(Mark::kCaughtUpToVote);
   }
+  if (std::holds_alternative<RemovedFromCluster>(event)) {
+    Push(now_, What::kRetire, member, 0, members_[member]->life());
+  }
   const auto* raft_event = std::get_if<raft::Event>(&event);
   if (raft_event == nullptr) return;
   if (std::holds_alternative<raft::SnapshotNeeded>(*raft_event)) marks.Hit(Mark::kSnapshotWanted);
@@ -390,8 +414,14 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
     result_.terms = std::max<uint64_t>(result_.terms, candidate->term);
   } else if (const auto* leader = std::get_if<raft::BecameLeader>(raft_event)) {
     lease_checker_.OnLeader(leader->term, now_);
+    if (configured_at_[member] > ledger_.size()) marks.Hit(Mark::kConfigurationInherited);
+  } else if (const auto* changed = std::get_if<raft::ConfigurationChanged>(raft_event)) {
+    if (changed->index < configured_at_[member]) marks.Hit(Mark::kConfigurationTruncated);
+    configured_at_[member] = changed->index;
   } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
-    marks.Hit(down->why == raft::SteppedDown::Why::kNoQuorum ? Mark::kCheckQuorum : Mark::kDeposed);
+    marks.Hit(down->why == raft::SteppedDown::Why::kNoQuorum  ? Mark::kCheckQuorum
+              : down->why == raft::SteppedDown::Why::kNoVoter ? Mark::kLeaderRemoved
+                                                              : Mark::kDeposed);
   } else if (const auto* truncated = std::get_if<raft::Truncated>(raft_event)) {
     marks.Hit(Mark::kTruncated);
     if (truncated->first_removed.index <= ledger_.size()) marks.Hit(Mark::kTruncatedBehind);

@@ -59,6 +59,8 @@ struct RunResult {
   Marks marks;
 };
 
+std::string PeerUrl(raft::MemberId id, uint64_t number);
+
 class World {
  public:
   explicit World(const RunOptions& options);
@@ -67,7 +69,9 @@ class World {
   RunResult Run();
 
   // --- for members, network and checkers
-  int size() const { return profile_.members; }
+  int size() const { return profile_.machines(); }
+  // Machines are numbered from 0. A machine that joins again becomes a member with another id.
+  int MachineOf(raft::MemberId id) const { return static_cast<int>((id - 1) % size()); }
   Micros now() const { return now_; }
   MonotonicTime clock_of(int member) const;
   Rng& rng() { return rng_; }
@@ -97,7 +101,9 @@ class World {
 
   // A member that is up, or down, and does not stay down for good; -1: there is none.
   int SomeMember(bool up);
-  bool gone(int member) const { return gone_[member]; }
+  // Whether the machine takes part: it does not stay down, and is a member by the committed
+  // entries.
+  bool TakesPart(int member) const;
 
   void OnUpgraded() { upgraded_ = true; }
   void OnDied(int member);  // inside its turn or apply
@@ -122,6 +128,8 @@ class World {
     kCrashLate,
     kStop,
     kTransfer,
+    kChange,
+    kRetire,
     kPartition,
     kHeal,
     kClog,
@@ -183,6 +191,13 @@ class World {
   void OnWipeDue();
   int LeaderOr(int member);
 
+  // changes.cc
+  void OnChangeDue();
+  bool DrawChange(proto::ChangeMembers* change, int* joiner);
+  void OnRetire(int member, bool removed);
+  void NoteChange(const proto::ChangeMembers& change);
+  bool ChangesSettled() const;
+
   // clients.cc
   void OnClientDue(int client, uint64_t operation);
   void OnAnswered(uint64_t operation, int client);
@@ -228,6 +243,8 @@ class World {
   std::vector<uint64_t> probes_;  // by member: the pending operation that shows that it serves
   std::vector<int> proven_;       // by member: how many probes succeeded
   std::vector<bool> gone_;        // by member: it stays down
+  std::vector<raft::Index> configured_at_;  // by member: the index of the configuration in force
+  Micros last_change_ = 0;                  // when it was requested
   bool softened_ = false;
   bool upgraded_ = false;             // a member was upgraded
   std::vector<int64_t> clock_rates_;  // by member, in parts per million

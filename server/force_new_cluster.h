@@ -1,0 +1,21 @@
+#ifndef RAFTKV_SERVER_FORCE_NEW_CLUSTER_H_
+#define RAFTKV_SERVER_FORCE_NEW_CLUSTER_H_
+
+// Recovery when a majority of the members is lost for good (raftkv-server --force-new-cluster).
+
+#include "absl/status/status.h"
+#include "storage/data_dir.h"
+
+namespace raftkv {
+
+// Makes the owner of this directory the only member: adds an entry to its log that removes all
+// others. Call it before the member starts. It may lose acknowledged writes, namely those that only
+// the lost members have. No entry of this log is removed: any of them may have been acknowledged.
+// If another member starts again, it is told that it was removed.
+//
+// FailedPrecondition, one line: this directory cannot continue the cluster.
+absl::Status ForceNewCluster(DataDir* data_dir);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_FORCE_NEW_CLUSTER_H_

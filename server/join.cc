@@ -1,0 +1,80 @@
+#include "server/join.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "glog/logging.h"
+#include "proto/etcd/rpc.grpc.pb.h"
+
+namespace raftkv {
+
+namespace {
+
+using etcdserverpb::MemberListRequest;
+using etcdserverpb::MemberListResponse;
+
+constexpr absl::Duration kAskFor = absl::Seconds(30);
+constexpr absl::Duration kOneAnswer = absl::Seconds(5);
+constexpr absl::Duration kPause = absl::Milliseconds(500);
+
+// The answer is linearizable: it has every change that was acknowledged before.
+grpc::Status Ask(const MemberConfig& member, MemberListResponse* response) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  const auto stub = etcdserverpb::Cluster::NewStub(grpc::CreateCustomChannel(
+      HostPort(member.client_url), grpc::InsecureChannelCredentials(), args));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kOneAnswer));
+  MemberListRequest request;
+  request.set_linearizable(true);
+  return stub->MemberList(&context, request, response);
+}
+
+absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Config& config,
+                                       const MemberConfig& self) {
+  for (const etcdserverpb::Member& member : list.members()) {
+    const auto& urls = member.peerurls();
+    if (std::find(urls.begin(), urls.end(), self.peer_url) == urls.end()) continue;
+    if (member.name().empty()) return JoinedCluster{list.header().cluster_id(), member.id()};
+    // Its data directory is known to the cluster. Another one must not take its place, because it
+    // has forgotten votes and acknowledged writes.
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "member %x with peer_url %s has run before, with another data directory: restore that, or "
+        "remove the member and add it again: raftkv member remove %x, then raftkv member add %s "
+        "--learner --peer-urls=%s",
+        member.id(), self.peer_url, member.id(), self.name, self.peer_url));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "cluster \"", config.cluster_name, "\" has no member with peer_url ", self.peer_url,
+      ": add it first: raftkv member add ", self.name, " --peer-urls=", self.peer_url));
+}
+
+}  // namespace
+
+absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self) {
+  std::string last;
+  for (const absl::Time end = absl::Now() + kAskFor; absl::Now() < end;) {
+    for (const MemberConfig& member : config.members) {
+      if (&member == &self) continue;
+      MemberListResponse response;
+      const grpc::Status status = Ask(member, &response);
+      if (status.ok()) return FindSelf(response, config, self);
+      last = absl::StrCat(member.name, " at ", member.client_url, ": ", status.error_message());
+      LOG(INFO) << "joining: no answer yet from " << last;
+    }
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPause));
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat("no member of the config file answered, so this one cannot join (", last,
+                   "); check that they run and that the client_url of each is right"));
+}
+
+}  // namespace raftkv

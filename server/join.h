@@ -1,0 +1,26 @@
+#ifndef RAFTKV_SERVER_JOIN_H_
+#define RAFTKV_SERVER_JOIN_H_
+
+// How a new member learns who it is: it asks the members that the config file names. They know it
+// from `member add`, by its peer URL.
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "config/config.h"
+
+namespace raftkv {
+
+struct JoinedCluster {
+  uint64_t cluster_id = 0;
+  uint64_t member_id = 0;
+};
+
+// Asks the other members of the file at their client URLs, for half a minute at most. Errors are
+// one line: FailedPrecondition says what the operator has to do first, DeadlineExceeded that no
+// member answered.
+absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_JOIN_H_

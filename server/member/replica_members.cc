@@ -1,0 +1,196 @@
+// The methods of Replica about the members of the cluster. A leader checks a change against the
+// members as of the committed entries, and then proposes it together with the configuration that
+// follows from it. It proposes one change at a time (raft::Raft::MayChangeConfiguration), so the
+// members that it knows are those right before the change.
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/parse_command.h"
+#include "server/member/origin.h"
+#include "server/member/replica.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv {
+
+namespace {
+
+// Changes that wait at a leader.
+constexpr size_t kChangesMax = 16;
+// A learner is in sync if it has nine tenths of the leader's log, as in etcd, and lacks no more
+// entries than this.
+constexpr raft::Index kBehindMax = 5000;
+
+bool InSync(const raft::Status& leader, raft::MemberId id) {
+  const auto found = leader.peers.find(id);
+  if (found == leader.peers.end()) return false;
+  const raft::PeerStatus& peer = found->second;
+  return peer.recently_active && peer.match_index * 10 >= leader.last_index * 9 &&
+         peer.match_index + kBehindMax >= leader.last_index;
+}
+
+int Active(const raft::Status& leader, const std::vector<raft::MemberId>& voters) {
+  return static_cast<int>(std::count_if(voters.begin(), voters.end(), [&](raft::MemberId id) {
+    const auto peer = leader.peers.find(id);
+    return id == leader.id || (peer != leader.peers.end() && peer->second.recently_active);
+  }));
+}
+
+}  // namespace
+
+void Replica::Decline(raft::MemberId from, const ForwardedProposal& proposal,
+                      ForwardedProposalReply reply) {
+  reply.number = proposal.number;
+  reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
+  if (from == options_.raft.id) {
+    HandleFrom(from, reply);
+  } else {
+    outbox_->Send(from, std::move(reply));
+  }
+}
+
+void Replica::QueueChange(raft::MemberId from, ForwardedProposal proposal) {
+  if (raft_.role() != raft::Role::kLeader) return Decline(from, proposal, {});
+  if (changes_.size() >= kChangesMax) {
+    return Decline(from, proposal, {.too_many_requests = true});
+  }
+  changes_.push_back({from, std::move(proposal)});
+}
+
+// One change in a turn: the next one waits until it is committed.
+void Replica::MaybeChangeMembers() {
+  if (raft_.role() != raft::Role::kLeader) {
+    for (const WaitingChange& change : std::exchange(changes_, {})) {
+      Decline(change.from, change.proposal, {});
+    }
+    return;
+  }
+  if (!raft_.MayChangeConfiguration() || raft_.transferee() != raft::kNobody) return;
+  if (versions_.in_force() < kMembersVersion) return;
+  // members_ must have the change before this one.
+  const bool known = raft_.membership().index() <= handed_over_;
+  if (!known && !RAFTKV_MUTANT("two-changes-at-once")) return;
+  if (!members_.known()) {
+    if (options_.first_members.empty()) return;
+    proto::Command command;
+    auto& members = *command.mutable_change_members()->mutable_begin()->mutable_members();
+    members.Assign(options_.first_members.begin(), options_.first_members.end());
+    ProposeChange(&command);
+    return;
+  }
+  while (!changes_.empty()) {
+    const WaitingChange change = std::move(changes_.front());
+    changes_.pop_front();
+    proto::Command command;
+    CHECK(ParseCommand(change.proposal.payload.view(), &command));
+    const absl::Status status = CheckChange(command.change_members());
+    if (!status.ok()) {
+      Decline(change.from, change.proposal, {.rejected = status});
+    } else if (ProposeChange(&command)) {
+      return;
+    } else {
+      Decline(change.from, change.proposal, {.too_many_requests = true});
+    }
+  }
+  const raft::Status status = raft_.status();
+  for (const auto& [id, member] : members_.all()) {
+    if (!member.joining() || !MayCount(status, id)) continue;
+    proto::Command command;
+    command.mutable_change_members()->set_count(id);
+    if (members_.Check(command.change_members()).ok()) ProposeChange(&command);
+    return;
+  }
+}
+
+bool Replica::ProposeChange(proto::Command* command) {
+  members_.Complete(command->mutable_change_members());
+  std::string payload = command->SerializeAsString();
+  if (!raft_.membership().IsSingleChange(MustParseConfiguration(payload))) return false;
+  return raft_.ProposeConfiguration(raft::Payload(std::move(payload))) ==
+         raft::ProposeResult::kAccepted;
+}
+
+// A member may count once it has caught up, its directory is recorded and it has told its name:
+// then it cannot start again with an empty directory, because server/join.h declines that, and
+// another directory is noticed.
+bool Replica::MayCount(const raft::Status& status, raft::MemberId id) const {
+  const Members::Member* member = members_.Find(id);
+  return member != nullptr && member->started && store_ids_.Knows(id) && InSync(status, id);
+}
+
+// What the members say, and then whether those that count answer the leader, as etcd does.
+absl::Status Replica::CheckChange(const proto::ChangeMembers& change) const {
+  if (absl::Status status = members_.Check(change); !status.ok()) return status;
+  const raft::Status status = raft_.status();
+  const std::vector<raft::MemberId>& voters = raft_.membership().voters();
+  const int active = Active(status, voters), all = static_cast<int>(voters.size());
+  const absl::Status unhealthy = absl::UnavailableError("unhealthy cluster");
+  // A learner changes no majority, and is how a member whose disk is lost is replaced.
+  if (change.has_add() && !change.add().islearner() && active < all) return unhealthy;
+  if (change.has_remove() && raft_.membership().IsVoter(change.remove())) {
+    // One that does not answer is no part of the majority that works.
+    const bool answers = Active(status, {change.remove()}) > 0;
+    if (answers && active - 1 < 1 + (all - 1) / 2) return unhealthy;
+  }
+  if (change.has_promote() && !MayCount(status, change.promote())) {
+    return absl::FailedPreconditionError(
+        "can only promote a learner member which is in sync with leader");
+  }
+  return absl::OkStatus();
+}
+
+PendingRequestPtr Replica::NoteChange(const raft::Entry& entry) {
+  proto::Command command;
+  CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
+  members_.Apply(command.change_members());
+  OnMembers();
+  return proposals_.TakeCommitted(entry.payload.view());
+}
+
+void Replica::OnMembers() {
+  if (members_.known()) outbox_->Report(MembersChanged{&members_});
+  if (members_.removed(options_.raft.id)) OnRemoved();
+}
+
+// A member tells its name and client URLs through the log, at its first start and when they have
+// changed.
+void Replica::MaybePublish() {
+  const Members::Member* known = members_.Find(options_.raft.id);
+  if (known == nullptr || options_.self.name().empty() || now_ < next_publish_) return;
+  const auto& urls = options_.self.clienturls();
+  if (known->started && known->info.name() == options_.self.name() &&
+      std::equal(urls.begin(), urls.end(), known->info.clienturls().begin(),
+                 known->info.clienturls().end())) {
+    return;
+  }
+  if (raft_.leader() == raft::kNobody || !log_->may_vote()) return;
+  next_publish_ = now_ + options_.request_timeout;
+  proto::Command command;
+  etcdserverpb::Member& self = *command.mutable_change_members()->mutable_publish();
+  self = options_.self;
+  self.set_id(options_.raft.id);
+  Handle(ProposeRequest{.command = command.SerializeAsString(),
+                        .done = [](Fate, const ApplyResult&) {},
+                        .needs = Needs(command),
+                        .changes_members = true});
+}
+
+// A leader sends nothing to a removed member, which then hears from no leader. The others tell it.
+void Replica::AskWhetherRemoved() {
+  const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
+  if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
+    leader_seen_ = now_;
+  }
+  if (now_ - leader_seen_ < election_timeout || !log_->may_vote()) return;
+  leader_seen_ = now_;
+  for (const raft::MemberId member : raft_.membership().everyone()) {
+    if (member != options_.raft.id) outbox_->Send(member, Hello{});
+  }
+}
+
+void Replica::OnRemoved() {
+  if (std::exchange(removed_, true)) return;
+  outbox_->Report(RemovedFromCluster{});
+}
+
+}  // namespace raftkv

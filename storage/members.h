@@ -1,0 +1,88 @@
+#ifndef RAFTKV_STORAGE_MEMBERS_H_
+#define RAFTKV_STORAGE_MEMBERS_H_
+
+// The members of the cluster as the log has them: who they are, where they are reached, who votes.
+// The command ChangeMembers changes them. The table of members (tables/members.h) keeps a Members
+// as of the applied entries, and the replica one as of the committed entries, from which a leader
+// decides what it proposes.
+//
+// A member is in one of three states:
+//   learner        added as a learner; an operator promotes it
+//   joining voter  added as a voter. It counts for Raft once it has caught up: until then no
+//                  majority needs it, whether it was started or not
+//   voter          votes and counts
+// Clients see a joining voter as a voter, as in etcd.
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/engine/engine.h"
+#include "storage/log/entry.h"
+#include "storage/version.h"
+
+namespace raftkv {
+
+// As etcd's default.
+inline constexpr int kLearnersMax = 1;
+// The cluster version (version.h) that defines ChangeMembers.
+inline constexpr ClusterVersion kMembersVersion = 3;
+
+class Members {
+ public:
+  struct Member {
+    etcdserverpb::Member info;
+    bool votes = false;
+    // It has told its name. Each member does so once its data directory has the permission to vote
+    // (first_start.h). Until then it could not help to elect a leader.
+    bool started = false;
+
+    bool joining() const { return !votes && !info.islearner(); }
+  };
+
+  // False until the first ChangeMembers: the config file of the first start names the members.
+  bool known() const { return !members_.empty(); }
+  const std::map<raft::MemberId, Member>& all() const { return members_; }
+  const Member* Find(raft::MemberId id) const;  // null: it is no member
+  // It was a member. Ids are never used again.
+  bool removed(raft::MemberId id) const { return removed_.contains(id); }
+  raft::Configuration configuration() const;
+
+  // Whether the change is possible now. The texts are etcd's, and so are the rules, which protect
+  // the quorum by counting started members.
+  absl::Status Check(const proto::ChangeMembers& change) const;
+  // Sets the configuration that will be in force. Call it after Check returned OK.
+  void Complete(proto::ChangeMembers* change) const;
+  // Always succeeds: whatever the change says, its configuration decides who is a member and who
+  // votes. Returns the ids of those that were changed, added or removed.
+  std::set<raft::MemberId> Apply(const proto::ChangeMembers& change);
+
+  // How a member, or a removed one, is stored. LoadAll: DataLoss when damaged.
+  static std::string EngineKey(raft::MemberId id);
+  std::string Record(raft::MemberId id) const;
+  absl::Status LoadAll(const View& view);
+
+ private:
+  absl::Status CheckAdd(const etcdserverpb::Member& added) const;
+  absl::Status CheckUrls(const etcdserverpb::Member& changed) const;
+  absl::Status CheckRemove(raft::MemberId id) const;
+  absl::Status CheckPromote(raft::MemberId id) const;
+  absl::Status CheckStarted(raft::MemberId without, int added) const;
+
+  std::map<raft::MemberId, Member> members_;
+  std::set<raft::MemberId> removed_;
+};
+
+// Reads the configuration in the payload of a log entry of type kConfiguration. False: the payload
+// is none that a correct leader proposes.
+bool ParseConfiguration(std::string_view payload, raft::Configuration* configuration);
+// The same of an entry that was validated when it arrived or was proposed (CHECK).
+raft::Configuration MustParseConfiguration(std::string_view payload);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_MEMBERS_H_

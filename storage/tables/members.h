@@ -1,0 +1,38 @@
+#ifndef RAFTKV_STORAGE_TABLES_MEMBERS_H_
+#define RAFTKV_STORAGE_TABLES_MEMBERS_H_
+
+// The table of the cluster's members (storage/members.h), and of the ids of removed ones. The
+// command ChangeMembers changes it. tables.h explains the functions of a table.
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/members.h"
+#include "storage/meter.h"
+#include "storage/tables/state.h"
+
+namespace raftkv {
+
+class MemberTable {
+ public:
+  explicit MemberTable(Shared* shared) : shared_(*shared) {}
+
+  absl::Status Load();
+  // InvalidArgument: the command has no configuration. A leader has checked everything else before
+  // it proposed the entry (Members::Check), because the configuration is in force when the entry is
+  // appended, before it is applied.
+  absl::Status Check(const proto::Command& command, Meter* meter);
+  void Apply(const proto::Command& command, proto::CommandResponse* response);
+  static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
+
+  const Members& members() const { return members_; }
+
+ private:
+  Shared& shared_;
+  Members members_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_TABLES_MEMBERS_H_

@@ -1,0 +1,172 @@
+// Changes of the members with real processes, while clients write: a member joins, is promoted, the
+// leader leaves, and a member whose disk was lost is replaced.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "tests/e2e/cluster.h"
+#include "tests/e2e/writers.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using etcdserverpb::MemberAddRequest;
+using etcdserverpb::MemberPromoteRequest;
+using etcdserverpb::MemberRemoveRequest;
+using Stub = etcdserverpb::Cluster::Stub;
+using testing::HasSubstr;
+
+constexpr absl::Duration kSoon = absl::Seconds(30);
+constexpr int kClients = 8;
+
+// Members n1 to n3, and n4, which joins.
+class Membership : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "it joins with other flags";
+    for (int i = 0; i < 3; ++i) cluster_.Start(i);
+    ASSERT_GE(cluster_.WaitForLeader(), 0);
+  }
+
+  template <typename Request, typename Response>
+  grpc::Status Ask(int member,
+                   grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                   const Request& request) {
+    Connection& connection = cluster_.connection(member);
+    return Call(connection, *connection.cluster, method, request).status;
+  }
+  // Repeats the request until it succeeds, as an operator does: the members are in the log once all
+  // have announced that they know it, and a learner is promoted once it has caught up.
+  template <typename Request, typename Response>
+  testing::AssertionResult Succeeds(int member,
+                                    grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                                 const Request&, Response*),
+                                    const Request& request) {
+    grpc::Status status;
+    if (Eventually(kSoon, [&] { return (status = Ask(member, method, request)).ok(); })) {
+      return testing::AssertionSuccess();
+    }
+    return testing::AssertionFailure() << status.error_message();
+  }
+  MemberAddRequest Learner(int member) const {
+    MemberAddRequest add;
+    add.add_peerurls("http://" + cluster_.peer_address(member));
+    add.set_islearner(true);
+    return add;
+  }
+  uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }
+
+  Cluster cluster_{{.size = 3, .joining = 1, .election_timeout = absl::Milliseconds(500)}};
+};
+
+TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
+  Writers writers(cluster_.client_addresses(), kClients);
+  ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
+  MemberAddRequest again = Learner(3);
+  again.add_peerurls("http://127.0.0.1:1");  // for another id
+  EXPECT_EQ(Ask(0, &Stub::MemberAdd, again).error_message(),
+            "etcdserver: Peer URLs already exists");
+  MemberAddRequest malformed;
+  malformed.add_peerurls("n5:2380");
+  EXPECT_EQ(Ask(0, &Stub::MemberAdd, malformed).error_message(),
+            "etcdserver: given member URLs are invalid");
+
+  cluster_.Start(3);
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.islearner(); }));
+  EXPECT_EQ(cluster_.Put(3, "k", "v").status.error_message(),
+            "etcdserver: rpc not supported for learner");
+  MemberPromoteRequest promote;
+  promote.set_id(IdOf(3));
+  ASSERT_TRUE(Succeeds(2, &Stub::MemberPromote, promote));
+  EXPECT_EQ(Ask(2, &Stub::MemberPromote, promote).error_message(),
+            "etcdserver: can only promote a learner member");
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
+  ASSERT_TRUE(writers.WaitFor(200));
+
+  const int leader = cluster_.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  MemberRemoveRequest remove;
+  remove.set_id(IdOf(leader));
+  // The leader stops when the removal is committed, so the member that was asked may not learn that
+  // before it knows the next leader.
+  grpc::Status removed;
+  ASSERT_TRUE(Eventually(kSoon, [&] {
+    removed = Ask((leader + 1) % 3, &Stub::MemberRemove, remove);
+    return removed.ok() || removed.error_code() == grpc::StatusCode::NOT_FOUND;
+  })) << removed.error_message();
+  EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
+  EXPECT_THAT(cluster_.log(leader), HasSubstr("this member was removed from the cluster"));
+  ASSERT_TRUE(writers.WaitFor(200));
+  cluster_.Start(leader);
+  EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 2) << "a removed member does not start again";
+
+  writers.Stop();
+  EXPECT_TRUE(cluster_.Put(3, "k", "without").ok());
+  EXPECT_TRUE(cluster_.MembersAreEqual());
+}
+
+TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
+  const int lost = (cluster_.WaitForLeader() + 1) % 3;
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(lost, "k", "v").ok(); }));
+  Writers writers(
+      {cluster_.client_address((lost + 1) % 3), cluster_.client_address((lost + 2) % 3)}, kClients);
+  cluster_.Kill(lost);
+  cluster_.Wipe(lost);
+  cluster_.Start(lost);
+
+  const std::string out = cluster_.dir() + "/replace.txt";
+  const auto replace = [&] {
+    return Command{.argv = {BuiltProgram("raftkv"), "member", "replace", cluster_.name(lost), "n4",
+                            "--peer-urls=http://" + cluster_.peer_address(3), "--endpoints",
+                            absl::StrJoin({cluster_.client_address((lost + 1) % 3),
+                                           cluster_.client_address((lost + 2) % 3)},
+                                          ",")}};
+  };
+  {
+    Process interrupted(replace(), out);
+    ASSERT_TRUE(Eventually(kSoon, [&] {
+      return absl::StrContains(ReadFile(out), "has not started yet");
+    })) << ReadFile(out);
+  }
+  Process again(replace(), out);
+  cluster_.Start(3);
+  EXPECT_EQ(again.Wait(kSoon), 0) << ReadFile(out);
+  EXPECT_THAT(ReadFile(out), HasSubstr("is replaced by n4"));
+  EXPECT_EQ(cluster_.process(lost).Wait(kSoon), 0) << "it is told that it was removed";
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
+  ASSERT_TRUE(writers.WaitFor(200));
+  EXPECT_THAT(writers.Stop(), testing::IsEmpty());
+  EXPECT_TRUE(cluster_.MembersAreEqual());
+
+  // It has voted and acknowledged writes, so it does not come back with an empty directory.
+  ASSERT_EQ(cluster_.Terminate(3), 0);
+  cluster_.Wipe(3);
+  cluster_.Start(3);
+  EXPECT_EQ(cluster_.process(3).Wait(kSoon), 2);
+  EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
+}
+
+// A majority is lost for good. The member that is left goes on alone, with all that it has.
+TEST_F(Membership, TheLastMemberIsForcedToGoOn) {
+  ASSERT_TRUE(Succeeds(0, &Stub::MemberAdd, Learner(3))) << "the members are in the log now";
+  ASSERT_TRUE(cluster_.Put(0, "k", "v").ok());
+  ASSERT_TRUE(cluster_.MembersAreEqual());
+  for (int i = 0; i < 3; ++i) cluster_.Kill(i);
+  Command command = cluster_.ServerCommand(0);
+  command.argv.push_back("--force-new-cluster");
+  const std::string log = cluster_.dir() + "/forced.log";
+  Process forced(command, log);
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(0, "k2", "alone").ok(); }))
+      << ReadFile(log);
+  EXPECT_EQ(cluster_.Get(0, "k").response.kvs(0).value(), "v");
+  const auto members = Call(cluster_.connection(0), *cluster_.connection(0).cluster,
+                            &Stub::MemberList, etcdserverpb::MemberListRequest());
+  EXPECT_EQ(members.response.members_size(), 1);
+  cluster_.Start(1);
+  EXPECT_EQ(cluster_.process(1).Wait(kSoon), 0) << "another one is told that it was removed";
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
