@@ -2,7 +2,7 @@
 # `make` without a verb prints the verbs with the text after their ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants compat bench docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants compat bench hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -37,6 +37,10 @@ bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 
 docker: ## build the container image and check three members of it
 	@.ci/docker
+
+hostile: ## hostile clients beside a correct one: prints its slowest put and the memory
+	@.ci/install-deps build test && .ci/build release e2e_test raftkv-server && \
+	  RAFTKV_SOAK=1 build/release/bin/e2e_test --gtest_filter='Hostile.*'
 
 asan: ## unit tests, processes, simulator with the address and undefined-behaviour sanitizers
 	@.ci/install-deps build test && .ci/sanitize asan

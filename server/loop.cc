@@ -6,18 +6,15 @@
 #include "absl/synchronization/notification.h"
 #include "glog/logging.h"
 #include "server/clock.h"
-#include "server/rpc/completion.h"
 
 namespace raftkv {
 
 namespace {
 
-// One turn serves at most kEventsMax events, or as many as Member::has_enough allows; the rest
-// waits in gRPC's queues. Collecting ends when the queue was found empty kEmptyPollsMax times in a
-// row: the best value of measurements on two cores.
+// Collecting for a turn ends at the first of these: nothing has come in kEmptyPollsMax polls in a
+// row (the fastest value that was measured on two cores); kCollectMax; kEventsMax events;
+// Member::has_enough. What has not been collected waits.
 constexpr int kEventsMax = 1024;
-// New calls of peers in one turn. A correct peer makes a few a second.
-constexpr int kPeerArrivalsMax = 64;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends after the batch in which this time is over, so that the next
@@ -25,20 +22,6 @@ constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
 // If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
-
-gpr_timespec After(absl::Duration duration) {
-  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                      gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN));
-}
-
-// Handles one event. False: none came until `deadline`.
-bool Poll(grpc::CompletionQueue* queue, gpr_timespec deadline) {
-  void* tag = nullptr;
-  bool ok = false;
-  if (queue->AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) return false;
-  static_cast<Completion*>(tag)->OnComplete(ok);
-  return true;
-}
 
 std::function<bool()> OutOfTime(absl::Duration time) {
   return [until = MonotonicNow() + time] { return MonotonicNow() >= until; };
@@ -52,18 +35,25 @@ Loop::Loop(LoopOptions options, Member* member, const PhaseValue* phase)
       phase_(phase),
       applying_(/*threads=*/1, /*waiting_max=*/1) {}
 
-void Loop::Start(const LoopQueues& queues) {
-  queues_ = queues;
+void Loop::Start(grpc::CompletionQueue* peers) {
+  peers_.Start(peers);
   thread_ = std::thread([this] { RunTurns(); });
 }
 
 void Loop::Join() {
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  while (clients_.RunNext()) {
+  }
 }
 
 void Loop::Repeat(std::function<bool()> work) {
-  absl::MutexLock lock(&mutex_);
-  posted_.push_back(std::move(work));
+  {
+    absl::MutexLock lock(&mutex_);
+    posted_.push_back(std::move(work));
+    has_new_work_ = true;
+  }
+  peers_.Wake();
 }
 
 void Loop::OnLoop(std::function<void()> work) {
@@ -89,6 +79,7 @@ void Loop::RunPosted() {
   {
     absl::MutexLock lock(&mutex_);
     posted.swap(posted_);
+    has_new_work_ = false;
   }
   posted.remove_if([](const std::function<bool()>& work) { return work(); });
   absl::MutexLock lock(&mutex_);
@@ -108,22 +99,16 @@ void Loop::RunTurns() {
 }
 
 void Loop::Collect() {
-  const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
-  for (int calls = 0; calls < kPeerArrivalsMax && Poll(queues_.peer_arrivals, at_once); ++calls) {
-  }
-  int events = 0;
   if (member_->idle() && !more_after_turn_) {
-    if (!Poll(queues_.calls, After(options_.tick))) return;
-    events = 1;
+    peers_.Wait(options_.tick, [this] { return !clients_.empty() || has_new_work_; });
   }
   const std::function<bool()> out_of_time = OutOfTime(kCollectMax);
+  int events = 0;
   for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax && !member_->has_enough();) {
-    if (Poll(queues_.calls, at_once)) {
-      empty = 0;
-      ++events;
-    } else {
-      ++empty;
-    }
+    const bool peer = peers_.Poll();
+    const bool client = clients_.RunNext();
+    events += peer + client;
+    empty = peer || client ? 0 : empty + 1;
     if (out_of_time()) break;
   }
 }

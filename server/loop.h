@@ -1,10 +1,12 @@
 #ifndef RAFTKV_SERVER_LOOP_H_
 #define RAFTKV_SERVER_LOOP_H_
 
-// The I/O loop: one thread that collects what has arrived on gRPC's completion queues, runs one
-// turn of the member for all of it, applies, and starts again (docs/architecture.md). Batching
-// makes it fast: a turn needs one fsync, one message to each peer and one batch of the state
-// machine, however many requests it serves.
+// The loop: one thread that collects the events of peers and clients, runs one turn of the member
+// for all of them, applies, and starts again (docs/architecture.md). Batching makes it fast: a turn
+// needs one fsync, one message to each peer and one batch of the state machine, however many
+// requests it serves. The loop polls gRPC's completion queue for the connections with peers. The
+// connections of clients have a thread of their own (http2/client_port.h), from which the loop gets
+// events.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
@@ -24,6 +26,8 @@
 #include "absl/time/time.h"
 #include "server/member/member.h"
 #include "server/phase.h"
+#include "server/rpc/event_queue.h"
+#include "server/rpc/poll.h"
 #include "server/workers.h"
 
 namespace raftkv {
@@ -35,29 +39,28 @@ struct LoopOptions {
   std::function<bool(MonotonicTime now)> after_turn;
 };
 
-// The completion queues that the loop polls.
-struct LoopQueues {
-  grpc::CompletionQueue* calls = nullptr;          // all operations but those of the next queue
-  grpc::CompletionQueue* peer_arrivals = nullptr;  // new calls of peers; polled once a turn
-};
-
 class Loop {
  public:
   // `member` and `phase` must outlive the loop.
   Loop(LoopOptions options, Member* member, const PhaseValue* phase);
   ~Loop() { Join(); }
 
-  void Start(const LoopQueues& queues);
+  // `peers`: the completion queue of the connections with peers, both ways.
+  void Start(grpc::CompletionQueue* peers);
 
-  // From any thread: runs `work` on the loop's thread, at once if called there, else within a tick.
+  // The events of clients. They are served until Join returns.
+  EventQueue* clients() { return &clients_; }
+
+  // From any thread: runs `work` on the loop's thread, at once if called there, else after the next
+  // turn.
   // Work that is posted when the turns end is dropped.
   void OnLoop(std::function<void()> work);
   // From another thread: returns once `condition`, which is called on the loop's thread after each
   // turn, is true, or `deadline` has passed.
   void Await(MonotonicTime deadline, const std::function<bool()>& condition);
 
-  // From another thread: returns when all work has ended. The turns end in Phase::kStopped. After
-  // that the queues may be drained.
+  // From another thread: returns when all work has ended. The turns end in Phase::kStopped. Events
+  // that are left are served then. After that, the completion queue may be drained.
   void Join();
 
   // From any thread: changes at least once a tick, unless the loop hangs.
@@ -74,8 +77,10 @@ class Loop {
   const LoopOptions options_;
   Member* const member_;
   const PhaseValue* const phase_;
-  LoopQueues queues_;
-  bool more_after_turn_ = false;  // what options_.after_turn returned
+  QueuePoller peers_;
+  EventQueue clients_{[this] { peers_.Wake(); }};
+  std::atomic<bool> has_new_work_{false};  // posted_ has work that was never run
+  bool more_after_turn_ = false;           // what options_.after_turn returned
 
   absl::Mutex mutex_;
   std::list<std::function<bool()>> posted_ ABSL_GUARDED_BY(mutex_);

@@ -14,15 +14,15 @@ namespace raftkv {
 enum class Phase {
   // Normal operation.
   kServing,
-  // A stop has begun. New calls of clients, and proposals that peers forward, are declined, so that
-  // clients and peers turn to another member. Running requests may finish. Health checks are
+  // A stop has begun. Clients were told to make new calls elsewhere. New calls of clients, and
+  // proposals that peers forward, are declined, so that they turn to another member. Running
+  // requests may finish. Health checks are
   // answered NOT_SERVING.
   kDeclining,
   // The grace period is over. Requests that are still running are answered "server stopped", and
-  // the workers end their work for clients. Declined calls are held (server/rpc/method_table.h).
+  // the workers end their work for clients.
   kDraining,
-  // The ports close: held calls are answered, nothing is sent to peers any more, and streams with
-  // them end.
+  // The ports close: nothing is sent to peers any more, and streams with them end.
   kClosing,
   // Nothing is in flight. The threads end, and calls that still arrive are dropped.
   kStopped,

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,15 +26,14 @@
 #include "server/clock.h"
 #include "server/events.h"
 #include "server/force_new_cluster.h"
+#include "server/http2/client_port.h"
 #include "server/identity.h"
 #include "server/loop.h"
 #include "server/member/member.h"
 #include "server/peer/peers.h"
 #include "server/phase.h"
 #include "server/ports.h"
-#include "server/rpc/gzip.h"
 #include "server/rpc/method_table.h"
-#include "server/rpc/unserved.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
 #include "storage/data_dir.h"
@@ -43,17 +43,11 @@ namespace raftkv {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(10);
-constexpr int kMetadataBytesMax = 1 << 20;  // of one call of a client; gRPC's default is 8 KiB
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
-// At a stop, declined calls are held until none has arrived for kQuiet; if calls keep arriving, for
-// kHoldMax. They are answered kGoawayHeadStart after the shutdown of the port began.
-constexpr absl::Duration kHoldMax = absl::Milliseconds(400);
-constexpr absl::Duration kQuiet = absl::Milliseconds(100);
-constexpr absl::Duration kGoawayHeadStart = absl::Milliseconds(10);
-// How long a port may take to send its remaining answers at a stop. It is short, because the port
-// would also wait for clients that keep an idle connection open.
-constexpr absl::Duration kFlushAnswers = absl::Milliseconds(100);
+constexpr absl::Duration kFlushAnswers = absl::Milliseconds(200);
+// How long the peer port may take to send what is left at a stop.
+constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
 // The read workers, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
@@ -98,56 +92,14 @@ void UseTestLog(MemberOptions* options) {
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
-// Sets what both ports have in common: the rules of keepalive and pings, and of compression.
-void SetRules(grpc::ServerBuilder* builder, int min_ping_interval_ms, int keepalive_ms,
-              int keepalive_timeout_ms) {
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                              min_ping_interval_ms);
-  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_timeout_ms);
-  builder->SetMaxSendMessageSize(INT_MAX);
-  LeaveGzipToUs(builder);
-}
-
 // A client's message is rejected if it is more than half a megabyte larger than our own limit of a
 // request, as in etcd.
 size_t ClientMessageBytesMax(const Config& config) {
   return static_cast<size_t>(config.limits.max_request_bytes + (512 << 10));
 }
 
-// A group of methods, and the queue on which new calls of them arrive.
-struct Service {
-  template <typename... Limits>
-  explicit Service(const PhaseValue* phase, Limits... limits) : methods(phase, limits...) {}
-
-  MethodTable methods;
-  std::unique_ptr<grpc::ServerCompletionQueue> arrivals;
-
-  // With `often_polled` false, gRPC does not put calls of unregistered methods on this queue.
-  void Open(grpc::ServerBuilder* builder, bool often_polled) {
-    builder->RegisterService(&methods);
-    arrivals = builder->AddCompletionQueue(often_polled);
-  }
-
-  // Call it when the phase is kStopped.
-  void ShutDownQueue() {
-    if (arrivals == nullptr) return;
-    arrivals->Shutdown();
-    void* tag = nullptr;
-    bool ok = false;
-    while (arrivals->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
-  }
-};
-
-absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(grpc::ServerBuilder* builder,
-                                                     const std::string& url, const char* key) {
-  int port = 0;
-  builder->AddListeningPort(HostPort(url), grpc::InsecureServerCredentials(), &port);
-  std::unique_ptr<grpc::Server> server = builder->BuildAndStart();
-  if (server != nullptr && port != 0) return server;
+// The error of a port on which the server cannot listen.
+absl::Status CannotListen(const std::string& url, const char* key) {
   if (absl::Status why = CheckPort(url, key); !why.ok()) return why;
   return absl::FailedPreconditionError(
       absl::StrCat("cannot listen on ", HostPort(url), " (", key, "); change the URL"));
@@ -184,6 +136,26 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
   UseTestLog(&member);
   return member;
+}
+
+// The number of connections of clients. Some file descriptors are left for the engine's files and
+// for peers.
+size_t ClientConnectionsMax() {
+  constexpr size_t kMax = 10'000, kLeft = 1024;
+  rlimit limit = {};
+  PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t files = limit.rlim_cur;
+  return std::min(kMax, files < 2 * kLeft ? files / 2 : files - kLeft);
+}
+
+http2::PortOptions MakePortOptions(const Config& config) {
+  http2::PortOptions options;
+  options.connections_max = ClientConnectionsMax();
+  options.connection.message_bytes_max = ClientMessageBytesMax(config);
+  return options;
 }
 
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
@@ -321,13 +293,11 @@ struct Server::Parts {
   api::Edge edge;
   std::function<bool(MonotonicTime)> run_watches;
   bool reported_ready = false;
-  MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late calls are cancelled
-  Service peer_service{&phase};
-  Service client_service{&phase, ClientMessageBytesMax(config)};
-  Service health_service{&phase};  // on the client port, served by the watchdog's thread
-  UnservedMethods unserved;        // on the client port
+  MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late streams are cancelled
+  MethodTable peer_methods{&phase};
+  std::unique_ptr<grpc::ServerCompletionQueue> peer_queue;
   std::unique_ptr<grpc::Server> peer_server;
-  std::unique_ptr<grpc::Server> client_server;
+  http2::ClientPort client_port;
 };
 
 Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
@@ -354,9 +324,11 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .phase = &phase,
            .loop_hangs = [this] { return watchdog.loop_hangs(); },
            .on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); },
+           .unsent_bytes = [this] { return client_port.unsent_bytes(); },
            .readers = &readers,
            .walker = &walker,
-           .catch_up = &catch_up} {
+           .catch_up = &catch_up},
+      client_port(MakePortOptions(config)) {
   member.AddObserver(&event_log);
 }
 
@@ -374,70 +346,66 @@ SnapshotHooks Server::Parts::MakeSnapshotHooks() {
 
 Server::Parts::~Parts() {
   phase.Set(Phase::kStopped);
-  for (auto* server : {&peer_server, &client_server}) {
-    if (*server != nullptr) (*server)->Shutdown(std::chrono::system_clock::now());
-  }
-  for (Service* service : {&peer_service, &client_service, &health_service}) {
-    service->ShutDownQueue();
-  }
+  if (peer_server != nullptr) peer_server->Shutdown(std::chrono::system_clock::now());
+  if (peer_queue == nullptr) return;
+  peer_queue->Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (peer_queue->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
 }
 
 absl::Status Server::Parts::Listen() {
-  grpc::ServerBuilder peer_builder;
-  SetRules(&peer_builder, /*min_ping_interval_ms=*/500, kPeerKeepaliveMs, kPeerKeepaliveTimeoutMs);
-  peer_builder.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
-  peer_builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kPeerCallsMax);
-  peers.Register(&peer_service.methods);
-  peer_service.Open(&peer_builder, /*often_polled=*/true);
+  grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPeerKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kPeerCallsMax);
+  builder.SetMaxSendMessageSize(INT_MAX);
+  builder.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
+  // Peers do not compress. A compressed message could be much larger after decompression.
+  builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+                             1 << GRPC_COMPRESS_NONE);
+  peers.Register(&peer_methods);
+  builder.RegisterService(&peer_methods);
+  peer_queue = builder.AddCompletionQueue();
+  int port = 0;
+  builder.AddListeningPort(HostPort(self.listen_peer_url), grpc::InsecureServerCredentials(),
+                           &port);
+  peer_server = builder.BuildAndStart();
+  if (peer_server == nullptr || port == 0) {
+    return CannotListen(self.listen_peer_url, "listen_peer_url");
+  }
 
-  grpc::ServerBuilder client_builder;
-  SetRules(&client_builder, /*min_ping_interval_ms=*/5000, /*keepalive_ms=*/2 * 3600 * 1000,
-           /*keepalive_timeout_ms=*/20 * 1000);
-  client_builder.SetMaxReceiveMessageSize(static_cast<int>(ClientMessageBytesMax(config)));
-  client_builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
-  // gRPC would end a call with DEADLINE_EXCEEDED a little before its client gives up, and etcd's
-  // client library would then repeat a write that may have happened. So gRPC does not check
-  // deadlines here; handlers observe Call::deadline().
-  client_builder.AddChannelArgument(GRPC_ARG_ENABLE_DEADLINE_CHECKS, 0);
-  Methods client_methods;
-  api::AddKv(&edge, &client_methods);
-  api::AddLease(&edge, &client_methods);
-  api::AddMaintenance(&edge, &client_methods);
-  api::AddCluster(&edge, &client_methods);
-  run_watches = api::AddWatch(&edge, &client_methods);
-  client_service.methods.Serve(
-      std::move(client_methods),
-      [this](Permission permission, Call* call) { return edge.Admit(permission, call); });
-  client_service.Open(&client_builder, /*often_polled=*/true);
-  unserved.Register(&client_builder);
-  Methods health_methods;
-  watchdog.EachCheck(api::AddHealth(&edge, &health_methods));
-  health_service.methods.Serve(std::move(health_methods));
-  health_service.Open(&client_builder, /*often_polled=*/false);
-
-  auto for_peers = raftkv::Listen(&peer_builder, self.listen_peer_url, "listen_peer_url");
-  if (!for_peers.ok()) return for_peers.status();
-  peer_server = *std::move(for_peers);
-  auto for_clients = raftkv::Listen(&client_builder, self.listen_client_url, "listen_client_url");
-  if (!for_clients.ok()) return for_clients.status();
-  client_server = *std::move(for_clients);
+  Methods methods;
+  api::AddKv(&edge, &methods);
+  api::AddLease(&edge, &methods);
+  api::AddMaintenance(&edge, &methods);
+  api::AddCluster(&edge, &methods);
+  run_watches = api::AddWatch(&edge, &methods);
+  client_port.Serve(std::move(methods), loop.clients(), [this](Permission permission, Call* call) {
+    return edge.Admit(permission, call);
+  });
+  Methods health;
+  watchdog.EachCheck(api::AddHealth(&edge, &health));
+  client_port.Serve(std::move(health), watchdog.health());
+  if (!client_port.Listen(HostPort(self.listen_client_url)).ok()) {
+    return CannotListen(self.listen_client_url, "listen_client_url");
+  }
   return absl::OkStatus();
 }
 
-// All calls complete on the client port's queue: those of both ports, and our own calls to peers.
 void Server::Parts::Run() {
-  grpc::ServerCompletionQueue* queue = client_service.arrivals.get();
-  grpc::ServerCompletionQueue* health = health_service.arrivals.get();
-  client_service.methods.Start({queue, queue});
-  unserved.Start(&phase, queue);
-  peer_service.methods.Start({queue, peer_service.arrivals.get()});
-  health_service.methods.Start({health, health});
+  peer_methods.Start(peer_queue.get());
   if (const Members& members = data_dir.state->members(); members.known()) {
     event_log.OnEvent(MembersChanged{&members});
   }
-  peers.Connect(queue);
-  loop.Start({queue, peer_service.arrivals.get()});
-  watchdog.Start(health);
+  peers.Connect(peer_queue.get());
+  loop.Start(peer_queue.get());
+  watchdog.Start();
+  client_port.Start();
 }
 
 bool Server::Parts::AfterTurn(MonotonicTime now) {
@@ -447,8 +415,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   }
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
-    client_service.methods.CancelLate(now);
-    peer_service.methods.CancelLate(now);
+    peer_methods.CancelLate(now);
   }
   return run_watches(now);
 }
@@ -531,15 +498,16 @@ void Server::Parts::HandOver() {
 // Declines new calls. Running ones may finish until the grace period is over. If there is no
 // leader, the requests that wait for one are answered at once.
 void Server::Parts::Decline() {
+  client_port.Decline();  // first, so that clients whose calls are declined use another member
   phase.Set(Phase::kDeclining);
-  loop.OnLoop([this] { client_service.methods.FinishStreams(api::ToWire(Fate::kStopped)); });
+  loop.OnLoop([this] { client_port.FinishStreams(loop.clients(), api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
     if (status.pending > 0 && status.raft.leader == raft::kNobody) {
       LOG(INFO) << "no leader: " << status.pending << " waiting requests are answered now";
       member.StopRequests();
     }
-    return client_service.methods.running() + Uncommitted() == 0;
+    return client_port.running(loop.clients()) + Uncommitted() == 0;
   });
 }
 
@@ -551,49 +519,27 @@ int Server::Parts::Uncommitted() const {
   return static_cast<int>(status.last_index - status.commit_index);
 }
 
-// Answers what still runs, and holds declined calls from now on.
-//
-// When a gRPC server shuts down, it sends GOAWAY to each client, and cancels calls that arrive
-// before the client has read it. A cancelled write has an unknown fate. To avoid that, declined
-// calls are held until none has arrived for kQuiet: by then each active client that waits for its
-// answer has a call here and sends no other one. Then the shutdown sends GOAWAY, and after that the
-// held calls are answered (Close). Two kinds of calls may still be cancelled: those of clients that
-// send without waiting for answers, and those of clients that were silent for longer than kQuiet.
+// Answers what still runs.
 void Server::Parts::Drain() {
-  const MethodTable& calls = client_service.methods;
   loop.OnLoop([this] {
     phase.Set(Phase::kDraining);
     member.StopRequests();
   });
-  const MonotonicTime start = MonotonicNow();
-  MonotonicTime last_change = start;
-  size_t held = 0;
-  loop.Await(start + kStopGrace, [&] {
-    const MonotonicTime now = MonotonicNow();
-    if (std::exchange(held, calls.held()) != held) last_change = now;
-    return calls.running() == 0 && (now - last_change >= kQuiet || now - start >= kHoldMax);
-  });
+  loop.Await(MonotonicNow() + kStopGrace,
+             [this] { return client_port.running(loop.clients()) == 0; });
 }
 
 void Server::Parts::Close() {
-  std::thread shutdown(
-      [this] { client_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers)); });
-  // gRPC does not report when it has sent GOAWAY.
-  loop.Await(MonotonicNow() + kGoawayHeadStart, [] { return false; });
-  loop.Await(MonotonicTime::InfiniteFuture(), [this] {
-    phase.Set(Phase::kClosing);
-    client_service.methods.AnswerHeld();
-    peers.Stop();
-    return true;
-  });
-  shutdown.join();
-  peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushAnswers));
+  phase.Set(Phase::kClosing);
+  client_port.Close(kFlushAnswers);
+  loop.OnLoop([this] { peers.Stop(); });
+  peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushPeers));
   loop.OnLoop([this] { peers.Cancel(); });
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer or
   // client does. If one were still open when the queue is shut down, it might start an operation on
   // it.
   loop.Await(MonotonicTime::InfiniteFuture(),
-             [this] { return peers.live() + client_service.methods.running() == 0; });
+             [this] { return peers.live() + client_port.running() == 0; });
 }
 
 void Server::Parts::End() {

@@ -4,19 +4,12 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/clock.h"
 #include "server/log_writer.h"
-#include "server/rpc/completion.h"
 
 namespace raftkv {
 
 namespace {
-
-constexpr int kHealthCallsMax = 1024;  // events handled in one interval
-
-gpr_timespec After(absl::Duration duration) {
-  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                      gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN));
-}
 
 }  // namespace
 
@@ -24,36 +17,42 @@ Watchdog::Watchdog(WatchdogOptions options, const PhaseValue* phase,
                    std::function<uint64_t()> rounds)
     : options_(std::move(options)), phase_(phase), rounds_(std::move(rounds)) {}
 
-void Watchdog::Start(grpc::CompletionQueue* health) {
-  health_ = health;
+void Watchdog::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
 void Watchdog::Join() {
+  Wake();
   if (thread_.joinable()) thread_.join();
+  while (health_.RunNext()) {
+  }
 }
 
 void Watchdog::Run() {
   while (!phase_->AtLeast(Phase::kStopped)) {
-    PollHealth();
+    ServeHealth();
     if (task_) task_();
     Check();
   }
 }
 
-// Waits for one interval and handles the health service's events. While the loop runs, this thread
-// does not wait on the queue: the loop's thread polls the network for all queues, and a
-// second polling thread would slow it down. While the loop hangs, this thread must poll itself.
-void Watchdog::PollHealth() {
-  if (health_ == nullptr || !hangs_) phase_->Await(Phase::kStopped, options_.interval);
-  if (health_ == nullptr) return;
-  const gpr_timespec until = hangs_ ? After(options_.interval) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
-  for (int calls = 0; calls < kHealthCallsMax; ++calls) {
-    void* tag = nullptr;
-    bool ok = false;
-    if (health_->AsyncNext(&tag, &ok, until) != grpc::CompletionQueue::GOT_EVENT) return;
-    static_cast<Completion*>(tag)->OnComplete(ok);
+// Lasts one interval.
+void Watchdog::ServeHealth() {
+  const MonotonicTime end = MonotonicNow() + options_.interval;
+  for (MonotonicTime now = MonotonicNow(); now < end && !phase_->AtLeast(Phase::kStopped);
+       now = MonotonicNow()) {
+    if (health_.empty()) {
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&woken_), end - now);
+      woken_ = false;
+    }
+    health_.RunNext();
   }
+}
+
+void Watchdog::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
 }
 
 void Watchdog::Check() {

@@ -13,15 +13,16 @@
 // Time is counted in intervals of this thread, not by a clock, so that a process that was stopped
 // for a while does not conclude that its disk has hung.
 
-#include <grpcpp/completion_queue.h>
-
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/phase.h"
+#include "server/rpc/event_queue.h"
 #include "storage/base/disk_operations.h"
 
 namespace raftkv {
@@ -43,8 +44,9 @@ class Watchdog {
   // Call it before Start. `task` is called on the watchdog's thread once in each interval.
   void EachCheck(std::function<void()> task) { task_ = std::move(task); }
 
-  // `health`: the completion queue of the health service. May be null.
-  void Start(grpc::CompletionQueue* health);
+  void Start();
+  // The events of the health service. They are served until Join returns.
+  EventQueue* health() { return &health_; }
   // Returns when the thread has ended, which it does in Phase::kStopped.
   void Join();
 
@@ -54,14 +56,17 @@ class Watchdog {
  private:
   void Run();
   void Check();
-  void PollHealth();
+  void ServeHealth();
+  void Wake();
   void EndProcess();
 
   const WatchdogOptions options_;
   const PhaseValue* const phase_;
   const std::function<uint64_t()> rounds_;
   std::function<void()> task_;
-  grpc::CompletionQueue* health_ = nullptr;
+  absl::Mutex mutex_;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  EventQueue health_{[this] { Wake(); }};
 
   DiskOperationsWatch disk_;
   uint64_t seen_rounds_ = 0;

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "config/config.h"
 #include "proto/etcd/outcome.h"
 #include "proto/etcd/rpc.pb.h"
@@ -30,6 +31,11 @@ namespace raftkv::api {
 // client that knows this trailer may repeat the call.
 inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
+// Bounds of the bytes of answers that were made and not sent yet. Above the first one, workers make
+// no further answers; above the second one, calls are declined.
+inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
+inline constexpr size_t kUnsentBytesMax = 1 << 30;
+
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
@@ -39,6 +45,8 @@ struct Edge {
   // Runs the work on the loop's thread; at once if it is called there. May be called from any
   // thread.
   std::function<void(std::function<void()>)> on_loop;
+  // The bytes of answers that clients have not read yet. May be called from any thread.
+  std::function<size_t()> unsent_bytes;
   Workers* readers = nullptr;   // run large reads, each at most until Deadline()
   Workers* walker = nullptr;    // hashes the whole store, one call at a time
   Workers* catch_up = nullptr;  // reads what watches have missed
@@ -75,14 +83,18 @@ struct Edge {
   // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
   // `give_up()` becomes true at the deadline, when the client has gone, or when the member stops.
   // `work` must then return CANCELLED; the call ends with "server stopped" or "request timed out".
+  // The work waits while clients have too many bytes of earlier answers to read.
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
     auto give_up = [phase = phase, call, deadline] {
       return phase->AtLeast(Phase::kDraining) || call->gone() || MonotonicNow() >= deadline;
     };
-    const bool accepted = workers->Run([phase = phase, call, give_up, work = std::move(work)] {
+    const bool accepted = workers->Run([this, call, give_up, work = std::move(work)] {
       absl::Status status = absl::CancelledError();
+      while (unsent_bytes() > kUnsentBytesOfWorkers && !give_up()) {
+        absl::SleepFor(absl::Milliseconds(5));
+      }
       if (!give_up()) status = work(give_up);
       if (absl::IsCancelled(status)) {
         const bool stops = phase->AtLeast(Phase::kDraining);
@@ -98,6 +110,7 @@ struct Edge {
   absl::Status WhyNot(Permission permission, const Call& call) const {
     if (phase->AtLeast(Phase::kDeclining)) return Stopping();
     if (!NeedsCluster(permission)) return absl::OkStatus();
+    if (unsent_bytes() > kUnsentBytesMax) return TooManyRequests();
     // The local state may lack acknowledged writes.
     if (member->rejected_by_peers()) return RejectedByPeers();
     if (member->is_learner()) return NotForLearners();
@@ -111,7 +124,6 @@ struct Edge {
 template <typename Request, typename Response>
 struct Row {
   const char* name;
-  int waiting = 4;
   Permission permission = Permission::kNone;
   bool (*local)(const Request&) = nullptr;
   absl::Status (*check)(const Edge*, const Request&) = nullptr;
@@ -123,7 +135,6 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
   using google::protobuf::Message;
   UnaryMethod method;
   method.name = row.name;
-  method.waiting = row.waiting;
   method.permission = row.permission;
   method.request = &Request::default_instance();
   method.response = &Response::default_instance();

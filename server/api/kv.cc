@@ -25,8 +25,6 @@ using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 
-// UnaryMethod::waiting of the methods below.
-constexpr int kWaitingCalls = 512;
 constexpr int64_t kCompactionWaitersMax = 256;
 
 template <typename Request>
@@ -90,33 +88,27 @@ void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse> call
 void AddKv(const Edge* edge, Methods* methods) {
   Add<RangeRequest, RangeResponse>(edge, methods,
                                    {.name = "/etcdserverpb.KV/Range",
-                                    .waiting = kWaitingCalls,
                                     .permission = Permission::kRead,
                                     .check = Check,
                                     .handler = Range});
   Add<PutRequest, PutResponse>(edge, methods,
                                {.name = "/etcdserverpb.KV/Put",
-                                .waiting = kWaitingCalls,
                                 .permission = Permission::kWrite,
                                 .check = Check,
                                 .handler = Put});
   Add<DeleteRangeRequest, DeleteRangeResponse>(edge, methods,
                                                {.name = "/etcdserverpb.KV/DeleteRange",
-                                                .waiting = kWaitingCalls,
                                                 .permission = Permission::kWrite,
                                                 .check = Check,
                                                 .handler = DeleteRange});
   Add<TxnRequest, TxnResponse>(edge, methods,
                                {.name = "/etcdserverpb.KV/Txn",
-                                .waiting = kWaitingCalls,
                                 .permission = Permission::kWrite,
                                 .check = CheckTxn,
                                 .handler = Txn});
-  Add<CompactionRequest, CompactionResponse>(edge, methods,
-                                             {.name = "/etcdserverpb.KV/Compact",
-                                              .waiting = kWaitingCalls,
-                                              .permission = Permission::kWrite,
-                                              .handler = Compact});
+  Add<CompactionRequest, CompactionResponse>(
+      edge, methods,
+      {.name = "/etcdserverpb.KV/Compact", .permission = Permission::kWrite, .handler = Compact});
 }
 
 }  // namespace raftkv::api

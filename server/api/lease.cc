@@ -28,7 +28,6 @@ using etcdserverpb::LeaseTimeToLiveRequest;
 using etcdserverpb::LeaseTimeToLiveResponse;
 using google::protobuf::Message;
 
-constexpr int kWaitingCalls = 64;
 // The limits of keep-alives that are not answered, or whose answers the client has not read. Beyond
 // the first, the next request of the stream is not read yet: etcd's client library sends those of
 // all its leases at once. Beyond the second, the stream ends.
@@ -170,18 +169,15 @@ class KeepAlives final : public StreamHandler {
 void AddLease(const Edge* edge, Methods* methods) {
   Add<LeaseGrantRequest, LeaseGrantResponse>(edge, methods,
                                              {.name = "/etcdserverpb.Lease/LeaseGrant",
-                                              .waiting = kWaitingCalls,
                                               .permission = Permission::kWrite,
                                               .handler = Grant});
   Add<LeaseRevokeRequest, LeaseRevokeResponse>(edge, methods,
                                                {.name = "/etcdserverpb.Lease/LeaseRevoke",
-                                                .waiting = kWaitingCalls,
                                                 .permission = Permission::kWrite,
                                                 .handler = Revoke});
   Add<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse>(
       edge, methods,
       {.name = "/etcdserverpb.Lease/LeaseTimeToLive",
-       .waiting = kWaitingCalls,
        .permission = Permission::kRead,
        .handler = TimeToLive});
   Add<LeaseLeasesRequest, LeaseLeasesResponse>(edge, methods,

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RPC_CALL_H_
 #define RAFTKV_SERVER_RPC_CALL_H_
 
-// Calls as the handlers of methods see them, without gRPC's types. server/rpc/method_table
-// implements them for gRPC; an HTTP gateway or a caller in the same process can implement them too.
+// Calls as the handlers of methods see them. The client port (server/http2) and gRPC's server
+// (method_table.h) implement them; an HTTP gateway or a caller in the same process can do so too.
 //
 // Statuses are absl::Status. Its codes have the same numbers as gRPC's. The status text is sent to
 // the client unchanged.

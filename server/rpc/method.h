@@ -2,8 +2,9 @@
 #define RAFTKV_SERVER_RPC_METHOD_H_
 
 // The methods of a service as rows of data. Each service creates its rows (server/api,
-// server/peer). The code that serves them (method_table.h for gRPC) does the same for each call, in
-// this order: parse the request, ask admission, check the request's shape, call the handler.
+// server/peer). The code that serves them (http2/client_port.h for clients, method_table.h for
+// peers) does the same for each call, in this order: parse the request, ask admission (clients
+// only), check the request's shape, call the handler.
 
 #include <google/protobuf/message.h>
 
@@ -37,7 +38,7 @@ constexpr bool NeedsCluster(Permission permission) {
 
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
-  int waiting = 1;   // how many new calls gRPC accepts before the queue is polled again
+  int waiting = 1;   // served by gRPC: how many new calls are accepted before the queue is polled
   Permission permission = Permission::kNone;
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;

@@ -11,7 +11,6 @@
 #include "glog/logging.h"
 #include "server/clock.h"
 #include "server/rpc/completion.h"
-#include "server/rpc/gzip.h"
 
 namespace raftkv {
 
@@ -40,9 +39,8 @@ MonotonicTime ClientDeadline(const grpc::ServerContext& context) {
 // gRPC's own text.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
 
-absl::Status Parse(grpc::ByteBuffer* bytes, size_t bytes_max, Message* message) {
+absl::Status Parse(grpc::ByteBuffer* bytes, Message* message) {
   if (!bytes->Valid()) return CannotParse();
-  if (const absl::Status status = Gunzip(bytes, bytes_max); !status.ok()) return status;
   if (!grpc::SerializationTraits<Message>::Deserialize(bytes, message).ok()) return CannotParse();
   return absl::OkStatus();
 }
@@ -102,8 +100,7 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
  public:
   explicit Unary(const UnaryRow* row) : row_(row), responder_(&context_) {
     row_->table->RequestAsyncUnary(row_->index, &context_, &bytes_, &responder_,
-                                   row_->table->queues_.calls, row_->table->queues_.arrivals,
-                                   arrived_.Start());
+                                   row_->table->queue_, row_->table->queue_, arrived_.Start());
   }
 
   Message* request() override { return request_.get(); }
@@ -130,43 +127,23 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
     finished_.Start();
     const UnaryMethod& method = row_->method;
     request_.reset(method.request->New());
-    if (const absl::Status status = Parse(&bytes_, table->message_bytes_max_, request_.get());
-        !status.ok()) {
+    if (const absl::Status status = Parse(&bytes_, request_.get()); !status.ok()) {
       return Finish(status);
     }
     bytes_.Clear();
-    const bool local = method.local != nullptr && method.local(*request_);
-    if (absl::Status status = table->Admit(local ? Permission::kNone : method.permission, this);
-        !status.ok()) {
-      return Decline(std::move(status));
-    }
     if (method.check != nullptr) {
       if (const absl::Status status = method.check(*request_); !status.ok()) return Finish(status);
     }
     CountIn(&table->running_);
-    position_ = table->unary_calls_.insert(table->unary_calls_.end(), this);
     response_.reset(method.response->New());
     method.handler(this);
-  }
-
-  ~Unary() override {
-    if (position_) row_->table->unary_calls_.erase(*position_);
-  }
-
-  void Decline(absl::Status status) {
-    MethodTable* const table = row_->table;
-    const bool hold = table->phase_->get() == Phase::kDraining && table->held_.size() < kHeldMax;
-    if (!hold) return Finish(status);
-    request_.reset();  // it may be large, and it is not needed any more
-    table->held_.push_back([this, status = std::move(status)] { Finish(status); });
   }
 
   void OnFinished(bool /*ok*/) {}
 
   friend class MethodTable;
   const UnaryRow* const row_;
-  std::optional<std::list<Unary*>::iterator> position_;  // among the table's calls
-  grpc::ByteBuffer bytes_;                               // of the request, until it is parsed
+  grpc::ByteBuffer bytes_;  // of the request, until it is parsed
   std::unique_ptr<Message> request_;
   std::unique_ptr<Message> response_;
   grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> responder_;
@@ -179,9 +156,8 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
 class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
  public:
   explicit Stream(StreamRow* row) : row_(row), stream_(&context_) {
-    row_->table->RequestAsyncBidiStreaming(row_->index, &context_, &stream_,
-                                           row_->table->queues_.calls,
-                                           row_->table->queues_.arrivals, arrived_.Start());
+    row_->table->RequestAsyncBidiStreaming(row_->index, &context_, &stream_, row_->table->queue_,
+                                           row_->table->queue_, arrived_.Start());
   }
 
   bool writable() const override { return !writing_ && !ending_; }
@@ -220,9 +196,6 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     new Stream(row_);
     CountIn(&table->running_);
     table->open_.insert(this);
-    if (const absl::Status status = table->Admit(row_->method.permission, this); !status.ok()) {
-      return Finish(status);
-    }
     request_.reset(row_->method.request->New());
     handler_ = row_->method.open(this);
     silent_until_ = MonotonicNow() + row_->method.first_request.wait;
@@ -252,8 +225,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     }
     LeaveSilent();
     request_->Clear();
-    if (const absl::Status status = Parse(&bytes_, row_->table->message_bytes_max_, request_.get());
-        !status.ok()) {
+    if (const absl::Status status = Parse(&bytes_, request_.get()); !status.ok()) {
       return End(status);
     }
     bytes_.Clear();
@@ -324,8 +296,7 @@ int MethodTable::Add(const std::string& name, grpc::internal::RpcMethod::RpcType
   return count_++;
 }
 
-void MethodTable::Serve(Methods methods, Admission admission) {
-  admission_ = std::move(admission);
+void MethodTable::Serve(Methods methods) {
   for (UnaryMethod& method : methods.unary) {
     UnaryRow& row = unary_.emplace_back(UnaryRow{this, 0, std::move(method)});
     row.index = Add(row.method.name, grpc::internal::RpcMethod::NORMAL_RPC);
@@ -336,32 +307,20 @@ void MethodTable::Serve(Methods methods, Admission admission) {
   }
 }
 
-void MethodTable::Start(Queues queues) {
-  queues_ = queues;
+void MethodTable::Start(grpc::ServerCompletionQueue* queue) {
+  queue_ = queue;
   for (const UnaryRow& row : unary_) {
     for (int i = 0; i < row.method.waiting; ++i) new Unary(&row);
   }
   for (StreamRow& row : streams_) new Stream(&row);
 }
 
-void MethodTable::AnswerHeld() {
-  CHECK(phase_->AtLeast(Phase::kClosing)) << "no further call is held";
-  for (auto& answer : std::exchange(held_, {})) answer();
-}
-
 void MethodTable::CancelLate(MonotonicTime now) {
-  for (Unary* call : unary_calls_) {
-    if (now >= call->deadline() + kLateCall) call->context_.TryCancel();
-  }
   for (StreamRow& row : streams_) {
     while (!row.silent.empty() && now >= row.silent.front()->silent_until_) {
       row.silent.front()->EndSilent();
     }
   }
-}
-
-void MethodTable::FinishStreams(const absl::Status& status) {
-  for (Stream* stream : open_) stream->Finish(status);
 }
 
 void MethodTable::CancelStreams() {

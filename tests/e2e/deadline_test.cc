@@ -1,83 +1,42 @@
 // What a client that gives up sees on the wire. gRPC's own client would hide it: at its deadline it
 // ends the call itself. So these calls are made with HTTP/2 frames over a socket.
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/tcp.h>
+#include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/raw_http2.h"
 
 namespace raftkv::e2e {
 namespace {
 
-std::string Frame(char type, char flags, char stream, const std::string& payload) {
-  std::string frame = {static_cast<char>(payload.size() >> 16),
-                       static_cast<char>(payload.size() >> 8),
-                       static_cast<char>(payload.size()),
-                       type,
-                       flags,
-                       0,
-                       0,
-                       0,
-                       stream};
-  return frame + payload;
-}
-
-// HPACK: literal, not indexed, not Huffman coded.
-std::string Header(const std::string& name, const std::string& value) {
-  std::string field = {0, static_cast<char>(name.size())};
-  absl::StrAppend(&field, name);
-  field.push_back(static_cast<char>(value.size()));
-  return field + value;
-}
-
 // One put, on a connection of its own.
 class RawPut {
  public:
-  RawPut(const std::string& address, const std::string& key, int timeout_ms) {
+  RawPut(const std::string& address, const std::string& key, int timeout_ms)
+      : connection_(address) {
     etcdserverpb::PutRequest request;
     request.set_key(key);
     const std::string message = request.SerializeAsString();
-    const std::string bytes =
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
-        // SETTINGS_HEADER_TABLE_SIZE 0, so that every answer spells out its headers.
-        Frame(4, 0, 0, std::string("\x00\x01\x00\x00\x00\x00", 6)) +
-        Frame(1, /*END_HEADERS*/ 4, 1,
-              Header(":method", "POST") + Header(":scheme", "http") +
-                  Header(":path", "/etcdserverpb.KV/Put") + Header(":authority", "test") +
-                  Header("te", "trailers") + Header("content-type", "application/grpc") +
-                  Header("grpc-timeout", absl::StrCat(timeout_ms, "m"))) +
-        Frame(0, /*END_STREAM*/ 1, 1,
-              std::string(4, '\0') + static_cast<char>(message.size()) + message);
-
-    fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in to = {};
-    to.sin_family = AF_INET;
-    const size_t colon = address.rfind(':');
-    int port = 0;
-    EXPECT_TRUE(absl::SimpleAtoi(address.substr(colon + 1), &port));
-    to.sin_port = htons(static_cast<uint16_t>(port));
-    inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    EXPECT_EQ(nghttp2_hd_inflate_new(&headers_), 0);
     // The client's clock starts before anything is sent.
     deadline_ = absl::Now() + absl::Milliseconds(timeout_ms);
-    EXPECT_EQ(send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
+    EXPECT_TRUE(connection_.Send(
+        Preface() + CallHeaders(1, "/etcdserverpb.KV/Put", absl::StrCat(timeout_ms, "m")) +
+        MessageData(1, message, message.size(), /*last=*/true)));
   }
-  ~RawPut() { close(fd_); }
+  ~RawPut() { nghttp2_hd_inflate_del(headers_); }
   RawPut(const RawPut&) = delete;
   RawPut& operator=(const RawPut&) = delete;
 
@@ -87,11 +46,11 @@ class RawPut {
   };
   const std::optional<Answer>& answer() const { return answer_; }
   absl::Time deadline() const { return deadline_; }
-  int fd() const { return fd_; }
+  int fd() const { return connection_.fd(); }
 
   void OnReadable() {
     char bytes[4096];
-    const ssize_t count = recv(fd_, bytes, sizeof(bytes), MSG_DONTWAIT);
+    const ssize_t count = recv(fd(), bytes, sizeof(bytes), MSG_DONTWAIT);
     if (count > 0) received_.append(bytes, static_cast<size_t>(count));
     while (received_.size() >= 9) {
       const auto byte = [this](size_t i) { return static_cast<unsigned char>(received_[i]); };
@@ -104,18 +63,28 @@ class RawPut {
 
  private:
   void OnFrame(int type, const std::string& payload) {
-    constexpr std::string_view kName = "grpc-status";
     if (type == 3 && !answer_) answer_ = Answer{-2, absl::Now()};  // RST_STREAM
     if (type != 1) return;                                         // HEADERS
-    const size_t at = payload.find(kName);
-    if (at == std::string::npos) return;
-    const size_t length = static_cast<unsigned char>(payload[at + kName.size()]);
-    Answer answer{.at = absl::Now()};
-    EXPECT_TRUE(absl::SimpleAtoi(payload.substr(at + kName.size() + 1, length), &answer.code));
-    answer_ = answer;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(payload.data());
+    size_t left = payload.size();
+    for (int flags = 0; (flags & NGHTTP2_HD_INFLATE_FINAL) == 0;) {
+      nghttp2_nv header;
+      const ssize_t used = nghttp2_hd_inflate_hd2(headers_, &header, &flags, bytes, left, 1);
+      ASSERT_GE(used, 0);
+      bytes += used;
+      left -= static_cast<size_t>(used);
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) == 0) continue;
+      const std::string name(reinterpret_cast<const char*>(header.name), header.namelen);
+      const std::string value(reinterpret_cast<const char*>(header.value), header.valuelen);
+      if (name != "grpc-status") continue;
+      answer_ = Answer{.at = absl::Now()};
+      EXPECT_TRUE(absl::SimpleAtoi(value, &answer_->code));
+    }
+    nghttp2_hd_inflate_end_headers(headers_);
   }
 
-  int fd_ = -1;
+  RawConnection connection_;
+  nghttp2_hd_inflater* headers_ = nullptr;
   absl::Time deadline_;
   std::string received_;
   std::optional<Answer> answer_;

@@ -32,9 +32,6 @@ class Writers {
   // Waits until `count` more puts are acknowledged.
   bool WaitFor(int64_t count);
 
-  // How many calls a stopping member answered and the client repeated at another member.
-  int met() const { return met_; }
-
   // From now on, the time until a put is acknowledged that was sent after this call.
   void StartClock();
   // That time; nullopt if there is none within `timeout`.
@@ -46,7 +43,6 @@ class Writers {
  private:
   using Connections = std::vector<std::unique_ptr<Connection>>;
 
-  bool NothingWasSent(const grpc::Status& status);
   void Run(int client, const Connections& connections);
   void OnAcknowledged(int64_t sent);
 
@@ -54,7 +50,6 @@ class Writers {
   std::vector<std::thread> threads_;
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> acknowledged_{0};
-  std::atomic<int> met_{0};
   std::atomic<int64_t> clock_started_{0};   // in nanoseconds
   std::atomic<int64_t> clock_stopped_{-1};  // -1: it runs or was never started
   absl::Mutex mutex_;

@@ -29,6 +29,8 @@ MODULES = {
     "server/raft/": "storage/base/ storage/log/entry.h storage/log/log_reader.h lib:glog",
     "server/member/": "server/raft/ proto/ storage/ server/phase.h lib:protobuf lib:glog",
     "server/rpc/": "proto/ storage/base/ server/clock.h server/phase.h lib:protobuf lib:grpc lib:glog",
+    "server/http2/": "proto/ storage/base/ server/rpc/ server/clock.h lib:protobuf lib:glog "
+                     "lib:nghttp2",
     "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
                     "server/workers.h server/clock.h server/phase.h "
                     "lib:protobuf lib:grpc lib:glog",
@@ -40,7 +42,7 @@ MODULES = {
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "client/": "config/process.h config/version.h proto/etcd/ lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
-              "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest",
+              "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest lib:nghttp2",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "
                       "lib:rocksdb lib:protobuf lib:glog lib:json lib:gtest",
     "tests/compat/": "proto/ tests/ lib:protobuf lib:grpc lib:glog lib:gtest lib:toml",
@@ -53,7 +55,7 @@ ROCKS = re.compile(r"storage/engine/rocks_\w+\.(h|cc)$")
 LIBRARIES = {  # the first pattern that matches a header names its library
     "rocksdb": r"rocksdb/", "grpc": r"grpc|.*\.grpc\.pb\.h", "protobuf": r"google/|.*\.pb\.h",
     "glog": r"glog/", "toml": r"toml\+\+/", "openssl": r"openssl/", "cli": r"CLI/",
-    "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/",
+    "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/", "nghttp2": r"nghttp2/",
 }
 
 # In these modules one seed must always give the same run. So they may use no thread, lock, clock,

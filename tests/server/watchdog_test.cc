@@ -22,7 +22,7 @@ class WatchdogTest : public testing::Test {
                    .end_process = [this] { ended_ = true; }},
                   &phase_, [this] { return loop_runs_ ? ++rounds_ : rounds_.load(); }) {
     watchdog_.EachCheck([this] { ++checks_; });
-    watchdog_.Start(/*health=*/nullptr);
+    watchdog_.Start();
   }
   ~WatchdogTest() override { phase_.Set(Phase::kStopped); }
 

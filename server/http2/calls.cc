@@ -1,0 +1,438 @@
+#include "server/http2/calls.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+#include <string>
+#include <utility>
+
+#include "glog/logging.h"
+
+namespace raftkv::http2 {
+
+namespace {
+
+using google::protobuf::Message;
+
+// A handler sees its client's deadline a little late, so that it never answers before the client
+// has given up (Call::deadline).
+constexpr absl::Duration kDeadlineMargin = absl::Milliseconds(5);
+// An answer that is not read is dropped so long after its client's deadline.
+constexpr absl::Duration kLateCall = absl::Seconds(1);
+// The time that a client has to send a request.
+constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
+// Of one stream: responses that were written and not sent, and requests that were read and not
+// handled. Above this, the handler or the client has to wait.
+constexpr size_t kUnsentMax = 64 << 10;
+constexpr size_t kUnhandledMax = 64 << 10;
+constexpr size_t kRequestOverhead = 1 << 10;
+
+// The texts of gRPC's C++ server.
+absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
+absl::Status TooManyRequests() {
+  return absl::ResourceExhaustedError("etcdserver: too many requests");
+}
+
+size_t BytesOf(const Pieces& pieces) {
+  size_t bytes = 0;
+  for (const std::string& piece : pieces) bytes += piece.size();
+  return bytes;
+}
+
+}  // namespace
+
+// --- Outbox
+
+Outbox::Outbox(int64_t request_bytes_max, int64_t large)
+    : request_bytes_max_(request_bytes_max),
+      large_(large),
+      wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  PCHECK(wake_fd_ >= 0) << "eventfd";
+}
+
+Outbox::~Outbox() { close(wake_fd_); }
+
+void Outbox::Post(Command command) {
+  bool first;
+  {
+    absl::MutexLock lock(&mutex_);
+    first = commands_.empty();
+    commands_.push_back(std::move(command));
+  }
+  if (first) Wake();
+}
+
+void Outbox::Wake() {
+  const uint64_t one = 1;
+  while (write(wake_fd_, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
+bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection) {
+  constexpr int64_t kSmall = 64 << 10;
+  const int64_t bytes = request_bytes_ += change;
+  if (change <= 0 || bytes <= request_bytes_max_ / 2) return true;
+  if (of_stream <= kSmall) return bytes <= 2 * request_bytes_max_;
+  return bytes <= request_bytes_max_ && of_connection <= large_;
+}
+
+std::vector<Command> Outbox::Take() {
+  uint64_t count = 0;
+  while (read(wake_fd_, &count, sizeof(count)) < 0 && errno == EINTR) {
+  }
+  absl::MutexLock lock(&mutex_);
+  return std::exchange(commands_, {});
+}
+
+// --- calls, as handlers see them
+
+namespace {
+
+template <typename Base>
+class PortCall : public Base {
+ public:
+  std::optional<std::string_view> Metadata(std::string_view key) const override {
+    for (const auto& [name, value] : stream_->metadata) {
+      if (name == key) return value;
+    }
+    return std::nullopt;
+  }
+  std::string peer() const override { return stream_->peer; }
+  MonotonicTime deadline() const override {
+    const bool none = stream_->deadline == MonotonicTime::InfiniteFuture();
+    return none ? stream_->deadline : stream_->deadline + kDeadlineMargin;
+  }
+  bool gone() const override { return stream_->gone.load(std::memory_order_relaxed); }
+  void AddTrailer(std::string_view key, std::string_view value) override {
+    trailers_.emplace_back(key, value);
+  }
+
+ protected:
+  PortCall(Group* group, std::shared_ptr<GrpcStream> stream)
+      : group_(group), stream_(std::move(stream)) {
+    ++group_->outbox->running;
+    ++group_->running;
+  }
+  ~PortCall() {
+    --group_->outbox->running;
+    --group_->running;
+  }
+
+  absl::Status Admit(Permission permission) {
+    return group_->admission == nullptr ? absl::OkStatus() : group_->admission(permission, this);
+  }
+
+  void Send(Pieces message, std::optional<absl::Status> status) {
+    group_->outbox->unsent_bytes += BytesOf(message);
+    group_->outbox->Post({.stream = stream_,
+                          .message = std::move(message),
+                          .status = std::move(status),
+                          .trailers = std::move(trailers_)});
+  }
+
+  Group* const group_;
+  const std::shared_ptr<GrpcStream> stream_;
+
+ private:
+  std::vector<Header> trailers_;
+};
+
+// Deletes itself in Finish.
+class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
+ public:
+  PortUnaryCall(Group* group, const UnaryMethod* method, std::shared_ptr<GrpcStream> stream,
+                std::unique_ptr<Message> request, int64_t request_bytes)
+      : PortCall(group, std::move(stream)),
+        method_(method),
+        request_(std::move(request)),
+        request_bytes_(request_bytes) {}
+
+  Message* request() override { return request_.get(); }
+  Message* response() override { return response_.get(); }
+
+  void Finish(const absl::Status& status) override {
+    Pieces message;
+    absl::Status sent = status;
+    if (status.ok()) {
+      message = Frame(*response_);
+      if (message.empty()) sent = absl::InternalError("the response cannot be serialized");
+    }
+    Send(std::move(message), std::move(sent));
+    delete this;  // large messages are freed here, on the worker's thread if there is one
+  }
+
+  void OnComplete(bool /*ok*/) override {
+    if (gone()) return Finish(absl::CancelledError());
+    const bool local = method_->local != nullptr && method_->local(*request_);
+    absl::Status status = Admit(local ? Permission::kNone : method_->permission);
+    if (status.ok() && method_->check != nullptr) status = method_->check(*request_);
+    if (!status.ok()) return Finish(status);
+    response_.reset(method_->response->New());
+    method_->handler(this);
+  }
+
+ private:
+  ~PortUnaryCall() override { group_->outbox->ReleaseRequest(request_bytes_); }
+
+  const UnaryMethod* const method_;
+  std::unique_ptr<Message> request_;
+  const int64_t request_bytes_;  // charged for it
+  std::unique_ptr<Message> response_;
+};
+
+// Reads the request of a unary call.
+class UnaryOwner final : public StreamOwner {
+ public:
+  UnaryOwner(Group* group, const UnaryMethod* method, std::shared_ptr<GrpcStream> stream)
+      : group_(group), method_(method), stream_(std::move(stream)) {}
+  ~UnaryOwner() override { group_->outbox->ReleaseRequest(request_bytes_); }
+
+  bool WantsMessage() const override { return true; }
+  absl::Status OnMessage(std::string message) override {
+    if (request_ != nullptr || given_) return CannotParse();  // a second one
+    if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
+    request_.reset(method_->request->New());
+    if (!request_->ParseFromString(message)) return CannotParse();
+    // In memory it may be many times larger.
+    return Charge(static_cast<int64_t>(request_->SpaceUsedLong())) ? absl::OkStatus()
+                                                                   : TooManyRequests();
+  }
+  absl::Status OnRequestsEnd(bool damaged) override {
+    if (request_ == nullptr || damaged) return CannotParse();
+    given_ = true;
+    group_->new_events.push_back({new PortUnaryCall(group_, method_, stream_, std::move(request_),
+                                                    std::exchange(request_bytes_, 0))});
+    return absl::OkStatus();
+  }
+  void OnSent(size_t /*bytes*/) override {}
+  void OnClosed() override {}
+  bool IsLate(MonotonicTime now) const override {
+    if (stream_->ended) return now > stream_->deadline + kLateCall;
+    return !given_ && now - stream_->opened > kRequestTimeMax;
+  }
+
+ private:
+  bool Charge(int64_t bytes) {
+    const int64_t change = bytes - std::exchange(request_bytes_, bytes);
+    return group_->outbox->ChargeRequest(change, bytes, /*of_connection=*/0);
+  }
+
+  Group* const group_;
+  const UnaryMethod* const method_;
+  const std::shared_ptr<GrpcStream> stream_;
+  std::unique_ptr<Message> request_;  // until it is complete and given to the call
+  int64_t request_bytes_ = 0;         // charged for it
+  bool given_ = false;
+};
+
+}  // namespace
+
+// A stream as its handler sees it. Created on the port's thread, and used on the handlers' thread
+// from OnOpen to OnOver.
+class StreamCall final : public PortCall<raftkv::Stream> {
+ public:
+  StreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
+      : PortCall(group, std::move(stream)), method_(method), writable_event_(this) {}
+
+  bool writable() const override { return !writing_ && !ending_; }
+
+  void Write(const Message& response, bool /*more_follow*/) override {
+    CHECK(writable());
+    Pieces message = Frame(response);
+    if (message.empty()) return Finish(absl::InternalError("the response cannot be serialized"));
+    writing_ = true;
+    const size_t bytes = BytesOf(message);
+    const size_t unsent = stream_->unsent.fetch_add(bytes) + bytes;
+    Send(std::move(message), std::nullopt);
+    // Otherwise the owner says when enough was sent.
+    if (unsent < kUnsentMax) PushWritable();
+  }
+
+  void Finish(const absl::Status& status) override {
+    if (std::exchange(ending_, true)) return;
+    Send({}, status);
+  }
+
+  void Cancel() override { group_->outbox->Post({.stream = stream_, .cancel = true}); }
+
+  // --- events
+
+  void OnOpen() {
+    group_->open_streams.insert(this);
+    if (absl::Status status = Admit(method_->permission); !status.ok()) return Finish(status);
+    handler_ = method_->open(this);
+  }
+  void OnRequest(std::unique_ptr<Message> request, size_t cost) {
+    requests_.push_back({std::move(request), cost});
+    HandleRequests();
+  }
+  void OnRequestsEnd() {
+    last_ = true;
+    HandleRequests();
+  }
+  void OnWritable() {
+    pushed_writable_ = false;
+    if (over_) return Delete();
+    writing_ = false;
+    if (handler_ == nullptr || ending_) return;
+    handler_->OnWritable();
+    if (!reading_ && handler_ != nullptr) reading_ = handler_->WantsRequest();
+    HandleRequests();
+  }
+  void OnOver() {
+    ending_ = over_ = true;
+    if (gone() && handler_ != nullptr) handler_->OnGone();
+    handler_.reset();
+    group_->open_streams.erase(this);
+    if (!pushed_writable_) Delete();
+  }
+
+  // The event that a response was sent. At most one is in a queue.
+  Completion* writable_event() { return &writable_event_; }
+
+ private:
+  struct WritableEvent final : public Completion {
+    explicit WritableEvent(StreamCall* of) : call(of) {}
+    void OnComplete(bool /*ok*/) override { call->OnWritable(); }
+    StreamCall* const call;
+  };
+  struct Request {
+    std::unique_ptr<Message> message;
+    size_t cost;
+  };
+
+  ~StreamCall() = default;
+  void Delete() { delete this; }
+
+  void PushWritable() {
+    pushed_writable_ = true;
+    const Event event{&writable_event_};
+    group_->events->Push({&event, 1});
+  }
+
+  void HandleRequests() {
+    while (reading_ && !ending_ && handler_ != nullptr && !requests_.empty()) {
+      const Request request = std::move(requests_.front());
+      requests_.pop_front();
+      const absl::Status status = handler_->OnRequest(request.message.get());
+      const size_t before = stream_->unhandled.fetch_sub(request.cost);
+      if (before >= kUnhandledMax && before - request.cost < kUnhandledMax) {
+        group_->outbox->Post({.stream = stream_, .deliver = true});
+      }
+      if (!status.ok()) {
+        Finish(status);
+        handler_.reset();
+        return;
+      }
+      reading_ = method_->one_request || handler_->WantsRequest();
+    }
+    if (last_ && requests_.empty() && !ending_ && handler_ != nullptr) {
+      last_ = false;
+      if (!method_->one_request && !handler_->OnLastRequest()) Finish(absl::OkStatus());
+    }
+  }
+
+  const StreamMethod* const method_;
+  WritableEvent writable_event_;
+  std::unique_ptr<StreamHandler> handler_;  // until the call ends
+  std::deque<Request> requests_;            // read and not handled
+  bool reading_ = true;                     // false: the handler wants no request now
+  bool last_ = false;                       // no request follows after requests_
+  bool writing_ = false;
+  bool pushed_writable_ = false;  // by this object, so it may come after OnOver
+  bool ending_ = false;
+  bool over_ = false;
+};
+
+namespace {
+
+// Calls `work` on the handlers' thread.
+template <typename Work>
+class StreamEvent final : public Completion {
+ public:
+  explicit StreamEvent(Work work) : work_(std::move(work)) {}
+  void OnComplete(bool /*ok*/) override {
+    work_();
+    delete this;
+  }
+
+ private:
+  Work work_;
+};
+
+class StreamOwnerOnPort final : public StreamOwner {
+ public:
+  StreamOwnerOnPort(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
+      : group_(group),
+        method_(method),
+        stream_(std::move(stream)),
+        call_(new StreamCall(group, method, stream_)) {
+    Push([call = call_] { call->OnOpen(); });
+  }
+
+  bool WantsMessage() const override { return stream_->unhandled.load() < kUnhandledMax; }
+  absl::Status OnMessage(std::string message) override {
+    if (method_->one_request && got_one_) return CannotParse();
+    got_one_ = true;
+    std::unique_ptr<Message> request(method_->request->New());
+    if (!request->ParseFromString(message)) return CannotParse();
+    const size_t cost = message.size() + kRequestOverhead;
+    stream_->unhandled.fetch_add(cost);
+    Push([call = call_, request = std::move(request), cost]() mutable {
+      call->OnRequest(std::move(request), cost);
+    });
+    return absl::OkStatus();
+  }
+  absl::Status OnRequestsEnd(bool damaged) override {
+    if (damaged || (method_->one_request && !got_one_)) return CannotParse();
+    Push([call = call_] { call->OnRequestsEnd(); });
+    return absl::OkStatus();
+  }
+  void OnSent(size_t bytes) override {
+    const size_t before = stream_->unsent.fetch_sub(bytes);
+    if (before >= kUnsentMax && before - bytes < kUnsentMax) {
+      group_->new_events.push_back({call_->writable_event()});
+    }
+  }
+  void OnClosed() override {
+    Push([call = call_] { call->OnOver(); });
+  }
+  bool IsLate(MonotonicTime now) const override {
+    if (!got_one_ && now - stream_->opened > method_->first_request.wait) return true;
+    const bool waits = (!got_one_ || stream_->reader.partial()) && WantsMessage();
+    return waits && now - std::max(stream_->opened, stream_->partial_since) > kRequestTimeMax;
+  }
+
+ private:
+  template <typename Work>
+  void Push(Work work) {
+    group_->new_events.push_back({new StreamEvent<Work>(std::move(work))});
+  }
+
+  Group* const group_;
+  const StreamMethod* const method_;
+  const std::shared_ptr<GrpcStream> stream_;
+  StreamCall* const call_;  // until OnClosed
+  bool got_one_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<StreamOwner> NewUnaryOwner(Group* group, const UnaryMethod* method,
+                                           std::shared_ptr<GrpcStream> stream) {
+  return std::make_unique<UnaryOwner>(group, method, std::move(stream));
+}
+
+std::unique_ptr<StreamOwner> NewStreamOwner(Group* group, const StreamMethod* method,
+                                            std::shared_ptr<GrpcStream> stream) {
+  return std::make_unique<StreamOwnerOnPort>(group, method, std::move(stream));
+}
+
+void FinishStreams(Group* group, const absl::Status& status) {
+  for (StreamCall* call : group->open_streams) call->Finish(status);
+}
+
+}  // namespace raftkv::http2

@@ -1,0 +1,81 @@
+#ifndef RAFTKV_SERVER_HTTP2_CALLS_H_
+#define RAFTKV_SERVER_HTTP2_CALLS_H_
+
+// Calls on the client port. Each has two objects: the owner of its HTTP/2 stream, on the port's
+// thread, which parses requests; and the Call (rpc/call.h) that its handler sees, on the thread
+// that serves the group's event queue.
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/http2/stream.h"
+#include "server/rpc/event_queue.h"
+#include "server/rpc/method.h"
+
+namespace raftkv::http2 {
+
+class StreamCall;
+
+// What other threads tell the port's thread. From any thread, but Take.
+class Outbox {
+ public:
+  // `request_bytes_max`: see ChargeRequest. `large`: what a connection may have above half of it.
+  Outbox(int64_t request_bytes_max, int64_t large);
+  ~Outbox();
+
+  void Post(Command command);
+  // Wakes the port's thread.
+  void Wake();
+  int wake_fd() const { return wake_fd_; }  // readable after Wake
+  // On the port's thread.
+  std::vector<Command> Take();
+
+  // The calls that were given to handlers and are not over: unary calls until Finish, streams until
+  // they are closed.
+  std::atomic<int> running{0};
+  // The bytes of answers that are queued and not sent.
+  std::atomic<size_t> unsent_bytes{0};
+
+  // The memory of requests: those that are not complete, and those that no handler has taken or
+  // that are not answered yet. A change is charged to a stream, which has `of_stream` now, and to a
+  // connection (`of_connection`; 0: unknown). False: there is too much. Small requests are accepted
+  // up to twice the limit, so that a few large ones do not keep out everybody.
+  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection);
+  void ReleaseRequest(int64_t bytes) { request_bytes_ -= bytes; }
+
+ private:
+  const int64_t request_bytes_max_;
+  const int64_t large_;
+  std::atomic<int64_t> request_bytes_{0};
+  int wake_fd_ = -1;
+  absl::Mutex mutex_;
+  std::vector<Command> commands_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Methods whose handlers run on one thread.
+struct Group {
+  Methods methods;
+  EventQueue* events = nullptr;
+  Admission admission;
+  Outbox* outbox = nullptr;
+  std::atomic<int> running{0};         // as Outbox::running, of this group
+  std::vector<Event> new_events;       // the port's thread; pushed once in a round
+  std::set<StreamCall*> open_streams;  // the handlers' thread
+};
+
+// On the port's thread.
+std::unique_ptr<StreamOwner> NewUnaryOwner(Group* group, const UnaryMethod* method,
+                                           std::shared_ptr<GrpcStream> stream);
+std::unique_ptr<StreamOwner> NewStreamOwner(Group* group, const StreamMethod* method,
+                                            std::shared_ptr<GrpcStream> stream);
+// On the handlers' thread.
+void FinishStreams(Group* group, const absl::Status& status);
+
+}  // namespace raftkv::http2
+
+#endif  // RAFTKV_SERVER_HTTP2_CALLS_H_

@@ -1,0 +1,368 @@
+#include "server/http2/client_port.h"
+
+#include <malloc.h>
+#include <netdb.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "server/clock.h"
+
+namespace raftkv::http2 {
+
+namespace {
+
+constexpr int kEventsMax = 256;  // sockets served in one round
+constexpr int kAcceptsMax = 64;  // connections accepted in one round
+constexpr int kBacklog = 4096;
+constexpr size_t kTrimAbove = 64 << 20;
+constexpr absl::Duration kTrimInterval = absl::Seconds(10);
+
+std::string AddressOf(const sockaddr* address, socklen_t size) {
+  std::array<char, NI_MAXHOST> host;
+  std::array<char, NI_MAXSERV> port;
+  if (getnameinfo(address, size, host.data(), host.size(), port.data(), port.size(),
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "unknown";
+  }
+  const bool v6 = address->sa_family == AF_INET6;
+  return absl::StrCat(v6 ? "[" : "", host.data(), v6 ? "]:" : ":", port.data());
+}
+
+absl::Status Failed(const std::string& host_port) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot listen on ", host_port, ": ", strerror(errno)));
+}
+
+// Binds one address; `*port` is set if it was 0.
+absl::StatusOr<int> Bind(const addrinfo& address, int* port, const std::string& host_port) {
+  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Failed(host_port);
+  absl::Cleanup close_fd = [fd] { close(fd); };
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  // The wildcard of IPv6 accepts IPv4 too.
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address.ai_addr);
+  const int only_v6 = address.ai_family == AF_INET6 && !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+  if (address.ai_family == AF_INET6) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6));
+  }
+  if (bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, kBacklog) != 0) {
+    return Failed(host_port);
+  }
+  sockaddr_storage bound = {};
+  socklen_t size = sizeof(bound);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
+  *port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&bound)->sin6_port
+                                            : reinterpret_cast<sockaddr_in*>(&bound)->sin_port);
+  std::move(close_fd).Cancel();
+  return fd;
+}
+
+}  // namespace
+
+ClientPort::~ClientPort() {
+  Close(absl::ZeroDuration());
+  StopListening();
+}
+
+void ClientPort::Serve(Methods methods, EventQueue* events, Admission admission) {
+  Group* const group = groups_.emplace_back(std::make_unique<Group>()).get();
+  group->methods = std::move(methods);
+  group->events = events;
+  group->admission = std::move(admission);
+  group->outbox = &outbox_;
+  for (const UnaryMethod& method : group->methods.unary) {
+    rows_[method.name] = {.group = group, .unary = &method};
+  }
+  for (const StreamMethod& method : group->methods.streams) {
+    rows_[method.name] = {.group = group, .stream = &method};
+  }
+}
+
+absl::Status ClientPort::Listen(const std::string& host_port) {
+  const size_t colon = host_port.rfind(':');
+  CHECK_NE(colon, std::string::npos) << host_port;
+  std::string host = host_port.substr(0, colon);
+  if (host.size() > 2 && host[0] == '[') host = host.substr(1, host.size() - 2);
+  addrinfo hints = {};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), host_port.c_str() + colon + 1, &hints, &found);
+  if (error != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot listen on ", host_port, ": ", gai_strerror(error)));
+  }
+  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
+  // As with gRPC, one of the addresses of a name is enough: the machine may have no IPv6.
+  absl::Status status;
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    const absl::StatusOr<int> listener = Bind(*address, &port_, host_port);
+    if (listener.ok()) {
+      listeners_.push_back(*listener);
+    } else {
+      status = listener.status();
+    }
+  }
+  return listeners_.empty() ? status : absl::OkStatus();
+}
+
+void ClientPort::Start() {
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  PCHECK(epoll_ >= 0) << "epoll_create1";
+  std::vector<int> sources = listeners_;
+  sources.push_back(outbox_.wake_fd());
+  for (const int fd : sources) {
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
+  }
+  thread_ = std::thread([this] { Run(); });
+}
+
+void ClientPort::Decline() {
+  if (!thread_.joinable()) return;
+  step_ = Step::kDecline;
+  outbox_.Wake();
+  declined_.WaitForNotification();
+}
+
+void ClientPort::Close(absl::Duration flush) {
+  if (!thread_.joinable()) return;
+  flush_us_ = absl::ToInt64Microseconds(flush);
+  step_ = Step::kClose;
+  outbox_.Wake();
+  thread_.join();
+}
+
+void ClientPort::FinishStreams(const EventQueue* events, const absl::Status& status) {
+  for (const std::unique_ptr<Group>& group : groups_) {
+    if (group->events == events) http2::FinishStreams(group.get(), status);
+  }
+}
+
+// --- the port's thread
+
+void ClientPort::Run() {
+  now_ = MonotonicNow();
+  next_second_ = now_ + absl::Seconds(1);
+  while (step_ != Step::kClose) {
+    RunOnce(next_second_);
+    if (now_ < next_second_) continue;
+    next_second_ = now_ + absl::Seconds(1);
+    EndLate();
+    PushEvents();
+    TrimMemory();
+    WatchListeners(true);
+  }
+  RunClose();
+  close(std::exchange(epoll_, -1));
+}
+
+void ClientPort::RunOnce(MonotonicTime until) {
+  if (step_ == Step::kDecline && !declined_.HasBeenNotified()) {
+    StopListening();
+    for (auto& [fd, connection] : connections_) {
+      if (!connection->introduced()) continue;
+      connection->AnnounceGoaway();
+      touched_.insert(fd);
+    }
+    WriteTouched();
+    PushEvents();
+    declined_.Notify();
+  }
+  std::array<epoll_event, kEventsMax> events;
+  const absl::Duration wait = touched_.empty() ? until - now_ : absl::ZeroDuration();
+  const int timeout_ms = static_cast<int>(
+      std::clamp<int64_t>(absl::ToInt64Milliseconds(wait) + (touched_.empty() ? 1 : 0), 0, 1000));
+  const int count = epoll_wait(epoll_, events.data(), kEventsMax, timeout_ms);
+  now_ = MonotonicNow();
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[i].data.fd;
+    if (const auto it = connections_.find(fd); it != connections_.end()) {
+      ServeSocket(it->second.get(), events[i].events);
+    } else if (fd != outbox_.wake_fd()) {
+      Accept(fd);
+    }
+  }
+  RunCommands();
+  PushEvents();
+  WriteTouched();
+  PushEvents();
+}
+
+void ClientPort::Accept(int listener) {
+  for (int i = 0; i < kAcceptsMax; ++i) {
+    sockaddr_storage address = {};
+    socklen_t size = sizeof(address);
+    const int fd = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE) WatchListeners(false);  // until the next second
+      return;
+    }
+    if (connections_.size() >= options_.connections_max) {
+      ++too_many_;
+      close(fd);
+      continue;
+    }
+    Router* const router = this;
+    auto connection =
+        std::make_unique<Connection>(fd, AddressOf(reinterpret_cast<sockaddr*>(&address), size),
+                                     options_.connection, router, now_);
+    // Nothing is sent before the client has spoken: it may speak HTTP/1.
+    Watch(connection.get(), /*added=*/true);
+    connections_[fd] = std::move(connection);
+  }
+}
+
+void ClientPort::ServeSocket(Connection* connection, uint32_t events) {
+  touched_.insert(connection->fd());
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !connection->Read(now_)) Drop(connection);
+}
+
+void ClientPort::RunCommands() {
+  for (Command& command : outbox_.Take()) {
+    Connection* const connection = command.stream->connection;
+    if (connection == nullptr) {
+      for (const std::string& piece : command.message) OnSent(piece.size());
+      continue;
+    }
+    connection->Execute(&command);
+    touched_.insert(connection->fd());
+  }
+}
+
+void ClientPort::WriteTouched() {
+  for (const int fd : std::exchange(touched_, {})) {
+    const auto it = connections_.find(fd);
+    if (it == connections_.end()) continue;
+    Connection* const connection = it->second.get();
+    const bool was_full = connection->socket_full();
+    if (!connection->Write(now_)) {
+      Drop(connection);
+      continue;
+    }
+    if (connection->socket_full() != was_full) Watch(connection, /*added=*/false);
+    if (connection->unwritten() && !connection->socket_full()) touched_.insert(fd);
+  }
+}
+
+void ClientPort::Watch(Connection* connection, bool added) {
+  epoll_event event = {.events = EPOLLIN, .data = {.fd = connection->fd()}};
+  if (connection->socket_full()) event.events |= EPOLLOUT;
+  PCHECK(epoll_ctl(epoll_, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd(), &event) == 0)
+      << "epoll_ctl";
+}
+
+void ClientPort::Drop(Connection* connection) {
+  touched_.erase(connection->fd());
+  connections_.erase(connection->fd());
+}
+
+void ClientPort::PushEvents() {
+  for (const std::unique_ptr<Group>& group : groups_) {
+    group->events->Push(group->new_events);
+    group->new_events.clear();
+  }
+}
+
+// The allocator keeps the memory of large answers. So it is told to give it back once they are
+// sent.
+void ClientPort::TrimMemory() {
+  const size_t unsent = outbox_.unsent_bytes;
+  peak_unsent_ = std::max(peak_unsent_, unsent);
+  if (peak_unsent_ < kTrimAbove || unsent > peak_unsent_ / 4 || now_ < next_trim_) return;
+  peak_unsent_ = unsent;
+  next_trim_ = now_ + kTrimInterval;  // the allocator's other users wait meanwhile
+  malloc_trim(0);
+}
+
+void ClientPort::EndLate() {
+  std::vector<Connection*> late;
+  for (auto& [fd, connection] : connections_) {
+    if (!connection->EndLate(now_)) {
+      late.push_back(connection.get());
+    } else if (connection->introduced() && connection->unwritten() && !connection->socket_full()) {
+      touched_.insert(fd);
+    }
+  }
+  for (Connection* connection : late) Drop(connection);
+  if (too_many_ > 0) {
+    LOG(WARNING) << "closed " << std::exchange(too_many_, 0)
+                 << " new connections of clients at once: " << options_.connections_max
+                 << " are open, which is the maximum";
+  }
+}
+
+void ClientPort::WatchListeners(bool watch) {
+  if (std::exchange(accepting_, watch) == watch) return;
+  for (const int fd : listeners_) {
+    epoll_event event = {.events = watch ? uint32_t{EPOLLIN} : 0, .data = {.fd = fd}};
+    epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
+  }
+}
+
+void ClientPort::StopListening() {
+  for (const int fd : std::exchange(listeners_, {})) close(fd);
+}
+
+void ClientPort::RunClose() {
+  const MonotonicTime until = now_ + absl::Microseconds(flush_us_.load());
+  StopListening();
+  RunCommands();
+  for (auto& [fd, connection] : connections_) {
+    connection->Goaway();
+    touched_.insert(fd);
+  }
+  WriteTouched();
+  // A client closes its connection after the last answer.
+  while (!connections_.empty() && now_ < until) RunOnce(until);
+  connections_.clear();
+  PushEvents();
+}
+
+// --- Router
+
+absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
+  const auto it = rows_.find(stream->method);
+  if (it == rows_.end()) {
+    return absl::UnimplementedError(
+        absl::StrCat("etcdserver: raftkv does not serve ", stream->method, " yet"));
+  }
+  const Row& row = it->second;
+  stream->owner = row.unary != nullptr ? NewUnaryOwner(row.group, row.unary, stream)
+                                       : NewStreamOwner(row.group, row.stream, stream);
+  return absl::OkStatus();
+}
+
+bool ClientPort::AdmitStream() {
+  // A stream that is not admitted is never closed, so it is not counted.
+  // A call may still wait for its handler after its stream was closed.
+  if (streams_ >= options_.streams_max ||
+      outbox_.running >= static_cast<int>(options_.streams_max)) {
+    return false;
+  }
+  ++streams_;
+  return true;
+}
+
+int ClientPort::running(const EventQueue* events) const {
+  int running = 0;
+  for (const std::unique_ptr<Group>& group : groups_) {
+    if (group->events == events) running += group->running;
+  }
+  return running;
+}
+
+}  // namespace raftkv::http2

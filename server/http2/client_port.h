@@ -1,0 +1,135 @@
+#ifndef RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
+#define RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
+
+// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2. One thread owns the
+// sockets: it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on
+// the threads that serve the event queues. So clients can only delay other clients by what they do
+// to their connections. They cannot delay Raft (docs/decisions/0014-a-client-port-of-our-own.md).
+//
+//   client --> [port's thread: Connection, StreamOwner] --EventQueue--> [handlers' thread: Call]
+//   client <-- [port's thread: Connection]              <---Outbox----- [any thread: Finish, Write]
+//
+// A stop calls Decline first: clients are told to make new calls elsewhere before any call is
+// declined. Close ends the connections after the answers were sent.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "server/http2/calls.h"
+#include "server/http2/connection.h"
+#include "server/http2/stream.h"
+#include "server/rpc/event_queue.h"
+#include "server/rpc/method.h"
+
+namespace raftkv::http2 {
+
+struct PortOptions {
+  ConnectionLimits connection;
+  size_t connections_max = 10'000;        // a further one is closed at once
+  size_t streams_max = 131'072;           // of all connections; a further one is not processed
+  int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
+};
+
+class ClientPort final : private Router {
+ public:
+  explicit ClientPort(const PortOptions& options)
+      : options_(options),
+        outbox_(options.request_bytes_max,
+                static_cast<int64_t>(options.connection.message_bytes_max)) {}
+  ~ClientPort();
+
+  // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
+  // where `events` is served.
+  void Serve(Methods methods, EventQueue* events, Admission admission = nullptr);
+  // Binds every address of "host:port".
+  absl::Status Listen(const std::string& host_port);
+  int port() const { return port_; }  // the one that Listen has bound
+  void Start();
+
+  // From any thread but the port's. No new connections are accepted. Returns when clients were told
+  // to make no new calls. Calls that arrive all the same are served.
+  void Decline();
+  // From any thread, but not from a handler. Sends what is queued, for `flush` at most, and ends
+  // all connections. Returns when the port's thread has ended. By then all streams are closed, and
+  // the event queues get no further events.
+  void Close(absl::Duration flush);
+
+  // See Outbox. From any thread. With `events`: of the methods whose handlers run there.
+  int running() const { return outbox_.running; }
+  int running(const EventQueue* events) const;
+  size_t unsent_bytes() const { return outbox_.unsent_bytes; }
+  // On the thread that serves `events`: ends its streams with this status.
+  void FinishStreams(const EventQueue* events, const absl::Status& status);
+
+ private:
+  struct Row {
+    Group* group = nullptr;
+    const UnaryMethod* unary = nullptr;
+    const StreamMethod* stream = nullptr;  // if `unary` is null
+  };
+  enum class Step { kServe, kDecline, kClose };
+
+  // Router:
+  absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override;
+  bool AdmitStream() override;
+  void OnStreamClosed() override { --streams_; }
+  bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection) override {
+    return outbox_.ChargeRequest(change, of_stream, of_connection);
+  }
+  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+
+  void Run();
+  // Serves what has happened, and waits for it at most until `until`.
+  void RunOnce(MonotonicTime until);
+  void Accept(int listener);
+  void ServeSocket(Connection* connection, uint32_t events);
+  void RunCommands();
+  void WriteTouched();
+  void PushEvents();
+  void EndLate();
+  void TrimMemory();
+  // Watches the listening sockets, or not.
+  void WatchListeners(bool watch);
+  void StopListening();
+  void RunClose();
+  // Watches the socket for what the connection waits for.
+  void Watch(Connection* connection, bool added);
+  void Drop(Connection* connection);
+
+  const PortOptions options_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  absl::flat_hash_map<std::string, Row> rows_;
+  std::vector<int> listeners_;
+  int port_ = 0;
+  Outbox outbox_;
+  std::atomic<Step> step_{Step::kServe};
+  std::atomic<int64_t> flush_us_{0};
+  absl::Notification declined_;
+  std::thread thread_;
+
+  // The port's thread:
+  int epoll_ = -1;
+  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_;  // by file descriptor
+  std::set<int> touched_;                                              // to be written to
+  size_t streams_ = 0;
+  MonotonicTime now_;
+  MonotonicTime next_second_;
+  uint64_t too_many_ = 0;   // connections since the last log line
+  size_t peak_unsent_ = 0;  // since memory was given back to the system
+  MonotonicTime next_trim_;
+  bool accepting_ = true;  // false: there are no file descriptors
+};
+
+}  // namespace raftkv::http2
+
+#endif  // RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_

@@ -1,0 +1,102 @@
+#ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
+#define RAFTKV_SERVER_HTTP2_STREAM_H_
+
+// One HTTP/2 stream that carries a gRPC call, as the client port's thread and the thread of its
+// handler share it. A Connection creates it when the headers of the request have arrived. What is
+// below "the port's thread" is used on that thread only.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/http2/grpc_wire.h"
+#include "storage/base/monotonic_time.h"
+
+namespace raftkv::http2 {
+
+class Connection;
+class StreamOwner;
+
+using Header = std::pair<std::string, std::string>;
+
+struct GrpcStream {
+  GrpcStream(int32_t the_id, Connection* of, size_t message_bytes_max)
+      : id(the_id), connection(of), reader(message_bytes_max) {}
+
+  // Of the request's headers, those that handlers read (Connection::OnHeader). Constant once the
+  // owner exists.
+  std::vector<Header> metadata;
+  MonotonicTime deadline = MonotonicTime::InfiniteFuture();
+  std::string peer;
+
+  // From any thread. The client has cancelled the call, or its connection is closed.
+  std::atomic<bool> gone{false};
+  // Of a stream of messages. From any thread. The bytes of responses that were queued and not sent,
+  // and of requests that were delivered and not handled.
+  std::atomic<size_t> unsent{0};
+  std::atomic<size_t> unhandled{0};
+
+  // The port's thread.
+  const int32_t id;
+  Connection* connection;  // null: the stream is closed
+  std::unique_ptr<StreamOwner> owner;
+  std::string method;  // the header :path
+  std::string http_method;
+  std::string content_type;
+  std::string encoding;
+  std::string timeout;
+  size_t header_bytes = 0;
+  MessageReader reader;
+  size_t unconsumed = 0;  // bytes that were read and are not yet given back to flow control
+  bool requests_ended = false;
+  bool end_delivered = false;
+  bool answering = false;  // the response's headers were submitted
+  bool ended = false;      // the status is queued: nothing may follow
+  bool not_grpc = false;   // answered as plain HTTP
+  bool dropped = false;    // what is queued is not sent any more
+  std::deque<std::string> out;
+  size_t out_offset = 0;  // bytes of out.front() that were sent
+  std::vector<Header> trailers;
+  MonotonicTime opened;
+  MonotonicTime partial_since;  // of the request that is not complete (reader.partial())
+  MonotonicTime sent_by;        // the time until which the answer must have been sent
+};
+
+// Serves one stream, on the port's thread. If a function returns an error, the stream ends with it.
+class StreamOwner {
+ public:
+  virtual ~StreamOwner() = default;
+  // Whether OnMessage may be called now. If not, flow control stops the client, until a Command
+  // with `deliver`.
+  virtual bool WantsMessage() const = 0;
+  virtual absl::Status OnMessage(std::string message) = 0;
+  // No more requests follow. `damaged`: the last one is not complete.
+  virtual absl::Status OnRequestsEnd(bool damaged) = 0;
+  // `bytes` bytes of messages were sent.
+  virtual void OnSent(size_t bytes) = 0;
+  // The stream is closed, whoever closed it. The last call.
+  virtual void OnClosed() = 0;
+  // Called every second. True: the stream takes too long and is reset.
+  virtual bool IsLate(MonotonicTime now) const = 0;
+};
+
+// What other threads tell a stream.
+struct Command {
+  std::shared_ptr<GrpcStream> stream;
+  Pieces message = {};                      // to send, if not empty
+  std::optional<absl::Status> status = {};  // to send after all messages; ends the stream
+  std::vector<Header> trailers = {};        // sent with the status
+  bool cancel = false;                      // end the stream at once, without a status
+  bool deliver = false;                     // the owner wants messages again
+};
+
+}  // namespace raftkv::http2
+
+#endif  // RAFTKV_SERVER_HTTP2_STREAM_H_

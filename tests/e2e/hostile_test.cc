@@ -1,0 +1,163 @@
+// Clients that send what no client library sends, or do not read what they asked for. Meanwhile a
+// correct client puts through the same member: its puts succeed, and the leader stays. `make
+// hostile` runs these tests longer and prints the longest put of each.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/e2e/cluster.h"
+#include "tests/e2e/raw_http2.h"
+
+namespace raftkv::e2e {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr char kRange[] = "/etcdserverpb.KV/Range";
+constexpr char kPut[] = "/etcdserverpb.KV/Put";
+
+absl::Duration Time() { return absl::Seconds(getenv("RAFTKV_SOAK") == nullptr ? 3 : 15); }
+
+int64_t MemoryKib(int pid, const std::string& row) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/status"));
+  for (std::string word; file >> word;) {
+    int64_t kib = 0;
+    if (word == row + ":" && file >> kib) return kib;
+  }
+  return -1;
+}
+
+class Hostile : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
+    cluster_.StartAll();
+    leader_ = cluster_.WaitForLeader();
+    ASSERT_GE(leader_, 0);
+    ASSERT_TRUE(cluster_.Put(leader_, "k", "v").ok());
+    term_ = cluster_.Status(leader_).response.raftterm();
+  }
+
+  std::string address() const { return cluster_.client_address(leader_); }
+  int64_t Memory(const std::string& row) { return MemoryKib(cluster_.process(leader_).pid(), row); }
+
+  // Runs `attack(connection number)` on threads, again and again, while a client puts every 10 ms.
+  template <typename Attack>
+  void PutBeside(int threads, Attack attack) {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> attackers;
+    for (int i = 0; i < threads; ++i) {
+      attackers.emplace_back([&, i] {
+        while (!stop) attack(i);
+      });
+    }
+    const absl::Time end = absl::Now() + Time();
+    absl::Duration longest;
+    int puts = 0;
+    for (; absl::Now() < end; ++puts) {
+      const absl::Time start = absl::Now();
+      const auto put = cluster_.Put(leader_, "k", absl::StrCat(puts));
+      EXPECT_TRUE(put.ok()) << put.status.error_message();
+      EXPECT_EQ(put.response.header().raft_term(), term_) << "the leader has changed";
+      if (HasFailure()) break;
+      longest = std::max(longest, absl::Now() - start);
+      absl::SleepFor(start + absl::Milliseconds(10) - absl::Now());
+    }
+    stop = true;
+    for (std::thread& attacker : attackers) attacker.join();
+    std::cout << puts << " puts, the longest took " << longest << "; memory at most "
+              << Memory("VmHWM") / 1024 << " MiB\n";
+    for (int i = 0; i < cluster_.size(); ++i) EXPECT_TRUE(cluster_.Running(i)) << cluster_.log(i);
+  }
+
+  Cluster cluster_{ClusterOptions()};
+  int leader_ = -1;
+  uint64_t term_ = 0;
+};
+
+TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
+  std::string calls = Preface();
+  for (uint32_t stream = 1; stream < 2000; stream += 2) {
+    calls += CallHeaders(stream, kRange) + MessageData(stream, "\n\1a", 3, true) +
+             Frame(kRstStream, 0, stream, std::string("\0\0\0\x8", 4));
+  }
+  PutBeside(20, [&](int) { RawConnection(address()).Send(calls); });
+}
+
+TEST_F(Hostile, PingsWithoutReadingDelayNobody) {
+  std::string pings = Preface();
+  for (int i = 0; i < 10'000; ++i) pings += Frame(kPing, 0, 0, "12345678");
+  PutBeside(2, [&](int) {
+    RawConnection connection(address());
+    while (connection.Send(pings.substr(Preface().size()))) {
+    }
+  });
+}
+
+// Each connection sends 1 MiB of 16 requests that are never completed: 640 MiB in sum.
+TEST_F(Hostile, IncompleteRequestsHaveABudget) {
+  std::vector<std::unique_ptr<RawConnection>> connections;
+  for (int i = 0; i < 40; ++i) connections.push_back(std::make_unique<RawConnection>(address()));
+  std::vector<int> sent(connections.size());
+  PutBeside(2, [&](int thread) {
+    for (size_t i = static_cast<size_t>(thread); i < connections.size(); i += 2) {
+      if (sent[i] == 16) continue;
+      const auto stream = static_cast<uint32_t>(2 * sent[i]++ + 1);
+      std::string bytes = sent[i] == 1 ? Preface() : "";
+      bytes += CallHeaders(stream, kPut) +
+               MessageData(stream, std::string(1 << 20, 'x'), 1400 << 10, /*last=*/false);
+      connections[i]->Send(bytes);
+      return;
+    }
+    absl::SleepFor(absl::Milliseconds(10));
+  });
+  EXPECT_LT(Memory("VmHWM"), 800 << 10);
+}
+
+TEST_F(Hostile, AnswersThatNobodyReadsHaveABudget) {
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(cluster_.Put(leader_, absl::StrCat("large", i), std::string(1 << 20, 'x')).ok());
+  }
+  const std::string call = Preface() + CallHeaders(1, kRange) +
+                           MessageData(1, "\n\5large\x12\5largf", 14, /*last=*/true);
+  std::vector<std::unique_ptr<RawConnection>> connections;
+  PutBeside(1, [&](int) {
+    if (connections.size() < 40) {
+      connections.push_back(std::make_unique<RawConnection>(address()));
+      connections.back()->Send(call);
+    }
+    absl::SleepFor(absl::Milliseconds(20));
+  });
+  EXPECT_LT(Memory("VmHWM"), 800 << 10) << "40 answers of 40 MiB";
+  connections.clear();
+  EXPECT_TRUE(Eventually(absl::Seconds(60), [&] { return Memory("VmRSS") < 250 << 10; }))
+      << Memory("VmRSS") << " KiB";
+}
+
+TEST_F(Hostile, OtherProtocolsGetAnAnswerOrAreClosed) {
+  RawConnection browser(address());
+  browser.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::string page = browser.ReadAll();
+  EXPECT_THAT(page, StartsWith("HTTP/1.1 "));
+  EXPECT_THAT(page, HasSubstr("\r\n\r\nThis port serves the etcd v3 API"));
+  RawConnection tls(address());
+  tls.Send(std::string("\x16\x03\x01\x02\x00\x01", 6));
+  EXPECT_EQ(tls.ReadAll().find("HTTP"), std::string::npos);
+  RawConnection http2(address());
+  std::string call = CallHeaders(1, "/");
+  const size_t type = call.find("application/grpc");
+  call.replace(type, 16, "application/json");
+  http2.Send(Preface() + call + MessageData(1, "", 0, /*last=*/true));
+  EXPECT_THAT(http2.ReadAll(), HasSubstr("This port serves the etcd v3 API"));
+  EXPECT_TRUE(cluster_.Put(leader_, "k", "v").ok());
+}
+
+}  // namespace
+}  // namespace raftkv::e2e
