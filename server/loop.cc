@@ -17,8 +17,8 @@ namespace {
 constexpr int kEventsMax = 1024;
 constexpr int kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
-// Applying on the loop's thread ends after the batch in which this time is over, so that the next
-// turn can send heartbeats.
+// Applying on the loop's thread ends before the next entry or read once this time is over, so that
+// the next turn can send heartbeats.
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
 // If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
@@ -68,7 +68,7 @@ void Loop::Await(MonotonicTime deadline, const std::function<bool()>& condition)
   absl::Notification done;
   Repeat([&] {
     if (!condition() && MonotonicNow() < deadline) return false;
-    done.Notify();  // ends Await, and with it what this function refers to
+    done.Notify();  // Await returns: do not use `condition`, `deadline` or `done` below
     return true;
   });
   done.WaitForNotification();

@@ -9,9 +9,7 @@
 
 namespace raftkv {
 
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 Watchdog::Watchdog(WatchdogOptions options, const PhaseValue* phase,
                    std::function<uint64_t()> rounds)

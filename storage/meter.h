@@ -75,8 +75,8 @@ class Meter {
   void BeginEntry(const Rules& rules, Revision compacted);
   bool in_entry() const { return rules_ != nullptr; }
   const Rules& rules() const { return *rules_; }
-  // Whether every member still stores a key whose newest version (perhaps a tombstone) has this
-  // revision.
+  // `newest`: the revision of a key's newest version, which may be a tombstone. True: no member can
+  // have removed that version yet, because the revision is not below the compacted one.
   bool IsHeld(Revision newest) const { return newest >= compacted_; }
   // These charge an entry for a key that a walk passes, a value that it reads, or a number of
   // steps. In a read they charge nothing. They return !over().

@@ -293,7 +293,8 @@ void ClientPort::EndLate() {
   for (auto& [fd, connection] : connections_) {
     if (!connection->EndLate(now_)) {
       late.push_back(connection.get());
-    } else if (connection->introduced() && connection->unwritten() && !connection->socket_full()) {
+    } else if (connection->unwritten() && !connection->socket_full()) {
+      // Some clients of HTTP/2 wait for our settings before they speak: they get them now.
       touched_.insert(fd);
     }
   }

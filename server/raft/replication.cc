@@ -218,7 +218,8 @@ void Raft::SendToPeers() {
     // clients after they have applied the entries up to it.
     if (!sent && (announce_round_ || HasSomethingFor(peer))) {
       const Index prev = peer.heartbeat_prev();
-      // Below a cut log there is no term to name. Every log has the position before its start.
+      // The entry at `prev` was cut, so its term is unknown here. Name the position before entry 1
+      // instead: every log has it, so the peer does not reject this empty append.
       SendAppend(id, peer, prev + 1 < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
     }
   }
