@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/member over gRPC. To each peer we open one stream for appends and one for forwarded requests, and make unary calls
-// for votes, Hello (first start) and TimeoutNow. A snapshot is sent on a connection and a thread of
-// its own (snapshot_sender.h). Each peer does
-// the same to us. An answer is sent on the stream or call of its request.
+// The transport of server/member over gRPC. To each peer we open one stream for appends and one for
+// forwarded requests, and make unary calls for votes, Hello (first start) and TimeoutNow. A
+// snapshot is sent on a connection and a thread of its own (snapshot_sender.h). Each peer does the
+// same to us. An answer is sent on the stream or call of its request.
 //
 // Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). Messages
 // that they reject are counted and never reach the member. All other messages are posted to the

@@ -87,8 +87,8 @@ struct HubOptions {
   int64_t jump = 100'000;
 };
 
-// How much one Run may distribute. Each of these costs one step: reading an event, giving an event to one watch, and queueing one
-  // watch's events of a complete revision.
+// How much one Run may distribute. Each of these costs one step: reading an event, giving an event
+// to one watch, and queueing one watch's events of a complete revision.
 struct RunBudget {
   size_t steps_max = SIZE_MAX;
   std::function<bool()> out_of_time = {};  // asked now and then
@@ -265,9 +265,9 @@ class Hub {
   size_t key_bytes_ = 0;
   size_t bytes_ = 0;  // of all queues
 
-  // Distribution. How far revision head_ + 1 is distributed. Its events below sub-revision sub_ are in open_. The
-  // event at sub_ was given to the first given_ watches of found_. The first closed_ parts of open_
-  // are in the queues of their streams.
+  // Distribution. How far revision head_ + 1 is distributed. Its events below sub-revision sub_ are
+  // in open_. The event at sub_ was given to the first given_ watches of found_. The first closed_
+  // parts of open_ are in the queues of their streams.
   Revision head_ = 0;
   uint32_t sub_ = 0;
   RangeIndex<Watch> index_;  // of the live watches

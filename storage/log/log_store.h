@@ -81,8 +81,8 @@ class LogStore final : public raft::LogReader {
   // The bytes of the records from `first` to the end. Up to kSizeStep too many.
   uint64_t BytesFrom(raft::Index first) const;
   // The first index such that the records from it to the end of the log have at most `bytes_max`
-  // bytes; the last index if even the last record is larger. The result may be up to kSizeStep bytes
-  // too late in the log.
+  // bytes; the last index if even the last record is larger. The result may be up to kSizeStep
+  // bytes too late in the log.
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
 
