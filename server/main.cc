@@ -95,6 +95,30 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(what, kHelp);
 }
 
+// Serves until SIGINT or SIGTERM. Returns the exit code.
+int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOptions options) {
+  // Threads inherit the mask. sigwait below receives the signals.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  umask(077);
+  RaiseFileLimit();
+  SwitchOffDeadlockDetector();
+  StartLogging(config.log);
+
+  absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
+      raftkv::Server::Start(config, self, options);
+  if (!server.ok()) return Fail(server.status());
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  (*server)->Stop();
+  raftkv::LogWriter::FlushInstalled();
+  return kStopped;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,24 +176,5 @@ int main(int argc, char** argv) {
     return kStopped;
   }
 
-  // Threads inherit the mask. sigwait below receives the signals.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  umask(077);
-  RaiseFileLimit();
-  SwitchOffDeadlockDetector();
-  StartLogging(config->log);
-
-  absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
-      raftkv::Server::Start(*config, *self, options);
-  if (!server.ok()) return Fail(server.status());
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
-  (*server)->Stop();
-  raftkv::LogWriter::FlushInstalled();
-  return kStopped;
+  return Serve(*config, *self, options);
 }

@@ -144,9 +144,6 @@ size_t ClientConnectionsMax() {
   constexpr size_t kMax = 10'000, kLeft = 1024;
   rlimit limit = {};
   PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-  getrlimit(RLIMIT_NOFILE, &limit);
   const size_t files = limit.rlim_cur;
   return std::min(kMax, files < 2 * kLeft ? files / 2 : files - kLeft);
 }
