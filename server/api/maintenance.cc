@@ -118,7 +118,7 @@ void MoveLeader(const Edge* edge, Unary<MoveLeaderRequest, MoveLeaderResponse> c
 
 absl::Status CheckAlarm(const Edge*, const AlarmRequest& request) {
   if (request.action() != AlarmRequest::ACTIVATE) return absl::OkStatus();
-  return absl::UnimplementedError("etcdserver: raftkv has no alarms yet");
+  return absl::UnimplementedError("raftkv has no alarms yet");
 }
 
 // No alarm can be raised yet, so the list is empty, and nothing is there to disarm. As in etcd, the

@@ -34,7 +34,7 @@ struct Node {
     queue = builder.AddCompletionQueue();
     server = builder.BuildAndStart();
     address = absl::StrCat("127.0.0.1:", port);
-    methods.Start({queue.get(), queue.get()});
+    methods.Start(queue.get());
     peers.Connect(queue.get());
   }
 
