@@ -409,8 +409,7 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
             "Error: \"auth\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
             "--help\n");
   EXPECT_EQ(error({"member", "add", "n4"}),
-            "Error: member: \"add\" is a verb of etcdctl that raftkv does not have yet; see raftkv "
-            "member --help\n");
+            "Error: member add: --peer-urls is required; see raftkv member add --help\n");
   EXPECT_EQ(error({"frobnicate"}), "Error: unknown verb \"frobnicate\"; see raftkv --help\n");
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),

@@ -23,7 +23,7 @@ using testing::StartsWith;
 constexpr char kRange[] = "/etcdserverpb.KV/Range";
 constexpr char kPut[] = "/etcdserverpb.KV/Put";
 
-absl::Duration Time() { return absl::Seconds(getenv("RAFTKV_SOAK") == nullptr ? 3 : 15); }
+absl::Duration Time() { return absl::Seconds(getenv("RAFTKV_SOAK") == nullptr ? 2 : 15); }
 
 int64_t MemoryKib(int pid, const std::string& row) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/status"));

@@ -39,12 +39,12 @@ class StopUnderWrites : public testing::Test {
 };
 
 TEST_F(StopUnderWrites, OfAFollowerFailsNoCall) {
-  for (int i = 0; i < 3; ++i) ExpectACleanStop(/*leader=*/false);
+  for (int i = 0; i < 2; ++i) ExpectACleanStop(/*leader=*/false);
 }
 
 // Another member leads by then, and what waited for the new leader is answered.
 TEST_F(StopUnderWrites, OfTheLeaderFailsNoCall) {
-  for (int i = 0; i < 3; ++i) ExpectACleanStop(/*leader=*/true);
+  for (int i = 0; i < 2; ++i) ExpectACleanStop(/*leader=*/true);
 }
 
 // A stopping member sends NOT_SERVING to health watchers before it ends their streams.
