@@ -1,5 +1,5 @@
 # All commands of the project, a line or two each. Anything longer is a script in .ci/ or tests/.
-# `make` without a verb prints the verbs with the text after their ##.
+# `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test soak sim mutants compat bench hostile docker asan tsan fmt lint clean
@@ -38,7 +38,7 @@ bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 docker: ## build the container image and check three members of it
 	@.ci/docker
 
-hostile: ## hostile clients beside a correct one: prints its slowest put and the memory
+hostile: ## hostile clients beside a correct one: prints the correct one's slowest put, and memory
 	@.ci/install-deps build test && .ci/build release e2e_test raftkv-server && \
 	  RAFTKV_SOAK=1 build/release/bin/e2e_test --gtest_filter='Hostile.*'
 
