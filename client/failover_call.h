@@ -9,8 +9,8 @@
 //
 // Sending. A write is sent to one endpoint at a time. It moves on only if it is known to have had
 // no effect. A read is hedged: if it has no response after a while, it is also sent to the next
-// endpoint, and the first response counts. When every endpoint has been tried, one endpoint is
-// retried once, because its first connection may just have been lost.
+// endpoint, and the first response is used. When every endpoint has been tried, the first endpoint
+// that got the request is tried once more: the failure may have been only a lost connection.
 #ifndef RAFTKV_CLIENT_FAILOVER_CALL_H_
 #define RAFTKV_CLIENT_FAILOVER_CALL_H_
 
@@ -66,7 +66,8 @@ class FailoverCall {
     Endpoint* endpoint;
     Event connect_event;
     std::unique_ptr<ConnectAttempt> connecting = nullptr;  // null unless it is connecting
-    bool tried = false;                                    // it began to connect
+    // It is connecting, or was used or failed. False again if another target was faster.
+    bool tried = false;
     bool sent = false;
     bool timed_out = false;  // the request was sent, and no response came in time
     bool waited = false;     // the server waited in vain for the cluster: no need to ask again

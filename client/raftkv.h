@@ -32,17 +32,17 @@
 // connects first. When an endpoint fails, the call is sent to another one, if that is safe:
 //   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
 //     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
-//     endpoints), a second endpoint is asked too. The first answer counts. To run a read once, give
-//     a single endpoint.
+//     endpoints), a second endpoint is asked too. The first answer is returned. To run a read once,
+//     give a single endpoint.
 //   - A write is sent to another one only if it was not sent, or was rejected without an effect.
-// A transaction is a read if all its operations are Gets. A compaction counts as a write.
+// A transaction is a read if all its operations are Gets. A compaction is a write.
 // A write whose outcome is unknown (the connection broke, or no answer came in time) is never
 // repeated: the call returns an error for which OutcomeUnknown() is true. Read the key to find out
 // whether the write took effect.
 //
 // Errors have the code and message of the server, for example OutOfRange "etcdserver: mvcc:
-// required revision has been compacted". Every write creates a new revision of the whole store;
-// revisions start at 1.
+// required revision has been compacted". Every write that changes a key creates a new revision of
+// the whole store; revisions start at 1.
 #ifndef RAFTKV_CLIENT_RAFTKV_H_
 #define RAFTKV_CLIENT_RAFTKV_H_
 
@@ -127,8 +127,8 @@ class Client {
   absl::StatusOr<RangeResult> Range(const Keys& keys, const ReadOptions& options = {});
   absl::StatusOr<DeleteResult> Delete(const Keys& keys, const DeleteOptions& options = {});
   absl::StatusOr<TxnResult> Txn(const Transaction& transaction);
-  // Discards the history before `revision`; older reads then fail. With `physical`, returns only
-  // after the old versions have been removed from the store.
+  // Discards the history before `revision`; reads at a revision before it then fail. With
+  // `physical`, returns only after the old versions have been removed from the store.
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
   // Grants a lease. `id` 0: the service chooses one.
   absl::StatusOr<LeaseGrantResult> LeaseGrant(int64_t ttl, int64_t id = 0);
@@ -159,7 +159,8 @@ class Client {
   // member, connect to its endpoint only.
   absl::StatusOr<StatusResult> Status();
   absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
-  // Transfers leadership to the member with this id. Ask the leader; another member declines.
+  // Transfers leadership to the member with this id. Ask the leader: another member returns an
+  // error.
   absl::Status MoveLeader(uint64_t target);
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 

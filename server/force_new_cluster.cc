@@ -25,7 +25,7 @@ Members MembersInLog(const DataDir& data_dir) {
       next = entry.id.index + 1;
       if (entry.type != raft::EntryType::kConfiguration) continue;
       proto::Command command;
-      CHECK(ParseCommand(entry.payload.view(), &command)) << "it was checked when it arrived";
+      CHECK(ParseCommand(entry.payload.view(), &command)) << "checked when it was appended";
       members.Apply(command.change_members());
     }
   }
@@ -45,8 +45,8 @@ absl::Status ForceNewCluster(DataDir* data_dir) {
   if (!log.may_vote()) return cannot("has a new data directory: use that of another member");
   if (!members.known()) {
     return cannot(
-        "does not have the members in its log, because not all of them ran this release; restore "
-        "the directories of a majority");
+        "has no list of the members in its log, because some members never ran this release; "
+        "restore the directories of a majority");
   }
   if (members.Find(self.member_id) == nullptr) {
     return cannot("was removed from the cluster: use the directory of another member");

@@ -11,7 +11,8 @@ namespace raftkv {
 // Makes the owner of this directory the only member: adds an entry to its log that removes all
 // others. Call it before the member starts. It may lose acknowledged writes, namely those that only
 // the lost members have. No entry of this log is removed: any of them may have been acknowledged.
-// If another member starts again, it is told that it was removed.
+// An old member that starts again learns of its removal if it reaches the new cluster. If a
+// majority of the old members starts again, they are a second cluster.
 //
 // FailedPrecondition, one line: this directory cannot continue the cluster.
 absl::Status ForceNewCluster(DataDir* data_dir);

@@ -44,12 +44,12 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
     const auto& urls = member.peerurls();
     if (std::find(urls.begin(), urls.end(), self.peer_url) == urls.end()) continue;
     if (member.name().empty()) return JoinedCluster{list.header().cluster_id(), member.id()};
-    // Its data directory is known to the cluster. Another one must not take its place, because it
-    // has forgotten votes and acknowledged writes.
+    // The cluster knows a data directory of this member. A new directory must not replace it: it
+    // does not have the votes and acknowledged writes of the old one.
     return absl::FailedPreconditionError(absl::StrFormat(
-        "member %x with peer_url %s has run before, with another data directory: restore that, or "
-        "remove the member and add it again: raftkv member remove %x, then raftkv member add %s "
-        "--learner --peer-urls=%s",
+        "member %x with peer_url %s has run before, with another data directory: start it with "
+        "that directory, or remove the member and add it again: raftkv member remove %x, then "
+        "raftkv member add %s --learner --peer-urls=%s",
         member.id(), self.peer_url, member.id(), self.name, self.peer_url));
   }
   return absl::FailedPreconditionError(absl::StrCat(

@@ -16,9 +16,9 @@ struct JoinedCluster {
   uint64_t member_id = 0;
 };
 
-// Asks the other members of the file at their client URLs, for half a minute at most. Errors are
-// one line: FailedPrecondition says what the operator has to do first, DeadlineExceeded that no
-// member answered.
+// Asks the other members of the file at their client URLs, for about half a minute. Errors are one
+// line: FailedPrecondition says what the operator has to do first, DeadlineExceeded that no member
+// answered.
 absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self);
 
 }  // namespace raftkv

@@ -29,7 +29,7 @@ class LogWriter final : public google::LogSink {
   // Writes to the descriptor `fd`. Never deleted, because its thread may hang in a write.
   static LogWriter* Start(Format format, int fd);
 
-  // Makes this the only destination of LOG(...). `severity`: lines below it are dropped.
+  // Makes this the only destination of LOG(...). Lines below `severity` are discarded.
   void Install(google::LogSeverity severity);
 
   // Waits until all lines so far are written, but at most kFlushMax. May be called from any thread.

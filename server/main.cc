@@ -50,7 +50,7 @@ void StartLogging(const raftkv::LogConfig& config) {
   writer->Install(config.level == "error"     ? google::ERROR
                   : config.level == "warning" ? google::WARNING
                                               : google::INFO);
-  // gRPC's own log lines about connections are dropped: we log these events once, by member name.
+  // gRPC's own log lines about connections are discarded: we log these events once, by member name.
   gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
@@ -127,8 +127,9 @@ int main(int argc, char** argv) {
       "Without arguments: a single member, data in ./default.raftkv, clients on "
       "127.0.0.1:2379.");
   app.footer(
-      "Exit codes: 0 asked to stop, 1 internal error, 2 bad configuration, flag or "
-      "data directory, 66 damaged data, 134 aborted after a failed or hanging disk write.");
+      "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, 2 bad "
+      "configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
+      "hanging disk write.");
   std::string file, member;
   raftkv::Server::StartOptions options;
   bool check = false;

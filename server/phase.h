@@ -15,9 +15,8 @@ enum class Phase {
   // Normal operation.
   kServing,
   // A stop has begun. Clients were told to make new calls elsewhere. New calls of clients, and
-  // proposals that peers forward, are declined, so that they turn to another member. Running
-  // requests may finish. Health checks are
-  // answered NOT_SERVING.
+  // proposals that peers forward, are declined, so that they are sent to another member. Running
+  // requests may finish. Health checks are answered NOT_SERVING.
   kDeclining,
   // The grace period is over. Requests that are still running are answered "server stopped", and
   // the workers end their work for clients.

@@ -290,7 +290,8 @@ struct Server::Parts {
   api::Edge edge;
   std::function<bool(MonotonicTime)> run_watches;
   bool reported_ready = false;
-  MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late streams are cancelled
+  // When streams that take too long are cancelled next.
+  MonotonicTime next_second = MonotonicTime::InfinitePast();
   MethodTable peer_methods{&phase};
   std::unique_ptr<grpc::ServerCompletionQueue> peer_queue;
   std::unique_ptr<grpc::Server> peer_server;

@@ -82,7 +82,7 @@ absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* w
 }
 
 // A directory without our files must be empty, so that we do not mix our files with those of
-// another program or user. Files that an interrupted first start leaves count as ours.
+// another program or user. Files that an interrupted first start leaves are ours.
 absl::Status CheckOursOrEmpty(const std::string& dir) {
   static constexpr std::string_view kOurs[] = {"LOCK", "IDENTITY.tmp", "lost+found"};
   if (access((dir + "/IDENTITY").c_str(), F_OK) == 0) return absl::OkStatus();
@@ -248,7 +248,7 @@ absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
 }
 
 // After a power loss a log may end in zeros or garbage. They were never acknowledged. This makes a
-// copy of the log and lets RocksDB drop the garbage from the copy. If the copy still reaches the
+// copy of the log and lets RocksDB cut off the garbage in the copy. If the copy still reaches the
 // watermark, it replaces the log.
 absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   const std::string copy = o.dir + kSalvage;

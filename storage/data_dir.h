@@ -6,7 +6,7 @@
 // closes it last.
 //
 //   LOCK          locked by the process that uses the directory; holds its process id
-//   IDENTITY      format version, cluster, member, and store id: 16 random bytes, drawn when the
+//   IDENTITY      format version, cluster, member, and store id: 16 random bytes, chosen when the
 //                 file is created
 //   INITIALIZED   exists once everything below has been created; from then on a missing file is
 //                 damage and is not created again

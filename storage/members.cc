@@ -108,7 +108,8 @@ absl::Status Members::CheckAdd(const etcdserverpb::Member& added) const {
     if (learners < kLearnersMax) return absl::OkStatus();
     return absl::FailedPreconditionError("too many learner members in cluster");
   }
-  if (started == 1 && voters == 1) return absl::OkStatus();  // or a cluster of one could not grow
+  // Otherwise a cluster of one could not grow.
+  if (started == 1 && voters == 1) return absl::OkStatus();
   return HasMajority(started, voters + 1) ? absl::OkStatus() : TooFewStarted();
 }
 
@@ -128,8 +129,8 @@ absl::Status Members::CheckPromote(raft::MemberId id) const {
   return CheckStarted(/*without=*/id, /*added=*/1);
 }
 
-// etcd counts those that clients see as voters. Those that count for Raft must be able to elect a
-// leader, too. The members that are added have started.
+// As in etcd, a majority of the members that clients see as voters must have started. The same must
+// hold for the voters of Raft, so that they can elect a leader. The added members have started.
 absl::Status Members::CheckStarted(raft::MemberId without, int added) const {
   int voters = added, started = added, counting = added, ready = added;
   for (const auto& [id, member] : members_) {

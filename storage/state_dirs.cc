@@ -71,7 +71,7 @@ class StateDirs::Dir {
  private:
   const std::string name_;
   const std::string path_;
-  bool obsolete_ = false;  // set by who shares this object, read by the last one
+  bool obsolete_ = false;  // set while the object is shared; read when its last owner deletes it
 };
 
 class StateDirs::Received final : public ReceivedSnapshot {
@@ -204,7 +204,7 @@ absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> StateDirs::Accept(
   if (absl::Status status = writer->Finish(); !status.ok()) return status;
   const std::string name = fs::path(writer->dir()).filename().string();
   auto dir = std::make_shared<Dir>(options_.data_dir, name);
-  dir->set_obsolete(true);  // until Replace
+  dir->set_obsolete(true);  // Replace sets it to false
   // A state that this program does not open, because of its cluster version for example, must not
   // take the place of the one in use.
   absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenIn(dir, /*create=*/false);

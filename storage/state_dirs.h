@@ -10,7 +10,7 @@
 //   snapshot-<16 hex digits>/ a checkpoint that is being sent
 //
 // A directory is never renamed while its database may be open, because RocksDB finds its files by
-// path. A replaced one is removed when the last reader lets go of it. What a crash leaves is
+// path. A replaced directory is removed when its last reader has ended. What a crash leaves is
 // removed at the next start.
 //
 // Replace and Replaced run on the thread of the turns, Take and Receive on any thread.
@@ -50,10 +50,10 @@ class StateDirs final : public StateStore {
 
   // Takes a snapshot of `state`, to send it.
   absl::StatusOr<std::unique_ptr<TakenSnapshot>> Take(const StateMachine& state) const;
-  // A snapshot begins to arrive.
+  // Call it when a snapshot begins to arrive.
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> Receive(const SnapshotManifest& manifest) const;
-  // It has arrived whole. Verifies it, which reads all of it, and opens it. Any error is the
-  // sender's or the disk's: nothing here has changed.
+  // Call it when the snapshot has arrived completely. Verifies it, which reads all of it, and opens
+  // it. After an error nothing has changed: the sender or the disk has damaged the snapshot.
   absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> Accept(
       std::unique_ptr<SnapshotWriter> writer) const;
 

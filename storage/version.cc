@@ -39,7 +39,7 @@ ClusterVersion OperationNeeds(const proto::Command& command) {
 ClusterVersion FieldsNeed(const Message& message) {
   ClusterVersion needs = kFirstVersion;
   const Reflection& reflection = *message.GetReflection();
-  std::vector<const FieldDescriptor*> fields;  // that are set
+  std::vector<const FieldDescriptor*> fields;  // the fields that are set
   reflection.ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     for (const FieldVersion& row : FieldVersions()) {

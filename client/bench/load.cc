@@ -57,7 +57,7 @@ struct Phases {
   Clock::time_point measure_to;
 };
 
-// xorshift64*: cheap, and good enough to draw keys.
+// xorshift64*: cheap, and good enough to choose keys.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}

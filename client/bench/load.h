@@ -4,8 +4,8 @@
 // always uses the same connection. Nothing is retried; failures are counted by message.
 //
 // A txn operation puts a key on the condition that nobody has written it since the benchmark last
-// saw it. If somebody has, it reads the key's revision and tries again. All attempts together count
-// as one operation.
+// saw it. If somebody has, it reads the key's revision and tries again. All attempts together are
+// one operation.
 //
 // Operations that complete within `duration` after the warm-up are measured. Latency is the time
 // from starting an operation to taking its completion off the queue.
@@ -37,10 +37,10 @@ struct LoadOptions {
   absl::Duration dial_timeout = absl::Seconds(2);
   absl::Duration request_timeout = absl::Seconds(5);
   int val_size = 256;
-  int key_space = 10000;      // keys are "bench/N", N below this, drawn with equal probability
+  int key_space = 10000;      // keys are "bench/N", with a random N below this
   bool serializable = false;  // gets only
-  // Once true, the run ends early: running requests complete, and what was measured counts. Null:
-  // never.
+  // Once true, the run ends early: running requests complete, and the result is what was measured
+  // so far. Null: never.
   const std::atomic<bool>* stop = nullptr;
 };
 

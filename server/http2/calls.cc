@@ -17,10 +17,10 @@ namespace {
 
 using google::protobuf::Message;
 
-// A handler sees its client's deadline a little late, so that it never answers before the client
-// has given up (Call::deadline).
+// This is added to the client's deadline, so that a handler never answers before the client has
+// given up (Call::deadline).
 constexpr absl::Duration kDeadlineMargin = absl::Milliseconds(5);
-// An answer that is not read is dropped so long after its client's deadline.
+// How long after its client's deadline an unread answer is discarded.
 constexpr absl::Duration kLateCall = absl::Seconds(1);
 // The time that a client has to send a request.
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
@@ -223,9 +223,9 @@ class UnaryOwner final : public StreamOwner {
   Group* const group_;
   const UnaryMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
-  std::unique_ptr<Message> request_;  // until it is complete and given to the call
-  int64_t request_bytes_ = 0;         // charged for it
-  bool given_ = false;
+  std::unique_ptr<Message> request_;  // null before it is complete, and after it was given away
+  int64_t request_bytes_ = 0;         // charged for request_
+  bool given_ = false;                // request_ was given to the call
 };
 
 }  // namespace
@@ -337,7 +337,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
 
   const StreamMethod* const method_;
   WritableEvent writable_event_;
-  std::unique_ptr<StreamHandler> handler_;  // until the call ends
+  std::unique_ptr<StreamHandler> handler_;  // null after the call has ended
   std::deque<Request> requests_;            // read and not handled
   bool reading_ = true;                     // false: the handler wants no request now
   bool last_ = false;                       // no request follows after requests_
@@ -415,7 +415,7 @@ class StreamOwnerOnPort final : public StreamOwner {
   Group* const group_;
   const StreamMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
-  StreamCall* const call_;  // until OnClosed
+  StreamCall* const call_;  // may be used until OnClosed
   bool got_one_ = false;
 };
 

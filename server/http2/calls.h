@@ -63,7 +63,7 @@ struct Group {
   EventQueue* events = nullptr;
   Admission admission;
   Outbox* outbox = nullptr;
-  std::atomic<int> running{0};         // as Outbox::running, of this group
+  std::atomic<int> running{0};         // the part of Outbox::running that is of this group
   std::vector<Event> new_events;       // the port's thread; pushed once in a round
   std::set<StreamCall*> open_streams;  // the handlers' thread
 };

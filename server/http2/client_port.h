@@ -3,8 +3,8 @@
 
 // The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2. One thread owns the
 // sockets: it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on
-// the threads that serve the event queues. So clients can only delay other clients by what they do
-// to their connections. They cannot delay Raft (docs/decisions/0014-a-client-port-of-our-own.md).
+// the threads that serve the event queues. What a client does to its connections can delay other
+// clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md).
 //
 //   client --> [port's thread: Connection, StreamOwner] --EventQueue--> [handlers' thread: Call]
 //   client <-- [port's thread: Connection]              <---Outbox----- [any thread: Finish, Write]
@@ -59,15 +59,16 @@ class ClientPort final : private Router {
   // From any thread but the port's. No new connections are accepted. Returns when clients were told
   // to make no new calls. Calls that arrive all the same are served.
   void Decline();
-  // From any thread, but not from a handler. Sends what is queued, for `flush` at most, and ends
-  // all connections. Returns when the port's thread has ended. By then all streams are closed, and
-  // the event queues get no further events.
+  // From any thread, but not from a handler. Sends what is queued until `flush` is over, then
+  // closes all connections. Returns when the port's thread has ended. By then all streams are
+  // closed, and the event queues get no further events.
   void Close(absl::Duration flush);
 
-  // See Outbox. From any thread. With `events`: of the methods whose handlers run there.
+  // The number of calls that handlers serve (Outbox::running); with `events`: only calls of methods
+  // whose handlers run on that queue. From any thread.
   int running() const { return outbox_.running; }
   int running(const EventQueue* events) const;
-  size_t unsent_bytes() const { return outbox_.unsent_bytes; }
+  size_t unsent_bytes() const { return outbox_.unsent_bytes; }  // from any thread
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 
@@ -127,7 +128,7 @@ class ClientPort final : private Router {
   uint64_t too_many_ = 0;   // connections since the last log line
   size_t peak_unsent_ = 0;  // since memory was given back to the system
   MonotonicTime next_trim_;
-  bool accepting_ = true;  // false: there are no file descriptors
+  bool accepting_ = true;  // false until the next second: no file descriptor was left for accept
 };
 
 }  // namespace raftkv::http2

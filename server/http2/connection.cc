@@ -22,8 +22,8 @@ namespace {
 constexpr int32_t kStreamWindow = 256 << 10;
 constexpr int32_t kConnectionWindow = 2 << 20;
 constexpr size_t kSendBytes = 64 << 10;  // with one system call
-// A client may reset so many streams at once, and so many a second. A client that resets more is
-// told to go away.
+// A client may reset kResetsBurst streams at once, and kResetsRate a second. A client that resets
+// more gets a GOAWAY.
 constexpr uint64_t kResetsBurst = 10'000;
 constexpr uint64_t kResetsRate = 500;
 // Frames after the first one of a request's headers. One has 16 KiB at most.
@@ -32,7 +32,7 @@ constexpr size_t kContinuationsMax = 80;
 // for kStalledMax, is cut off.
 constexpr absl::Duration kIntroductionMax = absl::Seconds(20);
 constexpr absl::Duration kStalledMax = absl::Seconds(60);
-// The slowest client that gets an answer: it takes kStalledMax, and a second for so many bytes.
+// A client must read an answer within kStalledMax, plus one second for this many bytes.
 constexpr int64_t kSlowestBytesPerSecond = 1 << 20;
 // SETTINGS, GOAWAY and PRIORITY frames that a connection may send in a second: they cost time for
 // each stream.
@@ -40,7 +40,7 @@ constexpr int kControlFramesMax = 100;
 // What is kept of headers that name something.
 constexpr size_t kNameMax = 1024;
 constexpr size_t kMessageTextMax = 1024;  // of a status
-// A connection whose session has ended waits so long for the client to close it.
+// How long a connection whose session has ended waits for the client to close it.
 constexpr absl::Duration kLingerMax = absl::Seconds(1);
 
 constexpr char kPlainText[] =

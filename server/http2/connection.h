@@ -4,9 +4,11 @@
 // One connection of a client: a socket, the HTTP/2 session on it (nghttp2), and its streams.
 // Belongs to the client port and runs on its thread.
 //
-// Bounds: a call of Read reads kReadBytes, a call of Write sends kWriteBytes. The session ends if
-// the client resets too many streams, sends too many pings or settings whose answers it does not
-// read, or too long headers.
+// Bounds: a call of Read reads kReadBytes, a call of Write sends kWriteBytes. If the client resets
+// too many streams, it gets a GOAWAY; running calls finish and new ones are ignored. The connection
+// is closed if the client sends too many control frames, if it does not read the answers to its
+// pings and settings, or if one header is longer than 64 KiB (nghttp2's limit). Headers that are
+// too long in sum end only their call.
 
 #include <nghttp2/nghttp2.h>
 
@@ -32,15 +34,16 @@ struct ConnectionLimits {
 // What the connections of one port have in common. Used on the port's thread.
 class Router {
  public:
-  // Gives the stream of a call its owner. An error ends the call.
+  // Sets stream->owner, the object that serves the call. If it returns an error, the call ends with
+  // that error.
   virtual absl::Status Open(const std::shared_ptr<GrpcStream>& stream) = 0;
   // False: the port has too many streams. The client may repeat the call elsewhere.
   virtual bool AdmitStream() = 0;
   virtual void OnStreamClosed() = 0;
-  // The bytes of incomplete requests changed by `change`; the stream and the connection have so
-  // many now. False: there are too many of them.
+  // `change`: by how much the bytes of incomplete requests changed. `of_stream`, `of_connection`:
+  // how many bytes the stream and the connection have now. False: there are too many.
   virtual bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection) = 0;
-  // So many bytes of answers are not queued any more.
+  // `bytes` bytes of answers have left the queue: they were sent or discarded.
   virtual void OnSent(size_t bytes) = 0;
 
  protected:
@@ -66,8 +69,8 @@ class Connection {
   bool Read(MonotonicTime now);
   // Sends what is queued, as far as the socket takes it. False: the connection is over.
   bool Write(MonotonicTime now);
-  // Whether the last Write has left something. `socket_full`: call Write when the socket is
-  // writable; otherwise soon.
+  // True: something is left to send. If socket_full(), call Write when the socket is writable.
+  // Otherwise call Write soon.
   bool unwritten() const {
     return !out_.empty() || (!draining_ && nghttp2_session_want_write(session_) != 0);
   }
@@ -75,8 +78,8 @@ class Connection {
 
   // Carries out a command for one of its streams. Call Write after it.
   void Execute(Command* command);
-  // Resets the streams that are late, and those of a client that does not read. False: the
-  // connection itself is late.
+  // Resets the streams whose request or answer takes too long. False: delete the connection,
+  // because its client has not spoken HTTP/2, or has not read, for too long.
   bool EndLate(MonotonicTime now);
   // Tells the client to make no new calls here. Those that arrive all the same are served.
   void AnnounceGoaway();
@@ -94,7 +97,7 @@ class Connection {
   void OnData(GrpcStream* stream, std::string_view data);
   void OnEndOfRequests(GrpcStream* stream);
   bool ChangeRequestBytes(int64_t change, const GrpcStream& stream);
-  // Gives the messages to the owner that it wants now.
+  // Gives the stream's owner as many messages as it wants now.
   void Deliver(GrpcStream* stream);
   void OnClose(GrpcStream* stream, uint32_t error_code);
   ssize_t FillData(GrpcStream* stream, uint8_t* to, size_t bytes_max, uint32_t* flags);
@@ -119,7 +122,7 @@ class Connection {
   std::string out_;  // bytes that the session has produced and the socket has not taken
   bool socket_full_ = false;
   bool introduced_ = false;
-  bool draining_ = false;  // only what is in out_ is still sent; what arrives is dropped
+  bool draining_ = false;  // only what is in out_ is still sent; what arrives is discarded
   MonotonicTime now_;      // of the current call
   const MonotonicTime opened_;
   MonotonicTime taken_at_;  // when the socket last took bytes, or out_ was empty

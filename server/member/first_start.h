@@ -10,7 +10,7 @@
 //   - a leader has sent it everything that was ever acknowledged.
 //
 // A cluster of one need not wait. Nor need a member that joins: its id is new, so it has forgotten
-// nothing, and it counts only once its data directory is recorded (store_ids.h).
+// nothing, and it becomes a voter only once its data directory is recorded (store_ids.h).
 //
 // The log store saves the permission to vote. From then on this class does nothing.
 //

@@ -168,7 +168,7 @@ void Replica::Handle(PeerMessage message) {
 }
 
 // If a member's data directory is not the one that the cluster knows for it, its votes and
-// acknowledgements must not count: this directory may have forgotten earlier ones.
+// acknowledgements must not be used: this directory may have forgotten earlier ones.
 bool Replica::Rejects(const PeerMessage& message) {
   if (message.to != options_.raft.id) {
     ++rejected_messages_;
@@ -418,7 +418,7 @@ void Replica::NoteTransfers() {
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
-  // Of those that are members: others may be only about to join, or no longer be known.
+  // Record only members: another sender may not have joined yet, or may have been removed.
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
   if (!std::binary_search(everyone.begin(), everyone.end(), member)) return;
   const std::optional<proto::Command> command = store_ids_.CommandToRecord(member, store_id);

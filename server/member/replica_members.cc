@@ -1,7 +1,7 @@
 // The methods of Replica about the members of the cluster. A leader checks a change against the
-// members as of the committed entries, and then proposes it together with the configuration that
-// follows from it. It proposes one change at a time (raft::Raft::MayChangeConfiguration), so the
-// members that it knows are those right before the change.
+// members of the committed entries, and then proposes it together with the resulting configuration.
+// It proposes one change at a time (raft::Raft::MayChangeConfiguration), so the members that it
+// knows are those right before the change.
 
 #include <algorithm>
 #include <utility>
@@ -110,15 +110,16 @@ bool Replica::ProposeChange(proto::Command* command) {
          raft::ProposeResult::kAccepted;
 }
 
-// A member may count once it has caught up, its directory is recorded and it has told its name:
-// then it cannot start again with an empty directory, because server/join.h declines that, and
-// another directory is noticed.
+// A member may become a voter once it has caught up, its directory is recorded and it has told its
+// name. Then it cannot start again with an empty directory, because server/join.h rejects that; and
+// peers reject its messages if it starts with another directory.
 bool Replica::MayCount(const raft::Status& status, raft::MemberId id) const {
   const Members::Member* member = members_.Find(id);
   return member != nullptr && member->started && store_ids_.Knows(id) && InSync(status, id);
 }
 
-// What the members say, and then whether those that count answer the leader, as etcd does.
+// Checks the change against the members, and then whether enough voters answer the leader, as in
+// etcd.
 absl::Status Replica::CheckChange(const proto::ChangeMembers& change) const {
   if (absl::Status status = members_.Check(change); !status.ok()) return status;
   const raft::Status status = raft_.status();
@@ -128,7 +129,7 @@ absl::Status Replica::CheckChange(const proto::ChangeMembers& change) const {
   // A learner changes no majority, and is how a member whose disk is lost is replaced.
   if (change.has_add() && !change.add().islearner() && active < all) return unhealthy;
   if (change.has_remove() && raft_.membership().IsVoter(change.remove())) {
-    // One that does not answer is no part of the majority that works.
+    // A voter that does not answer is not part of the majority that works now.
     const bool answers = Active(status, {change.remove()}) > 0;
     if (answers && active - 1 < 1 + (all - 1) / 2) return unhealthy;
   }

@@ -45,7 +45,7 @@ class MemberStoreIds {
   void OnProposed(const proto::RecordStoreId& record) {
     proposed_.emplace(record.member_id(), record.store_id());
   }
-  // If there are several records for a member, the first one counts.
+  // If there are several records for a member, the first one is used.
   void OnCommitted(const proto::RecordStoreId& record) {
     recorded_.emplace(record.member_id(), record.store_id());
   }

@@ -3,9 +3,9 @@
 
 // Which cluster version is in force, and when a leader may raise it (storage/version.h). Every
 // message between members carries the newest version that its sender knows. Once all members know a
-// newer version than the one in force, the leader raises it through the log. The new version counts
-// here as soon as its entry is committed, before it is applied: everything that is proposed later
-// comes after it in the log.
+// newer version than the one in force, the leader raises it through the log. For this class the new
+// version is in force as soon as its entry is committed, before it is applied: everything that is
+// proposed later comes after it in the log.
 //
 // Owned by the replica; used on the thread of the turns.
 
@@ -59,7 +59,7 @@ class Versions {
  private:
   ClusterVersion in_force_;
   ClusterVersion proposed_ = 0;                        // by this member, as the leader of this term
-  std::map<raft::MemberId, ClusterVersion> known_by_;  // as far as heard in this life
+  std::map<raft::MemberId, ClusterVersion> known_by_;  // heard since the start of this process
 };
 
 }  // namespace raftkv

@@ -32,7 +32,7 @@ namespace raftkv {
 // How a stream that we opened ended.
 struct StreamEnd {
   grpc::Status status;
-  bool rejected_by_us = false;  // because the peer sent a wrong message
+  bool rejected_by_us = false;  // we ended it, because the peer sent a wrong message
 
   // The peer ended the stream because it rejected a message or the identity of this member.
   bool rejected_by_peer() const {

@@ -56,7 +56,9 @@ inline constexpr int kPeerCallsMax = 64;
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
   std::string name;
-  std::string address;  // host:port; empty: not known, so only its own connections are answered
+  // host:port. Empty: not known. This member then opens no connection to the peer, but answers on
+  // those that the peer opens.
+  std::string address;
 
   friend bool operator==(const PeerAddress&, const PeerAddress&) = default;
 };
@@ -69,7 +71,8 @@ struct PeersOptions {
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   absl::Duration vote_timeout = absl::Seconds(1);
   SnapshotHooks snapshots;
-  // Above the replica's pending_max, so that the queue of a working connection is never full.
+  // Above the default of the replica's pending_max: the queue of a working connection is then never
+  // full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
 };
 
@@ -88,8 +91,8 @@ class Peers final : public Transport {
   // first Send.
   void Connect(grpc::CompletionQueue* queue);
 
-  // From now on these are the other members. Connections to members that are none any more, or
-  // that are reached elsewhere, are ended.
+  // From now on these are the other members. Ends the connections to former members, and to members
+  // whose address has changed.
   void SetPeers(const std::vector<PeerAddress>& peers);
 
   void Send(PeerMessage message) override;
@@ -111,8 +114,8 @@ class Peers final : public Transport {
   const Rejections& rejections() const { return handshake_.rejections(); }
   // Counts a message that the replica rejected together with the messages rejected here.
   void OnPeerRejected(raft::MemberId peer);
-  // Counts it in the same way, and ends all streams from and to its sender. `why` is sent to the
-  // sender as the reason.
+  // Counts a message that no correct member sends, and ends all streams from and to its sender.
+  // `why` is sent to the sender as the reason.
   void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
@@ -139,11 +142,12 @@ class Peers final : public Transport {
     AppendIn* append_in = nullptr;
     ForwardIn* forward_in = nullptr;
     SnapshotIn* snapshot_in = nullptr;
-    std::shared_ptr<Incoming> incoming;  // on that stream
+    std::shared_ptr<Incoming> incoming;  // the snapshot that arrives on snapshot_in
     std::unique_ptr<SnapshotSender> snapshot_out;
-    int snapshots_failed = 0;          // since the last one that was installed
-    std::map<bool, VoteCall> vote_in;  // by pre_vote: unanswered
-    HelloCall hello_in;                // unanswered
+    int snapshots_failed = 0;  // since the last one that was installed
+    // Unanswered calls: at most one pre-vote (true), one vote (false) and one Hello.
+    std::map<bool, VoteCall> vote_in;
+    HelloCall hello_in;
     int unary_out = 0;
     bool connected = false;
     std::string last_rejection;
@@ -222,7 +226,7 @@ class Peers final : public Transport {
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight
   uint64_t connections_ = 0;               // the streams that peers have opened so far
-  std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // until their threads end
+  std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // deleted when their threads end
   Workers snapshot_worker_{/*threads=*/1, /*waiting_max=*/8};  // writes what arrives
 };
 

@@ -289,10 +289,10 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
 }
 
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
-  // "My log is empty" counts towards the permission to vote. A peer that rejects the member's data
-  // directory must not give that answer as well.
+  // "My log is empty" helps the receiver to get the permission to vote. A peer that rejects the
+  // member's data directory must not give that answer as well.
   if (in.log_empty() && (in.store_id_rejected() || in.removed())) {
-    return Malformed("a rejection that also counts");
+    return Malformed("a rejection that also says that the log is empty");
   }
   return HelloReply{.log_empty = in.log_empty(),
                     .store_id_rejected = in.store_id_rejected(),

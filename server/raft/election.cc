@@ -10,7 +10,8 @@
 
 namespace raftkv::raft {
 
-// Its own vote counts only if it is a voter by the configuration in force.
+// A member whose removal is not committed may still campaign (membership.h). Its own vote is part
+// of a majority only if it is a voter of the configuration in force.
 bool Raft::MayCampaign() const { return may_vote_ && membership_.MayBeVoter(config_.id); }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
@@ -94,12 +95,14 @@ void Raft::BecomeLeader() {
 }
 
 void Raft::HandleRequestVote(const Message& message, const RequestVote& request) {
-  const bool later_term = message.term > term_;  // a pre-vote: Step raised term_ for a vote
+  // Can be true only for a pre-vote: for a vote, Step has raised term_ already.
+  const bool later_term = message.term > term_;
   const bool vote_is_free = later_term || voted_for_ == message.from ||
                             (voted_for_ == kNobody && leader_ == kNobody) ||
                             RAFTKV_MUTANT("vote-twice-in-a-term");
   const bool up_to_date = request.last >= log_.last() || RAFTKV_MUTANT("vote-ignores-log");
-  // The round that a late pre-vote request prepares would be of a term that has its leader.
+  // The pre-vote request is old: this term already has a leader. Do not help to start another
+  // election.
   const bool too_late = request.pre_vote && !later_term && leader_ != kNobody;
   const bool granted = may_vote_ && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;

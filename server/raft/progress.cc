@@ -25,7 +25,7 @@ void Progress::OnSent(Index last, size_t bytes) {
 }
 
 void Progress::PutInFlight(Inflight append) {
-  // The first append in flight gets a full interval before it counts as stalled.
+  // The first append in flight gets a full interval before it is treated as stalled.
   if (inflight_.empty()) accepted_since_heartbeat_ = true;
   inflight_.push_back(append);
   inflight_bytes_ += append.bytes;

@@ -223,8 +223,8 @@ bool Raft::HearsLeader() const {
 }
 
 // Tells a leader or candidate of an old term the current term (§5.1); the reply's other fields do
-// not matter. Late replies and read requests of an old term are dropped: a follower learns the term
-// from its new leader.
+// not matter. Replies and read requests of an old term are dropped: a follower learns the term from
+// its new leader.
 void Raft::AnswerLowerTerm(const Message& message) {
   if (const auto* vote = std::get_if<RequestVote>(&message.body)) {
     SendAfterSave(message.from, RequestVoteReply{.granted = false, .pre_vote = vote->pre_vote},

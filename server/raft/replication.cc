@@ -25,8 +25,8 @@
 //   or a granted vote: become candidate        round; CountVotes (e) -> Campaign (e) if it is won
 //
 //   Candidates
-//   increment term, vote for self, reset       Campaign (e), AskForVotes (e). The own vote counts
-//   timer, send RequestVote                    from OnSaved (r) on
+//   increment term, vote for self, reset       Campaign (e), AskForVotes (e). OnSaved (r) adds the
+//   timer, send RequestVote                    own vote
 //   votes of a majority: become leader         HandleRequestVoteReply (e), OnSaved (r) ->
 //                                              CountVotes (e) -> BecomeLeader (e)
 //   an append of a new leader: follower        HandleAppendEntries -> BecomeFollower (r)
@@ -121,9 +121,9 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   for (; entry != entries.end(); ++entry) AppendEntry(std::move(*entry));
 }
 
-// If leader_match_ is above the saved index, the reply is sent after this Ready is saved. If the
-// term is saved, a new round is also answered at once, with a match that is at most the saved
-// index. So the leader's reads do not wait for this member's disk.
+// Acknowledges everything up to leader_match_, after the save if it is not saved yet. If the round
+// is new and the term is saved, a second reply is sent at once. It acknowledges only what is saved,
+// and confirms the round. So the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
   AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
@@ -196,7 +196,8 @@ bool Raft::HasEntriesFor(const Progress& peer) const {
 }
 
 bool Raft::HasSomethingFor(const Progress& peer) const {
-  // A heartbeat tells the commit index only together with a prev that the log still has.
+  // A follower commits only up to the prev of a heartbeat. If this log no longer has the entry at
+  // match_index, a heartbeat cannot advance the peer's commit index.
   return HasEntriesFor(peer) || (std::min(commit_, peer.match_index()) > peer.told_commit &&
                                  peer.match_index() + 1 >= log_.first_index());
 }

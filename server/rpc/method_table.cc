@@ -275,7 +275,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   StreamRow* const row_;
   std::optional<std::list<Stream*>::iterator> silent_;  // in the row, until the first request
   MonotonicTime silent_until_;
-  std::unique_ptr<StreamHandler> handler_;  // until the call ends
+  std::unique_ptr<StreamHandler> handler_;  // null after the call has ended
   grpc::ByteBuffer bytes_;
   std::unique_ptr<Message> request_;
   grpc::Status status_;

@@ -31,7 +31,7 @@ inline size_t EventBytes(const mvccpb::Event& event) {
 struct Spec {
   int64_t id = 0;
   std::string key;
-  std::string range_end;  // as in RangeView
+  std::string range_end;  // the same form as RangeView::end
   bool prev_kv = false;
   bool no_put = false;
   bool no_delete = false;

@@ -55,11 +55,11 @@ struct HubOptions {
   size_t stream_watches_max = 65'536;
   size_t watches_max = 262'144;
   size_t key_bytes_max = 64 << 20;
-  // What a stream's queue may hold: the bytes of events, and the number of other responses. The
-  // events of one revision for one watch always fit into an empty queue. When all queues together
-  // hold half of all_bytes_max, each may hold stream_bytes_min, and Stalled() tells which streams
-  // to end: those that have not been read for stall_max. When they hold all_bytes_max, nothing is
-  // added to any of them. Catch-ups that were taken before may still exceed it.
+  // What a stream's queue may hold: the bytes of events, and the number of other responses. An
+  // empty queue accepts the events of one revision for one watch, even if they are larger. When all
+  // queues together hold half of all_bytes_max, the limit of each queue is stream_bytes_min, and
+  // Stalled() is true for streams that were not read for stall_max. When they hold all_bytes_max,
+  // no further events are queued. Only catch-ups that were taken before may exceed all_bytes_max.
   size_t stream_bytes_max = 1 << 20;
   size_t stream_bytes_min = 16 << 10;
   size_t all_bytes_max = 256 << 20;
@@ -75,7 +75,8 @@ struct HubOptions {
   // fall behind.
   size_t open_bytes_max = 4 << 20;
 
-  // Run itself does catch-ups that cover fewer revisions than this and at most this many events.
+  // Run does a catch-up itself if it covers fewer than inline_revisions revisions and at most
+  // inline_events events.
   int64_t inline_revisions = 256;
   size_t inline_events = 256;
   size_t inline_runs_max = 16;  // in one Run
@@ -116,7 +117,8 @@ class Stream {
 
   size_t watches() const { return watches_.size(); }
   size_t bytes() const { return queued_bytes_ + taken_bytes_; }
-  // Others need the memory that it holds, and its client does not read: end it.
+  // True: the caller should end this stream. All queues together hold too much, and the client of
+  // this stream does not read.
   bool Stalled(MonotonicTime now) const;
 
  private:
@@ -126,16 +128,20 @@ class Stream {
     Stream* stream = nullptr;
     uint64_t serial = 0;
     bool live = false;
-    // Live: the watch does not want events before this revision. The value stays the same while the
-    // hub's head advances. Behind: the watch has got every event before this revision.
+    // Behind: the first revision whose events the watch has not got. Live: the first revision that
+    // the watch wants, as of when it became live; the value does not change while it is live.
     Revision next = 0;
     // Its place in Hub::found_, and its part of the revision that is being distributed
     // (Hub::open_); -1: none.
     int found = -1;
     int open = -1;
-    Revision queued = 0;       // above the head: it has got everything up to here
-    size_t index_slot = 0;     // for RangeIndex
-    uint64_t last_events = 0;  // the number of the last response, if more events may join it
+    // If above the head: the watch's events up to this revision are in the stream's queue, although
+    // the revision is not yet distributed to all watches.
+    Revision queued = 0;
+    size_t index_slot = 0;  // for RangeIndex
+    // The number of the watch's last response with events, to which later events may be added while
+    // it is in the queue. 0: none.
+    uint64_t last_events = 0;
     bool progress_notify = false;
     bool quiet = false;  // had no events since the last tick of the stream
   };

@@ -45,7 +45,7 @@ int64_t DiskOperationsWatch::Check() {
   std::map<const void*, Watched> threads;
   int64_t longest = 0;
   absl::MutexLock lock(&Threads().mutex);
-  // A thread that has ended has dropped its count.
+  // A thread that has ended no longer holds a reference to its count.
   std::erase_if(Threads().counts, [](const Count& count) { return count.use_count() == 1; });
   for (const Count& place : Threads().counts) {
     const uint64_t count = place->load(std::memory_order_relaxed);

@@ -33,7 +33,7 @@ class DiskOperationsWatch {
 
  private:
   struct Watched {
-    uint64_t count = 0;  // as last seen
+    uint64_t count = 0;  // the value at the last look
     int64_t looks = 0;
   };
   std::map<const void*, Watched> threads_;  // by the address of their counters

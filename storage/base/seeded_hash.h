@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_BASE_SEEDED_HASH_H_
 #define RAFTKV_STORAGE_BASE_SEEDED_HASH_H_
 
-// A hash for hash tables whose keys are chosen by clients: SipHash-2-4 with a random key that is
-// drawn once per process, so that nobody can choose keys that collide. Values differ from process
+// A hash for hash tables whose keys are chosen by clients: SipHash-2-4 with a key that is chosen at
+// random once per process, so that nobody can choose keys that collide. Values differ from process
 // to process: do not store or send them, and let no order depend on them.
 //
 // Hash64 (checksum.h) is for records and digests, which must be equal everywhere.

@@ -5,7 +5,7 @@
 //
 // MemoryDisk holds the data that outlives a process. For each key it has the values by batch
 // number, newest first. It also has the number of the last durable batch. A view is a batch number.
-// A sync or flush raises the number of the last durable batch. A crash drops the batches after it.
+// A sync or flush raises the number of the last durable batch. A crash loses the batches after it.
 // So all of these are cheap, and one structure serves as memory and as disk. A value is removed
 // when no view and no crash can make it visible again.
 //
@@ -33,7 +33,7 @@ namespace raftkv {
 
 class MemoryDisk {
  public:
-  // How many batches a crash now could drop.
+  // How many batches a crash now could lose.
   uint64_t batches_at_risk() const;
 
   // Simulates a power loss: of the batches at risk, only the first `kept` survive. The engine and

@@ -4,7 +4,7 @@
 // The engine on a real disk. In the product, only rocks_engine.{h,cc} use RocksDB.
 //
 // kSynced (the log): the write-ahead log is on, and every Write with `sync` syncs it. If its last
-// record is torn, opening drops that record, because it was never acknowledged. Any other damage
+// record is torn, opening discards that record: it was never acknowledged. Any other damage
 // makes opening fail.
 // kFlushed (the state machine): no write-ahead log and one column family, so that the flushed data
 // is a prefix of the batches.

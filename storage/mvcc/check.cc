@@ -103,15 +103,17 @@ struct Changes {
   Deleted deleted;
 };
 
-bool CheckOnce(const Ops& ops, Changes* changes) {
+// Returns false if a key is put twice, or put and deleted. Adds the puts and deletions of `ops` to
+// `changes`.
+bool ChangesEachKeyOnce(const Ops& ops, Changes* changes) {
   for (const RequestOp& op : ops) {
     if (op.has_request_delete_range()) changes->deleted.Add(op.request_delete_range());
   }
   for (const RequestOp& op : ops) {
     if (!op.has_request_txn()) continue;
     Changes success, failure;
-    if (!CheckOnce(op.request_txn().success(), &success)) return false;
-    if (!CheckOnce(op.request_txn().failure(), &failure)) return false;
+    if (!ChangesEachKeyOnce(op.request_txn().success(), &success)) return false;
+    if (!ChangesEachKeyOnce(op.request_txn().failure(), &failure)) return false;
     const auto collides = [changes](const std::string& key) {
       return changes->puts.contains(key) || changes->deleted.Holds(key);
     };
@@ -160,7 +162,9 @@ absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max, int
   if (absl::Status s = CheckShape(request, ops_max, &total, depth_max); !s.ok()) return s;
   for (const Ops* branch : {&request.success(), &request.failure()}) {
     Changes changes;
-    if (!CheckOnce(*branch, &changes)) return Invalid("duplicate key given in txn request");
+    if (!ChangesEachKeyOnce(*branch, &changes)) {
+      return Invalid("duplicate key given in txn request");
+    }
   }
   return absl::OkStatus();
 }

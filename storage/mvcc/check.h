@@ -25,8 +25,8 @@ inline constexpr int kTxnDepthMax = 32;
 // has no such limit, so there a small request can keep every member busy for minutes.
 inline constexpr int64_t kTxnLevelsFull = 8;
 
-// At each level, the longest of the three lists (compares, success, failure) counts against
-// `ops_max`; what is left is the limit of the transactions nested in it. One branch may put a key
+// At each level, the longest of the three lists (compares, success, failure) may have `ops_max`
+// elements; what is left is the limit of the transactions nested in it. One branch may put a key
 // only once, and may not both put and delete it. One exception, as in etcd: a nested transaction
 // may put a key, and a later nested transaction may delete it.
 absl::Status Check(const etcdserverpb::TxnRequest& request, int64_t ops_max,

@@ -169,7 +169,8 @@ void Counts::MaybeCut(const View& view, WriteBatch* batch) {
 bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
   // Half of the block's keys, dead ones included, stay. One more key is read.
   const int64_t keys_max = block_keys_ / 2;
-  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);  // a limit of steps, so that skips count
+  // The limit of steps is never reached. It is set because only then skipped keys are limited.
+  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);
   const auto next = std::next(it);
   VersionCursor cursor(view,
                        {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},

@@ -87,7 +87,7 @@ void EventCursor::LoadPrevious(mvccpb::Event* event) const {
     *event->mutable_prev_kv() = Decoded(event_.key, engine_key, *record);
     return;
   }
-  // The key was put and deleted in this revision. Its state before the revision is what counts.
+  // The key was put and deleted in this revision. The previous value is that before the revision.
   VersionCursor cursor(view_, VersionRange(event_.key, {}), id_.revision - 1);
   if (!cursor.Next()) return;
   *event->mutable_prev_kv() = ToKeyValue(cursor.key(), cursor.head(), cursor.value());

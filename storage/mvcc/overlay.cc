@@ -7,8 +7,8 @@
 namespace raftkv::mvcc {
 namespace {
 
-// Merges an iterator of the engine with the changes of the batch. If both have a key, the batch
-// counts.
+// Merges an iterator of the engine with the changes of the batch. If both have a key, the batch's
+// value is used.
 class OverlayIterator final : public Iterator {
  public:
   OverlayIterator(std::unique_ptr<Iterator> base, const Overlay::Changes& changes,

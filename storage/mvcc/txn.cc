@@ -28,7 +28,7 @@ using Ops = google::protobuf::RepeatedPtrField<RequestOp>;
 int ThreeWay(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
 
 // Whether one key satisfies the compare. As in etcd, a target_union of another kind than the target
-// counts as unset, an unknown target as equal, and an unknown result as satisfied.
+// is treated as unset, an unknown target as equal, and an unknown result as satisfied.
 bool Satisfies(const PbCompare& c, const Head& head, std::string_view value) {
   int order = 0;
   switch (c.target()) {
@@ -185,8 +185,8 @@ absl::Status Transaction::CheckPut(const PutRequest& request) {
   return alone_ ? absl::OkStatus() : CheckLease(request);
 }
 
-// The lease must exist. A put that attaches its key to it counts against the limits of the lease;
-// deletions of the same transaction do not make room.
+// The lease must exist, and the keys that the transaction attaches to it must be within its limits.
+// Deletions of the same transaction are not subtracted.
 absl::Status Transaction::CheckLease(const PutRequest& request) {
   if (request.lease() == 0) return absl::OkStatus();
   const Lease* lease = writer_->leases().Find(request.lease());
@@ -265,7 +265,7 @@ void Transaction::MeasureKey(const std::string& key, bool value) {
   if (answer) meter_->Answer(static_cast<int64_t>(kv.ByteSizeLong()));
 }
 
-// Runs the range and drops the answer, to charge the answer's bytes and the keys that it walks.
+// Runs the range and discards the answer, to charge the answer's bytes and the keys that it walks.
 absl::Status Transaction::MeasureRange(const RangeRequest& request) {
   if (!meter_->Step()) return meter_->status();
   if (request.range_end().empty() && !MeasuresValues()) {

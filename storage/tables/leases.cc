@@ -56,7 +56,9 @@ absl::Status LeaseTable::CheckGrant(const etcdserverpb::LeaseGrantRequest& reque
   if (request.id() == 0) return mvcc::LeaseNotFound();
   if (request.ttl() > shared_.rules().lease_ttl)
     return absl::OutOfRangeError("too large lease TTL");
-  if (request.ttl() <= 0) return absl::InvalidArgumentError("a lease lives for a second or more");
+  if (request.ttl() <= 0) {
+    return absl::InvalidArgumentError("the TTL of a lease must be at least 1 second");
+  }
   if (shared_.leases.Find(request.id()) != nullptr) {
     return absl::FailedPreconditionError("lease already exists");
   }
@@ -132,7 +134,8 @@ void LeaseTable::Remove(const std::vector<int64_t>& ids) {
   }
 }
 
-// Which keys are attached follows from the keys, so it is not hashed here.
+// The list of attached keys is not hashed here, because each key's own record names its lease and
+// is hashed.
 absl::Status LeaseTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
   uint64_t hash = 0;
   bool any = false;

@@ -40,7 +40,7 @@ absl::Status StoreIds::Check(const proto::Command& command, Meter*) {
   return absl::FailedPreconditionError("the member is known with another store id");
 }
 
-// If there are several records for a member, the first one counts.
+// If there are several records for a member, the first one is used.
 void StoreIds::Apply(const proto::Command& command, proto::CommandResponse*) {
   const proto::RecordStoreId& request = command.record_store_id();
   if (!ids_.emplace(request.member_id(), request.store_id()).second) return;

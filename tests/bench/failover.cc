@@ -1,7 +1,7 @@
 // Measures how long writes stop when the leader dies or stops (docs/benchmarks.md). Three processes
 // on this machine, and clients that put through all of them. In each round the leader gets the
-// signal, and the time until the next acknowledged put is taken; only puts that were sent after the
-// signal count. Then the member is started again.
+// signal, and the time until the next acknowledged put is taken. Puts that were sent before the
+// signal are ignored. Then the member is started again.
 //
 //   failover [raftkv|etcd] [kill|term] [ROUNDS]      the defaults are raftkv, kill and 30
 

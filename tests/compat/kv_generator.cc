@@ -134,7 +134,7 @@ int64_t Generator::Revision() {
 
 int64_t Generator::Bound() {
   if (Chance(77)) return 0;
-  // Mostly near the keys' revisions, so that the filter drops some keys and keeps others.
+  // Mostly near the keys' revisions, so that the filter removes some keys and keeps others.
   return Chance(80) ? std::max<int64_t>(1, store_.revision() - Below(60)) : -1 - Below(3);
 }
 

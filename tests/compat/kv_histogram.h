@@ -2,7 +2,7 @@
 #define RAFTKV_TESTS_COMPAT_KV_HISTOGRAM_H_
 
 // Counts how often each kind of request and each kind of answer occurred in a run, because a
-// comparison only proves something about the cases that occurred. One exchange counts in several
+// comparison only proves something about the cases that occurred. One exchange may be in several
 // rows. A row is named after what happened ("range: ASCEND by VALUE", "error of put: key not
 // found"), which follows from the request, the answer, and the store's content before the request.
 

@@ -1,7 +1,7 @@
 #ifndef RAFTKV_TESTS_COMPAT_KV_TRANSCRIPT_H_
 #define RAFTKV_TESTS_COMPAT_KV_TRANSCRIPT_H_
 
-// The requests of a differential run, as a list that can be written to a file, repeated on two
+// The requests of a comparison with etcd, as a list that can be written to a file, repeated on two
 // empty stores, and shortened to the requests that a difference needs.
 //
 // If requests are left out, the store has a lower revision when the later ones are repeated. So

@@ -341,7 +341,7 @@ class Resumer {
   const int64_t start_;
   std::atomic<bool> stop_{false};
   std::vector<Event> events_;
-  int streams_ = 0;  // that sent events
+  int streams_ = 0;  // the number of streams that sent events
   std::string wrong_;
   absl::Mutex mutex_;
   WatchStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;

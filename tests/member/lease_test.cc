@@ -1,4 +1,5 @@
-// The time of leases in a cluster: never early, late by little, across leaders.
+// When leases expire in a cluster, also after changes of the leader: never early, and soon after
+// their time is over.
 
 #include <memory>
 #include <string>

@@ -79,10 +79,10 @@ TEST(Members, MostOfThoseThatCountMustHaveStarted) {
   publish(3);
   EXPECT_FALSE(may_remove(3)) << "2 alone is no majority of 1 and 2";
   EXPECT_TRUE(may_remove(1));
-  *change.mutable_add() = Cluster::Info(4);  // as a voter, which does not count yet
+  *change.mutable_add() = Cluster::Info(4);  // a joining voter
   apply(change);
   publish(4);
-  EXPECT_FALSE(may_remove(3)) << "1 and 2 would count";
+  EXPECT_FALSE(may_remove(3)) << "1 and 2 would be the voters";
   change.set_count(4);
   apply(change);
   EXPECT_TRUE(may_remove(3));
@@ -117,8 +117,8 @@ TEST_F(MembersTest, ALearnerJoinsIsPromotedAndTellsItsName) {
                  "can only promote a learner member");
 }
 
-// In etcd it counts at once, and a cluster of one stops until it runs.
-TEST_F(MembersTest, AnAddedVoterCountsWhenItHasCaughtUp) {
+// In etcd it is a voter at once, and a cluster of one stops until the added voter runs.
+TEST_F(MembersTest, AnAddedVoterBecomesOneWhenItHasCaughtUp) {
   auto added = Change(c.leader(), Add(4, /*learner=*/false));
   ASSERT_EQ(added->fate, Fate::kApplied);
   EXPECT_FALSE(KnownBy(1).Find(4)->info.islearner());

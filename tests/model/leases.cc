@@ -73,7 +73,9 @@ absl::Status Model::ApplyToLeases(const proto::Command& command, uint64_t index,
 absl::Status Model::Grant(const etcdserverpb::LeaseGrantRequest& request, uint64_t index) {
   if (request.id() == 0) return absl::NotFoundError("requested lease not found");
   if (request.ttl() > 9'000'000'000) return absl::OutOfRangeError("too large lease TTL");
-  if (request.ttl() < 1) return absl::InvalidArgumentError("a lease lives for a second or more");
+  if (request.ttl() < 1) {
+    return absl::InvalidArgumentError("the TTL of a lease must be at least 1 second");
+  }
   if (leases_.contains(request.id())) {
     return absl::FailedPreconditionError("lease already exists");
   }

@@ -1,5 +1,5 @@
 // Compares the real state machine with the model, on both engines: random commands and reads,
-// physical compaction, and restarts that drop everything unflushed and replay the log.
+// physical compaction, and restarts that lose everything unflushed and replay the log.
 // RAFTKV_SEED=n repeats a run.
 
 #include "tests/model/model.h"

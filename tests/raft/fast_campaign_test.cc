@@ -78,7 +78,7 @@ TEST(FastCampaign, IgnoresTheLossOfAnOlderConnection) {
   net.Step(Heartbeat(1, 1, 2, /*connection=*/5));
   net.Lose(2, 1, /*connection=*/4);
   EXPECT_EQ(net[2].leader(), 1u);
-  // A late message of the old connection does not make it the newest.
+  // A delayed message of the old connection does not make it the newest.
   net.Step(Heartbeat(1, 1, 2, /*connection=*/4));
   net.Lose(2, 1, /*connection=*/4);
   EXPECT_EQ(net[2].leader(), 1u);

@@ -286,7 +286,7 @@ TEST(Flow, ProposalsBeyondTheBoundAreRejectedUntilEntriesCommit) {
   ASSERT_EQ(net[1].role(), Role::kLeader);
   EXPECT_EQ(net[1].commit_index(), 11u);
   EXPECT_EQ(net.Propose(1, std::string(5000, 'x')), ProposeResult::kAccepted)
-      << "one entry always fits";
+      << "a single entry may be larger";
 }
 
 TEST(Flow, ProposalAtAFollowerIsRejected) {

@@ -53,8 +53,8 @@ TEST(RaftLog, EntriesAreTakenOnceAndSavedLater) {
   EXPECT_FALSE(log.OnSaved(3));
 }
 
-// Entries are replaced while they are written. The end of the old write must not count for the new
-// entries at the same indexes.
+// Entries are replaced while they are written. The end of the old write must not mark the new
+// entries at the same indexes as saved.
 TEST(RaftLog, WriteThatEndsAfterTruncationSavesOnlyWhatWasKept) {
   const MemoryDisk disk;
   RaftLog log(&disk, 1000);
@@ -133,7 +133,7 @@ TEST(RaftLog, EntriesRespectsItsBounds) {
   EXPECT_EQ(log.Entries(1, 10, 3, 10000).size(), 3u);
   EXPECT_EQ(log.Entries(1, 10, 100, 2 * bytes).size(), 2u);
   EXPECT_EQ(log.Entries(1, 10, 100, 2 * bytes - 1).size(), 1u);
-  EXPECT_EQ(log.Entries(1, 10, 100, 1).size(), 1u) << "one entry always fits";
+  EXPECT_EQ(log.Entries(1, 10, 100, 1).size(), 1u) << "a single entry may be larger";
   EXPECT_EQ(log.Entries(11, 10, 100, 1).size(), 0u);
 }
 

@@ -163,7 +163,7 @@ TEST(RaftPaper, S5_2_LeaderIsElectedInOneRound) {
       {5, {{2, true}}, Role::kCandidate},
       {5, {{2, false}, {3, false}}, Role::kCandidate},
       {5, {}, Role::kCandidate},
-      {3, {{7, true}, {8, true}}, Role::kCandidate},  // not voters: they do not count
+      {3, {{7, true}, {8, true}}, Role::kCandidate},  // not voters: ignored
   };
   for (const auto& [size, votes, role] : cases) {
     Network net(size);
@@ -263,7 +263,7 @@ int Collisions(const std::function<void(Network&, MemberId)>& prepare) {
   return collisions;
 }
 
-// With five draws from ten lengths, the smallest is not unique in 30 % of all cases.
+// With five random lengths out of ten, the smallest is not unique in 30 % of all cases.
 TEST(RaftPaper, S5_2_FollowersElectionTimeoutsMostlyDiffer) {
   EXPECT_LE(Collisions([](Network& net, MemberId id) {
               net.Step(From(id % 5 + 1, net[id].term() + 1, Append({}), id));

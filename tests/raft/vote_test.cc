@@ -143,7 +143,7 @@ TEST(Vote, RepeatedReplyCountsOnce) {
   EXPECT_EQ(net[1].role(), Role::kCandidate);
 }
 
-// A late append of an old leader must not change the term, the vote or the log.
+// A delayed append of an old leader must not change the term, the vote or the log.
 TEST(Vote, LateAppendOfAnOldTermChangesNothing) {
   Network net(3);
   net.Step(From(2, 5, RequestVote{}));

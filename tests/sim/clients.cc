@@ -48,7 +48,7 @@ void World::OnAnswered(uint64_t operation, int number) {
 }
 
 // A keep-alive is no operation of the history, because it shares its entry with others. The model
-// checks what the entry does, and the lease checker that it counts.
+// checks what the entry does. The lease checker checks that the lease lives longer.
 uint64_t World::Renew(int number, int client) {
   constexpr uint64_t kRenewal = uint64_t{1} << 62;
   const uint64_t operation = kRenewal + ++renewals_;

@@ -11,7 +11,7 @@
 // later term other than a usual vote request, the loss of the newest connection on which the leader
 // was heard, or a transfer of leadership.
 //
-// This class also counts the marks of early campaigns (Raft::OnPeerLost).
+// This class also increments the marks of early campaigns (Raft::OnPeerLost).
 
 #include <cstdint>
 

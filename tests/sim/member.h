@@ -6,9 +6,10 @@
 // on the memory engine. It is driven as the I/O loop drives it: Post, Turn, PlanApply, Apply. The
 // product's own code decides where and when to apply, flush and compact.
 //
-// Time inside a turn: a save takes virtual time. What is sent after it departs later, and the
-// member is busy until then; what arrives meanwhile waits for the next turn. A pause of the process
-// also makes it busy. An Apply(kElsewhere) takes virtual time too, and turns continue beside it.
+// Time inside a turn: a save takes virtual time. Messages that are sent after the save leave when
+// that time is over. Until then the member is busy, and what arrives waits for the next turn. A
+// pause of the process also makes the member busy. An Apply(kElsewhere) takes virtual time too, and
+// turns continue meanwhile.
 
 #include <cstdint>
 #include <deque>
@@ -39,9 +40,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   void Start();
   void Crash();      // its process dies now
   void CrashSoon();  // its process dies at a random point inside its next turn or apply
-  // An orderly stop. A leader may first hand its leadership over. Then follow the phases of
-  // server/phase.h, each as long as World draws: from Decline on, clients turn to other members,
-  // and peers' proposals are declined. From Drain on, no request is unanswered.
+  // An orderly stop. A leader may first hand its leadership over. Then the phases of server/phase.h
+  // follow. World chooses a random length for each. From Decline on, clients use other members, and
+  // peers' proposals are declined. From Drain on, no request is unanswered.
   void HandOverLeadership();
   void Decline();
   void Drain();
@@ -64,7 +65,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   Phase phase() const { return process_->phase.get(); }
   bool wiped() const { return wiped_; }
   raft::MemberId id() const { return id_; }
-  // It is no member, or it was removed and stopped.
+  // This machine runs no member: it has not joined yet, or its member was removed and has stopped.
   bool retired() const { return retired_; }
   bool busy() const;
   bool doomed() const { return process_->fuse.armed() || process_->dies_compacting; }
@@ -89,7 +90,8 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   const raft::Raft& raft() const { return process_->member->replica().raft(); }
   MemberStatus status() const { return process_->member->Status(); }
   const StateMachine& state_machine() const { return *process_->state_machine; }
-  // It has physical compaction to do, and does it (it is not `asleep`).
+  // There is something to compact, and this member compacts (in some runs one member never does:
+  // asleep()).
   bool must_compact() const { return !asleep() && state_machine().compacting(); }
   const LogStore& log() const { return *process_->log; }
   watch::Hub* hub() { return process_->hub.get(); }
@@ -98,7 +100,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
     return up() && !process_->has_input && !process_->member->has_to_apply() &&
            !process_->member->applying_elsewhere();
   }
-  // By its own log, not because another member told it.
+  // True: this member's own log says that it was removed.
   bool KnowsItsRemoval() const { return process_->member->replica().members().removed(id_); }
   const std::string& store_id() const { return store_id_; }
 
@@ -135,7 +137,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
     std::optional<Micros> apply_at;
     bool compact_only = false;   // at apply_at there is only compaction to do
     bool elsewhere = false;      // an Apply(kElsewhere) is running
-    bool turned_beside = false;  // a turn has run since it began
+    bool turned_beside = false;  // a turn has run since that Apply began
     Micros stalled_until = 0;    // until then the engine reports that writes would wait
     int compact_steps = 0;       // steps of the physical compaction that is running
     Micros busy_until = 0;

@@ -9,7 +9,7 @@ namespace raftkv::sim {
 
 namespace {
 
-// The longest times that an orderly stop declines and drains.
+// The longest times of the phases kDeclining and kDraining of an orderly stop.
 constexpr Micros kStopGrace = kSecond;
 constexpr Micros kDrainTime = 200 * kMillisecond;
 

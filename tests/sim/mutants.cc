@@ -10,7 +10,7 @@ constexpr Mutant kMutants[] = {
     {"lead-before-vote-saved",
      "a candidate asks for votes, counts its own and leads before its vote is saved"},
     {"vote-ignores-log", "votes for candidates whose log is behind"},
-    {"late-votes-count", "votes of an earlier term count", 3000},
+    {"late-votes-count", "votes of an earlier term are counted", 3000},
     {"same-term-stepdown-clears-vote",
      "a candidate that becomes a follower in the same term forgets its vote"},
     {"pre-vote-bumps-term", "asking for pre-votes makes others enter the term", 0,

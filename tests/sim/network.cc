@@ -113,7 +113,7 @@ void Network::SendStream(Packet packet) {
 }
 
 // When a connection breaks, a proposal that was still in the sender's queue was certainly not sent.
-// One that was written to the socket may have arrived. Half of them count as not sent.
+// One that was written to the socket may have arrived. Half of them are reported as not sent.
 void Network::NoteUnsent(const Packet& packet) {
   const auto* proposal = std::get_if<ForwardedProposal>(&packet.message.body);
   if (proposal == nullptr || world_->rng().Chance(50 * kPercent)) return;

@@ -4,7 +4,7 @@
 // The network between members. It has the two kinds of traffic that server/member/transport.h
 // describes:
 //
-//   Raft messages       Each one may be lost, delayed, reordered or duplicated. A late one may
+//   Raft messages       Each one may be lost, delayed, reordered or duplicated. A delayed one may
 //                       arrive after a restart of its receiver, or after the loss of its
 //                       connection was reported.
 //   everything else     Forwarded proposals, their replies and hellos use one connection for each
@@ -62,8 +62,8 @@ class Network {
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
   void Clog(int from, int to, Micros until) { link(from, to).clogged_until = until; }
   // A snapshot has a connection of its own. It arrives whole, or breaks off. The sender is told how
-  // it ended; a receiver that dies before it answers counts as broken off. With the rate of
-  // duplicates, a second copy arrives later.
+  // it ended: if the receiver dies before it answers, it is told that the transfer broke off. With
+  // the rate of duplicates, a second copy arrives later.
   void SendSnapshot(int from, raft::MemberId to, raft::Term term, const LogStore::Tip& base,
                     std::shared_ptr<const WriteBatch> contents);
   void StopSnapshots(int from);
@@ -93,7 +93,7 @@ class Network {
     raft::MemberId to_id = raft::kNobody;
     raft::Term term = 0;
     LogStore::Tip base;
-    std::shared_ptr<const WriteBatch> contents;  // until it arrives
+    std::shared_ptr<const WriteBatch> contents;  // null after it has arrived
     bool ended = false;                          // the next event tells the sender `ok`
     bool ok = false;
     bool late_copy = false;  // of an earlier one; nobody waits for its end

@@ -54,7 +54,7 @@ struct Profile {
   Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
   Micros change_every = 0;     // a member joins, is promoted, is updated, or leaves
-  Micros late_start = 0;       // one member starts for the first time this late
+  Micros late_start = 0;       // one member starts for the first time after this time
   Micros down_for = 500 * kMillisecond;
   uint32_t clock_skew = 0;  // how much faster or slower a member's clock may run
   Micros pause_every = 0;

@@ -206,7 +206,7 @@ raft::Index RaftChecker::Forget(int member, const LogStore& log) {
   }
   const raft::Index removed = shadow.log.size() - same;
   // A member that has not reached the term of the commit may remove its copy of the entry, because
-  // of a late append of an older leader. It has acknowledged nothing in that term.
+  // of a delayed append of an older leader. It has acknowledged nothing in that term.
   if (removed > 0 && same < ledger_->size() && ledger_->chain(same + 1) == shadow.log[same].chain &&
       shadow.hard_state.current_term >= ledger_->committed_in(same + 1)) {
     verdict_->Fail(

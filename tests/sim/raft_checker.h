@@ -21,8 +21,8 @@
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
 //       while it hands its leadership over.
 //
-// A member's log may be cut at its front, and a snapshot may take its place; then the entries
-// before its first one count as entries of the log.
+// A member's log may be cut at its front, and a snapshot may replace it. The entries before its
+// first one are then still treated as entries of the log.
 //
 // The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
 // shadow). A check costs time in proportion to the change. The ledger has the committed entries.
@@ -69,7 +69,7 @@ class RaftChecker {
   };
   struct Shadow {
     std::vector<Item> log;  // [0] is entry 1
-    // The log before the data directory was wiped. Others may still count its acknowledgements.
+    // The log before the data directory was wiped. Leaders may still use its acknowledgements.
     std::vector<Item> wiped_log;
     raft::HardState hard_state;
     bool leads = false;

@@ -2,7 +2,7 @@
 #define RAFTKV_TESTS_SIM_REQUESTS_H_
 
 // The requests of a run's clients: puts, deletes, transactions, compactions and reads over a few
-// keys. They are drawn from the run's generator and from what the clients know (history.h). So most
+// keys. The run's generator chooses them, from what the clients know (history.h). So most
 // revisions in requests are near the newest one; some are compacted or in the future.
 
 #include <string>

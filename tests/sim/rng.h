@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_SIM_RNG_H_
 #define RAFTKV_TESTS_SIM_RNG_H_
 
-// The simulator's random generator and its unit of time. A run draws everything from one Rng, in
-// the order of its events, so a seed determines the run.
+// The simulator's random generator and its unit of time. All random choices of a run come from one
+// Rng, in the order of its events, so a seed determines the run.
 
 #include <cstdint>
 

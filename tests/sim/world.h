@@ -4,11 +4,11 @@
 // The run of one seed: a cluster, its network, disks, clients and faults on one virtual clock.
 //
 // Everything happens in events. They are taken from one queue in the order of (time, number of
-// scheduling). Every random draw comes from one generator. So a seed and a build determine the run,
+// scheduling). All random numbers come from one generator. So a seed and a build determine the run,
 // and the hash over all events (trace_hash) shows it. Nothing here reads a clock, an address or an
 // unordered container.
 //
-//   safety phase    faults as drawn by the profile, until the minima of the profile are met
+//   safety phase    random faults, at the rates of the profile, until its minima are met
 //   liveness phase  the faults stop; at most a minority stays down. Then there must be a leader
 //                   within ten election timeouts, every running member must serve writes and reads,
 //                   every request must be answered, and all members must become equal
@@ -166,7 +166,7 @@ class World {
     kRead
   };  // what a client requests
   struct Client {
-    uint64_t operation = 0;  // that it waits for; 0: it is between two requests
+    uint64_t operation = 0;  // the one that it waits for; 0: it is between two requests
   };
   enum class Phase { kSafety, kSettle, kElect, kServe, kConverge, kOver };
 

@@ -26,7 +26,7 @@ namespace {
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeResponse;
 
-// A sequence of steps drawn from a seed, and what the model says after each entry.
+// A random sequence of steps, determined by a seed, and what the model says after each entry.
 class Story {
  public:
   static constexpr int kEntries = 110;

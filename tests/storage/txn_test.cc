@@ -312,7 +312,8 @@ TEST_F(TxnTest, AnswersOfOneEntryAreBounded) {
                 .response_range()
                 .kvs_size(),
             9);
-  // Reads, puts and deletions of single keys count as much; a few of them are within any limit.
+  // The limit is the same for reads, puts and deletions of single keys. A few of them are always
+  // accepted.
   const auto each = [most](const std::string& op) {
     std::string text = "txn {";
     for (int i = 0; i < most; ++i) absl::StrAppend(&text, " success {", op, "}");
