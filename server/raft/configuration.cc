@@ -62,7 +62,7 @@ ProposeResult Raft::ProposeConfiguration(Payload payload) {
 
 // Another configuration is in force.
 void Raft::OnConfiguration() {
-  events_.push_back(ConfigurationChanged{membership_.index(), membership_.current()});
+  next_.events.push_back(ConfigurationChanged{membership_.index(), membership_.current()});
   if (role_ != Role::kLeader) return;
   const std::vector<MemberId>& everyone = membership_.everyone();
   std::erase_if(peers_, [&](const auto& peer) {
@@ -91,7 +91,7 @@ void Raft::MaybeStepAside() {
   if (best != kNobody && peers_.at(best).match_index() == log_.last_index()) {
     Send(best, TimeoutNow{});
   }
-  events_.push_back(SteppedDown{term_, SteppedDown::Why::kNoVoter});
+  next_.events.push_back(SteppedDown{term_, SteppedDown::Why::kNoVoter});
   BecomeFollower(term_, kNobody);
 }
 

@@ -23,7 +23,7 @@ void Raft::AskWhetherToCampaign() {
   const bool fast = fast_rounds_ > 0;
   if (fast) --fast_rounds_;
   ResetElectionTimer();
-  events_.push_back(BecamePreCandidate{term_ + 1, fast});
+  next_.events.push_back(BecamePreCandidate{term_ + 1, fast});
   votes_.clear();
   votes_[config_.id] = true;  // a pre-vote is not binding, so it need not be saved
   AskForVotes(term_ + 1, {.last = log_.last(), .pre_vote = true});
@@ -35,12 +35,13 @@ void Raft::Campaign(bool leadership_transfer) {
   voted_for_ = config_.id;
   role_ = Role::kCandidate;
   ResetElectionTimer();
-  events_.push_back(BecameCandidate{term_});
+  next_.events.push_back(BecameCandidate{term_});
   votes_.clear();
   AskForVotes(term_, {.last = log_.last(), .leadership_transfer = leadership_transfer});
   if (RAFTKV_MUTANT("lead-before-vote-saved")) {
-    for (Message& message : after_save_messages_) now_messages_.push_back(std::move(message));
-    after_save_messages_.clear();
+    for (Message& message : next_.messages_after_save)
+      next_.messages_now.push_back(std::move(message));
+    next_.messages_after_save.clear();
     votes_[config_.id] = true;
     CountVotes();
   }
@@ -89,12 +90,12 @@ void Raft::BecomeLeader() {
   for (const auto& [voter, granted] : votes_) {
     if (granted) event.votes.push_back(voter);
   }
-  events_.push_back(std::move(event));
+  next_.events.push_back(std::move(event));
   votes_.clear();
   BeginHeartbeat();
 }
 
-void Raft::HandleRequestVote(const Message& message, const RequestVote& request) {
+void Raft::Handle(const Message& message, const RequestVote& request) {
   // Can be true only for a pre-vote: for a vote, Step has raised term_ already.
   const bool later_term = message.term > term_;
   const bool vote_is_free = later_term || voted_for_ == message.from ||
@@ -107,23 +108,23 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
   const bool granted = may_vote_ && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;
   if (granted && request.pre_vote) {
-    events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});
+    next_.events.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});
   } else if (granted && !repeated) {
     voted_for_ = message.from;
     fast_rounds_ = 0;  // the candidate retries if its round is lost
     ResetElectionTimer();
-    events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/false});
+    next_.events.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/false});
   }
   // A granted pre-vote carries the term that was asked about; any other reply carries our term.
   SendAfterSave(message.from, RequestVoteReply{.granted = granted, .pre_vote = request.pre_vote},
                 granted && !RAFTKV_MUTANT("pre-vote-reply-of-own-term") ? message.term : term_);
 }
 
-void Raft::HandleRequestVoteReply(const Message& message, const RequestVoteReply& reply) {
+void Raft::Handle(const Message& message, const RequestVoteReply& reply) {
   if (role_ != (reply.pre_vote ? Role::kPreCandidate : Role::kCandidate)) return;
   if (reply.pre_vote && reply.granted && message.term != term_ + 1) return;
   if (!votes_.emplace(message.from, reply.granted).second) return;
-  events_.push_back(VoteReceived{message.term, message.from, reply.granted, reply.pre_vote});
+  next_.events.push_back(VoteReceived{message.term, message.from, reply.granted, reply.pre_vote});
   CountVotes();
 }
 
@@ -133,7 +134,7 @@ void Raft::CheckQuorum() {
   const uint64_t majority_heard =
       ReachedByMajority(OfVoters(now_, [](const Progress& peer) { return peer.contact_tick; }));
   if (now_ - majority_heard < uint64_t(config_.election_timeout_ticks)) return;
-  events_.push_back(SteppedDown{term_, SteppedDown::Why::kNoQuorum});
+  next_.events.push_back(SteppedDown{term_, SteppedDown::Why::kNoQuorum});
   BecomeFollower(term_, kNobody);
 }
 
@@ -172,7 +173,7 @@ void Raft::MaybeHandOver() {
 // No round of pre-votes comes first, because the leader itself asked for this election. If the
 // election is lost, rounds with pre-votes follow early, because the leader has stepped down
 // meanwhile.
-void Raft::HandleTimeoutNow() {
+void Raft::Handle(const Message& /*message*/, const TimeoutNow& /*request*/) {
   if (role_ == Role::kLeader || !MayCampaign()) return;
   SetLeader(kNobody);
   fast_rounds_ = kFastRounds - 1;

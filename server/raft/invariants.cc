@@ -17,8 +17,8 @@ std::vector<std::string> Invariants::Check(const Raft& raft) {
            .leader = raft.leader_,
            .last = raft.log_.last(),
            .committed = raft.log_.IdAt(std::min(raft.commit_, raft.last_index())),
-           .handed_out = raft.handed_out_,
-           .applied = raft.applied_,
+           .handed_out = raft.handed_out_.index(),
+           .applied = raft.handed_out_.applied(),
            .round = raft.round_,
            .saved = raft.saved_state_};
   return std::exchange(broken_, {});
@@ -31,15 +31,16 @@ void Invariants::Require(bool holds, const char* what) {
 void Invariants::CheckState(const Raft& raft) {
   const RaftLog& log = raft.log_;
   const Index saved = log.saved_index();
-  Require(raft.applied_ <= raft.handed_out_, "applied <= handed out");
-  Require(raft.handed_out_ <= raft.commit_, "handed out <= commit");
-  Require(raft.handed_out_ <= saved || log.resetting(), "only saved entries are handed out");
-  Require(raft.applied_ + 1 >= log.first_index(), "only applied entries are cut");
+  Require(raft.handed_out_.applied() <= raft.handed_out_.index(), "applied <= handed out");
+  Require(raft.handed_out_.index() <= raft.commit_, "handed out <= commit");
+  Require(raft.handed_out_.index() <= saved || log.resetting(),
+          "only saved entries are handed out");
+  Require(raft.handed_out_.applied() + 1 >= log.first_index(), "only applied entries are cut");
   Require(raft.commit_ <= log.last_index(), "commit <= last");
   Require(saved <= log.last_index(), "saved <= last");
   Require(log.last().term <= raft.term_, "no entry has a term above the current one");
   Require(raft.membership_.index() <= log.last_index(), "the configuration in force is in the log");
-  Require(raft.leader_match_ <= log.last_index(), "acknowledged entries are in the log");
+  Require(raft.acknowledgement_.match() <= log.last_index(), "acknowledged entries are in the log");
 
   Require(raft.saved_state_.current_term <= raft.taken_state_.current_term &&
               raft.taken_state_.current_term <= raft.term_,
@@ -52,7 +53,8 @@ void Invariants::CheckState(const Raft& raft) {
   Require((raft.role_ == Role::kLeader) == (raft.leader_ == raft.config_.id),
           "a member names itself as leader exactly while it is the leader");
   Require(raft.leader_ != kNobody || raft.reads_.size() == 0, "reads wait only for a leader");
-  Require(raft.leader_ != kNobody || !raft.reply_due_, "a reply is due only to a leader");
+  Require(raft.leader_ != kNobody || !raft.acknowledgement_.due(),
+          "a reply is due only to a leader");
   Require(raft.leader_ == kNobody || raft.fast_rounds_ == 0, "with a leader no round is early");
   Require(raft.reads_.size() <= raft.config_.pending_reads_max, "pending reads are bounded");
 
@@ -102,8 +104,8 @@ void Invariants::CheckStep(const Raft& raft) {
   Require(
       seen_.committed.index + 1 < raft.log_.first_index() || raft.log_.Contains(seen_.committed),
       "committed entries are never removed");
-  Require(raft.handed_out_ >= seen_.handed_out, "the handed-out index does not decrease");
-  Require(raft.applied_ >= seen_.applied, "the applied index does not decrease");
+  Require(raft.handed_out_.index() >= seen_.handed_out, "the handed-out index does not decrease");
+  Require(raft.handed_out_.applied() >= seen_.applied, "the applied index does not decrease");
   Require(raft.round_ >= seen_.round, "the heartbeat round does not decrease");
   Require(raft.saved_state_.current_term >= seen_.saved.current_term,
           "the saved term does not decrease");

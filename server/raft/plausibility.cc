@@ -18,7 +18,7 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
   if (this_term && leader_ != kNobody && leader_ != message.from) {
     return "it leads in the term of another leader";
   }
-  // HandleAppendEntries uses the entries only if this log contains append.prev. Entries before the
+  // Handle uses the entries only if this log contains append.prev. Entries before the
   // first entry of this log are committed, so they are skipped.
   if (append.prev.index + 1 >= log_.first_index() && !log_.Contains(append.prev)) return nullptr;
   for (const Entry& entry : append.entries) {
@@ -27,7 +27,7 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
     // This is the first entry that is not in this log yet. Leader Completeness (§5.4.3) and Leader
     // Append-Only (§5.3).
     if (index <= commit_) return "its entry conflicts with a committed one";
-    if (this_term && index <= leader_match_)
+    if (this_term && index <= acknowledgement_.match())
       return "its entry differs from one that it sent before";
     if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries decrease";
     break;
@@ -47,7 +47,8 @@ const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& 
   if (last.index + 1 < log_.first_index() || log_.Contains(last)) return nullptr;
   if (last.index <= commit_) return "its snapshot conflicts with a committed entry";
   if (last.term < log_.TermAt(commit_)) return "the term of its snapshot goes back";
-  if (this_term && last.index <= leader_match_) return "its snapshot conflicts with its own log";
+  if (this_term && last.index <= acknowledgement_.match())
+    return "its snapshot conflicts with its own log";
   return nullptr;
 }
 

@@ -15,7 +15,8 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
     : config_(config),
       membership_(applied, configuration),
       log_(log, config.log_cache_bytes_max),
-      prng_(Prng(config.seed ^ (config.id * 0x2545f4914f6cdd1du)).Next()) {
+      prng_(Prng(config.seed ^ (config.id * 0x2545f4914f6cdd1du)).Next()),
+      handed_out_(applied, config.committed_bytes_max) {
   CHECK_NE(config_.id, kNobody);
   CHECK_GT(config_.heartbeat_ticks, 0);
   CHECK_GT(config_.election_timeout_ticks, config_.heartbeat_ticks);
@@ -31,7 +32,6 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
   commit_ = std::max(applied, std::min(saved_state_.commit_index, log_.last_index()));
   saved_state_.commit_index = commit_;
   taken_state_ = saved_state_;
-  handed_out_ = applied_ = applied;
   next_read_question_ = prng_.Next();
   ReadConfigurations(applied);
   ResetElectionTimer();
@@ -74,7 +74,7 @@ void Raft::Tick(int ticks) {
 
 void Raft::Step(Message message) {
   if (const char* why = WhyImplausible(message); why != nullptr) {
-    events_.push_back(MessageRejected{message.from, why});
+    next_.events.push_back(MessageRejected{message.from, why});
     return;
   }
   const auto* vote = std::get_if<RequestVote>(&message.body);
@@ -106,11 +106,6 @@ void Raft::Step(Message message) {
   if (message.from == leader_) {
     leader_connection_ = std::max(leader_connection_, message.connection);
   }
-}
-
-void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
-  const Reader reader{message.from, request.id};
-  role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
 }
 
 ProposeResult Raft::Propose(Payload payload) {
@@ -166,7 +161,7 @@ void Raft::BecomeFollower(Term term, MemberId leader) {
   const bool was_follower = role_ == Role::kFollower;
   const bool new_term = term > term_;
   if (role_ == Role::kLeader && new_term) {
-    events_.push_back(SteppedDown{term, SteppedDown::Why::kHigherTerm});
+    next_.events.push_back(SteppedDown{term, SteppedDown::Why::kHigherTerm});
   }
   role_ = Role::kFollower;
   votes_.clear();
@@ -175,7 +170,7 @@ void Raft::BecomeFollower(Term term, MemberId leader) {
   announce_round_ = false;
   if (new_term) SetTerm(term);
   if (RAFTKV_MUTANT("same-term-stepdown-clears-vote") && !new_term) voted_for_ = kNobody;
-  if (!was_follower || new_term) events_.push_back(BecameFollower{term_, leader});
+  if (!was_follower || new_term) next_.events.push_back(BecameFollower{term_, leader});
   SetLeader(leader);
   // A follower's election timer keeps running: a higher term alone is no sign of a leader (§5.2).
   if (!was_follower) ResetElectionTimer();
@@ -185,22 +180,17 @@ void Raft::SetTerm(Term term) {
   CHECK_GT(term, term_);
   term_ = term;
   voted_for_ = kNobody;
-  // Forget what the old leader's log proved, and any reply to it: the new leader may truncate those
-  // entries before they are written.
-  leader_match_ = 0;
-  leader_round_ = 0;
-  reply_due_ = false;
-  replied_ = false;
+  acknowledgement_ = {};
 }
 
 void Raft::SetLeader(MemberId leader) {
   if (leader == leader_) return;
   FailReads();
-  reply_due_ = false;  // the old leader no longer needs it
+  acknowledgement_.OnLeaderChanged();
   leader_ = leader;
   leader_connection_ = 0;
   fast_rounds_ = 0;
-  events_.push_back(LeaderChanged{term_, leader});
+  next_.events.push_back(LeaderChanged{term_, leader});
 }
 
 void Raft::ResetElectionTimer() {
@@ -238,12 +228,13 @@ void Raft::AnswerLowerTerm(const Message& message) {
 // Messages and Ready.
 
 void Raft::Send(MemberId to, MessageBody body) {
-  auto& queue = saved_state_.current_term == term_ ? now_messages_ : after_save_messages_;
+  const bool saved = saved_state_.current_term == term_;
+  auto& queue = saved ? next_.messages_now : next_.messages_after_save;
   queue.push_back({config_.id, to, term_, std::move(body)});
 }
 
 void Raft::SendAfterSave(MemberId to, MessageBody body, Term term) {
-  after_save_messages_.push_back({config_.id, to, term, std::move(body)});
+  next_.messages_after_save.push_back({config_.id, to, term, std::move(body)});
 }
 
 bool Raft::HardStateChanged() const {
@@ -251,14 +242,13 @@ bool Raft::HardStateChanged() const {
 }
 
 bool Raft::HasCommitted() const {
-  return handed_out_ < std::min(commit_, log_.saved_index()) &&
-         (unapplied_.empty() || unapplied_bytes_ < config_.committed_bytes_max);
+  return handed_out_.index() < std::min(commit_, log_.saved_index()) && !handed_out_.full();
 }
 
 bool Raft::HasReady() const {
-  if (!now_messages_.empty() || !after_save_messages_.empty() || !read_results_.empty() ||
-      !events_.empty() || HardStateChanged() || log_.HasUntaken() || HasCommitted() || reply_due_ ||
-      ReadsWantRound() || announce_round_ || install_) {
+  if (!next_.messages_now.empty() || !next_.messages_after_save.empty() || !next_.reads.empty() ||
+      !next_.events.empty() || next_.snapshot || HardStateChanged() || log_.HasUntaken() ||
+      HasCommitted() || acknowledgement_.due() || ReadsWantRound() || announce_round_) {
     return true;
   }
   for (const auto& [id, peer] : peers_) {
@@ -268,21 +258,20 @@ bool Raft::HasReady() const {
 }
 
 Ready Raft::TakeReady() {
-  Ready ready;
-  ready.number = ++ready_number_;
   if (ReadsWantRound()) BeginReadRound();
   if (role_ == Role::kLeader) {
     for (auto& [id, peer] : peers_) {
       if (!NeedsSnapshot(peer)) continue;
       peer.BecomeSnapshot();
-      ready.snapshots_to.push_back(id);
-      events_.push_back(SnapshotNeeded{id, peer.next_index()});
+      next_.snapshots_to.push_back(id);
+      next_.events.push_back(SnapshotNeeded{id, peer.next_index()});
     }
     SendToPeers();
   }
-  if (reply_due_) AcknowledgeToLeader();
+  if (acknowledgement_.due()) AcknowledgeToLeader();
 
-  ready.snapshot = std::exchange(install_, std::nullopt);
+  Ready ready = std::exchange(next_, {});
+  ready.number = ++ready_number_;
   ready.entries = log_.TakeUntaken(ready.number);
   if (!ready.entries.empty() || HardStateChanged() || ready.snapshot) {
     taken_state_ = {term_, voted_for_, commit_};
@@ -290,28 +279,22 @@ Ready Raft::TakeReady() {
     saving_.push_back({ready.number, taken_state_});
   }
   TakeCommitted(&ready);
-  ready.messages_now.swap(now_messages_);
-  ready.messages_after_save.swap(after_save_messages_);
   if (RAFTKV_MUTANT("reply-before-save")) {
     std::move(ready.messages_after_save.begin(), ready.messages_after_save.end(),
               std::back_inserter(ready.messages_now));
     ready.messages_after_save.clear();
   }
-  ready.reads.swap(read_results_);
-  ready.events.swap(events_);
   return ready;
 }
 
 void Raft::TakeCommitted(Ready* ready) {
   if (!HasCommitted()) return;
   const Index end = std::min(commit_, log_.saved_index());
-  const size_t bytes_left = config_.committed_bytes_max - unapplied_bytes_;
+  const Index before = handed_out_.index();
+  ready->committed = log_.Entries(before + 1, end, end - before, handed_out_.room());
   size_t bytes = 0;
-  ready->committed = log_.Entries(handed_out_ + 1, end, end - handed_out_, bytes_left);
   for (const Entry& entry : ready->committed) bytes += EntryBytes(entry);
-  handed_out_ = ready->committed.back().id.index;
-  unapplied_.push_back({handed_out_, bytes});
-  unapplied_bytes_ += bytes;
+  handed_out_.Add(ready->committed.back().id.index, bytes);
 }
 
 void Raft::OnSaved(uint64_t ready_number) {
@@ -332,12 +315,8 @@ void Raft::OnSaved(uint64_t ready_number) {
 }
 
 void Raft::OnApplied(Index index) {
-  CHECK_LE(index, handed_out_);
-  applied_ = std::max(applied_, index);
-  while (!unapplied_.empty() && unapplied_.front().last <= applied_) {
-    unapplied_bytes_ -= unapplied_.front().bytes;
-    unapplied_.pop_front();
-  }
+  CHECK_LE(index, handed_out_.index());
+  handed_out_.OnApplied(index);
 }
 
 Status Raft::status() const {
@@ -347,7 +326,7 @@ Status Raft::status() const {
                 .voted_for = voted_for_,
                 .leader = leader_,
                 .commit_index = commit_,
-                .applied_index = applied_,
+                .applied_index = handed_out_.applied(),
                 .first_index = log_.first_index(),
                 .last_index = log_.last_index()};
   for (const auto& [id, peer] : peers_) {

@@ -26,10 +26,11 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <optional>
 #include <vector>
 
+#include "server/raft/acknowledgement.h"
 #include "server/raft/config.h"
+#include "server/raft/handed_out.h"
 #include "server/raft/log.h"
 #include "server/raft/membership.h"
 #include "server/raft/message.h"
@@ -136,26 +137,14 @@ class Raft {
   static constexpr int kFastRounds = 4;
 
   // One overload for each type of message. If one is missing, Step does not compile.
-  void Handle(const Message& message, const RequestVote& request) {
-    HandleRequestVote(message, request);
-  }
-  void Handle(const Message& message, const RequestVoteReply& reply) {
-    HandleRequestVoteReply(message, reply);
-  }
-  void Handle(const Message& message, AppendEntries& append) {
-    HandleAppendEntries(message, append);
-  }
-  void Handle(const Message& message, const AppendEntriesReply& reply) {
-    HandleAppendEntriesReply(message, reply);
-  }
-  void Handle(const Message& message, const ReadIndexRequest& request);
-  void Handle(const Message& /*message*/, const ReadIndexReply& reply) {
-    HandleReadIndexReply(reply);
-  }
-  void Handle(const Message& message, const InstallSnapshot& install) {
-    HandleInstallSnapshot(message, install);
-  }
-  void Handle(const Message&, const TimeoutNow&) { HandleTimeoutNow(); }
+  void Handle(const Message& message, const RequestVote& request);       // election.cc
+  void Handle(const Message& message, const RequestVoteReply& reply);    // election.cc
+  void Handle(const Message& message, AppendEntries& append);            // replication.cc
+  void Handle(const Message& message, const AppendEntriesReply& reply);  // replication.cc
+  void Handle(const Message& message, const ReadIndexRequest& request);  // replication.cc
+  void Handle(const Message& message, const ReadIndexReply& reply);      // replication.cc
+  void Handle(const Message& message, const InstallSnapshot& install);   // snapshot.cc
+  void Handle(const Message& message, const TimeoutNow& request);        // election.cc
 
   // plausibility.cc: returns why no correct peer would send this message; null: it may be correct
   const char* WhyImplausible(const Message& message) const;
@@ -199,16 +188,11 @@ class Raft {
   void AskForVotes(Term term, RequestVote request);
   void CountVotes();
   void BecomeLeader();
-  void HandleRequestVote(const Message& message, const RequestVote& request);
-  void HandleRequestVoteReply(const Message& message, const RequestVoteReply& reply);
   void CheckQuorum();
   void MaybeHandOver();
-  void HandleTimeoutNow();
 
   // replication.cc: §5.3, §5.4.2
-  void HandleAppendEntries(const Message& message, AppendEntries& append);
   void AppendFromLeader(std::vector<Entry>& entries);
-  void HandleAppendEntriesReply(const Message& message, const AppendEntriesReply& reply);
   void AdvanceCommit(Index index);
   void MaybeCommit();
   void BeginHeartbeat();
@@ -220,7 +204,6 @@ class Raft {
 
   // snapshot.cc: §7
   bool NeedsSnapshot(const Progress& peer) const;
-  void HandleInstallSnapshot(const Message& message, const InstallSnapshot& install);
 
   // replication.cc: reads, which heartbeats confirm (thesis §6.4)
   void AddRead(Reader reader);
@@ -229,7 +212,6 @@ class Raft {
   void BeginReadRound();
   void MaybeConfirmReads();
   void FailReads();
-  void HandleReadIndexReply(const ReadIndexReply& reply);
 
   const Config config_;
   Membership membership_;
@@ -244,13 +226,11 @@ class Raft {
   HardState taken_state_;
   HardState saved_state_;
 
-  // Volatile state. applied_ <= handed_out_ <= commit_; handed_out_ is the last entry that was in
-  // Ready::committed.
+  // Volatile state. handed_out_.applied() <= handed_out_.index() <= commit_.
   Role role_ = Role::kFollower;
   MemberId leader_ = kNobody;
   Index commit_;
-  Index handed_out_;
-  Index applied_;
+  HandedOut handed_out_;
   bool may_vote_ = true;
 
   // Time, in ticks since construction.
@@ -275,30 +255,14 @@ class Raft {
   MemberId transferee_ = kNobody;  // to whom leadership is being transferred
   uint64_t transfer_started_ = 0;
 
-  // Follower only. leader_match_: up to this index, this log equals the leader's (0 at the start of
-  // a term). leader_round_: the newest round that the leader sent. TakeReady builds the reply from
-  // the values that the two have at that time.
-  Index leader_match_ = 0;
-  uint64_t leader_round_ = 0;
-  bool reply_due_ = false;
-  struct Echo {
-    Index match = 0;
-    uint64_t round = 0;
-    friend bool operator==(const Echo&, const Echo&) = default;
-  };
-  Echo last_reply_;
-  bool replied_ = false;  // in this term
+  Acknowledgement acknowledgement_;  // follower only
 
   ReadIndexQueue reads_;         // empty without a leader_
   uint64_t next_read_question_;  // follower only: id of its next ReadIndexRequest
 
-  std::optional<SnapshotMeta> install_;  // for the next Ready
-
-  // Output for the next Ready.
-  std::vector<Message> now_messages_;
-  std::vector<Message> after_save_messages_;
-  std::vector<ReadIndexResult> read_results_;
-  std::vector<Event> events_;
+  // What the next Ready has so far: messages, read indexes, events, a snapshot to install. The rest
+  // is added when it is taken.
+  Ready next_;
 
   struct Saving {  // a Ready that was taken but not yet OnSaved
     uint64_t ready_number;
@@ -306,13 +270,6 @@ class Raft {
   };
   uint64_t ready_number_ = 0;
   std::deque<Saving> saving_;
-
-  struct HandedOut {  // committed entries of one Ready that are not yet OnApplied
-    Index last;
-    size_t bytes;
-  };
-  std::deque<HandedOut> unapplied_;
-  size_t unapplied_bytes_ = 0;
 };
 
 }  // namespace raftkv::raft

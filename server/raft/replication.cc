@@ -3,7 +3,7 @@
 //
 // The table maps each rule of the paper's Figure 2 to the functions that implement it. Functions
 // without a class are methods of Raft: in raft.cc if marked (r), in election.cc if marked (e), else
-// in this file.
+// in this file. OnSent, OnAccepted and OnRejected are methods of Progress.
 //
 //   State
 //   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
@@ -20,16 +20,16 @@
 //                                              that hears from a leader (HearsLeader)
 //
 //   Followers
-//   answer candidates and leaders              HandleRequestVote (e), HandleAppendEntries
+//   answer candidates and leaders              Handle of RequestVote (e) and AppendEntries
 //   election timeout passes without an append  Tick (r) -> AskWhetherToCampaign (e): the PreVote
 //   or a granted vote: become candidate        round; CountVotes (e) -> Campaign (e) if it is won
 //
 //   Candidates
 //   increment term, vote for self, reset       Campaign (e), AskForVotes (e). OnSaved (r) adds the
 //   timer, send RequestVote                    own vote
-//   votes of a majority: become leader         HandleRequestVoteReply (e), OnSaved (r) ->
+//   votes of a majority: become leader         Handle of RequestVoteReply (e), OnSaved (r) ->
 //                                              CountVotes (e) -> BecomeLeader (e)
-//   an append of a new leader: follower        HandleAppendEntries -> BecomeFollower (r)
+//   an append of a new leader: follower        Handle of AppendEntries -> BecomeFollower (r)
 //   election timeout passes: new election      Tick (r) -> AskWhetherToCampaign (e)
 //
 //   Leaders
@@ -37,22 +37,22 @@
 //                                              SendToPeers sends them
 //   a client's command: append; answer when    Propose (r); the applier (server/member) answers
 //   it is applied
-//   last log index >= nextIndex: send          SendToPeers -> SendAppend -> Progress::OnSent
-//     success: raise nextIndex, matchIndex     HandleAppendEntriesReply -> Progress::OnAccepted
-//     mismatch: lower nextIndex, retry         HandleAppendEntriesReply -> Progress::OnRejected
+//   last log index >= nextIndex: send          SendToPeers -> SendAppend -> OnSent
+//     success: raise nextIndex, matchIndex     Handle of AppendEntriesReply -> OnAccepted
+//     mismatch: lower nextIndex, retry         Handle of AppendEntriesReply -> OnRejected
 //   a majority of matchIndex >= N, entry N     MaybeCommit -> AdvanceCommit
 //   has the current term: commitIndex = N
 //
 //   RequestVote, receiver
 //   1. term < currentTerm: false               Step (r) -> AnswerLowerTerm (r)
-//   2. no other vote, log up to date: grant    HandleRequestVote (e)
+//   2. no other vote, log up to date: grant    Handle of RequestVote (e)
 //
 //   AppendEntries, receiver
 //   1. term < currentTerm: false               Step (r) -> AnswerLowerTerm (r)
-//   2. no entry prev: false                    HandleAppendEntries
+//   2. no entry prev: false                    Handle of AppendEntries
 //   3. conflict: remove it and all after it    AppendFromLeader -> RaftLog::TruncateFrom
 //   4. append entries not in the log yet       AppendFromLeader -> RaftLog::Append
-//   5. commitIndex = min(leaderCommit, last    HandleAppendEntries -> AdvanceCommit
+//   5. commitIndex = min(leaderCommit, last    Handle of AppendEntries -> AdvanceCommit
 //      new entry)
 
 #include <algorithm>
@@ -66,7 +66,7 @@ namespace raftkv::raft {
 
 // The follower.
 
-void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
+void Raft::Handle(const Message& message, AppendEntries& append) {
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   ResetElectionTimer();
@@ -90,16 +90,12 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
   }
 
   AppendFromLeader(append.entries);
-  leader_match_ = std::max(leader_match_, match);
-  leader_round_ = std::max(leader_round_, append.round);
+  acknowledgement_.OnAppend(match, append.round, had_entries);
   // Commit nothing after `match`: later entries of this log may come from an older leader.
   const Index committed = RAFTKV_MUTANT("follower-commits-past-proof")
                               ? std::min(append.commit, log_.last_index())
                               : std::min(append.commit, match);
   AdvanceCommit(committed);
-  // An append with only a new commit index needs no reply. An append with entries needs one even if
-  // this log already had them, because the reply to an earlier copy may be lost.
-  reply_due_ |= had_entries || !replied_ || last_reply_ != Echo{leader_match_, leader_round_};
 }
 
 // Skips the entries that the log already has. Truncates only at a conflict: the append may be old
@@ -113,29 +109,29 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
   const Index first = entry->id.index;
   if (first <= log_.last_index()) {
     if (!RAFTKV_MUTANT("truncate-on-duplicate-append")) {
-      CHECK_GT(first, std::max(commit_, leader_match_)) << "WhyImplausible rejects such an append";
+      CHECK_GT(first, std::max(commit_, acknowledgement_.match()))
+          << "WhyImplausible rejects such an append";
     }
-    events_.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
+    next_.events.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
     TruncateLog(first);
   }
   for (; entry != entries.end(); ++entry) AppendEntry(std::move(*entry));
 }
 
-// Acknowledges everything up to leader_match_, after the save if it is not saved yet. If the round
+// Acknowledges everything up to match(), after the save if it is not saved yet. If the round
 // is new and the term is saved, a second reply is sent at once. It acknowledges only what is saved,
 // and confirms the round. So the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
-  reply_due_ = false;
-  AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
-  const bool must_save = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
+  const Index match = acknowledgement_.match();
+  AppendEntriesReply reply{.success = true, .match = match, .round = acknowledgement_.round()};
+  const bool term_saved = saved_state_.current_term == term_;
+  const bool must_save = match > log_.saved_index() || !term_saved;
   if (must_save) SendAfterSave(leader_, reply, term_);
-  const bool new_round = !replied_ || last_reply_.round < leader_round_;
-  if (!must_save || (new_round && saved_state_.current_term == term_)) {
-    reply.match = std::min(leader_match_, log_.saved_index());
+  if (!must_save || (acknowledgement_.new_round() && term_saved)) {
+    reply.match = std::min(match, log_.saved_index());
     Send(leader_, reply);
   }
-  last_reply_ = {leader_match_, leader_round_};
-  replied_ = true;
+  acknowledgement_.OnReply();
 }
 
 void Raft::AdvanceCommit(Index index) {
@@ -149,7 +145,7 @@ void Raft::AdvanceCommit(Index index) {
 
 // The leader.
 
-void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesReply& reply) {
+void Raft::Handle(const Message& message, const AppendEntriesReply& reply) {
   if (role_ != Role::kLeader) return;
   const auto found = peers_.find(message.from);
   if (found == peers_.end()) return;
@@ -235,7 +231,7 @@ void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Ent
   }
   const Index match = prev.index + entries.size();
   peer.told_commit = std::max(peer.told_commit, std::min(commit_, match));
-  now_messages_.push_back(
+  next_.messages_now.push_back(
       {config_.id, to, term_,
        AppendEntries{
            .prev = prev, .entries = std::move(entries), .commit = commit_, .round = round_}});
@@ -253,9 +249,14 @@ void Raft::AddRead(Reader reader) {
   }
 }
 
+void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
+  const Reader reader{message.from, request.id};
+  role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
+}
+
 void Raft::AnswerRead(Reader reader, Index index) {
   if (reader.member == config_.id) {
-    read_results_.push_back({reader.id, index});
+    next_.reads.push_back({reader.id, index});
   } else {
     Send(reader.member, ReadIndexReply{.id = reader.id, .index = index});
   }
@@ -290,7 +291,7 @@ void Raft::MaybeConfirmReads() {
   for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reads_.index());
 }
 
-void Raft::HandleReadIndexReply(const ReadIndexReply& reply) {
+void Raft::Handle(const Message& /*message*/, const ReadIndexReply& reply) {
   if (role_ != Role::kFollower || !reads_.in_flight() || reply.id != reads_.round()) return;
   for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reply.index);
 }

@@ -29,7 +29,8 @@ void Raft::OnSnapshotSent(MemberId peer, bool ok) {
 
 void Raft::OnLogCut() {
   log_.OnCut();
-  CHECK_GE(applied_ + 1, log_.first_index()) << "entries were cut that are not applied";
+  CHECK_GE(handed_out_.applied() + 1, log_.first_index())
+      << "entries were cut that are not applied";
   CHECK_LE(log_.first_index(), log_.last_index()) << "a leader's probe needs an entry to send";
 }
 
@@ -39,7 +40,7 @@ void Raft::OnLogCut() {
 // as good: it is kept, and the snapshot is not needed. Otherwise none of this log's entries above
 // the snapshot can be committed, because the log does not agree with the committed entry that the
 // snapshot ends with. So nothing is lost with them.
-void Raft::HandleInstallSnapshot(const Message& message, const InstallSnapshot& install) {
+void Raft::Handle(const Message& message, const InstallSnapshot& install) {
   if (role_ == Role::kLeader) return;
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
@@ -49,17 +50,15 @@ void Raft::HandleInstallSnapshot(const Message& message, const InstallSnapshot& 
   const bool newer = last.index > commit_ && !log_.Contains(last);
   if (newer || RAFTKV_MUTANT("snapshot-installed-over-a-newer-log")) {
     log_.Reset(last);
-    commit_ = handed_out_ = applied_ = last.index;
-    unapplied_.clear();
-    unapplied_bytes_ = 0;
-    install_ = install.meta;
-    events_.push_back(SnapshotInstalled{last});
+    commit_ = last.index;
+    handed_out_.Reset(last.index);
+    next_.snapshot = install.meta;
+    next_.events.push_back(SnapshotInstalled{last});
     if (membership_.Reset(last.index, install.meta.configuration)) OnConfiguration();
   } else {
     AdvanceCommit(last.index);
   }
-  leader_match_ = std::max(leader_match_, last.index);
-  reply_due_ = true;
+  acknowledgement_.OnSnapshot(last.index);
 }
 
 }  // namespace raftkv::raft

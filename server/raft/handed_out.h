@@ -1,0 +1,58 @@
+#ifndef RAFTKV_SERVER_RAFT_HANDED_OUT_H_
+#define RAFTKV_SERVER_RAFT_HANDED_OUT_H_
+
+// How far the committed entries have gone on their way to the state machine: handed out in
+// Ready::committed, then applied. Owned by Raft. Bounds the bytes that are handed out and not yet
+// applied (Config::committed_bytes_max).
+
+#include <cstddef>
+#include <deque>
+
+#include "server/raft/types.h"
+
+namespace raftkv::raft {
+
+class HandedOut {
+ public:
+  HandedOut(Index applied, size_t bytes_max)
+      : index_(applied), applied_(applied), bytes_max_(bytes_max) {}
+
+  Index index() const { return index_; }      // the last entry that was handed out
+  Index applied() const { return applied_; }  // at most index()
+
+  // How many bytes may be handed out now. One entry may exceed that, if nothing else waits.
+  size_t room() const { return bytes_ < bytes_max_ ? bytes_max_ - bytes_ : 0; }
+  bool full() const { return !batches_.empty() && room() == 0; }
+
+  // The entries up to `last`, in one Ready.
+  void Add(Index last, size_t bytes) {
+    index_ = last;
+    bytes_ += bytes;
+    batches_.push_back({last, bytes});
+  }
+  void OnApplied(Index index) {
+    if (index > applied_) applied_ = index;
+    while (!batches_.empty() && batches_.front().last <= applied_) {
+      bytes_ -= batches_.front().bytes;
+      batches_.pop_front();
+    }
+  }
+  // A snapshot took the place of the state machine.
+  void Reset(Index applied) { *this = HandedOut(applied, bytes_max_); }
+
+ private:
+  struct Batch {
+    Index last;
+    size_t bytes;
+  };
+
+  Index index_;
+  Index applied_;
+  size_t bytes_max_;
+  std::deque<Batch> batches_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace raftkv::raft
+
+#endif  // RAFTKV_SERVER_RAFT_HANDED_OUT_H_
