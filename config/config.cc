@@ -1,7 +1,5 @@
 #include "config/config.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <openssl/sha.h>
 #include <toml++/toml.h>
 
@@ -11,10 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <optional>
 #include <sstream>
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -26,130 +22,11 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "config/section.h"
+#include "config/url.h"
 
 namespace raftkv {
 namespace {
-
-// The type and bounds of a key's value, and where the value is stored. A section is a list of Keys:
-// the only place that states a key's name, type and bounds. All error messages are made from it.
-struct Text {
-  std::string* to;
-};
-struct Url {
-  std::string* to;
-};
-struct Choice {
-  std::string* to;
-  std::vector<std::string> values;
-};
-struct Number {
-  int64_t* to;
-  int64_t min, max;
-};
-struct Duration {
-  absl::Duration* to;
-  absl::Duration min, max;
-};
-struct Key {
-  std::string name;
-  std::variant<Text, Url, Choice, Number, Duration> value;
-  bool required = false;
-};
-
-// Edit distance of `a` and `b`: small for a typing mistake.
-size_t Distance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row[b.size()];
-}
-
-// The remedy for an unknown name: the name that was probably meant, or else all known names.
-std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
-  const auto cost = [&](const std::string& name) {
-    return absl::StartsWith(name, given) || absl::StartsWith(given, name) ? 1
-                                                                          : Distance(given, name);
-  };
-  const auto nearest = std::min_element(
-      known.begin(), known.end(),
-      [&](const std::string& a, const std::string& b) { return cost(a) < cost(b); });
-  if (!given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4)) {
-    return absl::StrFormat("did you mean \"%s\"?", *nearest);
-  }
-  return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
-}
-
-// The host and port of a URL. "localhost" becomes 127.0.0.1, so that two URLs of one address
-// compare equal.
-std::string AddressOf(const std::string& url) {
-  const std::string address = absl::AsciiStrToLower(HostPort(url));
-  return absl::StartsWith(address, "localhost:")
-             ? absl::StrCat("127.0.0.1:", absl::StripPrefix(address, "localhost:"))
-             : address;
-}
-
-// The port of a validated URL.
-std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
-
-// Whether `host`, without brackets, is an IPv6 address. If so, fills in `bytes`.
-bool ParseIPv6(absl::string_view host, in6_addr* bytes) {
-  return inet_pton(AF_INET6, std::string(host).c_str(), bytes) == 1;
-}
-
-// Whether the host of a valid URL is the wildcard address, 0.0.0.0 or [::], in any spelling that
-// the system accepts, such as 0 or 000.0.0.0.
-bool IsWildcard(const std::string& url) {
-  absl::string_view host(url);
-  absl::ConsumePrefix(&host, "http://");
-  host = host.substr(0, host.rfind(':'));
-  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
-    in6_addr bytes;
-    const in6_addr wildcard = {};
-    return ParseIPv6(host, &bytes) && std::memcmp(&bytes, &wildcard, sizeof(bytes)) == 0;
-  }
-  in_addr bytes;
-  return inet_aton(std::string(host).c_str(), &bytes) != 0 && bytes.s_addr == INADDR_ANY;
-}
-
-// What is wrong with a URL, and how to fix it. None if it is http://HOST:PORT without a path. HOST
-// is a name, an IPv4 address, or an IPv6 address in brackets.
-struct Problem {
-  std::string what;
-  std::string remedy;
-};
-std::optional<Problem> ProblemOf(absl::string_view url) {
-  const Problem no_url = {"is not a URL",
-                          "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\""};
-  if (absl::StartsWith(url, "https://")) {
-    return Problem{"needs TLS, which is not supported yet", "write http:// instead of https://"};
-  }
-  if (!absl::ConsumePrefix(&url, "http://")) return no_url;
-  const size_t colon = url.rfind(':');
-  if (colon == absl::string_view::npos) return no_url;
-  absl::string_view host = url.substr(0, colon);
-  bool host_ok = false;
-  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
-    in6_addr bytes;
-    host_ok = ParseIPv6(host, &bytes);
-  } else {
-    host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
-      return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
-    });
-  }
-  const absl::string_view port = url.substr(colon + 1);
-  if (!host_ok || port.empty() || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) {
-    return no_url;
-  }
-  int number = 0;
-  if (absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535) return std::nullopt;
-  return Problem{"has a port that is out of range", "choose a port from 1 to 65535"};
-}
 
 // The default data directory, NAME.raftkv, must be a file name, which has at most 255 bytes.
 constexpr size_t kNameMax = 248;
@@ -187,7 +64,7 @@ std::string RemedyOf(const std::string& what, absl::string_view line) {
 // Reads one file into a Config. If a file has several mistakes, the first one is reported.
 class Reader {
  public:
-  explicit Reader(std::string path) : path_(std::move(path)) {}
+  explicit Reader(const std::string& path) : path_(path), sections_(path) {}
 
   absl::StatusOr<Config> Read(const std::string& text) {
     toml::parse_result parsed = toml::parse(text, path_);
@@ -195,27 +72,21 @@ class Reader {
       const std::string what =
           absl::StrReplaceAll(std::string(parsed.error().description()), {{"\r", ""}, {"\n", " "}});
       const Line line = parsed.error().source().begin.line;
-      return Error(line, absl::StrCat("not TOML: ", what), RemedyOf(what, LineOf(text, line)));
+      Fail(line, absl::StrCat("not TOML: ", what), RemedyOf(what, LineOf(text, line)));
+      return sections_.status();
     }
     ReadRoot(parsed.table());
-    if (status_.ok()) CheckMembers();
-    if (status_.ok()) CheckTimes();
-    if (!status_.ok()) return status_;
+    if (sections_.status().ok()) CheckMembers();
+    if (sections_.status().ok()) CheckTimes();
+    if (!sections_.status().ok()) return sections_.status();
     Derive();
     config_.path = path_;
     return std::move(config_);
   }
 
  private:
-  using Line = toml::source_index;
-
-  absl::Status Error(Line line, absl::string_view what, absl::string_view remedy) const {
-    return absl::InvalidArgumentError(absl::StrFormat("%s:%d: %s; %s", path_, line, what, remedy));
-  }
   void Fail(Line line, absl::string_view what, absl::string_view remedy) {
-    if (!status_.ok() && fail_line_ <= line) return;
-    fail_line_ = line;
-    status_ = Error(line, what, remedy);
+    sections_.Fail(line, what, remedy);
   }
 
   void ReadRoot(const toml::table& root) {
@@ -236,7 +107,8 @@ class Reader {
         Fail(line, absl::StrFormat("\"%s\" must be a section", name),
              absl::StrFormat("write [%s] with its keys below it", name));
       } else {
-        ReadSection(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
+        key_lines_.merge(
+            sections_.Read(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name)));
       }
     }
   }
@@ -279,102 +151,9 @@ class Reader {
                                      {"listen_client_url", Url{&member.listen_client_url}},
                                      {"data_dir", Text{&member.data_dir}}};
       const Line begin = item.source().begin.line;
-      lines_.push_back(ReadSection("[[member]]", *item.as_table(), begin, keys));
+      lines_.push_back(sections_.Read("[[member]]", *item.as_table(), begin, keys));
       config_.members.push_back(std::move(member));
     }
-  }
-
-  // Returns the line on which each key was set.
-  std::map<std::string, Line> ReadSection(const std::string& title, const toml::table& table,
-                                          Line begin, const std::vector<Key>& keys) {
-    std::map<std::string, Line> lines;
-    for (const auto& [key, node] : table) {
-      const std::string name(key.str());
-      const Line line = key.source().begin.line;
-      const auto known =
-          std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
-      if (known != keys.end()) {
-        lines[name] = line;
-        std::visit([&](const auto& value) { ReadValue(name, node, line, value); }, known->value);
-        continue;
-      }
-      std::vector<std::string> names;
-      for (const Key& k : keys) names.push_back(k.name);
-      Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), Suggest(name, names));
-    }
-    for (const Key& key : keys) {
-      if (!key.required || lines.count(key.name) != 0) continue;
-      Fail(begin, absl::StrFormat("%s has no %s", title, key.name),
-           absl::StrFormat("add %s = \"...\" below this line", key.name));
-    }
-    return lines;
-  }
-
-  void ReadValue(const std::string& name, const toml::node& node, Line line, const Text& text) {
-    if (!node.is_string()) {
-      return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
-    }
-    *text.to = node.as_string()->get();
-    if (text.to->empty()) Fail(line, absl::StrCat(name, " is empty"), "give it a value");
-  }
-
-  void ReadValue(const std::string& name, const toml::node& node, Line line, const Url& url) {
-    const auto* given = node.as_string();
-    if (given == nullptr) {
-      return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
-    }
-    if (const auto problem = ProblemOf(given->get())) {
-      return Fail(line, absl::StrFormat("%s \"%s\" %s", name, given->get(), problem->what),
-                  problem->remedy);
-    }
-    *url.to = given->get();
-  }
-
-  void ReadValue(const std::string& name, const toml::node& node, Line line, const Choice& choice) {
-    const auto* given = node.as_string();
-    const auto& values = choice.values;
-    if (given == nullptr || std::find(values.begin(), values.end(), given->get()) == values.end()) {
-      return Fail(line,
-                  given == nullptr ? absl::StrCat(name, " must be a string")
-                                   : absl::StrFormat("unknown %s \"%s\"", name, given->get()),
-                  absl::StrFormat("write one of \"%s\"", absl::StrJoin(values, "\", \"")));
-    }
-    *choice.to = given->get();
-  }
-
-  void ReadValue(const std::string& name, const toml::node& node, Line line, const Number& number) {
-    const auto* given = node.as_integer();
-    if (given == nullptr) {
-      return Fail(
-          line, absl::StrCat(name, " must be a whole number"),
-          absl::StrFormat("write it in digits without quotes or unit, such as %d", *number.to));
-    }
-    if (given->get() < number.min || given->get() > number.max) {
-      return Fail(line, absl::StrFormat("%s = %d is out of range", name, given->get()),
-                  absl::StrFormat("choose %d to %d", number.min, number.max));
-    }
-    *number.to = given->get();
-  }
-
-  void ReadValue(const std::string& name, const toml::node& node, Line line,
-                 const Duration& duration) {
-    const auto* given = node.as_string();
-    if (given == nullptr) {
-      return Fail(line, absl::StrCat(name, " must be a duration in quotes"),
-                  "write a number and ms, s, m or h, such as \"100ms\"");
-    }
-    absl::Duration value;
-    if (!absl::ParseDuration(given->get(), &value)) {
-      return Fail(line, absl::StrFormat("%s \"%s\" is not a duration", name, given->get()),
-                  "write a number and ms, s, m or h, such as \"100ms\"");
-    }
-    if (value < duration.min || value > duration.max) {
-      return Fail(line, absl::StrFormat("%s \"%s\" is out of range", name, given->get()),
-                  absl::StrFormat("choose %s to %s", absl::FormatDuration(duration.min),
-                                  absl::FormatDuration(duration.max)));
-    }
-    *duration.to = value;
-    time_lines_[name] = line;
   }
 
   void CheckMembers() {
@@ -467,8 +246,8 @@ class Reader {
   // would start a needless election.
   void CheckTimes() {
     if (config_.election_timeout < 5 * config_.heartbeat_interval) {
-      const Line line = time_lines_.count("election_timeout") ? time_lines_["election_timeout"]
-                                                              : time_lines_["heartbeat_interval"];
+      const Line line = key_lines_.count("election_timeout") ? key_lines_["election_timeout"]
+                                                             : key_lines_["heartbeat_interval"];
       Fail(line,
            absl::StrFormat("election_timeout %s is less than five times heartbeat_interval %s",
                            absl::FormatDuration(config_.election_timeout),
@@ -477,22 +256,22 @@ class Reader {
                            absl::FormatDuration(5 * config_.heartbeat_interval)));
     }
     LimitsConfig& limits = config_.limits;
-    if (time_lines_.count("request_timeout") == 0) {
+    if (key_lines_.count("request_timeout") == 0) {
       limits.request_timeout = absl::Seconds(5) + 2 * config_.election_timeout;
     } else if (limits.request_timeout <= config_.election_timeout) {
-      return Fail(time_lines_["request_timeout"],
+      return Fail(key_lines_["request_timeout"],
                   absl::StrFormat("request_timeout %s is not more than election_timeout %s",
                                   absl::FormatDuration(limits.request_timeout),
                                   absl::FormatDuration(config_.election_timeout)),
                   "raise it, so that requests can wait for an election");
     }
-    if (time_lines_.count("disk_stall_timeout") == 0) {
+    if (key_lines_.count("disk_stall_timeout") == 0) {
       limits.disk_stall_timeout =
           std::max(config_.election_timeout,
                    std::min(limits.disk_stall_timeout, limits.request_timeout * 0.9));
     } else if (limits.disk_stall_timeout < config_.election_timeout ||
                limits.disk_stall_timeout >= limits.request_timeout) {
-      Fail(time_lines_["disk_stall_timeout"],
+      Fail(key_lines_["disk_stall_timeout"],
            absl::StrFormat("disk_stall_timeout %s is not from election_timeout %s to less than "
                            "request_timeout %s",
                            absl::FormatDuration(limits.disk_stall_timeout),
@@ -512,11 +291,10 @@ class Reader {
   }
 
   const std::string path_;
-  absl::Status status_;
-  Line fail_line_ = 0;
+  SectionReader sections_;
   Config config_;
   std::vector<std::map<std::string, Line>> lines_;  // for each member: the line of each key
-  std::map<std::string, Line> time_lines_;          // the lines of the durations that are set
+  std::map<std::string, Line> key_lines_;           // of the other sections
 };
 
 uint64_t FirstEightBytesOfSha1(const std::string& text) {
@@ -528,8 +306,6 @@ uint64_t FirstEightBytesOfSha1(const std::string& text) {
 }
 
 }  // namespace
-
-bool IsUrl(const std::string& url) { return !ProblemOf(url); }
 
 absl::StatusOr<Config> LoadConfig(const std::string& path) {
   errno = 0;
@@ -573,8 +349,6 @@ absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which
       which.empty() ? "no member given" : absl::StrFormat("no member \"%s\"", which),
       absl::StrJoin(names, ", "), members.size()));
 }
-
-std::string HostPort(const std::string& url) { return url.substr(std::strlen("http://")); }
 
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name) {
   return FirstEightBytesOfSha1(peer_url + cluster_name);

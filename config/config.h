@@ -74,12 +74,6 @@ Config DefaultConfig();
 // empty if there is only one member. InvalidArgument lists the members.
 absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which);
 
-// Whether `url` is http://HOST:PORT without a path, as the URLs of a member must be.
-bool IsUrl(const std::string& url);
-
-// Returns "127.0.0.1:2379" for "http://127.0.0.1:2379". LoadConfig must have validated the URL.
-std::string HostPort(const std::string& url);
-
 // Ids are derived as in etcd, so that they do not change between starts. A member's id is the first
 // 8 bytes, big endian, of SHA-1(peer URL + cluster name). The cluster's id is the same of the
 // members' ids in ascending order, 8 bytes big endian each.

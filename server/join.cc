@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "config/url.h"
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 

@@ -18,7 +18,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "config/config.h"
+#include "config/url.h"
 
 namespace raftkv {
 

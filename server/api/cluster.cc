@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "config/url.h"
 #include "server/api/edge.h"
 #include "server/api/member_calls.h"
 

@@ -111,13 +111,11 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
   return method;
 }
 
-template <typename Request, typename Response>
-StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
-                              InStream<Request, Response>* Peer::*in,
-                              absl::Status (Peers::*on_request)(const Sender&, Request*)) {
-  using In = InStream<Request, Response>;
-  auto hooks = std::make_shared<typename In::Hooks>();
-  hooks->on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
+template <typename In, typename Request>
+typename In::Hooks Peers::HooksOf(In* Peer::*in,
+                                  absl::Status (Peers::*on_request)(const Sender&, Request*)) {
+  typename In::Hooks hooks;
+  hooks.on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
     if (closing()) return absl::UnavailableError("server stopped");
     if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
     Peer* peer = FindOrAdd(who.from());
@@ -127,11 +125,11 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
     sender.connection = ++connections_;
     return sender;
   };
-  hooks->on_request = [this, on_request](const Sender& from, Request* request) {
+  hooks.on_request = [this, on_request](const Sender& from, Request* request) {
     return (this->*on_request)(from, request);
   };
-  hooks->introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
-  hooks->on_end = [this, in](In* stream, bool aborted) {
+  hooks.introduction = [this](raft::MemberId to) { return handshake_.Introduction(to); };
+  hooks.on_end = [this, in](In* stream, bool aborted) {
     const Sender& sender = stream->sender();
     Peer* peer = Find(sender.id);
     if (peer == nullptr || peer->*in != stream) return;
@@ -142,6 +140,15 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
       peer->incoming = nullptr;
     }
   };
+  return hooks;
+}
+
+template <typename Request, typename Response>
+StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
+                              InStream<Request, Response>* Peer::*in,
+                              absl::Status (Peers::*on_request)(const Sender&, Request*)) {
+  using In = InStream<Request, Response>;
+  auto hooks = std::make_shared<const typename In::Hooks>(HooksOf(in, on_request));
   StreamMethod method;
   method.name = name;
   method.request = &Request::default_instance();

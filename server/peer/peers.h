@@ -163,6 +163,9 @@ class Peers final : public Transport {
   template <typename Request, typename Response>
   UnaryMethod UnaryRow(const char* name, void (Peers::*handler)(Unary<Request, Response>));
   // `in` is the data member of Peer that holds the newest stream of the peer.
+  template <typename In, typename Request>
+  typename In::Hooks HooksOf(In* Peer::*in,
+                             absl::Status (Peers::*on_request)(const Sender&, Request*));
   template <typename Request, typename Response>
   StreamMethod StreamRow(const char* name, QueueBound bound, InStream<Request, Response>* Peer::*in,
                          absl::Status (Peers::*on_request)(const Sender&, Request*));

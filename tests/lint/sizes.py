@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reports files over 600 lines, headers over 300 and functions over 70, which may do too much.
 
-It only reports: the exit status is always 0. A function is counted from a line in column 0 or 2
-that ends with its opening brace, to the closing brace in the same column.
+It only reports: the exit status is always 0. A function is counted from the line that begins its
+signature, in column 0 or 2, to the closing brace in the same column.
 """
 
 import re
@@ -14,15 +14,22 @@ FUNCTION = 70
 
 def functions(lines):
     """Yields (first line, length) of each function body that it recognizes."""
-    begin, indent = None, ""
+    begin, indent = None, ""  # of the function that is being read
+    head = 0                  # the last line in column 0 or 2: a signature may go on after it
     for number, line in enumerate(lines, 1):
-        if begin is None and re.match(r"( {0,2})[\w~].*\) ?(const|override|noexcept| )*\{$", line):
-            begin, indent = number, re.match(r" *", line).group()
-        elif begin is None and re.match(r" {4,}.*\) ?(const|override|noexcept| )*\{$", line):
+        if begin is not None:
+            if line.rstrip() == indent + "}":
+                yield begin, number - begin + 1
+                begin = None
             continue
-        elif begin is not None and line.rstrip() == indent + "}":
-            yield begin, number - begin + 1
-            begin = None
+        if re.match(r" {0,2}[\w~]", line):
+            head = number
+            if re.match(r" *(class|struct|enum|namespace)\b", line):
+                head = 0  # the methods of a nested class are not counted
+        signature = lines[head - 1]
+        if head and re.search(r"\) ?(const|override|noexcept| )*\{$", line) \
+                and "](" not in signature and "] (" not in signature:
+            begin, indent = head, re.match(r" *", signature).group()
 
 
 def main():
@@ -31,6 +38,8 @@ def main():
     for path in listed:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")
+        if lines[-1] == "":
+            lines.pop()
         limit = LIMITS[path[path.rindex("."):]]
         if len(lines) > limit:
             print("note: %s has %d lines (the limit is %d)" % (path, len(lines), limit))

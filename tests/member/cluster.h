@@ -76,13 +76,7 @@ class Cluster {
       return OpenState();
     }
     void Replaced() override {}
-    std::unique_ptr<StateMachine> OpenState() {
-      auto opened = std::make_unique<MemoryEngine>(state_disk, Durability::kFlushed);
-      engine = opened.get();
-      auto machine = StateMachine::Open(std::move(opened));
-      CHECK(machine.ok()) << machine.status();
-      return *std::move(machine);
-    }
+    std::unique_ptr<StateMachine> OpenState();
     void OnEvent(const ReplicaEvent& event) override { events.push_back(event); }
 
     const raft::Raft& raft() const { return member->replica().raft(); }
@@ -91,201 +85,54 @@ class Cluster {
 
   // `in_log`: a leader writes the members to the log, as in the server.
   explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20,
-                   const LogTail& tail = {}, bool in_log = false)
-      : pending_max_(pending_max),
-        pending_bytes_max_(pending_bytes_max),
-        tail_(tail),
-        in_log_(in_log) {
-    for (int i = 1; i <= size; ++i) {
-      voters_.push_back(i);
-      Make(i);
-    }
-    for (int i = 1; i <= size; ++i) Start(i);
-  }
+                   const LogTail& tail = {}, bool in_log = false);
 
   // Starts a new member of a cluster that runs.
-  void Join(raft::MemberId id) {
-    Make(id).joined = true;
-    Start(id);
-  }
+  void Join(raft::MemberId id);
 
   Process& operator[](raft::MemberId id) { return members_.at(id); }
   MonotonicTime now() const { return now_; }
 
-  void Start(raft::MemberId id) {
-    Process& m = members_.at(id);
-    auto log =
-        LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
-    ASSERT_TRUE(log.ok()) << log.status();
-    m.log = *std::move(log);
-    m.state = m.OpenState();
-    MemberOptions options;
-    options.replica.store_id = m.store_id;
-    options.replica.boot_id = ++boots_;
-    options.replica.raft.id = id;
-    options.replica.raft.seed = 100 + id;
-    if (!m.joined) options.replica.configuration.voters = voters_;
-    for (raft::MemberId voter : voters_) {
-      if (in_log_ && !m.joined) options.replica.first_members.push_back(Info(voter));
-    }
-    if (in_log_) options.replica.self = Info(id);
-    options.replica.pending_max = pending_max_;
-    options.replica.pending_bytes_max = pending_bytes_max_;
-    options.replica.tail = tail_;
-    m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m, &m);
-    m.member->AddObserver(&m);
-  }
+  void Start(raft::MemberId id);
 
-  static etcdserverpb::Member Info(raft::MemberId id) {
-    etcdserverpb::Member info;
-    info.set_id(id);
-    info.set_name("n" + std::to_string(id));
-    info.add_peerurls("http://127.0.0.1:" + std::to_string(id));
-    info.add_clienturls("http://127.0.0.2:" + std::to_string(id));
-    return info;
-  }
+  static etcdserverpb::Member Info(raft::MemberId id);
 
   // Ends the process and loses everything that was not synced or flushed.
-  void Crash(raft::MemberId id) {
-    Process& m = members_.at(id);
-    m.member.reset();
-    m.state.reset();
-    m.log.reset();
-    m.log_disk->Crash();
-    m.state_disk->Crash();
-    std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
-    std::erase_if(snapshots_, [id](const Sending& s) { return s.from == id; });
-  }
+  void Crash(raft::MemberId id);
 
   // Also loses the disk: starts the same member on an empty directory.
-  void Wipe(raft::MemberId id) {
-    Crash(id);
-    Process& m = members_.at(id);
-    m.log_disk = std::make_shared<MemoryDisk>();
-    m.state_disk = std::make_shared<MemoryDisk>();
-    m.store_id = std::string(15, 'w') + static_cast<char>('0' + id);
-    Start(id);
-  }
+  void Wipe(raft::MemberId id);
 
   void Cut(raft::MemberId id) { cut_.insert(id); }
   void Heal() { cut_.clear(); }
 
-  void Turn(raft::MemberId id) {
-    Process& m = members_.at(id);
-    if (m.member == nullptr) return;
-    m.sent.clear();
-    m.member->Turn(now_);
-    if (m.hold_apply) return;
-    for (;;) {
-      const ApplyPlan plan = m.member->PlanApply(now_);
-      if (plan == ApplyPlan::kNothing) return;
-      m.member->Apply(plan);
-    }
-  }
+  void Turn(raft::MemberId id);
 
   // Runs turns and delivers messages until no member sends anything. The clock does not advance.
-  void Settle() {
-    for (int round = 0; round < 1000; ++round) {
-      for (auto& [id, m] : members_) Turn(id);
-      if (wire_.empty() && snapshots_.empty()) return;
-      Deliver();
-    }
-    FAIL() << "the members never stop sending";
-  }
+  void Settle();
 
-  void Deliver() {
-    for (PeerMessage& message : std::exchange(wire_, {})) {
-      if (cut_.contains(message.from) || cut_.contains(message.to)) continue;
-      if (!members_.contains(message.to)) continue;
-      Process& to = members_.at(message.to);
-      if (to.member != nullptr) to.Post(std::move(message));
-    }
-    for (const Sending& sending : std::exchange(snapshots_, {})) DeliverSnapshot(sending);
-  }
+  void Deliver();
 
-  void Run(absl::Duration duration) {
-    for (const MonotonicTime end = now_ + duration; now_ < end; now_ += absl::Milliseconds(10))
-      Settle();
-  }
+  void Run(absl::Duration duration);
 
   // A leader that is not cut off; kNobody if there is none.
-  raft::MemberId leader() {
-    for (auto& [id, m] : members_) {
-      if (m.member != nullptr && !cut_.contains(id) && m.raft().role() == raft::Role::kLeader) {
-        return id;
-      }
-    }
-    return raft::kNobody;
-  }
-  raft::MemberId follower() {
-    for (auto& [id, m] : members_) {
-      if (m.member != nullptr && id != leader() && !cut_.contains(id)) return id;
-    }
-    return raft::kNobody;
-  }
+  raft::MemberId leader();
+  raft::MemberId follower();
 
   std::shared_ptr<Answer> Put(raft::MemberId id, const std::string& key, const std::string& value,
-                              int64_t lease = 0) {
-    proto::Command command;
-    command.mutable_put()->set_key(key);
-    command.mutable_put()->set_value(value);
-    command.mutable_put()->set_lease(lease);
-    return Propose(id, command);
-  }
+                              int64_t lease = 0);
 
-  std::shared_ptr<Answer> Propose(raft::MemberId id, const proto::Command& command) {
-    auto answer = std::make_shared<Answer>();
-    auto done = [answer](Fate fate, ApplyResult result) {
-      answer->fate = fate;
-      answer->result = std::move(result);
-      ++answer->times;
-    };
-    members_.at(id).Post(ProposeRequest{.command = command.SerializeAsString(),
-                                        .done = done,
-                                        .changes_members = command.has_change_members()});
-    return answer;
-  }
+  std::shared_ptr<Answer> Propose(raft::MemberId id, const proto::Command& command);
 
   // A keep-alive. The answer's revision is the TTL.
-  std::shared_ptr<Answer> Renew(raft::MemberId id, int64_t lease) {
-    auto answer = std::make_shared<Answer>();
-    members_.at(id).Post(RenewRequest{.id = lease, .done = [answer](Fate fate, Renewal renewal) {
-                                        answer->fate = fate;
-                                        answer->result.revision = renewal.ttl;
-                                        ++answer->times;
-                                      }});
-    return answer;
-  }
+  std::shared_ptr<Answer> Renew(raft::MemberId id, int64_t lease);
 
   // Reads the value when the read is confirmed and its index applied.
-  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value) {
-    auto answer = std::make_shared<Answer>();
-    Process& m = members_.at(id);
-    auto done = [this, answer, &m, key, value](Fate fate) {
-      answer->fate = fate;
-      ++answer->times;
-      if (fate == Fate::kApplied) *value = Value(m, key);
-    };
-    m.Post(ReadRequest{std::move(done)});
-    return answer;
-  }
+  std::shared_ptr<Answer> Get(raft::MemberId id, const std::string& key, std::string* value);
 
-  std::shared_ptr<Answer> Transfer(raft::MemberId id, raft::MemberId target) {
-    auto answer = std::make_shared<Answer>();
-    members_.at(id).Post(TransferRequest{target, [answer](Fate fate) {
-                                           answer->fate = fate;
-                                           ++answer->times;
-                                         }});
-    return answer;
-  }
+  std::shared_ptr<Answer> Transfer(raft::MemberId id, raft::MemberId target);
 
-  static std::string Value(Process& m, const std::string& key) {
-    etcdserverpb::RangeRequest request;
-    request.set_key(key);
-    etcdserverpb::RangeResponse response;
-    EXPECT_TRUE(m.state->Snapshot()->Range(request, {}, &response).ok());
-    return response.kvs_size() == 1 ? response.kvs(0).value() : "";
-  }
+  static std::string Value(Process& m, const std::string& key);
 
   template <typename Event>
   int Count(raft::MemberId id) {
@@ -295,42 +142,14 @@ class Cluster {
   }
 
  private:
-  Process& Make(raft::MemberId id) {
-    Process& m = members_[id];
-    m.id = id;
-    m.cluster = this;
-    m.store_id = std::string(15, 's') + static_cast<char>('0' + id);
-    return m;
-  }
+  Process& Make(raft::MemberId id);
 
   struct Sending {  // a snapshot
     raft::MemberId from, to;
     raft::Term term;
   };
 
-  void DeliverSnapshot(const Sending& s) {
-    Process& from = members_.at(s.from);
-    Process& to = members_.at(s.to);
-    const auto done = [&from, s](bool ok) { from.Post(SnapshotSent{s.to, s.term, ok}); };
-    if (cut_.contains(s.from) || cut_.contains(s.to) || to.member == nullptr) return done(false);
-    const std::optional<LogStore::Tip> base = from.member->replica().TipAt(from.state->applied());
-    CHECK(base.has_value()) << "the log has the entry that was applied last";
-    auto image = std::make_unique<Image>(*base, *from.state);
-    WriteBatch contents;
-    CHECK(from.engine
-              ->Scan({}, {},
-                     [&](std::string_view key, std::string_view value) {
-                       contents.Put(key, value);
-                       return absl::OkStatus();
-                     })
-              .ok());
-    MemoryEngine copy(image->disk, Durability::kFlushed);
-    copy.Write(contents, /*sync=*/false);
-    copy.Flush();
-    raft::Message message{s.from, s.to, s.term, raft::InstallSnapshot{{base->id, {}}}};
-    to.Post(SnapshotArrived{
-        {s.from, s.to, from.store_id, std::move(message), kNewestVersion}, std::move(image), done});
-  }
+  void DeliverSnapshot(const Sending& s);
 
   const size_t pending_max_;
   const size_t pending_bytes_max_;

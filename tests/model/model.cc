@@ -103,24 +103,14 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
       header = answer.response.mutable_put()->mutable_header();
       break;
     case proto::Command::kDeleteRange:
-      if (command.delete_range().key().empty()) {
-        answer.status = absl::InvalidArgumentError("key is not provided");
-      } else {
-        int64_t deleted = 0;
-        answer.status = CheckWalk(Walk(command.delete_range(), &deleted));
-      }
+      answer.status = CheckDelete(command.delete_range());
       if (answer.status.ok()) {
         Delete(command.delete_range(), answer.response.mutable_delete_range());
       }
       header = answer.response.mutable_delete_range()->mutable_header();
       break;
     case proto::Command::kTxn:
-      answer.status = ModelCheck(command.txn());
-      if (answer.status.ok()) answer.status = CheckWalk(WalkOfCompares(command.txn()));
-      if (answer.status.ok()) {
-        answer.status = CheckTaken(Take(command.txn(), revision_), now());
-      }
-      if (answer.status.ok()) answer.status = CheckWalk(Walk(command.txn()));
+      answer.status = CheckTxn(command.txn());
       if (answer.status.ok()) {
         Execute(command.txn(), now(), this, answer.response.mutable_txn());
       }
@@ -173,6 +163,20 @@ absl::Status Model::CheckPut(const etcdserverpb::PutRequest& request) const {
     return absl::InvalidArgumentError("key not found");
   }
   return absl::OkStatus();
+}
+
+absl::Status Model::CheckDelete(const etcdserverpb::DeleteRangeRequest& request) const {
+  if (request.key().empty()) return absl::InvalidArgumentError("key is not provided");
+  int64_t deleted = 0;
+  return CheckWalk(Walk(request, &deleted));
+}
+
+absl::Status Model::CheckTxn(const etcdserverpb::TxnRequest& request) const {
+  if (absl::Status status = ModelCheck(request); !status.ok()) return status;
+  if (absl::Status status = CheckWalk(WalkOfCompares(request)); !status.ok()) return status;
+  if (absl::Status status = CheckTaken(Take(request, revision_), now()); !status.ok())
+    return status;
+  return CheckWalk(Walk(request));
 }
 
 void Model::Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response) {

@@ -96,6 +96,8 @@ class Model {
   int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
   absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
+  absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request) const;
+  absl::Status CheckTxn(const etcdserverpb::TxnRequest& request) const;
   absl::Status CheckLease(const std::vector<const etcdserverpb::PutRequest*>& puts) const;
   void Change(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response);
   void Delete(const etcdserverpb::DeleteRangeRequest& request,

@@ -1,0 +1,147 @@
+#include "config/section.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "config/url.h"
+
+namespace raftkv {
+
+namespace {
+
+// Edit distance of `a` and `b`: small for a typing mistake.
+size_t Distance(absl::string_view a, absl::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
+  const auto cost = [&](const std::string& name) {
+    return absl::StartsWith(name, given) || absl::StartsWith(given, name) ? 1
+                                                                          : Distance(given, name);
+  };
+  const auto nearest = std::min_element(
+      known.begin(), known.end(),
+      [&](const std::string& a, const std::string& b) { return cost(a) < cost(b); });
+  if (!given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4)) {
+    return absl::StrFormat("did you mean \"%s\"?", *nearest);
+  }
+  return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
+}
+
+void SectionReader::Fail(Line line, absl::string_view what, absl::string_view remedy) {
+  if (!status_.ok() && fail_line_ <= line) return;
+  fail_line_ = line;
+  status_ = absl::InvalidArgumentError(absl::StrFormat("%s:%d: %s; %s", path_, line, what, remedy));
+}
+
+std::map<std::string, Line> SectionReader::Read(const std::string& title, const toml::table& table,
+                                                Line begin, const std::vector<Key>& keys) {
+  std::map<std::string, Line> lines;
+  for (const auto& [key, node] : table) {
+    const std::string name(key.str());
+    const Line line = key.source().begin.line;
+    const auto known =
+        std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
+    if (known != keys.end()) {
+      lines[name] = line;
+      std::visit([&](const auto& value) { ReadValue(name, node, line, value); }, known->value);
+      continue;
+    }
+    std::vector<std::string> names;
+    for (const Key& k : keys) names.push_back(k.name);
+    Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), Suggest(name, names));
+  }
+  for (const Key& key : keys) {
+    if (!key.required || lines.count(key.name) != 0) continue;
+    Fail(begin, absl::StrFormat("%s has no %s", title, key.name),
+         absl::StrFormat("add %s = \"...\" below this line", key.name));
+  }
+  return lines;
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Text& text) {
+  if (!node.is_string()) {
+    return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
+  }
+  *text.to = node.as_string()->get();
+  if (text.to->empty()) Fail(line, absl::StrCat(name, " is empty"), "give it a value");
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Url& url) {
+  const auto* given = node.as_string();
+  if (given == nullptr) {
+    return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
+  }
+  if (const auto problem = ProblemOfUrl(given->get())) {
+    return Fail(line, absl::StrFormat("%s \"%s\" %s", name, given->get(), problem->what),
+                problem->remedy);
+  }
+  *url.to = given->get();
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Choice& choice) {
+  const auto* given = node.as_string();
+  const auto& values = choice.values;
+  if (given == nullptr || std::find(values.begin(), values.end(), given->get()) == values.end()) {
+    return Fail(line,
+                given == nullptr ? absl::StrCat(name, " must be a string")
+                                 : absl::StrFormat("unknown %s \"%s\"", name, given->get()),
+                absl::StrFormat("write one of \"%s\"", absl::StrJoin(values, "\", \"")));
+  }
+  *choice.to = given->get();
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Number& number) {
+  const auto* given = node.as_integer();
+  if (given == nullptr) {
+    return Fail(
+        line, absl::StrCat(name, " must be a whole number"),
+        absl::StrFormat("write it in digits without quotes or unit, such as %d", *number.to));
+  }
+  if (given->get() < number.min || given->get() > number.max) {
+    return Fail(line, absl::StrFormat("%s = %d is out of range", name, given->get()),
+                absl::StrFormat("choose %d to %d", number.min, number.max));
+  }
+  *number.to = given->get();
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Duration& duration) {
+  const auto* given = node.as_string();
+  if (given == nullptr) {
+    return Fail(line, absl::StrCat(name, " must be a duration in quotes"),
+                "write a number and ms, s, m or h, such as \"100ms\"");
+  }
+  absl::Duration value;
+  if (!absl::ParseDuration(given->get(), &value)) {
+    return Fail(line, absl::StrFormat("%s \"%s\" is not a duration", name, given->get()),
+                "write a number and ms, s, m or h, such as \"100ms\"");
+  }
+  if (value < duration.min || value > duration.max) {
+    return Fail(line, absl::StrFormat("%s \"%s\" is out of range", name, given->get()),
+                absl::StrFormat("choose %s to %s", absl::FormatDuration(duration.min),
+                                absl::FormatDuration(duration.max)));
+  }
+  *duration.to = value;
+}
+
+}  // namespace raftkv

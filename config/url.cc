@@ -1,0 +1,80 @@
+#include "config/url.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace raftkv {
+
+namespace {
+
+// Whether `host`, without brackets, is an IPv6 address. If so, fills in `bytes`.
+bool ParseIPv6(absl::string_view host, in6_addr* bytes) {
+  return inet_pton(AF_INET6, std::string(host).c_str(), bytes) == 1;
+}
+
+}  // namespace
+
+std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
+  const UrlProblem no_url = {"is not a URL",
+                             "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\""};
+  if (absl::StartsWith(url, "https://")) {
+    return UrlProblem{"needs TLS, which is not supported yet", "write http:// instead of https://"};
+  }
+  if (!absl::ConsumePrefix(&url, "http://")) return no_url;
+  const size_t colon = url.rfind(':');
+  if (colon == absl::string_view::npos) return no_url;
+  absl::string_view host = url.substr(0, colon);
+  bool host_ok = false;
+  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
+    in6_addr bytes;
+    host_ok = ParseIPv6(host, &bytes);
+  } else {
+    host_ok = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
+      return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+    });
+  }
+  const absl::string_view port = url.substr(colon + 1);
+  if (!host_ok || port.empty() || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) {
+    return no_url;
+  }
+  int number = 0;
+  if (absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535) return std::nullopt;
+  return UrlProblem{"has a port that is out of range", "choose a port from 1 to 65535"};
+}
+
+bool IsUrl(const std::string& url) { return !ProblemOfUrl(url); }
+
+std::string HostPort(const std::string& url) { return url.substr(std::strlen("http://")); }
+
+std::string AddressOf(const std::string& url) {
+  const std::string address = absl::AsciiStrToLower(HostPort(url));
+  return absl::StartsWith(address, "localhost:")
+             ? absl::StrCat("127.0.0.1:", absl::StripPrefix(address, "localhost:"))
+             : address;
+}
+
+std::string PortOf(const std::string& url) { return url.substr(url.rfind(':') + 1); }
+
+bool IsWildcard(const std::string& url) {
+  absl::string_view host(url);
+  absl::ConsumePrefix(&host, "http://");
+  host = host.substr(0, host.rfind(':'));
+  if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
+    in6_addr bytes;
+    const in6_addr wildcard = {};
+    return ParseIPv6(host, &bytes) && std::memcmp(&bytes, &wildcard, sizeof(bytes)) == 0;
+  }
+  in_addr bytes;
+  return inet_aton(std::string(host).c_str(), &bytes) != 0 && bytes.s_addr == INADDR_ANY;
+}
+
+}  // namespace raftkv

@@ -1,0 +1,141 @@
+#include "server/options.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "config/url.h"
+#include "glog/logging.h"
+
+namespace raftkv {
+
+namespace {
+
+uint64_t RandomNumber() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+// Tests of rolling upgrades set this variable to make a member behave like one of an older release
+// (docs/testing.md).
+ClusterVersion NewestVersion() {
+  const char* older = getenv("RAFTKV_TEST_NEWEST_VERSION");
+  ClusterVersion version = kNewestVersion;
+  if (older == nullptr || !absl::SimpleAtoi(older, &version)) return kNewestVersion;
+  return std::clamp(version, kFirstVersion, kNewestVersion);
+}
+
+// Tests set this variable to the number of entries that the log keeps. Then the state is flushed
+// often, too, because only what is flushed is cut (docs/testing.md).
+void UseTestLog(MemberOptions* options) {
+  const char* entries = getenv("RAFTKV_TEST_LOG_ENTRIES");
+  if (entries == nullptr || !absl::SimpleAtoi(entries, &options->replica.tail.entries_max)) return;
+  options->replica.tail.step_entries = options->replica.tail.entries_max / 2 + 1;
+  options->replica.tail.held_bytes_max = 0;
+  options->flush_interval = absl::Milliseconds(100);
+}
+
+int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
+
+// A client's message is rejected if it is more than half a megabyte larger than our own limit of a
+// request, as in etcd.
+size_t ClientMessageBytesMax(const Config& config) {
+  return static_cast<size_t>(config.limits.max_request_bytes + (512 << 10));
+}
+
+// The number of connections of clients. Some file descriptors are left for the engine's files and
+// for peers.
+size_t ClientConnectionsMax() {
+  constexpr size_t kMax = 10'000, kLeft = 1024;
+  rlimit limit = {};
+  PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
+  const size_t files = limit.rlim_cur;
+  return std::min(kMax, files < 2 * kLeft ? files / 2 : files - kLeft);
+}
+
+}  // namespace
+
+void AddFieldOfTests() {
+  const char* field = getenv("RAFTKV_TEST_NEW_FIELD");
+  if (field != nullptr) FieldVersions().push_back({field, 2});
+}
+
+MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
+                                const Identity& identity) {
+  MemberOptions member;
+  ReplicaOptions& options = member.replica;
+  options.newest_version = NewestVersion();
+  options.store_id = identity.store_id;
+  options.boot_id = RandomNumber();
+  options.raft.id = self.id;
+  options.raft.heartbeat_ticks = Ticks(config.heartbeat_interval);
+  options.raft.election_timeout_ticks = Ticks(config.election_timeout);
+  options.raft.seed = RandomNumber();
+  for (const MemberConfig& other : config.members) {
+    if (!identity.joined) options.configuration.voters.push_back(other.id);
+  }
+  std::sort(options.configuration.voters.begin(), options.configuration.voters.end());
+  for (const MemberConfig& member : config.members) {
+    if (identity.joined) break;
+    etcdserverpb::Member& info = options.first_members.emplace_back();
+    info.set_id(member.id);
+    info.set_name(member.name);
+    info.add_peerurls(member.peer_url);
+    info.add_clienturls(member.client_url);
+  }
+  options.self.set_id(self.id);
+  options.self.set_name(self.name);
+  options.self.add_clienturls(self.client_url);
+  options.tick = kTick;
+  options.request_timeout = config.limits.request_timeout;
+  options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
+  UseTestLog(&member);
+  return member;
+}
+
+http2::PortOptions MakePortOptions(const Config& config) {
+  http2::PortOptions options;
+  options.connections_max = ClientConnectionsMax();
+  options.connection.message_bytes_max = ClientMessageBytesMax(config);
+  return options;
+}
+
+PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
+                              const Identity& identity, SnapshotHooks snapshots) {
+  PeersOptions options;
+  options.snapshots = std::move(snapshots);
+  options.cluster_id = config.cluster_id;
+  options.self = self.id;
+  options.store_id = identity.store_id;
+  options.newest_version = NewestVersion();
+  options.vote_timeout = config.election_timeout;
+  for (const MemberConfig& member : config.members) {
+    if (member.id == self.id || identity.joined) continue;
+    options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
+  }
+  return options;
+}
+
+DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self) {
+  return {.dir = AbsolutePath(self.data_dir),
+          .cluster_id = config.cluster_id,
+          .cluster_name = config.cluster_name,
+          .member_id = self.id,
+          .member_name = self.name,
+          .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
+          .newest_version = NewestVersion()};
+}
+
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;  // the working directory may be gone
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
+
+}  // namespace raftkv

@@ -1,0 +1,36 @@
+#ifndef RAFTKV_SERVER_OPTIONS_H_
+#define RAFTKV_SERVER_OPTIONS_H_
+
+// The options of the server's parts, made from the configuration and from the identity of the data
+// directory. The environment variables that only tests set (docs/testing.md) are read here.
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "config/config.h"
+#include "server/http2/client_port.h"
+#include "server/identity.h"
+#include "server/member/member.h"
+#include "server/peer/peers.h"
+#include "storage/data_dir.h"
+
+namespace raftkv {
+
+inline constexpr absl::Duration kTick = absl::Milliseconds(10);  // of the loop and of Raft
+
+MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
+                                const Identity& identity);
+PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
+                              const Identity& identity, SnapshotHooks snapshots);
+http2::PortOptions MakePortOptions(const Config& config);
+DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);
+
+// Tests of rolling upgrades name in an environment variable a field that version 2 is said to have
+// added. Called once, before anything else runs.
+void AddFieldOfTests();
+
+std::string AbsolutePath(const std::string& path);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_OPTIONS_H_
