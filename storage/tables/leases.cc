@@ -1,6 +1,5 @@
 #include "storage/tables/leases.h"
 
-#include <memory>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -137,16 +136,7 @@ void LeaseTable::Remove(const std::vector<int64_t>& ids) {
 // The list of attached keys is not hashed here, because each key's own record names its lease and
 // is hashed.
 absl::Status LeaseTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
-  uint64_t hash = 0;
-  bool any = false;
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kLeaseTable));
-  for (it->Seek(std::string(1, mvcc::kLeaseTable)); it->valid(); it->Next()) {
-    if (!meter->Step(it->key().size() + it->value().size())) return meter->status();
-    hash = Hash64(it->value(), Hash64(it->key(), hash));
-    any = true;
-  }
-  if (any) PutFixed64(out, hash);
-  return absl::OkStatus();
+  return HashRecords(view, mvcc::kLeaseTable, meter, out);
 }
 
 }  // namespace raftkv

@@ -1,7 +1,5 @@
 #include "storage/tables/members.h"
 
-#include <memory>
-
 #include "storage/base/checksum.h"
 
 namespace raftkv {
@@ -26,16 +24,7 @@ void MemberTable::Apply(const proto::Command& command, proto::CommandResponse* r
 }
 
 absl::Status MemberTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
-  uint64_t hash = 0;
-  bool any = false;
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
-  for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {
-    if (!meter->Step(it->key().size() + it->value().size())) return meter->status();
-    hash = Hash64(it->value(), Hash64(it->key(), hash));
-    any = true;
-  }
-  if (any) PutFixed64(out, hash);
-  return absl::OkStatus();
+  return HashRecords(view, mvcc::kMemberTable, meter, out);
 }
 
 }  // namespace raftkv

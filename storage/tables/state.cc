@@ -58,4 +58,17 @@ const Rules& Shared::rules() const {
   return rules_of(RAFTKV_MUTANT("rules-of-the-binary") ? kNewestVersion : state.cluster_version);
 }
 
+absl::Status HashRecords(const View& view, char table, Meter* meter, std::string* out) {
+  uint64_t hash = 0;
+  bool any = false;
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(table));
+  for (it->Seek(std::string(1, table)); it->valid(); it->Next()) {
+    if (!meter->Step(it->key().size() + it->value().size())) return meter->status();
+    hash = Hash64(it->value(), Hash64(it->key(), hash));
+    any = true;
+  }
+  if (any) PutFixed64(out, hash);
+  return absl::OkStatus();
+}
+
 }  // namespace raftkv

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
+#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/leases.h"
 #include "storage/version.h"
@@ -70,6 +71,10 @@ struct Shared {
   // The rules in force at the entry that is being applied.
   const Rules& rules() const;
 };
+
+// Hashes the records of a table (mvcc/layout.h has the tables' letters) and appends the hash.
+// Appends nothing if there is no record. Returns the meter's status if the meter is over.
+absl::Status HashRecords(const View& view, char table, Meter* meter, std::string* out);
 
 }  // namespace raftkv
 
