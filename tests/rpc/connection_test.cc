@@ -1,0 +1,258 @@
+// The limits of one connection of a client, on a socket pair, with a clock that the test advances.
+// Each test fails if its limit is taken out.
+
+#include "server/http2/connection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "proto/etcd/health.pb.h"
+#include "server/http2/calls.h"
+#include "tests/e2e/raw_http2.h"
+
+namespace raftkv::http2 {
+namespace {
+
+using e2e::CallHeaders;
+using e2e::Frame;
+using e2e::MessageData;
+using e2e::Preface;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+constexpr char kUnary[] = "/Unary", kStream[] = "/Stream";
+constexpr char kPriority = 2, kGoaway = 7;
+constexpr uint32_t kCancel = 8;
+
+std::string Times(int count, const std::string& bytes) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += bytes;
+  return all;
+}
+
+class ConnectionTest : public testing::Test, private Router {
+ protected:
+  void SetUp() override {
+    UnaryMethod unary;
+    unary.name = kUnary;
+    unary.request = &HealthCheckRequest::default_instance();
+    unary.response = &HealthCheckResponse::default_instance();
+    unary.handler = [this](UnaryCall* call) { call_ = call; };
+    group_.methods.unary.push_back(std::move(unary));
+    StreamMethod stream;
+    stream.name = kStream;
+    stream.request = &HealthCheckRequest::default_instance();
+    stream.first_request.wait = absl::Seconds(10);
+    stream.open = [](Stream*) { return std::make_unique<Handler>(); };
+    group_.methods.streams.push_back(std::move(stream));
+    group_.events = &events_;
+    group_.outbox = &outbox_;
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    client_ = ends[0];
+    const int small = 16 << 10;  // so that a client that does not read is soon noticed
+    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    Router* const router = this;
+    connection_ = std::make_unique<Connection>(ends[1], "client", limits_, router, now_);
+  }
+
+  void TearDown() override {
+    connection_.reset();
+    RunEvents();
+    if (call_ != nullptr) call_->Finish(absl::OkStatus());
+    EXPECT_EQ(outbox_.running, 0);
+    close(client_);
+  }
+
+  // The client sends `bytes`, and the connection reads them. False: it is over.
+  bool Receive(const std::string& bytes) {
+    for (size_t at = 0; at < bytes.size(); at += Connection::kReadBytes) {
+      const std::string part = bytes.substr(at, Connection::kReadBytes);
+      EXPECT_EQ(send(client_, part.data(), part.size(), 0), static_cast<ssize_t>(part.size()));
+      if (!connection_->Read(now_)) return false;
+    }
+    return true;
+  }
+
+  void RunEvents() {
+    events_.Push(std::exchange(group_.new_events, {}));
+    while (events_.RunNext()) {
+    }
+  }
+
+  void AnswerCall() {
+    RunEvents();
+    ASSERT_NE(call_, nullptr);
+    std::exchange(call_, nullptr)->Finish(absl::OkStatus());
+    for (Command& command : outbox_.Take()) connection_->Execute(&command);
+  }
+
+  // What the connection sends now. The client reads it.
+  std::string Sent() {
+    EXPECT_TRUE(connection_->Write(now_));
+    std::string all;
+    char bytes[4096];
+    for (ssize_t count = 0; (count = recv(client_, bytes, sizeof(bytes), 0)) > 0;) {
+      all.append(bytes, static_cast<size_t>(count));
+    }
+    return all;
+  }
+
+  // Whether the connection has reset `stream` after it looked for late ones at `now`.
+  bool EndsAsLate(uint32_t stream, MonotonicTime now) {
+    now_ = now;
+    EXPECT_TRUE(connection_->EndLate(now_));
+    const std::string reset = Frame(e2e::kRstStream, 0, stream, std::string("\0\0\0\x8", 4));
+    return Sent().find(reset) != std::string::npos;
+  }
+
+  struct Handler final : public StreamHandler {
+    absl::Status OnRequest(google::protobuf::Message*) override { return absl::OkStatus(); }
+    void OnWritable() override {}
+  };
+
+  // Router:
+  absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override {
+    stream->owner = stream->method == kUnary
+                        ? NewUnaryOwner(&group_, &group_.methods.unary[0], stream)
+                        : NewStreamOwner(&group_, &group_.methods.streams[0], stream);
+    return absl::OkStatus();
+  }
+  bool AdmitStream() override { return admits_; }
+  void OnStreamClosed() override {}
+  bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
+  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+
+  ConnectionLimits limits_;
+  bool admits_ = true;
+  EventQueue events_{[] {}};
+  Outbox outbox_{256 << 20, 2 << 20};
+  Group group_;
+  UnaryCall* call_ = nullptr;  // that the handler has and has not answered
+  const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
+  MonotonicTime now_ = start_;
+  int client_ = -1;
+  std::unique_ptr<Connection> connection_;
+};
+
+// Each costs time for every stream, so a second has 100 of them, the first settings included.
+TEST_F(ConnectionTest, ControlFramesHaveARate) {
+  const std::string priority = Frame(kPriority, 0, 1, std::string("\0\0\0\3\1", 5));
+  ASSERT_TRUE(Receive(Preface() + Times(99, priority)));
+  now_ += absl::Milliseconds(1001);
+  EXPECT_TRUE(Receive(Times(100, priority))) << "another second";
+  EXPECT_FALSE(Receive(priority));
+}
+
+TEST_F(ConnectionTest, SettingsCountAsControlFrames) {
+  ASSERT_TRUE(Receive(Preface() + Times(99, Frame(e2e::kSettings, 0, 0, ""))));
+  EXPECT_FALSE(Receive(Frame(e2e::kSettings, 0, 0, "")));
+}
+
+TEST_F(ConnectionTest, GoawaysCountAsControlFrames) {
+  const std::string goaway = Frame(kGoaway, 0, 0, std::string(8, '\0') + "why");
+  ASSERT_TRUE(Receive(Preface() + Times(99, goaway)));
+  EXPECT_FALSE(Receive(goaway));
+}
+
+// The library's own limit: it keeps 1,000 answers.
+TEST_F(ConnectionTest, PingsWhoseAnswersAreNotReadEndIt) {
+  const std::string ping = Frame(e2e::kPing, 0, 0, "12345678");
+  ASSERT_TRUE(Receive(Preface()));
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(Receive(Times(500, ping)));
+    Sent();
+  }
+  EXPECT_FALSE(Receive(Times(1100, ping)));
+}
+
+// Every call that is not admitted is answered with a frame.
+TEST_F(ConnectionTest, AnswersThatAreNotReadAreBounded) {
+  admits_ = false;
+  ASSERT_TRUE(Receive(Preface()));
+  const int queue_max = static_cast<int>(2 * limits_.streams_max) + 2000;
+  auto calls = [stream = uint32_t{1}](int count) mutable {
+    std::string bytes;
+    for (; count > 0; --count, stream += 2) bytes += CallHeaders(stream, kUnary);
+    return bytes;
+  };
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(Receive(calls(2000)));
+    while (!Sent().empty()) {
+    }
+  }
+  EXPECT_FALSE(Receive(calls(queue_max + 100)));
+}
+
+TEST_F(ConnectionTest, AClientThatSaysNothingIsCutOff) {
+  EXPECT_TRUE(connection_->EndLate(start_ + absl::Seconds(20)));
+  EXPECT_FALSE(connection_->EndLate(start_ + absl::Seconds(21)));
+}
+
+TEST_F(ConnectionTest, AClientThatReadsNothingIsCutOff) {
+  ASSERT_TRUE(Receive(Preface()));
+  while (!connection_->socket_full()) {
+    ASSERT_TRUE(Receive(Times(500, Frame(e2e::kPing, 0, 0, "12345678"))));
+    ASSERT_TRUE(connection_->Write(now_));
+  }
+  EXPECT_TRUE(connection_->EndLate(start_ + absl::Seconds(60)));
+  EXPECT_FALSE(connection_->EndLate(start_ + absl::Seconds(61)));
+}
+
+TEST_F(ConnectionTest, AnIncompleteRequestIsLateAfterTwoMinutes) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary)));
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(120)));
+  EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(121)));
+}
+
+TEST_F(ConnectionTest, ACallThatItsHandlerHasIsNeverLate) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, /*last=*/true)));
+  RunEvents();
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1)));
+}
+
+// The client's window for answers is 0.
+TEST_F(ConnectionTest, AnAnswerThatIsNotReadIsLateASecondAfterTheDeadline) {
+  const std::string no_window = Frame(e2e::kSettings, 0, 0, std::string("\0\4\0\0\0\0", 6));
+  ASSERT_TRUE(Receive(Preface() + no_window + CallHeaders(1, kUnary, "3S") +
+                      MessageData(1, "", 0, /*last=*/true)));
+  AnswerCall();
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(4)));
+  EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(5)));
+}
+
+TEST_F(ConnectionTest, AnAnswerWithoutADeadlineIsLateAfterAMinute) {
+  const std::string no_window = Frame(e2e::kSettings, 0, 0, std::string("\0\4\0\0\0\0", 6));
+  ASSERT_TRUE(Receive(Preface() + no_window + CallHeaders(1, kUnary) +
+                      MessageData(1, "", 0, /*last=*/true)));
+  AnswerCall();
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(60)));
+  EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(62)));
+}
+
+TEST_F(ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream)));
+  RunEvents();
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(10)));
+  EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(11)));
+}
+
+TEST_F(ConnectionTest, AStreamMayWaitButNotWithinARequest) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + MessageData(1, "", 0, /*last=*/false)));
+  RunEvents();
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1)));
+  ASSERT_TRUE(Receive(MessageData(1, "a", /*length=*/100, /*last=*/false)));
+  EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1) + absl::Seconds(120)));
+  EXPECT_TRUE(EndsAsLate(1, start_ + absl::Hours(1) + absl::Seconds(121)));
+}
+
+}  // namespace
+}  // namespace raftkv::http2
