@@ -115,6 +115,16 @@ class Logger {
               << (e.configuration.learners.empty() ? "" : "; learners: ")
               << Names(e.configuration.learners);
   }
+  void Log(const raft::Halted&) {}  // a Fault follows
+  void Log(const Fault& e) {
+    LOG(ERROR) << "this member has " << Describe(e, [this](raft::MemberId id) { return Name(id); });
+  }
+  void Log(const raft::PeerLostEntries& e) {
+    LOG(ERROR) << Name(e.peer) << " acknowledged all entries up to " << e.acknowledged
+               << ", and its log ends at " << e.last
+               << " now: an older copy of its data directory was put back, or its disk lost "
+                  "writes. It is excluded until it is replaced: raftkv member replace";
+  }
   void Log(const raft::MessageRejected&) {}  // like the next one
   void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
   void Log(const RejectedByPeer& e) {

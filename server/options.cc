@@ -22,6 +22,12 @@ uint64_t RandomNumber() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
+// Differs at each process start.
+uint64_t BootId() {
+  static const uint64_t id = RandomNumber();
+  return id;
+}
+
 // Tests of rolling upgrades set this variable to make a member behave like one of an older release
 // (docs/testing.md).
 ClusterVersion NewestVersion() {
@@ -72,7 +78,7 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   ReplicaOptions& options = member.replica;
   options.newest_version = NewestVersion();
   options.store_id = identity.store_id;
-  options.boot_id = RandomNumber();
+  options.boot_id = BootId();
   options.raft.id = self.id;
   options.raft.heartbeat_ticks = Ticks(config.heartbeat_interval);
   options.raft.election_timeout_ticks = Ticks(config.election_timeout);
@@ -109,6 +115,7 @@ http2::PortOptions MakePortOptions(const Config& config) {
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
                               const Identity& identity, SnapshotHooks snapshots) {
   PeersOptions options;
+  options.boot_id = BootId();
   options.snapshots = std::move(snapshots);
   options.cluster_id = config.cluster_id;
   options.self = self.id;

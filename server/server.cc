@@ -111,7 +111,7 @@ class EventLog final : public MemberObserver {
       kill(getpid(), SIGTERM);  // main stops the server
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
-      return peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
+      return peers_->OnPeerRejected(*rejected);  // counts them, and logs some
     }
     const auto* raft_event = std::get_if<raft::Event>(&event);
     const auto* message =

@@ -113,6 +113,7 @@ struct Edge {
     if (unsent_bytes() > kUnsentBytesMax) return TooManyRequests();
     // The local state may lack acknowledged writes.
     if (member->rejected_by_peers()) return RejectedByPeers();
+    if (member->halted()) return HasHalted();
     if (member->is_learner()) return NotForLearners();
     // With this metadata, etcd's clients ask for an error at once while there is no leader.
     if (!member->has_leader() && call.Metadata("hasleader") == "true") return NoLeader();

@@ -12,6 +12,11 @@ absl::Status RejectedByPeers() {
       "etcdserver: this member lost its data directory and the others reject it; ask another one");
 }
 
+absl::Status HasHalted() {
+  return absl::UnavailableError(
+      "etcdserver: this member has halted, see its endpoint status; ask another one");
+}
+
 absl::Status NotForLearners() {
   return absl::FailedPreconditionError("etcdserver: rpc not supported for learner");
 }

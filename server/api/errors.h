@@ -21,6 +21,8 @@ absl::Status ToWire(const absl::Status& status);
 
 absl::Status NoLeader();
 absl::Status RejectedByPeers();
+// This member has halted (server/member/fault.h).
+absl::Status HasHalted();
 absl::Status NotForLearners();
 // For a call that arrived after this member was told to stop.
 absl::Status Stopping();

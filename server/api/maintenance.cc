@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "server/api/edge.h"
 #include "server/api/member_calls.h"
@@ -55,6 +56,15 @@ std::string FirstStartWaits(const Edge& edge, const WaitingForPeers& waiting) {
                       absl::StrJoin(names, ", "), " run with new data directories, too");
 }
 
+std::string NameOf(const Edge& edge, raft::MemberId id) {
+  const Members::Member* member = edge.member->replica().members().Find(id);
+  if (member != nullptr && !member->info.name().empty()) return member->info.name();
+  for (const MemberConfig& known : edge.config->members) {
+    if (known.id == id) return known.name;
+  }
+  return absl::StrFormat("member %x", id);
+}
+
 void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   const MemberStatus status = edge->member->Status();
   const raft::Status& raft = status.raft;
@@ -66,7 +76,10 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   response->set_raftterm(raft.term);
   response->set_islearner(edge->member->is_learner());
   if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));
-  if (edge->member->rejected_by_peers()) {
+  if (status.fault) {
+    response->add_errors(
+        Describe(status.fault, [edge](raft::MemberId id) { return NameOf(*edge, id); }));
+  } else if (edge->member->rejected_by_peers()) {
     response->add_errors(std::string(RejectedByPeers().message()));
   } else if (std::string why = FirstStartWaits(*edge, status.waiting_for); !why.empty()) {
     response->add_errors(std::move(why));

@@ -163,13 +163,14 @@ void WatchService::EndStreams(MonotonicTime now) {
   const bool first = last_leader_ == MonotonicTime::InfinitePast();
   if (first || edge_.member->has_leader()) last_leader_ = now;
   const bool rejected = edge_.member->rejected_by_peers();
+  const bool halted = edge_.member->halted();
   const bool leaderless =
       now - last_leader_ >= kLeaderlessTimeouts * edge_.config->election_timeout;
   for (WatchCall* call : calls_) {
     if (call->Stalled(now)) {
       call->Cancel();
-    } else if (rejected) {
-      call->Finish(RejectedByPeers());
+    } else if (rejected || halted) {
+      call->Finish(rejected ? RejectedByPeers() : HasHalted());
     } else if (leaderless && call->needs_leader()) {
       call->Finish(NoLeader());
     }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/member/fault.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
 #include "storage/members.h"
@@ -19,10 +20,14 @@
 
 namespace raftkv {
 
-// A message of `peer` was rejected, because its data directory is not the one that the cluster has
-// recorded for this member. Reported for each such message.
+// A message of `peer` was rejected. Reported for each such message.
 struct PeerRejected {
   raft::MemberId peer = raft::kNobody;
+  enum class Why {
+    kStoreId,    // its data directory is not the one that the cluster has recorded for this member
+    kOlderCopy,  // its data directory is an older copy (peer_lives.h)
+    kReplaced,   // a newer process of the same member was heard (peer_lives.h)
+  } why = Why::kStoreId;
 };
 // `peer` rejects this member's messages, for the same reason. Reported once, for the first such
 // peer.
@@ -54,9 +59,10 @@ struct MembersChanged {
 // This member was removed from the cluster. It must stop. Reported once.
 struct RemovedFromCluster {};
 
+// A Fault is reported once: this member has halted.
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster>;
+                 VersionRaised, MembersChanged, RemovedFromCluster, Fault>;
 
 class MemberObserver {
  public:

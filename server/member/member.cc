@@ -23,8 +23,8 @@ Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_
                const PhaseValue* phase, StateStore* states, Transport* transport)
     : options_(options),
       state_machine_(state_machine),
-      outbox_(options.replica.raft.id, options.replica.store_id, options.replica.newest_version,
-              transport),
+      outbox_(options.replica.raft.id, options.replica.store_id, options.replica.boot_id,
+              options.replica.newest_version, log, transport),
       replica_(options.replica, log, *state_machine, phase, states, &outbox_),
       applier_(state_machine, &outbox_),
       cluster_version_(state_machine->cluster_version()) {}
@@ -58,6 +58,7 @@ void Member::Turn(MonotonicTime now) {
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
   const Members::Member* self = replica_.members().Find(options_.replica.raft.id);
   is_learner_.store(self != nullptr && self->info.islearner(), std::memory_order_relaxed);
+  halted_.store(static_cast<bool>(replica_.fault()), std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
 }
 
@@ -113,6 +114,7 @@ MemberStatus Member::Status() const {
   return {.raft = replica_.raft().status(),
           .may_vote = replica_.may_vote(),
           .rejected_by_peers = replica_.first_start().rejected_by_peers(),
+          .fault = replica_.fault(),
           .log_bytes = replica_.log_disk_bytes(),
           .pending = replica_.pending(),
           .rejected_messages = replica_.rejected_messages(),

@@ -23,8 +23,8 @@
 // Threads: one thread ("the thread of the turns") calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
-//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader, rejected_by_peers
-//     and is_learner may be called from any thread.
+//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader, rejected_by_peers,
+//     halted and is_learner may be called from any thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -79,6 +79,7 @@ struct MemberStatus {
   raft::Status raft;
   bool may_vote = false;
   bool rejected_by_peers = false;  // first_start.h
+  Fault fault;                     // why it has halted
   uint64_t log_bytes = 0;          // on disk
   size_t pending = 0;              // requests that wait for a leader or a majority
   uint64_t rejected_messages = 0;  // from peers
@@ -139,6 +140,7 @@ class Member {
   }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
+  bool halted() const { return halted_.load(std::memory_order_relaxed); }  // fault.h
   bool is_learner() const { return is_learner_.load(std::memory_order_relaxed); }
   // True: the last applied entry is of the current term. So this member has applied everything that
   // was committed before this term's leader was elected.
@@ -170,6 +172,7 @@ class Member {
   std::atomic<ClusterVersion> cluster_version_;
   std::atomic<bool> has_leader_{false};
   std::atomic<bool> rejected_by_peers_{false};
+  std::atomic<bool> halted_{false};
   std::atomic<bool> is_learner_{false};
 };
 

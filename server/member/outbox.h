@@ -1,7 +1,7 @@
 #ifndef RAFTKV_SERVER_MEMBER_OUTBOX_H_
 #define RAFTKV_SERVER_MEMBER_OUTBOX_H_
 
-// Sends what a member produces: messages to peers, to which it adds the sender's ids and version,
+// Sends what a member produces: messages to peers, to which it adds what they tell of their sender,
 // and reports to the observers. Shared by the replica, the classes that it owns, and the applier.
 // Send, Report and ReportCommitted are called on the thread of the turns, ReportRevision on the
 // thread that applies.
@@ -12,24 +12,28 @@
 
 #include "server/member/events.h"
 #include "server/member/transport.h"
+#include "storage/log/log_store.h"
 
 namespace raftkv {
 
 class Outbox {
  public:
-  // `transport` must outlive the outbox.
-  Outbox(raft::MemberId self, std::string store_id, ClusterVersion newest_version,
-         Transport* transport)
+  // `log` and `transport` must outlive the outbox.
+  Outbox(raft::MemberId self, std::string store_id, uint64_t boot_id,
+         ClusterVersion newest_version, const LogStore* log, Transport* transport)
       : self_(self),
         store_id_(std::move(store_id)),
+        boot_id_(boot_id),
         newest_version_(newest_version),
+        log_(log),
         transport_(transport) {}
 
   // Observers must outlive the outbox. They are called in the order in which they were added.
   void Add(MemberObserver* observer) { observers_.push_back(observer); }
 
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
-    transport_->Send({self_, to, store_id_, std::move(body), newest_version_});
+    transport_->Send(
+        {self_, to, store_id_, std::move(body), newest_version_, boot_id_, log_->reached()});
   }
   void SendSnapshot(raft::MemberId to, raft::Term term) { transport_->SendSnapshot(to, term); }
   void StopSnapshots() { transport_->StopSnapshots(); }
@@ -46,7 +50,9 @@ class Outbox {
  private:
   const raft::MemberId self_;
   const std::string store_id_;
+  const uint64_t boot_id_;
   const ClusterVersion newest_version_;
+  const LogStore* const log_;
   Transport* const transport_;
   std::vector<MemberObserver*> observers_;
 };

@@ -181,7 +181,7 @@ bool Replica::Rejects(const PeerMessage& message) {
     }
     return true;
   }
-  if (!store_ids_.Differs(message.from, message.store_id)) return false;
+  if (!store_ids_.Differs(message.from, message.store_id)) return RejectsLife(message);
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
     outbox_->Send(message.from, HelloReply{.store_id_rejected = true});
@@ -190,10 +190,36 @@ bool Replica::Rejects(const PeerMessage& message) {
   return true;
 }
 
-void Replica::HandleFrom(raft::MemberId /*from*/, raft::Message message) {
+bool Replica::RejectsLife(const PeerMessage& message) {
+  const PeerLives::Verdict verdict =
+      peer_lives_.OnHeard(message.from, message.boot_id, message.reached);
+  if (verdict == PeerLives::Verdict::kOk) return false;
+  ++rejected_messages_;
+  const bool older = verdict == PeerLives::Verdict::kOlderCopy;
+  if (older && std::holds_alternative<Hello>(message.body)) {
+    outbox_->Send(message.from, HelloReply{.forgotten = peer_lives_.reached(message.from)});
+  }
+  outbox_->Report(PeerRejected{
+      message.from, older ? PeerRejected::Why::kOlderCopy : PeerRejected::Why::kReplaced});
+  return true;
+}
+
+void Replica::StopWith(const Fault& fault) {
+  if (fault_ || !fault) return;
+  fault_ = fault;
+  raft_.Halt();
+  outbox_->Report(fault_);
+}
+
+void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
   const auto* append = std::get_if<raft::AppendEntries>(&message.body);
   if (append != nullptr && message.term >= raft_.term()) {
     first_start_.OnLeaderCommit(append->commit);
+  }
+  const auto* reply = std::get_if<raft::AppendEntriesReply>(&message.body);
+  if (reply != nullptr && reply->success && raft_.role() == raft::Role::kLeader &&
+      message.term == raft_.term() && reply->match <= raft_.last_index()) {
+    peer_lives_.OnAcknowledged(from, {message.term, reply->match});
   }
   raft_.Step(std::move(message));
 }
@@ -245,6 +271,9 @@ void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
 
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {
   if (reply.removed) OnRemoved();
+  if (reply.forgotten > log_->reached()) {
+    StopWith({Fault::Kind::kOlderCopy, from, {reply.forgotten.term, reply.forgotten.index}});
+  }
   first_start_.OnHelloReply(from, reply);
 }
 
@@ -318,6 +347,7 @@ void Replica::DrainReady() {
     for (const raft::Event& event : ready.events) {
       rejected_messages_ += std::holds_alternative<raft::MessageRejected>(event);
       outbox_->Report(event);
+      if (const auto* halted = std::get_if<raft::Halted>(&event)) StopWith(FaultOf(*halted));
     }
   }
 }

@@ -29,10 +29,12 @@
 
 #include "absl/time/time.h"
 #include "server/member/applier.h"
+#include "server/member/fault.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
 #include "server/member/log_tail.h"
 #include "server/member/outbox.h"
+#include "server/member/peer_lives.h"
 #include "server/member/pending.h"
 #include "server/member/proposals.h"
 #include "server/member/reads.h"
@@ -115,6 +117,8 @@ class Replica {
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
+  // Why this member has halted.
+  const Fault& fault() const { return fault_; }
   const Lessor& lessor() const { return lessor_; }
   // As of the committed entries. Not known until the log has them.
   const Members& members() const { return members_; }
@@ -145,6 +149,8 @@ class Replica {
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
   bool Rejects(const PeerMessage& message);
+  bool RejectsLife(const PeerMessage& message);
+  void StopWith(const Fault& fault);
 
   // The steps of a turn.
   void Tick();
@@ -203,6 +209,8 @@ class Replica {
   Proposals proposals_;
   Reads reads_;
   MemberStoreIds store_ids_;
+  PeerLives peer_lives_;
+  Fault fault_;
   Members members_;
   Versions versions_;
   Renewals renewals_;

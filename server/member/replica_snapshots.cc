@@ -76,6 +76,7 @@ void Replica::StepSnapshot() {
   CHECK(meta.last == last);
   const raft::Configuration& configuration = arrived_->snapshot->configuration();
   meta.configuration = configuration.voters.empty() ? options_.configuration : configuration;
+  meta.chain_hash = arrived_->snapshot->base().chain_hash;
   const bool of_this_leader = message.term >= raft_.term();
   raft_.Step(message);
   DrainReady();  // installs it, unless the log has its last entry; everything is saved then

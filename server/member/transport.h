@@ -52,6 +52,8 @@ struct HelloReply {
   bool log_empty = false;          // the sender's log never held an entry
   bool store_id_rejected = false;  // the cluster knows another data directory for the asking member
   bool removed = false;            // the asking member is no member any more
+  // The asking member's log was here, and has not come as far now (peer_lives.h). {0, 0}: no.
+  raft::Reached forgotten = {};
 };
 
 struct PeerMessage {
@@ -60,6 +62,8 @@ struct PeerMessage {
   std::string store_id;  // the sender's data directory
   std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply> body;
   ClusterVersion newest_version = kFirstVersion;  // that the sender knows
+  uint64_t boot_id = 0;                           // of the sender's process; 0: not known
+  raft::Reached reached = {};                     // how far the sender's log has ever come
 };
 
 class Transport {

@@ -17,6 +17,9 @@ proto::Peer Handshake::Introduction(raft::MemberId to) const {
   who.set_to(to);
   who.set_store_id(store_id_);
   who.set_newest_cluster_version(newest_version_);
+  who.set_boot_id(boot_id_);
+  who.set_reached_term(reached_.term);
+  who.set_reached_index(reached_.index);
   return who;
 }
 

@@ -31,6 +31,8 @@ struct Sender {
   raft::MemberId id = raft::kNobody;
   std::string store_id;                           // of its data directory
   ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
+  uint64_t boot_id = 0;                           // of its process; 0: not known
+  raft::Reached reached;    // how far its log has ever come
   uint64_t connection = 0;  // the number of the stream, on streams that peers opened; else 0
 };
 
@@ -41,11 +43,12 @@ class Handshake {
     std::string address;  // host:port
   };
   // `peers` are the other members.
-  Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id,
+  Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id, uint64_t boot_id,
             ClusterVersion newest_version, std::map<raft::MemberId, Member> peers)
       : cluster_id_(cluster_id),
         self_(self),
         store_id_(std::move(store_id)),
+        boot_id_(boot_id),
         newest_version_(newest_version),
         peers_(std::move(peers)) {}
 
@@ -55,6 +58,8 @@ class Handshake {
   }
 
   proto::Peer Introduction(raft::MemberId to) const;
+  // How far this member's log has come, for later introductions.
+  void SetReached(const raft::Reached& reached) { reached_ = reached; }
 
   // Checks the introduction of a request. If the result is not OK, the call ends with it.
   absl::Status Check(const proto::Peer& who);
@@ -63,7 +68,8 @@ class Handshake {
 
   // A peer of the first release does not send its newest version.
   static Sender SenderOf(const proto::Peer& who) {
-    return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion)};
+    return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion),
+            who.boot_id(), {who.reached_term(), who.reached_index()}};
   }
 
   void Count(Rejections::Reason reason, const std::string& what);
@@ -73,6 +79,8 @@ class Handshake {
   const uint64_t cluster_id_;
   const raft::MemberId self_;
   const std::string store_id_;
+  const uint64_t boot_id_;
+  raft::Reached reached_;
   const ClusterVersion newest_version_;
   std::map<raft::MemberId, Member> peers_;
   std::set<raft::MemberId> strangers_;

@@ -82,8 +82,8 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
     : options_(std::move(options)),
       phase_(phase),
       post_(std::move(post)),
-      handshake_(options_.cluster_id, options_.self, options_.store_id, options_.newest_version,
-                 KnownPeers(options_.peers)) {
+      handshake_(options_.cluster_id, options_.self, options_.store_id, options_.boot_id,
+                 options_.newest_version, KnownPeers(options_.peers)) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
@@ -341,6 +341,7 @@ Peers::Peer* Peers::FindOrAdd(raft::MemberId id) {
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
   if (to == nullptr || closing()) return;
+  handshake_.SetReached(message.reached);
   std::visit([&](const auto& body) { SendBody(to, body); }, message.body);
 }
 
@@ -507,7 +508,8 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
 }
 
 void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
-  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body), from.newest_version});
+  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body), from.newest_version,
+                    from.boot_id, from.reached});
 }
 
 absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {
@@ -525,14 +527,31 @@ absl::Status Peers::CountMalformed(raft::MemberId from, const absl::Status& stat
   return status;
 }
 
-void Peers::OnPeerRejected(raft::MemberId peer) {
-  const Peer* known = Find(peer);
-  handshake_.Count(
-      Rejections::Reason::kStoreId,
-      absl::StrCat(known == nullptr ? "a peer" : known->address.name,
-                   ": its data directory is not the one that this cluster knows for it, so it may "
-                   "have forgotten votes and acknowledged writes. Restore its old directory, or "
-                   "remove the member and add it again (raftkv member remove, member add)"));
+void Peers::OnPeerRejected(const PeerRejected& rejected) {
+  Peer* peer = Find(rejected.peer);
+  const std::string name = peer == nullptr ? "a peer" : peer->address.name;
+  switch (rejected.why) {
+    case PeerRejected::Why::kStoreId:
+      return handshake_.Count(
+          Rejections::Reason::kStoreId,
+          absl::StrCat(name,
+                       ": its data directory is not the one that this cluster knows for it, so it "
+                       "may have forgotten votes and acknowledged writes. Restore its old "
+                       "directory, or remove the member and add it again (raftkv member remove, "
+                       "member add)"));
+    case PeerRejected::Why::kReplaced:
+      return handshake_.Count(
+          Rejections::Reason::kReplaced,
+          absl::StrCat(name, ": a newer process of this member has been heard since. If both run, "
+                             "they use copies of one data directory: stop one of them"));
+    case PeerRejected::Why::kOlderCopy: {
+      const char* what =
+          "its log has been further: an older copy of its data directory was put back, or its disk "
+          "lost writes. Replace this member (raftkv member replace)";
+      handshake_.Count(Rejections::Reason::kOlderCopy, absl::StrCat(name, ": ", what));
+      if (peer != nullptr) EndStreams(peer, absl::FailedPreconditionError(what));
+    }
+  }
 }
 
 void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
@@ -542,7 +561,10 @@ void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
       why, ", which contradicts Raft; stop that member, check its version and its data directory");
   handshake_.Count(Rejections::Reason::kImplausible,
                    absl::StrCat("a message from ", peer->address.name, ": ", what));
-  const absl::Status status = absl::InvalidArgumentError(absl::StrCat("a message: ", what));
+  EndStreams(peer, absl::InvalidArgumentError(absl::StrCat("a message: ", what)));
+}
+
+void Peers::EndStreams(Peer* peer, const absl::Status& status) {
   if (peer->append_in != nullptr) std::exchange(peer->append_in, nullptr)->Finish(status);
   if (peer->forward_in != nullptr) std::exchange(peer->forward_in, nullptr)->Finish(status);
   EndIncoming(peer, status);

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "proto/raft.grpc.pb.h"
+#include "server/member/events.h"
 #include "server/member/requests.h"
 #include "server/member/transport.h"
 #include "server/peer/handshake.h"
@@ -67,6 +68,7 @@ struct PeersOptions {
   uint64_t cluster_id = 0;
   raft::MemberId self = raft::kNobody;
   std::string store_id;
+  uint64_t boot_id = 0;                            // of this process
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   absl::Duration vote_timeout = absl::Seconds(1);
@@ -113,7 +115,7 @@ class Peers final : public Transport {
 
   const Rejections& rejections() const { return handshake_.rejections(); }
   // Counts a message that the replica rejected together with the messages rejected here.
-  void OnPeerRejected(raft::MemberId peer);
+  void OnPeerRejected(const PeerRejected& rejected);
   // Counts a message that no correct member sends, and ends all streams from and to its sender.
   // `why` is sent to the sender as the reason.
   void OnMessageRejected(raft::MemberId from, const char* why);
@@ -178,6 +180,8 @@ class Peers final : public Transport {
   // it was counted, and its stream ends with the result.
   void Post(const Sender& from, decltype(PeerMessage::body) body);
   absl::Status PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
+  // Ends all streams from and to the peer, which learns the reason.
+  void EndStreams(Peer* peer, const absl::Status& status);
   absl::Status CountMalformed(raft::MemberId from, const absl::Status& status);
 
   // Logs once why `peer` rejects this member, so that the log lines of a misconfigured member show

@@ -139,9 +139,10 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
   if (received == nullptr) return;
   in->handed_over = true;
   raft::Message message{from.id, options_.self, in->offer.term,
-                        raft::InstallSnapshot{{in->offer.manifest.base.id, {}}}};
+                        raft::InstallSnapshot{{.last = in->offer.manifest.base.id}}};
   post_(SnapshotArrived{
-      PeerMessage{from.id, options_.self, from.store_id, std::move(message), from.newest_version},
+      PeerMessage{from.id, options_.self, from.store_id, std::move(message), from.newest_version,
+                  from.boot_id, from.reached},
       std::move(received), [this, from, in](bool ok) {
         Peer* peer = Find(from.id);
         if (closing() || peer->incoming != in) return;

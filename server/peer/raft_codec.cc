@@ -63,6 +63,8 @@ proto::AppendEntriesRequest Encode(const raft::Message& from, const raft::Append
   out.set_prev_log_term(body.prev.term);
   out.set_leader_commit(body.commit);
   out.set_round(body.round);
+  out.set_prev_chain_hash(body.prev_chain);
+  out.set_acknowledged(body.acknowledged);
   out.mutable_entries()->Reserve(static_cast<int>(body.entries.size()));
   for (const raft::Entry& entry : body.entries) {
     proto::Entry* e = out.add_entries();
@@ -84,6 +86,9 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
   out.set_hint_index(body.hint.index);
   out.set_hint_term(body.hint.term);
   out.set_round(body.round);
+  out.set_conflict_index(body.conflict.index);
+  out.set_conflict_term(body.conflict.term);
+  out.set_conflict_chain_hash(body.conflict_chain);
   return out;
 }
 
@@ -126,6 +131,8 @@ proto::HelloResponse Encode(const HelloReply& body) {
   out.set_log_empty(body.log_empty);
   out.set_store_id_rejected(body.store_id_rejected);
   out.set_removed(body.removed);
+  out.set_forgotten_term(body.forgotten.term);
+  out.set_forgotten_index(body.forgotten.index);
   return out;
 }
 
@@ -165,7 +172,7 @@ absl::StatusOr<raft::Message> Decode(const proto::TimeoutNowRequest& in) {
 
 absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
   if (!Plausible({in->term(), in->prev_log_index(), in->prev_log_term(), in->leader_commit(),
-                  in->round()})) {
+                  in->round(), in->acknowledged()})) {
     return Malformed("append numbers");
   }
   if (!IsEntryId(in->prev_log_term(), in->prev_log_index())) return Malformed("previous entry");
@@ -176,6 +183,8 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
   body.prev = {in->prev_log_term(), in->prev_log_index()};
   body.commit = in->leader_commit();
   body.round = in->round();
+  body.prev_chain = in->prev_chain_hash();
+  body.acknowledged = in->acknowledged();
   body.entries.reserve(in->entries_size());
   raft::EntryId last = body.prev;
   proto::Command command;  // one for all entries, because it keeps its memory
@@ -207,13 +216,18 @@ absl::StatusOr<raft::Message> Decode(proto::AppendEntriesRequest* in) {
 
 absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
   if (!Plausible({in.term(), in.match_index(), in.rejected_prev_index(), in.rejected_prev_term(),
-                  in.hint_index(), in.hint_term(), in.round()})) {
+                  in.hint_index(), in.hint_term(), in.round(), in.conflict_index(),
+                  in.conflict_term()})) {
     return Malformed("append answer numbers");
   }
   if (in.success() && in.term() == 0) return Malformed("entries appended in term 0");
   if (!in.success() && (!IsEntryId(in.rejected_prev_term(), in.rejected_prev_index()) ||
                         !IsEntryId(in.hint_term(), in.hint_index()))) {
     return Malformed("rejected entry or hint");
+  }
+  if (!IsEntryId(in.conflict_term(), in.conflict_index()) ||
+      (in.success() && in.conflict_index() != 0)) {
+    return Malformed("contradicting entry");
   }
   raft::Message out;
   out.term = in.term();
@@ -222,7 +236,9 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
                                .match = in.match_index(),
                                .rejected_prev = {in.rejected_prev_term(), in.rejected_prev_index()},
                                .hint = {in.hint_term(), in.hint_index()},
-                               .round = in.round()};
+                               .round = in.round(),
+                               .conflict = {in.conflict_term(), in.conflict_index()},
+                               .conflict_chain = in.conflict_chain_hash()};
   return out;
 }
 
@@ -291,12 +307,15 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
   // "My log is empty" helps the receiver to get the permission to vote. A peer that rejects the
   // member's data directory must not give that answer as well.
-  if (in.log_empty() && (in.store_id_rejected() || in.removed())) {
+  const bool forgotten = in.forgotten_term() > 0;
+  if (in.log_empty() && (in.store_id_rejected() || in.removed() || forgotten)) {
     return Malformed("a rejection that also says that the log is empty");
   }
+  if (!Plausible({in.forgotten_term(), in.forgotten_index()})) return Malformed("hello numbers");
   return HelloReply{.log_empty = in.log_empty(),
                     .store_id_rejected = in.store_id_rejected(),
-                    .removed = in.removed()};
+                    .removed = in.removed(),
+                    .forgotten = {in.forgotten_term(), in.forgotten_index()}};
 }
 
 proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& manifest) {

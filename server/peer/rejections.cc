@@ -22,6 +22,10 @@ const char* Name(Rejections::Reason reason) {
       return "unknown sender";
     case Rejections::Reason::kStoreId:
       return "another data directory";
+    case Rejections::Reason::kOlderCopy:
+      return "an older copy";
+    case Rejections::Reason::kReplaced:
+      return "a replaced process";
     case Rejections::Reason::kMalformed:
       return "malformed";
     case Rejections::Reason::kImplausible:

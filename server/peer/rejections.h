@@ -22,6 +22,8 @@ class Rejections {
     kReceiver,     // addressed to another member
     kSender,       // from an unknown member, or not from the member of this address
     kStoreId,      // from another data directory than the one recorded for the member
+    kOlderCopy,    // from an older copy of the member's data directory
+    kReplaced,     // from a process of the member that a newer one has replaced
     kMalformed,    // violates the protocol
     kImplausible,  // no correct member would send it (server/raft/plausibility.cc)
   };

@@ -12,7 +12,9 @@ namespace raftkv::raft {
 
 // A member whose removal is not committed may still campaign (membership.h). Its own vote is part
 // of a majority only if it is a voter of the configuration in force.
-bool Raft::MayCampaign() const { return may_vote_ && membership_.MayBeVoter(config_.id); }
+bool Raft::MayCampaign() const {
+  return may_vote_ && !halted_ && membership_.MayBeVoter(config_.id);
+}
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
 // enters that term yet. So a member that was cut off does not come back with a high term and does
@@ -105,7 +107,7 @@ void Raft::Handle(const Message& message, const RequestVote& request) {
   // The pre-vote request is old: this term already has a leader. Do not help to start another
   // election.
   const bool too_late = request.pre_vote && !later_term && leader_ != kNobody;
-  const bool granted = may_vote_ && vote_is_free && up_to_date && !too_late;
+  const bool granted = may_vote_ && !halted_ && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;
   if (granted && request.pre_vote) {
     next_.events.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});

@@ -13,6 +13,7 @@ RaftLog::RaftLog(const LogReader* reader, size_t cache_bytes_max)
       cache_bytes_max_(cache_bytes_max),
       first_index_(reader->first_index()),
       before_{reader->TermAt(reader->last_index()), reader->last_index()},
+      before_chain_(reader->ChainHash(reader->last_index())),
       taken_(before_.index),
       saved_(before_.index) {
   CHECK_GE(first_index_, 1u);
@@ -25,6 +26,14 @@ Term RaftLog::TermAt(Index index) const {
   if (index > before_.index) return recent_[index - before_.index - 1].id.term;
   if (index == before_.index) return before_.term;
   return reader_->TermAt(index);
+}
+
+uint64_t RaftLog::ChainAt(Index index) const {
+  CHECK_GE(index + 1, first_index_);
+  CHECK_LE(index, last_index());
+  if (index > before_.index) return chains_[index - before_.index - 1];
+  if (index == before_.index) return before_chain_;
+  return reader_->ChainHash(index);
 }
 
 bool RaftLog::Contains(EntryId id) const {
@@ -69,26 +78,33 @@ void RaftLog::Append(Entry entry) {
   CHECK_EQ(entry.id.index, last_index() + 1);
   CHECK_GE(entry.id.term, TermAt(last_index()));
   recent_bytes_ += EntryBytes(entry);
+  chains_.push_back(ChainAfter(ChainAt(last_index()), entry));
   recent_.push_back(std::move(entry));
 }
 
 void RaftLog::TruncateFrom(Index index) {
   CHECK_GE(index, first_index_);
   CHECK_LE(index, last_index());
-  if (!InMemory(index)) before_ = IdAt(index - 1);
+  if (!InMemory(index)) {
+    before_chain_ = ChainAt(index - 1);
+    before_ = IdAt(index - 1);
+  }
   while (!recent_.empty() && recent_.back().id.index >= index) {
     recent_bytes_ -= EntryBytes(recent_.back());
     recent_.pop_back();
+    chains_.pop_back();
   }
   taken_ = std::min(taken_, index - 1);
   saved_ = std::min(saved_, index - 1);
   for (Write& write : writes_) write.last = std::min(write.last, index - 1);
 }
 
-void RaftLog::Reset(EntryId last) {
+void RaftLog::Reset(EntryId last, uint64_t chain) {
   first_index_ = last.index + 1;
   before_ = last;
+  before_chain_ = chain;
   recent_.clear();
+  chains_.clear();
   recent_bytes_ = 0;
   taken_ = last.index;
   // Until the reset is saved, a crash brings the old log back, and the snapshot proves nothing
@@ -105,13 +121,20 @@ void RaftLog::OnCut() {
   while (before_.index + 1 < first) {
     if (recent_.empty()) {
       before_ = {reader_->TermAt(first - 1), first - 1};
+      before_chain_ = reader_->ChainHash(first - 1);
       break;
     }
-    before_ = recent_.front().id;
-    recent_bytes_ -= EntryBytes(recent_.front());
-    recent_.pop_front();
+    DropOldest();
   }
   first_index_ = first;
+}
+
+void RaftLog::DropOldest() {
+  before_ = recent_.front().id;
+  before_chain_ = chains_.front();
+  recent_bytes_ -= EntryBytes(recent_.front());
+  recent_.pop_front();
+  chains_.pop_front();
 }
 
 std::vector<Entry> RaftLog::TakeUntaken(uint64_t ready_number) {
@@ -145,11 +168,7 @@ size_t RaftLog::BytesInMemory(Index after, Index to) const {
 
 void RaftLog::Evict(Index commit_index) {
   const Index evictable = std::min(saved_, commit_index);
-  while (recent_bytes_ > cache_bytes_max_ && before_.index < evictable) {
-    before_ = recent_.front().id;
-    recent_bytes_ -= EntryBytes(recent_.front());
-    recent_.pop_front();
-  }
+  while (recent_bytes_ > cache_bytes_max_ && before_.index < evictable) DropOldest();
 }
 
 }  // namespace raftkv::raft

@@ -38,6 +38,8 @@ class RaftLog {
   // For first_index() - 1 <= index <= last_index().
   Term TermAt(Index index) const;
   EntryId IdAt(Index index) const { return {TermAt(index), index}; }
+  // The chain hash of the log up to and including `index` (storage/log/entry.h).
+  uint64_t ChainAt(Index index) const;
   bool Contains(EntryId id) const;
 
   // The last entry at or below bound.index whose term is at most bound.term, or the entry before
@@ -55,9 +57,9 @@ class RaftLog {
 
   void Append(Entry entry);
   void TruncateFrom(Index index);
-  // A snapshot up to `last` takes the place of the whole log. Nothing counts as saved until the
-  // next Ready that is taken is saved.
-  void Reset(EntryId last);
+  // A snapshot up to `last` takes the place of the whole log, of which `chain` is the chain hash.
+  // Nothing counts as saved until the next Ready that is taken is saved.
+  void Reset(EntryId last, uint64_t chain);
   // The log on disk was cut: reads its first index again.
   void OnCut();
 
@@ -78,12 +80,16 @@ class RaftLog {
     Index last;  // the saved index once this and all earlier writes are on disk
   };
 
+  void DropOldest();  // of recent_
+
   const LogReader* const reader_;
   const size_t cache_bytes_max_;
   Index first_index_;
 
-  EntryId before_;            // the entry before recent_.front()
-  std::deque<Entry> recent_;  // contiguous, up to the end of the log
+  EntryId before_;               // the entry before recent_.front()
+  uint64_t before_chain_ = 0;    // the chain hash up to before_
+  std::deque<Entry> recent_;     // contiguous, up to the end of the log
+  std::deque<uint64_t> chains_;  // chains_[i]: the chain hash up to recent_[i]
   size_t recent_bytes_ = 0;
 
   Index taken_;

@@ -37,12 +37,16 @@ struct RequestVoteReply {
 // `commit` is the leader's commit index. `round` is the leader's newest heartbeat round; a leader
 // uses each number once, and a reply echoes it. A read is confirmed when a majority has echoed a
 // round that began after the read arrived (thesis §6.4), so a late reply cannot confirm a newer
-// read.
+// read. `prev_chain` is the chain hash of the leader's log up to `prev`; 0: not known. The follower
+// compares it with its own, so that logs are never matched by (index, term) alone.
+// `acknowledged`: the follower has acknowledged everything up to here to this leader.
 struct AppendEntries {
   EntryId prev = {};
   std::vector<Entry> entries = {};
   Index commit = 0;
   uint64_t round = 0;
+  uint64_t prev_chain = 0;
+  Index acknowledged = 0;
   friend bool operator==(const AppendEntries&, const AppendEntries&) = default;
 };
 
@@ -51,12 +55,17 @@ struct AppendEntries {
 // below rejected_prev.index whose term is at most rejected_prev.term. From it the leader computes
 // the largest index at which the two logs may agree, so finding the common prefix takes at most
 // one round trip for each term (end of §5.3).
+// `conflict`, with !success: an entry of the follower's log, and the chain hash up to it, that
+// contradicts the leader's log although the follower knows that both must be equal there (Raft,
+// "Forks"). {0, 0}: there is none.
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
   EntryId rejected_prev = {};
   EntryId hint = {};
   uint64_t round = 0;
+  EntryId conflict = {};
+  uint64_t conflict_chain = 0;
   friend bool operator==(const AppendEntriesReply&, const AppendEntriesReply&) = default;
 };
 

@@ -24,9 +24,9 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
   for (const Entry& entry : append.entries) {
     const Index index = entry.id.index;
     if (index < log_.first_index() || log_.Contains(entry.id)) continue;
-    // This is the first entry that is not in this log yet. Leader Completeness (§5.4.3) and Leader
-    // Append-Only (§5.3).
-    if (index <= commit_) return "its entry conflicts with a committed one";
+    // This is the first entry that is not in this log yet. If it conflicts with a committed one,
+    // Handle finds that. Leader Append-Only (§5.3).
+    if (index <= commit_) return nullptr;
     if (this_term && index <= acknowledgement_.match())
       return "its entry differs from one that it sent before";
     if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries decrease";
@@ -45,7 +45,7 @@ const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& 
   const EntryId last = install.meta.last;
   // Leader Completeness (§5.4.3) and Log Matching (§5.3). What is before our log is committed.
   if (last.index + 1 < log_.first_index() || log_.Contains(last)) return nullptr;
-  if (last.index <= commit_) return "its snapshot conflicts with a committed entry";
+  if (last.index <= commit_) return nullptr;  // Handle finds that
   if (last.term < log_.TermAt(commit_)) return "the term of its snapshot goes back";
   if (this_term && last.index <= acknowledgement_.match())
     return "its snapshot conflicts with its own log";

@@ -8,7 +8,7 @@ namespace raftkv::raft {
 
 bool Progress::CanSend() const {
   if (state_ == State::kProbe) return !probe_outstanding_;
-  if (state_ == State::kSnapshot) return false;
+  if (state_ == State::kSnapshot || state_ == State::kExcluded) return false;
   return inflight_.empty() ||
          (inflight_.size() < window_.messages_max && inflight_bytes_ < window_.bytes_max);
 }
@@ -33,9 +33,10 @@ void Progress::PutInFlight(Inflight append) {
 }
 
 bool Progress::OnAccepted(Index match, uint64_t round) {
+  if (state_ == State::kExcluded) return false;
   const bool moved = match > match_index_;
   if (moved) {
-    match_index_ = match;
+    match_index_ = acknowledged_ = match;
     match_round_ = round;
     accepted_since_heartbeat_ = true;
     stalled_ = false;
@@ -56,24 +57,27 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
   return moved;
 }
 
-bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
+Progress::Rejection Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
   CHECK_LE(next, rejected_prev);
+  if (state_ == State::kExcluded) return Rejection::kIgnored;
   if (rejected_prev <= match_index_) {
     // The peer rejects a position that it had acknowledged. Either this reply is older than the
-    // acknowledgement: ignore it. Or the peer lost saved entries: replicate from the start.
-    if (round <= match_round_) return false;
+    // acknowledgement, or the peer has lost saved entries.
+    if (round <= match_round_) return Rejection::kIgnored;
+    state_ = State::kExcluded;
     match_index_ = 0;
-    told_commit = 0;
-    if (state_ == State::kSnapshot) return true;
-  } else if (state_ == State::kSnapshot ||
-             (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
-    return false;  // a reply to an earlier probe
+    ClearInflight();
+    return Rejection::kLostEntries;
+  }
+  if (state_ == State::kSnapshot ||
+      (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
+    return Rejection::kIgnored;  // a reply to an earlier probe
   }
   state_ = State::kProbe;
   probe_outstanding_ = false;
   ClearInflight();
   next_index_ = std::max(next, match_index_ + 1);
-  return true;
+  return Rejection::kUsed;
 }
 
 void Progress::OnUnreachable(Index first_index) {

@@ -13,6 +13,9 @@
 //   kSnapshot   The leader's log no longer has the peer's next entry. The driver sends a snapshot
 //               instead (Ready::snapshots_to), and no appends are sent until it reports how that
 //               ended; heartbeats go on.
+//   kExcluded   The peer has lost entries that it had acknowledged. It gets only heartbeats, which
+//               tell it so (AppendEntries::acknowledged), and counts no more. No other state
+//               follows.
 //
 // A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
 // a snapshot to kProbe. Invariant: match_index < next_index. The bytes in flight may exceed the
@@ -28,7 +31,7 @@ namespace raftkv::raft {
 
 class Progress {
  public:
-  enum class State : uint8_t { kProbe, kReplicate, kSnapshot };
+  enum class State : uint8_t { kProbe, kReplicate, kSnapshot, kExcluded };
 
   struct Window {
     size_t messages_max = 0;
@@ -39,6 +42,7 @@ class Progress {
 
   State state() const { return state_; }
   Index match_index() const { return match_index_; }
+  Index acknowledged() const { return acknowledged_; }  // the highest match_index ever
   Index next_index() const { return next_index_; }
   size_t inflight_messages() const { return inflight_.size(); }
   size_t inflight_bytes() const { return inflight_bytes_; }
@@ -53,9 +57,11 @@ class Progress {
   bool OnAccepted(Index match, uint64_t round);
 
   // The peer rejected an append of `round` whose prev is at index `rejected_prev`. Continue from
-  // `next`, which is at most rejected_prev. Returns false if the rejection is out of date and was
-  // ignored.
-  bool OnRejected(Index rejected_prev, Index next, uint64_t round);
+  // `next`, which is at most rejected_prev. kIgnored: the rejection is out of date. kLostEntries:
+  // the peer rejects what it had acknowledged before it got the append. From now on it is excluded:
+  // match_index is 0 for ever.
+  enum class Rejection { kIgnored, kUsed, kLostEntries };
+  Rejection OnRejected(Index rejected_prev, Index next, uint64_t round);
 
   // Messages in flight may be lost. `first_index` is the leader's: where the peer may have the
   // entry before it, that is asked first, because a snapshot costs more.
@@ -92,6 +98,7 @@ class Progress {
 
   State state_ = State::kProbe;
   Index match_index_ = 0;
+  Index acknowledged_ = 0;
   Index next_index_;
   Window window_;
 

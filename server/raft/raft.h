@@ -20,6 +20,11 @@
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
 //  - At most one change of the configuration is uncommitted, it adds or removes at most one voter,
 //    and a leader begins one only after it has committed an entry of its own term (thesis §4.1).
+//  - Logs are never matched by (index, term) alone. Forks: a leader whose log contradicts this log,
+//    at a committed entry or at an equal (index, term), proves that a member has forgotten votes or
+//    entries that it had saved, for example because an older copy of its data directory was put
+//    back. Then this member and that leader halt (Halt), so that neither history is overwritten
+//    (docs/decisions/0017-older-copies.md).
 //  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
 //    answered with index 0.
 
@@ -107,6 +112,12 @@ class Raft {
   // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
+  // From now on this member neither votes, campaigns nor leads, and takes no entries. It only tells
+  // leaders whose log contradicts its own. Used when its log or its state can no longer be trusted,
+  // or must not be overwritten. Only a new Raft object ends that.
+  void Halt() { Halt({}); }
+  bool halted() const { return halted_; }
+
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used
   // when a turn begins an election timeout late, for example after a slow save.
   void StepDown();
@@ -157,6 +168,14 @@ class Raft {
   const char* WhyImplausible(const Message&, const Body&) const {
     return nullptr;
   }
+
+  // fork.cc: logs that contradict each other
+  Index ConflictWith(const AppendEntries& append) const;
+  Index ConflictWith(const InstallSnapshot& install) const;
+  void OnConflict(const Message& message, Index index, uint64_t round);
+  void HandleConflict(const Message& message, const AppendEntriesReply& reply);
+  bool LostEntries(const Message& message, const AppendEntries& append);
+  void Halt(Halted why);
 
   // raft.cc: terms, roles and Ready
   void BecomeFollower(Term term, MemberId leader);
@@ -232,6 +251,7 @@ class Raft {
   Index commit_;
   HandedOut handed_out_;
   bool may_vote_ = true;
+  bool halted_ = false;
 
   // Time, in ticks since construction.
   uint64_t now_ = 0;

@@ -80,6 +80,24 @@ struct ConfigurationChanged {
   Index index = 0;
   Configuration configuration;
 };
+// This member takes part in Raft no more (Raft::Halt).
+struct Halted {
+  enum class Why {
+    kConflict,      // the log of `peer`, a leader, contradicts this log at `entry`
+    kToldConflict,  // the log of `peer` contradicts the log of this leader at `entry`
+    kLostEntries,   // this log ends before `entry`, which it had acknowledged to the leader `peer`
+    kAsked,         // Raft::Halt was called
+  } why = Why::kAsked;
+  MemberId peer = kNobody;
+  EntryId entry = {};  // of this log; of kLostEntries, only the index is known
+};
+// A leader: `peer` has lost entries that it had acknowledged in this term. This leader sends it
+// nothing more and counts it no more.
+struct PeerLostEntries {
+  MemberId peer = kNobody;
+  Index acknowledged = 0;
+  Index last = 0;  // where its log may end now
+};
 struct MessageRejected {  // no correct peer would have sent it
   MemberId from = kNobody;
   const char* why = "";
@@ -88,7 +106,8 @@ struct MessageRejected {  // no correct peer would have sent it
 using Event =
     std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
                  VoteGranted, VoteReceived, SteppedDown, Truncated, SnapshotNeeded,
-                 SnapshotInstalled, ConfigurationChanged, MessageRejected>;
+                 SnapshotInstalled, ConfigurationChanged, Halted, PeerLostEntries,
+                 MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

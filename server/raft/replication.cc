@@ -67,6 +67,11 @@ namespace raftkv::raft {
 // The follower.
 
 void Raft::Handle(const Message& message, AppendEntries& append) {
+  if (const Index conflict = ConflictWith(append); conflict != 0) {
+    OnConflict(message, conflict, append.round);
+    return;
+  }
+  if (halted_ || LostEntries(message, append)) return;
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   ResetElectionTimer();
@@ -150,6 +155,8 @@ void Raft::Handle(const Message& message, const AppendEntriesReply& reply) {
   const auto found = peers_.find(message.from);
   if (found == peers_.end()) return;
   Progress& peer = found->second;
+  if (reply.conflict.index != 0) HandleConflict(message, reply);
+  if (halted_ || peer.state() == Progress::State::kExcluded) return;
   peer.contact_tick = now_;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
   if (reply.success) {
@@ -160,7 +167,10 @@ void Raft::Handle(const Message& message, const AppendEntriesReply& reply) {
     }
   } else {
     const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);
-    peer.OnRejected(reply.rejected_prev.index, next, reply.round);
+    if (peer.OnRejected(reply.rejected_prev.index, next, reply.round) ==
+        Progress::Rejection::kLostEntries) {
+      next_.events.push_back(PeerLostEntries{message.from, peer.acknowledged(), reply.hint.index});
+    }
   }
   MaybeConfirmReads();
 }
@@ -233,8 +243,12 @@ void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Ent
   peer.told_commit = std::max(peer.told_commit, std::min(commit_, match));
   next_.messages_now.push_back(
       {config_.id, to, term_,
-       AppendEntries{
-           .prev = prev, .entries = std::move(entries), .commit = commit_, .round = round_}});
+       AppendEntries{.prev = prev,
+                     .entries = std::move(entries),
+                     .commit = commit_,
+                     .round = round_,
+                     .prev_chain = prev.index == 0 ? 0 : log_.ChainAt(prev.index),
+                     .acknowledged = peer.acknowledged()}});
 }
 
 // Reads.

@@ -42,6 +42,11 @@ void Raft::OnLogCut() {
 // snapshot ends with. So nothing is lost with them.
 void Raft::Handle(const Message& message, const InstallSnapshot& install) {
   if (role_ == Role::kLeader) return;
+  if (const Index conflict = ConflictWith(install); conflict != 0) {
+    OnConflict(message, conflict, /*round=*/0);
+    return;
+  }
+  if (halted_) return;
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   ResetElectionTimer();
@@ -49,7 +54,7 @@ void Raft::Handle(const Message& message, const InstallSnapshot& install) {
   const EntryId last = install.meta.last;
   const bool newer = last.index > commit_ && !log_.Contains(last);
   if (newer || RAFTKV_MUTANT("snapshot-installed-over-a-newer-log")) {
-    log_.Reset(last);
+    log_.Reset(last, install.meta.chain_hash);
     commit_ = last.index;
     handed_out_.Reset(last.index);
     next_.snapshot = install.meta;

@@ -11,11 +11,12 @@
 
 namespace raftkv::raft {
 
-// What a snapshot covers: all entries up to and including `last`, and the configuration that is in
-// force there.
+// What a snapshot covers: all entries up to and including `last`, their chain hash, and the
+// configuration that is in force there.
 struct SnapshotMeta {
-  EntryId last;
-  Configuration configuration;
+  EntryId last = {};
+  Configuration configuration = {};
+  uint64_t chain_hash = 0;
 
   friend bool operator==(const SnapshotMeta&, const SnapshotMeta&) = default;
 };

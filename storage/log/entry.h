@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "storage/base/checksum.h"
+
 namespace raftkv::raft {
 
 using MemberId = uint64_t;
@@ -78,6 +80,21 @@ struct Entry {
   friend bool operator==(const Entry&, const Entry&) = default;
 };
 
+// The chain hash of a log identifies its whole content: it is computed from that of the log without
+// its last entry, and from that entry. It is 0 before the first entry. Two logs that contain the
+// same EntryId have the same chain hash there (Log Matching, §5.3), unless a member has forgotten
+// votes or entries that it had saved.
+inline uint64_t ChainAfter(uint64_t before, const EntryId& id, EntryType type,
+                           std::string_view payload) {
+  uint64_t hash = HashMix(before, id.index);
+  hash = HashMix(hash, id.term);
+  hash = HashMix(hash, static_cast<uint64_t>(type));
+  return Hash64(payload, hash);
+}
+inline uint64_t ChainAfter(uint64_t before, const Entry& entry) {
+  return ChainAfter(before, entry.id, entry.type, entry.payload.view());
+}
+
 // The size of one entry for the byte bounds of the core: its payload and a fixed overhead. The
 // overhead bounds the number of empty entries, too.
 inline constexpr size_t kEntryOverheadBytes = 32;
@@ -92,6 +109,16 @@ struct HardState {
   Index commit_index = 0;
 
   friend bool operator==(const HardState&, const HardState&) = default;
+};
+
+// How far a log has ever come: its current term, and the highest last index that it had in that
+// term. All acknowledgements of the log's member are at or below it. It is saved with the log and
+// never goes back, unless an older copy takes the place of the log.
+struct Reached {
+  Term term = 0;
+  Index index = 0;
+
+  friend auto operator<=>(const Reached&, const Reached&) = default;
 };
 
 }  // namespace raftkv::raft

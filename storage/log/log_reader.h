@@ -20,13 +20,15 @@ class LogReader {
 
   virtual HardState hard_state() const = 0;
 
-  // The log keeps only the id of the entry before first_index(). It is {0, 0} if the log was never
-  // cut.
+  // Of the entry before first_index(), the log keeps only the id and the chain hash. They are 0 if
+  // the log was never cut.
   virtual Index first_index() const = 0;
   virtual Index last_index() const = 0;  // first_index() - 1 when empty
 
   // For first_index() - 1 <= index <= last_index().
   virtual Term TermAt(Index index) const = 0;
+  // The chain hash of the log up to and including `index` (ChainAfter), for the same indexes.
+  virtual uint64_t ChainHash(Index index) const = 0;
 
   // The entries from `first` to `last`, both included, as long as their EntryBytes sum to at most
   // `bytes_max`. The first one is always returned.

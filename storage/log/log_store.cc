@@ -26,11 +26,12 @@ constexpr char kFormat = 1;
 
 // Fields of an entry record, with their sizes in bytes: CRC of all that follows 4, magic 4, format
 // 1, type 1, zeros 2, payload length 4, term 8, index 8, chain hash of the log before it 8,
-// payload. A state record begins with the same 12 bytes (CRC to zeros), then has ten 8-byte
-// numbers.
+// payload. A state record begins with the same 12 bytes (CRC to zeros), then has eleven 8-byte
+// numbers. The first release wrote only ten.
 constexpr size_t kPreambleBytes = 12;
 constexpr size_t kHeaderBytes = 40;
-constexpr size_t kStateBytes = kPreambleBytes + 10 * 8;
+constexpr size_t kOldStateBytes = kPreambleBytes + 10 * 8;
+constexpr size_t kStateBytes = kOldStateBytes + 8;
 
 std::string Key(Index index, char kind) {
   std::string key;
@@ -46,14 +47,6 @@ struct Record {
   uint64_t chain_before;
   std::string_view payload;
 };
-
-uint64_t ChainAfter(uint64_t chain_before, const EntryId& id, raft::EntryType type,
-                    std::string_view payload) {
-  uint64_t hash = HashMix(chain_before, id.index);
-  hash = HashMix(hash, id.term);
-  hash = HashMix(hash, static_cast<uint64_t>(type));
-  return Hash64(payload, hash);
-}
 
 void BeginRecord(uint32_t magic, char type, std::string* out) {
   out->assign(4, '\0');  // the CRC; set by SetCrc
@@ -136,7 +129,7 @@ absl::Status LogStore::Load() {
   if ((*newest)->key.size() != kKeyBytes || (*newest)->key.back() != kStateKind) {
     return Damaged("does not end with a state record");
   }
-  if (const char* wrong = CheckPreamble(state, kStateBytes, kStateMagic)) {
+  if (const char* wrong = CheckPreamble(state, kOldStateBytes, kStateMagic)) {
     return Damaged("the state record ", wrong);
   }
   Tip last;
@@ -163,7 +156,8 @@ absl::Status LogStore::Load() {
         if (record.chain_before != tip.chain_hash || record.id.term < tip.id.term) {
           return Damaged("entry ", index, " does not follow entry ", tip.id.index);
         }
-        tip = {record.id, ChainAfter(record.chain_before, record.id, record.type, record.payload)};
+        tip = {record.id,
+               raft::ChainAfter(record.chain_before, record.id, record.type, record.payload)};
         NoteTerm(index, record.id.term);
         NoteBytes(index, value.size());
         return absl::OkStatus();
@@ -208,6 +202,7 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
   bool term_or_vote_changed = false;
   if (hard_state) {
     CHECK_GE(hard_state->current_term, hard_state_.current_term);
+    if (hard_state->current_term != hard_state_.current_term) reached_index_ = 0;
     term_or_vote_changed = hard_state->current_term != hard_state_.current_term ||
                            hard_state->voted_for != hard_state_.voted_for;
     hard_state_ = *hard_state;
@@ -237,11 +232,12 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
       EncodeEntry(entry, tip.chain_hash, &record);
       batch_.Put(Key(entry.id.index, kEntryKind), record);
       NoteBytes(entry.id.index, record.size());
-      tip = {entry.id, ChainAfter(tip.chain_hash, entry.id, entry.type, entry.payload.view())};
+      tip = {entry.id, raft::ChainAfter(tip.chain_hash, entry)};
       NoteTerm(entry.id.index, entry.id.term);
     }
     last_ = tip;
   }
+  reached_index_ = std::max(reached_index_, last_index());
   WriteState();
   RecordMark(/*sync=*/term_or_vote_changed);
 }
@@ -295,7 +291,9 @@ void LogStore::Reset(const Tip& base) {
   }
   if (hard_state_.current_term < base.id.term) {
     hard_state_ = {.current_term = base.id.term, .voted_for = raft::kNobody, .commit_index = 0};
+    reached_index_ = 0;
   }
+  reached_index_ = std::max(reached_index_, base.id.index);
   hard_state_.commit_index = base.id.index;
   base_ = last_ = base;
   terms_.clear();
@@ -404,7 +402,8 @@ std::string LogStore::EncodeState() const {
   BeginRecord(kStateMagic, 0, &out);
   for (uint64_t v : {hard_state_.current_term, hard_state_.voted_for, hard_state_.commit_index,
                      static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index,
-                     base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash}) {
+                     base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash,
+                     reached_index_}) {
     PutFixed64(&out, v);
   }
   SetCrc(&out);
@@ -421,6 +420,7 @@ void LogStore::DecodeState(std::string_view record, Tip* last) {
     p += 8;
   }
   may_vote_ = may_vote != 0;
+  reached_index_ = record.size() < kStateBytes ? last->id.index : Fixed64(p);
 }
 
 }  // namespace raftkv

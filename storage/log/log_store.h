@@ -7,9 +7,9 @@
 //
 // A key is a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
 // Kind 1 holds the state record of a batch after which the log ends at that index: hard state, base
-// (the entry before first_index), last entry, chain hashes. The state record with the largest key
-// is the current one. New keys are usually the largest, so RocksDB can move finished files to lower
-// levels without rewriting them.
+// (the entry before first_index), last entry, chain hashes, how far the log has ever come. The state
+// record with the largest key is the current one. New keys are usually the largest, so RocksDB can
+// move finished files to lower levels without rewriting them.
 //
 // The log is cut at its front when the state machine no longer needs its oldest entries. The state
 // record says where it starts. Records before that are never read; the engine removes whole files
@@ -71,10 +71,13 @@ class LogStore final : public raft::LogReader {
   void Reset(const Tip& base);
   bool Contains(const Tip& tip) const;
 
+  raft::Reached reached() const { return {hard_state_.current_term, reached_index_}; }
+
   raft::HardState hard_state() const override { return hard_state_; }
   raft::Index first_index() const override { return base_.id.index + 1; }
   raft::Index last_index() const override { return last_.id.index; }
   raft::Term TermAt(raft::Index index) const override;
+  uint64_t ChainHash(raft::Index index) const override;
   std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
                                    size_t bytes_max) const override;
 
@@ -86,9 +89,6 @@ class LogStore final : public raft::LogReader {
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
 
-  // The chain hash of all entries up to and including `index`. Requires
-  // first_index - 1 <= index <= last_index.
-  uint64_t ChainHash(raft::Index index) const;
 
   // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
   // forgotten votes and acknowledgements. The replica calls AllowVoting when voting is safe
@@ -128,6 +128,7 @@ class LogStore final : public raft::LogReader {
   Tip last_;
   std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
   bool may_vote_ = false;
+  raft::Index reached_index_ = 0;  // of raft::Reached, in the current term
   uint64_t synced_batches_ = 0;
   // Where the bytes are: one mark for each kSizeStep bytes, and one at the base.
   struct SizeMark {

@@ -12,6 +12,22 @@ std::string StoreId(char letter, raft::MemberId id) {
   return store_id;
 }
 
+std::shared_ptr<MemoryDisk> CopyOf(const Engine& engine, Durability durability) {
+  WriteBatch contents;
+  CHECK(engine
+            .Scan({}, {},
+                  [&](std::string_view key, std::string_view value) {
+                    contents.Put(key, value);
+                    return absl::OkStatus();
+                  })
+            .ok());
+  auto disk = std::make_shared<MemoryDisk>();
+  MemoryEngine copy(disk, durability);
+  copy.Write(contents, /*sync=*/durability == Durability::kSynced);
+  copy.Flush();
+  return disk;
+}
+
 }  // namespace
 
 std::unique_ptr<StateMachine> Cluster::Process::OpenState() {
@@ -216,6 +232,25 @@ Cluster::Process& Cluster::Make(raft::MemberId id) {
   return m;
 }
 
+Cluster::Disks Cluster::Copy(raft::MemberId id) {
+  const Process& m = members_.at(id);
+  return {CopyOf(MemoryEngine(m.log_disk, Durability::kSynced), Durability::kSynced),
+          CopyOf(MemoryEngine(m.state_disk, Durability::kFlushed), Durability::kFlushed)};
+}
+
+void Cluster::PutBack(raft::MemberId id, const Disks& disks) {
+  Process& m = members_.at(id);
+  m.log_disk = disks.log;
+  m.state_disk = disks.state;
+  m.committed.clear();
+  Start(id);
+}
+
+void Cluster::Stop(raft::MemberId id) {
+  members_.at(id).state->Flush();
+  Crash(id);
+}
+
 void Cluster::DeliverSnapshot(const Sending& s) {
   Process& from = members_.at(s.from);
   Process& to = members_.at(s.to);
@@ -224,18 +259,8 @@ void Cluster::DeliverSnapshot(const Sending& s) {
   const std::optional<LogStore::Tip> base = from.member->replica().TipAt(from.state->applied());
   CHECK(base.has_value()) << "the log has the entry that was applied last";
   auto image = std::make_unique<Image>(*base, *from.state);
-  WriteBatch contents;
-  CHECK(from.engine
-            ->Scan({}, {},
-                   [&](std::string_view key, std::string_view value) {
-                     contents.Put(key, value);
-                     return absl::OkStatus();
-                   })
-            .ok());
-  MemoryEngine copy(image->disk, Durability::kFlushed);
-  copy.Write(contents, /*sync=*/false);
-  copy.Flush();
-  raft::Message message{s.from, s.to, s.term, raft::InstallSnapshot{{base->id, {}}}};
+  image->disk = CopyOf(*from.engine, Durability::kFlushed);
+  raft::Message message{s.from, s.to, s.term, raft::InstallSnapshot{{.last = base->id}}};
   to.Post(SnapshotArrived{
       {s.from, s.to, from.store_id, std::move(message), kNewestVersion}, std::move(image), done});
 }

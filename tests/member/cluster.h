@@ -57,6 +57,7 @@ class Cluster {
     std::unique_ptr<Member> member;  // null: down
     std::vector<ReplicaEvent> events;
     std::vector<PeerMessage> sent;  // since the last Turn began
+    std::map<raft::Index, raft::Entry> committed;  // what it has reported as committed
     bool hold_apply = false;
     bool joined = false;
 
@@ -78,6 +79,9 @@ class Cluster {
     void Replaced() override {}
     std::unique_ptr<StateMachine> OpenState();
     void OnEvent(const ReplicaEvent& event) override { events.push_back(event); }
+    void OnCommitted(absl::Span<const raft::Entry> entries) override {
+      for (const raft::Entry& entry : entries) committed[entry.id.index] = entry;
+    }
 
     const raft::Raft& raft() const { return member->replica().raft(); }
     void Post(Input input) { member->Post(std::move(input)); }
@@ -99,6 +103,16 @@ class Cluster {
 
   // Ends the process and loses everything that was not synced or flushed.
   void Crash(raft::MemberId id);
+
+  // The contents of a member's disks. Call it while the member is down.
+  struct Disks {
+    std::shared_ptr<MemoryDisk> log, state;
+  };
+  Disks Copy(raft::MemberId id);
+  // An older copy takes the place of the member's disks, and the member starts.
+  void PutBack(raft::MemberId id, const Disks& disks);
+  // An orderly end of the process: nothing is lost.
+  void Stop(raft::MemberId id);
 
   // Also loses the disk: starts the same member on an empty directory.
   void Wipe(raft::MemberId id);

@@ -24,7 +24,8 @@ struct BodyText {
   std::string operator()(const AppendEntriesReply& m) const {
     if (m.success) return absl::StrCat("AppendEntriesReply match=", m.match, " round=", m.round);
     return absl::StrCat("AppendEntriesReply lacks ", Describe(m.rejected_prev),
-                        " hint=", Describe(m.hint), " round=", m.round);
+                        " hint=", Describe(m.hint), " round=", m.round,
+                        m.conflict == EntryId{} ? "" : " conflict=" + Describe(m.conflict));
   }
   // The id is random, so a transcript must not contain it.
   std::string operator()(const ReadIndexRequest&) const { return "ReadIndexRequest"; }
@@ -90,6 +91,22 @@ struct EventText {
       absl::StrAppend(&text, ", learning ", absl::StrJoin(e.configuration.learners, " "));
     }
     return text;
+  }
+  std::string operator()(const Halted& e) const {
+    switch (e.why) {
+      case Halted::Why::kConflict:
+        return absl::StrCat("halts: the log of ", e.peer, " contradicts ", Describe(e.entry));
+      case Halted::Why::kToldConflict:
+        return absl::StrCat("halts: ", e.peer, " contradicts ", Describe(e.entry));
+      case Halted::Why::kLostEntries:
+        return absl::StrCat("halts: ", e.peer, " has its acknowledgement of ", e.entry.index);
+      case Halted::Why::kAsked:
+        break;
+    }
+    return "halts";
+  }
+  std::string operator()(const PeerLostEntries& e) const {
+    return absl::StrCat(e.peer, " acknowledged ", e.acknowledged, " and now ends at ", e.last);
   }
   std::string operator()(const MessageRejected& e) const {
     return absl::StrCat("rejects a message of ", Name(e.from), ": ", e.why);

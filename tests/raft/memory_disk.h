@@ -63,6 +63,13 @@ inline std::vector<Entry> LogOfTerms(const std::vector<Term>& terms) {
   return entries;
 }
 
+// The chain hash of a log that was never cut.
+inline uint64_t ChainOf(const std::vector<Entry>& entries) {
+  uint64_t chain = 0;
+  for (const Entry& entry : entries) chain = ChainAfter(chain, entry);
+  return chain;
+}
+
 // The data that survives a crash. `before` is the entry before the first one, if the log was cut.
 class MemoryDisk : public LogReader {
  public:
@@ -76,6 +83,13 @@ class MemoryDisk : public LogReader {
   Term TermAt(Index index) const override {
     ++reads;
     return index == before_.index ? before_.term : entries_.at(index - before_.index - 1).id.term;
+  }
+  uint64_t ChainHash(Index index) const override {
+    uint64_t chain = before_chain_;
+    for (Index i = first_index(); i <= index; ++i) {
+      chain = ChainAfter(chain, entries_.at(i - first_index()));
+    }
+    return chain;
   }
   std::vector<Entry> Entries(Index first, Index last, size_t bytes_max) const override {
     ++reads;
@@ -95,6 +109,7 @@ class MemoryDisk : public LogReader {
     ++syncs;
     if (ready.snapshot) {
       before_ = ready.snapshot->last;
+      before_chain_ = ready.snapshot->chain_hash;
       entries_.clear();
     }
     state_ = *ready.hard_state;
@@ -108,6 +123,7 @@ class MemoryDisk : public LogReader {
   // Removes the entries below `first`.
   void Cut(Index first) {
     const EntryId before{TermAt(first - 1), first - 1};
+    before_chain_ = ChainHash(first - 1);
     entries_.erase(entries_.begin(), entries_.begin() + static_cast<long>(first - first_index()));
     before_ = before;
   }
@@ -120,6 +136,7 @@ class MemoryDisk : public LogReader {
  private:
   HardState state_;
   EntryId before_;
+  uint64_t before_chain_ = 0;
   std::vector<Entry> entries_;
 };
 

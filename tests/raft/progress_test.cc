@@ -106,7 +106,7 @@ TEST(Progress, RejectionEmptiesTheWindow) {
   Progress progress = Replicating(2);
   progress.OnSent(4, 90);
   progress.OnSent(6, 90);
-  EXPECT_TRUE(progress.OnRejected(4, 4, 2));
+  EXPECT_EQ(progress.OnRejected(4, 4, 2), Progress::Rejection::kUsed);
   EXPECT_EQ(progress.state(), Progress::State::kProbe);
   EXPECT_EQ(progress.next_index(), 4u);
   EXPECT_EQ(progress.inflight_bytes(), 0u);
@@ -117,29 +117,32 @@ TEST(Progress, RejectionEmptiesTheWindow) {
 TEST(Progress, NextStaysAboveMatch) {
   Progress progress = Replicating(5);
   progress.OnSent(9, 10);
-  EXPECT_TRUE(progress.OnRejected(9, 2, 2));
+  EXPECT_EQ(progress.OnRejected(9, 2, 2), Progress::Rejection::kUsed);
   EXPECT_EQ(progress.next_index(), 6u);
 }
 
 TEST(Progress, LateRejectionIsIgnored) {
   Progress progress(9, kWindow);
   progress.OnSent(9, 10);
-  EXPECT_FALSE(progress.OnRejected(7, 5, 1)) << "not a reply to the current probe";
+  EXPECT_EQ(progress.OnRejected(7, 5, 1), Progress::Rejection::kIgnored) << "not a reply to the current probe";
   EXPECT_FALSE(progress.CanSend());
-  EXPECT_TRUE(progress.OnRejected(8, 5, 1));
+  EXPECT_EQ(progress.OnRejected(8, 5, 1), Progress::Rejection::kUsed);
   EXPECT_EQ(progress.next_index(), 5u);
   progress.OnAccepted(9, /*round=*/3);
-  EXPECT_FALSE(progress.OnRejected(8, 5, 3)) << "it was sent before the acknowledgement";
+  EXPECT_EQ(progress.OnRejected(8, 5, 3), Progress::Rejection::kIgnored) << "it was sent before the acknowledgement";
   EXPECT_EQ(progress.match_index(), 9u);
 }
 
-TEST(Progress, PeerThatLostSavedEntriesStartsAgain) {
+TEST(Progress, APeerThatLostSavedEntriesIsExcluded) {
   Progress progress(9, kWindow);
   progress.OnAccepted(8, /*round=*/3);
-  EXPECT_TRUE(progress.OnRejected(8, 1, /*round=*/4));
-  EXPECT_EQ(progress.match_index(), 0u);
-  EXPECT_EQ(progress.next_index(), 1u);
-  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  EXPECT_EQ(progress.OnRejected(8, 1, /*round=*/4), Progress::Rejection::kLostEntries);
+  EXPECT_EQ(progress.match_index(), 0u) << "it does not count";
+  EXPECT_EQ(progress.acknowledged(), 8u);
+  EXPECT_FALSE(progress.CanSend());
+  EXPECT_FALSE(progress.OnAccepted(9, /*round=*/5));
+  EXPECT_EQ(progress.OnRejected(9, 1, /*round=*/5), Progress::Rejection::kIgnored);
+  EXPECT_EQ(progress.state(), Progress::State::kExcluded);
 }
 
 TEST(Progress, UnreachablePeerIsProbedFromItsMatchIndex) {

@@ -127,7 +127,7 @@ TEST_F(Snapshot, OfAnOlderStateIsNotInstalled) {
   net.Recover();
   net.RunFor(10);
   const Index first = net[3].status().first_index;
-  Message old{1, 3, net[1].term(), InstallSnapshot{{{net[1].term(), 16}, {}}}};
+  Message old{1, 3, net[1].term(), InstallSnapshot{{{net[1].term(), 16}, {}, 0}}};
   net.Step(old);
   net.Propose(1, "after");
   net.RunFor(2);
@@ -144,7 +144,7 @@ TEST_F(Snapshot, ThatTheLogContainsKeepsTheLog) {
   net.DropAll();
   ASSERT_EQ(net[3].last_index(), 4u);
   ASSERT_EQ(net[3].commit_index(), 1u);
-  net.Step({1, 3, net[1].term(), InstallSnapshot{{{net[1].term(), 3}, {}}}});
+  net.Step({1, 3, net[1].term(), InstallSnapshot{{{net[1].term(), 3}, {}, 0}}});
   EXPECT_EQ(net[3].last_index(), 4u);
   EXPECT_EQ(net[3].commit_index(), 3u);
   EXPECT_EQ(net[3].status().first_index, 1u);
@@ -155,7 +155,7 @@ TEST_F(Snapshot, OfAnOlderTermIsAnsweredWithTheTerm) {
   net.Recover();
   net.Elect(2);
   net.DropAll();
-  net.Step({1, 3, net[3].term() - 1, InstallSnapshot{{{1, 21}, {}}}});
+  net.Step({1, 3, net[3].term() - 1, InstallSnapshot{{{1, 21}, {}, 0}}});
   EXPECT_EQ(Count<SnapshotInstalled>(3), 0u);
   const std::vector<Message> sent = net.TakeSent(3, 1);
   ASSERT_EQ(sent.size(), 1u);

@@ -57,6 +57,10 @@ namespace raftkv::sim {
   X(kOldTermCommitted, "entry of an old term committed by a later leader")    \
   X(kDuplicateAppend, "duplicate append ignored")                             \
   X(kStaleAppend, "append of an older term rejected")                         \
+  X(kHeardAReplacedProcess, "message of a process that was replaced ignored") \
+  X(kTwoHistoriesFound, "member halted: two histories after an old copy")     \
+  X(kOldCopyFoundByLeader, "old copy found by the leader")                    \
+  X(kOldCopyRemembered, "old copy found by a member that remembers it")       \
   X(kRejectedAppend, "append rejected for a gap or a conflict")               \
   X(kOutOfOrder, "messages overtook each other")                              \
   X(kDuplicated, "message delivered twice")                                   \

@@ -44,6 +44,8 @@ constexpr Mutant kMutants[] = {
     {"truncate-on-duplicate-append", "a duplicate append removes what follows it"},
     {"follower-commits-past-proof",
      "a follower commits entries beyond those that the append proved equal"},
+    {"chain-not-compared", "logs are matched by index and term alone"},
+    {"committed-conflict-ignored", "entries of a leader replace committed ones"},
     {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
     // Cut logs and snapshots.
     {"cut-beyond-the-flushed-index", "entries are removed whose effects are not flushed"},
@@ -109,6 +111,10 @@ constexpr Mutant kMutants[] = {
 }  // namespace
 
 absl::Span<const Mutant> Mutants() { return kMutants; }
+
+bool NeedsAnOldCopy(std::string_view mutant) {
+  return mutant == "chain-not-compared" || mutant == "committed-conflict-ignored";
+}
 
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;

@@ -277,7 +277,7 @@ void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
       .from = from,
       .to = to,
       .store_id = world_->member(t.from).store_id(),
-      .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{t.base.id, {}}}},
+      .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{.last = t.base.id}}},
       .newest_version = kNewestVersion};
   auto disk = std::make_shared<MemoryDisk>();
   MemoryEngine(disk, Durability::kFlushed).Write(*t.contents, /*sync=*/false);

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "storage/base/mutant.h"
 #include "tests/sim/mutants.h"
+#include "tests/sim/old_copy.h"
 
 namespace raftkv::sim {
 
@@ -128,7 +129,16 @@ RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
   Profile profile = DrawProfile(&rng);
   Aim(mutant, &profile);
   if (trace) absl::PrintF("%s\n", Describe(profile));
-  RunResult result = World(options, profile).Run();
+  RunResult result;
+  if (!NeedsAnOldCopy(mutant)) result = World(options, profile).Run();
+  if (NeedsAnOldCopy(mutant) || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
+    Verdict verdict;
+    RunOldCopies(seed, &result.marks, &verdict);
+    if (verdict.failed() && result.invariant.empty()) {
+      result.invariant = verdict.invariant();
+      result.what = verdict.what();
+    }
+  }
   if (mutant.empty() && Mix(seed, 5) % 20 == 0 && result.invariant.empty() && !trace) {
     const RunResult again = World(options, profile).Run();
     if (again.trace_hash != result.trace_hash) {

@@ -358,12 +358,25 @@ struct EventText {
                            absl::StrJoin(e.configuration.voters, " n"),
                            absl::StrJoin(e.configuration.learners, " n"));
   }
+  std::string operator()(const raft::Halted& e) const {
+    return absl::StrFormat("HALTED by n%d at %d/%d", e.peer, e.entry.term, e.entry.index);
+  }
+  std::string operator()(const raft::PeerLostEntries& e) const {
+    return absl::StrFormat("n%d lost what it acknowledged, %d", e.peer, e.acknowledged);
+  }
   std::string operator()(const raft::MessageRejected& e) const {
     return absl::StrFormat("rejects a message of n%d: %s", e.from, e.why);
   }
   std::string operator()(const raft::Event& e) const { return std::visit(*this, e); }
   std::string operator()(const PeerRejected& e) const {
-    return absl::StrFormat("rejects n%d: another data directory", e.peer);
+    return absl::StrFormat("rejects n%d: %s", e.peer,
+                           e.why == PeerRejected::Why::kStoreId ? "another data directory"
+                           : e.why == PeerRejected::Why::kOlderCopy
+                               ? "an older copy of its data directory"
+                               : "a process that was replaced");
+  }
+  std::string operator()(const Fault& e) const {
+    return Describe(e, [](raft::MemberId id) { return absl::StrFormat("n%d", id); });
   }
   std::string operator()(const VotingAllowed& e) const {
     return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
@@ -388,7 +401,19 @@ struct EventText {
 void World::OnEvent(int member, const ReplicaEvent& event) {
   Say(absl::StrFormat("n%d      %s", member + 1, std::visit(EventText{}, event)));
   Marks& marks = result_.marks;
-  if (std::holds_alternative<PeerRejected>(event)) marks.Hit(Mark::kWiped);
+  if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
+    if (rejected->why == PeerRejected::Why::kStoreId) marks.Hit(Mark::kWiped);
+    if (rejected->why == PeerRejected::Why::kReplaced) marks.Hit(Mark::kHeardAReplacedProcess);
+    if (rejected->why == PeerRejected::Why::kOlderCopy) {
+      verdict_.Fail("fault", absl::StrFormat("n%d takes the directory of n%d for an older copy",
+                                             member + 1, rejected->peer));
+    }
+  }
+  // Here every disk keeps what was saved (tests/sim/old_copy.h has the other runs).
+  if (std::holds_alternative<Fault>(event)) {
+    verdict_.Fail("fault",
+                  absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
+  }
   if (std::holds_alternative<VersionRaised>(event)) {
     marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
   }
@@ -403,6 +428,9 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (std::holds_alternative<raft::SnapshotNeeded>(*raft_event)) marks.Hit(Mark::kSnapshotWanted);
   if (std::holds_alternative<raft::SnapshotInstalled>(*raft_event)) {
     marks.Hit(Mark::kSnapshotInstalled);
+  }
+  if (std::holds_alternative<raft::PeerLostEntries>(*raft_event)) {
+    verdict_.Fail("fault", absl::StrFormat("n%d: %s", member + 1, EventText{}(*raft_event)));
   }
   // Here every peer is correct.
   if (const auto* rejected = std::get_if<raft::MessageRejected>(raft_event)) {

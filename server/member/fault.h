@@ -1,0 +1,39 @@
+#ifndef RAFTKV_SERVER_MEMBER_FAULT_H_
+#define RAFTKV_SERVER_MEMBER_FAULT_H_
+
+// Why a member has halted (raft::Raft::Halt): its log or its state cannot be trusted, or must not be
+// overwritten. It serves no client and takes part in nothing until its process starts again. Its
+// process goes on, so that Status and the health service can tell. docs/decisions/0017 explains what
+// is found and what an operator does.
+
+#include <functional>
+#include <string>
+
+#include "server/raft/ready.h"
+#include "server/raft/types.h"
+
+namespace raftkv {
+
+struct Fault {
+  enum class Kind {
+    kNone,
+    kConflict,     // the log of `peer`, a leader, contradicts this log at `entry`
+    kLostEntries,  // this log lacks what this member acknowledged to `peer`: up to `entry`
+    kOlderCopy,    // `peer` knows that this log reached `entry`, and it reaches less
+  };
+  Kind kind = Kind::kNone;
+  raft::MemberId peer = raft::kNobody;
+  raft::EntryId entry = {};
+
+  explicit operator bool() const { return kind != Kind::kNone; }
+};
+
+Fault FaultOf(const raft::Halted& halted);
+
+// One line: what has happened, and what to do. `name` returns the name of a member.
+std::string Describe(const Fault& fault,
+                     const std::function<std::string(raft::MemberId)>& name);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_FAULT_H_

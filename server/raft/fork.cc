@@ -1,0 +1,96 @@
+// The methods of Raft about logs that contradict each other (docs/decisions/0017-older-copies.md).
+// By Log Matching (§5.3) and Leader Completeness (§5.4.3) that cannot happen, unless a member has
+// forgotten votes or entries that it had saved. Whoever finds such a contradiction halts, and tells
+// the leader, which halts too: two histories exist then, and clients may have an acknowledgement of
+// each. Only the operator can choose.
+
+#include "server/raft/raft.h"
+#include "storage/base/mutant.h"
+
+namespace raftkv::raft {
+
+namespace {
+bool Differs(uint64_t chain, uint64_t known) {
+  return chain != 0 && chain != known && !RAFTKV_MUTANT("chain-not-compared");
+}
+}  // namespace
+
+// --- the follower
+
+// The index of an entry of this log that contradicts the leader's log; 0: there is none that this
+// append shows. It costs nothing for an append that begins where this log ends.
+Index Raft::ConflictWith(const AppendEntries& append) const {
+  const Index base = log_.first_index() - 1;
+  const EntryId prev = append.prev;
+  if (prev.index > log_.last_index()) return 0;
+  if (prev.index >= base) {
+    if (log_.TermAt(prev.index) != prev.term) {
+      return prev.index <= commit_ && !RAFTKV_MUTANT("committed-conflict-ignored") ? prev.index : 0;
+    }
+    if (Differs(append.prev_chain, log_.ChainAt(prev.index))) return prev.index;
+  }
+  uint64_t chain = append.prev_chain;
+  Index checked = 0;  // the last entry that this log has as well
+  for (const Entry& entry : append.entries) {
+    if (entry.id.index >= base && !log_.Contains(entry.id)) {
+      if (entry.id.index <= commit_ && !RAFTKV_MUTANT("committed-conflict-ignored")) {
+        return entry.id.index;
+      }
+      break;
+    }
+    if (chain != 0 || prev.index == 0) chain = ChainAfter(chain, entry);
+    if (entry.id.index >= base) checked = entry.id.index;
+  }
+  return checked != 0 && Differs(chain, log_.ChainAt(checked)) ? checked : 0;
+}
+
+Index Raft::ConflictWith(const InstallSnapshot& install) const {
+  const EntryId last = install.meta.last;
+  if (last.index + 1 < log_.first_index() || last.index > log_.last_index()) return 0;
+  if (log_.Contains(last)) {
+    return Differs(install.meta.chain_hash, log_.ChainAt(last.index)) ? last.index : 0;
+  }
+  return last.index <= commit_ && !RAFTKV_MUTANT("committed-conflict-ignored") ? last.index : 0;
+}
+
+// Also if this member has halted before: the sender may be another leader, which does not know.
+void Raft::OnConflict(const Message& message, Index index, uint64_t round) {
+  const EntryId entry = log_.IdAt(index);
+  Halt({Halted::Why::kConflict, message.from, entry});
+  SendAfterSave(message.from,
+                AppendEntriesReply{.success = false,
+                                   .rejected_prev = entry,
+                                   .hint = entry,
+                                   .round = round,
+                                   .conflict = entry,
+                                   .conflict_chain = log_.ChainAt(index)},
+                term_);
+}
+
+// Whether this member has lost what it had acknowledged to the leader of this term.
+bool Raft::LostEntries(const Message& message, const AppendEntries& append) {
+  if (append.acknowledged <= log_.last_index()) return false;
+  Halt({Halted::Why::kLostEntries, message.from, {0, append.acknowledged}});
+  return true;
+}
+
+// --- the leader
+
+// The peer may be wrong, or its reply may be old: this leader believes only what its own log shows.
+void Raft::HandleConflict(const Message& message, const AppendEntriesReply& reply) {
+  const Index index = reply.conflict.index;
+  if (index + 1 < log_.first_index() || index > log_.last_index()) return;
+  if (log_.Contains(reply.conflict) && log_.ChainAt(index) == reply.conflict_chain) return;
+  Halt({Halted::Why::kToldConflict, message.from, log_.IdAt(index)});
+}
+
+// --- both
+
+void Raft::Halt(Halted why) {
+  if (halted_) return;
+  halted_ = true;
+  next_.events.push_back(why);
+  if (role_ != Role::kFollower || leader_ != kNobody) BecomeFollower(term_, kNobody);
+}
+
+}  // namespace raftkv::raft

@@ -1,0 +1,153 @@
+// An operator puts an older copy of a member's data directory back.
+
+#include "server/member/peer_lives.h"
+#include "tests/member/cluster.h"
+
+namespace raftkv {
+namespace {
+
+void PutSome(Cluster& c, const std::string& key, int count) {
+  for (int i = 0; i < count; ++i) {
+    const auto put = c.Put(c.leader(), key + std::to_string(i), "v");
+    c.Run(absl::Milliseconds(20));
+    ASSERT_TRUE(put->fate && *put->fate == Fate::kApplied);
+  }
+}
+
+void Elect(Cluster& c, raft::MemberId id) {
+  c.Run(absl::Seconds(5));
+  if (c.leader() != id) c.Transfer(c.leader(), id);
+  c.Run(absl::Seconds(2));
+  ASSERT_EQ(c.leader(), id);
+}
+
+const Fault& FaultOf(Cluster& c, raft::MemberId id) { return c[id].member->replica().fault(); }
+
+// The recipe of the fork: leader 1; copy 3; stop 1; writes to 2 and 3; stop both; put the copy of 3
+// back; start 1 and 3; later 2. `in_order` false: with more terms, so that the two histories do not
+// have the same one.
+void Fork(Cluster& c, bool same_term) {
+  Elect(c, 1);
+  PutSome(c, "old", 3);
+  c.Stop(3);
+  const Cluster::Disks copy = c.Copy(3);
+  c.Start(3);
+  c.Run(absl::Seconds(2));
+  c.Stop(1);
+  c.Run(absl::Seconds(5));
+  ASSERT_NE(c.leader(), raft::kNobody);
+  PutSome(c, "lost", 10);
+  c.Stop(2);
+  c.Stop(3);
+  c.PutBack(3, copy);
+  c.Start(1);
+  c.Run(absl::Seconds(5));
+  if (!same_term) {
+    c.Transfer(c.leader(), c.leader() == 1 ? 3 : 1);
+    c.Run(absl::Seconds(2));
+    c.Transfer(c.leader(), c.leader() == 1 ? 3 : 1);
+    c.Run(absl::Seconds(2));
+  }
+  ASSERT_NE(c.leader(), raft::kNobody) << "1 and 3 cannot know what 2 has";
+  PutSome(c, "new", 12);
+  c.Start(2);
+  c.Run(absl::Seconds(10));
+}
+
+TEST(OldCopy, ThatMadeAnotherHistoryHaltsBothHistories) {
+  for (const bool same_term : {true, false}) {
+    SCOPED_TRACE(same_term);
+    Cluster c(3);
+    Fork(c, same_term);
+    EXPECT_EQ(FaultOf(c, 2).kind, Fault::Kind::kConflict);
+    EXPECT_EQ(Cluster::Value(c[2], "lost9"), "v") << "what was acknowledged is kept";
+    EXPECT_EQ(Cluster::Value(c[2], "new0"), "");
+    EXPECT_EQ(c.leader(), raft::kNobody) << "no member serves without the other's writes";
+    EXPECT_EQ(c.Count<Fault>(2), 1);
+    EXPECT_GE(c.Count<Fault>(1) + c.Count<Fault>(3), 1);
+  }
+}
+
+TEST(OldCopy, IsFoundByItsLeader) {
+  Cluster c(3);
+  Elect(c, 1);
+  c.Stop(3);
+  const Cluster::Disks copy = c.Copy(3);
+  c.Start(3);
+  c.Run(absl::Seconds(2));
+  PutSome(c, "k", 5);
+  c.Crash(3);
+  c.PutBack(3, copy);
+  c.Run(absl::Seconds(10));
+  EXPECT_TRUE(FaultOf(c, 3));
+  EXPECT_FALSE(FaultOf(c, 1));
+  EXPECT_FALSE(FaultOf(c, 2));
+  EXPECT_EQ(c.leader(), 1u);
+  PutSome(c, "after", 1);
+}
+
+// Its vote could elect a leader without what it acknowledged.
+TEST(OldCopy, IsFoundByAFollowerThatRemembersIt) {
+  Cluster c(3);
+  Elect(c, 1);
+  c.Stop(3);
+  const Cluster::Disks copy = c.Copy(3);
+  c.Start(3);
+  c.Run(absl::Seconds(2));
+  PutSome(c, "k", 5);
+  Elect(c, 3);  // 2 hears from 3 how far it has come
+  c.Stop(1);
+  c.Crash(3);
+  c.PutBack(3, copy);
+  c.Run(absl::Seconds(10));
+  EXPECT_EQ(FaultOf(c, 3).kind, Fault::Kind::kOlderCopy);
+  EXPECT_FALSE(FaultOf(c, 2));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  c.Start(1);
+  c.Run(absl::Seconds(5));
+  EXPECT_NE(c.leader(), raft::kNobody);
+  EXPECT_NE(c.leader(), 3u);
+}
+
+TEST(OldCopy, AnUnchangedDirectoryIsTaken) {
+  Cluster c(3);
+  Elect(c, 1);
+  PutSome(c, "k", 3);
+  for (int i = 0; i < 12; ++i) {
+    const raft::MemberId id = 1 + i % 3;
+    i % 2 == 0 ? c.Stop(id) : c.Crash(id);
+    c.Run(absl::Seconds(1));
+    c.Start(id);
+    c.Run(absl::Seconds(3));
+    PutSome(c, "k", 1);
+  }
+  for (raft::MemberId id : {1, 2, 3}) {
+    EXPECT_FALSE(FaultOf(c, id));
+    EXPECT_EQ(c.Count<PeerRejected>(id), 0);
+  }
+}
+
+// A copy of a running directory: the member runs twice.
+TEST(OldCopy, OfTwoProcessesOnlyTheNewerOneIsHeard) {
+  using Verdict = PeerLives::Verdict;
+  PeerLives lives;
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 9}), Verdict::kReplaced);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}), Verdict::kOk);
+}
+
+TEST(OldCopy, WhatWasAcknowledgedIsRemembered) {
+  using Verdict = PeerLives::Verdict;
+  PeerLives lives;
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 3}), Verdict::kOk) << "a late message of the same process";
+  lives.OnAcknowledged(1, {2, 7});
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}), Verdict::kOlderCopy);
+  EXPECT_EQ(lives.OnHeard(1, 13, {1, 9}), Verdict::kOlderCopy);
+  EXPECT_EQ(lives.OnHeard(1, 14, {3, 1}), Verdict::kOk) << "a later term";
+  EXPECT_EQ(lives.OnHeard(1, 0, {}), Verdict::kOk) << "a release that does not tell it";
+}
+
+}  // namespace
+}  // namespace raftkv
