@@ -93,7 +93,7 @@ TEST(Fork, EntriesThatTheLogHasAreComparedToo) {
 }
 
 TEST(Fork, ACutLogIsComparedAtItsFirstEntry) {
-  for (const std::string& theirs : {"ab", "aX"}) {
+  for (const std::string theirs : {"ab", "aX"}) {
     Network net = WithLog(2, {1, 2});
     ASSERT_EQ(net[1].status().first_index, 3u);
     std::vector<Entry> entries = Log(theirs, 1);
