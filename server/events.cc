@@ -119,6 +119,16 @@ class Logger {
   void Log(const Fault& e) {
     LOG(ERROR) << "this member has " << Describe(e, [this](raft::MemberId id) { return Name(id); });
   }
+  void Log(const Divergence& e) {
+    std::vector<std::string> digests;
+    for (const auto& [id, digest] : e.digests) {
+      digests.push_back(absl::StrFormat("%s %016x", Name(id), digest));
+    }
+    LOG(ERROR) << "the states of the members differ after entry " << e.index << ": "
+               << absl::StrJoin(digests, ", ")
+               << (e.majority ? "; those that differ from the majority are stopped"
+                              : "; none is that of a majority, so all members are stopped");
+  }
   void Log(const raft::PeerLostEntries& e) {
     LOG(ERROR) << Name(e.peer) << " acknowledged all entries up to " << e.acknowledged
                << ", and its log ends at " << e.last

@@ -67,7 +67,8 @@ struct StateMachine::Rep {
                .entry = {},
                .leases = {},
                .lease_changes = {}},
-        tables(&shared) {}
+        tables(&shared),
+        digests(&shared, options.digest_interval) {}
 
   absl::Status Load();
   bool OutOfLimits(const Limits& limits, const Meter& meter) const;
@@ -84,6 +85,7 @@ struct StateMachine::Rep {
   const StateMachineOptions options;
   Shared shared;
   Tables tables;
+  Digests digests;
   Published<State, StateSnapshot> saved;  // the state after the last written batch
 
   // A running flush. It is complete once the engine's survived() reaches `position`.
@@ -134,6 +136,7 @@ absl::Status StateMachine::Rep::Load() {
   if (!absl::IsCancelled(status) && !status.ok()) return status;
   if (!found && !empty) return absl::DataLossError("state machine: data but no state record");
   if (status = tables.Load(); !status.ok()) return status;
+  if (status = digests.Load(); !status.ok()) return status;
   if (raised != (state().cluster_version > kFirstVersion)) {
     return absl::DataLossError("state machine: the cluster version does not fit the state record");
   }
@@ -192,6 +195,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
       state.applied = entry.id;
       state.digest =
           HashMix(HashMix(state.digest, entry.id.index), static_cast<uint64_t>(state.revision));
+      rep.digests.AfterEntry();
       ++rep.entries_since_flush;
       if (rep.shared.batch.bytes() > kBatchBytes) rep.WriteBatchOut();
     }
@@ -256,6 +260,7 @@ void StateMachine::Rep::WriteBatchOut() {
 raft::EntryId StateMachine::applied() const { return rep_->state().applied; }
 Revision StateMachine::revision() const { return rep_->state().revision; }
 uint64_t StateMachine::digest() const { return rep_->state().digest; }
+const std::deque<StateDigest>& StateMachine::digests() const { return rep_->digests.all(); }
 ClusterVersion StateMachine::cluster_version() const { return rep_->state().cluster_version; }
 
 raft::EntryId StateMachine::persisted_applied() const {

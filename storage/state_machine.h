@@ -17,6 +17,7 @@
 // applies.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -34,6 +35,7 @@
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/state_snapshot.h"
+#include "storage/tables/digests.h"
 #include "storage/version.h"
 
 namespace raftkv {
@@ -58,6 +60,7 @@ struct StateMachineOptions {
   // Returns the rules of a version, which is at most newest_version.
   const Rules& (*rules_of)(ClusterVersion) = RulesOf;
   int64_t block_keys = mvcc::kBlockKeys;  // mvcc/counts.h
+  raft::Index digest_interval = kDigestInterval;  // tables/digests.h
   // Called by Apply when an entry has a command or version that this program does not know, before
   // anything of that entry is written. `line` names the remedy. If it returns, Apply stops before
   // that entry, and so does every later call.
@@ -99,6 +102,8 @@ class StateMachine {
   // A running hash over the effects of all applied entries, independent of the physical layout. It
   // is equal on all members at equal applied index.
   uint64_t digest() const;
+  // The last digests that are kept (tables/digests.h), oldest first.
+  const std::deque<StateDigest>& digests() const;
 
   // What happened to leases since the last call; after Open, all leases. Call it after each Apply,
   // because the changes collect here.

@@ -12,7 +12,7 @@
 //   1  the rules of the first release: the bytes of keys cost nothing
 //   2  the bytes of keys count against Rules::walked_steps
 //   3  leases: they can be granted, and the rules about them below; logs are cut: a member that is
-//      far behind gets a snapshot (server/member/log_tail.h)
+//      far behind gets a snapshot (server/member/log_tail.h); digests are kept (tables/digests.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -34,6 +34,8 @@ inline constexpr ClusterVersion kNewestVersion = 3;  // the newest version that 
 
 // From this version on, every member knows what a snapshot is, so logs may be cut.
 inline constexpr ClusterVersion kSnapshotVersion = 3;
+// From this version on, every member keeps its last digests (tables/digests.h).
+inline constexpr ClusterVersion kDigestsVersion = 3;
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each full

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/member/audit.h"
 #include "server/member/fault.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
@@ -59,10 +60,11 @@ struct MembersChanged {
 // This member was removed from the cluster. It must stop. Reported once.
 struct RemovedFromCluster {};
 
-// A Fault is reported once: this member has halted.
+// A Fault is reported once: this member has halted. A leader reports a Divergence once for each
+// index.
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster, Fault>;
+                 VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence>;
 
 class MemberObserver {
  public:

@@ -45,6 +45,17 @@ std::string Describe(const Fault& fault,
       return absl::StrCat("halted: this member acknowledged all entries up to ", fault.entry.index,
                           " to the leader ", name(fault.peer), ", and its log has fewer. ",
                           kReplace);
+    case Fault::Kind::kDiverged:
+      return absl::StrCat("halted: after entry ", fault.entry.index,
+                          " the state of this member is not that of the majority. Its disk, its "
+                          "memory or a bug has changed it. Stop it, keep its log file for a bug "
+                          "report, and replace it (raftkv member replace)");
+    case Fault::Kind::kAllDiverged:
+      return absl::StrCat("halted: after entry ", fault.entry.index,
+                          " the states of the members differ, and no state is that of a majority. "
+                          "All members have halted. Keep all data directories, compare them "
+                          "(raftkv endpoint hashkv), and start one member with "
+                          "--force-new-cluster");
     case Fault::Kind::kOlderCopy:
       return absl::StrCat("halted: ", name(fault.peer), " knows that the log of this member was at "
                           "index ", fault.entry.index, " in term ", fault.entry.term,

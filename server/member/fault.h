@@ -19,6 +19,8 @@ struct Fault {
     kNone,
     kConflict,     // the log of `peer`, a leader, contradicts this log at `entry`
     kLostEntries,  // this log lacks what this member acknowledged to `peer`: up to `entry`
+    kDiverged,     // the state after `entry` is not the majority's, says the leader `peer`
+    kAllDiverged,  // the states after `entry` differ, and there is no majority
     kOlderCopy,    // `peer` knows that this log reached `entry`, and it reaches less
   };
   Kind kind = Kind::kNone;

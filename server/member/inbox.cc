@@ -27,6 +27,8 @@ struct BodyBytes {
   size_t operator()(const ForwardedProposalReply&) const { return 0; }
   size_t operator()(const Hello&) const { return 0; }
   size_t operator()(const HelloReply&) const { return 0; }
+  size_t operator()(const DigestReport&) const { return 0; }
+  size_t operator()(const Diverged&) const { return 0; }
 };
 
 struct InputBytes {

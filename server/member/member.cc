@@ -40,6 +40,7 @@ bool Member::idle() const {
 
 void Member::Turn(MonotonicTime now) {
   LearnLeases(now);
+  if (!applying_elsewhere_) replica_.OnDigests(state_machine_->digests());
   replica_.Turn(inbox_.Take(), now, /*may_install=*/!applying_elsewhere_);
   Replica::HandOver more = replica_.TakeHandOver();
   if (more.installed != nullptr) {

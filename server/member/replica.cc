@@ -77,6 +77,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   MaybePublish();
   ProposeWaiting();
   MaybeChangeMembers();
+  MaybeReportDigests();
   AskReads();
   DrainReady();
   NoteLeader();
@@ -429,6 +430,8 @@ void Replica::NoteLeader() {
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
   lessor_.OnNewTerm();
+  audit_.Clear();
+  digests_reported_ = false;
   if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
   next_ask_ = next_forward_ = now_;
   if (raft_.role() != raft::Role::kLeader) return;

@@ -29,6 +29,7 @@
 
 #include "absl/time/time.h"
 #include "server/member/applier.h"
+#include "server/member/audit.h"
 #include "server/member/fault.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
@@ -100,6 +101,9 @@ class Replica {
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
 
+  // The digests that the state machine keeps. Call it between turns, while no other thread applies.
+  void OnDigests(const std::deque<StateDigest>& digests);
+
   // Begins to transfer leadership to the best follower, because this member is about to stop. Call
   // it between turns. No effect if this member does not lead, or if no follower answers.
   void HandOverLeadership();
@@ -148,6 +152,8 @@ class Replica {
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
+  void HandleFrom(raft::MemberId from, const DigestReport& report);
+  void HandleFrom(raft::MemberId from, const Diverged& diverged);
   bool Rejects(const PeerMessage& message);
   bool RejectsLife(const PeerMessage& message);
   void StopWith(const Fault& fault);
@@ -171,6 +177,11 @@ class Replica {
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
   void MaybeExpireLeases();
+
+  // replica_audit.cc: the states of the members are compared
+  void MaybeReportDigests();
+  void CompareDigests();
+  void OnDiverged(raft::MemberId leader, const Divergence& found);
 
   // replica_members.cc: changes of the members
   void QueueChange(raft::MemberId from, ForwardedProposal proposal);
@@ -211,6 +222,9 @@ class Replica {
   MemberStoreIds store_ids_;
   PeerLives peer_lives_;
   Fault fault_;
+  Audit audit_;                      // leader only
+  std::deque<StateDigest> digests_;  // of this member
+  bool digests_reported_ = false;    // to this leader
   Members members_;
   Versions versions_;
   Renewals renewals_;

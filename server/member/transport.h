@@ -11,6 +11,8 @@
 // process may have died.
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "absl/status/status.h"
 #include "server/raft/message.h"
 #include "server/raft/types.h"
+#include "storage/tables/digests.h"
 #include "storage/version.h"
 
 namespace raftkv {
@@ -56,11 +59,23 @@ struct HelloReply {
   raft::Reached forgotten = {};
 };
 
+// A member tells its leader the digests of its state, and the leader tells a member that its digest
+// at `index` is not the majority's (audit.h). No `majority`: there is none.
+struct DigestReport {
+  std::deque<StateDigest> digests;  // at most kDigestsKept
+};
+struct Diverged {
+  raft::Index index = 0;
+  std::optional<uint64_t> majority;
+};
+
 struct PeerMessage {
   raft::MemberId from = raft::kNobody;
   raft::MemberId to = raft::kNobody;
   std::string store_id;  // the sender's data directory
-  std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply> body;
+  std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply,
+               DigestReport, Diverged>
+      body;
   ClusterVersion newest_version = kFirstVersion;  // that the sender knows
   uint64_t boot_id = 0;                           // of the sender's process; 0: not known
   raft::Reached reached = {};                     // how far the sender's log has ever come

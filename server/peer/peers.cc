@@ -373,6 +373,14 @@ void Peers::SendBody(Peer* to, const ForwardedProposalReply& reply) {
   if (to->forward_in != nullptr) to->forward_in->Send(Encode(reply));
 }
 
+void Peers::SendBody(Peer* to, const DigestReport& report) {
+  if (to->forward_out != nullptr) to->forward_out->Send(Encode(report));
+}
+
+void Peers::SendBody(Peer* to, const Diverged& diverged) {
+  if (to->forward_in != nullptr) to->forward_in->Send(Encode(diverged));
+}
+
 void Peers::SendBody(Peer* to, const Hello&) {
   Ask<proto::HelloRequest, proto::HelloResponse>(
       to, {}, &proto::Raft::Stub::PrepareAsyncHello,
@@ -485,6 +493,11 @@ absl::Status Peers::OnForward(const Sender& from, proto::ForwardRequest* request
     CountMalformed(from.id, proposal.status()).IgnoreError();
     SendBody(Find(from.id), ForwardedProposalReply{.number = in.number(), .not_understood = true});
   }
+  if (request->digests_size() > 0) {
+    absl::StatusOr<DigestReport> report = DecodeDigests(*request);
+    if (!report.ok()) return CountMalformed(from.id, report.status());
+    Post(from, *std::move(report));
+  }
   if (!request->has_read_index()) return absl::OkStatus();
   return PostRaft(from, Decode(request->read_index()));
 }
@@ -495,6 +508,12 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
       const absl::StatusOr<ForwardedProposalReply> reply = Decode(response.declined());
       if (!reply.ok()) return CountMalformed(from.id, reply.status());
       Post(from, *reply);
+      return absl::OkStatus();
+    }
+    case proto::ForwardResponse::kDiverged: {
+      const absl::StatusOr<Diverged> diverged = Decode(response.diverged());
+      if (!diverged.ok()) return CountMalformed(from.id, diverged.status());
+      Post(from, *diverged);
       return absl::OkStatus();
     }
     case proto::ForwardResponse::kReadIndex:

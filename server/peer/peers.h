@@ -190,6 +190,8 @@ class Peers final : public Transport {
 
   // One overload for each kind of message. If one is missing, Send does not compile.
   void SendBody(Peer* to, const raft::Message& message);
+  void SendBody(Peer* to, const DigestReport& report);
+  void SendBody(Peer* to, const Diverged& diverged);
   void SendBody(Peer* to, const ForwardedProposal& proposal);
   void SendBody(Peer* to, const ForwardedProposalReply& reply);
   void SendBody(Peer* to, const Hello&);

@@ -126,6 +126,23 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   return out;
 }
 
+proto::ForwardRequest Encode(const DigestReport& body) {
+  proto::ForwardRequest out;
+  for (const StateDigest& d : body.digests) {
+    proto::ForwardRequest::Digest* digest = out.add_digests();
+    digest->set_index(d.index);
+    digest->set_digest(d.digest);
+  }
+  return out;
+}
+
+proto::ForwardResponse Encode(const Diverged& body) {
+  proto::ForwardResponse out;
+  out.mutable_diverged()->set_index(body.index);
+  if (body.majority) out.mutable_diverged()->set_majority(*body.majority);
+  return out;
+}
+
 proto::HelloResponse Encode(const HelloReply& body) {
   proto::HelloResponse out;
   out.set_log_empty(body.log_empty);
@@ -302,6 +319,23 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
       .transferring = in.transferring(),
       .not_understood = in.not_understood(),
       .rejected = {static_cast<absl::StatusCode>(in.status_code()), in.status_text()}};
+}
+
+absl::StatusOr<DigestReport> DecodeDigests(const proto::ForwardRequest& in) {
+  if (in.digests_size() > static_cast<int>(kDigestsKept)) return Malformed("too many digests");
+  DigestReport out;
+  for (const auto& d : in.digests()) {
+    if (!Plausible({d.index()})) return Malformed("index of a digest");
+    out.digests.push_back({d.index(), d.digest()});
+  }
+  return out;
+}
+
+absl::StatusOr<Diverged> Decode(const proto::ForwardResponse::Diverged& in) {
+  if (!Plausible({in.index()})) return Malformed("index of a digest");
+  Diverged out{.index = in.index(), .majority = {}};
+  if (in.has_majority()) out.majority = in.majority();
+  return out;
 }
 
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {

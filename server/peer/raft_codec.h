@@ -35,6 +35,8 @@ proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexRe
 // Writes into a request that may hold other proposals.
 void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out);
 proto::ForwardResponse Encode(const ForwardedProposalReply& body);
+proto::ForwardRequest Encode(const DigestReport& body);
+proto::ForwardResponse Encode(const Diverged& body);
 proto::HelloResponse Encode(const HelloReply& body);
 // The first request of a snapshot.
 proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& manifest);
@@ -54,6 +56,9 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
 // not know is rejected, because every member must always be able to apply what is in the log.
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in);
+// Of a request that has digests.
+absl::StatusOr<DigestReport> DecodeDigests(const proto::ForwardRequest& in);
+absl::StatusOr<Diverged> Decode(const proto::ForwardResponse::Diverged& in);
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);
 struct SnapshotOffer {
   raft::Term term = 0;

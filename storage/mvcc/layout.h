@@ -13,6 +13,7 @@
 //   l ‖ lease id                a lease (leases.h)
 //   k ‖ lease id ‖ key          a key that is attached to the lease
 //   M ‖ member id               a member, or a removed one (members.h)
+//   D                           the last digests (tables/digests.h)
 //   a A S                       reserved for auth, alarms, sessions
 //
 // `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
@@ -45,6 +46,7 @@ inline constexpr char kLeaseTable = 'l';
 inline constexpr char kAttachedTable = 'k';
 inline constexpr char kMemberTable = 'M';
 inline constexpr char kClusterVersionKey[] = "V";
+inline constexpr char kDigestsKey[] = "D";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
 // A key's newest version without the value. All fields are 0 if the key has no version.

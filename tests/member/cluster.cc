@@ -1,6 +1,7 @@
 #include "tests/member/cluster.h"
 
 #include "absl/strings/str_cat.h"
+#include "storage/mvcc/layout.h"
 
 namespace raftkv {
 
@@ -33,7 +34,7 @@ std::shared_ptr<MemoryDisk> CopyOf(const Engine& engine, Durability durability) 
 std::unique_ptr<StateMachine> Cluster::Process::OpenState() {
   auto opened = std::make_unique<MemoryEngine>(state_disk, Durability::kFlushed);
   engine = opened.get();
-  auto machine = StateMachine::Open(std::move(opened));
+  auto machine = StateMachine::Open(std::move(opened), {.digest_interval = 16});
   CHECK(machine.ok()) << machine.status();
   return *std::move(machine);
 }
@@ -244,6 +245,28 @@ void Cluster::PutBack(raft::MemberId id, const Disks& disks) {
   m.state_disk = disks.state;
   m.committed.clear();
   Start(id);
+}
+
+void Cluster::ChangeAByte(raft::MemberId id, const std::string& key) {
+  MemoryEngine engine(members_.at(id).state_disk, Durability::kFlushed);
+  std::string prefix;
+  mvcc::AppendVersionPrefix(key, &prefix);
+  WriteBatch batch;
+  CHECK(engine
+            .Scan(mvcc::BeforeVersions(prefix), mvcc::AfterVersions(prefix),
+                  [&](std::string_view at, std::string_view record) {
+                    mvcc::Head head;
+                    std::string_view value;
+                    mvcc::DecodeVersion(at, record, &head, &value);
+                    ++head.version;
+                    std::string changed;
+                    mvcc::EncodeVersion(head, value, &changed);
+                    batch.Put(at, changed);
+                    return absl::CancelledError();  // the newest one
+                  })
+            .code() == absl::StatusCode::kCancelled);
+  engine.Write(batch, /*sync=*/false);
+  engine.Flush();
 }
 
 void Cluster::Stop(raft::MemberId id) {

@@ -111,6 +111,9 @@ class Cluster {
   Disks Copy(raft::MemberId id);
   // An older copy takes the place of the member's disks, and the member starts.
   void PutBack(raft::MemberId id, const Disks& disks);
+  // Changes a byte of the stored state: how often `key` was changed. Call it while the member is
+  // down.
+  void ChangeAByte(raft::MemberId id, const std::string& key);
   // An orderly end of the process: nothing is lost.
   void Stop(raft::MemberId id);
 

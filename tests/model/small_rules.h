@@ -25,7 +25,9 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
   return version == 1 ? kVersion1 : version == 2 ? kVersion2 : kVersion3;
 }
 
-inline StateMachineOptions SmallOptions() { return {.rules_of = SmallRulesOf, .block_keys = 4}; }
+inline StateMachineOptions SmallOptions() {
+  return {.rules_of = SmallRulesOf, .block_keys = 4, .digest_interval = 16};
+}
 
 }  // namespace raftkv
 

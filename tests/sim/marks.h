@@ -60,6 +60,7 @@ namespace raftkv::sim {
   X(kHeardAReplacedProcess, "message of a process that was replaced ignored") \
   X(kTwoHistoriesFound, "member halted: two histories after an old copy")     \
   X(kOldCopyFoundByLeader, "old copy found by the leader")                    \
+  X(kDivergenceFound, "member halted: its state was changed")                 \
   X(kOldCopyRemembered, "old copy found by a member that remembers it")       \
   X(kRejectedAppend, "append rejected for a gap or a conflict")               \
   X(kOutOfOrder, "messages overtook each other")                              \

@@ -46,6 +46,7 @@ constexpr Mutant kMutants[] = {
      "a follower commits entries beyond those that the append proved equal"},
     {"chain-not-compared", "logs are matched by index and term alone"},
     {"committed-conflict-ignored", "entries of a leader replace committed ones"},
+    {"digests-not-compared", "the members do not compare the digests of their states"},
     {"truncation-keeps-tail", "the log on disk keeps the entries that were truncated"},
     // Cut logs and snapshots.
     {"cut-beyond-the-flushed-index", "entries are removed whose effects are not flushed"},
@@ -115,6 +116,8 @@ absl::Span<const Mutant> Mutants() { return kMutants; }
 bool NeedsAnOldCopy(std::string_view mutant) {
   return mutant == "chain-not-compared" || mutant == "committed-conflict-ignored";
 }
+
+bool NeedsADivergence(std::string_view mutant) { return mutant == "digests-not-compared"; }
 
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;

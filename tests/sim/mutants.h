@@ -27,6 +27,9 @@ absl::Span<const Mutant> Mutants();
 // Whether the planted bug shows only after an older copy of a directory was put back (old_copy.h).
 bool NeedsAnOldCopy(std::string_view mutant);
 
+// Whether it shows only after a member's state was changed (divergence.h).
+bool NeedsADivergence(std::string_view mutant);
+
 // Adjusts a seed's profile, so that the situations that the planted bug needs are more frequent.
 void Aim(std::string_view mutant, Profile* profile);
 

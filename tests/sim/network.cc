@@ -49,6 +49,10 @@ struct BodyText {
     return absl::StrFormat("Rejected #%d%s", m.number, m.too_many_requests ? " too many" : "");
   }
   std::string operator()(const Hello&) const { return "Hello"; }
+  std::string operator()(const DigestReport& m) const {
+    return absl::StrFormat("Digests up to %d", m.digests.back().index);
+  }
+  std::string operator()(const Diverged& m) const { return absl::StrFormat("Diverged %d", m.index); }
   std::string operator()(const HelloReply& m) const {
     return absl::StrFormat("HelloReply%s", m.log_empty ? " empty" : "");
   }

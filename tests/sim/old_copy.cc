@@ -179,6 +179,8 @@ class OldCopies {
   void Count(MemberId id) {
     switch (fault(id).kind) {
       case Fault::Kind::kNone:
+      case Fault::Kind::kDiverged:
+      case Fault::Kind::kAllDiverged:
         return;
       case Fault::Kind::kConflict:
         return marks_->Hit(Mark::kTwoHistoriesFound);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "storage/base/mutant.h"
+#include "tests/sim/divergence.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/old_copy.h"
 
@@ -129,15 +130,20 @@ RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
   Profile profile = DrawProfile(&rng);
   Aim(mutant, &profile);
   if (trace) absl::PrintF("%s\n", Describe(profile));
+  const bool old_copy = NeedsAnOldCopy(mutant), divergence = NeedsADivergence(mutant);
   RunResult result;
-  if (!NeedsAnOldCopy(mutant)) result = World(options, profile).Run();
-  if (NeedsAnOldCopy(mutant) || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
-    Verdict verdict;
+  if (!old_copy && !divergence) result = World(options, profile).Run();
+  // Some seeds also run what World cannot.
+  Verdict verdict;
+  if (old_copy || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
     RunOldCopies(seed, &result.marks, &verdict);
-    if (verdict.failed() && result.invariant.empty()) {
-      result.invariant = verdict.invariant();
-      result.what = verdict.what();
-    }
+  }
+  if (divergence || (mutant.empty() && Mix(seed, 7) % 10 == 0)) {
+    RunDivergence(seed, &result.marks, &verdict);
+  }
+  if (verdict.failed() && result.invariant.empty()) {
+    result.invariant = verdict.invariant();
+    result.what = verdict.what();
   }
   if (mutant.empty() && Mix(seed, 5) % 20 == 0 && result.invariant.empty() && !trace) {
     const RunResult again = World(options, profile).Run();

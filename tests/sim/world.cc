@@ -375,6 +375,9 @@ struct EventText {
                                ? "an older copy of its data directory"
                                : "a process that was replaced");
   }
+  std::string operator()(const Divergence& e) const {
+    return absl::StrFormat("finds different states after entry %d", e.index);
+  }
   std::string operator()(const Fault& e) const {
     return Describe(e, [](raft::MemberId id) { return absl::StrFormat("n%d", id); });
   }
@@ -410,7 +413,7 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
     }
   }
   // Here every disk keeps what was saved (tests/sim/old_copy.h has the other runs).
-  if (std::holds_alternative<Fault>(event)) {
+  if (std::holds_alternative<Fault>(event) || std::holds_alternative<Divergence>(event)) {
     verdict_.Fail("fault",
                   absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
   }

@@ -1,0 +1,57 @@
+#ifndef RAFTKV_SERVER_MEMBER_AUDIT_H_
+#define RAFTKV_SERVER_MEMBER_AUDIT_H_
+
+// Compares the digests that the members report to their leader (storage/tables/digests.h), and
+// finds those whose state differs from the majority's: docs/decisions/0018-divergence.md.
+//
+// Owned by the replica; used on the thread of the turns. The memory is bounded by 16 indexes and by
+// the number of members.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "storage/log/entry.h"
+#include "storage/tables/digests.h"
+
+namespace raftkv {
+
+// The members' digests at one index, which are not all equal.
+struct Divergence {
+  raft::Index index = 0;
+  std::map<raft::MemberId, uint64_t> digests = {};
+  // The digest of a majority of the voters. None: there is none, and no voter's is missing; then
+  // nobody knows which state is right.
+  std::optional<uint64_t> majority = {};
+
+  // Whether the member has reported another digest than the majority's.
+  bool Wrong(raft::MemberId member) const {
+    const auto it = digests.find(member);
+    return it != digests.end() && it->second != majority;
+  }
+};
+
+class Audit {
+ public:
+  // `digests` of `member`, a member. Those after `newest` are not believed.
+  void Add(raft::MemberId member, const std::deque<StateDigest>& digests, raft::Index newest) {
+    for (const StateDigest& d : digests) {
+      if (d.index <= newest) digests_[d.index][member] = d.digest;
+    }
+    while (digests_.size() > kDigestsKept) digests_.erase(digests_.begin());
+  }
+
+  // The newest divergence that was not returned yet and that a majority decides, or all voters.
+  std::optional<Divergence> Find(const std::vector<raft::MemberId>& voters);
+
+  void Clear() { digests_.clear(); }
+
+ private:
+  std::map<raft::Index, std::map<raft::MemberId, uint64_t>> digests_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_MEMBER_AUDIT_H_
