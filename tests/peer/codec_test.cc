@@ -64,7 +64,12 @@ TEST(Codec, RoundTripsEveryFieldOfRaft) {
                                                    std::get<raft::RequestVoteReply>(granted.body)),
             granted);
 
-  raft::AppendEntries append{.prev = {2, 5}, .entries = {}, .commit = 4, .round = 11};
+  raft::AppendEntries append{.prev = {2, 5},
+                             .entries = {},
+                             .commit = 4,
+                             .round = 11,
+                             .prev_chain = UINT64_MAX,
+                             .acknowledged = 3};
   append.entries.push_back({{3, 6}, raft::EntryType::kNoOp, {}});
   append.entries.push_back({{7, 7}, raft::EntryType::kCommand, raft::Payload(PutOf(1))});
   append.entries.push_back({{7, 8},
@@ -77,6 +82,10 @@ TEST(Codec, RoundTripsEveryFieldOfRaft) {
       .success = false, .match = 0, .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11};
   const Message replied{2, 1, 7, reply};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesResponse>(replied, reply), replied);
+  const raft::AppendEntriesReply conflict{
+      .rejected_prev = {2, 5}, .hint = {2, 5}, .conflict = {2, 5}, .conflict_chain = UINT64_MAX};
+  const Message contradicted{2, 1, 7, conflict};
+  EXPECT_EQ(*RoundTrip<proto::AppendEntriesResponse>(contradicted, conflict), contradicted);
 
   const raft::ReadIndexRequest ask{.id = 9};
   const Message asked{1, 2, 7, ask};
@@ -115,12 +124,23 @@ TEST(Codec, RoundTripsWhatIsNoPartOfRaft) {
 
   for (const HelloReply& hello :
        {HelloReply{.log_empty = true}, HelloReply{.store_id_rejected = true},
-        HelloReply{.removed = true}, HelloReply{}}) {
+        HelloReply{.removed = true}, HelloReply{.forgotten = {3, 9}}, HelloReply{}}) {
     const auto again = Decode(Encode(hello));
     ASSERT_TRUE(again.ok());
     EXPECT_EQ(again->log_empty, hello.log_empty);
     EXPECT_EQ(again->store_id_rejected, hello.store_id_rejected);
     EXPECT_EQ(again->removed, hello.removed);
+    EXPECT_EQ(again->forgotten, hello.forgotten);
+  }
+
+  const auto digests = DecodeDigests(Encode(DigestReport{{{1000, 7}, {2000, UINT64_MAX}}}));
+  ASSERT_TRUE(digests.ok());
+  EXPECT_EQ(digests->digests, (std::deque<StateDigest>{{1000, 7}, {2000, UINT64_MAX}}));
+  for (const std::optional<uint64_t> majority : {std::optional<uint64_t>(0), {}}) {
+    const auto diverged = Decode(Encode(Diverged{2000, majority}).diverged());
+    ASSERT_TRUE(diverged.ok());
+    EXPECT_EQ(diverged->index, 2000u);
+    EXPECT_EQ(diverged->majority, majority);
   }
 }
 
@@ -400,6 +420,35 @@ TEST(Codec, RejectsImplausibleSnapshots) {
   EXPECT_EQ(after([](auto* in) { in->mutable_files(1)->set_name("CURRENT"); }), kInvalid);
   EXPECT_EQ(after([](auto* in) { in->mutable_files(1)->set_size(UINT64_MAX); }), kInvalid);
   EXPECT_EQ(after([](auto* in) { in->clear_files(); }), kInvalid);
+}
+
+TEST(Codec, RejectsImplausibleDigests) {
+  proto::ForwardRequest report;
+  for (size_t i = 0; i <= kDigestsKept; ++i) report.add_digests();
+  EXPECT_EQ(DecodeDigests(report).status().code(), kInvalid);
+  report.clear_digests();
+  report.add_digests()->set_index(UINT64_MAX);
+  EXPECT_EQ(DecodeDigests(report).status().code(), kInvalid);
+  proto::ForwardResponse::Diverged diverged;
+  EXPECT_EQ(After(diverged, [](auto* in) { in->set_index(UINT64_MAX); }), kInvalid);
+}
+
+TEST(Codec, RejectsImplausibleConflicts) {
+  const proto::AppendEntriesResponse none;
+  EXPECT_EQ(After(none, [](auto* in) { in->set_conflict_index(7); }), kInvalid) << "without a term";
+  const auto set = [](proto::AppendEntriesResponse* in) {
+    in->set_conflict_index(7);
+    in->set_conflict_term(1);
+  };
+  EXPECT_EQ(After(none, [&](auto* in) { set(in); }), kOk);
+  EXPECT_EQ(After(none,
+                  [&](auto* in) {
+                    set(in);
+                    in->set_term(1);
+                    in->set_success(true);
+                  }),
+            kInvalid);
+  EXPECT_EQ(After(none, [](auto* in) { in->set_conflict_index(UINT64_MAX); }), kInvalid);
 }
 
 TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {

@@ -57,6 +57,7 @@ struct Node {
     options.cluster_id = kCluster;
     options.self = self;
     options.store_id = std::string(16, static_cast<char>('0' + self));
+    options.boot_id = 100 + self;
     options.peers = {std::move(other)};
     options.forward_bound = forward_bound;
     options.snapshots = std::move(snapshots);

@@ -113,7 +113,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   Node from(1, {2, "n2", to.address});
   const auto carry = [&](auto request, auto answer) {
     const size_t asked = to.inputs.size(), answered = from.inputs.size();
-    from.peers.Send({1, 2, "", request});
+    from.peers.Send({.from = 1, .to = 2, .store_id = "", .body = request, .reached = {6, 4}});
     ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > asked; }));
     to.peers.Send({2, 1, "", answer});
     ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.inputs.size() > answered; }));
@@ -121,6 +121,8 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
     const auto& got_back = std::get<PeerMessage>(from.inputs.back());
     EXPECT_EQ(got.store_id, std::string(16, '1'));
     EXPECT_EQ(got_back.store_id, std::string(16, '2'));
+    EXPECT_EQ(got.boot_id, 101u);
+    EXPECT_EQ(got.reached, (raft::Reached{6, 4}));
     if constexpr (std::is_same_v<decltype(request), raft::Message>) {
       request.connection = std::get<raft::Message>(got.body).connection;  // set by the receiver
       EXPECT_EQ(std::get<raft::Message>(got.body), request);
@@ -135,6 +137,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   carry(Message{1, 2, 7, raft::ReadIndexRequest{.id = UINT64_MAX}},
         Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
   carry(Hello{}, HelloReply{.log_empty = true});
+  carry(DigestReport{{{1000, 7}}}, Diverged{1000, 8});
   // It has no answer of its own.
   const size_t before = to.inputs.size();
   from.peers.Send({1, 2, "", Message{1, 2, 7, raft::TimeoutNow{}}});
@@ -143,6 +146,20 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
             (Message{1, 2, 7, raft::TimeoutNow{}}));
   EXPECT_EQ(to.peers.rejections().total(), 0);
   EXPECT_EQ(from.peers.rejections().total(), 0);
+}
+
+// The replica has found that the peer runs on an older copy of its data directory.
+TEST(Peers, EndTheStreamsOfAnOlderCopy) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send(Append());
+  ASSERT_TRUE(
+      Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
+  to.peers.OnPeerRejected({1, PeerRejected::Why::kReplaced});
+  to.peers.OnPeerRejected({1, PeerRejected::Why::kOlderCopy});
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.Count<AppendLost>() == 1; }));
+  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kReplaced), 1);
+  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kOlderCopy), 1);
 }
 
 // A member is added, reached at another address, and removed.

@@ -102,5 +102,25 @@ TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
                                 HasSubstr("start it with its old data directory"))));
 }
 
+TEST_F(Events, AHaltSaysWhatHappenedAndWhatToDo) {
+  EXPECT_THAT(Logged(raft::Halted{raft::Halted::Why::kConflict, 2, {3, 9}}), ElementsAre())
+      << "a Fault follows";
+  EXPECT_THAT(Logged(Fault{Fault::Kind::kConflict, 2, {3, 9}}),
+              ElementsAre(AllOf(HasSubstr("this member has halted: the log of n2 contradicts the "
+                                          "log of this member at entry 9 (of term 3 here)"),
+                                HasSubstr("Keep all data directories"))));
+  EXPECT_THAT(Logged(Fault{Fault::Kind::kLostEntries, 2, {0, 9}}),
+              ElementsAre(AllOf(HasSubstr("acknowledged all entries up to 9 to the leader n2"),
+                                HasSubstr("raftkv member replace"))));
+  EXPECT_THAT(Logged(Fault{Fault::Kind::kOlderCopy, 2, {3, 9}}),
+              ElementsAre(HasSubstr("n2 knows that the log of this member was at index 9 in term 3")));
+  EXPECT_THAT(Logged(raft::PeerLostEntries{3, 9, 4}),
+              ElementsAre(HasSubstr("n3 acknowledged all entries up to 9, and its log ends at 4")));
+  EXPECT_THAT(Logged(Divergence{1000, {{1, 7}, {2, 8}, {3, 8}}, 8}),
+              ElementsAre(HasSubstr("differ after entry 1000: n1 0000000000000007, n2 ")));
+  EXPECT_THAT(Logged(Fault{Fault::Kind::kDiverged, 2, {0, 1000}}),
+              ElementsAre(HasSubstr("halted: after entry 1000 the state of this member is not")));
+}
+
 }  // namespace
 }  // namespace raftkv
