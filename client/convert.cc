@@ -304,7 +304,10 @@ StatusResult FromProto(etcdserverpb::StatusResponse&& response) {
           .is_learner = response.islearner(),
           .errors = StringsOf(response.errors()),
           .storage_version = response.storageversion(),
-          .db_size_quota = response.dbsizequota()};
+          .db_size_quota = response.dbsizequota(),
+          .server_version = response.serverversion(),
+          .cluster_version = response.clusterversion(),
+          .newest_cluster_version = response.newestclusterversion()};
 }
 
 WatchBatch FromProto(etcdserverpb::WatchResponse&& response) {

@@ -117,6 +117,7 @@ class Reader {
     const absl::Duration ms = absl::Milliseconds(1), s = absl::Seconds(1);
     if (section == "cluster") {
       return {{"name", Text{&config_.cluster_name}},
+              {"state", Choice{&config_.cluster_state, {"new", "existing"}}},
               {"heartbeat_interval", Duration{&config_.heartbeat_interval, 10 * ms, 10 * s}},
               {"election_timeout", Duration{&config_.election_timeout, 50 * ms, 50 * s}}};
     }

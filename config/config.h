@@ -55,6 +55,7 @@ struct LogConfig {
 struct Config {
   std::string path;  // of the file; empty: DefaultConfig()
   std::string cluster_name = "default";
+  std::string cluster_state = "new";  // new; existing: a first start joins a running cluster
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
   std::vector<MemberConfig> members;

@@ -10,6 +10,73 @@
 #include "server/join.h"
 
 namespace raftkv {
+namespace {
+
+using Known = Members::Member;
+
+bool IsAt(const Known& member, const std::string& peer_url) {
+  const auto& urls = member.info.peerurls();
+  return std::find(urls.begin(), urls.end(), peer_url) != urls.end();
+}
+
+template <typename Predicate>
+const Known* FindIf(const Members& members, Predicate matches) {
+  for (const auto& [id, member] : members.all()) {
+    if (matches(member)) return &member;
+  }
+  return nullptr;
+}
+
+// Of a member that has other peer URLs in the log than in the file.
+std::string Moved(const MemberConfig& given, const Known& known) {
+  return absl::StrFormat(
+      "the config file has peer_url %s for member %s, and the cluster reaches it at %s: if it has "
+      "moved, run raftkv member update %x --peer-urls=%s; else correct the file",
+      given.peer_url, given.name, absl::StrJoin(known.info.peerurls(), ","), known.info.id(),
+      given.peer_url);
+}
+
+// What differs between a member of the file and the members in the log. Empty: nothing.
+std::string Difference(const MemberConfig& given, const Members& members) {
+  const Known* at =
+      FindIf(members, [&](const Known& member) { return IsAt(member, given.peer_url); });
+  if (at != nullptr && (at->info.name().empty() || at->info.name() == given.name)) return "";
+  if (at != nullptr) {
+    return absl::StrCat("the config file calls the member at peer_url ", given.peer_url, " ",
+                        given.name, ", and the cluster knows it as ", at->info.name(),
+                        ": start it with the new name, or correct the file");
+  }
+  const Known* named =
+      FindIf(members, [&](const Known& member) { return member.info.name() == given.name; });
+  if (named != nullptr) return Moved(given, *named);
+  return absl::StrCat("the config file names member ", given.name, " at ", given.peer_url,
+                      ", which is not a member of the cluster: add it with raftkv member add ",
+                      given.name, " --peer-urls=", given.peer_url, ", or remove it from the file");
+}
+
+// The names of the members without which the file is that of the first start. Empty: there are
+// none.
+std::vector<std::string> AddedMembers(const Config& given, uint64_t cluster_id) {
+  constexpr size_t kMembersMax = 12;  // of which all subsets are tried
+  const size_t count = given.members.size();
+  if (count > kMembersMax) return {};
+  for (uint32_t added = 1; added + 1 < uint32_t{1} << count; ++added) {
+    std::vector<uint64_t> ids;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < count; ++i) {
+      const MemberConfig& member = given.members[i];
+      if ((added >> i & 1) == 0) {
+        ids.push_back(member.id);
+      } else {
+        names.push_back(member.name);
+      }
+    }
+    if (ClusterIdOf(std::move(ids)) == cluster_id) return names;
+  }
+  return {};
+}
+
+}  // namespace
 
 absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
   const auto identity = ReadIdentity(self->data_dir);
@@ -31,44 +98,60 @@ absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
   return true;
 }
 
-absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
+std::vector<std::string> Differences(const Config& given, size_t self, raft::MemberId id,
+                                     const Members& members) {
+  std::vector<std::string> differences;
+  const Known* own = members.Find(id);
+  if (own == nullptr) return differences;  // its entry has not arrived yet, or it was removed
+  for (size_t i = 0; i < given.members.size(); ++i) {
+    const MemberConfig& member = given.members[i];
+    std::string difference;
+    if (i != self) {
+      difference = Difference(member, members);
+    } else if (!IsAt(*own, member.peer_url)) {  // its name may differ: it tells the new one
+      difference = Moved(member, *own);
+    }
+    if (!difference.empty()) differences.push_back(std::move(difference));
+  }
+  return differences;
+}
+
+std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity) {
   const MemberConfig& member = given.members[self];
+  const std::vector<std::string> added = AddedMembers(given, identity.cluster_id);
+  if (!added.empty()) {
+    return absl::StrCat("member ", absl::StrJoin(added, ", "),
+                        " was added to the config file; remove it there, and add it once the "
+                        "cluster runs: raftkv member add");
+  }
+  if (member.id != identity.member_id) {
+    return absl::StrCat("the peer_url of member ", member.name,
+                        " was changed in the config file; restore it, and change it once the "
+                        "cluster runs: raftkv member update");
+  }
+  std::vector<std::string> others;
+  for (const MemberConfig& other : given.members) {
+    if (&other != &member) others.push_back(other.name);
+  }
+  return absl::StrCat("the peer_url of another member (", absl::StrJoin(others, ", "),
+                      ") was changed in the config file, or a member was removed from it; restore "
+                      "the file, and change the members once the cluster runs: raftkv member "
+                      "update, member remove");
+}
+
+absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
   const Members& members = data_dir.state->members();
-  const Members::Member* known = members.Find(data_dir.identity.member_id);
-  if (known != nullptr) {
-    const auto& urls = known->info.peerurls();
-    if (std::find(urls.begin(), urls.end(), member.peer_url) == urls.end()) {
-      LOG(WARNING) << "the cluster knows this member at peer_url "
-                   << absl::StrJoin(urls.begin(), urls.end(), ",") << ", and the config file says "
-                   << member.peer_url
-                   << absl::StrFormat(
-                          ": tell the cluster with raftkv member "
-                          "update %x --peer-urls=%s",
-                          known->info.id(), member.peer_url);
-    }
-    for (const MemberConfig& other : given.members) {
-      const bool found =
-          std::any_of(members.all().begin(), members.all().end(), [&](const auto& m) {
-            return std::find(m.second.info.peerurls().begin(), m.second.info.peerurls().end(),
-                             other.peer_url) != m.second.info.peerurls().end();
-          });
-      if (found || other.name == member.name) continue;
-      LOG(WARNING) << "the config file names member " << other.name << " at " << other.peer_url
-                   << ", which is not a member of the cluster: add it with raftkv member add "
-                   << other.name << " --peer-urls=" << other.peer_url
-                   << ", or remove it from the file";
-    }
+  const Identity& identity = data_dir.identity;
+  for (const std::string& difference : Differences(given, self, identity.member_id, members)) {
+    LOG(WARNING) << difference;
+  }
+  if (members.known() || identity.joined || given.cluster_id == identity.cluster_id) {
     return absl::OkStatus();
   }
-  if (members.known() || data_dir.identity.joined ||
-      given.cluster_id == data_dir.identity.cluster_id) {
-    return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(absl::StrCat(
-      member.data_dir,
-      ": this cluster was started with other members or peer URLs, and they are "
-      "not in its log yet; restore the config file, and change the members once the cluster runs: "
-      "raftkv member add, remove or update"));
+  return absl::FailedPreconditionError(absl::StrCat(given.members[self].data_dir,
+                                                    ": the log of this cluster does not have its "
+                                                    "members yet, and ",
+                                                    WhatWasEdited(given, self, identity)));
 }
 
 }  // namespace raftkv

@@ -5,6 +5,8 @@
 // Server::Start.
 
 #include <cstddef>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "config/config.h"
@@ -17,8 +19,17 @@ namespace raftkv {
 // Returns whether the member joined a running cluster, at this start or at an earlier one.
 absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join);
 
-// After the first start the log has the members, and the file does not change them: if it names
-// others, a warning says what to do. Until the log has them, the file must be as it was.
+// After the first start the log has the members, and the file does not change them. These lines say
+// which members of the file differ from those in the log, in what, and which command to use instead
+// of editing the file. `id`: of this member, number `self` of the file.
+std::vector<std::string> Differences(const Config& given, size_t self, raft::MemberId id,
+                                     const Members& members);
+
+// The same of a cluster whose log does not have the members yet, as far as their ids tell: they
+// follow from the peer URLs of the first start (config.h).
+std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity);
+
+// Logs the differences. An error if the file was edited before the log had the members.
 absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir);
 
 }  // namespace raftkv

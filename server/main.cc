@@ -139,8 +139,10 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--check-config", check,
       "check the file, and with -n the member's data directory, print the result and exit");
-  app.add_flag("--join", options.join,
-               "at the first start: join a running cluster, after raftkv member add");
+  app.add_flag(
+      "--join", options.join,
+      "at the first start: join a running cluster, after raftkv member add; [cluster] state "
+      "= \"existing\" means the same");
   app.add_flag(
       "--force-new-cluster", options.force_new_cluster,
       "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
@@ -163,6 +165,7 @@ int main(int argc, char** argv) {
       file.empty() ? absl::StatusOr<raftkv::Config>(raftkv::DefaultConfig())
                    : raftkv::LoadConfig(file);
   if (!config.ok()) return Fail(config.status());
+  options.join |= config->cluster_state == "existing";
   if (check && member.empty()) {
     PrintConfig(*config);
     return kStopped;

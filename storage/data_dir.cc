@@ -111,7 +111,7 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
     (void)!pread(fd, owner, sizeof(owner) - 1, 0);
     return absl::FailedPreconditionError(
         absl::StrCat(dir, ": is in use by process ", absl::StripAsciiWhitespace(owner),
-                     "; stop it first, or choose another data_dir"));
+                     "; stop it first. Two members never share a directory"));
   }
   const std::string text = absl::StrCat(getpid(), "\n");
   if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0) {
@@ -165,9 +165,8 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
   return identity;
 }
 
-// OK if the directory belongs to the configured member. Since the members' ids follow from the
-// config file, an edited file looks like another cluster. The remedy must then not be a new
-// directory: with one on every member, the cluster would be empty.
+// OK if the directory belongs to the configured member. After an edit of the config file the remedy
+// must not be a new directory: with one on every member, the cluster would be empty.
 absl::Status CheckIdentity(const std::string& path, const Identity& identity,
                            const DataDirOptions& o) {
   if (identity.cluster_name != o.cluster_name) {
@@ -177,19 +176,19 @@ absl::Status CheckIdentity(const std::string& path, const Identity& identity,
         "directory",
         path, identity.cluster_name, identity.cluster_id, o.cluster_name, o.cluster_id));
   }
-  if (identity.cluster_id != o.cluster_id) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to cluster \"%s\" with other members (%x, not %x): a member or a peer_url in "
-        "the config file was added, removed or changed; restore the file: editing it does not "
-        "change the members of a started cluster",
-        path, identity.cluster_name, identity.cluster_id, o.cluster_id));
-  }
   if (identity.member_id != o.member_id) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); start it with -n %s, or set "
-        "data_dir of %s to its own directory",
+        "data_dir of %s to its own directory; if name and peer_url of one member were both "
+        "edited, restore one of them: the name may change, and the peer_url changes with raftkv "
+        "member update",
         path, identity.member_name, identity.member_id, o.member_name, o.member_id,
         identity.member_name, o.member_name));
+  }
+  if (identity.cluster_id != o.cluster_id) {  // the server sets it from the directory (SetIds)
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s: belongs to cluster \"%s\" (%x), not to one with other members (%x)",
+                        path, identity.cluster_name, identity.cluster_id, o.cluster_id));
   }
   return absl::OkStatus();
 }

@@ -155,6 +155,11 @@ std::string FieldsOf(const std::vector<EndpointStatus>& rows) {
     Raw("RaftTerm", status.raft_term, &out);
     Raw("RaftAppliedIndex", status.raft_applied_index, &out);
     Raw("Errors", absl::StrCat("[", absl::StrJoin(status.errors, " "), "]"), &out);
+    if (!status.server_version.empty()) {
+      Text("ServerVersion", status.server_version, &out);
+      Raw("ClusterVersion", status.cluster_version, &out);
+      Raw("NewestClusterVersion", status.newest_cluster_version, &out);
+    }
     Text("Endpoint", row.endpoint, &out);
     out += "\n";
   }

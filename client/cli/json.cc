@@ -67,6 +67,9 @@ Json ToJson(const StatusResult& status) {
   Set(object, "isLearner", status.is_learner);
   Set(object, "storageVersion", status.storage_version);
   Set(object, "dbSizeQuota", status.db_size_quota);
+  Set(object, "serverVersion", status.server_version);
+  Set(object, "clusterVersion", status.cluster_version);
+  Set(object, "newestClusterVersion", status.newest_cluster_version);
   return object;
 }
 

@@ -1,5 +1,6 @@
 #include "client/cli/output.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -199,11 +200,25 @@ void Output::AlreadyLeader(uint64_t member) {
   }
 }
 
+// The table has three more columns than etcdctl's if a member reports its own versions.
 void Output::Statuses(const std::vector<EndpointStatus>& rows) {
   if (WriteForPrograms(rows)) return;
-  Rows({"ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM",
-        "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"},
-       CellsOf(rows));
+  std::vector<std::string> titles = {"ENDPOINT",           "ID",         "VERSION",   "DB SIZE",
+                                     "IS LEADER",          "IS LEARNER", "RAFT TERM", "RAFT INDEX",
+                                     "RAFT APPLIED INDEX", "ERRORS"};
+  std::vector<std::vector<std::string>> cells = CellsOf(rows);
+  const bool own_versions = std::any_of(rows.begin(), rows.end(), [](const EndpointStatus& row) {
+    return !row.status.server_version.empty();
+  });
+  if (format_ == Format::kTable && own_versions) {
+    titles.insert(titles.end(), {"SERVER VERSION", "CLUSTER VERSION", "KNOWS UP TO"});
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const StatusResult& status = rows[i].status;
+      cells[i].insert(cells[i].end(), {status.server_version, absl::StrCat(status.cluster_version),
+                                       absl::StrCat(status.newest_cluster_version)});
+    }
+  }
+  Rows(titles, cells);
 }
 
 void Output::Hashes(const std::vector<EndpointHash>& rows) {

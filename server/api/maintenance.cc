@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "config/version.h"
 #include "server/api/edge.h"
 #include "server/api/member_calls.h"
 
@@ -71,6 +72,9 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   StatusResponse* response = call.response();
   response->set_version(kEtcdVersion);
   response->set_storageversion("3.6.0");
+  response->set_serverversion(kVersion);
+  response->set_clusterversion(edge->member->cluster_version());
+  response->set_newestclusterversion(edge->member->newest_version());
   response->set_leader(raft.leader);
   response->set_raftindex(raft.last_index);
   response->set_raftterm(raft.term);

@@ -23,8 +23,8 @@
 // Threads: one thread ("the thread of the turns") calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
-//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader, rejected_by_peers,
-//     halted and is_learner may be called from any thread.
+//   - Snapshot, DiskBytes, StartDefragment, term, newest_version, cluster_version, has_leader,
+//     rejected_by_peers, halted and is_learner may be called from any thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -135,6 +135,7 @@ class Member {
   void StartDefragment() { state_machine_->StartDefragment(); }
   MemberStatus Status() const;
   raft::Term term() const { return term_.load(std::memory_order_relaxed); }
+  ClusterVersion newest_version() const { return options_.replica.newest_version; }
   ClusterVersion cluster_version() const {
     return cluster_version_.load(std::memory_order_relaxed);
   }

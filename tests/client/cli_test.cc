@@ -223,6 +223,28 @@ TEST_F(Cli, EndpointStatusInEveryFormat) {
       << table;
 }
 
+// A member of raftkv reports versions of its own. Scripts read `simple`, so there nothing is added.
+TEST_F(Cli, EndpointStatusShowsTheVersionsOfTheMember) {
+  auto& status = server_.status_response;
+  status.set_version("3.6.5");
+  status.set_serverversion("0.2.0");
+  status.set_clusterversion(2);
+  status.set_newestclusterversion(3);
+  EXPECT_THAT(
+      Out({"endpoint", "status", "-w", "table"}),
+      testing::AllOf(
+          testing::HasSubstr(" ERRORS | SERVER VERSION | CLUSTER VERSION | KNOWS UP TO |\n"),
+          testing::HasSubstr("|          0.2.0 |               2 |           3 |\n")));
+  EXPECT_THAT(
+      Out({"endpoint", "status", "-w", "json"}),
+      testing::HasSubstr(R"("serverVersion":"0.2.0","clusterVersion":2,"newestClusterVersion":3)"));
+  EXPECT_THAT(
+      Out({"endpoint", "status", "-w", "fields"}),
+      testing::HasSubstr(
+          "\"ServerVersion\" : \"0.2.0\"\n\"ClusterVersion\" : 2\n\"NewestClusterVersion\" : 3"));
+  EXPECT_THAT(Out({"endpoint", "status"}), testing::Not(testing::HasSubstr("0.2.0")));
+}
+
 TEST_F(Cli, EndpointStatusOfTheWholeCluster) {
   server_.members_response.add_members()->add_clienturls("http://" + server_.address());
   EXPECT_EQ(Out({"endpoint", "status", "--cluster"}).substr(0, 7), "http://");

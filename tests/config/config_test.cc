@@ -221,6 +221,8 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
        "F:2: unknown key \"hartbeat_interval\" in [cluster]; did you mean \"heartbeat_interval\"?"},
       {"[cluster]\nelection = \"1s\"\n" + a,
        "F:2: unknown key \"election\" in [cluster]; did you mean \"election_timeout\"?"},
+      {"[cluster]\nstate = \"join\"\n" + a,
+       "F:2: unknown state \"join\"; write one of \"new\", \"existing\""},
       {"[storage]\n\ncolour = 1\n" + a,
        "F:3: unknown key \"colour\" in [storage]; the keys here are cache_bytes"},
       {a + "peer_urls = \"x\"\n",

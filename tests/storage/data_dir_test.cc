@@ -106,7 +106,7 @@ TEST_F(DataDirTest, AnotherClustersOrMembersDirectoryIsRejected) {
 TEST_F(DataDirTest, AnEditedConfigIsToBeRestored) {
   ASSERT_TRUE(OpenDataDir(options_).ok());
   options_.cluster_id = 0xc2;  // a member or a peer URL was changed
-  ExpectError(absl::StatusCode::kFailedPrecondition, "; restore the file: editing it does not");
+  ExpectError(absl::StatusCode::kFailedPrecondition, "not to one with other members (c2)");
   EXPECT_EQ(OpenDataDir(options_).status().message().find("data_dir"), std::string::npos);
   EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
   options_.cluster_name = "renamed";
