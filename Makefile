@@ -2,7 +2,7 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants compat bench hostile docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants compat bench failover hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -34,6 +34,11 @@ compat: ## check deadlines of writes with etcd's own Go client (needs Go)
 
 bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
 	@.ci/install-deps build test && .ci/build release && tests/bench/run
+
+failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
+	@.ci/install-deps build test && .ci/build release raftkv-server failover
+	@for product in raftkv etcd; do for how in kill term restart; do \
+	  build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
 
 docker: ## build the container image and check three members of it
 	@.ci/docker

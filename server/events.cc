@@ -67,7 +67,10 @@ class Logger {
               << "; last index " << e.last_index;
   }
   void Log(const raft::LeaderChanged& e) {
-    if (e.leader == raft::kNobody) {
+    if (e.leader == raft::kNobody && e.transfer) {
+      LOG(INFO) << "leader " << Name(leader_) << " of term " << leader_term_
+                << " transfers its leadership";
+    } else if (e.leader == raft::kNobody) {
       LOG(WARNING) << "lost leader " << Name(leader_) << " of term " << leader_term_;
     } else {
       LOG(INFO) << "leader of term " << e.term << " is " << Name(e.leader);
@@ -88,12 +91,23 @@ class Logger {
               << " by " << Name(e.voter) << " for term " << e.term;
   }
   void Log(const raft::SteppedDown& e) {
-    LOG(WARNING) << "stepped down as leader at term " << e.term << ": "
-                 << (e.why == raft::SteppedDown::Why::kNoQuorum
-                         ? "no majority answered within an election timeout"
-                     : e.why == raft::SteppedDown::Why::kNoVoter
-                         ? "it is no voter any more"
-                         : "another member has a higher term");
+    using Why = raft::SteppedDown::Why;
+    switch (e.why) {
+      case Why::kTransfer:
+        LOG(INFO) << "stepped down as leader at term " << e.term << ": transferred leadership";
+        break;
+      case Why::kNoVoter:
+        LOG(INFO) << "stepped down as leader at term " << e.term << ": it is no voter any more";
+        break;
+      case Why::kNoQuorum:
+        LOG(WARNING) << "stepped down as leader at term " << e.term
+                     << ": no majority answered within an election timeout";
+        break;
+      case Why::kHigherTerm:
+        LOG(WARNING) << "stepped down as leader at term " << e.term
+                     << ": another member has a higher term";
+        break;
+    }
   }
   void Log(const raft::Truncated& e) {
     LOG(INFO) << "removed entries that conflict with the leader's log: from index "

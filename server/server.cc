@@ -288,6 +288,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
     peer_methods.CancelLate(now);
+    peers.EverySecond();
   }
   return run_watches(now);
 }

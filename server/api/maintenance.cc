@@ -44,17 +44,32 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
                  });
 }
 
-// Why a member that has never voted knows no leader. Empty: it may vote.
-std::string FirstStartWaits(const Edge& edge, const WaitingForPeers& waiting) {
-  if (waiting.missing.empty()) return "";
-  std::vector<std::string> names;
-  for (const MemberConfig& member : edge.config->members) {
-    if (std::count(waiting.missing.begin(), waiting.missing.end(), member.id) > 0) {
-      names.push_back(member.name);
+// The members by name, as far as this one knows them.
+std::string NamesOf(const Edge& edge, const std::vector<raft::MemberId>& ids) {
+  const absl::StatusOr<Members> members = edge.member->Snapshot()->ReadMembers();
+  return absl::StrJoin(ids, ", ", [&](std::string* out, raft::MemberId id) {
+    const Members::Member* known = members.ok() ? members->Find(id) : nullptr;
+    for (const MemberConfig& member : edge.config->members) {
+      if (known == nullptr && member.id == id) return absl::StrAppend(out, member.name);
     }
+    const bool named = known != nullptr && !known->info.name().empty();
+    absl::StrAppend(out, named ? known->info.name() : absl::StrCat(absl::Hex(id)));
+  });
+}
+
+// Why this member knows no leader, for operators.
+std::string WhyNoLeader(const Edge& edge, const MemberStatus& status) {
+  const WaitingForPeers& waiting = status.waiting_for;
+  if (!waiting.missing.empty()) {
+    return absl::StrCat("first start: waiting until ", waiting.needed, " more of ",
+                        NamesOf(edge, waiting.missing), " run with new data directories, too");
   }
-  return absl::StrCat("first start: waiting until ", waiting.needed, " more of ",
-                      absl::StrJoin(names, ", "), " run with new data directories, too");
+  if (status.voters == 0) return "no leader has sent this new member anything yet";
+  const size_t silent = status.silent.size(), needed = status.voters / 2 + 1;
+  if (silent == 0) return "all voting members answer: an election is due";
+  const size_t answer = status.voters - silent;
+  return absl::StrCat(answer, " of ", status.voters, " voting members answer, and a leader needs ",
+                      needed, " (no answer from ", NamesOf(edge, status.silent), ")");
 }
 
 std::string NameOf(const Edge& edge, raft::MemberId id) {
@@ -85,8 +100,8 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
         Describe(status.fault, [edge](raft::MemberId id) { return NameOf(*edge, id); }));
   } else if (edge->member->rejected_by_peers()) {
     response->add_errors(std::string(RejectedByPeers().message()));
-  } else if (std::string why = FirstStartWaits(*edge, status.waiting_for); !why.empty()) {
-    response->add_errors(std::move(why));
+  } else if (raft.leader == raft::kNobody) {
+    response->add_errors(WhyNoLeader(*edge, status));
   }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
   // dbSize: the state and the log; dbSizeInUse: the state alone. Both as they are on disk.

@@ -119,7 +119,9 @@ MemberStatus Member::Status() const {
           .log_bytes = replica_.log_disk_bytes(),
           .pending = replica_.pending(),
           .rejected_messages = replica_.rejected_messages(),
-          .waiting_for = replica_.first_start().waiting_for()};
+          .waiting_for = replica_.first_start().waiting_for(),
+          .silent = replica_.Silent(),
+          .voters = replica_.raft().membership().voters().size()};
 }
 
 // A new leader's first entry comes after everything that was committed before its term.

@@ -84,6 +84,9 @@ struct MemberStatus {
   size_t pending = 0;              // requests that wait for a leader or a majority
   uint64_t rejected_messages = 0;  // from peers
   WaitingForPeers waiting_for;     // at the first start (first_start.h)
+  // Without a leader: the other voters that have not answered for some election timeouts.
+  std::vector<raft::MemberId> silent;
+  size_t voters = 0;
 };
 
 class Member {

@@ -50,6 +50,12 @@ raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
   return it->second.term;
 }
 
+void Proposals::FailWaiting(Fate fate) {
+  for (const uint64_t number : std::exchange(waiting_, {})) {
+    if (const auto it = all_.find(number); it != all_.end()) Finish(it, fate);
+  }
+}
+
 void Proposals::Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result) {
   auto it = all_.find(number);
   if (it != all_.end() && it->second.leader == leader) Finish(it, fate, std::move(result));

@@ -44,6 +44,9 @@ class Proposals {
   // arrival. Returns the term in which it was sent, or 0 if it is answered already.
   raft::Term OnDeclined(uint64_t number, raft::MemberId leader);
 
+  // Answers everything that waits.
+  void FailWaiting(Fate fate);
+
   // `leader` certainly did not propose it: answers it. Does nothing if it is not in flight to
   // `leader`.
   void Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result = {});

@@ -162,6 +162,7 @@ void Replica::Handle(const ForwardQueueFull& full) {
 void Replica::Handle(PeerMessage message) {
   if (Rejects(message)) return;
   lost_peers_.erase(message.from);
+  heard_[message.from] = now_;
   versions_.OnHeard(message.from, message.newest_version);
   if (raft_.role() == raft::Role::kLeader) RecordStoreId(message.from, message.store_id);
   std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
@@ -175,13 +176,7 @@ bool Replica::Rejects(const PeerMessage& message) {
     ++rejected_messages_;
     return true;
   }
-  if (members_.removed(message.from)) {
-    ++rejected_messages_;
-    if (std::holds_alternative<Hello>(message.body)) {
-      outbox_->Send(message.from, HelloReply{.removed = true});
-    }
-    return true;
-  }
+  if (members_.removed(message.from)) return RejectsRemoved(message);
   if (!store_ids_.Differs(message.from, message.store_id)) return RejectsLife(message);
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
@@ -233,6 +228,9 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
   if (phase_->AtLeast(Phase::kDeclining)) return decline({});
+  // A removed member is not sent what follows its removal, so it would not learn the outcome.
+  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
+  if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
   if (FarBehind()) return decline({.too_many_requests = true});
   if (proposal.changes_members) return QueueChange(from, proposal);
   switch (raft_.Propose(proposal.payload)) {
@@ -295,6 +293,7 @@ void Replica::Tick() {
 }
 
 void Replica::ProposeWaiting() {
+  if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
   if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;

@@ -130,6 +130,9 @@ class Replica {
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
+  // Without a leader: the other voters from which nothing came for three election timeouts. A voter
+  // asks them for their votes more often than that.
+  std::vector<raft::MemberId> Silent() const;
   // The number of messages rejected because of a wrong receiver or store id, or because no correct
   // peer would send them (raft::MessageRejected).
   uint64_t rejected_messages() const { return rejected_messages_; }
@@ -157,6 +160,7 @@ class Replica {
   bool Rejects(const PeerMessage& message);
   bool RejectsLife(const PeerMessage& message);
   void StopWith(const Fault& fault);
+  bool RejectsRemoved(const PeerMessage& message);
 
   // The steps of a turn.
   void Tick();
@@ -186,6 +190,7 @@ class Replica {
   // replica_members.cc: changes of the members
   void QueueChange(raft::MemberId from, ForwardedProposal proposal);
   void MaybeChangeMembers();
+  bool LeavesFirst(const proto::ChangeMembers& change);
   bool ProposeChange(proto::Command* command);
   absl::Status CheckChange(const proto::ChangeMembers& change) const;
   bool MayCount(const raft::Status& status, raft::MemberId id) const;
@@ -235,6 +240,7 @@ class Replica {
   // Leader: to whom a snapshot is being sent, and what was applied when that began.
   std::map<raft::MemberId, raft::Index> sending_to_;
 
+  std::map<raft::MemberId, MonotonicTime> heard_;  // when the last message of each peer came
   // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
   std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // peers whose stream was reported as broken in this turn
@@ -267,6 +273,7 @@ class Replica {
     ForwardedProposal proposal;
   };
   std::deque<WaitingChange> changes_;
+  raft::Term leaving_term_ = 0;  // in which it transferred leadership because of its own removal
   MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();  // or asked whether it was removed
   bool removed_ = false;                                       // and told the observers

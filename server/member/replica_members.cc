@@ -86,6 +86,8 @@ void Replica::MaybeChangeMembers() {
     const absl::Status status = CheckChange(command.change_members());
     if (!status.ok()) {
       Decline(change.from, change.proposal, {.rejected = status});
+    } else if (LeavesFirst(command.change_members())) {
+      return Decline(change.from, change.proposal, {.transferring = true});
     } else if (ProposeChange(&command)) {
       return;
     } else {
@@ -100,6 +102,15 @@ void Replica::MaybeChangeMembers() {
     if (members_.Check(command.change_members()).ok()) ProposeChange(&command);
     return;
   }
+}
+
+// A leader that is to be removed transfers its leadership, and the next leader removes it. So
+// writes go on, and whoever asked for the removal gets an answer. False: it is not removed, or no
+// other member has taken over in this term; then it carries out its own removal.
+bool Replica::LeavesFirst(const proto::ChangeMembers& change) {
+  if (!change.has_remove() || change.remove() != options_.raft.id) return false;
+  if (std::exchange(leaving_term_, raft_.term()) == raft_.term()) return false;
+  return raft_.TransferLeadership(raft_.BestTransferee()) == raft::TransferResult::kStarted;
 }
 
 bool Replica::ProposeChange(proto::Command* command) {
@@ -176,7 +187,24 @@ void Replica::MaybePublish() {
                         .changes_members = true});
 }
 
-// A leader sends nothing to a removed member, which then hears from no leader. The others tell it.
+// Of a message of a removed member.
+bool Replica::RejectsRemoved(const PeerMessage& message) {
+  // The leader may not have told it yet that its removal is committed (Raft::ForgetRemovedPeers).
+  const auto* from_raft = std::get_if<raft::Message>(&message.body);
+  if (from_raft != nullptr && from_raft->term == raft_.term() &&
+      std::holds_alternative<raft::AppendEntriesReply>(from_raft->body)) {
+    return false;
+  }
+  ++rejected_messages_;
+  if (std::holds_alternative<Hello>(message.body)) {
+    outbox_->Send(message.from, HelloReply{.removed = true});
+  } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
+    Decline(message.from, *proposal, {});
+  }
+  return true;
+}
+
+// A removed member that was away hears from no leader any more. The others tell it.
 void Replica::AskWhetherRemoved() {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
@@ -187,6 +215,18 @@ void Replica::AskWhetherRemoved() {
   for (const raft::MemberId member : raft_.membership().everyone()) {
     if (member != options_.raft.id) outbox_->Send(member, Hello{});
   }
+}
+
+std::vector<raft::MemberId> Replica::Silent() const {
+  std::vector<raft::MemberId> silent;
+  if (raft_.leader() != raft::kNobody) return silent;
+  const absl::Duration asked_every = options_.tick * options_.raft.election_timeout_ticks;
+  for (const raft::MemberId voter : raft_.membership().voters()) {
+    const auto heard = heard_.find(voter);
+    const bool answers = heard != heard_.end() && now_ - heard->second < 3 * asked_every;
+    if (voter != options_.raft.id && !answers) silent.push_back(voter);
+  }
+  return silent;
 }
 
 void Replica::OnRemoved() {

@@ -21,6 +21,10 @@ constexpr size_t kForwardedTogetherBytes = 64 << 10;
 // How long a stream may take to introduce itself, and how many streams may wait for that.
 constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
 constexpr size_t kUnintroducedMax = 64;
+// A removed member is told so on the connections to it. They are ended one to two seconds later.
+constexpr int kRemovedSeconds = 2;
+// How a member that stops ends the streams of the others.
+constexpr char kStopping[] = "server stopped";
 
 grpc::ChannelArguments ChannelArgs() {
   grpc::ChannelArguments args;
@@ -99,7 +103,7 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
   method.request = &Request::default_instance();
   method.response = &Response::default_instance();
   method.check = [this](const google::protobuf::Message& request) {
-    if (closing()) return absl::UnavailableError("server stopped");
+    if (closing()) return absl::UnavailableError(kStopping);
     const proto::Peer& who = static_cast<const Request&>(request).peer();
     absl::Status status = handshake_.Check(who);
     if (status.ok()) FindOrAdd(who.from());
@@ -116,7 +120,7 @@ typename In::Hooks Peers::HooksOf(In* Peer::*in,
                                   absl::Status (Peers::*on_request)(const Sender&, Request*)) {
   typename In::Hooks hooks;
   hooks.on_open = [this, in](In* stream, const proto::Peer& who) -> absl::StatusOr<Sender> {
-    if (closing()) return absl::UnavailableError("server stopped");
+    if (closing()) return absl::UnavailableError(kStopping);
     if (absl::Status status = handshake_.Check(who); !status.ok()) return status;
     Peer* peer = FindOrAdd(who.from());
     if (peer->*in != nullptr) (peer->*in)->Cancel();  // the peer has opened a new one
@@ -208,15 +212,26 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
   for (const PeerAddress& peer : peers) wanted[peer.id] = peer;
   for (auto& [id, peer] : peers_) {
     const auto found = wanted.find(id);
-    const bool same = found != wanted.end() && found->second.address == peer.address.address;
-    if (!same && peer.stub != nullptr) Disconnect(&peer);
+    if (peer.stub == nullptr) continue;
+    if (found == wanted.end()) {
+      if (peer.seconds_left == 0) peer.seconds_left = kRemovedSeconds;
+    } else if (found->second.address != peer.address.address) {
+      Disconnect(&peer);
+    }
   }
   for (const auto& [id, address] : wanted) {
     Peer& peer = peers_[id];
     peer.address = address;
+    peer.seconds_left = 0;
     if (peer.stub == nullptr) ConnectTo(&peer);
   }
   handshake_.SetPeers(KnownPeers(peers));
+}
+
+void Peers::EverySecond() {
+  for (auto& [id, peer] : peers_) {
+    if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
+  }
 }
 
 void Peers::OnConnected(Peer* peer) {
@@ -246,8 +261,10 @@ void Peers::MakeAppendOut(Peer* peer) {
     if (end.rejected_by_peer()) {
       OnRejectedBy(peer, end.status);
     } else if (!end.rejected_by_us && std::exchange(peer->connected, false)) {
-      LOG(WARNING) << "lost connection to " << peer->address.name << " at " << peer->address.address
-                   << ": " << end.status.error_message();
+      const bool planned = end.status.error_message() == kStopping || peer->seconds_left > 0;
+      LOG_AT_LEVEL(planned ? google::GLOG_INFO : google::GLOG_WARNING)
+          << "lost connection to " << peer->address.name << " at " << peer->address.address << ": "
+          << end.status.error_message();
     }
   };
   peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
@@ -306,7 +323,7 @@ void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
 
 void Peers::Stop() {
   CHECK(closing());
-  const absl::Status stopped = absl::UnavailableError("server stopped");
+  const absl::Status stopped = absl::UnavailableError(kStopping);
   for (auto& [id, peer] : peers_) {
     if (peer.append_out) peer.append_out->Close();
     if (peer.forward_out) peer.forward_out->Close();
@@ -314,7 +331,7 @@ void Peers::Stop() {
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
   for (grpc::ClientContext* context : asking_) context->TryCancel();
-  if (methods_ != nullptr) methods_->CancelStreams();
+  if (methods_ != nullptr) methods_->FinishStreams(stopped);
 }
 
 void Peers::Cancel() {
@@ -322,6 +339,7 @@ void Peers::Cancel() {
     if (peer.append_out) peer.append_out->Cancel();
     if (peer.forward_out) peer.forward_out->Cancel();
   }
+  if (methods_ != nullptr) methods_->CancelStreams();
 }
 
 // --- what the member sends

@@ -93,9 +93,12 @@ class Peers final : public Transport {
   // first Send.
   void Connect(grpc::CompletionQueue* queue);
 
-  // From now on these are the other members. Ends the connections to former members, and to members
-  // whose address has changed.
+  // From now on these are the other members. Ends the connections to members whose address has
+  // changed, and, a second later, those to former members, which are told first that they were
+  // removed.
   void SetPeers(const std::vector<PeerAddress>& peers);
+  // Call it once a second.
+  void EverySecond();
 
   void Send(PeerMessage message) override;
   void SendSnapshot(raft::MemberId to, raft::Term term) override;
@@ -104,11 +107,10 @@ class Peers final : public Transport {
   // Ends the threads of snapshots. Call it after Stop, when the loop has ended.
   void StopSnapshotThreads();
 
-  // Call it when the phase is kClosing. Ends all streams and calls. Streams that we opened are
-  // closed in order, so that no peer thinks that this member has died. All others are cancelled at
-  // once. Completions arrive on the queue until live() is 0.
+  // Call it when the phase is kClosing. Ends all streams and calls in order, so that no peer thinks
+  // that this member has died. Completions arrive on the queue until live() is 0.
   void Stop();
-  // Call it after Stop. Cancels the streams that we opened and that the peers have not ended yet.
+  // Call it after Stop. Cancels the streams that have not ended yet.
   void Cancel();
   // The number of streams and calls, ours and the peers', with operations in flight.
   int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
@@ -152,6 +154,7 @@ class Peers final : public Transport {
     HelloCall hello_in;
     int unary_out = 0;
     bool connected = false;
+    int seconds_left = 0;  // of a removed member: until the connections to it are ended
     std::string last_rejection;
   };
 

@@ -64,13 +64,9 @@ ProposeResult Raft::ProposeConfiguration(Payload payload) {
 void Raft::OnConfiguration() {
   next_.events.push_back(ConfigurationChanged{membership_.index(), membership_.current()});
   if (role_ != Role::kLeader) return;
-  const std::vector<MemberId>& everyone = membership_.everyone();
-  std::erase_if(peers_, [&](const auto& peer) {
-    return !std::binary_search(everyone.begin(), everyone.end(), peer.first);
-  });
   // A new peer is sent this entry first; its answer tells where its log ends.
-  for (MemberId id : everyone) AddPeer(id, membership_.index());
-  if (!peers_.contains(transferee_)) transferee_ = kNobody;
+  for (MemberId id : membership_.everyone()) AddPeer(id, membership_.index());
+  if (!membership_.IsVoter(transferee_)) transferee_ = kNobody;
   // Without the member that was removed, those that have answered may be a majority.
   MaybeConfirmReads();
 }
@@ -80,6 +76,19 @@ void Raft::AddPeer(MemberId id, Index next_index) {
   Progress peer(next_index, {config_.inflight_messages_max, config_.inflight_bytes_max});
   peer.contact_tick = now_;
   peers_.emplace(id, std::move(peer));
+}
+
+// A removed member is sent the entry that removes it, and is told once that it is committed. So it
+// can answer its clients, and stops. One that does not answer is not waited for.
+void Raft::ForgetRemovedPeers() {
+  const std::vector<MemberId>& everyone = membership_.everyone();
+  if (peers_.size() < everyone.size() || membership_.index() > commit_) return;
+  std::erase_if(peers_, [&](const auto& item) {
+    const auto& [id, peer] = item;
+    if (std::binary_search(everyone.begin(), everyone.end(), id)) return false;
+    return peer.told_commit >= membership_.index() ||
+           now_ - peer.contact_tick >= uint64_t(config_.election_timeout_ticks);
+  });
 }
 
 // A leader that is no voter any more has led only to commit that (thesis §4.2.2). The new leader
@@ -92,7 +101,7 @@ void Raft::MaybeStepAside() {
     Send(best, TimeoutNow{});
   }
   next_.events.push_back(SteppedDown{term_, SteppedDown::Why::kNoVoter});
-  BecomeFollower(term_, kNobody);
+  BecomeFollower(term_, kNobody, /*transfer=*/true);
 }
 
 }  // namespace raftkv::raft

@@ -177,7 +177,7 @@ void Raft::MaybeHandOver() {
 // meanwhile.
 void Raft::Handle(const Message& /*message*/, const TimeoutNow& /*request*/) {
   if (role_ == Role::kLeader || !MayCampaign()) return;
-  SetLeader(kNobody);
+  SetLeader(kNobody, /*transfer=*/true);
   fast_rounds_ = kFastRounds - 1;
   Campaign(/*leadership_transfer=*/true);
 }

@@ -70,16 +70,17 @@ void Invariants::CheckLeader(const Raft& raft) {
           "a leader has saved its term and its vote");
   Require(raft.uncommitted_bytes_ == raft.log_.BytesInMemory(raft.commit_, raft.last_index()),
           "uncommitted_bytes equals the bytes of the uncommitted entries");
-  size_t others = 0;
-  for (MemberId id : raft.membership_.everyone()) {
-    if (id == raft.config_.id) continue;
-    ++others;
-    Require(raft.peers_.contains(id), "a leader tracks every member");
+  const std::vector<MemberId>& everyone = raft.membership_.everyone();
+  for (MemberId id : everyone) {
+    Require(id == raft.config_.id || raft.peers_.contains(id), "a leader tracks every member");
   }
-  Require(raft.peers_.size() == others, "a leader tracks members only");
   Require(raft.membership_.NumberAfter(raft.commit_) <= 1,
           "at most one change of the configuration is uncommitted");
   for (const auto& [id, peer] : raft.peers_) {
+    const Index configured = raft.membership_.index();
+    Require(std::binary_search(everyone.begin(), everyone.end(), id) || configured > raft.commit_ ||
+                peer.told_commit < configured,
+            "a leader tracks members, and others until they are told that they were removed");
     Require(peer.match_index() < peer.next_index(), "match < next");
     Require(peer.next_index() <= raft.last_index() + 1, "next <= last + 1");
     Require(peer.inflight_messages() <= raft.config_.inflight_messages_max,

@@ -91,7 +91,12 @@ void Raft::Step(Message message) {
     const bool of_a_future_term =
         (vote && vote->pre_vote && !RAFTKV_MUTANT("pre-vote-bumps-term")) ||
         (vote_reply && vote_reply->pre_vote && vote_reply->granted);
-    if (!of_a_future_term) BecomeFollower(message.term, kNobody);
+    if (!of_a_future_term) {
+      const bool of_leader = std::holds_alternative<AppendEntries>(message.body) ||
+                             std::holds_alternative<InstallSnapshot>(message.body);
+      const bool transfer = transferee_ != kNobody || (vote && vote->leadership_transfer);
+      BecomeFollower(message.term, of_leader ? message.from : kNobody, transfer);
+    }
   } else if (message.term < term_) {
     const bool late = (vote_reply && RAFTKV_MUTANT("late-votes-count")) ||
                       (std::holds_alternative<TimeoutNow>(message.body) &&
@@ -157,11 +162,12 @@ void Raft::StepDown() {
 
 // Terms and roles.
 
-void Raft::BecomeFollower(Term term, MemberId leader) {
+void Raft::BecomeFollower(Term term, MemberId leader, bool transfer) {
   const bool was_follower = role_ == Role::kFollower;
   const bool new_term = term > term_;
   if (role_ == Role::kLeader && new_term) {
-    next_.events.push_back(SteppedDown{term, SteppedDown::Why::kHigherTerm});
+    using Why = SteppedDown::Why;
+    next_.events.push_back(SteppedDown{term, transfer ? Why::kTransfer : Why::kHigherTerm});
   }
   role_ = Role::kFollower;
   votes_.clear();
@@ -171,7 +177,7 @@ void Raft::BecomeFollower(Term term, MemberId leader) {
   if (new_term) SetTerm(term);
   if (RAFTKV_MUTANT("same-term-stepdown-clears-vote") && !new_term) voted_for_ = kNobody;
   if (!was_follower || new_term) next_.events.push_back(BecameFollower{term_, leader});
-  SetLeader(leader);
+  SetLeader(leader, transfer);
   // A follower's election timer keeps running: a higher term alone is no sign of a leader (§5.2).
   if (!was_follower) ResetElectionTimer();
 }
@@ -183,14 +189,14 @@ void Raft::SetTerm(Term term) {
   acknowledgement_ = {};
 }
 
-void Raft::SetLeader(MemberId leader) {
+void Raft::SetLeader(MemberId leader, bool transfer) {
   if (leader == leader_) return;
   FailReads();
   acknowledgement_.OnLeaderChanged();
   leader_ = leader;
   leader_connection_ = 0;
   fast_rounds_ = 0;
-  next_.events.push_back(LeaderChanged{term_, leader});
+  next_.events.push_back(LeaderChanged{term_, leader, transfer});
 }
 
 void Raft::ResetElectionTimer() {
@@ -267,6 +273,7 @@ Ready Raft::TakeReady() {
       next_.events.push_back(SnapshotNeeded{id, peer.next_index()});
     }
     SendToPeers();
+    ForgetRemovedPeers();
   }
   if (acknowledgement_.due()) AcknowledgeToLeader();
 

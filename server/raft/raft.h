@@ -178,9 +178,10 @@ class Raft {
   void Halt(Halted why);
 
   // raft.cc: terms, roles and Ready
-  void BecomeFollower(Term term, MemberId leader);
+  // `transfer`: because the leader transfers its leadership.
+  void BecomeFollower(Term term, MemberId leader, bool transfer = false);
   void SetTerm(Term term);
-  void SetLeader(MemberId leader);
+  void SetLeader(MemberId leader, bool transfer = false);
   void ResetElectionTimer();
   bool HearsLeader() const;
   void AnswerLowerTerm(const Message& message);
@@ -199,6 +200,7 @@ class Raft {
   void OnConfiguration();
   void AddPeer(MemberId id, Index next_index);
   void MaybeStepAside();
+  void ForgetRemovedPeers();
 
   // election.cc: §5.2, §5.4.1; PreVote, CheckQuorum and leadership transfer
   bool MayCampaign() const;
@@ -267,7 +269,8 @@ class Raft {
   std::map<MemberId, bool> votes_;
 
   // Leader only.
-  std::map<MemberId, Progress> peers_;  // every member but this one
+  // Every member but this one, and removed ones that are not told yet that they are.
+  std::map<MemberId, Progress> peers_;
   Index term_start_ = 0;         // index of the no-op of its term; reads wait for its commit (§8)
   uint64_t round_ = 0;           // newest heartbeat round; never reset, also in a new term
   bool announce_round_ = false;  // send round_ to every peer in the next Ready

@@ -44,6 +44,7 @@ struct BecameLeader {
 struct LeaderChanged {
   Term term = 0;
   MemberId leader = kNobody;  // kNobody: this member lost its leader
+  bool transfer = false;      // because the leader transfers its leadership
 };
 struct VoteGranted {
   Term term = 0;
@@ -58,8 +59,9 @@ struct VoteReceived {
 };
 struct SteppedDown {
   Term term = 0;
-  // kNoVoter: an entry that it committed removed it from the voters.
-  enum class Why { kHigherTerm, kNoQuorum, kNoVoter } why = Why::kHigherTerm;
+  // kTransfer: it asked the other member to campaign. kNoVoter: an entry that it committed removed
+  // it from the voters.
+  enum class Why { kHigherTerm, kTransfer, kNoQuorum, kNoVoter } why = Why::kHigherTerm;
 };
 struct Truncated {  // a suffix that conflicted with the leader's log was removed (§5.3)
   EntryId first_removed;

@@ -327,4 +327,8 @@ void MethodTable::CancelStreams() {
   for (Stream* stream : open_) stream->Cancel();
 }
 
+void MethodTable::FinishStreams(const absl::Status& status) {
+  for (Stream* stream : open_) stream->Finish(status);
+}
+
 }  // namespace raftkv

@@ -45,6 +45,8 @@ class MethodTable final : public grpc::Service {
   // Ends all streams at once, without a status. They are counted in running() until they have
   // ended.
   void CancelStreams();
+  // Ends all streams in order, so that their clients learn the status.
+  void FinishStreams(const absl::Status& status);
 
  private:
   class Unary;

@@ -8,9 +8,12 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
 namespace raftkv::e2e {
@@ -153,7 +156,10 @@ void Cluster::WriteConfig() const {
       absl::ToInt64Milliseconds(options_.election_timeout));
   std::string limits = options_.limits.empty() ? "" : "\n[limits]\n" + options_.limits + "\n";
   for (int i = 0; i < size(); ++i) {
-    if (i == options_.size) WriteFile(config_path(), text + limits);
+    if (i == options_.size) {
+      WriteFile(config_path(), text + limits);
+      text = absl::StrReplaceAll(text, {{"[cluster]\n", "[cluster]\nstate = \"existing\"\n"}});
+    }
     absl::StrAppendFormat(
         &text, "\n[[member]]\nname = \"%s\"\npeer_url = \"%s\"\nclient_url = \"http://%s\"\n",
         name(i), PeerUrl(i), client_address(i));
@@ -163,8 +169,10 @@ void Cluster::WriteConfig() const {
 }
 
 Command Cluster::EtcdCommand(int i) const {
+  const bool joins = i >= options_.size;
   std::vector<std::string> everybody;
-  for (int j = 0; j < size(); ++j) everybody.push_back(name(j) + "=" + PeerUrl(j));
+  for (int j = 0; j < options_.size; ++j) everybody.push_back(name(j) + "=" + PeerUrl(j));
+  if (joins) everybody.push_back(name(i) + "=" + PeerUrl(i));
   const auto millis = [](absl::Duration d) { return absl::StrCat(absl::ToInt64Milliseconds(d)); };
   Command command;
   command.argv = {EtcdProgram(),
@@ -176,7 +184,7 @@ Command Cluster::EtcdCommand(int i) const {
                   "--initial-advertise-peer-urls=" + PeerUrl(i),
                   "--initial-cluster=" + absl::StrJoin(everybody, ","),
                   "--initial-cluster-token=" + options_.name,
-                  "--initial-cluster-state=new",
+                  absl::StrCat("--initial-cluster-state=", joins ? "existing" : "new"),
                   "--heartbeat-interval=" + millis(options_.heartbeat_interval),
                   "--election-timeout=" + millis(options_.election_timeout),
                   "--pre-vote",
@@ -188,12 +196,16 @@ Command Cluster::EtcdCommand(int i) const {
 
 Command Cluster::ServerCommand(int i) const {
   if (options_.product == Product::kEtcd) return EtcdCommand(i);
+  if (i >= options_.size) return JoinCommand(i);
   Command command;
   command.argv = {BuiltProgram("raftkv-server"), "-c", config_path(), "-n", name(i)};
-  if (i >= options_.size) {
-    command.argv = {
-        BuiltProgram("raftkv-server"), "-c", joining_config_path(), "-n", name(i), "--join"};
-  }
+  command.directory = dir();
+  return command;
+}
+
+Command Cluster::JoinCommand(int i) const {
+  Command command;
+  command.argv = {BuiltProgram("raftkv-server"), "-c", joining_config_path(), "-n", name(i)};
   command.directory = dir();
   return command;
 }
@@ -206,8 +218,21 @@ void Cluster::Start(int i, const std::map<std::string, std::string>& environment
   members_[i].process = std::make_unique<Process>(command, log_path(i));
 }
 
+void Cluster::Join(int i) {
+  members_[i].process = std::make_unique<Process>(JoinCommand(i), log_path(i));
+}
+
 void Cluster::StartAll() {
-  for (int i = 0; i < size(); ++i) Start(i);
+  for (int i = 0; i < options_.size; ++i) Start(i);
+}
+
+std::vector<std::string> Cluster::Warnings(int i) const {
+  std::vector<std::string> lines = absl::StrSplit(log(i), '\n');
+  std::erase_if(lines, [](const std::string& line) {
+    const bool warns = absl::StrContains(line, " WARNING ") || absl::StrContains(line, " ERROR ");
+    return !warns || absl::StrContains(line, ": is on ");
+  });
+  return lines;
 }
 
 void Cluster::Pause(int i) { process(i).Signal(SIGSTOP); }
@@ -243,7 +268,7 @@ int Cluster::FindLeader() {
   }
   for (const auto& [leader_and_term, count] : followers) {
     const auto leader = index_of.find(leader_and_term.first);
-    if (count > size() / 2 && leader != index_of.end()) return leader->second;
+    if (count > options_.size / 2 && leader != index_of.end()) return leader->second;
   }
   return -1;
 }

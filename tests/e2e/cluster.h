@@ -124,13 +124,19 @@ class Cluster {
   std::string peer_address(int i) const;
   std::string data_dir(int i) const { return dir() + "/" + name(i); }
   std::string log(int i) const { return ReadFile(log_path(i)); }
+  // The lines of its log with the level WARNING or above, except for those about the place of its
+  // directory.
+  std::vector<std::string> Warnings(int i) const;
   std::vector<std::string> client_addresses() const;
   std::vector<int> ports() const;
 
-  // The command that starts member i.
+  // The command that starts member i. One that joins has a config file of its own, with all members
+  // and state = "existing".
   Command ServerCommand(int i) const;
+  Command JoinCommand(int i) const;
   void Start(int i, const std::map<std::string, std::string>& environment = {});
-  void StartAll();
+  void StartAll();   // but not those that join
+  void Join(int i);  // also a member of the start, after it was removed and wiped
   void Kill(int i) { members_[i].process->Kill(); }  // -9
   void Pause(int i);                                 // SIGSTOP
   void Resume(int i);                                // SIGCONT

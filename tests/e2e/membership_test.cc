@@ -4,9 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <iostream>
+
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/traffic.h"
 #include "tests/e2e/writers.h"
 
 namespace raftkv::e2e {
@@ -89,13 +94,8 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   ASSERT_GE(leader, 0);
   MemberRemoveRequest remove;
   remove.set_id(IdOf(leader));
-  // The leader stops when the removal is committed, so the member that was asked may not learn that
-  // before it knows the next leader.
-  grpc::Status removed;
-  ASSERT_TRUE(Eventually(kSoon, [&] {
-    removed = Ask((leader + 1) % 3, &Stub::MemberRemove, remove);
-    return removed.ok() || removed.error_code() == grpc::StatusCode::NOT_FOUND;
-  })) << removed.error_message();
+  const grpc::Status removed = Ask((leader + 1) % 3, &Stub::MemberRemove, remove);
+  EXPECT_TRUE(removed.ok()) << removed.error_message();
   EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
   EXPECT_THAT(cluster_.log(leader), HasSubstr("this member was removed from the cluster"));
   ASSERT_TRUE(writers.WaitFor(200));
@@ -146,6 +146,84 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   cluster_.Start(3);
   EXPECT_EQ(cluster_.process(3).Wait(kSoon), 2);
   EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
+}
+
+// First the leader itself is asked, then another member. It transfers its leadership first.
+TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
+  Writers writers(
+      {cluster_.client_address(0), cluster_.client_address(1), cluster_.client_address(2)},
+      2 * kClients);
+  for (const bool itself : {true, false}) {
+    ASSERT_TRUE(writers.WaitFor(500));
+    const int leader = cluster_.WaitForLeader();
+    ASSERT_GE(leader, 0);
+    int asked = leader;
+    for (int i = 0; i < 3 && !itself; ++i) {
+      if (i != leader && cluster_.Running(i)) asked = i;
+    }
+    writers.TakeLongestGap();
+    Finished removed;
+    // At first the members are not in the log yet. The removal itself is asked for once.
+    ASSERT_TRUE(Eventually(kSoon, [&] {
+      removed =
+          RunToEnd({.argv = {BuiltProgram("raftkv"), "member", "remove", cluster_.name(leader),
+                             "--endpoints", cluster_.client_address(asked)}});
+      return removed.exit_code != 1;
+    })) << removed.err;
+    EXPECT_EQ(removed.exit_code, 0) << removed.err;
+    EXPECT_THAT(removed.out, HasSubstr("removed from cluster"));
+    ASSERT_TRUE(writers.WaitFor(500));
+    std::cout << "longest gap of acknowledged writes: " << writers.TakeLongestGap() << "\n";
+    EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
+  }
+  EXPECT_THAT(writers.Stop(), testing::IsEmpty());
+  EXPECT_TRUE(cluster_.MembersAreEqual());
+}
+
+// All members are replaced one after the other, the leader first, while clients write and read.
+// RAFTKV_SOAK=1: six times, with compactions.
+TEST(Replacement, OfAllMembersUnderLoad) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd has no such command";
+  const bool soak = std::getenv("RAFTKV_SOAK") != nullptr;
+  Cluster cluster({.size = 3, .joining = 3, .election_timeout = absl::Milliseconds(500)});
+  cluster.StartAll();
+  ASSERT_GE(cluster.WaitForLeader(), 0);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Eventually(
+        kSoon, [&] { return absl::StrContains(cluster.log(i), "the members that vote are"); }));
+  }
+  Traffic traffic(&cluster,
+                  {.compact_every = soak ? absl::Milliseconds(200) : absl::ZeroDuration()});
+  for (int number = 0; number < (soak ? 18 : 3); ++number) {
+    ASSERT_TRUE(traffic.WaitForAcknowledged(200, kSoon));
+    const int leader = cluster.WaitForLeader();
+    ASSERT_GE(leader, 0);
+    const int first = number / 3 % 2 == 0 ? 0 : 3;  // of those that are replaced in this round
+    int old = leader, fresh = first == 0 ? 3 : 0;
+    while (old < first || old >= first + 3 || !cluster.Running(old)) old = (old + 1) % 6;
+    while (cluster.Running(fresh)) ++fresh;
+    cluster.Wipe(fresh);
+    std::vector<std::string> endpoints;
+    for (int i = 0; i < cluster.size(); ++i) {
+      if (cluster.Running(i)) endpoints.push_back(cluster.client_address(i));
+    }
+    const std::string out = absl::StrCat(cluster.dir(), "/replace", number, ".txt");
+    Process replace(
+        {.argv = {BuiltProgram("raftkv"), "member", "replace", cluster.name(old),
+                  cluster.name(fresh), "--peer-urls=http://" + cluster.peer_address(fresh),
+                  "--endpoints", absl::StrJoin(endpoints, ",")}},
+        out);
+    ASSERT_TRUE(Eventually(kSoon, [&] {
+      return absl::StrContains(ReadFile(out), "has not started yet");
+    })) << ReadFile(out);
+    cluster.Join(fresh);
+    ASSERT_EQ(replace.Wait(kSoon), 0) << ReadFile(out);
+    EXPECT_EQ(cluster.process(old).Wait(kSoon), 0) << cluster.log(old);
+  }
+  ASSERT_TRUE(traffic.WaitForAcknowledged(200, kSoon));
+  traffic.Stop();
+  EXPECT_TRUE(cluster.MembersAreEqual());
+  EXPECT_THAT(FindViolations(traffic.Collect()), testing::IsEmpty());
 }
 
 // A majority is lost for good. The member that is left goes on alone, with all that it has.

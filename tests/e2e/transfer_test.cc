@@ -92,6 +92,7 @@ TEST_F(Transfer, UnderLoadFailsNoWrite) {
   EXPECT_TRUE(writers.WaitFor(500));
   EXPECT_THAT(writers.Stop(), IsEmpty());
   EXPECT_TRUE(cluster_.MembersAreEqual());
+  for (int i = 0; i < cluster_.size(); ++i) EXPECT_THAT(cluster_.Warnings(i), IsEmpty());
 }
 
 // All members are restarted, one after the other; the leader hands its leadership over first.
@@ -112,6 +113,7 @@ TEST_F(Transfer, ARollingRestartFailsNoWrite) {
   EXPECT_GE(led, 1) << "some member led when it was restarted";
   EXPECT_EQ(Elections(), elections) << "an election timeout passed";
   EXPECT_THAT(writers.Stop(), IsEmpty());
+  for (int i = 0; i < cluster_.size(); ++i) EXPECT_THAT(cluster_.Warnings(i), IsEmpty());
   EXPECT_TRUE(cluster_.MembersAreEqual());
 }
 

@@ -1,12 +1,17 @@
-// A rolling upgrade with real processes. One program plays both releases: with
-// RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of the first release.
-// RAFTKV_TEST_NEW_FIELD names a field that version 2 is said to have added.
+// A rolling upgrade with real processes, and the commands of docs/upgrading.md. One program plays
+// both releases: with RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of the
+// first release. RAFTKV_TEST_NEW_FIELD names a field that version 2 is said to have added.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "tests/e2e/traffic.h"
 
 namespace raftkv::e2e {
@@ -37,6 +42,53 @@ grpc::Status PutWithField(Connection& connection) {
   return connection.kv->Put(MakeContext().get(), request, &response);
 }
 
+// The commands of the page. HOST:2379 stands for one member.
+std::vector<std::string> CommandsOfThePage() {
+  std::vector<std::string> commands;
+  const std::string page = ReadFile(RAFTKV_SOURCE_DIR "/docs/upgrading.md");
+  for (absl::string_view line : absl::StrSplit(page, '\n')) {
+    line = absl::StripAsciiWhitespace(line);
+    if (absl::StartsWith(line, "raftkv ")) commands.emplace_back(line);
+  }
+  return commands;
+}
+
+// Runs them after `member` was started, until each succeeds.
+void RunCommandsOfThePage(Cluster& cluster, int member) {
+  for (const std::string& text : CommandsOfThePage()) {
+    Command command;
+    command.argv = absl::StrSplit(
+        absl::StrReplaceAll(text, {{"HOST:2379", cluster.client_address(member)}}), ' ');
+    command.argv[0] = BuiltProgram("raftkv");
+    command.environment = {{"RAFTKV_ENDPOINTS", absl::StrJoin(cluster.client_addresses(), ",")}};
+    Finished finished;
+    EXPECT_TRUE(Eventually(absl::Seconds(20),
+                           [&] {
+                             finished = RunToEnd(command);
+                             return finished.exit_code == 0;
+                           }))
+        << text << "\n"
+        << finished.out << finished.err;
+  }
+}
+
+// Stops the member and starts it as another release, as the page says.
+void Replace(Cluster& cluster, int member, const Environment& release) {
+  EXPECT_EQ(cluster.Terminate(member), 0);
+  cluster.Start(member, release);
+  RunCommandsOfThePage(cluster, member);
+}
+
+// What `endpoint status` shows: the cluster version, and what the member knows.
+void ExpectVersions(Cluster& cluster, int member, uint64_t cluster_version, uint64_t known) {
+  const auto status = cluster.Status(member);
+  EXPECT_EQ(status.response.serverversion(), "0.1.0") << status.status.error_message();
+  EXPECT_EQ(status.response.clusterversion(), cluster_version);
+  EXPECT_EQ(status.response.newestclusterversion(), known);
+}
+
+TEST(Upgrade, ThePageHasCommands) { EXPECT_GE(CommandsOfThePage().size(), 3u); }
+
 TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
   Cluster cluster({});
@@ -52,8 +104,14 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     EXPECT_EQ(early.error_code(), grpc::StatusCode::UNIMPLEMENTED);
     EXPECT_EQ(early.error_message(),
               "etcdserver: the cluster version is 1, this needs 2: upgrade all members");
-    EXPECT_EQ(cluster.Terminate(i), 0);
-    cluster.Start(i, NewRelease());
+    ExpectVersions(cluster, i, 1, 1);
+    Replace(cluster, i, NewRelease());
+    if (i == 0) {  // there is a way back as long as a member is of the old release
+      ExpectVersions(cluster, i, 1, 3);
+      Replace(cluster, i, OldRelease());
+      ExpectVersions(cluster, i, 1, 1);
+      Replace(cluster, i, NewRelease());
+    }
     ASSERT_GE(cluster.WaitForLeader(), 0);
     ASSERT_TRUE(traffic.WaitForAcknowledged(300, absl::Seconds(20)));
   }
@@ -67,10 +125,11 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   EXPECT_TRUE(cluster.MembersAreEqual());
   EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty());
   for (int i = 0; i < cluster.size(); ++i) {
+    ExpectVersions(cluster, i, 3, 3);
     EXPECT_TRUE(PutWithField(cluster.connection(i)).ok());
   }
 
-  // There is no way back: the old release does not know what the data means.
+  // There is no way back any more: the old release does not know what the data means.
   ASSERT_EQ(cluster.Terminate(0), 0);
   cluster.Start(0, OldRelease());
   EXPECT_EQ(cluster.process(0).Wait(absl::Seconds(20)), kBadInput);

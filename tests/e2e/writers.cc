@@ -1,6 +1,8 @@
 #include "tests/e2e/writers.h"
 
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -56,6 +58,14 @@ std::optional<absl::Duration> Writers::WaitForAcknowledgement(absl::Duration tim
   return absl::Nanoseconds(clock_stopped_ - clock_started_);
 }
 
+absl::Duration Writers::TakeLongestGap() {
+  absl::MutexLock lock(&mutex_);
+  const int64_t now = Now();
+  if (last_acknowledged_ != 0) longest_gap_ = std::max(longest_gap_, now - last_acknowledged_);
+  last_acknowledged_ = now;
+  return absl::Nanoseconds(std::exchange(longest_gap_, 0));
+}
+
 std::map<std::string, int> Writers::Stop() {
   stop_ = true;
   for (std::thread& thread : threads_) {
@@ -72,6 +82,10 @@ void Writers::OnAcknowledged(int64_t sent) {
   if (started > 0 && sent >= started && clock_stopped_ < 0) {
     clock_stopped_.compare_exchange_strong(running, Now());
   }
+  absl::MutexLock lock(&mutex_);
+  const int64_t now = Now();
+  if (last_acknowledged_ != 0) longest_gap_ = std::max(longest_gap_, now - last_acknowledged_);
+  last_acknowledged_ = now;
 }
 
 void Writers::Run(int client, const Connections& connections) {

@@ -37,6 +37,9 @@ class Writers {
   // That time; nullopt if there is none within `timeout`.
   std::optional<absl::Duration> WaitForAcknowledgement(absl::Duration timeout);
 
+  // The longest time without an acknowledged put since the last call.
+  absl::Duration TakeLongestGap();
+
   // Stops. Returns how often calls failed otherwise, by code and text.
   std::map<std::string, int> Stop();
 
@@ -53,6 +56,8 @@ class Writers {
   std::atomic<int64_t> clock_started_{0};   // in nanoseconds
   std::atomic<int64_t> clock_stopped_{-1};  // -1: it runs or was never started
   absl::Mutex mutex_;
+  int64_t last_acknowledged_ ABSL_GUARDED_BY(mutex_) = 0;  // in nanoseconds; 0: no gap has begun
+  int64_t longest_gap_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, int> failures_ ABSL_GUARDED_BY(mutex_);
 };
 

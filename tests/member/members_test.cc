@@ -147,25 +147,76 @@ TEST_F(MembersTest, ChecksWhatIsAskedFor) {
   EXPECT_EQ(Change(leader, Remove(down))->fate, Fate::kApplied) << "it does not answer anyway";
 }
 
-TEST_F(MembersTest, ARemovedFollowerIsToldByTheOthers) {
+// It answers its clients, also the one that asked for that, and learns at once that it was removed.
+TEST_F(MembersTest, ARemovedFollowerAnswers) {
   const raft::MemberId removed = c.follower();
-  EXPECT_EQ(Change(c.leader(), Remove(removed))->fate, Fate::kApplied);
-  EXPECT_EQ(c.Count<RemovedFromCluster>(removed), 0);
+  auto before = c.Put(removed, "k", "before");
+  auto removal = Change(removed, Remove(removed), absl::Milliseconds(100));
+  EXPECT_EQ(before->fate, Fate::kApplied);
+  EXPECT_EQ(removal->fate, Fate::kApplied);
+  EXPECT_EQ(removal->result.response.change_members().members_size(), 2);
+  EXPECT_EQ(c.Count<RemovedFromCluster>(removed), 1);
+  // Its outcome would not be known, so it is not proposed. The client asks another member.
+  auto after = c.Put(removed, "k", "after");
+  c.Settle();
+  ASSERT_EQ(after->times, 1);
+  EXPECT_FALSE(after->fate->proposed);
+  EXPECT_EQ(Cluster::Value(c[c.leader()], "k"), "before");
+}
+
+TEST_F(MembersTest, ARemovedFollowerThatWasAwayIsToldByTheOthers) {
+  const raft::MemberId removed = c.follower();
+  c.Cut(removed);
+  EXPECT_EQ(Change(c.leader(), Remove(removed), absl::Seconds(3))->fate, Fate::kApplied);
+  c.Heal();
   c.Run(absl::Seconds(5));
   EXPECT_EQ(c.Count<RemovedFromCluster>(removed), 1);
   EXPECT_FALSE(KnownBy(removed).removed(removed)) << "its log does not have the entry";
 }
 
-TEST_F(MembersTest, ARemovedLeaderAnswersAndAnotherOneLeads) {
+// It transfers its leadership first. Whoever is asked answers, and every put is answered.
+TEST_F(MembersTest, ARemovedLeaderTransfersItsLeadershipFirst) {
   const raft::MemberId leader = c.leader();
+  std::vector<std::shared_ptr<Answer>> puts;
+  for (raft::MemberId id = 1; id <= 3; ++id) puts.push_back(c.Put(id, "k", "v"));
   auto removal = Change(leader, Remove(leader), absl::Milliseconds(300));
   EXPECT_EQ(removal->fate, Fate::kApplied);
+  for (const auto& put : puts) EXPECT_EQ(put->fate, Fate::kApplied);
   EXPECT_EQ(c.Count<RemovedFromCluster>(leader), 1);
   ASSERT_NE(c.leader(), raft::kNobody);
   EXPECT_NE(c.leader(), leader);
-  EXPECT_EQ(c.Put(c.leader(), "k", "v")->times, 0);
-  c.Run(absl::Seconds(3));
-  EXPECT_EQ(Cluster::Value(c[c.leader()], "k"), "v");
+  for (const ReplicaEvent& event : c[leader].events) {
+    const auto* raft_event = std::get_if<raft::Event>(&event);
+    const auto* down = raft_event == nullptr ? nullptr : std::get_if<raft::SteppedDown>(raft_event);
+    EXPECT_TRUE(down == nullptr || down->why == raft::SteppedDown::Why::kTransfer);
+  }
+  auto put = c.Put(c.leader(), "k", "again");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+TEST_F(MembersTest, AFollowerIsAskedToRemoveTheLeader) {
+  const raft::MemberId leader = c.leader();
+  auto removal = Change(c.follower(), Remove(leader), absl::Milliseconds(300));
+  EXPECT_EQ(removal->fate, Fate::kApplied);
+  EXPECT_EQ(c.Count<RemovedFromCluster>(leader), 1);
+}
+
+struct MembersOfFiveTest : MembersTest {
+  MembersOfFiveTest() : MembersTest(5) {}
+};
+
+// The member that should take over is cut off. Then the leader carries out its own removal.
+TEST_F(MembersOfFiveTest, ALeaderThatCannotTransferRemovesItself) {
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId target = c[leader].raft().BestTransferee();
+  c.Cut(target);
+  auto removal = Change(leader, Remove(leader), absl::Milliseconds(900));
+  EXPECT_EQ(removal->times, 0);
+  c.Run(absl::Seconds(2));
+  EXPECT_EQ(removal->fate, Fate::kApplied);
+  EXPECT_EQ(c.Count<RemovedFromCluster>(leader), 1);
+  EXPECT_NE(c.leader(), leader);
 }
 
 TEST_F(MembersTest, ChangesWaitForOneAnother) {

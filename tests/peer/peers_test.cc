@@ -172,6 +172,11 @@ TEST(Peers, FollowTheMembers) {
   ASSERT_TRUE(
       Eventually({&node, &first}, [&] { return first.CountMessages<raft::Message>() == 1; }));
   node.peers.SetPeers({{2, "n2", first.address}});
+  const auto pass_two_seconds = [&] {
+    for (int i = 0; i < 2; ++i) node.peers.EverySecond();
+  };
+  EXPECT_EQ(node.Count<AppendLost>(), 0) << "member 3 is told that it was removed";
+  pass_two_seconds();
   EXPECT_EQ(node.Count<AppendLost>(), 1) << "of member 3";
   node.peers.SetPeers({{2, "n2", second.address}});
   EXPECT_EQ(node.Count<AppendLost>(), 2);
@@ -180,11 +185,15 @@ TEST(Peers, FollowTheMembers) {
   ASSERT_TRUE(Eventually({&node, &first, &second},
                          [&] { return second.CountMessages<raft::Message>() == 1; }));
   node.peers.SetPeers({});
+  node.peers.Send(Append());  // its removal
+  ASSERT_TRUE(Eventually({&node, &first, &second},
+                         [&] { return second.CountMessages<raft::Message>() == 2; }));
+  pass_two_seconds();
   node.peers.Send(Append());
   node.peers.Send(Proposal(7, 1));
   EXPECT_EQ(std::get<ForwardLost>(node.inputs.back()).unsent, (std::vector<uint64_t>{7}));
   ASSERT_TRUE(Eventually({&node, &first, &second}, [&] { return node.peers.live() == 0; }));
-  EXPECT_EQ(second.CountMessages<raft::Message>(), 1);
+  EXPECT_EQ(second.CountMessages<raft::Message>(), 2);
 }
 
 // A member that is behind may not know the sender yet, and must answer it (thesis §4.1).

@@ -223,14 +223,29 @@ TEST(Configuration, AMemberThatJoinsMayBeginWithASnapshot) {
 
 // --- removal
 
-TEST(Configuration, ARemovedFollowerGetsNothingMore) {
+TEST(Configuration, ARemovedFollowerIsToldThatAndGetsNothingMore) {
   Cluster net(3);
   ASSERT_EQ(net.Change(1, "1,2"), ProposeResult::kAccepted);
+  const Index removal = net[1].last_index();
+  EXPECT_TRUE(net[1].status().peers.contains(3)) << "its removal is not committed yet";
+  net.Stabilize();
+  EXPECT_EQ(net[3].commit_index(), removal);
   EXPECT_FALSE(net[1].status().peers.contains(3));
   net.Propose(1, "x");
   net.RunFor(3);
   EXPECT_EQ(net[1].commit_index(), net[1].last_index());
   EXPECT_LT(net[3].last_index(), net[1].last_index());
+}
+
+TEST(Configuration, ARemovedFollowerThatDoesNotAnswerIsForgotten) {
+  Cluster net(3);
+  net.Isolate(3);
+  ASSERT_EQ(net.Change(1, "1,2"), ProposeResult::kAccepted);
+  net.RunFor(3);
+  EXPECT_EQ(net[1].commit_index(), net[1].last_index());
+  EXPECT_TRUE(net[1].status().peers.contains(3));
+  net.RunFor(10);
+  EXPECT_FALSE(net[1].status().peers.contains(3));
 }
 
 // It no longer hears from the leader, and asks for votes again and again. Who hears from the leader

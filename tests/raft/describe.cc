@@ -68,6 +68,8 @@ struct EventText {
     switch (e.why) {
       case SteppedDown::Why::kHigherTerm:
         return "steps down: higher term";
+      case SteppedDown::Why::kTransfer:
+        return "steps down: transfers its leadership";
       case SteppedDown::Why::kNoQuorum:
         return "steps down: no quorum";
       case SteppedDown::Why::kNoVoter:

@@ -14,6 +14,15 @@ size_t CountSent(const Network& net, MemberId from) {
   return count;
 }
 
+template <typename Wanted>
+std::vector<Wanted> EventsOf(Network& net, MemberId member) {
+  std::vector<Wanted> events;
+  for (const Event& event : net.member(member).events) {
+    if (const auto* wanted = std::get_if<Wanted>(&event)) events.push_back(*wanted);
+  }
+  return events;
+}
+
 TEST(Transfer, TargetLeadsTheNextTerm) {
   Network net(3);
   net.Elect(1);
@@ -25,6 +34,40 @@ TEST(Transfer, TargetLeadsTheNextTerm) {
   EXPECT_EQ(net[3].term(), 2u);
   for (MemberId member : {1, 2}) EXPECT_EQ(net[member].leader(), 3u);
   EXPECT_EQ(net[1].transferee(), kNobody);
+}
+
+// So that nobody is alarmed by a planned change of leader.
+TEST(Transfer, IsReportedAsOne) {
+  Network net(3);
+  net.Elect(1);
+  net.Stabilize();
+  net.Transfer(1, 3);
+  net.Stabilize();
+  for (MemberId member : {1, 2, 3}) {
+    int lost = 0;
+    for (const auto& changed : EventsOf<LeaderChanged>(net, member)) {
+      if (changed.leader != kNobody) continue;
+      ++lost;
+      EXPECT_TRUE(changed.transfer);
+    }
+    EXPECT_EQ(lost, 1);
+  }
+  const auto down = EventsOf<SteppedDown>(net, 1);
+  ASSERT_EQ(down.size(), 1u);
+  EXPECT_EQ(down[0].why, SteppedDown::Why::kTransfer);
+}
+
+// The message of the next leader comes before its request for a vote.
+TEST(Transfer, AFollowerThatHearsTheNextLeaderFirstLosesNone) {
+  Network net(3);
+  net.Elect(1);
+  net.Stabilize();
+  net.member(2).events.clear();
+  net.Step({3, 2, 2, AppendEntries{.prev = {1, 1}}});
+  net.Stabilize();
+  const auto changed = EventsOf<LeaderChanged>(net, 2);
+  ASSERT_EQ(changed.size(), 1u);
+  EXPECT_EQ(changed[0].leader, 3u);
 }
 
 TEST(Transfer, NeedsALeaderAndAnotherVoter) {

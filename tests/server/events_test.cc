@@ -20,9 +20,10 @@ class Events : public testing::Test, private google::LogSink {
   Events() { google::AddLogSink(this); }
   ~Events() override { google::RemoveLogSink(this); }
 
-  void send(google::LogSeverity, const char*, const char*, int, const google::LogMessageTime&,
-            const char* message, size_t length) override {
+  void send(google::LogSeverity severity, const char*, const char*, int,
+            const google::LogMessageTime&, const char* message, size_t length) override {
     lines_.emplace_back(message, length);
+    severity_ = severity;
   }
 
   // Returns the lines that are logged for `event`.
@@ -33,6 +34,7 @@ class Events : public testing::Test, private google::LogSink {
   }
 
   absl::Time now_ = absl::UnixEpoch();
+  google::LogSeverity severity_ = google::GLOG_INFO;  // of the last line
 
  private:
   std::vector<std::string> lines_;
@@ -44,6 +46,20 @@ TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
   EXPECT_THAT(Logged(raft::LeaderChanged{7, 2}), ElementsAre("leader of term 7 is n2"));
   EXPECT_THAT(Logged(raft::LeaderChanged{8, raft::kNobody}),
               ElementsAre("lost leader n2 of term 7"));
+  EXPECT_EQ(severity_, google::GLOG_WARNING);
+}
+
+TEST_F(Events, APlannedChangeOfLeaderIsNoWarning) {
+  Logged(raft::LeaderChanged{7, 2});
+  EXPECT_THAT(Logged(raft::LeaderChanged{8, raft::kNobody, /*transfer=*/true}),
+              ElementsAre("leader n2 of term 7 transfers its leadership"));
+  EXPECT_EQ(severity_, google::GLOG_INFO);
+  using Why = raft::SteppedDown::Why;
+  EXPECT_THAT(Logged(raft::SteppedDown{8, Why::kTransfer}),
+              ElementsAre("stepped down as leader at term 8: transferred leadership"));
+  EXPECT_EQ(severity_, google::GLOG_INFO);
+  Logged(raft::SteppedDown{8, Why::kHigherTerm});
+  EXPECT_EQ(severity_, google::GLOG_WARNING);
 }
 
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {

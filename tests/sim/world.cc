@@ -450,9 +450,10 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
     if (changed->index < configured_at_[member]) marks.Hit(Mark::kConfigurationTruncated);
     configured_at_[member] = changed->index;
   } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
-    marks.Hit(down->why == raft::SteppedDown::Why::kNoQuorum  ? Mark::kCheckQuorum
-              : down->why == raft::SteppedDown::Why::kNoVoter ? Mark::kLeaderRemoved
-                                                              : Mark::kDeposed);
+    using Why = raft::SteppedDown::Why;
+    if (down->why == Why::kNoQuorum) marks.Hit(Mark::kCheckQuorum);
+    if (down->why == Why::kNoVoter) marks.Hit(Mark::kLeaderRemoved);
+    if (down->why == Why::kHigherTerm) marks.Hit(Mark::kDeposed);
   } else if (const auto* truncated = std::get_if<raft::Truncated>(raft_event)) {
     marks.Hit(Mark::kTruncated);
     if (truncated->first_removed.index <= ledger_.size()) marks.Hit(Mark::kTruncatedBehind);
