@@ -219,6 +219,18 @@ TEST_F(MembersOfFiveTest, ALeaderThatCannotTransferRemovesItself) {
   EXPECT_NE(c.leader(), leader);
 }
 
+// For `endpoint status`.
+TEST_F(MembersTest, AMemberWithoutALeaderTellsWhoIsSilent) {
+  EXPECT_EQ(c[1].member->Status().voters, 3u);
+  EXPECT_TRUE(c[1].member->Status().silent.empty());
+  c.Cut(1);
+  c.Run(absl::Seconds(8));
+  EXPECT_EQ(c[1].member->Status().silent, (std::vector<raft::MemberId>{2, 3}));
+  c.Heal();
+  c.Run(absl::Seconds(5));
+  EXPECT_TRUE(c[1].member->Status().silent.empty());
+}
+
 TEST_F(MembersTest, ChangesWaitForOneAnother) {
   std::vector<std::shared_ptr<Answer>> answers;
   for (raft::MemberId id = 1; id <= 3; ++id) {
