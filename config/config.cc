@@ -26,6 +26,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "config/suggest.h"
 
 namespace raftkv {
 namespace {
@@ -55,35 +56,6 @@ struct Key {
   std::variant<Text, Url, Choice, Number, Duration> value;
   bool required = false;
 };
-
-// Edit distance of `a` and `b`: small for a typing mistake.
-size_t Distance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row[b.size()];
-}
-
-// The remedy for an unknown name: the name that was probably meant, or else all known names.
-std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
-  const auto cost = [&](const std::string& name) {
-    return absl::StartsWith(name, given) || absl::StartsWith(given, name) ? 1
-                                                                          : Distance(given, name);
-  };
-  const auto nearest = std::min_element(
-      known.begin(), known.end(),
-      [&](const std::string& a, const std::string& b) { return cost(a) < cost(b); });
-  if (!given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4)) {
-    return absl::StrFormat("did you mean \"%s\"?", *nearest);
-  }
-  return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
-}
 
 // The host and port of a URL. "localhost" becomes 127.0.0.1, so that two URLs of one address
 // compare equal.
@@ -236,7 +208,9 @@ class Reader {
         Fail(line, absl::StrFormat("\"%s\" must be a section", name),
              absl::StrFormat("write [%s] with its keys below it", name));
       } else {
-        ReadSection(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
+        const auto lines =
+            ReadSection(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
+        if (name == "storage" && status_.ok()) CheckRetention(lines);
       }
     }
   }
@@ -260,7 +234,13 @@ class Reader {
                Duration{&to.watch_progress_notify_interval, 100 * ms, 86'400 * s}}};
     }
     if (section == "storage") {
-      return {{"cache_bytes", Number{&config_.storage.cache_bytes, 1 << 20, int64_t{1} << 40}}};
+      StorageConfig& to = config_.storage;
+      constexpr int64_t kBytesMax = int64_t{1} << 50;
+      return {{"cache_bytes", Number{&to.cache_bytes, 1 << 20, int64_t{1} << 40}},
+              {"quota_backend_bytes", Number{&to.quota_backend_bytes, 0, kBytesMax}},
+              {"min_free_bytes", Number{&to.min_free_bytes, 0, kBytesMax}},
+              {"auto_compaction_mode", Choice{&to.auto_compaction_mode, {"periodic", "revision"}}},
+              {"auto_compaction_retention", Text{&to.auto_compaction_retention}}};
     }
     return {{"level", Choice{&config_.log.level, {"info", "warning", "error"}}},
             {"format", Choice{&config_.log.format, {"text", "json"}}}};
@@ -461,6 +441,33 @@ class Reader {
       Fail(line, absl::StrFormat("name \"%s\" is already used in line %d", name, at->second),
            "give each member its own name");
     }
+  }
+
+  // As in etcd: a number of hours or a duration, or else a number of revisions.
+  void CheckRetention(const std::map<std::string, Line>& lines) {
+    StorageConfig& storage = config_.storage;
+    const std::string& text = storage.auto_compaction_retention;
+    const bool by_revision = storage.auto_compaction_mode == "revision";
+    int64_t number = 0;
+    absl::Duration& period = storage.auto_compaction_period;
+    const bool is_number = absl::SimpleAtoi(text, &number);
+    if (by_revision) {
+      storage.auto_compaction_revisions = number;
+      if (is_number && number >= 0) return;
+    } else {
+      if (is_number) period = absl::Hours(number);
+      const bool valid = is_number || absl::ParseDuration(text, &period);
+      const bool short_enough = period <= absl::Hours(24 * 366);
+      if (valid && short_enough && (period == absl::ZeroDuration() || period >= absl::Seconds(1)))
+        return;
+    }
+    const auto line = lines.find("auto_compaction_retention");
+    Fail(line == lines.end() ? 1 : line->second,
+         absl::StrFormat("auto_compaction_retention \"%s\" is not valid in mode \"%s\"", text,
+                         storage.auto_compaction_mode),
+         by_revision ? "write a number of revisions, such as \"10000\", or \"0\" for never"
+                     : "write hours or a duration from 1s to a year, such as \"24\" or \"30m\", or "
+                       "\"0\" for never");
   }
 
   // As in etcd: with fewer than five heartbeats in an election timeout, one or two lost packets

@@ -34,6 +34,7 @@
 #include "server/phase.h"
 #include "server/ports.h"
 #include "server/rpc/method_table.h"
+#include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
 #include "storage/data_dir.h"
@@ -134,6 +135,10 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
+  options.space.low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes);
+  options.space.quota_bytes = static_cast<uint64_t>(config.storage.quota_backend_bytes);
+  options.auto_compaction.period = config.storage.auto_compaction_period;
+  options.auto_compaction.revisions = config.storage.auto_compaction_revisions;
   UseTestLog(&member);
   return member;
 }
@@ -284,6 +289,7 @@ struct Server::Parts {
   EventLog event_log;
   Loop loop;
   Watchdog watchdog;
+  SpaceWatch space_watch;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   Workers catch_up;  // reads what watches have missed
@@ -312,6 +318,12 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
                 .end_process = {}},
                &phase, [this] { return loop.rounds(); }),
+      space_watch({.dir = AbsolutePath(self.data_dir),
+                   .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
+                  [this] { return member.DiskBytes(); },
+                  [this](SpaceReport report) {
+                    loop.OnLoop([this, report] { member.Post(report); });
+                  }),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
@@ -402,6 +414,7 @@ void Server::Parts::Run() {
   peers.Connect(peer_queue.get());
   loop.Start(peer_queue.get());
   watchdog.Start();
+  space_watch.Start();
   client_port.Start();
 }
 
@@ -542,6 +555,7 @@ void Server::Parts::Close() {
 void Server::Parts::End() {
   phase.Set(Phase::kStopped);
   watchdog.Join();
+  space_watch.Stop();
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();

@@ -12,6 +12,12 @@ absl::Status RejectedByPeers() {
       "etcdserver: this member lost its data directory and the others reject it; ask another one");
 }
 
+// etcd has no such error: an etcd member ends when its disk is full.
+absl::Status OutOfSpace() {
+  return absl::UnavailableError(
+      "etcdserver: the disk of this member is full: it only answers serializable reads");
+}
+
 absl::Status NotForLearners() {
   return absl::FailedPreconditionError("etcdserver: rpc not supported for learner");
 }

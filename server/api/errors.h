@@ -22,6 +22,8 @@ absl::Status ToWire(const absl::Status& status);
 absl::Status NoLeader();
 absl::Status RejectedByPeers();
 absl::Status NotForLearners();
+// What Status reports for a member whose disk is full (server/member/space.h).
+absl::Status OutOfSpace();
 // For a call that arrived after this member was told to stop.
 absl::Status Stopping();
 // The transfer was given up, or is not known to have ended before the deadline.

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/member/space.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
+#include "storage/alarms.h"
 #include "storage/members.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/version.h"
@@ -54,9 +56,24 @@ struct MembersChanged {
 // This member was removed from the cluster. It must stop. Reported once.
 struct RemovedFromCluster {};
 
+// The space on this member's disk has another level (space.h). The pointer is valid during the call.
+struct SpaceChanged {
+  const Space* space = nullptr;
+};
+// The alarms of the cluster have changed, as far as this member has applied the log.
+struct AlarmsChanged {
+  const Alarms* alarms = nullptr;
+};
+
+// This leader proposed a compaction by itself (auto_compaction.h).
+struct CompactionProposed {
+  Revision revision = 0;
+};
+
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster>;
+                 VersionRaised, MembersChanged, RemovedFromCluster, SpaceChanged, AlarmsChanged,
+                 CompactionProposed>;
 
 class MemberObserver {
  public:

@@ -23,8 +23,8 @@
 // Threads: one thread ("the thread of the turns") calls everything, except that
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
-//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader, rejected_by_peers
-//     and is_learner may be called from any thread.
+//   - Snapshot, DiskBytes, StartDefragment, term, cluster_version, has_leader, rejected_by_peers,
+//     is_learner and out_of_space may be called from any thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -139,6 +139,8 @@ class Member {
   }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
+  // Its disk is full (space.h).
+  bool out_of_space() const { return out_of_space_.load(std::memory_order_relaxed); }
   bool is_learner() const { return is_learner_.load(std::memory_order_relaxed); }
   // True: the last applied entry is of the current term. So this member has applied everything that
   // was committed before this term's leader was elected.
@@ -171,6 +173,7 @@ class Member {
   std::atomic<bool> has_leader_{false};
   std::atomic<bool> rejected_by_peers_{false};
   std::atomic<bool> is_learner_{false};
+  std::atomic<bool> out_of_space_{false};
 };
 
 }  // namespace raftkv

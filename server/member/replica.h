@@ -29,6 +29,7 @@
 
 #include "absl/time/time.h"
 #include "server/member/applier.h"
+#include "server/member/auto_compaction.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
 #include "server/member/log_tail.h"
@@ -38,6 +39,7 @@
 #include "server/member/reads.h"
 #include "server/member/renewals.h"
 #include "server/member/requests.h"
+#include "server/member/space.h"
 #include "server/member/store_ids.h"
 #include "server/member/versions.h"
 #include "server/phase.h"
@@ -65,6 +67,8 @@ struct ReplicaOptions {
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
   LogTail tail;
+  SpaceOptions space;
+  AutoCompactionOptions auto_compaction;
   // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
   // them a request is answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
@@ -97,6 +101,8 @@ class Replica {
   void OnApplied(raft::Index index);
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
+  // The alarms and the newest revision after these entries.
+  void OnState(const Alarms& alarms, Revision revision);
 
   // Begins to transfer leadership to the best follower, because this member is about to stop. Call
   // it between turns. No effect if this member does not lead, or if no follower answers.
@@ -118,6 +124,7 @@ class Replica {
   const Lessor& lessor() const { return lessor_; }
   // As of the committed entries. Not known until the log has them.
   const Members& members() const { return members_; }
+  const Space& space() const { return space_; }
   // The newest committed cluster version: commands that it defines may be proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
@@ -139,6 +146,7 @@ class Replica {
   void Handle(const ForwardQueueFull& full);
   void Handle(SnapshotArrived arrived);
   void Handle(const SnapshotSent& sent);
+  void Handle(const SpaceReport& report);
   void HandleFrom(raft::MemberId from, raft::Message message);
   void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
@@ -165,6 +173,13 @@ class Replica {
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
   void MaybeExpireLeases();
+
+  // replica_space.cc: the disk's space, alarms and compactions by itself
+  bool full() const { return space_.level() == Space::Level::kFull; }
+  void MakeWayIfFull();
+  void MaybeChangeAlarm();
+  void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
+  void MaybeCompact();
 
   // replica_members.cc: changes of the members
   void QueueChange(raft::MemberId from, ForwardedProposal proposal);
@@ -208,6 +223,10 @@ class Replica {
   Renewals renewals_;
   Lessor lessor_;
   FirstStart first_start_;
+  Space space_;
+  AutoCompaction auto_compaction_;
+  Alarms alarms_;          // as of the applied entries
+  Revision revision_ = 0;  // likewise
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
   // Leader: to whom a snapshot is being sent, and what was applied when that began.
@@ -246,6 +265,8 @@ class Replica {
   };
   std::deque<WaitingChange> changes_;
   MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
+  MonotonicTime next_alarm_ = MonotonicTime::InfinitePast();
+  MonotonicTime full_since_ = MonotonicTime::InfinitePast();
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();  // or asked whether it was removed
   bool removed_ = false;                                       // and told the observers
   uint64_t rejected_messages_ = 0;

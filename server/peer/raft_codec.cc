@@ -84,6 +84,7 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
   out.set_hint_index(body.hint.index);
   out.set_hint_term(body.hint.term);
   out.set_round(body.round);
+  out.set_out_of_space(body.out_of_space);
   return out;
 }
 
@@ -222,7 +223,8 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
                                .match = in.match_index(),
                                .rejected_prev = {in.rejected_prev_term(), in.rejected_prev_index()},
                                .hint = {in.hint_term(), in.hint_index()},
-                               .round = in.round()};
+                               .round = in.round(),
+                               .out_of_space = in.out_of_space()};
   return out;
 }
 

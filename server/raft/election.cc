@@ -11,7 +11,10 @@
 namespace raftkv::raft {
 
 // Its own vote counts only if it is a voter by the configuration in force.
-bool Raft::MayCampaign() const { return may_vote_ && membership_.MayBeVoter(config_.id); }
+// A leader must be able to save what it proposes.
+bool Raft::MayCampaign() const {
+  return may_vote_ && !out_of_space_ && membership_.MayBeVoter(config_.id);
+}
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
 // enters that term yet. So a member that was cut off does not come back with a high term and does
@@ -151,6 +154,7 @@ MemberId Raft::BestTransferee() const {
   for (MemberId voter : membership_.voters()) {
     const auto peer = peers_.find(voter);
     if (peer == peers_.end()) continue;  // this member itself
+    if (peer->second.out_of_space()) continue;
     if (now_ - peer->second.contact_tick >= uint64_t(config_.election_timeout_ticks)) continue;
     if (best == kNobody || peer->second.match_index() > peers_.at(best).match_index()) best = voter;
   }

@@ -50,13 +50,15 @@ struct AppendEntries {
 // !success: the follower has no entry `rejected_prev`. `hint` is the follower's last entry at or
 // below rejected_prev.index whose term is at most rejected_prev.term. From it the leader computes
 // the largest index at which the two logs may agree, so finding the common prefix takes at most
-// one round trip for each term (end of §5.3).
+// one round trip for each term (end of §5.3). `out_of_space`: the follower takes no entries, because
+// its disk is full (Raft::SetOutOfSpace).
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
   EntryId rejected_prev = {};
   EntryId hint = {};
   uint64_t round = 0;
+  bool out_of_space = false;
   friend bool operator==(const AppendEntriesReply&, const AppendEntriesReply&) = default;
 };
 

@@ -106,6 +106,11 @@ class Raft {
   // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
+  // With true, this member takes no entries, because its disk is full, and does not campaign. It
+  // still hears the leader, votes and confirms reads. The leader learns it from the replies and
+  // sends no entries until that ends. A leader goes on to lead: transfer its leadership.
+  void SetOutOfSpace(bool out_of_space);
+
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used
   // when a turn begins an election timeout late, for example after a slow save.
   void StepDown();
@@ -252,6 +257,7 @@ class Raft {
   Index handed_out_;
   Index applied_;
   bool may_vote_ = true;
+  bool out_of_space_ = false;
 
   // Time, in ticks since construction.
   uint64_t now_ = 0;

@@ -72,8 +72,12 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
   ResetElectionTimer();
 
   // Once the entries are appended, this log equals the leader's up to `match`.
-  const Index match = append.prev.index + append.entries.size();
+  Index match = append.prev.index + append.entries.size();
   const bool had_entries = !append.entries.empty();
+  if (out_of_space_) {  // entries that are not taken count as not sent
+    append.entries.clear();
+    if (!RAFTKV_MUTANT("appends-out-of-space")) match = append.prev.index;
+  }
   // Entries before this log's first one are committed, so the leader has the same ones: skip them.
   if (append.prev.index + 1 < log_.first_index()) {
     const size_t known = log_.first_index() - 1 - append.prev.index;
@@ -84,7 +88,8 @@ void Raft::HandleAppendEntries(const Message& message, AppendEntries& append) {
                   AppendEntriesReply{.success = false,
                                      .rejected_prev = append.prev,
                                      .hint = log_.LastAtMost(append.prev),
-                                     .round = append.round},
+                                     .round = append.round,
+                                     .out_of_space = out_of_space_},
                   term_);
     return;
   }
@@ -126,7 +131,10 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
 // index. So the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
   reply_due_ = false;
-  AppendEntriesReply reply{.success = true, .match = leader_match_, .round = leader_round_};
+  AppendEntriesReply reply{.success = true,
+                           .match = leader_match_,
+                           .round = leader_round_,
+                           .out_of_space = out_of_space_};
   const bool must_save = leader_match_ > log_.saved_index() || saved_state_.current_term != term_;
   if (must_save) SendAfterSave(leader_, reply, term_);
   const bool new_round = !replied_ || last_reply_.round < leader_round_;
@@ -156,6 +164,7 @@ void Raft::HandleAppendEntriesReply(const Message& message, const AppendEntriesR
   Progress& peer = found->second;
   peer.contact_tick = now_;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
+  peer.OnOutOfSpace(reply.out_of_space, log_.first_index());
   if (reply.success) {
     if (peer.OnAccepted(reply.match, round_)) {
       const Index before = commit_;
