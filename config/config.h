@@ -44,7 +44,7 @@ struct LimitsConfig {
 };
 
 struct StorageConfig {
-  int64_t cache_bytes = 64 << 20;  // block cache of the state machine
+  int64_t cache_bytes = 64 << 20;   // block cache of the state machine
   int64_t quota_backend_bytes = 0;  // of the state machine; beyond: the alarm NOSPACE. 0: none
   // Free space on the volume below which the alarm NOSPACE is raised. 0: 10 %, at most 1 GiB.
   int64_t min_free_bytes = 0;

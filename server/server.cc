@@ -318,12 +318,11 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
                 .end_process = {}},
                &phase, [this] { return loop.rounds(); }),
-      space_watch({.dir = AbsolutePath(self.data_dir),
-                   .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
-                  [this] { return member.DiskBytes(); },
-                  [this](SpaceReport report) {
-                    loop.OnLoop([this, report] { member.Post(report); });
-                  }),
+      space_watch(
+          {.dir = AbsolutePath(self.data_dir),
+           .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
+          [this] { return member.DiskBytes(); },
+          [this](SpaceReport report) { loop.OnLoop([this, report] { member.Post(report); }); }),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),

@@ -47,9 +47,7 @@ void SpaceWatch::Measure() {
   const uint64_t missing = wanted - std::min(wanted, held);
   const uint64_t free = space->free_bytes - std::min(space->free_bytes, missing);
   KeepReserve(free, low);
-  report_({.volume_bytes = space->volume_bytes,
-           .free_bytes = free,
-           .state_bytes = state_bytes_()});
+  report_({.volume_bytes = space->volume_bytes, .free_bytes = free, .state_bytes = state_bytes_()});
 }
 
 void SpaceWatch::KeepReserve(uint64_t free, uint64_t low) {

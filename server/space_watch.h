@@ -44,7 +44,7 @@ class SpaceWatch {
   const std::function<uint64_t()> state_bytes_;
   const std::function<void(SpaceReport)> report_;
   const Reserve reserve_;
-  bool failed_ = false;         // the last measurement
+  bool failed_ = false;          // the last measurement
   bool cannot_reserve_ = false;  // and said so
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

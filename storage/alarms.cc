@@ -19,9 +19,7 @@ using proto::Command;
 
 constexpr size_t kEngineKeyBytes = 1 + 1 + 8;
 
-absl::Status NoSpace() {
-  return absl::ResourceExhaustedError("mvcc: database space exceeded");
-}
+absl::Status NoSpace() { return absl::ResourceExhaustedError("mvcc: database space exceeded"); }
 
 absl::Status Corrupt() { return absl::DataLossError("corrupt cluster"); }
 
@@ -63,9 +61,7 @@ absl::Status AlarmsInForce::Permit(const Command& command) const {
   return absl::OkStatus();
 }
 
-absl::Status AlarmsInForce::PermitRead() const {
-  return corrupt ? Corrupt() : absl::OkStatus();
-}
+absl::Status AlarmsInForce::PermitRead() const { return corrupt ? Corrupt() : absl::OkStatus(); }
 
 const Alarms::Alarm* Alarms::Find(const Id& id) const {
   const auto found = all_.find(id);

@@ -356,14 +356,14 @@ void ReleaseReserveIfFull(const std::string& dir, std::vector<std::string>* warn
   const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
   if (!space.ok() || space->free_bytes >= BytesOfStart(dir) || !Reserve(dir).Release()) return;
   warnings->push_back(
-      absl::StrCat(dir, ": the disk is full: removed the file RESERVE, so that there is room to "
-                        "start"));
+      absl::StrCat(dir,
+                   ": the disk is full: removed the file RESERVE, so that there is room to "
+                   "start"));
 }
 
 // ResourceExhausted, if the error is that of a full disk.
 absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status) {
-  if (!absl::IsUnavailable(status) ||
-      !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
+  if (!absl::IsUnavailable(status) || !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
     return status;
   }
   const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);

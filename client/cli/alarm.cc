@@ -23,7 +23,8 @@ int Disarm(const Context& context) {
 }  // namespace
 
 void AddAlarmVerbs(CLI::App& app, Context& context) {
-  CLI::App* alarm = app.add_subcommand("alarm", "Alarms: members without space, or with other data");
+  CLI::App* alarm =
+      app.add_subcommand("alarm", "Alarms: members without space, or with other data");
   alarm->require_subcommand(0, 1);
   alarm->add_subcommand("list", "Lists all alarms")->callback([&context] {
     context.verb = [&context] { return List(context); };

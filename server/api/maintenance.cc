@@ -60,9 +60,9 @@ void AddAlarms(const StateSnapshot& snapshot, StatusResponse* response) {
   const absl::StatusOr<Alarms> alarms = snapshot.ReadAlarms();
   if (!alarms.ok()) return;
   for (const auto& [id, alarm] : alarms->all()) {
-    response->add_errors(absl::StrCat(
-        id.member == raft::kNobody ? "" : absl::StrCat("memberID:", id.member, " "),
-        "alarm:", etcdserverpb::AlarmType_Name(id.type), " "));
+    response->add_errors(
+        absl::StrCat(id.member == raft::kNobody ? "" : absl::StrCat("memberID:", id.member, " "),
+                     "alarm:", etcdserverpb::AlarmType_Name(id.type), " "));
   }
 }
 

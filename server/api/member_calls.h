@@ -96,8 +96,8 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
 }
 
 // Proposes `command` and answers the call once it is applied. Called by Write only, which checks
-// the alarms first. `get` returns the part of the command's response that answers the call. Fields that this program does not know are dropped
-// here, before the log.
+// the alarms first. `get` returns the part of the command's response that answers the call. Fields
+// that this program does not know are dropped here, before the log.
 template <typename Request, typename Response>
 void Propose(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
              Response* (proto::CommandResponse::*get)(),

@@ -56,7 +56,8 @@ struct MembersChanged {
 // This member was removed from the cluster. It must stop. Reported once.
 struct RemovedFromCluster {};
 
-// The space on this member's disk has another level (space.h). The pointer is valid during the call.
+// The space on this member's disk has another level (space.h). The pointer is valid during the
+// call.
 struct SpaceChanged {
   const Space* space = nullptr;
 };

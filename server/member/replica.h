@@ -225,8 +225,8 @@ class Replica {
   FirstStart first_start_;
   Space space_;
   AutoCompaction auto_compaction_;
-  Alarms alarms_;          // as of the applied entries
-  Revision revision_ = 0;  // likewise
+  Alarms alarms_;                           // as of the applied entries
+  Revision revision_ = 0;                   // likewise
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
   // Leader: to whom a snapshot is being sent, and what was applied when that began.

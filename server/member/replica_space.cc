@@ -80,8 +80,7 @@ void Replica::MaybeCompact() {
   if (!revision) return;
   proto::Command command;
   command.mutable_compaction()->set_revision(*revision);
-  if (raft_.Propose(raft::Payload(command.SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
+  if (raft_.Propose(raft::Payload(command.SerializeAsString())) == raft::ProposeResult::kAccepted) {
     auto_compaction_.OnProposed(now_, *revision);
     outbox_->Report(CompactionProposed{*revision});
   }

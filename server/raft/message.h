@@ -50,8 +50,8 @@ struct AppendEntries {
 // !success: the follower has no entry `rejected_prev`. `hint` is the follower's last entry at or
 // below rejected_prev.index whose term is at most rejected_prev.term. From it the leader computes
 // the largest index at which the two logs may agree, so finding the common prefix takes at most
-// one round trip for each term (end of §5.3). `out_of_space`: the follower takes no entries, because
-// its disk is full (Raft::SetOutOfSpace).
+// one round trip for each term (end of §5.3). `out_of_space`: the follower takes no entries,
+// because its disk is full (Raft::SetOutOfSpace).
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;

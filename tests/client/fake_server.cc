@@ -130,8 +130,8 @@ grpc::Status FakeServer::Alarm(grpc::ServerContext* context,
   const bool disarms = request->action() == etcdserverpb::AlarmRequest::DEACTIVATE;
   absl::MutexLock lock(&mutex_);
   std::erase_if(alarms, [&](const etcdserverpb::AlarmMember& alarm) {
-    const bool asked = !disarms || (alarm.memberid() == request->memberid() &&
-                                    alarm.alarm() == request->alarm());
+    const bool asked =
+        !disarms || (alarm.memberid() == request->memberid() && alarm.alarm() == request->alarm());
     if (asked) *response->add_alarms() = alarm;
     return asked && disarms;
   });

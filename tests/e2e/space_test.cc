@@ -93,8 +93,7 @@ TEST(Alarms, DenyWhatTheyDenyInEtcd) {
   ExpectOk(Delete(b, "k"));
   ExpectOk(Compact(b, revision));
   ExpectOk(Revoke(b, 7));
-  EXPECT_THAT(cluster.Status(1).response.errors(),
-              testing::Contains("memberID:5 alarm:NOSPACE "));
+  EXPECT_THAT(cluster.Status(1).response.errors(), testing::Contains("memberID:5 alarm:NOSPACE "));
 
   ExpectOk(Alarm(a, AlarmRequest::ACTIVATE, etcdserverpb::CORRUPT));
   ExpectFails(e2e::Range(b, GetRequest("k")), grpc::DATA_LOSS, kCorruptText);
@@ -167,9 +166,9 @@ class SmallDisk : public testing::Test {
     return false;
   }
   std::string Health(int i) {
-    const auto reply = Call(cluster_->connection(i), *cluster_->connection(i).health,
-                            &grpc::health::v1::Health::Stub::Check,
-                            grpc::health::v1::HealthCheckRequest());
+    const auto reply =
+        Call(cluster_->connection(i), *cluster_->connection(i).health,
+             &grpc::health::v1::Health::Stub::Check, grpc::health::v1::HealthCheckRequest());
     return grpc::health::v1::HealthCheckResponse::ServingStatus_Name(reply.response.status());
   }
   void ExpectAllWell() {

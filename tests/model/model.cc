@@ -157,8 +157,7 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
           ChangeMembers(command.change_members(), answer.response.mutable_change_members());
       break;
     case proto::Command::kChangeAlarm:
-      answer.status =
-          ChangeAlarm(command.change_alarm(), answer.response.mutable_change_alarm());
+      answer.status = ChangeAlarm(command.change_alarm(), answer.response.mutable_change_alarm());
       break;
     case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
       LOG(FATAL) << "the model cannot apply a command without an operation";

@@ -271,7 +271,8 @@ class Trial {
     ASSERT_EQ(Text(actual.response), Text(expected.response)) << Text(command);
     ASSERT_EQ(actual.origin.number(), command.origin().number());
     if (command.has_change_alarm()) Count("changes of alarms", expected.status);
-    if (expected.status.message() == "mvcc: database space exceeded") ++counts_["denied by NOSPACE"];
+    if (expected.status.message() == "mvcc: database space exceeded")
+      ++counts_["denied by NOSPACE"];
     if (expected.status.message() == "corrupt cluster") ++counts_["denied by CORRUPT"];
     if (command.has_change_members()) Count("changes of the members", expected.status);
     if (command.has_txn()) Count("transactions", expected.status);

@@ -82,7 +82,8 @@ void World::OnWatch() {
       }
       return;
     case Phase::kServe:
-      if (AlarmsLeftToMembers() && EveryoneServes() && history_.acknowledged_writes() >= profile_.acknowledged_min) {
+      if (AlarmsLeftToMembers() && EveryoneServes() &&
+          history_.acknowledged_writes() >= profile_.acknowledged_min) {
         Enter(Phase::kConverge, 10 * longest_election_timeout() + 2 * profile_.request_timeout);
       } else if (now_ > deadline_) {
         FailLiveness("a healthy member does not serve");

@@ -80,9 +80,9 @@ struct Profile {
   // Clients.
   int clients = 4;
   int keys = 8;
-  uint32_t compact = 0;               // the rate of requests that are compactions
-  uint32_t lease = 0;                 // the rate of requests about leases
-  uint32_t alarm = 0;                 // the rate of requests that raise or end an alarm
+  uint32_t compact = 0;  // the rate of requests that are compactions
+  uint32_t lease = 0;    // the rate of requests about leases
+  uint32_t alarm = 0;    // the rate of requests that raise or end an alarm
   // Compactions by the leader (AutoCompactionOptions); an "hour" is auto_compact_hour.
   Micros auto_compact_period = 0;
   Micros auto_compact_hour = kSecond;

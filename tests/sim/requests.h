@@ -27,7 +27,7 @@ class Requests {
   proto::Command LeaseGrant();
   proto::Command LeaseRevoke();
   proto::Command AlarmRaised();  // by a client, mostly NOSPACE
-  int64_t Lease();  // the id of one, which may not exist
+  int64_t Lease();               // the id of one, which may not exist
   ReadQuery Read();
 
  private:
