@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <climits>
 #include <filesystem>
@@ -289,6 +290,7 @@ struct Server::Parts {
   EventLog event_log;
   Loop loop;
   Watchdog watchdog;
+  std::atomic<bool> space_reported{false};  // and the loop has not handled it yet
   SpaceWatch space_watch;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
