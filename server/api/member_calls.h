@@ -137,8 +137,8 @@ template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
            Response* (proto::CommandResponse::*get)(),
            std::shared_ptr<const int> compaction_waiter = nullptr) {
-  const auto permit = [edge](const proto::Command& command) {
-    return edge->member->Snapshot()->alarms_in_force().Permit(command);
+  const auto permit = [edge](const proto::Command& proposed) {
+    return edge->member->Snapshot()->alarms_in_force().Permit(proposed);
   };
   if (permit(*command).ok()) {
     return Propose(edge, call, command, get, std::move(compaction_waiter));

@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -127,8 +128,11 @@ class SmallDisk : public testing::Test {
     ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return HasReserve(); }));
   }
   void TearDown() override {
-    cluster_.reset();
+    for (int i = 0; cluster_ != nullptr && i < cluster_->size(); ++i) {
+      if (cluster_->Running(i)) cluster_->Kill(i);
+    }
     if (mounted_) umount2(disk_.c_str(), MNT_DETACH);
+    cluster_.reset();
   }
 
   std::string disk() {
@@ -211,7 +215,7 @@ TEST_F(SmallDisk, WithLittleSpacePutsAreDeniedUntilThereIsMore) {
 }
 
 TEST_F(SmallDisk, AFullDiskNeitherEndsAMemberNorKeepsItDown) {
-  LeaveFree(0);
+  LeaveFree(kMiB / 4);
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return OutOfSpace(); }));
   EXPECT_FALSE(HasReserve()) << "it gives its space back";
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return Health(0) == "NOT_SERVING"; }));
