@@ -229,6 +229,31 @@ absl::StatusOr<MemberListResult> Client::MemberPromote(uint64_t id) {
                                                                  "Cluster.MemberPromote", request));
 }
 
+absl::StatusOr<AlarmResult> Client::AlarmList() {
+  return Result(impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm",
+                                                         etcdserverpb::AlarmRequest()));
+}
+
+// As etcd's client library: one request for each alarm. Disarming twice is harmless.
+absl::StatusOr<AlarmResult> Client::AlarmDisarm() {
+  etcdserverpb::AlarmRequest request;
+  absl::StatusOr<etcdserverpb::AlarmResponse> list =
+      impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm", request);
+  if (!list.ok()) return list.status();
+  etcdserverpb::AlarmResponse disarmed;
+  *disarmed.mutable_header() = list->header();
+  for (const etcdserverpb::AlarmMember& alarm : list->alarms()) {
+    request.set_action(etcdserverpb::AlarmRequest::DEACTIVATE);
+    request.set_memberid(alarm.memberid());
+    request.set_alarm(alarm.alarm());
+    const auto answer =
+        impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm", request);
+    if (!answer.ok()) return answer.status();
+    disarmed.mutable_alarms()->MergeFrom(answer->alarms());
+  }
+  return FromProto(std::move(disarmed));
+}
+
 absl::StatusOr<StatusResult> Client::Status() {
   return Result(impl_->Call<etcdserverpb::StatusResponse>(Kind::kRead, "Maintenance.Status",
                                                           etcdserverpb::StatusRequest()));

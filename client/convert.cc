@@ -310,6 +310,14 @@ StatusResult FromProto(etcdserverpb::StatusResponse&& response) {
           .newest_cluster_version = response.newestclusterversion()};
 }
 
+AlarmResult FromProto(etcdserverpb::AlarmResponse&& response) {
+  AlarmResult result{.header = FromProto(response.header()), .alarms = {}};
+  for (const etcdserverpb::AlarmMember& alarm : response.alarms()) {
+    result.alarms.push_back({etcdserverpb::AlarmType_Name(alarm.alarm()), alarm.memberid()});
+  }
+  return result;
+}
+
 WatchBatch FromProto(etcdserverpb::WatchResponse&& response) {
   WatchBatch batch{.header = FromProto(response.header()), .events = {}};
   for (mvccpb::Event& event : *response.mutable_events()) {

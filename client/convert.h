@@ -34,6 +34,7 @@ LeaseTimeToLiveResult FromProto(etcdserverpb::LeaseTimeToLiveResponse&& response
 LeaseListResult FromProto(etcdserverpb::LeaseLeasesResponse&& response);
 HashKvResult FromProto(etcdserverpb::HashKVResponse&& response);
 StatusResult FromProto(etcdserverpb::StatusResponse&& response);
+AlarmResult FromProto(etcdserverpb::AlarmResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberListResponse&& response);
 MemberAddResult FromProto(etcdserverpb::MemberAddResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberRemoveResponse&& response);

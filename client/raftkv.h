@@ -115,6 +115,16 @@ struct MemberAddResult {
   std::vector<Member> members;
 };
 
+struct Alarm {
+  std::string type;  // "NOSPACE" or "CORRUPT"
+  uint64_t member = 0;
+};
+
+struct AlarmResult {
+  Header header;
+  std::vector<Alarm> alarms;
+};
+
 class Client {
  public:
   // Checks the options (InvalidArgument). Connections are made when first needed.
@@ -154,6 +164,11 @@ class Client {
   absl::StatusOr<MemberListResult> MemberUpdate(uint64_t id,
                                                 const std::vector<std::string>& peer_urls);
   absl::StatusOr<MemberListResult> MemberPromote(uint64_t id);
+  // The alarms of the cluster. NOSPACE: a member is short of disk space, so puts and grants fail.
+  // CORRUPT: a member's data differs, so reads fail too. AlarmDisarm ends all alarms and returns
+  // them. A member that is still short of space raises its alarm again.
+  absl::StatusOr<AlarmResult> AlarmList();
+  absl::StatusOr<AlarmResult> AlarmDisarm();
   // Returns when the service has accepted the watch. The watch returns every change that is made
   // after this call, or every change from start_revision on.
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,

@@ -107,8 +107,10 @@ class Reader {
         Fail(line, absl::StrFormat("\"%s\" must be a section", name),
              absl::StrFormat("write [%s] with its keys below it", name));
       } else {
-        key_lines_.merge(
-            sections_.Read(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name)));
+        auto lines =
+            sections_.Read(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));
+        if (name == "storage" && sections_.status().ok()) CheckRetention(lines);
+        key_lines_.merge(std::move(lines));
       }
     }
   }
@@ -133,7 +135,13 @@ class Reader {
                Duration{&to.watch_progress_notify_interval, 100 * ms, 86'400 * s}}};
     }
     if (section == "storage") {
-      return {{"cache_bytes", Number{&config_.storage.cache_bytes, 1 << 20, int64_t{1} << 40}}};
+      StorageConfig& to = config_.storage;
+      constexpr int64_t kBytesMax = int64_t{1} << 50;
+      return {{"cache_bytes", Number{&to.cache_bytes, 1 << 20, int64_t{1} << 40}},
+              {"quota_backend_bytes", Number{&to.quota_backend_bytes, 0, kBytesMax}},
+              {"min_free_bytes", Number{&to.min_free_bytes, 0, kBytesMax}},
+              {"auto_compaction_mode", Choice{&to.auto_compaction_mode, {"periodic", "revision"}}},
+              {"auto_compaction_retention", Text{&to.auto_compaction_retention}}};
     }
     return {{"level", Choice{&config_.log.level, {"info", "warning", "error"}}},
             {"format", Choice{&config_.log.format, {"text", "json"}}}};
@@ -241,6 +249,33 @@ class Reader {
       Fail(line, absl::StrFormat("name \"%s\" is already used in line %d", name, at->second),
            "give each member its own name");
     }
+  }
+
+  // As in etcd: a number of hours or a duration, or else a number of revisions.
+  void CheckRetention(const std::map<std::string, Line>& lines) {
+    StorageConfig& storage = config_.storage;
+    const std::string& text = storage.auto_compaction_retention;
+    const bool by_revision = storage.auto_compaction_mode == "revision";
+    int64_t number = 0;
+    absl::Duration& period = storage.auto_compaction_period;
+    const bool is_number = absl::SimpleAtoi(text, &number);
+    if (by_revision) {
+      storage.auto_compaction_revisions = number;
+      if (is_number && number >= 0) return;
+    } else {
+      if (is_number) period = absl::Hours(number);
+      const bool valid = is_number || absl::ParseDuration(text, &period);
+      const bool short_enough = period <= absl::Hours(24 * 366);
+      if (valid && short_enough && (period == absl::ZeroDuration() || period >= absl::Seconds(1)))
+        return;
+    }
+    const auto line = lines.find("auto_compaction_retention");
+    Fail(line == lines.end() ? 1 : line->second,
+         absl::StrFormat("auto_compaction_retention \"%s\" is not valid in mode \"%s\"", text,
+                         storage.auto_compaction_mode),
+         by_revision ? "write a number of revisions, such as \"10000\", or \"0\" for never"
+                     : "write hours or a duration from 1s to a year, such as \"24\" or \"30m\", or "
+                       "\"0\" for never");
   }
 
   // As in etcd: with fewer than five heartbeats in an election timeout, one or two lost packets

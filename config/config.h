@@ -44,7 +44,15 @@ struct LimitsConfig {
 };
 
 struct StorageConfig {
-  int64_t cache_bytes = 64 << 20;  // block cache of the state machine
+  int64_t cache_bytes = 64 << 20;   // block cache of the state machine
+  int64_t quota_backend_bytes = 0;  // of the state machine; beyond: the alarm NOSPACE. 0: none
+  // Free space on the volume below which the alarm NOSPACE is raised. 0: 10 %, at most 1 GiB.
+  int64_t min_free_bytes = 0;
+  std::string auto_compaction_mode = "periodic";  // periodic, revision
+  std::string auto_compaction_retention = "0";
+  // Derived from the two. At most one is not zero; both are: no automatic compaction.
+  absl::Duration auto_compaction_period = absl::ZeroDuration();
+  int64_t auto_compaction_revisions = 0;
 };
 
 struct LogConfig {

@@ -16,6 +16,12 @@ namespace {
 constexpr absl::Duration kFirstPause = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Minutes(1);
 
+std::string HumanBytes(uint64_t bytes) {
+  constexpr uint64_t kMiB = 1 << 20;
+  if (bytes < 10 * kMiB) return absl::StrFormat("%d KiB", bytes >> 10);
+  return absl::StrFormat("%d MiB", bytes / kMiB);
+}
+
 class Logger {
  public:
   Logger(raft::MemberId self, std::map<raft::MemberId, std::string> names, std::string data_dir)
@@ -176,6 +182,49 @@ class Logger {
   }
   void Log(const RemovedFromCluster&) {
     LOG(WARNING) << "this member was removed from the cluster: it stops";
+  }
+  void Log(const SpaceChanged& e) {
+    const SpaceReport& report = e.space->report();
+    const std::string free =
+        absl::StrFormat("%s: %s of %s are free", data_dir_, HumanBytes(report.free_bytes),
+                        HumanBytes(report.volume_bytes));
+    switch (e.space->level()) {
+      case Space::Level::kEnough:
+        LOG(INFO) << free << ": enough again";
+        return;
+      case Space::Level::kLow:
+        if (e.space->over_quota()) {
+          LOG(WARNING) << "the data takes " << HumanBytes(report.state_bytes)
+                       << ", more than storage.quota_backend_bytes ("
+                       << HumanBytes(e.space->options().quota_bytes)
+                       << "): the cluster accepts no puts until keys were deleted, compacted and "
+                          "defragmented, or the quota is raised";
+          return;
+        }
+        LOG(WARNING) << free << ", less than " << HumanBytes(e.space->low_bytes())
+                     << " (storage.min_free_bytes): the cluster accepts no puts until there is "
+                        "more; free space on this volume, or delete keys, compact and defragment";
+        return;
+      case Space::Level::kFull:
+        LOG(ERROR) << free << ", less than " << HumanBytes(FullBytes(e.space->low_bytes()))
+                   << " (a quarter of storage.min_free_bytes): this member stops to write and to "
+                      "lead, and only answers serializable reads, until there is more";
+    }
+  }
+  void Log(const AlarmsChanged& e) {
+    std::vector<std::string> alarms;
+    for (const auto& [id, alarm] : e.alarms->all()) {
+      alarms.push_back(etcdserverpb::AlarmType_Name(id.type) + " of " + Name(id.member));
+    }
+    if (alarms.empty()) {
+      LOG(INFO) << "there are no alarms any more";
+    } else {
+      LOG(WARNING) << "alarms: " << absl::StrJoin(alarms, ", ");
+    }
+  }
+  void Log(const CompactionProposed& e) {
+    LOG(INFO) << "compacting the history up to revision " << e.revision
+              << " (storage.auto_compaction_retention)";
   }
   void Log(const WaitingForPeers& e) {
     LOG(INFO) << "first start with the data directory " << data_dir_ << ": waiting until "

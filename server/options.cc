@@ -101,6 +101,10 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.tick = kTick;
   options.request_timeout = config.limits.request_timeout;
   options.pending_max = static_cast<size_t>(config.limits.max_pending_requests);
+  options.space.low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes);
+  options.space.quota_bytes = static_cast<uint64_t>(config.storage.quota_backend_bytes);
+  options.auto_compaction.period = config.storage.auto_compaction_period;
+  options.auto_compaction.revisions = config.storage.auto_compaction_revisions;
   UseTestLog(&member);
   return member;
 }

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <climits>
 #include <map>
@@ -29,6 +31,7 @@
 #include "server/phase.h"
 #include "server/ports.h"
 #include "server/rpc/method_table.h"
+#include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
 #include "storage/data_dir.h"
@@ -158,6 +161,8 @@ struct Server::Parts {
   EventLog event_log;
   Loop loop;
   Watchdog watchdog;
+  std::atomic<bool> space_reported{false};  // and the loop has not handled it yet
+  SpaceWatch space_watch;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   Workers catch_up;  // reads what watches have missed
@@ -187,6 +192,11 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
                 .end_process = {}},
                &phase, [this] { return loop.rounds(); }),
+      space_watch(
+          {.dir = AbsolutePath(self.data_dir),
+           .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
+          [this] { return member.DiskBytes(); },
+          [this](SpaceReport report) { loop.OnLoop([this, report] { member.Post(report); }); }),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
@@ -277,6 +287,7 @@ void Server::Parts::Run() {
   peers.Connect(peer_queue.get());
   loop.Start(peer_queue.get());
   watchdog.Start();
+  space_watch.Start();
   client_port.Start();
 }
 
@@ -418,6 +429,7 @@ void Server::Parts::Close() {
 void Server::Parts::End() {
   phase.Set(Phase::kStopped);
   watchdog.Join();
+  space_watch.Stop();
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();

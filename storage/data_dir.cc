@@ -21,11 +21,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "storage/base/checksum.h"
+#include "storage/disk_space.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/files.h"
 #include "storage/log/watermark.h"
@@ -114,7 +116,8 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
                      "; stop it first. Two members never share a directory"));
   }
   const std::string text = absl::StrCat(getpid(), "\n");
-  if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0) {
+  // On a full disk the lock is held without the process id.
+  if ((ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0) && errno != ENOSPC) {
     return SystemError(path, "cannot write", errno);
   }
   return lock;
@@ -333,6 +336,42 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
   return absl::OkStatus();
 }
 
+// --- a full disk
+
+// About what a start writes: it copies the write-ahead log of the log into a new file, and begins
+// new files.
+uint64_t BytesOfStart(const std::string& dir) {
+  constexpr uint64_t kNewFiles = 16 << 20;
+  uint64_t bytes = kNewFiles;
+  std::error_code error;
+  for (fs::directory_iterator it(dir + "/log", error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".log") bytes += it->file_size(error);
+  }
+  return bytes;
+}
+
+void ReleaseReserveIfFull(const std::string& dir, std::vector<std::string>* warnings) {
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  if (!space.ok() || space->free_bytes >= BytesOfStart(dir) || !Reserve(dir).Release()) return;
+  warnings->push_back(
+      absl::StrCat(dir,
+                   ": the disk is full: removed the file RESERVE, so that there is room to "
+                   "start"));
+}
+
+// ResourceExhausted, if the error is that of a full disk.
+absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status) {
+  if (!absl::IsUnavailable(status) || !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
+    return status;
+  }
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s: the disk is full: the start needs about %d MiB on the volume of this directory, and %d "
+      "MiB are free; free space there, or enlarge the volume; nothing is lost (%s)",
+      dir, BytesOfStart(dir) >> 20, space.ok() ? space->free_bytes >> 20 : 0, status.message()));
+}
+
 absl::Status WithRemedy(const absl::Status& status) {
   if (!absl::IsDataLoss(status)) return status;
   return absl::DataLossError(absl::StrCat(status.message(), kRemedy));
@@ -348,6 +387,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
   absl::StatusOr<std::unique_ptr<DirLock>> lock = Lock(options.dir);
   if (!lock.ok()) return lock.status();
   result.lock = *std::move(lock);
+  ReleaseReserveIfFull(options.dir, &result.warnings);
 
   const bool initialized = access((options.dir + "/INITIALIZED").c_str(), F_OK) == 0;
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
@@ -413,7 +453,7 @@ absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
 
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   absl::StatusOr<DataDir> opened = Open(options);
-  if (!opened.ok()) return WithRemedy(opened.status());
+  if (!opened.ok()) return ExplainFullDisk(options.dir, WithRemedy(opened.status()));
   return opened;
 }
 

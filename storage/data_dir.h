@@ -11,6 +11,7 @@
 //   INITIALIZED   exists once everything below has been created; from then on a missing file is
 //                 damage and is not created again
 //   log/          the Raft log (log_store.h) and its WATERMARK
+//   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
 //   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
 //                 the next start
@@ -88,6 +89,7 @@ struct DataDir {
 //   FailedPrecondition: the directory is in use, belongs to another member, cluster or program, has
 //     a newer format, or is on NFS; exit code 2.
 //   Unavailable, PermissionDenied: a system call failed; exit code 2.
+//   ResourceExhausted: the disk is full; exit code 2.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
 
 // Checks, without changing anything, whether this member may use the directory, as far as can be

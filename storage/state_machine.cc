@@ -221,6 +221,7 @@ absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Clus
                                                       state().cluster_version, ", and this needs ",
                                                       needs, ": upgrade all members"));
   }
+  if (absl::Status denied = state().alarms.Permit(command); !denied.ok()) return denied;
   meter->BeginEntry(shared.rules(), state().compacted);
   absl::Status status = tables.Check(command, meter);
   if (status.ok() && !meter->interrupted()) tables.Apply(command, response);
@@ -283,6 +284,8 @@ std::map<raft::MemberId, std::string> StateMachine::store_ids() const {
 
 const Members& StateMachine::members() const { return rep_->tables.Get<MemberTable>().members(); }
 
+const Alarms& StateMachine::alarms() const { return rep_->tables.Get<AlarmTable>().alarms(); }
+
 LeaseChanges StateMachine::TakeLeaseChanges() {
   return std::exchange(rep_->shared.lease_changes, {});
 }
@@ -307,9 +310,9 @@ void StateMachine::Flush() {
   Rep& rep = *rep_;
   rep.bytes_since_flush = 0;
   rep.entries_since_flush = 0;
+  rep.flushes.push_back({rep.engine().written(), rep.state().applied});
   rep.engine().Flush();
-  rep.flushes.clear();
-  rep.persisted = rep.state().applied;
+  persisted_applied();
 }
 
 Revision StateMachine::compacted_revision() const { return rep_->state().compacted; }

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
+#include "storage/alarms.h"
 #include "storage/base/for_any_thread.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
@@ -111,6 +112,9 @@ class StateMachine {
 
   // The members of the cluster, and the configuration that is in force after the applied entries.
   const Members& members() const;
+
+  // The alarms of the cluster, after the applied entries.
+  const Alarms& alarms() const;
 
   // store_ids()[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;

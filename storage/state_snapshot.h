@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "proto/etcd/rpc.pb.h"
+#include "storage/alarms.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/members.h"
@@ -57,6 +58,15 @@ class StateSnapshot {
     if (!status.ok()) return status;
     return members;
   }
+
+  // The alarms of the cluster. Those in force deny some commands, and reads (alarms.h).
+  absl::StatusOr<Alarms> ReadAlarms() const {
+    Alarms alarms;
+    absl::Status status = alarms.LoadAll(*view_);
+    if (!status.ok()) return status;
+    return alarms;
+  }
+  const AlarmsInForce& alarms_in_force() const { return state_.alarms; }
 
   // The events from `from` to the end of revision `last`. They are complete if from.revision is at
   // least first_event(). The snapshot must outlive the cursor.

@@ -12,7 +12,8 @@
 //   1  the rules of the first release: the bytes of keys cost nothing
 //   2  the bytes of keys count against Rules::walked_steps
 //   3  leases: they can be granted, and the rules about them below; logs are cut: a member that is
-//      far behind gets a snapshot (server/member/log_tail.h); digests are kept (tables/digests.h)
+//      far behind gets a snapshot (server/member/log_tail.h); digests are kept (tables/digests.h);
+//      alarms (alarms.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -100,6 +101,9 @@ struct Rules {
   // An entry that expires several leases stops before the first lease with which it would delete
   // more keys than this number. It may always expire one lease.
   int64_t expired_keys = 512;
+  // The number of alarms that clients have raised. Those of members about their own disks are not
+  // counted.
+  size_t alarms = 1024;
 };
 
 inline constexpr Rules kRulesOfVersion1{.costs = {.key_bytes_per_step = 0}};

@@ -195,6 +195,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddKvVerbs(app, context);
   AddEndpointVerbs(app, context);
   AddLeaseVerbs(app, context);
+  AddAlarmVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
   AddWatchVerb(app, context);

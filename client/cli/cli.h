@@ -77,6 +77,7 @@ class Context {
 // Each function adds its verbs to `app`. Parsing a verb sets context.verb.
 void AddKvVerbs(CLI::App& app, Context& context);
 void AddEndpointVerbs(CLI::App& app, Context& context);
+void AddAlarmVerbs(CLI::App& app, Context& context);
 void AddLeaseVerbs(CLI::App& app, Context& context);
 void AddMemberVerbs(CLI::App& app, Context& context);
 void AddBenchVerbs(CLI::App& app, Context& context);

@@ -142,6 +142,17 @@ std::string FieldsOf(const MemberListResult& result) {
   return out;
 }
 
+std::string FieldsOf(const AlarmResult& result) {
+  std::string out;
+  Append(result.header, &out);
+  for (const Alarm& alarm : result.alarms) {
+    Raw("MemberID", alarm.member, &out);
+    Raw("AlarmType", alarm.type, &out);
+    out += "\n";
+  }
+  return out;
+}
+
 std::string FieldsOf(const std::vector<EndpointStatus>& rows) {
   std::string out;
   for (const EndpointStatus& row : rows) {

@@ -23,6 +23,7 @@ std::string FieldsOf(const LeaseTimeToLiveResult& result);
 std::string FieldsOf(const LeaseListResult& result);
 std::string FieldsOf(const WatchBatch& batch);
 std::string FieldsOf(const MemberListResult& result);
+std::string FieldsOf(const AlarmResult& result);
 std::string FieldsOf(const std::vector<EndpointStatus>& rows);
 std::string FieldsOf(const std::vector<EndpointHealth>& rows);
 std::string FieldsOf(const std::vector<EndpointHash>& rows);

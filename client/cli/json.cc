@@ -199,6 +199,18 @@ std::string JsonOf(const MemberAddResult& result) {
   return Text(json);
 }
 
+// etcd's numbers of the types.
+std::string JsonOf(const AlarmResult& result) {
+  Json json = {{"header", ToJson(result.header)}};
+  for (const Alarm& alarm : result.alarms) {
+    Json object = Json::object();
+    Set(object, "memberID", alarm.member);
+    object["alarm"] = alarm.type == "NOSPACE" ? 1 : 2;
+    json["alarms"].push_back(std::move(object));
+  }
+  return Text(json);
+}
+
 std::string JsonOf(const std::vector<EndpointStatus>& rows) {
   Json json = Json::array();
   for (const EndpointStatus& row : rows) {

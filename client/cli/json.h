@@ -25,6 +25,7 @@ std::string JsonOf(const LeaseListResult& result);
 std::string JsonOf(const WatchBatch& batch);
 std::string JsonOf(const MemberListResult& result);
 std::string JsonOf(const MemberAddResult& result);
+std::string JsonOf(const AlarmResult& result);
 std::string JsonOf(const std::vector<EndpointStatus>& rows);
 std::string JsonOf(const std::vector<EndpointHealth>& rows);
 std::string JsonOf(const std::vector<EndpointHash>& rows);

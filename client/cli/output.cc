@@ -200,6 +200,15 @@ void Output::AlreadyLeader(uint64_t member) {
   }
 }
 
+// As etcdctl: a member of 0 is left out, and each line ends with a space.
+void Output::Alarms(const AlarmResult& result) {
+  if (WriteForPrograms(result)) return;
+  for (const Alarm& alarm : result.alarms) {
+    if (alarm.member != 0) out_ << "memberID:" << alarm.member << " ";
+    out_ << "alarm:" << alarm.type << " \n";
+  }
+}
+
 // The table has three more columns than etcdctl's if a member reports its own versions.
 void Output::Statuses(const std::vector<EndpointStatus>& rows) {
   if (WriteForPrograms(rows)) return;

@@ -32,6 +32,7 @@ class Output {
   void Leases(const LeaseListResult& result);
   void Watch(const WatchBatch& batch);
   void Members(const MemberListResult& result);
+  void Alarms(const AlarmResult& result);
   void AddedMember(const MemberAddResult& result, const std::string& name);
   // `done`: "removed from", for example.
   void ChangedMember(const MemberListResult& result, uint64_t id, const std::string& done);

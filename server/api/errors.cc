@@ -17,6 +17,12 @@ absl::Status HasHalted() {
       "etcdserver: this member has halted, see its endpoint status; ask another one");
 }
 
+// etcd has no such error: an etcd member ends when its disk is full.
+absl::Status OutOfSpace() {
+  return absl::UnavailableError(
+      "etcdserver: the disk of this member is full: it only answers serializable reads");
+}
+
 absl::Status NotForLearners() {
   return absl::FailedPreconditionError("etcdserver: rpc not supported for learner");
 }

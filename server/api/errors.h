@@ -24,6 +24,8 @@ absl::Status RejectedByPeers();
 // This member has halted (server/member/fault.h).
 absl::Status HasHalted();
 absl::Status NotForLearners();
+// What Status reports for a member whose disk is full (server/member/space.h).
+absl::Status OutOfSpace();
 // For a call that arrived after this member was told to stop.
 absl::Status Stopping();
 // The transfer was given up, or is not known to have ended before the deadline.

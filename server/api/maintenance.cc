@@ -81,6 +81,17 @@ std::string NameOf(const Edge& edge, raft::MemberId id) {
   return absl::StrFormat("member %x", id);
 }
 
+// As etcd prints an AlarmMember. It leaves out a member of 0.
+void AddAlarms(const StateSnapshot& snapshot, StatusResponse* response) {
+  const absl::StatusOr<Alarms> alarms = snapshot.ReadAlarms();
+  if (!alarms.ok()) return;
+  for (const auto& [id, alarm] : alarms->all()) {
+    response->add_errors(
+        absl::StrCat(id.member == raft::kNobody ? "" : absl::StrCat("memberID:", id.member, " "),
+                     "alarm:", etcdserverpb::AlarmType_Name(id.type), " "));
+  }
+}
+
 void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   const MemberStatus status = edge->member->Status();
   const raft::Status& raft = status.raft;
@@ -104,6 +115,9 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
     response->add_errors(WhyNoLeader(*edge, status));
   }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
+  AddAlarms(*snapshot, response);
+  if (edge->member->out_of_space()) response->add_errors(std::string(OutOfSpace().message()));
+  response->set_dbsizequota(edge->config->storage.quota_backend_bytes);
   // dbSize: the state and the log; dbSizeInUse: the state alone. Both as they are on disk.
   const auto state_bytes = static_cast<int64_t>(edge->member->DiskBytes());
   response->set_dbsize(state_bytes + static_cast<int64_t>(status.log_bytes));
@@ -148,18 +162,31 @@ void MoveLeader(const Edge* edge, Unary<MoveLeaderRequest, MoveLeaderResponse> c
   edge->member->Post(TransferRequest{call.request().targetid(), done, Edge::CallerOf(call)});
 }
 
-absl::Status CheckAlarm(const Edge*, const AlarmRequest& request) {
-  if (request.action() != AlarmRequest::ACTIVATE) return absl::OkStatus();
-  return absl::UnimplementedError("raftkv has no alarms yet");
-}
-
-// No alarm can be raised yet, so the list is empty, and nothing is there to disarm. As in etcd, the
-// answer needs a leader: etcdctl endpoint health asks for it.
-void Alarm(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
+// As in etcd, the list needs a leader: etcdctl endpoint health asks for it.
+void ListAlarms(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
   WhenUpToDate(edge, call, [edge, call] {
-    edge->FillHeader(edge->member->Snapshot()->revision(), call.response()->mutable_header());
+    const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
+    const absl::StatusOr<Alarms> alarms = snapshot->ReadAlarms();
+    if (!alarms.ok()) return call.Finish(ToWire(alarms.status()));
+    const etcdserverpb::AlarmType wanted = call.request().alarm();
+    for (const auto& [id, alarm] : alarms->all()) {
+      if (wanted != etcdserverpb::NONE && id.type != wanted) continue;
+      etcdserverpb::AlarmMember* listed = call.response()->add_alarms();
+      listed->set_alarm(id.type);
+      listed->set_memberid(id.member);
+    }
+    edge->FillHeader(snapshot->revision(), call.response()->mutable_header());
     call.Finish(absl::OkStatus());
   });
+}
+
+// A client may raise an alarm for any number as member. One that a member has raised because of its
+// disk, and that a client ends, comes back unless there is more space.
+void Alarm(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
+  if (call.request().action() == AlarmRequest::GET) return ListAlarms(edge, call);
+  proto::Command command;
+  *command.mutable_change_alarm()->mutable_request() = call.request();
+  Write(edge, call, &command, &proto::CommandResponse::mutable_change_alarm);
 }
 
 }  // namespace
@@ -188,7 +215,6 @@ void AddMaintenance(const Edge* edge, Methods* methods) {
   Add<AlarmRequest, AlarmResponse>(edge, methods,
                                    {.name = "/etcdserverpb.Maintenance/Alarm",
                                     .permission = Permission::kMaintain,
-                                    .check = CheckAlarm,
                                     .handler = Alarm});
 }
 

@@ -20,11 +20,13 @@ inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10
 inline absl::Status ReadFrom(const StateSnapshot& snapshot,
                              const etcdserverpb::RangeRequest& request, const Limits& limits,
                              etcdserverpb::RangeResponse* response) {
-  return snapshot.Range(request, limits, response);
+  const absl::Status permitted = snapshot.alarms_in_force().PermitRead();
+  return permitted.ok() ? snapshot.Range(request, limits, response) : permitted;
 }
 inline absl::Status ReadFrom(const StateSnapshot& snapshot, const etcdserverpb::TxnRequest& request,
                              const Limits& limits, etcdserverpb::TxnResponse* response) {
-  return snapshot.Txn(request, limits, response);
+  const absl::Status permitted = snapshot.alarms_in_force().PermitRead();
+  return permitted.ok() ? snapshot.Txn(request, limits, response) : permitted;
 }
 
 inline absl::Status ReadFrom(const StateSnapshot& snapshot,
@@ -93,13 +95,13 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
   WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }
 
-// Proposes `command` and answers the call once it is applied. `get` returns the part of the
-// command's response that answers the call. Fields that this program does not know are dropped
-// here, before the log.
+// Proposes `command` and answers the call once it is applied. Called by Write only, which checks
+// the alarms first. `get` returns the part of the command's response that answers the call. Fields
+// that this program does not know are dropped here, before the log.
 template <typename Request, typename Response>
-void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
-           Response* (proto::CommandResponse::*get)(),
-           std::shared_ptr<const int> compaction_waiter = nullptr) {
+void Propose(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
+             Response* (proto::CommandResponse::*get)(),
+             std::shared_ptr<const int> compaction_waiter = nullptr) {
   command->DiscardUnknownFields();
   std::string bytes = command->SerializeAsString();
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
@@ -127,6 +129,28 @@ void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* comm
                                     .caller = Edge::CallerOf(call),
                                     .wait_for_compaction = wait_for_compaction,
                                     .needs = needs});
+}
+
+// As Propose. But a command that an alarm denies is not proposed, so that such commands do not fill
+// the log. Only a member that is up to date may say so: the alarm may have ended already.
+template <typename Request, typename Response>
+void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
+           Response* (proto::CommandResponse::*get)(),
+           std::shared_ptr<const int> compaction_waiter = nullptr) {
+  const auto permit = [edge](const proto::Command& proposed) {
+    return edge->member->Snapshot()->alarms_in_force().Permit(proposed);
+  };
+  if (permit(*command).ok()) {
+    return Propose(edge, call, command, get, std::move(compaction_waiter));
+  }
+  const auto again = [edge, call, permit, get, waiter = std::move(compaction_waiter),
+                      command = std::make_shared<proto::Command>(std::move(*command))] {
+    const absl::Status status = permit(*command);
+    if (status.ok()) return Propose(edge, call, command.get(), get, waiter);
+    SayNotProposed(call.get());
+    call.Finish(ToWire(status));
+  };
+  WhenUpToDate(edge, call, [edge, again] { edge->on_loop(again); });
 }
 
 }  // namespace raftkv::api

@@ -13,8 +13,10 @@
 #include "absl/types/span.h"
 #include "server/member/audit.h"
 #include "server/member/fault.h"
+#include "server/member/space.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
+#include "storage/alarms.h"
 #include "storage/members.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/version.h"
@@ -60,11 +62,27 @@ struct MembersChanged {
 // This member was removed from the cluster. It must stop. Reported once.
 struct RemovedFromCluster {};
 
+// The space on this member's disk has another level (space.h). The pointer is valid during the
+// call.
+struct SpaceChanged {
+  const Space* space = nullptr;
+};
+// The alarms of the cluster have changed, as far as this member has applied the log.
+struct AlarmsChanged {
+  const Alarms* alarms = nullptr;
+};
+
+// This leader proposed a compaction by itself (auto_compaction.h).
+struct CompactionProposed {
+  Revision revision = 0;
+};
+
 // A Fault is reported once: this member has halted. A leader reports a Divergence once for each
 // index.
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence>;
+                 VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence, SpaceChanged,
+                 AlarmsChanged, CompactionProposed>;
 
 class MemberObserver {
  public:

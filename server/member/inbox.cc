@@ -45,6 +45,7 @@ struct InputBytes {
   size_t operator()(const ForwardQueueFull&) const { return 0; }
   size_t operator()(const SnapshotArrived&) const { return 0; }
   size_t operator()(const SnapshotSent&) const { return 0; }
+  size_t operator()(const SpaceReport&) const { return 0; }
 };
 
 // Ends an input for which there is no space: a client's request is answered, and a peer's message
@@ -74,6 +75,7 @@ struct Drop {
   bool operator()(ForwardQueueFull&) const { return false; }
   bool operator()(SnapshotArrived&) const { return false; }
   bool operator()(SnapshotSent&) const { return false; }
+  bool operator()(SpaceReport&) const { return true; }  // the next one follows soon
 };
 
 }  // namespace

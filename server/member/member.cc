@@ -40,7 +40,10 @@ bool Member::idle() const {
 
 void Member::Turn(MonotonicTime now) {
   LearnLeases(now);
-  if (!applying_elsewhere_) replica_.OnDigests(state_machine_->digests());
+  if (!applying_elsewhere_) {
+    replica_.OnState(state_machine_->alarms(), state_machine_->revision());
+    replica_.OnDigests(state_machine_->digests());
+  }
   replica_.Turn(inbox_.Take(), now, /*may_install=*/!applying_elsewhere_);
   Replica::HandOver more = replica_.TakeHandOver();
   if (more.installed != nullptr) {
@@ -60,6 +63,7 @@ void Member::Turn(MonotonicTime now) {
   const Members::Member* self = replica_.members().Find(options_.replica.raft.id);
   is_learner_.store(self != nullptr && self->info.islearner(), std::memory_order_relaxed);
   halted_.store(static_cast<bool>(replica_.fault()), std::memory_order_relaxed);
+  out_of_space_.store(replica_.space().level() == Space::Level::kFull, std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
 }
 

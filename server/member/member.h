@@ -24,7 +24,7 @@
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, newest_version, cluster_version, has_leader,
-//     rejected_by_peers, halted and is_learner may be called from any thread.
+//     rejected_by_peers, halted, is_learner and out_of_space may be called from any thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -145,6 +145,8 @@ class Member {
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
   bool halted() const { return halted_.load(std::memory_order_relaxed); }  // fault.h
+  // Its disk is full (space.h).
+  bool out_of_space() const { return out_of_space_.load(std::memory_order_relaxed); }
   bool is_learner() const { return is_learner_.load(std::memory_order_relaxed); }
   // True: the last applied entry is of the current term. So this member has applied everything that
   // was committed before this term's leader was elected.
@@ -178,6 +180,7 @@ class Member {
   std::atomic<bool> rejected_by_peers_{false};
   std::atomic<bool> halted_{false};
   std::atomic<bool> is_learner_{false};
+  std::atomic<bool> out_of_space_{false};
 };
 
 }  // namespace raftkv

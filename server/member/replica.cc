@@ -51,6 +51,10 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
       first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(), log, &raft_,
                    outbox),
+      space_(options.space),
+      auto_compaction_(options.auto_compaction),
+      alarms_(state_machine.alarms()),
+      revision_(state_machine.revision()),
       handed_over_(state_machine.applied().index),
       applied_(handed_over_),
       settled_term_(state_machine.applied().term) {}
@@ -75,6 +79,9 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   MaybeRaiseVersion();
   MaybeExpireLeases();
   MaybePublish();
+  MakeWayIfFull();
+  MaybeChangeAlarm();
+  MaybeCompact();
   ProposeWaiting();
   MaybeChangeMembers();
   MaybeReportDigests();
@@ -227,7 +234,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
-  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
+  if (phase_->AtLeast(Phase::kDeclining) || full()) return decline({});
   // A removed member is not sent what follows its removal, so it would not learn the outcome.
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
   if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});

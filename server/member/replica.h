@@ -30,6 +30,7 @@
 #include "absl/time/time.h"
 #include "server/member/applier.h"
 #include "server/member/audit.h"
+#include "server/member/auto_compaction.h"
 #include "server/member/fault.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
@@ -41,6 +42,7 @@
 #include "server/member/reads.h"
 #include "server/member/renewals.h"
 #include "server/member/requests.h"
+#include "server/member/space.h"
 #include "server/member/store_ids.h"
 #include "server/member/versions.h"
 #include "server/phase.h"
@@ -68,6 +70,8 @@ struct ReplicaOptions {
   absl::Duration tick = absl::Milliseconds(10);
   absl::Duration request_timeout = absl::Seconds(7);
   LogTail tail;
+  SpaceOptions space;
+  AutoCompactionOptions auto_compaction;
   // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
   // them a request is answered kTooManyRequests. One proposal always fits.
   size_t pending_max = 16384;
@@ -100,6 +104,8 @@ class Replica {
   void OnApplied(raft::Index index);
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
+  // The alarms and the newest revision after these entries.
+  void OnState(const Alarms& alarms, Revision revision);
 
   // The digests that the state machine keeps. Call it between turns, while no other thread applies.
   void OnDigests(const std::deque<StateDigest>& digests);
@@ -126,6 +132,7 @@ class Replica {
   const Lessor& lessor() const { return lessor_; }
   // As of the committed entries. Not known until the log has them.
   const Members& members() const { return members_; }
+  const Space& space() const { return space_; }
   // The newest committed cluster version: commands that it defines may be proposed now.
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
@@ -150,6 +157,7 @@ class Replica {
   void Handle(const ForwardQueueFull& full);
   void Handle(SnapshotArrived arrived);
   void Handle(const SnapshotSent& sent);
+  void Handle(const SpaceReport& report);
   void HandleFrom(raft::MemberId from, raft::Message message);
   void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
@@ -186,6 +194,13 @@ class Replica {
   void MaybeReportDigests();
   void CompareDigests();
   void OnDiverged(raft::MemberId leader, const Divergence& found);
+
+  // replica_space.cc: the disk's space, alarms and compactions by itself
+  bool full() const { return space_.level() == Space::Level::kFull; }
+  void MakeWayIfFull();
+  void MaybeChangeAlarm();
+  void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
+  void MaybeCompact();
 
   // replica_members.cc: changes of the members
   void QueueChange(raft::MemberId from, ForwardedProposal proposal);
@@ -235,6 +250,10 @@ class Replica {
   Renewals renewals_;
   Lessor lessor_;
   FirstStart first_start_;
+  Space space_;
+  AutoCompaction auto_compaction_;
+  Alarms alarms_;                           // as of the applied entries
+  Revision revision_ = 0;                   // likewise
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
   // Leader: to whom a snapshot is being sent, and what was applied when that began.
@@ -275,6 +294,8 @@ class Replica {
   std::deque<WaitingChange> changes_;
   raft::Term leaving_term_ = 0;  // in which it transferred leadership because of its own removal
   MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
+  MonotonicTime next_alarm_ = MonotonicTime::InfinitePast();
+  MonotonicTime full_since_ = MonotonicTime::InfinitePast();
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();  // or asked whether it was removed
   bool removed_ = false;                                       // and told the observers
   uint64_t rejected_messages_ = 0;

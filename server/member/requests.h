@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "server/member/space.h"
 #include "server/member/transport.h"
 #include "storage/base/monotonic_time.h"
 #include "storage/snapshot.h"
@@ -170,10 +171,10 @@ struct SnapshotSent {
   bool ok = false;  // the peer has everything that it contains
 };
 
-// Everything that may arrive between two turns of a member.
+// Everything that may arrive between two turns of a member. SpaceReport: see space.h.
 using Input = std::variant<PeerMessage, ProposeRequest, ReadRequest, RenewRequest, TransferRequest,
                            AppendLost, PeerLost, ForwardLost, ForwardQueueFull, SnapshotArrived,
-                           SnapshotSent>;
+                           SnapshotSent, SpaceReport>;
 
 }  // namespace raftkv
 

@@ -89,6 +89,7 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
   out.set_conflict_index(body.conflict.index);
   out.set_conflict_term(body.conflict.term);
   out.set_conflict_chain_hash(body.conflict_chain);
+  out.set_out_of_space(body.out_of_space);
   return out;
 }
 
@@ -255,7 +256,8 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
                                .hint = {in.hint_term(), in.hint_index()},
                                .round = in.round(),
                                .conflict = {in.conflict_term(), in.conflict_index()},
-                               .conflict_chain = in.conflict_chain_hash()};
+                               .conflict_chain = in.conflict_chain_hash(),
+                               .out_of_space = in.out_of_space()};
   return out;
 }
 

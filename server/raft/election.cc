@@ -11,9 +11,10 @@
 namespace raftkv::raft {
 
 // A member whose removal is not committed may still campaign (membership.h). Its own vote is part
-// of a majority only if it is a voter of the configuration in force.
+// of a majority only if it is a voter of the configuration in force. A leader must be able to save
+// what it proposes.
 bool Raft::MayCampaign() const {
-  return may_vote_ && !halted_ && membership_.MayBeVoter(config_.id);
+  return may_vote_ && !halted_ && !out_of_space_ && membership_.MayBeVoter(config_.id);
 }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
@@ -157,6 +158,7 @@ MemberId Raft::BestTransferee() const {
   for (MemberId voter : membership_.voters()) {
     const auto peer = peers_.find(voter);
     if (peer == peers_.end()) continue;  // this member itself
+    if (peer->second.out_of_space()) continue;
     if (now_ - peer->second.contact_tick >= uint64_t(config_.election_timeout_ticks)) continue;
     if (best == kNobody || peer->second.match_index() > peers_.at(best).match_index()) best = voter;
   }

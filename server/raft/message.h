@@ -58,6 +58,7 @@ struct AppendEntries {
 // `conflict`, with !success: an entry of the follower's log, and the chain hash up to it, that
 // contradicts the leader's log although the follower knows that both must be equal there (Raft,
 // "Forks"). {0, 0}: there is none.
+// `out_of_space`: the follower takes no entries, because its disk is full (Raft::SetOutOfSpace).
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
@@ -66,6 +67,7 @@ struct AppendEntriesReply {
   uint64_t round = 0;
   EntryId conflict = {};
   uint64_t conflict_chain = 0;
+  bool out_of_space = false;
   friend bool operator==(const AppendEntriesReply&, const AppendEntriesReply&) = default;
 };
 

@@ -7,6 +7,7 @@
 namespace raftkv::raft {
 
 bool Progress::CanSend() const {
+  if (out_of_space_) return false;
   if (state_ == State::kProbe) return !probe_outstanding_;
   if (state_ == State::kSnapshot || state_ == State::kExcluded) return false;
   return inflight_.empty() ||
@@ -87,6 +88,12 @@ void Progress::OnUnreachable(Index first_index) {
   probe_outstanding_ = false;
   ClearInflight();
   next_index_ = std::max(match_index_ + 1, std::min(next_index_, first_index));
+}
+
+void Progress::OnOutOfSpace(bool out_of_space, Index first_index) {
+  if (out_of_space == out_of_space_) return;
+  out_of_space_ = out_of_space;
+  OnUnreachable(first_index);  // what is in flight will not be acknowledged
 }
 
 void Progress::BecomeSnapshot() {

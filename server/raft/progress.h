@@ -73,6 +73,11 @@ class Progress {
   // it gets another one, but not before the next heartbeat.
   void OnSnapshotSent(bool ok, Index first_index);
 
+  // The peer told whether its disk is full, so that it takes no entries. While it is, nothing but
+  // heartbeats is sent. Then the leader probes. `first_index` as above.
+  void OnOutOfSpace(bool out_of_space, Index first_index);
+  bool out_of_space() const { return out_of_space_; }
+
   // A new heartbeat interval begins.
   void OnHeartbeat();
 
@@ -102,6 +107,7 @@ class Progress {
   Index next_index_;
   Window window_;
 
+  bool out_of_space_ = false;
   bool probe_outstanding_ = false;
   Inflight probe_ = {};  // the last probe that was sent
   bool accepted_since_heartbeat_ = true;

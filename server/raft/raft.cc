@@ -156,6 +156,14 @@ void Raft::SetVoting(bool may_vote) {
   if (!may_vote && role_ != Role::kFollower) BecomeFollower(term_, kNobody);
 }
 
+void Raft::SetOutOfSpace(bool out_of_space) {
+  if (out_of_space == out_of_space_) return;
+  out_of_space_ = out_of_space;
+  reply_due_ |= leader_ != kNobody && role_ == Role::kFollower && replied_;  // tells the leader
+  const bool campaigns = role_ == Role::kPreCandidate || role_ == Role::kCandidate;
+  if (out_of_space && campaigns) BecomeFollower(term_, kNobody);
+}
+
 void Raft::StepDown() {
   if (role_ == Role::kLeader) BecomeFollower(term_, kNobody);
 }

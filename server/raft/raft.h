@@ -118,6 +118,11 @@ class Raft {
   void Halt() { Halt({}); }
   bool halted() const { return halted_; }
 
+  // With true, this member takes no entries, because its disk is full, and does not campaign. It
+  // still hears the leader, votes and confirms reads. The leader learns it from the replies and
+  // sends no entries until that ends. A leader goes on to lead: transfer its leadership.
+  void SetOutOfSpace(bool out_of_space);
+
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used
   // when a turn begins an election timeout late, for example after a slow save.
   void StepDown();
@@ -254,6 +259,7 @@ class Raft {
   HandedOut handed_out_;
   bool may_vote_ = true;
   bool halted_ = false;
+  bool out_of_space_ = false;
 
   // Time, in ticks since construction.
   uint64_t now_ = 0;

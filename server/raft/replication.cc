@@ -77,8 +77,12 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   ResetElectionTimer();
 
   // Once the entries are appended, this log equals the leader's up to `match`.
-  const Index match = append.prev.index + append.entries.size();
+  Index match = append.prev.index + append.entries.size();
   const bool had_entries = !append.entries.empty();
+  if (out_of_space_) {  // entries that are not taken count as not sent
+    append.entries.clear();
+    if (!RAFTKV_MUTANT("appends-out-of-space")) match = append.prev.index;
+  }
   // Entries before this log's first one are committed, so the leader has the same ones: skip them.
   if (append.prev.index + 1 < log_.first_index()) {
     const size_t known = log_.first_index() - 1 - append.prev.index;
@@ -89,7 +93,8 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
                   AppendEntriesReply{.success = false,
                                      .rejected_prev = append.prev,
                                      .hint = log_.LastAtMost(append.prev),
-                                     .round = append.round},
+                                     .round = append.round,
+                                     .out_of_space = out_of_space_},
                   term_);
     return;
   }
@@ -128,7 +133,10 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
 // and confirms the round. So the leader's reads do not wait for this member's disk.
 void Raft::AcknowledgeToLeader() {
   const Index match = acknowledgement_.match();
-  AppendEntriesReply reply{.success = true, .match = match, .round = acknowledgement_.round()};
+  AppendEntriesReply reply{.success = true,
+                           .match = match,
+                           .round = acknowledgement_.round(),
+                           .out_of_space = out_of_space_};
   const bool term_saved = saved_state_.current_term == term_;
   const bool must_save = match > log_.saved_index() || !term_saved;
   if (must_save) SendAfterSave(leader_, reply, term_);
@@ -159,6 +167,7 @@ void Raft::Handle(const Message& message, const AppendEntriesReply& reply) {
   if (halted_ || peer.state() == Progress::State::kExcluded) return;
   peer.contact_tick = now_;
   peer.echoed_round = std::max(peer.echoed_round, reply.round);
+  peer.OnOutOfSpace(reply.out_of_space, log_.first_index());
   if (reply.success) {
     if (peer.OnAccepted(reply.match, round_)) {
       const Index before = commit_;

@@ -16,7 +16,7 @@ namespace raftkv::raft {
 // wait for one. A probe does: its answer may tell that the peer has more. A peer that does not
 // answer heartbeats would not take a snapshot either.
 bool Raft::NeedsSnapshot(const Progress& peer) const {
-  return peer.next_index() < log_.first_index() &&
+  return peer.next_index() < log_.first_index() && !peer.out_of_space() &&
          (peer.state() == Progress::State::kReplicate || peer.CanSend()) &&
          now_ - peer.contact_tick < uint64_t(config_.election_timeout_ticks);
 }

@@ -12,8 +12,9 @@
 //     written before it are durable. Later ones may be lost.
 //
 // Errors: a failed write, sync or flush is logged and ends the process, because the file can no
-// longer be trusted. Corruption found by a read is logged and ends the process with exit code 66;
-// Scan and the functions that open an engine return DataLoss instead.
+// longer be trusted. Except: a flush or a compaction that finds the disk full is repeated later;
+// until then survived() stays behind. Corruption found by a read is logged and ends the process
+// with exit code 66; Scan and the functions that open an engine return DataLoss instead.
 //
 // The owner must not write from two threads at once. Any thread may create and read views, and call
 // DiskBytes and StartReclaim. A view that is created while a batch is written contains all of the
@@ -143,8 +144,8 @@ class Engine {
   virtual uint64_t written() const = 0;
   virtual uint64_t survived() const = 0;
 
-  // Makes everything written so far durable. Flush waits until that is done. StartFlush returns at
-  // once; survived() reaches the current written() later.
+  // Makes everything written so far durable. Flush waits until that is done, or the disk is full.
+  // StartFlush returns at once; survived() reaches the current written() later.
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 

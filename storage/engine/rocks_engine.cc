@@ -33,6 +33,7 @@ namespace {
 
 constexpr int kExitDamaged = 66;
 constexpr char kDamagedFile[] = "DAMAGED";
+constexpr int kNoSpaceLogSeconds = 60;
 
 rocksdb::Slice ToSlice(std::string_view s) { return {s.data(), s.size()}; }
 std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
@@ -40,7 +41,10 @@ std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; 
 [[noreturn]] void StopOnFailure(const std::string& dir, const char* what,
                                 const rocksdb::Status& status) {
   LOG(ERROR) << dir << ": " << what << " failed: " << status.ToString()
-             << "; stopping, because data on a failing disk cannot be trusted";
+             << (status.IsNoSpace()
+                     ? "; stopping, because the disk is full: nothing that was acknowledged is "
+                       "lost; free space on this volume and start again"
+                     : "; stopping, because data on a failing disk cannot be trusted");
   google::FlushLogFiles(google::INFO);
   std::abort();
 }
@@ -77,8 +81,14 @@ class Listener final : public rocksdb::EventListener {
   void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
     Raise(info.largest_seqno);
   }
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
     if (status->IsCorruption()) StopOnDamage(dir_, *status);
+    if (status->IsNoSpace() && ChangesNothing(reason)) {
+      LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
+          << dir_ << ": the disk is full: a flush or compaction is repeated later";
+      *status = rocksdb::Status::OK();  // go on
+      return;
+    }
     StopOnFailure(dir_, "a background job", *status);
   }
 
@@ -88,6 +98,14 @@ class Listener final : public rocksdb::EventListener {
   uint64_t survived() const { return survived_.load(); }
 
  private:
+  // A flush or compaction whose new file does not fit keeps what it read, and removes the file.
+  // RocksDB repeats a compaction; a flush is repeated when the next one starts.
+  static bool ChangesNothing(rocksdb::BackgroundErrorReason reason) {
+    using Reason = rocksdb::BackgroundErrorReason;
+    return reason == Reason::kFlush || reason == Reason::kFlushNoWAL ||
+           reason == Reason::kCompaction;
+  }
+
   const std::string dir_;
   std::atomic<uint64_t> survived_{0};
 };
@@ -312,8 +330,7 @@ class RocksEngine final : public Engine {
 
   void Flush() override {
     const uint64_t position = written();
-    RunFlush(/*wait=*/true);
-    listener_->Raise(position);
+    if (RunFlush(/*wait=*/true)) listener_->Raise(position);
   }
   void StartFlush() override { RunFlush(/*wait=*/false); }
 
@@ -359,12 +376,14 @@ class RocksEngine final : public Engine {
   }
 
  private:
-  void RunFlush(bool wait) {
+  // False: the disk is full, so not everything is flushed.
+  bool RunFlush(bool wait) {
     rocksdb::FlushOptions options;
     options.wait = wait;
     options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
     const rocksdb::Status status = db_.Flush(options);
-    if (!status.ok()) StopOnFailure(database_->dir, "a flush", status);
+    if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
+    return status.ok();
   }
 
   const std::shared_ptr<const Database> database_;

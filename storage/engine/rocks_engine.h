@@ -9,7 +9,8 @@
 // kFlushed (the state machine): no write-ahead log and one column family, so that the flushed data
 // is a prefix of the batches.
 //
-// Errors while running: a failed write, sync or background job is logged and aborts the process. A
+// Errors while running: a failed write, sync or background job is logged and aborts the process,
+// except that a flush or a compaction for which the disk is full is repeated later. A
 // damaged block is logged, creates the file DAMAGED in the directory, and ends the process with
 // exit code 66. While that file exists, OpenRocksEngine returns DataLoss; RocksDB alone would open
 // the database without an error.

@@ -24,6 +24,7 @@
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
+#include "storage/tables/alarms.h"
 #include "storage/tables/cluster_versions.h"
 #include "storage/tables/keys.h"
 #include "storage/tables/leases.h"
@@ -86,7 +87,8 @@ using Tables =
               TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
               TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
                        proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
-              TableRow<MemberTable, proto::Command::kChangeMembers>>;
+              TableRow<MemberTable, proto::Command::kChangeMembers>,
+              TableRow<AlarmTable, proto::Command::kChangeAlarm>>;
 
 }  // namespace raftkv
 

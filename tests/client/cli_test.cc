@@ -182,6 +182,28 @@ TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
   EXPECT_EQ(Run({"move-leader", "n2", "-w", "table"}).code, kExitBadFormat);
 }
 
+TEST_F(Cli, AlarmsInEveryFormat) {
+  EXPECT_EQ(Out({"alarm", "list"}), "");
+  EXPECT_EQ(Out({"alarm", "disarm"}), "");
+  for (const auto& [type, member] :
+       {std::pair{etcdserverpb::NOSPACE, 77}, std::pair{etcdserverpb::CORRUPT, 0}}) {
+    etcdserverpb::AlarmMember& alarm = server_.alarms.emplace_back();
+    alarm.set_alarm(type);
+    alarm.set_memberid(member);
+  }
+  constexpr char kLines[] = "memberID:77 alarm:NOSPACE \nalarm:CORRUPT \n";
+  EXPECT_EQ(Out({"alarm", "list"}), kLines);
+  EXPECT_EQ(Out({"alarm", "list", "-w", "json"}),
+            "{\"header\":{\"member_id\":9},\"alarms\":[{\"memberID\":77,\"alarm\":1},"
+            "{\"alarm\":2}]}\n");
+  EXPECT_THAT(Out({"alarm", "list", "-w", "fields"}),
+              testing::HasSubstr("\"MemberID\" : 77\n\"AlarmType\" : NOSPACE\n\n"));
+  EXPECT_EQ(Run({"alarm", "list", "-w", "table"}).code, kExitBadFormat);
+  EXPECT_EQ(Out({"alarm", "disarm"}), kLines);
+  EXPECT_EQ(Out({"alarm", "list"}), "");
+  EXPECT_EQ(Run({"alarm"}).code, kExitBadArguments);
+}
+
 // The endpoint is not the leader, and the leader has no client URL.
 TEST_F(Cli, MoveLeaderNeedsTheLeader) {
   server_.members_response.add_members()->set_id(1);

@@ -122,6 +122,22 @@ grpc::Status FakeServer::Defragment(grpc::ServerContext* context,
   return before(context);
 }
 
+grpc::Status FakeServer::Alarm(grpc::ServerContext* context,
+                               const etcdserverpb::AlarmRequest* request,
+                               etcdserverpb::AlarmResponse* response) {
+  ++calls;
+  response->mutable_header()->set_member_id(9);
+  const bool disarms = request->action() == etcdserverpb::AlarmRequest::DEACTIVATE;
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(alarms, [&](const etcdserverpb::AlarmMember& alarm) {
+    const bool asked =
+        !disarms || (alarm.memberid() == request->memberid() && alarm.alarm() == request->alarm());
+    if (asked) *response->add_alarms() = alarm;
+    return asked && disarms;
+  });
+  return before(context);
+}
+
 grpc::Status FakeServer::MoveLeader(grpc::ServerContext* context,
                                     const etcdserverpb::MoveLeaderRequest* request,
                                     etcdserverpb::MoveLeaderResponse*) {

@@ -56,6 +56,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::CompactionRequest compaction_request;
   etcdserverpb::HashKVRequest hash_request;
   etcdserverpb::MoveLeaderRequest move_leader_request;
+  // The alarms. Those that are disarmed are removed.
+  std::vector<etcdserverpb::AlarmMember> alarms;
 
  private:
   // Synchronised, because calls run in parallel.
@@ -83,6 +85,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
                       etcdserverpb::HashKVResponse*) override;
   grpc::Status MoveLeader(grpc::ServerContext*, const etcdserverpb::MoveLeaderRequest*,
                           etcdserverpb::MoveLeaderResponse*) override;
+  grpc::Status Alarm(grpc::ServerContext*, const etcdserverpb::AlarmRequest*,
+                     etcdserverpb::AlarmResponse*) override;
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
 

@@ -342,6 +342,43 @@ TEST(Etcdctl, MovesTheLeader) {
   EXPECT_EQ(MoveLeader(ProductUnderTest(), ports, BuiltProgram("raftkv")), expected);
 }
 
+// What a cluster with an alarm prints, and how it ends.
+std::vector<std::string> Alarms(Product product, const std::vector<int>& ports,
+                                const std::string& program) {
+  Cluster cluster({.product = product, .name = "compat", .ports = ports});
+  cluster.StartAll();
+  EXPECT_GE(cluster.WaitForLeader(), 0);
+  Connection& connection = cluster.connection(0);
+  etcdserverpb::AlarmRequest raise;
+  raise.set_action(etcdserverpb::AlarmRequest::ACTIVATE);
+  raise.set_alarm(etcdserverpb::NOSPACE);
+  raise.set_memberid(5);
+  EXPECT_TRUE(
+      Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Alarm, raise)
+          .ok());
+  std::vector<std::string> lines;
+  for (const std::string& command : {"alarm list", "put k v", "get k", "del k", "alarm disarm",
+                                     "alarm disarm", "alarm list", "put k v"}) {
+    std::vector<std::string> words = absl::StrSplit(command, ' ');
+    words.insert(words.begin(), {program, "--endpoints=" + cluster.client_address(1)});
+    const Finished finished = RunToEnd({.argv = words, .environment = {{"ETCDCTL_API", "3"}}});
+    const bool denied = absl::StrContains(finished.err, "mvcc: database space exceeded");
+    lines.push_back(
+        absl::StrCat(command, ": ", finished.exit_code, " ", finished.out, denied ? "denied" : ""));
+  }
+  return lines;
+}
+
+TEST(Etcdctl, ListsAndDisarmsAlarms) {
+  ASSERT_NE(EtcdProgram(), "");
+  const std::vector<int> ports = FreePorts(6);
+  const auto expected = Alarms(Product::kEtcd, ports, "etcdctl");
+  EXPECT_THAT(expected[0], testing::HasSubstr("memberID:5 alarm:NOSPACE"));
+  EXPECT_THAT(expected[1], testing::HasSubstr("denied"));
+  EXPECT_EQ(Alarms(ProductUnderTest(), ports, "etcdctl"), expected);
+  EXPECT_EQ(Alarms(ProductUnderTest(), ports, BuiltProgram("raftkv")), expected);
+}
+
 // Whether our command line program behaves differently from etcdctl on purpose (docs/cli.md).
 bool DiffersOnPurpose(const Line& line) {
   const std::string text = absl::StrJoin(line.arguments, " ");

@@ -80,6 +80,10 @@ max_pending_requests = 9
 watch_progress_notify_interval = "30s"
 [storage]
 cache_bytes = 1048576
+quota_backend_bytes = 5000
+min_free_bytes = 6000
+auto_compaction_mode = "periodic"
+auto_compaction_retention = "30m"
 [log]
 level = "warning"
 format = "json"
@@ -100,6 +104,10 @@ data_dir = "/var/lib/a"
   EXPECT_EQ(config->limits.max_pending_requests, 9);
   EXPECT_EQ(config->limits.watch_progress_notify_interval, absl::Seconds(30));
   EXPECT_EQ(config->storage.cache_bytes, 1048576);
+  EXPECT_EQ(config->storage.quota_backend_bytes, 5000);
+  EXPECT_EQ(config->storage.min_free_bytes, 6000);
+  EXPECT_EQ(config->storage.auto_compaction_period, absl::Minutes(30));
+  EXPECT_EQ(config->storage.auto_compaction_revisions, 0);
   EXPECT_EQ(config->log.level, "warning");
   EXPECT_EQ(config->log.format, "json");
   EXPECT_EQ(config->members[0].listen_peer_url, "http://[::]:1");
@@ -143,6 +151,10 @@ TEST(Config, ClusterTomlShowsTheDefaults) {
   EXPECT_EQ(shipped.limits.watch_progress_notify_interval,
             defaults.limits.watch_progress_notify_interval);
   EXPECT_EQ(shipped.storage.cache_bytes, defaults.storage.cache_bytes);
+  EXPECT_EQ(shipped.storage.quota_backend_bytes, defaults.storage.quota_backend_bytes);
+  EXPECT_EQ(shipped.storage.min_free_bytes, defaults.storage.min_free_bytes);
+  EXPECT_EQ(shipped.storage.auto_compaction_period, defaults.storage.auto_compaction_period);
+  EXPECT_EQ(shipped.storage.auto_compaction_revisions, defaults.storage.auto_compaction_revisions);
   EXPECT_EQ(shipped.log.level, defaults.log.level);
   EXPECT_EQ(shipped.log.format, defaults.log.format);
   ASSERT_EQ(shipped.members.size(), 3u);
@@ -214,6 +226,26 @@ void ExpectErrors(const std::vector<Row>& rows) {
   for (const Row& row : rows) EXPECT_EQ(ErrorOf(row.text), row.error) << row.text;
 }
 
+TEST(Config, RetentionOfTheHistory) {
+  const auto load = [](const std::string& mode, const std::string& retention) {
+    return Load(absl::StrCat("[storage]\nauto_compaction_mode = \"", mode,
+                             "\"\nauto_compaction_retention = \"", retention, "\"\n",
+                             Member("a", 1)));
+  };
+  EXPECT_EQ(load("periodic", "24")->storage.auto_compaction_period, absl::Hours(24));
+  EXPECT_EQ(load("periodic", "90s")->storage.auto_compaction_period, absl::Seconds(90));
+  EXPECT_EQ(load("periodic", "0")->storage.auto_compaction_period, absl::ZeroDuration());
+  EXPECT_EQ(load("revision", "1000")->storage.auto_compaction_revisions, 1000);
+  EXPECT_EQ(load("revision", "1000")->storage.auto_compaction_period, absl::ZeroDuration());
+  for (const auto& [mode, retention] :
+       {std::pair{"periodic", "soon"}, std::pair{"periodic", "-1"}, std::pair{"periodic", "10ms"},
+        std::pair{"revision", "1h"}, std::pair{"revision", "-1"}}) {
+    const auto config = load(mode, retention);
+    ASSERT_FALSE(config.ok()) << mode << " " << retention;
+    EXPECT_NE(config.status().message().find("auto_compaction_retention"), std::string::npos);
+  }
+}
+
 TEST(ConfigErrors, UnknownKeysAndSections) {
   const std::string a = Member("a", 10);
   ExpectErrors({
@@ -224,7 +256,8 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
       {"[cluster]\nstate = \"join\"\n" + a,
        "F:2: unknown state \"join\"; write one of \"new\", \"existing\""},
       {"[storage]\n\ncolour = 1\n" + a,
-       "F:3: unknown key \"colour\" in [storage]; the keys here are cache_bytes"},
+       "F:3: unknown key \"colour\" in [storage]; the keys here are cache_bytes, "
+       "quota_backend_bytes, min_free_bytes, auto_compaction_mode, auto_compaction_retention"},
       {a + "peer_urls = \"x\"\n",
        "F:5: unknown key \"peer_urls\" in [[member]]; did you mean \"peer_url\"?"},
       {a + "[limit]\nmax_txn_ops = 1\n", "F:5: unknown section [limit]; did you mean \"limits\"?"},

@@ -155,6 +155,7 @@ void Cluster::WriteConfig() const {
       options_.name, absl::ToInt64Milliseconds(options_.heartbeat_interval),
       absl::ToInt64Milliseconds(options_.election_timeout));
   std::string limits = options_.limits.empty() ? "" : "\n[limits]\n" + options_.limits + "\n";
+  if (!options_.storage.empty()) absl::StrAppend(&limits, "\n[storage]\n", options_.storage, "\n");
   for (int i = 0; i < size(); ++i) {
     if (i == options_.size) {
       WriteFile(config_path(), text + limits);

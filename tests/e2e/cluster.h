@@ -50,6 +50,7 @@ struct ClusterOptions {
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
   absl::Duration election_timeout = absl::Seconds(1);
   std::string limits = "";      // lines of the section [limits]
+  std::string storage = "";     // lines of the section [storage]
   bool keep_data = true;        // keep the directory when the test fails
   std::vector<int> ports = {};  // n1's client port, n1's peer port, n2's ...; empty: free ones
 };

@@ -77,6 +77,7 @@ void Cluster::Start(raft::MemberId id) {
   options.replica.pending_max = pending_max_;
   options.replica.pending_bytes_max = pending_bytes_max_;
   options.replica.tail = tail_;
+  options.replica.space.low_bytes = 100;
   m.member = std::make_unique<Member>(options, m.log.get(), m.state.get(), &m.phase, &m, &m);
   m.member->AddObserver(&m);
 }

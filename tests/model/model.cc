@@ -96,6 +96,11 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
   Answer answer;
   changed_ = false;
   etcdserverpb::ResponseHeader* header = nullptr;
+  if (absl::Status status = CheckAlarms(command); !status.ok()) {
+    answer.status = status;
+    answer.revision = revision_;
+    return answer;
+  }
   switch (command.op_case()) {
     case proto::Command::kPut:
       answer.status = CheckPut(command.put());
@@ -140,6 +145,9 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
     case proto::Command::kChangeMembers:
       answer.status =
           ChangeMembers(command.change_members(), answer.response.mutable_change_members());
+      break;
+    case proto::Command::kChangeAlarm:
+      answer.status = ChangeAlarm(command.change_alarm(), answer.response.mutable_change_alarm());
       break;
     case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
       LOG(FATAL) << "the model cannot apply a command without an operation";

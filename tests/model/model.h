@@ -60,6 +60,9 @@ class Model {
   };
   const std::map<uint64_t, Member>& members() const { return members_; }
   const std::set<uint64_t>& removed_members() const { return removed_members_; }
+  // The alarms: their type and member, and whether the member raised it itself.
+  using Alarms = std::map<std::pair<int, uint64_t>, bool>;
+  const Alarms& alarms() const { return alarms_; }
   // The keys that are attached to the lease.
   std::vector<std::string> Attached(int64_t lease) const;
 
@@ -108,6 +111,9 @@ class Model {
   absl::Status CheckVersion(ClusterVersion needs) const;
   absl::Status ChangeMembers(const proto::ChangeMembers& change,
                              proto::ChangeMembersResponse* response);
+  // alarms.cc
+  absl::Status CheckAlarms(const proto::Command& command) const;
+  absl::Status ChangeAlarm(const proto::ChangeAlarm& change, etcdserverpb::AlarmResponse* response);
   // leases.cc
   absl::Status ApplyToLeases(const proto::Command& command, uint64_t index,
                              proto::CommandResponse* response);
@@ -154,6 +160,7 @@ class Model {
   std::map<uint64_t, Member> members_;
   std::set<uint64_t> removed_members_;
   std::map<int64_t, Lease> leases_;
+  Alarms alarms_;
   ClusterVersion cluster_version_ = kFirstVersion;
   int64_t revision_ = 1;
   int64_t compacted_ = -1;

@@ -155,6 +155,8 @@ class Trial {
           command.mutable_set_cluster_version()->set_version(NextVersion());
         } else if (random_.OneIn(100)) {
           command = random_.ChangeMembers(model_);
+        } else if (random_.OneIn(10)) {
+          command = random_.AlarmCommand();
         } else if (random_.OneIn(8)) {
           command = random_.LeaseCommand(model_);
         } else {
@@ -177,6 +179,7 @@ class Trial {
     }
     CheckLeases();
     CheckMembers();
+    CheckAlarms();
     EXPECT_EQ(state_->digest(), sleeper_->digest());
     EXPECT_EQ(state_->compacted_revision(), model_.now().compacted);
     EXPECT_EQ(state_->cluster_version(), model_.cluster_version());
@@ -212,6 +215,17 @@ class Trial {
     const absl::StatusOr<Members> stored = state_->Snapshot()->ReadMembers();
     ASSERT_TRUE(stored.ok());
     ASSERT_EQ(stored->configuration(), found.configuration());
+  }
+
+  void CheckAlarms() {
+    Model::Alarms found;
+    for (const auto& [id, alarm] : state_->alarms().all()) {
+      found[{id.type, id.member}] = alarm.by_member;
+    }
+    ASSERT_EQ(found, model_.alarms());
+    const absl::StatusOr<Alarms> stored = state_->Snapshot()->ReadAlarms();
+    ASSERT_TRUE(stored.ok());
+    ASSERT_EQ(*stored, state_->alarms());
   }
 
   void CheckTimeToLive(const StateSnapshot& snapshot) {
@@ -256,6 +270,10 @@ class Trial {
     ASSERT_EQ(actual.revision, expected.revision) << Text(command);
     ASSERT_EQ(Text(actual.response), Text(expected.response)) << Text(command);
     ASSERT_EQ(actual.origin.number(), command.origin().number());
+    if (command.has_change_alarm()) Count("changes of alarms", expected.status);
+    if (expected.status.message() == "mvcc: database space exceeded")
+      ++counts_["denied by NOSPACE"];
+    if (expected.status.message() == "corrupt cluster") ++counts_["denied by CORRUPT"];
     if (command.has_change_members()) Count("changes of the members", expected.status);
     if (command.has_txn()) Count("transactions", expected.status);
     if (command.has_compaction()) Count("compactions", expected.status);
@@ -374,6 +392,7 @@ class Trial {
     ASSERT_EQ(state_->cluster_version(), model_.cluster_version());
     CheckLeases();
     CheckMembers();
+    CheckAlarms();
     CheckContents(0);
     for (int i = 0; i < 3; ++i) CheckContents(random_.Revision(model_.now()));
     if (restarts_ % 4 == 0) CheckHashes();

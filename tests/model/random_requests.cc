@@ -85,6 +85,21 @@ proto::Command RandomRequests::Command(const Model::Moment& now) {
   return command;
 }
 
+// Mostly ends alarms, so that other commands are tried with alarms and without.
+proto::Command RandomRequests::AlarmCommand() {
+  using etcdserverpb::AlarmRequest;
+  proto::Command command;
+  proto::ChangeAlarm& change = *command.mutable_change_alarm();
+  change.set_by_member(OneIn(2));
+  AlarmRequest& request = *change.mutable_request();
+  request.set_action(OneIn(20)  ? AlarmRequest::GET
+                     : OneIn(4) ? AlarmRequest::ACTIVATE
+                                : AlarmRequest::DEACTIVATE);
+  request.set_memberid(Below(3));
+  request.set_alarm(static_cast<etcdserverpb::AlarmType>(OneIn(8) ? Below(4) : 1 + OneIn(8)));
+  return command;
+}
+
 // Any change with any configuration, as the state machine must take it.
 proto::Command RandomRequests::ChangeMembers(const Model& model) {
   proto::Command command;

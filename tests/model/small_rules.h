@@ -21,7 +21,8 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
                                    .leases = 6,
                                    .lease_keys = 2,
                                    .lease_key_bytes = 40,
-                                   .expired_keys = 3};
+                                   .expired_keys = 3,
+                                   .alarms = 2};
   return version == 1 ? kVersion1 : version == 2 ? kVersion2 : kVersion3;
 }
 

@@ -79,7 +79,7 @@ TEST(Codec, RoundTripsEveryFieldOfRaft) {
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesRequest>(appended, append), appended);
 
   const raft::AppendEntriesReply reply{
-      .success = false, .match = 0, .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11};
+      .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11, .out_of_space = true};
   const Message replied{2, 1, 7, reply};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesResponse>(replied, reply), replied);
   const raft::AppendEntriesReply conflict{
@@ -344,6 +344,8 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid)
       << "only a leader proposes it";
   command.mutable_renew_leases();
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kOk);
+  command.mutable_change_alarm();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kOk);
 
   const auto change = [&](auto set) {

@@ -22,10 +22,13 @@ struct BodyText {
                         " round=", m.round, m.entries.empty() ? "" : " ", Describe(m.entries));
   }
   std::string operator()(const AppendEntriesReply& m) const {
-    if (m.success) return absl::StrCat("AppendEntriesReply match=", m.match, " round=", m.round);
+    const char* const space = m.out_of_space ? " out of space" : "";
+    if (m.success) {
+      return absl::StrCat("AppendEntriesReply match=", m.match, " round=", m.round, space);
+    }
     return absl::StrCat("AppendEntriesReply lacks ", Describe(m.rejected_prev),
                         " hint=", Describe(m.hint), " round=", m.round,
-                        m.conflict == EntryId{} ? "" : " conflict=" + Describe(m.conflict));
+                        m.conflict == EntryId{} ? "" : " conflict=" + Describe(m.conflict), space);
   }
   // The id is random, so a transcript must not contain it.
   std::string operator()(const ReadIndexRequest&) const { return "ReadIndexRequest"; }

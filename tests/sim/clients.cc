@@ -1,6 +1,7 @@
 // The methods of World about clients: which requests they send, to which member, and what happens
 // with the answers.
 
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -22,6 +23,8 @@ void World::OnClientDue(int number, uint64_t operation) {
   Wish wish = Wish::kRead;
   if (rng_.Chance(profile_.compact)) {
     wish = Wish::kCompact;
+  } else if (rng_.Chance(profile_.alarm)) {
+    wish = Wish::kAlarm;
   } else if (rng_.Chance(profile_.lease)) {
     const uint64_t draw = rng_.Below(20);
     wish = draw < 8 ? Wish::kGrant : draw < 18 ? Wish::kRenew : Wish::kRevoke;
@@ -64,6 +67,21 @@ uint64_t World::Renew(int number, int client) {
   return operation;
 }
 
+// Ends alarms more often than it raises them. No client raises one in the liveness phase.
+proto::Command World::AlarmChange() {
+  const auto& alarms = ledger_.model().alarms();
+  const bool raises = alarms.empty() || rng_.Chance(30 * kPercent);
+  if (raises && phase_ == Phase::kSafety) return requests_.AlarmRaised();
+  proto::Command command;
+  etcdserverpb::AlarmRequest& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(etcdserverpb::AlarmRequest::DEACTIVATE);
+  if (alarms.empty()) return command;
+  const auto alarm = std::next(alarms.begin(), rng_.Below(alarms.size()));
+  request.set_alarm(static_cast<etcdserverpb::AlarmType>(alarm->first.first));
+  request.set_memberid(alarm->first.second);
+  return command;
+}
+
 uint64_t World::Ask(int number, Wish wish, int client) {
   Member& member = *members_[number];
   if (wish == Wish::kRenew) return Renew(number, client);
@@ -88,6 +106,7 @@ uint64_t World::Ask(int number, Wish wish, int client) {
                            : wish == Wish::kTxn    ? requests_.Txn()
                            : wish == Wish::kGrant  ? requests_.LeaseGrant()
                            : wish == Wish::kRevoke ? requests_.LeaseRevoke()
+                           : wish == Wish::kAlarm  ? AlarmChange()
                                                    : requests_.Compaction();
   const uint64_t operation = history_.Invoke(number, &command);
   const bool through_follower = !member.leads();

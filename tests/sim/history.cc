@@ -126,7 +126,13 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
 }
 
 void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
-  if (absl::IsResourceExhausted(result.status)) {
+  if (absl::StrContains(result.status.message(), "database space exceeded")) {
+    marks_->Hit(Mark::kNoSpace);
+  } else if (absl::IsDataLoss(result.status)) {
+    marks_->Hit(Mark::kCorrupt);
+  } else if (command.has_change_alarm()) {
+    marks_->Hit(Mark::kAlarmChanged);
+  } else if (absl::IsResourceExhausted(result.status)) {
     const bool full = absl::StrContains(result.status.message(), "a lease may hold");
     marks_->Hit(full ? Mark::kLeaseFull : Mark::kWalkRejected);
   } else if (command.has_lease_revoke()) {

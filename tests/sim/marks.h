@@ -121,6 +121,14 @@ namespace raftkv::sim {
   X(kLeasesLeft, "expiry that left some of its leases to a later one")        \
   X(kLeaseFull, "put rejected: its lease has too many keys")                  \
   X(kRenewalLost, "renewal that was not applied")                             \
+  X(kAlarmChanged, "alarm raised or ended by a client")                       \
+  X(kAlarmOfDisk, "alarm raised by a member because of its disk")             \
+  X(kNoSpace, "write denied by the alarm NOSPACE")                            \
+  X(kCorrupt, "write denied by the alarm CORRUPT")                            \
+  X(kOutOfSpace, "member out of space, which takes no entries")               \
+  X(kFullLeader, "leader out of space")                                       \
+  X(kSpaceBack, "member with space again")                                    \
+  X(kCompactedByItself, "compaction that a leader proposed by itself")        \
   X(kCompacted, "compaction acknowledged")                                    \
   X(kCompactRejected, "compaction rejected")                                  \
   X(kReadPast, "past revision read")                                          \

@@ -56,6 +56,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   void Rejoin(raft::MemberId id);
   void Retire();  // its process ends, and does not start again unless it rejoins
   void Wipe();    // call it while down: an empty directory with a new store id
+  // From now on its disk has so much free space, of kVolume.
+  void SetFreeSpace(uint64_t bytes);
+  static constexpr uint64_t kVolume = 1000, kLowSpace = 100;
   void Pause(Micros duration);
   void Resume();  // pauses and stalled saves end now, and no crash is due
 
@@ -174,6 +177,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   uint64_t url_ = 0;  // number of its client URL
   bool wiped_ = false;
   ClusterVersion newest_version_ = kNewestVersion;  // the newest one that its program knows
+  uint64_t free_space_ = kVolume;
   uint64_t life_ = 0;
   raft::Index applied_before_ = 0;
   Revision compacted_before_ = -1;

@@ -60,6 +60,11 @@ MemberOptions Member::Options() const {
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
   options.replica.tail = profile.tail;
+  options.replica.space.low_bytes = kLowSpace;
+  AutoCompactionOptions& compaction = options.replica.auto_compaction;
+  compaction.period = absl::Microseconds(profile.auto_compact_period);
+  compaction.hour = compaction.revision_interval = absl::Microseconds(profile.auto_compact_hour);
+  compaction.revisions = profile.auto_compact_revisions;
   options.compact_events_max = asleep() ? 0 : profile.compact_events;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
@@ -143,6 +148,7 @@ void Member::Start() {
   p.hub = std::make_unique<watch::Hub>(WatchOptions());
   process_ = std::move(process);
   ScheduleApply();
+  if (free_space_ < kVolume) SetFreeSpace(free_space_);
   world_->network().OnUp(number_);
   world_->ScheduleTick(number_, world_->rng().Between(0, world_->profile().tick));
 }
@@ -272,6 +278,11 @@ void Member::Wipe() {
   applied_before_ = 0;
   compacted_before_ = -1;
   world_->raft_checker().OnWiped(number_);
+}
+
+void Member::SetFreeSpace(uint64_t bytes) {
+  free_space_ = bytes;
+  if (!dead()) Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = bytes, .state_bytes = 0});
 }
 
 }  // namespace raftkv::sim

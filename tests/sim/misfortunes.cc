@@ -169,6 +169,15 @@ void World::OnPauseDue() {
   members_[number]->Pause(duration);
 }
 
+// Its disk becomes short of space, or full, and gets space again later.
+void World::OnSpaceDue() {
+  const int number = LeaderOr(static_cast<int>(rng_.Below(size())));
+  const bool full = rng_.Chance(40 * kPercent);
+  if (full && members_[number]->leads()) marks().Hit(Mark::kFullLeader);
+  members_[number]->SetFreeSpace(rng_.Below(full ? Member::kLowSpace / 4 : Member::kLowSpace));
+  Push(now_ + 1 + rng_.Around(faults_.space_for), What::kSpaceBack, number);
+}
+
 // A member comes back with an empty data directory. raftkv handles this only if all other members
 // have recorded the store id of the old directory, durably, and may vote without this member. So
 // wait until then.

@@ -98,6 +98,11 @@ constexpr Mutant kMutants[] = {
     {"leases-expire-early", "a leader expires leases when nine tenths of their time are over"},
     {"digest-skips-leases", "the digest does not cover leases", 0,
      "members that all have the bug agree (tests/storage/lease_test finds it)"},
+    // Alarms.
+    {"no-space-denies-revocations", "no lease can be revoked while a member is short of space"},
+    {"alarms-forgotten-at-restart", "a restarted member does not follow the alarms in force"},
+    {"alarm-never-ends", "a member keeps its alarm when it has space again"},
+    {"appends-out-of-space", "a member whose disk is full acknowledges what it has not taken"},
     // Watches.
     {"watch-skips-at-the-switch", "a watch that catches up misses what was distributed meanwhile"},
     {"watch-repeats-after-the-switch", "a watch that has caught up gets events again"},

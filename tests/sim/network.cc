@@ -27,7 +27,10 @@ struct BodyText {
                            m.entries.size(), m.commit, m.round);
   }
   std::string operator()(const raft::AppendEntriesReply& m) const {
-    if (m.success) return absl::StrFormat("Appended match %d round %d", m.match, m.round);
+    if (m.success) {
+      return absl::StrFormat("Appended match %d round %d%s", m.match, m.round,
+                             m.out_of_space ? " out of space" : "");
+    }
     return absl::StrFormat("NotAppended prev %s hint %s round %d", Id(m.rejected_prev), Id(m.hint),
                            m.round);
   }

@@ -82,7 +82,8 @@ void World::OnWatch() {
       }
       return;
     case Phase::kServe:
-      if (EveryoneServes() && history_.acknowledged_writes() >= profile_.acknowledged_min) {
+      if (AlarmsLeftToMembers() && EveryoneServes() &&
+          history_.acknowledged_writes() >= profile_.acknowledged_min) {
         Enter(Phase::kConverge, 10 * longest_election_timeout() + 2 * profile_.request_timeout);
       } else if (now_ > deadline_) {
         FailLiveness("a healthy member does not serve");
@@ -139,6 +140,7 @@ void World::StopFaults() {
   network_.HealAll();
   for (int i = 0; i < size(); ++i) {
     Member& member = *members_[i];
+    member.SetFreeSpace(Member::kVolume);
     if (member.wiped()) gone_[i] = true;  // the others reject it for ever
     const bool stopping = member.up() && member.phase() != raftkv::Phase::kServing;
     if (stopping) member.EndStop();
@@ -200,8 +202,22 @@ bool World::EveryoneServes() {
   return all;
 }
 
+// An operator ends the alarms that clients have raised, and those of members that are gone. The
+// other members end theirs by themselves.
+bool World::AlarmsLeftToMembers() {
+  for (const auto& [id, by_member] : ledger_.model().alarms()) {
+    if (by_member && TakesPart(MachineOf(id.second))) continue;
+    const int member = SomeMember(/*up=*/true);
+    const bool waits = disarming_ != 0 && !history_.answered(disarming_);
+    if (!waits && member >= 0 && TakesPart(member)) disarming_ = Ask(member, Wish::kAlarm, -1);
+    return false;
+  }
+  return true;
+}
+
 bool World::Converged() {
   if (history_.pending() > 0) return false;
+  if (!ledger_.model().alarms().empty()) return false;
   if (!ledger_.model().leases().empty()) return false;  // all of them expire
   for (int i = 0; i < size(); ++i) {
     if (!TakesPart(i)) continue;

@@ -51,6 +51,10 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->stop_in_order = rng->Below(30 * kPercent);
   if (on()) p->hand_over_for = rng->Between(50, 1000) * kMillisecond;
   if (on()) p->transfer_every = rng->Between(500, 8000) * kMillisecond;
+  if (rng->Chance(30 * kPercent)) {
+    p->space_every = rng->Between(500, 8000) * kMillisecond;
+    p->space_for = rng->Between(100, 4000) * kMillisecond;
+  }
   p->wipe = 8 * kPercent;
   if (rng->Chance(20 * kPercent)) p->late_start = rng->Between(1, 10) * kSecond;
   p->down_for =
@@ -93,6 +97,14 @@ void DrawClients(Rng* rng, Profile* p) {
   p->keys = static_cast<int>(rng->Between(2, 12));
   if (rng->Chance(80 * kPercent)) p->compact = rng->Between(1, 8) * kPercent;
   if (rng->Chance(60 * kPercent)) p->lease = rng->Between(5, 50) * kPercent;
+  if (rng->Chance(20 * kPercent)) p->alarm = rng->Between(1, 6) * kPercent;
+  if (rng->Chance(15 * kPercent)) {
+    p->auto_compact_period = rng->Between(200, 8000) * kMillisecond;
+    p->auto_compact_hour = rng->Between(200, 4000) * kMillisecond;
+  } else if (rng->Chance(15 * kPercent)) {
+    p->auto_compact_revisions = rng->Between(1, 40);
+    p->auto_compact_hour = rng->Between(200, 4000) * kMillisecond;
+  }
   p->think = rng->Between(40, 250) * kMillisecond;
   p->patience = rng->Between(200, 4000) * kMillisecond;
   if (rng->Chance(50 * kPercent)) p->gives_up = rng->Below(80 * kPercent);
@@ -143,12 +155,13 @@ std::string Describe(const Profile& p) {
       "loss %d ppm, duplication %d ppm, delay %d us, partition every %d us for %d us\n"
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
       "us, "
-      "pause every %d us for %d us, transfer every %d us, hand over for %d us\n"
+      "pause every %d us for %d us, transfer every %d us, hand over for %d us, disk full every %d "
+      "us for %d us\n"
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
-      "%d ppm\n"
+      "%d ppm, alarms %d ppm; compaction by itself: period %d us, hour %d us, %d revisions\n"
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
       "bytes, "
       "inline %d, jump %d, catch up in %d us",
@@ -157,11 +170,12 @@ std::string Describe(const Profile& p) {
       p.raft.inflight_bytes_max, p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay,
       p.partition_every, p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every,
       p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
-      p.hand_over_for, p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time,
-      p.write_stall, p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events,
-      p.asleep + 1, p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries,
-      p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think,
-      p.patience, p.gives_up, p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_steps,
+      p.hand_over_for, p.space_every, p.space_for, p.apply_delay, p.apply_entries,
+      p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
+      p.compact_delay, p.compact_events, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
+      p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,
+      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.alarm, p.auto_compact_period,
+      p.auto_compact_hour, p.auto_compact_revisions, p.watch_think, p.watch_leaves, p.watch_steps,
       p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
 }
 

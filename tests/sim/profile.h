@@ -54,6 +54,8 @@ struct Profile {
   Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
   Micros change_every = 0;     // a member joins, is promoted, is updated, or leaves
+  Micros space_every = 0;      // the disk of a member becomes short of space, or full,
+  Micros space_for = 0;        // for this time
   Micros late_start = 0;       // one member starts for the first time after this time
   Micros down_for = 500 * kMillisecond;
   uint32_t clock_skew = 0;  // how much faster or slower a member's clock may run
@@ -78,8 +80,13 @@ struct Profile {
   // Clients.
   int clients = 4;
   int keys = 8;
-  uint32_t compact = 0;               // the rate of requests that are compactions
-  uint32_t lease = 0;                 // the rate of requests about leases
+  uint32_t compact = 0;  // the rate of requests that are compactions
+  uint32_t lease = 0;    // the rate of requests about leases
+  uint32_t alarm = 0;    // the rate of requests that raise or end an alarm
+  // Compactions by the leader (AutoCompactionOptions); an "hour" is auto_compact_hour.
+  Micros auto_compact_period = 0;
+  Micros auto_compact_hour = kSecond;
+  int64_t auto_compact_revisions = 0;
   Micros think = 100 * kMillisecond;  // between two requests of a client
   Micros patience = 2 * kSecond;      // after that, a client asks another member
   uint32_t gives_up = 0;              // the rate of writes that the client then cancels

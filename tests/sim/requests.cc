@@ -59,6 +59,15 @@ proto::Command Requests::LeaseRevoke() {
   return command;
 }
 
+proto::Command Requests::AlarmRaised() {
+  proto::Command command;
+  etcdserverpb::AlarmRequest& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(etcdserverpb::AlarmRequest::ACTIVATE);
+  request.set_alarm(rng_.Chance(80 * kPercent) ? etcdserverpb::NOSPACE : etcdserverpb::CORRUPT);
+  request.set_memberid(rng_.Below(4));
+  return command;
+}
+
 proto::Command Requests::Delete() {
   proto::Command command;
   etcdserverpb::DeleteRangeRequest& request = *command.mutable_delete_range();

@@ -26,7 +26,8 @@ class Requests {
   proto::Command Compaction();
   proto::Command LeaseGrant();
   proto::Command LeaseRevoke();
-  int64_t Lease();  // the id of one, which may not exist
+  proto::Command AlarmRaised();  // by a client, mostly NOSPACE
+  int64_t Lease();               // the id of one, which may not exist
   ReadQuery Read();
 
  private:

@@ -37,6 +37,11 @@ World::World(const RunOptions& options, const Profile& profile)
               raft_checker_.OnConfiguration(id.index, command.change_members());
             }
             lease_checker_.OnEntry(id, command, before, model, now_);
+            const proto::ChangeAlarm& alarm = command.change_alarm();
+            if (alarm.by_member() &&
+                alarm.request().action() == etcdserverpb::AlarmRequest::ACTIVATE) {
+              marks().Hit(Mark::kAlarmOfDisk);
+            }
           },
           &verdict_),
       raft_checker_(profile.machines(), profile.members, &ledger_, &result_.marks, &verdict_),
@@ -153,6 +158,7 @@ void World::Begin() {
   Every(faults_.clog_every, What::kClog);
   Every(faults_.disconnect_every, What::kDisconnect);
   Every(faults_.pause_every, What::kPause);
+  Every(faults_.space_every, What::kSpace);
   Every(faults_.transfer_every, What::kTransfer);
   Every(faults_.change_every, What::kChange);
   if (rng_.Chance(faults_.wipe)) Push(rng_.Between(5, 25) * kSecond, What::kWipe);
@@ -256,6 +262,13 @@ void World::HandleMisfortune(const Event& event) {
       OnPauseDue();
       Every(faults_.pause_every, What::kPause);
       return;
+    case What::kSpace:
+      OnSpaceDue();
+      Every(faults_.space_every, What::kSpace);
+      return;
+    case What::kSpaceBack:
+      member.SetFreeSpace(Member::kVolume);
+      return;
     case What::kWipe:
       OnWipeDue();
       return;
@@ -276,7 +289,7 @@ void World::Trace(const Event& event) {
       "tick",   "turn",     "apply",  "elsewhere", "catchup", "arrive", "aborted",
       "closed", "snap",     "client", "watcher",   "start",   "crash",  "crash",
       "stop",   "transfer", "change", "retire",    "cut",     "heal",   "clog",
-      "break",  "pause",    "wipe",   "watch"};
+      "break",  "pause",    "full",   "space",     "wipe",    "watch"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -394,6 +407,16 @@ struct EventText {
     return absl::StrFormat("knows %d members", e.members->all().size());
   }
   std::string operator()(const RemovedFromCluster&) const { return "was removed"; }
+  std::string operator()(const SpaceChanged& e) const {
+    static constexpr const char* kLevels[] = {"has space", "is short of space", "is out of space"};
+    return kLevels[static_cast<size_t>(e.space->level())];
+  }
+  std::string operator()(const AlarmsChanged& e) const {
+    return absl::StrFormat("knows %d alarms", e.alarms->all().size());
+  }
+  std::string operator()(const CompactionProposed& e) const {
+    return absl::StrFormat("compacts up to %d by itself", e.revision);
+  }
   std::string operator()(const RejectedByPeer& e) const {
     return absl::StrFormat("is rejected by n%d", e.peer);
   }
@@ -423,6 +446,12 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
     if (allowed->caught_up) marks.Hit(Mark::kCaughtUpToVote);
   }
+  if (const auto* space = std::get_if<SpaceChanged>(&event)) {
+    const Space::Level level = space->space->level();
+    if (level == Space::Level::kFull) marks.Hit(Mark::kOutOfSpace);
+    if (level == Space::Level::kEnough) marks.Hit(Mark::kSpaceBack);
+  }
+  if (std::holds_alternative<CompactionProposed>(event)) marks.Hit(Mark::kCompactedByItself);
   if (std::holds_alternative<RemovedFromCluster>(event)) {
     Push(now_, What::kRetire, member, 0, members_[member]->life());
   }

@@ -135,6 +135,8 @@ class World {
     kClog,
     kDisconnect,
     kPause,
+    kSpace,
+    kSpaceBack,
     kWipe,
     kWatch,
   };
@@ -163,6 +165,7 @@ class World {
     kGrant,
     kRevoke,
     kRenew,
+    kAlarm,
     kRead
   };  // what a client requests
   struct Client {
@@ -188,6 +191,7 @@ class World {
   void Isolate(const std::vector<bool>& inside, int shape);
   void OnClogDue();
   void OnPauseDue();
+  void OnSpaceDue();
   void OnWipeDue();
   int LeaderOr(int member);
 
@@ -203,6 +207,7 @@ class World {
   void OnAnswered(uint64_t operation, int client);
   uint64_t Ask(int member, Wish wish, int client);
   uint64_t Renew(int member, int client);
+  proto::Command AlarmChange();
 
   // phases.cc
   void OnWatch();
@@ -212,6 +217,7 @@ class World {
   void LoseMinority();
   bool OneLeader();
   bool EveryoneServes();
+  bool AlarmsLeftToMembers();
   bool Converged();
   void CompareHashes();
   void Enter(Phase phase, Micros at_most);
@@ -242,6 +248,7 @@ class World {
   Micros deadline_ = 0;           // of the phase
   std::vector<uint64_t> probes_;  // by member: the pending operation that shows that it serves
   std::vector<int> proven_;       // by member: how many probes succeeded
+  uint64_t disarming_ = 0;        // the operation that ends an alarm
   std::vector<bool> gone_;        // by member: it stays down
   std::vector<raft::Index> configured_at_;  // by member: the index of the configuration in force
   Micros last_change_ = 0;                  // when it was requested

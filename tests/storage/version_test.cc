@@ -198,6 +198,7 @@ TEST_F(FieldTest, AboveTheProgramsVersionEndsIt) {
 TEST(Needs, NamesTheVersionThatDefinesACommand) {
   EXPECT_EQ(Needs(PutCommand("k", "v")), 1u);
   EXPECT_EQ(Needs(Parse<proto::Command>("renew_leases {}")), 3u);
+  EXPECT_EQ(Needs(Parse<proto::Command>("change_alarm {}")), 3u);
   EXPECT_EQ(Needs(RaiseCommand(2)), 1u) << "or no version could ever be raised";
   EXPECT_GT(Needs(proto::Command()), kNewestVersion);
 }

@@ -1,0 +1,37 @@
+// The verbs alarm list and alarm disarm.
+#include "client/cli/cli.h"
+
+namespace raftkv::client {
+namespace {
+
+int Print(const absl::StatusOr<AlarmResult>& result, const Context& context) {
+  if (!result.ok()) return context.Fail(result.status());
+  context.MakeOutput().Alarms(*result);
+  return kExitOk;
+}
+
+int List(const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  return Print(context.Connect()->AlarmList(), context);
+}
+
+int Disarm(const Context& context) {
+  if (context.format == Format::kTable) return context.NoTable();
+  return Print(context.Connect()->AlarmDisarm(), context);
+}
+
+}  // namespace
+
+void AddAlarmVerbs(CLI::App& app, Context& context) {
+  CLI::App* alarm =
+      app.add_subcommand("alarm", "Alarms: members without space, or with other data");
+  alarm->require_subcommand(0, 1);
+  alarm->add_subcommand("list", "Lists all alarms")->callback([&context] {
+    context.verb = [&context] { return List(context); };
+  });
+  alarm->add_subcommand("disarm", "Ends all alarms")->callback([&context] {
+    context.verb = [&context] { return Disarm(context); };
+  });
+}
+
+}  // namespace raftkv::client

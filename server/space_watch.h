@@ -1,0 +1,56 @@
+#ifndef RAFTKV_SERVER_SPACE_WATCH_H_
+#define RAFTKV_SERVER_SPACE_WATCH_H_
+
+// A thread that measures the free space on the volume of the data directory, because asking for it
+// may wait for the disk. It tells the member (server/member/space.h), which decides what follows,
+// and keeps the reserve file (storage/disk_space.h).
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/member/space.h"
+#include "storage/disk_space.h"
+
+namespace raftkv {
+
+struct SpaceWatchOptions {
+  std::string dir;
+  uint64_t low_bytes = 0;  // SpaceOptions::low_bytes
+  absl::Duration interval = absl::Milliseconds(100);
+};
+
+class SpaceWatch {
+ public:
+  // `state_bytes` and `report` are called on this thread.
+  SpaceWatch(SpaceWatchOptions options, std::function<uint64_t()> state_bytes,
+             std::function<void(SpaceReport)> report);
+  ~SpaceWatch() { Stop(); }
+
+  void Start();
+  // Returns when the thread has ended.
+  void Stop();
+
+ private:
+  void Run();
+  void Measure();
+  void KeepReserve(uint64_t free, uint64_t low);
+
+  const SpaceWatchOptions options_;
+  const std::function<uint64_t()> state_bytes_;
+  const std::function<void(SpaceReport)> report_;
+  const Reserve reserve_;
+  bool failed_ = false;          // the last measurement
+  bool cannot_reserve_ = false;  // and said so
+  absl::Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_SERVER_SPACE_WATCH_H_

@@ -1,0 +1,136 @@
+#include "storage/alarms.h"
+
+#include <algorithm>
+#include <memory>
+#include <string_view>
+
+#include "storage/base/checksum.h"
+#include "storage/base/mutant.h"
+#include "storage/mvcc/layout.h"
+
+namespace raftkv {
+
+namespace {
+
+using etcdserverpb::AlarmRequest;
+using etcdserverpb::RequestOp;
+using etcdserverpb::TxnRequest;
+using proto::Command;
+
+constexpr size_t kEngineKeyBytes = 1 + 1 + 8;
+
+absl::Status NoSpace() { return absl::ResourceExhaustedError("mvcc: database space exceeded"); }
+
+absl::Status Corrupt() { return absl::DataLossError("corrupt cluster"); }
+
+// In any branch, at any depth: the verdict must not depend on the keys. Nesting is bounded
+// (proto/parse_command.h).
+bool ContainsPut(const TxnRequest& txn) {
+  const auto puts = [](const RequestOp& op) {
+    return op.has_request_put() || (op.has_request_txn() && ContainsPut(op.request_txn()));
+  };
+  return std::any_of(txn.success().begin(), txn.success().end(), puts) ||
+         std::any_of(txn.failure().begin(), txn.failure().end(), puts);
+}
+
+bool AddsData(const Command& command) {
+  if (command.has_lease_revoke()) return RAFTKV_MUTANT("no-space-denies-revocations");
+  return command.has_put() || command.has_lease_grant() ||
+         (command.has_txn() && ContainsPut(command.txn()));
+}
+
+bool IsAboutData(const Command& command) {
+  switch (command.op_case()) {
+    case Command::kPut:
+    case Command::kDeleteRange:
+    case Command::kTxn:
+    case Command::kCompaction:
+    case Command::kLeaseGrant:
+    case Command::kLeaseRevoke:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+absl::Status AlarmsInForce::Permit(const Command& command) const {
+  if (corrupt && IsAboutData(command)) return Corrupt();
+  if (no_space && AddsData(command)) return NoSpace();
+  return absl::OkStatus();
+}
+
+absl::Status AlarmsInForce::PermitRead() const { return corrupt ? Corrupt() : absl::OkStatus(); }
+
+const Alarms::Alarm* Alarms::Find(const Id& id) const {
+  const auto found = all_.find(id);
+  return found == all_.end() ? nullptr : &found->second;
+}
+
+AlarmsInForce Alarms::in_force() const {
+  AlarmsInForce in_force;
+  for (const auto& [id, alarm] : all_) {
+    in_force.no_space |= id.type == etcdserverpb::NOSPACE;
+    in_force.corrupt |= id.type == etcdserverpb::CORRUPT;
+  }
+  return in_force;
+}
+
+size_t Alarms::raised_by_clients() const {
+  return static_cast<size_t>(std::count_if(
+      all_.begin(), all_.end(), [](const auto& alarm) { return !alarm.second.by_member; }));
+}
+
+Alarms::Change Alarms::ChangeOf(const proto::ChangeAlarm& command) const {
+  const AlarmRequest& request = command.request();
+  Change change{.id = {request.alarm(), request.memberid()}};
+  if (change.id.type != etcdserverpb::NOSPACE && change.id.type != etcdserverpb::CORRUPT) {
+    return change;
+  }
+  const Alarm* found = Find(change.id);
+  if (request.action() == AlarmRequest::ACTIVATE) {
+    change.answered = change.raised = true;
+    // A client that raises a member's alarm takes it over, so that it does not end by itself.
+    change.changed = found == nullptr || (found->by_member && !command.by_member());
+  } else if (request.action() == AlarmRequest::DEACTIVATE && found != nullptr) {
+    change.changed = change.answered = !command.by_member() || found->by_member;
+  }
+  return change;
+}
+
+void Alarms::Apply(const Change& change, bool by_member) {
+  if (!change.changed) return;
+  if (change.raised) {
+    all_[change.id] = {.by_member = by_member};
+  } else {
+    all_.erase(change.id);
+  }
+}
+
+std::string Alarms::EngineKey(const Id& id) {
+  std::string key(1, mvcc::kAlarmTable);
+  key.push_back(static_cast<char>(id.type));
+  PutBigEndian64(&key, id.member);
+  return key;
+}
+
+std::string Alarms::Record(const Alarm& alarm) {
+  return std::string(1, alarm.by_member ? '\1' : '\0');
+}
+
+absl::Status Alarms::LoadAll(const View& view) {
+  all_.clear();
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kAlarmTable));
+  for (it->Seek(std::string(1, mvcc::kAlarmTable)); it->valid(); it->Next()) {
+    const std::string_view key = it->key();
+    if (key.size() != kEngineKeyBytes || it->value().size() != 1) {
+      return absl::DataLossError("state machine: an alarm is damaged");
+    }
+    const auto type = static_cast<etcdserverpb::AlarmType>(key[1]);
+    all_[{type, BigEndian64(&key[2])}] = {.by_member = it->value()[0] != 0};
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace raftkv

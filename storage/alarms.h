@@ -1,0 +1,83 @@
+#ifndef RAFTKV_STORAGE_ALARMS_H_
+#define RAFTKV_STORAGE_ALARMS_H_
+
+// The alarms of the cluster, as in etcd. An alarm has a type and names a member. As long as one
+// member has an alarm of a type, it is in force for the whole cluster:
+//   NOSPACE  the disk of the member is nearly full, or its data exceeds the quota. Nothing that
+//            adds data is accepted: puts, transactions that contain a put, grants of leases. Reads,
+//            deletions, compactions and the ends of leases go on, because they make room.
+//   CORRUPT  the member's data differs from the others'. Nothing is accepted that reads or changes
+//            keys or leases, except that leases are renewed and expire.
+// The command ChangeAlarm raises and ends alarms. The verdict on an entry follows the alarms in
+// force at that entry (tables/alarms.h), so it is the same on every member.
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "proto/command.pb.h"
+#include "storage/engine/engine.h"
+#include "storage/log/entry.h"
+#include "storage/version.h"
+
+namespace raftkv {
+
+// The cluster version (version.h) that defines ChangeAlarm.
+inline constexpr ClusterVersion kAlarmsVersion = 3;
+
+// The types of which there is at least one alarm.
+struct AlarmsInForce {
+  bool no_space = false;
+  bool corrupt = false;
+
+  // OK, or why the alarms deny the command: ResourceExhausted or DataLoss, with etcd's text.
+  absl::Status Permit(const proto::Command& command) const;
+  // The same for a read of keys.
+  absl::Status PermitRead() const;
+};
+
+class Alarms {
+ public:
+  struct Id {
+    etcdserverpb::AlarmType type = etcdserverpb::NONE;
+    raft::MemberId member = raft::kNobody;  // as the request named it; clients may name any number
+    friend auto operator<=>(const Id&, const Id&) = default;
+  };
+  struct Alarm {
+    bool by_member = false;  // raised by the member itself (ChangeAlarm::by_member)
+    friend bool operator==(const Alarm&, const Alarm&) = default;
+  };
+
+  const std::map<Id, Alarm>& all() const { return all_; }
+  const Alarm* Find(const Id& id) const;  // null: there is no such alarm
+  AlarmsInForce in_force() const;
+  size_t raised_by_clients() const;
+
+  // What the command changes: the alarm that it raises or ends; nothing if `changed` is false.
+  // ACTIVATE answers with the alarm whether it is new or not, as in etcd; `answered` says so.
+  struct Change {
+    Id id;
+    bool answered = false;
+    bool changed = false;
+    bool raised = false;
+  };
+  Change ChangeOf(const proto::ChangeAlarm& command) const;
+  void Apply(const Change& change, bool by_member);
+
+  // How an alarm is stored. LoadAll: DataLoss when damaged.
+  static std::string EngineKey(const Id& id);
+  static std::string Record(const Alarm& alarm);
+  absl::Status LoadAll(const View& view);
+
+  friend bool operator==(const Alarms&, const Alarms&) = default;
+
+ private:
+  std::map<Id, Alarm> all_;
+};
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_ALARMS_H_

@@ -1,0 +1,39 @@
+#include "storage/disk_space.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "storage/files.h"
+
+namespace raftkv {
+
+absl::StatusOr<DiskSpace> ReadDiskSpace(const std::string& dir) {
+  struct statvfs info;
+  if (statvfs(dir.c_str(), &info) != 0) return SystemError(dir, "cannot examine", errno);
+  return DiskSpace{.volume_bytes = uint64_t{info.f_blocks} * info.f_frsize,
+                   .free_bytes = uint64_t{info.f_bavail} * info.f_frsize};
+}
+
+uint64_t Reserve::bytes() const {
+  struct stat info;
+  return stat(path_.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+// The size of the file tells whether it is complete, and the space is taken before the size is set.
+absl::Status Reserve::Create(uint64_t bytes) const {
+  const int fd = open(path_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return SystemError(path_, "cannot create", errno);
+  const int error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  close(fd);
+  if (error == 0) return absl::OkStatus();
+  unlink(path_.c_str());
+  return SystemError(path_, "cannot take up space", error);
+}
+
+bool Reserve::Release() const { return unlink(path_.c_str()) == 0; }
+
+}  // namespace raftkv

@@ -1,0 +1,183 @@
+// What a member does when its disk has little space left, and compactions by a leader.
+
+#include "server/member/space.h"
+
+#include <memory>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "server/member/auto_compaction.h"
+#include "server/member/member.h"
+#include "tests/member/cluster.h"
+
+namespace raftkv {
+namespace {
+
+constexpr uint64_t kVolume = 1000, kEnough = 500, kLow = 60, kFull = 10;
+
+TEST(Space, TheLevelFallsOnlyWithSomeMoreSpace) {
+  Space space({.low_bytes = 100});
+  const auto level_with = [&](uint64_t free) {
+    space.OnReport({.volume_bytes = kVolume, .free_bytes = free});
+    return space.level();
+  };
+  EXPECT_EQ(level_with(100), Space::Level::kEnough);
+  EXPECT_EQ(level_with(99), Space::Level::kLow);
+  EXPECT_EQ(level_with(111), Space::Level::kLow);
+  EXPECT_EQ(level_with(112), Space::Level::kEnough);
+  EXPECT_EQ(level_with(24), Space::Level::kFull);
+  EXPECT_EQ(level_with(36), Space::Level::kFull);
+  EXPECT_EQ(level_with(37), Space::Level::kLow);
+}
+
+TEST(Space, AQuotaIsForTheStateAlone) {
+  Space space({.low_bytes = 100, .quota_bytes = 1600});
+  const auto level_with = [&](uint64_t state) {
+    space.OnReport({.volume_bytes = kVolume, .free_bytes = kEnough, .state_bytes = state});
+    return space.level();
+  };
+  EXPECT_EQ(level_with(1600), Space::Level::kEnough);
+  EXPECT_EQ(level_with(1601), Space::Level::kLow);
+  EXPECT_EQ(level_with(1501), Space::Level::kLow);
+  EXPECT_EQ(level_with(1500), Space::Level::kEnough);
+}
+
+class SpaceOfMembers : public testing::Test {
+ protected:
+  SpaceOfMembers() { c.Run(absl::Seconds(5)); }
+
+  void Report(raft::MemberId id, uint64_t free) {
+    c[id].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = free});
+    c.Run(absl::Seconds(3));
+  }
+  absl::Status Put(raft::MemberId id) {
+    const auto put = c.Put(id, "k", "v");
+    c.Run(absl::Seconds(1));
+    return put->fate == Fate::kApplied ? put->result.status : absl::UnavailableError("");
+  }
+  void ExpectAlarms(size_t count) {
+    for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(c[id].state->alarms().all().size(), count) << id;
+  }
+
+  Cluster c{3};
+};
+
+TEST_F(SpaceOfMembers, AMemberRaisesItsAlarmAndEndsIt) {
+  const raft::MemberId member = c.follower();
+  Report(member, kLow);
+  ExpectAlarms(1);
+  EXPECT_TRUE(absl::IsResourceExhausted(Put(c.leader())));
+  Report(c.leader(), kLow);
+  ExpectAlarms(2);
+  Report(member, kEnough);
+  ExpectAlarms(1);
+  EXPECT_TRUE(absl::IsResourceExhausted(Put(c.leader()))) << "the other one is still there";
+  Report(c.leader(), kEnough);
+  ExpectAlarms(0);
+  EXPECT_TRUE(Put(c.leader()).ok());
+}
+
+TEST_F(SpaceOfMembers, AnAlarmOfAClientStays) {
+  const raft::MemberId member = c.follower();
+  proto::Command command;
+  auto& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(etcdserverpb::AlarmRequest::ACTIVATE);
+  request.set_alarm(etcdserverpb::NOSPACE);
+  request.set_memberid(member);
+  c.Propose(c.leader(), command);
+  c.Settle();
+  Report(member, kLow);
+  Report(member, kEnough);
+  ExpectAlarms(1);
+}
+
+TEST_F(SpaceOfMembers, AFullFollowerTakesNoEntriesUntilItHasSpace) {
+  const raft::MemberId full = c.follower(), leader = c.leader();
+  Report(full, kFull);
+  const raft::Index last = c[full].raft().last_index();
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  for (int i = 0; i < 5; ++i) c.Propose(leader, command);
+  c.Run(absl::Seconds(3));
+  EXPECT_GE(c[leader].raft().commit_index(), last + 5);
+  EXPECT_EQ(c[full].raft().last_index(), last);
+  EXPECT_EQ(c[full].raft().leader(), leader) << "it still hears the leader";
+  EXPECT_TRUE(c[full].member->out_of_space());
+  Report(full, kEnough);
+  EXPECT_EQ(c[full].raft().last_index(), c[leader].raft().last_index());
+  ExpectAlarms(0);
+}
+
+TEST_F(SpaceOfMembers, AFullLeaderHandsOverAndDoesNotCampaign) {
+  const raft::MemberId full = c.leader();
+  const raft::Term term = c[full].raft().term();
+  Report(full, kFull);
+  EXPECT_NE(c.leader(), full);
+  EXPECT_NE(c.leader(), raft::kNobody);
+  EXPECT_EQ(c[full].raft().term(), term + 1);
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != full) c.Cut(id);
+  }
+  c.Run(absl::Seconds(10));
+  EXPECT_EQ(c[full].raft().term(), term + 1);
+  EXPECT_EQ(c[full].raft().role(), raft::Role::kFollower);
+}
+
+TEST_F(SpaceOfMembers, WithoutASuccessorAFullLeaderStepsDown) {
+  const raft::MemberId full = c.leader();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != full) Report(id, kFull);
+  }
+  Report(full, kFull);
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  for (raft::MemberId id : {1, 2, 3}) Report(id, kEnough);
+  c.Run(absl::Seconds(5));
+  ASSERT_NE(c.leader(), raft::kNobody);
+  EXPECT_TRUE(Put(c.leader()).ok());
+  ExpectAlarms(0);
+}
+
+// --- compactions by a leader
+
+MonotonicTime At(absl::Duration time) { return MonotonicTime(time); }
+
+TEST(AutoCompaction, PeriodicKeepsTheHistoryOfThePeriod) {
+  AutoCompaction compaction({.period = absl::Hours(2)});
+  const absl::Duration step = absl::Minutes(6);
+  Revision revision = 100;
+  absl::Duration now;
+  for (; now < absl::Hours(2); now += step) {
+    EXPECT_FALSE(compaction.Due(At(now), revision++, /*leads=*/true)) << now;
+  }
+  EXPECT_EQ(compaction.Due(At(now), revision++, true), 100);
+  compaction.OnProposed(At(now), 100);
+  for (int i = 1; i < 10; ++i) {  // from now on once an hour
+    EXPECT_FALSE(compaction.Due(At(now + i * step), revision++, true)) << i;
+  }
+  EXPECT_FALSE(compaction.Due(At(now + absl::Hours(1)), revision++, /*leads=*/false));
+  EXPECT_EQ(compaction.Due(At(now + absl::Hours(1) + step), revision++, true), 111);
+}
+
+TEST(AutoCompaction, ByRevisionKeepsSoManyOfThem) {
+  AutoCompaction compaction({.revisions = 10});
+  const auto due = [&](int minutes, Revision newest) {
+    return compaction.Due(At(absl::Minutes(minutes)), newest, true);
+  };
+  EXPECT_FALSE(due(0, 50));
+  EXPECT_FALSE(due(4, 50));
+  EXPECT_EQ(due(5, 50), 40);
+  compaction.OnProposed(At(absl::Minutes(5)), 40);
+  EXPECT_FALSE(due(9, 60));
+  EXPECT_FALSE(due(10, 50)) << "nothing new";
+  EXPECT_EQ(due(15, 60), 50);
+}
+
+TEST(AutoCompaction, IsOffByDefault) {
+  AutoCompaction compaction({});
+  for (int hour = 0; hour < 100; ++hour) {
+    EXPECT_FALSE(compaction.Due(At(absl::Hours(hour)), 1000 + hour, true));
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
