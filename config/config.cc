@@ -201,7 +201,7 @@ class Reader {
     if (status_.ok()) CheckMembers();
     if (status_.ok()) CheckTimes();
     if (!status_.ok()) return status_;
-    Derive();
+    DeriveIds(&config_);
     config_.path = path_;
     return std::move(config_);
   }
@@ -502,15 +502,6 @@ class Reader {
     }
   }
 
-  void Derive() {
-    std::vector<uint64_t> ids;
-    for (MemberConfig& member : config_.members) {
-      member.id = MemberIdOf(member.peer_url, config_.cluster_name);
-      ids.push_back(member.id);
-    }
-    config_.cluster_id = ClusterIdOf(std::move(ids));
-  }
-
   const std::string path_;
   absl::Status status_;
   Line fail_line_ = 0;
@@ -550,9 +541,8 @@ Config DefaultConfig() {
   member.peer_url = member.listen_peer_url = "http://127.0.0.1:2380";
   member.client_url = member.listen_client_url = "http://127.0.0.1:2379";
   member.data_dir = "default.raftkv";
-  member.id = MemberIdOf(member.peer_url, config.cluster_name);
-  config.cluster_id = ClusterIdOf({member.id});
   config.members.push_back(std::move(member));
+  DeriveIds(&config);
   return config;
 }
 
@@ -578,6 +568,15 @@ std::string HostPort(const std::string& url) { return url.substr(std::strlen("ht
 
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name) {
   return FirstEightBytesOfSha1(peer_url + cluster_name);
+}
+
+void DeriveIds(Config* config, const std::string& token) {
+  std::vector<uint64_t> ids;
+  for (MemberConfig& member : config->members) {
+    member.id = MemberIdOf(member.peer_url, config->cluster_name + token);
+    ids.push_back(member.id);
+  }
+  config->cluster_id = ClusterIdOf(std::move(ids));
 }
 
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids) {

@@ -28,6 +28,7 @@ ClusterVersion OperationNeeds(const proto::Command& command) {
     case proto::Command::kRenewLeases:
     case proto::Command::kExpireLeases:
     case proto::Command::kChangeMembers:
+    case proto::Command::kBumpRevision:
       return 3;
     case proto::Command::OP_NOT_SET:
       break;

@@ -197,6 +197,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddLeaseVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
+  AddSnapshotVerbs(app, context);
   AddWatchVerb(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);

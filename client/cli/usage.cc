@@ -116,8 +116,8 @@ std::string MessageOf(const CLI::ParseError& error) {
 
 // etcdctl's verbs that raftkv does not have yet.
 bool IsNotSupportedYet(std::string_view verb) {
-  constexpr std::string_view kVerbs[] = {"alarm", "auth",        "check", "elect",   "lock",
-                                         "role",  "make-mirror", "user",  "snapshot"};
+  constexpr std::string_view kVerbs[] = {"alarm", "auth", "check", "elect",
+                                         "lock",  "role", "user",  "make-mirror"};
   return std::find(std::begin(kVerbs), std::end(kVerbs), verb) != std::end(kVerbs);
 }
 

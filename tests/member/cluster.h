@@ -59,6 +59,7 @@ class Cluster {
     std::vector<PeerMessage> sent;  // since the last Turn began
     bool hold_apply = false;
     bool joined = false;
+    raft::Index base_index = 0;
 
     void Send(PeerMessage message) override {
       sent.push_back(message);
@@ -123,6 +124,7 @@ class Cluster {
     options.replica.store_id = m.store_id;
     options.replica.boot_id = ++boots_;
     options.replica.raft.id = id;
+    options.replica.base_index = m.base_index;
     options.replica.raft.seed = 100 + id;
     if (!m.joined) options.replica.configuration.voters = voters_;
     for (raft::MemberId voter : voters_) {
@@ -160,10 +162,27 @@ class Cluster {
   // Also loses the disk: starts the same member on an empty directory.
   void Wipe(raft::MemberId id) {
     Crash(id);
+    MakeEmpty(id);
+    Start(id);
+  }
+
+  // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
+  // state of some entries, and an empty log after them.
+  void Restore(raft::MemberId id) {
+    constexpr raft::Index kBase = 5;
+    Crash(id);
+    MakeEmpty(id);
     Process& m = members_.at(id);
-    m.log_disk = std::make_shared<MemoryDisk>();
-    m.state_disk = std::make_shared<MemoryDisk>();
-    m.store_id = std::string(15, 'w') + static_cast<char>('0' + id);
+    auto log =
+        LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+    (*log)->Reset({.id = {1, kBase}});
+    const auto state = m.OpenState();
+    std::vector<raft::Entry> entries;
+    for (raft::Index i = 1; i <= kBase; ++i)
+      entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
+    state->Apply(entries);
+    state->Flush();
+    m.base_index = kBase;
     Start(id);
   }
 
@@ -301,6 +320,13 @@ class Cluster {
     m.cluster = this;
     m.store_id = std::string(15, 's') + static_cast<char>('0' + id);
     return m;
+  }
+
+  void MakeEmpty(raft::MemberId id) {
+    Process& m = members_.at(id);
+    m.log_disk = std::make_shared<MemoryDisk>();
+    m.state_disk = std::make_shared<MemoryDisk>();
+    m.store_id = std::string(15, 'w') + static_cast<char>('0' + id);
   }
 
   struct Sending {  // a snapshot
