@@ -14,6 +14,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
 #include "storage/files.h"
 #include "storage/members.h"
 #include "storage/snapshot_files.h"
@@ -160,7 +161,8 @@ absl::StatusOr<Restored> Fill(BackupReader* backup, const DataDirOptions& dir,
                       .base = entries.back().id};
   // Creates the rest, the log and the identity, and checks that everything fits together.
   const absl::StatusOr<DataDir> opened = OpenLockedDataDir(created, std::move(lock));
-  return opened.ok() ? restored : opened.status();
+  if (!opened.ok()) return opened.status();
+  return restored;
 }
 
 }  // namespace

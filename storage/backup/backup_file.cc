@@ -135,7 +135,8 @@ absl::StatusOr<std::unique_ptr<BackupReader>> BackupReader::Open(const std::stri
 BackupReader::~BackupReader() { close(fd_); }
 
 absl::Status BackupReader::Damaged(std::string_view what) const {
-  return absl::DataLossError(absl::StrCat(path_, ": ", what, "; use another copy, or save again"));
+  return absl::DataLossError(
+      absl::StrCat(path_, ": ", std::string(what), "; use another copy, or save again"));
 }
 
 absl::Status BackupReader::Read(size_t bytes, std::string* out) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -72,6 +73,35 @@ class Backup : public testing::Test {
     return count;
   }
 
+  // What every member serves of the state that was saved.
+  static void ExpectLeaseAndOneHash(Cluster& cluster, int64_t lease) {
+    std::set<uint32_t> hashes;
+    for (int i = 0; i < cluster.size(); ++i) {
+      Connection& connection = cluster.connection(i);
+      const auto hash = Call(connection, *connection.maintenance,
+                             &etcdserverpb::Maintenance::Stub::HashKV, HashKVRequest());
+      ASSERT_TRUE(hash.ok());
+      hashes.insert(hash.response.hash());
+      etcdserverpb::LeaseTimeToLiveRequest request;
+      request.set_id(lease);
+      const auto left =
+          Call(connection, *connection.lease, &etcdserverpb::Lease::Stub::LeaseTimeToLive, request);
+      EXPECT_GT(left.response.ttl(), 0) << "the lease goes on";
+    }
+    EXPECT_EQ(hashes.size(), 1u);
+  }
+  static void PutWithLease(Connection& connection, int64_t lease) {
+    etcdserverpb::LeaseGrantRequest grant;
+    grant.set_id(lease);
+    grant.set_ttl(600);
+    ASSERT_TRUE(
+        Call(connection, *connection.lease, &etcdserverpb::Lease::Stub::LeaseGrant, grant).ok());
+    etcdserverpb::PutRequest put;
+    put.set_key("leased");
+    put.set_lease(lease);
+    ASSERT_TRUE(Call(connection, *connection.kv, &etcdserverpb::KV::Stub::Put, put).ok());
+  }
+
   TempDir dir_;
   const std::string file_ = dir_.path() + "/backup";
 };
@@ -87,15 +117,7 @@ TEST_F(Backup, SavedUnderLoadAndRestoredToThreeMembers) {
   {
     Traffic traffic(old.get(), TrafficOptions{});
     ASSERT_TRUE(traffic.WaitForAcknowledged(500, kSoon));
-    etcdserverpb::LeaseGrantRequest grant;
-    grant.set_id(77);
-    grant.set_ttl(600);
-    Connection& first = old->connection(0);
-    ASSERT_TRUE(Call(first, *first.lease, &etcdserverpb::Lease::Stub::LeaseGrant, grant).ok());
-    etcdserverpb::PutRequest put;
-    put.set_key("leased");
-    put.set_lease(77);
-    ASSERT_TRUE(Call(first, *first.kv, &etcdserverpb::KV::Stub::Put, put).ok());
+    PutWithLease(old->connection(0), 77);
     const Finished saved = Raftkv({"snapshot", "save", file_}, old->client_address(0));
     ASSERT_EQ(saved.exit_code, 0) << saved.err;
     EXPECT_EQ(saved.out, "Snapshot saved at " + file_ + "\n");
@@ -126,20 +148,7 @@ TEST_F(Backup, SavedUnderLoadAndRestoredToThreeMembers) {
   EXPECT_NE(restored.Status(0).response.header().cluster_id(), old_id);
   ASSERT_TRUE(restored.Put(0, "after", "restore").ok());
   EXPECT_TRUE(restored.MembersAreEqual());
-  std::set<uint32_t> hashes;
-  for (int i = 0; i < 3; ++i) {
-    Connection& connection = restored.connection(i);
-    const auto hash = Call(connection, *connection.maintenance,
-                           &etcdserverpb::Maintenance::Stub::HashKV, HashKVRequest());
-    ASSERT_TRUE(hash.ok());
-    hashes.insert(hash.response.hash());
-    etcdserverpb::LeaseTimeToLiveRequest lease;
-    lease.set_id(77);
-    const auto left =
-        Call(connection, *connection.lease, &etcdserverpb::Lease::Stub::LeaseTimeToLive, lease);
-    EXPECT_GT(left.response.ttl(), 0) << "the lease goes on";
-  }
-  EXPECT_EQ(hashes.size(), 1u);
+  ExpectLeaseAndOneHash(restored, 77);
 
   // A member of the old cluster, at an address of the new one, takes no part. The others serve.
   restored.Kill(2);
