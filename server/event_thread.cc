@@ -1,5 +1,7 @@
 #include "server/event_thread.h"
 
+#include <utility>
+
 #include "server/clock.h"
 
 namespace raftkv {
@@ -15,19 +17,29 @@ void EventThread::Join() {
   }
 }
 
+void EventThread::RunTaskSoon() {
+  absl::MutexLock lock(&mutex_);
+  task_is_due_ = woken_ = true;
+}
+
 void EventThread::Run() {
   MonotonicTime next = MonotonicNow() + interval_;
   while (!phase_->AtLeast(Phase::kStopped)) {
-    if (events_.empty()) {
-      absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithTimeout(absl::Condition(&woken_), next - MonotonicNow());
-      woken_ = false;
-    }
+    const bool due = Wait(next);
     events_.RunNext();
-    if (MonotonicNow() < next) continue;
-    next = MonotonicNow() + interval_;
+    const MonotonicTime now = MonotonicNow();
+    if (!due && now < next) continue;
+    next = now + interval_;
     if (task_) task_();
   }
+}
+
+bool EventThread::Wait(MonotonicTime until) {
+  const bool idle = events_.empty();
+  absl::MutexLock lock(&mutex_);
+  if (idle) mutex_.AwaitWithTimeout(absl::Condition(&woken_), until - MonotonicNow());
+  woken_ = false;
+  return std::exchange(task_is_due_, false);
 }
 
 void EventThread::Wake() {

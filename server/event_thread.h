@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "server/phase.h"
 #include "server/rpc/event_queue.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
@@ -27,6 +28,8 @@ class EventThread {
     task_ = std::move(task);
   }
   void Start();
+  // From any thread: the task runs soon, whatever the interval.
+  void RunTaskSoon();
   // They are served until Join returns.
   EventQueue* events() { return &events_; }
   // Returns when the thread has ended, which it does in Phase::kStopped.
@@ -34,6 +37,8 @@ class EventThread {
 
  private:
   void Run();
+  // Waits for an event until `until`. Returns whether the task is due before that.
+  bool Wait(MonotonicTime until);
   void Wake();
 
   const PhaseValue* const phase_;
@@ -41,6 +46,7 @@ class EventThread {
   std::function<void()> task_;
   absl::Mutex mutex_;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool task_is_due_ ABSL_GUARDED_BY(mutex_) = false;
   EventQueue events_{[this] { Wake(); }};
   std::thread thread_;
 };

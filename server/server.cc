@@ -55,7 +55,7 @@ constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
 constexpr size_t kCatchUpsWaitingMax = 8;  // above HubOptions::catch_ups_max
 // How often it is checked whether the streams of backups must end.
-constexpr absl::Duration kBackupCheck = absl::Milliseconds(100);
+constexpr absl::Duration kBackupCheck = absl::Seconds(1);
 
 std::string AbsolutePath(const std::string& path) {
   std::error_code error;  // the working directory may be gone
@@ -513,6 +513,7 @@ void Server::Parts::HandOver() {
 void Server::Parts::Decline() {
   client_port.Decline();  // first, so that clients whose calls are declined use another member
   phase.Set(Phase::kDeclining);
+  backups.RunTaskSoon();  // it ends their streams
   loop.OnLoop([this] { client_port.FinishStreams(loop.clients(), api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();

@@ -129,6 +129,7 @@ class BackupCall final : public StreamHandler {
     sent_at_ = MonotonicNow();
     stream_.Write(response, /*more_follow=*/!last);
     if (!last) return;
+    LOG(INFO) << "the backup for " << stream_.peer() << " is sent";
     Release();
     stream_.Finish(absl::OkStatus());
   }
