@@ -10,6 +10,7 @@
 #include "client/failover_call.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
+#include "client/snapshot_call.h"
 #include "client/watch_stream.h"
 
 namespace raftkv::client {
@@ -86,6 +87,10 @@ class Client::Impl {
       return status;
     }
     return std::unique_ptr<Watcher>(new Watcher(std::move(impl)));
+  }
+
+  absl::Status Snapshot(const SnapshotSink& sink) {
+    return ReadSnapshot(endpoints_, preferred_.load(), dial_timeout_, request_timeout_, sink);
   }
 
  private:
@@ -279,6 +284,8 @@ absl::Status Client::MoveLeader(uint64_t target) {
       ->Call<etcdserverpb::MoveLeaderResponse>(Kind::kWrite, "Maintenance.MoveLeader", request)
       .status();
 }
+
+absl::Status Client::Snapshot(const SnapshotSink& sink) { return impl_->Snapshot(sink); }
 
 // A read, as far as repeating goes: it changes nothing that a client can see.
 absl::Status Client::Defragment() {

@@ -47,6 +47,7 @@
 #define RAFTKV_CLIENT_RAFTKV_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -125,6 +126,9 @@ struct AlarmResult {
   std::vector<Alarm> alarms;
 };
 
+// Gets the next piece of a snapshot, and how many bytes come after it, without the SHA-256.
+using SnapshotSink = std::function<absl::Status(std::string_view piece, uint64_t remaining)>;
+
 class Client {
  public:
   // Checks the options (InvalidArgument). Connections are made when first needed.
@@ -181,6 +185,11 @@ class Client {
   // Transfers leadership to the member with this id. Ask the leader: another member returns an
   // error.
   absl::Status MoveLeader(uint64_t target);
+  // Gets the state of the first endpoint that can be reached, as a stream of bytes: of a raftkv
+  // member, a backup (docs/backup.md). The last 32 bytes are the SHA-256 of those before, which the
+  // caller compares. `request_timeout` limits the wait for each piece, not the whole call. If
+  // `sink` returns an error, the call ends with it.
+  absl::Status Snapshot(const SnapshotSink& sink);
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:

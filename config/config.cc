@@ -79,7 +79,7 @@ class Reader {
     if (sections_.status().ok()) CheckMembers();
     if (sections_.status().ok()) CheckTimes();
     if (!sections_.status().ok()) return sections_.status();
-    Derive();
+    DeriveIds(&config_);
     config_.path = path_;
     return std::move(config_);
   }
@@ -317,15 +317,6 @@ class Reader {
     }
   }
 
-  void Derive() {
-    std::vector<uint64_t> ids;
-    for (MemberConfig& member : config_.members) {
-      member.id = MemberIdOf(member.peer_url, config_.cluster_name);
-      ids.push_back(member.id);
-    }
-    config_.cluster_id = ClusterIdOf(std::move(ids));
-  }
-
   const std::string path_;
   SectionReader sections_;
   Config config_;
@@ -362,9 +353,8 @@ Config DefaultConfig() {
   member.peer_url = member.listen_peer_url = "http://127.0.0.1:2380";
   member.client_url = member.listen_client_url = "http://127.0.0.1:2379";
   member.data_dir = "default.raftkv";
-  member.id = MemberIdOf(member.peer_url, config.cluster_name);
-  config.cluster_id = ClusterIdOf({member.id});
   config.members.push_back(std::move(member));
+  DeriveIds(&config);
   return config;
 }
 
@@ -388,6 +378,15 @@ absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which
 
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name) {
   return FirstEightBytesOfSha1(peer_url + cluster_name);
+}
+
+void DeriveIds(Config* config, const std::string& token) {
+  std::vector<uint64_t> ids;
+  for (MemberConfig& member : config->members) {
+    member.id = MemberIdOf(member.peer_url, config->cluster_name + token);
+    ids.push_back(member.id);
+  }
+  config->cluster_id = ClusterIdOf(std::move(ids));
 }
 
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids) {

@@ -86,6 +86,9 @@ absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which
 // Ids are derived as in etcd, so that they do not change between starts. A member's id is the first
 // 8 bytes, big endian, of SHA-1(peer URL + cluster name). The cluster's id is the same of the
 // members' ids in ascending order, 8 bytes big endian each.
+// DeriveIds sets all ids. A cluster that was restored from a backup has a token, which stands after
+// the cluster name, so that its ids differ from those of the cluster that was saved.
+void DeriveIds(Config* config, const std::string& token = "");
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name);
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids);
 

@@ -83,6 +83,7 @@ absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
   if (!identity.ok()) return identity.status();
   if (identity->has_value()) {
     const Identity& known = **identity;
+    if (known.restored) DeriveIds(config, known.restored->token);
     const bool same = known.member_name == self->name || known.member_id == self->id;
     if (known.cluster_name == config->cluster_name && same) {
       config->cluster_id = known.cluster_id;

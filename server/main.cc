@@ -20,6 +20,7 @@
 #include "config/version.h"
 #include "glog/logging.h"
 #include "server/log_writer.h"
+#include "server/restore.h"
 #include "server/server.h"
 
 namespace {
@@ -95,6 +96,20 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(what, kHelp);
 }
 
+int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArguments& arguments) {
+  umask(077);
+  SwitchOffDeadlockDetector();
+  // What the storage logs is said by the error, too.
+  google::InitGoogleLogging("raftkv-server");
+  FLAGS_logtostderr = true;
+  FLAGS_minloglevel = google::FATAL;
+  const absl::StatusOr<std::string> restored = raftkv::Restore(
+      std::move(config), self, arguments, isatty(STDERR_FILENO) == 1 ? &std::cerr : nullptr);
+  if (!restored.ok()) return Fail(restored.status());
+  std::cout << *restored << std::endl;
+  return kStopped;
+}
+
 // Serves until SIGINT or SIGTERM. Returns the exit code.
 int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOptions options) {
   // Threads inherit the mask. sigwait below receives the signals.
@@ -146,6 +161,17 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--force-new-cluster", options.force_new_cluster,
       "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
+  raftkv::RestoreArguments restore;
+  CLI::Option* from = app.add_option(
+      "--restore", restore.file,
+      "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");
+  app.add_option("--bump-revision", restore.bump_revision,
+                 "with --restore and --mark-compacted: raise the revision by so many")
+      ->needs(from)
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--mark-compacted", restore.mark_compacted,
+               "with --bump-revision: compact all revisions of the backup")
+      ->needs(from);
   app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
                                         raftkv::kEtcdVersion);
   try {
@@ -180,5 +206,6 @@ int main(int argc, char** argv) {
     return kStopped;
   }
 
+  if (!restore.file.empty()) return RunRestore(*std::move(config), *self, restore);
   return Serve(*config, *self, options);
 }

@@ -83,6 +83,7 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.raft.heartbeat_ticks = Ticks(config.heartbeat_interval);
   options.raft.election_timeout_ticks = Ticks(config.election_timeout);
   options.raft.seed = RandomNumber();
+  if (identity.restored) options.base_index = identity.restored->base.index;
   for (const MemberConfig& other : config.members) {
     if (!identity.joined) options.configuration.voters.push_back(other.id);
   }

@@ -20,6 +20,7 @@
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "server/clock.h"
+#include "server/event_thread.h"
 #include "server/events.h"
 #include "server/force_new_cluster.h"
 #include "server/http2/client_port.h"
@@ -50,6 +51,8 @@ constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
 constexpr size_t kCatchUpsWaitingMax = 8;  // above HubOptions::catch_ups_max
+// How often it is checked whether the streams of backups must end.
+constexpr absl::Duration kBackupCheck = absl::Seconds(1);
 
 // The error of a port on which the server cannot listen.
 absl::Status CannotListen(const std::string& url, const char* key) {
@@ -151,6 +154,9 @@ struct Server::Parts {
   void End();
   int Uncommitted() const;
   SnapshotHooks MakeSnapshotHooks();
+  absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakeSnapshot() const {
+    return data_dir.states->Take(*data_dir.state);
+  }
 
   const Config config;
   const MemberConfig& self;
@@ -165,7 +171,8 @@ struct Server::Parts {
   SpaceWatch space_watch;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
-  Workers catch_up;  // reads what watches have missed
+  Workers catch_up;     // reads what watches have missed
+  EventThread backups;  // takes and sends backups
   api::Edge edge;
   std::function<bool(MonotonicTime)> run_watches;
   bool reported_ready = false;
@@ -200,6 +207,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
+      backups(&phase),
       edge{.config = &config,
            .self = &self,
            .member = &member,
@@ -207,6 +215,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .loop_hangs = [this] { return watchdog.loop_hangs(); },
            .on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); },
            .unsent_bytes = [this] { return client_port.unsent_bytes(); },
+           .take_snapshot = [this] { return TakeSnapshot(); },
            .readers = &readers,
            .walker = &walker,
            .catch_up = &catch_up},
@@ -216,7 +225,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
 
 SnapshotHooks Server::Parts::MakeSnapshotHooks() {
   SnapshotHooks hooks;
-  hooks.take = [this] { return data_dir.states->Take(*data_dir.state); };
+  hooks.take = [this] { return TakeSnapshot(); };
   hooks.receive = [this](const SnapshotManifest& m) { return data_dir.states->Receive(m); };
   hooks.accept = [this](std::unique_ptr<SnapshotWriter> writer) {
     return data_dir.states->Accept(std::move(writer));
@@ -273,6 +282,11 @@ absl::Status Server::Parts::Listen() {
   Methods health;
   watchdog.EachCheck(api::AddHealth(&edge, &health));
   client_port.Serve(std::move(health), watchdog.health());
+  Methods backup;
+  backups.Each(kBackupCheck, api::AddBackup(&edge, &backup));
+  client_port.Serve(std::move(backup), backups.events(), [this](Permission permission, Call* call) {
+    return edge.Admit(permission, call);
+  });
   if (!client_port.Listen(HostPort(self.listen_client_url)).ok()) {
     return CannotListen(self.listen_client_url, "listen_client_url");
   }
@@ -288,6 +302,7 @@ void Server::Parts::Run() {
   loop.Start(peer_queue.get());
   watchdog.Start();
   space_watch.Start();
+  backups.Start();
   client_port.Start();
 }
 
@@ -384,6 +399,7 @@ void Server::Parts::HandOver() {
 void Server::Parts::Decline() {
   client_port.Decline();  // first, so that clients whose calls are declined use another member
   phase.Set(Phase::kDeclining);
+  backups.RunTaskSoon();  // it ends their streams
   loop.OnLoop([this] { client_port.FinishStreams(loop.clients(), api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
@@ -430,6 +446,7 @@ void Server::Parts::End() {
   phase.Set(Phase::kStopped);
   watchdog.Join();
   space_watch.Stop();
+  backups.Join();
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();

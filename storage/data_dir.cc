@@ -83,12 +83,23 @@ absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* w
   return absl::OkStatus();
 }
 
+// A restore that was interrupted has left a part of the data.
+absl::Status CheckNotRestoring(const std::string& dir) {
+  if (access((dir + "/" + kRestoringFile).c_str(), F_OK) != 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(dir,
+                   ": a restore of a backup did not finish here; repeat raftkv snapshot "
+                   "restore"));
+}
+
 // A directory without our files must be empty, so that we do not mix our files with those of
 // another program or user. Files that an interrupted first start leaves are ours.
 absl::Status CheckOursOrEmpty(const std::string& dir) {
-  static constexpr std::string_view kOurs[] = {"LOCK", "IDENTITY.tmp", "lost+found"};
-  if (access((dir + "/IDENTITY").c_str(), F_OK) == 0) return absl::OkStatus();
-  if (access((dir + "/INITIALIZED").c_str(), F_OK) == 0) return absl::OkStatus();
+  static constexpr std::string_view kOurs[] = {"LOCK", "IDENTITY.tmp", "RESTORING.tmp",
+                                               "lost+found"};
+  for (const char* ours : {"IDENTITY", "INITIALIZED", kRestoringFile}) {
+    if (access((dir + "/" + ours).c_str(), F_OK) == 0) return absl::OkStatus();
+  }
   std::error_code error;
   std::set<std::string> others;
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
@@ -132,6 +143,11 @@ std::string EncodeIdentity(const Identity& identity) {
       kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name), identity.member_id,
       absl::CEscape(identity.member_name), absl::BytesToHexString(identity.store_id));
   if (identity.joined) absl::StrAppend(&text, "joined 1\n");
+  if (identity.restored) {
+    absl::StrAppendFormat(&text, "restored_from %s\nbase_term %d\nbase_index %d\n",
+                          identity.restored->token, identity.restored->base.term,
+                          identity.restored->base.index);
+  }
   absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
   return text;
 }
@@ -165,6 +181,14 @@ absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::stri
     return damaged;
   }
   identity.joined = values.contains("joined");
+  if (values.contains("restored_from")) {
+    RestoredFrom& restored = identity.restored.emplace();
+    restored.token = values["restored_from"];
+    if (!absl::SimpleAtoi(values["base_term"], &restored.base.term) ||
+        !absl::SimpleAtoi(values["base_index"], &restored.base.index)) {
+      return damaged;
+    }
+  }
   return identity;
 }
 
@@ -206,7 +230,7 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
     }
     Identity identity{
         o.cluster_id, o.cluster_name, o.member_id, o.member_name, std::string(kStoreIdBytes, '\0'),
-        o.joins};
+        o.joins,      o.restored};
     if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
       return SystemError(path, "cannot generate a store id", errno);
     }
@@ -377,18 +401,13 @@ absl::Status WithRemedy(const absl::Status& status) {
   return absl::DataLossError(absl::StrCat(status.message(), kRemedy));
 }
 
-absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
+absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirLock> lock) {
   DataDir result;
-  if (absl::Status s = MakeDirectory(options.dir); !s.ok()) return s;
-  if (absl::Status s = CheckFileSystem(options.dir, &result.warnings); !s.ok()) return s;
-
-  if (absl::Status s = CheckOursOrEmpty(options.dir); !s.ok()) return s;
-
-  absl::StatusOr<std::unique_ptr<DirLock>> lock = Lock(options.dir);
-  if (!lock.ok()) return lock.status();
-  result.lock = *std::move(lock);
+  result.lock = std::move(lock);
   ReleaseReserveIfFull(options.dir, &result.warnings);
-
+  if (!options.restored) {
+    if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
+  }
   const bool initialized = access((options.dir + "/INITIALIZED").c_str(), F_OK) == 0;
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
@@ -411,6 +430,9 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options) {
       OpenOrSalvageLog(options, initialized, &result.warnings);
   if (!log.ok()) return log.status();
   result.log = *std::move(log);
+  if (!initialized && result.identity.restored) {
+    result.log->Reset({.id = result.identity.restored->base});
+  }
   if (const auto& resume = result.states->resume()) {
     ResumeInstall(*resume, result.log.get());
     result.warnings.push_back(absl::StrCat(
@@ -451,9 +473,29 @@ absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
   return *std::move(identity);
 }
 
-absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
-  absl::StatusOr<DataDir> opened = Open(options);
+absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
+                                                      std::vector<std::string>* warnings) {
+  if (absl::Status s = MakeDirectory(dir); !s.ok()) return s;
+  if (absl::Status s = CheckFileSystem(dir, warnings); !s.ok()) return s;
+  if (absl::Status s = CheckOursOrEmpty(dir); !s.ok()) return s;
+  return Lock(dir);
+}
+
+absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
+                                          std::unique_ptr<DirLock> lock) {
+  absl::StatusOr<DataDir> opened = Open(options, std::move(lock));
   if (!opened.ok()) return ExplainFullDisk(options.dir, WithRemedy(opened.status()));
+  return opened;
+}
+
+absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
+  std::vector<std::string> warnings;
+  absl::StatusOr<std::unique_ptr<DirLock>> lock = LockDataDir(options.dir, &warnings);
+  if (!lock.ok()) return ExplainFullDisk(options.dir, lock.status());
+  absl::StatusOr<DataDir> opened = OpenLockedDataDir(options, *std::move(lock));
+  if (opened.ok()) {
+    opened->warnings.insert(opened->warnings.begin(), warnings.begin(), warnings.end());
+  }
   return opened;
 }
 
@@ -472,6 +514,7 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   std::vector<std::string> warnings;
   if (absl::Status s = CheckFileSystem(options.dir, &warnings); !s.ok()) return s;
   if (absl::Status s = CheckOursOrEmpty(options.dir); !s.ok()) return s;
+  if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   if (access(options.dir.c_str(), R_OK | W_OK | X_OK) != 0) {
     return SystemError(options.dir, "cannot use the data directory", errno);
   }

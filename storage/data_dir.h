@@ -10,6 +10,9 @@
 //                 file is created
 //   INITIALIZED   exists once everything below has been created; from then on a missing file is
 //                 damage and is not created again
+//   RESTORING     exists while a restore of a backup writes the directory (restore.h). No member
+//   uses
+//                 it then.
 //   log/          the Raft log (log_store.h) and its WATERMARK
 //   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
@@ -39,14 +42,26 @@
 
 namespace raftkv {
 
+// While this file exists, a restore has not finished.
+inline constexpr char kRestoringFile[] = "RESTORING";
+
+// Of a cluster that was restored from a backup (restore.h).
+struct RestoredFrom {
+  std::string token;  // its ids are derived with it (config/config.h)
+  // The log of its members begins after this entry. A log that ends there has never had an entry.
+  raft::EntryId base;
+};
+
 struct DataDirOptions {
   std::string dir;
   uint64_t cluster_id = 0;
   std::string cluster_name;
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
-  bool joins = false;             // at its first start: the cluster existed before this member
-  size_t cache_bytes = 64 << 20;  // RocksDB block cache of the state machine
+  bool joins = false;  // at its first start: the cluster existed before this member
+  // A restore creates the directory: the state machine is there, and contains the base.
+  std::optional<RestoredFrom> restored = std::nullopt;
+  size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
   ClusterVersion newest_version = kNewestVersion;  // the newest one that this program knows
 };
 
@@ -57,6 +72,7 @@ struct Identity {
   std::string member_name;
   std::string store_id;  // 16 bytes
   bool joined = false;   // the cluster existed before this member
+  std::optional<RestoredFrom> restored;
 };
 
 // The identity of the member that uses the directory. None: it has not been used.
@@ -91,6 +107,14 @@ struct DataDir {
 //   Unavailable, PermissionDenied: a system call failed; exit code 2.
 //   ResourceExhausted: the disk is full; exit code 2.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
+
+// Creates the directory, if it does not exist, and locks it. FailedPrecondition: another process
+// uses it, or it is neither empty nor a data directory, or it is on NFS.
+absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
+                                                     std::vector<std::string>* warnings);
+// OpenDataDir of a directory that the caller has locked.
+absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
+                                          std::unique_ptr<DirLock> lock);
 
 // Checks, without changing anything, whether this member may use the directory, as far as can be
 // seen without opening the databases. Returns one line about the directory, or the error that

@@ -17,6 +17,7 @@
 #include "storage/base/disk_operations.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/files.h"
+#include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
 #include "storage/tables/state.h"
 
@@ -43,19 +44,40 @@ bool IsCheckpointFile(std::string_view name) {
   return name.ends_with(".sst") && AllDigits(name.substr(0, name.size() - 4));
 }
 
-// The applied entry and the digest of the state machine in `dir`.
-absl::StatusOr<State> ReadState(const std::string& dir, bool verify) {
+// The applied entry and the digest of the state machine in `dir`, and its contents.
+absl::StatusOr<State> ReadState(const std::string& dir, bool verify, SnapshotContents* contents) {
   RocksOptions options;
   options.dir = dir;
   options.durability = Durability::kFlushed;
   options.filter_prefix = mvcc::VersionFilterPrefix;
   options.cache_bytes = 1 << 20;
-  absl::StatusOr<std::optional<std::string>> record =
-      ReadClosedRocks(options, mvcc::kStateKey, verify);
-  if (!record.ok()) return record.status();
-  if (!record->has_value()) return absl::DataLossError(absl::StrCat(dir, ": has no state record"));
+  const std::string state_key = mvcc::kStateKey, version_key = mvcc::kClusterVersionKey;
+  const std::string counts(1, mvcc::kCountTable);
+  bool found = false;
   State state;
-  if (absl::Status status = DecodeState(**record, &state); !status.ok()) return status;
+  absl::Status status = ScanClosedRocks(
+      options, verify,
+      {{state_key, state_key + '\0'},
+       {version_key, version_key + '\0'},
+       {counts, mvcc::TableEnd(mvcc::kCountTable)}},
+      [&](std::string_view key, std::string_view value) {
+        if (key == state_key) {
+          found = true;
+          return DecodeState(value, &state);
+        }
+        bool good = false;
+        if (key == version_key) {
+          good = value.size() == 8;
+          if (good) contents->cluster_version = Fixed64(value.data());
+        } else {
+          good = mvcc::AddLiveKeys(value, &contents->keys);
+        }
+        return good ? absl::OkStatus() : absl::DataLossError(dir + ": a record is damaged");
+      });
+  if (!status.ok()) return status;
+  if (!found) return absl::DataLossError(absl::StrCat(dir, ": has no state record"));
+  contents->revision = state.revision;
+  contents->compacted = state.compacted;
   return state;
 }
 
@@ -84,7 +106,7 @@ absl::Status CheckManifest(const SnapshotManifest& manifest) {
 
 absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakenSnapshot::Open(const std::string& dir) {
   std::unique_ptr<TakenSnapshot> taken(new TakenSnapshot(dir));
-  const absl::StatusOr<State> state = ReadState(dir, /*verify=*/false);
+  const absl::StatusOr<State> state = ReadState(dir, /*verify=*/false, &taken->contents_);
   if (!state.ok()) return state.status();
   taken->manifest_.base.id = state->applied;
   taken->manifest_.digest = state->digest;
@@ -195,7 +217,8 @@ absl::Status SnapshotWriter::Write(size_t file, uint64_t offset, std::string_vie
 
 absl::Status SnapshotWriter::Finish() {
   if (!complete()) return absl::InvalidArgumentError("snapshot: it ended too early");
-  const absl::StatusOr<State> state = ReadState(dir_, /*verify=*/true);
+  SnapshotContents contents;
+  const absl::StatusOr<State> state = ReadState(dir_, /*verify=*/true, &contents);
   if (!state.ok()) return state.status();
   if (state->applied != manifest_.base.id || state->digest != manifest_.digest) {
     return absl::DataLossError("snapshot: it contains another state than its sender said");

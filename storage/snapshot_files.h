@@ -29,6 +29,14 @@ struct SnapshotManifest {
   uint64_t bytes() const;
 };
 
+// What the state machine of a snapshot says about itself.
+struct SnapshotContents {
+  Revision revision = 0;
+  Revision compacted = -1;  // as StateSnapshot::compacted_revision
+  ClusterVersion cluster_version = kFirstVersion;
+  int64_t keys = 0;  // that exist
+};
+
 // InvalidArgument: the manifest has a name that no checkpoint has (so that a peer cannot name a
 // path), a name twice, no CURRENT, or too many files.
 absl::Status CheckManifest(const SnapshotManifest& manifest);
@@ -42,12 +50,14 @@ class TakenSnapshot {
 
   // base.chain_hash is not known to the state machine, and 0.
   const SnapshotManifest& manifest() const { return manifest_; }
+  const SnapshotContents& contents() const { return contents_; }
   absl::StatusOr<std::string> Read(size_t file, uint64_t offset, size_t bytes_max) const;
 
  private:
   explicit TakenSnapshot(std::string dir) : dir_(std::move(dir)) {}
   const std::string dir_;
   SnapshotManifest manifest_;
+  SnapshotContents contents_;
 };
 
 // A snapshot that arrives. Its directory is removed with it, unless Finish succeeded.

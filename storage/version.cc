@@ -29,6 +29,7 @@ ClusterVersion OperationNeeds(const proto::Command& command) {
     case proto::Command::kExpireLeases:
     case proto::Command::kChangeMembers:
     case proto::Command::kChangeAlarm:
+    case proto::Command::kBumpRevision:
       return 3;
     case proto::Command::OP_NOT_SET:
       break;

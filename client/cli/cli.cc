@@ -198,6 +198,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddAlarmVerbs(app, context);
   AddMemberVerbs(app, context);
   AddBenchVerbs(app, context);
+  AddSnapshotVerbs(app, context);
   AddWatchVerb(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);

@@ -40,7 +40,7 @@ struct Streams {
   std::ostream& out;
   std::ostream& err;
   bool in_is_terminal = false;   // if true: put reads no value from it, and txn prints prompts
-  bool err_is_terminal = false;  // if true: errors in red, and bench shows its progress
+  bool err_is_terminal = false;  // if true: errors in red; bench and snapshot show their progress
 };
 
 // The parsed global flags, and what the verbs share. Verbs keep references to it, so it must
@@ -81,6 +81,7 @@ void AddAlarmVerbs(CLI::App& app, Context& context);
 void AddLeaseVerbs(CLI::App& app, Context& context);
 void AddMemberVerbs(CLI::App& app, Context& context);
 void AddBenchVerbs(CLI::App& app, Context& context);
+void AddSnapshotVerbs(CLI::App& app, Context& context);
 void AddWatchVerb(CLI::App& app, Context& context);
 // Removes "--" and everything after it from the words of `watch`. Returns what followed it.
 std::vector<std::string> TakeCommand(std::vector<std::string>* words);

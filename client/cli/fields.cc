@@ -211,4 +211,24 @@ std::string FieldsOf(const std::vector<EndpointDefrag>& rows) {
   return out;
 }
 
+std::string FieldsOf(const BackupStatus& backup) {
+  std::string out;
+  Text("Hash", backup.hash(), &out);
+  Raw("Revision", backup.revision, &out);
+  Raw("Keys", backup.total_keys, &out);
+  Raw("Size", backup.total_size, &out);
+  Text("Version", backup.server_version, &out);
+  Text("SHA256", backup.sha256, &out);
+  Raw("CompactRevision", backup.compact_revision, &out);
+  Raw("RaftIndex", backup.raft_index, &out);
+  Raw("RaftTerm", backup.raft_term, &out);
+  Raw("ClusterVersion", backup.cluster_version, &out);
+  Text("ClusterName", backup.cluster_name, &out);
+  Raw("ClusterID", backup.cluster_id, &out);
+  Text("MemberName", backup.member_name, &out);
+  Raw("MemberID", backup.member_id, &out);
+  Text("TakenAt", absl::FormatTime(absl::RFC3339_sec, backup.taken_at, absl::UTCTimeZone()), &out);
+  return out;
+}
+
 }  // namespace raftkv::client

@@ -28,6 +28,7 @@ std::string FieldsOf(const std::vector<EndpointStatus>& rows);
 std::string FieldsOf(const std::vector<EndpointHealth>& rows);
 std::string FieldsOf(const std::vector<EndpointHash>& rows);
 std::string FieldsOf(const std::vector<EndpointDefrag>& rows);
+std::string FieldsOf(const BackupStatus& backup);
 
 }  // namespace raftkv::client
 

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/time/time.h"
 #include "client/cli/human.h"
 
 namespace raftkv::client {
@@ -246,6 +248,28 @@ std::string JsonOf(const std::vector<EndpointDefrag>& rows) {
     json.push_back(std::move(object));
   }
   return Text(json);
+}
+
+// The first four fields are etcd's.
+std::string JsonOf(const BackupStatus& backup) {
+  uint32_t hash = 0;
+  (void)absl::SimpleHexAtoi(backup.hash(), &hash);
+  return Text(
+      {{"hash", hash},
+       {"revision", backup.revision},
+       {"totalKey", backup.total_keys},
+       {"totalSize", backup.total_size},
+       {"version", backup.server_version},
+       {"sha256", backup.sha256},
+       {"compactRevision", backup.compact_revision},
+       {"raftIndex", backup.raft_index},
+       {"raftTerm", backup.raft_term},
+       {"clusterVersion", backup.cluster_version},
+       {"clusterName", backup.cluster_name},
+       {"clusterID", backup.cluster_id},
+       {"memberName", backup.member_name},
+       {"memberID", backup.member_id},
+       {"takenAt", absl::FormatTime(absl::RFC3339_sec, backup.taken_at, absl::UTCTimeZone())}});
 }
 
 }  // namespace raftkv::client

@@ -30,6 +30,7 @@ std::string JsonOf(const std::vector<EndpointStatus>& rows);
 std::string JsonOf(const std::vector<EndpointHealth>& rows);
 std::string JsonOf(const std::vector<EndpointHash>& rows);
 std::string JsonOf(const std::vector<EndpointDefrag>& rows);
+std::string JsonOf(const BackupStatus& backup);
 
 }  // namespace raftkv::client
 

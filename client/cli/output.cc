@@ -235,6 +235,13 @@ void Output::Hashes(const std::vector<EndpointHash>& rows) {
   Rows({"ENDPOINT", "HASH"}, CellsOf(rows));
 }
 
+void Output::Backup(const BackupStatus& backup) {
+  if (WriteForPrograms(backup)) return;
+  Rows({"HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"},
+       {{backup.hash(), absl::StrCat(backup.revision), absl::StrCat(backup.total_keys),
+         HumanBytes(backup.total_size)}});
+}
+
 void Output::Healths(const std::vector<EndpointHealth>& rows) {
   if (WriteForPrograms(rows)) return;
   Table table({"ENDPOINT", "HEALTH", "TOOK", "ERROR"});

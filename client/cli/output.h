@@ -41,6 +41,7 @@ class Output {
   void Statuses(const std::vector<EndpointStatus>& rows);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);
+  void Backup(const BackupStatus& backup);
   // Call DefragRow() when an endpoint is done, and Defrags() at the end. The simple format prints
   // each row at once; the other formats print all rows at the end.
   void DefragRow(const EndpointDefrag& row);

@@ -31,6 +31,27 @@ struct EndpointDefrag {
   absl::Status error;  // OK: started (raftkv) or done (etcd)
 };
 
+// What a backup holds (snapshot status).
+struct BackupStatus {
+  std::string sha256;  // hexadecimal
+  int64_t revision = 0;
+  int64_t compact_revision = 0;  // -1: never compacted
+  int64_t total_keys = 0;
+  int64_t total_size = 0;  // of the file
+  uint64_t raft_index = 0;
+  uint64_t raft_term = 0;
+  uint64_t cluster_version = 0;
+  std::string cluster_name;
+  uint64_t cluster_id = 0;
+  std::string member_name;
+  uint64_t member_id = 0;
+  absl::Time taken_at;
+  std::string server_version;
+
+  // As etcd's hash of a snapshot: 32 bits.
+  std::string hash() const { return sha256.substr(0, 8); }
+};
+
 }  // namespace raftkv::client
 
 #endif  // RAFTKV_CLIENT_CLI_ROWS_H_

@@ -23,6 +23,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/method.h"
 #include "server/workers.h"
+#include "storage/snapshot_files.h"
 #include "storage/state_machine.h"
 
 namespace raftkv::api {
@@ -47,6 +48,8 @@ struct Edge {
   std::function<void(std::function<void()>)> on_loop;
   // The bytes of answers that clients have not read yet. May be called from any thread.
   std::function<size_t()> unsent_bytes;
+  // Takes a snapshot of the state machine. From any thread; waits for the disk.
+  std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
   Workers* readers = nullptr;   // run large reads, each at most until Deadline()
   Workers* walker = nullptr;    // hashes the whole store, one call at a time
   Workers* catch_up = nullptr;  // reads what watches have missed
@@ -168,6 +171,10 @@ std::function<bool(MonotonicTime now)> AddWatch(const Edge* edge, Methods* metho
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
+// Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
+// as admission. The returned function ends the streams whose clients are late, and those of a
+// member that stops.
+std::function<void()> AddBackup(const Edge* edge, Methods* methods);
 
 }  // namespace raftkv::api
 

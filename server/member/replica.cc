@@ -272,7 +272,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
 }
 
 void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
-  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == 0});
+  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == options_.base_index});
 }
 
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {

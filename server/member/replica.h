@@ -65,6 +65,9 @@ struct ReplicaOptions {
   // The members of the config file. The first leader that may writes them to the log. Empty: no
   // leader does (tests).
   std::vector<etcdserverpb::Member> first_members;
+  // The log of a new data directory ends at this entry: 0, or the base of a cluster that was
+  // restored from a backup (storage/restore.h).
+  raft::Index base_index = 0;
   // This member's name and client URLs, which it tells the others through the log.
   etcdserverpb::Member self;
   absl::Duration tick = absl::Milliseconds(10);

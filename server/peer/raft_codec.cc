@@ -292,9 +292,9 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   if (needs > kNewestVersion) return Malformed("an unknown command");
   const proto::ChangeMembers& change = command.change_members();
   if (command.has_record_store_id() || command.has_set_cluster_version() ||
-      command.has_expire_leases() || change.has_begin() || change.has_count() ||
-      !change.voters().empty() || !change.learners().empty()) {
-    return Malformed("a command that only a leader proposes");
+      command.has_expire_leases() || command.has_bump_revision() || change.has_begin() ||
+      change.has_count() || !change.voters().empty() || !change.learners().empty()) {
+    return Malformed("a command that no client proposes");
   }
   if (change.has_publish() && change.publish().id() != origin) {
     return Malformed("the name of another member");

@@ -235,6 +235,24 @@ class RocksView final : public View, public std::enable_shared_from_this<RocksVi
   const rocksdb::Snapshot* const snapshot_;
 };
 
+// Engine::Scan.
+absl::Status ScanRocks(rocksdb::DB& db, const std::string& dir, std::string_view begin,
+                       std::string_view end, const Engine::Visitor& visit) {
+  rocksdb::ReadOptions options;
+  options.total_order_seek = true;
+  options.fill_cache = false;
+  options.readahead_size = 1 << 20;
+  const rocksdb::Slice bound = ToSlice(end);
+  if (!end.empty()) options.iterate_upper_bound = &bound;
+  const std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
+  for (it->Seek(ToSlice(begin)); it->Valid(); it->Next()) {
+    absl::Status status = visit(ToView(it->key()), ToView(it->value()));
+    if (!status.ok()) return status;
+  }
+  if (it->status().ok()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(dir, ": ", it->status().ToString()));
+}
+
 class RocksEngine final : public Engine {
  public:
   RocksEngine(std::shared_ptr<const Database> database, std::shared_ptr<Listener> listener,
@@ -291,19 +309,7 @@ class RocksEngine final : public Engine {
 
   absl::Status Scan(std::string_view begin, std::string_view end,
                     const Visitor& visit) const override {
-    rocksdb::ReadOptions options;
-    options.total_order_seek = true;
-    options.fill_cache = false;
-    options.readahead_size = 1 << 20;
-    const rocksdb::Slice bound = ToSlice(end);
-    if (!end.empty()) options.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(options));
-    for (it->Seek(ToSlice(begin)); it->Valid(); it->Next()) {
-      absl::Status status = visit(ToView(it->key()), ToView(it->value()));
-      if (!status.ok()) return status;
-    }
-    if (it->status().ok()) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
+    return ScanRocks(db_, database_->dir, begin, end, visit);
   }
 
   absl::StatusOr<std::optional<KeyValue>> Last() const override {
@@ -474,17 +480,18 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
                                        options.durability);
 }
 
-absl::StatusOr<std::optional<std::string>> ReadClosedRocks(const RocksOptions& options,
-                                                           std::string_view key, bool verify) {
+absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
+                             const std::vector<std::pair<std::string, std::string>>& ranges,
+                             const Engine::Visitor& visit) {
   rocksdb::DB* opened = nullptr;
   rocksdb::Status status = rocksdb::DB::OpenForReadOnly(MakeOptions(options), options.dir, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);
-  std::string value;
   if (status.ok() && verify) status = db->VerifyChecksum();
-  if (status.ok()) status = db->Get(rocksdb::ReadOptions(), ToSlice(key), &value);
-  if (status.ok()) return value;
-  if (status.IsNotFound()) return std::nullopt;
-  return OpenError(options, status);
+  if (!status.ok()) return OpenError(options, status);
+  for (const auto& [begin, end] : ranges) {
+    if (absl::Status s = ScanRocks(*db, options.dir, begin, end, visit); !s.ok()) return s;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace raftkv

@@ -17,9 +17,10 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "storage/engine/engine.h"
@@ -53,10 +54,12 @@ struct RocksOptions {
 // error, for example missing permissions or no space.
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options);
 
-// The value of `key` in a database that is not open; none if it has no such key. Changes nothing
-// that the database needs. `verify`: reads all files and checks their checksums. DataLoss: damaged.
-absl::StatusOr<std::optional<std::string>> ReadClosedRocks(const RocksOptions& options,
-                                                           std::string_view key, bool verify);
+// Visits the keys in each of `ranges` (begin, and end, excluded) of a database that is not open.
+// Changes nothing that the database needs. `verify`: reads all files first and checks their
+// checksums. DataLoss: damaged. An error of `visit` is returned.
+absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
+                             const std::vector<std::pair<std::string, std::string>>& ranges,
+                             const Engine::Visitor& visit);
 
 }  // namespace raftkv
 

@@ -207,6 +207,13 @@ bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
   return true;
 }
 
+bool AddLiveKeys(std::string_view record, int64_t* keys) {
+  int64_t live = 0, dead = 0;
+  if (!DecodeBlock(record, &live, &dead)) return false;
+  *keys += live;
+  return true;
+}
+
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
                                  Revision newest, Meter* meter) {
   if (range.begin >= range.end) return 0;

@@ -82,6 +82,9 @@ class Counts {
   std::vector<std::string> large_;  // blocks that were too large; some may be gone or smaller now
 };
 
+// Adds the live keys of a block, a record of the table, to `keys`. False: the record is damaged.
+bool AddLiveKeys(std::string_view record, int64_t* keys);
+
 // The number of live keys of the range at `revision`, which is at most `newest` and can be read.
 // Reads fewer than three times as many records (keys, blocks and events) as a walk would. Returns
 // nullopt if the meter is over. What an entry is charged depends on its rules only (version.h), not

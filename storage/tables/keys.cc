@@ -28,6 +28,7 @@ mvcc::ReadState Keys::Before() const {
 
 absl::Status Keys::Check(const Command& command, Meter* meter) {
   if (command.has_compaction()) return CheckCompaction(command.compaction());
+  if (command.has_bump_revision()) return CheckBump(command.bump_revision());
   writer_.BeginEntry(shared_.state.revision + 1);
   transaction_.emplace(Before(), &writer_, meter);
   // Check the form again, because the form of an entry is not trusted. The limit of operations in a
@@ -54,6 +55,11 @@ void Keys::Apply(const Command& command, proto::CommandResponse* response) {
   if (command.has_compaction()) {
     ApplyCompaction(command.compaction());
     response->mutable_compaction()->mutable_header()->set_revision(state.revision);
+    return;
+  }
+  if (command.has_bump_revision()) {
+    state.revision += command.bump_revision().by();
+    state.digest = HashMix(state.digest, static_cast<uint64_t>(state.revision));
     return;
   }
   const size_t bytes_before = shared_.batch.bytes();
@@ -113,6 +119,13 @@ absl::Status Keys::CheckCompaction(const etcdserverpb::CompactionRequest& reques
     return mvcc::Compacted();
   }
   return request.revision() > state.revision ? mvcc::FutureRevision() : absl::OkStatus();
+}
+
+absl::Status Keys::CheckBump(const proto::BumpRevision& request) const {
+  if (request.by() > 0 && request.by() <= kRevisionMax - shared_.state.revision) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("the revision cannot be raised by this number");
 }
 
 // Takes effect at once: older revisions can no longer be read. The versions that only they needed

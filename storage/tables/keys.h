@@ -1,9 +1,10 @@
 #ifndef RAFTKV_STORAGE_TABLES_KEYS_H_
 #define RAFTKV_STORAGE_TABLES_KEYS_H_
 
-// The table of the multi-version key-value store: puts, deletions, transactions and compactions.
-// The code that reads and writes versions is in storage/mvcc; this class connects it to the state
-// machine. tables.h explains the functions of a table.
+// The table of the multi-version key-value store: puts, deletions, transactions, compactions, and
+// the raised revision of a restored store. The code that reads and writes versions is in
+// storage/mvcc; this class connects it to the state machine. tables.h explains the functions of a
+// table.
 
 #include <optional>
 #include <string>
@@ -18,6 +19,9 @@
 #include "storage/tables/state.h"
 
 namespace raftkv {
+
+// A revision is not raised above this by a BumpRevision, so that writes never run out of revisions.
+inline constexpr Revision kRevisionMax = Revision{1} << 62;
 
 class Keys {
  public:
@@ -51,6 +55,7 @@ class Keys {
  private:
   mvcc::ReadState Before() const;
   absl::Status CheckCompaction(const etcdserverpb::CompactionRequest& request) const;
+  absl::Status CheckBump(const proto::BumpRevision& request) const;
   void ApplyCompaction(const etcdserverpb::CompactionRequest& request);
   // Call it after the changes of an entry. `batch_bytes`: the size of the batch before them.
   void EndEntry(size_t batch_bytes);

@@ -146,6 +146,17 @@ grpc::Status FakeServer::MoveLeader(grpc::ServerContext* context,
   return before(context);
 }
 
+grpc::Status FakeServer::Snapshot(grpc::ServerContext*, const etcdserverpb::SnapshotRequest*,
+                                  grpc::ServerWriter<etcdserverpb::SnapshotResponse>* writer) {
+  ++calls;
+  for (const std::string& piece : snapshot) {
+    etcdserverpb::SnapshotResponse response;
+    response.set_blob(piece);
+    writer->Write(response);
+  }
+  return snapshot_end;
+}
+
 grpc::Status FakeServer::MemberList(grpc::ServerContext* context,
                                     const etcdserverpb::MemberListRequest*,
                                     etcdserverpb::MemberListResponse* response) {

@@ -13,6 +13,7 @@
 #include <semaphore>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "proto/etcd/rpc.grpc.pb.h"
@@ -46,6 +47,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::HashKVResponse hash_response;
   etcdserverpb::StatusResponse status_response;
   etcdserverpb::MemberListResponse members_response;
+  std::vector<std::string> snapshot;  // the pieces of a snapshot, and their end
+  grpc::Status snapshot_end;
 
   std::atomic<int> calls{0};
   // The last requests; read them only while no call is running.
@@ -87,6 +90,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
                           etcdserverpb::MoveLeaderResponse*) override;
   grpc::Status Alarm(grpc::ServerContext*, const etcdserverpb::AlarmRequest*,
                      etcdserverpb::AlarmResponse*) override;
+  grpc::Status Snapshot(grpc::ServerContext*, const etcdserverpb::SnapshotRequest*,
+                        grpc::ServerWriter<etcdserverpb::SnapshotResponse>*) override;
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
 

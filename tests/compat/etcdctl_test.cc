@@ -379,6 +379,38 @@ TEST(Etcdctl, ListsAndDisarmsAlarms) {
   EXPECT_EQ(Alarms(ProductUnderTest(), ports, BuiltProgram("raftkv")), expected);
 }
 
+// What etcdctl saves from raftkv is a backup of raftkv, and what raftkv saves from etcd is etcd's.
+TEST(Etcdctl, SavesSnapshots) {
+  ASSERT_NE(EtcdProgram(), "");
+  const auto run = [](std::vector<std::string> argv) {
+    return RunToEnd({.argv = std::move(argv), .environment = {{"ETCDCTL_API", "3"}}});
+  };
+  for (const Product product : {Product::kEtcd, Product::kRaftkv}) {
+    Cluster cluster({.product = product, .size = 1, .name = "compat"});
+    cluster.StartAll();
+    ASSERT_EQ(cluster.WaitForLeader(), 0);
+    ASSERT_TRUE(cluster.Put(0, "k", "v").ok());
+    for (const std::string& program : {std::string("etcdctl"), BuiltProgram("raftkv")}) {
+      SCOPED_TRACE(program + (product == Product::kEtcd ? " with etcd" : " with raftkv"));
+      const std::string file = cluster.dir() + "/saved";
+      const Finished saved =
+          run({program, "--endpoints=" + cluster.client_address(0), "snapshot", "save", file});
+      EXPECT_EQ(saved.exit_code, 0) << saved.err;
+      EXPECT_EQ(saved.out, "Snapshot saved at " + file + "\n");
+      const Finished etcds = run({"etcdctl", "snapshot", "status", file});
+      const Finished ours = run({BuiltProgram("raftkv"), "snapshot", "status", file});
+      EXPECT_EQ(etcds.exit_code == 0, product == Product::kEtcd) << etcds.err;
+      EXPECT_EQ(ours.exit_code == 0, product == Product::kRaftkv) << ours.err;
+      if (product == Product::kEtcd) {
+        EXPECT_THAT(ours.err, testing::HasSubstr("is not a backup of raftkv"));
+      } else {
+        EXPECT_THAT(etcds.err, testing::HasSubstr("invalid database"));
+        EXPECT_THAT(ours.out, testing::HasSubstr(", 2, 1, ")) << "revision and keys";
+      }
+    }
+  }
+}
+
 // Whether our command line program behaves differently from etcdctl on purpose (docs/cli.md).
 bool DiffersOnPurpose(const Line& line) {
   const std::string text = absl::StrJoin(line.arguments, " ");

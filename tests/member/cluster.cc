@@ -68,6 +68,7 @@ void Cluster::Start(raft::MemberId id) {
   options.replica.store_id = m.store_id;
   options.replica.boot_id = ++boots_;
   options.replica.raft.id = id;
+  options.replica.base_index = m.base_index;
   options.replica.raft.seed = 100 + id;
   if (!m.joined) options.replica.configuration.voters = voters_;
   for (raft::MemberId voter : voters_) {
@@ -104,11 +105,32 @@ void Cluster::Crash(raft::MemberId id) {
 
 void Cluster::Wipe(raft::MemberId id) {
   Crash(id);
+  MakeEmpty(id);
+  Start(id);
+}
+
+void Cluster::Restore(raft::MemberId id) {
+  constexpr raft::Index kBase = 5;
+  Crash(id);
+  MakeEmpty(id);
+  Process& m = members_.at(id);
+  auto log =
+      LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+  (*log)->Reset({.id = {1, kBase}});
+  const auto state = m.OpenState();
+  std::vector<raft::Entry> entries;
+  for (raft::Index i = 1; i <= kBase; ++i) entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
+  state->Apply(entries);
+  state->Flush();
+  m.base_index = kBase;
+  Start(id);
+}
+
+void Cluster::MakeEmpty(raft::MemberId id) {
   Process& m = members_.at(id);
   m.log_disk = std::make_shared<MemoryDisk>();
   m.state_disk = std::make_shared<MemoryDisk>();
   m.store_id = StoreId('w', id);
-  Start(id);
 }
 
 void Cluster::Turn(raft::MemberId id) {

@@ -60,6 +60,7 @@ class Cluster {
     std::map<raft::Index, raft::Entry> committed;  // what it has reported as committed
     bool hold_apply = false;
     bool joined = false;
+    raft::Index base_index = 0;
 
     void Send(PeerMessage message) override {
       sent.push_back(message);
@@ -119,6 +120,9 @@ class Cluster {
 
   // Also loses the disk: starts the same member on an empty directory.
   void Wipe(raft::MemberId id);
+  // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
+  // state of some entries, and an empty log after them.
+  void Restore(raft::MemberId id);
 
   void Cut(raft::MemberId id) { cut_.insert(id); }
   void Heal() { cut_.clear(); }
@@ -160,6 +164,8 @@ class Cluster {
 
  private:
   Process& Make(raft::MemberId id);
+
+  void MakeEmpty(raft::MemberId id);
 
   struct Sending {  // a snapshot
     raft::MemberId from, to;

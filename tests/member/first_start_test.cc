@@ -72,6 +72,31 @@ TEST(FirstStart, WipedMemberDoesNotVote) {
   EXPECT_EQ(c.Count<WaitingForPeers>(wiped), waited) << "no answer of a peer would help";
 }
 
+// Members that were restored from a backup: their logs have no entry of their own.
+TEST(FirstStart, RestoredMembersWaitForEachOther) {
+  Cluster c(3);
+  for (int i = 1; i <= 3; ++i) c.Restore(i);
+  c.Crash(3);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_FALSE(c[1].member->Status().may_vote);
+  c.Restore(3);
+  c.Run(kElection);
+  ASSERT_NE(c.leader(), raft::kNobody);
+  auto put = c.Put(c.leader(), "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+
+  // A restore of one member loses what it has acknowledged since, so it must not vote.
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId again = c.follower();
+  c.Restore(again);
+  c.Crash(leader);
+  c.Run(absl::Seconds(30));
+  EXPECT_EQ(c.leader(), raft::kNobody) << "a restored disk voted";
+  EXPECT_FALSE(c[again].member->Status().may_vote);
+}
+
 TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   Cluster c(5);
   c.Crash(5);

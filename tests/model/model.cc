@@ -125,6 +125,10 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
       answer.status = Compact(command.compaction());
       header = answer.response.mutable_compaction()->mutable_header();
       break;
+    case proto::Command::kBumpRevision:
+      answer.status = CheckVersion(3);
+      if (answer.status.ok()) revision_ += command.bump_revision().by();
+      break;
     case proto::Command::kRecordStoreId:
       answer.status = RecordStoreId(command.record_store_id());
       break;

@@ -343,6 +343,9 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   command.mutable_expire_leases();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid)
       << "only a leader proposes it";
+  command.mutable_bump_revision()->set_by(1);
+  EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kInvalid)
+      << "nobody proposes it";
   command.mutable_renew_leases();
   EXPECT_EQ(after([&](auto* in) { in->set_command(command.SerializeAsString()); }), kOk);
   command.mutable_change_alarm();

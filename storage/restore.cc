@@ -1,0 +1,192 @@
+#include "storage/restore.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
+#include "storage/files.h"
+#include "storage/members.h"
+#include "storage/snapshot_files.h"
+#include "storage/state_dirs.h"
+#include "storage/tables/keys.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kTokenBytes = 16;
+constexpr uint64_t kNumberMax = uint64_t{1} << 62;  // of indexes and terms
+
+SnapshotManifest ManifestOf(const proto::BackupHeader& header) {
+  SnapshotManifest manifest;
+  manifest.base.id = {.term = header.term(), .index = header.index()};
+  manifest.digest = header.digest();
+  for (const auto& file : header.files()) manifest.files.push_back({file.name(), file.size()});
+  return manifest;
+}
+
+// The entries that make the state that of the new cluster.
+std::vector<raft::Entry> EntriesAfter(const proto::BackupHeader& header,
+                                      const RestoreOptions& options) {
+  std::vector<raft::Entry> entries;
+  const auto add = [&](raft::EntryType type, const proto::Command& command) {
+    const raft::EntryId id = {.term = header.term() + 1,
+                              .index = header.index() + 1 + entries.size()};
+    entries.push_back({id, type, raft::Payload(command.SerializeAsString())});
+  };
+  if (header.cluster_version() < kMembersVersion) {
+    proto::Command raise;
+    raise.mutable_set_cluster_version()->set_version(kMembersVersion);
+    add(raft::EntryType::kCommand, raise);
+  }
+  // Its configuration names the new members only, so the old ones are removed.
+  proto::Command begin;
+  proto::ChangeMembers& change = *begin.mutable_change_members();
+  change.mutable_begin()->mutable_members()->Assign(options.members.begin(), options.members.end());
+  std::set<raft::MemberId> voters;
+  for (const etcdserverpb::Member& member : options.members) voters.insert(member.id());
+  change.mutable_voters()->Assign(voters.begin(), voters.end());
+  add(raft::EntryType::kConfiguration, begin);
+  if (options.bump_revision > 0) {
+    proto::Command bump, compact;
+    bump.mutable_bump_revision()->set_by(options.bump_revision);
+    compact.mutable_compaction()->set_revision(header.revision() + options.bump_revision);
+    add(raft::EntryType::kCommand, bump);
+    add(raft::EntryType::kCommand, compact);
+  }
+  return entries;
+}
+
+absl::Status CheckHeader(const BackupReader& backup, const RestoreOptions& options) {
+  const proto::BackupHeader& header = backup.header();
+  if (header.cluster_version() > kNewestVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the backup needs cluster version ", header.cluster_version(),
+                     ", and this raftkv-server knows versions up to ", kNewestVersion,
+                     ": run a newer raftkv-server"));
+  }
+  const bool plausible = header.index() > 0 && header.index() < kNumberMax && header.term() > 0 &&
+                         header.term() < kNumberMax && header.revision() > 0 &&
+                         header.revision() <= kRevisionMax;
+  if (!plausible || !CheckManifest(ManifestOf(header)).ok()) {
+    return absl::DataLossError("the header of the backup is not valid");
+  }
+  if (options.bump_revision > kRevisionMax - header.revision()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--bump-revision ", options.bump_revision, " is too large"));
+  }
+  return absl::OkStatus();
+}
+
+// An empty directory, or what an interrupted restore left. Removes the latter.
+absl::Status MakeEmpty(const std::string& dir) {
+  static constexpr std::array<std::string_view, 3> kStay = {"LOCK", "lost+found", kRestoringFile};
+  static constexpr std::array<std::string_view, 2> kTemporary = {"IDENTITY.tmp", "RESTORING.tmp"};
+  static constexpr std::array<std::string_view, 5> kWritten = {"sm", "log", "IDENTITY",
+                                                               "INITIALIZED", "INITIALIZED.tmp"};
+  const auto in = [](const auto& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  const bool interrupted = access((dir + "/" + kRestoringFile).c_str(), F_OK) == 0;
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (in(kStay, name)) continue;
+    if (!in(kTemporary, name) && !(interrupted && in(kWritten, name))) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          dir, ": is not empty (it contains \"", absl::CEscape(name),
+          "\"): a restore writes a new data directory; move this one away, or choose another "
+          "data_dir"));
+    }
+    leftovers.push_back(it->path());
+  }
+  if (error) return SystemError(dir, "cannot list", error.value());
+  for (const fs::path& path : leftovers) {
+    fs::remove_all(path, error);
+    if (error) return SystemError(path.string(), "cannot remove", error.value());
+  }
+  return absl::OkStatus();
+}
+
+// Writes the files of the state machine.
+absl::Status Unpack(BackupReader* backup, const std::string& dir, const RestoreOptions& options) {
+  auto writer = SnapshotWriter::Create(dir, ManifestOf(backup->header()));
+  if (!writer.ok()) return writer.status();
+  absl::Status status =
+      backup->ReadAll([&](size_t file, uint64_t offset, std::string_view data,
+                          uint32_t crc) { return (*writer)->Write(file, offset, data, crc); },
+                      options.on_progress);
+  if (!status.ok()) return status;
+  return (*writer)->Finish();
+}
+
+absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir,
+                                      const std::vector<raft::Entry>& entries) {
+  auto dirs = StateDirs::Open({.data_dir = data_dir});
+  if (!dirs.ok()) return dirs.status();
+  const auto state = (*dirs)->OpenStateMachine(/*create=*/false);
+  if (!state.ok()) return state.status();
+  for (const ApplyResult& result : (*state)->Apply(entries)) {
+    if (!result.status.ok()) return result.status;
+  }
+  CHECK((*state)->applied() == entries.back().id) << "nothing limits what was applied";
+  (*state)->Flush();
+  return Restored{.revision = (*state)->revision()};
+}
+
+// Writes everything into the marked directory.
+absl::StatusOr<Restored> Fill(BackupReader* backup, const DataDirOptions& dir,
+                              const RestoreOptions& options, std::unique_ptr<DirLock> lock) {
+  if (absl::Status s = Unpack(backup, dir.dir + "/sm", options); !s.ok()) return s;
+  const std::vector<raft::Entry> entries = EntriesAfter(backup->header(), options);
+  absl::StatusOr<Restored> restored = ApplyEntries(dir.dir, entries);
+  if (!restored.ok()) return restored;
+  restored->keys = backup->header().keys();
+
+  DataDirOptions created = dir;
+  created.restored = {.token = RestoreToken(*backup, options.bump_revision),
+                      .base = entries.back().id};
+  // Creates the rest, the log and the identity, and checks that everything fits together.
+  const absl::StatusOr<DataDir> opened = OpenLockedDataDir(created, std::move(lock));
+  if (!opened.ok()) return opened.status();
+  return restored;
+}
+
+}  // namespace
+
+std::string RestoreToken(const BackupReader& backup, int64_t bump_revision) {
+  const std::string checksum = backup.sha256().substr(0, kTokenBytes);
+  return absl::StrCat(absl::BytesToHexString(checksum), "+", bump_revision);
+}
+
+absl::StatusOr<Restored> RestoreDataDir(BackupReader* backup, const DataDirOptions& dir,
+                                        const RestoreOptions& options) {
+  if (absl::Status s = CheckHeader(*backup, options); !s.ok()) return s;
+  std::vector<std::string> warnings;
+  absl::StatusOr<std::unique_ptr<DirLock>> lock = LockDataDir(dir.dir, &warnings);
+  if (!lock.ok()) return lock.status();
+  if (absl::Status s = MakeEmpty(dir.dir); !s.ok()) return s;
+  if (absl::Status s = WriteFile(dir.dir, kRestoringFile, ""); !s.ok()) return s;
+  absl::StatusOr<Restored> restored = Fill(backup, dir, options, *std::move(lock));
+  // After an error the directory is empty again. After a crash this is left to the next restore.
+  if (!restored.ok() && !MakeEmpty(dir.dir).ok()) return restored;
+  const std::string mark = dir.dir + "/" + kRestoringFile;
+  if (unlink(mark.c_str()) != 0 && restored.ok()) return SystemError(mark, "cannot remove", errno);
+  if (absl::Status s = SyncDirectory(dir.dir); !s.ok() && restored.ok()) return s;
+  return restored;
+}
+
+}  // namespace raftkv
