@@ -11,7 +11,9 @@
 namespace raftkv::raft {
 
 // Its own vote counts only if it is a voter by the configuration in force.
-bool Raft::MayCampaign() const { return may_vote_ && membership_.MayBeVoter(config_.id); }
+bool Raft::MayCampaign() const {
+  return may_vote_ && (membership_.MayBeVoter(config_.id) || RAFTKV_MUTANT("learners-campaign"));
+}
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
 // enters that term yet. So a member that was cut off does not come back with a high term and does
@@ -98,10 +100,13 @@ void Raft::HandleRequestVote(const Message& message, const RequestVote& request)
   const bool vote_is_free = later_term || voted_for_ == message.from ||
                             (voted_for_ == kNobody && leader_ == kNobody) ||
                             RAFTKV_MUTANT("vote-twice-in-a-term");
-  const bool up_to_date = request.last >= log_.last() || RAFTKV_MUTANT("vote-ignores-log");
+  const bool up_to_date = RAFTKV_MUTANT("longer-log-is-newer")
+                              ? request.last.index >= log_.last().index
+                              : request.last >= log_.last() || RAFTKV_MUTANT("vote-ignores-log");
   // The round that a late pre-vote request prepares would be of a term that has its leader.
   const bool too_late = request.pre_vote && !later_term && leader_ != kNobody;
-  const bool granted = may_vote_ && vote_is_free && up_to_date && !too_late;
+  const bool may_vote = may_vote_ || RAFTKV_MUTANT("vote-without-permission");
+  const bool granted = may_vote && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;
   if (granted && request.pre_vote) {
     events_.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 
@@ -72,7 +73,8 @@ bool Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
   state_ = State::kProbe;
   probe_outstanding_ = false;
   ClearInflight();
-  next_index_ = std::max(next, match_index_ + 1);
+  next_index_ =
+      std::max(RAFTKV_MUTANT("rejection-ignored") ? rejected_prev + 1 : next, match_index_ + 1);
   return true;
 }
 
