@@ -158,10 +158,6 @@ void Cluster::WriteConfig() const {
         &text, "\n[[member]]\nname = \"%s\"\npeer_url = \"%s\"\nclient_url = \"http://%s\"\n",
         name(i), PeerUrl(i), client_address(i));
     absl::StrAppendFormat(&text, "data_dir = \"%s\"\n", name(i));
-    if (!options_.listen_peer_ports.empty()) {
-      absl::StrAppendFormat(&text, "listen_peer_url = \"http://127.0.0.1:%d\"\n",
-                            options_.listen_peer_ports[i]);
-    }
   }
   WriteFile(options_.joining > 0 ? joining_config_path() : config_path(), text + limits);
 }

@@ -52,8 +52,6 @@ struct ClusterOptions {
   std::string limits = "";      // lines of the section [limits]
   bool keep_data = true;        // keep the directory when the test fails
   std::vector<int> ports = {};  // n1's client port, n1's peer port, n2's ...; empty: free ones
-  // Where the members listen for their peers, if a test forwards the connections to the peer ports.
-  std::vector<int> listen_peer_ports = {};
 };
 
 // The status of a call, and its response if the status is OK.

@@ -22,12 +22,14 @@
 #include <list>
 #include <random>
 #include <set>
+#include <sstream>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "tests/e2e/traffic.h"
 
@@ -277,9 +279,17 @@ TEST(Partition, OneDirectionAtATimeBreaksNoPromise) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
   const int rounds = std::getenv("RAFTKV_SOAK") != nullptr ? 60 : 6;
   const std::vector<int> listen = FreePorts(kMembers);
-  Cluster cluster({.size = kMembers, .listen_peer_ports = listen});
+  Cluster cluster({.size = kMembers});
   std::vector<int> urls;
-  for (int i = 0; i < kMembers; ++i) urls.push_back(cluster.ports()[2 * i + 1]);
+  std::string config = ReadFile(cluster.config_path());
+  for (int i = 0; i < kMembers; ++i) {
+    urls.push_back(cluster.ports()[2 * i + 1]);
+    const std::string line = absl::StrCat("data_dir = \"", cluster.name(i), "\"\n");
+    config = absl::StrReplaceAll(
+        config,
+        {{line, absl::StrCat(line, "listen_peer_url = \"http://127.0.0.1:", listen[i], "\"\n")}});
+  }
+  WriteFile(cluster.config_path(), config);
   Links links(urls, listen);
   for (int i = 0; i < kMembers; ++i) {
     cluster.Start(i);

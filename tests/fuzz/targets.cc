@@ -314,7 +314,7 @@ std::string EncodeRow(std::string_view key, std::string_view value) {
   row.push_back(static_cast<char>(key.size()));
   row.push_back(static_cast<char>(value.size() >> 8));
   row.push_back(static_cast<char>(value.size()));
-  return absl::StrCat(row, key, value);
+  return row.append(key).append(value);
 }
 
 }  // namespace raftkv::fuzz

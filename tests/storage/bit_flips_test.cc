@@ -148,7 +148,7 @@ Outcome OutcomeOf(const std::string& dir) {
   }
 }
 
-int FlipsOfEachKind() { return std::getenv("RAFTKV_SOAK") != nullptr ? 150 : 5; }
+int FlipsOfEachKind() { return std::getenv("RAFTKV_SOAK") != nullptr ? 150 : 2; }
 
 TEST(BitFlips, OfTheDataDirectoryLoseNothingSilently) {
   for (const bool cut : {false, true}) {

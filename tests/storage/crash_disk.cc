@@ -191,14 +191,13 @@ void WriteImage(const CrashDisk::Image& image, const std::string& dir) {
   }
 }
 
-// RocksDB's text logs are left out: they are written with stdio, which is not recorded.
 CrashDisk::Image ReadImage(const std::string& dir) {
   CrashDisk::Image image;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(dir)) {
     const std::string path = fs::relative(entry.path(), dir).string();
     if (entry.is_directory()) {
       image[path + "/"] = "";
-    } else if (!entry.path().filename().string().starts_with("LOG")) {
+    } else if (!IsTextLog(entry.path().filename().string())) {
       std::ifstream file(entry.path(), std::ios::binary);
       image[path] = std::string(std::istreambuf_iterator<char>(file), {});
     }

@@ -16,15 +16,17 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv {
+
+// RocksDB's LOG and LOG.old.*, on which nothing depends. They are left out everywhere.
+inline bool IsTextLog(const std::string& name) { return name.starts_with("LOG"); }
 
 using Node = int;  // a file or a directory, by the order of creation; 0 is the recorded directory
 
@@ -132,8 +134,8 @@ class Recording {
   Place Find(int at, const char* path) const;
   void Add(Change change);
 
-  static absl::Mutex mutex_;
-  static Recording* recording_ ABSL_GUARDED_BY(mutex_);
+  static std::mutex mutex_;  // not abseil's, which itself opens files
+  static Recording* recording_;
 
   const std::string root_;
   const std::function<bool(const std::string&)> ignored_;

@@ -38,12 +38,12 @@ std::string Absolute(int at, const char* path) {
 
 }  // namespace
 
-ABSL_CONST_INIT absl::Mutex Recording::mutex_(absl::kConstInit);
+std::mutex Recording::mutex_;
 Recording* Recording::recording_ = nullptr;
 
 Recording::Recording(const std::string& root, std::function<bool(const std::string&)> ignored)
     : root_(root), ignored_(std::move(ignored)), disk_(CrashDisk::Of(root)) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   CHECK(recording_ == nullptr);
   recording_ = this;
 }
@@ -51,13 +51,13 @@ Recording::Recording(const std::string& root, std::function<bool(const std::stri
 Recording::~Recording() { Take(); }
 
 std::vector<Change> Recording::Take() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (recording_ == this) recording_ = nullptr;
   return std::move(changes_);
 }
 
 void Recording::Mark(uint64_t number) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   Add({.kind = Change::Kind::kMark, .offset = number});
 }
 
@@ -78,13 +78,13 @@ Recording::Place Recording::Find(int at, const char* path) const {
 }
 
 int Recording::Open(int at, const char* path, int flags, unsigned mode) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int fd = static_cast<int>(syscall(SYS_openat, at, path, flags, mode));
   if (fd < 0 || recording_ == nullptr) return fd;
   Recording& r = *recording_;
   r.files_.erase(fd);
   Place place = r.Find(at, path);
-  if (place.directory < 0) return fd;
+  if (place.directory < 0 || IsTextLog(place.name)) return fd;
   if (place.node < 0 && (flags & O_CREAT) != 0) {
     place.node = r.disk_.next_node();
     r.Add({.kind = Change::Kind::kAdd,
@@ -92,7 +92,6 @@ int Recording::Open(int at, const char* path, int flags, unsigned mode) {
            .target = place.node,
            .name = place.name});
   }
-  if (place.node < 0) return fd;  // RocksDB's text log
   if ((flags & O_TRUNC) != 0 && r.disk_.size(place.node) > 0) {
     r.Add({.kind = Change::Kind::kTruncate, .node = place.node});
   }
@@ -101,13 +100,13 @@ int Recording::Open(int at, const char* path, int flags, unsigned mode) {
 }
 
 int Recording::Close(int fd) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (recording_ != nullptr) recording_->files_.erase(fd);
   return static_cast<int>(syscall(SYS_close, fd));
 }
 
 ssize_t Recording::Write(int fd, const void* data, size_t size, int64_t offset) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const bool recorded = recording_ != nullptr && recording_->files_.contains(fd);
   int64_t at = offset;
   if (recorded && offset < 0) {
@@ -128,7 +127,7 @@ ssize_t Recording::Write(int fd, const void* data, size_t size, int64_t offset) 
 }
 
 int Recording::Truncate(int fd, const char* path, int64_t size) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int result = static_cast<int>(path != nullptr ? syscall(SYS_truncate, path, size)
                                                       : syscall(SYS_ftruncate, fd, size));
   if (result != 0 || recording_ == nullptr) return result;
@@ -143,7 +142,7 @@ int Recording::Truncate(int fd, const char* path, int64_t size) {
 }
 
 int Recording::Sync(int fd) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (syscall(SYS_fcntl, fd, F_GETFD) < 0) return -1;
   if (recording_ == nullptr || !recording_->files_.contains(fd)) return 0;
   Recording& r = *recording_;
@@ -155,7 +154,7 @@ int Recording::Sync(int fd) {
 }
 
 int Recording::Rename(const char* from, const char* to, unsigned flags) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int result = static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags));
   if (result != 0 || recording_ == nullptr) return result;
   const Place source = recording_->Find(AT_FDCWD, from);
@@ -170,7 +169,7 @@ int Recording::Rename(const char* from, const char* to, unsigned flags) {
 }
 
 int Recording::Link(const char* from, const char* to) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int result = static_cast<int>(syscall(SYS_link, from, to));
   if (result != 0 || recording_ == nullptr) return result;
   const Place source = recording_->Find(AT_FDCWD, from);
@@ -185,7 +184,7 @@ int Recording::Link(const char* from, const char* to) {
 }
 
 int Recording::Unlink(int at, const char* path, int flags) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const Place place = recording_ == nullptr ? Place() : recording_->Find(at, path);
   const int result = static_cast<int>(syscall(SYS_unlinkat, at, path, flags));
   if (result == 0 && recording_ != nullptr && place.node >= 0) {
@@ -195,7 +194,7 @@ int Recording::Unlink(int at, const char* path, int flags) {
 }
 
 int Recording::MakeDirectory(const char* path, unsigned mode) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const int result = static_cast<int>(syscall(SYS_mkdir, path, mode));
   if (result != 0 || recording_ == nullptr) return result;
   const Place place = recording_->Find(AT_FDCWD, path);

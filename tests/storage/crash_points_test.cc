@@ -72,16 +72,16 @@ TEST(CrashPoints, NothingAcknowledgedIsLostAndNothingInvented) {
     EXPECT_GT(count, 0);
   }
   std::printf("what the start had to repair:\n");
-  for (const auto& [what, count] : repairs) std::printf("  %7d  %s\n", count, what);
+  for (const auto& [what, count] : repairs) std::printf("  %7d  %s\n", count, what.c_str());
   EXPECT_EQ(checked.size(), 12u) << "some operation was never interrupted";
-  if (Soak()) EXPECT_GE(images, 20'000);
+  EXPECT_GE(images, Soak() ? 20'000 : 300);
 }
 
 TEST(CrashPoints, EachSyncThatIsLeftOutIsFound) {
   for (const PlantedBug& bug : kPlantedBugs) {
     const int status = RunCrashJob("--planted", bug.name);
-    // 1: a check failed; 66: a read found damage; abort: a failed check of the product.
-    EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 1 || WEXITSTATUS(status) == 66)
+    // 1: a check failed; 66: a read found damage.
+    EXPECT_TRUE(WIFEXITED(status) && (WEXITSTATUS(status) == 1 || WEXITSTATUS(status) == 66))
         << bug.name << ": wait status " << status;
   }
 }

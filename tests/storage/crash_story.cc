@@ -141,7 +141,12 @@ CrashStory::CrashStory(uint64_t seed, int operations, const std::string& dir,
   changes_ = recording_->Take();
   CrashDisk all;
   for (const Change& change : changes_) all.Apply(change);
-  CHECK(all.Now() == ReadImage(dir + "/recorded")) << "some change was not recorded";
+  const CrashDisk::Image recorded = all.Now(), real = ReadImage(dir + "/recorded");
+  for (const auto& [path, contents] : real) {
+    CHECK(recorded.contains(path)) << path << ": was not recorded";
+    CHECK(recorded.at(path) == contents) << path << ": some change was not recorded";
+  }
+  CHECK_EQ(recorded.size(), real.size()) << "some change was not recorded";
 }
 
 void CrashStory::Run(int operations) {
