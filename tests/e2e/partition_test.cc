@@ -145,15 +145,18 @@ class Links {
     sockaddr_in peer = {};
     socklen_t size = sizeof(peer);
     if (getpeername(link->ends[0], reinterpret_cast<sockaddr*>(&peer), &size) != 0) return;
-    std::ifstream sockets("/proc/net/tcp");
+    // gRPC may use IPv6 sockets for IPv4 addresses.
     std::string line, inode;
     const std::string local = absl::StrFormat("0100007F:%04X", ntohs(peer.sin_port));
-    while (std::getline(sockets, line)) {
-      std::istringstream fields(line);
-      std::string number, address, skip;
-      fields >> number >> address;
-      for (int i = 0; i < 7; ++i) fields >> skip;
-      if (address == local) fields >> inode;
+    for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+      std::ifstream sockets(table);
+      while (std::getline(sockets, line)) {
+        std::istringstream fields(line);
+        std::string number, address, skip;
+        fields >> number >> address;
+        for (int i = 0; i < 7; ++i) fields >> skip;
+        if (address.ends_with(local)) fields >> inode;
+      }
     }
     for (int i = 0; i < kMembers && !inode.empty() && inode != "0"; ++i) {
       if (HasSocket(pids_[i], absl::StrCat("socket:[", inode, "]"))) link->members[0] = i;
