@@ -2,7 +2,7 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants compat bench failover hostile docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants fuzz compat bench failover hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
@@ -23,11 +23,15 @@ soak: ## tests too long for CI: 50 rounds of kill -9, 500,000 requests against e
 sim: ## simulate clusters under faults: with new seeds (SEEDS=n), or replay one (SEED=n)
 	@.ci/install-deps build && .ci/build release raftkv-sim
 	@build/release/bin/raftkv-sim $(if $(SEED),--seed $(SEED) --trace $(if $(MUTANT),--mutant \
-	  $(MUTANT)),--seeds $(or $(SEEDS),1000) --jobs $$(nproc))
+	  $(MUTANT)),--seeds $(or $(SEEDS),1000) --jobs $$(nproc) $(if $(LEDGER),--ledger \
+	  docs/simulation-ledger.md))
 
 mutants: ## plant known bugs into the simulated cluster, one at a time; each must be found
 	@.ci/install-deps build && .ci/build release raftkv-sim && build/release/bin/raftkv-sim --mutants \
 	  --jobs $$(nproc)
+
+fuzz: ## run each fuzz target with libFuzzer for FUZZ_SECONDS (60), or one (TARGET=name)
+	@.ci/install-deps build test fuzz && .ci/fuzz $(TARGET)
 
 compat: ## check deadlines of writes with etcd's own Go client (needs Go)
 	@.ci/compat

@@ -94,7 +94,8 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
       OnDeclined(number, all_[number].leader);
       continue;
     }
-    it = lost ? Finish(it, fate) : std::next(it);
+    const bool judged_by_term = lost && RAFTKV_MUTANT("lost-leader-means-not-proposed");
+    it = lost ? Finish(it, judged_by_term ? Fate::kNotSupported : fate) : std::next(it);
   }
 }
 

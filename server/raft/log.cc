@@ -95,7 +95,7 @@ void RaftLog::TruncateFrom(Index index) {
     chains_.pop_back();
   }
   taken_ = std::min(taken_, index - 1);
-  saved_ = std::min(saved_, index - 1);
+  if (!RAFTKV_MUTANT("truncation-keeps-the-saved-index")) saved_ = std::min(saved_, index - 1);
   for (Write& write : writes_) write.last = std::min(write.last, index - 1);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "storage/base/check.h"
+#include "storage/base/mutant.h"
 
 namespace raftkv::raft {
 
@@ -70,14 +71,14 @@ Progress::Rejection Progress::OnRejected(Index rejected_prev, Index next, uint64
     ClearInflight();
     return Rejection::kLostEntries;
   }
-  if (state_ == State::kSnapshot ||
-      (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
+  if (state_ == State::kSnapshot || (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
     return Rejection::kIgnored;  // a reply to an earlier probe
   }
   state_ = State::kProbe;
   probe_outstanding_ = false;
   ClearInflight();
-  next_index_ = std::max(next, match_index_ + 1);
+  next_index_ =
+      std::max(RAFTKV_MUTANT("rejection-ignored") ? rejected_prev + 1 : next, match_index_ + 1);
   return Rejection::kUsed;
 }
 

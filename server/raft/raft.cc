@@ -101,7 +101,11 @@ void Raft::Step(Message message) {
     const bool late = (vote_reply && RAFTKV_MUTANT("late-votes-count")) ||
                       (std::holds_alternative<TimeoutNow>(message.body) &&
                        RAFTKV_MUTANT("timeout-now-of-an-old-term"));
-    if (!late) {
+    if (RAFTKV_MUTANT("late-append-lowers-the-term") &&
+        std::holds_alternative<AppendEntries>(message.body) && role_ == Role::kFollower) {
+      term_ = message.term;
+      voted_for_ = kNobody;
+    } else if (!late) {
       AnswerLowerTerm(message);
       return;
     }
@@ -290,6 +294,9 @@ Ready Raft::TakeReady() {
   ready.entries = log_.TakeUntaken(ready.number);
   if (!ready.entries.empty() || HardStateChanged() || ready.snapshot) {
     taken_state_ = {term_, voted_for_, commit_};
+    if (RAFTKV_MUTANT("saved-commit-index-is-the-last")) {
+      taken_state_.commit_index = log_.last_index();
+    }
     ready.hard_state = taken_state_;
     saving_.push_back({ready.number, taken_state_});
   }

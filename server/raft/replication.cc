@@ -74,7 +74,7 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   if (halted_ || LostEntries(message, append)) return;
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
-  ResetElectionTimer();
+  if (!RAFTKV_MUTANT("append-does-not-reset-the-timer")) ResetElectionTimer();
 
   // Once the entries are appended, this log equals the leader's up to `match`.
   Index match = append.prev.index + append.entries.size();
@@ -310,7 +310,7 @@ void Raft::MaybeConfirmReads() {
   if (!reads_.in_flight()) return;
   const uint64_t confirmed =
       ReachedByMajority(OfVoters(round_, [](const Progress& peer) { return peer.echoed_round; }));
-  if (confirmed < reads_.round()) return;
+  if (confirmed + RAFTKV_MUTANT("read-confirmed-by-an-older-round") < reads_.round()) return;
   for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reads_.index());
 }
 

@@ -205,6 +205,11 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
     if (hard_state->current_term != hard_state_.current_term) reached_index_ = 0;
     term_or_vote_changed = hard_state->current_term != hard_state_.current_term ||
                            hard_state->voted_for != hard_state_.voted_for;
+    if (RAFTKV_MUTANT("vote-saved-before-term") && term_or_vote_changed) {
+      hard_state_.voted_for = hard_state->voted_for;
+      batch_.Clear();
+      WriteState();
+    }
     hard_state_ = *hard_state;
   }
   batch_.Clear();

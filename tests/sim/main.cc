@@ -1,6 +1,7 @@
 // raftkv-sim: simulates clusters with faults on a virtual clock. A seed determines a run (world.h).
 //
 //   raftkv-sim --seeds 1000          runs new seeds; the first one comes from the clock
+//   raftkv-sim --seeds 1000 --ledger docs/simulation-ledger.md   and adds a line to the file
 //   raftkv-sim --seed 42 [--trace]   repeats the run of one seed exactly
 //   raftkv-sim --seed 42 --mutant vote-twice-in-a-term
 //   raftkv-sim --from-file tests/sim/seeds.txt   runs seeds that failed once
@@ -20,7 +21,11 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "config/process.h"
 #include "config/version.h"
 #include "glog/logging.h"
@@ -39,7 +44,7 @@ double Seconds() {
 
 std::string Commit() {
   std::string commit;
-  if (FILE* git = popen("git rev-parse --short HEAD 2>/dev/null", "r")) {
+  if (FILE* git = popen("git describe --always --dirty --exclude '*' 2>/dev/null", "r")) {
     for (int c; (c = fgetc(git)) != EOF && c != '\n';) commit.push_back(static_cast<char>(c));
     pclose(git);
   }
@@ -74,7 +79,49 @@ int PrintMarks(const Marks& marks) {
   return missing;
 }
 
-int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs) {
+constexpr char kLedgerHead[] =
+    "# The simulator's ledger\n\n"
+    "Each line is one run of `raftkv-sim --ledger` (`make sim LEDGER=1`, `make soak`), which adds "
+    "it. A seed that found\na violation is in [tests/sim/seeds.txt](../tests/sim/seeds.txt) since "
+    "its bug was fixed. Commits that end with\n\"-dirty\" had changes that were not committed.\n\n"
+    "| date | commit | first seed | seeds | virtual seconds | events | seconds | violations |\n"
+    "|---|---|---|---|---|---|---|---|\n";
+
+// Adds a line to the ledger and prints the sums of its columns.
+void AppendToLedger(const std::string& path, uint64_t first, const Outcome& outcome,
+                    double seconds) {
+  std::string violations;
+  for (const Failure& failure : outcome.failures) {
+    absl::StrAppendFormat(&violations, "%s%s at seed %d", violations.empty() ? "" : ", ",
+                          failure.invariant, failure.seed);
+  }
+  const Totals& t = outcome.totals;
+  const bool is_new = !std::ifstream(path).good();
+  std::ofstream file(path, std::ios::app);
+  if (is_new) file << kLedgerHead;
+  file << absl::StrFormat("| %s | %s | %d | %d | %d | %d | %.0f | %s |\n",
+                          absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone()), Commit(),
+                          first, t.seeds, t.time / kSecond, t.events, seconds,
+                          violations.empty() ? "none" : violations);
+  file.close();
+  if (!file) {
+    std::cerr << path << ": cannot be written\n";
+    std::exit(2);
+  }
+  uint64_t seeds = 0, virtual_seconds = 0;
+  std::ifstream lines(path);
+  for (std::string line; std::getline(lines, line);) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '|');
+    uint64_t number = 0;
+    if (cells.size() < 9 || !absl::SimpleAtoi(cells[4], &number)) continue;
+    seeds += number;
+    if (absl::SimpleAtoi(cells[5], &number)) virtual_seconds += number;
+  }
+  absl::PrintF("%s: %d seeds, %d virtual hours in all\n", path, seeds, virtual_seconds / 3600);
+}
+
+int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
+         const std::string& ledger) {
   const double start = Seconds();
   double shown = start;
   const bool terminal = isatty(STDOUT_FILENO);
@@ -86,6 +133,7 @@ int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs) 
   });
   if (terminal) absl::PrintF("\r");
   PrintTotals(outcome.totals, Seconds() - start);
+  if (!ledger.empty()) AppendToLedger(ledger, seeds.front(), outcome, Seconds() - start);
   for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant);
   if (!outcome.failures.empty()) return 1;
   const int missing = PrintMarks(outcome.totals.marks);
@@ -115,11 +163,12 @@ int One(uint64_t seed, std::string_view mutant, bool trace) {
 int RunMutants(int jobs) {
   const double start = Seconds();
   int survivors = 0;
-  absl::PrintF("%-33s %6s  %s\n", "planted bug", "seeds", "found by");
+  absl::PrintF("%-3s %-41s %6s  %s\n", "", "planted bug", "seeds", "found by");
   size_t tried = 0;
   for (const Mutant& mutant : Mutants()) {
     if (!mutant.not_tried.empty()) {
-      absl::PrintF("%-33s %6s  not tried: %s\n", mutant.name, "", mutant.not_tried);
+      absl::PrintF("%-3s %-41s %6s  not tried: %s\n", mutant.number, mutant.name, "",
+                   mutant.not_tried);
       continue;
     }
     ++tried;
@@ -128,11 +177,11 @@ int RunMutants(int jobs) {
     const Outcome outcome = RunSeeds(seeds, mutant.name, jobs, nullptr);
     if (outcome.failures.empty()) {
       ++survivors;
-      absl::PrintF("%-33s %6d  NOT FOUND\n", mutant.name, outcome.totals.seeds);
+      absl::PrintF("%-3s %-41s %6d  NOT FOUND\n", mutant.number, mutant.name, outcome.totals.seeds);
     } else {
       const Failure& f = outcome.failures.front();
-      absl::PrintF("%-33s %6d  seed %d, %s: %s\n", mutant.name, outcome.totals.seeds, f.seed,
-                   f.invariant, f.what.substr(0, 100));
+      absl::PrintF("%-3s %-41s %6d  seed %d, %s: %s\n", mutant.number, mutant.name,
+                   outcome.totals.seeds, f.seed, f.invariant, f.what.substr(0, 100));
     }
     std::fflush(stdout);
   }
@@ -160,10 +209,11 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", "raftkv " + raftkv::VersionText());
   uint64_t count = 0, seed = 0, first = 0;
   bool trace = false, mutants = false;
-  std::string mutant, file;
+  std::string mutant, file, ledger;
   int jobs = 1;
   app.add_option("--seeds", count, "run this many new seeds");
   app.add_option("--first", first, "the first of --seeds; by default it comes from the clock");
+  app.add_option("--ledger", ledger, "with --seeds: add a line about the run to this file");
   CLI::Option* one = app.add_option("--seed", seed, "run one seed");
   app.add_flag("--trace", trace, "with --seed: print every event");
   std::vector<std::string> names;
@@ -195,7 +245,7 @@ int Main(int argc, char** argv) {
   absl::PrintF("seeds %d to %d\n", first, first + count - 1);
   std::vector<uint64_t> seeds;
   for (uint64_t i = 0; i < count; ++i) seeds.push_back(first + i);
-  return Many(seeds, mutant, jobs);
+  return Many(seeds, mutant, jobs, ledger);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ namespace raftkv::sim {
 
 struct Mutant {
   std::string_view name;
+  std::string_view number;  // in docs/planted-bugs.md; empty: it has none
   std::string_view what;
   uint64_t seeds_max = 1000;
   std::string_view not_tried = {};  // if set: the mutant is not tried, for this reason

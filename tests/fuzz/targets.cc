@@ -1,0 +1,320 @@
+#include "tests/fuzz/targets.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <iterator>
+#include <memory>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/txn_input.h"
+#include "config/config.h"
+#include "glog/logging.h"
+#include "server/http2/grpc_wire.h"
+#include "server/peer/raft_codec.h"
+#include "storage/base/checksum.h"
+#include "storage/engine/memory_engine.h"
+#include "storage/log/log_store.h"
+#include "storage/log/watermark.h"
+#include "storage/state_machine.h"
+#include "storage/tables/state.h"
+
+namespace raftkv::fuzz {
+namespace {
+
+// Takes the first byte of the input; 0 at its end.
+uint8_t TakeByte(std::string_view* input) {
+  if (input->empty()) return 0;
+  const auto byte = static_cast<uint8_t>(input->front());
+  input->remove_prefix(1);
+  return byte;
+}
+
+// A file in memory with these contents, for readers that open a path.
+class MemoryFile {
+ public:
+  explicit MemoryFile(std::string_view contents) : fd_(memfd_create("fuzz", MFD_CLOEXEC)) {
+    PCHECK(fd_ >= 0);
+    PCHECK(write(fd_, contents.data(), contents.size()) == static_cast<ssize_t>(contents.size()));
+  }
+  ~MemoryFile() { close(fd_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  std::string path() const { return absl::StrCat("/proc/self/fd/", fd_); }
+
+ private:
+  const int fd_;
+};
+
+// --- messages of peers
+
+// What is accepted must mean the same after it was encoded again.
+template <typename Body, typename Proto, typename Part>
+void CheckMessage(std::string_view bytes, Part part) {
+  Proto in;
+  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
+  const absl::StatusOr<raft::Message> message = Decode(part(in));
+  if (!message.ok()) return;
+  auto out = Encode(*message, std::get<Body>(message->body));
+  const absl::StatusOr<raft::Message> again = Decode(part(out));
+  CHECK(again.ok()) << again.status();
+  CHECK(*again == *message);
+}
+template <typename Body, typename Proto>
+void CheckMessage(std::string_view bytes) {
+  CheckMessage<Body, Proto>(bytes, [](const Proto& in) -> const Proto& { return in; });
+}
+
+void CheckProposal(std::string_view bytes) {
+  constexpr raft::MemberId kOrigin = 7;
+  proto::ForwardRequest::Propose in, again;
+  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
+  const absl::StatusOr<ForwardedProposal> proposal = Decode(kOrigin, &in);
+  if (!proposal.ok()) return;
+  CHECK_LE(proposal->needs, kNewestVersion);
+  Encode(*proposal, &again);
+  const absl::StatusOr<ForwardedProposal> second = Decode(kOrigin, &again);
+  CHECK(second.ok()) << second.status();
+  CHECK(second->payload == proposal->payload && second->number == proposal->number);
+}
+
+void CheckReplies(std::string_view bytes) {
+  proto::ForwardResponse::Declined declined;
+  if (declined.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    if (const auto reply = Decode(declined); reply.ok()) {
+      CHECK(Decode(Encode(*reply).declined()).ok());
+    }
+  }
+  proto::HelloResponse hello;
+  if (hello.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    if (const auto reply = Decode(hello); reply.ok()) CHECK(Decode(Encode(*reply)).ok());
+  }
+}
+
+void RunPeerMessage(std::string_view input) {
+  switch (TakeByte(&input) % 9) {
+    case 0:
+      return CheckMessage<raft::RequestVote, proto::RequestVoteRequest>(input);
+    case 1:
+      return CheckMessage<raft::RequestVoteReply, proto::RequestVoteResponse>(input);
+    case 2:
+      return CheckMessage<raft::TimeoutNow, proto::TimeoutNowRequest>(input);
+    case 3:
+      return CheckMessage<raft::AppendEntries, proto::AppendEntriesRequest>(
+          input, [](proto::AppendEntriesRequest& in) { return &in; });
+    case 4:
+      return CheckMessage<raft::AppendEntriesReply, proto::AppendEntriesResponse>(input);
+    case 5:
+      return CheckMessage<raft::ReadIndexRequest, proto::ForwardRequest>(
+          input, [](const proto::ForwardRequest& in) -> const auto& { return in.read_index(); });
+    case 6:
+      return CheckMessage<raft::ReadIndexReply, proto::ForwardResponse>(
+          input, [](const proto::ForwardResponse& in) -> const auto& { return in.read_index(); });
+    case 7:
+      return CheckProposal(input);
+    default:
+      return CheckReplies(input);
+  }
+}
+
+void RunSnapshotHeader(std::string_view input) {
+  proto::InstallSnapshotRequest in;
+  if (!in.ParseFromArray(input.data(), static_cast<int>(input.size()))) return;
+  const absl::StatusOr<SnapshotOffer> offer = Decode(in);
+  if (!offer.ok()) return;
+  for (const SnapshotManifest::File& file : offer->manifest.files) {
+    CHECK_EQ(file.name.find('/'), std::string::npos) << "a peer names a path";
+  }
+  CHECK(Decode(Encode(offer->term, offer->manifest)).ok());
+}
+
+// --- commands
+
+std::unique_ptr<StateMachine> SmallStore() {
+  StateMachineOptions options;
+  options.not_understood = [](const std::string&) {};
+  auto state = StateMachine::Open(
+      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
+      options);
+  CHECK(state.ok()) << state.status();
+  std::vector<raft::Entry> entries;
+  const auto add = [&entries](const proto::Command& command) {
+    entries.push_back({{1, entries.size() + 1},
+                       raft::EntryType::kCommand,
+                       raft::Payload(command.SerializeAsString())});
+  };
+  proto::Command version, lease, put;
+  version.mutable_set_cluster_version()->set_version(kNewestVersion);
+  add(version);
+  lease.mutable_lease_grant()->set_id(7);
+  lease.mutable_lease_grant()->set_ttl(10);
+  add(lease);
+  for (const char* key : {"a", "b", "c"}) {
+    put.mutable_put()->set_key(key);
+    put.mutable_put()->set_value("value");
+    put.mutable_put()->set_lease(7);
+    add(put);
+  }
+  (*state)->Apply(entries);
+  return *std::move(state);
+}
+
+// An entry that the codec accepts must be applied, with the same effect on every member.
+void RunCommand(std::string_view input) {
+  proto::AppendEntriesRequest append;
+  append.set_term(1);
+  append.set_prev_log_term(1);
+  append.set_prev_log_index(5);
+  proto::Entry* entry = append.add_entries();
+  entry->set_term(1);
+  entry->set_type(TakeByte(&input) % 4 == 0 ? proto::CONFIGURATION : proto::COMMAND);
+  entry->set_payload(input.data(), input.size());
+  const absl::StatusOr<raft::Message> message = Decode(&append);
+  if (!message.ok()) return;
+  const auto& entries = std::get<raft::AppendEntries>(message->body).entries;
+  const auto one = SmallStore(), other = SmallStore();
+  const auto results = one->Apply(entries);
+  other->Apply(entries);
+  if (!results.empty()) CHECK_EQ(one->applied().index, 6u);
+  CHECK_EQ(one->digest(), other->digest());
+  CHECK_EQ(one->revision(), other->revision());
+}
+
+// --- records on disk. Their checksums are corrected.
+
+void CorrectCrcAtStart(std::string* record) {
+  if (record->size() < 4) return;
+  std::string crc;
+  PutFixed32(&crc, Crc32c(std::string_view(*record).substr(4)));
+  record->replace(0, 4, crc);
+}
+
+void RunLog(std::string_view input) {
+  auto disk = std::make_shared<MemoryDisk>();
+  auto engine = std::make_unique<MemoryEngine>(disk, Durability::kSynced);
+  WriteBatch batch;
+  while (input.size() >= 3) {
+    const size_t key_size = TakeByte(&input);
+    size_t value_size = TakeByte(&input);
+    value_size = value_size << 8 | TakeByte(&input);
+    const std::string_view key = input.substr(0, key_size);
+    input.remove_prefix(key.size());
+    std::string value(input.substr(0, value_size));
+    input.remove_prefix(value.size());
+    CorrectCrcAtStart(&value);
+    batch.Put(key, value);
+  }
+  if (!batch.empty()) engine->Write(batch, /*sync=*/true);
+  const auto log = LogStore::Open(std::move(engine), nullptr);
+  if (!log.ok()) return;
+  const raft::Index first = (*log)->first_index(), last = (*log)->last_index();
+  const auto entries = (*log)->Entries(first, last, SIZE_MAX);
+  CHECK_EQ(entries.size(), last + 1 - first);
+  for (const raft::Entry& entry : entries) CHECK_EQ((*log)->TermAt(entry.id.index), entry.id.term);
+  (*log)->ChainHash(first - 1);
+}
+
+void RunWatermark(std::string_view input) {
+  constexpr size_t kSlot = 4096, kCrcAt = 80;
+  std::string file(input);
+  for (size_t slot = 0; slot + kCrcAt + 4 <= file.size(); slot += kSlot) {
+    std::string crc;
+    PutFixed32(&crc, Crc32c(std::string_view(file).substr(slot, kCrcAt)));
+    file.replace(slot + kCrcAt, 4, crc);
+  }
+  const MemoryFile memory(file);
+  const auto watermark = Watermark::Open(memory.path(), {0xc1, 1}, /*create=*/false);
+  if (!watermark.ok()) return;
+  const Watermark::Mark mark = (*watermark)->mark();
+  (*watermark)->Record(mark, /*sync=*/false);
+  const auto again = Watermark::Open(memory.path(), {0xc1, 1}, /*create=*/false);
+  CHECK(again.ok()) << again.status();
+  CHECK((*again)->mark() == mark);
+}
+
+void RunStateRecord(std::string_view input) {
+  std::string record(input);
+  if (record.size() >= 4) {
+    record.resize(record.size() - 4);
+    PutFixed32(&record, Crc32c(record));
+  }
+  State state, again;
+  if (!DecodeState(record, &state).ok()) return;
+  CHECK(DecodeState(EncodeState(state), &again).ok());
+  CHECK(again.applied == state.applied && again.revision == state.revision &&
+        again.compacted == state.compacted && again.digest == state.digest);
+}
+
+// --- clients and people
+
+void RunGrpcFraming(std::string_view input) {
+  constexpr size_t kBytesMax = 64 << 10;
+  const uint8_t how = TakeByte(&input);
+  (void)http2::ParseTimeout(input);
+  http2::MessageReader reader(kBytesMax);
+  CHECK(reader.SetEncoding(how % 2 == 0 ? "identity" : "gzip"));
+  const size_t piece = 1 + how / 2;
+  while (!input.empty()) {
+    reader.Append(input.substr(0, piece));
+    input.remove_prefix(std::min(piece, input.size()));
+    for (;;) {
+      std::string message;
+      const absl::StatusOr<bool> next = reader.Next(&message);
+      if (!next.ok()) return;
+      if (!*next) break;
+      CHECK_LE(message.size(), kBytesMax);
+    }
+  }
+}
+
+void RunConfig(std::string_view input) {
+  const MemoryFile file(input);
+  const absl::StatusOr<Config> config = LoadConfig(file.path());
+  if (!config.ok()) {
+    CHECK_EQ(config.status().message().find('\n'), absl::string_view::npos)
+        << "an error is one line: " << config.status();
+    return;
+  }
+  CHECK(!config->members.empty());
+  for (const MemberConfig& member : config->members) {
+    CHECK(IsUrl(member.peer_url) && IsUrl(member.client_url)) << member.name;
+    CHECK(FindMember(*config, member.name).ok()) << member.name;
+  }
+}
+
+void RunTxnInput(std::string_view input) {
+  std::istringstream in{std::string(input)};
+  (void)client::ReadTransaction(in, nullptr, false);
+}
+
+constexpr Target kTargets[] = {
+    {"peer-message", RunPeerMessage}, {"snapshot-header", RunSnapshotHeader},
+    {"command", RunCommand},          {"log", RunLog},
+    {"watermark", RunWatermark},      {"state-record", RunStateRecord},
+    {"grpc-framing", RunGrpcFraming}, {"config", RunConfig},
+    {"txn-input", RunTxnInput},       {"raft-core", RunRaftCore},
+};
+
+}  // namespace
+
+absl::Span<const Target> Targets() { return kTargets; }
+
+const Target* FindTarget(std::string_view name) {
+  for (const Target& target : kTargets) {
+    if (target.name == name) return &target;
+  }
+  return nullptr;
+}
+
+std::string EncodeRow(std::string_view key, std::string_view value) {
+  std::string row;
+  row.push_back(static_cast<char>(key.size()));
+  row.push_back(static_cast<char>(value.size() >> 8));
+  row.push_back(static_cast<char>(value.size()));
+  return row.append(key).append(value);
+}
+
+}  // namespace raftkv::fuzz
