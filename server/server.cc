@@ -23,6 +23,7 @@
 #include "config/version.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
+#include "server/api/watch_service.h"
 #include "server/clock.h"
 #include "server/events.h"
 #include "server/force_new_cluster.h"
@@ -288,7 +289,7 @@ struct Server::Parts {
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   Workers catch_up;  // reads what watches have missed
   api::Edge edge;
-  std::function<bool(MonotonicTime)> run_watches;
+  std::shared_ptr<api::WatchService> watches;
   bool reported_ready = false;
   MonotonicTime next_second = MonotonicTime::InfinitePast();  // when late streams are cancelled
   MethodTable peer_methods{&phase};
@@ -381,7 +382,10 @@ absl::Status Server::Parts::Listen() {
   api::AddLease(&edge, &methods);
   api::AddMaintenance(&edge, &methods);
   api::AddCluster(&edge, &methods);
-  run_watches = api::AddWatch(&edge, &methods);
+  watches = std::make_shared<api::WatchService>(&edge);
+  api::AddWatch(watches, &methods);
+  api::AddLock(watches, &methods);
+  api::AddElection(watches, &methods);
   client_port.Serve(std::move(methods), loop.clients(), [this](Permission permission, Call* call) {
     return edge.Admit(permission, call);
   });
@@ -414,7 +418,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     next_second = now + absl::Seconds(1);
     peer_methods.CancelLate(now);
   }
-  return run_watches(now);
+  return watches->Run(watches, now);
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_t self,
