@@ -17,7 +17,7 @@ using etcdserverpb::WatchResponse;
 constexpr int64_t kOwnLeaseSeconds = 60;  // as etcd
 
 // '0' follows '/', so the range holds exactly the keys that start with NAME/.
-void SetCandidates(std::string_view name, RangeRequest* request) {
+void SetCandidates(const std::string& name, RangeRequest* request) {
   request->set_key(absl::StrCat(name, "/"));
   request->set_range_end(absl::StrCat(name, "0"));
 }
@@ -40,7 +40,7 @@ void AddPut(const std::string& key, const std::string& value, int64_t lease,
 
 }  // namespace
 
-RangeRequest FirstCandidate(std::string_view name) {
+RangeRequest FirstCandidate(const std::string& name) {
   RangeRequest request;
   SetCandidates(name, &request);
   request.set_sort_target(RangeRequest::CREATE);

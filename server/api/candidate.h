@@ -16,7 +16,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "server/api/member_calls.h"
@@ -25,7 +24,7 @@
 namespace raftkv::api {
 
 // The keys of all candidates for `name`, the one that was created first in front, at most one.
-etcdserverpb::RangeRequest FirstCandidate(std::string_view name);
+etcdserverpb::RangeRequest FirstCandidate(const std::string& name);
 
 // Reads `request` from `snapshot`, on a worker if the read is large, and calls `then` on the loop's
 // thread. The read is given up if the member stops.
