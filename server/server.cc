@@ -19,6 +19,7 @@
 #include "config/version.h"
 #include "glog/logging.h"
 #include "server/api/edge.h"
+#include "server/api/watch_service.h"
 #include "server/clock.h"
 #include "server/event_thread.h"
 #include "server/events.h"
@@ -174,7 +175,7 @@ struct Server::Parts {
   Workers catch_up;     // reads what watches have missed
   EventThread backups;  // takes and sends backups
   api::Edge edge;
-  std::function<bool(MonotonicTime)> run_watches;
+  std::shared_ptr<api::WatchService> watches;
   bool reported_ready = false;
   // When streams that take too long are cancelled next.
   MonotonicTime next_second = MonotonicTime::InfinitePast();
@@ -275,7 +276,10 @@ absl::Status Server::Parts::Listen() {
   api::AddLease(&edge, &methods);
   api::AddMaintenance(&edge, &methods);
   api::AddCluster(&edge, &methods);
-  run_watches = api::AddWatch(&edge, &methods);
+  watches = std::make_shared<api::WatchService>(&edge);
+  api::AddWatch(watches, &methods);
+  api::AddLock(watches, &methods);
+  api::AddElection(watches, &methods);
   client_port.Serve(std::move(methods), loop.clients(), [this](Permission permission, Call* call) {
     return edge.Admit(permission, call);
   });
@@ -316,7 +320,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     peer_methods.CancelLate(now);
     peers.EverySecond();
   }
-  return run_watches(now);
+  return watches->Run(watches, now);
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_t self,

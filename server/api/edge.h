@@ -124,6 +124,8 @@ struct Edge {
   }
 };
 
+class WatchService;
+
 // A row with its message types. server/rpc/method.h explains the fields.
 template <typename Request, typename Response>
 struct Row {
@@ -131,7 +133,7 @@ struct Row {
   Permission permission = Permission::kNone;
   bool (*local)(const Request&) = nullptr;
   absl::Status (*check)(const Edge*, const Request&) = nullptr;
-  void (*handler)(const Edge*, Unary<Request, Response>) = nullptr;
+  std::function<void(const Edge*, Unary<Request, Response>)> handler = nullptr;
 };
 
 template <typename Request, typename Response>
@@ -160,14 +162,15 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
 
 // One function for each service. It adds the service's rows to `methods`. The methods of AddKv,
 // AddLease, AddMaintenance and AddCluster are served on the loop's thread, with Edge::Admit as
-// admission.
+// admission. So are those of AddWatch, AddLock and AddElection, which share a WatchService
+// (watch_service.h).
 void AddKv(const Edge* edge, Methods* methods);
 void AddLease(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
-// Adds Watch in the same way. The loop must call the returned function after each turn. If it
-// returns true, the loop must call it again soon.
-std::function<bool(MonotonicTime now)> AddWatch(const Edge* edge, Methods* methods);
+void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods);
+void AddLock(const std::shared_ptr<WatchService>& service, Methods* methods);
+void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods);
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);

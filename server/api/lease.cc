@@ -6,10 +6,10 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "server/api/edge.h"
+#include "server/api/lease_id.h"
 #include "server/api/member_calls.h"
 
 namespace raftkv::api {
@@ -41,17 +41,11 @@ int64_t TtlMin(const Edge* edge) {
       std::ceil(1.5 * absl::ToDoubleSeconds(edge->config->election_timeout)));
 }
 
-// A random positive number of 63 bits. If there were such a lease already, the grant would fail.
-int64_t NewId() {
-  static std::mt19937_64 random{std::random_device{}()};
-  return static_cast<int64_t>(random() >> 1) | 1;
-}
-
 void Grant(const Edge* edge, Unary<LeaseGrantRequest, LeaseGrantResponse> call) {
   proto::Command command;
   LeaseGrantRequest& request = *command.mutable_lease_grant();
   request.Swap(call.mutable_request());
-  if (request.id() == 0) request.set_id(NewId());
+  if (request.id() == 0) request.set_id(NewLeaseId());
   request.set_ttl(std::max(request.ttl(), TtlMin(edge)));
   Write(edge, call, &command, &proto::CommandResponse::mutable_lease_grant);
 }

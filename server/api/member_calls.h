@@ -2,14 +2,15 @@
 #define RAFTKV_SERVER_API_MEMBER_CALLS_H_
 
 // How the handlers of methods read and write the replicated state. Write proposes a command and
-// answers the call once it is applied; every method that proposes uses it. Read answers a call from
-// the state machine, on a worker if the answer is large. A method that reads something new needs a
-// ReadFrom. WhenUpToDate is for answers that do not come from the state machine.
+// answers the call once it is applied; Propose does the same without a call. Read answers a call
+// from the state machine, on a worker if the answer is large. A method that reads something new
+// needs a ReadFrom. WhenUpToDate is for answers that do not come from the state machine.
 
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
 #include "server/api/edge.h"
 
 namespace raftkv::api {
@@ -95,43 +96,53 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
   WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }
 
-// Proposes `command` and answers the call once it is applied. Called by Write only, which checks
-// the alarms first. `get` returns the part of the command's response that answers the call. Fields
-// that this program does not know are dropped here, before the log.
-template <typename Request, typename Response>
-void Propose(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
-             Response* (proto::CommandResponse::*get)(),
-             std::shared_ptr<const int> compaction_waiter = nullptr) {
+// What became of a proposal: the status for the wire, whether it was proposed, and, if the status
+// is OK, the result.
+using ProposalAnswer =
+    absl::AnyInvocable<void(const absl::Status& status, bool proposed, ApplyResult result)>;
+
+// Proposes `command` and calls `answer` once it is applied, or with the reason why it was not.
+// Fields that this program does not know are dropped here, before the log. `answer` may run on the
+// thread that applies.
+inline void Propose(const Edge* edge, proto::Command* command, Caller caller, ProposalAnswer answer,
+                    bool wait_for_compaction = false) {
   command->DiscardUnknownFields();
   std::string bytes = command->SerializeAsString();
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
-    call.Finish(RequestTooLarge());
-    return;
+    return answer(RequestTooLarge(), /*proposed=*/false, {});
   }
   const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
-  if (needs > in_force) {
-    SayNotProposed(call.get());
-    call.Finish(NeedsVersion(in_force, needs));
-    return;
-  }
-  const bool wait_for_compaction = compaction_waiter != nullptr;
-  auto done = [edge, call, get, waiter = std::move(compaction_waiter)](Fate fate,
-                                                                       ApplyResult result) {
-    if (!fate.proposed) SayNotProposed(call.get());
-    if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
-    if (!result.status.ok()) return call.Finish(ToWire(result.status));
-    call.response()->Swap((result.response.*get)());
-    edge->FillHeader(result.revision, call.response()->mutable_header());
-    call.Finish(absl::OkStatus());
+  if (needs > in_force) return answer(NeedsVersion(in_force, needs), /*proposed=*/false, {});
+  auto done = [answer = std::move(answer)](Fate fate, ApplyResult result) mutable {
+    const absl::Status status = fate == Fate::kApplied ? ToWire(result.status) : ToWire(fate);
+    answer(status, fate.proposed, std::move(result));
   };
   edge->member->Post(ProposeRequest{.command = std::move(bytes),
                                     .done = std::move(done),
-                                    .caller = Edge::CallerOf(call),
+                                    .caller = std::move(caller),
                                     .wait_for_compaction = wait_for_compaction,
                                     .needs = needs});
 }
 
-// As Propose. But a command that an alarm denies is not proposed, so that such commands do not fill
+// Proposes `command` and answers the call. Called by Write only, which checks the alarms first.
+// `get` returns the part of the command's response that answers the call.
+template <typename Request, typename Response>
+void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
+           Response* (proto::CommandResponse::*get)(),
+           std::shared_ptr<const int> compaction_waiter = nullptr) {
+  const bool wait_for_compaction = compaction_waiter != nullptr;
+  auto answer = [edge, call, get, waiter = std::move(compaction_waiter)](
+                    const absl::Status& status, bool proposed, ApplyResult result) {
+    if (!proposed) SayNotProposed(call.get());
+    if (!status.ok()) return call.Finish(status);
+    call.response()->Swap((result.response.*get)());
+    edge->FillHeader(result.revision, call.response()->mutable_header());
+    call.Finish(absl::OkStatus());
+  };
+  Propose(edge, command, Edge::CallerOf(call), std::move(answer), wait_for_compaction);
+}
+
+// As ProposeFor. But a command that an alarm denies is not proposed, so that such commands do not fill
 // the log. Only a member that is up to date may say so: the alarm may have ended already.
 template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
@@ -141,12 +152,12 @@ void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* comm
     return edge->member->Snapshot()->alarms_in_force().Permit(proposed);
   };
   if (permit(*command).ok()) {
-    return Propose(edge, call, command, get, std::move(compaction_waiter));
+    return ProposeFor(edge, call, command, get, std::move(compaction_waiter));
   }
   const auto again = [edge, call, permit, get, waiter = std::move(compaction_waiter),
                       command = std::make_shared<proto::Command>(std::move(*command))] {
     const absl::Status status = permit(*command);
-    if (status.ok()) return Propose(edge, call, command.get(), get, waiter);
+    if (status.ok()) return ProposeFor(edge, call, command.get(), get, waiter);
     SayNotProposed(call.get());
     call.Finish(ToWire(status));
   };
