@@ -53,7 +53,7 @@ class Loop {
 
   // From any thread: runs `work` on the loop's thread, at once if called there, else after the next
   // turn.
-  // Work that is posted when the turns end is dropped.
+  // Work that is posted when the turns end is discarded.
   void OnLoop(std::function<void()> work);
   // From another thread: returns once `condition`, which is called on the loop's thread after each
   // turn, is true, or `deadline` has passed.

@@ -94,8 +94,8 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
 }
 
 // Proposes `command` and answers the call once it is applied. `get` returns the part of the
-// command's response that answers the call. Fields that this program does not know are dropped
-// here, before the log.
+// command's response that answers the call. Fields that this program does not know are removed
+// before the command is proposed.
 template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
            Response* (proto::CommandResponse::*get)(),

@@ -83,7 +83,7 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
     replica_.OnApplied(state_machine_->applied().index);
   }
   HandOver();
-  applier_.MaybeCompact(options_.compact_events_max);
+  applier_.MaybeCompact(options_.compact_steps_max);
   if (now >= next_forget_) {
     next_forget_ = now + kForgetInterval;
     applier_.ForgetAnswered();

@@ -36,8 +36,8 @@ struct RequestVoteReply {
 // §5.3. Without entries it is a heartbeat or a probe. `entries` follow `prev` without a gap.
 // `commit` is the leader's commit index. `round` is the leader's newest heartbeat round; a leader
 // uses each number once, and a reply echoes it. A read is confirmed when a majority has echoed a
-// round that began after the read arrived (thesis §6.4), so a late reply cannot confirm a newer
-// read.
+// round that began after the read arrived (thesis §6.4), so a reply to an older round cannot
+// confirm it.
 struct AppendEntries {
   EntryId prev = {};
   std::vector<Entry> entries = {};
@@ -76,8 +76,8 @@ struct ReadIndexReply {
 };
 
 // §7. A leader does not send this message: it asks its driver to send a snapshot
-// (Ready::snapshots_to), which takes long. The receiver's driver steps it in when the whole
-// snapshot has arrived, is verified and is on disk.
+// (Ready::snapshots_to), which takes long. The receiver's driver passes this message to Raft::Step
+// when the whole snapshot has arrived, is verified and is on disk.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;

@@ -65,7 +65,7 @@ MemberOptions Member::Options() const {
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
   options.replica.tail = profile.tail;
-  options.compact_events_max = asleep() ? 0 : profile.compact_events;
+  options.compact_steps_max = asleep() ? 0 : profile.compact_steps;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
 }

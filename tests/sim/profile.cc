@@ -64,7 +64,7 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->apply_entries = rng->Between(1, 4);
   if (on()) p->visited_keys_max = rng->Between(1, 6);
   if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
-  if (rng->Chance(70 * kPercent)) p->compact_events = rng->Between(1, 8);
+  if (rng->Chance(70 * kPercent)) p->compact_steps = rng->Between(1, 8);
   if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
   if (on()) p->old_version = rng->Between(20, 100) * kPercent;
   if (on()) p->out_of_time = rng->Below(50 * kPercent);
@@ -158,7 +158,7 @@ std::string Describe(const Profile& p) {
       p.partition_every, p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every,
       p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
       p.hand_over_for, p.apply_delay, p.apply_entries, p.visited_keys_max, p.out_of_time,
-      p.write_stall, p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_events,
+      p.write_stall, p.write_stall_for, p.flush_interval, p.compact_delay, p.compact_steps,
       p.asleep + 1, p.tail.entries_max, p.tail.bytes_max, p.tail.step_entries,
       p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients, p.keys, p.think,
       p.patience, p.gives_up, p.compact, p.lease, p.watch_think, p.watch_leaves, p.watch_steps,
