@@ -115,8 +115,9 @@ class Logger {
               << (e.configuration.learners.empty() ? "" : "; learners: ")
               << Names(e.configuration.learners);
   }
-  void Log(const raft::MessageRejected&) {}  // like the next one
-  void Log(const PeerRejected&) {}  // server/peer logs these, together with its own rejections
+  // server/peer logs these two, together with its own rejections.
+  void Log(const raft::MessageRejected&) {}
+  void Log(const PeerRejected&) {}
   void Log(const RejectedByPeer& e) {
     LOG(ERROR) << Name(e.peer) << " rejects this member: its data directory " << data_dir_
                << " is new, but the cluster knows " << Name(self_)
@@ -151,7 +152,7 @@ class Logger {
                  "before, was it started from another directory?";
   }
 
-  // This is not the first time that this member asks for votes since it last knew a leader.
+  // True: this member has asked for votes before since it last knew a leader.
   bool IsRepeat() const { return rounds_ > 1; }
 
   void LogSummary() const {

@@ -17,8 +17,8 @@ namespace raftkv {
 // Returns whether the member joined a running cluster, at this start or at an earlier one.
 absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join);
 
-// After the first start the log has the members, and the file does not change them: if it names
-// others, a warning says what to do. Until the log has them, the file must be as it was.
+// Compares the config file with the members in the log. If the file names others, a warning says
+// what to do. An error: the log has no members yet, and the file is not that of the first start.
 absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir);
 
 }  // namespace raftkv

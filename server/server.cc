@@ -74,7 +74,7 @@ ClusterVersion NewestVersion() {
   return std::clamp(version, kFirstVersion, kNewestVersion);
 }
 
-// Tests of rolling upgrades name here a field that version 2 is said to have added.
+// Tests of rolling upgrades name a field here. It is treated as if version 2 had added it.
 void AddFieldOfTests() {
   const char* field = getenv("RAFTKV_TEST_NEW_FIELD");
   if (field != nullptr) FieldVersions().push_back({field, 2});
@@ -237,7 +237,7 @@ class EventLog final : public MemberObserver {
       kill(getpid(), SIGTERM);  // main stops the server
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
-      return peers_->OnPeerRejected(rejected->peer);  // counts them, and logs some
+      return peers_->OnPeerRejected(rejected->peer);  // counts it, and may log it
     }
     const auto* raft_event = std::get_if<raft::Event>(&event);
     const auto* message =

@@ -9,8 +9,6 @@
 
 namespace raftkv {
 
-namespace {}  // namespace
-
 Watchdog::Watchdog(WatchdogOptions options, const PhaseValue* phase,
                    std::function<uint64_t()> rounds)
     : options_(std::move(options)), phase_(phase), rounds_(std::move(rounds)) {}

@@ -145,8 +145,8 @@ std::string Probe(const std::string& address, absl::Time deadline) {
 
 }  // namespace
 
-// In a thread of its own, because looking up a name cannot be ended. If the time is over, the
-// thread is left behind.
+// Runs in a thread of its own, because looking up a name cannot be ended. If the time is over, the
+// thread goes on without effect.
 std::string WhyUnreachable(const std::string& address, absl::Duration limit) {
   struct Result {
     absl::Mutex mutex;

@@ -48,7 +48,7 @@ void Member::Turn(MonotonicTime now) {
   }
   Append(std::move(more.committed), &handed_over_.committed);
   Append(std::move(more.reads), &handed_over_.reads);
-  if (applying_elsewhere_ && now >= next_forget_) {  // the applier cannot be asked to forget now
+  if (applying_elsewhere_ && now >= next_forget_) {  // another thread uses the applier now
     next_forget_ = now + kForgetInterval;
     std::erase_if(handed_over_.reads,
                   [](const ReadTask& read) { return read.request->answered(); });

@@ -14,7 +14,7 @@ namespace raftkv {
 
 namespace {
 
-// After a failed snapshot, the next one waits: each costs the leader a flush.
+// The pause before the next snapshot after a failed one, because each costs the leader a flush.
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kPauseMax = absl::Seconds(30);
 
