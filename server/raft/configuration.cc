@@ -82,8 +82,8 @@ void Raft::AddPeer(MemberId id, Index next_index) {
   peers_.emplace(id, std::move(peer));
 }
 
-// A leader that is no voter any more has led only to commit that (thesis §4.2.2). The new leader
-// needs no round of pre-votes, because this one has asked it.
+// A leader that is no longer a voter leads only until its removal is committed (thesis §4.2.2). The
+// member that it then asks to campaign needs no round of pre-votes.
 void Raft::MaybeStepAside() {
   if (role_ != Role::kLeader || membership_.IsVoter(config_.id)) return;
   if (membership_.index() > commit_) return;
