@@ -85,7 +85,7 @@ proto::Command RandomRequests::Command(const Model::Moment& now) {
   return command;
 }
 
-// Any change with any configuration, as the state machine must take it.
+// Any change with any configuration: the state machine must accept it.
 proto::Command RandomRequests::ChangeMembers(const Model& model) {
   proto::Command command;
   proto::ChangeMembers& change = *command.mutable_change_members();
