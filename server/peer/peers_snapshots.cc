@@ -132,7 +132,7 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
   in->busy = false;
   if (!status.ok()) {
     LOG(ERROR) << "the snapshot from " << peer->address.name
-               << " cannot be taken: " << status.message();
+               << " cannot be installed: " << status.message();
     return EndIncoming(peer, status);
   }
   peer->snapshot_in->Send({});
