@@ -287,7 +287,7 @@ absl::Status Client::MoveLeader(uint64_t target) {
 
 absl::Status Client::Snapshot(const SnapshotSink& sink) { return impl_->Snapshot(sink); }
 
-// A read, as far as repeating goes: it changes nothing that a client can see.
+// Repeated like a read: it changes nothing that a client can see.
 absl::Status Client::Defragment() {
   return impl_
       ->Call<etcdserverpb::DefragmentResponse>(Kind::kRead, "Maintenance.Defragment",

@@ -187,7 +187,8 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   }
 }
 
-// Every endpoint was tried, and each that got the request has waited in vain for the cluster.
+// Every endpoint was tried, and each that got the request has waited for the cluster without
+// success.
 bool FailoverCall::AllWaited() const {
   return connecting_ == 0 &&
          std::all_of(targets_.begin(), targets_.end(), [](const Target& t) { return t.tried; }) &&
@@ -206,7 +207,7 @@ absl::Status FailoverCall::NoTargetLeft() const {
   std::vector<std::string> all;
   for (const Target& target : targets_) all.push_back(target.endpoint->address());
   std::string addresses = absl::StrJoin(all, ", ");
-  // Say how long it limit, unless every endpoint failed at once.
+  // Say how long it waited, unless every endpoint failed at once.
   const absl::Duration limit = std::min(options_.dial_timeout, options_.request_timeout);
   if (absl::Now() - begin_ >= limit) {
     absl::StrAppend(&addresses, " within ", absl::FormatDuration(limit));

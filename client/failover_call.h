@@ -70,7 +70,7 @@ class FailoverCall {
     bool tried = false;
     bool sent = false;
     bool timed_out = false;  // the request was sent, and no response came in time
-    bool waited = false;     // the server waited in vain for the cluster: no need to ask again
+    bool waited = false;     // the server has waited for the cluster without success: do not repeat
   };
   // The request, sent to one target.
   struct Attempt {

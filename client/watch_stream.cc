@@ -57,7 +57,7 @@ bool Watcher::Impl::Wait(void* tag, absl::Time deadline, bool* ok) {
   return false;
 }
 
-// Ends the call, if there is one, and waits until gRPC has let go of it.
+// Ends the call, if there is one, and waits until gRPC no longer uses it.
 void Watcher::Impl::Close() {
   if (call_ == nullptr) return;
   bool ok = false;

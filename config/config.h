@@ -39,7 +39,7 @@ struct LimitsConfig {
   // A save that takes longer ends the process. In [election_timeout, request_timeout).
   absl::Duration disk_stall_timeout = absl::Seconds(5);
   int64_t max_pending_requests = 16384;
-  // A watch with progress_notify that had no events for so long is told the current revision.
+  // A watch with progress_notify that had no events for this time is sent the current revision.
   absl::Duration watch_progress_notify_interval = absl::Minutes(10);
 };
 

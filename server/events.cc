@@ -234,7 +234,7 @@ class Logger {
                  "before, was it started from another directory?";
   }
 
-  // This is not the first time that this member asks for votes since it last knew a leader.
+  // True: this member has asked for votes before since it last knew a leader.
   bool IsRepeat() const { return rounds_ > 1; }
 
   void LogSummary() const {

@@ -56,14 +56,14 @@ void LogWriter::Install(google::LogSeverity severity) {
   for (int each = google::INFO; each < google::NUM_SEVERITIES; ++each) {
     google::SetLogDestination(each, "");  // no files
   }
-  FLAGS_stderrthreshold = google::NUM_SEVERITIES;  // nothing to stderr but by this class
+  FLAGS_stderrthreshold = google::NUM_SEVERITIES;  // only this class writes to stderr
   FLAGS_minloglevel = severity;
   google::AddLogSink(this);
   installed = this;
   signal(SIGABRT, BeforeAbort);
 }
 
-// Only what a signal handler may call. abort() ends the process when this returns.
+// Calls only functions that a signal handler may call. abort() ends the process when this returns.
 void LogWriter::BeforeAbort(int /*signal*/) {
   const LogWriter* const writer = installed;
   constexpr int kSteps = 1000;

@@ -52,8 +52,7 @@ class Loop {
   EventQueue* clients() { return &clients_; }
 
   // From any thread: runs `work` on the loop's thread, at once if called there, else after the next
-  // turn.
-  // Work that is posted when the turns end is dropped.
+  // turn. Work that is posted when the turns end is discarded.
   void OnLoop(std::function<void()> work);
   // From another thread: returns once `condition`, which is called on the loop's thread after each
   // turn, is true, or `deadline` has passed.

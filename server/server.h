@@ -14,8 +14,8 @@ namespace raftkv {
 class Server {
  public:
   // Opens the data directory, listens on both ports and starts the loop. An error is one line.
-  // DataLoss means damaged data (exit code 66); any other error means that the configuration or the
-  // directory cannot be used (exit code 2).
+  // DataLoss: damaged data (exit code 66). Internal or Unknown: exit code 1. Any other error: the
+  // configuration or the directory cannot be used (exit code 2).
   struct StartOptions {
     bool join = false;               // if the data directory is new: joins a cluster (join.h)
     bool force_new_cluster = false;  // the others are lost for good (force_new_cluster.h)
@@ -26,7 +26,7 @@ class Server {
   // Checks the member's data directory without changing it (CheckDataDir in storage/data_dir.h).
   static absl::StatusOr<std::string> CheckDataDirectory(const Config& config, size_t self);
 
-  // Stops the member. Declines new calls with an error after which clients turn to another member.
+  // Stops the member. Declines new calls with an error after which clients use another member.
   // Lets running calls finish; those that exceed the grace period are answered "server stopped".
   // From any thread but the loop's.
   void Stop();

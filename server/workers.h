@@ -20,7 +20,7 @@ class Workers {
   Workers(int threads, size_t waiting_max);
   ~Workers() { Stop(); }
 
-  // Queues `work`. Returns false and drops `work` if the queue is full or after Stop.
+  // Queues `work`. Returns false and discards `work` if the queue is full or after Stop.
   bool Run(std::function<void()> work);
   // Runs what is queued, then ends the threads. From then on Run returns false. This is the end of
   // one pool, not a phase of the member: what is queued must still run, because each item answers a

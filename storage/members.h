@@ -2,15 +2,15 @@
 #define RAFTKV_STORAGE_MEMBERS_H_
 
 // The members of the cluster as the log has them: who they are, where they are reached, who votes.
-// The command ChangeMembers changes them. The table of members (tables/members.h) keeps a Members
-// as of the applied entries, and the replica one as of the committed entries, from which a leader
+// The command ChangeMembers changes them. The table of members (tables/members.h) has the Members
+// of the applied entries. The replica has those of the committed entries, from which a leader
 // decides what it proposes.
 //
 // A member is in one of three states:
 //   learner        added as a learner; an operator promotes it
-//   joining voter  added as a voter. It counts for Raft once it has caught up: until then no
-//                  majority needs it, whether it was started or not
-//   voter          votes and counts
+//   joining voter  added as a voter. Raft treats it as a learner until it has caught up: until then
+//                  no majority needs it, whether it was started or not
+//   voter          votes, and is part of majorities
 // Clients see a joining voter as a voter, as in etcd.
 
 #include <map>

@@ -35,7 +35,7 @@ struct Limits {
 
 // One Meter serves all parts of a read, or all entries of one call of StateMachine::Apply. Code
 // that reads records calls Step for each record, and passes skips_left() to its iterators. Once
-// over() is true, the caller must drop the results so far and end with status().
+// over() is true, the caller must discard the results so far and end with status().
 //
 // Iterators also pass deleted keys that the engine has not removed yet. Those cost no steps, but a
 // read or an entry with a limit of steps may pass at most kSkipsMax of them. Passing kSkipsMax
@@ -75,9 +75,9 @@ class Meter {
   void BeginEntry(const Rules& rules, Revision compacted);
   bool in_entry() const { return rules_ != nullptr; }
   const Rules& rules() const { return *rules_; }
-  // `newest`: the revision of a key's newest version, which may be a tombstone. True: no member can
-  // have removed that version yet, because the revision is not below the compacted one.
-  bool IsHeld(Revision newest) const { return newest >= compacted_; }
+  // `newest`: the revision of a key's newest version, which may be a tombstone. True: every member
+  // still stores that version, because the revision is not below the compacted one.
+  bool EveryMemberHas(Revision newest) const { return newest >= compacted_; }
   // These charge an entry for a key that a walk passes, a value that it reads, or a number of
   // steps. In a read they charge nothing. They return !over().
   bool WalkKey(size_t stored_key_bytes) {
@@ -89,7 +89,7 @@ class Meter {
   bool Walk(int64_t steps);
   // Charges the deletion of one key of a range. Returns !over().
   bool Delete(size_t key_bytes, size_t stored_key_bytes);
-  // The steps that a walk over all keys deleted so far would cost.
+  // What it would cost, in steps, to walk over all keys that this entry has deleted so far.
   int64_t deleted_steps() const { return deleted_steps_; }
 
   bool over() const {

@@ -1,16 +1,16 @@
 #ifndef RAFTKV_STORAGE_SNAPSHOT_H_
 #define RAFTKV_STORAGE_SNAPSHOT_H_
 
-// Snapshots of the state machine that members send each other (§7), and how one takes the place of
-// this member's state machine and log.
+// Snapshots of the state machine that members send each other (§7), and how one replaces this
+// member's state machine and log.
 //
 // The state machine and the log are two stores, so an install has three steps, each durable before
 // the next one begins (docs/decisions/0012):
 //
-//   1. StateStore::Replace   names the snapshot as the state machine, and the entry after which the
-//                            log continues
+//   1. StateStore::Replace   records the snapshot as the state machine, and the last entry that it
+//                            contains
 //   2. LogStore::Reset       empties the log; it continues after that entry
-//   3. StateStore::Replaced  forgets the entry
+//   3. StateStore::Replaced  removes the record of the entry
 //
 // After a crash before step 1, the old state machine and log are there. After a crash between 1 and
 // 3, the next start calls ResumeInstall before it reads the log.
@@ -23,8 +23,8 @@
 
 namespace raftkv {
 
-// A snapshot that has arrived whole, is verified and is durable, but not in use. When it is
-// destroyed without having been used, its files are removed.
+// A snapshot that has arrived completely, is verified and is durable, but not in use. If the object
+// is destroyed before the snapshot is used, its files are removed.
 class ReceivedSnapshot {
  public:
   // `base`: the last entry that the snapshot contains. `configuration`: the one in force there, or
@@ -49,7 +49,7 @@ class StateStore {
   virtual void Replaced() = 0;
 };
 
-// `base`: the entry that Replace recorded and Replaced did not forget.
+// `base`: the entry that Replace has recorded, if Replaced has not removed the record.
 inline void ResumeInstall(const LogStore::Tip& base, LogStore* log) {
   if (!log->Contains(base)) log->Reset(base);
 }

@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kFilesMax = 100'000;
-// An install leaves at least so much room on the disk.
+// A snapshot that arrives leaves at least this much free space on the disk.
 constexpr uint64_t kFreeMin = 256 << 20;
 
 bool AllDigits(std::string_view text) {

@@ -130,10 +130,10 @@ class StateMachine {
   Revision compacted_revision() const;
   Revision compaction_done() const;  // all versions obsolete at this revision were removed
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  // Runs one step of the physical compaction. Its cost, in the steps of Meter (for events and their
-  // bytes), may be twice the cost of what was written since the last call, so that the compaction
-  // keeps up with the load. The cost is at least 256 and at most 4,096 (20 to 40 ms), and at most
-  // `steps_max` (for tests). No effect if there is nothing to compact.
+  // Runs one step of the physical compaction. The limit of its cost, in the steps of Meter (for
+  // events and their bytes), is twice the cost of what was written since the last call, so that the
+  // compaction keeps up with the load; but at least 256 and at most 4,096 (20 to 40 ms), and at
+  // most `steps_max` (for tests). No effect if there is nothing to compact.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
   // Starts to free the disk space of deleted data in the background, and returns at once.
@@ -148,8 +148,8 @@ class StateMachine {
   // Whether the engine would make the next write wait for its compactions.
   bool WouldStall() const;
 
-  // A snapshot of a peer takes the place of this state: takes over the state of `other`. Readers
-  // keep what they pinned; the old engine is closed when the last of them lets go.
+  // Replaces this state by the state of `other`, a snapshot that a peer sent. Readers keep what
+  // they pinned; the old engine is closed when the last of them has ended.
   void Install(std::unique_ptr<StateMachine> other);
 
  private:
@@ -157,7 +157,7 @@ class StateMachine {
   explicit StateMachine(std::shared_ptr<Rep> rep);
 
   std::shared_ptr<Rep> rep_;          // used by the thread that applies
-  ForAnyThread<Rep> for_any_thread_;  // the same one
+  ForAnyThread<Rep> for_any_thread_;  // the same Rep, for functions that any thread may call
 };
 
 }  // namespace raftkv

@@ -32,8 +32,8 @@ class StateSnapshot {
   ClusterVersion cluster_version() const { return state_.cluster_version; }
 
   // KV.Range by etcd's rules. Errors: InvalidArgument and OutOfRange as etcd. ResourceExhausted
-  // with the text "read budget" if a limit was exceeded: drop `response`; the read may run again on
-  // another thread, without limits. Cancelled if give_up returned true.
+  // with the text "read budget" if a limit was exceeded: discard `response`; the read may run again
+  // on another thread, without limits. Cancelled if give_up returned true.
   absl::Status Range(const etcdserverpb::RangeRequest& request, const Limits& limits,
                      etcdserverpb::RangeResponse* response) const;
 

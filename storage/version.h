@@ -10,10 +10,10 @@
 // SetClusterVersion once all members know the next one, and it never goes down.
 //
 //   1  the rules of the first release: the bytes of keys cost nothing
-//   2  the bytes of keys count against Rules::walked_steps
-//   3  leases: they can be granted, and the rules about them below; logs are cut: a member that is
-//      far behind gets a snapshot (server/member/log_tail.h); digests are kept (tables/digests.h);
-//      alarms (alarms.h)
+//   2  the bytes of keys cost steps (Rules::walked_steps)
+//   3  leases, and their rules below; changes of the members (members.h); alarms (alarms.h); digests
+//      are kept (tables/digests.h); logs are cut, and a member that needs an entry that was cut gets
+//      a snapshot (server/member/log_tail.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -53,8 +53,8 @@ struct Costs {
 };
 
 // How much one entry of the log may do. An entry that exceeds a rule fails with ResourceExhausted
-// and changes nothing. Only replicated data counts: keys and values. Two things differ between
-// members, so they do not count: what physical compaction has not removed yet, and where the blocks
+// and changes nothing. Only replicated data is charged: keys and values. Two things differ between
+// members, so they cost nothing: what physical compaction has not removed yet, and where the blocks
 // of counts begin and end. etcd has no such limits: in etcd a huge request may take all memory, or
 // make all other requests wait.
 //
@@ -62,7 +62,7 @@ struct Costs {
 //   - For each key that a range read, a range compare or a range deletion visits: one step, and the
 //     steps for the bytes of the key (Costs). This applies to keys that every member stores: keys
 //     that exist at the revision that is read, and keys that changed at the compacted revision or
-//     later. A zero byte of a key counts twice, because it is stored as two bytes. Older tombstones
+//     later. A zero byte of a key is two bytes here, because it is stored as two. Older tombstones
 //     are free, because a member may have removed them (history.h). Older versions of a key are
 //     free, because a walk passes few of them (range.cc).
 //   - For each key that exists: the steps for the bytes of its value (Costs).
@@ -124,10 +124,10 @@ struct FieldVersion {
 std::vector<FieldVersion>& FieldVersions();
 
 // The lowest version that defines everything in `command`: the operation, and each field that is
-// set, also in nested messages. A field with its default value counts as not set. If this program
-// does not know the operation, the result is above kNewestVersion; fields that it does not know do
-// not count (they are dropped before the log). A command may be proposed if the cluster version is
-// at least the result.
+// set, also in nested messages. A field with its default value is not set. If this program does not
+// know the operation, the result is above kNewestVersion. Fields that it does not know are ignored
+// (they are removed before the command is proposed). A command may be proposed if the cluster
+// version is at least the result.
 ClusterVersion Needs(const proto::Command& command);
 
 }  // namespace raftkv

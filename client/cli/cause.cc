@@ -93,7 +93,7 @@ bool IsTlsRecord(absl::string_view bytes) {
   return bytes.size() >= 2 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3;
 }
 
-// Why no HTTP/2 connection comes about with a server that accepts TCP connections.
+// Why there is no HTTP/2 connection with a server that accepts TCP connections.
 std::string WhyNoGreeting(const addrinfo& to, absl::Time deadline) {
   // RFC 9113, section 3.4: the client's preface, and an empty SETTINGS frame.
   constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -145,8 +145,8 @@ std::string Probe(const std::string& address, absl::Time deadline) {
 
 }  // namespace
 
-// In a thread of its own, because looking up a name cannot be ended. If the time is over, the
-// thread is left behind.
+// Runs in a thread of its own, because looking up a name cannot be ended. If the time is over, the
+// thread goes on without effect.
 std::string WhyUnreachable(const std::string& address, absl::Duration limit) {
   struct Result {
     absl::Mutex mutex;

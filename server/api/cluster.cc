@@ -1,6 +1,5 @@
-// etcdserverpb.Cluster: the members of the cluster and their changes. A change is checked by the
-// leader, which proposes it together with the configuration that follows from it
-// (server/member/replica_members.cc).
+// etcdserverpb.Cluster: the members of the cluster and their changes. The leader checks a change
+// and proposes it together with the resulting configuration (server/member/replica_members.cc).
 
 #include <algorithm>
 #include <string>

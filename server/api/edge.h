@@ -33,7 +33,7 @@ namespace raftkv::api {
 inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
 // Bounds of the bytes of answers that were made and not sent yet. Above the first one, workers make
-// no further answers; above the second one, calls are declined.
+// no further answers; above the second one, new calls get "too many requests".
 inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
 inline constexpr size_t kUnsentBytesMax = 1 << 30;
 
@@ -86,7 +86,7 @@ struct Edge {
   // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
   // `give_up()` becomes true at the deadline, when the client has gone, or when the member stops.
   // `work` must then return CANCELLED; the call ends with "server stopped" or "request timed out".
-  // The work waits while clients have too many bytes of earlier answers to read.
+  // The work waits while more than kUnsentBytesOfWorkers of earlier answers are not sent.
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {

@@ -53,7 +53,7 @@ absl::Status ResponseTooLarge() {
       "etcdserver: response is too large; read it in pages, with a limit");
 }
 
-// etcd has no such error: its members of an older version would end at such an entry.
+// etcd has no such error: members of an older version would crash at such an entry.
 absl::Status NeedsVersion(ClusterVersion in_force, ClusterVersion needs) {
   return absl::UnimplementedError(absl::StrCat("etcdserver: the cluster version is ", in_force,
                                                ", this needs ", needs, ": upgrade all members"));
@@ -73,7 +73,7 @@ absl::Status ToWire(Fate fate) {
           "etcdserver: request timed out, possibly due to connection lost");
     case Fate::Kind::kTooManyRequests:
       return TooManyRequests();
-    // etcd has no such error: a leader of an older version would end at such a request.
+    // etcd has no such error: a leader of an older version would crash at such a request.
     case Fate::Kind::kNotSupported:
       return absl::UnimplementedError(
           "etcdserver: the cluster does not know this request; bring all members to one version");

@@ -28,9 +28,10 @@ using etcdserverpb::LeaseTimeToLiveRequest;
 using etcdserverpb::LeaseTimeToLiveResponse;
 using google::protobuf::Message;
 
-// The limits of keep-alives that are not answered, or whose answers the client has not read. Beyond
-// the first, the next request of the stream is not read yet: etcd's client library sends those of
-// all its leases at once. Beyond the second, the stream ends.
+// The limits of keep-alives that are not answered, or whose answers the client has not read: of one
+// stream, and of all streams. At the first limit, the stream's next request is not read yet,
+// because etcd's client library sends the keep-alives of all its leases at once. At the second, the
+// stream ends.
 constexpr size_t kStreamUnansweredMax = 4096;
 constexpr size_t kAllUnansweredMax = 1 << 17;
 constexpr size_t kStreamsMax = 16'384;

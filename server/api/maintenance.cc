@@ -1,6 +1,6 @@
-// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader, Alarm. All but the last
-// two concern the state of this member only, and wait neither for a leader nor for the applier. The
-// other methods are not served yet.
+// etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader, Alarm. The first four
+// concern the state of this member only, and wait neither for a leader nor for the applier. The
+// other methods are not supported yet.
 
 #include <algorithm>
 #include <memory>

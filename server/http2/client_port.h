@@ -57,7 +57,7 @@ class ClientPort final : private Router {
   void Start();
 
   // From any thread but the port's. No new connections are accepted. Returns when clients were told
-  // to make no new calls. Calls that arrive all the same are served.
+  // to make no new calls. Calls that arrive nevertheless are served.
   void Decline();
   // From any thread, but not from a handler. Sends what is queued until `flush` is over, then
   // closes all connections. Returns when the port's thread has ended. By then all streams are

@@ -81,7 +81,7 @@ class Connection {
   // Resets the streams whose request or answer takes too long. False: delete the connection,
   // because its client has not spoken HTTP/2, or has not read, for too long.
   bool EndLate(MonotonicTime now);
-  // Tells the client to make no new calls here. Those that arrive all the same are served.
+  // Tells the client to make no new calls here. Those that arrive nevertheless are served.
   void AnnounceGoaway();
   // Ends the session once all streams are closed.
   void Goaway();

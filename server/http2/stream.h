@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
 #define RAFTKV_SERVER_HTTP2_STREAM_H_
 
-// One HTTP/2 stream that carries a gRPC call, as the client port's thread and the thread of its
-// handler share it. A Connection creates it when the headers of the request have arrived. What is
-// below "the port's thread" is used on that thread only.
+// One HTTP/2 stream that carries a gRPC call. The client port's thread and the thread of its
+// handler share it. A Connection creates it when the headers of the request have arrived. The
+// fields below "the port's thread" are used on that thread only.
 
 #include <atomic>
 #include <cstddef>

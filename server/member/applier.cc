@@ -75,8 +75,8 @@ void Applier::Answer(PendingRequestPtr request, ApplyResult result) {
   }
 }
 
-void Applier::MaybeCompact(int64_t events_max) {
-  if (can_compact()) state_machine_->CompactStep(events_max);
+void Applier::MaybeCompact(int64_t steps_max) {
+  if (can_compact()) state_machine_->CompactStep(steps_max);
   while (!compactions_.empty() &&
          compactions_.begin()->first <= state_machine_->compaction_done()) {
     Compaction done = std::move(compactions_.extract(compactions_.begin()).mapped());

@@ -69,10 +69,10 @@ class Applier {
 
   // Runs one step of the physical compaction, if there is something to compact and the engine would
   // not make writes wait. Then answers the requests that waited for a compaction that is done.
-  void MaybeCompact(int64_t events_max = INT64_MAX);
+  void MaybeCompact(int64_t steps_max = INT64_MAX);
   bool can_compact() const { return state_machine_->compacting() && !state_machine_->WouldStall(); }
 
-  // A snapshot that contains everything in the queue took the place of the state.
+  // Replaces the state by `state`, a snapshot that contains the effects of all queued entries.
   void Install(std::unique_ptr<StateMachine> state);
 
   // Forgets requests that were answered at their deadline.

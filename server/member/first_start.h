@@ -5,8 +5,8 @@
 // because this is the first start, or because the data directory was lost, with the votes and
 // acknowledgements in it. So such a member neither votes nor starts elections until
 //
-//   - so many other members answered "my log is empty too" that the remaining ones (this member
-//     included) are no majority: then nothing was ever committed; or
+//   - enough other members answered "my log is empty too": the remaining ones, this member
+//     included, are less than a majority, so nothing was ever committed; or
 //   - a leader has sent it everything that was ever acknowledged.
 //
 // A cluster of one need not wait. Nor need a member that joins: its id is new, so it has forgotten

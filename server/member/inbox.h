@@ -2,10 +2,10 @@
 #define RAFTKV_SERVER_MEMBER_INBOX_H_
 
 // What has arrived for a member's next turn. Bounded: when it is full, a client's request is
-// rejected with kTooManyRequests and a peer's message is dropped (Raft sends it again). One item
-// always fits. The transport's reports about its own streams (AppendLost, PeerLost, ForwardLost,
-// ForwardQueueFull) and about snapshots (SnapshotSent, SnapshotArrived) always fit too, because the
-// member must not miss them.
+// rejected with kTooManyRequests and a peer's message is dropped (Raft sends it again). An empty
+// inbox accepts an item of any size. The transport's reports about its own streams (AppendLost,
+// PeerLost, ForwardLost, ForwardQueueFull) and about snapshots (SnapshotSent, SnapshotArrived) are
+// accepted even if the inbox is full, because the member must not miss them.
 //
 // Owned by the member; used on the thread of its turns. The driver stops collecting once there is
 // enough for a turn. The rest waits in gRPC's queues, whose flow control slows the senders down.

@@ -20,11 +20,11 @@ struct LogTail {
   // What is kept: no more than either of these. At least one entry is always kept.
   raft::Index entries_max = 10'000;
   uint64_t bytes_max = 64 << 20;
-  // The log is cut when it has so much more than that: a cut costs a sync.
+  // The log is cut when it has this much more than that: a cut costs a sync.
   raft::Index step_entries = 5'000;
   uint64_t step_bytes = 16 << 20;
-  // A follower that is catching up, or a snapshot that is being sent, may keep so many bytes more
-  // of the log, or as many as the state has: above that, sending the state again is cheaper.
+  // For a follower that is catching up, or a snapshot that is being sent, a leader keeps up to this
+  // many bytes of the log, or as many as the state has. Beyond that, a new snapshot is cheaper.
   uint64_t held_bytes_max = 512 << 20;
 };
 

@@ -52,7 +52,7 @@ void Member::Turn(MonotonicTime now) {
   }
   Append(std::move(more.committed), &handed_over_.committed);
   Append(std::move(more.reads), &handed_over_.reads);
-  if (applying_elsewhere_ && now >= next_forget_) {  // the applier cannot be asked to forget now
+  if (applying_elsewhere_ && now >= next_forget_) {  // another thread uses the applier now
     next_forget_ = now + kForgetInterval;
     std::erase_if(handed_over_.reads,
                   [](const ReadTask& read) { return read.request->answered(); });
@@ -89,7 +89,7 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
     replica_.OnApplied(state_machine_->applied().index);
   }
   HandOver();
-  applier_.MaybeCompact(options_.compact_events_max);
+  applier_.MaybeCompact(options_.compact_steps_max);
   if (now >= next_forget_) {
     next_forget_ = now + kForgetInterval;
     applier_.ForgetAnswered();

@@ -53,7 +53,7 @@ struct MemberOptions {
 
   // The maximum cost of one CompactStep of the state machine, in steps (storage/meter.h). The state
   // machine has its own limit too; the lower one applies.
-  int64_t compact_events_max = INT64_MAX;
+  int64_t compact_steps_max = INT64_MAX;
   // The state machine is flushed at least this often, even if little was written.
   absl::Duration flush_interval = absl::Seconds(30);
 };
@@ -91,7 +91,7 @@ struct MemberStatus {
 
 class Member {
  public:
-  // All arguments must outlive the member. While it lives, only the member changes `log` and
+  // All pointers must outlive the member. While it lives, only the member changes `log` and
   // `state_machine`. From Phase::kDeclining on, it declines proposals that peers forward.
   Member(const MemberOptions& options, LogStore* log, StateMachine* state_machine,
          const PhaseValue* phase, StateStore* states, Transport* transport);

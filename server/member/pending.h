@@ -2,10 +2,11 @@
 #define RAFTKV_SERVER_MEMBER_PENDING_H_
 
 // Clients' requests from arrival to answer. Each is answered exactly once: when it is carried out,
-// at its deadline, or when the member stops. The first answer counts; later ones are ignored.
+// at its deadline, or when the member stops. Only the first answer is given; later ones are
+// ignored.
 //
-// A PendingRequest is shared by the list of all requests (PendingRequests) and by the one place
-// where it waits now: Proposals, Reads or the Applier. The applier may run on another thread.
+// A PendingRequest is shared by the list of all requests (PendingRequests) and by the object that
+// holds it now, for example Proposals, Reads or the Applier, which may run on another thread.
 
 #include <atomic>
 #include <cstddef>
@@ -24,9 +25,9 @@ class PendingRequest {
  public:
   using Done = std::variant<ProposalDone, ReadDone>;
 
-  // With `compaction_deadline` (a physical compaction): after the write was applied, the answer
-  // waits until what it compacted is removed, but no longer than until that deadline. Without it
-  // only `deadline` counts.
+  // `compaction_deadline` is set for a physical compaction: after the write was applied, the answer
+  // waits until the compacted versions are removed, or until compaction_deadline. For all other
+  // requests it is empty, and `deadline` is the only limit.
   PendingRequest(Done done, MonotonicTime deadline,
                  std::optional<MonotonicTime> compaction_deadline)
       : done_(std::move(done)), deadline_(deadline), compaction_deadline_(compaction_deadline) {}

@@ -60,8 +60,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
-  // If this turn comes an election timeout late (a save took long, or the process was stopped), the
-  // others may have a new leader. Step down before anything else.
+  // If more than an election timeout has passed since the last turn (a save took long, or the
+  // process was stopped), the others may have a new leader. Step down before anything else.
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
   now_ = now;
@@ -70,7 +70,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
-  // Only now: each proposal that was never sent is reported by itself, and has been spared.
+  // Call this after all inputs were handled: they also name the proposals that were certainly not
+  // sent, which must not be answered "unknown".
   for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
   if (arrived_ && may_install) StepSnapshot();
   Tick();
@@ -378,8 +379,9 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
         entry.type == raft::EntryType::kCommand ? NoteCommand(entry) : NoteChange(entry);
     if (request != nullptr) task.requests.emplace_back(entry.id.index, std::move(request));
   }
-  // The first entry of a later term comes after everything of earlier terms that survived. So what
-  // is still in flight from an earlier term was lost, or waits in a message to its old leader.
+  // In the log, the first entry of a later term comes after all entries of earlier terms that
+  // survived. So a proposal that is still in flight from an earlier term was lost, or is in a
+  // message to an old leader.
   if (committed.back().id.term > settled_term_) {
     settled_term_ = committed.back().id.term;
     proposals_.OnTermSettled(settled_term_);
@@ -428,8 +430,9 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
-  // A leader that is only lost may never be followed by another, so what was sent to it is answered
-  // now. In a later term there is, or was, a majority: it soon shows what was lost (OnTermSettled).
+  // If the leader was lost in the same term, there may never be another leader, so what was sent to
+  // it is answered now. In a later term a majority was reached. Its first committed entry soon
+  // shows which proposals were lost (OnTermSettled).
   if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();

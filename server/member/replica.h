@@ -59,11 +59,11 @@ struct ReplicaOptions {
   std::string store_id;
   uint64_t boot_id = 0;  // differs at each process start
   raft::Config raft;     // raft.id is this member's id
-  // In force until the log tells the members: the voters of the config file. Empty on a member that
+  // In force until the log has the members: the voters of the config file. Empty on a member that
   // joins a cluster.
   raft::Configuration configuration;
-  // The members of the config file. The first leader that may writes them to the log. Empty: no
-  // leader does (tests).
+  // The members of the config file. If the log has no members, and the cluster version allows it, a
+  // leader writes them to the log. Empty: no leader does (tests).
   std::vector<etcdserverpb::Member> first_members;
   // The log of a new data directory ends at this entry: 0, or the base of a cluster that was
   // restored from a backup (storage/restore.h).
@@ -76,15 +76,15 @@ struct ReplicaOptions {
   SpaceOptions space;
   AutoCompactionOptions auto_compaction;
   // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
-  // them a request is answered kTooManyRequests. One proposal always fits.
+  // them a request is answered kTooManyRequests. A single proposal may be larger.
   size_t pending_max = 16384;
   size_t pending_bytes_max = 128 << 20;
 };
 
 class Replica {
  public:
-  // All arguments but `state_machine` must outlive the replica. The constructor reads the state
-  // machine; later the replica learns everything from committed entries.
+  // All pointers must outlive the replica. The constructor reads `state_machine`. Later the replica
+  // learns from committed entries, and from the new state when a snapshot is installed.
   Replica(const ReplicaOptions& options, LogStore* log, const StateMachine& state_machine,
           const PhaseValue* phase, StateStore* states, Outbox* outbox);
 
@@ -95,8 +95,8 @@ class Replica {
   void Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install = true);
 
   struct HandOver {
-    // Takes the place of the state machine, before the rest of this. Then everything that was
-    // handed over before is obsolete: the requests in it are answered "unknown".
+    // If set, it replaces the state machine before `committed` and `reads` are handled. Committed
+    // entries of earlier hand-overs are then dropped, and their requests are answered "unknown".
     std::unique_ptr<StateMachine> installed;
     std::vector<CommittedTask> committed;
     std::vector<ReadTask> reads;
@@ -120,7 +120,8 @@ class Replica {
   // Cuts the log, if that is due (log_tail.h): at most once after each flush of the state machine.
   // Call it between turns, while no other thread applies.
   void MaybeCut(const StateMachine& state_machine);
-  // The entry, if it is in the log: what a snapshot up to it must tell its receiver.
+  // Returns the entry `id` and its chain hash, if the log has the entry. Both are sent to the
+  // receiver of a snapshot that ends with this entry.
   std::optional<LogStore::Tip> TipAt(raft::EntryId id) const;
   uint64_t log_disk_bytes() const { return log_->DiskBytes(); }
 
@@ -133,7 +134,7 @@ class Replica {
   // Why this member has halted.
   const Fault& fault() const { return fault_; }
   const Lessor& lessor() const { return lessor_; }
-  // As of the committed entries. Not known until the log has them.
+  // The members of the committed entries. members().known() is false until the log has members.
   const Members& members() const { return members_; }
   const Space& space() const { return space_; }
   // The newest committed cluster version: commands that it defines may be proposed now.
@@ -259,28 +260,29 @@ class Replica {
   Revision revision_ = 0;                   // likewise
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
-  // Leader: to whom a snapshot is being sent, and what was applied when that began.
+  // Leader: to whom a snapshot is being sent, and the applied index when that began.
   std::map<raft::MemberId, raft::Index> sending_to_;
 
   std::map<raft::MemberId, MonotonicTime> heard_;  // when the last message of each peer came
-  // Peers whose stream broke. Nothing is forwarded to them until a message from them arrives.
+  // Peers whose forward stream broke. Nothing is forwarded to them until they send a message.
   std::set<raft::MemberId> lost_peers_;
-  std::set<raft::MemberId> forward_lost_;  // peers whose stream was reported as broken in this turn
+  std::set<raft::MemberId> forward_lost_;  // peers whose forward stream broke in this turn
   raft::Index handed_over_;                // every entry up to here was handed over to the applier
   raft::Index applied_;
-  raft::Index considered_for_cut_ = 0;  // MaybeCut has run since the flush up to this entry
+  raft::Index considered_for_cut_ = 0;  // the flushed index when MaybeCut last looked at the log
   raft::Term settled_term_;             // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
   raft::MemberId seen_leader_ = raft::kNobody;
-  // On a leader: an entry of its term, or one right before such an entry. Once it is applied, the
-  // leader knows everything that was acknowledged in earlier terms.
+  // On a leader: the last index of its log when NoteLeader saw that it leads. Once that entry is
+  // applied, the leader knows everything that was acknowledged in earlier terms.
   raft::Index leads_from_ = 0;
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  raft::Term declining_term_ = 0;  // the leader of this term declines proposals, because it stops
+  // The leader of this term has declined a proposal. Nothing is forwarded to it in this term.
+  raft::Term declining_term_ = 0;
   // Nothing is forwarded before this time, because the leader is transferring its leadership.
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   // Clients' requests to transfer leadership that are not answered.
@@ -299,8 +301,9 @@ class Replica {
   MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
   MonotonicTime next_alarm_ = MonotonicTime::InfinitePast();
   MonotonicTime full_since_ = MonotonicTime::InfinitePast();
-  MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();  // or asked whether it was removed
-  bool removed_ = false;                                       // and told the observers
+  // When a leader was last known, or when this member last asked whether it was removed.
+  MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();
+  bool removed_ = false;  // this member was removed, and the observers were told
   uint64_t rejected_messages_ = 0;
 };
 

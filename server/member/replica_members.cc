@@ -67,7 +67,7 @@ void Replica::MaybeChangeMembers() {
   }
   if (!raft_.MayChangeConfiguration() || raft_.transferee() != raft::kNobody) return;
   if (versions_.in_force() < kMembersVersion) return;
-  // members_ must have the change before this one.
+  // members_ must have the previous change.
   const bool known = raft_.membership().index() <= handed_over_;
   if (!known && !RAFTKV_MUTANT("two-changes-at-once")) return;
   if (!members_.known()) {

@@ -112,7 +112,7 @@ struct ReadRequest {
 // is no such lease, the fate is kApplied and the TTL is 0.
 struct Renewal {
   int64_t ttl = 0;        // in seconds
-  Revision revision = 0;  // of the store
+  Revision revision = 0;  // the store's newest one
 };
 struct RenewRequest {
   int64_t id = 0;
@@ -154,10 +154,10 @@ struct ForwardQueueFull {
   uint64_t number = 0;
 };
 
-// A snapshot of the leader has arrived whole. `message` is an InstallSnapshot, in the term in which
-// the leader began to send it. `done(true)`: this member now durably has everything that the
-// snapshot contains; `done(false)`: it did not take it. Called once, on the thread of the turns,
-// unless the member ends first.
+// A snapshot of the leader has arrived completely. `message` is an InstallSnapshot, in the term in
+// which the leader began to send it. `done(true)`: this member now durably has everything that the
+// snapshot contains. `done(false)`: it did not install the snapshot. `done` is called once, on the
+// thread of the turns, unless the member ends first.
 struct SnapshotArrived {
   PeerMessage message;
   std::unique_ptr<ReceivedSnapshot> snapshot;
@@ -168,7 +168,7 @@ struct SnapshotArrived {
 struct SnapshotSent {
   raft::MemberId peer = raft::kNobody;
   raft::Term term = 0;
-  bool ok = false;  // the peer has everything that it contains
+  bool ok = false;  // the peer has everything that the snapshot contains
 };
 
 // Everything that may arrive between two turns of a member. SpaceReport: see space.h.

@@ -34,22 +34,23 @@ struct ForwardedProposal {
   bool changes_members = false;          // the command is a ChangeMembers
 };
 
-// The leader did not propose it, so it is certainly not applied through this message. Without a
-// flag the leader declined it (it is no leader any more, or it stops), and the proposal may be
-// sent to the next leader. An accepted proposal gets no reply: its origin sees the committed entry.
+// The leader did not propose the forwarded proposal, so this message certainly did not cause it to
+// be applied. Without a flag the leader declined it (it is no leader any more, or it stops), and it
+// may be sent to the next leader. An accepted proposal gets no reply: its origin sees the committed
+// entry.
 struct ForwardedProposalReply {
   uint64_t number = 0;
   bool too_many_requests = false;
   // The process that sent the proposal. 0: not known. The next process of the same member uses the
   // same numbers again, so it must not take this answer for its own.
   uint64_t boot_id = 0;
-  bool transferring = false;    // the leader hands its leadership over; it may accept it later
+  bool transferring = false;  // the leader transfers its leadership; send the proposal again later
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
   absl::Status rejected = {};   // a change of the members is not possible, for this reason
 };
 
-// A member with an empty log asks whether the peer's log is empty too (first_start.h), and one that
-// hears no leader whether it was removed.
+// Sent by a member with an empty log, to ask whether the peer's log is empty too (first_start.h).
+// Also sent by a member that hears no leader, to ask whether it was removed.
 struct Hello {};
 struct HelloReply {
   bool log_empty = false;          // the sender's log never held an entry
@@ -87,10 +88,10 @@ class Transport {
   virtual void Send(PeerMessage message) = 0;
 
   // Sends a snapshot of this member's state machine, as it is now or later, to a peer that needs
-  // one. `term` is that of the leader, this member. A running one to the same peer is given up.
-  // Ends with the input SnapshotSent, always, unless StopSnapshots was called.
+  // one. `term` is this member's term as leader. An earlier transfer to the same peer is ended.
+  // Every transfer ends with the input SnapshotSent, unless StopSnapshots was called.
   virtual void SendSnapshot(raft::MemberId to, raft::Term term) = 0;
-  // Gives up all of them, because this member no longer leads.
+  // Ends all transfers, because this member no longer leads.
   virtual void StopSnapshots() = 0;
 };
 

@@ -193,7 +193,7 @@ void Peers::ConnectTo(Peer* peer) {
   MakeForwardOut(peer);
 }
 
-// What was forwarded and not answered may have arrived.
+// The peer may have received what was forwarded and not answered.
 void Peers::Disconnect(Peer* peer) {
   if (peer->append_out) peer->append_out->Cancel();
   if (peer->forward_out) peer->forward_out->Cancel();
@@ -539,7 +539,7 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
     case proto::ForwardResponse::RESPONSE_NOT_SET:
       break;
   }
-  // Perhaps one that a newer version has added, so the stream goes on.
+  // A newer version may have added this answer, so the stream goes on.
   CountMalformed(from.id, absl::InvalidArgumentError("an answer without content")).IgnoreError();
   return absl::OkStatus();
 }

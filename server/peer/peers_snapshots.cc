@@ -14,7 +14,7 @@ namespace raftkv {
 
 namespace {
 
-// After a failed snapshot, the next one waits: each costs the leader a flush.
+// The pause before the next snapshot after a failed one, because each costs the leader a flush.
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kPauseMax = absl::Seconds(30);
 
@@ -132,7 +132,7 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
   in->busy = false;
   if (!status.ok()) {
     LOG(ERROR) << "the snapshot from " << peer->address.name
-               << " cannot be taken: " << status.message();
+               << " cannot be installed: " << status.message();
     return EndIncoming(peer, status);
   }
   peer->snapshot_in->Send({});

@@ -8,7 +8,7 @@ namespace raftkv {
 // The limit of what may wait to be written to one stream.
 struct QueueBound {
   size_t messages = 1024;
-  size_t bytes = 32 << 20;  // encoded; one message always fits
+  size_t bytes = 32 << 20;  // encoded; an empty queue accepts a larger message
 };
 
 }  // namespace raftkv

@@ -159,7 +159,7 @@ absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in) {
     return Malformed("vote numbers");
   if (in.term() == 0) return Malformed("a vote for term 0");
   if (!IsEntryId(in.last_log_term(), in.last_log_index())) return Malformed("last log entry");
-  // Who is asked to campaign needs no pre-votes.
+  // A member that was asked to campaign needs no pre-votes.
   if (in.pre_vote() && in.leadership_transfer()) return Malformed("a pre-vote for a transfer");
   raft::Message out;
   out.term = in.term();

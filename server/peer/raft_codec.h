@@ -43,8 +43,8 @@ proto::InstallSnapshotRequest Encode(raft::Term term, const SnapshotManifest& ma
 
 // The caller fills in `from` and `to` of a raft::Message. Requests that carry payloads are emptied:
 // the payloads move into the result. The payload of a command must be an encoded Command, which may
-// be one of a newer version: what is saved must be applied or understood as unknown, now and at
-// each start.
+// be one of a newer version: every saved entry must be applied, or recognized as unknown, now and
+// at each start.
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteRequest& in);
 absl::StatusOr<raft::Message> Decode(const proto::RequestVoteResponse& in);
 absl::StatusOr<raft::Message> Decode(const proto::TimeoutNowRequest& in);

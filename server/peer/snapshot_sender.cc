@@ -86,7 +86,7 @@ absl::StatusOr<LogStore::Tip> SnapshotSender::TipAt(raft::EntryId id) {
 }
 
 absl::Status SnapshotSender::Send() {
-  // Connects first: taking a snapshot costs a flush.
+  // Connects before it takes the snapshot, because taking it costs a flush.
   const std::shared_ptr<grpc::Channel> channel = Connect(options_.address);
   const absl::Time connect_by = absl::Now() + kConnectTimeout;
   while (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + kLookInterval))) {

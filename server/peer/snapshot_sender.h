@@ -49,7 +49,9 @@ class SnapshotSender {
     std::string address;  // host:port
     raft::Term term = 0;
     proto::Peer introduction;
-    absl::Duration pause;  // after a failure, before `done`: the leader then tries again at once
+    // The wait between a failure and the call of `done`, after which the leader tries again at
+    // once.
+    absl::Duration pause;
     // Whether an answer comes from the peer. Called on the sender's thread.
     std::function<bool(const proto::Peer&)> is_peer;
     // Called on the loop's thread when the sending has ended, unless it was cancelled.

@@ -22,12 +22,12 @@ struct Config {
   int fast_campaign_ticks = 5;
 
   size_t append_entries_max = 1024;  // entries in one AppendEntries
-  // "One always fits": a single entry or message may exceed the bound when nothing else counts.
-  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries; one always fits
+  // Bounds in bytes. A single entry or message may be larger, if nothing else is in the same place.
+  size_t append_bytes_max = 1 << 20;        // EntryBytes in one AppendEntries
   size_t inflight_messages_max = 64;        // unacknowledged appends to one peer
-  size_t inflight_bytes_max = 16 << 20;     // the same in bytes; one message always fits
+  size_t inflight_bytes_max = 16 << 20;     // the same in bytes
   size_t uncommitted_bytes_max = 64 << 20;  // beyond: Propose returns kTooManyRequests
-  size_t committed_bytes_max = 16 << 20;    // handed out but not OnApplied; one entry always fits
+  size_t committed_bytes_max = 16 << 20;    // committed entries handed out but not OnApplied
   size_t pending_reads_max = 16384;         // reads that wait for an index; beyond: they get 0
   size_t log_cache_bytes_max = 64 << 20;    // entries kept in memory for lagging followers
 
@@ -35,8 +35,8 @@ struct Config {
   // entry that reaches the core must have one.
   Configuration (*configuration_of)(std::string_view payload) = nullptr;
 
-  // Seeds the core's random generator. It draws the election timeouts and the first id of the read
-  // index requests that this member sends as a follower. Those ids must not repeat after a
+  // Seeds the core's random generator, which chooses the election timeouts and the first id of the
+  // read index requests that this member sends as a follower. Those ids must not repeat after a
   // restart, so each start needs another seed.
   uint64_t seed = 1;
 };

@@ -7,7 +7,7 @@
 // Three positions, saved <= taken <= last:
 //   last    the end of the log
 //   taken   the end of what TakeUntaken has handed out to be written
-//   saved   the end of what is known to be on disk; only saved entries count for a commit
+//   saved   the end of what is known to be on disk; a leader commits only with its saved entries
 // A truncation lowers all three. It also lowers what each unfinished write will prove when it ends,
 // because entries in that write may have been replaced meanwhile: the end of the old write must not
 // mark the new entries as saved.
@@ -51,14 +51,14 @@ class RaftLog {
   bool InMemory(Index index) const { return index > before_.index; }
 
   // The entries from `first` to `last`, both included, at most count_max of them and at most
-  // bytes_max EntryBytes; the first one always fits. May return fewer: a call that starts on disk
+  // bytes_max EntryBytes, but always the first one. May return fewer: a call that starts on disk
   // ends where the entries in memory begin.
   std::vector<Entry> Entries(Index first, Index last, size_t count_max, size_t bytes_max) const;
 
   void Append(Entry entry);
   void TruncateFrom(Index index);
-  // A snapshot up to `last` takes the place of the whole log, of which `chain` is the chain hash.
-  // Nothing counts as saved until the next Ready that is taken is saved.
+  // A snapshot up to `last`, where the chain hash is `chain`, replaces the whole log. Nothing is
+  // treated as saved until the next Ready that is taken is saved.
   void Reset(EntryId last, uint64_t chain);
   // The log on disk was cut: reads its first index again.
   void OnCut();

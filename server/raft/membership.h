@@ -3,11 +3,11 @@
 
 // The cluster's configurations, as this member's log has them. The newest one is in force as soon
 // as its entry is appended, before it is committed (thesis §4.1). If a truncation removes that
-// entry, the one before it is in force again. So those that may still be needed are kept: the last
-// committed one and all after it.
+// entry, the configuration before it is in force again. So those that may still be needed are kept:
+// the last committed one and all after it.
 //
-// The configuration in force decides which votes and acknowledgements count and to whom this member
-// sends. It does not decide whose messages are answered: those of any member are (thesis §4.1).
+// The configuration in force decides whose votes and acknowledgements make a majority, and to whom
+// this member sends. It does not decide whose messages are answered: all are (thesis §4.1).
 
 #include <cstddef>
 #include <vector>
@@ -35,8 +35,8 @@ class Membership {
   // The entries from `index` on were removed. Returns whether another configuration is in force
   // now.
   bool TruncateFrom(Index index);
-  // A snapshot up to `index` took the place of the log. Returns whether the configuration that it
-  // contains is another one than that in force.
+  // A snapshot up to `index` replaced the log. Returns whether the configuration that the snapshot
+  // contains differs from that in force.
   bool Reset(Index index, Configuration configuration);
   // The entries up to `index` are committed.
   void Commit(Index index);

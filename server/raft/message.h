@@ -36,9 +36,9 @@ struct RequestVoteReply {
 // §5.3. Without entries it is a heartbeat or a probe. `entries` follow `prev` without a gap.
 // `commit` is the leader's commit index. `round` is the leader's newest heartbeat round; a leader
 // uses each number once, and a reply echoes it. A read is confirmed when a majority has echoed a
-// round that began after the read arrived (thesis §6.4), so a late reply cannot confirm a newer
-// read. `prev_chain` is the chain hash of the leader's log up to `prev`; 0: not known. The follower
-// compares it with its own, so that logs are never matched by (index, term) alone.
+// round that began after the read arrived (thesis §6.4), so a reply to an older round cannot
+// confirm it. `prev_chain` is the chain hash of the leader's log up to `prev`; 0: not known. The
+// follower compares it with its own, so that logs are never matched by (index, term) alone.
 // `acknowledged`: the follower has acknowledged everything up to here to this leader.
 struct AppendEntries {
   EntryId prev = {};
@@ -87,8 +87,8 @@ struct ReadIndexReply {
 };
 
 // §7. A leader does not send this message: it asks its driver to send a snapshot
-// (Ready::snapshots_to), which takes long. The receiver's driver steps it in when the whole
-// snapshot has arrived, is verified and is on disk.
+// (Ready::snapshots_to), which takes long. The receiver's driver passes this message to Raft::Step
+// when the whole snapshot has arrived, is verified and is on disk.
 struct InstallSnapshot {
   SnapshotMeta meta;
   friend bool operator==(const InstallSnapshot&, const InstallSnapshot&) = default;

@@ -63,14 +63,14 @@ class Progress {
   enum class Rejection { kIgnored, kUsed, kLostEntries };
   Rejection OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // Messages in flight may be lost. `first_index` is the leader's: where the peer may have the
-  // entry before it, that is asked first, because a snapshot costs more.
+  // Messages in flight may be lost. `first_index` is that of the leader's log: if the peer may have
+  // the entry before it, the leader asks for that first, because a snapshot costs more.
   void OnUnreachable(Index first_index);
 
   // A snapshot is being sent, because next_index is below the leader's first index.
   void BecomeSnapshot();
-  // ok: the peer has installed it, so it has the entry before `first_index`; a probe tells. Not ok:
-  // it gets another one, but not before the next heartbeat.
+  // ok: the peer has installed it, so it should have the entry before `first_index`; the next probe
+  // checks that. Not ok: the peer gets another snapshot, but not before the next heartbeat.
   void OnSnapshotSent(bool ok, Index first_index);
 
   // The peer told whether its disk is full, so that it takes no entries. While it is, nothing but
@@ -90,7 +90,7 @@ class Progress {
   // Set by Raft.
   uint64_t contact_tick = 0;  // when the peer last answered an append of this term
   uint64_t echoed_round = 0;  // the newest heartbeat round that the peer answered
-  Index told_commit = 0;      // the commit index that the messages sent so far let the peer reach
+  Index told_commit = 0;      // how far the messages that were sent so far let the peer commit
 
  private:
   struct Inflight {

@@ -56,9 +56,9 @@ namespace raftkv::raft {
 inline constexpr Term kTermAheadMax = Term{1} << 32;
 
 // kTransferring: the leader is transferring its leadership (TransferLeadership). The caller may
-// propose again later: the transfer ends within an election timeout. kChangePending: only of
-// ProposeConfiguration, and also for later: the change before this one, or the first entry of this
-// leader's term, is not committed yet.
+// propose again later: the transfer ends within an election timeout. kChangePending: returned only
+// by ProposeConfiguration. The previous change, or the first entry of this leader's term, is not
+// committed yet. The caller may propose again later.
 enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests, kChangePending };
 
 enum class TransferResult { kStarted, kNotLeader, kBadTarget };
@@ -67,7 +67,7 @@ class Raft {
  public:
   // `log` must outlive the core. `applied` is the state machine's applied index; the core returns
   // the committed entries after it. `configuration` is the one in force at `applied`; later ones
-  // are read from the log. It is empty on a member that joins a cluster and has no entries yet.
+  // are read from the log. `configuration` is empty on a member that joins and has no entries yet.
   Raft(const Config& config, const Configuration& configuration, Index applied,
        const LogReader* log);
 
@@ -79,10 +79,12 @@ class Raft {
   ProposeResult Propose(Payload payload);
   // Proposes an entry that changes the configuration (Config::configuration_of reads it from the
   // payload). It is in force from this call on. It must not add or remove more than one voter
-  // (CHECK). A leader that it removes from the voters leads until the entry is committed, without
-  // counting itself; then it steps down and asks the best voter to campaign (thesis §4.2.2).
+  // (CHECK). If the entry removes this leader from the voters, the leader leads until the entry is
+  // committed, and does not count itself. Then it steps down and asks the best voter to campaign
+  // (thesis §4.2.2).
   ProposeResult ProposeConfiguration(Payload payload);
-  // On a leader: whether ProposeConfiguration would not return kChangePending.
+  // On a leader. True: the previous change and the first entry of this term are committed, so
+  // ProposeConfiguration can accept a change.
   bool MayChangeConfiguration() const;
   // Asks for a read index. Each call is answered exactly once, in Ready::reads. The caller must not
   // use an `id` twice for one Raft object.
@@ -124,7 +126,8 @@ class Raft {
   void SetOutOfSpace(bool out_of_space);
 
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used
-  // when a turn begins an election timeout late, for example after a slow save.
+  // when a turn began too late: more than an election timeout after the turn before it, for example
+  // after a slow save.
   void StepDown();
 
   bool HasReady() const;
@@ -169,7 +172,7 @@ class Raft {
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
   const char* WhyImplausible(const Message& message, const TimeoutNow& request) const;
   const char* WhyImplausible(const Message& message, const InstallSnapshot& install) const;
-  template <typename Body>  // only the term of the others can be implausible
+  template <typename Body>  // for the other message types, only the term is checked
   const char* WhyImplausible(const Message&, const Body&) const {
     return nullptr;
   }
@@ -264,7 +267,7 @@ class Raft {
   // Time, in ticks since construction.
   uint64_t now_ = 0;
   uint64_t timer_started_ = 0;
-  uint64_t timer_length_ = 0;       // random, drawn at each reset
+  uint64_t timer_length_ = 0;       // random, chosen at each reset
   uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
   uint64_t leader_connection_ = 0;  // the newest one on which a message of leader_ came
   int fast_rounds_ = 0;             // how many rounds still begin early; 0 with a leader_

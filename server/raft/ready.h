@@ -4,9 +4,8 @@
 // The work that the core gives to its driver (server/member) in one turn. The driver must:
 //
 //   1. send `messages_now`
-//   2. install `snapshot`, if there is one; save `hard_state` and `entries` in one synced batch;
-//   then
-//      call Raft::OnSaved(number)
+//   2. install `snapshot`, if there is one; then save `hard_state` and `entries` in one synced
+//      batch; then call Raft::OnSaved(number)
 //   3. send `messages_after_save`
 //   4. pass `committed`, then `reads`, to the applier
 //
@@ -31,7 +30,7 @@ struct BecameFollower {
 };
 struct BecamePreCandidate {
   Term term = 0;      // the term that it would campaign in
-  bool fast = false;  // because the connection to the leader broke, not because of a timeout
+  bool fast = false;  // its connection to the leader broke (false: its election timeout passed)
 };
 struct BecameCandidate {
   Term term = 0;
@@ -72,12 +71,12 @@ struct SnapshotNeeded {  // the log no longer has the next entry of this peer
   MemberId peer = kNobody;
   Index next_index = 0;
 };
-struct SnapshotInstalled {  // a snapshot of the leader took the place of the whole log (§7)
+struct SnapshotInstalled {  // a snapshot of the leader replaced the whole log (§7)
   EntryId last;
 };
 
-// Another configuration is in force: its entry was appended, the one after it was removed from the
-// log, or a snapshot contains it.
+// Another configuration is in force: its entry was appended, a newer configuration was removed from
+// the log, or a snapshot contains it.
 struct ConfigurationChanged {
   Index index = 0;
   Configuration configuration;
@@ -131,8 +130,8 @@ struct Ready {
   // entries.front().id.index and after.
   std::vector<Entry> entries;
 
-  // The snapshot that the driver stepped in (InstallSnapshot) takes the place of the state machine
-  // and of the whole log. The driver saves that first, before `hard_state` and `entries`.
+  // The snapshot of the InstallSnapshot that the driver passed to Raft::Step replaces the state
+  // machine and the whole log. The driver saves that first, before `hard_state` and `entries`.
   std::optional<SnapshotMeta> snapshot;
 
   // A leader: send a snapshot of the state machine to these peers. The driver answers each of them

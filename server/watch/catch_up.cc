@@ -117,8 +117,9 @@ class Reader {
     }
   }
 
-  // There are more bytes than one catch-up may hold. If earlier revisions had events, those must
-  // do. Otherwise this revision is read for a single watch. False: stop here.
+  // There are more bytes than one catch-up may hold. If earlier revisions had events, the catch-up
+  // ends before this revision. Otherwise this revision is read for a single watch. False: stop
+  // here.
   bool MakeRoom() {
     if (only_ == nullptr) {
       if (bytes_done_ > 0) return false;

@@ -50,8 +50,8 @@ struct CatchUp {
   uint64_t stream = 0;
   std::vector<Item> items;
   // It ends after the revision in which it exceeds one of these limits: the number of events that
-  // it reads, and the bytes of those that the watches want. The events of one revision always fit,
-  // for one watch.
+  // it reads, and the bytes of those that the watches want. The events of one revision for one
+  // watch are read even if they are larger.
   size_t events_max = 0;
   size_t bytes_max = 0;
   size_t response_bytes_max = 0;  // of the events of one watch and revision

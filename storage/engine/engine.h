@@ -128,7 +128,7 @@ class Engine {
   virtual absl::Status Scan(std::string_view begin, std::string_view end,
                             const Visitor& visit) const = 0;
 
-  // The largest key and its value; none if there is no key. DataLoss as Scan.
+  // The largest key and its value; none if there is no key. DataLoss: as in Scan.
   struct KeyValue {
     std::string key;
     std::string value;

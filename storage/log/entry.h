@@ -64,7 +64,7 @@ enum class EntryType : uint8_t {
 };
 
 // Who takes part in Raft. Both lists are sorted and hold no duplicates; no member is in both.
-// Learners get the log, but neither vote nor count.
+// Learners get the log, but do not vote and are never part of a majority.
 struct Configuration {
   std::vector<MemberId> voters = {};
   std::vector<MemberId> learners = {};

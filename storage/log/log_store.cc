@@ -288,7 +288,7 @@ void LogStore::Cut(Index first) {
 
 void LogStore::Reset(const Tip& base) {
   CHECK_GE(base.id.index, first_index());
-  // As for a truncation: a mark that fits the old log and the new one.
+  // As before a truncation: the lowered mark is valid for the old log and for the new one.
   LowerWatermark(base_.id.index);
   batch_.Clear();
   if (last_index() > base.id.index && !RAFTKV_MUTANT("reset-keeps-old-entries")) {

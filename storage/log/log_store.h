@@ -2,8 +2,8 @@
 #define RAFTKV_STORAGE_LOG_LOG_STORE_H_
 
 // The Raft log and hard state on disk. Each Save writes one synced batch: the truncation if there
-// is one, the new entries, and a state record. The member's replica owns the
-// store and writes to it; the Raft core reads it through raft::LogReader.
+// is one, the new entries, and a state record. DataDir owns the store. Only the member's replica
+// writes to it; the Raft core reads it through raft::LogReader.
 //
 // A key is a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
 // Kind 1 holds the state record of a batch after which the log ends at that index: hard state, base
@@ -39,9 +39,9 @@ namespace raftkv {
 
 class LogStore final : public raft::LogReader {
  public:
-  // Reads and verifies every record. `watermark` is null in simulations, where the engine never
-  // loses what was synced. DataLoss: the log is damaged; the message has the index range and the
-  // reason.
+  // Reads the state record, and verifies every entry from first_index on. `watermark` is null in
+  // simulations, where the engine never loses what was synced. DataLoss: the log is damaged; the
+  // message has the index range and the reason.
   static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
                                                         std::unique_ptr<Watermark> watermark);
   ~LogStore() override;
@@ -65,9 +65,9 @@ class LogStore final : public raft::LogReader {
   void Cut(raft::Index first_index);
 
   // Replaces the whole log by an empty one that continues after `base`, in one synced batch. The
-  // caller has a state machine on disk that contains everything up to `base`, which is above the
-  // first index. If the term of `base` is above the saved one, it becomes the current term, without
-  // a vote.
+  // caller has a state machine on disk that contains everything up to `base`, which is at or above
+  // the first index. If the term of `base` is above the saved one, it becomes the current term,
+  // without a vote.
   void Reset(const Tip& base);
   bool Contains(const Tip& tip) const;
 
@@ -81,11 +81,12 @@ class LogStore final : public raft::LogReader {
   std::vector<raft::Entry> Entries(raft::Index first, raft::Index last,
                                    size_t bytes_max) const override;
 
-  // The bytes of the records from `first` to the end. Up to kSizeStep too many.
+  // The bytes of the records from `first` to the end. The result may be too large by up to
+  // kSizeStep bytes.
   uint64_t BytesFrom(raft::Index first) const;
   // The first index such that the records from it to the end of the log have at most `bytes_max`
-  // bytes; the last index if even the last record is larger. The result may be up to kSizeStep
-  // bytes too late in the log.
+  // bytes; the last index if even the last record is larger. The result may be too high, by records
+  // of up to kSizeStep bytes.
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
 

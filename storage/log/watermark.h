@@ -11,7 +11,7 @@
 // write is torn, the other slot is intact. A recorded mark survives a crash of the process, because
 // the kernel has it. After a sync it also survives a power loss. Record syncs at most once a second
 // by itself, and always if the caller asks: when the term or vote changed, and before a truncation.
-// One case remains undetected: damage to the log *and* a power loss within the same second.
+// So after a power loss, damage to the entries of the last second before it is not detected.
 //
 // Owned by LogStore and used by one thread. A failed write or sync is logged and ends the process.
 

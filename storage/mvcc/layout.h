@@ -65,7 +65,7 @@ struct Head {
 // Appends the version prefix of the key: table letter, escaped key, end mark. The engine keys of
 // all versions of a key begin with it.
 void AppendVersionPrefix(std::string_view key, std::string* out);
-// The size of the escaped key in a version prefix. A zero byte of the key counts twice.
+// The size of the escaped key in a version prefix. A zero byte of the key is stored as two bytes.
 size_t StoredKeyBytes(std::string_view prefix);
 void AppendRevisionDescending(Revision revision, std::string* out);
 // Engine keys just before and just after all versions that begin with `prefix` (revisions MAX and

@@ -191,7 +191,8 @@ bool VersionCursor::NextOrDead() {
     prefix_.assign(VersionPrefix(it_->key()));
     if (meter_ != nullptr && !meter_->Step(it_->key().size() + it_->value().size())) return false;
     const Revision newest = VersionRevision(it_->key());
-    key_charged_ = charged_ && (meter_->IsHeld(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
+    key_charged_ =
+        charged_ && (meter_->EveryMemberHas(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
     if (key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     if (newest > revision_) {
       seek_ = prefix_;

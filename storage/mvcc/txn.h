@@ -44,7 +44,7 @@ class Transaction {
   absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
   absl::Status Check(const etcdserverpb::TxnRequest& request);
 
-  // With a writer, Execute cannot fail. Without one, its errors are those of mvcc::Range; drop
+  // With a writer, Execute cannot fail. Without one, its errors are those of mvcc::Range; discard
   // `response` after an error.
   absl::Status Execute(const etcdserverpb::PutRequest& request,
                        etcdserverpb::PutResponse* response);

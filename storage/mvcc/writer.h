@@ -10,7 +10,7 @@
 //
 // A put must know the key's head: whether the key exists, its create revision and its version.
 // Heads of recently written keys are cached, so that an overwrite reads nothing. Answers never
-// depend on the cache. Heads that puts made in the current batch are never dropped from it, so
+// depend on the cache. Heads that puts made in the current batch are never removed from it, so
 // entries of one batch see each other's changes. Operations that need more than heads read through
 // an Overlay.
 
@@ -82,7 +82,7 @@ class Writer {
   // shows the counts of keys as of the last CompleteBatch, which may be called at any time.
   const View& view() const { return overlay_; }
 
-  // Returns the key's head. If there is a meter and it is over afterwards, drop the result. The
+  // Returns the key's head. If there is a meter and it is over afterwards, discard the result. The
   // head is cached at least until the entry ends, so it is read only once. Charges bytes, but no
   // step.
   Head HeadOf(std::string_view key, Meter* meter = nullptr);

@@ -89,8 +89,8 @@ void Keys::EndEntry(size_t batch_bytes) {
 }
 
 // The deletion cannot exceed the rules (Rules::lease_keys), so only local limits are checked. The
-// keys are walked here too, because the engine may still hold many rows of keys that are attached
-// no more.
+// keys are walked here too, because the engine may still hold many rows of keys that are no longer
+// attached.
 absl::Status Keys::CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter) {
   writer_.BeginEntry(shared_.state.revision + 1);
   for (const int64_t id : leases) writer_.CheckDeleteAttached(id, meter);

@@ -9,7 +9,7 @@
 //       Called at Open. DataLoss: the stored data is damaged.
 //   absl::Status Check(const proto::Command&, Meter*);
 //       Returns the verdict on a command of this table. Changes nothing that is replicated. If the
-//       meter is interrupted, the verdict is dropped, and the entry is checked again later.
+//       meter is interrupted, the verdict is discarded, and the entry is checked again later.
 //   void Apply(const proto::Command&, proto::CommandResponse*);
 //       Called with the same command after Check returned OK. Adds the changes to the shared batch
 //       and mixes them into the shared digest.

@@ -314,7 +314,7 @@ TEST(Replica, RequestsInTheApplierCountAsPending) {
   Cluster c(1, /*pending_max=*/2);
   c.Run(kElection);
   std::string got;
-  for (int i = 0; i < 10; ++i) {  // what is answered does not count any more
+  for (int i = 0; i < 10; ++i) {  // answered requests are no longer charged
     auto get = c.Get(1, "k", &got);
     c.Settle();
     ASSERT_EQ(get->fate, Fate::kApplied);

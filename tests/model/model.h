@@ -7,8 +7,8 @@
 // (storage/version.h) of the cluster version in force. Codes and texts of errors are those of
 // storage/state_machine.h. Its behaviour was compared with etcd 3.4.23.
 //
-// It never removes anything; compaction only moves a number. So it can tell what was right at any
-// earlier *moment* (the newest revision and the compacted revision at that time).
+// It never removes anything; a compaction only changes the compacted revision. So it can compute
+// the correct answer for any earlier *moment* (the newest and the compacted revision at that time).
 
 #include <cstdint>
 #include <map>

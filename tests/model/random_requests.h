@@ -1,7 +1,7 @@
 #ifndef RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
 #define RAFTKV_TESTS_MODEL_RANDOM_REQUESTS_H_
 
-// Draws commands and reads from a seed, for tests that compare a store with the model. The keys are
+// Generates random commands and reads, for tests that compare a store with the model. The keys are
 // few and unusual: short ones, and ones with a long common prefix. The requests use every option,
 // and some of them must be rejected. They depend only on the seed and on the given moments.
 
@@ -32,7 +32,7 @@ class RandomRequests {
   int64_t LeaseId() { return Below(8) - 1; }
   etcdserverpb::RangeRequest Range(const Model::Moment& now);
   etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);
-  // Draws a revision, mostly one that can be read.
+  // Returns a random revision, mostly one that can be read.
   int64_t Revision(const Model::Moment& now);
 
  private:

@@ -37,7 +37,7 @@ class LeaseChecker {
     Micros at = 0;
     raft::Term term = 0;
   };
-  // The least time in which so much passes on some clock.
+  // The shortest time in which this duration passes on the fastest clock.
   // The members' clocks count milliseconds (World::clock_of).
   Micros OnFastestClock(Micros time) const {
     return time * 1'000'000 / (1'000'000 + skew_) - kMillisecond;

@@ -66,7 +66,7 @@ class Ledger {
 
   // A member has started with this state machine.
   void OnStart(int member, const StateMachine& state_machine);
-  // A snapshot up to `index` takes the place of the state machine.
+  // A snapshot up to `index` replaces the state machine.
   void OnInstalled(int member, raft::Index index);
   void OnHandOver(int member, const std::vector<raft::Entry>& entries);
   void AfterApply(int member, const StateMachine& state_machine);

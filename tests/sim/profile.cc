@@ -68,7 +68,7 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->apply_entries = rng->Between(1, 4);
   if (on()) p->visited_keys_max = rng->Between(1, 6);
   if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
-  if (rng->Chance(70 * kPercent)) p->compact_events = rng->Between(1, 8);
+  if (rng->Chance(70 * kPercent)) p->compact_steps = rng->Between(1, 8);
   if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
   if (on()) p->old_version = rng->Between(20, 100) * kPercent;
   if (on()) p->out_of_time = rng->Below(50 * kPercent);

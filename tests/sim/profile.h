@@ -66,7 +66,7 @@ struct Profile {
   int64_t visited_keys_max = INT64_MAX;  // ApplyBudget::steps_max of Apply(kHere)
   uint32_t out_of_time = 0;              // the rate of batches after which its time is over
   Micros compact_delay = kMillisecond;   // before each step of the physical compaction
-  int64_t compact_events = 1000;         // MemberOptions::compact_events_max
+  int64_t compact_steps = 1000;          // MemberOptions::compact_steps_max
   uint32_t old_version = 0;              // the rate of members that start as older releases
   uint32_t upgrade = 50 * kPercent;      // the rate of their restarts at which they are upgraded
   int asleep = -1;                       // this member never compacts physically

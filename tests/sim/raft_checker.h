@@ -14,8 +14,8 @@
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
 //       votes for at most one candidate in a term. A restart finds the saved term and vote.
 //   I9  A leader changes the members only after it has committed an entry of its term, one voter at
-//       a time, and while no other change is uncommitted. The configuration that a member has in
-//       force by a committed entry is the one that this entry, or the last one before it, has.
+//       a time, and while no other change is uncommitted. If the configuration in force at a member
+//       comes from a committed entry, it is equal to the configuration in that entry.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
 //
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
@@ -81,7 +81,7 @@ class RaftChecker {
     std::vector<raft::MemberId> voters;
   };
 
-  // If a snapshot took the place of the log: its entries are those of the ledger now.
+  // After a snapshot replaced the log: its entries are now those of the ledger.
   void Rebase(int member, const LogStore& log);
   // Removes from the shadow the entries that the log no longer has. Returns how many.
   raft::Index Forget(int member, const LogStore& log);

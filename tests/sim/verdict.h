@@ -2,7 +2,7 @@
 #define RAFTKV_TESTS_SIM_VERDICT_H_
 
 // The first broken invariant of a run. A checker that reports one here continues; World ends the
-// run before the next event. The names are those of docs/testing.md (I1 to I8, I10, I13, I16),
+// run before the next event. The names are those of docs/testing.md ("What the simulator checks"),
 // "core" and "liveness".
 
 #include <string>

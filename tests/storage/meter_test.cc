@@ -95,8 +95,8 @@ TEST(Meter, AnEntryIsJudgedByItsRules) {
   const Rules rules{.walked_steps = 10, .costs = {.key_bytes_per_step = 100}};
   Meter meter;
   meter.BeginEntry(rules, /*compacted=*/5);
-  EXPECT_TRUE(meter.IsHeld(5));
-  EXPECT_FALSE(meter.IsHeld(4));
+  EXPECT_TRUE(meter.EveryMemberHas(5));
+  EXPECT_FALSE(meter.EveryMemberHas(4));
   EXPECT_TRUE(meter.WalkKey(250));       // 3
   EXPECT_TRUE(meter.WalkValue(28'671));  // 6
   EXPECT_TRUE(meter.WalkKey(99));        // 1
