@@ -32,6 +32,8 @@ class Acknowledgement {
     now_.match = std::max(now_.match, match);
     due_ = true;
   }
+  // This member has become full, or has space again. The first reply of a term tells it anyway.
+  void OnSpaceChanged() { due_ |= replied_; }
   // The leader is another one, or not known any more: it no longer needs the reply.
   void OnLeaderChanged() { due_ = false; }
   void OnReply() {

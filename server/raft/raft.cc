@@ -163,7 +163,7 @@ void Raft::SetVoting(bool may_vote) {
 void Raft::SetOutOfSpace(bool out_of_space) {
   if (out_of_space == out_of_space_) return;
   out_of_space_ = out_of_space;
-  reply_due_ |= leader_ != kNobody && role_ == Role::kFollower && replied_;  // tells the leader
+  if (leader_ != kNobody && role_ == Role::kFollower) acknowledgement_.OnSpaceChanged();
   const bool campaigns = role_ == Role::kPreCandidate || role_ == Role::kCandidate;
   if (out_of_space && campaigns) BecomeFollower(term_, kNobody);
 }
