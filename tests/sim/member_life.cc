@@ -65,7 +65,7 @@ MemberOptions Member::Options() const {
   compaction.period = absl::Microseconds(profile.auto_compact_period);
   compaction.hour = compaction.revision_interval = absl::Microseconds(profile.auto_compact_hour);
   compaction.revisions = profile.auto_compact_revisions;
-  options.compact_events_max = asleep() ? 0 : profile.compact_events;
+  options.compact_steps_max = asleep() ? 0 : profile.compact_steps;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
   return options;
 }

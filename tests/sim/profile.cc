@@ -172,7 +172,7 @@ std::string Describe(const Profile& p) {
       p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
       p.hand_over_for, p.space_every, p.space_for, p.apply_delay, p.apply_entries,
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
-      p.compact_delay, p.compact_events, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
+      p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
       p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,
       p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.alarm, p.auto_compact_period,
       p.auto_compact_hour, p.auto_compact_revisions, p.watch_think, p.watch_leaves, p.watch_steps,
