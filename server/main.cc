@@ -110,13 +110,17 @@ int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArgument
   return kStopped;
 }
 
-// Serves until SIGINT or SIGTERM. Returns the exit code.
+// Serves until SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOptions options) {
   // Threads inherit the mask. sigwait below receives the signals.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  // The terminal was closed. nohup makes a process ignore that.
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   umask(077);
@@ -134,6 +138,82 @@ int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOption
   return kStopped;
 }
 
+// What the command line says.
+struct Arguments {
+  std::string file, member;
+  bool check = false;
+  raftkv::Server::StartOptions start;
+  raftkv::RestoreArguments restore;
+};
+
+void AddOptions(CLI::App& app, Arguments* to) {
+  app.add_option("-c,--config", to->file,
+                 "the cluster's TOML file (config/cluster.toml documents it)")
+      ->check([](const std::string& file) {
+        return file.empty() ? "-c is empty; name a config file, such as config/cluster.toml" : "";
+      });
+  app.add_option("-n,--member", to->member,
+                 "which member of the file this is: its name or 1-based number");
+  app.add_flag(
+      "--check-config", to->check,
+      "check the file, and with -n the member's data directory, print the result and exit");
+  app.add_flag(
+      "--join", to->start.join,
+      "at the first start: join a running cluster, after raftkv member add; [cluster] state "
+      "= \"existing\" means the same");
+  app.add_flag(
+      "--force-new-cluster", to->start.force_new_cluster,
+      "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
+  CLI::Option* from = app.add_option(
+      "--restore", to->restore.file,
+      "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");
+  app.add_option("--bump-revision", to->restore.bump_revision,
+                 "with --restore and --mark-compacted: raise the revision by so many")
+      ->needs(from)
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--mark-compacted", to->restore.mark_compacted,
+               "with --bump-revision: compact all revisions of the backup")
+      ->needs(from);
+  app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
+                                        raftkv::kEtcdVersion);
+}
+
+int PrintCheck(const raftkv::Config& config, const Arguments& arguments, size_t self) {
+  const absl::StatusOr<std::string> dir = raftkv::Server::CheckDataDirectory(config, self);
+  if (!dir.ok()) return Fail(dir.status());
+  std::cout << arguments.file << ": ok, member " << config.members[self].name << "; data directory "
+            << *dir << std::endl;
+  return kStopped;
+}
+
+int Run(Arguments arguments) {
+  const auto needs_file = [&] {
+    if (arguments.check) return "--check-config";
+    if (arguments.start.join) return "--join";
+    return arguments.member.empty() ? "" : "-n";
+  };
+  if (arguments.file.empty() && needs_file()[0] != '\0') {
+    return Fail(absl::InvalidArgumentError(absl::StrCat(
+        "there is no config file: ", needs_file(), " needs -c FILE, such as config/cluster.toml")));
+  }
+  absl::StatusOr<raftkv::Config> config =
+      arguments.file.empty() ? absl::StatusOr<raftkv::Config>(raftkv::DefaultConfig())
+                             : raftkv::LoadConfig(arguments.file);
+  if (!config.ok()) return Fail(config.status());
+  arguments.start.join |= config->cluster_state == "existing";
+  if (arguments.check && arguments.member.empty()) {
+    PrintConfig(*config);
+    return kStopped;
+  }
+  const absl::StatusOr<size_t> self = raftkv::FindMember(*config, arguments.member);
+  if (!self.ok()) return Fail(self.status());
+  if (arguments.check) return PrintCheck(*config, arguments, *self);
+  if (!arguments.restore.file.empty()) {
+    return RunRestore(*std::move(config), *self, arguments.restore);
+  }
+  return Serve(*config, *self, arguments.start);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -145,35 +225,8 @@ int main(int argc, char** argv) {
       "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, 2 bad "
       "configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
       "hanging disk write.");
-  std::string file, member;
-  raftkv::Server::StartOptions options;
-  bool check = false;
-  app.add_option("-c,--config", file, "the cluster's TOML file (config/cluster.toml documents it)");
-  app.add_option("-n,--member", member,
-                 "which member of the file this is: its name or 1-based number");
-  app.add_flag(
-      "--check-config", check,
-      "check the file, and with -n the member's data directory, print the result and exit");
-  app.add_flag(
-      "--join", options.join,
-      "at the first start: join a running cluster, after raftkv member add; [cluster] state "
-      "= \"existing\" means the same");
-  app.add_flag(
-      "--force-new-cluster", options.force_new_cluster,
-      "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
-  raftkv::RestoreArguments restore;
-  CLI::Option* from = app.add_option(
-      "--restore", restore.file,
-      "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");
-  app.add_option("--bump-revision", restore.bump_revision,
-                 "with --restore and --mark-compacted: raise the revision by so many")
-      ->needs(from)
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--mark-compacted", restore.mark_compacted,
-               "with --bump-revision: compact all revisions of the backup")
-      ->needs(from);
-  app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
-                                        raftkv::kEtcdVersion);
+  Arguments arguments;
+  AddOptions(app, &arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
@@ -181,31 +234,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return Fail(absl::InvalidArgumentError(Explain(app, e)));
   }
-
-  if (file.empty() && (check || !member.empty())) {
-    return Fail(absl::InvalidArgumentError(
-        absl::StrCat("there is no config file: ", check ? "--check-config" : "-n",
-                     " needs -c FILE, such as config/cluster.toml")));
-  }
-  absl::StatusOr<raftkv::Config> config =
-      file.empty() ? absl::StatusOr<raftkv::Config>(raftkv::DefaultConfig())
-                   : raftkv::LoadConfig(file);
-  if (!config.ok()) return Fail(config.status());
-  options.join |= config->cluster_state == "existing";
-  if (check && member.empty()) {
-    PrintConfig(*config);
-    return kStopped;
-  }
-  absl::StatusOr<size_t> self = raftkv::FindMember(*config, member);
-  if (!self.ok()) return Fail(self.status());
-  if (check) {
-    const absl::StatusOr<std::string> dir = raftkv::Server::CheckDataDirectory(*config, *self);
-    if (!dir.ok()) return Fail(dir.status());
-    std::cout << file << ": ok, member " << config->members[*self].name << "; data directory "
-              << *dir << std::endl;
-    return kStopped;
-  }
-
-  if (!restore.file.empty()) return RunRestore(*std::move(config), *self, restore);
-  return Serve(*config, *self, options);
+  return Run(std::move(arguments));
 }

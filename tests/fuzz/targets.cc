@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/txn_input.h"
 #include "config/config.h"
+#include "config/url.h"
 #include "glog/logging.h"
 #include "server/http2/grpc_wire.h"
 #include "server/peer/raft_codec.h"
