@@ -157,9 +157,10 @@ TEST_F(ConnectionTest, SettingsCountAsControlFrames) {
   EXPECT_FALSE(Receive(Frame(e2e::kSettings, 0, 0, "")));
 }
 
+// Without an open stream, a GOAWAY of the client ends the session.
 TEST_F(ConnectionTest, GoawaysCountAsControlFrames) {
-  const std::string goaway = Frame(kGoaway, 0, 0, std::string(8, '\0') + "why");
-  ASSERT_TRUE(Receive(Preface() + Times(99, goaway)));
+  const std::string goaway = Frame(kGoaway, 0, 0, std::string(8, '\0'));
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + Times(99, goaway)));
   EXPECT_FALSE(Receive(goaway));
 }
 
