@@ -14,6 +14,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "storage/alarms.h"
 #include "storage/base/check.h"
 #include "storage/files.h"
 #include "storage/members.h"
@@ -37,19 +38,29 @@ SnapshotManifest ManifestOf(const proto::BackupHeader& header) {
   return manifest;
 }
 
-// The entries that make the state that of the new cluster.
-std::vector<raft::Entry> EntriesAfter(const proto::BackupHeader& header,
-                                      const RestoreOptions& options) {
+proto::Command ChangeOf(const Alarms::Id& alarm, etcdserverpb::AlarmRequest::AlarmAction action) {
+  proto::Command command;
+  etcdserverpb::AlarmRequest& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(action);
+  request.set_alarm(alarm.type);
+  request.set_memberid(alarm.member);
+  return command;
+}
+
+// The entries that make the state that of the new cluster: the same on every member.
+std::vector<raft::Entry> EntriesAfter(const StateMachine& saved, const RestoreOptions& options) {
   std::vector<raft::Entry> entries;
-  const auto add = [&](raft::EntryType type, const proto::Command& command) {
-    const raft::EntryId id = {.term = header.term() + 1,
-                              .index = header.index() + 1 + entries.size()};
+  const auto add = [&](const proto::Command& command) {
+    const raft::EntryId id = {.term = saved.applied().term + 1,
+                              .index = saved.applied().index + 1 + entries.size()};
+    const auto type =
+        command.has_change_members() ? raft::EntryType::kConfiguration : raft::EntryType::kCommand;
     entries.push_back({id, type, raft::Payload(command.SerializeAsString())});
   };
-  if (header.cluster_version() < kMembersVersion) {
+  if (saved.cluster_version() < kMembersVersion) {
     proto::Command raise;
     raise.mutable_set_cluster_version()->set_version(kMembersVersion);
-    add(raft::EntryType::kCommand, raise);
+    add(raise);
   }
   // Its configuration names the new members only, so the old ones are removed.
   proto::Command begin;
@@ -58,13 +69,21 @@ std::vector<raft::Entry> EntriesAfter(const proto::BackupHeader& header,
   std::set<raft::MemberId> voters;
   for (const etcdserverpb::Member& member : options.members) voters.insert(member.id());
   change.mutable_voters()->Assign(voters.begin(), voters.end());
-  add(raft::EntryType::kConfiguration, begin);
+  add(begin);
+  // The alarms are about disks of the old members. CORRUPT stays, until an operator has looked at
+  // the data, but it must not prevent the compaction.
+  for (const auto& [id, alarm] : saved.alarms().all()) {
+    add(ChangeOf(id, etcdserverpb::AlarmRequest::DEACTIVATE));
+  }
   if (options.bump_revision > 0) {
     proto::Command bump, compact;
     bump.mutable_bump_revision()->set_by(options.bump_revision);
-    compact.mutable_compaction()->set_revision(header.revision() + options.bump_revision);
-    add(raft::EntryType::kCommand, bump);
-    add(raft::EntryType::kCommand, compact);
+    compact.mutable_compaction()->set_revision(saved.revision() + options.bump_revision);
+    add(bump);
+    add(compact);
+  }
+  for (const auto& [id, alarm] : saved.alarms().all()) {
+    if (id.type == etcdserverpb::CORRUPT) add(ChangeOf(id, etcdserverpb::AlarmRequest::ACTIVATE));
   }
   return entries;
 }
@@ -133,16 +152,19 @@ absl::Status Unpack(BackupReader* backup, const std::string& dir, const RestoreO
   return (*writer)->Finish();
 }
 
-absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir,
-                                      const std::vector<raft::Entry>& entries) {
+// Applies the entries to the unpacked state. Returns the last one in `base`.
+absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir, const RestoreOptions& options,
+                                      raft::EntryId* base) {
   auto dirs = StateDirs::Open({.data_dir = data_dir});
   if (!dirs.ok()) return dirs.status();
   const auto state = (*dirs)->OpenStateMachine(/*create=*/false);
   if (!state.ok()) return state.status();
+  const std::vector<raft::Entry> entries = EntriesAfter(**state, options);
   for (const ApplyResult& result : (*state)->Apply(entries)) {
     if (!result.status.ok()) return result.status;
   }
-  CHECK((*state)->applied() == entries.back().id) << "nothing limits what was applied";
+  *base = entries.back().id;
+  CHECK((*state)->applied() == *base) << "nothing limits what was applied";
   (*state)->Flush();
   return Restored{.revision = (*state)->revision()};
 }
@@ -151,14 +173,13 @@ absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir,
 absl::StatusOr<Restored> Fill(BackupReader* backup, const DataDirOptions& dir,
                               const RestoreOptions& options, std::unique_ptr<DirLock> lock) {
   if (absl::Status s = Unpack(backup, dir.dir + "/sm", options); !s.ok()) return s;
-  const std::vector<raft::Entry> entries = EntriesAfter(backup->header(), options);
-  absl::StatusOr<Restored> restored = ApplyEntries(dir.dir, entries);
+  raft::EntryId base;
+  absl::StatusOr<Restored> restored = ApplyEntries(dir.dir, options, &base);
   if (!restored.ok()) return restored;
   restored->keys = backup->header().keys();
 
   DataDirOptions created = dir;
-  created.restored = {.token = RestoreToken(*backup, options.bump_revision),
-                      .base = entries.back().id};
+  created.restored = {.token = RestoreToken(*backup, options.bump_revision), .base = base};
   // Creates the rest, the log and the identity, and checks that everything fits together.
   const absl::StatusOr<DataDir> opened = OpenLockedDataDir(created, std::move(lock));
   if (!opened.ok()) return opened.status();

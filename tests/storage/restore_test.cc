@@ -42,6 +42,14 @@ class Restore : public testing::Test {
     for (const auto& command : {version, store_id, members, lease}) apply(command);
     for (int i = 0; i < 50; ++i) apply(PutCommand("key" + std::to_string(i % 20), "value"));
     apply(DeleteCommand("key3"));
+    for (const auto type : {etcdserverpb::NOSPACE, etcdserverpb::CORRUPT}) {
+      proto::Command alarm;
+      auto& request = *alarm.mutable_change_alarm()->mutable_request();
+      request.set_action(etcdserverpb::AlarmRequest::ACTIVATE);
+      request.set_alarm(type);
+      request.set_memberid(1);
+      apply(alarm);
+    }
     revision_ = old->state->revision();
     Save(*old);
   }
@@ -124,6 +132,8 @@ TEST_F(Restore, MembersOfTheNewClusterAgree) {
     EXPECT_EQ(dir.log->last_index(), dir.state->applied().index);
     EXPECT_EQ(dir.log->first_index(), dir.log->last_index() + 1);
     EXPECT_FALSE(dir.log->may_vote()) << "as at a first start";
+    ASSERT_EQ(dir.state->alarms().all().size(), 1u);
+    EXPECT_EQ(dir.state->alarms().all().begin()->first.type, etcdserverpb::CORRUPT);
     etcdserverpb::LeaseTimeToLiveRequest lease;
     etcdserverpb::LeaseTimeToLiveResponse response;
     lease.set_id(77);
