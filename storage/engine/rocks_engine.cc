@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "glog/logging.h"
@@ -87,15 +88,34 @@ class Listener final : public rocksdb::EventListener {
       LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
           << dir_ << ": the disk is full: a flush or compaction is repeated later";
       *status = rocksdb::Status::OK();  // go on
+      absl::MutexLock lock(&mutex_);
+      ++repeats_;
       return;
     }
     StopOnFailure(dir_, "a background job", *status);
   }
 
   void Raise(uint64_t sequence) {
+    absl::MutexLock lock(&mutex_);
     if (sequence > survived_.load()) survived_.store(sequence);
   }
   uint64_t survived() const { return survived_.load(); }
+
+  // How many flushes and compactions were left for later, because the disk was full.
+  uint64_t repeats() {
+    absl::MutexLock lock(&mutex_);
+    return repeats_;
+  }
+  // Waits until everything up to `position` has survived. False: one more was left for later.
+  // RocksDB itself would wait until a later flush succeeds.
+  bool AwaitFlush(uint64_t position, uint64_t repeats) {
+    absl::MutexLock lock(&mutex_);
+    const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return survived_.load() >= position || repeats_ > repeats;
+    };
+    mutex_.Await(absl::Condition(&over));
+    return survived_.load() >= position;
+  }
 
  private:
   // A flush or compaction whose new file does not fit keeps what it read, and removes the file.
@@ -107,7 +127,9 @@ class Listener final : public rocksdb::EventListener {
   }
 
   const std::string dir_;
+  absl::Mutex mutex_;  // held while one of the next two changes
   std::atomic<uint64_t> survived_{0};
+  uint64_t repeats_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // Passes RocksOptions::filter_prefix to RocksDB. RocksDB applies it to the bounds of ranges, too.
@@ -335,8 +357,8 @@ class RocksEngine final : public Engine {
   uint64_t survived() const override { return listener_->survived(); }
 
   void Flush() override {
-    const uint64_t position = written();
-    if (RunFlush(/*wait=*/true)) listener_->Raise(position);
+    if (durability_ == Durability::kSynced) return RunFlush(/*wait=*/true);
+    FlushUnlessFull();
   }
   void StartFlush() override { RunFlush(/*wait=*/false); }
 
@@ -345,6 +367,10 @@ class RocksEngine final : public Engine {
     if (reclaiming_.exchange(true)) return;
     if (reclaimer_.joinable()) reclaimer_.join();  // the previous one has ended
     reclaimer_ = std::thread([this] {
+      if (!FlushUnlessFull()) {  // CompactRange would wait for a flush
+        reclaiming_ = false;
+        return;
+      }
       rocksdb::CompactRangeOptions options;
       options.exclusive_manual_compaction = false;  // automatic ones go on: writes may need them
       const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
@@ -357,6 +383,7 @@ class RocksEngine final : public Engine {
   }
 
   absl::Status Checkpoint(const std::string& dir) override {
+    if (!FlushUnlessFull()) return absl::UnavailableError(absl::StrCat(dir, ": the disk is full"));
     rocksdb::Checkpoint* checkpoint = nullptr;
     rocksdb::Status status = rocksdb::Checkpoint::Create(&db_, &checkpoint);
     const std::unique_ptr<rocksdb::Checkpoint> owned(checkpoint);
@@ -383,13 +410,17 @@ class RocksEngine final : public Engine {
 
  private:
   // False: the disk is full, so not everything is flushed.
-  bool RunFlush(bool wait) {
+  bool FlushUnlessFull() {
+    const uint64_t position = written(), repeats = listener_->repeats();
+    RunFlush(/*wait=*/false);
+    return listener_->AwaitFlush(position, repeats);
+  }
+  void RunFlush(bool wait) {
     rocksdb::FlushOptions options;
     options.wait = wait;
     options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
     const rocksdb::Status status = db_.Flush(options);
     if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
-    return status.ok();
   }
 
   const std::shared_ptr<const Database> database_;
