@@ -141,8 +141,8 @@ class Replica {
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
-  // Without a leader: the other voters from which nothing came for three election timeouts. A voter
-  // asks them for their votes more often than that.
+  // Without a leader: the other voters whose stream broke, or from which nothing came for three
+  // election timeouts. A voter asks them for their votes more often than that.
   std::vector<raft::MemberId> Silent() const;
   // The number of messages rejected because of a wrong receiver or store id, or because no correct
   // peer would send them (raft::MessageRejected).

@@ -223,7 +223,8 @@ std::vector<raft::MemberId> Replica::Silent() const {
   const absl::Duration asked_every = options_.tick * options_.raft.election_timeout_ticks;
   for (const raft::MemberId voter : raft_.membership().voters()) {
     const auto heard = heard_.find(voter);
-    const bool answers = heard != heard_.end() && now_ - heard->second < 3 * asked_every;
+    const bool answers =
+        reachable(voter) && heard != heard_.end() && now_ - heard->second < 3 * asked_every;
     if (voter != options_.raft.id && !answers) silent.push_back(voter);
   }
   return silent;

@@ -26,8 +26,8 @@ class Story {
       : cluster_({.product = product,
                   .size = 3,
                   .joining = 2,
-                  .election_timeout = absl::Milliseconds(500),
                   .name = "compat",
+                  .election_timeout = absl::Milliseconds(500),
                   .ports = ports}) {
     cluster_.StartAll();
     EXPECT_GE(cluster_.WaitForLeader(), 0);
