@@ -1,5 +1,7 @@
 // The program that libFuzzer drives. The environment variable RAFTKV_FUZZ_TARGET names the target.
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -15,6 +17,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char*** argv) {
   google::InitGoogleLogging((*argv)[0]);
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = google::FATAL;
+  google::protobuf::SetLogHandler(nullptr);  // it reports each damaged text field
   const char* name = std::getenv("RAFTKV_FUZZ_TARGET");
   target = raftkv::fuzz::FindTarget(name == nullptr ? "" : name);
   if (target != nullptr) return 0;

@@ -45,6 +45,8 @@ class CoreDriver {
     input_.remove_prefix(1);
     return byte;
   }
+  // Another member, or one that this member does not know.
+  MemberId Other() { return 2 + Byte() % 3; }
   // Near `center`, but not below 0.
   uint64_t Near(uint64_t center) {
     const uint64_t value = center + Byte() % 8;
@@ -89,7 +91,7 @@ class CoreDriver {
   }
 
   void StepMessage(uint64_t type) {
-    Message message{2 + Byte() % 3, kSelf, std::max<Term>(1, Near(raft_.term())), {}, Byte() % 4};
+    Message message{Other(), kSelf, std::max<Term>(1, Near(raft_.term())), {}, Byte() % 4};
     switch (type) {
       case 0:
         message.body = RequestVote{Position(message.term), Byte() % 2 == 0, false};
@@ -158,13 +160,13 @@ class CoreDriver {
         raft_.TransferLeadership(1 + Byte() % 4);
         return;
       case 1:
-        return raft_.OnPeerLost(1 + Byte() % 4, Byte() % 4);
+        return raft_.OnPeerLost(Other(), Byte() % 4);
       case 2:
-        return raft_.OnUnreachable(1 + Byte() % 4);
+        return raft_.OnUnreachable(Other());
       case 3:
         return raft_.StepDown();
       case 4:
-        return raft_.OnSnapshotSent(1 + Byte() % 4, Byte() % 2 == 0);
+        return raft_.OnSnapshotSent(Other(), Byte() % 2 == 0);
       default:
         return CutLog();
     }
