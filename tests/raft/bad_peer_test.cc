@@ -1,5 +1,6 @@
-// A peer that sends anything that the codec lets pass (server/peer/raft_codec.cc). Whatever it sends
-// may be rejected, or halt the member; it never ends the process and never breaks an invariant.
+// A peer that sends anything that the codec lets pass (server/peer/raft_codec.cc). Whatever it
+// sends may be rejected, or halt the member; it never ends the process and never breaks an
+// invariant.
 
 #include "server/raft/prng.h"
 #include "tests/raft/network.h"
