@@ -143,17 +143,24 @@ TEST(Fork, SnapshotsAreCompared) {
 
 // The chain of a snapshot is the base of what follows it.
 TEST(Fork, AfterASnapshotChainsGoOn) {
-  Network net(3);
+  MemoryDisk disk;
+  Raft raft(TestConfig(1), {{1, 2, 3}, {}}, 0, &disk);
+  const auto step = [&](MessageBody body) {
+    raft.Step(From(2, 1, std::move(body)));
+    while (raft.HasReady()) {
+      const Ready ready = raft.TakeReady();
+      disk.Save(ready);
+      raft.OnSaved(ready.number);
+    }
+  };
   const uint64_t chain = ChainOf(Log("abcdef", 1));
-  net.Step(From(2, 1, InstallSnapshot{{{1, 6}, {{1, 2, 3}, {}}, chain}}));
-  net.DropAll();
-  net.Step(From(
-      2, 1, AppendEntries{.prev = {1, 6}, .entries = {Command(1, 7, "g")}, .prev_chain = chain}));
-  EXPECT_EQ(net[1].last_index(), 7u);
-  net.Step(From(2, 1, AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdefg", 1))}));
-  EXPECT_FALSE(net[1].halted());
-  net.Step(From(2, 1, AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdeXg", 1))}));
-  EXPECT_TRUE(net[1].halted());
+  step(InstallSnapshot{{{1, 6}, {{1, 2, 3}, {}}, chain}});
+  step(AppendEntries{.prev = {1, 6}, .entries = {Command(1, 7, "g")}, .prev_chain = chain});
+  EXPECT_EQ(raft.last_index(), 7u);
+  step(AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdefg", 1))});
+  EXPECT_FALSE(raft.halted());
+  step(AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdeXg", 1))});
+  EXPECT_TRUE(raft.halted());
 }
 
 TEST(Fork, ALeaderThatIsToldHaltsIfItsLogShowsIt) {
