@@ -27,7 +27,8 @@ std::optional<Divergence> Audit::Find(const std::vector<raft::MemberId>& voters)
       if (votes > voters.size() / 2) found.majority = digest;
     }
     if (!found.majority && reported < voters.size()) continue;
-    digests_.erase(index);
+    // Those that are wrong are told, and compared again when they report again.
+    std::erase_if(it->second, [&](const auto& d) { return found.Wrong(d.first); });
     return found;
   }
   return std::nullopt;

@@ -43,7 +43,8 @@ class Audit {
     while (digests_.size() > kDigestsKept) digests_.erase(digests_.begin());
   }
 
-  // The newest divergence that was not returned yet and that a majority decides, or all voters.
+  // The newest divergence that a majority decides, or on which all voters disagree. It is returned
+  // once for each report of a wrong digest.
   std::optional<Divergence> Find(const std::vector<raft::MemberId>& voters);
 
   void Clear() { digests_.clear(); }

@@ -7,7 +7,8 @@ namespace raftkv {
 namespace {
 
 constexpr char kReplace[] =
-    "An older copy of its data directory was put back, or its disk lost writes. Stop it and replace "
+    "An older copy of its data directory was put back, or its disk lost writes. Stop it and "
+    "replace "
     "it (raftkv member replace); never put an older copy back";
 
 constexpr char kChoose[] =
@@ -32,8 +33,7 @@ Fault FaultOf(const raft::Halted& halted) {
   return {};
 }
 
-std::string Describe(const Fault& fault,
-                     const std::function<std::string(raft::MemberId)>& name) {
+std::string Describe(const Fault& fault, const std::function<std::string(raft::MemberId)>& name) {
   switch (fault.kind) {
     case Fault::Kind::kNone:
       return "";
@@ -57,8 +57,10 @@ std::string Describe(const Fault& fault,
                           "(raftkv endpoint hashkv), and start one member with "
                           "--force-new-cluster");
     case Fault::Kind::kOlderCopy:
-      return absl::StrCat("halted: ", name(fault.peer), " knows that the log of this member was at "
-                          "index ", fault.entry.index, " in term ", fault.entry.term,
+      return absl::StrCat("halted: ", name(fault.peer),
+                          " knows that the log of this member was at "
+                          "index ",
+                          fault.entry.index, " in term ", fault.entry.term,
                           ", and it has not come as far. ", kReplace);
   }
   return "";

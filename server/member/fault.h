@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_MEMBER_FAULT_H_
 #define RAFTKV_SERVER_MEMBER_FAULT_H_
 
-// Why a member has halted (raft::Raft::Halt): its log or its state cannot be trusted, or must not be
-// overwritten. It serves no client and takes part in nothing until its process starts again. Its
-// process goes on, so that Status and the health service can tell. docs/decisions/0017 explains what
-// is found and what an operator does.
+// Why a member has halted (raft::Raft::Halt): its log or its state cannot be trusted, or must not
+// be overwritten. It serves no client and takes part in nothing until its process starts again. Its
+// process goes on, so that Status and the health service can tell. docs/decisions/0017 explains
+// what is found and what an operator does.
 
 #include <functional>
 #include <string>
@@ -33,8 +33,7 @@ struct Fault {
 Fault FaultOf(const raft::Halted& halted);
 
 // One line: what has happened, and what to do. `name` returns the name of a member.
-std::string Describe(const Fault& fault,
-                     const std::function<std::string(raft::MemberId)>& name);
+std::string Describe(const Fault& fault, const std::function<std::string(raft::MemberId)>& name);
 
 }  // namespace raftkv
 

@@ -2,10 +2,10 @@
 #define RAFTKV_SERVER_MEMBER_PEER_LIVES_H_
 
 // What this member remembers of each other one while its own process runs: which process it is
-// (boot id), and how far its log has come (raft::Reached), as it said itself or acknowledged to this
-// member as its leader. A new process of a member whose log has not come as far runs on an older
-// copy of the data directory, and a process that another one has replaced must not be heard any
-// more (docs/decisions/0017-older-copies.md).
+// (boot id), and how far its log has come (raft::Reached), as it said itself or acknowledged to
+// this member as its leader. A new process of a member whose log has not come as far runs on an
+// older copy of the data directory, and a process that another one has replaced must not be heard
+// any more (docs/decisions/0017-older-copies.md).
 //
 // Owned by the replica; used on the thread of the turns. The memory is bounded by the number of
 // members, which may be heard under at most 16 unknown ids (server/peer/handshake.h).

@@ -55,7 +55,8 @@ void Replica::HandleFrom(raft::MemberId from, const Diverged& diverged) {
 }
 
 void Replica::OnDiverged(raft::MemberId leader, const Divergence& found) {
-  StopWith({found.majority ? Fault::Kind::kDiverged : Fault::Kind::kAllDiverged, leader,
+  StopWith({found.majority ? Fault::Kind::kDiverged : Fault::Kind::kAllDiverged,
+            leader,
             {0, found.index}});
 }
 

@@ -579,8 +579,9 @@ void Peers::OnPeerRejected(const PeerRejected& rejected) {
     case PeerRejected::Why::kReplaced:
       return handshake_.Count(
           Rejections::Reason::kReplaced,
-          absl::StrCat(name, ": a newer process of this member has been heard since. If both run, "
-                             "they use copies of one data directory: stop one of them"));
+          absl::StrCat(name,
+                       ": a newer process of this member has been heard since. If both run, "
+                       "they use copies of one data directory: stop one of them"));
     case PeerRejected::Why::kOlderCopy: {
       const char* what =
           "its log has been further: an older copy of its data directory was put back, or its disk "

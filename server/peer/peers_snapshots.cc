@@ -140,17 +140,18 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
   in->handed_over = true;
   raft::Message message{from.id, options_.self, in->offer.term,
                         raft::InstallSnapshot{{.last = in->offer.manifest.base.id}}};
-  post_(SnapshotArrived{
-      PeerMessage{from.id, options_.self, from.store_id, std::move(message), from.newest_version,
-                  from.boot_id, from.reached},
-      std::move(received), [this, from, in](bool ok) {
-        Peer* peer = Find(from.id);
-        if (closing() || peer->incoming != in) return;
-        if (!ok) return EndIncoming(peer, absl::AbortedError("the member did not take it"));
-        proto::InstallSnapshotResponse response;
-        response.set_installed(true);
-        peer->snapshot_in->Send(std::move(response));
-      }});
+  post_(SnapshotArrived{PeerMessage{from.id, options_.self, from.store_id, std::move(message),
+                                    from.newest_version, from.boot_id, from.reached},
+                        std::move(received), [this, from, in](bool ok) {
+                          Peer* peer = Find(from.id);
+                          if (closing() || peer->incoming != in) return;
+                          if (!ok)
+                            return EndIncoming(peer,
+                                               absl::AbortedError("the member did not take it"));
+                          proto::InstallSnapshotResponse response;
+                          response.set_installed(true);
+                          peer->snapshot_in->Send(std::move(response));
+                        }});
 }
 
 }  // namespace raftkv

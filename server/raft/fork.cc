@@ -4,6 +4,8 @@
 // the leader, which halts too: two histories exist then, and clients may have an acknowledgement of
 // each. Only the operator can choose.
 
+#include <utility>
+
 #include "server/raft/raft.h"
 #include "storage/base/mutant.h"
 
@@ -67,11 +69,16 @@ void Raft::OnConflict(const Message& message, Index index, uint64_t round) {
                 term_);
 }
 
-// Whether this member has lost what it had acknowledged to the leader of this term.
-bool Raft::LostEntries(const Message& message, const AppendEntries& append) {
-  if (append.acknowledged <= log_.last_index()) return false;
+// This member has lost what it had acknowledged to the leader of this term. The leader learns it
+// from the rejection.
+void Raft::OnLostEntries(const Message& message, const AppendEntries& append) {
   Halt({Halted::Why::kLostEntries, message.from, {0, append.acknowledged}});
-  return true;
+  SendAfterSave(message.from,
+                AppendEntriesReply{.success = false,
+                                   .rejected_prev = {term_, append.acknowledged},
+                                   .hint = log_.last(),
+                                   .round = append.round},
+                term_);
 }
 
 // --- the leader
@@ -87,9 +94,7 @@ void Raft::HandleConflict(const Message& message, const AppendEntriesReply& repl
 // --- both
 
 void Raft::Halt(Halted why) {
-  if (halted_) return;
-  halted_ = true;
-  next_.events.push_back(why);
+  if (!std::exchange(halted_, true)) next_.events.push_back(why);
   if (role_ != Role::kFollower || leader_ != kNobody) BecomeFollower(term_, kNobody);
 }
 

@@ -182,7 +182,7 @@ class Raft {
   Index ConflictWith(const InstallSnapshot& install) const;
   void OnConflict(const Message& message, Index index, uint64_t round);
   void HandleConflict(const Message& message, const AppendEntriesReply& reply);
-  bool LostEntries(const Message& message, const AppendEntries& append);
+  void OnLostEntries(const Message& message, const AppendEntries& append);
   void Halt(Halted why);
 
   // raft.cc: terms, roles and Ready

@@ -71,7 +71,8 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
     OnConflict(message, conflict, append.round);
     return;
   }
-  if (halted_ || LostEntries(message, append)) return;
+  if (append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
+  if (halted_) return SetLeader(kNobody);
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   if (!RAFTKV_MUTANT("append-does-not-reset-the-timer")) ResetElectionTimer();

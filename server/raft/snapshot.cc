@@ -46,7 +46,7 @@ void Raft::Handle(const Message& message, const InstallSnapshot& install) {
     OnConflict(message, conflict, /*round=*/0);
     return;
   }
-  if (halted_) return;
+  if (halted_) return SetLeader(kNobody);
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   ResetElectionTimer();

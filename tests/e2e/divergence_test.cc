@@ -27,18 +27,18 @@ void ChangeAByte(const std::string& state_dir, const std::string& key) {
   std::string prefix;
   mvcc::AppendVersionPrefix(key, &prefix);
   WriteBatch batch;
-  const absl::Status found = (*engine)->Scan(
-      mvcc::BeforeVersions(prefix), mvcc::AfterVersions(prefix),
-      [&](std::string_view at, std::string_view record) {
-        mvcc::Head head;
-        std::string_view value;
-        mvcc::DecodeVersion(at, record, &head, &value);
-        ++head.version;
-        std::string changed;
-        mvcc::EncodeVersion(head, value, &changed);
-        batch.Put(at, changed);
-        return absl::CancelledError();  // the newest one
-      });
+  const absl::Status found =
+      (*engine)->Scan(mvcc::BeforeVersions(prefix), mvcc::AfterVersions(prefix),
+                      [&](std::string_view at, std::string_view record) {
+                        mvcc::Head head;
+                        std::string_view value;
+                        mvcc::DecodeVersion(at, record, &head, &value);
+                        ++head.version;
+                        std::string changed;
+                        mvcc::EncodeVersion(head, value, &changed);
+                        batch.Put(at, changed);
+                        return absl::CancelledError();  // the newest one
+                      });
   ASSERT_TRUE(absl::IsCancelled(found)) << found;
   (*engine)->Write(batch, /*sync=*/false);
   (*engine)->Flush();

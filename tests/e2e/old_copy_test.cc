@@ -89,11 +89,12 @@ class OldCopy : public testing::Test {
     cluster.Kill(a);
     cluster.Kill(c);
     cluster.StartAll();
-    EXPECT_TRUE(Eventually(absl::Seconds(30), [&] { return Halted(b) && (Halted(a) || Halted(c)); }));
+    EXPECT_TRUE(
+        Eventually(absl::Seconds(30), [&] { return Halted(b) && (Halted(a) || Halted(c)); }));
   }
 
-  Cluster cluster{{.heartbeat_interval = absl::Milliseconds(50),
-                   .election_timeout = absl::Milliseconds(500)}};
+  Cluster cluster{
+      {.heartbeat_interval = absl::Milliseconds(50), .election_timeout = absl::Milliseconds(500)}};
   int a = -1, b = -1, c = -1;
 };
 

@@ -48,22 +48,25 @@ Network WithLog(Index commit, EntryId before = {}) {
 
 TEST(Fork, AnAppendWithoutContradictionIsTaken) {
   Network net = WithLog(1);
-  net.Step(From(2, 2, AppendEntries{.prev = {1, 3},
-                                    .entries = {Command(2, 4)},
-                                    .prev_chain = ChainOf(Log("abc", 1))}));
+  net.Step(
+      From(2, 2,
+           AppendEntries{
+               .prev = {1, 3}, .entries = {Command(2, 4)}, .prev_chain = ChainOf(Log("abc", 1))}));
   EXPECT_EQ(net[1].last_index(), 4u);
-  net.Step(From(2, 2, AppendEntries{.prev = {1, 1},
-                                    .entries = {Command(1, 2, "b"), Command(1, 3, "c")},
-                                    .prev_chain = ChainOf(Log("a", 1))}));
+  net.Step(From(2, 2,
+                AppendEntries{.prev = {1, 1},
+                              .entries = {Command(1, 2, "b"), Command(1, 3, "c")},
+                              .prev_chain = ChainOf(Log("a", 1))}));
   EXPECT_FALSE(net[1].halted());
   EXPECT_EQ(net[1].last_index(), 4u);
 }
 
 TEST(Fork, ChainsAreComparedAtPrev) {
   Network net = WithLog(1);
-  net.Step(From(2, 2, AppendEntries{.prev = {1, 3},
-                                    .entries = {Command(2, 4)},
-                                    .prev_chain = ChainOf(Log("abX", 1))}));
+  net.Step(
+      From(2, 2,
+           AppendEntries{
+               .prev = {1, 3}, .entries = {Command(2, 4)}, .prev_chain = ChainOf(Log("abX", 1))}));
   EXPECT_TRUE(net[1].halted());
   EXPECT_EQ(net[1].last_index(), 3u);
   EXPECT_EQ(net[1].leader(), kNobody);
@@ -85,9 +88,10 @@ TEST(Fork, APeerThatDoesNotKnowTheChainIsBelieved) {
 
 TEST(Fork, EntriesThatTheLogHasAreComparedToo) {
   Network net = WithLog(1);
-  net.Step(From(2, 2, AppendEntries{.prev = {1, 1},
-                                    .entries = {Command(1, 2, "b"), Command(1, 3, "X")},
-                                    .prev_chain = ChainOf(Log("a", 1))}));
+  net.Step(From(2, 2,
+                AppendEntries{.prev = {1, 1},
+                              .entries = {Command(1, 2, "b"), Command(1, 3, "X")},
+                              .prev_chain = ChainOf(Log("a", 1))}));
   EXPECT_TRUE(net[1].halted());
   EXPECT_EQ(Answer(net, 1, 2).conflict, (EntryId{1, 3}));
 }
@@ -139,17 +143,24 @@ TEST(Fork, SnapshotsAreCompared) {
 
 // The chain of a snapshot is the base of what follows it.
 TEST(Fork, AfterASnapshotChainsGoOn) {
-  Network net(3);
+  MemoryDisk disk;
+  Raft raft(TestConfig(1), {{1, 2, 3}, {}}, 0, &disk);
+  const auto step = [&](MessageBody body) {
+    raft.Step(From(2, 1, std::move(body)));
+    while (raft.HasReady()) {
+      const Ready ready = raft.TakeReady();
+      disk.Save(ready);
+      raft.OnSaved(ready.number);
+    }
+  };
   const uint64_t chain = ChainOf(Log("abcdef", 1));
-  net.Step(From(2, 1, InstallSnapshot{{{1, 6}, {{1, 2, 3}, {}}, chain}}));
-  net.DropAll();
-  net.Step(From(2, 1, AppendEntries{
-                          .prev = {1, 6}, .entries = {Command(1, 7, "g")}, .prev_chain = chain}));
-  EXPECT_EQ(net[1].last_index(), 7u);
-  net.Step(From(2, 1, AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdefg", 1))}));
-  EXPECT_FALSE(net[1].halted());
-  net.Step(From(2, 1, AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdeXg", 1))}));
-  EXPECT_TRUE(net[1].halted());
+  step(InstallSnapshot{{{1, 6}, {{1, 2, 3}, {}}, chain}});
+  step(AppendEntries{.prev = {1, 6}, .entries = {Command(1, 7, "g")}, .prev_chain = chain});
+  EXPECT_EQ(raft.last_index(), 7u);
+  step(AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdefg", 1))});
+  EXPECT_FALSE(raft.halted());
+  step(AppendEntries{.prev = {1, 7}, .prev_chain = ChainOf(Log("abcdeXg", 1))});
+  EXPECT_TRUE(raft.halted());
 }
 
 TEST(Fork, ALeaderThatIsToldHaltsIfItsLogShowsIt) {
@@ -210,7 +221,8 @@ TEST(Fork, AFollowerThatLostWhatItAcknowledgedIsExcludedAndHalts) {
   EXPECT_EQ(HaltsOf(net, 3)[0].why, Halted::Why::kLostEntries);
   EXPECT_EQ(HaltsOf(net, 3)[0].entry.index, 7u);
   size_t lost = 0;
-  for (const Event& event : net.member(1).events) lost += std::holds_alternative<PeerLostEntries>(event);
+  for (const Event& event : net.member(1).events)
+    lost += std::holds_alternative<PeerLostEntries>(event);
   EXPECT_EQ(lost, 1u);
   // Without it, the others go on.
   net.Propose(1, "after");

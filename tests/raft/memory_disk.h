@@ -74,8 +74,9 @@ inline uint64_t ChainOf(const std::vector<Entry>& entries) {
 class MemoryDisk : public LogReader {
  public:
   MemoryDisk() = default;
-  MemoryDisk(HardState state, std::vector<Entry> entries, EntryId before = {})
-      : state_(state), before_(before), entries_(std::move(entries)) {}
+  MemoryDisk(HardState state, std::vector<Entry> entries, EntryId before = {},
+             uint64_t before_chain = 0)
+      : state_(state), before_(before), before_chain_(before_chain), entries_(std::move(entries)) {}
 
   HardState hard_state() const override { return state_; }
   Index first_index() const override { return before_.index + 1; }

@@ -124,12 +124,14 @@ TEST(Progress, NextStaysAboveMatch) {
 TEST(Progress, LateRejectionIsIgnored) {
   Progress progress(9, kWindow);
   progress.OnSent(9, 10);
-  EXPECT_EQ(progress.OnRejected(7, 5, 1), Progress::Rejection::kIgnored) << "not a reply to the current probe";
+  EXPECT_EQ(progress.OnRejected(7, 5, 1), Progress::Rejection::kIgnored)
+      << "not a reply to the current probe";
   EXPECT_FALSE(progress.CanSend());
   EXPECT_EQ(progress.OnRejected(8, 5, 1), Progress::Rejection::kUsed);
   EXPECT_EQ(progress.next_index(), 5u);
   progress.OnAccepted(9, /*round=*/3);
-  EXPECT_EQ(progress.OnRejected(8, 5, 3), Progress::Rejection::kIgnored) << "it was sent before the acknowledgement";
+  EXPECT_EQ(progress.OnRejected(8, 5, 3), Progress::Rejection::kIgnored)
+      << "it was sent before the acknowledgement";
   EXPECT_EQ(progress.match_index(), 9u);
 }
 

@@ -94,9 +94,11 @@ TEST(Restart, EntryThatOnlyTheFollowersSavedIsCommittedAndStays) {
 }
 
 TEST(Restart, LogThatWasCutIsContinued) {
-  Network net({{1, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5})},
-               {2, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5})},
-               {3, MemoryDisk({3, 0, 0}, {Command(2, 5), Command(2, 6)}, {2, 4})}});
+  const uint64_t four = ChainOf(LogOfTerms({1, 1, 1, 2}));
+  const uint64_t five = ChainOf(LogOfTerms({1, 1, 1, 2, 2}));
+  Network net({{1, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5}, five)},
+               {2, MemoryDisk({3, 0, 0}, {Command(3, 6), Command(3, 7)}, {2, 5}, five)},
+               {3, MemoryDisk({3, 0, 0}, {Command(2, 5), Command(2, 6)}, {2, 4}, four)}});
   net.RunFor(60);
   for (MemberId id : {1, 2, 3}) {
     EXPECT_EQ(net[id].commit_index(), 8u);

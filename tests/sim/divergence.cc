@@ -69,9 +69,8 @@ void RunDivergence(uint64_t seed, Marks* marks, Verdict* verdict) {
   for (MemberId id = 1; id <= size; ++id) {
     const Fault& fault = c[id].member->replica().fault();
     if (static_cast<bool>(fault) != (id == wrong)) {
-      verdict->Fail("divergence",
-                    absl::StrFormat("n%d %s, and the state of n%d was changed", id,
-                                    fault ? "has halted" : "has not halted", wrong));
+      verdict->Fail("divergence", absl::StrFormat("n%d %s, and the state of n%d was changed", id,
+                                                  fault ? "has halted" : "has not halted", wrong));
     }
   }
   if (c.leader() == raft::kNobody) verdict->Fail("divergence", "the others do not serve");

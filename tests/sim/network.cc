@@ -76,6 +76,7 @@ void Network::Send(int from, uint64_t life, Micros departs, PeerMessage message)
                 .to = world_->MachineOf(message.to),
                 .number = next_number_++,
                 .from_life = life,
+                .to_life = world_->member(world_->MachineOf(message.to)).life(),
                 .departs = departs,
                 .stream = !std::holds_alternative<raft::Message>(message.body),
                 .epoch = epoch(from, world_->MachineOf(message.to)),
@@ -128,6 +129,9 @@ void Network::NoteUnsent(const Packet& packet) {
 }
 
 void Network::Arrive(Packet packet) {
+  // A real connection ends with the receiver's process. Here messages to an earlier process arrive,
+  // because Raft must bear them, but they say nothing about the sender's process.
+  if (packet.to_life != world_->member(packet.to).life()) packet.message.boot_id = 0;
   // The sender crashed before the save that this message waits for, so it was never sent.
   if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;
   if (packet.stream) {

@@ -39,6 +39,7 @@ struct Packet {
   int to = 0;
   uint64_t number = 0;     // ascending in the order of sending; a duplicate has the same number
   uint64_t from_life = 0;  // counts the starts of the sender's process
+  uint64_t to_life = 0;    // of the receiver's, when it was sent
   Micros departs = 0;      // when it is sent, after the save that it waits for
   bool stream = false;     // sent on the connection; false: a Raft message
   uint64_t epoch = 0;      // counts the connections between the two members

@@ -144,15 +144,16 @@ class OldCopies {
     for (MemberId a = 1; a <= size_; ++a) {
       for (const auto& [index, entry] : cluster_[a].committed) {
         if (index > cluster_[a].log->last_index() || Contradicts(a, entry)) {
-          verdict_->Fail("history", absl::StrFormat("n%d lost entry %d, which it had committed", a,
-                                                    index));
+          verdict_->Fail("history",
+                         absl::StrFormat("n%d lost entry %d, which it had committed", a, index));
         }
         for (MemberId b = 1; b <= size_; ++b) {
           const auto other = cluster_[b].committed.find(index);
           if (other == cluster_[b].committed.end() || other->second == entry) continue;
           if (!fault(a) && !fault(b)) {
             verdict_->Fail("history", absl::StrFormat("n%d and n%d have committed different "
-                                                      "entries at index %d", a, b, index));
+                                                      "entries at index %d",
+                                                      a, b, index));
           }
         }
       }
@@ -171,7 +172,8 @@ class OldCopies {
       for (const auto& [index, entry] : cluster_[id].committed) {
         if (index <= log.last_index() && !Contradicts(leader, entry)) continue;
         verdict_->Fail("served", absl::StrFormat("n%d leads without entry %d, which is committed "
-                                                 "on n%d", leader, index, id));
+                                                 "on n%d",
+                                                 leader, index, id));
       }
     }
   }
