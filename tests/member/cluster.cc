@@ -114,14 +114,19 @@ void Cluster::Restore(raft::MemberId id) {
   Crash(id);
   MakeEmpty(id);
   Process& m = members_.at(id);
-  auto log =
-      LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
-  (*log)->Reset({.id = {1, kBase}});
-  const auto state = m.OpenState();
-  std::vector<raft::Entry> entries;
-  for (raft::Index i = 1; i <= kBase; ++i) entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
-  state->Apply(entries);
-  state->Flush();
+  {  // closed before the start
+    auto log =
+        LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+    ASSERT_TRUE(log.ok()) << log.status();
+    (*log)->Reset({.id = {1, kBase}});
+    const auto state = m.OpenState();
+    std::vector<raft::Entry> entries;
+    for (raft::Index i = 1; i <= kBase; ++i) {
+      entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
+    }
+    state->Apply(entries);
+    state->Flush();
+  }
   m.base_index = kBase;
   Start(id);
 }
