@@ -117,6 +117,7 @@ void Cluster::Restore(raft::MemberId id) {
   {  // Start opens the disks again.
     auto log =
         LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
+    ASSERT_TRUE(log.ok()) << log.status();
     (*log)->Reset({.id = {1, kBase}});
     const auto state = m.OpenState();
     std::vector<raft::Entry> entries;
