@@ -14,8 +14,7 @@ namespace raftkv::raft {
 // of a majority only if it is a voter of the configuration in force. A leader must be able to save
 // what it proposes.
 bool Raft::MayCampaign() const {
-  return may_vote_ && !halted_ && !out_of_space_ &&
-         (membership_.MayBeVoter(config_.id) || RAFTKV_MUTANT("learners-campaign"));
+  return may_vote_ && !halted_ && !out_of_space_ && membership_.MayBeVoter(config_.id);
 }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member
@@ -111,8 +110,7 @@ void Raft::Handle(const Message& message, const RequestVote& request) {
   // The pre-vote request is old: this term already has a leader. Do not help to start another
   // election.
   const bool too_late = request.pre_vote && !later_term && leader_ != kNobody;
-  const bool may_vote = may_vote_ || RAFTKV_MUTANT("vote-without-permission");
-  const bool granted = may_vote && !halted_ && vote_is_free && up_to_date && !too_late;
+  const bool granted = may_vote_ && !halted_ && vote_is_free && up_to_date && !too_late;
   const bool repeated = !later_term && voted_for_ == message.from;
   if (granted && request.pre_vote) {
     next_.events.push_back(VoteGranted{message.term, message.from, /*pre_vote=*/true});
