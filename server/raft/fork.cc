@@ -24,14 +24,14 @@ bool Differs(uint64_t chain, uint64_t known) {
 Index Raft::ConflictWith(const AppendEntries& append) const {
   const Index base = log_.first_index() - 1;
   const EntryId prev = append.prev;
+  uint64_t chain = prev.index == 0 ? 0 : append.prev_chain;
   if (prev.index > log_.last_index()) return 0;
   if (prev.index >= base) {
     if (log_.TermAt(prev.index) != prev.term) {
       return prev.index <= commit_ && !RAFTKV_MUTANT("committed-conflict-ignored") ? prev.index : 0;
     }
-    if (Differs(append.prev_chain, log_.ChainAt(prev.index))) return prev.index;
+    if (Differs(chain, log_.ChainAt(prev.index))) return prev.index;
   }
-  uint64_t chain = append.prev_chain;
   Index checked = 0;  // the last entry that this log has as well
   for (const Entry& entry : append.entries) {
     if (entry.id.index >= base && !log_.Contains(entry.id)) {

@@ -71,7 +71,8 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
     OnConflict(message, conflict, append.round);
     return;
   }
-  if (append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
+  // A member that may not vote has a new data directory; SetVoting says what becomes of it.
+  if (may_vote_ && append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
   if (halted_) return SetLeader(kNobody);
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;

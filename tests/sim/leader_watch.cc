@@ -18,6 +18,10 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
     disturbed_ = true;
     connection_ = 0;
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
+    if (lives_.OnHeard(message->from, message->boot_id, message->reached) !=
+        PeerLives::Verdict::kOk) {
+      return;  // the member ignores it
+    }
     if (std::holds_alternative<HelloReply>(message->body)) disturbed_ = true;  // it may not vote
     if (const auto* m = std::get_if<raft::Message>(&message->body)) OnMessage(raft, *m);
   }

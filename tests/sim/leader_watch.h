@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "server/member/peer_lives.h"
 #include "server/member/requests.h"
 #include "server/raft/raft.h"
 #include "tests/sim/marks.h"
@@ -50,6 +51,7 @@ class LeaderWatch {
       raft::kNobody;  // the last append of the current term or a later one
   bool disturbed_ = false;
 
+  PeerLives lives_;
   raft::MemberId heard_from_ = raft::kNobody;
   uint64_t connection_ = 0;  // the newest one on which heard_from_ was heard
   MonotonicTime heard_at_ = MonotonicTime::InfinitePast();
