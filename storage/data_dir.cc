@@ -365,7 +365,7 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
 // About what a start writes: it copies the write-ahead log of the log into a new file, and begins
 // new files.
 uint64_t BytesOfStart(const std::string& dir) {
-  constexpr uint64_t kNewFiles = 16 << 20;
+  constexpr uint64_t kNewFiles = 8 << 20;
   uint64_t bytes = kNewFiles;
   std::error_code error;
   for (fs::directory_iterator it(dir + "/log", error), end; !error && it != end;
@@ -375,13 +375,28 @@ uint64_t BytesOfStart(const std::string& dir) {
   return bytes;
 }
 
-void ReleaseReserveIfFull(const std::string& dir, std::vector<std::string>* warnings) {
-  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
-  if (!space.ok() || space->free_bytes >= BytesOfStart(dir) || !Reserve(dir).Release()) return;
-  warnings->push_back(
-      absl::StrCat(dir,
-                   ": the disk is full: removed the file RESERVE, so that there is room to "
-                   "start"));
+absl::Status FullDisk(const std::string& dir, uint64_t free_bytes) {
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s: the disk is full: the start needs about %d MiB on the volume of this directory, and %d "
+      "MiB are free; free space there, or enlarge the volume; nothing is lost",
+      dir, BytesOfStart(dir) >> 20, free_bytes >> 20));
+}
+
+// Gives the reserve back if the space is not enough without it. ResourceExhausted: it is not enough
+// then, either. Checked before RocksDB is opened, because RocksDB ends the process when it cannot
+// write.
+absl::Status CheckSpace(const std::string& dir, std::vector<std::string>* warnings) {
+  absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
+  if (Reserve(dir).Release()) {
+    warnings->push_back(
+        absl::StrCat(dir,
+                     ": the disk is full: removed the file RESERVE, so that there is room to "
+                     "start"));
+    space = ReadDiskSpace(dir);
+  }
+  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
+  return FullDisk(dir, space->free_bytes);
 }
 
 // ResourceExhausted, if the error is that of a full disk.
@@ -390,10 +405,7 @@ absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status)
     return status;
   }
   const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "%s: the disk is full: the start needs about %d MiB on the volume of this directory, and %d "
-      "MiB are free; free space there, or enlarge the volume; nothing is lost (%s)",
-      dir, BytesOfStart(dir) >> 20, space.ok() ? space->free_bytes >> 20 : 0, status.message()));
+  return FullDisk(dir, space.ok() ? space->free_bytes : 0);
 }
 
 absl::Status WithRemedy(const absl::Status& status) {
@@ -404,7 +416,7 @@ absl::Status WithRemedy(const absl::Status& status) {
 absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirLock> lock) {
   DataDir result;
   result.lock = std::move(lock);
-  ReleaseReserveIfFull(options.dir, &result.warnings);
+  if (absl::Status s = CheckSpace(options.dir, &result.warnings); !s.ok()) return s;
   if (!options.restored) {
     if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   }
@@ -474,7 +486,7 @@ absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
-                                                      std::vector<std::string>* warnings) {
+                                                     std::vector<std::string>* warnings) {
   if (absl::Status s = MakeDirectory(dir); !s.ok()) return s;
   if (absl::Status s = CheckFileSystem(dir, warnings); !s.ok()) return s;
   if (absl::Status s = CheckOursOrEmpty(dir); !s.ok()) return s;
