@@ -356,7 +356,8 @@ TEST(Flow, FollowerThatLostItsDiskIsExcludedByItsLeader) {
   EXPECT_FALSE(net[3].halted()) << "its directory is new";
   EXPECT_EQ(net[3].last_index(), 0u);
   net.Crash(3);
-  net.Elect(2);
+  net.Transfer(1, 2);
+  net.Stabilize();
   net.Start(3);
   net.Into(3, [](Raft& raft) { raft.SetVoting(false); });
   net.RunFor(10);
