@@ -235,7 +235,9 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
-  if (phase_->AtLeast(Phase::kDeclining) || full()) return decline({});
+  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
+  // A full leader hands its leadership over, or has space again soon: try again soon.
+  if (full()) return decline({.transferring = true});
   // A removed member is not sent what follows its removal, so it would not learn the outcome.
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
   if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
