@@ -27,10 +27,11 @@ using testing::StartsWith;
 
 constexpr absl::Duration kSoon = absl::Seconds(30);
 
-Finished Raftkv(std::vector<std::string> arguments, const std::string& endpoint = "") {
+Finished Raftkv(std::vector<std::string> arguments, const std::string& endpoint = "",
+                const std::string& directory = "") {
   arguments.insert(arguments.begin(), BuiltProgram("raftkv"));
   if (!endpoint.empty()) arguments.push_back("--endpoints=" + endpoint);
-  return RunToEnd({.argv = std::move(arguments)}, absl::Minutes(1));
+  return RunToEnd({.argv = std::move(arguments), .directory = directory}, absl::Minutes(1));
 }
 
 // The number after `name` in a JSON object.
@@ -63,7 +64,7 @@ class Backup : public testing::Test {
     std::vector<std::string> arguments = {
         "snapshot", "restore", file, "-c", cluster.config_path(), "-n", cluster.name(member)};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
-    return Raftkv(arguments);
+    return Raftkv(arguments, "", cluster.dir());  // data_dir in the file is relative
   }
   static int Checkpoints(const Cluster& cluster) {
     int count = 0;
@@ -251,7 +252,8 @@ TEST_F(Backup, KilledRestoreIsRepeated) {
   for (int round = 0; round < 10; ++round) {
     {
       Process restore({.argv = {BuiltProgram("raftkv-server"), "--restore", file_, "-c",
-                                restored.config_path()}},
+                                restored.config_path()},
+                       .directory = restored.dir()},
                       restored.dir() + "/restore.log");
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 150));
       restore.Kill();
