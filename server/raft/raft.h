@@ -221,6 +221,7 @@ class Raft {
   void MaybeHandOver();
 
   // replication.cc: §5.3, §5.4.2
+  void RejectPrev(const Message& message, const AppendEntries& append, uint64_t round);
   void AppendFromLeader(std::vector<Entry>& entries);
   void AdvanceCommit(Index index);
   void MaybeCommit();

@@ -73,7 +73,14 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   }
   // A member that may not vote has a new data directory; SetVoting says what becomes of it.
   if (may_vote_ && append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
-  if (halted_) return SetLeader(kNobody);
+  if (halted_) {
+    SetLeader(kNobody);
+    // The leader then sends earlier entries, and if they contradict this log, it is told.
+    if (append.prev.index >= log_.first_index() && !log_.Contains(append.prev)) {
+      RejectPrev(message, append, /*round=*/0);
+    }
+    return;
+  }
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
   if (!RAFTKV_MUTANT("append-does-not-reset-the-timer")) ResetElectionTimer();
@@ -91,13 +98,7 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
     append.entries.erase(append.entries.begin(),
                          append.entries.begin() + std::min(known, append.entries.size()));
   } else if (!log_.Contains(append.prev)) {
-    SendAfterSave(message.from,
-                  AppendEntriesReply{.success = false,
-                                     .rejected_prev = append.prev,
-                                     .hint = log_.LastAtMost(append.prev),
-                                     .round = append.round,
-                                     .out_of_space = out_of_space_},
-                  term_);
+    RejectPrev(message, append, append.round);
     return;
   }
 
@@ -108,6 +109,17 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
                               ? std::min(append.commit, log_.last_index())
                               : std::min(append.commit, match);
   AdvanceCommit(committed);
+}
+
+// This log has no entry append.prev.
+void Raft::RejectPrev(const Message& message, const AppendEntries& append, uint64_t round) {
+  SendAfterSave(message.from,
+                AppendEntriesReply{.success = false,
+                                   .rejected_prev = append.prev,
+                                   .hint = log_.LastAtMost(append.prev),
+                                   .round = round,
+                                   .out_of_space = out_of_space_},
+                term_);
 }
 
 // Skips the entries that the log already has. Truncates only at a conflict: the append may be old

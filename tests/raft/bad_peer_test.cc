@@ -33,7 +33,7 @@ class BadPeer {
       case 2:
         return 1 + prng_.Below(n + 4);
       default:
-        return std::max<uint64_t>(1, n + prng_.Below(3) - prng_.Below(2));
+        return std::clamp<uint64_t>(n + prng_.Below(3), 2, uint64_t{1} << 62) - prng_.Below(2);
     }
   }
   EntryId Id(const Raft& raft) {

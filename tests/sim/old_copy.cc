@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "tests/member/cluster.h"
 #include "tests/sim/rng.h"
@@ -42,6 +43,9 @@ class OldCopies {
       if (!up(id)) Start(id);
     }
     cluster_.Run(absl::Seconds(20));
+    // Two leaders of one term have the same first entry: the next one shows the contradiction.
+    Write(1);
+    cluster_.Run(absl::Seconds(10));
     Check();
   }
 
@@ -171,11 +175,25 @@ class OldCopies {
     for (MemberId id = 1; id <= size_; ++id) {
       for (const auto& [index, entry] : cluster_[id].committed) {
         if (index <= log.last_index() && !Contradicts(leader, entry)) continue;
-        verdict_->Fail("served", absl::StrFormat("n%d leads without entry %d, which is committed "
-                                                 "on n%d",
-                                                 leader, index, id));
+        verdict_->Fail("served",
+                       absl::StrFormat("n%d leads without entry %d, which is committed on n%d; the "
+                                       "older copy is on n%d%s",
+                                       leader, index, id, victim_, Faults()));
       }
     }
+  }
+
+  std::string Faults() {
+    std::string text;
+    for (MemberId id = 1; id <= size_; ++id) {
+      const raft::Raft& raft = cluster_[id].raft();
+      absl::StrAppend(&text, "; n", id, " term ", raft.term(), " leader n", raft.leader(), " last ",
+                      raft.last_index(), " commit ", raft.commit_index());
+      if (!fault(id)) continue;
+      absl::StrAppend(&text, " halted: ",
+                      Describe(fault(id), [](MemberId n) { return absl::StrCat("n", n); }));
+    }
+    return text;
   }
 
   void Count(MemberId id) {
