@@ -155,8 +155,8 @@ class Trial {
           command.mutable_set_cluster_version()->set_version(NextVersion());
         } else if (random_.OneIn(100)) {
           command = random_.ChangeMembers(model_);
-        } else if (random_.OneIn(10)) {
-          command = random_.AlarmCommand();
+        } else if (random_.OneIn(model_.alarms().empty() ? 60 : 10)) {
+          command = random_.AlarmCommand(model_);
         } else if (random_.OneIn(8)) {
           command = random_.LeaseCommand(model_);
         } else {
