@@ -282,6 +282,7 @@ class Trial {
   }
 
   void Count(const std::string& what, const absl::Status& status) {
+    if (absl::IsDataLoss(status)) return;  // counted as denied by CORRUPT
     ++counts_[what + (status.ok() ? "" : ": " + std::string(status.message()))];
   }
 
