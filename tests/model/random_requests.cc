@@ -1,6 +1,7 @@
 #include "tests/model/random_requests.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace raftkv {
 
@@ -85,18 +86,22 @@ proto::Command RandomRequests::Command(const Model::Moment& now) {
   return command;
 }
 
-// Mostly ends alarms, so that other commands are tried with alarms and without.
-proto::Command RandomRequests::AlarmCommand() {
+// Mostly ends an alarm if there is one, so that most other commands are not denied.
+proto::Command RandomRequests::AlarmCommand(const Model& model) {
   using etcdserverpb::AlarmRequest;
   proto::Command command;
   proto::ChangeAlarm& change = *command.mutable_change_alarm();
-  change.set_by_member(OneIn(2));
+  change.set_by_member(OneIn(3));
   AlarmRequest& request = *change.mutable_request();
-  request.set_action(OneIn(20)  ? AlarmRequest::GET
-                     : OneIn(4) ? AlarmRequest::ACTIVATE
-                                : AlarmRequest::DEACTIVATE);
+  request.set_action(OneIn(20) ? AlarmRequest::GET : AlarmRequest::ACTIVATE);
   request.set_memberid(Below(3));
-  request.set_alarm(static_cast<etcdserverpb::AlarmType>(OneIn(8) ? Below(4) : 1 + OneIn(8)));
+  request.set_alarm(static_cast<etcdserverpb::AlarmType>(OneIn(8) ? Below(4) : 1));
+  const Model::Alarms& alarms = model.alarms();
+  if (alarms.empty() || OneIn(4)) return command;
+  const auto alarm = std::next(alarms.begin(), Below(static_cast<int64_t>(alarms.size())));
+  request.set_action(AlarmRequest::DEACTIVATE);
+  request.set_alarm(static_cast<etcdserverpb::AlarmType>(alarm->first.first));
+  request.set_memberid(alarm->first.second);
   return command;
 }
 

@@ -28,7 +28,7 @@ class RandomRequests {
   proto::Command ChangeMembers(const Model& model);
   // A command about leases.
   proto::Command LeaseCommand(const Model& model);
-  proto::Command AlarmCommand();
+  proto::Command AlarmCommand(const Model& model);
   int64_t LeaseId() { return Below(8) - 1; }
   etcdserverpb::RangeRequest Range(const Model::Moment& now);
   etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);
