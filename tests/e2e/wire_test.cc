@@ -73,6 +73,7 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
                                   "/etcdserverpb.Maintenance/Defragment",
                                   "/etcdserverpb.Maintenance/MoveLeader",
                                   "/etcdserverpb.Maintenance/Alarm",
+                                  "/etcdserverpb.Maintenance/Snapshot",
                                   "/etcdserverpb.Lease/LeaseGrant",
                                   "/etcdserverpb.Lease/LeaseRevoke",
                                   "/etcdserverpb.Lease/LeaseKeepAlive",
