@@ -196,7 +196,7 @@ bool Replica::Rejects(const PeerMessage& message) {
 
 bool Replica::RejectsLife(const PeerMessage& message) {
   const PeerLives::Verdict verdict =
-      peer_lives_.OnHeard(message.from, message.boot_id, message.reached);
+      peer_lives_.OnHeard(message.from, message.boot_id, message.reached, now_);
   if (verdict == PeerLives::Verdict::kOk) return false;
   ++rejected_messages_;
   const bool older = verdict == PeerLives::Verdict::kOlderCopy;

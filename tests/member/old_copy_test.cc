@@ -131,22 +131,32 @@ TEST(OldCopy, AnUnchangedDirectoryIsTaken) {
 TEST(OldCopy, OfTwoProcessesOnlyTheNewerOneIsHeard) {
   using Verdict = PeerLives::Verdict;
   PeerLives lives;
-  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}), Verdict::kOk);
-  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}), Verdict::kOk);
-  EXPECT_EQ(lives.OnHeard(1, 11, {2, 9}), Verdict::kReplaced);
-  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}), Verdict::kOk);
+  MonotonicTime now;
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}, now), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 9}, now), Verdict::kReplaced);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kOk);
 }
 
 TEST(OldCopy, WhatWasAcknowledgedIsRemembered) {
   using Verdict = PeerLives::Verdict;
   PeerLives lives;
-  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}), Verdict::kOk);
-  EXPECT_EQ(lives.OnHeard(1, 11, {2, 3}), Verdict::kOk) << "a late message of the same process";
+  MonotonicTime now;
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 3}, now), Verdict::kOk)
+      << "a late message of the same process";
   lives.OnAcknowledged(1, {2, 7});
-  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}), Verdict::kOlderCopy);
-  EXPECT_EQ(lives.OnHeard(1, 13, {1, 9}), Verdict::kOlderCopy);
-  EXPECT_EQ(lives.OnHeard(1, 14, {3, 1}), Verdict::kOk) << "a later term";
-  EXPECT_EQ(lives.OnHeard(1, 0, {}), Verdict::kOk) << "a release that does not tell it";
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kReplaced) << "it may be a late message";
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kOk);
+  now = now + absl::Seconds(2);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kReplaced) << "the known one still runs";
+  now = now + absl::Seconds(1);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kOlderCopy);
+  EXPECT_EQ(lives.OnHeard(1, 13, {1, 9}, now), Verdict::kReplaced);
+  now = now + absl::Seconds(1);
+  EXPECT_EQ(lives.OnHeard(1, 13, {1, 9}, now), Verdict::kOlderCopy);
+  EXPECT_EQ(lives.OnHeard(1, 14, {3, 1}, now), Verdict::kOk) << "a later term";
+  EXPECT_EQ(lives.OnHeard(1, 0, {}, now), Verdict::kOk) << "a release that does not tell it";
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
     disturbed_ = true;
     connection_ = 0;
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
-    if (lives_.OnHeard(message->from, message->boot_id, message->reached) !=
+    if (lives_.OnHeard(message->from, message->boot_id, message->reached, MonotonicTime()) !=
         PeerLives::Verdict::kOk) {
       return;  // the member ignores it
     }

@@ -437,7 +437,8 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   // Here every disk keeps what was saved (tests/sim/old_copy.h has the other runs).
   if (std::holds_alternative<Fault>(event) || std::holds_alternative<Divergence>(event)) {
-    verdict_.Fail("fault", absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
+    verdict_.Fail("fault",
+                  absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
   }
   if (std::holds_alternative<VersionRaised>(event)) {
     marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
