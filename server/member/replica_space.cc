@@ -26,8 +26,11 @@ void Replica::Handle(const SpaceReport& report) {
   const bool was_full = full();
   if (!space_.OnReport(report)) return;
   next_alarm_ = now_;
-  if (full() && !was_full) full_since_ = now_;
   raft_.SetOutOfSpace(full());
+  if (full() && !was_full) {
+    full_since_ = now_;
+    HandOverLeadership();
+  }
   outbox_->Report(SpaceChanged{&space_});
 }
 
@@ -35,7 +38,6 @@ void Replica::Handle(const SpaceReport& report) {
 // the same: it must not write, and a leader writes.
 void Replica::MakeWayIfFull() {
   if (!full() || raft_.role() != raft::Role::kLeader) return;
-  if (raft_.transferee() == raft::kNobody) HandOverLeadership();
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now_ - full_since_ >= election_timeout) raft_.StepDown();
 }
