@@ -123,7 +123,7 @@ void Member::Turn() {
 
 void Member::Check() {
   Process& p = *process_;
-  world_->raft_checker().AfterTurn(number_, raft());
+  world_->raft_checker().AfterTurn(number_, raft(), world_->clock_of(number_));
   if (p.installed != 0) {
     world_->ledger().OnInstalled(number_, p.installed);
     world_->ledger().AfterApply(number_, *p.state_machine);

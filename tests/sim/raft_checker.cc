@@ -14,8 +14,13 @@ std::string Name(int member) { return absl::StrFormat("n%d", member + 1); }
 
 }  // namespace
 
-RaftChecker::RaftChecker(int machines, int voters, Ledger* ledger, Marks* marks, Verdict* verdict)
-    : ledger_(ledger), marks_(marks), verdict_(verdict), shadows_(machines) {
+RaftChecker::RaftChecker(int machines, int voters, absl::Duration transfer_time, Ledger* ledger,
+                         Marks* marks, Verdict* verdict)
+    : transfer_time_(transfer_time),
+      ledger_(ledger),
+      marks_(marks),
+      verdict_(verdict),
+      shadows_(machines) {
   for (int i = 1; i <= machines; ++i) ids_.push_back(i);
   for (int i = 1; i <= voters; ++i) configurations_[0].voters.push_back(i);
 }
@@ -140,10 +145,10 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
 
 // --- turns ---------------------------------------------------------------------------------------
 
-void RaftChecker::AfterTurn(int member, const raft::Raft& raft) {
+void RaftChecker::AfterTurn(int member, const raft::Raft& raft, MonotonicTime now) {
   CheckLeader(member, raft);
   CheckCommit(member, raft);
-  CheckTransfer(member, raft);
+  CheckTransfer(member, raft, now);
   CheckConfiguration(member, raft);
 }
 
@@ -256,13 +261,16 @@ void RaftChecker::CheckLeader(int member, const raft::Raft& raft) {
   }
 }
 
-void RaftChecker::CheckTransfer(int member, const raft::Raft& raft) {
+// In one turn a leader may give up a transfer, append, and begin another one to the same member.
+void RaftChecker::CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now) {
   Shadow& shadow = shadows_[member];
-  const bool same = raft.transferee() != raft::kNobody && raft.transferee() == shadow.transferee;
+  const bool same = raft.transferee() != raft::kNobody && raft.transferee() == shadow.transferee &&
+                    now < shadow.transfer_given_up;
   if (same && raft.last_index() != shadow.transferred_last) {
     verdict_->Fail("transfer", absl::StrFormat("%s appended entry %d during a transfer to n%d",
                                                Name(member), raft.last_index(), raft.transferee()));
   }
+  if (!same) shadow.transfer_given_up = now + transfer_time_;
   shadow.transferee = raft.transferee();
   shadow.transferred_last = raft.last_index();
 }

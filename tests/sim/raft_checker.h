@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "server/raft/raft.h"
+#include "storage/base/monotonic_time.h"
 #include "storage/log/log_store.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/marks.h"
@@ -42,7 +43,9 @@ namespace raftkv::sim {
 
 class RaftChecker {
  public:
-  RaftChecker(int machines, int voters, Ledger* ledger, Marks* marks, Verdict* verdict);
+  // A leader does not give up a transfer of its leadership within `transfer_time`.
+  RaftChecker(int machines, int voters, absl::Duration transfer_time, Ledger* ledger, Marks* marks,
+              Verdict* verdict);
 
   // `member` is the number of a machine, from 0. At first its id is one more.
   void OnStart(int member, const LogStore& log);
@@ -56,7 +59,8 @@ class RaftChecker {
   void OnSynced(int member, const LogStore& log);
   // `synced`: whether everything in the member's log engine is durable.
   void OnSend(int member, const LogStore& log, bool synced, const raft::Message& message);
-  void AfterTurn(int member, const raft::Raft& raft);
+  // `now` is on the member's clock.
+  void AfterTurn(int member, const raft::Raft& raft, MonotonicTime now);
 
   raft::Index synced_last(int member) const { return shadows_[member].log.size(); }
   raft::Term term(int member) const { return shadows_[member].term; }
@@ -76,6 +80,7 @@ class RaftChecker {
     raft::Term term = 0;
     raft::Index commit = 0;
     raft::MemberId transferee = raft::kNobody;
+    MonotonicTime transfer_given_up;   // when the transfer to it ends if it has not succeeded
     raft::Index transferred_last = 0;  // the end of the log when the transfer began
     raft::Index configured_at = 0;     // the index of the configuration, and its voters
     std::vector<raft::MemberId> voters;
@@ -88,13 +93,14 @@ class RaftChecker {
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);
   void CheckLeader(int member, const raft::Raft& raft);
   void CheckCommit(int member, const raft::Raft& raft);
-  void CheckTransfer(int member, const raft::Raft& raft);
+  void CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now);
   void CheckConfiguration(int member, const raft::Raft& raft);
   void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
   const Shadow& ShadowOf(raft::MemberId id) const;
   size_t Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
                  uint64_t chain) const;
 
+  const absl::Duration transfer_time_;
   Ledger* const ledger_;
   Marks* const marks_;
   Verdict* const verdict_;

@@ -44,7 +44,9 @@ World::World(const RunOptions& options, const Profile& profile)
             }
           },
           &verdict_),
-      raft_checker_(profile.machines(), profile.members, &ledger_, &result_.marks, &verdict_),
+      raft_checker_(profile.machines(), profile.members,
+                    absl::Microseconds(profile.tick * profile.raft.election_timeout_ticks / 2),
+                    &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
       requests_(&rng_, &history_, profile.keys, profile.lease),
       network_(this),
@@ -437,8 +439,7 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   // Here every disk keeps what was saved (tests/sim/old_copy.h has the other runs).
   if (std::holds_alternative<Fault>(event) || std::holds_alternative<Divergence>(event)) {
-    verdict_.Fail("fault",
-                  absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
+    verdict_.Fail("fault", absl::StrFormat("n%d %s", member + 1, std::visit(EventText{}, event)));
   }
   if (std::holds_alternative<VersionRaised>(event)) {
     marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
