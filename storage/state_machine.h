@@ -60,7 +60,7 @@ struct StateMachineOptions {
   ClusterVersion newest_version = kNewestVersion;
   // Returns the rules of a version, which is at most newest_version.
   const Rules& (*rules_of)(ClusterVersion) = RulesOf;
-  int64_t block_keys = mvcc::kBlockKeys;  // mvcc/counts.h
+  int64_t block_keys = mvcc::kBlockKeys;          // mvcc/counts.h
   raft::Index digest_interval = kDigestInterval;  // tables/digests.h
   // Called by Apply when an entry has a command or version that this program does not know, before
   // anything of that entry is written. `line` names the remedy. If it returns, Apply stops before

@@ -128,8 +128,8 @@ inline void Propose(const Edge* edge, proto::Command* command, Caller caller, Pr
 // `get` returns the part of the command's response that answers the call.
 template <typename Request, typename Response>
 void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
-           Response* (proto::CommandResponse::*get)(),
-           std::shared_ptr<const int> compaction_waiter = nullptr) {
+                Response* (proto::CommandResponse::*get)(),
+                std::shared_ptr<const int> compaction_waiter = nullptr) {
   const bool wait_for_compaction = compaction_waiter != nullptr;
   auto answer = [edge, call, get, waiter = std::move(compaction_waiter)](
                     const absl::Status& status, bool proposed, ApplyResult result) {
@@ -142,8 +142,8 @@ void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command*
   Propose(edge, command, Edge::CallerOf(call), std::move(answer), wait_for_compaction);
 }
 
-// As ProposeFor. But a command that an alarm denies is not proposed, so that such commands do not fill
-// the log. Only a member that is up to date may say so: the alarm may have ended already.
+// As ProposeFor. But a command that an alarm denies is not proposed, so that such commands do not
+// fill the log. Only a member that is up to date may say so: the alarm may have ended already.
 template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
            Response* (proto::CommandResponse::*get)(),

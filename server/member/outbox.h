@@ -19,8 +19,8 @@ namespace raftkv {
 class Outbox {
  public:
   // `log` and `transport` must outlive the outbox.
-  Outbox(raft::MemberId self, std::string store_id, uint64_t boot_id,
-         ClusterVersion newest_version, const LogStore* log, Transport* transport)
+  Outbox(raft::MemberId self, std::string store_id, uint64_t boot_id, ClusterVersion newest_version,
+         const LogStore* log, Transport* transport)
       : self_(self),
         store_id_(std::move(store_id)),
         boot_id_(boot_id),

@@ -32,7 +32,7 @@ struct Sender {
   std::string store_id;                           // of its data directory
   ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
   uint64_t boot_id = 0;                           // of its process; 0: not known
-  raft::Reached reached;    // how far its log has ever come
+  raft::Reached reached;                          // how far its log has ever come
   uint64_t connection = 0;  // the number of the stream, on streams that peers opened; else 0
 };
 
@@ -68,8 +68,11 @@ class Handshake {
 
   // A peer of the first release does not send its newest version.
   static Sender SenderOf(const proto::Peer& who) {
-    return {who.from(), who.store_id(), std::max(who.newest_cluster_version(), kFirstVersion),
-            who.boot_id(), {who.reached_term(), who.reached_index()}};
+    return {who.from(),
+            who.store_id(),
+            std::max(who.newest_cluster_version(), kFirstVersion),
+            who.boot_id(),
+            {who.reached_term(), who.reached_index()}};
   }
 
   void Count(Rejections::Reason reason, const std::string& what);

@@ -107,8 +107,7 @@ struct MessageRejected {  // no correct peer would have sent it
 using Event =
     std::variant<BecameFollower, BecamePreCandidate, BecameCandidate, BecameLeader, LeaderChanged,
                  VoteGranted, VoteReceived, SteppedDown, Truncated, SnapshotNeeded,
-                 SnapshotInstalled, ConfigurationChanged, Halted, PeerLostEntries,
-                 MessageRejected>;
+                 SnapshotInstalled, ConfigurationChanged, Halted, PeerLostEntries, MessageRejected>;
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);

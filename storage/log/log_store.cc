@@ -405,10 +405,10 @@ void LogStore::ForgetAfter(Index last) {
 std::string LogStore::EncodeState() const {
   std::string out;
   BeginRecord(kStateMagic, 0, &out);
-  for (uint64_t v : {hard_state_.current_term, hard_state_.voted_for, hard_state_.commit_index,
-                     static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index,
-                     base_.chain_hash, last_.id.term, last_.id.index, last_.chain_hash,
-                     reached_index_}) {
+  for (uint64_t v :
+       {hard_state_.current_term, hard_state_.voted_for, hard_state_.commit_index,
+        static_cast<uint64_t>(may_vote_), base_.id.term, base_.id.index, base_.chain_hash,
+        last_.id.term, last_.id.index, last_.chain_hash, reached_index_}) {
     PutFixed64(&out, v);
   }
   SetCrc(&out);

@@ -7,9 +7,9 @@
 //
 // A key is a big-endian index followed by one byte, the kind. Kind 0 holds the entry of that index.
 // Kind 1 holds the state record of a batch after which the log ends at that index: hard state, base
-// (the entry before first_index), last entry, chain hashes, how far the log has ever come. The state
-// record with the largest key is the current one. New keys are usually the largest, so RocksDB can
-// move finished files to lower levels without rewriting them.
+// (the entry before first_index), last entry, chain hashes, how far the log has ever come. The
+// state record with the largest key is the current one. New keys are usually the largest, so
+// RocksDB can move finished files to lower levels without rewriting them.
 //
 // The log is cut at its front when the state machine no longer needs its oldest entries. The state
 // record says where it starts. Records before that are never read; the engine removes whole files
@@ -89,7 +89,6 @@ class LogStore final : public raft::LogReader {
   // of up to kSizeStep bytes.
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
-
 
   // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
   // forgotten votes and acknowledgements. The replica calls AllowVoting when voting is safe

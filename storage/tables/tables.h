@@ -80,16 +80,15 @@ class TableList {
 };
 
 // Hash depends on the order of the rows, so a new row goes to the end.
-using Tables =
-    TableList<TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange,
-                       proto::Command::kTxn, proto::Command::kCompaction,
-                       proto::Command::kBumpRevision>,
-              TableRow<StoreIds, proto::Command::kRecordStoreId>,
-              TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
-              TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
-                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
-              TableRow<MemberTable, proto::Command::kChangeMembers>,
-              TableRow<AlarmTable, proto::Command::kChangeAlarm>>;
+using Tables = TableList<
+    TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange, proto::Command::kTxn,
+             proto::Command::kCompaction, proto::Command::kBumpRevision>,
+    TableRow<StoreIds, proto::Command::kRecordStoreId>,
+    TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
+    TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
+             proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
+    TableRow<MemberTable, proto::Command::kChangeMembers>,
+    TableRow<AlarmTable, proto::Command::kChangeAlarm>>;
 
 }  // namespace raftkv
 

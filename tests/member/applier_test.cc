@@ -62,7 +62,8 @@ class ApplierTest : public testing::Test {
     void StopSnapshots() override { FAIL(); }
   };
   NoTransport transport_;
-  Outbox outbox_{1, "", /*boot_id=*/1, kNewestVersion, /*log=*/nullptr, &transport_};  // sends nothing
+  Outbox outbox_{1,          "", /*boot_id=*/1, kNewestVersion, /*log=*/nullptr,
+                 &transport_};  // sends nothing
   PendingRequests pending_;
   Applier applier_{state_machine_.get(), &outbox_};
 };

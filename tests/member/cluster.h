@@ -56,7 +56,7 @@ class Cluster {
     PhaseValue phase;
     std::unique_ptr<Member> member;  // null: down
     std::vector<ReplicaEvent> events;
-    std::vector<PeerMessage> sent;  // since the last Turn began
+    std::vector<PeerMessage> sent;                 // since the last Turn began
     std::map<raft::Index, raft::Entry> committed;  // what it has reported as committed
     bool hold_apply = false;
     bool joined = false;

@@ -153,8 +153,7 @@ TEST(Peers, EndTheStreamsOfAnOlderCopy) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Append());
-  ASSERT_TRUE(
-      Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
   to.peers.OnPeerRejected({1, PeerRejected::Why::kReplaced});
   to.peers.OnPeerRejected({1, PeerRejected::Why::kOlderCopy});
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.Count<AppendLost>() == 1; }));

@@ -75,9 +75,9 @@ bool Network::SendSnapshot(MemberId id) {
   const MemberId to = member.snapshots_to.front();
   member.snapshots_to.erase(member.snapshots_to.begin());
   const EntryId last = member.applied.back().id;
-  Message message{id, to, member.raft->term(),
-                  InstallSnapshot{{last, AppliedConfiguration(member),
-                                   member.disk.ChainHash(last.index)}}};
+  Message message{
+      id, to, member.raft->term(),
+      InstallSnapshot{{last, AppliedConfiguration(member), member.disk.ChainHash(last.index)}}};
   const bool lost = cuts_.count({id, to}) > 0 || members_.at(to).down;
   if (trace) trace->push_back(Describe(message) + (lost ? "   LOST" : ""));
   if (!lost) Step(std::move(message));

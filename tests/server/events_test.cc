@@ -128,8 +128,9 @@ TEST_F(Events, AHaltSaysWhatHappenedAndWhatToDo) {
   EXPECT_THAT(Logged(Fault{Fault::Kind::kLostEntries, 2, {0, 9}}),
               ElementsAre(AllOf(HasSubstr("acknowledged all entries up to 9 to the leader n2"),
                                 HasSubstr("raftkv member replace"))));
-  EXPECT_THAT(Logged(Fault{Fault::Kind::kOlderCopy, 2, {3, 9}}),
-              ElementsAre(HasSubstr("n2 knows that the log of this member was at index 9 in term 3")));
+  EXPECT_THAT(
+      Logged(Fault{Fault::Kind::kOlderCopy, 2, {3, 9}}),
+      ElementsAre(HasSubstr("n2 knows that the log of this member was at index 9 in term 3")));
   EXPECT_THAT(Logged(raft::PeerLostEntries{3, 9, 4}),
               ElementsAre(HasSubstr("n3 acknowledged all entries up to 9, and its log ends at 4")));
   EXPECT_THAT(Logged(Divergence{1000, {{1, 7}, {2, 8}, {3, 8}}, 8}),

@@ -55,7 +55,9 @@ struct BodyText {
   std::string operator()(const DigestReport& m) const {
     return absl::StrFormat("Digests up to %d", m.digests.back().index);
   }
-  std::string operator()(const Diverged& m) const { return absl::StrFormat("Diverged %d", m.index); }
+  std::string operator()(const Diverged& m) const {
+    return absl::StrFormat("Diverged %d", m.index);
+  }
   std::string operator()(const HelloReply& m) const {
     return absl::StrFormat("HelloReply%s", m.log_empty ? " empty" : "");
   }

@@ -190,8 +190,8 @@ class OldCopies {
       absl::StrAppend(&text, "; n", id, " term ", raft.term(), " leader n", raft.leader(), " last ",
                       raft.last_index(), " commit ", raft.commit_index());
       if (!fault(id)) continue;
-      absl::StrAppend(&text, " halted: ",
-                      Describe(fault(id), [](MemberId n) { return absl::StrCat("n", n); }));
+      absl::StrAppend(
+          &text, " halted: ", Describe(fault(id), [](MemberId n) { return absl::StrCat("n", n); }));
     }
     return text;
   }
