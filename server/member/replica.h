@@ -41,6 +41,7 @@
 #include "server/member/proposals.h"
 #include "server/member/reads.h"
 #include "server/member/renewals.h"
+#include "server/member/replica_options.h"
 #include "server/member/requests.h"
 #include "server/member/space.h"
 #include "server/member/store_ids.h"
@@ -52,34 +53,6 @@
 #include "storage/state_machine.h"
 
 namespace raftkv {
-
-struct ReplicaOptions {
-  // The newest cluster version that this member knows. Tests announce an older one.
-  ClusterVersion newest_version = kNewestVersion;
-  std::string store_id;
-  uint64_t boot_id = 0;  // differs at each process start
-  raft::Config raft;     // raft.id is this member's id
-  // In force until the log has the members: the voters of the config file. Empty on a member that
-  // joins a cluster.
-  raft::Configuration configuration;
-  // The members of the config file. If the log has no members, and the cluster version allows it, a
-  // leader writes them to the log. Empty: no leader does (tests).
-  std::vector<etcdserverpb::Member> first_members;
-  // The log of a new data directory ends at this entry: 0, or the base of a cluster that was
-  // restored from a backup (storage/restore.h).
-  raft::Index base_index = 0;
-  // This member's name and client URLs, which it tells the others through the log.
-  etcdserverpb::Member self;
-  absl::Duration tick = absl::Milliseconds(10);
-  absl::Duration request_timeout = absl::Seconds(7);
-  LogTail tail;
-  SpaceOptions space;
-  AutoCompactionOptions auto_compaction;
-  // Limits of the number of unanswered requests, and of the bytes of uncommitted proposals. Beyond
-  // them a request is answered kTooManyRequests. A single proposal may be larger.
-  size_t pending_max = 16384;
-  size_t pending_bytes_max = 128 << 20;
-};
 
 class Replica {
  public:

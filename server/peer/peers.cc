@@ -314,13 +314,6 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
   call->Start((to->stub.get()->*prepare)(&call->context, request, queue_));
 }
 
-void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
-  if (peer->last_rejection == status.error_message()) return;
-  peer->last_rejection = status.error_message();
-  LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
-             << status.error_message();
-}
-
 void Peers::Stop() {
   CHECK(closing());
   const absl::Status stopped = absl::UnavailableError(kStopping);
@@ -555,59 +548,6 @@ absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> m
   message->to = options_.self;
   Post(from, *std::move(message));
   return absl::OkStatus();
-}
-
-absl::Status Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {
-  handshake_.Count(Rejections::Reason::kMalformed,
-                   absl::StrCat("a message from ", Find(from)->address.name, ": ", status.message(),
-                                "; check that both run compatible versions"));
-  return status;
-}
-
-void Peers::OnPeerRejected(const PeerRejected& rejected) {
-  Peer* peer = Find(rejected.peer);
-  const std::string name = peer == nullptr ? "a peer" : peer->address.name;
-  switch (rejected.why) {
-    case PeerRejected::Why::kStoreId:
-      return handshake_.Count(
-          Rejections::Reason::kStoreId,
-          absl::StrCat(name,
-                       ": its data directory is not the one that this cluster knows for it, so it "
-                       "may have forgotten votes and acknowledged writes. Restore its old "
-                       "directory, or remove the member and add it again (raftkv member remove, "
-                       "member add)"));
-    case PeerRejected::Why::kReplaced:
-      return handshake_.Count(
-          Rejections::Reason::kReplaced,
-          absl::StrCat(name,
-                       ": a newer process of this member has been heard since. If both run, "
-                       "they use copies of one data directory: stop one of them"));
-    case PeerRejected::Why::kOlderCopy: {
-      const char* what =
-          "its log has been further: an older copy of its data directory was put back, or its disk "
-          "lost writes. Replace this member (raftkv member replace)";
-      handshake_.Count(Rejections::Reason::kOlderCopy, absl::StrCat(name, ": ", what));
-      if (peer != nullptr) EndStreams(peer, absl::FailedPreconditionError(what));
-    }
-  }
-}
-
-void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
-  Peer* peer = Find(from);
-  if (peer == nullptr) return;  // every message that is posted comes from a known peer
-  const std::string what = absl::StrCat(
-      why, ", which contradicts Raft; stop that member, check its version and its data directory");
-  handshake_.Count(Rejections::Reason::kImplausible,
-                   absl::StrCat("a message from ", peer->address.name, ": ", what));
-  EndStreams(peer, absl::InvalidArgumentError(absl::StrCat("a message: ", what)));
-}
-
-void Peers::EndStreams(Peer* peer, const absl::Status& status) {
-  if (peer->append_in != nullptr) std::exchange(peer->append_in, nullptr)->Finish(status);
-  if (peer->forward_in != nullptr) std::exchange(peer->forward_in, nullptr)->Finish(status);
-  EndIncoming(peer, status);
-  if (peer->append_out != nullptr) peer->append_out->Reject();
-  if (peer->forward_out != nullptr) peer->forward_out->Reject();
 }
 
 }  // namespace raftkv

@@ -114,6 +114,11 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
+// A message is rejected if its term is ahead of ours by more than this number. With one election a
+// second, a cluster would need more than a century for so many terms, so the sender is faulty. If
+// its term were saved, it would spread to all members.
+inline constexpr Term kTermAheadMax = Term{1} << 32;
+
 }  // namespace raftkv::raft
 
 #endif  // RAFTKV_SERVER_RAFT_MESSAGE_H_

@@ -44,24 +44,12 @@
 #include "server/raft/quorum.h"
 #include "server/raft/read_index.h"
 #include "server/raft/ready.h"
+#include "server/raft/results.h"
 #include "server/raft/status.h"
 #include "server/raft/types.h"
 #include "storage/log/log_reader.h"
 
 namespace raftkv::raft {
-
-// A message is rejected if its term is ahead of ours by more than this number. With one election a
-// second, a cluster would need more than a century for so many terms, so the sender is faulty. If
-// its term were saved, it would spread to all members.
-inline constexpr Term kTermAheadMax = Term{1} << 32;
-
-// kTransferring: the leader is transferring its leadership (TransferLeadership). The caller may
-// propose again later: the transfer ends within an election timeout. kChangePending: returned only
-// by ProposeConfiguration. The previous change, or the first entry of this leader's term, is not
-// committed yet. The caller may propose again later.
-enum class ProposeResult { kAccepted, kNotLeader, kTransferring, kTooManyRequests, kChangePending };
-
-enum class TransferResult { kStarted, kNotLeader, kBadTarget };
 
 class Raft {
  public:

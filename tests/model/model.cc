@@ -95,12 +95,18 @@ const KeyValue* Model::Find(const std::string& key, int64_t revision) const {
 Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
   Answer answer;
   changed_ = false;
+  answer.status = CheckAlarms(command);
+  if (answer.status.ok()) ApplyOperation(command, index, &answer);
+  revision_ = Newest();
+  changed_ = false;
+  answer.revision = revision_;
+  if (!answer.status.ok()) answer.response.Clear();
+  return answer;
+}
+
+void Model::ApplyOperation(const proto::Command& command, uint64_t index, Answer* to) {
+  Answer& answer = *to;
   etcdserverpb::ResponseHeader* header = nullptr;
-  if (absl::Status status = CheckAlarms(command); !status.ok()) {
-    answer.status = status;
-    answer.revision = revision_;
-    return answer;
-  }
   switch (command.op_case()) {
     case proto::Command::kPut:
       answer.status = CheckPut(command.put());
@@ -156,15 +162,7 @@ Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
     case proto::Command::OP_NOT_SET:  // a forgotten command does not compile
       LOG(FATAL) << "the model cannot apply a command without an operation";
   }
-  revision_ = Newest();
-  changed_ = false;
-  answer.revision = revision_;
-  if (!answer.status.ok()) {
-    answer.response.Clear();
-  } else if (header != nullptr) {
-    header->set_revision(revision_);
-  }
-  return answer;
+  if (header != nullptr) header->set_revision(Newest());
 }
 
 absl::Status Model::CheckPut(const etcdserverpb::PutRequest& request) const {

@@ -98,6 +98,7 @@ class Model {
   // The newest revision for the command that is being applied.
   int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
+  void ApplyOperation(const proto::Command& command, uint64_t index, Answer* answer);
   absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
   absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request) const;
   absl::Status CheckTxn(const etcdserverpb::TxnRequest& request) const;

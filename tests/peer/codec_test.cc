@@ -373,7 +373,9 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   FieldVersions() = {{"etcdserverpb.PutRequest.key", 2}};
   EXPECT_EQ(Decode(/*origin=*/1, &newer)->needs, 2) << "the leader decides whether it is in force";
   FieldVersions().clear();
+}
 
+TEST(Codec, RejectsMalformedDeclines) {
   const proto::ForwardResponse::Declined declined;
   EXPECT_EQ(After(declined, [](auto*) {}), kOk);
   EXPECT_EQ(After(declined, [](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
