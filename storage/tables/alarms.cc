@@ -1,7 +1,5 @@
 #include "storage/tables/alarms.h"
 
-#include <memory>
-
 #include "absl/strings/str_cat.h"
 #include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
@@ -47,16 +45,7 @@ void AlarmTable::Apply(const proto::Command& command, proto::CommandResponse* re
 }
 
 absl::Status AlarmTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
-  uint64_t hash = 0;
-  bool any = false;
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kAlarmTable));
-  for (it->Seek(std::string(1, mvcc::kAlarmTable)); it->valid(); it->Next()) {
-    if (!meter->Step(it->key().size() + it->value().size())) return meter->status();
-    hash = Hash64(it->value(), Hash64(it->key(), hash));
-    any = true;
-  }
-  if (any) PutFixed64(out, hash);
-  return absl::OkStatus();
+  return HashRecords(view, mvcc::kAlarmTable, meter, out);
 }
 
 }  // namespace raftkv
