@@ -101,21 +101,13 @@ void Leader(const Edge* edge, Unary<LeaderRequest, LeaderResponse> call) {
 
 // A stream that sends the current leader's key, then each value that a leader proclaims, and each
 // new leader. As in etcd: a leader that leads only for a moment may be skipped.
-class Observer final : public StreamHandler, public WatchingCall {
+class Observer final : public WatchingStream {
  public:
-  Observer(std::shared_ptr<WatchService> service, Stream* call)
-      : service_(std::move(service)),
-        call_(*call),
-        needs_leader_(call->Metadata("hasleader") == "true") {
-    service_->Add(this);
-  }
-  ~Observer() override {
-    *self_ = nullptr;
-    service_->Remove(this);
-  }
+  using WatchingStream::WatchingStream;
+  ~Observer() override { *self_ = nullptr; }
 
   absl::Status OnRequest(Message* message) override {
-    if (service_->full()) return TooManyRequests();
+    if (ended()) return absl::OkStatus();
     name_ = static_cast<LeaderRequest*>(message)->name();
     auto done = [edge = &edge(), self = self_](Fate fate) {
       edge->on_loop([self, fate] {
@@ -127,31 +119,15 @@ class Observer final : public StreamHandler, public WatchingCall {
     edge().member->Post(ReadRequest{std::move(done)});
     return absl::OkStatus();
   }
-  bool OnLastRequest() override { return true; }
   void OnWritable() override { Send(); }
 
-  bool needs_leader() const override { return needs_leader_; }
-  bool Abandoned(MonotonicTime now) const override {
-    return stream_ != nullptr && stream_->Stalled(now);
-  }
-  void Cancel() override {
-    stream_.reset();
-    call_.Cancel();
-  }
-  void End(const absl::Status& status) override {
-    stream_.reset();
-    if (!std::exchange(ended_, true)) call_.Finish(status);
-  }
-
  private:
-  const Edge& edge() const { return service_->edge(); }
-
   void Find() {
     std::shared_ptr<const StateSnapshot> snapshot = edge().member->Snapshot();
     const Revision revision = snapshot->revision();
     ReadRange(edge(), std::move(snapshot), FirstCandidate(name_),
               [self = self_, revision](const absl::Status& status, const RangeResponse& response) {
-                if (*self == nullptr || (*self)->ended_) return;
+                if (*self == nullptr || (*self)->ended()) return;
                 if (!status.ok()) return (*self)->End(status);
                 (*self)->OnFound(response, revision);
               });
@@ -199,7 +175,7 @@ class Observer final : public StreamHandler, public WatchingCall {
         return Find();
       }
     }
-    if (to_send_.empty() || ended_ || !call_.writable()) return;
+    if (to_send_.empty() || ended() || !call_.writable()) return;
     LeaderResponse response;
     response.mutable_kv()->Swap(&to_send_.front());
     to_send_.pop_front();
@@ -218,15 +194,10 @@ class Observer final : public StreamHandler, public WatchingCall {
     return false;
   }
 
-  const std::shared_ptr<WatchService> service_;
-  Stream& call_;
-  const bool needs_leader_;
   std::string name_;
   bool has_leader_ = false;
   Revision sent_ = 0;  // the mod revision of the newest value that was sent or is in to_send_
   std::deque<mvccpb::KeyValue> to_send_;
-  std::unique_ptr<watch::Stream> stream_;
-  bool ended_ = false;
   // *self_ is null once this object is deleted.
   const std::shared_ptr<Observer*> self_ = std::make_shared<Observer*>(this);
 };

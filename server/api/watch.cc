@@ -17,27 +17,18 @@ using etcdserverpb::WatchRequest;
 using etcdserverpb::WatchResponse;
 using google::protobuf::Message;
 
-class WatchCall final : public StreamHandler, public WatchingCall {
+class WatchCall final : public WatchingStream {
  public:
   WatchCall(std::shared_ptr<WatchService> service, Stream* call)
-      : service_(std::move(service)),
-        call_(*call),
-        needs_leader_(call->Metadata("hasleader") == "true") {
-    if (service_->full()) {
-      call_.Finish(TooManyRequests());
-      return;
-    }
-    stream_ = service_->hub().Open([this] { Send(); });
-    service_->Add(this);
+      : WatchingStream(std::move(service), call) {
+    if (!ended()) stream_ = service_->hub().Open([this] { Send(); });
   }
-  ~WatchCall() override { service_->Remove(this); }
 
-  bool OnLastRequest() override { return true; }  // as in etcd, the watches go on
   bool WantsRequest() const override { return stream_ == nullptr || stream_->WantsRequest(); }
 
   absl::Status OnRequest(Message* message) override {
     if (stream_ == nullptr) return absl::OkStatus();
-    stream_->OnRequest(*static_cast<WatchRequest*>(message), *service_->edge().member->Snapshot(),
+    stream_->OnRequest(*static_cast<WatchRequest*>(message), *edge().member->Snapshot(),
                        MonotonicNow());
     Send();
     return absl::OkStatus();
@@ -45,33 +36,15 @@ class WatchCall final : public StreamHandler, public WatchingCall {
 
   void OnWritable() override { Send(); }
 
-  bool needs_leader() const override { return needs_leader_; }
-  bool Abandoned(MonotonicTime now) const override {
-    return stream_ != nullptr && stream_->Stalled(now);
-  }
-  void Cancel() override {
-    stream_.reset();
-    call_.Cancel();
-  }
-  void End(const absl::Status& status) override {
-    stream_.reset();
-    call_.Finish(status);
-  }
-
  private:
   void Send() {
     if (stream_ == nullptr || !call_.writable()) return;
     std::optional<WatchResponse> response = stream_->Take();
     if (!response.has_value()) return;
     etcdserverpb::ResponseHeader* header = response->mutable_header();
-    service_->edge().FillHeader(header->revision(), header);
+    edge().FillHeader(header->revision(), header);
     call_.Write(*response, stream_->has_response());
   }
-
-  const std::shared_ptr<WatchService> service_;
-  Stream& call_;
-  const bool needs_leader_;
-  std::unique_ptr<watch::Stream> stream_;  // null once the call ends
 };
 
 }  // namespace

@@ -85,4 +85,25 @@ void WatchService::EndCalls(MonotonicTime now) {
   }
 }
 
+WatchingStream::WatchingStream(std::shared_ptr<WatchService> service, Stream* call)
+    : service_(std::move(service)),
+      call_(*call),
+      needs_leader_(call->Metadata("hasleader") == "true") {
+  const bool full = service_->full();
+  service_->Add(this);
+  if (!full) return;
+  ended_ = true;
+  call_.Finish(TooManyRequests());
+}
+
+void WatchingStream::Cancel() {
+  stream_.reset();
+  if (!std::exchange(ended_, true)) call_.Cancel();
+}
+
+void WatchingStream::End(const absl::Status& status) {
+  stream_.reset();
+  if (!std::exchange(ended_, true)) call_.Finish(status);
+}
+
 }  // namespace raftkv::api

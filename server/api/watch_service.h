@@ -72,6 +72,33 @@ class WatchService {
   std::vector<watch::CaughtUp> results_ ABSL_GUARDED_BY(mutex_);  // from the workers
 };
 
+// A stream of a client that waits for events of the hub.
+class WatchingStream : public StreamHandler, public WatchingCall {
+ public:
+  WatchingStream(std::shared_ptr<WatchService> service, Stream* call);
+  ~WatchingStream() override { service_->Remove(this); }
+
+  bool OnLastRequest() override { return true; }  // as in etcd, the watches go on
+  bool needs_leader() const override { return needs_leader_; }
+  bool Abandoned(MonotonicTime now) const override {
+    return stream_ != nullptr && stream_->Stalled(now);
+  }
+  void Cancel() override;
+  void End(const absl::Status& status) override;
+
+ protected:
+  const Edge& edge() const { return service_->edge(); }
+  bool ended() const { return ended_; }
+
+  const std::shared_ptr<WatchService> service_;
+  Stream& call_;
+  std::unique_ptr<watch::Stream> stream_;  // null: it waits for nothing now, or has ended
+
+ private:
+  const bool needs_leader_;
+  bool ended_ = false;
+};
+
 }  // namespace raftkv::api
 
 #endif  // RAFTKV_SERVER_API_WATCH_SERVICE_H_
