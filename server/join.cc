@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -62,6 +63,7 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
 
 absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self) {
   std::string last;
+  std::set<std::string> said;
   for (const absl::Time end = absl::Now() + kAskFor; absl::Now() < end;) {
     for (const MemberConfig& member : config.members) {
       if (&member == &self) continue;
@@ -69,7 +71,7 @@ absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfi
       const grpc::Status status = Ask(member, &response);
       if (status.ok()) return FindSelf(response, config, self);
       last = absl::StrCat(member.name, " at ", member.client_url, ": ", status.error_message());
-      LOG(INFO) << "joining: no answer yet from " << last;
+      if (said.insert(last).second) LOG(INFO) << "joining: no answer yet from " << last;
     }
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPause));
   }

@@ -36,6 +36,7 @@ int Fail(const absl::Status& status) {
       return kDamaged;
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kDeadlineExceeded:  // --join found no member: it is worth another try
       return kFailed;
     default:
       return kBadInput;
@@ -222,7 +223,8 @@ int main(int argc, char** argv) {
       "Without arguments: a single member, data in ./default.raftkv, clients on "
       "127.0.0.1:2379.");
   app.footer(
-      "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, 2 bad "
+      "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error or no member "
+      "answered --join, 2 bad "
       "configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
       "hanging disk write.");
   Arguments arguments;

@@ -339,6 +339,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   if (!data_dir.ok()) return ExplainDataDirError(data_dir.status(), config, member);
   LogStart(config, member, *data_dir, dir_options.dir);
   for (const std::string& warning : data_dir->warnings) LOG(WARNING) << warning;
+  if (options.join && !*joins && data_dir->log->last_index() == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        dir_options.dir,
+        ": was created by a start without --join, so it belongs to another "
+        "cluster, and it has no data yet; remove this directory, then start again with --join"));
+  }
   if (options.force_new_cluster) {
     if (absl::Status s = ForceNewCluster(&*data_dir); !s.ok()) return s;
   }

@@ -4,12 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/traffic.h"
 #include "tests/e2e/writers.h"
@@ -105,6 +108,32 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   writers.Stop();
   EXPECT_TRUE(cluster_.Put(3, "k", "without").ok());
   EXPECT_TRUE(cluster_.MembersAreEqual());
+}
+
+// Without the flag the member belongs to the cluster that its file describes, which never starts.
+TEST_F(Membership, AForgottenJoinIsToldAtTheNextStart) {
+  ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
+  const Command join = cluster_.ServerCommand(3);
+  Command forgot = join;
+  const std::string file = cluster_.dir() + "/forgot.toml";
+  WriteFile(file, absl::StrReplaceAll(ReadFile(cluster_.joining_config_path()),
+                                      {{"state = \"existing\"", ""}}));
+  *std::find(forgot.argv.begin(), forgot.argv.end(), cluster_.joining_config_path()) = file;
+  {
+    Process process(forgot, cluster_.dir() + "/forgot.log");
+    ASSERT_TRUE(Eventually(kSoon, [&] {
+      return absl::StrContains(ReadFile(cluster_.dir() + "/forgot.log"), "first start");
+    }));
+    process.Signal(SIGTERM);
+    EXPECT_EQ(process.Wait(kSoon), 0);
+  }
+  const Finished again = RunToEnd(join);
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.err, HasSubstr("was created by a start without --join"));
+  EXPECT_THAT(again.err, HasSubstr("remove this directory, then start again with --join"));
+  cluster_.Wipe(3);
+  cluster_.Start(3);
+  EXPECT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.leader() != 0; }));
 }
 
 TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
