@@ -270,7 +270,7 @@ void RaftChecker::CheckTransfer(int member, const raft::Raft& raft, MonotonicTim
     verdict_->Fail("transfer", absl::StrFormat("%s appended entry %d during a transfer to n%d",
                                                Name(member), raft.last_index(), raft.transferee()));
   }
-  if (!same) shadow.transfer_given_up = now + transfer_time_;
+  if (raft.transferee() != shadow.transferee) shadow.transfer_given_up = now + transfer_time_;
   shadow.transferee = raft.transferee();
   shadow.transferred_last = raft.last_index();
 }
