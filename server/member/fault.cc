@@ -8,8 +8,7 @@ namespace {
 
 constexpr char kReplace[] =
     "An older copy of its data directory was put back, or its disk lost writes. Stop it and "
-    "replace "
-    "it (raftkv member replace); never put an older copy back";
+    "replace it (raftkv member replace); never put an older copy back";
 
 constexpr char kChoose[] =
     "Some member forgot what it had saved, most likely because an older copy of its data directory "

@@ -23,8 +23,8 @@ struct SpaceOptions {
   // Below this free space it is low, below a quarter of it full. 0: a tenth of the volume, but at
   // most 1 GiB.
   uint64_t low_bytes = 0;
-  uint64_t quota_bytes =
-      0;  // space is also low if the state machine has more than this; 0: no quota
+  // Space is also low if the state machine has more than this. 0: no quota.
+  uint64_t quota_bytes = 0;
 };
 
 inline uint64_t LowBytes(uint64_t configured, uint64_t volume_bytes) {
