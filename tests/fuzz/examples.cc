@@ -153,8 +153,7 @@ std::vector<std::string> GrpcStreams() {
 }
 
 std::vector<std::string> Configs() {
-  const std::string dir = std::string(RAFTKV_SOURCE_DIR) + "/config/";
-  return {ReadWhole(dir + "cluster.toml"),
+  return {ReadWhole(RAFTKV_SOURCE_DIR "/config/cluster.toml"),
           "[cluster]\nname = \"a\"\nelection_timeout = \"2s\"\n[[member]]\nname = \"n1\"\n"
           "peer_url = \"http://127.0.0.1:2380\"\nclient_url = \"http://127.0.0.1:2379\"\n"
           "data_dir = \"data\"\n[limits]\nmax_txn_ops = 5\n[log]\nformat = \"json\"\n"};

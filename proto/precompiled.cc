@@ -1,0 +1,1 @@
+// Without code: its targets compile the headers that others share (CMakeLists.txt).

@@ -1,1 +1,0 @@
-// Without code: its target compiles the headers that tests share (CMakeLists.txt).
