@@ -95,6 +95,14 @@ class Story {
     }
     text = std::regex_replace(text, std::regex(R"re("(raft_term|member_id)":\d+)re"), "\"$1\":X");
     text = std::regex_replace(text, std::regex("transferred from [0-9a-f]+"), "transferred from X");
+    // In etcd a second addition within the same second has the same id.
+    text = absl::StrReplaceAll(text, {{"member ID already exist", "Peer URLs already exists"}});
+    static const std::regex kCluster("ETCD_INITIAL_CLUSTER=\"([^\"]*)\"");
+    if (std::smatch found; std::regex_search(text, found, kCluster)) {
+      std::vector<std::string> members = absl::StrSplit(found[1].str(), ',');
+      std::sort(members.begin(), members.end());
+      text.replace(found.position(1), found.length(1), absl::StrJoin(members, ","));
+    }
     return Sorted(text);
   }
 
