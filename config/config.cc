@@ -50,6 +50,9 @@ std::string LineOf(const std::string& text, size_t number) {
 // The remedy for a line that is not TOML: `what` is the parser's description. Most often text has
 // no quotes. TOML takes it for a number or for true and false.
 std::string RemedyOf(const std::string& what, absl::string_view line) {
+  if (absl::StrContains(what, "cannot redefine existing table 'member'")) {
+    return "write [[member]], not [member], above each member";
+  }
   absl::string_view value = line.substr(std::min(line.find('='), line.size()));
   absl::ConsumePrefix(&value, "=");
   value = absl::StripAsciiWhitespace(value.substr(0, value.find('#')));
@@ -171,7 +174,7 @@ class Reader {
     }
     std::map<std::string, Line> names;
     std::map<std::string, Line> addresses;
-    std::map<std::string, Line> directories;
+    std::map<std::string, std::map<std::string, Line>> directories;
     for (size_t i = 0; i < config_.members.size(); ++i) {
       MemberConfig& member = config_.members[i];
       CheckName(member.name, lines_[i]["name"], &names);
@@ -217,20 +220,32 @@ class Reader {
     return (path.has_filename() ? path : path.parent_path()).string();
   }
 
-  // Two members on one machine must not share a directory. Members with the same host in their
-  // peer_url are on one machine.
-  void CheckDirectory(size_t i, std::map<std::string, Line>* directories) {
+  // Whether `inner` is `outer` or lies in it. Both are in the normal form.
+  static bool IsIn(const std::string& outer, const std::string& inner) {
+    const std::filesystem::path way = std::filesystem::path(inner).lexically_relative(outer);
+    return !way.empty() && *way.begin() != "..";
+  }
+
+  // Two members on one machine must not share a directory, and none may lie in another. Members
+  // with the same host in their peer_url are on one machine. `directories`: those of each host.
+  void CheckDirectory(size_t i, std::map<std::string, std::map<std::string, Line>>* directories) {
     MemberConfig& member = config_.members[i];
     if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
     const std::string address = AddressOf(member.peer_url);
     const std::string host = address.substr(0, address.rfind(':'));
     const Line line = lines_[i].count("data_dir") ? lines_[i]["data_dir"] : lines_[i]["name"];
-    const auto [at, fresh] =
-        directories->emplace(absl::StrCat(host, " ", Normal(member.data_dir)), line);
-    if (fresh) return;
-    Fail(line,
-         absl::StrFormat("data_dir \"%s\" is already used in line %d", member.data_dir, at->second),
-         "give each member on one machine its own directory");
+    std::map<std::string, Line>& used = (*directories)[host];
+    const std::string dir = Normal(member.data_dir);
+    for (const auto& [other, other_line] : used) {
+      const std::string how = dir == other       ? "is already used in"
+                              : IsIn(other, dir) ? "lies in the directory of"
+                              : IsIn(dir, other) ? "contains the directory of"
+                                                 : "";
+      if (how.empty()) continue;
+      Fail(line, absl::StrFormat("data_dir \"%s\" %s line %d", member.data_dir, how, other_line),
+           "give each member on one machine its own directory");
+    }
+    used.emplace(dir, line);
   }
 
   void CheckName(const std::string& name, Line line, std::map<std::string, Line>* names) {

@@ -30,9 +30,12 @@ std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
     return UrlProblem{"needs TLS, which is not supported yet", "write http:// instead of https://"};
   }
   if (!absl::ConsumePrefix(&url, "http://")) return no_url;
-  const size_t colon = url.rfind(':');
-  if (colon == absl::string_view::npos) return no_url;
-  absl::string_view host = url.substr(0, colon);
+  const absl::string_view address = url.substr(0, url.find('/'));
+  const absl::string_view path = url.substr(address.size());
+  // A colon within brackets belongs to an IPv6 address.
+  const size_t colon =
+      std::min(absl::EndsWith(address, "]") ? address.size() : address.rfind(':'), address.size());
+  absl::string_view host = address.substr(0, colon);
   bool host_ok = false;
   if (absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]")) {
     in6_addr bytes;
@@ -42,9 +45,14 @@ std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
       return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
     });
   }
-  const absl::string_view port = url.substr(colon + 1);
-  if (!host_ok || port.empty() || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) {
-    return no_url;
+  const absl::string_view port = address.substr(std::min(colon + 1, address.size()));
+  if (!host_ok || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) return no_url;
+  if (port.empty()) {
+    return UrlProblem{"has no port", absl::StrCat("write \"http://", address.substr(0, colon),
+                                                  ":PORT\", such as port 2380")};
+  }
+  if (!path.empty()) {
+    return UrlProblem{"has a path", absl::StrCat("remove \"", path, "\" after the port")};
   }
   int number = 0;
   if (absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535) return std::nullopt;

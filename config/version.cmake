@@ -19,6 +19,10 @@ std::string VersionText() {
   return kVersion + (commit.empty() ? \"\" : \" (commit \" + commit + \")\");
 }
 
+std::string VersionLines(const std::string& program) {
+  return program + \" version: \" + VersionText() + \"\\nAPI version: 3.6\";
+}
+
 }  // namespace raftkv
 ")
 set(before "")

@@ -1,8 +1,9 @@
 #ifndef RAFTKV_SERVER_EVENT_THREAD_H_
 #define RAFTKV_SERVER_EVENT_THREAD_H_
 
-// A thread that serves calls of clients whose handlers may wait for the disk
-// (server/api/backup.cc), so that they delay neither the loop nor other calls.
+// A thread that serves calls of clients beside the loop, and runs a task regularly: backups, whose
+// handlers may wait for the disk (server/api/backup.cc), and the health service, which must answer
+// while the loop hangs (watchdog.h).
 
 #include <functional>
 #include <thread>

@@ -34,6 +34,16 @@ Members MembersInLog(const DataDir& data_dir) {
 
 }  // namespace
 
+absl::Status MayForceNewCluster(const std::string& dir) {
+  const auto identity = ReadIdentity(dir);
+  if (!identity.ok()) return identity.status();
+  if (identity->has_value()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "--force-new-cluster: ", dir,
+      " has no data of a member: check that its disk is mounted, and that the working directory "
+      "and data_dir are right; or use the directory of another member"));
+}
+
 absl::Status ForceNewCluster(DataDir* data_dir) {
   const Identity& self = data_dir->identity;
   LogStore& log = *data_dir->log;

@@ -3,6 +3,8 @@
 
 // Recovery when a majority of the members is lost for good (raftkv-server --force-new-cluster).
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "storage/data_dir.h"
 
@@ -16,6 +18,10 @@ namespace raftkv {
 //
 // FailedPrecondition, one line: this directory cannot continue the cluster.
 absl::Status ForceNewCluster(DataDir* data_dir);
+
+// Called before the directory is opened, which would create it. FailedPrecondition: it has no data
+// of a member.
+absl::Status MayForceNewCluster(const std::string& dir);
 
 }  // namespace raftkv
 

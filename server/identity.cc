@@ -49,9 +49,15 @@ std::string Difference(const MemberConfig& given, const Members& members) {
   const Known* named =
       FindIf(members, [&](const Known& member) { return member.info.name() == given.name; });
   if (named != nullptr) return Moved(given, *named);
-  return absl::StrCat("the config file names member ", given.name, " at ", given.peer_url,
-                      ", which is not a member of the cluster: add it with raftkv member add ",
-                      given.name, " --peer-urls=", given.peer_url, ", or remove it from the file");
+  const std::string unknown =
+      absl::StrCat("the config file has member ", given.name, " at ", given.peer_url);
+  if (members.removed(given.id)) {
+    return absl::StrCat(unknown, ", which was removed from the cluster: remove it from the file");
+  }
+  return absl::StrCat(unknown,
+                      ", which is not a member of the cluster: remove it from the file, or, if it "
+                      "is a new member, run raftkv member add ",
+                      given.name, " --peer-urls=", given.peer_url);
 }
 
 // The names of the members without which the file is that of the first start. Empty: there are

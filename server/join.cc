@@ -50,9 +50,10 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
     // does not have the votes and acknowledged writes of the old one.
     return absl::FailedPreconditionError(absl::StrFormat(
         "member %x with peer_url %s has run before, with another data directory: start it with "
-        "that directory, or remove the member and add it again: raftkv member remove %x, then "
-        "raftkv member add %s --learner --peer-urls=%s",
-        member.id(), self.peer_url, member.id(), self.name, self.peer_url));
+        "that directory, or replace the member: raftkv member replace %x NEW, where NEW has "
+        "another "
+        "peer_url",
+        member.id(), self.peer_url, member.id()));
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "cluster \"", config.cluster_name, "\" has no member with peer_url ", self.peer_url,

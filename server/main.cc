@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -71,7 +72,7 @@ void RaiseFileLimit() {
 // The result of --check-config. `make run` reads the lines of the members.
 void PrintConfig(const raftkv::Config& config) {
   std::cout << config.path << ": ok, cluster \"" << config.cluster_name << "\" with "
-            << config.members.size() << " member(s)\n";
+            << config.members.size() << (config.members.size() == 1 ? " member\n" : " members\n");
   for (const raftkv::MemberConfig& member : config.members) {
     std::cout << member.name << ": clients " << member.client_url << ", peers " << member.peer_url
               << ", data " << member.data_dir << "\n";
@@ -79,12 +80,41 @@ void PrintConfig(const raftkv::Config& config) {
   std::cout.flush();
 }
 
+// What the config file calls the settings that are flags of etcd. Empty: it is none of them.
+std::string KeyOf(absl::string_view flag) {
+  constexpr std::pair<absl::string_view, const char*> kKeys[] = {
+      {"--name", "name"},
+      {"--data-dir", "data_dir"},
+      {"--listen-client-urls", "listen_client_url"},
+      {"--advertise-client-urls", "client_url"},
+      {"--listen-peer-urls", "listen_peer_url"},
+      {"--initial-advertise-peer-urls", "peer_url"},
+      {"--initial-cluster", "a [[member]] for each member"},
+      {"--initial-cluster-state", "state"},
+      {"--heartbeat-interval", "heartbeat_interval"},
+      {"--election-timeout", "election_timeout"},
+      {"--max-request-bytes", "max_request_bytes"},
+      {"--max-txn-ops", "max_txn_ops"},
+      {"--quota-backend-bytes", "quota_backend_bytes"},
+      {"--auto-compaction-mode", "auto_compaction_mode"},
+      {"--auto-compaction-retention", "auto_compaction_retention"},
+      {"--log-level", "level"},
+      {"--log-format", "format"}};
+  for (const auto& [etcd, key] : kKeys) {
+    if (etcd == flag) return key;
+  }
+  return "";
+}
+
 // One line that says what is wrong with the command line.
 std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   constexpr char kHelp[] = "; see raftkv-server --help";
   const std::vector<std::string> left = app.remaining();
   if (!left.empty() && left.front()[0] == '-') {
-    return absl::StrCat("unknown flag ", left.front(), "; settings are in the config file", kHelp);
+    const std::string flag = left.front().substr(0, left.front().find('='));
+    const std::string key = KeyOf(flag);
+    return absl::StrCat("unknown flag ", flag, "; settings are in the config file",
+                        key.empty() ? "" : ": ", key, kHelp);
   }
   if (!left.empty()) return absl::StrCat("unexpected argument \"", left.front(), "\"", kHelp);
   const absl::string_view what = error.what();
@@ -175,8 +205,7 @@ void AddOptions(CLI::App& app, Arguments* to) {
   app.add_flag("--mark-compacted", to->restore.mark_compacted,
                "with --bump-revision: compact all revisions of the backup")
       ->needs(from);
-  app.set_version_flag("--version", "raftkv " + raftkv::VersionText() + "\netcd API version " +
-                                        raftkv::kEtcdVersion);
+  app.set_version_flag("--version", raftkv::VersionLines("raftkv-server"));
 }
 
 int PrintCheck(const raftkv::Config& config, const Arguments& arguments, size_t self) {

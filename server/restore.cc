@@ -7,7 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "config/progress_bar.h"
+#include "absl/time/clock.h"
+#include "storage/backup/progress_bar.h"
 #include "storage/restore.h"
 
 namespace raftkv {
@@ -25,7 +26,7 @@ absl::StatusOr<std::string> Restore(Config config, size_t self, const RestoreArg
   const std::filesystem::path dir = std::filesystem::absolute(member.data_dir, error);
   if (error) return absl::UnavailableError(absl::StrCat("the working directory is gone"));
 
-  ProgressBar bar(terminal);
+  ProgressBar bar(terminal, absl::Now());
   RestoreOptions options;
   options.bump_revision = arguments.bump_revision;
   for (const MemberConfig& each : config.members) {
@@ -35,7 +36,7 @@ absl::StatusOr<std::string> Restore(Config config, size_t self, const RestoreArg
     info.add_peerurls(each.peer_url);
     info.add_clienturls(each.client_url);
   }
-  options.on_progress = [&](uint64_t bytes) { bar.Set(bytes, (*backup)->size()); };
+  options.on_progress = [&](uint64_t bytes) { bar.Set(bytes, (*backup)->size(), absl::Now()); };
   const absl::StatusOr<Restored> restored = RestoreDataDir(backup->get(),
                                                            {.dir = dir.lexically_normal().string(),
                                                             .cluster_id = config.cluster_id,

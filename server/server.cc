@@ -98,8 +98,9 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
               const std::string& dir) {
   LOG(INFO) << "raftkv-server " << VersionText() << ": member " << self.name << " ("
             << absl::StrCat(absl::Hex(self.id)) << ") of cluster " << config.cluster_name << " ("
-            << absl::StrCat(absl::Hex(config.cluster_id)) << "), configured by "
-            << (config.path.empty() ? "no file" : AbsolutePath(config.path));
+            << absl::StrCat(absl::Hex(config.cluster_id)) << "), "
+            << (config.path.empty() ? "without a config file"
+                                    : "configured by " + AbsolutePath(config.path));
   LOG(INFO) << (data.is_new ? "new data directory " : "data directory ") << dir
             << ": the log ends at index " << data.log->last_index() << ", starts at "
             << data.log->first_index() << ", and takes "
@@ -331,8 +332,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
   if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
+  if (options.force_new_cluster) {
+    if (absl::Status s = MayForceNewCluster(AbsolutePath(member.data_dir)); !s.ok()) {
+      return ExplainDataDirError(s, config, member);
+    }
+  }
   const absl::StatusOr<bool> joins = SetIds(&config, &member, options.join);
-  if (!joins.ok()) return joins.status();
+  if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
   DataDirOptions dir_options = MakeDataDirOptions(config, member);
   dir_options.joins = *joins;
   absl::StatusOr<DataDir> data_dir = OpenDataDir(dir_options);
@@ -362,7 +368,7 @@ absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& given, size
   Config config = given;
   MemberConfig& member = config.members[self];
   if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
-    return joins.status();
+    return ExplainDataDirError(joins.status(), config, member);
   }
   absl::StatusOr<std::string> result = CheckDataDir(MakeDataDirOptions(config, member));
   if (!result.ok()) return ExplainDataDirError(result.status(), config, member);

@@ -4,51 +4,17 @@
 #include <utility>
 
 #include "glog/logging.h"
-#include "server/clock.h"
 #include "server/log_writer.h"
 
 namespace raftkv {
 
 Watchdog::Watchdog(WatchdogOptions options, const PhaseValue* phase,
                    std::function<uint64_t()> rounds)
-    : options_(std::move(options)), phase_(phase), rounds_(std::move(rounds)) {}
-
-void Watchdog::Start() {
-  thread_ = std::thread([this] { Run(); });
-}
-
-void Watchdog::Join() {
-  Wake();
-  if (thread_.joinable()) thread_.join();
-  while (health_.RunNext()) {
-  }
-}
-
-void Watchdog::Run() {
-  while (!phase_->AtLeast(Phase::kStopped)) {
-    ServeHealth();
+    : options_(std::move(options)), rounds_(std::move(rounds)), thread_(phase) {
+  thread_.Each(options_.interval, [this] {
     if (task_) task_();
     Check();
-  }
-}
-
-// Lasts one interval.
-void Watchdog::ServeHealth() {
-  const MonotonicTime end = MonotonicNow() + options_.interval;
-  for (MonotonicTime now = MonotonicNow(); now < end && !phase_->AtLeast(Phase::kStopped);
-       now = MonotonicNow()) {
-    if (health_.empty()) {
-      absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithTimeout(absl::Condition(&woken_), end - now);
-      woken_ = false;
-    }
-    health_.RunNext();
-  }
-}
-
-void Watchdog::Wake() {
-  absl::MutexLock lock(&mutex_);
-  woken_ = true;
+  });
 }
 
 void Watchdog::Check() {

@@ -16,11 +16,9 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/event_thread.h"
 #include "server/phase.h"
 #include "server/rpc/event_queue.h"
 #include "storage/base/disk_operations.h"
@@ -39,40 +37,32 @@ class Watchdog {
   // `rounds` is called on the watchdog's thread. It returns a number that changes at least once in
   // an election timeout unless the loop hangs. `phase` must outlive the watchdog.
   Watchdog(WatchdogOptions options, const PhaseValue* phase, std::function<uint64_t()> rounds);
-  ~Watchdog() { Join(); }
 
   // Call it before Start. `task` is called on the watchdog's thread once in each interval.
   void EachCheck(std::function<void()> task) { task_ = std::move(task); }
 
-  void Start();
+  void Start() { thread_.Start(); }
   // The events of the health service. They are served until Join returns.
-  EventQueue* health() { return &health_; }
+  EventQueue* health() { return thread_.events(); }
   // Returns when the thread has ended, which it does in Phase::kStopped.
-  void Join();
+  void Join() { thread_.Join(); }
 
   // From any thread.
   bool loop_hangs() const { return hangs_; }
 
  private:
-  void Run();
   void Check();
-  void ServeHealth();
-  void Wake();
   void EndProcess();
 
   const WatchdogOptions options_;
-  const PhaseValue* const phase_;
   const std::function<uint64_t()> rounds_;
   std::function<void()> task_;
-  absl::Mutex mutex_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
-  EventQueue health_{[this] { Wake(); }};
 
   DiskOperationsWatch disk_;
   uint64_t seen_rounds_ = 0;
   int64_t loop_checks_ = 0;  // consecutive checks that found no new round of the loop
   std::atomic<bool> hangs_{false};
-  std::thread thread_;
+  EventThread thread_;  // last, because it uses the others until it has ended
 };
 
 }  // namespace raftkv

@@ -515,12 +515,15 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   const fs::path dir(options.dir);
   std::error_code error;
   if (!fs::exists(dir, error)) {
-    fs::path parent = dir;
-    while (parent.has_relative_path() && !fs::exists(parent, error)) parent = parent.parent_path();
-    errno = ENOTDIR;
-    if (!fs::is_directory(parent, error) || access(parent.c_str(), W_OK | X_OK) != 0) {
+    fs::path missing = dir;  // its parent exists
+    while (missing.has_parent_path() && !fs::exists(missing.parent_path(), error)) {
+      missing = missing.parent_path();
+    }
+    // Not access(2): it does not know what a special file system such as /proc allows.
+    if (mkdir(missing.c_str(), 0700) != 0) {
       return SystemError(options.dir, "cannot create the data directory", errno);
     }
+    rmdir(missing.c_str());
     return absl::StrCat(options.dir, " does not exist: the first start creates it");
   }
   std::vector<std::string> warnings;

@@ -117,7 +117,8 @@ absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
 // Checks, without changing anything, whether this member may use the directory, as far as can be
-// seen without opening the databases. Returns one line about the directory, or the error that
+// seen without opening the databases. Whether a directory can be created is tried: it is created
+// and removed again. Returns one line about the directory, or the error that
 // OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 

@@ -65,15 +65,16 @@ void PrintFields(const Json& report, std::ostream& out) {
 void PrintText(const char* verb, const LoadOptions& load,
                const std::vector<std::string>& unreachable, const LoadReport& report,
                std::ostream& out) {
-  out << absl::StrFormat("%s: %d clients, %d connections, %d-byte values, %g s\n", verb,
-                         load.clients, load.conns, load.val_size, report.seconds)
+  out << absl::StrFormat("%s: %d client%s, %d connection%s, %d-byte values, %.1f s\n", verb,
+                         load.clients, load.clients == 1 ? "" : "s", load.conns,
+                         load.conns == 1 ? "" : "s", load.val_size, report.seconds)
       << absl::StrFormat("%.0f ops/s   p50 %.3f ms   p90 %.3f ms   p99 %.3f ms   max %.3f ms\n",
                          report.OpsPerSecond(), Milliseconds(report, 0.5),
                          Milliseconds(report, 0.9), Milliseconds(report, 0.99),
                          static_cast<double>(report.latency.max()) / 1000);
   if (!unreachable.empty()) out << "unreachable: " << absl::StrJoin(unreachable, ", ") << "\n";
   for (const auto& [message, count] : report.errors_by_message) {
-    out << "error " << count << " times: " << message << "\n";
+    out << "error " << count << (count == 1 ? " time: " : " times: ") << message << "\n";
   }
   out << "the keys bench/... stay; remove them: raftkv del --prefix bench/\n";
 }

@@ -109,7 +109,8 @@ std::string WhyNoGreeting(const addrinfo& to, absl::Time deadline) {
     return "it closes the connection: it is no gRPC server, or has too many connections";
   }
   const bool http2 = answer->size() > 3 && (*answer)[3] == 4 && !absl::StartsWith(*answer, "HTTP");
-  return http2 ? "it answers by now: try again" : "it is not a gRPC server";
+  return http2 ? "it answers now: try again, or raise --dial-timeout and --command-timeout"
+               : "it is not a gRPC server";
 }
 
 std::string Probe(const std::string& address, absl::Time deadline) {

@@ -16,8 +16,6 @@
 namespace raftkv::client {
 namespace {
 
-constexpr char kApiVersion[] = "3.6";
-
 constexpr char kFooter[] = R"(Examples:
   raftkv put colour blue
   raftkv get colour
@@ -45,6 +43,9 @@ struct Flags {
 };
 
 void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
+  if (const char* etcdctl = std::getenv("ETCDCTL_ENDPOINTS"); etcdctl != nullptr && *etcdctl != 0) {
+    flags.endpoints = etcdctl;
+  }
   app.add_option("--endpoints", flags.endpoints, "host:port; separate several by commas")
       ->envname("RAFTKV_ENDPOINTS")
       ->capture_default_str();
@@ -115,8 +116,7 @@ int Help(const CLI::App& app, const std::vector<std::string>& words, const Conte
 void AddLocalVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
   app.add_subcommand("version", "Prints the version of raftkv")->callback([&context, run] {
     *run = [&context] {
-      context.streams.out << "raftkv version: " << VersionText() << "\nAPI version: " << kApiVersion
-                          << "\n";
+      context.streams.out << VersionLines("raftkv") << "\n";
       return kExitOk;
     };
   });
@@ -186,8 +186,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   CLI::App app("Reads and writes a raftkv (or etcd v3) cluster.", "raftkv");
   app.footer("Global flags and exit codes: raftkv --help\n");  // printed by every verb
   app.get_formatter()->column_width(28);
-  app.set_version_flag("--version",
-                       absl::StrCat("raftkv ", VersionText(), "\nAPI version: ", kApiVersion));
+  app.set_version_flag("--version", VersionLines("raftkv"));
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -102,7 +102,7 @@ void PutArguments::AddTo(CLI::App& verb) {
   verb.add_option("key", key, "the key")->required();
   AddOptional(verb, "value", &value,
               "the value; if it is - or absent, standard input. Write -- before a value that "
-              "begins with -");
+              "looks like a flag, such as -x");
   verb.add_flag("--prev-kv", options.prev_kv, "print the previous key and value");
   verb.add_option("--lease", lease,
                   "ID of a lease in hexadecimal; the key is deleted when it ends");

@@ -115,13 +115,13 @@ void AddLeaseVerbs(CLI::App& app, Context& context) {
   const auto id = [](const auto& added) {
     added.first->add_option("id", added.second->id, "the lease, in hexadecimal")->required();
   };
+  add("list", "Prints the IDs of all leases", List);
   const auto grant = add("grant", "Grants a lease and prints its ID", Grant);
   grant.first->add_option("ttl", grant.second->ttl, "time to live in seconds")->required();
   id(add("revoke", "Ends a lease and deletes its keys", Revoke));
   const auto time_to_live = add("timetolive", "Prints how long a lease still lives", TimeToLive);
   id(time_to_live);
   time_to_live.first->add_flag("--keys", time_to_live.second->keys, "print its keys, too");
-  add("list", "Prints the IDs of all leases", List);
   const auto keep_alive = add(
       "keep-alive", "Keeps a lease alive until it is revoked or this is interrupted", KeepAlive);
   id(keep_alive);

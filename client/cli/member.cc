@@ -12,9 +12,14 @@ namespace raftkv::client {
 namespace {
 
 int List(const Context& context) {
-  const auto members = context.Connect()->MemberList();
+  const std::unique_ptr<Client> client = context.Connect();
+  const auto members = client->MemberList();
   if (!members.ok()) return context.Fail(members.status());
-  context.MakeOutput().Members(*members);
+  uint64_t leader = 0;
+  if (context.format == Format::kTable) {
+    if (const auto status = client->Status(); status.ok()) leader = status->leader;
+  }
+  context.MakeOutput().Members(*members, leader);
   return kExitOk;
 }
 
@@ -276,9 +281,9 @@ void AddChanges(CLI::App* member, Context& context) {
 void AddMemberVerbs(CLI::App& app, Context& context) {
   CLI::App* member = app.add_subcommand("member", "The members of the cluster");
   member->require_subcommand(0, 1);
-  AddChanges(member, context);
   member->add_subcommand("list", "Prints id, state, name and URLs of each member")
       ->callback([&context] { context.verb = [&context] { return List(context); }; });
+  AddChanges(member, context);
 
   auto target = std::make_shared<std::string>();
   CLI::App* move = app.add_subcommand("move-leader", "Transfers leadership to another member");

@@ -157,10 +157,19 @@ void Output::Watch(const WatchBatch& batch) {
   }
 }
 
-void Output::Members(const MemberListResult& result) {
+// The table has one more column than etcdctl's if the leader is known.
+void Output::Members(const MemberListResult& result, uint64_t leader) {
   if (WriteForPrograms(result)) return;
-  Rows({"ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"},
-       CellsOf(result.members));
+  std::vector<std::string> titles = {"ID",         "STATUS",       "NAME",
+                                     "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"};
+  std::vector<std::vector<std::string>> cells = CellsOf(result.members);
+  if (format_ == Format::kTable && leader != 0) {
+    titles.push_back("IS LEADER");
+    for (size_t i = 0; i < cells.size(); ++i) {
+      cells[i].push_back(Bool(result.members[i].id == leader));
+    }
+  }
+  Rows(titles, cells);
 }
 
 void Output::AddedMember(const MemberAddResult& result, const std::string& name) {

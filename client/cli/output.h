@@ -31,7 +31,8 @@ class Output {
   void TimeToLive(const LeaseTimeToLiveResult& result, bool keys);
   void Leases(const LeaseListResult& result);
   void Watch(const WatchBatch& batch);
-  void Members(const MemberListResult& result);
+  // `leader`: a member's id, 0: not known. Only the table shows it.
+  void Members(const MemberListResult& result, uint64_t leader);
   void Alarms(const AlarmResult& result);
   void AddedMember(const MemberAddResult& result, const std::string& name);
   // `done`: "removed from", for example.

@@ -10,10 +10,11 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/cli/cli.h"
 #include "client/cli/usage.h"
-#include "config/progress_bar.h"
 #include "storage/backup/backup_file.h"
+#include "storage/backup/progress_bar.h"
 #include "storage/files.h"
 
 namespace raftkv::client {
@@ -91,11 +92,11 @@ int Save(const std::string& path, const Context& context) {
   if (!status.ok()) return context.Fail(kExitFailed, status.message());
   bool arrived = false;
   {
-    ProgressBar bar(Terminal(context));
+    ProgressBar bar(Terminal(context), absl::Now());
     uint64_t bytes = 0;
     status = context.Connect()->Snapshot([&](std::string_view piece, uint64_t remaining) {
       bytes += piece.size();
-      bar.Set(bytes, bytes + remaining);
+      bar.Set(bytes, bytes + remaining, absl::Now());
       return file.Write(piece);
     });
     arrived = status.ok();
@@ -112,8 +113,9 @@ int Status(const std::string& path, const Context& context) {
   if (!backup.ok()) return context.Fail(kExitFailed, backup.status().message());
   absl::Status status;
   {
-    ProgressBar bar(Terminal(context));
-    status = (*backup)->ReadAll({}, [&](uint64_t bytes) { bar.Set(bytes, (*backup)->size()); });
+    ProgressBar bar(Terminal(context), absl::Now());
+    status = (*backup)->ReadAll(
+        {}, [&](uint64_t bytes) { bar.Set(bytes, (*backup)->size(), absl::Now()); });
   }
   if (!status.ok()) return context.Fail(kExitFailed, status.message());
   const proto::BackupHeader& header = (*backup)->header();

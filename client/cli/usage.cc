@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <numeric>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "config/edit_distance.h"
 
 namespace raftkv::client {
 namespace {
@@ -32,21 +32,6 @@ CLI::Option* AddWhole(CLI::App& app, const char* name, Number& number, const cha
           ""));
 }
 
-// Edit distance: how many letters to add, remove or change to turn `a` into `b`.
-size_t Distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({changed, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
-}
-
 std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
@@ -63,7 +48,7 @@ void GuessAmong(const CLI::App& app, const std::string& path, const std::string&
     const std::string& name = verb->get_name();
     const bool begins =
         word.size() >= 3 && (absl::StartsWith(name, word) || absl::StartsWith(word, name));
-    const size_t distance = begins ? 1 : Distance(word, name);
+    const size_t distance = begins ? 1 : EditDistance(word, name);
     if (distance < std::min(best->distance, word.size())) *best = {distance, path + name};
     GuessAmong(*verb, path + name + " ", word, best);
   }

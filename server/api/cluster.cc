@@ -99,9 +99,10 @@ void MemberAdd(const Edge* edge, Unary<MemberAddRequest, MemberAddResponse> call
   std::sort(urls.begin(), urls.end());
   std::string all;
   for (const std::string& url : urls) all += url;
-  // As in etcd: the id of a member that is added later depends on the time, so that it is never
-  // the id of one that was removed.
-  const uint64_t id = MemberIdOf(all, absl::StrCat(absl::ToUnixSeconds(absl::Now())));
+  // As in etcd, the id of a member that is added later depends on the time, so that it is never the
+  // id of one that was removed. Not on seconds, as etcd's: the same member may be added, removed
+  // and added again within one.
+  const uint64_t id = MemberIdOf(all, absl::StrCat(absl::ToUnixNanos(absl::Now())));
   proto::ChangeMembers change;
   etcdserverpb::Member& added = *change.mutable_add();
   added.set_id(id);

@@ -44,17 +44,18 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
                  });
 }
 
-// The members by name, as far as this one knows them.
+std::string NameOf(const Edge& edge, raft::MemberId id) {
+  const Members::Member* member = edge.member->replica().members().Find(id);
+  if (member != nullptr && !member->info.name().empty()) return member->info.name();
+  for (const MemberConfig& known : edge.config->members) {
+    if (known.id == id) return known.name;
+  }
+  return absl::StrFormat("member %x", id);
+}
+
 std::string NamesOf(const Edge& edge, const std::vector<raft::MemberId>& ids) {
-  const absl::StatusOr<Members> members = edge.member->Snapshot()->ReadMembers();
-  return absl::StrJoin(ids, ", ", [&](std::string* out, raft::MemberId id) {
-    const Members::Member* known = members.ok() ? members->Find(id) : nullptr;
-    for (const MemberConfig& member : edge.config->members) {
-      if (known == nullptr && member.id == id) return absl::StrAppend(out, member.name);
-    }
-    const bool named = known != nullptr && !known->info.name().empty();
-    absl::StrAppend(out, named ? known->info.name() : absl::StrCat(absl::Hex(id)));
-  });
+  return absl::StrJoin(
+      ids, ", ", [&edge](std::string* out, raft::MemberId id) { out->append(NameOf(edge, id)); });
 }
 
 // Why this member knows no leader, for operators.
@@ -70,15 +71,6 @@ std::string WhyNoLeader(const Edge& edge, const MemberStatus& status) {
   const size_t answer = status.voters - silent;
   return absl::StrCat(answer, " of ", status.voters, " voting members answer, and a leader needs ",
                       needed, " (no answer from ", NamesOf(edge, status.silent), ")");
-}
-
-std::string NameOf(const Edge& edge, raft::MemberId id) {
-  const Members::Member* member = edge.member->replica().members().Find(id);
-  if (member != nullptr && !member->info.name().empty()) return member->info.name();
-  for (const MemberConfig& known : edge.config->members) {
-    if (known.id == id) return known.name;
-  }
-  return absl::StrFormat("member %x", id);
 }
 
 // As etcd prints an AlarmMember. It leaves out a member of 0.

@@ -32,9 +32,8 @@ void Peers::OnPeerRejected(const PeerRejected& rejected) {
           Rejections::Reason::kStoreId,
           absl::StrCat(name,
                        ": its data directory is not the one that this cluster knows for it, so it "
-                       "may have forgotten votes and acknowledged writes. Restore its old "
-                       "directory, or remove the member and add it again (raftkv member remove, "
-                       "member add)"));
+                       "may have forgotten votes and acknowledged writes. Start it with its old "
+                       "directory, or replace the member (raftkv member replace)"));
     case PeerRejected::Why::kReplaced:
       return handshake_.Count(
           Rejections::Reason::kReplaced,

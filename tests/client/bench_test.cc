@@ -128,8 +128,10 @@ TEST(Load, AnInterruptEndsItAndWhatWasMeasuredIsPrinted) {
     return grpc::Status::OK;
   };
   const std::string endpoints = "--endpoints=" + server.address();
-  const Result result = Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "1000"});
+  const Result result =
+      Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "1000", "--clients", "1"});
   EXPECT_EQ(result.code, kExitOk) << result.err;
+  EXPECT_EQ(result.out.find("put: 1 client, 1 connection, 256-byte values, "), 0u) << result.out;
   EXPECT_NE(result.out.find(" ops/s "), std::string::npos) << result.out;
   EXPECT_EQ(result.out.find("1000 s"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("raftkv del --prefix bench/"), std::string::npos) << result.out;

@@ -63,7 +63,8 @@ TEST(WhyUnreachable, NamesTheStepThatFails) {
   EXPECT_EQ(Why(DeadAddress()), "connection refused: no server listens there");
   EXPECT_THAT(Why("nowhere.invalid:2379"), StartsWith("the name nowhere.invalid is not found"));
   const FakeServer etcd;
-  EXPECT_EQ(Why(etcd.address()), "it answers by now: try again");
+  EXPECT_EQ(Why(etcd.address()),
+            "it answers now: try again, or raise --dial-timeout and --command-timeout");
   const StoppedServer stopped;
   EXPECT_THAT(WhyUnreachable(stopped.address(), absl::Milliseconds(50)),
               HasSubstr("does not answer"));

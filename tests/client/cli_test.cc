@@ -150,6 +150,30 @@ TEST_F(Cli, MemberListInEveryFormat) {
             "+------------+\n");
 }
 
+// If the leader is known, the table has a column more than etcdctl's.
+TEST_F(Cli, MemberListMarksTheLeaderInTheTable) {
+  auto* member = server_.members_response.add_members();
+  member->set_id(0xce77b9bd24aacb61);
+  member->set_name("n1");
+  server_.members_response.add_members()->set_id(0xff);
+  server_.status_response.set_leader(0xff);
+  EXPECT_EQ(Out({"-w", "table", "member", "list"}),
+            "+------------------+-----------+------+------------+--------------+------------+------"
+            "-----+\n"
+            "|        ID        |  STATUS   | NAME | PEER ADDRS | CLIENT ADDRS | IS LEARNER | IS "
+            "LEADER |\n"
+            "+------------------+-----------+------+------------+--------------+------------+------"
+            "-----+\n"
+            "| ce77b9bd24aacb61 |   started |   n1 |            |              |      false |     "
+            "false |\n"
+            "|               ff | unstarted |      |            |              |      false |      "
+            "true |\n"
+            "+------------------+-----------+------+------------+--------------+------------+------"
+            "-----+\n");
+  EXPECT_EQ(Out({"member", "list"}),
+            "ce77b9bd24aacb61, started, n1, , , false\nff, unstarted, , , , false\n");
+}
+
 TEST_F(Cli, MoveLeaderTakesAnIdOrAName) {
   auto* member = server_.members_response.add_members();
   member->set_id(0xce77b9bd24aacb61);
@@ -412,7 +436,7 @@ TEST(CliArguments, InvalidOnesAreRejectedBeforeAnythingIsSent) {
 }
 
 TEST(CliArguments, HelpAndVersion) {
-  EXPECT_EQ(Raftkv({"--version"}).out, "raftkv " + VersionText() + "\nAPI version: 3.6\n");
+  EXPECT_EQ(Raftkv({"--version"}).out, Raftkv({"version"}).out);
   const Result version = Raftkv({"version"});
   EXPECT_EQ(version.code, kExitOk);
   EXPECT_EQ(version.out, "raftkv version: " + VersionText() + "\nAPI version: 3.6\n");
@@ -493,7 +517,9 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
 }
 
 TEST(CliArguments, Watch) {
-  EXPECT_EQ(Raftkv({"watch"}).code, kExitBadArguments);
+  const Result no_key = Raftkv({"watch"});
+  EXPECT_EQ(no_key.code, kExitBadArguments);
+  EXPECT_EQ(no_key.err, "Error: watch: key is required; see raftkv watch --help\n");
   EXPECT_EQ(Raftkv({"watch", "--", "true"}).code, kExitBadArguments);
   EXPECT_EQ(Raftkv({"watch", "a", "b", "--prefix"}).code, kExitBadArguments);
   EXPECT_EQ(Raftkv({"watch", "a", "--rev=-1"}).code, kExitBadArguments);
@@ -514,8 +540,15 @@ TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {
   setenv("RAFTKV_ENDPOINTS", ("http://" + server.address()).c_str(), 1);
   EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
   EXPECT_EQ(Raftkv({"get", "a", "--endpoints", DeadAddress().c_str()}).code, kExitUnreachable);
+  // etcdctl's variable serves too, but ours is stronger.
+  setenv("ETCDCTL_ENDPOINTS", DeadAddress().c_str(), 1);
+  EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
   unsetenv("RAFTKV_ENDPOINTS");
-  EXPECT_EQ(server.calls, 1);
+  EXPECT_EQ(Raftkv({"get", "a"}).code, kExitUnreachable);
+  setenv("ETCDCTL_ENDPOINTS", server.address().c_str(), 1);
+  EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
+  unsetenv("ETCDCTL_ENDPOINTS");
+  EXPECT_EQ(server.calls, 3);
 }
 
 TEST(Human, Bytes) {

@@ -290,6 +290,12 @@ TEST(ConfigErrors, NotTomlOrSectionsOfTheWrongShape) {
        "'name'; fix this line or the one before it"},
       {"[member]\nname = \"a\"\n",
        "F:1: \"member\" must be a list; write [[member]], once for each member"},
+      {"[member]\nname = \"a\"\n[member]\nname = \"b\"\n",
+       "F:3: not TOML: Error while parsing table header: cannot redefine existing table 'member'; "
+       "write [[member]], not [member], above each member"},
+      {"[member]\nname = \"a\"\n[[member]]\nname = \"b\"\n",
+       "F:3: not TOML: Error while parsing table header: cannot redefine existing table 'member' "
+       "as array-of-tables; write [[member]], not [member], above each member"},
       {"cluster = 3\n" + a,
        "F:1: \"cluster\" must be a section; write [cluster] with its keys below it"},
       {"", "F:1: no [[member]]; add one with name, peer_url and client_url"},
@@ -418,6 +424,21 @@ TEST(ConfigErrors, TwoMembersOnOneMachineMustNotShareADirectory) {
             "F:10: data_dir \"", same,
             "\" is already used in line 5; give each member on one machine its own directory"));
   }
+  // Nor may one lie in the directory of another.
+  const auto two = [](const std::string& first, const std::string& second) {
+    return ErrorOf(Member("a", 10) + "data_dir = \"" + first + "\"\n" + Member("b", 20) +
+                   "data_dir = \"" + second + "\"\n");
+  };
+  const std::string own = "; give each member on one machine its own directory";
+  EXPECT_EQ(two("d/a", "./d/a/x"),
+            "F:10: data_dir \"./d/a/x\" lies in the directory of line 5" + own);
+  EXPECT_EQ(two("/d/a/x", "/d"), "F:10: data_dir \"/d\" contains the directory of line 5" + own);
+  EXPECT_EQ(two(".", "x"), "F:10: data_dir \"x\" lies in the directory of line 5" + own);
+  EXPECT_EQ(two("/", "/x"), "F:10: data_dir \"/x\" lies in the directory of line 5" + own);
+  for (const auto& [first, second] :
+       {std::pair{"d/a", "d/ab"}, std::pair{"d/a", "../d/a/x"}, std::pair{"/d/a", "/d/b"}}) {
+    EXPECT_EQ(two(first, second), "no error");
+  }
   const std::string elsewhere = absl::StrReplaceAll(Member("b", 20), {{"127.0.0.1", "10.0.0.2"}});
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + elsewhere + shared), "no error");
 }
@@ -425,13 +446,23 @@ TEST(ConfigErrors, TwoMembersOnOneMachineMustNotShareADirectory) {
 TEST(ConfigErrors, Urls) {
   const std::string a = Member("a", 10);
   const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
-  for (const char* url : {"127.0.0.1:1", "http://h", "http://:1", "http://h:", "http://h:x",
-                          "http://h:1/", "http://h h:1", "http://[::1:1", "http://::1:1",
-                          "http://[:]:1", "http://[h]:1", "http://u@h:1", ""}) {
+  for (const char* url : {"127.0.0.1:1", "http://", "http://:1", "http://:", "http:///x",
+                          "http://h:x", "http://h h:1", "http://[::1:1", "http://::1:1",
+                          "http://[:]:1", "http://[h]:1", "http://[h]", "http://u@h:1", ""}) {
     EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
               absl::StrCat("F:5: listen_peer_url \"", url, "\" is not a URL", no_url));
   }
+  for (const char* url : {"http://h", "http://h:", "http://h/"}) {
+    EXPECT_EQ(ErrorOf(a + "listen_peer_url = \"" + url + "\"\n"),
+              absl::StrCat("F:5: listen_peer_url \"", url,
+                           "\" has no port; write \"http://h:PORT\", such as port 2380"));
+  }
   ExpectErrors({
+      {a + "listen_peer_url = \"http://[::1]\"\n",
+       "F:5: listen_peer_url \"http://[::1]\" has no port; write \"http://[::1]:PORT\", such as "
+       "port 2380"},
+      {a + "listen_peer_url = \"http://h:1/v3/\"\n",
+       "F:5: listen_peer_url \"http://h:1/v3/\" has a path; remove \"/v3/\" after the port"},
       {a + "listen_peer_url = 5\n",
        "F:5: listen_peer_url must be a string; put it in double quotes"},
       {a + "listen_peer_url = \"https://h:1\"\n",

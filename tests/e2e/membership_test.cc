@@ -64,6 +64,15 @@ class Membership : public testing::Test {
     add.set_islearner(true);
     return add;
   }
+  // Of the only one that member 1 knows. 0: there is none.
+  uint64_t LearnerId() {
+    const auto list = Call(cluster_.connection(1), *cluster_.connection(1).cluster,
+                           &Stub::MemberList, etcdserverpb::MemberListRequest());
+    for (const etcdserverpb::Member& member : list.response.members()) {
+      if (member.islearner()) return member.id();
+    }
+    return 0;
+  }
   uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }
 
   Cluster cluster_{{.size = 3, .joining = 1, .election_timeout = absl::Milliseconds(500)}};
@@ -72,6 +81,13 @@ class Membership : public testing::Test {
 TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   Writers writers(cluster_.client_addresses(), kClients);
   ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
+  // Added by mistake. Once it was removed, it can be added again at once: it gets a new id.
+  MemberRemoveRequest mistake;
+  mistake.set_id(LearnerId());
+  ASSERT_TRUE(Succeeds(1, &Stub::MemberRemove, mistake));
+  const grpc::Status added = Ask(1, &Stub::MemberAdd, Learner(3));
+  ASSERT_TRUE(added.ok()) << added.error_message();
+  EXPECT_NE(LearnerId(), mistake.id());
   MemberAddRequest again = Learner(3);
   again.add_peerurls("http://127.0.0.1:1");  // for another id
   EXPECT_EQ(Ask(0, &Stub::MemberAdd, again).error_message(),

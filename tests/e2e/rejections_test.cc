@@ -210,11 +210,43 @@ TEST_F(Rejections, AddressesThatCannotBeListenedOn) {
 
 TEST_F(Rejections, ADataDirectoryThatMayNotBeWritten) {
   Cluster cluster({.size = 1});
-  // Not even root may create a directory in /sys.
-  const std::string changed = Changed(cluster, "data_dir = \"n1\"", "data_dir = \"/sys/n1\"");
-  ExpectRejected(RunServer({"-c", changed}), kBadInput,
-                 {changed + ": data_dir of member n1: /sys/n1: cannot create", "let user",
-                  "or set data_dir to another one"});
+  WriteFile(cluster.dir() + "/file", "");
+  // Not even root may create a directory in /sys or /proc.
+  for (const std::string dir : {"/sys/n1", "/proc/n1", "file", "file/n1"}) {
+    const std::string changed = Changed(cluster, "data_dir = \"n1\"", "data_dir = \"" + dir + "\"");
+    for (const bool check : {true, false}) {
+      std::vector<std::string> arguments = {"-c", changed, "-n", "n1"};
+      if (check) arguments.push_back("--check-config");
+      ExpectRejected(RunServer(arguments, cluster.dir()), kBadInput,
+                     {changed + ": data_dir of member n1: ", dir, "let user",
+                      "or set data_dir to another one"});
+    }
+  }
+}
+
+// A check creates no directory, and neither does --force-new-cluster, which continues with the data
+// of a member: a directory without data may be a disk that is not mounted.
+TEST_F(Rejections, NothingIsCreatedWithoutAStart) {
+  Cluster cluster({.size = 1});
+  const std::string path = cluster.config_path();
+  const Finished check = RunServer({"-c", path, "-n", "n1", "--check-config"}, cluster.dir());
+  EXPECT_EQ(check.exit_code, kStopped) << check.err;
+  EXPECT_THAT(check.out, HasSubstr("the first start creates it"));
+  EXPECT_FALSE(fs::exists(cluster.data_dir(0)));
+  const auto force = [&](const std::string& config) {
+    const Finished forced =
+        RunServer({"-c", config, "-n", "n1", "--force-new-cluster"}, cluster.dir());
+    EXPECT_EQ(forced.exit_code, kBadInput) << forced.err;
+    EXPECT_THAT(forced.err, AllOf(HasSubstr(cluster.data_dir(0)), HasSubstr("has no data"),
+                                  HasSubstr("mounted")));
+  };
+  force(path);
+  EXPECT_FALSE(fs::exists(cluster.data_dir(0)));
+  fs::create_directory(cluster.data_dir(0));
+  force(path);
+  // A member that would join asks no cluster for that.
+  force(Changed(cluster, "name = \"e2e\"", "name = \"e2e\"\nstate = \"existing\""));
+  EXPECT_TRUE(fs::is_empty(cluster.data_dir(0)));
 }
 
 class DamagedLog : public Rejections {
@@ -285,7 +317,7 @@ TEST_F(Rejections, WrongConfigurations) {
   };
   const Finished good = RunServer({"-c", path, "--check-config"});
   EXPECT_EQ(good.exit_code, kStopped) << good.err;
-  EXPECT_THAT(good.out, HasSubstr("ok"));
+  EXPECT_THAT(good.out, HasSubstr("ok, cluster \"e2e\" with 3 members\n"));
   const Finished member = RunServer({"-c", path, "-n", "2", "--check-config"});
   EXPECT_EQ(member.exit_code, kStopped);
   EXPECT_THAT(member.out, HasSubstr("n2"));
@@ -310,7 +342,11 @@ TEST_F(Rejections, WrongConfigurations) {
   ExpectRejected(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
   ExpectRejected(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
   ExpectRejected(RunServer({"--data-dir", "/x"}), kBadInput,
-                 {"unknown flag --data-dir; settings are in the config file", "--help"});
+                 {"unknown flag --data-dir; settings are in the config file: data_dir", "--help"});
+  ExpectRejected(RunServer({"--advertise-client-urls=http://h:1"}), kBadInput,
+                 {"unknown flag --advertise-client-urls; ", "config file: client_url; see"});
+  ExpectRejected(RunServer({"--frob"}), kBadInput,
+                 {"unknown flag --frob; settings are in the config file; see"});
   ExpectRejected(RunServer({"a", "b"}), kBadInput, {"unexpected argument \"a\"; see", "--help"});
   ExpectRejected(RunServer({"-c", path, "-n", "n1", "-n", "n2"}), kBadInput,
                  {"--member is given more than once"});
@@ -324,7 +360,8 @@ TEST_F(Rejections, WrongConfigurations) {
 TEST_F(Rejections, VersionAndHelpAreNotErrors) {
   const Finished version = RunServer({"--version"});
   EXPECT_EQ(version.exit_code, kStopped);
-  EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv 0.1.0"), HasSubstr("3.6.")));
+  EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv-server version: 0.1.0"),
+                                 HasSubstr("API version: 3.6\n")));
   const Finished help = RunServer({"--help"});
   EXPECT_EQ(help.exit_code, kStopped);
   EXPECT_THAT(help.out, AllOf(HasSubstr("--config"), HasSubstr("--check-config")));

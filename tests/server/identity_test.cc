@@ -80,9 +80,21 @@ TEST_F(IdentityTest, AnotherName) {
 
 TEST_F(IdentityTest, AnAddedMember) {
   file_.members.push_back(MemberAt("n4", 4));
-  EXPECT_THAT(Differ(), ElementsAre("the config file names member n4 at http://h:4, which is not a "
-                                    "member of the cluster: add it with raftkv member add n4 "
-                                    "--peer-urls=http://h:4, or remove it from the file"));
+  EXPECT_THAT(Differ(), ElementsAre("the config file has member n4 at http://h:4, which is not a "
+                                    "member of the cluster: remove it from the file, or, if it is "
+                                    "a new member, run raftkv member add n4 "
+                                    "--peer-urls=http://h:4"));
+}
+
+// A removed member must not be added again: its directory is of no more use.
+TEST_F(IdentityTest, ARemovedMember) {
+  proto::ChangeMembers change;
+  change.set_remove(file_.members[1].id);
+  members_.Complete(&change);
+  members_.Apply(change);
+  EXPECT_THAT(Differ(),
+              ElementsAre("the config file has member n2 at http://h:2, which was removed "
+                          "from the cluster: remove it from the file"));
 }
 
 TEST_F(IdentityTest, AMemberThatTheLogDoesNotKnowYet) {

@@ -206,7 +206,7 @@ std::vector<uint64_t> ReadSeeds(const std::string& path) {
 
 int Main(int argc, char** argv) {
   CLI::App app("Simulates raftkv clusters under faults");
-  app.set_version_flag("--version", "raftkv " + raftkv::VersionText());
+  app.set_version_flag("--version", raftkv::VersionLines("raftkv-sim"));
   uint64_t count = 0, seed = 0, first = 0;
   bool trace = false, mutants = false;
   std::string mutant, file, ledger;

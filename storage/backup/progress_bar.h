@@ -1,8 +1,8 @@
-#ifndef RAFTKV_CONFIG_PROGRESS_BAR_H_
-#define RAFTKV_CONFIG_PROGRESS_BAR_H_
+#ifndef RAFTKV_STORAGE_BACKUP_PROGRESS_BAR_H_
+#define RAFTKV_STORAGE_BACKUP_PROGRESS_BAR_H_
 
-// The progress of a transfer of bytes, on a terminal: one line that is drawn anew, a few times a
-// second. For the programs of this project.
+// How much of a backup has been saved, checked or restored, on a terminal: one line that is drawn
+// anew, a few times a second.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,23 +10,22 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace raftkv {
 
 class ProgressBar {
  public:
-  // `out`: a terminal; null: nothing is drawn. It must outlive the bar.
-  explicit ProgressBar(std::ostream* out) : out_(out) {}
+  // `out`: a terminal, which must outlive the bar; null: nothing is drawn. `begin`: the time now.
+  ProgressBar(std::ostream* out, absl::Time begin) : out_(out), begin_(begin) {}
   ~ProgressBar() {
     if (drawn_) *out_ << "\r\033[K" << std::flush;
   }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void Set(uint64_t bytes, uint64_t all) {
-    const absl::Time now = absl::Now();
+  // Of `all` bytes, `bytes` are done at the time `now`.
+  void Set(uint64_t bytes, uint64_t all, absl::Time now) {
     if (out_ == nullptr || now < next_) return;
     next_ = now + kInterval;
     drawn_ = true;
@@ -47,11 +46,11 @@ class ProgressBar {
   static constexpr absl::Duration kInterval = absl::Milliseconds(100);
 
   std::ostream* const out_;
-  const absl::Time begin_ = absl::Now();
+  const absl::Time begin_;
   absl::Time next_ = begin_;
   bool drawn_ = false;
 };
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_CONFIG_PROGRESS_BAR_H_
+#endif  // RAFTKV_STORAGE_BACKUP_PROGRESS_BAR_H_
