@@ -320,6 +320,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     reported_ready = true;
     LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
   }
+  peer_methods.BeginTurn();
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
     peer_methods.CancelLate(now);
