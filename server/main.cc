@@ -9,13 +9,16 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "config/config.h"
 #include "config/process.h"
 #include "config/version.h"
@@ -141,29 +144,66 @@ int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArgument
   return kStopped;
 }
 
+// Waits for SIGINT, SIGTERM and SIGHUP on a thread of its own, which ends the process at once if
+// the signal comes during the start. A start may verify a large log or wait for a cluster to join,
+// and may be ended anywhere, as by a crash.
+class StopSignals {
+ public:
+  // Call it before any other thread starts, because threads inherit the mask.
+  StopSignals() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    // The terminal was closed. nohup makes a process ignore that.
+    struct sigaction hangup = {};
+    sigaction(SIGHUP, nullptr, &hangup);
+    if (hangup.sa_handler != SIG_IGN) sigaddset(&signals_, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+
+  // Call it once logging has started. The object must live until the process ends.
+  void Start() {
+    std::thread([this] { Wait(); }).detach();
+  }
+  // The start has ended. From now on a signal only ends AwaitOne.
+  void OnStarted() {
+    absl::MutexLock lock(&mutex_);
+    started_ = true;
+  }
+  void AwaitOne() { received_.WaitForNotification(); }
+
+ private:
+  void Wait() {
+    int number = 0;
+    sigwait(&signals_, &number);
+    absl::MutexLock lock(&mutex_);
+    if (started_) return received_.Notify();
+    LOG(INFO) << "stopped during the start";
+    raftkv::LogWriter::FlushInstalled();
+    _exit(kStopped);
+  }
+
+  sigset_t signals_;
+  absl::Mutex mutex_;
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Notification received_;
+};
+
 // Serves until SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOptions options) {
-  // Threads inherit the mask. sigwait below receives the signals.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  // The terminal was closed. nohup makes a process ignore that.
-  struct sigaction hangup = {};
-  sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) sigaddset(&signals, SIGHUP);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  static StopSignals& signals = *new StopSignals;
   signal(SIGPIPE, SIG_IGN);
   umask(077);
   RaiseFileLimit();
   SwitchOffDeadlockDetector();
   StartLogging(config.log);
+  signals.Start();
 
   absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
       raftkv::Server::Start(config, self, options);
   if (!server.ok()) return Fail(server.status());
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  signals.OnStarted();
+  signals.AwaitOne();
   (*server)->Stop();
   raftkv::LogWriter::FlushInstalled();
   return kStopped;

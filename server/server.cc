@@ -47,7 +47,7 @@ constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kFlushAnswers = absl::Milliseconds(200);
 // How long the peer port may take to send what is left at a stop.
 constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
-// The read workers, and the bounds of the queues of the read and walk workers.
+// The workers of each kind that read, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
 constexpr size_t kWalksWaitingMax = 8;
@@ -171,7 +171,10 @@ struct Server::Parts {
   Watchdog watchdog;
   std::atomic<bool> space_reported{false};  // and the loop has not handled it yet
   SpaceWatch space_watch;
-  Workers readers;  // run large reads; the request timeout bounds each
+  // Run large reads (Edge::OnReaders). The request timeout bounds each. `readers` stop before
+  // `long_readers`, because they pass reads on.
+  Workers long_readers;
+  Workers readers;
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   Workers catch_up;     // reads what watches have missed
   EventThread backups;  // takes and sends backups
@@ -206,6 +209,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
           [this] { return member.DiskBytes(); },
           [this](SpaceReport report) { loop.OnLoop([this, report] { member.Post(report); }); }),
+      long_readers(kReaders, kReadsWaitingMax),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
@@ -219,6 +223,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .unsent_bytes = [this] { return client_port.unsent_bytes(); },
            .take_snapshot = [this] { return TakeSnapshot(); },
            .readers = &readers,
+           .long_readers = &long_readers,
            .walker = &walker,
            .catch_up = &catch_up},
       client_port(MakePortOptions(config)) {
@@ -316,6 +321,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     reported_ready = true;
     LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
   }
+  peer_methods.BeginTurn();
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
     peer_methods.CancelLate(now);
@@ -466,6 +472,7 @@ void Server::Parts::End() {
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();
+  long_readers.Stop();
   walker.Stop();
   catch_up.Stop();
   // From here on nothing is sent. Operations that still complete only delete their objects.

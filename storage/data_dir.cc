@@ -53,16 +53,18 @@ absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
 }
 
+// Creates the directory and its parents, and syncs the directory of each new name.
 absl::Status MakeDirectory(const std::string& dir) {
-  const mode_t before = umask(077);
   std::error_code error;
-  const bool created = fs::create_directories(dir, error);
-  umask(before);
-  if (error) return SystemError(dir, "cannot create the data directory", error.value());
-  if (!created) return absl::OkStatus();
-  const std::string parent =
-      fs::path(dir).has_parent_path() ? fs::path(dir).parent_path().string() : std::string(".");
-  return SyncDirectory(parent.empty() ? "." : parent);
+  if (fs::is_directory(dir, error)) return absl::OkStatus();
+  const fs::path parent = fs::path(dir).parent_path();
+  if (!parent.empty() && parent != dir) {
+    if (absl::Status s = MakeDirectory(parent.string()); !s.ok()) return s;
+  }
+  if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return SystemError(dir, "cannot create the data directory", errno);
+  }
+  return SyncDirectory(parent.empty() ? "." : parent.string());
 }
 
 absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* warnings) {
@@ -245,10 +247,19 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
 }
 
 // --- the log
+// `garbage`, if the log cannot be opened: whether RocksDB did not open it, as when it ends in
+// garbage.
 absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const std::string& dir,
-                                                  bool create, bool salvage) {
+                                                  bool create, bool salvage,
+                                                  bool* garbage = nullptr) {
+  const std::string mark = dir + "/WATERMARK";
+  // Before the log has been created for the first time, a crash may have left a part of the file.
+  const bool first = create && access((dir + "/CURRENT").c_str(), F_OK) != 0;
+  if (first && unlink(mark.c_str()) != 0 && errno != ENOENT) {
+    return SystemError(mark, "cannot remove", errno);
+  }
   absl::StatusOr<std::unique_ptr<Watermark>> watermark =
-      Watermark::Open(dir + "/WATERMARK", {o.cluster_id, o.member_id}, create);
+      Watermark::Open(mark, {o.cluster_id, o.member_id}, /*create=*/first);
   if (!watermark.ok()) return watermark.status();
   RocksOptions rocks;
   rocks.dir = dir;
@@ -257,6 +268,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   rocks.cache_bytes = 8 << 20;
   rocks.salvage = salvage;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
+  if (garbage != nullptr) *garbage = absl::IsDataLoss(engine.status());
   if (!engine.ok()) return engine.status();
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       LogStore::Open(*std::move(engine), *std::move(watermark));
@@ -273,13 +285,24 @@ absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
   return error ? SystemError(dir + kSalvage, "cannot remove", error.value()) : absl::OkStatus();
 }
 
+// Table files never change, so the copy shares them, if the file system can.
+void CopyLog(const std::string& dir, const std::string& copy, std::error_code* error) {
+  fs::create_directory(copy, *error);
+  for (fs::directory_iterator it(dir, *error), end; !*error && it != end; it.increment(*error)) {
+    const fs::path to = copy / it->path().filename();
+    std::error_code not_linked = std::make_error_code(std::errc::not_supported);
+    if (it->path().extension() == ".sst") fs::create_hard_link(it->path(), to, not_linked);
+    if (not_linked) fs::copy(it->path(), to, fs::copy_options::recursive, *error);
+  }
+}
+
 // After a power loss a log may end in zeros or garbage. They were never acknowledged. This makes a
 // copy of the log and lets RocksDB cut off the garbage in the copy. If the copy still reaches the
 // watermark, it replaces the log.
 absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   const std::string copy = o.dir + kSalvage;
   std::error_code error;
-  fs::copy(dir, copy, fs::copy_options::recursive, error);
+  CopyLog(dir, copy, &error);
   if (error) {
     const int reason = error.value();
     fs::remove_all(copy, error);
@@ -305,9 +328,10 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
                                                            bool initialized,
                                                            std::vector<std::string>* warnings) {
   const std::string dir = o.dir + "/log";
-  absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false);
-  if (log.ok() || !absl::IsDataLoss(log.status()) || !initialized) return log;
-  if (!SalvageLog(o, dir).ok()) return log;
+  bool garbage = false;
+  absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false, &garbage);
+  // Damage that RocksDB does not notice is not garbage at the end: a copy would show the same.
+  if (log.ok() || !garbage || !initialized || !SalvageLog(o, dir).ok()) return log;
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
     warnings->push_back(absl::StrCat(dir, ": ended in garbage, as after a power loss; repaired: ",

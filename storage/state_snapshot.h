@@ -82,17 +82,17 @@ class StateSnapshot {
     return whole ? next.revision : next.revision + 1;
   }
 
-  // A checksum of the history in (compact_revision, hash_revision], and of the versions before it
-  // that compaction keeps. It is equal on all members at equal revisions, however far their
-  // physical compaction has come. `revision` 0 is the newest. Errors: OutOfRange as Range;
-  // Cancelled if `give_up` (see Limits) returned true. Reads everything, so run it on a worker.
+  // A checksum of the keys that exist at hash_revision. No compaction changes it. Before cluster
+  // version 3 (kHashKvVersion in mvcc/history.h): of the history since compact_revision. `revision`
+  // 0 is the newest. Errors: OutOfRange as Range; Cancelled if `give_up` (see Limits) returned
+  // true. Reads everything, so run it on a worker.
   struct KvHash {
     uint32_t hash = 0;
     Revision compact_revision = 0;
     Revision hash_revision = 0;
   };
   absl::StatusOr<KvHash> HashKv(Revision revision, const std::function<bool()>& give_up = {}) const;
-  // A checksum of all tables, without the applied index. Cancelled as HashKv.
+  // A checksum of all tables and their history, without the applied index. Cancelled as HashKv.
   absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up = {}) const;
 
  private:

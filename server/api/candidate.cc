@@ -54,15 +54,14 @@ void ReadRange(const Edge& edge, std::shared_ptr<const StateSnapshot> snapshot,
   auto response = std::make_shared<RangeResponse>();
   const absl::Status status = snapshot->Range(request, kInlineLimits, response.get());
   if (!absl::IsResourceExhausted(status)) return then(ToWire(status), *response);
-  const bool accepted = edge.readers->Run([&edge, snapshot, request, then] {
-    RangeResponse response;
-    Limits limits{.answer_bytes_max = edge.config->limits.max_response_bytes};
-    limits.give_up = [phase = edge.phase] { return phase->AtLeast(Phase::kDraining); };
-    const absl::Status status = snapshot->Range(request, limits, &response);
-    edge.on_loop([then, status = absl::IsCancelled(status) ? Stopping() : ToWire(status),
-                  response = std::move(response)] { then(status, response); });
-  });
-  if (!accepted) then(TooManyRequests(), {});
+  edge.OnReaders([phase = edge.phase] { return phase->AtLeast(Phase::kDraining); },
+                 [snapshot, request, response](const Limits& limits) {
+                   response->Clear();
+                   return snapshot->Range(request, limits, response.get());
+                 },
+                 [&edge, then, response](const absl::Status& status) {
+                   edge.on_loop([then, status, response] { then(status, *response); });
+                 });
 }
 
 proto::Command PutIfCreatedIn(Revision revision, const std::string& key, const std::string& value,

@@ -37,6 +37,12 @@ inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotPropo
 inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
 inline constexpr size_t kUnsentBytesMax = 1 << 30;
 
+// What a read may cost on the loop's thread. A larger read runs again on a worker.
+inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
+// What it may cost there before it is a long one: some 50 ms. A page of 500 keys of twenty million
+// costs less.
+inline const Limits kShortRead{.steps_max = 32'768, .answer_bytes_max = 16 << 20};
+
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
@@ -50,9 +56,10 @@ struct Edge {
   std::function<size_t()> unsent_bytes;
   // Takes a snapshot of the state machine. From any thread; waits for the disk.
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
-  Workers* readers = nullptr;   // run large reads, each at most until Deadline()
-  Workers* walker = nullptr;    // hashes the whole store, one call at a time
-  Workers* catch_up = nullptr;  // reads what watches have missed
+  Workers* readers = nullptr;       // begin large reads: see OnReaders
+  Workers* long_readers = nullptr;  // run those that turn out to be long, each until Deadline()
+  Workers* walker = nullptr;        // hashes the whole store, one call at a time
+  Workers* catch_up = nullptr;      // reads what watches have missed
   // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 
@@ -83,29 +90,58 @@ struct Edge {
     return {.deadline = call->deadline(), .gone = [call] { return call->gone(); }};
   }
 
-  // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns.
-  // `give_up()` becomes true at the deadline, when the client has gone, or when the member stops.
-  // `work` must then return CANCELLED; the call ends with "server stopped" or "request timed out".
-  // The work waits while more than kUnsentBytesOfWorkers of earlier answers are not sent.
+  // A function for a worker that answers the call. It becomes true at the deadline, when the client
+  // has gone, or when the member stops.
+  template <typename Request, typename Response>
+  std::function<bool()> GiveUpOf(Unary<Request, Response> call, MonotonicTime deadline) const {
+    return [phase = phase, call, deadline] {
+      return phase->AtLeast(Phase::kDraining) || call->gone() || MonotonicNow() >= deadline;
+    };
+  }
+  // A worker waits here while more than kUnsentBytesOfWorkers of earlier answers are not sent.
+  // False: give_up() is true, and the worker makes no answer.
+  bool AwaitRoom(const std::function<bool()>& give_up) const {
+    while (unsent_bytes() > kUnsentBytesOfWorkers && !give_up()) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    return !give_up();
+  }
+  // What a read says on the wire that ended with `status`. It is CANCELLED if it gave up.
+  absl::Status EndOfRead(const absl::Status& status) const {
+    if (!absl::IsCancelled(status)) return ToWire(status);
+    return ReadToWire(phase->AtLeast(Phase::kDraining) ? Fate::kStopped : Fate::kTimedOut);
+  }
+
+  // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns, as
+  // EndOfRead says it.
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
-    auto give_up = [phase = phase, call, deadline] {
-      return phase->AtLeast(Phase::kDraining) || call->gone() || MonotonicNow() >= deadline;
-    };
+    auto give_up = GiveUpOf(call, deadline);
     const bool accepted = workers->Run([this, call, give_up, work = std::move(work)] {
-      absl::Status status = absl::CancelledError();
-      while (unsent_bytes() > kUnsentBytesOfWorkers && !give_up()) {
-        absl::SleepFor(absl::Milliseconds(5));
-      }
-      if (!give_up()) status = work(give_up);
-      if (absl::IsCancelled(status)) {
-        const bool stops = phase->AtLeast(Phase::kDraining);
-        status = ReadToWire(stops ? Fate::kStopped : Fate::kTimedOut);
-      }
-      call.Finish(status);
+      call.Finish(EndOfRead(AwaitRoom(give_up) ? work(give_up) : absl::CancelledError()));
     });
     if (!accepted) call.Finish(TooManyRequests());
+  }
+
+  // Runs `read(limits)` on one of `readers`, which ends it after kShortRead. If it then returned
+  // ResourceExhausted, it runs again, up to the limits of one answer, on one of `long_readers`. So
+  // short reads never wait for long ones. Calls `done` with the status for the wire, on the worker.
+  void OnReaders(std::function<bool()> give_up, std::function<absl::Status(const Limits&)> read,
+                 std::function<void(const absl::Status&)> done) const {
+    const auto run_long = [this, give_up, read, done] {
+      const absl::Status status =
+          read({.answer_bytes_max = config->limits.max_response_bytes, .give_up = give_up});
+      done(absl::IsResourceExhausted(status) ? ResponseTooLarge() : EndOfRead(status));
+    };
+    const bool accepted = readers->Run([this, give_up, read, done, run_long] {
+      Limits limits = kShortRead;
+      limits.give_up = give_up;
+      const absl::Status status = read(limits);
+      if (!absl::IsResourceExhausted(status)) return done(EndOfRead(status));
+      if (!long_readers->Run(run_long)) done(TooManyRequests());
+    });
+    if (!accepted) done(TooManyRequests());
   }
 
  private:

@@ -94,7 +94,7 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   response->set_clusterversion(edge->member->cluster_version());
   response->set_newestclusterversion(edge->member->newest_version());
   response->set_leader(raft.leader);
-  response->set_raftindex(raft.last_index);
+  response->set_raftindex(raft.commit_index);  // as etcd
   response->set_raftterm(raft.term);
   response->set_islearner(edge->member->is_learner());
   if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));

@@ -15,9 +15,6 @@
 
 namespace raftkv::api {
 
-// What a read may cost on the loop's thread. A larger read runs again on a worker.
-inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
-
 inline absl::Status ReadFrom(const StateSnapshot& snapshot,
                              const etcdserverpb::RangeRequest& request, const Limits& limits,
                              etcdserverpb::RangeResponse* response) {
@@ -60,16 +57,14 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
   const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
   if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
-  call.response()->Clear();
-  edge->OnWorker(edge->readers, call, deadline,
-                 [edge, call, complete, snapshot = std::move(snapshot)](auto give_up) {
-                   const absl::Status status =
-                       Fill(edge, *snapshot,
-                            {.answer_bytes_max = edge->config->limits.max_response_bytes,
-                             .give_up = std::move(give_up)},
-                            call, complete);
-                   return absl::IsResourceExhausted(status) ? ResponseTooLarge() : ToWire(status);
-                 });
+  edge->OnReaders(
+      edge->GiveUpOf(call, deadline),
+      [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
+        if (!edge->AwaitRoom(limits.give_up)) return absl::CancelledError();
+        call.response()->Clear();
+        return Fill(edge, *snapshot, limits, call, complete);
+      },
+      [call](const absl::Status& status) { call.Finish(status); });
 }
 
 template <typename Request, typename Response>

@@ -123,7 +123,7 @@ class MethodTable::Unary final : public GrpcCall<UnaryCall> {
   void OnArrived(bool ok) {
     MethodTable* const table = row_->table;
     if (!Arrived(ok, table)) return;
-    new Unary(row_);
+    table->AwaitNext<Unary>(row_);
     finished_.Start();
     const UnaryMethod& method = row_->method;
     request_.reset(method.request->New());
@@ -193,7 +193,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
   void OnArrived(bool ok) {
     MethodTable* const table = row_->table;
     if (!Arrived(ok, table)) return;
-    new Stream(row_);
+    table->AwaitNext<Stream>(row_);
     CountIn(&table->running_);
     table->open_.insert(this);
     request_.reset(row_->method.request->New());
@@ -313,6 +313,21 @@ void MethodTable::Start(grpc::ServerCompletionQueue* queue) {
     for (int i = 0; i < row.method.waiting; ++i) new Unary(&row);
   }
   for (StreamRow& row : streams_) new Stream(&row);
+}
+
+template <typename Call, typename Row>
+void MethodTable::AwaitNext(Row* row) {
+  if (++calls_in_turn_ < kCallsPerTurn) {
+    new Call(row);
+  } else {
+    next_turn_.push_back([row] { new Call(row); });
+  }
+}
+
+void MethodTable::BeginTurn() {
+  calls_in_turn_ = 0;
+  if (phase_->AtLeast(Phase::kStopped)) return;
+  for (const std::function<void()>& await : std::exchange(next_turn_, {})) await();
 }
 
 void MethodTable::CancelLate(MonotonicTime now) {

@@ -16,8 +16,10 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <list>
 #include <set>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/phase.h"
@@ -35,6 +37,12 @@ class MethodTable final : public grpc::Service {
   void Serve(Methods methods);
   // Call it when the server listens.
   void Start(grpc::ServerCompletionQueue* queue);
+
+  // Between two calls of this one, kCallsPerTurn calls are accepted, and one more of each other
+  // method. Further ones wait in gRPC. So a flood of calls cannot keep the thread from its other
+  // work. Call it once in each turn.
+  void BeginTurn();
+  static constexpr int kCallsPerTurn = 64;
 
   // The number of calls that have not ended: unary calls that reached their handlers, and streams.
   // A call ends after its answer was sent.
@@ -66,13 +74,18 @@ class MethodTable final : public grpc::Service {
   };
 
   int Add(const std::string& name, grpc::internal::RpcMethod::RpcType type);
+  // Waits for the next call of the row, at once or from the next turn on.
+  template <typename Call, typename Row>
+  void AwaitNext(Row* row);
 
   const PhaseValue* const phase_;
   std::deque<UnaryRow> unary_;  // a deque, because elements of a deque never move
   std::deque<StreamRow> streams_;
   grpc::ServerCompletionQueue* queue_ = nullptr;
   int count_ = 0;
-  std::set<Stream*> open_;  // streams that have not ended
+  int calls_in_turn_ = 0;
+  std::vector<std::function<void()>> next_turn_;  // what AwaitNext left for it
+  std::set<Stream*> open_;                        // streams that have not ended
   int running_ = 0;
 };
 

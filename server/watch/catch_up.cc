@@ -82,13 +82,9 @@ class Reader {
         current = revision;
       }
       if (GiveUp()) return Undo(current);
-      if (++events_ > order_.events_max && order_.inline_only) {
-        Undo(current);
-        result_.unfinished = current == from;
-        return current - 1;
-      }
-      Take(&cursor, revision);
-      if (bytes_ > order_.bytes_max && (order_.inline_only || !MakeRoom())) {
+      events_ += 1 + StepsOfBytes(cursor.key().size());
+      const bool too_many = events_ > order_.events_max && order_.inline_only;
+      if (too_many || !Take(&cursor, revision)) {
         result_.unfinished = order_.inline_only && current == from;
         return Undo(current);
       }
@@ -97,8 +93,8 @@ class Reader {
     return only_ == nullptr ? snapshot_.revision() : current - 1;
   }
 
-  // Gives the event to the watches that want it.
-  void Take(mvcc::EventCursor* cursor, Revision revision) {
+  // Gives the event to the watches that want it. False: the catch-up ends before this revision.
+  bool Take(mvcc::EventCursor* cursor, Revision revision) {
     found_.clear();
     index_.Find(cursor->key(), &found_);
     loaded_[0] = loaded_[1] = false;
@@ -114,7 +110,10 @@ class Reader {
       *state->result.events.Add() = event;
       state->result.bytes += bytes;
       bytes_ += bytes;
+      // Asked after each copy: there may be a thousand of a large event.
+      if (bytes_ > order_.bytes_max && (order_.inline_only || !MakeRoom())) return false;
     }
+    return true;
   }
 
   // There are more bytes than one catch-up may hold. If earlier revisions had events, the catch-up
@@ -159,7 +158,11 @@ class Reader {
     state->touched = false;
   }
 
-  bool GiveUp() const { return events_ % kEventsPerQuestion == 0 && give_up_ && give_up_(); }
+  bool GiveUp() {
+    if (events_ - asked_ < kEventsPerQuestion) return false;
+    asked_ = events_;
+    return give_up_ && give_up_();
+  }
 
   const CatchUp& order_;
   const StateSnapshot& snapshot_;
@@ -168,7 +171,8 @@ class Reader {
   RangeIndex<State> index_;
   CaughtUp result_;
 
-  size_t events_ = 0;  // read so far
+  size_t events_ = 0;  // read so far, as CatchUp::events_max counts them
+  size_t asked_ = 0;   // events_ when give_up_ was called
   size_t bytes_ = 0;   // found so far
   size_t bytes_done_ = 0;
   std::vector<State*> touched_;  // by the current revision

@@ -27,6 +27,12 @@ inline size_t EventBytes(const mvccpb::Event& event) {
   return event.ByteSizeLong() + kOverhead;
 }
 
+// The steps that bytes cost, beside the step of the event that has them.
+inline size_t StepsOfBytes(size_t bytes) {
+  constexpr size_t kBytesPerStep = 4096;  // as Costs (storage/version.h)
+  return bytes / kBytesPerStep;
+}
+
 // The keys and options of one watch. Constant.
 struct Spec {
   int64_t id = 0;
@@ -50,8 +56,8 @@ struct CatchUp {
   uint64_t stream = 0;
   std::vector<Item> items;
   // It ends after the revision in which it exceeds one of these limits: the number of events that
-  // it reads, and the bytes of those that the watches want. The events of one revision for one
-  // watch are read even if they are larger.
+  // it reads, where each full 4 KiB of a key count as one more, and the bytes of those that the
+  // watches want. The events of one revision for one watch are read even if they are larger.
   size_t events_max = 0;
   size_t bytes_max = 0;
   size_t response_bytes_max = 0;  // of the events of one watch and revision

@@ -25,16 +25,21 @@ class Hub::Steps {
   explicit Steps(const RunBudget& budget) : budget_(budget) {}
   // False: there is none left.
   bool Take() {
-    if (done_ == budget_.steps_max) return false;
-    const bool ask = done_ % kStepsPerQuestion == kStepsPerQuestion - 1;
-    if (ask && budget_.out_of_time && budget_.out_of_time()) return false;
+    if (done_ >= budget_.steps_max) return false;
+    if (done_ - asked_ >= kStepsPerQuestion) {
+      asked_ = done_;
+      if (budget_.out_of_time && budget_.out_of_time()) return false;
+    }
     ++done_;
     return true;
   }
+  // Charges the bytes that a step reads or copies.
+  void Bytes(size_t bytes) { done_ += StepsOfBytes(bytes); }
 
  private:
   const RunBudget& budget_;
   size_t done_ = 0;
+  size_t asked_ = 0;  // done_ when the time was asked for
 };
 
 std::unique_ptr<Stream> Hub::Open(std::function<void()> on_ready) {
@@ -154,6 +159,7 @@ bool Hub::Distribute(const StateSnapshot& snapshot, Steps* steps) {
 bool Hub::Give(mvcc::EventCursor* cursor, Steps* steps) {
   if (found_.empty()) {
     if (!steps->Take()) return false;
+    steps->Bytes(cursor->key().size());
     index_.Find(cursor->key(), &found_);
     for (size_t i = 0; i < found_.size(); ++i) found_[i]->found = static_cast<int>(i);
   }
@@ -176,6 +182,7 @@ bool Hub::Give(mvcc::EventCursor* cursor, Steps* steps) {
     }
     Part& part = open_[watch->open];
     const size_t bytes = EventBytes(event);
+    steps->Bytes(bytes);
     *part.events.Add() = event;
     part.bytes += bytes;
     open_bytes_ += bytes;

@@ -89,7 +89,8 @@ struct HubOptions {
 };
 
 // How much one Run may distribute. Each of these costs one step: reading an event, giving an event
-// to one watch, and queueing one watch's events of a complete revision.
+// to one watch, and queueing one watch's events of a complete revision. Each full 4 KiB of the
+// event's key when it is read, and of the event when it is given, cost one more (StepsOfBytes).
 struct RunBudget {
   size_t steps_max = SIZE_MAX;
   std::function<bool()> out_of_time = {};  // asked now and then

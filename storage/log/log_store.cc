@@ -62,6 +62,12 @@ void SetCrc(std::string* record) {
   record->replace(0, 4, crc);
 }
 
+// The record is intact, but written by a program that knows another format.
+bool OfAnotherFormat(std::string_view record, uint32_t magic) {
+  return record.size() > kPreambleBytes && Crc32c(record.substr(4)) == Fixed32(record.data()) &&
+         Fixed32(record.data() + 4) == magic && record[8] != kFormat;
+}
+
 // Checks size, CRC, magic number and format. Returns what is wrong, or null.
 const char* CheckPreamble(std::string_view record, size_t size_min, uint32_t magic) {
   if (record.size() < size_min) return "is too short";
@@ -128,6 +134,11 @@ absl::Status LogStore::Load() {
   const std::string& state = (*newest)->value;
   if ((*newest)->key.size() != kKeyBytes || (*newest)->key.back() != kStateKind) {
     return Damaged("does not end with a state record");
+  }
+  if (OfAnotherFormat(state, kStateMagic)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "log: its format is ", static_cast<int>(state[8]), " and this program reads only ",
+        static_cast<int>(kFormat), "; run the raftkv-server that wrote it, or a newer one"));
   }
   if (const char* wrong = CheckPreamble(state, kOldStateBytes, kStateMagic)) {
     return Damaged("the state record ", wrong);

@@ -40,7 +40,8 @@ absl::Status DecodeState(std::string_view record, State* state) {
         kFormatOfRaisedVersion,
         format > kFormatOfRaisedVersion
             ? "; run a newer raftkv-server"
-            : "; run the raftkv-server that wrote it, or start with an empty directory"));
+            : "; run the raftkv-server that wrote it. In a cluster of several members you may "
+              "replace this one instead (raftkv member replace)"));
   }
   if (size != kNumbers * 8) return damaged;
   state->cluster_version = format == kFormat ? kFirstVersion : kFirstVersion + 1;

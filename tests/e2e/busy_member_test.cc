@@ -118,14 +118,15 @@ class ManyLargeReads {
 
   // Waits for all calls. Returns how many ended with each error message; "" is success.
   std::map<std::string, int> Wait() {
-    std::map<std::string, int> ends;
-    for (size_t i = 0; i < calls_.size(); ++i) {
-      void* tag = nullptr;
-      bool ok = false;
-      EXPECT_TRUE(queue_.Next(&tag, &ok));
-      ++ends[static_cast<One*>(tag)->status.error_message()];
+    while (ended_ < static_cast<int>(calls_.size())) WaitForOne(absl::InfiniteFuture());
+    return ends_;
+  }
+  // The number of calls that have ended. Waits for the first one.
+  int Ended() {
+    if (ended_ == 0) WaitForOne(absl::InfiniteFuture());
+    while (ended_ < static_cast<int>(calls_.size()) && WaitForOne(absl::InfinitePast())) {
     }
-    return ends;
+    return ended_;
   }
 
  private:
@@ -135,9 +136,23 @@ class ManyLargeReads {
     etcdserverpb::RangeResponse response;
     grpc::Status status;
   };
+  bool WaitForOne(absl::Time until) {
+    void* tag = nullptr;
+    bool ok = false;
+    if (queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(until)) !=
+        grpc::CompletionQueue::GOT_EVENT) {
+      return false;
+    }
+    ++ends_[static_cast<One*>(tag)->status.error_message()];
+    ++ended_;
+    return true;
+  }
+
   Connection connection_;
   grpc::CompletionQueue queue_;
   std::vector<One> calls_;
+  int ended_ = 0;
+  std::map<std::string, int> ends_;
 };
 
 constexpr int kManyReads = 500;
@@ -156,6 +171,24 @@ TEST_F(BusyMember, DropsLargeReadsWhoseClientsGaveUp) {
   // These reads would take minutes. Their clients give up after a second.
   ManyLargeReads(*cluster_, kManyReads, absl::Seconds(1)).Wait();
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
+}
+
+// A few clients with long reads do not make the pages of all others wait.
+TEST_F(BusyMember, AnswersPagesBeforeLongReadsThatCameEarlier) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  constexpr int kReads = 100;
+  ManyLargeReads reads(*cluster_, kReads, absl::Seconds(60));
+  ASSERT_LT(reads.Ended(), kReads / 2);
+  etcdserverpb::RangeRequest page = GetRequest("key000000", /*serializable=*/true);
+  page.set_range_end("kez");
+  page.set_limit(500);
+  const auto reply = Range(connection(), page, absl::Seconds(60));
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.response.kvs_size(), 500);
+  EXPECT_EQ(reply.response.count(), kKeys);
+  EXPECT_LT(reads.Ended(), kReads / 2);
+  EXPECT_EQ(reads.Wait()[""], kReads);
 }
 
 // Several concurrent HashKV calls, so that some wait for others.

@@ -7,6 +7,7 @@
 
 #include <fstream>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -82,13 +83,55 @@ class Hostile : public testing::Test {
   uint64_t term_ = 0;
 };
 
-TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
+// 1,000 calls that are reset at once.
+std::string CallsWithResets(const char* method) {
   std::string calls = Preface();
   for (uint32_t stream = 1; stream < 2000; stream += 2) {
-    calls += CallHeaders(stream, kRange) + MessageData(stream, "\n\1a", 3, true) +
+    calls += CallHeaders(stream, method) + MessageData(stream, "\n\1a", 3, true) +
              Frame(kRstStream, 0, stream, std::string("\0\0\0\x8", 4));
   }
+  return calls;
+}
+
+TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
+  const std::string calls = CallsWithResets(kRange);
   PutBeside(20, [&](int) { RawConnection(address()).Send(calls); });
+}
+
+TEST_F(Hostile, ResetsOfStreamsToThePeerPortDeposeNoLeader) {
+  const std::string calls = CallsWithResets("/raftkv.proto.Raft/AppendEntries");
+  PutBeside(4, [&](int) { RawConnection(cluster_.peer_address(leader_)).Send(calls); });
+}
+
+// Few keys, but of 1.4 MB each: what reads, watches and compactions do is bounded in bytes.
+TEST_F(Hostile, LargeKeysHoldNobody) {
+  constexpr int kKeys = 30;
+  int64_t revision = 0;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < kKeys; ++i) {
+      const std::string key = absl::StrCat("large", 100 + i, std::string(1'400'000, 'x'));
+      const auto put = cluster_.Put(leader_, key, "v");
+      ASSERT_TRUE(put.ok()) << put.status.error_message();
+      revision = put.response.header().revision();
+    }
+  }
+  etcdserverpb::RangeRequest count = GetRequest("large");
+  count.set_range_end("largf");
+  count.set_count_only(true);
+  std::vector<std::unique_ptr<Connection>> connections;
+  for (int i = 0; i < 16; ++i) connections.push_back(std::make_unique<Connection>(address()));
+  PutBeside(16, [&](int i) {
+    if (i == 0 && revision > 0) {
+      etcdserverpb::CompactionRequest compact;
+      compact.set_revision(std::exchange(revision, 0));
+      compact.set_physical(true);
+      EXPECT_TRUE(Call(*connections[0], *connections[0]->kv, &etcdserverpb::KV::Stub::Compact,
+                       compact, absl::Seconds(30))
+                      .ok());
+    }
+    const auto reply = Range(*connections[i], count, absl::Seconds(30));
+    EXPECT_EQ(reply.response.count(), kKeys) << reply.status.error_message();
+  });
 }
 
 TEST_F(Hostile, PingsWithoutReadingDelayNobody) {

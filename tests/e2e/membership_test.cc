@@ -126,6 +126,39 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   EXPECT_TRUE(cluster_.MembersAreEqual());
 }
 
+// The others hand out the client URL of the last start, as soon as the member has published it.
+TEST_F(Membership, AMemberTellsItsNewClientUrlThroughTheLog) {
+  ASSERT_TRUE(Succeeds(0, &Stub::MemberAdd, Learner(3))) << "the members are in the log now";
+  const int moved = (cluster_.WaitForLeader() + 1) % 3, other = (moved + 1) % 3;
+  ASSERT_EQ(cluster_.Terminate(moved), 0);
+  const std::string address = absl::StrCat("127.0.0.1:", FreePorts(1)[0]);
+  const std::string file = cluster_.dir() + "/moved.toml";
+  WriteFile(file, absl::StrReplaceAll(ReadFile(cluster_.config_path()),
+                                      {{cluster_.client_address(moved), address}}));
+  Command command = cluster_.ServerCommand(moved);
+  *std::find(command.argv.begin(), command.argv.end(), cluster_.config_path()) = file;
+  Process process(command, cluster_.dir() + "/moved.log");
+  Connection& connection = cluster_.connection(other);
+  EXPECT_TRUE(Eventually(kSoon, [&] {
+    const auto list =
+        Call(connection, *connection.cluster, &Stub::MemberList, etcdserverpb::MemberListRequest());
+    return absl::StrContains(list.response.ShortDebugString(), "\"http://" + address + "\"");
+  })) << ReadFile(cluster_.dir() + "/moved.log");
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(kSoon), 0);
+}
+
+// It waits half a minute for a member that answers.
+TEST(Join, IsEndedBySigterm) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "it joins with other flags";
+  Cluster cluster({.size = 3, .joining = 1});
+  cluster.Start(3);
+  ASSERT_TRUE(Eventually(
+      kSoon, [&] { return absl::StrContains(cluster.log(3), "joining: no answer yet"); }));
+  EXPECT_EQ(cluster.Terminate(3), 0);
+  EXPECT_THAT(cluster.log(3), HasSubstr("stopped during the start"));
+}
+
 // Without the flag the member belongs to the cluster that its file describes, which never starts.
 TEST_F(Membership, AForgottenJoinIsToldAtTheNextStart) {
   ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));

@@ -298,8 +298,11 @@ TEST_F(Wire, StatusHasTheFieldsOfEtcds) {
   }
   cluster_.Kill((leader_ + 1) % 3);
   cluster_.Kill((leader_ + 2) % 3);
+  (void)cluster_.Put(leader_, "k", "in the log, not committed", absl::Seconds(1));
   ASSERT_TRUE(Eventually(absl::Seconds(20),
                          [&] { return cluster_.Status(leader_).response.leader() == 0; }));
+  const auto alone = cluster_.Status(leader_).response;
+  EXPECT_EQ(alone.raftindex(), alone.raftappliedindex()) << "the committed index";
   const auto errors = [&] { return cluster_.Status(leader_).response.errors(); };
   ASSERT_GE(errors().size(), 1);
   EXPECT_EQ(errors()[0], "etcdserver: no leader");

@@ -74,14 +74,14 @@ class Model {
   absl::Status Txn(const etcdserverpb::TxnRequest& request, const Moment& at,
                    etcdserverpb::TxnResponse* response) const;
 
-  // The history up to `revision` (0: the newest) that a store at `at` can still show, key by key:
-  // the newest version at or below the compacted revision unless it is a deletion, and every later
-  // version. A deletion has version 0. Errors as Range.
+  // What HashKv hashes at `revision` (0: the newest), key by key: the newest version there unless
+  // it is a deletion. Before mvcc::kHashKvVersion: the newest one at or below the compacted
+  // revision, and every later version. A deletion has version 0. Errors as Range.
   absl::Status History(const Moment& at, int64_t revision,
                        std::vector<mvccpb::KeyValue>* versions) const;
-  // The versions (key, revision) that a store holds after its physical compaction: those of
-  // History, and deletions at the compacted revision itself, which a watch from that revision must
-  // see.
+  // The versions (key, revision) that a store holds after its physical compaction: the newest one
+  // of each key at the compacted revision, every later one, and deletions at the compacted revision
+  // itself, which a watch from that revision must see.
   std::set<std::pair<std::string, int64_t>> Stored(const Moment& at) const;
   // What a watch of everything gets of one revision, with prev_kv.
   std::vector<mvccpb::Event> EventsOf(int64_t revision) const;

@@ -88,6 +88,7 @@ struct Node {
       now.swap(work);
     }
     for (const auto& w : now) w();
+    if (turns) methods.BeginTurn();
     void* tag = nullptr;
     bool ok = false;
     const auto soon = std::chrono::system_clock::now() + std::chrono::milliseconds(5);
@@ -114,6 +115,7 @@ struct Node {
 
   TempDir dir;
   int snapshots = 0;
+  bool turns = true;  // false: all is one turn
   absl::Mutex mutex;
   std::vector<std::function<void()>> work;  // from other threads
   std::vector<Input> inputs;

@@ -440,6 +440,42 @@ TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInTimeAndNumber) {
   EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 1; }));
 }
 
+// Whoever can reach the peer port may open any number of calls.
+TEST(Peers, CallsThatAreAcceptedInOneTurnAreBounded) {
+  Node node(1, kNobodyThere);
+  node.turns = false;
+  constexpr int kOpened = 50;
+  std::vector<std::unique_ptr<Intruder>> appends;
+  appends.reserve(kOpened);
+  for (int i = 0; i < kOpened; ++i) appends.push_back(std::make_unique<Intruder>(&node));
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == kOpened; }));
+
+  struct Forward {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientAsyncReaderWriter<proto::ForwardRequest, proto::ForwardResponse>>
+        stream;
+    Ended started, finished;
+    grpc::Status status;
+  };
+  std::vector<std::unique_ptr<Forward>> forwards;
+  for (int i = 0; i < kOpened; ++i) {
+    Forward& forward = *forwards.emplace_back(std::make_unique<Forward>());
+    forward.stream = appends[i]->stub->PrepareAsyncForward(&forward.context, node.queue.get());
+    forward.stream->StartCall(&forward.started);
+    EXPECT_TRUE(Eventually({&node}, [&] { return forward.started.done; }));
+  }
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() >= MethodTable::kCallsPerTurn; }));
+  for (int i = 0; i < 20; ++i) node.Poll();
+  EXPECT_EQ(node.peers.live(), MethodTable::kCallsPerTurn);
+  node.turns = true;
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 2 * kOpened; }));
+  for (auto& forward : forwards) {
+    forward->context.TryCancel();
+    forward->stream->Finish(&forward->status, &forward->finished);
+    EXPECT_TRUE(Eventually({&node}, [&] { return forward->finished.done; }));
+  }
+}
+
 class BrokenStream : public testing::TestWithParam<bool> {};  // of appends; or of requests
 
 TEST_P(BrokenStream, DoesNotAffectTheOther) {

@@ -70,6 +70,7 @@ class PeerPort final : public Port {
     if (queue_->AsyncNext(&tag, &ok, until) == grpc::CompletionQueue::GOT_EVENT) {
       static_cast<Completion*>(tag)->OnComplete(ok);
     }
+    table_.BeginTurn();
   }
 
  private:

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "glog/logging.h"
+#include "storage/mvcc/history.h"
 #include "storage/mvcc/layout.h"
 
 namespace raftkv::sim {
@@ -190,8 +191,10 @@ void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision
   }
   if (!found.ok()) return;
   const Revision hashed = revision > 0 ? revision : at.revision;
-  const auto [history, first] =
-      history_hashes_.emplace(std::pair(at.compacted, hashed), found->hash);
+  // From this version on a compaction does not change it.
+  const bool fixed = snapshot->cluster_version() >= mvcc::kHashKvVersion;
+  const auto [history, first] = history_hashes_.emplace(
+      std::pair(fixed ? std::nullopt : std::optional(at.compacted), hashed), found->hash);
   if (found->hash != history->second || found->compact_revision != at.compacted ||
       found->hash_revision != hashed) {
     verdict_->Fail("I13",

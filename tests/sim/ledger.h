@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -123,8 +124,9 @@ class Ledger {
   std::vector<raft::Index> handed_over_;  // by member
   std::vector<raft::Index> applied_at_;   // by operation
   // The first hash that a member reported.
-  std::map<std::pair<Revision, Revision>, uint32_t> history_hashes_;  // by (compacted, revision)
-  std::map<raft::Index, uint32_t> hashes_;                            // by applied index
+  // By (compacted, revision), from mvcc::kHashKvVersion on by revision alone.
+  std::map<std::pair<std::optional<Revision>, Revision>, uint32_t> history_hashes_;
+  std::map<raft::Index, uint32_t> hashes_;  // by applied index
 };
 
 }  // namespace raftkv::sim

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -267,6 +268,29 @@ TEST_F(CompactionTest, HashesSeeEveryVersionAndTombstoneThatCanBeRead) {
   Apply(command);
   EXPECT_NE(*state_->Snapshot()->Hash(), before) << "the tables beside the keys";
   EXPECT_EQ(HashAt(0), 0u);
+}
+
+// As in etcd, a member that has compacted and one that has not can be compared at the compacted
+// revision, and, unlike in etcd, at every later one.
+TEST_F(CompactionTest, ACompactionChangesNoHashOfTheKeys) {
+  ApplyText("set_cluster_version { version: 3 }");
+  for (const proto::Command& command : RandomHistory(3, 60)) {
+    if (!command.has_compaction()) Apply(command);
+  }
+  std::map<Revision, uint32_t> before;
+  for (Revision r = 1; r <= state_->revision(); ++r) before[r] = HashAt(r);
+  const uint32_t all = *state_->Snapshot()->Hash();
+  const auto check = [&](Revision compacted) {
+    for (Revision r = compacted; r <= state_->revision(); ++r) EXPECT_EQ(HashAt(r), before[r]) << r;
+    EXPECT_EQ(state_->Snapshot()->HashKv(0)->compact_revision, compacted);
+  };
+  for (const Revision compacted : {state_->revision() / 2, state_->revision()}) {
+    Apply(CompactCommand(compacted));
+    check(compacted);
+    while (state_->compacting()) state_->CompactStep();
+    check(compacted);
+    EXPECT_NE(*state_->Snapshot()->Hash(), all) << "it covers the history";
+  }
 }
 
 // However many of its batches survive a crash, the replay and the rest of the compaction end in the

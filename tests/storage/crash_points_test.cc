@@ -88,6 +88,16 @@ TEST(CrashPoints, EachSyncThatIsLeftOutIsFound) {
   }
 }
 
+TEST(CrashPoints, EachNewParentOfADataDirectoryIsSynced) {
+  const TempDir dir;
+  Recording recording(dir.path());
+  ASSERT_TRUE(OpenDataDir(TestDirOptions(dir / "a/b/c")).ok());
+  CrashDisk disk;
+  for (const Change& change : recording.Take()) disk.Apply(change);
+  sim::Rng rng(1);
+  EXPECT_TRUE(disk.After(Loss::kUnsynced, &rng).contains("a/b/c/INITIALIZED"));
+}
+
 }  // namespace
 
 int RunPlantedBug(const std::string& name) {

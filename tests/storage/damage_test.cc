@@ -3,6 +3,7 @@
 // was synced. It must never start with a shortened log.
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -63,6 +64,7 @@ class DamageTest : public testing::Test {
       // The remedy works today, and does not destroy what may be the only copy.
       EXPECT_NE(status.message().find("keep a copy of this directory"), std::string::npos)
           << status;
+      EXPECT_NE(status.message().find("raftkv member replace"), std::string::npos) << status;
       EXPECT_EQ(status.message().find("wipe"), std::string::npos) << status;
       EXPECT_EQ(status.message().find('\n'), std::string::npos) << status;
     }
@@ -184,6 +186,35 @@ TEST_F(DamageTest, RecordWithoutItsDataAfterTheLastRecordIsSalvaged) {
   const std::string header("\x12\x34\x56\x78\x64\x00\x01", 7);  // CRC, length 100, a full record
   std::ofstream(Wal(), std::ios::app | std::ios::binary) << header << std::string(1000, '\0');
   ExpectWhole(/*warnings=*/1);
+}
+
+// Salvage helps only if the log ends in garbage. A copy of a large log takes long and needs space.
+TEST_F(DamageTest, OtherDamageMakesNoCopyOfTheLog) {
+  Overwrite(dir_ / "log/WATERMARK", 0, std::string(8192, 'x'));
+  const auto changed = fs::last_write_time(dir_.path());
+  ExpectRejected();
+  fs::resize_file(Wal(), fs::file_size(Wal()) / 2);
+  ExpectRejected();
+  EXPECT_EQ(fs::last_write_time(dir_.path()), changed) << "nothing was created beside the log";
+}
+
+// The salvaged log shares the files that never change.
+TEST_F(DamageTest, SalvageCopiesNoTableFiles) {
+  {
+    auto engine = OpenRocksEngine({.dir = dir_ / "log", .durability = Durability::kSynced});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    (*engine)->Flush();
+  }
+  const std::vector<std::string> tables = Files(dir_ / "log", ".sst");
+  ASSERT_FALSE(tables.empty());
+  struct stat before, after;
+  ASSERT_EQ(stat(tables[0].c_str(), &before), 0);
+  const std::string header("\x12\x34\x56\x78\x64\x00\x01", 7);
+  std::ofstream(Files(dir_ / "log", ".log").back(), std::ios::app | std::ios::binary)
+      << header << std::string(1000, '\0');
+  ExpectWhole(/*warnings=*/1);
+  ASSERT_EQ(stat(tables[0].c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
 }
 
 // --- the state machine: nothing is lost with it as long as the log is complete

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
+#include "storage/tables/state.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -166,6 +167,24 @@ TEST_F(DataDirTest, InterruptedFirstOpenIsContinued) {
   EXPECT_TRUE(fs::exists(options_.dir + "/INITIALIZED"));
 }
 
+// The first start was killed after it had created the file, or in its first bytes.
+TEST_F(DataDirTest, AnUnfinishedWatermarkOfTheFirstStartIsWrittenAgain) {
+  for (const size_t bytes : {0, 40, 84, 4096, 4180}) {
+    ASSERT_TRUE(OpenDataDir(options_).ok());
+    fs::remove(options_.dir + "/INITIALIZED");
+    for (const fs::directory_entry& file : fs::directory_iterator(options_.dir + "/log")) {
+      fs::remove(file.path());
+    }
+    std::ofstream(options_.dir + "/log/WATERMARK") << std::string(bytes, '\0');
+    const absl::Status status = OpenDataDir(options_).status();
+    EXPECT_TRUE(status.ok()) << bytes << ": " << status;
+  }
+  // The log was created, so its watermark must be whole.
+  fs::remove(options_.dir + "/INITIALIZED");
+  std::ofstream(options_.dir + "/log/WATERMARK") << std::string(4180, '\0');
+  ExpectError(absl::StatusCode::kDataLoss, "WATERMARK");
+}
+
 TEST_F(DataDirTest, WhatIsNotOursIsLeftAlone) {
   fs::create_directories(options_.dir + "/member/snap");  // as etcd's
   ExpectError(absl::StatusCode::kFailedPrecondition, "\"member\"");
@@ -204,6 +223,18 @@ TEST_F(DataDirTest, AnotherFormatOfTheStateMachineNamesTheDirectory) {
     (*engine)->Flush();
   }
   ExpectError(absl::StatusCode::kFailedPrecondition, "/sm: state machine: its format is 99");
+}
+
+// A cluster does not take an empty directory of a member that has voted, so none is suggested.
+TEST(StateRecord, OfAnOlderFormatNamesWhatWorks) {
+  std::string record;
+  for (int i = 0; i < 9; ++i) PutFixed64(&record, 2);
+  PutFixed32(&record, Crc32c(record));
+  State state;
+  const absl::Status status = DecodeState(record, &state);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("raftkv member replace"), std::string::npos) << status;
+  EXPECT_EQ(status.message().find("empty directory"), std::string::npos) << status;
 }
 
 TEST_F(DataDirTest, AnInterruptedSalvageIsRemoved) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "storage/base/checksum.h"
 #include "storage/engine/memory_engine.h"
 #include "tests/storage/testing.h"
 
@@ -282,6 +283,22 @@ TEST_F(LogStoreTest, AnotherLogsRecordIsSeenAtOpen) {
   MemoryEngine foreign(other_disk, Durability::kSynced);
   Tamper([&](Engine&, WriteBatch* batch) { batch->Put(EntryKey(3), *foreign.Get(EntryKey(3))); });
   EXPECT_EQ(TryOpen().status().code(), absl::StatusCode::kDataLoss);
+}
+
+// Not damage: another program can read it.
+TEST_F(LogStoreTest, AnotherFormatIsNoDamage) {
+  Append(1, 1, 1, "a");
+  Tamper([&](Engine& engine, WriteBatch* batch) {
+    const std::string key = std::string(7, '\0') + "\x01\x01";
+    std::string record = *engine.Get(key);
+    record[8] = 2;
+    std::string crc;
+    PutFixed32(&crc, Crc32c(record.substr(4)));
+    batch->Put(key, record.replace(0, 4, crc));
+  });
+  const absl::Status status = TryOpen().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find("its format is 2"), std::string::npos) << status;
 }
 
 TEST_F(LogStoreTest, EntriesWithoutTheirStateRecordAreDamage) {

@@ -281,6 +281,43 @@ TEST_F(WatchHub, DistributesOneRevisionInSteps) {
   EXPECT_NE(got.find("-1@2"), std::string::npos) << "the progress that was asked for: " << got;
 }
 
+// A few events with large keys cost as much as many small ones.
+TEST_F(WatchHub, TheBytesOfEventsCost) {
+  constexpr int kEvents = 10;
+  const auto put = [this](char first) {
+    for (int i = 0; i < kEvents; ++i) Put(absl::StrCat(std::string(1 << 20, first), i));
+  };
+  Make({.stream_bytes_max = 64 << 20});
+  Request("create_request { key: 'k' range_end: 'l' }");
+  (void)Take();
+  for (const char first : {'a', 'k'}) {  // not wanted; wanted
+    put(first);
+    int runs = 0;
+    for (; hub_->busy() || hub_->head() < state_->revision(); ++runs) {
+      hub_->Run(*state_->Snapshot(), now_, {.steps_max = 300});
+      stream_->Take();
+    }
+    EXPECT_GE(runs, kEvents / 2) << first;
+    Run();
+    while (stream_->Take()) Run();
+  }
+
+  // A catch-up on the loop's thread reads a few events, but not of this size.
+  put('a');
+  Run();
+  Request("create_request { key: 'k' start_revision: 2 }");
+  hub_->Run(*state_->Snapshot(), now_);
+  (void)stream_->Take();
+  stream_->Take();
+  hub_->Run(*state_->Snapshot(), now_);
+  const std::optional<CatchUp> order = hub_->TakeCatchUp();
+  ASSERT_TRUE(order.has_value()) << "it was read on the loop's thread";
+  EXPECT_FALSE(order->inline_only);
+  int asked = 0;
+  hub_->OnCaughtUp(RunCatchUp(*order, *state_->Snapshot(), [&] { return ++asked < 0; }));
+  EXPECT_GE(asked, kEvents / 2);
+}
+
 // However many clients do not read, and however large one revision is.
 TEST_F(WatchHub, AllQueuesTogetherAreBounded) {
   const HubOptions options{.stream_bytes_max = 2000,
