@@ -284,7 +284,11 @@ absl::Status Server::Parts::Listen() {
     return edge.Admit(permission, call);
   });
   Methods health;
-  watchdog.EachCheck(api::AddHealth(&edge, &health));
+  watchdog.EachCheck([update_watches = api::AddHealth(&edge, &health),
+                      end_late_pages = api::AddPages(&edge, &health)] {
+    update_watches();
+    end_late_pages();
+  });
   client_port.Serve(std::move(health), watchdog.health());
   Methods backup;
   backups.Each(kBackupCheck, api::AddBackup(&edge, &backup));

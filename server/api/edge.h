@@ -174,6 +174,8 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
+// The pages of HTTP, in the same way: the returned function ends those that wait too long.
+std::function<void()> AddPages(const Edge* edge, Methods* methods);
 // Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
 // as admission. The returned function ends the streams whose clients are late, and those of a
 // member that stops.

@@ -220,20 +220,26 @@ void ClientPort::Accept(int listener) {
     auto connection =
         std::make_unique<Connection>(fd, AddressOf(reinterpret_cast<sockaddr*>(&address), size),
                                      options_.connection, router, now_);
-    // Nothing is sent before the client has spoken: it may speak HTTP/1.
-    Watch(connection.get(), /*added=*/true);
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
+    connection->watched_events = event.events;
     connections_[fd] = std::move(connection);
   }
 }
 
-void ClientPort::ServeSocket(Connection* connection, uint32_t events) {
-  touched_.insert(connection->fd());
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !connection->Read(now_)) Drop(connection);
+void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
+  const int fd = connection->fd();
+  touched_.insert(fd);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
+  std::unique_ptr<ClientConnection> successor = connection->Successor();
+  if (successor == nullptr) return Drop(connection);
+  successor->watched_events = connection->watched_events;
+  connections_[fd] = std::move(successor);
 }
 
 void ClientPort::RunCommands() {
   for (Command& command : outbox_.Take()) {
-    Connection* const connection = command.stream->connection;
+    ClientConnection* const connection = command.stream->connection;
     if (connection == nullptr) {
       for (const std::string& piece : command.message) OnSent(piece.size());
       continue;
@@ -247,25 +253,26 @@ void ClientPort::WriteTouched() {
   for (const int fd : std::exchange(touched_, {})) {
     const auto it = connections_.find(fd);
     if (it == connections_.end()) continue;
-    Connection* const connection = it->second.get();
-    const bool was_full = connection->socket_full();
+    ClientConnection* const connection = it->second.get();
     if (!connection->Write(now_)) {
       Drop(connection);
       continue;
     }
-    if (connection->socket_full() != was_full) Watch(connection, /*added=*/false);
+    Watch(connection);
     if (connection->unwritten() && !connection->socket_full()) touched_.insert(fd);
   }
 }
 
-void ClientPort::Watch(Connection* connection, bool added) {
-  epoll_event event = {.events = EPOLLIN, .data = {.fd = connection->fd()}};
-  if (connection->socket_full()) event.events |= EPOLLOUT;
-  PCHECK(epoll_ctl(epoll_, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd(), &event) == 0)
-      << "epoll_ctl";
+void ClientPort::Watch(ClientConnection* connection) {
+  uint32_t events = 0;
+  if (connection->wants_read()) events |= EPOLLIN;
+  if (connection->socket_full()) events |= EPOLLOUT;
+  if (std::exchange(connection->watched_events, events) == events) return;
+  epoll_event event = {.events = events, .data = {.fd = connection->fd()}};
+  PCHECK(epoll_ctl(epoll_, EPOLL_CTL_MOD, connection->fd(), &event) == 0) << "epoll_ctl";
 }
 
-void ClientPort::Drop(Connection* connection) {
+void ClientPort::Drop(ClientConnection* connection) {
   touched_.erase(connection->fd());
   connections_.erase(connection->fd());
 }
@@ -289,16 +296,16 @@ void ClientPort::TrimMemory() {
 }
 
 void ClientPort::EndLate() {
-  std::vector<Connection*> late;
+  std::vector<ClientConnection*> late;
   for (auto& [fd, connection] : connections_) {
     if (!connection->EndLate(now_)) {
       late.push_back(connection.get());
     } else if (connection->unwritten() && !connection->socket_full()) {
-      // Some clients of HTTP/2 wait for our settings before they speak: they get them now.
+      // Some clients of HTTP/2 wait for our settings before they speak.
       touched_.insert(fd);
     }
   }
-  for (Connection* connection : late) Drop(connection);
+  for (ClientConnection* connection : late) Drop(connection);
   if (too_many_ > 0) {
     LOG(WARNING) << "closed " << std::exchange(too_many_, 0)
                  << " new connections of clients at once: " << options_.connections_max
@@ -345,6 +352,10 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   stream->owner = row.unary != nullptr ? NewUnaryOwner(row.group, row.unary, stream)
                                        : NewStreamOwner(row.group, row.stream, stream);
   return absl::OkStatus();
+}
+
+bool ClientPort::HasPage(const std::string& path) const {
+  return rows_.contains(absl::StrCat(kPage, path));
 }
 
 bool ClientPort::AdmitStream() {

@@ -1,13 +1,15 @@
 #ifndef RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 #define RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 
-// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2. One thread owns the
+// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over
+// HTTP/1. The first bytes of a connection tell which of the two it speaks. One thread owns the
 // sockets: it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on
 // the threads that serve the event queues. What a client does to its connections can delay other
 // clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md).
 //
-//   client --> [port's thread: Connection, StreamOwner] --EventQueue--> [handlers' thread: Call]
-//   client <-- [port's thread: Connection]              <---Outbox----- [any thread: Finish, Write]
+//   client --> [port's thread: ClientConnection, StreamOwner] --EventQueue--> [handlers' thread:
+//   Call] client <-- [port's thread: ClientConnection] <---Outbox----------- [any thread: Finish,
+//   Write]
 //
 // A stop calls Decline first: clients are told to make new calls elsewhere before any call is
 // declined. Close ends the connections after the answers were sent.
@@ -88,12 +90,13 @@ class ClientPort final : private Router {
     return outbox_.ChargeRequest(change, of_stream, of_connection);
   }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+  bool HasPage(const std::string& path) const override;
 
   void Run();
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
   void Accept(int listener);
-  void ServeSocket(Connection* connection, uint32_t events);
+  void ServeSocket(ClientConnection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();
   void PushEvents();
@@ -104,8 +107,8 @@ class ClientPort final : private Router {
   void StopListening();
   void RunClose();
   // Watches the socket for what the connection waits for.
-  void Watch(Connection* connection, bool added);
-  void Drop(Connection* connection);
+  void Watch(ClientConnection* connection);
+  void Drop(ClientConnection* connection);
 
   const PortOptions options_;
   std::vector<std::unique_ptr<Group>> groups_;
@@ -120,8 +123,8 @@ class ClientPort final : private Router {
 
   // The port's thread:
   int epoll_ = -1;
-  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_;  // by file descriptor
-  std::set<int> touched_;                                              // to be written to
+  absl::flat_hash_map<int, std::unique_ptr<ClientConnection>> connections_;  // by descriptor
+  std::set<int> touched_;                                                    // to be written to
   size_t streams_ = 0;
   MonotonicTime now_;
   MonotonicTime next_second_;

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
 #define RAFTKV_SERVER_HTTP2_STREAM_H_
 
-// One HTTP/2 stream that carries a gRPC call. The client port's thread and the thread of its
-// handler share it. A Connection creates it when the headers of the request have arrived. The
-// fields below "the port's thread" are used on that thread only.
+// One HTTP/2 stream that carries a gRPC call, or one request over HTTP/1. The client port's thread
+// and the thread of its handler share it. A connection creates it when the headers of the request
+// have arrived. The fields below "the port's thread" are used on that thread only.
 
 #include <atomic>
 #include <cstddef>
@@ -21,13 +21,13 @@
 
 namespace raftkv::http2 {
 
-class Connection;
+class ClientConnection;
 class StreamOwner;
 
 using Header = std::pair<std::string, std::string>;
 
 struct GrpcStream {
-  GrpcStream(int32_t the_id, Connection* of, size_t message_bytes_max)
+  GrpcStream(int32_t the_id, ClientConnection* of, size_t message_bytes_max)
       : id(the_id), connection(of), reader(message_bytes_max) {}
 
   // Of the request's headers, those that handlers read (Connection::OnHeader). Constant once the
@@ -45,7 +45,7 @@ struct GrpcStream {
 
   // The port's thread.
   const int32_t id;
-  Connection* connection;  // null: the stream is closed
+  ClientConnection* connection;  // null: the stream is closed
   std::unique_ptr<StreamOwner> owner;
   std::string method;  // the header :path
   std::string http_method;

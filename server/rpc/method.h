@@ -68,6 +68,10 @@ struct StreamMethod {
   std::function<std::unique_ptr<StreamHandler>(Stream*)> open;
 };
 
+// A page of HTTP is a UnaryMethod of proto::HttpRequest and proto::HttpAnswer (proto/http.proto).
+// Its name is kPage, followed by its path: "GET /health".
+inline constexpr char kPage[] = "GET ";
+
 struct Methods {
   std::vector<UnaryMethod> unary;
   std::vector<StreamMethod> streams;

@@ -31,7 +31,7 @@ MODULES = {
     "server/member/": "server/raft/ proto/ storage/ server/phase.h lib:protobuf lib:glog",
     "server/rpc/": "proto/ storage/base/ server/clock.h server/phase.h lib:protobuf lib:grpc lib:glog",
     "server/http2/": "proto/ storage/base/ server/rpc/ server/clock.h lib:protobuf lib:glog "
-                     "lib:nghttp2",
+                     "lib:nghttp2 lib:boost",
     "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
                     "server/workers.h server/clock.h server/phase.h "
                     "lib:protobuf lib:grpc lib:glog",
@@ -59,6 +59,7 @@ LIBRARIES = {  # the first pattern that matches a header names its library
     "rocksdb": r"rocksdb/", "grpc": r"grpc|.*\.grpc\.pb\.h", "protobuf": r"google/|.*\.pb\.h",
     "glog": r"glog/", "toml": r"toml\+\+/", "openssl": r"openssl/", "cli": r"CLI/",
     "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/", "nghttp2": r"nghttp2/",
+    "boost": r"boost/",
 }
 
 # In these modules one seed must always give the same run. So they may use no thread, lock, clock,
