@@ -7,6 +7,8 @@
 // (Member::Post), maps the outcome to a status (errors.h) and fills in the response's header.
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -37,6 +39,13 @@ inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotPropo
 inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
 inline constexpr size_t kUnsentBytesMax = 1 << 30;
 
+// What the API counts, for /metrics. From any thread.
+struct Counters {
+  std::atomic<uint64_t> failed_proposals{0};  // writes that were not applied in time
+  std::atomic<uint64_t> healthy{0};           // answers of /health
+  std::atomic<uint64_t> unhealthy{0};
+};
+
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
@@ -50,6 +59,7 @@ struct Edge {
   std::function<size_t()> unsent_bytes;
   // Takes a snapshot of the state machine. From any thread; waits for the disk.
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
+  Counters* counters = nullptr;
   Workers* readers = nullptr;   // run large reads, each at most until Deadline()
   Workers* walker = nullptr;    // hashes the whole store, one call at a time
   Workers* catch_up = nullptr;  // reads what watches have missed

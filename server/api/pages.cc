@@ -184,9 +184,10 @@ void Version(PageCall call) {
 
 // --- /health
 
-void AnswerHealth(PageCall call, const std::string& reason) {
+void AnswerHealth(const Edge& edge, PageCall call, const std::string& reason) {
   const std::string quoted = absl::StrReplaceAll(reason, {{"\\", "\\\\"}, {"\"", "\\\""}});
   const bool healthy = reason.empty();
+  ++(healthy ? edge.counters->healthy : edge.counters->unhealthy);
   Answer(call, healthy ? kOk : kUnavailable, kText,
          absl::StrCat(R"({"health":")", healthy ? "true" : "false", R"(","reason":")", quoted,
                       R"("})", healthy ? "" : "\n"));
@@ -205,13 +206,14 @@ void Health(const Edge& edge, Probes* probes, PageCall call) {
   const std::vector<std::string> flags = ValuesOf(call.request(), "serializable");
   const bool serializable = !flags.empty() && flags[0] == "true";
   const std::string reason = WhyUnhealthy(edge, call.request(), serializable);
-  if (!reason.empty()) return AnswerHealth(call, reason);
+  if (!reason.empty()) return AnswerHealth(edge, call, reason);
   probes->Start({.serializable = serializable, .linearizable = !serializable},
-                [call](const Results& results) {
+                [&edge, call](const Results& results) {
                   absl::Status status = results.serializable;
                   status.Update(results.linearizable);
-                  AnswerHealth(call,
-                               status.ok() ? "" : absl::StrCat("RANGE ERROR:", status.message()));
+                  const bool ok = status.ok();
+                  AnswerHealth(edge, call,
+                               ok ? "" : absl::StrCat("RANGE ERROR:", status.message()));
                 });
 }
 

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/clock.h"
+#include "server/http2/http1_connection.h"
 
 namespace raftkv::http2 {
 
@@ -89,7 +90,7 @@ void ClientPort::Serve(Methods methods, EventQueue* events, Admission admission)
   }
 }
 
-absl::Status ClientPort::Listen(const std::string& host_port) {
+absl::Status ClientPort::Listen(const std::string& host_port, Face face) {
   const size_t colon = host_port.rfind(':');
   CHECK_NE(colon, std::string::npos) << host_port;
   std::string host = host_port.substr(0, colon);
@@ -106,23 +107,25 @@ absl::Status ClientPort::Listen(const std::string& host_port) {
   }
   const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
   // As with gRPC, one of the addresses of a name is enough: the machine may have no IPv6.
-  absl::Status status;
+  absl::Status status = absl::NotFoundError("no address");
+  bool bound = false;
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
     const absl::StatusOr<int> listener = Bind(*address, &port_, host_port);
     if (listener.ok()) {
-      listeners_.push_back(*listener);
+      listeners_[*listener] = face;
+      bound = true;
     } else {
       status = listener.status();
     }
   }
-  return listeners_.empty() ? status : absl::OkStatus();
+  return bound ? absl::OkStatus() : status;
 }
 
 void ClientPort::Start() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   PCHECK(epoll_ >= 0) << "epoll_create1";
-  std::vector<int> sources = listeners_;
-  sources.push_back(outbox_.wake_fd());
+  std::vector<int> sources = {outbox_.wake_fd()};
+  for (const auto& [fd, face] : listeners_) sources.push_back(fd);
   for (const int fd : sources) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
@@ -191,8 +194,8 @@ void ClientPort::RunOnce(MonotonicTime until) {
     const int fd = events[i].data.fd;
     if (const auto it = connections_.find(fd); it != connections_.end()) {
       ServeSocket(it->second.get(), events[i].events);
-    } else if (fd != outbox_.wake_fd()) {
-      Accept(fd);
+    } else if (const auto at = listeners_.find(fd); at != listeners_.end()) {
+      Accept(fd, at->second);
     }
   }
   RunCommands();
@@ -201,7 +204,7 @@ void ClientPort::RunOnce(MonotonicTime until) {
   PushEvents();
 }
 
-void ClientPort::Accept(int listener) {
+void ClientPort::Accept(int listener, Face face) {
   for (int i = 0; i < kAcceptsMax; ++i) {
     sockaddr_storage address = {};
     socklen_t size = sizeof(address);
@@ -217,13 +220,18 @@ void ClientPort::Accept(int listener) {
       continue;
     }
     Router* const router = this;
-    auto connection =
-        std::make_unique<Connection>(fd, AddressOf(reinterpret_cast<sockaddr*>(&address), size),
-                                     options_.connection, router, now_);
+    const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
+    std::unique_ptr<ClientConnection> connection;
+    if (face == Face::kPages) {
+      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_);
+    } else {
+      connection = std::make_unique<Connection>(fd, peer, options_.connection, router, now_);
+    }
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
     connection->watched_events = event.events;
     connections_[fd] = std::move(connection);
+    connection_count_ = connections_.size();
   }
 }
 
@@ -275,6 +283,7 @@ void ClientPort::Watch(ClientConnection* connection) {
 void ClientPort::Drop(ClientConnection* connection) {
   touched_.erase(connection->fd());
   connections_.erase(connection->fd());
+  connection_count_ = connections_.size();
 }
 
 void ClientPort::PushEvents() {
@@ -315,14 +324,14 @@ void ClientPort::EndLate() {
 
 void ClientPort::WatchListeners(bool watch) {
   if (std::exchange(accepting_, watch) == watch) return;
-  for (const int fd : listeners_) {
+  for (const auto& [fd, face] : listeners_) {
     epoll_event event = {.events = watch ? uint32_t{EPOLLIN} : 0, .data = {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
   }
 }
 
 void ClientPort::StopListening() {
-  for (const int fd : std::exchange(listeners_, {})) close(fd);
+  for (const auto& [fd, face] : std::exchange(listeners_, {})) close(fd);
 }
 
 void ClientPort::RunClose() {

@@ -53,8 +53,9 @@ class ClientPort final : private Router {
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
   // where `events` is served.
   void Serve(Methods methods, EventQueue* events, Admission admission = nullptr);
-  // Binds every address of "host:port".
-  absl::Status Listen(const std::string& host_port);
+  // Binds every address of "host:port". With kPages, its connections get pages over HTTP/1 only.
+  enum class Face { kEverything, kPages };
+  absl::Status Listen(const std::string& host_port, Face face = Face::kEverything);
   int port() const { return port_; }  // the one that Listen has bound
   void Start();
 
@@ -71,6 +72,7 @@ class ClientPort final : private Router {
   int running() const { return outbox_.running; }
   int running(const EventQueue* events) const;
   size_t unsent_bytes() const { return outbox_.unsent_bytes; }  // from any thread
+  size_t connections() const { return connection_count_; }      // from any thread
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 
@@ -95,7 +97,7 @@ class ClientPort final : private Router {
   void Run();
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
-  void Accept(int listener);
+  void Accept(int listener, Face face);
   void ServeSocket(ClientConnection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();
@@ -113,7 +115,7 @@ class ClientPort final : private Router {
   const PortOptions options_;
   std::vector<std::unique_ptr<Group>> groups_;
   absl::flat_hash_map<std::string, Row> rows_;
-  std::vector<int> listeners_;
+  absl::flat_hash_map<int, Face> listeners_;  // by descriptor
   int port_ = 0;
   Outbox outbox_;
   std::atomic<Step> step_{Step::kServe};
@@ -131,6 +133,7 @@ class ClientPort final : private Router {
   uint64_t too_many_ = 0;   // connections since the last log line
   size_t peak_unsent_ = 0;  // since memory was given back to the system
   MonotonicTime next_trim_;
+  std::atomic<size_t> connection_count_{0};  // of connections_
   bool accepting_ = true;  // false until the next second: no file descriptor was left for accept
 };
 
