@@ -314,6 +314,7 @@ absl::Status Server::Parts::Listen() {
   if (!client_port.Listen(HostPort(self.listen_client_url)).ok()) {
     return CannotListen(self.listen_client_url, "listen_client_url");
   }
+  client_port.ServeJson(api::JsonRoutes());
   Methods pages;
   AddMetricsPage(&pages);
   client_port.Serve(std::move(pages), metrics_pages.events());

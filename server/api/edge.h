@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "config/config.h"
@@ -186,6 +187,8 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
 // The pages of HTTP, in the same way: the returned function ends those that wait too long.
 std::function<void()> AddPages(const Edge* edge, Methods* methods);
+// Under which paths of HTTP the methods are served as JSON.
+std::vector<JsonRoute> JsonRoutes();
 // Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
 // as admission. The returned function ends the streams whose clients are late, and those of a
 // member that stops.

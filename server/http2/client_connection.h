@@ -27,6 +27,8 @@ struct ConnectionLimits {
 };
 
 // What the connections of one port have in common. Used on the port's thread.
+class JsonGateway;
+
 class Router {
  public:
   // Sets stream->owner, the object that serves the call. If it returns an error, the call ends with
@@ -42,6 +44,7 @@ class Router {
   virtual void OnSent(size_t bytes) = 0;
   // HTTP/1: whether GET of `path` is served by a page (rpc/method.h).
   virtual bool HasPage(const std::string& path) const = 0;
+  virtual JsonGateway* json() = 0;
 
  protected:
   ~Router() = default;

@@ -146,6 +146,7 @@ void ClientPort::Close(absl::Duration flush) {
   step_ = Step::kClose;
   outbox_.Wake();
   thread_.join();
+  json_.Stop();
 }
 
 void ClientPort::FinishStreams(const EventQueue* events, const absl::Status& status) {
@@ -249,7 +250,7 @@ void ClientPort::RunCommands() {
   for (Command& command : outbox_.Take()) {
     ClientConnection* const connection = command.stream->connection;
     if (connection == nullptr) {
-      for (const std::string& piece : command.message) OnSent(piece.size());
+      OnSent(UnsentBytes(command));
       continue;
     }
     connection->Execute(&command);

@@ -29,6 +29,7 @@
 #include "absl/time/time.h"
 #include "server/http2/calls.h"
 #include "server/http2/connection.h"
+#include "server/http2/json_gateway.h"
 #include "server/http2/stream.h"
 #include "server/rpc/event_queue.h"
 #include "server/rpc/method.h"
@@ -53,6 +54,8 @@ class ClientPort final : private Router {
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
   // where `events` is served.
   void Serve(Methods methods, EventQueue* events, Admission admission = nullptr);
+  // Serves these paths of HTTP/1 as JSON. Call it before Start.
+  void ServeJson(const std::vector<JsonRoute>& routes) { json_.Add(routes); }
   // Binds every address of "host:port". With kPages, its connections get pages over HTTP/1 only.
   enum class Face { kEverything, kPages };
   absl::Status Listen(const std::string& host_port, Face face = Face::kEverything);
@@ -93,6 +96,7 @@ class ClientPort final : private Router {
   }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override;
+  JsonGateway* json() override { return &json_; }
 
   void Run();
   // Serves what has happened, and waits for it at most until `until`.
@@ -118,6 +122,7 @@ class ClientPort final : private Router {
   absl::flat_hash_map<int, Face> listeners_;  // by descriptor
   int port_ = 0;
   Outbox outbox_;
+  JsonGateway json_{&outbox_};
   std::atomic<Step> step_{Step::kServe};
   std::atomic<int64_t> flush_us_{0};
   absl::Notification declined_;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/http2/grpc_wire.h"
 #include "storage/base/monotonic_time.h"
 
@@ -95,7 +96,21 @@ struct Command {
   std::vector<Header> trailers = {};        // sent with the status
   bool cancel = false;                      // end the stream at once, without a status
   bool deliver = false;                     // the owner wants messages again
+
+  // JSON over HTTP/1 (json_gateway.h). `request`: a request as protobuf, or why it is not one.
+  // `is_json`: the message is JSON; `counted`: its bytes before that, for Outbox::unsent_bytes.
+  std::optional<absl::StatusOr<std::string>> request = {};
+  bool is_json = false;
+  size_t counted = 0;
 };
+
+// The bytes of the command's message that Outbox::unsent_bytes contains.
+inline size_t UnsentBytes(const Command& command) {
+  size_t bytes = command.counted;
+  if (command.is_json) return bytes;
+  for (const std::string& piece : command.message) bytes += piece.size();
+  return bytes;
+}
 
 }  // namespace raftkv::http2
 

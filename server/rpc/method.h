@@ -84,6 +84,12 @@ struct StreamMethod {
 // Its name is kPage, followed by its path: "GET /health".
 inline constexpr char kPage[] = "GET ";
 
+// A path of HTTP under which a method is served as JSON. Neither text is copied.
+struct JsonRoute {
+  const char* path;    // "/v3/kv/range"
+  const char* method;  // "/package.Service/Method"
+};
+
 struct Methods {
   std::vector<UnaryMethod> unary;
   std::vector<StreamMethod> streams;

@@ -6,21 +6,29 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "proto/etcd/health.pb.h"
+#include "proto/etcd/rpc.pb.h"
 #include "proto/http.pb.h"
 #include "server/http2/calls.h"
 #include "server/http2/connection.h"
 #include "server/http2/http1_connection.h"
+#include "server/http2/json_gateway.h"
 #include "tests/e2e/raw_http2.h"
 
 namespace raftkv::http2 {
 namespace {
 
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -35,6 +43,20 @@ class Http1Test : public testing::Test, private Router {
     page.response = &proto::HttpAnswer::default_instance();
     page.handler = [this](UnaryCall* call) { call_ = call; };
     group_.methods.unary.push_back(std::move(page));
+    UnaryMethod check;
+    check.name = "/grpc.health.v1.Health/Check";
+    check.request = &HealthCheckRequest::default_instance();
+    check.response = &HealthCheckResponse::default_instance();
+    check.handler = [this](UnaryCall* call) { call_ = call; };
+    group_.methods.unary.push_back(std::move(check));
+    StreamMethod keep_alive;
+    keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
+    keep_alive.request = &etcdserverpb::LeaseKeepAliveRequest::default_instance();
+    keep_alive.open = [this](Stream* stream) { return std::make_unique<Handler>(this, stream); };
+    group_.methods.streams.push_back(std::move(keep_alive));
+    json_.Add({{"/v3/check", "/grpc.health.v1.Health/Check"},
+               {"/v3/list", "/grpc.health.v1.Health/List"},
+               {"/v3/keepalive", "/etcdserverpb.Lease/LeaseKeepAlive"}});
     group_.events = &events_;
     group_.outbox = &outbox_;
     int ends[2];
@@ -52,7 +74,7 @@ class Http1Test : public testing::Test, private Router {
     if (call_ != nullptr) call_->Finish(absl::OkStatus());
     for (Command& command : outbox_.Take()) {
       EXPECT_EQ(command.stream->connection, nullptr);
-      for (const std::string& piece : command.message) OnSent(piece.size());
+      OnSent(UnsentBytes(command));
     }
     EXPECT_EQ(outbox_.running, 0);
     EXPECT_EQ(outbox_.unsent_bytes, 0u);
@@ -102,24 +124,80 @@ class Http1Test : public testing::Test, private Router {
     return all;
   }
 
+  // Carries out what the gateway's thread and the handlers have posted, until `done` holds.
+  bool RunUntil(const std::function<bool()>& done) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (!done() && absl::Now() < deadline) {
+      for (Command& command : outbox_.Take()) {
+        if (command.stream->connection != nullptr) {
+          connection_->Execute(&command);
+        } else {
+          OnSent(UnsentBytes(command));
+        }
+      }
+      RunEvents();
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return done();
+  }
+  // What the client gets, once it contains `text`.
+  std::string SentWith(const std::string& text) {
+    std::string all;
+    EXPECT_TRUE(RunUntil([&] {
+      all += Sent();
+      return absl::StrContains(all, text);
+    })) << all;
+    return all;
+  }
+
+  // Answers each request with a response of the same ID.
+  struct Handler final : public StreamHandler {
+    Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
+    absl::Status OnRequest(google::protobuf::Message* request) override {
+      const int64_t id = static_cast<etcdserverpb::LeaseKeepAliveRequest*>(request)->id();
+      if (id == 0) return absl::NotFoundError("no id");
+      etcdserverpb::LeaseKeepAliveResponse response;
+      response.set_id(id);
+      stream->Write(response, false);
+      waits = true;
+      return absl::OkStatus();
+    }
+    bool WantsRequest() const override { return !waits; }
+    void OnWritable() override { waits = false; }
+    bool OnLastRequest() override { return ++test->last_requests_ > 0; }
+    void OnGone() override { ++test->gone_; }
+    Http1Test* const test;
+    Stream* const stream;
+    bool waits = false;
+  };
+
   // Router:
   absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override {
-    stream->owner = NewUnaryOwner(&group_, &group_.methods.unary[0], stream);
-    return absl::OkStatus();
+    for (const UnaryMethod& method : group_.methods.unary) {
+      if (method.name == stream->method) stream->owner = NewUnaryOwner(&group_, &method, stream);
+    }
+    for (const StreamMethod& method : group_.methods.streams) {
+      if (method.name == stream->method) stream->owner = NewStreamOwner(&group_, &method, stream);
+    }
+    return stream->owner != nullptr ? absl::OkStatus() : absl::UnimplementedError("not here");
   }
   bool AdmitStream() override { return admits_ && ++streams_ > 0; }
   void OnStreamClosed() override { --streams_; }
   bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override { return path == "/page"; }
+  JsonGateway* json() override { return &json_; }
 
   ConnectionLimits limits_;
   bool admits_ = true;
   int streams_ = 0;
   EventQueue events_{[] {}};
   Outbox outbox_{256 << 20, 2 << 20};
+  JsonGateway json_{&outbox_};
   Group group_;
   UnaryCall* call_ = nullptr;
+  int last_requests_ = 0;
+  int gone_ = 0;
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
   MonotonicTime now_ = start_;
   int client_ = -1;
@@ -257,6 +335,82 @@ TEST_F(Http1Test, AClientOfHttp2GetsTheSettingsAtOnceOrAfterTwoSeconds) {
   SetUp();
   now_ += absl::Seconds(3);
   EXPECT_NE(Sent(), "");
+}
+
+std::string Post(const std::string& path, const std::string& body) {
+  return absl::StrCat("POST ", path, " HTTP/1.1\r\nContent-Length: ", body.size(), "\r\n\r\n",
+                      body);
+}
+
+TEST_F(Http1Test, AMethodIsServedAsJson) {
+  ASSERT_TRUE(Receive(Post("/v3/check", R"( {"service": "a\"}", "unknown": [1]} ignored)")));
+  ASSERT_TRUE(RunUntil([this] { return call_ != nullptr; }));
+  EXPECT_EQ(static_cast<HealthCheckRequest*>(call_->request())->service(), "a\"}");
+  static_cast<HealthCheckResponse*>(call_->response())->set_status(HealthCheckResponse::SERVING);
+  std::exchange(call_, nullptr)->Finish(absl::OkStatus());
+  const std::string answer = SentWith("SERVING");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"));
+  EXPECT_THAT(answer, testing::EndsWith("\r\n\r\n{\"status\":\"SERVING\"}"));
+  ASSERT_TRUE(Receive(Post("/v3/check", "")));
+  ASSERT_TRUE(RunUntil([this] { return call_ != nullptr; }));
+  std::exchange(call_, nullptr)->Finish(absl::NotFoundError("it \"is\" not there"));
+  EXPECT_THAT(SentWith("there"),
+              testing::EndsWith("\r\n\r\n{\"error\":\"it \\\"is\\\" not there\",\"message\":\"it "
+                                "\\\"is\\\" not there\",\"code\":5}"));
+}
+
+TEST_F(Http1Test, WhatIsNotJsonIsAnInvalidArgument) {
+  for (const char* body : {"[1]", "x", "{\"service\":1}", "{\"service\":\"", "{]}"}) {
+    ASSERT_TRUE(Receive(Post("/v3/check", body)));
+    const std::string answer = SentWith("\"code\":3}");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 Bad Request\r\n")) << body;
+    EXPECT_EQ(answer.find("Connection: close"), std::string::npos) << body;
+  }
+  ASSERT_TRUE(Receive(Post("/v3/list", "{}")));
+  EXPECT_THAT(SentWith("\"code\":12}"), StartsWith("HTTP/1.1 501 Not Implemented\r\n"));
+  ASSERT_TRUE(Receive("GET /v3/check HTTP/1.1\r\n\r\n"));
+  EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 405 "));
+}
+
+TEST_F(Http1Test, AJsonBodyIsBounded) {
+  ASSERT_TRUE(Receive("POST /v3/check HTTP/1.1\r\nContent-Length: 10000000\r\n\r\n{\"a\":\""));
+  std::string answer;
+  for (int i = 0; i < 1200 && answer.empty(); ++i) {
+    ASSERT_TRUE(Receive(std::string(4096, 'a')));
+    answer = Sent();
+  }
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(answer, HasSubstr("request is too large"));
+  EXPECT_THAT(answer, HasSubstr("Connection: close\r\n"));
+}
+
+// As in etcd: requests follow each other in the body, and each response is a line in a chunk.
+TEST_F(Http1Test, AStreamIsAnsweredInChunks) {
+  ASSERT_TRUE(Receive("POST /v3/keepalive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
+  ASSERT_TRUE(Receive("f\r\n{\"ID\":\"1\"}{\"ID\"\r\n"));
+  EXPECT_THAT(SentWith("{\"result\":{\"ID\":\"1\"}}\n\r\n"),
+              HasSubstr("\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n{\"result\":"));
+  ASSERT_TRUE(Receive("3\r\n:2}\r\n0\r\n\r\n"));
+  EXPECT_EQ(SentWith("\n\r\n"), "16\r\n{\"result\":{\"ID\":\"2\"}}\n\r\n");
+  ASSERT_TRUE(RunUntil([this] { return last_requests_ == 1; }));
+  EXPECT_EQ(Sent(), "") << "the stream goes on";
+  shutdown(client_, SHUT_WR);
+  EXPECT_FALSE(Read());
+  connection_.reset();
+  RunEvents();
+  EXPECT_EQ(gone_, 1);
+}
+
+TEST_F(Http1Test, AnErrorEndsAStream) {
+  ASSERT_TRUE(Receive(Post("/v3/keepalive", "{\"ID\":1}{}")));
+  EXPECT_THAT(SentWith("0\r\n\r\n"),
+              HasSubstr("{\"error\":{\"grpc_code\":5,\"http_code\":404,\"message\":\"no id\"}}\n"));
+  ASSERT_TRUE(Receive(Post("/v3/keepalive", "{}")));
+  EXPECT_THAT(SentWith("}"), StartsWith("HTTP/1.1 404 Not Found\r\n"));
+  EXPECT_EQ(gone_, 0) << "the handler has ended both";
+  ASSERT_TRUE(Receive(Post("/v3/keepalive", "{\"ID\":1}[]")));
+  EXPECT_THAT(SentWith("0\r\n\r\n"), HasSubstr("{\"error\":{\"grpc_code\":3,"));
+  EXPECT_TRUE(RunUntil([this] { return gone_ == 1; }));
 }
 
 }  // namespace
