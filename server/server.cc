@@ -176,9 +176,9 @@ struct Server::Parts {
   SpaceWatch space_watch;
   Workers readers;  // run large reads; the request timeout bounds each
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
-  Workers catch_up;           // reads what watches have missed
-  EventThread backups;        // takes and sends backups
-  EventThread metrics_pages;  // makes /metrics
+  Workers catch_up;     // reads what watches have missed
+  EventThread backups;  // takes and sends backups
+  EventThread extras;   // makes /metrics, serves reflection
   api::Counters counters;
   api::Edge edge;
   Metrics metrics;
@@ -218,7 +218,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
       backups(&phase),
-      metrics_pages(&phase),
+      extras(&phase),
       edge{.config = &config,
            .self = &self,
            .member = &member,
@@ -317,7 +317,8 @@ absl::Status Server::Parts::Listen() {
   client_port.ServeJson(api::JsonRoutes());
   Methods pages;
   AddMetricsPage(&pages);
-  client_port.Serve(std::move(pages), metrics_pages.events());
+  api::AddReflection(client_port.Served(), &pages);
+  client_port.Serve(std::move(pages), extras.events());
   for (const std::string& url : self.listen_metrics_urls) {
     if (!client_port.Listen(HostPort(url), http2::ClientPort::Face::kPages).ok()) {
       return CannotListen(url, "listen_metrics_urls");
@@ -368,7 +369,7 @@ void Server::Parts::Run() {
   watchdog.Start();
   space_watch.Start();
   backups.Start();
-  metrics_pages.Start();
+  extras.Start();
   client_port.Start();
 }
 
@@ -523,7 +524,7 @@ void Server::Parts::End() {
   watchdog.Join();
   space_watch.Stop();
   backups.Join();
-  metrics_pages.Join();
+  extras.Join();
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();

@@ -187,6 +187,9 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
 // The pages of HTTP, in the same way: the returned function ends those that wait too long.
 std::function<void()> AddPages(const Edge* edge, Methods* methods);
+// gRPC's server reflection, for services with these methods. Served without admission, on one
+// thread.
+void AddReflection(const std::vector<std::string>& methods_served, Methods* methods);
 // Under which paths of HTTP the methods are served as JSON.
 std::vector<JsonRoute> JsonRoutes();
 // Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit

@@ -364,6 +364,14 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   return absl::OkStatus();
 }
 
+std::vector<std::string> ClientPort::Served() const {
+  std::vector<std::string> names;
+  for (const auto& [name, row] : rows_) {
+    if (name.rfind(kPage, 0) != 0) names.push_back(name);
+  }
+  return names;
+}
+
 bool ClientPort::HasPage(const std::string& path) const {
   return rows_.contains(absl::StrCat(kPage, path));
 }

@@ -54,6 +54,8 @@ class ClientPort final : private Router {
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
   // where `events` is served.
   void Serve(Methods methods, EventQueue* events, Admission admission = nullptr);
+  // The names of all methods that are served now, without pages.
+  std::vector<std::string> Served() const;
   // Serves these paths of HTTP/1 as JSON. Call it before Start.
   void ServeJson(const std::vector<JsonRoute>& routes) { json_.Add(routes); }
   // Binds every address of "host:port". With kPages, its connections get pages over HTTP/1 only.
