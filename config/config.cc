@@ -161,6 +161,7 @@ class Reader {
                                      {"client_url", Url{&member.client_url}, true},
                                      {"listen_peer_url", Url{&member.listen_peer_url}},
                                      {"listen_client_url", Url{&member.listen_client_url}},
+                                     {"listen_metrics_urls", Urls{&member.listen_metrics_urls}},
                                      {"data_dir", Text{&member.data_dir}}};
       const Line begin = item.source().begin.line;
       lines_.push_back(sections_.Read("[[member]]", *item.as_table(), begin, keys));

@@ -26,7 +26,9 @@ struct MemberConfig {
   std::string client_url;         // where clients reach this one
   std::string listen_peer_url;    // where to listen; default: peer_url
   std::string listen_client_url;  // default: client_url
-  std::string data_dir;           // relative to the working directory
+  // Further ports, which serve the pages of HTTP only (/metrics, /health, ...).
+  std::vector<std::string> listen_metrics_urls;
+  std::string data_dir;  // relative to the working directory
 
   uint64_t id = 0;  // derived: etcd's deterministic id of (peer_url, cluster name)
 };

@@ -80,6 +80,20 @@ void SectionReader::ReadValue(const std::string& name, const toml::node& node, L
 }
 
 void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
+                              const Urls& urls) {
+  const toml::array* const given = node.as_array();
+  if (given == nullptr) {
+    return Fail(line, absl::StrCat(name, " must be an array"),
+                "write [\"http://HOST:PORT\"], or [] for none");
+  }
+  for (const toml::node& one : *given) {
+    std::string url;
+    ReadValue(name, one, line, Url{&url});
+    urls.to->push_back(std::move(url));
+  }
+}
+
+void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,
                               const Choice& choice) {
   const auto* given = node.as_string();
   const auto& values = choice.values;

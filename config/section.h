@@ -28,6 +28,9 @@ struct Text {
 struct Url {
   std::string* to;
 };
+struct Urls {
+  std::vector<std::string>* to;  // an array
+};
 struct Choice {
   std::string* to;
   std::vector<std::string> values;
@@ -42,7 +45,7 @@ struct Duration {
 };
 struct Key {
   std::string name;
-  std::variant<Text, Url, Choice, Number, Duration> value;
+  std::variant<Text, Url, Urls, Choice, Number, Duration> value;
   bool required = false;
 };
 
@@ -65,6 +68,7 @@ class SectionReader {
  private:
   void ReadValue(const std::string& name, const toml::node& node, Line line, const Text& text);
   void ReadValue(const std::string& name, const toml::node& node, Line line, const Url& url);
+  void ReadValue(const std::string& name, const toml::node& node, Line line, const Urls& urls);
   void ReadValue(const std::string& name, const toml::node& node, Line line, const Choice& choice);
   void ReadValue(const std::string& name, const toml::node& node, Line line, const Number& number);
   void ReadValue(const std::string& name, const toml::node& node, Line line,

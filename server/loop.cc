@@ -114,11 +114,13 @@ void Loop::Collect() {
 }
 
 void Loop::RunApply() {
-  switch (member_->PlanApply(MonotonicNow())) {
+  const MonotonicTime start = MonotonicNow();
+  switch (member_->PlanApply(start)) {
     case ApplyPlan::kNothing:
       return;
     case ApplyPlan::kHere:
-      return member_->Apply(ApplyPlan::kHere, BudgetBetweenTurns(OutOfTime(kApplyMax)));
+      member_->Apply(ApplyPlan::kHere, BudgetBetweenTurns(OutOfTime(kApplyMax)));
+      return options_.on_applied(MonotonicNow() - start);
     case ApplyPlan::kElsewhere:
       break;
   }
@@ -127,6 +129,7 @@ void Loop::RunApply() {
     const MonotonicTime start = MonotonicNow();
     member_->Apply(ApplyPlan::kElsewhere);
     const absl::Duration took = MonotonicNow() - start;
+    options_.on_applied(took);
     if (took <= kLongApply) return;
     LOG(WARNING) << absl::StrFormat(
         "applying entries took %.1fs: %s", absl::ToDoubleSeconds(took),

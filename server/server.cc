@@ -18,6 +18,7 @@
 #include "config/url.h"
 #include "config/version.h"
 #include "glog/logging.h"
+#include "proto/http.pb.h"
 #include "server/api/edge.h"
 #include "server/api/watch_service.h"
 #include "server/clock.h"
@@ -28,6 +29,7 @@
 #include "server/identity.h"
 #include "server/loop.h"
 #include "server/member/member.h"
+#include "server/metrics.h"
 #include "server/options.h"
 #include "server/peer/peers.h"
 #include "server/phase.h"
@@ -155,6 +157,8 @@ struct Server::Parts {
   void Close();
   void End();
   int Uncommitted() const;
+  void AddMetricsPage(Methods* methods);
+  void PublishMetrics();
   SnapshotHooks MakeSnapshotHooks();
   absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakeSnapshot() const {
     return data_dir.states->Take(*data_dir.state);
@@ -178,7 +182,10 @@ struct Server::Parts {
   Workers walker;  // runs walks over the whole store, one at a time, so that they never delay reads
   Workers catch_up;     // reads what watches have missed
   EventThread backups;  // takes and sends backups
+  EventThread extras;   // makes /metrics, serves reflection
+  api::Counters counters;
   api::Edge edge;
+  Metrics metrics;
   std::shared_ptr<api::WatchService> watches;
   bool reported_ready = false;
   // When streams that take too long are cancelled next.
@@ -198,7 +205,9 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
       event_log(EventLogger(self.id, Names(config), AbsolutePath(self.data_dir)), &peers, self.id),
-      loop({.tick = kTick, .after_turn = [this](MonotonicTime now) { return AfterTurn(now); }},
+      loop({.tick = kTick,
+            .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
+            .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
@@ -214,6 +223,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       walker(/*threads=*/1, kWalksWaitingMax),
       catch_up(/*threads=*/1, kCatchUpsWaitingMax),
       backups(&phase),
+      extras(&phase),
       edge{.config = &config,
            .self = &self,
            .member = &member,
@@ -222,12 +232,15 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); },
            .unsent_bytes = [this] { return client_port.unsent_bytes(); },
            .take_snapshot = [this] { return TakeSnapshot(); },
+           .counters = &counters,
            .readers = &readers,
            .long_readers = &long_readers,
            .walker = &walker,
            .catch_up = &catch_up},
+      metrics(&config, &self, &member, &counters),
       client_port(MakePortOptions(config)) {
   member.AddObserver(&event_log);
+  member.AddObserver(&metrics);
 }
 
 SnapshotHooks Server::Parts::MakeSnapshotHooks() {
@@ -286,21 +299,70 @@ absl::Status Server::Parts::Listen() {
   api::AddWatch(watches, &methods);
   api::AddLock(watches, &methods);
   api::AddElection(watches, &methods);
+  metrics.Observe(&methods);
   client_port.Serve(std::move(methods), loop.clients(), [this](Permission permission, Call* call) {
     return edge.Admit(permission, call);
   });
   Methods health;
-  watchdog.EachCheck(api::AddHealth(&edge, &health));
+  watchdog.EachCheck([update_watches = api::AddHealth(&edge, &health),
+                      end_late_pages = api::AddPages(&edge, &health)] {
+    update_watches();
+    end_late_pages();
+  });
+  metrics.Observe(&health);
   client_port.Serve(std::move(health), watchdog.health());
   Methods backup;
   backups.Each(kBackupCheck, api::AddBackup(&edge, &backup));
+  metrics.Observe(&backup);
   client_port.Serve(std::move(backup), backups.events(), [this](Permission permission, Call* call) {
     return edge.Admit(permission, call);
   });
   if (!client_port.Listen(HostPort(self.listen_client_url)).ok()) {
     return CannotListen(self.listen_client_url, "listen_client_url");
   }
+  client_port.ServeJson(api::JsonRoutes());
+  Methods pages;
+  AddMetricsPage(&pages);
+  api::AddReflection(client_port.Served(), &pages);
+  client_port.Serve(std::move(pages), extras.events());
+  for (const std::string& url : self.listen_metrics_urls) {
+    if (!client_port.Listen(HostPort(url), http2::ClientPort::Face::kPages).ok()) {
+      return CannotListen(url, "listen_metrics_urls");
+    }
+  }
   return absl::OkStatus();
+}
+
+void Server::Parts::AddMetricsPage(Methods* methods) {
+  using PageCall = Unary<proto::HttpRequest, proto::HttpAnswer>;
+  const auto handler = [this](const api::Edge*, PageCall call) {
+    if (client_port.unsent_bytes() > api::kUnsentBytesMax) {
+      return call.Finish(api::TooManyRequests());
+    }
+    call.response()->set_status(200);
+    call.response()->set_content_type("text/plain; version=0.0.4; charset=utf-8");
+    call.response()->set_body(metrics.Text({.connections = client_port.connections(),
+                                            .calls = client_port.running(),
+                                            .unsent_bytes = client_port.unsent_bytes()}));
+    call.Finish(absl::OkStatus());
+  };
+  static const std::string name = absl::StrCat(kPage, "/metrics");
+  api::Add<proto::HttpRequest, proto::HttpAnswer>(&edge, methods,
+                                                  {.name = name.c_str(), .handler = handler});
+}
+
+void Server::Parts::PublishMetrics() {
+  const std::shared_ptr<const StateSnapshot> snapshot = member.Snapshot();
+  metrics.Publish({.status = member.Status(),
+                   .applied = snapshot->applied().index,
+                   .revision = snapshot->revision(),
+                   .compacted_revision = snapshot->compacted_revision(),
+                   .members = member.replica().members().all().size(),
+                   .leases = member.replica().lessor().size(),
+                   .watch_streams = watches->hub().streams(),
+                   .watches = watches->hub().watches(),
+                   .watch_bytes = watches->hub().bytes(),
+                   .state_bytes = member.DiskBytes()});
 }
 
 void Server::Parts::Run() {
@@ -313,6 +375,7 @@ void Server::Parts::Run() {
   watchdog.Start();
   space_watch.Start();
   backups.Start();
+  extras.Start();
   client_port.Start();
 }
 
@@ -326,6 +389,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     next_second = now + absl::Seconds(1);
     peer_methods.CancelLate(now);
     peers.EverySecond();
+    PublishMetrics();
   }
   return watches->Run(watches, now);
 }
@@ -342,6 +406,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
     if (absl::Status s = MayForceNewCluster(AbsolutePath(member.data_dir)); !s.ok()) {
       return ExplainDataDirError(s, config, member);
     }
+  }
+  for (const std::string& url : member.listen_metrics_urls) {
+    if (auto s = CheckPort(url, "listen_metrics_urls"); !s.ok()) return s;
   }
   const absl::StatusOr<bool> joins = SetIds(&config, &member, options.join);
   if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
@@ -469,6 +536,7 @@ void Server::Parts::End() {
   watchdog.Join();
   space_watch.Stop();
   backups.Join();
+  extras.Join();
   loop.Join();
   peers.StopSnapshotThreads();
   readers.Stop();

@@ -7,10 +7,13 @@
 // (Member::Post), maps the outcome to a status (errors.h) and fills in the response's header.
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "config/config.h"
@@ -43,6 +46,13 @@ inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10
 // costs less.
 inline const Limits kShortRead{.steps_max = 32'768, .answer_bytes_max = 16 << 20};
 
+// What the API counts, for /metrics. From any thread.
+struct Counters {
+  std::atomic<uint64_t> failed_proposals{0};  // writes that were not applied in time
+  std::atomic<uint64_t> healthy{0};           // answers of /health
+  std::atomic<uint64_t> unhealthy{0};
+};
+
 struct Edge {
   const Config* config = nullptr;
   const MemberConfig* self = nullptr;
@@ -56,6 +66,7 @@ struct Edge {
   std::function<size_t()> unsent_bytes;
   // Takes a snapshot of the state machine. From any thread; waits for the disk.
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
+  Counters* counters = nullptr;
   Workers* readers = nullptr;       // begin large reads: see OnReaders
   Workers* long_readers = nullptr;  // run those that turn out to be long, each until Deadline()
   Workers* walker = nullptr;        // hashes the whole store, one call at a time
@@ -210,6 +221,13 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
+// The pages of HTTP, in the same way: the returned function ends those that wait too long.
+std::function<void()> AddPages(const Edge* edge, Methods* methods);
+// gRPC's server reflection, for services with these methods. Served without admission, on one
+// thread.
+void AddReflection(const std::vector<std::string>& methods_served, Methods* methods);
+// Under which paths of HTTP the methods are served as JSON.
+std::vector<JsonRoute> JsonRoutes();
 // Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
 // as admission. The returned function ends the streams whose clients are late, and those of a
 // member that stops.

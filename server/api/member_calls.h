@@ -108,7 +108,8 @@ inline void Propose(const Edge* edge, proto::Command* command, Caller caller, Pr
   }
   const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
   if (needs > in_force) return answer(NeedsVersion(in_force, needs), /*proposed=*/false, {});
-  auto done = [answer = std::move(answer)](Fate fate, ApplyResult result) mutable {
+  auto done = [edge, answer = std::move(answer)](Fate fate, ApplyResult result) mutable {
+    if (fate != Fate::kApplied) ++edge->counters->failed_proposals;
     const absl::Status status = fate == Fate::kApplied ? ToWire(result.status) : ToWire(fate);
     answer(status, fate.proposed, std::move(result));
   };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/clock.h"
 
 namespace raftkv::http2 {
 
@@ -111,10 +112,11 @@ class PortCall : public Base {
   }
 
  protected:
-  PortCall(Group* group, std::shared_ptr<GrpcStream> stream)
-      : group_(group), stream_(std::move(stream)) {
+  PortCall(Group* group, std::shared_ptr<GrpcStream> stream, CallObserver* observer)
+      : group_(group), stream_(std::move(stream)), observer_(observer) {
     ++group_->outbox->running;
     ++group_->running;
+    if (observer_ != nullptr) observer_->OnStart();
   }
   ~PortCall() {
     --group_->outbox->running;
@@ -133,11 +135,19 @@ class PortCall : public Base {
                           .trailers = std::move(trailers_)});
   }
 
+  // Tells the observer how the call ended. Further calls do nothing.
+  void ObserveEnd(absl::StatusCode code) {
+    CallObserver* const observer = std::exchange(observer_, nullptr);
+    if (observer != nullptr) observer->OnEnd(code, MonotonicNow() - started_);
+  }
+
   Group* const group_;
   const std::shared_ptr<GrpcStream> stream_;
 
  private:
   std::vector<Header> trailers_;
+  CallObserver* observer_;
+  const MonotonicTime started_ = MonotonicNow();
 };
 
 // Deletes itself in Finish.
@@ -145,7 +155,7 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
  public:
   PortUnaryCall(Group* group, const UnaryMethod* method, std::shared_ptr<GrpcStream> stream,
                 std::unique_ptr<Message> request, int64_t request_bytes)
-      : PortCall(group, std::move(stream)),
+      : PortCall(group, std::move(stream), method->observer),
         method_(method),
         request_(std::move(request)),
         request_bytes_(request_bytes) {}
@@ -160,6 +170,7 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
       message = Frame(*response_);
       if (message.empty()) sent = absl::InternalError("the response cannot be serialized");
     }
+    ObserveEnd(sent.code());
     Send(std::move(message), std::move(sent));
     delete this;  // large messages are freed here, on the worker's thread if there is one
   }
@@ -235,7 +246,9 @@ class UnaryOwner final : public StreamOwner {
 class StreamCall final : public PortCall<raftkv::Stream> {
  public:
   StreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
-      : PortCall(group, std::move(stream)), method_(method), writable_event_(this) {}
+      : PortCall(group, std::move(stream), method->observer),
+        method_(method),
+        writable_event_(this) {}
 
   bool writable() const override { return !writing_ && !ending_; }
 
@@ -253,6 +266,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
 
   void Finish(const absl::Status& status) override {
     if (std::exchange(ending_, true)) return;
+    ObserveEnd(status.code());
     Send({}, status);
   }
 
@@ -284,6 +298,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
   }
   void OnOver() {
     ending_ = over_ = true;
+    ObserveEnd(absl::StatusCode::kCancelled);
     if (gone() && handler_ != nullptr) handler_->OnGone();
     handler_.reset();
     group_->open_streams.erase(this);

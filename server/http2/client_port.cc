@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/clock.h"
+#include "server/http2/http1_connection.h"
 
 namespace raftkv::http2 {
 
@@ -89,7 +90,7 @@ void ClientPort::Serve(Methods methods, EventQueue* events, Admission admission)
   }
 }
 
-absl::Status ClientPort::Listen(const std::string& host_port) {
+absl::Status ClientPort::Listen(const std::string& host_port, Face face) {
   const size_t colon = host_port.rfind(':');
   CHECK_NE(colon, std::string::npos) << host_port;
   std::string host = host_port.substr(0, colon);
@@ -106,23 +107,25 @@ absl::Status ClientPort::Listen(const std::string& host_port) {
   }
   const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
   // As with gRPC, one of the addresses of a name is enough: the machine may have no IPv6.
-  absl::Status status;
+  absl::Status status = absl::NotFoundError("no address");
+  bool bound = false;
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
     const absl::StatusOr<int> listener = Bind(*address, &port_, host_port);
     if (listener.ok()) {
-      listeners_.push_back(*listener);
+      listeners_[*listener] = face;
+      bound = true;
     } else {
       status = listener.status();
     }
   }
-  return listeners_.empty() ? status : absl::OkStatus();
+  return bound ? absl::OkStatus() : status;
 }
 
 void ClientPort::Start() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   PCHECK(epoll_ >= 0) << "epoll_create1";
-  std::vector<int> sources = listeners_;
-  sources.push_back(outbox_.wake_fd());
+  std::vector<int> sources = {outbox_.wake_fd()};
+  for (const auto& [fd, face] : listeners_) sources.push_back(fd);
   for (const int fd : sources) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
@@ -143,6 +146,7 @@ void ClientPort::Close(absl::Duration flush) {
   step_ = Step::kClose;
   outbox_.Wake();
   thread_.join();
+  json_.Stop();
 }
 
 void ClientPort::FinishStreams(const EventQueue* events, const absl::Status& status) {
@@ -191,8 +195,8 @@ void ClientPort::RunOnce(MonotonicTime until) {
     const int fd = events[i].data.fd;
     if (const auto it = connections_.find(fd); it != connections_.end()) {
       ServeSocket(it->second.get(), events[i].events);
-    } else if (fd != outbox_.wake_fd()) {
-      Accept(fd);
+    } else if (const auto at = listeners_.find(fd); at != listeners_.end()) {
+      Accept(fd, at->second);
     }
   }
   RunCommands();
@@ -201,7 +205,7 @@ void ClientPort::RunOnce(MonotonicTime until) {
   PushEvents();
 }
 
-void ClientPort::Accept(int listener) {
+void ClientPort::Accept(int listener, Face face) {
   for (int i = 0; i < kAcceptsMax; ++i) {
     sockaddr_storage address = {};
     socklen_t size = sizeof(address);
@@ -217,25 +221,36 @@ void ClientPort::Accept(int listener) {
       continue;
     }
     Router* const router = this;
-    auto connection =
-        std::make_unique<Connection>(fd, AddressOf(reinterpret_cast<sockaddr*>(&address), size),
-                                     options_.connection, router, now_);
-    // Nothing is sent before the client has spoken: it may speak HTTP/1.
-    Watch(connection.get(), /*added=*/true);
+    const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
+    std::unique_ptr<ClientConnection> connection;
+    if (face == Face::kPages) {
+      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_);
+    } else {
+      connection = std::make_unique<Connection>(fd, peer, options_.connection, router, now_);
+    }
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
+    connection->watched_events = event.events;
     connections_[fd] = std::move(connection);
+    connection_count_ = connections_.size();
   }
 }
 
-void ClientPort::ServeSocket(Connection* connection, uint32_t events) {
-  touched_.insert(connection->fd());
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !connection->Read(now_)) Drop(connection);
+void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
+  const int fd = connection->fd();
+  touched_.insert(fd);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
+  std::unique_ptr<ClientConnection> successor = connection->Successor();
+  if (successor == nullptr) return Drop(connection);
+  successor->watched_events = connection->watched_events;
+  connections_[fd] = std::move(successor);
 }
 
 void ClientPort::RunCommands() {
   for (Command& command : outbox_.Take()) {
-    Connection* const connection = command.stream->connection;
+    ClientConnection* const connection = command.stream->connection;
     if (connection == nullptr) {
-      for (const std::string& piece : command.message) OnSent(piece.size());
+      OnSent(UnsentBytes(command));
       continue;
     }
     connection->Execute(&command);
@@ -247,27 +262,29 @@ void ClientPort::WriteTouched() {
   for (const int fd : std::exchange(touched_, {})) {
     const auto it = connections_.find(fd);
     if (it == connections_.end()) continue;
-    Connection* const connection = it->second.get();
-    const bool was_full = connection->socket_full();
+    ClientConnection* const connection = it->second.get();
     if (!connection->Write(now_)) {
       Drop(connection);
       continue;
     }
-    if (connection->socket_full() != was_full) Watch(connection, /*added=*/false);
+    Watch(connection);
     if (connection->unwritten() && !connection->socket_full()) touched_.insert(fd);
   }
 }
 
-void ClientPort::Watch(Connection* connection, bool added) {
-  epoll_event event = {.events = EPOLLIN, .data = {.fd = connection->fd()}};
-  if (connection->socket_full()) event.events |= EPOLLOUT;
-  PCHECK(epoll_ctl(epoll_, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd(), &event) == 0)
-      << "epoll_ctl";
+void ClientPort::Watch(ClientConnection* connection) {
+  uint32_t events = 0;
+  if (connection->wants_read()) events |= EPOLLIN;
+  if (connection->socket_full()) events |= EPOLLOUT;
+  if (std::exchange(connection->watched_events, events) == events) return;
+  epoll_event event = {.events = events, .data = {.fd = connection->fd()}};
+  PCHECK(epoll_ctl(epoll_, EPOLL_CTL_MOD, connection->fd(), &event) == 0) << "epoll_ctl";
 }
 
-void ClientPort::Drop(Connection* connection) {
+void ClientPort::Drop(ClientConnection* connection) {
   touched_.erase(connection->fd());
   connections_.erase(connection->fd());
+  connection_count_ = connections_.size();
 }
 
 void ClientPort::PushEvents() {
@@ -289,16 +306,16 @@ void ClientPort::TrimMemory() {
 }
 
 void ClientPort::EndLate() {
-  std::vector<Connection*> late;
+  std::vector<ClientConnection*> late;
   for (auto& [fd, connection] : connections_) {
     if (!connection->EndLate(now_)) {
       late.push_back(connection.get());
     } else if (connection->unwritten() && !connection->socket_full()) {
-      // Some clients of HTTP/2 wait for our settings before they speak: they get them now.
+      // Some clients of HTTP/2 wait for our settings before they speak.
       touched_.insert(fd);
     }
   }
-  for (Connection* connection : late) Drop(connection);
+  for (ClientConnection* connection : late) Drop(connection);
   if (too_many_ > 0) {
     LOG(WARNING) << "closed " << std::exchange(too_many_, 0)
                  << " new connections of clients at once: " << options_.connections_max
@@ -308,14 +325,14 @@ void ClientPort::EndLate() {
 
 void ClientPort::WatchListeners(bool watch) {
   if (std::exchange(accepting_, watch) == watch) return;
-  for (const int fd : listeners_) {
+  for (const auto& [fd, face] : listeners_) {
     epoll_event event = {.events = watch ? uint32_t{EPOLLIN} : 0, .data = {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
   }
 }
 
 void ClientPort::StopListening() {
-  for (const int fd : std::exchange(listeners_, {})) close(fd);
+  for (const auto& [fd, face] : std::exchange(listeners_, {})) close(fd);
 }
 
 void ClientPort::RunClose() {
@@ -345,6 +362,18 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   stream->owner = row.unary != nullptr ? NewUnaryOwner(row.group, row.unary, stream)
                                        : NewStreamOwner(row.group, row.stream, stream);
   return absl::OkStatus();
+}
+
+std::vector<std::string> ClientPort::Served() const {
+  std::vector<std::string> names;
+  for (const auto& [name, row] : rows_) {
+    if (name.rfind(kPage, 0) != 0) names.push_back(name);
+  }
+  return names;
+}
+
+bool ClientPort::HasPage(const std::string& path) const {
+  return rows_.contains(absl::StrCat(kPage, path));
 }
 
 bool ClientPort::AdmitStream() {

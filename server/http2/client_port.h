@@ -1,13 +1,15 @@
 #ifndef RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 #define RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 
-// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2. One thread owns the
+// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over
+// HTTP/1. The first bytes of a connection tell which of the two it speaks. One thread owns the
 // sockets: it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on
 // the threads that serve the event queues. What a client does to its connections can delay other
 // clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md).
 //
-//   client --> [port's thread: Connection, StreamOwner] --EventQueue--> [handlers' thread: Call]
-//   client <-- [port's thread: Connection]              <---Outbox----- [any thread: Finish, Write]
+//   client --> [port's thread: ClientConnection, StreamOwner] --EventQueue--> [handlers' thread:
+//   Call] client <-- [port's thread: ClientConnection] <---Outbox----------- [any thread: Finish,
+//   Write]
 //
 // A stop calls Decline first: clients are told to make new calls elsewhere before any call is
 // declined. Close ends the connections after the answers were sent.
@@ -27,6 +29,7 @@
 #include "absl/time/time.h"
 #include "server/http2/calls.h"
 #include "server/http2/connection.h"
+#include "server/http2/json_gateway.h"
 #include "server/http2/stream.h"
 #include "server/rpc/event_queue.h"
 #include "server/rpc/method.h"
@@ -51,8 +54,13 @@ class ClientPort final : private Router {
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
   // where `events` is served.
   void Serve(Methods methods, EventQueue* events, Admission admission = nullptr);
-  // Binds every address of "host:port".
-  absl::Status Listen(const std::string& host_port);
+  // The names of all methods that are served now, without pages.
+  std::vector<std::string> Served() const;
+  // Serves these paths of HTTP/1 as JSON. Call it before Start.
+  void ServeJson(const std::vector<JsonRoute>& routes) { json_.Add(routes); }
+  // Binds every address of "host:port". With kPages, its connections get pages over HTTP/1 only.
+  enum class Face { kEverything, kPages };
+  absl::Status Listen(const std::string& host_port, Face face = Face::kEverything);
   int port() const { return port_; }  // the one that Listen has bound
   void Start();
 
@@ -69,6 +77,7 @@ class ClientPort final : private Router {
   int running() const { return outbox_.running; }
   int running(const EventQueue* events) const;
   size_t unsent_bytes() const { return outbox_.unsent_bytes; }  // from any thread
+  size_t connections() const { return connection_count_; }      // from any thread
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 
@@ -88,12 +97,14 @@ class ClientPort final : private Router {
     return outbox_.ChargeRequest(change, of_stream, of_connection);
   }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+  bool HasPage(const std::string& path) const override;
+  JsonGateway* json() override { return &json_; }
 
   void Run();
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
-  void Accept(int listener);
-  void ServeSocket(Connection* connection, uint32_t events);
+  void Accept(int listener, Face face);
+  void ServeSocket(ClientConnection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();
   void PushEvents();
@@ -104,15 +115,16 @@ class ClientPort final : private Router {
   void StopListening();
   void RunClose();
   // Watches the socket for what the connection waits for.
-  void Watch(Connection* connection, bool added);
-  void Drop(Connection* connection);
+  void Watch(ClientConnection* connection);
+  void Drop(ClientConnection* connection);
 
   const PortOptions options_;
   std::vector<std::unique_ptr<Group>> groups_;
   absl::flat_hash_map<std::string, Row> rows_;
-  std::vector<int> listeners_;
+  absl::flat_hash_map<int, Face> listeners_;  // by descriptor
   int port_ = 0;
   Outbox outbox_;
+  JsonGateway json_{&outbox_};
   std::atomic<Step> step_{Step::kServe};
   std::atomic<int64_t> flush_us_{0};
   absl::Notification declined_;
@@ -120,14 +132,15 @@ class ClientPort final : private Router {
 
   // The port's thread:
   int epoll_ = -1;
-  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_;  // by file descriptor
-  std::set<int> touched_;                                              // to be written to
+  absl::flat_hash_map<int, std::unique_ptr<ClientConnection>> connections_;  // by descriptor
+  std::set<int> touched_;                                                    // to be written to
   size_t streams_ = 0;
   MonotonicTime now_;
   MonotonicTime next_second_;
   uint64_t too_many_ = 0;   // connections since the last log line
   size_t peak_unsent_ = 0;  // since memory was given back to the system
   MonotonicTime next_trim_;
+  std::atomic<size_t> connection_count_{0};  // of connections_
   bool accepting_ = true;  // false until the next second: no file descriptor was left for accept
 };
 

@@ -1,9 +1,6 @@
 #include "server/http2/connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -11,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "server/http2/http1_connection.h"
 
 namespace raftkv::http2 {
 
@@ -21,31 +20,24 @@ namespace {
 // How many bytes of requests a client may send before they are handled.
 constexpr int32_t kStreamWindow = 256 << 10;
 constexpr int32_t kConnectionWindow = 2 << 20;
-constexpr size_t kSendBytes = 64 << 10;  // with one system call
 // A client may reset kResetsBurst streams at once, and kResetsRate a second. A client that resets
 // more gets a GOAWAY.
 constexpr uint64_t kResetsBurst = 10'000;
 constexpr uint64_t kResetsRate = 500;
 // Frames after the first one of a request's headers. One has 16 KiB at most.
 constexpr size_t kContinuationsMax = 80;
-// A client that has not spoken HTTP/2 after kIntroductionMax, or does not take what is sent to it
-// for kStalledMax, is cut off.
-constexpr absl::Duration kIntroductionMax = absl::Seconds(20);
-constexpr absl::Duration kStalledMax = absl::Seconds(60);
-// A client must read an answer within kStalledMax, plus one second for this many bytes.
-constexpr int64_t kSlowestBytesPerSecond = 1 << 20;
 // SETTINGS, GOAWAY and PRIORITY frames that a connection may send in a second: they cost time for
 // each stream.
 constexpr int kControlFramesMax = 100;
 // What is kept of headers that name something.
 constexpr size_t kNameMax = 1024;
 constexpr size_t kMessageTextMax = 1024;  // of a status
-// How long a connection whose session has ended waits for the client to close it.
-constexpr absl::Duration kLingerMax = absl::Seconds(1);
+// Some clients of HTTP/2 wait for our settings before they speak. They get them after this time: a
+// client that is silent for less may still speak HTTP/1.
+constexpr absl::Duration kSilenceMax = absl::Seconds(2);
 
 constexpr char kPlainText[] =
-    "This port serves the etcd v3 API, which is gRPC over HTTP/2. Use etcdctl, raftkv or another "
-    "client of etcd.\n";
+    "This port serves the etcd v3 API as gRPC. Use etcdctl, raftkv or another client of etcd.\n";
 
 nghttp2_nv Nv(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -62,19 +54,6 @@ size_t BytesOf(const Strings& pieces) {
   size_t bytes = 0;
   for (const std::string& piece : pieces) bytes += piece.size();
   return bytes;
-}
-
-void SetSocketOptions(int fd) {
-  const auto set = [fd](int level, int option, int value) {
-    setsockopt(fd, level, option, &value, sizeof(value));
-  };
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-  // A client that has vanished is noticed within two minutes.
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 15);
-  set(IPPROTO_TCP, TCP_KEEPCNT, 4);
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 120'000);  // while bytes are not acknowledged
 }
 
 }  // namespace
@@ -201,14 +180,7 @@ struct Connection::Callbacks {
 
 Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
                        MonotonicTime now)
-    : fd_(fd),
-      peer_(std::move(peer)),
-      limits_(limits),
-      router_(router),
-      now_(now),
-      opened_(now),
-      taken_at_(now) {
-  SetSocketOptions(fd);
+    : ClientConnection(fd, std::move(peer), limits, router, now) {
   CHECK_EQ(nghttp2_session_server_new2(&session_, Callbacks::Table(), this, Callbacks::Options()),
            0);
   const std::array<nghttp2_settings_entry, 3> settings = {{
@@ -225,7 +197,6 @@ Connection::~Connection() {
     OnClose(stream.get(), NGHTTP2_CANCEL);
   }
   nghttp2_session_del(session_);
-  close(fd_);
 }
 
 GrpcStream* Connection::StreamOf(int32_t id) const {
@@ -241,13 +212,16 @@ void Connection::Reset(int32_t stream_id, uint32_t error_code) {
 bool Connection::Read(MonotonicTime now) {
   static thread_local std::array<uint8_t, kReadBytes> buffer;
   now_ = now;
-  const ssize_t got = recv(fd_, buffer.data(), buffer.size(), 0);
+  const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
   if (got == 0) return false;
   if (draining_) return true;
+  if (!speaks_http2_) first_bytes_.append(View(buffer.data(), static_cast<size_t>(got)));
   const ssize_t used = nghttp2_session_mem_recv(session_, buffer.data(), static_cast<size_t>(got));
-  if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC && !introduced_) {
-    return AnswerHttp1(View(buffer.data(), static_cast<size_t>(got)));
+  if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC) return false;  // see Successor
+  if (first_bytes_.size() >= NGHTTP2_CLIENT_MAGIC_LEN) {
+    speaks_http2_ = true;
+    first_bytes_ = {};
   }
   if (used < 0) {
     Write(now);  // a GOAWAY that says what is wrong
@@ -378,18 +352,13 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   }
 }
 
-bool Connection::AnswerHttp1(std::string_view request) {
-  constexpr std::array<std::string_view, 6> kMethods = {"GET ", "HEAD ",   "POST ",
-                                                        "PUT ", "DELETE ", "OPTIONS "};
-  if (std::none_of(kMethods.begin(), kMethods.end(),
-                   [&](std::string_view method) { return request.starts_with(method); })) {
-    return false;  // for example TLS
-  }
-  StartDraining();
-  out_ = absl::StrCat("HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\n",
-                      "Content-Length: ", sizeof(kPlainText) - 1, "\r\nConnection: close\r\n\r\n",
-                      kPlainText);
-  return true;
+std::unique_ptr<ClientConnection> Connection::Successor() {
+  const bool letter = !first_bytes_.empty() && absl::ascii_isupper(first_bytes_[0]);
+  if (speaks_http2_ || !letter) return nullptr;  // for example TLS
+  auto successor =
+      std::make_unique<Http1Connection>(ReleaseSocket(), peer_, limits_, router_, now_);
+  successor->Receive(first_bytes_);
+  return successor;
 }
 
 // --- what is sent to the client
@@ -412,9 +381,7 @@ void Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
                             std::vector<Header> trailers) {
   if (stream->ended) return;
   stream->ended = true;
-  stream->sent_by =
-      now_ + kStalledMax +
-      absl::Seconds(static_cast<int64_t>(BytesOf(stream->out)) / kSlowestBytesPerSecond);
+  stream->sent_by = SentBy(BytesOf(stream->out));
   stream->trailers = std::move(trailers);
   stream->trailers.emplace_back("grpc-status", absl::StrCat(static_cast<int>(status.code())));
   if (!status.message().empty()) {
@@ -441,7 +408,7 @@ void Connection::Respond(GrpcStream* stream) {
 
 void Connection::AnswerPlainHttp(GrpcStream* stream) {
   stream->ended = stream->answering = stream->not_grpc = true;
-  stream->sent_by = now_ + kStalledMax;
+  stream->sent_by = SentBy(0);
   stream->out.emplace_back(kPlainText);
   const std::array<nghttp2_nv, 2> headers = {Nv(":status", "415"),
                                              Nv("content-type", "text/plain")};
@@ -485,44 +452,23 @@ void Connection::SubmitTrailers(GrpcStream* stream) {
   nghttp2_submit_trailer(session_, stream->id, trailers.data(), trailers.size());
 }
 
-bool Connection::Write(MonotonicTime now) {
-  now_ = now;
-  for (size_t sent = 0; sent < kWriteBytes;) {
-    while (!draining_ && out_.size() < kSendBytes) {
-      const uint8_t* data = nullptr;
-      const ssize_t size = nghttp2_session_mem_send(session_, &data);
-      if (size < 0) return false;
-      if (size == 0) break;
-      if (out_.empty()) taken_at_ = now;
-      out_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
-    }
-    if (out_.empty()) break;
-    const ssize_t taken = send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL);
-    if (taken < 0) {
-      socket_full_ = errno == EAGAIN || errno == EWOULDBLOCK;
-      return socket_full_ || errno == EINTR;
-    }
-    sent += static_cast<size_t>(taken);
-    taken_at_ = now;
-    if (static_cast<size_t>(taken) == out_.size()) {
-      out_.clear();
-    } else {
-      out_.erase(0, static_cast<size_t>(taken));
-    }
+bool Connection::MaySend() const { return speaks_http2_ || now_ - opened_ > kSilenceMax; }
+
+bool Connection::Fill() {
+  while (MaySend() && out_.size() < kSendBytes) {
+    const uint8_t* data = nullptr;
+    const ssize_t size = nghttp2_session_mem_send(session_, &data);
+    if (size < 0) return false;
+    if (size == 0) break;
+    out_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
   }
-  socket_full_ = false;
-  if (nghttp2_session_want_read(session_) == 0 && !unwritten()) StartDraining();
-  // The client closes the connection then. If it were closed here, answers on their way to the
-  // client might be lost.
-  if (draining_ && out_.empty()) shutdown(fd_, SHUT_WR);
   return true;
 }
 
 bool Connection::EndLate(MonotonicTime now) {
   now_ = now;
   if (!introduced_ && now - opened_ > kIntroductionMax) return false;
-  if (draining_ && now - draining_since_ > kLingerMax) return false;
-  if (!out_.empty() && now - taken_at_ > kStalledMax) return false;
+  if (Stalls(now)) return false;
   std::vector<GrpcStream*> late;
   for (const auto& [id, stream] : streams_) {
     const bool unsent = stream->ended && now > stream->sent_by;
@@ -545,10 +491,6 @@ void Connection::FreeOutput(GrpcStream* stream) {
   if (!stream->not_grpc) router_->OnSent(BytesOf(stream->out) - stream->out_offset);
   stream->out.clear();
   stream->out_offset = 0;
-}
-
-void Connection::StartDraining() {
-  if (!std::exchange(draining_, true)) draining_since_ = now_;
 }
 
 void Connection::AnnounceGoaway() { nghttp2_submit_shutdown_notice(session_); }

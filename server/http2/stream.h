@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
 #define RAFTKV_SERVER_HTTP2_STREAM_H_
 
-// One HTTP/2 stream that carries a gRPC call. The client port's thread and the thread of its
-// handler share it. A Connection creates it when the headers of the request have arrived. The
-// fields below "the port's thread" are used on that thread only.
+// One HTTP/2 stream that carries a gRPC call, or one request over HTTP/1. The client port's thread
+// and the thread of its handler share it. A connection creates it when the headers of the request
+// have arrived. The fields below "the port's thread" are used on that thread only.
 
 #include <atomic>
 #include <cstddef>
@@ -16,18 +16,19 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/http2/grpc_wire.h"
 #include "storage/base/monotonic_time.h"
 
 namespace raftkv::http2 {
 
-class Connection;
+class ClientConnection;
 class StreamOwner;
 
 using Header = std::pair<std::string, std::string>;
 
 struct GrpcStream {
-  GrpcStream(int32_t the_id, Connection* of, size_t message_bytes_max)
+  GrpcStream(int32_t the_id, ClientConnection* of, size_t message_bytes_max)
       : id(the_id), connection(of), reader(message_bytes_max) {}
 
   // Of the request's headers, those that handlers read (Connection::OnHeader). Constant once the
@@ -45,7 +46,7 @@ struct GrpcStream {
 
   // The port's thread.
   const int32_t id;
-  Connection* connection;  // null: the stream is closed
+  ClientConnection* connection;  // null: the stream is closed
   std::unique_ptr<StreamOwner> owner;
   std::string method;  // the header :path
   std::string http_method;
@@ -95,7 +96,21 @@ struct Command {
   std::vector<Header> trailers = {};        // sent with the status
   bool cancel = false;                      // end the stream at once, without a status
   bool deliver = false;                     // the owner wants messages again
+
+  // JSON over HTTP/1 (json_gateway.h). `request`: a request as protobuf, or why it is not one.
+  // `is_json`: the message is JSON; `counted`: its bytes before that, for Outbox::unsent_bytes.
+  std::optional<absl::StatusOr<std::string>> request = {};
+  bool is_json = false;
+  size_t counted = 0;
 };
+
+// The bytes of the command's message that Outbox::unsent_bytes contains.
+inline size_t UnsentBytes(const Command& command) {
+  size_t bytes = command.counted;
+  if (command.is_json) return bytes;
+  for (const std::string& piece : command.message) bytes += piece.size();
+  return bytes;
+}
 
 }  // namespace raftkv::http2
 

@@ -36,6 +36,16 @@ constexpr bool NeedsCluster(Permission permission) {
   return permission != Permission::kNone && permission != Permission::kMaintainSelf;
 }
 
+// Counts the calls of one method. From any thread.
+class CallObserver {
+ public:
+  virtual ~CallObserver() = default;
+  virtual void OnStart() = 0;
+  // `code`: how the call ended. `took`: since its request was complete; of a stream, since it
+  // began.
+  virtual void OnEnd(absl::StatusCode code, absl::Duration took) = 0;
+};
+
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
   int waiting = 1;   // served by gRPC: how many new calls are accepted before the queue is polled
@@ -51,6 +61,7 @@ struct UnaryMethod {
   std::function<absl::Status(const google::protobuf::Message& request)> check;
   // Must call Finish, or cause a later call of it.
   std::function<void(UnaryCall*)> handler;
+  CallObserver* observer = nullptr;  // client port only; optional
 };
 
 // The limits of streams that have sent no request yet.
@@ -66,6 +77,17 @@ struct StreamMethod {
   bool one_request = false;  // a server stream: the client sends one request
   const google::protobuf::Message* request = nullptr;
   std::function<std::unique_ptr<StreamHandler>(Stream*)> open;
+  CallObserver* observer = nullptr;  // client port only; optional
+};
+
+// A page of HTTP is a UnaryMethod of proto::HttpRequest and proto::HttpAnswer (proto/http.proto).
+// Its name is kPage, followed by its path: "GET /health".
+inline constexpr char kPage[] = "GET ";
+
+// A path of HTTP under which a method is served as JSON. Neither text is copied.
+struct JsonRoute {
+  const char* path;    // "/v3/kv/range"
+  const char* method;  // "/package.Service/Method"
 };
 
 struct Methods {

@@ -60,4 +60,9 @@ int64_t DiskOperationsWatch::Check() {
   return longest;
 }
 
+DurationHistogram& LogSyncDurations() {
+  static DurationHistogram durations;
+  return durations;
+}
+
 }  // namespace raftkv

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <map>
 
+#include "storage/base/duration_histogram.h"
+
 namespace raftkv {
 
 // Marks one operation of this thread while it exists. Operations of one thread do not nest.
@@ -38,6 +40,10 @@ class DiskOperationsWatch {
   };
   std::map<const void*, Watched> threads_;  // by the address of their counters
 };
+
+// How long the syncs of RocksDB's write-ahead log took: those of the Raft log, because the state
+// machine has no such log.
+DurationHistogram& LogSyncDurations();
 
 }  // namespace raftkv
 

@@ -3,9 +3,13 @@
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
+#include <chrono>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/time/time.h"
 #include "storage/base/disk_operations.h"
 
 namespace raftkv {
@@ -22,9 +26,21 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
+// Adds how long `sync()` takes to LogSyncDurations, if it syncs a write-ahead log.
+template <typename Sync>
+IOStatus TimeSync(bool is_log, Sync sync) {
+  const DiskOperation operation;
+  if (!is_log) return sync();
+  const auto start = std::chrono::steady_clock::now();
+  IOStatus status = sync();
+  LogSyncDurations().Add(absl::FromChrono(std::chrono::steady_clock::now() - start));
+  return status;
+}
+
 class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  using FSWritableFileOwnerWrapper::FSWritableFileOwnerWrapper;
+  WatchedWritableFile(std::unique_ptr<FSWritableFile> file, const std::string& name)
+      : FSWritableFileOwnerWrapper(std::move(file)), is_log_(absl::EndsWith(name, ".log")) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
     const DiskOperation operation;
@@ -63,18 +79,19 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
     return target()->Flush(options, debug);
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    const DiskOperation operation;
-    return target()->Sync(options, debug);
+    return TimeSync(is_log_, [&] { return target()->Sync(options, debug); });
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    const DiskOperation operation;
-    return target()->Fsync(options, debug);
+    return TimeSync(is_log_, [&] { return target()->Fsync(options, debug); });
   }
   IOStatus RangeSync(uint64_t offset, uint64_t size, const IOOptions& options,
                      IODebugContext* debug) override {
     const DiskOperation operation;
     return target()->RangeSync(offset, size, options, debug);
   }
+
+ private:
+  const bool is_log_;
 };
 
 class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
@@ -122,19 +139,20 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) override {
     return Watch<WatchedWritableFile>(
-        [&] { return target()->NewWritableFile(name, options, file, debug); }, file);
+        [&] { return target()->NewWritableFile(name, options, file, debug); }, file, name);
   }
   IOStatus ReopenWritableFile(const std::string& name, const FileOptions& options,
                               std::unique_ptr<FSWritableFile>* file,
                               IODebugContext* debug) override {
     return Watch<WatchedWritableFile>(
-        [&] { return target()->ReopenWritableFile(name, options, file, debug); }, file);
+        [&] { return target()->ReopenWritableFile(name, options, file, debug); }, file, name);
   }
   IOStatus ReuseWritableFile(const std::string& name, const std::string& old_name,
                              const FileOptions& options, std::unique_ptr<FSWritableFile>* file,
                              IODebugContext* debug) override {
     return Watch<WatchedWritableFile>(
-        [&] { return target()->ReuseWritableFile(name, old_name, options, file, debug); }, file);
+        [&] { return target()->ReuseWritableFile(name, old_name, options, file, debug); }, file,
+        name);
   }
   IOStatus NewRandomAccessFile(const std::string& name, const FileOptions& options,
                                std::unique_ptr<FSRandomAccessFile>* file,
@@ -160,12 +178,12 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   }
 
  private:
-  // `open` opens the file.
-  template <typename Watched, typename File, typename Open>
-  static IOStatus Watch(Open open, std::unique_ptr<File>* file) {
+  // `open` opens the file. `more`: further arguments of Watched.
+  template <typename Watched, typename File, typename Open, typename... More>
+  static IOStatus Watch(Open open, std::unique_ptr<File>* file, const More&... more) {
     const DiskOperation operation;
     IOStatus status = open();
-    if (status.ok()) *file = std::make_unique<Watched>(std::move(*file));
+    if (status.ok()) *file = std::make_unique<Watched>(std::move(*file), more...);
     return status;
   }
 };

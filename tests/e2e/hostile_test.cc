@@ -186,7 +186,7 @@ TEST_F(Hostile, AnswersThatNobodyReadsHaveABudget) {
 
 TEST_F(Hostile, OtherProtocolsGetAnAnswerOrAreClosed) {
   RawConnection browser(address());
-  browser.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  browser.Send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   const std::string page = browser.ReadAll();
   EXPECT_THAT(page, StartsWith("HTTP/1.1 "));
   EXPECT_THAT(page, HasSubstr("\r\n\r\nThis port serves the etcd v3 API"));

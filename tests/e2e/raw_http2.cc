@@ -89,4 +89,15 @@ std::string RawConnection::ReadAll() {
   return all;
 }
 
+std::string RawConnection::ReadUntil(const std::string& text) {
+  std::string all;
+  char bytes[4096];
+  while (all.find(text) == std::string::npos) {
+    const ssize_t count = recv(fd_, bytes, sizeof(bytes), 0);
+    if (count <= 0) break;
+    all.append(bytes, static_cast<size_t>(count));
+  }
+  return all;
+}
+
 }  // namespace raftkv::e2e

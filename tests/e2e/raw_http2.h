@@ -32,6 +32,8 @@ class RawConnection {
   bool Send(const std::string& bytes);
   // What arrives until the other side closes the connection, or nothing arrives for some seconds.
   std::string ReadAll();
+  // What arrives until it contains `text`, or nothing arrives for some seconds.
+  std::string ReadUntil(const std::string& text);
 
  private:
   int fd_ = -1;

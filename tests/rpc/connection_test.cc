@@ -130,6 +130,8 @@ class ConnectionTest : public testing::Test, private Router {
   void OnStreamClosed() override {}
   bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+  bool HasPage(const std::string&) const override { return false; }
+  JsonGateway* json() override { return nullptr; }
 
   ConnectionLimits limits_;
   bool admits_ = true;

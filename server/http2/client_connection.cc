@@ -1,0 +1,96 @@
+#include "server/http2/client_connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace raftkv::http2 {
+
+namespace {
+
+// A client that does not take what is sent to it for so long is cut off.
+constexpr absl::Duration kStalledMax = absl::Seconds(60);
+// A client must read an answer within kStalledMax, plus one second for this many bytes.
+constexpr int64_t kSlowestBytesPerSecond = 1 << 20;
+// How long a connection whose session has ended waits for the client to close it.
+constexpr absl::Duration kLingerMax = absl::Seconds(1);
+
+void SetSocketOptions(int fd) {
+  const auto set = [fd](int level, int option, int value) {
+    setsockopt(fd, level, option, &value, sizeof(value));
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  // A client that has vanished is noticed within two minutes.
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 15);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 120'000);  // while bytes are not acknowledged
+}
+
+}  // namespace
+
+ClientConnection::ClientConnection(int fd, std::string peer, const ConnectionLimits& limits,
+                                   Router* router, MonotonicTime now)
+    : peer_(std::move(peer)),
+      limits_(limits),
+      router_(router),
+      now_(now),
+      opened_(now),
+      fd_(fd),
+      taken_at_(now) {
+  SetSocketOptions(fd);
+}
+
+ClientConnection::~ClientConnection() {
+  if (fd_ >= 0) close(fd_);
+}
+
+int ClientConnection::ReleaseSocket() { return std::exchange(fd_, -1); }
+
+bool ClientConnection::Write(MonotonicTime now) {
+  now_ = now;
+  for (size_t sent = 0; sent < kWriteBytes;) {
+    const bool empty = out_.empty();
+    if (!draining_ && !Fill()) return false;
+    if (out_.empty()) break;
+    if (empty) taken_at_ = now;
+    const ssize_t taken = send(fd_, out_.data(), out_.size(), MSG_NOSIGNAL);
+    if (taken < 0) {
+      socket_full_ = errno == EAGAIN || errno == EWOULDBLOCK;
+      return socket_full_ || errno == EINTR;
+    }
+    sent += static_cast<size_t>(taken);
+    taken_at_ = now;
+    if (static_cast<size_t>(taken) == out_.size()) {
+      out_.clear();
+    } else {
+      out_.erase(0, static_cast<size_t>(taken));
+    }
+  }
+  socket_full_ = false;
+  if (!unwritten() && IsOver()) StartDraining();
+  // The client closes the connection then. If it were closed here, answers on their way to the
+  // client might be lost.
+  if (draining_ && out_.empty()) shutdown(fd_, SHUT_WR);
+  return true;
+}
+
+void ClientConnection::StartDraining() {
+  if (!std::exchange(draining_, true)) draining_since_ = now_;
+}
+
+bool ClientConnection::Stalls(MonotonicTime now) const {
+  if (draining_ && now - draining_since_ > kLingerMax) return true;
+  return !out_.empty() && now - taken_at_ > kStalledMax;
+}
+
+MonotonicTime ClientConnection::SentBy(size_t bytes) const {
+  return now_ + kStalledMax + absl::Seconds(static_cast<int64_t>(bytes) / kSlowestBytesPerSecond);
+}
+
+}  // namespace raftkv::http2

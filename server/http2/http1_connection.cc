@@ -1,0 +1,400 @@
+#include "server/http2/http1_connection.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "glog/logging.h"
+#include "proto/http.pb.h"
+#include "server/http2/json_gateway.h"
+#include "server/rpc/method.h"
+
+namespace raftkv::http2 {
+
+namespace {
+
+constexpr size_t kAheadMax = Http1Parser::kHeadBytesMax + ClientConnection::kReadBytes;
+constexpr absl::Duration kIdleMax = absl::Minutes(2);
+constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
+constexpr size_t kPrefixBytes = 5;  // of a message (grpc_wire.h)
+// A request as JSON may be larger than its message, because bytes are base64.
+constexpr size_t kJsonFactor = 2;
+
+constexpr absl::string_view kText = "text/plain; charset=utf-8";
+constexpr absl::string_view kJson = "application/json";
+constexpr absl::string_view kRootText =
+    "This port serves the etcd v3 API: as gRPC for etcdctl, raftkv and other clients of etcd, and "
+    "over HTTP the pages /version, /health, /livez, /readyz and /metrics, and JSON under /v3/.\n";
+
+absl::string_view ReasonOf(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 413:
+      return "Request Entity Too Large";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 429:
+      return "Too Many Requests";
+    case 501:
+      return "Not Implemented";
+    case 504:
+      return "Gateway Timeout";
+    case 503:
+      return "Service Unavailable";
+    default:
+      return "Internal Server Error";
+  }
+}
+
+std::string Join(const Pieces& pieces) {
+  std::string all;
+  for (const std::string& piece : pieces) all += piece;
+  return all;
+}
+
+}  // namespace
+
+Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
+                                 Router* router, MonotonicTime now)
+    : ClientConnection(fd, std::move(peer), limits, router, now), waiting_since_(now) {}
+
+Http1Connection::~Http1Connection() {
+  CloseStream(/*complete=*/false);
+  for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
+  objects_ = {};
+  ChargeBody();
+}
+
+// --- what the client sends
+
+bool Http1Connection::Read(MonotonicTime now) {
+  static thread_local std::array<char, kReadBytes> buffer;
+  now_ = now;
+  const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
+  if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+  if (got == 0) {
+    // A client may close its side and still wait for the answer.
+    input_ended_ = last_ = true;
+    return stream_ != nullptr && json_ == nullptr && !draining_;
+  }
+  if (!draining_) Receive({buffer.data(), static_cast<size_t>(got)});
+  return true;
+}
+
+bool Http1Connection::wants_read() const {
+  return draining_ || (!input_ended_ && in_.size() < kAheadMax);
+}
+
+void Http1Connection::Receive(std::string_view bytes) {
+  if (in_.empty() && !head_seen_) waiting_since_ = now_;
+  in_.append(bytes);
+  Parse();
+}
+
+void Http1Connection::Parse() {
+  while (!in_.empty() && !parser_.complete() && !answered_ && !BodyWaits()) {
+    const absl::StatusOr<size_t> used = parser_.Parse(in_);
+    if (!used.ok()) {
+      const bool too_long = absl::IsResourceExhausted(used.status());
+      return Reject(too_long ? 431 : 400, used.status().message());
+    }
+    in_.erase(0, *used);
+    if (parser_.has_head() && !std::exchange(head_seen_, true)) OnHead();
+    OnBody(parser_.TakeBody());
+    if (answered_) return;
+    if (parser_.complete()) return OnRequest();
+    if (*used > 0) continue;
+    if (in_.size() >= kAheadMax) Reject(400, "malformed HTTP request");
+    return;
+  }
+}
+
+void Http1Connection::OnHead() {
+  const Http1Head& head = parser_.head();
+  if (head.method == "POST") json_ = router_->json()->Find(head.path);
+  if (json_ != nullptr) OpenJson();
+  if (head.expects_continue && !answered_) pieces_.push_back({"HTTP/1.1 100 Continue\r\n\r\n"});
+}
+
+void Http1Connection::OnBody(std::string_view bytes) {
+  body_bytes_ += bytes.size();
+  if (json_ == nullptr) {
+    if (body_bytes_ > limits_.message_bytes_max) Reject(413, "the request is too large");
+    return;
+  }
+  objects_.Append(bytes);
+  if (objects_.bytes() > kJsonFactor * limits_.message_bytes_max) {
+    return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
+  }
+  if (!ChargeBody()) {
+    return AnswerError(absl::ResourceExhaustedError("etcdserver: too many requests"));
+  }
+  Deliver();
+}
+
+void Http1Connection::OnRequest() {
+  const Http1Head& head = parser_.head();
+  if (json_ != nullptr) return Deliver();
+  const bool of_json = router_->json()->Find(head.path) != nullptr;
+  if (!of_json && !router_->HasPage(head.path)) {
+    const absl::string_view text = head.path == "/"                  ? kRootText
+                                   : head.path.rfind("/v3/", 0) == 0 ? "Not Found\n"  // as etcd's
+                                                                     : "404 page not found\n";
+    return Answer(404, kText, std::string(text));
+  }
+  if (of_json || head.method != "GET") return Answer(405, kText, "Method Not Allowed\n");
+  OpenPage();
+}
+
+bool Http1Connection::OpenStream(const std::string& method) {
+  const auto too_many = absl::ResourceExhaustedError("etcdserver: too many requests");
+  if (!router_->AdmitStream()) return AnswerError(too_many), false;
+  stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
+  stream_->peer = peer();
+  stream_->opened = now_;
+  stream_->method = method;
+  const Http1Head& head = parser_.head();
+  if (head.has_leader) stream_->metadata.emplace_back("hasleader", "true");
+  if (!head.authorization.empty())
+    stream_->metadata.emplace_back("authorization", head.authorization);
+  if (absl::Status status = router_->Open(stream_); !status.ok()) return AnswerError(status), false;
+  return true;
+}
+
+void Http1Connection::OpenPage() {
+  if (!OpenStream(absl::StrCat(kPage, parser_.head().path))) return;
+  proto::HttpRequest request;
+  request.set_query(parser_.head().query);
+  absl::Status status = stream_->owner->OnMessage(request.SerializeAsString());
+  if (status.ok()) status = stream_->owner->OnRequestsEnd(/*damaged=*/false);
+  if (!status.ok()) AnswerError(status);
+}
+
+void Http1Connection::OpenJson() { OpenStream(json_->name); }
+
+bool Http1Connection::BodyWaits() const { return converting_ || request_.has_value(); }
+
+void Http1Connection::Deliver() {
+  if (stream_ == nullptr || answered_ || converting_) return;
+  if (request_) {
+    if (!stream_->owner->WantsMessage()) return;
+    const absl::Status status = stream_->owner->OnMessage(*std::exchange(request_, std::nullopt));
+    if (!status.ok()) return AnswerError(status);
+  }
+  std::string object;
+  // Of a method with one request, what follows the first object is ignored, as in etcd.
+  if (json_->many_requests || !any_request_) {
+    const absl::StatusOr<bool> next = objects_.Next(&object);
+    if (!next.ok()) return AnswerError(next.status());
+    ChargeBody();
+    const bool empty_body = parser_.complete() && !json_->many_requests && objects_.bytes() == 0;
+    if (!*next && empty_body) object = "{}";
+  }
+  if (!object.empty()) {
+    any_request_ = converting_ = true;
+    return router_->json()->ConvertRequest(stream_, json_, std::move(object));
+  }
+  if (!parser_.complete() || std::exchange(end_delivered_, true)) return;
+  const bool damaged = json_->many_requests ? objects_.bytes() > 0 : !any_request_;
+  const absl::Status status = damaged ? absl::InvalidArgumentError("unexpected end of JSON")
+                                      : stream_->owner->OnRequestsEnd(/*damaged=*/false);
+  if (!status.ok()) AnswerError(status);
+}
+
+bool Http1Connection::ChargeBody() {
+  const auto bytes = static_cast<int64_t>(objects_.bytes());
+  const int64_t change = bytes - std::exchange(charged_, bytes);
+  return router_->ChangeRequestBytes(change, bytes, bytes);
+}
+
+// --- what is sent to the client
+
+void Http1Connection::Execute(Command* command) {
+  CHECK(command->stream == stream_);
+  if (answered_) return router_->OnSent(UnsentBytes(*command));
+  // The gateway converts an answer first, which then comes back.
+  handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
+  if (json_ == nullptr) return OnPageAnswer(command);
+  if (command->cancel) {
+    last_ = answered_ = true;  // an answer in chunks stays incomplete
+    return;
+  }
+  if (command->deliver) {
+    Deliver();
+  } else if (command->request) {
+    converting_ = false;
+    if (!command->request->ok()) return AnswerError(command->request->status());
+    request_ = **std::move(command->request);
+    Deliver();
+  } else if (command->is_json) {
+    return OnJsonAnswer(command);
+  } else {
+    return router_->json()->ConvertAnswer(json_, std::move(*command));
+  }
+  if (!BodyWaits()) Parse();
+}
+
+void Http1Connection::OnPageAnswer(Command* command) {
+  CHECK(command->status);
+  const std::string message = Join(command->message);
+  if (!command->status->ok()) return AnswerError(*command->status, message.size());
+  proto::HttpAnswer answer;
+  CHECK(answer.ParseFromString(message.substr(kPrefixBytes)));
+  Answer(answer.status(), answer.content_type(), std::move(*answer.mutable_body()), message.size());
+}
+
+void Http1Connection::OnJsonAnswer(Command* command) {
+  const bool failed = command->status && !command->status->ok();
+  if (!json_->many_responses) {
+    if (failed) return AnswerError(*command->status, command->counted);
+    return Answer(200, kJson, Join(command->message), command->counted);
+  }
+  if (failed && !chunks_begun_) return AnswerError(*command->status, command->counted);
+  if (!command->message.empty()) {
+    SendChunk(absl::StrCat("{\"result\":", Join(command->message), "}\n"), command->counted);
+  }
+  if (!command->status) return;
+  if (!chunks_begun_) return Answer(200, kJson, "");
+  EndChunks(*command->status, command->message.empty() ? command->counted : 0);
+}
+
+void Http1Connection::EndChunks(const absl::Status& status, size_t counted) {
+  if (!status.ok()) SendChunk(JsonError(status, /*in_stream=*/true) + "\n", counted);
+  if (parser_.head().chunks) pieces_.push_back({"0\r\n\r\n"});
+  answered_ = true;
+  sent_by_ = SentBy(0);
+}
+
+void Http1Connection::SendChunk(const std::string& text, size_t counted) {
+  const bool chunks = parser_.head().chunks;
+  if (!std::exchange(chunks_begun_, true)) {
+    if (!chunks) last_ = true;  // the end of the connection ends the answer
+    pieces_.push_back(
+        {HeadOf(200, kJson) + (chunks ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n")});
+  }
+  std::string bytes = chunks ? absl::StrCat(absl::Hex(text.size()), "\r\n", text, "\r\n") : text;
+  pieces_.push_back({std::move(bytes), counted, /*of_stream=*/true});
+}
+
+void Http1Connection::AnswerError(const absl::Status& status, size_t counted) {
+  last_ |= !parser_.complete();  // the rest of the request is not read
+  if (chunks_begun_) return EndChunks(status, counted);
+  if (json_ == nullptr) {
+    return Answer(503, kText, absl::StrCat(status.message(), "\n"), counted);
+  }
+  Answer(HttpStatusOf(status.code()), kJson, JsonError(status, /*in_stream=*/false), counted);
+}
+
+void Http1Connection::Reject(int status, absl::string_view text) {
+  last_ = true;
+  Answer(status, kText, absl::StrCat(text, "\n"));
+}
+
+std::string Http1Connection::HeadOf(int status, absl::string_view content_type) {
+  const Http1Head& head = parser_.head();
+  last_ |= !head.keep_alive;
+  std::string text = absl::StrCat(
+      "HTTP/1.1 ", status, " ", ReasonOf(status), "\r\nContent-Type: ", content_type,
+      "\r\nX-Content-Type-Options: nosniff\r\nDate: ",
+      absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()), "\r\n");
+  if (status == 405) text += json_ == nullptr ? "Allow: GET\r\n" : "Allow: POST\r\n";
+  if (last_) {
+    text += "Connection: close\r\n";
+  } else if (!head.chunks) {
+    text += "Connection: keep-alive\r\n";  // HTTP/1.0
+  }
+  return text;
+}
+
+void Http1Connection::Answer(int status, absl::string_view content_type, std::string body,
+                             size_t counted) {
+  answered_ = true;
+  sent_by_ = SentBy(body.size());
+  std::string text = HeadOf(status, content_type);
+  absl::StrAppend(&text, "Content-Length: ", body.size(), "\r\n\r\n");
+  if (parser_.head().method != "HEAD") text += body;
+  pieces_.push_back({std::move(text), counted});
+}
+
+bool Http1Connection::Fill() {
+  while (out_.size() < kSendBytes && HasMore()) {
+    if (pieces_.empty()) {
+      EndRequest();
+      continue;
+    }
+    const Piece piece = std::move(pieces_.front());
+    pieces_.pop_front();
+    out_ += piece.bytes;
+    router_->OnSent(piece.counted);
+    const bool open = stream_ != nullptr && stream_->owner != nullptr;
+    if (piece.of_stream && open) stream_->owner->OnSent(piece.counted);
+  }
+  return true;
+}
+
+void Http1Connection::EndRequest() {
+  CloseStream(handler_ended_);
+  answered_ = head_seen_ = chunks_begun_ = false;
+  json_ = nullptr;
+  converting_ = any_request_ = end_delivered_ = handler_ended_ = false;
+  request_.reset();
+  objects_ = {};
+  ChargeBody();
+  body_bytes_ = 0;
+  sent_by_ = MonotonicTime::InfiniteFuture();
+  if (last_) return StartDraining();
+  waiting_since_ = now_;
+  parser_.Reset();
+  Parse();
+}
+
+void Http1Connection::CloseStream(bool complete) {
+  const std::shared_ptr<GrpcStream> stream = std::exchange(stream_, nullptr);
+  if (stream == nullptr) return;
+  if (!complete) stream->gone.store(true, std::memory_order_relaxed);
+  stream->connection = nullptr;
+  router_->OnStreamClosed();
+  if (const std::unique_ptr<StreamOwner> owner = std::move(stream->owner); owner != nullptr) {
+    owner->OnClosed();
+  }
+}
+
+bool Http1Connection::EndLate(MonotonicTime now) {
+  now_ = now;
+  if (Stalls(now) || now > sent_by_) return false;
+  if (draining_ || answered_) return true;
+  if (stream_ != nullptr) return stream_->owner == nullptr || !stream_->owner->IsLate(now);
+  const bool idle = in_.empty() && !head_seen_;
+  const absl::Duration waits = now - waiting_since_;
+  if (head_seen_) return waits <= kRequestTimeMax;
+  return waits <= (idle && waiting_since_ != opened_ ? kIdleMax : kIntroductionMax);
+}
+
+void Http1Connection::Goaway() {
+  last_ = true;
+  if (stream_ == nullptr && !answered_) StartDraining();
+}
+
+}  // namespace raftkv::http2

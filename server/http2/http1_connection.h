@@ -1,0 +1,117 @@
+#ifndef RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
+#define RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
+
+// A connection of a client that speaks HTTP/1: a browser, curl, a probe of Kubernetes, Prometheus.
+// It serves pages (rpc/method.h), and methods as JSON (json_gateway.h). Requests are served one
+// after the other; those that the client sends ahead wait. A method with a stream of responses is
+// answered in chunks.
+//
+// Bounds: the head of a request has at most Http1Parser::kHeadBytesMax bytes. While more than
+// kAheadMax bytes wait, the socket is not read. A connection without a request is closed after
+// kIdleMax, one whose request does not become complete in time earlier, and so is one whose client
+// does not read the answer.
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "server/http2/client_connection.h"
+#include "server/http2/http1_parser.h"
+#include "server/http2/json_gateway.h"
+#include "server/http2/stream.h"
+#include "storage/base/monotonic_time.h"
+
+namespace raftkv::http2 {
+
+class Http1Connection final : public ClientConnection {
+ public:
+  // Owns `fd`, a socket that does not block.
+  Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
+                  MonotonicTime now);
+  ~Http1Connection() override;
+
+  bool Read(MonotonicTime now) override;
+  // `bytes` have been read from the socket. Call Write after it.
+  void Receive(std::string_view bytes);
+  bool wants_read() const override;
+  void Execute(Command* command) override;
+  bool EndLate(MonotonicTime now) override;
+  void AnnounceGoaway() override { Goaway(); }
+  void Goaway() override;
+  bool introduced() const override { return true; }
+
+ private:
+  struct Piece {
+    std::string bytes;
+    size_t counted = 0;      // the bytes of the answer for which Router::OnSent is to be called
+    bool of_stream = false;  // and StreamOwner::OnSent
+  };
+
+  bool Fill() override;
+  bool HasMore() const override { return !pieces_.empty() || answered_; }
+  bool IsOver() const override { return false; }
+
+  // Parses the request, and starts to serve it when it is complete.
+  void Parse();
+  void OnHead();
+  void OnRequest();
+  void OpenPage();
+  void OpenJson();
+  // Sets stream_, which serves the request. False: there are too many, and the client was told so.
+  bool OpenStream(const std::string& method);
+  // The status line and the headers that all answers have.
+  std::string HeadOf(int status, absl::string_view content_type);
+  // Tells the router how many bytes objects_ has. False: there are too many in all connections.
+  bool ChargeBody();
+  // Takes what has arrived of the body.
+  void OnBody(std::string_view bytes);
+  // True: the rest of the body is read later.
+  bool BodyWaits() const;
+  // Gives the owner the next request of the body, if it wants one, and then the end of the
+  // requests.
+  void Deliver();
+  void OnPageAnswer(Command* command);
+  void OnJsonAnswer(Command* command);
+  void SendChunk(const std::string& text, size_t counted);
+  void EndChunks(const absl::Status& status, size_t counted = 0);
+  void AnswerError(const absl::Status& status, size_t counted = 0);
+  // Queues the whole answer. `close`: the rest of the request is not read.
+  void Answer(int status, absl::string_view content_type, std::string body, size_t counted = 0);
+  void Reject(int status, absl::string_view text);
+  // The answer is in out_: closes the stream, and goes on with the next request.
+  void EndRequest();
+  void CloseStream(bool complete);
+
+  Http1Parser parser_;
+  std::string in_;             // bytes that are not parsed yet
+  size_t body_bytes_ = 0;      // of the request
+  bool head_seen_ = false;     // OnHead was called
+  bool last_ = false;          // the connection ends after this answer
+  bool input_ended_ = false;   // the client has closed its side
+  bool answered_ = false;      // all of the answer is in pieces_
+  bool chunks_begun_ = false;  // the head of an answer in chunks is in pieces_
+
+  // The request is one for the JSON gateway; null: for a page.
+  const JsonGateway::Method* json_ = nullptr;
+  JsonObjects objects_;      // its body
+  int64_t charged_ = 0;      // the bytes of objects_ that Router::ChangeRequestBytes knows
+  bool converting_ = false;  // the gateway converts a request
+  std::optional<std::string> request_;  // converted, and not wanted yet
+  bool any_request_ = false;            // the body had one
+  bool end_delivered_ = false;          // the owner knows that no request follows
+  bool handler_ended_ = false;          // the answer is the handler's, to its end
+
+  std::deque<Piece> pieces_;
+  std::shared_ptr<GrpcStream> stream_;                       // of the request that is being served
+  MonotonicTime waiting_since_;                              // since when the request has been due
+  MonotonicTime sent_by_ = MonotonicTime::InfiniteFuture();  // for the answer
+};
+
+}  // namespace raftkv::http2
+
+#endif  // RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
