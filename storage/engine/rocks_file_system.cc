@@ -1,6 +1,5 @@
 #include "storage/engine/rocks_file_system.h"
 
-#include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
 #include <string>
@@ -113,7 +112,7 @@ class WatchedDirectory final : public rocksdb::FSDirectoryWrapper {
   }
 };
 
-class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
+class WatchedFiles final : public rocksdb::FileSystemWrapper {
  public:
   using FileSystemWrapper::FileSystemWrapper;
 
@@ -172,11 +171,8 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
 
 }  // namespace
 
-rocksdb::Env* WatchedRocksEnv() {
-  static rocksdb::Env* const env =
-      rocksdb::NewCompositeEnv(std::make_shared<WatchedFileSystem>(rocksdb::FileSystem::Default()))
-          .release();
-  return env;
+std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem() {
+  return std::make_shared<WatchedFiles>(rocksdb::FileSystem::Default());
 }
 
 }  // namespace raftkv
