@@ -83,7 +83,7 @@ class Client::Impl {
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
     auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(), dial_timeout_,
                                                 std::move(request));
-    if (absl::Status status = impl->Start(absl::Now() + request_timeout_); !status.ok()) {
+    if (absl::Status status = impl->Start(Now() + request_timeout_); !status.ok()) {
       return status;
     }
     return std::unique_ptr<Watcher>(new Watcher(std::move(impl)));

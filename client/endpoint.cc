@@ -64,7 +64,7 @@ Connection::Connection(std::string host_and_port)
       channel(MakeChannel(address)),
       kv(etcdserverpb::KV::NewStub(channel)) {}
 
-ConnectAttempt::ConnectAttempt(Endpoint* endpoint, absl::Time deadline)
+ConnectAttempt::ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline)
     : endpoint_(endpoint), deadline_(deadline), connection_(endpoint->Current()) {
   const absl::Duration idle = endpoint->Touch();
   state_ = connection_->channel->GetState(/*try_to_connect=*/true);
@@ -88,7 +88,7 @@ ConnectAttempt::State ConnectAttempt::Check() {
       return !unverified_ || notified_ ? State::kReady : State::kConnecting;
     case GRPC_CHANNEL_IDLE:
     case GRPC_CHANNEL_CONNECTING:
-      return absl::Now() < deadline_ ? State::kConnecting : State::kFailed;
+      return Now() < deadline_ ? State::kConnecting : State::kFailed;
     default:
       return State::kFailed;
   }
@@ -96,14 +96,14 @@ ConnectAttempt::State ConnectAttempt::Check() {
 
 void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag) {
   notified_ = true;
-  const absl::Time until = absl::Now() + (unverified_ ? kVerifyTime : kNotifyTime);
-  connection_->channel->NotifyOnStateChange(state_, absl::ToChronoTime(std::min(until, deadline_)),
-                                            queue, tag);
+  const MonotonicTime until = Now() + (unverified_ ? kVerifyTime : kNotifyTime);
+  connection_->channel->NotifyOnStateChange(state_, ForGrpc(std::min(until, deadline_)), queue,
+                                            tag);
 }
 
 absl::Duration Endpoint::Touch() {
   absl::MutexLock lock(&mutex_);
-  const absl::Time now = absl::Now();
+  const MonotonicTime now = Now();
   return now - std::exchange(last_used_, now);
 }
 

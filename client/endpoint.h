@@ -20,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/clock.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 
 namespace raftkv::client {
@@ -50,7 +51,7 @@ class Endpoint {
   const std::string address_;
   absl::Mutex mutex_;
   std::shared_ptr<Connection> connection_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_used_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  MonotonicTime last_used_ ABSL_GUARDED_BY(mutex_) = MonotonicTime::InfinitePast();
 };
 
 // Used by one thread. Call Check(). While it returns kConnecting: call NotifyOnChange(), wait for
@@ -60,7 +61,7 @@ class ConnectAttempt {
   enum class State { kReady, kConnecting, kFailed };
 
   // Fails at `deadline` at the latest. `endpoint` must outlive this.
-  ConnectAttempt(Endpoint* endpoint, absl::Time deadline);
+  ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline);
   ~ConnectAttempt();
   ConnectAttempt(const ConnectAttempt&) = delete;
   ConnectAttempt& operator=(const ConnectAttempt&) = delete;
@@ -73,7 +74,7 @@ class ConnectAttempt {
 
  private:
   Endpoint* const endpoint_;
-  const absl::Time deadline_;
+  const MonotonicTime deadline_;
   std::shared_ptr<Connection> connection_;
   grpc_connectivity_state state_;  // at the last check
   bool unverified_;                // ready, but idle for so long that it may have broken unnoticed

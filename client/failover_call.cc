@@ -25,7 +25,7 @@ FailoverCall::FailoverCall(const CallOptions& options,
       path_(absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(options.name, {{".", "/"}}))),
       request_(request),
       first_(first),
-      begin_(absl::Now()),
+      begin_(Now()),
       deadline_(begin_ + options.request_timeout),
       next_first_(first) {
   for (size_t i = 0; i < endpoints.size(); ++i) {
@@ -47,12 +47,11 @@ FailoverCall::~FailoverCall() {
 
 absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
   while (!result_.has_value()) {
-    const absl::Time until = StartDueConnects();
+    const MonotonicTime until = StartDueConnects();
     if (pending_events_ == 0) return NoTargetLeft();
     void* tag = nullptr;
     bool ok = false;
-    if (queue_.AsyncNext(&tag, &ok, absl::ToChronoTime(until)) !=
-        grpc::CompletionQueue::GOT_EVENT) {
+    if (queue_.AsyncNext(&tag, &ok, ForGrpc(until)) != grpc::CompletionQueue::GOT_EVENT) {
       continue;
     }
     --pending_events_;
@@ -66,21 +65,22 @@ absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
   return *std::move(result_);
 }
 
-absl::Time FailoverCall::StartDueConnects() {
+MonotonicTime FailoverCall::StartDueConnects() {
   for (;;) {
-    const absl::Time now = absl::Now();
+    const MonotonicTime now = Now();
     // From the deadline on, nothing is started: requests in flight end by their own deadline.
-    if (now >= deadline_) return absl::InfiniteFuture();
-    if (!MaySend(now)) return options_.kind == Kind::kRead ? NextHedgeAt() : absl::InfiniteFuture();
+    if (now >= deadline_) return MonotonicTime::InfiniteFuture();
+    if (!MaySend(now))
+      return options_.kind == Kind::kRead ? NextHedgeAt() : MonotonicTime::InfiniteFuture();
     auto target =
         std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return !t.tried; });
     if (target != targets_.end()) {
-      const absl::Time due = last_connect_ + kConnectDelay;
+      const MonotonicTime due = last_connect_ + kConnectDelay;
       if (connecting_ > 0 && now < due) return due;
       Connect(*target, now);
       continue;
     }
-    absl::Time at;
+    MonotonicTime at;
     Target* const again = TargetToRetry(now, &at);
     if (again == nullptr) return at;
     retried_ = true;
@@ -88,7 +88,7 @@ absl::Time FailoverCall::StartDueConnects() {
   }
 }
 
-bool FailoverCall::MaySend(absl::Time now) const {
+bool FailoverCall::MaySend(MonotonicTime now) const {
   if (now >= deadline_) return false;
   if (attempts_.empty()) return true;
   if (options_.kind == Kind::kRead) return in_flight_ == 0 || now >= NextHedgeAt();
@@ -100,7 +100,7 @@ bool FailoverCall::MaySend(absl::Time now) const {
 
 // All hedges start within the first quarter of the request timeout, at equal distances. With two
 // endpoints the only hedge starts after an eighth.
-absl::Time FailoverCall::NextHedgeAt() const {
+MonotonicTime FailoverCall::NextHedgeAt() const {
   const size_t waits = std::max<size_t>(2, targets_.size() - 1);
   return begin_ + options_.request_timeout / 4 / static_cast<int64_t>(waits) *
                       static_cast<int64_t>(attempts_.size());
@@ -108,8 +108,8 @@ absl::Time FailoverCall::NextHedgeAt() const {
 
 // Retries the first target that a request was sent to: when nothing is in flight any more, or when
 // half of the time has passed. Returns null if it is too early, and in `*at` when to ask again.
-FailoverCall::Target* FailoverCall::TargetToRetry(absl::Time now, absl::Time* at) {
-  *at = absl::InfiniteFuture();
+FailoverCall::Target* FailoverCall::TargetToRetry(MonotonicTime now, MonotonicTime* at) {
+  *at = MonotonicTime::InfiniteFuture();
   if (retried_ || connecting_ > 0) return nullptr;
   if (in_flight_ > 0) {
     // A second request would only slow down a single endpoint that is slow already.
@@ -121,7 +121,7 @@ FailoverCall::Target* FailoverCall::TargetToRetry(absl::Time now, absl::Time* at
   return sent == targets_.end() ? nullptr : &*sent;
 }
 
-void FailoverCall::Connect(Target& target, absl::Time now) {
+void FailoverCall::Connect(Target& target, MonotonicTime now) {
   last_connect_ = now;
   target.tried = true;
   target.connecting = std::make_unique<ConnectAttempt>(
@@ -132,7 +132,7 @@ void FailoverCall::Connect(Target& target, absl::Time now) {
 
 void FailoverCall::OnConnectEvent(Target& target) {
   const ConnectAttempt::State state = target.connecting->Check();
-  const bool wanted = MaySend(absl::Now());
+  const bool wanted = MaySend(Now());
   if (state == ConnectAttempt::State::kConnecting && wanted) {
     target.connecting->NotifyOnChange(&queue_, &target.connect_event);
     ++pending_events_;
@@ -152,7 +152,7 @@ void FailoverCall::Send(Target& target) {
   Attempt& attempt = *attempts_.back();
   attempt.completed_event = {.target = target.connect_event.target, .attempt = &attempt};
   attempt.connection = target.connecting->connection();
-  attempt.context.set_deadline(absl::ToChronoTime(deadline_));
+  attempt.context.set_deadline(ForGrpc(deadline_));
   attempt.reader = grpc::GenericStub(attempt.connection->channel)
                        .PrepareUnaryCall(&attempt.context, path_, request_, &queue_);
   attempt.reader->StartCall();
@@ -209,7 +209,7 @@ absl::Status FailoverCall::NoTargetLeft() const {
   std::string addresses = absl::StrJoin(all, ", ");
   // Say how long it waited, unless every endpoint failed at once.
   const absl::Duration limit = std::min(options_.dial_timeout, options_.request_timeout);
-  if (absl::Now() - begin_ >= limit) {
+  if (Now() - begin_ >= limit) {
     absl::StrAppend(&addresses, " within ", absl::FormatDuration(limit));
   }
   return Unreachable(addresses);

@@ -27,6 +27,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/clock.h"
 #include "client/endpoint.h"
 #include "client/failure.h"
 
@@ -84,11 +85,11 @@ class FailoverCall {
   };
 
   // Connects to every target that is due. Returns when the next one may be due.
-  absl::Time StartDueConnects();
-  bool MaySend(absl::Time now) const;
-  absl::Time NextHedgeAt() const;
-  Target* TargetToRetry(absl::Time now, absl::Time* at);
-  void Connect(Target& target, absl::Time now);
+  MonotonicTime StartDueConnects();
+  bool MaySend(MonotonicTime now) const;
+  MonotonicTime NextHedgeAt() const;
+  Target* TargetToRetry(MonotonicTime now, MonotonicTime* at);
+  void Connect(Target& target, MonotonicTime now);
   void OnConnectEvent(Target& target);
   void Send(Target& target);
   void OnCompleted(Attempt& attempt);
@@ -101,15 +102,15 @@ class FailoverCall {
   const std::string path_;
   const grpc::ByteBuffer& request_;
   const size_t first_;
-  const absl::Time begin_;
-  const absl::Time deadline_;
+  const MonotonicTime begin_;
+  const MonotonicTime deadline_;
   std::vector<Target> targets_;  // in the order in which they are tried
   std::vector<std::unique_ptr<Attempt>> attempts_;
   grpc::CompletionQueue queue_;
   size_t pending_events_ = 0;  // events that queue_ will still deliver
   size_t connecting_ = 0;      // targets
   size_t in_flight_ = 0;       // attempts that have not completed
-  absl::Time last_connect_ = absl::InfinitePast();
+  MonotonicTime last_connect_ = MonotonicTime::InfinitePast();
   bool retried_ = false;
   absl::Status last_error_;  // the last error that an endpoint returned; OK if none did
   std::optional<absl::StatusOr<grpc::ByteBuffer>> result_;

@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "client/clock.h"
 #include "client/failure.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 
@@ -30,10 +30,9 @@ class Queue {
   }
   grpc::CompletionQueue* get() { return &queue_; }
   // Waits for the operation. False: it has not ended in time.
-  bool Wait(absl::Time deadline, bool* ok) {
+  bool Wait(MonotonicTime deadline, bool* ok) {
     void* tag = nullptr;
-    return queue_.AsyncNext(&tag, ok, absl::ToChronoTime(deadline)) ==
-           grpc::CompletionQueue::GOT_EVENT;
+    return queue_.AsyncNext(&tag, ok, ForGrpc(deadline)) == grpc::CompletionQueue::GOT_EVENT;
   }
 
  private:
@@ -41,14 +40,14 @@ class Queue {
 };
 
 std::shared_ptr<Connection> Connect(Endpoint* endpoint, absl::Duration timeout, Queue* queue) {
-  ConnectAttempt attempt(endpoint, absl::Now() + timeout);
+  ConnectAttempt attempt(endpoint, Now() + timeout);
   for (;;) {
     const ConnectAttempt::State state = attempt.Check();
     if (state == ConnectAttempt::State::kReady) return attempt.connection();
     if (state == ConnectAttempt::State::kFailed) return nullptr;
     attempt.NotifyOnChange(queue->get(), queue);
     bool ok = false;
-    queue->Wait(absl::InfiniteFuture(), &ok);  // some milliseconds
+    queue->Wait(MonotonicTime::InfiniteFuture(), &ok);  // some milliseconds
   }
 }
 
@@ -61,11 +60,11 @@ absl::Status ReadFrom(Connection* connection, absl::Duration timeout, Queue* que
   absl::Status status;
   bool ok = false;
   const auto wait = [&] {
-    if (!queue->Wait(absl::Now() + timeout, &ok)) {
+    if (!queue->Wait(Now() + timeout, &ok)) {
       status = absl::DeadlineExceededError(
           absl::StrCat(connection->address, " sent nothing for ", absl::FormatDuration(timeout)));
       context.TryCancel();
-      queue->Wait(absl::InfiniteFuture(), &ok);
+      queue->Wait(MonotonicTime::InfiniteFuture(), &ok);
     }
     return ok && status.ok();
   };
@@ -82,7 +81,7 @@ absl::Status ReadFrom(Connection* connection, absl::Duration timeout, Queue* que
   }
   grpc::Status end;
   reader->Finish(&end, queue);
-  queue->Wait(absl::InfiniteFuture(), &ok);
+  queue->Wait(MonotonicTime::InfiniteFuture(), &ok);
   if (!status.ok()) return status;
   return end.ok() ? absl::OkStatus() : ToError(end, connection->address, kCall);
 }

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "client/clock.h"
 #include "client/convert.h"
 #include "client/failure.h"
 
@@ -48,10 +48,9 @@ void Watcher::Impl::Cancel() {
   if (context_ != nullptr) context_->TryCancel();
 }
 
-bool Watcher::Impl::Wait(void* tag, absl::Time deadline, bool* ok) {
+bool Watcher::Impl::Wait(void* tag, MonotonicTime deadline, bool* ok) {
   void* got = nullptr;
-  while (queue_.AsyncNext(&got, ok, absl::ToChronoTime(deadline)) ==
-         grpc::CompletionQueue::GOT_EVENT) {
+  while (queue_.AsyncNext(&got, ok, ForGrpc(deadline)) == grpc::CompletionQueue::GOT_EVENT) {
     if (got == tag) return true;
   }
   return false;
@@ -65,10 +64,10 @@ void Watcher::Impl::Close() {
     absl::MutexLock lock(&mutex_);
     context_->TryCancel();
   }
-  if (std::exchange(reading_, false)) Wait(&response_, absl::InfiniteFuture(), &ok);
+  if (std::exchange(reading_, false)) Wait(&response_, MonotonicTime::InfiniteFuture(), &ok);
   grpc::Status ignored;
   call_->Finish(&ignored, this);
-  Wait(this, absl::InfiniteFuture(), &ok);
+  Wait(this, MonotonicTime::InfiniteFuture(), &ok);
   call_.reset();
   absl::MutexLock lock(&mutex_);
   context_.reset();
@@ -79,32 +78,32 @@ Watcher::Impl::Step Watcher::Impl::End(absl::Status why) {
   return Step::kOver;
 }
 
-Watcher::Impl::Step Watcher::Impl::Connect(absl::Time deadline) {
-  while (absl::Now() < retry_at_) {
+Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
+  while (Now() < retry_at_) {
     if (cancelled_) return Step::kOver;
-    if (absl::Now() >= deadline) return Step::kDeadline;
+    if (Now() >= deadline) return Step::kDeadline;
     bool ok = false;
-    Wait(nullptr, std::min({deadline, retry_at_, absl::Now() + kPoll}), &ok);
+    Wait(nullptr, std::min({deadline, retry_at_, Now() + kPoll}), &ok);
   }
   Endpoint* const endpoint = endpoints_[endpoint_].get();
   endpoint_ = (endpoint_ + 1) % endpoints_.size();
   address_ = endpoint->address();
   ++attempts_;
   // The pause after a round over all endpoints that failed; doubled each time.
-  retry_at_ = absl::Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
+  retry_at_ = Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
   if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
 
-  ConnectAttempt attempt(endpoint, std::min(deadline, absl::Now() + dial_timeout_));
+  ConnectAttempt attempt(endpoint, std::min(deadline, Now() + dial_timeout_));
   for (;;) {
     const ConnectAttempt::State state = attempt.Check();
     if (state == ConnectAttempt::State::kReady) break;
     if (state == ConnectAttempt::State::kFailed) {
       if (last_error_.ok()) last_error_ = Unreachable(address_);
-      return absl::Now() >= deadline ? Step::kDeadline : Step::kGoOn;
+      return Now() >= deadline ? Step::kDeadline : Step::kGoOn;
     }
     attempt.NotifyOnChange(&queue_, &attempt);
     bool ok = false;
-    Wait(&attempt, absl::InfiniteFuture(), &ok);  // some milliseconds
+    Wait(&attempt, MonotonicTime::InfiniteFuture(), &ok);  // some milliseconds
     if (cancelled_) return Step::kOver;
   }
   connection_ = attempt.connection();
@@ -121,13 +120,13 @@ Watcher::Impl::Step Watcher::Impl::Connect(absl::Time deadline) {
   fragments_.Clear();
   bool ok = false;
   call_->StartCall(&call_);
-  Wait(&call_, absl::InfiniteFuture(), &ok);
+  Wait(&call_, MonotonicTime::InfiniteFuture(), &ok);
   if (!ok) return Broken();
   WatchRequest request;
   *request.mutable_create_request() = request_;
   request.mutable_create_request()->set_start_revision(next_revision_);
   call_->Write(request, &call_);
-  Wait(&call_, absl::InfiniteFuture(), &ok);
+  Wait(&call_, MonotonicTime::InfiniteFuture(), &ok);
   return ok ? Step::kGoOn : Broken();
 }
 
@@ -135,7 +134,7 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
   grpc::Status status;
   bool ok = false;
   call_->Finish(&status, this);
-  Wait(this, absl::InfiniteFuture(), &ok);
+  Wait(this, MonotonicTime::InfiniteFuture(), &ok);
   call_.reset();
   {
     absl::MutexLock lock(&mutex_);
@@ -147,7 +146,7 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
   return IsRejection(status.error_code()) ? End(last_error_) : Step::kGoOn;
 }
 
-Watcher::Impl::Step Watcher::Impl::Read(absl::Time deadline) {
+Watcher::Impl::Step Watcher::Impl::Read(MonotonicTime deadline) {
   if (!std::exchange(reading_, true)) call_->Read(&response_, &response_);
   bool ok = false;
   if (!Wait(&response_, deadline, &ok)) return Step::kDeadline;
@@ -173,7 +172,7 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   if (response.created()) {
     created_ = true;
     backoff_ = kBackoffMin;
-    retry_at_ = absl::InfinitePast();
+    retry_at_ = MonotonicTime::InfinitePast();
     last_error_ = absl::OkStatus();
     if (next_revision_ == 0) next_revision_ = response.header().revision() + 1;
     return std::nullopt;
@@ -193,16 +192,16 @@ absl::Status Watcher::Impl::NobodyReachable() const {
   return Unreachable(absl::StrJoin(all, ", "));
 }
 
-absl::Status Watcher::Impl::WhyNot(Step step, absl::Time deadline) const {
+absl::Status Watcher::Impl::WhyNot(Step step, MonotonicTime deadline) const {
   if (cancelled_) return absl::CancelledError("the watch was cancelled");
   if (step == Step::kOver) return over_;
   if (!last_error_.ok()) return last_error_;
-  return absl::DeadlineExceededError(
-      absl::StrCat("nothing from ", address_, " until ", absl::FormatTime(deadline)));
+  return absl::DeadlineExceededError(absl::StrCat(
+      "nothing from ", address_, " until ", absl::FormatTime(absl::Now() + (deadline - Now()))));
 }
 
 // Until there is a batch, or (`until_created`) the watch is created: then the batch is empty.
-absl::StatusOr<WatchBatch> Watcher::Impl::Run(absl::Time deadline, bool until_created) {
+absl::StatusOr<WatchBatch> Watcher::Impl::Run(MonotonicTime deadline, bool until_created) {
   for (;;) {
     if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);
     if (until_created && call_ != nullptr && created_) return WatchBatch();
@@ -221,11 +220,11 @@ absl::StatusOr<WatchBatch> Watcher::Impl::Run(absl::Time deadline, bool until_cr
   }
 }
 
-absl::Status Watcher::Impl::Start(absl::Time deadline) {
+absl::Status Watcher::Impl::Start(MonotonicTime deadline) {
   return Run(deadline, /*until_created=*/true).status();
 }
 
-absl::StatusOr<WatchBatch> Watcher::Impl::Next(absl::Time deadline) {
+absl::StatusOr<WatchBatch> Watcher::Impl::Next(MonotonicTime deadline) {
   absl::StatusOr<WatchBatch> batch = Run(deadline, /*until_created=*/false);
   if (batch.ok() || cancelled_ || !over_.ok()) return batch;
   return absl::DeadlineExceededError(batch.status().message());
@@ -233,7 +232,9 @@ absl::StatusOr<WatchBatch> Watcher::Impl::Next(absl::Time deadline) {
 
 Watcher::Watcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Watcher::~Watcher() = default;
-absl::StatusOr<WatchBatch> Watcher::Next(absl::Time deadline) { return impl_->Next(deadline); }
+absl::StatusOr<WatchBatch> Watcher::Next(absl::Time deadline) {
+  return impl_->Next(FromWallClock(deadline));
+}
 void Watcher::Cancel() { impl_->Cancel(); }
 int64_t Watcher::next_revision() const { return impl_->next_revision(); }
 int64_t Watcher::compact_revision() const { return impl_->compact_revision(); }

@@ -32,8 +32,8 @@ class Watcher::Impl {
   ~Impl();
 
   // Waits until a service has created the watch.
-  absl::Status Start(absl::Time deadline);
-  absl::StatusOr<WatchBatch> Next(absl::Time deadline);
+  absl::Status Start(MonotonicTime deadline);
+  absl::StatusOr<WatchBatch> Next(MonotonicTime deadline);
   void Cancel();  // from any thread
 
   int64_t next_revision() const { return next_revision_; }
@@ -46,20 +46,20 @@ class Watcher::Impl {
   enum class Step { kGoOn, kDeadline, kOver };
 
   // Connects, and sends the create request.
-  Step Connect(absl::Time deadline);
+  Step Connect(MonotonicTime deadline);
   // Reads the next response into response_.
-  Step Read(absl::Time deadline);
+  Step Read(MonotonicTime deadline);
   // Takes response_. Returns a batch if it has one.
   std::optional<WatchBatch> Take();
   // The stream has broken: decides whether to go on.
   Step Broken();
   void Close();
   // Waits for the event `tag`; false: the deadline has passed. `ok` as gRPC's.
-  bool Wait(void* tag, absl::Time deadline, bool* ok);
+  bool Wait(void* tag, MonotonicTime deadline, bool* ok);
   Step End(absl::Status why);
   absl::Status NobodyReachable() const;
-  absl::Status WhyNot(Step step, absl::Time deadline) const;
-  absl::StatusOr<WatchBatch> Run(absl::Time deadline, bool until_created);
+  absl::Status WhyNot(Step step, MonotonicTime deadline) const;
+  absl::StatusOr<WatchBatch> Run(MonotonicTime deadline, bool until_created);
 
   const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
   size_t endpoint_;      // the next one to try
@@ -70,7 +70,7 @@ class Watcher::Impl {
   int64_t compact_revision_ = 0;
   absl::Status over_;        // why the watch is over
   absl::Status last_error_;  // of the last attempt
-  absl::Time retry_at_ = absl::InfinitePast();
+  MonotonicTime retry_at_ = MonotonicTime::InfinitePast();
   absl::Duration backoff_;
 
   grpc::CompletionQueue queue_;

@@ -21,7 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "client/clock.h"
 
 namespace raftkv::client {
 namespace {
@@ -41,9 +41,9 @@ class Socket {
   int fd() const { return fd_; }
 
   // Waits until the socket is ready for `events`. False: not before the deadline.
-  bool Await(short events, absl::Time deadline) const {
+  bool Await(short events, MonotonicTime deadline) const {
     pollfd one = {.fd = fd_, .events = events, .revents = 0};
-    const absl::Duration left = std::max(deadline - absl::Now(), absl::ZeroDuration());
+    const absl::Duration left = std::max(deadline - Now(), absl::ZeroDuration());
     return poll(&one, 1, static_cast<int>(absl::ToInt64Milliseconds(left))) > 0;
   }
 
@@ -52,7 +52,7 @@ class Socket {
 };
 
 // Connects. Returns 0 or the errno.
-int Connect(const addrinfo& to, const Socket& socket, absl::Time deadline) {
+int Connect(const addrinfo& to, const Socket& socket, MonotonicTime deadline) {
   if (connect(socket.fd(), to.ai_addr, to.ai_addrlen) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
   if (!socket.Await(POLLOUT, deadline)) return ETIMEDOUT;
@@ -65,7 +65,7 @@ int Connect(const addrinfo& to, const Socket& socket, absl::Time deadline) {
 // Sends the greeting. Returns the first bytes of the answer; empty: the connection was closed.
 // nullopt: no answer.
 std::optional<std::string> Greet(const addrinfo& to, absl::string_view greeting,
-                                 absl::Time deadline) {
+                                 MonotonicTime deadline) {
   const Socket socket(::socket(to.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (Connect(to, socket, deadline) != 0) return "";
   (void)!send(socket.fd(), greeting.data(), greeting.size(), MSG_NOSIGNAL);
@@ -94,7 +94,7 @@ bool IsTlsRecord(absl::string_view bytes) {
 }
 
 // Why there is no HTTP/2 connection with a server that accepts TCP connections.
-std::string WhyNoGreeting(const addrinfo& to, absl::Time deadline) {
+std::string WhyNoGreeting(const addrinfo& to, MonotonicTime deadline) {
   // RFC 9113, section 3.4: the client's preface, and an empty SETTINGS frame.
   constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   constexpr absl::string_view kSettings("\0\0\0\x04\0\0\0\0\0", 9);
@@ -113,7 +113,7 @@ std::string WhyNoGreeting(const addrinfo& to, absl::Time deadline) {
                : "it is not a gRPC server";
 }
 
-std::string Probe(const std::string& address, absl::Time deadline) {
+std::string Probe(const std::string& address, MonotonicTime deadline) {
   const size_t colon = address.rfind(':');
   absl::string_view host(address.data(), colon);
   if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
@@ -154,7 +154,7 @@ std::string WhyUnreachable(const std::string& address, absl::Duration limit) {
     std::string text;
   };
   const auto result = std::make_shared<Result>();
-  const absl::Time deadline = absl::Now() + limit;
+  const MonotonicTime deadline = Now() + limit;
   std::thread([result, address, deadline] {
     std::string text = Probe(address, deadline);
     const absl::MutexLock lock(&result->mutex);
@@ -162,8 +162,8 @@ std::string WhyUnreachable(const std::string& address, absl::Duration limit) {
   }).detach();
   const absl::MutexLock lock(&result->mutex);
   const auto done = [](Result* r) { return !r->text.empty(); };
-  if (!result->mutex.AwaitWithDeadline(absl::Condition(+done, result.get()),
-                                       deadline + absl::Milliseconds(100))) {
+  if (!result->mutex.AwaitWithTimeout(absl::Condition(+done, result.get()),
+                                      limit + absl::Milliseconds(100))) {
     return "its name cannot be looked up: no name server answers";
   }
   return result->text;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/cli.h"
 #include "client/cli/usage.h"
+#include "client/clock.h"
 
 namespace raftkv::client {
 namespace {
@@ -156,11 +157,11 @@ int HashKv(const EndpointArguments& arguments, const Context& context) {
 
 // A member is healthy if it serves a linearizable read, which needs a leader and a majority.
 EndpointHealth CheckHealth(Client& client) {
-  const absl::Time start = absl::Now();
+  const MonotonicTime start = Now();
   absl::Status read = client.Get("health").status();
   // "Permission denied" is an answer too.
   if (absl::IsPermissionDenied(read)) read = absl::OkStatus();
-  return {"", absl::Now() - start, std::move(read)};
+  return {"", Now() - start, std::move(read)};
 }
 
 int Health(const EndpointArguments& arguments, const Context& context) {

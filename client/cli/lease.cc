@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/cli/cli.h"
+#include "client/clock.h"
 
 namespace raftkv::client {
 namespace {
@@ -76,12 +77,12 @@ int KeepAlive(const LeaseArguments& arguments, const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   const std::unique_ptr<Client> client = context.Connect();
   Output output = context.MakeOutput();
-  absl::Time lives_until = absl::InfinitePast();
+  MonotonicTime lives_until = MonotonicTime::InfinitePast();
   for (;;) {
-    const absl::Time asked = absl::Now();
+    const MonotonicTime asked = Now();
     const auto result = client->LeaseKeepAlive(*id);
     if (!result.ok()) {
-      if (arguments.once || absl::Now() >= lives_until) return context.Fail(result.status());
+      if (arguments.once || Now() >= lives_until) return context.Fail(result.status());
       absl::SleepFor(absl::Milliseconds(500));
       continue;
     }

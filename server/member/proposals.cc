@@ -1,6 +1,5 @@
 #include "server/member/proposals.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "server/member/origin.h"
@@ -17,14 +16,13 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
   proposal.request = std::move(pending);
   proposal.caller = std::move(caller);
   bytes_ += proposal.payload.size();
-  waiting_.push_back(number);
+  waiting_.insert(waiting_.end(), number);
 }
 
 std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
                                                           MonotonicTime now) {
   while (!waiting_.empty()) {
-    const uint64_t number = waiting_.front();
-    waiting_.pop_front();
+    const uint64_t number = waiting_.extract(waiting_.begin()).value();
     auto it = all_.find(number);
     if (it == all_.end()) continue;  // answered while it waited
     Proposal& proposal = it->second;
@@ -46,7 +44,7 @@ raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
   if (it == all_.end() || it->second.leader != leader) return 0;
   it->second.leader = raft::kNobody;
   it->second.request->set_proposed(false);
-  waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), number), number);
+  waiting_.insert(number);
   return it->second.term;
 }
 

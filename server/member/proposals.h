@@ -12,9 +12,9 @@
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "server/member/pending.h"
@@ -89,9 +89,9 @@ class Proposals {
   const raft::MemberId member_;
   const uint64_t boot_id_;
   uint64_t next_number_ = 1;
-  size_t bytes_ = 0;              // of all payloads
-  Map all_;                       // by number, hence by arrival
-  std::deque<uint64_t> waiting_;  // ascending; some may be answered already
+  size_t bytes_ = 0;            // of all payloads
+  Map all_;                     // by number, hence by arrival
+  std::set<uint64_t> waiting_;  // by arrival; some may be answered already
 };
 
 }  // namespace raftkv

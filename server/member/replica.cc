@@ -65,6 +65,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
   now_ = now;
+  log_would_stall_ = log_->WouldStall();
   if (Full()) pending_.ForgetAnswered();  // makes room: some were answered since the last tick
 
   for (Input& input : inputs) {
@@ -107,10 +108,13 @@ void Replica::Stop() {
 
 // --- what arrives
 
-bool Replica::FarBehind() const { return raft_.commit_index() > applied_ + kUnappliedMax; }
+// A leader that waited for its disk would send no heartbeats meanwhile.
+bool Replica::TooBusy() const {
+  return raft_.commit_index() > applied_ + kUnappliedMax || log_would_stall_;
+}
 
 void Replica::Handle(ProposeRequest request) {
-  if (Full() || FarBehind() || !HasRoomFor(request.command.size())) {
+  if (Full() || TooBusy() || !HasRoomFor(request.command.size())) {
     request.done(Fate::kTooManyRequests, {});
     return;
   }
@@ -241,7 +245,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   // A removed member is not sent what follows its removal, so it would not learn the outcome.
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
   if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
-  if (FarBehind()) return decline({.too_many_requests = true});
+  if (TooBusy()) return decline({.too_many_requests = true});
   if (proposal.changes_members) return QueueChange(from, proposal);
   switch (raft_.Propose(proposal.payload)) {
     case raft::ProposeResult::kAccepted:

@@ -12,8 +12,6 @@ namespace {
 
 // The limit of unanswered votes and Hellos to one peer; further ones are dropped.
 constexpr int kUnaryOutMax = 8;
-// Larger than Raft's window of appends, so that heartbeats fit beside a full window.
-constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
 // Each chunk of a snapshot is answered before the next one is sent.
 constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
 // Proposals are added to a waiting forward request up to this size.
@@ -23,23 +21,6 @@ constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
 constexpr size_t kUnintroducedMax = 64;
 // A removed member is told so on the connections to it. They are ended one to two seconds later.
 constexpr int kRemovedSeconds = 2;
-// How a member that stops ends the streams of the others.
-constexpr char kStopping[] = "server stopped";
-
-grpc::ChannelArguments ChannelArgs() {
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
-  args.SetMaxSendMessageSize(kPeerMessageBytesMax);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPeerKeepaliveTimeoutMs);
-  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);  // reconnect fast to a restarted peer
-  return args;
-}
 
 std::map<raft::MemberId, Handshake::Member> KnownPeers(const std::vector<PeerAddress>& peers) {
   std::map<raft::MemberId, Handshake::Member> members;
@@ -170,6 +151,8 @@ void Peers::Register(MethodTable* methods) {
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/Hello", &Peers::OnHello));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/AppendEntries", kAppendBound,
                                    &Peer::append_in, &Peers::OnAppend));
+  rows.streams.push_back(StreamRow("/raftkv.proto.Raft/Heartbeats", kHeartbeatBound,
+                                   &Peer::heartbeat_in, &Peers::OnAppend));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/Forward", options_.forward_bound,
                                    &Peer::forward_in, &Peers::OnForward));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/InstallSnapshot", kSnapshotBound,
@@ -178,33 +161,7 @@ void Peers::Register(MethodTable* methods) {
   methods_->Serve(std::move(rows));
 }
 
-// --- connections that we make
-
-void Peers::Connect(grpc::CompletionQueue* queue) {
-  queue_ = queue;
-  for (auto& [id, peer] : peers_) ConnectTo(&peer);
-}
-
-void Peers::ConnectTo(Peer* peer) {
-  if (queue_ == nullptr || peer->address.address.empty()) return;
-  peer->stub = proto::Raft::NewStub(grpc::CreateCustomChannel(
-      peer->address.address, grpc::InsecureChannelCredentials(), ChannelArgs()));
-  MakeAppendOut(peer);
-  MakeForwardOut(peer);
-}
-
-// The peer may have received what was forwarded and not answered.
-void Peers::Disconnect(Peer* peer) {
-  if (peer->append_out) peer->append_out->Cancel();
-  if (peer->forward_out) peer->forward_out->Cancel();
-  peer->append_out.reset();
-  peer->forward_out.reset();
-  peer->stub.reset();
-  peer->connected = false;
-  peer->address.address.clear();
-  post_(AppendLost{peer->address.id});
-  post_(ForwardLost{peer->address.id, {}});
-}
+// --- the members
 
 void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
   if (closing()) return;
@@ -226,74 +183,6 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
     if (peer.stub == nullptr) ConnectTo(&peer);
   }
   handshake_.SetPeers(KnownPeers(peers));
-}
-
-void Peers::EverySecond() {
-  for (auto& [id, peer] : peers_) {
-    if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
-  }
-}
-
-void Peers::OnConnected(Peer* peer) {
-  if (std::exchange(peer->connected, true)) return;
-  LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
-  peer->last_rejection.clear();
-}
-
-void Peers::MakeAppendOut(Peer* peer) {
-  AppendOut::Hooks hooks;
-  hooks.open = [this, peer](grpc::ClientContext* context) {
-    return peer->stub->PrepareAsyncAppendEntries(context, queue_);
-  };
-  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
-  hooks.on_open = [this, peer](const proto::Peer& who) {
-    if (!handshake_.CheckAnswer(peer->address.id, who)) return false;
-    OnConnected(peer);
-    return true;
-  };
-  hooks.on_response = [this](const Sender& from, proto::AppendEntriesResponse* response) {
-    return PostRaft(from, Decode(*response)).ok();
-  };
-  hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
-                               const StreamEnd& end) {
-    if (closing()) return;
-    post_(AppendLost{peer->address.id});
-    if (end.rejected_by_peer()) {
-      OnRejectedBy(peer, end.status);
-    } else if (!end.rejected_by_us && std::exchange(peer->connected, false)) {
-      const bool planned = end.status.error_message() == kStopping || peer->seconds_left > 0;
-      LOG_AT_LEVEL(planned ? google::GLOG_INFO : google::GLOG_WARNING)
-          << "lost connection to " << peer->address.name << " at " << peer->address.address << ": "
-          << end.status.error_message();
-    }
-  };
-  peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
-}
-
-void Peers::MakeForwardOut(Peer* peer) {
-  ForwardOut::Hooks hooks;
-  hooks.open = [this, peer](grpc::ClientContext* context) {
-    return peer->stub->PrepareAsyncForward(context, queue_);
-  };
-  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
-  hooks.on_open = [this, peer](const proto::Peer& who) {
-    return handshake_.CheckAnswer(peer->address.id, who);
-  };
-  hooks.on_response = [this](const Sender& from, proto::ForwardResponse* response) {
-    return OnForwardAnswer(from, *response).ok();
-  };
-  hooks.on_lost = [this, peer](const std::deque<proto::ForwardRequest>& unsent,
-                               const StreamEnd& end) {
-    if (closing()) return;
-    std::vector<uint64_t> numbers;
-    for (const proto::ForwardRequest& request : unsent) {
-      for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
-    }
-    post_(ForwardLost{peer->address.id, std::move(numbers)});
-    if (end.rejected_by_peer()) OnRejectedBy(peer, end.status);
-  };
-  peer->forward_out =
-      std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
 }
 
 template <typename Request, typename Response>
@@ -319,6 +208,7 @@ void Peers::Stop() {
   const absl::Status stopped = absl::UnavailableError(kStopping);
   for (auto& [id, peer] : peers_) {
     if (peer.append_out) peer.append_out->Close();
+    if (peer.heartbeat_out) peer.heartbeat_out->Close();
     if (peer.forward_out) peer.forward_out->Close();
     for (const auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call.Finish(stopped);
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
@@ -330,6 +220,7 @@ void Peers::Stop() {
 void Peers::Cancel() {
   for (auto& [id, peer] : peers_) {
     if (peer.append_out) peer.append_out->Cancel();
+    if (peer.heartbeat_out) peer.heartbeat_out->Cancel();
     if (peer.forward_out) peer.forward_out->Cancel();
   }
   if (methods_ != nullptr) methods_->CancelStreams();
@@ -431,13 +322,19 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Request
   call.Finish(absl::OkStatus());
 }
 
+// The peer can accept an append without entries after what it has acknowledged, whatever is still
+// on its way to it. A later one would be rejected if it overtook the entries before it.
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntries& append) {
-  if (to->append_out != nullptr) to->append_out->Send(Encode(message, append));
+  if (to->append_out == nullptr) return;
+  const bool may_overtake = append.entries.empty() && append.prev.index <= append.acknowledged;
+  const bool apart = may_overtake && to->knows_heartbeats;
+  (apart ? to->heartbeat_out : to->append_out)->Send(Encode(message, append));
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message,
                      const raft::AppendEntriesReply& reply) {
-  if (to->append_in != nullptr) to->append_in->Send(Encode(message, reply));
+  AppendIn* const in = to->heartbeat_in != nullptr ? to->heartbeat_in : to->append_in;
+  if (in != nullptr) in->Send(Encode(message, reply));
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::ReadIndexRequest& ask) {

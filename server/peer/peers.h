@@ -1,10 +1,12 @@
 #ifndef RAFTKV_SERVER_PEER_PEERS_H_
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
-// The transport of server/member over gRPC. To each peer we open one stream for appends and one for
-// forwarded requests, and make unary calls for votes, Hello (first start) and TimeoutNow. A
-// snapshot is sent on a connection and a thread of its own (snapshot_sender.h). Each peer does the
-// same to us. An answer is sent on the stream or call of its request.
+// The transport of server/member over gRPC. To each peer we have two connections. One is for what
+// may be large: a stream of appends and one of forwarded requests. The other is for what must not
+// wait behind that: a stream of heartbeats, and unary calls for votes, Hello (first start) and
+// TimeoutNow (docs/decisions/0019-heartbeats-apart.md). A snapshot is sent on a connection and a
+// thread of its own (snapshot_sender.h). Each peer does the same to us. An answer is sent on the
+// stream or call of its request, except that all answers to appends use the stream of heartbeats.
 //
 // Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). Messages
 // that they reject are counted and never reach the member. All other messages are posted to the
@@ -43,15 +45,17 @@
 
 namespace raftkv {
 
-// With these keepalive times, a half-open connection is detected within three seconds.
+// With these keepalive times, a half-open connection for heartbeats is detected within three
+// seconds. On the other one, the ping waits behind what is being sent, about 1 MiB at most.
 inline constexpr int kPeerKeepaliveMs = 2000;
 inline constexpr int kPeerKeepaliveTimeoutMs = 1000;
+inline constexpr int kPeerBulkKeepaliveTimeoutMs = 10000;
 static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
 // The maximum size of a message between members. The largest entry has about 32 MiB, the upper
 // bound of max_request_bytes.
 inline constexpr int kPeerMessageBytesMax = 64 << 20;
-// The maximum number of calls of one connection to the peer port. A member uses two streams and a
-// few unary calls.
+// The maximum number of calls of one connection to the peer port. A member uses at most two streams
+// and a few unary calls.
 inline constexpr int kPeerCallsMax = 64;
 
 struct PeerAddress {
@@ -123,6 +127,12 @@ class Peers final : public Transport {
   void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
+  // Larger than Raft's window of appends, so that heartbeats fit beside a full window.
+  static constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
+  static constexpr QueueBound kHeartbeatBound{.messages = 1024, .bytes = 1 << 20};
+  // How a member that stops ends the streams of the others.
+  static constexpr char kStopping[] = "server stopped";
+
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;
   using HelloCall = Unary<proto::HelloRequest, proto::HelloResponse>;
   using TimeoutNowCall = Unary<proto::TimeoutNowRequest, proto::TimeoutNowResponse>;
@@ -140,10 +150,15 @@ class Peers final : public Transport {
 
   struct Peer {
     PeerAddress address;
-    std::unique_ptr<proto::Raft::Stub> stub;
+    std::vector<std::shared_ptr<grpc::Channel>> channels;  // of the stubs
+    std::unique_ptr<proto::Raft::Stub> stub;               // for heartbeats and unary calls
+    std::unique_ptr<proto::Raft::Stub> bulk_stub;          // for the other two streams
     std::unique_ptr<AppendOut> append_out;
+    std::unique_ptr<AppendOut> heartbeat_out;
     std::unique_ptr<ForwardOut> forward_out;
+    bool knows_heartbeats = true;  // false: it is of an earlier release
     AppendIn* append_in = nullptr;
+    AppendIn* heartbeat_in = nullptr;
     ForwardIn* forward_in = nullptr;
     SnapshotIn* snapshot_in = nullptr;
     std::shared_ptr<Incoming> incoming;  // the snapshot that arrives on snapshot_in
@@ -175,9 +190,12 @@ class Peers final : public Transport {
   StreamMethod StreamRow(const char* name, QueueBound bound, InStream<Request, Response>* Peer::*in,
                          absl::Status (Peers::*on_request)(const Sender&, Request*));
 
+  AppendOut::Hooks AppendHooks(Peer* peer);
   void MakeAppendOut(Peer* peer);
+  void MakeHeartbeatOut(Peer* peer);
   void MakeForwardOut(Peer* peer);
   void OnConnected(Peer* peer);
+  void OnAppendsLost(Peer* peer, const StreamEnd& end);
 
   // These pass arrived messages to the member. If the result is not OK, the message was malformed:
   // it was counted, and its stream ends with the result.

@@ -62,9 +62,11 @@ void Peers::OnMessageRejected(raft::MemberId from, const char* why) {
 
 void Peers::EndStreams(Peer* peer, const absl::Status& status) {
   if (peer->append_in != nullptr) std::exchange(peer->append_in, nullptr)->Finish(status);
+  if (peer->heartbeat_in != nullptr) std::exchange(peer->heartbeat_in, nullptr)->Finish(status);
   if (peer->forward_in != nullptr) std::exchange(peer->forward_in, nullptr)->Finish(status);
   EndIncoming(peer, status);
   if (peer->append_out != nullptr) peer->append_out->Reject();
+  if (peer->heartbeat_out != nullptr) peer->heartbeat_out->Reject();
   if (peer->forward_out != nullptr) peer->forward_out->Reject();
 }
 

@@ -17,12 +17,12 @@ bool Progress::CanSend() const {
 
 void Progress::OnSent(Index last, size_t bytes) {
   CHECK(CanSend());
-  CHECK_GE(last, next_index_);
   if (state_ == State::kProbe) {
     probe_outstanding_ = true;
     probe_ = {last, bytes};
     return;
   }
+  CHECK_GE(last, next_index_);
   PutInFlight({last, bytes});
 }
 
@@ -41,7 +41,7 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
     match_index_ = acknowledged_ = match;
     match_round_ = round;
     accepted_since_heartbeat_ = true;
-    stalled_ = false;
+    stalled_ = late_ = false;
     while (!inflight_.empty() && inflight_.front().last <= match) {
       inflight_bytes_ -= inflight_.front().bytes;
       inflight_.pop_front();
@@ -112,15 +112,16 @@ void Progress::OnSnapshotSent(bool ok, Index first_index) {
 }
 
 void Progress::OnHeartbeat() {
-  probe_outstanding_ = false;
   stalled_ = !inflight_.empty() && !accepted_since_heartbeat_;
+  late_ = stalled_ || probe_outstanding_;
+  probe_outstanding_ = false;
   accepted_since_heartbeat_ = false;
 }
 
 void Progress::ClearInflight() {
   inflight_.clear();
   inflight_bytes_ = 0;
-  stalled_ = false;
+  stalled_ = late_ = false;
 }
 
 }  // namespace raftkv::raft

@@ -6,7 +6,8 @@
 // member.
 //
 //   kProbe      The leader does not know up to where the logs match. It sends one append at a time
-//               and repeats it at most once in a heartbeat interval until it is answered.
+//               and repeats it at most once in a heartbeat interval until it is answered. So a
+//               probe is small: if the next entry is large, it has no entries.
 //   kReplicate  The leader expects the logs to match up to next_index - 1. It sends appends without
 //               waiting for replies, within a window of messages and bytes. next_index advances
 //               when an append is sent.
@@ -24,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <utility>
 
 #include "server/raft/types.h"
 
@@ -49,8 +51,12 @@ class Progress {
 
   bool CanSend() const;
 
-  // An append whose last entry is `last` was sent.
+  // An append whose last entry is `last` was sent; of a probe without entries, its prev.
   void OnSent(Index last, size_t bytes);
+
+  // What is sent behind the appends in flight may arrive late: they are large, or were not
+  // acknowledged for a whole interval.
+  bool congested() const { return late_ || inflight_bytes_ > kCongestedBytes; }
 
   // The peer has saved everything up to `match`. `round` is the leader's newest round. Returns
   // whether match_index advanced.
@@ -81,11 +87,10 @@ class Progress {
   // A new heartbeat interval begins.
   void OnHeartbeat();
 
-  // The prev index of the next heartbeat. Usually match_index: the peer has that entry, so it does
-  // not reject the heartbeat. If appends are in flight and none was acknowledged for a whole
-  // interval, it is the end of what was sent: the peer rejects the heartbeat if it lost an append.
-  // This is how the loss of the last append is noticed.
-  Index heartbeat_prev() const { return stalled_ ? next_index_ - 1 : match_index_; }
+  // True once for each interval in which appends were in flight and none was acknowledged. Then an
+  // append without entries follows them, whose prev is next_index - 1. The peer rejects it if it
+  // lost one of them. This is how the loss of the last append is noticed.
+  bool TakeStalled() { return std::exchange(stalled_, false); }
 
   // Set by Raft.
   uint64_t contact_tick = 0;  // when the peer last answered an append of this term
@@ -93,6 +98,8 @@ class Progress {
   Index told_commit = 0;      // how far the messages that were sent so far let the peer commit
 
  private:
+  static constexpr size_t kCongestedBytes = 64 << 10;
+
   struct Inflight {
     Index last = 0;
     size_t bytes = 0;
@@ -112,6 +119,7 @@ class Progress {
   Inflight probe_ = {};  // the last probe that was sent
   bool accepted_since_heartbeat_ = true;
   bool stalled_ = false;
+  bool late_ = false;
   uint64_t match_round_ = 0;  // the leader's round when match_index last moved
 
   std::deque<Inflight> inflight_;

@@ -217,6 +217,7 @@ class Raft {
   bool HasEntriesFor(const Progress& peer) const;
   bool HasSomethingFor(const Progress& peer) const;
   void SendToPeers();
+  bool SendEntries(MemberId to, Progress& peer);
   void SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries);
   void AcknowledgeToLeader();
 

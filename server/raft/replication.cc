@@ -64,6 +64,13 @@
 
 namespace raftkv::raft {
 
+namespace {
+
+// A probe is repeated until it is answered (progress.h), so it has only small entries.
+constexpr size_t kProbeBytesMax = 16 << 10;
+
+}  // namespace
+
 // The follower.
 
 void Raft::Handle(const Message& message, AppendEntries& append) {
@@ -233,35 +240,51 @@ bool Raft::HasSomethingFor(const Progress& peer) const {
 
 void Raft::SendToPeers() {
   for (auto& [id, peer] : peers_) {
-    bool sent = false;
-    while (HasEntriesFor(peer)) {
-      const Index first = peer.next_index();
-      const bool from_disk = !log_.InMemory(first);
-      SendAppend(id, peer, log_.IdAt(first - 1),
-                 log_.Entries(first, log_.last_index(), config_.append_entries_max,
-                              config_.append_bytes_max));
-      sent = true;
-      // At most one read from disk here: a peer that is far behind must not delay the others.
-      if (from_disk) break;
-    }
+    const bool sent = SendEntries(id, peer);
     // A new commit index is sent at once even without entries, because followers answer their
-    // clients after they have applied the entries up to it.
-    if (!sent && (announce_round_ || HasSomethingFor(peer))) {
-      const Index prev = peer.heartbeat_prev();
+    // clients after they have applied the entries up to it. The round of a heartbeat needs no
+    // message of its own if entries tell it that arrive soon.
+    const bool told = sent && !(announce_round_ && peer.congested());
+    if (!told && (announce_round_ || HasSomethingFor(peer))) {
+      const Index prev = peer.match_index();
       // The entry at `prev` was cut, so its term is unknown here. Name the position before entry 1
       // instead: every log has it, so the peer does not reject this empty append.
       SendAppend(id, peer, prev + 1 < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
+    }
+    if (peer.TakeStalled() && peer.next_index() >= log_.first_index()) {
+      SendAppend(id, peer, log_.IdAt(peer.next_index() - 1), {});
     }
   }
   announce_round_ = false;
 }
 
-void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries) {
-  if (!entries.empty()) {
+// Sends as many entries as the peer's window allows. Returns whether an append was sent.
+bool Raft::SendEntries(MemberId to, Progress& peer) {
+  bool sent = false;
+  while (HasEntriesFor(peer)) {
+    const Index first = peer.next_index();
+    const bool from_disk = !log_.InMemory(first);
+    const bool probe = peer.state() == Progress::State::kProbe;
+    const size_t bytes_max =
+        probe ? std::min(kProbeBytesMax, config_.append_bytes_max) : config_.append_bytes_max;
+    std::vector<Entry> entries =
+        log_.Entries(first, log_.last_index(), config_.append_entries_max, bytes_max);
     size_t bytes = 0;
     for (const Entry& entry : entries) bytes += EntryBytes(entry);
-    peer.OnSent(entries.back().id.index, bytes);
+    if (probe && bytes > kProbeBytesMax) {
+      entries.clear();
+      bytes = 0;
+    }
+    peer.OnSent(first - 1 + entries.size(), bytes);
+    SendAppend(to, peer, log_.IdAt(first - 1), std::move(entries));
+    sent = true;
+    // At most one read from disk here: a peer that is far behind must not delay the others.
+    if (from_disk) break;
   }
+  return sent;
+}
+
+void Raft::SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries) {
   const Index match = prev.index + entries.size();
   peer.told_commit = std::max(peer.told_commit, std::min(commit_, match));
   next_.messages_now.push_back(

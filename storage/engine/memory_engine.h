@@ -40,6 +40,8 @@ class MemoryDisk {
   // all its views must have been destroyed before.
   void Crash(uint64_t kept = 0);
 
+  bool would_stall = false;  // what Engine::WouldStall answers
+
  private:
   friend class MemoryEngine;
   friend class MemoryView;
@@ -96,7 +98,7 @@ class MemoryEngine final : public Engine {
   void Flush() override;
   void StartFlush() override { Flush(); }
   uint64_t DiskBytes() const override;
-  bool WouldStall() const override { return false; }
+  bool WouldStall() const override { return disk_->would_stall; }
 
  private:
   const std::shared_ptr<MemoryDisk> disk_;

@@ -27,7 +27,7 @@
 #include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
-#include "storage/engine/rocks_file_system.h"
+#include "storage/engine/rocks_env.h"
 
 namespace raftkv {
 namespace {
@@ -436,11 +436,11 @@ class RocksEngine final : public Engine {
 // effect was measured (docs/decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
   rocksdb::Options r;
-  r.env = o.env != nullptr ? o.env : WatchedRocksEnv();
+  r.env = o.env != nullptr ? o.env : RocksEnv(o.durability);
   r.create_if_missing = o.create_if_missing;
   r.paranoid_checks = true;
   r.max_bgerror_resume_count = 0;
-  r.max_background_jobs = 2;  // one flushes, one compacts; Listener needs a single flush thread
+  r.max_background_jobs = 2;  // one flushes, one compacts (rocks_env.h); Listener needs that
   r.allow_concurrent_memtable_write = false;
   r.recycle_log_file_num = 0;
   r.keep_log_file_num = 4;

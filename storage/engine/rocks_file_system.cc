@@ -1,6 +1,5 @@
 #include "storage/engine/rocks_file_system.h"
 
-#include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
 #include <chrono>
@@ -130,7 +129,7 @@ class WatchedDirectory final : public rocksdb::FSDirectoryWrapper {
   }
 };
 
-class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
+class WatchedFiles final : public rocksdb::FileSystemWrapper {
  public:
   using FileSystemWrapper::FileSystemWrapper;
 
@@ -190,11 +189,8 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
 
 }  // namespace
 
-rocksdb::Env* WatchedRocksEnv() {
-  static rocksdb::Env* const env =
-      rocksdb::NewCompositeEnv(std::make_shared<WatchedFileSystem>(rocksdb::FileSystem::Default()))
-          .release();
-  return env;
+std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem() {
+  return std::make_shared<WatchedFiles>(rocksdb::FileSystem::Default());
 }
 
 }  // namespace raftkv

@@ -7,13 +7,12 @@
 #include <memory>
 
 namespace rocksdb {
-class Env;
+class FileSystem;
 }
 
 namespace raftkv {
 
-// Returns the one instance, which lives as long as the process.
-rocksdb::Env* WatchedRocksEnv();
+std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem();
 
 }  // namespace raftkv
 

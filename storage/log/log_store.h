@@ -98,6 +98,7 @@ class LogStore final : public raft::LogReader {
 
   uint64_t synced_batches() const { return synced_batches_; }  // since Open
   uint64_t DiskBytes() const { return engine_->DiskBytes(); }
+  bool WouldStall() const { return engine_->WouldStall(); }
 
  private:
   struct TermRun {  // all entries from `first` to before the next run's first have this term

@@ -357,6 +357,23 @@ TEST(Replica, RequestsBeyondPendingMaxAreRejected) {
   EXPECT_EQ(a->times + b->times, 0);
 }
 
+// Otherwise the loop would wait for the disk, and the leader would be replaced.
+TEST(Replica, ALeaderTakesNoProposalsWhileItsLogWouldStall) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader(), follower = c.follower();
+  c[leader].log_disk->would_stall = true;
+  auto own = c.Put(leader, "a", "1");
+  auto forwarded = c.Put(follower, "b", "1");
+  c.Settle();
+  EXPECT_EQ(own->fate, Fate::kTooManyRequests);
+  EXPECT_EQ(forwarded->fate, Fate::kTooManyRequests);
+  c[leader].log_disk->would_stall = false;
+  auto later = c.Put(follower, "b", "2");
+  c.Settle();
+  EXPECT_EQ(later->fate, Fate::kApplied);
+}
+
 TEST(Replica, BytesBeyondPendingBytesMaxAreRejectedWhereverProposalsWait) {
   Cluster c(3, /*pending_max=*/16384, /*pending_bytes_max=*/4096);
   const std::string large(3000, 'v'), huge(5000, 'v');

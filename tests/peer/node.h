@@ -147,6 +147,11 @@ inline PeerMessage Proposal(uint64_t number, size_t bytes) {
 }
 
 inline PeerMessage Append() {
+  raft::AppendEntries append;
+  append.entries.push_back({{1, 1}, raft::EntryType::kNoOp, {}});
+  return {1, 2, "", raft::Message{1, 2, /*term=*/1, std::move(append)}};
+}
+inline PeerMessage Heartbeat() {
   return {1, 2, "", raft::Message{1, 2, /*term=*/1, raft::AppendEntries{}}};
 }
 

@@ -205,7 +205,8 @@ TEST(Peers, AnswerASenderThatIsNotKnownYet) {
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
 }
 
-// A member n2 that answers the first append with a given response, and then keeps the stream open.
+// A member n2 of an earlier release, without the stream of heartbeats. It answers each append with
+// a given response.
 class FakePeer final : public proto::Raft::Service {
  public:
   using AppendStream =
@@ -225,10 +226,7 @@ class FakePeer final : public proto::Raft::Service {
 
   grpc::Status AppendEntries(grpc::ServerContext*, AppendStream* stream) override {
     proto::AppendEntriesRequest request;
-    stream->Read(&request);
-    stream->Write(answer_);
-    while (stream->Read(&request)) {
-    }
+    while (stream->Read(&request)) stream->Write(answer_);
     return grpc::Status::OK;
   }
 
@@ -260,6 +258,40 @@ TEST(Peers, AMalformedAnswerEndsItsStream) {
   EXPECT_TRUE(Eventually({&node}, [&] { return node.Count<AppendLost>() == 1; }));
   EXPECT_EQ(node.peers.rejections().of(Rejections::Reason::kMalformed), 1);
   EXPECT_EQ(node.CountMessages<raft::Message>(), 0);
+}
+
+TEST(Peers, HeartbeatsDoNotWaitBehindEntries) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  std::vector<uint64_t> connections;
+  PeerMessage last_append = Heartbeat();  // it must not overtake what it may follow
+  std::get<raft::AppendEntries>(std::get<raft::Message>(last_append.body).body).prev = {1, 1};
+  for (const PeerMessage& message : {Append(), Heartbeat(), last_append}) {
+    const size_t before = to.inputs.size();
+    from.peers.Send(message);
+    ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > before; }));
+    const auto& got = std::get<PeerMessage>(to.inputs.back());
+    connections.push_back(std::get<raft::Message>(got.body).connection);
+  }
+  EXPECT_NE(connections[1], connections[0]);
+  EXPECT_EQ(connections[2], connections[0]);
+
+  to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
+  from.peers.Cancel();
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.Count<PeerLost>() == 2; }));
+}
+
+TEST(Peers, APeerOfAnEarlierReleaseGetsHeartbeatsAmongTheAppends) {
+  proto::AppendEntriesResponse answer;
+  *answer.mutable_peer() = Who(kCluster, 2, 1, std::string(16, '2'));
+  FakePeer old(answer);
+  Node node(1, old.address());
+  EXPECT_TRUE(Eventually({&node}, [&] {
+    node.peers.Send(Heartbeat());
+    return node.CountMessages<raft::Message>() > 3;
+  }));
+  EXPECT_EQ(node.Count<AppendLost>(), 0);
 }
 
 // A stream that never says who opened it must end at a stop, too.

@@ -240,6 +240,68 @@ TEST(Flow, UnreachablePeerIsProbedOnceAHeartbeat) {
   EXPECT_EQ(net[3].commit_index(), 11u);
 }
 
+// An entry takes longer than an election timeout on its way to both followers. Heartbeats overtake
+// it, and nothing is sent a second time.
+TEST(Flow, HeartbeatsOvertakeALargeEntry) {
+  Network net(3, [](Config& config) {
+    config.uncommitted_bytes_max = 4 << 20;
+    config.inflight_bytes_max = 4 << 20;
+    config.inflight_messages_max = 64;
+  });
+  net.Elect(1);
+  net.RunFor(10);
+  size_t large = 0;
+  const auto is_small = [&](const Message& message) {
+    const auto* append = std::get_if<AppendEntries>(&message.body);
+    if (append == nullptr) return true;
+    // They are sent behind the entry: it must arrive before them.
+    return append->entries.empty() && append->prev.index <= append->acknowledged;
+  };
+  net.Propose(1, std::string(1 << 20, 'x'));
+  net.StabilizeOnly(is_small);
+  for (int i = 0; i < 40; ++i) {
+    net.TickAll();
+    net.Propose(1, "small");
+    net.StabilizeOnly(is_small);
+  }
+  EXPECT_EQ(net[1].role(), Role::kLeader);
+  EXPECT_EQ(net[1].term(), 1u);
+  EXPECT_EQ(net[1].commit_index(), 1u);
+  for (const Message& message : net.wire()) {
+    const auto* append = std::get_if<AppendEntries>(&message.body);
+    if (append == nullptr) continue;
+    for (const Entry& entry : append->entries) large += EntryBytes(entry) > (1 << 20);
+  }
+  EXPECT_EQ(large, 2u) << "one for each follower";
+  net.Stabilize();
+  net.RunFor(4);
+  EXPECT_EQ(net[1].commit_index(), 42u);
+}
+
+// A probe is repeated, so it must be small.
+TEST(Flow, AProbeHasNoLargeEntries) {
+  Network net(3);
+  net.Elect(1);
+  net.RunFor(10);
+  net.Isolate(3);
+  net.Propose(1, std::string(1 << 20, 'x'));
+  net.Stabilize();
+  net.Into(1, [](Raft& raft) { raft.OnUnreachable(3); });
+  net.DropAll();
+  net.Recover();
+  net.TickAll(4);
+  size_t probes = 0;
+  for (const Message& message : net.wire()) {
+    const auto* append = std::get_if<AppendEntries>(&message.body);
+    if (append == nullptr || message.to != 3) continue;
+    EXPECT_TRUE(append->entries.empty());
+    ++probes;
+  }
+  EXPECT_GT(probes, 0u);
+  net.RunFor(4);
+  EXPECT_EQ(net[3].commit_index(), 2u);
+}
+
 TEST(Flow, FollowerFarBehindGetsEntriesFromDisk) {
   Network net(3);
   net.Elect(1);

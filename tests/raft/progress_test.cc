@@ -156,19 +156,41 @@ TEST(Progress, UnreachablePeerIsProbedFromItsMatchIndex) {
   EXPECT_EQ(progress.inflight_bytes(), 0u);
 }
 
-TEST(Progress, HeartbeatChecksForLostAppendsOnlyAfterASilentInterval) {
+TEST(Progress, LostAppendsAreLookedForOnceInASilentInterval) {
   Progress progress = Replicating(3);
-  EXPECT_EQ(progress.heartbeat_prev(), 3u);
   progress.OnHeartbeat();
   progress.OnSent(5, 10);
   progress.OnHeartbeat();
-  EXPECT_EQ(progress.heartbeat_prev(), 3u) << "the append had no full interval yet";
+  EXPECT_FALSE(progress.TakeStalled()) << "the append had no full interval yet";
+  for (int i = 0; i < 2; ++i) {
+    progress.OnHeartbeat();
+    EXPECT_TRUE(progress.TakeStalled());
+    EXPECT_FALSE(progress.TakeStalled());
+  }
   progress.OnHeartbeat();
-  EXPECT_EQ(progress.heartbeat_prev(), 5u);
   progress.OnAccepted(5, 1);
-  EXPECT_EQ(progress.heartbeat_prev(), 5u);
+  EXPECT_FALSE(progress.TakeStalled());
+}
+
+TEST(Progress, WhatIsSentBehindLargeOrLateAppendsMayArriveLate) {
+  Progress progress(4, {.messages_max = 3, .bytes_max = 1 << 20});
+  EXPECT_FALSE(progress.congested());
+  progress.OnSent(4, 10);
+  EXPECT_FALSE(progress.congested());
+  progress.OnHeartbeat();
+  EXPECT_TRUE(progress.congested()) << "the probe was not answered";
+  progress.OnAccepted(4, 1);
+  EXPECT_FALSE(progress.congested());
+  progress.OnSent(5, 100 << 10);
+  EXPECT_TRUE(progress.congested());
+  progress.OnAccepted(5, 1);
   progress.OnSent(6, 10);
-  EXPECT_EQ(progress.heartbeat_prev(), 5u);
+  progress.OnHeartbeat();
+  EXPECT_FALSE(progress.congested()) << "the append had no full interval yet";
+  progress.OnHeartbeat();
+  EXPECT_TRUE(progress.congested());
+  progress.OnAccepted(6, 1);
+  EXPECT_FALSE(progress.congested());
 }
 
 }  // namespace

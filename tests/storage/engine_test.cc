@@ -2,6 +2,8 @@
 
 #include "storage/engine/engine.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -10,9 +12,12 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
+#include "rocksdb/env.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/engine/rocks_engine.h"
+#include "storage/engine/rocks_env.h"
 #include "storage/mvcc/layout.h"
 #include "tests/storage/rocks.h"
 #include "tests/storage/testing.h"
@@ -52,6 +57,41 @@ class RocksRig {
  private:
   TempDir dir_;
 };
+
+// The state machine's threads are all at work. A flush of the log does not wait for them.
+TEST(RocksEnv, LogAndStateMachineHaveThreadsOfTheirOwn) {
+  struct Job {
+    absl::Notification started, may_end, ended;
+    int nice = 0;
+  };
+  const auto run = [](void* argument) {
+    Job& job = *static_cast<Job*>(argument);
+    job.nice = getpriority(PRIO_PROCESS, 0);
+    job.started.Notify();
+    job.may_end.WaitForNotification();
+    job.ended.Notify();
+  };
+  Job flush, compaction, log_compaction;
+  using Priority = rocksdb::Env::Priority;
+  rocksdb::Env* const state = RocksEnv(Durability::kFlushed);
+  state->Schedule(run, &flush, Priority::HIGH);
+  state->Schedule(run, &compaction, Priority::LOW);
+  RocksEnv(Durability::kSynced)->Schedule(run, &log_compaction, Priority::LOW);
+  for (Job* job : {&flush, &compaction, &log_compaction}) job->started.WaitForNotification();
+
+  RocksRig rig;
+  const std::unique_ptr<Engine> log = rig.Open(Durability::kSynced);
+  WriteBatch batch;
+  batch.Put("k", "v");
+  log->Write(batch, /*sync=*/true);
+  log->Flush();
+  for (Job* job : {&flush, &compaction, &log_compaction}) {
+    job->may_end.Notify();
+    job->ended.WaitForNotification();
+  }
+  EXPECT_EQ(flush.nice, log_compaction.nice);
+  EXPECT_EQ(compaction.nice, std::min(flush.nice + kStateCompactionNice, 19));
+}
 
 template <typename Rig>
 class EngineContract : public testing::Test {

@@ -1,0 +1,172 @@
+// The methods of Peers about the connections that we make.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glog/logging.h"
+#include "server/peer/peers.h"
+#include "server/peer/raft_codec.h"
+
+namespace raftkv {
+
+namespace {
+
+// Channels with different arguments do not share a connection.
+grpc::ChannelArguments ChannelArgs(int keepalive_timeout_ms) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
+  args.SetMaxSendMessageSize(kPeerMessageBytesMax);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive_timeout_ms);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 250);  // reconnect fast to a restarted peer
+  // After a failed attempt to connect, the name is resolved again: the peer may have moved.
+  args.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
+  return args;
+}
+
+}  // namespace
+
+void Peers::Connect(grpc::CompletionQueue* queue) {
+  queue_ = queue;
+  for (auto& [id, peer] : peers_) ConnectTo(&peer);
+}
+
+void Peers::ConnectTo(Peer* peer) {
+  if (queue_ == nullptr || peer->address.address.empty()) return;
+  const auto connect = [peer](int keepalive_timeout_ms) {
+    peer->channels.push_back(grpc::CreateCustomChannel(peer->address.address,
+                                                       grpc::InsecureChannelCredentials(),
+                                                       ChannelArgs(keepalive_timeout_ms)));
+    return proto::Raft::NewStub(peer->channels.back());
+  };
+  peer->stub = connect(kPeerKeepaliveTimeoutMs);
+  peer->bulk_stub = connect(kPeerBulkKeepaliveTimeoutMs);
+  MakeAppendOut(peer);
+  MakeHeartbeatOut(peer);
+  MakeForwardOut(peer);
+}
+
+// The peer may have received what was forwarded and not answered.
+void Peers::Disconnect(Peer* peer) {
+  if (peer->append_out) peer->append_out->Cancel();
+  if (peer->heartbeat_out) peer->heartbeat_out->Cancel();
+  if (peer->forward_out) peer->forward_out->Cancel();
+  peer->append_out.reset();
+  peer->heartbeat_out.reset();
+  peer->forward_out.reset();
+  peer->stub.reset();
+  peer->bulk_stub.reset();
+  peer->channels.clear();
+  peer->connected = false;
+  peer->address.address.clear();
+  post_(AppendLost{peer->address.id});
+  post_(ForwardLost{peer->address.id, {}});
+}
+
+void Peers::EverySecond() {
+  for (auto& [id, peer] : peers_) {
+    if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
+    // Otherwise gRPC waits up to two minutes before it resolves a name again that it did not find.
+    for (const auto& channel : peer.channels) {
+      grpc::experimental::ChannelResetConnectionBackoff(channel.get());
+    }
+  }
+}
+
+void Peers::OnConnected(Peer* peer) {
+  if (std::exchange(peer->connected, true)) return;
+  LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
+  peer->last_rejection.clear();
+}
+
+void Peers::OnAppendsLost(Peer* peer, const StreamEnd& end) {
+  if (end.rejected_by_peer()) {
+    OnRejectedBy(peer, end.status);
+  } else if (!end.rejected_by_us && std::exchange(peer->connected, false)) {
+    const bool planned = end.status.error_message() == kStopping || peer->seconds_left > 0;
+    LOG_AT_LEVEL(planned ? google::GLOG_INFO : google::GLOG_WARNING)
+        << "lost connection to " << peer->address.name << " at " << peer->address.address << ": "
+        << end.status.error_message();
+  }
+}
+
+// What the streams of appends and of heartbeats have in common.
+Peers::AppendOut::Hooks Peers::AppendHooks(Peer* peer) {
+  AppendOut::Hooks hooks;
+  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
+  hooks.on_open = [this, peer](const proto::Peer& who) {
+    if (!handshake_.CheckAnswer(peer->address.id, who)) return false;
+    OnConnected(peer);
+    return true;
+  };
+  hooks.on_response = [this](const Sender& from, proto::AppendEntriesResponse* response) {
+    return PostRaft(from, Decode(*response)).ok();
+  };
+  return hooks;
+}
+
+void Peers::MakeAppendOut(Peer* peer) {
+  AppendOut::Hooks hooks = AppendHooks(peer);
+  hooks.open = [this, peer](grpc::ClientContext* context) {
+    peer->knows_heartbeats = true;  // another process of the peer may
+    return peer->bulk_stub->PrepareAsyncAppendEntries(context, queue_);
+  };
+  hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
+                               const StreamEnd& end) {
+    if (closing()) return;
+    post_(AppendLost{peer->address.id});
+    OnAppendsLost(peer, end);
+  };
+  peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
+}
+
+void Peers::MakeHeartbeatOut(Peer* peer) {
+  AppendOut::Hooks hooks = AppendHooks(peer);
+  hooks.open = [this, peer](grpc::ClientContext* context) {
+    return peer->stub->PrepareAsyncHeartbeats(context, queue_);
+  };
+  hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
+                               const StreamEnd& end) {
+    if (closing()) return;
+    if (end.status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+      peer->knows_heartbeats = false;
+    } else {
+      OnAppendsLost(peer, end);
+    }
+  };
+  peer->heartbeat_out = std::make_unique<AppendOut>(std::move(hooks), kHeartbeatBound, &live_);
+}
+
+void Peers::MakeForwardOut(Peer* peer) {
+  ForwardOut::Hooks hooks;
+  hooks.open = [this, peer](grpc::ClientContext* context) {
+    return peer->bulk_stub->PrepareAsyncForward(context, queue_);
+  };
+  hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
+  hooks.on_open = [this, peer](const proto::Peer& who) {
+    return handshake_.CheckAnswer(peer->address.id, who);
+  };
+  hooks.on_response = [this](const Sender& from, proto::ForwardResponse* response) {
+    return OnForwardAnswer(from, *response).ok();
+  };
+  hooks.on_lost = [this, peer](const std::deque<proto::ForwardRequest>& unsent,
+                               const StreamEnd& end) {
+    if (closing()) return;
+    std::vector<uint64_t> numbers;
+    for (const proto::ForwardRequest& request : unsent) {
+      for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
+    }
+    post_(ForwardLost{peer->address.id, std::move(numbers)});
+    if (end.rejected_by_peer()) OnRejectedBy(peer, end.status);
+  };
+  peer->forward_out =
+      std::make_unique<ForwardOut>(std::move(hooks), options_.forward_bound, &live_);
+}
+
+}  // namespace raftkv
