@@ -98,9 +98,9 @@ absl::Status PrintAll(Watcher* watcher, Printer* printer) {
 }
 
 int Watch(WatchArguments& arguments, const Context& context) {
-  if (!arguments.keys.given()) return {
-      return context.BadArguments("watch: key is required; see raftkv watch --help");
-    }
+  if (!arguments.keys.given()) {
+    return context.BadArguments("watch: key is required; see raftkv watch --help");
+  }
   const auto keys = arguments.keys.ToKeys();
   if (!keys.ok()) return context.BadArguments(keys.status().message());
   if (context.format == Format::kTable) return context.NoTable();
