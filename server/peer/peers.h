@@ -4,7 +4,7 @@
 // The transport of server/member over gRPC. To each peer we have two connections. One is for what
 // may be large: a stream of appends and one of forwarded requests. The other is for what must not
 // wait behind that: a stream of heartbeats, and unary calls for votes, Hello (first start) and
-// TimeoutNow (docs/decisions/0019-heartbeats-apart.md). A snapshot is sent on a connection and a
+// TimeoutNow (docs/decisions/0020-heartbeats-apart.md). A snapshot is sent on a connection and a
 // thread of its own (snapshot_sender.h). Each peer does the same to us. An answer is sent on the
 // stream or call of its request, except that all answers to appends use the stream of heartbeats.
 //

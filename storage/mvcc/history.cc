@@ -17,7 +17,7 @@ constexpr size_t kBatchBytes = 64 << 10;
 // How often each byte of a removed key is copied or hashed, by us and by the engine.
 constexpr size_t kCopiesOfKey = 4;
 
-std::string VersionKey(std::string_view prefix, Revision revision) {
+std::string WithRevision(std::string_view prefix, Revision revision) {
   std::string key(prefix);
   AppendRevisionDescending(revision, &key);
   return key;
@@ -44,12 +44,12 @@ bool CompactSome(const Engine& engine, Revision compacted, Meter* meter, EventId
     AppendVersionPrefix(event.key, &prefix);
     // If the version before had the same revision, the tombstone has already replaced it.
     if (event.previous != 0 && event.previous != id.revision) {
-      batch->Delete(VersionKey(prefix, event.previous));
+      batch->Delete(WithRevision(prefix, event.previous));
       meter->Bytes(kCopiesOfKey * prefix.size());
     }
     if (id.revision == compacted) continue;
     if (event.deleted && !RAFTKV_MUTANT("compaction-keeps-tombstones")) {
-      const std::string tombstone = VersionKey(prefix, id.revision);
+      const std::string tombstone = WithRevision(prefix, id.revision);
       batch->Delete(tombstone);
       meter->Bytes(kCopiesOfKey * prefix.size());
       versions->Seek(BeforeVersions(prefix));
