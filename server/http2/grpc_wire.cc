@@ -14,7 +14,6 @@ namespace raftkv::http2 {
 
 namespace {
 
-constexpr size_t kPrefixBytes = 5;  // a flag and the length
 constexpr size_t kPieceBytes = 256 << 10;
 
 std::string Prefix(size_t length) {

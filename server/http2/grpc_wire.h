@@ -25,6 +25,8 @@ std::optional<absl::Duration> ParseTimeout(std::string_view value);
 // and '%', become %XX.
 std::string PercentEncode(std::string_view text);
 
+inline constexpr size_t kPrefixBytes = 5;  // before each message: a flag and the length
+
 // A message with its prefix, in one piece or, if it is large, in pieces that are freed one by one
 // as they are sent. Empty if the message cannot be serialized.
 using Pieces = std::vector<std::string>;

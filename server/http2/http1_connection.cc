@@ -23,7 +23,6 @@ namespace {
 constexpr size_t kAheadMax = Http1Parser::kHeadBytesMax + ClientConnection::kReadBytes;
 constexpr absl::Duration kIdleMax = absl::Minutes(2);
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
-constexpr size_t kPrefixBytes = 5;  // of a message (grpc_wire.h)
 // A request as JSON may be larger than its message, because bytes are base64.
 constexpr size_t kJsonFactor = 2;
 

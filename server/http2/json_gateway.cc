@@ -18,7 +18,6 @@ using google::protobuf::Descriptor;
 using google::protobuf::Message;
 
 constexpr size_t kWaitingMax = 1 << 20;  // never reached: see the comment of the header
-constexpr size_t kPrefixBytes = 5;       // of a message (grpc_wire.h)
 
 std::unique_ptr<Message> NewMessage(const Descriptor* type) {
   return std::unique_ptr<Message>(
