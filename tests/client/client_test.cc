@@ -24,12 +24,6 @@ auto Answer(StatusCode code, std::string message) {
   return [=](grpc::ServerContext*) { return grpc::Status(code, message); };
 }
 
-// Blocks until the client cancels the call.
-grpc::Status NeverAnswer(grpc::ServerContext* context) {
-  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-  return grpc::Status::CANCELLED;
-}
-
 TEST(Keys, PrefixEndsBeforeTheNextPrefix) {
   EXPECT_EQ(Keys::Prefix("ab").range_end(), "ac");
   EXPECT_EQ(Keys::Prefix("a\xff").range_end(), "b");

@@ -13,8 +13,8 @@ using grpc::StatusCode;
 
 // The dial timeout is longer than the request timeout, so that a call that waited for a stopped
 // endpoint would fail.
-std::unique_ptr<Client> ConnectTo(std::vector<std::string> endpoints,
-                                  absl::Duration dial = absl::Seconds(20)) {
+std::unique_ptr<Client> ConnectWithDialTimeout(std::vector<std::string> endpoints,
+                                               absl::Duration dial = absl::Seconds(20)) {
   auto client = Client::Connect({.endpoints = std::move(endpoints),
                                  .dial_timeout = dial,
                                  .request_timeout = absl::Seconds(8)});
@@ -22,18 +22,13 @@ std::unique_ptr<Client> ConnectTo(std::vector<std::string> endpoints,
   return *std::move(client);
 }
 
-grpc::Status NeverAnswer(grpc::ServerContext* context) {
-  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-  return grpc::Status::CANCELLED;
-}
-
 TEST(FailoverCall, StoppedEndpointsDelayNeitherReadsNorWrites) {
   StoppedServer one, two;
   FakeServer good;
   const std::vector<std::string> endpoints = {one.address(), two.address(), good.address()};
-  const auto got = ConnectTo(endpoints)->Get("k");
+  const auto got = ConnectWithDialTimeout(endpoints)->Get("k");
   EXPECT_TRUE(got.ok()) << got.status();
-  const auto put = ConnectTo(endpoints)->Put("k", "v");
+  const auto put = ConnectWithDialTimeout(endpoints)->Put("k", "v");
   EXPECT_TRUE(put.ok()) << put.status();
   EXPECT_EQ(good.calls, 2);
 }
@@ -41,7 +36,7 @@ TEST(FailoverCall, StoppedEndpointsDelayNeitherReadsNorWrites) {
 TEST(FailoverCall, TheEndpointThatAnsweredIsTriedFirstNextTime) {
   StoppedServer stopped;
   FakeServer good, other;
-  const auto client = ConnectTo({stopped.address(), good.address(), other.address()});
+  const auto client = ConnectWithDialTimeout({stopped.address(), good.address(), other.address()});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
   EXPECT_EQ(stopped.Connections(), 1);
   EXPECT_EQ(good.calls, 3);
@@ -49,7 +44,7 @@ TEST(FailoverCall, TheEndpointThatAnsweredIsTriedFirstNextTime) {
 
 TEST(FailoverCall, EndpointsAreTriedInTheGivenOrder) {
   FakeServer first, second;
-  const auto client = ConnectTo({first.address(), second.address()});
+  const auto client = ConnectWithDialTimeout({first.address(), second.address()});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(client->Put("k", "v").ok());
   EXPECT_EQ(first.calls, 3);
   EXPECT_EQ(second.calls, 0);
@@ -57,7 +52,8 @@ TEST(FailoverCall, EndpointsAreTriedInTheGivenOrder) {
 
 TEST(FailoverCall, OnlyStoppedEndpointsMeansNeverSent) {
   StoppedServer one, two;
-  const auto client = ConnectTo({one.address(), two.address()}, absl::Milliseconds(200));
+  const auto client =
+      ConnectWithDialTimeout({one.address(), two.address()}, absl::Milliseconds(200));
   const auto put = client->Put("k", "v").status();
   EXPECT_TRUE(NeverSent(put)) << put;
   EXPECT_EQ(put.message(),
@@ -67,7 +63,7 @@ TEST(FailoverCall, OnlyStoppedEndpointsMeansNeverSent) {
 TEST(FailoverCall, ThreadsThatConnectInParallelShareTheConnection) {
   StoppedServer stopped;
   FakeServer good;
-  const auto client = ConnectTo({stopped.address(), good.address()});
+  const auto client = ConnectWithDialTimeout({stopped.address(), good.address()});
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {
@@ -90,7 +86,7 @@ TEST(FailoverCall, TheFirstResponseOfAHedgedReadCounts) {
     while (hung.calls == 0 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
     return context->IsCancelled() ? grpc::Status::CANCELLED : grpc::Status::OK;
   };
-  const auto client = ConnectTo({slow.address(), hung.address()});
+  const auto client = ConnectWithDialTimeout({slow.address(), hung.address()});
   for (int i = 0; i < 2; ++i) {
     const auto got = client->Get("colour");
     ASSERT_TRUE(got.ok()) << got.status();
@@ -108,7 +104,7 @@ TEST(FailoverCall, AReadWhoseHedgeFailsWaitsForTheFirstResponse) {
     while (other.calls == 0 && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
     return grpc::Status::OK;
   };
-  const auto got = ConnectTo({slow.address(), other.address()})->Get("colour");
+  const auto got = ConnectWithDialTimeout({slow.address(), other.address()})->Get("colour");
   EXPECT_TRUE(got.ok()) << got.status();
 }
 
@@ -131,7 +127,7 @@ TEST(FailoverCall, AWriteThatWasNotProposedMovesOn) {
     context->AddTrailingMetadata("raftkv-outcome", "not-proposed");
     return grpc::Status(StatusCode::UNAVAILABLE, "there is no connection available");
   };
-  const auto put = ConnectTo({cut_off.address(), good.address()})->Put("k", "v");
+  const auto put = ConnectWithDialTimeout({cut_off.address(), good.address()})->Put("k", "v");
   EXPECT_TRUE(put.ok()) << put.status();
   EXPECT_EQ(good.calls, 1);
 }

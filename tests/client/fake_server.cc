@@ -12,6 +12,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace raftkv::client {
 namespace {
@@ -239,6 +240,11 @@ int StoppedServer::Connections() {
     close(connection);
   }
   return count;
+}
+
+grpc::Status NeverAnswer(grpc::ServerContext* context) {
+  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+  return grpc::Status::CANCELLED;
 }
 
 std::string DeadAddress() {

@@ -136,6 +136,9 @@ class StoppedServer {
   int listener_;
 };
 
+// Blocks until the client cancels the call.
+grpc::Status NeverAnswer(grpc::ServerContext* context);
+
 // An address on which nobody listens.
 std::string DeadAddress();
 

@@ -28,6 +28,9 @@
 
 namespace raftkv {
 
+// More time than an election takes.
+inline constexpr absl::Duration kElection = absl::Seconds(5);
+
 // The answer of a request, and how often it was answered.
 struct Answer {
   std::optional<Fate> fate;

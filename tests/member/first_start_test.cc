@@ -8,8 +8,6 @@
 namespace raftkv {
 namespace {
 
-constexpr absl::Duration kElection = absl::Seconds(5);
-
 TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   Cluster c(3);
   c.Crash(3);

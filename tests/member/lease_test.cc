@@ -13,7 +13,6 @@
 namespace raftkv {
 namespace {
 
-constexpr absl::Duration kElection = absl::Seconds(5);
 constexpr absl::Duration kLate = absl::Seconds(2);
 
 class Leases : public testing::Test {

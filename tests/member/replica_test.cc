@@ -5,8 +5,6 @@
 namespace raftkv {
 namespace {
 
-constexpr absl::Duration kElection = absl::Seconds(5);
-
 TEST(Replica, SoleMemberServesAtOnce) {
   Cluster c(1);
   c.Run(kElection);

@@ -6,8 +6,6 @@
 namespace raftkv {
 namespace {
 
-constexpr absl::Duration kElection = absl::Seconds(5);
-
 // Proposals wait while leadership is transferred, wherever they arrive, and none is lost.
 TEST(MemberTransfer, FailsNoProposal) {
   Cluster c(3);

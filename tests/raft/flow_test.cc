@@ -7,11 +7,6 @@
 namespace raftkv::raft {
 namespace {
 
-template <typename Body>
-Message From(MemberId from, Term term, Body body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 size_t Appends(const std::vector<Message>& messages) {
   size_t count = 0;
   for (const Message& message : messages) {

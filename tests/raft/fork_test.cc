@@ -6,10 +6,6 @@
 namespace raftkv::raft {
 namespace {
 
-Message From(MemberId from, Term term, MessageBody body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 std::vector<Halted> HaltsOf(Network& net, MemberId id) {
   std::vector<Halted> halts;
   for (const Event& event : net.member(id).events) {

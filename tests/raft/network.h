@@ -32,6 +32,10 @@
 
 namespace raftkv::raft {
 
+inline Message From(MemberId from, Term term, MessageBody body, MemberId to = 1) {
+  return {from, to, term, std::move(body)};
+}
+
 class Network {
  public:
   struct Member {

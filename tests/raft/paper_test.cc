@@ -13,11 +13,6 @@ namespace {
 
 using Terms = std::vector<Term>;
 
-template <typename Body>
-Message From(MemberId from, Term term, Body body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 AppendEntries Append(EntryId prev, std::vector<Entry> entries = {}, Index commit = 0) {
   return {.prev = prev, .entries = std::move(entries), .commit = commit, .round = 1};
 }

@@ -27,10 +27,6 @@ std::string Reject(Network& net, const Message& message) {
   return "";
 }
 
-Message From(MemberId from, Term term, MessageBody body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 TEST(Plausibility, OneTermHasOneLeader) {
   Network net(3);
   net.Elect(1);

@@ -7,11 +7,6 @@
 namespace raftkv::raft {
 namespace {
 
-template <typename Body>
-Message From(MemberId from, Term term, Body body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 TEST(PreVote, MemberThatWasCutOffDoesNotDisturb) {
   Network net(3);
   net.Elect(1);

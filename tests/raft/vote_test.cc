@@ -6,11 +6,6 @@
 namespace raftkv::raft {
 namespace {
 
-template <typename Body>
-Message From(MemberId from, Term term, Body body, MemberId to = 1) {
-  return {from, to, term, std::move(body)};
-}
-
 void GrantPreVote(Network& net, MemberId from) {
   net.Step(From(from, net[1].term() + 1, RequestVoteReply{.granted = true, .pre_vote = true}));
 }

@@ -67,7 +67,7 @@ TEST(GrpcWire, LargeMessagesAreFramedInPieces) {
   for (const size_t size : {0, 1000, 300'000, 3'000'000}) {
     mvccpb::KeyValue kv;
     kv.set_value(std::string(size, 'v'));
-    const Pieces pieces = Frame(kv);
+    const Pieces pieces = http2::Frame(kv);
     EXPECT_EQ(pieces.size() > 1, size > 256 << 10);
     MessageReader reader(10 << 20);
     for (const std::string& piece : pieces) reader.Append(piece);
