@@ -77,8 +77,10 @@ std::string Join(const Pieces& pieces) {
 }  // namespace
 
 Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
-                                 Router* router, MonotonicTime now)
-    : ClientConnection(fd, std::move(peer), limits, router, now), waiting_since_(now) {}
+                                 Router* router, MonotonicTime now, bool pages_only)
+    : ClientConnection(fd, std::move(peer), limits, router, now),
+      pages_only_(pages_only),
+      waiting_since_(now) {}
 
 Http1Connection::~Http1Connection() {
   CloseStream(/*complete=*/false);
@@ -131,9 +133,13 @@ void Http1Connection::Parse() {
   }
 }
 
+const JsonGateway::Method* Http1Connection::MethodAt(const std::string& path) const {
+  return pages_only_ ? nullptr : router_->json()->Find(path);
+}
+
 void Http1Connection::OnHead() {
   const Http1Head& head = parser_.head();
-  if (head.method == "POST") json_ = router_->json()->Find(head.path);
+  if (head.method == "POST") json_ = MethodAt(head.path);
   if (json_ != nullptr) OpenJson();
   if (head.expects_continue && !answered_) pieces_.push_back({"HTTP/1.1 100 Continue\r\n\r\n"});
 }
@@ -157,7 +163,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
 void Http1Connection::OnRequest() {
   const Http1Head& head = parser_.head();
   if (json_ != nullptr) return Deliver();
-  const bool of_json = router_->json()->Find(head.path) != nullptr;
+  const bool of_json = MethodAt(head.path) != nullptr;
   if (!of_json && !router_->HasPage(head.path)) {
     const absl::string_view text = head.path == "/"                  ? kRootText
                                    : head.path.rfind("/v3/", 0) == 0 ? "Not Found\n"  // as etcd's

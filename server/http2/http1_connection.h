@@ -30,9 +30,9 @@ namespace raftkv::http2 {
 
 class Http1Connection final : public ClientConnection {
  public:
-  // Owns `fd`, a socket that does not block.
+  // Owns `fd`, a socket that does not block. `pages_only`: methods are not served.
   Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now);
+                  MonotonicTime now, bool pages_only = false);
   ~Http1Connection() override;
 
   bool Read(MonotonicTime now) override;
@@ -56,6 +56,8 @@ class Http1Connection final : public ClientConnection {
   bool HasMore() const override { return !pieces_.empty() || answered_; }
   bool IsOver() const override { return false; }
 
+  // The method that is served as JSON under this path, or null.
+  const JsonGateway::Method* MethodAt(const std::string& path) const;
   // Parses the request, and starts to serve it when it is complete.
   void Parse();
   void OnHead();
@@ -87,6 +89,7 @@ class Http1Connection final : public ClientConnection {
   void EndRequest();
   void CloseStream(bool complete);
 
+  const bool pages_only_;
   Http1Parser parser_;
   std::string in_;             // bytes that are not parsed yet
   size_t body_bytes_ = 0;      // of the request

@@ -82,6 +82,13 @@ class Http1Test : public testing::Test, private Router {
     close(client_);
   }
 
+  // The connection becomes one of a port that serves pages only.
+  void ServePagesOnly() {
+    Router* const router = this;
+    connection_ = std::make_unique<Http1Connection>(dup(connection_->fd()), "client", limits_,
+                                                    router, now_, /*pages_only=*/true);
+  }
+
   // The client sends `bytes`. False: the connection is over.
   bool Receive(const std::string& bytes) {
     EXPECT_EQ(send(client_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
@@ -357,6 +364,15 @@ TEST_F(Http1Test, AMethodIsServedAsJson) {
   EXPECT_THAT(SentWith("there"),
               testing::EndsWith("\r\n\r\n{\"error\":\"it \\\"is\\\" not there\",\"message\":\"it "
                                 "\\\"is\\\" not there\",\"code\":5}"));
+}
+
+TEST_F(Http1Test, APortOfPagesServesNoMethods) {
+  ServePagesOnly();
+  ASSERT_TRUE(Receive(Post("/v3/check", "{}")));
+  EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 404 "));
+  ASSERT_TRUE(Receive(kGet));
+  AnswerCall("page");
+  EXPECT_THAT(Sent(), HasSubstr("page"));
 }
 
 TEST_F(Http1Test, WhatIsNotJsonIsAnInvalidArgument) {
