@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -350,9 +351,14 @@ bool Http1Connection::Fill() {
       EndRequest();
       continue;
     }
-    const Piece piece = std::move(pieces_.front());
+    // A large piece is moved bit by bit. What is in out_ is not counted, and each Write moves it.
+    Piece& front = pieces_.front();
+    const size_t bytes = std::min(kSendBytes - out_.size(), front.bytes.size() - front.moved);
+    out_.append(front.bytes, front.moved, bytes);
+    front.moved += bytes;
+    if (front.moved < front.bytes.size()) break;
+    const Piece piece = std::move(front);
     pieces_.pop_front();
-    out_ += piece.bytes;
     router_->OnSent(piece.counted);
     const bool open = stream_ != nullptr && stream_->owner != nullptr;
     if (piece.of_stream && open) stream_->owner->OnSent(piece.counted);

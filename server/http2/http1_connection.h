@@ -50,6 +50,7 @@ class Http1Connection final : public ClientConnection {
     std::string bytes;
     size_t counted = 0;      // the bytes of the answer for which Router::OnSent is to be called
     bool of_stream = false;  // and StreamOwner::OnSent
+    size_t moved = 0;        // how many of its bytes are in out_ or were sent
   };
 
   bool Fill() override;

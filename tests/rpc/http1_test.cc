@@ -307,6 +307,7 @@ TEST_F(Http1Test, AnAnswerThatIsNotReadEndsIt) {
   AnswerCall(std::string(1 << 20, 'x'));
   ASSERT_TRUE(connection_->Write(now_));
   EXPECT_TRUE(connection_->socket_full());
+  EXPECT_GT(outbox_.unsent_bytes, size_t{1} << 20) << "what the socket has not taken is counted";
   EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(60)));
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(62)));
 }
