@@ -85,7 +85,7 @@ Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimit
 
 Http1Connection::~Http1Connection() {
   CloseStream(/*complete=*/false);
-  for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
+  DropAnswer();
   objects_ = {};
   ChargeBody();
 }
@@ -208,6 +208,7 @@ void Http1Connection::Deliver() {
   if (request_) {
     if (!stream_->owner->WantsMessage()) return;
     const absl::Status status = stream_->owner->OnMessage(*std::exchange(request_, std::nullopt));
+    charge_.reset();
     if (!status.ok()) return AnswerError(status);
   }
   std::string object;
@@ -245,7 +246,10 @@ void Http1Connection::Execute(Command* command) {
   handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {
-    last_ = answered_ = true;  // an answer in chunks stays incomplete
+    // An answer in chunks stays incomplete. If the client does not read, EndLate ends it soon.
+    DropAnswer();
+    last_ = answered_ = true;
+    sent_by_ = now_;
     return;
   }
   if (command->deliver) {
@@ -253,14 +257,35 @@ void Http1Connection::Execute(Command* command) {
   } else if (command->request) {
     converting_ = false;
     if (!command->request->ok()) return AnswerError(command->request->status());
+    if ((*command->request)->size() > limits_.message_bytes_max) {
+      return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
+    }
     request_ = **std::move(command->request);
+    charge_ = std::move(command->charge);
     Deliver();
   } else if (command->is_json) {
-    return OnJsonAnswer(command);
+    converting_answer_ = false;
+    OnJsonAnswer(command);
+    return ConvertNext();
   } else {
-    return router_->json()->ConvertAnswer(json_, std::move(*command));
+    answers_.push_back(std::move(*command));
+    return ConvertNext();
   }
   if (!BodyWaits()) Parse();
+}
+
+void Http1Connection::ConvertNext() {
+  if (answered_ || answers_.empty() || std::exchange(converting_answer_, true)) return;
+  Command next = std::move(answers_.front());
+  answers_.pop_front();
+  router_->json()->ConvertAnswer(json_, std::move(next));
+}
+
+void Http1Connection::DropAnswer() {
+  for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
+  pieces_.clear();
+  for (const Command& command : answers_) router_->OnSent(UnsentBytes(command));
+  answers_.clear();
 }
 
 void Http1Connection::OnPageAnswer(Command* command) {
@@ -370,8 +395,10 @@ void Http1Connection::EndRequest() {
   CloseStream(handler_ended_);
   answered_ = head_seen_ = chunks_begun_ = false;
   json_ = nullptr;
-  converting_ = any_request_ = end_delivered_ = handler_ended_ = false;
+  converting_ = any_request_ = end_delivered_ = handler_ended_ = converting_answer_ = false;
   request_.reset();
+  charge_.reset();
+  DropAnswer();
   objects_ = {};
   ChargeBody();
   body_bytes_ = 0;

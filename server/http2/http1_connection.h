@@ -78,6 +78,10 @@ class Http1Connection final : public ClientConnection {
   // Gives the owner the next request of the body, if it wants one, and then the end of the
   // requests.
   void Deliver();
+  // Gives the gateway the next answer, if it has none.
+  void ConvertNext();
+  // Discards what is queued of the answer.
+  void DropAnswer();
   void OnPageAnswer(Command* command);
   void OnJsonAnswer(Command* command);
   void SendChunk(const std::string& text, size_t counted);
@@ -106,6 +110,9 @@ class Http1Connection final : public ClientConnection {
   int64_t charged_ = 0;      // the bytes of objects_ that Router::ChangeRequestBytes knows
   bool converting_ = false;  // the gateway converts a request
   std::optional<std::string> request_;  // converted, and not wanted yet
+  std::shared_ptr<void> charge_;        // of request_
+  std::deque<Command> answers_;         // to be converted
+  bool converting_answer_ = false;      // the gateway converts one
   bool any_request_ = false;            // the body had one
   bool end_delivered_ = false;          // the owner knows that no request follows
   bool handler_ended_ = false;          // the answer is the handler's, to its end

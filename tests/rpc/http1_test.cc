@@ -157,12 +157,17 @@ class Http1Test : public testing::Test, private Router {
     return all;
   }
 
-  // Answers each request with a response of the same ID.
+  // Answers each request with a response of the same ID; -1: writes as many as the stream takes.
   struct Handler final : public StreamHandler {
     Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
     absl::Status OnRequest(google::protobuf::Message* request) override {
       const int64_t id = static_cast<etcdserverpb::LeaseKeepAliveRequest*>(request)->id();
       if (id == 0) return absl::NotFoundError("no id");
+      if (id < 0) {
+        floods = true;
+        OnWritable();
+        return absl::OkStatus();
+      }
       etcdserverpb::LeaseKeepAliveResponse response;
       response.set_id(id);
       stream->Write(response, false);
@@ -170,12 +175,18 @@ class Http1Test : public testing::Test, private Router {
       return absl::OkStatus();
     }
     bool WantsRequest() const override { return !waits; }
-    void OnWritable() override { waits = false; }
+    void OnWritable() override {
+      waits = false;
+      etcdserverpb::LeaseKeepAliveResponse response;
+      response.set_id(++test->written_);
+      if (floods && stream->writable()) stream->Write(response, false);
+    }
     bool OnLastRequest() override { return ++test->last_requests_ > 0; }
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
     Stream* const stream;
     bool waits = false;
+    bool floods = false;
   };
 
   // Router:
@@ -205,6 +216,7 @@ class Http1Test : public testing::Test, private Router {
   UnaryCall* call_ = nullptr;
   int last_requests_ = 0;
   int gone_ = 0;
+  int64_t written_ = 0;
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
   MonotonicTime now_ = start_;
   int client_ = -1;
@@ -416,6 +428,33 @@ TEST_F(Http1Test, AStreamIsAnsweredInChunks) {
   connection_.reset();
   RunEvents();
   EXPECT_EQ(gone_, 1);
+}
+
+// A stream with many small responses has one at a time in the gateway, in their order, and a closed
+// one none.
+TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
+  ASSERT_TRUE(Receive(Post("/v3/keepalive", "{\"ID\":-1}")));
+  std::string all;
+  ASSERT_TRUE(RunUntil([&] {
+    all += Sent();
+    return absl::StrContains(all, "{\"ID\":\"20\"}");
+  }));
+  size_t at = 0;
+  for (int i = 1; i <= 20; ++i) {
+    at = all.find(absl::StrCat("{\"ID\":\"", i, "\"}"), at);
+    ASSERT_NE(at, std::string::npos) << i;
+  }
+  connection_.reset();
+  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
+}
+
+TEST_F(Http1Test, AMessageOfJsonIsBounded) {
+  limits_.message_bytes_max = 1000;
+  TearDown();
+  SetUp();
+  ASSERT_TRUE(
+      Receive(Post("/v3/check", absl::StrCat("{\"service\":\"", std::string(1500, 'a'), "\"}"))));
+  EXPECT_THAT(SentWith("\"code\":3}"), HasSubstr("request is too large"));
 }
 
 TEST_F(Http1Test, AnErrorEndsAStream) {
