@@ -151,6 +151,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
     if (body_bytes_ > limits_.message_bytes_max) Reject(413, "the request is too large");
     return;
   }
+  if (objects_.bytes() == 0) partial_since_ = now_;
   objects_.Append(bytes);
   if (objects_.bytes() > kJsonFactor * limits_.message_bytes_max) {
     return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
@@ -222,6 +223,7 @@ void Http1Connection::Deliver() {
   }
   if (!object.empty()) {
     any_request_ = converting_ = true;
+    partial_since_ = now_;
     return router_->json()->ConvertRequest(stream_, json_, std::move(object));
   }
   if (!parser_.complete() || std::exchange(end_delivered_, true)) return;
@@ -424,7 +426,13 @@ bool Http1Connection::EndLate(MonotonicTime now) {
   now_ = now;
   if (Stalls(now) || now > sent_by_) return false;
   if (draining_ || answered_) return true;
-  if (stream_ != nullptr) return stream_->owner == nullptr || !stream_->owner->IsLate(now);
+  if (stream_ != nullptr) {
+    // The rest of a request is due, also if the stream had earlier ones.
+    const bool partial =
+        json_ != nullptr && !parser_.complete() && !BodyWaits() && objects_.bytes() > 0;
+    if (partial && now - partial_since_ > kRequestTimeMax) return false;
+    return stream_->owner == nullptr || !stream_->owner->IsLate(now);
+  }
   const bool idle = in_.empty() && !head_seen_;
   const absl::Duration waits = now - waiting_since_;
   if (head_seen_) return waits <= kRequestTimeMax;

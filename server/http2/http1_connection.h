@@ -120,6 +120,7 @@ class Http1Connection final : public ClientConnection {
   std::deque<Piece> pieces_;
   std::shared_ptr<GrpcStream> stream_;                       // of the request that is being served
   MonotonicTime waiting_since_;                              // since when the request has been due
+  MonotonicTime partial_since_;                              // objects_ has bytes of the next one
   MonotonicTime sent_by_ = MonotonicTime::InfiniteFuture();  // for the answer
 };
 

@@ -448,6 +448,17 @@ TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
   EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
 }
 
+TEST_F(Http1Test, APartOfARequestEndsAStreamInTheEnd) {
+  ASSERT_TRUE(Receive("POST /v3/keepalive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
+  ASSERT_TRUE(Receive("8\r\n{\"ID\":1}\r\n"));
+  SentWith("{\"result\":{\"ID\":\"1\"}}\n\r\n");
+  EXPECT_TRUE(connection_->EndLate(now_ + absl::Hours(1))) << "it waits for requests";
+  now_ += absl::Hours(1);
+  ASSERT_TRUE(Receive("1\r\n{\r\n"));
+  EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(120)));
+  EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(121)));
+}
+
 TEST_F(Http1Test, AMessageOfJsonIsBounded) {
   limits_.message_bytes_max = 1000;
   TearDown();
