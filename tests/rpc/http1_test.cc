@@ -278,6 +278,22 @@ TEST_F(Http1Test, MalformedRequestsAreAnsweredAndEndIt) {
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(2)));
 }
 
+// A proxy before this port must never see other requests than we do.
+TEST_F(Http1Test, TheLengthOfABodyIsUnambiguous) {
+  for (const char* headers :
+       {"Transfer-Encoding: gzip", "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity", "Transfer-Encoding: chunked\r\nContent-Length: 3",
+        "Content-Length: 3\r\nContent-Length: 4", "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Content-Length: -1", "Content-Length: 18446744073709551619", "Content-Length : 3"}) {
+    TearDown();
+    SetUp();
+    ASSERT_TRUE(Receive(absl::StrCat("POST /page HTTP/1.1\r\n", headers, "\r\n\r\n")));
+    const std::string answer = Sent();
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << headers;
+    EXPECT_THAT(answer, HasSubstr("Connection: close\r\n")) << headers;
+  }
+}
+
 TEST_F(Http1Test, HeadsAndBodiesAreBounded) {
   ASSERT_TRUE(Receive("GET /page HTTP/1.1\r\nA: "));
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Receive(std::string(4096, 'a')));
