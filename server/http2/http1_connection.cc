@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -98,8 +99,10 @@ bool Http1Connection::Read(MonotonicTime now) {
   const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
   if (got == 0) {
-    // A client may close its side and still wait for the answer.
-    input_ended_ = last_ = true;
+    // A client may close its side and still wait for the answer. The socket is read again only if
+    // the client has closed the other side, too.
+    if (std::exchange(input_ended_, true)) return false;
+    last_ = true;
     return stream_ != nullptr && json_ == nullptr && !draining_;
   }
   if (!draining_) Receive({buffer.data(), static_cast<size_t>(got)});
@@ -117,19 +120,23 @@ void Http1Connection::Receive(std::string_view bytes) {
 }
 
 void Http1Connection::Parse() {
-  while (!in_.empty() && !parser_.complete() && !answered_ && !BodyWaits()) {
-    const absl::StatusOr<size_t> used = parser_.Parse(in_);
+  // It is erased at once, because a body may come in thousands of small chunks.
+  size_t parsed = 0;
+  const absl::Cleanup erase = [this, &parsed] { in_.erase(0, parsed); };
+  while (parsed < in_.size() && !parser_.complete() && !answered_ && !BodyWaits()) {
+    const std::string_view rest = std::string_view(in_).substr(parsed);
+    const absl::StatusOr<size_t> used = parser_.Parse(rest);
     if (!used.ok()) {
       const bool too_long = absl::IsResourceExhausted(used.status());
       return Reject(too_long ? 431 : 400, used.status().message());
     }
-    in_.erase(0, *used);
+    parsed += *used;
     if (parser_.has_head() && !std::exchange(head_seen_, true)) OnHead();
     OnBody(parser_.TakeBody());
     if (answered_) return;
     if (parser_.complete()) return OnRequest();
     if (*used > 0) continue;
-    if (in_.size() >= kAheadMax) Reject(400, "malformed HTTP request");
+    if (rest.size() >= kAheadMax) Reject(400, "malformed HTTP request");
     return;
   }
 }
