@@ -218,9 +218,8 @@ void AddEndpointVerbs(CLI::App& app, Context& context) {
           arguments, context, Status);
   AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
           context, Health);
-  CLI::App* hashkv =
-      AddVerb(*endpoint, "hashkv", "Hashes all keys with their history, and compares the members",
-              arguments, context, HashKv);
+  CLI::App* hashkv = AddVerb(*endpoint, "hashkv", "Hashes all keys, and compares the members",
+                             arguments, context, HashKv);
   AddNumber(*hashkv, "--rev", arguments->revision, "up to this revision (0: now)");
   CLI::App* defrag =
       AddVerb(app, "defrag", "Returns free space to the file system", arguments, context, Defrag);

@@ -140,6 +140,7 @@ class Probes {
   void Start(Wanted wanted, Probe::Answer answer) {
     const MonotonicTime deadline = MonotonicNow() + edge_.config->limits.request_timeout;
     auto probe = std::make_shared<Probe>(wanted, deadline, std::move(answer));
+    if (open_.size() >= kProbesMax) EraseAnswered();
     if (open_.size() >= kProbesMax) return probe->Fail(TooManyRequests());
     if (absl::Status why = WhyNotReadable(edge_); !why.ok()) return probe->Fail(why);
     open_.push_back(probe);
@@ -159,10 +160,14 @@ class Probes {
       if (absl::Status why = WhyNotReadable(edge_); !why.ok()) probe->Fail(why);
       if (MonotonicNow() >= probe->deadline()) probe->Fail(ReadToWire(Fate::kTimedOut));
     }
-    std::erase_if(open_, [](const std::shared_ptr<Probe>& probe) { return probe->answered(); });
+    EraseAnswered();
   }
 
  private:
+  void EraseAnswered() {
+    std::erase_if(open_, [](const std::shared_ptr<Probe>& probe) { return probe->answered(); });
+  }
+
   const Edge& edge_;
   std::vector<std::shared_ptr<Probe>> open_;
 };

@@ -224,7 +224,8 @@ void ClientPort::Accept(int listener, Face face) {
     const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
     std::unique_ptr<ClientConnection> connection;
     if (face == Face::kPages) {
-      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_);
+      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_,
+                                                     /*pages_only=*/true);
     } else {
       connection = std::make_unique<Connection>(fd, peer, options_.connection, router, now_);
     }

@@ -2,10 +2,12 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -76,12 +78,14 @@ std::string Join(const Pieces& pieces) {
 }  // namespace
 
 Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
-                                 Router* router, MonotonicTime now)
-    : ClientConnection(fd, std::move(peer), limits, router, now), waiting_since_(now) {}
+                                 Router* router, MonotonicTime now, bool pages_only)
+    : ClientConnection(fd, std::move(peer), limits, router, now),
+      pages_only_(pages_only),
+      waiting_since_(now) {}
 
 Http1Connection::~Http1Connection() {
   CloseStream(/*complete=*/false);
-  for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
+  DropAnswer();
   objects_ = {};
   ChargeBody();
 }
@@ -94,8 +98,10 @@ bool Http1Connection::Read(MonotonicTime now) {
   const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
   if (got == 0) {
-    // A client may close its side and still wait for the answer.
-    input_ended_ = last_ = true;
+    // A client may close its side and still wait for the answer. The socket is read again only if
+    // the client has closed the other side, too.
+    if (std::exchange(input_ended_, true)) return false;
+    last_ = true;
     return stream_ != nullptr && json_ == nullptr && !draining_;
   }
   if (!draining_) Receive({buffer.data(), static_cast<size_t>(got)});
@@ -113,26 +119,34 @@ void Http1Connection::Receive(std::string_view bytes) {
 }
 
 void Http1Connection::Parse() {
-  while (!in_.empty() && !parser_.complete() && !answered_ && !BodyWaits()) {
-    const absl::StatusOr<size_t> used = parser_.Parse(in_);
+  // It is erased at once, because a body may come in thousands of small chunks.
+  size_t parsed = 0;
+  const absl::Cleanup erase = [this, &parsed] { in_.erase(0, parsed); };
+  while (parsed < in_.size() && !parser_.complete() && !answered_ && !BodyWaits()) {
+    const std::string_view rest = std::string_view(in_).substr(parsed);
+    const absl::StatusOr<size_t> used = parser_.Parse(rest);
     if (!used.ok()) {
       const bool too_long = absl::IsResourceExhausted(used.status());
       return Reject(too_long ? 431 : 400, used.status().message());
     }
-    in_.erase(0, *used);
+    parsed += *used;
     if (parser_.has_head() && !std::exchange(head_seen_, true)) OnHead();
     OnBody(parser_.TakeBody());
     if (answered_) return;
     if (parser_.complete()) return OnRequest();
     if (*used > 0) continue;
-    if (in_.size() >= kAheadMax) Reject(400, "malformed HTTP request");
+    if (rest.size() >= kAheadMax) Reject(400, "malformed HTTP request");
     return;
   }
 }
 
+const JsonGateway::Method* Http1Connection::MethodAt(const std::string& path) const {
+  return pages_only_ ? nullptr : router_->json()->Find(path);
+}
+
 void Http1Connection::OnHead() {
   const Http1Head& head = parser_.head();
-  if (head.method == "POST") json_ = router_->json()->Find(head.path);
+  if (head.method == "POST") json_ = MethodAt(head.path);
   if (json_ != nullptr) OpenJson();
   if (head.expects_continue && !answered_) pieces_.push_back({"HTTP/1.1 100 Continue\r\n\r\n"});
 }
@@ -143,6 +157,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
     if (body_bytes_ > limits_.message_bytes_max) Reject(413, "the request is too large");
     return;
   }
+  if (objects_.bytes() == 0) partial_since_ = now_;
   objects_.Append(bytes);
   if (objects_.bytes() > kJsonFactor * limits_.message_bytes_max) {
     return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
@@ -156,7 +171,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
 void Http1Connection::OnRequest() {
   const Http1Head& head = parser_.head();
   if (json_ != nullptr) return Deliver();
-  const bool of_json = router_->json()->Find(head.path) != nullptr;
+  const bool of_json = MethodAt(head.path) != nullptr;
   if (!of_json && !router_->HasPage(head.path)) {
     const absl::string_view text = head.path == "/"                  ? kRootText
                                    : head.path.rfind("/v3/", 0) == 0 ? "Not Found\n"  // as etcd's
@@ -200,6 +215,7 @@ void Http1Connection::Deliver() {
   if (request_) {
     if (!stream_->owner->WantsMessage()) return;
     const absl::Status status = stream_->owner->OnMessage(*std::exchange(request_, std::nullopt));
+    charge_.reset();
     if (!status.ok()) return AnswerError(status);
   }
   std::string object;
@@ -213,6 +229,7 @@ void Http1Connection::Deliver() {
   }
   if (!object.empty()) {
     any_request_ = converting_ = true;
+    partial_since_ = now_;
     return router_->json()->ConvertRequest(stream_, json_, std::move(object));
   }
   if (!parser_.complete() || std::exchange(end_delivered_, true)) return;
@@ -237,7 +254,10 @@ void Http1Connection::Execute(Command* command) {
   handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {
-    last_ = answered_ = true;  // an answer in chunks stays incomplete
+    // An answer in chunks stays incomplete. If the client does not read, EndLate ends it soon.
+    DropAnswer();
+    last_ = answered_ = true;
+    sent_by_ = now_;
     return;
   }
   if (command->deliver) {
@@ -245,14 +265,35 @@ void Http1Connection::Execute(Command* command) {
   } else if (command->request) {
     converting_ = false;
     if (!command->request->ok()) return AnswerError(command->request->status());
+    if ((*command->request)->size() > limits_.message_bytes_max) {
+      return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
+    }
     request_ = **std::move(command->request);
+    charge_ = std::move(command->charge);
     Deliver();
   } else if (command->is_json) {
-    return OnJsonAnswer(command);
+    converting_answer_ = false;
+    OnJsonAnswer(command);
+    return ConvertNext();
   } else {
-    return router_->json()->ConvertAnswer(json_, std::move(*command));
+    answers_.push_back(std::move(*command));
+    return ConvertNext();
   }
   if (!BodyWaits()) Parse();
+}
+
+void Http1Connection::ConvertNext() {
+  if (answered_ || answers_.empty() || std::exchange(converting_answer_, true)) return;
+  Command next = std::move(answers_.front());
+  answers_.pop_front();
+  router_->json()->ConvertAnswer(json_, std::move(next));
+}
+
+void Http1Connection::DropAnswer() {
+  for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
+  pieces_.clear();
+  for (const Command& command : answers_) router_->OnSent(UnsentBytes(command));
+  answers_.clear();
 }
 
 void Http1Connection::OnPageAnswer(Command* command) {
@@ -343,9 +384,14 @@ bool Http1Connection::Fill() {
       EndRequest();
       continue;
     }
-    const Piece piece = std::move(pieces_.front());
+    // A large piece is moved bit by bit. What is in out_ is not counted, and each Write moves it.
+    Piece& front = pieces_.front();
+    const size_t bytes = std::min(kSendBytes - out_.size(), front.bytes.size() - front.moved);
+    out_.append(front.bytes, front.moved, bytes);
+    front.moved += bytes;
+    if (front.moved < front.bytes.size()) break;
+    const Piece piece = std::move(front);
     pieces_.pop_front();
-    out_ += piece.bytes;
     router_->OnSent(piece.counted);
     const bool open = stream_ != nullptr && stream_->owner != nullptr;
     if (piece.of_stream && open) stream_->owner->OnSent(piece.counted);
@@ -357,8 +403,10 @@ void Http1Connection::EndRequest() {
   CloseStream(handler_ended_);
   answered_ = head_seen_ = chunks_begun_ = false;
   json_ = nullptr;
-  converting_ = any_request_ = end_delivered_ = handler_ended_ = false;
+  converting_ = any_request_ = end_delivered_ = handler_ended_ = converting_answer_ = false;
   request_.reset();
+  charge_.reset();
+  DropAnswer();
   objects_ = {};
   ChargeBody();
   body_bytes_ = 0;
@@ -384,7 +432,13 @@ bool Http1Connection::EndLate(MonotonicTime now) {
   now_ = now;
   if (Stalls(now) || now > sent_by_) return false;
   if (draining_ || answered_) return true;
-  if (stream_ != nullptr) return stream_->owner == nullptr || !stream_->owner->IsLate(now);
+  if (stream_ != nullptr) {
+    // The rest of a request is due, also if the stream had earlier ones.
+    const bool partial =
+        json_ != nullptr && !parser_.complete() && !BodyWaits() && objects_.bytes() > 0;
+    if (partial && now - partial_since_ > kRequestTimeMax) return false;
+    return stream_->owner == nullptr || !stream_->owner->IsLate(now);
+  }
   const bool idle = in_.empty() && !head_seen_;
   const absl::Duration waits = now - waiting_since_;
   if (head_seen_) return waits <= kRequestTimeMax;

@@ -30,9 +30,9 @@ namespace raftkv::http2 {
 
 class Http1Connection final : public ClientConnection {
  public:
-  // Owns `fd`, a socket that does not block.
+  // Owns `fd`, a socket that does not block. `pages_only`: methods are not served.
   Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now);
+                  MonotonicTime now, bool pages_only = false);
   ~Http1Connection() override;
 
   bool Read(MonotonicTime now) override;
@@ -50,12 +50,15 @@ class Http1Connection final : public ClientConnection {
     std::string bytes;
     size_t counted = 0;      // the bytes of the answer for which Router::OnSent is to be called
     bool of_stream = false;  // and StreamOwner::OnSent
+    size_t moved = 0;        // how many of its bytes are in out_ or were sent
   };
 
   bool Fill() override;
   bool HasMore() const override { return !pieces_.empty() || answered_; }
   bool IsOver() const override { return false; }
 
+  // The method that is served as JSON under this path, or null.
+  const JsonGateway::Method* MethodAt(const std::string& path) const;
   // Parses the request, and starts to serve it when it is complete.
   void Parse();
   void OnHead();
@@ -75,6 +78,10 @@ class Http1Connection final : public ClientConnection {
   // Gives the owner the next request of the body, if it wants one, and then the end of the
   // requests.
   void Deliver();
+  // Gives the gateway the next answer, if it has none.
+  void ConvertNext();
+  // Discards what is queued of the answer.
+  void DropAnswer();
   void OnPageAnswer(Command* command);
   void OnJsonAnswer(Command* command);
   void SendChunk(const std::string& text, size_t counted);
@@ -87,6 +94,7 @@ class Http1Connection final : public ClientConnection {
   void EndRequest();
   void CloseStream(bool complete);
 
+  const bool pages_only_;
   Http1Parser parser_;
   std::string in_;             // bytes that are not parsed yet
   size_t body_bytes_ = 0;      // of the request
@@ -102,6 +110,9 @@ class Http1Connection final : public ClientConnection {
   int64_t charged_ = 0;      // the bytes of objects_ that Router::ChangeRequestBytes knows
   bool converting_ = false;  // the gateway converts a request
   std::optional<std::string> request_;  // converted, and not wanted yet
+  std::shared_ptr<void> charge_;        // of request_
+  std::deque<Command> answers_;         // to be converted
+  bool converting_answer_ = false;      // the gateway converts one
   bool any_request_ = false;            // the body had one
   bool end_delivered_ = false;          // the owner knows that no request follows
   bool handler_ended_ = false;          // the answer is the handler's, to its end
@@ -109,6 +120,7 @@ class Http1Connection final : public ClientConnection {
   std::deque<Piece> pieces_;
   std::shared_ptr<GrpcStream> stream_;                       // of the request that is being served
   MonotonicTime waiting_since_;                              // since when the request has been due
+  MonotonicTime partial_since_;                              // objects_ has bytes of the next one
   MonotonicTime sent_by_ = MonotonicTime::InfiniteFuture();  // for the answer
 };
 

@@ -47,8 +47,12 @@ class Http1Parser::Beast final : public http::basic_parser<true> {
   void on_response_impl(int /*code*/, beast::string_view /*reason*/, int /*version*/,
                         Error& /*error*/) override {}
   void on_field_impl(http::field field, beast::string_view name, beast::string_view value,
-                     Error& /*error*/) override {
-    if (field == http::field::expect) {
+                     Error& error) override {
+    if (field == http::field::transfer_encoding &&
+        !absl::EqualsIgnoreCase(View(value), "chunked")) {
+      // Beast would take it for a request without a body, and the body for further requests.
+      error = http::error::bad_transfer_encoding;
+    } else if (field == http::field::expect) {
       head.expects_continue = absl::EqualsIgnoreCase(View(value), "100-continue");
     } else if (field == http::field::authorization) {
       head.authorization = std::string(value.substr(0, kValueMax));

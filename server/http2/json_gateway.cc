@@ -17,7 +17,12 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::Message;
 
-constexpr size_t kWaitingMax = 1 << 20;  // never reached: see the comment of the header
+constexpr size_t kWaitingMax = 1 << 20;
+constexpr int64_t kRequestOverhead = 1 << 10;
+
+absl::Status TooManyRequests() {
+  return absl::ResourceExhaustedError("etcdserver: too many requests");
+}
 
 std::unique_ptr<Message> NewMessage(const Descriptor* type) {
   return std::unique_ptr<Message>(
@@ -40,8 +45,10 @@ absl::StatusOr<std::string> ToJson(const Descriptor* type, const Pieces& pieces)
     return absl::ResourceExhaustedError("etcdserver: response is too large for JSON");
   }
   const std::unique_ptr<Message> message = NewMessage(type);
-  CHECK(message->ParseFromArray(framed.data() + kPrefixBytes,
-                                static_cast<int>(framed.size() - kPrefixBytes)));
+  if (!message->ParseFromArray(framed.data() + kPrefixBytes,
+                               static_cast<int>(framed.size() - kPrefixBytes))) {
+    return absl::InternalError("the response cannot be parsed");
+  }
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;
@@ -84,16 +91,25 @@ const JsonGateway::Method* JsonGateway::Find(const std::string& path) const {
 
 void JsonGateway::ConvertRequest(std::shared_ptr<GrpcStream> stream, const Method* method,
                                  std::string json) {
-  CHECK(worker_.Run([this, stream = std::move(stream), method, json = std::move(json)] {
-    outbox_->Post({.stream = stream, .request = ToProtobuf(method->request, json)});
-  }));
+  const int64_t bytes = static_cast<int64_t>(json.size()) + kRequestOverhead;
+  bool accepted = outbox_->ChargeRequest(bytes, bytes, bytes);
+  const std::shared_ptr<void> charge(
+      nullptr, [outbox = outbox_, bytes](void*) { outbox->ReleaseRequest(bytes); });
+  accepted = accepted && worker_.Run([this, stream, method, json = std::move(json), charge] {
+    if (stream->gone.load(std::memory_order_relaxed)) return;
+    outbox_->Post(
+        {.stream = stream, .request = ToProtobuf(method->request, json), .charge = charge});
+  });
+  if (!accepted) outbox_->Post({.stream = std::move(stream), .request = TooManyRequests()});
 }
 
 void JsonGateway::ConvertAnswer(const Method* method, Command command) {
   auto shared = std::make_shared<Command>(std::move(command));
-  CHECK(worker_.Run([this, method, shared] {
-    for (const std::string& piece : shared->message) shared->counted += piece.size();
-    if (!shared->message.empty()) {
+  shared->counted = UnsentBytes(*shared);
+  const bool accepted = worker_.Run([this, method, shared] {
+    if (shared->stream->gone.load(std::memory_order_relaxed)) {
+      shared->message.clear();
+    } else if (!shared->message.empty()) {
       absl::StatusOr<std::string> json = ToJson(method->response, shared->message);
       shared->message.clear();
       if (json.ok()) {
@@ -104,7 +120,12 @@ void JsonGateway::ConvertAnswer(const Method* method, Command command) {
     }
     shared->is_json = true;
     outbox_->Post(std::move(*shared));
-  }));
+  });
+  if (accepted) return;
+  shared->message.clear();
+  shared->status = TooManyRequests();
+  shared->is_json = true;
+  outbox_->Post(std::move(*shared));
 }
 
 int HttpStatusOf(absl::StatusCode code) {

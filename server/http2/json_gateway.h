@@ -7,8 +7,9 @@
 // a request are ignored.
 //
 // Messages are converted on a thread of its own, one after the other, because a large one takes
-// long. A message waits here at most once for each request of a connection, and once for each
-// stream, whose handler writes the next one when enough was sent.
+// long. A connection gives it one request and one answer at a time. What waits here of a connection
+// that was closed is dropped when its turn comes. A request is charged (Outbox::ChargeRequest)
+// until its message is delivered.
 
 #include <cstddef>
 #include <memory>

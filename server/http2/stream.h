@@ -98,8 +98,10 @@ struct Command {
   bool deliver = false;                     // the owner wants messages again
 
   // JSON over HTTP/1 (json_gateway.h). `request`: a request as protobuf, or why it is not one.
-  // `is_json`: the message is JSON; `counted`: its bytes before that, for Outbox::unsent_bytes.
+  // `charge`: releases the memory that is charged for it. `is_json`: the message is JSON;
+  // `counted`: its bytes before that, for Outbox::unsent_bytes.
   std::optional<absl::StatusOr<std::string>> request = {};
+  std::shared_ptr<void> charge = {};
   bool is_json = false;
   size_t counted = 0;
 };

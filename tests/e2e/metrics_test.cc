@@ -80,6 +80,9 @@ TEST(Metrics, HaveAPortOfTheirOwn) {
   EXPECT_EQ(HttpGet(address, "/health").status, 200);
   Connection api(address);
   EXPECT_FALSE(Put(api, "k", "v").ok()) << "no API";
+  const char put[] = R"({"key":"aw==","value":"dg=="})";
+  EXPECT_EQ(Http(address, "POST", "/v3/kv/put", put).status, 404) << "no JSON either";
+  EXPECT_EQ(Http(cluster.client_address(0), "POST", "/v3/kv/put", put).status, 200);
 }
 
 }  // namespace

@@ -82,6 +82,13 @@ class Http1Test : public testing::Test, private Router {
     close(client_);
   }
 
+  // The connection becomes one of a port that serves pages only.
+  void ServePagesOnly() {
+    Router* const router = this;
+    connection_ = std::make_unique<Http1Connection>(dup(connection_->fd()), "client", limits_,
+                                                    router, now_, /*pages_only=*/true);
+  }
+
   // The client sends `bytes`. False: the connection is over.
   bool Receive(const std::string& bytes) {
     EXPECT_EQ(send(client_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
@@ -150,12 +157,17 @@ class Http1Test : public testing::Test, private Router {
     return all;
   }
 
-  // Answers each request with a response of the same ID.
+  // Answers each request with a response of the same ID; -1: writes as many as the stream takes.
   struct Handler final : public StreamHandler {
     Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
     absl::Status OnRequest(google::protobuf::Message* request) override {
       const int64_t id = static_cast<etcdserverpb::LeaseKeepAliveRequest*>(request)->id();
       if (id == 0) return absl::NotFoundError("no id");
+      if (id < 0) {
+        floods = true;
+        OnWritable();
+        return absl::OkStatus();
+      }
       etcdserverpb::LeaseKeepAliveResponse response;
       response.set_id(id);
       stream->Write(response, false);
@@ -163,12 +175,18 @@ class Http1Test : public testing::Test, private Router {
       return absl::OkStatus();
     }
     bool WantsRequest() const override { return !waits; }
-    void OnWritable() override { waits = false; }
+    void OnWritable() override {
+      waits = false;
+      etcdserverpb::LeaseKeepAliveResponse response;
+      response.set_id(++test->written_);
+      if (floods && stream->writable()) stream->Write(response, false);
+    }
     bool OnLastRequest() override { return ++test->last_requests_ > 0; }
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
     Stream* const stream;
     bool waits = false;
+    bool floods = false;
   };
 
   // Router:
@@ -198,6 +216,7 @@ class Http1Test : public testing::Test, private Router {
   UnaryCall* call_ = nullptr;
   int last_requests_ = 0;
   int gone_ = 0;
+  int64_t written_ = 0;
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
   MonotonicTime now_ = start_;
   int client_ = -1;
@@ -259,6 +278,22 @@ TEST_F(Http1Test, MalformedRequestsAreAnsweredAndEndIt) {
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(2)));
 }
 
+// A proxy before this port must never see other requests than we do.
+TEST_F(Http1Test, TheLengthOfABodyIsUnambiguous) {
+  for (const char* headers :
+       {"Transfer-Encoding: gzip", "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity", "Transfer-Encoding: chunked\r\nContent-Length: 3",
+        "Content-Length: 3\r\nContent-Length: 4", "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Content-Length: -1", "Content-Length: 18446744073709551619", "Content-Length : 3"}) {
+    TearDown();
+    SetUp();
+    ASSERT_TRUE(Receive(absl::StrCat("POST /page HTTP/1.1\r\n", headers, "\r\n\r\n")));
+    const std::string answer = Sent();
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << headers;
+    EXPECT_THAT(answer, HasSubstr("Connection: close\r\n")) << headers;
+  }
+}
+
 TEST_F(Http1Test, HeadsAndBodiesAreBounded) {
   ASSERT_TRUE(Receive("GET /page HTTP/1.1\r\nA: "));
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Receive(std::string(4096, 'a')));
@@ -300,6 +335,7 @@ TEST_F(Http1Test, AnAnswerThatIsNotReadEndsIt) {
   AnswerCall(std::string(1 << 20, 'x'));
   ASSERT_TRUE(connection_->Write(now_));
   EXPECT_TRUE(connection_->socket_full());
+  EXPECT_GT(outbox_.unsent_bytes, size_t{1} << 20) << "what the socket has not taken is counted";
   EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(60)));
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(62)));
 }
@@ -359,6 +395,15 @@ TEST_F(Http1Test, AMethodIsServedAsJson) {
                                 "\\\"is\\\" not there\",\"code\":5}"));
 }
 
+TEST_F(Http1Test, APortOfPagesServesNoMethods) {
+  ServePagesOnly();
+  ASSERT_TRUE(Receive(Post("/v3/check", "{}")));
+  EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 404 "));
+  ASSERT_TRUE(Receive(kGet));
+  AnswerCall("page");
+  EXPECT_THAT(Sent(), HasSubstr("page"));
+}
+
 TEST_F(Http1Test, WhatIsNotJsonIsAnInvalidArgument) {
   for (const char* body : {"[1]", "x", "{\"service\":1}", "{\"service\":\"", "{]}"}) {
     ASSERT_TRUE(Receive(Post("/v3/check", body)));
@@ -399,6 +444,44 @@ TEST_F(Http1Test, AStreamIsAnsweredInChunks) {
   connection_.reset();
   RunEvents();
   EXPECT_EQ(gone_, 1);
+}
+
+// A stream with many small responses has one at a time in the gateway, in their order, and a closed
+// one none.
+TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
+  ASSERT_TRUE(Receive(Post("/v3/keepalive", "{\"ID\":-1}")));
+  std::string all;
+  ASSERT_TRUE(RunUntil([&] {
+    all += Sent();
+    return absl::StrContains(all, "{\"ID\":\"20\"}");
+  }));
+  size_t at = 0;
+  for (int i = 1; i <= 20; ++i) {
+    at = all.find(absl::StrCat("{\"ID\":\"", i, "\"}"), at);
+    ASSERT_NE(at, std::string::npos) << i;
+  }
+  connection_.reset();
+  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
+}
+
+TEST_F(Http1Test, APartOfARequestEndsAStreamInTheEnd) {
+  ASSERT_TRUE(Receive("POST /v3/keepalive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
+  ASSERT_TRUE(Receive("8\r\n{\"ID\":1}\r\n"));
+  SentWith("{\"result\":{\"ID\":\"1\"}}\n\r\n");
+  EXPECT_TRUE(connection_->EndLate(now_ + absl::Hours(1))) << "it waits for requests";
+  now_ += absl::Hours(1);
+  ASSERT_TRUE(Receive("1\r\n{\r\n"));
+  EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(120)));
+  EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(121)));
+}
+
+TEST_F(Http1Test, AMessageOfJsonIsBounded) {
+  limits_.message_bytes_max = 1000;
+  TearDown();
+  SetUp();
+  ASSERT_TRUE(
+      Receive(Post("/v3/check", absl::StrCat("{\"service\":\"", std::string(1500, 'a'), "\"}"))));
+  EXPECT_THAT(SentWith("\"code\":3}"), HasSubstr("request is too large"));
 }
 
 TEST_F(Http1Test, AnErrorEndsAStream) {
