@@ -7,8 +7,8 @@
 // a request are ignored.
 //
 // Messages are converted on a thread of its own, one after the other, because a large one takes
-// long. A message waits here at most once for each request of a connection, and once for each
-// stream, whose handler writes the next one when enough was sent.
+// long. Few messages wait here: one request and one answer of each connection, and the responses
+// of a stream, whose handler writes more only when enough was sent.
 
 #include <cstddef>
 #include <memory>

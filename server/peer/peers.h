@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_PEER_PEERS_H_
 
 // The transport of server/member over gRPC. To each peer we open one stream for appends and one for
-// forwarded requests, and make unary calls for votes, Hello (first start) and TimeoutNow. A
-// snapshot is sent on a connection and a thread of its own (snapshot_sender.h). Each peer does the
-// same to us. An answer is sent on the stream or call of its request.
+// forwarded requests, and make unary calls for votes, Hello and TimeoutNow. A snapshot is sent on a
+// connection and a thread of its own (snapshot_sender.h). Each peer does the same to us. An answer
+// is sent on the stream or call of its request.
 //
 // Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). Messages
 // that they reject are counted and never reach the member. All other messages are posted to the
@@ -232,8 +232,8 @@ class Peers final : public Transport {
   Handshake handshake_;
   MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
-  // Also senders that are not among the members (handshake.h bounds their number), and former
-  // members: running calls refer to them, so none is erased.
+  // Contains the other members, former members, and unknown senders (handshake.h bounds their
+  // number). None is erased, because running calls refer to them.
   std::map<raft::MemberId, Peer> peers_;
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight
