@@ -10,7 +10,8 @@ namespace raftkv {
 
 namespace {
 
-// The limit of unanswered votes and Hellos to one peer; further ones are dropped.
+// The limit of unanswered unary calls to one peer (votes, Hello, TimeoutNow); further ones are
+// dropped.
 constexpr int kUnaryOutMax = 8;
 // Larger than Raft's window of appends, so that heartbeats fit beside a full window.
 constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
@@ -21,7 +22,8 @@ constexpr size_t kForwardedTogetherBytes = 64 << 10;
 // How long a stream may take to introduce itself, and how many streams may wait for that.
 constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
 constexpr size_t kUnintroducedMax = 64;
-// A removed member is told so on the connections to it. They are ended one to two seconds later.
+// On the connections to a removed member, it is told that it was removed. They are ended one to two
+// seconds later.
 constexpr int kRemovedSeconds = 2;
 // How a member that stops ends the streams of the others.
 constexpr char kStopping[] = "server stopped";
