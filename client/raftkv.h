@@ -71,8 +71,9 @@ struct Options {
 
 struct HashKvResult {
   Header header;
-  // Members with the same data and the same two revisions return the same hash. It covers the keys
-  // that exist at compact_revision, and all changes after it, up to hash_revision.
+  // Members with the same data and the same two revisions return the same hash. A raftkv member
+  // hashes the keys that exist at hash_revision. A member of etcd also hashes their versions since
+  // compact_revision.
   uint32_t hash = 0;
   int64_t compact_revision = 0;
   int64_t hash_revision = 0;  // 0: the server does not report it (etcd 3.4)
@@ -181,7 +182,7 @@ class Client {
   // Status, HashKv and Defragment are answered by one member, which may be any. To ask a particular
   // member, connect to its endpoint only.
   absl::StatusOr<StatusResult> Status();
-  absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // up to `revision`; 0: now
+  absl::StatusOr<HashKvResult> HashKv(int64_t revision = 0);  // at `revision`; 0: now
   // Transfers leadership to the member with this id. Ask the leader: another member returns an
   // error.
   absl::Status MoveLeader(uint64_t target);

@@ -19,7 +19,8 @@ constexpr char kCompacted[] = "etcdserver: mvcc: required revision has been comp
 // Between two attempts that failed. The first attempt after a stream that worked starts at once.
 constexpr absl::Duration kBackoffMin = absl::Milliseconds(20);
 constexpr absl::Duration kBackoffMax = absl::Seconds(1);
-// A pause between attempts is interrupted so often, to see whether Cancel was called.
+// The interval at which a pause between attempts is interrupted, to check whether Cancel was
+// called.
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 
 }  // namespace

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_EVENT_THREAD_H_
 #define RAFTKV_SERVER_EVENT_THREAD_H_
 
-// A thread that serves calls of clients beside the loop, and runs a task regularly: backups, whose
-// handlers may wait for the disk (server/api/backup.cc), and the health service, which must answer
-// while the loop hangs (watchdog.h).
+// A thread that serves calls of clients beside the loop, and runs a task regularly. One serves
+// backups, whose handlers may wait for the disk (server/api/backup.cc); one the health service and
+// pages, which must answer while the loop hangs (watchdog.h); one /metrics and server reflection.
 
 #include <functional>
 #include <thread>

@@ -146,8 +146,8 @@ class Logger {
     }
     LOG(ERROR) << "the states of the members differ after entry " << e.index << ": "
                << absl::StrJoin(digests, ", ")
-               << (e.majority ? "; those that differ from the majority are stopped"
-                              : "; none is that of a majority, so all members are stopped");
+               << (e.majority ? "; those that differ from the majority halt"
+                              : "; none is that of a majority, so all members halt");
   }
   void Log(const raft::PeerLostEntries& e) {
     LOG(ERROR) << Name(e.peer) << " acknowledged all entries up to " << e.acknowledged
@@ -206,9 +206,10 @@ class Logger {
                         "more; free space on this volume, or delete keys, compact and defragment";
         return;
       case Space::Level::kFull:
-        LOG(ERROR) << free << ", less than " << HumanBytes(FullBytes(e.space->low_bytes()))
-                   << " (a quarter of storage.min_free_bytes): this member stops to write and to "
-                      "lead, and only answers serializable reads, until there is more";
+        LOG(ERROR)
+            << free << ", less than " << HumanBytes(FullBytes(e.space->low_bytes()))
+            << " (a quarter of storage.min_free_bytes): this member no longer writes or leads, "
+               "and only answers serializable reads, until there is more";
     }
   }
   void Log(const AlarmsChanged& e) {

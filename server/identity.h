@@ -25,8 +25,8 @@ absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join);
 std::vector<std::string> Differences(const Config& given, size_t self, raft::MemberId id,
                                      const Members& members);
 
-// The same of a cluster whose log does not have the members yet, as far as their ids tell: they
-// follow from the peer URLs of the first start (config.h).
+// The same for a cluster whose log does not have the members yet. Then only ids can be compared,
+// which are derived from the peer URLs of the first start (config.h).
 std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity);
 
 // Logs the differences. An error if the file was edited before the log had the members.

@@ -40,7 +40,7 @@ int Fail(const absl::Status& status) {
       return kDamaged;
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kUnknown:
-    case absl::StatusCode::kDeadlineExceeded:  // --join found no member: it is worth another try
+    case absl::StatusCode::kDeadlineExceeded:  // no member answered --join
       return kFailed;
     default:
       return kBadInput;
@@ -83,7 +83,7 @@ void PrintConfig(const raftkv::Config& config) {
   std::cout.flush();
 }
 
-// What the config file calls the settings that are flags of etcd. Empty: it is none of them.
+// The key of the config file for a flag of etcd. Empty: there is no such flag or key.
 std::string KeyOf(absl::string_view flag) {
   constexpr std::pair<absl::string_view, const char*> kKeys[] = {
       {"--name", "name"},
@@ -133,7 +133,7 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
 int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArguments& arguments) {
   umask(077);
   SwitchOffDeadlockDetector();
-  // What the storage logs is said by the error, too.
+  // The storage logs nothing that the error does not say.
   google::InitGoogleLogging("raftkv-server");
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = google::FATAL;
@@ -224,7 +224,7 @@ void AddOptions(CLI::App& app, Arguments* to) {
         return file.empty() ? "-c is empty; name a config file, such as config/cluster.toml" : "";
       });
   app.add_option("-n,--member", to->member,
-                 "which member of the file this is: its name or 1-based number");
+                 "the member of the file to run: its name or 1-based number");
   app.add_flag(
       "--check-config", to->check,
       "check the file, and with -n the member's data directory, print the result and exit");
@@ -239,7 +239,7 @@ void AddOptions(CLI::App& app, Arguments* to) {
       "--restore", to->restore.file,
       "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");
   app.add_option("--bump-revision", to->restore.bump_revision,
-                 "with --restore and --mark-compacted: raise the revision by so many")
+                 "with --restore and --mark-compacted: raise the revision by this number")
       ->needs(from)
       ->check(CLI::PositiveNumber);
   app.add_flag("--mark-compacted", to->restore.mark_compacted,
@@ -295,7 +295,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error or no member "
       "answered --join, 2 bad "
       "configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
-      "hanging disk write.");
+      "hanging disk write or an internal error.");
   Arguments arguments;
   AddOptions(app, &arguments);
   try {

@@ -25,8 +25,8 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
 http2::PortOptions MakePortOptions(const Config& config);
 DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);
 
-// Tests of rolling upgrades name in an environment variable a field that version 2 is said to have
-// added. Called once, before anything else runs.
+// Tests of rolling upgrades name a field in an environment variable. The field is then treated as
+// if version 2 had added it. Called once, before anything else runs.
 void AddFieldOfTests();
 
 std::string AbsolutePath(const std::string& path);

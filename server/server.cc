@@ -95,7 +95,7 @@ absl::Status ExplainDataDirError(const absl::Status& error, const Config& config
                    getuid(), " create and write this directory, or set data_dir to another one"));
 }
 
-// Says what runs here, with what data. Operators look for it first.
+// Logs the release, the member, its config file and its data directory, for operators.
 void LogStart(const Config& config, const MemberConfig& self, const DataDir& data,
               const std::string& dir) {
   LOG(INFO) << "raftkv-server " << VersionText() << ": member " << self.name << " ("

@@ -13,13 +13,14 @@ namespace raftkv {
 
 class Server {
  public:
-  // Opens the data directory, listens on both ports and starts the loop. An error is one line.
-  // DataLoss: damaged data (exit code 66). Internal or Unknown: exit code 1. Any other error: the
-  // configuration or the directory cannot be used (exit code 2).
   struct StartOptions {
     bool join = false;               // if the data directory is new: joins a cluster (join.h)
     bool force_new_cluster = false;  // the others are lost for good (force_new_cluster.h)
   };
+  // Opens the data directory, listens on all ports and starts the loop. An error is one line.
+  // DataLoss: damaged data (exit code 66). Internal, Unknown or DeadlineExceeded (no member
+  // answered `join`): exit code 1. Any other error: the configuration or the directory cannot be
+  // used (exit code 2).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self,
                                                        const StartOptions& options);
 

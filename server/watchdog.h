@@ -1,9 +1,10 @@
 #ifndef RAFTKV_SERVER_WATCHDOG_H_
 #define RAFTKV_SERVER_WATCHDOG_H_
 
-// A thread that notices when the I/O loop hangs. It also serves the health service, because the
-// loop cannot do that while it hangs. Once the loop has hung for an election timeout, health checks
-// are answered NOT_SERVING: by then other members may have elected a new leader.
+// A thread that notices when the I/O loop hangs. It also serves the health service and pages
+// (api/pages.cc), because the loop cannot do that while it hangs. Once the loop has hung for an
+// election timeout, health checks are answered NOT_SERVING: by then other members may have elected
+// a new leader.
 //
 // Once the loop has hung for disk_stall_timeout, the process ends, so that its supervisor can act,
 // but only if a system call on the data directory has hung for that long too: then the disk cannot
@@ -42,7 +43,7 @@ class Watchdog {
   void EachCheck(std::function<void()> task) { task_ = std::move(task); }
 
   void Start() { thread_.Start(); }
-  // The events of the health service. They are served until Join returns.
+  // The events of the health service and the pages. They are served until Join returns.
   EventQueue* health() { return thread_.events(); }
   // Returns when the thread has ended, which it does in Phase::kStopped.
   void Join() { thread_.Join(); }

@@ -1,11 +1,12 @@
 #ifndef RAFTKV_STORAGE_ALARMS_H_
 #define RAFTKV_STORAGE_ALARMS_H_
 
-// The alarms of the cluster, as in etcd. An alarm has a type and names a member. As long as one
-// member has an alarm of a type, it is in force for the whole cluster:
+// The alarms of the cluster, as in etcd. An alarm has a type and names a member. A type is in force
+// for the whole cluster as long as there is at least one alarm of it:
 //   NOSPACE  the disk of the member is nearly full, or its data exceeds the quota. Nothing that
-//            adds data is accepted: puts, transactions that contain a put, grants of leases. Reads,
-//            deletions, compactions and the ends of leases go on, because they make room.
+//            adds data is accepted: puts, transactions that contain a put, grants of leases. Reads
+//            go on, and so do deletions, compactions and the ends of leases, because they free
+//            space.
 //   CORRUPT  the member's data differs from the others'. Nothing is accepted that reads or changes
 //            keys or leases, except that leases are renewed and expire.
 // The command ChangeAlarm raises and ends alarms. The verdict on an entry follows the alarms in
@@ -57,7 +58,8 @@ class Alarms {
   size_t raised_by_clients() const;
 
   // What the command changes: the alarm that it raises or ends; nothing if `changed` is false.
-  // ACTIVATE answers with the alarm whether it is new or not, as in etcd; `answered` says so.
+  // `answered`: the response lists the alarm. ACTIVATE lists it even if it was raised before, as in
+  // etcd.
   struct Change {
     Id id;
     bool answered = false;

@@ -406,9 +406,9 @@ absl::Status FullDisk(const std::string& dir, uint64_t free_bytes) {
       dir, BytesOfStart(dir) >> 20, free_bytes >> 20));
 }
 
-// Gives the reserve back if the space is not enough without it. ResourceExhausted: it is not enough
-// then, either. Checked before RocksDB is opened, because RocksDB ends the process when it cannot
-// write.
+// Removes the reserve file if there is too little space for the start. ResourceExhausted: there is
+// too little space even then. Checked before RocksDB is opened, because RocksDB ends the process
+// when it cannot write.
 absl::Status CheckSpace(const std::string& dir, std::vector<std::string>* warnings) {
   absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
   if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();

@@ -11,8 +11,7 @@
 //   INITIALIZED   exists once everything below has been created; from then on a missing file is
 //                 damage and is not created again
 //   RESTORING     exists while a restore of a backup writes the directory (restore.h). No member
-//   uses
-//                 it then.
+//                 uses it then.
 //   log/          the Raft log (log_store.h) and its WATERMARK
 //   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)

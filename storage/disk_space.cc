@@ -23,7 +23,7 @@ uint64_t Reserve::bytes() const {
   return stat(path_.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
 }
 
-// The size of the file tells whether it is complete, and the space is taken before the size is set.
+// posix_fallocate takes the space before it sets the size, so a file of the right size is complete.
 absl::Status Reserve::Create(uint64_t bytes) const {
   const int fd = open(path_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) return SystemError(path_, "cannot create", errno);

@@ -3,9 +3,9 @@
 
 // The space on the volume of a data directory, and the directory's reserve file.
 //
-// RESERVE takes up space that nothing needs. When the disk is full, the member removes the file. It
-// then has room to flush and to compact what it has in memory and on disk, or to start. The file
-// is created again when there is enough space.
+// RESERVE takes up space that nothing needs. When the disk is full, the member removes the file.
+// Then there is enough space to flush what is in memory, to compact what is on disk, or to start.
+// The file is created again when there is enough space.
 
 #include <cstdint>
 #include <string>

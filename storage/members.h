@@ -77,10 +77,10 @@ class Members {
   std::set<raft::MemberId> removed_;
 };
 
-// Reads the configuration in the payload of a log entry of type kConfiguration. False: the payload
-// is none that a correct leader proposes.
+// Reads the configuration in the payload of a log entry of type kConfiguration. False: no correct
+// leader proposes such a payload.
 bool ParseConfiguration(std::string_view payload, raft::Configuration* configuration);
-// The same of an entry that was validated when it arrived or was proposed (CHECK).
+// The same for an entry that was validated when it arrived or was proposed (CHECK).
 raft::Configuration MustParseConfiguration(std::string_view payload);
 
 }  // namespace raftkv

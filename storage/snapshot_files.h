@@ -48,7 +48,7 @@ class TakenSnapshot {
   static absl::StatusOr<std::unique_ptr<TakenSnapshot>> Open(const std::string& dir);
   ~TakenSnapshot();
 
-  // base.chain_hash is not known to the state machine, and 0.
+  // The state machine does not know base.chain_hash, so it is 0.
   const SnapshotManifest& manifest() const { return manifest_; }
   const SnapshotContents& contents() const { return contents_; }
   absl::StatusOr<std::string> Read(size_t file, uint64_t offset, size_t bytes_max) const;

@@ -12,9 +12,8 @@
 //   1  the rules of the first release: the bytes of keys cost nothing
 //   2  the bytes of keys cost steps (Rules::walked_steps)
 //   3  leases, and their rules below; changes of the members (members.h); alarms (alarms.h);
-//   digests
-//      are kept (tables/digests.h); logs are cut, and a member that needs an entry that was cut
-//      gets a snapshot (server/member/log_tail.h)
+//      digests are kept (tables/digests.h); logs are cut, and a member that needs an entry that
+//      was cut gets a snapshot (server/member/log_tail.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions

@@ -24,7 +24,7 @@ int Disarm(const Context& context) {
 
 void AddAlarmVerbs(CLI::App& app, Context& context) {
   CLI::App* alarm =
-      app.add_subcommand("alarm", "Alarms: members without space, or with other data");
+      app.add_subcommand("alarm", "Alarms: members short of disk space, or with different data");
   alarm->require_subcommand(0, 1);
   alarm->add_subcommand("list", "Lists all alarms")->callback([&context] {
     context.verb = [&context] { return List(context); };

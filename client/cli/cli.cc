@@ -49,9 +49,9 @@ void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
   app.add_option("--endpoints", flags.endpoints, "host:port; separate several by commas")
       ->envname("RAFTKV_ENDPOINTS")
       ->capture_default_str();
-  app.add_option("--command-timeout", flags.command_timeout, "limit for a whole command")
+  app.add_option("--command-timeout", flags.command_timeout, "time limit for a whole command")
       ->capture_default_str();
-  app.add_option("--dial-timeout", flags.dial_timeout, "limit for connecting to one endpoint")
+  app.add_option("--dial-timeout", flags.dial_timeout, "time limit for connecting to one endpoint")
       ->capture_default_str();
   app.add_option("-w,--write-out", flags.format, "output format: simple, json, fields or table")
       ->capture_default_str();

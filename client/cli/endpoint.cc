@@ -92,8 +92,8 @@ struct HashScope {
   }
 };
 
-// etcd 3.4 does not return the revision up to which it hashed. It is the one that was asked for or,
-// without one, the store's revision in the header.
+// etcd 3.4 does not return the revision that it hashed. It is the requested one or, without one,
+// the store's revision in the header.
 HashScope ScopeOf(const HashKvResult& hash, int64_t asked) {
   const int64_t own = hash.hash_revision != 0 ? hash.hash_revision : hash.header.revision;
   return {asked != 0 ? asked : own, hash.compact_revision};
@@ -211,16 +211,18 @@ CLI::App* AddVerb(CLI::App& group, const char* name, const char* what,
 void AddEndpointVerbs(CLI::App& app, Context& context) {
   constexpr char kCluster[] = "ask every member's client URL instead of --endpoints";
   auto arguments = std::make_shared<EndpointArguments>();
-  CLI::App* endpoint = app.add_subcommand("endpoint", "Asks each endpoint about itself");
+  CLI::App* endpoint =
+      app.add_subcommand("endpoint", "Reports about each endpoint: status, health, hash");
   endpoint->require_subcommand(0, 1);
   endpoint->add_flag("--cluster", arguments->cluster, kCluster);
   AddVerb(*endpoint, "status", "Prints member ID, version, size, leader and log position",
           arguments, context, Status);
   AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
           context, Health);
-  CLI::App* hashkv = AddVerb(*endpoint, "hashkv", "Hashes all keys, and compares the members",
-                             arguments, context, HashKv);
-  AddNumber(*hashkv, "--rev", arguments->revision, "up to this revision (0: now)");
+  CLI::App* hashkv =
+      AddVerb(*endpoint, "hashkv", "Prints a hash of all keys for each endpoint, and compares them",
+              arguments, context, HashKv);
+  AddNumber(*hashkv, "--rev", arguments->revision, "hash the keys as of this revision (0: now)");
   CLI::App* defrag =
       AddVerb(app, "defrag", "Returns free space to the file system", arguments, context, Defrag);
   defrag->add_flag("--cluster", arguments->cluster, kCluster);

@@ -102,7 +102,8 @@ int KeepAlive(const LeaseArguments& arguments, const Context& context) {
 }  // namespace
 
 void AddLeaseVerbs(CLI::App& app, Context& context) {
-  CLI::App* lease = app.add_subcommand("lease", "Leases: keys that are deleted after a time");
+  CLI::App* lease =
+      app.add_subcommand("lease", "Leases: at the end of a lease, its keys are deleted");
   lease->require_subcommand(0, 1);
   const auto add = [&](const char* name, const char* what,
                        int (*run)(const LeaseArguments&, const Context&)) {
@@ -120,13 +121,14 @@ void AddLeaseVerbs(CLI::App& app, Context& context) {
   const auto grant = add("grant", "Grants a lease and prints its ID", Grant);
   grant.first->add_option("ttl", grant.second->ttl, "time to live in seconds")->required();
   id(add("revoke", "Ends a lease and deletes its keys", Revoke));
-  const auto time_to_live = add("timetolive", "Prints how long a lease still lives", TimeToLive);
+  const auto time_to_live =
+      add("timetolive", "Prints the remaining time to live of a lease", TimeToLive);
   id(time_to_live);
   time_to_live.first->add_flag("--keys", time_to_live.second->keys, "print its keys, too");
-  const auto keep_alive = add(
-      "keep-alive", "Keeps a lease alive until it is revoked or this is interrupted", KeepAlive);
+  const auto keep_alive =
+      add("keep-alive", "Keeps a lease alive until it is revoked, or until Ctrl-C", KeepAlive);
   id(keep_alive);
-  keep_alive.first->add_flag("--once", keep_alive.second->once, "only once");
+  keep_alive.first->add_flag("--once", keep_alive.second->once, "renew the lease once, then exit");
 }
 
 }  // namespace raftkv::client

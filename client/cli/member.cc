@@ -220,7 +220,8 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
 void AddChanges(CLI::App* member, Context& context) {
   auto arguments = std::make_shared<ChangeArguments>();
   const auto urls = [&](CLI::App* verb) {
-    verb->add_option("--peer-urls", arguments->peer_urls, "where other members reach it")
+    verb->add_option("--peer-urls", arguments->peer_urls,
+                     "the URLs at which the other members reach it")
         ->delimiter(',')
         ->required();
   };
@@ -231,7 +232,8 @@ void AddChanges(CLI::App* member, Context& context) {
   CLI::App* add = member->add_subcommand("add", "Adds a member, which is then started with --join");
   add->add_option("name", arguments->member, "its name")->required();
   urls(add);
-  add->add_flag("--learner", arguments->learner, "it gets the data, but does not vote");
+  add->add_flag("--learner", arguments->learner,
+                "add it as a learner: it gets the data, but does not vote");
   add->callback([&context, arguments] {
     context.verb = [&context, arguments] { return Add(*arguments, context); };
   });

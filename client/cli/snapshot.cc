@@ -172,7 +172,7 @@ int Restore(const RestoreWords& words, const Context& context) {
 }  // namespace
 
 void AddSnapshotVerbs(CLI::App& app, Context& context) {
-  CLI::App* snapshot = app.add_subcommand("snapshot", "Backups: saves, checks, restores them");
+  CLI::App* snapshot = app.add_subcommand("snapshot", "Saves, checks and restores backups");
   snapshot->require_subcommand(0, 1);
 
   auto path = std::make_shared<std::string>();
@@ -182,7 +182,8 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
   save->callback(
       [&context, path] { context.verb = [&context, path] { return Save(*path, context); }; });
 
-  CLI::App* status = snapshot->add_subcommand("status", "Checks a backup, and tells what it holds");
+  CLI::App* status = snapshot->add_subcommand(
+      "status", "Checks a backup, and prints its hash, revision, keys and size");
   status->add_option("file", *path, "the backup")->required();
   status->callback(
       [&context, path] { context.verb = [&context, path] { return Status(*path, context); }; });
@@ -194,9 +195,9 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
   restore->add_option("-c,--config", words->config, "the TOML file of the new cluster")->required();
   restore->add_option("-n,--member", words->member, "the member: its name or 1-based number");
   AddNumber(*restore, "--bump-revision", words->bump_revision,
-            "raise the revision by so many; needs --mark-compacted");
+            "raise the revision by this number; needs --mark-compacted");
   restore->add_flag("--mark-compacted", words->mark_compacted,
-                    "compact all revisions of the backup, so that old watches notice");
+                    "compact all revisions of the backup, so that watches of the old cluster end");
   restore->callback(
       [&context, words] { context.verb = [&context, words] { return Restore(*words, context); }; });
 }

@@ -27,9 +27,9 @@ struct WatchArguments {
   }
   void AddFlags(CLI::App& verb) {
     AddNumber(verb, "--rev", options.start_revision, "start with this revision (0: the next one)");
-    verb.add_flag("--prev-kv", options.prev_kv, "print also what each key was before");
+    verb.add_flag("--prev-kv", options.prev_kv, "print the previous key and value, too");
     verb.add_flag("--progress-notify", options.progress_notify,
-                  "print the revision now and then, if there are no events");
+                  "print the revision at intervals while there are no events");
   }
 
   KeyArguments keys;

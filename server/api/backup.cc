@@ -1,7 +1,8 @@
 // etcdserverpb.Maintenance.Snapshot: sends a backup of this member's state (docs/decisions/0015).
-// It needs no leader, so that a member which has lost the others can be saved. Runs on a thread of
-// its own, because it takes a checkpoint and reads its files. The snapshot is released when
-// everything was read, or when the call ends: also if the client takes nothing for a while.
+// It needs no leader, so a backup can be taken from the only member that is left. Runs on a thread
+// of its own, because it takes a checkpoint and reads its files. The snapshot is released when
+// everything was read, or when the call ends. If the client accepts no data for a while, the call
+// is ended.
 
 #include <memory>
 #include <set>
@@ -24,10 +25,10 @@ using etcdserverpb::SnapshotRequest;
 using etcdserverpb::SnapshotResponse;
 using google::protobuf::Message;
 
-// Each pins files of the state machine that it would have removed.
+// Each backup keeps files on the disk that the state machine would otherwise have removed.
 constexpr size_t kBackupsMax = 4;
 constexpr size_t kMessageBytes = 64 << 10;
-// A client that has taken nothing for so long is cut off.
+// If a client accepts no data for this time, its backup is ended.
 constexpr absl::Duration kStalledMax = absl::Seconds(60);
 
 proto::BackupHeader HeaderOf(const Edge& edge, const TakenSnapshot& taken) {

@@ -100,8 +100,8 @@ void MemberAdd(const Edge* edge, Unary<MemberAddRequest, MemberAddResponse> call
   std::string all;
   for (const std::string& url : urls) all += url;
   // As in etcd, the id of a member that is added later depends on the time, so that it is never the
-  // id of one that was removed. Not on seconds, as etcd's: the same member may be added, removed
-  // and added again within one.
+  // id of one that was removed. It depends on nanoseconds, not on seconds as in etcd, because a
+  // member may be added, removed and added again within a second.
   const uint64_t id = MemberIdOf(all, absl::StrCat(absl::ToUnixNanos(absl::Now())));
   proto::ChangeMembers change;
   etcdserverpb::Member& added = *change.mutable_add();

@@ -42,8 +42,8 @@ inline constexpr size_t kUnsentBytesMax = 1 << 30;
 
 // What a read may cost on the loop's thread. A larger read runs again on a worker.
 inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
-// What it may cost there before it is a long one: some 50 ms. A page of 500 keys of twenty million
-// costs less.
+// What a read may cost on one of `readers`: some 50 ms. A larger read runs again on one of
+// `long_readers`. A page of 500 keys out of twenty million costs less.
 inline const Limits kShortRead{.steps_max = 32'768, .answer_bytes_max = 16 << 20};
 
 // What the API counts, for /metrics. From any thread.
@@ -82,7 +82,7 @@ struct Edge {
     header->set_raft_term(member->term());
   }
 
-  // The admission of all methods except those of the health service.
+  // The admission of all methods except the health service, the pages and server reflection.
   absl::Status Admit(Permission permission, Call* call) const {
     absl::Status status = WhyNot(permission, *call);
     if (!status.ok()) SayNotProposed(call);
@@ -117,14 +117,15 @@ struct Edge {
     }
     return !give_up();
   }
-  // What a read says on the wire that ended with `status`. It is CANCELLED if it gave up.
+  // Returns the status for the wire of a read that ended with `status`. CANCELLED: the read gave
+  // up, because the member stops or the time is over.
   absl::Status EndOfRead(const absl::Status& status) const {
     if (!absl::IsCancelled(status)) return ToWire(status);
     return ReadToWire(phase->AtLeast(Phase::kDraining) ? Fate::kStopped : Fate::kTimedOut);
   }
 
-  // Runs `work(give_up)` on one of `workers` and ends the call with the status that it returns, as
-  // EndOfRead says it.
+  // Runs `work(give_up)` on one of `workers`, and ends the call with EndOfRead of the status that
+  // it returns.
   template <typename Request, typename Response, typename Work>
   void OnWorker(Workers* workers, Unary<Request, Response> call, MonotonicTime deadline,
                 Work work) const {
@@ -226,7 +227,7 @@ std::function<void()> AddPages(const Edge* edge, Methods* methods);
 // gRPC's server reflection, for services with these methods. Served without admission, on one
 // thread.
 void AddReflection(const std::vector<std::string>& methods_served, Methods* methods);
-// Under which paths of HTTP the methods are served as JSON.
+// The HTTP paths at which the methods are served as JSON.
 std::vector<JsonRoute> JsonRoutes();
 // Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
 // as admission. The returned function ends the streams whose clients are late, and those of a

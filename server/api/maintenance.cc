@@ -1,6 +1,6 @@
 // etcdserverpb.Maintenance: Status, Hash, HashKV, Defragment, MoveLeader, Alarm. The first four
-// concern the state of this member only, and wait neither for a leader nor for the applier. The
-// other methods are not supported yet.
+// concern the state of this member only, and wait neither for a leader nor for the applier.
+// Snapshot is in backup.cc. Downgrade is not supported yet.
 
 #include <algorithm>
 #include <memory>
@@ -32,7 +32,7 @@ using etcdserverpb::MoveLeaderResponse;
 using etcdserverpb::StatusRequest;
 using etcdserverpb::StatusResponse;
 
-// Runs `hash(snapshot, give_up)`, which fills in the response, on the walk worker. To walk ten
+// Runs `hash(snapshot, give_up)`, which fills in the response, on the walk worker. Reading ten
 // million versions takes seconds, so there is no request timeout, as in etcd.
 template <typename Request, typename Response, typename Hash>
 void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
@@ -172,8 +172,8 @@ void ListAlarms(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
   });
 }
 
-// A client may raise an alarm for any number as member. One that a member has raised because of its
-// disk, and that a client ends, comes back unless there is more space.
+// A client may raise an alarm for any member id, also an unknown one. If a client ends an alarm
+// that a member raised because of its disk, the member raises it again unless there is more space.
 void Alarm(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
   if (call.request().action() == AlarmRequest::GET) return ListAlarms(edge, call);
   proto::Command command;

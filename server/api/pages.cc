@@ -69,7 +69,7 @@ struct Results {
   absl::Status linearizable;
 };
 
-// The reads that one page waits for. Of each, the first result counts: the read's, or a timeout.
+// The reads that one page waits for. For each read the first result counts: its own, or a timeout.
 class Probe {
  public:
   using Answer = std::function<void(const Results&)>;

@@ -21,7 +21,8 @@ namespace raftkv::http2 {
 
 class StreamCall;
 
-// What other threads tell the port's thread. From any thread, but Take.
+// Passes commands of other threads to the port's thread. Functions may be called from any thread,
+// except Take.
 class Outbox {
  public:
   // `request_bytes_max`: see ChargeRequest. `large`: what a connection may have above half of it.

@@ -12,7 +12,7 @@ namespace raftkv::http2 {
 
 namespace {
 
-// A client that does not take what is sent to it for so long is cut off.
+// If a client accepts no data for this time, its connection is closed.
 constexpr absl::Duration kStalledMax = absl::Seconds(60);
 // A client must read an answer within kStalledMax, plus one second for this many bytes.
 constexpr int64_t kSlowestBytesPerSecond = 1 << 20;

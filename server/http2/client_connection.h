@@ -26,9 +26,9 @@ struct ConnectionLimits {
   uint32_t streams_max = 4096;          // at the same time
 };
 
-// What the connections of one port have in common. Used on the port's thread.
 class JsonGateway;
 
+// What the connections of one port have in common. Used on the port's thread.
 class Router {
  public:
   // Sets stream->owner, the object that serves the call. If it returns an error, the call ends with
@@ -65,8 +65,8 @@ class ClientConnection {
   // Reads what has arrived and serves it. False: the connection is over; delete it, unless it has a
   // successor.
   virtual bool Read(MonotonicTime now) = 0;
-  // After Read has returned false. If the client speaks another protocol: the connection that goes
-  // on with the socket. Else null.
+  // Call it after Read has returned false. If the client speaks another protocol, returns the
+  // connection that takes over the socket. Otherwise null.
   virtual std::unique_ptr<ClientConnection> Successor() { return nullptr; }
   // False: do not call Read now, because the client must wait.
   virtual bool wants_read() const { return true; }
@@ -110,7 +110,7 @@ class ClientConnection {
   int ReleaseSocket();  // for the successor
 
   static constexpr size_t kSendBytes = 64 << 10;  // with one system call
-  // A client that has not sent the start of a session or of a request after this time is cut off.
+  // If a client has not begun a session or a request after this time, its connection is closed.
   static constexpr absl::Duration kIntroductionMax = absl::Seconds(20);
 
   const std::string peer_;

@@ -7,9 +7,9 @@
 // the threads that serve the event queues. What a client does to its connections can delay other
 // clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md).
 //
-//   client --> [port's thread: ClientConnection, StreamOwner] --EventQueue--> [handlers' thread:
-//   Call] client <-- [port's thread: ClientConnection] <---Outbox----------- [any thread: Finish,
-//   Write]
+//   requests: client -> port's thread (ClientConnection, StreamOwner) -> EventQueue -> handlers'
+//             thread (Call)
+//   answers:  any thread (Finish, Write) -> Outbox -> port's thread (ClientConnection) -> client
 //
 // A stop calls Decline first: clients are told to make new calls elsewhere before any call is
 // declined. Close ends the connections after the answers were sent.

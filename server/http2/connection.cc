@@ -29,7 +29,7 @@ constexpr size_t kContinuationsMax = 80;
 // SETTINGS, GOAWAY and PRIORITY frames that a connection may send in a second: they cost time for
 // each stream.
 constexpr int kControlFramesMax = 100;
-// What is kept of headers that name something.
+// The number of bytes that are kept of a header's value, for example of :path.
 constexpr size_t kNameMax = 1024;
 constexpr size_t kMessageTextMax = 1024;  // of a status
 // Some clients of HTTP/2 wait for our settings before they speak. They get them after this time: a

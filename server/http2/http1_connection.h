@@ -3,13 +3,13 @@
 
 // A connection of a client that speaks HTTP/1: a browser, curl, a probe of Kubernetes, Prometheus.
 // It serves pages (rpc/method.h), and methods as JSON (json_gateway.h). Requests are served one
-// after the other; those that the client sends ahead wait. A method with a stream of responses is
-// answered in chunks.
+// after the other; requests that the client sends before the answer wait. A method with a stream of
+// responses is answered in chunks.
 //
 // Bounds: the head of a request has at most Http1Parser::kHeadBytesMax bytes. While more than
-// kAheadMax bytes wait, the socket is not read. A connection without a request is closed after
-// kIdleMax, one whose request does not become complete in time earlier, and so is one whose client
-// does not read the answer.
+// kAheadMax bytes wait, the socket is not read. A connection is closed if its client sends no
+// request for kIdleMax (the first request and the rest of a head: kIntroductionMax), does not
+// complete a request in kRequestTimeMax, or does not read the answer in time.
 
 #include <cstddef>
 #include <deque>
@@ -49,7 +49,7 @@ class Http1Connection final : public ClientConnection {
   struct Piece {
     std::string bytes;
     size_t counted = 0;      // the bytes of the answer for which Router::OnSent is to be called
-    bool of_stream = false;  // and StreamOwner::OnSent
+    bool of_stream = false;  // StreamOwner::OnSent is to be called, too
     size_t moved = 0;        // how many of its bytes are in out_ or were sent
   };
 
@@ -75,8 +75,8 @@ class Http1Connection final : public ClientConnection {
   void OnBody(std::string_view bytes);
   // True: the rest of the body is read later.
   bool BodyWaits() const;
-  // Gives the owner the next request of the body, if it wants one, and then the end of the
-  // requests.
+  // Gives the next request of the body to the owner, if it wants one. After the last one, tells the
+  // owner that no request follows.
   void Deliver();
   // Gives the gateway the next answer, if it has none.
   void ConvertNext();
@@ -87,10 +87,10 @@ class Http1Connection final : public ClientConnection {
   void SendChunk(const std::string& text, size_t counted);
   void EndChunks(const absl::Status& status, size_t counted = 0);
   void AnswerError(const absl::Status& status, size_t counted = 0);
-  // Queues the whole answer. `close`: the rest of the request is not read.
+  // Queues the whole answer.
   void Answer(int status, absl::string_view content_type, std::string body, size_t counted = 0);
   void Reject(int status, absl::string_view text);
-  // The answer is in out_: closes the stream, and goes on with the next request.
+  // Call it when the whole answer is in out_: closes the stream, and parses the next request.
   void EndRequest();
   void CloseStream(bool complete);
 
@@ -104,18 +104,18 @@ class Http1Connection final : public ClientConnection {
   bool answered_ = false;      // all of the answer is in pieces_
   bool chunks_begun_ = false;  // the head of an answer in chunks is in pieces_
 
-  // The request is one for the JSON gateway; null: for a page.
+  // The method, if the request is for the JSON gateway. Null: it is for a page.
   const JsonGateway::Method* json_ = nullptr;
   JsonObjects objects_;      // its body
   int64_t charged_ = 0;      // the bytes of objects_ that Router::ChangeRequestBytes knows
   bool converting_ = false;  // the gateway converts a request
-  std::optional<std::string> request_;  // converted, and not wanted yet
+  std::optional<std::string> request_;  // a converted request that the owner does not want yet
   std::shared_ptr<void> charge_;        // of request_
   std::deque<Command> answers_;         // to be converted
   bool converting_answer_ = false;      // the gateway converts one
   bool any_request_ = false;            // the body had one
   bool end_delivered_ = false;          // the owner knows that no request follows
-  bool handler_ended_ = false;          // the answer is the handler's, to its end
+  bool handler_ended_ = false;          // the handler has ended the call with a status
 
   std::deque<Piece> pieces_;
   std::shared_ptr<GrpcStream> stream_;                       // of the request that is being served

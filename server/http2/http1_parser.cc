@@ -15,7 +15,7 @@ namespace {
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
-// What is kept of a header.
+// The number of bytes that are kept of a header's value.
 constexpr size_t kValueMax = 4096;
 
 absl::string_view View(beast::string_view text) { return {text.data(), text.size()}; }

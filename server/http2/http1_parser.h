@@ -26,7 +26,7 @@ struct Http1Head {
 
 class Http1Parser {
  public:
-  // The first line and the headers may have so many bytes together.
+  // The limit of the first line and the headers together.
   static constexpr size_t kHeadBytesMax = 16 << 10;
 
   Http1Parser();

@@ -27,7 +27,7 @@ std::optional<Divergence> Audit::Find(const std::vector<raft::MemberId>& voters)
       if (votes > voters.size() / 2) found.majority = digest;
     }
     if (!found.majority && reported < voters.size()) continue;
-    // Those that are wrong are told, and compared again when they report again.
+    // The caller tells the members that are wrong. Each is compared again when it reports again.
     std::erase_if(it->second, [&](const auto& d) { return found.Wrong(d.first); });
     return found;
   }

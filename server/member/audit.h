@@ -22,11 +22,12 @@ namespace raftkv {
 struct Divergence {
   raft::Index index = 0;
   std::map<raft::MemberId, uint64_t> digests = {};
-  // The digest of a majority of the voters. None: there is none, and no voter's is missing; then
-  // nobody knows which state is right.
+  // The digest that a majority of the voters reported. Empty: all voters have reported, and no
+  // digest has a majority. Then it is not known which state is right.
   std::optional<uint64_t> majority = {};
 
-  // Whether the member has reported another digest than the majority's.
+  // Whether the member has reported another digest than the majority's. Without a majority, true
+  // for every member that has reported.
   bool Wrong(raft::MemberId member) const {
     const auto it = digests.find(member);
     return it != digests.end() && it->second != majority;
@@ -35,7 +36,8 @@ struct Divergence {
 
 class Audit {
  public:
-  // `digests` of `member`, a member. Those after `newest` are not believed.
+  // `digests`: reported by `member`, which is in the configuration. Digests after index `newest`,
+  // the newest entry that this leader knows to be committed, are ignored.
   void Add(raft::MemberId member, const std::deque<StateDigest>& digests, raft::Index newest) {
     for (const StateDigest& d : digests) {
       if (d.index <= newest) digests_[d.index][member] = d.digest;
@@ -43,8 +45,8 @@ class Audit {
     while (digests_.size() > kDigestsKept) digests_.erase(digests_.begin());
   }
 
-  // The newest divergence that a majority decides, or on which all voters disagree. It is returned
-  // once for each report of a wrong digest.
+  // The newest divergence that a majority decides, or for which all voters have reported without a
+  // majority. It is returned once for each report of a wrong digest.
   std::optional<Divergence> Find(const std::vector<raft::MemberId>& voters);
 
   void Clear() { digests_.clear(); }

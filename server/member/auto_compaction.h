@@ -8,8 +8,7 @@
 //             each period (or hour), the leader compacts up to the oldest revision that it noted.
 //   revision  keeps the last `revisions` revisions. The leader compacts every five minutes.
 //
-// Only what a member noted in this life counts, so a member that has just started waits a whole
-// period.
+// The notes are in memory only, so a member that has just started waits a whole period.
 //
 // Owned by the replica; used on the thread of the turns.
 
@@ -43,7 +42,7 @@ class AutoCompaction {
 
  private:
   absl::Duration interval() const;  // between two compactions
-  absl::Duration step() const;      // between two looks
+  absl::Duration step() const;      // between two notes of the revision
 
   const AutoCompactionOptions options_;
   std::deque<Revision> noted_;  // periodic: one for each step of the last period, oldest first

@@ -50,11 +50,11 @@ std::string Describe(const Fault& fault, const std::function<std::string(raft::M
                           "memory or a bug has changed it. Stop it, keep its log file for a bug "
                           "report, and replace it (raftkv member replace)");
     case Fault::Kind::kAllDiverged:
-      return absl::StrCat("halted: after entry ", fault.entry.index,
-                          " the states of the members differ, and no state is that of a majority. "
-                          "All members have halted. Keep all data directories, compare them "
-                          "(raftkv endpoint hashkv), and start one member with "
-                          "--force-new-cluster");
+      return absl::StrCat(
+          "halted: after entry ", fault.entry.index,
+          " the states of the members differ, and no state is that of a majority. "
+          "All members have halted. Keep all data directories, decide "
+          "which member's state to keep, and start that member with --force-new-cluster");
     case Fault::Kind::kOlderCopy:
       return absl::StrCat("halted: ", name(fault.peer),
                           " knows that the log of this member was at "

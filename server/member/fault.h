@@ -2,9 +2,9 @@
 #define RAFTKV_SERVER_MEMBER_FAULT_H_
 
 // Why a member has halted (raft::Raft::Halt): its log or its state cannot be trusted, or must not
-// be overwritten. It serves no client and takes part in nothing until its process starts again. Its
-// process goes on, so that Status and the health service can tell. docs/decisions/0017 explains
-// what is found and what an operator does.
+// be overwritten. It serves no client, does not vote and takes no entries until its process starts
+// again. Its process goes on, so that Status can report the fault, and health checks are answered
+// NOT_SERVING. docs/decisions/0017 explains what is detected and what the operator must do.
 
 #include <functional>
 #include <string>

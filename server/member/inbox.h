@@ -8,7 +8,8 @@
 // accepted even if the inbox is full, because the member must not miss them.
 //
 // Owned by the member; used on the thread of its turns. The driver stops collecting once there is
-// enough for a turn. The rest waits in gRPC's queues, whose flow control slows the senders down.
+// enough for a turn. The rest waits in the queues of the two ports, whose flow control slows the
+// senders down.
 
 #include <cstddef>
 #include <utility>

@@ -5,8 +5,8 @@
 // log is bounded on followers too.
 //
 // Entries are removed only once the state machine holds them on disk: otherwise a crash would lose
-// them. Of the others, as many are kept as a follower that was away for a short time needs to catch
-// up without a snapshot. A leader keeps more for a follower that is catching up.
+// them. Some of those are kept, too, so that a follower that was away for a short time can catch up
+// without a snapshot. A leader keeps more for a follower that is catching up.
 
 #include <algorithm>
 #include <cstddef>

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_SERVER_MEMBER_OUTBOX_H_
 #define RAFTKV_SERVER_MEMBER_OUTBOX_H_
 
-// Sends what a member produces: messages to peers, to which it adds what they tell of their sender,
-// and reports to the observers. Shared by the replica, the classes that it owns, and the applier.
-// Send, Report and ReportCommitted are called on the thread of the turns, ReportRevision on the
-// thread that applies.
+// Sends what a member produces: messages to peers, to which it adds the sender's ids, version and
+// log position, and reports to the observers. Shared by the replica, the classes that it owns, and
+// the applier. Send, Report and ReportCommitted are called on the thread of the turns,
+// ReportRevision on the thread that applies.
 
 #include <string>
 #include <utility>

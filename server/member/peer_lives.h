@@ -1,14 +1,14 @@
 #ifndef RAFTKV_SERVER_MEMBER_PEER_LIVES_H_
 #define RAFTKV_SERVER_MEMBER_PEER_LIVES_H_
 
-// What this member remembers of each other one while its own process runs: which process it is
-// (boot id), and how far its log has come (raft::Reached), as it said itself or acknowledged to
-// this member as its leader. A new process of a member whose log has not come as far runs on an
-// older copy of the data directory, and a process that another one has replaced must not be heard
-// any more (docs/decisions/0017-older-copies.md).
+// What this member remembers about each peer while this process runs: the peer's process (boot id),
+// and how far the peer's log has come (raft::Reached), as the peer said, or acknowledged to this
+// member as its leader. If a new process of a peer has a log that has not come as far, it runs on
+// an older copy of the data directory. Messages of a process that a newer one has replaced must be
+// rejected (docs/decisions/0017-older-copies.md).
 //
-// Owned by the replica; used on the thread of the turns. The memory is bounded by the number of
-// members, which may be heard under at most 16 unknown ids (server/peer/handshake.h).
+// Owned by the replica; used on the thread of the turns. The memory is bounded: the peers are the
+// members, and at most 16 unknown senders (server/peer/handshake.h).
 
 #include <algorithm>
 #include <cstddef>
@@ -28,8 +28,8 @@ class PeerLives {
   enum class Verdict {
     kOk,
     kOlderCopy,  // its log was further
-    // A message of an earlier process: late, or it still runs beside the newer one. Also the first
-    // messages of an older copy, which look like late ones.
+    // The message is from an earlier process: it is late, or that process still runs. The first
+    // messages of an older copy get this verdict too, because they look like late ones.
     kReplaced,
   };
 
@@ -69,15 +69,16 @@ class PeerLives {
 
  private:
   static constexpr size_t kReplacedMax = 8;
-  // A process that is behind and is heard for longer than this, while the known one is silent, did
-  // not end before the known one began.
+  // Messages of a process that ended before the known one began arrive no later than this. So a
+  // process that is behind, and sends for longer while the known one is silent, is an older copy.
   static constexpr absl::Duration kLate = absl::Seconds(1);
 
   struct Life {
     uint64_t boot_id = 0;
     raft::Reached reached;
     std::deque<uint64_t> replaced;  // the newest boot ids before this one
-    uint64_t behind = 0;            // another process that is behind, since the known one was heard
+    // The boot id of a process that is behind. 0: none since the last message of the known one.
+    uint64_t behind = 0;
     MonotonicTime behind_since;
   };
   std::map<raft::MemberId, Life> lives_;

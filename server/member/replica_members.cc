@@ -137,7 +137,7 @@ absl::Status Replica::CheckChange(const proto::ChangeMembers& change) const {
   const std::vector<raft::MemberId>& voters = raft_.membership().voters();
   const int active = Active(status, voters), all = static_cast<int>(voters.size());
   const absl::Status unhealthy = absl::UnavailableError("unhealthy cluster");
-  // A learner changes no majority, and is how a member whose disk is lost is replaced.
+  // A learner changes no majority. A member whose disk is lost is replaced by adding a learner.
   if (change.has_add() && !change.add().islearner() && active < all) return unhealthy;
   if (change.has_remove() && raft_.membership().IsVoter(change.remove())) {
     // A voter that does not answer is not part of the majority that works now.
@@ -187,7 +187,7 @@ void Replica::MaybePublish() {
                         .changes_members = true});
 }
 
-// Of a message of a removed member.
+// Handles a message of a removed member. Returns whether it was rejected.
 bool Replica::RejectsRemoved(const PeerMessage& message) {
   // The leader may not have told it yet that its removal is committed (Raft::ForgetRemovedPeers).
   const auto* from_raft = std::get_if<raft::Message>(&message.body);

@@ -10,7 +10,8 @@ namespace raftkv {
 
 namespace {
 
-// A change of an alarm that has no effect for so long is proposed again. Twice is harmless.
+// A change of an alarm that is not applied within this time is proposed again. A second proposal is
+// harmless.
 constexpr absl::Duration kAlarmRetry = absl::Seconds(1);
 
 }  // namespace

@@ -6,11 +6,12 @@
 //
 //   enough  nothing.
 //   low     it raises the alarm NOSPACE (storage/alarms.h), for the whole cluster.
-//   full    it stops to write: it hands its leadership over and takes no entries from a leader. It
-//           goes on to answer, from the state that it has.
+//   full    it stops writing: it hands its leadership over and takes no entries from a leader. It
+//           still serves reads, from the state that it has.
 //
 // The level rises at once. It falls only when there is somewhat more space than at the limit, so
-// that it does not change to and fro. The server measures the space (server/space_watch.h).
+// that it does not change with each small difference. The server measures the space
+// (server/space_watch.h).
 //
 // Owned by the replica; used on the thread of the turns.
 

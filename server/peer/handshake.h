@@ -4,8 +4,8 @@
 // The sender and the receiver of messages between members (proto::Peer). Every unary request and
 // response carries it, and the first message of each direction of a stream. A message that is not
 // meant for this member, or comes from another cluster, is rejected and counted (rejections.h). A
-// sender need not be a member that is known here: this member's log may lack the entry that added
-// the sender (thesis §4.1). The number of such unknown senders is bounded.
+// sender may be unknown to this member, because this log may lack the entry that added the sender
+// (thesis §4.1). The number of such unknown senders is bounded.
 //
 // Owned by Peers; used on the loop's thread.
 

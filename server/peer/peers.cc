@@ -10,7 +10,8 @@ namespace raftkv {
 
 namespace {
 
-// The limit of unanswered votes and Hellos to one peer; further ones are dropped.
+// The limit of unanswered unary calls to one peer (votes, Hello, TimeoutNow); further ones are
+// dropped.
 constexpr int kUnaryOutMax = 8;
 // Each chunk of a snapshot is answered before the next one is sent.
 constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
@@ -19,7 +20,8 @@ constexpr size_t kForwardedTogetherBytes = 64 << 10;
 // How long a stream may take to introduce itself, and how many streams may wait for that.
 constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
 constexpr size_t kUnintroducedMax = 64;
-// A removed member is told so on the connections to it. They are ended one to two seconds later.
+// On the connections to a removed member, it is told that it was removed. They are ended one to two
+// seconds later.
 constexpr int kRemovedSeconds = 2;
 
 std::map<raft::MemberId, Handshake::Member> KnownPeers(const std::vector<PeerAddress>& peers) {

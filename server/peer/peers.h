@@ -250,8 +250,8 @@ class Peers final : public Transport {
   Handshake handshake_;
   MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
-  // Also senders that are not among the members (handshake.h bounds their number), and former
-  // members: running calls refer to them, so none is erased.
+  // Contains the other members, former members, and unknown senders (handshake.h bounds their
+  // number). None is erased, because running calls refer to them.
   std::map<raft::MemberId, Peer> peers_;
   std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
   int live_ = 0;                           // our streams and calls with operations in flight

@@ -79,7 +79,8 @@ void Raft::AddPeer(MemberId id, Index next_index) {
 }
 
 // A removed member is sent the entry that removes it, and is told once that it is committed. So it
-// can answer its clients, and stops. One that does not answer is not waited for.
+// can answer its clients, and stops. The leader does not wait for a removed member that does not
+// answer.
 void Raft::ForgetRemovedPeers() {
   const std::vector<MemberId>& everyone = membership_.everyone();
   if (peers_.size() < everyone.size() || membership_.index() > commit_) return;
@@ -91,8 +92,8 @@ void Raft::ForgetRemovedPeers() {
   });
 }
 
-// A leader that is no voter any more has led only to commit that (thesis §4.2.2). The new leader
-// needs no round of pre-votes, because this one has asked it.
+// A leader that is no longer a voter leads only until its removal is committed (thesis §4.2.2). The
+// next leader needs no round of pre-votes, because this leader asks it to campaign.
 void Raft::MaybeStepAside() {
   if (role_ != Role::kLeader || membership_.IsVoter(config_.id)) return;
   if (membership_.index() > commit_) return;

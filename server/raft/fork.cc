@@ -1,8 +1,8 @@
 // The methods of Raft about logs that contradict each other (docs/decisions/0017-older-copies.md).
 // By Log Matching (§5.3) and Leader Completeness (§5.4.3) that cannot happen, unless a member has
-// forgotten votes or entries that it had saved. Whoever finds such a contradiction halts, and tells
-// the leader, which halts too: two histories exist then, and clients may have an acknowledgement of
-// each. Only the operator can choose.
+// forgotten votes or entries that it had saved. A follower that finds such a contradiction halts,
+// and tells the leader, which halts too. Two histories exist then, and writes may have been
+// acknowledged in both. Only the operator can choose one.
 
 #include <utility>
 
@@ -19,8 +19,8 @@ bool Differs(uint64_t chain, uint64_t known) {
 
 // --- the follower
 
-// The index of an entry of this log that contradicts the leader's log; 0: there is none that this
-// append shows. It costs nothing for an append that begins where this log ends.
+// Returns the index of an entry of this log that contradicts the leader's log. 0: this append shows
+// no contradiction. An append that begins where this log ends costs nothing more.
 Index Raft::ConflictWith(const AppendEntries& append) const {
   const Index base = log_.first_index() - 1;
   const EntryId prev = append.prev;
@@ -55,7 +55,8 @@ Index Raft::ConflictWith(const InstallSnapshot& install) const {
   return last.index <= commit_ && !RAFTKV_MUTANT("committed-conflict-ignored") ? last.index : 0;
 }
 
-// Also if this member has halted before: the sender may be another leader, which does not know.
+// Answers also if this member has halted already: the sender may be another leader, which does not
+// know of the contradiction yet.
 void Raft::OnConflict(const Message& message, Index index, uint64_t round) {
   const EntryId entry = log_.IdAt(index);
   Halt({Halted::Why::kConflict, message.from, entry});
@@ -69,8 +70,8 @@ void Raft::OnConflict(const Message& message, Index index, uint64_t round) {
                 term_);
 }
 
-// This member has lost what it had acknowledged to the leader of this term. The leader learns it
-// from the rejection.
+// This log lacks entries that this member had acknowledged to the leader of this term. The leader
+// learns it from the rejection.
 void Raft::OnLostEntries(const Message& message, const AppendEntries& append) {
   Halt({Halted::Why::kLostEntries, message.from, {0, append.acknowledged}});
   SendAfterSave(message.from,

@@ -27,7 +27,7 @@ class Membership {
   const std::vector<MemberId>& voters() const { return current().voters; }
   const std::vector<MemberId>& everyone() const { return everyone_; }  // learners too; sorted
   bool IsVoter(MemberId id) const;
-  // The entry that holds it, or one after that which is applied.
+  // The index of the entry that contains it, or a later index that was applied at the start.
   Index index() const { return all_.back().index; }
 
   // The entry at `index`, the last one of the log, holds a configuration.
@@ -48,8 +48,8 @@ class Membership {
   // How many configurations are in entries after `index`.
   size_t NumberAfter(Index index) const;
 
-  // Whether a change from the current configuration to `next` leaves each majority of the one with
-  // a member of each majority of the other: at most one voter is added or removed (thesis §4.1).
+  // Whether each majority of the current configuration has a member in common with each majority of
+  // `next`, because at most one voter is added or removed (thesis §4.1).
   bool IsSingleChange(const Configuration& next) const;
 
  private:

@@ -38,8 +38,8 @@ struct RequestVoteReply {
 // uses each number once, and a reply echoes it. A read is confirmed when a majority has echoed a
 // round that began after the read arrived (thesis §6.4), so a reply to an older round cannot
 // confirm it. `prev_chain` is the chain hash of the leader's log up to `prev`; 0: not known. The
-// follower compares it with its own, so that logs are never matched by (index, term) alone.
-// `acknowledged`: the follower has acknowledged everything up to here to this leader.
+// follower compares it with its own (fork.cc). `acknowledged`: the follower has acknowledged
+// everything up to here to this leader.
 struct AppendEntries {
   EntryId prev = {};
   std::vector<Entry> entries = {};
@@ -56,9 +56,9 @@ struct AppendEntries {
 // the largest index at which the two logs may agree, so finding the common prefix takes at most
 // one round trip for each term (end of §5.3).
 // `conflict`, with !success: an entry of the follower's log, and the chain hash up to it, that
-// contradicts the leader's log although the follower knows that both must be equal there (Raft,
-// "Forks"). {0, 0}: there is none.
-// `out_of_space`: the follower takes no entries, because its disk is full (Raft::SetOutOfSpace).
+// contradicts the leader's log although the follower knows that both must be equal there (fork.cc).
+// {0, 0}: there is none. `out_of_space`: the follower takes no entries, because its disk is full
+// (Raft::SetOutOfSpace).
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;

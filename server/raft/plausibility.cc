@@ -43,7 +43,8 @@ const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& 
     return "it leads in the term of another leader";
   }
   const EntryId last = install.meta.last;
-  // Leader Completeness (§5.4.3) and Log Matching (§5.3). What is before our log is committed.
+  // Leader Completeness (§5.4.3) and Log Matching (§5.3). Entries before this log's first one are
+  // committed.
   if (last.index + 1 < log_.first_index() || log_.Contains(last)) return nullptr;
   if (last.index <= commit_) return nullptr;  // Handle finds that
   if (last.term < log_.TermAt(commit_)) return "the term of its snapshot goes back";

@@ -14,8 +14,8 @@
 //   kSnapshot   The leader's log no longer has the peer's next entry. The driver sends a snapshot
 //               instead (Ready::snapshots_to), and no appends are sent until it reports how that
 //               ended; heartbeats go on.
-//   kExcluded   The peer has lost entries that it had acknowledged. It gets only heartbeats, which
-//               tell it so (AppendEntries::acknowledged), and counts no more. No other state
+//   kExcluded   The peer has lost entries that it had acknowledged. It gets only heartbeats, from
+//   which it learns this (AppendEntries::acknowledged), and is not counted. No other state
 //               follows.
 //
 // A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
@@ -79,8 +79,9 @@ class Progress {
   // checks that. Not ok: the peer gets another snapshot, but not before the next heartbeat.
   void OnSnapshotSent(bool ok, Index first_index);
 
-  // The peer told whether its disk is full, so that it takes no entries. While it is, nothing but
-  // heartbeats is sent. Then the leader probes. `first_index` as above.
+  // The peer reported that its disk is full, or has space again. A peer with a full disk takes no
+  // entries, so it is sent only heartbeats. When it has space again, the leader probes.
+  // `first_index` as above.
   void OnOutOfSpace(bool out_of_space, Index first_index);
   bool out_of_space() const { return out_of_space_; }
 

@@ -213,8 +213,8 @@ void Raft::SetLeader(MemberId leader, bool transfer) {
 
 void Raft::ResetElectionTimer() {
   timer_started_ = now_;
-  // A sole voter has no rival, so it need not wait. Unless it hears the leader whose removal makes
-  // it the sole one: that one leads until its removal is committed.
+  // The only voter need not wait, unless it hears a leader: that leader is being removed, and leads
+  // until its removal is committed.
   const bool alone =
       membership_.voters().size() == 1 && membership_.IsVoter(config_.id) && leader_ == kNobody;
   const uint64_t base = config_.election_timeout_ticks;

@@ -6,7 +6,7 @@
 // (or a test) owns it and calls it from one thread:
 //
 //   inputs:            Tick  Step  Propose  ProposeConfiguration  ReadIndex  TransferLeadership
-//                      OnPeerLost  OnUnreachable  SetVoting  StepDown
+//                      OnPeerLost  OnUnreachable  SetVoting  SetOutOfSpace  StepDown  Halt
 //   outputs:           HasReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)  OnLogCut  OnSnapshotSent(peer, ok)
 //   observers:         status()  role()  term()  ...
@@ -20,11 +20,11 @@
 //  - PreVote and CheckQuorum are always on (thesis §9.6, §6.2).
 //  - At most one change of the configuration is uncommitted, it adds or removes at most one voter,
 //    and a leader begins one only after it has committed an entry of its own term (thesis §4.1).
-//  - Logs are never matched by (index, term) alone. Forks: a leader whose log contradicts this log,
-//    at a committed entry or at an equal (index, term), proves that a member has forgotten votes or
-//    entries that it had saved, for example because an older copy of its data directory was put
-//    back. Then this member and that leader halt (Halt), so that neither history is overwritten
-//    (docs/decisions/0017-older-copies.md).
+//  - Appends carry a chain hash, by which a follower compares the logs (fork.cc). If a leader's log
+//    contradicts this log, at a committed entry or at an equal (index, term), some member has
+//    forgotten votes or entries that it had saved, for example because an older copy of its data
+//    directory was put back. Then this member and that leader halt (Halt), so that neither history
+//    is overwritten (docs/decisions/0017-older-copies.md).
 //  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
 //    answered with index 0.
 
@@ -102,15 +102,15 @@ class Raft {
   // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
   void SetVoting(bool may_vote);
 
-  // From now on this member neither votes, campaigns nor leads, and takes no entries. It only tells
-  // leaders whose log contradicts its own. Used when its log or its state can no longer be trusted,
-  // or must not be overwritten. Only a new Raft object ends that.
+  // From now on this member neither votes, campaigns nor leads, and takes no entries. It only
+  // answers leaders whose log contradicts its own. Used when its log or its state can no longer be
+  // trusted, or must not be overwritten. Only a new Raft object ends that.
   void Halt() { Halt({}); }
   bool halted() const { return halted_; }
 
   // With true, this member takes no entries, because its disk is full, and does not campaign. It
   // still hears the leader, votes and confirms reads. The leader learns it from the replies and
-  // sends no entries until that ends. A leader goes on to lead: transfer its leadership.
+  // sends no entries until that ends. A leader keeps leading, so transfer its leadership.
   void SetOutOfSpace(bool out_of_space);
 
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used
@@ -268,7 +268,7 @@ class Raft {
   std::map<MemberId, bool> votes_;
 
   // Leader only.
-  // Every member but this one, and removed ones that are not told yet that they are.
+  // Every other member, and removed members that have not been told yet that they were removed.
   std::map<MemberId, Progress> peers_;
   Index term_start_ = 0;         // index of the no-op of its term; reads wait for its commit (§8)
   uint64_t round_ = 0;           // newest heartbeat round; never reset, also in a new term

@@ -81,7 +81,7 @@ struct ConfigurationChanged {
   Index index = 0;
   Configuration configuration;
 };
-// This member takes part in Raft no more (Raft::Halt).
+// This member has halted (Raft::Halt).
 struct Halted {
   enum class Why {
     kConflict,      // the log of `peer`, a leader, contradicts this log at `entry`
@@ -92,8 +92,8 @@ struct Halted {
   MemberId peer = kNobody;
   EntryId entry = {};  // of this log; of kLostEntries, only the index is known
 };
-// A leader: `peer` has lost entries that it had acknowledged in this term. This leader sends it
-// nothing more and counts it no more.
+// A leader: `peer` has lost entries that it had acknowledged in this term. From now on this leader
+// sends it only heartbeats and does not count it (Progress, kExcluded).
 struct PeerLostEntries {
   MemberId peer = kNobody;
   Index acknowledged = 0;

@@ -8,7 +8,7 @@
 //   State
 //   persistent                                 term_, voted_for_, log_. TakeReady (r) gives changes
 //                                              to the driver; OnSaved (r): they are on disk
-//   volatile                                   commit_, applied_
+//   volatile                                   commit_, handed_out_.applied()
 //   volatile, on leaders                       nextIndex and matchIndex are in Progress, which
 //                                              BecomeLeader (e) creates for each peer
 //
@@ -78,11 +78,13 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
     OnConflict(message, conflict, append.round);
     return;
   }
-  // A member that may not vote has a new data directory; SetVoting says what becomes of it.
+  // A member that may not vote has a new data directory, so it is expected to lack entries
+  // (SetVoting).
   if (may_vote_ && append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
   if (halted_) {
     SetLeader(kNobody);
-    // The leader then sends earlier entries, and if they contradict this log, it is told.
+    // The leader then sends earlier entries. If they contradict this log, it gets an answer
+    // (OnConflict).
     if (append.prev.index >= log_.first_index() && !log_.Contains(append.prev)) {
       RejectPrev(message, append, /*round=*/0);
     }

@@ -12,9 +12,10 @@ namespace raftkv::raft {
 
 // --- the leader
 
-// No acknowledgement of what is in flight can bring the missing entry, so a full window does not
-// wait for one. A probe does: its answer may tell that the peer has more. A peer that does not
-// answer heartbeats would not take a snapshot either.
+// In kReplicate a full window does not delay the snapshot, because acknowledgements of the appends
+// in flight cannot supply the missing entry. In kProbe the leader waits for the answer to the
+// probe, which may show that the peer has more entries. A peer that does not answer heartbeats
+// would not accept a snapshot either.
 bool Raft::NeedsSnapshot(const Progress& peer) const {
   return peer.next_index() < log_.first_index() && !peer.out_of_space() &&
          (peer.state() == Progress::State::kReplicate || peer.CanSend()) &&

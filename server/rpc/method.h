@@ -23,7 +23,7 @@ namespace raftkv {
 
 // What a method needs from the cluster. Once users are supported, it also says which permission the
 // caller must have. Admission checks it (for clients: api::Edge::Admit). While the member stops,
-// calls of all methods are declined.
+// all calls that need admission are declined.
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing

@@ -93,7 +93,7 @@ struct HubOptions {
 // event's key when it is read, and of the event when it is given, cost one more (StepsOfBytes).
 struct RunBudget {
   size_t steps_max = SIZE_MAX;
-  std::function<bool()> out_of_time = {};  // asked now and then
+  std::function<bool()> out_of_time = {};  // called regularly
 };
 
 class Hub;

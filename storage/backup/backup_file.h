@@ -100,8 +100,8 @@ class BackupReader {
                                              uint32_t crc)>;
   // Gets the number of bytes read so far.
   using OnProgress = std::function<void(uint64_t bytes)>;
-  // Reads everything and compares all checksums. DataLoss: damaged. What `on_chunk` got counts only
-  // if the result is OK. Call it once. Both arguments may be empty.
+  // Reads everything and compares all checksums. DataLoss: damaged. Discard what `on_chunk` got
+  // unless the result is OK. Call it once. Both arguments may be empty.
   absl::Status ReadAll(const OnChunk& on_chunk, const OnProgress& on_progress);
 
  private:

@@ -4,8 +4,8 @@
 // The last digests of the state: State::digest right after each entry whose index is divisible by
 // an interval, 16 of them. Members compare them through their leader (server/member/audit.h): a
 // member whose state was changed by anything but the log is found that way. They are stored with
-// the data, so a snapshot contains them, and a member that starts again still has them. They are no
-// part of the digest.
+// the data, so a snapshot contains them, and a member that starts again still has them. They are
+// not part of the digest.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The state of one member is changed by something else than the log (docs/decisions/0018).
+// The state of one member is changed by something other than the log (docs/decisions/0018).
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Requests that a hostile client may send to keep members busy. Members may be slow to answer it,
-// but they go on, and so do they after a restart that replays what was applied. The same for what
-// someone may send to the peer port.
+// but must keep serving, also after a restart that replays what was applied. The same holds for
+// what a hostile process may send to the peer port.
 
 #include <gtest/gtest.h>
 

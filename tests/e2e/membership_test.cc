@@ -64,7 +64,7 @@ class Membership : public testing::Test {
     add.set_islearner(true);
     return add;
   }
-  // Of the only one that member 1 knows. 0: there is none.
+  // The id of the only learner that member 1 knows. 0: there is none.
   uint64_t LearnerId() {
     const auto list = Call(cluster_.connection(1), *cluster_.connection(1).cluster,
                            &Stub::MemberList, etcdserverpb::MemberListRequest());

@@ -192,7 +192,7 @@ class SmallDisk : public testing::Test {
 
 TEST_F(SmallDisk, WithLittleSpacePutsAreDeniedUntilThereIsMore) {
   const int64_t revision = cluster_->Put(0, "a", "v").response.header().revision();
-  LeaveFree(24 * kMiB);  // at a start, 35 MiB more are free until the log takes them again
+  LeaveFree(24 * kMiB);  // just after a start, 35 MiB more are free, which the log takes later
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return PutsAreDenied(1); }));
   EXPECT_TRUE(PutsAreDenied(0));
   ExpectOk(cluster_->Get(0, "a"));

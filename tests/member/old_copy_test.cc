@@ -23,9 +23,9 @@ void Elect(Cluster& c, raft::MemberId id) {
 
 const Fault& FaultOf(Cluster& c, raft::MemberId id) { return c[id].member->replica().fault(); }
 
-// The recipe of the fork: leader 1; copy 3; stop 1; writes to 2 and 3; stop both; put the copy of 3
-// back; start 1 and 3; later 2. `in_order` false: with more terms, so that the two histories do not
-// have the same one.
+// Makes two histories: leader 1; copy 3; stop 1; writes to 2 and 3; stop both; put the copy of 3
+// back; start 1 and 3; later 2. `same_term` false: transfers leadership in between, so that the
+// second history has a later term.
 void Fork(Cluster& c, bool same_term) {
   Elect(c, 1);
   PutSome(c, "old", 3);

@@ -132,7 +132,8 @@ void Network::NoteUnsent(const Packet& packet) {
 
 void Network::Arrive(Packet packet) {
   // A real connection ends with the receiver's process. Here messages to an earlier process arrive,
-  // because Raft must bear them, but they say nothing about the sender's process.
+  // because Raft must tolerate them, but they are not treated as a sign that the sender's process
+  // lives.
   if (packet.to_life != world_->member(packet.to).life()) packet.message.boot_id = 0;
   // The sender crashed before the save that this message waits for, so it was never sent.
   if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;

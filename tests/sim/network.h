@@ -62,9 +62,9 @@ class Network {
 
   void Cut(int from, int to, bool cut) { link(from, to).cut = cut; }
   void Clog(int from, int to, Micros until) { link(from, to).clogged_until = until; }
-  // A snapshot has a connection of its own. It arrives completely, or breaks off. The sender is
-  // told how it ended: if the receiver dies before it answers, that it broke off. With the rate of
-  // duplicates, a second copy arrives later.
+  // A snapshot has a connection of its own. It arrives completely, or its transfer fails. The
+  // sender learns which. If the receiver dies before it answers, the sender learns that the
+  // transfer failed. With the rate of duplicates, a second copy arrives later.
   void SendSnapshot(int from, raft::MemberId to, raft::Term term, const LogStore::Tip& base,
                     std::shared_ptr<const WriteBatch> contents);
   void StopSnapshots(int from);

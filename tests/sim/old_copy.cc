@@ -70,7 +70,7 @@ class OldCopies {
     rng_.Chance(50 * kPercent) ? cluster_.Stop(id) : cluster_.Crash(id);
   }
 
-  // What the member does not know to be committed after its start, it need not keep.
+  // The member need not keep an entry that it does not know to be committed after its start.
   void Start(MemberId id) {
     cluster_.Start(id);
     auto& committed = cluster_[id].committed;
@@ -90,7 +90,8 @@ class OldCopies {
     cluster_.PutBack(victim_, copy_);
   }
 
-  // The recipe of issue 12: one side goes on without the other, then the other one with the copy.
+  // The example of decision 0017: one side acknowledges writes without the other, then the other
+  // side does, with the copy.
   void MakeTwoHistories() {
     std::vector<MemberId> behind;  // with the victim they are a majority
     for (MemberId id = 1; id <= size_; ++id) {
@@ -136,7 +137,8 @@ class OldCopies {
 
   const Fault& fault(MemberId id) { return cluster_[id].member->replica().fault(); }
 
-  // The first index at which the log of `id` has another entry than `entry`; it may have cut it.
+  // Whether the log of `id` has another entry at the index of `entry`. False if it has none there,
+  // because it is shorter or was cut.
   bool Contradicts(MemberId id, const raft::Entry& entry) {
     const LogStore& log = *cluster_[id].log;
     const raft::Index index = entry.id.index;

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_TESTS_SIM_OLD_COPY_H_
 #define RAFTKV_TESTS_SIM_OLD_COPY_H_
 
-// Runs in which an older copy of one member's data directory is put back, which no Raft cluster
-// survives in general: the member has forgotten votes and entries. World cannot run them, because
-// its checkers demand what such a fault breaks. These runs use the small cluster of tests/member,
-// with members that stop, crash, are cut off, and write. At the end everything is healed, and two
-// rules must hold (docs/decisions/0017-older-copies.md):
+// Runs in which an older copy of one member's data directory is put back. Raft does not tolerate
+// this fault, because the member has forgotten votes and entries. World cannot do these runs,
+// because the fault breaks the invariants that its checkers check. These runs use the small cluster
+// of tests/member, with members that stop, crash, are cut off, and write. At the end everything is
+// healed, and two rules must hold (docs/decisions/0017-older-copies.md):
 //
 //   history   No two members that have not halted have committed different entries at one index,
 //             and no member has lost an entry that it knows to be committed: so each acknowledged
@@ -13,8 +13,8 @@
 //   served    While a member that has halted knows committed entries that another one lacks or
 //             contradicts, that other one does not lead a majority.
 //
-// What a member forgets in an ordinary crash it need not remember: which of its newest entries are
-// committed. What the copy has forgotten nobody else may know.
+// Two things need not be found. A crash may make a member forget which of its newest entries are
+// committed. And what the copy has forgotten may be known to no other member.
 
 #include <cstdint>
 

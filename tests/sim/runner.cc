@@ -133,7 +133,7 @@ RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
   const bool old_copy = NeedsAnOldCopy(mutant), divergence = NeedsADivergence(mutant);
   RunResult result;
   if (!old_copy && !divergence) result = World(options, profile).Run();
-  // Some seeds also run what World cannot.
+  // Some seeds are followed by runs of old_copy.h and divergence.h, which World cannot do.
   Verdict verdict;
   if (old_copy || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
     RunOldCopies(seed, &result.marks, &verdict);
