@@ -12,16 +12,15 @@ namespace {
 
 using Priority = rocksdb::Env::Priority;
 
-// The pools of a process, which all databases share: RocksDB flushes in HIGH and compacts in LOW.
-// It uses BOTTOM only if that has threads, and USER never. A database that is opened with this Env
-// flushes in `flush` and compacts in `compaction` instead, with one thread each.
+// A process has three pools of threads: HIGH, in which RocksDB flushes, LOW, in which it compacts,
+// and BOTTOM. A database that is opened with this Env flushes in `flush` and compacts in
+// `compaction` instead, with one thread for each.
 class PooledEnv final : public rocksdb::EnvWrapper {
  public:
   PooledEnv(Priority flush, Priority compaction)
       : EnvWrapper(rocksdb::Env::Default()), flush_(flush), compaction_(compaction) {
     file_system_ = WatchedFileSystem();
     system_clock_ = target()->GetSystemClock();
-    for (const Priority pool : {flush, compaction}) target()->SetBackgroundThreads(1, pool);
   }
 
   void Schedule(void (*function)(void*), void* argument, Priority pool, void* tag,
@@ -54,21 +53,27 @@ class PooledEnv final : public rocksdb::EnvWrapper {
   const Priority compaction_;
 };
 
-rocksdb::Env* MakeStateEnv() {
-  auto* env = new PooledEnv(Priority::USER, Priority::BOTTOM);
-  const auto lower = [](void*) {  // of the calling thread
-    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kStateCompactionNice);
-  };
-  env->Schedule(lower, nullptr, Priority::LOW, nullptr, nullptr);  // on the pool's only thread
-  return env;
-}
+struct Envs {
+  Envs() {
+    rocksdb::Env* const pools = rocksdb::Env::Default();
+    pools->SetBackgroundThreads(1, Priority::HIGH);
+    pools->SetBackgroundThreads(2, Priority::LOW);  // one for each kind of database
+    pools->SetBackgroundThreads(1, Priority::BOTTOM);
+    const auto lower = [](void*) {  // of the calling thread
+      setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kStateCompactionNice);
+    };
+    pools->Schedule(lower, nullptr, Priority::BOTTOM, nullptr, nullptr);  // on its only thread
+  }
+
+  PooledEnv log{Priority::HIGH, Priority::LOW};
+  PooledEnv state{Priority::LOW, Priority::BOTTOM};
+};
 
 }  // namespace
 
 rocksdb::Env* RocksEnv(Durability durability) {
-  static rocksdb::Env* const log = new PooledEnv(Priority::HIGH, Priority::LOW);
-  static rocksdb::Env* const state = MakeStateEnv();
-  return durability == Durability::kSynced ? log : state;
+  static Envs* const envs = new Envs;
+  return durability == Durability::kSynced ? &envs->log : &envs->state;
 }
 
 }  // namespace raftkv
