@@ -190,10 +190,10 @@ TEST_F(DamageTest, RecordWithoutItsDataAfterTheLastRecordIsSalvaged) {
 
 // Salvage helps only if the log ends in garbage. A copy of a large log takes long and needs space.
 TEST_F(DamageTest, OtherDamageMakesNoCopyOfTheLog) {
-  Overwrite(dir_ / "log/WATERMARK", 0, std::string(8192, 'x'));
   const auto changed = fs::last_write_time(dir_.path());
-  ExpectRejected();
   fs::resize_file(Wal(), fs::file_size(Wal()) / 2);
+  ExpectRejected();
+  Overwrite(dir_ / "log/WATERMARK", 0, std::string(8192, 'x'));
   ExpectRejected();
   EXPECT_EQ(fs::last_write_time(dir_.path()), changed) << "nothing was created beside the log";
 }
