@@ -384,7 +384,7 @@ bool Http1Connection::Fill() {
       EndRequest();
       continue;
     }
-    // A large piece is moved bit by bit. What is in out_ is not counted, and each Write moves it.
+    // A large piece is moved part by part: what is in out_ is not counted any more.
     Piece& front = pieces_.front();
     const size_t bytes = std::min(kSendBytes - out_.size(), front.bytes.size() - front.moved);
     out_.append(front.bytes, front.moved, bytes);
