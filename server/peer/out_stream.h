@@ -189,16 +189,12 @@ class OutStream {
       Break();
     }
 
-    // Call it in the completion of an operation of a call that no longer works. The last operation
-    // in flight asks gRPC for the call's status. It does not cancel the call first: that would hide
-    // why the connection was lost.
+    // Call it in the completion of an operation of a call that no longer works. The other operations
+    // in flight fail soon, and the last one asks gRPC for the call's status. The call is not
+    // cancelled, because that would hide why it ended.
     void Break() {
       broken_ = true;
-      if (OnlyOneInFlight()) {
-        call_->Finish(&status_, finished_.Start());
-      } else {
-        context.TryCancel();
-      }
+      if (OnlyOneInFlight()) call_->Finish(&status_, finished_.Start());
     }
 
     void OnFinished(bool) {

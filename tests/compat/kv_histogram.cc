@@ -23,8 +23,8 @@ using etcdserverpb::TxnRequest;
 using etcdserverpb::TxnResponse;
 using google::protobuf::RepeatedPtrField;
 
-constexpr int kOpsMax = 128;
-constexpr int kOurDepthMax = 32;
+constexpr int kEtcdOpsMax = 128;
+constexpr int kRaftkvDepthMax = 32;
 
 bool IsFromKeyOn(const std::string& range_end) { return range_end == std::string(1, '\0'); }
 
@@ -243,7 +243,7 @@ void Histogram::Count(const Request& request, const Answer& answer, const Knowle
     const auto& response = std::get<TxnResponse>(answer.response);
     const int depth = Depth(*txn);
     HitIf(depth == 2 || depth == 3, absl::StrCat("txn: nested, ", depth, " levels"));
-    HitIf(depth > kOurDepthMax, "txn: nested, more levels than raftkv allows");
+    HitIf(depth > kRaftkvDepthMax, "txn: nested, more levels than raftkv allows");
     HitIf(txn->ByteSizeLong() == 0, "txn: entirely empty");
     HitIf(OnlyReads(*txn) && txn->success_size() > 0, "txn: only reads");
     HitIf(IsSerializable(request) && txn->success_size() > 0, "txn: only reads, serializable");
@@ -396,8 +396,8 @@ void Histogram::CountDelete(const DeleteRangeRequest& request,
 void Histogram::CountTxn(const TxnRequest& request, const TxnResponse& response,
                          const Knowledge& before, int depth) {
   Hit(response.succeeded() ? "txn: succeeded" : "txn: failed");
-  HitIf(request.success_size() == kOpsMax || request.failure_size() == kOpsMax ||
-            request.compare_size() == kOpsMax,
+  HitIf(request.success_size() == kEtcdOpsMax || request.failure_size() == kEtcdOpsMax ||
+            request.compare_size() == kEtcdOpsMax,
         "txn: as many operations as allowed");
   for (const Compare& compare : request.compare()) CountCompare(compare, before);
   Changed either, other;

@@ -11,7 +11,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr int kClients = 64;
+constexpr int kFailoverClients = 64;
 
 class Failover : public testing::Test {
  protected:
@@ -30,7 +30,7 @@ class Failover : public testing::Test {
 
 // The followers notice that the leader's connections are aborted.
 TEST_F(Failover, ADeadLeaderIsReplacedWithoutAnElectionTimeout) {
-  Writers writers(cluster_.client_addresses(), kClients);
+  Writers writers(cluster_.client_addresses(), kFailoverClients);
   ASSERT_TRUE(writers.WaitFor(1000));
   writers.StartClock();
   cluster_.Kill(leader_);
@@ -58,7 +58,7 @@ TEST_F(Failover, ADeadFollowerFailsNoWriteAndChangesNoTerm) {
     if (i != follower) others.push_back(cluster_.client_address(i));
   }
   const uint64_t term = Term(leader_);
-  Writers writers(others, kClients);
+  Writers writers(others, kFailoverClients);
   ASSERT_TRUE(writers.WaitFor(1000));
   cluster_.Kill(follower);
   ASSERT_TRUE(writers.WaitFor(2000));

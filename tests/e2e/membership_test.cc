@@ -27,7 +27,7 @@ using Stub = etcdserverpb::Cluster::Stub;
 using testing::HasSubstr;
 
 constexpr absl::Duration kSoon = absl::Seconds(30);
-constexpr int kClients = 8;
+constexpr int kMembershipClients = 8;
 
 // Members n1 to n3, and n4, which joins.
 class Membership : public testing::Test {
@@ -79,7 +79,7 @@ class Membership : public testing::Test {
 };
 
 TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
-  Writers writers(cluster_.client_addresses(), kClients);
+  Writers writers(cluster_.client_addresses(), kMembershipClients);
   ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
   // Added by mistake. Once it was removed, it can be added again at once: it gets a new id.
   MemberRemoveRequest mistake;
@@ -189,7 +189,8 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   const int lost = (cluster_.WaitForLeader() + 1) % 3;
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(lost, "k", "v").ok(); }));
   Writers writers(
-      {cluster_.client_address((lost + 1) % 3), cluster_.client_address((lost + 2) % 3)}, kClients);
+      {cluster_.client_address((lost + 1) % 3), cluster_.client_address((lost + 2) % 3)},
+      kMembershipClients);
   cluster_.Kill(lost);
   cluster_.Wipe(lost);
   cluster_.Start(lost);
@@ -230,7 +231,7 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
 TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
   Writers writers(
       {cluster_.client_address(0), cluster_.client_address(1), cluster_.client_address(2)},
-      2 * kClients);
+      2 * kMembershipClients);
   for (const bool itself : {true, false}) {
     ASSERT_TRUE(writers.WaitFor(500));
     const int leader = cluster_.WaitForLeader();

@@ -12,7 +12,7 @@
 namespace raftkv::e2e {
 namespace {
 
-constexpr int kClients = 32;
+constexpr int kStopClients = 32;
 
 class StopUnderWrites : public testing::Test {
  protected:
@@ -24,7 +24,7 @@ class StopUnderWrites : public testing::Test {
   // Stops the leader or a follower, which clients call all the time, and starts it again.
   void ExpectACleanStop(bool leader) {
     const int member = (cluster_.WaitForLeader() + (leader ? 0 : 1)) % 3;
-    Writers writers(cluster_.client_addresses(), kClients);
+    Writers writers(cluster_.client_addresses(), kStopClients);
     EXPECT_TRUE(writers.WaitFor(1000));
     EXPECT_EQ(cluster_.Terminate(member), 0) << cluster_.log(member);
     EXPECT_TRUE(writers.WaitFor(1000));

@@ -13,7 +13,7 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr int kClients = 64;
+constexpr int kTransferClients = 64;
 
 class Transfer : public testing::Test {
  protected:
@@ -78,7 +78,7 @@ TEST_F(Transfer, ToAMemberThatDoesNotAnswerIsGivenUp) {
 
 TEST_F(Transfer, UnderLoadFailsNoWrite) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "some writes time out";
-  Writers writers(cluster_.client_addresses(), kClients);
+  Writers writers(cluster_.client_addresses(), kTransferClients);
   for (int i = 0; i < 6; ++i) {
     ASSERT_TRUE(writers.WaitFor(500));
     const int leader = cluster_.WaitForLeader();
@@ -98,7 +98,7 @@ TEST_F(Transfer, UnderLoadFailsNoWrite) {
 // All members are restarted, one after the other; the leader hands its leadership over first.
 TEST_F(Transfer, ARollingRestartFailsNoWrite) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "some writes time out";
-  Writers writers(cluster_.client_addresses(), kClients);
+  Writers writers(cluster_.client_addresses(), kTransferClients);
   int led = 0;
   const int elections = Elections();
   for (int member = 0; member < cluster_.size(); ++member) {

@@ -81,7 +81,7 @@ TEST(Names, ANameThatIsNotFoundIsLookedUpEverySecond) {
   // By itself, gRPC asks for the two kinds of addresses six times in this time.
   EXPECT_TRUE(Eventually({&from, &to}, [&] {
     second();
-    return names.questions() >= 60;
+    return names.questions() >= 30;
   }));
   EXPECT_EQ(to.inputs.size(), 0);
   names.KnowAllNames();
