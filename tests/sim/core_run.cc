@@ -140,8 +140,7 @@ class Cores {
     return alive(node) && nodes_[node].process->raft->role() == raft::Role::kLeader;
   }
   bool& cut(int from, int to) { return cut_[{from, to}]; }
-  // Mostly a leader.
-  int Some() {
+  int Some() {  // mostly a leader
     const int some = static_cast<int>(rng_.Below(size()));
     if (rng_.Chance(30 * kPercent)) return some;
     for (int i = 0; i < size(); ++i) {
@@ -428,8 +427,8 @@ class Cores {
 
   void HandOver(int number, const std::vector<raft::Entry>& entries) {
     for (const raft::Entry& entry : entries) {
-      if (entry.type != raft::EntryType::kConfiguration || entry.id.index <= ledger_.known())
-        continue;
+      const bool known = entry.id.index <= ledger_.known();
+      if (known || entry.type != raft::EntryType::kConfiguration) continue;
       configurations_[entry.id.index] = ConfigurationOf(entry.payload.view());
       checker_.OnConfiguration(entry.id.index, configurations_[entry.id.index]);
     }

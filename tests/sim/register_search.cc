@@ -68,10 +68,15 @@ class RegisterSearch::Window {
         first_end = std::min(first_end, operation.end);
       }
     }
+    bool deletes = false;
     for (size_t i = 0; i < operations_.size(); ++i) {
       const Operation& operation = operations_[i];
       if ((done >> i & 1) != 0 || operation.start > first_end || operation.end < last_start) {
         continue;
+      }
+      // Of the deletions without an answer, the one that started first may take the place of any.
+      if (!operation.read && operation.value == 0 && operation.end == kNever) {
+        if (std::exchange(deletes, true)) continue;
       }
       if (operation.read && operation.value != value &&
           !(value == kAnyValue && MayBeFirst(operation.value))) {
