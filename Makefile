@@ -20,9 +20,9 @@ test: ## run all tests: unit, model, simulator, planted bugs, real processes, et
 soak: ## tests too long for CI: 50 rounds of kill -9, 500,000 requests against etcd, more seeds
 	@.ci/install-deps build test && .ci/build release && .ci/soak
 
-sim: ## simulate clusters under faults: with new seeds (SEEDS=n), or replay one (SEED=n)
+sim: ## simulate clusters under faults: new seeds (SEEDS=n), or replay one (SEED=n); CORE=1: Raft alone
 	@.ci/install-deps build && .ci/build release raftkv-sim
-	@build/release/bin/raftkv-sim $(if $(SEED),--seed $(SEED) --trace $(if $(MUTANT),--mutant \
+	@build/release/bin/raftkv-sim $(if $(CORE),--core) $(if $(SEED),--seed $(SEED) --trace $(if $(MUTANT),--mutant \
 	  $(MUTANT)),--seeds $(or $(SEEDS),1000) --jobs $$(nproc) $(if $(LEDGER),--ledger \
 	  docs/simulation-ledger.md))
 

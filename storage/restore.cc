@@ -7,17 +7,15 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
-#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "storage/alarms.h"
 #include "storage/base/check.h"
 #include "storage/files.h"
-#include "storage/members.h"
+#include "storage/restored_state.h"
 #include "storage/snapshot_files.h"
 #include "storage/state_dirs.h"
 #include "storage/tables/keys.h"
@@ -36,56 +34,6 @@ SnapshotManifest ManifestOf(const proto::BackupHeader& header) {
   manifest.digest = header.digest();
   for (const auto& file : header.files()) manifest.files.push_back({file.name(), file.size()});
   return manifest;
-}
-
-proto::Command ChangeOf(const Alarms::Id& alarm, etcdserverpb::AlarmRequest::AlarmAction action) {
-  proto::Command command;
-  etcdserverpb::AlarmRequest& request = *command.mutable_change_alarm()->mutable_request();
-  request.set_action(action);
-  request.set_alarm(alarm.type);
-  request.set_memberid(alarm.member);
-  return command;
-}
-
-// The entries that make the state that of the new cluster: the same on every member.
-std::vector<raft::Entry> EntriesAfter(const StateMachine& saved, const RestoreOptions& options) {
-  std::vector<raft::Entry> entries;
-  const auto add = [&](const proto::Command& command) {
-    const raft::EntryId id = {.term = saved.applied().term + 1,
-                              .index = saved.applied().index + 1 + entries.size()};
-    const auto type =
-        command.has_change_members() ? raft::EntryType::kConfiguration : raft::EntryType::kCommand;
-    entries.push_back({id, type, raft::Payload(command.SerializeAsString())});
-  };
-  if (saved.cluster_version() < kMembersVersion) {
-    proto::Command raise;
-    raise.mutable_set_cluster_version()->set_version(kMembersVersion);
-    add(raise);
-  }
-  // Its configuration names the new members only, so the old ones are removed.
-  proto::Command begin;
-  proto::ChangeMembers& change = *begin.mutable_change_members();
-  change.mutable_begin()->mutable_members()->Assign(options.members.begin(), options.members.end());
-  std::set<raft::MemberId> voters;
-  for (const etcdserverpb::Member& member : options.members) voters.insert(member.id());
-  change.mutable_voters()->Assign(voters.begin(), voters.end());
-  add(begin);
-  // The alarms are about disks of the old members. CORRUPT stays, until an operator has looked at
-  // the data, but it must not prevent the compaction.
-  for (const auto& [id, alarm] : saved.alarms().all()) {
-    add(ChangeOf(id, etcdserverpb::AlarmRequest::DEACTIVATE));
-  }
-  if (options.bump_revision > 0) {
-    proto::Command bump, compact;
-    bump.mutable_bump_revision()->set_by(options.bump_revision);
-    compact.mutable_compaction()->set_revision(saved.revision() + options.bump_revision);
-    add(bump);
-    add(compact);
-  }
-  for (const auto& [id, alarm] : saved.alarms().all()) {
-    if (id.type == etcdserverpb::CORRUPT) add(ChangeOf(id, etcdserverpb::AlarmRequest::ACTIVATE));
-  }
-  return entries;
 }
 
 absl::Status CheckHeader(const BackupReader& backup, const RestoreOptions& options) {
@@ -159,7 +107,8 @@ absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir, const Restore
   if (!dirs.ok()) return dirs.status();
   const auto state = (*dirs)->OpenStateMachine(/*create=*/false);
   if (!state.ok()) return state.status();
-  const std::vector<raft::Entry> entries = EntriesAfter(**state, options);
+  const std::vector<raft::Entry> entries =
+      EntriesAfter(**state, options.members, options.bump_revision);
   for (const ApplyResult& result : (*state)->Apply(entries)) {
     if (!result.status.ok()) return result.status;
   }

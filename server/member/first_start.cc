@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "storage/base/mutant.h"
+
 namespace raftkv {
 
 namespace {
@@ -17,7 +19,7 @@ constexpr absl::Duration kReportInterval = absl::Minutes(1);
 FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log,
                        raft::Raft* raft, Outbox* outbox)
     : peers_(std::move(peers)), joins_(joins), log_(log), raft_(raft), outbox_(outbox) {
-  raft_->SetVoting(log_->may_vote());
+  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"));
 }
 
 void FirstStart::Turn(MonotonicTime now) {

@@ -279,7 +279,8 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
 }
 
 void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
-  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == options_.base_index});
+  const raft::Index base = RAFTKV_MUTANT("restored-log-is-not-empty") ? 0 : options_.base_index;
+  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == base});
 }
 
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {

@@ -14,7 +14,8 @@ namespace raftkv::raft {
 // of a majority only if it is a voter of the configuration in force. A leader must be able to save
 // what it proposes.
 bool Raft::MayCampaign() const {
-  return may_vote_ && !halted_ && !out_of_space_ && membership_.MayBeVoter(config_.id);
+  return may_vote_ && !halted_ && !out_of_space_ &&
+         (membership_.MayBeVoter(config_.id) || RAFTKV_MUTANT("learner-campaigns"));
 }
 
 // PreVote: asks the voters whether they would vote for this member in the next term. No member

@@ -119,6 +119,7 @@ void Progress::OnHeartbeat() {
 }
 
 void Progress::ClearInflight() {
+  if (RAFTKV_MUTANT("window-keeps-what-was-lost")) return;
   inflight_.clear();
   inflight_bytes_ = 0;
   stalled_ = late_ = false;

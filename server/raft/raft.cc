@@ -83,8 +83,9 @@ void Raft::Step(Message message) {
   if (message.term > term_) {
     // A member that hears from a leader drops vote requests, so that they cannot depose it
     // (thesis §4.2.3).
-    if (vote && HearsLeader() && !vote->leadership_transfer &&
-        !RAFTKV_MUTANT("vote-while-leader-is-heard")) {
+    const bool may_depose =
+        vote && vote->leadership_transfer && !RAFTKV_MUTANT("transfer-does-not-depose");
+    if (vote && HearsLeader() && !may_depose && !RAFTKV_MUTANT("vote-while-leader-is-heard")) {
       return;
     }
     // A pre-vote names a term that no member has entered yet, so it must not change ours.

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/mvcc/layout.h"
+#include "storage/restored_state.h"
 
 namespace raftkv {
 
@@ -109,25 +110,48 @@ void Cluster::Wipe(raft::MemberId id) {
   Start(id);
 }
 
+std::shared_ptr<MemoryDisk> Cluster::Backup(raft::MemberId id) {
+  return CopyOf(*members_.at(id).engine, Durability::kFlushed);
+}
+
+void Cluster::Form(const std::vector<raft::MemberId>& voters) {
+  CHECK(members_.empty());
+  voters_ = voters;
+  for (raft::MemberId id : voters_) Make(id);
+}
+
 void Cluster::Restore(raft::MemberId id) {
-  constexpr raft::Index kBase = 5;
   Crash(id);
   MakeEmpty(id);
+  std::vector<raft::Entry> entries;
+  for (raft::Index i = 1; i <= 5; ++i) entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
+  StartAfter(id, entries);
+}
+
+void Cluster::Restore(raft::MemberId id, const std::shared_ptr<MemoryDisk>& backup,
+                      int64_t bump_revision) {
+  Crash(id);
+  MakeEmpty(id);
+  Process& m = members_.at(id);
+  m.state_disk = CopyOf(MemoryEngine(backup, Durability::kFlushed), Durability::kFlushed);
+  std::vector<etcdserverpb::Member> infos;
+  for (raft::MemberId voter : voters_) infos.push_back(Info(voter));
+  const std::vector<raft::Entry> entries = EntriesAfter(*m.OpenState(), infos, bump_revision);
+  StartAfter(id, entries);
+}
+
+void Cluster::StartAfter(raft::MemberId id, const std::vector<raft::Entry>& entries) {
   Process& m = members_.at(id);
   {  // Start opens the disks again.
     auto log =
         LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
     ASSERT_TRUE(log.ok()) << log.status();
-    (*log)->Reset({.id = {1, kBase}});
+    (*log)->Reset({.id = entries.back().id});
     const auto state = m.OpenState();
-    std::vector<raft::Entry> entries;
-    for (raft::Index i = 1; i <= kBase; ++i) {
-      entries.push_back({{1, i}, raft::EntryType::kNoOp, {}});
-    }
-    state->Apply(entries);
+    for (const ApplyResult& result : state->Apply(entries)) ASSERT_TRUE(result.status.ok());
     state->Flush();
   }
-  m.base_index = kBase;
+  m.base_index = entries.back().id.index;
   Start(id);
 }
 
@@ -293,6 +317,14 @@ void Cluster::ChangeAByte(raft::MemberId id, const std::string& key) {
                     return absl::CancelledError();  // the newest one
                   })
             .code() == absl::StatusCode::kCancelled);
+  engine.Write(batch, /*sync=*/false);
+  engine.Flush();
+}
+
+void Cluster::LoseLease(raft::MemberId id, int64_t lease) {
+  MemoryEngine engine(members_.at(id).state_disk, Durability::kFlushed);
+  WriteBatch batch;
+  batch.Delete(mvcc::LeaseKey(lease));
   engine.Write(batch, /*sync=*/false);
   engine.Flush();
 }

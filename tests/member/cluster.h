@@ -118,14 +118,22 @@ class Cluster {
   // Changes a byte of the stored state: how often `key` was changed. Call it while the member is
   // down.
   void ChangeAByte(raft::MemberId id, const std::string& key);
+  // Removes a lease without keys from the stored state. Call it while the member is down.
+  void LoseLease(raft::MemberId id, int64_t lease);
   // An orderly end of the process: nothing is lost.
   void Stop(raft::MemberId id);
 
   // Also loses the disk: starts the same member on an empty directory.
   void Wipe(raft::MemberId id);
+  // The state of a member that runs.
+  std::shared_ptr<MemoryDisk> Backup(raft::MemberId id);
   // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
   // state of some entries, and an empty log after them.
   void Restore(raft::MemberId id);
+  // The same from this state, as storage/restore.h does it.
+  void Restore(raft::MemberId id, const std::shared_ptr<MemoryDisk>& backup, int64_t bump_revision);
+  // These are the voters of a cluster that had none. Each is down until Restore starts it.
+  void Form(const std::vector<raft::MemberId>& voters);
 
   void Cut(raft::MemberId id) { cut_.insert(id); }
   void Heal() { cut_.clear(); }
@@ -169,6 +177,8 @@ class Cluster {
   Process& Make(raft::MemberId id);
 
   void MakeEmpty(raft::MemberId id);
+  // Applies the entries to the member's state. Its log begins after them.
+  void StartAfter(raft::MemberId id, const std::vector<raft::Entry>& entries);
 
   struct Sending {  // a snapshot
     raft::MemberId from, to;

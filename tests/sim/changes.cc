@@ -44,7 +44,7 @@ bool World::DrawChange(proto::ChangeMembers* change, int* joiner) {
       if (member.info.islearner()) change->set_promote(other);
     }
   } else if (draw < 18) {
-    change->set_remove(id);
+    change->set_remove(members_[LeaderOr(MachineOf(id))]->id());
   } else {
     change->mutable_update()->set_id(id);
     change->mutable_update()->add_peerurls(PeerUrl(id, rng_.Below(3)));

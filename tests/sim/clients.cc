@@ -86,12 +86,18 @@ uint64_t World::Ask(int number, Wish wish, int client) {
   Member& member = *members_[number];
   if (wish == Wish::kRenew) return Renew(number, client);
   if (wish == Wish::kRead) {
-    const uint64_t operation = history_.Invoke(number, requests_.Read());
-    member.Post(ReadRequest{[this, operation, number, client](Fate fate) {
+    const ReadQuery query = requests_.Read();
+    const bool searched = Requests::IsSearched(query);
+    const uint64_t operation = history_.Invoke(number, query);
+    if (searched) search_.StartRead(operation);
+    member.Post(ReadRequest{[this, operation, number, client, searched](Fate fate) {
       Member& m = *members_[number];
       if (!m.MaySpeak()) return;
       Say(absl::StrFormat("        read %d: %s", operation, FateName(fate)));
       history_.OnRead(operation, fate, m.state_machine());
+      if (searched && fate == Fate::kApplied) {
+        search_.EndRead(operation, Requests::SearchedValue(m.state_machine()));
+      }
       if (fate == Fate::kApplied) {
         if (m.phase() != raftkv::Phase::kServing) marks().Hit(Mark::kStopFinished);
         marks().Hit(m.leads() ? Mark::kReadByLeader : Mark::kReadByFollower);
@@ -108,7 +114,9 @@ uint64_t World::Ask(int number, Wish wish, int client) {
                            : wish == Wish::kRevoke ? requests_.LeaseRevoke()
                            : wish == Wish::kAlarm  ? AlarmChange()
                                                    : requests_.Compaction();
+  const bool searched = Requests::IsSearched(command);
   const uint64_t operation = history_.Invoke(number, &command);
+  if (searched) search_.StartWrite(operation, command.has_put() ? operation : 0);
   const bool through_follower = !member.leads();
   ProposeRequest request{
       .command = command.SerializeAsString(), .done = {}, .needs = Needs(command)};
@@ -121,14 +129,17 @@ uint64_t World::Ask(int number, Wish wish, int client) {
       request.caller.deadline = clock_of(number) + absl::Microseconds(profile_.patience);
     }
   }
-  request.done = [this, operation, number, client, through_follower](Fate fate,
-                                                                     ApplyResult result) {
+  request.done = [this, operation, number, client, through_follower, searched](Fate fate,
+                                                                               ApplyResult result) {
     if (!members_[number]->MaySpeak()) return;
     if (client >= 0 && fate == Fate::kTimedOut && clients_[client].operation != operation) {
       marks().Hit(Mark::kClientGone);
     }
     Say(absl::StrFormat("        write %d: %s", operation, FateName(fate)));
     history_.OnProposed(operation, fate, result);
+    const bool applied = fate == Fate::kApplied, effect = applied && result.status.ok();
+    if (searched && effect) search_.EndWrite(operation);
+    if (searched && !effect && (applied || !fate.proposed)) search_.Drop(operation);
     if (fate == Fate::kApplied && members_[number]->phase() != raftkv::Phase::kServing) {
       marks().Hit(Mark::kStopFinished);
     }

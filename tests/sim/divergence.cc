@@ -12,11 +12,23 @@ namespace {
 
 using raft::MemberId;
 
-// Entries, about a third of them to the changed key.
-void Write(Cluster& c, Rng& rng, int count) {
+constexpr int64_t kLease = 7;
+
+// Every member that has the lease rejects a second grant of it.
+void Grant(Cluster& c) {
+  proto::Command command;
+  command.mutable_lease_grant()->set_id(kLease);
+  command.mutable_lease_grant()->set_ttl(100'000);
+  c.Propose(c.leader(), command);
+}
+
+// Entries, about a third of them about the changed key or the lost lease.
+void Write(Cluster& c, Rng& rng, bool lease, int count) {
   for (int i = 0; i < count; ++i) {
-    const MemberId at = c.leader();
-    if (at != raft::kNobody) c.Put(at, rng.Chance(30 * kPercent) ? "k" : "other", "v");
+    const bool changed = rng.Chance(30 * kPercent);
+    if (c.leader() != raft::kNobody) {
+      changed&& lease ? Grant(c) : void(c.Put(c.leader(), changed ? "k" : "other", "v"));
+    }
     c.Run(absl::Milliseconds(rng.Between(10, 60)));
   }
 }
@@ -49,22 +61,23 @@ void RunDivergence(uint64_t seed, Marks* marks, Verdict* verdict) {
   const MemberId size = rng.Chance(70 * kPercent) ? 3 : 5;
   const LogTail tail = rng.Chance(50 * kPercent) ? LogTail{} : LogTail{.entries_max = 4};
   Cluster c(static_cast<int>(size), 16384, 128 << 20, tail);
+  const bool lease = rng.Chance(30 * kPercent);
   c.Run(absl::Seconds(5));
-  Write(c, rng, static_cast<int>(rng.Between(4, 40)));
+  Write(c, rng, lease, static_cast<int>(rng.Between(4, 40)));
   const MemberId wrong = 1 + rng.Below(size);
-  c.Put(c.leader(), "k", "v");
+  lease ? Grant(c) : void(c.Put(c.leader(), "k", "v"));
   c.Run(absl::Seconds(2));
   c.Stop(wrong);
-  c.ChangeAByte(wrong, "k");
+  lease ? c.LoseLease(wrong, kLease) : c.ChangeAByte(wrong, "k");
   c.Start(wrong);
   c.Run(absl::Milliseconds(rng.Between(10, 4000)));
   for (int i = 0; i < 3; ++i) {
-    Write(c, rng, static_cast<int>(rng.Between(1, 12)));
+    Write(c, rng, lease, static_cast<int>(rng.Between(1, 12)));
     Disturb(c, rng, size);
   }
   // Two intervals of digests, while all members run.
   c.Run(absl::Seconds(5));
-  Write(c, rng, 40);
+  Write(c, rng, lease, 40);
   c.Run(absl::Seconds(5));
   for (MemberId id = 1; id <= size; ++id) {
     const Fault& fault = c[id].member->replica().fault();
@@ -74,7 +87,7 @@ void RunDivergence(uint64_t seed, Marks* marks, Verdict* verdict) {
     }
   }
   if (c.leader() == raft::kNobody) verdict->Fail("divergence", "the others do not serve");
-  if (!verdict->failed()) marks->Hit(Mark::kDivergenceFound);
+  if (!verdict->failed()) marks->Hit(lease ? Mark::kLostLeaseFound : Mark::kDivergenceFound);
 }
 
 }  // namespace raftkv::sim

@@ -74,6 +74,7 @@ void Ledger::Learn(const raft::Entry& entry) {
                                          entry.id.index));
   }
   known_ = entry.id.index;
+  if (on_command_ == nullptr) return;
   if (entry.type == raft::EntryType::kNoOp) {
     item.expected.revision = model_.revision();
     item.after = model_.now();
@@ -99,14 +100,16 @@ void Ledger::Learn(const raft::Entry& entry) {
 // --- checks of members ---------------------------------------------------------------------------
 
 void Ledger::OnStart(int member, const StateMachine& state_machine) {
-  const raft::Index applied = state_machine.applied().index;
+  OnStart(member, state_machine.applied().index);
+  if (!verdict_->failed()) CheckState(member, state_machine);
+}
+
+void Ledger::OnStart(int member, raft::Index applied) {
   handed_over_[member] = applied;
   if (applied > known_) {
     verdict_->Fail("I5", absl::StrFormat("n%d starts with %d entries applied, but %d are committed",
                                          member + 1, applied, known_));
-    return;
   }
-  CheckState(member, state_machine);
 }
 
 void Ledger::OnInstalled(int member, raft::Index index) {

@@ -49,7 +49,7 @@ using ReadQuery = std::variant<etcdserverpb::RangeRequest, etcdserverpb::TxnRequ
 class Ledger {
  public:
   // `on_command` is called when an entry with a command was applied to the model. `before` are the
-  // model's leases before it.
+  // model's leases before it. Without `on_command`, the entries have no commands (core_run.h).
   using OnCommand =
       std::function<void(const raft::EntryId& id, const proto::Command& command,
                          const std::map<int64_t, Model::Lease>& before, const Model& model)>;
@@ -67,6 +67,7 @@ class Ledger {
 
   // A member has started with this state machine.
   void OnStart(int member, const StateMachine& state_machine);
+  void OnStart(int member, raft::Index applied);
   // A snapshot up to `index` replaces the state machine.
   void OnInstalled(int member, raft::Index index);
   void OnHandOver(int member, const std::vector<raft::Entry>& entries);

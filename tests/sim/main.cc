@@ -2,6 +2,7 @@
 //
 //   raftkv-sim --seeds 1000          runs new seeds; the first one comes from the clock
 //   raftkv-sim --seeds 1000 --ledger docs/simulation-ledger.md   and adds a line to the file
+//   raftkv-sim --core --seeds 10000  the same with Raft cores alone (core_run.h)
 //   raftkv-sim --seed 42 [--trace]   repeats the run of one seed exactly
 //   raftkv-sim --seed 42 --mutant vote-twice-in-a-term
 //   raftkv-sim --from-file tests/sim/seeds.txt   runs seeds that failed once
@@ -51,10 +52,10 @@ std::string Commit() {
   return commit;
 }
 
-void PrintFailure(const Failure& failure, std::string_view mutant) {
+void PrintFailure(const Failure& failure, std::string_view mutant, Kind kind) {
   absl::PrintF("\nBROKEN %s: %s\n", failure.invariant, failure.what);
   const std::string commit = Commit();
-  absl::PrintF("  make sim SEED=%d%s%s\n", failure.seed,
+  absl::PrintF("  make sim SEED=%d%s%s%s\n", failure.seed, kind == Kind::kCores ? " CORE=1" : "",
                mutant.empty() ? "" : absl::StrFormat(" MUTANT=%s", mutant),
                commit.empty() ? "" : absl::StrFormat("   # at commit %s", commit));
 }
@@ -84,11 +85,13 @@ constexpr char kLedgerHead[] =
     "Each line is one run of `raftkv-sim --ledger` (`make sim LEDGER=1`, `make soak`), which adds "
     "it. A seed that found\na violation is in [tests/sim/seeds.txt](../tests/sim/seeds.txt) since "
     "its bug was fixed. Commits that end with\n\"-dirty\" had changes that were not committed.\n\n"
-    "| date | commit | first seed | seeds | virtual seconds | events | seconds | violations |\n"
-    "|---|---|---|---|---|---|---|---|\n";
+    "| date | commit | runs | first seed | seeds | virtual seconds | events | seconds | violations "
+    "|\n|---|---|---|---|---|---|---|---|---|\n";
 
-// Adds a line to the ledger and prints the sums of its columns.
-void AppendToLedger(const std::string& path, uint64_t first, const Outcome& outcome,
+std::string_view KindName(Kind kind) { return kind == Kind::kCores ? "cores" : "members"; }
+
+// Adds a line to the ledger and prints the sums of the runs of this kind.
+void AppendToLedger(const std::string& path, Kind kind, uint64_t first, const Outcome& outcome,
                     double seconds) {
   std::string violations;
   for (const Failure& failure : outcome.failures) {
@@ -99,43 +102,49 @@ void AppendToLedger(const std::string& path, uint64_t first, const Outcome& outc
   const bool is_new = !std::ifstream(path).good();
   std::ofstream file(path, std::ios::app);
   if (is_new) file << kLedgerHead;
-  file << absl::StrFormat("| %s | %s | %d | %d | %d | %d | %.0f | %s |\n",
+  file << absl::StrFormat("| %s | %s | %s | %d | %d | %d | %d | %.0f | %s |\n",
                           absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone()), Commit(),
-                          first, t.seeds, t.time / kSecond, t.events, seconds,
+                          KindName(kind), first, t.seeds, t.time / kSecond, t.events, seconds,
                           violations.empty() ? "none" : violations);
   file.close();
   if (!file) {
     std::cerr << path << ": cannot be written\n";
     std::exit(2);
   }
+  const std::string runs = absl::StrFormat(" %s ", KindName(kind));
   uint64_t seeds = 0, virtual_seconds = 0;
   std::ifstream lines(path);
   for (std::string line; std::getline(lines, line);) {
     const std::vector<std::string> cells = absl::StrSplit(line, '|');
     uint64_t number = 0;
-    if (cells.size() < 9 || !absl::SimpleAtoi(cells[4], &number)) continue;
-    seeds += number;
-    if (absl::SimpleAtoi(cells[5], &number)) virtual_seconds += number;
+    if (cells.size() < 10 || cells[3] != runs) continue;
+    if (absl::SimpleAtoi(cells[5], &number)) seeds += number;
+    if (absl::SimpleAtoi(cells[6], &number)) virtual_seconds += number;
   }
-  absl::PrintF("%s: %d seeds, %d virtual hours in all\n", path, seeds, virtual_seconds / 3600);
+  absl::PrintF("%s: %d seeds of %s, %d virtual hours in all\n", path, seeds, KindName(kind),
+               virtual_seconds / 3600);
 }
 
-int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
+int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs, Kind kind,
          const std::string& ledger) {
   const double start = Seconds();
   double shown = start;
   const bool terminal = isatty(STDOUT_FILENO);
-  const Outcome outcome = RunSeeds(seeds, mutant, jobs, [&](const Totals& t) {
-    if (!terminal || Seconds() - shown < 0.2) return;
-    shown = Seconds();
-    absl::PrintF("\r%d of %d seeds ", t.seeds, seeds.size());
-    std::fflush(stdout);
-  });
+  const Outcome outcome = RunSeeds(
+      seeds, mutant, jobs,
+      [&](const Totals& t) {
+        if (!terminal || Seconds() - shown < 0.2) return;
+        shown = Seconds();
+        absl::PrintF("\r%d of %d seeds ", t.seeds, seeds.size());
+        std::fflush(stdout);
+      },
+      kind);
   if (terminal) absl::PrintF("\r");
   PrintTotals(outcome.totals, Seconds() - start);
-  if (!ledger.empty()) AppendToLedger(ledger, seeds.front(), outcome, Seconds() - start);
-  for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant);
+  if (!ledger.empty()) AppendToLedger(ledger, kind, seeds.front(), outcome, Seconds() - start);
+  for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant, kind);
   if (!outcome.failures.empty()) return 1;
+  if (kind == Kind::kCores) return 0;  // the marks and minima are those of whole members
   const int missing = PrintMarks(outcome.totals.marks);
   if (outcome.totals.below_minima > 0) {
     absl::PrintF("\nBROKEN: %d seeds ended below the minima of a run (tests/sim/profile.h)\n",
@@ -149,14 +158,14 @@ int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
   return 0;
 }
 
-int One(uint64_t seed, std::string_view mutant, bool trace) {
-  const RunResult result = RunSeed(seed, mutant, trace);
+int One(uint64_t seed, std::string_view mutant, bool trace, Kind kind) {
+  const RunResult result = RunSeed(seed, mutant, trace, kind);
   Totals totals;
   totals.Add(result);
   PrintTotals(totals, 0);
   absl::PrintF("trace hash %016x\n", result.trace_hash);
   if (result.invariant.empty()) return 0;
-  PrintFailure({seed, result.invariant, result.what}, mutant);
+  PrintFailure({seed, result.invariant, result.what}, mutant, kind);
   return 1;
 }
 
@@ -208,13 +217,14 @@ int Main(int argc, char** argv) {
   CLI::App app("Simulates raftkv clusters under faults");
   app.set_version_flag("--version", raftkv::VersionLines("raftkv-sim"));
   uint64_t count = 0, seed = 0, first = 0;
-  bool trace = false, mutants = false;
+  bool trace = false, mutants = false, core = false;
   std::string mutant, file, ledger;
   int jobs = 1;
   app.add_option("--seeds", count, "run this many new seeds");
   app.add_option("--first", first, "the first of --seeds; by default it comes from the clock");
   app.add_option("--ledger", ledger, "with --seeds: add a line about the run to this file");
   CLI::Option* one = app.add_option("--seed", seed, "run one seed");
+  app.add_flag("--core", core, "run Raft cores alone instead of whole members");
   app.add_flag("--trace", trace, "with --seed: print every event");
   std::vector<std::string> names;
   for (const Mutant& m : Mutants()) names.emplace_back(m.name);
@@ -228,12 +238,13 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   if (mutants) return RunMutants(jobs);
-  if (*one) return One(seed, mutant, trace);
+  const Kind kind = core ? Kind::kCores : Kind::kMembers;
+  if (*one) return One(seed, mutant, trace, kind);
   if (!file.empty()) {
     const std::vector<uint64_t> seeds = ReadSeeds(file);
-    const Outcome outcome = RunSeeds(seeds, mutant, jobs, nullptr);
+    const Outcome outcome = RunSeeds(seeds, mutant, jobs, nullptr, kind);
     PrintTotals(outcome.totals, 0);
-    for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant);
+    for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant, kind);
     return outcome.failures.empty() ? 0 : 1;
   }
   if (count == 0) count = 100;
@@ -245,7 +256,7 @@ int Main(int argc, char** argv) {
   absl::PrintF("seeds %d to %d\n", first, first + count - 1);
   std::vector<uint64_t> seeds;
   for (uint64_t i = 0; i < count; ++i) seeds.push_back(first + i);
-  return Many(seeds, mutant, jobs, ledger);
+  return Many(seeds, mutant, jobs, kind, ledger);
 }
 
 }  // namespace

@@ -32,6 +32,10 @@ namespace raftkv::sim {
   X(kVoterAdded, "voter added, which does not count yet")                     \
   X(kVoterCounted, "added voter caught up, and counts")                       \
   X(kPromoted, "learner promoted")                                            \
+  X(kSoleVoter, "one voter with two learners")                                \
+  X(kSevenVoters, "seven voters, after a change")                             \
+  X(kCrashBeforeSave, "sole voter crashed between send and save")             \
+  X(kClockPassedEnd, "clocks passed 32 bits of ms or 64 of ns")               \
   X(kMemberRemoved, "member removed")                                         \
   X(kLeaderRemoved, "leader removed")                                         \
   X(kMemberUpdated, "peer URLs of a member changed")                          \
@@ -61,6 +65,10 @@ namespace raftkv::sim {
   X(kTwoHistoriesFound, "member halted: two histories after an old copy")     \
   X(kOldCopyFoundByLeader, "old copy found by the leader")                    \
   X(kDivergenceFound, "member halted: its state was changed")                 \
+  X(kRestored, "backup restored into a new cluster")                          \
+  X(kRestoredBumped, "backup restored with a raised revision")                \
+  X(kRestoredCrashedEarly, "restored member crashed before it might vote")    \
+  X(kLostLeaseFound, "member halted: its state lacked a lease")               \
   X(kOldCopyRemembered, "old copy found by a member that remembers it")       \
   X(kRejectedAppend, "append rejected for a gap or a conflict")               \
   X(kOutOfOrder, "messages overtook each other")                              \
@@ -86,6 +94,7 @@ namespace raftkv::sim {
   X(kSaveStalled, "save stalled longer than an election timeout")             \
   X(kReadByLeader, "read answered by the leader")                             \
   X(kReadByFollower, "read answered by a follower")                           \
+  X(kRegisterSearched, "order found for overlapping requests of a key")       \
   X(kReadDeclined, "read index request declined")                             \
   X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
   X(kReadWaitedForApply, "read waited for the applier")                       \

@@ -94,7 +94,7 @@ void Member::OnTurn() {
 void Member::Turn() {
   Process& p = *process_;
   p.doing = Doing::kTurn;
-  p.saved_in_turn = false;
+  p.saved_in_turn = p.sent_in_turn = false;
   p.lag = 0;
   const bool led = leads();
   p.has_input = false;
@@ -254,6 +254,8 @@ void Member::Send(PeerMessage message) {
   if (!alive) return;
   if (const auto* m = std::get_if<raft::Message>(&message.body)) {
     world_->raft_checker().OnSend(number_, *p.log, disk_.log_synced(), *m);
+    const auto* append = std::get_if<raft::AppendEntries>(&m->body);
+    p.sent_in_turn |= append != nullptr && !append->entries.empty();
   }
   world_->OnSend(number_, message);
   world_->network().Send(number_, life_, world_->now() + p.lag, std::move(message));
@@ -319,6 +321,10 @@ void Member::OnBlow(bool by_send) {
   if (process_->doing == Doing::kApply) marks.Hit(Mark::kCrashInApply);
   if (process_->doing == Doing::kTurn) marks.Hit(Mark::kCrashInTurn);
   if (process_->doing == Doing::kCompact) marks.Hit(Mark::kCrashInCompaction);
+  if (process_->sent_in_turn && !process_->saved_in_turn && process_->member != nullptr &&
+      leads() && raft().membership().voters().size() == 1) {
+    marks.Hit(Mark::kCrashBeforeSave);
+  }
   if (by_send && process_->saved_in_turn) marks.Hit(Mark::kCrashInSave);
 }
 

@@ -146,6 +146,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
     Micros busy_until = 0;
     Micros lag = 0;  // virtual time that the saves of this turn took so far
     bool saved_in_turn = false;
+    bool sent_in_turn = false;     // an append with entries
     bool hands_over = false;       // it will stop, and began to hand its leadership over
     bool dies_compacting = false;  // it will die in its next step of the physical compaction
     Doing doing = Doing::kNothing;

@@ -28,10 +28,15 @@ int World::SomeMember(bool up) {
 // `member`.
 int World::LeaderOr(int member) {
   if (rng_.Chance(50 * kPercent)) return member;
+  const int leader = SomeLeader();
+  return leader >= 0 ? leader : member;
+}
+
+int World::SomeLeader() {
   for (int i = 0; i < size(); ++i) {
     if (members_[i]->leads()) return i;
   }
-  return member;
+  return -1;
 }
 
 void World::OnCrashDue() {

@@ -18,8 +18,8 @@ constexpr Mutant kMutants[] = {
     {"late-append-lowers-the-term", "M07",
      "an append of an old term takes a follower back to that term"},
     {"vote-saved-before-term", "M02", "term and vote are saved in two writes, the vote first"},
-    {"pre-vote-bumps-term", "", "asking for pre-votes makes others enter the term", 0,
-     "it costs elections, but breaks no invariant (tests/raft finds it)"},
+    {"votes-before-it-may", "M06", "a member with a new data directory votes at once"},
+    {"pre-vote-bumps-term", "M27", "asking for pre-votes makes others enter the term"},
     {"vote-while-leader-is-heard", "M24", "a member that hears its leader votes for another"},
     {"fast-campaign-on-old-connection", "",
      "the loss of an older connection of the leader counts, too"},
@@ -28,6 +28,8 @@ constexpr Mutant kMutants[] = {
      "leadership is transferred before the target is up to date"},
     {"propose-during-transfer", "",
      "a leader accepts proposals while it hands its leadership over"},
+    {"transfer-does-not-depose", "M25",
+     "members that hear their leader ignore the vote request of its successor"},
     {"timeout-now-of-an-old-term", "", "the request of a former leader to campaign is followed"},
     {"half-is-a-quorum", "M57", "half of the members are a majority"},
     {"append-does-not-reset-the-timer", "M61", "a follower that hears its leader campaigns"},
@@ -35,6 +37,7 @@ constexpr Mutant kMutants[] = {
     {"change-before-own-commit", "M30",
      "a leader changes the members before it has committed an entry of its term"},
     {"two-changes-at-once", "", "a leader changes the members while a change is uncommitted"},
+    {"learner-campaigns", "M28", "a learner asks for votes"},
     {"learners-count", "M66", "learners count like voters"},
     {"removed-leader-counts-itself", "M67", "a leader counts itself for its own removal"},
     {"configuration-forgotten-at-restart", "M31",
@@ -45,8 +48,8 @@ constexpr Mutant kMutants[] = {
      "a member does not learn the configuration of an installed snapshot"},
     // Replication and commit.
     {"reply-before-save", "M14", "votes and acknowledgements are sent before the save"},
-    {"count-self-before-save", "M65", "a leader counts its own unsaved entries", 0,
-     "a turn saves before the next one can bring an acknowledgement"},
+    {"saves-are-not-synced", "M16", "the log is written, but not synced"},
+    {"count-self-before-save", "M65", "a leader counts its own unsaved entries"},
     {"commit-old-term-by-counting", "M01",
      "entries of an old term are committed by counting (Figure 8)", 5000},
     {"noop-omitted", "M68", "a new leader appends nothing"},
@@ -56,6 +59,8 @@ constexpr Mutant kMutants[] = {
     {"chain-not-compared", "", "logs are matched by index and term alone"},
     {"committed-conflict-ignored", "", "entries of a leader replace committed ones"},
     {"digests-not-compared", "", "the members do not compare the digests of their states"},
+    {"window-keeps-what-was-lost", "M29",
+     "appends that were lost count as in flight when the leader probes"},
     {"rejection-ignored", "M20", "a leader repeats an append that was rejected"},
     {"truncation-keeps-tail", "", "the log on disk keeps the entries that were truncated"},
     {"saved-commit-index-is-the-last", "M64",
@@ -73,9 +78,12 @@ constexpr Mutant kMutants[] = {
      "an install empties the log before the snapshot is named as the state"},
     {"install-hides-the-leases", "M44",
      "a member does not learn the leases of an installed snapshot"},
+    {"restored-log-is-not-empty", "",
+     "a member that was restored tells the others that it has forgotten nothing"},
     // Reads.
     {"stale-read-after-leader-change", "M36", "a new leader answers reads before it commits"},
     {"read-without-round", "M35", "a leader answers reads without asking a majority", 3000},
+    {"late-read-reply-counts", "M37", "the reply to an earlier question answers newer reads"},
     {"read-skips-apply-queue", "M38", "a confirmed read does not wait for the state machine"},
     // Apply and answers.
     {"apply-twice-after-restart", "M43", "entries that the state machine holds are applied again"},
@@ -115,8 +123,7 @@ constexpr Mutant kMutants[] = {
     {"new-leader-expires-at-once", "",
      "a new leader does not wait for renewals that need a leader"},
     {"leases-expire-early", "", "a leader expires leases when nine tenths of their time are over"},
-    {"digest-skips-leases", "M69", "the digest does not cover leases", 0,
-     "members that all have the bug agree (tests/storage/lease_test finds it)"},
+    {"digest-skips-leases", "M69", "the digest does not cover leases"},
     // Alarms.
     {"no-space-denies-revocations", "", "no lease can be revoked while a member is short of space"},
     {"alarms-forgotten-at-restart", "", "a restarted member does not follow the alarms in force"},
@@ -145,7 +152,11 @@ bool NeedsAnOldCopy(std::string_view mutant) {
   return mutant == "chain-not-compared" || mutant == "committed-conflict-ignored";
 }
 
-bool NeedsADivergence(std::string_view mutant) { return mutant == "digests-not-compared"; }
+bool NeedsADivergence(std::string_view mutant) {
+  return mutant == "digests-not-compared" || mutant == "digest-skips-leases";
+}
+
+bool NeedsARestore(std::string_view mutant) { return mutant == "restored-log-is-not-empty"; }
 
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;
@@ -172,7 +183,8 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
   } else if (mutant == "change-before-own-commit" || mutant == "two-changes-at-once" ||
-             mutant == "learners-count" || mutant == "removed-leader-counts-itself" ||
+             mutant == "learners-count" || mutant == "learner-campaigns" ||
+             mutant == "removed-leader-counts-itself" ||
              mutant == "configuration-forgotten-at-restart" ||
              mutant == "truncation-keeps-the-configuration" ||
              mutant == "install-keeps-the-old-configuration") {
@@ -191,6 +203,11 @@ void Aim(std::string_view mutant, Profile* profile) {
       p.tail.held_bytes_max = 0;
       p.snapshot_time = 20 * kMillisecond;
     }
+  } else if (mutant == "count-self-before-save") {
+    // One voter, with learners, that crashes between a message and the save.
+    p.members = 1;
+    p.spares = 2;
+    p.change_every = 4 * kSecond;
   } else if (mutant == "txn-counts-the-state-before") {
     p.keys = 60;  // enough that some blocks of counts are completely within a range
   } else if (mutant == "read-without-round") {

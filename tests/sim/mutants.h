@@ -31,6 +31,9 @@ bool NeedsAnOldCopy(std::string_view mutant);
 // Whether it shows only after a member's state was changed (divergence.h).
 bool NeedsADivergence(std::string_view mutant);
 
+// Whether it shows only after a backup was restored (restore_run.h).
+bool NeedsARestore(std::string_view mutant);
+
 // Adjusts a seed's profile, so that the situations that the planted bug needs are more frequent.
 void Aim(std::string_view mutant, Profile* profile);
 

@@ -84,9 +84,16 @@ void World::OnWatch() {
     case Phase::kServe:
       if (AlarmsLeftToMembers() && EveryoneServes() &&
           history_.acknowledged_writes() >= profile_.acknowledged_min) {
-        Enter(Phase::kConverge, 10 * longest_election_timeout() + 2 * profile_.request_timeout);
+        Enter(Phase::kHandOver, 10 * longest_election_timeout());
       } else if (now_ > deadline_) {
         FailLiveness("a healthy member does not serve");
+      }
+      return;
+    case Phase::kHandOver:
+      if (HandsOver()) {
+        Enter(Phase::kConverge, 10 * longest_election_timeout() + 2 * profile_.request_timeout);
+      } else if (now_ > deadline_) {
+        FailLiveness("leadership does not move to the member that is asked to campaign");
       }
       return;
     case Phase::kConverge:
@@ -213,6 +220,30 @@ bool World::AlarmsLeftToMembers() {
     return false;
   }
   return true;
+}
+
+// A healthy leader hands its leadership over without another election between.
+bool World::HandsOver() {
+  if (transfer_.target >= 0) {
+    const Member& target = *members_[transfer_.target];
+    if (target.leads() && target.raft().term() == transfer_.term + 1) return true;
+    if (now_ < transfer_.at + longest_election_timeout()) return false;
+  }
+  const int leader = SomeLeader();
+  if (leader < 0) return false;
+  std::vector<int> others;
+  for (const raft::MemberId voter : members_[leader]->raft().membership().voters()) {
+    const int machine = MachineOf(voter);
+    const Member& member = *members_[machine];
+    const bool candidate = machine != leader && member.id() == voter && TakesPart(machine);
+    if (candidate && member.up() && member.status().may_vote) {
+      others.push_back(machine);
+    }
+  }
+  if (others.empty()) return true;
+  transfer_ = {others[rng_.Below(others.size())], members_[leader]->raft().term(), now_};
+  members_[leader]->Transfer(members_[transfer_.target]->id());
+  return false;
 }
 
 bool World::Converged() {

@@ -1,13 +1,21 @@
 #include "tests/sim/profile.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/str_format.h"
 
 namespace raftkv::sim {
 
 namespace {
 
+// Clocks that pass the end of a signed or unsigned 32-bit number of milliseconds, or of a signed
+// 64-bit number of nanoseconds.
+constexpr Micros kClockEnds[] = {(int64_t{1} << 31) * kMillisecond,
+                                 (int64_t{1} << 32) * kMillisecond, INT64_MAX / 1000};
+
 void DrawLimits(Rng* rng, Profile* p) {
-  p->members = rng->Chance(40 * kPercent) ? 5 : 3;
+  p->members = rng->Chance(35 * kPercent) ? 5 : rng->Chance(10 * kPercent) ? 7 : 3;
   p->tick = rng->Between(40, 60) * kMillisecond;
   p->request_timeout = rng->Between(1, 5) * kSecond;
   p->pending_max = rng->Chance(30 * kPercent) ? rng->Between(1, 4) : 64;
@@ -60,6 +68,9 @@ void DrawMembers(Rng* rng, Profile* p) {
   p->down_for =
       on() ? rng->Between(10, 500) * kMillisecond : rng->Between(500, 5000) * kMillisecond;
   if (on()) p->clock_skew = rng->Below(30 * kPercent);
+  if (rng->Chance(20 * kPercent)) {
+    p->clock_start = kClockEnds[rng->Below(std::size(kClockEnds))] - rng->Between(2, 25) * kSecond;
+  }
   if (on()) {
     p->pause_every = rng->Between(2, 10) * kSecond;
     p->pause_for = rng->Between(100, 4000) * kMillisecond;
@@ -98,6 +109,7 @@ void DrawClients(Rng* rng, Profile* p) {
   if (rng->Chance(80 * kPercent)) p->compact = rng->Between(1, 8) * kPercent;
   if (rng->Chance(60 * kPercent)) p->lease = rng->Between(5, 50) * kPercent;
   if (rng->Chance(20 * kPercent)) p->alarm = rng->Between(1, 6) * kPercent;
+  if (rng->Chance(25 * kPercent)) p->search = rng->Between(20, 70) * kPercent;
   if (rng->Chance(15 * kPercent)) {
     p->auto_compact_period = rng->Between(200, 8000) * kMillisecond;
     p->auto_compact_hour = rng->Between(200, 4000) * kMillisecond;
@@ -130,6 +142,12 @@ void DrawChanges(Rng* rng, Profile* p) {
                                                : rng->Between(1, 15) * kSecond;
   p->spares = static_cast<int>(rng->Between(1, 3));
   if (rng->Chance(30 * kPercent)) p->members = static_cast<int>(rng->Between(1, 2));
+  if (p->members ==
+      1) {  // with learners, which a sole voter sends entries before it has saved them
+    p->spares = std::max(p->spares, 2);
+    p->crash_every = rng->Between(500, 2000) * kMillisecond;
+    p->crash_inside = 100 * kPercent;
+  }
   p->wipe = 0;
 }
 
@@ -161,7 +179,8 @@ std::string Describe(const Profile& p) {
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
-      "%d ppm, alarms %d ppm; compaction by itself: period %d us, hour %d us, %d revisions\n"
+      "%d ppm, alarms %d ppm, searched %d ppm; compaction by itself: period %d us, hour %d us, %d "
+      "revisions\n"
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
       "bytes, "
       "inline %d, jump %d, catch up in %d us",
@@ -174,9 +193,10 @@ std::string Describe(const Profile& p) {
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
       p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
       p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,
-      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.alarm, p.auto_compact_period,
-      p.auto_compact_hour, p.auto_compact_revisions, p.watch_think, p.watch_leaves, p.watch_steps,
-      p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay);
+      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.alarm, p.search,
+      p.auto_compact_period, p.auto_compact_hour, p.auto_compact_revisions, p.watch_think,
+      p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
+      p.watch_jump, p.catch_up_delay);
 }
 
 }  // namespace raftkv::sim

@@ -58,7 +58,8 @@ struct Profile {
   Micros space_for = 0;        // for this time
   Micros late_start = 0;       // one member starts for the first time after this time
   Micros down_for = 500 * kMillisecond;
-  uint32_t clock_skew = 0;  // how much faster or slower a member's clock may run
+  uint32_t clock_skew = 0;              // how much faster or slower a member's clock may run
+  Micros clock_start = 3600 * kSecond;  // what the clocks show when the run starts
   Micros pause_every = 0;
   Micros pause_for = 0;
   Micros apply_delay = 0;
@@ -83,6 +84,7 @@ struct Profile {
   uint32_t compact = 0;  // the rate of requests that are compactions
   uint32_t lease = 0;    // the rate of requests about leases
   uint32_t alarm = 0;    // the rate of requests that raise or end an alarm
+  uint32_t search = 0;   // the rate of those about the key that is searched (register_search.h)
   // Compactions by the leader (AutoCompactionOptions); an "hour" is auto_compact_hour.
   Micros auto_compact_period = 0;
   Micros auto_compact_hour = kSecond;

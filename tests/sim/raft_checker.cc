@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_format.h"
@@ -25,9 +26,8 @@ RaftChecker::RaftChecker(int machines, int voters, absl::Duration transfer_time,
   for (int i = 1; i <= voters; ++i) configurations_[0].voters.push_back(i);
 }
 
-void RaftChecker::OnConfiguration(raft::Index index, const proto::ChangeMembers& change) {
-  configurations_[index] = {{change.voters().begin(), change.voters().end()},
-                            {change.learners().begin(), change.learners().end()}};
+void RaftChecker::OnConfiguration(raft::Index index, raft::Configuration configuration) {
+  configurations_[index] = std::move(configuration);
 }
 
 const RaftChecker::Shadow& RaftChecker::ShadowOf(raft::MemberId id) const {
@@ -108,6 +108,10 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
                                          Name(member), message.term, durable.current_term));
   }
   const bool votes = request != nullptr || (vote != nullptr && vote->granted);
+  if (votes && !log.may_vote()) {
+    verdict_->Fail("I7", absl::StrFormat("%s votes in term %d before its data directory allows it",
+                                         Name(member), message.term));
+  }
   if (votes) {
     const raft::MemberId candidate = request != nullptr ? message.from : message.to;
     if (durable.current_term == message.term && durable.voted_for != candidate) {
@@ -146,6 +150,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
 // --- turns ---------------------------------------------------------------------------------------
 
 void RaftChecker::AfterTurn(int member, const raft::Raft& raft, MonotonicTime now) {
+  CheckCandidate(member, raft);
   CheckLeader(member, raft);
   CheckCommit(member, raft);
   CheckTransfer(member, raft, now);
@@ -157,6 +162,9 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
   Rebase(member, log);
   const raft::Index removed = Forget(member, log);
   shadow.hard_state = log.hard_state();
+  if (shadow.hard_state.voted_for == ids_[member]) {
+    newest_term_ = std::max(newest_term_, shadow.hard_state.current_term);
+  }
   if (removed > 0 && shadow.leads && shadow.hard_state.current_term == shadow.term) {
     verdict_->Fail("I3", absl::StrFormat("%s removed entries while it led term %d", Name(member),
                                          shadow.term));
@@ -234,6 +242,19 @@ void RaftChecker::CheckLogMatching(int member, raft::Index index, raft::Term ter
     return;
   }
   chains_[index - 1].emplace_back(term, chain);
+}
+
+void RaftChecker::CheckCandidate(int member, const raft::Raft& raft) {
+  if (raft.term() > newest_term_) {
+    verdict_->Fail("term", absl::StrFormat("%s is in term %d, and nobody was a candidate after %d",
+                                           Name(member), raft.term(), newest_term_));
+  }
+  const bool campaigns =
+      raft.role() == raft::Role::kPreCandidate || raft.role() == raft::Role::kCandidate;
+  if (campaigns && !raft.membership().MayBeVoter(ids_[member])) {
+    verdict_->Fail("I9", absl::StrFormat("%s campaigns in term %d, but is no voter", Name(member),
+                                         raft.term()));
+  }
 }
 
 void RaftChecker::CheckLeader(int member, const raft::Raft& raft) {

@@ -12,11 +12,15 @@
 //       has reached the term of the commit never removes the entry; every later leader has it.
 //   I6  When an entry is committed, it is synced on a majority of the voters.
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
-//       votes for at most one candidate in a term. A restart finds the saved term and vote.
+//       votes for at most one candidate in a term, and only if its data directory allows it. A
+//       restart finds the saved term and vote.
 //   I9  A leader changes the members only after it has committed an entry of its term, one voter at
 //       a time, and while no other change is uncommitted. If the configuration in force at a member
-//       comes from a committed entry, it is equal to the configuration in that entry.
+//       comes from a committed entry, it is equal to the configuration in that entry. Learners do
+//       not campaign.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
+//
+//   term  A member enters a term only after some member became a candidate in it or in a later one.
 //
 //   transfer  A leader asks only a member that holds its whole log to campaign, and appends nothing
 //       while it hands its leadership over.
@@ -52,8 +56,8 @@ class RaftChecker {
   void OnWiped(int member);
   void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
-  // Entry `index` is committed and has this change.
-  void OnConfiguration(raft::Index index, const proto::ChangeMembers& change);
+  // Entry `index` is committed and has this configuration.
+  void OnConfiguration(raft::Index index, raft::Configuration configuration);
   // Called by the engine right after a synced batch. At this time the log store's memory has this
   // batch and nothing later.
   void OnSynced(int member, const LogStore& log);
@@ -91,6 +95,7 @@ class RaftChecker {
   // Removes from the shadow the entries that the log no longer has. Returns how many.
   raft::Index Forget(int member, const LogStore& log);
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);
+  void CheckCandidate(int member, const raft::Raft& raft);
   void CheckLeader(int member, const raft::Raft& raft);
   void CheckCommit(int member, const raft::Raft& raft);
   void CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now);
@@ -108,6 +113,7 @@ class RaftChecker {
   std::vector<raft::MemberId> ids_;                            // by machine
   std::map<raft::MemberId, Shadow> replaced_;                  // of earlier ids
   std::map<raft::Index, raft::Configuration> configurations_;  // committed; 0: the first one
+  raft::Term newest_term_ = 0;  // in which a member has voted for itself
   std::map<raft::Term, int> leaders_;
   std::map<std::pair<raft::MemberId, raft::Term>, raft::MemberId> votes_;
   // chains_[index - 1]: the hash at that index for each term that was seen there.

@@ -1,9 +1,12 @@
 #include "tests/sim/requests.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "glog/logging.h"
 
 namespace raftkv::sim {
 
@@ -16,6 +19,23 @@ namespace {
 std::string KeyName(uint64_t number) { return absl::StrFormat("k%02d", number); }
 
 }  // namespace
+
+bool Requests::IsSearched(const proto::Command& command) {
+  return command.put().key() == kSearched || command.delete_range().key() == kSearched;
+}
+
+bool Requests::IsSearched(const ReadQuery& query) {
+  const auto* range = std::get_if<RangeRequest>(&query);
+  return range != nullptr && range->key() == kSearched;
+}
+
+uint64_t Requests::SearchedValue(const StateMachine& state_machine) {
+  RangeRequest request;
+  request.set_key(std::string(kSearched));
+  etcdserverpb::RangeResponse response;
+  CHECK(state_machine.Snapshot()->Range(request, Limits(), &response).ok());
+  return response.kvs().empty() ? 0 : std::strtoull(response.kvs(0).value().c_str(), nullptr, 10);
+}
 
 std::string Requests::Key() { return KeyName(rng_.Below(keys_)); }
 
@@ -37,10 +57,11 @@ Revision Requests::PastRevision() {
 
 proto::Command Requests::Put() {
   proto::Command command;
-  command.mutable_put()->set_key(Key());
+  const bool searched = rng_.Chance(search_);
+  command.mutable_put()->set_key(searched ? std::string(kSearched) : Key());
   command.mutable_put()->set_value(Value());
   command.mutable_put()->set_prev_kv(rng_.Chance(30 * kPercent));
-  if (rng_.Chance(leases_)) command.mutable_put()->set_lease(Lease());
+  if (!searched && rng_.Chance(leases_)) command.mutable_put()->set_lease(Lease());
   return command;
 }
 
@@ -70,11 +91,20 @@ proto::Command Requests::AlarmRaised() {
 
 proto::Command Requests::Delete() {
   proto::Command command;
-  etcdserverpb::DeleteRangeRequest& request = *command.mutable_delete_range();
+  if (rng_.Chance(search_)) {
+    command.mutable_delete_range()->set_key(std::string(kSearched));
+  } else {
+    *command.mutable_delete_range() = DeleteRange();
+  }
+  return command;
+}
+
+etcdserverpb::DeleteRangeRequest Requests::DeleteRange() {
+  etcdserverpb::DeleteRangeRequest request;
   request.set_key(Key());
   if (rng_.Chance(60 * kPercent)) request.set_range_end(End(request.key()));
   request.set_prev_kv(rng_.Chance(30 * kPercent));
-  return command;
+  return request;
 }
 
 proto::Command Requests::Swap() {
@@ -158,7 +188,7 @@ void Requests::FillOps(int depth, Ops* ops) {
       if (!put.ignore_value()) put.set_value(Value());
       if (rng_.Chance(std::max(leases_ / 2, 2 * kPercent))) put.set_lease(rng_.Between(1, 7));
     } else if (draw < 12) {
-      *op.mutable_request_delete_range() = Delete().delete_range();
+      *op.mutable_request_delete_range() = DeleteRange();
     } else if (draw < 17 || depth > 2) {
       FillRange(op.mutable_request_range());
     } else {
@@ -197,6 +227,11 @@ proto::Command Requests::Compaction() {
 }
 
 ReadQuery Requests::Read() {
+  if (rng_.Chance(search_)) {
+    RangeRequest range;
+    range.set_key(std::string(kSearched));
+    return range;
+  }
   if (rng_.Chance(75 * kPercent)) {
     RangeRequest range;
     FillRange(&range);

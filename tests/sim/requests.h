@@ -6,6 +6,7 @@
 // revisions in requests are near the newest one; some are compacted or in the future.
 
 #include <string>
+#include <string_view>
 
 #include "proto/command.pb.h"
 #include "tests/sim/history.h"
@@ -15,9 +16,17 @@ namespace raftkv::sim {
 
 class Requests {
  public:
-  // `leases`: the rate of puts that name a lease.
-  Requests(Rng* rng, const History* history, int keys, uint32_t leases)
-      : rng_(*rng), history_(*history), keys_(keys), leases_(leases) {}
+  // `leases`: the rate of puts that name a lease. `search`: of puts, deletions and reads of the
+  // key that is searched.
+  Requests(Rng* rng, const History* history, int keys, uint32_t leases, uint32_t search)
+      : rng_(*rng), history_(*history), keys_(keys), leases_(leases), search_(search) {}
+
+  // This key is put, deleted and read by itself, and in no other way.
+  static constexpr std::string_view kSearched = "searched";
+  static bool IsSearched(const proto::Command& command);
+  static bool IsSearched(const ReadQuery& query);
+  // The number of the operation that has put it; 0: it does not exist.
+  static uint64_t SearchedValue(const StateMachine& state_machine);
 
   proto::Command Put();
   proto::Command Delete();
@@ -36,6 +45,7 @@ class Requests {
   std::string Key();
   std::string End(const std::string& key);  // the end of a range from `key`, mostly of one key
   std::string Value();                      // begins with the operation's number
+  etcdserverpb::DeleteRangeRequest DeleteRange();
   Revision PastRevision();
   void FillCompares(etcdserverpb::TxnRequest* txn);
   void FillRange(etcdserverpb::RangeRequest* range);
@@ -46,6 +56,7 @@ class Requests {
   const History& history_;
   const int keys_;
   const uint32_t leases_;
+  const uint32_t search_;
 };
 
 }  // namespace raftkv::sim

@@ -13,9 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "storage/base/mutant.h"
+#include "tests/sim/core_run.h"
 #include "tests/sim/divergence.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/old_copy.h"
+#include "tests/sim/restore_run.h"
 
 namespace raftkv::sim {
 
@@ -60,7 +62,7 @@ class CheckMessageSink final : public google::LogSink {
 };
 
 [[noreturn]] void Work(const std::vector<uint64_t>& seeds, size_t first, size_t step,
-                       std::string_view mutant, SharedState* state, int pipe) {
+                       std::string_view mutant, Kind kind, SharedState* state, int pipe) {
   CheckMessageSink sink(state);
   google::AddLogSink(&sink);
   const int null = open("/dev/null", O_WRONLY);
@@ -68,7 +70,7 @@ class CheckMessageSink final : public google::LogSink {
   for (size_t i = first; i < seeds.size(); i += step) {
     state->seed = seeds[i];
     alarm(kSecondsPerSeed);
-    const RunResult result = RunSeed(seeds[i], mutant, /*trace=*/false);
+    const RunResult result = RunSeed(seeds[i], mutant, /*trace=*/false, kind);
     Report report = {};
     report.totals.Add(result);
     report.seed = seeds[i];
@@ -102,6 +104,24 @@ void Merge(const Totals& from, Totals* to) {
   to->marks.Add(from.marks);
 }
 
+// What World cannot run follows some of the seeds.
+void RunBeside(uint64_t seed, std::string_view mutant, RunResult* result) {
+  Verdict verdict;
+  if (NeedsAnOldCopy(mutant) || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
+    RunOldCopies(seed, &result->marks, &verdict);
+  }
+  if (NeedsADivergence(mutant) || (mutant.empty() && Mix(seed, 7) % 10 == 0)) {
+    RunDivergence(seed, &result->marks, &verdict);
+  }
+  if (NeedsARestore(mutant) || (mutant.empty() && Mix(seed, 8) % 10 == 0)) {
+    RunRestore(seed, &result->marks, &verdict);
+  }
+  if (verdict.failed() && result->invariant.empty()) {
+    result->invariant = verdict.invariant();
+    result->what = verdict.what();
+  }
+}
+
 }  // namespace
 
 void Totals::Add(const RunResult& result) {
@@ -123,31 +143,22 @@ void Totals::Add(const RunResult& result) {
   if (short_of) ++below_minima;
 }
 
-RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
+RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace, Kind kind) {
   g_mutant = mutant;
   const RunOptions options{.seed = seed, .trace = trace, .check_core = mutant.empty()};
   Rng rng(seed);
   Profile profile = DrawProfile(&rng);
   Aim(mutant, &profile);
   if (trace) absl::PrintF("%s\n", Describe(profile));
-  const bool old_copy = NeedsAnOldCopy(mutant), divergence = NeedsADivergence(mutant);
+  const auto run = [&] {
+    return kind == Kind::kCores ? RunCores(options, profile) : World(options, profile).Run();
+  };
+  const bool beside = NeedsAnOldCopy(mutant) || NeedsADivergence(mutant) || NeedsARestore(mutant);
   RunResult result;
-  if (!old_copy && !divergence) result = World(options, profile).Run();
-  // Some seeds are followed by runs of old_copy.h and divergence.h, which World cannot do.
-  Verdict verdict;
-  if (old_copy || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {
-    RunOldCopies(seed, &result.marks, &verdict);
-  }
-  if (divergence || (mutant.empty() && Mix(seed, 7) % 10 == 0)) {
-    RunDivergence(seed, &result.marks, &verdict);
-  }
-  if (verdict.failed() && result.invariant.empty()) {
-    result.invariant = verdict.invariant();
-    result.what = verdict.what();
-  }
+  if (!beside) result = run();
+  if (kind == Kind::kMembers) RunBeside(seed, mutant, &result);
   if (mutant.empty() && Mix(seed, 5) % 20 == 0 && result.invariant.empty() && !trace) {
-    const RunResult again = World(options, profile).Run();
-    if (again.trace_hash != result.trace_hash) {
+    if (run().trace_hash != result.trace_hash) {
       result.invariant = "determinism";
       result.what = "the same seed gave two different runs";
     }
@@ -156,7 +167,7 @@ RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace) {
 }
 
 Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
-                 const std::function<void(const Totals&)>& progress) {
+                 const std::function<void(const Totals&)>& progress, Kind kind) {
   Outcome outcome;
   int ends[2];
   PCHECK(pipe(ends) == 0);
@@ -170,7 +181,7 @@ Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, in
     PCHECK(child >= 0);
     if (child == 0) {
       close(ends[0]);
-      Work(seeds, job, jobs, mutant, &states[job], ends[1]);
+      Work(seeds, job, jobs, mutant, kind, &states[job], ends[1]);
     }
     children.push_back(child);
   }

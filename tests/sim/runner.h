@@ -16,9 +16,12 @@
 
 namespace raftkv::sim {
 
+// What a seed runs: whole members (world.h), or Raft cores alone (core_run.h).
+enum class Kind { kMembers, kCores };
+
 // Runs one seed with the planted bug `mutant` (empty: none). One seed in twenty runs twice, and the
 // two runs must be equal.
-RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace);
+RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace, Kind kind = Kind::kMembers);
 
 struct Totals {
   uint64_t seeds = 0;
@@ -49,7 +52,7 @@ struct Outcome {
 
 // `progress` is called after each seed with the totals so far.
 Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs,
-                 const std::function<void(const Totals&)>& progress);
+                 const std::function<void(const Totals&)>& progress, Kind kind = Kind::kMembers);
 
 }  // namespace raftkv::sim
 

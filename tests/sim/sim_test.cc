@@ -9,7 +9,9 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "storage/base/mutant.h"
 #include "tests/sim/mutants.h"
+#include "tests/sim/register_search.h"
 #include "tests/sim/runner.h"
 #include "tests/sim/world.h"
 
@@ -149,6 +151,101 @@ TEST_F(HistoryTest, FindsAStaleRead) {
   const uint64_t read = history_.Invoke(0, range);
   history_.OnRead(read, Fate::kApplied, **state_machine);  // this state machine is empty
   EXPECT_EQ(verdict_.invariant(), "I10");
+}
+
+// --- the search for an order of the operations on one key
+// ------------------------------------------
+
+class SearchTest : public ::testing::Test {
+ protected:
+  void Write(uint64_t operation) {
+    search_.StartWrite(operation, operation);
+    search_.EndWrite(operation);
+  }
+  void Read(uint64_t operation, uint64_t value) {
+    search_.StartRead(operation);
+    search_.EndRead(operation, value);
+  }
+  std::string Found() {
+    search_.Check();
+    return verdict_.invariant();
+  }
+
+  Verdict verdict_;
+  Marks marks_;
+  RegisterSearch search_{&marks_, &verdict_};
+};
+
+TEST_F(SearchTest, AcceptsReadsThatOverlapAWrite) {
+  Write(1);
+  search_.StartWrite(2, 2);
+  Read(3, 1);
+  Read(4, 2);
+  search_.EndWrite(2);
+  Read(5, 2);
+  EXPECT_EQ(Found(), "");
+  EXPECT_GT(marks_[Mark::kRegisterSearched], 0);
+}
+
+TEST_F(SearchTest, FindsAStaleRead) {
+  Write(1);
+  Write(2);
+  Read(3, 1);
+  EXPECT_EQ(Found(), "search");
+}
+
+TEST_F(SearchTest, FindsReadsThatGoBack) {
+  Write(1);
+  search_.StartWrite(2, 2);
+  Read(3, 2);
+  Read(4, 1);
+  EXPECT_EQ(Found(), "search");
+}
+
+TEST_F(SearchTest, WriteOfUnknownFateMayTakeEffectLaterOrNever) {
+  Write(1);
+  search_.StartWrite(2, 2);
+  for (uint64_t i = 3; i < 60; ++i) Read(i, i < 40 ? 1 : 2);
+  EXPECT_EQ(Found(), "");
+}
+
+TEST_F(SearchTest, WriteThatCertainlyFailedHasNoEffect) {
+  Write(1);
+  search_.StartWrite(2, 2);
+  search_.Drop(2);
+  Read(3, 2);
+  EXPECT_EQ(Found(), "search");
+}
+
+TEST_F(SearchTest, FindsADeletionThatIsForgotten) {
+  Write(1);
+  search_.StartWrite(2, 0);
+  search_.EndWrite(2);
+  Read(3, 1);
+  EXPECT_EQ(Found(), "search");
+}
+
+// The search alone finds it, without the revisions of the answers.
+TEST(Sim, SearchFindsStaleReads) {
+  std::string found;
+  for (uint64_t seed = 1; seed <= 40 && found != "search"; ++seed) {
+    Rng rng(seed);
+    Profile profile = DrawProfile(&rng);
+    profile.search = 70 * kPercent;
+    profile.think = 20 * kMillisecond;
+    g_mutant = "read-skips-apply-queue";
+    const RunOptions options{.seed = seed, .check_core = false, .ignored = "I10"};
+    found = World(options, profile).Run().invariant;
+    g_mutant = "";
+  }
+  EXPECT_EQ(found, "search");
+}
+
+TEST(Sim, CoresOfOneSeedGiveOneRun) {
+  const RunResult first = RunSeed(7, "", /*trace=*/false, Kind::kCores);
+  EXPECT_EQ(first.invariant, "");
+  EXPECT_EQ(first.trace_hash, RunSeed(7, "", /*trace=*/false, Kind::kCores).trace_hash);
+  EXPECT_EQ(RunSeed(1, "reply-before-save", /*trace=*/false, Kind::kCores).invariant, "I7");
 }
 
 // --- the list of planted bugs --------------------------------------------------------------------

@@ -28,13 +28,17 @@ World::World(const RunOptions& options, const Profile& profile)
       rng_(Mix(options.seed, 1)),
       profile_(profile),
       faults_(profile),
+      verdict_(options.ignored),
       lease_checker_(profile.clock_skew, election_timeout(), &result_.marks, &verdict_),
       ledger_(
           profile.machines(),
           [this](const auto& id, const auto& command, const auto& before, const auto& model) {
             if (command.has_change_members()) {
-              NoteChange(command.change_members());
-              raft_checker_.OnConfiguration(id.index, command.change_members());
+              const proto::ChangeMembers& change = command.change_members();
+              NoteChange(change);
+              raft_checker_.OnConfiguration(id.index,
+                                            {{change.voters().begin(), change.voters().end()},
+                                             {change.learners().begin(), change.learners().end()}});
             }
             lease_checker_.OnEntry(id, command, before, model, now_);
             const proto::ChangeAlarm& alarm = command.change_alarm();
@@ -48,7 +52,8 @@ World::World(const RunOptions& options, const Profile& profile)
                     absl::Microseconds(profile.tick * (profile.raft.election_timeout_ticks - 2)),
                     &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
-      requests_(&rng_, &history_, profile.keys, profile.lease),
+      requests_(&rng_, &history_, profile.keys, profile.lease, profile.search),
+      search_(&result_.marks, &verdict_),
       network_(this),
       watchers_(this, profile.watch_clients),
       clients_(profile.clients),
@@ -65,7 +70,7 @@ World::World(const RunOptions& options, const Profile& profile)
 
 // The clocks of members run at different rates, but never go back. Safety must not depend on them.
 MonotonicTime World::clock_of(int member) const {
-  return MonotonicTime(absl::Hours(1) +
+  return MonotonicTime(absl::Microseconds(profile_.clock_start) +
                        absl::Microseconds(now_ / 1000 * clock_rates_[member] / 1000));
 }
 
@@ -80,7 +85,9 @@ RunResult World::Run() {
     ++result_.events;
     Handle(std::move(event));
   }
+  if (profile_.clock_start > 3600 * kSecond) marks().Hit(Mark::kClockPassedEnd);
   if (!verdict_.failed()) history_.Finish();
+  if (!verdict_.failed()) search_.Check();
   for (const auto& member : members_) {
     if (!verdict_.failed() && member->up()) member->CloseAndCheckStored();
   }
@@ -478,6 +485,11 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
     if (configured_at_[member] > ledger_.size()) marks.Hit(Mark::kConfigurationInherited);
   } else if (const auto* changed = std::get_if<raft::ConfigurationChanged>(raft_event)) {
     if (changed->index < configured_at_[member]) marks.Hit(Mark::kConfigurationTruncated);
+    const raft::Configuration& configuration = changed->configuration;
+    if (configuration.voters.size() == 7) marks.Hit(Mark::kSevenVoters);
+    if (configuration.voters.size() == 1 && configuration.learners.size() >= 2) {
+      marks.Hit(Mark::kSoleVoter);
+    }
     configured_at_[member] = changed->index;
   } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
     using Why = raft::SteppedDown::Why;

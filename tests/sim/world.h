@@ -11,7 +11,8 @@
 //   safety phase    random faults, at the rates of the profile, until its minima are met
 //   liveness phase  the faults stop; at most a minority stays down. Then there must be a leader
 //                   within ten election timeouts, every running member must serve writes and reads,
-//                   every request must be answered, and all members must become equal
+//                   leadership must move when it is asked to, every request must be answered, and
+//                   all members must become equal
 //
 // A run ends at the first broken invariant, or after the liveness phase.
 
@@ -31,6 +32,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/profile.h"
 #include "tests/sim/raft_checker.h"
+#include "tests/sim/register_search.h"
 #include "tests/sim/requests.h"
 #include "tests/sim/rng.h"
 #include "tests/sim/verdict.h"
@@ -40,8 +42,9 @@ namespace raftkv::sim {
 
 struct RunOptions {
   uint64_t seed = 1;
-  bool trace = false;      // prints each event to stdout
-  bool check_core = true;  // checks raft::Invariants too; off for mutants (mutants.h)
+  bool trace = false;        // prints each event to stdout
+  bool check_core = true;    // checks raft::Invariants too; off for mutants (mutants.h)
+  std::string ignored = {};  // the invariant whose violations are not reported
 };
 
 struct RunResult {
@@ -171,7 +174,7 @@ class World {
   struct Client {
     uint64_t operation = 0;  // the one that it waits for; 0: it is between two requests
   };
-  enum class Phase { kSafety, kSettle, kElect, kServe, kConverge, kOver };
+  enum class Phase { kSafety, kSettle, kElect, kServe, kHandOver, kConverge, kOver };
 
   void Push(Micros at, What what, int member = 0, int other = 0, uint64_t life = 0,
             std::unique_ptr<Packet> packet = nullptr);
@@ -193,6 +196,7 @@ class World {
   void OnPauseDue();
   void OnSpaceDue();
   void OnWipeDue();
+  int SomeLeader();  // -1: there is none
   int LeaderOr(int member);
 
   // changes.cc
@@ -218,6 +222,7 @@ class World {
   bool OneLeader();
   bool EveryoneServes();
   bool AlarmsLeftToMembers();
+  bool HandsOver();
   bool Converged();
   void CompareHashes();
   void Enter(Phase phase, Micros at_most);
@@ -234,6 +239,7 @@ class World {
   RaftChecker raft_checker_;
   History history_;
   Requests requests_;
+  RegisterSearch search_;
   Network network_;
   std::vector<std::unique_ptr<Member>> members_;
   Watchers watchers_;  // after members_: its streams refer to their hubs
@@ -249,7 +255,12 @@ class World {
   std::vector<uint64_t> probes_;  // by member: the pending operation that shows that it serves
   std::vector<int> proven_;       // by member: how many probes succeeded
   uint64_t disarming_ = 0;        // the operation that ends an alarm
-  std::vector<bool> gone_;        // by member: it stays down
+  struct {                        // the last transfer that was asked for in the liveness phase
+    int target = -1;
+    raft::Term term = 0;
+    Micros at = 0;
+  } transfer_;
+  std::vector<bool> gone_;                  // by member: it stays down
   std::vector<raft::Index> configured_at_;  // by member: the index of the configuration in force
   Micros last_change_ = 0;                  // when it was requested
   bool softened_ = false;
