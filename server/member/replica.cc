@@ -120,9 +120,11 @@ void Replica::Stop() {
 
 // --- what arrives
 
-// A leader that waited for its disk would send no heartbeats meanwhile.
+// A leader that waited for its disk would send no heartbeats meanwhile. The entries of a follower
+// are committed without its disk.
 bool Replica::TooBusy() const {
-  return raft_.commit_index() > applied_ + kUnappliedMax || log_would_stall_;
+  const bool would_wait = log_would_stall_ && raft_.role() == raft::Role::kLeader;
+  return raft_.commit_index() > applied_ + kUnappliedMax || would_wait;
 }
 
 void Replica::Handle(ProposeRequest request) {

@@ -252,7 +252,7 @@ class Replica {
   raft::Index leads_from_ = 0;
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
-  bool log_would_stall_ = false;                       // when that began
+  bool log_would_stall_ = false;                       // when that turn began
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();

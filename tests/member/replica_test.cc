@@ -391,6 +391,7 @@ TEST(Replica, ALeaderTakesNoProposalsWhileItsLogWouldStall) {
   EXPECT_EQ(own->fate, Fate::kTooManyRequests);
   EXPECT_EQ(forwarded->fate, Fate::kTooManyRequests);
   c[leader].log_disk->would_stall = false;
+  c[follower].log_disk->would_stall = true;  // the others save what it proposes
   auto later = c.Put(follower, "b", "2");
   c.Settle();
   EXPECT_EQ(later->fate, Fate::kApplied);
