@@ -287,7 +287,7 @@ absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
 
 // Table files never change, so the copy shares them, if the file system can.
 void CopyLog(const std::string& dir, const std::string& copy, std::error_code* error) {
-  fs::create_directory(copy, *error);
+  fs::create_directory(copy, dir, *error);  // with the same permissions
   for (fs::directory_iterator it(dir, *error), end; !*error && it != end; it.increment(*error)) {
     const fs::path to = copy / it->path().filename();
     std::error_code not_linked = std::make_error_code(std::errc::not_supported);

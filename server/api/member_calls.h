@@ -43,7 +43,10 @@ template <typename Request, typename Response, typename Complete>
 absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits& limits,
                   Unary<Request, Response> call, const Complete& complete) {
   const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    Response().Swap(call.response());  // frees a part of the answer: the call may wait for a worker
+    return status;
+  }
   complete(call.response());
   edge->FillHeader(snapshot.revision(), call.response()->mutable_header());
   return status;
@@ -61,7 +64,6 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
       edge->GiveUpOf(call, deadline),
       [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
         if (!edge->AwaitRoom(limits.give_up)) return absl::CancelledError();
-        call.response()->Clear();
         return Fill(edge, *snapshot, limits, call, complete);
       },
       [call](const absl::Status& status) { call.Finish(status); });

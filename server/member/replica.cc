@@ -60,10 +60,10 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
-  // If more than an election timeout has passed since the last turn (a save took long, or the
-  // process was stopped), the others may have a new leader. Step down before anything else.
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
-  if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) raft_.StepDown();
+  if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) {
+    OnLongPause(now + election_timeout);
+  }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
   if (Full()) pending_.ForgetAnswered();  // makes room: some were answered since the last tick
@@ -94,6 +94,18 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   AskWhetherRemoved();
 }
 
+// More than an election timeout has passed since the last turn of this leader: a save took long, or
+// the process was stopped. The others may have a new leader, so step down before anything else.
+// There can be no other leader if this member is the only voter. Then it leads on, and expires no
+// leases before `first_expiry`, as a new leader: clients could not renew them during the pause.
+void Replica::OnLongPause(MonotonicTime first_expiry) {
+  if (raft_.membership().voters() == std::vector<raft::MemberId>{options_.raft.id}) {
+    lessor_.OnLeading(first_expiry);
+  } else {
+    raft_.StepDown();
+  }
+}
+
 void Replica::OnApplied(raft::Index index) {
   applied_ = index;
   raft_.OnApplied(index);
@@ -108,9 +120,11 @@ void Replica::Stop() {
 
 // --- what arrives
 
-// A leader that waited for its disk would send no heartbeats meanwhile.
+// A leader that waited for its disk would send no heartbeats meanwhile. The entries of a follower
+// are committed without its disk.
 bool Replica::TooBusy() const {
-  return raft_.commit_index() > applied_ + kUnappliedMax || log_would_stall_;
+  const bool would_wait = log_would_stall_ && raft_.role() == raft::Role::kLeader;
+  return raft_.commit_index() > applied_ + kUnappliedMax || would_wait;
 }
 
 void Replica::Handle(ProposeRequest request) {

@@ -198,6 +198,7 @@ class Replica {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
   bool TooBusy() const;
+  void OnLongPause(MonotonicTime first_expiry);
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);
@@ -251,7 +252,7 @@ class Replica {
   raft::Index leads_from_ = 0;
 
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
-  bool log_would_stall_ = false;                       // when that began
+  bool log_would_stall_ = false;                       // when that turn began
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();

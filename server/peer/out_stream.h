@@ -19,6 +19,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -71,6 +72,7 @@ class OutStream {
     if (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) {
       return Sent::kNotConnected;
     }
+    if (session_ != nullptr) session_->CancelIfLate();
     if (Full(request)) return Sent::kFull;
     if (session_ == nullptr) *request.mutable_peer() = hooks_.introduction();
     newest_bytes_ = request.ByteSizeLong();
@@ -111,6 +113,9 @@ class OutStream {
   }
 
  private:
+  // How long a call that no longer works may take to end.
+  static constexpr std::chrono::seconds kStatusMax{1};
+
   // One connection. It outlives the owner while operations are in flight.
   class Session final : public Operations {
    public:
@@ -141,6 +146,16 @@ class OutStream {
     void Reject() {
       rejected_ = true;
       context.TryCancel();
+    }
+
+    // Ends a call that no longer works and whose status does not arrive: the peer still serves it,
+    // for example after an answer that is no protobuf. No other connection is opened before it
+    // ends.
+    void CancelIfLate() {
+      if (!broken_) return;
+      const auto now = std::chrono::steady_clock::now();
+      if (!status_due_) status_due_ = now + kStatusMax;
+      if (now >= *status_due_) context.TryCancel();
     }
 
     bool answered() const { return from_.id != raft::kNobody; }
@@ -209,7 +224,8 @@ class OutStream {
     bool writing_ = false;
     bool broken_ = false;
     bool closing_ = false;
-    bool rejected_ = false;  // by us
+    bool rejected_ = false;                                            // by us
+    std::optional<std::chrono::steady_clock::time_point> status_due_;  // once it is broken
     Operation<Session> started_{this, &Session::OnStarted};
     Operation<Session> wrote_{this, &Session::OnWrote};
     Operation<Session> closed_{this, &Session::OnClosed};

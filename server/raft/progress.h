@@ -15,8 +15,8 @@
 //               instead (Ready::snapshots_to), and no appends are sent until it reports how that
 //               ended; heartbeats go on.
 //   kExcluded   The peer has lost entries that it had acknowledged. It gets only heartbeats, from
-//   which it learns this (AppendEntries::acknowledged), and is not counted. No other state
-//               follows.
+//               which it learns this (AppendEntries::acknowledged), and is not counted. No other
+//               state follows.
 //
 // A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
 // a snapshot to kProbe. Invariant: match_index < next_index. The bytes in flight may exceed the

@@ -147,6 +147,9 @@ class Cluster {
 
   void Run(absl::Duration duration);
 
+  // Time passes without a turn, as if all processes were stopped.
+  void Pause(absl::Duration duration) { now_ += duration; }
+
   // A leader that is not cut off; kNobody if there is none.
   raft::MemberId leader();
   raft::MemberId follower();

@@ -97,6 +97,22 @@ TEST_F(Leases, ANewLeaderLetsClientsRenewWhatExpiredDuringTheElection) {
   EXPECT_EQ(renewal->result.revision, 2);
 }
 
+class LeasesOfASoleMember : public Leases {
+ protected:
+  LeasesOfASoleMember() : Leases(1) {}
+};
+
+TEST_F(LeasesOfASoleMember, CanBeRenewedAfterAPauseOfTheProcess) {
+  Grant(1, 2);
+  c.Pause(absl::Seconds(10));
+  c.Turn(1);
+  const auto renewal = c.Renew(1, 1);
+  c.Run(absl::Milliseconds(200));
+  EXPECT_EQ(renewal->fate, Fate::kApplied);
+  EXPECT_EQ(renewal->result.revision, 2);
+  EXPECT_TRUE(Exists(1));
+}
+
 TEST_F(Leases, AMemberThatRestartedNeverExpiresEarly) {
   Grant(1, 10);
   c.Run(absl::Seconds(9));

@@ -15,6 +15,30 @@ TEST(Replica, SoleMemberServesAtOnce) {
   EXPECT_TRUE(put->result.status.ok());
 }
 
+TEST(Replica, ASoleVoterLeadsOnAfterALongPause) {
+  Cluster c(1);
+  c.Run(kElection);
+  ASSERT_EQ(c.leader(), 1);
+  const raft::Term term = c[1].raft().term();
+  c.Pause(absl::Seconds(10));
+  c.Turn(1);
+  EXPECT_EQ(c[1].raft().role(), raft::Role::kLeader);
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  EXPECT_EQ(c[1].raft().term(), term);
+}
+
+TEST(Replica, OneOfSeveralVotersStepsDownAfterALongPause) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  ASSERT_NE(leader, raft::kNobody);
+  c.Pause(absl::Seconds(10));
+  c.Turn(leader);
+  EXPECT_NE(c[leader].raft().role(), raft::Role::kLeader);
+}
+
 TEST(Replica, PutThroughAnyMemberIsAnsweredByThatMember) {
   Cluster c(3);
   c.Run(kElection);
@@ -367,6 +391,7 @@ TEST(Replica, ALeaderTakesNoProposalsWhileItsLogWouldStall) {
   EXPECT_EQ(own->fate, Fate::kTooManyRequests);
   EXPECT_EQ(forwarded->fate, Fate::kTooManyRequests);
   c[leader].log_disk->would_stall = false;
+  c[follower].log_disk->would_stall = true;  // the others save what it proposes
   auto later = c.Put(follower, "b", "2");
   c.Settle();
   EXPECT_EQ(later->fate, Fate::kApplied);
