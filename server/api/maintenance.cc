@@ -40,7 +40,7 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
                  [edge, call, hash, snapshot = edge->member->Snapshot()](const auto& give_up) {
                    const absl::Status status = hash(*snapshot, give_up);
                    edge->FillHeader(snapshot->revision(), call.response()->mutable_header());
-                   return ToWire(status);
+                   return status;
                  });
 }
 
