@@ -80,7 +80,7 @@ TEST(Alarms, DenyWhatTheyDenyInEtcd) {
   Connection& a = cluster.connection(0);
   Connection& b = cluster.connection(1);
   // It is rejected until the cluster version is that of the members.
-  ASSERT_TRUE(Eventually(kSoon, [&] { return Grant(a, 7).ok(); }));
+  ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return Grant(a, 7).ok(); }));
   ExpectOk(cluster.Put(0, "k", "v"));
   const int64_t revision = cluster.Put(0, "k", "v2").response.header().revision();
 
