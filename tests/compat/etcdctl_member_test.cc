@@ -92,6 +92,7 @@ class Story {
     uint64_t id = 0;
     if (absl::SimpleHexAtoi(added_, &id)) {
       text = absl::StrReplaceAll(text, {{added_, "ADDED"}, {absl::StrCat(id), "ADDED"}});
+      text = std::regex_replace(text, std::regex(" +ADDED"), " ADDED");  // a short id is padded
     }
     text = std::regex_replace(text, std::regex(R"re("(raft_term|member_id)":\d+)re"), "\"$1\":X");
     text = std::regex_replace(text, std::regex("transferred from [0-9a-f]+"), "transferred from X");

@@ -139,10 +139,11 @@ TEST_F(Wire, HealthCheckServesOnlyTheWholeServer) {
   using grpc::health::v1::HealthCheckResponse;
   Connection& connection = cluster_.connection(0);
   HealthCheckRequest request;
-  const auto reply =
-      Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request);
-  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
-  EXPECT_EQ(reply.response.status(), HealthCheckResponse::SERVING);
+  EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {  // once this member knows the leader
+    const auto reply =
+        Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request);
+    return reply.ok() && reply.response.status() == HealthCheckResponse::SERVING;
+  }));
   request.set_service("no.such.Service");
   EXPECT_EQ(Call(connection, *connection.health, &grpc::health::v1::Health::Stub::Check, request)
                 .status.error_code(),

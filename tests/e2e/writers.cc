@@ -95,8 +95,9 @@ void Writers::Run(int client, const Connections& connections) {
   request.set_value(std::string(100, 'v'));
   for (int attempts = 0; !stop_;) {
     Connection& connection = *connections[next++ % connections.size()];
-    if (connection.channel->GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_READY) {
-      std::this_thread::yield();
+    // Waiting also lets gRPC connect: nothing else does as long as no call runs.
+    if (!connection.channel->WaitForConnected(std::chrono::system_clock::now() +
+                                              std::chrono::milliseconds(10))) {
       continue;
     }
     etcdserverpb::PutResponse response;
