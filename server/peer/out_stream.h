@@ -204,9 +204,9 @@ class OutStream {
       Break();
     }
 
-    // Call it in the completion of an operation of a call that no longer works. The other operations
-    // in flight fail soon, and the last one asks gRPC for the call's status. The call is not
-    // cancelled, because that would hide why it ended.
+    // Call it in the completion of an operation of a call that no longer works. The other
+    // operations in flight fail soon, and the last one asks gRPC for the call's status. The call is
+    // not cancelled, because that would hide why it ended.
     void Break() {
       broken_ = true;
       if (OnlyOneInFlight()) call_->Finish(&status_, finished_.Start());
