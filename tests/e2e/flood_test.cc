@@ -110,59 +110,5 @@ class Repeated {
   std::thread thread_;
 };
 
-// In the name of a member: requests, votes of an old term, and streams that are cancelled at once.
-TEST(Flood, OfThePeerPortDeposesNoLeader) {
-  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "tests raftkv-server only";
-  Cluster cluster({.election_timeout = absl::Seconds(2)});
-  cluster.StartAll();
-  const int leader = cluster.WaitForLeader();
-  ASSERT_GE(leader, 0);
-  const uint64_t term = cluster.Status(leader).response.raftterm();
-  const proto::Peer who = Introduction(cluster, (leader + 1) % 3, leader);
-  const std::string address = cluster.peer_address(leader);
-  const absl::Time until =
-      absl::Now() + absl::Seconds(std::getenv("RAFTKV_SOAK") == nullptr ? 3 : 20);
-
-  const Repeated reads(address, [&](proto::Raft::Stub& stub, const auto& stop) {
-    const auto context = MakeContext(absl::Seconds(30));
-    const auto stream = stub.Forward(context.get());
-    proto::ForwardRequest request;
-    *request.mutable_peer() = who;
-    request.mutable_read_index()->set_term(term);
-    while (!stop() && stream->Write(request)) {
-    }
-    context->TryCancel();
-  });
-  const Repeated votes(address, [&](proto::Raft::Stub& stub, const auto&) {
-    proto::RequestVoteRequest request;
-    *request.mutable_peer() = who;
-    request.set_term(1);
-    proto::RequestVoteResponse response;
-    stub.RequestVote(MakeContext().get(), request, &response);
-  });
-  const auto cancelled = [&](proto::Raft::Stub& stub, const auto& stop) {
-    using Stream =
-        grpc::ClientReaderWriter<proto::AppendEntriesRequest, proto::AppendEntriesResponse>;
-    std::vector<std::pair<std::unique_ptr<grpc::ClientContext>, std::unique_ptr<Stream>>> streams;
-    for (int i = 0; i < 50 && !stop(); ++i) {
-      auto context = MakeContext();
-      auto stream = stub.AppendEntries(context.get());
-      streams.emplace_back(std::move(context), std::move(stream));
-    }
-    for (auto& [context, stream] : streams) context->TryCancel();
-  };
-  const Repeated resets(address, cancelled), more_resets(address, cancelled);
-  int puts = 0;
-  absl::Duration longest;
-  for (; absl::Now() < until; ++puts) {
-    const absl::Time start = absl::Now();
-    const auto put = cluster.Put(leader, "k", absl::StrCat(puts));
-    ASSERT_TRUE(put.ok()) << put.status.error_message();
-    longest = std::max(longest, absl::Now() - start);
-    EXPECT_EQ(put.response.header().raft_term(), term);
-  }
-  std::cout << puts << " puts, the longest took " << longest << "\n";
-}
-
 }  // namespace
 }  // namespace raftkv::e2e

@@ -98,11 +98,6 @@ TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
   PutBeside(20, [&](int) { RawConnection(address()).Send(calls); });
 }
 
-TEST_F(Hostile, ResetsOfStreamsToThePeerPortDeposeNoLeader) {
-  const std::string calls = CallsWithResets("/raftkv.proto.Raft/AppendEntries");
-  PutBeside(4, [&](int) { RawConnection(cluster_.peer_address(leader_)).Send(calls); });
-}
-
 // Few keys, but of 1.4 MB each: what reads, watches and compactions do is bounded in bytes.
 TEST_F(Hostile, LargeKeysHoldNobody) {
   constexpr int kKeys = 30;

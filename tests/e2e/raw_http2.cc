@@ -64,7 +64,7 @@ RawConnection::RawConnection(const std::string& address) {
   to.sin_port = htons(static_cast<uint16_t>(port));
   inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
   EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  const timeval send_timeout = {.tv_sec = 20, .tv_usec = 0}, read_timeout = {5, 0};
+  const timeval send_timeout = {.tv_sec = 20, .tv_usec = 0}, read_timeout = {10, 0};
   setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof(send_timeout));
   setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &read_timeout, sizeof(read_timeout));
 }
