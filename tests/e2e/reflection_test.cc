@@ -37,7 +37,8 @@ TEST(Reflection, TellsTheServicesAndTheirFiles) {
   ServerReflectionRequest request;
   request.set_list_services("*");
   std::set<std::string> names;
-  for (const auto& service : ask(request).list_services_response().service()) {
+  ServerReflectionResponse response = ask(request);
+  for (const auto& service : response.list_services_response().service()) {
     names.insert(service.name());
   }
   for (const char* name :
@@ -49,7 +50,8 @@ TEST(Reflection, TellsTheServicesAndTheirFiles) {
 
   request.set_file_containing_symbol("etcdserverpb.KV");
   std::set<std::string> files;
-  for (const std::string& bytes : ask(request).file_descriptor_response().file_descriptor_proto()) {
+  response = ask(request);
+  for (const std::string& bytes : response.file_descriptor_response().file_descriptor_proto()) {
     google::protobuf::FileDescriptorProto file;
     ASSERT_TRUE(file.ParseFromString(bytes));
     files.insert(file.name());

@@ -239,7 +239,8 @@ void Member::Drain() {
 void Member::EndStop() {
   Resume();
   if (phase() < Phase::kDraining) Drain();
-  Turn();
+  if (up()) Turn();
+  if (!up()) return;
   world_->marks().Hit(Mark::kStopped);
   Process& p = *process_;
   p.phase.Set(Phase::kClosing);
