@@ -110,6 +110,7 @@ typename In::Hooks Peers::HooksOf(In* Peer::*in,
     peer->*in = stream;
     Sender sender = Handshake::SenderOf(who);
     sender.connection = ++connections_;
+    if constexpr (std::is_same_v<In, AppendIn>) peer->newest_append_in = sender.connection;
     return sender;
   };
   hooks.on_request = [this, on_request](const Sender& from, Request* request) {
@@ -122,7 +123,9 @@ typename In::Hooks Peers::HooksOf(In* Peer::*in,
     if (peer == nullptr || peer->*in != stream) return;
     peer->*in = nullptr;
     if constexpr (std::is_same_v<In, AppendIn>) {
-      if (aborted && !closing()) post_(PeerLost{sender.id, sender.connection});
+      // A process that died has lost both streams. While one is left, the peer is alive.
+      if (peer->append_in != nullptr || peer->heartbeat_in != nullptr) return;
+      if (aborted && !closing()) post_(PeerLost{sender.id, peer->newest_append_in});
     } else if constexpr (std::is_same_v<In, SnapshotIn>) {
       peer->incoming = nullptr;
     }

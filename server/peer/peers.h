@@ -159,6 +159,7 @@ class Peers final : public Transport {
     bool knows_heartbeats = true;  // false: it is of an earlier release
     AppendIn* append_in = nullptr;
     AppendIn* heartbeat_in = nullptr;
+    uint64_t newest_append_in = 0;  // the number of the newest of these two (Sender::connection)
     ForwardIn* forward_in = nullptr;
     SnapshotIn* snapshot_in = nullptr;
     std::shared_ptr<Incoming> incoming;  // the snapshot that arrives on snapshot_in

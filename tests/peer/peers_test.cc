@@ -279,7 +279,10 @@ TEST(Peers, HeartbeatsDoNotWaitBehindEntries) {
   to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
   from.peers.Cancel();
-  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.Count<PeerLost>() == 2; }));
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.peers.live() == 0; }));
+  EXPECT_EQ(to.Count<PeerLost>(), 1) << "once for both streams";
+  EXPECT_EQ(std::get<PeerLost>(to.inputs.back()).connection,
+            std::max(connections[0], connections[1]));
 }
 
 TEST(Peers, APeerOfAnEarlierReleaseGetsHeartbeatsAmongTheAppends) {
@@ -360,13 +363,14 @@ TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
   EXPECT_EQ(to.Count<PeerLost>(), 0);
 }
 
-// A stream of appends that the test opens in n2's name.
+// A stream of appends, or of heartbeats, that the test opens in n2's name.
 struct Intruder {
-  explicit Intruder(Node* n)
+  explicit Intruder(Node* n, bool heartbeats = false)
       : node(*n),
         stub(proto::Raft::NewStub(
             grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()))),
-        stream(stub->PrepareAsyncAppendEntries(&context, node.queue.get())) {
+        stream(heartbeats ? stub->PrepareAsyncHeartbeats(&context, node.queue.get())
+                          : stub->PrepareAsyncAppendEntries(&context, node.queue.get())) {
     stream->StartCall(&started);
     EXPECT_TRUE(Eventually({&node}, [&] { return started.done; }));
     stream->Read(&response, &read);
@@ -403,6 +407,25 @@ struct Intruder {
   proto::AppendEntriesResponse response;
   grpc::Status status;
 };
+
+// A slow link may break the connection with the large entries, while heartbeats arrive.
+TEST(Peers, AStreamOfAppendsThatIsLostAloneIsNoLossOfThePeer) {
+  Node node(1, kNobodyThere);
+  auto heartbeats = std::make_unique<Intruder>(&node, /*heartbeats=*/true);
+  auto appends = std::make_unique<Intruder>(&node);
+  proto::AppendEntriesRequest request;
+  request.set_term(1);
+  heartbeats->Write(request, /*introduce=*/true);
+  appends->Write(request, /*introduce=*/true);
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.CountMessages<raft::Message>() == 2; }));
+  const uint64_t newest = NewestConnection(node);
+  appends.reset();
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 1; }));
+  EXPECT_EQ(node.Count<PeerLost>(), 0);
+  heartbeats.reset();
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<PeerLost>() == 1; }));
+  EXPECT_EQ(std::get<PeerLost>(node.inputs.back()).connection, newest);
+}
 
 TEST(Peers, AMalformedRequestEndsItsStream) {
   Node node(1, kNobodyThere);
