@@ -50,18 +50,19 @@ RangeRequest FirstCandidate(const std::string& name) {
 }
 
 void ReadRange(const Edge& edge, std::shared_ptr<const StateSnapshot> snapshot,
-               const RangeRequest& request, RangeThen then) {
+               const RangeRequest& request, std::function<bool()> give_up, RangeThen then) {
   auto response = std::make_shared<RangeResponse>();
   const absl::Status status = snapshot->Range(request, kInlineLimits, response.get());
   if (!absl::IsResourceExhausted(status)) return then(ToWire(status), *response);
-  edge.OnReaders([phase = edge.phase] { return phase->AtLeast(Phase::kDraining); },
-                 [snapshot, request, response](const Limits& limits) {
-                   response->Clear();
-                   return snapshot->Range(request, limits, response.get());
-                 },
-                 [&edge, then, response](const absl::Status& status) {
-                   edge.on_loop([then, status, response] { then(status, *response); });
-                 });
+  edge.OnReaders(
+      std::move(give_up),
+      [snapshot, request, response](const Limits& limits) {
+        response->Clear();
+        return snapshot->Range(request, limits, response.get());
+      },
+      [&edge, then, response](const absl::Status& status) {
+        edge.on_loop([then, status, response] { then(status, *response); });
+      });
 }
 
 proto::Command PutIfCreatedIn(Revision revision, const std::string& key, const std::string& value,
@@ -145,14 +146,12 @@ void Candidate::FindEarlier() {
   request.set_keys_only(true);
   std::shared_ptr<const StateSnapshot> snapshot = edge().member->Snapshot();
   const Revision revision = snapshot->revision();
-  in_flight_ = true;
-  ReadRange(edge(), std::move(snapshot), request,
-            [self = self_, revision](const absl::Status& status, const RangeResponse& response) {
-              self->in_flight_ = false;
-              if (!status.ok()) return self->End(status);
-              if (response.kvs().empty()) return self->Confirm();
-              self->WaitFor(response.kvs(0).key(), revision);
-            });
+  Read(std::move(snapshot), request,
+       [self = self_, revision](const absl::Status& status, const RangeResponse& response) {
+         if (!status.ok()) return self->End(status);
+         if (response.kvs().empty()) return self->Confirm();
+         self->WaitFor(response.kvs(0).key(), revision);
+       });
 }
 
 // Waits for the deletion of `key`, which existed at `revision`.
@@ -203,16 +202,28 @@ void Candidate::CheckOwnKey() {
   RangeRequest request;
   request.set_key(own_.key);
   request.set_keys_only(true);
-  in_flight_ = true;
-  ReadRange(edge(), edge().member->Snapshot(), request,
-            [self = self_](const absl::Status& status, const RangeResponse& response) {
+  Read(edge().member->Snapshot(), request,
+       [self = self_](const absl::Status& status, const RangeResponse& response) {
+         if (self->Ends()) return;
+         if (!status.ok()) return self->End(status);
+         const bool exists =
+             !response.kvs().empty() && response.kvs(0).create_revision() == self->own_.created;
+         if (!exists) return self->End(self->options_.lost);
+         self->Finish(absl::OkStatus());
+       });
+}
+
+void Candidate::Read(std::shared_ptr<const StateSnapshot> snapshot, const RangeRequest& request,
+                     RangeThen then) {
+  in_flight_ = true;  // so the call lives until the worker has ended the read
+  auto give_up = [phase = edge().phase, caller = AsCaller()] {
+    return phase->AtLeast(Phase::kDraining) || caller.gone() || MonotonicNow() >= caller.deadline;
+  };
+  ReadRange(edge(), std::move(snapshot), request, std::move(give_up),
+            [self = self_, then = std::move(then)](const absl::Status& status,
+                                                   const RangeResponse& response) {
               self->in_flight_ = false;
-              if (self->Ends()) return;
-              if (!status.ok()) return self->End(status);
-              const bool exists = !response.kvs().empty() &&
-                                  response.kvs(0).create_revision() == self->own_.created;
-              if (!exists) return self->End(self->options_.lost);
-              self->Finish(absl::OkStatus());
+              then(status, response);
             });
 }
 

@@ -27,11 +27,12 @@ namespace raftkv::api {
 etcdserverpb::RangeRequest FirstCandidate(const std::string& name);
 
 // Reads `request` from `snapshot`, on a worker if the read is large, and calls `then` on the loop's
-// thread. The read is given up if the member stops.
+// thread. The read ends with Cancelled once `give_up`, which is called on the worker, is true.
 using RangeThen =
     std::function<void(const absl::Status& status, const etcdserverpb::RangeResponse& response)>;
 void ReadRange(const Edge& edge, std::shared_ptr<const StateSnapshot> snapshot,
-               const etcdserverpb::RangeRequest& request, RangeThen then);
+               const etcdserverpb::RangeRequest& request, std::function<bool()> give_up,
+               RangeThen then);
 
 // Puts the value into the candidate's key, or deletes the key, if it is still the one that was
 // created in `revision`.
@@ -85,6 +86,9 @@ class Candidate final : public WatchingCall, public std::enable_shared_from_this
   bool Ends();
   void Finish(const absl::Status& status);
   Caller AsCaller() const;
+  // Reads with `then` as the next step. The read is given up if the caller has gone.
+  void Read(std::shared_ptr<const StateSnapshot> snapshot,
+            const etcdserverpb::RangeRequest& request, RangeThen then);
 
   const Edge& edge() const { return service_->edge(); }
 

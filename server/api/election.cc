@@ -87,6 +87,7 @@ void Leader(const Edge* edge, Unary<LeaderRequest, LeaderResponse> call) {
     std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
     const Revision revision = snapshot->revision();
     ReadRange(*edge, std::move(snapshot), FirstCandidate(call.request().name()),
+              edge->GiveUpOf(call, edge->Deadline(*call.get())),
               [edge, call, revision](absl::Status status, const RangeResponse& response) {
                 if (status.ok() && response.kvs().empty()) {
                   status = absl::UnknownError("election: no leader");
@@ -125,7 +126,11 @@ class Observer final : public WatchingStream {
   void Find() {
     std::shared_ptr<const StateSnapshot> snapshot = edge().member->Snapshot();
     const Revision revision = snapshot->revision();
-    ReadRange(edge(), std::move(snapshot), FirstCandidate(name_),
+    auto give_up = [phase = edge().phase,
+                    end = MonotonicNow() + edge().config->limits.request_timeout] {
+      return phase->AtLeast(Phase::kDraining) || MonotonicNow() >= end;
+    };
+    ReadRange(edge(), std::move(snapshot), FirstCandidate(name_), std::move(give_up),
               [self = self_, revision](const absl::Status& status, const RangeResponse& response) {
                 if (*self == nullptr || (*self)->ended()) return;
                 if (!status.ok()) return (*self)->End(status);
