@@ -196,11 +196,7 @@ class Reader {
       }
       if (member.listen_peer_url.empty()) member.listen_peer_url = member.peer_url;
       if (member.listen_client_url.empty()) member.listen_client_url = member.client_url;
-      const bool overlap =
-          AddressOf(member.listen_peer_url) == AddressOf(member.listen_client_url) ||
-          (PortOf(member.listen_peer_url) == PortOf(member.listen_client_url) &&
-           (IsWildcard(member.listen_peer_url) || IsWildcard(member.listen_client_url)));
-      if (overlap) {
+      if (Overlap(member.listen_peer_url, member.listen_client_url)) {
         const auto& lines = lines_[i];
         auto at = lines.find("listen_client_url");
         if (at == lines.end()) at = lines.find("listen_peer_url");
@@ -210,7 +206,29 @@ class Reader {
                              PortOf(member.listen_client_url)),
              "listen on two different ports");
       }
+      CheckMetricsUrls(i);
       CheckDirectory(i, &directories);
+    }
+  }
+
+  // Whether one process cannot listen on both.
+  static bool Overlap(const std::string& a, const std::string& b) {
+    return AddressOf(a) == AddressOf(b) ||
+           (PortOf(a) == PortOf(b) && (IsWildcard(a) || IsWildcard(b)));
+  }
+
+  void CheckMetricsUrls(size_t i) {
+    const MemberConfig& member = config_.members[i];
+    std::vector<std::string> used = {member.listen_peer_url, member.listen_client_url};
+    for (const std::string& url : member.listen_metrics_urls) {
+      for (const std::string& other : used) {
+        if (!Overlap(url, other)) continue;
+        Fail(lines_[i]["listen_metrics_urls"],
+             absl::StrFormat("listen_metrics_urls: \"%s\" would share a port with \"%s\"", url,
+                             other),
+             "give it a port of its own");
+      }
+      used.push_back(url);
     }
   }
 

@@ -390,6 +390,15 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
        "F:5: peers and clients would share port 10; listen on two different ports"},
       {a + "listen_client_url = \"http://[::]:11\"\n" + b,
        "F:5: peers and clients would share port 11; listen on two different ports"},
+      {a + "listen_metrics_urls = [\"http://127.0.0.1:12\", \"http://127.0.0.1:11\"]\n" + b,
+       "F:5: listen_metrics_urls: \"http://127.0.0.1:11\" would share a port with "
+       "\"http://127.0.0.1:11\"; give it a port of its own"},
+      {a + "listen_metrics_urls = [\"http://0.0.0.0:10\"]\n" + b,
+       "F:5: listen_metrics_urls: \"http://0.0.0.0:10\" would share a port with "
+       "\"http://127.0.0.1:10\"; give it a port of its own"},
+      {a + "listen_metrics_urls = [\"http://127.0.0.1:12\", \"http://127.0.0.1:12\"]\n" + b,
+       "F:5: listen_metrics_urls: \"http://127.0.0.1:12\" would share a port with "
+       "\"http://127.0.0.1:12\"; give it a port of its own"},
   });
 }
 
