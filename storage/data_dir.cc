@@ -569,7 +569,8 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   const absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return WithRemedy(identity.status());
   if (absl::Status s = CheckIdentity(path, *identity, options); !s.ok()) return s;
-  return absl::StrCat(options.dir, " belongs to this member");
+  return absl::StrCat(options.dir,
+                      " belongs to this member (its log and its keys are only read at a start)");
 }
 
 }  // namespace raftkv

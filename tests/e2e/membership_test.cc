@@ -171,7 +171,9 @@ TEST_F(Membership, AForgottenJoinIsToldAtTheNextStart) {
   {
     Process process(forgot, cluster_.dir() + "/forgot.log");
     ASSERT_TRUE(Eventually(kSoon, [&] {
-      return absl::StrContains(ReadFile(cluster_.dir() + "/forgot.log"), "first start");
+      const std::string log = ReadFile(cluster_.dir() + "/forgot.log");
+      return absl::StrContains(log, "first start") &&
+             absl::StrContains(log, "empty its data_dir and start it with --join");
     }));
     process.Signal(SIGTERM);
     EXPECT_EQ(process.Wait(kSoon), 0);

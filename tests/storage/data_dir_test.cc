@@ -119,7 +119,9 @@ TEST_F(DataDirTest, ACheckChangesNothing) {
             options_.dir + " does not exist: the first start creates it");
   EXPECT_FALSE(fs::exists(dir_ / "a"));
   ASSERT_TRUE(OpenDataDir(options_).ok());
-  EXPECT_EQ(CheckDataDir(options_).value_or(""), options_.dir + " belongs to this member");
+  EXPECT_EQ(
+      CheckDataDir(options_).value_or(""),
+      options_.dir + " belongs to this member (its log and its keys are only read at a start)");
   fs::remove(options_.dir + "/IDENTITY");
   EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
   options_.dir = options_.dir + "/IDENTITY.tmp/b";
