@@ -33,6 +33,9 @@ constexpr absl::string_view kJson = "application/json";
 constexpr absl::string_view kRootText =
     "This port serves the etcd v3 API: as gRPC for etcdctl, raftkv and other clients of etcd, and "
     "over HTTP the pages /version, /health, /livez, /readyz and /metrics, and JSON under /v3/.\n";
+constexpr absl::string_view kPagesRootText =
+    "This port serves the pages /version, /health, /livez, /readyz and /metrics; listen_client_url "
+    "serves the etcd v3 API, too.\n";
 
 absl::string_view ReasonOf(int status) {
   switch (status) {
@@ -173,7 +176,8 @@ void Http1Connection::OnRequest() {
   if (json_ != nullptr) return Deliver();
   const bool of_json = MethodAt(head.path) != nullptr;
   if (!of_json && !router_->HasPage(head.path)) {
-    const absl::string_view text = head.path == "/"                  ? kRootText
+    const absl::string_view text = head.path == "/" && pages_only_   ? kPagesRootText
+                                   : head.path == "/"                ? kRootText
                                    : head.path.rfind("/v3/", 0) == 0 ? "Not Found\n"  // as etcd's
                                                                      : "404 page not found\n";
     return Answer(404, kText, std::string(text));

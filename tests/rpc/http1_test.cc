@@ -399,6 +399,8 @@ TEST_F(Http1Test, APortOfPagesServesNoMethods) {
   ServePagesOnly();
   ASSERT_TRUE(Receive(Post("/v3/check", "{}")));
   EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 404 "));
+  ASSERT_TRUE(Receive("GET / HTTP/1.1\r\n\r\n"));
+  EXPECT_THAT(Sent(), HasSubstr("listen_client_url serves the etcd v3 API"));
   ASSERT_TRUE(Receive(kGet));
   AnswerCall("page");
   EXPECT_THAT(Sent(), HasSubstr("page"));
