@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -121,6 +122,13 @@ class ManyLargeReads {
     while (ended_ < static_cast<int>(calls_.size())) WaitForOne(absl::InfiniteFuture());
     return ends_;
   }
+  // The number of calls that have ended. Waits for the first one.
+  int Ended() {
+    if (ended_ == 0) WaitForOne(absl::InfiniteFuture());
+    while (ended_ < static_cast<int>(calls_.size()) && WaitForOne(absl::Now())) {
+    }
+    return ended_;
+  }
 
  private:
   struct One {
@@ -164,6 +172,24 @@ TEST_F(BusyMember, DropsLargeReadsWhoseClientsGaveUp) {
   // These reads would take minutes. Their clients give up after a second.
   ManyLargeReads(*cluster_, kManyReads, absl::Seconds(1)).Wait();
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
+}
+
+// A few clients with long reads do not make the pages of all others wait.
+TEST_F(BusyMember, AnswersPagesBeforeLongReadsThatCameEarlier) {
+  Start("request_timeout = \"60s\"");
+  if (HasFatalFailure()) return;
+  constexpr int kReads = 100;
+  ManyLargeReads reads(*cluster_, kReads, absl::Seconds(60));
+  ASSERT_LT(reads.Ended(), kReads / 2);
+  etcdserverpb::RangeRequest page = GetRequest("key000000", /*serializable=*/true);
+  page.set_range_end("kez");
+  page.set_limit(500);
+  const auto reply = Range(connection(), page, absl::Seconds(60));
+  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  EXPECT_EQ(reply.response.kvs_size(), 500);
+  EXPECT_EQ(reply.response.count(), kKeys);
+  EXPECT_LT(reads.Ended(), kReads / 2);
+  EXPECT_EQ(reads.Wait()[""], kReads);
 }
 
 // Several concurrent HashKV calls, so that some wait for others.
