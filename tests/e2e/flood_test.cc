@@ -1,22 +1,13 @@
 // Requests that a hostile client may send to keep members busy. Members may be slow to answer it,
-// but must keep serving, also after a restart that replays what was applied. The same holds for
-// what a hostile process may send to the peer port.
+// but must keep serving, also after a restart that replays what was applied.
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <iostream>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -62,53 +53,6 @@ TEST(Flood, KeysThatWereChosenToCollideStopNobody) {
   ASSERT_GE(cluster.WaitForLeader(absl::Seconds(60)), 0);
   EXPECT_TRUE(cluster.MembersAreEqual(absl::Seconds(60)));
 }
-
-// What member `from` says at the start of a stream to member `to`.
-proto::Peer Introduction(const Cluster& cluster, int from, int to) {
-  const auto identity = [&](int member, const std::string& name) {
-    for (const absl::string_view line :
-         absl::StrSplit(ReadFile(cluster.data_dir(member) + "/IDENTITY"), '\n')) {
-      const std::pair<std::string, std::string> pair =
-          absl::StrSplit(line, absl::MaxSplits(' ', 1));
-      if (pair.first == name) return pair.second;
-    }
-    return std::string();
-  };
-  const auto number = [&](int member, const std::string& name) {
-    uint64_t value = 0;
-    EXPECT_TRUE(absl::SimpleHexAtoi(identity(member, name), &value));
-    return value;
-  };
-  proto::Peer peer;
-  peer.set_cluster_id(number(to, "cluster_id"));
-  peer.set_from(number(from, "member_id"));
-  peer.set_to(number(to, "member_id"));
-  peer.set_store_id(absl::HexStringToBytes(identity(from, "store_id")));
-  return peer;
-}
-
-// Calls `work(stub, stop)` on a thread with a connection of its own, again and again until it is
-// destroyed.
-class Repeated {
- public:
-  template <typename Work>
-  Repeated(const std::string& address, Work work)
-      : thread_([this, address, work] {
-          grpc::ChannelArguments own;
-          own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-          const auto stub = proto::Raft::NewStub(
-              grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own));
-          while (!stop_) work(*stub, [this] { return stop_.load(); });
-        }) {}
-  ~Repeated() {
-    stop_ = true;
-    thread_.join();
-  }
-
- private:
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
-};
 
 }  // namespace
 }  // namespace raftkv::e2e
