@@ -281,7 +281,9 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
   } else if (reply.too_many_requests) {
     proposals_.Fail(reply.number, from, Fate::kTooManyRequests);
   } else if (!reply.rejected.ok()) {
-    proposals_.Fail(reply.number, from, Fate::kRejected, {.status = reply.rejected});
+    ApplyResult result;
+    result.status = reply.rejected;
+    proposals_.Fail(reply.number, from, Fate::kRejected, std::move(result));
   } else {
     const raft::Term term = proposals_.OnDeclined(reply.number, from);
     if (!reply.transferring) {
