@@ -17,6 +17,7 @@
 #include "proto/etcd/health.pb.h"
 #include "server/http2/calls.h"
 #include "tests/e2e/raw_http2.h"
+#include "tests/rpc/port_fixture.h"
 
 namespace raftkv::http2 {
 namespace {
@@ -38,7 +39,7 @@ std::string Times(int count, const std::string& bytes) {
   return all;
 }
 
-class ConnectionTest : public testing::Test, private Router {
+class ConnectionTest : public PortFixture {
  protected:
   void SetUp() override {
     UnaryMethod unary;
@@ -53,23 +54,7 @@ class ConnectionTest : public testing::Test, private Router {
     stream.first_request.wait = absl::Seconds(10);
     stream.open = [](Stream*) { return std::make_unique<Handler>(); };
     group_.methods.streams.push_back(std::move(stream));
-    group_.events = &events_;
-    group_.outbox = &outbox_;
-    int ends[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-    client_ = ends[0];
-    const int small = 16 << 10;  // so that a client that does not read is soon noticed
-    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-    Router* const router = this;
-    connection_ = std::make_unique<Connection>(ends[1], "client", limits_, router, now_);
-  }
-
-  void TearDown() override {
-    connection_.reset();
-    RunEvents();
-    if (call_ != nullptr) call_->Finish(absl::OkStatus());
-    EXPECT_EQ(outbox_.running, 0);
-    close(client_);
+    Connect();
   }
 
   // The client sends `bytes`, and the connection reads them. False: it is over.
@@ -82,28 +67,10 @@ class ConnectionTest : public testing::Test, private Router {
     return true;
   }
 
-  void RunEvents() {
-    events_.Push(std::exchange(group_.new_events, {}));
-    while (events_.RunNext()) {
-    }
-  }
-
   void AnswerCall() {
     RunEvents();
     ASSERT_NE(call_, nullptr);
-    std::exchange(call_, nullptr)->Finish(absl::OkStatus());
-    for (Command& command : outbox_.Take()) connection_->Execute(&command);
-  }
-
-  // What the connection sends now. The client reads it.
-  std::string Sent() {
-    EXPECT_TRUE(connection_->Write(now_));
-    std::string all;
-    char bytes[4096];
-    for (ssize_t count = 0; (count = recv(client_, bytes, sizeof(bytes), 0)) > 0;) {
-      all.append(bytes, static_cast<size_t>(count));
-    }
-    return all;
+    FinishCall();
   }
 
   // Whether the connection has reset `stream` after it looked for late ones at `now`.
@@ -118,31 +85,6 @@ class ConnectionTest : public testing::Test, private Router {
     absl::Status OnRequest(google::protobuf::Message*) override { return absl::OkStatus(); }
     void OnWritable() override {}
   };
-
-  // Router:
-  absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override {
-    stream->owner = stream->method == kUnary
-                        ? NewUnaryOwner(&group_, &group_.methods.unary[0], stream)
-                        : NewStreamOwner(&group_, &group_.methods.streams[0], stream);
-    return absl::OkStatus();
-  }
-  bool AdmitStream() override { return admits_; }
-  void OnStreamClosed() override {}
-  bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
-  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
-  bool HasPage(const std::string&) const override { return false; }
-  JsonGateway* json() override { return nullptr; }
-
-  ConnectionLimits limits_;
-  bool admits_ = true;
-  EventQueue events_{[] {}};
-  Outbox outbox_{256 << 20, 2 << 20};
-  Group group_;
-  UnaryCall* call_ = nullptr;  // that the handler has and has not answered
-  const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
-  MonotonicTime now_ = start_;
-  int client_ = -1;
-  std::unique_ptr<Connection> connection_;
 };
 
 // Each costs time for every stream, so a second has 100 of them, the first settings included.

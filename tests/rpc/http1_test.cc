@@ -23,6 +23,7 @@
 #include "server/http2/http1_connection.h"
 #include "server/http2/json_gateway.h"
 #include "tests/e2e/raw_http2.h"
+#include "tests/rpc/port_fixture.h"
 
 namespace raftkv::http2 {
 namespace {
@@ -34,7 +35,7 @@ using testing::StartsWith;
 
 constexpr char kGet[] = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n";
 
-class Http1Test : public testing::Test, private Router {
+class Http1Test : public PortFixture {
  protected:
   void SetUp() override {
     UnaryMethod page;
@@ -57,29 +58,7 @@ class Http1Test : public testing::Test, private Router {
     json_.Add({{"/v3/check", "/grpc.health.v1.Health/Check"},
                {"/v3/list", "/grpc.health.v1.Health/List"},
                {"/v3/keepalive", "/etcdserverpb.Lease/LeaseKeepAlive"}});
-    group_.events = &events_;
-    group_.outbox = &outbox_;
-    int ends[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-    client_ = ends[0];
-    const int small = 16 << 10;
-    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-    Router* const router = this;
-    connection_ = std::make_unique<Connection>(ends[1], "client", limits_, router, now_);
-  }
-
-  void TearDown() override {
-    connection_.reset();
-    RunEvents();
-    if (call_ != nullptr) call_->Finish(absl::OkStatus());
-    for (Command& command : outbox_.Take()) {
-      EXPECT_EQ(command.stream->connection, nullptr);
-      OnSent(UnsentBytes(command));
-    }
-    EXPECT_EQ(outbox_.running, 0);
-    EXPECT_EQ(outbox_.unsent_bytes, 0u);
-    EXPECT_EQ(streams_, 0);
-    close(client_);
+    Connect();
   }
 
   // The connection becomes one of a port that serves pages only.
@@ -102,12 +81,6 @@ class Http1Test : public testing::Test, private Router {
     return true;
   }
 
-  void RunEvents() {
-    events_.Push(std::exchange(group_.new_events, {}));
-    while (events_.RunNext()) {
-    }
-  }
-
   // The handler answers.
   void AnswerCall(const std::string& body) {
     RunEvents();
@@ -116,19 +89,7 @@ class Http1Test : public testing::Test, private Router {
     answer->set_status(200);
     answer->set_content_type("text/plain");
     answer->set_body(body);
-    std::exchange(call_, nullptr)->Finish(absl::OkStatus());
-    for (Command& command : outbox_.Take()) connection_->Execute(&command);
-  }
-
-  // What the connection sends now. The client reads it.
-  std::string Sent() {
-    EXPECT_TRUE(connection_->Write(now_));
-    std::string all;
-    char bytes[4096];
-    for (ssize_t count = 0; (count = recv(client_, bytes, sizeof(bytes), 0)) > 0;) {
-      all.append(bytes, static_cast<size_t>(count));
-    }
-    return all;
+    FinishCall();
   }
 
   // Carries out what the gateway's thread and the handlers have posted, until `done` holds.
@@ -190,37 +151,13 @@ class Http1Test : public testing::Test, private Router {
   };
 
   // Router:
-  absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override {
-    for (const UnaryMethod& method : group_.methods.unary) {
-      if (method.name == stream->method) stream->owner = NewUnaryOwner(&group_, &method, stream);
-    }
-    for (const StreamMethod& method : group_.methods.streams) {
-      if (method.name == stream->method) stream->owner = NewStreamOwner(&group_, &method, stream);
-    }
-    return stream->owner != nullptr ? absl::OkStatus() : absl::UnimplementedError("not here");
-  }
-  bool AdmitStream() override { return admits_ && ++streams_ > 0; }
-  void OnStreamClosed() override { --streams_; }
-  bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
-  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override { return path == "/page"; }
   JsonGateway* json() override { return &json_; }
 
-  ConnectionLimits limits_;
-  bool admits_ = true;
-  int streams_ = 0;
-  EventQueue events_{[] {}};
-  Outbox outbox_{256 << 20, 2 << 20};
   JsonGateway json_{&outbox_};
-  Group group_;
-  UnaryCall* call_ = nullptr;
   int last_requests_ = 0;
   int gone_ = 0;
   int64_t written_ = 0;
-  const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
-  MonotonicTime now_ = start_;
-  int client_ = -1;
-  std::unique_ptr<ClientConnection> connection_;
 };
 
 TEST_F(Http1Test, ARequestMayArriveByteByByte) {
