@@ -216,8 +216,8 @@ void Candidate::CheckOwnKey() {
 void Candidate::Read(std::shared_ptr<const StateSnapshot> snapshot, const RangeRequest& request,
                      RangeThen then) {
   in_flight_ = true;  // so the call lives until the worker has ended the read
-  auto give_up = [phase = edge().phase, caller = AsCaller()] {
-    return phase->AtLeast(Phase::kDraining) || caller.gone() || MonotonicNow() >= caller.deadline;
+  auto give_up = [phase = edge().phase, call = call_] {
+    return phase->AtLeast(Phase::kDraining) || call->gone() || MonotonicNow() >= call->deadline();
   };
   ReadRange(edge(), std::move(snapshot), request, std::move(give_up),
             [self = self_, then = std::move(then)](const absl::Status& status,
