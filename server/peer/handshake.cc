@@ -30,7 +30,8 @@ absl::Status Handshake::Check(const proto::Peer& who) {
     reason = Rejections::Reason::kCluster;
     wrong = absl::StrFormat(
         "the member lists differ (cluster id %x here, not %x): if one of the two is to join a "
-        "running cluster, empty its data_dir and start it with --join; otherwise their files differ "
+        "running cluster, empty its data_dir and start it with --join; otherwise their files "
+        "differ "
         "in a peer_url or in the cluster's name: give every member the file, or the backup, that "
         "the cluster was started with",
         cluster_id_, who.cluster_id());

@@ -174,8 +174,8 @@ TEST_F(BusyMember, DropsLargeReadsWhoseClientsGaveUp) {
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
 }
 
-// Clients with long reads do not make the pages of others wait. A page counts all keys of its range,
-// so the range has fewer keys than the steps of a short read (kShortRead).
+// Clients with long reads do not make the pages of others wait. A page counts all keys of its
+// range, so the range has fewer keys than the steps of a short read (kShortRead).
 TEST_F(BusyMember, AnswersPagesBeforeLongReadsThatCameEarlier) {
   Start("request_timeout = \"60s\"");
   if (HasFatalFailure()) return;
