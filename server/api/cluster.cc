@@ -65,15 +65,11 @@ void Change(const Edge* edge, Unary<Request, Response> call, const proto::Change
             Complete complete) {
   proto::Command command;
   *command.mutable_change_members() = change;
-  const ClusterVersion needs = Needs(command), in_force = edge->member->cluster_version();
-  if (needs > in_force) {
-    SayNotProposed(call.get());
-    return call.Finish(NeedsVersion(in_force, needs));
-  }
-  auto done = [edge, call, complete](Fate fate, ApplyResult result) {
+  const ClusterVersion needs = Needs(command);
+  auto done = [edge, call, needs, complete](Fate fate, ApplyResult result) {
     if (!fate.proposed) SayNotProposed(call.get());
     if (fate == Fate::kRejected) return call.Finish(ToWire(result.status));
-    if (fate != Fate::kApplied) return call.Finish(ToWire(fate));
+    if (fate != Fate::kApplied) return call.Finish(edge->EndOfProposal(fate, needs));
     if (!result.status.ok()) return call.Finish(ToWire(result.status));
     call.response()->mutable_members()->Swap(
         result.response.mutable_change_members()->mutable_members());

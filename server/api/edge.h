@@ -124,6 +124,13 @@ struct Edge {
     return ReadToWire(phase->AtLeast(Phase::kDraining) ? Fate::kStopped : Fate::kTimedOut);
   }
 
+  // The status for the wire of a proposal of a command that needs the cluster version `needs`.
+  absl::Status EndOfProposal(Fate fate, ClusterVersion needs) const {
+    const ClusterVersion in_force = member->cluster_version();
+    if (fate != Fate::kNotSupported || needs <= in_force) return ToWire(fate);
+    return NeedsVersion(in_force, needs);
+  }
+
   // Runs `work(give_up)` on one of `workers`, and ends the call with EndOfRead of the status that
   // it returns.
   template <typename Request, typename Response, typename Work>

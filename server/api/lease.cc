@@ -96,10 +96,6 @@ class KeepAlives final : public StreamHandler {
   }
 
   absl::Status OnRequest(Message* message) override {
-    proto::Command command;
-    command.mutable_renew_leases();
-    const ClusterVersion needs = Needs(command), in_force = edge_->member->cluster_version();
-    if (needs > in_force) return NeedsVersion(in_force, needs);
     if (totals_->unanswered >= kAllUnansweredMax) return TooManyRequests();
     const int64_t id = static_cast<LeaseKeepAliveRequest*>(message)->id();
     const uint64_t number = first_ + unanswered_.size();
@@ -129,7 +125,11 @@ class KeepAlives final : public StreamHandler {
   };
 
   void OnRenewed(uint64_t number, Fate fate, Renewal renewal) {
-    if (fate != Fate::kApplied) return stream_->Finish(ToWire(fate));
+    if (fate != Fate::kApplied) {
+      proto::Command command;
+      command.mutable_renew_leases();
+      return stream_->Finish(edge_->EndOfProposal(fate, Needs(command)));
+    }
     unanswered_[number - first_].renewal = renewal;
     Answer();
   }

@@ -108,11 +108,11 @@ inline void Propose(const Edge* edge, proto::Command* command, Caller caller, Pr
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
     return answer(RequestTooLarge(), /*proposed=*/false, {});
   }
-  const ClusterVersion needs = Needs(*command), in_force = edge->member->cluster_version();
-  if (needs > in_force) return answer(NeedsVersion(in_force, needs), /*proposed=*/false, {});
-  auto done = [edge, answer = std::move(answer)](Fate fate, ApplyResult result) mutable {
+  const ClusterVersion needs = Needs(*command);
+  auto done = [edge, needs, answer = std::move(answer)](Fate fate, ApplyResult result) mutable {
     if (fate != Fate::kApplied) ++edge->counters->failed_proposals;
-    const absl::Status status = fate == Fate::kApplied ? ToWire(result.status) : ToWire(fate);
+    const absl::Status status =
+        fate == Fate::kApplied ? ToWire(result.status) : edge->EndOfProposal(fate, needs);
     answer(status, fate.proposed, std::move(result));
   };
   edge->member->Post(ProposeRequest{.command = std::move(bytes),

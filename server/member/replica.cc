@@ -132,10 +132,6 @@ void Replica::Handle(ProposeRequest request) {
     request.done(Fate::kTooManyRequests, {});
     return;
   }
-  if (request.needs > versions_.in_force()) {
-    request.done(Fate::kNotSupported, {});
-    return;
-  }
   const MonotonicTime deadline = Deadline(request.caller.deadline);
   const auto compaction_deadline =
       request.wait_for_compaction ? std::optional(request.caller.deadline) : std::nullopt;
@@ -249,7 +245,8 @@ void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
   const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
-    return decline({.not_understood = true});
+    if (versions_.proposed() < proposal.needs) return decline({.not_understood = true});
+    return decline({.transferring = true});  // it is in force soon: try again soon
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
@@ -332,6 +329,14 @@ void Replica::ProposeWaiting() {
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
                                               next->changes_members});
+      continue;
+    }
+    if (next->needs > versions_.in_force()) {
+      if (versions_.proposed() >= next->needs) {  // it is in force soon
+        proposals_.OnDeclined(next->number, leader);
+        return;
+      }
+      proposals_.Fail(next->number, leader, Fate::kNotSupported);
       continue;
     }
     if (next->changes_members) {

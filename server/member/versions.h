@@ -47,6 +47,8 @@ class Versions {
     return command;
   }
   void OnProposed(const proto::SetClusterVersion& raise) { proposed_ = raise.version(); }
+  // The version that this leader has proposed; 0: none in this term.
+  ClusterVersion proposed() const { return proposed_; }
   // True: the version in force has changed.
   bool OnCommitted(const proto::SetClusterVersion& raise) {
     return std::exchange(in_force_, std::max(in_force_, raise.version())) != in_force_;

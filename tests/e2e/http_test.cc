@@ -36,12 +36,9 @@ class Pages : public testing::Test {
   }
   void Alarm(etcdserverpb::AlarmRequest::AlarmAction action, etcdserverpb::AlarmType type) {
     Connection& connection = cluster_.connection(0);
-    // It is rejected until the cluster version is that of the members.
-    ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
-      return Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Alarm,
-                  AlarmRequest(action, type))
-          .ok();
-    }));
+    ASSERT_TRUE(Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Alarm,
+                     AlarmRequest(action, type))
+                    .ok());
   }
 
   Cluster cluster_{ClusterOptions()};

@@ -36,15 +36,10 @@ class Recipes : public testing::Test {
   int64_t Grant(int64_t ttl = 600) {
     etcdserverpb::LeaseGrantRequest request;
     request.set_ttl(ttl);
-    int64_t id = 0;
-    // Just after the start, the members may not have agreed on the newest cluster version.
-    EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
-      Connection& connection = cluster_.connection(0);
-      const auto reply = Call(connection, *connection.lease, &Lease::Stub::LeaseGrant, request);
-      id = reply.response.id();
-      return reply.ok();
-    }));
-    return id;
+    Connection& connection = cluster_.connection(0);
+    const auto reply = Call(connection, *connection.lease, &Lease::Stub::LeaseGrant, request);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.id();
   }
   void Revoke(int64_t id) {
     etcdserverpb::LeaseRevokeRequest request;

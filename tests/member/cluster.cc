@@ -233,6 +233,7 @@ std::shared_ptr<Answer> Cluster::Propose(raft::MemberId id, const proto::Command
   };
   members_.at(id).Post(ProposeRequest{.command = command.SerializeAsString(),
                                       .done = done,
+                                      .needs = Needs(command),
                                       .changes_members = command.has_change_members()});
   return answer;
 }

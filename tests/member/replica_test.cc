@@ -272,6 +272,21 @@ TEST(Replica, AForwardedProposalThatNeedsANewerVersionIsNotProposed) {
   EXPECT_EQ(not_understood, 1);
 }
 
+// The members of a new cluster know the newest version, but it is in force only once its entry is
+// committed. Clients do not see that.
+TEST(Replica, ARequestThatNeedsTheVersionOfANewClusterWaitsForIt) {
+  Cluster c(3);
+  proto::Command grant;
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (const raft::MemberId id : {1, 2, 3}) {
+    grant.mutable_lease_grant()->set_id(static_cast<int64_t>(id));
+    grant.mutable_lease_grant()->set_ttl(60);
+    answers.push_back(c.Propose(id, grant));
+  }
+  c.Run(kElection);
+  for (const auto& answer : answers) EXPECT_EQ(answer->fate, Fate::kApplied);
+}
+
 TEST(Replica, AMessageThatNoCorrectPeerWouldSendIsCountedAndReported) {
   Cluster c(3);
   c.Run(kElection);
