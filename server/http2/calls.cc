@@ -203,7 +203,7 @@ class UnaryOwner final : public StreamOwner {
 
   bool WantsMessage() const override { return true; }
   absl::Status OnMessage(std::string message) override {
-    if (request_ != nullptr || given_) return CannotParse();  // a second one
+    if (request_ != nullptr || given_) return CannotParse();  // a second request
     if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
     request_.reset(method_->request->New());
     if (!request_->ParseFromString(message)) return CannotParse();
@@ -260,7 +260,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     const size_t bytes = BytesOf(message);
     const size_t unsent = stream_->unsent.fetch_add(bytes) + bytes;
     Send(std::move(message), std::nullopt);
-    // Otherwise the owner says when enough was sent.
+    // Otherwise the stream's owner calls PushWritable when enough was sent.
     if (unsent < kUnsentMax) PushWritable();
   }
 

@@ -93,7 +93,8 @@ struct Connection::Callbacks {
     GrpcStream* const stream = c->StreamOf(frame->hd.stream_id);
     if (stream == nullptr) return 0;
     c->OnHeader(stream, View(name, name_size), View(value, value_size));
-    // OnHeaders answers a call with a little too much; more is not even decoded.
+    // OnHeaders rejects a call whose headers are somewhat too large. If they are far too large, the
+    // rest is not even decoded.
     const bool far_too_much = stream->header_bytes > 2 * c->limits_.metadata_bytes_max;
     return far_too_much ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
   }

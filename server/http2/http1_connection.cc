@@ -122,7 +122,7 @@ void Http1Connection::Receive(std::string_view bytes) {
 }
 
 void Http1Connection::Parse() {
-  // It is erased at once, because a body may come in thousands of small chunks.
+  // What was parsed is erased once, at the end, because a body may have thousands of small chunks.
   size_t parsed = 0;
   const absl::Cleanup erase = [this, &parsed] { in_.erase(0, parsed); };
   while (parsed < in_.size() && !parser_.complete() && !answered_ && !BodyWaits()) {

@@ -253,7 +253,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     if (!reading_) MaybeRead();
   }
 
-  // Only now is it known whether the client ended its requests in order or is gone.
+  // Only now is it known whether the client has ended its requests or is gone.
   void OnOver() override {
     ending_ = true;
     if (gone() && handler_ != nullptr) handler_->OnGone();
