@@ -21,7 +21,7 @@ bool World::TakesPart(int member) const {
   return members.contains(members_[member]->id());
 }
 
-// Some member is asked for a change. False: there is none to ask for.
+// Chooses a random change of the members. False: no change is possible now.
 bool World::DrawChange(proto::ChangeMembers* change, int* joiner) {
   const auto& members = ledger_.model().members();
   if (members.empty()) return false;
