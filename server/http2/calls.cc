@@ -207,7 +207,7 @@ class UnaryOwner final : public StreamOwner {
     if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
     request_.reset(method_->request->New());
     if (!request_->ParseFromString(message)) return CannotParse();
-    // In memory it may be many times larger.
+    // The parsed message may be many times larger than its encoding.
     return Charge(static_cast<int64_t>(request_->SpaceUsedLong())) ? absl::OkStatus()
                                                                    : TooManyRequests();
   }

@@ -254,7 +254,7 @@ bool Http1Connection::ChargeBody() {
 void Http1Connection::Execute(Command* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
-  // The gateway converts an answer first, which then comes back.
+  // The gateway first converts the answer to JSON, then posts it here again.
   handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {

@@ -73,7 +73,8 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- measuring
 
-// Reading or copying this many values delays the thread that applies too little to be charged.
+// Up to this number of values is not charged, because reading or copying them takes very little
+// time.
 constexpr int kValuesUncharged = 4;
 
 bool KeepsAPart(const PutRequest& put) { return put.ignore_value() || put.ignore_lease(); }

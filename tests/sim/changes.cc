@@ -118,7 +118,7 @@ void World::NoteChange(const proto::ChangeMembers& change) {
   }
 }
 
-// No change is on its way or in a log uncommitted, so the voters will stay as they are.
+// No change is being requested or uncommitted in a log, so the voters will not change.
 bool World::ChangesSettled() const {
   if (profile_.change_every == 0) return true;
   if (now_ - last_change_ < 2 * profile_.request_timeout + 2 * kSecond) return false;
