@@ -330,7 +330,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   const std::string dir = o.dir + "/log";
   bool garbage = false;
   absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false, &garbage);
-  // RocksDB can only cut off damage that it notices. Of other damage, the copy would have the same.
+  // RocksDB can cut off only damage that it notices. Other damage would still be in the copy.
   if (log.ok() || !garbage || !initialized || !SalvageLog(o, dir).ok()) return log;
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {

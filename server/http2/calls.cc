@@ -260,7 +260,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     const size_t bytes = BytesOf(message);
     const size_t unsent = stream_->unsent.fetch_add(bytes) + bytes;
     Send(std::move(message), std::nullopt);
-    // Otherwise the stream's owner calls PushWritable when enough was sent.
+    // Otherwise the stream's owner pushes writable_event when enough was sent (OnSent).
     if (unsent < kUnsentMax) PushWritable();
   }
 
@@ -305,7 +305,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     if (!pushed_writable_) Delete();
   }
 
-  // The event that a response was sent. At most one is in a queue.
+  // Tells the handler that it may write the next response. At most one such event is in a queue.
   Completion* writable_event() { return &writable_event_; }
 
  private:

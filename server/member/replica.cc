@@ -456,7 +456,7 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
   // If the leader was lost in the same term, there may never be another leader, so what was sent to
-  // it is answered now. If the term rose, a majority answers a candidate, so a new leader soon
+  // it is answered now. If the term rose, a majority has answered a candidate, so a new leader soon
   // commits an entry. That entry shows which proposals were lost (OnTermSettled).
   if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();

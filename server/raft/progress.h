@@ -70,9 +70,9 @@ class Progress {
   enum class Rejection { kIgnored, kUsed, kLostEntries };
   Rejection OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // Messages in flight may be lost. The next probe begins after match_index, or at `first_index`,
-  // the first index of the leader's log, if that is later. A peer that has the entry before
-  // `first_index` needs no snapshot.
+  // Messages in flight may be lost. The next probe begins at next_index, or at `first_index` (of
+  // the leader's log) if that is less, but not at or below match_index. A peer that has the entry
+  // before `first_index` needs no snapshot.
   void OnUnreachable(Index first_index);
 
   // A snapshot is being sent, because next_index is below the leader's first index.

@@ -65,8 +65,8 @@ void Raft::Tick(int ticks) {
       ResetElectionTimer();
     }
   } else if (reads_.in_flight() && interval_over) {
-    // The request or its reply may be lost. Asking again is harmless: the leader answers neither
-    // request before a round that began after the first one arrived, and the waiting reads arrived
+    // The request or its reply may be lost. Asking again is harmless: the leader answers each of
+    // the two only after a round that began after the first one arrived. The waiting reads arrived
     // before that.
     last_heartbeat_ = now_;
     Send(leader_, ReadIndexRequest{.id = reads_.round()});
