@@ -73,8 +73,8 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- measuring
 
-// Up to this number of values is not charged, because reading or copying them takes very little
-// time.
+// The first values of an entry, up to this number, are not charged to local limits, because reading
+// or copying them takes very little time.
 constexpr int kValuesUncharged = 4;
 
 bool KeepsAPart(const PutRequest& put) { return put.ignore_value() || put.ignore_lease(); }
