@@ -16,9 +16,9 @@
 namespace raftkv::client {
 namespace {
 
-// Nobody polls an idle channel, so it may be broken without knowing it. A write sent into it would
-// end with an unknown outcome. So a channel that has been idle for kVerifyAfterIdle is first polled
-// for kVerifyTime.
+// An idle channel is not polled, so it may be broken and not report it yet. A write that is sent on
+// it would end with an unknown outcome. So a channel that has been idle for kVerifyAfterIdle is
+// first polled for kVerifyTime.
 constexpr absl::Duration kVerifyAfterIdle = absl::Milliseconds(100);
 constexpr absl::Duration kVerifyTime = absl::Milliseconds(1);
 // The longest wait for a state change. gRPC cannot cancel such a wait, and a call whose response

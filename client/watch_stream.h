@@ -1,7 +1,7 @@
 // The stream behind a Watcher (raftkv.h). It connects to one endpoint after the other until a watch
 // is created, and again whenever the stream breaks. Every operation runs on a completion queue that
-// is polled only inside Start and Next, so there is no thread. A client of a stalled member notices
-// by gRPC's keepalive (endpoint.cc).
+// is polled only inside Start and Next, so there is no thread. gRPC's keepalive (endpoint.cc)
+// notices a member that hangs.
 #ifndef RAFTKV_CLIENT_WATCH_STREAM_H_
 #define RAFTKV_CLIENT_WATCH_STREAM_H_
 

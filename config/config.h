@@ -17,7 +17,8 @@
 
 namespace raftkv {
 
-// The etcd API version that we announce (Status, /version). Clients choose by it what they use.
+// The version of etcd's API that we announce (Status, /version). Clients use it to decide which
+// features they use.
 inline constexpr char kEtcdVersion[] = "3.6.4";
 
 struct MemberConfig {
@@ -52,7 +53,7 @@ struct StorageConfig {
   int64_t min_free_bytes = 0;
   std::string auto_compaction_mode = "periodic";  // periodic, revision
   std::string auto_compaction_retention = "0";
-  // Derived from the two. At most one is not zero; both are: no automatic compaction.
+  // Derived from the two above. At most one is not zero. Both zero: no automatic compaction.
   absl::Duration auto_compaction_period = absl::ZeroDuration();
   int64_t auto_compaction_revisions = 0;
 };

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_PROTO_PARSE_COMMAND_H_
 #define RAFTKV_PROTO_PARSE_COMMAND_H_
 
-// The one way to read a command that is, or is to be, in the log. protobuf rejects what nests
-// deeper than a limit, and what one member rejected after it was committed would end it at every
-// start. So commands have twice the limit that requests have at the edge: a command is a request
-// and one level more.
+// All code that reads a command that is in the log, or is to be proposed, calls this function.
+// protobuf rejects messages that nest deeper than a limit. If a committed command exceeded the
+// limit, the member's process would end at every start. A command has at least one level more than
+// the request in it. So the limit of commands is twice the limit that the API applies to requests.
 
 #include <google/protobuf/io/coded_stream.h>
 

@@ -4,9 +4,9 @@
 // Logs the events of a member: candidate, votes, leader, lost leader. Nothing is logged per
 // request.
 //
-// A member without a leader asks for votes every second or two. Only its first attempt is logged in
-// full. After that it logs a summary ("no majority reachable: ..."), at intervals that double from
-// two seconds to a minute.
+// A member without a leader asks for pre-votes every one to two election timeouts. Only its first
+// attempt is logged in full. After that it logs a summary ("no majority reachable: ..."), at
+// intervals that double from two seconds to a minute.
 
 #include <functional>
 #include <map>

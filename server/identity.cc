@@ -60,8 +60,8 @@ std::string Difference(const MemberConfig& given, const Members& members) {
                       given.name, " --peer-urls=", given.peer_url);
 }
 
-// The names of the members without which the file is that of the first start. Empty: there are
-// none.
+// The names of members that were added to the file after the first start: without them, the file
+// gives the id of the cluster. Empty: no such names are found.
 std::vector<std::string> AddedMembers(const Config& given, uint64_t cluster_id) {
   constexpr size_t kMembersMax = 12;  // of which all subsets are tried
   const size_t count = given.members.size();

@@ -53,8 +53,8 @@ class Loop {
   // The events of clients. They are served until Join returns.
   EventQueue* clients() { return &clients_; }
 
-  // From any thread: runs `work` on the loop's thread, at once if called there, else after the next
-  // turn. Work that is posted when the turns end is discarded.
+  // From any thread: runs `work` on the loop's thread, at once if called on that thread, else after
+  // the next turn. Work that has not run when the turns end is discarded.
   void OnLoop(std::function<void()> work);
   // From another thread: returns once `condition`, which is called on the loop's thread after each
   // turn, is true, or `deadline` has passed.

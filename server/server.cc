@@ -109,7 +109,8 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
             << (data.log->DiskBytes() + (1 << 20) - 1) / (1 << 20) << " MiB";
 }
 
-// Logs the member's events.
+// Logs the member's events, and acts on some of them: connects to new members, counts rejected
+// messages, and stops the process of a removed member.
 class EventLog final : public MemberObserver {
  public:
   EventLog(LogEvent log, Peers* peers, raft::MemberId self)
@@ -121,7 +122,7 @@ class EventLog final : public MemberObserver {
       kill(getpid(), SIGTERM);  // main stops the server
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
-      return peers_->OnPeerRejected(*rejected);  // counts them, and logs some
+      return peers_->OnPeerRejected(*rejected);  // counts the messages, and logs some
     }
     const auto* raft_event = std::get_if<raft::Event>(&event);
     const auto* message =
@@ -500,15 +501,15 @@ void Server::Parts::Decline() {
   });
 }
 
-// On a leader: the number of uncommitted entries. Among them are entries that peers forwarded and
-// wait for. The leader tells them the commit index in the turn in which it advances.
+// On a leader: the number of uncommitted entries. Peers may have forwarded some of them, and wait
+// for them. When the commit index advances, the leader sends it to the peers in the same turn.
 int Server::Parts::Uncommitted() const {
   const raft::Status status = member.Status().raft;
   if (status.role != raft::Role::kLeader) return 0;
   return static_cast<int>(status.last_index - status.commit_index);
 }
 
-// Answers what still runs.
+// Answers the requests that still run.
 void Server::Parts::Drain() {
   loop.OnLoop([this] {
     phase.Set(Phase::kDraining);

@@ -44,8 +44,8 @@ class SpaceWatch {
   const std::function<uint64_t()> state_bytes_;
   const std::function<void(SpaceReport)> report_;
   const Reserve reserve_;
-  bool failed_ = false;          // the last measurement
-  bool cannot_reserve_ = false;  // and said so
+  bool failed_ = false;          // the last measurement failed
+  bool cannot_reserve_ = false;  // RESERVE could not be created, which was logged
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -31,14 +31,14 @@ void Watchdog::Check() {
     if (disk_checks >= hang_checks) {
       LOG(WARNING) << "the disk has not answered for "
                    << absl::FormatDuration(options_.election_timeout)
-                   << ": only health checks are answered; the process ends if it takes "
+                   << ": only health checks are answered; the process ends when this has lasted "
                    << absl::FormatDuration(options_.disk_stall_timeout)
                    << " (limits.disk_stall_timeout)";
     } else {
       LOG(WARNING) << "the I/O loop has been busy with one turn for "
                    << absl::FormatDuration(options_.election_timeout)
-                   << ", and not because of the disk: only health checks are answered until it "
-                      "goes on";
+                   << ", and not because of the disk: only health checks are answered until the "
+                      "turn ends";
     }
   }
   if (loop_checks_ >= end_checks && disk_checks >= end_checks) EndProcess();

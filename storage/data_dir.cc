@@ -40,7 +40,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kFormatVersion = 1;
 constexpr size_t kStoreIdBytes = 16;
-// What to do about damage. It names only what works today.
+// What the operator should do about damage.
 constexpr char kRemedy[] =
     "; keep a copy of this directory before you change anything. If files were moved or the disk "
     "can be repaired, put the files back exactly as they were, never from an older copy. In a "
@@ -247,8 +247,8 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
 }
 
 // --- the log
-// `garbage`, if the log cannot be opened: whether RocksDB did not open it, as when it ends in
-// garbage.
+// If the log cannot be opened, `*garbage` is set to whether RocksDB found it damaged. RocksDB does
+// so if the log ends in garbage, but there may be other damage.
 absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const std::string& dir,
                                                   bool create, bool salvage,
                                                   bool* garbage = nullptr) {
@@ -330,7 +330,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   const std::string dir = o.dir + "/log";
   bool garbage = false;
   absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false, &garbage);
-  // Damage that RocksDB does not notice is not garbage at the end: a copy would show the same.
+  // RocksDB can cut off only damage that it notices. Other damage would still be in the copy.
   if (log.ok() || !garbage || !initialized || !SalvageLog(o, dir).ok()) return log;
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
@@ -386,8 +386,8 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
 
 // --- a full disk
 
-// About what a start writes: it copies the write-ahead log of the log into a new file, and begins
-// new files.
+// About how many bytes a start writes: it copies the write-ahead log of the Raft log into a new
+// file, and begins new files.
 uint64_t BytesOfStart(const std::string& dir) {
   constexpr uint64_t kNewFiles = 8 << 20;
   uint64_t bytes = kNewFiles;
@@ -482,9 +482,10 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   result.state = *std::move(state);
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
   if (result.state->members().removed(options.member_id)) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory is of no more use",
-        options.dir, options.member_name, options.member_id, options.cluster_name));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory "
+                        "cannot be used again",
+                        options.dir, options.member_name, options.member_id, options.cluster_name));
   }
 
   if (!initialized) {

@@ -115,9 +115,9 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Checks, without changing anything, whether this member may use the directory, as far as can be
-// seen without opening the databases. Whether a directory can be created is tried: it is created
-// and removed again. Returns one line about the directory, or the error that
+// Checks whether this member may use the directory, as far as that can be seen without opening the
+// databases. Changes nothing; but if the directory does not exist, it is created and removed again,
+// to check that it can be created. Returns one line about the directory, or the error that
 // OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 

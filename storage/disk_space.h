@@ -35,7 +35,7 @@ class Reserve {
 
   // The size of the file; 0: there is none.
   uint64_t bytes() const;
-  // Unavailable: there is not so much space, or a system call failed. Then there is no file.
+  // Unavailable: there is too little space, or a system call failed. Then there is no file.
   absl::Status Create(uint64_t bytes) const;
   // Returns whether there was a file.
   bool Release() const;

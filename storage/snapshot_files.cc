@@ -198,7 +198,7 @@ absl::Status SnapshotWriter::Write(size_t file, uint64_t offset, std::string_vie
       data.size() > manifest_.files[file_].size - offset_) {
     return absl::InvalidArgumentError("snapshot: a chunk out of order");
   }
-  if (Crc32c(data) != crc) return absl::DataLossError("snapshot: a chunk was damaged on its way");
+  if (Crc32c(data) != crc) return absl::DataLossError("snapshot: a chunk was damaged in transfer");
   {
     const DiskOperation operation;
     const ssize_t size = write(fd_, data.data(), data.size());

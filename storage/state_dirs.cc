@@ -206,7 +206,7 @@ absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> StateDirs::Accept(
   auto dir = std::make_shared<Dir>(options_.data_dir, name);
   dir->set_obsolete(true);  // Replace sets it to false
   // A state that this program does not open, because of its cluster version for example, must not
-  // take the place of the one in use.
+  // replace the one in use.
   absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenIn(dir, /*create=*/false);
   if (!state.ok()) return state.status();
   return std::make_unique<Received>(writer->manifest().base, std::move(dir), *std::move(state));

@@ -4,7 +4,7 @@
 // The directories of a member's state machine in its data directory, on disk (storage/snapshot.h).
 //
 //   sm/                       the state machine of a new data directory
-//   sm-<16 hex digits>/       a snapshot: while it arrives, or in the place of the state machine
+//   sm-<16 hex digits>/       a snapshot: while it arrives, or in use as the state machine
 //   CURRENT                   names the directory that is in use. While an install is not finished,
 //                             also the entry after which the log must continue. Missing: sm/
 //   snapshot-<16 hex digits>/ a checkpoint that is being sent

@@ -131,7 +131,7 @@ absl::Status StateMachine::Rep::Load() {
   bool empty = true;
   status = engine().Scan({}, {}, [&](std::string_view, std::string_view) {
     empty = false;
-    return absl::CancelledError();  // one is enough
+    return absl::CancelledError();  // one key is enough: end the scan
   });
   if (!absl::IsCancelled(status) && !status.ok()) return status;
   if (!found && !empty) return absl::DataLossError("state machine: data but no state record");
@@ -323,7 +323,7 @@ void StateMachine::CompactStep(int64_t steps_max) {
   Keys& keys = rep_->tables.Get<Keys>();
   const int64_t steps =
       std::min(steps_max, std::clamp(2 * keys.steps_owed(), kCompactStepsMin, kCompactStepsMax));
-  // The next steps do what this one does not.
+  // This step may spend twice what is owed; what it leaves is owed by the next ones.
   keys.set_steps_owed(std::max<int64_t>(0, keys.steps_owed() - steps / 2));
   Meter meter({.steps_max = steps});
   while (meter.steps_left() > 0 && compacting()) rep_->CompactBatch(&meter);

@@ -12,8 +12,8 @@
 
 namespace raftkv::client {
 
-// Tries the first steps of a connection to `address` (host:port): finds the host, connects, and
-// greets the server as HTTP/2 does. Returns which step fails, in a few words. Blocks for at most
+// Tries the first steps of a connection to `address` (host:port): looks up the host, connects, and
+// begins an HTTP/2 connection. Returns which step fails, in a few words. Blocks for at most
 // `limit`.
 std::string WhyUnreachable(const std::string& address, absl::Duration limit);
 

@@ -22,7 +22,8 @@
 
 namespace raftkv::client {
 
-// The same numbers as etcdctl's, except for kExitOutcomeUnknown, which etcdctl does not have.
+// etcdctl's numbers, and kExitOutcomeUnknown, which etcdctl does not have. docs/cli.md says in
+// which cases etcdctl uses another number.
 enum ExitCode : int {
   kExitOk = 0,
   kExitFailed = 1,          // the request failed, an endpoint is unhealthy, or members differ

@@ -141,7 +141,7 @@ class BackupCall final : public StreamHandler {
   std::unique_ptr<TakenSnapshot> taken_;
   std::unique_ptr<BackupEncoder> encoder_;  // null: nothing more is sent
   std::string piece_;
-  size_t offset_ = 0;  // what of piece_ was sent
+  size_t offset_ = 0;  // the bytes of piece_ that were sent
   uint64_t sent_ = 0;
   MonotonicTime sent_at_ = MonotonicNow();
 };

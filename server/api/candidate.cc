@@ -133,8 +133,8 @@ void Candidate::OnKey(const etcdserverpb::TxnResponse& response, Revision revisi
           [this](const ApplyResult&) { FindEarlier(); });
 }
 
-// This member has applied the creation of the own key, so it knows all keys that were created
-// before.
+// This member has applied the creation of the candidate's key, so it knows all keys that were
+// created before it.
 void Candidate::FindEarlier() {
   if (Ends()) return;
   RangeRequest request;
@@ -182,8 +182,8 @@ void Candidate::OnEvents() {
   }
 }
 
-// There is no earlier key. But this member may be behind, and the own key may be gone: ask the
-// leader.
+// There is no earlier key. But this member may be behind, and the candidate's key may be gone
+// already. So wait until this member is up to date, then check the key.
 void Candidate::Confirm() {
   if (Ends()) return;
   in_flight_ = true;

@@ -23,7 +23,8 @@
 
 namespace raftkv::api {
 
-// The keys of all candidates for `name`, the one that was created first in front, at most one.
+// A read of the candidates' keys for `name`. It returns only the key that was created first, if
+// any.
 etcdserverpb::RangeRequest FirstCandidate(const std::string& name);
 
 // Reads `request` from `snapshot`, on a worker if the read is large, and calls `then` on the loop's

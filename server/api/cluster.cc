@@ -58,8 +58,8 @@ void MemberList(const Edge* edge, Unary<MemberListRequest, MemberListResponse> c
   WhenUpToDate(edge, call, [edge, call] { Answer(edge, call); });
 }
 
-// Proposes the change, and answers the call with the members after it. `complete(response)` adds
-// what else the response has.
+// Proposes the change, and answers the call with the members after it. `complete(response)` sets
+// the other fields of the response.
 template <typename Request, typename Response, typename Complete>
 void Change(const Edge* edge, Unary<Request, Response> call, const proto::ChangeMembers& change,
             Complete complete) {

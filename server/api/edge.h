@@ -67,8 +67,8 @@ struct Edge {
   // Takes a snapshot of the state machine. From any thread; waits for the disk.
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
   Counters* counters = nullptr;
-  Workers* readers = nullptr;       // begin large reads: see OnReaders
-  Workers* long_readers = nullptr;  // run those that turn out to be long, each until Deadline()
+  Workers* readers = nullptr;       // run large reads first (OnReaders)
+  Workers* long_readers = nullptr;  // run those that took a reader too long, until Deadline()
   Workers* walker = nullptr;        // hashes the whole store, one call at a time
   Workers* catch_up = nullptr;      // reads what watches have missed
   // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.

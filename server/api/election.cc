@@ -165,8 +165,8 @@ class Observer final : public WatchingStream {
     Send();
   }
 
-  // Takes the next events only when all earlier ones were sent, so that a slow client stops the
-  // hub's queue for it.
+  // Takes the next events only when all earlier ones were sent. So the events for a slow client
+  // stay in the hub's queue, which is bounded.
   void Send() {
     while (stream_ != nullptr && to_send_.empty()) {
       std::optional<WatchResponse> response = stream_->Take();

@@ -44,7 +44,7 @@ absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits&
                   Unary<Request, Response> call, const Complete& complete) {
   const absl::Status status = ReadFrom(snapshot, call.request(), limits, call.response());
   if (!status.ok()) {
-    Response().Swap(call.response());  // frees a part of the answer: the call may wait for a worker
+    Response().Swap(call.response());  // frees the partial answer: the call may wait for a worker
     return status;
   }
   complete(call.response());
@@ -93,8 +93,8 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
   WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }
 
-// What became of a proposal: the status for the wire, whether it was proposed, and, if the status
-// is OK, the result.
+// Gets the outcome of a proposal: the status for the wire, whether it was proposed, and, if the
+// status is OK, the result.
 using ProposalAnswer =
     absl::AnyInvocable<void(const absl::Status& status, bool proposed, ApplyResult result)>;
 
@@ -140,8 +140,9 @@ void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command*
   Propose(edge, command, Edge::CallerOf(call), std::move(answer), wait_for_compaction);
 }
 
-// As ProposeFor. But a command that an alarm denies is not proposed, so that such commands do not
-// fill the log. Only a member that is up to date may say so: the alarm may have ended already.
+// As ProposeFor, but does not propose a command that an alarm denies, so that such commands do not
+// fill the log. Before this member denies a command, it makes sure that it is up to date, because
+// the alarm may have ended already.
 template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
            Response* (proto::CommandResponse::*get)(),

@@ -203,11 +203,11 @@ class UnaryOwner final : public StreamOwner {
 
   bool WantsMessage() const override { return true; }
   absl::Status OnMessage(std::string message) override {
-    if (request_ != nullptr || given_) return CannotParse();  // a second one
+    if (request_ != nullptr || given_) return CannotParse();  // a second request
     if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
     request_.reset(method_->request->New());
     if (!request_->ParseFromString(message)) return CannotParse();
-    // In memory it may be many times larger.
+    // The parsed message may be many times larger than its encoding.
     return Charge(static_cast<int64_t>(request_->SpaceUsedLong())) ? absl::OkStatus()
                                                                    : TooManyRequests();
   }
@@ -260,7 +260,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     const size_t bytes = BytesOf(message);
     const size_t unsent = stream_->unsent.fetch_add(bytes) + bytes;
     Send(std::move(message), std::nullopt);
-    // Otherwise the owner says when enough was sent.
+    // Otherwise the stream's owner pushes writable_event when enough was sent (OnSent).
     if (unsent < kUnsentMax) PushWritable();
   }
 
@@ -305,7 +305,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     if (!pushed_writable_) Delete();
   }
 
-  // The event that a response was sent. At most one is in a queue.
+  // Tells the handler that it may write the next response. At most one such event is in a queue.
   Completion* writable_event() { return &writable_event_; }
 
  private:

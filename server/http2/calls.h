@@ -25,7 +25,8 @@ class StreamCall;
 // except Take.
 class Outbox {
  public:
-  // `request_bytes_max`: see ChargeRequest. `large`: what a connection may have above half of it.
+  // `request_bytes_max`: see ChargeRequest. `large`: while more than half of request_bytes_max is
+  // in use, a connection with more than this number of bytes gets no space for a large request.
   Outbox(int64_t request_bytes_max, int64_t large);
   ~Outbox();
 
@@ -44,8 +45,9 @@ class Outbox {
 
   // The memory of requests: those that are not complete, and those that no handler has taken or
   // that are not answered yet. A change is charged to a stream, which has `of_stream` now, and to a
-  // connection (`of_connection`; 0: unknown). False: there is too much. Small requests are accepted
-  // up to twice the limit, so that a few large ones do not keep out everybody.
+  // connection (`of_connection`; 0: unknown). False: there is too much. Streams with at most 64 KiB
+  // are accepted up to twice the limit, so that a few large requests do not block all other
+  // clients.
   bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection);
   void ReleaseRequest(int64_t bytes) { request_bytes_ -= bytes; }
 

@@ -295,8 +295,8 @@ void ClientPort::PushEvents() {
   }
 }
 
-// The allocator keeps the memory of large answers. So it is told to give it back once they are
-// sent.
+// The allocator keeps the memory of large answers after they were sent. This tells it to give the
+// memory back to the system.
 void ClientPort::TrimMemory() {
   const size_t unsent = outbox_.unsent_bytes;
   peak_unsent_ = std::max(peak_unsent_, unsent);
@@ -378,8 +378,8 @@ bool ClientPort::HasPage(const std::string& path) const {
 }
 
 bool ClientPort::AdmitStream() {
-  // A stream that is not admitted is never closed, so it is not counted.
-  // A call may still wait for its handler after its stream was closed.
+  // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
+  // limited, too, because a call may still wait for its handler after its stream was closed.
   if (streams_ >= options_.streams_max ||
       outbox_.running >= static_cast<int>(options_.streams_max)) {
     return false;

@@ -24,7 +24,7 @@ constexpr int32_t kConnectionWindow = 2 << 20;
 // more gets a GOAWAY.
 constexpr uint64_t kResetsBurst = 10'000;
 constexpr uint64_t kResetsRate = 500;
-// Frames after the first one of a request's headers. One has 16 KiB at most.
+// The number of CONTINUATION frames of one request's headers. A frame has at most 16 KiB.
 constexpr size_t kContinuationsMax = 80;
 // SETTINGS, GOAWAY and PRIORITY frames that a connection may send in a second: they cost time for
 // each stream.
@@ -93,7 +93,8 @@ struct Connection::Callbacks {
     GrpcStream* const stream = c->StreamOf(frame->hd.stream_id);
     if (stream == nullptr) return 0;
     c->OnHeader(stream, View(name, name_size), View(value, value_size));
-    // OnHeaders answers a call with a little too much; more is not even decoded.
+    // OnHeaders rejects a call whose headers are somewhat too large. If they are far too large, the
+    // rest is not even decoded.
     const bool far_too_much = stream->header_bytes > 2 * c->limits_.metadata_bytes_max;
     return far_too_much ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
   }
@@ -169,7 +170,7 @@ struct Connection::Callbacks {
       nghttp2_option_set_no_auto_window_update(made, 1);
       // etcdctl 3.4 may send "http://host:port" as :authority. OnHeaders checks what is used.
       nghttp2_option_set_no_http_messaging(made, 1);
-      nghttp2_option_set_no_closed_streams(made, 1);  // it would keep thousands of them
+      nghttp2_option_set_no_closed_streams(made, 1);  // otherwise it keeps thousands of them
       nghttp2_option_set_max_continuations(made, kContinuationsMax);
       nghttp2_option_set_stream_reset_rate_limit(made, kResetsBurst, kResetsRate);
       return made;
@@ -322,7 +323,7 @@ void Connection::Deliver(GrpcStream* stream) {
     if (*complete) {
       status = stream->owner->OnMessage(std::move(message));
     } else {
-      // The rest of the message needs the window.
+      // Opens the stream's window, so that the rest of the message can arrive.
       nghttp2_session_consume_stream(session_, stream->id, std::exchange(stream->unconsumed, 0));
       if (!stream->requests_ended || std::exchange(stream->end_delivered, true)) return;
       status = stream->owner->OnRequestsEnd(stream->reader.partial());

@@ -122,7 +122,7 @@ void Http1Connection::Receive(std::string_view bytes) {
 }
 
 void Http1Connection::Parse() {
-  // It is erased at once, because a body may come in thousands of small chunks.
+  // What was parsed is erased once, at the end, because a body may have thousands of small chunks.
   size_t parsed = 0;
   const absl::Cleanup erase = [this, &parsed] { in_.erase(0, parsed); };
   while (parsed < in_.size() && !parser_.complete() && !answered_ && !BodyWaits()) {
@@ -254,7 +254,7 @@ bool Http1Connection::ChargeBody() {
 void Http1Connection::Execute(Command* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
-  // The gateway converts an answer first, which then comes back.
+  // The gateway first converts the answer to JSON, then posts it here again.
   handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {

@@ -50,7 +50,7 @@ class Http1Parser::Beast final : public http::basic_parser<true> {
                      Error& error) override {
     if (field == http::field::transfer_encoding &&
         !absl::EqualsIgnoreCase(View(value), "chunked")) {
-      // Beast would take it for a request without a body, and the body for further requests.
+      // Beast would treat this as a request without a body, and parse the body as further requests.
       error = http::error::bad_transfer_encoding;
     } else if (field == http::field::expect) {
       head.expects_continue = absl::EqualsIgnoreCase(View(value), "100-continue");

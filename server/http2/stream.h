@@ -82,7 +82,7 @@ class StreamOwner {
   virtual absl::Status OnRequestsEnd(bool damaged) = 0;
   // `bytes` bytes of messages were sent.
   virtual void OnSent(size_t bytes) = 0;
-  // The stream is closed, whoever closed it. The last call.
+  // The stream is closed, by either side. No other function is called after this one.
   virtual void OnClosed() = 0;
   // Called every second. True: the stream takes too long and is reset.
   virtual bool IsLate(MonotonicTime now) const = 0;

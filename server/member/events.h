@@ -32,8 +32,8 @@ struct PeerRejected {
     kReplaced,   // a newer process of the same member was heard (peer_lives.h)
   } why = Why::kStoreId;
 };
-// `peer` rejects this member's messages, for the same reason. Reported once, for the first such
-// peer.
+// `peer` rejects this member's messages, because the cluster has recorded another data directory
+// for this member. Reported once, for the first such peer.
 struct RejectedByPeer {
   raft::MemberId peer = raft::kNobody;
 };

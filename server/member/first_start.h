@@ -5,12 +5,13 @@
 // because this is the first start, or because the data directory was lost, with the votes and
 // acknowledgements in it. So such a member neither votes nor starts elections until
 //
-//   - enough other members answered "my log is empty too": the remaining ones, this member
-//     included, are less than a majority, so nothing was ever committed; or
+//   - enough other members answered "my log is empty too": the remaining members, this one
+//     included, are fewer than a majority, so nothing was ever committed; or
 //   - a leader has sent it everything that was ever acknowledged.
 //
-// A cluster of one need not wait. Nor need a member that joins: its id is new, so it has forgotten
-// nothing, and it becomes a voter only once its data directory is recorded (store_ids.h).
+// A cluster of one need not wait. A member that joins need not wait either: its id is new, so it
+// has forgotten nothing, and it becomes a voter only once its data directory is recorded
+// (store_ids.h).
 //
 // The log store saves the permission to vote. From then on this class does nothing.
 //

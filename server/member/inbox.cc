@@ -49,7 +49,7 @@ struct InputBytes {
 };
 
 // Ends an input for which there is no space: a client's request is answered, and a peer's message
-// is dropped. False: it must be accepted all the same, because it reports something that is not
+// is dropped. False: it must be accepted nevertheless, because it reports something that is not
 // sent again.
 struct Drop {
   bool operator()(ProposeRequest& request) const {

@@ -24,7 +24,7 @@ class Inbox {
   static constexpr size_t kItemsMax = 4096;
   static constexpr size_t kBytesMax = 32 << 20;
   // Enough for one turn. Less than the bounds above, because the last message that the driver
-  // collects, one of a peer, may hold many proposals.
+  // collects may be one of a peer that holds many proposals.
   static constexpr size_t kTurnItems = 2048;
   static constexpr size_t kTurnBytes = 1 << 20;
 

@@ -4,9 +4,10 @@
 // How much of its log a member keeps (docs/decisions/0012). Each member decides alone, so that the
 // log is bounded on followers too.
 //
-// Entries are removed only once the state machine holds them on disk: otherwise a crash would lose
-// them. Some of those are kept, too, so that a follower that was away for a short time can catch up
-// without a snapshot. A leader keeps more for a follower that is catching up.
+// Entries are removed only once the state machine has their effects on disk: otherwise a crash
+// would lose them. Some of these entries are kept nevertheless, so that a follower that was away
+// for a short time can catch up without a snapshot. A leader keeps more for a follower that is
+// catching up.
 
 #include <algorithm>
 #include <cstddef>

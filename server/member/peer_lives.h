@@ -27,7 +27,7 @@ class PeerLives {
  public:
   enum class Verdict {
     kOk,
-    kOlderCopy,  // its log was further
+    kOlderCopy,  // an earlier process of this peer had a longer log
     // The message is from an earlier process: it is late, or that process still runs. The first
     // messages of an older copy get this verdict too, because they look like late ones.
     kReplaced,
@@ -69,8 +69,9 @@ class PeerLives {
 
  private:
   static constexpr size_t kReplacedMax = 8;
-  // Messages of a process that ended before the known one began arrive no later than this. So a
-  // process that is behind, and sends for longer while the known one is silent, is an older copy.
+  // Messages of a process that ended before the known one began are late by no more than this. So
+  // if a process whose log is behind sends for longer than this, and the known process is silent
+  // meanwhile, it runs on an older copy.
   static constexpr absl::Duration kLate = absl::Seconds(1);
 
   struct Life {

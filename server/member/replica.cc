@@ -96,8 +96,9 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
 
 // More than an election timeout has passed since the last turn of this leader: a save took long, or
 // the process was stopped. The others may have a new leader, so step down before anything else.
-// There can be no other leader if this member is the only voter. Then it leads on, and expires no
-// leases before `first_expiry`, as a new leader: clients could not renew them during the pause.
+// If this member is the only voter, there can be no other leader. Then it continues to lead. Like a
+// new leader, it expires no leases before `first_expiry`: clients could not renew them during the
+// pause.
 void Replica::OnLongPause(MonotonicTime first_expiry) {
   if (raft_.membership().voters() == std::vector<raft::MemberId>{options_.raft.id}) {
     lessor_.OnLeading(first_expiry);
@@ -120,8 +121,9 @@ void Replica::Stop() {
 
 // --- what arrives
 
-// A leader that waited for its disk would send no heartbeats meanwhile. The entries of a follower
-// are committed without its disk.
+// A leader whose log would stall takes no proposals, because it would send no heartbeats while it
+// waits for its disk. A follower still forwards proposals: a majority can commit them without this
+// member's disk.
 bool Replica::TooBusy() const {
   const bool would_wait = log_would_stall_ && raft_.role() == raft::Role::kLeader;
   return raft_.commit_index() > applied_ + kUnappliedMax || would_wait;
@@ -459,8 +461,8 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
   // If the leader was lost in the same term, there may never be another leader, so what was sent to
-  // it is answered now. In a later term a majority was reached. Its first committed entry soon
-  // shows which proposals were lost (OnTermSettled).
+  // it is answered now. If the term rose, a majority has answered a candidate, so a new leader soon
+  // commits an entry. That entry shows which proposals were lost (OnTermSettled).
   if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();

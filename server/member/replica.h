@@ -63,8 +63,7 @@ class Replica {
 
   // `now` must not be less than in an earlier call. Usually writes one synced batch for all inputs;
   // a member that wins an election, may vote from now on, or installs a snapshot writes another
-  // one. `may_install`: no other thread applies, so a snapshot may take the place of the state
-  // machine.
+  // one. `may_install`: no other thread applies, so a snapshot may replace the state machine.
   void Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install = true);
 
   struct HandOver {
@@ -115,7 +114,8 @@ class Replica {
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
   // Without a leader: the other voters whose stream broke, or from which nothing came for three
-  // election timeouts. A voter asks them for their votes more often than that.
+  // election timeouts. A voter without a leader asks them for pre-votes at least every two election
+  // timeouts, so a voter that works has answered by then.
   std::vector<raft::MemberId> Silent() const;
   // The number of messages rejected because of a wrong receiver or store id, or because no correct
   // peer would send them (raft::MessageRejected).
@@ -172,7 +172,7 @@ class Replica {
   void CompareDigests();
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
-  // replica_space.cc: the disk's space, alarms and compactions by itself
+  // replica_space.cc: the disk's space, alarms, automatic compaction
   bool full() const { return space_.level() == Space::Level::kFull; }
   void MakeWayIfFull();
   void MaybeChangeAlarm();

@@ -105,8 +105,9 @@ void Replica::MaybeChangeMembers() {
 }
 
 // A leader that is to be removed transfers its leadership, and the next leader removes it. So
-// writes go on, and whoever asked for the removal gets an answer. False: it is not removed, or no
-// other member has taken over in this term; then it carries out its own removal.
+// writes go on, and whoever asked for the removal gets an answer. False: the change does not remove
+// this leader, or no other member took over when this leader tried a transfer in this term. In the
+// second case it carries out its own removal.
 bool Replica::LeavesFirst(const proto::ChangeMembers& change) {
   if (!change.has_remove() || change.remove() != options_.raft.id) return false;
   if (std::exchange(leaving_term_, raft_.term()) == raft_.term()) return false;

@@ -79,7 +79,7 @@ void Replica::StepSnapshot() {
   meta.chain_hash = arrived_->snapshot->base().chain_hash;
   const bool of_this_leader = message.term >= raft_.term();
   raft_.Step(message);
-  DrainReady();  // installs it, unless the log has its last entry; everything is saved then
+  DrainReady();  // installs the snapshot, unless the log has its last entry, and saves everything
   SnapshotArrived arrived = *std::exchange(arrived_, std::nullopt);
   arrived.done(of_this_leader && raft_.commit_index() >= last.index);
 }

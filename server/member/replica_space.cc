@@ -35,8 +35,8 @@ void Replica::Handle(const SpaceReport& report) {
   outbox_->Report(SpaceChanged{&space_});
 }
 
-// Another member must lead. If none takes over within an election timeout, this one steps down all
-// the same: it must not write, and a leader writes.
+// Another member must lead. If none takes over within an election timeout, this member steps down
+// nevertheless, because a leader writes to its disk.
 void Replica::MakeWayIfFull() {
   if (!full() || raft_.role() != raft::Role::kLeader) return;
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;

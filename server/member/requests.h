@@ -133,9 +133,9 @@ struct AppendLost {
   raft::MemberId peer = raft::kNobody;
 };
 
-// The stream on which `peer` sent its appends was aborted, for example because its process died.
-// Not reported if the peer closed the stream in order, or has opened a newer one. `connection` is
-// the stream's number (raft::Message::connection).
+// The last of the two streams on which `peer` sent appends and heartbeats was aborted, for example
+// because its process died. Not reported if the peer closed that stream cleanly, or has opened a
+// newer one. `connection` is the number of the peer's newest stream (raft::Message::connection).
 struct PeerLost {
   raft::MemberId peer = raft::kNobody;
   uint64_t connection = 0;

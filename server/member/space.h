@@ -21,10 +21,10 @@
 namespace raftkv {
 
 struct SpaceOptions {
-  // Below this free space it is low, below a quarter of it full. 0: a tenth of the volume, but at
-  // most 1 GiB.
+  // Below this free space the level is low, below a quarter of it full. 0: a tenth of the volume,
+  // but at most 1 GiB.
   uint64_t low_bytes = 0;
-  // Space is also low if the state machine has more than this. 0: no quota.
+  // The level is also low if the state machine has more than this on disk. 0: no quota.
   uint64_t quota_bytes = 0;
 };
 

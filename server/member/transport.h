@@ -7,8 +7,8 @@
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
 // proposals may be dropped but are never duplicated. When their stream breaks, the replica is told
 // (ForwardLost), because it must answer "unknown" to proposals whose fate is unknown. When the
-// stream on which a peer sends appends is aborted, the replica is told, too (PeerLost): the peer's
-// process may have died.
+// streams on which a peer sends appends and heartbeats are aborted, the replica is told, too
+// (PeerLost): the peer's process may have died.
 
 #include <cstdint>
 #include <deque>
@@ -55,8 +55,8 @@ struct Hello {};
 struct HelloReply {
   bool log_empty = false;          // the sender's log never held an entry
   bool store_id_rejected = false;  // the cluster knows another data directory for the asking member
-  bool removed = false;            // the asking member is no member any more
-  // The asking member's log was here, and has not come as far now (peer_lives.h). {0, 0}: no.
+  bool removed = false;            // the asking member was removed from the cluster
+  // Not {0, 0}: the asking member's log had come as far as this, and now it has not (peer_lives.h).
   raft::Reached forgotten = {};
 };
 

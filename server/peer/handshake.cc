@@ -30,10 +30,9 @@ absl::Status Handshake::Check(const proto::Peer& who) {
     reason = Rejections::Reason::kCluster;
     wrong = absl::StrFormat(
         "the member lists differ (cluster id %x here, not %x): if one of the two is to join a "
-        "running cluster, empty its data_dir and start it with --join; otherwise their files "
-        "differ "
-        "in a peer_url or in the cluster's name: give every member the file, or the backup, that "
-        "the cluster was started with",
+        "running cluster, empty its data_dir and start it with --join; otherwise the config files "
+        "of the two differ in a peer_url or in the cluster's name: give every member the file, or "
+        "the backup, that the cluster was started with",
         cluster_id_, who.cluster_id());
   } else if (who.to() != self_) {
     reason = Rejections::Reason::kReceiver;
@@ -47,7 +46,7 @@ absl::Status Handshake::Check(const proto::Peer& who) {
   } else if (!peers_.contains(who.from()) && !strangers_.contains(who.from()) &&
              strangers_.size() >= kStrangersMax) {
     reason = Rejections::Reason::kSender;
-    wrong = absl::StrFormat("member %x is not known here, like %d others", who.from(),
+    wrong = absl::StrFormat("member %x is unknown here, and so are %d other senders", who.from(),
                             strangers_.size());
   }
   if (wrong.empty()) {

@@ -49,7 +49,7 @@ class InStream final : public StreamHandler {
   }
 
   void Cancel() { stream_->Cancel(); }
-  // Ends the stream in order; the peer learns the reason.
+  // Ends the stream with this status, which tells the peer the reason.
   void Finish(const absl::Status& status) { stream_->Finish(status); }
 
   const Sender& sender() const { return sender_; }

@@ -95,8 +95,8 @@ class OutStream {
     return &queue_.back();
   }
 
-  // Ends the connection in order: tells the peer that no more requests follow, and the peer then
-  // ends the connection. Nothing may be sent after Close.
+  // Ends the connection cleanly: tells the peer that no more requests follow (half-close), and the
+  // peer then ends the connection. Nothing may be sent after Close.
   void Close() {
     if (session_ != nullptr) session_->Close();
   }
@@ -148,9 +148,9 @@ class OutStream {
       context.TryCancel();
     }
 
-    // Ends a call that no longer works and whose status does not arrive: the peer still serves it,
-    // for example after an answer that is no protobuf. No other connection is opened before it
-    // ends.
+    // Ends a broken call whose status does not arrive, because the peer still serves it, for
+    // example after an answer that is not protobuf. Until the call has ended, no other one is
+    // opened.
     void CancelIfLate() {
       if (!broken_) return;
       const auto now = std::chrono::steady_clock::now();

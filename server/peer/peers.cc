@@ -327,8 +327,9 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Request
   call.Finish(absl::OkStatus());
 }
 
-// The peer can accept an append without entries after what it has acknowledged, whatever is still
-// on its way to it. A later one would be rejected if it overtook the entries before it.
+// If the peer has acknowledged the prev of an append without entries, it accepts this append even
+// if it overtakes entries that are in flight. With a later prev, the append would be rejected if it
+// overtook the entries before it.
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::AppendEntries& append) {
   if (to->append_out == nullptr) return;
   const bool may_overtake = append.entries.empty() && append.prev.index <= append.acknowledged;

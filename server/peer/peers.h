@@ -98,8 +98,8 @@ class Peers final : public Transport {
   void Connect(grpc::CompletionQueue* queue);
 
   // From now on these are the other members. Ends the connections to members whose address has
-  // changed, and, a second later, those to former members, which are told first that they were
-  // removed.
+  // changed. Those to former members are ended one to two seconds later: until then, former members
+  // can be told that they were removed.
   void SetPeers(const std::vector<PeerAddress>& peers);
   // Call it once a second.
   void EverySecond();
@@ -111,7 +111,7 @@ class Peers final : public Transport {
   // Ends the threads of snapshots. Call it after Stop, when the loop has ended.
   void StopSnapshotThreads();
 
-  // Call it when the phase is kClosing. Ends all streams and calls in order, so that no peer thinks
+  // Call it when the phase is kClosing. Ends all streams and calls cleanly, so that no peer thinks
   // that this member has died. Completions arrive on the queue until live() is 0.
   void Stop();
   // Call it after Stop. Cancels the streams that have not ended yet.
@@ -159,7 +159,7 @@ class Peers final : public Transport {
     bool knows_heartbeats = true;  // false: it is of an earlier release
     AppendIn* append_in = nullptr;
     AppendIn* heartbeat_in = nullptr;
-    uint64_t newest_append_in = 0;  // the number of the newest of these two (Sender::connection)
+    uint64_t newest_append_in = 0;  // Sender::connection of the newer of these two
     ForwardIn* forward_in = nullptr;
     SnapshotIn* snapshot_in = nullptr;
     std::shared_ptr<Incoming> incoming;  // the snapshot that arrives on snapshot_in
@@ -202,7 +202,8 @@ class Peers final : public Transport {
   // it was counted, and its stream ends with the result.
   void Post(const Sender& from, decltype(PeerMessage::body) body);
   absl::Status PostRaft(const Sender& from, absl::StatusOr<raft::Message> message);
-  // Ends all streams from and to the peer, which learns the reason.
+  // Ends the streams of appends, heartbeats and forwarded requests from and to the peer, and the
+  // snapshot that arrives from it. The peer learns the reason.
   void EndStreams(Peer* peer, const absl::Status& status);
   absl::Status CountMalformed(raft::MemberId from, const absl::Status& status);
 

@@ -114,7 +114,7 @@ Peers::AppendOut::Hooks Peers::AppendHooks(Peer* peer) {
 void Peers::MakeAppendOut(Peer* peer) {
   AppendOut::Hooks hooks = AppendHooks(peer);
   hooks.open = [this, peer](grpc::ClientContext* context) {
-    peer->knows_heartbeats = true;  // another process of the peer may
+    peer->knows_heartbeats = true;  // a newer release may have been started there
     return peer->bulk_stub->PrepareAsyncAppendEntries(context, queue_);
   };
   hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,

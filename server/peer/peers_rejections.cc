@@ -42,8 +42,8 @@ void Peers::OnPeerRejected(const PeerRejected& rejected) {
                        "they use copies of one data directory: stop one of them"));
     case PeerRejected::Why::kOlderCopy: {
       const char* what =
-          "its log has been further: an older copy of its data directory was put back, or its disk "
-          "lost writes. Replace this member (raftkv member replace)";
+          "its log was longer before: an older copy of its data directory was put back, or its "
+          "disk lost writes. Replace this member (raftkv member replace)";
       handshake_.Count(Rejections::Reason::kOlderCopy, absl::StrCat(name, ": ", what));
       if (peer != nullptr) EndStreams(peer, absl::FailedPreconditionError(what));
     }

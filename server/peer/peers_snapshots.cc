@@ -59,7 +59,8 @@ void Peers::StopSnapshots() {
   for (auto& [id, peer] : peers_) GiveUp(&peer);
 }
 
-// Its thread may wait for the disk, and the loop must not wait for it.
+// The sender's thread may wait for the disk. The loop must not wait for that thread, so the sender
+// is destroyed later.
 void Peers::GiveUp(Peer* peer) {
   std::erase_if(given_up_, [](const auto& sender) { return sender->finished(); });
   if (peer->snapshot_out == nullptr) return;
@@ -147,7 +148,7 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
                           if (closing() || peer->incoming != in) return;
                           if (!ok)
                             return EndIncoming(peer,
-                                               absl::AbortedError("the member did not take it"));
+                                               absl::AbortedError("the member did not install it"));
                           proto::InstallSnapshotResponse response;
                           response.set_installed(true);
                           peer->snapshot_in->Send(std::move(response));

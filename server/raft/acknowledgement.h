@@ -32,9 +32,9 @@ class Acknowledgement {
     now_.match = std::max(now_.match, match);
     due_ = true;
   }
-  // This member has become full, or has space again. The first reply of a term tells it anyway.
+  // This member's disk is full now, or has space again. The first reply of a term says so anyway.
   void OnSpaceChanged() { due_ |= replied_; }
-  // The leader is another one, or not known any more: it no longer needs the reply.
+  // Another member leads now, or no leader is known: the reply is no longer needed.
   void OnLeaderChanged() { due_ = false; }
   void OnReply() {
     due_ = false;

@@ -17,8 +17,8 @@ struct Config {
 
   int election_timeout_ticks = 100;  // each timeout is random in [1x, 2x) of this (§5.2)
   int heartbeat_ticks = 10;
-  // After the connection to the leader broke (Raft::OnPeerLost): the first round of votes begins
-  // after a random time in [0, 1x], each retry after another in [1x, 3x).
+  // After the connection to the leader broke (Raft::OnPeerLost), the first round of pre-votes
+  // begins after a random time in [0, 1x] of this, and each retry after another one in [1x, 3x).
   int fast_campaign_ticks = 5;
 
   size_t append_entries_max = 1024;  // entries in one AppendEntries

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kReadBytes = 1 << 20;
 }  // namespace
 
-// A restart: the configurations of the entries that are not applied yet.
+// At a restart: reads the configurations of the entries that are not applied yet.
 void Raft::ReadConfigurations(Index applied) {
   if (RAFTKV_MUTANT("configuration-forgotten-at-restart")) return;
   for (Index next = applied + 1; next <= log_.last_index();) {
@@ -78,9 +78,9 @@ void Raft::AddPeer(MemberId id, Index next_index) {
   peers_.emplace(id, std::move(peer));
 }
 
-// A removed member is sent the entry that removes it, and is told once that it is committed. So it
-// can answer its clients, and stops. The leader does not wait for a removed member that does not
-// answer.
+// The leader sends a removed member the entry that removes it, and tells it once that this entry is
+// committed. The member then answers its clients and stops. The leader does not wait for a removed
+// member that does not answer.
 void Raft::ForgetRemovedPeers() {
   const std::vector<MemberId>& everyone = membership_.everyone();
   if (peers_.size() < everyone.size() || membership_.index() > commit_) return;

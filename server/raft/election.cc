@@ -11,8 +11,8 @@
 namespace raftkv::raft {
 
 // A member whose removal is not committed may still campaign (membership.h). Its own vote is part
-// of a majority only if it is a voter of the configuration in force. A leader must be able to save
-// what it proposes.
+// of a majority only if it is a voter of the configuration in force. A member whose disk is full
+// does not campaign, because a leader must save what it proposes.
 bool Raft::MayCampaign() const {
   return may_vote_ && !halted_ && !out_of_space_ &&
          (membership_.MayBeVoter(config_.id) || RAFTKV_MUTANT("learner-campaigns"));

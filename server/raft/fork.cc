@@ -20,7 +20,7 @@ bool Differs(uint64_t chain, uint64_t known) {
 // --- the follower
 
 // Returns the index of an entry of this log that contradicts the leader's log. 0: this append shows
-// no contradiction. An append that begins where this log ends costs nothing more.
+// no contradiction. If an append begins where this log ends, no entry is hashed here.
 Index Raft::ConflictWith(const AppendEntries& append) const {
   const Index base = log_.first_index() - 1;
   const EntryId prev = append.prev;

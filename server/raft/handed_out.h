@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_RAFT_HANDED_OUT_H_
 #define RAFTKV_SERVER_RAFT_HANDED_OUT_H_
 
-// How far the committed entries have gone on their way to the state machine: handed out in
-// Ready::committed, then applied. Owned by Raft. Bounds the bytes that are handed out and not yet
-// applied (Config::committed_bytes_max).
+// Up to which index committed entries were handed out (Ready::committed), and up to which index
+// they are applied. Owned by Raft. Bounds the bytes of the entries in between
+// (Config::committed_bytes_max).
 
 #include <cstddef>
 #include <deque>
@@ -37,7 +37,7 @@ class HandedOut {
       batches_.pop_front();
     }
   }
-  // A snapshot took the place of the state machine.
+  // A snapshot replaced the state machine.
   void Reset(Index applied) { *this = HandedOut(applied, bytes_max_); }
 
  private:

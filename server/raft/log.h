@@ -8,9 +8,9 @@
 //   last    the end of the log
 //   taken   the end of what TakeUntaken has handed out to be written
 //   saved   the end of what is known to be on disk; a leader commits only with its saved entries
-// A truncation lowers all three. It also lowers what each unfinished write will prove when it ends,
-// because entries in that write may have been replaced meanwhile: the end of the old write must not
-// mark the new entries as saved.
+// A truncation lowers all three. It also lowers the last index of each unfinished write
+// (Write::last). Entries of that write may have been replaced meanwhile, and the end of the old
+// write must not mark the new entries as saved.
 //
 // Entries above `saved`, and entries above the commit index that was passed to Evict, are always in
 // memory. Of the others, the newest are kept up to a bound in bytes; LogReader serves the rest.
@@ -43,9 +43,9 @@ class RaftLog {
   bool Contains(EntryId id) const;
 
   // The last entry at or below bound.index whose term is at most bound.term, or the entry before
-  // first_index(). From it up to bound.index, this log's terms are above bound.term. In a log that
-  // holds `bound` they are not, because terms never decrease along a log. So the two logs differ
-  // there (§5.3).
+  // first_index(). After it, up to bound.index, this log's terms are above bound.term. In a log
+  // that contains `bound` they are not, because terms never decrease along a log. So the two logs
+  // differ there (§5.3).
   EntryId LastAtMost(EntryId bound) const;
 
   bool InMemory(Index index) const { return index > before_.index; }

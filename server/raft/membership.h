@@ -27,7 +27,8 @@ class Membership {
   const std::vector<MemberId>& voters() const { return current().voters; }
   const std::vector<MemberId>& everyone() const { return everyone_; }  // learners too; sorted
   bool IsVoter(MemberId id) const;
-  // The index of the entry that contains it, or a later index that was applied at the start.
+  // The index of the entry that contains it. If that entry was applied before the start: the
+  // applied index at the start.
   Index index() const { return all_.back().index; }
 
   // The entry at `index`, the last one of the log, holds a configuration.

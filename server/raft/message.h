@@ -108,8 +108,9 @@ struct Message {
   MemberId to = kNobody;
   Term term = 0;
   MessageBody body;
-  // Set by the receiver's transport for messages that come on a peer's stream of appends: the
-  // number of the stream. A newer stream of the same peer has a higher number (Raft::OnPeerLost).
+  // Set by the receiver's transport for messages that come on a peer's stream of appends or of
+  // heartbeats: the number of the stream. A newer stream of the same peer has a higher number
+  // (Raft::OnPeerLost).
   uint64_t connection = 0;
   friend bool operator==(const Message&, const Message&) = default;
 };

@@ -25,7 +25,8 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
     const Index index = entry.id.index;
     if (index < log_.first_index() || log_.Contains(entry.id)) continue;
     // This is the first entry that is not in this log yet. If it conflicts with a committed one,
-    // Handle finds that. Leader Append-Only (§5.3).
+    // Handle halts this member (ConflictWith). A leader never changes an entry that it has sent
+    // (Leader Append-Only, §5.3).
     if (index <= commit_) return nullptr;
     if (this_term && index <= acknowledgement_.match())
       return "its entry differs from one that it sent before";
@@ -35,7 +36,7 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
   return nullptr;
 }
 
-// The snapshot ends with a committed entry. Its driver has checked what it contains.
+// The snapshot ends with a committed entry. This member's driver has checked its contents.
 const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& install) const {
   const bool this_term = message.term == term_;
   if (this_term && role_ == Role::kLeader) return "it claims to lead in the term of this leader";
@@ -46,7 +47,7 @@ const char* Raft::WhyImplausible(const Message& message, const InstallSnapshot& 
   // Leader Completeness (§5.4.3) and Log Matching (§5.3). Entries before this log's first one are
   // committed.
   if (last.index + 1 < log_.first_index() || log_.Contains(last)) return nullptr;
-  if (last.index <= commit_) return nullptr;  // Handle finds that
+  if (last.index <= commit_) return nullptr;  // a conflict: Handle halts this member
   if (last.term < log_.TermAt(commit_)) return "the term of its snapshot goes back";
   if (this_term && last.index <= acknowledgement_.match())
     return "its snapshot conflicts with its own log";

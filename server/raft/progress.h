@@ -51,11 +51,12 @@ class Progress {
 
   bool CanSend() const;
 
-  // An append whose last entry is `last` was sent; of a probe without entries, its prev.
+  // An append was sent. `last` is the index of its last entry; if it has no entries (a probe), of
+  // its prev.
   void OnSent(Index last, size_t bytes);
 
-  // What is sent behind the appends in flight may arrive late: they are large, or were not
-  // acknowledged for a whole interval.
+  // A message that is sent now may arrive late, because appends are in flight before it: they are
+  // large, or none was acknowledged for a whole heartbeat interval.
   bool congested() const { return late_ || inflight_bytes_ > kCongestedBytes; }
 
   // The peer has saved everything up to `match`. `round` is the leader's newest round. Returns
@@ -69,8 +70,9 @@ class Progress {
   enum class Rejection { kIgnored, kUsed, kLostEntries };
   Rejection OnRejected(Index rejected_prev, Index next, uint64_t round);
 
-  // Messages in flight may be lost. `first_index` is that of the leader's log: if the peer may have
-  // the entry before it, the leader asks for that first, because a snapshot costs more.
+  // Messages in flight may be lost. The next probe begins at next_index, or at `first_index` (of
+  // the leader's log) if that is less, but not at or below match_index. A peer that has the entry
+  // before `first_index` needs no snapshot.
   void OnUnreachable(Index first_index);
 
   // A snapshot is being sent, because next_index is below the leader's first index.
@@ -88,9 +90,10 @@ class Progress {
   // A new heartbeat interval begins.
   void OnHeartbeat();
 
-  // True once for each interval in which appends were in flight and none was acknowledged. Then an
-  // append without entries follows them, whose prev is next_index - 1. The peer rejects it if it
-  // lost one of them. This is how the loss of the last append is noticed.
+  // True once for each interval in which appends were in flight and none was acknowledged. The
+  // leader then sends an append without entries whose prev is next_index - 1. The peer rejects it
+  // if one of the appends before it was lost. Otherwise the loss of the last append would not be
+  // noticed.
   bool TakeStalled() { return std::exchange(stalled_, false); }
 
   // Set by Raft.

@@ -65,8 +65,9 @@ void Raft::Tick(int ticks) {
       ResetElectionTimer();
     }
   } else if (reads_.in_flight() && interval_over) {
-    // The request or its reply may be lost. Asking twice is harmless: the leader confirms either
-    // reply after it got the first request, so after the reads that wait for it arrived.
+    // The request or its reply may be lost. Asking again is harmless: the leader answers each of
+    // the two only after a round that began after the first one arrived. The waiting reads arrived
+    // before that.
     last_heartbeat_ = now_;
     Send(leader_, ReadIndexRequest{.id = reads_.round()});
   }

@@ -77,12 +77,13 @@ class Raft {
   // Asks for a read index. Each call is answered exactly once, in Ready::reads. The caller must not
   // use an `id` twice for one Raft object.
   void ReadIndex(uint64_t id);
-  // The connection on which `peer` sent its appends (Message::connection) was aborted, for example
-  // because its process died. Do not call it for a connection that the peer closed in order. If the
-  // peer is the leader, and no message of it came on a newer connection, this member no longer
-  // knows a leader: it no longer ignores other candidates, and soon asks for pre-votes itself
-  // (Config::fast_campaign_ticks). Members that still hear from the leader give no pre-votes, so if
-  // they are a majority, the term does not change (docs/decisions/0009-fast-failover.md).
+  // The connections on which `peer` sent appends and heartbeats were aborted, for example because
+  // its process died. `connection` is the newest one (Message::connection). Do not call it for a
+  // connection that the peer closed cleanly. If the peer is the leader, and no message of it came
+  // on a newer connection, this member no longer knows a leader: it no longer ignores other
+  // candidates, and soon asks for pre-votes itself (Config::fast_campaign_ticks). Members that
+  // still hear from the leader give no pre-votes, so if they are a majority, the term does not
+  // change (docs/decisions/0009-fast-failover.md).
   void OnPeerLost(MemberId peer, uint64_t connection);
   // Leadership transfer (thesis §3.10). The leader accepts no proposals, commits its log, brings
   // `target` up to date and asks it to campaign at once. If `target` has not taken over within an
@@ -259,8 +260,8 @@ class Raft {
   uint64_t timer_started_ = 0;
   uint64_t timer_length_ = 0;       // random, chosen at each reset
   uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
-  uint64_t leader_connection_ = 0;  // the newest one on which a message of leader_ came
-  int fast_rounds_ = 0;             // how many rounds still begin early; 0 with a leader_
+  uint64_t leader_connection_ = 0;  // highest Message::connection of a message of leader_
+  int fast_rounds_ = 0;             // rounds of pre-votes that still begin early; 0 with a leader_
   uint64_t last_heartbeat_ = 0;     // leader: start of its last timed heartbeat round;
                                     // follower: when it last asked for a read index
 
@@ -271,7 +272,7 @@ class Raft {
   // Every other member, and removed members that have not been told yet that they were removed.
   std::map<MemberId, Progress> peers_;
   Index term_start_ = 0;         // index of the no-op of its term; reads wait for its commit (§8)
-  uint64_t round_ = 0;           // newest heartbeat round; never reset, also in a new term
+  uint64_t round_ = 0;           // newest heartbeat round; never decreases, not even in a new term
   bool announce_round_ = false;  // send round_ to every peer in the next Ready
   size_t uncommitted_bytes_ = 0;
   MemberId transferee_ = kNobody;  // to whom leadership is being transferred
@@ -282,8 +283,8 @@ class Raft {
   ReadIndexQueue reads_;         // empty without a leader_
   uint64_t next_read_question_;  // follower only: id of its next ReadIndexRequest
 
-  // What the next Ready has so far: messages, read indexes, events, a snapshot to install. The rest
-  // is added when it is taken.
+  // What the next Ready has so far: messages, read indexes, events, a snapshot to install.
+  // TakeReady adds the rest.
   Ready next_;
 
   struct Saving {  // a Ready that was taken but not yet OnSaved

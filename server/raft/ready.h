@@ -30,7 +30,7 @@ struct BecameFollower {
 };
 struct BecamePreCandidate {
   Term term = 0;      // the term that it would campaign in
-  bool fast = false;  // its connection to the leader broke (false: its election timeout passed)
+  bool fast = false;  // before the election timeout (Raft::kFastRounds)
 };
 struct BecameCandidate {
   Term term = 0;
@@ -58,7 +58,7 @@ struct VoteReceived {
 };
 struct SteppedDown {
   Term term = 0;
-  // kTransfer: it asked the other member to campaign. kNoVoter: an entry that it committed removed
+  // kTransfer: it was transferring its leadership. kNoVoter: an entry that it committed removed
   // it from the voters.
   enum class Why { kHigherTerm, kTransfer, kNoQuorum, kNoVoter } why = Why::kHigherTerm;
 };

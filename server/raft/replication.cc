@@ -83,8 +83,8 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   if (may_vote_ && append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
   if (halted_) {
     SetLeader(kNobody);
-    // The leader then sends earlier entries. If they contradict this log, it gets an answer
-    // (OnConflict).
+    // The rejection makes the leader send earlier entries. If they contradict this log, OnConflict
+    // tells the leader so.
     if (append.prev.index >= log_.first_index() && !log_.Contains(append.prev)) {
       RejectPrev(message, append, /*round=*/0);
     }
@@ -97,7 +97,7 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   // Once the entries are appended, this log equals the leader's up to `match`.
   Index match = append.prev.index + append.entries.size();
   const bool had_entries = !append.entries.empty();
-  if (out_of_space_) {  // entries that are not taken count as not sent
+  if (out_of_space_) {  // stores no entries: handle the append as if it had none
     append.entries.clear();
     if (!RAFTKV_MUTANT("appends-out-of-space")) match = append.prev.index;
   }
@@ -244,13 +244,13 @@ void Raft::SendToPeers() {
   for (auto& [id, peer] : peers_) {
     const bool sent = SendEntries(id, peer);
     // A new commit index is sent at once even without entries, because followers answer their
-    // clients after they have applied the entries up to it. The round of a heartbeat needs no
-    // message of its own if entries tell it that arrive soon.
+    // clients after they have applied the entries up to it. A heartbeat round needs no message of
+    // its own if an append that was just sent carries it and arrives soon.
     const bool told = sent && !(announce_round_ && peer.congested());
     if (!told && (announce_round_ || HasSomethingFor(peer))) {
       const Index prev = peer.match_index();
-      // The entry at `prev` was cut, so its term is unknown here. Name the position before entry 1
-      // instead: every log has it, so the peer does not reject this empty append.
+      // If the entry at `prev` was cut, its term may be unknown here. Then use index 0 as prev:
+      // every log contains it, so the peer does not reject this empty append.
       SendAppend(id, peer, prev + 1 < log_.first_index() ? EntryId{} : log_.IdAt(prev), {});
     }
     if (peer.TakeStalled() && peer.next_index() >= log_.first_index()) {

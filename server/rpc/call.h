@@ -29,10 +29,10 @@ class Call {
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
   // The network address of the client, for log lines.
   virtual std::string peer() const = 0;
-  // A time a little after the client's deadline: then the client has certainly given up.
-  // InfiniteFuture if the client set no deadline. Do not answer "request timed out" before this
-  // time because of the client's deadline: etcd's client library sends a write again if the write
-  // ends with DEADLINE_EXCEEDED before the client's own deadline.
+  // A time a little after the client's deadline, when the client has certainly given up.
+  // InfiniteFuture if the client set no deadline. A handler that answers "request timed out"
+  // because of the client's deadline must wait until this time: etcd's client library sends a write
+  // again if the write ends with DEADLINE_EXCEEDED before the client's own deadline.
   virtual MonotonicTime deadline() const = 0;
   // True: the client has cancelled the call, or its connection is closed. May be called from any
   // thread.
@@ -111,7 +111,7 @@ class StreamHandler {
   // The previous response was written, so the next one may be written.
   virtual void OnWritable() = 0;
   // The call ends because its client has gone: the client cancelled the call, or its connection
-  // broke. Not called if the client ended its requests in order.
+  // broke. Not called if the client ended its requests and then got a status.
   virtual void OnGone() {}
 };
 

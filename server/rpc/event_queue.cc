@@ -10,7 +10,7 @@ void EventQueue::Push(absl::Span<const Event> events) {
     first = pushed_.empty();
     pushed_.insert(pushed_.end(), events.begin(), events.end());
   }
-  if (first) wake_();  // otherwise the thread was woken and has not come yet
+  if (first) wake_();  // otherwise the thread was woken already, and has not called RunNext yet
 }
 
 bool EventQueue::empty() {

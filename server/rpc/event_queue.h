@@ -26,7 +26,7 @@ struct Event {
 class EventQueue {
  public:
   // `wake` is called after a Push to an empty queue, on the pushing thread. The serving thread must
-  // then come soon.
+  // then call RunNext soon.
   explicit EventQueue(std::function<void()> wake) : wake_(std::move(wake)) {}
 
   // From any thread.

@@ -53,7 +53,7 @@ grpc::Status Serialize(const Message& message, grpc::ByteBuffer* bytes) {
 }  // namespace
 
 // What unary calls and streams have in common: gRPC's context, and the operation that completes
-// when the call is over, whoever ended it. `Base` is UnaryCall or Stream.
+// when the call is over, no matter which side ended it. `Base` is UnaryCall or Stream.
 template <typename Base>
 class MethodTable::GrpcCall : public Base, public Operations {
  public:
@@ -253,7 +253,7 @@ class MethodTable::Stream final : public GrpcCall<raftkv::Stream> {
     if (!reading_) MaybeRead();
   }
 
-  // Only now is it known whether the client ended its requests in order or is gone.
+  // Only now is it known whether the client has ended its requests or is gone.
   void OnOver() override {
     ending_ = true;
     if (gone() && handler_ != nullptr) handler_->OnGone();

@@ -53,7 +53,7 @@ class MethodTable final : public grpc::Service {
   // Ends all streams at once, without a status. They are counted in running() until they have
   // ended.
   void CancelStreams();
-  // Ends all streams in order, so that their clients learn the status.
+  // Ends all streams with this status, which is sent to their clients.
   void FinishStreams(const absl::Status& status);
 
  private:

@@ -19,13 +19,13 @@ class QueuePoller {
   // Call it before all others.
   void Start(grpc::CompletionQueue* queue) { queue_ = queue; }
 
-  // Handles one event that has come. False: none has.
+  // Handles one event, if there is one. False: there was none.
   bool Poll() { return Poll(gpr_inf_past(GPR_CLOCK_MONOTONIC)); }
 
-  // Waits until an event has been handled, Wake is called, or `timeout` is over; not at all if
-  // `ready()`. What makes `ready()` true must come before a call of Wake.
+  // Waits until an event has been handled, Wake is called, or `timeout` is over. Does not wait if
+  // `ready()` is true. Code that makes `ready()` true must call Wake afterwards.
   void Wait(absl::Duration timeout, const std::function<bool()>& ready) {
-    // An alarm that was set and has not rung ends this wait.
+    // If the alarm was set and its event was not handled yet, that event ends this wait.
     const bool arm = alarm_.unserved == 0;
     if (arm) waiting_ = true;
     if (!ready()) {
@@ -37,7 +37,7 @@ class QueuePoller {
 
   // From any thread.
   void Wake() {
-    // gRPC would round up a deadline of now.
+    // The alarm's deadline is in the past, because gRPC would round the current time up.
     if (waiting_.exchange(false)) {
       alarm_.alarm.Set(queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), &alarm_);
     }

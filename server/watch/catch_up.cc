@@ -50,7 +50,7 @@ class Reader {
     size_t index_slot = 0;  // for RangeIndex
   };
 
-  // Sorts out the watches that start too early. Returns where the walk begins.
+  // Sets the outcome of watches whose events were compacted. Returns where the walk begins.
   Revision Begin() {
     Revision from = snapshot_.revision() + 1;
     for (State& state : states_) {
@@ -110,15 +110,15 @@ class Reader {
       *state->result.events.Add() = event;
       state->result.bytes += bytes;
       bytes_ += bytes;
-      // Asked after each copy: there may be a thousand of a large event.
+      // Checked after each copy, because a large event may be copied for a thousand watches.
       if (bytes_ > order_.bytes_max && (order_.inline_only || !MakeRoom())) return false;
     }
     return true;
   }
 
   // There are more bytes than one catch-up may hold. If earlier revisions had events, the catch-up
-  // ends before this revision. Otherwise this revision is read for a single watch. False: stop
-  // here.
+  // ends before this revision. Otherwise this revision is read for a single watch. False: the
+  // catch-up ends.
   bool MakeRoom() {
     if (only_ == nullptr) {
       if (bytes_done_ > 0) return false;

@@ -193,7 +193,7 @@ bool Hub::Give(mvcc::EventCursor* cursor, Steps* steps) {
   return true;
 }
 
-// Everything up to `revision` was given. Queues it.
+// All events up to `revision` were given to their watches. Queues them.
 bool Hub::CloseRevision(Revision revision, Steps* steps) {
   for (; closed_ < open_.size(); ++closed_) {
     Part& part = open_[closed_];

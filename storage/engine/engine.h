@@ -135,8 +135,8 @@ class Engine {
   };
   virtual absl::StatusOr<std::optional<KeyValue>> Last() const = 0;
 
-  // Gives back the disk space of the keys before `end`. Nobody may read them again: some of them,
-  // or all, may still be there, also after a crash.
+  // Gives back disk space of the keys before `end`. The caller must not read these keys again,
+  // because some or all of them may still be there, also after a crash.
   virtual void Drop(std::string_view end) = 0;
 
   // Positions in the sequence of writes. written() is the position after the last batch. All

@@ -344,8 +344,9 @@ class RocksEngine final : public Engine {
     return absl::DataLossError(absl::StrCat(database_->dir, ": ", it->status().ToString()));
   }
 
-  // Removes the files that contain only such keys. Nothing is written for the others: in a log they
-  // become such files soon.
+  // Removes the files that contain only keys before `end`. Writes no deletions for the keys in
+  // other files: in a log, those files soon contain only such keys, too, and a later call removes
+  // them.
   void Drop(std::string_view end) override {
     const rocksdb::Slice begin, bound = ToSlice(end);
     const rocksdb::Status status = rocksdb::DeleteFilesInRange(

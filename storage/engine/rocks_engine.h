@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_ENGINE_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_ENGINE_H_
 
-// The engine on a real disk. In the product, only rocks_engine.{h,cc} use RocksDB.
+// The engine on a real disk. In the product, only the files rocks_* of this directory use RocksDB.
 //
 // kSynced (the log): the write-ahead log is on, and every Write with `sync` syncs it. If its last
 // record is torn, opening discards that record: it was never acknowledged. Any other damage

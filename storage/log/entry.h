@@ -113,7 +113,7 @@ struct HardState {
 
 // How far a log has ever come: its current term, and the highest last index that it had in that
 // term. All acknowledgements of the log's member are at or below it. It is saved with the log and
-// never goes back, unless an older copy takes the place of the log.
+// never goes back, unless an older copy replaces the log.
 struct Reached {
   Term term = 0;
   Index index = 0;

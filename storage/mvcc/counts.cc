@@ -187,7 +187,8 @@ bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
     ++(cursor.head().exists() ? stays.keys : stays.dead);
   }
   *bytes_left -= std::min(*bytes_left, bytes);
-  if (!on_rest) {  // very many removed keys, or one very large key: try again when it has doubled
+  if (!on_rest) {
+    // There are very many removed keys, or a very large key: try again when the block has doubled.
     block.cut_above = 2 * block.size();
     block.key_bytes = 0;
     return false;
@@ -199,7 +200,7 @@ bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
   rest->second.key_bytes = block.key_bytes - std::min(block.key_bytes, stays.key_bytes);
   block.keys = stays.keys;
   block.dead = stays.dead;
-  block.key_bytes = 0;  // small enough
+  block.key_bytes = 0;  // the part that stays is small enough
   block.cut_above = block_keys_;
   Touch(it);
   Touch(rest);
@@ -228,8 +229,9 @@ std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revisi
     return keys;
   }
   if (meter->in_entry()) return Walk(view, range, revision, meter, Charged::kYes);
-  // Count the keys of now and subtract what the events since `revision` changed, if there are fewer
-  // events than keys. Otherwise walk the keys at `revision`, which passes about as many keys.
+  // If there are fewer events since `revision` than keys, count the keys at the newest revision and
+  // subtract what these events changed. Otherwise walk the keys at `revision`, which passes about
+  // as many keys.
   const std::optional<int64_t> now = CountNewest(view, range, meter);
   if (!now) return std::nullopt;
   const int64_t events_max = std::min(meter->steps_left(), *now);

@@ -73,7 +73,8 @@ bool SatisfiedByNone(const PbCompare& c) {
 
 // --- measuring
 
-// Reading or copying this many values delays the thread that applies too little to be charged.
+// The first values of an entry, up to this number, are not charged to local limits, because reading
+// or copying them takes very little time.
 constexpr int kValuesUncharged = 4;
 
 bool KeepsAPart(const PutRequest& put) { return put.ignore_value() || put.ignore_lease(); }

@@ -4,7 +4,7 @@
 //   kill, term  In each round the leader gets the signal, and the time until the next acknowledged
 //               put is taken; only puts that were sent after the signal count. Then the member is
 //               started again.
-//   restart     In each round all members are restarted in order, one after the other (SIGTERM).
+//   restart     In each round all members are restarted, one after the other (SIGTERM).
 //               The longest time without an acknowledged put is taken.
 //
 //   failover [raftkv|etcd] [kill|term|restart] [ROUNDS]      the defaults are raftkv, kill and 30

@@ -540,7 +540,7 @@ TEST(CliArguments, EndpointsComeFromTheEnvironmentUnlessGiven) {
   setenv("RAFTKV_ENDPOINTS", ("http://" + server.address()).c_str(), 1);
   EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
   EXPECT_EQ(Raftkv({"get", "a", "--endpoints", DeadAddress().c_str()}).code, kExitUnreachable);
-  // etcdctl's variable serves too, but ours is stronger.
+  // etcdctl's variable is used too, but ours has precedence.
   setenv("ETCDCTL_ENDPOINTS", DeadAddress().c_str(), 1);
   EXPECT_EQ(Raftkv({"get", "a"}).code, kExitOk);
   unsetenv("RAFTKV_ENDPOINTS");

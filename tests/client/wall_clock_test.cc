@@ -16,7 +16,7 @@ std::atomic<time_t> wall_clock_ahead{0};  // seconds
 
 }  // namespace
 
-// Takes the place of libc's function in the whole program.
+// Replaces libc's function in the whole program.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += wall_clock_ahead;

@@ -14,7 +14,8 @@
 //
 // Programs: raftkv-server from the build (RAFTKV_BIN overrides the directory), etcd from
 // build/etcd/usr/bin/etcd (RAFTKV_ETCD overrides the path). With RAFTKV_E2E_AGAINST=etcd, the tests
-// of etcd's behaviour run against etcd; the others are skipped. A test that fails there is wrong.
+// of etcd's behaviour run against etcd; the others are skipped. If a test fails against etcd, the
+// test is wrong.
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>

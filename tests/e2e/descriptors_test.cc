@@ -1,5 +1,5 @@
-// Programs that are started with standard descriptors closed, as some supervisors do it. What a
-// program opens first must not take their place: log lines would be written into it.
+// Programs that are started with standard descriptors closed, as some supervisors do it. A file
+// that the program opens must not get one of these descriptors: log lines would be written into it.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

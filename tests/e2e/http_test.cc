@@ -108,7 +108,7 @@ TEST_F(Pages, WithoutAMajorityOnlyTheMemberIsHealthy) {
             "[-]linearizable_read failed: etcdserver: request timed out\n[+]non_learner ok\n\n");
 }
 
-// Also on an etcd, as far as version 3.4 has the pages.
+// Compares the pages with those of etcd 3.4, which has only some of them.
 TEST(PagesOfDebiansEtcd, AreTheSame) {
   if (EtcdProgram().empty()) return;
   Cluster etcd({.product = Product::kEtcd, .size = 1}), ours({.size = 1});

@@ -22,7 +22,7 @@ namespace raftkv::e2e {
 
 namespace {
 
-// What a slow direction carries of one connection before the next one has its turn.
+// How many bytes of one connection are moved before the next connection is served.
 constexpr size_t kSlice = 1024;
 
 sockaddr_in Address(int port) {

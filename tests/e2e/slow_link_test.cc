@@ -1,5 +1,5 @@
-// Entries that take longer than an election timeout on their way. The leader stays, and they
-// arrive (docs/decisions/0020-heartbeats-apart.md).
+// Entries that take longer than an election timeout to arrive. The leader stays the leader, and the
+// entries arrive (docs/decisions/0020-heartbeats-apart.md).
 
 #include "tests/e2e/links.h"
 

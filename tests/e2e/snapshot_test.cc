@@ -87,7 +87,7 @@ TEST_F(SnapshotOfProcesses, MemberBehindACutLogCatchesUpUnderLoad) {
   EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty());
 }
 
-// The member hangs and is far behind when it goes on. Its process does not end, and its clients
+// A member hangs, and is far behind when it continues. Its process does not end, and its clients
 // stay connected.
 TEST_F(SnapshotOfProcesses, WatchesContinueOnAMemberThatInstallsOne) {
   const int behind = Follower();

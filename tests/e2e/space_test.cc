@@ -1,5 +1,5 @@
-// Alarms, and a member whose disk is nearly full or full. The disk is a small tmpfs in the place of
-// the member's data directory; without the right to mount one, these tests are skipped.
+// Alarms, and a member whose disk is nearly full or full. The disk is a small tmpfs that is mounted
+// as the member's data directory; without the right to mount one, these tests are skipped.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -203,7 +203,7 @@ TEST_F(SmallDisk, WithLittleSpacePutsAreDeniedUntilThereIsMore) {
   EXPECT_EQ(alarms.response.alarms(0).memberid(),
             cluster_->Status(0).response.header().member_id());
   EXPECT_THAT(cluster_->log(0), HasSubstr("(storage.min_free_bytes)"));
-  // Disarmed, it comes back.
+  // If an operator disarms the alarm, the member raises it again.
   ExpectOk(Alarm(cluster_->connection(1), AlarmRequest::DEACTIVATE, etcdserverpb::NOSPACE,
                  alarms.response.alarms(0).memberid()));
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return PutsAreDenied(1); }));

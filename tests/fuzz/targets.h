@@ -30,7 +30,7 @@ std::vector<std::string> Examples(std::string_view target);
 
 // The form of an input of the target "log": the rows of a log's database. A row is the length of
 // the key, the length of the value in two bytes, the key, the value. The target corrects the
-// checksum of each value, so that the reader looks at what is behind it.
+// checksum of each value, so that the reader does not reject every changed value by it.
 std::string EncodeRow(std::string_view key, std::string_view value);
 
 // raft_core.cc: sequences of messages and other inputs for one Raft core.

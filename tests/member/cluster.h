@@ -113,7 +113,7 @@ class Cluster {
     std::shared_ptr<MemoryDisk> log, state;
   };
   Disks Copy(raft::MemberId id);
-  // An older copy takes the place of the member's disks, and the member starts.
+  // Replaces the member's disks by an older copy, and starts the member.
   void PutBack(raft::MemberId id, const Disks& disks);
   // Changes a byte of the stored state: how often `key` was changed. Call it while the member is
   // down.

@@ -147,7 +147,8 @@ TEST_F(MembersTest, ChecksWhatIsAskedFor) {
   EXPECT_EQ(Change(leader, Remove(down))->fate, Fate::kApplied) << "it does not answer anyway";
 }
 
-// It answers its clients, also the one that asked for that, and learns at once that it was removed.
+// A removed follower answers its clients, also the one that asked for the removal, and learns at
+// once that it was removed.
 TEST_F(MembersTest, ARemovedFollowerAnswers) {
   const raft::MemberId removed = c.follower();
   auto before = c.Put(removed, "k", "before");
@@ -156,7 +157,8 @@ TEST_F(MembersTest, ARemovedFollowerAnswers) {
   EXPECT_EQ(removal->fate, Fate::kApplied);
   EXPECT_EQ(removal->result.response.change_members().members_size(), 2);
   EXPECT_EQ(c.Count<RemovedFromCluster>(removed), 1);
-  // Its outcome would not be known, so it is not proposed. The client asks another member.
+  // The outcome of a later put would not be known here, so it is not proposed. Its client uses
+  // another member.
   auto after = c.Put(removed, "k", "after");
   c.Settle();
   ASSERT_EQ(after->times, 1);
@@ -174,7 +176,8 @@ TEST_F(MembersTest, ARemovedFollowerThatWasAwayIsToldByTheOthers) {
   EXPECT_FALSE(KnownBy(removed).removed(removed)) << "its log does not have the entry";
 }
 
-// It transfers its leadership first. Whoever is asked answers, and every put is answered.
+// A leader that is removed transfers its leadership first. The member that is asked answers, and
+// every put is answered.
 TEST_F(MembersTest, ARemovedLeaderTransfersItsLeadershipFirst) {
   const raft::MemberId leader = c.leader();
   std::vector<std::shared_ptr<Answer>> puts;

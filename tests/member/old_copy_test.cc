@@ -86,7 +86,7 @@ TEST(OldCopy, IsFoundByItsLeader) {
   PutSome(c, "after", 1);
 }
 
-// Its vote could elect a leader without what it acknowledged.
+// The vote of an older copy could elect a leader that lacks what its member has acknowledged.
 TEST(OldCopy, IsFoundByAFollowerThatRemembersIt) {
   Cluster c(3);
   Elect(c, 1);

@@ -105,7 +105,7 @@ proto::Command RandomRequests::AlarmCommand(const Model& model) {
   return command;
 }
 
-// Any change with any configuration, as the state machine must take it.
+// Any change with any configuration: the state machine must apply them all.
 proto::Command RandomRequests::ChangeMembers(const Model& model) {
   proto::Command command;
   proto::ChangeMembers& change = *command.mutable_change_members();

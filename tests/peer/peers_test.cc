@@ -71,7 +71,7 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
     for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
     ASSERT_EQ(node.inputs.size(), 1);
     EXPECT_EQ(std::get<ForwardQueueFull>(node.inputs[0]).number, 3);
-    // The connection is never made: what waited for it certainly never left.
+    // The connection is never made: what waited for it was certainly not sent.
     ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<ForwardLost>() > 0; }));
     EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
   }
@@ -329,7 +329,7 @@ uint64_t NewestConnection(const Node& node) {
   return newest;
 }
 
-// A peer that dies is told apart from one that stops, and from one that connects again.
+// The transport distinguishes a peer that dies, one that stops, and one that connects again.
 TEST(Peers, AnAbortedStreamOfAppendsIsReportedWithItsNumber) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   auto from = std::make_unique<Node>(1, PeerAddress{2, "n2", to.address});

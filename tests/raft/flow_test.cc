@@ -235,7 +235,7 @@ TEST(Flow, UnreachablePeerIsProbedOnceAHeartbeat) {
   EXPECT_EQ(net[3].commit_index(), 11u);
 }
 
-// An entry takes longer than an election timeout on its way to both followers. Heartbeats overtake
+// An entry takes longer than an election timeout to reach the two followers. Heartbeats overtake
 // it, and nothing is sent a second time.
 TEST(Flow, HeartbeatsOvertakeALargeEntry) {
   Network net(3, [](Config& config) {

@@ -36,7 +36,7 @@ TEST(Transfer, TargetLeadsTheNextTerm) {
   EXPECT_EQ(net[1].transferee(), kNobody);
 }
 
-// So that nobody is alarmed by a planned change of leader.
+// The log lines of a planned change of leader must not look like a failure.
 TEST(Transfer, IsReportedAsOne) {
   Network net(3);
   net.Elect(1);

@@ -1,5 +1,5 @@
 // The limits of one connection of a client, on a socket pair, with a clock that the test advances.
-// Each test fails if its limit is taken out.
+// Each test fails if its limit is removed from the code.
 
 #include "server/http2/connection.h"
 

@@ -132,7 +132,7 @@ bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) {
 
 }  // namespace absl
 
-// --- gRPC: the start of an operation happens before its tag comes back ---------------------------
+// --- gRPC: the start of an operation happens before its tag is returned --------------------------
 
 extern "C" {
 

@@ -86,7 +86,7 @@ TEST_F(IdentityTest, AnAddedMember) {
                                     "--peer-urls=http://h:4"));
 }
 
-// A removed member must not be added again: its directory is of no more use.
+// A removed member must not be added again: its directory cannot be used again.
 TEST_F(IdentityTest, ARemovedMember) {
   proto::ChangeMembers change;
   change.set_remove(file_.members[1].id);

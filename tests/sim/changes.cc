@@ -21,7 +21,7 @@ bool World::TakesPart(int member) const {
   return members.contains(members_[member]->id());
 }
 
-// Some member is asked for a change. False: there is none to ask for.
+// Chooses a random change of the members. False: no change is possible now.
 bool World::DrawChange(proto::ChangeMembers* change, int* joiner) {
   const auto& members = ledger_.model().members();
   if (members.empty()) return false;
@@ -118,7 +118,7 @@ void World::NoteChange(const proto::ChangeMembers& change) {
   }
 }
 
-// No change is on its way or in a log uncommitted, so the voters will stay as they are.
+// No change is being requested or uncommitted in a log, so the voters will not change.
 bool World::ChangesSettled() const {
   if (profile_.change_every == 0) return true;
   if (now_ - last_change_ < 2 * profile_.request_timeout + 2 * kSecond) return false;

@@ -4,8 +4,8 @@
 // The run of one seed with Raft cores alone: server/raft and a log store on the simulated disk, and
 // no replica, state machine or client API. It has the profile, the disk with its crash points, and
 // the checker of Raft's invariants in common with the runs of whole members (world.h), which have
-// all other checkers. It is for many seeds: elections, logs, changes of the members, snapshots and
-// reads of the core, with 60 virtual seconds for each seed.
+// all other checkers. It tests elections, logs, changes of the members, snapshots and reads of the
+// core, with many seeds of 60 virtual seconds each.
 //
 // Faults: loss, delay and duplication of messages, partitions in one or both directions, crashes
 // before any effect, pauses, and skewed clocks. At the end all faults stop. Then there must be a

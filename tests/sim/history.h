@@ -11,8 +11,8 @@
 //        everything that was acknowledged when it was invoked, and with the model's answer. If it
 //        changed keys, its revision is newer than all that were known then. A request that
 //        certainly failed is never in the ledger. Of the transactions that put a key if its
-//        mod_revision is r, at most one succeeds. Each request is answered at most once, and when
-//        its member has stopped in order, exactly once.
+//        mod_revision is r, at most one succeeds. Each request is answered at most once; if its
+//        member has stopped orderly, exactly once.
 //
 // Together with one ledger for all members, this means that the answers are strictly serializable.
 

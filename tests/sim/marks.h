@@ -22,15 +22,15 @@ namespace raftkv::sim {
   X(kDeposed, "leader deposed by a higher term")                              \
   X(kLeaderMadeWay, "leader stepped down in its own term")                    \
   X(kEarlyWon, "election won early: the leader's connection broke")           \
-  X(kEarlyLost, "early round of votes lost")                                  \
-  X(kEarlyRetried, "early round of votes retried")                            \
+  X(kEarlyLost, "early round of pre-votes lost")                              \
+  X(kEarlyRetried, "early round of pre-votes retried")                        \
   X(kEarlyGivenUp, "early rounds given up for the election timeout")          \
-  X(kEarlyHeldOff, "early rounds in vain: a majority heard the leader")       \
+  X(kEarlyHeldOff, "early rounds lost: a majority heard the leader")          \
   X(kOldConnectionLost, "loss of an older connection of the leader ignored")  \
-  X(kClosedInOrder, "connection closed in order")                             \
+  X(kClosedInOrder, "connection closed cleanly")                              \
   X(kLearnerAdded, "learner added")                                           \
-  X(kVoterAdded, "voter added, which does not count yet")                     \
-  X(kVoterCounted, "added voter caught up, and counts")                       \
+  X(kVoterAdded, "voter added, which does not vote yet")                      \
+  X(kVoterCounted, "added voter caught up, and votes")                        \
   X(kPromoted, "learner promoted")                                            \
   X(kSoleVoter, "one voter with two learners")                                \
   X(kSevenVoters, "seven voters, after a change")                             \
@@ -45,12 +45,12 @@ namespace raftkv::sim {
   X(kRemovedTold, "removed member told so by another")                        \
   X(kRejoined, "machine joined again, as another member")                     \
   X(kConfigurationTruncated, "uncommitted configuration removed from a log")  \
-  X(kConfigurationInherited, "leader elected with an uncommitted one")        \
+  X(kConfigurationInherited, "leader with an uncommitted configuration")      \
   X(kTransferred, "leadership transferred")                                   \
   X(kTransferBehind, "transfer to a member that was behind")                  \
   X(kTransferTimedOut, "transfer given up")                                   \
-  X(kTransferAskedOfFollower, "transfer asked of a follower")                 \
-  X(kTransferBadTarget, "transfer to no other member")                        \
+  X(kTransferAskedOfFollower, "transfer requested at a follower")             \
+  X(kTransferBadTarget, "transfer to a target that is no other voter")        \
   X(kTransferWon, "election without pre-votes won after TimeoutNow")          \
   X(kTimeoutNowLate, "TimeoutNow of an old term ignored")                     \
   X(kHandedOver, "leader stopped after another had taken over")               \
@@ -88,7 +88,7 @@ namespace raftkv::sim {
   X(kStopDeclined, "proposal declined because the leader was stopping")       \
   X(kStopFinished, "request finished while its member was stopping")          \
   X(kStopDrained, "request ended unfinished by a stop")                       \
-  X(kStopped, "member stopped in order")                                      \
+  X(kStopped, "orderly stop of a member")                                     \
   X(kPaused, "member paused")                                                 \
   X(kPausedLeader, "leader paused longer than an election timeout")           \
   X(kSaveStalled, "save stalled longer than an election timeout")             \
@@ -96,12 +96,12 @@ namespace raftkv::sim {
   X(kReadByFollower, "read answered by a follower")                           \
   X(kRegisterSearched, "order found for overlapping requests of a key")       \
   X(kReadDeclined, "read index request declined")                             \
-  X(kReadBeforeOwnTerm, "read asked of a leader without a commit of its own") \
+  X(kReadBeforeOwnTerm, "read at a leader before a commit of its term")       \
   X(kReadWaitedForApply, "read waited for the applier")                       \
   X(kReadTimedOut, "read timed out")                                          \
   X(kForwarded, "forwarded proposal applied")                                 \
   X(kForwardDeclined, "forwarded proposal declined")                          \
-  X(kUnsent, "forwarded proposal never left")                                 \
+  X(kUnsent, "forwarded proposal certainly not sent")                         \
   X(kUnknownLeaderLost, "fate unknown: leader lost")                          \
   X(kUnknownConnection, "fate unknown: connection lost")                      \
   X(kUnknownTimedOut, "fate unknown: timed out")                              \
@@ -116,7 +116,7 @@ namespace raftkv::sim {
   X(kTxnCompacted, "transaction rejected for a revision")                     \
   X(kWalkRejected, "transaction or deletion rejected: it walks too far")      \
   X(kTxnPast, "replicated transaction that read a past revision")             \
-  X(kTxnCounted, "transaction that counted, unlisted, what it had changed")   \
+  X(kTxnCounted, "count beyond a limit, after changes of the txn")            \
   X(kTxnRead, "transaction that only read")                                   \
   X(kSwapped, "key put on the condition of its mod_revision")                 \
   X(kPutAndDeleted, "key put and deleted in one transaction")                 \
@@ -146,8 +146,8 @@ namespace raftkv::sim {
   X(kCompactSteps, "physical compaction in several steps")                    \
   X(kCrashInCompaction, "crash inside a step of the physical compaction")     \
   X(kCrashCompacting, "crash between steps of the physical compaction")       \
-  X(kAsleep, "history hashed where the physical compaction was behind")       \
-  X(kLargeEntry, "entry left for a run without a limit of keys")              \
+  X(kAsleep, "hash by a member whose compaction is behind")                   \
+  X(kLargeEntry, "entry left for a run without a limit of steps")             \
   X(kApplyStalled, "entries applied elsewhere because writes would wait")     \
   X(kTurnBesideApply, "turn while another thread applied")                    \
   X(kFlushDue, "state machine flushed by the member's clock")                 \
@@ -158,7 +158,7 @@ namespace raftkv::sim {
   X(kWiped, "wiped member kept from voting")                                  \
   X(kLogCut, "log cut")                                                       \
   X(kStartFromCutLog, "start from a cut log")                                 \
-  X(kSnapshotWanted, "follower behind a cut log")                             \
+  X(kSnapshotWanted, "follower needs an entry that was cut")                  \
   X(kSnapshotInstalled, "snapshot installed")                                 \
   X(kInstalledUnderWatch, "snapshot installed under watches")                 \
   X(kInstalledUnderLease, "snapshot installed that has leases")               \

@@ -56,7 +56,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   void Rejoin(raft::MemberId id);
   void Retire();  // its process ends, and does not start again unless it rejoins
   void Wipe();    // call it while down: an empty directory with a new store id
-  // From now on its disk has so much free space, of kVolume.
+  // From now on its disk has `bytes` of free space, of kVolume.
   void SetFreeSpace(uint64_t bytes);
   static constexpr uint64_t kVolume = 1000, kLowSpace = 100;
   void Pause(Micros duration);

@@ -1,5 +1,5 @@
 // The lives of a simulated member: how a process starts and with what options, and how it ends: by
-// a crash, in order, or with the loss of its disk.
+// a crash, an orderly stop, or the loss of its disk.
 
 #include <algorithm>
 #include <utility>

@@ -30,7 +30,7 @@ constexpr Mutant kMutants[] = {
      "a leader accepts proposals while it hands its leadership over"},
     {"transfer-does-not-depose", "M25",
      "members that hear their leader ignore the vote request of its successor"},
-    {"timeout-now-of-an-old-term", "", "the request of a former leader to campaign is followed"},
+    {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign"},
     {"half-is-a-quorum", "M57", "half of the members are a majority"},
     {"append-does-not-reset-the-timer", "M61", "a follower that hears its leader campaigns"},
     // Membership.
@@ -72,8 +72,7 @@ constexpr Mutant kMutants[] = {
     {"reset-keeps-old-entries", "", "entries above an installed snapshot stay in the log", 0,
      "a log rarely reaches beyond the snapshot that replaces it (tests/storage finds it)"},
     {"snapshot-acked-before-durable", "", "an install is acknowledged before it is durable"},
-    {"snapshot-installed-over-a-newer-log", "M48",
-     "an old snapshot takes the place of a newer state"},
+    {"snapshot-installed-over-a-newer-log", "M48", "an old snapshot replaces a newer state"},
     {"log-reset-before-the-state-is-replaced", "M52",
      "an install empties the log before the snapshot is named as the state"},
     {"install-hides-the-leases", "M44",
@@ -83,7 +82,8 @@ constexpr Mutant kMutants[] = {
     // Reads.
     {"stale-read-after-leader-change", "M36", "a new leader answers reads before it commits"},
     {"read-without-round", "M35", "a leader answers reads without asking a majority", 3000},
-    {"late-read-reply-counts", "M37", "the reply to an earlier question answers newer reads"},
+    {"late-read-reply-counts", "M37",
+     "the reply to an earlier read index request confirms newer reads"},
     {"read-skips-apply-queue", "M38", "a confirmed read does not wait for the state machine"},
     // Apply and answers.
     {"apply-twice-after-restart", "M43", "entries that the state machine holds are applied again"},
@@ -104,7 +104,7 @@ constexpr Mutant kMutants[] = {
      "a walk is rejected because of what only this member has not compacted yet"},
     // Compaction.
     {"compact-asks-the-physical-compaction", "",
-     "a compaction is rejected by how far this member's physical compaction has come"},
+     "whether a compaction is rejected depends on this member's physical compaction"},
     {"compaction-goes-too-far", "",
      "physical compaction removes what the next revision made obsolete"},
     {"compaction-keeps-tombstones", "", "physical compaction leaves deletions behind"},
@@ -114,8 +114,9 @@ constexpr Mutant kMutants[] = {
      "the position of the compaction is saved before its work"},
     {"compacted-forgotten-at-restart", "", "a restart forgets the compacted revision"},
     {"hash-of-what-is-stored", "", "a hash includes what physical compaction has not removed yet"},
-    {"counts-forgotten-at-restart", "", "a restart forgets how many keys there are"},
-    {"count-of-the-past-is-of-now", "", "a read of a past revision counts today's keys"},
+    {"counts-forgotten-at-restart", "", "a restart does not load the counts of keys"},
+    {"count-of-the-past-is-of-now", "",
+     "a read of a past revision counts the keys of the newest one"},
     // Leases.
     {"renewal-does-not-save-a-lease", "M40",
      "an expiry that was proposed before a renewal takes effect after it"},

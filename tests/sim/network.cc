@@ -167,7 +167,7 @@ void Network::End(int a, int b, bool aborted) {
   const uint64_t ended = epoch(a, b)++;
   world_->marks().Hit(aborted ? Mark::kConnectionLost : Mark::kClosedInOrder);
   for (auto [end, peer] : {std::pair{a, b}, std::pair{b, a}}) {
-    // Mostly an end notices it at once. Sometimes only a timer tells that the other end is gone.
+    // Usually an end notices it at once. Sometimes it notices only by a timer.
     Rng& rng = world_->rng();
     const Micros delay =
         rng.Chance(80 * kPercent) ? rng.Between(0, 20 * kMillisecond) : rng.Between(0, 3 * kSecond);

@@ -13,7 +13,7 @@
 //                       ends notice it at different times (AppendLost, ForwardLost); what an end
 //                       sends before that is lost, too. An end also notices it when it gets a
 //                       message on the new connection. Each loss of a connection is reported
-//                       once to either end (PeerLost), unless the peer's process stopped in order.
+//                       once to either end (PeerLost), unless the peer's process stopped orderly.
 //
 // Links are cut and clogged in one direction. A cut loses the messages that are sent or arrive
 // meanwhile. A clog delays them.
@@ -73,7 +73,7 @@ class Network {
   void HealAll();
   bool any_cut() const;
   void Break(int a, int b) { End(a, b, /*aborted=*/true); }
-  // Its process ended, and so do all its connections.
+  // The member's process has ended, and so have all its connections.
   void OnDown(int member, bool in_order);
   void OnUp(int member);  // a new process has no old connections
 

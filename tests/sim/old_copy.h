@@ -13,8 +13,8 @@
 //   served    While a member that has halted knows committed entries that another one lacks or
 //             contradicts, that other one does not lead a majority.
 //
-// Two things need not be found. A crash may make a member forget which of its newest entries are
-// committed. And what the copy has forgotten may be known to no other member.
+// In two cases nothing need be found: a crash has made a member forget which of its newest entries
+// are committed, or no other member knows what the copy has forgotten.
 
 #include <cstdint>
 

@@ -54,9 +54,9 @@ struct Profile {
   Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
   Micros change_every = 0;     // a member joins, is promoted, is updated, or leaves
-  Micros space_every = 0;      // the disk of a member becomes short of space, or full,
-  Micros space_for = 0;        // for this time
-  Micros late_start = 0;       // one member starts for the first time after this time
+  Micros space_every = 0;      // the disk of a member becomes short of space, or full
+  Micros space_for = 0;        // how long that lasts
+  Micros late_start = 0;       // delay of the first start of one member
   Micros down_for = 500 * kMillisecond;
   uint32_t clock_skew = 0;              // how much faster or slower a member's clock may run
   Micros clock_start = 3600 * kSecond;  // what the clocks show when the run starts

@@ -74,7 +74,7 @@ class RegisterSearch::Window {
       if ((done >> i & 1) != 0 || operation.start > first_end || operation.end < last_start) {
         continue;
       }
-      // Of the deletions without an answer, the one that started first may take the place of any.
+      // Of the deletions without an answer, it is enough to try the one that started first.
       if (!operation.read && operation.value == 0 && operation.end == kNever) {
         if (std::exchange(deletes, true)) continue;
       }

@@ -1,15 +1,16 @@
 #ifndef RAFTKV_TESTS_SIM_REGISTER_SEARCH_H_
 #define RAFTKV_TESTS_SIM_REGISTER_SEARCH_H_
 
-// A second opinion on the answers about one key. It uses no revision, no log and no model: it
+// An independent check of the answers about one key. It uses no revision, no log and no model: it
 // searches for an order of the operations that explains the answers (Wing and Gong, "Testing and
 // Verifying Concurrent Objects"; with Lowe's memory of the states that were visited). In that
 // order, each operation takes effect between its start and its answer, and each read returns the
 // value of the last put, or nothing after a deletion.
 //
 // The operations are cut into small windows that overlap, each searched by itself with any value at
-// its start. So a correct history is never rejected. What reaches into a window or out of it may
-// take effect in the window or not; a write without an answer may take effect at any later time.
+// its start. So a correct history is never rejected. An operation that is only partly in a window
+// may take effect in the window or not; a write without an answer may take effect at any later
+// time.
 
 #include <cstdint>
 #include <map>

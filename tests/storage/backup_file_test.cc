@@ -90,7 +90,7 @@ TEST_F(BackupFile, FilesOfAllSizesAreReadAgain) {
   }
 }
 
-// Every size of the padding, none among them.
+// Every size of the padding, 0 included.
 TEST_F(BackupFile, ZerosFillTheLastBlock) {
   for (size_t bytes = 1; bytes <= 513; ++bytes) {
     ASSERT_TRUE(Read(Join(Encode({std::string(bytes, 'x')}))).ok()) << bytes;

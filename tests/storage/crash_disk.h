@@ -3,7 +3,7 @@
 
 // What a power loss leaves of the files of a program.
 //
-// A Recording takes down every change of the files under one directory. The test program defines
+// A Recording records every change of the files under one directory. The test program defines
 // libc's functions that change files (crash_disk_calls.cc), so the changes are those of RocksDB, of
 // the C++ library and of our own code alike, in their order. A CrashDisk replays a part of the
 // changes and writes what a power loss at that moment may leave into another directory.
@@ -25,7 +25,7 @@
 
 namespace raftkv {
 
-// RocksDB's LOG and LOG.old.*, on which nothing depends. They are left out everywhere.
+// RocksDB's LOG and LOG.old.* are text for people. They are neither recorded nor compared.
 inline bool IsTextLog(const std::string& name) { return name.starts_with("LOG"); }
 
 using Node = int;  // a file or a directory, by the order of creation; 0 is the recorded directory
@@ -33,9 +33,9 @@ using Node = int;  // a file or a directory, by the order of creation; 0 is the 
 struct Change {
   enum class Kind {
     kAdd,       // the directory `node` gets the name `name` for `target`
-    kRemove,    // it loses `name`
-    kRename,    // `name` becomes `other`, also if there is an `other`
-    kExchange,  // `name` and `other` change places
+    kRemove,    // the directory `node` loses the name `name`
+    kRename,    // `name` becomes `other`, and replaces an `other` that exists
+    kExchange,  // `name` and `other` are exchanged
     kWrite,     // `data` at `offset` of the file `node`
     kTruncate,  // the file gets `offset` bytes
     kSync,      // the file or directory is synced

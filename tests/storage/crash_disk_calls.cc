@@ -1,7 +1,7 @@
-// The functions of libc that change files, in the place of libc's own: the dynamic linker finds the
-// program's functions first, also for calls by libraries. Each makes the system call; while there
-// is a Recording, it also records what changed. Syncs do not reach the disk at all, because a test
-// needs no real ones and they take most of its time.
+// Replaces the functions of libc that change files: the dynamic linker finds the program's
+// functions first, also for calls by libraries. Each makes the system call; while there is a
+// Recording, it also records what changed. Syncs do not reach the disk at all, because a test needs
+// no real ones and they take most of its time.
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -26,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Of a call with a directory as its place.
+// The absolute path of `path`, which is relative to the open directory `at`.
 std::string Absolute(int at, const char* path) {
   if (path[0] == '/') return path;
   if (at == AT_FDCWD) return fs::absolute(path).string();

@@ -61,7 +61,7 @@ class DamageTest : public testing::Test {
       const absl::Status status = Open().status();
       EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
       EXPECT_NE(status.message().find(dir_.path()), std::string::npos) << status;
-      // The remedy works today, and does not destroy what may be the only copy.
+      // The message names an existing command, and no step that destroys the only copy of the data.
       EXPECT_NE(status.message().find("keep a copy of this directory"), std::string::npos)
           << status;
       EXPECT_NE(status.message().find("raftkv member replace"), std::string::npos) << status;

@@ -1,4 +1,5 @@
-// A disk that is full while an engine flushes or compacts: nothing is lost, and it is repeated.
+// A disk that is full while an engine flushes or compacts: nothing is lost, and the flush or
+// compaction is repeated.
 
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
