@@ -102,7 +102,7 @@ class Cores {
     std::unique_ptr<LogStore> log;
     std::unique_ptr<raft::Raft> raft;
     raft::Invariants invariants;
-    std::map<uint64_t, Index> reads;  // that wait: what was committed when each was asked
+    std::map<uint64_t, Index> reads;                    // waiting: the commit index at each request
     std::vector<std::unique_ptr<raft::Message>> inbox;  // while it is paused
     Micros busy_until = 0;
   };

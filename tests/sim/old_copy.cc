@@ -43,7 +43,8 @@ class OldCopies {
       if (!up(id)) Start(id);
     }
     cluster_.Run(absl::Seconds(20));
-    // Two leaders of one term have the same first entry: the next one shows the contradiction.
+    // Two leaders of one term begin with equal first entries: a later entry shows the
+    // contradiction.
     Write(1);
     cluster_.Run(absl::Seconds(10));
     Check();
