@@ -153,8 +153,7 @@ TEST_F(HistoryTest, FindsAStaleRead) {
   EXPECT_EQ(verdict_.invariant(), "I10");
 }
 
-// --- the search for an order of operations
-// --------------------------------------------------------
+// --- the search for an order of operations -------------------------------------------------------
 
 class SearchTest : public ::testing::Test {
  protected:
