@@ -36,7 +36,7 @@ class Pages : public testing::Test {
   }
   void Alarm(etcdserverpb::AlarmRequest::AlarmAction action, etcdserverpb::AlarmType type) {
     Connection& connection = cluster_.connection(0);
-    // It is rejected until the cluster version is that of the members.
+    // The request is rejected until the cluster has the cluster version of its members.
     ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
       return Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Alarm,
                   AlarmRequest(action, type))

@@ -79,7 +79,7 @@ TEST(Alarms, DenyWhatTheyDenyInEtcd) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   Connection& a = cluster.connection(0);
   Connection& b = cluster.connection(1);
-  // It is rejected until the cluster version is that of the members.
+  // The request is rejected until the cluster has the cluster version of its members.
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return Grant(a, 7).ok(); }));
   ExpectOk(cluster.Put(0, "k", "v"));
   const int64_t revision = cluster.Put(0, "k", "v2").response.header().revision();
@@ -148,7 +148,7 @@ class SmallDisk : public testing::Test {
     statvfs(disk().c_str(), &info);
     return info.f_bavail * info.f_frsize;
   }
-  // As another program would: takes up space until `free` bytes are left.
+  // Takes up space, as another program would, until `free` bytes are left.
   void LeaveFree(uint64_t free) {
     const std::string path = disk() + "/of-another-program";
     struct stat info = {};
