@@ -554,8 +554,8 @@ class Cores {
     }
   }
 
-  // Whether there is a leader that has committed an entry of its term, all members know it as the
-  // leader, and each of them has committed all entries except for at most the last five.
+  // Whether there is a leader, the newest committed entry is of its term, and all its members
+  // follow it and have committed all entries but at most the last five.
   bool Agree() {
     for (int i = 0; i < size(); ++i) {
       if (!leads(i)) continue;
