@@ -554,8 +554,7 @@ class Cores {
     }
   }
 
-  // Whether there is a leader, the newest committed entry is of its term, and all its members
-  // follow it and have committed all entries but at most the last five.
+  // Whether all members follow one leader and have committed all but at most the last five entries.
   bool Agree() {
     for (int i = 0; i < size(); ++i) {
       if (!leads(i)) continue;
