@@ -173,8 +173,8 @@ absl::StatusOr<LeaseRevokeResult> Client::LeaseRevoke(int64_t id) {
       impl_->Call<etcdserverpb::LeaseRevokeResponse>(Kind::kWrite, "Lease.LeaseRevoke", request));
 }
 
-// On the wire, a stream with one request and one response is like a unary call. It may be repeated
-// like a read.
+// On the wire, a stream with one request and one response is like a unary call. The request may be
+// repeated like a read.
 absl::StatusOr<LeaseKeepAliveResult> Client::LeaseKeepAlive(int64_t id) {
   etcdserverpb::LeaseKeepAliveRequest request;
   request.set_id(id);
@@ -239,7 +239,8 @@ absl::StatusOr<AlarmResult> Client::AlarmList() {
                                                          etcdserverpb::AlarmRequest()));
 }
 
-// As etcd's client library: one request for each alarm. Disarming twice is harmless.
+// As in etcd's client library, there is one request for each alarm. To disarm an alarm twice does
+// no harm, so the requests may be repeated like reads.
 absl::StatusOr<AlarmResult> Client::AlarmDisarm() {
   etcdserverpb::AlarmRequest request;
   absl::StatusOr<etcdserverpb::AlarmResponse> list =

@@ -12,8 +12,9 @@
 namespace raftkv::client {
 namespace {
 
-// How long a target may connect before the next one starts as well. Connecting within a data centre
-// takes less. Over longer distances an unneeded connection may be made, which does no harm.
+// If a target is not connected after this time, the next target starts to connect as well. Within a
+// data centre, connecting takes less time. Over longer distances an unneeded connection may be
+// made, which does no harm.
 constexpr absl::Duration kConnectDelay = absl::Milliseconds(50);
 
 }  // namespace
@@ -92,9 +93,9 @@ bool FailoverCall::MaySend(MonotonicTime now) const {
   if (now >= deadline_) return false;
   if (attempts_.empty()) return true;
   if (options_.kind == Kind::kRead) return in_flight_ == 0 || now >= NextHedgeAt();
-  // The next endpoint may take as long to reject the write as the ones before. If the deadline cut
-  // that short, a write that had certainly failed would end as unknown. So at least as much time
-  // must be left as has passed.
+  // The next endpoint may take as long to reject the write as the ones before. If the deadline came
+  // before its answer, the outcome would be unknown, although it is certain now that the write has
+  // failed. So at least as much time must be left as has passed.
   return in_flight_ == 0 && deadline_ - now >= now - begin_;
 }
 
@@ -106,13 +107,14 @@ MonotonicTime FailoverCall::NextHedgeAt() const {
                       static_cast<int64_t>(attempts_.size());
 }
 
-// Retries the first target that a request was sent to: when nothing is in flight any more, or when
-// half of the time has passed. Returns null if it is too early, and in `*at` when to ask again.
+// Returns the target that gets the request a second time: the first one that the request was sent
+// to. This is done once, when nothing is in flight any more or half of the request timeout has
+// passed. Returns null if there is no such target now; `*at` is then the time to ask again.
 FailoverCall::Target* FailoverCall::TargetToRetry(MonotonicTime now, MonotonicTime* at) {
   *at = MonotonicTime::InfiniteFuture();
   if (retried_ || connecting_ > 0) return nullptr;
   if (in_flight_ > 0) {
-    // A second request would only slow down a single endpoint that is slow already.
+    // If there is only one endpoint and it is slow, a second request would make it slower.
     if (targets_.size() > 1) *at = begin_ + options_.request_timeout / 2;
     if (now < *at) return nullptr;
   }
@@ -207,7 +209,7 @@ absl::Status FailoverCall::NoTargetLeft() const {
   std::vector<std::string> all;
   for (const Target& target : targets_) all.push_back(target.endpoint->address());
   std::string addresses = absl::StrJoin(all, ", ");
-  // Say how long it waited, unless every endpoint failed at once.
+  // Say how long the call waited, unless every endpoint failed at once.
   const absl::Duration limit = std::min(options_.dial_timeout, options_.request_timeout);
   if (Now() - begin_ >= limit) {
     absl::StrAppend(&addresses, " within ", absl::FormatDuration(limit));

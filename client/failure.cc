@@ -76,7 +76,7 @@ bool NeverProposed(const grpc::ClientContext& context) {
 }
 
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call) {
-  // gRPC and absl number the codes alike.
+  // The codes of gRPC and of abseil have the same numbers.
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   const bool transport = (code == absl::StatusCode::kUnavailable || StreamLost(status)) &&
                          !absl::StartsWith(status.error_message(), kServerPrefix);

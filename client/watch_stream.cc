@@ -16,7 +16,8 @@ using etcdserverpb::WatchRequest;
 
 constexpr char kCall[] = "Watch.Watch";
 constexpr char kCompacted[] = "etcdserver: mvcc: required revision has been compacted";
-// Between two attempts that failed. The first attempt after a stream that worked starts at once.
+// The pause between two failed attempts to create the watch. After a stream that worked, the first
+// attempt starts at once.
 constexpr absl::Duration kBackoffMin = absl::Milliseconds(20);
 constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 // The interval at which a pause between attempts is interrupted, to check whether Cancel was
@@ -90,7 +91,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
   endpoint_ = (endpoint_ + 1) % endpoints_.size();
   address_ = endpoint->address();
   ++attempts_;
-  // The pause after a round over all endpoints that failed; doubled each time.
+  // The pause is divided among the endpoints. It is doubled after each round over all of them.
   retry_at_ = Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
   if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
 
@@ -201,7 +202,7 @@ absl::Status Watcher::Impl::WhyNot(Step step, MonotonicTime deadline) const {
       "nothing from ", address_, " until ", absl::FormatTime(absl::Now() + (deadline - Now()))));
 }
 
-// Until there is a batch, or (`until_created`) the watch is created: then the batch is empty.
+// Returns the next batch. With `until_created`: returns an empty batch once the watch is created.
 absl::StatusOr<WatchBatch> Watcher::Impl::Run(MonotonicTime deadline, bool until_created) {
   for (;;) {
     if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kReadBytes = 1 << 20;
 
-// The members by the newest configuration of the log, whether it is committed or not.
+// The members after all configuration entries of the log, committed or not.
 Members MembersInLog(const DataDir& data_dir) {
   Members members = data_dir.state->members();
   const LogStore& log = *data_dir.log;

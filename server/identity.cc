@@ -27,7 +27,7 @@ const Known* FindIf(const Members& members, Predicate matches) {
   return nullptr;
 }
 
-// Of a member that has other peer URLs in the log than in the file.
+// The warning about a member whose peer URLs in the log differ from those in the file.
 std::string Moved(const MemberConfig& given, const Known& known) {
   return absl::StrFormat(
       "the config file has peer_url %s for member %s, and the cluster reaches it at %s: if it has "
@@ -63,7 +63,7 @@ std::string Difference(const MemberConfig& given, const Members& members) {
 // The names of members that were added to the file after the first start: without them, the file
 // gives the id of the cluster. Empty: no such names are found.
 std::vector<std::string> AddedMembers(const Config& given, uint64_t cluster_id) {
-  constexpr size_t kMembersMax = 12;  // of which all subsets are tried
+  constexpr size_t kMembersMax = 12;  // because all subsets are tried
   const size_t count = given.members.size();
   if (count > kMembersMax) return {};
   for (uint32_t added = 1; added + 1 < uint32_t{1} << count; ++added) {
@@ -115,7 +115,7 @@ std::vector<std::string> Differences(const Config& given, size_t self, raft::Mem
     std::string difference;
     if (i != self) {
       difference = Difference(member, members);
-    } else if (!IsAt(*own, member.peer_url)) {  // its name may differ: it tells the new one
+    } else if (!IsAt(*own, member.peer_url)) {  // its name may differ: it will publish the new name
       difference = Moved(member, *own);
     }
     if (!difference.empty()) differences.push_back(std::move(difference));

@@ -106,7 +106,7 @@ std::string LogWriter::Line(google::LogSeverity severity, const std::string& cal
   }
   const nlohmann::ordered_json line = {
       {"level", absl::AsciiStrToLower(level)}, {"ts", time}, {"caller", caller}, {"msg", message}};
-  // Bytes that are no UTF-8 are replaced.
+  // Bytes that are not UTF-8 are replaced.
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

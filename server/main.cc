@@ -133,7 +133,7 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
 int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArguments& arguments) {
   umask(077);
   SwitchOffDeadlockDetector();
-  // The storage logs nothing that the error does not say.
+  // The storage logs nothing that is not in the error message, too.
   google::InitGoogleLogging("raftkv-server");
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = google::FATAL;
@@ -145,8 +145,8 @@ int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArgument
 }
 
 // Waits for SIGINT, SIGTERM and SIGHUP on a thread of its own, which ends the process at once if
-// the signal comes during the start. A start may verify a large log or wait for a cluster to join,
-// and may be ended anywhere, as by a crash.
+// the signal comes during the start. A start can take long: it verifies the log, or waits for a
+// cluster to join. It is as safe to end it at any point as to crash there.
 class StopSignals {
  public:
   // Call it before any other thread starts, because threads inherit the mask.

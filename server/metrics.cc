@@ -84,7 +84,7 @@ class Metrics::Families {
   template <typename Value>
   Families& Add(Value value, Labels labels = {}) {
     ClientMetric& metric = New(std::move(labels));
-    // TextSerializer prints the one that the family's type names.
+    // TextSerializer prints the value that belongs to the family's type.
     metric.gauge.value = metric.counter.value = static_cast<double>(value);
     return *this;
   }

@@ -38,7 +38,7 @@ ClusterVersion NewestVersion() {
 }
 
 // Tests set this variable to the number of entries that the log keeps. Then the state is flushed
-// often, too, because only what is flushed is cut (docs/testing.md).
+// often, too, because the log keeps every entry that is not flushed (docs/testing.md).
 void UseTestLog(MemberOptions* options) {
   const char* entries = getenv("RAFTKV_TEST_LOG_ENTRIES");
   if (entries == nullptr || !absl::SimpleAtoi(entries, &options->replica.tail.entries_max)) return;
@@ -49,8 +49,8 @@ void UseTestLog(MemberOptions* options) {
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
 
-// A client's message is rejected if it is more than half a megabyte larger than our own limit of a
-// request, as in etcd.
+// A client's message is rejected if it is more than half a megabyte larger than max_request_bytes,
+// as in etcd.
 size_t ClientMessageBytesMax(const Config& config) {
   return static_cast<size_t>(config.limits.max_request_bytes + (512 << 10));
 }

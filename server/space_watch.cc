@@ -42,7 +42,7 @@ void SpaceWatch::Measure() {
   }
   failed_ = false;
   const uint64_t low = LowBytes(options_.low_bytes, space->volume_bytes);
-  // The same number with the reserve and without it.
+  // Free space is reported as if the reserve had its full size, whether it has or not.
   const uint64_t wanted = ReserveBytes(low), held = reserve_.bytes();
   const uint64_t missing = wanted - std::min(wanted, held);
   const uint64_t free = space->free_bytes - std::min(space->free_bytes, missing);

@@ -23,8 +23,8 @@ absl::Status NoSpace() { return absl::ResourceExhaustedError("mvcc: database spa
 
 absl::Status Corrupt() { return absl::DataLossError("corrupt cluster"); }
 
-// In any branch, at any depth: the verdict must not depend on the keys. Nesting is bounded
-// (proto/parse_command.h).
+// Looks into both branches, at any depth, because the result must not depend on the stored keys.
+// The depth is limited (proto/parse_command.h).
 bool ContainsPut(const TxnRequest& txn) {
   const auto puts = [](const RequestOp& op) {
     return op.has_request_put() || (op.has_request_txn() && ContainsPut(op.request_txn()));

@@ -130,7 +130,7 @@ absl::Status Members::CheckPromote(raft::MemberId id) const {
 }
 
 // As in etcd, a majority of the members that clients see as voters must have started. The same must
-// hold for the voters of Raft, so that they can elect a leader. The added members have started.
+// hold for the voters of Raft, so that they can elect a leader. `added` members count as started.
 absl::Status Members::CheckStarted(raft::MemberId without, int added) const {
   int voters = added, started = added, counting = added, ready = added;
   for (const auto& [id, member] : members_) {
@@ -187,7 +187,7 @@ std::set<raft::MemberId> Members::Apply(const ChangeMembers& change) {
     return &it->second.info;
   };
   const auto put = [&](const etcdserverpb::Member& info) {
-    members_[info.id()] = {.info = info};  // its configuration says whether it votes
+    members_[info.id()] = {.info = info};  // `votes` is set below
     changed.insert(info.id());
   };
   switch (change.change_case()) {

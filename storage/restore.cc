@@ -57,7 +57,7 @@ absl::Status CheckHeader(const BackupReader& backup, const RestoreOptions& optio
   return absl::OkStatus();
 }
 
-// An empty directory, or what an interrupted restore left. Removes the latter.
+// Removes what an interrupted restore left. Fails if the directory contains anything else.
 absl::Status MakeEmpty(const std::string& dir) {
   static constexpr std::array<std::string_view, 3> kStay = {"LOCK", "lost+found", kRestoringFile};
   static constexpr std::array<std::string_view, 2> kTemporary = {"IDENTITY.tmp", "RESTORING.tmp"};
@@ -100,7 +100,7 @@ absl::Status Unpack(BackupReader* backup, const std::string& dir, const RestoreO
   return (*writer)->Finish();
 }
 
-// Applies the entries to the unpacked state. Returns the last one in `base`.
+// Applies the entries to the unpacked state. Sets `base` to the last of them.
 absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir, const RestoreOptions& options,
                                       raft::EntryId* base) {
   auto dirs = StateDirs::Open({.data_dir = data_dir});
@@ -118,7 +118,7 @@ absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir, const Restore
   return Restored{.revision = (*state)->revision()};
 }
 
-// Writes everything into the marked directory.
+// Writes everything into the directory, which contains the file RESTORING.
 absl::StatusOr<Restored> Fill(BackupReader* backup, const DataDirOptions& dir,
                               const RestoreOptions& options, std::unique_ptr<DirLock> lock) {
   if (absl::Status s = Unpack(backup, dir.dir + "/sm", options); !s.ok()) return s;
@@ -129,7 +129,7 @@ absl::StatusOr<Restored> Fill(BackupReader* backup, const DataDirOptions& dir,
 
   DataDirOptions created = dir;
   created.restored = {.token = RestoreToken(*backup, options.bump_revision), .base = base};
-  // Creates the rest, the log and the identity, and checks that everything fits together.
+  // Creates the log and the identity, and checks that everything fits together.
   const absl::StatusOr<DataDir> opened = OpenLockedDataDir(created, std::move(lock));
   if (!opened.ok()) return opened.status();
   return restored;
@@ -151,7 +151,7 @@ absl::StatusOr<Restored> RestoreDataDir(BackupReader* backup, const DataDirOptio
   if (absl::Status s = MakeEmpty(dir.dir); !s.ok()) return s;
   if (absl::Status s = WriteFile(dir.dir, kRestoringFile, ""); !s.ok()) return s;
   absl::StatusOr<Restored> restored = Fill(backup, dir, options, *std::move(lock));
-  // After an error the directory is empty again. After a crash this is left to the next restore.
+  // After an error the directory is made empty again. After a crash, the next restore does that.
   if (!restored.ok() && !MakeEmpty(dir.dir).ok()) return restored;
   const std::string mark = dir.dir + "/" + kRestoringFile;
   if (unlink(mark.c_str()) != 0 && restored.ok()) return SystemError(mark, "cannot remove", errno);

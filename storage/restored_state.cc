@@ -45,8 +45,8 @@ std::vector<raft::Entry> EntriesAfter(const StateMachine& saved,
   for (const etcdserverpb::Member& member : members) voters.insert(member.id());
   change.mutable_voters()->Assign(voters.begin(), voters.end());
   add(begin);
-  // The alarms are about disks of the old members. CORRUPT stays, until an operator has looked at
-  // the data, but it must not prevent the compaction.
+  // The alarms are about disks of the old members, so they end. CORRUPT must stay until an operator
+  // has examined the data. It is raised again at the end, because it would prevent the compaction.
   for (const auto& [id, alarm] : saved.alarms().all()) {
     add(ChangeOf(id, etcdserverpb::AlarmRequest::DEACTIVATE));
   }

@@ -90,16 +90,17 @@ uint64_t SnapshotManifest::bytes() const {
 }
 
 absl::Status CheckManifest(const SnapshotManifest& manifest) {
-  if (manifest.files.size() > kFilesMax) return absl::InvalidArgumentError("snapshot: many files");
+  const auto invalid = [](const char* why) {
+    return absl::InvalidArgumentError(absl::StrCat("snapshot: ", why));
+  };
+  if (manifest.files.size() > kFilesMax) return invalid("too many files");
   std::set<std::string_view> names;
   for (const SnapshotManifest::File& file : manifest.files) {
-    if (!IsCheckpointFile(file.name)) return absl::InvalidArgumentError("snapshot: a file's name");
-    if (!names.insert(file.name).second)
-      return absl::InvalidArgumentError("snapshot: a name twice");
-    if (file.size > uint64_t{1} << 40) return absl::InvalidArgumentError("snapshot: a file's size");
+    if (!IsCheckpointFile(file.name)) return invalid("a file name is not valid");
+    if (!names.insert(file.name).second) return invalid("two files have one name");
+    if (file.size > uint64_t{1} << 40) return invalid("a file is too large");
   }
-  if (!names.contains("CURRENT")) return absl::InvalidArgumentError("snapshot: no file CURRENT");
-  return absl::OkStatus();
+  return names.contains("CURRENT") ? absl::OkStatus() : invalid("the file CURRENT is missing");
 }
 
 // --- TakenSnapshot

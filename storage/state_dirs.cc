@@ -55,7 +55,7 @@ bool IsName(std::string_view name, std::string_view prefix) {
 
 }  // namespace
 
-// A directory in use. It is removed with the last database in it, once it is obsolete.
+// A directory of a state machine. If it is obsolete, it is removed when the last user of it ends.
 class StateDirs::Dir {
  public:
   Dir(const std::string& data_dir, std::string name)

@@ -21,13 +21,13 @@ using mvcc::kStateKey;
 
 constexpr uint64_t kFlushBytes = 16 << 20;
 constexpr uint64_t kFlushEntries = 10'000;
-// A batch that is larger is written before the next entry. So its memory is bounded by this and by
-// what one entry may do (version.h).
+// A batch that is larger than this is written before the next entry. So the memory of a batch is
+// limited to this plus what one entry may add (version.h).
 constexpr size_t kBatchBytes = 4 << 20;
-// Likewise, Apply returns once the answers are larger.
+// Apply returns when the answers together are larger than this.
 constexpr size_t kAnswerBytes = 8 << 20;
-// The bounds of one CompactStep. Between two of them the loop writes at most some 2,500 events. A
-// worker may write more; later steps then catch up.
+// The limits of one CompactStep. Between two such steps, the loop applies entries with at most
+// about 2,500 events. A worker may apply more; then later steps catch up.
 constexpr int64_t kCompactStepsMin = 256;
 constexpr int64_t kCompactStepsMax = 4096;
 constexpr int kExitNewerServer = 2;
@@ -125,7 +125,8 @@ absl::Status StateMachine::Rep::Load() {
         return DecodeState(value, &state());
       });
   if (!status.ok()) return status;
-  // The format tells whether the version was raised, so that a lost version is noticed.
+  // The format of the state record says whether the cluster version was ever raised. If so, the
+  // record of the version must exist.
   const bool raised = state().cluster_version > kFirstVersion;
   state().cluster_version = kFirstVersion;
   bool empty = true;
@@ -187,8 +188,8 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
           break;
         }
         result.origin = std::move(*command.mutable_origin());
-        // Single keys are not measured by the check. What was read and written for them is charged
-        // now, so that the next entry waits.
+        // The check does not charge operations on single keys. What they read and wrote is charged
+        // now, so that Apply stops before the next entry if it was too much.
         meter.Bytes(rep.shared.batch.bytes() - batch_bytes +
                     rep.tables.Get<Keys>().TakeLoadedBytes());
       }
@@ -212,8 +213,8 @@ bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) co
   return (meter.limited() && meter.steps_left() == 0) || (limits.give_up && limits.give_up());
 }
 
-// Returns the verdict by the rules of the version in force. If the meter is interrupted, nothing
-// was changed, and the returned status has no meaning.
+// Applies the command by the rules of the cluster version, and returns its status. If the meter is
+// interrupted, nothing was changed, and the returned status has no meaning.
 absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, ClusterVersion needs,
                                              Meter* meter, proto::CommandResponse* response) {
   if (needs > state().cluster_version) {
@@ -323,7 +324,7 @@ void StateMachine::CompactStep(int64_t steps_max) {
   Keys& keys = rep_->tables.Get<Keys>();
   const int64_t steps =
       std::min(steps_max, std::clamp(2 * keys.steps_owed(), kCompactStepsMin, kCompactStepsMax));
-  // This step may spend twice what is owed; what it leaves is owed by the next ones.
+  // This step may take twice the steps that are owed. Half of its steps are subtracted from them.
   keys.set_steps_owed(std::max<int64_t>(0, keys.steps_owed() - steps / 2));
   Meter meter({.steps_max = steps});
   while (meter.steps_left() > 0 && compacting()) rep_->CompactBatch(&meter);

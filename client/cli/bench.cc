@@ -81,7 +81,7 @@ void PrintText(const char* verb, const LoadOptions& load,
 
 std::atomic<bool> interrupted{false};
 
-// While it exists, the first Ctrl-C ends the measurement, and a second one the process.
+// While it exists, the first Ctrl-C ends the measurement, and the second one ends the process.
 class StopOnInterrupt {
  public:
   StopOnInterrupt() {

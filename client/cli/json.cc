@@ -136,7 +136,7 @@ std::string JsonOf(const CompactResult& result) {
   return Text({{"header", ToJson(result.header)}});
 }
 
-// etcdctl writes the fields of the header beside those of these results.
+// For these results etcdctl writes the fields of the header and of the result into one object.
 std::string JsonOf(const LeaseGrantResult& result) {
   Json json = ToJson(result.header);
   json["ID"] = result.id;

@@ -160,7 +160,8 @@ std::string WhatIsMissing(const Member& added, const std::string& name, Client* 
                       " of ", all->raft_index);
 }
 
-// Promotes the new member once it has caught up. Prints a line when what is missing has changed.
+// Promotes the new member once it has caught up. Prints what is missing, and prints it
+// again whenever it changes.
 absl::Status PromoteWhenReady(Client* client, const std::string& url, const std::string& name,
                               const Context& context) {
   for (std::string told;; absl::SleepFor(absl::Seconds(1))) {

@@ -121,7 +121,7 @@ void Output::Revoke(const LeaseRevokeResult& result, int64_t id) {
   out_ << "lease " << LeaseName(id) << " revoked\n";
 }
 
-// Flushed, because the verb keep-alive goes on.
+// Flushes the output, because the verb keep-alive goes on.
 void Output::KeepAlive(const LeaseKeepAliveResult& result) {
   if (!WriteForPrograms(result)) {
     out_ << "lease " << LeaseName(result.id) << " keepalived with TTL(" << result.ttl << ")\n";

@@ -20,14 +20,15 @@
 namespace raftkv::client {
 namespace {
 
-constexpr uint64_t kBlock = 512;  // etcd's unit of a snapshot
+// As in etcd, the size of a snapshot without its checksum is a multiple of this.
+constexpr uint64_t kBlock = 512;
 
 std::ostream* Terminal(const Context& context) {
   return context.streams.err_is_terminal ? &context.streams.err : nullptr;
 }
 
-// A snapshot that arrives: written to FILE.part, and renamed once it is whole and on the disk. So
-// FILE is always a whole one.
+// Writes the snapshot that arrives to FILE.part, and renames that to FILE when it is complete and
+// synced. So FILE is always a complete snapshot.
 class NewFile {
  public:
   explicit NewFile(const std::string& path) : path_(path), part_(path + ".part") {}
@@ -146,8 +147,8 @@ struct RestoreWords {
   bool mark_compacted = false;
 };
 
-// The server writes its own data directory, so its program does the work: the one beside this
-// program, or the one on the PATH.
+// Runs raftkv-server, which writes the data directory: the program in the directory of this one, or
+// else the one on the PATH.
 int Restore(const RestoreWords& words, const Context& context) {
   std::vector<std::string> arguments = {"raftkv-server", "--restore", words.file, "-c",
                                         words.config};

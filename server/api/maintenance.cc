@@ -94,7 +94,7 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   response->set_clusterversion(edge->member->cluster_version());
   response->set_newestclusterversion(edge->member->newest_version());
   response->set_leader(raft.leader);
-  response->set_raftindex(raft.commit_index);  // as etcd
+  response->set_raftindex(raft.commit_index);  // as in etcd
   response->set_raftterm(raft.term);
   response->set_islearner(edge->member->is_learner());
   if (raft.leader == raft::kNobody) response->add_errors(std::string(NoLeader().message()));
@@ -154,7 +154,8 @@ void MoveLeader(const Edge* edge, Unary<MoveLeaderRequest, MoveLeaderResponse> c
   edge->member->Post(TransferRequest{call.request().targetid(), done, Edge::CallerOf(call)});
 }
 
-// As in etcd, the list needs a leader: etcdctl endpoint health asks for it.
+// As in etcd, the list is a linearizable read, so it fails without a leader. `etcdctl endpoint
+// health` reads the list.
 void ListAlarms(const Edge* edge, Unary<AlarmRequest, AlarmResponse> call) {
   WhenUpToDate(edge, call, [edge, call] {
     const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();

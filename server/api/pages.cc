@@ -109,7 +109,7 @@ class Probe {
   const MonotonicTime deadline_;
   mutable absl::Mutex mutex_;
   Wanted waits_ ABSL_GUARDED_BY(mutex_);
-  Results results_;  // constant once nothing is waited for
+  Results results_;  // does not change once each read has a result
   const Answer answer_;
 };
 
@@ -154,7 +154,8 @@ class Probes {
     });
   }
 
-  // Ends those that take too long. Called regularly.
+  // Ends the probes that take too long, and all probes if this member cannot answer reads. Called
+  // regularly.
   void EndLate() {
     for (const std::shared_ptr<Probe>& probe : open_) {
       if (absl::Status why = WhyNotReadable(edge_); !why.ok()) probe->Fail(why);

@@ -79,7 +79,7 @@ ServerReflectionResponse Answer(const Services& services, const ServerReflection
       if (pool.FindMessageTypeByName(type) == nullptr) {
         SetError(absl::StatusCode::kNotFound, "not found: " + type, &response);
       } else {
-        response.mutable_all_extension_numbers_response()->set_base_type_name(type);  // it has none
+        response.mutable_all_extension_numbers_response()->set_base_type_name(type);  // no numbers
       }
       break;
     }

@@ -29,7 +29,7 @@ watch::HubOptions MakeOptions(const Config& config) {
 WatchService::WatchService(const Edge* edge) : edge_(*edge), hub_(MakeOptions(*edge->config)) {}
 
 bool WatchService::Run(const std::shared_ptr<WatchService>& self, MonotonicTime now) {
-  if (calls_.empty()) {  // a loop without watches costs nothing
+  if (calls_.empty()) {  // no watches: nothing to do
     last_leader_ = MonotonicTime::InfinitePast();
     return false;
   }

@@ -25,7 +25,7 @@ namespace {
 constexpr size_t kAheadMax = Http1Parser::kHeadBytesMax + ClientConnection::kReadBytes;
 constexpr absl::Duration kIdleMax = absl::Minutes(2);
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
-// A request as JSON may be larger than its message, because bytes are base64.
+// A request in JSON may be larger than its message, because JSON contains bytes as base64.
 constexpr size_t kJsonFactor = 2;
 
 constexpr absl::string_view kText = "text/plain; charset=utf-8";
@@ -101,8 +101,8 @@ bool Http1Connection::Read(MonotonicTime now) {
   const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
   if (got == 0) {
-    // A client may close its side and still wait for the answer. The socket is read again only if
-    // the client has closed the other side, too.
+    // A client may close its sending direction and still wait for the answer. After that, Read is
+    // called again only if the client has closed the other direction, too.
     if (std::exchange(input_ended_, true)) return false;
     last_ = true;
     return stream_ != nullptr && json_ == nullptr && !draining_;
@@ -223,7 +223,7 @@ void Http1Connection::Deliver() {
     if (!status.ok()) return AnswerError(status);
   }
   std::string object;
-  // Of a method with one request, what follows the first object is ignored, as in etcd.
+  // If the method has one request, everything after the first object is ignored, as in etcd.
   if (json_->many_requests || !any_request_) {
     const absl::StatusOr<bool> next = objects_.Next(&object);
     if (!next.ok()) return AnswerError(next.status());
@@ -258,7 +258,8 @@ void Http1Connection::Execute(Command* command) {
   handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {
-    // An answer in chunks stays incomplete. If the client does not read, EndLate ends it soon.
+    // An answer in chunks stays incomplete. If the client does not read, EndLate closes
+    // the connection soon.
     DropAnswer();
     last_ = answered_ = true;
     sent_by_ = now_;
@@ -388,7 +389,7 @@ bool Http1Connection::Fill() {
       EndRequest();
       continue;
     }
-    // A large piece is moved part by part: what is in out_ is not counted any more.
+    // A large piece is moved in parts. It stays counted until its last part is in out_.
     Piece& front = pieces_.front();
     const size_t bytes = std::min(kSendBytes - out_.size(), front.bytes.size() - front.moved);
     out_.append(front.bytes, front.moved, bytes);
@@ -437,7 +438,7 @@ bool Http1Connection::EndLate(MonotonicTime now) {
   if (Stalls(now) || now > sent_by_) return false;
   if (draining_ || answered_) return true;
   if (stream_ != nullptr) {
-    // The rest of a request is due, also if the stream had earlier ones.
+    // A request that has begun must be completed in time, also if the stream had earlier requests.
     const bool partial =
         json_ != nullptr && !parser_.complete() && !BodyWaits() && objects_.bytes() > 0;
     if (partial && now - partial_since_ > kRequestTimeMax) return false;

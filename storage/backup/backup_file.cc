@@ -20,7 +20,7 @@ constexpr std::string_view kAnyFormat = "raftkv backup ";
 constexpr size_t kPreambleBytes = kFormat.size() + 4 + 4;
 constexpr size_t kCrcBytes = 4;
 constexpr uint64_t kBlock = 512;
-constexpr uint64_t kHeaderBytesMax = 16 << 20;  // of 100,000 files: some 3 MiB
+constexpr uint64_t kHeaderBytesMax = 16 << 20;  // about 3 MiB for 100,000 files
 constexpr uint64_t kFileBytesMax = uint64_t{1} << 40;
 
 uint64_t ZerosAfter(uint64_t bytes) { return (kBlock - bytes % kBlock) % kBlock; }

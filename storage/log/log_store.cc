@@ -62,7 +62,7 @@ void SetCrc(std::string* record) {
   record->replace(0, 4, crc);
 }
 
-// The record is intact, but written by a program that knows another format.
+// Whether the record is intact, but was written by a program that uses another format.
 bool OfAnotherFormat(std::string_view record, uint32_t magic) {
   return record.size() > kPreambleBytes && Crc32c(record.substr(4)) == Fixed32(record.data()) &&
          Fixed32(record.data() + 4) == magic && record[8] != kFormat;
@@ -122,8 +122,9 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine>
 }
 
 // Reads the state record, which has the largest key, and then each entry once, from the first index
-// that the state record names. Each entry record must be intact and follow the entry before it, the
-// first one the base. The state record must describe exactly the entries that were read.
+// that the state record names. Each entry record must be intact and must follow the entry before
+// it. The first entry must follow the base. The state record must describe exactly the entries that
+// were read.
 absl::Status LogStore::Load() {
   absl::StatusOr<std::optional<Engine::KeyValue>> newest = engine_->Last();
   if (!newest.ok()) return newest.status();
@@ -299,7 +300,8 @@ void LogStore::Cut(Index first) {
 
 void LogStore::Reset(const Tip& base) {
   CHECK_GE(base.id.index, first_index());
-  // As before a truncation: the lowered mark is valid for the old log and for the new one.
+  // The mark is lowered first, as before a truncation. It is then valid for the old log and for the
+  // new one.
   LowerWatermark(base_.id.index);
   batch_.Clear();
   if (last_index() > base.id.index && !RAFTKV_MUTANT("reset-keeps-old-entries")) {
@@ -395,7 +397,7 @@ void LogStore::NoteBytes(Index index, size_t bytes) {
   if (bytes_ - sizes_.back().bytes >= kSizeStep) sizes_.push_back({index, bytes_});
 }
 
-// What is known about entries in memory now starts at the base.
+// Removes from memory what is known about entries before the base.
 void LogStore::ForgetBefore(const Tip& base) {
   if (terms_.empty()) terms_.push_back({base.id.index, base.id.term});
   const auto run = std::upper_bound(terms_.begin(), terms_.end(), base.id.index,

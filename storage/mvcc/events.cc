@@ -65,7 +65,8 @@ std::string EventCursor::Record() {
   std::optional<std::string> record = view_.Get(VersionKey(event_.key, id_.revision));
   CHECK(record.has_value()) << "the version of an event is gone";
   if (!record->empty()) return *std::move(record);
-  // The same revision deleted the key again. One walk over its other events finds all such records.
+  // The same revision deleted the key again. One walk over the other events of the revision finds
+  // all such records.
   if (std::exchange(replaced_in_, id_.revision) != id_.revision) {
     replaced_.clear();
     const std::unique_ptr<Iterator> it = view_.NewIterator(EventKey({id_.revision + 1, 0}));

@@ -125,7 +125,7 @@ class Story {
     if (std::regex_search(finished.out, added, kJson) && absl::SimpleAtoi(added[1].str(), &id)) {
       added_ = absl::StrCat(absl::Hex(id));
     }
-    // Of the errors the last line; those before it are a log.
+    // Only the last line of the errors counts. The lines before it are log lines.
     const std::vector<std::string> errors = absl::StrSplit(finished.err, '\n', absl::SkipEmpty());
     told_.push_back(absl::StrCat(text, ": ", finished.exit_code, " ", Mask(finished.out),
                                  errors.empty() ? "" : Mask(errors.back())));

@@ -322,7 +322,7 @@ std::vector<std::string> MoveLeader(Product product, const std::vector<int>& por
     return absl::StrCat(absl::Hex(cluster.Status(i).response.header().member_id()));
   };
   std::vector<std::string> lines;
-  // To a member that leads already, nothing changes.
+  // A transfer to the member that leads already changes nothing.
   run(id(0), "simple");
   for (const char* format : {"simple", "json"}) {
     for (const int i : {2, 1}) {

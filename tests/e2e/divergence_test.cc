@@ -79,7 +79,7 @@ TEST(Divergence, AMemberWhoseStateWasChangedIsFoundAndHalts) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(halted(i), i == wrong);
   EXPECT_TRUE(cluster.Put(leader, "after", "v").ok());
   EXPECT_EQ(cluster.Put(wrong, "after", "v").status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  // The digests are stored: it is found at once when it starts again.
+  // The digests are stored, so the wrong state is found at once after a restart.
   cluster.Kill(wrong);
   cluster.Start(wrong);
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return halted(wrong); }));

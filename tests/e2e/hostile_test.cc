@@ -98,7 +98,8 @@ TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
   PutBeside(20, [&](int) { RawConnection(address()).Send(calls); });
 }
 
-// Few keys, but of 1.4 MB each: what reads, watches and compactions do is bounded in bytes.
+// There are few keys, but each has 1.4 MB. The work of reads, watches and compactions must be
+// limited in bytes, too.
 TEST_F(Hostile, LargeKeysHoldNobody) {
   constexpr int kKeys = 30;
   int64_t revision = 0;

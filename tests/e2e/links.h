@@ -2,8 +2,8 @@
 #define RAFTKV_TESTS_E2E_LINKS_H_
 
 // A proxy that carries the connections between the members of a cluster, in a thread of its own.
-// Each direction between two members may be cut or slow. A byte that cannot go on yet waits, and
-// none is lost.
+// Each direction between two members may be cut or slow. A byte that cannot be forwarded yet waits.
+// No byte is lost.
 //
 //   Cluster cluster({.size = 3});
 //   Links links(&cluster);  // before the members are started

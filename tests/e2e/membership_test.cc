@@ -81,7 +81,8 @@ class Membership : public testing::Test {
 TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   Writers writers(cluster_.client_addresses(), kMembershipClients);
   ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
-  // Added by mistake. Once it was removed, it can be added again at once: it gets a new id.
+  // The learner was added by mistake. After its removal it can be added again at once, with a new
+  // id.
   MemberRemoveRequest mistake;
   mistake.set_id(LearnerId());
   ASSERT_TRUE(Succeeds(1, &Stub::MemberRemove, mistake));
@@ -126,7 +127,7 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   EXPECT_TRUE(cluster_.MembersAreEqual());
 }
 
-// The others hand out the client URL of the last start, as soon as the member has published it.
+// The other members return the new client URL as soon as the member has published it.
 TEST_F(Membership, AMemberTellsItsNewClientUrlThroughTheLog) {
   ASSERT_TRUE(Succeeds(0, &Stub::MemberAdd, Learner(3))) << "the members are in the log now";
   const int moved = (cluster_.WaitForLeader() + 1) % 3, other = (moved + 1) % 3;
@@ -148,7 +149,7 @@ TEST_F(Membership, AMemberTellsItsNewClientUrlThroughTheLog) {
   EXPECT_EQ(process.Wait(kSoon), 0);
 }
 
-// It waits half a minute for a member that answers.
+// A joining member waits half a minute for another member to answer.
 TEST(Join, IsEndedBySigterm) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "it joins with other flags";
   Cluster cluster({.size = 3, .joining = 1});
@@ -229,7 +230,8 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
 }
 
-// First the leader itself is asked, then another member. It transfers its leadership first.
+// The first time the request is sent to the leader, the second time to another member. The leader
+// transfers its leadership first.
 TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
   Writers writers(
       {cluster_.client_address(0), cluster_.client_address(1), cluster_.client_address(2)},
@@ -244,7 +246,7 @@ TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
     }
     writers.TakeLongestGap();
     Finished removed;
-    // At first the members are not in the log yet. The removal itself is asked for once.
+    // Exit code 1: the members are not in the log yet, so the command is repeated.
     ASSERT_TRUE(Eventually(kSoon, [&] {
       removed =
           RunToEnd({.argv = {BuiltProgram("raftkv"), "member", "remove", cluster_.name(leader),

@@ -84,7 +84,7 @@ class OldCopy : public testing::Test {
     EXPECT_FALSE(cluster.Put(a, "more", "v", absl::Seconds(2)).ok());
     EXPECT_FALSE(cluster.Put(c, "more", "v", absl::Seconds(2)).ok());
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(cluster.Running(i));
-    // It is found again after a restart.
+    // The contradiction is found again after a restart.
     cluster.Kill(b);
     cluster.Kill(a);
     cluster.Kill(c);

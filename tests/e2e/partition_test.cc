@@ -84,7 +84,7 @@ TEST(Partition, OneDirectionAtATimeBreaksNoPromise) {
     if (SomePairIsWhole(cuts)) {
       EXPECT_TRUE(traffic.WaitForAcknowledged(100, absl::Seconds(30))) << "round " << round;
     } else {
-      Eventually(absl::Seconds(2), [] { return false; });  // nothing need happen
+      Eventually(absl::Seconds(2), [] { return false; });  // only waits
     }
     for (const auto& [from, to] : cuts) {
       const uint64_t arrived = links.arrived(from, to);

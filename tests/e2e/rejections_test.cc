@@ -246,7 +246,7 @@ TEST_F(Rejections, NothingIsCreatedWithoutAStart) {
   EXPECT_FALSE(fs::exists(cluster.data_dir(0)));
   fs::create_directory(cluster.data_dir(0));
   force(path);
-  // A member that would join asks no cluster for that.
+  // With state = "existing", too, the member asks no cluster to join.
   force(Changed(cluster, "name = \"e2e\"", "name = \"e2e\"\nstate = \"existing\""));
   EXPECT_TRUE(fs::is_empty(cluster.data_dir(0)));
 }

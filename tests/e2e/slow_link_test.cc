@@ -21,7 +21,7 @@ TEST(SlowLink, LargeEntriesDoNotDeposeTheLeader) {
   const int follower = (leader + 1) % 3;
   ASSERT_TRUE(cluster.Put(leader, "small", "v").ok());
   const uint64_t term = cluster.Status(leader).response.raftterm();
-  // What the followers hear, and what one of them forwards.
+  // Slows down what the followers get, and what one of them forwards.
   for (int to = 0; to < 3; ++to) {
     if (to != leader) links.Slow(leader, to, kBytesPerSecond);
   }

@@ -90,7 +90,7 @@ TEST_F(StalledDisk, TheLeaderIsReplacedAndFollowsWhenTheDiskComesBack) {
   EXPECT_EQ(Health(leader_), "SERVING");
   SetDisk(leader_, "hang");
   ExpectOthersServe();
-  // The member answers only health checks now.
+  // Of the gRPC methods, the member answers only health checks now.
   EXPECT_FALSE(cluster_->Status(leader_, absl::Milliseconds(300)).ok());
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return Health(leader_) == "NOT_SERVING"; }));
   EXPECT_EQ(Health(leader_, "no.such.Service"), "unknown service");

@@ -42,7 +42,7 @@ TEST_F(StopUnderWrites, OfAFollowerFailsNoCall) {
   for (int i = 0; i < 2; ++i) ExpectACleanStop(/*leader=*/false);
 }
 
-// Another member leads by then, and what waited for the new leader is answered.
+// Another member leads before the process ends, and requests that waited for it are answered.
 TEST_F(StopUnderWrites, OfTheLeaderFailsNoCall) {
   for (int i = 0; i < 2; ++i) ExpectACleanStop(/*leader=*/true);
 }

@@ -1,7 +1,7 @@
-// A rolling upgrade with real processes, and the commands of docs/upgrading.md. One program plays
-// both releases: with RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of the
-// first release. RAFTKV_TEST_NEW_FIELD names a field, which members treat as if version 2 had added
-// it.
+// A rolling upgrade with real processes, and the commands of docs/upgrading.md. One program acts
+// as both releases: with RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of
+// the first release. RAFTKV_TEST_NEW_FIELD names a field, which members treat as if version 2 had
+// added it.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

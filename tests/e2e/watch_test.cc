@@ -173,7 +173,8 @@ TEST(Watch, EndsWhenTheMemberStopsOrHasNoLeader) {
   EXPECT_EQ(cluster.process(0).Wait(absl::Seconds(15)), 0);
 }
 
-// More creates than may be unanswered: the server reads them as their answers are read.
+// There are more create requests than may be unanswered. The server reads further ones when the
+// client reads the answers.
 TEST(Watch, ManyCreatesAtOnceAreAnsweredInOrder) {
   Cluster cluster({.size = 1});
   cluster.StartAll();
@@ -313,7 +314,7 @@ class Resumer {
       if (response.canceled()) wrong_ = "canceled: " + response.ShortDebugString();
       if (!response.created()) Take(response);
       if (!response.events().empty() && !std::exchange(counted, true)) ++streams_;
-      // Keeps the bookmark moving, and checks it.
+      // Requests progress often, so that the progress responses are checked, too.
       if (response.events().empty() || events_.size() % 16 == 0) {
         stream->Send("progress_request { }");
         absl::SleepFor(absl::Milliseconds(1));

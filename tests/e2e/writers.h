@@ -32,7 +32,7 @@ class Writers {
   // Waits until `count` more puts are acknowledged.
   bool WaitFor(int64_t count);
 
-  // From now on, the time until a put is acknowledged that was sent after this call.
+  // Starts to measure the time until a put is acknowledged that is sent after this call.
   void StartClock();
   // That time; nullopt if there is none within `timeout`.
   std::optional<absl::Duration> WaitForAcknowledgement(absl::Duration timeout);
@@ -40,7 +40,7 @@ class Writers {
   // The longest time without an acknowledged put since the last call.
   absl::Duration TakeLongestGap();
 
-  // Stops. Returns how often calls failed otherwise, by code and text.
+  // Stops. Returns how often calls failed, by code and text. Puts that were repeated do not count.
   std::map<std::string, int> Stop();
 
  private:

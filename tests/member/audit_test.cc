@@ -69,7 +69,7 @@ TEST(Audit, KeepsAFewIndexesAndBelievesNoneOfTheFuture) {
 
 const Fault& FaultOf(Cluster& c, raft::MemberId id) { return c[id].member->replica().fault(); }
 
-// Puts to other keys, then to the changed one, until an interval of digests is over.
+// Puts to the changed key and to another one, until an interval of digests is over.
 void Write(Cluster& c) {
   for (int i = 0; i < 20; ++i) {
     if (c.leader() == raft::kNobody) return;
@@ -96,7 +96,7 @@ TEST(Divergence, OfAFollowerIsFoundAndItHalts) {
   EXPECT_EQ(FaultOf(c, wrong).kind, Fault::Kind::kDiverged);
   EXPECT_GE(c.Count<Divergence>(c.leader()), 1);
   for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(static_cast<bool>(FaultOf(c, id)), id == wrong);
-  // It is found again when it starts again, by what it has stored.
+  // After a restart the member is found again, by the digests that it has stored.
   c.Stop(wrong);
   c.Start(wrong);
   c.Run(absl::Seconds(3));

@@ -69,7 +69,8 @@ class Cluster {
       sent.push_back(message);
       cluster->wire_.push_back(std::move(message));
     }
-    // It arrives with the next messages, as it is then. If it cannot, its sending has failed.
+    // The snapshot is delivered with the next messages, with the state of that moment. If that is
+    // not possible, the transfer has failed.
     void SendSnapshot(raft::MemberId to, raft::Term term) override {
       cluster->snapshots_.push_back({id, to, term});
     }
@@ -130,9 +131,10 @@ class Cluster {
   // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
   // state of some entries, and an empty log after them.
   void Restore(raft::MemberId id);
-  // The same from this state, as storage/restore.h does it.
+  // Starts the member on a new directory that was restored from `backup`.
   void Restore(raft::MemberId id, const std::shared_ptr<MemoryDisk>& backup, int64_t bump_revision);
-  // These are the voters of a cluster that had none. Each is down until Restore starts it.
+  // Sets the voters of a cluster that was created without any. Each is down until Restore starts
+  // it.
   void Form(const std::vector<raft::MemberId>& voters);
 
   void Cut(raft::MemberId id) { cut_.insert(id); }

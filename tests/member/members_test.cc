@@ -53,8 +53,8 @@ class MembersTest : public ::testing::Test {
   Cluster c;
 };
 
-// A member with a new data directory may not vote yet. If the others left, there would be no leader
-// any more.
+// A member with a new data directory may not vote yet. If too many others were removed, no leader
+// could be elected.
 TEST(Members, MostOfThoseThatCountMustHaveStarted) {
   Members members;
   const auto apply = [&](ChangeMembers change) {
@@ -117,7 +117,8 @@ TEST_F(MembersTest, ALearnerJoinsIsPromotedAndTellsItsName) {
                  "can only promote a learner member");
 }
 
-// In etcd it is a voter at once, and a cluster of one stops until the added voter runs.
+// In etcd an added member is a voter at once, and a cluster of one stops until the added voter
+// runs.
 TEST_F(MembersTest, AnAddedVoterBecomesOneWhenItHasCaughtUp) {
   auto added = Change(c.leader(), Add(4, /*learner=*/false));
   ASSERT_EQ(added->fate, Fate::kApplied);

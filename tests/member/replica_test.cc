@@ -194,8 +194,8 @@ TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
-// The member was restarted, and uses the same numbers again. The leader's answer to its last life
-// arrives late.
+// The member was restarted, and uses the same request numbers again. The leader's answer to its
+// earlier process arrives late.
 TEST(Replica, ADeclineOfAnEarlierLifeIsIgnored) {
   Cluster c(3);
   c.Run(kElection);

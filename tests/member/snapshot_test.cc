@@ -91,7 +91,7 @@ TEST_F(Snapshots, AreNotNeededByAMemberThatAnswers) {
   }
 }
 
-// What was handed over is in the snapshot, so its result is never known here.
+// The snapshot contains the entries that were handed over, so their results are never known here.
 TEST_F(Snapshots, AnswerWhatTheyContain) {
   const raft::MemberId follower = c.follower();
   c[follower].hold_apply = true;

@@ -18,7 +18,7 @@ std::vector<std::string> Model::Attached(int64_t lease) const {
 }
 
 // `puts` are those of one request so far; the last one is checked. Each put that names the lease
-// and whose key is not attached to it yet needs room.
+// adds a key to it, unless the key is attached to it already.
 absl::Status Model::CheckLease(const std::vector<const etcdserverpb::PutRequest*>& puts) const {
   const int64_t lease = puts.back()->lease();
   if (lease == 0) return absl::OkStatus();

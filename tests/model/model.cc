@@ -284,7 +284,8 @@ absl::Status Model::CheckVersion(ClusterVersion needs) const {
                                        std::to_string(needs) + ": upgrade all members");
 }
 
-// First what the change says, then its configuration: it decides who is a member and who votes.
+// Applies first what the change says, then its configuration, which decides who is a member and who
+// votes.
 absl::Status Model::ChangeMembers(const proto::ChangeMembers& change,
                                   proto::ChangeMembersResponse* response) {
   if (absl::Status status = CheckVersion(3); !status.ok()) return status;
@@ -324,7 +325,7 @@ absl::Status Model::ChangeMembers(const proto::ChangeMembers& change,
   return absl::OkStatus();
 }
 
-// --- how far a command walks
+// --- the steps of a command
 
 int64_t Model::StepsOfKey(const std::string& key) const {
   const auto stored = static_cast<int64_t>(key.size()) + std::count(key.begin(), key.end(), '\0');

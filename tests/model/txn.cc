@@ -224,7 +224,7 @@ int64_t Model::Walk(const TxnRequest& txn) const {
     if (op->has_request_delete_range()) {
       walked += Walk(op->request_delete_range(), &deleted_steps);
     } else if (op->has_request_range() && !op->request_range().range_end().empty()) {
-      walked += Walk(op->request_range()) + deleted_steps;  // it may pass those again
+      walked += Walk(op->request_range()) + deleted_steps;  // or it walks over deleted keys
     }
   }
   return walked;
@@ -232,7 +232,7 @@ int64_t Model::Walk(const TxnRequest& txn) const {
 
 void Model::Execute(const TxnRequest& txn, const Moment& before, Model* store,
                     etcdserverpb::TxnResponse* response) const {
-  response->mutable_header();  // there, but empty inside another transaction
+  response->mutable_header();  // set, but empty in a nested transaction
   response->set_succeeded(Succeeds(txn, before.revision));
   for (const RequestOp& op : response->succeeded() ? txn.success() : txn.failure()) {
     Execute(op, before, store, response->add_responses());

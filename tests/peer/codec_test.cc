@@ -192,7 +192,7 @@ TEST(Codec, RejectsImplausibleAppends) {
   EXPECT_EQ(after([](auto* in) { in->set_round(UINT64_MAX); }), kInvalid);
 }
 
-// What is no command must not reach the log: it could not be applied, now or at any later start.
+// An entry that is not a command must not reach the log, because it could never be applied.
 TEST(Codec, RejectsEntriesThatAreNoCommands) {
   proto::AppendEntriesRequest valid;
   valid.set_term(3);
@@ -211,7 +211,7 @@ TEST(Codec, RejectsEntriesThatAreNoCommands) {
   std::string nested;
   for (int i = 0; i < 1000; ++i) nested = Field(0x12, Field(0x22, nested));  // success: request_txn
   EXPECT_EQ(last_with(Field(0x22, nested)), kInvalid) << "deeper than any command";
-  // A command of a newer version is saved: applying it stops the member with one line that says so.
+  // A command of a newer version is saved. The member stops with a message when it applies it.
   EXPECT_EQ(last_with(std::string("\xfa\x07\x00", 3)), kOk) << "the empty field 127";
   EXPECT_EQ(last_with(""), kOk) << "no operation";
   EXPECT_EQ(After(valid, [](auto* in) { in->mutable_entries(1)->set_type(proto::NO_OP); }), kOk);

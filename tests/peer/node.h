@@ -64,7 +64,7 @@ struct Node {
     return options;
   }
 
-  // What arrives is written to a temporary directory, and accepted without a look.
+  // A snapshot that arrives is written to a temporary directory, and accepted without a check.
   SnapshotHooks Snapshots() {
     SnapshotHooks hooks;
     hooks.receive = [this](const SnapshotManifest& manifest) {

@@ -138,7 +138,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
         Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
   carry(Hello{}, HelloReply{.log_empty = true});
   carry(DigestReport{{{1000, 7}}}, Diverged{1000, 8});
-  // It has no answer of its own.
+  // TimeoutNow has no answer.
   const size_t before = to.inputs.size();
   from.peers.Send({1, 2, "", Message{1, 2, 7, raft::TimeoutNow{}}});
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > before; }));
@@ -264,7 +264,7 @@ TEST(Peers, HeartbeatsDoNotWaitBehindEntries) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   std::vector<uint64_t> connections;
-  PeerMessage last_append = Heartbeat();  // it must not overtake what it may follow
+  PeerMessage last_append = Heartbeat();  // it must not overtake its prev
   std::get<raft::AppendEntries>(std::get<raft::Message>(last_append.body).body).prev = {1, 1};
   for (const PeerMessage& message : {Append(), Heartbeat(), last_append}) {
     const size_t before = to.inputs.size();
@@ -445,7 +445,7 @@ TEST(Peers, AMalformedRequestEndsItsStream) {
   EXPECT_EQ(intruder.Status().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
-// What only the member can recognize: it contradicts the member's log or term.
+// The message contradicts the member's log or term. Only the member can detect that, not the codec.
 TEST(Peers, AMessageThatTheMemberRejectsEndsAllStreamsOfItsSender) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
@@ -468,7 +468,8 @@ TEST(Peers, AMessageThatTheMemberRejectsEndsAllStreamsOfItsSender) {
   }));
   EXPECT_EQ(to.Count<PeerLost>(), 0);
   EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kImplausible), 1);
-  // n1 pauses before it connects again: what it sends now is dropped, and reported.
+  // n1 waits before it connects again. Messages are dropped now, and dropped proposals are
+  // reported.
   send();
   EXPECT_EQ(from.Count<ForwardLost>(), 2);
   EXPECT_TRUE(Eventually({&to, &from}, [&] {
@@ -486,7 +487,7 @@ TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInTimeAndNumber) {
   for (int i = 0; i < kOpened; ++i) silent.push_back(std::make_unique<Intruder>(&node));
   EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == kAllowed; }));
   for (int i = 0; i < kOpened - kAllowed; ++i) EXPECT_TRUE(silent[i]->Ends()) << "the oldest";
-  silent.back()->Write({}, /*introduce=*/true);  // one that says who it is stays
+  silent.back()->Write({}, /*introduce=*/true);  // an introduced stream stays
   EXPECT_FALSE(silent.back()->read.done);
 
   node.methods.CancelLate(MonotonicNow() + absl::Seconds(9));
@@ -570,7 +571,7 @@ TEST_P(BrokenStream, DoesNotAffectTheOther) {
   EXPECT_EQ(from.Count<AppendLost>(), GetParam() ? 1 : 0);
   EXPECT_EQ(from.Count<ForwardLost>(), GetParam() ? 0 : 1);
 
-  // The other one still carries.
+  // The other stream still works.
   const int appends = to.CountMessages<raft::Message>();
   const int proposals = to.CountMessages<ForwardedProposal>();
   from.peers.Send(GetParam() ? Proposal(2, 10) : Append());

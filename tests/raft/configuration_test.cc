@@ -117,8 +117,8 @@ TEST(Configuration, OnlyALeaderChangesIt) {
   EXPECT_EQ(net.Change(1, "1,2"), ProposeResult::kTransferring);
 }
 
-// The bug of the first description of single-server changes: without the first rule below, the
-// leaders of two configurations that follow the same one need no common member.
+// The bug in the first publication of single-server changes: without this rule, two leaders may use
+// different configurations that follow the same one, and their majorities need no common member.
 TEST(Configuration, NoChangeBeforeTheLeaderHasCommittedAnEntryOfItsTerm) {
   Cluster net(4);
   net.RunFor(3);
@@ -248,8 +248,8 @@ TEST(Configuration, ARemovedFollowerThatDoesNotAnswerIsForgotten) {
   EXPECT_FALSE(net[1].status().peers.contains(3));
 }
 
-// It no longer hears from the leader, and asks for votes again and again. Who hears from the leader
-// does not answer with a new term (thesis §4.2.3).
+// The removed follower no longer hears from the leader, and asks for votes again and again. Members
+// that hear from the leader do not take over a new term (thesis §4.2.3).
 TEST(Configuration, ARemovedFollowerDisturbsNobody) {
   Cluster net(3);
   ASSERT_EQ(net.Change(1, "1,2"), ProposeResult::kAccepted);
@@ -303,7 +303,7 @@ TEST(Configuration, RemovingAVoterMayCommitWhatWaited) {
   EXPECT_EQ(net[1].commit_index(), net[1].last_index());
 }
 
-// No answer comes any more that would confirm it.
+// No more answers arrive. But after the removal the leader alone is a majority.
 TEST(Configuration, RemovingAVoterMayConfirmAReadThatWaited) {
   Cluster net(2);
   net.Isolate(2);
@@ -368,7 +368,7 @@ TEST(Configuration, AClusterGrowsFromOneAndReplacesAll) {
   EXPECT_EQ(net.member(6).applied, net.member(5).applied);
 }
 
-// --- pure
+// --- class Membership alone
 
 TEST(Membership, EachMajorityOfTwoFollowingConfigurationsHasACommonMember) {
   Prng prng(1);

@@ -139,7 +139,7 @@ TEST(FastCampaign, AMemberThatMayNotVoteOnlyForgetsTheLeader) {
   EXPECT_EQ(net[2].term(), 1u);
 }
 
-// The candidate retries if its round is lost, so its voters wait for it.
+// A member that has granted its vote waits: the candidate tries again if its round is lost.
 TEST(FastCampaign, AGrantedVoteEndsIt) {
   Network net(3);
   net.Elect(1);

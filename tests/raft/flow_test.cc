@@ -249,7 +249,7 @@ TEST(Flow, HeartbeatsOvertakeALargeEntry) {
   const auto is_small = [&](const Message& message) {
     const auto* append = std::get_if<AppendEntries>(&message.body);
     if (append == nullptr) return true;
-    // They are sent behind the entry: it must arrive before them.
+    // An append that refers to the large entry is sent after it, so it must not arrive before it.
     return append->entries.empty() && append->prev.index <= append->acknowledged;
   };
   net.Propose(1, std::string(1 << 20, 'x'));
@@ -397,7 +397,8 @@ TEST(Flow, ConflictsCostAtMostOneRejectionPerTerm) {
   EXPECT_EQ(net.member(2).disk.entries(), net.member(1).disk.entries());
 }
 
-// It had acknowledged entries to this leader. A later leader may fill it again.
+// The follower had acknowledged entries to this leader. A later leader may send it all entries
+// again.
 TEST(Flow, FollowerThatLostItsDiskIsExcludedByItsLeader) {
   Network net(3);
   net.Elect(1);

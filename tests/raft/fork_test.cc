@@ -31,7 +31,7 @@ std::vector<Entry> Log(const std::string& texts, Term term) {
   return entries;
 }
 
-// Member 1 has the log "abc" of term 1, and `commit` of it is committed.
+// Member 1 has the log "abc" of term 1. Its first `commit` entries are committed.
 Network WithLog(Index commit, EntryId before = {}) {
   std::vector<Entry> entries = Log("abc", 1);
   MemoryDisk disk({1, 0, commit}, entries);
@@ -137,7 +137,7 @@ TEST(Fork, SnapshotsAreCompared) {
   EXPECT_EQ(committed[1].last_index(), 3u);
 }
 
-// The chain of a snapshot is the base of what follows it.
+// The chain hash of a snapshot is the base of the chain of the entries after it.
 TEST(Fork, AfterASnapshotChainsGoOn) {
   MemoryDisk disk;
   Raft raft(TestConfig(1), {{1, 2, 3}, {}}, 0, &disk);

@@ -144,7 +144,7 @@ void Network::Campaign(MemberId id) {
 
 void Network::Elect(MemberId id) {
   for (auto& [other, member] : members_) {
-    // Long enough that it no longer drops vote requests, too short for an election of its own.
+    // After this time the member no longer drops vote requests, but does not campaign itself yet.
     if (other != id && !member.down && (*this)[other].role() == Role::kFollower &&
         (*this)[other].leader() != kNobody) {
       Into(other, [](Raft& raft) {

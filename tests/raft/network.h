@@ -108,7 +108,7 @@ class Network {
     Turn(id);
     return result;
   }
-  // Starts a member that knows no other one, as one that joins.
+  // Starts a member that joins. It knows no other member.
   void Join(MemberId id, const std::function<void(Config&)>& adjust = {}) {
     Add(id, adjust);
     members_[id].joined = true;
@@ -145,7 +145,7 @@ class Network {
   // must be applied, and one must stay.
   void CutLog(MemberId id, Index first);
   // Sends the first snapshot that the leader wants to send, of its state machine as it is now, as a
-  // message. The leader learns the end of it by SnapshotSent.
+  // message. The test tells the leader its result by SnapshotSent.
   bool SendSnapshot(MemberId id);
   void SnapshotSent(MemberId id, MemberId to, bool ok) {
     Into(id, [&](Raft& raft) { raft.OnSnapshotSent(to, ok); });

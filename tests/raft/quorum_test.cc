@@ -9,7 +9,7 @@
 namespace raftkv::raft {
 namespace {
 
-// The oracle tries every subset of the voters that is a majority.
+// The simple reference solution: tries every subset of the voters that is a majority.
 bool SomeMajority(size_t voters, const std::function<bool(size_t)>& holds) {
   for (size_t set = 0; set < (size_t{1} << voters); ++set) {
     size_t members = 0;

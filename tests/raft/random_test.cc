@@ -119,7 +119,7 @@ void RunSchedule(uint64_t seed) {
     net.Turn(id);
   }
   net.RunFor(120);
-  // Those that are no members any more may lack the end of the log.
+  // Members that were removed may lack the end of the log.
   const auto leader = std::find_if(net.members().begin(), net.members().end(), [](const auto& m) {
     return m.second.raft->role() == Role::kLeader && m.second.raft->membership().IsVoter(m.first);
   });

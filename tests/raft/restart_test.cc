@@ -29,7 +29,7 @@ TEST(Restart, CommitIndexIsBetweenAppliedAndLastIndex) {
   EXPECT_EQ(Raft(TestConfig(1), voters, 2, &behind).commit_index(), 2u);
 }
 
-// With room for only one entry at a time, every committed entry still comes exactly once.
+// If a Ready has room for only one committed entry, each entry is still handed out exactly once.
 TEST(Restart, CommittedEntriesComeInPagesOnceEach) {
   MemoryDisk disk({.current_term = 1, .voted_for = 0, .commit_index = 9},
                   LogOfTerms(std::vector<Term>(9, 1)));

@@ -98,7 +98,7 @@ class Script {
     net_->trace = &trace_;
   }
 
-  // Runs a command about the network or the whole cluster. False if it is none.
+  // Runs a command about the network or the whole cluster. False: it is another command.
   bool Wire(const Words& words) {
     const std::string& verb = words[0];
     if (verb == "deliver" || verb == "repeat" || verb == "drop") {
@@ -150,7 +150,7 @@ class Script {
     }
   }
 
-  // Runs a command about one member. False if it is none.
+  // Runs a command about one member. False: it is another command.
   bool Member(const Words& words) {
     const std::string& verb = words[0];
     const MemberId id = Number(words.at(1));

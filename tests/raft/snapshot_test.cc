@@ -135,7 +135,7 @@ TEST_F(Snapshot, OfAnOlderStateIsNotInstalled) {
   EXPECT_EQ(net[3].commit_index(), 22u);
 }
 
-// The log has the snapshot's last entry: it is kept, and what follows it too.
+// If the log has the snapshot's last entry, that entry and the entries after it are kept.
 TEST_F(Snapshot, ThatTheLogContainsKeepsTheLog) {
   net.Elect(1);
   net.CutOneWay(3, 1);
@@ -162,8 +162,8 @@ TEST_F(Snapshot, OfAnOlderTermIsAnsweredWithTheTerm) {
   EXPECT_EQ(sent[0].term, net[3].term());
 }
 
-// After a broken connection the peer may have what was in flight. It is asked before a snapshot is
-// sent.
+// After a broken connection the peer may have the entries that were in flight. So the leader probes
+// it before it sends a snapshot.
 TEST_F(Snapshot, BrokenConnectionAloneNeedsNone) {
   net.Elect(1);
   net.CutOneWay(3, 1);  // appends arrive, acknowledgements do not

@@ -57,7 +57,8 @@ TEST(Transfer, IsReportedAsOne) {
   EXPECT_EQ(down[0].why, SteppedDown::Why::kTransfer);
 }
 
-// The message of the next leader comes before its request for a vote.
+// A follower may get an append of the next leader before its vote request. It must not report that
+// it lost its leader.
 TEST(Transfer, AFollowerThatHearsTheNextLeaderFirstLosesNone) {
   Network net(3);
   net.Elect(1);
@@ -200,7 +201,7 @@ TEST(Transfer, AMemberThatMayNotVoteDoesNotCampaign) {
   EXPECT_EQ(net[1].role(), Role::kLeader);
 }
 
-// The old leader has stepped down, so the usual rounds follow soon.
+// The old leader has stepped down, so the target repeats its election soon, by the usual rounds.
 TEST(Transfer, ALostElectionIsRepeatedSoon) {
   Network net(3);
   net.Elect(1);

@@ -70,7 +70,8 @@ TEST(Vote, IsRememberedOverARestart) {
       << "a repeated request";
 }
 
-// A repeat may arrive after the term has its leader. It must not delay this member's own campaign.
+// A repeated request may arrive after the term has its leader. It must not delay this member's own
+// campaign.
 TEST(Vote, RepeatedRequestIsAnsweredAgainAndChangesNothing) {
   Network net(3);
   net.Step(From(2, 1, RequestVote{}));

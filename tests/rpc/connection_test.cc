@@ -87,7 +87,8 @@ class ConnectionTest : public PortFixture {
   };
 };
 
-// Each costs time for every stream, so a second has 100 of them, the first settings included.
+// A control frame costs time for every stream. So a client may send 100 of them in a second,
+// including its first settings.
 TEST_F(ConnectionTest, ControlFramesHaveARate) {
   const std::string priority = Frame(kPriority, 0, 1, std::string("\0\0\0\3\1", 5));
   ASSERT_TRUE(Receive(Preface() + Times(99, priority)));
@@ -108,7 +109,7 @@ TEST_F(ConnectionTest, GoawaysCountAsControlFrames) {
   EXPECT_FALSE(Receive(goaway));
 }
 
-// The library's own limit: it keeps 1,000 answers.
+// This is nghttp2's own limit: it keeps 1,000 unsent answers.
 TEST_F(ConnectionTest, PingsWhoseAnswersAreNotReadEndIt) {
   const std::string ping = Frame(e2e::kPing, 0, 0, "12345678");
   ASSERT_TRUE(Receive(Preface()));

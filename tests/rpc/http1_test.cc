@@ -215,7 +215,7 @@ TEST_F(Http1Test, MalformedRequestsAreAnsweredAndEndIt) {
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(2)));
 }
 
-// A proxy before this port must never see other requests than we do.
+// A proxy in front of this port must never see other requests in the bytes than this port does.
 TEST_F(Http1Test, TheLengthOfABodyIsUnambiguous) {
   for (const char* headers :
        {"Transfer-Encoding: gzip", "Transfer-Encoding: gzip, chunked",
@@ -292,7 +292,7 @@ TEST_F(Http1Test, AStopEndsIdleConnectionsAndOthersAfterTheAnswer) {
   EXPECT_EQ(recv(client_, &byte, 1, 0), 0);
 }
 
-// The settings of HTTP/2 would break its answer.
+// If the client spoke HTTP/1, the settings of HTTP/2 would break the answer.
 TEST_F(Http1Test, ASilentClientGetsNothingForTwoSeconds) {
   EXPECT_EQ(Sent(), "");
   now_ += absl::Seconds(2);
@@ -385,8 +385,8 @@ TEST_F(Http1Test, AStreamIsAnsweredInChunks) {
   EXPECT_EQ(gone_, 1);
 }
 
-// A stream with many small responses has one at a time in the gateway, in their order, and a closed
-// one none.
+// The gateway converts the responses of a stream one at a time, in their order. After the stream is
+// closed, it converts none.
 TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
   ASSERT_TRUE(Receive(Post("/v3/keepalive", "{\"ID\":-1}")));
   std::string all;

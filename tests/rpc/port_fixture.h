@@ -94,7 +94,7 @@ class PortFixture : public testing::Test, protected Router {
   EventQueue events_{[] {}};
   Outbox outbox_{256 << 20, 2 << 20};
   Group group_;
-  UnaryCall* call_ = nullptr;  // that the handler has and has not answered
+  UnaryCall* call_ = nullptr;  // the handler has not answered it yet
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
   MonotonicTime now_ = start_;
   int client_ = -1;

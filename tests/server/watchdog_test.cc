@@ -11,8 +11,8 @@
 namespace raftkv {
 namespace {
 
-// A watchdog with short timeouts over a loop that a test lets run or hang. A test waits for facts
-// only, so a slow machine makes it slow but not wrong.
+// A watchdog with short timeouts over a loop that a test lets run or hang. A test waits
+// only for conditions, not for a fixed time. So it does not fail on a slow machine.
 class WatchdogTest : public testing::Test {
  protected:
   WatchdogTest()

@@ -74,7 +74,8 @@ void World::OnChangeDue() {
       marks().Hit(absl::StrContains(result.status.message(), "in sync") ? Mark::kNotInSync
                                                                         : Mark::kChangeRejected);
     }
-    // It is certainly no member, so its operator gives up. Its process may not have started yet.
+    // The joining machine certainly did not become a member, so its operator gives up. Its process
+    // may not have started yet.
     if (joiner >= 0 && !fate.proposed) {
       Push(now_ + 10 * faults_.down_for + kSecond, What::kRetire, joiner, 1, life);
     }
@@ -96,7 +97,7 @@ void World::OnRetire(int member, bool removed) {
   members_[member]->Retire();
 }
 
-// The entry was committed.
+// Called when the entry of this change is committed.
 void World::NoteChange(const proto::ChangeMembers& change) {
   using Change = proto::ChangeMembers;
   switch (change.change_case()) {
@@ -118,7 +119,8 @@ void World::NoteChange(const proto::ChangeMembers& change) {
   }
 }
 
-// No change is being requested or uncommitted in a log, so the voters will not change.
+// Whether no change of the members is requested or uncommitted in a log, so that the voters stay
+// the same.
 bool World::ChangesSettled() const {
   if (profile_.change_every == 0) return true;
   if (now_ - last_change_ < 2 * profile_.request_timeout + 2 * kSecond) return false;

@@ -50,8 +50,8 @@ void World::OnAnswered(uint64_t operation, int number) {
   Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
 }
 
-// A keep-alive is no operation of the history, because it shares its entry with others. The model
-// checks what the entry does. The lease checker checks that the lease lives longer.
+// A keep-alive is not an operation of the history, because it shares its entry with others. The
+// model checks what the entry does. The lease checker checks that the lease lives longer.
 uint64_t World::Renew(int number, int client) {
   constexpr uint64_t kRenewal = uint64_t{1} << 62;
   const uint64_t operation = kRenewal + ++renewals_;
@@ -121,7 +121,8 @@ uint64_t World::Ask(int number, Wish wish, int client) {
   ProposeRequest request{
       .command = command.SerializeAsString(), .done = {}, .needs = Needs(command)};
   if (client >= 0 && rng_.Chance(profile_.gives_up)) {
-    // When its patience ends, this client closes the call or has told its deadline.
+    // When the patience of this client ends, it closes the call. Half of these clients also send a
+    // deadline.
     request.caller.gone = [this, operation, client] {
       return clients_[client].operation != operation;
     };

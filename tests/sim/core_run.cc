@@ -102,7 +102,7 @@ class Cores {
     std::unique_ptr<LogStore> log;
     std::unique_ptr<raft::Raft> raft;
     raft::Invariants invariants;
-    std::map<uint64_t, Index> reads;  // that wait: what was committed when each was asked
+    std::map<uint64_t, Index> reads;                    // waiting: the commit index at each request
     std::vector<std::unique_ptr<raft::Message>> inbox;  // while it is paused
     Micros busy_until = 0;
   };
@@ -228,7 +228,7 @@ class Cores {
     }
   }
 
-  // --- lives
+  // --- starts and crashes
 
   void Start(int number) {
     Node& node = nodes_[number];
@@ -329,7 +329,7 @@ class Cores {
   void MaybeCut(int number) {
     Node& node = nodes_[number];
     LogStore& log = *node.process->log;
-    const Index kept = profile_.tail.entries_max;  // by default more than there are
+    const Index kept = profile_.tail.entries_max;  // the default is more than a run has
     if (healed_ || node.flushed <= kept) return;
     const Index first = std::min(node.flushed - kept + 1, log.last_index());
     if (first < log.first_index() + profile_.tail.step_entries) return;
@@ -470,7 +470,7 @@ class Cores {
     }
   }
 
-  // --- snapshots: of the state machine as it is when one is sent
+  // --- snapshots, of the state machine at the time of sending
 
   void SendSnapshot(int from, MemberId to) {
     Node& node = nodes_[from];
@@ -487,7 +487,7 @@ class Cores {
              raft::Message{Id(from), to, node.process->raft->term(), raft::InstallSnapshot{meta}}));
   }
 
-  // It arrives, or broke off. The sender learns that at the same time.
+  // The snapshot arrives, or its transfer fails. The sender learns the result at the same time.
   void EndSnapshot(int from, const raft::Message& message) {
     if (now_ < nodes_[from].process->busy_until) {
       Push(nodes_[from].process->busy_until, What::kSnapshot, from, nodes_[from].life,
@@ -554,7 +554,7 @@ class Cores {
     }
   }
 
-  // There is a leader, and all its members have committed an entry of its term, and what precedes.
+  // Whether all members follow one leader and have committed all but at most the last five entries.
   bool Agree() {
     for (int i = 0; i < size(); ++i) {
       if (!leads(i)) continue;

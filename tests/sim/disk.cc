@@ -6,7 +6,8 @@ namespace raftkv::sim {
 
 namespace {
 
-// The product's memory engine, whose writes and flushes ask the fuse first.
+// Wraps the product's memory engine. Each write and flush is a step at which the fuse can end the
+// process.
 class FusedEngine final : public Engine {
  public:
   FusedEngine(std::shared_ptr<MemoryDisk> disk, Durability durability, Fuse* fuse,

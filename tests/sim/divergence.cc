@@ -22,7 +22,7 @@ void Grant(Cluster& c) {
   c.Propose(c.leader(), command);
 }
 
-// Entries, about a third of them about the changed key or the lost lease.
+// Writes entries. About a third of them concern the changed key or the lost lease.
 void Write(Cluster& c, Rng& rng, bool lease, int count) {
   for (int i = 0; i < count; ++i) {
     const bool changed = rng.Chance(30 * kPercent);
@@ -33,7 +33,7 @@ void Write(Cluster& c, Rng& rng, bool lease, int count) {
   }
 }
 
-// A member goes down and up, or leadership moves.
+// Restarts a member, transfers the leadership, or does nothing. Then waits.
 void Disturb(Cluster& c, Rng& rng, MemberId size) {
   const MemberId id = 1 + rng.Below(size);
   switch (rng.Below(4)) {

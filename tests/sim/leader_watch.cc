@@ -22,7 +22,8 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
         PeerLives::Verdict::kOk) {
       return;  // the member ignores it
     }
-    if (std::holds_alternative<HelloReply>(message->body)) disturbed_ = true;  // it may not vote
+    // Only a member that may not vote yet gets a HelloReply.
+    if (std::holds_alternative<HelloReply>(message->body)) disturbed_ = true;
     if (const auto* m = std::get_if<raft::Message>(&message->body)) OnMessage(raft, *m);
   }
 }

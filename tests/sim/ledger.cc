@@ -194,7 +194,7 @@ void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision
   }
   if (!found.ok()) return;
   const Revision hashed = revision > 0 ? revision : at.revision;
-  // From this version on a compaction does not change it.
+  // From this version on, the history hash does not depend on the compacted revision.
   const bool fixed = snapshot->cluster_version() >= mvcc::kHashKvVersion;
   const auto [history, first] = history_hashes_.emplace(
       std::pair(fixed ? std::nullopt : std::optional(at.compacted), hashed), found->hash);

@@ -24,8 +24,8 @@ int World::SomeMember(bool up) {
   return -1;
 }
 
-// Half of the time a leader, if there is one, because faults at a leader have more effects. Else
-// `member`.
+// Returns a leader half of the time, if there is one, because faults at a leader have more effects.
+// Otherwise `member`.
 int World::LeaderOr(int member) {
   if (rng_.Chance(50 * kPercent)) return member;
   const int leader = SomeLeader();
@@ -92,7 +92,8 @@ void World::OnStopDue(int number) {
   }
 }
 
-// Mostly a leader is asked, and mostly for another member, which may be down, cut off or behind.
+// Usually a leader gets the request, and usually the target is another member, which may be down,
+// cut off or behind.
 void World::OnTransferDue() {
   const int some = SomeMember(/*up=*/true);
   if (some < 0) return;
@@ -174,7 +175,7 @@ void World::OnPauseDue() {
   members_[number]->Pause(duration);
 }
 
-// Its disk becomes short of space, or full, and gets space again later.
+// The disk of one member becomes short of space, or full, and gets space again later.
 void World::OnSpaceDue() {
   const int number = LeaderOr(static_cast<int>(rng_.Below(size())));
   const bool full = rng_.Chance(40 * kPercent);

@@ -131,9 +131,9 @@ void Network::NoteUnsent(const Packet& packet) {
 }
 
 void Network::Arrive(Packet packet) {
-  // A real connection ends with the receiver's process. Here messages to an earlier process arrive,
-  // because Raft must tolerate them, but they are not treated as a sign that the sender's process
-  // lives.
+  // A real connection ends with the receiver's process. Here messages to an earlier process of the
+  // receiver do arrive, because Raft must tolerate them. But they are not a sign that the sender's
+  // process is alive.
   if (packet.to_life != world_->member(packet.to).life()) packet.message.boot_id = 0;
   // The sender crashed before the save that this message waits for, so it was never sent.
   if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;
@@ -228,7 +228,7 @@ void Network::SendSnapshot(int from, raft::MemberId to_id, raft::Term term,
     return t.second.from == from && t.second.to == to && !t.second.late_copy;
   });
   const uint64_t number = next_number_++;
-  // One that starts before the faults end must arrive well before the liveness phase ends.
+  // A transfer that starts before the faults end must arrive well before the liveness phase ends.
   constexpr Micros kLongest = 5 * kSecond;
   const Micros takes = 1 + std::min(world_->rng().Around(world_->faults().snapshot_time), kLongest);
   if (world_->rng().Chance(world_->faults().duplication)) {
@@ -281,7 +281,7 @@ void Network::OnSnapshotDue(uint64_t number) {
 void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
   const Transfer t = *transfer;
   transfer->contents = nullptr;
-  const bool same = world_->member(t.to).id() == t.to_id;  // the machine may have joined again
+  const bool same = world_->member(t.to).id() == t.to_id;  // else the machine joined again
   if (link(t.from, t.to).cut || link(t.to, t.from).cut || !world_->member(t.to).up() || !same) {
     world_->marks().Hit(Mark::kSnapshotBroken);
     return EndSnapshot(number, false);

@@ -43,7 +43,8 @@ class OldCopies {
       if (!up(id)) Start(id);
     }
     cluster_.Run(absl::Seconds(20));
-    // Two leaders of one term have the same first entry: the next one shows the contradiction.
+    // Two leaders of one term begin with equal first entries: a later entry shows the
+    // contradiction.
     Write(1);
     cluster_.Run(absl::Seconds(10));
     Check();
@@ -90,8 +91,8 @@ class OldCopies {
     cluster_.PutBack(victim_, copy_);
   }
 
-  // The example of decision 0017: one side acknowledges writes without the other, then the other
-  // side does, with the copy.
+  // The example of decision 0017: first a majority without `behind` acknowledges writes. Then
+  // `behind` acknowledges writes, together with the victim, which runs on the old copy.
   void MakeTwoHistories() {
     std::vector<MemberId> behind;  // with the victim they are a majority
     for (MemberId id = 1; id <= size_; ++id) {
@@ -172,7 +173,7 @@ class OldCopies {
   void CheckServed(MemberId leader) {
     const LogStore& log = *cluster_[leader].log;
     if (log.TermAt(cluster_[leader].raft().commit_index()) != cluster_[leader].raft().term()) {
-      return;  // it commits nothing
+      return;  // it has committed nothing in its term
     }
     for (MemberId id = 1; id <= size_; ++id) {
       for (const auto& [index, entry] : cluster_[id].committed) {

@@ -159,8 +159,8 @@ void World::StopFaults() {
   }
 }
 
-// Crashes a minority for good, sometimes. A member that may not vote yet must hear from all others
-// (first start), so no member is lost while there is one.
+// Sometimes crashes a minority for good. Not while a member may not vote yet: such a member must
+// hear from all others first (first start).
 void World::LoseMinority() {
   if (!ChangesSettled()) return;
   const auto& members = ledger_.model().members();
@@ -222,7 +222,7 @@ bool World::AlarmsLeftToMembers() {
   return true;
 }
 
-// A healthy leader hands its leadership over without another election between.
+// A healthy leader hands its leadership over without another election in between.
 bool World::HandsOver() {
   if (transfer_.target >= 0) {
     const Member& target = *members_[transfer_.target];

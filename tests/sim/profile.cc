@@ -135,15 +135,17 @@ void DrawWatches(Rng* rng, Profile* p) {
   if (on()) p->catch_up_delay = rng->Between(1, 200) * kMillisecond;
 }
 
-// A wiped member stays away for ever, so that is left to the runs in which no member may leave.
+// A wiped member never comes back. So members are wiped only in runs without changes of the
+// members.
 void DrawChanges(Rng* rng, Profile* p) {
   if (!rng->Chance(40 * kPercent)) return;
   p->change_every = rng->Chance(50 * kPercent) ? rng->Between(200, 2000) * kMillisecond
                                                : rng->Between(1, 15) * kSecond;
   p->spares = static_cast<int>(rng->Between(1, 3));
   if (rng->Chance(30 * kPercent)) p->members = static_cast<int>(rng->Between(1, 2));
-  if (p->members ==
-      1) {  // with learners, which a sole voter sends entries before it has saved them
+  // A single voter sends entries to learners before it has saved them. So there are learners and
+  // many crashes.
+  if (p->members == 1) {
     p->spares = std::max(p->spares, 2);
     p->crash_every = rng->Between(500, 2000) * kMillisecond;
     p->crash_inside = 100 * kPercent;

@@ -357,7 +357,8 @@ void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
                                    Name(member), known));
     return;
   }
-  // In one turn a leader may commit, then change the members.
+  // In one turn a leader may commit entries and then change the members. So a majority of the
+  // voters before the turn is enough, too.
   const std::vector<raft::MemberId>& voters = raft.membership().voters();
   const auto majority_holds = [&](const std::vector<raft::MemberId>& of, const Item& item,
                                   raft::Index index) {

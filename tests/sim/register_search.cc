@@ -53,12 +53,13 @@ class RegisterSearch::Window {
   }
 
  private:
-  // `done` have taken effect, and left `value`.
+  // Whether the other required operations can take effect after those in `done`, which left the
+  // value `value`.
   bool From(uint64_t done, uint64_t value) {
     if ((done & required_) == required_) return true;
     if (++steps_ >= kStepsMax || !visited_.emplace(done, value).second) return false;
-    // What takes effect next started before any required one that has not taken effect has ended,
-    // and ends after all that have taken effect started.
+    // The next operation must start before any of the required operations that are left ends. It
+    // must end after all operations that are done have started.
     uint64_t first_end = kNever, last_start = 0;
     for (size_t i = 0; i < operations_.size(); ++i) {
       const Operation& operation = operations_[i];
@@ -74,7 +75,7 @@ class RegisterSearch::Window {
       if ((done >> i & 1) != 0 || operation.start > first_end || operation.end < last_start) {
         continue;
       }
-      // Of the deletions without an answer, it is enough to try the one that started first.
+      // If several deletions have no answer, it is enough to try the one that started first.
       if (!operation.read && operation.value == 0 && operation.end == kNever) {
         if (std::exchange(deletes, true)) continue;
       }
@@ -133,8 +134,8 @@ void RegisterSearch::CheckWindow(size_t first, size_t size) {
     const Operation& operation = operations_[i];
     const bool required = operation.start >= from && operation.end < to;
     if (operation.dropped || operation.end < from) continue;
-    // Without its effect, a read may belong before the window or after it, and a write that no read
-    // has seen changes nothing.
+    // Leave out an operation that is not required if it can make no difference: a read, because it
+    // may take effect outside the window; and a write whose value no read of the window returned.
     if (!required && (operation.read || seen.count(operation.value) == 0)) continue;
     if (window.size() == 64) return;  // too many of unknown fate
     window.Add(operation, required);

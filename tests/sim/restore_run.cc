@@ -74,7 +74,7 @@ class Restores {
     }
   }
 
-  // Of a member that may be behind.
+  // Takes the backup from a member that may be behind.
   void TakeBackup() {
     const MemberId leader = old_.leader();
     const MemberId id = leader != raft::kNobody && rng_.Chance(50 * kPercent) ? leader : 1;

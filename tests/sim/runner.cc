@@ -104,7 +104,7 @@ void Merge(const Totals& from, Totals* to) {
   to->marks.Add(from.marks);
 }
 
-// After some of the seeds: the runs that World cannot do.
+// Runs, for some of the seeds, the tests that World cannot do.
 void RunBeside(uint64_t seed, std::string_view mutant, RunResult* result) {
   Verdict verdict;
   if (NeedsAnOldCopy(mutant) || (mutant.empty() && Mix(seed, 6) % 5 == 0)) {

@@ -153,8 +153,7 @@ TEST_F(HistoryTest, FindsAStaleRead) {
   EXPECT_EQ(verdict_.invariant(), "I10");
 }
 
-// --- the search for an order of the operations on one key
-// ------------------------------------------
+// --- the search for an order of operations -------------------------------------------------------
 
 class SearchTest : public ::testing::Test {
  protected:
@@ -225,7 +224,7 @@ TEST_F(SearchTest, FindsADeletionThatIsForgotten) {
   EXPECT_EQ(Found(), "search");
 }
 
-// The search alone finds it, without the revisions of the answers.
+// The search alone finds stale reads. The check of the answers' revisions (I10) is off.
 TEST(Sim, SearchFindsStaleReads) {
   std::string found;
   for (uint64_t seed = 1; seed <= 40 && found != "search"; ++seed) {

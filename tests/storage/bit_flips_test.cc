@@ -1,6 +1,7 @@
 // One flipped bit in each kind of file of a data directory, and in the files of a snapshot that
-// arrives. The member must not start, or repair itself from its own log or from its peers, or the
-// bit must not matter. It must never start with less than it had, or with something else.
+// arrives. One of three results is right: the member does not start; it repairs itself from its
+// own log or from its peers; or the bit does not matter. It must never start with less than it had,
+// or with something else.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a directory must hold. Written to a file, because another process compares.
+// The contents that a directory must have. Written to a file, because another process compares
+// them.
 struct Expected {
   raft::Index first = 0, last = 0;
   uint64_t chain_hash = 0, digest = 0;
@@ -86,7 +88,7 @@ void Fill(const std::string& dir, History* history, bool cut) {
   Add(&member, history, 60);
   member.state->Flush();
   member = DataDir();
-  member = MustOpen(dir);  // moves the log so far into a table file
+  member = MustOpen(dir);  // moves the log up to here into a table file
   member.state->Apply(
       member.log->Entries(member.state->applied().index + 1, member.log->last_index(), SIZE_MAX));
   Add(&member, history, 40);

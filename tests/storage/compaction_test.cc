@@ -331,7 +331,8 @@ TEST_F(CompactionTest, ACrashAtAnyBatchLosesNothing) {
   EXPECT_GT(crashes, 30);
 }
 
-// The next compaction begins while the last one is among the events of its last revision.
+// The next compaction begins while the previous one has removed only some events of its last
+// revision.
 TEST_F(CompactionTest, AnotherCompactionMayBeginBeforeTheLastIsDone) {
   for (int i = 0; i < 300; ++i) Apply(PutCommand(absl::StrCat("k", 1000 + i), "v"));
   Apply(DeleteCommand("k", "l"));  // revision 302, 300 events
@@ -415,7 +416,7 @@ class CompactionOnDiskTest : public testing::Test {
 TEST_F(CompactionOnDiskTest, SpaceStaysBoundedUnderOverwrites) {
   const std::string value(1024, 'v');
   constexpr int kKeys = 200, kRounds = 600;
-  constexpr uint64_t kBound = 64 << 20;  // write buffers and files on their way; data is 0.2 MiB
+  constexpr uint64_t kBound = 64 << 20;  // write buffers and unfinished files; data is 0.2 MiB
   uint64_t most = 0;
   for (int round = 0; round < kRounds; ++round) {
     std::vector<proto::Command> commands;

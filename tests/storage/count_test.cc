@@ -1,5 +1,5 @@
-// Counts of keys: equal to a walk, for every range, now and in the past, in a transaction, and
-// after crashes; and reads with a limit, which no longer walk to the end.
+// Counts of keys. They must be equal to what a walk over all keys counts: for every range, now and
+// in the past, in a transaction, and after crashes. Reads with a limit do not walk to the end.
 
 #include <algorithm>
 #include <iterator>
@@ -161,7 +161,7 @@ TEST_F(CountTest, BlocksAreCutAsTheyGrowAndRemovedWhenTheyAreEmpty) {
   CheckBlocks();
 }
 
-// So a cut, and the ends of a count, read few large values at a time.
+// So the split of a block, and a count at the two ends of its range, read few large values.
 TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   constexpr size_t kValue = 64 << 10;
   for (int i = 0; i < mvcc::kBlockKeys + 100; ++i) {
@@ -174,7 +174,7 @@ TEST_F(CountTest, BlocksOfLargeValuesAreSmall) {
   CheckCount(Between(3, 900));
 }
 
-// Otherwise a count might have to pass very many of them at its ends.
+// Otherwise a count might have to pass very many of them at the ends of its range.
 TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   PutKeys(0, kKeys);
   const size_t blocks = Blocks().second;
@@ -190,7 +190,7 @@ TEST_F(CountTest, DeletedKeysAreInBlocksUntilTheyAreCompacted) {
   };
   check();
 
-  // New ones among them, and some of them again.
+  // Puts new keys among them, and some of them again.
   std::vector<proto::Command> puts;
   for (int i = 0; i < 1'500; ++i) puts.push_back(PutCommand(KeyName(3'000) + KeyName(i), ""));
   ApplyAll(puts);
@@ -237,7 +237,7 @@ TEST_F(CountTest, KnowsWhichKeysAreDead) {
     for (int i = below(12); i > 0; --i) state_->CompactStep(1 + below(200));
     if (below(8) == 0) state_->Flush();
     if (below(8) == 0) Reopen(static_cast<uint64_t>(below(1 + disk_->batches_at_risk())));
-    if (round % 10 == 0) CheckBlocks();  // and opens it again, so that no head is known
+    if (round % 10 == 0) CheckBlocks();  // also reopens the store: empty cache
     CheckCount(Between(below(kKeys), below(kKeys)));
   }
   CheckBlocks();
@@ -305,7 +305,7 @@ TEST_F(CountTest, EqualsAWalkForAnyRangeNowAndInThePast) {
     }
     if (round > 20) state_->CompactStep();
   }
-  // So far back that there are more events than keys: the past is walked.
+  // Since the revision past[0] there are more events than keys, so the count walks over the keys.
   for (int i = 0; i < 110; ++i) PutKeys(0, 100);
   CheckCount(Between(0, 3'000, past[0]));
   const int64_t live = Read(AllKeys()).count();

@@ -50,7 +50,7 @@ void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
 
 class DamageTest : public testing::Test {
  protected:
-  // kLogEntries synced entries by a process that was then killed.
+  // A process writes and syncs kLogEntries entries. Then it is killed.
   DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
 
   absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }

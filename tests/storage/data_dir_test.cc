@@ -68,7 +68,7 @@ TEST_F(DataDirTest, WhatWasSavedIsThereAgain) {
     ASSERT_TRUE(dir.ok()) << dir.status();
     dir->log->Save(hard_state,
                    {MakeEntry(4, 1, PutCommand("k", "v")), MakeEntry(4, 2, PutCommand("k", "w"))});
-    // A conflict: the watermark must go down with the log.
+    // Entries are replaced, so the watermark must be lowered with the log.
     dir->log->Save(std::nullopt, {MakeEntry(4, 1, PutCommand("k", "x"))});
     dir->state->Apply(dir->log->Entries(1, 1, 0));
     dir->state->Flush();
@@ -227,7 +227,8 @@ TEST_F(DataDirTest, AnotherFormatOfTheStateMachineNamesTheDirectory) {
   ExpectError(absl::StatusCode::kFailedPrecondition, "/sm: state machine: its format is 99");
 }
 
-// A cluster does not take an empty directory of a member that has voted, so none is suggested.
+// The cluster does not accept a member that has voted with an empty directory, so the message does
+// not suggest one.
 TEST(StateRecord, OfAnOlderFormatNamesWhatWorks) {
   std::string record;
   for (int i = 0; i < 9; ++i) PutFixed64(&record, 2);

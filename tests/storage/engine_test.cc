@@ -129,7 +129,7 @@ TYPED_TEST(EngineContract, BatchAppliesInOrder) {
   EXPECT_EQ(engine->Get("b"), std::nullopt);
 }
 
-// A live key after every ten deleted ones.
+// Leaves a live key after every ten deleted ones.
 void FillWithGaps(Engine& engine, int keys) {
   WriteBatch all, gone;
   for (int i = 0; i < keys; ++i) {

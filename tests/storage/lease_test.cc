@@ -71,7 +71,7 @@ TEST_F(LeaseTest, AKeyIsAttachedToTheLeaseOfItsLatestPut) {
   EXPECT_EQ(Keys(1), "");
   ApplyText("txn { success { request_put { key: 'c' lease: 1 } } }");
   EXPECT_EQ(Keys(1), "c ");
-  Reopen();  // everything is lost, and nothing is there
+  Reopen();  // nothing was flushed, so everything is lost
   EXPECT_EQ(Keys(1), "gone");
 }
 

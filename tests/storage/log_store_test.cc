@@ -48,7 +48,7 @@ class LogStoreTest : public testing::Test {
     }
     return out;
   }
-  // Changes the log behind the store's back, as a broken disk would.
+  // Changes the stored log without the LogStore, as a broken disk would.
   void Tamper(const std::function<void(Engine&, WriteBatch*)>& change) {
     log_.reset();
     MemoryEngine engine(disk_, Durability::kSynced);
@@ -151,7 +151,7 @@ TEST_F(LogStoreTest, CutForgetsTheFrontAndKeepsItsLastId) {
   EXPECT_EQ(Contents(), "4:d6 ");
 }
 
-// The front of the log may stay on disk after a cut, or come back in a crash. It is never read.
+// Entries that were cut may stay on disk, or come back after a crash. They are never read.
 TEST_F(LogStoreTest, WhatIsLeftOfACutFrontIsIgnored) {
   Append(1, 1, 6, "a");
   log_.reset();

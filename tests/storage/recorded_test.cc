@@ -58,8 +58,8 @@ std::unique_ptr<StateMachine> OpenEmpty(StateMachineOptions options = {}) {
       options);
 }
 
-// The status with its text of then. Texts of errors are not replicated, so they may be made
-// clearer.
+// The status with the error text of the first release. Error texts are not replicated, so later
+// releases may change them.
 std::string TextOfThen(const absl::Status& status) {
   return absl::StrReplaceAll(
       status.ToString(),

@@ -173,7 +173,8 @@ TEST_F(Restore, DirectoryThatIsNotEmptyIsLeftAlone) {
   EXPECT_TRUE(fs::exists(dir_ / "new1/diary"));
 }
 
-// Whatever a crash has left: no member starts with it, and a repeated restore succeeds.
+// A crash may leave any of these files. No member starts with them, and a repeated restore
+// succeeds.
 TEST_F(Restore, InterruptedRestoreIsRepeated) {
   for (const char* left : {"", "sm", "log", "IDENTITY", "INITIALIZED", "RESTORING.tmp"}) {
     SCOPED_TRACE(left);

@@ -1,4 +1,4 @@
-// Transactions by etcd's rules, in the log and read-only. The answers expected here were seen from
+// Transactions by etcd's rules, in the log and read-only. The expected answers are those of
 // etcd 3.4.23.
 
 #include <string>

@@ -187,7 +187,7 @@ TEST_F(WalkToTheKeyTest, ComparesGoToTheFirstThatFails) {
                    "success { request_range { key: 'k' range_end: 'l' } }",
                    "failure { request_range { key: 'k' range_end: 'k05' } }", "} }");
   ExpectWalk(4 + 5, failing);
-  // The errors of operations come first, except for compares.
+  // The steps of compares are checked before the errors of operations, those of ranges after them.
   EXPECT_EQ(
       WithLeft(3, failing + "success { request_range { key: 'k' revision: 1000000 } }").code(),
       absl::StatusCode::kResourceExhausted);
@@ -219,7 +219,7 @@ TEST_F(WalkToTheKeyTest, LeftoversOfCompactionAreFree) {
   Compact(full);
   ExpectWalk(40, Range(""));
   ExpectWalk(40, Range(absl::StrCat("revision: ", full)));
-  Compact(deleted);  // which may be read, and watched from: tombstones stay
+  Compact(deleted);  // it can still be read, so the tombstones stay
   ExpectWalk(40, Range(""));
   Do(PutCommand("k05", "again"));
   const Revision again = state_->revision();

@@ -302,7 +302,7 @@ TEST_F(WatchHub, TheBytesOfEventsCost) {
     while (stream_->Take()) Run();
   }
 
-  // A catch-up on the loop's thread reads a few events, but not of this size.
+  // The loop's thread runs a catch-up of a few events itself, but not if they are this large.
   put('a');
   Run();
   Request("create_request { key: 'k' start_revision: 2 }");
@@ -318,7 +318,7 @@ TEST_F(WatchHub, TheBytesOfEventsCost) {
   EXPECT_GE(asked, kEvents / 2);
 }
 
-// However many clients do not read, and however large one revision is.
+// The limit holds for any number of clients that do not read, and for any size of one revision.
 TEST_F(WatchHub, AllQueuesTogetherAreBounded) {
   const HubOptions options{.stream_bytes_max = 2000,
                            .stream_bytes_min = 500,
@@ -340,7 +340,7 @@ TEST_F(WatchHub, AllQueuesTogetherAreBounded) {
     ApplyText(absl::StrCat("txn { success { request_put { key: 'a' value: '", value,
                            "' } } success { request_put { key: 'b' value: '", value, "' } } }"));
     Run();
-    // Beyond the limit: what is distributed at once, and catch-ups that ran already.
+    // The limit may be exceeded by the events of one revision, and by catch-ups that ran already.
     EXPECT_LT(hub_->bytes(), options.all_bytes_max + options.open_bytes_max + 2 * 2500);
   }
   EXPECT_GE(hub_->bytes(), options.all_bytes_max / 2);

@@ -54,7 +54,8 @@ TEST(WatchRangeIndex, FindsExactlyTheRangesThatContainAKey) {
   EXPECT_GT(found_in_all, 100'000u);
 }
 
-// Removing takes no longer because others have the same range. (It took half a minute once.)
+// To remove an item takes no longer if many items have the same range. (Once it took half a
+// minute.)
 TEST(WatchRangeIndex, ManyItemsOfOneRange) {
   std::vector<Item> items(1 << 18);
   for (const std::string& range_end : {std::string(), std::string("z")}) {

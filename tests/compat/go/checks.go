@@ -60,7 +60,8 @@ func (p *putter) put(ctx context.Context) {
 	}
 }
 
-// startWorkers runs `work` once in each worker. The returned group ends with them.
+// startWorkers runs `work` once in each worker. Wait on the returned group returns when all of them
+// have ended.
 func startWorkers(work func()) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for range workers {
