@@ -56,7 +56,7 @@ class Logger {
   }
   void Log(const raft::BecamePreCandidate& e) {
     if (rounds_++ == 0) {
-      LOG(INFO) << (e.fast ? "the connection to the leader broke" : "no leader heard")
+      LOG(INFO) << (e.fast ? "the leader is lost" : "no leader heard")
                 << ": asking for pre-votes for term " << e.term;
       next_summary_ = now_;
       pause_ = kFirstPause;

@@ -43,7 +43,7 @@ TEST_F(Failover, ADeadLeaderIsReplacedWithoutAnElectionTimeout) {
   for (int i = 0; i < cluster_.size(); ++i) {
     if (i != leader_) others += cluster_.log(i);
   }
-  EXPECT_THAT(others, HasSubstr("the connection to the leader broke: asking for pre-votes"));
+  EXPECT_THAT(others, HasSubstr("the leader is lost: asking for pre-votes"));
   cluster_.Start(leader_);
   EXPECT_TRUE(writers.WaitFor(1000));
   writers.Stop();
