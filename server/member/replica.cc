@@ -328,6 +328,11 @@ void Replica::ProposeWaiting() {
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
   if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
   while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
+    // A leader of an older release may not know what the command needs, and would propose it.
+    if (next->needs > versions_.KnownBy(leader)) {
+      proposals_.Fail(next->number, leader, Fate::kNotSupported);
+      continue;
+    }
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
                                               next->changes_members});

@@ -31,16 +31,18 @@ class Versions {
   ClusterVersion in_force() const { return in_force_; }
 
   void OnHeard(raft::MemberId peer, ClusterVersion newest) { known_by_[peer] = newest; }
+  // The newest version that `member` knows, as far as this process has heard.
+  ClusterVersion KnownBy(raft::MemberId member) const {
+    const auto known = known_by_.find(member);
+    return known == known_by_.end() ? kFirstVersion : known->second;
+  }
 
   // The command that a leader proposes to raise the version; none if it cannot be raised, or if
   // this leader has proposed it already. When the proposal is accepted, the leader calls
   // OnProposed. `members`: all members, the leader too.
   std::optional<proto::Command> CommandToRaise(const std::vector<raft::MemberId>& members) const {
     ClusterVersion common = members.empty() ? kFirstVersion : UINT64_MAX;
-    for (const raft::MemberId member : members) {
-      const auto known = known_by_.find(member);
-      common = std::min(common, known == known_by_.end() ? kFirstVersion : known->second);
-    }
+    for (const raft::MemberId member : members) common = std::min(common, KnownBy(member));
     if (common <= std::max(in_force_, proposed_)) return std::nullopt;
     proto::Command command;
     command.mutable_set_cluster_version()->set_version(common);

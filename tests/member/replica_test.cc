@@ -287,6 +287,26 @@ TEST(Replica, ARequestThatNeedsTheVersionOfANewClusterWaitsForIt) {
   for (const auto& answer : answers) EXPECT_EQ(answer->fate, Fate::kApplied);
 }
 
+// A leader of an older release may not know that the command needs a newer version, and would
+// propose it.
+TEST(Replica, AProposalIsNotForwardedToALeaderThatDoesNotKnowItsVersion) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader(), follower = c.follower();
+  c[follower].Post(PeerMessage{leader, follower, c[leader].store_id, ForwardedProposalReply{},
+                               /*newest_version=*/kFirstVersion});
+  c.Turn(follower);
+  proto::Command grant;
+  grant.mutable_lease_grant()->set_id(7);
+  grant.mutable_lease_grant()->set_ttl(60);
+  const auto answer = c.Propose(follower, grant);
+  c.Turn(follower);
+  EXPECT_EQ(answer->fate, Fate::kNotSupported);
+  for (const PeerMessage& m : c[follower].sent) {
+    EXPECT_FALSE(std::holds_alternative<ForwardedProposal>(m.body));
+  }
+}
+
 TEST(Replica, AMessageThatNoCorrectPeerWouldSendIsCountedAndReported) {
   Cluster c(3);
   c.Run(kElection);
