@@ -115,10 +115,10 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Checks, without changing anything, whether this member may use the directory, as far as can be
-// seen without opening the databases. Whether a directory can be created is tried: it is created
-// and removed again. Returns one line about the directory, or the error that
-// OpenDataDir would return.
+// Checks, without changing anything, whether this member may use the directory: whose it is, and
+// whether its state says that the member was removed. Neither the log nor the keys are read.
+// Whether a directory can be created is tried: it is created and removed again. Returns one line
+// about the directory, or the error that OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 
 }  // namespace raftkv
