@@ -445,4 +445,16 @@ uint64_t ClusterIdOf(std::vector<uint64_t> member_ids) {
   return FirstEightBytesOfSha1(bytes);
 }
 
+std::vector<std::string> NamesIn(const Config& config) {
+  std::vector<std::string> names;
+  for (const MemberConfig& member : config.members) names.push_back(member.name);
+  return names;
+}
+
+void SortAsListed(const std::vector<std::string>& listed, std::vector<std::string>* names) {
+  std::stable_sort(names->begin(), names->end(), [&](const auto& a, const auto& b) {
+    return std::find(listed.begin(), listed.end(), a) < std::find(listed.begin(), listed.end(), b);
+  });
+}
+
 }  // namespace raftkv

@@ -62,7 +62,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) {
-    OnLongPause(now + election_timeout);
+    OnLongPause(now - now_, now + election_timeout);
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
@@ -98,10 +98,11 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
 // the process was stopped. The others may have a new leader, so step down before anything else.
 // There can be no other leader if this member is the only voter. Then it leads on, and expires no
 // leases before `first_expiry`, as a new leader: clients could not renew them during the pause.
-void Replica::OnLongPause(MonotonicTime first_expiry) {
+void Replica::OnLongPause(absl::Duration pause, MonotonicTime first_expiry) {
   if (raft_.membership().voters() == std::vector<raft::MemberId>{options_.raft.id}) {
     lessor_.OnLeading(first_expiry);
   } else {
+    outbox_->Report(MadeWay{raft_.term(), pause});
     raft_.StepDown();
   }
 }
