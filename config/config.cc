@@ -206,9 +206,9 @@ class Reader {
                              PortOf(member.listen_client_url)),
              "listen on two different ports");
       }
-      CheckMetricsUrls(i);
       CheckDirectory(i, &directories);
     }
+    for (size_t i = 0; i < config_.members.size(); ++i) CheckMetricsUrls(i, addresses);
   }
 
   // Whether one process cannot listen on both.
@@ -217,7 +217,8 @@ class Reader {
            (PortOf(a) == PortOf(b) && (IsWildcard(a) || IsWildcard(b)));
   }
 
-  void CheckMetricsUrls(size_t i) {
+  // `addresses`: of the URLs at which members are reached.
+  void CheckMetricsUrls(size_t i, const std::map<std::string, Line>& addresses) {
     const MemberConfig& member = config_.members[i];
     std::vector<std::string> used = {member.listen_peer_url, member.listen_client_url};
     for (const std::string& url : member.listen_metrics_urls) {
@@ -229,6 +230,12 @@ class Reader {
              "give it a port of its own");
       }
       used.push_back(url);
+      const auto at = addresses.find(AddressOf(url));
+      if (at == addresses.end()) continue;
+      Fail(lines_[i]["listen_metrics_urls"],
+           absl::StrFormat("listen_metrics_urls: \"%s\" is already used in line %d", url,
+                           at->second),
+           "give it a port of its own");
     }
   }
 
@@ -250,6 +257,12 @@ class Reader {
   void CheckDirectory(size_t i, std::map<std::string, std::map<std::string, Line>>* directories) {
     MemberConfig& member = config_.members[i];
     if (member.data_dir.empty()) member.data_dir = absl::StrCat(member.name, ".raftkv");
+    if (member.data_dir == "~" || absl::StartsWith(member.data_dir, "~/")) {
+      Fail(lines_[i]["data_dir"],
+           absl::StrFormat("data_dir \"%s\": \"~\" is not replaced by a home directory",
+                           member.data_dir),
+           "write the whole path");
+    }
     const std::string address = AddressOf(member.peer_url);
     const std::string host = address.substr(0, address.rfind(':'));
     const Line line = lines_[i].count("data_dir") ? lines_[i]["data_dir"] : lines_[i]["name"];
@@ -430,6 +443,18 @@ uint64_t ClusterIdOf(std::vector<uint64_t> member_ids) {
     for (int shift = 56; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(id >> shift));
   }
   return FirstEightBytesOfSha1(bytes);
+}
+
+std::vector<std::string> NamesIn(const Config& config) {
+  std::vector<std::string> names;
+  for (const MemberConfig& member : config.members) names.push_back(member.name);
+  return names;
+}
+
+void SortAsListed(const std::vector<std::string>& listed, std::vector<std::string>* names) {
+  std::stable_sort(names->begin(), names->end(), [&](const auto& a, const auto& b) {
+    return std::find(listed.begin(), listed.end(), a) < std::find(listed.begin(), listed.end(), b);
+  });
 }
 
 }  // namespace raftkv

@@ -95,6 +95,11 @@ void DeriveIds(Config* config, const std::string& token = "");
 uint64_t MemberIdOf(const std::string& peer_url, const std::string& cluster_name);
 uint64_t ClusterIdOf(std::vector<uint64_t> member_ids);
 
+// The names of the members, in the order of the file.
+std::vector<std::string> NamesIn(const Config& config);
+// Sorts names of members as `listed` has them. Those that it does not have come last.
+void SortAsListed(const std::vector<std::string>& listed, std::vector<std::string>* names);
+
 }  // namespace raftkv
 
 #endif  // RAFTKV_CONFIG_CONFIG_H_

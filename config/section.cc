@@ -35,6 +35,7 @@ void SectionReader::Fail(Line line, absl::string_view what, absl::string_view re
 std::map<std::string, Line> SectionReader::Read(const std::string& title, const toml::table& table,
                                                 Line begin, const std::vector<Key>& keys) {
   std::map<std::string, Line> lines;
+  bool unknown_key = false;
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
     const Line line = key.source().begin.line;
@@ -45,11 +46,13 @@ std::map<std::string, Line> SectionReader::Read(const std::string& title, const 
       std::visit([&](const auto& value) { ReadValue(name, node, line, value); }, known->value);
       continue;
     }
+    unknown_key = true;
     std::vector<std::string> names;
     for (const Key& k : keys) names.push_back(k.name);
     Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), Suggest(name, names));
   }
   for (const Key& key : keys) {
+    if (unknown_key) break;  // it may be the missing one, misspelt
     if (!key.required || lines.count(key.name) != 0) continue;
     Fail(begin, absl::StrFormat("%s has no %s", title, key.name),
          absl::StrFormat("add %s = \"...\" below this line", key.name));

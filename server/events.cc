@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "config/config.h"
 #include "glog/logging.h"
 
 namespace raftkv {
@@ -24,8 +25,12 @@ std::string HumanBytes(uint64_t bytes) {
 
 class Logger {
  public:
-  Logger(raft::MemberId self, std::map<raft::MemberId, std::string> names, std::string data_dir)
-      : self_(self), names_(std::move(names)), data_dir_(std::move(data_dir)) {}
+  Logger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
+         std::vector<std::string> listed, std::string data_dir)
+      : self_(self),
+        names_(std::move(names)),
+        listed_(std::move(listed)),
+        data_dir_(std::move(data_dir)) {}
 
   void operator()(const ReplicaEvent& event, absl::Time now) {
     now_ = now;
@@ -38,9 +43,15 @@ class Logger {
     return it == names_.end() ? absl::StrFormat("%x", id) : it->second;
   }
   template <typename Ids>
+  std::vector<std::string> NameEach(const Ids& ids) const {
+    std::vector<std::string> names;
+    for (const raft::MemberId id : ids) names.push_back(Name(id));
+    SortAsListed(listed_, &names);
+    return names;
+  }
+  template <typename Ids>
   std::string Names(const Ids& ids) const {
-    return absl::StrJoin(ids, ", ",
-                         [this](std::string* out, raft::MemberId id) { out->append(Name(id)); });
+    return absl::StrJoin(NameEach(ids), ", ");
   }
 
   void Log(const raft::Event& event) {
@@ -166,8 +177,12 @@ class Logger {
                   "it with its old data directory, or replace the member: raftkv member replace";
   }
   void Log(const VotingAllowed& e) {
-    LOG(INFO) << (e.caught_up ? "caught up with the leader: this member may vote now"
-                              : "first start: this member may vote now");
+    using Why = VotingAllowed::Why;
+    LOG(INFO) << (e.why == Why::kCaughtUp ? "caught up with the leader: this member may vote now"
+                  : e.why == Why::kJoined
+                      ? "first start: this member has joined the cluster; it votes once it has "
+                        "caught up, a learner once it is promoted"
+                      : "first start: this member may vote now");
   }
   void Log(const VersionRaised& e) {
     LOG(INFO) << "the cluster version is " << e.version << " now";
@@ -228,11 +243,23 @@ class Logger {
               << " (storage.auto_compaction_retention)";
   }
   void Log(const WaitingForPeers& e) {
-    LOG(INFO) << "first start with the data directory " << data_dir_ << ": waiting until "
-              << e.needed << " more of " << Names(e.missing)
-              << " answer that theirs are new, too, or until a leader sends its log; check that "
-                 "these members run and that their peer_url is right. If this member has run "
-                 "before, was it started from another directory?";
+    LOG(INFO) << "first start with the data directory " << data_dir_ << ": "
+              << Describe(e, NameEach(e.missing))
+              << ", or until a leader sends its log; check that these members run and that their "
+                 "peer_url is right. If this member has run before, was it started from another "
+                 "directory? If it is to join a running cluster, stop it, remove the data "
+                 "directory, and start it with --join";
+  }
+  void Log(const MadeWay& e) {
+    if (e.pause == absl::ZeroDuration()) {
+      LOG(WARNING) << "stepped down as leader at term " << e.term
+                   << ": its disk is full, and no other member took over";
+    } else {
+      LOG(WARNING) << absl::StrFormat(
+          "stepped down as leader at term %d: this process did not run for %.1fs: is the CPU or "
+          "the disk busy, or was the process stopped?",
+          e.term, absl::ToDoubleSeconds(e.pause));
+    }
   }
 
   // True: this member has asked for votes before since it last knew a leader.
@@ -258,6 +285,7 @@ class Logger {
 
   const raft::MemberId self_;
   std::map<raft::MemberId, std::string> names_;
+  const std::vector<std::string> listed_;
   std::set<raft::MemberId> learners_;
   raft::Configuration configuration_;  // in force, as far as it was logged
   const std::string data_dir_;
@@ -275,8 +303,8 @@ class Logger {
 }  // namespace
 
 LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
-                     std::string data_dir) {
-  return Logger(self, std::move(names), std::move(data_dir));
+                     std::vector<std::string> listed, std::string data_dir) {
+  return Logger(self, std::move(names), std::move(listed), std::move(data_dir));
 }
 
 }  // namespace raftkv

@@ -11,17 +11,19 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/member/replica.h"
 
 namespace raftkv {
 
-// `names` contains the name of every member, including `self`. `data_dir` is an absolute path. Call
-// the result on one thread only.
+// `names` contains the name of every member, including `self`. `listed`: the names in the order in
+// which lines list them, that of the config file. `data_dir` is an absolute path. Call the result
+// on one thread only.
 using LogEvent = std::function<void(const ReplicaEvent&, absl::Time now)>;
 LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
-                     std::string data_dir);
+                     std::vector<std::string> listed, std::string data_dir);
 
 }  // namespace raftkv
 

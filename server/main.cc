@@ -86,7 +86,6 @@ void PrintConfig(const raftkv::Config& config) {
 // The key of the config file for a flag of etcd. Empty: there is no such flag or key.
 std::string KeyOf(absl::string_view flag) {
   constexpr std::pair<absl::string_view, const char*> kKeys[] = {
-      {"--name", "name"},
       {"--data-dir", "data_dir"},
       {"--listen-client-urls", "listen_client_url"},
       {"--advertise-client-urls", "client_url"},
@@ -115,6 +114,10 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> left = app.remaining();
   if (!left.empty() && left.front()[0] == '-') {
     const std::string flag = left.front().substr(0, left.front().find('='));
+    if (flag == "--name") {
+      return absl::StrCat("unknown flag --name; -n NAME chooses the member of the config file",
+                          kHelp);
+    }
     const std::string key = KeyOf(flag);
     return absl::StrCat("unknown flag ", flag, "; settings are in the config file",
                         key.empty() ? "" : ": ", key, kHelp);

@@ -52,22 +52,29 @@ std::vector<std::string> NamesIn(const std::string& dir) {
   return names;
 }
 
-// The process that listens on `port`, as "process 17 (raftkv-server)". If this user may not see it,
-// "a process of another user".
-std::string OwnerOf(int port) {
+// Who listens on `port`, for the error, and what to do.
+std::string InUse(int port) {
   const std::string socket = ListenerOf(port);
   for (const std::string& pid : socket.empty() ? std::vector<std::string>() : NamesIn("/proc")) {
+    int number = 0;
+    if (!absl::SimpleAtoi(pid, &number)) continue;  // "self" for example
     const std::string fds = absl::StrCat("/proc/", pid, "/fd");
     for (const std::string& fd : NamesIn(fds)) {
       char target[64] = {};
       const std::string link = absl::StrCat(fds, "/", fd);
       if (readlink(link.c_str(), target, sizeof(target) - 1) < 0 || socket != target) continue;
+      if (number == getpid()) {
+        return absl::StrCat("port ", port, " is that of another URL of this member",
+                            "; change one of the two URLs to another port");
+      }
       std::string name;
       std::getline(std::ifstream(absl::StrCat("/proc/", pid, "/comm")), name);
-      return absl::StrCat("process ", pid, " (", name, ")");
+      return absl::StrCat("port ", port, " is in use by process ", pid, " (", name,
+                          "); stop it, or change the URL to another port");
     }
   }
-  return "a process of another user";
+  return absl::StrCat("port ", port, " is in use by a process of another user",
+                      "; stop it, or change the URL to another port");
 }
 
 struct Addresses {
@@ -77,28 +84,40 @@ struct Addresses {
   addrinfo* list = nullptr;
 };
 
-// Returns 0 if the process can listen on `address`, else the errno.
-int Listen(const addrinfo& address) {
-  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return errno;
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));  // as gRPC does
-  int error = 0;
-  if (bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, 1) != 0) error = errno;
-  close(fd);
-  return error;
-}
+// The listening sockets of the check. They stay open until all ports are checked, so that two URLs
+// of one member cannot have the same port.
+class Listeners {
+ public:
+  Listeners() = default;
+  ~Listeners() {
+    for (const int fd : fds_) close(fd);
+  }
+  Listeners(const Listeners&) = delete;
+  Listeners& operator=(const Listeners&) = delete;
 
-}  // namespace
+  // Returns 0 if the process can listen on `address`, else the errno.
+  int Listen(const addrinfo& address) {
+    const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return errno;
+    fds_.push_back(fd);
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));  // as gRPC does
+    const bool listens = bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, 1) == 0;
+    return listens ? 0 : errno;
+  }
 
-absl::Status CheckPort(const std::string& url, const std::string& key) {
-  const std::string address = HostPort(url);
+ private:
+  std::vector<int> fds_;
+};
+
+absl::Status CheckPort(const ListenUrl& wanted, Listeners* listeners) {
+  const std::string address = HostPort(wanted.url);
   const size_t colon = address.rfind(':');
   const std::string port_text = address.substr(colon + 1);
   const std::string host = absl::StrReplaceAll(address.substr(0, colon), {{"[", ""}, {"]", ""}});
   int port = 0;
   (void)absl::SimpleAtoi(port_text, &port);
-  const std::string cannot = absl::StrCat("cannot listen on ", address, " (", key, "): ");
+  const std::string cannot = absl::StrCat("cannot listen on ", address, " (", wanted.key, "): ");
 
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
@@ -111,15 +130,13 @@ absl::Status CheckPort(const std::string& url, const std::string& key) {
   // Like gRPC, succeed if one of the addresses of the host can be used.
   int error = 0;
   for (const addrinfo* one = found.list; one != nullptr; one = one->ai_next) {
-    error = Listen(*one);
+    error = listeners->Listen(*one);
     if (error == 0) return absl::OkStatus();
     if (error == EADDRINUSE) break;
   }
   switch (error) {
     case EADDRINUSE:
-      return absl::FailedPreconditionError(
-          absl::StrCat(cannot, "port ", port, " is in use by ", OwnerOf(port),
-                       "; stop it, or change the URL to another port"));
+      return absl::FailedPreconditionError(absl::StrCat(cannot, InUse(port)));
     case EADDRNOTAVAIL:
       return absl::FailedPreconditionError(absl::StrCat(
           cannot, "this machine has no address ", host,
@@ -133,6 +150,16 @@ absl::Status CheckPort(const std::string& url, const std::string& key) {
       return absl::FailedPreconditionError(
           absl::StrCat(cannot, std::strerror(error), "; change the URL"));
   }
+}
+
+}  // namespace
+
+absl::Status CheckPorts(const std::vector<ListenUrl>& urls) {
+  Listeners listeners;
+  for (const ListenUrl& url : urls) {
+    if (absl::Status s = CheckPort(url, &listeners); !s.ok()) return s;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace raftkv

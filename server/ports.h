@@ -1,18 +1,25 @@
 #ifndef RAFTKV_SERVER_PORTS_H_
 #define RAFTKV_SERVER_PORTS_H_
 
-// Checks whether the server can listen on a port. If it cannot, the error says why, which gRPC's
+// Checks whether the server can listen on its ports. If it cannot, the error says why, which gRPC's
 // does not. Called before a first start creates any file.
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
 namespace raftkv {
 
-// `url` is a validated "http://host:port"; `key` is its name in the config file. An error is
-// FailedPrecondition or PermissionDenied, with one line for the operator.
-absl::Status CheckPort(const std::string& url, const std::string& key);
+// A URL to listen on.
+struct ListenUrl {
+  std::string url;  // a validated "http://host:port"
+  std::string key;  // its name in the config file
+};
+
+// Whether one process can listen on all of them at once. An error is FailedPrecondition or
+// PermissionDenied, with one line for the operator.
+absl::Status CheckPorts(const std::vector<ListenUrl>& urls);
 
 }  // namespace raftkv
 

@@ -57,9 +57,18 @@ constexpr size_t kCatchUpsWaitingMax = 8;  // above HubOptions::catch_ups_max
 // How often it is checked whether the streams of backups must end.
 constexpr absl::Duration kBackupCheck = absl::Seconds(1);
 
+std::vector<ListenUrl> ListenUrls(const MemberConfig& member) {
+  std::vector<ListenUrl> urls = {{member.listen_peer_url, "listen_peer_url"},
+                                 {member.listen_client_url, "listen_client_url"}};
+  for (const std::string& url : member.listen_metrics_urls) {
+    urls.push_back({url, "listen_metrics_urls"});
+  }
+  return urls;
+}
+
 // The error of a port on which the server cannot listen.
 absl::Status CannotListen(const std::string& url, const char* key) {
-  if (absl::Status why = CheckPort(url, key); !why.ok()) return why;
+  if (absl::Status why = CheckPorts({{url, key}}); !why.ok()) return why;
   return absl::FailedPreconditionError(
       absl::StrCat("cannot listen on ", HostPort(url), " (", key, "); change the URL"));
 }
@@ -89,10 +98,13 @@ absl::Status ExplainDataDirError(const absl::Status& error, const Config& config
                                  const MemberConfig& self) {
   if (!absl::IsPermissionDenied(error) && !absl::IsUnavailable(error)) return error;
   const std::string place = config.path.empty() ? "" : config.path + ": ";
-  return absl::Status(
-      error.code(),
-      absl::StrCat(place, "data_dir of member ", self.name, ": ", error.message(), "; let user ",
-                   getuid(), " create and write this directory, or set data_dir to another one"));
+  const std::string permit =
+      absl::IsPermissionDenied(error)
+          ? absl::StrCat("let user ", getuid(), " create and write this directory, or ")
+          : "";
+  return absl::Status(error.code(),
+                      absl::StrCat(place, "data_dir of member ", self.name, ": ", error.message(),
+                                   "; ", permit, "set data_dir to another directory"));
 }
 
 // Logs the release, the member, its config file and its data directory, for operators.
@@ -205,7 +217,8 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config), AbsolutePath(self.data_dir)), &peers, self.id),
+      event_log(EventLogger(self.id, Names(config), NamesIn(config), AbsolutePath(self.data_dir)),
+                &peers, self.id),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
@@ -399,17 +412,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
                                                       const StartOptions& options) {
   Config config = given;
   MemberConfig& member = config.members[self];
+  member.data_dir = AbsolutePath(member.data_dir);
   AddFieldOfTests();
   // Check the ports first, so that a wrong URL leaves no new directory behind.
-  if (auto s = CheckPort(member.listen_peer_url, "listen_peer_url"); !s.ok()) return s;
-  if (auto s = CheckPort(member.listen_client_url, "listen_client_url"); !s.ok()) return s;
+  if (absl::Status s = CheckPorts(ListenUrls(member)); !s.ok()) return s;
   if (options.force_new_cluster) {
-    if (absl::Status s = MayForceNewCluster(AbsolutePath(member.data_dir)); !s.ok()) {
+    if (absl::Status s = MayForceNewCluster(member.data_dir); !s.ok()) {
       return ExplainDataDirError(s, config, member);
     }
-  }
-  for (const std::string& url : member.listen_metrics_urls) {
-    if (auto s = CheckPort(url, "listen_metrics_urls"); !s.ok()) return s;
   }
   const absl::StatusOr<bool> joins = SetIds(&config, &member, options.join);
   if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
@@ -441,6 +451,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
 absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& given, size_t self) {
   Config config = given;
   MemberConfig& member = config.members[self];
+  member.data_dir = AbsolutePath(member.data_dir);
   if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
     return ExplainDataDirError(joins.status(), config, member);
   }

@@ -53,6 +53,17 @@ absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
 }
 
+// OK if the last part of the path that exists is a directory.
+absl::Status CheckIsDirectory(const std::string& dir) {
+  std::error_code error;
+  fs::path path = dir;
+  while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  if (path.empty() || !fs::exists(path, error) || fs::is_directory(path, error)) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat(path.string(), ": is not a directory"));
+}
+
 // Creates the directory and its parents, and syncs the directory of each new name.
 absl::Status MakeDirectory(const std::string& dir) {
   std::error_code error;
@@ -384,6 +395,12 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
   return absl::OkStatus();
 }
 
+absl::Status Removed(const DataDirOptions& o) {
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used again",
+      o.dir, o.member_name, o.member_id, o.cluster_name));
+}
+
 // --- a full disk
 
 // About how many bytes a start writes: it copies the write-ahead log of the Raft log into a new
@@ -481,12 +498,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   if (!state.ok()) return state.status();
   result.state = *std::move(state);
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
-  if (result.state->members().removed(options.member_id)) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory "
-                        "cannot be used again",
-                        options.dir, options.member_name, options.member_id, options.cluster_name));
-  }
+  if (result.state->members().removed(options.member_id)) return Removed(options);
 
   if (!initialized) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
@@ -501,6 +513,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
 DirLock::~DirLock() { close(fd_); }
 
 absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
+  if (absl::Status s = CheckIsDirectory(dir); !s.ok()) return s;
   const std::string path = dir + "/IDENTITY";
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
@@ -512,6 +525,7 @@ absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
 
 absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
                                                      std::vector<std::string>* warnings) {
+  if (absl::Status s = CheckIsDirectory(dir); !s.ok()) return s;
   if (absl::Status s = MakeDirectory(dir); !s.ok()) return s;
   if (absl::Status s = CheckFileSystem(dir, warnings); !s.ok()) return s;
   if (absl::Status s = CheckOursOrEmpty(dir); !s.ok()) return s;
@@ -537,6 +551,7 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
 }
 
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
+  if (absl::Status s = CheckIsDirectory(options.dir); !s.ok()) return s;
   const fs::path dir(options.dir);
   std::error_code error;
   if (!fs::exists(dir, error)) {
@@ -570,6 +585,8 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   const absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return WithRemedy(identity.status());
   if (absl::Status s = CheckIdentity(path, *identity, options); !s.ok()) return s;
+  const auto states = StateDirs::Open({.data_dir = options.dir});
+  if (states.ok() && (*states)->SayRemoved(options.member_id)) return Removed(options);
   return absl::StrCat(options.dir,
                       " belongs to this member (its log and its keys are only read at a start)");
 }

@@ -260,6 +260,11 @@ std::string Members::Record(raft::MemberId id) const {
   return record.SerializeAsString();
 }
 
+bool Members::IsRemoval(std::string_view record) {
+  proto::MemberRecord parsed;
+  return parsed.ParseFromArray(record.data(), static_cast<int>(record.size())) && parsed.removed();
+}
+
 absl::Status Members::LoadAll(const View& view) {
   const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
   for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {

@@ -64,6 +64,7 @@ class Members {
   // How a member, or a removed one, is stored. LoadAll: DataLoss when damaged.
   static std::string EngineKey(raft::MemberId id);
   std::string Record(raft::MemberId id) const;
+  static bool IsRemoval(std::string_view record);  // of a removed member
   absl::Status LoadAll(const View& view);
 
  private:

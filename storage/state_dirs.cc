@@ -20,6 +20,7 @@
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/files.h"
+#include "storage/members.h"
 #include "storage/mvcc/layout.h"
 
 namespace raftkv {
@@ -138,6 +139,18 @@ const std::string& StateDirs::path() const { return current_->path(); }
 
 absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenStateMachine(bool create) {
   return OpenIn(current_, create);
+}
+
+bool StateDirs::SayRemoved(raft::MemberId member) const {
+  const std::string key = Members::EngineKey(member);
+  bool removed = false;
+  const absl::Status status =
+      ScanClosedRocks({.dir = path(), .durability = Durability::kFlushed}, /*verify=*/false,
+                      {{key, key + '\0'}}, [&](std::string_view, std::string_view value) {
+                        removed = Members::IsRemoval(value);
+                        return absl::OkStatus();
+                      });
+  return status.ok() && removed;
 }
 
 absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<Dir> dir,

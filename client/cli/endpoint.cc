@@ -70,15 +70,17 @@ int Status(const EndpointArguments& arguments, const Context& context) {
   if (!connected.ok()) return context.Fail(connected);
   auto answers = AskAll(clients, [](Client& client) { return client.Status(); });
   std::vector<EndpointStatus> rows;
+  std::vector<std::string> failed;
   for (size_t i = 0; i < clients.size(); ++i) {
     if (answers[i].ok()) {
       rows.push_back({clients[i].endpoint, *std::move(answers[i])});
     } else {
       PrintFailure("status", clients[i].endpoint, answers[i].status(), context);
+      failed.push_back(clients[i].endpoint);
     }
   }
-  context.MakeOutput().Statuses(rows);
-  return rows.size() == clients.size() ? kExitOk : kExitFailed;
+  context.MakeOutput().Statuses(rows, failed);
+  return failed.empty() ? kExitOk : kExitFailed;
 }
 
 // The part of the history that a hash covers. Only hashes of the same part can be compared.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/cli/cli.h"
+#include "config/url.h"
 
 namespace raftkv::client {
 namespace {
@@ -58,7 +60,23 @@ std::optional<uint64_t> FindMember(const std::vector<Member>& members, const std
   for (const Member& member : members) {
     if (member.name == text) return member.id;
   }
-  return is_id ? std::optional(id) : std::nullopt;
+  return std::nullopt;
+}
+
+// The error of `verb` when FindMember finds none.
+int NoSuchMember(const char* verb, const std::string& text, const std::vector<Member>& members,
+                 const Context& context) {
+  std::vector<std::string> without_name;
+  for (const Member& member : members) {
+    if (member.name.empty()) without_name.push_back(absl::StrCat(absl::Hex(member.id)));
+  }
+  const std::string remedy =
+      without_name.empty()
+          ? "see raftkv member list"
+          : absl::StrCat("a member that has not started has no name yet: use its ID, ",
+                         absl::StrJoin(without_name, " or "));
+  return context.BadArguments(
+      absl::StrCat(verb, ": \"", text, "\" is not the ID or name of a member; ", remedy));
 }
 
 int MoveLeader(const std::string& target, const Context& context) {
@@ -70,11 +88,7 @@ int MoveLeader(const std::string& target, const Context& context) {
   const auto list = any->MemberList();
   if (!list.ok()) return context.Fail(list.status());
   const std::optional<uint64_t> to = FindMember(list->members, target);
-  if (!to) {
-    return context.BadArguments(absl::StrCat("move-leader: \"", target,
-                                             "\" is not the ID or name of a member; see raftkv "
-                                             "member list"));
-  }
+  if (!to) return NoSuchMember("move-leader", target, list->members, context);
   const auto status = any->Status();
   if (!status.ok()) return context.Fail(status.status());
   if (status->leader == 0) return context.Fail(absl::UnavailableError("there is no leader now"));
@@ -110,30 +124,77 @@ int CheckFormat(const Context& context) {
   return context.Fail(kExitBadFormat, "fields not supported as output format");
 }
 
+// The names of the voters that do not answer at their client URLs.
+std::vector<std::string> SilentVoters(const std::vector<Member>& members, const Context& context) {
+  std::vector<std::string> silent;
+  for (const Member& member : members) {
+    if (member.is_learner) continue;
+    const auto client = ConnectTo(member.client_urls, context);
+    if (client != nullptr && client->Status().ok()) continue;
+    silent.push_back(member.name.empty() ? absl::StrCat(absl::Hex(member.id)) : member.name);
+  }
+  return silent;
+}
+
+// What to do about an error of an addition or an update. Empty: nothing is known.
+std::string RemedyOf(const absl::Status& error, const std::vector<std::string>& peer_urls,
+                     Client* client, const Context& context) {
+  if (absl::StrContains(error.message(), "URLs are invalid")) {
+    for (const std::string& url : peer_urls) {
+      const std::optional<UrlProblem> problem = ProblemOfUrl(url);
+      if (problem) return absl::StrCat("\"", url, "\" ", problem->what, "; ", problem->remedy);
+    }
+  }
+  const bool unhealthy = absl::StrContains(error.message(), "unhealthy cluster");
+  const bool too_many = absl::StrContains(error.message(), "too many learner members");
+  if (!unhealthy && !too_many) return "";
+  const auto list = client->MemberList();
+  if (!list.ok()) return "";
+  if (unhealthy) {
+    const std::vector<std::string> silent = SilentVoters(list->members, context);
+    return absl::StrCat("a voter cannot be added while ",
+                        silent.empty() ? "another one" : absl::StrJoin(silent, ", "),
+                        silent.size() > 1 ? " do" : " does",
+                        " not answer; add it with --learner, or use raftkv member replace");
+  }
+  std::vector<std::string> learners;
+  for (const Member& member : list->members) {
+    if (!member.is_learner) continue;
+    learners.push_back(member.name.empty() ? absl::StrCat(absl::Hex(member.id)) : member.name);
+  }
+  return absl::StrCat("promote or remove ", absl::StrJoin(learners, ", "), " first");
+}
+
+int FailChange(const absl::Status& error, const std::vector<std::string>& peer_urls, Client* client,
+               const Context& context) {
+  const std::string remedy = RemedyOf(error, peer_urls, client, context);
+  if (remedy.empty()) return context.Fail(error);
+  return context.Fail(kExitFailed, absl::StrCat(error.message(), "; ", remedy));
+}
+
 int Add(const ChangeArguments& arguments, const Context& context) {
   if (const int code = CheckFormat(context); code != kExitOk) return code;
-  const auto added = context.Connect()->MemberAdd(arguments.peer_urls, arguments.learner);
-  if (!added.ok()) return context.Fail(added.status());
+  const std::unique_ptr<Client> client = context.Connect();
+  const auto added = client->MemberAdd(arguments.peer_urls, arguments.learner);
+  if (!added.ok()) return FailChange(added.status(), arguments.peer_urls, client.get(), context);
   context.MakeOutput().AddedMember(*added, arguments.member);
   return kExitOk;
 }
 
-// Runs `change` on the member that `text` names.
+// Runs `change` on the member that `arguments` names.
 template <typename Change>
-int ChangeMember(const char* verb, const std::string& text, const std::string& done,
+int ChangeMember(const char* verb, const ChangeArguments& arguments, const std::string& done,
                  const Context& context, Change change) {
   if (const int code = CheckFormat(context); code != kExitOk) return code;
   const std::unique_ptr<Client> client = context.Connect();
   const auto list = client->MemberList();
   if (!list.ok()) return context.Fail(list.status());
-  const std::optional<uint64_t> id = FindMember(list->members, text);
-  if (!id) {
-    return context.BadArguments(absl::StrCat("member ", verb, ": \"", text,
-                                             "\" is not the ID or name of a member; see raftkv "
-                                             "member list"));
-  }
+  const std::optional<uint64_t> id = FindMember(list->members, arguments.member);
+  if (!id) return NoSuchMember(verb, arguments.member, list->members, context);
   const absl::StatusOr<MemberListResult> result = change(client.get(), *id);
-  if (!result.ok()) return context.Fail(result.status());
+  if (!result.ok()) {
+    return FailChange(result.status(), arguments.peer_urls, client.get(), context);
+  }
   context.MakeOutput().ChangedMember(*result, *id, done);
   return kExitOk;
 }
@@ -192,9 +253,7 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
   const Member* added = WithUrl(list->members, url);
   const std::optional<uint64_t> old = FindMember(list->members, arguments.member);
   if (!old && added == nullptr) {
-    return context.BadArguments(absl::StrCat("member replace: \"", arguments.member,
-                                             "\" is not the ID or name of a member; see raftkv "
-                                             "member list"));
+    return NoSuchMember("member replace", arguments.member, list->members, context);
   }
   if (added != nullptr && old == added->id) {
     return context.BadArguments(
@@ -202,7 +261,7 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
   }
   if (added == nullptr) {
     const auto result = client->MemberAdd({url}, /*learner=*/true);
-    if (!result.ok()) return context.Fail(result.status());
+    if (!result.ok()) return FailChange(result.status(), {url}, client.get(), context);
     context.MakeOutput().AddedMember(*result, arguments.with);
   }
   const absl::Status promoted = PromoteWhenReady(client.get(), url, arguments.with, context);
@@ -243,7 +302,7 @@ void AddChanges(CLI::App* member, Context& context) {
   target(remove);
   remove->callback([&context, arguments] {
     context.verb = [&context, arguments] {
-      return ChangeMember("remove", arguments->member, "removed from", context,
+      return ChangeMember("member remove", *arguments, "removed from", context,
                           [](Client* client, uint64_t id) { return client->MemberRemove(id); });
     };
   });
@@ -253,7 +312,7 @@ void AddChanges(CLI::App* member, Context& context) {
   urls(update);
   update->callback([&context, arguments] {
     context.verb = [&context, arguments] {
-      return ChangeMember("update", arguments->member, "updated in", context,
+      return ChangeMember("member update", *arguments, "updated in", context,
                           [arguments](Client* client, uint64_t id) {
                             return client->MemberUpdate(id, arguments->peer_urls);
                           });
@@ -264,7 +323,7 @@ void AddChanges(CLI::App* member, Context& context) {
   target(promote);
   promote->callback([&context, arguments] {
     context.verb = [&context, arguments] {
-      return ChangeMember("promote", arguments->member, "promoted in", context,
+      return ChangeMember("member promote", *arguments, "promoted in", context,
                           [](Client* client, uint64_t id) { return client->MemberPromote(id); });
     };
   });

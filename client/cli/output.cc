@@ -218,8 +218,10 @@ void Output::Alarms(const AlarmResult& result) {
   }
 }
 
-// The table has three more columns than etcdctl's if a member reports its own versions.
-void Output::Statuses(const std::vector<EndpointStatus>& rows) {
+// The table has three more columns than etcdctl's if a member reports its own versions. It also has
+// a row for each endpoint that did not answer, and long errors are printed below it.
+void Output::Statuses(const std::vector<EndpointStatus>& rows,
+                      const std::vector<std::string>& failed) {
   if (WriteForPrograms(rows)) return;
   std::vector<std::string> titles = {"ENDPOINT",           "ID",         "VERSION",   "DB SIZE",
                                      "IS LEADER",          "IS LEARNER", "RAFT TERM", "RAFT INDEX",
@@ -236,7 +238,20 @@ void Output::Statuses(const std::vector<EndpointStatus>& rows) {
                                        absl::StrCat(status.newest_cluster_version)});
     }
   }
+  if (format_ != Format::kTable) return Rows(titles, cells);
+  constexpr size_t kErrors = 9;  // the column
+  std::string below;
+  for (std::vector<std::string>& row : cells) {
+    if (row[kErrors].empty()) continue;
+    absl::StrAppend(&below, row[0], ": ", std::exchange(row[kErrors], "see below"), "\n");
+  }
+  for (const std::string& endpoint : failed) {
+    cells.emplace_back(titles.size());
+    cells.back()[0] = endpoint;
+    cells.back()[kErrors] = "no answer";
+  }
   Rows(titles, cells);
+  out_ << below;
 }
 
 void Output::Hashes(const std::vector<EndpointHash>& rows) {

@@ -39,7 +39,8 @@ class Output {
   void ChangedMember(const MemberListResult& result, uint64_t id, const std::string& done);
   void MovedLeader(uint64_t from, uint64_t to);
   void AlreadyLeader(uint64_t member);
-  void Statuses(const std::vector<EndpointStatus>& rows);
+  // `failed`: the endpoints that did not answer.
+  void Statuses(const std::vector<EndpointStatus>& rows, const std::vector<std::string>& failed);
   void Healths(const std::vector<EndpointHealth>& rows);  // simple: unhealthy endpoints go to err
   void Hashes(const std::vector<EndpointHash>& rows);
   void Backup(const BackupStatus& backup);

@@ -150,6 +150,11 @@ struct RestoreWords {
 // Runs raftkv-server, which writes the data directory: the program in the directory of this one, or
 // else the one on the PATH.
 int Restore(const RestoreWords& words, const Context& context) {
+  if (words.config.empty()) {
+    return context.BadArguments(
+        "snapshot restore: needs -c FILE, the config file of the new cluster; the directory is "
+        "data_dir of member -n in that file");
+  }
   std::vector<std::string> arguments = {"raftkv-server", "--restore", words.file, "-c",
                                         words.config};
   if (!words.member.empty()) arguments.insert(arguments.end(), {"-n", words.member});
@@ -193,7 +198,7 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
   CLI::App* restore = snapshot->add_subcommand(
       "restore", "Writes the data directory of one member of a new cluster (docs/backup.md)");
   restore->add_option("file", words->file, "the backup")->required();
-  restore->add_option("-c,--config", words->config, "the TOML file of the new cluster")->required();
+  restore->add_option("-c,--config", words->config, "the TOML file of the new cluster");
   restore->add_option("-n,--member", words->member, "the member: its name or 1-based number");
   AddNumber(*restore, "--bump-revision", words->bump_revision,
             "raise the revision by this number; needs --mark-compacted");

@@ -36,9 +36,10 @@ std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
+// The verb or flag that was probably meant.
 struct Guess {
-  size_t distance = 3;  // only verbs nearer than this are suggested
-  std::string verb;
+  size_t distance = 3;  // only what is nearer than this is suggested
+  std::string name;
 };
 
 // Looks for the verb nearest to `word` in `app`. `path` is what to type before the verbs of `app`.
@@ -106,6 +107,43 @@ bool IsNotSupportedYet(std::string_view verb) {
   return std::find(std::begin(kVerbs), std::end(kVerbs), verb) != std::end(kVerbs);
 }
 
+// What to do instead of using such a verb.
+std::string InsteadOf(absl::string_view verb) {
+  const bool users = verb == "auth" || verb == "role" || verb == "user";
+  return users ? "users are not supported yet" : absl::StrCat("use etcdctl ", verb);
+}
+
+// What to do instead of using an unknown flag. Empty: nothing is known. `app` is the verb.
+std::string InsteadOfFlag(const CLI::App& root, const CLI::App& app, const std::string& path,
+                          absl::string_view flag) {
+  constexpr absl::string_view kSecurity[] = {"--user",
+                                             "--password",
+                                             "--cacert",
+                                             "--cert",
+                                             "--key",
+                                             "--insecure-transport",
+                                             "--insecure-skip-tls-verify"};
+  if (std::find(std::begin(kSecurity), std::end(kSecurity), flag) != std::end(kSecurity)) {
+    return "users and TLS are not supported yet";
+  }
+  if (path == "snapshot restore" &&
+      (flag == "--data-dir" || flag == "--name" || absl::StartsWith(flag, "--initial-"))) {
+    return "the file of -c says it, for member -n: name, data_dir, peer_url";
+  }
+  Guess guess;
+  for (const CLI::App* each : {&app, &root}) {
+    for (const CLI::Option* option : each->get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        const size_t distance = EditDistance(absl::StripPrefix(flag, "--"), name);
+        if (absl::StartsWith(flag, "--") && distance < std::min(guess.distance, name.size())) {
+          guess = {distance, "--" + name};
+        }
+      }
+    }
+  }
+  return guess.name.empty() ? "" : absl::StrCat("did you mean ", guess.name, "?");
+}
+
 }  // namespace
 
 CLI::Option* AddNumber(CLI::App& app, const char* name, int64_t& number, const char* what) {
@@ -140,7 +178,11 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
   const auto flag = std::find_if(left.begin(), left.end(), [](const std::string& word) {
     return word.size() > 1 && word[0] == '-' && word != "--";
   });
-  if (flag != left.end()) return absl::StrCat(prefix, "unknown flag ", *flag, help);
+  if (flag != left.end()) {
+    const std::string name = flag->substr(0, flag->find('='));
+    const std::string instead = InsteadOfFlag(root, app, path, name);
+    return absl::StrCat(prefix, "unknown flag ", name, instead.empty() ? help : "; " + instead);
+  }
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr || left.empty()) {
     return absl::StrCat(prefix, MessageOf(error), help);
   }
@@ -148,15 +190,15 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
   if (VerbsOf(app).empty()) {
     return absl::StrCat(prefix, "unexpected argument \"", word, "\"", help);
   }
-  if (IsNotSupportedYet(path.empty() ? word : path + " " + word)) {
-    return absl::StrCat(prefix, "\"", word, "\" is a verb of etcdctl that raftkv does not have yet",
-                        help);
+  if (path.empty() && IsNotSupportedYet(word)) {
+    return absl::StrCat("\"", word, "\" is a verb of etcdctl that raftkv does not have yet; ",
+                        InsteadOf(word));
   }
   Guess guess;
-  guess.verb = VerbOfOtherStores(word);
-  if (guess.verb.empty()) GuessAmong(root, "", word, &guess);
+  guess.name = VerbOfOtherStores(word);
+  if (guess.name.empty()) GuessAmong(root, "", word, &guess);
   return absl::StrCat(prefix, "unknown verb \"", word, "\"",
-                      guess.verb.empty() ? help : "; did you mean \"" + guess.verb + "\"?");
+                      guess.name.empty() ? help : "; did you mean \"" + guess.name + "\"?");
 }
 
 }  // namespace raftkv::client

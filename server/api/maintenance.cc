@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "config/config.h"
 #include "config/version.h"
 #include "server/api/edge.h"
 #include "server/api/member_calls.h"
@@ -53,24 +54,26 @@ std::string NameOf(const Edge& edge, raft::MemberId id) {
   return absl::StrFormat("member %x", id);
 }
 
-std::string NamesOf(const Edge& edge, const std::vector<raft::MemberId>& ids) {
-  return absl::StrJoin(
-      ids, ", ", [&edge](std::string* out, raft::MemberId id) { out->append(NameOf(edge, id)); });
+std::vector<std::string> NamesOf(const Edge& edge, const std::vector<raft::MemberId>& ids) {
+  std::vector<std::string> names;
+  for (const raft::MemberId id : ids) names.push_back(NameOf(edge, id));
+  SortAsListed(NamesIn(*edge.config), &names);
+  return names;
 }
 
 // Why this member knows no leader, for operators.
 std::string WhyNoLeader(const Edge& edge, const MemberStatus& status) {
   const WaitingForPeers& waiting = status.waiting_for;
   if (!waiting.missing.empty()) {
-    return absl::StrCat("first start: waiting until ", waiting.needed, " more of ",
-                        NamesOf(edge, waiting.missing), " run with new data directories, too");
+    return absl::StrCat("first start: ", Describe(waiting, NamesOf(edge, waiting.missing)));
   }
   if (status.voters == 0) return "no leader has sent this new member anything yet";
   const size_t silent = status.silent.size(), needed = status.voters / 2 + 1;
   if (silent == 0) return "all voting members answer: an election is due";
   const size_t answer = status.voters - silent;
   return absl::StrCat(answer, " of ", status.voters, " voting members answer, and a leader needs ",
-                      needed, " (no answer from ", NamesOf(edge, status.silent), ")");
+                      needed, " (no answer from ",
+                      absl::StrJoin(NamesOf(edge, status.silent), ", "), ")");
 }
 
 // As etcd prints an AlarmMember. It leaves out a member of 0.

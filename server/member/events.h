@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/member/audit.h"
 #include "server/member/fault.h"
@@ -39,14 +40,21 @@ struct RejectedByPeer {
 };
 // First start (first_start.h): this member votes from now on.
 struct VotingAllowed {
-  // True: a leader has caught this member up. False: enough members answered that their logs are
-  // empty.
-  bool caught_up = false;
+  // kLogsAreEmpty: enough members answered that their logs are empty, too. kCaughtUp: a leader has
+  // caught this member up. kJoined: it has a new id. It becomes a voter later.
+  enum class Why { kLogsAreEmpty, kCaughtUp, kJoined } why = Why::kLogsAreEmpty;
 };
 // First start: the peers for which this member waits. Reported when they change, and once a minute.
 struct WaitingForPeers {
   std::vector<raft::MemberId> missing;  // the peers that have not answered "my log is empty"
   size_t needed = 0;                    // how many of them must still answer
+};
+// This leader steps down by itself.
+struct MadeWay {
+  raft::Term term = 0;
+  // The time since its last turn, if that was too long: a save took long, or the process was
+  // stopped. Zero: its disk is full, and no other member took over.
+  absl::Duration pause;
 };
 
 // A committed entry raised the cluster version.
@@ -82,7 +90,7 @@ struct CompactionProposed {
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
                  VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence, SpaceChanged,
-                 AlarmsChanged, CompactionProposed>;
+                 AlarmsChanged, CompactionProposed, MadeWay>;
 
 class MemberObserver {
  public:

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "storage/base/mutant.h"
 
 namespace raftkv {
@@ -25,8 +27,10 @@ FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* 
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
   if (log_->may_vote()) return;
-  if (peers_.empty() || joins_) return AllowVoting(/*caught_up=*/false);
-  if (CaughtUp()) return AllowVoting(/*caught_up=*/true);
+  using Why = VotingAllowed::Why;
+  if (joins_) return AllowVoting(Why::kJoined);
+  if (peers_.empty()) return AllowVoting(Why::kLogsAreEmpty);
+  if (CaughtUp()) return AllowVoting(Why::kCaughtUp);
   if (now - last_hello_ < kHelloInterval) return;
   if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
   last_hello_ = now;
@@ -42,10 +46,10 @@ bool FirstStart::CaughtUp() const {
          commit <= log_->last_index() && log_->TermAt(commit) == raft_->term();
 }
 
-void FirstStart::AllowVoting(bool caught_up) {
+void FirstStart::AllowVoting(VotingAllowed::Why why) {
   log_->AllowVoting();  // on disk before the first vote
   raft_->SetVoting(true);
-  outbox_->Report(VotingAllowed{caught_up});
+  outbox_->Report(VotingAllowed{why});
 }
 
 void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
@@ -59,7 +63,7 @@ void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
       reply.log_empty ? said_empty_.insert(from).second : said_empty_.erase(from) > 0;
   if (!changed) return;
   if (said_empty_.size() >= answers_needed()) {
-    AllowVoting(/*caught_up=*/false);
+    AllowVoting(VotingAllowed::Why::kLogsAreEmpty);
   } else {
     ReportWaiting();
   }
@@ -73,6 +77,19 @@ WaitingForPeers FirstStart::waiting_for() const {
   }
   waiting.needed = answers_needed() - said_empty_.size();
   return waiting;
+}
+
+std::string Describe(const WaitingForPeers& waiting, const std::vector<std::string>& names) {
+  std::string all = absl::StrJoin(names.begin(), names.end() - 1, ", ");
+  absl::StrAppend(&all, all.empty() ? "" : " and ", names.back());
+  if (names.size() == 1) {
+    return absl::StrCat("waiting for ", all, ", whose data directory must be new, too");
+  }
+  if (waiting.needed == names.size()) {
+    return absl::StrCat("waiting for ", all, ", whose data directories must be new, too");
+  }
+  return absl::StrCat("waiting for ", waiting.needed, " of ", all,
+                      ", with data directories that are new, too");
 }
 
 void FirstStart::ReportWaiting() {

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "server/member/outbox.h"
@@ -48,7 +49,7 @@ class FirstStart {
   WaitingForPeers waiting_for() const;
 
  private:
-  void AllowVoting(bool caught_up);
+  void AllowVoting(VotingAllowed::Why why);
   bool CaughtUp() const;
   void ReportWaiting();
   size_t answers_needed() const {
@@ -69,6 +70,9 @@ class FirstStart {
   MonotonicTime last_hello_ = MonotonicTime::InfinitePast();
   MonotonicTime next_report_ = MonotonicTime::InfinitePast();
 };
+
+// For log lines and answers. `names`: of waiting.missing, at least one.
+std::string Describe(const WaitingForPeers& waiting, const std::vector<std::string>& names);
 
 }  // namespace raftkv
 

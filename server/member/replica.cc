@@ -62,7 +62,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) {
-    OnLongPause(now + election_timeout);
+    OnLongPause(now - now_, now + election_timeout);
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
@@ -99,10 +99,11 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
 // If this member is the only voter, there can be no other leader. Then it continues to lead. Like a
 // new leader, it expires no leases before `first_expiry`: clients could not renew them during the
 // pause.
-void Replica::OnLongPause(MonotonicTime first_expiry) {
+void Replica::OnLongPause(absl::Duration pause, MonotonicTime first_expiry) {
   if (raft_.membership().voters() == std::vector<raft::MemberId>{options_.raft.id}) {
     lessor_.OnLeading(first_expiry);
   } else {
+    outbox_->Report(MadeWay{raft_.term(), pause});
     raft_.StepDown();
   }
 }

@@ -198,7 +198,7 @@ class Replica {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
   bool TooBusy() const;
-  void OnLongPause(MonotonicTime first_expiry);
+  void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);

@@ -40,7 +40,9 @@ void Replica::Handle(const SpaceReport& report) {
 void Replica::MakeWayIfFull() {
   if (!full() || raft_.role() != raft::Role::kLeader) return;
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
-  if (now_ - full_since_ >= election_timeout) raft_.StepDown();
+  if (now_ - full_since_ < election_timeout) return;
+  outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
+  raft_.StepDown();
 }
 
 // Each member raises and ends the alarm of its own disk. The leader ends the alarms of members that

@@ -30,9 +30,10 @@ absl::Status Handshake::Check(const proto::Peer& who) {
     reason = Rejections::Reason::kCluster;
     wrong = absl::StrFormat(
         "the member lists differ (cluster id %x here, not %x): if one of the two is to join a "
-        "running cluster, empty its data_dir and start it with --join; otherwise the config files "
-        "of the two differ in a peer_url or in the cluster's name: give every member the file, or "
-        "the backup, that the cluster was started with",
+        "running cluster, empty its data_dir and start it with --join; if it has lost its "
+        "data_dir, replace it (raftkv member replace); otherwise the config files of the two "
+        "differ in a peer_url or in the cluster's name: give every member the file, or the "
+        "backup, that the cluster was started with",
         cluster_id_, who.cluster_id());
   } else if (who.to() != self_) {
     reason = Rejections::Reason::kReceiver;

@@ -480,6 +480,12 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   return r;
 }
 
+class NoLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
 absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& status) {
   const std::string text = absl::StrCat(options.dir, ": ", status.ToString());
   if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
@@ -515,8 +521,10 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
 absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
                              const std::vector<std::pair<std::string, std::string>>& ranges,
                              const Engine::Visitor& visit) {
+  rocksdb::Options rocks = MakeOptions(options);
+  rocks.info_log = std::make_shared<NoLog>();  // the default one renames the file LOG
   rocksdb::DB* opened = nullptr;
-  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(MakeOptions(options), options.dir, &opened);
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(rocks, options.dir, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);
   if (status.ok() && verify) status = db->VerifyChecksum();
   if (!status.ok()) return OpenError(options, status);

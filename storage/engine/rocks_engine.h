@@ -55,7 +55,7 @@ struct RocksOptions {
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options);
 
 // Visits the keys in each of `ranges` (begin, and end, excluded) of a database that is not open.
-// Changes nothing that the database needs. `verify`: reads all files first and checks their
+// Changes nothing. `verify`: reads all files first and checks their
 // checksums. DataLoss: damaged. An error of `visit` is returned.
 absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
                              const std::vector<std::pair<std::string, std::string>>& ranges,

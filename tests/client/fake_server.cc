@@ -158,6 +158,14 @@ grpc::Status FakeServer::Snapshot(grpc::ServerContext*, const etcdserverpb::Snap
   return snapshot_end;
 }
 
+grpc::Status FakeServer::MemberAdd(grpc::ServerContext* context,
+                                   const etcdserverpb::MemberAddRequest*,
+                                   etcdserverpb::MemberAddResponse*) {
+  ++calls;
+  const grpc::Status status = before(context);
+  return status.ok() ? member_add_status : status;
+}
+
 grpc::Status FakeServer::MemberList(grpc::ServerContext* context,
                                     const etcdserverpb::MemberListRequest*,
                                     etcdserverpb::MemberListResponse* response) {

@@ -47,6 +47,7 @@ class FakeServer final : public etcdserverpb::KV::Service,
   etcdserverpb::HashKVResponse hash_response;
   etcdserverpb::StatusResponse status_response;
   etcdserverpb::MemberListResponse members_response;
+  grpc::Status member_add_status;
   std::vector<std::string> snapshot;  // the pieces of a snapshot, and their end
   grpc::Status snapshot_end;
 
@@ -82,6 +83,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
                        etcdserverpb::CompactionResponse*) override;
   grpc::Status MemberList(grpc::ServerContext*, const etcdserverpb::MemberListRequest*,
                           etcdserverpb::MemberListResponse*) override;
+  grpc::Status MemberAdd(grpc::ServerContext*, const etcdserverpb::MemberAddRequest*,
+                         etcdserverpb::MemberAddResponse*) override;
   grpc::Status Status(grpc::ServerContext*, const etcdserverpb::StatusRequest*,
                       etcdserverpb::StatusResponse*) override;
   grpc::Status HashKV(grpc::ServerContext*, const etcdserverpb::HashKVRequest*,

@@ -260,6 +260,8 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
        "quota_backend_bytes, min_free_bytes, auto_compaction_mode, auto_compaction_retention"},
       {a + "peer_urls = \"x\"\n",
        "F:5: unknown key \"peer_urls\" in [[member]]; did you mean \"peer_url\"?"},
+      {"[[member]]\nnmae = \"a\"\npeer_url = \"http://h:1\"\n",
+       "F:2: unknown key \"nmae\" in [[member]]; did you mean \"name\"?"},
       {a + "[limit]\nmax_txn_ops = 1\n", "F:5: unknown section [limit]; did you mean \"limits\"?"},
       {a + "[tls]\n",
        "F:5: unknown section [tls]; the sections are cluster, member, limits, storage, log"},
@@ -399,6 +401,10 @@ TEST(ConfigErrors, NamesAndAddressesOfMembers) {
       {a + "listen_metrics_urls = [\"http://127.0.0.1:12\", \"http://127.0.0.1:12\"]\n" + b,
        "F:5: listen_metrics_urls: \"http://127.0.0.1:12\" would share a port with "
        "\"http://127.0.0.1:12\"; give it a port of its own"},
+      {a + "listen_metrics_urls = [\"http://127.0.0.1:20\"]\n" + Member("b", 20),
+       "F:5: listen_metrics_urls: \"http://127.0.0.1:20\" is already used in line 9; give it a "
+       "port "
+       "of its own"},
   });
 }
 
@@ -450,6 +456,14 @@ TEST(ConfigErrors, TwoMembersOnOneMachineMustNotShareADirectory) {
   }
   const std::string elsewhere = absl::StrReplaceAll(Member("b", 20), {{"127.0.0.1", "10.0.0.2"}});
   EXPECT_EQ(ErrorOf(Member("a", 10) + shared + elsewhere + shared), "no error");
+}
+
+TEST(ConfigErrors, ADirectoryIsNoShellWord) {
+  for (const char* dir : {"~", "~/n1"}) {
+    EXPECT_EQ(ErrorOf(Member("a", 10) + "data_dir = \"" + dir + "\"\n"),
+              absl::StrCat("F:5: data_dir \"", dir,
+                           "\": \"~\" is not replaced by a home directory; write the whole path"));
+  }
 }
 
 TEST(ConfigErrors, Urls) {

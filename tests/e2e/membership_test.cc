@@ -119,8 +119,14 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
   EXPECT_THAT(cluster_.log(leader), HasSubstr("this member was removed from the cluster"));
   ASSERT_TRUE(writers.WaitFor(200));
+  Command check = cluster_.ServerCommand(leader);
+  check.argv.push_back("--check-config");
+  const Finished checked = RunToEnd(check);
+  EXPECT_EQ(checked.exit_code, 2) << checked.out;
+  EXPECT_THAT(checked.err, HasSubstr("was removed from cluster"));
   cluster_.Start(leader);
   EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 2) << "a removed member does not start again";
+  EXPECT_THAT(cluster_.log(leader), HasSubstr(checked.err)) << "the start says the same";
 
   writers.Stop();
   EXPECT_TRUE(cluster_.Put(3, "k", "without").ok());

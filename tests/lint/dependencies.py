@@ -42,7 +42,7 @@ MODULES = {
                    "lib:protobuf lib:glog",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:prometheus",
     # storage/backup: the file of a backup; it needs no database.
-    "client/": "config/edit_distance.h config/process.h config/version.h proto/etcd/ "
+    "client/": "config/edit_distance.h config/process.h config/url.h config/version.h proto/etcd/ "
                "storage/backup/ storage/files.h storage/base/monotonic_time.h "
                "lib:protobuf lib:grpc lib:glog lib:cli lib:json",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "

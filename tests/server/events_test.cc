@@ -38,8 +38,8 @@ class Events : public testing::Test, private google::LogSink {
 
  private:
   std::vector<std::string> lines_;
-  LogEvent log_ =
-      EventLogger(1, {{1, "n1"}, {2, "n2"}, {3, "n3"}, {4, "n4"}, {5, "n5"}}, "/data/n1");
+  LogEvent log_ = EventLogger(1, {{1, "n1"}, {2, "n2"}, {3, "n3"}, {4, "n4"}, {5, "n5"}},
+                              {"n1", "n4", "n2", "n5"}, "/data/n1");
 };
 
 TEST_F(Events, ALostLeaderIsNamedWithItsTerm) {
@@ -62,6 +62,15 @@ TEST_F(Events, APlannedChangeOfLeaderIsNoWarning) {
   EXPECT_EQ(severity_, google::GLOG_WARNING);
 }
 
+TEST_F(Events, ALeaderThatStepsDownByItselfSaysWhy) {
+  EXPECT_THAT(Logged(MadeWay{8, absl::Milliseconds(1430)}),
+              ElementsAre("stepped down as leader at term 8: this process did not run for 1.4s: is "
+                          "the CPU or the disk busy, or was the process stopped?"));
+  EXPECT_EQ(severity_, google::GLOG_WARNING);
+  EXPECT_THAT(Logged(MadeWay{8, absl::ZeroDuration()}),
+              ElementsAre(HasSubstr("its disk is full, and no other member took over")));
+}
+
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
   EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
               ElementsAre("no leader heard: asking for pre-votes for term 3"));
@@ -73,7 +82,7 @@ TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
     const auto lines = Logged(raft::BecamePreCandidate{3});
     if (!lines.empty()) {
       EXPECT_THAT(lines, ElementsAre("no majority reachable: 2 of 5 members answer; requests fail "
-                                     "until 3 do (silent: n3, n4, n5)"));
+                                     "until 3 do (silent: n4, n5, n3)"));
       logged_at.push_back(now_ - start);
     }
     EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}), IsEmpty());
@@ -108,10 +117,20 @@ TEST_F(Events, ARealVoteIsAlwaysLogged) {
 }
 
 TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
-  EXPECT_THAT(Logged(WaitingForPeers{{2, 4}, 1}),
+  EXPECT_THAT(Logged(WaitingForPeers{{2}, 1}),
               ElementsAre(AllOf(HasSubstr("first start with the data directory /data/n1: waiting "
-                                          "until 1 more of n2, n4 answer"),
-                                HasSubstr("started from another directory?"))));
+                                          "for n2, whose data directory must be new, too, or"),
+                                HasSubstr("started from another directory?"),
+                                HasSubstr("to join a running cluster, stop it, remove the"))));
+  EXPECT_THAT(Logged(WaitingForPeers{{2, 3, 4}, 3}),
+              ElementsAre(HasSubstr("waiting for n4, n2 and n3, whose data directories must")))
+      << "in the order of the file";
+  EXPECT_THAT(Logged(WaitingForPeers{{2, 4}, 1}),
+              ElementsAre(HasSubstr("waiting for 1 of n4 and n2, with data directories that are "
+                                    "new, too")));
+  EXPECT_THAT(Logged(VotingAllowed{VotingAllowed::Why::kJoined}),
+              ElementsAre("first start: this member has joined the cluster; it votes once it has "
+                          "caught up, a learner once it is promoted"));
   EXPECT_THAT(Logged(RejectedByPeer{3}),
               ElementsAre(AllOf(HasSubstr("n3 rejects this member: its data directory /data/n1"),
                                 HasSubstr("started from another working directory"),

@@ -404,10 +404,15 @@ struct EventText {
     return Describe(e, [](raft::MemberId id) { return absl::StrFormat("n%d", id); });
   }
   std::string operator()(const VotingAllowed& e) const {
-    return absl::StrFormat("may vote%s", e.caught_up ? ", caught up" : "");
+    return absl::StrFormat("may vote%s",
+                           e.why == VotingAllowed::Why::kCaughtUp ? ", caught up" : "");
   }
   std::string operator()(const WaitingForPeers& e) const {
     return absl::StrFormat("waits for %d of %d peers", e.needed, e.missing.size());
+  }
+  std::string operator()(const MadeWay& e) const {
+    return absl::StrFormat("steps down in term %d after a pause of %s", e.term,
+                           absl::FormatDuration(e.pause));
   }
   std::string operator()(const VersionRaised& e) const {
     return absl::StrFormat("cluster version %d", e.version);
@@ -452,7 +457,7 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
     marks.Hit(upgraded_ ? Mark::kVersionRaised : Mark::kVersionRaisedAtOnce);
   }
   if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
-    if (allowed->caught_up) marks.Hit(Mark::kCaughtUpToVote);
+    if (allowed->why == VotingAllowed::Why::kCaughtUp) marks.Hit(Mark::kCaughtUpToVote);
   }
   if (const auto* space = std::get_if<SpaceChanged>(&event)) {
     const Space::Level level = space->space->level();

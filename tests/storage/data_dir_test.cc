@@ -5,12 +5,15 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
+#include "storage/members.h"
 #include "storage/tables/state.h"
 #include "tests/storage/testing.h"
 
@@ -126,8 +129,11 @@ TEST_F(DataDirTest, ACheckChangesNothing) {
   EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
   options_.dir = options_.dir + "/IDENTITY.tmp/b";
   std::ofstream(dir_ / "a/b/IDENTITY.tmp") << "a file where a directory should be";
-  ExpectError(absl::StatusCode::kUnavailable, "cannot create the data directory");
-  EXPECT_EQ(CheckDataDir(options_).status(), OpenDataDir(options_).status());
+  const absl::Status no_directory = OpenDataDir(options_).status();
+  EXPECT_EQ(no_directory,
+            absl::UnavailableError(dir_ / "a/b/IDENTITY.tmp" + ": is not a directory"));
+  EXPECT_EQ(CheckDataDir(options_).status(), no_directory);
+  EXPECT_EQ(ReadIdentity(options_.dir).status(), no_directory);
 }
 
 // A name may be as long as the config file allows.
@@ -249,9 +255,47 @@ TEST_F(DataDirTest, AnInterruptedSalvageIsRemoved) {
   EXPECT_FALSE(fs::exists(options_.dir + "/log.salvage"));
 }
 
-TEST_F(DataDirTest, UnreachableDirectoryIsOneClearLine) {
-  std::ofstream(dir_ / "a") << "a file where a directory should be";
-  ExpectError(absl::StatusCode::kUnavailable, "cannot create the data directory");
+// A start reads this from the state, too.
+TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
+  {
+    absl::StatusOr<DataDir> dir = OpenDataDir(options_);
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    proto::Command version, added, removed;
+    version.mutable_set_cluster_version()->set_version(kMembersVersion);
+    for (const uint64_t id : {1, 2}) {
+      added.mutable_change_members()->mutable_begin()->add_members()->set_id(id);
+      added.mutable_change_members()->add_voters(id);
+    }
+    removed.mutable_change_members()->set_remove(1);
+    removed.mutable_change_members()->add_voters(2);
+    raft::Index index = 0;
+    std::vector<raft::Entry> entries;
+    for (const proto::Command& command : {version, added, removed}) {
+      entries.push_back(MakeEntry(1, ++index, command));
+      if (index > 1) entries.back().type = raft::EntryType::kConfiguration;
+    }
+    dir->log->Save(std::nullopt, entries);
+    dir->state->Apply({entries[0], entries[1]});
+    dir->state->Flush();
+    EXPECT_TRUE(CheckDataDir(options_).ok()) << "it may run while its directory is checked";
+    dir->state->Apply({entries[2]});
+    dir->state->Flush();
+  }
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(options_.dir)) {
+      names.insert(entry.path().string());
+    }
+    return names;
+  };
+  const std::set<std::string> before = files();
+  const absl::Status checked = CheckDataDir(options_).status();
+  EXPECT_EQ(files(), before);
+  EXPECT_EQ(checked, OpenDataDir(options_).status());
+  EXPECT_EQ(checked, absl::FailedPreconditionError(
+                         options_.dir +
+                         ": member \"n1\" (1) was removed from cluster \"demo\"; this directory is "
+                         "of no more use"));
 }
 
 }  // namespace
