@@ -22,9 +22,8 @@ class Workers {
 
   // Queues `work`. Returns false and discards `work` if the queue is full or after Stop.
   bool Run(std::function<void()> work);
-  // Runs what is queued, then ends the threads. From then on Run returns false. This is the end of
-  // one pool, not a phase of the member: what is queued must still run, because each item answers a
-  // call.
+  // Runs what is queued, because each item answers a call, then ends the threads. From then on Run
+  // returns false. Independent of the member's phase.
   void Stop();
 
  private:

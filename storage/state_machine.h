@@ -130,10 +130,10 @@ class StateMachine {
   Revision compacted_revision() const;
   Revision compaction_done() const;  // all versions obsolete at this revision were removed
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  // Runs one step of the physical compaction. The limit of its cost, in the steps of Meter (for
-  // events and their bytes), is twice the cost of what was written since the last call, so that the
-  // compaction keeps up with the load; but at least 256 and at most 4,096 (20 to 40 ms), and at
-  // most `steps_max` (for tests). No effect if there is nothing to compact.
+  // Runs one step of the physical compaction. It may cost twice as much as what was written since
+  // the last call, so that the compaction keeps up with the writes. The cost is counted in steps of
+  // Meter, for events and their bytes. The limit is never below 256 steps, and never above 4,096
+  // (20 to 40 ms) or `steps_max` (for tests). No effect if there is nothing to compact.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
   // Starts to free the disk space of deleted data in the background, and returns at once.

@@ -229,16 +229,17 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
 // Health is served on the watchdog's thread, without admission. Call the returned function
 // regularly on that thread: it sends changed statuses to the watching streams.
 std::function<void()> AddHealth(const Edge* edge, Methods* methods);
-// The pages of HTTP, in the same way: the returned function ends those that wait too long.
+// The pages of HTTP are served on the watchdog's thread, without admission. Call the returned
+// function regularly on that thread: it ends the calls that wait too long.
 std::function<void()> AddPages(const Edge* edge, Methods* methods);
 // gRPC's server reflection, for services with these methods. Served without admission, on one
 // thread.
 void AddReflection(const std::vector<std::string>& methods_served, Methods* methods);
 // The HTTP paths at which the methods are served as JSON.
 std::vector<JsonRoute> JsonRoutes();
-// Adds Maintenance.Snapshot in the same way. It is served on a thread of its own, with Edge::Admit
-// as admission. The returned function ends the streams whose clients are late, and those of a
-// member that stops.
+// Maintenance.Snapshot is served on the thread of backups, with Edge::Admit as admission. Call the
+// returned function regularly on that thread: it ends the streams whose clients are late, and those
+// of a member that stops.
 std::function<void()> AddBackup(const Edge* edge, Methods* methods);
 
 }  // namespace raftkv::api

@@ -1,10 +1,11 @@
 #ifndef RAFTKV_SERVER_MEMBER_EVENTS_H_
 #define RAFTKV_SERVER_MEMBER_EVENTS_H_
 
-// What a member tells its observers, in order: events (for log lines and metrics), committed
-// entries, and new revisions. The server logs the events (server/events); the simulator checks all
-// of it. Watches and leases do not observe: watches read new revisions from a snapshot after each
-// turn (server/watch/hub.h), and leases are learnt from the state machine (Member::LearnLeases).
+// What a member tells its observers, in order: events, committed entries, and new revisions. The
+// server uses the events only, for log lines (server/events.h) and metrics. The simulator checks
+// all three. Watches and leases are no observers: watches read new revisions from a snapshot after
+// each turn (server/watch/hub.h), and the state machine tells the replica about leases
+// (Member::LearnLeases).
 
 #include <cstddef>
 #include <variant>

@@ -5,8 +5,8 @@
 // because this is the first start, or because the data directory was lost, with the votes and
 // acknowledgements in it. So such a member neither votes nor starts elections until
 //
-//   - enough other members answered "my log is empty too": the remaining members, this one
-//     included, are fewer than a majority, so nothing was ever committed; or
+//   - so many other members answered "my log is empty too" that the rest, this member included, is
+//     no majority. Then no majority can have saved an entry, so nothing was ever committed; or
 //   - a leader has sent it everything that was ever acknowledged.
 //
 // A cluster of one need not wait. A member that joins need not wait either: its id is new, so it

@@ -23,8 +23,8 @@ class Inbox {
  public:
   static constexpr size_t kItemsMax = 4096;
   static constexpr size_t kBytesMax = 32 << 20;
-  // Enough for one turn. Less than the bounds above, because the last message that the driver
-  // collects may be one of a peer that holds many proposals.
+  // Enough for one turn. Less than the bounds above, because one message of a peer may contain many
+  // proposals, and all of them are posted together.
   static constexpr size_t kTurnItems = 2048;
   static constexpr size_t kTurnBytes = 1 << 20;
 

@@ -6,9 +6,10 @@
 //
 // Grants and renewals are entries of the log. Every member starts a lease's time when it learns
 // that it has applied such an entry, on its own clock. So each member knows the deadlines, and a
-// new leader continues with those that it has. A deadline is never too early, because the entry is
-// created after the client's request. A member that starts, or installs a snapshot, gives a full
-// time to live to each lease whose last renewal it has not applied since its start.
+// new leader continues with those that it has. A deadline is never too early, because the time
+// starts when the entry is applied, after the client has sent its request. A member that starts, or
+// installs a snapshot, gives a full time to live to each lease whose last renewal it has not
+// applied since its start.
 //
 // Only a leader expires leases, and only once it has applied an entry of its own term, so that it
 // knows all renewals that were acknowledged before it was elected. A new leader expires nothing for

@@ -256,7 +256,7 @@ class Replica {
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
   // After a declined read index request, the next one is not sent before this time.
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  // The leader of this term has declined a proposal. Nothing is forwarded to it in this term.
+  // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
   raft::Term declining_term_ = 0;
   // Nothing is forwarded before this time, because the leader is transferring its leadership.
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();

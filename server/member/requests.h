@@ -94,9 +94,9 @@ struct ProposeRequest {
   // For a compaction (CompactionRequest.physical): the answer waits until this member has also
   // removed what the compaction made obsolete, but no longer than until the client's deadline.
   bool wait_for_compaction = false;
-  // The lowest cluster version that defines the command. If the cluster version is below it, the
-  // request is rejected, or waits if the leader is just raising the version: after the first start
-  // of a cluster, or after the last member was upgraded.
+  // The lowest cluster version that defines the command. While the version in force is lower, the
+  // leader declines the request. But if the leader is raising the version (after the first start of
+  // a cluster, or after the last member was upgraded), the request waits.
   ClusterVersion needs = kFirstVersion;
   bool changes_members = false;  // the command is a ChangeMembers, without a configuration
 };

@@ -34,8 +34,8 @@ struct ForwardedProposal {
   bool changes_members = false;          // the command is a ChangeMembers
 };
 
-// The leader did not propose the forwarded proposal, so this message certainly did not cause it to
-// be applied. Without a flag the leader declined it (it is no leader any more, or it stops), and it
+// The leader answers that it has not proposed the forwarded proposal: sending it to this leader had
+// no effect. Without a flag the leader declined it (it is no leader any more, or it stops), and it
 // may be sent to the next leader. An accepted proposal gets no reply: its origin sees the committed
 // entry.
 struct ForwardedProposalReply {

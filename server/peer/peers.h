@@ -18,7 +18,7 @@
 // If a stream breaks, the other streams continue.
 //
 // If a peer sends a message that no correct member sends, its streams are ended, with a status that
-// says why. The peer may open new streams. A correct program waits a second before it does.
+// says why. The peer may open new streams; raftkv waits a second before it does.
 
 #include <grpcpp/grpcpp.h>
 
@@ -127,7 +127,8 @@ class Peers final : public Transport {
   void OnMessageRejected(raft::MemberId from, const char* why);
 
  private:
-  // Larger than Raft's window of appends, so that heartbeats fit beside a full window.
+  // Larger than Raft's window of appends, because some heartbeats use this queue too: those that
+  // must not overtake entries, and those to a peer of a release without the stream of heartbeats.
   static constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
   static constexpr QueueBound kHeartbeatBound{.messages = 1024, .bytes = 1 << 20};
   // How a member that stops ends the streams of the others.

@@ -4,7 +4,8 @@
 // The methods of a service as rows of data. Each service creates its rows (server/api,
 // server/peer). The code that serves them (http2/client_port.h for clients, method_table.h for
 // peers) does the same for each call, in this order: parse the request, ask admission (clients
-// only), check the request's shape, call the handler.
+// only), check the request's shape, call the handler. Some fields are used by one of the two ports
+// only.
 
 #include <google/protobuf/message.h>
 
@@ -27,9 +28,10 @@ namespace raftkv {
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing
-  kRead,          // reads the replicated state; declined while peers reject this member
-  kWrite,         // changes the replicated state; declined likewise
-  kMaintain,      // inspects or maintains the whole replicated state; declined likewise
+  // The others need a member that takes part in the cluster (api::Edge says when it does not).
+  kRead,      // reads the replicated state
+  kWrite,     // changes the replicated state
+  kMaintain,  // inspects or maintains the whole replicated state
 };
 
 constexpr bool NeedsCluster(Permission permission) {
@@ -48,7 +50,9 @@ class CallObserver {
 
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
-  int waiting = 1;   // served by gRPC: how many new calls are accepted before the queue is polled
+  // Peer port only: how many new calls of this method are accepted before gRPC's queue is polled
+  // again.
+  int waiting = 1;
   Permission permission = Permission::kNone;
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;

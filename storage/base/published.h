@@ -6,8 +6,8 @@
 // immutable snapshot, for example a view of the database. Later readers share the same pin.
 //
 // A pin cannot be made in the middle of a change. So the writer calls Get before it begins a change
-// and keeps the pin until it calls Publish. Meanwhile all readers get that pin, and no reader waits
-// longer than making one takes.
+// and keeps the pin until it calls Publish. Meanwhile all readers get that pin. A reader waits at
+// most while one pin is being made.
 
 #include <memory>
 #include <utility>

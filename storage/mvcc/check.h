@@ -20,7 +20,7 @@ absl::Status Check(const etcdserverpb::DeleteRangeRequest& request);
 // The maximum depth of nested transactions; the outermost has depth 1. A deeper one is rejected as
 // too many operations. For an entry the maximum is Rules::txn_depth_max.
 inline constexpr int kTxnDepthMax = 32;
-// All levels of a transaction together may have at most this many times `ops_max` operations. etcd
+// All levels of a transaction together may have at most kTxnLevelsFull * `ops_max` operations. etcd
 // has no such limit, so there a small request can keep every member busy for minutes.
 inline constexpr int64_t kTxnLevelsFull = 8;
 

@@ -72,7 +72,8 @@ class Counts {
   };
   using Blocks = std::map<std::string, Block, std::less<>>;
   void Touch(Blocks::iterator block);
-  // False: the block was not cut, because what one cut may read held no position to cut at.
+  // False: the block was not cut, because the keys that one cut may read contain no place to divide
+  // it.
   bool Cut(const View& view, Blocks::iterator block, size_t* bytes_left);
 
   const int64_t block_keys_;

@@ -22,8 +22,8 @@ namespace raftkv::mvcc {
 // limit.
 class VersionCursor {
  public:
-  // Whether the entry that is being checked, if any, is charged for the walk by its rules. The
-  // range of one key is never charged. kNo: only local steps are charged.
+  // kYes: if the meter measures an entry, the entry is charged for the walk by its rules, except
+  // for the range of one key. kNo: only the meter's local limits are charged.
   enum class Charged { kYes, kNo };
 
   VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter = nullptr,
@@ -42,7 +42,7 @@ class VersionCursor {
 
   const KeyRange range_;
   const Revision revision_;
-  const bool one_key_;  // do not read past its newest version: many deleted ones may follow
+  const bool one_key_;  // stop after its newest version, because many deleted keys may follow
   Meter* const meter_;
   const bool charged_;  // the walk is charged to an entry
   const std::unique_ptr<Iterator> it_;

@@ -114,7 +114,7 @@ class Writer {
  private:
   Head ReadHead(std::string_view key, Meter* meter);
   void Put(std::string_view key, const Head& before, std::string_view value, int64_t lease);
-  // `replaced` is the value that `before` had, if both have this revision.
+  // `replaced`: if this entry also wrote the version `before`, the value of that version.
   void Change(std::string_view key, const Head& before, const Head& after, std::string_view value,
               std::string_view replaced = {});
 

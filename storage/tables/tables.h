@@ -17,7 +17,7 @@
 //       Appends a hash of the replicated contents. Called on any thread. Returns the meter's status
 //       if the meter is over.
 //
-// To add a table or a command: docs/architecture.md, "To add something".
+// To add a table or a command: docs/architecture.md, "To add a table of the replicated state".
 
 #include <string>
 #include <tuple>
