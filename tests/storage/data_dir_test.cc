@@ -294,8 +294,8 @@ TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
   EXPECT_EQ(checked, OpenDataDir(options_).status());
   EXPECT_EQ(checked, absl::FailedPreconditionError(
                          options_.dir +
-                         ": member \"n1\" (1) was removed from cluster \"demo\"; this directory is "
-                         "of no more use"));
+                         ": member \"n1\" (1) was removed from cluster \"demo\"; this directory "
+                         "cannot be used again"));
 }
 
 }  // namespace
