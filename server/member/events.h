@@ -17,6 +17,7 @@
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
 #include "storage/alarms.h"
+#include "storage/log/log_store.h"
 #include "storage/members.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/version.h"
@@ -37,11 +38,18 @@ struct PeerRejected {
 struct RejectedByPeer {
   raft::MemberId peer = raft::kNobody;
 };
-// First start (first_start.h): this member votes from now on.
+// This member votes from now on (first_start.h).
 struct VotingAllowed {
-  // True: a leader has caught this member up. False: enough members answered that their logs are
-  // empty.
-  bool caught_up = false;
+  enum class Why {
+    kFirstStart,  // enough members answered that their logs are empty
+    kCaughtUp,    // at its first start; a leader has caught this member up
+    kRepaired,    // its log has again what it had lost, or what has replaced that
+  } why = Why::kFirstStart;
+  LogStore::Lost lost;  // of kRepaired
+};
+// The log has lost entries, and there is no leader that could send them. Reported once a minute.
+struct WaitingForRepair {
+  LogStore::Lost lost;
 };
 // First start: the peers for which this member waits. Reported when they change, and once a minute.
 struct WaitingForPeers {
@@ -81,8 +89,8 @@ struct CompactionProposed {
 // index.
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence, SpaceChanged,
-                 AlarmsChanged, CompactionProposed>;
+                 WaitingForRepair, VersionRaised, MembersChanged, RemovedFromCluster, Fault,
+                 Divergence, SpaceChanged, AlarmsChanged, CompactionProposed>;
 
 class MemberObserver {
  public:

@@ -18,15 +18,22 @@ constexpr absl::Duration kReportInterval = absl::Minutes(1);
 
 FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log,
                        raft::Raft* raft, Outbox* outbox)
-    : peers_(std::move(peers)), joins_(joins), log_(log), raft_(raft), outbox_(outbox) {
-  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"));
+    : lost_(log->lost()),
+      peers_(std::move(peers)),
+      joins_(joins),
+      log_(log),
+      raft_(raft),
+      outbox_(outbox) {
+  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"), lost_.has_value());
 }
 
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
-  if (log_->may_vote()) return;
-  if (peers_.empty() || joins_) return AllowVoting(/*caught_up=*/false);
-  if (CaughtUp()) return AllowVoting(/*caught_up=*/true);
+  if (lost_) NoteRepair();
+  if (log_->may_vote() || lost_) return;
+  using Why = VotingAllowed::Why;
+  if (peers_.empty() || joins_) return AllowVoting(Why::kFirstStart);
+  if (CaughtUp()) return AllowVoting(Why::kCaughtUp);
   if (now - last_hello_ < kHelloInterval) return;
   if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
   last_hello_ = now;
@@ -42,14 +49,29 @@ bool FirstStart::CaughtUp() const {
          commit <= log_->last_index() && log_->TermAt(commit) == raft_->term();
 }
 
-void FirstStart::AllowVoting(bool caught_up) {
+void FirstStart::AllowVoting(VotingAllowed::Why why) {
   log_->AllowVoting();  // on disk before the first vote
   raft_->SetVoting(true);
-  outbox_->Report(VotingAllowed{caught_up});
+  outbox_->Report(VotingAllowed{why});
+}
+
+// The log may have been emptied, too, and then it no longer knows whether this member may vote.
+void FirstStart::NoteRepair() {
+  if (!log_->lost()) {
+    outbox_->Report(VotingAllowed{VotingAllowed::Why::kRepaired, *lost_});
+    lost_.reset();
+    raft_->SetVoting(log_->may_vote());
+  } else if (next_report_ == MonotonicTime::InfinitePast()) {
+    next_report_ = now_ + kFirstReport;
+  } else if (now_ >= next_report_) {
+    next_report_ = now_ + kReportInterval;
+    if (raft_->leader() == raft::kNobody) outbox_->Report(WaitingForRepair{*lost_});
+  }
 }
 
 void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
-  if (log_->may_vote() || std::find(peers_.begin(), peers_.end(), from) == peers_.end()) return;
+  if (log_->may_vote() || lost_ || std::find(peers_.begin(), peers_.end(), from) == peers_.end())
+    return;
   if (!reply.store_id_rejected) {
     rejected_by_.erase(from);
   } else if (rejected_by_.insert(from).second && rejected_by_.size() == 1) {
@@ -59,7 +81,7 @@ void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
       reply.log_empty ? said_empty_.insert(from).second : said_empty_.erase(from) > 0;
   if (!changed) return;
   if (said_empty_.size() >= answers_needed()) {
-    AllowVoting(/*caught_up=*/false);
+    AllowVoting(VotingAllowed::Why::kFirstStart);
   } else {
     ReportWaiting();
   }
@@ -67,7 +89,7 @@ void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
 
 WaitingForPeers FirstStart::waiting_for() const {
   WaitingForPeers waiting;
-  if (log_->may_vote()) return waiting;
+  if (log_->may_vote() || lost_) return waiting;
   for (raft::MemberId peer : peers_) {
     if (!said_empty_.contains(peer)) waiting.missing.push_back(peer);
   }

@@ -12,11 +12,15 @@
 // A cluster of one need not wait. Nor need a member that joins: its id is new, so it has forgotten
 // nothing, and it becomes a voter only once its data directory is recorded (store_ids.h).
 //
+// A member whose log has lost its end (LogStore::lost) does not vote either, until the log has come
+// as far again (docs/decisions/0022). Only a leader can help it.
+//
 // The log store saves the permission to vote. From then on this class does nothing.
 //
 // Owned by the replica; used on the thread of the turns.
 
 #include <cstddef>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -47,7 +51,8 @@ class FirstStart {
   WaitingForPeers waiting_for() const;
 
  private:
-  void AllowVoting(bool caught_up);
+  void AllowVoting(VotingAllowed::Why why);
+  void NoteRepair();
   bool CaughtUp() const;
   void ReportWaiting();
   size_t answers_needed() const {
@@ -55,6 +60,7 @@ class FirstStart {
     return all - (all / 2 + 1) + 1;
   }
 
+  std::optional<LogStore::Lost> lost_;  // as at the last turn
   const std::vector<raft::MemberId> peers_;
   const bool joins_;
   LogStore* const log_;
