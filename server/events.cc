@@ -161,6 +161,12 @@ class Logger {
                               : "; none is that of a majority, so all members halt");
   }
   void Log(const raft::PeerLostEntries& e) {
+    if (e.repairs) {
+      LOG(WARNING) << Name(e.peer) << " lost entries " << e.last + 1 << " to " << e.acknowledged
+                   << ", which it had acknowledged; sending them again, and it does not vote "
+                      "until it has them";
+      return;
+    }
     LOG(ERROR) << Name(e.peer) << " acknowledged all entries up to " << e.acknowledged
                << ", and its log ends at " << e.last
                << " now: an older copy of its data directory was put back, or its disk lost "
@@ -177,12 +183,29 @@ class Logger {
                   "it with its old data directory, or replace the member: raftkv member replace";
   }
   void Log(const VotingAllowed& e) {
-    using Why = VotingAllowed::Why;
-    LOG(INFO) << (e.why == Why::kCaughtUp ? "caught up with the leader: this member may vote now"
-                  : e.why == Why::kJoined
-                      ? "first start: this member has joined the cluster; it votes once it has "
-                        "caught up, a learner once it is promoted"
-                      : "first start: this member may vote now");
+    switch (e.why) {
+      case VotingAllowed::Why::kLogsAreEmpty:
+        LOG(INFO) << "first start: this member may vote now";
+        return;
+      case VotingAllowed::Why::kJoined:
+        LOG(INFO) << "first start: this member has joined the cluster; it votes once it has caught "
+                     "up, a learner once it is promoted";
+        return;
+      case VotingAllowed::Why::kCaughtUp:
+        LOG(INFO) << "caught up with the leader: this member may vote now";
+        return;
+      case VotingAllowed::Why::kRepaired:
+        LOG(INFO) << "the log is repaired: the leader has sent again what was lost of entries "
+                  << e.lost.first << " to " << e.lost.last.index << "; this member votes again";
+    }
+  }
+  void Log(const WaitingForRepair& e) {
+    LOG(WARNING) << "entries " << e.lost.first << " to " << e.lost.last.index
+                 << ", which the log of this member has lost, are still missing, and there is no "
+                    "leader that could send them. This member does not vote until then, so start "
+                    "the other members. If a majority of the members has lost entries or "
+                    "directories, restore a backup, or keep one member with --force-new-cluster: "
+                    "acknowledged writes that only the others had are lost then";
   }
   void Log(const VersionRaised& e) {
     LOG(INFO) << "the cluster version is " << e.version << " now";

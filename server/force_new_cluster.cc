@@ -52,7 +52,9 @@ absl::Status ForceNewCluster(DataDir* data_dir) {
     return absl::FailedPreconditionError(
         absl::StrCat("--force-new-cluster: member \"", self.member_name, "\" ", why));
   };
-  if (!log.may_vote()) return cannot("has a new data directory: use that of another member");
+  if (!log.may_vote() && !log.lost()) {
+    return cannot("has a new data directory: use that of another member");
+  }
   if (!members.known()) {
     return cannot(
         "has no list of the members in its log, because some members never ran this release; "

@@ -140,6 +140,7 @@ DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self
           .cluster_name = config.cluster_name,
           .member_id = self.id,
           .member_name = self.name,
+          .has_peers = config.members.size() > 1,
           .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
           .newest_version = NewestVersion()};
 }

@@ -287,6 +287,12 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   return log;
 }
 
+absl::Status LostEntries(const std::string& dir, const LogStore& log) {
+  return absl::DataLossError(absl::StrCat(dir, ": entries ", log.lost()->first, " to ",
+                                          log.lost()->last.index,
+                                          " were saved but are missing (see WATERMARK)"));
+}
+
 constexpr char kSalvage[] = "/log.salvage";
 
 // Removes what a crash during SalvageLog left: an unfinished copy, or the log that was replaced.
@@ -309,7 +315,7 @@ void CopyLog(const std::string& dir, const std::string& copy, std::error_code* e
 
 // After a power loss a log may end in zeros or garbage. They were never acknowledged. This makes a
 // copy of the log and lets RocksDB cut off the garbage in the copy. If the copy still reaches the
-// watermark, it replaces the log.
+// watermark, or if other members may have what it lacks, it replaces the log.
 absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   const std::string copy = o.dir + kSalvage;
   std::error_code error;
@@ -322,9 +328,10 @@ absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
   absl::StatusOr<std::unique_ptr<LogStore>> log =
       OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
   absl::Status status = log.status();
+  if (log.ok() && (*log)->lost() && !o.has_peers && !o.joins) status = LostEntries(dir, **log);
   if (log.ok()) {
     log->reset();  // closes the copy; RocksDB has written the recovered entries to a new file
-    status = SyncTree(copy);
+    if (status.ok()) status = SyncTree(copy);
   }
   if (status.ok() &&
       renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
@@ -345,9 +352,9 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions&
   if (log.ok() || !garbage || !initialized || !SalvageLog(o, dir).ok()) return log;
   log = OpenLog(o, dir, false, false);
   if (log.ok()) {
-    warnings->push_back(absl::StrCat(dir, ": ended in garbage, as after a power loss; repaired: ",
-                                     "it contains all saved entries, up to ",
-                                     (*log)->last_index()));
+    warnings->push_back(absl::StrCat(
+        dir, ": ended in garbage, as after a power loss; repaired: it contains ",
+        (*log)->lost() ? "the entries up to " : "all saved entries, up to ", (*log)->last_index()));
   }
   return log;
 }
@@ -373,6 +380,33 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
                                    "; repaired: rebuilding it from the log, entries 1 to ",
                                    log.last_index()));
   return states->OpenStateMachine(/*create=*/true);
+}
+
+// Whether this member is the only one, so that nobody can repair its log.
+bool IsAlone(const DataDirOptions& o, const StateMachine& state) {
+  if (!state.members().known()) return !o.has_peers && !o.joins;
+  const raft::Configuration configuration = state.members().configuration();
+  return configuration.voters.size() + configuration.learners.size() == 1;
+}
+
+// If the log has lost entries, it continues after the last one that is applied, or it must be
+// repaired.
+absl::Status HandleLoss(const DataDirOptions& o, LogStore* log, const StateMachine& state,
+                        std::vector<std::string>* warnings) {
+  const std::string dir = o.dir + "/log";
+  const raft::Index first = log->lost()->first, last = log->lost()->last.index;
+  if (!log->ContinueAfter(state.applied())) return LostEntries(dir, *log);
+  if (!log->lost()) {
+    warnings->push_back(absl::StrCat(dir, ": lost entries ", first, " to ", last,
+                                     "; nothing is missing, because the state has them"));
+    return absl::OkStatus();
+  }
+  if (IsAlone(o, state)) return LostEntries(dir, *log);
+  warnings->push_back(
+      absl::StrCat(dir, ": lost entries ", first, " to ", last,
+                   ", which this member had acknowledged; repairing them from the leader; this "
+                   "member does not vote until then"));
+  return absl::OkStatus();
 }
 
 // The log must contain the entry that the state machine applied last. If the state machine is ahead
@@ -497,6 +531,10 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
       OpenOrRebuildStateMachine(result.states.get(), initialized, *result.log, &result.warnings);
   if (!state.ok()) return state.status();
   result.state = *std::move(state);
+  if (result.log->lost()) {
+    const absl::Status s = HandleLoss(options, result.log.get(), *result.state, &result.warnings);
+    if (!s.ok()) return s;
+  }
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
   if (result.state->members().removed(options.member_id)) return Removed(options);
 

@@ -22,10 +22,12 @@
 // for files that an interrupted first start left.
 //
 // OpenDataDir requires that the log is intact and reaches its watermark, and that the log contains
-// the entry that the state machine applied last. It repairs two kinds of damage:
+// the entry that the state machine applied last. It repairs some kinds of damage:
 //   - A damaged state machine is deleted and rebuilt from the log, if the log starts at entry 1.
 //   - If the log ends in garbage, as a power loss may leave it, the garbage is removed, if the
-//     entries before it still reach the watermark.
+//     entries before it still reach the watermark, or if they can be repaired:
+//   - If the log has lost its end, the member starts, does not vote, and gets the missing entries
+//     from the leader (docs/decisions/0022), unless it is the only member.
 
 #include <cstdint>
 #include <memory>
@@ -58,6 +60,8 @@ struct DataDirOptions {
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
   bool joins = false;  // at its first start: the cluster existed before this member
+  // The config file names other members. Used while the state machine does not know the members.
+  bool has_peers = false;
   // A restore creates the directory: the state machine is there, and contains the base.
   std::optional<RestoredFrom> restored = std::nullopt;
   size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine

@@ -22,8 +22,9 @@ constexpr size_t kWatchersMax = 1024;
 
 HealthCheckResponse::ServingStatus StatusOf(const Edge* edge) {
   const bool serving = edge->member->has_leader() && !edge->member->rejected_by_peers() &&
-                       !edge->member->halted() && !edge->member->out_of_space() &&
-                       !edge->loop_hangs() && !edge->phase->AtLeast(Phase::kDeclining);
+                       !edge->member->lost_entries() && !edge->member->halted() &&
+                       !edge->member->out_of_space() && !edge->loop_hangs() &&
+                       !edge->phase->AtLeast(Phase::kDeclining);
   return serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
 }
 

@@ -109,6 +109,11 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   } else if (raft.leader == raft::kNobody) {
     response->add_errors(WhyNoLeader(*edge, status));
   }
+  if (status.lost) {
+    response->add_errors(
+        absl::StrCat("the log lost entries ", status.lost->first, " to ", status.lost->last.index,
+                     ": this member does not vote until a leader has sent them again"));
+  }
   const std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
   AddAlarms(*snapshot, response);
   if (edge->member->out_of_space()) response->add_errors(std::string(OutOfSpace().message()));

@@ -19,6 +19,7 @@
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
 #include "storage/alarms.h"
+#include "storage/log/log_store.h"
 #include "storage/members.h"
 #include "storage/mvcc/layout.h"  // Revision
 #include "storage/version.h"
@@ -39,11 +40,19 @@ struct PeerRejected {
 struct RejectedByPeer {
   raft::MemberId peer = raft::kNobody;
 };
-// First start (first_start.h): this member votes from now on.
+// This member votes from now on (first_start.h).
 struct VotingAllowed {
-  // kLogsAreEmpty: enough members answered that their logs are empty, too. kCaughtUp: a leader has
-  // caught this member up. kJoined: it has a new id. It becomes a voter later.
-  enum class Why { kLogsAreEmpty, kCaughtUp, kJoined } why = Why::kLogsAreEmpty;
+  enum class Why {
+    kLogsAreEmpty,  // enough members answered that their logs are empty, too
+    kCaughtUp,      // at its first start; a leader has caught this member up
+    kJoined,        // it has a new id; it becomes a voter later
+    kRepaired,      // its log has again what it had lost, or what has replaced that
+  } why = Why::kLogsAreEmpty;
+  LogStore::Lost lost;  // of kRepaired
+};
+// The log has lost entries, and there is no leader that could send them. Reported once a minute.
+struct WaitingForRepair {
+  LogStore::Lost lost;
 };
 // First start: the peers for which this member waits. Reported when they change, and once a minute.
 struct WaitingForPeers {
@@ -90,8 +99,8 @@ struct CompactionProposed {
 // index.
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
-                 VersionRaised, MembersChanged, RemovedFromCluster, Fault, Divergence, SpaceChanged,
-                 AlarmsChanged, CompactionProposed, MadeWay>;
+                 WaitingForRepair, VersionRaised, MembersChanged, RemovedFromCluster, Fault,
+                 Divergence, SpaceChanged, AlarmsChanged, CompactionProposed, MadeWay>;
 
 class MemberObserver {
  public:

@@ -20,13 +20,19 @@ constexpr absl::Duration kReportInterval = absl::Minutes(1);
 
 FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log,
                        raft::Raft* raft, Outbox* outbox)
-    : peers_(std::move(peers)), joins_(joins), log_(log), raft_(raft), outbox_(outbox) {
-  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"));
+    : lost_(log->lost()),
+      peers_(std::move(peers)),
+      joins_(joins),
+      log_(log),
+      raft_(raft),
+      outbox_(outbox) {
+  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"), lost_.has_value());
 }
 
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
-  if (log_->may_vote()) return;
+  if (lost_) NoteRepair();
+  if (log_->may_vote() || lost_) return;
   using Why = VotingAllowed::Why;
   if (joins_) return AllowVoting(Why::kJoined);
   if (peers_.empty()) return AllowVoting(Why::kLogsAreEmpty);
@@ -52,8 +58,23 @@ void FirstStart::AllowVoting(VotingAllowed::Why why) {
   outbox_->Report(VotingAllowed{why});
 }
 
+// The log may have been emptied, too, and then it no longer knows whether this member may vote.
+void FirstStart::NoteRepair() {
+  if (!log_->lost()) {
+    outbox_->Report(VotingAllowed{VotingAllowed::Why::kRepaired, *lost_});
+    lost_.reset();
+    raft_->SetVoting(log_->may_vote());
+  } else if (next_report_ == MonotonicTime::InfinitePast()) {
+    next_report_ = now_ + kFirstReport;
+  } else if (now_ >= next_report_) {
+    next_report_ = now_ + kReportInterval;
+    if (raft_->leader() == raft::kNobody) outbox_->Report(WaitingForRepair{*lost_});
+  }
+}
+
 void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
-  if (log_->may_vote() || std::find(peers_.begin(), peers_.end(), from) == peers_.end()) return;
+  if (log_->may_vote() || lost_ || std::find(peers_.begin(), peers_.end(), from) == peers_.end())
+    return;
   if (!reply.store_id_rejected) {
     rejected_by_.erase(from);
   } else if (rejected_by_.insert(from).second && rejected_by_.size() == 1) {
@@ -71,7 +92,7 @@ void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
 
 WaitingForPeers FirstStart::waiting_for() const {
   WaitingForPeers waiting;
-  if (log_->may_vote()) return waiting;
+  if (log_->may_vote() || lost_) return waiting;
   for (raft::MemberId peer : peers_) {
     if (!said_empty_.contains(peer)) waiting.missing.push_back(peer);
   }

@@ -13,11 +13,15 @@
 // has forgotten nothing, and it becomes a voter only once its data directory is recorded
 // (store_ids.h).
 //
+// A member whose log has lost its end (LogStore::lost) does not vote either, until the log has come
+// as far again (docs/decisions/0022). Only a leader can help it.
+//
 // The log store saves the permission to vote. From then on this class does nothing.
 //
 // Owned by the replica; used on the thread of the turns.
 
 #include <cstddef>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -50,6 +54,7 @@ class FirstStart {
 
  private:
   void AllowVoting(VotingAllowed::Why why);
+  void NoteRepair();
   bool CaughtUp() const;
   void ReportWaiting();
   size_t answers_needed() const {
@@ -57,6 +62,7 @@ class FirstStart {
     return all - (all / 2 + 1) + 1;
   }
 
+  std::optional<LogStore::Lost> lost_;  // as at the last turn
   const std::vector<raft::MemberId> peers_;
   const bool joins_;
   LogStore* const log_;

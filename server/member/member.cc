@@ -65,6 +65,7 @@ void Member::Turn(MonotonicTime now) {
   halted_.store(static_cast<bool>(replica_.fault()), std::memory_order_relaxed);
   out_of_space_.store(replica_.space().level() == Space::Level::kFull, std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
+  lost_entries_.store(replica_.lost().has_value(), std::memory_order_relaxed);
 }
 
 void Member::LearnLeases(MonotonicTime now) {
@@ -118,6 +119,7 @@ void Member::Apply(ApplyPlan plan, const ApplyBudget& budget) {
 MemberStatus Member::Status() const {
   return {.raft = replica_.raft().status(),
           .may_vote = replica_.may_vote(),
+          .lost = replica_.lost(),
           .rejected_by_peers = replica_.first_start().rejected_by_peers(),
           .fault = replica_.fault(),
           .log_bytes = replica_.log_disk_bytes(),

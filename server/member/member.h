@@ -78,12 +78,13 @@ enum class ApplyPlan {
 struct MemberStatus {
   raft::Status raft;
   bool may_vote = false;
-  bool rejected_by_peers = false;  // first_start.h
-  Fault fault;                     // why it has halted
-  uint64_t log_bytes = 0;          // on disk
-  size_t pending = 0;              // requests that wait for a leader or a majority
-  uint64_t rejected_messages = 0;  // from peers
-  WaitingForPeers waiting_for;     // at the first start (first_start.h)
+  std::optional<LogStore::Lost> lost;  // by the log: sent again by the leader
+  bool rejected_by_peers = false;      // first_start.h
+  Fault fault;                         // why it has halted
+  uint64_t log_bytes = 0;              // on disk
+  size_t pending = 0;                  // requests that wait for a leader or a majority
+  uint64_t rejected_messages = 0;      // from peers
+  WaitingForPeers waiting_for;         // at the first start (first_start.h)
   // Without a leader: the other voters that have not answered for some election timeouts.
   std::vector<raft::MemberId> silent;
   size_t voters = 0;
@@ -143,6 +144,8 @@ class Member {
     return cluster_version_.load(std::memory_order_relaxed);
   }
   bool has_leader() const { return has_leader_.load(std::memory_order_relaxed); }
+  // The log has lost entries, which the leader sends again.
+  bool lost_entries() const { return lost_entries_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
   bool halted() const { return halted_.load(std::memory_order_relaxed); }  // fault.h
   // Its disk is full (space.h).
@@ -178,6 +181,7 @@ class Member {
   std::atomic<ClusterVersion> cluster_version_;
   std::atomic<bool> has_leader_{false};
   std::atomic<bool> rejected_by_peers_{false};
+  std::atomic<bool> lost_entries_{false};
   std::atomic<bool> halted_{false};
   std::atomic<bool> is_learner_{false};
   std::atomic<bool> out_of_space_{false};

@@ -296,7 +296,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
 
 void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
   const raft::Index base = RAFTKV_MUTANT("restored-log-is-not-empty") ? 0 : options_.base_index;
-  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == base});
+  outbox_->Send(from, HelloReply{.log_empty = log_->last_index() == base && !log_->lost()});
 }
 
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {

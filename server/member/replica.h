@@ -103,6 +103,7 @@ class Replica {
   const raft::Raft& raft() const { return raft_; }
   const FirstStart& first_start() const { return first_start_; }
   bool may_vote() const { return log_->may_vote(); }
+  const std::optional<LogStore::Lost>& lost() const { return log_->lost(); }
   // Why this member has halted.
   const Fault& fault() const { return fault_; }
   const Lessor& lessor() const { return lessor_; }

@@ -90,6 +90,7 @@ proto::AppendEntriesResponse Encode(const raft::Message& from,
   out.set_conflict_term(body.conflict.term);
   out.set_conflict_chain_hash(body.conflict_chain);
   out.set_out_of_space(body.out_of_space);
+  out.set_repairs(body.repairs);
   return out;
 }
 
@@ -257,7 +258,8 @@ absl::StatusOr<raft::Message> Decode(const proto::AppendEntriesResponse& in) {
                                .round = in.round(),
                                .conflict = {in.conflict_term(), in.conflict_index()},
                                .conflict_chain = in.conflict_chain_hash(),
-                               .out_of_space = in.out_of_space()};
+                               .out_of_space = in.out_of_space(),
+                               .repairs = in.repairs()};
   return out;
 }
 

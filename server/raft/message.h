@@ -58,7 +58,8 @@ struct AppendEntries {
 // `conflict`, with !success: an entry of the follower's log, and the chain hash up to it, that
 // contradicts the leader's log although the follower knows that both must be equal there (fork.cc).
 // {0, 0}: there is none. `out_of_space`: the follower takes no entries, because its disk is full
-// (Raft::SetOutOfSpace).
+// (Raft::SetOutOfSpace). `repairs`, with !success: the follower knows that it lacks entries
+// that it had acknowledged, and does not vote (Raft::SetVoting). The leader sends them again.
 struct AppendEntriesReply {
   bool success = false;
   Index match = 0;
@@ -68,6 +69,7 @@ struct AppendEntriesReply {
   EntryId conflict = {};
   uint64_t conflict_chain = 0;
   bool out_of_space = false;
+  bool repairs = false;
   friend bool operator==(const AppendEntriesReply&, const AppendEntriesReply&) = default;
 };
 

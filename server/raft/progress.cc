@@ -38,7 +38,8 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
   if (state_ == State::kExcluded) return false;
   const bool moved = match > match_index_;
   if (moved) {
-    match_index_ = acknowledged_ = match;
+    match_index_ = match;
+    acknowledged_ = std::max(acknowledged_, match);
     match_round_ = round;
     accepted_since_heartbeat_ = true;
     stalled_ = late_ = false;
@@ -59,19 +60,24 @@ bool Progress::OnAccepted(Index match, uint64_t round) {
   return moved;
 }
 
-Progress::Rejection Progress::OnRejected(Index rejected_prev, Index next, uint64_t round) {
+Progress::Rejection Progress::OnRejected(Index rejected_prev, Index next, uint64_t round,
+                                         bool repairs) {
   CHECK_LE(next, rejected_prev);
   if (state_ == State::kExcluded) return Rejection::kIgnored;
-  if (rejected_prev <= match_index_) {
-    // The peer rejects a position that it had acknowledged. Either this reply is older than the
-    // acknowledgement, or the peer has lost saved entries.
+  // The peer rejects a position that it had acknowledged. Either this reply is older than the
+  // acknowledgement, or the peer has lost saved entries.
+  const bool lost = rejected_prev <= match_index_;
+  if (lost) {
     if (round <= match_round_) return Rejection::kIgnored;
-    state_ = State::kExcluded;
     match_index_ = 0;
-    ClearInflight();
-    return Rejection::kLostEntries;
+    if (!repairs) {
+      state_ = State::kExcluded;
+      ClearInflight();
+      return Rejection::kLostEntries;
+    }
   }
-  if (state_ == State::kSnapshot || (state_ == State::kProbe && rejected_prev + 1 != next_index_)) {
+  if (state_ == State::kSnapshot) return lost ? Rejection::kLostEntries : Rejection::kIgnored;
+  if (!lost && state_ == State::kProbe && rejected_prev + 1 != next_index_) {
     return Rejection::kIgnored;  // a reply to an earlier probe
   }
   state_ = State::kProbe;
@@ -79,7 +85,7 @@ Progress::Rejection Progress::OnRejected(Index rejected_prev, Index next, uint64
   ClearInflight();
   next_index_ =
       std::max(RAFTKV_MUTANT("rejection-ignored") ? rejected_prev + 1 : next, match_index_ + 1);
-  return Rejection::kUsed;
+  return lost ? Rejection::kLostEntries : Rejection::kUsed;
 }
 
 void Progress::OnUnreachable(Index first_index) {

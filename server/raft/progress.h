@@ -14,9 +14,9 @@
 //   kSnapshot   The leader's log no longer has the peer's next entry. The driver sends a snapshot
 //               instead (Ready::snapshots_to), and no appends are sent until it reports how that
 //               ended; heartbeats go on.
-//   kExcluded   The peer has lost entries that it had acknowledged. It gets only heartbeats, from
-//               which it learns this (AppendEntries::acknowledged), and is not counted. No other
-//               state follows.
+//   kExcluded   The peer has lost entries that it had acknowledged, and does not know it. It gets
+//               only heartbeats, from which it learns this (AppendEntries::acknowledged), and is
+//               not counted. No other state follows.
 //
 // A rejection or a broken connection leads to kProbe, an acknowledgement to kReplicate, the end of
 // a snapshot to kProbe. Invariant: match_index < next_index. The bytes in flight may exceed the
@@ -65,10 +65,11 @@ class Progress {
 
   // The peer rejected an append of `round` whose prev is at index `rejected_prev`. Continue from
   // `next`, which is at most rejected_prev. kIgnored: the rejection is out of date. kLostEntries:
-  // the peer rejects what it had acknowledged before it got the append. From now on it is excluded:
-  // match_index is 0 for ever.
+  // the peer rejects what it had acknowledged before it got the append. Then match_index is 0. If
+  // the peer knows it (AppendEntriesReply::repairs), it gets the entries again, and what it
+  // acknowledges from now on counts. Otherwise it is excluded for ever.
   enum class Rejection { kIgnored, kUsed, kLostEntries };
-  Rejection OnRejected(Index rejected_prev, Index next, uint64_t round);
+  Rejection OnRejected(Index rejected_prev, Index next, uint64_t round, bool repairs = false);
 
   // Messages in flight may be lost. The next probe begins at next_index, or at `first_index` (of
   // the leader's log) if that is less, but not at or below match_index. A peer that has the entry

@@ -157,8 +157,9 @@ void Raft::OnUnreachable(MemberId peer) {
   }
 }
 
-void Raft::SetVoting(bool may_vote) {
+void Raft::SetVoting(bool may_vote, bool repairs) {
   may_vote_ = may_vote;
+  repairs_ = repairs;
   if (!may_vote && role_ != Role::kFollower) BecomeFollower(term_, kNobody);
 }
 

@@ -71,8 +71,7 @@ class Raft {
   // committed, and does not count itself. Then it steps down and asks the best voter to campaign
   // (thesis §4.2.2).
   ProposeResult ProposeConfiguration(Payload payload);
-  // On a leader. True: the previous change and the first entry of this term are committed, so
-  // ProposeConfiguration can accept a change.
+  // On a leader. True: the previous change and an entry of this term are committed.
   bool MayChangeConfiguration() const;
   // Asks for a read index. Each call is answered exactly once, in Ready::reads. The caller must not
   // use an `id` twice for one Raft object.
@@ -99,9 +98,10 @@ class Raft {
   // (progress.h) before it sends several appends at once.
   void OnUnreachable(MemberId peer);
 
-  // With false, this member neither votes nor campaigns. Used while it may have forgotten votes and
-  // acknowledgements, because its data directory is new (docs/decisions/0003-first-start.md).
-  void SetVoting(bool may_vote);
+  // With false, this member neither votes nor campaigns. Used while it may lack what it
+  // acknowledged: its data directory is new (docs/decisions/0003), or, with `repairs`, its log has
+  // lost its end (docs/decisions/0022). Then the leader sends it the entries again.
+  void SetVoting(bool may_vote, bool repairs = false);
 
   // From now on this member neither votes, campaigns nor leads, and takes no entries. It only
   // answers leaders whose log contradicts its own. Used when its log or its state can no longer be
@@ -140,8 +140,8 @@ class Raft {
  private:
   friend class Invariants;
 
-  // The number of rounds of pre-votes that begin early after the connection to the leader broke:
-  // one, and three retries. Later rounds wait for the election timeout.
+  // Rounds of pre-votes that begin early after the connection to the leader broke: one, and three
+  // retries. Later rounds wait for the election timeout.
   static constexpr int kFastRounds = 4;
 
   // One overload for each type of message. If one is missing, Step does not compile.
@@ -252,6 +252,7 @@ class Raft {
   Index commit_;
   HandedOut handed_out_;
   bool may_vote_ = true;
+  bool repairs_ = false;
   bool halted_ = false;
   bool out_of_space_ = false;
 

@@ -92,12 +92,14 @@ struct Halted {
   MemberId peer = kNobody;
   EntryId entry = {};  // of this log; of kLostEntries, only the index is known
 };
-// A leader: `peer` has lost entries that it had acknowledged in this term. From now on this leader
-// sends it only heartbeats and does not count it (Progress, kExcluded).
+// A leader: `peer` has lost entries that it had acknowledged in this term. `repairs`: it has told
+// this itself, and does not vote, so this leader sends them again. Otherwise this leader sends it
+// only heartbeats from now on and does not count it (Progress, kExcluded).
 struct PeerLostEntries {
   MemberId peer = kNobody;
   Index acknowledged = 0;
   Index last = 0;  // where its log may end now
+  bool repairs = false;
 };
 struct MessageRejected {  // no correct peer would have sent it
   MemberId from = kNobody;

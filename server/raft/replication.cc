@@ -78,8 +78,7 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
     OnConflict(message, conflict, append.round);
     return;
   }
-  // A member that may not vote has a new data directory, so it is expected to lack entries
-  // (SetVoting).
+  // A member that may not vote is expected to lack entries (SetVoting).
   if (may_vote_ && append.acknowledged > log_.last_index()) return OnLostEntries(message, append);
   if (halted_) {
     SetLeader(kNobody);
@@ -127,7 +126,8 @@ void Raft::RejectPrev(const Message& message, const AppendEntries& append, uint6
                                    .rejected_prev = append.prev,
                                    .hint = log_.LastAtMost(append.prev),
                                    .round = round,
-                                   .out_of_space = out_of_space_},
+                                   .out_of_space = out_of_space_,
+                                   .repairs = repairs_},
                 term_);
 }
 
@@ -199,9 +199,11 @@ void Raft::Handle(const Message& message, const AppendEntriesReply& reply) {
     }
   } else {
     const Index next = std::min(log_.LastAtMost(reply.hint).index + 1, reply.rejected_prev.index);
-    if (peer.OnRejected(reply.rejected_prev.index, next, reply.round) ==
-        Progress::Rejection::kLostEntries) {
-      next_.events.push_back(PeerLostEntries{message.from, peer.acknowledged(), reply.hint.index});
+    const Progress::Rejection rejection =
+        peer.OnRejected(reply.rejected_prev.index, next, reply.round, reply.repairs);
+    if (rejection == Progress::Rejection::kLostEntries) {
+      next_.events.push_back(PeerLostEntries{message.from, peer.acknowledged(), reply.hint.index,
+                                             /*repairs=*/reply.repairs});
     }
   }
   MaybeConfirmReads();

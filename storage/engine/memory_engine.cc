@@ -137,8 +137,34 @@ void MemoryDisk::Crash(uint64_t kept) {
   at_risk_.clear();
 }
 
+void MemoryDisk::KeepTorn(uint64_t batches) {
+  absl::MutexLock lock(&mutex_);
+  tearable_ = batches;
+  kept_ = survived_;
+}
+
+std::shared_ptr<MemoryDisk> MemoryDisk::Torn(uint64_t batches) const {
+  absl::MutexLock lock(&mutex_);
+  CHECK(!in_use_ && pins_.empty() && written_ == survived_);
+  auto torn = std::make_shared<MemoryDisk>();
+  absl::MutexLock lock_torn(&torn->mutex_);
+  torn->written_ = torn->survived_ = std::max(kept_, written_ - std::min(written_, batches));
+  torn->tearable_ = tearable_;
+  torn->kept_ = kept_;
+  for (const auto& [key, versions] : cells_) {
+    Versions left = versions;
+    while (!left.empty() && left.front().batch > torn->written_) left.pop_front();
+    if (left.empty()) continue;
+    torn->bytes_ += key.size();
+    for (const Version& version : left) torn->bytes_ += version.value ? version.value->size() : 0;
+    torn->cells_.emplace(key, std::move(left));
+  }
+  return torn;
+}
+
 void MemoryDisk::SurviveLocked() {
   survived_ = written_;
+  if (tearable_ > 0 && survived_ > tearable_) kept_ = std::max(kept_, survived_ - tearable_);
   at_risk_.clear();
 }
 
@@ -169,7 +195,8 @@ void MemoryDisk::SetLocked(std::string_view key, std::optional<std::string> valu
 }
 
 uint64_t MemoryDisk::FloorLocked() const {
-  return pins_.empty() ? survived_ : std::min(survived_, *pins_.begin());
+  const uint64_t durable = tearable_ > 0 ? kept_ : survived_;
+  return pins_.empty() ? durable : std::min(durable, *pins_.begin());
 }
 
 void MemoryDisk::PruneLocked(Versions* versions, uint64_t floor) {

@@ -40,6 +40,11 @@ class MemoryDisk {
   // all its views must have been destroyed before.
   void Crash(uint64_t kept = 0);
 
+  // A disk that loses what was durable: from now on the last `batches` durable ones can be lost.
+  void KeepTorn(uint64_t batches);
+  // Returns a copy without up to `batches` of the last ones. Nothing may be at risk or pinned.
+  std::shared_ptr<MemoryDisk> Torn(uint64_t batches) const;
+
   bool would_stall = false;  // what Engine::WouldStall answers
 
  private:
@@ -72,6 +77,8 @@ class MemoryDisk {
   Cells cells_ ABSL_GUARDED_BY(mutex_);
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;   // number of the last batch
   uint64_t survived_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the last durable batch
+  uint64_t tearable_ ABSL_GUARDED_BY(mutex_) = 0;  // how many durable batches Torn may leave out
+  uint64_t kept_ ABSL_GUARDED_BY(mutex_) = 0;      // Torn can go back to this batch
   std::vector<Cells::iterator> at_risk_ ABSL_GUARDED_BY(mutex_);  // changed after survived_
   std::multiset<uint64_t> pins_ ABSL_GUARDED_BY(mutex_);          // batch numbers of the views
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;

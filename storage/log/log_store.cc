@@ -117,7 +117,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(std::unique_ptr<Engine>
                                                          std::unique_ptr<Watermark> watermark) {
   std::unique_ptr<LogStore> log(new LogStore(std::move(engine), std::move(watermark)));
   if (absl::Status status = log->Load(); !status.ok()) return status;
-  if (absl::Status status = log->CheckWatermark(); !status.ok()) return status;
+  if (absl::Status status = log->CompareWithMark(); !status.ok()) return status;
   return log;
 }
 
@@ -183,28 +183,35 @@ absl::Status LogStore::Load() {
   return absl::OkStatus();
 }
 
-absl::Status LogStore::CheckWatermark() const {
+// After a crash between a batch and its mark, the log is further than its mark.
+absl::Status LogStore::CompareWithMark() {
   if (watermark_ == nullptr) return absl::OkStatus();
   const Watermark::Mark& mark = watermark_->mark();
-  if (last_index() < mark.last.index) {
-    return Damaged("entries ", last_index() + 1, " to ", mark.last.index,
-                   " were saved but are missing (see WATERMARK)");
-  }
-  if (first_index() < mark.first_index) {
-    return Damaged("starts at entry ", first_index(), ", but the entries before ", mark.first_index,
-                   " were removed (see WATERMARK): it is an old copy");
-  }
-  // If the marked entry is below the base, it was removed later and cannot be compared.
-  if (mark.last.index >= base_.id.index && ChainHash(mark.last.index) != mark.chain_hash) {
+  if (last_.id < mark.last) {
+    lost_ = {.first = std::min(last_index(), mark.last.index) + 1, .last = mark.last};
+    if (RAFTKV_MUTANT("lost-end-not-noticed")) lost_.reset();
+  } else if (base_.id.index <= mark.last.index && mark.last.index <= last_index() &&
+             TermAt(mark.last.index) == mark.last.term &&
+             ChainHash(mark.last.index) != mark.chain_hash) {
     return Damaged("the entries up to ", mark.last.index,
                    " differ from the saved ones (see WATERMARK)");
   }
-  if (hard_state_.current_term < mark.term ||
-      (hard_state_.current_term == mark.term && mark.vote != raft::kNobody &&
-       hard_state_.voted_for != mark.vote)) {
-    return Damaged("the term or vote is older than the saved one of term ", mark.term,
-                   " (see WATERMARK)");
+  return AdoptHardState(mark);
+}
+
+// The mark is written after the batch, so a newer term or vote in the mark was saved.
+absl::Status LogStore::AdoptHardState(const Watermark::Mark& mark) {
+  if (hard_state_.current_term > mark.term) return absl::OkStatus();
+  if (hard_state_.current_term < mark.term) {
+    hard_state_.current_term = mark.term;
+    hard_state_.voted_for = mark.vote;
+    reached_index_ = 0;
+  } else if (hard_state_.voted_for == raft::kNobody) {
+    hard_state_.voted_for = mark.vote;
+  } else if (mark.vote != raft::kNobody && hard_state_.voted_for != mark.vote) {
+    return Damaged("the vote of term ", mark.term, " is not the saved one (see WATERMARK)");
   }
+  reached_index_ = std::max({reached_index_, mark.reached, last_index()});
   return absl::OkStatus();
 }
 
@@ -259,6 +266,15 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
   RecordMark(/*sync=*/term_or_vote_changed);
 }
 
+bool LogStore::ContinueAfter(const EntryId& applied) {
+  const bool contained = applied.index >= base_.id.index && applied.index <= last_index() &&
+                         TermAt(applied.index) == applied.term;
+  if (contained) return true;
+  if (watermark_ == nullptr || watermark_->mark().last != applied) return false;
+  Reset({applied, watermark_->mark().chain_hash});
+  return true;
+}
+
 void LogStore::AllowVoting() {
   if (may_vote_) return;
   may_vote_ = true;
@@ -274,13 +290,25 @@ void LogStore::WriteState() {
 
 void LogStore::RecordMark(bool sync) {
   if (watermark_ == nullptr) return;
-  watermark_->Record(
-      {hard_state_.current_term, hard_state_.voted_for, first_index(), last_.id, last_.chain_hash},
-      sync);
+  Watermark::Mark mark = watermark_->mark();
+  mark.term = hard_state_.current_term;
+  mark.vote = hard_state_.voted_for;
+  mark.reached = reached_index_;
+  if (lost_ && last_.id >= lost_->last) {
+    lost_.reset();
+    sync = true;
+  }
+  // While entries are lost, the mark says how far the log must come.
+  if (!lost_ || RAFTKV_MUTANT("mark-follows-a-lost-end")) {
+    mark.first_index = first_index();
+    mark.last = last_.id;
+    mark.chain_hash = last_.chain_hash;
+  }
+  watermark_->Record(mark, sync);
 }
 
 void LogStore::LowerWatermark(Index last) {
-  if (watermark_ == nullptr || watermark_->mark().last.index <= last) return;
+  if (watermark_ == nullptr || lost_ || watermark_->mark().last.index <= last) return;
   Watermark::Mark mark = watermark_->mark();
   mark.last = {TermAt(last), last};
   mark.chain_hash = ChainHash(last);

@@ -19,7 +19,9 @@
 // the chain hash of all entries before it. So Open finds any damage between first_index and
 // last_index. RocksDB alone does not detect that the end of the log is missing
 // (docs/decisions/0002). Therefore the file WATERMARK beside the log (watermark.h) records the last
-// synced entry. A log without that entry, or with another hash or an older term, is damaged.
+// synced entry. A log that ends before that entry has lost its end (lost()): its member may have
+// acknowledged what is missing, so it does not vote until the log has come as far again
+// (docs/decisions/0022). The mark stays where it is until then, so a second start finds the same.
 
 #include <cstdint>
 #include <deque>
@@ -39,9 +41,11 @@ namespace raftkv {
 
 class LogStore final : public raft::LogReader {
  public:
-  // Reads the state record, and verifies every entry from first_index on. `watermark` is null in
-  // simulations, where the engine never loses what was synced. DataLoss: the log is damaged; the
-  // message has the index range and the reason.
+  // Reads the state record, and verifies every entry from first_index on. `watermark` may be null
+  // in tests, where the engine never loses what was synced. DataLoss: the log is damaged; the
+  // message has the index range and the reason. It is no error that the log has lost its end. What
+  // the log has lost of the current term and the vote is taken from the watermark, which always has
+  // them.
   static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
                                                         std::unique_ptr<Watermark> watermark);
   ~LogStore() override;
@@ -73,6 +77,20 @@ class LogStore final : public raft::LogReader {
 
   raft::Reached reached() const { return {hard_state_.current_term, reached_index_}; }
 
+  // The entries that the log had saved before, and that were missing at Open. None as soon as the
+  // log ends with `last`, or is more up-to-date than a log that ends there (§5.4.1): then it has
+  // all of them that were committed.
+  struct Lost {
+    raft::Index first = 0;
+    raft::EntryId last;
+  };
+  const std::optional<Lost>& lost() const { return lost_; }
+  // Call it if entries are lost. The state machine has applied everything up to `applied`. If the
+  // log has lost this entry, it continues after it, as after a snapshot: what is applied is
+  // committed. False: that is not possible, because `applied` is not the last entry that was saved,
+  // so its chain hash is not known.
+  bool ContinueAfter(const raft::EntryId& applied);
+
   raft::HardState hard_state() const override { return hard_state_; }
   raft::Index first_index() const override { return base_.id.index + 1; }
   raft::Index last_index() const override { return last_.id.index; }
@@ -90,10 +108,11 @@ class LogStore final : public raft::LogReader {
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
 
-  // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
-  // forgotten votes and acknowledgements. The replica calls AllowVoting when voting is safe
-  // (docs/decisions/0003-first-start.md). AllowVoting returns after the permission is synced.
-  bool may_vote() const { return may_vote_; }
+  // Whether the member may vote. False while entries are lost(). False in a new log: if the disk
+  // was wiped, the member may have forgotten votes and acknowledgements. The replica calls
+  // AllowVoting when voting is safe (docs/decisions/0003-first-start.md). AllowVoting returns after
+  // the permission is synced.
+  bool may_vote() const { return may_vote_ && !lost_; }
   void AllowVoting();
 
   uint64_t synced_batches() const { return synced_batches_; }  // since Open
@@ -109,7 +128,8 @@ class LogStore final : public raft::LogReader {
   LogStore(std::unique_ptr<Engine> engine, std::unique_ptr<Watermark> watermark);
 
   absl::Status Load();
-  absl::Status CheckWatermark() const;
+  absl::Status CompareWithMark();
+  absl::Status AdoptHardState(const Watermark::Mark& mark);
   void WriteState();  // adds the state record to batch_ and writes it, synced
   void RecordMark(bool sync);
   void LowerWatermark(raft::Index last);
@@ -129,6 +149,7 @@ class LogStore final : public raft::LogReader {
   Tip last_;
   std::vector<TermRun> terms_;  // ascending; covers [base_.index, last_.index]
   bool may_vote_ = false;
+  std::optional<Lost> lost_;
   raft::Index reached_index_ = 0;  // of raft::Reached, in the current term
   uint64_t synced_batches_ = 0;
   // Where the bytes are: one mark for each kSizeStep bytes, and one at the base.

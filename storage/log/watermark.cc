@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
@@ -18,7 +21,9 @@ namespace {
 
 constexpr off_t kSlotBytes = 4096;
 constexpr uint64_t kMagic = 0x314b52414d564b52;  // "RKVMARK1"
-constexpr size_t kRecordBytes = 10 * 8 + 4;
+// The numbers and a CRC; then what the first releases neither wrote nor read, and a CRC of it all.
+constexpr size_t kOldRecordBytes = 10 * 8 + 4;
+constexpr size_t kRecordBytes = kOldRecordBytes + 8 + 4;
 constexpr std::chrono::seconds kSyncEvery(1);
 
 [[noreturn]] void Die(const char* what, const std::string& path) {
@@ -32,6 +37,34 @@ absl::Status Damaged(const std::string& path, const char* what) {
   return absl::DataLossError(absl::StrCat(path, ": ", what));
 }
 
+class WatermarkFile final : public Watermark {
+ public:
+  WatermarkFile(std::string path, Owner owner, int fd)
+      : path_(std::move(path)), owner_(owner), fd_(fd) {}
+  ~WatermarkFile() override { close(fd_); }
+
+  absl::Status Load();
+  const Mark& mark() const override { return mark_; }
+  void Record(const Mark& mark, bool sync) override;
+
+ private:
+  std::string Encode() const;
+  bool Decode(std::string_view slot, uint64_t* sequence, Owner* owner, Mark* mark) const;
+  void Sync();
+
+  const std::string path_;
+  const Owner owner_;
+  const int fd_;
+  uint64_t sequence_ = 0;  // of the slot that was written last
+  Mark mark_;
+  std::chrono::steady_clock::time_point synced_at_;
+};
+
+bool HasCrc(std::string_view bytes) {
+  const size_t size = bytes.size() - 4;
+  return Crc32c(bytes.substr(0, size)) == Fixed32(&bytes[size]);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& path, Owner owner,
@@ -41,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& pa
     if (errno == ENOENT) return Damaged(path, "is missing");
     return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
   }
-  std::unique_ptr<Watermark> watermark(new Watermark(path, owner, fd));
+  auto watermark = std::make_unique<WatermarkFile>(path, owner, fd);
   struct stat info;
   if (fstat(fd, &info) != 0) return absl::UnavailableError(absl::StrCat(path, ": fstat failed"));
   if (info.st_size == 0 && create) {
@@ -53,13 +86,11 @@ absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& pa
   return watermark;
 }
 
-Watermark::~Watermark() { close(fd_); }
-
-absl::Status Watermark::Load() {
+absl::Status WatermarkFile::Load() {
   bool found = false;
   for (int slot = 0; slot < 2; ++slot) {
-    char bytes[kRecordBytes];
-    if (pread(fd_, bytes, sizeof(bytes), slot * kSlotBytes) != sizeof(bytes)) continue;
+    char bytes[kRecordBytes] = {};
+    if (pread(fd_, bytes, sizeof(bytes), slot * kSlotBytes) < ssize_t{kOldRecordBytes}) continue;
     uint64_t sequence = 0;
     Owner owner;
     Mark mark;
@@ -75,7 +106,7 @@ absl::Status Watermark::Load() {
   return found ? absl::OkStatus() : Damaged(path_, "both slots are damaged");
 }
 
-void Watermark::Record(const Mark& mark, bool sync) {
+void WatermarkFile::Record(const Mark& mark, bool sync) {
   mark_ = mark;
   ++sequence_;
   const std::string bytes = Encode();
@@ -89,13 +120,13 @@ void Watermark::Record(const Mark& mark, bool sync) {
   if (sync || std::chrono::steady_clock::now() - synced_at_ >= kSyncEvery) Sync();
 }
 
-void Watermark::Sync() {
+void WatermarkFile::Sync() {
   const DiskOperation operation;
   if (fdatasync(fd_) != 0) Die("fdatasync", path_);
   synced_at_ = std::chrono::steady_clock::now();
 }
 
-std::string Watermark::Encode() const {
+std::string WatermarkFile::Encode() const {
   std::string out;
   out.reserve(kRecordBytes);
   for (uint64_t v : {kMagic, sequence_, owner_.cluster_id, owner_.member_id, mark_.term, mark_.vote,
@@ -103,12 +134,15 @@ std::string Watermark::Encode() const {
     PutFixed64(&out, v);
   }
   PutFixed32(&out, Crc32c(out));
+  PutFixed64(&out, mark_.reached);
+  PutFixed32(&out, Crc32c(out));
   return out;
 }
 
-bool Watermark::Decode(std::string_view slot, uint64_t* sequence, Owner* owner, Mark* mark) const {
+bool WatermarkFile::Decode(std::string_view slot, uint64_t* sequence, Owner* owner,
+                           Mark* mark) const {
+  if (!HasCrc(slot.substr(0, kOldRecordBytes))) return false;
   const char* p = slot.data();
-  if (Crc32c(slot.substr(0, slot.size() - 4)) != Fixed32(p + slot.size() - 4)) return false;
   const auto next = [&p] {
     const uint64_t v = Fixed64(p);
     p += 8;
@@ -124,6 +158,7 @@ bool Watermark::Decode(std::string_view slot, uint64_t* sequence, Owner* owner, 
   mark->last.term = next();
   mark->last.index = next();
   mark->chain_hash = next();
+  mark->reached = HasCrc(slot) ? Fixed64(&slot[kOldRecordBytes]) : mark->last.index;
   return true;
 }
 

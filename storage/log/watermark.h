@@ -5,7 +5,7 @@
 //
 // RocksDB opens a log that lost its end, or all of it, without an error (docs/decisions/0002). So
 // after each synced batch the log store records here, in a separate file, how far the log reaches.
-// A log that does not reach its mark is damaged.
+// A log that does not reach its mark has lost entries (docs/decisions/0022).
 //
 // The file has two slots of 4 KiB, written in turn, each with a sequence number and a CRC. If one
 // write is torn, the other slot is intact. A recorded mark survives a crash of the process, because
@@ -14,12 +14,11 @@
 // So after a power loss, damage to the entries of the last second before it is not detected.
 //
 // Owned by LogStore and used by one thread. A failed write or sync is logged and ends the process.
+// The simulator keeps the mark in memory.
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "storage/log/entry.h"
@@ -34,6 +33,9 @@ class Watermark {
     raft::Index first_index = 1;
     raft::EntryId last;       // the last synced entry
     uint64_t chain_hash = 0;  // of the log up to and including `last`
+    // The highest last index of the log in `term` (raft::Reached). Earlier releases do not write
+    // it.
+    raft::Index reached = 0;
 
     friend bool operator==(const Mark&, const Mark&) = default;
   };
@@ -48,25 +50,10 @@ class Watermark {
   // Unavailable: the system cannot open it.
   static absl::StatusOr<std::unique_ptr<Watermark>> Open(const std::string& path, Owner owner,
                                                          bool create);
-  ~Watermark();
+  virtual ~Watermark() = default;
 
-  const Mark& mark() const { return mark_; }
-  void Record(const Mark& mark, bool sync);
-
- private:
-  Watermark(std::string path, Owner owner, int fd)
-      : path_(std::move(path)), owner_(owner), fd_(fd) {}
-  std::string Encode() const;
-  bool Decode(std::string_view slot, uint64_t* sequence, Owner* owner, Mark* mark) const;
-  absl::Status Load();
-  void Sync();
-
-  const std::string path_;
-  const Owner owner_;
-  const int fd_;
-  uint64_t sequence_ = 0;  // of the slot that was written last
-  Mark mark_;
-  std::chrono::steady_clock::time_point synced_at_;
+  virtual const Mark& mark() const = 0;
+  virtual void Record(const Mark& mark, bool sync) = 0;
 };
 
 }  // namespace raftkv

@@ -79,7 +79,7 @@ TEST(Codec, RoundTripsEveryFieldOfRaft) {
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesRequest>(appended, append), appended);
 
   const raft::AppendEntriesReply reply{
-      .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11, .out_of_space = true};
+      .rejected_prev = {2, 5}, .hint = {1, 3}, .round = 11, .out_of_space = true, .repairs = true};
   const Message replied{2, 1, 7, reply};
   EXPECT_EQ(*RoundTrip<proto::AppendEntriesResponse>(replied, reply), replied);
   const raft::AppendEntriesReply conflict{

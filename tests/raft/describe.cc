@@ -28,7 +28,8 @@ struct BodyText {
     }
     return absl::StrCat("AppendEntriesReply lacks ", Describe(m.rejected_prev),
                         " hint=", Describe(m.hint), " round=", m.round,
-                        m.conflict == EntryId{} ? "" : " conflict=" + Describe(m.conflict), space);
+                        m.conflict == EntryId{} ? "" : " conflict=" + Describe(m.conflict), space,
+                        m.repairs ? " repairs" : "");
   }
   // The id is random, so a transcript must not contain it.
   std::string operator()(const ReadIndexRequest&) const { return "ReadIndexRequest"; }
@@ -111,7 +112,8 @@ struct EventText {
     return "halts";
   }
   std::string operator()(const PeerLostEntries& e) const {
-    return absl::StrCat(e.peer, " acknowledged ", e.acknowledged, " and now ends at ", e.last);
+    return absl::StrCat(e.peer, " acknowledged ", e.acknowledged, " and now ends at ", e.last,
+                        e.repairs ? ", and repairs its log" : "");
   }
   std::string operator()(const MessageRejected& e) const {
     return absl::StrCat("rejects a message of ", Name(e.from), ": ", e.why);

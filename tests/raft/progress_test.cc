@@ -147,6 +147,24 @@ TEST(Progress, APeerThatLostSavedEntriesIsExcluded) {
   EXPECT_EQ(progress.state(), Progress::State::kExcluded);
 }
 
+TEST(Progress, APeerThatKnowsItsLossGetsTheEntriesAgain) {
+  Progress progress = Replicating(8);
+  progress.OnAccepted(9, /*round=*/3);
+  progress.OnSent(12, 10);
+  EXPECT_EQ(progress.OnRejected(9, 5, /*round=*/3, /*repairs=*/true), Progress::Rejection::kIgnored)
+      << "it was sent before the acknowledgement";
+  EXPECT_EQ(progress.OnRejected(9, 5, /*round=*/4, /*repairs=*/true),
+            Progress::Rejection::kLostEntries);
+  EXPECT_EQ(progress.match_index(), 0u) << "its earlier acknowledgements do not count";
+  EXPECT_EQ(progress.acknowledged(), 9u);
+  EXPECT_EQ(progress.next_index(), 5u);
+  EXPECT_EQ(progress.state(), Progress::State::kProbe);
+  EXPECT_TRUE(progress.CanSend());
+  EXPECT_TRUE(progress.OnAccepted(6, /*round=*/4));
+  EXPECT_EQ(progress.match_index(), 6u);
+  EXPECT_EQ(progress.acknowledged(), 9u);
+}
+
 TEST(Progress, UnreachablePeerIsProbedFromItsMatchIndex) {
   Progress progress = Replicating(3);
   progress.OnSent(5, 10);

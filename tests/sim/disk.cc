@@ -58,6 +58,27 @@ class FusedEngine final : public Engine {
   const Disk::StateHooks hooks_;
 };
 
+// How many synced batches of the log a tear may lose.
+constexpr uint64_t kTearMax = 12;
+
+// In the seeds without tears, recording the mark is no effect, so that they stay what they were.
+class MarkInMemory final : public Watermark {
+ public:
+  MarkInMemory(std::shared_ptr<Mark> stored, Fuse* fuse, bool is_effect)
+      : stored_(std::move(stored)), fuse_(fuse), is_effect_(is_effect), mark_(*stored_) {}
+  const Mark& mark() const override { return mark_; }
+  void Record(const Mark& mark, bool /*sync*/) override {
+    mark_ = mark;
+    if (is_effect_ ? fuse_->Burn() : !fuse_->blown()) *stored_ = mark;
+  }
+
+ private:
+  const std::shared_ptr<Mark> stored_;
+  Fuse* const fuse_;
+  const bool is_effect_;
+  Mark mark_;
+};
+
 // How many of the batches at risk survive: often none or all of them.
 uint64_t Survivors(uint64_t at_risk, Rng* rng) {
   switch (rng->Below(4)) {
@@ -75,6 +96,10 @@ uint64_t Survivors(uint64_t at_risk, Rng* rng) {
 std::unique_ptr<Engine> Disk::OpenLog(Fuse* fuse, std::function<void()> on_sync) {
   return std::make_unique<FusedEngine>(log_, Durability::kSynced, fuse, std::move(on_sync),
                                        Disk::StateHooks());
+}
+
+std::unique_ptr<Watermark> Disk::OpenMark(Fuse* fuse) {
+  return std::make_unique<MarkInMemory>(mark_, fuse, tearable_);
 }
 
 std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
@@ -111,6 +136,28 @@ bool Disk::Crash(Rng* rng) {
   return lost;
 }
 
+void Disk::SetTearable() {
+  tearable_ = true;
+  log_->KeepTorn(kTearMax);
+}
+
+bool Disk::Tear(raft::EntryId applied, Rng* rng) {
+  if (resume_) return false;
+  for (uint64_t batches = rng->Between(1, kTearMax); batches > 0; --batches) {
+    Fuse fuse;
+    auto log = LogStore::Open(
+        std::make_unique<MemoryEngine>(log_->Torn(batches), Durability::kSynced),
+        std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(*mark_), &fuse, false));
+    const bool opens = log.ok();  // if not, the next start reports it
+    const bool lost = opens && raft::EntryId{(*log)->TermAt((*log)->last_index()),
+                                             (*log)->last_index()} < mark_->last;
+    if (lost && !(*log)->ContinueAfter(applied)) continue;
+    log_ = log_->Torn(batches);
+    return lost;
+  }
+  return false;
+}
+
 void Disk::Close() {
   log_->Crash(UINT64_MAX);
   state_->Crash(UINT64_MAX);
@@ -120,6 +167,8 @@ void Disk::Close() {
 void Disk::Wipe() {
   log_ = std::make_shared<MemoryDisk>();
   state_ = std::make_shared<MemoryDisk>();
+  mark_ = std::make_shared<Watermark::Mark>();
+  if (tearable_) log_->KeepTorn(kTearMax);
   resume_.reset();
   crash_point_ = {};
 }

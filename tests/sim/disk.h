@@ -20,6 +20,7 @@
 
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
+#include "storage/log/watermark.h"
 #include "tests/sim/rng.h"
 
 namespace raftkv::sim {
@@ -55,6 +56,8 @@ class Disk {
   // Call these once for each start of the process. The fuse must outlive the engines. `on_sync` is
   // called after each synced batch of the log, where a real member waits for its disk.
   std::unique_ptr<Engine> OpenLog(Fuse* fuse, std::function<void()> on_sync);
+  // The watermark of the log.
+  std::unique_ptr<Watermark> OpenMark(Fuse* fuse);
   struct StateHooks {
     std::function<bool()> would_stall;       // answers for the engine; empty: it never would
     std::function<void()> on_flush_started;  // may be empty
@@ -78,6 +81,12 @@ class Disk {
   // random prefix of the batches that were at risk there. Returns whether batches of the state were
   // lost.
   bool Crash(Rng* rng);
+  // From now on the log may lose batches that were synced, by Tear.
+  void SetTearable();
+  // Call it while the process is down. The disk loses some of the last synced batches of the log,
+  // such that the state machine, which has applied `applied`, can still continue with it. Returns
+  // whether entries were lost.
+  bool Tear(raft::EntryId applied, Rng* rng);
   // An orderly end: the operating system writes all batches to disk.
   void Close();
 
@@ -92,6 +101,8 @@ class Disk {
 
   std::shared_ptr<MemoryDisk> log_;
   std::shared_ptr<MemoryDisk> state_;
+  std::shared_ptr<Watermark::Mark> mark_;
+  bool tearable_ = false;
   std::optional<LogStore::Tip> resume_;  // from Replace to Replaced
   CrashPoint crash_point_;
 };

@@ -84,6 +84,11 @@ namespace raftkv::sim {
   X(kCrashAll, "all members crashed at once")                                 \
   X(kCrashFirstStart, "crash before the member might vote")                   \
   X(kStateLost, "crash lost unflushed state")                                 \
+  X(kLogEndLost, "log lost synced entries at its end")                        \
+  X(kLostEndApplied, "what a log lost was applied: it continues after that")  \
+  X(kLossFoundByLeader, "leader sends again what a member acknowledged")      \
+  X(kLostEndRepaired, "log that lost its end repaired by a leader")           \
+  X(kCrashRepairing, "crash of a member that repairs its log")                \
   X(kReplayed, "entries replayed after a crash")                              \
   X(kStopDeclined, "proposal declined because the leader was stopping")       \
   X(kStopFinished, "request finished while its member was stopping")          \

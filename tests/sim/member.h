@@ -38,8 +38,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
 
   // --- lives
   void Start();
-  void Crash();      // its process dies now
-  void CrashSoon();  // its process dies at a random point inside its next turn or apply
+  void Crash();         // its process dies now
+  void CrashAndTear();  // Crash, and its disk loses the end of the log
+  void CrashSoon();     // its process dies at a random point inside its next turn or apply
   // An orderly stop. A leader may first hand its leadership over. Then the phases of server/phase.h
   // follow. World chooses a random length for each. From Decline on, clients use other members, and
   // peers' proposals are declined. From Drain on, no request is unanswered.

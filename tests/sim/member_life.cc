@@ -38,6 +38,7 @@ Member::Member(World* world, int number)
   if (world->rng().Chance(world->profile().old_version)) {
     newest_version_ = world->rng().Between(kFirstVersion, kNewestVersion - 1);
   }
+  if (world->profile().tear_every > 0) disk_.SetTearable();
 }
 
 Member::~Member() = default;
@@ -111,7 +112,7 @@ void Member::Start() {
   auto process = std::make_unique<Process>();
   Process& p = *process;
   p.fuse.on_blow = [this] { OnBlow(/*by_send=*/sending_); };
-  auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), nullptr);
+  auto log = LogStore::Open(disk_.OpenLog(&p.fuse, [this] { OnSync(); }), disk_.OpenMark(&p.fuse));
   std::unique_ptr<Engine> engine = disk_.OpenState(&p.fuse, StateHooks(&p));
   p.engine = engine.get();
   auto state_machine = StateMachine::Open(std::move(engine), StateOptions());
@@ -129,6 +130,14 @@ void Member::Start() {
     ResumeInstall(*disk_.resume(), p.log.get());
     disk_.Replaced(&p.fuse);
     world_->raft_checker().OnSynced(number_, *p.log);
+  }
+  if (p.log->lost()) {
+    if (!p.log->ContinueAfter(p.state_machine->applied())) {
+      world_->verdict().Fail("I8", absl::StrCat("n", number_ + 1, " cannot repair its log"));
+      return;
+    }
+    world_->raft_checker().OnSynced(number_, *p.log);
+    if (!p.log->lost()) world_->marks().Hit(Mark::kLostEndApplied);
   }
   if (p.log->first_index() > 1) world_->marks().Hit(Mark::kStartFromCutLog);
   p.first_index = p.log->first_index();
@@ -184,11 +193,29 @@ void Member::EndLife(bool in_order) {
 }
 
 void Member::Crash() {
-  if (!process_->log->may_vote()) world_->marks().Hit(Mark::kCrashFirstStart);
+  if (process_->log->lost()) {
+    world_->marks().Hit(Mark::kCrashRepairing);
+  } else if (!process_->log->may_vote()) {
+    world_->marks().Hit(Mark::kCrashFirstStart);
+  }
   if (!process_->fuse.blown()) disk_.NoteCrashPoint();
   if (process_->compact_steps > 0) world_->marks().Hit(Mark::kCrashCompacting);
   EndLife(/*in_order=*/false);
   if (disk_.Crash(&world_->rng())) world_->marks().Hit(Mark::kStateLost);
+}
+
+void Member::CrashAndTear() {
+  Crash();
+  Fuse fuse;
+  raft::EntryId applied;
+  {
+    auto state_machine = StateMachine::Open(disk_.OpenState(&fuse), StateOptions());
+    if (!state_machine.ok()) return;  // the next start reports it
+    applied = (*state_machine)->applied();
+  }
+  if (!disk_.Tear(applied, &world_->rng())) return;
+  world_->marks().Hit(Mark::kLogEndLost);
+  world_->raft_checker().OnTorn(number_);
 }
 
 void Member::CrashSoon() {

@@ -211,4 +211,18 @@ void World::OnWipeDue() {
   Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, victim);
 }
 
+// The log of a member loses its end. At least a majority must be able to elect a leader without
+// that member, so all other members must be up and may vote. The same member may be torn again
+// before its log is repaired.
+void World::OnTearDue() {
+  const int victim = LeaderOr(static_cast<int>(rng_.Below(size())));
+  for (int i = 0; i < size(); ++i) {
+    const bool up = members_[i]->up() && !members_[i]->doomed() && !members_[i]->wiped();
+    if (!up || (i != victim && !members_[i]->status().may_vote)) return;
+  }
+  ++result_.crashes;
+  members_[victim]->CrashAndTear();
+  Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, victim);
+}
+
 }  // namespace raftkv::sim

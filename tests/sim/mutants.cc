@@ -18,6 +18,9 @@ constexpr Mutant kMutants[] = {
     {"late-append-lowers-the-term", "M07",
      "an append of an old term takes a follower back to that term"},
     {"vote-saved-before-term", "M02", "term and vote are saved in two writes, the vote first"},
+    {"lost-end-not-noticed", "", "a member votes though its log has lost its end"},
+    {"mark-follows-a-lost-end", "",
+     "a restart forgets how far a log that has lost its end must come"},
     {"votes-before-it-may", "M06", "a member with a new data directory votes at once"},
     {"pre-vote-bumps-term", "M27", "asking for pre-votes makes others enter the term"},
     {"vote-while-leader-is-heard", "M24", "a member that hears its leader votes for another"},
@@ -209,6 +212,13 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.members = 1;
     p.spares = 2;
     p.change_every = 4 * kSecond;
+  } else if (mutant == "lost-end-not-noticed" || mutant == "mark-follows-a-lost-end") {
+    p.change_every = 0;
+    p.members = 3;
+    p.spares = 0;
+    p.tear_every = 500 * kMillisecond;
+    p.crash_every = 1500 * kMillisecond;
+    p.down_for = 300 * kMillisecond;
   } else if (mutant == "txn-counts-the-state-before") {
     p.keys = 60;  // enough that some blocks of counts are completely within a range
   } else if (mutant == "read-without-round") {

@@ -153,6 +153,13 @@ void DrawChanges(Rng* rng, Profile* p) {
   p->wipe = 0;
 }
 
+// Not while members may leave: two members, of which one does not vote, elect no leader. The
+// generator is a copy, so that the other seeds stay what they were.
+void DrawTears(Rng rng, Profile* p) {
+  if (p->change_every > 0 || !rng.Chance(30 * kPercent)) return;
+  p->tear_every = rng.Between(500, 8000) * kMillisecond;
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -164,6 +171,7 @@ Profile DrawProfile(Rng* rng) {
   DrawWatches(rng, &p);
   DrawLogs(rng, &p);
   DrawChanges(rng, &p);
+  DrawTears(*rng, &p);
   return p;
 }
 
@@ -176,7 +184,7 @@ std::string Describe(const Profile& p) {
       "save %d us, stall %d ppm of %d us, crash every %d us (inside %d ppm, all %d ppm), down %d "
       "us, "
       "pause every %d us for %d us, transfer every %d us, hand over for %d us, disk full every %d "
-      "us for %d us\n"
+      "us for %d us, log torn every %d us\n"
       "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
@@ -191,7 +199,7 @@ std::string Describe(const Profile& p) {
       p.raft.inflight_bytes_max, p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay,
       p.partition_every, p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every,
       p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
-      p.hand_over_for, p.space_every, p.space_for, p.apply_delay, p.apply_entries,
+      p.hand_over_for, p.space_every, p.space_for, p.tear_every, p.apply_delay, p.apply_entries,
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
       p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
       p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,

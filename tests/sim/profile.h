@@ -53,6 +53,7 @@ struct Profile {
   Micros hand_over_for = 0;    // a leader that stops has this time to hand its leadership over
   Micros transfer_every = 0;   // a leader is asked to hand its leadership over
   uint32_t wipe = 0;           // the rate of seeds in which one member loses its data directory
+  Micros tear_every = 0;       // the log of a member loses synced entries at its end
   Micros change_every = 0;     // a member joins, is promoted, is updated, or leaves
   Micros space_every = 0;      // the disk of a member becomes short of space, or full
   Micros space_for = 0;        // how long that lasts

@@ -40,7 +40,7 @@ const RaftChecker::Shadow& RaftChecker::ShadowOf(raft::MemberId id) const {
 
 // --- starts and crashes --------------------------------------------------------------------------
 
-// A start must find exactly what was synced.
+// A start must find exactly what was synced; after a tear, an earlier log.
 void RaftChecker::OnStart(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   const raft::HardState found = log.hard_state();
@@ -52,8 +52,12 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
                               known.voted_for));
   }
   const raft::Index last = shadow.log.size();
-  if (log.last_index() != last ||
-      (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
+  if (std::exchange(shadow.torn, false)) {
+    FindLoss(member, log);
+  } else if (log.lost()) {
+    verdict_->Fail("I8", absl::StrFormat("%s misses entries that it never saved", Name(member)));
+  } else if (log.last_index() != last ||
+             (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
     verdict_->Fail("I8",
                    absl::StrFormat("%s restarted with %d entries, which differ from the %d synced",
                                    Name(member), log.last_index(), last));
@@ -63,9 +67,28 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
   shadow.transferee = raft::kNobody;
 }
 
+// The log is one that the member had before. Leaders may still use the acknowledgements of what is
+// lost. If the member was torn before its log was repaired, what it had lost first still counts.
+void RaftChecker::FindLoss(int member, const LogStore& log) {
+  Shadow& shadow = shadows_[member];
+  shadow.lost_last =
+      std::max(shadow.lost_last, raft::EntryId{shadow.log.back().term, shadow.log.size()});
+  shadow.lost_logs.push_back(shadow.log);
+  raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
+  while (same >= log.first_index() && (log.TermAt(same) != shadow.log[same - 1].term ||
+                                       log.ChainHash(same) != shadow.log[same - 1].product_chain)) {
+    --same;
+  }
+  shadow.log.resize(same);
+  OnSynced(member, log);
+}
+
+void RaftChecker::OnTorn(int member) { shadows_[member].torn = true; }
+
 void RaftChecker::OnWiped(int member) {
   Shadow fresh;
-  fresh.wiped_log = std::move(shadows_[member].log);
+  fresh.lost_logs = std::move(shadows_[member].lost_logs);
+  fresh.lost_logs.push_back(std::move(shadows_[member].log));
   shadows_[member] = std::move(fresh);
 }
 
@@ -112,6 +135,10 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
     verdict_->Fail("I7", absl::StrFormat("%s votes in term %d before its data directory allows it",
                                          Name(member), message.term));
   }
+  if (votes && shadow.lost_last != raft::EntryId{}) {
+    verdict_->Fail("I7", absl::StrFormat("%s votes in term %d before its log is repaired",
+                                         Name(member), message.term));
+  }
   if (votes) {
     const raft::MemberId candidate = request != nullptr ? message.from : message.to;
     if (durable.current_term == message.term && durable.voted_for != candidate) {
@@ -135,7 +162,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
       return items.size() >= last &&
              (last == 0 || items[last - 1].product_chain == log.ChainHash(last));
     };
-    if (!holds(target.log) && !holds(target.wiped_log)) {
+    if (!EverHeld(target, holds)) {
       verdict_->Fail("transfer", absl::StrFormat("%s asks n%d to campaign, which lacks entry %d",
                                                  Name(member), message.to, last));
     }
@@ -170,12 +197,15 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
                                          shadow.term));
   }
   const raft::Index known = shadow.log.size();
-  if (known == log.last_index()) return;
   for (const raft::Entry& entry : log.Entries(known + 1, log.last_index(), SIZE_MAX)) {
     const uint64_t before = shadow.log.empty() ? 0 : shadow.log.back().chain;
     const uint64_t chain = Mix(before, EntryHash(entry));
     CheckLogMatching(member, entry.id.index, entry.id.term, chain);
     shadow.log.push_back({entry.id.term, chain, log.ChainHash(entry.id.index)});
+  }
+  if (!shadow.log.empty() &&
+      raft::EntryId{shadow.log.back().term, shadow.log.size()} >= shadow.lost_last) {
+    shadow.lost_last = {};
   }
 }
 
@@ -330,10 +360,13 @@ size_t RaftChecker::Holders(const std::vector<raft::MemberId>& voters, raft::Ind
   const auto holds = [&](const std::vector<Item>& log) {
     return log.size() >= index && log[index - 1].chain == chain;
   };
-  return std::count_if(voters.begin(), voters.end(), [&](raft::MemberId id) {
-    const Shadow& s = ShadowOf(id);
-    return holds(s.log) || holds(s.wiped_log);
-  });
+  return std::count_if(voters.begin(), voters.end(),
+                       [&](raft::MemberId id) { return EverHeld(ShadowOf(id), holds); });
+}
+
+bool RaftChecker::EverHeld(const Shadow& shadow,
+                           const std::function<bool(const std::vector<Item>&)>& holds) {
+  return holds(shadow.log) || std::any_of(shadow.lost_logs.begin(), shadow.lost_logs.end(), holds);
 }
 
 void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {

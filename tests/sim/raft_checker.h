@@ -12,8 +12,9 @@
 //       has reached the term of the commit never removes the entry; every later leader has it.
 //   I6  When an entry is committed, it is synced on a majority of the voters.
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
-//       votes for at most one candidate in a term, and only if its data directory allows it. A
-//       restart finds the saved term and vote.
+//       votes for at most one candidate in a term, and only if its data directory allows it. If
+//       its log has lost its end, it does not vote before the log is as up-to-date again. A restart
+//       finds the saved term and vote.
 //   I9  A leader changes the members only after it has committed an entry of its term, one voter at
 //       a time, and while no other change is uncommitted. If the configuration in force at a member
 //       comes from a committed entry, it is equal to the configuration in that entry. Learners do
@@ -31,6 +32,7 @@
 // The checker keeps a copy of the metadata of each member's log as of its last synced batch (its
 // shadow). A check costs time in proportion to the change. The ledger has the committed entries.
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -54,6 +56,7 @@ class RaftChecker {
   // `member` is the number of a machine, from 0. At first its id is one more.
   void OnStart(int member, const LogStore& log);
   void OnWiped(int member);
+  void OnTorn(int member);  // the next start finds that the log has lost its end
   void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
   // Entry `index` is committed and has this configuration.
@@ -77,8 +80,11 @@ class RaftChecker {
   };
   struct Shadow {
     std::vector<Item> log;  // [0] is entry 1
-    // The log before the data directory was wiped. Leaders may still use its acknowledgements.
-    std::vector<Item> wiped_log;
+    // The logs before the data directory was wiped, or before the log lost its end. Leaders may
+    // still use their acknowledgements.
+    std::vector<std::vector<Item>> lost_logs;
+    bool torn = false;        // the next start finds an earlier log
+    raft::EntryId lost_last;  // the end of what was lost, until the log is as up-to-date again
     raft::HardState hard_state;
     bool leads = false;
     raft::Term term = 0;
@@ -90,6 +96,7 @@ class RaftChecker {
     std::vector<raft::MemberId> voters;
   };
 
+  void FindLoss(int member, const LogStore& log);
   // After a snapshot replaced the log: its entries are now those of the ledger.
   void Rebase(int member, const LogStore& log);
   // Removes from the shadow the entries that the log no longer has. Returns how many.
@@ -101,6 +108,8 @@ class RaftChecker {
   void CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now);
   void CheckConfiguration(int member, const raft::Raft& raft);
   void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
+  static bool EverHeld(const Shadow& shadow,
+                       const std::function<bool(const std::vector<Item>&)>& holds);
   const Shadow& ShadowOf(raft::MemberId id) const;
   size_t Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
                  uint64_t chain) const;

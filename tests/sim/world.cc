@@ -170,6 +170,7 @@ void World::Begin() {
   Every(faults_.space_every, What::kSpace);
   Every(faults_.transfer_every, What::kTransfer);
   Every(faults_.change_every, What::kChange);
+  Every(faults_.tear_every, What::kTear);
   if (rng_.Chance(faults_.wipe)) Push(rng_.Between(5, 25) * kSecond, What::kWipe);
   Push(kWatchEvery, What::kWatch);
 }
@@ -281,6 +282,10 @@ void World::HandleMisfortune(const Event& event) {
     case What::kWipe:
       OnWipeDue();
       return;
+    case What::kTear:
+      OnTearDue();
+      Every(faults_.tear_every, What::kTear);
+      return;
     default:
       return;
   }
@@ -298,7 +303,7 @@ void World::Trace(const Event& event) {
       "tick",   "turn",     "apply",  "elsewhere", "catchup", "arrive", "aborted",
       "closed", "snap",     "client", "watcher",   "start",   "crash",  "crash",
       "stop",   "transfer", "change", "retire",    "cut",     "heal",   "clog",
-      "break",  "pause",    "full",   "space",     "wipe",    "watch"};
+      "break",  "pause",    "full",   "space",     "wipe",    "watch",  "tear"};
   if (event.what == What::kTick || event.what == What::kWatch || event.what == What::kTurn) return;
   Say(absl::StrFormat("%-7s %s", kNames[static_cast<int>(event.what)],
                       event.packet != nullptr
@@ -404,8 +409,13 @@ struct EventText {
     return Describe(e, [](raft::MemberId id) { return absl::StrFormat("n%d", id); });
   }
   std::string operator()(const VotingAllowed& e) const {
-    return absl::StrFormat("may vote%s",
-                           e.why == VotingAllowed::Why::kCaughtUp ? ", caught up" : "");
+    using Why = VotingAllowed::Why;
+    return absl::StrFormat("may vote%s", e.why == Why::kCaughtUp   ? ", caught up"
+                                         : e.why == Why::kRepaired ? ", repaired"
+                                                                   : "");
+  }
+  std::string operator()(const WaitingForRepair& e) const {
+    return absl::StrFormat("waits for entries %d to %d", e.lost.first, e.lost.last.index);
   }
   std::string operator()(const WaitingForPeers& e) const {
     return absl::StrFormat("waits for %d of %d peers", e.needed, e.missing.size());
@@ -458,6 +468,7 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   }
   if (const auto* allowed = std::get_if<VotingAllowed>(&event)) {
     if (allowed->why == VotingAllowed::Why::kCaughtUp) marks.Hit(Mark::kCaughtUpToVote);
+    if (allowed->why == VotingAllowed::Why::kRepaired) marks.Hit(Mark::kLostEndRepaired);
   }
   if (const auto* space = std::get_if<SpaceChanged>(&event)) {
     const Space::Level level = space->space->level();
@@ -474,7 +485,9 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (std::holds_alternative<raft::SnapshotInstalled>(*raft_event)) {
     marks.Hit(Mark::kSnapshotInstalled);
   }
-  if (std::holds_alternative<raft::PeerLostEntries>(*raft_event)) {
+  const auto* lost = std::get_if<raft::PeerLostEntries>(raft_event);
+  if (lost != nullptr && lost->repairs) marks.Hit(Mark::kLossFoundByLeader);
+  if (lost != nullptr && !lost->repairs) {
     verdict_.Fail("fault", absl::StrFormat("n%d: %s", member + 1, EventText{}(*raft_event)));
   }
   // Here every peer is correct.

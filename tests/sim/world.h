@@ -142,6 +142,7 @@ class World {
     kSpaceBack,
     kWipe,
     kWatch,
+    kTear,
   };
   struct Event {
     Micros at = 0;
@@ -196,6 +197,7 @@ class World {
   void OnPauseDue();
   void OnSpaceDue();
   void OnWipeDue();
+  void OnTearDue();
   int SomeLeader();  // -1: there is none
   int LeaderOr(int member);
 

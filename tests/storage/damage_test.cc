@@ -91,6 +91,76 @@ class DamageTest : public testing::Test {
   TempDir dir_;
 };
 
+// In a cluster of several members, a log that has lost its end is repaired by the others.
+class DamageOfOneOfThree : public DamageTest {
+ protected:
+  absl::StatusOr<DataDir> Open() {
+    DataDirOptions options = TestDirOptions(dir_.path());
+    options.has_peers = true;
+    return OpenDataDir(options);
+  }
+  void ExpectRepairable(raft::Index first) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      absl::StatusOr<DataDir> dir = Open();
+      ASSERT_TRUE(dir.ok()) << dir.status();
+      ASSERT_TRUE(dir->log->lost());
+      EXPECT_EQ(dir->log->lost()->first, first);
+      EXPECT_EQ(dir->log->lost()->last.index, kLogEntries);
+      EXPECT_FALSE(dir->log->may_vote());
+      ASSERT_FALSE(dir->warnings.empty());
+      EXPECT_NE(dir->warnings.back().find("does not vote until then"), std::string::npos);
+    }
+  }
+};
+
+TEST_F(DamageOfOneOfThree, WalCutByTenBytes) {
+  fs::resize_file(Wal(), fs::file_size(Wal()) - 10);
+  const raft::Index first = Open()->log->last_index() + 1;
+  EXPECT_LE(first, kLogEntries);
+  ExpectRepairable(first);
+}
+
+TEST_F(DamageOfOneOfThree, ByteFlippedInTheLastRecord) {
+  FlipByte(Wal(), fs::file_size(Wal()) - 20);
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_EQ(dir->warnings.size(), 2u) << "cut off, and to be repaired";
+  const raft::Index first = dir->log->last_index() + 1;
+  dir = absl::UnavailableError("closed");
+  ExpectRepairable(first);
+}
+
+// Half of the entries are applied, and their chain hash is gone with the log.
+TEST_F(DamageOfOneOfThree, WalDeleted) {
+  fs::remove(Wal());
+  const absl::Status status = Open().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_NE(status.message().find("entries 1 to"), std::string::npos) << status;
+}
+
+TEST_F(DamageOfOneOfThree, NothingIsMissingIfEverythingIsApplied) {
+  {
+    absl::StatusOr<DataDir> dir = Open();
+    ASSERT_TRUE(dir.ok()) << dir.status();
+    dir->log->AllowVoting();
+    const raft::Index applied = dir->state->applied().index;
+    dir->state->Apply(dir->log->Entries(applied + 1, kLogEntries, SIZE_MAX));
+    dir->state->Flush();
+    dir->log->Save(std::nullopt, {MakeEntry(1, kLogEntries + 1, PutCommand("a", "b"))});
+    dir->state->Apply(dir->log->Entries(kLogEntries + 1, kLogEntries + 1, SIZE_MAX));
+    dir->state->Flush();
+  }
+  const std::string wal = Files(dir_ / "log", ".log").back();
+  fs::resize_file(wal, fs::file_size(wal) - 10);
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_FALSE(dir->log->lost());
+  EXPECT_TRUE(dir->log->may_vote());
+  EXPECT_EQ(dir->log->last_index(), kLogEntries + 1);
+  ASSERT_EQ(dir->warnings.size(), 1u);
+  EXPECT_NE(dir->warnings[0].find("the state has them"), std::string::npos) << dir->warnings[0];
+}
+
 TEST_F(DamageTest, NoneAfterAKill) { ExpectWhole(/*warnings=*/0); }
 
 TEST_F(DamageTest, ByteFlippedInTheMiddleOfTheWal) {

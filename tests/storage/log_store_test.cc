@@ -307,5 +307,130 @@ TEST_F(LogStoreTest, EntriesWithoutTheirStateRecordAreDamage) {
   EXPECT_EQ(TryOpen().status().code(), absl::StatusCode::kDataLoss);
 }
 
+// --- a log that has lost its end (docs/decisions/0022)
+
+class MarkOf final : public Watermark {
+ public:
+  explicit MarkOf(Mark* stored) : stored_(stored) {}
+  const Mark& mark() const override { return *stored_; }
+  void Record(const Mark& mark, bool /*sync*/) override { *stored_ = mark; }
+
+ private:
+  Mark* const stored_;
+};
+
+class LostEndTest : public LogStoreTest {
+ protected:
+  LostEndTest() {
+    log_.reset();
+    disk_->KeepTorn(100);
+    Start();
+    log_->AllowVoting();
+    log_->Save(HardState{.current_term = 2, .voted_for = 1}, {});
+    for (raft::Index i = 1; i <= 6; ++i) Append(2, i, i, "v");
+  }
+
+  void Start() {
+    log_.reset();
+    absl::StatusOr<std::unique_ptr<LogStore>> log =
+        LogStore::Open(std::make_unique<MemoryEngine>(disk_, Durability::kSynced),
+                       std::make_unique<MarkOf>(&mark_));
+    ASSERT_TRUE(log.ok()) << log.status();
+    log_ = *std::move(log);
+  }
+  void Tear(uint64_t batches) {
+    log_.reset();
+    disk_->Crash();
+    disk_ = disk_->Torn(batches);
+    Start();
+  }
+
+  Watermark::Mark mark_;
+};
+
+TEST_F(LostEndTest, MayNotVoteUntilItHasComeAsFarAgain) {
+  Tear(2);
+  for (int start = 0; start < 2; ++start) {
+    ASSERT_TRUE(log_->lost());
+    EXPECT_EQ(log_->lost()->first, 5u);
+    EXPECT_EQ(log_->lost()->last, (EntryId{2, 6}));
+    EXPECT_FALSE(log_->may_vote());
+    Start();
+  }
+  Append(2, 5, 5, "v");
+  EXPECT_FALSE(log_->may_vote());
+  Tear(1);
+  EXPECT_EQ(log_->lost()->first, 5u) << "the mark stays until the log has come as far";
+  Append(2, 5, 6, "v");
+  EXPECT_FALSE(log_->lost());
+  EXPECT_TRUE(log_->may_vote());
+  Start();
+  EXPECT_TRUE(log_->may_vote());
+  EXPECT_EQ(log_->last_index(), 6u);
+}
+
+TEST_F(LostEndTest, EntriesOfALaterTermReplaceWhatWasLost) {
+  Tear(2);
+  log_->Save(HardState{.current_term = 3, .voted_for = raft::kNobody}, {});
+  EXPECT_FALSE(log_->may_vote());
+  Append(3, 4, 4, "other");
+  EXPECT_TRUE(log_->may_vote()) << "a leader of term 3 has everything that was committed before";
+  Start();
+  EXPECT_TRUE(log_->may_vote());
+  EXPECT_EQ(log_->last_index(), 4u);
+}
+
+// The batch is on disk, and a crash left the mark behind.
+TEST_F(LostEndTest, ACrashAfterTheLastRepairLeavesAMarkThatTheLogHasPassed) {
+  Tear(2);
+  const Watermark::Mark before = mark_;
+  Append(3, 4, 4, "other");
+  mark_ = before;
+  Start();
+  EXPECT_TRUE(log_->may_vote());
+}
+
+TEST_F(LostEndTest, TermVoteAndReachedAreThoseThatWereSaved) {
+  log_->Save(HardState{.current_term = 7, .voted_for = 3}, {});
+  const raft::Reached reached = log_->reached();
+  Tear(3);
+  EXPECT_EQ(log_->hard_state().current_term, 7u);
+  EXPECT_EQ(log_->hard_state().voted_for, 3u);
+  EXPECT_EQ(log_->reached(), reached);
+}
+
+TEST_F(LostEndTest, ALostVoteAloneIsNoLoss) {
+  log_->Save(HardState{.current_term = 7, .voted_for = 3}, {});
+  Tear(1);
+  EXPECT_TRUE(log_->may_vote());
+  EXPECT_EQ(log_->hard_state().current_term, 7u);
+  EXPECT_EQ(log_->hard_state().voted_for, 3u);
+}
+
+TEST_F(LostEndTest, ASnapshotReplacesWhatWasLost) {
+  Tear(3);
+  log_->Reset({{2, 5}, 55});
+  EXPECT_FALSE(log_->may_vote());
+  log_->Reset({{2, 9}, 99});
+  EXPECT_TRUE(log_->may_vote());
+  Start();
+  EXPECT_TRUE(log_->may_vote());
+}
+
+TEST_F(LostEndTest, ContinuesAfterWhatIsApplied) {
+  const uint64_t chain = log_->ChainHash(6);
+  Tear(2);
+  EXPECT_TRUE(log_->ContinueAfter({2, 4})) << "the log has it";
+  EXPECT_TRUE(log_->lost());
+  EXPECT_FALSE(log_->ContinueAfter({2, 5})) << "its chain hash is not known";
+  EXPECT_TRUE(log_->ContinueAfter({2, 6}));
+  EXPECT_FALSE(log_->lost());
+  EXPECT_TRUE(log_->may_vote());
+  EXPECT_EQ(log_->first_index(), 7u);
+  EXPECT_EQ(log_->ChainHash(6), chain);
+  Start();
+  EXPECT_EQ(log_->last_index(), 6u);
+}
+
 }  // namespace
 }  // namespace raftkv
