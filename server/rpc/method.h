@@ -27,14 +27,11 @@ namespace raftkv {
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing
+  kReadSelf,      // reads this member's copy of the replicated state; learners serve it, too
   kRead,          // reads the replicated state; declined while peers reject this member
   kWrite,         // changes the replicated state; declined likewise
   kMaintain,      // inspects or maintains the whole replicated state; declined likewise
 };
-
-constexpr bool NeedsCluster(Permission permission) {
-  return permission != Permission::kNone && permission != Permission::kMaintainSelf;
-}
 
 // Counts the calls of one method. From any thread.
 class CallObserver {
@@ -53,9 +50,8 @@ struct UnaryMethod {
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;
   const google::protobuf::Message* response = nullptr;
-  // Optional. True: this member answers the request from its own state, so the request needs only
-  // Permission::kNone.
-  std::function<bool(const google::protobuf::Message& request)> local;
+  // Optional. What this request needs, instead of `permission`.
+  std::function<Permission(const google::protobuf::Message& request)> needs;
   // Optional. Checks the shape of the request. If the result is not OK, the call ends with this
   // status.
   std::function<absl::Status(const google::protobuf::Message& request)> check;

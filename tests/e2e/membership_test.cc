@@ -101,6 +101,14 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.islearner(); }));
   EXPECT_EQ(cluster_.Put(3, "k", "v").status.error_message(),
             "etcdserver: rpc not supported for learner");
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(0, "k", "read at the learner").ok(); }));
+  EXPECT_TRUE(Eventually(kSoon, [&] {
+    const auto reply = cluster_.Get(3, "k", /*serializable=*/true);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.kvs_size() == 1 && reply.response.kvs(0).value() == "read at the learner";
+  }));
+  EXPECT_EQ(cluster_.Get(3, "k").status.error_message(),
+            "etcdserver: rpc not supported for learner");
   MemberPromoteRequest promote;
   promote.set_id(IdOf(3));
   ASSERT_TRUE(Succeeds(2, &Stub::MemberPromote, promote));
