@@ -48,6 +48,7 @@
 #include "server/member/versions.h"
 #include "server/phase.h"
 #include "server/raft/raft.h"
+#include "storage/base/mutant.h"
 #include "storage/log/log_store.h"
 #include "storage/members.h"
 #include "storage/state_machine.h"
@@ -193,7 +194,9 @@ class Replica {
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
-  bool Full() const { return pending_.size() >= options_.pending_max; }
+  bool Full() const {
+    return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
+  }
   bool HasRoomFor(size_t bytes) const {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
