@@ -115,7 +115,7 @@ class Replica {
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
-  // Without a leader: the other voters whose stream broke, or from which nothing came for three
+  // Without a leader: the other voters from which nothing came since a stream broke, or for three
   // election timeouts. A voter asks them for their votes more often than that.
   std::vector<raft::MemberId> Silent() const;
   // The number of messages rejected because of a wrong receiver or store id, or because no correct
@@ -240,7 +240,8 @@ class Replica {
   // Leader: to whom a snapshot is being sent, and the applied index when that began.
   std::map<raft::MemberId, raft::Index> sending_to_;
 
-  std::map<raft::MemberId, MonotonicTime> heard_;  // when the last message of each peer came
+  // When the last message of each peer came, unless a stream of appends broke after it.
+  std::map<raft::MemberId, MonotonicTime> heard_;
   // Peers whose forward stream broke. Nothing is forwarded to them until they send a message.
   std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // peers whose forward stream broke in this turn
