@@ -2,10 +2,10 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants fuzz compat bench failover hostile docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants fuzz compat bench failover catch-up hostile docker asan tsan fmt lint clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
 
 build: ## build the programs in build/release/bin (installs missing packages)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv-sim
@@ -43,6 +43,10 @@ failover: ## how long writes stop when the leader dies or stops, or all restart;
 	@.ci/install-deps build test && .ci/build release raftkv-server failover
 	@for product in raftkv etcd; do for how in kill term restart; do \
 	  build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
+
+catch-up: ## put latency while a member that was away gets a snapshot; etcd too (MIB=1024)
+	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && \
+	  MIB=$(or $(MIB),1024) tests/bench/catch_up
 
 docker: ## build the container image and check three members of it
 	@.ci/docker

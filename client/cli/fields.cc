@@ -167,6 +167,8 @@ std::string FieldsOf(const std::vector<EndpointStatus>& rows) {
     Raw("RaftAppliedIndex", status.raft_applied_index, &out);
     Raw("Errors", absl::StrCat("[", absl::StrJoin(status.errors, " "), "]"), &out);
     if (!status.server_version.empty()) {
+      Raw("StateSize", status.db_size_in_use, &out);
+      Raw("LogSize", status.db_size - status.db_size_in_use, &out);
       Text("ServerVersion", status.server_version, &out);
       Raw("ClusterVersion", status.cluster_version, &out);
       Raw("NewestClusterVersion", status.newest_cluster_version, &out);

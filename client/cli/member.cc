@@ -50,17 +50,23 @@ std::unique_ptr<Client> ConnectToLeader(const std::vector<Member>& members, uint
   return nullptr;
 }
 
-// The member with this id (hexadecimal, as printed by `member list`) or name. nullopt: neither.
-std::optional<uint64_t> FindMember(const std::vector<Member>& members, const std::string& text) {
+// The member with this id (hexadecimal, as printed by `member list`) or name. Null: there is none.
+const Member* FindListed(const std::vector<Member>& members, const std::string& text) {
   uint64_t id = 0;
   const bool is_id = absl::SimpleHexAtoi(text, &id);
   for (const Member& member : members) {
-    if (is_id && member.id == id) return id;
+    if (is_id && member.id == id) return &member;
   }
   for (const Member& member : members) {
-    if (member.name == text) return member.id;
+    if (member.name == text) return &member;
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+// Its id. nullopt: there is none.
+std::optional<uint64_t> FindMember(const std::vector<Member>& members, const std::string& text) {
+  const Member* member = FindListed(members, text);
+  return member == nullptr ? std::nullopt : std::optional(member->id);
 }
 
 // The error of `verb` when FindMember finds none.
@@ -199,15 +205,43 @@ int ChangeMember(const char* verb, const ChangeArguments& arguments, const std::
   return kExitOk;
 }
 
-const Member* WithUrl(const std::vector<Member>& members, const std::string& url) {
-  for (const Member& member : members) {
-    if (std::count(member.peer_urls.begin(), member.peer_urls.end(), url) > 0) return &member;
+// The new member of `replace`, as an earlier run or `member add` has added it: it has all given
+// URLs and, if it has started, the given name. Null: no member has one of the URLs.
+// InvalidArgument: another member has one of them, or the name.
+absl::StatusOr<const Member*> FindAdded(const std::vector<Member>& members,
+                                        const ChangeArguments& arguments) {
+  const auto has = [](const Member& member, const std::string& url) {
+    return std::count(member.peer_urls.begin(), member.peer_urls.end(), url) > 0;
+  };
+  const std::string& name = arguments.with;
+  const Member* added = nullptr;
+  for (const std::string& url : arguments.peer_urls) {
+    for (const Member& member : members) {
+      if (!has(member, url)) continue;
+      if (!member.name.empty() && member.name != name) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("member replace: ", url, " belongs to member ", member.name));
+      }
+      added = &member;
+    }
   }
-  return nullptr;
+  for (const std::string& url : arguments.peer_urls) {
+    if (added == nullptr || has(*added, url)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("member replace: ", name, " was added without the URL ", url,
+                     "; give the same --peer-urls, or use raftkv member update"));
+  }
+  for (const Member& member : members) {
+    if (member.name != name || &member == added) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("member replace: there is a member ", name,
+                     " with another peer URL; choose another name for the new member"));
+  }
+  return added;
 }
 
-// Why the new member cannot be promoted yet, for the operator.
-std::string WhatIsMissing(const Member& added, const std::string& name, Client* any,
+// What the new member still lacks, for the operator. Empty: it has applied the entry `target`.
+std::string WhatIsMissing(const Member& added, const std::string& name, uint64_t target,
                           const Context& context) {
   if (added.name.empty()) {
     return absl::StrCat(name, " has not started yet; start it with: raftkv-server -c FILE -n ",
@@ -215,61 +249,80 @@ std::string WhatIsMissing(const Member& added, const std::string& name, Client* 
   }
   const auto client = ConnectTo(added.client_urls, context);
   const auto reached = client == nullptr ? absl::UnavailableError("") : client->Status();
-  const auto all = any->Status();
-  if (!reached.ok() || !all.ok()) return absl::StrCat(name, " does not answer at its client URL");
+  if (!reached.ok()) return absl::StrCat(name, " does not answer at its client URL");
+  if (reached->raft_applied_index >= target) return "";
   return absl::StrCat(name, " is catching up: it has applied entry ", reached->raft_applied_index,
-                      " of ", all->raft_index);
+                      " of ", target);
 }
 
-// Promotes the new member once it has caught up. Prints what is missing, and prints it
-// again whenever it changes.
-absl::Status PromoteWhenReady(Client* client, const std::string& url, const std::string& name,
-                              const Context& context) {
+// Waits until the new member votes, and promotes it if it is a learner. A member that was added as
+// a voter votes by itself once it has caught up, and clients see it as a voter before. Prints a
+// line when what is missing has changed.
+absl::Status AwaitVoter(Client* client, const ChangeArguments& arguments, const Context& context) {
+  uint64_t first_target = 0;
   for (std::string told;; absl::SleepFor(absl::Seconds(1))) {
     const auto list = client->MemberList();
     if (!list.ok()) return list.status();
-    const Member* added = WithUrl(list->members, url);
-    if (added == nullptr) {
-      return absl::NotFoundError(absl::StrCat(name, " was removed from the cluster"));
+    const auto added = FindAdded(list->members, arguments);
+    if (!added.ok()) return added.status();
+    if (*added == nullptr) {
+      return absl::NotFoundError(absl::StrCat(arguments.with, " was removed from the cluster"));
     }
-    if (!added->is_learner) return absl::OkStatus();
-    const absl::Status promoted = client->MemberPromote(added->id).status();
-    if (promoted.ok()) return promoted;
-    if (!absl::IsFailedPrecondition(promoted) && !absl::IsUnavailable(promoted)) return promoted;
-    const std::string missing = WhatIsMissing(*added, name, client, context);
-    if (missing != told) context.streams.err << missing << "\n" << std::flush;
+    const Member& member = **added;
+    if (member.is_learner && !member.name.empty()) {
+      const absl::Status promoted = client->MemberPromote(member.id).status();
+      if (promoted.ok()) return promoted;
+      if (!absl::IsFailedPrecondition(promoted) && !absl::IsUnavailable(promoted)) return promoted;
+    }
+    const auto all = client->Status();
+    if (!all.ok()) return all.status();
+    if (first_target == 0) first_target = all->raft_index;
+    const std::string missing = WhatIsMissing(
+        member, arguments.with, member.is_learner ? all->raft_index : first_target, context);
+    if (missing.empty() && !member.is_learner) return absl::OkStatus();
+    if (!missing.empty() && missing != told) context.streams.err << missing << "\n" << std::flush;
     told = missing;
   }
 }
 
 // Adds the new member as a learner, waits until it has caught up, promotes it, removes the old one.
-// Each step looks at the members first, so an interrupted run can be repeated.
+// Each step looks at the members first, so an interrupted run can be repeated. The old member is
+// removed only when the new one votes.
 int Replace(const ChangeArguments& arguments, const Context& context) {
   if (const int code = CheckFormat(context); code != kExitOk) return code;
   const std::unique_ptr<Client> client = context.Connect();
   const auto list = client->MemberList();
   if (!list.ok()) return context.Fail(list.status());
-  const std::string& url = arguments.peer_urls.front();
-  const Member* added = WithUrl(list->members, url);
-  const std::optional<uint64_t> old = FindMember(list->members, arguments.member);
-  if (!old && added == nullptr) {
-    return NoSuchMember("member replace", arguments.member, list->members, context);
+  const auto added = FindAdded(list->members, arguments);
+  if (!added.ok()) return context.BadArguments(added.status().message());
+  const Member* const old = FindListed(list->members, arguments.member);
+  if (old == nullptr) {
+    if (*added == nullptr || (*added)->name.empty() || (*added)->is_learner) {
+      return NoSuchMember("member replace", arguments.member, list->members, context);
+    }
+    if (context.format != Format::kJson) {
+      context.streams.out << "\"" << arguments.member
+                          << "\" is not the ID or name of a member, and " << arguments.with
+                          << " is a voter: it is replaced already\n";
+    }
+    return kExitOk;
   }
-  if (added != nullptr && old == added->id) {
+  if (*added == old) {
     return context.BadArguments(
         "member replace: the new member needs another peer URL than the old one");
   }
-  if (added == nullptr) {
-    const auto result = client->MemberAdd({url}, /*learner=*/true);
-    if (!result.ok()) return FailChange(result.status(), {url}, client.get(), context);
+  if (*added == nullptr) {
+    const auto result = client->MemberAdd(arguments.peer_urls, /*learner=*/true);
+    if (!result.ok()) {
+      return FailChange(result.status(), arguments.peer_urls, client.get(), context);
+    }
     context.MakeOutput().AddedMember(*result, arguments.with);
   }
-  const absl::Status promoted = PromoteWhenReady(client.get(), url, arguments.with, context);
-  if (!promoted.ok()) return context.Fail(promoted);
-  if (old) {
-    const absl::Status removed = client->MemberRemove(*old).status();
-    if (!removed.ok() && !absl::IsNotFound(removed)) return context.Fail(removed);
-  }
+  const absl::Status votes = AwaitVoter(client.get(), arguments, context);
+  if (absl::IsInvalidArgument(votes)) return context.BadArguments(votes.message());
+  if (!votes.ok()) return context.Fail(votes);
+  const absl::Status removed = client->MemberRemove(old->id).status();
+  if (!removed.ok() && !absl::IsNotFound(removed)) return context.Fail(removed);
   if (context.format != Format::kJson) {
     context.streams.out << "Member " << arguments.member << " is replaced by " << arguments.with
                         << "\n";

@@ -218,8 +218,9 @@ void Output::Alarms(const AlarmResult& result) {
   }
 }
 
-// The table has three more columns than etcdctl's if a member reports its own versions. It also has
-// a row for each endpoint that did not answer, and long errors are printed below it.
+// The table has five more columns than etcdctl's if a member reports its own versions: then dbSize
+// is the size of the state and the log. It also has a row for each endpoint that did not answer,
+// and long errors are printed below it.
 void Output::Statuses(const std::vector<EndpointStatus>& rows,
                       const std::vector<std::string>& failed) {
   if (WriteForPrograms(rows)) return;
@@ -231,10 +232,13 @@ void Output::Statuses(const std::vector<EndpointStatus>& rows,
     return !row.status.server_version.empty();
   });
   if (format_ == Format::kTable && own_versions) {
-    titles.insert(titles.end(), {"SERVER VERSION", "CLUSTER VERSION", "KNOWS UP TO"});
+    titles.insert(titles.end(),
+                  {"STATE SIZE", "LOG SIZE", "SERVER VERSION", "CLUSTER VERSION", "KNOWS UP TO"});
     for (size_t i = 0; i < rows.size(); ++i) {
       const StatusResult& status = rows[i].status;
-      cells[i].insert(cells[i].end(), {status.server_version, absl::StrCat(status.cluster_version),
+      cells[i].insert(cells[i].end(), {HumanBytes(status.db_size_in_use),
+                                       HumanBytes(status.db_size - status.db_size_in_use),
+                                       status.server_version, absl::StrCat(status.cluster_version),
                                        absl::StrCat(status.newest_cluster_version)});
     }
   }

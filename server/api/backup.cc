@@ -27,7 +27,7 @@ using google::protobuf::Message;
 
 // Each backup keeps files on the disk that the state machine would otherwise have removed.
 constexpr size_t kBackupsMax = 4;
-constexpr size_t kMessageBytes = 64 << 10;
+constexpr size_t kMessageBytes = 32 << 10;  // as etcd
 // If a client accepts no data for this time, its backup is ended.
 constexpr absl::Duration kStalledMax = absl::Seconds(60);
 

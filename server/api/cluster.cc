@@ -51,10 +51,8 @@ void Answer(const Edge* edge, Unary<MemberListRequest, MemberListResponse> call)
   call.Finish(absl::OkStatus());
 }
 
-bool IsLocal(const MemberListRequest& request) { return !request.linearizable(); }
-
 void MemberList(const Edge* edge, Unary<MemberListRequest, MemberListResponse> call) {
-  if (IsLocal(call.request())) return Answer(edge, call);
+  if (!call.request().linearizable()) return Answer(edge, call);
   WhenUpToDate(edge, call, [edge, call] { Answer(edge, call); });
 }
 
@@ -133,11 +131,15 @@ void MemberPromote(const Edge* edge, Unary<MemberPromoteRequest, MemberPromoteRe
 }  // namespace
 
 void AddCluster(const Edge* edge, Methods* methods) {
-  Add<MemberListRequest, MemberListResponse>(edge, methods,
-                                             {.name = "/etcdserverpb.Cluster/MemberList",
-                                              .permission = Permission::kRead,
-                                              .local = IsLocal,
-                                              .handler = MemberList});
+  Add<MemberListRequest, MemberListResponse>(
+      edge, methods,
+      {.name = "/etcdserverpb.Cluster/MemberList",
+       .permission = Permission::kRead,
+       .needs =
+           [](const MemberListRequest& request) {
+             return request.linearizable() ? Permission::kRead : Permission::kNone;
+           },
+       .handler = MemberList});
   Add<MemberAddRequest, MemberAddResponse>(
       edge, methods,
       {.name = "/etcdserverpb.Cluster/MemberAdd",

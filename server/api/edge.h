@@ -19,6 +19,7 @@
 #include "config/config.h"
 #include "proto/etcd/outcome.h"
 #include "proto/etcd/rpc.pb.h"
+#include "server/api/admission.h"
 #include "server/api/errors.h"
 #include "server/clock.h"
 #include "server/member/member.h"
@@ -35,10 +36,9 @@ namespace raftkv::api {
 // client that knows this trailer may repeat the call.
 inline void SayNotProposed(Call* call) { call->AddTrailer(kOutcomeKey, kNotProposed); }
 
-// Bounds of the bytes of answers that were made and not sent yet. Above the first one, workers make
-// no further answers; above the second one, new calls get "too many requests".
+// Above this number of bytes of answers that were made and not sent yet, workers make no further
+// answers. admission.h has a bound for all calls.
 inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
-inline constexpr size_t kUnsentBytesMax = 1 << 30;
 
 // What a read may cost on the loop's thread. A larger read runs again on a worker.
 inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
@@ -84,7 +84,14 @@ struct Edge {
 
   // The admission of all methods except the health service, the pages and server reflection.
   absl::Status Admit(Permission permission, Call* call) const {
-    absl::Status status = WhyNot(permission, *call);
+    const bool leader = member->has_leader() || call->Metadata("hasleader") != "true";
+    const Standing standing = {.stopping = phase->AtLeast(Phase::kDeclining),
+                               .unsent_bytes = unsent_bytes(),
+                               .rejected_by_peers = member->rejected_by_peers(),
+                               .halted = member->halted(),
+                               .learner = member->is_learner(),
+                               .lacks_leader = !leader};
+    absl::Status status = WhyNot(permission, standing);
     if (!status.ok()) SayNotProposed(call);
     return status;
   }
@@ -162,21 +169,6 @@ struct Edge {
     });
     if (!accepted) done(TooManyRequests());
   }
-
- private:
-  // Returns why a call that needs `permission` is not admitted, or OK.
-  absl::Status WhyNot(Permission permission, const Call& call) const {
-    if (phase->AtLeast(Phase::kDeclining)) return Stopping();
-    if (!NeedsCluster(permission)) return absl::OkStatus();
-    if (unsent_bytes() > kUnsentBytesMax) return TooManyRequests();
-    // The local state may lack acknowledged writes.
-    if (member->rejected_by_peers()) return RejectedByPeers();
-    if (member->halted()) return HasHalted();
-    if (member->is_learner()) return NotForLearners();
-    // With this metadata, etcd's clients ask for an error at once while there is no leader.
-    if (!member->has_leader() && call.Metadata("hasleader") == "true") return NoLeader();
-    return absl::OkStatus();
-  }
 };
 
 class WatchService;
@@ -186,7 +178,7 @@ template <typename Request, typename Response>
 struct Row {
   const char* name;
   Permission permission = Permission::kNone;
-  bool (*local)(const Request&) = nullptr;
+  Permission (*needs)(const Request&) = nullptr;
   absl::Status (*check)(const Edge*, const Request&) = nullptr;
   std::function<void(const Edge*, Unary<Request, Response>)> handler = nullptr;
 };
@@ -199,9 +191,9 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
   method.permission = row.permission;
   method.request = &Request::default_instance();
   method.response = &Response::default_instance();
-  if (row.local != nullptr) {
-    method.local = [local = row.local](const Message& request) {
-      return local(static_cast<const Request&>(request));
+  if (row.needs != nullptr) {
+    method.needs = [needs = row.needs](const Message& request) {
+      return needs(static_cast<const Request&>(request));
     };
   }
   if (row.check != nullptr) {

@@ -86,9 +86,15 @@ void Compact(const Edge* edge, Unary<CompactionRequest, CompactionResponse> call
 }  // namespace
 
 void AddKv(const Edge* edge, Methods* methods) {
+  // As in etcd, a learner serves a serializable Range, but no transaction.
   Add<RangeRequest, RangeResponse>(edge, methods,
                                    {.name = "/etcdserverpb.KV/Range",
                                     .permission = Permission::kRead,
+                                    .needs =
+                                        [](const RangeRequest& request) {
+                                          return request.serializable() ? Permission::kReadSelf
+                                                                        : Permission::kRead;
+                                        },
                                     .check = Check,
                                     .handler = Range});
   Add<PutRequest, PutResponse>(edge, methods,

@@ -177,8 +177,8 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
 
   void OnComplete(bool /*ok*/) override {
     if (gone()) return Finish(absl::CancelledError());
-    const bool local = method_->local != nullptr && method_->local(*request_);
-    absl::Status status = Admit(local ? Permission::kNone : method_->permission);
+    absl::Status status =
+        Admit(method_->needs == nullptr ? method_->permission : method_->needs(*request_));
     if (status.ok() && method_->check != nullptr) status = method_->check(*request_);
     if (!status.ok()) return Finish(status);
     response_.reset(method_->response->New());

@@ -170,9 +170,15 @@ void Replica::HandOverLeadership() {
   if (raft_.role() == raft::Role::kLeader) raft_.TransferLeadership(raft_.BestTransferee());
 }
 
-void Replica::Handle(const AppendLost& lost) { raft_.OnUnreachable(lost.peer); }
+void Replica::Handle(const AppendLost& lost) {
+  raft_.OnUnreachable(lost.peer);
+  heard_.erase(lost.peer);
+}
 
-void Replica::Handle(const PeerLost& lost) { raft_.OnPeerLost(lost.peer, lost.connection); }
+void Replica::Handle(const PeerLost& lost) {
+  raft_.OnPeerLost(lost.peer, lost.connection);
+  heard_.erase(lost.peer);
+}
 
 void Replica::Handle(const ForwardLost& lost) {
   lost_peers_.insert(lost.peer);

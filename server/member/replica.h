@@ -48,6 +48,7 @@
 #include "server/member/versions.h"
 #include "server/phase.h"
 #include "server/raft/raft.h"
+#include "storage/base/mutant.h"
 #include "storage/log/log_store.h"
 #include "storage/members.h"
 #include "storage/state_machine.h"
@@ -194,7 +195,9 @@ class Replica {
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
-  bool Full() const { return pending_.size() >= options_.pending_max; }
+  bool Full() const {
+    return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
+  }
   bool HasRoomFor(size_t bytes) const {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
@@ -238,7 +241,8 @@ class Replica {
   // Leader: to whom a snapshot is being sent, and the applied index when that began.
   std::map<raft::MemberId, raft::Index> sending_to_;
 
-  std::map<raft::MemberId, MonotonicTime> heard_;  // when the last message of each peer came
+  // When the last message of each peer came, unless a stream of appends broke after it.
+  std::map<raft::MemberId, MonotonicTime> heard_;
   // Peers whose forward stream broke. Nothing is forwarded to them until they send a message.
   std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // peers whose forward stream broke in this turn

@@ -20,7 +20,9 @@ class HandedOut {
   Index index() const { return index_; }      // the last entry that was handed out
   Index applied() const { return applied_; }  // at most index()
 
-  // How many bytes may be handed out now. One entry may exceed that, if nothing else waits.
+  size_t bytes() const { return bytes_; }  // handed out, and not yet applied
+  size_t last_bytes() const { return batches_.empty() ? 0 : batches_.back().bytes; }
+  // How many bytes may be handed out now. If it is not full, one entry may exceed that.
   size_t room() const { return bytes_ < bytes_max_ ? bytes_max_ - bytes_ : 0; }
   bool full() const { return !batches_.empty() && room() == 0; }
 

@@ -24,6 +24,36 @@ std::vector<std::string> Invariants::Check(const Raft& raft) {
   return std::exchange(broken_, {});
 }
 
+std::vector<std::string> Invariants::CheckBounds(const Raft& raft) {
+  broken_.clear();
+  const Config& config = raft.config_;
+  const RaftLog& log = raft.log_;
+  Require(raft.reads_.size() <= config.pending_reads_max, "pending reads are bounded");
+  const HandedOut& handed_out = raft.handed_out_;
+  Require(handed_out.bytes() == handed_out.last_bytes() ||
+              handed_out.bytes() - handed_out.last_bytes() < config.committed_bytes_max,
+          "what is handed out and not applied exceeds its bound by less than one hand-over");
+  const size_t not_evictable =
+      log.BytesInMemory(std::min(log.saved_index(), raft.commit_), log.last_index());
+  Require(log.cached_bytes() <= config.log_cache_bytes_max + not_evictable,
+          "memory for the log is bounded");
+  if (raft.role_ == Role::kLeader) {
+    // A new leader may take over more, and appends an entry of its own.
+    const bool proposed =
+        log.last_index() >= raft.commit_ + 2 && log.IdAt(log.last_index() - 1).term == raft.term_;
+    Require(!proposed || raft.uncommitted_bytes_ <= config.uncommitted_bytes_max,
+            "proposals that are not committed are bounded, or one alone");
+  }
+  for (const auto& [id, peer] : raft.peers_) {
+    Require(peer.inflight_messages() <= config.inflight_messages_max,
+            "messages in flight are bounded");
+    Require(peer.inflight_messages() <= 1 ||
+                peer.inflight_bytes() - peer.last_inflight_bytes() < config.inflight_bytes_max,
+            "bytes in flight exceed the window by less than one message");
+  }
+  return std::exchange(broken_, {});
+}
+
 void Invariants::Require(bool holds, const char* what) {
   if (!holds) broken_.push_back(what);
 }
@@ -56,11 +86,6 @@ void Invariants::CheckState(const Raft& raft) {
   Require(raft.leader_ != kNobody || !raft.acknowledgement_.due(),
           "a reply is due only to a leader");
   Require(raft.leader_ == kNobody || raft.fast_rounds_ == 0, "with a leader no round is early");
-  Require(raft.reads_.size() <= raft.config_.pending_reads_max, "pending reads are bounded");
-
-  const size_t not_evictable = log.BytesInMemory(std::min(saved, raft.commit_), log.last_index());
-  Require(log.cached_bytes() <= raft.config_.log_cache_bytes_max + not_evictable,
-          "memory for the log is bounded");
 }
 
 void Invariants::CheckLeader(const Raft& raft) {
@@ -83,8 +108,6 @@ void Invariants::CheckLeader(const Raft& raft) {
             "a leader tracks members, and others until they are told that they were removed");
     Require(peer.match_index() < peer.next_index(), "match < next");
     Require(peer.next_index() <= raft.last_index() + 1, "next <= last + 1");
-    Require(peer.inflight_messages() <= raft.config_.inflight_messages_max,
-            "messages in flight are bounded");
     Require(peer.inflight_messages() > 0 || peer.inflight_bytes() == 0,
             "no messages in flight means no bytes in flight");
   }

@@ -48,6 +48,7 @@ class Progress {
   Index next_index() const { return next_index_; }
   size_t inflight_messages() const { return inflight_.size(); }
   size_t inflight_bytes() const { return inflight_bytes_; }
+  size_t last_inflight_bytes() const { return inflight_.empty() ? 0 : inflight_.back().bytes; }
 
   bool CanSend() const;
 

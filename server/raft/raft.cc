@@ -80,6 +80,10 @@ void Raft::Step(Message message) {
   }
   const auto* vote = std::get_if<RequestVote>(&message.body);
   const auto* vote_reply = std::get_if<RequestVoteReply>(&message.body);
+  if (vote && vote->pre_vote && RAFTKV_MUTANT("pre-vote-counts-as-contact")) {
+    leader_heard_ = now_;
+    ResetElectionTimer();
+  }
 
   if (message.term > term_) {
     // A member that hears from a leader drops vote requests, so that they cannot depose it

@@ -28,15 +28,13 @@ namespace raftkv {
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing
-  // The others need a member that takes part in the cluster (api::Edge says when it does not).
+  // The others need a member that takes part in the cluster (server/api/admission.h says when it does
+  // not).
+  kReadSelf,  // reads this member's copy of the replicated state; learners serve it, too
   kRead,      // reads the replicated state
   kWrite,     // changes the replicated state
   kMaintain,  // inspects or maintains the whole replicated state
 };
-
-constexpr bool NeedsCluster(Permission permission) {
-  return permission != Permission::kNone && permission != Permission::kMaintainSelf;
-}
 
 // Counts the calls of one method. From any thread.
 class CallObserver {
@@ -57,9 +55,8 @@ struct UnaryMethod {
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;
   const google::protobuf::Message* response = nullptr;
-  // Optional. True: this member answers the request from its own state, so the request needs only
-  // Permission::kNone.
-  std::function<bool(const google::protobuf::Message& request)> local;
+  // Optional. What this request needs, instead of `permission`.
+  std::function<Permission(const google::protobuf::Message& request)> needs;
   // Optional. Checks the shape of the request. If the result is not OK, the call ends with this
   // status.
   std::function<absl::Status(const google::protobuf::Message& request)> check;

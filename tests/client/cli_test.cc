@@ -175,21 +175,23 @@ TEST_F(Cli, EndpointStatusInEveryFormat) {
 TEST_F(Cli, EndpointStatusShowsTheVersionsOfTheMember) {
   auto& status = server_.status_response;
   status.set_version("3.6.5");
+  status.set_dbsize(30000);
+  status.set_dbsizeinuse(20000);
   status.set_serverversion("0.2.0");
   status.set_clusterversion(2);
   status.set_newestclusterversion(3);
   EXPECT_THAT(
       Out({"endpoint", "status", "-w", "table"}),
       testing::AllOf(
-          testing::HasSubstr(" ERRORS | SERVER VERSION | CLUSTER VERSION | KNOWS UP TO |\n"),
-          testing::HasSubstr("|          0.2.0 |               2 |           3 |\n")));
+          testing::HasSubstr("| STATE SIZE | LOG SIZE | SERVER VERSION | CLUSTER VERSION | "),
+          testing::HasSubstr("|      20 kB |    10 kB |          0.2.0 |               2 | ")));
   EXPECT_THAT(
       Out({"endpoint", "status", "-w", "json"}),
       testing::HasSubstr(R"("serverVersion":"0.2.0","clusterVersion":2,"newestClusterVersion":3)"));
   EXPECT_THAT(
       Out({"endpoint", "status", "-w", "fields"}),
-      testing::HasSubstr(
-          "\"ServerVersion\" : \"0.2.0\"\n\"ClusterVersion\" : 2\n\"NewestClusterVersion\" : 3"));
+      testing::HasSubstr("\"StateSize\" : 20000\n\"LogSize\" : 10000\n\"ServerVersion\" : "
+                         "\"0.2.0\"\n\"ClusterVersion\" : 2\n\"NewestClusterVersion\" : 3"));
   EXPECT_THAT(Out({"endpoint", "status"}), testing::Not(testing::HasSubstr("0.2.0")));
 }
 

@@ -102,6 +102,14 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.islearner(); }));
   EXPECT_EQ(cluster_.Put(3, "k", "v").status.error_message(),
             "etcdserver: rpc not supported for learner");
+  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(0, "k", "read at the learner").ok(); }));
+  EXPECT_TRUE(Eventually(kSoon, [&] {
+    const auto reply = cluster_.Get(3, "k", /*serializable=*/true);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.kvs_size() == 1 && reply.response.kvs(0).value() == "read at the learner";
+  }));
+  EXPECT_EQ(cluster_.Get(3, "k").status.error_message(),
+            "etcdserver: rpc not supported for learner");
   MemberPromoteRequest promote;
   promote.set_id(IdOf(3));
   ASSERT_TRUE(Succeeds(2, &Stub::MemberPromote, promote));
@@ -234,6 +242,57 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   cluster_.Start(3);
   EXPECT_EQ(cluster_.process(3).Wait(kSoon), 2);
   EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
+}
+
+// `raftkv member replace` removes the old member only when the new one votes.
+TEST_F(Membership, ReplaceRemovesNoMemberBeforeTheNewOneVotes) {
+  const auto replace = [&](const std::string& old, const std::string& name, auto... urls) {
+    return Command{.argv = {BuiltProgram("raftkv"), "member", "replace", old, name,
+                            "--peer-urls=" + absl::StrJoin({std::string(urls)...}, ","),
+                            "--endpoints", cluster_.client_address(0)}};
+  };
+  const std::string url = "http://" + cluster_.peer_address(3), other = "http://127.0.0.1:1";
+  const auto error = [&](const Command& command) {
+    const Finished finished = RunToEnd(command);
+    EXPECT_EQ(finished.exit_code, 128) << finished.err;
+    return finished.err;
+  };
+  EXPECT_THAT(error(replace("n1", "n9", "http://" + cluster_.peer_address(2))),
+              HasSubstr("belongs to member n3"));
+  EXPECT_THAT(error(replace("n1", "n2", url)), HasSubstr("there is a member n2"));
+  EXPECT_THAT(error(replace("beef", "n4", url)),
+              HasSubstr("\"beef\" is not the ID or name of a member"));
+
+  // The new member was added as a voter, and does not run.
+  MemberAddRequest voter = Learner(3);
+  voter.set_islearner(false);
+  ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, voter));
+  EXPECT_THAT(error(replace("beef", "n4", url)), HasSubstr("\"beef\" is not"));
+  EXPECT_THAT(error(replace("n1", "n4", url, other)), HasSubstr("added without the URL " + other));
+  const std::string out = cluster_.dir() + "/replace.txt";
+  Process replacing(replace("n2", "n4", url), out);
+  ASSERT_TRUE(Eventually(kSoon, [&] {
+    return absl::StrContains(ReadFile(out), "has not started yet");
+  })) << ReadFile(out);
+  EXPECT_TRUE(cluster_.Running(1));
+  cluster_.Start(3);
+  EXPECT_EQ(replacing.Wait(kSoon), 0) << ReadFile(out);
+  EXPECT_THAT(ReadFile(out), HasSubstr("Member n2 is replaced by n4"));
+  EXPECT_EQ(cluster_.process(1).Wait(kSoon), 0);
+  const Finished again = RunToEnd(replace("n2", "n4", url));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("it is replaced already"));
+
+  // A new member with two URLs.
+  const std::string two = cluster_.dir() + "/two.txt";
+  Process learner(replace("n1", "n5", other, "http://127.0.0.1:2"), two);
+  ASSERT_TRUE(Eventually(kSoon, [&] {
+    return absl::StrContains(ReadFile(two), "n5 has not started yet");
+  })) << ReadFile(two);
+  const auto list = Call(cluster_.connection(0), *cluster_.connection(0).cluster, &Stub::MemberList,
+                         etcdserverpb::MemberListRequest());
+  EXPECT_THAT(list.response.ShortDebugString(),
+              HasSubstr(R"(peerURLs: "http://127.0.0.1:1" peerURLs: "http://127.0.0.1:2")"));
 }
 
 // The first time the request is sent to the leader, the second time to another member. The leader

@@ -42,14 +42,34 @@ class SnapshotOfProcesses : public testing::Test {
     leader = cluster.WaitForLeader();
     ASSERT_GE(leader, 0);
   }
-  // Puts random values, so that they do not compress.
+  // Puts random values, so that they do not compress, over and over into the same keys.
   void Fill(int puts, size_t value_bytes) {
     std::string value(value_bytes, 'x');
     for (int i = 0; i < puts; ++i) {
       for (size_t at = 0; at < value.size(); at += 8) value[at] = static_cast<char>(random_());
-      const auto put = cluster.Put(leader, absl::StrCat("key", keys_++), value);
+      const std::string key = absl::StrCat("large", puts_++ % kLargeKeys);
+      const auto put = cluster.Put(leader, key, value);
       ASSERT_TRUE(put.ok()) << put.status.error_message();
+      acknowledged_[key] = std::hash<std::string>()(value);
     }
+  }
+  // Every value that Fill wrote last is there, as the member has it.
+  void ExpectFilled(int member) {
+    for (const auto& [key, hash] : acknowledged_) {
+      const auto get = cluster.Get(member, key, /*serializable=*/true);
+      ASSERT_EQ(get.response.kvs_size(), 1) << key << " " << get.status.error_message();
+      EXPECT_EQ(std::hash<std::string>()(get.response.kvs(0).value()), hash) << key;
+    }
+  }
+  // Deletes the keys of an earlier Traffic. Returns the revision of the store.
+  int64_t DeleteTraffic() {
+    etcdserverpb::DeleteRangeRequest request;
+    request.set_key(std::string(1, '\0'));
+    request.set_range_end("l");
+    const auto reply = Call(cluster.connection(leader), *cluster.connection(leader).kv,
+                            &etcdserverpb::KV::Stub::DeleteRange, request);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.header().revision();
   }
   int Follower() const { return (leader + 1) % cluster.size(); }
   // How many snapshots the member has installed since its log file began.
@@ -66,8 +86,11 @@ class SnapshotOfProcesses : public testing::Test {
   int leader = -1;
 
  private:
+  static constexpr int kLargeKeys = 420;
+
   std::mt19937_64 random_{7};
-  int keys_ = 0;
+  int puts_ = 0;
+  std::map<std::string, size_t> acknowledged_;  // the hash of each key's last value
 };
 
 TEST_F(SnapshotOfProcesses, MemberBehindACutLogCatchesUpUnderLoad) {
@@ -95,8 +118,8 @@ TEST_F(SnapshotOfProcesses, WatchesContinueOnAMemberThatInstallsOne) {
   ASSERT_TRUE(cluster.connection(behind).Ready());
   const auto stream = cluster.connection(behind).watch->Watch(context.get());
   etcdserverpb::WatchRequest watch;
-  watch.mutable_create_request()->set_key("key");
-  watch.mutable_create_request()->set_range_end("kez");
+  watch.mutable_create_request()->set_key("large");
+  watch.mutable_create_request()->set_range_end("largf");
   ASSERT_TRUE(stream->Write(watch));
   etcdserverpb::WatchResponse response;
   ASSERT_TRUE(stream->Read(&response));
@@ -108,7 +131,7 @@ TEST_F(SnapshotOfProcesses, WatchesContinueOnAMemberThatInstallsOne) {
     EXPECT_TRUE(cluster.MembersAreEqual());
     return Installed(behind) > 0;
   }));
-  const int64_t end = cluster.Put(leader, "key", "end").response.header().revision();
+  const int64_t end = cluster.Put(leader, "large", "end").response.header().revision();
   while (last < end) {
     ASSERT_TRUE(stream->Read(&response));
     ASSERT_FALSE(response.canceled()) << response.cancel_reason();
@@ -134,6 +157,8 @@ TEST_F(SnapshotOfProcesses, KillsOfSenderAndReceiverDuringATransfer) {
     const int before = Installed(behind);
     cluster.Kill(behind);
     Fill(320, bytes);
+    Traffic traffic(&cluster,
+                    {.seed = static_cast<uint64_t>(round) + 1, .start_revision = DeleteTraffic()});
     cluster.Start(behind, ShortLog());
     // Somewhere between the start of the process and a little after the install.
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % (Soak() ? 3000 : 1000)));
@@ -141,7 +166,11 @@ TEST_F(SnapshotOfProcesses, KillsOfSenderAndReceiverDuringATransfer) {
     cluster.Kill(victim);
     cluster.Start(victim, ShortLog());
     ASSERT_GE(cluster.WaitForLeader(), 0);
+    ASSERT_TRUE(traffic.WaitForAcknowledged(100, absl::Seconds(60)));
+    traffic.Stop();
     ASSERT_TRUE(cluster.MembersAreEqual(absl::Seconds(60))) << "round " << round;
+    ExpectFilled(behind);
+    EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty()) << "round " << round;
     installed += Installed(behind) - before;
   }
   std::cout << installed << " snapshots were installed in " << rounds << " rounds\n";
@@ -161,7 +190,7 @@ TEST_F(SnapshotOfProcesses, DiskUseIsBoundedUnderOverwrites) {
   if (!Soak()) GTEST_SKIP() << "takes a minute or more: RAFTKV_SOAK=1 (make soak)";
   const std::string value(64 << 10, 'x');
   const int puts = 12'000;
-  uint64_t most = 0;
+  uint64_t largest_log = 0, largest_state = 0;
   for (int i = 0; i < puts; ++i) {
     const auto put = cluster.Put(leader, absl::StrCat("key", i % 10), value);
     ASSERT_TRUE(put.ok()) << put.status.error_message();
@@ -170,11 +199,16 @@ TEST_F(SnapshotOfProcesses, DiskUseIsBoundedUnderOverwrites) {
     compact.set_revision(put.response.header().revision());
     Call(cluster.connection(leader), *cluster.connection(leader).kv,
          &etcdserverpb::KV::Stub::Compact, compact);
-    most = std::max(most, BytesIn(cluster.data_dir(leader) + "/log"));
+    const uint64_t log = BytesIn(cluster.data_dir(leader) + "/log");
+    largest_log = std::max(largest_log, log);
+    largest_state = std::max(largest_state, BytesIn(cluster.data_dir(leader)) - log);
   }
+  std::cout << "largest log: " << (largest_log >> 20)
+            << " MiB, largest state: " << (largest_state >> 20) << " MiB\n";
   // 750 MiB were written. The rest is RocksDB's: write-ahead log, memory table, files of two
   // levels.
-  EXPECT_LT(most, 230u << 20);
+  EXPECT_LT(largest_log, 230u << 20);
+  EXPECT_LT(largest_state, 230u << 20);
   const auto status = cluster.Status(leader);
   ASSERT_TRUE(status.ok());
   EXPECT_GT(status.response.dbsize(), status.response.dbsizeinuse());

@@ -21,7 +21,6 @@ using Kind = Operation::Kind;
 using Outcome = Operation::Outcome;
 using KeyValues = std::map<std::string, std::string>;
 
-constexpr int64_t kStart = 1;  // the revision of an empty store
 // The compactor keeps this many revisions. Reads of the past go back up to three times as far.
 constexpr int64_t kKeptRevisions = 300;
 constexpr int kKeysOfGroup = 5;  // see TrafficKey
@@ -156,7 +155,10 @@ void Take(const etcdserverpb::TxnResponse& response, Operation* op) {
 class Chooser {
  public:
   Chooser(int client, const TrafficOptions& options)
-      : client_(client), keys_(options.keys), random_(options.seed * 1000 + client) {}
+      : client_(client),
+        keys_(options.keys),
+        start_revision_(options.start_revision),
+        random_(options.seed * 1000 + client) {}
 
   uint64_t Random() { return random_(); }
 
@@ -168,7 +170,7 @@ class Chooser {
     const uint64_t dice = random_() % 20;
     if (dice < 8) return op;  // get
     if (dice < 9) {
-      if (revision_ > 0) op.at_revision = std::max<int64_t>(1, revision_ - Back());
+      if (revision_ > 0) op.at_revision = std::max(start_revision_, revision_ - Back());
     } else if (dice < 13) {
       op.kind = Kind::kPut;
     } else if (dice < 14) {
@@ -239,6 +241,7 @@ class Chooser {
 
   const int client_;
   const int keys_;
+  const int64_t start_revision_;
   std::mt19937_64 random_;
   int64_t number_ = 0;
   int64_t revision_ = 0;                     // the newest one seen in an answer
@@ -308,7 +311,8 @@ Traffic::Traffic(Cluster* cluster, const TrafficOptions& options)
     : cluster_(cluster),
       options_(options),
       seen_(options.clients),
-      evidence_connections_(Connect()) {
+      evidence_connections_(Connect()),
+      evidence_end_(options.start_revision) {
   for (int client = 0; client < options_.clients; ++client) {
     threads_.emplace_back([this, client] { RunClient(client); });
   }
@@ -365,7 +369,9 @@ bool Traffic::WaitForAcknowledged(int64_t count, absl::Duration timeout) {
 namespace {
 
 std::optional<KeyValues> StateAt(Connection& connection, int64_t revision) {
-  const auto reply = Range(connection, EverythingRequest(revision, /*serializable=*/true));
+  etcdserverpb::RangeRequest request = EverythingRequest(revision, /*serializable=*/true);
+  request.set_range_end("l");
+  const auto reply = Range(connection, request);
   if (!reply.ok()) return std::nullopt;
   KeyValues state;
   for (const auto& kv : reply.response.kvs()) state[kv.key()] = kv.value();
@@ -420,7 +426,7 @@ void Traffic::RunReader() {
 void Traffic::RunCompactor() {
   std::vector<std::unique_ptr<Connection>> connections = Connect();
   constexpr size_t kFlushEvery = 4;  // iterations
-  int64_t compacted = kStart;
+  int64_t compacted = options_.start_revision;
   for (size_t member = 0; !stop_; ++member) {
     absl::SleepFor(options_.compact_every);
     if (member % kFlushEvery == 0) {
@@ -444,13 +450,13 @@ void Traffic::RunCompactor() {
 
 History Traffic::Collect() {
   History history;
-  history.start_revision = kStart;
+  history.start_revision = options_.start_revision;
   for (std::vector<Operation>& operations : seen_) {
     std::move(operations.begin(), operations.end(), std::back_inserter(history.operations));
   }
   std::move(recorded_.begin(), recorded_.end(), std::back_inserter(history.operations));
   std::move(compactor_seen_.begin(), compactor_seen_.end(), std::back_inserter(history.operations));
-  int64_t end = kStart;
+  int64_t end = options_.start_revision;
   for (int i = 0; i < cluster_->size(); ++i) {
     if (!cluster_->Running(i)) continue;
     for (int key = 0; key < options_.keys; ++key) {

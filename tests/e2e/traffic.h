@@ -33,11 +33,14 @@ struct TrafficOptions {
   bool serializable_reads = false;                      // to test the checker: they may be stale
   absl::Duration compact_every = absl::ZeroDuration();  // zero: never
   absl::Duration call_timeout = absl::Seconds(2);
+  // The revision of the store at the start. Keys from "l" on may exist then; the traffic neither
+  // uses nor reads them.
+  int64_t start_revision = 1;
 };
 
 class Traffic {
  public:
-  // Starts the clients. The cluster must be empty, and nothing else may write to it.
+  // Starts the clients. The cluster must have no keys below "l", and nothing else may write to it.
   Traffic(Cluster* cluster, const TrafficOptions& options);
   ~Traffic();
 
@@ -75,7 +78,7 @@ class Traffic {
   std::vector<std::unique_ptr<Connection>> evidence_connections_;
   std::vector<Change> evidence_;
   std::map<std::string, std::string> evidence_state_;  // at evidence_end_
-  std::atomic<int64_t> evidence_end_{1};               // an empty store's revision
+  std::atomic<int64_t> evidence_end_;
 
   // Used by RunCompactor, and after Stop by the test.
   std::vector<Operation> compactor_seen_;

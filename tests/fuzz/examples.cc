@@ -1,5 +1,7 @@
 // Real encodings for the corpus: each is made by the code that writes what the target reads.
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -10,6 +12,8 @@
 #include "server/http2/grpc_wire.h"
 #include "server/peer/raft_codec.h"
 #include "server/raft/prng.h"
+#include "storage/backup/backup_file.h"
+#include "storage/base/checksum.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
 #include "storage/log/watermark.h"
@@ -166,6 +170,56 @@ std::vector<std::string> Transactions() {
           "get a z --limit=5 --sort-by=KEY --order=DESCEND\n\n"};
 }
 
+std::vector<std::string> Http1Requests() {
+  const std::string get = "GET /health?serializable=true HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  const std::string post =
+      "POST /v3/kv/range HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Grpc-Metadata-hasleader: true\r\nAuthorization: token\r\nContent-Length: 13\r\n\r\n"
+      R"({"key":"Zm8"})";
+  const std::string chunked =
+      "POST /v3/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+      "Expect: 100-continue\r\n\r\n5\r\n{\"a\":\r\n3\r\n1}\n\r\n0\r\n\r\n";
+  // The first byte is the size of the pieces in which the rest arrives.
+  return {'\x07' + get + post, '\xff' + post + chunked + get, '\x00' + chunked,
+          "\x10GET / HTTP/1.0\r\n\r\n", "\x10PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"};
+}
+
+constexpr size_t kFileBytes = 300;
+
+std::string Backup() {
+  proto::BackupHeader header;
+  for (const char* name : {"000012.sst", "CURRENT", "MANIFEST-000005"}) {
+    header.add_files()->set_name(name);
+    header.mutable_files()->rbegin()->set_size(kFileBytes);
+  }
+  header.add_files()->set_name("000013.sst");  // empty
+  header.set_index(9);
+  header.set_cluster_name("a");
+  BackupEncoder encoder(header, [](size_t file, uint64_t /*offset*/, size_t bytes_max) {
+    return std::string(std::min(bytes_max, kFileBytes), static_cast<char>('a' + file));
+  });
+  std::string backup;
+  while (!encoder.done()) backup += *encoder.Next();
+  return backup;
+}
+
+std::string SnapshotStream() {
+  SnapshotManifest manifest;
+  manifest.base = {{3, 9}, 12345};
+  manifest.files = {{"000012.sst", kFileBytes}, {"000013.sst", 0}, {"CURRENT", 16}};
+  std::string stream = EncodeRequest(Encode(4, manifest).SerializeAsString());
+  for (const auto& [file, offset, bytes] :
+       std::vector<std::array<int, 3>>{{0, 0, 200}, {0, 200, 100}, {2, 0, 16}}) {
+    proto::InstallSnapshotRequest chunk;
+    chunk.set_file(file);
+    chunk.set_offset(offset);
+    chunk.set_data(std::string(bytes, 'x'));
+    chunk.set_crc32c(Crc32c(chunk.data()));
+    stream += EncodeRequest(chunk.SerializeAsString());
+  }
+  return stream;
+}
+
 // Bytes that a core's schedule follows (raft_core.cc).
 std::vector<std::string> Schedules() {
   std::vector<std::string> examples;
@@ -189,6 +243,9 @@ std::vector<std::string> Examples(std::string_view target) {
   if (target == "config") return Configs();
   if (target == "txn-input") return Transactions();
   if (target == "raft-core") return Schedules();
+  if (target == "http1") return Http1Requests();
+  if (target == "backup-file") return {Backup()};
+  if (target == "snapshot-chunks") return {SnapshotStream()};
   if (target == "snapshot-header") {
     SnapshotManifest manifest;
     manifest.base = {{3, 9}, 12345};

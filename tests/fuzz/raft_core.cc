@@ -209,6 +209,7 @@ class CoreDriver {
 
   void Check() {
     for (const std::string& broken : invariants_.Check(raft_)) LOG(FATAL) << broken;
+    for (const std::string& broken : invariants_.CheckBounds(raft_)) LOG(FATAL) << broken;
   }
 
   std::string_view input_;

@@ -1,11 +1,15 @@
 #include "tests/fuzz/targets.h"
 
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <iterator>
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -15,11 +19,14 @@
 #include "config/url.h"
 #include "glog/logging.h"
 #include "server/http2/grpc_wire.h"
+#include "server/http2/http1_parser.h"
 #include "server/peer/raft_codec.h"
+#include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
 #include "storage/log/watermark.h"
+#include "storage/snapshot_files.h"
 #include "storage/state_machine.h"
 #include "storage/tables/state.h"
 
@@ -249,6 +256,123 @@ void RunStateRecord(std::string_view input) {
         again.compacted == state.compacted && again.digest == state.digest);
 }
 
+// --- files and chunks of snapshots
+
+constexpr size_t kSha256Bytes = Sha256::kBytes;
+
+// Corrects the checksums of the header, of the chunks and of the whole.
+void CorrectBackup(std::string* file) {
+  constexpr size_t kFormat = 16, kPreamble = kFormat + 8;
+  if (file->size() < kPreamble + kSha256Bytes) return;
+  const auto correct = [&](size_t crc_at, size_t data_at, size_t bytes) {
+    std::string crc;
+    PutFixed32(&crc, Crc32c(std::string_view(*file).substr(data_at, bytes)));
+    file->replace(crc_at, 4, crc);
+  };
+  const size_t header_bytes = Fixed32(&(*file)[kFormat]), end = file->size() - kSha256Bytes;
+  if (header_bytes > end - kPreamble) return;
+  correct(kFormat + 4, kPreamble, header_bytes);
+  proto::BackupHeader header;
+  if (!header.ParseFromString(file->substr(kPreamble, header_bytes))) return;
+  size_t at = kPreamble + header_bytes;
+  for (const proto::BackupHeader::File& each : header.files()) {
+    for (uint64_t left = each.size(); left > 0;) {
+      const size_t bytes = std::min<uint64_t>(left, BackupEncoder::kChunkBytes);
+      if (bytes + 4 > end - at) return;
+      correct(at, at + 4, bytes);
+      at += 4 + bytes;
+      left -= bytes;
+    }
+  }
+  Sha256 sha256;
+  sha256.Update(std::string_view(*file).substr(0, end));
+  file->replace(end, kSha256Bytes, sha256.Finish());
+}
+
+void RunBackupFile(std::string_view input) {
+  std::string contents(input);
+  CorrectBackup(&contents);
+  const MemoryFile file(contents);
+  const auto is_for_people = [&](const absl::Status& status) {
+    return status.message().find(file.path()) == 0 &&
+           status.message().find('\n') == absl::string_view::npos;
+  };
+  const auto reader = BackupReader::Open(file.path());
+  if (!reader.ok()) {
+    CHECK(is_for_people(reader.status())) << reader.status();
+    return;
+  }
+  const auto& files = (*reader)->header().files();
+  std::vector<uint64_t> read(files.size());
+  uint64_t progress = 0;
+  const absl::Status status = (*reader)->ReadAll(
+      [&](size_t number, uint64_t offset, std::string_view data, uint32_t crc) {
+        CHECK_EQ(offset, read.at(number));
+        CHECK_EQ(Crc32c(data), crc);
+        read[number] += data.size();
+        return absl::OkStatus();
+      },
+      [&](uint64_t bytes) {
+        CHECK_GE(bytes, progress);
+        progress = bytes;
+      });
+  CHECK_LE(progress, contents.size());
+  if (!status.ok()) {
+    CHECK(is_for_people(status)) << status;
+    return;
+  }
+  CHECK_EQ(progress, contents.size());
+  for (int i = 0; i < files.size(); ++i) CHECK_EQ(read[i], files[i].size());
+}
+
+// A directory in memory, if there is one with the space that a snapshot needs.
+std::string ScratchDirectory() {
+  struct statvfs disk;
+  const bool memory = statvfs("/dev/shm", &disk) == 0 &&
+                      uint64_t{disk.f_bavail} * disk.f_frsize > uint64_t{512} << 20;
+  std::string name = memory ? "/dev/shm/raftkv-fuzz-XXXXXX" : "/tmp/raftkv-fuzz-XXXXXX";
+  PCHECK(mkdtemp(name.data()) != nullptr);
+  return name;
+}
+
+// The next of the requests of a stream: two bytes with its length, then the request.
+std::optional<proto::InstallSnapshotRequest> TakeRequest(std::string_view* input) {
+  if (input->size() < 2) return std::nullopt;
+  size_t bytes = TakeByte(input);
+  bytes = bytes << 8 | TakeByte(input);
+  const std::string_view request = input->substr(0, bytes);
+  input->remove_prefix(request.size());
+  proto::InstallSnapshotRequest parsed;
+  if (!parsed.ParseFromArray(request.data(), static_cast<int>(request.size()))) return std::nullopt;
+  return parsed;
+}
+
+// A snapshot that a peer sends, up to its last chunk. The contents of the files are not read.
+void RunSnapshotChunks(std::string_view input) {
+  const auto first = TakeRequest(&input);
+  if (!first) return;
+  const absl::StatusOr<SnapshotOffer> offer = Decode(*first);
+  if (!offer.ok()) return;
+  const std::string scratch = ScratchDirectory(), dir = scratch + "/snapshot";
+  uint64_t accepted = 0;
+  if (auto writer = SnapshotWriter::Create(dir, offer->manifest); writer.ok()) {
+    while (const auto chunk = TakeRequest(&input)) {
+      // Checksums are corrected, but not that of a chunk without one.
+      const uint32_t crc = chunk->crc32c() == 0 ? 0 : Crc32c(chunk->data());
+      if (!(*writer)->Write(chunk->file(), chunk->offset(), chunk->data(), crc).ok()) break;
+      accepted += chunk->data().size();
+      CHECK_EQ((*writer)->written(), accepted);
+    }
+    CHECK_LE(accepted, offer->manifest.bytes());
+    CHECK((*writer)->complete() == (accepted == offer->manifest.bytes()));
+    uint64_t stored = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(dir)) stored += entry.file_size();
+    CHECK_EQ(stored, accepted);
+  }
+  CHECK(!std::filesystem::exists(dir)) << "a snapshot that is not complete is removed";
+  CHECK(std::filesystem::remove(scratch)) << "nothing else was written";
+}
+
 // --- clients and people
 
 void RunGrpcFraming(std::string_view input) {
@@ -269,6 +393,44 @@ void RunGrpcFraming(std::string_view input) {
       CHECK_LE(message.size(), kBytesMax);
     }
   }
+}
+
+// What the parser says about the requests in `input`, which arrives in pieces of `piece` bytes.
+std::vector<std::string> ParseHttp1(std::string_view input, size_t piece) {
+  std::vector<std::string> seen;
+  http2::Http1Parser parser;
+  std::string arrived, body;
+  for (bool head = false; !input.empty();) {
+    arrived += input.substr(0, piece);
+    input.remove_prefix(std::min(piece, input.size()));
+    for (size_t used = 1; used > 0 && !arrived.empty();) {
+      const absl::StatusOr<size_t> parsed = parser.Parse(arrived);
+      if (!parsed.ok()) {
+        seen.push_back("error");
+        return seen;
+      }
+      used = *parsed;
+      CHECK_LE(used, arrived.size());
+      arrived.erase(0, used);
+      body += parser.TakeBody();
+      if (parser.has_head() && !std::exchange(head, true)) {
+        CHECK(!parser.head().method.empty());
+        seen.push_back(
+            absl::StrCat(parser.head().method, " ", parser.head().path, " ", parser.head().query));
+      }
+      if (!parser.complete()) continue;
+      seen.push_back(std::exchange(body, {}));
+      parser.Reset();
+      head = false;
+    }
+  }
+  return seen;
+}
+
+// The requests do not depend on how their bytes arrive.
+void RunHttp1(std::string_view input) {
+  const size_t piece = 1 + TakeByte(&input);
+  CHECK(ParseHttp1(input, piece) == ParseHttp1(input, input.size() + 1));
 }
 
 void RunConfig(std::string_view input) {
@@ -292,11 +454,19 @@ void RunTxnInput(std::string_view input) {
 }
 
 constexpr Target kTargets[] = {
-    {"peer-message", RunPeerMessage}, {"snapshot-header", RunSnapshotHeader},
-    {"command", RunCommand},          {"log", RunLog},
-    {"watermark", RunWatermark},      {"state-record", RunStateRecord},
-    {"grpc-framing", RunGrpcFraming}, {"config", RunConfig},
-    {"txn-input", RunTxnInput},       {"raft-core", RunRaftCore},
+    {"peer-message", RunPeerMessage},
+    {"snapshot-header", RunSnapshotHeader},
+    {"command", RunCommand},
+    {"log", RunLog},
+    {"watermark", RunWatermark},
+    {"state-record", RunStateRecord},
+    {"grpc-framing", RunGrpcFraming},
+    {"config", RunConfig},
+    {"txn-input", RunTxnInput},
+    {"raft-core", RunRaftCore},
+    {"http1", RunHttp1},
+    {"backup-file", RunBackupFile},
+    {"snapshot-chunks", RunSnapshotChunks},
 };
 
 }  // namespace
@@ -316,6 +486,13 @@ std::string EncodeRow(std::string_view key, std::string_view value) {
   row.push_back(static_cast<char>(value.size() >> 8));
   row.push_back(static_cast<char>(value.size()));
   return row.append(key).append(value);
+}
+
+std::string EncodeRequest(std::string_view request) {
+  std::string encoded;
+  encoded.push_back(static_cast<char>(request.size() >> 8));
+  encoded.push_back(static_cast<char>(request.size()));
+  return encoded.append(request);
 }
 
 }  // namespace raftkv::fuzz

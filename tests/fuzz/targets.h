@@ -33,6 +33,10 @@ std::vector<std::string> Examples(std::string_view target);
 // checksum of each value, so that the reader does not reject every changed value by it.
 std::string EncodeRow(std::string_view key, std::string_view value);
 
+// The form of an input of the target "snapshot-chunks": the requests of a stream, each after its
+// length in two bytes.
+std::string EncodeRequest(std::string_view request);
+
 // raft_core.cc: sequences of messages and other inputs for one Raft core.
 void RunRaftCore(std::string_view input);
 

@@ -235,6 +235,23 @@ TEST_F(MembersTest, AMemberWithoutALeaderTellsWhoIsSilent) {
   EXPECT_TRUE(c[1].member->Status().silent.empty());
 }
 
+// The stream of a process that died breaks at once, so nobody need wait to find that it is silent.
+TEST_F(MembersTest, AMemberWhoseStreamBrokeIsSilentUntilItIsHeardAgain) {
+  const raft::MemberId leader = c.leader(), other = leader % 3 + 1, dead = other % 3 + 1;
+  c.Cut(other);
+  c[other].Post(PeerLost{leader, UINT64_MAX});
+  c.Run(absl::Milliseconds(10));
+  ASSERT_EQ(c[other].raft().leader(), raft::kNobody);
+  EXPECT_EQ(c[other].member->Status().silent, (std::vector<raft::MemberId>{leader}));
+  c[other].Post(AppendLost{dead});
+  c.Run(absl::Milliseconds(10));
+  EXPECT_EQ(c[other].member->Status().silent,
+            (std::vector<raft::MemberId>{std::min(leader, dead), std::max(leader, dead)}));
+  c.Heal();
+  c.Run(kElection);
+  EXPECT_TRUE(c[other].member->Status().silent.empty());
+}
+
 TEST_F(MembersTest, ChangesWaitForOneAnother) {
   std::vector<std::shared_ptr<Answer>> answers;
   for (raft::MemberId id = 1; id <= 3; ++id) {

@@ -129,6 +129,7 @@ class Lone {
       }
     }
     for (const std::string& broken : invariants_.Check(raft_)) ADD_FAILURE() << broken;
+    for (const std::string& broken : invariants_.CheckBounds(raft_)) ADD_FAILURE() << broken;
   }
 
   MemoryDisk disk_;

@@ -187,6 +187,9 @@ void Network::CheckMember(MemberId id) {
   for (const std::string& broken : member.invariants.Check(*member.raft)) {
     ADD_FAILURE() << "member " << id << ": " << broken;
   }
+  for (const std::string& broken : member.invariants.CheckBounds(*member.raft)) {
+    ADD_FAILURE() << "member " << id << ": " << broken;
+  }
   if (member.raft->role() == Role::kLeader) {
     const auto leader = leaders_.emplace(member.raft->term(), id).first;
     EXPECT_EQ(leader->second, id) << "two leaders in term " << member.raft->term();

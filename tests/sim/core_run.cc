@@ -402,10 +402,8 @@ class Cores {
     if (p.fuse.blown()) return Crash(number);
     checker_.AfterTurn(number, *p.raft, Clock(number));
     for (const std::vector<raft::Entry>& entries : handed_over) HandOver(number, entries);
-    if (!options_.check_core) return;
-    for (const std::string& broken : p.invariants.Check(*p.raft)) {
-      verdict_.Fail("core", absl::StrCat("n", number + 1, ": ", broken));
-    }
+    verdict_.FailEach("I15", number, p.invariants.CheckBounds(*p.raft));
+    if (options_.check_core) verdict_.FailEach("core", number, p.invariants.Check(*p.raft));
   }
 
   void Note(int number, raft::Ready& ready) {

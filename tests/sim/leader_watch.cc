@@ -17,6 +17,8 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
     }
     disturbed_ = true;
     connection_ = 0;
+  } else if (std::holds_alternative<SnapshotArrived>(input)) {
+    snapshot_ = true;
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
     if (lives_.OnHeard(message->from, message->boot_id, message->reached, MonotonicTime()) !=
         PeerLives::Verdict::kOk) {
@@ -71,10 +73,29 @@ void LeaderWatch::AfterTurn(const raft::Raft& raft, MonotonicTime now) {
                                              : raft.term() != term_ ? "entered a later term"
                                                                     : "no longer knows it"));
   }
+  CheckSilence(raft, now);
   last_turn_ = now;
   if (raft.leader() == raft::kNobody) connection_ = 0;
   if (raft.leader() != raft::kNobody && raft.leader() == append_from_) heard_at_ = now;
   append_from_ = raft::kNobody;
+}
+
+void LeaderWatch::CheckSilence(const raft::Raft& raft, MonotonicTime now) {
+  const absl::Duration tick = absl::Microseconds(profile_->tick);
+  const bool heard = append_from_ == raft.leader() || std::exchange(snapshot_, false);
+  if (heard || raft.leader() != leader_ || raft.role() != raft::Role::kFollower) {
+    silence_ = absl::ZeroDuration();
+    return;
+  }
+  // The member counts no more ticks in a turn.
+  silence_ += std::min(now - last_turn_, profile_->raft.heartbeat_ticks * tick);
+  if (raft.leader() == raft::kNobody ||
+      silence_ < 3 * profile_->raft.election_timeout_ticks * tick) {
+    return;
+  }
+  verdict_->Fail("silent",
+                 absl::StrFormat("n%d has not heard its leader n%d of term %d for %s", member_ + 1,
+                                 leader_, raft.term(), absl::FormatDuration(silence_)));
 }
 
 void LeaderWatch::OnEvent(const raft::Event& event) {

@@ -11,6 +11,9 @@
 // later term other than a usual vote request, the loss of the newest connection on which the leader
 // was heard, or a transfer of leadership.
 //
+// The reverse is checked, too: a member that has heard nothing from its leader for three election
+// timeouts no longer takes it for the leader.
+//
 // This class also increments the marks of early campaigns (Raft::OnPeerLost).
 
 #include <cstdint>
@@ -39,6 +42,7 @@ class LeaderWatch {
 
  private:
   void OnMessage(const raft::Raft& raft, const raft::Message& message);
+  void CheckSilence(const raft::Raft& raft, MonotonicTime now);
   bool SurelyHears(const raft::Raft& raft, MonotonicTime now) const;
 
   const Profile* const profile_;
@@ -50,12 +54,14 @@ class LeaderWatch {
   raft::MemberId append_from_ =
       raft::kNobody;  // the last append of the current term or a later one
   bool disturbed_ = false;
+  bool snapshot_ = false;
 
   PeerLives lives_;
   raft::MemberId heard_from_ = raft::kNobody;
   uint64_t connection_ = 0;  // the newest one on which heard_from_ was heard
   MonotonicTime heard_at_ = MonotonicTime::InfinitePast();
   MonotonicTime last_turn_ = MonotonicTime::InfinitePast();
+  absl::Duration silence_;  // of the leader, without the pauses of this member
 
   // State for the current turn.
   bool must_keep_ = false;

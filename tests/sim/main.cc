@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -199,8 +200,10 @@ int RunMutants(int jobs) {
   return survivors == 0 ? 0 : 1;
 }
 
-std::vector<uint64_t> ReadSeeds(const std::string& path) {
-  std::vector<uint64_t> seeds;
+// The seeds in the file, by the kind of their runs.
+std::map<Kind, std::vector<uint64_t>> ReadSeeds(const std::string& path) {
+  constexpr std::string_view kCore = "core ";
+  std::map<Kind, std::vector<uint64_t>> seeds;
   std::ifstream file(path);
   if (!file) {
     std::cerr << path << ": cannot be read\n";
@@ -208,7 +211,14 @@ std::vector<uint64_t> ReadSeeds(const std::string& path) {
   }
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
-    seeds.push_back(std::strtoull(line.c_str(), nullptr, 10));
+    const bool core = line.starts_with(kCore);
+    const std::string number = core ? line.substr(kCore.size()) : line;
+    uint64_t seed = 0;
+    if (!absl::SimpleAtoi(number, &seed)) {
+      std::cerr << path << ": \"" << line << "\" is no seed\n";
+      std::exit(2);
+    }
+    seeds[core ? Kind::kCores : Kind::kMembers].push_back(seed);
   }
   return seeds;
 }
@@ -229,7 +239,8 @@ int Main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const Mutant& m : Mutants()) names.emplace_back(m.name);
   app.add_option("--mutant", mutant, "plant this bug")->check(CLI::IsMember(names));
-  app.add_option("--from-file", file, "run the seeds in a file, one on each line");
+  app.add_option("--from-file", file,
+                 "run the seeds in a file, one on each line: \"N\", or \"core N\" for cores alone");
   app.add_flag("--mutants", mutants, "run each planted bug until a seed finds it");
   app.add_option("--jobs", jobs, "number of processes")->check(CLI::Range(1, 64));
   try {
@@ -241,11 +252,14 @@ int Main(int argc, char** argv) {
   const Kind kind = core ? Kind::kCores : Kind::kMembers;
   if (*one) return One(seed, mutant, trace, kind);
   if (!file.empty()) {
-    const std::vector<uint64_t> seeds = ReadSeeds(file);
-    const Outcome outcome = RunSeeds(seeds, mutant, jobs, nullptr, kind);
-    PrintTotals(outcome.totals, 0);
-    for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant, kind);
-    return outcome.failures.empty() ? 0 : 1;
+    bool failed = false;
+    for (const auto& [of_file, seeds] : ReadSeeds(file)) {
+      const Outcome outcome = RunSeeds(seeds, mutant, jobs, nullptr, of_file);
+      PrintTotals(outcome.totals, 0);
+      for (const Failure& failure : outcome.failures) PrintFailure(failure, mutant, of_file);
+      failed |= !outcome.failures.empty();
+    }
+    return failed ? 1 : 0;
   }
   if (count == 0) count = 100;
   if (first == 0) {

@@ -167,6 +167,7 @@ namespace raftkv::sim {
   X(kSnapshotInstalled, "snapshot installed")                                 \
   X(kInstalledUnderWatch, "snapshot installed under watches")                 \
   X(kInstalledUnderLease, "snapshot installed that has leases")               \
+  X(kInstalledOverALongerLog, "snapshot installed that ends before the log")  \
   X(kSnapshotDeclined, "snapshot declined or not needed when it arrived")     \
   X(kSnapshotBroken, "sending a snapshot broke off")                          \
   X(kSnapshotGivenUp, "snapshot given up by a leader that was deposed")       \

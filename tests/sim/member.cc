@@ -136,10 +136,12 @@ void Member::Check() {
     world_->ledger().OnHandOver(number_, p.committed);
     p.committed.clear();
   }
-  if (!world_->check_core()) return;
-  for (const std::string& broken : p.invariants.Check(raft())) {
-    world_->verdict().Fail("core", absl::StrCat("n", number_ + 1, ": ", broken));
+  Verdict& verdict = world_->verdict();
+  verdict.FailEach("I15", number_, p.invariants.CheckBounds(raft()));
+  if (p.member->replica().pending() > world_->profile().pending_max) {
+    verdict.FailEach("I15", number_, {"pending requests are bounded"});
   }
+  if (world_->check_core()) verdict.FailEach("core", number_, p.invariants.Check(raft()));
 }
 
 // What the I/O loop does after a turn.

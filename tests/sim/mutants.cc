@@ -35,6 +35,8 @@ constexpr Mutant kMutants[] = {
      "members that hear their leader ignore the vote request of its successor"},
     {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign"},
     {"half-is-a-quorum", "M57", "half of the members are a majority"},
+    {"pre-vote-counts-as-contact", "M23",
+     "a member that is asked for a pre-vote takes its leader for alive"},
     {"append-does-not-reset-the-timer", "M61", "a follower that hears its leader campaigns"},
     // Membership.
     {"change-before-own-commit", "M30",
@@ -72,8 +74,7 @@ constexpr Mutant kMutants[] = {
      "entries that replaced others count as saved before they are"},
     // Cut logs and snapshots.
     {"cut-beyond-the-flushed-index", "M72", "entries are removed whose effects are not flushed"},
-    {"reset-keeps-old-entries", "", "entries above an installed snapshot stay in the log", 0,
-     "a log rarely reaches beyond the snapshot that replaces it (tests/storage finds it)"},
+    {"reset-keeps-old-entries", "", "entries above an installed snapshot stay in the log"},
     {"snapshot-acked-before-durable", "", "an install is acknowledged before it is durable"},
     {"snapshot-installed-over-a-newer-log", "M48", "an old snapshot replaces a newer state"},
     {"log-reset-before-the-state-is-replaced", "M52",
@@ -146,6 +147,9 @@ constexpr Mutant kMutants[] = {
     {"lost-leader-means-not-proposed", "M12",
      "a client is told that a write in flight did not happen when the leader changes"},
     {"propose-twice-after-unknown", "M47", "a proposal of unknown fate is proposed again"},
+    // Bounds.
+    {"window-without-bound", "", "a leader sends to a peer that acknowledges nothing"},
+    {"requests-without-bound", "", "a member takes any number of requests that wait"},
 };
 
 }  // namespace
@@ -159,6 +163,8 @@ bool NeedsAnOldCopy(std::string_view mutant) {
 bool NeedsADivergence(std::string_view mutant) {
   return mutant == "digests-not-compared" || mutant == "digest-skips-leases";
 }
+
+bool NeedsALongTail(std::string_view mutant) { return mutant == "reset-keeps-old-entries"; }
 
 bool NeedsARestore(std::string_view mutant) { return mutant == "restored-log-is-not-empty"; }
 

@@ -3,7 +3,8 @@
 
 // The planted bugs (storage/base/mutant.h). Each is a mistake that real systems have made. `make
 // mutants` shows that the simulator finds each of them within seeds_max seeds. It must find them by
-// the behaviour of the members: raft::Invariants, which reads the core's private state, is off.
+// the behaviour of the members: raft::Invariants::Check, which reads the core's private state, is
+// off.
 //
 // sim_test checks that this list has exactly the names that the product uses in RAFTKV_MUTANT(...).
 
@@ -30,6 +31,9 @@ bool NeedsAnOldCopy(std::string_view mutant);
 
 // Whether it shows only after a member's state was changed (divergence.h).
 bool NeedsADivergence(std::string_view mutant);
+
+// Whether it shows only after a snapshot was installed over a longer log (long_tail.h).
+bool NeedsALongTail(std::string_view mutant);
 
 // Whether it shows only after a backup was restored (restore_run.h).
 bool NeedsARestore(std::string_view mutant);

@@ -15,6 +15,7 @@
 #include "storage/base/mutant.h"
 #include "tests/sim/core_run.h"
 #include "tests/sim/divergence.h"
+#include "tests/sim/long_tail.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/old_copy.h"
 #include "tests/sim/restore_run.h"
@@ -113,6 +114,9 @@ void RunBeside(uint64_t seed, std::string_view mutant, RunResult* result) {
   if (NeedsADivergence(mutant) || (mutant.empty() && Mix(seed, 7) % 10 == 0)) {
     RunDivergence(seed, &result->marks, &verdict);
   }
+  if (NeedsALongTail(mutant) || (mutant.empty() && Mix(seed, 9) % 10 == 0)) {
+    RunLongTail(seed, &result->marks, &verdict);
+  }
   if (NeedsARestore(mutant) || (mutant.empty() && Mix(seed, 8) % 10 == 0)) {
     RunRestore(seed, &result->marks, &verdict);
   }
@@ -153,7 +157,8 @@ RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace, Kind kind)
   const auto run = [&] {
     return kind == Kind::kCores ? RunCores(options, profile) : World(options, profile).Run();
   };
-  const bool beside = NeedsAnOldCopy(mutant) || NeedsADivergence(mutant) || NeedsARestore(mutant);
+  const bool beside = NeedsAnOldCopy(mutant) || NeedsADivergence(mutant) ||
+                      NeedsALongTail(mutant) || NeedsARestore(mutant);
   RunResult result;
   if (!beside) result = run();
   if (kind == Kind::kMembers) RunBeside(seed, mutant, &result);

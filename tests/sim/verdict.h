@@ -7,6 +7,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace raftkv::sim {
 
@@ -18,6 +19,12 @@ class Verdict {
     if (failed() || invariant == ignored_) return;
     invariant_ = std::move(invariant);
     what_ = std::move(what);
+  }
+  // The sentences in `broken` are about member `number`, counted from 0.
+  void FailEach(const std::string& invariant, int number, const std::vector<std::string>& broken) {
+    for (const std::string& what : broken) {
+      Fail(invariant, "n" + std::to_string(number + 1) + ": " + what);
+    }
   }
   bool failed() const { return !invariant_.empty(); }
   const std::string& invariant() const { return invariant_; }

@@ -43,7 +43,7 @@ namespace raftkv::sim {
 struct RunOptions {
   uint64_t seed = 1;
   bool trace = false;        // prints each event to stdout
-  bool check_core = true;    // checks raft::Invariants too; off for mutants (mutants.h)
+  bool check_core = true;    // calls raft::Invariants::Check, too; off for mutants (mutants.h)
   std::string ignored = {};  // the invariant whose violations are not reported
 };
 
