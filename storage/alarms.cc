@@ -33,31 +33,46 @@ bool ContainsPut(const TxnRequest& txn) {
          std::any_of(txn.failure().begin(), txn.failure().end(), puts);
 }
 
-bool AddsData(const Command& command) {
-  if (command.has_lease_revoke()) return RAFTKV_MUTANT("no-space-denies-revocations");
-  return command.has_put() || command.has_lease_grant() ||
-         (command.has_txn() && ContainsPut(command.txn()));
-}
+// What a command does with keys and leases.
+enum class Effect {
+  kNone,     // nothing; or leases are renewed or expire
+  kChanges,  // changes them, and adds no data
+  kAdds,     // may add data
+};
 
-bool IsAboutData(const Command& command) {
+// A command that is not named here does not compile (-Werror=switch).
+Effect EffectOf(const Command& command) {
   switch (command.op_case()) {
     case Command::kPut:
-    case Command::kDeleteRange:
-    case Command::kTxn:
-    case Command::kCompaction:
     case Command::kLeaseGrant:
+      return Effect::kAdds;
+    case Command::kTxn:
+      return ContainsPut(command.txn()) ? Effect::kAdds : Effect::kChanges;
     case Command::kLeaseRevoke:
-      return true;
-    default:
-      return false;
+      return RAFTKV_MUTANT("no-space-denies-revocations") ? Effect::kAdds : Effect::kChanges;
+    case Command::kDeleteRange:
+    case Command::kCompaction:
+      return Effect::kChanges;
+    case Command::kRecordStoreId:
+    case Command::kSetClusterVersion:
+    case Command::kRenewLeases:
+    case Command::kExpireLeases:
+    case Command::kChangeMembers:
+    case Command::kChangeAlarm:
+    case Command::kBumpRevision:
+    case Command::OP_NOT_SET:
+      break;
   }
+  return Effect::kNone;
 }
 
 }  // namespace
 
 absl::Status AlarmsInForce::Permit(const Command& command) const {
-  if (corrupt && IsAboutData(command)) return Corrupt();
-  if (no_space && AddsData(command)) return NoSpace();
+  if (!corrupt && !no_space) return absl::OkStatus();
+  const Effect effect = EffectOf(command);
+  if (corrupt && effect != Effect::kNone) return Corrupt();
+  if (no_space && effect == Effect::kAdds) return NoSpace();
   return absl::OkStatus();
 }
 

@@ -132,8 +132,8 @@ class StateMachine {
   bool compacting() const { return compaction_done() < compacted_revision(); }
   // Runs one step of the physical compaction. It may cost twice as much as what was written since
   // the last call, so that the compaction keeps up with the writes. The cost is counted in steps of
-  // Meter, for events and their bytes. The limit is never below 256 steps, and never above 4,096
-  // (20 to 40 ms) or `steps_max` (for tests). No effect if there is nothing to compact.
+  // Meter, for events and their bytes. The limit is at least 256 and at most 4,096 steps (20 to
+  // 40 ms); for tests, at most `steps_max`. No effect if there is nothing to compact.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
   // Starts to free the disk space of deleted data in the background, and returns at once.
