@@ -1,5 +1,7 @@
 // Changes of the members, from a client's request to the members that apply them.
 
+#include <algorithm>
+
 #include "gtest/gtest.h"
 #include "tests/member/cluster.h"
 
