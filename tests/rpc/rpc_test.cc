@@ -138,8 +138,9 @@ class Rpc : public testing::TestWithParam<bool> {
     check.permission = Permission::kWrite;
     check.request = &HealthCheckRequest::default_instance();
     check.response = &HealthCheckResponse::default_instance();
-    check.local = [](const Message& request) {
-      return static_cast<const HealthCheckRequest&>(request).service() == "local";
+    check.needs = [](const Message& request) {
+      const bool local = static_cast<const HealthCheckRequest&>(request).service() == "local";
+      return local ? Permission::kNone : Permission::kWrite;
     };
     check.check = [](const Message& request) {
       return static_cast<const HealthCheckRequest&>(request).service() == "malformed"

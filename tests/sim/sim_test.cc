@@ -255,7 +255,7 @@ TEST(Mutants, ListMatchesTheProduct) {
   for (const char* directory : {"server", "storage"}) {
     for (const auto& file : std::filesystem::recursive_directory_iterator(
              std::filesystem::path(RAFTKV_SOURCE_DIR) / directory)) {
-      if (file.path().extension() != ".cc") continue;
+      if (file.path().extension() != ".cc" && file.path().extension() != ".h") continue;
       std::stringstream text;
       text << std::ifstream(file.path()).rdbuf();
       const std::string source = text.str();
