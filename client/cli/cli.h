@@ -70,7 +70,7 @@ class Context {
   absl::Duration dial_timeout = absl::Seconds(2);
   Format format = Format::kSimple;
   bool hex = false;
-  std::vector<std::string> command;  // of watch: the words after --
+  std::vector<std::string> command;  // of watch and lock: the words after --
   std::function<int()> verb;         // runs the verb that was given; empty: none was given
 };
 
@@ -83,7 +83,8 @@ void AddMemberVerbs(CLI::App& app, Context& context);
 void AddBenchVerbs(CLI::App& app, Context& context);
 void AddSnapshotVerbs(CLI::App& app, Context& context);
 void AddWatchVerb(CLI::App& app, Context& context);
-// Removes "--" and everything after it from the words of `watch`. Returns what followed it.
+void AddLockVerbs(CLI::App& app, Context& context);
+// Removes "--" and everything after it from the words. Returns what followed it.
 std::vector<std::string> TakeCommand(std::vector<std::string>* words);
 
 int RunCli(int argc, const char* const* argv, Streams streams);

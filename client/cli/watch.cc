@@ -1,7 +1,4 @@
 // The verb watch: prints events as they happen, and runs a command for each.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <list>
 #include <memory>
@@ -13,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "client/cli/cli.h"
+#include "client/cli/command.h"
 #include "client/cli/kv_arguments.h"
 #include "client/cli/quote.h"
 #include "client/cli/usage.h"
@@ -62,30 +60,19 @@ class Printer {
         absl::StrCat("ETCD_WATCH_EVENT_TYPE=", Quote(put ? "PUT" : "DELETE")),
         absl::StrCat("ETCD_WATCH_KEY=", Quote(event.kv.key)),
         absl::StrCat("ETCD_WATCH_VALUE=", Quote(event.kv.value))};
-    const pid_t child = fork();
-    if (child == 0) {
-      for (const std::string& variable : environment) {
-        const size_t equals = variable.find('=');
-        setenv(variable.substr(0, equals).c_str(), variable.c_str() + equals + 1, 1);
-      }
-      std::vector<char*> argv;
-      for (std::string& word : command_) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      execvp(argv[0], argv.data());
-      _exit(127);
-    }
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0) {
-      context_.Fail(kExitFailed, absl::StrCat("the command \"", absl::StrJoin(command_, " "),
-                                              "\" failed for an event of ", Quote(event.kv.key)));
-      return false;
-    }
-    return true;
+    Command command({.argv = command_, .environment = environment});
+    const absl::StatusOr<int> code = command.Run();
+    if (code.ok() && *code == 0) return true;
+    context_.Fail(kExitFailed, absl::StrCat("the command \"", absl::StrJoin(command_, " "),
+                                            "\" failed for an event of ", Quote(event.kv.key), ": ",
+                                            code.ok() ? absl::StrCat("exit code ", *code)
+                                                      : std::string(code.status().message())));
+    return false;
   }
 
   const Context& context_;
   absl::Mutex mutex_;
-  std::vector<std::string> command_;
+  const std::vector<std::string> command_;
 };
 
 // Prints until the watch ends. Returns why it ended.
