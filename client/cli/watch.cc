@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
@@ -110,7 +111,8 @@ absl::StatusOr<std::unique_ptr<Watcher>> StartLine(Client* client, const std::st
   absl::StatusOr<std::vector<std::string>> words = SplitWords(line);
   if (!words.ok()) return words.status();
   if (words->empty() || words->front() != "watch") {
-    return absl::InvalidArgumentError("each line is: watch [flags] KEY [END] [-- COMMAND]");
+    return absl::InvalidArgumentError(
+        "each line is: watch [flags] KEY [END] [-- COMMAND], or: progress");
   }
   *command = TakeCommand(&*words);
   CLI::App verb("", "watch");
@@ -129,7 +131,8 @@ absl::StatusOr<std::unique_ptr<Watcher>> StartLine(Client* client, const std::st
 }
 
 // Reads watches from standard input, line by line, and prints the events of all of them until the
-// input ends.
+// input ends. A line "progress" makes each watch print the revision up to which it has printed all
+// events.
 int Interactive(const Context& context) {
   struct Running {
     std::unique_ptr<Watcher> watcher;
@@ -142,6 +145,10 @@ int Interactive(const Context& context) {
   int code = kExitOk;
   for (std::string line; std::getline(context.streams.in, line);) {
     if (line.empty()) continue;
+    if (absl::StripAsciiWhitespace(line) == "progress") {
+      for (Running& running : all) running.watcher->RequestProgress();
+      continue;
+    }
     std::vector<std::string> command;
     auto watcher = StartLine(client.get(), line, &command);
     if (!watcher.ok()) {
@@ -178,13 +185,15 @@ void AddWatchVerb(CLI::App& app, Context& context) {
       "After --, a command is run for each event, with ETCD_WATCH_REVISION, "
       "ETCD_WATCH_EVENT_TYPE,\n"
       "ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment:\n"
-      "  raftkv watch colour -- sh -c 'echo $ETCD_WATCH_KEY changed'\n");
+      "  raftkv watch colour -- sh -c 'echo $ETCD_WATCH_KEY changed'\n"
+      "With -i, each line of standard input is a watch, as in \"watch colour --prefix\", or the "
+      "word\n"
+      "progress: then each watch prints the revision up to which it has printed all events.\n");
   auto arguments = std::make_shared<WatchArguments>();
   auto interactive = std::make_shared<bool>(false);
   arguments->AddTo(*verb);
   verb->get_option("key")->required(false);
-  verb->add_flag("-i,--interactive", *interactive,
-                 "read watches from standard input, one a line: watch KEY ...");
+  verb->add_flag("-i,--interactive", *interactive, "read lines from standard input, see below");
   verb->callback([arguments, interactive, &context] {
     context.verb = [arguments, interactive, &context] {
       if (*interactive) return Interactive(context);
