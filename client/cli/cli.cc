@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/cause.h"
+#include "client/cli/completion.h"
 #include "client/cli/usage.h"
 #include "config/version.h"
 
@@ -138,6 +139,24 @@ bool RunsCommands(const CLI::App& app, const std::vector<std::string>& words) {
   return verb != words.end() && (*verb == "watch" || *verb == "lock");
 }
 
+// completion bash|zsh
+void AddCompletionVerb(CLI::App& app, Context& context, std::function<int()>* run) {
+  CLI::App* completion = app.add_subcommand(
+      "completion", "Prints a script with which a shell completes raftkv's words");
+  completion->require_subcommand(0, 1);
+  const auto add = [&](const char* shell, const char* what,
+                       std::string (*script)(const CLI::App&)) {
+    completion->add_subcommand(shell, what)->callback([&app, &context, run, script] {
+      *run = [&app, &context, script] {
+        context.streams.out << script(app);
+        return kExitOk;
+      };
+    });
+  };
+  add("bash", "For ~/.bashrc: source <(raftkv completion bash)", BashCompletion);
+  add("zsh", "For ~/.zshrc, after compinit: source <(raftkv completion zsh)", ZshCompletion);
+}
+
 // Prints help when no verb is given. That is an error only after a group (`raftkv endpoint`).
 int PrintHelp(const CLI::App& app, const Streams& streams) {
   const auto groups = app.get_subcommands();
@@ -212,6 +231,7 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddLockVerbs(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);
+  AddCompletionVerb(app, context, &local_verb);
   app.footer(kFooter);
 
   try {
