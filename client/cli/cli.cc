@@ -229,6 +229,8 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddSnapshotVerbs(app, context);
   AddWatchVerb(app, context);
   AddLockVerbs(app, context);
+  AddCheckVerbs(app, context);
+  AddTopVerb(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);
   AddCompletionVerb(app, context, &local_verb);

@@ -40,6 +40,7 @@ struct Streams {
   std::ostream& out;
   std::ostream& err;
   bool in_is_terminal = false;   // if true: put reads no value from it, and txn prints prompts
+  bool out_is_terminal = false;  // if true: top replaces what it has shown
   bool err_is_terminal = false;  // if true: errors in red; bench and snapshot show their progress
 };
 
@@ -84,6 +85,8 @@ void AddBenchVerbs(CLI::App& app, Context& context);
 void AddSnapshotVerbs(CLI::App& app, Context& context);
 void AddWatchVerb(CLI::App& app, Context& context);
 void AddLockVerbs(CLI::App& app, Context& context);
+void AddCheckVerbs(CLI::App& app, Context& context);
+void AddTopVerb(CLI::App& app, Context& context);
 // Removes "--" and everything after it from the words. Returns what followed it.
 std::vector<std::string> TakeCommand(std::vector<std::string>* words);
 
