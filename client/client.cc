@@ -1,6 +1,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -60,7 +61,8 @@ class Client::Impl {
   // Sends `request` to the method `name`, for example "KV.Range".
   template <typename Response>
   absl::StatusOr<Response> Call(Kind kind, const char* name,
-                                const grpc::protobuf::MessageLite& request) {
+                                const grpc::protobuf::MessageLite& request,
+                                absl::Duration limit = absl::InfiniteDuration()) {
     grpc::ByteBuffer bytes;
     bool own = false;
     const grpc::Status encoded =
@@ -68,7 +70,7 @@ class Client::Impl {
     if (!encoded.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", encoded.error_message()));
     }
-    FailoverCall call({kind, name, dial_timeout_, request_timeout_}, endpoints_,
+    FailoverCall call({kind, name, dial_timeout_, std::min(limit, request_timeout_)}, endpoints_,
                       preferred_.load(std::memory_order_relaxed), bytes);
     absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
     preferred_.store(call.next_first(), std::memory_order_relaxed);
@@ -175,11 +177,15 @@ absl::StatusOr<LeaseRevokeResult> Client::LeaseRevoke(int64_t id) {
 
 // On the wire, a stream with one request and one response is like a unary call. The request may be
 // repeated like a read.
-absl::StatusOr<LeaseKeepAliveResult> Client::LeaseKeepAlive(int64_t id) {
+absl::StatusOr<LeaseKeepAliveResult> Client::Renew(int64_t id, absl::Duration limit) {
   etcdserverpb::LeaseKeepAliveRequest request;
   request.set_id(id);
-  return Result(impl_->Call<etcdserverpb::LeaseKeepAliveResponse>(Kind::kRead,
-                                                                  "Lease.LeaseKeepAlive", request));
+  return Result(impl_->Call<etcdserverpb::LeaseKeepAliveResponse>(
+      Kind::kRead, "Lease.LeaseKeepAlive", request, limit));
+}
+
+absl::StatusOr<LeaseKeepAliveResult> Client::LeaseKeepAlive(int64_t id) {
+  return Renew(id, absl::InfiniteDuration());
 }
 
 absl::StatusOr<LeaseTimeToLiveResult> Client::LeaseTimeToLive(int64_t id, bool keys) {

@@ -178,6 +178,7 @@ etcdserverpb::RangeRequest ToProto(const Keys& keys, const ReadOptions& options)
   request.set_serializable(options.serializable);
   request.set_sort_target(ToProto(options.sort_by));
   request.set_sort_order(OrderToProto(options));
+  request.set_max_create_revision(options.max_create_revision);
   return request;
 }
 

@@ -26,6 +26,8 @@
 //     for (const Event& event : batch->events) Use(event);
 //   }
 //
+// Locks and elections are in raftkv/lock.h.
+//
 // Several threads may use one Client at the same time. Every call blocks, and ends within
 // `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
 // endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint that
@@ -59,6 +61,7 @@
 #include "absl/time/time.h"
 #include "raftkv/kv.h"  // relative, because the installed headers have no folder client/
 #include "raftkv/lease.h"
+#include "raftkv/lock.h"
 #include "raftkv/watch.h"
 
 namespace raftkv::client {
@@ -194,8 +197,11 @@ class Client {
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:
+  friend class Session;
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
+  // LeaseKeepAlive that takes at most `limit`.
+  absl::StatusOr<LeaseKeepAliveResult> Renew(int64_t id, absl::Duration limit);
   std::unique_ptr<Impl> impl_;
 };
 

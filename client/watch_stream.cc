@@ -54,11 +54,27 @@ bool Watcher::Impl::Wait(void* tag, MonotonicTime deadline, bool* ok) {
   void* got = nullptr;
   while (queue_.AsyncNext(&got, ok, ForGrpc(deadline)) == grpc::CompletionQueue::GOT_EVENT) {
     if (got == tag) return true;
+    if (got == &writing_) writing_ = false;
+    if (got == &wake_) wake_is_set_ = false;
+    if (got == &writing_ || got == &wake_) SendProgressRequest();
   }
   return false;
 }
 
-// Ends the call, if there is one, and waits until gRPC no longer uses it.
+void Watcher::Impl::RequestProgress() {
+  progress_wanted_ = true;
+  if (!wake_is_set_.exchange(true)) wake_.Set(&queue_, gpr_now(GPR_CLOCK_MONOTONIC), &wake_);
+}
+
+void Watcher::Impl::SendProgressRequest() {
+  if (!created_ || writing_ || progress_sent_ || !progress_wanted_) return;
+  WatchRequest request;
+  request.mutable_progress_request();
+  progress_sent_ = writing_ = true;
+  call_->Write(request, &writing_);
+}
+
+// Ends the call, if there is one.
 void Watcher::Impl::Close() {
   if (call_ == nullptr) return;
   bool ok = false;
@@ -66,10 +82,18 @@ void Watcher::Impl::Close() {
     absl::MutexLock lock(&mutex_);
     context_->TryCancel();
   }
+  created_ = false;  // so no progress request follows
   if (std::exchange(reading_, false)) Wait(&response_, MonotonicTime::InfiniteFuture(), &ok);
   grpc::Status ignored;
-  call_->Finish(&ignored, this);
+  Finish(&ignored);
+}
+
+void Watcher::Impl::Finish(grpc::Status* status) {
+  created_ = progress_sent_ = false;
+  bool ok = false;
+  call_->Finish(status, this);
   Wait(this, MonotonicTime::InfiniteFuture(), &ok);
+  if (std::exchange(writing_, false)) Wait(&writing_, MonotonicTime::InfiniteFuture(), &ok);
   call_.reset();
   absl::MutexLock lock(&mutex_);
   context_.reset();
@@ -134,14 +158,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
 
 Watcher::Impl::Step Watcher::Impl::Broken() {
   grpc::Status status;
-  bool ok = false;
-  call_->Finish(&status, this);
-  Wait(this, MonotonicTime::InfiniteFuture(), &ok);
-  call_.reset();
-  {
-    absl::MutexLock lock(&mutex_);
-    context_.reset();
-  }
+  Finish(&status);
   if (cancelled_) return Step::kOver;
   last_error_ = status.ok() ? absl::UnavailableError(absl::StrCat(address_, " ended the watch"))
                             : ToError(status, address_, kCall);
@@ -177,6 +194,7 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
     retry_at_ = MonotonicTime::InfinitePast();
     last_error_ = absl::OkStatus();
     if (next_revision_ == 0) next_revision_ = response.header().revision() + 1;
+    SendProgressRequest();
     return std::nullopt;
   }
   fragments_.mutable_events()->MergeFrom(response.events());
@@ -184,7 +202,11 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   response.mutable_events()->Swap(fragments_.mutable_events());
   fragments_.Clear();
   next_revision_ = std::max(next_revision_, response.header().revision() + 1);
-  if (response.events().empty() && !request_.progress_notify()) return std::nullopt;
+  if (response.events().empty()) {
+    const bool asked = std::exchange(progress_sent_, false);
+    if (asked) progress_wanted_ = false;
+    if (!asked && !request_.progress_notify()) return std::nullopt;
+  }
   return FromProto(std::move(response));
 }
 
@@ -238,6 +260,7 @@ absl::StatusOr<WatchBatch> Watcher::Next(absl::Time deadline) {
   return impl_->Next(FromWallClock(deadline));
 }
 void Watcher::Cancel() { impl_->Cancel(); }
+void Watcher::RequestProgress() { impl_->RequestProgress(); }
 int64_t Watcher::next_revision() const { return impl_->next_revision(); }
 int64_t Watcher::compact_revision() const { return impl_->compact_revision(); }
 

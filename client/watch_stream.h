@@ -5,6 +5,7 @@
 #ifndef RAFTKV_CLIENT_WATCH_STREAM_H_
 #define RAFTKV_CLIENT_WATCH_STREAM_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/support/async_stream.h>
@@ -34,7 +35,8 @@ class Watcher::Impl {
   // Waits until a service has created the watch.
   absl::Status Start(MonotonicTime deadline);
   absl::StatusOr<WatchBatch> Next(MonotonicTime deadline);
-  void Cancel();  // from any thread
+  void Cancel();           // from any thread
+  void RequestProgress();  // from any thread
 
   int64_t next_revision() const { return next_revision_; }
   int64_t compact_revision() const { return compact_revision_; }
@@ -51,9 +53,12 @@ class Watcher::Impl {
   Step Read(MonotonicTime deadline);
   // Takes response_. Returns a batch if it has one.
   std::optional<WatchBatch> Take();
+  void SendProgressRequest();  // if one is wanted, and can be sent now
   // The stream has broken: decides whether to go on.
   Step Broken();
   void Close();
+  // Gets the status of the call, and waits until gRPC no longer uses it. No read may be in flight.
+  void Finish(grpc::Status* status);
   // Waits for the event `tag`; false: the deadline has passed. `ok` as gRPC's.
   bool Wait(void* tag, MonotonicTime deadline, bool* ok);
   Step End(absl::Status why);
@@ -81,6 +86,13 @@ class Watcher::Impl {
   std::string address_;
   etcdserverpb::WatchResponse response_;
   etcdserverpb::WatchResponse fragments_;
+
+  // A request for progress that has not been answered. It is sent again on each new stream.
+  std::atomic<bool> progress_wanted_{false};
+  bool progress_sent_ = false;  // on this stream
+  bool writing_ = false;        // the request is being sent
+  grpc::Alarm wake_;            // makes the thread in Wait send it
+  std::atomic<bool> wake_is_set_{false};
 
   std::atomic<bool> cancelled_{false};
   absl::Mutex mutex_;

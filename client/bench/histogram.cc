@@ -25,12 +25,23 @@ void Histogram::Add(int64_t microseconds) {
   ++buckets_[BucketOf(static_cast<uint64_t>(value))];
   ++count_;
   max_ = std::max(max_, value);
+  sum_ += static_cast<double>(value);
+  sum_of_squares_ += static_cast<double>(value) * static_cast<double>(value);
 }
 
 void Histogram::Merge(const Histogram& other) {
   for (size_t i = 0; i < kBuckets; ++i) buckets_[i] += other.buckets_[i];
   count_ += other.count_;
   max_ = std::max(max_, other.max_);
+  sum_ += other.sum_;
+  sum_of_squares_ += other.sum_of_squares_;
+}
+
+double Histogram::StandardDeviation() const {
+  if (count_ == 0) return 0;
+  const auto count = static_cast<double>(count_);
+  const double mean = sum_ / count;
+  return std::sqrt(std::max(0.0, sum_of_squares_ / count - mean * mean));
 }
 
 int64_t Histogram::Percentile(double fraction) const {

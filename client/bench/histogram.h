@@ -19,6 +19,7 @@ class Histogram {
   // The smallest value such that at least `fraction` of the samples are not above it, to within the
   // width of a bucket. 0 without samples.
   int64_t Percentile(double fraction) const;
+  double StandardDeviation() const;  // exact. 0 without samples
 
  private:
   // Below 128 us, one bucket for each microsecond. Above, 128 buckets for each power of two.
@@ -31,6 +32,8 @@ class Histogram {
   std::array<uint64_t, kBuckets> buckets_ = {};
   uint64_t count_ = 0;
   int64_t max_ = 0;
+  double sum_ = 0;
+  double sum_of_squares_ = 0;
 };
 
 }  // namespace raftkv::client

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -28,7 +29,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Verb = LoadOptions::Verb;
 
-constexpr char kPrefix[] = "bench/";
 // A worker pauses after a failure, so that rejected connections do not become a busy loop.
 constexpr absl::Duration kPause = absl::Milliseconds(10);
 
@@ -36,7 +36,9 @@ int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
 }
 
-std::string KeyOf(uint64_t number) { return absl::StrFormat("%s%010d", kPrefix, number); }
+std::string KeyOf(const LoadOptions& options, uint64_t number) {
+  return absl::StrFormat("%s%0*d", options.prefix, options.key_digits, number);
+}
 
 // The method that a verb calls.
 const char* NameOf(Verb verb) {
@@ -82,12 +84,25 @@ struct Run {
   std::vector<std::atomic<int64_t>> revisions =
       std::vector<std::atomic<int64_t>>(verb == Verb::kTxn ? options.key_space : 0);
   std::atomic<uint64_t> next_key{0};
-  std::atomic<uint64_t> ops{0};     // measured so far
-  std::atomic<uint64_t> errors{0};  // measured so far
-  Clock::time_point end;            // set when all workers are done
+  std::atomic<int64_t> next_turn{0};  // with a rate: when the next operation may start, in ns
+  std::atomic<uint64_t> ops{0};       // measured so far
+  std::atomic<uint64_t> errors{0};    // measured so far
+  Clock::time_point end = {};         // set when all workers are done
 
   bool stopped() const { return options.stop != nullptr && *options.stop; }
   bool over(Clock::time_point now) const { return now >= phases.measure_to || stopped(); }
+
+  // Takes the next turn, which is `now` or later.
+  Clock::time_point TakeTurn(Clock::time_point now) {
+    const auto interval = static_cast<int64_t>(1e9 / options.rate);
+    const int64_t earliest = now.time_since_epoch() / std::chrono::nanoseconds(1);
+    int64_t turn = 0;
+    int64_t next = next_turn.load(std::memory_order_relaxed);
+    do {
+      turn = std::max(next, earliest);
+    } while (!next_turn.compare_exchange_weak(next, turn + interval, std::memory_order_relaxed));
+    return Clock::time_point(std::chrono::nanoseconds(turn));
+  }
 };
 
 struct Tally {
@@ -110,9 +125,53 @@ class Worker {
     txn_.add_failure()->mutable_request_range()->set_keys_only(true);
   }
 
-  // Starts the next operation. Returns false if there is nothing more to do.
+  // Starts the next operation, or a wait for its turn. Returns false if there is nothing more to
+  // do.
   bool Start() {
     started_ = Clock::now();
+    if (run_.options.rate > 0 && !run_.fill && !run_.over(started_)) {
+      const Clock::time_point turn = run_.TakeTurn(started_);
+      if (turn >= run_.phases.measure_to) return false;
+      if (turn > started_) {
+        state_ = State::kAwaitsTurn;
+        Wait(absl::FromChrono(turn - started_));
+        return true;
+      }
+    }
+    return StartNow();
+  }
+
+  // Handles an event of the completion queue. Returns false if this worker is done.
+  bool OnEvent() {
+    switch (std::exchange(state_, State::kCalls)) {
+      case State::kPauses:
+        return Start();
+      case State::kAwaitsTurn:
+        started_ = Clock::now();
+        return StartNow();
+      case State::kCalls:
+        break;
+    }
+    if (run_.verb == Verb::kTxn && status_.ok() && !RecordRevision()) {
+      if (run_.over(Clock::now())) return false;
+      Send();
+      return true;
+    }
+    Record(Clock::now());
+    if (status_.ok()) return Start();
+    state_ = State::kPauses;
+    Wait(kPause);
+    return true;
+  }
+
+ private:
+  enum class State { kCalls, kPauses, kAwaitsTurn };
+
+  void Wait(absl::Duration duration) {
+    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + duration), this);
+  }
+
+  bool StartNow() {
     if (run_.fill) {
       number_ = run_.next_key.fetch_add(1, std::memory_order_relaxed);
       if (number_ >= static_cast<uint64_t>(run_.options.key_space) || run_.stopped()) return false;
@@ -124,42 +183,23 @@ class Worker {
     return true;
   }
 
-  // Handles an event of the completion queue. Returns false if this worker is done.
-  bool OnEvent() {
-    if (pausing_) {
-      pausing_ = false;
-      return Start();
-    }
-    if (run_.verb == Verb::kTxn && status_.ok() && !RecordRevision()) {
-      if (run_.over(Clock::now())) return false;
-      Send();
-      return true;
-    }
-    Record(Clock::now());
-    if (status_.ok()) return Start();
-    pausing_ = true;
-    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + kPause), this);
-    return true;
-  }
-
- private:
   void Send() {
     context_.emplace();
     context_->set_deadline(absl::ToChronoTime(absl::Now() + run_.options.request_timeout));
     switch (run_.verb) {
       case Verb::kPut:
-        put_.set_key(KeyOf(number_));
+        put_.set_key(KeyOf(run_.options, number_));
         put_call_ = connection_.kv->AsyncPut(&*context_, put_, &queue_);
         return put_call_->Finish(&put_response_, &status_, this);
       case Verb::kGet:
-        range_.set_key(KeyOf(number_));
+        range_.set_key(KeyOf(run_.options, number_));
         range_call_ = connection_.kv->AsyncRange(&*context_, range_, &queue_);
         return range_call_->Finish(&range_response_, &status_, this);
       case Verb::kTxn:
-        txn_.mutable_compare(0)->set_key(KeyOf(number_));
+        txn_.mutable_compare(0)->set_key(KeyOf(run_.options, number_));
         txn_.mutable_compare(0)->set_mod_revision(run_.revisions[number_].load());
-        txn_.mutable_success(0)->mutable_request_put()->set_key(KeyOf(number_));
-        txn_.mutable_failure(0)->mutable_request_range()->set_key(KeyOf(number_));
+        txn_.mutable_success(0)->mutable_request_put()->set_key(KeyOf(run_.options, number_));
+        txn_.mutable_failure(0)->mutable_request_range()->set_key(KeyOf(run_.options, number_));
         txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
         return txn_call_->Finish(&txn_response_, &status_, this);
     }
@@ -197,7 +237,7 @@ class Worker {
   Random random_;
   Clock::time_point started_;
   uint64_t number_ = 0;  // the current key's
-  bool pausing_ = false;
+  State state_ = State::kCalls;
   grpc::Alarm alarm_;
   std::optional<grpc::ClientContext> context_;
   grpc::Status status_;
@@ -295,8 +335,8 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
                                        .dial_timeout = options.dial_timeout,
                                        .request_timeout = options.request_timeout});
   if (!client.ok()) return client.status();
-  const auto present =
-      (*client)->Range(Keys::Range(KeyOf(0), KeyOf(options.key_space)), {.count_only = true});
+  const auto present = (*client)->Range(
+      Keys::Range(KeyOf(options, 0), KeyOf(options, options.key_space)), {.count_only = true});
   if (!present.ok()) return present.status();
   if (present->count >= options.key_space) return absl::OkStatus();
   LoadOptions wide = options;

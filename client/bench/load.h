@@ -8,7 +8,9 @@
 // one operation.
 //
 // Operations that complete within `duration` after the warm-up are measured. Latency is the time
-// from starting an operation to taking its completion off the queue.
+// from starting an operation to taking its completion off the queue. With a `rate`, a worker waits
+// for its turn before it starts an operation; a service that falls behind the rate does not have to
+// catch up.
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_
 #define RAFTKV_CLIENT_BENCH_LOAD_H_
 
@@ -37,7 +39,10 @@ struct LoadOptions {
   absl::Duration dial_timeout = absl::Seconds(2);
   absl::Duration request_timeout = absl::Seconds(5);
   int val_size = 256;
-  int key_space = 10000;      // keys are "bench/N", with a random N below this
+  int key_space = 10000;  // keys are a prefix and a random number below this
+  std::string prefix = "bench/";
+  int key_digits = 10;        // of the number
+  double rate = 0;            // operations per second, of all workers together; 0: no limit
   bool serializable = false;  // gets only
   // Once true, the run ends early: running requests complete, and the result is what was measured
   // so far. Null: never.

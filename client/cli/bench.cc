@@ -1,6 +1,4 @@
 // bench put, bench get, bench txn.
-#include <signal.h>
-
 #include <atomic>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +8,7 @@
 #include "client/bench/load.h"
 #include "client/cli/cause.h"
 #include "client/cli/cli.h"
+#include "client/cli/command.h"
 #include "client/cli/usage.h"
 
 namespace raftkv::client {
@@ -79,26 +78,6 @@ void PrintText(const char* verb, const LoadOptions& load,
   out << "the keys bench/... stay; remove them: raftkv del --prefix bench/\n";
 }
 
-std::atomic<bool> interrupted{false};
-
-// While it exists, the first Ctrl-C ends the measurement, and the second one ends the process.
-class StopOnInterrupt {
- public:
-  StopOnInterrupt() {
-    interrupted = false;
-    struct sigaction action = {};
-    action.sa_handler = [](int) { interrupted = true; };
-    action.sa_flags = SA_RESETHAND | SA_RESTART;
-    sigaction(SIGINT, &action, &before_);
-  }
-  ~StopOnInterrupt() { sigaction(SIGINT, &before_, nullptr); }
-  StopOnInterrupt(const StopOnInterrupt&) = delete;
-  StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
-
- private:
-  struct sigaction before_ = {};
-};
-
 absl::Status InRange(const char* flag, double value, double least, double most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -137,9 +116,10 @@ int Bench(const char* name, BenchArguments& arguments, const Context& context) {
   load.request_timeout = context.command_timeout;
   load.serializable = arguments.consistency == "s";
 
+  // The first Ctrl-C ends the measurement, and a second one the process.
+  std::atomic<bool> interrupted{false};
   load.stop = &interrupted;
-
-  const StopOnInterrupt stop_on_interrupt;
+  const Interrupts interrupts([&interrupted](int) { interrupted = true; });
   const bool live = context.streams.err_is_terminal;
   LoadProgress before;
   const auto report = RunLoad(load, [&](const LoadProgress& now) {

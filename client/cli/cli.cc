@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/cause.h"
+#include "client/cli/completion.h"
 #include "client/cli/usage.h"
 #include "config/version.h"
 
@@ -24,7 +25,7 @@ constexpr char kFooter[] = R"(Examples:
 
 Exit codes:
     0  done (reading a key that does not exist is no error)
-    1  the request failed, an endpoint is unhealthy, or members differ
+    1  the request failed, an endpoint is unhealthy, members differ, or a lock was lost
     2  no endpoint could be reached; nothing was sent
     3  standard input is not a transaction; nothing was sent
     4  the verb does not support this output format
@@ -128,6 +129,34 @@ void AddLocalVerbs(CLI::App& app, Context& context, std::function<int()>* run) {
   });
 }
 
+// Whether "--" begins a command. For other verbs, it ends the flags.
+bool RunsCommands(const CLI::App& app, const std::vector<std::string>& words) {
+  const auto is_verb = [&app](const std::string& word) {
+    return !app.get_subcommands([&word](const CLI::App* verb) { return verb->get_name() == word; })
+                .empty();
+  };
+  const auto verb = std::find_if(words.begin(), words.end(), is_verb);
+  return verb != words.end() && (*verb == "watch" || *verb == "lock");
+}
+
+// completion bash|zsh
+void AddCompletionVerb(CLI::App& app, Context& context, std::function<int()>* run) {
+  CLI::App* completion = app.add_subcommand(
+      "completion", "Prints a script with which a shell completes raftkv's words");
+  completion->require_subcommand(0, 1);
+  const auto add = [&](const char* shell, const char* what,
+                       std::string (*script)(const CLI::App&)) {
+    completion->add_subcommand(shell, what)->callback([&app, &context, run, script] {
+      *run = [&app, &context, script] {
+        context.streams.out << script(app);
+        return kExitOk;
+      };
+    });
+  };
+  add("bash", "For ~/.bashrc: source <(raftkv completion bash)", BashCompletion);
+  add("zsh", "For ~/.zshrc, after compinit: source <(raftkv completion zsh)", ZshCompletion);
+}
+
 // Prints help when no verb is given. That is an error only after a group (`raftkv endpoint`).
 int PrintHelp(const CLI::App& app, const Streams& streams) {
   const auto groups = app.get_subcommands();
@@ -199,15 +228,17 @@ int RunCli(int argc, const char* const* argv, Streams streams) {
   AddBenchVerbs(app, context);
   AddSnapshotVerbs(app, context);
   AddWatchVerb(app, context);
+  AddLockVerbs(app, context);
+  AddCheckVerbs(app, context);
+  AddTopVerb(app, context);
   std::function<int()> local_verb;
   AddLocalVerbs(app, context, &local_verb);
+  AddCompletionVerb(app, context, &local_verb);
   app.footer(kFooter);
 
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
-    if (std::find(words.begin(), words.end(), "watch") != words.end()) {
-      context.command = TakeCommand(&words);
-    }
+    if (RunsCommands(app, words)) context.command = TakeCommand(&words);
     std::reverse(words.begin(), words.end());  // as CLI11 takes them
     app.parse(std::move(words));
   } catch (const CLI::CallForHelp& help) {

@@ -41,6 +41,7 @@ struct Streams {
   std::ostream& out;
   std::ostream& err;
   bool in_is_terminal = false;   // if true: put reads no value from it, and txn prints prompts
+  bool out_is_terminal = false;  // if true: top replaces what it has shown
   bool err_is_terminal = false;  // if true: errors in red; bench and snapshot show their progress
 };
 
@@ -71,7 +72,7 @@ class Context {
   absl::Duration dial_timeout = absl::Seconds(2);
   Format format = Format::kSimple;
   bool hex = false;
-  std::vector<std::string> command;  // of watch: the words after --
+  std::vector<std::string> command;  // of watch and lock: the words after --
   std::function<int()> verb;         // runs the verb that was given; empty: none was given
 };
 
@@ -84,7 +85,10 @@ void AddMemberVerbs(CLI::App& app, Context& context);
 void AddBenchVerbs(CLI::App& app, Context& context);
 void AddSnapshotVerbs(CLI::App& app, Context& context);
 void AddWatchVerb(CLI::App& app, Context& context);
-// Removes "--" and everything after it from the words of `watch`. Returns what followed it.
+void AddLockVerbs(CLI::App& app, Context& context);
+void AddCheckVerbs(CLI::App& app, Context& context);
+void AddTopVerb(CLI::App& app, Context& context);
+// Removes "--" and everything after it from the words. Returns what followed it.
 std::vector<std::string> TakeCommand(std::vector<std::string>* words);
 
 int RunCli(int argc, const char* const* argv, Streams streams);

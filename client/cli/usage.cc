@@ -102,8 +102,7 @@ std::string MessageOf(const CLI::ParseError& error) {
 
 // etcdctl's verbs that raftkv does not have yet.
 bool IsNotSupportedYet(std::string_view verb) {
-  constexpr std::string_view kVerbs[] = {"auth", "check",       "elect", "lock",
-                                         "role", "make-mirror", "user"};
+  constexpr std::string_view kVerbs[] = {"auth", "make-mirror", "role", "user"};
   return std::find(std::begin(kVerbs), std::end(kVerbs), verb) != std::end(kVerbs);
 }
 

@@ -1,7 +1,4 @@
 // The verb watch: prints events as they happen, and runs a command for each.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <list>
 #include <memory>
@@ -9,10 +6,12 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "client/cli/cli.h"
+#include "client/cli/command.h"
 #include "client/cli/kv_arguments.h"
 #include "client/cli/quote.h"
 #include "client/cli/usage.h"
@@ -62,30 +61,19 @@ class Printer {
         absl::StrCat("ETCD_WATCH_EVENT_TYPE=", Quote(put ? "PUT" : "DELETE")),
         absl::StrCat("ETCD_WATCH_KEY=", Quote(event.kv.key)),
         absl::StrCat("ETCD_WATCH_VALUE=", Quote(event.kv.value))};
-    const pid_t child = fork();
-    if (child == 0) {
-      for (const std::string& variable : environment) {
-        const size_t equals = variable.find('=');
-        setenv(variable.substr(0, equals).c_str(), variable.c_str() + equals + 1, 1);
-      }
-      std::vector<char*> argv;
-      for (std::string& word : command_) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      execvp(argv[0], argv.data());
-      _exit(127);
-    }
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0) {
-      context_.Fail(kExitFailed, absl::StrCat("the command \"", absl::StrJoin(command_, " "),
-                                              "\" failed for an event of ", Quote(event.kv.key)));
-      return false;
-    }
-    return true;
+    Command command({.argv = command_, .environment = environment});
+    const absl::StatusOr<int> code = command.Run();
+    if (code.ok() && *code == 0) return true;
+    context_.Fail(kExitFailed, absl::StrCat("the command \"", absl::StrJoin(command_, " "),
+                                            "\" failed for an event of ", Quote(event.kv.key), ": ",
+                                            code.ok() ? absl::StrCat("exit code ", *code)
+                                                      : std::string(code.status().message())));
+    return false;
   }
 
   const Context& context_;
   absl::Mutex mutex_;
-  std::vector<std::string> command_;
+  const std::vector<std::string> command_;
 };
 
 // Prints until the watch ends. Returns why it ended.
@@ -123,7 +111,8 @@ absl::StatusOr<std::unique_ptr<Watcher>> StartLine(Client* client, const std::st
   absl::StatusOr<std::vector<std::string>> words = SplitWords(line);
   if (!words.ok()) return words.status();
   if (words->empty() || words->front() != "watch") {
-    return absl::InvalidArgumentError("each line is: watch [flags] KEY [END] [-- COMMAND]");
+    return absl::InvalidArgumentError(
+        "each line is: watch [flags] KEY [END] [-- COMMAND], or: progress");
   }
   *command = TakeCommand(&*words);
   CLI::App verb("", "watch");
@@ -142,7 +131,8 @@ absl::StatusOr<std::unique_ptr<Watcher>> StartLine(Client* client, const std::st
 }
 
 // Reads watches from standard input, line by line, and prints the events of all of them until the
-// input ends.
+// input ends. A line "progress" makes each watch print the revision up to which it has printed all
+// events.
 int Interactive(const Context& context) {
   struct Running {
     std::unique_ptr<Watcher> watcher;
@@ -155,6 +145,10 @@ int Interactive(const Context& context) {
   int code = kExitOk;
   for (std::string line; std::getline(context.streams.in, line);) {
     if (line.empty()) continue;
+    if (absl::StripAsciiWhitespace(line) == "progress") {
+      for (Running& running : all) running.watcher->RequestProgress();
+      continue;
+    }
     std::vector<std::string> command;
     auto watcher = StartLine(client.get(), line, &command);
     if (!watcher.ok()) {
@@ -191,13 +185,15 @@ void AddWatchVerb(CLI::App& app, Context& context) {
       "After --, a command is run for each event, with ETCD_WATCH_REVISION, "
       "ETCD_WATCH_EVENT_TYPE,\n"
       "ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment:\n"
-      "  raftkv watch colour -- sh -c 'echo $ETCD_WATCH_KEY changed'\n");
+      "  raftkv watch colour -- sh -c 'echo $ETCD_WATCH_KEY changed'\n"
+      "With -i, each line of standard input is a watch, as in \"watch colour --prefix\", or the "
+      "word\n"
+      "progress: then each watch prints the revision up to which it has printed all events.\n");
   auto arguments = std::make_shared<WatchArguments>();
   auto interactive = std::make_shared<bool>(false);
   arguments->AddTo(*verb);
   verb->get_option("key")->required(false);
-  verb->add_flag("-i,--interactive", *interactive,
-                 "read watches from standard input, one a line: watch KEY ...");
+  verb->add_flag("-i,--interactive", *interactive, "read lines from standard input, see below");
   verb->callback([arguments, interactive, &context] {
     context.verb = [arguments, interactive, &context] {
       if (*interactive) return Interactive(context);

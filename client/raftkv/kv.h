@@ -63,6 +63,7 @@ struct ReadOptions {
   // range.
   SortBy sort_by = SortBy::kKey;
   Order order = Order::kAscend;
+  int64_t max_create_revision = 0;  // only keys that were created at or before it; 0: all
 };
 
 struct RangeResult {

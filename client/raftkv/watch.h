@@ -33,7 +33,8 @@ struct Event {
 // header.revision has been returned.
 struct WatchBatch {
   Header header;
-  std::vector<Event> events;  // may be empty, if progress_notify is set
+  // Empty only if progress_notify is set, or after RequestProgress.
+  std::vector<Event> events;
 };
 
 // Returns the events of some keys in order of revision. It returns each event once and leaves none
@@ -41,7 +42,8 @@ struct WatchBatch {
 // Watcher resumes at another endpoint by itself, from the revision that it has reached. Created by
 // Client::Watch; the client must outlive it.
 //
-// Only one thread at a time may call Next. Cancel may be called from any thread.
+// Only one thread at a time may call Next. Cancel and RequestProgress may be called from any
+// thread.
 class Watcher {
  public:
   ~Watcher();
@@ -58,6 +60,9 @@ class Watcher {
   // After any error except DeadlineExceeded the watch has ended.
   absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
   void Cancel();
+  // Makes Next return an empty batch soon, whose header has a revision up to which every event was
+  // returned. Several requests may get one batch.
+  void RequestProgress();
 
   // Every event before this revision was returned. To continue after an error, start a new watch at
   // this revision.

@@ -49,6 +49,16 @@ TEST(ClientWatch, ReturnsWhatHappensAfterItWasAccepted) {
   EXPECT_EQ(events[1].prev_kv->value, "1");
   EXPECT_EQ((*watcher)->next_revision(), events[1].kv.mod_revision + 1);
 
+  // It is answered also while Next waits.
+  const int64_t other = client->Put("other", "3")->header.revision;
+  std::thread asker([&] { (*watcher)->RequestProgress(); });
+  const auto progress = (*watcher)->Next(absl::Now() + absl::Seconds(10));
+  asker.join();
+  ASSERT_TRUE(progress.ok()) << progress.status();
+  EXPECT_TRUE(progress->events.empty());
+  EXPECT_EQ(progress->header.revision, other);
+  EXPECT_EQ((*watcher)->next_revision(), other + 1);
+
   std::thread canceller([&] { (*watcher)->Cancel(); });
   EXPECT_TRUE(absl::IsCancelled((*watcher)->Next().status()));
   canceller.join();

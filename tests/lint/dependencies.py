@@ -44,7 +44,7 @@ MODULES = {
     # storage/backup: the file of a backup; it needs no database.
     "client/": "config/edit_distance.h config/process.h config/url.h config/version.h proto/etcd/ "
                "storage/backup/ storage/files.h storage/base/monotonic_time.h "
-               "lib:protobuf lib:grpc lib:glog lib:cli lib:json",
+               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:boost",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest lib:nghttp2",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "

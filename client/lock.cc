@@ -1,0 +1,107 @@
+// Mutex, Election and LeaderObserver of raftkv/lock.h.
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "client/candidate.h"
+#include "client/clock.h"
+#include "client/raftkv.h"
+
+namespace raftkv::client {
+
+Mutex::Mutex(Session* session, std::string name)
+    : candidate_(std::make_unique<Candidate>(session, std::move(name))) {}
+Mutex::~Mutex() { candidate_->Leave().IgnoreError(); }
+absl::Status Mutex::Lock(absl::Time deadline) { return candidate_->Enter("", deadline); }
+absl::Status Mutex::Unlock() { return candidate_->Leave(); }
+void Mutex::Cancel() { candidate_->Cancel(); }
+const std::string& Mutex::key() const { return candidate_->key(); }
+int64_t Mutex::fencing_token() const { return candidate_->created(); }
+int64_t Mutex::locked_revision() const { return candidate_->won_revision(); }
+Compare Mutex::IsOwner() const { return candidate_->Exists(); }
+
+Election::Election(Session* session, std::string name)
+    : candidate_(std::make_unique<Candidate>(session, std::move(name))) {}
+Election::~Election() { candidate_->Leave().IgnoreError(); }
+absl::Status Election::Campaign(std::string_view value, absl::Time deadline) {
+  return candidate_->Enter(value, deadline);
+}
+absl::Status Election::Proclaim(std::string_view value) { return candidate_->Put(value); }
+absl::Status Election::Resign() { return candidate_->Leave(); }
+void Election::Cancel() { candidate_->Cancel(); }
+const std::string& Election::key() const { return candidate_->key(); }
+int64_t Election::fencing_token() const { return candidate_->created(); }
+Compare Election::IsLeader() const { return candidate_->Exists(); }
+
+class LeaderObserver::Impl {
+ public:
+  Impl(Client* client, std::string name) : client_(*client), all_(CandidatesOf(name)) {}
+
+  absl::StatusOr<LeaderResult> Next(MonotonicTime deadline) {
+    for (;;) {
+      if (!pending_.empty()) {
+        LeaderResult next = std::move(pending_.front());
+        pending_.erase(pending_.begin());
+        return next;
+      }
+      if (cancelled_) return absl::CancelledError("the observer was cancelled");
+      if (Now() >= deadline) return absl::DeadlineExceededError("the leader has not changed");
+      absl::Status status = watcher_ == nullptr ? Find() : Follow(deadline);
+      if (!status.ok()) return status;
+    }
+  }
+  void Cancel() { cancelled_ = true; }
+
+ private:
+  // Reads who leads. Then it watches that key or, if nobody leads, all candidates.
+  absl::Status Find() {
+    const auto first = client_.Range(all_, kFirstCandidate);
+    if (!first.ok()) return first.status();
+    const bool leads = !first->kvs.empty();
+    auto watcher = client_.Watch(leads ? Keys(first->kvs[0].key) : all_,
+                                 {.start_revision = first->header.revision + 1, .deletes = leads});
+    if (!watcher.ok()) return watcher.status();
+    watcher_ = *std::move(watcher);
+    watches_leader_ = leads;
+    if (leads) pending_.push_back({first->header, first->kvs[0]});
+    return absl::OkStatus();
+  }
+
+  // Waits for events. When the leader's key is deleted, or the first candidate comes, Find follows.
+  absl::Status Follow(MonotonicTime deadline) {
+    const absl::Duration wait = std::min(kWaitPoll, deadline - Now());
+    const auto batch = watcher_->Next(absl::Now() + wait);
+    if (absl::IsDeadlineExceeded(batch.status())) return absl::OkStatus();
+    if (absl::IsOutOfRange(batch.status())) {  // the history was compacted: read again
+      watcher_.reset();
+      return absl::OkStatus();
+    }
+    if (!batch.ok()) return batch.status();
+    for (const Event& event : batch->events) {
+      if (!watches_leader_ || event.type == Event::Type::kDelete) {
+        watcher_.reset();
+        return absl::OkStatus();
+      }
+      pending_.push_back({batch->header, event.kv});
+    }
+    return absl::OkStatus();
+  }
+
+  Client& client_;
+  const Keys all_;
+  std::vector<LeaderResult> pending_;  // not returned yet: at most the events of one batch
+  std::unique_ptr<Watcher> watcher_;
+  bool watches_leader_ = false;  // false: all candidates
+  std::atomic<bool> cancelled_{false};
+};
+
+LeaderObserver::LeaderObserver(Client* client, std::string name)
+    : impl_(std::make_unique<Impl>(client, std::move(name))) {}
+LeaderObserver::~LeaderObserver() = default;
+absl::StatusOr<LeaderResult> LeaderObserver::Next(absl::Time deadline) {
+  return impl_->Next(FromWallClock(deadline));
+}
+void LeaderObserver::Cancel() { impl_->Cancel(); }
+
+}  // namespace raftkv::client
