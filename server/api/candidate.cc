@@ -52,13 +52,13 @@ RangeRequest FirstCandidate(const std::string& name) {
 void ReadRange(const Edge& edge, std::shared_ptr<const StateSnapshot> snapshot,
                const RangeRequest& request, std::function<bool()> give_up, RangeThen then) {
   auto response = std::make_shared<RangeResponse>();
-  const absl::Status status = snapshot->Range(request, kInlineLimits, response.get());
+  const absl::Status status = ReadFrom(*snapshot, request, kInlineLimits, response.get());
   if (!absl::IsResourceExhausted(status)) return then(ToWire(status), *response);
   edge.OnReaders(
       std::move(give_up),
       [snapshot, request, response](const Limits& limits) {
         response->Clear();
-        return snapshot->Range(request, limits, response.get());
+        return ReadFrom(*snapshot, request, limits, response.get());
       },
       [&edge, then, response](const absl::Status& status) {
         edge.on_loop([then, status, response] { then(status, *response); });

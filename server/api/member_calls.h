@@ -4,7 +4,8 @@
 // How the handlers of methods read and write the replicated state. Write proposes a command and
 // answers the call once it is applied; Propose does the same without a call. Read answers a call
 // from the state machine, on a worker if the answer is large. A method that reads something new
-// needs a ReadFrom. WhenUpToDate is for answers that do not come from the state machine.
+// needs a ReadFrom. WhenUpToDate is for answers that do not come from the state machine. Propose
+// and ReadFrom ask the alarms (storage/alarms.h).
 
 #include <memory>
 #include <string>
@@ -98,11 +99,9 @@ void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
 using ProposalAnswer =
     absl::AnyInvocable<void(const absl::Status& status, bool proposed, ApplyResult result)>;
 
-// Proposes `command` and calls `answer` once it is applied, or with the reason why it was not.
-// Fields that this program does not know are dropped here, before the log. `answer` may run on the
-// thread that applies.
-inline void Propose(const Edge* edge, proto::Command* command, Caller caller, ProposalAnswer answer,
-                    bool wait_for_compaction = false) {
+// The part of Propose that follows when the alarms permit the command.
+inline void ProposePermitted(const Edge* edge, proto::Command* command, Caller caller,
+                             ProposalAnswer answer, bool wait_for_compaction) {
   command->DiscardUnknownFields();
   std::string bytes = command->SerializeAsString();
   if (bytes.size() > static_cast<size_t>(edge->config->limits.max_request_bytes)) {
@@ -122,12 +121,45 @@ inline void Propose(const Edge* edge, proto::Command* command, Caller caller, Pr
                                     .needs = needs});
 }
 
-// Proposes `command` and answers the call. Called by Write only, which checks the alarms first.
-// `get` returns the part of the command's response that answers the call.
+// Proposes `command` and calls `answer` once it is applied, or with the reason why it was not.
+// Fields that this program does not know are dropped here, before the log. A command that an alarm
+// denies is not proposed, so that such commands do not fill the log. Before this member denies a
+// command, it makes sure that it is up to date, because the alarm may have ended already. Call it
+// on the loop's thread. `answer` may run on the thread that applies.
+inline void Propose(const Edge* edge, proto::Command* command, Caller caller, ProposalAnswer answer,
+                    bool wait_for_compaction = false) {
+  const auto permit = [edge](const proto::Command& proposed) {
+    return edge->member->Snapshot()->alarms_in_force().Permit(proposed);
+  };
+  if (permit(*command).ok()) {
+    return ProposePermitted(edge, command, std::move(caller), std::move(answer),
+                            wait_for_compaction);
+  }
+  struct Denied {
+    proto::Command command;
+    Caller caller;
+    ProposalAnswer answer;
+  };
+  auto denied = std::make_shared<Denied>(Denied{std::move(*command), caller, std::move(answer)});
+  const auto again = [edge, permit, denied, wait_for_compaction] {
+    const absl::Status status = permit(denied->command);
+    if (!status.ok()) return denied->answer(ToWire(status), /*proposed=*/false, {});
+    ProposePermitted(edge, &denied->command, std::move(denied->caller), std::move(denied->answer),
+                     wait_for_compaction);
+  };
+  auto done = [edge, denied, again](Fate fate) {
+    if (fate != Fate::kApplied) return denied->answer(ReadToWire(fate), /*proposed=*/false, {});
+    edge->on_loop(again);
+  };
+  edge->member->Post(ReadRequest{std::move(done), std::move(caller)});
+}
+
+// Proposes `command` and answers the call. `get` returns the part of the command's response that
+// answers it.
 template <typename Request, typename Response>
-void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
-                Response* (proto::CommandResponse::*get)(),
-                std::shared_ptr<const int> compaction_waiter = nullptr) {
+void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
+           Response* (proto::CommandResponse::*get)(),
+           std::shared_ptr<const int> compaction_waiter = nullptr) {
   const bool wait_for_compaction = compaction_waiter != nullptr;
   auto answer = [edge, call, get, waiter = std::move(compaction_waiter)](
                     const absl::Status& status, bool proposed, ApplyResult result) {
@@ -138,29 +170,6 @@ void ProposeFor(const Edge* edge, Unary<Request, Response> call, proto::Command*
     call.Finish(absl::OkStatus());
   };
   Propose(edge, command, Edge::CallerOf(call), std::move(answer), wait_for_compaction);
-}
-
-// As ProposeFor, but does not propose a command that an alarm denies, so that such commands do not
-// fill the log. Before this member denies a command, it makes sure that it is up to date, because
-// the alarm may have ended already.
-template <typename Request, typename Response>
-void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
-           Response* (proto::CommandResponse::*get)(),
-           std::shared_ptr<const int> compaction_waiter = nullptr) {
-  const auto permit = [edge](const proto::Command& proposed) {
-    return edge->member->Snapshot()->alarms_in_force().Permit(proposed);
-  };
-  if (permit(*command).ok()) {
-    return ProposeFor(edge, call, command, get, std::move(compaction_waiter));
-  }
-  const auto again = [edge, call, permit, get, waiter = std::move(compaction_waiter),
-                      command = std::make_shared<proto::Command>(std::move(*command))] {
-    const absl::Status status = permit(*command);
-    if (status.ok()) return ProposeFor(edge, call, command.get(), get, waiter);
-    SayNotProposed(call.get());
-    call.Finish(ToWire(status));
-  };
-  WhenUpToDate(edge, call, [edge, again] { edge->on_loop(again); });
 }
 
 }  // namespace raftkv::api

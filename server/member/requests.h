@@ -8,6 +8,7 @@
 // request's deadline, on the thread of the member's turns or on the thread that applies.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -83,7 +84,7 @@ struct Caller {
   // write is dropped if its caller has gone before it was proposed, because the caller may have
   // sent it again to another member. Called on the thread of the turns, until `done` is called.
   // Empty: never gone.
-  absl::AnyInvocable<bool() const> gone = nullptr;
+  std::function<bool()> gone = nullptr;
 };
 
 // A write. It becomes an entry of the log.

@@ -186,6 +186,66 @@ TEST_F(Recipes, WaitingCallsDoNotDelayAStop) {
   EXPECT_TRUE(EventuallyCandidates("jobs", 1)) << "a call that ends deletes its key";
 }
 
+// A client that repeats a denied call must not fill the log of a disk that is nearly full.
+TEST_F(Recipes, NoSpaceDeniesWhatAddsDataWithoutAnEntryInTheLog) {
+  const int64_t owner_lease = Grant(), other_lease = Grant();
+  const LockReply owner = TakeLock(0, owner_lease);
+  ASSERT_TRUE(owner.ok()) << owner.status.error_message();
+  const auto won_context = MakeContext();
+  const CampaignReply won = StartCampaign(0, owner_lease, "a", won_context.get()).get();
+  ASSERT_TRUE(won.ok()) << won.status.error_message();
+
+  const auto change_alarm = [&](etcdserverpb::AlarmRequest::AlarmAction action) {
+    etcdserverpb::AlarmRequest request;
+    request.set_action(action);
+    request.set_alarm(etcdserverpb::NOSPACE);
+    Connection& connection = cluster_.connection(1);
+    EXPECT_TRUE(
+        Call(connection, *connection.maintenance, &etcdserverpb::Maintenance::Stub::Alarm, request)
+            .ok());
+  };
+  change_alarm(etcdserverpb::AlarmRequest::ACTIVATE);
+
+  constexpr char kNoSpace[] = "etcdserver: mvcc: database space exceeded";
+  Connection& connection = cluster_.connection(1);
+  const auto election = Election::NewStub(connection.channel);
+  const auto lock = [&](int64_t lease) { return TakeLock(1, lease).status.error_message(); };
+  const auto campaign = [&](int64_t lease) {
+    const auto context = MakeContext();
+    return StartCampaign(1, lease, "b", context.get()).get().status.error_message();
+  };
+  v3electionpb::ProclaimRequest proclaim;
+  *proclaim.mutable_leader() = won.response.leader();
+  const auto deny_all = [&] {
+    EXPECT_EQ(lock(0), kNoSpace) << "the grant of a lease";
+    EXPECT_EQ(lock(other_lease), kNoSpace);
+    EXPECT_EQ(campaign(0), kNoSpace);
+    EXPECT_EQ(campaign(other_lease), kNoSpace);
+    EXPECT_EQ(
+        Call(connection, *election, &Election::Stub::Proclaim, proclaim).status.error_message(),
+        kNoSpace);
+  };
+  deny_all();
+  if (ProductUnderTest() == Product::kRaftkv) {
+    // After the start, the members may still add entries by themselves.
+    EXPECT_TRUE(Eventually(absl::Seconds(20), [&] {
+      const uint64_t before = cluster_.Status(1).response.raftindex();
+      deny_all();
+      return cluster_.Status(1).response.raftindex() == before;
+    }));
+  }
+  EXPECT_THAT(Candidates("jobs"), ElementsAre(owner.response.key()));
+
+  // What frees space is permitted.
+  v3electionpb::ResignRequest resign;
+  *resign.mutable_leader() = won.response.leader();
+  EXPECT_TRUE(Call(connection, *election, &Election::Stub::Resign, resign).ok());
+  Unlock(1, owner.response.key());
+  EXPECT_THAT(Candidates("jobs"), IsEmpty());
+  change_alarm(etcdserverpb::AlarmRequest::DEACTIVATE);
+  EXPECT_TRUE(TakeLock(1, other_lease).ok());
+}
+
 TEST_F(Recipes, ElectionHasOneLeaderAndObserversSeeEachValue) {
   const int64_t first = Grant(), second = Grant();
   Connection& connection = cluster_.connection(0);

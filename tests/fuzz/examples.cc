@@ -37,6 +37,7 @@ std::vector<proto::Command> Commands() {
   std::vector<proto::Command> commands;
   for (int i = 0; i < kEach; ++i) commands.push_back(random.Command({20 + i, i % 3 - 1}));
   for (int i = 0; i < kEach; ++i) commands.push_back(random.LeaseCommand(model));
+  for (int i = 0; i < kEach; ++i) commands.push_back(random.AlarmCommand(model));
   proto::Command command;
   command.mutable_record_store_id()->set_member_id(1);
   command.mutable_record_store_id()->set_store_id(std::string(16, 'i'));
@@ -44,6 +45,8 @@ std::vector<proto::Command> Commands() {
   command.mutable_set_cluster_version()->set_version(2);
   commands.push_back(command);
   command.mutable_expire_leases()->add_leases()->set_id(7);
+  commands.push_back(command);
+  command.mutable_bump_revision()->set_by(1000);
   commands.push_back(command);
   return commands;
 }
@@ -83,7 +86,11 @@ std::vector<std::string> PeerMessages() {
       WithKind(8, Encode(ForwardedProposalReply{
                              .number = 3, .rejected = absl::NotFoundError("member not found")})
                       .declined()),
-      WithKind(8, Encode(HelloReply{.log_empty = true}))};
+      WithKind(8, Encode(HelloReply{.log_empty = true})),
+      WithKind(9, Encode(DigestReport{{{1000, 7}, {2000, UINT64_MAX}}})),
+      WithKind(9, Encode(DigestReport{})),
+      WithKind(10, Encode(Diverged{2000, 7}).diverged()),
+      WithKind(10, Encode(Diverged{.index = 2000, .majority = {}}).diverged())};
   for (proto::Command& command : Commands()) {
     command.mutable_origin()->set_member_id(7);
     command.mutable_origin()->set_number(9);

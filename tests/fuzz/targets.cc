@@ -102,8 +102,29 @@ void CheckReplies(std::string_view bytes) {
   }
 }
 
+void CheckDigests(std::string_view bytes) {
+  proto::ForwardRequest in;
+  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
+  const absl::StatusOr<DigestReport> report = DecodeDigests(in);
+  if (!report.ok()) return;
+  CHECK_LE(report->digests.size(), kDigestsKept);
+  const absl::StatusOr<DigestReport> again = DecodeDigests(Encode(*report));
+  CHECK(again.ok()) << again.status();
+  CHECK(again->digests == report->digests);
+}
+
+void CheckDiverged(std::string_view bytes) {
+  proto::ForwardResponse::Diverged in;
+  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
+  const absl::StatusOr<Diverged> diverged = Decode(in);
+  if (!diverged.ok()) return;
+  const absl::StatusOr<Diverged> again = Decode(Encode(*diverged).diverged());
+  CHECK(again.ok()) << again.status();
+  CHECK(again->index == diverged->index && again->majority == diverged->majority);
+}
+
 void RunPeerMessage(std::string_view input) {
-  switch (TakeByte(&input) % 9) {
+  switch (TakeByte(&input) % 11) {
     case 0:
       return CheckMessage<raft::RequestVote, proto::RequestVoteRequest>(input);
     case 1:
@@ -123,8 +144,12 @@ void RunPeerMessage(std::string_view input) {
           input, [](const proto::ForwardResponse& in) -> const auto& { return in.read_index(); });
     case 7:
       return CheckProposal(input);
-    default:
+    case 8:
       return CheckReplies(input);
+    case 9:
+      return CheckDigests(input);
+    default:
+      return CheckDiverged(input);
   }
 }
 

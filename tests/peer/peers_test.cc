@@ -81,13 +81,18 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
 TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
-  std::vector<proto::Command> commands(6);
+  std::vector<proto::Command> commands(11);
   commands[0].mutable_put();
   commands[1].mutable_delete_range();
   commands[2].mutable_txn();
   commands[3].mutable_compaction();
   commands[4].mutable_record_store_id();  // a leader's own
   commands[5].mutable_put();
+  commands[6].mutable_lease_grant();
+  commands[7].mutable_lease_revoke();
+  commands[8].mutable_renew_leases();
+  commands[9].mutable_change_members()->set_remove(2);
+  commands[10].mutable_change_alarm();
   uint64_t number = 0;
   for (proto::Command& command : commands) {
     command.mutable_origin()->set_member_id(1);
@@ -99,7 +104,7 @@ TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
              static_cast<int>(number);
     }));
   }
-  EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 5);
+  EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 10);
   EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kMalformed), 1);
   EXPECT_EQ(from.Count<ForwardLost>(), 0);
   const auto& declined =
