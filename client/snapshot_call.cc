@@ -16,7 +16,7 @@
 namespace raftkv::client {
 namespace {
 
-constexpr char kCall[] = "Maintenance.Snapshot";
+constexpr char kSnapshotCall[] = "Maintenance.Snapshot";
 
 // A completion queue on which one operation at a time is in flight.
 class Queue {
@@ -83,7 +83,7 @@ absl::Status ReadFrom(Connection* connection, absl::Duration timeout, Queue* que
   reader->Finish(&end, queue);
   queue->Wait(MonotonicTime::InfiniteFuture(), &ok);
   if (!status.ok()) return status;
-  return end.ok() ? absl::OkStatus() : ToError(end, connection->address, kCall);
+  return end.ok() ? absl::OkStatus() : ToError(end, connection->address, kSnapshotCall);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 
 using etcdserverpb::WatchRequest;
 
-constexpr char kCall[] = "Watch.Watch";
+constexpr char kWatchCall[] = "Watch.Watch";
 constexpr char kCompacted[] = "etcdserver: mvcc: required revision has been compacted";
 // The pause between two failed attempts to create the watch. After a stream that worked, the first
 // attempt starts at once.
@@ -161,7 +161,7 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
   Finish(&status);
   if (cancelled_) return Step::kOver;
   last_error_ = status.ok() ? absl::UnavailableError(absl::StrCat(address_, " ended the watch"))
-                            : ToError(status, address_, kCall);
+                            : ToError(status, address_, kWatchCall);
   return IsRejection(status.error_code()) ? End(last_error_) : Step::kGoOn;
 }
 
