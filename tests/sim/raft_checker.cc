@@ -52,9 +52,10 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
                               known.voted_for));
   }
   const raft::Index last = shadow.log.size();
+  const raft::EntryId synced{last == 0 ? 0 : shadow.log.back().term, last};
   if (std::exchange(shadow.torn, false)) {
     FindLoss(member, log);
-  } else if (log.lost()) {
+  } else if (log.lost() && synced >= shadow.lost_last) {  // below it, it is not repaired yet
     verdict_->Fail("I8", absl::StrFormat("%s misses entries that it never saved", Name(member)));
   } else if (log.last_index() != last ||
              (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
