@@ -15,6 +15,7 @@
 #include "config/url.h"
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
+#include "server/clock.h"
 
 namespace raftkv {
 
@@ -65,7 +66,7 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
 absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self) {
   std::string last;
   std::set<std::string> said;
-  for (const absl::Time end = absl::Now() + kAskFor; absl::Now() < end;) {
+  for (const MonotonicTime end = MonotonicNow() + kAskFor; MonotonicNow() < end;) {
     for (const MemberConfig& member : config.members) {
       if (&member == &self) continue;
       MemberListResponse response;

@@ -22,12 +22,8 @@
 #include "proto/command.pb.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/version.h"
 
 namespace raftkv {
-
-// The cluster version (version.h) that defines ChangeAlarm.
-inline constexpr ClusterVersion kAlarmsVersion = 3;
 
 // The types of which there is at least one alarm.
 struct AlarmsInForce {

@@ -23,14 +23,11 @@
 #include "proto/command.pb.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/version.h"
 
 namespace raftkv {
 
 // As etcd's default.
 inline constexpr int kLearnersMax = 1;
-// The cluster version (version.h) that defines ChangeMembers.
-inline constexpr ClusterVersion kMembersVersion = 3;
 
 class Members {
  public:

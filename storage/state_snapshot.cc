@@ -75,8 +75,7 @@ absl::StatusOr<StateSnapshot::KvHash> StateSnapshot::HashKv(
   if (absl::Status s = mvcc::CheckRevision(read_state(), revision); !s.ok()) return s;
   if (revision <= 0) revision = state_.revision;
   Meter meter({.give_up = give_up});
-  const Revision left_by =
-      state_.cluster_version < mvcc::kHashKvVersion ? state_.compacted : revision;
+  const Revision left_by = state_.cluster_version < kHashKvVersion ? state_.compacted : revision;
   const uint32_t hash = mvcc::HashHistory(*view_, left_by, revision, &meter);
   if (meter.over()) return meter.status();
   return KvHash{.hash = hash, .compact_revision = state_.compacted, .hash_revision = revision};

@@ -83,7 +83,7 @@ class StateSnapshot {
   }
 
   // A checksum of the keys that exist at hash_revision. No compaction changes it. Before cluster
-  // version 3 (kHashKvVersion in mvcc/history.h): of the history since compact_revision. `revision`
+  // version 3 (kHashKvVersion in version.h): of the history since compact_revision. `revision`
   // 0 is the newest. Errors: OutOfRange as Range; Cancelled if `give_up` (see Limits) returned
   // true. Reads everything, so run it on a worker.
   struct KvHash {

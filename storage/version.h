@@ -33,10 +33,16 @@ using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
 inline constexpr ClusterVersion kNewestVersion = 3;  // the newest version that this program knows
 
-// From this version on, every member knows what a snapshot is, so logs may be cut.
+// The versions that code asks for by name. What is true from each one on:
+inline constexpr ClusterVersion kMembersVersion = 3;  // there is the command ChangeMembers
+inline constexpr ClusterVersion kAlarmsVersion = 3;   // there is the command ChangeAlarm
+// Every member knows what a snapshot is, so logs may be cut.
 inline constexpr ClusterVersion kSnapshotVersion = 3;
-// From this version on, every member keeps its last digests (tables/digests.h).
+// Every member keeps its last digests (tables/digests.h).
 inline constexpr ClusterVersion kDigestsVersion = 3;
+// StateSnapshot::HashKv hashes what a compaction at its revision would leave, so that compaction
+// does not change the hash. Below this version it hashes all versions since the last compaction.
+inline constexpr ClusterVersion kHashKvVersion = 3;
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each full

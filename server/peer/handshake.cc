@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "server/clock.h"
 
 namespace raftkv {
 
@@ -74,7 +74,7 @@ bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
 }
 
 void Handshake::Count(Rejections::Reason reason, const std::string& what) {
-  rejections_.Count(reason, what, absl::Now());
+  rejections_.Count(reason, what, MonotonicNow());
 }
 
 }  // namespace raftkv

@@ -36,7 +36,7 @@ const char* Name(Rejections::Reason reason) {
 
 }  // namespace
 
-void Rejections::Count(Reason reason, const std::string& what, absl::Time now) {
+void Rejections::Count(Reason reason, const std::string& what, MonotonicTime now) {
   const bool is_new = ++counts_[reason] == 1;
   if (!is_new && now - said_ < kSayInterval) return;
   said_ = now;

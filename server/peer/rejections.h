@@ -11,7 +11,7 @@
 #include <map>
 #include <string>
 
-#include "absl/time/time.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
@@ -29,14 +29,14 @@ class Rejections {
   };
 
   // `what` describes this message in one line: its sender, what is wrong, and the remedy.
-  void Count(Reason reason, const std::string& what, absl::Time now);
+  void Count(Reason reason, const std::string& what, MonotonicTime now);
 
   uint64_t total() const;
   uint64_t of(Reason reason) const;
 
  private:
   std::map<Reason, uint64_t> counts_;
-  absl::Time said_ = absl::InfinitePast();
+  MonotonicTime said_ = MonotonicTime::InfinitePast();
 };
 
 }  // namespace raftkv

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "glog/logging.h"
+#include "server/clock.h"
 #include "server/peer/raft_codec.h"
 #include "storage/base/checksum.h"
 
@@ -88,10 +89,10 @@ absl::StatusOr<LogStore::Tip> SnapshotSender::TipAt(raft::EntryId id) {
 absl::Status SnapshotSender::Send() {
   // Connects before it takes the snapshot, because taking it costs a flush.
   const std::shared_ptr<grpc::Channel> channel = Connect(options_.address);
-  const absl::Time connect_by = absl::Now() + kConnectTimeout;
+  const MonotonicTime connect_by = MonotonicNow() + kConnectTimeout;
   while (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + kLookInterval))) {
     if (!Sleep(absl::ZeroDuration())) return absl::CancelledError("given up");
-    if (absl::Now() < connect_by) continue;
+    if (MonotonicNow() < connect_by) continue;
     return absl::UnavailableError(absl::StrCat("cannot connect to ", options_.address));
   }
   const absl::StatusOr<std::unique_ptr<TakenSnapshot>> taken = hooks_.take();
@@ -101,7 +102,7 @@ absl::Status SnapshotSender::Send() {
   if (!tip.ok()) return tip.status();
   manifest.base = *tip;
 
-  const absl::Time start = absl::Now();
+  const MonotonicTime start = MonotonicNow();
   LOG(INFO) << "sending a snapshot to " << options_.name << ": index " << manifest.base.id.index
             << ", " << (manifest.bytes() >> 20) << " MiB in " << manifest.files.size() << " files";
   const auto stub = proto::Raft::NewStub(channel);
@@ -124,7 +125,7 @@ absl::Status SnapshotSender::Send() {
   }
   if (status.ok()) {
     LOG(INFO) << "the snapshot for " << options_.name << " is installed; it took "
-              << absl::StrFormat("%.1fs", absl::ToDoubleSeconds(absl::Now() - start));
+              << absl::StrFormat("%.1fs", absl::ToDoubleSeconds(MonotonicNow() - start));
     context_.TryCancel();  // nothing more comes
     stream->Finish();
     return status;
@@ -137,8 +138,8 @@ absl::Status SnapshotSender::Send() {
 absl::Status SnapshotSender::SendFiles(const TakenSnapshot& taken, Stream* stream) {
   const std::vector<SnapshotManifest::File>& files = taken.manifest().files;
   const uint64_t all = taken.manifest().bytes();
-  const absl::Time start = absl::Now();
-  absl::Time next_progress = start + kProgressInterval;
+  const MonotonicTime start = MonotonicNow();
+  MonotonicTime next_progress = start + kProgressInterval;
   uint64_t sent = 0;
   proto::InstallSnapshotRequest chunk;
   proto::InstallSnapshotResponse answer;
@@ -152,14 +153,14 @@ absl::Status SnapshotSender::SendFiles(const TakenSnapshot& taken, Stream* strea
       chunk.set_data(*std::move(data));
       if (!stream->Write(chunk) || !stream->Read(&answer)) return absl::UnavailableError("");
       sent += chunk.data().size();
-      const absl::Time now = absl::Now();
+      const MonotonicTime now = MonotonicNow();
       if (now >= next_progress) {
         next_progress = now + kProgressInterval;
         LOG(INFO) << "snapshot for " << options_.name << ": " << (sent >> 20) << " of "
                   << (all >> 20) << " MiB sent";
       }
-      const absl::Time due = start + absl::Seconds(static_cast<double>(sent) /
-                                                   static_cast<double>(hooks_.bytes_per_second));
+      const MonotonicTime due = start + absl::Seconds(static_cast<double>(sent) /
+                                                      static_cast<double>(hooks_.bytes_per_second));
       if (due > now && !Sleep(due - now)) return absl::CancelledError("given up");
     }
   }

@@ -30,10 +30,6 @@ namespace raftkv::mvcc {
 bool CompactSome(const Engine& engine, Revision compacted, Meter* meter, EventId* next,
                  WriteBatch* batch, Writer* writer);
 
-// From this version on, StateSnapshot::HashKv hashes what a compaction at its revision would leave.
-// So that compaction does not change it. Before, it hashed all versions since the last compaction.
-inline constexpr ClusterVersion kHashKvVersion = 3;
-
 // A checksum of what remains logically and is not newer than `revision`, in the order of keys. It
 // never depends on how far CompactSome has come. Drop the result if the meter is over.
 uint32_t HashHistory(const View& view, Revision compacted, Revision revision, Meter* meter);

@@ -434,7 +434,7 @@ absl::Status Model::History(const Moment& at, int64_t revision,
                             std::vector<KeyValue>* versions) const {
   if (absl::Status status = CheckRevision(at, revision); !status.ok()) return status;
   if (revision <= 0) revision = at.revision;
-  const int64_t kept = cluster_version_ < mvcc::kHashKvVersion ? at.compacted : revision;
+  const int64_t kept = cluster_version_ < kHashKvVersion ? at.compacted : revision;
   for (const auto& [key, all] : keys_) {
     if (const KeyValue* kv = At(all, kept)) versions->push_back(*kv);
     for (auto it = all.upper_bound(kept); it != all.end() && it->first <= revision; ++it) {

@@ -75,7 +75,7 @@ class Model {
                    etcdserverpb::TxnResponse* response) const;
 
   // What HashKv hashes at `revision` (0: the newest), key by key: the newest version there unless
-  // it is a deletion. Before mvcc::kHashKvVersion: the newest one at or below the compacted
+  // it is a deletion. Before kHashKvVersion: the newest one at or below the compacted
   // revision, and every later version. A deletion has version 0. Errors as Range.
   absl::Status History(const Moment& at, int64_t revision,
                        std::vector<mvccpb::KeyValue>* versions) const;

@@ -195,7 +195,7 @@ void Ledger::CheckHashes(int member, const StateMachine& state_machine, Revision
   if (!found.ok()) return;
   const Revision hashed = revision > 0 ? revision : at.revision;
   // From this version on, the history hash does not depend on the compacted revision.
-  const bool fixed = snapshot->cluster_version() >= mvcc::kHashKvVersion;
+  const bool fixed = snapshot->cluster_version() >= kHashKvVersion;
   const auto [history, first] = history_hashes_.emplace(
       std::pair(fixed ? std::nullopt : std::optional(at.compacted), hashed), found->hash);
   if (found->hash != history->second || found->compact_revision != at.compacted ||

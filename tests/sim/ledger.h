@@ -125,7 +125,7 @@ class Ledger {
   std::vector<raft::Index> handed_over_;  // by member
   std::vector<raft::Index> applied_at_;   // by operation
   // The first hashes that a member reported. Hashes of keys: by (compacted, revision); from
-  // mvcc::kHashKvVersion on by revision alone.
+  // kHashKvVersion on by revision alone.
   std::map<std::pair<std::optional<Revision>, Revision>, uint32_t> history_hashes_;
   std::map<raft::Index, uint32_t> hashes_;  // of the whole state, by applied index
 };
