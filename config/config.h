@@ -18,7 +18,9 @@
 namespace raftkv {
 
 // The etcd API version that we announce (Status, /version). Clients choose by it what they use.
-inline constexpr char kEtcdVersion[] = "3.6.4";
+inline constexpr char kEtcdVersion[] = "3.7.1";
+// What etcd of that release announces as the version of the cluster and of its storage.
+inline constexpr char kEtcdClusterVersion[] = "3.7.0";
 
 struct MemberConfig {
   std::string name;
