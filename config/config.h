@@ -19,7 +19,9 @@ namespace raftkv {
 
 // The version of etcd's API that we announce (Status, /version). Clients use it to decide which
 // features they use.
-inline constexpr char kEtcdVersion[] = "3.6.4";
+inline constexpr char kEtcdVersion[] = "3.7.1";
+// What etcd of that release announces as the version of the cluster and of its storage.
+inline constexpr char kEtcdClusterVersion[] = "3.7.0";
 
 struct MemberConfig {
   std::string name;

@@ -20,7 +20,7 @@ std::string VersionText() {
 }
 
 std::string VersionLines(const std::string& program) {
-  return program + \" version: \" + VersionText() + \"\\nAPI version: 3.6\";
+  return program + \" version: \" + VersionText() + \"\\nAPI version: 3.7\";
 }
 
 }  // namespace raftkv

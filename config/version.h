@@ -19,7 +19,7 @@ std::string VersionText();
 // What `PROGRAM --version` prints, without the last newline. As etcdctl does, the second line names
 // the version of etcd's API:
 //   raftkv version: 0.1.0 (commit 0648ad3c5e1f)
-//   API version: 3.6
+//   API version: 3.7
 std::string VersionLines(const std::string& program);
 
 }  // namespace raftkv

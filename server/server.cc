@@ -199,6 +199,7 @@ struct Server::Parts {
   api::Counters counters;
   api::Edge edge;
   Metrics metrics;
+  std::function<void(MonotonicTime now)> check_range_streams;
   std::shared_ptr<api::WatchService> watches;
   bool reported_ready = false;
   // When streams that take too long are cancelled next.
@@ -306,6 +307,7 @@ absl::Status Server::Parts::Listen() {
 
   Methods methods;
   api::AddKv(&edge, &methods);
+  check_range_streams = api::AddRangeStream(&edge, &methods);
   api::AddLease(&edge, &methods);
   api::AddMaintenance(&edge, &methods);
   api::AddCluster(&edge, &methods);
@@ -405,6 +407,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     peers.EverySecond();
     PublishMetrics();
   }
+  check_range_streams(now);
   return watches->Run(watches, now);
 }
 

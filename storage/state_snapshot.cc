@@ -23,6 +23,13 @@ absl::Status StateSnapshot::Range(const etcdserverpb::RangeRequest& request, con
   return mvcc::Range(read_state(), request, &meter, response);
 }
 
+absl::Status StateSnapshot::NextPart(mvcc::RangeParts* parts, int64_t bytes_max,
+                                     const Limits& limits,
+                                     etcdserverpb::RangeResponse* part) const {
+  Meter meter(limits);
+  return parts->Next(read_state(), bytes_max, &meter, part);
+}
+
 absl::Status StateSnapshot::Txn(const etcdserverpb::TxnRequest& request, const Limits& limits,
                                 etcdserverpb::TxnResponse* response) const {
   if (absl::Status s = mvcc::Check(request, INT64_MAX); !s.ok()) return s;

@@ -17,6 +17,7 @@
 #include "storage/meter.h"  // Limits
 #include "storage/mvcc/events.h"
 #include "storage/mvcc/range.h"
+#include "storage/mvcc/range_parts.h"
 #include "storage/tables/state.h"
 #include "storage/version.h"
 
@@ -36,6 +37,10 @@ class StateSnapshot {
   // on another thread, without limits. Cancelled if give_up returned true.
   absl::Status Range(const etcdserverpb::RangeRequest& request, const Limits& limits,
                      etcdserverpb::RangeResponse* response) const;
+
+  // The next part of a range's answer, for KV.RangeStream (RangeParts::Next).
+  absl::Status NextPart(mvcc::RangeParts* parts, int64_t bytes_max, const Limits& limits,
+                        etcdserverpb::RangeResponse* part) const;
 
   // A transaction that only reads (mvcc::IsReadOnly), without the log. Errors as Range; the limits
   // are for all of it together.

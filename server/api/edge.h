@@ -213,6 +213,9 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
 // (watch_service.h).
 void AddKv(const Edge* edge, Methods* methods);
 void AddLease(const Edge* edge, Methods* methods);
+// KV.RangeStream is served in the same way. Call the returned function after each turn: it ends
+// streams whose clients do not read, or whose deadline is over.
+std::function<void(MonotonicTime now)> AddRangeStream(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
 void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods);

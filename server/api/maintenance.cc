@@ -92,7 +92,7 @@ void Status(const Edge* edge, Unary<StatusRequest, StatusResponse> call) {
   const raft::Status& raft = status.raft;
   StatusResponse* response = call.response();
   response->set_version(kEtcdVersion);
-  response->set_storageversion("3.6.0");
+  response->set_storageversion(kEtcdClusterVersion);
   response->set_serverversion(kVersion);
   response->set_clusterversion(edge->member->cluster_version());
   response->set_newestclusterversion(edge->member->newest_version());

@@ -175,17 +175,10 @@ class Probes {
 
 // --- /version
 
-// The first version of the same minor release: "3.6.0".
-std::string ClusterVersionText() {
-  const std::string version = kEtcdVersion;
-  return version.substr(0, version.rfind('.')) + ".0";
-}
-
 void Version(PageCall call) {
-  const std::string cluster = ClusterVersionText();
   Answer(call, kOk, "application/json",
-         absl::StrCat(R"({"etcdserver":")", kEtcdVersion, R"(","etcdcluster":")", cluster,
-                      R"(","storage":")", cluster, R"("})"));
+         absl::StrCat(R"({"etcdserver":")", kEtcdVersion, R"(","etcdcluster":")",
+                      kEtcdClusterVersion, R"(","storage":")", kEtcdClusterVersion, R"("})"));
 }
 
 // --- /health

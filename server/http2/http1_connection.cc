@@ -104,7 +104,6 @@ bool Http1Connection::Read(MonotonicTime now) {
     // A client may close its sending direction and still wait for the answer. After that, Read is
     // called again only if the client has closed the other direction, too.
     if (std::exchange(input_ended_, true)) return false;
-    last_ = true;
     return stream_ != nullptr && json_ == nullptr && !draining_;
   }
   if (!draining_) Receive({buffer.data(), static_cast<size_t>(got)});
@@ -150,8 +149,7 @@ const JsonGateway::Method* Http1Connection::MethodAt(const std::string& path) co
 void Http1Connection::OnHead() {
   const Http1Head& head = parser_.head();
   if (head.method == "POST") json_ = MethodAt(head.path);
-  if (json_ != nullptr) OpenJson();
-  if (head.expects_continue && !answered_) pieces_.push_back({"HTTP/1.1 100 Continue\r\n\r\n"});
+  if (head.expects_continue) pieces_.push_back({"HTTP/1.1 100 Continue\r\n\r\n"});
 }
 
 void Http1Connection::OnBody(std::string_view bytes) {
@@ -174,15 +172,15 @@ void Http1Connection::OnBody(std::string_view bytes) {
 void Http1Connection::OnRequest() {
   const Http1Head& head = parser_.head();
   if (json_ != nullptr) return Deliver();
-  const bool of_json = MethodAt(head.path) != nullptr;
-  if (!of_json && !router_->HasPage(head.path)) {
+  if (MethodAt(head.path) != nullptr) return Answer(405, kText, "Method Not Allowed\n");
+  if (!router_->HasPage(head.path)) {
     const absl::string_view text = head.path == "/" && pages_only_   ? kPagesRootText
                                    : head.path == "/"                ? kRootText
                                    : head.path.rfind("/v3/", 0) == 0 ? "Not Found\n"  // as etcd's
                                                                      : "404 page not found\n";
     return Answer(404, kText, std::string(text));
   }
-  if (of_json || head.method != "GET") return Answer(405, kText, "Method Not Allowed\n");
+  if (head.method != "GET") return Answer(405, kText, "Method Not Allowed\n");
   OpenPage();
 }
 
@@ -210,12 +208,10 @@ void Http1Connection::OpenPage() {
   if (!status.ok()) AnswerError(status);
 }
 
-void Http1Connection::OpenJson() { OpenStream(json_->name); }
-
 bool Http1Connection::BodyWaits() const { return converting_ || request_.has_value(); }
 
 void Http1Connection::Deliver() {
-  if (stream_ == nullptr || answered_ || converting_) return;
+  if (answered_ || converting_) return;
   if (request_) {
     if (!stream_->owner->WantsMessage()) return;
     const absl::Status status = stream_->owner->OnMessage(*std::exchange(request_, std::nullopt));
@@ -231,12 +227,15 @@ void Http1Connection::Deliver() {
     const bool empty_body = parser_.complete() && !json_->many_requests && objects_.bytes() == 0;
     if (!*next && empty_body) object = "{}";
   }
-  if (!object.empty()) {
+  const bool ends = object.empty() && parser_.complete();
+  if (object.empty() && !ends) return;
+  if (stream_ == nullptr && !OpenStream(json_->name)) return;
+  if (!ends) {
     any_request_ = converting_ = true;
     partial_since_ = now_;
     return router_->json()->ConvertRequest(stream_, json_, std::move(object));
   }
-  if (!parser_.complete() || std::exchange(end_delivered_, true)) return;
+  if (std::exchange(end_delivered_, true)) return;
   const bool damaged = json_->many_requests ? objects_.bytes() > 0 : !any_request_;
   const absl::Status status = damaged ? absl::InvalidArgumentError("unexpected end of JSON")
                                       : stream_->owner->OnRequestsEnd(/*damaged=*/false);
@@ -254,8 +253,9 @@ bool Http1Connection::ChargeBody() {
 void Http1Connection::Execute(Command* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
-  // The gateway first converts the answer to JSON, then posts it here again.
-  handler_ended_ |= command->status.has_value() && (json_ == nullptr || command->is_json);
+  // The gateway first converts an answer to JSON, then posts it here again. It may then have a status
+  // of the gateway.
+  handler_ended_ |= command->status.has_value() && !command->is_json;
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {
     // An answer in chunks stays incomplete. If the client does not read, EndLate closes
@@ -354,6 +354,7 @@ void Http1Connection::AnswerError(const absl::Status& status, size_t counted) {
 
 void Http1Connection::Reject(int status, absl::string_view text) {
   last_ = true;
+  if (chunks_begun_) return EndChunks(absl::InvalidArgumentError(text));
   Answer(status, kText, absl::StrCat(text, "\n"));
 }
 
@@ -364,7 +365,7 @@ std::string Http1Connection::HeadOf(int status, absl::string_view content_type) 
       "HTTP/1.1 ", status, " ", ReasonOf(status), "\r\nContent-Type: ", content_type,
       "\r\nX-Content-Type-Options: nosniff\r\nDate: ",
       absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()), "\r\n");
-  if (status == 405) text += json_ == nullptr ? "Allow: GET\r\n" : "Allow: POST\r\n";
+  if (status == 405) text += MethodAt(head.path) ? "Allow: POST\r\n" : "Allow: GET\r\n";
   if (last_) {
     text += "Connection: close\r\n";
   } else if (!head.chunks) {
@@ -416,10 +417,12 @@ void Http1Connection::EndRequest() {
   ChargeBody();
   body_bytes_ = 0;
   sent_by_ = MonotonicTime::InfiniteFuture();
-  if (last_) return StartDraining();
+  if (last_ || !parser_.complete()) return StartDraining();
   waiting_since_ = now_;
   parser_.Reset();
   Parse();
+  const bool served = answered_ || (stream_ != nullptr && parser_.complete());
+  if (input_ended_ && !served) StartDraining();
 }
 
 void Http1Connection::CloseStream(bool complete) {

@@ -64,7 +64,6 @@ class Http1Connection final : public ClientConnection {
   void OnHead();
   void OnRequest();
   void OpenPage();
-  void OpenJson();
   // Sets stream_, which serves the request. False: there are too many, and the client was told so.
   bool OpenStream(const std::string& method);
   // The status line and the headers that all answers have.
@@ -75,8 +74,8 @@ class Http1Connection final : public ClientConnection {
   void OnBody(std::string_view bytes);
   // True: the rest of the body is read later.
   bool BodyWaits() const;
-  // Gives the next request of the body to the owner, if it wants one. After the last one, tells the
-  // owner that no request follows.
+  // Gives the next request of the body to the owner, if it wants one; the first one opens the call.
+  // After the last one, tells the owner that no request follows.
   void Deliver();
   // Gives the gateway the next answer, if it has none.
   void ConvertNext();
@@ -87,7 +86,7 @@ class Http1Connection final : public ClientConnection {
   void SendChunk(const std::string& text, size_t counted);
   void EndChunks(const absl::Status& status, size_t counted = 0);
   void AnswerError(const absl::Status& status, size_t counted = 0);
-  // Queues the whole answer.
+  // Queues the whole answer. Reject: the rest of the request is not read.
   void Answer(int status, absl::string_view content_type, std::string body, size_t counted = 0);
   void Reject(int status, absl::string_view text);
   // Call it when the whole answer is in out_: closes the stream, and parses the next request.
@@ -100,7 +99,7 @@ class Http1Connection final : public ClientConnection {
   size_t body_bytes_ = 0;      // of the request
   bool head_seen_ = false;     // OnHead was called
   bool last_ = false;          // the connection ends after this answer
-  bool input_ended_ = false;   // the client has closed its side
+  bool input_ended_ = false;   // the client has closed its side: no request follows after in_
   bool answered_ = false;      // all of the answer is in pieces_
   bool chunks_begun_ = false;  // the head of an answer in chunks is in pieces_
 

@@ -1,8 +1,9 @@
 #include "server/http2/json_gateway.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver.h>
+#include <google/protobuf/util/type_resolver_util.h>
 #include <google/protobuf/wrappers.pb.h>
 
 #include <utility>
@@ -15,8 +16,9 @@ namespace raftkv::http2 {
 namespace {
 
 using google::protobuf::Descriptor;
-using google::protobuf::Message;
+using google::protobuf::util::TypeResolver;
 
+constexpr char kTypePrefix[] = "type.googleapis.com";
 constexpr size_t kWaitingMax = 1 << 20;
 constexpr int64_t kRequestOverhead = 1 << 10;
 
@@ -24,35 +26,36 @@ absl::Status TooManyRequests() {
   return absl::ResourceExhaustedError("etcdserver: too many requests");
 }
 
-std::unique_ptr<Message> NewMessage(const Descriptor* type) {
-  return std::unique_ptr<Message>(
-      google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
+std::string UrlOf(const Descriptor* type) {
+  return absl::StrCat(kTypePrefix, "/", type->full_name());
 }
 
-absl::StatusOr<std::string> ToProtobuf(const Descriptor* type, const std::string& json) {
-  const std::unique_ptr<Message> message = NewMessage(type);
+// JSON is converted to bytes and back without a message in memory, which may be many times larger
+// than the bytes.
+absl::StatusOr<std::string> ToProtobuf(TypeResolver* types, const Descriptor* type,
+                                       const std::string& json) {
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
-  const auto status = google::protobuf::util::JsonStringToMessage(json, message.get(), options);
+  std::string bytes;
+  const auto status =
+      google::protobuf::util::JsonToBinaryString(types, UrlOf(type), json, &bytes, options);
   if (!status.ok()) return absl::InvalidArgumentError(std::string(status.message()));
-  return message->SerializeAsString();
+  return bytes;
 }
 
-absl::StatusOr<std::string> ToJson(const Descriptor* type, const Pieces& pieces) {
-  std::string framed;
-  for (const std::string& piece : pieces) framed += piece;
-  if (framed.size() > JsonGateway::kAnswerBytesMax) {
+absl::StatusOr<std::string> ToJson(TypeResolver* types, const Descriptor* type,
+                                   const Pieces& pieces) {
+  std::string bytes;
+  for (const std::string& piece : pieces) bytes += piece;
+  if (bytes.size() > JsonGateway::kAnswerBytesMax) {
     return absl::ResourceExhaustedError("etcdserver: response is too large for JSON");
   }
-  const std::unique_ptr<Message> message = NewMessage(type);
-  if (!message->ParseFromArray(framed.data() + kPrefixBytes,
-                               static_cast<int>(framed.size() - kPrefixBytes))) {
-    return absl::InternalError("the response cannot be parsed");
-  }
+  bytes.erase(0, kPrefixBytes);
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(*message, &json, options);
+  const auto status =
+      google::protobuf::util::BinaryToJsonString(types, UrlOf(type), bytes, &json, options);
   if (!status.ok()) return absl::InternalError(std::string(status.message()));
   return json;
 }
@@ -67,7 +70,13 @@ std::string Quoted(const std::string& text) {
 
 }  // namespace
 
-JsonGateway::JsonGateway(Outbox* outbox) : outbox_(outbox), worker_(/*threads=*/1, kWaitingMax) {}
+JsonGateway::JsonGateway(Outbox* outbox)
+    : outbox_(outbox),
+      types_(google::protobuf::util::NewTypeResolverForDescriptorPool(
+          kTypePrefix, google::protobuf::DescriptorPool::generated_pool())),
+      worker_(/*threads=*/1, kWaitingMax) {}
+
+JsonGateway::~JsonGateway() = default;
 
 void JsonGateway::Add(const std::vector<JsonRoute>& routes) {
   const auto* pool = google::protobuf::DescriptorPool::generated_pool();
@@ -97,8 +106,9 @@ void JsonGateway::ConvertRequest(std::shared_ptr<GrpcStream> stream, const Metho
       nullptr, [outbox = outbox_, bytes](void*) { outbox->ReleaseRequest(bytes); });
   accepted = accepted && worker_.Run([this, stream, method, json = std::move(json), charge] {
     if (stream->gone.load(std::memory_order_relaxed)) return;
-    outbox_->Post(
-        {.stream = stream, .request = ToProtobuf(method->request, json), .charge = charge});
+    outbox_->Post({.stream = stream,
+                   .request = ToProtobuf(types_.get(), method->request, json),
+                   .charge = charge});
   });
   if (!accepted) outbox_->Post({.stream = std::move(stream), .request = TooManyRequests()});
 }
@@ -110,7 +120,7 @@ void JsonGateway::ConvertAnswer(const Method* method, Command command) {
     if (shared->stream->gone.load(std::memory_order_relaxed)) {
       shared->message.clear();
     } else if (!shared->message.empty()) {
-      absl::StatusOr<std::string> json = ToJson(method->response, shared->message);
+      absl::StatusOr<std::string> json = ToJson(types_.get(), method->response, shared->message);
       shared->message.clear();
       if (json.ok()) {
         shared->message.push_back(*std::move(json));

@@ -27,7 +27,10 @@
 
 namespace google::protobuf {
 class Descriptor;
+namespace util {
+class TypeResolver;
 }
+}  // namespace google::protobuf
 
 namespace raftkv::http2 {
 
@@ -46,6 +49,7 @@ class JsonGateway {
 
   // `outbox` must outlive this.
   explicit JsonGateway(Outbox* outbox);
+  ~JsonGateway();
 
   // Methods that are not in the program's .proto files are left out.
   void Add(const std::vector<JsonRoute>& routes);
@@ -62,6 +66,7 @@ class JsonGateway {
 
  private:
   Outbox* const outbox_;
+  const std::unique_ptr<google::protobuf::util::TypeResolver> types_;
   absl::flat_hash_map<std::string, Method> methods_;  // by path
   Workers worker_;
 };

@@ -79,7 +79,7 @@ class Answer {
     std::string key = cursor.key();
     const bool keeps = first_keys_ || static_cast<int64_t>(kvs_.size()) < limit_;
     // Charged before it is copied: a large one may be more than the reader may take.
-    if (keeps && !meter_->Answer(Bytes(key.size() + value.size()))) return false;
+    if (keeps && !meter_->Answer(AnswerBytes(key.size() + value.size()))) return false;
     KeyValue kv = ToKeyValue(std::move(key), cursor.head(), value);
     const auto before = [this](const KeyValue& a, const KeyValue& b) { return Before(a, b); };
     if (keeps) {
@@ -109,10 +109,8 @@ class Answer {
   }
 
  private:
-  static int64_t Bytes(const KeyValue& kv) { return Bytes(kv.key().size() + kv.value().size()); }
-  static int64_t Bytes(size_t key_and_value) {
-    constexpr int64_t kNumbers = 128;  // revisions, version, lease, and the message around them
-    return kNumbers + static_cast<int64_t>(key_and_value);
+  static int64_t Bytes(const KeyValue& kv) {
+    return AnswerBytes(kv.key().size() + kv.value().size());
   }
   // Elements that compare equal are in ascending order of their keys, also in a descending sort.
   bool Before(const KeyValue& a, const KeyValue& b) const {
@@ -132,6 +130,11 @@ class Answer {
 };
 
 }  // namespace
+
+int64_t AnswerBytes(size_t key_and_value) {
+  constexpr int64_t kNumbers = 128;  // revisions, version, lease, and the message around them
+  return kNumbers + static_cast<int64_t>(key_and_value);
+}
 
 KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value) {
   KeyValue kv;

@@ -4,6 +4,8 @@
 // Reading versions: a cursor over the live keys of a range at one revision, and KV.Range by etcd's
 // rules on top of it. Works on any View: a pinned engine, or an engine overlaid with a batch.
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -61,6 +63,8 @@ struct ReadState {
   Revision compacted;  // the oldest that can be read; -1: all can
 };
 
+// What a key and its value are charged in an answer, in bytes.
+int64_t AnswerBytes(size_t key_and_value);
 mvccpb::KeyValue ToKeyValue(std::string key, const Head& head, std::string_view value);
 
 // The errors of reading, besides Meter::status(): OutOfRange with etcd's texts.

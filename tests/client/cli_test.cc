@@ -358,7 +358,7 @@ TEST(CliArguments, HelpAndVersion) {
   EXPECT_EQ(Raftkv({"--version"}).out, Raftkv({"version"}).out);
   const Result version = Raftkv({"version"});
   EXPECT_EQ(version.code, kExitOk);
-  EXPECT_EQ(version.out, "raftkv version: " + VersionText() + "\nAPI version: 3.6\n");
+  EXPECT_EQ(version.out, "raftkv version: " + VersionText() + "\nAPI version: 3.7\n");
   EXPECT_EQ(Raftkv({"help"}).out, Raftkv({"--help"}).out);
   EXPECT_EQ(Raftkv({"help", "endpoint", "hashkv"}).out,
             Raftkv({"endpoint", "hashkv", "--help"}).out);

@@ -18,6 +18,7 @@
 namespace raftkv::e2e {
 namespace {
 
+using etcdserverpb::RangeRequest;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -111,7 +112,7 @@ TEST_F(Hostile, LargeKeysHoldNobody) {
       revision = put.response.header().revision();
     }
   }
-  etcdserverpb::RangeRequest count = GetRequest("large");
+  RangeRequest count = GetRequest("large");
   count.set_range_end("largf");
   count.set_count_only(true);
   std::vector<std::unique_ptr<Connection>> connections;
@@ -178,6 +179,42 @@ TEST_F(Hostile, AnswersThatNobodyReadsHaveABudget) {
   connections.clear();
   EXPECT_TRUE(Eventually(absl::Seconds(60), [&] { return Memory("VmRSS") < 250 << 10; }))
       << Memory("VmRSS") << " KiB";
+}
+
+// 200 streams whose clients read 64 KiB of 40 MiB each, beside one that reads all.
+TEST_F(Hostile, StreamsOfRangesThatNobodyReadsHaveABudget) {
+  Connection& connection = cluster_.connection(leader_);
+  for (int i = 0; i < 40; ++i) {
+    etcdserverpb::TxnRequest txn;
+    for (int j = 0; j < 10; ++j) {
+      auto* put = txn.add_success()->mutable_request_put();
+      put->set_key(absl::StrCat("large", i, "-", j));
+      put->set_value(std::string(100'000, 'x'));
+    }
+    ASSERT_TRUE(Call(connection, *connection.kv, &etcdserverpb::KV::Stub::Txn, txn).ok());
+  }
+  const std::string call = Preface() + CallHeaders(1, "/etcdserverpb.KV/RangeStream") +
+                           MessageData(1, "\n\5large\x12\5largf", 14, /*last=*/true);
+  const int64_t before = Memory("VmHWM");
+  std::vector<std::unique_ptr<RawConnection>> connections;
+  PutBeside(1, [&](int) {
+    if (connections.size() < 200) {
+      connections.push_back(std::make_unique<RawConnection>(address()));
+      connections.back()->Send(call);
+    }
+    absl::SleepFor(absl::Milliseconds(5));
+  });
+  EXPECT_LT(Memory("VmHWM") - before, 200 << 10) << "200 chunks of 1.5 MiB would be 300 MiB";
+  RangeRequest request = GetRequest("large");
+  request.set_range_end("largf");
+  const auto context = MakeContext(absl::Seconds(60));
+  const auto reader = connection.kv->RangeStream(context.get(), request);
+  int keys = 0;
+  for (etcdserverpb::RangeStreamResponse chunk; reader->Read(&chunk);) {
+    keys += chunk.range_response().kvs_size();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(keys, 400);
 }
 
 TEST_F(Hostile, OtherProtocolsGetAnAnswerOrAreClosed) {

@@ -47,7 +47,7 @@ class Pages : public testing::Test {
 TEST_F(Pages, AreThoseOfEtcd) {
   const HttpReply version = Get("/version");
   EXPECT_EQ(version.status, 200);
-  EXPECT_EQ(version.body, R"({"etcdserver":"3.6.4","etcdcluster":"3.6.0","storage":"3.6.0"})");
+  EXPECT_EQ(version.body, R"({"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"})");
   EXPECT_THAT(version.headers, HasSubstr("Content-Type: application/json\r\n"));
   for (const char* target : {"/health", "/health?serializable=true", "/health?exclude=NOSPACE"}) {
     const HttpReply health = Get(target);

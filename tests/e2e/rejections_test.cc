@@ -376,7 +376,7 @@ TEST_F(Rejections, VersionAndHelpAreNotErrors) {
   const Finished version = RunServer({"--version"});
   EXPECT_EQ(version.exit_code, kStopped);
   EXPECT_THAT(version.out, AllOf(testing::StartsWith("raftkv-server version: 0.1.0"),
-                                 HasSubstr("API version: 3.6\n")));
+                                 HasSubstr("API version: 3.7\n")));
   const Finished help = RunServer({"--help"});
   EXPECT_EQ(help.exit_code, kStopped);
   EXPECT_THAT(help.out, AllOf(HasSubstr("--config"), HasSubstr("--check-config")));

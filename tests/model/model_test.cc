@@ -10,6 +10,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/mvcc/layout.h"
+#include "storage/mvcc/range_parts.h"
 #include "storage/state_machine.h"
 #include "tests/model/random_requests.h"
 #include "tests/model/small_rules.h"
@@ -299,6 +301,7 @@ class Trial {
     const auto snapshot = pinned ? pinned_ : state_->Snapshot();
     const Model::Moment at = pinned ? pinned_at_ : model_.now();
     if (!pinned && random_.OneIn(10)) CheckTimeToLive(*snapshot);
+    if (random_.OneIn(4)) CheckParts();
     if (!random_.OneIn(8)) {
       CheckRange(*snapshot, at, random_.Range(at));
       return;
@@ -324,6 +327,42 @@ class Trial {
     if (expected_status.ok()) {
       ASSERT_EQ(Text(actual), Text(expected)) << Text(request);
     }
+  }
+
+  // Reads one more part of a range. The merged parts are the answer of the range when the first
+  // part was read, whatever was applied since.
+  void CheckParts() {
+    if (!parts_) {
+      RangeRequest request = random_.Range(model_.now());
+      request.clear_sort_order();
+      request.clear_sort_target();
+      request.clear_min_mod_revision();
+      request.clear_max_mod_revision();
+      request.clear_min_create_revision();
+      request.clear_max_create_revision();
+      RangeResponse expected;
+      const absl::Status status = model_.Range(request, model_.now(), &expected);
+      if (absl::IsInvalidArgument(status)) return;
+      parts_.emplace(Parts{mvcc::RangeParts(request), status, std::move(expected), {}});
+      parts_->revision = request.revision() > 0 ? request.revision() : model_.revision();
+    }
+    if (parts_->revision < model_.now().compacted) {
+      parts_->status = absl::OutOfRangeError("mvcc: required revision has been compacted");
+    }
+    RangeResponse part;
+    const Limits limits{.steps_max = random_.OneIn(2) ? INT64_MAX : random_.Below(30)};
+    const absl::Status status =
+        state_->Snapshot()->NextPart(&parts_->parts, random_.Below(1'000), limits, &part);
+    ASSERT_EQ(status, parts_->status);
+    parts_->merged.MergeFrom(part);
+    if (status.ok() && !parts_->parts.done()) {
+      ASSERT_FALSE(part.has_header() || part.more() || part.count() != 0) << Text(part);
+      ++counts_["parts of ranges"];
+      return;
+    }
+    Count("ranges in parts", status);
+    if (status.ok()) ASSERT_EQ(Text(parts_->merged), Text(parts_->expected));
+    parts_.reset();
   }
 
   void CheckContents(int64_t revision) {
@@ -410,6 +449,14 @@ class Trial {
   std::unique_ptr<StateMachine> sleeper_;
   std::shared_ptr<const StateSnapshot> pinned_;
   Model::Moment pinned_at_;
+  struct Parts {
+    mvcc::RangeParts parts;
+    absl::Status status;  // the expected one
+    RangeResponse expected;
+    RangeResponse merged;
+    int64_t revision = 0;
+  };
+  std::optional<Parts> parts_;              // a range that is being read in parts
   std::map<int64_t, Model::Lease> leases_;  // as the member would know them
   std::vector<raft::Entry> log_;
   std::vector<std::string> replies_;

@@ -55,9 +55,15 @@ class Http1Test : public PortFixture {
     keep_alive.request = &etcdserverpb::LeaseKeepAliveRequest::default_instance();
     keep_alive.open = [this](Stream* stream) { return std::make_unique<Handler>(this, stream); };
     group_.methods.streams.push_back(std::move(keep_alive));
+    StreamMethod watch;
+    watch.name = "/etcdserverpb.Watch/Watch";
+    watch.request = &etcdserverpb::WatchRequest::default_instance();
+    watch.open = [this](Stream* stream) { return std::make_unique<LargeHandler>(this, stream); };
+    group_.methods.streams.push_back(std::move(watch));
     json_.Add({{"/v3/check", "/grpc.health.v1.Health/Check"},
                {"/v3/list", "/grpc.health.v1.Health/List"},
-               {"/v3/keepalive", "/etcdserverpb.Lease/LeaseKeepAlive"}});
+               {"/v3/keepalive", "/etcdserverpb.Lease/LeaseKeepAlive"},
+               {"/v3/watch", "/etcdserverpb.Watch/Watch"}});
     Connect();
   }
 
@@ -120,7 +126,9 @@ class Http1Test : public PortFixture {
 
   // Answers each request with a response of the same ID; -1: writes as many as the stream takes.
   struct Handler final : public StreamHandler {
-    Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
+    Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {
+      test->stream_ = stream;
+    }
     absl::Status OnRequest(google::protobuf::Message* request) override {
       const int64_t id = static_cast<etcdserverpb::LeaseKeepAliveRequest*>(request)->id();
       if (id == 0) return absl::NotFoundError("no id");
@@ -150,11 +158,27 @@ class Http1Test : public PortFixture {
     bool floods = false;
   };
 
+  // Writes a response that is too large for JSON.
+  struct LargeHandler final : public StreamHandler {
+    LargeHandler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
+    absl::Status OnRequest(google::protobuf::Message* /*request*/) override {
+      etcdserverpb::WatchResponse response;
+      response.set_cancel_reason(std::string(JsonGateway::kAnswerBytesMax, 'x'));
+      stream->Write(response, false);
+      return absl::OkStatus();
+    }
+    void OnWritable() override {}
+    void OnGone() override { ++test->gone_; }
+    Http1Test* const test;
+    Stream* const stream;
+  };
+
   // Router:
   bool HasPage(const std::string& path) const override { return path == "/page"; }
   JsonGateway* json() override { return &json_; }
 
   JsonGateway json_{&outbox_};
+  Stream* stream_ = nullptr;  // the last one that was opened
   int last_requests_ = 0;
   int gone_ = 0;
   int64_t written_ = 0;
@@ -165,6 +189,15 @@ TEST_F(Http1Test, ARequestMayArriveByteByByte) {
     ASSERT_TRUE(Receive(std::string(1, c)));  // the first byte is that of HTTP/2's magic too
   }
   EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 405 "));
+}
+
+TEST_F(Http1Test, ChunksMayArriveByteByByte) {
+  const std::string request =
+      "POST /v3/check HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+  for (const char c : request) ASSERT_TRUE(Receive(std::string(1, c)));
+  ASSERT_TRUE(RunUntil([this] { return call_ != nullptr; }));
+  std::exchange(call_, nullptr)->Finish(absl::OkStatus());
+  EXPECT_THAT(SentWith("{}"), StartsWith("HTTP/1.1 200 "));
 }
 
 TEST_F(Http1Test, AConnectionServesOneRequestAfterTheOther) {
@@ -192,6 +225,19 @@ TEST_F(Http1Test, AClientMayCloseItsSideBeforeTheAnswer) {
   EXPECT_FALSE(connection_->wants_read());
   AnswerCall("late");
   EXPECT_THAT(Sent(), HasSubstr("late"));
+  EXPECT_FALSE(Read());
+}
+
+TEST_F(Http1Test, AllRequestsBeforeTheEndAreServed) {
+  ASSERT_TRUE(Receive(absl::StrCat(kGet, kGet, kGet, "GET /pa")));
+  shutdown(client_, SHUT_WR);
+  ASSERT_TRUE(Read());
+  for (int i = 0; i < 3; ++i) {
+    AnswerCall("x");
+    EXPECT_THAT(Sent(), HasSubstr("\r\n\r\nx"));
+  }
+  char byte = 0;
+  EXPECT_EQ(recv(client_, &byte, 1, 0), 0) << "it has closed its side";
   EXPECT_FALSE(Read());
 }
 
@@ -350,10 +396,26 @@ TEST_F(Http1Test, WhatIsNotJsonIsAnInvalidArgument) {
     EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 Bad Request\r\n")) << body;
     EXPECT_EQ(answer.find("Connection: close"), std::string::npos) << body;
   }
-  ASSERT_TRUE(Receive("GET /v3/check HTTP/1.1\r\n\r\n"));
-  EXPECT_THAT(Sent(), StartsWith("HTTP/1.1 405 "));
-  ASSERT_TRUE(Receive(Post("/v3/list", "{}")));
-  EXPECT_THAT(SentWith("\"code\":12}"), StartsWith("HTTP/1.1 501 Not Implemented\r\n"));
+}
+
+TEST_F(Http1Test, AMethodIsServedForPostOnly) {
+  ASSERT_TRUE(Receive("GET /v3/check HTTP/1.1\r\n\r\nPUT /page HTTP/1.1\r\n\r\n"));
+  const std::string answers = Sent();
+  EXPECT_THAT(answers, StartsWith("HTTP/1.1 405 "));
+  const size_t post = answers.find("\r\nAllow: POST\r\n");
+  ASSERT_NE(post, std::string::npos) << answers;
+  EXPECT_NE(answers.find("\r\nAllow: GET\r\n", post), std::string::npos) << answers;
+}
+
+TEST_F(Http1Test, TheConnectionOutlivesAMethodThatIsNotServed) {
+  ASSERT_TRUE(Receive("POST /v3/list HTTP/1.1\r\nContent-Length: 2\r\n\r\n"));
+  EXPECT_EQ(Sent(), "") << "the answer does not come before the request";
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(Receive(i == 0 ? "{}" : Post("/v3/list", "{}")));
+    const std::string answer = SentWith("\"code\":12}");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 501 Not Implemented\r\n"));
+    EXPECT_EQ(answer.find("Connection: close"), std::string::npos) << answer;
+  }
 }
 
 TEST_F(Http1Test, AJsonBodyIsBounded) {
@@ -385,6 +447,32 @@ TEST_F(Http1Test, AStreamIsAnsweredInChunks) {
   EXPECT_EQ(gone_, 1);
 }
 
+// A client must not take the error for the head of another answer, nor the rest of the body for
+// another request.
+TEST_F(Http1Test, AMalformedChunkEndsAStreamWithinItsAnswer) {
+  ASSERT_TRUE(Receive("POST /v3/keepalive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
+  ASSERT_TRUE(Receive("8\r\n{\"ID\":1}\r\n"));
+  SentWith("{\"result\":{\"ID\":\"1\"}}\n\r\n");
+  ASSERT_TRUE(Receive(absl::StrCat("xyz\r\n\r\n", kGet)));
+  const std::string rest = Sent();
+  EXPECT_THAT(rest, HasSubstr("\r\n{\"error\":{\"grpc_code\":3,\"http_code\":400,\"message\":"
+                              "\"malformed HTTP request: "));
+  EXPECT_THAT(rest, testing::EndsWith("}\n\r\n0\r\n\r\n"));
+  EXPECT_EQ(rest.find("HTTP/1.1"), std::string::npos) << rest;
+  char byte = 0;
+  EXPECT_EQ(recv(client_, &byte, 1, 0), 0) << "it has closed its side";
+}
+
+TEST_F(Http1Test, AStreamThatEndsBeforeItsRequestEndsTheConnection) {
+  ASSERT_TRUE(Receive("POST /v3/keepalive HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
+  ASSERT_TRUE(Receive("8\r\n{\"ID\":1}\r\n"));
+  SentWith("{\"result\":{\"ID\":\"1\"}}\n\r\n");
+  stream_->Finish(absl::OkStatus());
+  EXPECT_EQ(SentWith("0\r\n\r\n"), "0\r\n\r\n");
+  char byte = 0;
+  EXPECT_EQ(recv(client_, &byte, 1, 0), 0) << "it has closed its side";
+}
+
 // The gateway converts the responses of a stream one at a time, in their order. After the stream is
 // closed, it converts none.
 TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
@@ -401,6 +489,13 @@ TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
   }
   connection_.reset();
   EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
+}
+
+TEST_F(Http1Test, AResponseThatIsTooLargeEndsAStreamAndItsHandler) {
+  ASSERT_TRUE(Receive(Post("/v3/watch", "{}")));
+  EXPECT_THAT(SentWith("\"code\":8}"), HasSubstr("response is too large for JSON"));
+  RunEvents();
+  EXPECT_EQ(gone_, 1);
 }
 
 TEST_F(Http1Test, APartOfARequestEndsAStreamInTheEnd) {
