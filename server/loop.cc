@@ -43,7 +43,7 @@ void Loop::Start(grpc::CompletionQueue* peers) {
 void Loop::Join() {
   if (!thread_.joinable()) return;
   thread_.join();
-  while (clients_.RunNext()) {
+  while (client_calls_.RunNext() || peer_calls_.RunNext()) {
   }
 }
 
@@ -100,15 +100,15 @@ void Loop::RunTurns() {
 
 void Loop::Collect() {
   if (member_->idle() && !more_after_turn_) {
-    peers_.Wait(options_.tick, [this] { return !clients_.empty() || has_new_work_; });
+    peers_.Wait(options_.tick,
+                [this] { return !client_calls_.empty() || !peer_calls_.empty() || has_new_work_; });
   }
   const std::function<bool()> out_of_time = OutOfTime(kCollectMax);
   int events = 0;
   for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax && !member_->has_enough();) {
-    const bool peer = peers_.Poll();
-    const bool client = clients_.RunNext();
-    events += peer + client;
-    empty = peer || client ? 0 : empty + 1;
+    const int served = peers_.Poll() + peer_calls_.RunNext() + client_calls_.RunNext();
+    events += served;
+    empty = served > 0 ? 0 : empty + 1;
     if (out_of_time()) break;
   }
 }

@@ -4,9 +4,9 @@
 // The loop: one thread that collects the events of peers and clients, runs one turn of the member
 // for all of them, applies, and starts again (docs/architecture.md). Batching makes it fast: a turn
 // needs one fsync, one message to each peer and one batch of the state machine, however many
-// requests it serves. The loop polls gRPC's completion queue for the connections with peers. The
-// connections of clients have a thread of their own (http2/client_port.h), from which the loop gets
-// events.
+// requests it serves. The loop polls gRPC's completion queue for the connections that it makes to
+// peers. The connections that clients make have a thread of their own, and so have those that peers
+// make (http2/client_port.h). The loop gets events from both.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
@@ -47,11 +47,13 @@ class Loop {
   Loop(LoopOptions options, Member* member, const PhaseValue* phase);
   ~Loop() { Join(); }
 
-  // `peers`: the completion queue of the connections with peers, both ways.
+  // `peers`: the completion queue of the connections to peers.
   void Start(grpc::CompletionQueue* peers);
 
-  // The events of clients. They are served until Join returns.
-  EventQueue* clients() { return &clients_; }
+  // The events of clients' calls and of peers' calls. They are served in turn, so that neither
+  // waits for the other's, until Join returns.
+  EventQueue* client_calls() { return &client_calls_; }
+  EventQueue* peer_calls() { return &peer_calls_; }
 
   // From any thread: runs `work` on the loop's thread, at once if called on that thread, else after
   // the next turn. Work that has not run when the turns end is discarded.
@@ -79,7 +81,8 @@ class Loop {
   Member* const member_;
   const PhaseValue* const phase_;
   QueuePoller peers_;
-  EventQueue clients_{[this] { peers_.Wake(); }};
+  EventQueue client_calls_{[this] { peers_.Wake(); }};
+  EventQueue peer_calls_{[this] { peers_.Wake(); }};
   std::atomic<bool> has_new_work_{false};  // posted_ has work that was never run
   bool more_after_turn_ = false;           // what options_.after_turn returned
 

@@ -110,10 +110,31 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   return member;
 }
 
-http2::PortOptions MakePortOptions(const Config& config) {
+http2::PortOptions MakeClientPortOptions(const Config& config) {
   http2::PortOptions options;
   options.connections_max = ClientConnectionsMax();
   options.connection.message_bytes_max = ClientMessageBytesMax(config);
+  return options;
+}
+
+// A member makes three connections to each peer. On each it has two streams at most and a few unary
+// calls, and it rarely resets them. Its windows are large, so that a distant peer can send fast.
+http2::PortOptions MakePeerPortOptions() {
+  http2::PortOptions options;
+  options.for_peers = true;
+  options.connections_max = 256;
+  options.streams_max = 16'384;
+  options.calls_max = 1024;
+  options.request_bytes_max = 512 << 20;
+  options.connection = {.message_bytes_max = kPeerMessageBytesMax,
+                        .metadata_bytes_max = 16 << 10,
+                        .streams_max = 64,
+                        .stream_window = 8 << 20,
+                        .connection_window = 16 << 20,
+                        .resets_burst = 100,
+                        .resets_rate = 10,
+                        .gzip = false,  // peers do not compress
+                        .vanished = absl::Seconds(12)};
   return options;
 }
 

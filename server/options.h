@@ -22,7 +22,8 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity);
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
                               const Identity& identity, SnapshotHooks snapshots);
-http2::PortOptions MakePortOptions(const Config& config);
+http2::PortOptions MakeClientPortOptions(const Config& config);
+http2::PortOptions MakePeerPortOptions();
 DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);
 
 // Tests of rolling upgrades name a field in an environment variable. The field is then treated as

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <climits>
 #include <map>
 #include <string>
 #include <utility>
@@ -34,7 +32,6 @@
 #include "server/peer/peers.h"
 #include "server/phase.h"
 #include "server/ports.h"
-#include "server/rpc/method_table.h"
 #include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
@@ -202,11 +199,9 @@ struct Server::Parts {
   std::function<void(MonotonicTime now)> check_range_streams;
   std::shared_ptr<api::WatchService> watches;
   bool reported_ready = false;
-  // When streams that take too long are cancelled next.
   MonotonicTime next_second = MonotonicTime::InfinitePast();
-  MethodTable peer_methods{&phase};
-  std::unique_ptr<grpc::ServerCompletionQueue> peer_queue;
-  std::unique_ptr<grpc::Server> peer_server;
+  grpc::CompletionQueue peer_queue;  // of our connections to peers
+  http2::ClientPort peer_port;
   http2::ClientPort client_port;
 };
 
@@ -253,7 +248,8 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
            .walker = &walker,
            .catch_up = &catch_up},
       metrics(&config, &self, &member, &counters),
-      client_port(MakePortOptions(config)) {
+      peer_port(MakePeerPortOptions()),
+      client_port(MakeClientPortOptions(config)) {
   member.AddObserver(&event_log);
   member.AddObserver(&metrics);
 }
@@ -272,36 +268,15 @@ SnapshotHooks Server::Parts::MakeSnapshotHooks() {
 
 Server::Parts::~Parts() {
   phase.Set(Phase::kStopped);
-  if (peer_server != nullptr) peer_server->Shutdown(std::chrono::system_clock::now());
-  if (peer_queue == nullptr) return;
-  peer_queue->Shutdown();
+  peer_queue.Shutdown();
   void* tag = nullptr;
   bool ok = false;
-  while (peer_queue->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+  while (peer_queue.Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
 }
 
 absl::Status Server::Parts::Listen() {
-  grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use must be noticed
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPeerKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPeerBulkKeepaliveTimeoutMs);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kPeerCallsMax);
-  builder.SetMaxSendMessageSize(INT_MAX);
-  builder.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
-  // Peers do not compress. A compressed message could be much larger after decompression.
-  builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
-                             1 << GRPC_COMPRESS_NONE);
-  peers.Register(&peer_methods);
-  builder.RegisterService(&peer_methods);
-  peer_queue = builder.AddCompletionQueue();
-  int port = 0;
-  builder.AddListeningPort(HostPort(self.listen_peer_url), grpc::InsecureServerCredentials(),
-                           &port);
-  peer_server = builder.BuildAndStart();
-  if (peer_server == nullptr || port == 0) {
+  peer_port.Serve(peers.Rows(), loop.peer_calls());
+  if (!peer_port.Listen(HostPort(self.listen_peer_url)).ok()) {
     return CannotListen(self.listen_peer_url, "listen_peer_url");
   }
 
@@ -316,9 +291,9 @@ absl::Status Server::Parts::Listen() {
   api::AddLock(watches, &methods);
   api::AddElection(watches, &methods);
   metrics.Observe(&methods);
-  client_port.Serve(std::move(methods), loop.clients(), [this](Permission permission, Call* call) {
-    return edge.Admit(permission, call);
-  });
+  client_port.Serve(
+      std::move(methods), loop.client_calls(),
+      [this](Permission permission, Call* call) { return edge.Admit(permission, call); });
   Methods health;
   watchdog.EachCheck([update_watches = api::AddHealth(&edge, &health),
                       end_late_pages = api::AddPages(&edge, &health)] {
@@ -382,16 +357,16 @@ void Server::Parts::PublishMetrics() {
 }
 
 void Server::Parts::Run() {
-  peer_methods.Start(peer_queue.get());
   if (const Members& members = data_dir.state->members(); members.known()) {
     event_log.OnEvent(MembersChanged{&members});
   }
-  peers.Connect(peer_queue.get());
-  loop.Start(peer_queue.get());
+  peers.Connect(&peer_queue);
+  loop.Start(&peer_queue);
   watchdog.Start();
   space_watch.Start();
   backups.Start();
   extras.Start();
+  peer_port.Start();
   client_port.Start();
 }
 
@@ -400,10 +375,8 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
     reported_ready = true;
     LOG(INFO) << "ready to serve client requests on " << self.listen_client_url;
   }
-  peer_methods.BeginTurn();
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
-    peer_methods.CancelLate(now);
     peers.EverySecond();
     PublishMetrics();
   }
@@ -504,14 +477,15 @@ void Server::Parts::Decline() {
   client_port.Decline();  // first, so that clients whose calls are declined use another member
   phase.Set(Phase::kDeclining);
   backups.RunTaskSoon();  // it ends their streams
-  loop.OnLoop([this] { client_port.FinishStreams(loop.clients(), api::ToWire(Fate::kStopped)); });
+  loop.OnLoop(
+      [this] { client_port.FinishStreams(loop.client_calls(), api::ToWire(Fate::kStopped)); });
   loop.Await(MonotonicNow() + kStopGrace, [this] {
     const MemberStatus status = member.Status();
     if (status.pending > 0 && status.raft.leader == raft::kNobody) {
       LOG(INFO) << "no leader: " << status.pending << " waiting requests are answered now";
       member.StopRequests();
     }
-    return client_port.running(loop.clients()) + Uncommitted() == 0;
+    return client_port.running(loop.client_calls()) + Uncommitted() == 0;
   });
 }
 
@@ -530,20 +504,24 @@ void Server::Parts::Drain() {
     member.StopRequests();
   });
   loop.Await(MonotonicNow() + kStopGrace,
-             [this] { return client_port.running(loop.clients()) == 0; });
+             [this] { return client_port.running(loop.client_calls()) == 0; });
 }
 
 void Server::Parts::Close() {
   phase.Set(Phase::kClosing);
   client_port.Close(kFlushAnswers);
-  loop.OnLoop([this] { peers.Stop(); });
-  peer_server->Shutdown(absl::ToChronoTime(absl::Now() + kFlushPeers));
+  loop.OnLoop([this] {
+    peers.Stop();
+    peer_port.FinishStreams(loop.peer_calls(), absl::UnavailableError(Peers::kStopping));
+  });
+  loop.Await(MonotonicNow() + kFlushPeers, [this] { return peers.live() == 0; });
+  peer_port.Close(kFlushPeers);
   loop.OnLoop([this] { peers.Cancel(); });
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer or
   // client does. If one were still open when the queue is shut down, it might start an operation on
   // it.
   loop.Await(MonotonicTime::InfiniteFuture(),
-             [this] { return peers.live() + client_port.running() == 0; });
+             [this] { return peers.live() + peer_port.running() + client_port.running() == 0; });
 }
 
 void Server::Parts::End() {

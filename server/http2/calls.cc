@@ -25,10 +25,8 @@ constexpr absl::Duration kDeadlineMargin = absl::Milliseconds(5);
 constexpr absl::Duration kLateCall = absl::Seconds(1);
 // The time that a client has to send a request.
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
-// Of one stream: responses that were written and not sent, and requests that were read and not
-// handled. Above this, the handler or the client has to wait.
+// Of one stream: responses that were written and not sent. Above this, the handler has to wait.
 constexpr size_t kUnsentMax = 64 << 10;
-constexpr size_t kUnhandledMax = 64 << 10;
 constexpr size_t kRequestOverhead = 1 << 10;
 
 // The texts of gRPC's C++ server.
@@ -279,6 +277,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     if (absl::Status status = Admit(method_->permission); !status.ok()) return Finish(status);
     handler_ = method_->open(this);
   }
+  // `cost`: its bytes, charged until it is handled.
   void OnRequest(std::unique_ptr<Message> request, size_t cost) {
     requests_.push_back({std::move(request), cost});
     HandleRequests();
@@ -319,8 +318,12 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     size_t cost;
   };
 
-  ~StreamCall() = default;
+  ~StreamCall() {
+    for (const Request& request : requests_) Release(request.cost);
+  }
   void Delete() { delete this; }
+
+  void Release(size_t cost) { group_->outbox->ReleaseRequest(static_cast<int64_t>(cost)); }
 
   void PushWritable() {
     pushed_writable_ = true;
@@ -333,8 +336,10 @@ class StreamCall final : public PortCall<raftkv::Stream> {
       const Request request = std::move(requests_.front());
       requests_.pop_front();
       const absl::Status status = handler_->OnRequest(request.message.get());
+      Release(request.cost);
       const size_t before = stream_->unhandled.fetch_sub(request.cost);
-      if (before >= kUnhandledMax && before - request.cost < kUnhandledMax) {
+      const size_t max = method_->unhandled_bytes_max;
+      if (before >= max && before - request.cost < max) {
         group_->outbox->Post({.stream = stream_, .deliver = true});
       }
       if (!status.ok()) {
@@ -378,31 +383,46 @@ class StreamEvent final : public Completion {
   Work work_;
 };
 
+}  // namespace
+
+// Reads the requests of a stream.
 class StreamOwnerOnPort final : public StreamOwner {
  public:
   StreamOwnerOnPort(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
-      : group_(group),
-        method_(method),
-        stream_(std::move(stream)),
-        call_(new StreamCall(group, method, stream_)) {
-    Push([call = call_] { call->OnOpen(); });
+      : group_(group), method_(method), stream_(std::move(stream)) {
+    if (method->first_request.limited()) {
+      JoinSilent();
+    } else {
+      Open();
+    }
   }
 
-  bool WantsMessage() const override { return stream_->unhandled.load() < kUnhandledMax; }
+  bool WantsMessage() const override {
+    return stream_->unhandled.load() < method_->unhandled_bytes_max;
+  }
   absl::Status OnMessage(std::string message) override {
     if (method_->one_request && got_one_) return CannotParse();
     got_one_ = true;
     std::unique_ptr<Message> request(method_->request->New());
     if (!request->ParseFromString(message)) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
+    if (!group_->outbox->ChargeRequest(static_cast<int64_t>(cost), static_cast<int64_t>(cost),
+                                       /*of_connection=*/0)) {
+      group_->outbox->ReleaseRequest(static_cast<int64_t>(cost));
+      return TooManyRequests();
+    }
     stream_->unhandled.fetch_add(cost);
+    if (call_ == nullptr) {
+      LeaveSilent();
+      Open();
+    }
     Push([call = call_, request = std::move(request), cost]() mutable {
       call->OnRequest(std::move(request), cost);
     });
     return absl::OkStatus();
   }
   absl::Status OnRequestsEnd(bool damaged) override {
-    if (damaged || (method_->one_request && !got_one_)) return CannotParse();
+    if (damaged || call_ == nullptr || (method_->one_request && !got_one_)) return CannotParse();
     Push([call = call_] { call->OnRequestsEnd(); });
     return absl::OkStatus();
   }
@@ -413,15 +433,35 @@ class StreamOwnerOnPort final : public StreamOwner {
     }
   }
   void OnClosed() override {
-    Push([call = call_] { call->OnOver(); });
+    LeaveSilent();
+    if (call_ != nullptr) Push([call = call_] { call->OnOver(); });
   }
   bool IsLate(MonotonicTime now) const override {
     if (!got_one_ && now - stream_->opened > method_->first_request.wait) return true;
     const bool waits = (!got_one_ || stream_->reader.partial()) && WantsMessage();
-    return waits && now - std::max(stream_->opened, stream_->partial_since) > kRequestTimeMax;
+    return waits &&
+           now - std::max(stream_->opened, stream_->partial_since) > method_->request_time_max;
   }
 
  private:
+  void Open() {
+    call_ = new StreamCall(group_, method_, stream_);
+    Push([call = call_] { call->OnOpen(); });
+  }
+
+  void JoinSilent() {
+    std::list<StreamOwnerOnPort*>& silent = group_->silent[method_];
+    if (silent.size() >= method_->first_request.streams) {
+      StreamOwnerOnPort* const oldest = silent.front();
+      oldest->LeaveSilent();
+      group_->outbox->Post({.stream = oldest->stream_, .cancel = true});
+    }
+    silent_ = silent.insert(silent.end(), this);
+  }
+  void LeaveSilent() {
+    if (silent_) group_->silent[method_].erase(*std::exchange(silent_, std::nullopt));
+  }
+
   template <typename Work>
   void Push(Work work) {
     group_->new_events.push_back({new StreamEvent<Work>(std::move(work))});
@@ -430,11 +470,10 @@ class StreamOwnerOnPort final : public StreamOwner {
   Group* const group_;
   const StreamMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
-  StreamCall* const call_;  // may be used until OnClosed
+  StreamCall* call_ = nullptr;  // may be used until OnClosed
   bool got_one_ = false;
+  std::optional<std::list<StreamOwnerOnPort*>::iterator> silent_;
 };
-
-}  // namespace
 
 std::unique_ptr<StreamOwner> NewUnaryOwner(Group* group, const UnaryMethod* method,
                                            std::shared_ptr<GrpcStream> stream) {

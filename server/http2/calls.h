@@ -1,12 +1,14 @@
 #ifndef RAFTKV_SERVER_HTTP2_CALLS_H_
 #define RAFTKV_SERVER_HTTP2_CALLS_H_
 
-// Calls on the client port. Each has two objects: the owner of its HTTP/2 stream, on the port's
+// Calls on a port. Each has two objects: the owner of its HTTP/2 stream, on the port's
 // thread, which parses requests; and the Call (rpc/call.h) that its handler sees, on the thread
 // that serves the group's event queue.
 
 #include <atomic>
 #include <cstddef>
+#include <list>
+#include <map>
 #include <memory>
 #include <set>
 #include <vector>
@@ -20,6 +22,7 @@
 namespace raftkv::http2 {
 
 class StreamCall;
+class StreamOwnerOnPort;
 
 // Passes commands of other threads to the port's thread. Functions may be called from any thread,
 // except Take.
@@ -66,8 +69,10 @@ struct Group {
   EventQueue* events = nullptr;
   Admission admission;
   Outbox* outbox = nullptr;
-  std::atomic<int> running{0};         // the part of Outbox::running that is of this group
-  std::vector<Event> new_events;       // the port's thread; pushed once in a round
+  std::atomic<int> running{0};    // the part of Outbox::running that is of this group
+  std::vector<Event> new_events;  // the port's thread; pushed once in a round
+  // The port's thread: streams without a request, oldest first, of methods that limit them.
+  std::map<const StreamMethod*, std::list<StreamOwnerOnPort*>> silent;
   std::set<StreamCall*> open_streams;  // the handlers' thread
 };
 

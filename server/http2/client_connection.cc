@@ -19,17 +19,17 @@ constexpr int64_t kSlowestBytesPerSecond = 1 << 20;
 // How long a connection whose session has ended waits for the client to close it.
 constexpr absl::Duration kLingerMax = absl::Seconds(1);
 
-void SetSocketOptions(int fd) {
+void SetSocketOptions(int fd, absl::Duration vanished) {
   const auto set = [fd](int level, int option, int value) {
     setsockopt(fd, level, option, &value, sizeof(value));
   };
   set(IPPROTO_TCP, TCP_NODELAY, 1);
-  // A client that has vanished is noticed within two minutes.
+  const int seconds = static_cast<int>(absl::ToInt64Seconds(vanished));
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 15);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, seconds / 2);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, seconds / 8);
   set(IPPROTO_TCP, TCP_KEEPCNT, 4);
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 120'000);  // while bytes are not acknowledged
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 1000 * seconds);  // while bytes are not acknowledged
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ ClientConnection::ClientConnection(int fd, std::string peer, const ConnectionLim
       opened_(now),
       fd_(fd),
       taken_at_(now) {
-  SetSocketOptions(fd);
+  SetSocketOptions(fd, limits.vanished);
 }
 
 ClientConnection::~ClientConnection() {

@@ -2,8 +2,8 @@
 #define RAFTKV_SERVER_HTTP2_CLIENT_CONNECTION_H_
 
 // One connection of a client, whatever it speaks: HTTP/2 (connection.h) or HTTP/1
-// (http1_connection.h). This class owns the socket and sends. It belongs to the client port and
-// runs on its thread.
+// (http1_connection.h). This class owns the socket and sends. It belongs to a port (client_port.h)
+// and runs on its thread. On the peer port, the client is another member.
 //
 // Bounds: a call of Read reads kReadBytes, a call of Write sends kWriteBytes.
 
@@ -24,6 +24,16 @@ struct ConnectionLimits {
   size_t message_bytes_max = 2 << 20;   // of a request, also after decompression
   size_t metadata_bytes_max = 1 << 20;  // of the headers of a request over HTTP/2
   uint32_t streams_max = 4096;          // at the same time
+  // HTTP/2: how many bytes of requests a client may send before they are handled.
+  int32_t stream_window = 256 << 10;
+  int32_t connection_window = 2 << 20;
+  // HTTP/2: a client may reset `resets_burst` streams at once, and `resets_rate` a second. A client
+  // that resets more gets a GOAWAY.
+  uint64_t resets_burst = 10'000;
+  uint64_t resets_rate = 500;
+  bool gzip = true;  // gRPC: requests may be compressed
+  // After this time it is noticed that the client's machine or the network has gone.
+  absl::Duration vanished = absl::Minutes(2);
 };
 
 class JsonGateway;
@@ -61,6 +71,7 @@ class ClientConnection {
 
   int fd() const { return fd_; }
   const std::string& peer() const { return peer_; }
+  MonotonicTime opened() const { return opened_; }
 
   // Reads what has arrived and serves it. False: the connection is over; delete it, unless it has a
   // successor.
@@ -87,6 +98,8 @@ class ClientConnection {
   // Ends the connection once all calls are answered.
   virtual void Goaway() = 0;
   virtual bool introduced() const = 0;  // the client has spoken
+  // False: no call is open whose request has come.
+  virtual bool in_use() const { return true; }
 
   uint32_t watched_events = 0;  // of the socket, for the port
 

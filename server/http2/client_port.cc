@@ -146,7 +146,7 @@ void ClientPort::Close(absl::Duration flush) {
   step_ = Step::kClose;
   outbox_.Wake();
   thread_.join();
-  json_.Stop();
+  if (json_ != nullptr) json_->Stop();
 }
 
 void ClientPort::FinishStreams(const EventQueue* events, const absl::Status& status) {
@@ -215,7 +215,8 @@ void ClientPort::Accept(int listener, Face face) {
       if (errno == EMFILE || errno == ENFILE) WatchListeners(false);  // until the next second
       return;
     }
-    if (connections_.size() >= options_.connections_max) {
+    const bool full = connections_.size() >= options_.connections_max;
+    if (full && !(options_.for_peers && DropUnused())) {
       ++too_many_;
       close(fd);
       continue;
@@ -237,11 +238,23 @@ void ClientPort::Accept(int listener, Face face) {
   }
 }
 
+bool ClientPort::DropUnused() {
+  ClientConnection* oldest = nullptr;
+  for (const auto& [fd, connection] : connections_) {
+    if (connection->in_use()) continue;
+    if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
+  }
+  if (oldest == nullptr) return false;
+  Drop(oldest);
+  return true;
+}
+
 void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
   const int fd = connection->fd();
   touched_.insert(fd);
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
-  std::unique_ptr<ClientConnection> successor = connection->Successor();
+  std::unique_ptr<ClientConnection> successor;
+  if (!options_.for_peers) successor = connection->Successor();
   if (successor == nullptr) return Drop(connection);
   successor->watched_events = connection->watched_events;
   connections_[fd] = std::move(successor);
@@ -318,9 +331,9 @@ void ClientPort::EndLate() {
   }
   for (ClientConnection* connection : late) Drop(connection);
   if (too_many_ > 0) {
-    LOG(WARNING) << "closed " << std::exchange(too_many_, 0)
-                 << " new connections of clients at once: " << options_.connections_max
-                 << " are open, which is the maximum";
+    LOG(WARNING) << "closed " << std::exchange(too_many_, 0) << " new connections of "
+                 << (options_.for_peers ? "peers" : "clients")
+                 << " at once: " << options_.connections_max << " are open, which is the maximum";
   }
 }
 
@@ -357,7 +370,9 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   const auto it = rows_.find(stream->method);
   if (it == rows_.end()) {
     return absl::UnimplementedError(
-        absl::StrCat("etcdserver: raftkv does not serve ", stream->method, " yet"));
+        options_.for_peers
+            ? absl::StrCat("the peer port does not serve ", stream->method)
+            : absl::StrCat("etcdserver: raftkv does not serve ", stream->method, " yet"));
   }
   const Row& row = it->second;
   stream->owner = row.unary != nullptr ? NewUnaryOwner(row.group, row.unary, stream)
@@ -380,8 +395,7 @@ bool ClientPort::HasPage(const std::string& path) const {
 bool ClientPort::AdmitStream() {
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
-  if (streams_ >= options_.streams_max ||
-      outbox_.running >= static_cast<int>(options_.streams_max)) {
+  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(options_.calls_max)) {
     return false;
   }
   ++streams_;

@@ -1,11 +1,12 @@
 #ifndef RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 #define RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
 
-// The client port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over
-// HTTP/1. The first bytes of a connection tell which of the two it speaks. One thread owns the
-// sockets: it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on
-// the threads that serve the event queues. What a client does to its connections can delay other
-// clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md).
+// A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
+// first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
+// and one for its peers, which serves gRPC only. One thread of its own owns a port's sockets: it
+// accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the threads
+// that serve the event queues. What a client does to its connections can delay other clients, but
+// not Raft (docs/decisions/0014-a-client-port-of-our-own.md, 0021-one-server-for-both-ports.md).
 //
 //   requests: client -> port's thread (ClientConnection, StreamOwner) -> EventQueue -> handlers'
 //             thread (Call)
@@ -37,9 +38,14 @@
 namespace raftkv::http2 {
 
 struct PortOptions {
+  // The clients are the other members. They speak gRPC only.
+  bool for_peers = false;
   ConnectionLimits connection;
-  size_t connections_max = 10'000;        // a further one is closed at once
+  // A further one is closed at once. A peer's replaces the oldest one that is not in use
+  // (ClientConnection::in_use), so that members can connect while strangers hold connections.
+  size_t connections_max = 10'000;
   size_t streams_max = 131'072;           // of all connections; a further one is not processed
+  size_t calls_max = 131'072;             // that handlers have; a further stream is not processed
   int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
 };
 
@@ -48,7 +54,9 @@ class ClientPort final : private Router {
   explicit ClientPort(const PortOptions& options)
       : options_(options),
         outbox_(options.request_bytes_max,
-                static_cast<int64_t>(options.connection.message_bytes_max)) {}
+                static_cast<int64_t>(options.connection.message_bytes_max)) {
+    if (!options.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
+  }
   ~ClientPort();
 
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
@@ -57,7 +65,7 @@ class ClientPort final : private Router {
   // The names of all methods that are served now, without pages.
   std::vector<std::string> Served() const;
   // Serves these paths of HTTP/1 as JSON. Call it before Start.
-  void ServeJson(const std::vector<JsonRoute>& routes) { json_.Add(routes); }
+  void ServeJson(const std::vector<JsonRoute>& routes) { json_->Add(routes); }
   // Binds every address of "host:port". With kPages, its connections get pages over HTTP/1 only.
   enum class Face { kEverything, kPages };
   absl::Status Listen(const std::string& host_port, Face face = Face::kEverything);
@@ -98,12 +106,14 @@ class ClientPort final : private Router {
   }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override;
-  JsonGateway* json() override { return &json_; }
+  JsonGateway* json() override { return json_.get(); }
 
   void Run();
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
   void Accept(int listener, Face face);
+  // Closes the oldest connection that is not in use. False: all are.
+  bool DropUnused();
   void ServeSocket(ClientConnection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();
@@ -124,7 +134,7 @@ class ClientPort final : private Router {
   absl::flat_hash_map<int, Face> listeners_;  // by descriptor
   int port_ = 0;
   Outbox outbox_;
-  JsonGateway json_{&outbox_};
+  std::unique_ptr<JsonGateway> json_;  // null: for peers
   std::atomic<Step> step_{Step::kServe};
   std::atomic<int64_t> flush_us_{0};
   absl::Notification declined_;

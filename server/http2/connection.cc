@@ -17,13 +17,6 @@ namespace raftkv::http2 {
 
 namespace {
 
-// How many bytes of requests a client may send before they are handled.
-constexpr int32_t kStreamWindow = 256 << 10;
-constexpr int32_t kConnectionWindow = 2 << 20;
-// A client may reset kResetsBurst streams at once, and kResetsRate a second. A client that resets
-// more gets a GOAWAY.
-constexpr uint64_t kResetsBurst = 10'000;
-constexpr uint64_t kResetsRate = 500;
 // The number of CONTINUATION frames of one request's headers. A frame has at most 16 KiB.
 constexpr size_t kContinuationsMax = 80;
 // SETTINGS, GOAWAY and PRIORITY frames that a connection may send in a second: they cost time for
@@ -163,34 +156,34 @@ struct Connection::Callbacks {
     return table;
   }
 
-  static const nghttp2_option* Options() {
-    static const nghttp2_option* const options = [] {
-      nghttp2_option* made = nullptr;
-      CHECK_EQ(nghttp2_option_new(&made), 0);
-      nghttp2_option_set_no_auto_window_update(made, 1);
-      // etcdctl 3.4 may send "http://host:port" as :authority. OnHeaders checks what is used.
-      nghttp2_option_set_no_http_messaging(made, 1);
-      nghttp2_option_set_no_closed_streams(made, 1);  // otherwise it keeps thousands of them
-      nghttp2_option_set_max_continuations(made, kContinuationsMax);
-      nghttp2_option_set_stream_reset_rate_limit(made, kResetsBurst, kResetsRate);
-      return made;
-    }();
-    return options;
+  static nghttp2_session* NewSession(Connection* c) {
+    nghttp2_option* options = nullptr;
+    CHECK_EQ(nghttp2_option_new(&options), 0);
+    nghttp2_option_set_no_auto_window_update(options, 1);
+    // etcdctl 3.4 may send "http://host:port" as :authority. OnHeaders checks what is used.
+    nghttp2_option_set_no_http_messaging(options, 1);
+    nghttp2_option_set_no_closed_streams(options, 1);  // it would keep thousands of them
+    nghttp2_option_set_max_continuations(options, kContinuationsMax);
+    nghttp2_option_set_stream_reset_rate_limit(options, c->limits_.resets_burst,
+                                               c->limits_.resets_rate);
+    nghttp2_session* session = nullptr;
+    CHECK_EQ(nghttp2_session_server_new2(&session, Table(), c, options), 0);
+    nghttp2_option_del(options);
+    return session;
   }
 };
 
 Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
                        MonotonicTime now)
     : ClientConnection(fd, std::move(peer), limits, router, now) {
-  CHECK_EQ(nghttp2_session_server_new2(&session_, Callbacks::Table(), this, Callbacks::Options()),
-           0);
+  session_ = Callbacks::NewSession(this);
   const std::array<nghttp2_settings_entry, 3> settings = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<uint32_t>(limits.stream_window)},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<uint32_t>(limits.metadata_bytes_max)},
   }};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, limits.connection_window);
 }
 
 Connection::~Connection() {
@@ -276,12 +269,12 @@ void Connection::OnHeaders(GrpcStream* stream) {
     if (!timeout) return SendStatus(stream, absl::InternalError("malformed grpc-timeout"), {});
     stream->deadline = now_ + *timeout;
   }
-  if (!stream->encoding.empty() && !stream->reader.SetEncoding(stream->encoding)) {
-    return SendStatus(
-        stream,
-        absl::UnimplementedError(absl::StrCat("grpc: the grpc-encoding \"", stream->encoding,
-                                              "\" is not supported; use gzip")),
-        {});
+  if (!stream->encoding.empty() && !stream->reader.SetEncoding(stream->encoding, limits_.gzip)) {
+    return SendStatus(stream,
+                      absl::UnimplementedError(absl::StrCat(
+                          "grpc: the grpc-encoding \"", stream->encoding,
+                          "\" is not supported; use ", limits_.gzip ? "gzip" : "identity")),
+                      {});
   }
   const std::shared_ptr<GrpcStream> shared = streams_.at(stream->id);
   if (absl::Status status = router_->Open(shared); !status.ok()) {
@@ -317,7 +310,10 @@ void Connection::Deliver(GrpcStream* stream) {
     const absl::StatusOr<bool> complete = stream->reader.Next(&message);
     ChangeRequestBytes(static_cast<int64_t>(stream->reader.bytes()) - static_cast<int64_t>(before),
                        *stream);
-    if (complete.ok() && *complete) stream->partial_since = now_;
+    if (complete.ok() && *complete) {
+      stream->partial_since = now_;
+      stream->has_request = true;
+    }
     if (!complete.ok()) return SendStatus(stream, complete.status(), {});
     absl::Status status;
     if (*complete) {
@@ -351,6 +347,11 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   if (const std::unique_ptr<StreamOwner> owner = std::move(keep->owner); owner != nullptr) {
     owner->OnClosed();
   }
+}
+
+bool Connection::in_use() const {
+  return std::any_of(streams_.begin(), streams_.end(),
+                     [](const auto& stream) { return stream.second->has_request; });
 }
 
 std::unique_ptr<ClientConnection> Connection::Successor() {

@@ -39,6 +39,7 @@ class Connection final : public ClientConnection {
   void AnnounceGoaway() override;
   void Goaway() override;
   bool introduced() const override { return introduced_; }
+  bool in_use() const override;
 
  private:
   struct Callbacks;  // of nghttp2

@@ -105,8 +105,8 @@ Pieces Frame(const google::protobuf::Message& message) {
   return pieces;
 }
 
-bool MessageReader::SetEncoding(std::string_view encoding) {
-  gzip_ = encoding == "gzip";
+bool MessageReader::SetEncoding(std::string_view encoding, bool gzip_allowed) {
+  gzip_ = gzip_allowed && encoding == "gzip";
   return gzip_ || encoding == "identity";
 }
 

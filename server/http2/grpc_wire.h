@@ -39,7 +39,7 @@ class MessageReader {
   explicit MessageReader(size_t bytes_max) : bytes_max_(bytes_max) {}
 
   // The header grpc-encoding. False: this encoding is not supported.
-  bool SetEncoding(std::string_view encoding);
+  bool SetEncoding(std::string_view encoding, bool gzip_allowed = true);
 
   void Append(std::string_view bytes) { bytes_.append(bytes); }
   // Moves the next message into `message`. False: it is not complete. Errors are those of a gRPC

@@ -253,8 +253,8 @@ bool Http1Connection::ChargeBody() {
 void Http1Connection::Execute(Command* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
-  // The gateway first converts an answer to JSON, then posts it here again. It may then have a status
-  // of the gateway.
+  // The gateway first converts an answer to JSON, then posts it here again. It may then have a
+  // status of the gateway.
   handler_ended_ |= command->status.has_value() && !command->is_json;
   if (json_ == nullptr) return OnPageAnswer(command);
   if (command->cancel) {

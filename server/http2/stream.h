@@ -1,7 +1,7 @@
 #ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
 #define RAFTKV_SERVER_HTTP2_STREAM_H_
 
-// One HTTP/2 stream that carries a gRPC call, or one request over HTTP/1. The client port's thread
+// One HTTP/2 stream that carries a gRPC call, or one request over HTTP/1. The thread of its port
 // and the thread of its handler share it. A connection creates it when the headers of the request
 // have arrived. The fields below "the port's thread" are used on that thread only.
 
@@ -55,7 +55,8 @@ struct GrpcStream {
   std::string timeout;
   size_t header_bytes = 0;
   MessageReader reader;
-  size_t unconsumed = 0;  // bytes that were read and are not yet given back to flow control
+  size_t unconsumed = 0;     // bytes that were read and are not yet given back to flow control
+  bool has_request = false;  // a complete one has come over HTTP/2
   bool requests_ended = false;
   bool end_delivered = false;
   bool answering = false;  // the response's headers were submitted

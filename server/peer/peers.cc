@@ -17,9 +17,11 @@ constexpr int kUnaryOutMax = 8;
 constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
 // Proposals are added to a waiting forward request up to this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
-// How long a stream may take to introduce itself, and how many streams may wait for that.
-constexpr absl::Duration kIntroductionMax = absl::Seconds(10);
+// How many streams of each kind may wait for their introduction.
 constexpr size_t kUnintroducedMax = 64;
+// Requests of one stream that were read and not handled. Four messages of entries, so that the next
+// ones are there when the loop has handled one.
+constexpr size_t kUnhandledBytesMax = 4 << 20;
 // On the connections to a removed member, it is told that it was removed. They are ended one to two
 // seconds later.
 constexpr int kRemovedSeconds = 2;
@@ -82,7 +84,6 @@ template <typename Request, typename Response>
 UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Request, Response>)) {
   UnaryMethod method;
   method.name = name;
-  method.waiting = 8;
   method.request = &Request::default_instance();
   method.response = &Response::default_instance();
   method.check = [this](const google::protobuf::Message& request) {
@@ -142,14 +143,16 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   StreamMethod method;
   method.name = name;
   method.request = &Request::default_instance();
-  method.first_request = {.wait = kIntroductionMax, .streams = kUnintroducedMax};
+  method.first_request = {.wait = options_.introduction_max, .streams = kUnintroducedMax};
+  method.request_time_max = absl::InfiniteDuration();  // the link may be slow
+  method.unhandled_bytes_max = kUnhandledBytesMax;
   method.open = [hooks, bound](Stream* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<In>(hooks.get(), bound, stream);
   };
   return method;
 }
 
-void Peers::Register(MethodTable* methods) {
+Methods Peers::Rows() {
   Methods rows;
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/RequestVote", &Peers::OnVote));
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/TimeoutNow", &Peers::OnTimeoutNow));
@@ -162,8 +165,7 @@ void Peers::Register(MethodTable* methods) {
                                    &Peer::forward_in, &Peers::OnForward));
   rows.streams.push_back(StreamRow("/raftkv.proto.Raft/InstallSnapshot", kSnapshotBound,
                                    &Peer::snapshot_in, &Peers::OnSnapshot));
-  methods_ = methods;
-  methods_->Serve(std::move(rows));
+  return rows;
 }
 
 // --- the members
@@ -219,7 +221,6 @@ void Peers::Stop() {
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
   for (grpc::ClientContext* context : asking_) context->TryCancel();
-  if (methods_ != nullptr) methods_->FinishStreams(stopped);
 }
 
 void Peers::Cancel() {
@@ -228,7 +229,6 @@ void Peers::Cancel() {
     if (peer.heartbeat_out) peer.heartbeat_out->Cancel();
     if (peer.forward_out) peer.forward_out->Cancel();
   }
-  if (methods_ != nullptr) methods_->CancelStreams();
 }
 
 // --- what the member sends

@@ -8,9 +8,10 @@
 // thread of its own (snapshot_sender.h). Each peer does the same to us. An answer is sent on the
 // stream or call of its request, except that all answers to appends use the stream of heartbeats.
 //
-// Everything that arrives passes the handshake (handshake.h) and the codec (raft_codec.h). Messages
-// that they reject are counted and never reach the member. All other messages are posted to the
-// member's inbox.
+// What peers send arrives at the peer port (server/http2/client_port.h), whose thread parses it.
+// Our own connections use gRPC's library. Everything that arrives passes the handshake
+// (handshake.h) and the codec (raft_codec.h). Messages that they reject are counted and never reach
+// the member. All other messages are posted to the member's inbox.
 //
 // Runs on the I/O loop's thread. Everything is bounded. If a queue is full or there is no
 // connection, a message is dropped (Raft sends it again). A forwarded proposal is reported to the
@@ -40,7 +41,7 @@
 #include "server/peer/out_stream.h"
 #include "server/peer/snapshot_sender.h"
 #include "server/phase.h"
-#include "server/rpc/method_table.h"
+#include "server/rpc/method.h"
 #include "server/workers.h"
 
 namespace raftkv {
@@ -54,10 +55,6 @@ static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
 // The maximum size of a message between members. The largest entry has about 32 MiB, the upper
 // bound of max_request_bytes.
 inline constexpr int kPeerMessageBytesMax = 64 << 20;
-// The maximum number of calls of one connection to the peer port. A member uses at most two streams
-// and a few unary calls.
-inline constexpr int kPeerCallsMax = 64;
-
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
   std::string name;
@@ -76,6 +73,7 @@ struct PeersOptions {
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   absl::Duration vote_timeout = absl::Seconds(1);
+  absl::Duration introduction_max = absl::Seconds(10);  // how long a stream may take to do it
   SnapshotHooks snapshots;
   // Above the default of the replica's pending_max: the queue of a working connection is then never
   // full.
@@ -89,9 +87,12 @@ class Peers final : public Transport {
   Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
 
-  // Adds the rows of the peer port to `methods`, which must outlive the last call of live() and
-  // Stop().
-  void Register(MethodTable* methods);
+  // How a member that stops ends the streams of the others.
+  static constexpr char kStopping[] = "server stopped";
+
+  // The rows of the peer port. Their handlers must run on the loop's thread, and be gone before
+  // this is destroyed.
+  Methods Rows();
 
   // Creates the channels to the peers. Their operations complete on `queue`. Call it before the
   // first Send.
@@ -111,13 +112,14 @@ class Peers final : public Transport {
   // Ends the threads of snapshots. Call it after Stop, when the loop has ended.
   void StopSnapshotThreads();
 
-  // Call it when the phase is kClosing. Ends all streams and calls cleanly, so that no peer thinks
-  // that this member has died. Completions arrive on the queue until live() is 0.
+  // Call it when the phase is kClosing. Ends our streams cleanly, and answers the calls of peers,
+  // so that no peer thinks that this member has died. The owner of the peer port ends the streams
+  // of peers with kStopping. Completions arrive on the queue until live() is 0.
   void Stop();
-  // Call it after Stop. Cancels the streams that have not ended yet.
+  // Call it after Stop. Cancels our streams that have not ended yet.
   void Cancel();
-  // The number of streams and calls, ours and the peers', with operations in flight.
-  int live() const { return live_ + (methods_ == nullptr ? 0 : methods_->running()); }
+  // The number of our streams and calls with operations in flight.
+  int live() const { return live_; }
 
   const Rejections& rejections() const { return handshake_.rejections(); }
   // Counts a message that the replica rejected together with the messages rejected here.
@@ -131,8 +133,6 @@ class Peers final : public Transport {
   // must not overtake entries, and those to a peer of a release without the stream of heartbeats.
   static constexpr QueueBound kAppendBound{.messages = 1024, .bytes = 64 << 20};
   static constexpr QueueBound kHeartbeatBound{.messages = 1024, .bytes = 1 << 20};
-  // How a member that stops ends the streams of the others.
-  static constexpr char kStopping[] = "server stopped";
 
   using VoteCall = Unary<proto::RequestVoteRequest, proto::RequestVoteResponse>;
   using HelloCall = Unary<proto::HelloRequest, proto::HelloResponse>;
@@ -251,7 +251,6 @@ class Peers final : public Transport {
   const PhaseValue* const phase_;
   const std::function<void(Input)> post_;
   Handshake handshake_;
-  MethodTable* methods_ = nullptr;
   grpc::CompletionQueue* queue_ = nullptr;
   // Contains the other members, former members, and unknown senders (handshake.h bounds their
   // number). None is erased, because running calls refer to them.

@@ -1,7 +1,7 @@
 // The methods of Peers about snapshots. snapshot_sender.h is the sending end of a stream.
 //
-// A snapshot arrives in chunks. The loop's thread reads each one and gives it to the worker, which
-// writes it to the disk; then the loop answers it. So at most one chunk of a peer is in memory.
+// A snapshot arrives in chunks. The loop gives each one to the worker, which writes it to the disk;
+// then the loop answers it. So at most one chunk of a peer is in memory.
 
 #include <algorithm>
 #include <utility>

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_RPC_CALL_H_
 #define RAFTKV_SERVER_RPC_CALL_H_
 
-// Calls as the handlers of methods see them. The client port (server/http2) and gRPC's server
-// (method_table.h) implement them; an HTTP gateway or a caller in the same process can do so too.
+// Calls as the handlers of methods see them. The ports (server/http2) implement them; a caller in
+// the same process can do so too.
 //
 // Statuses are absl::Status. Its codes have the same numbers as gRPC's. The status text is sent to
 // the client unchanged.
@@ -93,7 +93,8 @@ class Stream : public Call {
   ~Stream() = default;
 };
 
-// The code that serves a Stream. It is created when the call arrives. The Stream owns its handler
+// The code that serves a Stream. It is created when the call arrives, or when its first request has
+// come (FirstRequest in method.h). The Stream owns its handler
 // and deletes it when the call ends, but never while one of the handler's functions runs. Once the
 // handler is deleted, the Stream must not be used.
 class StreamHandler {

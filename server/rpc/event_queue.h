@@ -2,7 +2,7 @@
 #define RAFTKV_SERVER_RPC_EVENT_QUEUE_H_
 
 // Events that some threads give to one other thread, which serves them: what happens to calls on
-// the client port (server/http2). The objects behind the events (completion.h) are used by the
+// a port (server/http2). The objects behind the events (completion.h) are used by the
 // serving thread only.
 
 #include <deque>

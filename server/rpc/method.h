@@ -2,10 +2,9 @@
 #define RAFTKV_SERVER_RPC_METHOD_H_
 
 // The methods of a service as rows of data. Each service creates its rows (server/api,
-// server/peer). The code that serves them (http2/client_port.h for clients, method_table.h for
-// peers) does the same for each call, in this order: parse the request, ask admission (clients
-// only), check the request's shape, call the handler. Some fields are used by one of the two ports
-// only.
+// server/peer). The code that serves them (http2/client_port.h) does the same for each call, in
+// this order: parse the request, ask admission (clients only), check the request's shape, call the
+// handler.
 
 #include <google/protobuf/message.h>
 
@@ -28,8 +27,8 @@ namespace raftkv {
 enum class Permission {
   kNone,          // reports about this member only; needs nothing
   kMaintainSelf,  // maintains this member only; needs nothing
-  // The others need a member that takes part in the cluster (server/api/admission.h says when it does
-  // not).
+  // The others need a member that takes part in the cluster (server/api/admission.h says when it
+  // does not).
   kReadSelf,  // reads this member's copy of the replicated state; learners serve it, too
   kRead,      // reads the replicated state
   kWrite,     // changes the replicated state
@@ -48,9 +47,6 @@ class CallObserver {
 
 struct UnaryMethod {
   std::string name;  // "/package.Service/Method"
-  // Peer port only: how many new calls of this method are accepted before gRPC's queue is polled
-  // again.
-  int waiting = 1;
   Permission permission = Permission::kNone;
   // Empty messages of the method's types.
   const google::protobuf::Message* request = nullptr;
@@ -62,23 +58,29 @@ struct UnaryMethod {
   std::function<absl::Status(const google::protobuf::Message& request)> check;
   // Must call Finish, or cause a later call of it.
   std::function<void(UnaryCall*)> handler;
-  CallObserver* observer = nullptr;  // client port only; optional
+  CallObserver* observer = nullptr;  // optional
 };
 
-// The limits of streams that have sent no request yet.
+// The limits of streams that have sent no request yet. With a limit, the handler is created when
+// the first request has come: streams without a request cost its thread nothing.
 struct FirstRequest {
   absl::Duration wait = absl::InfiniteDuration();  // a stream that takes longer is ended
   size_t streams = SIZE_MAX;                       // one more such stream ends the oldest of them
+
+  bool limited() const { return wait < absl::InfiniteDuration() || streams < SIZE_MAX; }
 };
 
 struct StreamMethod {
   std::string name;
   Permission permission = Permission::kNone;
   FirstRequest first_request;
+  absl::Duration request_time_max = absl::Minutes(2);  // for one request to arrive
+  // Of requests that were read and not handled; above this, flow control stops the client.
+  size_t unhandled_bytes_max = 64 << 10;
   bool one_request = false;  // a server stream: the client sends one request
   const google::protobuf::Message* request = nullptr;
   std::function<std::unique_ptr<StreamHandler>(Stream*)> open;
-  CallObserver* observer = nullptr;  // client port only; optional
+  CallObserver* observer = nullptr;  // optional
 };
 
 // A page of HTTP is a UnaryMethod of proto::HttpRequest and proto::HttpAnswer (proto/http.proto).

@@ -1,6 +1,7 @@
-// Clients that send what no client library sends, or do not read what they asked for. Meanwhile a
-// correct client puts through the same member: its puts succeed, and the leader stays. `make
-// hostile` runs these tests longer and prints the longest put of each.
+// Clients that send what no client library sends, or do not read what they asked for, and strangers
+// who do the same to the peer port. Meanwhile a correct client puts through the same member: its
+// puts succeed, and the leader stays. `make hostile` runs these tests longer and prints the longest
+// put of each.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -97,6 +98,11 @@ std::string CallsWithResets(const char* method) {
 TEST_F(Hostile, ResetsOfStreamsDeposeNoLeader) {
   const std::string calls = CallsWithResets(kRange);
   PutBeside(20, [&](int) { RawConnection(address()).Send(calls); });
+}
+
+TEST_F(Hostile, ResetsOfStreamsToThePeerPortDeposeNoLeader) {
+  const std::string calls = CallsWithResets("/raftkv.proto.Raft/AppendEntries");
+  PutBeside(20, [&](int) { RawConnection(cluster_.peer_address(leader_)).Send(calls); });
 }
 
 // There are few keys, but each has 1.4 MB. The work of reads, watches and compactions must be

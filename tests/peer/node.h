@@ -14,7 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/command.pb.h"
+#include "server/http2/client_port.h"
 #include "server/peer/peers.h"
+#include "server/rpc/event_queue.h"
+#include "server/rpc/poll.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -23,43 +26,46 @@ inline constexpr uint64_t kCluster = 77;
 
 // The peer port of one member, and the inputs that its member would get.
 struct Node {
-  Node(raft::MemberId self, PeerAddress other, QueueBound forward_bound = {})
-      : peers(Options(self, std::move(other), forward_bound, Snapshots()), &phase,
+  Node(raft::MemberId self, PeerAddress other, const PeersOptions& options = {})
+      : peers(Options(self, std::move(other), options, Snapshots()), &phase,
               [this](Input input) { inputs.push_back(std::move(input)); }) {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    peers.Register(&methods);
-    builder.RegisterService(&methods);
-    queue = builder.AddCompletionQueue();
-    server = builder.BuildAndStart();
-    address = absl::StrCat("127.0.0.1:", port);
-    methods.Start(queue.get());
-    peers.Connect(queue.get());
+    poller.Start(&queue);
+    port.Serve(peers.Rows(), &calls);
+    EXPECT_TRUE(port.Listen("127.0.0.1:0").ok());
+    address = absl::StrCat("127.0.0.1:", port.port());
+    port.Start();
+    peers.Connect(&queue);
   }
 
   ~Node() {
     phase.Set(Phase::kClosing);
-    peers.Stop();
-    server->Shutdown(std::chrono::system_clock::now());
+    Stop();
     peers.Cancel();
-    while (peers.live() > 0) Poll();
+    while (live() > 0) Poll();
     phase.Set(Phase::kStopped);
-    queue->Shutdown();
+    queue.Shutdown();
     void* tag = nullptr;
     bool ok = false;
-    while (queue->Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
+    while (queue.Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
   }
 
-  static PeersOptions Options(raft::MemberId self, PeerAddress other, QueueBound forward_bound,
+  // In Phase::kClosing.
+  void Stop() {
+    peers.Stop();
+    port.FinishStreams(&calls, absl::UnavailableError(Peers::kStopping));
+    port.Close(absl::Milliseconds(20));
+  }
+
+  // The streams and calls that are open, ours and those that peers opened.
+  int live() const { return peers.live() + port.running(); }
+
+  static PeersOptions Options(raft::MemberId self, PeerAddress other, PeersOptions options,
                               SnapshotHooks snapshots) {
-    PeersOptions options;
     options.cluster_id = kCluster;
     options.self = self;
     options.store_id = std::string(16, static_cast<char>('0' + self));
     options.boot_id = 100 + self;
     options.peers = {std::move(other)};
-    options.forward_bound = forward_bound;
     options.snapshots = std::move(snapshots);
     return options;
   }
@@ -88,12 +94,8 @@ struct Node {
       now.swap(work);
     }
     for (const auto& w : now) w();
-    if (turns) methods.BeginTurn();
-    void* tag = nullptr;
-    bool ok = false;
-    const auto soon = std::chrono::system_clock::now() + std::chrono::milliseconds(5);
-    if (queue->AsyncNext(&tag, &ok, soon) == grpc::CompletionQueue::GOT_EVENT) {
-      static_cast<Completion*>(tag)->OnComplete(ok);
+    poller.Wait(absl::Milliseconds(5), [this] { return !calls.empty(); });
+    while (calls.RunNext()) {
     }
   }
 
@@ -115,15 +117,15 @@ struct Node {
 
   TempDir dir;
   int snapshots = 0;
-  bool turns = true;  // false: all is one turn
   absl::Mutex mutex;
   std::vector<std::function<void()>> work;  // from other threads
   std::vector<Input> inputs;
   PhaseValue phase;
   Peers peers;
-  MethodTable methods{&phase};
-  std::unique_ptr<grpc::ServerCompletionQueue> queue;
-  std::unique_ptr<grpc::Server> server;
+  grpc::CompletionQueue queue;  // of what the node and the test open
+  QueuePoller poller;
+  EventQueue calls{[this] { poller.Wake(); }};
+  http2::ClientPort port{{.for_peers = true}};
   std::string address;
 };
 

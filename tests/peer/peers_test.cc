@@ -15,7 +15,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/command.pb.h"
-#include "server/clock.h"
 #include "tests/peer/node.h"
 
 namespace raftkv {
@@ -35,7 +34,7 @@ TEST(Peers, RejectedMessagesAreCountedByReason) {
     proto::HelloResponse response;
     grpc::Status status;
     Ended ended;
-    auto reader = stub->AsyncHello(&context, request, node.queue.get());
+    auto reader = stub->AsyncHello(&context, request, &node.queue);
     reader->Finish(&response, &status, &ended);
     EXPECT_TRUE(Eventually({&node}, [&] { return ended.done; }));
     EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
@@ -67,7 +66,9 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
   ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
   const std::string silent = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
   {
-    Node node(1, {2, "n2", silent}, {.messages = 2, .bytes = 1 << 20});
+    PeersOptions options;
+    options.forward_bound = {.messages = 2, .bytes = 1 << 20};
+    Node node(1, {2, "n2", silent}, options);
     for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
     ASSERT_EQ(node.inputs.size(), 1);
     EXPECT_EQ(std::get<ForwardQueueFull>(node.inputs[0]).number, 3);
@@ -196,7 +197,7 @@ TEST(Peers, FollowTheMembers) {
   node.peers.Send(Append());
   node.peers.Send(Proposal(7, 1));
   EXPECT_EQ(std::get<ForwardLost>(node.inputs.back()).unsent, (std::vector<uint64_t>{7}));
-  ASSERT_TRUE(Eventually({&node, &first, &second}, [&] { return node.peers.live() == 0; }));
+  ASSERT_TRUE(Eventually({&node, &first, &second}, [&] { return node.live() == 0; }));
   EXPECT_EQ(second.CountMessages<raft::Message>(), 2);
 }
 
@@ -284,7 +285,7 @@ TEST(Peers, HeartbeatsDoNotWaitBehindEntries) {
   to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
   from.peers.Cancel();
-  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.peers.live() == 0; }));
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.live() == 0; }));
   EXPECT_EQ(to.Count<PeerLost>(), 1) << "once for both streams";
   EXPECT_EQ(std::get<PeerLost>(to.inputs.back()).connection,
             std::max(connections[0], connections[1]));
@@ -311,13 +312,13 @@ TEST(Peers, StopEndsStreamsThatWereNeverIntroduced) {
   Ended started, read, finished;
   proto::ForwardResponse response;
   grpc::Status status;
-  auto stream = stub->PrepareAsyncForward(&context, node.queue.get());
+  auto stream = stub->PrepareAsyncForward(&context, &node.queue);
   stream->StartCall(&started);
-  ASSERT_TRUE(Eventually({&node}, [&] { return started.done && node.peers.live() == 1; }));
+  ASSERT_TRUE(Eventually({&node}, [&] { return started.done; }));
   stream->Read(&response, &read);
   node.phase.Set(Phase::kClosing);
-  node.peers.Stop();
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 0 && read.done; }));
+  node.Stop();
+  EXPECT_TRUE(Eventually({&node}, [&] { return node.live() == 0 && read.done; }));
   stream->Finish(&status, &finished);
   EXPECT_TRUE(Eventually({&node}, [&] { return finished.done; }));
   EXPECT_FALSE(status.ok());
@@ -363,8 +364,8 @@ TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
   from.phase.Set(Phase::kClosing);
   from.peers.Stop();
   // Nothing is cancelled: n2 ends the stream.
-  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.peers.live() == 0; }));
-  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.peers.live() == 0; }));
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.live() == 0; }));
+  EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.live() == 0; }));
   EXPECT_EQ(to.Count<PeerLost>(), 0);
 }
 
@@ -374,8 +375,8 @@ struct Intruder {
       : node(*n),
         stub(proto::Raft::NewStub(
             grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()))),
-        stream(heartbeats ? stub->PrepareAsyncHeartbeats(&context, node.queue.get())
-                          : stub->PrepareAsyncAppendEntries(&context, node.queue.get())) {
+        stream(heartbeats ? stub->PrepareAsyncHeartbeats(&context, &node.queue)
+                          : stub->PrepareAsyncAppendEntries(&context, &node.queue)) {
     stream->StartCall(&started);
     EXPECT_TRUE(Eventually({&node}, [&] { return started.done; }));
     stream->Read(&response, &read);
@@ -425,7 +426,7 @@ TEST(Peers, AStreamOfAppendsThatIsLostAloneIsNoLossOfThePeer) {
   ASSERT_TRUE(Eventually({&node}, [&] { return node.CountMessages<raft::Message>() == 2; }));
   const uint64_t newest = NewestConnection(node);
   appends.reset();
-  ASSERT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 1; }));
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.live() == 1; }));
   EXPECT_EQ(node.Count<PeerLost>(), 0);
   heartbeats.reset();
   ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<PeerLost>() == 1; }));
@@ -484,56 +485,28 @@ TEST(Peers, AMessageThatTheMemberRejectsEndsAllStreamsOfItsSender) {
 }
 
 // Whoever can reach the peer port may open streams and stay silent.
-TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInTimeAndNumber) {
-  Node node(1, kNobodyThere);
+TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInNumber) {
+  PeersOptions options;
+  options.introduction_max = absl::Minutes(5);
+  Node node(1, kNobodyThere, options);
   constexpr int kOpened = 70, kAllowed = 64;
   std::vector<std::unique_ptr<Intruder>> silent;
   silent.reserve(kOpened);
   for (int i = 0; i < kOpened; ++i) silent.push_back(std::make_unique<Intruder>(&node));
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == kAllowed; }));
   for (int i = 0; i < kOpened - kAllowed; ++i) EXPECT_TRUE(silent[i]->Ends()) << "the oldest";
-  silent.back()->Write({}, /*introduce=*/true);  // an introduced stream stays
-  EXPECT_FALSE(silent.back()->read.done);
-
-  node.methods.CancelLate(MonotonicNow() + absl::Seconds(9));
-  EXPECT_EQ(node.peers.live(), kAllowed);
-  node.methods.CancelLate(MonotonicNow() + absl::Seconds(10));
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 1; }));
+  EXPECT_EQ(node.live(), 0) << "the loop's thread knows none of them";
+  proto::AppendEntriesRequest request;
+  request.set_term(1);
+  silent.back()->Write(request, /*introduce=*/true);
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.CountMessages<raft::Message>() == 1; }));
+  for (int i = kOpened - kAllowed; i < kOpened; ++i) EXPECT_FALSE(silent[i]->read.done) << i;
 }
 
-// Whoever can reach the peer port may open any number of calls.
-TEST(Peers, CallsThatAreAcceptedInOneTurnAreBounded) {
+// tests/rpc/connection_test.cc checks that the port keeps to it.
+TEST(Peers, EveryStreamMustBeIntroducedInTime) {
   Node node(1, kNobodyThere);
-  node.turns = false;
-  constexpr int kOpened = 50;
-  std::vector<std::unique_ptr<Intruder>> appends;
-  appends.reserve(kOpened);
-  for (int i = 0; i < kOpened; ++i) appends.push_back(std::make_unique<Intruder>(&node));
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == kOpened; }));
-
-  struct Forward {
-    grpc::ClientContext context;
-    std::unique_ptr<grpc::ClientAsyncReaderWriter<proto::ForwardRequest, proto::ForwardResponse>>
-        stream;
-    Ended started, finished;
-    grpc::Status status;
-  };
-  std::vector<std::unique_ptr<Forward>> forwards;
-  for (int i = 0; i < kOpened; ++i) {
-    Forward& forward = *forwards.emplace_back(std::make_unique<Forward>());
-    forward.stream = appends[i]->stub->PrepareAsyncForward(&forward.context, node.queue.get());
-    forward.stream->StartCall(&forward.started);
-    EXPECT_TRUE(Eventually({&node}, [&] { return forward.started.done; }));
-  }
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() >= MethodTable::kCallsPerTurn; }));
-  for (int i = 0; i < 20; ++i) node.Poll();
-  EXPECT_EQ(node.peers.live(), MethodTable::kCallsPerTurn);
-  node.turns = true;
-  EXPECT_TRUE(Eventually({&node}, [&] { return node.peers.live() == 2 * kOpened; }));
-  for (auto& forward : forwards) {
-    forward->context.TryCancel();
-    forward->stream->Finish(&forward->status, &forward->finished);
-    EXPECT_TRUE(Eventually({&node}, [&] { return forward->finished.done; }));
+  for (const StreamMethod& method : node.peers.Rows().streams) {
+    EXPECT_EQ(method.first_request.wait, absl::Seconds(10)) << method.name;
   }
 }
 
@@ -568,10 +541,9 @@ TEST_P(BrokenStream, DoesNotAffectTheOther) {
     EXPECT_TRUE(Eventually({&to, &from}, [&] { return written.done && finished.done; }));
   };
   if (GetParam()) {
-    break_by(stub->PrepareAsyncAppendEntries(&context, to.queue.get()),
-             proto::AppendEntriesRequest());
+    break_by(stub->PrepareAsyncAppendEntries(&context, &to.queue), proto::AppendEntriesRequest());
   } else {
-    break_by(stub->PrepareAsyncForward(&context, to.queue.get()), proto::ForwardRequest());
+    break_by(stub->PrepareAsyncForward(&context, &to.queue), proto::ForwardRequest());
   }
   EXPECT_EQ(from.Count<AppendLost>(), GetParam() ? 1 : 0);
   EXPECT_EQ(from.Count<ForwardLost>(), GetParam() ? 0 : 1);

@@ -18,7 +18,7 @@ class SnapshotCall {
       : to_(*to),
         stub_(proto::Raft::NewStub(
             grpc::CreateChannel(to->address, grpc::InsecureChannelCredentials()))),
-        stream_(stub_->PrepareAsyncInstallSnapshot(&context_, to->queue.get())) {
+        stream_(stub_->PrepareAsyncInstallSnapshot(&context_, &to->queue)) {
     Do([this](void* tag) { stream_->StartCall(tag); });
   }
   ~SnapshotCall() {

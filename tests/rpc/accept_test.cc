@@ -1,4 +1,4 @@
-// How many connections the client port accepts.
+// How many connections and calls a port accepts.
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -8,12 +8,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/etcd/health.pb.h"
 #include "server/http2/client_port.h"
 #include "tests/e2e/raw_http2.h"
 
@@ -24,12 +28,24 @@ class AcceptTest : public testing::Test {
  protected:
   ~AcceptTest() override {
     for (const int fd : sockets_) close(fd);
+    if (port_ != nullptr) port_->Close(absl::ZeroDuration());
+    while (events_.RunNext()) {
+    }
+    for (UnaryCall* call : calls_) call->Finish(absl::OkStatus());
   }
 
-  void Start(size_t connections_max) {
-    PortOptions options;
-    options.connections_max = connections_max;
+  void Start(size_t connections_max) { Start(PortOptions{.connections_max = connections_max}); }
+  // Serves kCall. Its calls are not answered.
+  void Start(const PortOptions& options) {
     port_ = std::make_unique<ClientPort>(options);
+    UnaryMethod method;
+    method.name = kCall;
+    method.request = &grpc::health::v1::HealthCheckRequest::default_instance();
+    method.response = &grpc::health::v1::HealthCheckResponse::default_instance();
+    method.handler = [this](UnaryCall* call) { calls_.push_back(call); };
+    Methods methods;
+    methods.unary.push_back(std::move(method));
+    port_->Serve(std::move(methods), &events_);
     ASSERT_TRUE(port_->Listen("127.0.0.1:0").ok());
     port_->Start();
   }
@@ -57,11 +73,21 @@ class AcceptTest : public testing::Test {
     char byte;
     return recv(fd, &byte, 1, 0) == 1;
   }
+  static bool Eventually(const std::function<bool()>& condition) {
+    for (const absl::Time end = absl::Now() + absl::Seconds(20); !condition();) {
+      if (absl::Now() > end) return false;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return true;
+  }
   void Close(int fd) {
     std::erase(sockets_, fd);
     close(fd);
   }
 
+  static constexpr char kCall[] = "/Call";
+  EventQueue events_{[] {}};
+  std::vector<UnaryCall*> calls_;
   std::unique_ptr<ClientPort> port_;
   std::vector<int> sockets_;
 };
@@ -82,6 +108,47 @@ TEST_F(AcceptTest, AConnectionAboveTheMaximumIsClosedAtOnce) {
     served = IsServed(fd);
   }
   EXPECT_TRUE(served);
+}
+
+std::string CallOf(uint32_t stream, const char* method) {
+  return e2e::CallHeaders(stream, method) + e2e::MessageData(stream, "", 0, /*last=*/true);
+}
+
+// Strangers may hold connections to the peer port. A member can connect nevertheless, and the
+// connections of members stay.
+TEST_F(AcceptTest, OnThePeerPortANewConnectionReplacesTheOldestUnusedOne) {
+  Start({.for_peers = true, .connections_max = 2});
+  const std::string address = absl::StrCat("127.0.0.1:", port_->port());
+  e2e::RawConnection used(address);
+  used.Send(e2e::Preface() + CallOf(1, kCall));
+  ASSERT_TRUE(Eventually([&] { return port_->running() == 1; }));
+  const int unused = NewSocket(), next = NewSocket();
+  Connect(unused);
+  EXPECT_TRUE(IsServed(unused));
+  Connect(next);
+  EXPECT_TRUE(IsServed(next));
+  char rest[1024];
+  while (recv(unused, rest, sizeof(rest), 0) > 0) {
+  }
+  EXPECT_EQ(port_->connections(), 2u);
+  EXPECT_EQ(port_->running(), 1) << "the call that is being served";
+}
+
+TEST_F(AcceptTest, ACallAboveTheMaximumIsNotProcessed) {
+  Start({.calls_max = 2});
+  e2e::RawConnection client(absl::StrCat("127.0.0.1:", port_->port()));
+  client.Send(e2e::Preface() + CallOf(1, kCall) + CallOf(3, kCall) + CallOf(5, kCall));
+  const std::string not_processed =
+      e2e::Frame(e2e::kRstStream, 0, 5, std::string("\0\0\0\7", 4));  // REFUSED_STREAM
+  EXPECT_NE(client.ReadUntil(not_processed).find(not_processed), std::string::npos);
+  EXPECT_EQ(port_->running(), 2);
+}
+
+TEST_F(AcceptTest, ThePeerPortSpeaksGrpcOnly) {
+  Start({.for_peers = true});
+  e2e::RawConnection browser(absl::StrCat("127.0.0.1:", port_->port()));
+  browser.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(browser.ReadAll().find("HTTP/1"), std::string::npos);
 }
 
 absl::Duration CpuTime() {

@@ -52,7 +52,10 @@ class ConnectionTest : public PortFixture {
     stream.name = kStream;
     stream.request = &HealthCheckRequest::default_instance();
     stream.first_request.wait = absl::Seconds(10);
-    stream.open = [](Stream*) { return std::make_unique<Handler>(); };
+    stream.open = [this](Stream*) {
+      ++opened_;
+      return std::make_unique<Handler>();
+    };
     group_.methods.streams.push_back(std::move(stream));
     Connect();
   }
@@ -85,6 +88,8 @@ class ConnectionTest : public PortFixture {
     absl::Status OnRequest(google::protobuf::Message*) override { return absl::OkStatus(); }
     void OnWritable() override {}
   };
+
+  int opened_ = 0;  // handlers of streams
 };
 
 // A control frame costs time for every stream. So a client may send 100 of them in a second,
@@ -107,6 +112,30 @@ TEST_F(ConnectionTest, GoawaysCountAsControlFrames) {
   const std::string goaway = Frame(kGoaway, 0, 0, std::string(8, '\0'));
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + Times(99, goaway)));
   EXPECT_FALSE(Receive(goaway));
+}
+
+// What the peer port allows. The client is told with a GOAWAY, and its later calls are ignored.
+TEST_F(ConnectionTest, ResetsHaveARate) {
+  limits_.resets_burst = 5;
+  limits_.resets_rate = 1;
+  Reconnect();
+  const auto reset = [](uint32_t stream) {
+    return CallHeaders(stream, kStream) +
+           Frame(e2e::kRstStream, 0, stream, std::string("\0\0\0\x8", 4));
+  };
+  const std::string goaway = std::string(1, kGoaway) + std::string(5, '\0');
+  std::string calls = Preface();
+  uint32_t stream = 1;
+  for (; stream < 2 * 5; stream += 2) calls += reset(stream);
+  ASSERT_TRUE(Receive(calls));
+  EXPECT_EQ(Sent().find(goaway), std::string::npos);
+  calls.clear();
+  for (; stream < 2 * 50; stream += 2) calls += reset(stream);
+  Receive(calls);
+  EXPECT_NE(Sent().find(goaway), std::string::npos);
+  EXPECT_EQ(streams_, 0);
+  RunEvents();
+  EXPECT_EQ(opened_, 0) << "the handlers' thread has seen none of it";
 }
 
 // This is nghttp2's own limit: it keeps 1,000 unsent answers.
@@ -187,6 +216,7 @@ TEST_F(ConnectionTest, AnAnswerWithoutADeadlineIsLateAfterAMinute) {
 TEST_F(ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream)));
   RunEvents();
+  EXPECT_EQ(opened_, 0);
   EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(10)));
   EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(11)));
 }
@@ -194,6 +224,7 @@ TEST_F(ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
 TEST_F(ConnectionTest, AStreamMayWaitButNotWithinARequest) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + MessageData(1, "", 0, /*last=*/false)));
   RunEvents();
+  EXPECT_EQ(opened_, 1);
   EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1)));
   ASSERT_TRUE(Receive(MessageData(1, "a", /*length=*/100, /*last=*/false)));
   EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1) + absl::Seconds(120)));

@@ -60,6 +60,7 @@ TEST(GrpcWire, BadPrefixesAreErrors) {
   EXPECT_TRUE(absl::IsResourceExhausted(too_large.Next(&message).status()))
       << "before its bytes arrive";
   EXPECT_FALSE(too_large.SetEncoding("zstd"));
+  EXPECT_FALSE(too_large.SetEncoding("gzip", /*gzip_allowed=*/false));
   EXPECT_TRUE(too_large.SetEncoding("identity"));
 }
 

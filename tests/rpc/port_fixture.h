@@ -34,6 +34,13 @@ class PortFixture : public testing::Test, protected Router {
     connection_ = std::make_unique<Connection>(ends[1], "client", limits_, router, now_);
   }
 
+  // With what limits_ has now.
+  void Reconnect() {
+    connection_.reset();
+    close(client_);
+    Connect();
+  }
+
   void TearDown() override {
     connection_.reset();
     RunEvents();
