@@ -25,7 +25,7 @@ using etcdserverpb::RangeRequest;
 using etcdserverpb::RangeStreamResponse;
 using google::protobuf::Message;
 
-constexpr size_t kStreamsMax = 1024;
+constexpr size_t kRangeStreamsMax = 1024;
 constexpr int64_t kFirstChunkBytes = 64 << 10;
 constexpr int64_t kChunkBytes = 3 << 19;  // as etcd: the largest request, by default
 // While the chunks of all streams, read or unsent, have more than this, further chunks are small,
@@ -33,7 +33,7 @@ constexpr int64_t kChunkBytes = 3 << 19;  // as etcd: the largest request, by de
 constexpr int64_t kAllChunksBytes = 64 << 20;
 constexpr int64_t kSmallChunkBytes = 64 << 10;
 constexpr absl::Duration kStalledMax = absl::Seconds(10);
-constexpr absl::Duration kCheckInterval = absl::Milliseconds(10);
+constexpr absl::Duration kGiveUpInterval = absl::Milliseconds(10);
 
 absl::Status Check(const RangeRequest& request) {
   if (absl::Status s = mvcc::Check(request); !s.ok()) return ToWire(s);
@@ -91,7 +91,7 @@ class RangeCall final : public StreamHandler {
 
   absl::Status OnRequest(Message* message) override {
     auto* request = static_cast<RangeRequest*>(message);
-    if (all_->calls.size() > kStreamsMax) return TooManyRequests();
+    if (all_->calls.size() > kRangeStreamsMax) return TooManyRequests();
     if (absl::Status status = Check(*request); !status.ok()) return status;
     const bool serializable = request->serializable();
     reading_ = std::make_shared<Reading>(std::move(*request));
@@ -221,7 +221,7 @@ std::function<void(MonotonicTime)> AddRangeStream(const Edge* edge, Methods* met
   methods->streams.push_back(std::move(method));
   return [all](MonotonicTime now) {
     if (all->calls.empty() || now < all->next_check) return;
-    all->next_check = now + kCheckInterval;
+    all->next_check = now + kGiveUpInterval;
     for (RangeCall* call : all->calls) call->CheckLimits(now);
   };
 }

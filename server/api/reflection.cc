@@ -25,7 +25,7 @@ using grpc::reflection::v1::FileDescriptorResponse;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr int kStreamsMax = 1024;
+constexpr int kReflectionStreamsMax = 1024;
 
 // Adds the file and what it imports, each once.
 void AddFile(const FileDescriptor* file, std::set<const FileDescriptor*>* added,
@@ -102,7 +102,7 @@ class Reflection final : public StreamHandler {
   ~Reflection() override { --*streams_; }
 
   absl::Status OnRequest(Message* request) override {
-    if (*streams_ > kStreamsMax) return TooManyRequests();
+    if (*streams_ > kReflectionStreamsMax) return TooManyRequests();
     answer_ = Answer(*services_, *static_cast<ServerReflectionRequest*>(request));
     Send();
     return absl::OkStatus();
