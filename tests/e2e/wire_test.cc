@@ -62,6 +62,7 @@ TEST_F(Wire, OtherMethodsAreUnimplemented) {
                                   "/etcdserverpb.KV/DeleteRange",
                                   "/etcdserverpb.KV/Txn",
                                   "/etcdserverpb.KV/Compact",
+                                  "/etcdserverpb.KV/RangeStream",
                                   "/etcdserverpb.Cluster/MemberList",
                                   "/etcdserverpb.Cluster/MemberAdd",
                                   "/etcdserverpb.Cluster/MemberRemove",
