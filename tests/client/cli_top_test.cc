@@ -82,7 +82,7 @@ TEST_F(Cli, TopShowsWhatMembersSay) {
   EXPECT_EQ(table.code, kExitOk);
   EXPECT_THAT(table.out, HasSubstr("  leader n1  term 2  revision 7\n+"));
   EXPECT_THAT(table.out, HasSubstr("APPLY LAG"));
-  EXPECT_THAT(table.out, HasSubstr("|    3 |") /* the lag */);
+  EXPECT_THAT(table.out, HasSubstr("|         3 |") /* the lag */);
   EXPECT_THAT(table.out, HasSubstr("connection refused"));
   EXPECT_EQ(Run({"top", "-w", "fields"}).code, kExitBadFormat);
   EXPECT_EQ(Run({"top", "--interval=0"}).code, kExitBadArguments);
