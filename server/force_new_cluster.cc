@@ -52,7 +52,7 @@ absl::Status ForceNewCluster(DataDir* data_dir) {
     return absl::FailedPreconditionError(
         absl::StrCat("--force-new-cluster: member \"", self.member_name, "\" ", why));
   };
-  if (!log.may_vote() && !log.lost()) {
+  if (!log.may_vote() && !log.lost() && log.last_index() < log.first_index()) {
     return cannot("has a new data directory: use that of another member");
   }
   if (!members.known()) {
@@ -63,7 +63,7 @@ absl::Status ForceNewCluster(DataDir* data_dir) {
   if (members.Find(self.member_id) == nullptr) {
     return cannot("was removed from the cluster: use the directory of another member");
   }
-  if (members.all().size() == 1) {
+  if (members.all().size() == 1 && log.may_vote()) {
     LOG(INFO) << "--force-new-cluster: this is the only member already; leave the flag out";
     return absl::OkStatus();
   }
@@ -75,6 +75,7 @@ absl::Status ForceNewCluster(DataDir* data_dir) {
   log.Save(state, {{.id = {state.current_term, log.last_index() + 1},
                     .type = raft::EntryType::kConfiguration,
                     .payload = raft::Payload(command.SerializeAsString())}});
+  log.AllowVoting();
   LOG(WARNING) << "--force-new-cluster: member " << self.member_name << " is the only member now; "
                << members.all().size() - 1
                << " others were removed, and writes that only they had are lost. Never start them "

@@ -18,9 +18,10 @@ constexpr absl::Duration kReportInterval = absl::Minutes(1);
 
 }  // namespace
 
-FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log,
-                       raft::Raft* raft, Outbox* outbox)
+FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Index base,
+                       LogStore* log, raft::Raft* raft, Outbox* outbox)
     : lost_(log->lost()),
+      is_new_(log->last_index() == base && !log->lost()),
       peers_(std::move(peers)),
       joins_(joins),
       log_(log),
@@ -34,8 +35,8 @@ void FirstStart::Turn(MonotonicTime now) {
   if (lost_) NoteRepair();
   if (log_->may_vote() || lost_) return;
   using Why = VotingAllowed::Why;
-  if (joins_) return AllowVoting(Why::kJoined);
-  if (peers_.empty()) return AllowVoting(Why::kLogsAreEmpty);
+  if (is_new_ && joins_) return AllowVoting(Why::kJoined);
+  if (is_new_ && peers_.empty()) return AllowVoting(Why::kLogsAreEmpty);
   if (CaughtUp()) return AllowVoting(Why::kCaughtUp);
   if (now - last_hello_ < kHelloInterval) return;
   if (last_hello_ == MonotonicTime::InfinitePast()) next_report_ = now + kFirstReport;
@@ -58,12 +59,11 @@ void FirstStart::AllowVoting(VotingAllowed::Why why) {
   outbox_->Report(VotingAllowed{why});
 }
 
-// The log may have been emptied, too, and then it no longer knows whether this member may vote.
 void FirstStart::NoteRepair() {
-  if (!log_->lost()) {
-    outbox_->Report(VotingAllowed{VotingAllowed::Why::kRepaired, *lost_});
-    lost_.reset();
-    raft_->SetVoting(log_->may_vote());
+  if (!log_->lost() && CaughtUp()) {
+    log_->AllowVoting();  // on disk before the first vote
+    raft_->SetVoting(true);
+    outbox_->Report(VotingAllowed{VotingAllowed::Why::kRepaired, *std::exchange(lost_, {})});
   } else if (next_report_ == MonotonicTime::InfinitePast()) {
     next_report_ = now_ + kFirstReport;
   } else if (now_ >= next_report_) {
@@ -83,7 +83,7 @@ void FirstStart::OnHelloReply(raft::MemberId from, const HelloReply& reply) {
   const bool changed =
       reply.log_empty ? said_empty_.insert(from).second : said_empty_.erase(from) > 0;
   if (!changed) return;
-  if (said_empty_.size() >= answers_needed()) {
+  if (is_new_ && said_empty_.size() >= answers_needed()) {
     AllowVoting(VotingAllowed::Why::kLogsAreEmpty);
   } else {
     ReportWaiting();

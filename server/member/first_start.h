@@ -13,8 +13,8 @@
 // has forgotten nothing, and it becomes a voter only once its data directory is recorded
 // (store_ids.h).
 //
-// A member whose log has lost its end (LogStore::lost) does not vote either, until the log has come
-// as far again (docs/decisions/0022). Only a leader can help it.
+// A member whose log has lost its end (LogStore::lost) does not vote either, until a leader has
+// sent it everything that was ever acknowledged (docs/decisions/0022).
 //
 // The log store saves the permission to vote. From then on this class does nothing.
 //
@@ -37,8 +37,9 @@ class FirstStart {
  public:
   // All pointers must outlive this object. `peers` are the other voters. `joins`: the cluster
   // existed before this member.
-  FirstStart(std::vector<raft::MemberId> peers, bool joins, LogStore* log, raft::Raft* raft,
-             Outbox* outbox);
+  // `base`: the index of the last entry that a new log contains (ReplicaOptions::base_index).
+  FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Index base, LogStore* log,
+             raft::Raft* raft, Outbox* outbox);
 
   // Sends Hello to the peers every 200 ms, and checks whether a leader has caught this member up.
   void Turn(MonotonicTime now);
@@ -62,7 +63,8 @@ class FirstStart {
     return all - (all / 2 + 1) + 1;
   }
 
-  std::optional<LogStore::Lost> lost_;  // as at the last turn
+  std::optional<LogStore::Lost> lost_;  // until this member may vote again
+  const bool is_new_;  // the log never held an entry: the first start, or the directory was lost
   const std::vector<raft::MemberId> peers_;
   const bool joins_;
   LogStore* const log_;

@@ -49,8 +49,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       store_ids_(state_machine.store_ids()),
       members_(state_machine.members()),
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
-      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(), log, &raft_,
-                   outbox),
+      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
+                   options.base_index, log, &raft_, outbox),
       space_(options.space),
       auto_compaction_(options.auto_compaction),
       alarms_(state_machine.alarms()),
@@ -487,6 +487,7 @@ void Replica::NoteLeader() {
   next_ask_ = next_forward_ = now_;
   if (raft_.role() != raft::Role::kLeader) return;
   RecordStoreId(options_.raft.id, options_.store_id);
+  MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
   lessor_.OnLeading(now_ + options_.tick * options_.raft.election_timeout_ticks);
 }
@@ -514,7 +515,8 @@ void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) 
 }
 
 void Replica::MaybeRaiseVersion() {
-  if (raft_.role() != raft::Role::kLeader) return;
+  // NoteLeader forgets what was proposed in an earlier term, and then calls this function.
+  if (raft_.role() != raft::Role::kLeader || seen_term_ != raft_.term()) return;
   const std::optional<proto::Command> command =
       versions_.CommandToRaise(raft_.membership().everyone());
   if (!command) return;

@@ -183,7 +183,8 @@ absl::Status LogStore::Load() {
   return absl::OkStatus();
 }
 
-// After a crash between a batch and its mark, the log is further than its mark.
+// After a crash between a batch and its mark, the log is further than its mark. Then the mark is
+// written now: from now on the member may acknowledge the whole log.
 absl::Status LogStore::CompareWithMark() {
   if (watermark_ == nullptr) return absl::OkStatus();
   const Watermark::Mark& mark = watermark_->mark();
@@ -196,7 +197,12 @@ absl::Status LogStore::CompareWithMark() {
     return Damaged("the entries up to ", mark.last.index,
                    " differ from the saved ones (see WATERMARK)");
   }
-  return AdoptHardState(mark);
+  if (absl::Status s = AdoptHardState(mark); !s.ok()) return s;
+  if (last_.id > mark.last || hard_state_.current_term != mark.term ||
+      hard_state_.voted_for != mark.vote) {
+    RecordMark(/*sync=*/true);
+  }
+  return absl::OkStatus();
 }
 
 // The mark is written after the batch, so a newer term or vote in the mark was saved.
@@ -269,7 +275,12 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
 bool LogStore::ContinueAfter(const EntryId& applied) {
   const bool contained = applied.index >= base_.id.index && applied.index <= last_index() &&
                          TermAt(applied.index) == applied.term;
-  if (contained) return true;
+  if (contained) {
+    // After a power failure the mark may be older than what was acknowledged last. So it does not
+    // suffice that the log comes as far as the mark. Saved with the first entries of the repair.
+    may_vote_ = false;
+    return true;
+  }
   if (watermark_ == nullptr || watermark_->mark().last != applied) return false;
   Reset({applied, watermark_->mark().chain_hash});
   return true;

@@ -87,8 +87,8 @@ class LogStore final : public raft::LogReader {
   const std::optional<Lost>& lost() const { return lost_; }
   // Call it if entries are lost. The state machine has applied everything up to `applied`. If the
   // log has lost this entry, it continues after it, as after a snapshot: what is applied is
-  // committed. False: that is not possible, because `applied` is not the last entry that was saved,
-  // so its chain hash is not known.
+  // committed. Otherwise the member may not vote until AllowVoting is called. False: `applied` is
+  // lost and is not the last entry that was saved, so its chain hash is not known.
   bool ContinueAfter(const raft::EntryId& applied);
 
   raft::HardState hard_state() const override { return hard_state_; }
@@ -108,8 +108,8 @@ class LogStore final : public raft::LogReader {
   raft::Index FirstWithin(uint64_t bytes_max) const;
   static constexpr uint64_t kSizeStep = 4096;
 
-  // Whether the member may vote. False while entries are lost(). False in a new log: if the disk
-  // was wiped, the member may have forgotten votes and acknowledgements. The replica calls
+  // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
+  // forgotten votes and acknowledgements. False likewise if entries are lost(). The replica calls
   // AllowVoting when voting is safe (docs/decisions/0003-first-start.md). AllowVoting returns after
   // the permission is synced.
   bool may_vote() const { return may_vote_ && !lost_; }

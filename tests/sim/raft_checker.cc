@@ -30,6 +30,11 @@ void RaftChecker::OnConfiguration(raft::Index index, raft::Configuration configu
   configurations_[index] = std::move(configuration);
 }
 
+raft::EntryId RaftChecker::EndOf(const Shadow& shadow) {
+  if (shadow.log.empty()) return {};
+  return {shadow.log.back().term, shadow.log.size()};
+}
+
 const RaftChecker::Shadow& RaftChecker::ShadowOf(raft::MemberId id) const {
   static const Shadow* const none = new Shadow;
   const size_t machine = (id - 1) % shadows_.size();
@@ -52,10 +57,9 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
                               known.voted_for));
   }
   const raft::Index last = shadow.log.size();
-  const raft::EntryId synced{last == 0 ? 0 : shadow.log.back().term, last};
   if (std::exchange(shadow.torn, false)) {
     FindLoss(member, log);
-  } else if (log.lost() && synced >= shadow.lost_last) {  // below it, it is not repaired yet
+  } else if (log.lost() && EndOf(shadow) >= shadow.lost_last) {  // below it, it is not repaired yet
     verdict_->Fail("I8", absl::StrFormat("%s misses entries that it never saved", Name(member)));
   } else if (log.last_index() != last ||
              (last > 0 && log.ChainHash(last) != shadow.log.back().product_chain)) {
@@ -72,8 +76,7 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
 // lost. If the member was torn before its log was repaired, what it had lost first still counts.
 void RaftChecker::FindLoss(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
-  shadow.lost_last =
-      std::max(shadow.lost_last, raft::EntryId{shadow.log.back().term, shadow.log.size()});
+  shadow.lost_last = std::max(shadow.lost_last, EndOf(shadow));
   shadow.lost_logs.push_back(shadow.log);
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
   while (same >= log.first_index() && (log.TermAt(same) != shadow.log[same - 1].term ||
@@ -204,10 +207,7 @@ void RaftChecker::OnSynced(int member, const LogStore& log) {
     CheckLogMatching(member, entry.id.index, entry.id.term, chain);
     shadow.log.push_back({entry.id.term, chain, log.ChainHash(entry.id.index)});
   }
-  if (!shadow.log.empty() &&
-      raft::EntryId{shadow.log.back().term, shadow.log.size()} >= shadow.lost_last) {
-    shadow.lost_last = {};
-  }
+  if (EndOf(shadow) >= shadow.lost_last) shadow.lost_last = {};
 }
 
 void RaftChecker::Rebase(int member, const LogStore& log) {

@@ -110,6 +110,7 @@ class RaftChecker {
   void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
   static bool EverHeld(const Shadow& shadow,
                        const std::function<bool(const std::vector<Item>&)>& holds);
+  static raft::EntryId EndOf(const Shadow& shadow);  // its last entry
   const Shadow& ShadowOf(raft::MemberId id) const;
   size_t Holders(const std::vector<raft::MemberId>& voters, raft::Index index,
                  uint64_t chain) const;

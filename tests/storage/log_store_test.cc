@@ -390,6 +390,17 @@ TEST_F(LostEndTest, ACrashAfterTheLastRepairLeavesAMarkThatTheLogHasPassed) {
   EXPECT_TRUE(log_->may_vote());
 }
 
+// A crash left the mark behind, and after the start the member acknowledges what its log has.
+TEST_F(LostEndTest, AnEntryThatOnlyTheLogHadBeforeAStartIsMissedWhenItIsLost) {
+  const Watermark::Mark before = mark_;
+  Append(2, 7, 7, "v");
+  mark_ = before;
+  Start();
+  Tear(2);
+  ASSERT_TRUE(log_->lost());
+  EXPECT_EQ(log_->lost()->last, (EntryId{2, 7}));
+}
+
 TEST_F(LostEndTest, TermVoteAndReachedAreThoseThatWereSaved) {
   log_->Save(HardState{.current_term = 7, .voted_for = 3}, {});
   const raft::Reached reached = log_->reached();
@@ -423,6 +434,7 @@ TEST_F(LostEndTest, ContinuesAfterWhatIsApplied) {
   EXPECT_TRUE(log_->ContinueAfter({2, 4})) << "the log has it";
   EXPECT_TRUE(log_->lost());
   EXPECT_FALSE(log_->ContinueAfter({2, 5})) << "its chain hash is not known";
+  Start();
   EXPECT_TRUE(log_->ContinueAfter({2, 6}));
   EXPECT_FALSE(log_->lost());
   EXPECT_TRUE(log_->may_vote());
