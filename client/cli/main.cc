@@ -7,6 +7,9 @@
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  // Threads of watches write to standard output. So no other stream may flush it meanwhile.
+  std::cin.tie(nullptr);
+  std::cerr.tie(nullptr);
   return raftkv::client::RunCli(argc, argv,
                                 {.in = std::cin,
                                  .out = std::cout,

@@ -1,6 +1,7 @@
 #include "client/cli/usage.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -158,7 +159,7 @@ CLI::Option* AddNumber(CLI::App& app, const char* name, double& number, const ch
       ->check(CLI::Validator(
           [](const std::string& text) -> std::string {
             double parsed = 0;
-            if (absl::SimpleAtod(text, &parsed)) return "";
+            if (absl::SimpleAtod(text, &parsed) && std::isfinite(parsed)) return "";
             return absl::StrCat("\"", text, "\" is not a number");
           },
           ""));

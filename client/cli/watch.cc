@@ -43,7 +43,7 @@ class Printer {
 
   // False: the command could not be run, or failed.
   bool Print(const WatchBatch& batch) {
-    absl::MutexLock lock(&mutex_);
+    absl::MutexLock lock(&mutex);
     context_.MakeOutput().Watch(batch);
     context_.streams.out.flush();
     if (!context_.streams.out) return false;
@@ -71,10 +71,14 @@ class Printer {
     return false;
   }
 
+  // Of all watches of this process, because they write to the same streams.
+  ABSL_CONST_INIT static absl::Mutex mutex;
+
   const Context& context_;
-  absl::Mutex mutex_;
   const std::vector<std::string> command_;
 };
+
+absl::Mutex Printer::mutex(absl::kConstInit);
 
 // Prints until the watch ends. Returns why it ended.
 absl::Status PrintAll(Watcher* watcher, Printer* printer) {
