@@ -32,6 +32,7 @@
 #include "storage/files.h"
 #include "storage/log/watermark.h"
 #include "storage/mvcc/layout.h"
+#include "storage/start_space.h"
 
 namespace raftkv {
 namespace {
@@ -435,54 +436,6 @@ absl::Status Removed(const DataDirOptions& o) {
       o.dir, o.member_name, o.member_id, o.cluster_name));
 }
 
-// --- a full disk
-
-// About how many bytes a start writes: it copies the write-ahead log of the Raft log into a new
-// file, and begins new files.
-uint64_t BytesOfStart(const std::string& dir) {
-  constexpr uint64_t kNewFiles = 8 << 20;
-  uint64_t bytes = kNewFiles;
-  std::error_code error;
-  for (fs::directory_iterator it(dir + "/log", error), end; !error && it != end;
-       it.increment(error)) {
-    if (it->path().extension() == ".log") bytes += it->file_size(error);
-  }
-  return bytes;
-}
-
-absl::Status FullDisk(const std::string& dir, uint64_t free_bytes) {
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "%s: the disk is full: the start needs about %d MiB on the volume of this directory, and %d "
-      "MiB are free; free space there, or enlarge the volume; nothing is lost",
-      dir, BytesOfStart(dir) >> 20, free_bytes >> 20));
-}
-
-// Removes the reserve file if there is too little space for the start. ResourceExhausted: there is
-// too little space even then. Checked before RocksDB is opened, because RocksDB ends the process
-// when it cannot write.
-absl::Status CheckSpace(const std::string& dir, std::vector<std::string>* warnings) {
-  absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
-  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
-  if (Reserve(dir).Release()) {
-    warnings->push_back(
-        absl::StrCat(dir,
-                     ": the disk is full: removed the file RESERVE, so that there is room to "
-                     "start"));
-    space = ReadDiskSpace(dir);
-  }
-  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
-  return FullDisk(dir, space->free_bytes);
-}
-
-// ResourceExhausted, if the error is that of a full disk.
-absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status) {
-  if (!absl::IsUnavailable(status) || !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
-    return status;
-  }
-  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
-  return FullDisk(dir, space.ok() ? space->free_bytes : 0);
-}
-
 absl::Status WithRemedy(const absl::Status& status) {
   if (!absl::IsDataLoss(status)) return status;
   return absl::DataLossError(absl::StrCat(status.message(), kRemedy));
@@ -491,7 +444,7 @@ absl::Status WithRemedy(const absl::Status& status) {
 absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirLock> lock) {
   DataDir result;
   result.lock = std::move(lock);
-  if (absl::Status s = CheckSpace(options.dir, &result.warnings); !s.ok()) return s;
+  if (absl::Status s = CheckSpaceForStart(options.dir, &result.warnings); !s.ok()) return s;
   if (!options.restored) {
     if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   }

@@ -119,10 +119,10 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Checks whether this member may use the directory: whose it is, and whether its state says that the
-// member was removed. Neither the log nor the keys are read. Changes nothing; but if the directory
-// does not exist, it is created and removed again, to check that it can be created. Returns one line
-// about the directory, or the error that OpenDataDir would return.
+// Checks whether this member may use the directory: whose it is, and whether its state says that
+// the member was removed. Neither the log nor the keys are read. Changes nothing; but if the
+// directory does not exist, it is created and removed again, to check that it can be created.
+// Returns one line about the directory, or the error that OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 
 }  // namespace raftkv

@@ -121,7 +121,9 @@ void Peers::MakeAppendOut(Peer* peer) {
                                const StreamEnd& end) {
     if (closing()) return;
     post_(AppendLost{peer->address.id});
-    OnAppendsLost(peer, end);
+    // Answers return on the stream of heartbeats, so that stream says whether the peer is
+    // connected.
+    if (end.rejected_by_peer() || !peer->knows_heartbeats) OnAppendsLost(peer, end);
   };
   peer->append_out = std::make_unique<AppendOut>(std::move(hooks), kAppendBound, &live_);
 }

@@ -22,9 +22,8 @@
 //    and a leader begins one only after it has committed an entry of its own term (thesis §4.1).
 //  - Appends carry a chain hash, by which a follower compares the logs (fork.cc). If a leader's log
 //    contradicts this log, at a committed entry or at an equal (index, term), some member has
-//    forgotten votes or entries that it had saved, for example because an older copy of its data
-//    directory was put back. Then this member and that leader halt (Halt), so that neither history
-//    is overwritten (docs/decisions/0017-older-copies.md).
+//    forgotten votes or entries that it had saved, for example after an older copy of its directory
+//    was put back. Then both halt, and no history is overwritten (docs/decisions/0017).
 //  - Config bounds the memory. Beyond a bound, Propose returns kTooManyRequests, and ReadIndex is
 //    answered with index 0.
 

@@ -222,11 +222,13 @@ TEST_F(ClientLock, CommandLineStopsTheCommandWhenTheLockIsLost) {
   ASSERT_TRUE(EventuallyPrints("leader", "\nme\n"));
   cluster_->Kill(0);
   EXPECT_EQ(holder.Wait(absl::Seconds(30)), 1);
-  EXPECT_THAT(Output("holder"), HasSubstr("Error: the lock is lost: the lease could not be renewed for 2s"));
+  EXPECT_THAT(Output("holder"),
+              HasSubstr("Error: the lock is lost: the lease could not be renewed for 2s"));
   EXPECT_THAT(Output("holder"), HasSubstr("; stopping the command\n"));
   EXPECT_THAT(Output("holder"), HasSubstr("told to end"));
   EXPECT_EQ(leader.Wait(absl::Seconds(30)), 1);
-  EXPECT_THAT(Output("leader"), HasSubstr("Error: the leadership is lost: the lease could not be renewed for 2s"));
+  EXPECT_THAT(Output("leader"),
+              HasSubstr("Error: the leadership is lost: the lease could not be renewed for 2s"));
 }
 
 TEST_F(ClientLock, CommandLineElectsAndObserves) {

@@ -168,6 +168,39 @@ bool NeedsALongTail(std::string_view mutant) { return mutant == "reset-keeps-old
 
 bool NeedsARestore(std::string_view mutant) { return mutant == "restored-log-is-not-empty"; }
 
+namespace {
+
+// Bugs of changes of the members.
+bool ChangesMembers(std::string_view mutant) {
+  return mutant == "change-before-own-commit" || mutant == "two-changes-at-once" ||
+         mutant == "learners-count" || mutant == "learner-campaigns" ||
+         mutant == "removed-leader-counts-itself" ||
+         mutant == "configuration-forgotten-at-restart" ||
+         mutant == "truncation-keeps-the-configuration" ||
+         mutant == "install-keeps-the-old-configuration";
+}
+
+void AimAtChanges(std::string_view mutant, Profile* profile) {
+  Profile& p = *profile;
+  p.members = 3;
+  p.spares = 2;
+  p.change_every = 300 * kMillisecond;
+  p.wipe = 0;
+  p.old_version = 0;
+  p.crash_every = 1500 * kMillisecond;
+  p.down_for = 400 * kMillisecond;
+  p.partition_every = kSecond;
+  p.partition_for = 700 * kMillisecond;
+  if (mutant == "install-keeps-the-old-configuration") {
+    p.tail.entries_max = 2;
+    p.tail.step_entries = 1;
+    p.tail.held_bytes_max = 0;
+    p.snapshot_time = 20 * kMillisecond;
+  }
+}
+
+}  // namespace
+
 void Aim(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;
   if (mutant == "commit-old-term-by-counting" || mutant == "truncation-keeps-tail" ||
@@ -192,27 +225,8 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.loss = 15 * kPercent;
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
-  } else if (mutant == "change-before-own-commit" || mutant == "two-changes-at-once" ||
-             mutant == "learners-count" || mutant == "learner-campaigns" ||
-             mutant == "removed-leader-counts-itself" ||
-             mutant == "configuration-forgotten-at-restart" ||
-             mutant == "truncation-keeps-the-configuration" ||
-             mutant == "install-keeps-the-old-configuration") {
-    p.members = 3;
-    p.spares = 2;
-    p.change_every = 300 * kMillisecond;
-    p.wipe = 0;
-    p.old_version = 0;
-    p.crash_every = 1500 * kMillisecond;
-    p.down_for = 400 * kMillisecond;
-    p.partition_every = kSecond;
-    p.partition_for = 700 * kMillisecond;
-    if (mutant == "install-keeps-the-old-configuration") {
-      p.tail.entries_max = 2;
-      p.tail.step_entries = 1;
-      p.tail.held_bytes_max = 0;
-      p.snapshot_time = 20 * kMillisecond;
-    }
+  } else if (ChangesMembers(mutant)) {
+    AimAtChanges(mutant, profile);
   } else if (mutant == "count-self-before-save") {
     // One voter, with learners, that crashes between a message and the save.
     p.members = 1;

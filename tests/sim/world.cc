@@ -479,29 +479,32 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
   if (std::holds_alternative<RemovedFromCluster>(event)) {
     Push(now_, What::kRetire, member, 0, members_[member]->life());
   }
-  const auto* raft_event = std::get_if<raft::Event>(&event);
-  if (raft_event == nullptr) return;
-  if (std::holds_alternative<raft::SnapshotNeeded>(*raft_event)) marks.Hit(Mark::kSnapshotWanted);
-  if (std::holds_alternative<raft::SnapshotInstalled>(*raft_event)) {
+  if (const auto* raft_event = std::get_if<raft::Event>(&event)) OnEvent(member, *raft_event);
+}
+
+void World::OnEvent(int member, const raft::Event& event) {
+  Marks& marks = result_.marks;
+  if (std::holds_alternative<raft::SnapshotNeeded>(event)) marks.Hit(Mark::kSnapshotWanted);
+  if (std::holds_alternative<raft::SnapshotInstalled>(event)) {
     marks.Hit(Mark::kSnapshotInstalled);
   }
-  const auto* lost = std::get_if<raft::PeerLostEntries>(raft_event);
+  const auto* lost = std::get_if<raft::PeerLostEntries>(&event);
   if (lost != nullptr && lost->repairs) marks.Hit(Mark::kLossFoundByLeader);
   if (lost != nullptr && !lost->repairs) {
-    verdict_.Fail("fault", absl::StrFormat("n%d: %s", member + 1, EventText{}(*raft_event)));
+    verdict_.Fail("fault", absl::StrFormat("n%d: %s", member + 1, EventText{}(event)));
   }
   // Here every peer is correct.
-  if (const auto* rejected = std::get_if<raft::MessageRejected>(raft_event)) {
+  if (const auto* rejected = std::get_if<raft::MessageRejected>(&event)) {
     verdict_.Fail("core", absl::StrFormat("n%d rejects a message of n%d: %s", member + 1,
                                           rejected->from, rejected->why));
   }
-  if (const auto* candidate = std::get_if<raft::BecameCandidate>(raft_event)) {
+  if (const auto* candidate = std::get_if<raft::BecameCandidate>(&event)) {
     if (candidate->term == result_.terms) marks.Hit(Mark::kVoteSplit);
     result_.terms = std::max<uint64_t>(result_.terms, candidate->term);
-  } else if (const auto* leader = std::get_if<raft::BecameLeader>(raft_event)) {
+  } else if (const auto* leader = std::get_if<raft::BecameLeader>(&event)) {
     lease_checker_.OnLeader(leader->term, now_);
     if (configured_at_[member] > ledger_.size()) marks.Hit(Mark::kConfigurationInherited);
-  } else if (const auto* changed = std::get_if<raft::ConfigurationChanged>(raft_event)) {
+  } else if (const auto* changed = std::get_if<raft::ConfigurationChanged>(&event)) {
     if (changed->index < configured_at_[member]) marks.Hit(Mark::kConfigurationTruncated);
     const raft::Configuration& configuration = changed->configuration;
     if (configuration.voters.size() == 7) marks.Hit(Mark::kSevenVoters);
@@ -509,15 +512,15 @@ void World::OnEvent(int member, const ReplicaEvent& event) {
       marks.Hit(Mark::kSoleVoter);
     }
     configured_at_[member] = changed->index;
-  } else if (const auto* down = std::get_if<raft::SteppedDown>(raft_event)) {
+  } else if (const auto* down = std::get_if<raft::SteppedDown>(&event)) {
     using Why = raft::SteppedDown::Why;
     if (down->why == Why::kNoQuorum) marks.Hit(Mark::kCheckQuorum);
     if (down->why == Why::kNoVoter) marks.Hit(Mark::kLeaderRemoved);
     if (down->why == Why::kHigherTerm) marks.Hit(Mark::kDeposed);
-  } else if (const auto* truncated = std::get_if<raft::Truncated>(raft_event)) {
+  } else if (const auto* truncated = std::get_if<raft::Truncated>(&event)) {
     marks.Hit(Mark::kTruncated);
     if (truncated->first_removed.index <= ledger_.size()) marks.Hit(Mark::kTruncatedBehind);
-  } else if (const auto* received = std::get_if<raft::VoteReceived>(raft_event)) {
+  } else if (const auto* received = std::get_if<raft::VoteReceived>(&event)) {
     if (!received->granted && !received->pre_vote) marks.Hit(Mark::kElectionLost);
   }
 }

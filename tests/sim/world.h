@@ -112,6 +112,7 @@ class World {
   void OnDied(int member);  // inside its turn or apply
   void OnSend(int member, const PeerMessage& message);
   void OnEvent(int member, const ReplicaEvent& event);
+  void OnEvent(int member, const raft::Event& event);
 
  private:
   enum class What {

@@ -1,0 +1,61 @@
+#include "storage/start_space.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "storage/disk_space.h"
+
+namespace raftkv {
+namespace {
+
+namespace fs = std::filesystem;
+
+// About how many bytes a start writes: it copies the write-ahead log of the Raft log into a new
+// file, and begins new files.
+uint64_t BytesOfStart(const std::string& dir) {
+  constexpr uint64_t kNewFiles = 8 << 20;
+  uint64_t bytes = kNewFiles;
+  std::error_code error;
+  for (fs::directory_iterator it(dir + "/log", error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".log") bytes += it->file_size(error);
+  }
+  return bytes;
+}
+
+absl::Status FullDisk(const std::string& dir, uint64_t free_bytes) {
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s: the disk is full: the start needs about %d MiB on the volume of this directory, and %d "
+      "MiB are free; free space there, or enlarge the volume; nothing is lost",
+      dir, BytesOfStart(dir) >> 20, free_bytes >> 20));
+}
+
+}  // namespace
+
+absl::Status CheckSpaceForStart(const std::string& dir, std::vector<std::string>* warnings) {
+  absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
+  if (Reserve(dir).Release()) {
+    warnings->push_back(
+        absl::StrCat(dir,
+                     ": the disk is full: removed the file RESERVE, so that there is room to "
+                     "start"));
+    space = ReadDiskSpace(dir);
+  }
+  if (!space.ok() || space->free_bytes >= BytesOfStart(dir)) return space.status();
+  return FullDisk(dir, space->free_bytes);
+}
+
+absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status) {
+  if (!absl::IsUnavailable(status) || !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
+    return status;
+  }
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  return FullDisk(dir, space.ok() ? space->free_bytes : 0);
+}
+
+}  // namespace raftkv

@@ -1,0 +1,23 @@
+#ifndef RAFTKV_STORAGE_START_SPACE_H_
+#define RAFTKV_STORAGE_START_SPACE_H_
+
+// Whether the volume of a data directory has the space that a start needs. Called by data_dir.cc.
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace raftkv {
+
+// Removes the reserve file in `dir` if there is too little space for the start, and adds a line to
+// `warnings`. ResourceExhausted: there is too little space even then; the message says how much is
+// needed. Call it before RocksDB is opened, because RocksDB ends the process when it cannot write.
+absl::Status CheckSpaceForStart(const std::string& dir, std::vector<std::string>* warnings);
+
+// Returns ResourceExhausted if `status` is the error of a full disk, otherwise `status`.
+absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status);
+
+}  // namespace raftkv
+
+#endif  // RAFTKV_STORAGE_START_SPACE_H_
