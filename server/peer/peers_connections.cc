@@ -133,12 +133,18 @@ void Peers::MakeHeartbeatOut(Peer* peer) {
   hooks.open = [this, peer](grpc::ClientContext* context) {
     return peer->stub->PrepareAsyncHeartbeats(context, queue_);
   };
-  hooks.on_lost = [this, peer](const std::deque<proto::AppendEntriesRequest>&,
-                               const StreamEnd& end) {
+  // An attempt that found no member there may fail after the other stream has connected.
+  auto open = std::make_shared<bool>(false);
+  hooks.on_open = [open, on_open = std::move(hooks.on_open)](const proto::Peer& who) {
+    return *open = on_open(who);
+  };
+  hooks.on_lost = [this, peer, open](const std::deque<proto::AppendEntriesRequest>&,
+                                     const StreamEnd& end) {
+    const bool was_open = std::exchange(*open, false);
     if (closing()) return;
     if (end.status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       peer->knows_heartbeats = false;
-    } else {
+    } else if (was_open || end.rejected_by_peer()) {
       OnAppendsLost(peer, end);
     }
   };
