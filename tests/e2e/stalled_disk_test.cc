@@ -50,8 +50,8 @@ class StalledDisk : public testing::Test {
     const int other = (leader_ + 1) % cluster_->size();
     int tries = 0;
     EXPECT_TRUE(Eventually(absl::Seconds(5), [&] {
-      Operation put = Observe(cluster_->connection(other), Operation::Kind::kPut, "probe",
-                              absl::StrCat("probe", tries++), false, absl::Milliseconds(500));
+      Operation put = Observe(cluster_->connection(other), Operation::Kind::kPut, "attempt",
+                              absl::StrCat("attempt", tries++), false, absl::Milliseconds(500));
       traffic_->Record(put);
       return put.outcome == Operation::Outcome::kOk;
     })) << "writes did not resume";
