@@ -57,6 +57,7 @@ absl::Status Command::Start() {
   const pid_t parent = getpid();
   const pid_t child = fork();
   if (child == 0) {
+    if (options_.own_group) setpgid(0, 0);
     if (input >= 0) dup2(input, STDIN_FILENO);
     if (options_.ends_with_us) {
       prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -90,7 +91,7 @@ absl::StatusOr<int> Command::Run() {
     const absl::Status started = Start();
     state_ = started.ok() ? State::kRuns : State::kEnded;
     if (!started.ok()) return started;
-    if (pending_ != 0) kill(pid_, pending_);
+    if (pending_ != 0) kill(target(), pending_);
   }
   // Its id stays taken until waitpid, which is called under the lock. So Signal never reaches
   // another process.
@@ -107,7 +108,7 @@ absl::StatusOr<int> Command::Run() {
 
 void Command::Signal(int number) {
   std::lock_guard lock(mutex_);
-  if (state_ == State::kRuns) kill(pid_, number);
+  if (state_ == State::kRuns) kill(target(), number);
   if (state_ == State::kNotStarted) pending_ = number;
 }
 
@@ -116,7 +117,7 @@ void Command::Stop(absl::Duration grace) {
   std::unique_lock lock(mutex_);
   const auto until = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(grace);
   if (ended_.wait_until(lock, until, [this] { return state_ != State::kRuns; })) return;
-  kill(pid_, SIGKILL);
+  kill(target(), SIGKILL);
 }
 
 Interrupts::Interrupts(std::function<void(int number)> on_signal) {

@@ -28,18 +28,23 @@ class Command {
     std::vector<std::string> environment;  // NAME=VALUE, besides the variables of this process
     bool reads_input = false;              // false: its standard input is /dev/null
     bool ends_with_us = false;  // the kernel sends it SIGTERM when the thread that runs it ends
+    // It leads a process group of its own: signals reach the processes that it starts, too. Not for
+    // a command that reads a terminal, which would stop a group in the background.
+    bool own_group = false;
   };
   explicit Command(Options options) : options_(std::move(options)) {}
 
   // Runs it to its end. Returns its exit code: 128 + N if signal N ended it, as shells do. Error:
   // it could not be started. Call it once.
   absl::StatusOr<int> Run();
-  // Sends a signal to it, at once or when it starts. Does nothing after its end.
+  // Sends a signal to it or its group, at once or when it starts. Does nothing after its end.
   void Signal(int number);
+  bool own_group() const { return options_.own_group; }
   // Sends SIGTERM, waits for its end, and sends SIGKILL after `grace`.
   void Stop(absl::Duration grace);
 
  private:
+  pid_t target() const { return options_.own_group ? -pid_ : pid_; }  // of kill
   enum class State { kNotStarted, kRuns, kEnded };
 
   absl::Status Start();

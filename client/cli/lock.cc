@@ -47,8 +47,9 @@ class Ending {
       interrupted_ = true;
       command = command_;
     }
-    // A terminal sends SIGINT to the command, too.
-    if (command != nullptr && number != SIGINT) command->Signal(number);
+    if (command == nullptr) return;
+    // A terminal sends SIGINT to the command, too, if both are in one group.
+    if (number != SIGINT || command->own_group()) command->Signal(number);
   }
 
   void OnLost(const absl::Status& why) {
@@ -136,7 +137,8 @@ int RunWith(const Mutex& mutex, std::vector<std::string> words, Ending* ending,
                                        absl::StrCat("ETCD_LOCK_REV=", mutex.locked_revision()),
                                        absl::StrCat("RAFTKV_LOCK_TOKEN=", mutex.fencing_token())},
                        .reads_input = true,
-                       .ends_with_us = true});
+                       .ends_with_us = true,
+                       .own_group = !context.streams.in_is_terminal});
   if (!ending->SetCommand(command)) {
     return ending->lost() ? kExitFailed : context.Fail(kExitFailed, "interrupted");
   }
