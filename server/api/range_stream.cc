@@ -214,8 +214,8 @@ std::function<void(MonotonicTime)> AddRangeStream(const Edge* edge, Methods* met
   method.name = "/etcdserverpb.KV/RangeStream";
   method.permission = Permission::kRead;
   method.one_request = true;
-  // Otherwise calls without a request could take the place of all others for a long time.
-  method.first_request = {.wait = absl::Seconds(10), .streams = 64};
+  // A call without a request has no handler, so it takes no other call's place.
+  method.first_request.wait = absl::Seconds(10);
   method.request = &RangeRequest::default_instance();
   method.open = [edge, all](Stream* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<RangeCall>(edge, all, stream);

@@ -204,7 +204,7 @@ class UnaryOwner final : public StreamOwner {
     if (request_ != nullptr || given_) return CannotParse();  // a second request
     if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
     request_.reset(method_->request->New());
-    if (!request_->ParseFromString(message)) return CannotParse();
+    if (!Parse(message, group_->methods.fields_max, request_.get())) return CannotParse();
     // The parsed message may be many times larger than its encoding.
     return Charge(static_cast<int64_t>(request_->SpaceUsedLong())) ? absl::OkStatus()
                                                                    : TooManyRequests();
@@ -212,6 +212,7 @@ class UnaryOwner final : public StreamOwner {
   absl::Status OnRequestsEnd(bool damaged) override {
     if (request_ == nullptr || damaged) return CannotParse();
     given_ = true;
+    stream_->accepted = true;
     group_->new_events.push_back({new PortUnaryCall(group_, method_, stream_, std::move(request_),
                                                     std::exchange(request_bytes_, 0))});
     return absl::OkStatus();
@@ -338,14 +339,16 @@ class StreamCall final : public PortCall<raftkv::Stream> {
       const absl::Status status = handler_->OnRequest(request.message.get());
       Release(request.cost);
       const size_t before = stream_->unhandled.fetch_sub(request.cost);
-      const size_t max = method_->unhandled_bytes_max;
-      if (before >= max && before - request.cost < max) {
-        group_->outbox->Post({.stream = stream_, .deliver = true});
-      }
       if (!status.ok()) {
         Finish(status);
         handler_.reset();
         return;
+      }
+      const size_t max = method_->unhandled_bytes_max;
+      const bool first = !stream_->accepted.exchange(true);
+      if ((first && method_->first_request.limited()) ||
+          (before >= max && before - request.cost < max)) {
+        group_->outbox->Post({.stream = stream_, .deliver = true});
       }
       reading_ = method_->one_request || handler_->WantsRequest();
     }
@@ -389,7 +392,10 @@ class StreamEvent final : public Completion {
 class StreamOwnerOnPort final : public StreamOwner {
  public:
   StreamOwnerOnPort(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
-      : group_(group), method_(method), stream_(std::move(stream)) {
+      : group_(group),
+        method_(method),
+        stream_(std::move(stream)),
+        silent_key_(method, stream_->connection) {
     if (method->first_request.limited()) {
       JoinSilent();
     } else {
@@ -397,14 +403,16 @@ class StreamOwnerOnPort final : public StreamOwner {
     }
   }
 
+  // Nothing follows the first request before the handler has accepted it: it may be a stranger's.
   bool WantsMessage() const override {
+    if (method_->first_request.limited() && got_one_ && !stream_->accepted) return false;
     return stream_->unhandled.load() < method_->unhandled_bytes_max;
   }
   absl::Status OnMessage(std::string message) override {
     if (method_->one_request && got_one_) return CannotParse();
     got_one_ = true;
     std::unique_ptr<Message> request(method_->request->New());
-    if (!request->ParseFromString(message)) return CannotParse();
+    if (!Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
     if (!group_->outbox->ChargeRequest(static_cast<int64_t>(cost), static_cast<int64_t>(cost),
                                        /*of_connection=*/0)) {
@@ -450,16 +458,18 @@ class StreamOwnerOnPort final : public StreamOwner {
   }
 
   void JoinSilent() {
-    std::list<StreamOwnerOnPort*>& silent = group_->silent[method_];
-    if (silent.size() >= method_->first_request.streams) {
-      StreamOwnerOnPort* const oldest = silent.front();
-      oldest->LeaveSilent();
-      group_->outbox->Post({.stream = oldest->stream_, .cancel = true});
-    }
+    std::list<StreamOwnerOnPort*>& silent = group_->silent[silent_key_];
     silent_ = silent.insert(silent.end(), this);
+    if (silent.size() <= method_->first_request.streams) return;
+    StreamOwnerOnPort* const oldest = silent.front();
+    oldest->LeaveSilent();
+    group_->outbox->Post({.stream = oldest->stream_, .cancel = true});
   }
   void LeaveSilent() {
-    if (silent_) group_->silent[method_].erase(*std::exchange(silent_, std::nullopt));
+    if (!silent_) return;
+    const auto silent = group_->silent.find(silent_key_);
+    silent->second.erase(*std::exchange(silent_, std::nullopt));
+    if (silent->second.empty()) group_->silent.erase(silent);
   }
 
   template <typename Work>
@@ -470,6 +480,7 @@ class StreamOwnerOnPort final : public StreamOwner {
   Group* const group_;
   const StreamMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
+  const Group::SilentKey silent_key_;
   StreamCall* call_ = nullptr;  // may be used until OnClosed
   bool got_one_ = false;
   std::optional<std::list<StreamOwnerOnPort*>::iterator> silent_;

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -71,8 +72,10 @@ struct Group {
   Outbox* outbox = nullptr;
   std::atomic<int> running{0};    // the part of Outbox::running that is of this group
   std::vector<Event> new_events;  // the port's thread; pushed once in a round
-  // The port's thread: streams without a request, oldest first, of methods that limit them.
-  std::map<const StreamMethod*, std::list<StreamOwnerOnPort*>> silent;
+  // The port's thread: the streams of a connection that have no request, oldest first, of methods
+  // that limit them.
+  using SilentKey = std::pair<const StreamMethod*, const ClientConnection*>;
+  std::map<SilentKey, std::list<StreamOwnerOnPort*>> silent;
   std::set<StreamCall*> open_streams;  // the handlers' thread
 };
 

@@ -310,10 +310,7 @@ void Connection::Deliver(GrpcStream* stream) {
     const absl::StatusOr<bool> complete = stream->reader.Next(&message);
     ChangeRequestBytes(static_cast<int64_t>(stream->reader.bytes()) - static_cast<int64_t>(before),
                        *stream);
-    if (complete.ok() && *complete) {
-      stream->partial_since = now_;
-      stream->has_request = true;
-    }
+    if (complete.ok() && *complete) stream->partial_since = now_;
     if (!complete.ok()) return SendStatus(stream, complete.status(), {});
     absl::Status status;
     if (*complete) {
@@ -350,8 +347,9 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
 }
 
 bool Connection::in_use() const {
-  return std::any_of(streams_.begin(), streams_.end(),
-                     [](const auto& stream) { return stream.second->has_request; });
+  return std::any_of(streams_.begin(), streams_.end(), [](const auto& stream) {
+    return stream.second->accepted && !stream.second->ended;
+  });
 }
 
 std::unique_ptr<ClientConnection> Connection::Successor() {

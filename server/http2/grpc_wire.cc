@@ -1,6 +1,9 @@
 #include "server/http2/grpc_wire.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream.h>
+#include <google/protobuf/wire_format_lite.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -20,6 +23,51 @@ std::string Prefix(size_t length) {
   std::string prefix(kPrefixBytes, '\0');
   for (int i = 0; i < 4; ++i) prefix[4 - i] = static_cast<char>(length >> (8 * i));
   return prefix;
+}
+
+// Takes the fields in `bytes`, an encoding of `type`, from `*left`. `type`: null if it is not
+// known. False: there are more. Stops where `bytes` is malformed, which the parser will find, too.
+bool TakeFields(const google::protobuf::Descriptor* type, std::string_view bytes, int depth,
+                size_t* left) {
+  using google::protobuf::FieldDescriptor;
+  using google::protobuf::internal::WireFormatLite;
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                            static_cast<int>(bytes.size()));
+  while (const uint32_t tag = in.ReadTag()) {
+    if ((*left)-- == 0) return false;
+    uint64_t number = 0;
+    uint32_t length = 0;
+    switch (WireFormatLite::GetTagWireType(tag)) {
+      case WireFormatLite::WIRETYPE_VARINT:
+        if (!in.ReadVarint64(&number)) return true;
+        break;
+      case WireFormatLite::WIRETYPE_FIXED64:
+        if (!in.Skip(sizeof(uint64_t))) return true;
+        break;
+      case WireFormatLite::WIRETYPE_FIXED32:
+        if (!in.Skip(sizeof(uint32_t))) return true;
+        break;
+      case WireFormatLite::WIRETYPE_LENGTH_DELIMITED: {
+        if (!in.ReadVarint32(&length)) return true;
+        const size_t from = static_cast<size_t>(in.CurrentPosition());
+        if (length > bytes.size() - from) return true;
+        const FieldDescriptor* field =
+            type == nullptr ? nullptr
+                            : type->FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+        if (field != nullptr && field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+            depth > 0 &&
+            !TakeFields(field->message_type(), bytes.substr(from, length), depth - 1, left)) {
+          return false;
+        }
+        in.Skip(static_cast<int>(length));
+        break;
+      }
+      case WireFormatLite::WIRETYPE_START_GROUP:
+      case WireFormatLite::WIRETYPE_END_GROUP:
+        break;
+    }
+  }
+  return true;
 }
 
 // Lets a message be serialized into pieces.
@@ -144,6 +192,15 @@ absl::StatusOr<bool> MessageReader::Next(std::string* message) {
     used_ = 0;
   }
   return true;
+}
+
+bool Parse(const std::string& bytes, size_t fields_max, google::protobuf::Message* message) {
+  constexpr int kDepthMax = 100;  // the parser's own limit
+  size_t left = fields_max;
+  if (fields_max < SIZE_MAX && !TakeFields(message->GetDescriptor(), bytes, kDepthMax, &left)) {
+    return false;
+  }
+  return message->ParseFromString(bytes);
 }
 
 }  // namespace raftkv::http2

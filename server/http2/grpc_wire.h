@@ -32,6 +32,10 @@ inline constexpr size_t kPrefixBytes = 5;  // before each message: a flag and th
 using Pieces = std::vector<std::string>;
 Pieces Frame(const google::protobuf::Message& message);
 
+// Parses the encoded message into `message`. False: it is malformed, or has more than `fields_max`
+// fields, those of the messages in it included. Then it takes no memory.
+bool Parse(const std::string& bytes, size_t fields_max, google::protobuf::Message* message);
+
 // Extracts the messages from the bytes of a request stream.
 class MessageReader {
  public:

@@ -43,6 +43,8 @@ struct GrpcStream {
   // and of requests that were delivered and not handled.
   std::atomic<size_t> unsent{0};
   std::atomic<size_t> unhandled{0};
+  // From any thread. The handler has got a request of this stream and has not rejected it.
+  std::atomic<bool> accepted{false};
 
   // The port's thread.
   const int32_t id;
@@ -55,8 +57,7 @@ struct GrpcStream {
   std::string timeout;
   size_t header_bytes = 0;
   MessageReader reader;
-  size_t unconsumed = 0;     // bytes that were read and are not yet given back to flow control
-  bool has_request = false;  // a complete one has come over HTTP/2
+  size_t unconsumed = 0;  // bytes that were read and are not yet given back to flow control
   bool requests_ended = false;
   bool end_delivered = false;
   bool answering = false;  // the response's headers were submitted

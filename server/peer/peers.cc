@@ -17,8 +17,10 @@ constexpr int kUnaryOutMax = 8;
 constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
 // Proposals are added to a waiting forward request up to this size.
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
-// How many streams of each kind may wait for their introduction.
-constexpr size_t kUnintroducedMax = 64;
+// How many streams of each kind may wait for their introduction, on one connection.
+constexpr size_t kUnintroducedMax = 4;
+// Of one request. A proposal or an entry has at most 8 fields, itself included.
+constexpr size_t kFieldsMax = 8 * kItemsOfMessageMax;
 // Requests of one stream that were read and not handled. Four messages of entries, so that the next
 // ones are there when the loop has handled one.
 constexpr size_t kUnhandledBytesMax = 4 << 20;
@@ -154,6 +156,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
 
 Methods Peers::Rows() {
   Methods rows;
+  rows.fields_max = kFieldsMax;
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/RequestVote", &Peers::OnVote));
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/TimeoutNow", &Peers::OnTimeoutNow));
   rows.unary.push_back(UnaryRow("/raftkv.proto.Raft/Hello", &Peers::OnHello));

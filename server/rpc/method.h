@@ -65,7 +65,7 @@ struct UnaryMethod {
 // the first request has come: streams without a request cost its thread nothing.
 struct FirstRequest {
   absl::Duration wait = absl::InfiniteDuration();  // a stream that takes longer is ended
-  size_t streams = SIZE_MAX;                       // one more such stream ends the oldest of them
+  size_t streams = SIZE_MAX;  // of one connection; one more such stream ends the oldest of them
 
   bool limited() const { return wait < absl::InfiniteDuration() || streams < SIZE_MAX; }
 };
@@ -96,6 +96,9 @@ struct JsonRoute {
 struct Methods {
   std::vector<UnaryMethod> unary;
   std::vector<StreamMethod> streams;
+  // Of one request, with the fields of the messages in it. A request with more is not parsed: a
+  // field of two bytes may take 64 bytes of memory.
+  size_t fields_max = SIZE_MAX;
 };
 
 // Called before the handler of every call. If the result is not OK, the call ends with this status.

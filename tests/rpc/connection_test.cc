@@ -54,7 +54,7 @@ class ConnectionTest : public PortFixture {
     stream.first_request.wait = absl::Seconds(10);
     stream.open = [this](Stream*) {
       ++opened_;
-      return std::make_unique<Handler>();
+      return std::make_unique<Handler>(&requests_);
     };
     group_.methods.streams.push_back(std::move(stream));
     Connect();
@@ -85,11 +85,17 @@ class ConnectionTest : public PortFixture {
   }
 
   struct Handler final : public StreamHandler {
-    absl::Status OnRequest(google::protobuf::Message*) override { return absl::OkStatus(); }
+    explicit Handler(int* all) : requests(all) {}
+    absl::Status OnRequest(google::protobuf::Message*) override {
+      ++*requests;
+      return absl::OkStatus();
+    }
     void OnWritable() override {}
+    int* const requests;
   };
 
-  int opened_ = 0;  // handlers of streams
+  int opened_ = 0;    // handlers of streams
+  int requests_ = 0;  // that they got
 };
 
 // A control frame costs time for every stream. So a client may send 100 of them in a second,
@@ -136,6 +142,30 @@ TEST_F(ConnectionTest, ResetsHaveARate) {
   EXPECT_EQ(streams_, 0);
   RunEvents();
   EXPECT_EQ(opened_, 0) << "the handlers' thread has seen none of it";
+}
+
+// A stranger's messages must not wait in front of those of the members.
+TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) +
+                      Times(50, MessageData(1, "", 0, /*last=*/false))));
+  EXPECT_EQ(group_.new_events.size(), 2u) << "the stream, and its first request";
+  EXPECT_FALSE(connection_->in_use());
+  RunEvents();
+  EXPECT_EQ(requests_, 1);
+  EXPECT_TRUE(connection_->in_use());
+  for (Command& command : outbox_.Take()) connection_->Execute(&command);
+  RunEvents();
+  EXPECT_EQ(requests_, 50);
+}
+
+// Nobody checks a unary request that is complete before its call ends the requests.
+TEST_F(ConnectionTest, AUnaryRequestWithoutItsEndDoesNotUseTheConnection) {
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, false)));
+  EXPECT_FALSE(connection_->in_use());
+  ASSERT_TRUE(Receive(Frame(e2e::kData, e2e::kEndStream, 1, "")));
+  EXPECT_TRUE(connection_->in_use());
+  AnswerCall();
+  EXPECT_FALSE(connection_->in_use());
 }
 
 // This is nghttp2's own limit: it keeps 1,000 unsent answers.

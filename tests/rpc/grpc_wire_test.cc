@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/etcd/kv.pb.h"
+#include "proto/raft.pb.h"
 
 namespace raftkv::http2 {
 namespace {
@@ -76,6 +77,24 @@ TEST(GrpcWire, LargeMessagesAreFramedInPieces) {
     ASSERT_TRUE(*reader.Next(&message));
     EXPECT_EQ(message, kv.SerializeAsString());
   }
+}
+
+// Two bytes of an empty entry would become an object.
+TEST(GrpcWire, FieldsAreCountedBeforeTheyAreParsed) {
+  proto::AppendEntriesRequest append, parsed;
+  for (int i = 0; i < 10; ++i) append.add_entries()->set_term(3);
+  append.mutable_entries(0)->set_payload(std::string(1000, '\x08'));  // bytes are one field
+  const std::string bytes = append.SerializeAsString();
+  EXPECT_TRUE(Parse(bytes, 21, &parsed)) << "10 entries, their terms, and a payload";
+  EXPECT_EQ(parsed.SerializeAsString(), bytes);
+  EXPECT_FALSE(Parse(bytes, 20, &parsed));
+  EXPECT_TRUE(Parse(bytes, SIZE_MAX, &parsed));
+
+  std::string entries;
+  while (entries.size() < 2'000'000) entries.append("\x2a\0", 2);
+  EXPECT_FALSE(Parse(entries, 1000, &parsed));
+  EXPECT_EQ(parsed.entries_size(), 10) << "it was not parsed";
+  EXPECT_FALSE(Parse(bytes.substr(0, bytes.size() - 1), 1000, &parsed)) << "malformed";
 }
 
 }  // namespace
