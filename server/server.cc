@@ -43,7 +43,7 @@ namespace {
 
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
-constexpr absl::Duration kFlushAnswers = absl::Milliseconds(200);
+constexpr absl::Duration kFlushAnswers = absl::Milliseconds(500);
 // How long the peer port may take to send what is left at a stop.
 constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
 // The workers of each kind that read, and the bounds of the queues of the read and walk workers.

@@ -383,11 +383,10 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
   return states->OpenStateMachine(/*create=*/true);
 }
 
-// Whether this member is the only one, so that nobody can repair its log.
-bool IsAlone(const DataDirOptions& o, const StateMachine& state) {
+// Whether this member is the only voter, so that nobody can lead and repair its log.
+bool IsOnlyVoter(const DataDirOptions& o, const StateMachine& state) {
   if (!state.members().known()) return !o.has_peers && !o.joins;
-  const raft::Configuration configuration = state.members().configuration();
-  return configuration.voters.size() + configuration.learners.size() == 1;
+  return state.members().configuration().voters == std::vector<raft::MemberId>{o.member_id};
 }
 
 // If the log has lost entries, it continues after the last one that is applied, or it must be
@@ -398,11 +397,12 @@ absl::Status HandleLoss(const DataDirOptions& o, LogStore* log, const StateMachi
   const raft::Index first = log->lost()->first, last = log->lost()->last.index;
   if (!log->ContinueAfter(state.applied())) return LostEntries(dir, *log);
   if (!log->lost()) {
+    if (IsOnlyVoter(o, state)) log->AllowVoting();
     warnings->push_back(absl::StrCat(dir, ": lost entries ", first, " to ", last,
                                      "; nothing is missing, because the state has them"));
     return absl::OkStatus();
   }
-  if (IsAlone(o, state)) return LostEntries(dir, *log);
+  if (IsOnlyVoter(o, state)) return LostEntries(dir, *log);
   warnings->push_back(
       absl::StrCat(dir, ": lost entries ", first, " to ", last,
                    ", which this member had acknowledged; repairing them from the leader; this "

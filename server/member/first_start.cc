@@ -27,11 +27,13 @@ FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Inde
       log_(log),
       raft_(raft),
       outbox_(outbox) {
-  raft_->SetVoting(log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may"), lost_.has_value());
+  const bool may_vote = log_->may_vote() || RAFTKV_MUTANT("votes-before-it-may");
+  raft_->SetVoting(may_vote, /*repairs=*/!may_vote && !is_new_);
 }
 
 void FirstStart::Turn(MonotonicTime now) {
   now_ = now;
+  if (!log_->may_vote()) AskReadIndex();
   if (lost_) NoteRepair();
   if (log_->may_vote() || lost_) return;
   using Why = VotingAllowed::Why;
@@ -45,12 +47,35 @@ void FirstStart::Turn(MonotonicTime now) {
   if (now >= next_report_) ReportWaiting();
 }
 
-// The commit index of a new leader may be old. Once an entry of the leader's own term is committed,
-// the commit index covers everything that was ever acknowledged.
+void FirstStart::AskReadIndex() {
+  if (raft_->leader() == raft::kNobody || must_reach_.term == raft_->term() || now_ < next_ask_) {
+    return;
+  }
+  next_ask_ = MonotonicTime::InfiniteFuture();  // Raft answers each question
+  asked_in_ = raft_->term();
+  raft_->ReadIndex(++question_);
+}
+
+bool FirstStart::OnReadIndex(const raft::ReadIndexResult& result) {
+  if (result.id != question_) return false;
+  next_ask_ = now_ + kHelloInterval;
+  if (result.index != 0 && raft_->term() == asked_in_) {
+    must_reach_ = {raft_->term(), std::max(result.index, result.acknowledged)};
+  }
+  return true;
+}
+
+// A leader has an entry of its own term at its read index. What this member has acknowledged to it
+// comes before that, or is of the same term. So if the log has an entry of this term there, it is
+// equal to the leader's log (§5.3).
 bool FirstStart::CaughtUp() const {
-  const raft::Index commit = raft_->commit_index();
-  return raft_->leader() != raft::kNobody && commit >= std::max<raft::Index>(leader_commit_, 1) &&
-         commit <= log_->last_index() && log_->TermAt(commit) == raft_->term();
+  const auto has = [this](raft::Index index) {
+    if (index == 0) return false;
+    index = std::max(index, log_->first_index() - 1);
+    return index <= log_->last_index() && log_->TermAt(index) == raft_->term();
+  };
+  if (RAFTKV_MUTANT("late-commit-index-counts") && has(raft_->commit_index())) return true;
+  return must_reach_.term == raft_->term() && has(must_reach_.index);
 }
 
 void FirstStart::AllowVoting(VotingAllowed::Why why) {
@@ -60,7 +85,7 @@ void FirstStart::AllowVoting(VotingAllowed::Why why) {
 }
 
 void FirstStart::NoteRepair() {
-  if (!log_->lost() && CaughtUp()) {
+  if (!log_->lost() && (CaughtUp() || RAFTKV_MUTANT("votes-at-the-mark"))) {
     log_->AllowVoting();  // on disk before the first vote
     raft_->SetVoting(true);
     outbox_->Report(VotingAllowed{VotingAllowed::Why::kRepaired, *std::exchange(lost_, {})});

@@ -7,14 +7,17 @@
 //
 //   - so many other members answered "my log is empty too" that the rest, this member included, is
 //     no majority. Then no majority can have saved an entry, so nothing was ever committed; or
-//   - a leader has sent it everything that was ever acknowledged.
+//   - it has everything that was ever acknowledged: it has asked the leader for a read index, and its
+//     log contains the entry at that index, and what it has acknowledged to this leader before. The
+//     commit index in an append is no answer, because the append may be late: the leader may have
+//     sent it before this member lost entries.
 //
 // A cluster of one need not wait. A member that joins need not wait either: its id is new, so it
 // has forgotten nothing, and it becomes a voter only once its data directory is recorded
 // (store_ids.h).
 //
-// A member whose log has lost its end (LogStore::lost) does not vote either, until a leader has
-// sent it everything that was ever acknowledged (docs/decisions/0022).
+// A member whose log has lost its end (LogStore::lost) does not vote either, until it has everything
+// that was ever acknowledged, by the same rule (docs/decisions/0022).
 //
 // The log store saves the permission to vote. From then on this class does nothing.
 //
@@ -41,11 +44,12 @@ class FirstStart {
   FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Index base, LogStore* log,
              raft::Raft* raft, Outbox* outbox);
 
-  // Sends Hello to the peers every 200 ms, and checks whether a leader has caught this member up.
+  // Sends Hello to the peers every 200 ms, asks the leader for a read index, and checks whether this
+  // member has caught up.
   void Turn(MonotonicTime now);
   void OnHelloReply(raft::MemberId from, const HelloReply& reply);
-  // A leader whose term is not older than this member's sent its commit index.
-  void OnLeaderCommit(raft::Index commit) { leader_commit_ = commit; }
+  // Whether `result` answers a question of this class.
+  bool OnReadIndex(const raft::ReadIndexResult& result);
 
   // A peer knows a different data directory for this member. This one may lack acknowledged writes,
   // so no client is served from it.
@@ -56,6 +60,7 @@ class FirstStart {
  private:
   void AllowVoting(VotingAllowed::Why why);
   void NoteRepair();
+  void AskReadIndex();
   bool CaughtUp() const;
   void ReportWaiting();
   size_t answers_needed() const {
@@ -73,7 +78,12 @@ class FirstStart {
 
   std::set<raft::MemberId> said_empty_;
   std::set<raft::MemberId> rejected_by_;
-  raft::Index leader_commit_ = 0;
+  // Of the last question to a leader. The reads of clients have lower ids (reads.h).
+  uint64_t question_ = uint64_t{1} << 63;
+  raft::Term asked_in_ = 0;
+  MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
+  // The index that the log must come to, as the leader of this term has answered.
+  raft::EntryId must_reach_;
   MonotonicTime now_;  // of this turn
   MonotonicTime last_hello_ = MonotonicTime::InfinitePast();
   MonotonicTime next_report_ = MonotonicTime::InfinitePast();

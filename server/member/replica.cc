@@ -239,10 +239,6 @@ void Replica::StopWith(const Fault& fault) {
 }
 
 void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
-  const auto* append = std::get_if<raft::AppendEntries>(&message.body);
-  if (append != nullptr && message.term >= raft_.term()) {
-    first_start_.OnLeaderCommit(append->commit);
-  }
   const auto* reply = std::get_if<raft::AppendEntriesReply>(&message.body);
   if (reply != nullptr && reply->success && raft_.role() == raft::Role::kLeader &&
       message.term == raft_.term() && reply->match <= raft_.last_index()) {
@@ -456,6 +452,7 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
 // Hands the reads over to the applier, which answers them once everything up to the read index is
 // applied.
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
+  if (first_start_.OnReadIndex(result)) return;
   if (result.index == 0) {
     reads_.OnDeclined(result.id);
     next_ask_ = now_ + HeartbeatInterval();

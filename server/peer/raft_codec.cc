@@ -105,6 +105,7 @@ proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexRe
   proto::ForwardResponse out;
   out.mutable_read_index()->set_id(body.id);
   out.mutable_read_index()->set_index(body.index);
+  out.mutable_read_index()->set_acknowledged(body.acknowledged);
   out.mutable_read_index()->set_term(from.term);
   return out;
 }
@@ -273,11 +274,14 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardRequest::ReadIndex& in)
 }
 
 absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in) {
-  if (!Plausible({in.term(), in.index()})) return Malformed("read-index answer numbers");
+  if (!Plausible({in.term(), in.index(), in.acknowledged()})) {
+    return Malformed("read-index answer numbers");
+  }
   if (in.term() == 0) return Malformed("a read index of term 0");
   raft::Message out;
   out.term = in.term();
-  out.body = raft::ReadIndexReply{.id = in.id(), .index = in.index()};
+  out.body = raft::ReadIndexReply{
+      .id = in.id(), .index = in.index(), .acknowledged = in.acknowledged()};
   return out;
 }
 

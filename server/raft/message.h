@@ -81,10 +81,11 @@ struct ReadIndexRequest {
 };
 
 // `index` 0: no read index; ask again. The receiver is no longer the leader, or too many reads
-// wait.
+// wait. `acknowledged`: the follower has acknowledged everything up to here to this leader.
 struct ReadIndexReply {
   uint64_t id = 0;
   Index index = 0;
+  Index acknowledged = 0;
   friend bool operator==(const ReadIndexReply&, const ReadIndexReply&) = default;
 };
 

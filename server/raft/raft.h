@@ -226,7 +226,7 @@ class Raft {
 
   // replication.cc: reads, which heartbeats confirm (thesis §6.4)
   void AddRead(Reader reader);
-  void AnswerRead(Reader reader, Index index);
+  void AnswerRead(Reader reader, Index index, Index acknowledged = 0);
   bool ReadsWantRound() const;
   void BeginReadRound();
   void MaybeConfirmReads();

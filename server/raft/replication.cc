@@ -318,11 +318,14 @@ void Raft::Handle(const Message& message, const ReadIndexRequest& request) {
   role_ == Role::kLeader ? AddRead(reader) : AnswerRead(reader, 0);
 }
 
-void Raft::AnswerRead(Reader reader, Index index) {
+void Raft::AnswerRead(Reader reader, Index index, Index acknowledged) {
   if (reader.member == config_.id) {
-    next_.reads.push_back({reader.id, index});
+    next_.reads.push_back({reader.id, index, acknowledged});
   } else {
-    Send(reader.member, ReadIndexReply{.id = reader.id, .index = index});
+    const auto peer = peers_.find(reader.member);
+    if (index != 0 && peer != peers_.end()) acknowledged = peer->second.acknowledged();
+    Send(reader.member,
+         ReadIndexReply{.id = reader.id, .index = index, .acknowledged = acknowledged});
   }
 }
 
@@ -358,7 +361,9 @@ void Raft::MaybeConfirmReads() {
 void Raft::Handle(const Message& /*message*/, const ReadIndexReply& reply) {
   if (role_ != Role::kFollower || !reads_.in_flight()) return;
   if (reply.id != reads_.round() && !RAFTKV_MUTANT("late-read-reply-counts")) return;
-  for (Reader reader : reads_.TakeInFlight()) AnswerRead(reader, reply.index);
+  for (Reader reader : reads_.TakeInFlight()) {
+    AnswerRead(reader, reply.index, reply.acknowledged);
+  }
 }
 
 void Raft::FailReads() {

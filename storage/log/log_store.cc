@@ -275,14 +275,12 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
 bool LogStore::ContinueAfter(const EntryId& applied) {
   const bool contained = applied.index >= base_.id.index && applied.index <= last_index() &&
                          TermAt(applied.index) == applied.term;
-  if (contained) {
-    // After a power failure the mark may be older than what was acknowledged last. So it does not
-    // suffice that the log comes as far as the mark. Saved with the first entries of the repair.
-    may_vote_ = false;
-    return true;
-  }
-  if (watermark_ == nullptr || watermark_->mark().last != applied) return false;
-  Reset({applied, watermark_->mark().chain_hash});
+  const bool marked = watermark_ != nullptr && watermark_->mark().last == applied;
+  if (!contained && !marked) return false;
+  // After a power failure the mark may be older than what was acknowledged last. So it does not
+  // suffice that the log comes as far as the mark. Saved with the next batch.
+  if (!RAFTKV_MUTANT("votes-at-the-mark")) may_vote_ = false;
+  if (!contained) Reset({applied, watermark_->mark().chain_hash});
   return true;
 }
 

@@ -87,8 +87,8 @@ class LogStore final : public raft::LogReader {
   const std::optional<Lost>& lost() const { return lost_; }
   // Call it if entries are lost. The state machine has applied everything up to `applied`. If the
   // log has lost this entry, it continues after it, as after a snapshot: what is applied is
-  // committed. Otherwise the member may not vote until AllowVoting is called. False: `applied` is
-  // lost and is not the last entry that was saved, so its chain hash is not known.
+  // committed. The member may not vote until AllowVoting is called. False: `applied` is lost and is
+  // not the last entry that was saved, so its chain hash is not known.
   bool ContinueAfter(const raft::EntryId& applied);
 
   raft::HardState hard_state() const override { return hard_state_; }

@@ -81,7 +81,7 @@ std::vector<std::string> PeerMessages() {
       WithKind(4, Encode(from, raft::AppendEntriesReply{.success = true, .match = 9, .round = 3})),
       WithKind(4, Encode(from, raft::AppendEntriesReply{.rejected_prev = {4, 9}, .hint = {3, 7}})),
       WithKind(5, Encode(from, raft::ReadIndexRequest{77})),
-      WithKind(6, Encode(from, raft::ReadIndexReply{77, 9})),
+      WithKind(6, Encode(from, raft::ReadIndexReply{77, 9, 8})),
       WithKind(8, Encode(ForwardedProposalReply{.number = 3, .boot_id = 4}).declined()),
       WithKind(8, Encode(ForwardedProposalReply{
                              .number = 3, .rejected = absl::NotFoundError("member not found")})

@@ -1,5 +1,9 @@
 // First starts and wiped disks (docs/decisions/0003-first-start.md).
 
+#include <cstdint>
+#include <utility>
+#include <variant>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/member/member.h"
@@ -7,6 +11,17 @@
 
 namespace raftkv {
 namespace {
+
+// The id of the read index request that the member sent in its last turn; 0: it sent none.
+uint64_t QuestionOf(const Cluster::Process& member) {
+  for (const PeerMessage& sent : member.sent) {
+    const auto* message = std::get_if<raft::Message>(&sent.body);
+    if (message == nullptr) continue;
+    const auto* request = std::get_if<raft::ReadIndexRequest>(&message->body);
+    if (request != nullptr) return request->id;
+  }
+  return 0;
+}
 
 TEST(FirstStart, EmptyMembersWaitUntilAMajorityOfTheOthersIsEmptyToo) {
   Cluster c(3);
@@ -109,22 +124,57 @@ TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
 }
 
-TEST(FirstStart, CommitIndexThatANewLeaderRemembersDoesNotCountAsCaughtUp) {
+// The commit index in an append may be old: the append may be late, or a new leader may not know more
+// yet. The answer to a read index request cannot be old.
+TEST(FirstStart, VotesOnlyWithWhatTheLeaderHasAnswered) {
   Cluster c(3);
-  const auto append = [&c](raft::AppendEntries body) {
-    raft::Message message{1, 3, /*term=*/5, std::move(body)};
-    c[3].Post(PeerMessage{1, 3, c[1].store_id, std::move(message)});
-    c.Turn(3);
-    c.Turn(3);
+  uint64_t question = 0;
+  const auto from_leader = [&](raft::MessageBody body) {
+    c[3].Post(PeerMessage{1, 3, c[1].store_id, raft::Message{1, 3, /*term=*/5, std::move(body)}});
+    for (int i = 0; i < 2; ++i) {
+      c.Turn(3);
+      if (QuestionOf(c[3]) != 0) question = QuestionOf(c[3]);
+    }
   };
-  append({.prev = {},
-          .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
-          .commit = 1,
-          .round = 1});
-  ASSERT_EQ(c[3].raft().commit_index(), 1);
-  EXPECT_FALSE(c[3].member->Status().may_vote) << "more than entry 1 may have been acknowledged";
-  append({.prev = {5, 2}, .entries = {}, .commit = 2, .round = 2});
+  from_leader(raft::AppendEntries{
+      .prev = {},
+      .entries = {{{1, 1}, raft::EntryType::kNoOp, {}}, {{5, 2}, raft::EntryType::kNoOp, {}}},
+      .commit = 2,
+      .round = 1});
+  ASSERT_EQ(c[3].raft().commit_index(), 2);
+  EXPECT_FALSE(c[3].member->Status().may_vote) << "more may have been committed";
+  ASSERT_NE(question, 0);
+  from_leader(raft::ReadIndexReply{.id = question, .index = 2, .acknowledged = 3});
+  EXPECT_FALSE(c[3].member->Status().may_vote) << "entry 3 was acknowledged";
+  from_leader(raft::AppendEntries{.prev = {5, 2},
+                                  .entries = {{{5, 3}, raft::EntryType::kNoOp, {}}},
+                                  .commit = 2,
+                                  .round = 2});
   EXPECT_TRUE(c[3].member->Status().may_vote);
+}
+
+TEST(FirstStart, AnAnswerOfAnEarlierTermDoesNotCount) {
+  Cluster c(3);
+  const auto post = [&](raft::MemberId from, raft::Term term, raft::MessageBody body) {
+    c[3].Post(PeerMessage{from, 3, c[from].store_id,
+                          raft::Message{from, 3, term, std::move(body)}});
+  };
+  post(1, 5, raft::AppendEntries{.prev = {},
+                                 .entries = {{{5, 1}, raft::EntryType::kNoOp, {}}},
+                                 .commit = 1,
+                                 .round = 1});
+  c.Turn(3);
+  const uint64_t question = QuestionOf(c[3]);
+  ASSERT_NE(question, 0);
+  // Both arrive before the next turn.
+  post(1, 5, raft::ReadIndexReply{.id = question, .index = 1, .acknowledged = 2});
+  post(2, 6, raft::AppendEntries{.prev = {5, 1},
+                                 .entries = {{{6, 2}, raft::EntryType::kNoOp, {}}},
+                                 .commit = 1,
+                                 .round = 1});
+  c.Turn(3);
+  c.Turn(3);
+  EXPECT_FALSE(c[3].member->Status().may_vote);
 }
 
 TEST(FirstStart, StoreIdsOfAllMembersAreRecordedThroughTheLog) {

@@ -141,7 +141,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   carry(Message{1, 2, 7, raft::AppendEntries{.prev = {2, 5}, .commit = 4}},
         Message{2, 1, 7, raft::AppendEntriesReply{.success = true, .match = 5}});
   carry(Message{1, 2, 7, raft::ReadIndexRequest{.id = UINT64_MAX}},
-        Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5}});
+        Message{2, 1, 7, raft::ReadIndexReply{.id = UINT64_MAX, .index = 5, .acknowledged = 6}});
   carry(Hello{}, HelloReply{.log_empty = true});
   carry(DigestReport{{{1000, 7}}}, Diverged{1000, 8});
   // TimeoutNow has no answer.

@@ -154,7 +154,7 @@ TEST(ReadIndex, FollowerAsksItsLeader) {
   net.Read(2, 71);
   EXPECT_EQ(net.wire().size(), 1u) << "the second read waits for the next request";
   net.Stabilize();
-  EXPECT_EQ(net.member(2).reads, (Reads{{70, 2}, {71, 2}}));
+  EXPECT_EQ(net.member(2).reads, (Reads{{70, 2, 2}, {71, 2, 2}}));
 }
 
 TEST(ReadIndex, LostRequestOfAFollowerIsRepeated) {
@@ -163,7 +163,7 @@ TEST(ReadIndex, LostRequestOfAFollowerIsRepeated) {
   net.Read(2, 70);
   net.DropAll();
   net.RunFor(2);
-  EXPECT_EQ(net.member(2).reads, (Reads{{70, 1}}));
+  EXPECT_EQ(net.member(2).reads, (Reads{{70, 1, 1}}));
 }
 
 TEST(ReadIndex, WithoutALeaderReadsFailAtOnce) {
@@ -227,7 +227,7 @@ TEST(ReadIndex, LateReplyFromBeforeARestartIsIgnored) {
   net.Step(late.at(0));
   EXPECT_EQ(net.member(2).reads.size(), 0u);
   net.Stabilize();
-  EXPECT_EQ(net.member(2).reads, (Reads{{71, 2}}));
+  EXPECT_EQ(net.member(2).reads, (Reads{{71, 2, 2}}));
 }
 
 }  // namespace

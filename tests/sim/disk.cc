@@ -61,19 +61,32 @@ class FusedEngine final : public Engine {
 // How many synced batches of the log a tear may lose.
 constexpr uint64_t kTearMax = 12;
 
-// In the seeds without tears, recording the mark is no effect, so that they stay what they were.
+// `older` may be null. Otherwise it gets the marks that a power failure may bring back: those before
+// `stored` that were recorded since the last sync. In the seeds without tears, recording the mark is
+// no effect, so that they stay what they were.
 class MarkInMemory final : public Watermark {
  public:
-  MarkInMemory(std::shared_ptr<Mark> stored, Fuse* fuse, bool is_effect)
-      : stored_(std::move(stored)), fuse_(fuse), is_effect_(is_effect), mark_(*stored_) {}
+  MarkInMemory(std::shared_ptr<Mark> stored, std::deque<Mark>* older, Fuse* fuse, bool is_effect)
+      : stored_(std::move(stored)),
+        older_(older),
+        fuse_(fuse),
+        is_effect_(is_effect),
+        mark_(*stored_) {}
   const Mark& mark() const override { return mark_; }
-  void Record(const Mark& mark, bool /*sync*/) override {
+  void Record(const Mark& mark, bool sync) override {
     mark_ = mark;
-    if (is_effect_ ? fuse_->Burn() : !fuse_->blown()) *stored_ = mark;
+    if (!(is_effect_ ? fuse_->Burn() : !fuse_->blown())) return;
+    if (older_ != nullptr) {
+      older_->push_back(*stored_);
+      if (older_->size() > kTearMax) older_->pop_front();
+      if (sync) older_->clear();
+    }
+    *stored_ = mark;
   }
 
  private:
   const std::shared_ptr<Mark> stored_;
+  std::deque<Mark>* const older_;
   Fuse* const fuse_;
   const bool is_effect_;
   Mark mark_;
@@ -99,7 +112,7 @@ std::unique_ptr<Engine> Disk::OpenLog(Fuse* fuse, std::function<void()> on_sync)
 }
 
 std::unique_ptr<Watermark> Disk::OpenMark(Fuse* fuse) {
-  return std::make_unique<MarkInMemory>(mark_, fuse, tearable_);
+  return std::make_unique<MarkInMemory>(mark_, tearable_ ? &older_marks_ : nullptr, fuse, tearable_);
 }
 
 std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
@@ -143,16 +156,25 @@ void Disk::SetTearable() {
 
 bool Disk::Tear(raft::EntryId applied, Rng* rng) {
   if (resume_) return false;
+  Watermark::Mark mark = *mark_;
+  if (!older_marks_.empty() && rng->Chance(50 * kPercent)) {
+    mark = older_marks_[rng->Below(older_marks_.size())];
+    mark.reached = mark_->reached;  // the peers tell a member that reached more (decision 0017)
+  }
   for (uint64_t batches = rng->Between(1, kTearMax); batches > 0; --batches) {
     Fuse fuse;
     auto log = LogStore::Open(
         std::make_unique<MemoryEngine>(log_->Torn(batches), Durability::kSynced),
-        std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(*mark_), &fuse, false));
+        std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(mark), nullptr, &fuse,
+                                       false));
     const bool opens = log.ok();  // if not, the next start reports it
     const bool lost = opens && raft::EntryId{(*log)->TermAt((*log)->last_index()),
-                                             (*log)->last_index()} < mark_->last;
+                                             (*log)->last_index()} < mark.last;
+    if (opens && !lost && mark != *mark_) continue;  // a loss that the old mark does not show
     if (lost && !(*log)->ContinueAfter(applied)) continue;
     log_ = log_->Torn(batches);
+    *mark_ = mark;
+    older_marks_.clear();
     return lost;
   }
   return false;
@@ -168,6 +190,7 @@ void Disk::Wipe() {
   log_ = std::make_shared<MemoryDisk>();
   state_ = std::make_shared<MemoryDisk>();
   mark_ = std::make_shared<Watermark::Mark>();
+  older_marks_.clear();
   if (tearable_) log_->KeepTorn(kTearMax);
   resume_.reset();
   crash_point_ = {};

@@ -14,6 +14,7 @@
 // flush. After Arm(n), the process dies before effect n, counted from 0.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -84,8 +85,9 @@ class Disk {
   // From now on the log may lose batches that were synced, by Tear.
   void SetTearable();
   // Call it while the process is down. The disk loses some of the last synced batches of the log,
-  // such that the state machine, which has applied `applied`, can still continue with it. Returns
-  // whether entries were lost.
+  // such that the state machine, which has applied `applied`, can still continue with it. In some
+  // cases the watermark is an older one, as after a power failure. Returns whether entries were
+  // lost.
   bool Tear(raft::EntryId applied, Rng* rng);
   // An orderly end: the operating system writes all batches to disk.
   void Close();
@@ -102,6 +104,7 @@ class Disk {
   std::shared_ptr<MemoryDisk> log_;
   std::shared_ptr<MemoryDisk> state_;
   std::shared_ptr<Watermark::Mark> mark_;
+  std::deque<Watermark::Mark> older_marks_;  // recorded since the last sync of the mark, before it
   bool tearable_ = false;
   std::optional<LogStore::Tip> resume_;  // from Replace to Replaced
   CrashPoint crash_point_;

@@ -21,6 +21,10 @@ constexpr Mutant kMutants[] = {
     {"lost-end-not-noticed", "", "a member votes though its log has lost its end"},
     {"mark-follows-a-lost-end", "",
      "a restart forgets how far a log that has lost its end must come"},
+    {"votes-at-the-mark", "",
+     "a member whose log has lost its end votes when it comes as far as an old mark"},
+    {"late-commit-index-counts", "",
+     "a member that has lost entries votes when it has what a late append says is committed"},
     {"votes-before-it-may", "M06", "a member with a new data directory votes at once"},
     {"pre-vote-bumps-term", "M27", "asking for pre-votes makes others enter the term"},
     {"vote-while-leader-is-heard", "M24", "a member that hears its leader votes for another"},
@@ -232,7 +236,8 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.members = 1;
     p.spares = 2;
     p.change_every = 4 * kSecond;
-  } else if (mutant == "lost-end-not-noticed" || mutant == "mark-follows-a-lost-end") {
+  } else if (mutant == "lost-end-not-noticed" || mutant == "mark-follows-a-lost-end" ||
+             mutant == "votes-at-the-mark" || mutant == "late-commit-index-counts") {
     p.change_every = 0;
     p.members = 3;
     p.spares = 0;

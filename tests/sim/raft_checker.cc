@@ -73,10 +73,12 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
 }
 
 // The log is one that the member had before. Leaders may still use the acknowledgements of what is
-// lost. If the member was torn before its log was repaired, what it had lost first still counts.
+// lost. If the member was torn before its log was repaired, what it had lost first still counts. The
+// mark may be older than the end of the log that was lost.
 void RaftChecker::FindLoss(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
-  shadow.lost_last = std::max(shadow.lost_last, EndOf(shadow));
+  if (log.lost()) shadow.lost_last = std::max(shadow.lost_last, log.lost()->last);
+  shadow.must_catch_up = true;
   shadow.lost_logs.push_back(shadow.log);
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
   while (same >= log.first_index() && (log.TermAt(same) != shadow.log[same - 1].term ||
@@ -120,9 +122,25 @@ void RaftChecker::CheckVote(raft::MemberId voter, raft::Term term, raft::MemberI
   }
 }
 
+// A member that had lost entries votes for the first time again. It has everything that it had
+// before and that is committed by now.
+void RaftChecker::CheckCaughtUp(int member) {
+  const Shadow& shadow = shadows_[member];
+  for (const std::vector<Item>& lost : shadow.lost_logs) {
+    raft::Index last = std::min<raft::Index>(lost.size(), ledger_->size());
+    while (last > 0 && lost[last - 1].chain != ledger_->chain(last)) --last;
+    if (last == 0) continue;
+    if (shadow.log.size() < last || shadow.log[last - 1].chain != ledger_->chain(last)) {
+      verdict_->Fail("I7", absl::StrFormat("%s votes, but still lacks entry %d, which it had lost "
+                                           "and which is committed",
+                                           Name(member), last));
+    }
+  }
+}
+
 void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
                          const raft::Message& message) {
-  const Shadow& shadow = shadows_[member];
+  Shadow& shadow = shadows_[member];
   const raft::HardState durable = synced ? log.hard_state() : shadow.hard_state;
   const raft::Index durable_last = synced ? log.last_index() : shadow.log.size();
 
@@ -151,6 +169,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
                                      Name(member), candidate, message.term, durable.voted_for));
     }
     CheckVote(message.from, message.term, candidate);
+    if (std::exchange(shadow.must_catch_up, false)) CheckCaughtUp(member);
   }
   if (std::holds_alternative<raft::AppendEntries>(message.body)) {
     const auto [it, first] = leaders_.emplace(message.term, member);

@@ -13,8 +13,8 @@
 //   I6  When an entry is committed, it is synced on a majority of the voters.
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
 //       votes for at most one candidate in a term, and only if its data directory allows it. If
-//       its log has lost its end, it does not vote before the log is as up-to-date again. A restart
-//       finds the saved term and vote.
+//       its log has lost its end, it does not vote before the log is as up-to-date again and has
+//       everything that is committed of what was lost. A restart finds the saved term and vote.
 //   I9  A leader changes the members only after it has committed an entry of its term, one voter at
 //       a time, and while no other change is uncommitted. If the configuration in force at a member
 //       comes from a committed entry, it is equal to the configuration in that entry. Learners do
@@ -84,7 +84,8 @@ class RaftChecker {
     // still use their acknowledgements.
     std::vector<std::vector<Item>> lost_logs;
     bool torn = false;        // the next start finds an earlier log
-    raft::EntryId lost_last;  // the end of what was lost, until the log is as up-to-date again
+    raft::EntryId lost_last;  // the mark of the lost end, until the log is as up-to-date again
+    bool must_catch_up = false;  // the log has lost its end, and the member has not voted since
     raft::HardState hard_state;
     bool leads = false;
     raft::Term term = 0;
@@ -108,6 +109,7 @@ class RaftChecker {
   void CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now);
   void CheckConfiguration(int member, const raft::Raft& raft);
   void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);
+  void CheckCaughtUp(int member);
   static bool EverHeld(const Shadow& shadow,
                        const std::function<bool(const std::vector<Item>&)>& holds);
   static raft::EntryId EndOf(const Shadow& shadow);  // its last entry
