@@ -397,9 +397,13 @@ absl::Status HandleLoss(const DataDirOptions& o, LogStore* log, const StateMachi
   const raft::Index first = log->lost()->first, last = log->lost()->last.index;
   if (!log->ContinueAfter(state.applied())) return LostEntries(dir, *log);
   if (!log->lost()) {
-    if (IsOnlyVoter(o, state)) log->AllowVoting();
-    warnings->push_back(absl::StrCat(dir, ": lost entries ", first, " to ", last,
-                                     "; nothing is missing, because the state has them"));
+    const bool votes = IsOnlyVoter(o, state);
+    if (votes) log->AllowVoting();
+    warnings->push_back(absl::StrCat(
+        dir, ": lost entries ", first, " to ", last,
+        "; the state has them, so they are not missing",
+        votes ? ""
+              : "; this member does not vote until a leader has sent it what may follow them"));
     return absl::OkStatus();
   }
   if (IsOnlyVoter(o, state)) return LostEntries(dir, *log);

@@ -175,7 +175,7 @@ class Replica {
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
   // replica_space.cc: the disk's space, alarms, automatic compaction
-  bool full() const { return space_.level() == Space::Level::kFull; }
+  bool disk_full() const { return space_.level() == Space::Level::kFull; }
   void MakeWayIfFull();
   void MaybeChangeAlarm();
   void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
@@ -195,7 +195,7 @@ class Replica {
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
-  bool Full() const {
+  bool QueueIsFull() const {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
   bool HasRoomFor(size_t bytes) const {
@@ -263,7 +263,8 @@ class Replica {
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
   // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
   raft::Term declining_term_ = 0;
-  // Nothing is forwarded before this time, because the leader is transferring its leadership.
+  // Nothing is forwarded before this time, because the leader said "try again"
+  // (ForwardedProposalReply).
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   // Clients' requests to transfer leadership that are not answered.
   struct Transfer {

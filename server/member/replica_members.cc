@@ -87,7 +87,7 @@ void Replica::MaybeChangeMembers() {
     if (!status.ok()) {
       Decline(change.from, change.proposal, {.rejected = status});
     } else if (LeavesFirst(command.change_members())) {
-      return Decline(change.from, change.proposal, {.transferring = true});
+      return Decline(change.from, change.proposal, {.try_again = true});
     } else if (ProposeChange(&command)) {
       return;
     } else {

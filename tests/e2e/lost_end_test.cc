@@ -105,7 +105,7 @@ TEST_F(LostEnd, ThatTheStateHasIsNoLoss) {
   CutWal(c);
   cluster.Start(c);
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return Serving(c); })) << cluster.log(c);
-  EXPECT_THAT(cluster.log(c), HasSubstr("nothing is missing, because the state has them"));
+  EXPECT_THAT(cluster.log(c), HasSubstr("the state has them, so they are not missing"));
   ExpectNothingLost();
 }
 

@@ -73,8 +73,8 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
 }
 
 // The log is one that the member had before. Leaders may still use the acknowledgements of what is
-// lost. If the member was torn before its log was repaired, what it had lost first still counts. The
-// mark may be older than the end of the log that was lost.
+// lost. If the member was torn before its log was repaired, what it had lost first still counts.
+// The mark may be older than the end of the log that was lost.
 void RaftChecker::FindLoss(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   if (log.lost()) shadow.lost_last = std::max(shadow.lost_last, log.lost()->last);

@@ -83,8 +83,8 @@ class RaftChecker {
     // The logs before the data directory was wiped, or before the log lost its end. Leaders may
     // still use their acknowledgements.
     std::vector<std::vector<Item>> lost_logs;
-    bool torn = false;        // the next start finds an earlier log
-    raft::EntryId lost_last;  // the mark of the lost end, until the log is as up-to-date again
+    bool torn = false;           // the next start finds an earlier log
+    raft::EntryId lost_last;     // the mark of the lost end, until the log is as up-to-date again
     bool must_catch_up = false;  // the log has lost its end, and the member has not voted since
     raft::HardState hard_state;
     bool leads = false;
