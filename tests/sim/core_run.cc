@@ -174,7 +174,10 @@ class Cores {
         if (process == nullptr) Start(event.node);
         return;
       case What::kRequest:
-        Push(now_ + 1 + rng_.Around(profile_.think / profile_.clients), What::kRequest);
+        // At the end there are fewer requests: a member that is behind may get only one entry in each
+        // round trip.
+        Push(now_ + 1 + rng_.Around((healed_ ? 20 : 1) * profile_.think / profile_.clients),
+             What::kRequest);
         return Request(Some());
       case What::kSnapshot:
         if (of_this_life) EndSnapshot(event.node, *event.message);
@@ -479,7 +482,11 @@ class Cores {
     meta.last.term = node.process->log->TermAt(meta.last.index);
     meta.chain_hash = node.process->log->ChainHash(meta.last.index);
     meta.configuration = ConfigurationAt(meta.last.index);
-    const Micros takes = rng_.Around(std::min(faults_.snapshot_time, kSecond));
+    Say([&] {
+      return absl::StrFormat("snapshot for n%d: begins, up to %d", NodeOf(to) + 1, meta.last.index);
+    });
+    // A transfer must end well before the last look at liveness.
+    const Micros takes = std::min(rng_.Around(faults_.snapshot_time), kSecond);
     Push(now_ + 1 + takes, What::kSnapshot, from, node.life,
          std::make_unique<raft::Message>(
              raft::Message{Id(from), to, node.process->raft->term(), raft::InstallSnapshot{meta}}));
