@@ -29,9 +29,10 @@
 // Locks and elections are in raftkv/lock.h.
 //
 // Several threads may use one Client at the same time. Every call blocks, and ends within
-// `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
-// endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint that
-// connects first. When an endpoint fails, the call is sent to another one, if that is safe:
+// `request_timeout`; only Snapshot may take longer. A call goes to the endpoint that served the
+// last call (at first: to the first endpoint). If that endpoint is not connected within 50 ms, the
+// call goes to the endpoint that connects first. When an endpoint fails, the call is sent to
+// another one, if that is safe:
 //   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
 //     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
 //     endpoints), a second endpoint is asked too. The first answer is returned. To run a read once,
@@ -130,7 +131,8 @@ struct AlarmResult {
   std::vector<Alarm> alarms;
 };
 
-// Gets the next piece of a snapshot, and how many bytes come after it, without the SHA-256.
+// Called with each piece of a snapshot, in order. `remaining`: the number of bytes after this
+// piece, without the SHA-256 at the end.
 using SnapshotSink = std::function<absl::Status(std::string_view piece, uint64_t remaining)>;
 
 class Client {
@@ -152,7 +154,7 @@ class Client {
   // Discards the history before `revision`; reads at a revision before it then fail. With
   // `physical`, returns only after the old versions have been removed from the store.
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
-  // Grants a lease. `id` 0: the service chooses one.
+  // Grants a lease of `ttl` seconds. `id` 0: the service chooses one.
   absl::StatusOr<LeaseGrantResult> LeaseGrant(int64_t ttl, int64_t id = 0);
   // Ends a lease and deletes its keys. NotFound: there is no such lease.
   absl::StatusOr<LeaseRevokeResult> LeaseRevoke(int64_t id);
@@ -189,10 +191,10 @@ class Client {
   // Transfers leadership to the member with this id. Ask the leader: another member returns an
   // error.
   absl::Status MoveLeader(uint64_t target);
-  // Gets the state of the first endpoint that can be reached, as a stream of bytes: of a raftkv
-  // member, a backup (docs/backup.md). The last 32 bytes are the SHA-256 of those before, which the
-  // caller compares. `request_timeout` limits the wait for each piece, not the whole call. If
-  // `sink` returns an error, the call ends with it.
+  // Reads the state of the first endpoint that can be reached, as a stream of bytes. A raftkv
+  // member sends a backup (docs/backup.md). The last 32 bytes are the SHA-256 of all bytes before
+  // them; the caller must compare it. `request_timeout` limits the wait for each piece, not the
+  // whole call. If `sink` returns an error, the call ends with it.
   absl::Status Snapshot(const SnapshotSink& sink);
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 

@@ -117,8 +117,9 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
   return options;
 }
 
-// A member makes three connections to each peer. On each it has two streams at most and a few unary
-// calls, and it rarely resets them. Its windows are large, so that a distant peer can send fast.
+// Each peer opens three connections to this port: for large messages, for small ones, and for
+// snapshots. On each it has at most two streams and a few unary calls, and it rarely resets them.
+// The windows are large, so that a distant peer can send fast.
 http2::PortOptions MakePeerPortOptions() {
   http2::PortOptions options;
   options.for_peers = true;

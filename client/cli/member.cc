@@ -317,6 +317,7 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
       return FailChange(result.status(), arguments.peer_urls, client.get(), context);
     }
     context.MakeOutput().AddedMember(*result, arguments.with);
+    context.streams.out << std::flush;  // the progress on stderr comes after it, also in one file
   }
   const absl::Status votes = AwaitVoter(client.get(), arguments, context);
   if (absl::IsInvalidArgument(votes)) return context.BadArguments(votes.message());

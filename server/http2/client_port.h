@@ -41,8 +41,8 @@ struct PortOptions {
   // The clients are the other members. They speak gRPC only.
   bool for_peers = false;
   ConnectionLimits connection;
-  // A further one is closed at once. A peer's replaces the oldest one that is not in use
-  // (ClientConnection::in_use), so that members can connect while strangers hold connections.
+  // A further one is closed at once. On the peer port, it replaces the oldest one that is not in
+  // use (ClientConnection::in_use), so that members can connect while strangers hold connections.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;           // of all connections; a further one is not processed
   size_t calls_max = 131'072;             // that handlers have; a further stream is not processed

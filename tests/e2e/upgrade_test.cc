@@ -1,7 +1,7 @@
 // A rolling upgrade with real processes, and the commands of docs/upgrading.md. One program acts
-// as both releases: with RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of
-// the first release. RAFTKV_TEST_NEW_FIELD names a field, which members treat as if version 2 had
-// added it.
+// as both releases. With RAFTKV_TEST_NEWEST_VERSION=1 it announces, and applies, only the rules of
+// the first release. RAFTKV_TEST_NEW_FIELD names a field, which the program treats as if version 2
+// had added it. It is set for both releases, because the codec of both is that of this program.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

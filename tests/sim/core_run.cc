@@ -22,6 +22,7 @@ using raft::Index;
 using raft::MemberId;
 
 constexpr Micros kFaultsFor = 60 * kSecond;
+constexpr int kEndThink = 20;  // fewer requests then: a member may catch up by one in a round trip
 
 raft::Configuration ConfigurationOf(std::string_view payload) {
   proto::ChangeMembers change;
@@ -174,9 +175,7 @@ class Cores {
         if (process == nullptr) Start(event.node);
         return;
       case What::kRequest:
-        // At the end there are fewer requests: a member that is behind may get only one entry in each
-        // round trip.
-        Push(now_ + 1 + rng_.Around((healed_ ? 20 : 1) * profile_.think / profile_.clients),
+        Push(now_ + 1 + rng_.Around((healed_ ? kEndThink : 1) * profile_.think / profile_.clients),
              What::kRequest);
         return Request(Some());
       case What::kSnapshot:
@@ -482,10 +481,6 @@ class Cores {
     meta.last.term = node.process->log->TermAt(meta.last.index);
     meta.chain_hash = node.process->log->ChainHash(meta.last.index);
     meta.configuration = ConfigurationAt(meta.last.index);
-    Say([&] {
-      return absl::StrFormat("snapshot for n%d: begins, up to %d", NodeOf(to) + 1, meta.last.index);
-    });
-    // A transfer must end well before the last look at liveness.
     const Micros takes = std::min(rng_.Around(faults_.snapshot_time), kSecond);
     Push(now_ + 1 + takes, What::kSnapshot, from, node.life,
          std::make_unique<raft::Message>(

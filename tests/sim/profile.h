@@ -107,7 +107,7 @@ struct Profile {
   Micros catch_up_delay = kMillisecond;
 
   // What the run must reach before its liveness phase may begin.
-  Micros time_min = 30 * kSecond;
+  Micros time_min = 60 * kSecond;
   uint64_t events_min = 2000;
   uint64_t crashes_min = 2;
   uint64_t partitions_min = 1;
