@@ -117,18 +117,21 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
   return options;
 }
 
-// A member makes three connections to each peer. On each it has two streams at most and a few unary
-// calls, and it rarely resets them. Its windows are large, so that a distant peer can send fast.
+// A member makes three connections to each peer. On each it has two streams at most and 8 unary
+// calls, and it rarely resets them. All connections together may be of strangers, and have the
+// streams of strangers; that is half of the calls. Windows are large, so that a distant peer can
+// send fast.
 http2::PortOptions MakePeerPortOptions() {
   http2::PortOptions options;
   options.for_peers = true;
   options.connections_max = 256;
   options.streams_max = 16'384;
-  options.calls_max = 1024;
+  options.calls_max = 8192;
   options.request_bytes_max = 512 << 20;
   options.connection = {.message_bytes_max = kPeerMessageBytesMax,
                         .metadata_bytes_max = 16 << 10,
                         .streams_max = 64,
+                        .stranger_streams_max = 16,
                         .stream_window = 8 << 20,
                         .connection_window = 16 << 20,
                         .resets_burst = 100,

@@ -51,8 +51,9 @@ class Outbox {
   // that are not answered yet. A change is charged to a stream, which has `of_stream` now, and to a
   // connection (`of_connection`; 0: unknown). False: there is too much. Streams with at most 64 KiB
   // are accepted up to twice the limit, so that a few large requests do not block all other
-  // clients.
-  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection);
+  // clients. For a stranger (ClientConnection::stranger), the limit is a quarter.
+  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                     bool stranger = false);
   void ReleaseRequest(int64_t bytes) { request_bytes_ -= bytes; }
 
  private:

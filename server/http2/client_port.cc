@@ -216,7 +216,7 @@ void ClientPort::Accept(int listener, Face face) {
       return;
     }
     const bool full = connections_.size() >= options_.connections_max;
-    if (full && !(options_.for_peers && DropUnused())) {
+    if (full && !DropStranger()) {
       ++too_many_;
       close(fd);
       continue;
@@ -238,10 +238,10 @@ void ClientPort::Accept(int listener, Face face) {
   }
 }
 
-bool ClientPort::DropUnused() {
+bool ClientPort::DropStranger() {
   ClientConnection* oldest = nullptr;
   for (const auto& [fd, connection] : connections_) {
-    if (connection->in_use()) continue;
+    if (!connection->stranger()) continue;
     if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
   }
   if (oldest == nullptr) return false;
@@ -392,10 +392,11 @@ bool ClientPort::HasPage(const std::string& path) const {
   return rows_.contains(absl::StrCat(kPage, path));
 }
 
-bool ClientPort::AdmitStream() {
+bool ClientPort::AdmitStream(bool of_stranger) {
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
-  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(options_.calls_max)) {
+  const size_t calls_max = of_stranger ? options_.calls_max / 2 : options_.calls_max;
+  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(calls_max)) {
     return false;
   }
   ++streams_;

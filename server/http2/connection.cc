@@ -66,7 +66,9 @@ struct Connection::Callbacks {
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     Connection* const c = Of(user);
     const int32_t id = frame->hd.stream_id;
-    if (!c->router_->AdmitStream()) {
+    const bool stranger = c->stranger();
+    const bool too_many = stranger && c->streams_.size() >= c->limits_.stranger_streams_max;
+    if (too_many || !c->router_->AdmitStream(stranger)) {
       c->Reset(id, NGHTTP2_REFUSED_STREAM);
       return 0;
     }
@@ -300,7 +302,7 @@ void Connection::OnData(GrpcStream* stream, std::string_view data) {
 bool Connection::ChangeRequestBytes(int64_t change, const GrpcStream& stream) {
   request_bytes_ += change;
   return router_->ChangeRequestBytes(change, static_cast<int64_t>(stream.reader.bytes()),
-                                     request_bytes_);
+                                     request_bytes_, change > 0 && stranger());
 }
 
 void Connection::Deliver(GrpcStream* stream) {
@@ -334,6 +336,7 @@ void Connection::OnEndOfRequests(GrpcStream* stream) {
 void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   const bool complete = stream->ended && stream->out.empty() && error_code == NGHTTP2_NO_ERROR;
   if (!complete) stream->gone.store(true, std::memory_order_relaxed);
+  if (stream->accepted) accepted_ = true;
   stream->connection = nullptr;
   ChangeRequestBytes(-static_cast<int64_t>(stream->reader.bytes()), *stream);
   const std::shared_ptr<GrpcStream> keep = streams_.at(stream->id);
@@ -346,10 +349,10 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   }
 }
 
-bool Connection::in_use() const {
-  return std::any_of(streams_.begin(), streams_.end(), [](const auto& stream) {
-    return stream.second->accepted && !stream.second->ended;
-  });
+bool Connection::stranger() const {
+  if (limits_.stranger_streams_max == 0 || accepted_) return false;
+  return std::none_of(streams_.begin(), streams_.end(),
+                      [](const auto& stream) { return stream.second->accepted.load(); });
 }
 
 std::unique_ptr<ClientConnection> Connection::Successor() {

@@ -39,7 +39,7 @@ class Connection final : public ClientConnection {
   void AnnounceGoaway() override;
   void Goaway() override;
   bool introduced() const override { return introduced_; }
-  bool in_use() const override;
+  bool stranger() const override;
 
  private:
   struct Callbacks;  // of nghttp2
@@ -75,6 +75,7 @@ class Connection final : public ClientConnection {
   absl::flat_hash_map<int32_t, std::shared_ptr<GrpcStream>> streams_;
   bool speaks_http2_ = false;  // it has sent the magic bytes of HTTP/2
   bool introduced_ = false;    // it has sent its settings too
+  bool accepted_ = false;      // a call that is closed was accepted
   std::string first_bytes_;    // until speaks_http2_
   MonotonicTime second_;       // the start of the second in which control frames are counted
   int control_frames_ = 0;
