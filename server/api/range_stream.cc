@@ -117,7 +117,8 @@ class RangeCall final : public StreamHandler {
     ReadOnWorker();
   }
 
-  // Called regularly.
+  // Called every kGiveUpInterval. A client that has gone needs no check: an event of its stream
+  // destroys this object, which frees the bytes, and a worker that reads ends.
   void CheckLimits(MonotonicTime now) {
     const bool stalled =
         all_->bytes > kAllChunksBytes && now - unread_since_ > kStalledMax && !stream_.writable();
