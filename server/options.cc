@@ -123,15 +123,14 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
 // send fast.
 http2::PortOptions MakePeerPortOptions() {
   http2::PortOptions options;
-  options.for_peers = true;
   options.connections_max = 256;
   options.streams_max = 16'384;
   options.calls_max = 8192;
   options.request_bytes_max = 512 << 20;
-  options.connection = {.message_bytes_max = kPeerMessageBytesMax,
+  options.connection = {.for_peers = true,
+                        .message_bytes_max = kPeerMessageBytesMax,
                         .metadata_bytes_max = 16 << 10,
                         .streams_max = 64,
-                        .stranger_streams_max = 16,
                         .stream_window = 8 << 20,
                         .connection_window = 16 << 20,
                         .resets_burst = 100,

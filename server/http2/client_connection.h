@@ -21,12 +21,14 @@
 namespace raftkv::http2 {
 
 struct ConnectionLimits {
+  // The clients are the other members. They speak gRPC only. A connection is a stranger's until a
+  // call of it was accepted (GrpcStream::accepted), and until then it has `stranger_streams_max`
+  // streams at most.
+  bool for_peers = false;
   size_t message_bytes_max = 2 << 20;   // of a request, also after decompression
   size_t metadata_bytes_max = 1 << 20;  // of the headers of a request over HTTP/2
   uint32_t streams_max = 4096;          // at the same time
-  // If not 0: the port expects other members. A connection is a stranger's until a call of it was
-  // accepted (GrpcStream::accepted), and until then it has at most this number of streams.
-  uint32_t stranger_streams_max = 0;
+  uint32_t stranger_streams_max = 16;
   // HTTP/2: how many bytes of requests a client may send before they are handled.
   int32_t stream_window = 256 << 10;
   int32_t connection_window = 2 << 20;
@@ -102,7 +104,7 @@ class ClientConnection {
   // Ends the connection once all calls are answered.
   virtual void Goaway() = 0;
   virtual bool introduced() const = 0;  // the client has spoken
-  // True: it may not be a member's (ConnectionLimits::stranger_streams_max).
+  // True: it may not be a member's (ConnectionLimits::for_peers).
   virtual bool stranger() const { return false; }
 
   uint32_t watched_events = 0;  // of the socket, for the port

@@ -253,8 +253,7 @@ void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
   const int fd = connection->fd();
   touched_.insert(fd);
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
-  std::unique_ptr<ClientConnection> successor;
-  if (!options_.for_peers) successor = connection->Successor();
+  std::unique_ptr<ClientConnection> successor = connection->Successor();
   if (successor == nullptr) return Drop(connection);
   successor->watched_events = connection->watched_events;
   connections_[fd] = std::move(successor);
@@ -332,7 +331,7 @@ void ClientPort::EndLate() {
   for (ClientConnection* connection : late) Drop(connection);
   if (too_many_ > 0) {
     LOG(WARNING) << "closed " << std::exchange(too_many_, 0) << " new connections of "
-                 << (options_.for_peers ? "peers" : "clients")
+                 << (options_.connection.for_peers ? "peers" : "clients")
                  << " at once: " << options_.connections_max << " are open, which is the maximum";
   }
 }
@@ -370,7 +369,7 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   const auto it = rows_.find(stream->method);
   if (it == rows_.end()) {
     return absl::UnimplementedError(
-        options_.for_peers
+        options_.connection.for_peers
             ? absl::StrCat("the peer port does not serve ", stream->method)
             : absl::StrCat("etcdserver: raftkv does not serve ", stream->method, " yet"));
   }

@@ -3,7 +3,7 @@
 
 // A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
 // first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
-// and one for its peers, which serves gRPC only. One thread of its own owns a port's sockets: it
+// and one for its peers (ConnectionLimits::for_peers). One thread of its own owns a port's sockets: it
 // accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the threads
 // that serve the event queues. What a client does to its connections can delay other clients, but
 // not Raft (docs/decisions/0014-a-client-port-of-our-own.md, 0021-one-server-for-both-ports.md).
@@ -38,8 +38,6 @@
 namespace raftkv::http2 {
 
 struct PortOptions {
-  // The clients are the other members. They speak gRPC only.
-  bool for_peers = false;
   ConnectionLimits connection;
   // A further one is closed at once, unless there are connections of strangers
   // (ClientConnection::stranger): then it replaces the oldest of these, so that members can connect.
@@ -57,7 +55,7 @@ class ClientPort final : private Router {
       : options_(options),
         outbox_(options.request_bytes_max,
                 static_cast<int64_t>(options.connection.message_bytes_max)) {
-    if (!options.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
+    if (!options.connection.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
   }
   ~ClientPort();
 

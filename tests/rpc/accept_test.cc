@@ -128,7 +128,7 @@ std::string CallOf(uint32_t stream, const char* method) {
 // Strangers may hold connections to the peer port. A member can connect nevertheless, and the
 // connections of members stay.
 TEST_F(AcceptTest, OnThePeerPortANewConnectionReplacesTheOldestOfAStranger) {
-  Start({.for_peers = true, .connection = {.stranger_streams_max = 16}, .connections_max = 2});
+  Start({.connection = {.for_peers = true}, .connections_max = 2});
   const std::string address = absl::StrCat("127.0.0.1:", port_->port());
   e2e::RawConnection used(address);
   used.Send(e2e::Preface() + CallOf(1, kCall));
@@ -181,8 +181,7 @@ class StrangersTest : public AcceptTest {
  protected:
   // With windows in which every message of this test fits.
   void StartForPeers(PortOptions options) {
-    options.for_peers = true;
-    if (options.connection.stranger_streams_max == 0) options.connection.stranger_streams_max = 16;
+    options.connection.for_peers = true;
     options.connection.stream_window = options.connection.connection_window = 64 << 20;
     options.connection.message_bytes_max = 64 << 20;
     Start(options);
@@ -270,11 +269,22 @@ TEST_F(StrangersTest, TheyGetAPartOfTheBytes) {
   }));
 }
 
-TEST_F(AcceptTest, ThePeerPortSpeaksGrpcOnly) {
-  Start({.for_peers = true});
-  e2e::RawConnection browser(absl::StrCat("127.0.0.1:", port_->port()));
-  browser.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_EQ(browser.ReadAll().find("HTTP/1"), std::string::npos);
+TEST_F(AcceptTest, ThePeerPortTellsABrowserWhatItIs) {
+  Start({.connection = {.for_peers = true}});
+  const std::string address = absl::StrCat("127.0.0.1:", port_->port());
+  for (const char* request : {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST /v3/kv/range HTTP/1.0\r\n",
+                              "HEAD / HTTP/1.1\r\n"}) {
+    e2e::RawConnection browser(address);
+    browser.Send(request);
+    const std::string answer = browser.ReadAll();
+    EXPECT_EQ(answer.find("HTTP/1.1 400 Bad Request\r\n"), 0u) << answer;
+    EXPECT_NE(answer.find("\r\n\r\nThis is the peer port of raftkv"), std::string::npos) << answer;
+  }
+  for (const char* other : {"\x16\x03\x01", "get / HTTP/1.1\r\n"}) {
+    e2e::RawConnection stranger(address);
+    stranger.Send(other);
+    EXPECT_EQ(stranger.ReadAll().find("HTTP/1"), std::string::npos);
+  }
 }
 
 absl::Duration CpuTime() {

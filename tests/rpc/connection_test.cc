@@ -146,7 +146,7 @@ TEST_F(ConnectionTest, ResetsHaveARate) {
 
 // A stranger's messages must not wait in front of those of the members.
 TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt) {
-  limits_.stranger_streams_max = 16;
+  limits_.for_peers = true;
   Reconnect();
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) +
                       Times(50, MessageData(1, "", 0, /*last=*/false))));
@@ -162,7 +162,7 @@ TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt)
 
 // A connection is a member's from its first accepted call to its end.
 TEST_F(ConnectionTest, AStrangerIsAcceptedWithAUnaryCall) {
-  limits_.stranger_streams_max = 16;
+  limits_.for_peers = true;
   Reconnect();
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, /*last=*/true)));
   EXPECT_TRUE(connection_->stranger());
