@@ -3,10 +3,11 @@
 
 // A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
 // first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
-// and one for its peers (ConnectionLimits::for_peers). One thread of its own owns a port's sockets: it
-// accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the threads
-// that serve the event queues. What a client does to its connections can delay other clients, but
-// not Raft (docs/decisions/0014-a-client-port-of-our-own.md, 0021-one-server-for-both-ports.md).
+// and one for its peers (ConnectionLimits::for_peers). One thread of its own owns a port's sockets:
+// it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the
+// threads that serve the event queues. What a client does to its connections can delay other
+// clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md,
+// 0021-one-server-for-both-ports.md).
 //
 //   requests: client -> port's thread (ClientConnection, StreamOwner) -> EventQueue -> handlers'
 //             thread (Call)
@@ -40,9 +41,10 @@ namespace raftkv::http2 {
 struct PortOptions {
   ConnectionLimits connection;
   // A further one is closed at once, unless there are connections of strangers
-  // (ClientConnection::stranger): then it replaces the oldest of these, so that members can connect.
+  // (ClientConnection::stranger): then it replaces the oldest of these, so that members can
+  // connect.
   size_t connections_max = 10'000;
-  size_t streams_max = 131'072;           // of all connections; a further one is not processed
+  size_t streams_max = 131'072;  // of all connections; a further one is not processed
   // That handlers have; a further stream is not processed. Strangers get none while there are half
   // as many.
   size_t calls_max = 131'072;

@@ -153,8 +153,8 @@ TEST_F(DamageOfOneOfThree, ByteFlippedInTheLastRecord) {
   ExpectRepairable(first);
 }
 
-// What is left ends before the applied entry, so nobody can repair it. The operator may still have a
-// use for the damaged log.
+// What is left ends before the applied entry, so nobody can repair it. The operator may still have
+// a use for the damaged log.
 TEST_F(DamageOfOneOfThree, ByteFlippedBeforeTheAppliedEntryLeavesTheLogAsItIs) {
   FlipByte(Wal(), fs::file_size(Wal()) / 10);
   const std::vector<std::string> files = Files(dir_ / "log", ".log");
