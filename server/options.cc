@@ -118,16 +118,17 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
 }
 
 // Each peer opens three connections to this port: for large messages, for small ones, and for
-// snapshots. On each it has at most two streams and a few unary calls, and it rarely resets them.
-// The windows are large, so that a distant peer can send fast.
+// snapshots. On each it has at most two streams and 8 unary calls, and it rarely resets them. All
+// connections may be of strangers, each with the streams that a stranger may have; that is half of
+// the calls. The windows are large, so that a distant peer can send fast.
 http2::PortOptions MakePeerPortOptions() {
   http2::PortOptions options;
-  options.for_peers = true;
   options.connections_max = 256;
   options.streams_max = 16'384;
-  options.calls_max = 1024;
+  options.calls_max = 8192;
   options.request_bytes_max = 512 << 20;
-  options.connection = {.message_bytes_max = kPeerMessageBytesMax,
+  options.connection = {.for_peers = true,
+                        .message_bytes_max = kPeerMessageBytesMax,
                         .metadata_bytes_max = 16 << 10,
                         .streams_max = 64,
                         .stream_window = 8 << 20,

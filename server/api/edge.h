@@ -152,21 +152,24 @@ struct Edge {
 
   // Runs `read(limits)` on one of `readers`, which ends it after kShortRead. If it then returned
   // ResourceExhausted, it runs again, up to the limits of one answer, on one of `long_readers`. So
-  // short reads never wait for long ones. Calls `done` with the status for the wire, on the worker.
-  void OnReaders(std::function<bool()> give_up, std::function<absl::Status(const Limits&)> read,
+  // short reads never wait for long ones. The reads of different clients (`client`: Call::peer)
+  // take turns. Calls `done` with the status for the wire, on the worker.
+  void OnReaders(const std::string& client, std::function<bool()> give_up,
+                 std::function<absl::Status(const Limits&)> read,
                  std::function<void(const absl::Status&)> done) const {
     const auto run_long = [this, give_up, read, done] {
       const absl::Status status =
           read({.answer_bytes_max = config->limits.max_response_bytes, .give_up = give_up});
       done(absl::IsResourceExhausted(status) ? ResponseTooLarge() : EndOfRead(status));
     };
-    const bool accepted = readers->Run([this, give_up, read, done, run_long] {
+    const auto run_short = [this, client, give_up, read, done, run_long] {
       Limits limits = kShortRead;
       limits.give_up = give_up;
       const absl::Status status = read(limits);
       if (!absl::IsResourceExhausted(status)) return done(EndOfRead(status));
-      if (!long_readers->Run(run_long)) done(TooManyRequests());
-    });
+      if (!long_readers->Run(run_long, client)) done(TooManyRequests());
+    };
+    const bool accepted = readers->Run(run_short, client);
     if (!accepted) done(TooManyRequests());
   }
 };

@@ -62,7 +62,7 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
   if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
   edge->OnReaders(
-      edge->GiveUpOf(call, deadline),
+      call->peer(), edge->GiveUpOf(call, deadline),
       [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
         if (!edge->AwaitRoom(limits.give_up)) return absl::CancelledError();
         return Fill(edge, *snapshot, limits, call, complete);

@@ -52,8 +52,10 @@ class Outbox {
   // `of_connection`: what the incomplete requests of its connection take then; 0: not known. False:
   // a limit is exceeded, so the request must be rejected; the change is counted nevertheless.
   // Streams with at most 64 KiB are accepted up to twice the limit, so that a few large requests do
-  // not block all other clients.
-  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection);
+  // not block all other clients. For a `stranger` (ClientConnection::stranger), the limit is a
+  // quarter.
+  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                     bool stranger = false);
   void ReleaseRequest(int64_t bytes) { request_bytes_ -= bytes; }
 
  private:

@@ -186,7 +186,7 @@ void Http1Connection::OnRequest() {
 
 bool Http1Connection::OpenStream(const std::string& method) {
   const auto too_many = absl::ResourceExhaustedError("etcdserver: too many requests");
-  if (!router_->AdmitStream()) return AnswerError(too_many), false;
+  if (!router_->AdmitStream(stranger())) return AnswerError(too_many), false;
   stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
   stream_->peer = peer();
   stream_->opened = now_;
@@ -245,7 +245,7 @@ void Http1Connection::Deliver() {
 bool Http1Connection::ChargeBody() {
   const auto bytes = static_cast<int64_t>(objects_.bytes());
   const int64_t change = bytes - std::exchange(charged_, bytes);
-  return router_->ChangeRequestBytes(change, bytes, bytes);
+  return router_->ChangeRequestBytes(change, bytes, bytes, stranger());
 }
 
 // --- what is sent to the client

@@ -211,7 +211,7 @@ void Replica::AskWhetherRemoved() {
   if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
     leader_seen_ = now_;
   }
-  if (now_ - leader_seen_ < election_timeout || !log_->may_vote()) return;
+  if (now_ - leader_seen_ < election_timeout) return;
   leader_seen_ = now_;
   for (const raft::MemberId member : raft_.membership().everyone()) {
     if (member != options_.raft.id) outbox_->Send(member, Hello{});

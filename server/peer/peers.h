@@ -154,9 +154,11 @@ class Peers final : public Transport {
 
   struct Peer {
     PeerAddress address;
-    std::vector<std::shared_ptr<grpc::Channel>> channels;  // of the stubs
-    std::unique_ptr<proto::Raft::Stub> stub;               // for heartbeats and unary calls
-    std::unique_ptr<proto::Raft::Stub> bulk_stub;          // for the other two streams
+    // Null: its address is not known.
+    std::shared_ptr<grpc::Channel> channel;        // for heartbeats and unary calls
+    std::shared_ptr<grpc::Channel> bulk_channel;   // for the other two streams
+    std::unique_ptr<proto::Raft::Stub> stub;       // of `channel`
+    std::unique_ptr<proto::Raft::Stub> bulk_stub;  // of `bulk_channel`
     std::unique_ptr<AppendOut> append_out;
     std::unique_ptr<AppendOut> heartbeat_out;
     std::unique_ptr<ForwardOut> forward_out;
@@ -183,6 +185,7 @@ class Peers final : public Transport {
   Peer* Find(raft::MemberId id);
   Peer* FindOrAdd(raft::MemberId id);
   void ConnectTo(Peer* peer);
+  void MakeChannels(Peer* peer);
   void Disconnect(Peer* peer);
 
   // Create the rows of the peer port.

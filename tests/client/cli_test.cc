@@ -418,6 +418,12 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),
             "Error: endpoint: unknown verb \"lsit\"; did you mean \"lease list\"?\n");
+  EXPECT_EQ(error({"member", "lst"}),
+            "Error: member: unknown verb \"lst\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"member", "ls"}),
+            "Error: member: unknown verb \"ls\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"lease", "rm", "1"}),
+            "Error: lease: unknown verb \"rm\"; did you mean \"lease revoke\"?\n");
   EXPECT_EQ(error({"set", "a", "b"}), "Error: unknown verb \"set\"; did you mean \"put\"?\n");
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");

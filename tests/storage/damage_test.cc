@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,11 @@ void FlipByte(const std::string& path, uint64_t at) {
   ASSERT_TRUE(file.good());
 }
 
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(static_cast<std::streamoff>(at));
@@ -54,7 +60,7 @@ class DamageTest : public testing::Test {
   // A process writes and syncs kLogEntries entries. Then it is killed.
   DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
 
-  absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
+  virtual absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
 
   void ExpectRejected() {
     // Open it twice: the first attempt must not leave a shortened log that the second one accepts.
@@ -111,7 +117,7 @@ class DamageTest : public testing::Test {
 // In a cluster of several members, a log that has lost its end is repaired by the others.
 class DamageOfOneOfThree : public DamageTest {
  protected:
-  absl::StatusOr<DataDir> Open() {
+  absl::StatusOr<DataDir> Open() override {
     DataDirOptions options = TestDirOptions(dir_.path());
     options.has_peers = true;
     return OpenDataDir(options);
@@ -145,6 +151,19 @@ TEST_F(DamageOfOneOfThree, ByteFlippedInTheLastRecord) {
   const raft::Index first = dir->log->last_index() + 1;
   dir = absl::UnavailableError("closed");
   ExpectRepairable(first);
+}
+
+// What is left ends before the applied entry, so nobody can repair it. The operator may still have
+// a use for the damaged log.
+TEST_F(DamageOfOneOfThree, ByteFlippedBeforeTheAppliedEntryLeavesTheLogAsItIs) {
+  FlipByte(Wal(), fs::file_size(Wal()) / 10);
+  const std::vector<std::string> files = Files(dir_ / "log", ".log");
+  const std::string wal = Wal(), before = ReadAll(wal);
+  ExpectRejected();
+  EXPECT_EQ(Files(dir_ / "log", ".log"), files);
+  EXPECT_EQ(Wal(), wal);
+  EXPECT_EQ(ReadAll(wal), before);
+  EXPECT_FALSE(fs::exists(dir_ / "log.salvage"));
 }
 
 // Half of the entries are applied, and their chain hash is gone with the log.
