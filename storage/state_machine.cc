@@ -225,6 +225,7 @@ absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Clus
                                                       state().cluster_version, ", and this needs ",
                                                       needs, ": upgrade all members"));
   }
+  meter->BeginEntry(shared.rules(), state().compacted);
   if (!command.has_session()) return Execute(command, meter, &result->response);
   SessionTable& sessions = tables.Get<SessionTable>();
   if (auto decided = sessions.Decide(command, meter, &result->response, &result->revision)) {
@@ -239,7 +240,6 @@ absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Clus
 absl::Status StateMachine::Rep::Execute(const proto::Command& command, Meter* meter,
                                         proto::CommandResponse* response) {
   if (absl::Status denied = state().alarms.Permit(command); !denied.ok()) return denied;
-  meter->BeginEntry(shared.rules(), state().compacted);
   absl::Status status = tables.Check(command, meter);
   if (status.ok() && !meter->interrupted()) tables.Apply(command, response);
   return status;

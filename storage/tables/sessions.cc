@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "proto/etcd/metadata.h"
 #include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
 
@@ -62,7 +63,7 @@ std::optional<absl::Status> SessionTable::Decide(const proto::Command& command, 
                                                  Revision* revision) {
   const proto::Session& asked = command.session();
   if (shared_.leases.Find(asked.lease_id()) == nullptr) {
-    return absl::FailedPreconditionError("session expired");
+    return absl::FailedPreconditionError(kSessionExpired);
   }
   static const Session kNew;
   const auto found = sessions_.find(asked.lease_id());
