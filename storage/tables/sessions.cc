@@ -68,12 +68,14 @@ std::optional<absl::Status> SessionTable::Decide(const proto::Command& command, 
   static const Session kNew;
   const auto found = sessions_.find(asked.lease_id());
   const Session& session = found == sessions_.end() ? kNew : found->second;
-  if (asked.seq() <= session.acked || asked.seq() <= asked.acked()) {
+  const bool acknowledged =
+      asked.seq() <= session.acked && !RAFTKV_MUTANT("acknowledged-number-executed-again");
+  if (acknowledged || asked.seq() <= asked.acked()) {
     return absl::OutOfRangeError(
         absl::StrCat("the answer to number ", asked.seq(), " of the session was acknowledged"));
   }
   const auto known = session.answers.find(asked.seq());
-  if (known == session.answers.end()) {
+  if (known == session.answers.end() || RAFTKV_MUTANT("known-number-executed-again")) {
     absl::Status status = CheckNew(session, asked, meter);
     return status.ok() ? std::nullopt : std::optional(status);
   }
@@ -117,6 +119,7 @@ void SessionTable::Record(const proto::Command& command, const absl::Status& sta
   const proto::Session& asked = command.session();
   const int64_t lease = asked.lease_id();
   if (shared_.leases.Find(lease) == nullptr) return;
+  if (!status.ok() && RAFTKV_MUTANT("session-forgets-errors")) return;
   Session& session = sessions_[lease];
   Acknowledge(lease, asked.acked(), &session);
 
@@ -140,7 +143,7 @@ void SessionTable::Record(const proto::Command& command, const absl::Status& sta
   std::string record = answer.SerializeAsString();
   uint64_t& digest = shared_.state.digest;
   digest = HashMix(HashMix(digest, static_cast<uint64_t>(lease)), asked.seq());
-  if (!RAFTKV_MUTANT("digest-skips-sessions")) digest = Hash64(record, digest);
+  digest = Hash64(record, digest);
   shared_.batch.Put(EngineKey(lease, asked.seq()), record);
   ++answers_;
   answer_bytes_ += record.size();

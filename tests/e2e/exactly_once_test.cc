@@ -20,9 +20,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/raftkv.h"
+#include "glog/logging.h"
 #include "proto/etcd/metadata.h"
 #include "proto/etcd/outcome.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/http_client.h"
 
 namespace raftkv::e2e {
 namespace {
@@ -126,8 +128,8 @@ TEST(ExactlyOnce, CountsAreExactThroughKillsOfTheLeader) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   ASSERT_TRUE(EventuallyKnowsSessions(cluster));
   Counters counters(cluster.client_addresses(), /*workers=*/6);
-  const auto more = [&, done = int64_t{0}]() mutable {
-    done = counters.done();
+  const auto more = [&] {
+    const int64_t done = counters.done();
     return Eventually(absl::Seconds(60), [&] { return counters.done() > done + 100; });
   };
   for (int round = 0; round < rounds; ++round) {
@@ -250,6 +252,20 @@ TEST_F(SentByHand, AnErrorIsDecidedForAllAttempts) {
     EXPECT_EQ(outcome->second, kDecided);
     ASSERT_TRUE(cluster_->Put(0, "other", "v").ok());
   }
+}
+
+TEST_F(SentByHand, ThroughTheJsonGateway) {
+  Start({.size = 1});
+  const std::string headers =
+      absl::StrCat("Grpc-Metadata-raftkv-session: ", lease_,
+                   "\r\nGrpc-Metadata-Raftkv-Seq: 1\r\ngrpc-metadata-raftkv-acked: 0\r\n");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const HttpReply reply = Http(cluster_->client_address(0), "POST", "/v3/kv/put",
+                                 R"({"key":"aw==","value":"dg=="})", headers);
+    EXPECT_EQ(reply.status, 200) << reply.body;
+    EXPECT_THAT(reply.body, HasSubstr(R"("revision":"2")"));
+  }
+  EXPECT_EQ(Version(), 1);
 }
 
 TEST_F(SentByHand, TheCommandLineTool) {

@@ -26,7 +26,7 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
   static constexpr Rules kVersion4{.walked_steps = 10,
                                    .count_block_keys = 4,
                                    .costs = {.key_bytes_per_step = 2},
-                                   .leases = 6,
+                                   .leases = 8,
                                    .lease_keys = 2,
                                    .lease_key_bytes = 40,
                                    .expired_keys = 3,
