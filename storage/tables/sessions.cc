@@ -13,9 +13,9 @@
 namespace raftkv {
 namespace {
 
-constexpr size_t kEngineKeyBytes = 1 + 8 + 8;
+constexpr size_t kSessionKeyBytes = 1 + 8 + 8;
 
-std::string EngineKey(int64_t lease, uint64_t seq) {
+std::string SessionEngineKey(int64_t lease, uint64_t seq) {
   std::string key(1, mvcc::kSessionTable);
   PutBigEndian64(&key, static_cast<uint64_t>(lease));
   PutBigEndian64(&key, seq);
@@ -30,7 +30,7 @@ absl::Status SessionTable::Load() {
   if (RAFTKV_MUTANT("sessions-forgotten-at-restart")) return absl::OkStatus();
   const auto load = [this](std::string_view key, std::string_view value) {
     proto::SessionAnswer answer;
-    if (key.size() != kEngineKeyBytes ||
+    if (key.size() != kSessionKeyBytes ||
         !answer.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
       return absl::DataLossError("state machine: an answer of a session is damaged");
     }
@@ -144,7 +144,7 @@ void SessionTable::Record(const proto::Command& command, const absl::Status& sta
   uint64_t& digest = shared_.state.digest;
   digest = HashMix(HashMix(digest, static_cast<uint64_t>(lease)), asked.seq());
   digest = Hash64(record, digest);
-  shared_.batch.Put(EngineKey(lease, asked.seq()), record);
+  shared_.batch.Put(SessionEngineKey(lease, asked.seq()), record);
   ++answers_;
   answer_bytes_ += record.size();
   session.answers.emplace(asked.seq(), std::move(record));
@@ -154,7 +154,7 @@ void SessionTable::Acknowledge(int64_t lease, uint64_t acked, Session* session) 
   session->acked = std::max(session->acked, acked);
   const auto end = session->answers.upper_bound(acked);
   for (auto it = session->answers.begin(); it != end; it = session->answers.erase(it)) {
-    shared_.batch.Delete(EngineKey(lease, it->first));
+    shared_.batch.Delete(SessionEngineKey(lease, it->first));
     --answers_;
     answer_bytes_ -= it->second.size();
   }

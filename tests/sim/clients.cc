@@ -55,7 +55,8 @@ void World::OnAnswered(uint64_t operation, int number) {
 uint64_t World::Renew(int number, int client) {
   constexpr uint64_t kRenewal = uint64_t{1} << 62;
   const uint64_t operation = kRenewal + ++renewals_;
-  const int64_t lease = requests_.Lease();
+  const int64_t session = client >= 0 ? clients_[client].session.lease : 0;
+  const int64_t lease = session != 0 && rng_.Chance(70 * kPercent) ? session : requests_.Lease();
   members_[number]->Post(RenewRequest{
       .id = lease, .done = [this, operation, number, client, lease](Fate fate, Renewal renewal) {
         if (!members_[number]->MaySpeak()) return;
@@ -134,9 +135,10 @@ uint64_t World::AskInSession(int number, Wish wish, int client) {
     session.lease = kFirstLease + sessions_++;
     proto::Command grant;
     grant.mutable_lease_grant()->set_id(session.lease);
-    grant.mutable_lease_grant()->set_ttl(rng_.Between(2, 20));
+    grant.mutable_lease_grant()->set_ttl(rng_.Between(2, 4));
     return Propose(number, std::move(grant), client);
   }
+  if (rng_.Chance(20 * kPercent)) return Renew(number, client);
   if (session.first != 0 && rng_.Chance(75 * kPercent)) {
     return Propose(number, session.last, client, session.first);
   }
