@@ -162,7 +162,8 @@ void DrawTears(Rng rng, Profile* p) {
 
 void DrawSessions(Rng rng, Profile* p) {
   for (int i = 0; i < 4; ++i) rng.Below(2);  // so that it does not depend on DrawTears
-  if (rng.Chance(40 * kPercent)) p->session = rng.Between(20, 100) * kPercent;
+  // Not all writes: before cluster version 4 there are no sessions.
+  if (rng.Chance(40 * kPercent)) p->session = rng.Between(20, 80) * kPercent;
 }
 
 }  // namespace
