@@ -8,16 +8,22 @@
 #include "absl/strings/str_cat.h"
 #include "client/convert.h"
 #include "client/endpoint.h"
+#include "client/exactly_once.h"
 #include "client/failover_call.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
 #include "client/snapshot_call.h"
 #include "client/watch_stream.h"
+#include "proto/etcd/metadata.h"
 
 namespace raftkv::client {
 namespace {
 
 constexpr char kEverything[] = {'\0'};
+// The pause before a write of a session is sent to all endpoints again. It doubles.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(20);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
+
 std::string Everything() { return std::string(kEverything, 1); }
 
 // Converts a response to the library's struct; passes an error on.
@@ -63,24 +69,40 @@ class Client::Impl {
   absl::StatusOr<Response> Call(Kind kind, const char* name,
                                 const grpc::protobuf::MessageLite& request,
                                 absl::Duration limit = absl::InfiniteDuration()) {
-    grpc::ByteBuffer bytes;
-    bool own = false;
-    const grpc::Status encoded =
-        grpc::SerializationTraits<grpc::protobuf::MessageLite>::Serialize(request, &bytes, &own);
-    if (!encoded.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": ", encoded.error_message()));
-    }
+    const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(name, request);
+    if (!bytes.ok()) return bytes.status();
     FailoverCall call({kind, name, dial_timeout_, std::min(limit, request_timeout_)}, endpoints_,
-                      preferred_.load(std::memory_order_relaxed), bytes);
+                      preferred_.load(std::memory_order_relaxed), *bytes);
     absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
     preferred_.store(call.next_first(), std::memory_order_relaxed);
-    if (!answer.ok()) return answer.status();
-    Response response;
-    if (!grpc::SerializationTraits<Response>::Deserialize(&*answer, &response).ok()) {
-      return absl::InternalError(absl::StrCat("cannot decode the response to ", name));
-    }
-    return response;
+    return Decode<Response>(name, std::move(answer));
   }
+
+  // Sends a write of keys.
+  template <typename Response>
+  absl::StatusOr<Response> Write(const char* name, const grpc::protobuf::MessageLite& request) {
+    if (exactly_once_ == nullptr) return Call<Response>(Kind::kWrite, name, request);
+    const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(name, request);
+    if (!bytes.ok()) return bytes.status();
+    const MonotonicTime deadline = Now() + request_timeout_;
+    for (;;) {
+      const absl::StatusOr<ExactlyOnce::Write> write = exactly_once_->Begin(deadline);
+      if (!write.ok()) return write.status();
+      absl::StatusOr<grpc::ByteBuffer> answer = CallInSession(name, *bytes, *write, deadline);
+      exactly_once_->End(*write);
+      const bool expired = IsSessionExpired(answer.status());
+      if (expired) exactly_once_->OnExpired(*write);
+      // If the session had ended before the write was sent first, another session can be used.
+      if (!expired || OutcomeUnknown(answer.status()) || Now() >= deadline) {
+        return Decode<Response>(name, std::move(answer));
+      }
+    }
+  }
+
+  // Makes the writes of `client` exactly once.
+  void StartSession(Client* client) { exactly_once_ = std::make_unique<ExactlyOnce>(client); }
+  // The session uses the client, so it must end first.
+  void EndSession() { exactly_once_ = nullptr; }
 
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
     auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(), dial_timeout_,
@@ -96,10 +118,56 @@ class Client::Impl {
   }
 
  private:
+  static absl::StatusOr<grpc::ByteBuffer> Encode(const char* name,
+                                                 const grpc::protobuf::MessageLite& request) {
+    grpc::ByteBuffer bytes;
+    bool own = false;
+    const grpc::Status encoded =
+        grpc::SerializationTraits<grpc::protobuf::MessageLite>::Serialize(request, &bytes, &own);
+    if (encoded.ok()) return bytes;
+    return absl::InvalidArgumentError(absl::StrCat(name, ": ", encoded.error_message()));
+  }
+
+  template <typename Response>
+  static absl::StatusOr<Response> Decode(const char* name,
+                                         absl::StatusOr<grpc::ByteBuffer> answer) {
+    if (!answer.ok()) return answer.status();
+    Response response;
+    if (!grpc::SerializationTraits<Response>::Deserialize(&*answer, &response).ok()) {
+      return absl::InternalError(absl::StrCat("cannot decode the response to ", name));
+    }
+    return response;
+  }
+
+  // Sends the write to all endpoints, again and again, until its outcome is known or the deadline
+  // has passed.
+  absl::StatusOr<grpc::ByteBuffer> CallInSession(const char* name, const grpc::ByteBuffer& bytes,
+                                                 const ExactlyOnce::Write& write,
+                                                 MonotonicTime deadline) {
+    CallOptions options = {Kind::kSessionWrite, name, dial_timeout_, deadline - Now()};
+    options.metadata = {{std::string(kSessionKey), absl::StrCat(write.lease)},
+                        {std::string(kSeqKey), absl::StrCat(write.seq)},
+                        {std::string(kAckedKey), absl::StrCat(write.acked)}};
+    for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+      FailoverCall call(options, endpoints_, preferred_.load(std::memory_order_relaxed), bytes);
+      absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
+      preferred_.store(call.next_first(), std::memory_order_relaxed);
+      options.maybe_applied = OutcomeUnknown(answer.status());
+      const bool may_pass = options.maybe_applied || absl::IsUnavailable(answer.status());
+      if (!may_pass || NeverSent(answer.status()) || IsSessionExpired(answer.status())) {
+        return answer;
+      }
+      if (Now() + pause >= deadline) return answer;
+      absl::SleepFor(pause);
+      options.request_timeout = deadline - Now();
+    }
+  }
+
   const absl::Duration dial_timeout_;
   const absl::Duration request_timeout_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
-  std::atomic<size_t> preferred_{0};  // the endpoint that the next call tries first
+  std::unique_ptr<ExactlyOnce> exactly_once_;  // null: writes are sent without a session
+  std::atomic<size_t> preferred_{0};           // the endpoint that the next call tries first
 };
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
@@ -114,16 +182,17 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
     if (!address.ok()) return address.status();
     addresses.push_back(*std::move(address));
   }
-  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(options, addresses)));
+  std::unique_ptr<Client> client(new Client(std::make_unique<Impl>(options, addresses)));
+  if (options.exactly_once) client->impl_->StartSession(client.get());
+  return client;
 }
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Client::~Client() = default;
+Client::~Client() { impl_->EndSession(); }
 
 absl::StatusOr<PutResult> Client::Put(std::string_view key, std::string_view value,
                                       const PutOptions& options) {
-  return Result(
-      impl_->Call<etcdserverpb::PutResponse>(Kind::kWrite, "KV.Put", ToProto(key, value, options)));
+  return Result(impl_->Write<etcdserverpb::PutResponse>("KV.Put", ToProto(key, value, options)));
 }
 
 absl::StatusOr<std::optional<KeyValue>> Client::Get(std::string_view key,
@@ -140,14 +209,15 @@ absl::StatusOr<RangeResult> Client::Range(const Keys& keys, const ReadOptions& o
 }
 
 absl::StatusOr<DeleteResult> Client::Delete(const Keys& keys, const DeleteOptions& options) {
-  return Result(impl_->Call<etcdserverpb::DeleteRangeResponse>(Kind::kWrite, "KV.DeleteRange",
-                                                               ToProto(keys, options)));
+  return Result(
+      impl_->Write<etcdserverpb::DeleteRangeResponse>("KV.DeleteRange", ToProto(keys, options)));
 }
 
 absl::StatusOr<TxnResult> Client::Txn(const Transaction& transaction) {
   const etcdserverpb::TxnRequest request = ToProto(transaction);
-  return Result(impl_->Call<etcdserverpb::TxnResponse>(
-      OnlyReads(request) ? Kind::kRead : Kind::kWrite, "KV.Txn", request));
+  return Result(OnlyReads(request)
+                    ? impl_->Call<etcdserverpb::TxnResponse>(Kind::kRead, "KV.Txn", request)
+                    : impl_->Write<etcdserverpb::TxnResponse>("KV.Txn", request));
 }
 
 absl::StatusOr<CompactResult> Client::Compact(int64_t revision, bool physical) {
@@ -166,6 +236,13 @@ absl::StatusOr<LeaseGrantResult> Client::LeaseGrant(int64_t ttl, int64_t id) {
   request.set_id(id);
   return Result(
       impl_->Call<etcdserverpb::LeaseGrantResponse>(Kind::kWrite, "Lease.LeaseGrant", request));
+}
+
+absl::StatusOr<LeaseGrantResult> Client::Grant(int64_t ttl, absl::Duration limit) {
+  etcdserverpb::LeaseGrantRequest request;
+  request.set_ttl(ttl);
+  return Result(impl_->Call<etcdserverpb::LeaseGrantResponse>(Kind::kRead, "Lease.LeaseGrant",
+                                                              request, limit));
 }
 
 absl::StatusOr<LeaseRevokeResult> Client::LeaseRevoke(int64_t id) {
@@ -269,6 +346,13 @@ absl::StatusOr<AlarmResult> Client::AlarmDisarm() {
 absl::StatusOr<StatusResult> Client::Status() {
   return Result(impl_->Call<etcdserverpb::StatusResponse>(Kind::kRead, "Maintenance.Status",
                                                           etcdserverpb::StatusRequest()));
+}
+
+absl::StatusOr<uint64_t> Client::ClusterVersion(absl::Duration limit) {
+  const auto status = Result(impl_->Call<etcdserverpb::StatusResponse>(
+      Kind::kRead, "Maintenance.Status", etcdserverpb::StatusRequest(), limit));
+  if (!status.ok()) return status.status();
+  return status->cluster_version;
 }
 
 absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/raftkv.h"
 
 namespace raftkv::client {
 namespace {
@@ -28,6 +29,7 @@ FailoverCall::FailoverCall(const CallOptions& options,
       first_(first),
       begin_(Now()),
       deadline_(begin_ + options.request_timeout),
+      maybe_applied_(options.maybe_applied),
       next_first_(first) {
   for (size_t i = 0; i < endpoints.size(); ++i) {
     targets_.push_back({.endpoint = endpoints[(first + i) % endpoints.size()].get(),
@@ -49,7 +51,7 @@ FailoverCall::~FailoverCall() {
 absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
   while (!result_.has_value()) {
     const MonotonicTime until = StartDueConnects();
-    if (pending_events_ == 0) return NoTargetLeft();
+    if (pending_events_ == 0) return WithOutcome(NoTargetLeft());
     void* tag = nullptr;
     bool ok = false;
     if (queue_.AsyncNext(&tag, &ok, ForGrpc(until)) != grpc::CompletionQueue::GOT_EVENT) {
@@ -63,7 +65,14 @@ absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
       OnCompleted(*event.attempt);
     }
   }
-  return *std::move(result_);
+  return WithOutcome(*std::move(result_));
+}
+
+// A write of a session that has failed may have been applied by an attempt without an answer.
+absl::StatusOr<grpc::ByteBuffer> FailoverCall::WithOutcome(
+    absl::StatusOr<grpc::ByteBuffer> result) const {
+  if (result.ok() || AnswerLost(result.status()) || !maybe_applied_) return result;
+  return UnknownOutcome(result.status());
 }
 
 MonotonicTime FailoverCall::StartDueConnects() {
@@ -72,7 +81,7 @@ MonotonicTime FailoverCall::StartDueConnects() {
     // From the deadline on, nothing is started: requests in flight end by their own deadline.
     if (now >= deadline_) return MonotonicTime::InfiniteFuture();
     if (!MaySend(now))
-      return options_.kind == Kind::kRead ? NextHedgeAt() : MonotonicTime::InfiniteFuture();
+      return options_.kind != Kind::kWrite ? NextHedgeAt() : MonotonicTime::InfiniteFuture();
     auto target =
         std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return !t.tried; });
     if (target != targets_.end()) {
@@ -92,7 +101,7 @@ MonotonicTime FailoverCall::StartDueConnects() {
 bool FailoverCall::MaySend(MonotonicTime now) const {
   if (now >= deadline_) return false;
   if (attempts_.empty()) return true;
-  if (options_.kind == Kind::kRead) return in_flight_ == 0 || now >= NextHedgeAt();
+  if (options_.kind != Kind::kWrite) return in_flight_ == 0 || now >= NextHedgeAt();
   // The next endpoint may take as long to reject the write as the ones before. If the deadline came
   // before its answer, the outcome would be unknown, although it is certain now that the write has
   // failed. So at least as much time must be left as has passed.
@@ -154,6 +163,7 @@ void FailoverCall::Send(Target& target) {
   Attempt& attempt = *attempts_.back();
   attempt.completed_event = {.target = target.connect_event.target, .attempt = &attempt};
   attempt.connection = target.connecting->connection();
+  for (const auto& [key, value] : options_.metadata) attempt.context.AddMetadata(key, value);
   attempt.context.set_deadline(ForGrpc(deadline_));
   attempt.reader = grpc::GenericStub(attempt.connection->channel)
                        .PrepareUnaryCall(&attempt.context, path_, request_, &queue_);
@@ -168,7 +178,10 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   --in_flight_;
   Target& target = targets_[attempt.completed_event.target];
   const size_t number = first_ + attempt.completed_event.target;
-  if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
+  if (attempt.status.ok()) {
+    if (IsReduced(attempt.context)) return Finish(LostAnswer(), number);
+    return Finish(std::move(attempt.response), number);
+  }
   const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   if (attempt.status.error_message() == "etcdserver: request timed out") target.waited = true;
   if (timed_out) {
@@ -176,8 +189,7 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   } else {
     last_error_ = ToError(attempt.status, target.endpoint->address(), options_.name);
   }
-  switch (NeverProposed(attempt.context) ? Verdict::kTryNext
-                                         : Judge(options_.kind, attempt.status)) {
+  switch (VerdictOn(attempt)) {
     case Verdict::kDefinite:
       return Finish(last_error_, number);
     case Verdict::kUnknown:
@@ -187,6 +199,23 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
       next_first_ = (number + 1) % targets_.size();
       if (AllWaited()) Finish(last_error_, number + 1);
   }
+}
+
+Verdict FailoverCall::VerdictOn(const Attempt& attempt) {
+  if (NeverProposed(attempt.context)) return Verdict::kTryNext;
+  const Verdict verdict = Judge(options_.kind, attempt.status);
+  if (options_.kind != Kind::kSessionWrite || verdict == Verdict::kTryNext) return verdict;
+  if (verdict == Verdict::kUnknown) {
+    maybe_applied_ = true;
+    return Verdict::kTryNext;
+  }
+  if (Decided(attempt.context)) {
+    maybe_applied_ = false;
+    return Verdict::kDefinite;
+  }
+  // The error is about this attempt only. After "session expired" no attempt has an effect.
+  maybe_applied_ |= in_flight_ > 0;
+  return maybe_applied_ && !IsSessionExpired(last_error_) ? Verdict::kTryNext : Verdict::kDefinite;
 }
 
 // Every endpoint was tried, and each that got the request has waited for the cluster without

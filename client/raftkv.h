@@ -43,6 +43,11 @@
 // repeated: the call returns an error for which OutcomeUnknown() is true. Read the key to find out
 // whether the write took effect.
 //
+// With Options::exactly_once, Put, Delete and Txn are repeated like reads, and take effect once
+// however often they are sent. For that the client keeps a lease, which it opens with its first
+// write, and a thread that renews it. OutcomeUnknown() is then true only if no member has answered
+// until the end of `request_timeout`, or if the lease was lost meanwhile.
+//
 // Errors have the code and message of the server, for example OutOfRange "etcdserver: mvcc:
 // required revision has been compacted". Every write that changes a key creates a new revision of
 // the whole store; revisions start at 1.
@@ -71,6 +76,8 @@ struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
+  // Needs cluster version 4 of raftkv; writes to another service fail with FailedPrecondition.
+  bool exactly_once = false;
 };
 
 struct HashKvResult {
@@ -200,15 +207,23 @@ class Client {
 
  private:
   friend class Session;
+  friend class ExactlyOnce;
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
   // LeaseKeepAlive that takes at most `limit`.
   absl::StatusOr<LeaseKeepAliveResult> Renew(int64_t id, absl::Duration limit);
+  // LeaseGrant that takes at most `limit`, and may grant leases that nobody learns of. They expire.
+  absl::StatusOr<LeaseGrantResult> Grant(int64_t ttl, absl::Duration limit);
+  // The cluster version in force; 0: the service is not raftkv.
+  absl::StatusOr<uint64_t> ClusterVersion(absl::Duration limit);
   std::unique_ptr<Impl> impl_;
 };
 
 // Whether a write that failed with this error may have taken effect, or may still take effect.
 bool OutcomeUnknown(const absl::Status& error);
+// Whether a write that failed with this error was applied once, and only its result is lost. It can
+// happen with Options::exactly_once, if the result has more than 4 KiB.
+bool AnswerLost(const absl::Status& error);
 // Whether a request that failed with this error was never sent, because no endpoint was reachable.
 bool NeverSent(const absl::Status& error);
 

@@ -119,7 +119,7 @@ class Session::Impl {
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(Client& client, SessionOptions options) {
   const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(options.ttl, absl::Seconds(1)));
   const MonotonicTime sent = Now();
-  const auto lease = client.LeaseGrant(seconds);
+  const auto lease = client.Grant(seconds, options.open_timeout);
   if (!lease.ok()) return lease.status();
   return std::unique_ptr<Session>(
       new Session(std::make_unique<Impl>(&client, *lease, std::move(options), sent)));

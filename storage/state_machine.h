@@ -49,7 +49,9 @@ namespace raftkv {
 struct ApplyResult {
   proto::Origin origin;  // of the command, if this call applied it; else all zero
   absl::Status status;
-  Revision revision = 0;  // the store's, right after this entry
+  // The store's, right after this entry. If the response is that of an earlier entry of the same
+  // session and number, right after that one.
+  Revision revision = 0;
   proto::CommandResponse response;
 };
 

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "proto/etcd/metadata.h"
 #include "server/http2/http1_connection.h"
 
 namespace raftkv::http2 {
@@ -253,9 +254,13 @@ void Connection::OnHeader(GrpcStream* stream, std::string_view name, std::string
     stream->encoding = value.substr(0, kNameMax);
   } else if (name == "grpc-timeout") {
     stream->timeout = value.substr(0, kNameMax);
-  } else if (name == "hasleader" && stream->metadata.empty()) {
-    // Other keys are not kept: a few bytes can stand for a megabyte of repeated headers.
-    stream->metadata.emplace_back(name, value.substr(0, kNameMax));
+  } else if (IsKnownMetadata(name)) {
+    // Other keys, and further values of these, are not kept: a few bytes can stand for a megabyte
+    // of repeated headers.
+    const auto same = [name](const Header& kept) { return kept.first == name; };
+    std::vector<Header>& kept = stream->metadata;
+    if (std::any_of(kept.begin(), kept.end(), same)) return;
+    kept.emplace_back(name, value.substr(0, kNameMax));
   }
 }
 

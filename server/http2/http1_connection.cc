@@ -192,7 +192,7 @@ bool Http1Connection::OpenStream(const std::string& method) {
   stream_->opened = now_;
   stream_->method = method;
   const Http1Head& head = parser_.head();
-  if (head.has_leader) stream_->metadata.emplace_back("hasleader", "true");
+  stream_->metadata.assign(head.metadata.begin(), head.metadata.end());
   if (!head.authorization.empty())
     stream_->metadata.emplace_back("authorization", head.authorization);
   if (absl::Status status = router_->Open(stream_); !status.ok()) return AnswerError(status), false;

@@ -22,7 +22,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr char kRaised[] = "the cluster version is 3 now";
+constexpr char kRaised[] = "the cluster version is 4 now";
 constexpr int kBadInput = 2;
 
 using Environment = std::map<std::string, std::string>;
@@ -108,7 +108,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     ExpectVersions(cluster, i, 1, 1);
     Replace(cluster, i, NewRelease());
     if (i == 0) {  // there is a way back as long as a member is of the old release
-      ExpectVersions(cluster, i, 1, 3);
+      ExpectVersions(cluster, i, 1, 4);
       Replace(cluster, i, OldRelease());
       ExpectVersions(cluster, i, 1, 1);
       Replace(cluster, i, NewRelease());
@@ -126,7 +126,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   EXPECT_TRUE(cluster.MembersAreEqual());
   EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty());
   for (int i = 0; i < cluster.size(); ++i) {
-    ExpectVersions(cluster, i, 3, 3);
+    ExpectVersions(cluster, i, 4, 4);
     EXPECT_TRUE(PutWithField(cluster.connection(i)).ok());
   }
 
