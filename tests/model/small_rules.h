@@ -26,15 +26,15 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
   static constexpr Rules kVersion4{.walked_steps = 10,
                                    .count_block_keys = 4,
                                    .costs = {.key_bytes_per_step = 2},
-                                   .leases = 8,
+                                   .leases = 16,
                                    .lease_keys = 2,
                                    .lease_key_bytes = 40,
                                    .expired_keys = 3,
                                    .alarms = 2,
-                                   .session_answers = 3,
-                                   .all_session_answers = 6,
+                                   .session_answers = 4,
+                                   .all_session_answers = 12,
                                    .session_answer_bytes = 24,
-                                   .all_session_answer_bytes = 150};
+                                   .all_session_answer_bytes = 300};
   return version == 1 ? kVersion1 : version == 2 ? kVersion2 : version == 3 ? kVersion3 : kVersion4;
 }
 

@@ -41,7 +41,9 @@ void World::OnClientDue(int number, uint64_t operation) {
     return;
   }
   client.operation = AskInSession(member, wish, number);
-  Push(now_ + 1 + rng_.Around(profile_.patience), What::kClient, number, 0, client.operation);
+  // Who can repeat a write safely does so sooner.
+  const Micros patience = profile_.patience / (client.session.first != 0 ? 4 : 1);
+  Push(now_ + 1 + rng_.Around(patience), What::kClient, number, 0, client.operation);
 }
 
 void World::OnAnswered(uint64_t operation, int number) {

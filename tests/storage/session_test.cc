@@ -192,16 +192,17 @@ TEST_F(SessionTest, AllSessionsShareTheBounds) {
     return state->Apply({MakeEntry(1, ++index, Parse<proto::Command>(command))}).front().status;
   };
   apply("set_cluster_version { version: 4 }");
-  for (int lease = 1; lease <= 3; ++lease) {
+  for (int lease = 1; lease <= 4; ++lease) {
     apply(absl::StrCat("lease_grant { ID: ", lease, " TTL: 60 }"));
   }
-  for (int seq = 1; seq <= 3; ++seq) {
-    EXPECT_TRUE(apply("put { key: 'k' }" + In(1, seq)).ok());
-    EXPECT_TRUE(apply("put { key: 'k' }" + In(2, seq)).ok());
+  for (int seq = 1; seq <= 4; ++seq) {
+    for (int lease = 1; lease <= 3; ++lease) {
+      EXPECT_TRUE(apply("put { key: 'k' }" + In(lease, seq)).ok());
+    }
   }
-  EXPECT_TRUE(absl::IsResourceExhausted(apply("put { key: 'k' }" + In(3, 1))));
+  EXPECT_TRUE(absl::IsResourceExhausted(apply("put { key: 'k' }" + In(4, 1))));
   EXPECT_TRUE(apply("lease_revoke { ID: 1 }").ok());
-  EXPECT_TRUE(apply("put { key: 'k' }" + In(3, 1)).ok());
+  EXPECT_TRUE(apply("put { key: 'k' }" + In(4, 1)).ok());
 }
 
 TEST_F(SessionTest, ExpiryIsBoundedByTheStoredAnswersToo) {
