@@ -65,7 +65,6 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   edge->OnReaders(
       call->peer(), edge->GiveUpOf(call, deadline),
       [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
-        if (!edge->AwaitRoom(limits.give_up)) return absl::CancelledError();
         return Fill(edge, *snapshot, limits, call, complete);
       },
       [call](const absl::Status& status) { call.Finish(status); });
@@ -90,7 +89,7 @@ void WhenUpToDate(const Edge* edge, Unary<Request, Response> call, Answer answer
 
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
-  const MonotonicTime deadline = edge->Deadline(*call.get());
+  const MonotonicTime deadline = edge->ReadDeadline(*call.get());
   if (serializable) return ReadNow(edge, deadline, call);
   WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }

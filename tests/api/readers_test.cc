@@ -34,7 +34,12 @@ class ReadersTest : public testing::Test {
   absl::BlockingCounter long_begun_{2};
   Workers long_readers_{/*threads=*/2, /*waiting_max=*/1024};
   Workers readers_{/*threads=*/1, /*waiting_max=*/1024};
-  Edge edge_{.config = &config_, .readers = &readers_, .long_readers = &long_readers_};
+  PhaseValue phase_;
+  Edge edge_{.config = &config_,
+             .phase = &phase_,
+             .unsent_bytes = [] { return size_t{0}; },
+             .readers = &readers_,
+             .long_readers = &long_readers_};
 };
 
 TEST_F(ReadersTest, APageIsAnsweredWhileLongReadsHoldAllTheirWorkers) {
@@ -78,6 +83,22 @@ TEST_F(ReadersTest, ClientsTakeTurns) {
   readers_.Stop();
   ASSERT_EQ(order.size(), 401u);
   EXPECT_EQ(order[2], "c");
+}
+
+// The wait for a worker does not count.
+TEST_F(ReadersTest, AReadEndsAfterTheRequestTimeout) {
+  config_.limits.request_timeout = absl::Milliseconds(20);
+  bool ended = false;
+  edge_.OnReaders(
+      "a", [] { return false; },
+      [](const Limits& limits) {
+        while (!limits.give_up()) {
+        }
+        return absl::CancelledError();
+      },
+      [&](const absl::Status& status) { ended = status == ReadToWire(Fate::kTimedOut); });
+  readers_.Stop();
+  EXPECT_TRUE(ended);
 }
 
 TEST(Workers, AnOwnerGetsAQuarterOfThePlaces) {
