@@ -383,6 +383,19 @@ TEST(CliArguments, AGroupWithoutAVerbIsAnErrorAndPrintsItsVerbs) {
   }
 }
 
+// A group's own verbs come first.
+TEST(CliArguments, SuggestionsWithinAGroup) {
+  const auto error = [](std::vector<const char*> arguments) {
+    return Raftkv(std::move(arguments)).err;
+  };
+  EXPECT_EQ(error({"member", "lst"}),
+            "Error: member: unknown verb \"lst\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"member", "ls"}),
+            "Error: member: unknown verb \"ls\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"lease", "rm", "1"}),
+            "Error: lease: unknown verb \"rm\"; did you mean \"lease revoke\"?\n");
+}
+
 TEST(CliArguments, ErrorsNameTheRemedy) {
   const auto error = [](std::vector<const char*> arguments) {
     return Raftkv(std::move(arguments)).err;
@@ -418,12 +431,6 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),
             "Error: endpoint: unknown verb \"lsit\"; did you mean \"lease list\"?\n");
-  EXPECT_EQ(error({"member", "lst"}),
-            "Error: member: unknown verb \"lst\"; did you mean \"member list\"?\n");
-  EXPECT_EQ(error({"member", "ls"}),
-            "Error: member: unknown verb \"ls\"; did you mean \"member list\"?\n");
-  EXPECT_EQ(error({"lease", "rm", "1"}),
-            "Error: lease: unknown verb \"rm\"; did you mean \"lease revoke\"?\n");
   EXPECT_EQ(error({"set", "a", "b"}), "Error: unknown verb \"set\"; did you mean \"put\"?\n");
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");
