@@ -105,9 +105,9 @@ TEST_F(LostEnd, OfAMemberThatWasRemovedMeanwhileEndsIt) {
   cluster.Kill(c);
   CutWal(c);
   etcdserverpb::MemberRemoveRequest remove;
-  const auto members = Call(cluster.connection(a), *cluster.connection(a).cluster,
-                            &etcdserverpb::Cluster::Stub::MemberList,
-                            etcdserverpb::MemberListRequest());
+  const auto members =
+      Call(cluster.connection(a), *cluster.connection(a).cluster,
+           &etcdserverpb::Cluster::Stub::MemberList, etcdserverpb::MemberListRequest());
   for (const etcdserverpb::Member& member : members.response.members()) {
     if (member.name() == cluster.name(c)) remove.set_id(member.id());
   }

@@ -138,8 +138,8 @@ TEST(OldCopy, OfTwoProcessesOnlyTheNewerOneIsHeard) {
   EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kOk);
 }
 
-// This member has restarted. A message of an earlier process of the peer arrives after the first one
-// of the process that runs.
+// This member has restarted. A message of an earlier process of the peer arrives after the first
+// one of the process that runs.
 TEST(OldCopy, ALateMessageDoesNotSilenceThePeerForEver) {
   using Verdict = PeerLives::Verdict;
   PeerLives lives;

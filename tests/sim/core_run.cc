@@ -21,8 +21,8 @@ namespace {
 using raft::Index;
 using raft::MemberId;
 
-constexpr Micros kFaultsFor = 60 * kSecond;
-constexpr int kEndThink = 20;  // there are fewer requests then, so that all catch up
+constexpr Micros kFaultsFor = 60 * kSecond;  // then there are fewer requests, so that all catch up
+constexpr int kEndThink = 20;
 
 raft::Configuration ConfigurationOf(std::string_view payload) {
   proto::ChangeMembers change;
@@ -530,17 +530,17 @@ class Cores {
     faults_.delay = std::min(faults_.delay, 2 * kMillisecond);
     faults_.snapshot_time = std::min(faults_.snapshot_time, 20 * kMillisecond);
     cut_.clear();
-    Index lowest = ledger_.size();
+    Index longest_log = 0;
     for (int i = 0; i < size(); ++i) {
       if (nodes_[i].process == nullptr) Start(i);
       nodes_[i].process->fuse.Disarm();
       nodes_[i].process->busy_until = now_;
-      if (!verdict_.failed()) lowest = std::min(lowest, nodes_[i].process->log->last_index());
+      longest_log = std::max(longest_log, checker_.synced_last(i));
     }
     const Micros longest = 2 * profile_.tick * profile_.raft.election_timeout_ticks * 1'000'000 /
                            (1'000'000 - profile_.clock_skew);
-    // A member that is behind may get only one entry in each round trip.
-    deadline_ = now_ + 10 * longest + 8 * faults_.delay * (ledger_.size() - lowest);
+    // It may take a round trip for each entry.
+    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;
     Push(now_ + 100 * kMillisecond, What::kCheck);
   }
 

@@ -37,7 +37,7 @@ constexpr Mutant kMutants[] = {
      "a leader accepts proposals while it hands its leadership over"},
     {"transfer-does-not-depose", "M25",
      "members that hear their leader ignore the vote request of its successor"},
-    {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign"},
+    {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign", 5000},
     {"half-is-a-quorum", "M57", "half of the members are a majority"},
     {"pre-vote-counts-as-contact", "M23",
      "a member that is asked for a pre-vote takes its leader for alive"},
