@@ -257,6 +257,11 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.loss = 15 * kPercent;
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
+  } else if (mutant == "timeout-now-of-an-old-term") {
+    // A TimeoutNow must arrive when its leader has been deposed.
+    p.transfer_every = 500 * kMillisecond;
+    p.delay = 120 * kMillisecond;
+    p.clog_every = 700 * kMillisecond;
   } else if (ConcernsSessions(mutant)) {
     AimAtSessions(mutant, profile);
   } else if (ChangesMembers(mutant)) {
