@@ -169,9 +169,12 @@ bool Disk::Tear(raft::EntryId applied, Rng* rng) {
                        std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(mark),
                                                       nullptr, &fuse, false));
     const bool opens = log.ok();  // if not, the next start reports it
-    const bool lost = opens && raft::EntryId{(*log)->TermAt((*log)->last_index()),
-                                             (*log)->last_index()} < mark.last;
-    if (opens && !lost && mark != *mark_) continue;  // a loss that the old mark does not show
+    const raft::Index end = opens ? (*log)->last_index() : 0;
+    const raft::EntryId last = {opens ? (*log)->TermAt(end) : 0, end};
+    const bool lost = opens && last < mark.last;
+    // What an old mark does not show, and truncations that were not acknowledged, may not be
+    // undone.
+    if (opens && !lost && (mark != *mark_ || last != mark.last)) continue;
     if (lost && !(*log)->ContinueAfter(applied)) continue;
     log_ = log_->Torn(batches);
     *mark_ = mark;
