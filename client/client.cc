@@ -1,3 +1,4 @@
+#include <google/protobuf/message.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 
@@ -11,6 +12,7 @@
 #include "client/failover_call.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
+#include "client/request.h"
 #include "client/snapshot_call.h"
 #include "client/watch_stream.h"
 
@@ -19,14 +21,6 @@ namespace {
 
 constexpr char kEverything[] = {'\0'};
 std::string Everything() { return std::string(kEverything, 1); }
-
-// Converts a response to the library's struct; passes an error on.
-template <typename Response>
-auto Result(absl::StatusOr<Response> response)
-    -> absl::StatusOr<decltype(FromProto(std::declval<Response>()))> {
-  if (!response.ok()) return response.status();
-  return FromProto(*std::move(response));
-}
 
 }  // namespace
 
@@ -58,26 +52,37 @@ class Client::Impl {
     }
   }
 
-  // Sends `request` to the method `name`, for example "KV.Range".
-  template <typename Response>
-  absl::StatusOr<Response> Call(Kind kind, const char* name,
-                                const grpc::protobuf::MessageLite& request,
-                                absl::Duration limit = absl::InfiniteDuration()) {
+  absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Call(const AnyRequest& request,
+                                                                  const CallOptions& options) {
+    const absl::Duration timeout = options.deadline == absl::InfiniteFuture()
+                                       ? request_timeout_
+                                       : options.deadline - absl::Now();
+    if (timeout <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the deadline had passed before ", request.name, " was sent"));
+    }
     grpc::ByteBuffer bytes;
     bool own = false;
-    const grpc::Status encoded =
-        grpc::SerializationTraits<grpc::protobuf::MessageLite>::Serialize(request, &bytes, &own);
+    const grpc::Status encoded = grpc::SerializationTraits<google::protobuf::Message>::Serialize(
+        *request.message, &bytes, &own);
     if (!encoded.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": ", encoded.error_message()));
+      return absl::InvalidArgumentError(absl::StrCat(request.name, ": ", encoded.error_message()));
     }
-    FailoverCall call({kind, name, dial_timeout_, std::min(limit, request_timeout_)}, endpoints_,
-                      preferred_.load(std::memory_order_relaxed), bytes);
+    grpc::CompletionQueue queue;
+    FailoverCall call({.kind = request.kind,
+                       .name = request.name,
+                       .dial_timeout = dial_timeout_,
+                       .timeout = timeout,
+                       .patience = std::min(timeout, request_timeout_),
+                       .cancel = options.cancel},
+                      endpoints_, preferred_.load(std::memory_order_relaxed), bytes, &queue);
     absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
     preferred_.store(call.next_first(), std::memory_order_relaxed);
     if (!answer.ok()) return answer.status();
-    Response response;
-    if (!grpc::SerializationTraits<Response>::Deserialize(&*answer, &response).ok()) {
-      return absl::InternalError(absl::StrCat("cannot decode the response to ", name));
+    std::unique_ptr<google::protobuf::Message> response(request.response->New());
+    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&*answer, response.get())
+             .ok()) {
+      return absl::InternalError(absl::StrCat("cannot decode the response to ", request.name));
     }
     return response;
   }
@@ -120,186 +125,113 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
+template <typename Result>
+absl::StatusOr<Result> Client::Call(const Request<Result>& request, const CallOptions& options) {
+  auto response = impl_->Call(request.rep()->any, options);
+  if (!response.ok()) return response.status();
+  return request.rep()->result(std::move(**response));
+}
+
 absl::StatusOr<PutResult> Client::Put(std::string_view key, std::string_view value,
                                       const PutOptions& options) {
-  return Result(
-      impl_->Call<etcdserverpb::PutResponse>(Kind::kWrite, "KV.Put", ToProto(key, value, options)));
+  return Call(PutRequest(key, value, options));
 }
-
 absl::StatusOr<std::optional<KeyValue>> Client::Get(std::string_view key,
                                                     const ReadOptions& options) {
-  absl::StatusOr<RangeResult> result = Range(std::string(key), options);
-  if (!result.ok()) return result.status();
-  if (result->kvs.empty()) return std::nullopt;
-  return std::move(result->kvs.front());
+  return Call(GetRequest(key, options));
 }
-
 absl::StatusOr<RangeResult> Client::Range(const Keys& keys, const ReadOptions& options) {
-  return Result(
-      impl_->Call<etcdserverpb::RangeResponse>(Kind::kRead, "KV.Range", ToProto(keys, options)));
+  return Call(RangeRequest(keys, options));
 }
-
 absl::StatusOr<DeleteResult> Client::Delete(const Keys& keys, const DeleteOptions& options) {
-  return Result(impl_->Call<etcdserverpb::DeleteRangeResponse>(Kind::kWrite, "KV.DeleteRange",
-                                                               ToProto(keys, options)));
+  return Call(DeleteRequest(keys, options));
 }
-
 absl::StatusOr<TxnResult> Client::Txn(const Transaction& transaction) {
-  const etcdserverpb::TxnRequest request = ToProto(transaction);
-  return Result(impl_->Call<etcdserverpb::TxnResponse>(
-      OnlyReads(request) ? Kind::kRead : Kind::kWrite, "KV.Txn", request));
+  return Call(TxnRequest(transaction));
 }
-
 absl::StatusOr<CompactResult> Client::Compact(int64_t revision, bool physical) {
-  etcdserverpb::CompactionRequest request;
-  request.set_revision(revision);
-  request.set_physical(physical);
-  const auto response =
-      impl_->Call<etcdserverpb::CompactionResponse>(Kind::kWrite, "KV.Compact", request);
-  if (!response.ok()) return response.status();
-  return CompactResult{.header = FromProto(response->header())};
+  return Call(CompactRequest(revision, physical));
 }
-
 absl::StatusOr<LeaseGrantResult> Client::LeaseGrant(int64_t ttl, int64_t id) {
-  etcdserverpb::LeaseGrantRequest request;
-  request.set_ttl(ttl);
-  request.set_id(id);
-  return Result(
-      impl_->Call<etcdserverpb::LeaseGrantResponse>(Kind::kWrite, "Lease.LeaseGrant", request));
+  return Call(LeaseGrantRequest(ttl, id));
 }
-
 absl::StatusOr<LeaseRevokeResult> Client::LeaseRevoke(int64_t id) {
-  etcdserverpb::LeaseRevokeRequest request;
-  request.set_id(id);
-  return Result(
-      impl_->Call<etcdserverpb::LeaseRevokeResponse>(Kind::kWrite, "Lease.LeaseRevoke", request));
+  return Call(LeaseRevokeRequest(id));
 }
-
-// On the wire, a stream with one request and one response is like a unary call. The request may be
-// repeated like a read.
-absl::StatusOr<LeaseKeepAliveResult> Client::Renew(int64_t id, absl::Duration limit) {
-  etcdserverpb::LeaseKeepAliveRequest request;
-  request.set_id(id);
-  return Result(impl_->Call<etcdserverpb::LeaseKeepAliveResponse>(
-      Kind::kRead, "Lease.LeaseKeepAlive", request, limit));
-}
-
 absl::StatusOr<LeaseKeepAliveResult> Client::LeaseKeepAlive(int64_t id) {
-  return Renew(id, absl::InfiniteDuration());
+  return Call(LeaseKeepAliveRequest(id));
 }
-
 absl::StatusOr<LeaseTimeToLiveResult> Client::LeaseTimeToLive(int64_t id, bool keys) {
-  etcdserverpb::LeaseTimeToLiveRequest request;
-  request.set_id(id);
-  request.set_keys(keys);
-  return Result(impl_->Call<etcdserverpb::LeaseTimeToLiveResponse>(
-      Kind::kRead, "Lease.LeaseTimeToLive", request));
+  return Call(LeaseTimeToLiveRequest(id, keys));
 }
-
-absl::StatusOr<LeaseListResult> Client::LeaseList() {
-  return Result(impl_->Call<etcdserverpb::LeaseLeasesResponse>(Kind::kRead, "Lease.LeaseLeases",
-                                                               etcdserverpb::LeaseLeasesRequest()));
-}
-
-absl::StatusOr<MemberListResult> Client::MemberList() {
-  etcdserverpb::MemberListRequest request;
-  request.set_linearizable(true);
-  return Result(
-      impl_->Call<etcdserverpb::MemberListResponse>(Kind::kRead, "Cluster.MemberList", request));
-}
-
+absl::StatusOr<LeaseListResult> Client::LeaseList() { return Call(LeaseListRequest()); }
+absl::StatusOr<MemberListResult> Client::MemberList() { return Call(MemberListRequest()); }
 absl::StatusOr<MemberAddResult> Client::MemberAdd(const std::vector<std::string>& peer_urls,
                                                   bool learner) {
-  etcdserverpb::MemberAddRequest request;
-  for (const std::string& url : peer_urls) request.add_peerurls(url);
-  request.set_islearner(learner);
-  return Result(
-      impl_->Call<etcdserverpb::MemberAddResponse>(Kind::kWrite, "Cluster.MemberAdd", request));
+  return Call(MemberAddRequest(peer_urls, learner));
 }
-
 absl::StatusOr<MemberListResult> Client::MemberRemove(uint64_t id) {
-  etcdserverpb::MemberRemoveRequest request;
-  request.set_id(id);
-  return Result(impl_->Call<etcdserverpb::MemberRemoveResponse>(Kind::kWrite,
-                                                                "Cluster.MemberRemove", request));
+  return Call(MemberRemoveRequest(id));
 }
-
 absl::StatusOr<MemberListResult> Client::MemberUpdate(uint64_t id,
                                                       const std::vector<std::string>& peer_urls) {
-  etcdserverpb::MemberUpdateRequest request;
-  request.set_id(id);
-  for (const std::string& url : peer_urls) request.add_peerurls(url);
-  return Result(impl_->Call<etcdserverpb::MemberUpdateResponse>(Kind::kWrite,
-                                                                "Cluster.MemberUpdate", request));
+  return Call(MemberUpdateRequest(id, peer_urls));
 }
-
 absl::StatusOr<MemberListResult> Client::MemberPromote(uint64_t id) {
-  etcdserverpb::MemberPromoteRequest request;
-  request.set_id(id);
-  return Result(impl_->Call<etcdserverpb::MemberPromoteResponse>(Kind::kWrite,
-                                                                 "Cluster.MemberPromote", request));
+  return Call(MemberPromoteRequest(id));
 }
+absl::StatusOr<AlarmResult> Client::AlarmList() { return Call(AlarmListRequest()); }
 
-absl::StatusOr<AlarmResult> Client::AlarmList() {
-  return Result(impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm",
-                                                         etcdserverpb::AlarmRequest()));
-}
-
-// As in etcd's client library, there is one request for each alarm. To disarm an alarm twice does
-// no harm, so the requests may be repeated like reads.
+// As in etcd's client library, there is one request for each alarm.
 absl::StatusOr<AlarmResult> Client::AlarmDisarm() {
-  etcdserverpb::AlarmRequest request;
-  absl::StatusOr<etcdserverpb::AlarmResponse> list =
-      impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm", request);
+  const auto list = AlarmList();
   if (!list.ok()) return list.status();
-  etcdserverpb::AlarmResponse disarmed;
-  *disarmed.mutable_header() = list->header();
-  for (const etcdserverpb::AlarmMember& alarm : list->alarms()) {
-    request.set_action(etcdserverpb::AlarmRequest::DEACTIVATE);
-    request.set_memberid(alarm.memberid());
-    request.set_alarm(alarm.alarm());
-    const auto answer =
-        impl_->Call<etcdserverpb::AlarmResponse>(Kind::kRead, "Maintenance.Alarm", request);
+  AlarmResult disarmed{.header = list->header, .alarms = {}};
+  for (const Alarm& alarm : list->alarms) {
+    auto answer = Call(AlarmDisarmRequest(alarm));
     if (!answer.ok()) return answer.status();
-    disarmed.mutable_alarms()->MergeFrom(answer->alarms());
+    for (Alarm& one : answer->alarms) disarmed.alarms.push_back(std::move(one));
   }
-  return FromProto(std::move(disarmed));
+  return disarmed;
 }
 
-absl::StatusOr<StatusResult> Client::Status() {
-  return Result(impl_->Call<etcdserverpb::StatusResponse>(Kind::kRead, "Maintenance.Status",
-                                                          etcdserverpb::StatusRequest()));
-}
-
+absl::StatusOr<StatusResult> Client::Status() { return Call(StatusRequest()); }
 absl::StatusOr<HashKvResult> Client::HashKv(int64_t revision) {
-  etcdserverpb::HashKVRequest request;
-  request.set_revision(revision);
-  return Result(
-      impl_->Call<etcdserverpb::HashKVResponse>(Kind::kRead, "Maintenance.HashKV", request));
+  return Call(HashKvRequest(revision));
 }
+absl::Status Client::MoveLeader(uint64_t target) {
+  return Call(MoveLeaderRequest(target)).status();
+}
+absl::Status Client::Defragment() { return Call(DefragmentRequest()).status(); }
 
 absl::StatusOr<std::unique_ptr<Watcher>> Client::Watch(const Keys& keys,
                                                        const WatchOptions& options) {
   return impl_->Watch(ToProto(keys, options));
 }
-
-// Like a write, it is not repeated if its outcome is unknown.
-absl::Status Client::MoveLeader(uint64_t target) {
-  etcdserverpb::MoveLeaderRequest request;
-  request.set_targetid(target);
-  return impl_
-      ->Call<etcdserverpb::MoveLeaderResponse>(Kind::kWrite, "Maintenance.MoveLeader", request)
-      .status();
-}
-
 absl::Status Client::Snapshot(const SnapshotSink& sink) { return impl_->Snapshot(sink); }
 
-// Repeated like a read: it changes nothing that a client can see.
-absl::Status Client::Defragment() {
-  return impl_
-      ->Call<etcdserverpb::DefragmentResponse>(Kind::kRead, "Maintenance.Defragment",
-                                               etcdserverpb::DefragmentRequest())
-      .status();
-}
+// The results of all requests.
+#define RAFTKV_INSTANTIATE(Result)                                             \
+  template absl::StatusOr<Result> Client::Call(const Request<Result>& request, \
+                                               const CallOptions& options);
+RAFTKV_INSTANTIATE(PutResult)
+RAFTKV_INSTANTIATE(std::optional<KeyValue>)
+RAFTKV_INSTANTIATE(RangeResult)
+RAFTKV_INSTANTIATE(DeleteResult)
+RAFTKV_INSTANTIATE(TxnResult)
+RAFTKV_INSTANTIATE(CompactResult)
+RAFTKV_INSTANTIATE(LeaseGrantResult)
+RAFTKV_INSTANTIATE(LeaseRevokeResult)
+RAFTKV_INSTANTIATE(LeaseKeepAliveResult)
+RAFTKV_INSTANTIATE(LeaseTimeToLiveResult)
+RAFTKV_INSTANTIATE(LeaseListResult)
+RAFTKV_INSTANTIATE(MemberListResult)
+RAFTKV_INSTANTIATE(MemberAddResult)
+RAFTKV_INSTANTIATE(AlarmResult)
+RAFTKV_INSTANTIATE(StatusResult)
+RAFTKV_INSTANTIATE(HashKvResult)
+RAFTKV_INSTANTIATE(MoveLeaderResult)
+RAFTKV_INSTANTIATE(DefragmentResult)
+#undef RAFTKV_INSTANTIATE
 
 }  // namespace raftkv::client

@@ -1,6 +1,7 @@
 // One call of the client library: connects to an endpoint, sends the request and, on failure, moves
 // on to another endpoint where that is safe. Client makes one FailoverCall for each of its calls.
-// It runs in the caller's thread, on one completion queue, and ends within the request timeout.
+// It is a state machine that is moved by the events of a completion queue, all handled by one
+// thread. It ends within its timeout, or when it is cancelled.
 //
 // Connecting. Endpoints are tried in the given order. If the first is not connected after a short
 // delay, the next starts to connect in parallel, and so on ("Happy Eyeballs", RFC 8305). The
@@ -14,13 +15,16 @@
 #ifndef RAFTKV_CLIENT_FAILOVER_CALL_H_
 #define RAFTKV_CLIENT_FAILOVER_CALL_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/support/async_unary_call.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -33,34 +37,42 @@
 
 namespace raftkv::client {
 
-struct CallOptions {
+struct FailoverOptions {
   Kind kind;
   const char* name;  // the method, for example "KV.Range"
   absl::Duration dial_timeout;
-  absl::Duration request_timeout;
+  absl::Duration timeout;  // for the whole call
+  // At most `timeout`. Hedges, and a second request to an endpoint, are sent within this time.
+  absl::Duration patience;
+  std::stop_token cancel;
 };
 
 class FailoverCall {
  public:
-  // Tries endpoints[first] first, then the following ones in a circle. All references must outlive
-  // the call.
-  FailoverCall(const CallOptions& options, const std::vector<std::unique_ptr<Endpoint>>& endpoints,
-               size_t first, const grpc::ByteBuffer& request);
-  ~FailoverCall();  // cancels the requests that are still in flight
+  // Tries endpoints[first] first, then the following ones in a circle. `endpoints` and `queue` must
+  // outlive the call.
+  FailoverCall(FailoverOptions options, const std::vector<std::unique_ptr<Endpoint>>& endpoints,
+               size_t first, grpc::ByteBuffer request, grpc::CompletionQueue* queue);
   FailoverCall(const FailoverCall&) = delete;
   FailoverCall& operator=(const FailoverCall&) = delete;
 
-  // Blocks until the call is decided. Call it once.
+  // Blocks until the call is decided, and handles all events of the queue, which must have no other
+  // user. Call it once, and nothing else before it.
   absl::StatusOr<grpc::ByteBuffer> Run();
-  // After Run(): the index of the endpoint that the next call should try first.
+  // Once decided: the index of the endpoint that the next call should try first.
   size_t next_first() const { return next_first_; }
 
  private:
   struct Attempt;
-  // The tag of a completion queue event: a connection changed, or an attempt completed.
+  // The tag of an event of the queue: a connection changed, an attempt completed, or Cancel.
   struct Event {
+    FailoverCall* call;
     size_t target;     // index into targets_
     Attempt* attempt;  // null: the connection
+  };
+  struct CancelIt {
+    FailoverCall* call;
+    void operator()() const { call->Cancel(); }
   };
   // An endpoint that this call may use.
   struct Target {
@@ -84,6 +96,17 @@ class FailoverCall {
     bool done = false;
   };
 
+  // Starts what is due. Returns when it must be called again if no event comes before.
+  MonotonicTime Advance();
+  // Handles an event of the queue, which may be of another call. Returns the event's call.
+  static FailoverCall* Handle(void* tag);
+  bool decided() const { return result_.has_value(); }
+  // Once decided: cancels the requests that are still in flight.
+  void Abandon();
+  // After Abandon: no event is to come any more, so the call may be deleted.
+  bool over() const { return pending_events_ == 0 && (!cancelled_ || cancel_handled_); }
+  void Cancel();  // from any thread, before Abandon
+
   // Connects to every target that is due. Returns when the next one may be due.
   MonotonicTime StartDueConnects();
   bool MaySend(MonotonicTime now) const;
@@ -93,23 +116,29 @@ class FailoverCall {
   void OnConnectEvent(Target& target);
   void Send(Target& target);
   void OnCompleted(Attempt& attempt);
+  void OnCancelled();
   bool AllWaited() const;
   void Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first);
   absl::Status NoTargetLeft() const;
   absl::Status NoResponse() const;
 
-  const CallOptions options_;
+  const FailoverOptions options_;
   const std::string path_;
-  const grpc::ByteBuffer& request_;
+  const grpc::ByteBuffer request_;
   const size_t first_;
   const MonotonicTime begin_;
   const MonotonicTime deadline_;
   std::vector<Target> targets_;  // in the order in which they are tried
   std::vector<std::unique_ptr<Attempt>> attempts_;
-  grpc::CompletionQueue queue_;
-  size_t pending_events_ = 0;  // events that queue_ will still deliver
-  size_t connecting_ = 0;      // targets
-  size_t in_flight_ = 0;       // attempts that have not completed
+  grpc::CompletionQueue* const queue_;
+  size_t pending_events_ = 0;  // of targets and attempts, that queue_ will still deliver
+  grpc::Alarm cancel_alarm_;   // brings cancel_event_, so that the queue's thread notices Cancel
+  Event cancel_event_;
+  std::atomic<bool> cancelled_{false};  // the alarm was set
+  bool cancel_handled_ = false;
+  std::optional<std::stop_callback<CancelIt>> on_stop_;  // from the first Advance to Abandon
+  size_t connecting_ = 0;                                // targets
+  size_t in_flight_ = 0;                                 // attempts that have not completed
   MonotonicTime last_connect_ = MonotonicTime::InfinitePast();
   bool retried_ = false;
   absl::Status last_error_;  // the last error that an endpoint returned; OK if none did

@@ -26,12 +26,13 @@
 //     for (const Event& event : batch->events) Use(event);
 //   }
 //
-// Locks and elections are in raftkv/lock.h.
+// A call can have a deadline of its own, and can be cancelled: raftkv/request.h. Locks and
+// elections are in raftkv/lock.h.
 //
-// Several threads may use one Client at the same time. Every call blocks, and ends within
-// `request_timeout`. A call goes to the endpoint that served the last call (at first: to the first
-// endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint that
-// connects first. When an endpoint fails, the call is sent to another one, if that is safe:
+// Several threads may use one Client at the same time. Every function blocks, and a call ends
+// within `request_timeout`. A call goes to the endpoint that served the last call (at first: to the
+// first endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint
+// that connects first. When an endpoint fails, the call is sent to another one, if that is safe:
 //   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
 //     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
 //     endpoints), a second endpoint is asked too. The first answer is returned. To run a read once,
@@ -59,9 +60,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "raftkv/kv.h"  // relative, because the installed headers have no folder client/
+#include "raftkv/cluster.h"  // relative, because the installed headers have no folder client/
+#include "raftkv/kv.h"
 #include "raftkv/lease.h"
 #include "raftkv/lock.h"
+#include "raftkv/request.h"
 #include "raftkv/watch.h"
 
 namespace raftkv::client {
@@ -70,64 +73,6 @@ struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
-};
-
-struct HashKvResult {
-  Header header;
-  // Members with the same data and the same two revisions return the same hash. A raftkv member
-  // hashes the keys that exist at hash_revision. A member of etcd also hashes their versions since
-  // compact_revision.
-  uint32_t hash = 0;
-  int64_t compact_revision = 0;
-  int64_t hash_revision = 0;  // 0: the server does not report it (etcd 3.4)
-};
-
-struct StatusResult {
-  Header header;
-  std::string version;  // the version of etcd's API that the member serves
-  int64_t db_size = 0;  // bytes
-  int64_t db_size_in_use = 0;
-  uint64_t leader = 0;  // member id; 0: none known
-  uint64_t raft_term = 0;
-  uint64_t raft_index = 0;
-  uint64_t raft_applied_index = 0;
-  bool is_learner = false;
-  std::vector<std::string> errors;
-  std::string storage_version;
-  int64_t db_size_quota = 0;
-  // Of raftkv alone; a member of etcd does not report them.
-  std::string server_version;           // of the member's program
-  uint64_t cluster_version = 0;         // in force
-  uint64_t newest_cluster_version = 0;  // that the member's program knows
-};
-
-struct Member {
-  uint64_t id = 0;
-  std::string name;  // empty until the member has started
-  std::vector<std::string> peer_urls;
-  std::vector<std::string> client_urls;
-  bool is_learner = false;
-};
-
-struct MemberListResult {
-  Header header;
-  std::vector<Member> members;
-};
-
-struct MemberAddResult {
-  Header header;
-  Member member;  // the new one
-  std::vector<Member> members;
-};
-
-struct Alarm {
-  std::string type;  // "NOSPACE" or "CORRUPT"
-  uint64_t member = 0;
-};
-
-struct AlarmResult {
-  Header header;
-  std::vector<Alarm> alarms;
 };
 
 // Gets the next piece of a snapshot, and how many bytes come after it, without the SHA-256.
@@ -140,6 +85,11 @@ class Client {
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
+
+  // Sends a request (raftkv/request.h) with options of its own. The functions below do the same
+  // with the default options.
+  template <typename Result>
+  absl::StatusOr<Result> Call(const Request<Result>& request, const CallOptions& options = {});
 
   absl::StatusOr<PutResult> Put(std::string_view key, std::string_view value,
                                 const PutOptions& options = {});
@@ -197,11 +147,8 @@ class Client {
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:
-  friend class Session;
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
-  // LeaseKeepAlive that takes at most `limit`.
-  absl::StatusOr<LeaseKeepAliveResult> Renew(int64_t id, absl::Duration limit);
   std::unique_ptr<Impl> impl_;
 };
 

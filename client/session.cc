@@ -87,7 +87,7 @@ class Session::Impl {
     const absl::Duration limit =
         std::min(lives_until_ - sent, std::max(ttl_ / 3, absl::Seconds(1)));
     lock.unlock();
-    const auto result = client_.Renew(id_, limit);
+    const auto result = client_.Call(LeaseKeepAliveRequest(id_), {.deadline = absl::Now() + limit});
     lock.lock();
     if (!result.ok()) {
       last_error_ = result.status();
