@@ -6,7 +6,10 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/base/call_once.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/strings/str_cat.h"
+#include "client/async_calls.h"
 #include "client/convert.h"
 #include "client/endpoint.h"
 #include "client/failover_call.h"
@@ -20,6 +23,8 @@ namespace raftkv::client {
 namespace {
 
 constexpr char kEverything[] = {'\0'};
+using MessagePtr = std::unique_ptr<google::protobuf::Message>;
+
 std::string Everything() { return std::string(kEverything, 1); }
 
 }  // namespace
@@ -52,39 +57,27 @@ class Client::Impl {
     }
   }
 
-  absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Call(const AnyRequest& request,
-                                                                  const CallOptions& options) {
-    const absl::Duration timeout = options.deadline == absl::InfiniteFuture()
-                                       ? request_timeout_
-                                       : options.deadline - absl::Now();
-    if (timeout <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("the deadline had passed before ", request.name, " was sent"));
-    }
-    grpc::ByteBuffer bytes;
-    bool own = false;
-    const grpc::Status encoded = grpc::SerializationTraits<google::protobuf::Message>::Serialize(
-        *request.message, &bytes, &own);
-    if (!encoded.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(request.name, ": ", encoded.error_message()));
-    }
+  absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) {
+    const FailoverOptions prepared = Prepare(request, options);
+    const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
+    if (!bytes.ok()) return bytes.status();
     grpc::CompletionQueue queue;
-    FailoverCall call({.kind = request.kind,
-                       .name = request.name,
-                       .dial_timeout = dial_timeout_,
-                       .timeout = timeout,
-                       .patience = std::min(timeout, request_timeout_),
-                       .cancel = options.cancel},
-                      endpoints_, preferred_.load(std::memory_order_relaxed), bytes, &queue);
-    absl::StatusOr<grpc::ByteBuffer> answer = call.Run();
-    preferred_.store(call.next_first(), std::memory_order_relaxed);
-    if (!answer.ok()) return answer.status();
-    std::unique_ptr<google::protobuf::Message> response(request.response->New());
-    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&*answer, response.get())
-             .ok()) {
-      return absl::InternalError(absl::StrCat("cannot decode the response to ", request.name));
-    }
-    return response;
+    FailoverCall call(prepared, endpoints_, preferred_.load(std::memory_order_relaxed), *bytes,
+                      &queue);
+    call.Run();
+    return TakeResult(request, call);
+  }
+
+  // `rep` holds `request`.
+  void Start(std::shared_ptr<const void> rep, const AnyRequest& request, const CallOptions& options,
+             absl::AnyInvocable<void(absl::StatusOr<MessagePtr>)> done) {
+    absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
+    FailoverOptions prepared = Prepare(request, options);
+    absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
+    async_->Start(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
+                  std::move(bytes),
+                  [this, rep = std::move(rep), &request, done = std::move(done)](
+                      FailoverCall& call) mutable { done(TakeResult(request, call)); });
   }
 
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
@@ -101,10 +94,53 @@ class Client::Impl {
   }
 
  private:
+  FailoverOptions Prepare(const AnyRequest& request, const CallOptions& options) const {
+    const absl::Duration timeout = options.deadline == absl::InfiniteFuture()
+                                       ? request_timeout_
+                                       : options.deadline - absl::Now();
+    return {.kind = request.kind,
+            .name = request.name,
+            .dial_timeout = dial_timeout_,
+            .timeout = timeout,
+            .patience = std::min(timeout, request_timeout_),
+            .cancel = options.cancel};
+  }
+
+  static absl::StatusOr<grpc::ByteBuffer> Encode(const AnyRequest& request,
+                                                 absl::Duration timeout) {
+    if (timeout <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the deadline had passed before ", request.name, " was sent"));
+    }
+    grpc::ByteBuffer bytes;
+    bool own = false;
+    const grpc::Status encoded = grpc::SerializationTraits<google::protobuf::Message>::Serialize(
+        *request.message, &bytes, &own);
+    if (!encoded.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(request.name, ": ", encoded.error_message()));
+    }
+    return bytes;
+  }
+
+  // Of a call that is decided.
+  absl::StatusOr<MessagePtr> TakeResult(const AnyRequest& request, FailoverCall& call) {
+    preferred_.store(call.next_first(), std::memory_order_relaxed);
+    if (!call.result().ok()) return call.result().status();
+    MessagePtr response(request.response->New());
+    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&*call.result(),
+                                                                           response.get())
+             .ok()) {
+      return absl::InternalError(absl::StrCat("cannot decode the response to ", request.name));
+    }
+    return response;
+  }
+
   const absl::Duration dial_timeout_;
   const absl::Duration request_timeout_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   std::atomic<size_t> preferred_{0};  // the endpoint that the next call tries first
+  absl::once_flag async_once_;
+  std::unique_ptr<AsyncCalls> async_;  // last: it uses the other members
 };
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
@@ -130,6 +166,17 @@ absl::StatusOr<Result> Client::Call(const Request<Result>& request, const CallOp
   auto response = impl_->Call(request.rep()->any, options);
   if (!response.ok()) return response.status();
   return request.rep()->result(std::move(**response));
+}
+
+template <typename Result>
+void Client::Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
+                   const CallOptions& options) {
+  impl_->Start(request.rep(), request.rep()->any, options,
+               [result = request.rep()->result,
+                done = std::move(done)](absl::StatusOr<MessagePtr> response) mutable {
+                 if (!response.ok()) return done(response.status());
+                 done(result(std::move(**response)));
+               });
 }
 
 absl::StatusOr<PutResult> Client::Put(std::string_view key, std::string_view value,
@@ -211,9 +258,9 @@ absl::StatusOr<std::unique_ptr<Watcher>> Client::Watch(const Keys& keys,
 absl::Status Client::Snapshot(const SnapshotSink& sink) { return impl_->Snapshot(sink); }
 
 // The results of all requests.
-#define RAFTKV_INSTANTIATE(Result)                                             \
-  template absl::StatusOr<Result> Client::Call(const Request<Result>& request, \
-                                               const CallOptions& options);
+#define RAFTKV_INSTANTIATE(Result)                                                          \
+  template absl::StatusOr<Result> Client::Call(const Request<Result>&, const CallOptions&); \
+  template void Client::Start(const Request<Result>&, Callback<Result>, const CallOptions&);
 RAFTKV_INSTANTIATE(PutResult)
 RAFTKV_INSTANTIATE(std::optional<KeyValue>)
 RAFTKV_INSTANTIATE(RangeResult)

@@ -21,9 +21,6 @@ namespace {
 // first polled for kVerifyTime.
 constexpr absl::Duration kVerifyAfterIdle = absl::Milliseconds(100);
 constexpr absl::Duration kVerifyTime = absl::Milliseconds(1);
-// The longest wait for a state change. gRPC cannot cancel such a wait, and a call whose response
-// has arrived must still wait for its end.
-constexpr absl::Duration kNotifyTime = absl::Milliseconds(5);
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments args;
@@ -94,9 +91,10 @@ ConnectAttempt::State ConnectAttempt::Check() {
   }
 }
 
-void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag) {
+void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag,
+                                    absl::Duration longest) {
   notified_ = true;
-  const MonotonicTime until = Now() + (unverified_ ? kVerifyTime : kNotifyTime);
+  const MonotonicTime until = Now() + (unverified_ ? kVerifyTime : longest);
   connection_->channel->NotifyOnStateChange(state_, ForGrpc(std::min(until, deadline_)), queue,
                                             tag);
 }

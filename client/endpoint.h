@@ -59,6 +59,7 @@ class Endpoint {
 class ConnectAttempt {
  public:
   enum class State { kReady, kConnecting, kFailed };
+  static constexpr absl::Duration kNotifyTime = absl::Milliseconds(5);
 
   // Fails at `deadline` at the latest. `endpoint` must outlive this.
   ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline);
@@ -67,8 +68,10 @@ class ConnectAttempt {
   ConnectAttempt& operator=(const ConnectAttempt&) = delete;
 
   State Check();
-  // Puts an event on `queue` when the connection's state changes, or after a few milliseconds.
-  void NotifyOnChange(grpc::CompletionQueue* queue, void* tag);
+  // Puts an event on `queue` when the connection's state changes, or after `longest`. gRPC cannot
+  // cancel such a wait: a call whose response has arrived must still wait for its end.
+  void NotifyOnChange(grpc::CompletionQueue* queue, void* tag,
+                      absl::Duration longest = kNotifyTime);
   // Valid once Check() has returned kReady.
   const std::shared_ptr<Connection>& connection() const { return connection_; }
 

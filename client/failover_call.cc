@@ -37,7 +37,8 @@ FailoverCall::FailoverCall(FailoverOptions options,
   }
 }
 
-absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
+void FailoverCall::Run() {
+  notify_time_ = ConnectAttempt::kNotifyTime;
   void* tag = nullptr;
   bool ok = false;
   for (;;) {
@@ -52,12 +53,11 @@ absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
     queue_->Next(&tag, &ok);
     Handle(tag);
   }
-  return *std::move(result_);
 }
 
 MonotonicTime FailoverCall::Advance() {
-  if (!on_stop_.has_value()) on_stop_.emplace(options_.cancel, CancelIt{this});
-  if (!decided() && cancelled_) OnCancelled();
+  if (!decided() && !on_stop_.has_value()) on_stop_.emplace(options_.cancel, CancelIt{this});
+  if (cancelled_ && !decided()) OnCancelled();
   if (decided()) return MonotonicTime::InfiniteFuture();
   const MonotonicTime until = StartDueConnects();
   if (!decided() && pending_events_ == 0) result_ = NoTargetLeft();
@@ -169,7 +169,7 @@ void FailoverCall::OnConnectEvent(Target& target) {
   const ConnectAttempt::State state = target.connecting->Check();
   const bool wanted = MaySend(Now());
   if (state == ConnectAttempt::State::kConnecting && wanted) {
-    target.connecting->NotifyOnChange(queue_, &target.connect_event);
+    target.connecting->NotifyOnChange(queue_, &target.connect_event, notify_time_);
     ++pending_events_;
     return;
   }

@@ -56,9 +56,26 @@ class FailoverCall {
   FailoverCall(const FailoverCall&) = delete;
   FailoverCall& operator=(const FailoverCall&) = delete;
 
+  // The steps of a call: Advance, and after each event that Handle has handled, until the call is
+  // decided; then Abandon; then Handle, until the call is over. Run does all of this.
+  //
+  // Starts what is due. Returns when it must be called again if no event comes before.
+  MonotonicTime Advance();
+  // Ends the call with this error. Call it before the first Advance.
+  void Decide(absl::Status error) { result_ = std::move(error); }
+  // Handles an event of the queue, which may be of another call. Returns the event's call.
+  static FailoverCall* Handle(void* tag);
+  bool decided() const { return result_.has_value(); }
+  absl::StatusOr<grpc::ByteBuffer>& result() { return *result_; }  // once decided
+  // Once decided: cancels the requests that are still in flight.
+  void Abandon();
+  // After Abandon: no event is to come any more, so the call may be deleted.
+  bool over() const { return pending_events_ == 0 && (!cancelled_ || cancel_handled_); }
+  void Cancel();  // from any thread, before Abandon
+
   // Blocks until the call is decided, and handles all events of the queue, which must have no other
   // user. Call it once, and nothing else before it.
-  absl::StatusOr<grpc::ByteBuffer> Run();
+  void Run();
   // Once decided: the index of the endpoint that the next call should try first.
   size_t next_first() const { return next_first_; }
 
@@ -96,17 +113,6 @@ class FailoverCall {
     bool done = false;
   };
 
-  // Starts what is due. Returns when it must be called again if no event comes before.
-  MonotonicTime Advance();
-  // Handles an event of the queue, which may be of another call. Returns the event's call.
-  static FailoverCall* Handle(void* tag);
-  bool decided() const { return result_.has_value(); }
-  // Once decided: cancels the requests that are still in flight.
-  void Abandon();
-  // After Abandon: no event is to come any more, so the call may be deleted.
-  bool over() const { return pending_events_ == 0 && (!cancelled_ || cancel_handled_); }
-  void Cancel();  // from any thread, before Abandon
-
   // Connects to every target that is due. Returns when the next one may be due.
   MonotonicTime StartDueConnects();
   bool MaySend(MonotonicTime now) const;
@@ -131,6 +137,9 @@ class FailoverCall {
   std::vector<Target> targets_;  // in the order in which they are tried
   std::vector<std::unique_ptr<Attempt>> attempts_;
   grpc::CompletionQueue* const queue_;
+  // Of waits for connections. The end of a call in Run waits for it, the end of others does not:
+  // then it is longer, because many calls may wait at the same time.
+  absl::Duration notify_time_ = absl::Milliseconds(250);
   size_t pending_events_ = 0;  // of targets and attempts, that queue_ will still deliver
   grpc::Alarm cancel_alarm_;   // brings cancel_event_, so that the queue's thread notices Cancel
   Event cancel_event_;

@@ -26,8 +26,8 @@
 //     for (const Event& event : batch->events) Use(event);
 //   }
 //
-// A call can have a deadline of its own, and can be cancelled: raftkv/request.h. Locks and
-// elections are in raftkv/lock.h.
+// A call can have a deadline of its own, can be cancelled, and can be asynchronous, with a
+// callback: raftkv/request.h. Locks and elections are in raftkv/lock.h.
 //
 // Several threads may use one Client at the same time. Every function blocks, and a call ends
 // within `request_timeout`. A call goes to the endpoint that served the last call (at first: to the
@@ -55,6 +55,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -90,6 +91,15 @@ class Client {
   // with the default options.
   template <typename Result>
   absl::StatusOr<Result> Call(const Request<Result>& request, const CallOptions& options = {});
+
+  // The same, but returns at once. `done` is called once, on the client's own thread, which serves
+  // all such calls: it must not wait for long. It may call Start. At most 10,000 calls, with 256
+  // MiB of requests, may be in flight; a further one ends with ResourceExhausted. The destructor of
+  // the client cancels these calls and waits until each `done` has returned, so `done` must not
+  // destroy the client.
+  template <typename Result>
+  void Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
+             const CallOptions& options = {});
 
   absl::StatusOr<PutResult> Put(std::string_view key, std::string_view value,
                                 const PutOptions& options = {});

@@ -1,10 +1,21 @@
-// Requests as values, for Client::Call of raftkv.h. Each function of the client that makes one call
-// has its request here, under the same name. The comments there explain arguments and results.
+// Requests as values, for Client::Call and Client::Start of raftkv.h. Each function of the client
+// that makes one call has its request here, under the same name. The comments there explain
+// arguments and results.
 //
 //   std::stop_source stop;
 //   auto put = client->Call(PutRequest("colour", "blue"),
 //                           {.deadline = absl::Now() + absl::Milliseconds(200),
 //                            .cancel = stop.get_token()});
+//
+// Client::Start returns at once, and passes the result to a callback:
+//
+//   client->Start(PutRequest("colour", "blue"), [](absl::StatusOr<PutResult> put) { Use(put); });
+//
+// With a std::promise, it sets a future; in a coroutine's await_suspend, it resumes the coroutine
+// (client/async_example.cc):
+//
+//   client->Start(request, [p = std::move(promise)](auto result) mutable { p.set_value(result); });
+//   client->Start(request, [this, h](auto result) { result_ = std::move(result); h.resume(); });
 //
 // A request may be sent any number of times, also by several threads at the same time.
 #ifndef RAFTKV_CLIENT_RAFTKV_REQUEST_H_
@@ -19,6 +30,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cluster.h"  // relative, because the installed headers have no folder client/
 #include "kv.h"
@@ -46,6 +59,10 @@ class Request {
  private:
   std::shared_ptr<const Rep> rep_;  // never null
 };
+
+// Gets the result of a call that was started.
+template <typename Result>
+using Callback = absl::AnyInvocable<void(absl::StatusOr<Result>)>;
 
 Request<PutResult> PutRequest(std::string_view key, std::string_view value,
                               const PutOptions& options = {});
