@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <utility>
 
 #include "absl/base/call_once.h"
@@ -50,11 +51,16 @@ Keys Keys::From(std::string key) {
 
 class Client::Impl {
  public:
-  Impl(const Options& options, const std::vector<std::string>& addresses)
-      : dial_timeout_(options.dial_timeout), request_timeout_(options.request_timeout) {
-    for (const std::string& address : addresses) {
-      endpoints_.push_back(std::make_unique<Endpoint>(address));
+  // `options` has addresses as ParseEndpoint returns them.
+  explicit Impl(const Options& options, int answer_bytes_max = INT_MAX) : options_(options) {
+    for (const std::string& address : options_.endpoints) {
+      endpoints_.push_back(std::make_unique<Endpoint>(address, answer_bytes_max));
     }
+  }
+
+  std::unique_ptr<Impl> Limited(size_t answer_bytes) const {
+    return std::make_unique<Impl>(options_,
+                                  static_cast<int>(std::min<size_t>(answer_bytes, INT_MAX)));
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) {
@@ -81,28 +87,29 @@ class Client::Impl {
   }
 
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
-    auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(), dial_timeout_,
-                                                std::move(request));
-    if (absl::Status status = impl->Start(Now() + request_timeout_); !status.ok()) {
+    auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(),
+                                                options_.dial_timeout, std::move(request));
+    if (absl::Status status = impl->Start(Now() + options_.request_timeout); !status.ok()) {
       return status;
     }
     return std::unique_ptr<Watcher>(new Watcher(std::move(impl)));
   }
 
   absl::Status Snapshot(const SnapshotSink& sink) {
-    return ReadSnapshot(endpoints_, preferred_.load(), dial_timeout_, request_timeout_, sink);
+    return ReadSnapshot(endpoints_, preferred_.load(), options_.dial_timeout,
+                        options_.request_timeout, sink);
   }
 
  private:
   FailoverOptions Prepare(const AnyRequest& request, const CallOptions& options) const {
     const absl::Duration timeout = options.deadline == absl::InfiniteFuture()
-                                       ? request_timeout_
+                                       ? options_.request_timeout
                                        : options.deadline - absl::Now();
     return {.kind = request.kind,
             .name = request.name,
-            .dial_timeout = dial_timeout_,
+            .dial_timeout = options_.dial_timeout,
             .timeout = timeout,
-            .patience = std::min(timeout, request_timeout_),
+            .patience = std::min(timeout, options_.request_timeout),
             .cancel = options.cancel};
   }
 
@@ -135,8 +142,7 @@ class Client::Impl {
     return response;
   }
 
-  const absl::Duration dial_timeout_;
-  const absl::Duration request_timeout_;
+  const Options options_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   std::atomic<size_t> preferred_{0};  // the endpoint that the next call tries first
   absl::once_flag async_once_;
@@ -149,17 +155,19 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
       options.request_timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("timeouts must be positive");
   }
-  std::vector<std::string> addresses;
-  for (const std::string& endpoint : options.endpoints) {
+  for (std::string& endpoint : options.endpoints) {
     absl::StatusOr<std::string> address = ParseEndpoint(endpoint);
     if (!address.ok()) return address.status();
-    addresses.push_back(*std::move(address));
+    endpoint = *std::move(address);
   }
-  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(options, addresses)));
+  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(options)));
 }
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
+std::unique_ptr<Client> Client::Limited(size_t answer_bytes) const {
+  return std::unique_ptr<Client>(new Client(impl_->Limited(answer_bytes)));
+}
 
 template <typename Result>
 absl::StatusOr<Result> Client::Call(const Request<Result>& request, const CallOptions& options) {

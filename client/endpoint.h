@@ -12,6 +12,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/completion_queue.h>
 
+#include <climits>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,8 @@
 namespace raftkv::client {
 
 struct Connection {
-  explicit Connection(std::string address);
+  // `answer_bytes_max`: a larger answer is not received; the call ends with ResourceExhausted.
+  explicit Connection(std::string address, int answer_bytes_max = INT_MAX);
 
   const std::string address;  // host:port
   std::shared_ptr<grpc::Channel> channel;
@@ -35,7 +37,8 @@ struct Connection {
 
 class Endpoint {
  public:
-  explicit Endpoint(std::string address) : address_(std::move(address)) {}
+  explicit Endpoint(std::string address, int answer_bytes_max = INT_MAX)
+      : address_(std::move(address)), answer_bytes_max_(answer_bytes_max) {}
 
   const std::string& address() const { return address_; }  // host:port
 
@@ -49,6 +52,7 @@ class Endpoint {
   void Drop(const std::shared_ptr<Connection>& connection);
 
   const std::string address_;
+  const int answer_bytes_max_;
   absl::Mutex mutex_;
   std::shared_ptr<Connection> connection_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime last_used_ ABSL_GUARDED_BY(mutex_) = MonotonicTime::InfinitePast();

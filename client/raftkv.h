@@ -17,6 +17,12 @@
 //     auto theirs = std::get<RangeResult>(txn->results[0]);
 //   }
 //
+// A large range is read in pages of one revision.
+//
+//   auto pages = (*client)->Pages(Keys::Prefix("col"));
+//   for (const KeyValue& kv : pages) Use(kv);
+//   if (!pages.status().ok()) return pages.status();
+//
 // A watch returns changes as they happen, or from a past revision on.
 //
 //   auto watcher = (*client)->Watch(Keys::Prefix("col"));
@@ -65,6 +71,7 @@
 #include "raftkv/kv.h"
 #include "raftkv/lease.h"
 #include "raftkv/lock.h"
+#include "raftkv/pages.h"
 #include "raftkv/request.h"
 #include "raftkv/watch.h"
 
@@ -107,6 +114,8 @@ class Client {
   absl::StatusOr<std::optional<KeyValue>> Get(std::string_view key,
                                               const ReadOptions& options = {});
   absl::StatusOr<RangeResult> Range(const Keys& keys, const ReadOptions& options = {});
+  // Reads a range that may be too large for one answer (raftkv/pages.h).
+  client::Pages Pages(const Keys& keys, const PageOptions& options = {});
   absl::StatusOr<DeleteResult> Delete(const Keys& keys, const DeleteOptions& options = {});
   absl::StatusOr<TxnResult> Txn(const Transaction& transaction);
   // Discards the history before `revision`; reads at a revision before it then fail. With
@@ -159,6 +168,8 @@ class Client {
  private:
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
+  // Another client of the same cluster, which receives no answer with more than `answer_bytes`.
+  std::unique_ptr<Client> Limited(size_t answer_bytes) const;
   std::unique_ptr<Impl> impl_;
 };
 
