@@ -64,12 +64,12 @@ class Client::Impl {
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) {
-    const FailoverOptions prepared = Prepare(request, options);
+    FailoverOptions prepared = Prepare(request, options);
     const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
-    if (!bytes.ok()) return bytes.status();
     grpc::CompletionQueue queue;
-    FailoverCall call(prepared, endpoints_, preferred_.load(std::memory_order_relaxed), *bytes,
-                      &queue);
+    FailoverCall call(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
+                      bytes.ok() ? *bytes : grpc::ByteBuffer(), &queue);
+    if (!bytes.ok()) call.Decide(bytes.status());
     call.Run();
     return TakeResult(request, call);
   }
@@ -87,8 +87,8 @@ class Client::Impl {
   }
 
   absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
-    auto impl = std::make_unique<Watcher::Impl>(&endpoints_, preferred_.load(),
-                                                options_.dial_timeout, std::move(request));
+    auto impl = std::make_unique<Watcher::Impl>(&options_, &endpoints_, preferred_.load(),
+                                                std::move(request));
     if (absl::Status status = impl->Start(Now() + options_.request_timeout); !status.ok()) {
       return status;
     }
@@ -96,8 +96,18 @@ class Client::Impl {
   }
 
   absl::Status Snapshot(const SnapshotSink& sink) {
-    return ReadSnapshot(endpoints_, preferred_.load(), options_.dial_timeout,
-                        options_.request_timeout, sink);
+    const MonotonicTime begin = Now();
+    std::string endpoint;
+    absl::Status status = ReadSnapshot(endpoints_, preferred_.load(), options_.dial_timeout,
+                                       options_.request_timeout, sink, &endpoint);
+    if (options_.on_call_end != nullptr) {
+      options_.on_call_end({.method = "Maintenance.Snapshot",
+                            .status = status,
+                            .took = Now() - begin,
+                            .attempts = endpoint.empty() ? 0 : 1,
+                            .endpoint = endpoint});
+    }
+    return status;
   }
 
  private:
@@ -132,10 +142,22 @@ class Client::Impl {
   // Of a call that is decided.
   absl::StatusOr<MessagePtr> TakeResult(const AnyRequest& request, FailoverCall& call) {
     preferred_.store(call.next_first(), std::memory_order_relaxed);
-    if (!call.result().ok()) return call.result().status();
+    absl::StatusOr<MessagePtr> result = Decode(request, &call.result());
+    if (options_.on_call_end != nullptr) {
+      options_.on_call_end({.method = request.name,
+                            .status = result.status(),
+                            .took = Now() - call.begin(),
+                            .attempts = call.attempts(),
+                            .endpoint = call.answered()});
+    }
+    return result;
+  }
+
+  static absl::StatusOr<MessagePtr> Decode(const AnyRequest& request,
+                                           absl::StatusOr<grpc::ByteBuffer>* bytes) {
+    if (!bytes->ok()) return bytes->status();
     MessagePtr response(request.response->New());
-    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&*call.result(),
-                                                                           response.get())
+    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&**bytes, response.get())
              .ok()) {
       return absl::InternalError(absl::StrCat("cannot decode the response to ", request.name));
     }

@@ -203,8 +203,9 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   if (decided()) return;
   Target& target = targets_[attempt.completed_event.target];
   const size_t number = first_ + attempt.completed_event.target;
-  if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
   const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (!timed_out) answered_ = target.endpoint->address();
+  if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
   if (attempt.status.error_message() == "etcdserver: request timed out") target.waited = true;
   if (timed_out) {
     target.timed_out = true;

@@ -78,6 +78,9 @@ class FailoverCall {
   void Run();
   // Once decided: the index of the endpoint that the next call should try first.
   size_t next_first() const { return next_first_; }
+  MonotonicTime begin() const { return begin_; }
+  int attempts() const { return static_cast<int>(attempts_.size()); }  // requests that were sent
+  const std::string& answered() const { return answered_; }  // the address of the last; or empty
 
  private:
   struct Attempt;
@@ -150,6 +153,7 @@ class FailoverCall {
   size_t in_flight_ = 0;                                 // attempts that have not completed
   MonotonicTime last_connect_ = MonotonicTime::InfinitePast();
   bool retried_ = false;
+  std::string answered_;
   absl::Status last_error_;  // the last error that an endpoint returned; OK if none did
   std::optional<absl::StatusOr<grpc::ByteBuffer>> result_;
   size_t next_first_;

@@ -77,10 +77,24 @@
 
 namespace raftkv::client {
 
+// How a call, or one stream of a watch, has ended. For metrics.
+struct CallReport {
+  const char* method;          // etcd's name: "KV.Put"; of a watch "Watch.Watch"
+  const absl::Status& status;  // as the caller gets it
+  absl::Duration took;
+  // How often the request was sent. 0: never; more than 1: an attempt failed, or a read was hedged.
+  int attempts;
+  std::string_view endpoint;  // the one that answered last, "host:port"; empty: none
+};
+
 struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
+  // Optional. Called at the end of each call, before its result is returned, on the thread that
+  // runs the call; so by several threads at the same time. It must return soon. A watch calls it
+  // when a stream ends, also if another one follows.
+  std::function<void(const CallReport&)> on_call_end = nullptr;
 };
 
 // Gets the next piece of a snapshot, and how many bytes come after it, without the SHA-256.

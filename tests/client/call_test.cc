@@ -3,7 +3,10 @@
 
 #include <stop_token>
 #include <thread>
+#include <utility>
 
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "client/raftkv.h"
 #include "tests/client/fake_server.h"
@@ -132,6 +135,87 @@ TEST(Call, ManyCallsMayHaveOneToken) {
     canceller.join();
   }
   EXPECT_TRUE(client->Get("k").ok());
+}
+
+// What Options::on_call_end was told.
+struct Report {
+  std::string method;
+  absl::StatusCode code;
+  int attempts;
+  std::string endpoint;
+  bool operator==(const Report&) const = default;
+};
+
+class Reports : public testing::Test {
+ protected:
+  std::unique_ptr<Client> Connect(std::vector<std::string> endpoints) {
+    return *Client::Connect({.endpoints = std::move(endpoints),
+                             .request_timeout = absl::Seconds(4),
+                             .on_call_end = [this](const CallReport& report) {
+                               EXPECT_GE(report.took, absl::ZeroDuration());
+                               absl::MutexLock lock(&mutex_);
+                               reports_.push_back({report.method, report.status.code(),
+                                                   report.attempts, std::string(report.endpoint)});
+                             }});
+  }
+  std::vector<Report> Take() {
+    absl::MutexLock lock(&mutex_);
+    return std::exchange(reports_, {});
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<Report> reports_;
+};
+
+TEST_F(Reports, OfACallSayHowItEnded) {
+  FakeServer bad, good;
+  bad.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: no leader");
+  };
+  good.before = [&](grpc::ServerContext*) {
+    return good.calls < 3 ? grpc::Status::OK
+                          : grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no");
+  };
+  const auto client = Connect({bad.address(), good.address()});
+  EXPECT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(Take(), (std::vector<Report>{{"KV.Range", absl::StatusCode::kOk, 2, good.address()}}));
+  EXPECT_TRUE(client->Put("k", "v").ok());
+  EXPECT_EQ(Take(), (std::vector<Report>{{"KV.Put", absl::StatusCode::kOk, 1, good.address()}}));
+  EXPECT_FALSE(client->Put("k", "v").ok());
+  EXPECT_EQ(
+      Take(),
+      (std::vector<Report>{{"KV.Put", absl::StatusCode::kInvalidArgument, 1, good.address()}}));
+  EXPECT_FALSE(client->Call(PutRequest("k", "v"), {.deadline = absl::InfinitePast()}).ok());
+  EXPECT_EQ(Take(), (std::vector<Report>{{"KV.Put", absl::StatusCode::kDeadlineExceeded, 0, ""}}));
+}
+
+TEST_F(Reports, CountHedgesAndUnreachableEndpoints) {
+  FakeServer hung, good;
+  hung.before = NeverAnswer;
+  EXPECT_TRUE(Connect({hung.address(), good.address()})->Get("k").ok());
+  EXPECT_EQ(Take(), (std::vector<Report>{{"KV.Range", absl::StatusCode::kOk, 2, good.address()}}));
+  EXPECT_FALSE(Connect({DeadAddress()})->Get("k").ok());
+  EXPECT_EQ(Take(), (std::vector<Report>{{"KV.Range", absl::StatusCode::kUnavailable, 0, ""}}));
+}
+
+TEST_F(Reports, OfAsynchronousCallsPagesAndSnapshots) {
+  FakeServer server;
+  server.snapshot = {"x"};
+  const auto client = Connect({server.address()});
+  absl::Notification done;
+  client->Start(PutRequest("k", "v"), [&](auto) {
+    EXPECT_EQ(Take().size(), 1) << "before the callback";
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_FALSE(client->Pages("k").Next());
+  EXPECT_EQ(Take(),
+            (std::vector<Report>{{"KV.Range", absl::StatusCode::kOk, 1, server.address()}}));
+  EXPECT_TRUE(client->Snapshot([](auto, auto) { return absl::OkStatus(); }).ok());
+  EXPECT_EQ(
+      Take(),
+      (std::vector<Report>{{"Maintenance.Snapshot", absl::StatusCode::kOk, 1, server.address()}}));
 }
 
 }  // namespace

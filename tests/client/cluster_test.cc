@@ -26,11 +26,16 @@ class ClientCluster : public testing::TestWithParam<Product> {
     cluster_.emplace(e2e::ClusterOptions{.product = GetParam(), .size = size});
     cluster_->StartAll();
     ASSERT_GE(cluster_->WaitForLeader(), 0);
-    auto client = Client::Connect({.endpoints = cluster_->client_addresses()});
+    auto client = Client::Connect({.endpoints = cluster_->client_addresses(),
+                                   .on_call_end = [this](const CallReport& report) {
+                                     if (report.method == std::string("Watch.Watch"))
+                                       ++watch_streams_;
+                                   }});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
   }
 
+  std::atomic<int> watch_streams_{0};  // that have ended
   std::optional<e2e::Cluster> cluster_;
   std::unique_ptr<Client> client_;
 };
@@ -104,6 +109,22 @@ TEST_P(ClientCluster, ACancelledReadFailsAndLaterOnesSucceed) {
   EXPECT_TRUE(absl::IsCancelled(cancelled.get()));
   cluster_->Resume(0);
   EXPECT_TRUE(client_->Get("k").ok());
+}
+
+TEST_P(ClientCluster, EachEndOfAStreamOfAWatchIsReported) {
+  Start(1);
+  {
+    auto watcher = client_->Watch("k");
+    ASSERT_TRUE(watcher.ok()) << watcher.status();
+    cluster_->Kill(0);
+    cluster_->Start(0);
+    ASSERT_GE(cluster_->WaitForLeader(), 0);
+    ASSERT_TRUE(client_->Put("k", "v").ok());
+    const auto batch = (*watcher)->Next(absl::Now() + absl::Seconds(20));
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    EXPECT_GE(watch_streams_, 1);
+  }
+  EXPECT_GE(watch_streams_, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Products, ClientCluster, testing::Values(Product::kRaftkv, Product::kEtcd),
