@@ -15,6 +15,7 @@
 #include "client/endpoint.h"
 #include "client/failover_call.h"
 #include "client/failure.h"
+#include "client/impl.h"
 #include "client/raftkv.h"
 #include "client/request.h"
 #include "client/snapshot_call.h"
@@ -24,8 +25,6 @@ namespace raftkv::client {
 namespace {
 
 constexpr char kEverything[] = {'\0'};
-using MessagePtr = std::unique_ptr<google::protobuf::Message>;
-
 std::string Everything() { return std::string(kEverything, 1); }
 
 }  // namespace
@@ -49,21 +48,24 @@ Keys Keys::From(std::string key) {
   return Range(key.empty() ? Everything() : std::move(key), Everything());
 }
 
-class Client::Impl {
+namespace {
+
+// The members of a cluster over the network, with gRPC.
+class ClusterImpl final : public Client::Impl {
  public:
   // `options` has addresses as ParseEndpoint returns them.
-  explicit Impl(const Options& options, int answer_bytes_max = INT_MAX) : options_(options) {
+  explicit ClusterImpl(const Options& options, int answer_bytes_max = INT_MAX) : options_(options) {
     for (const std::string& address : options_.endpoints) {
       endpoints_.push_back(std::make_unique<Endpoint>(address, answer_bytes_max));
     }
   }
 
-  std::unique_ptr<Impl> Limited(size_t answer_bytes) const {
-    return std::make_unique<Impl>(options_,
-                                  static_cast<int>(std::min<size_t>(answer_bytes, INT_MAX)));
+  std::unique_ptr<Impl> Limited(size_t answer_bytes) const override {
+    return std::make_unique<ClusterImpl>(options_,
+                                         static_cast<int>(std::min<size_t>(answer_bytes, INT_MAX)));
   }
 
-  absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) {
+  absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
     FailoverOptions prepared = Prepare(request, options);
     const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
     grpc::CompletionQueue queue;
@@ -74,28 +76,28 @@ class Client::Impl {
     return TakeResult(request, call);
   }
 
-  // `rep` holds `request`.
-  void Start(std::shared_ptr<const void> rep, const AnyRequest& request, const CallOptions& options,
-             absl::AnyInvocable<void(absl::StatusOr<MessagePtr>)> done) {
+  void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
+             MessageCallback done) override {
     absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
-    FailoverOptions prepared = Prepare(request, options);
-    absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
+    FailoverOptions prepared = Prepare(*request, options);
+    absl::StatusOr<grpc::ByteBuffer> bytes = Encode(*request, prepared.timeout);
     async_->Start(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
                   std::move(bytes),
-                  [this, rep = std::move(rep), &request, done = std::move(done)](
-                      FailoverCall& call) mutable { done(TakeResult(request, call)); });
+                  [this, request = std::move(request), done = std::move(done)](
+                      FailoverCall& call) mutable { done(TakeResult(*request, call)); });
   }
 
-  absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) {
+  absl::StatusOr<std::unique_ptr<Watcher>> Watch(
+      etcdserverpb::WatchCreateRequest request) override {
     auto impl = std::make_unique<Watcher::Impl>(&options_, &endpoints_, preferred_.load(),
                                                 std::move(request));
     if (absl::Status status = impl->Start(Now() + options_.request_timeout); !status.ok()) {
       return status;
     }
-    return std::unique_ptr<Watcher>(new Watcher(std::move(impl)));
+    return std::make_unique<Watcher>(std::move(impl));
   }
 
-  absl::Status Snapshot(const SnapshotSink& sink) {
+  absl::Status Snapshot(const SnapshotSink& sink) override {
     const MonotonicTime begin = Now();
     std::string endpoint;
     absl::Status status = ReadSnapshot(endpoints_, preferred_.load(), options_.dial_timeout,
@@ -171,6 +173,8 @@ class Client::Impl {
   std::unique_ptr<AsyncCalls> async_;  // last: it uses the other members
 };
 
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
   if (options.endpoints.empty()) return absl::InvalidArgumentError("no endpoints given");
   if (options.dial_timeout <= absl::ZeroDuration() ||
@@ -182,13 +186,13 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
     if (!address.ok()) return address.status();
     endpoint = *std::move(address);
   }
-  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(options)));
+  return std::make_unique<Client>(std::make_unique<ClusterImpl>(options));
 }
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 std::unique_ptr<Client> Client::Limited(size_t answer_bytes) const {
-  return std::unique_ptr<Client>(new Client(impl_->Limited(answer_bytes)));
+  return std::make_unique<Client>(impl_->Limited(answer_bytes));
 }
 
 template <typename Result>
@@ -201,7 +205,7 @@ absl::StatusOr<Result> Client::Call(const Request<Result>& request, const CallOp
 template <typename Result>
 void Client::Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
                    const CallOptions& options) {
-  impl_->Start(request.rep(), request.rep()->any, options,
+  impl_->Start({request.rep(), &request.rep()->any}, options,
                [result = request.rep()->result,
                 done = std::move(done)](absl::StatusOr<MessagePtr> response) mutable {
                  if (!response.ok()) return done(response.status());

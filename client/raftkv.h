@@ -102,6 +102,8 @@ using SnapshotSink = std::function<absl::Status(std::string_view piece, uint64_t
 
 class Client {
  public:
+  class Impl;                                   // internal
+  explicit Client(std::unique_ptr<Impl> impl);  // internal
   // Checks the options (InvalidArgument). Connections are made when first needed.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(Options options);
   ~Client();
@@ -180,8 +182,6 @@ class Client {
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:
-  class Impl;
-  explicit Client(std::unique_ptr<Impl> impl);
   // Another client of the same cluster, which receives no answer with more than `answer_bytes`.
   std::unique_ptr<Client> Limited(size_t answer_bytes) const;
   std::unique_ptr<Impl> impl_;
