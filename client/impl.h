@@ -1,5 +1,5 @@
 // The way of a client's requests to a member: over the network (ClusterImpl in client.cc), or
-// within the process (server/local_client.h).
+// within the process (server/embedded/local_client.h).
 #ifndef RAFTKV_CLIENT_IMPL_H_
 #define RAFTKV_CLIENT_IMPL_H_
 

@@ -1,9 +1,10 @@
 // Server of raftkv/server.h: a member within another program.
+#include "server/embedded/raftkv/server.h"
+
 #include <utility>
 
 #include "config/config.h"
-#include "server/local_client.h"
-#include "server/raftkv/server.h"
+#include "server/embedded/local_client.h"
 #include "server/server.h"
 
 namespace raftkv::server {

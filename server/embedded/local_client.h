@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_LOCAL_CLIENT_H_
-#define RAFTKV_SERVER_LOCAL_CLIENT_H_
+#ifndef RAFTKV_SERVER_EMBEDDED_LOCAL_CLIENT_H_
+#define RAFTKV_SERVER_EMBEDDED_LOCAL_CLIENT_H_
 
 // A client of the member that runs in the same process.
 
@@ -16,4 +16,4 @@ std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> call
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_SERVER_LOCAL_CLIENT_H_
+#endif  // RAFTKV_SERVER_EMBEDDED_LOCAL_CLIENT_H_

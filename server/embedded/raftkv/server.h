@@ -17,8 +17,8 @@
 //   - It logs with glog. Set up glog as you like; [log] of the configuration is not used.
 //   - It opens many files: set RLIMIT_NOFILE to a few thousand plus the number of its clients.
 //   - With Debian's abseil, absl::SetMutexDeadlockDetectionMode(kIgnore) makes it faster.
-#ifndef RAFTKV_SERVER_RAFTKV_SERVER_H_
-#define RAFTKV_SERVER_RAFTKV_SERVER_H_
+#ifndef RAFTKV_SERVER_EMBEDDED_RAFTKV_SERVER_H_
+#define RAFTKV_SERVER_EMBEDDED_RAFTKV_SERVER_H_
 
 #include <raftkv.h>
 
@@ -31,10 +31,11 @@
 namespace raftkv::server {
 
 struct Config {
-  std::string file;    // the cluster's configuration, a TOML file (config/cluster.toml explains it)
-  std::string toml;    // or its text, if `file` is empty
-  std::string member;  // which member to run; may be empty if there is only one
-  bool join = false;   // at the first start: join a running cluster, after `raftkv member add`
+  std::string file =
+      "";  // the cluster's configuration, a TOML file (config/cluster.toml explains it)
+  std::string toml = "";    // or its text, if `file` is empty
+  std::string member = "";  // which member to run; may be empty if there is only one
+  bool join = false;        // at the first start: join a running cluster, after `raftkv member add`
   // Called once, from a thread of the member, when it was removed from the cluster. It then serves
   // nothing more; call Stop soon, from another thread.
   std::function<void()> on_removed = nullptr;
@@ -68,4 +69,4 @@ class Server {
 
 }  // namespace raftkv::server
 
-#endif  // RAFTKV_SERVER_RAFTKV_SERVER_H_
+#endif  // RAFTKV_SERVER_EMBEDDED_RAFTKV_SERVER_H_

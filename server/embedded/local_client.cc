@@ -1,4 +1,4 @@
-#include "server/local_client.h"
+#include "server/embedded/local_client.h"
 
 #include <atomic>
 #include <chrono>
@@ -86,6 +86,7 @@ absl::Status Cancelled(const Pending& call) {
 
 absl::StatusOr<MessagePtr> ResultOf(const Pending& call, LocalCalls::Answer answer) {
   if (answer.status.ok()) return std::move(answer.response);
+  if (client::Now() >= call.deadline) return Late(call);  // the member may answer just then
   const grpc::Status status(static_cast<grpc::StatusCode>(answer.status.code()),
                             std::string(answer.status.message()));
   const bool unknown = !answer.not_proposed && call.request->kind == Kind::kWrite &&
