@@ -22,6 +22,7 @@ AsyncCalls::AsyncCalls() : thread_([this] { Run(); }) {}
 
 AsyncCalls::~AsyncCalls() {
   mutex_.Lock();
+  closing_ = true;
   for (Call* call : undecided_) call->Cancel();
   mutex_.Await(absl::Condition(this, &AsyncCalls::Idle));
   mutex_.Unlock();
@@ -33,6 +34,7 @@ void AsyncCalls::Start(FailoverOptions options,
                        const std::vector<std::unique_ptr<Endpoint>>& endpoints, size_t first,
                        absl::StatusOr<grpc::ByteBuffer> request, Done done) {
   absl::MutexLock lock(&mutex_);
+  if (closing_) request = absl::CancelledError("the call was cancelled");
   if (request.ok() && (calls_ >= kCallsMax || bytes_ + request->Length() > kBytesMax)) {
     request = absl::ResourceExhaustedError(absl::StrCat("the client has ", calls_,
                                                         " calls in flight, with ", bytes_,

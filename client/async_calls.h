@@ -64,6 +64,7 @@ class AsyncCalls {
   bool wake_is_set_ ABSL_GUARDED_BY(mutex_) = false;  // and its event has not come
   std::vector<Call*> started_ ABSL_GUARDED_BY(mutex_);
   std::set<Call*> undecided_ ABSL_GUARDED_BY(mutex_);
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // the destructor runs
   size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 

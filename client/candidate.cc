@@ -34,7 +34,9 @@ absl::Status Candidate::Enter(std::string_view value, absl::Time until) {
   bool won = false;
   absl::Status status = CreateKey(value, deadline, &won);
   if (status.ok() && !won) status = WaitForTurn(deadline);
-  if (!status.ok()) Leave().IgnoreError();  // then the key ends with the session
+  // One attempt: whoever cancels must not wait for a cluster that does not answer. If it fails, the
+  // key ends with the session.
+  if (!status.ok()) Leave(Now()).IgnoreError();
   return status;
 }
 
@@ -118,9 +120,9 @@ absl::Status Candidate::Put(std::string_view value) {
 
 // Without a condition, because the key may have been created by a request whose outcome is unknown.
 // No other session has this key.
-absl::Status Candidate::Leave() {
+absl::Status Candidate::Leave(MonotonicTime deadline) {
   if (!may_exist_) return absl::OkStatus();
-  const auto result = Commit({.then = {Op::Delete(key_)}});
+  const auto result = Commit({.then = {Op::Delete(key_)}}, deadline);
   created_ = 0;
   if (result.ok()) may_exist_ = false;
   return result.status();

@@ -24,12 +24,12 @@ class Candidate {
   Candidate(Session* session, std::string name);
 
   // Creates the key, or puts `value` into the one that the session has already, and waits until the
-  // candidate is the owner. After an error the key is deleted.
+  // candidate is the owner. After an error the key is deleted, or ends with the session.
   absl::Status Enter(std::string_view value, absl::Time until);
   // Changes the value. FailedPrecondition: it is not the owner any more.
   absl::Status Put(std::string_view value);
-  // Deletes the key. OK if there is none.
-  absl::Status Leave();
+  // Deletes the key. OK if there is none. After a temporary error it tries again until `deadline`.
+  absl::Status Leave(MonotonicTime deadline = MonotonicTime::InfiniteFuture());
   void Cancel() { cancelled_ = true; }
 
   const std::string& key() const { return key_; }

@@ -1,25 +1,12 @@
-#include <google/protobuf/message.h>
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/proto_buffer_reader.h>
-
-#include <algorithm>
-#include <atomic>
-#include <climits>
+#include <string>
 #include <utility>
 
-#include "absl/base/call_once.h"
-#include "absl/functional/any_invocable.h"
-#include "absl/strings/str_cat.h"
-#include "client/async_calls.h"
+#include "client/cluster_impl.h"
 #include "client/convert.h"
 #include "client/endpoint.h"
-#include "client/failover_call.h"
-#include "client/failure.h"
 #include "client/impl.h"
 #include "client/raftkv.h"
 #include "client/request.h"
-#include "client/snapshot_call.h"
-#include "client/watch_stream.h"
 
 namespace raftkv::client {
 namespace {
@@ -48,133 +35,6 @@ Keys Keys::From(std::string key) {
   return Range(key.empty() ? Everything() : std::move(key), Everything());
 }
 
-namespace {
-
-// The members of a cluster over the network, with gRPC.
-class ClusterImpl final : public Client::Impl {
- public:
-  // `options` has addresses as ParseEndpoint returns them.
-  explicit ClusterImpl(const Options& options, int answer_bytes_max = INT_MAX) : options_(options) {
-    for (const std::string& address : options_.endpoints) {
-      endpoints_.push_back(std::make_unique<Endpoint>(address, answer_bytes_max));
-    }
-  }
-
-  std::unique_ptr<Impl> Limited(size_t answer_bytes) const override {
-    return std::make_unique<ClusterImpl>(options_,
-                                         static_cast<int>(std::min<size_t>(answer_bytes, INT_MAX)));
-  }
-
-  absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
-    FailoverOptions prepared = Prepare(request, options);
-    const absl::StatusOr<grpc::ByteBuffer> bytes = Encode(request, prepared.timeout);
-    grpc::CompletionQueue queue;
-    FailoverCall call(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
-                      bytes.ok() ? *bytes : grpc::ByteBuffer(), &queue);
-    if (!bytes.ok()) call.Decide(bytes.status());
-    call.Run();
-    return TakeResult(request, call);
-  }
-
-  void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
-             MessageCallback done) override {
-    absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
-    FailoverOptions prepared = Prepare(*request, options);
-    absl::StatusOr<grpc::ByteBuffer> bytes = Encode(*request, prepared.timeout);
-    async_->Start(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
-                  std::move(bytes),
-                  [this, request = std::move(request), done = std::move(done)](
-                      FailoverCall& call) mutable { done(TakeResult(*request, call)); });
-  }
-
-  absl::StatusOr<std::unique_ptr<Watcher>> Watch(
-      etcdserverpb::WatchCreateRequest request) override {
-    auto impl = std::make_unique<Watcher::Impl>(&options_, &endpoints_, preferred_.load(),
-                                                std::move(request));
-    if (absl::Status status = impl->Start(Now() + options_.request_timeout); !status.ok()) {
-      return status;
-    }
-    return std::make_unique<Watcher>(std::move(impl));
-  }
-
-  absl::Status Snapshot(const SnapshotSink& sink) override {
-    const MonotonicTime begin = Now();
-    std::string endpoint;
-    absl::Status status = ReadSnapshot(endpoints_, preferred_.load(), options_.dial_timeout,
-                                       options_.request_timeout, sink, &endpoint);
-    if (options_.on_call_end != nullptr) {
-      options_.on_call_end({.method = "Maintenance.Snapshot",
-                            .status = status,
-                            .took = Now() - begin,
-                            .attempts = endpoint.empty() ? 0 : 1,
-                            .endpoint = endpoint});
-    }
-    return status;
-  }
-
- private:
-  FailoverOptions Prepare(const AnyRequest& request, const CallOptions& options) const {
-    const absl::Duration timeout = options.deadline == absl::InfiniteFuture()
-                                       ? options_.request_timeout
-                                       : options.deadline - absl::Now();
-    return {.kind = request.kind,
-            .name = request.name,
-            .dial_timeout = options_.dial_timeout,
-            .timeout = timeout,
-            .patience = std::min(timeout, options_.request_timeout),
-            .cancel = options.cancel};
-  }
-
-  static absl::StatusOr<grpc::ByteBuffer> Encode(const AnyRequest& request,
-                                                 absl::Duration timeout) {
-    if (timeout <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("the deadline had passed before ", request.name, " was sent"));
-    }
-    grpc::ByteBuffer bytes;
-    bool own = false;
-    const grpc::Status encoded = grpc::SerializationTraits<google::protobuf::Message>::Serialize(
-        *request.message, &bytes, &own);
-    if (!encoded.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(request.name, ": ", encoded.error_message()));
-    }
-    return bytes;
-  }
-
-  // Of a call that is decided.
-  absl::StatusOr<MessagePtr> TakeResult(const AnyRequest& request, FailoverCall& call) {
-    preferred_.store(call.next_first(), std::memory_order_relaxed);
-    absl::StatusOr<MessagePtr> result = Decode(request, &call.result());
-    if (options_.on_call_end != nullptr) {
-      options_.on_call_end({.method = request.name,
-                            .status = result.status(),
-                            .took = Now() - call.begin(),
-                            .attempts = call.attempts(),
-                            .endpoint = call.answered()});
-    }
-    return result;
-  }
-
-  static absl::StatusOr<MessagePtr> Decode(const AnyRequest& request,
-                                           absl::StatusOr<grpc::ByteBuffer>* bytes) {
-    if (!bytes->ok()) return bytes->status();
-    MessagePtr response(request.response->New());
-    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&**bytes, response.get())
-             .ok()) {
-      return absl::InternalError(absl::StrCat("cannot decode the response to ", request.name));
-    }
-    return response;
-  }
-
-  const Options options_;
-  std::vector<std::unique_ptr<Endpoint>> endpoints_;
-  std::atomic<size_t> preferred_{0};  // the endpoint that the next call tries first
-  absl::once_flag async_once_;
-  std::unique_ptr<AsyncCalls> async_;  // last: it uses the other members
-};
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
   if (options.endpoints.empty()) return absl::InvalidArgumentError("no endpoints given");
   if (options.dial_timeout <= absl::ZeroDuration() ||
@@ -186,11 +46,15 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
     if (!address.ok()) return address.status();
     endpoint = *std::move(address);
   }
-  return std::make_unique<Client>(std::make_unique<ClusterImpl>(options));
+  auto impl = std::make_unique<ClusterImpl>(options);
+  ClusterImpl& cluster = *impl;
+  auto client = std::make_unique<Client>(std::move(impl));
+  if (options.exactly_once) cluster.StartSession(client.get());
+  return client;
 }
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Client::~Client() = default;
+Client::~Client() { impl_->End(); }
 std::unique_ptr<Client> Client::Limited(size_t answer_bytes) const {
   return std::make_unique<Client>(impl_->Limited(answer_bytes));
 }

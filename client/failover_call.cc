@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/raftkv.h"
 
 namespace raftkv::client {
 namespace {
@@ -30,6 +31,7 @@ FailoverCall::FailoverCall(FailoverOptions options,
       deadline_(begin_ + options_.timeout),
       queue_(queue),
       cancel_event_{.call = this, .target = 0, .attempt = nullptr},
+      maybe_applied_(options_.maybe_applied),
       next_first_(first) {
   for (size_t i = 0; i < endpoints.size(); ++i) {
     targets_.push_back({.endpoint = endpoints[(first + i) % endpoints.size()].get(),
@@ -60,7 +62,7 @@ MonotonicTime FailoverCall::Advance() {
   if (cancelled_ && !decided()) OnCancelled();
   if (decided()) return MonotonicTime::InfiniteFuture();
   const MonotonicTime until = StartDueConnects();
-  if (!decided() && pending_events_ == 0) result_ = NoTargetLeft();
+  if (!decided() && pending_events_ == 0) result_ = WithOutcome(NoTargetLeft());
   return until;
 }
 
@@ -95,8 +97,16 @@ void FailoverCall::Cancel() {
 
 void FailoverCall::OnCancelled() {
   const absl::Status cancelled = absl::CancelledError("the call was cancelled");
-  const bool may_happen = options_.kind == Kind::kWrite && in_flight_ > 0;
+  const bool may_happen = options_.kind != Kind::kRead && in_flight_ > 0;
   Finish(may_happen ? UnknownOutcome(cancelled) : cancelled, first_);
+}
+
+// A write of a session that has failed may have been applied by an attempt without an answer.
+absl::StatusOr<grpc::ByteBuffer> FailoverCall::WithOutcome(
+    absl::StatusOr<grpc::ByteBuffer> result) const {
+  const absl::Status& status = result.status();
+  if (result.ok() || AnswerLost(status) || OutcomeUnknown(status) || !maybe_applied_) return result;
+  return UnknownOutcome(status);
 }
 
 MonotonicTime FailoverCall::StartDueConnects() {
@@ -105,7 +115,7 @@ MonotonicTime FailoverCall::StartDueConnects() {
     // From the deadline on, nothing is started: requests in flight end by their own deadline.
     if (now >= deadline_) return MonotonicTime::InfiniteFuture();
     if (!MaySend(now))
-      return options_.kind == Kind::kRead ? NextHedgeAt() : MonotonicTime::InfiniteFuture();
+      return options_.kind != Kind::kWrite ? NextHedgeAt() : MonotonicTime::InfiniteFuture();
     auto target =
         std::find_if(targets_.begin(), targets_.end(), [](const Target& t) { return !t.tried; });
     if (target != targets_.end()) {
@@ -125,7 +135,7 @@ MonotonicTime FailoverCall::StartDueConnects() {
 bool FailoverCall::MaySend(MonotonicTime now) const {
   if (now >= deadline_) return false;
   if (attempts_.empty()) return true;
-  if (options_.kind == Kind::kRead) return in_flight_ == 0 || now >= NextHedgeAt();
+  if (options_.kind != Kind::kWrite) return in_flight_ == 0 || now >= NextHedgeAt();
   // The next endpoint may take as long to reject the write as the ones before. If the deadline came
   // before its answer, the outcome would be unknown, although it is certain now that the write has
   // failed. So at least as much time must be left as has passed.
@@ -188,6 +198,7 @@ void FailoverCall::Send(Target& target) {
   attempt.completed_event = {
       .call = this, .target = target.connect_event.target, .attempt = &attempt};
   attempt.connection = target.connecting->connection();
+  for (const auto& [key, value] : options_.metadata) attempt.context.AddMetadata(key, value);
   attempt.context.set_deadline(ForGrpc(deadline_));
   attempt.reader = grpc::GenericStub(attempt.connection->channel)
                        .PrepareUnaryCall(&attempt.context, path_, request_, queue_);
@@ -205,15 +216,17 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
   const size_t number = first_ + attempt.completed_event.target;
   const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   if (!timed_out) answered_ = target.endpoint->address();
-  if (attempt.status.ok()) return Finish(std::move(attempt.response), number);
+  if (attempt.status.ok()) {
+    if (IsReduced(attempt.context)) return Finish(LostAnswer(), number);
+    return Finish(std::move(attempt.response), number);
+  }
   if (attempt.status.error_message() == "etcdserver: request timed out") target.waited = true;
   if (timed_out) {
     target.timed_out = true;
   } else {
     last_error_ = ToError(attempt.status, target.endpoint->address(), options_.name);
   }
-  switch (NeverProposed(attempt.context) ? Verdict::kTryNext
-                                         : Judge(options_.kind, attempt.status)) {
+  switch (VerdictOn(attempt)) {
     case Verdict::kDefinite:
       return Finish(last_error_, number);
     case Verdict::kUnknown:
@@ -223,6 +236,23 @@ void FailoverCall::OnCompleted(Attempt& attempt) {
       next_first_ = (number + 1) % targets_.size();
       if (AllWaited()) Finish(last_error_, number + 1);
   }
+}
+
+Verdict FailoverCall::VerdictOn(const Attempt& attempt) {
+  if (NeverProposed(attempt.context)) return Verdict::kTryNext;
+  const Verdict verdict = Judge(options_.kind, attempt.status);
+  if (options_.kind != Kind::kSessionWrite || verdict == Verdict::kTryNext) return verdict;
+  if (verdict == Verdict::kUnknown) {
+    maybe_applied_ = true;
+    return Verdict::kTryNext;
+  }
+  if (Decided(attempt.context)) {
+    maybe_applied_ = false;
+    return Verdict::kDefinite;
+  }
+  // The error is about this attempt only. After "session expired" no attempt has an effect.
+  maybe_applied_ |= in_flight_ > 0;
+  return maybe_applied_ && !IsSessionExpired(last_error_) ? Verdict::kTryNext : Verdict::kDefinite;
 }
 
 // Every endpoint was tried, and each that got the request has waited for the cluster without
@@ -235,7 +265,7 @@ bool FailoverCall::AllWaited() const {
 }
 
 void FailoverCall::Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first) {
-  result_ = std::move(result);
+  result_ = WithOutcome(std::move(result));
   next_first_ = next_first % targets_.size();
 }
 

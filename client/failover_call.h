@@ -10,8 +10,10 @@
 //
 // Sending. A write is sent to one endpoint at a time. It moves on only if it is known to have had
 // no effect. A read is hedged: if it has no response after a while, it is also sent to the next
-// endpoint, and the first response is used. When every endpoint has been tried, the first endpoint
-// that got the request is tried once more: the failure may have been only a lost connection.
+// endpoint, and the first response is used. A write of a session is sent like a read, also after an
+// attempt whose outcome is unknown, because the service applies it once. When every endpoint has
+// been tried, the first endpoint that got the request is tried once more: the failure may have been
+// only a lost connection.
 #ifndef RAFTKV_CLIENT_FAILOVER_CALL_H_
 #define RAFTKV_CLIENT_FAILOVER_CALL_H_
 
@@ -26,6 +28,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,6 +48,9 @@ struct FailoverOptions {
   // At most `timeout`. Hedges, and a second request to an endpoint, are sent within this time.
   absl::Duration patience;
   std::stop_token cancel;
+  std::vector<std::pair<std::string, std::string>> metadata = {};
+  // Of a write of a session: an earlier call with these numbers may have been applied.
+  bool maybe_applied = false;
 };
 
 class FailoverCall {
@@ -127,7 +133,10 @@ class FailoverCall {
   void OnCompleted(Attempt& attempt);
   void OnCancelled();
   bool AllWaited() const;
+  // The verdict on an attempt that failed with last_error_.
+  Verdict VerdictOn(const Attempt& attempt);
   void Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first);
+  absl::StatusOr<grpc::ByteBuffer> WithOutcome(absl::StatusOr<grpc::ByteBuffer> result) const;
   absl::Status NoTargetLeft() const;
   absl::Status NoResponse() const;
 
@@ -153,6 +162,7 @@ class FailoverCall {
   size_t in_flight_ = 0;                                 // attempts that have not completed
   MonotonicTime last_connect_ = MonotonicTime::InfinitePast();
   bool retried_ = false;
+  bool maybe_applied_;  // of a write of a session: an attempt may have been applied
   std::string answered_;
   absl::Status last_error_;  // the last error that an endpoint returned; OK if none did
   std::optional<absl::StatusOr<grpc::ByteBuffer>> result_;

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/raftkv.h"
+#include "proto/etcd/metadata.h"
 #include "proto/etcd/outcome.h"
 
 namespace raftkv::client {
@@ -11,6 +12,12 @@ namespace {
 
 constexpr char kPayload[] = "raftkv.client/outcome";
 constexpr char kServerPrefix[] = "etcdserver: ";
+
+bool HasTrailer(const grpc::ClientContext& context, const char* outcome) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto it = metadata.find(kOutcomeKey);
+  return it != metadata.end() && it->second == outcome;
+}
 
 bool HasOutcome(const absl::Status& status, absl::string_view outcome) {
   const auto payload = status.GetPayload(kPayload);
@@ -59,7 +66,7 @@ bool IsRejection(grpc::StatusCode code) {
 
 Verdict Judge(Kind kind, const grpc::Status& status) {
   if (RejectedBeforeProposal(status)) return Verdict::kTryNext;
-  if (kind == Kind::kWrite) {
+  if (kind != Kind::kRead) {
     return RejectsWrite(status) ? Verdict::kDefinite : Verdict::kUnknown;
   }
   // Errors of this endpoint or connection: another endpoint may still serve the read.
@@ -69,10 +76,13 @@ Verdict Judge(Kind kind, const grpc::Status& status) {
   return temporary ? Verdict::kTryNext : Verdict::kDefinite;
 }
 
-bool NeverProposed(const grpc::ClientContext& context) {
-  const auto& metadata = context.GetServerTrailingMetadata();
-  const auto it = metadata.find(kOutcomeKey);
-  return it != metadata.end() && it->second == kNotProposed;
+bool NeverProposed(const grpc::ClientContext& context) { return HasTrailer(context, kNotProposed); }
+bool Decided(const grpc::ClientContext& context) { return HasTrailer(context, kDecided); }
+bool IsReduced(const grpc::ClientContext& context) { return HasTrailer(context, kReduced); }
+
+bool IsSessionExpired(const absl::Status& error) {
+  return absl::IsFailedPrecondition(error) &&
+         absl::StartsWith(error.message(), absl::StrCat(kServerPrefix, kSessionExpired));
 }
 
 absl::Status ToError(const grpc::Status& status, const std::string& address, const char* call) {
@@ -104,6 +114,13 @@ absl::Status UnknownOutcome(const absl::Status& error) {
   return status;
 }
 
+absl::Status LostAnswer() {
+  absl::Status status = absl::AbortedError(
+      "the write was applied once, but its response was lost, and is too large to be sent again");
+  status.SetPayload(kPayload, absl::Cord("answer lost"));
+  return status;
+}
+
 absl::Status Unreachable(const std::string& addresses) {
   absl::Status status = absl::UnavailableError(absl::StrCat("cannot connect to ", addresses));
   status.SetPayload(kPayload, absl::Cord("unsent"));
@@ -111,6 +128,7 @@ absl::Status Unreachable(const std::string& addresses) {
 }
 
 bool OutcomeUnknown(const absl::Status& error) { return HasOutcome(error, "unknown"); }
+bool AnswerLost(const absl::Status& error) { return HasOutcome(error, "answer lost"); }
 bool NeverSent(const absl::Status& error) { return HasOutcome(error, "unsent"); }
 
 }  // namespace raftkv::client

@@ -1,4 +1,4 @@
-// The way of a client's requests to a member: over the network (ClusterImpl in client.cc), or
+// The way of a client's requests to a member: over the network (cluster_impl.h), or
 // within the process (server/embedded/local_client.h).
 #ifndef RAFTKV_CLIENT_IMPL_H_
 #define RAFTKV_CLIENT_IMPL_H_
@@ -33,6 +33,8 @@ class Client::Impl {
   virtual absl::Status Snapshot(const SnapshotSink& sink) = 0;
   // See Client::Limited.
   virtual std::unique_ptr<Impl> Limited(size_t answer_bytes) const = 0;
+  // The client is about to be destroyed. Ends what uses it.
+  virtual void End() {}
 };
 
 }  // namespace raftkv::client

@@ -35,10 +35,11 @@
 // A call can have a deadline of its own, can be cancelled, and can be asynchronous, with a
 // callback: raftkv/request.h. Locks and elections are in raftkv/lock.h.
 //
-// Several threads may use one Client at the same time. Every function blocks, and a call ends
-// within `request_timeout`. A call goes to the endpoint that served the last call (at first: to the
-// first endpoint). If that endpoint is not connected within 50 ms, the call goes to the endpoint
-// that connects first. When an endpoint fails, the call is sent to another one, if that is safe:
+// Several threads may use one Client at the same time. Every function but Start blocks, and a call
+// ends within `request_timeout`; only Snapshot may take longer. A call goes to the endpoint that
+// served the last call (at first: to the first endpoint). If that endpoint is not connected within
+// 50 ms, the call goes to the endpoint that connects first. When an endpoint fails, the call is
+// sent to another one, if that is safe:
 //   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
 //     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
 //     endpoints), a second endpoint is asked too. The first answer is returned. To run a read once,
@@ -48,6 +49,11 @@
 // A write whose outcome is unknown (the connection broke, or no answer came in time) is never
 // repeated: the call returns an error for which OutcomeUnknown() is true. Read the key to find out
 // whether the write took effect.
+//
+// With Options::exactly_once, Put, Delete and Txn are repeated like reads, and take effect once
+// however often they are sent. For that the client keeps a lease, which it opens with its first
+// write, and a thread that renews it. OutcomeUnknown() is then true only if no member has answered
+// until the end of `request_timeout`, or if the lease was lost meanwhile.
 //
 // Errors have the code and message of the server, for example OutOfRange "etcdserver: mvcc:
 // required revision has been compacted". Every write that changes a key creates a new revision of
@@ -91,13 +97,16 @@ struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
   absl::Duration dial_timeout = absl::Seconds(2);     // to connect to one endpoint
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
+  // Needs cluster version 4 of raftkv; writes to another service fail with FailedPrecondition.
+  bool exactly_once = false;
   // Optional. Called at the end of each call, before its result is returned, on the thread that
   // runs the call; so by several threads at the same time. It must return soon. A watch calls it
   // when a stream ends, also if another one follows.
   std::function<void(const CallReport&)> on_call_end = nullptr;
 };
 
-// Gets the next piece of a snapshot, and how many bytes come after it, without the SHA-256.
+// Called with each piece of a snapshot, in order. `remaining`: the number of bytes after this
+// piece, without the SHA-256 at the end.
 using SnapshotSink = std::function<absl::Status(std::string_view piece, uint64_t remaining)>;
 
 class Client {
@@ -119,7 +128,8 @@ class Client {
   // all such calls: it must not wait for long. It may call Start. At most 10,000 calls, with 256
   // MiB of requests, may be in flight; a further one ends with ResourceExhausted. The destructor of
   // the client cancels these calls and waits until each `done` has returned, so `done` must not
-  // destroy the client.
+  // destroy the client. With Options::exactly_once, writes of keys run on up to 16 threads, which
+  // also call their `done`, and at most 1,000 of them wait.
   template <typename Result>
   void Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
              const CallOptions& options = {});
@@ -137,7 +147,7 @@ class Client {
   // Discards the history before `revision`; reads at a revision before it then fail. With
   // `physical`, returns only after the old versions have been removed from the store.
   absl::StatusOr<CompactResult> Compact(int64_t revision, bool physical = false);
-  // Grants a lease. `id` 0: the service chooses one.
+  // Grants a lease of `ttl` seconds. `id` 0: the service chooses one.
   absl::StatusOr<LeaseGrantResult> LeaseGrant(int64_t ttl, int64_t id = 0);
   // Ends a lease and deletes its keys. NotFound: there is no such lease.
   absl::StatusOr<LeaseRevokeResult> LeaseRevoke(int64_t id);
@@ -174,10 +184,10 @@ class Client {
   // Transfers leadership to the member with this id. Ask the leader: another member returns an
   // error.
   absl::Status MoveLeader(uint64_t target);
-  // Gets the state of the first endpoint that can be reached, as a stream of bytes: of a raftkv
-  // member, a backup (docs/backup.md). The last 32 bytes are the SHA-256 of those before, which the
-  // caller compares. `request_timeout` limits the wait for each piece, not the whole call. If
-  // `sink` returns an error, the call ends with it.
+  // Reads the state of the first endpoint that can be reached, as a stream of bytes. A raftkv
+  // member sends a backup (docs/backup.md). The last 32 bytes are the SHA-256 of all bytes before
+  // them; the caller must compare it. `request_timeout` limits the wait for each piece, not the
+  // whole call. If `sink` returns an error, the call ends with it.
   absl::Status Snapshot(const SnapshotSink& sink);
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
@@ -189,6 +199,9 @@ class Client {
 
 // Whether a write that failed with this error may have taken effect, or may still take effect.
 bool OutcomeUnknown(const absl::Status& error);
+// Whether a write that failed with this error was applied once, and only its result is lost. It can
+// happen with Options::exactly_once, if the result has more than 4 KiB.
+bool AnswerLost(const absl::Status& error);
 // Whether a request that failed with this error was never sent, because no endpoint was reachable.
 bool NeverSent(const absl::Status& error);
 

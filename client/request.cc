@@ -11,29 +11,31 @@ namespace {
 
 template <typename Response, typename Result>
 Request<Result> Make(Kind kind, const char* name, Result (*result)(google::protobuf::Message&&),
-                     std::unique_ptr<const google::protobuf::Message> message) {
+                     std::unique_ptr<const google::protobuf::Message> message,
+                     bool of_keys = false) {
   using Rep = typename Request<Result>::Rep;
   return Request<Result>(std::make_shared<const Rep>(
-      Rep{{kind, name, std::move(message), &Response::default_instance()}, result}));
+      Rep{{kind, name, std::move(message), &Response::default_instance(), of_keys}, result}));
 }
 
 // The result is what FromProto makes of the response.
 template <typename Response, typename Message>
-auto Make(Kind kind, const char* name, Message message) {
+auto Make(Kind kind, const char* name, Message message, bool of_keys = false) {
   using Result = decltype(FromProto(std::declval<Response>()));
   return Make<Response, Result>(
       kind, name,
       [](google::protobuf::Message&& response) {
         return FromProto(static_cast<Response&&>(response));
       },
-      std::make_unique<Message>(std::move(message)));
+      std::make_unique<Message>(std::move(message)), of_keys);
 }
 
 }  // namespace
 
 Request<PutResult> PutRequest(std::string_view key, std::string_view value,
                               const PutOptions& options) {
-  return Make<etcdserverpb::PutResponse>(Kind::kWrite, "KV.Put", ToProto(key, value, options));
+  return Make<etcdserverpb::PutResponse>(Kind::kWrite, "KV.Put", ToProto(key, value, options),
+                                         /*of_keys=*/true);
 }
 
 Request<std::optional<KeyValue>> GetRequest(std::string_view key, const ReadOptions& options) {
@@ -54,13 +56,14 @@ Request<RangeResult> RangeRequest(const Keys& keys, const ReadOptions& options) 
 
 Request<DeleteResult> DeleteRequest(const Keys& keys, const DeleteOptions& options) {
   return Make<etcdserverpb::DeleteRangeResponse>(Kind::kWrite, "KV.DeleteRange",
-                                                 ToProto(keys, options));
+                                                 ToProto(keys, options), /*of_keys=*/true);
 }
 
 Request<TxnResult> TxnRequest(const Transaction& transaction) {
   etcdserverpb::TxnRequest request = ToProto(transaction);
   const Kind kind = OnlyReads(request) ? Kind::kRead : Kind::kWrite;
-  return Make<etcdserverpb::TxnResponse>(kind, "KV.Txn", std::move(request));
+  return Make<etcdserverpb::TxnResponse>(kind, "KV.Txn", std::move(request),
+                                         /*of_keys=*/kind == Kind::kWrite);
 }
 
 Request<CompactResult> CompactRequest(int64_t revision, bool physical) {
@@ -75,6 +78,13 @@ Request<LeaseGrantResult> LeaseGrantRequest(int64_t ttl, int64_t id) {
   request.set_ttl(ttl);
   request.set_id(id);
   return Make<etcdserverpb::LeaseGrantResponse>(Kind::kWrite, "Lease.LeaseGrant",
+                                                std::move(request));
+}
+
+Request<LeaseGrantResult> AnyLeaseGrantRequest(int64_t ttl) {
+  etcdserverpb::LeaseGrantRequest request;
+  request.set_ttl(ttl);
+  return Make<etcdserverpb::LeaseGrantResponse>(Kind::kRead, "Lease.LeaseGrant",
                                                 std::move(request));
 }
 

@@ -16,7 +16,12 @@ struct AnyRequest {
   const char* name;  // the method, for example "KV.Range"
   std::unique_ptr<const google::protobuf::Message> message;
   const google::protobuf::Message* response;  // an empty message of the response's type
+  bool of_keys = false;                       // a write that Options::exactly_once covers
 };
+
+// LeaseGrant that may be repeated like a read: it may grant leases that nobody learns of. They
+// expire.
+Request<LeaseGrantResult> AnyLeaseGrantRequest(int64_t ttl);
 
 template <typename Result>
 struct Request<Result>::Rep {

@@ -67,10 +67,11 @@ void Watcher::Impl::RequestProgress() {
 }
 
 void Watcher::Impl::SendProgressRequest() {
-  if (!created_ || writing_ || progress_sent_ || !progress_wanted_) return;
+  if (!created_ || writing_ || !progress_wanted_.exchange(false)) return;
   WatchRequest request;
   request.mutable_progress_request();
-  progress_sent_ = writing_ = true;
+  ++progress_sent_;
+  writing_ = true;
   call_->Write(request, &writing_);
 }
 
@@ -89,7 +90,8 @@ void Watcher::Impl::Close() {
 }
 
 void Watcher::Impl::Finish(grpc::Status* status) {
-  created_ = progress_sent_ = false;
+  created_ = false;
+  if (std::exchange(progress_sent_, 0) > 0) progress_wanted_ = true;
   bool ok = false;
   call_->Finish(status, this);
   Wait(this, MonotonicTime::InfiniteFuture(), &ok);
@@ -212,8 +214,8 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   fragments_.Clear();
   next_revision_ = std::max(next_revision_, response.header().revision() + 1);
   if (response.events().empty()) {
-    const bool asked = std::exchange(progress_sent_, false);
-    if (asked) progress_wanted_ = false;
+    const bool asked = progress_sent_ > 0;
+    if (asked) --progress_sent_;
     if (!asked && !request_.progress_notify()) return std::nullopt;
   }
   return FromProto(std::move(response));

@@ -88,11 +88,12 @@ class Watcher::Impl {
   etcdserverpb::WatchResponse response_;
   etcdserverpb::WatchResponse fragments_;
 
-  // A request for progress that has not been answered. It is sent again on each new stream.
-  std::atomic<bool> progress_wanted_{false};
-  bool progress_sent_ = false;  // on this stream
-  bool writing_ = false;        // the request is being sent
-  grpc::Alarm wake_;            // makes the thread in Wait send it
+  std::atomic<bool> progress_wanted_{false};  // a request for progress is to be sent
+  // Requests that were sent on this stream and not answered. A service need not answer, so later
+  // ones do not wait. If the stream breaks, one is sent on the next stream.
+  int progress_sent_ = 0;
+  bool writing_ = false;  // the request is being sent
+  grpc::Alarm wake_;      // makes the thread in Wait send it
   std::atomic<bool> wake_is_set_{false};
 
   std::atomic<bool> cancelled_{false};

@@ -263,6 +263,11 @@ class Reader {
                            member.data_dir),
            "write the whole path");
     }
+    if (absl::StartsWith(member.data_dir, "$")) {
+      Fail(lines_[i]["data_dir"],
+           absl::StrFormat("data_dir \"%s\": variables are not expanded", member.data_dir),
+           "write the whole path");
+    }
     const std::string address = AddressOf(member.peer_url);
     const std::string host = address.substr(0, address.rfind(':'));
     const Line line = lines_[i].count("data_dir") ? lines_[i]["data_dir"] : lines_[i]["name"];

@@ -4,9 +4,9 @@
 // The loop: one thread that collects the events of peers and clients, runs one turn of the member
 // for all of them, applies, and starts again (docs/architecture.md). Batching makes it fast: a turn
 // needs one fsync, one message to each peer and one batch of the state machine, however many
-// requests it serves. The loop polls gRPC's completion queue for the connections that it makes to
-// peers. The connections that clients make have a thread of their own, and so have those that peers
-// make (http2/client_port.h). The loop gets events from both.
+// requests it serves. The loop polls gRPC's completion queue for the connections that this member
+// opens to peers. The connections that clients open are served by a thread of their own, and those
+// that peers open by another one (http2/client_port.h). These threads pass events to the loop.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
@@ -50,8 +50,8 @@ class Loop {
   // `peers`: the completion queue of the connections to peers.
   void Start(grpc::CompletionQueue* peers);
 
-  // The events of clients' calls and of peers' calls. They are served in turn, so that neither
-  // waits for the other's, until Join returns.
+  // The queues for events of clients' calls and of peers' calls. The loop takes from both in turn,
+  // so that a long queue does not delay the other one. They are served until Join returns.
   EventQueue* client_calls() { return &client_calls_; }
   EventQueue* peer_calls() { return &peer_calls_; }
 

@@ -117,16 +117,18 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
   return options;
 }
 
-// A member makes three connections to each peer. On each it has two streams at most and a few unary
-// calls, and it rarely resets them. Its windows are large, so that a distant peer can send fast.
+// Each peer opens three connections to this port: for large messages, for small ones, and for
+// snapshots. On each it has at most two streams and 8 unary calls, and it rarely resets them. All
+// connections may be of strangers, each with the streams that a stranger may have; that is half of
+// the calls. The windows are large, so that a distant peer can send fast.
 http2::PortOptions MakePeerPortOptions() {
   http2::PortOptions options;
-  options.for_peers = true;
   options.connections_max = 256;
   options.streams_max = 16'384;
-  options.calls_max = 1024;
+  options.calls_max = 8192;
   options.request_bytes_max = 512 << 20;
-  options.connection = {.message_bytes_max = kPeerMessageBytesMax,
+  options.connection = {.for_peers = true,
+                        .message_bytes_max = kPeerMessageBytesMax,
                         .metadata_bytes_max = 16 << 10,
                         .streams_max = 64,
                         .stream_window = 8 << 20,

@@ -1,5 +1,6 @@
 #include "server/workers.h"
 
+#include <string>
 #include <utility>
 
 namespace raftkv {
@@ -18,10 +19,19 @@ void Workers::Stop() {
   }
 }
 
-bool Workers::Run(std::function<void()> work) {
+bool Workers::Run(std::function<void()> work, const std::string& owner) {
   absl::MutexLock lock(&mutex_);
-  if (closed_ || waiting_.size() >= waiting_max_) return false;
-  waiting_.push_back(std::move(work));
+  if (closed_ || waiting_ >= waiting_max_) return false;
+  const auto queue = queues_.find(owner);
+  if (queue == queues_.end()) {
+    queues_[owner].push_back(std::move(work));
+    turns_.push_back(owner);
+  } else if (owner.empty() || queue->second.size() < waiting_max_ / 4) {
+    queue->second.push_back(std::move(work));
+  } else {
+    return false;
+  }
+  ++waiting_;
   return true;
 }
 
@@ -30,12 +40,20 @@ void Workers::Loop() {
     std::function<void()> work;
     {
       absl::MutexLock lock(&mutex_);
-      auto ready = [this]()
-                       ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return closed_ || !waiting_.empty(); };
+      auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return closed_ || waiting_ > 0; };
       mutex_.Await(absl::Condition(&ready));
-      if (waiting_.empty()) return;
-      work = std::move(waiting_.front());
-      waiting_.pop_front();
+      if (waiting_ == 0) return;
+      --waiting_;
+      std::string owner = std::move(turns_.front());
+      turns_.pop_front();
+      Queue& queue = queues_[owner];
+      work = std::move(queue.front());
+      queue.pop_front();
+      if (queue.empty()) {
+        queues_.erase(owner);
+      } else {
+        turns_.push_back(std::move(owner));
+      }
     }
     work();
   }

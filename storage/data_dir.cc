@@ -19,6 +19,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -296,8 +297,8 @@ absl::Status LostEntries(const std::string& dir, const LogStore& log) {
 
 constexpr char kSalvage[] = "/log.salvage";
 
-// Removes what a crash during SalvageLog left: an unfinished copy, or the log that was replaced.
-absl::Status RemoveUnfinishedSalvage(const std::string& dir) {
+// Removes a copy that did not replace the log, or the log that was replaced.
+absl::Status RemoveSalvage(const std::string& dir) {
   std::error_code error;
   fs::remove_all(dir + kSalvage, error);
   return error ? SystemError(dir + kSalvage, "cannot remove", error.value()) : absl::OkStatus();
@@ -314,50 +315,51 @@ void CopyLog(const std::string& dir, const std::string& copy, std::error_code* e
   }
 }
 
-// After a power loss a log may end in zeros or garbage. They were never acknowledged. This makes a
-// copy of the log and lets RocksDB cut off the garbage in the copy. If the copy still reaches the
-// watermark, or if other members may have what it lacks, it replaces the log.
-absl::Status SalvageLog(const DataDirOptions& o, const std::string& dir) {
+// After a power loss a log may end in zeros or garbage. They were never acknowledged. This opens a
+// copy of the log, in which RocksDB cuts off the garbage.
+absl::StatusOr<std::unique_ptr<LogStore>> OpenSalvagedCopy(const DataDirOptions& o,
+                                                           const std::string& dir) {
   const std::string copy = o.dir + kSalvage;
   std::error_code error;
   CopyLog(dir, copy, &error);
-  if (error) {
-    const int reason = error.value();
-    fs::remove_all(copy, error);
-    return SystemError(copy, "cannot copy the log", reason);
-  }
-  absl::StatusOr<std::unique_ptr<LogStore>> log =
-      OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
-  absl::Status status = log.status();
-  if (log.ok() && (*log)->lost() && !o.has_peers && !o.joins) status = LostEntries(dir, **log);
-  if (log.ok()) {
-    log->reset();  // closes the copy; RocksDB has written the recovered entries to a new file
-    if (status.ok()) status = SyncTree(copy);
-  }
-  if (status.ok() &&
-      renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
-    status = SystemError(dir, "cannot replace it with its repaired copy", errno);
-  }
-  if (status.ok()) status = SyncDirectory(o.dir);
-  fs::remove_all(copy, error);
-  return status;
+  if (error) return SystemError(copy, "cannot copy the log", error.value());
+  return OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
 }
 
+// `*salvaged`: the result is a copy of the log, which UseSalvagedCopy puts in its place.
 absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions& o,
-                                                           bool initialized,
+                                                           bool initialized, bool* salvaged,
                                                            std::vector<std::string>* warnings) {
   const std::string dir = o.dir + "/log";
   bool garbage = false;
   absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false, &garbage);
   // RocksDB can cut off only damage that it notices. Other damage would still be in the copy.
-  if (log.ok() || !garbage || !initialized || !SalvageLog(o, dir).ok()) return log;
-  log = OpenLog(o, dir, false, false);
-  if (log.ok()) {
-    warnings->push_back(absl::StrCat(
-        dir, ": ended in garbage, as after a power loss; repaired: it contains ",
-        (*log)->lost() ? "the entries up to " : "all saved entries, up to ", (*log)->last_index()));
+  if (log.ok() || !garbage || !initialized) return log;
+  absl::StatusOr<std::unique_ptr<LogStore>> copy = OpenSalvagedCopy(o, dir);
+  if (!copy.ok()) return log;
+  *salvaged = true;
+  warnings->push_back(absl::StrCat(
+      dir, ": ended in garbage, as after a power loss; repaired: it contains ",
+      (*copy)->lost() ? "the entries up to " : "all saved entries, up to ", (*copy)->last_index()));
+  return copy;
+}
+
+// Replaces the damaged log by the copy that `*log` has open. Call it when nothing else prevents the
+// start: a log that cannot be repaired stays as it is.
+absl::Status UseSalvagedCopy(const DataDirOptions& o, const StateMachine& state,
+                             std::unique_ptr<LogStore>* log) {
+  const std::string dir = o.dir + "/log", copy = o.dir + kSalvage;
+  log->reset();  // RocksDB has written the recovered entries to a new file
+  if (absl::Status status = SyncTree(copy); !status.ok()) return status;
+  if (renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
+    return SystemError(dir, "cannot replace it with its repaired copy", errno);
   }
-  return log;
+  if (absl::Status status = SyncDirectory(o.dir); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<LogStore>> opened = OpenLog(o, dir, false, false);
+  if (!opened.ok()) return opened.status();
+  *log = *std::move(opened);
+  if ((*log)->lost()) (*log)->ContinueAfter(state.applied());  // as HandleLoss
+  return absl::OkStatus();
 }
 
 // --- the state machine
@@ -397,9 +399,13 @@ absl::Status HandleLoss(const DataDirOptions& o, LogStore* log, const StateMachi
   const raft::Index first = log->lost()->first, last = log->lost()->last.index;
   if (!log->ContinueAfter(state.applied())) return LostEntries(dir, *log);
   if (!log->lost()) {
-    if (IsOnlyVoter(o, state)) log->AllowVoting();
-    warnings->push_back(absl::StrCat(dir, ": lost entries ", first, " to ", last,
-                                     "; nothing is missing, because the state has them"));
+    const bool votes = IsOnlyVoter(o, state);
+    if (votes) log->AllowVoting();
+    warnings->push_back(absl::StrCat(
+        dir, ": lost entries ", first, " to ", last,
+        "; the state has them, so they are not missing",
+        votes ? ""
+              : "; this member does not vote until a leader has sent it what may follow them"));
     return absl::OkStatus();
   }
   if (IsOnlyVoter(o, state)) return LostEntries(dir, *log);
@@ -442,6 +448,10 @@ absl::Status WithRemedy(const absl::Status& status) {
 }
 
 absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirLock> lock) {
+  bool salvaged = false;
+  const absl::Cleanup remove_salvage = [&] {  // at the end: the log may be open there
+    RemoveSalvage(options.dir).IgnoreError();
+  };
   DataDir result;
   result.lock = std::move(lock);
   if (absl::Status s = CheckSpaceForStart(options.dir, &result.warnings); !s.ok()) return s;
@@ -453,7 +463,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
   result.is_new = !initialized;
-  if (absl::Status s = RemoveUnfinishedSalvage(options.dir); !s.ok()) return s;
+  if (absl::Status s = RemoveSalvage(options.dir); !s.ok()) return s;
   if (!initialized) {
     for (const char* part : {"/log", "/sm"}) {
       if (absl::Status s = MakeDirectory(options.dir + part); !s.ok()) return s;
@@ -467,17 +477,17 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   if (!states.ok()) return states.status();
   result.states = *std::move(states);
   absl::StatusOr<std::unique_ptr<LogStore>> log =
-      OpenOrSalvageLog(options, initialized, &result.warnings);
+      OpenOrSalvageLog(options, initialized, &salvaged, &result.warnings);
   if (!log.ok()) return log.status();
   result.log = *std::move(log);
   if (!initialized && result.identity.restored) {
     result.log->Reset({.id = result.identity.restored->base});
   }
+  const bool resumes = result.states->resume().has_value();
   if (const auto& resume = result.states->resume()) {
     ResumeInstall(*resume, result.log.get());
     result.warnings.push_back(absl::StrCat(
         options.dir, ": finished the install of a snapshot up to entry ", resume->id.index));
-    result.states->Replaced();
   }
 
   absl::StatusOr<std::unique_ptr<StateMachine>> state =
@@ -491,6 +501,11 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
   if (result.state->members().removed(options.member_id)) return Removed(options);
 
+  if (salvaged) {
+    const absl::Status s = UseSalvagedCopy(options, *result.state, &result.log);
+    if (!s.ok()) return s;
+  }
+  if (resumes) result.states->Replaced();
   if (!initialized) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
     if (absl::Status s = WriteFile(options.dir, "INITIALIZED", ""); !s.ok()) return s;

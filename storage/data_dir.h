@@ -15,8 +15,9 @@
 //   log/          the Raft log (log_store.h) and its WATERMARK
 //   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
-//   log.salvage/  a copy of a damaged log while it is repaired; a leftover of a crash is removed at
-//                 the next start
+//   log.salvage/  a copy of a damaged log while it is repaired, then the damaged log, until it is
+//                 removed; the log is replaced only when nothing else prevents the start. A
+//                 leftover of a crash is removed at the next start
 //
 // A directory that has neither IDENTITY nor INITIALIZED must be empty, except for lost+found and
 // for files that an interrupted first start left.

@@ -73,7 +73,9 @@ struct StateMachine::Rep {
   absl::Status Load();
   bool OutOfLimits(const Limits& limits, const Meter& meter) const;
   absl::Status ApplyCommand(const proto::Command& command, ClusterVersion needs, Meter* meter,
-                            proto::CommandResponse* response);
+                            ApplyResult* result);
+  absl::Status Execute(const proto::Command& command, Meter* meter,
+                       proto::CommandResponse* response);
   void CompactBatch(Meter* meter);
   std::shared_ptr<const StateSnapshot> Snapshot();
   void Write();
@@ -105,6 +107,7 @@ StateMachine::~StateMachine() = default;
 
 void StateMachine::Install(std::unique_ptr<StateMachine> other) {
   rep_ = other->rep_;
+  if (RAFTKV_MUTANT("install-hides-the-sessions")) rep_->tables.Get<SessionTable>().Forget();
   if (RAFTKV_MUTANT("install-hides-the-leases")) rep_->shared.lease_changes = {};
   for_any_thread_.Set(rep_);
 }
@@ -181,7 +184,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         meter.Bytes(entry.payload.size());
         const size_t batch_bytes = rep.shared.batch.bytes();
         rep.shared.entry = entry.id;
-        result.status = rep.ApplyCommand(command, needs, &meter, &result.response);
+        result.status = rep.ApplyCommand(command, needs, &meter, &result);
         if (meter.interrupted()) {
           if (RAFTKV_MUTANT("large-entry-passed-over")) state.applied = entry.id;
           results.resize(i);
@@ -200,7 +203,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
       ++rep.entries_since_flush;
       if (rep.shared.batch.bytes() > kBatchBytes) rep.WriteBatchOut();
     }
-    result.revision = state.revision;
+    if (result.revision == 0) result.revision = state.revision;
     answer_bytes += result.response.ByteSizeLong();
     if (answer_bytes > kAnswerBytes) results.resize(i + 1);
   }
@@ -216,14 +219,27 @@ bool StateMachine::Rep::OutOfLimits(const Limits& limits, const Meter& meter) co
 // Applies the command by the rules of the cluster version, and returns its status. If the meter is
 // interrupted, nothing was changed, and the returned status has no meaning.
 absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, ClusterVersion needs,
-                                             Meter* meter, proto::CommandResponse* response) {
+                                             Meter* meter, ApplyResult* result) {
   if (needs > state().cluster_version) {
     return absl::FailedPreconditionError(absl::StrCat("the cluster version is ",
                                                       state().cluster_version, ", and this needs ",
                                                       needs, ": upgrade all members"));
   }
-  if (absl::Status denied = state().alarms.Permit(command); !denied.ok()) return denied;
   meter->BeginEntry(shared.rules(), state().compacted);
+  if (!command.has_session()) return Execute(command, meter, &result->response);
+  SessionTable& sessions = tables.Get<SessionTable>();
+  if (auto decided = sessions.Decide(command, meter, &result->response, &result->revision)) {
+    return *decided;
+  }
+  if (meter->interrupted()) return absl::OkStatus();
+  absl::Status status = Execute(command, meter, &result->response);
+  if (!meter->interrupted()) sessions.Record(command, status, &result->response);
+  return status;
+}
+
+absl::Status StateMachine::Rep::Execute(const proto::Command& command, Meter* meter,
+                                        proto::CommandResponse* response) {
+  if (absl::Status denied = state().alarms.Permit(command); !denied.ok()) return denied;
   absl::Status status = tables.Check(command, meter);
   if (status.ok() && !meter->interrupted()) tables.Apply(command, response);
   return status;

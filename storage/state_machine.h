@@ -11,10 +11,12 @@
 // earlier applied index, and the log is replayed through the same Apply. Entries at or below
 // applied() are skipped.
 //
-// Reading: Snapshot() pins a state that any thread may read. Snapshot(), DiskBytes() and
-// StartDefragment() may be called from any thread at any time, also during Apply, and never wait
-// for a running write of the engine. The other functions may be called only by the thread that
-// applies.
+// Reading: Snapshot() pins a state that any thread may read.
+//
+// Threads: Snapshot(), DiskBytes() and StartDefragment() may be called from any thread at any time,
+// also during Apply, and never wait for a running write of the engine. Checkpoint() may be called
+// from any thread, and waits for the disk. The other functions may be called only by the thread
+// that applies.
 
 #include <cstdint>
 #include <deque>
@@ -47,7 +49,9 @@ namespace raftkv {
 struct ApplyResult {
   proto::Origin origin;  // of the command, if this call applied it; else all zero
   absl::Status status;
-  Revision revision = 0;  // the store's, right after this entry
+  // The store's, right after this entry. If the response is that of an earlier entry of the same
+  // session and number, right after that one.
+  Revision revision = 0;
   proto::CommandResponse response;
 };
 
@@ -130,10 +134,10 @@ class StateMachine {
   Revision compacted_revision() const;
   Revision compaction_done() const;  // all versions obsolete at this revision were removed
   bool compacting() const { return compaction_done() < compacted_revision(); }
-  // Runs one step of the physical compaction. It may cost twice as much as what was written since
-  // the last call, so that the compaction keeps up with the writes. The cost is counted in steps of
-  // Meter, for events and their bytes. The limit is at least 256 and at most 4,096 steps (20 to
-  // 40 ms); for tests, at most `steps_max`. No effect if there is nothing to compact.
+  // Runs one step of the physical compaction. No effect if there is nothing to compact. The step
+  // may cost twice as much as the writes since the last call, so that the compaction keeps up with
+  // the writes; but at least 256 and at most 4,096 steps of Meter (20 to 40 ms), counted for events
+  // and their bytes. Tests set a lower limit: `steps_max`.
   void CompactStep(int64_t steps_max = INT64_MAX);
 
   // Starts to free the disk space of deleted data in the background, and returns at once.

@@ -67,7 +67,9 @@ std::vector<FieldVersion>& FieldVersions() {
 }
 
 ClusterVersion Needs(const proto::Command& command) {
-  const ClusterVersion needs = OperationNeeds(command);
+  ClusterVersion needs = OperationNeeds(command);
+  // Not a row of FieldVersions: a walk over all fields would slow down every write.
+  if (command.has_session()) needs = std::max(needs, kSessionsVersion);
   return FieldVersions().empty() ? needs : std::max(needs, FieldsNeed(command));
 }
 

@@ -14,6 +14,7 @@
 //   3  leases, and their rules below; changes of the members (members.h); alarms (alarms.h);
 //      digests are kept (tables/digests.h); logs are cut, and a member that needs an entry that
 //      was cut gets a snapshot (server/member/log_tail.h)
+//   4  commands may belong to a session (tables/sessions.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -31,7 +32,7 @@ namespace raftkv {
 
 using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
-inline constexpr ClusterVersion kNewestVersion = 3;  // the newest version that this program knows
+inline constexpr ClusterVersion kNewestVersion = 4;  // the newest version that this program knows
 
 // The versions that code asks for by name. What is true from each one on:
 inline constexpr ClusterVersion kMembersVersion = 3;  // there is the command ChangeMembers
@@ -43,6 +44,7 @@ inline constexpr ClusterVersion kDigestsVersion = 3;
 // StateSnapshot::HashKv hashes what a compaction at its revision would leave, so that compaction
 // does not change the hash. Below this version it hashes all versions since the last compaction.
 inline constexpr ClusterVersion kHashKvVersion = 3;
+inline constexpr ClusterVersion kSessionsVersion = 4;  // there is the field Command.session
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each full
@@ -105,11 +107,18 @@ struct Rules {
   int64_t lease_keys = 1 << 18;
   int64_t lease_key_bytes = 64 << 20;
   // An entry that expires several leases stops before the first lease with which it would delete
-  // more keys than this number. It may always expire one lease.
+  // more keys, and answers of sessions, than this number. It may always expire one lease.
   int64_t expired_keys = 512;
   // The number of alarms that clients have raised. Those of members about their own disks are not
   // counted.
   size_t alarms = 1024;
+  // The answers that sessions store: of one session, and of all. A command that would add one more
+  // is rejected. Each takes some 150 bytes of memory on every member, and the answer itself.
+  size_t session_answers = 1000;
+  size_t all_session_answers = 1 << 20;
+  // The bytes of one stored answer, and of all. A larger one is stored in part.
+  size_t session_answer_bytes = 4096;
+  size_t all_session_answer_bytes = 64 << 20;
 };
 
 inline constexpr Rules kRulesOfVersion1{.costs = {.key_bytes_per_step = 0}};

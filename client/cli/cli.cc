@@ -56,6 +56,8 @@ void AddGlobalFlags(CLI::App& app, Flags& flags, Context& context) {
       ->capture_default_str();
   app.add_option("-w,--write-out", flags.format, "output format: simple, json, fields or table")
       ->capture_default_str();
+  app.add_flag("--exactly-once", context.exactly_once,
+               "repeat put, del and txn until their outcome is known; each takes effect once");
   app.add_flag("--hex", context.hex, "print keys and values as \\xNN");
 }
 
@@ -171,7 +173,10 @@ int PrintHelp(const CLI::App& app, const Streams& streams) {
 }  // namespace
 
 Options Context::ClientOptions() const {
-  return {.endpoints = endpoints, .dial_timeout = dial_timeout, .request_timeout = command_timeout};
+  return {.endpoints = endpoints,
+          .dial_timeout = dial_timeout,
+          .request_timeout = command_timeout,
+          .exactly_once = exactly_once};
 }
 
 std::unique_ptr<Client> Context::Connect() const {

@@ -72,6 +72,7 @@ class Context {
   absl::Duration dial_timeout = absl::Seconds(2);
   Format format = Format::kSimple;
   bool hex = false;
+  bool exactly_once = false;
   std::vector<std::string> command;  // of watch and lock: the words after --
   std::function<int()> verb;         // runs the verb that was given; empty: none was given
 };

@@ -181,6 +181,17 @@ int FailChange(const absl::Status& error, const std::vector<std::string>& peer_u
 int Add(const ChangeArguments& arguments, const Context& context) {
   if (const int code = CheckFormat(context); code != kExitOk) return code;
   const std::unique_ptr<Client> client = context.Connect();
+  // The request does not have the name, which the new member tells when it starts.
+  const auto list = client->MemberList();
+  if (!list.ok()) return context.Fail(list.status());
+  for (const Member& member : list->members) {
+    if (member.name != arguments.member) continue;
+    return context.BadArguments(
+        absl::StrCat("member add: there is a member ", member.name, " already, with the ID ",
+                     absl::Hex(member.id),
+                     "; choose another name, or, if its disk is lost, use raftkv member "
+                     "replace"));
+  }
   const auto added = client->MemberAdd(arguments.peer_urls, arguments.learner);
   if (!added.ok()) return FailChange(added.status(), arguments.peer_urls, client.get(), context);
   context.MakeOutput().AddedMember(*added, arguments.member);
@@ -317,6 +328,7 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
       return FailChange(result.status(), arguments.peer_urls, client.get(), context);
     }
     context.MakeOutput().AddedMember(*result, arguments.with);
+    context.streams.out << std::flush;  // the progress on stderr comes after it, also in one file
   }
   const absl::Status votes = AwaitVoter(client.get(), arguments, context);
   if (absl::IsInvalidArgument(votes)) return context.BadArguments(votes.message());

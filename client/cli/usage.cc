@@ -56,6 +56,19 @@ void GuessAmong(const CLI::App& app, const std::string& path, const std::string&
   }
 }
 
+// What other tools call the verbs of groups such as `member`. Empty: `group` has no such verb.
+std::string VerbOfGroup(const CLI::App& group, std::string_view word) {
+  constexpr std::pair<std::string_view, const char*> kVerbs[] = {
+      {"ls", "list"},    {"rm", "remove"},    {"delete", "remove"}, {"rm", "revoke"},
+      {"del", "revoke"}, {"create", "grant"}, {"create", "add"},    {"create", "save"}};
+  for (const auto& [other, ours] : kVerbs) {
+    for (const CLI::App* verb : VerbsOf(group)) {
+      if (other == word && verb->get_name() == ours) return ours;
+    }
+  }
+  return "";
+}
+
 // What other stores call our verbs. Empty: nothing is known.
 std::string VerbOfOtherStores(std::string_view word) {
   constexpr std::pair<std::string_view, const char*> kVerbs[] = {{"set", "put"},
@@ -194,8 +207,15 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
     return absl::StrCat("\"", word, "\" is a verb of etcdctl that raftkv does not have yet; ",
                         InsteadOf(word));
   }
+  // In a group, its own verbs come first.
   Guess guess;
-  guess.name = VerbOfOtherStores(word);
+  if (path.empty()) {
+    guess.name = VerbOfOtherStores(word);
+  } else if (const std::string verb = VerbOfGroup(app, word); !verb.empty()) {
+    guess.name = absl::StrCat(path, " ", verb);
+  } else {
+    GuessAmong(app, path + " ", word, &guess);
+  }
   if (guess.name.empty()) GuessAmong(root, "", word, &guess);
   return absl::StrCat(prefix, "unknown verb \"", word, "\"",
                       guess.name.empty() ? help : "; did you mean \"" + guess.name + "\"?");

@@ -1,15 +1,23 @@
 #ifndef RAFTKV_PROTO_ETCD_OUTCOME_H_
 #define RAFTKV_PROTO_ETCD_OUTCOME_H_
 
-// Trailing metadata of a failed write. etcd's API has one error, "request timed out", both for a
-// write that may still happen and for a write that was never proposed. A raftkv server marks the
-// second kind with kOutcomeKey = kNotProposed. A client that knows the key may repeat such a write.
-// Other clients ignore it.
+// Trailing metadata of a write, which etcd's API does not have. Other clients ignore it.
+//
+// etcd has one error, "request timed out", both for a write that may still happen and for a write
+// that was never proposed. A raftkv server marks the second kind with kOutcomeKey = kNotProposed. A
+// client that knows the key may repeat such a write.
+//
+// The other values are about writes of a session (metadata.h). kDecided: the write has failed, and
+// no other attempt of it, earlier or later, has another outcome. kReduced: the write was applied
+// once, by an earlier attempt, whose answer was too large to be stored. The response lacks earlier
+// values and the responses of a transaction's operations.
 
 namespace raftkv {
 
 inline constexpr char kOutcomeKey[] = "raftkv-outcome";
 inline constexpr char kNotProposed[] = "not-proposed";
+inline constexpr char kDecided[] = "decided";
+inline constexpr char kReduced[] = "reduced";
 
 }  // namespace raftkv
 

@@ -55,7 +55,7 @@ void ReadRange(const Edge& edge, std::shared_ptr<const StateSnapshot> snapshot,
   const absl::Status status = ReadFrom(*snapshot, request, kInlineLimits, response.get());
   if (!absl::IsResourceExhausted(status)) return then(ToWire(status), *response);
   edge.OnReaders(
-      std::move(give_up),
+      "", std::move(give_up),
       [snapshot, request, response](const Limits& limits) {
         response->Clear();
         return ReadFrom(*snapshot, request, limits, response.get());

@@ -46,6 +46,10 @@ inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10
 // `long_readers`. A page of 500 keys out of twenty million costs less.
 inline const Limits kShortRead{.steps_max = 32'768, .answer_bytes_max = 16 << 20};
 
+// How long a read may wait for a worker, and until clients have read earlier answers. Its own work
+// is limited by the request timeout.
+inline constexpr absl::Duration kReadWaitMax = absl::Minutes(1);
+
 // What the API counts, for /metrics. From any thread.
 struct Counters {
   std::atomic<uint64_t> failed_proposals{0};  // writes that were not applied in time
@@ -102,6 +106,12 @@ struct Edge {
     return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
   }
 
+  // The same for a read that may need a worker: large answers of others are no error.
+  MonotonicTime ReadDeadline(const Call& call) const {
+    const absl::Duration wait = std::max(kReadWaitMax, config->limits.request_timeout);
+    return std::min(MonotonicNow() + wait, call.deadline());
+  }
+
   // The deadline of the call's client, and whether that client has gone.
   template <typename Request, typename Response>
   static Caller CallerOf(Unary<Request, Response> call) {
@@ -152,21 +162,28 @@ struct Edge {
 
   // Runs `read(limits)` on one of `readers`, which ends it after kShortRead. If it then returned
   // ResourceExhausted, it runs again, up to the limits of one answer, on one of `long_readers`. So
-  // short reads never wait for long ones. Calls `done` with the status for the wire, on the worker.
-  void OnReaders(std::function<bool()> give_up, std::function<absl::Status(const Limits&)> read,
+  // short reads never wait for long ones. The reads of different clients (`client`: Call::peer)
+  // take turns. A read that has begun ends after the request timeout, or once `give_up` is true.
+  // Calls `done` with the status for the wire, on the worker.
+  void OnReaders(const std::string& client, std::function<bool()> give_up,
+                 std::function<absl::Status(const Limits&)> read,
                  std::function<void(const absl::Status&)> done) const {
-    const auto run_long = [this, give_up, read, done] {
-      const absl::Status status =
-          read({.answer_bytes_max = config->limits.max_response_bytes, .give_up = give_up});
+    const auto run = [this, give_up, read](Limits limits) {
+      if (!AwaitRoom(give_up)) return absl::CancelledError();
+      const MonotonicTime until = MonotonicNow() + config->limits.request_timeout;
+      limits.give_up = [give_up, until] { return give_up() || MonotonicNow() >= until; };
+      return read(limits);
+    };
+    const auto run_long = [this, run, done] {
+      const absl::Status status = run({.answer_bytes_max = config->limits.max_response_bytes});
       done(absl::IsResourceExhausted(status) ? ResponseTooLarge() : EndOfRead(status));
     };
-    const bool accepted = readers->Run([this, give_up, read, done, run_long] {
-      Limits limits = kShortRead;
-      limits.give_up = give_up;
-      const absl::Status status = read(limits);
+    const auto run_short = [this, client, run, done, run_long] {
+      const absl::Status status = run(kShortRead);
       if (!absl::IsResourceExhausted(status)) return done(EndOfRead(status));
-      if (!long_readers->Run(run_long)) done(TooManyRequests());
-    });
+      if (!long_readers->Run(run_long, client)) done(TooManyRequests());
+    };
+    const bool accepted = readers->Run(run_short, client);
     if (!accepted) done(TooManyRequests());
   }
 };

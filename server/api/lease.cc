@@ -58,7 +58,7 @@ void Revoke(const Edge* edge, Unary<LeaseRevokeRequest, LeaseRevokeResponse> cal
 }
 
 void TimeToLive(const Edge* edge, Unary<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse> call) {
-  const MonotonicTime deadline = edge->Deadline(*call.get());
+  const MonotonicTime deadline = edge->ReadDeadline(*call.get());
   const auto answer = [edge, deadline, call] {
     const std::optional<absl::Duration> left =
         edge->member->LeaseRemaining(call.request().id(), MonotonicNow());

@@ -13,6 +13,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "server/api/edge.h"
+#include "server/api/sessions.h"
 
 namespace raftkv::api {
 
@@ -62,9 +63,8 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
   if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
   edge->OnReaders(
-      edge->GiveUpOf(call, deadline),
+      call->peer(), edge->GiveUpOf(call, deadline),
       [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
-        if (!edge->AwaitRoom(limits.give_up)) return absl::CancelledError();
         return Fill(edge, *snapshot, limits, call, complete);
       },
       [call](const absl::Status& status) { call.Finish(status); });
@@ -89,7 +89,7 @@ void WhenUpToDate(const Edge* edge, Unary<Request, Response> call, Answer answer
 
 template <typename Request, typename Response>
 void Read(const Edge* edge, bool serializable, Unary<Request, Response> call) {
-  const MonotonicTime deadline = edge->Deadline(*call.get());
+  const MonotonicTime deadline = edge->ReadDeadline(*call.get());
   if (serializable) return ReadNow(edge, deadline, call);
   WhenUpToDate(edge, call, [edge, deadline, call] { ReadNow(edge, deadline, call); });
 }
@@ -154,17 +154,25 @@ inline void Propose(const Edge* edge, proto::Command* command, Caller caller, Pr
   edge->member->Post(ReadRequest{std::move(done), std::move(caller)});
 }
 
-// Proposes `command` and answers the call. `get` returns the part of the command's response that
-// answers it.
+// Proposes `command`, in the session that the call names, and answers the call. `get` returns the
+// part of the command's response that answers it.
 template <typename Request, typename Response>
 void Write(const Edge* edge, Unary<Request, Response> call, proto::Command* command,
            Response* (proto::CommandResponse::*get)(),
            std::shared_ptr<const int> compaction_waiter = nullptr) {
   const bool wait_for_compaction = compaction_waiter != nullptr;
+  if (absl::Status malformed = BindToSession(*call.get(), command); !malformed.ok()) {
+    SayNotProposed(call.get());
+    return call.Finish(malformed);
+  }
   auto answer = [edge, call, get, waiter = std::move(compaction_waiter)](
                     const absl::Status& status, bool proposed, ApplyResult result) {
     if (!proposed) SayNotProposed(call.get());
-    if (!status.ok()) return call.Finish(status);
+    if (!status.ok()) {
+      if (result.response.decided()) call->AddTrailer(kOutcomeKey, kDecided);
+      return call.Finish(status);
+    }
+    if (result.response.reduced()) call->AddTrailer(kOutcomeKey, kReduced);
     call.response()->Swap((result.response.*get)());
     edge->FillHeader(result.revision, call.response()->mutable_header());
     call.Finish(absl::OkStatus());

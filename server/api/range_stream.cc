@@ -117,7 +117,8 @@ class RangeCall final : public StreamHandler {
     ReadOnWorker();
   }
 
-  // Called regularly.
+  // Called every kGiveUpInterval. A client that has gone needs no check: an event of its stream
+  // destroys this object, which frees the bytes, and a worker that reads ends.
   void CheckLimits(MonotonicTime now) {
     const bool stalled =
         all_->bytes > kAllChunksBytes && now - unread_since_ > kStalledMax && !stream_.writable();
@@ -157,14 +158,14 @@ class RangeCall final : public StreamHandler {
     const int64_t bytes_max = all_->bytes > kAllChunksBytes ? kSmallChunkBytes : kChunkBytes;
     Hold(bytes_max);
     Workers* const workers = first ? edge_.readers : edge_.long_readers;
-    const bool accepted = workers->Run([edge = &edge_, reading = reading_, bytes_max, limits] {
+    const auto read = [edge = &edge_, reading = reading_, bytes_max, limits] {
       auto chunk = std::make_shared<RangeStreamResponse>();
       const absl::Status status = ReadChunk(*edge, reading.get(), bytes_max, limits, chunk.get());
       edge->on_loop([reading, chunk, status] {
         if (reading->call != nullptr) reading->call->OnChunk(status, chunk.get());
       });
-    });
-    if (!accepted) Finish(TooManyRequests());
+    };
+    if (!workers->Run(read, stream_.peer())) Finish(TooManyRequests());
   }
 
   void OnChunk(const absl::Status& status, RangeStreamResponse* chunk) {

@@ -11,6 +11,7 @@
 
 #include "glog/logging.h"
 #include "server/clock.h"
+#include "server/http2/client_connection.h"
 
 namespace raftkv::http2 {
 
@@ -70,12 +71,14 @@ void Outbox::Wake() {
   }
 }
 
-bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection) {
+bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                           bool stranger) {
   constexpr int64_t kSmall = 64 << 10;
+  const int64_t max = stranger ? request_bytes_max_ / 4 : request_bytes_max_;
   const int64_t bytes = request_bytes_ += change;
-  if (change <= 0 || bytes <= request_bytes_max_ / 2) return true;
-  if (of_stream <= kSmall) return bytes <= 2 * request_bytes_max_;
-  return bytes <= request_bytes_max_ && of_connection <= large_;
+  if (change <= 0 || bytes <= max / 2) return true;
+  if (of_stream <= kSmall) return bytes <= 2 * max;
+  return bytes <= max && of_connection <= large_;
 }
 
 std::vector<Command> Outbox::Take() {
@@ -179,6 +182,7 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
         Admit(method_->needs == nullptr ? method_->permission : method_->needs(*request_));
     if (status.ok() && method_->check != nullptr) status = method_->check(*request_);
     if (!status.ok()) return Finish(status);
+    stream_->accepted = true;
     response_.reset(method_->response->New());
     method_->handler(this);
   }
@@ -212,7 +216,6 @@ class UnaryOwner final : public StreamOwner {
   absl::Status OnRequestsEnd(bool damaged) override {
     if (request_ == nullptr || damaged) return CannotParse();
     given_ = true;
-    stream_->accepted = true;
     group_->new_events.push_back({new PortUnaryCall(group_, method_, stream_, std::move(request_),
                                                     std::exchange(request_bytes_, 0))});
     return absl::OkStatus();
@@ -227,7 +230,8 @@ class UnaryOwner final : public StreamOwner {
  private:
   bool Charge(int64_t bytes) {
     const int64_t change = bytes - std::exchange(request_bytes_, bytes);
-    return group_->outbox->ChargeRequest(change, bytes, /*of_connection=*/0);
+    return group_->outbox->ChargeRequest(change, bytes, /*of_connection=*/0,
+                                         stream_->connection->stranger());
   }
 
   Group* const group_;
@@ -415,7 +419,7 @@ class StreamOwnerOnPort final : public StreamOwner {
     if (!Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
     if (!group_->outbox->ChargeRequest(static_cast<int64_t>(cost), static_cast<int64_t>(cost),
-                                       /*of_connection=*/0)) {
+                                       /*of_connection=*/0, stream_->connection->stranger())) {
       group_->outbox->ReleaseRequest(static_cast<int64_t>(cost));
       return TooManyRequests();
     }

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_HTTP2_CALLS_H_
 #define RAFTKV_SERVER_HTTP2_CALLS_H_
 
-// Calls on a port. Each has two objects: the owner of its HTTP/2 stream, on the port's
-// thread, which parses requests; and the Call (rpc/call.h) that its handler sees, on the thread
-// that serves the group's event queue.
+// The calls of a port. Each call is two objects. The StreamOwner is used on the port's thread: it
+// owns the HTTP/2 stream and parses the requests. The Call (rpc/call.h) is used on the thread that
+// serves the event queue of the call's group. Handlers see only the Call.
 
 #include <atomic>
 #include <cstddef>
@@ -47,12 +47,15 @@ class Outbox {
   // The bytes of answers that are queued and not sent.
   std::atomic<size_t> unsent_bytes{0};
 
-  // The memory of requests: those that are not complete, and those that no handler has taken or
-  // that are not answered yet. A change is charged to a stream, which has `of_stream` now, and to a
-  // connection (`of_connection`; 0: unknown). False: there is too much. Streams with at most 64 KiB
-  // are accepted up to twice the limit, so that a few large requests do not block all other
-  // clients.
-  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection);
+  // Adds `change` to the bytes of all requests that are not complete, that no handler has taken, or
+  // that are not answered yet. `of_stream`: what the stream of the request takes then.
+  // `of_connection`: what the incomplete requests of its connection take then; 0: not known. False:
+  // a limit is exceeded, so the request must be rejected; the change is counted nevertheless.
+  // Streams with at most 64 KiB are accepted up to twice the limit, so that a few large requests do
+  // not block all other clients. For a `stranger` (ClientConnection::stranger), the limit is a
+  // quarter.
+  bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                     bool stranger = false);
   void ReleaseRequest(int64_t bytes) { request_bytes_ -= bytes; }
 
  private:
@@ -72,8 +75,8 @@ struct Group {
   Outbox* outbox = nullptr;
   std::atomic<int> running{0};    // the part of Outbox::running that is of this group
   std::vector<Event> new_events;  // the port's thread; pushed once in a round
-  // The port's thread: the streams of a connection that have no request, oldest first, of methods
-  // that limit them.
+  // Used on the port's thread. For methods that limit such streams (FirstRequest): the streams of a
+  // connection that have not sent their first request, oldest first.
   using SilentKey = std::pair<const StreamMethod*, const ClientConnection*>;
   std::map<SilentKey, std::list<StreamOwnerOnPort*>> silent;
   std::set<StreamCall*> open_streams;  // the handlers' thread

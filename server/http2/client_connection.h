@@ -21,9 +21,14 @@
 namespace raftkv::http2 {
 
 struct ConnectionLimits {
+  // The clients are the other members. They speak gRPC only. A connection is a stranger's until a
+  // call of it was accepted (GrpcStream::accepted), and until then it has `stranger_streams_max`
+  // streams at most.
+  bool for_peers = false;
   size_t message_bytes_max = 2 << 20;   // of a request, also after decompression
   size_t metadata_bytes_max = 1 << 20;  // of the headers of a request over HTTP/2
   uint32_t streams_max = 4096;          // at the same time
+  uint32_t stranger_streams_max = 16;
   // HTTP/2: how many bytes of requests a client may send before they are handled.
   int32_t stream_window = 256 << 10;
   int32_t connection_window = 2 << 20;
@@ -45,11 +50,12 @@ class Router {
   // that error.
   virtual absl::Status Open(const std::shared_ptr<GrpcStream>& stream) = 0;
   // False: the port has too many streams. The client may repeat the call elsewhere.
-  virtual bool AdmitStream() = 0;
+  virtual bool AdmitStream(bool of_stranger) = 0;
   virtual void OnStreamClosed() = 0;
   // `change`: by how much the bytes of incomplete requests changed. `of_stream`, `of_connection`:
   // how many bytes the stream and the connection have now. False: there are too many.
-  virtual bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection) = 0;
+  virtual bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection,
+                                  bool stranger) = 0;
   // `bytes` bytes of answers have left the queue: they were sent or discarded.
   virtual void OnSent(size_t bytes) = 0;
   // HTTP/1: whether GET of `path` is served by a page (rpc/method.h).
@@ -98,8 +104,8 @@ class ClientConnection {
   // Ends the connection once all calls are answered.
   virtual void Goaway() = 0;
   virtual bool introduced() const = 0;  // the client has spoken
-  // False: no call is open whose request has come.
-  virtual bool in_use() const { return true; }
+  // True: it may not be a member's (ConnectionLimits::for_peers).
+  virtual bool stranger() const { return false; }
 
   uint32_t watched_events = 0;  // of the socket, for the port
 

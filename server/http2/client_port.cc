@@ -216,7 +216,7 @@ void ClientPort::Accept(int listener, Face face) {
       return;
     }
     const bool full = connections_.size() >= options_.connections_max;
-    if (full && !(options_.for_peers && DropUnused())) {
+    if (full && !DropStranger()) {
       ++too_many_;
       close(fd);
       continue;
@@ -238,10 +238,10 @@ void ClientPort::Accept(int listener, Face face) {
   }
 }
 
-bool ClientPort::DropUnused() {
+bool ClientPort::DropStranger() {
   ClientConnection* oldest = nullptr;
   for (const auto& [fd, connection] : connections_) {
-    if (connection->in_use()) continue;
+    if (!connection->stranger()) continue;
     if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
   }
   if (oldest == nullptr) return false;
@@ -253,8 +253,7 @@ void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
   const int fd = connection->fd();
   touched_.insert(fd);
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
-  std::unique_ptr<ClientConnection> successor;
-  if (!options_.for_peers) successor = connection->Successor();
+  std::unique_ptr<ClientConnection> successor = connection->Successor();
   if (successor == nullptr) return Drop(connection);
   successor->watched_events = connection->watched_events;
   connections_[fd] = std::move(successor);
@@ -332,7 +331,7 @@ void ClientPort::EndLate() {
   for (ClientConnection* connection : late) Drop(connection);
   if (too_many_ > 0) {
     LOG(WARNING) << "closed " << std::exchange(too_many_, 0) << " new connections of "
-                 << (options_.for_peers ? "peers" : "clients")
+                 << (options_.connection.for_peers ? "peers" : "clients")
                  << " at once: " << options_.connections_max << " are open, which is the maximum";
   }
 }
@@ -370,7 +369,7 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   const auto it = rows_.find(stream->method);
   if (it == rows_.end()) {
     return absl::UnimplementedError(
-        options_.for_peers
+        options_.connection.for_peers
             ? absl::StrCat("the peer port does not serve ", stream->method)
             : absl::StrCat("etcdserver: raftkv does not serve ", stream->method, " yet"));
   }
@@ -392,10 +391,11 @@ bool ClientPort::HasPage(const std::string& path) const {
   return rows_.contains(absl::StrCat(kPage, path));
 }
 
-bool ClientPort::AdmitStream() {
+bool ClientPort::AdmitStream(bool of_stranger) {
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
-  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(options_.calls_max)) {
+  const size_t calls_max = of_stranger ? options_.calls_max / 2 : options_.calls_max;
+  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(calls_max)) {
     return false;
   }
   ++streams_;

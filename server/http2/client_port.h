@@ -3,10 +3,11 @@
 
 // A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
 // first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
-// and one for its peers, which serves gRPC only. One thread of its own owns a port's sockets: it
-// accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the threads
-// that serve the event queues. What a client does to its connections can delay other clients, but
-// not Raft (docs/decisions/0014-a-client-port-of-our-own.md, 0021-one-server-for-both-ports.md).
+// and one for its peers (ConnectionLimits::for_peers). One thread of its own owns a port's sockets:
+// it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the
+// threads that serve the event queues. What a client does to its connections can delay other
+// clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md,
+// 0021-one-server-for-both-ports.md).
 //
 //   requests: client -> port's thread (ClientConnection, StreamOwner) -> EventQueue -> handlers'
 //             thread (Call)
@@ -38,14 +39,15 @@
 namespace raftkv::http2 {
 
 struct PortOptions {
-  // The clients are the other members. They speak gRPC only.
-  bool for_peers = false;
   ConnectionLimits connection;
-  // A further one is closed at once. A peer's replaces the oldest one that is not in use
-  // (ClientConnection::in_use), so that members can connect while strangers hold connections.
+  // A further one is closed at once, unless there are connections of strangers
+  // (ClientConnection::stranger): then it replaces the oldest of these, so that members can
+  // connect.
   size_t connections_max = 10'000;
-  size_t streams_max = 131'072;           // of all connections; a further one is not processed
-  size_t calls_max = 131'072;             // that handlers have; a further stream is not processed
+  size_t streams_max = 131'072;  // of all connections; a further one is not processed
+  // That handlers have; a further stream is not processed. Strangers get none while there are half
+  // as many.
+  size_t calls_max = 131'072;
   int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
 };
 
@@ -55,7 +57,7 @@ class ClientPort final : private Router {
       : options_(options),
         outbox_(options.request_bytes_max,
                 static_cast<int64_t>(options.connection.message_bytes_max)) {
-    if (!options.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
+    if (!options.connection.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
   }
   ~ClientPort();
 
@@ -99,10 +101,11 @@ class ClientPort final : private Router {
 
   // Router:
   absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override;
-  bool AdmitStream() override;
+  bool AdmitStream(bool of_stranger) override;
   void OnStreamClosed() override { --streams_; }
-  bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection) override {
-    return outbox_.ChargeRequest(change, of_stream, of_connection);
+  bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection,
+                          bool stranger) override {
+    return outbox_.ChargeRequest(change, of_stream, of_connection, stranger);
   }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override;
@@ -112,8 +115,8 @@ class ClientPort final : private Router {
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
   void Accept(int listener, Face face);
-  // Closes the oldest connection that is not in use. False: all are.
-  bool DropUnused();
+  // Closes the oldest connection of a stranger. False: there is none.
+  bool DropStranger();
   void ServeSocket(ClientConnection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "proto/etcd/metadata.h"
 #include "server/http2/http1_connection.h"
 
 namespace raftkv::http2 {
@@ -31,6 +32,9 @@ constexpr absl::Duration kSilenceMax = absl::Seconds(2);
 
 constexpr char kPlainText[] =
     "This port serves the etcd v3 API as gRPC. Use etcdctl, raftkv or another client of etcd.\n";
+constexpr char kPeerText[] =
+    "This is the peer port of raftkv, for the other members of the cluster only. Clients use the "
+    "client_url of a member.\n";
 
 nghttp2_nv Nv(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -66,7 +70,9 @@ struct Connection::Callbacks {
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     Connection* const c = Of(user);
     const int32_t id = frame->hd.stream_id;
-    if (!c->router_->AdmitStream()) {
+    const bool stranger = c->stranger();
+    const bool too_many = stranger && c->streams_.size() >= c->limits_.stranger_streams_max;
+    if (too_many || !c->router_->AdmitStream(stranger)) {
       c->Reset(id, NGHTTP2_REFUSED_STREAM);
       return 0;
     }
@@ -212,7 +218,7 @@ bool Connection::Read(MonotonicTime now) {
   if (draining_) return true;
   if (!speaks_http2_) first_bytes_.append(View(buffer.data(), static_cast<size_t>(got)));
   const ssize_t used = nghttp2_session_mem_recv(session_, buffer.data(), static_cast<size_t>(got));
-  if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC) return false;  // see Successor
+  if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC) return limits_.for_peers && AnswerHttp1();
   if (first_bytes_.size() >= NGHTTP2_CLIENT_MAGIC_LEN) {
     speaks_http2_ = true;
     first_bytes_ = {};
@@ -248,9 +254,13 @@ void Connection::OnHeader(GrpcStream* stream, std::string_view name, std::string
     stream->encoding = value.substr(0, kNameMax);
   } else if (name == "grpc-timeout") {
     stream->timeout = value.substr(0, kNameMax);
-  } else if (name == "hasleader" && stream->metadata.empty()) {
-    // Other keys are not kept: a few bytes can stand for a megabyte of repeated headers.
-    stream->metadata.emplace_back(name, value.substr(0, kNameMax));
+  } else if (IsKnownMetadata(name)) {
+    // Other keys, and further values of these, are not kept: a few bytes can stand for a megabyte
+    // of repeated headers.
+    const auto same = [name](const Header& kept) { return kept.first == name; };
+    std::vector<Header>& kept = stream->metadata;
+    if (std::any_of(kept.begin(), kept.end(), same)) return;
+    kept.emplace_back(name, value.substr(0, kNameMax));
   }
 }
 
@@ -300,7 +310,7 @@ void Connection::OnData(GrpcStream* stream, std::string_view data) {
 bool Connection::ChangeRequestBytes(int64_t change, const GrpcStream& stream) {
   request_bytes_ += change;
   return router_->ChangeRequestBytes(change, static_cast<int64_t>(stream.reader.bytes()),
-                                     request_bytes_);
+                                     request_bytes_, change > 0 && stranger());
 }
 
 void Connection::Deliver(GrpcStream* stream) {
@@ -334,6 +344,7 @@ void Connection::OnEndOfRequests(GrpcStream* stream) {
 void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   const bool complete = stream->ended && stream->out.empty() && error_code == NGHTTP2_NO_ERROR;
   if (!complete) stream->gone.store(true, std::memory_order_relaxed);
+  if (stream->accepted) accepted_ = true;
   stream->connection = nullptr;
   ChangeRequestBytes(-static_cast<int64_t>(stream->reader.bytes()), *stream);
   const std::shared_ptr<GrpcStream> keep = streams_.at(stream->id);
@@ -346,15 +357,28 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   }
 }
 
-bool Connection::in_use() const {
-  return std::any_of(streams_.begin(), streams_.end(), [](const auto& stream) {
-    return stream.second->accepted && !stream.second->ended;
-  });
+bool Connection::MaySpeakHttp1() const {
+  return !speaks_http2_ && !first_bytes_.empty() && absl::ascii_isupper(first_bytes_[0]);
+}
+
+bool Connection::AnswerHttp1() {
+  if (!MaySpeakHttp1()) return false;
+  absl::StrAppend(&out_,
+                  "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                  "Connection: close\r\nContent-Length: ",
+                  std::string_view(kPeerText).size(), "\r\n\r\n", kPeerText);
+  StartDraining();
+  return true;
+}
+
+bool Connection::stranger() const {
+  if (!limits_.for_peers || accepted_) return false;
+  return std::none_of(streams_.begin(), streams_.end(),
+                      [](const auto& stream) { return stream.second->accepted.load(); });
 }
 
 std::unique_ptr<ClientConnection> Connection::Successor() {
-  const bool letter = !first_bytes_.empty() && absl::ascii_isupper(first_bytes_[0]);
-  if (speaks_http2_ || !letter) return nullptr;  // for example TLS
+  if (limits_.for_peers || !MaySpeakHttp1()) return nullptr;
   auto successor =
       std::make_unique<Http1Connection>(ReleaseSocket(), peer_, limits_, router_, now_);
   successor->Receive(first_bytes_);
@@ -409,7 +433,7 @@ void Connection::Respond(GrpcStream* stream) {
 void Connection::AnswerPlainHttp(GrpcStream* stream) {
   stream->ended = stream->answering = stream->not_grpc = true;
   stream->sent_by = SentBy(0);
-  stream->out.emplace_back(kPlainText);
+  stream->out.emplace_back(limits_.for_peers ? kPeerText : kPlainText);
   const std::array<nghttp2_nv, 2> headers = {Nv(":status", "415"),
                                              Nv("content-type", "text/plain")};
   const nghttp2_data_provider provider = {{.ptr = stream}, Callbacks::ReadData};

@@ -2,7 +2,8 @@
 #define RAFTKV_SERVER_HTTP2_CONNECTION_H_
 
 // A connection of a client that speaks HTTP/2: the session on its socket (nghttp2), and its
-// streams. Every new connection of the client port is one of these, until its client speaks HTTP/1.
+// streams. Every new connection of a port is one of these, until its client speaks HTTP/1. On the
+// peer port, a request of HTTP/1 gets an answer that says what the port is.
 //
 // Bounds: if the client resets too many streams, it gets a GOAWAY; running calls finish and new
 // ones are ignored. The connection is closed if the client sends too many control frames, if it
@@ -39,7 +40,7 @@ class Connection final : public ClientConnection {
   void AnnounceGoaway() override;
   void Goaway() override;
   bool introduced() const override { return introduced_; }
-  bool in_use() const override;
+  bool stranger() const override;
 
  private:
   struct Callbacks;  // of nghttp2
@@ -49,6 +50,9 @@ class Connection final : public ClientConnection {
   bool HasMore() const override { return MaySend() && nghttp2_session_want_write(session_) != 0; }
   bool IsOver() const override { return nghttp2_session_want_read(session_) == 0; }
 
+  bool MaySpeakHttp1() const;  // false: for example TLS
+  // Answers every request with one text and ends the connection. False: it is not HTTP/1.
+  bool AnswerHttp1();
   GrpcStream* StreamOf(int32_t id) const;
   void OnHeader(GrpcStream* stream, std::string_view name, std::string_view value);
   void OnHeaders(GrpcStream* stream);
@@ -75,6 +79,7 @@ class Connection final : public ClientConnection {
   absl::flat_hash_map<int32_t, std::shared_ptr<GrpcStream>> streams_;
   bool speaks_http2_ = false;  // it has sent the magic bytes of HTTP/2
   bool introduced_ = false;    // it has sent its settings too
+  bool accepted_ = false;      // a call that is closed was accepted
   std::string first_bytes_;    // until speaks_http2_
   MonotonicTime second_;       // the start of the second in which control frames are counted
   int control_frames_ = 0;

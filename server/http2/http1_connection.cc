@@ -186,13 +186,13 @@ void Http1Connection::OnRequest() {
 
 bool Http1Connection::OpenStream(const std::string& method) {
   const auto too_many = absl::ResourceExhaustedError("etcdserver: too many requests");
-  if (!router_->AdmitStream()) return AnswerError(too_many), false;
+  if (!router_->AdmitStream(stranger())) return AnswerError(too_many), false;
   stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
   stream_->peer = peer();
   stream_->opened = now_;
   stream_->method = method;
   const Http1Head& head = parser_.head();
-  if (head.has_leader) stream_->metadata.emplace_back("hasleader", "true");
+  stream_->metadata.assign(head.metadata.begin(), head.metadata.end());
   if (!head.authorization.empty())
     stream_->metadata.emplace_back("authorization", head.authorization);
   if (absl::Status status = router_->Open(stream_); !status.ok()) return AnswerError(status), false;
@@ -245,7 +245,7 @@ void Http1Connection::Deliver() {
 bool Http1Connection::ChargeBody() {
   const auto bytes = static_cast<int64_t>(objects_.bytes());
   const int64_t change = bytes - std::exchange(charged_, bytes);
-  return router_->ChangeRequestBytes(change, bytes, bytes);
+  return router_->ChangeRequestBytes(change, bytes, bytes, stranger());
 }
 
 // --- what is sent to the client

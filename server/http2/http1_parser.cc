@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "proto/etcd/metadata.h"
 
 namespace raftkv::http2 {
 
@@ -21,6 +23,9 @@ namespace http = boost::beast::http;
 
 // The number of bytes that are kept of a header's value.
 constexpr size_t kValueMax = 4096;
+
+// The gateway of etcd turns a header with this prefix into metadata.
+constexpr absl::string_view kMetadata = "Grpc-Metadata-";
 
 absl::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -60,8 +65,10 @@ class Http1Parser::Beast final : public http::basic_parser<true> {
       head.expects_continue = absl::EqualsIgnoreCase(View(value), "100-continue");
     } else if (field == http::field::authorization) {
       head.authorization = std::string(value.substr(0, kValueMax));
-    } else if (absl::EqualsIgnoreCase(View(name), "Grpc-Metadata-hasleader")) {
-      head.has_leader = value == "true";
+    } else if (absl::StartsWithIgnoreCase(View(name), kMetadata)) {
+      std::string key = absl::AsciiStrToLower(View(name).substr(kMetadata.size()));
+      if (!IsKnownMetadata(key)) return;  // the head's limit bounds how many there are
+      head.metadata.emplace_back(std::move(key), value.substr(0, kValueMax));
     }
   }
   void on_header_impl(Error& /*error*/) override { head.keep_alive = keep_alive(); }

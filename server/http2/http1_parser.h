@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -18,7 +20,8 @@ struct Http1Head {
   std::string path;    // of the target, up to the "?"
   std::string query;   // of the target, after the "?"
   std::string authorization;
-  bool has_leader = false;        // the gateway's header for the metadata `hasleader`
+  // The metadata that handlers read (proto/etcd/metadata.h), from the gateway's headers for it.
+  std::vector<std::pair<std::string, std::string>> metadata;
   bool keep_alive = false;        // the client wants to send further requests
   bool chunks = false;            // the client understands chunks: HTTP/1.1
   bool expects_continue = false;  // the client waits for "100 Continue" before it sends the body

@@ -43,7 +43,8 @@ struct GrpcStream {
   // and of requests that were delivered and not handled.
   std::atomic<size_t> unsent{0};
   std::atomic<size_t> unhandled{0};
-  // From any thread. The handler has got a request of this stream and has not rejected it.
+  // From any thread. A request of this call was checked and not rejected: of a stream, by its
+  // handler; of a unary call, by UnaryMethod::check.
   std::atomic<bool> accepted{false};
 
   // The port's thread.

@@ -7,7 +7,8 @@
 //
 //   - so many other members answered "my log is empty too" that the rest, this member included, is
 //     no majority. Then no majority can have saved an entry, so nothing was ever committed; or
-//   - it has everything that was ever acknowledged: it has asked the leader for a read index, and its
+//   - it has everything that was ever acknowledged: it has asked the leader for a read index, and
+//   its
 //     log contains the entry at that index, and what it has acknowledged to this leader before. The
 //     commit index in an append is no answer, because the append may be late: the leader may have
 //     sent it before this member lost entries.
@@ -16,8 +17,8 @@
 // has forgotten nothing, and it becomes a voter only once its data directory is recorded
 // (store_ids.h).
 //
-// A member whose log has lost its end (LogStore::lost) does not vote either, until it has everything
-// that was ever acknowledged, by the same rule (docs/decisions/0022).
+// A member whose log has lost its end (LogStore::lost) does not vote either, until it has
+// everything that was ever acknowledged, by the same rule (docs/decisions/0022).
 //
 // The log store saves the permission to vote. From then on this class does nothing.
 //
@@ -44,8 +45,8 @@ class FirstStart {
   FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Index base, LogStore* log,
              raft::Raft* raft, Outbox* outbox);
 
-  // Sends Hello to the peers every 200 ms, asks the leader for a read index, and checks whether this
-  // member has caught up.
+  // Sends Hello to the peers every 200 ms, asks the leader for a read index, and checks whether
+  // this member has caught up.
   void Turn(MonotonicTime now);
   void OnHelloReply(raft::MemberId from, const HelloReply& reply);
   // Whether `result` answers a question of this class.

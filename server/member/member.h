@@ -24,7 +24,8 @@
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, newest_version, cluster_version, has_leader,
-//     rejected_by_peers, halted, is_learner and out_of_space may be called from any thread.
+//     lost_entries, rejected_by_peers, halted, is_learner and out_of_space may be called from any
+//     thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -78,7 +79,7 @@ enum class ApplyPlan {
 struct MemberStatus {
   raft::Status raft;
   bool may_vote = false;
-  std::optional<LogStore::Lost> lost;  // by the log: sent again by the leader
+  std::optional<LogStore::Lost> lost;  // what the log has lost, until the leader has sent it again
   bool rejected_by_peers = false;      // first_start.h
   Fault fault;                         // why it has halted
   uint64_t log_bytes = 0;              // on disk

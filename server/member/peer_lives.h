@@ -39,19 +39,19 @@ class PeerLives {
     if (boot_id == 0) return Verdict::kOk;
     Life& life = lives_[peer];
     if (boot_id != life.boot_id) {
-      if (std::find(life.replaced.begin(), life.replaced.end(), boot_id) != life.replaced.end()) {
-        return Verdict::kReplaced;
+      const auto replaced = std::find(life.replaced.begin(), life.replaced.end(), boot_id);
+      const bool was_replaced = replaced != life.replaced.end();
+      if (was_replaced || reached < life.reached) {
+        if (std::exchange(life.doubted, boot_id) != boot_id) life.doubted_since = now;
+        if (now - life.doubted_since < kLate) return Verdict::kReplaced;
+        if (reached < life.reached) return Verdict::kOlderCopy;
       }
-      if (reached < life.reached) {
-        if (std::exchange(life.behind, boot_id) != boot_id) life.behind_since = now;
-        const bool late = now - life.behind_since < kLate;
-        return late ? Verdict::kReplaced : Verdict::kOlderCopy;
-      }
+      if (was_replaced) life.replaced.erase(replaced);
       if (life.boot_id != 0) life.replaced.push_back(life.boot_id);
       if (life.replaced.size() > kReplacedMax) life.replaced.pop_front();
       life.boot_id = boot_id;
     }
-    life.behind = 0;
+    life.doubted = 0;
     life.reached = std::max(life.reached, reached);
     return Verdict::kOk;
   }
@@ -70,17 +70,19 @@ class PeerLives {
  private:
   static constexpr size_t kReplacedMax = 8;
   // Messages of a process that ended before the known one began are late by no more than this. So
-  // if a process whose log is behind sends for longer than this, and the known process is silent
-  // meanwhile, it runs on an older copy.
+  // if another process sends for longer than this, and the known process is silent meanwhile, then
+  // the other one runs. If its log is behind, it runs on an older copy. If not, a late message of
+  // an earlier process was taken for the first one of a newer process, and is corrected now.
   static constexpr absl::Duration kLate = absl::Seconds(1);
 
   struct Life {
     uint64_t boot_id = 0;
     raft::Reached reached;
     std::deque<uint64_t> replaced;  // the newest boot ids before this one
-    // The boot id of a process that is behind. 0: none since the last message of the known one.
-    uint64_t behind = 0;
-    MonotonicTime behind_since;
+    // The boot id of a process that was replaced or is behind, and that sends. 0: none since the
+    // last message of the known one.
+    uint64_t doubted = 0;
+    MonotonicTime doubted_since;
   };
   std::map<raft::MemberId, Life> lives_;
 };

@@ -66,7 +66,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
-  if (Full()) pending_.ForgetAnswered();  // makes room: some were answered since the last tick
+  if (QueueIsFull())
+    pending_.ForgetAnswered();  // makes room: some were answered since the last tick
 
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
@@ -131,7 +132,7 @@ bool Replica::TooBusy() const {
 }
 
 void Replica::Handle(ProposeRequest request) {
-  if (Full() || TooBusy() || !HasRoomFor(request.command.size())) {
+  if (QueueIsFull() || TooBusy() || !HasRoomFor(request.command.size())) {
     request.done(Fate::kTooManyRequests, {});
     return;
   }
@@ -143,7 +144,7 @@ void Replica::Handle(ProposeRequest request) {
 }
 
 void Replica::Handle(ReadRequest request) {
-  if (Full()) {
+  if (QueueIsFull()) {
     request.done(Fate::kTooManyRequests);
     return;
   }
@@ -151,7 +152,7 @@ void Replica::Handle(ReadRequest request) {
 }
 
 void Replica::Handle(TransferRequest request) {
-  if (Full()) return request.done(Fate::kTooManyRequests);
+  if (QueueIsFull()) return request.done(Fate::kTooManyRequests);
   const bool leads = raft_.role() == raft::Role::kLeader;
   if (leads && request.target == options_.raft.id) return request.done(Fate::kApplied);
   switch (raft_.TransferLeadership(request.target)) {
@@ -251,13 +252,13 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
   const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
     if (versions_.proposed() < proposal.needs) return decline({.not_understood = true});
-    return decline({.transferring = true});  // it is in force soon: try again soon
+    return decline({.try_again = true});  // it is in force soon: try again soon
   }
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
   if (phase_->AtLeast(Phase::kDeclining)) return decline({});
   // A full leader hands its leadership over, or has space again soon: try again soon.
-  if (full()) return decline({.transferring = true});
+  if (disk_full()) return decline({.try_again = true});
   // A removed member is not sent what follows its removal, so it would not learn the outcome.
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
   if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
@@ -270,7 +271,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
     case raft::ProposeResult::kChangePending:  // of changes of the members only
       return decline({});
     case raft::ProposeResult::kTransferring:
-      return decline({.transferring = true});
+      return decline({.try_again = true});
     case raft::ProposeResult::kTooManyRequests:
       return decline({.too_many_requests = true});
   }
@@ -288,7 +289,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
     proposals_.Fail(reply.number, from, Fate::kRejected, std::move(result));
   } else {
     const raft::Term term = proposals_.OnDeclined(reply.number, from);
-    if (!reply.transferring) {
+    if (!reply.try_again) {
       declining_term_ = std::max(declining_term_, term);
     } else if (term == raft_.term()) {
       next_forward_ = now_ + HeartbeatInterval();

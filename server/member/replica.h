@@ -80,21 +80,22 @@ class Replica {
   void OnApplied(raft::Index index);
   // What happened to leases in the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
-  // The alarms and the newest revision after these entries.
+  // The alarms and the newest revision after the entries that OnApplied reported.
   void OnState(const Alarms& alarms, Revision revision);
 
   // The digests that the state machine keeps. Call it between turns, while no other thread applies.
   void OnDigests(const std::deque<StateDigest>& digests);
 
-  // Begins to transfer leadership to the best follower, because this member is about to stop. Call
-  // it between turns. No effect if this member does not lead, or if no follower answers.
+  // Begins to transfer leadership to the follower whose log is the most complete, because this
+  // member is about to stop. Call it between turns. No effect if this member does not lead, or if
+  // no follower answers.
   void HandOverLeadership();
 
   // Cuts the log, if that is due (log_tail.h): at most once after each flush of the state machine.
   // Call it between turns, while no other thread applies.
   void MaybeCut(const StateMachine& state_machine);
-  // Returns the entry `id` and its chain hash, if the log has the entry. Both are sent to the
-  // receiver of a snapshot that ends with this entry.
+  // Returns the entry `id` and the chain hash up to it; nothing if the log does not have the entry.
+  // Both are sent to the receiver of a snapshot that ends with this entry.
   std::optional<LogStore::Tip> TipAt(raft::EntryId id) const;
   uint64_t log_disk_bytes() const { return log_->DiskBytes(); }
 
@@ -175,7 +176,7 @@ class Replica {
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
   // replica_space.cc: the disk's space, alarms, automatic compaction
-  bool full() const { return space_.level() == Space::Level::kFull; }
+  bool disk_full() const { return space_.level() == Space::Level::kFull; }
   void MakeWayIfFull();
   void MaybeChangeAlarm();
   void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
@@ -195,7 +196,7 @@ class Replica {
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
-  bool Full() const {
+  bool QueueIsFull() const {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
   bool HasRoomFor(size_t bytes) const {
@@ -263,7 +264,8 @@ class Replica {
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
   // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
   raft::Term declining_term_ = 0;
-  // Nothing is forwarded before this time, because the leader is transferring its leadership.
+  // Nothing is forwarded before this time, because the leader said "try again"
+  // (ForwardedProposalReply).
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   // Clients' requests to transfer leadership that are not answered.
   struct Transfer {

@@ -87,7 +87,7 @@ void Replica::MaybeChangeMembers() {
     if (!status.ok()) {
       Decline(change.from, change.proposal, {.rejected = status});
     } else if (LeavesFirst(command.change_members())) {
-      return Decline(change.from, change.proposal, {.transferring = true});
+      return Decline(change.from, change.proposal, {.try_again = true});
     } else if (ProposeChange(&command)) {
       return;
     } else {
@@ -211,7 +211,7 @@ void Replica::AskWhetherRemoved() {
   if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
     leader_seen_ = now_;
   }
-  if (now_ - leader_seen_ < election_timeout || !log_->may_vote()) return;
+  if (now_ - leader_seen_ < election_timeout) return;
   leader_seen_ = now_;
   for (const raft::MemberId member : raft_.membership().everyone()) {
     if (member != options_.raft.id) outbox_->Send(member, Hello{});

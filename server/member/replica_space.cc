@@ -24,11 +24,11 @@ void Replica::OnState(const Alarms& alarms, Revision revision) {
 }
 
 void Replica::Handle(const SpaceReport& report) {
-  const bool was_full = full();
+  const bool was_full = disk_full();
   if (!space_.OnReport(report)) return;
   next_alarm_ = now_;
-  raft_.SetOutOfSpace(full());
-  if (full() && !was_full) {
+  raft_.SetOutOfSpace(disk_full());
+  if (disk_full() && !was_full) {
     full_since_ = now_;
     HandOverLeadership();
   }
@@ -38,7 +38,7 @@ void Replica::Handle(const SpaceReport& report) {
 // Another member must lead. If none takes over within an election timeout, this member steps down
 // nevertheless, because a leader writes to its disk.
 void Replica::MakeWayIfFull() {
-  if (!full() || raft_.role() != raft::Role::kLeader) return;
+  if (!disk_full() || raft_.role() != raft::Role::kLeader) return;
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now_ - full_since_ < election_timeout) return;
   outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
@@ -80,7 +80,7 @@ void Replica::ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::Ala
 
 // The entry carries this leader's term and no origin, because nobody waits for it.
 void Replica::MaybeCompact() {
-  const bool leads = raft_.role() == raft::Role::kLeader && !full();
+  const bool leads = raft_.role() == raft::Role::kLeader && !disk_full();
   const std::optional<Revision> revision = auto_compaction_.Due(now_, revision_, leads);
   if (!revision) return;
   proto::Command command;

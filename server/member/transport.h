@@ -44,7 +44,10 @@ struct ForwardedProposalReply {
   // The process that sent the proposal. 0: not known. The next process of the same member uses the
   // same numbers again, so it must not take this answer for its own.
   uint64_t boot_id = 0;
-  bool transferring = false;  // the leader transfers its leadership; send the proposal again later
+  // The leader cannot propose it now, but it or the next leader can soon: it transfers its
+  // leadership, its disk is full, or it has to raise the cluster version first. Send the proposal
+  // again after a heartbeat interval.
+  bool try_again = false;
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
   absl::Status rejected = {};   // a change of the members is not possible, for this reason
 };

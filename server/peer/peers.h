@@ -5,8 +5,9 @@
 // may be large: a stream of appends and one of forwarded requests. The other is for what must not
 // wait behind that: a stream of heartbeats, and unary calls for votes, Hello (first start) and
 // TimeoutNow (docs/decisions/0020-heartbeats-apart.md). A snapshot is sent on a connection and a
-// thread of its own (snapshot_sender.h). Each peer does the same to us. An answer is sent on the
-// stream or call of its request, except that all answers to appends use the stream of heartbeats.
+// thread of its own (snapshot_sender.h). Each peer opens the same connections to this member. An
+// answer is sent on the stream or call of its request, except that all answers to appends use the
+// stream of heartbeats.
 //
 // What peers send arrives at the peer port (server/http2/client_port.h), whose thread parses it.
 // Our own connections use gRPC's library. Everything that arrives passes the handshake
@@ -55,6 +56,7 @@ static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
 // The maximum size of a message between members. The largest entry has about 32 MiB, the upper
 // bound of max_request_bytes.
 inline constexpr int kPeerMessageBytesMax = 64 << 20;
+
 struct PeerAddress {
   raft::MemberId id = raft::kNobody;
   std::string name;
@@ -73,7 +75,8 @@ struct PeersOptions {
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   absl::Duration vote_timeout = absl::Seconds(1);
-  absl::Duration introduction_max = absl::Seconds(10);  // how long a stream may take to do it
+  // How long a stream that a peer opens may take until it says who opened it.
+  absl::Duration introduction_max = absl::Seconds(10);
   SnapshotHooks snapshots;
   // Above the default of the replica's pending_max: the queue of a working connection is then never
   // full.
@@ -87,7 +90,7 @@ class Peers final : public Transport {
   Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post);
   ~Peers() override;
 
-  // How a member that stops ends the streams of the others.
+  // The text of the status with which a member that stops ends the streams that peers have opened.
   static constexpr char kStopping[] = "server stopped";
 
   // The rows of the peer port. Their handlers must run on the loop's thread, and be gone before
@@ -151,9 +154,11 @@ class Peers final : public Transport {
 
   struct Peer {
     PeerAddress address;
-    std::vector<std::shared_ptr<grpc::Channel>> channels;  // of the stubs
-    std::unique_ptr<proto::Raft::Stub> stub;               // for heartbeats and unary calls
-    std::unique_ptr<proto::Raft::Stub> bulk_stub;          // for the other two streams
+    // Null: its address is not known.
+    std::shared_ptr<grpc::Channel> channel;        // for heartbeats and unary calls
+    std::shared_ptr<grpc::Channel> bulk_channel;   // for the other two streams
+    std::unique_ptr<proto::Raft::Stub> stub;       // of `channel`
+    std::unique_ptr<proto::Raft::Stub> bulk_stub;  // of `bulk_channel`
     std::unique_ptr<AppendOut> append_out;
     std::unique_ptr<AppendOut> heartbeat_out;
     std::unique_ptr<ForwardOut> forward_out;
@@ -165,8 +170,9 @@ class Peers final : public Transport {
     SnapshotIn* snapshot_in = nullptr;
     std::shared_ptr<Incoming> incoming;  // the snapshot that arrives on snapshot_in
     std::unique_ptr<SnapshotSender> snapshot_out;
-    int snapshots_failed = 0;  // since the last one that was installed
-    // Unanswered calls: at most one pre-vote (true), one vote (false) and one Hello.
+    int snapshots_failed = 0;  // sent to the peer without success, since the last success
+    // The peer's calls that are not answered yet: at most one pre-vote (true), one vote (false) and
+    // one Hello.
     std::map<bool, VoteCall> vote_in;
     HelloCall hello_in;
     int unary_out = 0;
@@ -179,6 +185,7 @@ class Peers final : public Transport {
   Peer* Find(raft::MemberId id);
   Peer* FindOrAdd(raft::MemberId id);
   void ConnectTo(Peer* peer);
+  void MakeChannels(Peer* peer);
   void Disconnect(Peer* peer);
 
   // Create the rows of the peer port.

@@ -39,17 +39,27 @@ void Peers::Connect(grpc::CompletionQueue* queue) {
 
 void Peers::ConnectTo(Peer* peer) {
   if (queue_ == nullptr || peer->address.address.empty()) return;
-  const auto connect = [peer](int keepalive_timeout_ms) {
-    peer->channels.push_back(grpc::CreateCustomChannel(peer->address.address,
-                                                       grpc::InsecureChannelCredentials(),
-                                                       ChannelArgs(keepalive_timeout_ms)));
-    return proto::Raft::NewStub(peer->channels.back());
-  };
-  peer->stub = connect(kPeerKeepaliveTimeoutMs);
-  peer->bulk_stub = connect(kPeerBulkKeepaliveTimeoutMs);
+  MakeChannels(peer);
   MakeAppendOut(peer);
   MakeHeartbeatOut(peer);
   MakeForwardOut(peer);
+}
+
+// Those that do not exist, or cannot connect. If gRPC has not found the peer's name, it waits
+// longer after each attempt, up to two minutes, and nothing shortens that wait. A new channel looks
+// the name up at once.
+void Peers::MakeChannels(Peer* peer) {
+  const auto make = [peer](int keepalive_timeout_ms, std::shared_ptr<grpc::Channel>* channel,
+                           std::unique_ptr<proto::Raft::Stub>* stub) {
+    if (*channel != nullptr && (*channel)->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE)
+      return;
+    *channel = grpc::CreateCustomChannel(peer->address.address, grpc::InsecureChannelCredentials(),
+                                         ChannelArgs(keepalive_timeout_ms));
+    *stub = proto::Raft::NewStub(*channel);
+    (*channel)->GetState(/*try_to_connect=*/true);
+  };
+  make(kPeerKeepaliveTimeoutMs, &peer->channel, &peer->stub);
+  make(kPeerBulkKeepaliveTimeoutMs, &peer->bulk_channel, &peer->bulk_stub);
 }
 
 // The peer may have received what was forwarded and not answered.
@@ -62,7 +72,8 @@ void Peers::Disconnect(Peer* peer) {
   peer->forward_out.reset();
   peer->stub.reset();
   peer->bulk_stub.reset();
-  peer->channels.clear();
+  peer->channel.reset();
+  peer->bulk_channel.reset();
   peer->connected = false;
   peer->address.address.clear();
   post_(AppendLost{peer->address.id});
@@ -72,10 +83,7 @@ void Peers::Disconnect(Peer* peer) {
 void Peers::EverySecond() {
   for (auto& [id, peer] : peers_) {
     if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
-    // Otherwise gRPC waits up to two minutes before it resolves a name again that it did not find.
-    for (const auto& channel : peer.channels) {
-      grpc::experimental::ChannelResetConnectionBackoff(channel.get());
-    }
+    if (peer.channel != nullptr && !closing()) MakeChannels(&peer);
   }
 }
 

@@ -120,7 +120,7 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   out.mutable_declined()->set_number(body.number);
   out.mutable_declined()->set_too_many_requests(body.too_many_requests);
   out.mutable_declined()->set_boot_id(body.boot_id);
-  out.mutable_declined()->set_transferring(body.transferring);
+  out.mutable_declined()->set_try_again(body.try_again);
   out.mutable_declined()->set_not_understood(body.not_understood);
   if (!body.rejected.ok()) {
     out.mutable_declined()->set_status_code(static_cast<uint32_t>(body.rejected.code()));
@@ -280,8 +280,8 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
   if (in.term() == 0) return Malformed("a read index of term 0");
   raft::Message out;
   out.term = in.term();
-  out.body = raft::ReadIndexReply{
-      .id = in.id(), .index = in.index(), .acknowledged = in.acknowledged()};
+  out.body =
+      raft::ReadIndexReply{.id = in.id(), .index = in.index(), .acknowledged = in.acknowledged()};
   return out;
 }
 
@@ -314,7 +314,7 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in) {
   if (!Plausible({in.number()})) return Malformed("number of a declined proposal");
   const bool rejected = in.status_code() != 0;
-  if (in.too_many_requests() + in.transferring() + in.not_understood() + rejected > 1) {
+  if (in.too_many_requests() + in.try_again() + in.not_understood() + rejected > 1) {
     return Malformed("two reasons of a declined proposal");
   }
   if (in.status_code() > kStatusCodeMax || in.status_text().size() > kStatusTextMax) {
@@ -324,7 +324,7 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
       .number = in.number(),
       .too_many_requests = in.too_many_requests(),
       .boot_id = in.boot_id(),
-      .transferring = in.transferring(),
+      .try_again = in.try_again(),
       .not_understood = in.not_understood(),
       .rejected = {static_cast<absl::StatusCode>(in.status_code()), in.status_text()}};
 }

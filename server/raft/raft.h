@@ -98,8 +98,8 @@ class Raft {
   void OnUnreachable(MemberId peer);
 
   // With false, this member neither votes nor campaigns. Used while it may lack what it
-  // acknowledged: its data directory is new (docs/decisions/0003), or, with `repairs`, its log has
-  // lost its end (docs/decisions/0022). Then the leader sends it the entries again.
+  // acknowledged: its data directory is new (docs/decisions/0003), or its log has lost its end
+  // (docs/decisions/0022). Then `repairs` makes the leader send the lost entries again.
   void SetVoting(bool may_vote, bool repairs = false);
 
   // From now on this member neither votes, campaigns nor leads, and takes no entries. It only
@@ -109,8 +109,8 @@ class Raft {
   bool halted() const { return halted_; }
 
   // With true, this member takes no entries, because its disk is full, and does not campaign. It
-  // still hears the leader, votes and confirms reads. The leader learns it from the replies and
-  // sends no entries until that ends. A leader keeps leading, so transfer its leadership.
+  // still hears the leader, votes and confirms reads. The leader learns this from the replies, and
+  // sends no entries until there is space again. On a leader, the caller must transfer leadership.
   void SetOutOfSpace(bool out_of_space);
 
   // A leader becomes a follower in the same term. No effect if this member does not lead. Used

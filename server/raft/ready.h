@@ -113,8 +113,8 @@ using Event =
 
 // The answer to Raft::ReadIndex(id): the read may be served once all entries up to `index` are
 // applied. `index` 0: the read was not confirmed (no leader, leadership lost, or too many reads);
-// the driver may ask again. `acknowledged`, on a follower: it has acknowledged everything up to here
-// to its leader, maybe in an earlier life.
+// the driver may ask again. `acknowledged`, on a follower: it has acknowledged everything up to
+// here to its leader, maybe in an earlier life.
 struct ReadIndexResult {
   uint64_t id = 0;
   Index index = 0;

@@ -19,9 +19,10 @@
 // the chain hash of all entries before it. So Open finds any damage between first_index and
 // last_index. RocksDB alone does not detect that the end of the log is missing
 // (docs/decisions/0002). Therefore the file WATERMARK beside the log (watermark.h) records the last
-// synced entry. A log that ends before that entry has lost its end (lost()): its member may have
-// acknowledged what is missing, so it does not vote until the log has come as far again
-// (docs/decisions/0022). The mark stays where it is until then, so a second start finds the same.
+// synced entry, the mark. A log that ends before the mark has lost its end (lost()). The member may
+// have acknowledged what is missing. So it does not vote until the log has come as far as the mark
+// again, and a leader has caught the member up (docs/decisions/0022). Until the log has come as
+// far, the mark is not moved, so that a second start detects the loss too.
 
 #include <cstdint>
 #include <deque>
@@ -43,9 +44,8 @@ class LogStore final : public raft::LogReader {
  public:
   // Reads the state record, and verifies every entry from first_index on. `watermark` may be null
   // in tests, where the engine never loses what was synced. DataLoss: the log is damaged; the
-  // message has the index range and the reason. It is no error that the log has lost its end. What
-  // the log has lost of the current term and the vote is taken from the watermark, which always has
-  // them.
+  // message has the index range and the reason. A log that has lost its end is no error. If the
+  // current term or the vote is lost, it is taken from the watermark, which always has both.
   static absl::StatusOr<std::unique_ptr<LogStore>> Open(std::unique_ptr<Engine> engine,
                                                         std::unique_ptr<Watermark> watermark);
   ~LogStore() override;
@@ -79,7 +79,7 @@ class LogStore final : public raft::LogReader {
 
   // The entries that the log had saved before, and that were missing at Open. None as soon as the
   // log ends with `last`, or is more up-to-date than a log that ends there (§5.4.1): then it has
-  // all of them that were committed.
+  // every lost entry that was committed.
   struct Lost {
     raft::Index first = 0;
     raft::EntryId last;
@@ -109,9 +109,9 @@ class LogStore final : public raft::LogReader {
   static constexpr uint64_t kSizeStep = 4096;
 
   // Whether the member may vote. False in a new log: if the disk was wiped, the member may have
-  // forgotten votes and acknowledgements. False likewise if entries are lost(). The replica calls
-  // AllowVoting when voting is safe (docs/decisions/0003-first-start.md). AllowVoting returns after
-  // the permission is synced.
+  // forgotten votes and acknowledgements. Also false while entries are lost(), and afterwards until
+  // AllowVoting. The replica calls AllowVoting when voting is safe (docs/decisions/0003, 0022).
+  // AllowVoting returns after the permission is synced.
   bool may_vote() const { return may_vote_ && !lost_; }
   void AllowVoting();
 

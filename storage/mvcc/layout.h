@@ -15,7 +15,8 @@
 //   M ‖ member id               a member, or a removed one (members.h)
 //   D                           the last digests (tables/digests.h)
 //   A ‖ alarm type ‖ member id  an alarm (alarms.h)
-//   a S                         reserved for auth, sessions
+//   S ‖ lease id ‖ number       the answer to a command of a session (tables/sessions.h)
+//   a                           reserved for auth
 //
 // `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
 // watches that catch up (a sequential walk) and for compaction (each event names the one version
@@ -47,6 +48,7 @@ inline constexpr char kLeaseTable = 'l';
 inline constexpr char kAttachedTable = 'k';
 inline constexpr char kMemberTable = 'M';
 inline constexpr char kAlarmTable = 'A';
+inline constexpr char kSessionTable = 'S';
 inline constexpr char kClusterVersionKey[] = "V";
 inline constexpr char kDigestsKey[] = "D";
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }

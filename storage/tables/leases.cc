@@ -7,6 +7,7 @@
 #include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
 #include "storage/tables/keys.h"
+#include "storage/tables/sessions.h"
 
 namespace raftkv {
 
@@ -33,7 +34,7 @@ absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
     case Command::kLeaseRevoke: {
       const int64_t id = command.lease_revoke().id();
       if (shared_.leases.Find(id) == nullptr) return mvcc::LeaseNotFound();
-      return shared_.keys->CheckDeleteAttached({id}, meter);
+      return CheckRemove({id}, meter);
     }
     case Command::kRenewLeases:
       for (int left = command.renew_leases().ids_size(); left > 0; --left) {
@@ -44,7 +45,7 @@ absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
       for (int left = command.expire_leases().leases_size(); left > 0; --left) {
         if (!meter->Step()) return meter->status();
       }
-      return shared_.keys->CheckDeleteAttached(Expired(command.expire_leases()), meter);
+      return CheckRemove(Expired(command.expire_leases()), meter);
     default:
       break;
   }
@@ -105,7 +106,7 @@ std::vector<int64_t> LeaseTable::Expired(const proto::ExpireLeases& command) con
     if (lease->renewed != asked.renewed() && !RAFTKV_MUTANT("renewal-does-not-save-a-lease")) {
       continue;
     }
-    keys += lease->keys;
+    keys += lease->keys + static_cast<int64_t>(shared_.sessions->answers(asked.id()));
     if (keys > shared_.rules().expired_keys && !expired.empty()) break;
     expired.push_back(asked.id());
     seen.insert(asked.id());
@@ -123,9 +124,19 @@ void LeaseTable::Set(int64_t id, int64_t ttl) {
   shared_.lease_changes.changes.push_back({.id = id, .ttl = ttl, .renewed = shared_.entry.index});
 }
 
+absl::Status LeaseTable::CheckRemove(const std::vector<int64_t>& ids, Meter* meter) const {
+  for (const int64_t id : ids) {
+    for (size_t left = shared_.sessions->answers(id); left > 0; --left) {
+      if (!meter->Step()) return meter->status();
+    }
+  }
+  return shared_.keys->CheckDeleteAttached(ids, meter);
+}
+
 void LeaseTable::Remove(const std::vector<int64_t>& ids) {
   shared_.keys->DeleteAttached(ids);
   for (const int64_t id : ids) {
+    shared_.sessions->End(id);
     shared_.leases.Erase(id);
     shared_.batch.Delete(mvcc::LeaseKey(id));
     shared_.state.digest = HashMix(shared_.state.digest, static_cast<uint64_t>(id));

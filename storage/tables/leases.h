@@ -36,6 +36,7 @@ class LeaseTable {
   absl::Status CheckGrant(const etcdserverpb::LeaseGrantRequest& request) const;
   std::vector<int64_t> Expired(const proto::ExpireLeases& command) const;
   void Set(int64_t id, int64_t ttl);
+  absl::Status CheckRemove(const std::vector<int64_t>& ids, Meter* meter) const;
   void Remove(const std::vector<int64_t>& ids);
 
   Shared& shared_;

@@ -55,6 +55,7 @@ struct LeaseChanges {
 };
 
 class Keys;
+class SessionTable;
 
 // What all tables use. Owned by the state machine, which writes `batch` after some entries.
 struct Shared {
@@ -67,8 +68,9 @@ struct Shared {
   WriteBatch batch;
   raft::EntryId entry;  // the one that is being applied
   mvcc::Leases leases;
-  LeaseChanges lease_changes;  // since the state machine's caller took them last
-  Keys* keys = nullptr;        // the table of keys, through which other tables change keys
+  LeaseChanges lease_changes;        // since the state machine's caller took them last
+  Keys* keys = nullptr;              // the table of keys, through which other tables change keys
+  SessionTable* sessions = nullptr;  // which must end with their leases
 
   // The rules in force at the entry that is being applied.
   const Rules& rules() const;

@@ -29,15 +29,17 @@
 #include "storage/tables/keys.h"
 #include "storage/tables/leases.h"
 #include "storage/tables/members.h"
+#include "storage/tables/sessions.h"
 #include "storage/tables/state.h"
 #include "storage/tables/store_ids.h"
 
 namespace raftkv {
 
-// A table and the commands that it applies.
+// A table and the commands that it applies. A table without commands has no Check and Apply.
 template <typename T, proto::Command::OpCase... kCommands>
 struct TableRow {
   using Table = T;
+  static constexpr bool kApplies = sizeof...(kCommands) > 0;
   static constexpr bool Applies(proto::Command::OpCase op) { return ((op == kCommands) || ...); }
 };
 
@@ -59,15 +61,11 @@ class TableList {
   // For Check and Apply, the command must belong to a table.
   absl::Status Check(const proto::Command& command, Meter* meter) {
     absl::Status status;
-    ((Rows::Applies(command.op_case()) &&
-      (status = Get<typename Rows::Table>().Check(command, meter), true)) ||
-     ...);
+    (CheckIn<Rows>(command, meter, &status) || ...);
     return status;
   }
   void Apply(const proto::Command& command, proto::CommandResponse* response) {
-    ((Rows::Applies(command.op_case()) &&
-      (Get<typename Rows::Table>().Apply(command, response), true)) ||
-     ...);
+    (ApplyIn<Rows>(command, response) || ...);
   }
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out) {
     absl::Status status;
@@ -76,6 +74,26 @@ class TableList {
   }
 
  private:
+  // These return whether the command is one of the row's.
+  template <typename Row>
+  bool CheckIn(const proto::Command& command, Meter* meter, absl::Status* status) {
+    if constexpr (Row::kApplies) {
+      if (!Row::Applies(command.op_case())) return false;
+      *status = Get<typename Row::Table>().Check(command, meter);
+      return true;
+    }
+    return false;
+  }
+  template <typename Row>
+  bool ApplyIn(const proto::Command& command, proto::CommandResponse* response) {
+    if constexpr (Row::kApplies) {
+      if (!Row::Applies(command.op_case())) return false;
+      Get<typename Row::Table>().Apply(command, response);
+      return true;
+    }
+    return false;
+  }
+
   std::tuple<typename Rows::Table...> tables_;
 };
 
@@ -88,7 +106,7 @@ using Tables = TableList<
     TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
              proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
     TableRow<MemberTable, proto::Command::kChangeMembers>,
-    TableRow<AlarmTable, proto::Command::kChangeAlarm>>;
+    TableRow<AlarmTable, proto::Command::kChangeAlarm>, TableRow<SessionTable>>;
 
 }  // namespace raftkv
 

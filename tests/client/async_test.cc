@@ -115,6 +115,19 @@ TEST(Start, TheDestructorOfTheClientCancelsCalls) {
   EXPECT_TRUE(absl::IsCancelled(unsent) && !OutcomeUnknown(unsent)) << unsent;
 }
 
+TEST(Start, ACallOfACallbackDuringTheDestructorIsCancelled) {
+  FakeServer server;
+  server.before = NeverAnswer;
+  std::promise<absl::Status> second;
+  {
+    const auto client = ConnectAsync({server.address()}, absl::Hours(1));
+    client->Start(PutRequest("k", "v"), [&second, &client = *client](auto) {
+      client.Start(GetRequest("k"), [&](auto got) { second.set_value(got.status()); });
+    });
+  }
+  EXPECT_TRUE(absl::IsCancelled(second.get_future().get()));
+}
+
 TEST(Start, ACallbackMayStartAnotherCallAndMayBlock) {
   FakeServer server;
   const auto client = ConnectAsync({server.address()});

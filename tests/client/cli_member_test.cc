@@ -108,6 +108,15 @@ TEST_F(Cli, AMemberWithoutANameIsNamedByItsId) {
   }
 }
 
+TEST_F(Cli, AMemberWhoseNameIsTaken) {
+  auto* member = server_.members_response.add_members();
+  member->set_id(0xa1);
+  member->set_name("n1");
+  EXPECT_EQ(Run({"member", "add", "n1", "--peer-urls=http://h:1"}).err,
+            "Error: member add: there is a member n1 already, with the ID a1; choose another name, "
+            "or, if its disk is lost, use raftkv member replace\n");
+}
+
 TEST_F(Cli, AMemberThatCannotBeAdded) {
   const std::vector<const char*> add = {"member", "add", "n4", "--peer-urls=http://h:1,h:2"};
   auto* member = server_.members_response.add_members();

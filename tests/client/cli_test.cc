@@ -383,6 +383,19 @@ TEST(CliArguments, AGroupWithoutAVerbIsAnErrorAndPrintsItsVerbs) {
   }
 }
 
+// A group's own verbs come first.
+TEST(CliArguments, SuggestionsWithinAGroup) {
+  const auto error = [](std::vector<const char*> arguments) {
+    return Raftkv(std::move(arguments)).err;
+  };
+  EXPECT_EQ(error({"member", "lst"}),
+            "Error: member: unknown verb \"lst\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"member", "ls"}),
+            "Error: member: unknown verb \"ls\"; did you mean \"member list\"?\n");
+  EXPECT_EQ(error({"lease", "rm", "1"}),
+            "Error: lease: unknown verb \"rm\"; did you mean \"lease revoke\"?\n");
+}
+
 TEST(CliArguments, ErrorsNameTheRemedy) {
   const auto error = [](std::vector<const char*> arguments) {
     return Raftkv(std::move(arguments)).err;

@@ -50,6 +50,7 @@ void FakeServer::Start() {
   builder.AddListeningPort(address_, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(static_cast<etcdserverpb::KV::Service*>(this));
   builder.RegisterService(static_cast<etcdserverpb::Cluster::Service*>(this));
+  builder.RegisterService(static_cast<etcdserverpb::Lease::Service*>(this));
   builder.RegisterService(static_cast<etcdserverpb::Maintenance::Service*>(this));
   server_ = builder.BuildAndStart();
   CHECK(server_ != nullptr);
@@ -71,6 +72,19 @@ grpc::Status FakeServer::Range(grpc::ServerContext* context,
   *response = range_response;
   answer_range(*request, response);
   return before(context);
+}
+
+grpc::Status FakeServer::LeaseGrant(grpc::ServerContext*,
+                                    const etcdserverpb::LeaseGrantRequest* request,
+                                    etcdserverpb::LeaseGrantResponse* response) {
+  response->set_id(++grants);
+  response->set_ttl(request->ttl());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::LeaseRevoke(grpc::ServerContext*, const etcdserverpb::LeaseRevokeRequest*,
+                                     etcdserverpb::LeaseRevokeResponse*) {
+  return grpc::Status::OK;
 }
 
 grpc::Status FakeServer::Put(grpc::ServerContext* context, const etcdserverpb::PutRequest* request,

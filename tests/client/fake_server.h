@@ -22,6 +22,7 @@ namespace raftkv::client {
 
 class FakeServer final : public etcdserverpb::KV::Service,
                          public etcdserverpb::Cluster::Service,
+                         public etcdserverpb::Lease::Service,
                          public etcdserverpb::Maintenance::Service {
  public:
   FakeServer();  // listens on a free port of the loopback interface
@@ -54,7 +55,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
   std::vector<std::string> snapshot;  // the pieces of a snapshot, and their end
   grpc::Status snapshot_end;
 
-  std::atomic<int> calls{0};
+  std::atomic<int> calls{0};   // but not those about leases
+  std::atomic<int> grants{0};  // of leases; the first one has the id 1
   // The last requests; read them only while no call is running.
   etcdserverpb::RangeRequest range_request;
   etcdserverpb::PutRequest put_request;
@@ -84,6 +86,10 @@ class FakeServer final : public etcdserverpb::KV::Service,
                    etcdserverpb::TxnResponse*) override;
   grpc::Status Compact(grpc::ServerContext*, const etcdserverpb::CompactionRequest*,
                        etcdserverpb::CompactionResponse*) override;
+  grpc::Status LeaseGrant(grpc::ServerContext*, const etcdserverpb::LeaseGrantRequest*,
+                          etcdserverpb::LeaseGrantResponse*) override;
+  grpc::Status LeaseRevoke(grpc::ServerContext*, const etcdserverpb::LeaseRevokeRequest*,
+                           etcdserverpb::LeaseRevokeResponse*) override;
   grpc::Status MemberList(grpc::ServerContext*, const etcdserverpb::MemberListRequest*,
                           etcdserverpb::MemberListResponse*) override;
   grpc::Status MemberAdd(grpc::ServerContext*, const etcdserverpb::MemberAddRequest*,

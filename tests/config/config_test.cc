@@ -464,6 +464,11 @@ TEST(ConfigErrors, ADirectoryIsNoShellWord) {
               absl::StrCat("F:5: data_dir \"", dir,
                            "\": \"~\" is not replaced by a home directory; write the whole path"));
   }
+  for (const char* dir : {"$HOME/n1", "${HOME}/n1"}) {
+    EXPECT_EQ(ErrorOf(Member("a", 10) + "data_dir = \"" + dir + "\"\n"),
+              absl::StrCat("F:5: data_dir \"", dir,
+                           "\": variables are not expanded; write the whole path"));
+  }
 }
 
 TEST(ConfigErrors, Urls) {

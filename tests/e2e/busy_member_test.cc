@@ -122,13 +122,6 @@ class ManyLargeReads {
     while (ended_ < static_cast<int>(calls_.size())) WaitForOne(absl::InfiniteFuture());
     return ends_;
   }
-  // The number of calls that have ended. Waits for the first one.
-  int Ended() {
-    if (ended_ == 0) WaitForOne(absl::InfiniteFuture());
-    while (ended_ < static_cast<int>(calls_.size()) && WaitForOne(absl::Now())) {
-    }
-    return ended_;
-  }
 
  private:
   struct One {
@@ -158,11 +151,13 @@ class ManyLargeReads {
 
 constexpr int kManyReads = 500;
 
-TEST_F(BusyMember, AnswersOrEndsLargeReadsWithinTheRequestTimeout) {
+// As with etcd: a read that waits for others is no failure.
+TEST_F(BusyMember, AnswersLargeReadsThatWaitLongerThanTheRequestTimeout) {
   Start("request_timeout = \"2s\"\ndisk_stall_timeout = \"1500ms\"");
   if (HasFatalFailure()) return;
-  ManyLargeReads reads(*cluster_, kManyReads, absl::Seconds(60));
-  EXPECT_GT(reads.Wait()["etcdserver: request timed out"], 0);
+  constexpr int kReads = 100;
+  ManyLargeReads reads(*cluster_, kReads, absl::Seconds(60));
+  EXPECT_EQ(reads.Wait()[""], kReads);
   EXPECT_TRUE(cluster_->Put(0, "k", "v").ok());
 }
 
@@ -174,23 +169,24 @@ TEST_F(BusyMember, DropsLargeReadsWhoseClientsGaveUp) {
   EXPECT_EQ(ManyLargeReads(*cluster_, 1, absl::Seconds(10)).Wait()[""], 1);
 }
 
-// Clients with long reads do not make the pages of others wait. A page counts all keys of its
-// range, so the range has fewer keys than the steps of a short read (kShortRead).
-TEST_F(BusyMember, AnswersPagesBeforeLongReadsThatCameEarlier) {
-  Start("request_timeout = \"60s\"");
+// Clients with long reads do not make the pages of others time out: each long read begins on a
+// worker for short reads, but clients take turns there. A page counts all keys of its range, so the
+// range has fewer keys than the steps of a short read (kShortRead).
+TEST_F(BusyMember, AnswersPagesWhileTwoClientsSortEverything) {
+  Start("");
   if (HasFatalFailure()) return;
-  constexpr int kReads = 40;
-  ManyLargeReads reads(*cluster_, kReads, absl::Seconds(60));
-  ASSERT_LT(reads.Ended(), kReads / 2);
+  constexpr absl::Duration kClientsWait = absl::Seconds(5);
+  ManyLargeReads a(*cluster_, kManyReads / 2, kClientsWait);
+  ManyLargeReads b(*cluster_, kManyReads / 2, kClientsWait);
   etcdserverpb::RangeRequest page = GetRequest("key000000", /*serializable=*/true);
   page.set_range_end("key010000");
   page.set_limit(500);
-  const auto reply = Range(connection(), page, absl::Seconds(60));
-  ASSERT_TRUE(reply.ok()) << reply.status.error_message();
+  const auto reply = Range(connection(), page, kClientsWait);
+  EXPECT_TRUE(reply.ok()) << reply.status.error_message();
   EXPECT_EQ(reply.response.kvs_size(), 500);
   EXPECT_EQ(reply.response.count(), 10'000);
-  EXPECT_LT(reads.Ended(), kReads / 2);
-  EXPECT_EQ(reads.Wait()[""], kReads);
+  // There were more long reads than the member could answer in this time.
+  for (ManyLargeReads* reads : {&a, &b}) EXPECT_LT(reads->Wait()[""], kManyReads / 2);
 }
 
 // Several concurrent HashKV calls, so that some wait for others.

@@ -33,10 +33,10 @@ HttpReply ParseReply(const std::string& bytes) {
 }
 
 HttpReply Http(const std::string& address, const std::string& method, const std::string& target,
-               const std::string& body) {
+               const std::string& body, const std::string& headers) {
   RawConnection connection(address);
   std::string request = absl::StrCat(method, " ", target, " HTTP/1.1\r\nHost: ", address,
-                                     "\r\nConnection: close\r\n");
+                                     "\r\nConnection: close\r\n", headers);
   if (method == "POST") absl::StrAppend(&request, "Content-Length: ", body.size(), "\r\n");
   connection.Send(absl::StrCat(request, "\r\n", body));
   return ParseReply(connection.ReadAll());

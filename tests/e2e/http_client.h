@@ -13,9 +13,10 @@ struct HttpReply {
   std::string body;     // without the framing of chunks
 };
 
-// Sends one request to "host:port". `body` is sent with POST.
+// Sends one request to "host:port". `body` is sent with POST. `headers` are further ones, each with
+// its "\r\n".
 HttpReply Http(const std::string& address, const std::string& method, const std::string& target,
-               const std::string& body = "");
+               const std::string& body = "", const std::string& headers = "");
 inline HttpReply HttpGet(const std::string& address, const std::string& target) {
   return Http(address, "GET", target);
 }

@@ -8,7 +8,8 @@
 
 namespace raftkv::e2e {
 
-inline constexpr char kData = 0, kHeaders = 1, kRstStream = 3, kSettings = 4, kPing = 6;
+inline constexpr char kData = 0, kHeaders = 1, kRstStream = 3, kSettings = 4, kPing = 6,
+                      kWindowUpdate = 8;
 inline constexpr char kEndStream = 1, kEndHeaders = 4;
 
 std::string Frame(char type, char flags, uint32_t stream, const std::string& payload);

@@ -1,7 +1,7 @@
 // A rolling upgrade with real processes, and the commands of docs/upgrading.md. One program acts
-// as both releases: with RAFTKV_TEST_NEWEST_VERSION=1 it announces, and knows, only the rules of
-// the first release. RAFTKV_TEST_NEW_FIELD names a field, which members treat as if version 2 had
-// added it.
+// as both releases. With RAFTKV_TEST_NEWEST_VERSION=1 it announces, and applies, only the rules of
+// the first release. RAFTKV_TEST_NEW_FIELD names a field, which the program treats as if version 2
+// had added it. It is set for both releases, because the codec of both is that of this program.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr char kRaised[] = "the cluster version is 3 now";
+constexpr char kRaised[] = "the cluster version is 4 now";
 constexpr int kBadInput = 2;
 
 using Environment = std::map<std::string, std::string>;
@@ -108,7 +108,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     ExpectVersions(cluster, i, 1, 1);
     Replace(cluster, i, NewRelease());
     if (i == 0) {  // there is a way back as long as a member is of the old release
-      ExpectVersions(cluster, i, 1, 3);
+      ExpectVersions(cluster, i, 1, 4);
       Replace(cluster, i, OldRelease());
       ExpectVersions(cluster, i, 1, 1);
       Replace(cluster, i, NewRelease());
@@ -126,7 +126,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   EXPECT_TRUE(cluster.MembersAreEqual());
   EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty());
   for (int i = 0; i < cluster.size(); ++i) {
-    ExpectVersions(cluster, i, 3, 3);
+    ExpectVersions(cluster, i, 4, 4);
     EXPECT_TRUE(PutWithField(cluster.connection(i)).ok());
   }
 

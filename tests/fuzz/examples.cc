@@ -38,6 +38,10 @@ std::vector<proto::Command> Commands() {
   for (int i = 0; i < kEach; ++i) commands.push_back(random.Command({20 + i, i % 3 - 1}));
   for (int i = 0; i < kEach; ++i) commands.push_back(random.LeaseCommand(model));
   for (int i = 0; i < kEach; ++i) commands.push_back(random.AlarmCommand(model));
+  for (int i = 0; i < kEach; ++i) {
+    commands.push_back(random.Command({20 + i, i % 3 - 1}));
+    random.Bind(model, &commands.back());
+  }
   proto::Command command;
   command.mutable_record_store_id()->set_member_id(1);
   command.mutable_record_store_id()->set_store_id(std::string(16, 'i'));

@@ -116,7 +116,8 @@ class CoreDriver {
         message.body = ReadIndexRequest{Byte()};
         break;
       case 7:
-        message.body = ReadIndexReply{Byte(), Near(raft_.commit_index()), Near(raft_.commit_index())};
+        message.body =
+            ReadIndexReply{Byte(), Near(raft_.commit_index()), Near(raft_.commit_index())};
         break;
       case 8: {
         EntryId last = Position(message.term);

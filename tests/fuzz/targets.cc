@@ -190,6 +190,8 @@ std::unique_ptr<StateMachine> SmallStore() {
     put.mutable_put()->set_key(key);
     put.mutable_put()->set_value("value");
     put.mutable_put()->set_lease(7);
+    put.mutable_session()->set_lease_id(7);
+    put.mutable_session()->set_seq(put.session().seq() + 1);
     add(put);
   }
   (*state)->Apply(entries);

@@ -62,7 +62,7 @@ void Cluster::Start(raft::MemberId id) {
   Process& m = members_.at(id);
   auto log =
       LogStore::Open(std::make_unique<MemoryEngine>(m.log_disk, Durability::kSynced), nullptr);
-  ASSERT_TRUE(log.ok()) << log.status();
+  CHECK(log.ok()) << log.status();
   m.log = *std::move(log);
   m.state = m.OpenState();
   MemberOptions options;

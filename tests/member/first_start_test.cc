@@ -124,8 +124,8 @@ TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   EXPECT_EQ(Cluster::Value(c[5], "k"), "v");
 }
 
-// The commit index in an append may be old: the append may be late, or a new leader may not know more
-// yet. The answer to a read index request cannot be old.
+// The commit index in an append may be old: the append may be late, or a new leader may not know
+// more yet. The answer to a read index request cannot be old.
 TEST(FirstStart, VotesOnlyWithWhatTheLeaderHasAnswered) {
   Cluster c(3);
   uint64_t question = 0;
@@ -146,32 +146,30 @@ TEST(FirstStart, VotesOnlyWithWhatTheLeaderHasAnswered) {
   ASSERT_NE(question, 0);
   from_leader(raft::ReadIndexReply{.id = question, .index = 2, .acknowledged = 3});
   EXPECT_FALSE(c[3].member->Status().may_vote) << "entry 3 was acknowledged";
-  from_leader(raft::AppendEntries{.prev = {5, 2},
-                                  .entries = {{{5, 3}, raft::EntryType::kNoOp, {}}},
-                                  .commit = 2,
-                                  .round = 2});
+  from_leader(raft::AppendEntries{
+      .prev = {5, 2}, .entries = {{{5, 3}, raft::EntryType::kNoOp, {}}}, .commit = 2, .round = 2});
   EXPECT_TRUE(c[3].member->Status().may_vote);
 }
 
 TEST(FirstStart, AnAnswerOfAnEarlierTermDoesNotCount) {
   Cluster c(3);
   const auto post = [&](raft::MemberId from, raft::Term term, raft::MessageBody body) {
-    c[3].Post(PeerMessage{from, 3, c[from].store_id,
-                          raft::Message{from, 3, term, std::move(body)}});
+    c[3].Post(
+        PeerMessage{from, 3, c[from].store_id, raft::Message{from, 3, term, std::move(body)}});
   };
-  post(1, 5, raft::AppendEntries{.prev = {},
-                                 .entries = {{{5, 1}, raft::EntryType::kNoOp, {}}},
-                                 .commit = 1,
-                                 .round = 1});
+  post(1, 5,
+       raft::AppendEntries{
+           .prev = {}, .entries = {{{5, 1}, raft::EntryType::kNoOp, {}}}, .commit = 1, .round = 1});
   c.Turn(3);
   const uint64_t question = QuestionOf(c[3]);
   ASSERT_NE(question, 0);
   // Both arrive before the next turn.
   post(1, 5, raft::ReadIndexReply{.id = question, .index = 1, .acknowledged = 2});
-  post(2, 6, raft::AppendEntries{.prev = {5, 1},
-                                 .entries = {{{6, 2}, raft::EntryType::kNoOp, {}}},
-                                 .commit = 1,
-                                 .round = 1});
+  post(2, 6,
+       raft::AppendEntries{.prev = {5, 1},
+                           .entries = {{{6, 2}, raft::EntryType::kNoOp, {}}},
+                           .commit = 1,
+                           .round = 1});
   c.Turn(3);
   c.Turn(3);
   EXPECT_FALSE(c[3].member->Status().may_vote);

@@ -138,6 +138,22 @@ TEST(OldCopy, OfTwoProcessesOnlyTheNewerOneIsHeard) {
   EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kOk);
 }
 
+// This member has restarted. A message of an earlier process of the peer arrives after the first
+// one of the process that runs.
+TEST(OldCopy, ALateMessageDoesNotSilenceThePeerForEver) {
+  using Verdict = PeerLives::Verdict;
+  PeerLives lives;
+  MonotonicTime now;
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}, now), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kOk) << "it may be a newer one";
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}, now), Verdict::kReplaced);
+  now = now + absl::Milliseconds(500);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kReplaced);
+  now = now + absl::Milliseconds(500);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 6}, now), Verdict::kOk) << "the other one is silent";
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kReplaced);
+}
+
 TEST(OldCopy, WhatWasAcknowledgedIsRemembered) {
   using Verdict = PeerLives::Verdict;
   PeerLives lives;

@@ -94,7 +94,7 @@ void Model::Expire(const proto::ExpireLeases& request) {
   for (const proto::ExpireLeases::Lease& asked : request.leases()) {
     const auto lease = leases_.find(asked.id());
     if (lease == leases_.end() || lease->second.renewed != asked.renewed()) continue;
-    keys += static_cast<int64_t>(Attached(asked.id()).size());
+    keys += static_cast<int64_t>(Attached(asked.id()).size() + Numbers(asked.id()).size());
     if (any && keys > rules().expired_keys) return;
     EndLease(asked.id());
     any = true;
@@ -109,6 +109,7 @@ void Model::EndLease(int64_t id) {
     Delete(request, &dropped);
   }
   leases_.erase(id);
+  std::erase_if(kept_, [id](const auto& kept) { return kept.first.first == id; });
 }
 
 }  // namespace raftkv

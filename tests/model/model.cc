@@ -94,6 +94,19 @@ const KeyValue* Model::Find(const std::string& key, int64_t revision) const {
 // --- commands
 
 Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
+  if (!command.has_session()) return Execute(command, index);
+  Answer answer;
+  answer.revision = revision_;
+  answer.status = CheckSession(command);
+  if (!answer.status.ok()) return answer;
+  const auto known = kept_.find({command.session().lease_id(), command.session().seq()});
+  if (known != kept_.end()) return known->second.answer;
+  answer = Execute(command, index);
+  Keep(command, &answer);
+  return answer;
+}
+
+Model::Answer Model::Execute(const proto::Command& command, uint64_t index) {
   Answer answer;
   changed_ = false;
   answer.status = CheckAlarms(command);

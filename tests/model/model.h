@@ -63,6 +63,13 @@ class Model {
   // The alarms: their type and member, and whether the member raised it itself.
   using Alarms = std::map<std::pair<int, uint64_t>, bool>;
   const Alarms& alarms() const { return alarms_; }
+  // The answers that sessions store, by lease and number.
+  struct Kept {
+    uint64_t acked = 0;
+    int op = 0;
+    Answer answer;
+  };
+  const std::map<std::pair<int64_t, uint64_t>, Kept>& kept() const { return kept_; }
   // The keys that are attached to the lease.
   std::vector<std::string> Attached(int64_t lease) const;
 
@@ -98,6 +105,8 @@ class Model {
   // The newest revision for the command that is being applied.
   int64_t Newest() const { return revision_ + (changed_ ? 1 : 0); }
 
+  // Everything except sessions.
+  Answer Execute(const proto::Command& command, uint64_t index);
   void ApplyOperation(const proto::Command& command, uint64_t index, Answer* answer);
   absl::Status CheckPut(const etcdserverpb::PutRequest& request) const;
   absl::Status CheckDelete(const etcdserverpb::DeleteRangeRequest& request) const;
@@ -115,6 +124,10 @@ class Model {
   // alarms.cc
   absl::Status CheckAlarms(const proto::Command& command) const;
   absl::Status ChangeAlarm(const proto::ChangeAlarm& change, etcdserverpb::AlarmResponse* response);
+  // sessions.cc
+  absl::Status CheckSession(const proto::Command& command) const;
+  std::vector<uint64_t> Numbers(int64_t lease) const;  // of the session's stored answers
+  void Keep(const proto::Command& command, Answer* answer);
   // leases.cc
   absl::Status ApplyToLeases(const proto::Command& command, uint64_t index,
                              proto::CommandResponse* response);
@@ -162,6 +175,7 @@ class Model {
   std::set<uint64_t> removed_members_;
   std::map<int64_t, Lease> leases_;
   Alarms alarms_;
+  std::map<std::pair<int64_t, uint64_t>, Kept> kept_;
   ClusterVersion cluster_version_ = kFirstVersion;
   int64_t revision_ = 1;
   int64_t compacted_ = -1;

@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory(const StateMachineOpt
 // The cluster version can be raised after this many entries. Other attempts to raise it fail.
 constexpr size_t kEntriesOfVersion1 = 5'000;
 constexpr size_t kEntriesOfVersion2 = 8'000;
+constexpr size_t kEntriesOfVersion3 = 11'000;
 
 // The state machine under test, which is restarted many times, and another one (sleeper_) that
 // applies the same log, is never restarted, and does little of its physical compaction.
@@ -135,7 +136,10 @@ class Trial {
   }
 
   ClusterVersion NextVersion() const {
-    return log_.size() < kEntriesOfVersion1 ? 1 : log_.size() < kEntriesOfVersion2 ? 2 : 3;
+    return log_.size() < kEntriesOfVersion1   ? 1
+           : log_.size() < kEntriesOfVersion2 ? 2
+           : log_.size() < kEntriesOfVersion3 ? 3
+                                              : 4;
   }
 
   // A few entries in one batch, so that later ones must see what earlier ones did.
@@ -164,6 +168,10 @@ class Trial {
         } else {
           command = random_.Command(model_.now());
         }
+        if (random_.OneIn(4)) Bind(&command);
+        const proto::Session& session = command.session();
+        if (model_.kept().contains({session.lease_id(), session.seq()}))
+          ++counts_["sessions: known"];
         command.mutable_origin()->set_number(log_.size());
         log_.push_back(MakeEntry(1, index, command));
         answers.push_back(model_.Apply(command, index));
@@ -188,6 +196,17 @@ class Trial {
     digests_.resize(log_.size());
     digests_.back() = state_->digest();
     return count;
+  }
+
+  // Binds the command to a session, or replaces it by one that was sent before.
+  void Bind(proto::Command* command) {
+    if (bound_.has_session() && random_.OneIn(3)) {
+      *command = bound_;
+    } else if (command->has_put() || command->has_delete_range() || command->has_txn() ||
+               command->has_lease_revoke() || random_.OneIn(10)) {
+      random_.Bind(model_, command);
+      if (!random_.OneIn(4)) bound_ = *command;
+    }
   }
 
   // The member must learn of each change of a lease.
@@ -272,6 +291,10 @@ class Trial {
     ASSERT_EQ(actual.revision, expected.revision) << Text(command);
     ASSERT_EQ(Text(actual.response), Text(expected.response)) << Text(command);
     ASSERT_EQ(actual.origin.number(), command.origin().number());
+    if (command.has_session()) {
+      CountSession(expected);
+      if (!expected.response.decided()) return;
+    }
     if (command.has_change_alarm()) Count("changes of alarms", expected.status);
     if (expected.status.message() == "mvcc: database space exceeded")
       ++counts_["denied by NOSPACE"];
@@ -281,6 +304,18 @@ class Trial {
     if (command.has_compaction()) Count("compactions", expected.status);
     if (actual.status.ok() && command.has_lease_revoke()) ++counts_["revoked leases"];
     if (actual.status.ok() && command.has_expire_leases()) ++counts_["expiries of leases"];
+  }
+
+  void CountSession(const Model::Answer& answer) {
+    const std::string text(answer.status.message());
+    for (const char* rule : {"session expired", "was acknowledged", "used for another request",
+                             "answers that were not acknowledged", "upgrade all members"}) {
+      if (text.find(rule) != std::string::npos) ++counts_[std::string("sessions: ") + rule];
+    }
+    if (!answer.response.decided()) return;
+    ++counts_[answer.status.ok() ? "sessions: answers" : "sessions: errors"];
+    if (answer.response.reduced() && options_.rules_of != RulesOf)
+      ++counts_["sessions: reduced answers"];
   }
 
   void Count(const std::string& what, const absl::Status& status) {
@@ -458,6 +493,7 @@ class Trial {
   };
   std::optional<Parts> parts_;              // a range that is being read in parts
   std::map<int64_t, Model::Lease> leases_;  // as the member would know them
+  proto::Command bound_;                    // was sent in a session, and may be sent again
   std::vector<raft::Entry> log_;
   std::vector<std::string> replies_;
   std::vector<uint64_t> digests_;  // by entry; 0 if no batch ended there

@@ -289,6 +289,20 @@ TxnRequest RandomRequests::DeepTxn() {
   return txn;
 }
 
+void RandomRequests::Bind(const Model& model, proto::Command* command) {
+  proto::Session& session = *command->mutable_session();
+  session.set_lease_id(LeaseId());
+  uint64_t acked = 0, newest = 0;
+  for (const auto& [id, kept] : model.kept()) {
+    if (id.first != session.lease_id()) continue;
+    acked = std::max(acked, kept.acked);
+    newest = id.second;
+  }
+  newest = std::max(newest, acked);
+  session.set_seq(OneIn(4) ? acked + static_cast<uint64_t>(Below(4)) : newest + 1);
+  session.set_acked(OneIn(3) ? newest : OneIn(2) ? acked : static_cast<uint64_t>(Below(3)));
+}
+
 // --- reads
 
 RangeRequest RandomRequests::Range(const Model::Moment& now) {

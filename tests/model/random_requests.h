@@ -29,6 +29,8 @@ class RandomRequests {
   // A command about leases.
   proto::Command LeaseCommand(const Model& model);
   proto::Command AlarmCommand(const Model& model);
+  // Binds the command to a session, mostly with a number that is new.
+  void Bind(const Model& model, proto::Command* command);
   int64_t LeaseId() { return Below(8) - 1; }
   etcdserverpb::RangeRequest Range(const Model::Moment& now);
   etcdserverpb::TxnRequest ReadOnlyTxn(const Model::Moment& now);

@@ -23,7 +23,19 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
                                    .lease_key_bytes = 40,
                                    .expired_keys = 3,
                                    .alarms = 2};
-  return version == 1 ? kVersion1 : version == 2 ? kVersion2 : kVersion3;
+  static constexpr Rules kVersion4{.walked_steps = 10,
+                                   .count_block_keys = 4,
+                                   .costs = {.key_bytes_per_step = 2},
+                                   .leases = 16,
+                                   .lease_keys = 2,
+                                   .lease_key_bytes = 40,
+                                   .expired_keys = 3,
+                                   .alarms = 2,
+                                   .session_answers = 4,
+                                   .all_session_answers = 12,
+                                   .session_answer_bytes = 24,
+                                   .all_session_answer_bytes = 300};
+  return version == 1 ? kVersion1 : version == 2 ? kVersion2 : version == 3 ? kVersion3 : kVersion4;
 }
 
 inline StateMachineOptions SmallOptions() {

@@ -104,11 +104,11 @@ TEST(Codec, RoundTripsWhatIsNoPartOfRaft) {
   EXPECT_EQ(proposal->number, 5);
   EXPECT_EQ(proposal->payload.view(), put);
 
-  const auto transferring = Decode(
-      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .transferring = true}).declined());
-  ASSERT_TRUE(transferring.ok());
-  EXPECT_EQ(transferring->boot_id, 8);
-  EXPECT_TRUE(transferring->transferring);
+  const auto try_again = Decode(
+      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .try_again = true}).declined());
+  ASSERT_TRUE(try_again.ok());
+  EXPECT_EQ(try_again->boot_id, 8);
+  EXPECT_TRUE(try_again->try_again);
   const ForwardedProposalReply declined{.number = 5, .not_understood = true};
   const auto declined_again = Decode(Encode(declined).declined());
   ASSERT_TRUE(declined_again.ok());
@@ -388,7 +388,7 @@ TEST(Codec, RejectsMalformedDeclines) {
   EXPECT_EQ(After(declined,
                   [](auto* in) {
                     in->set_too_many_requests(true);
-                    in->set_transferring(true);
+                    in->set_try_again(true);
                   }),
             kInvalid);
   EXPECT_EQ(After(declined, [](auto* in) { in->set_status_code(5); }), kOk);

@@ -125,7 +125,7 @@ struct Node {
   grpc::CompletionQueue queue;  // of what the node and the test open
   QueuePoller poller;
   EventQueue calls{[this] { poller.Wake(); }};
-  http2::ClientPort port{{.for_peers = true}};
+  http2::ClientPort port{{.connection = {.for_peers = true}}};
   std::string address;
 };
 

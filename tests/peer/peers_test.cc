@@ -82,7 +82,7 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
 TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
-  std::vector<proto::Command> commands(11);
+  std::vector<proto::Command> commands(12);
   commands[0].mutable_put();
   commands[1].mutable_delete_range();
   commands[2].mutable_txn();
@@ -94,6 +94,8 @@ TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
   commands[8].mutable_renew_leases();
   commands[9].mutable_change_members()->set_remove(2);
   commands[10].mutable_change_alarm();
+  commands[11].mutable_put();
+  commands[11].mutable_session();
   uint64_t number = 0;
   for (proto::Command& command : commands) {
     command.mutable_origin()->set_member_id(1);
@@ -105,7 +107,7 @@ TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
              static_cast<int>(number);
     }));
   }
-  EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 10);
+  EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 11);
   EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kMalformed), 1);
   EXPECT_EQ(from.Count<ForwardLost>(), 0);
   const auto& declined =

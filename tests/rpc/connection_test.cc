@@ -146,26 +146,31 @@ TEST_F(ConnectionTest, ResetsHaveARate) {
 
 // A stranger's messages must not wait in front of those of the members.
 TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt) {
+  limits_.for_peers = true;
+  Reconnect();
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) +
                       Times(50, MessageData(1, "", 0, /*last=*/false))));
   EXPECT_EQ(group_.new_events.size(), 2u) << "the stream, and its first request";
-  EXPECT_FALSE(connection_->in_use());
+  EXPECT_TRUE(connection_->stranger());
   RunEvents();
   EXPECT_EQ(requests_, 1);
-  EXPECT_TRUE(connection_->in_use());
+  EXPECT_FALSE(connection_->stranger());
   for (Command& command : outbox_.Take()) connection_->Execute(&command);
   RunEvents();
   EXPECT_EQ(requests_, 50);
 }
 
-// Nobody checks a unary request that is complete before its call ends the requests.
-TEST_F(ConnectionTest, AUnaryRequestWithoutItsEndDoesNotUseTheConnection) {
-  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, false)));
-  EXPECT_FALSE(connection_->in_use());
-  ASSERT_TRUE(Receive(Frame(e2e::kData, e2e::kEndStream, 1, "")));
-  EXPECT_TRUE(connection_->in_use());
+// A connection is a member's from its first accepted call to its end.
+TEST_F(ConnectionTest, AStrangerIsAcceptedWithAUnaryCall) {
+  limits_.for_peers = true;
+  Reconnect();
+  ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, /*last=*/true)));
+  EXPECT_TRUE(connection_->stranger());
   AnswerCall();
-  EXPECT_FALSE(connection_->in_use());
+  EXPECT_FALSE(connection_->stranger());
+  Sent();
+  EXPECT_EQ(streams_, 0);
+  EXPECT_FALSE(connection_->stranger());
 }
 
 // This is nghttp2's own limit: it keeps 1,000 unsent answers.

@@ -88,9 +88,9 @@ class PortFixture : public testing::Test, protected Router {
     }
     return stream->owner != nullptr ? absl::OkStatus() : absl::UnimplementedError("not here");
   }
-  bool AdmitStream() override { return admits_ && ++streams_ > 0; }
+  bool AdmitStream(bool /*of_stranger*/) override { return admits_ && ++streams_ > 0; }
   void OnStreamClosed() override { --streams_; }
-  bool ChangeRequestBytes(int64_t, int64_t, int64_t) override { return true; }
+  bool ChangeRequestBytes(int64_t, int64_t, int64_t, bool) override { return true; }
   void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
   bool HasPage(const std::string&) const override { return false; }
   JsonGateway* json() override { return nullptr; }

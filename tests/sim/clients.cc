@@ -40,8 +40,10 @@ void World::OnClientDue(int number, uint64_t operation) {
     Push(now_ + 1 + rng_.Around(profile_.think), What::kClient, number);
     return;
   }
-  client.operation = Ask(member, wish, number);
-  Push(now_ + 1 + rng_.Around(profile_.patience), What::kClient, number, 0, client.operation);
+  client.operation = AskInSession(member, wish, number);
+  // Who can repeat a write safely does so sooner.
+  const Micros patience = profile_.patience / (client.session.first != 0 ? 4 : 1);
+  Push(now_ + 1 + rng_.Around(patience), What::kClient, number, 0, client.operation);
 }
 
 void World::OnAnswered(uint64_t operation, int number) {
@@ -55,7 +57,8 @@ void World::OnAnswered(uint64_t operation, int number) {
 uint64_t World::Renew(int number, int client) {
   constexpr uint64_t kRenewal = uint64_t{1} << 62;
   const uint64_t operation = kRenewal + ++renewals_;
-  const int64_t lease = requests_.Lease();
+  const int64_t session = client >= 0 ? clients_[client].session.lease : 0;
+  const int64_t lease = session != 0 && rng_.Chance(70 * kPercent) ? session : requests_.Lease();
   members_[number]->Post(RenewRequest{
       .id = lease, .done = [this, operation, number, client, lease](Fate fate, Renewal renewal) {
         if (!members_[number]->MaySpeak()) return;
@@ -106,16 +109,67 @@ uint64_t World::Ask(int number, Wish wish, int client) {
     }});
     return operation;
   }
-  proto::Command command = wish == Wish::kPut      ? requests_.Put()
-                           : wish == Wish::kDelete ? requests_.Delete()
-                           : wish == Wish::kSwap   ? requests_.Swap()
-                           : wish == Wish::kTxn    ? requests_.Txn()
-                           : wish == Wish::kGrant  ? requests_.LeaseGrant()
-                           : wish == Wish::kRevoke ? requests_.LeaseRevoke()
-                           : wish == Wish::kAlarm  ? AlarmChange()
-                                                   : requests_.Compaction();
+  return Propose(number, CommandOf(wish), client);
+}
+
+proto::Command World::CommandOf(Wish wish) {
+  return wish == Wish::kPut      ? requests_.Put()
+         : wish == Wish::kDelete ? requests_.Delete()
+         : wish == Wish::kSwap   ? requests_.Swap()
+         : wish == Wish::kTxn    ? requests_.Txn()
+         : wish == Wish::kGrant  ? requests_.LeaseGrant()
+         : wish == Wish::kRevoke ? requests_.LeaseRevoke()
+         : wish == Wish::kAlarm  ? AlarmChange()
+                                 : requests_.Compaction();
+}
+
+// A client opens a session, and writes in it. It mostly sends a write again, at any member, until
+// it has an answer. No two sessions have the same lease.
+uint64_t World::AskInSession(int number, Wish wish, int client) {
+  constexpr int64_t kFirstLease = 1000;
+  const bool write =
+      wish == Wish::kPut || wish == Wish::kDelete || wish == Wish::kSwap || wish == Wish::kTxn;
+  if (profile_.session == 0 || !write || !rng_.Chance(profile_.session)) {
+    return Ask(number, wish, client);
+  }
+  ClientSession& session = clients_[client].session;
+  if (session.lease == 0) {
+    session.lease = kFirstLease + sessions_++;
+    proto::Command grant;
+    grant.mutable_lease_grant()->set_id(session.lease);
+    grant.mutable_lease_grant()->set_ttl(rng_.Between(2, 4));
+    return Propose(number, std::move(grant), client);
+  }
+  if (rng_.Chance(20 * kPercent)) return Renew(number, client);
+  if (session.first != 0 && rng_.Chance(75 * kPercent)) {
+    return Propose(number, session.last, client, session.first);
+  }
+  proto::Command command = CommandOf(wish);
+  if (Requests::IsSearched(command)) return Propose(number, std::move(command), client);
+  if (rng_.Chance(60 * kPercent)) session.acked = session.seq;
+  command.mutable_session()->set_lease_id(session.lease);
+  command.mutable_session()->set_seq(++session.seq);
+  command.mutable_session()->set_acked(session.acked);
+  session.last = command;
+  session.first = history_.next();
+  return Propose(number, std::move(command), client);
+}
+
+void World::OnSessionAnswer(int client, const proto::Session& asked, const ApplyResult& result) {
+  ClientSession& session = clients_[client].session;
+  if (session.lease != asked.lease_id() || session.seq != asked.seq()) return;
+  if (result.response.decided()) {
+    session.first = 0;
+  } else if (absl::IsFailedPrecondition(result.status)) {
+    session = {};  // expired
+  }
+}
+
+// `first`: the operation that has sent this command of a session before; 0: none.
+uint64_t World::Propose(int number, proto::Command command, int client, uint64_t first) {
+  Member& member = *members_[number];
   const bool searched = Requests::IsSearched(command);
-  const uint64_t operation = history_.Invoke(number, &command);
+  const uint64_t operation = history_.Invoke(number, &command, first);
   if (searched) search_.StartWrite(operation, command.has_put() ? operation : 0);
   const bool through_follower = !member.leads();
   ProposeRequest request{
@@ -130,8 +184,8 @@ uint64_t World::Ask(int number, Wish wish, int client) {
       request.caller.deadline = clock_of(number) + absl::Microseconds(profile_.patience);
     }
   }
-  request.done = [this, operation, number, client, through_follower, searched](Fate fate,
-                                                                               ApplyResult result) {
+  request.done = [this, operation, number, client, through_follower, searched,
+                  session = command.session()](Fate fate, ApplyResult result) {
     if (!members_[number]->MaySpeak()) return;
     if (client >= 0 && fate == Fate::kTimedOut && clients_[client].operation != operation) {
       marks().Hit(Mark::kClientGone);
@@ -147,6 +201,7 @@ uint64_t World::Ask(int number, Wish wish, int client) {
     if (fate == Fate::kApplied && through_follower && !members_[number]->leads()) {
       marks().Hit(Mark::kForwarded);
     }
+    if (client >= 0 && fate == Fate::kApplied) OnSessionAnswer(client, session, result);
     OnAnswered(operation, client);
   };
   member.Post(std::move(request));

@@ -21,7 +21,8 @@ namespace {
 using raft::Index;
 using raft::MemberId;
 
-constexpr Micros kFaultsFor = 60 * kSecond;
+constexpr Micros kFaultsFor = 60 * kSecond;  // then there are fewer requests, so that all catch up
+constexpr int kEndThink = 20;
 
 raft::Configuration ConfigurationOf(std::string_view payload) {
   proto::ChangeMembers change;
@@ -174,7 +175,8 @@ class Cores {
         if (process == nullptr) Start(event.node);
         return;
       case What::kRequest:
-        Push(now_ + 1 + rng_.Around(profile_.think / profile_.clients), What::kRequest);
+        Push(now_ + 1 + rng_.Around((healed_ ? kEndThink : 1) * profile_.think / profile_.clients),
+             What::kRequest);
         return Request(Some());
       case What::kSnapshot:
         if (of_this_life) EndSnapshot(event.node, *event.message);
@@ -479,7 +481,7 @@ class Cores {
     meta.last.term = node.process->log->TermAt(meta.last.index);
     meta.chain_hash = node.process->log->ChainHash(meta.last.index);
     meta.configuration = ConfigurationAt(meta.last.index);
-    const Micros takes = rng_.Around(std::min(faults_.snapshot_time, kSecond));
+    const Micros takes = std::min(rng_.Around(faults_.snapshot_time), kSecond);
     Push(now_ + 1 + takes, What::kSnapshot, from, node.life,
          std::make_unique<raft::Message>(
              raft::Message{Id(from), to, node.process->raft->term(), raft::InstallSnapshot{meta}}));
@@ -528,17 +530,17 @@ class Cores {
     faults_.delay = std::min(faults_.delay, 2 * kMillisecond);
     faults_.snapshot_time = std::min(faults_.snapshot_time, 20 * kMillisecond);
     cut_.clear();
+    Index longest_log = 0;
     for (int i = 0; i < size(); ++i) {
-      if (nodes_[i].process == nullptr) {
-        Start(i);
-      } else {
-        nodes_[i].process->fuse.Disarm();
-        nodes_[i].process->busy_until = now_;
-      }
+      if (nodes_[i].process == nullptr) Start(i);
+      nodes_[i].process->fuse.Disarm();
+      nodes_[i].process->busy_until = now_;
+      longest_log = std::max(longest_log, checker_.synced_last(i));
     }
     const Micros longest = 2 * profile_.tick * profile_.raft.election_timeout_ticks * 1'000'000 /
                            (1'000'000 - profile_.clock_skew);
-    deadline_ = now_ + 10 * longest;
+    // It may take a round trip for each entry.
+    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;
     Push(now_ + 100 * kMillisecond, What::kCheck);
   }
 

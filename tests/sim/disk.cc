@@ -61,9 +61,9 @@ class FusedEngine final : public Engine {
 // How many synced batches of the log a tear may lose.
 constexpr uint64_t kTearMax = 12;
 
-// `older` may be null. Otherwise it gets the marks that a power failure may bring back: those before
-// `stored` that were recorded since the last sync. In the seeds without tears, recording the mark is
-// no effect, so that they stay what they were.
+// `older` may be null. Otherwise it gets the marks that a power failure may bring back: those
+// before `stored` that were recorded since the last sync. In the seeds without tears, recording the
+// mark is no effect, so that they stay what they were.
 class MarkInMemory final : public Watermark {
  public:
   MarkInMemory(std::shared_ptr<Mark> stored, std::deque<Mark>* older, Fuse* fuse, bool is_effect)
@@ -112,7 +112,8 @@ std::unique_ptr<Engine> Disk::OpenLog(Fuse* fuse, std::function<void()> on_sync)
 }
 
 std::unique_ptr<Watermark> Disk::OpenMark(Fuse* fuse) {
-  return std::make_unique<MarkInMemory>(mark_, tearable_ ? &older_marks_ : nullptr, fuse, tearable_);
+  return std::make_unique<MarkInMemory>(mark_, tearable_ ? &older_marks_ : nullptr, fuse,
+                                        tearable_);
 }
 
 std::unique_ptr<Engine> Disk::OpenState(Fuse* fuse, StateHooks hooks) {
@@ -163,10 +164,10 @@ bool Disk::Tear(raft::EntryId applied, Rng* rng) {
   }
   for (uint64_t batches = rng->Between(1, kTearMax); batches > 0; --batches) {
     Fuse fuse;
-    auto log = LogStore::Open(
-        std::make_unique<MemoryEngine>(log_->Torn(batches), Durability::kSynced),
-        std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(mark), nullptr, &fuse,
-                                       false));
+    auto log =
+        LogStore::Open(std::make_unique<MemoryEngine>(log_->Torn(batches), Durability::kSynced),
+                       std::make_unique<MarkInMemory>(std::make_shared<Watermark::Mark>(mark),
+                                                      nullptr, &fuse, false));
     const bool opens = log.ok();  // if not, the next start reports it
     const bool lost = opens && raft::EntryId{(*log)->TermAt((*log)->last_index()),
                                              (*log)->last_index()} < mark.last;

@@ -49,9 +49,9 @@ Mark MarkOf(Fate fate) {
 History::History(const Ledger* ledger, Marks* marks, Verdict* verdict)
     : ledger_(ledger), marks_(marks), verdict_(verdict) {}
 
-uint64_t History::Invoke(int member, proto::Command* command) {
+uint64_t History::Invoke(int member, proto::Command* command, uint64_t first) {
   MarkOperation(next(), command);
-  return Invoke(Operation{.member = member, .command = *command});
+  return Invoke(Operation{.member = member, .command = *command, .first = first});
 }
 
 uint64_t History::Invoke(int member, ReadQuery query) {
@@ -62,6 +62,7 @@ uint64_t History::Invoke(Operation operation) {
   operation.floor = known_revision_;
   operation.compacted = known_compacted_;
   operation.after = acknowledged_index_;
+  if (operation.first == 0) operation.first = next();
   operations_.push_back(std::move(operation));
   ++pending_;
   return operations_.size();
@@ -113,16 +114,35 @@ void History::CheckAcknowledged(uint64_t number, const Operation& operation,
                                           "before it was invoked",
                                           number, index, operation.after));
   }
-  const bool changed = result.revision != ledger_->MomentAt(index - 1).revision;
-  if (changed ? result.revision <= operation.floor : result.revision < operation.floor) {
+  // The entry that was executed: an earlier one, if an earlier attempt was.
+  const raft::Index executed =
+      result.response.decided() ? ledger_->ExecutedAt(operation.command.session()) : index;
+  if (executed != index) {
+    marks_->Hit(!result.status.ok()         ? Mark::kSessionError
+                : result.response.reduced() ? Mark::kSessionReduced
+                                            : Mark::kSessionRepeated);
+  }
+  const Revision floor = operations_[operation.first - 1].floor;
+  const bool changed = result.revision != ledger_->MomentAt(executed - 1).revision;
+  if (changed ? result.revision <= floor : result.revision < floor) {
     verdict_->Fail("I16",
                    absl::StrFormat("operation %d got revision %d, but %d was known before it "
                                    "was invoked",
-                                   number, result.revision, operation.floor));
+                                   number, result.revision, floor));
   }
   known_revision_ = std::max(known_revision_, result.revision);
   acknowledged_index_ = std::max(acknowledged_index_, index);
-  Learn(number, operation.command, result);
+  if (!RejectedBySession(operation.command, result)) {
+    Learn(operation.first, operation.command, result);
+  }
+}
+
+bool History::RejectedBySession(const proto::Command& command, const ApplyResult& result) {
+  if (!command.has_session() || result.response.decided()) return false;
+  if (absl::IsFailedPrecondition(result.status)) marks_->Hit(Mark::kSessionExpired);
+  if (absl::IsOutOfRange(result.status)) marks_->Hit(Mark::kSessionAcknowledged);
+  if (absl::IsResourceExhausted(result.status)) marks_->Hit(Mark::kSessionFull);
+  return true;
 }
 
 void History::Learn(uint64_t number, const proto::Command& command, const ApplyResult& result) {
@@ -185,7 +205,7 @@ void History::LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
       }
       marks_->Hit(Mark::kSwapped);
       const auto [other, first] = swapped_.emplace(std::pair(key, compare.mod_revision()), number);
-      if (!first) {
+      if (!first && other->second != number) {
         verdict_->Fail("I16", absl::StrFormat("operations %d and %d both put %s because its "
                                               "mod_revision was %d",
                                               other->second, number, key, compare.mod_revision()));

@@ -11,7 +11,8 @@
 //        everything that was acknowledged when it was invoked, and with the model's answer. If it
 //        changed keys, its revision is newer than all that were known then. A request that
 //        certainly failed is never in the ledger. Of the transactions that put a key if its
-//        mod_revision is r, at most one succeeds. Each request is answered at most once; if its
+//        mod_revision is r, at most one succeeds. Operations that send the same command of a
+//        session are one request in this respect. Each request is answered at most once; if its
 //        member has stopped orderly, exactly once.
 //
 // Together with one ledger for all members, this means that the answers are strictly serializable.
@@ -38,7 +39,9 @@ class History {
 
   // Operations are numbered from 1.
   uint64_t next() const { return operations_.size() + 1; }
-  uint64_t Invoke(int member, proto::Command* command);  // adds the number to the command
+  // Adds the number to the command. `first`: the operation that has sent the same command of a
+  // session before; 0: none.
+  uint64_t Invoke(int member, proto::Command* command, uint64_t first = 0);
   uint64_t Invoke(int member, ReadQuery query);
   void OnProposed(uint64_t operation, Fate fate, const ApplyResult& result);
   void OnRead(uint64_t operation, Fate fate, const StateMachine& state_machine);
@@ -74,6 +77,7 @@ class History {
     Revision floor = 0;       // the newest known revision
     Revision compacted = -1;  // the newest known compaction
     raft::Index after = 0;    // the last acknowledged entry
+    uint64_t first = 0;       // the operation itself, or the one that it repeats
     bool answered = false;
     bool lost = false;
     Fate fate = Fate::kApplied;
@@ -82,6 +86,8 @@ class History {
   bool Answer(uint64_t operation, Fate fate);
   uint64_t Invoke(Operation operation);
   void CheckAcknowledged(uint64_t number, const Operation& operation, const ApplyResult& result);
+  // Whether the session has answered with an error of its own.
+  bool RejectedBySession(const proto::Command& command, const ApplyResult& result);
   void Learn(uint64_t number, const proto::Command& command, const ApplyResult& result);
   void LearnTxn(uint64_t number, const etcdserverpb::TxnRequest& request,
                 const ApplyResult& result);

@@ -8,7 +8,7 @@
 
 namespace raftkv::sim {
 
-void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
+void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input, MonotonicTime now) {
   if (const auto* lost = std::get_if<PeerLost>(&input)) {
     if (lost->peer != heard_from_) return;
     if (lost->connection < connection_) {
@@ -20,9 +20,10 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input) {
   } else if (std::holds_alternative<SnapshotArrived>(input)) {
     snapshot_ = true;
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
-    if (lives_.OnHeard(message->from, message->boot_id, message->reached, MonotonicTime()) !=
+    if (lives_.OnHeard(message->from, message->boot_id, message->reached, now) !=
         PeerLives::Verdict::kOk) {
-      return;  // the member ignores it
+      disturbed_ = true;  // the member ignores it, unless it decides later than `now`
+      return;
     }
     // Only a member that may not vote yet gets a HelloReply.
     if (std::holds_alternative<HelloReply>(message->body)) disturbed_ = true;

@@ -33,7 +33,7 @@ class LeaderWatch {
       : profile_(profile), member_(member), marks_(marks), verdict_(verdict) {}
 
   // Call it for each input that is posted for the next turn, in order.
-  void OnInput(const raft::Raft& raft, const Input& input);
+  void OnInput(const raft::Raft& raft, const Input& input, MonotonicTime now);
 
   // `now` is the member's clock.
   void BeforeTurn(const raft::Raft& raft, MonotonicTime now);

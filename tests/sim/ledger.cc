@@ -84,7 +84,9 @@ void Ledger::Learn(const raft::Entry& entry) {
   CHECK(
       command.ParseFromArray(entry.payload.view().data(), static_cast<int>(entry.payload.size())));
   const std::map<int64_t, Model::Lease> leases = model_.leases();
+  const Revision revision = model_.revision();
   item.expected = model_.Apply(command, entry.id.index);
+  if (command.has_session()) LearnSession(entry.id.index, command.session(), revision);
   on_command_(entry.id, command, leases, model_);
   item.after = model_.now();
   const uint64_t operation = OperationOf(command);
@@ -95,6 +97,27 @@ void Ledger::Learn(const raft::Entry& entry) {
                                           operation, applied_at_[operation], entry.id.index));
   }
   applied_at_[operation] = entry.id.index;
+}
+
+void Ledger::LearnSession(raft::Index index, const proto::Session& session, Revision before) {
+  const Model::Answer& answer = entries_[index - 1].expected;
+  const auto known = executed_at_.find({session.lease_id(), session.seq()});
+  if (known == executed_at_.end() && answer.response.decided()) {
+    executed_at_[{session.lease_id(), session.seq()}] = index;
+    return;
+  }
+  if (model_.revision() != before) {
+    verdict_->Fail("I16", absl::StrFormat("entry %d changes keys, though its session %s", index,
+                                          answer.response.decided() ? "had executed its command"
+                                                                    : "has rejected it"));
+  }
+  if (known == executed_at_.end() || !answer.response.decided()) return;
+  const Model::Answer& first = entries_[known->second - 1].expected;
+  if (answer.revision != first.revision || answer.status != first.status) {
+    verdict_->Fail("I16", absl::StrFormat("entry %d has another answer than entry %d, which has "
+                                          "the same command",
+                                          index, known->second));
+  }
 }
 
 // --- checks of members ---------------------------------------------------------------------------

@@ -11,7 +11,9 @@
 //        compacted revisions, answers and contents are those of the model. Members with equal
 //        revisions have equal hashes of the history, whatever the progress of their physical
 //        compaction.
-//   I16  No command is in the ledger twice. (history.h checks the rest of I16.)
+//   I16  No command is in the ledger twice. Of the entries with the same command of a session, one
+//        is executed at most, and all that the session has decided have the same answer. (history.h
+//        checks the rest of I16.)
 //
 // Each client command carries its operation number (MarkOperation), from which the ledger knows
 // which operation an entry belongs to.
@@ -78,6 +80,11 @@ class Ledger {
   raft::Index AppliedAt(uint64_t operation) const {
     return operation < applied_at_.size() ? applied_at_[operation] : 0;
   }
+  // The entry of this command of a session that was executed; 0: none was.
+  raft::Index ExecutedAt(const proto::Session& session) const {
+    const auto found = executed_at_.find({session.lease_id(), session.seq()});
+    return found == executed_at_.end() ? 0 : found->second;
+  }
   // The model's state right after entry `index`.
   Model::Moment MomentAt(raft::Index index) const {
     return index == 0 ? Model::Moment() : entries_[index - 1].after;
@@ -115,6 +122,7 @@ class Ledger {
   };
 
   void Learn(const raft::Entry& entry);
+  void LearnSession(raft::Index index, const proto::Session& session, Revision before);
   void CheckState(int member, const StateMachine& state_machine);
 
   const OnCommand on_command_;
@@ -122,8 +130,9 @@ class Ledger {
   std::vector<Item> entries_;
   raft::Index known_ = 0;
   Model model_{SmallRulesOf};
-  std::vector<raft::Index> handed_over_;  // by member
-  std::vector<raft::Index> applied_at_;   // by operation
+  std::vector<raft::Index> handed_over_;                             // by member
+  std::vector<raft::Index> applied_at_;                              // by operation
+  std::map<std::pair<int64_t, uint64_t>, raft::Index> executed_at_;  // by session and number
   // The first hashes that a member reported. Hashes of keys: by (compacted, revision); from
   // kHashKvVersion on by revision alone.
   std::map<std::pair<std::optional<Revision>, Revision>, uint32_t> history_hashes_;

@@ -135,6 +135,12 @@ namespace raftkv::sim {
   X(kLeasesLeft, "expiry that left some of its leases to a later one")        \
   X(kLeaseFull, "put rejected: its lease has too many keys")                  \
   X(kRenewalLost, "renewal that was not applied")                             \
+  X(kSessionRepeated, "repeated write that got the first answer")             \
+  X(kSessionReduced, "repeated write that got a part of the first answer")    \
+  X(kSessionError, "repeated write that got the first error")                 \
+  X(kSessionExpired, "write of a session that does not exist")                \
+  X(kSessionAcknowledged, "late copy of an acknowledged write rejected")      \
+  X(kSessionFull, "write rejected: its session has too many answers")         \
   X(kAlarmChanged, "alarm raised or ended by a client")                       \
   X(kAlarmOfDisk, "alarm raised by a member because of its disk")             \
   X(kNoSpace, "write denied by the alarm NOSPACE")                            \

@@ -29,7 +29,7 @@ void Member::FlushState() { process_->state_machine->Flush(); }
 bool Member::busy() const { return world_->now() < process_->busy_until; }
 
 void Member::Post(Input input) {
-  process_->leader_watch->OnInput(raft(), input);
+  process_->leader_watch->OnInput(raft(), input, world_->clock_of(number_));
   process_->member->Post(std::move(input));
   process_->has_input = true;
   ScheduleTurn(world_->rng().Between(0, kMillisecond));

@@ -37,7 +37,7 @@ constexpr Mutant kMutants[] = {
      "a leader accepts proposals while it hands its leadership over"},
     {"transfer-does-not-depose", "M25",
      "members that hear their leader ignore the vote request of its successor"},
-    {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign"},
+    {"timeout-now-of-an-old-term", "", "a TimeoutNow of an old term makes a member campaign", 5000},
     {"half-is-a-quorum", "M57", "half of the members are a majority"},
     {"pre-vote-counts-as-contact", "M23",
      "a member that is asked for a pre-vote takes its leader for alive"},
@@ -85,6 +85,8 @@ constexpr Mutant kMutants[] = {
      "an install empties the log before the snapshot is named as the state"},
     {"install-hides-the-leases", "M44",
      "a member does not learn the leases of an installed snapshot"},
+    {"install-hides-the-sessions", "",
+     "a member does not learn the sessions of an installed snapshot"},
     {"restored-log-is-not-empty", "",
      "a member that was restored tells the others that it has forgotten nothing"},
     // Reads.
@@ -133,6 +135,13 @@ constexpr Mutant kMutants[] = {
      "a new leader does not wait for renewals that need a leader"},
     {"leases-expire-early", "", "a leader expires leases when nine tenths of their time are over"},
     {"digest-skips-leases", "M69", "the digest does not cover leases"},
+    // Sessions.
+    {"known-number-executed-again", "", "a repeated write of a session is executed again"},
+    {"acknowledged-number-executed-again", "",
+     "a late copy of a write is executed after the client has acknowledged its answer"},
+    {"session-forgets-errors", "", "a write that was answered with an error is executed later"},
+    {"sessions-forgotten-at-restart", "", "a restart forgets the answers of sessions"},
+    {"sessions-outlive-their-leases", "", "the answers of a session stay when its lease ends"},
     // Alarms.
     {"no-space-denies-revocations", "", "no lease can be revoked while a member is short of space"},
     {"alarms-forgotten-at-restart", "", "a restarted member does not follow the alarms in force"},
@@ -184,6 +193,25 @@ bool ChangesMembers(std::string_view mutant) {
          mutant == "install-keeps-the-old-configuration";
 }
 
+bool ConcernsSessions(std::string_view mutant) {
+  return mutant == "install-hides-the-sessions" || mutant == "known-number-executed-again" ||
+         mutant == "acknowledged-number-executed-again" || mutant == "session-forgets-errors" ||
+         mutant == "sessions-forgotten-at-restart" || mutant == "sessions-outlive-their-leases";
+}
+
+void AimAtSessions(std::string_view mutant, Profile* profile) {
+  Profile& p = *profile;
+  p.session = 90 * kPercent;
+  p.old_version = 0;
+  p.patience = 300 * kMillisecond;  // so that clients repeat writes
+  if (mutant == "install-hides-the-sessions") {
+    p.tail.entries_max = 2;
+    p.tail.step_entries = 1;
+    p.tail.held_bytes_max = 0;
+    p.snapshot_time = 20 * kMillisecond;
+  }
+}
+
 void AimAtChanges(std::string_view mutant, Profile* profile) {
   Profile& p = *profile;
   p.members = 3;
@@ -229,6 +257,13 @@ void Aim(std::string_view mutant, Profile* profile) {
     p.loss = 15 * kPercent;
     p.clog_every = 700 * kMillisecond;
     p.crash_every = 3 * kSecond;
+  } else if (mutant == "timeout-now-of-an-old-term") {
+    // A TimeoutNow must arrive when its leader has been deposed.
+    p.transfer_every = 500 * kMillisecond;
+    p.delay = 120 * kMillisecond;
+    p.clog_every = 700 * kMillisecond;
+  } else if (ConcernsSessions(mutant)) {
+    AimAtSessions(mutant, profile);
   } else if (ChangesMembers(mutant)) {
     AimAtChanges(mutant, profile);
   } else if (mutant == "count-self-before-save") {

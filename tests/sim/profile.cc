@@ -160,6 +160,12 @@ void DrawTears(Rng rng, Profile* p) {
   p->tear_every = rng.Between(500, 8000) * kMillisecond;
 }
 
+void DrawSessions(Rng rng, Profile* p) {
+  for (int i = 0; i < 4; ++i) rng.Below(2);  // so that it does not depend on DrawTears
+  // Not all writes: before cluster version 4 there are no sessions.
+  if (rng.Chance(40 * kPercent)) p->session = rng.Between(20, 80) * kPercent;
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -172,6 +178,7 @@ Profile DrawProfile(Rng* rng) {
   DrawLogs(rng, &p);
   DrawChanges(rng, &p);
   DrawTears(*rng, &p);
+  DrawSessions(*rng, &p);
   return p;
 }
 
@@ -189,7 +196,8 @@ std::string Describe(const Profile& p) {
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
-      "%d ppm, alarms %d ppm, searched %d ppm; compaction by itself: period %d us, hour %d us, %d "
+      "%d ppm, sessions %d ppm, alarms %d ppm, searched %d ppm; compaction by itself: period %d "
+      "us, hour %d us, %d "
       "revisions\n"
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
       "bytes, "
@@ -203,7 +211,7 @@ std::string Describe(const Profile& p) {
       p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
       p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
       p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,
-      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.alarm, p.search,
+      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.session, p.alarm, p.search,
       p.auto_compact_period, p.auto_compact_hour, p.auto_compact_revisions, p.watch_think,
       p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
       p.watch_jump, p.catch_up_delay);

@@ -84,6 +84,7 @@ struct Profile {
   int keys = 8;
   uint32_t compact = 0;  // the rate of requests that are compactions
   uint32_t lease = 0;    // the rate of requests about leases
+  uint32_t session = 0;  // the rate of writes of keys that belong to a session
   uint32_t alarm = 0;    // the rate of requests that raise or end an alarm
   uint32_t search = 0;   // the rate of those about the key that is searched (register_search.h)
   // Compactions by the leader (AutoCompactionOptions); an "hour" is auto_compact_hour.
@@ -107,7 +108,7 @@ struct Profile {
   Micros catch_up_delay = kMillisecond;
 
   // What the run must reach before its liveness phase may begin.
-  Micros time_min = 30 * kSecond;
+  Micros time_min = 60 * kSecond;
   uint64_t events_min = 2000;
   uint64_t crashes_min = 2;
   uint64_t partitions_min = 1;

@@ -73,12 +73,13 @@ void RaftChecker::OnStart(int member, const LogStore& log) {
 }
 
 // The log is one that the member had before. Leaders may still use the acknowledgements of what is
-// lost. If the member was torn before its log was repaired, what it had lost first still counts. The
-// mark may be older than the end of the log that was lost.
+// lost. If the member was torn before its log was repaired, what it had lost first still counts.
+// The mark may be older than the end of the log that was lost.
 void RaftChecker::FindLoss(int member, const LogStore& log) {
   Shadow& shadow = shadows_[member];
   if (log.lost()) shadow.lost_last = std::max(shadow.lost_last, log.lost()->last);
   shadow.must_catch_up = true;
+  shadow.must_hold = ledger_->size();
   shadow.lost_logs.push_back(shadow.log);
   raft::Index same = std::min<raft::Index>(shadow.log.size(), log.last_index());
   while (same >= log.first_index() && (log.TermAt(same) != shadow.log[same - 1].term ||
@@ -123,11 +124,12 @@ void RaftChecker::CheckVote(raft::MemberId voter, raft::Term term, raft::MemberI
 }
 
 // A member that had lost entries votes for the first time again. It has everything that it had
-// before and that is committed by now.
+// before and that was committed when it started. What was committed later may lack here, if the
+// leader did not count this member for it.
 void RaftChecker::CheckCaughtUp(int member) {
   const Shadow& shadow = shadows_[member];
   for (const std::vector<Item>& lost : shadow.lost_logs) {
-    raft::Index last = std::min<raft::Index>(lost.size(), ledger_->size());
+    raft::Index last = std::min<raft::Index>(lost.size(), shadow.must_hold);
     while (last > 0 && lost[last - 1].chain != ledger_->chain(last)) --last;
     if (last == 0) continue;
     if (shadow.log.size() < last || shadow.log[last - 1].chain != ledger_->chain(last)) {

@@ -14,7 +14,8 @@
 //   I7  A term and a vote are on disk before a message that depends on them is sent. A member
 //       votes for at most one candidate in a term, and only if its data directory allows it. If
 //       its log has lost its end, it does not vote before the log is as up-to-date again and has
-//       everything that is committed of what was lost. A restart finds the saved term and vote.
+//       everything of what was lost that was committed at its start. A restart finds the saved
+//       term and vote.
 //   I9  A leader changes the members only after it has committed an entry of its term, one voter at
 //       a time, and while no other change is uncommitted. If the configuration in force at a member
 //       comes from a committed entry, it is equal to the configuration in that entry. Learners do
@@ -83,9 +84,10 @@ class RaftChecker {
     // The logs before the data directory was wiped, or before the log lost its end. Leaders may
     // still use their acknowledgements.
     std::vector<std::vector<Item>> lost_logs;
-    bool torn = false;        // the next start finds an earlier log
-    raft::EntryId lost_last;  // the mark of the lost end, until the log is as up-to-date again
+    bool torn = false;           // the next start finds an earlier log
+    raft::EntryId lost_last;     // the mark of the lost end, until the log is as up-to-date again
     bool must_catch_up = false;  // the log has lost its end, and the member has not voted since
+    raft::Index must_hold = 0;   // what was committed at that start
     raft::HardState hard_state;
     bool leads = false;
     raft::Term term = 0;

@@ -37,7 +37,7 @@ void Watchers::Connect(Client* client) {
   client->client.Connect();
 }
 
-void Watchers::Look(int number) {
+void Watchers::Serve(int number) {
   Client& client = clients_[number];
   Rng& rng = world_.rng();
   const Profile& faults = world_.faults();

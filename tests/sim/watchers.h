@@ -22,7 +22,7 @@ class Watchers {
   Watchers(World* world, int clients);
 
   // Call it regularly for each client. The client reads responses and sends requests.
-  void Look(int client);
+  void Serve(int client);
   // The member's life ends: its streams break.
   void OnDown(int member);
   // Empty if every watch has got every event.

@@ -208,7 +208,7 @@ void World::Handle(Event event) {
       OnClientDue(event.member, event.life);
       return;
     case What::kWatcher:
-      watchers_.Look(event.member);
+      watchers_.Serve(event.member);
       return;
     case What::kStart:
       if (!member.up() && !gone_[event.member] && !member.retired()) {

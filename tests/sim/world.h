@@ -173,8 +173,17 @@ class World {
     kAlarm,
     kRead
   };  // what a client requests
+  // The session in which a client writes, and its last write.
+  struct ClientSession {
+    int64_t lease = 0;  // 0: it has none
+    uint64_t seq = 0;
+    uint64_t acked = 0;
+    proto::Command last = {};
+    uint64_t first = 0;  // the operation that sent `last` first; 0: `last` has its answer
+  };
   struct Client {
     uint64_t operation = 0;  // the one that it waits for; 0: it is between two requests
+    ClientSession session = {};
   };
   enum class Phase { kSafety, kSettle, kElect, kServe, kHandOver, kConverge, kOver };
 
@@ -213,6 +222,10 @@ class World {
   void OnClientDue(int client, uint64_t operation);
   void OnAnswered(uint64_t operation, int client);
   uint64_t Ask(int member, Wish wish, int client);
+  uint64_t AskInSession(int member, Wish wish, int client);
+  void OnSessionAnswer(int client, const proto::Session& session, const ApplyResult& result);
+  proto::Command CommandOf(Wish wish);
+  uint64_t Propose(int member, proto::Command command, int client, uint64_t first = 0);
   uint64_t Renew(int member, int client);
   proto::Command AlarmChange();
 
@@ -249,6 +262,7 @@ class World {
 
   Micros now_ = 0;
   uint64_t renewals_ = 0;  // asked for by clients
+  int64_t sessions_ = 0;   // opened by clients
   uint64_t next_event_ = 1;
   std::vector<Event> queue_;  // a heap
   std::vector<Client> clients_;

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,11 @@ void FlipByte(const std::string& path, uint64_t at) {
   ASSERT_TRUE(file.good());
 }
 
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(static_cast<std::streamoff>(at));
@@ -53,7 +60,7 @@ class DamageTest : public testing::Test {
   // A process writes and syncs kLogEntries entries. Then it is killed.
   DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
 
-  absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
+  virtual absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
 
   void ExpectRejected() {
     // Open it twice: the first attempt must not leave a shortened log that the second one accepts.
@@ -78,6 +85,22 @@ class DamageTest : public testing::Test {
       EXPECT_EQ(dir->log->Entries(1, kLogEntries, SIZE_MAX).size(), kLogEntries);
     }
   }
+  // Everything is applied and flushed, and the log has lost its last entry.
+  void LoseWhatIsApplied(const std::function<absl::StatusOr<DataDir>()>& open) {
+    {
+      absl::StatusOr<DataDir> dir = open();
+      ASSERT_TRUE(dir.ok()) << dir.status();
+      dir->log->AllowVoting();
+      const raft::Index applied = dir->state->applied().index;
+      dir->state->Apply(dir->log->Entries(applied + 1, kLogEntries, SIZE_MAX));
+      dir->state->Flush();
+      dir->log->Save(std::nullopt, {MakeEntry(1, kLogEntries + 1, PutCommand("a", "b"))});
+      dir->state->Apply(dir->log->Entries(kLogEntries + 1, kLogEntries + 1, SIZE_MAX));
+      dir->state->Flush();
+    }
+    const std::string wal = Files(dir_ / "log", ".log").back();
+    fs::resize_file(wal, fs::file_size(wal) - 10);
+  }
   // The only write-ahead log file of log/ that holds anything: nothing was flushed.
   std::string Wal() const {
     std::string largest;
@@ -94,7 +117,7 @@ class DamageTest : public testing::Test {
 // In a cluster of several members, a log that has lost its end is repaired by the others.
 class DamageOfOneOfThree : public DamageTest {
  protected:
-  absl::StatusOr<DataDir> Open() {
+  absl::StatusOr<DataDir> Open() override {
     DataDirOptions options = TestDirOptions(dir_.path());
     options.has_peers = true;
     return OpenDataDir(options);
@@ -130,6 +153,19 @@ TEST_F(DamageOfOneOfThree, ByteFlippedInTheLastRecord) {
   ExpectRepairable(first);
 }
 
+// What is left ends before the applied entry, so nobody can repair it. The operator may still have
+// a use for the damaged log.
+TEST_F(DamageOfOneOfThree, ByteFlippedBeforeTheAppliedEntryLeavesTheLogAsItIs) {
+  FlipByte(Wal(), fs::file_size(Wal()) / 10);
+  const std::vector<std::string> files = Files(dir_ / "log", ".log");
+  const std::string wal = Wal(), before = ReadAll(wal);
+  ExpectRejected();
+  EXPECT_EQ(Files(dir_ / "log", ".log"), files);
+  EXPECT_EQ(Wal(), wal);
+  EXPECT_EQ(ReadAll(wal), before);
+  EXPECT_FALSE(fs::exists(dir_ / "log.salvage"));
+}
+
 // Half of the entries are applied, and their chain hash is gone with the log.
 TEST_F(DamageOfOneOfThree, WalDeleted) {
   fs::remove(Wal());
@@ -138,27 +174,28 @@ TEST_F(DamageOfOneOfThree, WalDeleted) {
   EXPECT_NE(status.message().find("entries 1 to"), std::string::npos) << status;
 }
 
-TEST_F(DamageOfOneOfThree, NothingIsMissingIfEverythingIsApplied) {
-  {
-    absl::StatusOr<DataDir> dir = Open();
-    ASSERT_TRUE(dir.ok()) << dir.status();
-    dir->log->AllowVoting();
-    const raft::Index applied = dir->state->applied().index;
-    dir->state->Apply(dir->log->Entries(applied + 1, kLogEntries, SIZE_MAX));
-    dir->state->Flush();
-    dir->log->Save(std::nullopt, {MakeEntry(1, kLogEntries + 1, PutCommand("a", "b"))});
-    dir->state->Apply(dir->log->Entries(kLogEntries + 1, kLogEntries + 1, SIZE_MAX));
-    dir->state->Flush();
-  }
-  const std::string wal = Files(dir_ / "log", ".log").back();
-  fs::resize_file(wal, fs::file_size(wal) - 10);
+// The state has all entries up to the mark, but the member may have acknowledged later ones: the
+// mark may be old.
+TEST_F(DamageOfOneOfThree, WhatIsAppliedIsNotMissingButTheMemberDoesNotVote) {
+  LoseWhatIsApplied([this] { return Open(); });
   absl::StatusOr<DataDir> dir = Open();
   ASSERT_TRUE(dir.ok()) << dir.status();
   EXPECT_FALSE(dir->log->lost());
-  EXPECT_TRUE(dir->log->may_vote());
+  EXPECT_FALSE(dir->log->may_vote());
   EXPECT_EQ(dir->log->last_index(), kLogEntries + 1);
   ASSERT_EQ(dir->warnings.size(), 1u);
   EXPECT_NE(dir->warnings[0].find("the state has them"), std::string::npos) << dir->warnings[0];
+  EXPECT_NE(dir->warnings[0].find("does not vote until"), std::string::npos) << dir->warnings[0];
+}
+
+TEST_F(DamageTest, TheOnlyVoterVotesIfNothingIsMissing) {
+  LoseWhatIsApplied([this] { return Open(); });
+  absl::StatusOr<DataDir> dir = Open();
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  EXPECT_TRUE(dir->log->may_vote());
+  EXPECT_EQ(dir->log->last_index(), kLogEntries + 1);
+  ASSERT_EQ(dir->warnings.size(), 1u);
+  EXPECT_EQ(dir->warnings[0].find("does not vote"), std::string::npos) << dir->warnings[0];
 }
 
 TEST_F(DamageTest, NoneAfterAKill) { ExpectWhole(/*warnings=*/0); }

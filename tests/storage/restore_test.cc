@@ -32,7 +32,7 @@ class Restore : public testing::Test {
       }
     };
     proto::Command version, store_id, members, lease;
-    version.mutable_set_cluster_version()->set_version(3);
+    version.mutable_set_cluster_version()->set_version(4);
     store_id.mutable_record_store_id()->set_member_id(1);
     store_id.mutable_record_store_id()->set_store_id(old->identity.store_id);
     members.mutable_change_members()->mutable_begin()->add_members()->set_id(1);
@@ -41,7 +41,7 @@ class Restore : public testing::Test {
     lease.mutable_lease_grant()->set_ttl(100);
     for (const auto& command : {version, store_id, members, lease}) apply(command);
     for (int i = 0; i < 50; ++i) apply(PutCommand("key" + std::to_string(i % 20), "value"));
-    apply(DeleteCommand("key3"));
+    apply(DeletionInSession());
     for (const auto type : {etcdserverpb::NOSPACE, etcdserverpb::CORRUPT}) {
       proto::Command alarm;
       auto& request = *alarm.mutable_change_alarm()->mutable_request();
@@ -54,6 +54,13 @@ class Restore : public testing::Test {
     Save(*old);
   }
 
+  static proto::Command DeletionInSession() {
+    proto::Command command = DeleteCommand("key3");
+    command.mutable_session()->set_lease_id(77);
+    command.mutable_session()->set_seq(1);
+    return command;
+  }
+
   void Save(const DataDir& from) {
     auto taken = from.states->Take(*from.state);
     CHECK(taken.ok()) << taken.status();
@@ -61,7 +68,7 @@ class Restore : public testing::Test {
     const SnapshotContents& contents = (*taken)->contents();
     EXPECT_EQ(contents.revision, revision_);
     EXPECT_EQ(contents.keys, 19);
-    EXPECT_EQ(contents.cluster_version, 3u);
+    EXPECT_EQ(contents.cluster_version, 4u);
     proto::BackupHeader header;
     for (const auto& file : manifest.files) {
       header.add_files()->set_name(file.name);
@@ -139,6 +146,11 @@ TEST_F(Restore, MembersOfTheNewClusterAgree) {
     lease.set_id(77);
     ASSERT_TRUE(dir.state->Snapshot()->LeaseTimeToLive(lease, {}, &response).ok());
     EXPECT_EQ(response.grantedttl(), 100);
+    const raft::EntryId applied = dir.state->applied();
+    const auto again =
+        dir.state->Apply({MakeEntry(applied.term, applied.index + 1, DeletionInSession())});
+    EXPECT_EQ(again.front().revision, revision_) << "sessions have kept their answers";
+    EXPECT_EQ(again.front().response.delete_range().deleted(), 1);
   }
 }
 

@@ -103,15 +103,15 @@ TEST_F(VersionTest, AnEntryThatIsNotUnderstoodChangesNothing) {
   std::vector<std::string> lines;
   const auto state = OpenWith({.not_understood = [&](const auto& line) { lines.push_back(line); }});
   const std::vector<raft::Entry> raise = {MakeEntry(1, 1, PutCommand("k", "v")),
-                                          MakeEntry(1, 2, RaiseCommand(4)),
+                                          MakeEntry(1, 2, RaiseCommand(5)),
                                           MakeEntry(1, 3, PutCommand("k", "w"))};
   EXPECT_EQ(state->Apply(raise).size(), 1u);
   EXPECT_EQ(state->applied().index, 1u);
   EXPECT_EQ(state->cluster_version(), 1u);
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines.back(),
-            "entry 2 raises the cluster version to 4, but this raftkv-server knows versions up to "
-            "3: run a newer raftkv-server on this data directory; nothing was changed");
+            "entry 2 raises the cluster version to 5, but this raftkv-server knows versions up to "
+            "4: run a newer raftkv-server on this data directory; nothing was changed");
 
   EXPECT_EQ(state->Apply({MakeEntry(1, 2, UnknownCommand())}).size(), 0u);
   EXPECT_EQ(lines.back(),
@@ -121,8 +121,8 @@ TEST_F(VersionTest, AnEntryThatIsNotUnderstoodChangesNothing) {
 }
 
 TEST_F(VersionTest, TheProductEndsWithOneLineAndExitCode2) {
-  EXPECT_EXIT(Apply(RaiseCommand(4)), testing::ExitedWithCode(2),
-              "entry 1 raises the cluster version to 4");
+  EXPECT_EXIT(Apply(RaiseCommand(5)), testing::ExitedWithCode(2),
+              "entry 1 raises the cluster version to 5");
 }
 
 TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
@@ -131,18 +131,18 @@ TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
   state_.reset();
   {
     MemoryEngine engine(disk_, Durability::kFlushed);
-    std::string four;
-    PutFixed64(&four, 4);
+    std::string five;
+    PutFixed64(&five, 5);
     WriteBatch batch;
-    batch.Put(mvcc::kClusterVersionKey, four);
+    batch.Put(mvcc::kClusterVersionKey, five);
     engine.Write(batch, /*sync=*/false);
     engine.Flush();
   }
   EXPECT_EQ(
       StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed)).status(),
       absl::FailedPreconditionError(
-          "state machine: the cluster version is 4, but this raftkv-server knows versions up "
-          "to 3: run a newer raftkv-server on this data directory; nothing was changed"));
+          "state machine: the cluster version is 5, but this raftkv-server knows versions up "
+          "to 4: run a newer raftkv-server on this data directory; nothing was changed"));
 }
 
 // A version adds a field to a request that exists already.
@@ -199,6 +199,8 @@ TEST(Needs, NamesTheVersionThatDefinesACommand) {
   EXPECT_EQ(Needs(PutCommand("k", "v")), 1u);
   EXPECT_EQ(Needs(Parse<proto::Command>("renew_leases {}")), 3u);
   EXPECT_EQ(Needs(Parse<proto::Command>("change_alarm {}")), 3u);
+  EXPECT_EQ(Needs(Parse<proto::Command>("put { key: 'k' } session { seq: 1 }")), 4u);
+  EXPECT_EQ(Needs(Parse<proto::Command>("put { key: 'k' } session {}")), 4u) << "an empty message";
   EXPECT_EQ(Needs(RaiseCommand(2)), 1u) << "or no version could ever be raised";
   EXPECT_GT(Needs(proto::Command()), kNewestVersion);
 }
