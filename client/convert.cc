@@ -319,6 +319,18 @@ AlarmResult FromProto(etcdserverpb::AlarmResponse&& response) {
   return result;
 }
 
+CompactResult FromProto(etcdserverpb::CompactionResponse&& response) {
+  return {.header = FromProto(response.header())};
+}
+
+MoveLeaderResult FromProto(etcdserverpb::MoveLeaderResponse&& response) {
+  return {.header = FromProto(response.header())};
+}
+
+DefragmentResult FromProto(etcdserverpb::DefragmentResponse&& response) {
+  return {.header = FromProto(response.header())};
+}
+
 WatchBatch FromProto(etcdserverpb::WatchResponse&& response) {
   WatchBatch batch{.header = FromProto(response.header()), .events = {}};
   for (mvccpb::Event& event : *response.mutable_events()) {

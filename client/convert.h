@@ -27,6 +27,7 @@ RangeResult FromProto(etcdserverpb::RangeResponse&& response);
 PutResult FromProto(etcdserverpb::PutResponse&& response);
 DeleteResult FromProto(etcdserverpb::DeleteRangeResponse&& response);
 TxnResult FromProto(etcdserverpb::TxnResponse&& response);
+CompactResult FromProto(etcdserverpb::CompactionResponse&& response);
 LeaseGrantResult FromProto(etcdserverpb::LeaseGrantResponse&& response);
 LeaseRevokeResult FromProto(etcdserverpb::LeaseRevokeResponse&& response);
 LeaseKeepAliveResult FromProto(etcdserverpb::LeaseKeepAliveResponse&& response);
@@ -40,6 +41,8 @@ MemberAddResult FromProto(etcdserverpb::MemberAddResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberRemoveResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberUpdateResponse&& response);
 MemberListResult FromProto(etcdserverpb::MemberPromoteResponse&& response);
+MoveLeaderResult FromProto(etcdserverpb::MoveLeaderResponse&& response);
+DefragmentResult FromProto(etcdserverpb::DefragmentResponse&& response);
 WatchBatch FromProto(etcdserverpb::WatchResponse&& response);
 
 }  // namespace raftkv::client

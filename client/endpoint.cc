@@ -21,13 +21,10 @@ namespace {
 // first polled for kVerifyTime.
 constexpr absl::Duration kVerifyAfterIdle = absl::Milliseconds(100);
 constexpr absl::Duration kVerifyTime = absl::Milliseconds(1);
-// The longest wait for a state change. gRPC cannot cancel such a wait, and a call whose response
-// has arrived must still wait for its end.
-constexpr absl::Duration kNotifyTime = absl::Milliseconds(5);
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, int answer_bytes_max) {
   grpc::ChannelArguments args;
-  args.SetMaxReceiveMessageSize(INT_MAX);
+  args.SetMaxReceiveMessageSize(answer_bytes_max);
   args.SetMaxSendMessageSize(INT_MAX);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL,
               1);  // no backoff inherited from a closed channel
@@ -59,9 +56,9 @@ bool IsHost(absl::string_view text) {
 
 }  // namespace
 
-Connection::Connection(std::string host_and_port)
+Connection::Connection(std::string host_and_port, int answer_bytes_max)
     : address(std::move(host_and_port)),
-      channel(MakeChannel(address)),
+      channel(MakeChannel(address, answer_bytes_max)),
       kv(etcdserverpb::KV::NewStub(channel)) {}
 
 ConnectAttempt::ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline)
@@ -94,9 +91,10 @@ ConnectAttempt::State ConnectAttempt::Check() {
   }
 }
 
-void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag) {
+void ConnectAttempt::NotifyOnChange(grpc::CompletionQueue* queue, void* tag,
+                                    absl::Duration longest) {
   notified_ = true;
-  const MonotonicTime until = Now() + (unverified_ ? kVerifyTime : kNotifyTime);
+  const MonotonicTime until = Now() + (unverified_ ? kVerifyTime : longest);
   connection_->channel->NotifyOnStateChange(state_, ForGrpc(std::min(until, deadline_)), queue,
                                             tag);
 }
@@ -109,7 +107,8 @@ absl::Duration Endpoint::Touch() {
 
 std::shared_ptr<Connection> Endpoint::Current() {
   absl::MutexLock lock(&mutex_);
-  if (connection_ == nullptr) connection_ = std::make_shared<Connection>(address_);
+  if (connection_ == nullptr)
+    connection_ = std::make_shared<Connection>(address_, answer_bytes_max_);
   return connection_;
 }
 

@@ -12,6 +12,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/completion_queue.h>
 
+#include <climits>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,8 @@
 namespace raftkv::client {
 
 struct Connection {
-  explicit Connection(std::string address);
+  // `answer_bytes_max`: a larger answer is not received; the call ends with ResourceExhausted.
+  explicit Connection(std::string address, int answer_bytes_max = INT_MAX);
 
   const std::string address;  // host:port
   std::shared_ptr<grpc::Channel> channel;
@@ -35,7 +37,8 @@ struct Connection {
 
 class Endpoint {
  public:
-  explicit Endpoint(std::string address) : address_(std::move(address)) {}
+  explicit Endpoint(std::string address, int answer_bytes_max = INT_MAX)
+      : address_(std::move(address)), answer_bytes_max_(answer_bytes_max) {}
 
   const std::string& address() const { return address_; }  // host:port
 
@@ -49,6 +52,7 @@ class Endpoint {
   void Drop(const std::shared_ptr<Connection>& connection);
 
   const std::string address_;
+  const int answer_bytes_max_;
   absl::Mutex mutex_;
   std::shared_ptr<Connection> connection_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime last_used_ ABSL_GUARDED_BY(mutex_) = MonotonicTime::InfinitePast();
@@ -59,6 +63,7 @@ class Endpoint {
 class ConnectAttempt {
  public:
   enum class State { kReady, kConnecting, kFailed };
+  static constexpr absl::Duration kNotifyTime = absl::Milliseconds(5);
 
   // Fails at `deadline` at the latest. `endpoint` must outlive this.
   ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline);
@@ -67,8 +72,10 @@ class ConnectAttempt {
   ConnectAttempt& operator=(const ConnectAttempt&) = delete;
 
   State Check();
-  // Puts an event on `queue` when the connection's state changes, or after a few milliseconds.
-  void NotifyOnChange(grpc::CompletionQueue* queue, void* tag);
+  // Puts an event on `queue` when the connection's state changes, or after `longest`. gRPC cannot
+  // cancel such a wait: a call whose response has arrived must still wait for its end.
+  void NotifyOnChange(grpc::CompletionQueue* queue, void* tag,
+                      absl::Duration longest = kNotifyTime);
   // Valid once Check() has returned kReady.
   const std::shared_ptr<Connection>& connection() const { return connection_; }
 

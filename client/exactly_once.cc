@@ -55,14 +55,15 @@ absl::StatusOr<std::shared_ptr<ExactlyOnce::Sequence>> ExactlyOnce::Open(Monoton
   if (auto found = Usable()) return found;
   std::lock_guard opening(opening_);
   if (auto found = Usable()) return found;
-  const absl::StatusOr<uint64_t> version = client_.ClusterVersion(deadline - Now());
-  if (!version.ok()) return version.status();
-  if (*version < kSessionsClusterVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("exactly-once writes need cluster version ", kSessionsClusterVersion,
-                     *version == 0 ? " of raftkv, and this is another service"
-                                   : absl::StrCat(", and this cluster is at version ", *version,
-                                                  ": upgrade all members")));
+  const auto status = client_.Call(StatusRequest(), {.deadline = absl::Now() + (deadline - Now())});
+  if (!status.ok()) return status.status();
+  const uint64_t version = status->cluster_version;  // 0: the service is not raftkv
+  if (version < kSessionsClusterVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "exactly-once writes need cluster version ", kSessionsClusterVersion,
+        version == 0
+            ? " of raftkv, and this is another service"
+            : absl::StrCat(", and this cluster is at version ", version, ": upgrade all members")));
   }
   absl::StatusOr<std::unique_ptr<Session>> session;
   for (;;) {

@@ -20,59 +20,93 @@ constexpr absl::Duration kConnectDelay = absl::Milliseconds(50);
 
 }  // namespace
 
-FailoverCall::FailoverCall(const CallOptions& options,
+FailoverCall::FailoverCall(FailoverOptions options,
                            const std::vector<std::unique_ptr<Endpoint>>& endpoints, size_t first,
-                           const grpc::ByteBuffer& request)
-    : options_(options),
-      path_(absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(options.name, {{".", "/"}}))),
-      request_(request),
+                           grpc::ByteBuffer request, grpc::CompletionQueue* queue)
+    : options_(std::move(options)),
+      path_(absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(options_.name, {{".", "/"}}))),
+      request_(std::move(request)),
       first_(first),
       begin_(Now()),
-      deadline_(begin_ + options.request_timeout),
-      maybe_applied_(options.maybe_applied),
+      deadline_(begin_ + options_.timeout),
+      queue_(queue),
+      cancel_event_{.call = this, .target = 0, .attempt = nullptr},
+      maybe_applied_(options_.maybe_applied),
       next_first_(first) {
   for (size_t i = 0; i < endpoints.size(); ++i) {
     targets_.push_back({.endpoint = endpoints[(first + i) % endpoints.size()].get(),
-                        .connect_event = {.target = i, .attempt = nullptr}});
+                        .connect_event = {.call = this, .target = i, .attempt = nullptr}});
   }
 }
 
-FailoverCall::~FailoverCall() {
+void FailoverCall::Run() {
+  notify_time_ = ConnectAttempt::kNotifyTime;
+  void* tag = nullptr;
+  bool ok = false;
+  for (;;) {
+    const MonotonicTime until = Advance();
+    if (decided()) break;
+    if (queue_->AsyncNext(&tag, &ok, ForGrpc(until)) == grpc::CompletionQueue::GOT_EVENT) {
+      Handle(tag);
+    }
+  }
+  Abandon();
+  while (!over()) {
+    queue_->Next(&tag, &ok);
+    Handle(tag);
+  }
+}
+
+MonotonicTime FailoverCall::Advance() {
+  if (!decided() && !on_stop_.has_value()) on_stop_.emplace(options_.cancel, CancelIt{this});
+  if (cancelled_ && !decided()) OnCancelled();
+  if (decided()) return MonotonicTime::InfiniteFuture();
+  const MonotonicTime until = StartDueConnects();
+  if (!decided() && pending_events_ == 0) result_ = WithOutcome(NoTargetLeft());
+  return until;
+}
+
+FailoverCall* FailoverCall::Handle(void* tag) {
+  const Event& event = *static_cast<Event*>(tag);
+  FailoverCall* const call = event.call;
+  if (&event == &call->cancel_event_) {
+    call->cancel_handled_ = true;
+    return call;
+  }
+  --call->pending_events_;
+  if (event.attempt != nullptr) {
+    call->OnCompleted(*event.attempt);
+  } else if (!call->decided()) {
+    call->OnConnectEvent(call->targets_[event.target]);
+  }
+  return call;
+}
+
+void FailoverCall::Abandon() {
+  on_stop_.reset();  // waits for a Cancel that runs
   for (const auto& attempt : attempts_) {
     if (!attempt->done) attempt->context.TryCancel();
   }
-  queue_.Shutdown();
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue_.Next(&tag, &ok)) {
+}
+
+void FailoverCall::Cancel() {
+  if (!cancelled_.exchange(true)) {
+    cancel_alarm_.Set(queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), &cancel_event_);
   }
 }
 
-absl::StatusOr<grpc::ByteBuffer> FailoverCall::Run() {
-  while (!result_.has_value()) {
-    const MonotonicTime until = StartDueConnects();
-    if (pending_events_ == 0) return WithOutcome(NoTargetLeft());
-    void* tag = nullptr;
-    bool ok = false;
-    if (queue_.AsyncNext(&tag, &ok, ForGrpc(until)) != grpc::CompletionQueue::GOT_EVENT) {
-      continue;
-    }
-    --pending_events_;
-    const Event& event = *static_cast<Event*>(tag);
-    if (event.attempt == nullptr) {
-      OnConnectEvent(targets_[event.target]);
-    } else {
-      OnCompleted(*event.attempt);
-    }
-  }
-  return WithOutcome(*std::move(result_));
+void FailoverCall::OnCancelled() {
+  const absl::Status cancelled = absl::CancelledError("the call was cancelled");
+  const bool may_happen = options_.kind != Kind::kRead && in_flight_ > 0;
+  Finish(may_happen ? UnknownOutcome(cancelled) : cancelled, first_);
 }
 
 // A write of a session that has failed may have been applied by an attempt without an answer.
 absl::StatusOr<grpc::ByteBuffer> FailoverCall::WithOutcome(
     absl::StatusOr<grpc::ByteBuffer> result) const {
-  if (result.ok() || AnswerLost(result.status()) || !maybe_applied_) return result;
-  return UnknownOutcome(result.status());
+  const absl::Status& status = result.status();
+  if (result.ok() || AnswerLost(status) || OutcomeUnknown(status) || !maybe_applied_) return result;
+  return UnknownOutcome(status);
 }
 
 MonotonicTime FailoverCall::StartDueConnects() {
@@ -108,23 +142,23 @@ bool FailoverCall::MaySend(MonotonicTime now) const {
   return in_flight_ == 0 && deadline_ - now >= now - begin_;
 }
 
-// All hedges start within the first quarter of the request timeout, at equal distances. With two
+// All hedges start within the first quarter of the patience, at equal distances. With two
 // endpoints the only hedge starts after an eighth.
 MonotonicTime FailoverCall::NextHedgeAt() const {
   const size_t waits = std::max<size_t>(2, targets_.size() - 1);
-  return begin_ + options_.request_timeout / 4 / static_cast<int64_t>(waits) *
+  return begin_ + options_.patience / 4 / static_cast<int64_t>(waits) *
                       static_cast<int64_t>(attempts_.size());
 }
 
 // Returns the target that gets the request a second time: the first one that the request was sent
-// to. This is done once, when nothing is in flight any more or half of the request timeout has
-// passed. Returns null if there is no such target now; `*at` is then the time to ask again.
+// to. This is done once, when nothing is in flight any more or half of the patience is
+// over. Returns null if there is no such target now; `*at` is then the time to ask again.
 FailoverCall::Target* FailoverCall::TargetToRetry(MonotonicTime now, MonotonicTime* at) {
   *at = MonotonicTime::InfiniteFuture();
   if (retried_ || connecting_ > 0) return nullptr;
   if (in_flight_ > 0) {
     // If there is only one endpoint and it is slow, a second request would make it slower.
-    if (targets_.size() > 1) *at = begin_ + options_.request_timeout / 2;
+    if (targets_.size() > 1) *at = begin_ + options_.patience / 2;
     if (now < *at) return nullptr;
   }
   const auto sent = std::find_if(targets_.begin(), targets_.end(),
@@ -145,7 +179,7 @@ void FailoverCall::OnConnectEvent(Target& target) {
   const ConnectAttempt::State state = target.connecting->Check();
   const bool wanted = MaySend(Now());
   if (state == ConnectAttempt::State::kConnecting && wanted) {
-    target.connecting->NotifyOnChange(&queue_, &target.connect_event);
+    target.connecting->NotifyOnChange(queue_, &target.connect_event, notify_time_);
     ++pending_events_;
     return;
   }
@@ -161,12 +195,13 @@ void FailoverCall::Send(Target& target) {
   target.sent = true;
   attempts_.push_back(std::make_unique<Attempt>());
   Attempt& attempt = *attempts_.back();
-  attempt.completed_event = {.target = target.connect_event.target, .attempt = &attempt};
+  attempt.completed_event = {
+      .call = this, .target = target.connect_event.target, .attempt = &attempt};
   attempt.connection = target.connecting->connection();
   for (const auto& [key, value] : options_.metadata) attempt.context.AddMetadata(key, value);
   attempt.context.set_deadline(ForGrpc(deadline_));
   attempt.reader = grpc::GenericStub(attempt.connection->channel)
-                       .PrepareUnaryCall(&attempt.context, path_, request_, &queue_);
+                       .PrepareUnaryCall(&attempt.context, path_, request_, queue_);
   attempt.reader->StartCall();
   attempt.reader->Finish(&attempt.response, &attempt.status, &attempt.completed_event);
   ++in_flight_;
@@ -176,13 +211,15 @@ void FailoverCall::Send(Target& target) {
 void FailoverCall::OnCompleted(Attempt& attempt) {
   attempt.done = true;
   --in_flight_;
+  if (decided()) return;
   Target& target = targets_[attempt.completed_event.target];
   const size_t number = first_ + attempt.completed_event.target;
+  const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (!timed_out) answered_ = target.endpoint->address();
   if (attempt.status.ok()) {
     if (IsReduced(attempt.context)) return Finish(LostAnswer(), number);
     return Finish(std::move(attempt.response), number);
   }
-  const bool timed_out = attempt.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   if (attempt.status.error_message() == "etcdserver: request timed out") target.waited = true;
   if (timed_out) {
     target.timed_out = true;
@@ -228,7 +265,7 @@ bool FailoverCall::AllWaited() const {
 }
 
 void FailoverCall::Finish(absl::StatusOr<grpc::ByteBuffer> result, size_t next_first) {
-  result_ = std::move(result);
+  result_ = WithOutcome(std::move(result));
   next_first_ = next_first % targets_.size();
 }
 
@@ -239,7 +276,7 @@ absl::Status FailoverCall::NoTargetLeft() const {
   for (const Target& target : targets_) all.push_back(target.endpoint->address());
   std::string addresses = absl::StrJoin(all, ", ");
   // Say how long the call waited, unless every endpoint failed at once.
-  const absl::Duration limit = std::min(options_.dial_timeout, options_.request_timeout);
+  const absl::Duration limit = std::min(options_.dial_timeout, options_.timeout);
   if (Now() - begin_ >= limit) {
     absl::StrAppend(&addresses, " within ", absl::FormatDuration(limit));
   }
@@ -253,7 +290,7 @@ absl::Status FailoverCall::NoResponse() const {
   }
   return absl::DeadlineExceededError(absl::StrCat("no answer from ", absl::StrJoin(silent, ", "),
                                                   " within ",
-                                                  absl::FormatDuration(options_.request_timeout)));
+                                                  absl::FormatDuration(options_.timeout)));
 }
 
 }  // namespace raftkv::client

@@ -1,6 +1,7 @@
 // One call of the client library: connects to an endpoint, sends the request and, on failure, moves
 // on to another endpoint where that is safe. Client makes one FailoverCall for each of its calls.
-// It runs in the caller's thread, on one completion queue, and ends within the request timeout.
+// It is a state machine that is moved by the events of a completion queue, all handled by one
+// thread. It ends within its timeout, or when it is cancelled.
 //
 // Connecting. Endpoints are tried in the given order. If the first is not connected after a short
 // delay, the next starts to connect in parallel, and so on ("Happy Eyeballs", RFC 8305). The
@@ -16,13 +17,16 @@
 #ifndef RAFTKV_CLIENT_FAILOVER_CALL_H_
 #define RAFTKV_CLIENT_FAILOVER_CALL_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/support/async_unary_call.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,11 +40,14 @@
 
 namespace raftkv::client {
 
-struct CallOptions {
+struct FailoverOptions {
   Kind kind;
   const char* name;  // the method, for example "KV.Range"
   absl::Duration dial_timeout;
-  absl::Duration request_timeout;
+  absl::Duration timeout;  // for the whole call
+  // At most `timeout`. Hedges, and a second request to an endpoint, are sent within this time.
+  absl::Duration patience;
+  std::stop_token cancel;
   std::vector<std::pair<std::string, std::string>> metadata = {};
   // Of a write of a session: an earlier call with these numbers may have been applied.
   bool maybe_applied = false;
@@ -48,25 +55,50 @@ struct CallOptions {
 
 class FailoverCall {
  public:
-  // Tries endpoints[first] first, then the following ones in a circle. All references must outlive
-  // the call.
-  FailoverCall(const CallOptions& options, const std::vector<std::unique_ptr<Endpoint>>& endpoints,
-               size_t first, const grpc::ByteBuffer& request);
-  ~FailoverCall();  // cancels the requests that are still in flight
+  // Tries endpoints[first] first, then the following ones in a circle. `endpoints` and `queue` must
+  // outlive the call.
+  FailoverCall(FailoverOptions options, const std::vector<std::unique_ptr<Endpoint>>& endpoints,
+               size_t first, grpc::ByteBuffer request, grpc::CompletionQueue* queue);
   FailoverCall(const FailoverCall&) = delete;
   FailoverCall& operator=(const FailoverCall&) = delete;
 
-  // Blocks until the call is decided. Call it once.
-  absl::StatusOr<grpc::ByteBuffer> Run();
-  // After Run(): the index of the endpoint that the next call should try first.
+  // The steps of a call: Advance, and after each event that Handle has handled, until the call is
+  // decided; then Abandon; then Handle, until the call is over. Run does all of this.
+  //
+  // Starts what is due. Returns when it must be called again if no event comes before.
+  MonotonicTime Advance();
+  // Ends the call with this error. Call it before the first Advance.
+  void Decide(absl::Status error) { result_ = std::move(error); }
+  // Handles an event of the queue, which may be of another call. Returns the event's call.
+  static FailoverCall* Handle(void* tag);
+  bool decided() const { return result_.has_value(); }
+  absl::StatusOr<grpc::ByteBuffer>& result() { return *result_; }  // once decided
+  // Once decided: cancels the requests that are still in flight.
+  void Abandon();
+  // After Abandon: no event is to come any more, so the call may be deleted.
+  bool over() const { return pending_events_ == 0 && (!cancelled_ || cancel_handled_); }
+  void Cancel();  // from any thread, before Abandon
+
+  // Blocks until the call is decided, and handles all events of the queue, which must have no other
+  // user. Call it once, and nothing else before it.
+  void Run();
+  // Once decided: the index of the endpoint that the next call should try first.
   size_t next_first() const { return next_first_; }
+  MonotonicTime begin() const { return begin_; }
+  int attempts() const { return static_cast<int>(attempts_.size()); }  // requests that were sent
+  const std::string& answered() const { return answered_; }  // the address of the last; or empty
 
  private:
   struct Attempt;
-  // The tag of a completion queue event: a connection changed, or an attempt completed.
+  // The tag of an event of the queue: a connection changed, an attempt completed, or Cancel.
   struct Event {
+    FailoverCall* call;
     size_t target;     // index into targets_
     Attempt* attempt;  // null: the connection
+  };
+  struct CancelIt {
+    FailoverCall* call;
+    void operator()() const { call->Cancel(); }
   };
   // An endpoint that this call may use.
   struct Target {
@@ -99,6 +131,7 @@ class FailoverCall {
   void OnConnectEvent(Target& target);
   void Send(Target& target);
   void OnCompleted(Attempt& attempt);
+  void OnCancelled();
   bool AllWaited() const;
   // The verdict on an attempt that failed with last_error_.
   Verdict VerdictOn(const Attempt& attempt);
@@ -107,21 +140,30 @@ class FailoverCall {
   absl::Status NoTargetLeft() const;
   absl::Status NoResponse() const;
 
-  const CallOptions options_;
+  const FailoverOptions options_;
   const std::string path_;
-  const grpc::ByteBuffer& request_;
+  const grpc::ByteBuffer request_;
   const size_t first_;
   const MonotonicTime begin_;
   const MonotonicTime deadline_;
   std::vector<Target> targets_;  // in the order in which they are tried
   std::vector<std::unique_ptr<Attempt>> attempts_;
-  grpc::CompletionQueue queue_;
-  size_t pending_events_ = 0;  // events that queue_ will still deliver
-  size_t connecting_ = 0;      // targets
-  size_t in_flight_ = 0;       // attempts that have not completed
+  grpc::CompletionQueue* const queue_;
+  // Of waits for connections. The end of a call in Run waits for it, the end of others does not:
+  // then it is longer, because many calls may wait at the same time.
+  absl::Duration notify_time_ = absl::Milliseconds(250);
+  size_t pending_events_ = 0;  // of targets and attempts, that queue_ will still deliver
+  grpc::Alarm cancel_alarm_;   // brings cancel_event_, so that the queue's thread notices Cancel
+  Event cancel_event_;
+  std::atomic<bool> cancelled_{false};  // the alarm was set
+  bool cancel_handled_ = false;
+  std::optional<std::stop_callback<CancelIt>> on_stop_;  // from the first Advance to Abandon
+  size_t connecting_ = 0;                                // targets
+  size_t in_flight_ = 0;                                 // attempts that have not completed
   MonotonicTime last_connect_ = MonotonicTime::InfinitePast();
   bool retried_ = false;
-  bool maybe_applied_;       // of a write of a session: an attempt may have been applied
+  bool maybe_applied_;  // of a write of a session: an attempt may have been applied
+  std::string answered_;
   absl::Status last_error_;  // the last error that an endpoint returned; OK if none did
   std::optional<absl::StatusOr<grpc::ByteBuffer>> result_;
   size_t next_first_;

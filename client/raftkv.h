@@ -17,6 +17,12 @@
 //     auto theirs = std::get<RangeResult>(txn->results[0]);
 //   }
 //
+// A large range is read in pages of one revision.
+//
+//   auto pages = (*client)->Pages(Keys::Prefix("col"));
+//   for (const KeyValue& kv : pages) Use(kv);
+//   if (!pages.status().ok()) return pages.status();
+//
 // A watch returns changes as they happen, or from a past revision on.
 //
 //   auto watcher = (*client)->Watch(Keys::Prefix("col"));
@@ -26,13 +32,14 @@
 //     for (const Event& event : batch->events) Use(event);
 //   }
 //
-// Locks and elections are in raftkv/lock.h.
+// A call can have a deadline of its own, can be cancelled, and can be asynchronous, with a
+// callback: raftkv/request.h. Locks and elections are in raftkv/lock.h.
 //
-// Several threads may use one Client at the same time. Every call blocks, and ends within
-// `request_timeout`; only Snapshot may take longer. A call goes to the endpoint that served the
-// last call (at first: to the first endpoint). If that endpoint is not connected within 50 ms, the
-// call goes to the endpoint that connects first. When an endpoint fails, the call is sent to
-// another one, if that is safe:
+// Several threads may use one Client at the same time. Every function but Start blocks, and a call
+// ends within `request_timeout`; only Snapshot may take longer. A call goes to the endpoint that
+// served the last call (at first: to the first endpoint). If that endpoint is not connected within
+// 50 ms, the call goes to the endpoint that connects first. When an endpoint fails, the call is
+// sent to another one, if that is safe:
 //   - A read is sent to another endpoint if the first one cannot serve it now. Reads are also
 //     hedged: after 1/8 of `request_timeout` without an answer (less with more than three
 //     endpoints), a second endpoint is asked too. The first answer is returned. To run a read once,
@@ -60,17 +67,31 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "raftkv/kv.h"  // relative, because the installed headers have no folder client/
+#include "raftkv/cluster.h"  // relative, because the installed headers have no folder client/
+#include "raftkv/kv.h"
 #include "raftkv/lease.h"
 #include "raftkv/lock.h"
+#include "raftkv/pages.h"
+#include "raftkv/request.h"
 #include "raftkv/watch.h"
 
 namespace raftkv::client {
+
+// How a call, or one stream of a watch, has ended. For metrics.
+struct CallReport {
+  const char* method;          // etcd's name: "KV.Put"; of a watch "Watch.Watch"
+  const absl::Status& status;  // as the caller gets it
+  absl::Duration took;
+  // How often the request was sent. 0: never; more than 1: an attempt failed, or a read was hedged.
+  int attempts;
+  std::string_view endpoint;  // the one that answered last, "host:port"; empty: none
+};
 
 struct Options {
   std::vector<std::string> endpoints;                 // "host:port" or "http://host:port"
@@ -78,64 +99,10 @@ struct Options {
   absl::Duration request_timeout = absl::Seconds(5);  // for a whole call, including all attempts
   // Needs cluster version 4 of raftkv; writes to another service fail with FailedPrecondition.
   bool exactly_once = false;
-};
-
-struct HashKvResult {
-  Header header;
-  // Members with the same data and the same two revisions return the same hash. A raftkv member
-  // hashes the keys that exist at hash_revision. A member of etcd also hashes their versions since
-  // compact_revision.
-  uint32_t hash = 0;
-  int64_t compact_revision = 0;
-  int64_t hash_revision = 0;  // 0: the server does not report it (etcd 3.4)
-};
-
-struct StatusResult {
-  Header header;
-  std::string version;  // the version of etcd's API that the member serves
-  int64_t db_size = 0;  // bytes
-  int64_t db_size_in_use = 0;
-  uint64_t leader = 0;  // member id; 0: none known
-  uint64_t raft_term = 0;
-  uint64_t raft_index = 0;
-  uint64_t raft_applied_index = 0;
-  bool is_learner = false;
-  std::vector<std::string> errors;
-  std::string storage_version;
-  int64_t db_size_quota = 0;
-  // Of raftkv alone; a member of etcd does not report them.
-  std::string server_version;           // of the member's program
-  uint64_t cluster_version = 0;         // in force
-  uint64_t newest_cluster_version = 0;  // that the member's program knows
-};
-
-struct Member {
-  uint64_t id = 0;
-  std::string name;  // empty until the member has started
-  std::vector<std::string> peer_urls;
-  std::vector<std::string> client_urls;
-  bool is_learner = false;
-};
-
-struct MemberListResult {
-  Header header;
-  std::vector<Member> members;
-};
-
-struct MemberAddResult {
-  Header header;
-  Member member;  // the new one
-  std::vector<Member> members;
-};
-
-struct Alarm {
-  std::string type;  // "NOSPACE" or "CORRUPT"
-  uint64_t member = 0;
-};
-
-struct AlarmResult {
-  Header header;
-  std::vector<Alarm> alarms;
+  // Optional. Called at the end of each call, before its result is returned, on the thread that
+  // runs the call; so by several threads at the same time. It must return soon. A watch calls it
+  // when a stream ends, also if another one follows.
+  std::function<void(const CallReport&)> on_call_end = nullptr;
 };
 
 // Called with each piece of a snapshot, in order. `remaining`: the number of bytes after this
@@ -144,11 +111,28 @@ using SnapshotSink = std::function<absl::Status(std::string_view piece, uint64_t
 
 class Client {
  public:
+  class Impl;                                   // internal
+  explicit Client(std::unique_ptr<Impl> impl);  // internal
   // Checks the options (InvalidArgument). Connections are made when first needed.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(Options options);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
+
+  // Sends a request (raftkv/request.h) with options of its own. The functions below do the same
+  // with the default options.
+  template <typename Result>
+  absl::StatusOr<Result> Call(const Request<Result>& request, const CallOptions& options = {});
+
+  // The same, but returns at once. `done` is called once, on the client's own thread, which serves
+  // all such calls: it must not wait for long. It may call Start. At most 10,000 calls, with 256
+  // MiB of requests, may be in flight; a further one ends with ResourceExhausted. The destructor of
+  // the client cancels these calls and waits until each `done` has returned, so `done` must not
+  // destroy the client. With Options::exactly_once, writes of keys run on up to 16 threads, which
+  // also call their `done`, and at most 1,000 of them wait.
+  template <typename Result>
+  void Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
+             const CallOptions& options = {});
 
   absl::StatusOr<PutResult> Put(std::string_view key, std::string_view value,
                                 const PutOptions& options = {});
@@ -156,6 +140,8 @@ class Client {
   absl::StatusOr<std::optional<KeyValue>> Get(std::string_view key,
                                               const ReadOptions& options = {});
   absl::StatusOr<RangeResult> Range(const Keys& keys, const ReadOptions& options = {});
+  // Reads a range that may be too large for one answer (raftkv/pages.h).
+  client::Pages Pages(const Keys& keys, const PageOptions& options = {});
   absl::StatusOr<DeleteResult> Delete(const Keys& keys, const DeleteOptions& options = {});
   absl::StatusOr<TxnResult> Txn(const Transaction& transaction);
   // Discards the history before `revision`; reads at a revision before it then fail. With
@@ -206,16 +192,8 @@ class Client {
   absl::Status Defragment();  // a raftkv member returns at once and continues in the background
 
  private:
-  friend class Session;
-  friend class ExactlyOnce;
-  class Impl;
-  explicit Client(std::unique_ptr<Impl> impl);
-  // LeaseKeepAlive that takes at most `limit`.
-  absl::StatusOr<LeaseKeepAliveResult> Renew(int64_t id, absl::Duration limit);
-  // LeaseGrant that takes at most `limit`, and may grant leases that nobody learns of. They expire.
-  absl::StatusOr<LeaseGrantResult> Grant(int64_t ttl, absl::Duration limit);
-  // The cluster version in force; 0: the service is not raftkv.
-  absl::StatusOr<uint64_t> ClusterVersion(absl::Duration limit);
+  // Another client of the same cluster, which receives no answer with more than `answer_bytes`.
+  std::unique_ptr<Client> Limited(size_t answer_bytes) const;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/clock.h"
 #include "client/raftkv.h"
+#include "client/request.h"
 
 namespace raftkv::client {
 
@@ -87,7 +88,7 @@ class Session::Impl {
     const absl::Duration limit =
         std::min(lives_until_ - sent, std::max(ttl_ / 3, absl::Seconds(1)));
     lock.unlock();
-    const auto result = client_.Renew(id_, limit);
+    const auto result = client_.Call(LeaseKeepAliveRequest(id_), {.deadline = absl::Now() + limit});
     lock.lock();
     if (!result.ok()) {
       last_error_ = result.status();
@@ -119,7 +120,8 @@ class Session::Impl {
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(Client& client, SessionOptions options) {
   const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(options.ttl, absl::Seconds(1)));
   const MonotonicTime sent = Now();
-  const auto lease = client.Grant(seconds, options.open_timeout);
+  const auto lease =
+      client.Call(AnyLeaseGrantRequest(seconds), {.deadline = absl::Now() + options.open_timeout});
   if (!lease.ok()) return lease.status();
   return std::unique_ptr<Session>(
       new Session(std::make_unique<Impl>(&client, *lease, std::move(options), sent)));

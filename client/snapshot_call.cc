@@ -90,14 +90,16 @@ absl::Status ReadFrom(Connection* connection, absl::Duration timeout, Queue* que
 
 absl::Status ReadSnapshot(const std::vector<std::unique_ptr<Endpoint>>& endpoints, size_t first,
                           absl::Duration dial_timeout, absl::Duration piece_timeout,
-                          const SnapshotSink& sink) {
+                          const SnapshotSink& sink, std::string* endpoint) {
   Queue queue;
   std::vector<std::string> addresses;
   for (size_t i = 0; i < endpoints.size(); ++i) {
-    Endpoint* const endpoint = endpoints[(first + i) % endpoints.size()].get();
-    addresses.push_back(endpoint->address());
-    const std::shared_ptr<Connection> connection = Connect(endpoint, dial_timeout, &queue);
-    if (connection != nullptr) return ReadFrom(connection.get(), piece_timeout, &queue, sink);
+    Endpoint* const next = endpoints[(first + i) % endpoints.size()].get();
+    addresses.push_back(next->address());
+    const std::shared_ptr<Connection> connection = Connect(next, dial_timeout, &queue);
+    if (connection == nullptr) continue;
+    *endpoint = connection->address;
+    return ReadFrom(connection.get(), piece_timeout, &queue, sink);
   }
   return Unreachable(absl::StrJoin(addresses, ", "));
 }

@@ -26,11 +26,11 @@ constexpr absl::Duration kPoll = absl::Milliseconds(100);
 
 }  // namespace
 
-Watcher::Impl::Impl(const std::vector<std::unique_ptr<Endpoint>>* endpoints, size_t first,
-                    absl::Duration dial_timeout, etcdserverpb::WatchCreateRequest request)
+Watcher::Impl::Impl(const Options* options, const std::vector<std::unique_ptr<Endpoint>>* endpoints,
+                    size_t first, etcdserverpb::WatchCreateRequest request)
     : endpoints_(*endpoints),
       endpoint_(first % endpoints->size()),
-      dial_timeout_(dial_timeout),
+      options_(*options),
       request_(std::move(request)),
       next_revision_(request_.start_revision()),
       backoff_(kBackoffMin) {}
@@ -97,6 +97,14 @@ void Watcher::Impl::Finish(grpc::Status* status) {
   Wait(this, MonotonicTime::InfiniteFuture(), &ok);
   if (std::exchange(writing_, false)) Wait(&writing_, MonotonicTime::InfiniteFuture(), &ok);
   call_.reset();
+  if (options_.on_call_end != nullptr) {
+    options_.on_call_end(
+        {.method = kWatchCall,
+         .status = status->ok() ? absl::OkStatus() : ToError(*status, address_, kWatchCall),
+         .took = Now() - begin_,
+         .attempts = 1,
+         .endpoint = address_});
+  }
   absl::MutexLock lock(&mutex_);
   context_.reset();
 }
@@ -121,7 +129,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
   retry_at_ = Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
   if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
 
-  ConnectAttempt attempt(endpoint, std::min(deadline, Now() + dial_timeout_));
+  ConnectAttempt attempt(endpoint, std::min(deadline, Now() + options_.dial_timeout));
   for (;;) {
     const ConnectAttempt::State state = attempt.Check();
     if (state == ConnectAttempt::State::kReady) break;
@@ -147,6 +155,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
   created_ = false;
   fragments_.Clear();
   bool ok = false;
+  begin_ = Now();
   call_->StartCall(&call_);
   Wait(&call_, MonotonicTime::InfiniteFuture(), &ok);
   if (!ok) return Broken();

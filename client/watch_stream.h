@@ -27,9 +27,9 @@ namespace raftkv::client {
 
 class Watcher::Impl {
  public:
-  // `endpoints` must outlive this. `first`: the endpoint to try first.
-  Impl(const std::vector<std::unique_ptr<Endpoint>>* endpoints, size_t first,
-       absl::Duration dial_timeout, etcdserverpb::WatchCreateRequest request);
+  // `options` and `endpoints` must outlive this. `first`: the endpoint to try first.
+  Impl(const Options* options, const std::vector<std::unique_ptr<Endpoint>>* endpoints,
+       size_t first, etcdserverpb::WatchCreateRequest request);
   ~Impl();
 
   // Waits until a service has created the watch.
@@ -69,7 +69,7 @@ class Watcher::Impl {
   const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
   size_t endpoint_;      // the next one to try
   size_t attempts_ = 0;  // to connect
-  const absl::Duration dial_timeout_;
+  const Options& options_;
   etcdserverpb::WatchCreateRequest request_;
   int64_t next_revision_ = 0;  // 0: not known yet
   int64_t compact_revision_ = 0;
@@ -84,6 +84,7 @@ class Watcher::Impl {
   bool created_ = false;
   bool reading_ = false;  // a read is in flight
   std::string address_;
+  MonotonicTime begin_;  // of the stream
   etcdserverpb::WatchResponse response_;
   etcdserverpb::WatchResponse fragments_;
 

@@ -398,6 +398,12 @@ absl::StatusOr<Config> LoadConfig(const std::string& path) {
   return Reader(path).Read(text.str());
 }
 
+absl::StatusOr<Config> ParseConfig(const std::string& text) {
+  absl::StatusOr<Config> config = Reader("configuration").Read(text);
+  if (config.ok()) config->path.clear();
+  return config;
+}
+
 Config DefaultConfig() {
   Config config;
   MemberConfig member;

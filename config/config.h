@@ -66,7 +66,7 @@ struct LogConfig {
 };
 
 struct Config {
-  std::string path;  // of the file; empty: DefaultConfig()
+  std::string path;  // of the file; empty: there is none
   std::string cluster_name = "default";
   std::string cluster_state = "new";  // new; existing: a first start joins a running cluster
   absl::Duration heartbeat_interval = absl::Milliseconds(100);
@@ -80,6 +80,8 @@ struct Config {
 };
 
 absl::StatusOr<Config> LoadConfig(const std::string& path);
+// The same for the text of a file. Errors name it "configuration".
+absl::StatusOr<Config> ParseConfig(const std::string& text);
 
 // Used when the server gets no file: one member, ./default.raftkv, 127.0.0.1:2379 and :2380.
 Config DefaultConfig();

@@ -202,6 +202,7 @@ int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOption
   StartLogging(config.log);
   signals.Start();
 
+  options.on_removed = [] { kill(getpid(), SIGTERM); };
   absl::StatusOr<std::unique_ptr<raftkv::Server>> server =
       raftkv::Server::Start(config, self, options);
   if (!server.ok()) return Fail(server.status());

@@ -1,7 +1,6 @@
 #include "server/server.h"
 
 #include <grpcpp/grpcpp.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -119,16 +118,16 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
 }
 
 // Logs the member's events, and acts on some of them: connects to new members, counts rejected
-// messages, and stops the process of a removed member.
+// messages, and reports that this member was removed.
 class EventLog final : public MemberObserver {
  public:
-  EventLog(LogEvent log, Peers* peers, raft::MemberId self)
-      : log_(std::move(log)), peers_(peers), self_(self) {}
+  EventLog(LogEvent log, Peers* peers, raft::MemberId self, std::function<void()> on_removed)
+      : log_(std::move(log)), peers_(peers), self_(self), on_removed_(std::move(on_removed)) {}
   void OnEvent(const ReplicaEvent& event) override {
     if (const auto* changed = std::get_if<MembersChanged>(&event)) {
       peers_->SetPeers(Addresses(*changed->members, self_));
     } else if (std::holds_alternative<RemovedFromCluster>(event)) {
-      kill(getpid(), SIGTERM);  // main stops the server
+      on_removed_();
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
       return peers_->OnPeerRejected(*rejected);  // counts the messages, and logs some
@@ -147,12 +146,13 @@ class EventLog final : public MemberObserver {
   const LogEvent log_;
   Peers* const peers_;
   const raft::MemberId self_;
+  const std::function<void()> on_removed_;
 };
 
 }  // namespace
 
 struct Server::Parts {
-  Parts(const Config& config, size_t self, DataDir data);
+  Parts(const Config& config, size_t self, DataDir data, std::function<void()> on_removed);
   // Drains the queues; shuts the ports down first, if Start failed halfway.
   ~Parts();
 
@@ -167,6 +167,8 @@ struct Server::Parts {
   void Close();
   void End();
   int Uncommitted() const;
+  // The calls of clients that the loop's thread serves.
+  int RunningCalls() { return client_port.running(loop.client_calls()) + local_calls->running(); }
   void AddMetricsPage(Methods* methods);
   void PublishMetrics();
   SnapshotHooks MakeSnapshotHooks();
@@ -198,6 +200,7 @@ struct Server::Parts {
   Metrics metrics;
   std::function<void(MonotonicTime now)> check_range_streams;
   std::shared_ptr<api::WatchService> watches;
+  const std::shared_ptr<LocalCalls> local_calls = std::make_shared<LocalCalls>();
   bool reported_ready = false;
   MonotonicTime next_second = MonotonicTime::InfinitePast();
   grpc::CompletionQueue peer_queue;  // of our connections to peers
@@ -205,7 +208,8 @@ struct Server::Parts {
   http2::ClientPort client_port;
 };
 
-Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
+Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
+                     std::function<void()> on_removed)
     : config(the_config),
       self(config.members[index]),
       data_dir(std::move(data)),
@@ -214,7 +218,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data)
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
       event_log(EventLogger(self.id, Names(config), NamesIn(config), AbsolutePath(self.data_dir)),
-                &peers, self.id),
+                &peers, self.id, std::move(on_removed)),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
@@ -291,9 +295,11 @@ absl::Status Server::Parts::Listen() {
   api::AddLock(watches, &methods);
   api::AddElection(watches, &methods);
   metrics.Observe(&methods);
-  client_port.Serve(
-      std::move(methods), loop.client_calls(),
-      [this](Permission permission, Call* call) { return edge.Admit(permission, call); });
+  const auto admit = [this](Permission permission, Call* call) {
+    return edge.Admit(permission, call);
+  };
+  local_calls->Serve(methods, loop.client_calls(), admit);
+  client_port.Serve(std::move(methods), loop.client_calls(), admit);
   Methods health;
   watchdog.EachCheck([update_watches = api::AddHealth(&edge, &health),
                       end_late_pages = api::AddPages(&edge, &health)] {
@@ -305,9 +311,7 @@ absl::Status Server::Parts::Listen() {
   Methods backup;
   backups.Each(kBackupCheck, api::AddBackup(&edge, &backup));
   metrics.Observe(&backup);
-  client_port.Serve(std::move(backup), backups.events(), [this](Permission permission, Call* call) {
-    return edge.Admit(permission, call);
-  });
+  client_port.Serve(std::move(backup), backups.events(), admit);
   if (!client_port.Listen(HostPort(self.listen_client_url)).ok()) {
     return CannotListen(self.listen_client_url, "listen_client_url");
   }
@@ -416,7 +420,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   }
   if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
 
-  auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir));
+  auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir), options.on_removed);
   if (absl::Status status = parts->Listen(); !status.ok()) return status;
   parts->Run();
   LOG(INFO) << "listening on " << member.listen_client_url << " for clients, on "
@@ -485,7 +489,7 @@ void Server::Parts::Decline() {
       LOG(INFO) << "no leader: " << status.pending << " waiting requests are answered now";
       member.StopRequests();
     }
-    return client_port.running(loop.client_calls()) + Uncommitted() == 0;
+    return RunningCalls() + Uncommitted() == 0;
   });
 }
 
@@ -503,12 +507,12 @@ void Server::Parts::Drain() {
     phase.Set(Phase::kDraining);
     member.StopRequests();
   });
-  loop.Await(MonotonicNow() + kStopGrace,
-             [this] { return client_port.running(loop.client_calls()) == 0; });
+  loop.Await(MonotonicNow() + kStopGrace, [this] { return RunningCalls() == 0; });
 }
 
 void Server::Parts::Close() {
   phase.Set(Phase::kClosing);
+  local_calls->Close();
   client_port.Close(kFlushAnswers);
   loop.OnLoop([this] {
     peers.Stop();
@@ -520,8 +524,9 @@ void Server::Parts::Close() {
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer or
   // client does. If one were still open when the queue is shut down, it might start an operation on
   // it.
-  loop.Await(MonotonicTime::InfiniteFuture(),
-             [this] { return peers.live() + peer_port.running() + client_port.running() == 0; });
+  loop.Await(MonotonicTime::InfiniteFuture(), [this] {
+    return peers.live() + peer_port.running() + client_port.running() + local_calls->running() == 0;
+  });
 }
 
 void Server::Parts::End() {
@@ -541,5 +546,7 @@ void Server::Parts::End() {
 }
 
 Server::~Server() { Stop(); }
+
+std::shared_ptr<LocalCalls> Server::local_calls() const { return parts_->local_calls; }
 
 }  // namespace raftkv

@@ -3,11 +3,13 @@
 
 // One server process: creates and connects all parts, starts them and stops them.
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "config/config.h"
+#include "server/local_calls.h"
 
 namespace raftkv {
 
@@ -16,6 +18,8 @@ class Server {
   struct StartOptions {
     bool join = false;               // if the data directory is new: joins a cluster (join.h)
     bool force_new_cluster = false;  // the others are lost for good (force_new_cluster.h)
+    // Called on the loop's thread when the member was removed from the cluster. Stop must follow.
+    std::function<void()> on_removed;
   };
   // Opens the data directory, listens on all ports and starts the loop. An error is one line.
   // DataLoss: damaged data (exit code 66). Internal, Unknown or DeadlineExceeded (no member
@@ -33,6 +37,9 @@ class Server {
   void Stop();
 
   ~Server();
+
+  // For clients in this process. They may keep it longer than the server lives.
+  std::shared_ptr<LocalCalls> local_calls() const;
 
  private:
   struct Parts;

@@ -42,7 +42,7 @@ struct SessionOptions {
   // How long the lease lives without a renewal, in whole seconds. The service raises one that is
   // too short (2 s with default settings).
   absl::Duration ttl = absl::Seconds(60);
-  absl::Duration open_timeout = absl::InfiniteDuration();  // the client's request_timeout, if lower
+  absl::Duration open_timeout = absl::InfiniteDuration();  // infinite: request_timeout
   // Called once, from a thread of the session, when the lease is lost. It must not destroy the
   // session.
   std::function<void(const absl::Status& why)> on_lost = nullptr;

@@ -69,10 +69,10 @@ class Watcher {
   int64_t next_revision() const;
   int64_t compact_revision() const;
 
+  class Impl;                                    // internal
+  explicit Watcher(std::unique_ptr<Impl> impl);  // internal
+
  private:
-  friend class Client;
-  class Impl;
-  explicit Watcher(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,11 +1,14 @@
 // Options::exactly_once: when a write of a session is sent again, and what its error then says.
 #include <gtest/gtest.h>
 
+#include <future>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/raftkv.h"
 #include "proto/etcd/metadata.h"
 #include "proto/etcd/outcome.h"
@@ -155,6 +158,64 @@ TEST_F(ExactlyOnceTest, APartOfAnAnswerIsAnError) {
   const absl::Status status = Connect()->Put("a", "", {.prev_kv = true}).status();
   EXPECT_TRUE(AnswerLost(status)) << status;
   EXPECT_FALSE(OutcomeUnknown(status));
+}
+
+// A call that was started, as a future.
+std::future<absl::Status> StartPut(Client& client, const CallOptions& options = {}) {
+  std::promise<absl::Status> promise;
+  auto future = promise.get_future();
+  client.Start(
+      PutRequest("a", ""),
+      [p = std::move(promise)](auto put) mutable { p.set_value(put.status()); }, options);
+  return future;
+}
+
+TEST_F(ExactlyOnceTest, AsynchronousWritesBelongToTheSessionToo) {
+  first_answers_.statuses = {LeaderLost()};
+  const auto client = Connect();
+  EXPECT_TRUE(StartPut(*client).get().ok());
+  EXPECT_EQ(sent_, "1.1/0 1.1/0 ");
+  std::vector<std::future<absl::Status>> puts;
+  for (int i = 0; i < 100; ++i) puts.push_back(StartPut(*client));
+  for (auto& put : puts) EXPECT_TRUE(put.get().ok());
+  EXPECT_EQ(first_.grants, 1);
+}
+
+TEST_F(ExactlyOnceTest, WritesEndWhenCancelledAndWithTheClient) {
+  first_answers_.statuses.assign(100'000, LeaderLost());
+  second_answers_.statuses.assign(100'000, LeaderLost());
+  std::future<absl::Status> ended;
+  {
+    const auto client = Connect(absl::Hours(1));
+    std::stop_source stop;
+    auto started = StartPut(*client, {.cancel = stop.get_token()});
+    auto blocked = std::async(std::launch::async, [&] {
+      return client->Call(PutRequest("a", ""), {.cancel = stop.get_token()}).status();
+    });
+    ended = StartPut(*client);
+    absl::SleepFor(absl::Milliseconds(50));
+    stop.request_stop();
+    for (const absl::Status& status : {started.get(), blocked.get()}) {
+      EXPECT_TRUE(absl::IsCancelled(status)) << status;
+    }
+  }
+  const absl::Status status = ended.get();
+  EXPECT_TRUE(absl::IsCancelled(status) && OutcomeUnknown(status)) << status;
+}
+
+TEST_F(ExactlyOnceTest, ReportsCountAllAttempts) {
+  first_answers_.statuses.assign(3, LeaderLost());
+  second_answers_.statuses.assign(3, LeaderLost());
+  int attempts = 0;
+  auto client = Client::Connect({.endpoints = {first_.address(), second_.address()},
+                                 .exactly_once = true,
+                                 .on_call_end = [&](const CallReport& report) {
+                                   if (report.method == std::string("KV.Put")) {
+                                     attempts = report.attempts;
+                                   }
+                                 }});
+  EXPECT_TRUE((*client)->Put("a", "").ok());
+  EXPECT_EQ(attempts, 7);
 }
 
 TEST_F(ExactlyOnceTest, AnotherServiceIsNotUsed) {

@@ -70,6 +70,7 @@ grpc::Status FakeServer::Range(grpc::ServerContext* context,
   ++calls;
   Keep(*request, &range_request);
   *response = range_response;
+  answer_range(*request, response);
   return before(context);
 }
 

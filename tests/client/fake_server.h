@@ -40,6 +40,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
   // Changes the response of a transaction, a copy of txn_response. Set it before the first call.
   std::function<void(const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*)> answer_txn =
       [](const etcdserverpb::TxnRequest&, etcdserverpb::TxnResponse*) {};
+  // Changes the response of a range, a copy of range_response. Set it before the first call.
+  std::function<void(const etcdserverpb::RangeRequest&, etcdserverpb::RangeResponse*)>
+      answer_range = [](const etcdserverpb::RangeRequest&, etcdserverpb::RangeResponse*) {};
   etcdserverpb::RangeResponse range_response;
   etcdserverpb::PutResponse put_response;
   etcdserverpb::DeleteRangeResponse delete_response;

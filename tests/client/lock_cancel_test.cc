@@ -16,7 +16,7 @@ namespace raftkv::client {
 namespace {
 
 // Grants a lease of ten minutes. Every other write fails.
-class Lease final : public etcdserverpb::Lease::Service {
+class LeaseService final : public etcdserverpb::Lease::Service {
   grpc::Status LeaseGrant(grpc::ServerContext*, const etcdserverpb::LeaseGrantRequest*,
                           etcdserverpb::LeaseGrantResponse* response) override {
     response->set_id(1);
@@ -38,7 +38,7 @@ class Kv final : public etcdserverpb::KV::Service {
 };
 
 TEST(LockCancel, EndsTheWaitWithoutAMajority) {
-  Lease lease;
+  LeaseService lease;
   Kv kv;
   grpc::ServerBuilder builder;
   int port = 0;

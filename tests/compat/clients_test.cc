@@ -45,6 +45,13 @@ TEST_F(Clients, TheClientLibrarysExampleWorks) {
   EXPECT_THAT(finished.out, HasSubstr("deleted 2 keys"));
 }
 
+TEST_F(Clients, TheExampleOfAsynchronousCallsWorks) {
+  const Finished finished = RunWithEndpoints({BuiltProgram("raftkv_async_example")});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("async-example/9 = x\nasync-example/colour = blue\n"
+                                      "async-example/copy = blue\n"));
+}
+
 // Runs for a minute, so only in `make soak`.
 TEST_F(Clients, EtcdctlCheckPerfPasses) {
   if (std::getenv("RAFTKV_SOAK") == nullptr) GTEST_SKIP() << "takes a minute: RAFTKV_SOAK=1";

@@ -40,6 +40,9 @@ MODULES = {
     "server/api/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ server/watch/ "
                    "server/workers.h server/clock.h server/phase.h "
                    "lib:protobuf lib:glog",
+    # A member within another program, and its client.
+    "server/embedded/": "server/ config/ proto/etcd/ storage/base/ client/clock.h client/failure.h "
+                        "client/impl.h client/raftkv.h lib:protobuf lib:grpc",
     "server/": "server/ config/ proto/ storage/ lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:prometheus",
     # storage/backup: the file of a backup; it needs no database.
     "client/": "config/edit_distance.h config/process.h config/url.h config/version.h proto/etcd/ "

@@ -1,0 +1,244 @@
+#include "server/embedded/local_client.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "client/clock.h"
+#include "client/failure.h"
+#include "client/impl.h"
+
+namespace raftkv {
+namespace {
+
+using client::AnyRequest;
+using client::CallOptions;
+using client::Kind;
+using client::MessageCallback;
+using client::MessagePtr;
+
+constexpr size_t kAsyncCallsMax = 10'000;  // as for the calls over the network
+
+absl::Status NotWithinTheProcess(const char* what) {
+  return absl::UnimplementedError(
+      absl::StrCat(what, " needs a connection; use Client::Connect with the member's client_url"));
+}
+
+// One call. It is decided once: by the member's answer, its deadline, or its cancellation.
+struct Pending : public std::enable_shared_from_this<Pending> {
+  std::shared_ptr<const AnyRequest> request;
+  MonotonicTime begin, deadline;
+  MessageCallback done;  // null: a thread waits for the call
+  std::atomic<bool> gone{false};
+  bool decided = false;
+  absl::StatusOr<MessagePtr> result = absl::UnknownError("");
+  std::condition_variable changed;  // `decided`
+  std::optional<std::stop_callback<std::function<void()>>> on_stop;
+};
+
+// What the client, the member's answers and the tokens of cancellation share. The answers may come
+// after the client's end.
+//
+// It has std::condition_variable, because absl's waits depend on the wall clock.
+struct Shared {
+  std::mutex mutex;
+  std::condition_variable changed;  // decided, closing
+  // Calls with a callback: those that wait, by deadline, and those whose callback is due.
+  std::set<std::pair<MonotonicTime, std::shared_ptr<Pending>>> waiting;
+  std::deque<std::shared_ptr<Pending>> decided;
+  bool closing = false;
+
+  void Decide(const std::shared_ptr<Pending>& call, absl::StatusOr<MessagePtr> result) {
+    std::lock_guard lock(mutex);
+    if (std::exchange(call->decided, true)) return;
+    call->result = std::move(result);
+    call->gone = true;
+    if (call->done == nullptr) return call->changed.notify_all();
+    waiting.erase({call->deadline, call});
+    decided.push_back(call);
+    changed.notify_all();
+  }
+};
+
+// An error of a call that may have been executed.
+absl::Status Undecided(const Pending& call, absl::Status error) {
+  return call.request->kind == Kind::kWrite ? client::UnknownOutcome(error) : error;
+}
+absl::Status Late(const Pending& call) {
+  return Undecided(call,
+                   absl::DeadlineExceededError(absl::StrCat(
+                       "no answer within ", absl::FormatDuration(call.deadline - call.begin))));
+}
+absl::Status Cancelled(const Pending& call) {
+  return Undecided(call, absl::CancelledError("the call was cancelled"));
+}
+
+absl::StatusOr<MessagePtr> ResultOf(const Pending& call, LocalCalls::Answer answer) {
+  if (answer.status.ok()) return std::move(answer.response);
+  if (client::Now() >= call.deadline) return Late(call);  // the member may answer just then
+  const grpc::Status status(static_cast<grpc::StatusCode>(answer.status.code()),
+                            std::string(answer.status.message()));
+  const bool unknown = !answer.not_proposed && call.request->kind == Kind::kWrite &&
+                       client::Judge(Kind::kWrite, status) == client::Verdict::kUnknown;
+  return unknown ? client::UnknownOutcome(answer.status) : answer.status;
+}
+
+std::chrono::steady_clock::time_point ForStd(MonotonicTime time) {
+  return std::chrono::steady_clock::time_point(absl::ToChronoNanoseconds(time.since_origin()));
+}
+
+class LocalImpl final : public client::Client::Impl {
+ public:
+  LocalImpl(std::shared_ptr<LocalCalls> calls, const client::Options& options)
+      : calls_(std::move(calls)), options_(options), shared_(std::make_shared<Shared>()) {}
+
+  ~LocalImpl() override {
+    std::vector<std::shared_ptr<Pending>> waiting;
+    {
+      std::lock_guard lock(shared_->mutex);
+      shared_->closing = true;
+      for (const auto& [deadline, call] : shared_->waiting) waiting.push_back(call);
+    }
+    shared_->changed.notify_all();
+    for (const auto& call : waiting) shared_->Decide(call, Cancelled(*call));
+    if (thread_.joinable()) thread_.join();
+  }
+
+  absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
+    const auto unowned = std::shared_ptr<const AnyRequest>(std::shared_ptr<void>(), &request);
+    const std::shared_ptr<Pending> call = Make(unowned, options, nullptr);
+    Send(call, options);
+    std::unique_lock lock(shared_->mutex);
+    if (!call->changed.wait_until(lock, ForStd(call->deadline), [&] { return call->decided; })) {
+      lock.unlock();
+      shared_->Decide(call, Late(*call));
+      lock.lock();
+    }
+    lock.unlock();
+    return TakeResult(*call);
+  }
+
+  void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
+             MessageCallback done) override {
+    const std::shared_ptr<Pending> call = Make(std::move(request), options, std::move(done));
+    bool too_many = false;
+    {
+      std::lock_guard lock(shared_->mutex);
+      if (!thread_.joinable()) thread_ = std::thread([this] { RunCallbacks(); });
+      too_many = shared_->waiting.size() >= kAsyncCallsMax;
+      if (!too_many) shared_->waiting.insert({call->deadline, call});
+    }
+    if (!too_many) return Send(call, options);
+    shared_->Decide(call, absl::ResourceExhaustedError(
+                              absl::StrCat("the client has ", kAsyncCallsMax,
+                                           " calls in flight; start more when some have ended")));
+  }
+
+  absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
+      etcdserverpb::WatchCreateRequest /*request*/) override {
+    return NotWithinTheProcess("a watch");
+  }
+  absl::Status Snapshot(const client::SnapshotSink& /*sink*/) override {
+    return NotWithinTheProcess("a snapshot");
+  }
+  // An answer is in memory already, so there is nothing to limit.
+  std::unique_ptr<Impl> Limited(size_t /*answer_bytes*/) const override {
+    return std::make_unique<LocalImpl>(calls_, options_);
+  }
+
+ private:
+  std::shared_ptr<Pending> Make(std::shared_ptr<const AnyRequest> request,
+                                const CallOptions& options, MessageCallback done) const {
+    auto call = std::make_shared<Pending>();
+    call->request = std::move(request);
+    call->begin = client::Now();
+    call->deadline = options.deadline == absl::InfiniteFuture()
+                         ? call->begin + options_.request_timeout
+                         : client::FromWallClock(options.deadline);
+    call->done = std::move(done);
+    return call;
+  }
+
+  void Send(const std::shared_ptr<Pending>& call, const CallOptions& options) {
+    if (call->deadline <= call->begin || options.cancel.stop_requested()) {
+      const char* const name = call->request->name;
+      const bool late = call->deadline <= call->begin;
+      return shared_->Decide(call, late ? absl::DeadlineExceededError(absl::StrCat(
+                                              "the deadline had passed before ", name, " was sent"))
+                                        : absl::CancelledError("the call was cancelled"));
+    }
+    std::unique_ptr<google::protobuf::Message> message(call->request->message->New());
+    message->CopyFrom(*call->request->message);
+    calls_->Start(
+        absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(call->request->name, {{".", "/"}})),
+        std::move(message),
+        {.deadline = call->deadline, .gone = [call] { return call->gone.load(); }},
+        [shared = shared_, call](LocalCalls::Answer answer) {
+          shared->Decide(call, ResultOf(*call, std::move(answer)));
+        });
+    call->on_stop.emplace(options.cancel, [shared = shared_, one = call.get()] {
+      // Null: the call is over, and is being destroyed.
+      if (const auto call = one->weak_from_this().lock()) shared->Decide(call, Cancelled(*call));
+    });
+  }
+
+  absl::StatusOr<MessagePtr> TakeResult(Pending& call) const {
+    if (options_.on_call_end != nullptr) {
+      options_.on_call_end({.method = call.request->name,
+                            .status = call.result.status(),
+                            .took = client::Now() - call.begin,
+                            .attempts = 1,
+                            .endpoint = ""});
+    }
+    return std::move(call.result);
+  }
+
+  // Calls the callbacks, so that they never delay the member.
+  void RunCallbacks() {
+    std::unique_lock lock(shared_->mutex);
+    for (;;) {
+      if (!shared_->decided.empty()) {
+        const std::shared_ptr<Pending> call = shared_->decided.front();
+        shared_->decided.pop_front();
+        lock.unlock();
+        call->done(TakeResult(*call));
+        lock.lock();
+      } else if (shared_->waiting.empty()) {
+        if (shared_->closing) return;
+        shared_->changed.wait(lock);
+      } else if (const auto [deadline, call] = *shared_->waiting.begin();
+                 deadline <= client::Now()) {
+        lock.unlock();
+        shared_->Decide(call, Late(*call));
+        lock.lock();
+      } else {
+        shared_->changed.wait_until(lock, ForStd(deadline));
+      }
+    }
+  }
+
+  const std::shared_ptr<LocalCalls> calls_;
+  const client::Options options_;
+  const std::shared_ptr<Shared> shared_;
+  std::thread thread_;  // runs callbacks; started with the first call that has one
+};
+
+}  // namespace
+
+std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> calls,
+                                                const client::Options& options) {
+  return std::make_unique<client::Client>(std::make_unique<LocalImpl>(std::move(calls), options));
+}
+
+}  // namespace raftkv
