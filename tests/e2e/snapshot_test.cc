@@ -156,7 +156,11 @@ TEST_F(SnapshotOfProcesses, KillsOfSenderAndReceiverDuringATransfer) {
     const int behind = Follower();
     const int before = Installed(behind);
     cluster.Kill(behind);
-    Fill(320, bytes);
+    // Longer than a few flushes take: the leader cuts its log only up to what is flushed.
+    for (int i = 0; i < 16; ++i) {
+      Fill(20, bytes);
+      std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    }
     Traffic traffic(&cluster,
                     {.seed = static_cast<uint64_t>(round) + 1, .start_revision = DeleteTraffic()});
     cluster.Start(behind, ShortLog());
