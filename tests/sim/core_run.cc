@@ -490,7 +490,7 @@ class Cores {
   // The snapshot arrives, or its transfer fails. The sender learns the result at the same time.
   void EndSnapshot(int from, const raft::Message& message) {
     if (now_ < nodes_[from].process->busy_until) {
-      Push(nodes_[from].process->busy_until, What::kSnapshot, from, nodes_[from].life,
+      Push(now_ + 10 * kMillisecond, What::kSnapshot, from, nodes_[from].life,
            std::make_unique<raft::Message>(message));
       return;
     }
