@@ -35,9 +35,11 @@ absl::Status NotWithinTheProcess(const char* what) {
       absl::StrCat(what, " needs a connection; use Client::Connect with the member's client_url"));
 }
 
-// One call. It is decided once: by the member's answer, its deadline, or its cancellation.
+// One call. It is decided once: by the member's answer, its deadline, or its cancellation. The
+// answer may come later than that, when the request is gone.
 struct Pending : public std::enable_shared_from_this<Pending> {
-  std::shared_ptr<const AnyRequest> request;
+  Kind kind;
+  const char* name;  // of the method
   MonotonicTime begin, deadline;
   MessageCallback done;  // null: a thread waits for the call
   std::atomic<bool> gone{false};
@@ -73,7 +75,7 @@ struct Shared {
 
 // An error of a call that may have been executed.
 absl::Status Undecided(const Pending& call, absl::Status error) {
-  return call.request->kind == Kind::kWrite ? client::UnknownOutcome(error) : error;
+  return call.kind == Kind::kWrite ? client::UnknownOutcome(error) : error;
 }
 absl::Status Late(const Pending& call) {
   return Undecided(call,
@@ -89,7 +91,7 @@ absl::StatusOr<MessagePtr> ResultOf(const Pending& call, LocalCalls::Answer answ
   if (client::Now() >= call.deadline) return Late(call);  // the member may answer just then
   const grpc::Status status(static_cast<grpc::StatusCode>(answer.status.code()),
                             std::string(answer.status.message()));
-  const bool unknown = !answer.not_proposed && call.request->kind == Kind::kWrite &&
+  const bool unknown = !answer.not_proposed && call.kind == Kind::kWrite &&
                        client::Judge(Kind::kWrite, status) == client::Verdict::kUnknown;
   return unknown ? client::UnknownOutcome(answer.status) : answer.status;
 }
@@ -116,9 +118,8 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
-    const auto unowned = std::shared_ptr<const AnyRequest>(std::shared_ptr<void>(), &request);
-    const std::shared_ptr<Pending> call = Make(unowned, options, nullptr);
-    Send(call, options);
+    const std::shared_ptr<Pending> call = Make(request, options, nullptr);
+    Send(request, call, options);
     std::unique_lock lock(shared_->mutex);
     if (!call->changed.wait_until(lock, ForStd(call->deadline), [&] { return call->decided; })) {
       lock.unlock();
@@ -131,7 +132,7 @@ class LocalImpl final : public client::Client::Impl {
 
   void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
              MessageCallback done) override {
-    const std::shared_ptr<Pending> call = Make(std::move(request), options, std::move(done));
+    const std::shared_ptr<Pending> call = Make(*request, options, std::move(done));
     bool too_many = false;
     {
       std::lock_guard lock(shared_->mutex);
@@ -139,7 +140,7 @@ class LocalImpl final : public client::Client::Impl {
       too_many = shared_->waiting.size() >= kAsyncCallsMax;
       if (!too_many) shared_->waiting.insert({call->deadline, call});
     }
-    if (!too_many) return Send(call, options);
+    if (!too_many) return Send(*request, call, options);
     shared_->Decide(call, absl::ResourceExhaustedError(
                               absl::StrCat("the client has ", kAsyncCallsMax,
                                            " calls in flight; start more when some have ended")));
@@ -158,10 +159,11 @@ class LocalImpl final : public client::Client::Impl {
   }
 
  private:
-  std::shared_ptr<Pending> Make(std::shared_ptr<const AnyRequest> request,
-                                const CallOptions& options, MessageCallback done) const {
+  std::shared_ptr<Pending> Make(const AnyRequest& request, const CallOptions& options,
+                                MessageCallback done) const {
     auto call = std::make_shared<Pending>();
-    call->request = std::move(request);
+    call->kind = request.kind;
+    call->name = request.name;
     call->begin = client::Now();
     call->deadline = options.deadline == absl::InfiniteFuture()
                          ? call->begin + options_.request_timeout
@@ -170,23 +172,23 @@ class LocalImpl final : public client::Client::Impl {
     return call;
   }
 
-  void Send(const std::shared_ptr<Pending>& call, const CallOptions& options) {
+  void Send(const AnyRequest& request, const std::shared_ptr<Pending>& call,
+            const CallOptions& options) {
     if (call->deadline <= call->begin || options.cancel.stop_requested()) {
-      const char* const name = call->request->name;
       const bool late = call->deadline <= call->begin;
-      return shared_->Decide(call, late ? absl::DeadlineExceededError(absl::StrCat(
-                                              "the deadline had passed before ", name, " was sent"))
-                                        : absl::CancelledError("the call was cancelled"));
+      return shared_->Decide(
+          call, late ? absl::DeadlineExceededError(
+                           absl::StrCat("the deadline had passed before ", call->name, " was sent"))
+                     : absl::CancelledError("the call was cancelled"));
     }
-    std::unique_ptr<google::protobuf::Message> message(call->request->message->New());
-    message->CopyFrom(*call->request->message);
-    calls_->Start(
-        absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(call->request->name, {{".", "/"}})),
-        std::move(message),
-        {.deadline = call->deadline, .gone = [call] { return call->gone.load(); }},
-        [shared = shared_, call](LocalCalls::Answer answer) {
-          shared->Decide(call, ResultOf(*call, std::move(answer)));
-        });
+    std::unique_ptr<google::protobuf::Message> message(request.message->New());
+    message->CopyFrom(*request.message);
+    calls_->Start(absl::StrCat("/etcdserverpb.", absl::StrReplaceAll(call->name, {{".", "/"}})),
+                  std::move(message),
+                  {.deadline = call->deadline, .gone = [call] { return call->gone.load(); }},
+                  [shared = shared_, call](LocalCalls::Answer answer) {
+                    shared->Decide(call, ResultOf(*call, std::move(answer)));
+                  });
     call->on_stop.emplace(options.cancel, [shared = shared_, one = call.get()] {
       // Null: the call is over, and is being destroyed.
       if (const auto call = one->weak_from_this().lock()) shared->Decide(call, Cancelled(*call));
@@ -195,7 +197,7 @@ class LocalImpl final : public client::Client::Impl {
 
   absl::StatusOr<MessagePtr> TakeResult(Pending& call) const {
     if (options_.on_call_end != nullptr) {
-      options_.on_call_end({.method = call.request->name,
+      options_.on_call_end({.method = call.name,
                             .status = call.result.status(),
                             .took = client::Now() - call.begin,
                             .attempts = 1,
