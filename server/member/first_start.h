@@ -8,10 +8,9 @@
 //   - so many other members answered "my log is empty too" that the rest, this member included, is
 //     no majority. Then no majority can have saved an entry, so nothing was ever committed; or
 //   - it has everything that was ever acknowledged: it has asked the leader for a read index, and
-//   its
-//     log contains the entry at that index, and what it has acknowledged to this leader before. The
-//     commit index in an append is no answer, because the append may be late: the leader may have
-//     sent it before this member lost entries.
+//     its log contains the entry at that index, and what it has acknowledged to this leader before.
+//     The commit index in an append is no answer, because the append may be late: the leader may
+//     have sent it before this member lost entries.
 //
 // A cluster of one need not wait. A member that joins need not wait either: its id is new, so it
 // has forgotten nothing, and it becomes a voter only once its data directory is recorded

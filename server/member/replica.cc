@@ -66,8 +66,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
-  if (QueueIsFull())
-    pending_.ForgetAnswered();  // makes room: some were answered since the last tick
+  // Makes room: some were answered since the last tick.
+  if (QueueIsFull()) pending_.ForgetAnswered();
 
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
