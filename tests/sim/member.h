@@ -107,6 +107,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   // True: this member's own log says that it was removed.
   bool KnowsItsRemoval() const { return process_->member->replica().members().removed(id_); }
   const std::string& store_id() const { return store_id_; }
+  ClusterVersion newest_version() const { return newest_version_; }
 
   void Send(PeerMessage message) override;                                            // Transport
   void SendSnapshot(raft::MemberId to, raft::Term term) override;                     // Transport

@@ -292,7 +292,7 @@ void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
       .to = to,
       .store_id = world_->member(t.from).store_id(),
       .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{.last = t.base.id}}},
-      .newest_version = kNewestVersion};
+      .newest_version = world_->member(t.from).newest_version()};
   auto disk = std::make_shared<MemoryDisk>();
   MemoryEngine(disk, Durability::kFlushed).Write(*t.contents, /*sync=*/false);
   MemoryEngine(disk, Durability::kFlushed).Flush();
