@@ -6,7 +6,7 @@
 // needs one fsync, one message to each peer and one batch of the state machine, however many
 // requests it serves. The loop polls gRPC's completion queue for the connections that this member
 // opens to peers. The connections that clients open are served by a thread of their own, and those
-// that peers open by another one (http2/client_port.h). These threads pass events to the loop.
+// that peers open by another one (server/port). These threads pass events to the loop.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.

@@ -110,8 +110,8 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   return member;
 }
 
-http2::PortOptions MakeClientPortOptions(const Config& config) {
-  http2::PortOptions options;
+port::PortOptions MakeClientPortOptions(const Config& config) {
+  port::PortOptions options;
   options.connections_max = ClientConnectionsMax();
   options.connection.message_bytes_max = ClientMessageBytesMax(config);
   return options;
@@ -121,8 +121,8 @@ http2::PortOptions MakeClientPortOptions(const Config& config) {
 // snapshots. On each it has at most two streams and 8 unary calls, and it rarely resets them. All
 // connections may be of strangers, each with the streams that a stranger may have; that is half of
 // the calls. The windows are large, so that a distant peer can send fast.
-http2::PortOptions MakePeerPortOptions() {
-  http2::PortOptions options;
+port::PortOptions MakePeerPortOptions() {
+  port::PortOptions options;
   options.connections_max = 256;
   options.streams_max = 16'384;
   options.calls_max = 8192;

@@ -8,10 +8,10 @@
 
 #include "absl/time/time.h"
 #include "config/config.h"
-#include "server/http2/client_port.h"
 #include "server/identity.h"
 #include "server/member/member.h"
 #include "server/peer/peers.h"
+#include "server/port/port.h"
 #include "storage/data_dir.h"
 
 namespace raftkv {
@@ -22,8 +22,8 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity);
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
                               const Identity& identity, SnapshotHooks snapshots);
-http2::PortOptions MakeClientPortOptions(const Config& config);
-http2::PortOptions MakePeerPortOptions();
+port::PortOptions MakeClientPortOptions(const Config& config);
+port::PortOptions MakePeerPortOptions();
 DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);
 
 // Tests of rolling upgrades name a field in an environment variable. The field is then treated as

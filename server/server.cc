@@ -22,7 +22,6 @@
 #include "server/event_thread.h"
 #include "server/events.h"
 #include "server/force_new_cluster.h"
-#include "server/http2/client_port.h"
 #include "server/identity.h"
 #include "server/loop.h"
 #include "server/member/member.h"
@@ -30,6 +29,7 @@
 #include "server/options.h"
 #include "server/peer/peers.h"
 #include "server/phase.h"
+#include "server/port/port.h"
 #include "server/ports.h"
 #include "server/space_watch.h"
 #include "server/watchdog.h"
@@ -204,8 +204,8 @@ struct Server::Parts {
   bool reported_ready = false;
   MonotonicTime next_second = MonotonicTime::InfinitePast();
   grpc::CompletionQueue peer_queue;  // of our connections to peers
-  http2::ClientPort peer_port;
-  http2::ClientPort client_port;
+  port::Port peer_port;
+  port::Port client_port;
 };
 
 Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
@@ -321,7 +321,7 @@ absl::Status Server::Parts::Listen() {
   api::AddReflection(client_port.Served(), &pages);
   client_port.Serve(std::move(pages), extras.events());
   for (const std::string& url : self.listen_metrics_urls) {
-    if (!client_port.Listen(HostPort(url), http2::ClientPort::Face::kPages).ok()) {
+    if (!client_port.Listen(HostPort(url), port::Port::Face::kPages).ok()) {
       return CannotListen(url, "listen_metrics_urls");
     }
   }

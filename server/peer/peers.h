@@ -9,7 +9,7 @@
 // answer is sent on the stream or call of its request, except that all answers to appends use the
 // stream of heartbeats.
 //
-// What peers send arrives at the peer port (server/http2/client_port.h), whose thread parses it.
+// What peers send arrives at the peer port (server/port/port.h), whose thread parses it.
 // Our own connections use gRPC's library. Everything that arrives passes the handshake
 // (handshake.h) and the codec (raft_codec.h). Messages that they reject are counted and never reach
 // the member. All other messages are posted to the member's inbox.

@@ -1,7 +1,7 @@
 #ifndef RAFTKV_SERVER_RPC_CALL_H_
 #define RAFTKV_SERVER_RPC_CALL_H_
 
-// Calls as the handlers of methods see them. The ports (server/http2) implement them; a caller in
+// Calls as the handlers of methods see them. The ports (server/port) implement them; a caller in
 // the same process can do so too.
 //
 // Statuses are absl::Status. Its codes have the same numbers as gRPC's. The status text is sent to

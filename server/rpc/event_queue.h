@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_RPC_EVENT_QUEUE_H_
 #define RAFTKV_SERVER_RPC_EVENT_QUEUE_H_
 
-// Events that some threads give to one other thread, which serves them: what happens to calls on
-// a port (server/http2). The objects behind the events (completion.h) are used by the
-// serving thread only.
+// Events that some threads give to one other thread, which serves them: what happens to calls on a
+// port (server/port). The objects behind the events (completion.h) are used by the serving thread
+// only.
 
 #include <deque>
 #include <functional>

@@ -2,9 +2,8 @@
 #define RAFTKV_SERVER_RPC_METHOD_H_
 
 // The methods of a service as rows of data. Each service creates its rows (server/api,
-// server/peer). The code that serves them (http2/client_port.h) does the same for each call, in
-// this order: parse the request, ask admission (clients only), check the request's shape, call the
-// handler.
+// server/peer). The code that serves them (server/port) does the same for each call, in this order:
+// parse the request, ask admission (clients only), check the request's shape, call the handler.
 
 #include <google/protobuf/message.h>
 

@@ -19,9 +19,9 @@
 #include "config/config.h"
 #include "config/url.h"
 #include "glog/logging.h"
-#include "server/http2/grpc_wire.h"
-#include "server/http2/http1_parser.h"
 #include "server/peer/raft_codec.h"
+#include "server/port/grpc_wire.h"
+#include "server/port/http1_parser.h"
 #include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/memory_engine.h"
@@ -406,8 +406,8 @@ void RunSnapshotChunks(std::string_view input) {
 void RunGrpcFraming(std::string_view input) {
   constexpr size_t kBytesMax = 64 << 10;
   const uint8_t how = TakeByte(&input);
-  (void)http2::ParseTimeout(input);
-  http2::MessageReader reader(kBytesMax);
+  (void)port::ParseTimeout(input);
+  port::MessageReader reader(kBytesMax);
   CHECK(reader.SetEncoding(how % 2 == 0 ? "identity" : "gzip"));
   const size_t piece = 1 + how / 2;
   while (!input.empty()) {
@@ -428,7 +428,7 @@ void RunGrpcFraming(std::string_view input) {
 // head.
 std::vector<std::string> ParseHttp1(std::string_view input, size_t piece) {
   std::vector<std::string> seen;
-  http2::Http1Parser parser;
+  port::Http1Parser parser;
   std::string arrived, body;
   for (bool head = false; !input.empty();) {
     arrived += input.substr(0, piece);

@@ -30,7 +30,7 @@ MODULES = {
     "server/raft/": "storage/base/ storage/log/entry.h storage/log/log_reader.h lib:glog",
     "server/member/": "server/raft/ proto/ storage/ server/phase.h lib:protobuf lib:glog",
     "server/rpc/": "proto/ storage/base/ server/clock.h server/phase.h lib:protobuf lib:grpc lib:glog",
-    "server/http2/": "proto/ storage/base/ server/rpc/ server/clock.h server/workers.h lib:protobuf lib:glog "
+    "server/port/": "proto/ storage/base/ server/rpc/ server/clock.h server/workers.h lib:protobuf lib:glog "
                      "lib:nghttp2 lib:boost",
     "server/peer/": "config/ proto/ storage/ server/raft/ server/member/ server/rpc/ "
                     "server/workers.h server/clock.h server/phase.h "

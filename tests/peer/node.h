@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/command.pb.h"
-#include "server/http2/client_port.h"
 #include "server/peer/peers.h"
+#include "server/port/port.h"
 #include "server/rpc/event_queue.h"
 #include "server/rpc/poll.h"
 #include "tests/storage/testing.h"
@@ -125,7 +125,7 @@ struct Node {
   grpc::CompletionQueue queue;  // of what the node and the test open
   QueuePoller poller;
   EventQueue calls{[this] { poller.Wake(); }};
-  http2::ClientPort port{{.connection = {.for_peers = true}}};
+  port::Port port{{.connection = {.for_peers = true}}};
   std::string address;
 };
 

@@ -504,7 +504,7 @@ TEST(Peers, StreamsThatAreNotIntroducedAreBoundedInNumber) {
   for (int i = kOpened - kAllowed; i < kOpened; ++i) EXPECT_FALSE(silent[i]->read.done) << i;
 }
 
-// tests/rpc/connection_test.cc checks that the port keeps to it.
+// tests/port/http2_connection_test.cc checks that the port keeps to it.
 TEST(Peers, EveryStreamMustBeIntroducedInTime) {
   Node node(1, kNobodyThere);
   for (const StreamMethod& method : node.peers.Rows().streams) {

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_STREAM_H_
-#define RAFTKV_SERVER_HTTP2_STREAM_H_
+#ifndef RAFTKV_SERVER_PORT_STREAM_H_
+#define RAFTKV_SERVER_PORT_STREAM_H_
 
 // One HTTP/2 stream that carries a gRPC call, or one request over HTTP/1. The thread of its port
 // and the thread of its handler share it. A connection creates it when the headers of the request
@@ -17,22 +17,22 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/http2/grpc_wire.h"
+#include "server/port/grpc_wire.h"
 #include "storage/base/monotonic_time.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
-class ClientConnection;
+class Connection;
 class StreamOwner;
 
 using Header = std::pair<std::string, std::string>;
 
 struct GrpcStream {
-  GrpcStream(int32_t the_id, ClientConnection* of, size_t message_bytes_max)
+  GrpcStream(int32_t the_id, Connection* of, size_t message_bytes_max)
       : id(the_id), connection(of), reader(message_bytes_max) {}
 
-  // Of the request's headers, those that handlers read (Connection::OnHeader). Constant once the
-  // owner exists.
+  // Of the request's headers, those that handlers read (Http2Connection::OnHeader). Constant once
+  // the owner exists.
   std::vector<Header> metadata;
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
   std::string peer;
@@ -49,7 +49,7 @@ struct GrpcStream {
 
   // The port's thread.
   const int32_t id;
-  ClientConnection* connection;  // null: the stream is closed
+  Connection* connection;  // null: the stream is closed
   std::unique_ptr<StreamOwner> owner;
   std::string method;  // the header :path
   std::string http_method;
@@ -117,6 +117,6 @@ inline size_t UnsentBytes(const Command& command) {
   return bytes;
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_STREAM_H_
+#endif  // RAFTKV_SERVER_PORT_STREAM_H_

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_CALLS_H_
-#define RAFTKV_SERVER_HTTP2_CALLS_H_
+#ifndef RAFTKV_SERVER_PORT_CALLS_H_
+#define RAFTKV_SERVER_PORT_CALLS_H_
 
 // The calls of a port. Each call is two objects. The StreamOwner is used on the port's thread: it
 // owns the HTTP/2 stream and parses the requests. The Call (rpc/call.h) is used on the thread that
@@ -16,11 +16,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "server/http2/stream.h"
+#include "server/port/stream.h"
 #include "server/rpc/event_queue.h"
 #include "server/rpc/method.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 class StreamCall;
 class StreamOwnerOnPort;
@@ -52,7 +52,7 @@ class Outbox {
   // `of_connection`: what the incomplete requests of its connection take then; 0: not known. False:
   // a limit is exceeded, so the request must be rejected; the change is counted nevertheless.
   // Streams with at most 64 KiB are accepted up to twice the limit, so that a few large requests do
-  // not block all other clients. For a `stranger` (ClientConnection::stranger), the limit is a
+  // not block all other clients. For a `stranger` (Connection::stranger), the limit is a
   // quarter.
   bool ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
                      bool stranger = false);
@@ -77,7 +77,7 @@ struct Group {
   std::vector<Event> new_events;  // the port's thread; pushed once in a round
   // Used on the port's thread. For methods that limit such streams (FirstRequest): the streams of a
   // connection that have not sent their first request, oldest first.
-  using SilentKey = std::pair<const StreamMethod*, const ClientConnection*>;
+  using SilentKey = std::pair<const StreamMethod*, const Connection*>;
   std::map<SilentKey, std::list<StreamOwnerOnPort*>> silent;
   std::set<StreamCall*> open_streams;  // the handlers' thread
 };
@@ -90,6 +90,6 @@ std::unique_ptr<StreamOwner> NewStreamOwner(Group* group, const StreamMethod* me
 // On the handlers' thread.
 void FinishStreams(Group* group, const absl::Status& status);
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_CALLS_H_
+#endif  // RAFTKV_SERVER_PORT_CALLS_H_

@@ -1,8 +1,8 @@
-#ifndef RAFTKV_TESTS_RPC_PORT_FIXTURE_H_
-#define RAFTKV_TESTS_RPC_PORT_FIXTURE_H_
+#ifndef RAFTKV_TESTS_PORT_PORT_FIXTURE_H_
+#define RAFTKV_TESTS_PORT_PORT_FIXTURE_H_
 
-// One connection of the client port, whose client is the test, and the router behind it. Everything
-// runs on the thread of the test, at the time now_.
+// One connection of a port, whose client is the test, and the router behind it. Everything runs on
+// the thread of the test, at the time now_.
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -13,11 +13,11 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "server/http2/calls.h"
-#include "server/http2/connection.h"
+#include "server/port/calls.h"
+#include "server/port/http2_connection.h"
 #include "server/rpc/event_queue.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 class PortFixture : public testing::Test, protected Router {
  protected:
@@ -31,7 +31,7 @@ class PortFixture : public testing::Test, protected Router {
     const int small = 16 << 10;  // so that a client that does not read is soon noticed
     setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
     Router* const router = this;
-    connection_ = std::make_unique<Connection>(ends[1], "client", limits_, router, now_);
+    connection_ = std::make_unique<Http2Connection>(ends[1], "client", limits_, router, now_);
   }
 
   // With what limits_ has now.
@@ -105,9 +105,9 @@ class PortFixture : public testing::Test, protected Router {
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);
   MonotonicTime now_ = start_;
   int client_ = -1;
-  std::unique_ptr<ClientConnection> connection_;
+  std::unique_ptr<Connection> connection_;
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_TESTS_RPC_PORT_FIXTURE_H_
+#endif  // RAFTKV_TESTS_PORT_PORT_FIXTURE_H_

@@ -1,9 +1,9 @@
-#ifndef RAFTKV_SERVER_HTTP2_CLIENT_CONNECTION_H_
-#define RAFTKV_SERVER_HTTP2_CLIENT_CONNECTION_H_
+#ifndef RAFTKV_SERVER_PORT_CONNECTION_H_
+#define RAFTKV_SERVER_PORT_CONNECTION_H_
 
-// One connection of a client, whatever it speaks: HTTP/2 (connection.h) or HTTP/1
-// (http1_connection.h). This class owns the socket and sends. It belongs to a port (client_port.h)
-// and runs on its thread. On the peer port, the client is another member.
+// One connection of a client, over HTTP/2 (http2_connection.h) or HTTP/1 (http1_connection.h). This
+// class owns the socket and sends. It belongs to a port (port.h) and runs on its thread. On the
+// peer port, the client is another member.
 //
 // Bounds: a call of Read reads kReadBytes, a call of Write sends kWriteBytes.
 
@@ -15,10 +15,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/http2/stream.h"
+#include "server/port/stream.h"
 #include "storage/base/monotonic_time.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 struct ConnectionLimits {
   // The clients are the other members. They speak gRPC only. A connection is a stranger's until a
@@ -66,14 +66,14 @@ class Router {
   ~Router() = default;
 };
 
-class ClientConnection {
+class Connection {
  public:
   static constexpr size_t kReadBytes = 16 << 10;
   static constexpr size_t kWriteBytes = 256 << 10;
 
-  virtual ~ClientConnection();
-  ClientConnection(const ClientConnection&) = delete;
-  ClientConnection& operator=(const ClientConnection&) = delete;
+  virtual ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
 
   int fd() const { return fd_; }
   const std::string& peer() const { return peer_; }
@@ -84,7 +84,7 @@ class ClientConnection {
   virtual bool Read(MonotonicTime now) = 0;
   // Call it after Read has returned false. If the client speaks another protocol, returns the
   // connection that takes over the socket. Otherwise null.
-  virtual std::unique_ptr<ClientConnection> Successor() { return nullptr; }
+  virtual std::unique_ptr<Connection> Successor() { return nullptr; }
   // False: do not call Read now, because the client must wait.
   virtual bool wants_read() const { return true; }
   // Sends what is queued, as far as the socket takes it. False: the connection is over.
@@ -111,8 +111,8 @@ class ClientConnection {
 
  protected:
   // Owns `fd`, a socket that does not block.
-  ClientConnection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                   MonotonicTime now);
+  Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
+             MonotonicTime now);
 
   // Appends what is to be sent to out_, until that has kSendBytes. False: the connection is over.
   virtual bool Fill() = 0;
@@ -147,6 +147,6 @@ class ClientConnection {
   MonotonicTime draining_since_;
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_CLIENT_CONNECTION_H_
+#endif  // RAFTKV_SERVER_PORT_CONNECTION_H_

@@ -1,4 +1,4 @@
-#include "server/http2/client_port.h"
+#include "server/port/port.h"
 
 #include <malloc.h>
 #include <netdb.h>
@@ -16,9 +16,9 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/clock.h"
-#include "server/http2/http1_connection.h"
+#include "server/port/http1_connection.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -71,12 +71,12 @@ absl::StatusOr<int> Bind(const addrinfo& address, int* port, const std::string& 
 
 }  // namespace
 
-ClientPort::~ClientPort() {
+Port::~Port() {
   Close(absl::ZeroDuration());
   StopListening();
 }
 
-void ClientPort::Serve(Methods methods, EventQueue* events, Admission admission) {
+void Port::Serve(Methods methods, EventQueue* events, Admission admission) {
   Group* const group = groups_.emplace_back(std::make_unique<Group>()).get();
   group->methods = std::move(methods);
   group->events = events;
@@ -90,7 +90,7 @@ void ClientPort::Serve(Methods methods, EventQueue* events, Admission admission)
   }
 }
 
-absl::Status ClientPort::Listen(const std::string& host_port, Face face) {
+absl::Status Port::Listen(const std::string& host_port, Face face) {
   const size_t colon = host_port.rfind(':');
   CHECK_NE(colon, std::string::npos) << host_port;
   std::string host = host_port.substr(0, colon);
@@ -121,7 +121,7 @@ absl::Status ClientPort::Listen(const std::string& host_port, Face face) {
   return bound ? absl::OkStatus() : status;
 }
 
-void ClientPort::Start() {
+void Port::Start() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   PCHECK(epoll_ >= 0) << "epoll_create1";
   std::vector<int> sources = {outbox_.wake_fd()};
@@ -133,14 +133,14 @@ void ClientPort::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-void ClientPort::Decline() {
+void Port::Decline() {
   if (!thread_.joinable()) return;
   step_ = Step::kDecline;
   outbox_.Wake();
   declined_.WaitForNotification();
 }
 
-void ClientPort::Close(absl::Duration flush) {
+void Port::Close(absl::Duration flush) {
   if (!thread_.joinable()) return;
   flush_us_ = absl::ToInt64Microseconds(flush);
   step_ = Step::kClose;
@@ -149,15 +149,15 @@ void ClientPort::Close(absl::Duration flush) {
   if (json_ != nullptr) json_->Stop();
 }
 
-void ClientPort::FinishStreams(const EventQueue* events, const absl::Status& status) {
+void Port::FinishStreams(const EventQueue* events, const absl::Status& status) {
   for (const std::unique_ptr<Group>& group : groups_) {
-    if (group->events == events) http2::FinishStreams(group.get(), status);
+    if (group->events == events) port::FinishStreams(group.get(), status);
   }
 }
 
 // --- the port's thread
 
-void ClientPort::Run() {
+void Port::Run() {
   now_ = MonotonicNow();
   next_second_ = now_ + absl::Seconds(1);
   while (step_ != Step::kClose) {
@@ -173,7 +173,7 @@ void ClientPort::Run() {
   close(std::exchange(epoll_, -1));
 }
 
-void ClientPort::RunOnce(MonotonicTime until) {
+void Port::RunOnce(MonotonicTime until) {
   if (step_ == Step::kDecline && !declined_.HasBeenNotified()) {
     StopListening();
     for (auto& [fd, connection] : connections_) {
@@ -205,7 +205,7 @@ void ClientPort::RunOnce(MonotonicTime until) {
   PushEvents();
 }
 
-void ClientPort::Accept(int listener, Face face) {
+void Port::Accept(int listener, Face face) {
   for (int i = 0; i < kAcceptsMax; ++i) {
     sockaddr_storage address = {};
     socklen_t size = sizeof(address);
@@ -223,12 +223,12 @@ void ClientPort::Accept(int listener, Face face) {
     }
     Router* const router = this;
     const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
-    std::unique_ptr<ClientConnection> connection;
+    std::unique_ptr<Connection> connection;
     if (face == Face::kPages) {
       connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_,
                                                      /*pages_only=*/true);
     } else {
-      connection = std::make_unique<Connection>(fd, peer, options_.connection, router, now_);
+      connection = std::make_unique<Http2Connection>(fd, peer, options_.connection, router, now_);
     }
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
@@ -238,8 +238,8 @@ void ClientPort::Accept(int listener, Face face) {
   }
 }
 
-bool ClientPort::DropStranger() {
-  ClientConnection* oldest = nullptr;
+bool Port::DropStranger() {
+  Connection* oldest = nullptr;
   for (const auto& [fd, connection] : connections_) {
     if (!connection->stranger()) continue;
     if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
@@ -249,19 +249,19 @@ bool ClientPort::DropStranger() {
   return true;
 }
 
-void ClientPort::ServeSocket(ClientConnection* connection, uint32_t events) {
+void Port::ServeSocket(Connection* connection, uint32_t events) {
   const int fd = connection->fd();
   touched_.insert(fd);
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || connection->Read(now_)) return;
-  std::unique_ptr<ClientConnection> successor = connection->Successor();
+  std::unique_ptr<Connection> successor = connection->Successor();
   if (successor == nullptr) return Drop(connection);
   successor->watched_events = connection->watched_events;
   connections_[fd] = std::move(successor);
 }
 
-void ClientPort::RunCommands() {
+void Port::RunCommands() {
   for (Command& command : outbox_.Take()) {
-    ClientConnection* const connection = command.stream->connection;
+    Connection* const connection = command.stream->connection;
     if (connection == nullptr) {
       OnSent(UnsentBytes(command));
       continue;
@@ -271,11 +271,11 @@ void ClientPort::RunCommands() {
   }
 }
 
-void ClientPort::WriteTouched() {
+void Port::WriteTouched() {
   for (const int fd : std::exchange(touched_, {})) {
     const auto it = connections_.find(fd);
     if (it == connections_.end()) continue;
-    ClientConnection* const connection = it->second.get();
+    Connection* const connection = it->second.get();
     if (!connection->Write(now_)) {
       Drop(connection);
       continue;
@@ -285,7 +285,7 @@ void ClientPort::WriteTouched() {
   }
 }
 
-void ClientPort::Watch(ClientConnection* connection) {
+void Port::Watch(Connection* connection) {
   uint32_t events = 0;
   if (connection->wants_read()) events |= EPOLLIN;
   if (connection->socket_full()) events |= EPOLLOUT;
@@ -294,13 +294,13 @@ void ClientPort::Watch(ClientConnection* connection) {
   PCHECK(epoll_ctl(epoll_, EPOLL_CTL_MOD, connection->fd(), &event) == 0) << "epoll_ctl";
 }
 
-void ClientPort::Drop(ClientConnection* connection) {
+void Port::Drop(Connection* connection) {
   touched_.erase(connection->fd());
   connections_.erase(connection->fd());
   connection_count_ = connections_.size();
 }
 
-void ClientPort::PushEvents() {
+void Port::PushEvents() {
   for (const std::unique_ptr<Group>& group : groups_) {
     group->events->Push(group->new_events);
     group->new_events.clear();
@@ -309,7 +309,7 @@ void ClientPort::PushEvents() {
 
 // The allocator keeps the memory of large answers after they were sent. This tells it to give the
 // memory back to the system.
-void ClientPort::TrimMemory() {
+void Port::TrimMemory() {
   const size_t unsent = outbox_.unsent_bytes;
   peak_unsent_ = std::max(peak_unsent_, unsent);
   if (peak_unsent_ < kTrimAbove || unsent > peak_unsent_ / 4 || now_ < next_trim_) return;
@@ -318,8 +318,8 @@ void ClientPort::TrimMemory() {
   malloc_trim(0);
 }
 
-void ClientPort::EndLate() {
-  std::vector<ClientConnection*> late;
+void Port::EndLate() {
+  std::vector<Connection*> late;
   for (auto& [fd, connection] : connections_) {
     if (!connection->EndLate(now_)) {
       late.push_back(connection.get());
@@ -328,7 +328,7 @@ void ClientPort::EndLate() {
       touched_.insert(fd);
     }
   }
-  for (ClientConnection* connection : late) Drop(connection);
+  for (Connection* connection : late) Drop(connection);
   if (too_many_ > 0) {
     LOG(WARNING) << "closed " << std::exchange(too_many_, 0) << " new connections of "
                  << (options_.connection.for_peers ? "peers" : "clients")
@@ -336,7 +336,7 @@ void ClientPort::EndLate() {
   }
 }
 
-void ClientPort::WatchListeners(bool watch) {
+void Port::WatchListeners(bool watch) {
   if (std::exchange(accepting_, watch) == watch) return;
   for (const auto& [fd, face] : listeners_) {
     epoll_event event = {.events = watch ? uint32_t{EPOLLIN} : 0, .data = {.fd = fd}};
@@ -344,11 +344,11 @@ void ClientPort::WatchListeners(bool watch) {
   }
 }
 
-void ClientPort::StopListening() {
+void Port::StopListening() {
   for (const auto& [fd, face] : std::exchange(listeners_, {})) close(fd);
 }
 
-void ClientPort::RunClose() {
+void Port::RunClose() {
   const MonotonicTime until = now_ + absl::Microseconds(flush_us_.load());
   StopListening();
   RunCommands();
@@ -365,7 +365,7 @@ void ClientPort::RunClose() {
 
 // --- Router
 
-absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
+absl::Status Port::Open(const std::shared_ptr<GrpcStream>& stream) {
   const auto it = rows_.find(stream->method);
   if (it == rows_.end()) {
     return absl::UnimplementedError(
@@ -379,7 +379,7 @@ absl::Status ClientPort::Open(const std::shared_ptr<GrpcStream>& stream) {
   return absl::OkStatus();
 }
 
-std::vector<std::string> ClientPort::Served() const {
+std::vector<std::string> Port::Served() const {
   std::vector<std::string> names;
   for (const auto& [name, row] : rows_) {
     if (name.rfind(kPage, 0) != 0) names.push_back(name);
@@ -387,11 +387,11 @@ std::vector<std::string> ClientPort::Served() const {
   return names;
 }
 
-bool ClientPort::HasPage(const std::string& path) const {
+bool Port::HasPage(const std::string& path) const {
   return rows_.contains(absl::StrCat(kPage, path));
 }
 
-bool ClientPort::AdmitStream(bool of_stranger) {
+bool Port::AdmitStream(bool of_stranger) {
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
   const size_t calls_max = of_stranger ? options_.calls_max / 2 : options_.calls_max;
@@ -402,7 +402,7 @@ bool ClientPort::AdmitStream(bool of_stranger) {
   return true;
 }
 
-int ClientPort::running(const EventQueue* events) const {
+int Port::running(const EventQueue* events) const {
   int running = 0;
   for (const std::unique_ptr<Group>& group : groups_) {
     if (group->events == events) running += group->running;
@@ -410,4 +410,4 @@ int ClientPort::running(const EventQueue* events) const {
   return running;
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

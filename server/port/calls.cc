@@ -1,4 +1,4 @@
-#include "server/http2/calls.h"
+#include "server/port/calls.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,9 +11,9 @@
 
 #include "glog/logging.h"
 #include "server/clock.h"
-#include "server/http2/client_connection.h"
+#include "server/port/connection.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -504,4 +504,4 @@ void FinishStreams(Group* group, const absl::Status& status) {
   for (StreamCall* call : group->open_streams) call->Finish(status);
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

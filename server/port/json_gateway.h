@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_JSON_GATEWAY_H_
-#define RAFTKV_SERVER_HTTP2_JSON_GATEWAY_H_
+#ifndef RAFTKV_SERVER_PORT_JSON_GATEWAY_H_
+#define RAFTKV_SERVER_PORT_JSON_GATEWAY_H_
 
 // The methods of the API as JSON over HTTP/1: POST of a path with a request as JSON, answered with
 // JSON. As in etcd's gateway: bytes are base64, 64-bit numbers are strings, fields have the names
@@ -20,8 +20,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/http2/calls.h"
-#include "server/http2/stream.h"
+#include "server/port/calls.h"
+#include "server/port/stream.h"
 #include "server/rpc/method.h"
 #include "server/workers.h"
 
@@ -32,7 +32,7 @@ class TypeResolver;
 }
 }  // namespace google::protobuf
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 class JsonGateway {
  public:
@@ -93,6 +93,6 @@ class JsonObjects {
   bool escaped_ = false;
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_JSON_GATEWAY_H_
+#endif  // RAFTKV_SERVER_PORT_JSON_GATEWAY_H_

@@ -1,3 +1,5 @@
+#include "server/port/port.h"
+
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
@@ -14,8 +16,7 @@
 #include "absl/time/clock.h"
 #include "proto/etcd/health.grpc.pb.h"
 #include "server/clock.h"
-#include "server/http2/client_port.h"
-#include "server/http2/gzip.h"
+#include "server/port/gzip.h"
 #include "server/rpc/event_queue.h"
 
 namespace raftkv {
@@ -29,11 +30,11 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 // The health protocol's two methods stand for any unary method and any stream of responses.
-class Rpc : public testing::Test {
+class PortTest : public testing::Test {
  protected:
   class Recorder final : public StreamHandler {
    public:
-    Recorder(Rpc* test, Stream* stream) : test_(test) {
+    Recorder(PortTest* test, Stream* stream) : test_(test) {
       test_->stream_ = stream;
       ++test_->opened_;
     }
@@ -49,7 +50,7 @@ class Rpc : public testing::Test {
     void OnWritable() override { ++test_->written_; }
 
    private:
-    Rpc* const test_;
+    PortTest* const test_;
   };
 
   void SetUp() override {
@@ -146,7 +147,7 @@ class Rpc : public testing::Test {
   Admission admission_ = [](Permission, Call*) { return absl::OkStatus(); };
   static constexpr size_t kMessageBytesMax = 1000;
   EventQueue events_{[] {}};
-  http2::ClientPort port_{{.connection = {.message_bytes_max = kMessageBytesMax}}};
+  port::Port port_{{.connection = {.message_bytes_max = kMessageBytesMax}}};
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<Health::Stub> stub_;
 
@@ -157,7 +158,7 @@ class Rpc : public testing::Test {
   int ended_ = 0;
 };
 
-TEST_F(Rpc, AHandlerSeesTheCallAndAnswersFromAnyThread) {
+TEST_F(PortTest, AHandlerSeesTheCallAndAnswersFromAnyThread) {
   const auto client = Ask("a");
   ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
   const auto call = calls_[0];
@@ -181,7 +182,7 @@ TEST_F(Rpc, AHandlerSeesTheCallAndAnswersFromAnyThread) {
   EXPECT_TRUE(Eventually([&] { return port_.running() == 0; }));
 }
 
-TEST_F(Rpc, GzipIsDecompressedUpToTheLimit) {
+TEST_F(PortTest, GzipIsDecompressedUpToTheLimit) {
   compression_ = GRPC_COMPRESS_GZIP;
   const std::string fits(kMessageBytesMax - 10, 'x');
   const auto client = Ask(fits);
@@ -199,7 +200,7 @@ TEST_F(Rpc, GzipIsDecompressedUpToTheLimit) {
   EXPECT_THAT(calls_, IsEmpty());
 }
 
-TEST_F(Rpc, OtherCompressionIsUnimplemented) {
+TEST_F(PortTest, OtherCompressionIsUnimplemented) {
   compression_ = GRPC_COMPRESS_DEFLATE;
   EXPECT_EQ(StatusOf(std::string(100, 'x')).error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
@@ -207,11 +208,11 @@ TEST_F(Rpc, OtherCompressionIsUnimplemented) {
 TEST(Gunzip, DamagedBytesAreRejected) {
   for (const char* bytes : {"", "\x1f", "\x1f\x8b", "\x1f\x8b\x08garbage garbage garbage"}) {
     std::string plain;
-    EXPECT_TRUE(absl::IsInternal(http2::Gunzip(bytes, 1000, &plain))) << bytes;
+    EXPECT_TRUE(absl::IsInternal(port::Gunzip(bytes, 1000, &plain))) << bytes;
   }
 }
 
-TEST_F(Rpc, AnErrorKeepsItsCodeTextAndTrailers) {
+TEST_F(PortTest, AnErrorKeepsItsCodeTextAndTrailers) {
   const auto client = Ask("a");
   ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
   calls_[0]->AddTrailer("raftkv-outcome", "not-proposed");
@@ -223,7 +224,7 @@ TEST_F(Rpc, AnErrorKeepsItsCodeTextAndTrailers) {
   EXPECT_EQ(client->context.GetServerTrailingMetadata().count("raftkv-outcome"), 1);
 }
 
-TEST_F(Rpc, AdmissionComesFirstThenTheShape) {
+TEST_F(PortTest, AdmissionComesFirstThenTheShape) {
   std::vector<Permission> asked;
   bool admits = true;
   admission_ = [&](Permission permission, Call*) {
@@ -240,7 +241,7 @@ TEST_F(Rpc, AdmissionComesFirstThenTheShape) {
 }
 
 // A client learns that it must go elsewhere before its call is declined.
-TEST_F(Rpc, ADeclinedClientHasBeenToldToGoElsewhere) {
+TEST_F(PortTest, ADeclinedClientHasBeenToldToGoElsewhere) {
   EXPECT_EQ(StatusOf("malformed").error_message(), "malformed");
   EXPECT_EQ(channel_->GetState(false), GRPC_CHANNEL_READY);
   const auto running = Ask("a");
@@ -255,7 +256,7 @@ TEST_F(Rpc, ADeclinedClientHasBeenToldToGoElsewhere) {
 }
 
 // An answer that is as large as the windows of HTTP/2 many times over arrives whole, in pieces.
-TEST_F(Rpc, ALargeAnswerArrivesWhole) {
+TEST_F(PortTest, ALargeAnswerArrivesWhole) {
   const std::string large(20 << 20, 'x');
   const auto client = Ask("a");
   ASSERT_TRUE(Eventually([&] { return !calls_.empty(); }));
@@ -271,7 +272,7 @@ TEST_F(Rpc, ALargeAnswerArrivesWhole) {
   EXPECT_TRUE(Eventually([&] { return port_.unsent_bytes() == 0; }));
 }
 
-TEST_F(Rpc, TheDeadlineIsNeverBeforeTheClients) {
+TEST_F(PortTest, TheDeadlineIsNeverBeforeTheClients) {
   const absl::Duration timeout = absl::Milliseconds(200);
   for (int i = 0; i < 20; ++i) {
     const MonotonicTime before = MonotonicNow();
@@ -286,7 +287,7 @@ TEST_F(Rpc, TheDeadlineIsNeverBeforeTheClients) {
   }
 }
 
-TEST_F(Rpc, AClientThatCancelsIsGoneWhileItsCallWaits) {
+TEST_F(PortTest, AClientThatCancelsIsGoneWhileItsCallWaits) {
   const auto client = Ask("a"), other = Ask("b");
   ASSERT_TRUE(Eventually([&] { return calls_.size() == 2; }));
   const bool first = calls_[0].request().service() == "a";
@@ -296,7 +297,7 @@ TEST_F(Rpc, AClientThatCancelsIsGoneWhileItsCallWaits) {
   EXPECT_EQ(port_.running(), 2) << "both are still to be answered";
 }
 
-TEST_F(Rpc, NothingAnswersAtTheDeadlineButTheHandler) {
+TEST_F(PortTest, NothingAnswersAtTheDeadlineButTheHandler) {
   // On a busy machine a call may take long to arrive.
   ASSERT_TRUE(
       channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(20)));
@@ -308,7 +309,7 @@ TEST_F(Rpc, NothingAnswersAtTheDeadlineButTheHandler) {
   EXPECT_EQ(client->status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED) << "its own";
 }
 
-TEST_F(Rpc, AStreamCarriesResponsesAndAStatus) {
+TEST_F(PortTest, AStreamCarriesResponsesAndAStatus) {
   grpc::ClientContext context;
   const auto reader = stub_->Watch(&context, HealthCheckRequest());
   ASSERT_TRUE(Eventually([&] { return stream_ != nullptr && port_.running() == 1; }));
@@ -337,7 +338,7 @@ TEST_F(Rpc, AStreamCarriesResponsesAndAStatus) {
   EXPECT_EQ(ended_, 1);
 }
 
-TEST_F(Rpc, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
+TEST_F(PortTest, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<HealthCheckResponse>>> readers;
   const auto open = [&](const std::string& service) {
@@ -363,7 +364,7 @@ TEST_F(Rpc, AStreamEndsWithItsRequestsStatusItsClientOrTheServer) {
   for (int i = 2; i < 5; ++i) EXPECT_FALSE(readers[i]->Finish().ok());
 }
 
-TEST_F(Rpc, MalformedRequestsAndUnservedMethodsGetErrors) {
+TEST_F(PortTest, MalformedRequestsAndUnservedMethodsGetErrors) {
   grpc::GenericStub stub(channel_);
   const auto ask = [&](const std::string& method, const std::string& bytes) {
     grpc::CompletionQueue queue;

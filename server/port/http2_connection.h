@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_CONNECTION_H_
-#define RAFTKV_SERVER_HTTP2_CONNECTION_H_
+#ifndef RAFTKV_SERVER_PORT_HTTP2_CONNECTION_H_
+#define RAFTKV_SERVER_PORT_HTTP2_CONNECTION_H_
 
 // A connection of a client that speaks HTTP/2: the session on its socket (nghttp2), and its
 // streams. Every new connection of a port is one of these, until its client speaks HTTP/1. On the
@@ -20,21 +20,21 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "server/http2/client_connection.h"
-#include "server/http2/stream.h"
+#include "server/port/connection.h"
+#include "server/port/stream.h"
 #include "storage/base/monotonic_time.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
-class Connection final : public ClientConnection {
+class Http2Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block.
-  Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-             MonotonicTime now);
-  ~Connection() override;
+  Http2Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
+                  MonotonicTime now);
+  ~Http2Connection() override;
 
   bool Read(MonotonicTime now) override;
-  std::unique_ptr<ClientConnection> Successor() override;
+  std::unique_ptr<Connection> Successor() override;
   void Execute(Command* command) override;
   bool EndLate(MonotonicTime now) override;
   void AnnounceGoaway() override;
@@ -86,6 +86,6 @@ class Connection final : public ClientConnection {
   int64_t request_bytes_ = 0;  // of incomplete requests
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_CONNECTION_H_
+#endif  // RAFTKV_SERVER_PORT_HTTP2_CONNECTION_H_

@@ -1,4 +1,4 @@
-#include "server/http2/json_gateway.h"
+#include "server/port/json_gateway.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/json_util.h>
@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -205,4 +205,4 @@ absl::StatusOr<bool> JsonObjects::Next(std::string* object) {
   return false;
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

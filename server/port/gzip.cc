@@ -1,11 +1,11 @@
-#include "server/http2/gzip.h"
+#include "server/port/gzip.h"
 
 #include <zlib.h>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -40,4 +40,4 @@ absl::Status Gunzip(std::string_view bytes, size_t bytes_max, std::string* plain
   return absl::OkStatus();
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

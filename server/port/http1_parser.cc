@@ -2,7 +2,7 @@
 // fewer.
 #define BOOST_DISABLE_ASSERTS
 
-#include "server/http2/http1_parser.h"
+#include "server/port/http1_parser.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/etcd/metadata.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -109,4 +109,4 @@ const Http1Head& Http1Parser::head() const { return beast_->head; }
 std::string Http1Parser::TakeBody() { return std::exchange(beast_->body, {}); }
 void Http1Parser::Reset() { beast_ = std::make_unique<Beast>(); }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
-#define RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
+#ifndef RAFTKV_SERVER_PORT_HTTP1_CONNECTION_H_
+#define RAFTKV_SERVER_PORT_HTTP1_CONNECTION_H_
 
 // A connection of a client that speaks HTTP/1: a browser, curl, a probe of Kubernetes, Prometheus.
 // It serves pages (rpc/method.h), and methods as JSON (json_gateway.h). Requests are served one
@@ -20,15 +20,15 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "server/http2/client_connection.h"
-#include "server/http2/http1_parser.h"
-#include "server/http2/json_gateway.h"
-#include "server/http2/stream.h"
+#include "server/port/connection.h"
+#include "server/port/http1_parser.h"
+#include "server/port/json_gateway.h"
+#include "server/port/stream.h"
 #include "storage/base/monotonic_time.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
-class Http1Connection final : public ClientConnection {
+class Http1Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block. `pages_only`: methods are not served.
   Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
@@ -123,6 +123,6 @@ class Http1Connection final : public ClientConnection {
   MonotonicTime sent_by_ = MonotonicTime::InfiniteFuture();  // for the answer
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_HTTP1_CONNECTION_H_
+#endif  // RAFTKV_SERVER_PORT_HTTP1_CONNECTION_H_

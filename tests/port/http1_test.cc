@@ -18,14 +18,14 @@
 #include "proto/etcd/health.pb.h"
 #include "proto/etcd/rpc.pb.h"
 #include "proto/http.pb.h"
-#include "server/http2/calls.h"
-#include "server/http2/connection.h"
-#include "server/http2/http1_connection.h"
-#include "server/http2/json_gateway.h"
+#include "server/port/calls.h"
+#include "server/port/http1_connection.h"
+#include "server/port/http2_connection.h"
+#include "server/port/json_gateway.h"
 #include "tests/e2e/raw_http2.h"
-#include "tests/rpc/port_fixture.h"
+#include "tests/port/port_fixture.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 namespace {
 
 using grpc::health::v1::HealthCheckRequest;
@@ -530,4 +530,4 @@ TEST_F(Http1Test, AnErrorEndsAStream) {
 }
 
 }  // namespace
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

@@ -1,4 +1,4 @@
-#include "server/http2/http1_connection.h"
+#include "server/port/http1_connection.h"
 
 #include <sys/socket.h>
 
@@ -15,14 +15,14 @@
 #include "absl/time/time.h"
 #include "glog/logging.h"
 #include "proto/http.pb.h"
-#include "server/http2/json_gateway.h"
+#include "server/port/json_gateway.h"
 #include "server/rpc/method.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
-constexpr size_t kAheadMax = Http1Parser::kHeadBytesMax + ClientConnection::kReadBytes;
+constexpr size_t kAheadMax = Http1Parser::kHeadBytesMax + Connection::kReadBytes;
 constexpr absl::Duration kIdleMax = absl::Minutes(2);
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
 // A request in JSON may be larger than its message, because JSON contains bytes as base64.
@@ -82,7 +82,7 @@ std::string Join(const Pieces& pieces) {
 
 Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
                                  Router* router, MonotonicTime now, bool pages_only)
-    : ClientConnection(fd, std::move(peer), limits, router, now),
+    : Connection(fd, std::move(peer), limits, router, now),
       pages_only_(pages_only),
       waiting_since_(now) {}
 
@@ -458,4 +458,4 @@ void Http1Connection::Goaway() {
   if (stream_ == nullptr && !answered_) StartDraining();
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

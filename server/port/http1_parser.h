@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_HTTP1_PARSER_H_
-#define RAFTKV_SERVER_HTTP2_HTTP1_PARSER_H_
+#ifndef RAFTKV_SERVER_PORT_HTTP1_PARSER_H_
+#define RAFTKV_SERVER_PORT_HTTP1_PARSER_H_
 
 // Parses the requests that one client sends over HTTP/1, one after the other, with Boost.Beast.
 
@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 // The first line and the headers of a request.
 struct Http1Head {
@@ -52,6 +52,6 @@ class Http1Parser {
   std::unique_ptr<Beast> beast_;
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_HTTP1_PARSER_H_
+#endif  // RAFTKV_SERVER_PORT_HTTP1_PARSER_H_

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
-#define RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
+#ifndef RAFTKV_SERVER_PORT_PORT_H_
+#define RAFTKV_SERVER_PORT_PORT_H_
 
 // A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
 // first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
@@ -9,9 +9,9 @@
 // clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md,
 // 0021-one-server-for-both-ports.md).
 //
-//   requests: client -> port's thread (ClientConnection, StreamOwner) -> EventQueue -> handlers'
-//             thread (Call)
-//   answers:  any thread (Finish, Write) -> Outbox -> port's thread (ClientConnection) -> client
+//   requests: client -> port's thread (Connection, StreamOwner) -> EventQueue -> handlers' thread
+//             (Call)
+//   answers:  any thread (Finish, Write) -> Outbox -> port's thread (Connection) -> client
 //
 // A stop calls Decline first: clients are told to make new calls elsewhere before any call is
 // declined. Close ends the connections after the answers were sent.
@@ -29,20 +29,19 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "server/http2/calls.h"
-#include "server/http2/connection.h"
-#include "server/http2/json_gateway.h"
-#include "server/http2/stream.h"
+#include "server/port/calls.h"
+#include "server/port/http2_connection.h"
+#include "server/port/json_gateway.h"
+#include "server/port/stream.h"
 #include "server/rpc/event_queue.h"
 #include "server/rpc/method.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 struct PortOptions {
   ConnectionLimits connection;
   // A further one is closed at once, unless there are connections of strangers
-  // (ClientConnection::stranger): then it replaces the oldest of these, so that members can
-  // connect.
+  // (Connection::stranger): then it replaces the oldest of these, so that members can connect.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;  // of all connections; a further one is not processed
   // That handlers have; a further stream is not processed. Strangers get none while there are half
@@ -51,15 +50,15 @@ struct PortOptions {
   int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
 };
 
-class ClientPort final : private Router {
+class Port final : private Router {
  public:
-  explicit ClientPort(const PortOptions& options)
+  explicit Port(const PortOptions& options)
       : options_(options),
         outbox_(options.request_bytes_max,
                 static_cast<int64_t>(options.connection.message_bytes_max)) {
     if (!options.connection.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
   }
-  ~ClientPort();
+  ~Port();
 
   // Call it before Start, once for each thread that runs handlers. Handlers of these methods run
   // where `events` is served.
@@ -117,7 +116,7 @@ class ClientPort final : private Router {
   void Accept(int listener, Face face);
   // Closes the oldest connection of a stranger. False: there is none.
   bool DropStranger();
-  void ServeSocket(ClientConnection* connection, uint32_t events);
+  void ServeSocket(Connection* connection, uint32_t events);
   void RunCommands();
   void WriteTouched();
   void PushEvents();
@@ -128,8 +127,8 @@ class ClientPort final : private Router {
   void StopListening();
   void RunClose();
   // Watches the socket for what the connection waits for.
-  void Watch(ClientConnection* connection);
-  void Drop(ClientConnection* connection);
+  void Watch(Connection* connection);
+  void Drop(Connection* connection);
 
   const PortOptions options_;
   std::vector<std::unique_ptr<Group>> groups_;
@@ -145,8 +144,8 @@ class ClientPort final : private Router {
 
   // The port's thread:
   int epoll_ = -1;
-  absl::flat_hash_map<int, std::unique_ptr<ClientConnection>> connections_;  // by descriptor
-  std::set<int> touched_;                                                    // to be written to
+  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_;  // by descriptor
+  std::set<int> touched_;                                              // to be written to
   size_t streams_ = 0;
   MonotonicTime now_;
   MonotonicTime next_second_;
@@ -157,6 +156,6 @@ class ClientPort final : private Router {
   bool accepting_ = true;  // false until the next second: no file descriptor was left for accept
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_CLIENT_PORT_H_
+#endif  // RAFTKV_SERVER_PORT_PORT_H_

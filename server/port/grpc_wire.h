@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_HTTP2_GRPC_WIRE_H_
-#define RAFTKV_SERVER_HTTP2_GRPC_WIRE_H_
+#ifndef RAFTKV_SERVER_PORT_GRPC_WIRE_H_
+#define RAFTKV_SERVER_PORT_GRPC_WIRE_H_
 
 // The parts of the protocol "gRPC over HTTP/2" that do not depend on a connection: the text of
 // headers, and the framing of messages.
@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 // The value of the header grpc-timeout, for example "100m". nullopt: it is malformed.
 std::optional<absl::Duration> ParseTimeout(std::string_view value);
@@ -61,6 +61,6 @@ class MessageReader {
   size_t used_ = 0;  // bytes at the start of bytes_ that were returned
 };
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
 
-#endif  // RAFTKV_SERVER_HTTP2_GRPC_WIRE_H_
+#endif  // RAFTKV_SERVER_PORT_GRPC_WIRE_H_

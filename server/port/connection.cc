@@ -1,4 +1,4 @@
-#include "server/http2/client_connection.h"
+#include "server/port/connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -34,8 +34,8 @@ void SetSocketOptions(int fd, absl::Duration vanished) {
 
 }  // namespace
 
-ClientConnection::ClientConnection(int fd, std::string peer, const ConnectionLimits& limits,
-                                   Router* router, MonotonicTime now)
+Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
+                       MonotonicTime now)
     : peer_(std::move(peer)),
       limits_(limits),
       router_(router),
@@ -46,13 +46,13 @@ ClientConnection::ClientConnection(int fd, std::string peer, const ConnectionLim
   SetSocketOptions(fd, limits.vanished);
 }
 
-ClientConnection::~ClientConnection() {
+Connection::~Connection() {
   if (fd_ >= 0) close(fd_);
 }
 
-int ClientConnection::ReleaseSocket() { return std::exchange(fd_, -1); }
+int Connection::ReleaseSocket() { return std::exchange(fd_, -1); }
 
-bool ClientConnection::Write(MonotonicTime now) {
+bool Connection::Write(MonotonicTime now) {
   now_ = now;
   for (size_t sent = 0; sent < kWriteBytes;) {
     const bool empty = out_.empty();
@@ -80,17 +80,17 @@ bool ClientConnection::Write(MonotonicTime now) {
   return true;
 }
 
-void ClientConnection::StartDraining() {
+void Connection::StartDraining() {
   if (!std::exchange(draining_, true)) draining_since_ = now_;
 }
 
-bool ClientConnection::Stalls(MonotonicTime now) const {
+bool Connection::Stalls(MonotonicTime now) const {
   if (draining_ && now - draining_since_ > kLingerMax) return true;
   return !out_.empty() && now - taken_at_ > kStalledMax;
 }
 
-MonotonicTime ClientConnection::SentBy(size_t bytes) const {
+MonotonicTime Connection::SentBy(size_t bytes) const {
   return now_ + kStalledMax + absl::Seconds(static_cast<int64_t>(bytes) / kSlowestBytesPerSecond);
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

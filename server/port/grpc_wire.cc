@@ -1,4 +1,4 @@
-#include "server/http2/grpc_wire.h"
+#include "server/port/grpc_wire.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -11,9 +11,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/http2/gzip.h"
+#include "server/port/gzip.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -203,4 +203,4 @@ bool Parse(const std::string& bytes, size_t fields_max, google::protobuf::Messag
   return message->ParseFromString(bytes);
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

@@ -18,10 +18,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "proto/etcd/health.pb.h"
-#include "server/http2/client_port.h"
+#include "server/port/port.h"
 #include "tests/e2e/raw_http2.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 namespace {
 
 class AcceptTest : public testing::Test {
@@ -37,7 +37,7 @@ class AcceptTest : public testing::Test {
   void Start(size_t connections_max) { Start(PortOptions{.connections_max = connections_max}); }
   // Serves kCall. Its calls are not answered, except those of kStranger, which are rejected.
   void Start(const PortOptions& options) {
-    port_ = std::make_unique<ClientPort>(options);
+    port_ = std::make_unique<Port>(options);
     UnaryMethod method;
     method.name = kCall;
     method.request = &grpc::health::v1::HealthCheckRequest::default_instance();
@@ -99,7 +99,7 @@ class AcceptTest : public testing::Test {
   static constexpr char kCall[] = "/Call", kStranger[] = "stranger";
   EventQueue events_{[] {}};
   std::vector<UnaryCall*> calls_;
-  std::unique_ptr<ClientPort> port_;
+  std::unique_ptr<Port> port_;
   std::vector<int> sockets_;
 };
 
@@ -318,4 +318,4 @@ TEST_F(AcceptTest, WithoutDescriptorsThePortPauses) {
 }
 
 }  // namespace
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

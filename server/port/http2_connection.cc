@@ -1,4 +1,4 @@
-#include "server/http2/connection.h"
+#include "server/port/http2_connection.h"
 
 #include <sys/socket.h>
 
@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "proto/etcd/metadata.h"
-#include "server/http2/http1_connection.h"
+#include "server/port/http1_connection.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 
 namespace {
 
@@ -63,12 +63,12 @@ static bool IsGrpc(std::string_view content_type) {
 }
 
 // nghttp2 calls these from Read and Write.
-struct Connection::Callbacks {
-  static Connection* Of(void* user_data) { return static_cast<Connection*>(user_data); }
+struct Http2Connection::Callbacks {
+  static Http2Connection* Of(void* user_data) { return static_cast<Http2Connection*>(user_data); }
 
   static int OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    Connection* const c = Of(user);
+    Http2Connection* const c = Of(user);
     const int32_t id = frame->hd.stream_id;
     const bool stranger = c->stranger();
     const bool too_many = stranger && c->streams_.size() >= c->limits_.stranger_streams_max;
@@ -88,7 +88,7 @@ struct Connection::Callbacks {
                       size_t name_size, const uint8_t* value, size_t value_size, uint8_t /*flags*/,
                       void* user) {
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    Connection* const c = Of(user);
+    Http2Connection* const c = Of(user);
     GrpcStream* const stream = c->StreamOf(frame->hd.stream_id);
     if (stream == nullptr) return 0;
     c->OnHeader(stream, View(name, name_size), View(value, value_size));
@@ -99,7 +99,7 @@ struct Connection::Callbacks {
   }
 
   static int OnFrame(nghttp2_session* /*session*/, const nghttp2_frame* frame, void* user) {
-    Connection* const c = Of(user);
+    Http2Connection* const c = Of(user);
     c->introduced_ = true;  // the first frame is that of the client's settings
     const bool control = frame->hd.type == NGHTTP2_SETTINGS || frame->hd.type == NGHTTP2_GOAWAY ||
                          frame->hd.type == NGHTTP2_PRIORITY;
@@ -116,7 +116,7 @@ struct Connection::Callbacks {
 
   static int OnDataChunk(nghttp2_session* session, uint8_t /*flags*/, int32_t id,
                          const uint8_t* data, size_t size, void* user) {
-    Connection* const c = Of(user);
+    Http2Connection* const c = Of(user);
     nghttp2_session_consume_connection(session, size);
     if (GrpcStream* const stream = c->StreamOf(id); stream != nullptr) {
       c->OnData(stream, View(data, size));
@@ -126,7 +126,7 @@ struct Connection::Callbacks {
 
   static int OnStreamClose(nghttp2_session* /*session*/, int32_t id, uint32_t error_code,
                            void* user) {
-    Connection* const c = Of(user);
+    Http2Connection* const c = Of(user);
     if (GrpcStream* const stream = c->StreamOf(id); stream != nullptr)
       c->OnClose(stream, error_code);
     return 0;
@@ -162,7 +162,7 @@ struct Connection::Callbacks {
     return table;
   }
 
-  static nghttp2_session* NewSession(Connection* c) {
+  static nghttp2_session* NewSession(Http2Connection* c) {
     nghttp2_option* options = nullptr;
     CHECK_EQ(nghttp2_option_new(&options), 0);
     nghttp2_option_set_no_auto_window_update(options, 1);
@@ -179,9 +179,9 @@ struct Connection::Callbacks {
   }
 };
 
-Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                       MonotonicTime now)
-    : ClientConnection(fd, std::move(peer), limits, router, now) {
+Http2Connection::Http2Connection(int fd, std::string peer, const ConnectionLimits& limits,
+                                 Router* router, MonotonicTime now)
+    : Connection(fd, std::move(peer), limits, router, now) {
   session_ = Callbacks::NewSession(this);
   const std::array<nghttp2_settings_entry, 3> settings = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
@@ -192,24 +192,24 @@ Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits,
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, limits.connection_window);
 }
 
-Connection::~Connection() {
+Http2Connection::~Http2Connection() {
   for (auto& [id, stream] : absl::flat_hash_map<int32_t, std::shared_ptr<GrpcStream>>(streams_)) {
     OnClose(stream.get(), NGHTTP2_CANCEL);
   }
   nghttp2_session_del(session_);
 }
 
-GrpcStream* Connection::StreamOf(int32_t id) const {
+GrpcStream* Http2Connection::StreamOf(int32_t id) const {
   return static_cast<GrpcStream*>(nghttp2_session_get_stream_user_data(session_, id));
 }
 
-void Connection::Reset(int32_t stream_id, uint32_t error_code) {
+void Http2Connection::Reset(int32_t stream_id, uint32_t error_code) {
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream_id, error_code);
 }
 
 // --- what the client sends
 
-bool Connection::Read(MonotonicTime now) {
+bool Http2Connection::Read(MonotonicTime now) {
   static thread_local std::array<uint8_t, kReadBytes> buffer;
   now_ = now;
   const ssize_t got = recv(fd(), buffer.data(), buffer.size(), 0);
@@ -232,7 +232,7 @@ bool Connection::Read(MonotonicTime now) {
          2 * size_t{limits_.streams_max} + 2000;
 }
 
-bool Connection::CountControlFrame() {
+bool Http2Connection::CountControlFrame() {
   if (now_ - second_ > absl::Seconds(1)) {
     second_ = now_;
     control_frames_ = 0;
@@ -240,7 +240,7 @@ bool Connection::CountControlFrame() {
   return ++control_frames_ <= kControlFramesMax;
 }
 
-void Connection::OnHeader(GrpcStream* stream, std::string_view name, std::string_view value) {
+void Http2Connection::OnHeader(GrpcStream* stream, std::string_view name, std::string_view value) {
   constexpr size_t kOverhead = 32;  // RFC 9113 §6.5.2
   stream->header_bytes += name.size() + value.size() + kOverhead;
   if (stream->header_bytes > limits_.metadata_bytes_max) return;  // OnHeaders rejects the call
@@ -264,7 +264,7 @@ void Connection::OnHeader(GrpcStream* stream, std::string_view name, std::string
   }
 }
 
-void Connection::OnHeaders(GrpcStream* stream) {
+void Http2Connection::OnHeaders(GrpcStream* stream) {
   if (stream->header_bytes > limits_.metadata_bytes_max) {
     return SendStatus(stream,
                       absl::ResourceExhaustedError(absl::StrCat(
@@ -292,7 +292,7 @@ void Connection::OnHeaders(GrpcStream* stream) {
   }
 }
 
-void Connection::OnData(GrpcStream* stream, std::string_view data) {
+void Http2Connection::OnData(GrpcStream* stream, std::string_view data) {
   if (stream->ended || stream->owner == nullptr) {
     nghttp2_session_consume_stream(session_, stream->id, data.size());
     return;
@@ -307,13 +307,13 @@ void Connection::OnData(GrpcStream* stream, std::string_view data) {
   Deliver(stream);
 }
 
-bool Connection::ChangeRequestBytes(int64_t change, const GrpcStream& stream) {
+bool Http2Connection::ChangeRequestBytes(int64_t change, const GrpcStream& stream) {
   request_bytes_ += change;
   return router_->ChangeRequestBytes(change, static_cast<int64_t>(stream.reader.bytes()),
                                      request_bytes_, change > 0 && stranger());
 }
 
-void Connection::Deliver(GrpcStream* stream) {
+void Http2Connection::Deliver(GrpcStream* stream) {
   while (!stream->ended && stream->owner->WantsMessage()) {
     std::string message;
     const size_t before = stream->reader.bytes();
@@ -336,12 +336,12 @@ void Connection::Deliver(GrpcStream* stream) {
   }
 }
 
-void Connection::OnEndOfRequests(GrpcStream* stream) {
+void Http2Connection::OnEndOfRequests(GrpcStream* stream) {
   stream->requests_ended = true;
   if (stream->owner != nullptr) Deliver(stream);
 }
 
-void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
+void Http2Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   const bool complete = stream->ended && stream->out.empty() && error_code == NGHTTP2_NO_ERROR;
   if (!complete) stream->gone.store(true, std::memory_order_relaxed);
   if (stream->accepted) accepted_ = true;
@@ -357,11 +357,11 @@ void Connection::OnClose(GrpcStream* stream, uint32_t error_code) {
   }
 }
 
-bool Connection::MaySpeakHttp1() const {
+bool Http2Connection::MaySpeakHttp1() const {
   return !speaks_http2_ && !first_bytes_.empty() && absl::ascii_isupper(first_bytes_[0]);
 }
 
-bool Connection::AnswerHttp1() {
+bool Http2Connection::AnswerHttp1() {
   if (!MaySpeakHttp1()) return false;
   absl::StrAppend(&out_,
                   "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -371,13 +371,13 @@ bool Connection::AnswerHttp1() {
   return true;
 }
 
-bool Connection::stranger() const {
+bool Http2Connection::stranger() const {
   if (!limits_.for_peers || accepted_) return false;
   return std::none_of(streams_.begin(), streams_.end(),
                       [](const auto& stream) { return stream.second->accepted.load(); });
 }
 
-std::unique_ptr<ClientConnection> Connection::Successor() {
+std::unique_ptr<Connection> Http2Connection::Successor() {
   if (limits_.for_peers || !MaySpeakHttp1()) return nullptr;
   auto successor =
       std::make_unique<Http1Connection>(ReleaseSocket(), peer_, limits_, router_, now_);
@@ -387,7 +387,7 @@ std::unique_ptr<ClientConnection> Connection::Successor() {
 
 // --- what is sent to the client
 
-void Connection::Execute(Command* command) {
+void Http2Connection::Execute(Command* command) {
   GrpcStream* const stream = command->stream.get();
   CHECK(stream->connection == this);
   if (stream->ended) return router_->OnSent(BytesOf(command->message));
@@ -401,8 +401,8 @@ void Connection::Execute(Command* command) {
   }
 }
 
-void Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
-                            std::vector<Header> trailers) {
+void Http2Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
+                                 std::vector<Header> trailers) {
   if (stream->ended) return;
   stream->ended = true;
   stream->sent_by = SentBy(BytesOf(stream->out));
@@ -419,7 +419,7 @@ void Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
   nghttp2_submit_response(session_, stream->id, headers.data(), headers.size(), nullptr);
 }
 
-void Connection::Respond(GrpcStream* stream) {
+void Http2Connection::Respond(GrpcStream* stream) {
   if (std::exchange(stream->answering, true)) {
     nghttp2_session_resume_data(session_, stream->id);
     return;
@@ -430,7 +430,7 @@ void Connection::Respond(GrpcStream* stream) {
   nghttp2_submit_response(session_, stream->id, headers.data(), headers.size(), &provider);
 }
 
-void Connection::AnswerPlainHttp(GrpcStream* stream) {
+void Http2Connection::AnswerPlainHttp(GrpcStream* stream) {
   stream->ended = stream->answering = stream->not_grpc = true;
   stream->sent_by = SentBy(0);
   stream->out.emplace_back(limits_.for_peers ? kPeerText : kPlainText);
@@ -440,7 +440,8 @@ void Connection::AnswerPlainHttp(GrpcStream* stream) {
   nghttp2_submit_response(session_, stream->id, headers.data(), headers.size(), &provider);
 }
 
-ssize_t Connection::FillData(GrpcStream* stream, uint8_t* to, size_t bytes_max, uint32_t* flags) {
+ssize_t Http2Connection::FillData(GrpcStream* stream, uint8_t* to, size_t bytes_max,
+                                  uint32_t* flags) {
   if (stream->dropped) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // it is being reset
   size_t filled = 0;
   while (filled < bytes_max && !stream->out.empty()) {
@@ -470,15 +471,15 @@ ssize_t Connection::FillData(GrpcStream* stream, uint8_t* to, size_t bytes_max, 
   return static_cast<ssize_t>(filled);
 }
 
-void Connection::SubmitTrailers(GrpcStream* stream) {
+void Http2Connection::SubmitTrailers(GrpcStream* stream) {
   std::vector<nghttp2_nv> trailers;
   for (const auto& [name, value] : stream->trailers) trailers.push_back(Nv(name, value));
   nghttp2_submit_trailer(session_, stream->id, trailers.data(), trailers.size());
 }
 
-bool Connection::MaySend() const { return speaks_http2_ || now_ - opened_ > kSilenceMax; }
+bool Http2Connection::MaySend() const { return speaks_http2_ || now_ - opened_ > kSilenceMax; }
 
-bool Connection::Fill() {
+bool Http2Connection::Fill() {
   while (MaySend() && out_.size() < kSendBytes) {
     const uint8_t* data = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &data);
@@ -489,7 +490,7 @@ bool Connection::Fill() {
   return true;
 }
 
-bool Connection::EndLate(MonotonicTime now) {
+bool Http2Connection::EndLate(MonotonicTime now) {
   now_ = now;
   if (!introduced_ && now - opened_ > kIntroductionMax) return false;
   if (Stalls(now)) return false;
@@ -504,25 +505,25 @@ bool Connection::EndLate(MonotonicTime now) {
   return true;
 }
 
-void Connection::DropStream(GrpcStream* stream) {
+void Http2Connection::DropStream(GrpcStream* stream) {
   if (std::exchange(stream->dropped, true)) return;
   stream->ended = true;
   FreeOutput(stream);
   Reset(stream->id, NGHTTP2_CANCEL);
 }
 
-void Connection::FreeOutput(GrpcStream* stream) {
+void Http2Connection::FreeOutput(GrpcStream* stream) {
   if (!stream->not_grpc) router_->OnSent(BytesOf(stream->out) - stream->out_offset);
   stream->out.clear();
   stream->out_offset = 0;
 }
 
-void Connection::AnnounceGoaway() { nghttp2_submit_shutdown_notice(session_); }
+void Http2Connection::AnnounceGoaway() { nghttp2_submit_shutdown_notice(session_); }
 
-void Connection::Goaway() {
+void Http2Connection::Goaway() {
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
                         nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
                         nullptr, 0);
 }
 
-}  // namespace raftkv::http2
+}  // namespace raftkv::port

@@ -1,7 +1,7 @@
 // The limits of one connection of a client, on a socket pair, with a clock that the test advances.
 // Each test fails if its limit is removed from the code.
 
-#include "server/http2/connection.h"
+#include "server/port/http2_connection.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "proto/etcd/health.pb.h"
-#include "server/http2/calls.h"
+#include "server/port/calls.h"
 #include "tests/e2e/raw_http2.h"
-#include "tests/rpc/port_fixture.h"
+#include "tests/port/port_fixture.h"
 
-namespace raftkv::http2 {
+namespace raftkv::port {
 namespace {
 
 using e2e::CallHeaders;
@@ -39,7 +39,7 @@ std::string Times(int count, const std::string& bytes) {
   return all;
 }
 
-class ConnectionTest : public PortFixture {
+class Http2ConnectionTest : public PortFixture {
  protected:
   void SetUp() override {
     UnaryMethod unary;
@@ -62,8 +62,8 @@ class ConnectionTest : public PortFixture {
 
   // The client sends `bytes`, and the connection reads them. False: it is over.
   bool Receive(const std::string& bytes) {
-    for (size_t at = 0; at < bytes.size(); at += Connection::kReadBytes) {
-      const std::string part = bytes.substr(at, Connection::kReadBytes);
+    for (size_t at = 0; at < bytes.size(); at += Http2Connection::kReadBytes) {
+      const std::string part = bytes.substr(at, Http2Connection::kReadBytes);
       EXPECT_EQ(send(client_, part.data(), part.size(), 0), static_cast<ssize_t>(part.size()));
       if (!connection_->Read(now_)) return false;
     }
@@ -100,7 +100,7 @@ class ConnectionTest : public PortFixture {
 
 // A control frame costs time for every stream. So a client may send 100 of them in a second,
 // including its first settings.
-TEST_F(ConnectionTest, ControlFramesHaveARate) {
+TEST_F(Http2ConnectionTest, ControlFramesHaveARate) {
   const std::string priority = Frame(kPriority, 0, 1, std::string("\0\0\0\3\1", 5));
   ASSERT_TRUE(Receive(Preface() + Times(99, priority)));
   now_ += absl::Milliseconds(1001);
@@ -108,20 +108,20 @@ TEST_F(ConnectionTest, ControlFramesHaveARate) {
   EXPECT_FALSE(Receive(priority));
 }
 
-TEST_F(ConnectionTest, SettingsCountAsControlFrames) {
+TEST_F(Http2ConnectionTest, SettingsCountAsControlFrames) {
   ASSERT_TRUE(Receive(Preface() + Times(99, Frame(e2e::kSettings, 0, 0, ""))));
   EXPECT_FALSE(Receive(Frame(e2e::kSettings, 0, 0, "")));
 }
 
 // Without an open stream, a GOAWAY of the client ends the session.
-TEST_F(ConnectionTest, GoawaysCountAsControlFrames) {
+TEST_F(Http2ConnectionTest, GoawaysCountAsControlFrames) {
   const std::string goaway = Frame(kGoaway, 0, 0, std::string(8, '\0'));
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + Times(99, goaway)));
   EXPECT_FALSE(Receive(goaway));
 }
 
 // What the peer port allows. The client is told with a GOAWAY, and its later calls are ignored.
-TEST_F(ConnectionTest, ResetsHaveARate) {
+TEST_F(Http2ConnectionTest, ResetsHaveARate) {
   limits_.resets_burst = 5;
   limits_.resets_rate = 1;
   Reconnect();
@@ -145,7 +145,7 @@ TEST_F(ConnectionTest, ResetsHaveARate) {
 }
 
 // A stranger's messages must not wait in front of those of the members.
-TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt) {
+TEST_F(Http2ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt) {
   limits_.for_peers = true;
   Reconnect();
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) +
@@ -161,7 +161,7 @@ TEST_F(ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAcceptedIt)
 }
 
 // A connection is a member's from its first accepted call to its end.
-TEST_F(ConnectionTest, AStrangerIsAcceptedWithAUnaryCall) {
+TEST_F(Http2ConnectionTest, AStrangerIsAcceptedWithAUnaryCall) {
   limits_.for_peers = true;
   Reconnect();
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, /*last=*/true)));
@@ -174,7 +174,7 @@ TEST_F(ConnectionTest, AStrangerIsAcceptedWithAUnaryCall) {
 }
 
 // This is nghttp2's own limit: it keeps 1,000 unsent answers.
-TEST_F(ConnectionTest, PingsWhoseAnswersAreNotReadEndIt) {
+TEST_F(Http2ConnectionTest, PingsWhoseAnswersAreNotReadEndIt) {
   const std::string ping = Frame(e2e::kPing, 0, 0, "12345678");
   ASSERT_TRUE(Receive(Preface()));
   for (int i = 0; i < 20; ++i) {
@@ -185,7 +185,7 @@ TEST_F(ConnectionTest, PingsWhoseAnswersAreNotReadEndIt) {
 }
 
 // Every call that is not admitted is answered with a frame.
-TEST_F(ConnectionTest, AnswersThatAreNotReadAreBounded) {
+TEST_F(Http2ConnectionTest, AnswersThatAreNotReadAreBounded) {
   admits_ = false;
   ASSERT_TRUE(Receive(Preface()));
   const int queue_max = static_cast<int>(2 * limits_.streams_max) + 2000;
@@ -202,12 +202,12 @@ TEST_F(ConnectionTest, AnswersThatAreNotReadAreBounded) {
   EXPECT_FALSE(Receive(calls(queue_max + 100)));
 }
 
-TEST_F(ConnectionTest, AClientThatSaysNothingIsCutOff) {
+TEST_F(Http2ConnectionTest, AClientThatSaysNothingIsCutOff) {
   EXPECT_TRUE(connection_->EndLate(start_ + absl::Seconds(20)));
   EXPECT_FALSE(connection_->EndLate(start_ + absl::Seconds(21)));
 }
 
-TEST_F(ConnectionTest, AClientThatReadsNothingIsCutOff) {
+TEST_F(Http2ConnectionTest, AClientThatReadsNothingIsCutOff) {
   ASSERT_TRUE(Receive(Preface()));
   while (!connection_->socket_full()) {
     ASSERT_TRUE(Receive(Times(500, Frame(e2e::kPing, 0, 0, "12345678"))));
@@ -217,20 +217,20 @@ TEST_F(ConnectionTest, AClientThatReadsNothingIsCutOff) {
   EXPECT_FALSE(connection_->EndLate(start_ + absl::Seconds(61)));
 }
 
-TEST_F(ConnectionTest, AnIncompleteRequestIsLateAfterTwoMinutes) {
+TEST_F(Http2ConnectionTest, AnIncompleteRequestIsLateAfterTwoMinutes) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary)));
   EXPECT_FALSE(EndsAsLate(1, start_ + absl::Seconds(120)));
   EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(121)));
 }
 
-TEST_F(ConnectionTest, ACallThatItsHandlerHasIsNeverLate) {
+TEST_F(Http2ConnectionTest, ACallThatItsHandlerHasIsNeverLate) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kUnary) + MessageData(1, "", 0, /*last=*/true)));
   RunEvents();
   EXPECT_FALSE(EndsAsLate(1, start_ + absl::Hours(1)));
 }
 
 // The client's window for answers is 0.
-TEST_F(ConnectionTest, AnAnswerThatIsNotReadIsLateASecondAfterTheDeadline) {
+TEST_F(Http2ConnectionTest, AnAnswerThatIsNotReadIsLateASecondAfterTheDeadline) {
   const std::string no_window = Frame(e2e::kSettings, 0, 0, std::string("\0\4\0\0\0\0", 6));
   ASSERT_TRUE(Receive(Preface() + no_window + CallHeaders(1, kUnary, "3S") +
                       MessageData(1, "", 0, /*last=*/true)));
@@ -239,7 +239,7 @@ TEST_F(ConnectionTest, AnAnswerThatIsNotReadIsLateASecondAfterTheDeadline) {
   EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(5)));
 }
 
-TEST_F(ConnectionTest, AnAnswerWithoutADeadlineIsLateAfterAMinute) {
+TEST_F(Http2ConnectionTest, AnAnswerWithoutADeadlineIsLateAfterAMinute) {
   const std::string no_window = Frame(e2e::kSettings, 0, 0, std::string("\0\4\0\0\0\0", 6));
   ASSERT_TRUE(Receive(Preface() + no_window + CallHeaders(1, kUnary) +
                       MessageData(1, "", 0, /*last=*/true)));
@@ -248,7 +248,7 @@ TEST_F(ConnectionTest, AnAnswerWithoutADeadlineIsLateAfterAMinute) {
   EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(62)));
 }
 
-TEST_F(ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
+TEST_F(Http2ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream)));
   RunEvents();
   EXPECT_EQ(opened_, 0);
@@ -256,7 +256,7 @@ TEST_F(ConnectionTest, AStreamWithoutItsFirstRequestIsLate) {
   EXPECT_TRUE(EndsAsLate(1, start_ + absl::Seconds(11)));
 }
 
-TEST_F(ConnectionTest, AStreamMayWaitButNotWithinARequest) {
+TEST_F(Http2ConnectionTest, AStreamMayWaitButNotWithinARequest) {
   ASSERT_TRUE(Receive(Preface() + CallHeaders(1, kStream) + MessageData(1, "", 0, /*last=*/false)));
   RunEvents();
   EXPECT_EQ(opened_, 1);
@@ -267,4 +267,4 @@ TEST_F(ConnectionTest, AStreamMayWaitButNotWithinARequest) {
 }
 
 }  // namespace
-}  // namespace raftkv::http2
+}  // namespace raftkv::port
