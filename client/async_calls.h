@@ -56,12 +56,13 @@ class AsyncCalls {
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return calls_ == 0; }
 
   grpc::CompletionQueue queue_;
-  // The calls that need a step at some time if no event comes before, by that time. The thread's.
+  // The calls that need a step at some time even if no event comes, sorted by that time. Used by
+  // thread_ only.
   std::set<std::pair<MonotonicTime, Call*>> due_;
 
   absl::Mutex mutex_;
   grpc::Alarm wake_;                                  // makes the thread look at started_
-  bool wake_is_set_ ABSL_GUARDED_BY(mutex_) = false;  // and its event has not come
+  bool wake_is_set_ ABSL_GUARDED_BY(mutex_) = false;  // its event has not come yet
   std::vector<Call*> started_ ABSL_GUARDED_BY(mutex_);
   std::set<Call*> undecided_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // the destructor runs

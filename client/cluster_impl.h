@@ -26,7 +26,7 @@ class ClusterImpl final : public Client::Impl {
   // `options` has addresses as ParseEndpoint returns them.
   explicit ClusterImpl(const Options& options, int answer_bytes_max = INT_MAX);
 
-  // Makes the writes of `client` exactly once.
+  // From now on the writes of `client` belong to a session, so that each takes effect once.
   void StartSession(Client* client) { exactly_once_ = std::make_unique<ExactlyOnce>(client); }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override;

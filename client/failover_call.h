@@ -62,8 +62,9 @@ class FailoverCall {
   FailoverCall(const FailoverCall&) = delete;
   FailoverCall& operator=(const FailoverCall&) = delete;
 
-  // The steps of a call: Advance, and after each event that Handle has handled, until the call is
-  // decided; then Abandon; then Handle, until the call is over. Run does all of this.
+  // The steps of a call: call Advance, and call it again after each event that Handle has handled,
+  // until the call is decided. Then call Abandon. Then call Handle until the call is over. Run does
+  // all of this.
   //
   // Starts what is due. Returns when it must be called again if no event comes before.
   MonotonicTime Advance();
@@ -86,7 +87,7 @@ class FailoverCall {
   size_t next_first() const { return next_first_; }
   MonotonicTime begin() const { return begin_; }
   int attempts() const { return static_cast<int>(attempts_.size()); }  // requests that were sent
-  const std::string& answered() const { return answered_; }  // the address of the last; or empty
+  const std::string& answered() const { return answered_; }  // who answered last; empty: nobody
 
  private:
   struct Attempt;
@@ -149,8 +150,9 @@ class FailoverCall {
   std::vector<Target> targets_;  // in the order in which they are tried
   std::vector<std::unique_ptr<Attempt>> attempts_;
   grpc::CompletionQueue* const queue_;
-  // Of waits for connections. The end of a call in Run waits for it, the end of others does not:
-  // then it is longer, because many calls may wait at the same time.
+  // How long one wait for a change of a connection lasts (ConnectAttempt::NotifyOnChange). Such a
+  // wait cannot be cancelled. Run blocks until it has ended, and so sets a short time. AsyncCalls
+  // does not block, and many of its calls may wait at the same time: this longer time.
   absl::Duration notify_time_ = absl::Milliseconds(250);
   size_t pending_events_ = 0;  // of targets and attempts, that queue_ will still deliver
   grpc::Alarm cancel_alarm_;   // brings cancel_event_, so that the queue's thread notices Cancel

@@ -125,7 +125,7 @@ class Client {
   absl::StatusOr<Result> Call(const Request<Result>& request, const CallOptions& options = {});
 
   // The same, but returns at once. `done` is called once, on the client's own thread, which serves
-  // all such calls: it must not wait for long. It may call Start. At most 10,000 calls, with 256
+  // all such calls: it must not wait for long. It may call Start. At most 10,000 calls, with 64
   // MiB of requests, may be in flight; a further one ends with ResourceExhausted. The destructor of
   // the client cancels these calls and waits until each `done` has returned, so `done` must not
   // destroy the client. With Options::exactly_once, writes of keys run on up to 16 threads, which

@@ -91,8 +91,8 @@ Config DefaultConfig();
 absl::StatusOr<size_t> FindMember(const Config& config, const std::string& which);
 
 // Ids are derived as in etcd, so that they do not change between starts. A member's id is the first
-// 8 bytes, big endian, of SHA-1(peer URL + cluster name). The cluster's id is the same of the
-// members' ids in ascending order, 8 bytes big endian each.
+// 8 bytes, big endian, of SHA-1(peer URL + cluster name). The cluster's id is the first 8 bytes of
+// SHA-1(the members' ids in ascending order, each as 8 bytes, big endian).
 // DeriveIds sets all ids. A cluster that was restored from a backup has a token, which stands after
 // the cluster name, so that its ids differ from those of the cluster that was saved.
 void DeriveIds(Config* config, const std::string& token = "");

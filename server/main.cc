@@ -40,7 +40,8 @@ int Fail(const absl::Status& status) {
       return kDamaged;
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kUnknown:
-    case absl::StatusCode::kDeadlineExceeded:  // no member answered --join
+    case absl::StatusCode::kDeadlineExceeded:   // no member answered --join
+    case absl::StatusCode::kResourceExhausted:  // the disk is full: there may be space later
       return kFailed;
     default:
       return kBadInput;
@@ -296,9 +297,8 @@ int main(int argc, char** argv) {
       "Without arguments: a single member, data in ./default.raftkv, clients on "
       "127.0.0.1:2379.");
   app.footer(
-      "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error or no member "
-      "answered --join, 2 bad "
-      "configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
+      "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, full disk at the "
+      "start or no member answered --join, 2 bad configuration, flag or data directory, 66 damaged data, 134 aborted after a failed or "
       "hanging disk write or an internal error.");
   Arguments arguments;
   AddOptions(app, &arguments);

@@ -215,6 +215,8 @@ void Metrics::AddMember(const MemberFacts& facts, Families* to) const {
       .Add(member_.term())
       .Gauge("raftkv_raft_last_index", "The index of the newest entry of the log.")
       .Add(raft.last_index)
+      .Gauge("raftkv_raft_last_term", "The term of the newest entry of the log.")
+      .Add(raft.last_term)
       .Gauge("raftkv_raft_first_index", "The index of the oldest entry of the log.")
       .Add(raft.first_index)
       .Gauge("raftkv_apply_lag_entries", "Committed entries that are not applied yet.")

@@ -7,8 +7,8 @@
 //            adds data is accepted: puts, transactions that contain a put, grants of leases. Reads
 //            go on, and so do deletions, compactions and the ends of leases, because they free
 //            space.
-//   CORRUPT  the member's data differs from the others'. Nothing is accepted that reads or changes
-//            keys or leases, except that leases are renewed and expire.
+//   CORRUPT  the member's data differs from the others'. Ranges and transactions are rejected, and
+//            every command that changes keys or leases, except that leases are renewed and expire.
 // The command ChangeAlarm raises and ends alarms. The verdict on an entry follows the alarms in
 // force at that entry (tables/alarms.h), so it is the same on every member.
 

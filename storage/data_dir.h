@@ -22,13 +22,14 @@
 // A directory that has neither IDENTITY nor INITIALIZED must be empty, except for lost+found and
 // for files that an interrupted first start left.
 //
-// OpenDataDir requires that the log is intact and reaches its watermark, and that the log contains
-// the entry that the state machine applied last. It repairs some kinds of damage:
+// OpenDataDir fails unless the log is intact, reaches its watermark, and contains the entry that
+// the state machine applied last. Some kinds of damage are no error:
 //   - A damaged state machine is deleted and rebuilt from the log, if the log starts at entry 1.
-//   - If the log ends in garbage, as a power loss may leave it, the garbage is removed, if the
-//     entries before it still reach the watermark, or if they can be repaired:
 //   - If the log has lost its end, the member starts, does not vote, and gets the missing entries
-//     from the leader (docs/decisions/0022), unless it is the only member.
+//     from the leader (docs/decisions/0022). If the member is the only voter, that is an error,
+//     unless the state machine has all entries up to the watermark.
+//   - If the log ends in garbage, as a power loss may leave it, the garbage is removed. If what is
+//     left does not reach the watermark, the log has lost its end (above).
 
 #include <cstdint>
 #include <memory>
@@ -109,7 +110,7 @@ struct DataDir {
 //   FailedPrecondition: the directory is in use, belongs to another member, cluster or program, has
 //     a newer format, or is on NFS; exit code 2.
 //   Unavailable, PermissionDenied: a system call failed; exit code 2.
-//   ResourceExhausted: the disk is full; exit code 2.
+//   ResourceExhausted: the disk is full; exit code 1.
 absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options);
 
 // Creates the directory, if it does not exist, and locks it. FailedPrecondition: another process

@@ -31,7 +31,7 @@ Exit codes:
     4  the verb does not support this output format
     5  the service ended the watch, for example because its revision is compacted
     6  reading standard input or writing standard output failed
-    7  outcome unknown: the write may or may not have happened; it is not repeated
+    7  outcome unknown: the write may or may not have happened
   128  invalid arguments
 )";
 

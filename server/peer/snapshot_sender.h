@@ -49,8 +49,8 @@ class SnapshotSender {
     std::string address;  // host:port
     raft::Term term = 0;
     proto::Peer introduction;
-    // The wait between a failure and the call of `done`, after which the leader tries again at
-    // once.
+    // The wait between a failure and the call of `done`. The leader tries again at the next
+    // heartbeat after that.
     absl::Duration pause;
     // Whether an answer comes from the peer. Called on the sender's thread.
     std::function<bool(const proto::Peer&)> is_peer;

@@ -357,7 +357,8 @@ Status Raft::status() const {
                 .commit_index = commit_,
                 .applied_index = handed_out_.applied(),
                 .first_index = log_.first_index(),
-                .last_index = log_.last_index()};
+                .last_index = log_.last_index(),
+                .last_term = log_.last().term};
   for (const auto& [id, peer] : peers_) {
     status.peers[id] = {
         .match_index = peer.match_index(),

@@ -100,8 +100,8 @@ struct Methods {
   size_t fields_max = SIZE_MAX;
 };
 
-// Called before the handler of every call. If the result is not OK, the call ends with this status.
-// An admission function may add trailers.
+// Called before the handler of each call that needs admission. If the result is not OK, the call
+// ends with this status. An admission function may add trailers.
 using Admission = std::function<absl::Status(Permission permission, Call* call)>;
 
 }  // namespace raftkv

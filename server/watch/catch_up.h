@@ -37,7 +37,7 @@ inline size_t StepsOfBytes(size_t bytes) {
 struct Spec {
   int64_t id = 0;
   std::string key;
-  std::string range_end;  // the same form as RangeView::end
+  std::string range_end;  // as RangeView::range_end
   bool prev_kv = false;
   bool no_put = false;
   bool no_delete = false;

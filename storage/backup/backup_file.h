@@ -13,7 +13,7 @@
 //   zeros                 until the size is a multiple of 512
 //   SHA-256               of all bytes before it, 32 bytes
 //
-// etcd's clients check that the size of a snapshot is a multiple of 512, and 32 bytes.
+// etcd's clients check that the size of a snapshot is a multiple of 512, plus 32 bytes.
 //
 // These classes need no database, so that the command line can read a backup. Each object is used
 // by one thread. A reader waits for the disk.

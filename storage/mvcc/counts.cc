@@ -13,13 +13,13 @@
 namespace raftkv::mvcc {
 namespace {
 
-// A cut reads at most about this many bytes of keys and values. The first part, which stays a
-// block, has about as many.
-constexpr size_t kCutBytes = 2 << 20;
-// A cut passes at most this many deleted keys that the engine has not removed yet.
-constexpr int64_t kCutSkips = 16'384;
-constexpr int kCutsAfterBatch = 4;
-constexpr size_t kCutBytesAfterBatch = 2 * kCutBytes;
+// Splitting a block reads at most about this many bytes of keys and values, so the first of the two
+// new blocks has at most about as many.
+constexpr size_t kSplitBytes = 2 << 20;
+// A split passes at most this many deleted keys that the engine has not removed yet.
+constexpr int64_t kSplitSkips = 16'384;
+constexpr int kSplitsAfterBatch = 4;
+constexpr size_t kSplitBytesAfterBatch = 2 * kSplitBytes;
 
 std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
 
@@ -153,24 +153,24 @@ void Counts::Save(WriteBatch* batch) {
   changed_.clear();
 }
 
-void Counts::MaybeCut(const View& view, WriteBatch* batch) {
-  CHECK(changed_.empty()) << "cuts are made of saved blocks";
-  size_t bytes_left = kCutBytesAfterBatch;
-  for (int cuts_left = kCutsAfterBatch; cuts_left > 0 && bytes_left > 0 && !large_.empty();) {
+void Counts::MaybeSplit(const View& view, WriteBatch* batch) {
+  CHECK(changed_.empty()) << "only saved blocks are split";
+  size_t bytes_left = kSplitBytesAfterBatch;
+  for (int splits_left = kSplitsAfterBatch; splits_left > 0 && bytes_left > 0 && !large_.empty();) {
     const Blocks::iterator it = blocks_.find(large_.back());
     large_.pop_back();
     if (it == blocks_.end() || !it->second.large()) continue;
-    --cuts_left;
-    if (!Cut(view, it, &bytes_left)) break;
+    --splits_left;
+    if (!Split(view, it, &bytes_left)) break;
   }
   Save(batch);
 }
 
-bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
+bool Counts::Split(const View& view, Blocks::iterator it, size_t* bytes_left) {
   // Half of the block's keys, dead ones included, stay. One more key is read.
   const int64_t keys_max = block_keys_ / 2;
   // The limit of steps is never reached. It is set because only then skipped keys are limited.
-  Meter meter({.steps_max = INT64_MAX - 1}, kCutSkips);
+  Meter meter({.steps_max = INT64_MAX - 1}, kSplitSkips);
   const auto next = std::next(it);
   VersionCursor cursor(view,
                        {it->first, next == blocks_.end() ? TableEnd(kVersionTable) : next->first},
@@ -180,7 +180,7 @@ bool Counts::Cut(const View& view, Blocks::iterator it, size_t* bytes_left) {
   size_t bytes = 0;
   bool on_rest = false;  // the cursor is on the first key that does not stay
   while (cursor.NextOrDead()) {
-    on_rest = stays.size() == keys_max || bytes > kCutBytes;
+    on_rest = stays.size() == keys_max || bytes > kSplitBytes;
     if (on_rest) break;
     bytes += cursor.prefix().size() + cursor.value().size();
     if (cursor.head().exists()) stays.key_bytes += cursor.prefix().size();

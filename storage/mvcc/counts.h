@@ -11,7 +11,7 @@
 // writes the new counts. A reader adds up the blocks within its range and walks the two ends.
 //
 // A key is dead while its newest version is a tombstone that compaction has not removed. A walk has
-// to pass dead keys too. So a block is cut when its live and dead keys together are too many, and
+// to pass dead keys too. So a block is split when its live and dead keys together are too many, and
 // is removed when it has neither. Thus a count walks at most one block at each end, however much
 // was deleted. The number of dead keys has no other use. It is too low in records from before dead
 // keys were counted, until those keys are compacted. Keys that compaction removed completely are in
@@ -20,7 +20,7 @@
 // The writer keeps all blocks in memory: some 130 bytes for 500 keys. An overwrite changes no
 // block, and a deletion makes none larger. A block is too large if it has more than kBlockKeys
 // keys, or if this process has created more than kBlockKeyBytes of keys in it. After each batch a
-// few blocks that are too large are cut, in a small batch of their own. Where blocks are cut is
+// few blocks that are too large are split, in a small batch of their own. Where blocks are split is
 // local: it differs between members and affects no answer.
 
 #include <cstdint>
@@ -45,7 +45,7 @@ inline constexpr size_t kBlockKeyBytes = 4 << 20;
 // The table in memory and its changes. Owned by Writer.
 class Counts {
  public:
-  // A block with more than `block_keys` keys is cut.
+  // A block with more than `block_keys` keys is split.
   explicit Counts(int64_t block_keys);
   // DataLoss: a record is damaged.
   absl::Status Load(const Engine& engine);
@@ -55,9 +55,9 @@ class Counts {
   void Add(std::string_view prefix, int64_t keys, int64_t dead);
   // Adds to the batch the blocks that have changed since the last call.
   void Save(WriteBatch* batch);
-  // Cuts some blocks that are too large, if there are any. `view` shows everything that was saved.
-  // The number of keys that it reads, dead ones included, and of their bytes is bounded.
-  void MaybeCut(const View& view, WriteBatch* batch);
+  // Splits some blocks that are too large, if there are any. `view` shows all that was saved.
+  // It reads a bounded number of keys, dead ones included, and a bounded number of bytes.
+  void MaybeSplit(const View& view, WriteBatch* batch);
 
  private:
   struct Block {
@@ -74,7 +74,7 @@ class Counts {
   void Touch(Blocks::iterator block);
   // False: the block was not cut, because the keys that one cut may read contain no place to divide
   // it.
-  bool Cut(const View& view, Blocks::iterator block, size_t* bytes_left);
+  bool Split(const View& view, Blocks::iterator block, size_t* bytes_left);
 
   const int64_t block_keys_;
   Blocks blocks_;           // by where they begin; the first one is never removed

@@ -26,8 +26,8 @@ class RangeParts {
   // bytes, or it has one key only. If a limit of the meter is reached, the part ends there, and may
   // be empty. The last part has the header's revision, `more` and `count`, too.
   //
-  // The first `state` determines the revision; later states must be as new. Errors: OutOfRange as
-  // etcd's Range; Cancelled if the reader has given up. Do not call it after an error or when
+  // The first `state` determines the revision; later states must not be older. Errors: OutOfRange
+  // as etcd's Range; Cancelled if the reader has given up. Do not call it after an error or when
   // done().
   absl::Status Next(const ReadState& state, int64_t bytes_max, Meter* meter,
                     etcdserverpb::RangeResponse* part);

@@ -72,7 +72,7 @@ void Writer::EndBatch() {
   heads_.MaybeForget();
   all_heads_known_ = true;
   batch_revision_ = 0;
-  counts_.MaybeCut(overlay_, batch_);
+  counts_.MaybeSplit(overlay_, batch_);
 }
 
 Head Writer::HeadOf(std::string_view key, Meter* meter) {

@@ -73,7 +73,7 @@ class Writer {
   bool changed() const { return sub_ > 0; }
   uint32_t changes() const { return sub_; }
   // Call CompleteBatch before the batch is written: it adds the counts of keys. Call EndBatch after
-  // the batch was written and cleared: it adds local changes (cuts of blocks of counts) to the
+  // the batch was written and cleared: it adds local changes (splits of blocks of counts) to the
   // empty batch, which must then be written too.
   void CompleteBatch() { counts_.Save(batch_); }
   void EndBatch();

@@ -34,7 +34,7 @@ class SessionTable {
   absl::Status Load();
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
-  // Nothing: the command is a new one and must be executed, unless the meter is interrupted. Then
+  // Nothing: the command is a new one. If the meter is not interrupted, execute the command, then
   // call Record. Otherwise its status: that of the stored answer, whose response and revision this
   // function fills in, or one of these, after which nothing is stored:
   //   FailedPrecondition "session expired"  there is no such lease

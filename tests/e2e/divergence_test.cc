@@ -79,6 +79,16 @@ TEST(Divergence, AMemberWhoseStateWasChangedIsFoundAndHalts) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(halted(i), i == wrong);
   EXPECT_TRUE(cluster.Put(leader, "after", "v").ok());
   EXPECT_EQ(cluster.Put(wrong, "after", "v").status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  const auto backup = [&](int member) {
+    const auto context = MakeContext();
+    const auto stream = cluster.connection(member).maintenance->Snapshot(context.get(), {});
+    etcdserverpb::SnapshotResponse piece;
+    while (stream->Read(&piece)) {
+    }
+    return stream->Finish().error_code();
+  };
+  EXPECT_EQ(backup(leader), grpc::StatusCode::OK);
+  EXPECT_EQ(backup(wrong), grpc::StatusCode::UNAVAILABLE) << "its state is wrong";
   // The digests are stored, so the wrong state is found at once after a restart.
   cluster.Kill(wrong);
   cluster.Start(wrong);
