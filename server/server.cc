@@ -34,7 +34,7 @@
 #include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 

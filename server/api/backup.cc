@@ -15,7 +15,7 @@
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "storage/backup/backup_file.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 
 namespace raftkv::api {
 

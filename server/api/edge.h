@@ -27,7 +27,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/method.h"
 #include "server/workers.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 #include "storage/state_machine.h"
 
 namespace raftkv::api {

@@ -24,13 +24,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/raft.grpc.pb.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 
 namespace raftkv {
 
 // How snapshots are taken and received; set by the server. Without `take`, none is sent.
 struct SnapshotHooks {
-  // On any thread; they may wait for the disk (storage/state_dirs.h).
+  // On any thread; they may wait for the disk (storage/data_dir/state_dirs.h).
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take;
   std::function<absl::StatusOr<std::unique_ptr<SnapshotWriter>>(const SnapshotManifest&)> receive;
   std::function<absl::StatusOr<std::unique_ptr<ReceivedSnapshot>>(std::unique_ptr<SnapshotWriter>)>

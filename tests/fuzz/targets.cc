@@ -24,10 +24,10 @@
 #include "server/port/http1_parser.h"
 #include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
+#include "storage/data_dir/snapshot_files.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
 #include "storage/log/watermark.h"
-#include "storage/snapshot_files.h"
 #include "storage/state_machine.h"
 #include "storage/tables/state.h"
 

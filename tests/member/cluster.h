@@ -128,8 +128,8 @@ class Cluster {
   void Wipe(raft::MemberId id);
   // The state of a member that runs.
   std::shared_ptr<MemoryDisk> Backup(raft::MemberId id);
-  // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
-  // state of some entries, and an empty log after them.
+  // Starts the member on a new directory that was restored from a backup
+  // (storage/data_dir/restore.h): a state of some entries, and an empty log after them.
   void Restore(raft::MemberId id);
   // Starts the member on a new directory that was restored from `backup`.
   void Restore(raft::MemberId id, const std::shared_ptr<MemoryDisk>& backup, int64_t bump_revision);
