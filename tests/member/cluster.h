@@ -116,9 +116,8 @@ class Cluster {
   Disks Copy(raft::MemberId id);
   // Replaces the member's disks by an older copy, and starts the member.
   void PutBack(raft::MemberId id, const Disks& disks);
-  // Changes a byte of the stored state: how often `key` was changed. Call it while the member is
-  // down.
-  void ChangeAByte(raft::MemberId id, const std::string& key);
+  // See tests/storage/change_version.h. Call it while the member is down.
+  void ChangeNewestVersion(raft::MemberId id, const std::string& key);
   // Removes a lease without keys from the stored state. Call it while the member is down.
   void LoseLease(raft::MemberId id, int64_t lease);
   // An orderly end of the process: nothing is lost.
