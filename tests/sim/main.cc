@@ -162,7 +162,7 @@ int Many(const std::vector<uint64_t>& seeds, std::string_view mutant, int jobs, 
 int One(uint64_t seed, std::string_view mutant, bool trace, Kind kind) {
   const RunResult result = RunSeed(seed, mutant, trace, kind);
   Totals totals;
-  totals.Add(result);
+  totals.AddRun(result);
   PrintTotals(totals, 0);
   absl::PrintF("trace hash %016x\n", result.trace_hash);
   if (result.invariant.empty()) return 0;
