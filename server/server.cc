@@ -265,7 +265,7 @@ SnapshotHooks Server::Parts::MakeSnapshotHooks() {
   hooks.accept = [this](std::unique_ptr<SnapshotWriter> writer) {
     return data_dir.states->Accept(std::move(writer));
   };
-  hooks.tip_at = [this](raft::EntryId id) { return member.replica().TipAt(id); };
+  hooks.tip_at = [this](raft::EntryId id) { return member.TipAt(id); };
   hooks.run_on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); };
   return hooks;
 }
@@ -352,8 +352,8 @@ void Server::Parts::PublishMetrics() {
                    .applied = snapshot->applied().index,
                    .revision = snapshot->revision(),
                    .compacted_revision = snapshot->compacted_revision(),
-                   .members = member.replica().members().all().size(),
-                   .leases = member.replica().lessor().size(),
+                   .members = member.members().all().size(),
+                   .leases = member.leases(),
                    .watch_streams = watches->hub().streams(),
                    .watches = watches->hub().watches(),
                    .watch_bytes = watches->hub().bytes(),
@@ -459,19 +459,19 @@ void Server::Stop() {
 // If this member leads, another one takes over first. Meanwhile it serves as usual: writes wait for
 // the new leader, to which this member then forwards them.
 void Server::Parts::HandOver() {
-  const raft::Raft& raft = member.replica().raft();
   bool begun = false;
-  loop.Await(MonotonicTime::InfiniteFuture(), [this, &raft, &begun] {
+  loop.Await(MonotonicTime::InfiniteFuture(), [this, &begun] {
     member.HandOverLeadership();
-    begun = raft.transferee() != raft::kNobody;
+    begun = member.handing_over();
     return true;
   });
   if (!begun) return;
-  loop.Await(MonotonicNow() + config.election_timeout, [&raft] {
-    if (raft.transferee() != raft::kNobody) return false;
-    if (raft.role() == raft::Role::kLeader)
+  loop.Await(MonotonicNow() + config.election_timeout, [this] {
+    if (member.handing_over()) return false;
+    const raft::Status raft = member.Status().raft;
+    if (raft.role == raft::Role::kLeader)
       LOG(WARNING) << "no other member took over within an election timeout";
-    return raft.leader() != raft::kNobody;
+    return raft.leader != raft::kNobody;
   });
 }
 
