@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/etcd/outcome.h"
 
 namespace raftkv::client {
 namespace {
@@ -14,7 +15,7 @@ constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 // Errors that another attempt, perhaps at another member, may not meet.
 bool IsTemporary(const absl::Status& error) {
   return absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error) || OutcomeUnknown(error) ||
-         error.message() == "etcdserver: too many requests";
+         error.message() == kTooManyRequests;
 }
 
 absl::Status Cancelled() { return absl::CancelledError("the wait for the lock was cancelled"); }

@@ -332,7 +332,7 @@ void Server::Parts::AddMetricsPage(Methods* methods) {
   using PageCall = Unary<proto::HttpRequest, proto::HttpAnswer>;
   const auto handler = [this](const api::Edge*, PageCall call) {
     if (client_port.unsent_bytes() > api::kUnsentBytesMax) {
-      return call.Finish(api::TooManyRequests());
+      return call.Finish(TooManyRequests());
     }
     call.response()->set_status(200);
     call.response()->set_content_type("text/plain; version=0.0.4; charset=utf-8");

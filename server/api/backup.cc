@@ -61,7 +61,7 @@ using BackupCalls = std::set<BackupCall*>;  // all open streams
 
 class BackupCall final : public StreamHandler {
  public:
-  BackupCall(const Edge* edge, std::shared_ptr<BackupCalls> calls, Stream* stream)
+  BackupCall(const Edge* edge, std::shared_ptr<BackupCalls> calls, StreamCall* stream)
       : edge_(*edge), calls_(std::move(calls)), stream_(*stream) {
     calls_->insert(this);
   }
@@ -139,7 +139,7 @@ class BackupCall final : public StreamHandler {
 
   const Edge& edge_;
   const std::shared_ptr<BackupCalls> calls_;
-  Stream& stream_;
+  StreamCall& stream_;
   std::unique_ptr<TakenSnapshot> taken_;
   std::unique_ptr<BackupEncoder> encoder_;  // null: nothing more is sent
   std::string piece_;
@@ -157,7 +157,7 @@ std::function<void()> AddBackup(const Edge* edge, Methods* methods) {
   snapshot.permission = Permission::kMaintainSelf;
   snapshot.one_request = true;
   snapshot.request = &SnapshotRequest::default_instance();
-  snapshot.open = [edge, calls](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  snapshot.open = [edge, calls](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<BackupCall>(edge, calls, stream);
   };
   methods->streams.push_back(std::move(snapshot));

@@ -148,7 +148,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   method.first_request = {.wait = options_.introduction_max, .streams = kUnintroducedMax};
   method.request_time_max = absl::InfiniteDuration();  // the link may be slow
   method.unhandled_bytes_max = kUnhandledBytesMax;
-  method.open = [hooks, bound](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  method.open = [hooks, bound](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<In>(hooks.get(), bound, stream);
   };
   return method;

@@ -30,11 +30,8 @@ constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
 constexpr size_t kUnsentMax = 64 << 10;
 constexpr size_t kRequestOverhead = 1 << 10;
 
-// The texts of gRPC's C++ server.
+// The text of gRPC's C++ server.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
-absl::Status TooManyRequests() {
-  return absl::ResourceExhaustedError("etcdserver: too many requests");
-}
 
 size_t BytesOf(const Pieces& pieces) {
   size_t bytes = 0;
@@ -246,9 +243,9 @@ class UnaryOwner final : public StreamOwner {
 
 // A stream as its handler sees it. Created on the port's thread, and used on the handlers' thread
 // from OnOpen to OnOver.
-class StreamCall final : public PortCall<raftkv::Stream> {
+class PortStreamCall final : public PortCall<StreamCall> {
  public:
-  StreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
+  PortStreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
       : PortCall(group, std::move(stream), method->observer),
         method_(method),
         writable_event_(this) {}
@@ -314,16 +311,16 @@ class StreamCall final : public PortCall<raftkv::Stream> {
 
  private:
   struct WritableEvent final : public Completion {
-    explicit WritableEvent(StreamCall* of) : call(of) {}
+    explicit WritableEvent(PortStreamCall* of) : call(of) {}
     void OnComplete(bool /*ok*/) override { call->OnWritable(); }
-    StreamCall* const call;
+    PortStreamCall* const call;
   };
   struct Request {
     std::unique_ptr<Message> message;
     size_t cost;
   };
 
-  ~StreamCall() {
+  ~PortStreamCall() {
     for (const Request& request : requests_) Release(request.cost);
   }
   void Delete() { delete this; }
@@ -457,7 +454,7 @@ class StreamOwnerOnPort final : public StreamOwner {
 
  private:
   void Open() {
-    call_ = new StreamCall(group_, method_, stream_);
+    call_ = new PortStreamCall(group_, method_, stream_);
     Push([call = call_] { call->OnOpen(); });
   }
 
@@ -485,7 +482,7 @@ class StreamOwnerOnPort final : public StreamOwner {
   const StreamMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
   const Group::SilentKey silent_key_;
-  StreamCall* call_ = nullptr;  // may be used until OnClosed
+  PortStreamCall* call_ = nullptr;  // may be used until OnClosed
   bool got_one_ = false;
   std::optional<std::list<StreamOwnerOnPort*>::iterator> silent_;
 };
@@ -501,7 +498,7 @@ std::unique_ptr<StreamOwner> NewStreamOwner(Group* group, const StreamMethod* me
 }
 
 void FinishStreams(Group* group, const absl::Status& status) {
-  for (StreamCall* call : group->open_streams) call->Finish(status);
+  for (PortStreamCall* call : group->open_streams) call->Finish(status);
 }
 
 }  // namespace raftkv::port

@@ -22,7 +22,7 @@
 
 namespace raftkv::port {
 
-class StreamCall;
+class PortStreamCall;
 class StreamOwnerOnPort;
 
 // Passes commands of other threads to the port's thread. Functions may be called from any thread,
@@ -79,7 +79,7 @@ struct Group {
   // connection that have not sent their first request, oldest first.
   using SilentKey = std::pair<const StreamMethod*, const Connection*>;
   std::map<SilentKey, std::list<StreamOwnerOnPort*>> silent;
-  std::set<StreamCall*> open_streams;  // the handlers' thread
+  std::set<PortStreamCall*> open_streams;  // the handlers' thread
 };
 
 // On the port's thread.

@@ -16,6 +16,7 @@
 #include "glog/logging.h"
 #include "proto/http.pb.h"
 #include "server/port/json_gateway.h"
+#include "server/rpc/call.h"
 #include "server/rpc/method.h"
 
 namespace raftkv::port {
@@ -163,9 +164,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
   if (objects_.bytes() > kJsonFactor * limits_.message_bytes_max) {
     return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
   }
-  if (!ChargeBody()) {
-    return AnswerError(absl::ResourceExhaustedError("etcdserver: too many requests"));
-  }
+  if (!ChargeBody()) return AnswerError(TooManyRequests());
   Deliver();
 }
 
@@ -185,8 +184,7 @@ void Http1Connection::OnRequest() {
 }
 
 bool Http1Connection::OpenStream(const std::string& method) {
-  const auto too_many = absl::ResourceExhaustedError("etcdserver: too many requests");
-  if (!router_->AdmitStream(stranger())) return AnswerError(too_many), false;
+  if (!router_->AdmitStream(stranger())) return AnswerError(TooManyRequests()), false;
   stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
   stream_->peer = peer();
   stream_->opened = now_;

@@ -13,6 +13,7 @@
 #include "glog/logging.h"
 #include "proto/etcd/metadata.h"
 #include "server/port/http1_connection.h"
+#include "server/rpc/call.h"
 
 namespace raftkv::port {
 
@@ -301,7 +302,7 @@ void Http2Connection::OnData(GrpcStream* stream, std::string_view data) {
   if (!stream->reader.partial()) stream->partial_since = now_;
   stream->reader.Append(data);
   if (!ChangeRequestBytes(static_cast<int64_t>(data.size()), *stream)) {
-    SendStatus(stream, absl::ResourceExhaustedError("etcdserver: too many requests"), {});
+    SendStatus(stream, TooManyRequests(), {});
     return;
   }
   Deliver(stream);

@@ -22,10 +22,6 @@ constexpr char kTypePrefix[] = "type.googleapis.com";
 constexpr size_t kWaitingMax = 1 << 20;
 constexpr int64_t kRequestOverhead = 1 << 10;
 
-absl::Status TooManyRequests() {
-  return absl::ResourceExhaustedError("etcdserver: too many requests");
-}
-
 std::string UrlOf(const Descriptor* type) {
   return absl::StrCat(kTypePrefix, "/", type->full_name());
 }

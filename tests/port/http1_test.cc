@@ -53,12 +53,16 @@ class Http1Test : public PortFixture {
     StreamMethod keep_alive;
     keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
     keep_alive.request = &etcdserverpb::LeaseKeepAliveRequest::default_instance();
-    keep_alive.open = [this](Stream* stream) { return std::make_unique<Handler>(this, stream); };
+    keep_alive.open = [this](StreamCall* stream) {
+      return std::make_unique<Handler>(this, stream);
+    };
     group_.methods.streams.push_back(std::move(keep_alive));
     StreamMethod watch;
     watch.name = "/etcdserverpb.Watch/Watch";
     watch.request = &etcdserverpb::WatchRequest::default_instance();
-    watch.open = [this](Stream* stream) { return std::make_unique<LargeHandler>(this, stream); };
+    watch.open = [this](StreamCall* stream) {
+      return std::make_unique<LargeHandler>(this, stream);
+    };
     group_.methods.streams.push_back(std::move(watch));
     json_.Add({{"/v3/check", "/grpc.health.v1.Health/Check"},
                {"/v3/list", "/grpc.health.v1.Health/List"},
@@ -126,7 +130,7 @@ class Http1Test : public PortFixture {
 
   // Answers each request with a response of the same ID; -1: writes as many as the stream takes.
   struct Handler final : public StreamHandler {
-    Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {
+    Handler(Http1Test* of, StreamCall* the_stream) : test(of), stream(the_stream) {
       test->stream_ = stream;
     }
     absl::Status OnRequest(google::protobuf::Message* request) override {
@@ -153,14 +157,14 @@ class Http1Test : public PortFixture {
     bool OnLastRequest() override { return ++test->last_requests_ > 0; }
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
-    Stream* const stream;
+    StreamCall* const stream;
     bool waits = false;
     bool floods = false;
   };
 
   // Writes a response that is too large for JSON.
   struct LargeHandler final : public StreamHandler {
-    LargeHandler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
+    LargeHandler(Http1Test* of, StreamCall* the_stream) : test(of), stream(the_stream) {}
     absl::Status OnRequest(google::protobuf::Message* /*request*/) override {
       etcdserverpb::WatchResponse response;
       response.set_cancel_reason(std::string(JsonGateway::kAnswerBytesMax, 'x'));
@@ -171,7 +175,7 @@ class Http1Test : public PortFixture {
     bool OnLastRequest() override { return true; }  // it would write more
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
-    Stream* const stream;
+    StreamCall* const stream;
   };
 
   // Router:
@@ -179,7 +183,7 @@ class Http1Test : public PortFixture {
   JsonGateway* json() override { return &json_; }
 
   JsonGateway json_{&outbox_};
-  Stream* stream_ = nullptr;  // the last one that was opened
+  StreamCall* stream_ = nullptr;  // the last one that was opened
   int last_requests_ = 0;
   int gone_ = 0;
   int64_t written_ = 0;

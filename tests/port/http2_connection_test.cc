@@ -52,7 +52,7 @@ class Http2ConnectionTest : public PortFixture {
     stream.name = kStream;
     stream.request = &HealthCheckRequest::default_instance();
     stream.first_request.wait = absl::Seconds(10);
-    stream.open = [this](Stream*) {
+    stream.open = [this](StreamCall*) {
       ++opened_;
       return std::make_unique<Handler>(&requests_);
     };

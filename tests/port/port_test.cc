@@ -34,7 +34,7 @@ class PortTest : public testing::Test {
  protected:
   class Recorder final : public StreamHandler {
    public:
-    Recorder(PortTest* test, Stream* stream) : test_(test) {
+    Recorder(PortTest* test, StreamCall* stream) : test_(test) {
       test_->stream_ = stream;
       ++test_->opened_;
     }
@@ -75,7 +75,7 @@ class PortTest : public testing::Test {
     watch.name = "/grpc.health.v1.Health/Watch";
     watch.one_request = true;
     watch.request = &HealthCheckRequest::default_instance();
-    watch.open = [this](Stream* stream) { return std::make_unique<Recorder>(this, stream); };
+    watch.open = [this](StreamCall* stream) { return std::make_unique<Recorder>(this, stream); };
     methods.streams.push_back(std::move(watch));
     port_.Serve(std::move(methods), &events_,
                 [this](Permission permission, Call* call) { return admission_(permission, call); });
@@ -152,7 +152,7 @@ class PortTest : public testing::Test {
   std::unique_ptr<Health::Stub> stub_;
 
   std::vector<Unary<HealthCheckRequest, HealthCheckResponse>> calls_;  // whose handler ran
-  Stream* stream_ = nullptr;                                           // the newest, not ended
+  StreamCall* stream_ = nullptr;                                       // the newest, not ended
   int opened_ = 0;
   int written_ = 0;
   int ended_ = 0;
