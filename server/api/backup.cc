@@ -77,8 +77,8 @@ class BackupCall final : public StreamHandler {
     if (!taken.ok()) return Failed(taken.status());
     taken_ = *std::move(taken);
     proto::BackupHeader header = HeaderOf(edge_, *taken_);
-    LOG(INFO) << "sending a backup to " << stream_.peer() << ": revision " << header.revision()
-              << ", " << (taken_->manifest().bytes() >> 20) << " MiB";
+    LOG(INFO) << "sending a backup to " << stream_.client_address() << ": revision "
+              << header.revision() << ", " << (taken_->manifest().bytes() >> 20) << " MiB";
     encoder_ = std::make_unique<BackupEncoder>(
         std::move(header), [this](size_t file, uint64_t offset, size_t bytes_max) {
           return taken_->Read(file, offset, bytes_max);
@@ -132,7 +132,7 @@ class BackupCall final : public StreamHandler {
     sent_at_ = MonotonicNow();
     stream_.Write(response, /*more_follow=*/!last);
     if (!last) return;
-    LOG(INFO) << "the backup for " << stream_.peer() << " is sent";
+    LOG(INFO) << "the backup for " << stream_.client_address() << " is sent";
     Release();
     stream_.Finish(absl::OkStatus());
   }

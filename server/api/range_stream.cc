@@ -165,7 +165,7 @@ class RangeCall final : public StreamHandler {
         if (reading->call != nullptr) reading->call->OnChunk(status, chunk.get());
       });
     };
-    if (!workers->Run(read, stream_.peer())) Finish(TooManyRequests());
+    if (!workers->Run(read, stream_.client_address())) Finish(TooManyRequests());
   }
 
   void OnChunk(const absl::Status& status, RangeStreamResponse* chunk) {

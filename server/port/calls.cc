@@ -99,7 +99,7 @@ class PortCall : public Base {
     }
     return std::nullopt;
   }
-  std::string peer() const override { return stream_->peer; }
+  std::string client_address() const override { return stream_->client_address; }
   MonotonicTime deadline() const override {
     const bool none = stream_->deadline == MonotonicTime::InfiniteFuture();
     return none ? stream_->deadline : stream_->deadline + kDeadlineMargin;

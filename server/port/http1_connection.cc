@@ -81,9 +81,9 @@ std::string Join(const Pieces& pieces) {
 
 }  // namespace
 
-Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
+Http1Connection::Http1Connection(int fd, std::string client_address, const ConnectionLimits& limits,
                                  Router* router, MonotonicTime now, bool pages_only)
-    : Connection(fd, std::move(peer), limits, router, now),
+    : Connection(fd, std::move(client_address), limits, router, now),
       pages_only_(pages_only),
       waiting_since_(now) {}
 
@@ -186,7 +186,7 @@ void Http1Connection::OnRequest() {
 bool Http1Connection::OpenStream(const std::string& method) {
   if (!router_->AdmitStream(stranger())) return AnswerError(TooManyRequests()), false;
   stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
-  stream_->peer = peer();
+  stream_->client_address = client_address();
   stream_->opened = now_;
   stream_->method = method;
   const Http1Head& head = parser_.head();

@@ -31,8 +31,8 @@ namespace raftkv::port {
 class Http1Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block. `pages_only`: methods are not served.
-  Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now, bool pages_only = false);
+  Http1Connection(int fd, std::string client_address, const ConnectionLimits& limits,
+                  Router* router, MonotonicTime now, bool pages_only = false);
   ~Http1Connection() override;
 
   bool Read(MonotonicTime now) override;

@@ -78,7 +78,7 @@ struct Http2Connection::Callbacks {
       return 0;
     }
     auto stream = std::make_shared<GrpcStream>(id, c, c->limits_.message_bytes_max);
-    stream->peer = c->peer_;
+    stream->client_address = c->client_address_;
     stream->opened = c->now_;
     nghttp2_session_set_stream_user_data(session, id, stream.get());
     c->streams_.emplace(id, std::move(stream));
@@ -180,9 +180,9 @@ struct Http2Connection::Callbacks {
   }
 };
 
-Http2Connection::Http2Connection(int fd, std::string peer, const ConnectionLimits& limits,
+Http2Connection::Http2Connection(int fd, std::string client_address, const ConnectionLimits& limits,
                                  Router* router, MonotonicTime now)
-    : Connection(fd, std::move(peer), limits, router, now) {
+    : Connection(fd, std::move(client_address), limits, router, now) {
   session_ = Callbacks::NewSession(this);
   const std::array<nghttp2_settings_entry, 3> settings = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
@@ -381,7 +381,7 @@ bool Http2Connection::stranger() const {
 std::unique_ptr<Connection> Http2Connection::Successor() {
   if (limits_.for_peers || !MaySpeakHttp1()) return nullptr;
   auto successor =
-      std::make_unique<Http1Connection>(ReleaseSocket(), peer_, limits_, router_, now_);
+      std::make_unique<Http1Connection>(ReleaseSocket(), client_address_, limits_, router_, now_);
   successor->Receive(first_bytes_);
   return successor;
 }

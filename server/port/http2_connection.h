@@ -29,8 +29,8 @@ namespace raftkv::port {
 class Http2Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block.
-  Http2Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now);
+  Http2Connection(int fd, std::string client_address, const ConnectionLimits& limits,
+                  Router* router, MonotonicTime now);
   ~Http2Connection() override;
 
   bool Read(MonotonicTime now) override;

@@ -222,13 +222,15 @@ void Port::Accept(int listener, Face face) {
       continue;
     }
     Router* const router = this;
-    const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
+    const std::string client_address = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
     std::unique_ptr<Connection> connection;
     if (face == Face::kPages) {
-      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_,
-                                                     /*pages_only=*/true);
+      connection =
+          std::make_unique<Http1Connection>(fd, client_address, options_.connection, router, now_,
+                                            /*pages_only=*/true);
     } else {
-      connection = std::make_unique<Http2Connection>(fd, peer, options_.connection, router, now_);
+      connection =
+          std::make_unique<Http2Connection>(fd, client_address, options_.connection, router, now_);
     }
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";

@@ -44,8 +44,8 @@ struct PortOptions {
   // (Connection::stranger): then it replaces the oldest of these, so that members can connect.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;  // of all connections; a further one is not processed
-  // That handlers have; a further stream is not processed. Strangers get none while there are half
-  // as many.
+  // Calls that handlers have. Above it, a further stream is not processed, and one of a stranger
+  // already above half of it.
   size_t calls_max = 131'072;
   int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
 };

@@ -35,7 +35,7 @@ struct GrpcStream {
   // the owner exists.
   std::vector<Header> metadata;
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
-  std::string peer;
+  std::string client_address;
 
   // From any thread. The client has cancelled the call, or its connection is closed.
   std::atomic<bool> gone{false};

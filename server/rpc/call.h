@@ -31,8 +31,8 @@ class Call {
  public:
   // The first value that the client sent under `key` (lower case), if any.
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
-  // The network address of the client, for log lines.
-  virtual std::string peer() const = 0;
+  // For log lines, and so that clients take turns (server/workers.h).
+  virtual std::string client_address() const = 0;
   // A time a little after the client's deadline, when the client has certainly given up.
   // InfiniteFuture if the client set no deadline. A handler that answers "request timed out"
   // because of the client's deadline must wait until this time: etcd's client library sends a write

@@ -167,7 +167,7 @@ TEST_F(PortTest, AHandlerSeesTheCallAndAnswersFromAnyThread) {
   EXPECT_EQ(call->Metadata("hasleader"), "true");
   EXPECT_EQ(call->Metadata("raftkv-seq"), "1") << "the first value";
   EXPECT_EQ(call->Metadata("other"), std::nullopt) << "no handler reads it";
-  EXPECT_NE(call->peer(), "");
+  EXPECT_NE(call->client_address(), "");
   EXPECT_EQ(call->deadline(), MonotonicTime::InfiniteFuture());
   EXPECT_FALSE(call->gone());
   EXPECT_EQ(port_.running(), 1);
