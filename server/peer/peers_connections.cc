@@ -45,9 +45,9 @@ void Peers::ConnectTo(Peer* peer) {
   MakeForwardOut(peer);
 }
 
-// Those that do not exist, or cannot connect. If gRPC has not found the peer's name, it waits
-// longer after each attempt, up to two minutes, and nothing shortens that wait. A new channel looks
-// the name up at once.
+// Makes the channels that do not exist or cannot connect. If gRPC has not found the peer's name, it
+// waits longer after each attempt, up to two minutes, and nothing shortens that wait. A new channel
+// looks the name up at once.
 void Peers::MakeChannels(Peer* peer) {
   const auto make = [peer](int keepalive_timeout_ms, std::shared_ptr<grpc::Channel>* channel,
                            std::unique_ptr<proto::Raft::Stub>* stub) {
