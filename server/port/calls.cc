@@ -41,18 +41,18 @@ size_t BytesOf(const Pieces& pieces) {
 
 }  // namespace
 
-// --- Outbox
+// --- CommandQueue
 
-Outbox::Outbox(int64_t request_bytes_max, int64_t large)
+CommandQueue::CommandQueue(int64_t request_bytes_max, int64_t large)
     : request_bytes_max_(request_bytes_max),
       large_(large),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   PCHECK(wake_fd_ >= 0) << "eventfd";
 }
 
-Outbox::~Outbox() { close(wake_fd_); }
+CommandQueue::~CommandQueue() { close(wake_fd_); }
 
-void Outbox::Post(Command command) {
+void CommandQueue::Post(StreamCommand command) {
   bool first;
   {
     absl::MutexLock lock(&mutex_);
@@ -62,14 +62,14 @@ void Outbox::Post(Command command) {
   if (first) Wake();
 }
 
-void Outbox::Wake() {
+void CommandQueue::Wake() {
   const uint64_t one = 1;
   while (write(wake_fd_, &one, sizeof(one)) < 0 && errno == EINTR) {
   }
 }
 
-bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
-                           bool stranger) {
+bool CommandQueue::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                                 bool stranger) {
   constexpr int64_t kSmall = 64 << 10;
   const int64_t max = stranger ? request_bytes_max_ / 4 : request_bytes_max_;
   const int64_t bytes = request_bytes_ += change;
@@ -78,7 +78,7 @@ bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connect
   return bytes <= max && of_connection <= large_;
 }
 
-std::vector<Command> Outbox::Take() {
+std::vector<StreamCommand> CommandQueue::Take() {
   uint64_t count = 0;
   while (read(wake_fd_, &count, sizeof(count)) < 0 && errno == EINTR) {
   }
@@ -112,12 +112,12 @@ class PortCall : public Base {
  protected:
   PortCall(Group* group, std::shared_ptr<GrpcStream> stream, CallObserver* observer)
       : group_(group), stream_(std::move(stream)), observer_(observer) {
-    ++group_->outbox->running;
+    ++group_->command_queue->running;
     ++group_->running;
     if (observer_ != nullptr) observer_->OnStart();
   }
   ~PortCall() {
-    --group_->outbox->running;
+    --group_->command_queue->running;
     --group_->running;
   }
 
@@ -126,11 +126,11 @@ class PortCall : public Base {
   }
 
   void Send(Pieces message, std::optional<absl::Status> status) {
-    group_->outbox->unsent_bytes += BytesOf(message);
-    group_->outbox->Post({.stream = stream_,
-                          .message = std::move(message),
-                          .status = std::move(status),
-                          .trailers = std::move(trailers_)});
+    group_->command_queue->unsent_bytes += BytesOf(message);
+    group_->command_queue->Post({.stream = stream_,
+                                 .message = std::move(message),
+                                 .status = std::move(status),
+                                 .trailers = std::move(trailers_)});
   }
 
   // Tells the observer how the call ended. Further calls do nothing.
@@ -185,7 +185,7 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
   }
 
  private:
-  ~PortUnaryCall() override { group_->outbox->ReleaseRequest(request_bytes_); }
+  ~PortUnaryCall() override { group_->command_queue->ReleaseRequest(request_bytes_); }
 
   const UnaryMethod* const method_;
   std::unique_ptr<Message> request_;
@@ -198,7 +198,7 @@ class UnaryOwner final : public StreamOwner {
  public:
   UnaryOwner(Group* group, const UnaryMethod* method, std::shared_ptr<GrpcStream> stream)
       : group_(group), method_(method), stream_(std::move(stream)) {}
-  ~UnaryOwner() override { group_->outbox->ReleaseRequest(request_bytes_); }
+  ~UnaryOwner() override { group_->command_queue->ReleaseRequest(request_bytes_); }
 
   bool WantsMessage() const override { return true; }
   absl::Status OnMessage(std::string message) override {
@@ -227,8 +227,8 @@ class UnaryOwner final : public StreamOwner {
  private:
   bool Charge(int64_t bytes) {
     const int64_t change = bytes - std::exchange(request_bytes_, bytes);
-    return group_->outbox->ChargeRequest(change, bytes, /*of_connection=*/0,
-                                         stream_->connection->stranger());
+    return group_->command_queue->ChargeRequest(change, bytes, /*of_connection=*/0,
+                                                stream_->connection->stranger());
   }
 
   Group* const group_;
@@ -270,7 +270,7 @@ class PortStreamCall final : public PortCall<StreamCall> {
     Send({}, status);
   }
 
-  void Cancel() override { group_->outbox->Post({.stream = stream_, .cancel = true}); }
+  void Cancel() override { group_->command_queue->Post({.stream = stream_, .cancel = true}); }
 
   // --- events
 
@@ -325,7 +325,7 @@ class PortStreamCall final : public PortCall<StreamCall> {
   }
   void Delete() { delete this; }
 
-  void Release(size_t cost) { group_->outbox->ReleaseRequest(static_cast<int64_t>(cost)); }
+  void Release(size_t cost) { group_->command_queue->ReleaseRequest(static_cast<int64_t>(cost)); }
 
   void PushWritable() {
     pushed_writable_ = true;
@@ -349,7 +349,7 @@ class PortStreamCall final : public PortCall<StreamCall> {
       const bool first = !stream_->accepted.exchange(true);
       if ((first && method_->first_request.limited()) ||
           (before >= max && before - request.cost < max)) {
-        group_->outbox->Post({.stream = stream_, .deliver = true});
+        group_->command_queue->Post({.stream = stream_, .deliver = true});
       }
       reading_ = method_->one_request || handler_->WantsRequest();
     }
@@ -415,9 +415,10 @@ class StreamOwnerOnPort final : public StreamOwner {
     std::unique_ptr<Message> request(method_->request->New());
     if (!Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
-    if (!group_->outbox->ChargeRequest(static_cast<int64_t>(cost), static_cast<int64_t>(cost),
-                                       /*of_connection=*/0, stream_->connection->stranger())) {
-      group_->outbox->ReleaseRequest(static_cast<int64_t>(cost));
+    if (!group_->command_queue->ChargeRequest(
+            static_cast<int64_t>(cost), static_cast<int64_t>(cost),
+            /*of_connection=*/0, stream_->connection->stranger())) {
+      group_->command_queue->ReleaseRequest(static_cast<int64_t>(cost));
       return TooManyRequests();
     }
     stream_->unhandled.fetch_add(cost);
@@ -464,7 +465,7 @@ class StreamOwnerOnPort final : public StreamOwner {
     if (silent.size() <= method_->first_request.streams) return;
     StreamOwnerOnPort* const oldest = silent.front();
     oldest->LeaveSilent();
-    group_->outbox->Post({.stream = oldest->stream_, .cancel = true});
+    group_->command_queue->Post({.stream = oldest->stream_, .cancel = true});
   }
   void LeaveSilent() {
     if (!silent_) return;

@@ -95,7 +95,7 @@ class Connection {
   bool socket_full() const { return socket_full_; }
 
   // Carries out a command for one of its streams. Call Write after it.
-  virtual void Execute(Command* command) = 0;
+  virtual void Execute(StreamCommand* command) = 0;
   // Resets the streams whose request or answer takes too long. False: delete the connection,
   // because its client has not spoken, or has not read, for too long.
   virtual bool EndLate(MonotonicTime now) = 0;

@@ -248,7 +248,7 @@ bool Http1Connection::ChargeBody() {
 
 // --- what is sent to the client
 
-void Http1Connection::Execute(Command* command) {
+void Http1Connection::Execute(StreamCommand* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
   // The gateway first converts an answer to JSON, then posts it here again. It may then have a
@@ -287,7 +287,7 @@ void Http1Connection::Execute(Command* command) {
 
 void Http1Connection::ConvertNext() {
   if (answered_ || answers_.empty() || std::exchange(converting_answer_, true)) return;
-  Command next = std::move(answers_.front());
+  StreamCommand next = std::move(answers_.front());
   answers_.pop_front();
   router_->json()->ConvertAnswer(json_, std::move(next));
 }
@@ -295,11 +295,11 @@ void Http1Connection::ConvertNext() {
 void Http1Connection::DropAnswer() {
   for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
   pieces_.clear();
-  for (const Command& command : answers_) router_->OnSent(UnsentBytes(command));
+  for (const StreamCommand& command : answers_) router_->OnSent(UnsentBytes(command));
   answers_.clear();
 }
 
-void Http1Connection::OnPageAnswer(Command* command) {
+void Http1Connection::OnPageAnswer(StreamCommand* command) {
   CHECK(command->status);
   const std::string message = Join(command->message);
   if (!command->status->ok()) return AnswerError(*command->status, message.size());
@@ -308,7 +308,7 @@ void Http1Connection::OnPageAnswer(Command* command) {
   Answer(answer.status(), answer.content_type(), std::move(*answer.mutable_body()), message.size());
 }
 
-void Http1Connection::OnJsonAnswer(Command* command) {
+void Http1Connection::OnJsonAnswer(StreamCommand* command) {
   const bool failed = command->status && !command->status->ok();
   if (!json_->many_responses) {
     if (failed) return AnswerError(*command->status, command->counted);

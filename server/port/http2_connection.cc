@@ -388,7 +388,7 @@ std::unique_ptr<Connection> Http2Connection::Successor() {
 
 // --- what is sent to the client
 
-void Http2Connection::Execute(Command* command) {
+void Http2Connection::Execute(StreamCommand* command) {
   GrpcStream* const stream = command->stream.get();
   CHECK(stream->connection == this);
   if (stream->ended) return router_->OnSent(BytesOf(command->message));

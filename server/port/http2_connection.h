@@ -35,7 +35,7 @@ class Http2Connection final : public Connection {
 
   bool Read(MonotonicTime now) override;
   std::unique_ptr<Connection> Successor() override;
-  void Execute(Command* command) override;
+  void Execute(StreamCommand* command) override;
   bool EndLate(MonotonicTime now) override;
   void AnnounceGoaway() override;
   void Goaway() override;

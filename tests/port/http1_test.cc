@@ -106,7 +106,7 @@ class Http1Test : public PortFixture {
   bool RunUntil(const std::function<bool()>& done) {
     const absl::Time deadline = absl::Now() + absl::Seconds(20);
     while (!done() && absl::Now() < deadline) {
-      for (Command& command : outbox_.Take()) {
+      for (StreamCommand& command : command_queue_.Take()) {
         if (command.stream->connection != nullptr) {
           connection_->Execute(&command);
         } else {
@@ -182,7 +182,7 @@ class Http1Test : public PortFixture {
   bool HasPage(const std::string& path) const override { return path == "/page"; }
   JsonGateway* json() override { return &json_; }
 
-  JsonGateway json_{&outbox_};
+  JsonGateway json_{&command_queue_};
   StreamCall* stream_ = nullptr;  // the last one that was opened
   int last_requests_ = 0;
   int gone_ = 0;
@@ -323,7 +323,8 @@ TEST_F(Http1Test, AnAnswerThatIsNotReadEndsIt) {
   AnswerCall(std::string(1 << 20, 'x'));
   ASSERT_TRUE(connection_->Write(now_));
   EXPECT_TRUE(connection_->socket_full());
-  EXPECT_GT(outbox_.unsent_bytes, size_t{1} << 20) << "what the socket has not taken is counted";
+  EXPECT_GT(command_queue_.unsent_bytes, size_t{1} << 20)
+      << "what the socket has not taken is counted";
   EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(60)));
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(62)));
 }
@@ -493,7 +494,7 @@ TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
     ASSERT_NE(at, std::string::npos) << i;
   }
   connection_.reset();
-  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
+  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && command_queue_.unsent_bytes == 0; }));
 }
 
 TEST_F(Http1Test, AResponseThatIsTooLargeEndsAStreamAndItsHandler) {

@@ -155,7 +155,7 @@ TEST_F(Http2ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAccept
   RunEvents();
   EXPECT_EQ(requests_, 1);
   EXPECT_FALSE(connection_->stranger());
-  for (Command& command : outbox_.Take()) connection_->Execute(&command);
+  for (StreamCommand& command : command_queue_.Take()) connection_->Execute(&command);
   RunEvents();
   EXPECT_EQ(requests_, 50);
 }
