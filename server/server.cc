@@ -83,9 +83,12 @@ std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) 
   return addresses;
 }
 
-std::map<raft::MemberId, std::string> Names(const Config& config) {
-  std::map<raft::MemberId, std::string> names;
-  for (const MemberConfig& member : config.members) names[member.id] = member.name;
+std::map<raft::MemberId, std::string> Names(const Config& config, const MemberConfig& self) {
+  std::map<raft::MemberId, std::string> names = config.joined_names;
+  if (names.empty()) {
+    for (const MemberConfig& member : config.members) names[member.id] = member.name;
+  }
+  names[self.id] = self.name;
   return names;
 }
 
@@ -217,7 +220,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config), NamesIn(config), AbsolutePath(self.data_dir)),
+      event_log(EventLogger(self.id, Names(config, self), NamesIn(config), AbsolutePath(self.data_dir)),
                 &peers, self.id, std::move(on_removed)),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
