@@ -242,6 +242,7 @@ class Peers final : public Transport {
            std::function<void(const Sender& from, const Response&)> on_answer);
 
   void GiveUp(Peer* peer);
+  void EndLateSnapshots(Peer* peer);
   absl::Status OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request);
   void EndIncoming(Peer* peer, const absl::Status& status);
   void OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,

@@ -90,6 +90,7 @@ void Peers::EverySecond() {
   for (auto& [id, peer] : peers_) {
     if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
     if (peer.channel != nullptr && !closing()) MakeChannels(&peer);
+    EndLateSnapshots(&peer);
   }
 }
 
