@@ -91,9 +91,8 @@ class Session::Impl {
     const absl::Duration limit =
         std::min(lives_until_ - sent, std::max(ttl_ / 3, absl::Seconds(1)));
     lock.unlock();
-    const auto result =
-        client_.Call(LeaseKeepAliveRequest(id_),
-                     {.deadline = absl::Now() + limit, .cancel = renewal_.get_token()});
+    const auto result = client_.Call(LeaseKeepAliveRequest(id_), {.deadline = absl::Now() + limit,
+                                                                  .cancel = renewal_.get_token()});
     lock.lock();
     if (!result.ok()) {
       last_error_ = result.status();

@@ -408,9 +408,8 @@ absl::Status Peers::OnForward(const Sender& from, proto::ForwardRequest* request
     }
     // A newer member may know commands that this one does not, so the stream goes on.
     CountMalformed(from.id, proposal.status()).IgnoreError();
-    SendBody(
-        Find(from.id),
-        ForwardedProposalReply{.number = in.number(), .not_understood = true, .term = in.term()});
+    SendBody(Find(from.id), ForwardedProposalReply{
+                                .number = in.number(), .not_understood = true, .term = in.term()});
   }
   if (request->digests_size() > 0) {
     absl::StatusOr<DigestReport> report = DecodeDigests(*request);

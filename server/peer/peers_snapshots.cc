@@ -77,8 +77,8 @@ void Peers::EndLateSnapshots(Peer* peer) {
   if (peer->snapshot_out != nullptr) peer->snapshot_out->EndIfLate(now);
   const Incoming* in = peer->incoming.get();
   if (in == nullptr || in->busy || in->handed_over || now < in->chunk_by) return;
-  const absl::Status late = absl::DeadlineExceededError(absl::StrCat(
-      "no chunk has come for ", absl::FormatDuration(options_.snapshots.chunk_max)));
+  const absl::Status late = absl::DeadlineExceededError(
+      absl::StrCat("no chunk has come for ", absl::FormatDuration(options_.snapshots.chunk_max)));
   LOG(WARNING) << "the snapshot from " << peer->address.name << " is given up: " << late.message();
   EndIncoming(peer, late);
 }

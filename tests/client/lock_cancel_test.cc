@@ -83,9 +83,8 @@ TEST_P(LockCancel, EndsTheWaitWithoutAMajority) {
   server->Shutdown(std::chrono::system_clock::now());
 }
 
-INSTANTIATE_TEST_SUITE_P(Members, LockCancel, testing::Bool(), [](const auto& info) {
-  return info.param ? "Hang" : "Fail";
-});
+INSTANTIATE_TEST_SUITE_P(Members, LockCancel, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Hang" : "Fail"; });
 
 }  // namespace
 }  // namespace raftkv::client

@@ -195,8 +195,8 @@ TEST(Replica, ProposalsDeclinedByAStoppingLeaderWaitForTheNextOne) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
-// The leader stops before it has read, or answered, what was forwarded to it. Only the next leader's
-// first entry shows that it was not proposed.
+// The leader stops before it has read, or answered, what was forwarded to it. Only the next
+// leader's first entry shows that it was not proposed.
 TEST(Replica, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
   Cluster c(3);
   c.Run(kElection);
@@ -267,9 +267,9 @@ TEST(Replica, ADeclineOfAnEarlierTermIsIgnored) {
   auto put = c.Put(follower, "k", "v");
   c.Turn(follower);
   for (const raft::Term of : {term - 1, term}) {
-    c[follower].Post(PeerMessage{
-        leader, follower, c[leader].store_id,
-        ForwardedProposalReply{.number = 1, .too_many_requests = true, .term = of}});
+    c[follower].Post(
+        PeerMessage{leader, follower, c[leader].store_id,
+                    ForwardedProposalReply{.number = 1, .too_many_requests = true, .term = of}});
     c.Turn(follower);
     EXPECT_EQ(put->times, of == term ? 1 : 0);
   }

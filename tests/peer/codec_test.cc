@@ -105,9 +105,9 @@ TEST(Codec, RoundTripsWhatIsNoPartOfRaft) {
   EXPECT_EQ(proposal->payload.view(), put);
   EXPECT_EQ(proposal->term, 3);
 
-  const auto try_again = Decode(
-      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .try_again = true, .term = 3})
-          .declined());
+  const auto try_again =
+      Decode(Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .try_again = true, .term = 3})
+                 .declined());
   ASSERT_TRUE(try_again.ok());
   EXPECT_EQ(try_again->term, 3);
   EXPECT_EQ(try_again->boot_id, 8);

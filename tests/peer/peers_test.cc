@@ -376,8 +376,7 @@ TEST(Peers, TheForwardStreamOfAPeerThatStopsIsReportedAsSuch) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Proposal(1, 10));
-  ASSERT_TRUE(
-      Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
   to.phase.Set(Phase::kClosing);
   to.Stop();
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.Count<ForwardLost>() == 1; }));
@@ -390,8 +389,7 @@ TEST(Peers, AForwardStreamThatBreaksIsNotReportedAsStopped) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Proposal(1, 10));
-  ASSERT_TRUE(
-      Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
   from.peers.Cancel();
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.Count<ForwardLost>() == 1; }));
   for (const Input& input : from.inputs) {
