@@ -43,8 +43,9 @@ namespace {
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kFlushAnswers = absl::Milliseconds(500);
-// How long the peer port may take to send what is left at a stop.
-constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
+// How long ending the streams to peers, and then those of peers, may take at a stop. A peer that is
+// cut off before it has noticed takes this member for dead.
+constexpr absl::Duration kFlushPeers = absl::Milliseconds(500);
 // The workers of each kind that read, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
