@@ -243,8 +243,12 @@ Peers::Peer* Peers::Find(raft::MemberId id) {
 
 Peers::Peer* Peers::FindOrAdd(raft::MemberId id) {
   const auto [it, added] = peers_.try_emplace(id);
-  if (added)
-    it->second.address = {.id = id, .name = absl::StrFormat("member %x", id), .address = {}};
+  if (added) {
+    const auto known = options_.names.find(id);
+    const std::string name =
+        known != options_.names.end() ? known->second : absl::StrFormat("member %x", id);
+    it->second.address = {.id = id, .name = name, .address = {}};
+  }
   return &it->second;
 }
 
