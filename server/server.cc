@@ -43,8 +43,9 @@ namespace {
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kFlushAnswers = absl::Milliseconds(500);
-// How long the peer port may take to send what is left at a stop.
-constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
+// How long ending the streams to peers, and then those of peers, may take at a stop. A peer that is
+// cut off before it has noticed takes this member for dead.
+constexpr absl::Duration kFlushPeers = absl::Milliseconds(500);
 // The workers of each kind that read, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
@@ -83,9 +84,12 @@ std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) 
   return addresses;
 }
 
-std::map<raft::MemberId, std::string> Names(const Config& config) {
-  std::map<raft::MemberId, std::string> names;
-  for (const MemberConfig& member : config.members) names[member.id] = member.name;
+std::map<raft::MemberId, std::string> Names(const Config& config, const MemberConfig& self) {
+  std::map<raft::MemberId, std::string> names = config.joined_names;
+  if (names.empty()) {
+    for (const MemberConfig& member : config.members) names[member.id] = member.name;
+  }
+  names[self.id] = self.name;
   return names;
 }
 
@@ -217,8 +221,9 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config), NamesIn(config), AbsolutePath(self.data_dir)),
-                &peers, self.id, std::move(on_removed)),
+      event_log(
+          EventLogger(self.id, Names(config, self), NamesIn(config), AbsolutePath(self.data_dir)),
+          &peers, self.id, std::move(on_removed)),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},

@@ -5,9 +5,13 @@
 // Each has a number, ascending in order of arrival, and is in one of two states:
 //
 //   waiting    not proposed (there is no leader, or the leader declined it): may be proposed
-//   in flight  proposed here or sent to a leader. It may be in a log, so it is never proposed
-//              again. It ends when it is committed, or is answered "unknown" when its leader or the
-//              connection to it is lost, or when an entry of a later term is committed before it
+//   in flight  proposed here or sent to a leader, in a term. It may be in a log. It ends when it is
+//              committed, or is answered "unknown" when its leader or the connection to it is lost
+//
+// Only the leader of its term may propose it. So if an entry of a later term is committed before
+// it, it will never be committed: no log that a later leader may have contains it. Then it waits
+// again. (A leader of the first release does not look at the term. What was sent to such a leader
+// is answered "unknown" then.)
 //
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
@@ -31,14 +35,18 @@ class Proposals {
   size_t bytes() const { return bytes_; }
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
-  // Proposals whose client has gone are answered and skipped.
+  // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
+  // and skipped.
   struct Outgoing {
     uint64_t number = 0;
     raft::Payload payload;
     ClusterVersion needs = kFirstVersion;
     bool changes_members = false;
   };
-  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, MonotonicTime now);
+  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
+                                      MonotonicTime now);
+
+  bool InFlight(uint64_t number, raft::MemberId leader, raft::Term term) const;
 
   // `leader` answered that it did not propose it: the proposal waits again, in the order of
   // arrival. Returns the term in which it was sent, or 0 if it is answered already.
@@ -58,11 +66,14 @@ class Proposals {
   // Answers everything in flight that was sent in `term` to another member than `leader`: its fate
   // is unknown.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
-  // An entry of `term` is committed, and TakeCommitted was called for all entries up to it. Answers
-  // everything in flight that was sent in an earlier term.
+  // An entry of `term` is committed, and TakeCommitted was called for all entries up to it.
+  // Everything in flight that was sent in an earlier term waits again.
   void OnTermSettled(raft::Term term);
-  // Likewise, answers everything that was sent to `peer`.
+  // The connection to `peer` broke: answers everything in flight that was sent to it.
   void OnForwardLost(raft::MemberId peer);
+  // `peer` has ended the connection because it stops, and proposes nothing more: what is in flight
+  // to it stays so until OnTermSettled.
+  void OnLeaderStopped(raft::MemberId peer);
   // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
   // proposal that was sent in that term or before: all of these are "unknown".
   void OnInstalled(raft::Term term);
@@ -78,11 +89,14 @@ class Proposals {
     Caller caller;
     raft::MemberId leader = raft::kNobody;  // nobody: waiting
     raft::Term term = 0;
+    bool bound = false;           // nobody proposes it in a later term
+    bool leader_stopped = false;  // an entry of a later term shows its fate soon
   };
   using Map = std::map<uint64_t, Proposal>;
 
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
+  void Wait(Map::iterator it);
   Map::iterator Finish(Map::iterator it, Fate fate, ApplyResult result = {});
   Map::iterator Erase(Map::iterator it);
 

@@ -184,7 +184,12 @@ void Replica::Handle(const PeerLost& lost) {
 void Replica::Handle(const ForwardLost& lost) {
   lost_peers_.insert(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
-  forward_lost_.insert(lost.peer);
+  if (!lost.stopped) {
+    forward_lost_.insert(lost.peer);
+    return;
+  }
+  proposals_.OnLeaderStopped(lost.peer);
+  if (raft_.leader() == lost.peer) declining_term_ = raft_.term();
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
@@ -254,6 +259,8 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
     if (versions_.proposed() < proposal.needs) return decline({.not_understood = true});
     return decline({.try_again = true});  // it is in force soon: try again soon
   }
+  // It was meant for the leader of another term. Its origin may propose it again.
+  if (IsOfAnotherTerm(proposal)) return decline({});
   // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
   // proposed, this member might stop before it is committed, and its fate would be unknown.
   if (phase_->AtLeast(Phase::kDeclining)) return decline({});
@@ -279,6 +286,7 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal)
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
   if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
+  if (reply.term != 0 && !proposals_.InFlight(reply.number, from, reply.term)) return;
   if (reply.not_understood) {
     proposals_.Fail(reply.number, from, Fate::kNotSupported);
   } else if (reply.too_many_requests) {
@@ -331,7 +339,9 @@ void Replica::ProposeWaiting() {
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
   if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
-  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
+  const bool bound =
+      leader == options_.raft.id || versions_.KnownBy(leader) >= kProposalTermVersion;
+  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), bound, now_)) {
     // A leader of an older release may not know what the command needs, and would propose it.
     if (next->needs > versions_.KnownBy(leader)) {
       proposals_.Fail(next->number, leader, Fate::kNotSupported);
@@ -339,7 +349,7 @@ void Replica::ProposeWaiting() {
     }
     if (leader != options_.raft.id) {
       outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
-                                              next->changes_members});
+                                              next->changes_members, raft_.term()});
       continue;
     }
     if (next->needs > versions_.in_force()) {
@@ -351,7 +361,8 @@ void Replica::ProposeWaiting() {
       continue;
     }
     if (next->changes_members) {
-      QueueChange(leader, {next->number, std::move(next->payload), next->needs, true});
+      QueueChange(leader,
+                  {next->number, std::move(next->payload), next->needs, true, raft_.term()});
       continue;
     }
     switch (raft_.Propose(std::move(next->payload))) {
@@ -420,7 +431,7 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
   }
   // In the log, the first entry of a later term comes after all entries of earlier terms that
   // survived. So a proposal that is still in flight from an earlier term was lost, or is in a
-  // message to an old leader.
+  // message to an old leader (which declines it when it leads again).
   if (committed.back().id.term > settled_term_) {
     settled_term_ = committed.back().id.term;
     proposals_.OnTermSettled(settled_term_);

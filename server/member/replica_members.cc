@@ -42,6 +42,7 @@ void Replica::Decline(raft::MemberId from, const ForwardedProposal& proposal,
                       ForwardedProposalReply reply) {
   reply.number = proposal.number;
   reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
+  reply.term = proposal.term;
   if (from == options_.raft.id) {
     HandleFrom(from, reply);
   } else {
@@ -84,7 +85,9 @@ void Replica::MaybeChangeMembers() {
     proto::Command command;
     CHECK(ParseCommand(change.proposal.payload.view(), &command));
     const absl::Status status = CheckChange(command.change_members());
-    if (!status.ok()) {
+    if (IsOfAnotherTerm(change.proposal)) {
+      Decline(change.from, change.proposal, {});
+    } else if (!status.ok()) {
       Decline(change.from, change.proposal, {.rejected = status});
     } else if (LeavesFirst(command.change_members())) {
       return Decline(change.from, change.proposal, {.try_again = true});

@@ -106,6 +106,7 @@ class Connection {
   virtual bool introduced() const = 0;  // the client has spoken
   // True: perhaps it is not a member's (ConnectionLimits::for_peers).
   virtual bool stranger() const { return false; }
+  virtual bool has_calls() const { return false; }  // that are not closed
 
   uint32_t watched_events = 0;  // of the socket, for the port
 

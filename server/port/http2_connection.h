@@ -41,6 +41,7 @@ class Http2Connection final : public Connection {
   void Goaway() override;
   bool introduced() const override { return introduced_; }
   bool stranger() const override;
+  bool has_calls() const override { return !streams_.empty(); }
 
  private:
   struct Callbacks;  // of nghttp2

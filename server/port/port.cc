@@ -241,13 +241,14 @@ void Port::Accept(int listener, Face face) {
 }
 
 bool Port::DropStranger() {
-  Connection* oldest = nullptr;
+  const auto rank = [](const Connection& c) { return std::pair(c.has_calls(), c.opened()); };
+  Connection* first = nullptr;
   for (const auto& [fd, connection] : connections_) {
     if (!connection->stranger()) continue;
-    if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
+    if (first == nullptr || rank(*connection) < rank(*first)) first = connection.get();
   }
-  if (oldest == nullptr) return false;
-  Drop(oldest);
+  if (first == nullptr) return false;
+  Drop(first);
   return true;
 }
 

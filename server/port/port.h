@@ -41,7 +41,8 @@ namespace raftkv::port {
 struct PortOptions {
   ConnectionLimits connection;
   // A further one is closed at once, unless there are connections of strangers
-  // (Connection::stranger): then it replaces the oldest of these, so that members can connect.
+  // (Connection::stranger): then it replaces the oldest of these, so that members can connect. One
+  // on which a call waits is replaced last, because it may be a member's.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;  // of all connections; a further one is not processed
   // Calls that handlers have. Above it, a further stream is not processed, and one of a stranger
@@ -114,7 +115,8 @@ class Port final : private Router {
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
   void Accept(int listener, Face face);
-  // Closes the oldest connection of a stranger. False: there is none.
+  // Closes the oldest connection of a stranger without calls, or else of any stranger. False: there
+  // is none.
   bool DropStranger();
   void ServeSocket(Connection* connection, uint32_t events);
   void RunCommands();
