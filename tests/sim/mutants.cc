@@ -87,6 +87,9 @@ constexpr Mutant kMutants[] = {
      "a member does not learn the leases of an installed snapshot"},
     {"install-hides-the-sessions", "",
      "a member does not learn the sessions of an installed snapshot"},
+    {"digest-is-kept-late", "", "a state keeps an older digest again instead of a new one"},
+    {"snapshot-names-the-end-of-the-log", "",
+     "a snapshot has the chain hash of the log's last entry, not of its own"},
     {"restored-log-is-not-empty", "",
      "a member that was restored tells the others that it has forgotten nothing"},
     // Reads.
