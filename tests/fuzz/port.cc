@@ -3,6 +3,8 @@
 // of JSON runs on one thread, in virtual time. At the end of a connection nothing of it may be left
 // in the port's counters.
 
+#include "server/port/port.h"
+
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <poll.h>
@@ -25,11 +27,10 @@
 #include "proto/etcd/rpc.pb.h"
 #include "proto/http.pb.h"
 #include "proto/raft.pb.h"
-#include "server/http2/calls.h"
-#include "server/http2/client_port.h"
-#include "server/http2/connection.h"
-#include "server/http2/http1_connection.h"
-#include "server/http2/json_gateway.h"
+#include "server/port/calls.h"
+#include "server/port/http1_connection.h"
+#include "server/port/http2_connection.h"
+#include "server/port/json_gateway.h"
 #include "server/rpc/event_queue.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/targets.h"
@@ -38,9 +39,9 @@ namespace raftkv::fuzz {
 namespace {
 
 using google::protobuf::Message;
-using http2::Command;
-using http2::GrpcStream;
-using http2::JsonGateway;
+using port::Command;
+using port::GrpcStream;
+using port::JsonGateway;
 
 // --- what is served
 
@@ -157,8 +158,8 @@ class Service {
   std::vector<UnaryCall*> later_;
 };
 
-http2::PortOptions OptionsOf(bool for_peers) {
-  http2::PortOptions options;
+port::PortOptions OptionsOf(bool for_peers) {
+  port::PortOptions options;
   if (!for_peers) return options;
   // As in MakePeerPortOptions.
   options.request_bytes_max = 512 << 20;
@@ -223,7 +224,7 @@ void CheckAnswers(std::string_view sent) {
 
 // --- a port with one connection
 
-class FuzzedPort final : private http2::Router {
+class FuzzedPort final : private port::Router {
  public:
   explicit FuzzedPort(bool for_peers)
       : options_(OptionsOf(for_peers)),
@@ -252,9 +253,9 @@ class FuzzedPort final : private http2::Router {
  private:
   absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override {
     if (const auto unary = unary_.find(stream->method); unary != unary_.end()) {
-      stream->owner = http2::NewUnaryOwner(&group_, unary->second, stream);
+      stream->owner = port::NewUnaryOwner(&group_, unary->second, stream);
     } else if (const auto row = streaming_.find(stream->method); row != streaming_.end()) {
-      stream->owner = http2::NewStreamOwner(&group_, row->second, stream);
+      stream->owner = port::NewStreamOwner(&group_, row->second, stream);
     } else {
       return absl::UnimplementedError(stream->method);
     }
@@ -291,18 +292,18 @@ class FuzzedPort final : private http2::Router {
   // Waits for the next command of the gateway.
   Command AwaitCommand();
 
-  const http2::PortOptions options_;
-  http2::Outbox outbox_;
+  const port::PortOptions options_;
+  port::Outbox outbox_;
   EventQueue events_;
   Service service_;
-  http2::Group group_;
+  port::Group group_;
   std::map<std::string, const UnaryMethod*> unary_;
   std::map<std::string, const StreamMethod*> streaming_;
   std::unique_ptr<JsonGateway> json_;  // null: for peers
   size_t streams_ = 0;
 
   MonotonicTime now_;
-  std::unique_ptr<http2::ClientConnection> connection_;
+  std::unique_ptr<port::Connection> connection_;
   bool http1_ = false;
   int client_ = -1;
   bool reads_ = true;
@@ -416,11 +417,11 @@ void FuzzedPort::Run(uint8_t how, size_t piece, std::string_view input) {
   sent_.clear();
   Router* const router = this;
   if (http1_) {
-    connection_ = std::make_unique<http2::Http1Connection>(ends[1], "fuzzer", options_.connection,
-                                                           router, now_, /*pages_only=*/true);
+    connection_ = std::make_unique<port::Http1Connection>(ends[1], "fuzzer", options_.connection,
+                                                          router, now_, /*pages_only=*/true);
   } else {
-    connection_ =
-        std::make_unique<http2::Connection>(ends[1], "fuzzer", options_.connection, router, now_);
+    connection_ = std::make_unique<port::Http2Connection>(ends[1], "fuzzer", options_.connection,
+                                                          router, now_);
   }
   while (!input.empty() && connection_ != nullptr) {
     if (!connection_->wants_read()) {  // it waits for an answer
@@ -460,7 +461,7 @@ void FuzzedPort::Run(uint8_t how, size_t piece, std::string_view input) {
   now_ = now_ + absl::Minutes(10);
 }
 
-FuzzedPort& Port(bool for_peers) {
+FuzzedPort& PortOf(bool for_peers) {
   static auto* const of_clients = new FuzzedPort(false);
   static auto* const of_peers = new FuzzedPort(true);
   return for_peers ? *of_peers : *of_clients;
@@ -487,7 +488,7 @@ const std::vector<const google::protobuf::Descriptor*>& RequestTypes() {
 // The objects in `body`, which arrives in pieces of `piece` bytes.
 std::vector<std::string> Split(std::string_view body, size_t piece) {
   std::vector<std::string> objects;
-  http2::JsonObjects splitter;
+  port::JsonObjects splitter;
   while (!body.empty()) {
     splitter.Append(TakeBytes(&body, piece));
     for (;;) {
@@ -514,7 +515,7 @@ void FuzzedPort::RunJson(std::string_view input) {
     if (!command.request->ok()) return nullptr;
     std::unique_ptr<Message> message(
         google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
-    if (!http2::Parse(**command.request, SIZE_MAX, message.get())) return nullptr;
+    if (!port::Parse(**command.request, SIZE_MAX, message.get())) return nullptr;
     return message;
   };
   const std::vector<std::string> objects = Split(input, input.size());
@@ -522,7 +523,7 @@ void FuzzedPort::RunJson(std::string_view input) {
   for (const std::string& object : objects) {
     const std::unique_ptr<Message> message = parse(object);
     if (message == nullptr) continue;
-    json_->ConvertAnswer(&method, {.stream = stream, .message = http2::Frame(*message)});
+    json_->ConvertAnswer(&method, {.stream = stream, .message = port::Frame(*message)});
     const Command answer = AwaitCommand();
     CHECK(!answer.status) << *answer.status;
     std::string json;
@@ -546,16 +547,16 @@ void RunHttp2Connection(std::string_view input) {
     bytes.append("\0\0\0\4\0\0\0\0\0", 9);
   }
   bytes += input;
-  Port((how & kPeerPort) != 0).Run(how & ~kPagesOnly, piece, bytes);
+  PortOf((how & kPeerPort) != 0).Run(how & ~kPagesOnly, piece, bytes);
 }
 
 void RunHttp1Connection(std::string_view input) {
   const uint8_t how = TakeByte(&input);
   const size_t piece = 16 * (1 + size_t{TakeByte(&input)});
   const bool for_peers = (how & kPeerPort) != 0 && (how & kPagesOnly) == 0;
-  Port(for_peers).Run(how, piece, input);
+  PortOf(for_peers).Run(how, piece, input);
 }
 
-void RunJson(std::string_view input) { Port(/*for_peers=*/false).RunJson(input); }
+void RunJson(std::string_view input) { PortOf(/*for_peers=*/false).RunJson(input); }
 
 }  // namespace raftkv::fuzz
