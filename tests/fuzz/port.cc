@@ -431,7 +431,8 @@ void FuzzedPort::Run(uint8_t how, size_t piece, std::string_view input) {
     }
     const std::string_view bytes = TakeBytes(&input, piece);
     if (send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0) break;
-    if (input.empty() && (how & kPortStops) != 0) connection_->AnnounceGoaway();
+    const bool stops = input.empty() && (how & kPortStops) != 0;
+    if (stops && connection_->introduced()) connection_->AnnounceGoaway();
     if (!connection_->Read(now_)) {
       connection_ = connection_->Successor();
       http1_ |= connection_ != nullptr;
@@ -445,6 +446,10 @@ void FuzzedPort::Run(uint8_t how, size_t piece, std::string_view input) {
   }
   reads_ = true;
   if (connection_ != nullptr && (how & kPortStops) != 0) connection_->Goaway();
+  if (http1_ && connection_ != nullptr && connection_->wants_read()) {
+    shutdown(client_, SHUT_WR);  // and still waits for answers
+    if (!connection_->Read(now_)) connection_.reset();
+  }
   service_.AnswerLater();
   Serve();
   connection_.reset();  // as when the client closes the socket
