@@ -63,6 +63,9 @@ class RaftChecker {
   void OnTorn(int member);  // the next start finds that the log has lost its end
   void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
+  // Its process dies now, within a turn. Others may know what it has committed in this turn, by a
+  // configuration that they do not have.
+  void OnDying(int member, const raft::Raft& raft) { CheckCommit(member, raft); }
   // Entry `index` is committed and has this configuration.
   void OnConfiguration(raft::Index index, raft::Configuration configuration);
   // A member sends or installs a snapshot that ends with `base`. `configuration`: the one that it
