@@ -540,8 +540,7 @@ class Cores {
     }
     const Micros longest = 2 * profile_.tick * profile_.raft.election_timeout_ticks * 1'000'000 /
                            (1'000'000 - profile_.clock_skew);
-    // It may take a round trip for each entry.
-    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;
+    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;  // a round trip per entry
     Push(now_ + 100 * kMillisecond, What::kCheck);
   }
 
