@@ -258,7 +258,7 @@ TEST(Replica, AProposalThatMissedTheTermOfItsLeaderIsProposedOnceMore) {
 }
 
 // Its origin has sent the proposal again, in a later term.
-TEST(Replica, ADeclineOfAnEarlierTermIsIgnored) {
+TEST(Replica, ADeclineOfAnotherTermIsIgnored) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
@@ -266,7 +266,7 @@ TEST(Replica, ADeclineOfAnEarlierTermIsIgnored) {
   const raft::Term term = c[leader].raft().term();
   auto put = c.Put(follower, "k", "v");
   c.Turn(follower);
-  for (const raft::Term of : {term - 1, term}) {
+  for (const raft::Term of : {term + 1, term}) {
     c[follower].Post(
         PeerMessage{leader, follower, c[leader].store_id,
                     ForwardedProposalReply{.number = 1, .too_many_requests = true, .term = of}});
