@@ -225,6 +225,21 @@ TEST(Replica, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
   EXPECT_EQ(later->fate, Fate::kApplied);
 }
 
+// The end of the old connection is noticed when the next process of the leader leads already.
+TEST(Replica, ALeaderThatWasTakenForStoppedGetsProposalsLater) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  c[follower].Post(ForwardLost{.peer = leader, .unsent = {}, .stopped = true});
+  auto put = c.Put(follower, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->times, 0);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), leader);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
 // The proposal is still on its way when its leader has stepped down, and another member leads.
 TEST(Replica, AProposalThatMissedTheTermOfItsLeaderIsProposedOnceMore) {
   Cluster c(3);
