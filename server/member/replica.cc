@@ -254,6 +254,11 @@ void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
   raft_.Step(std::move(message));
 }
 
+bool Replica::IsOfAnotherTerm(const ForwardedProposal& proposal) const {
+  return proposal.term != 0 && proposal.term != raft_.term() &&
+         !RAFTKV_MUTANT("proposal-of-another-term");
+}
+
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
   const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
   if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {

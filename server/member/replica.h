@@ -193,10 +193,7 @@ class Replica {
   void AskWhetherRemoved();
   void OnMembers();
   void OnRemoved();
-  bool IsOfAnotherTerm(const ForwardedProposal& proposal) const {
-    return proposal.term != 0 && proposal.term != raft_.term() &&
-           !RAFTKV_MUTANT("proposal-of-another-term");
-  }
+  bool IsOfAnotherTerm(const ForwardedProposal& proposal) const;
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
