@@ -60,9 +60,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
-  const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
-  if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) {
-    OnLongPause(now - now_, now + election_timeout);
+  if (now - now_ > ElectionTimeout() && raft_.role() == raft::Role::kLeader) {
+    OnLongPause(now - now_, now + ElectionTimeout());
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
@@ -189,7 +188,9 @@ void Replica::Handle(const ForwardLost& lost) {
     return;
   }
   proposals_.OnLeaderStopped(lost.peer);
-  if (raft_.leader() == lost.peer) declining_term_ = raft_.term();
+  // Another member leads soon. (Or the next process of this peer leads already, if the end of the
+  // old connection was noticed late.)
+  if (raft_.leader() == lost.peer) next_forward_ = now_ + ElectionTimeout();
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
@@ -251,6 +252,11 @@ void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
     peer_lives_.OnAcknowledged(from, {message.term, reply->match});
   }
   raft_.Step(std::move(message));
+}
+
+bool Replica::IsOfAnotherTerm(const ForwardedProposal& proposal) const {
+  return proposal.term != 0 && proposal.term != raft_.term() &&
+         !RAFTKV_MUTANT("proposal-of-another-term");
 }
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
@@ -498,7 +504,7 @@ void Replica::NoteLeader() {
   RecordStoreId(options_.raft.id, options_.store_id);
   MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
-  lessor_.OnLeading(now_ + options_.tick * options_.raft.election_timeout_ticks);
+  lessor_.OnLeading(now_ + ElectionTimeout());
 }
 
 void Replica::NoteTransfers() {

@@ -193,10 +193,7 @@ class Replica {
   void AskWhetherRemoved();
   void OnMembers();
   void OnRemoved();
-  bool IsOfAnotherTerm(const ForwardedProposal& proposal) const {
-    return proposal.term != 0 && proposal.term != raft_.term() &&
-           !RAFTKV_MUTANT("proposal-of-another-term");
-  }
+  bool IsOfAnotherTerm(const ForwardedProposal& proposal) const;
   void Decline(raft::MemberId from, const ForwardedProposal& proposal,
                ForwardedProposalReply reply);
 
@@ -208,6 +205,9 @@ class Replica {
   }
   bool TooBusy() const;
   void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
+  absl::Duration ElectionTimeout() const {
+    return options_.tick * options_.raft.election_timeout_ticks;
+  }
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);
@@ -269,7 +269,7 @@ class Replica {
   // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
   raft::Term declining_term_ = 0;
   // Nothing is forwarded before this time, because the leader said "try again"
-  // (ForwardedProposalReply).
+  // (ForwardedProposalReply), or stops.
   MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   // Clients' requests to transfer leadership that are not answered.
   struct Transfer {
