@@ -440,7 +440,7 @@ class Cores {
     Process& p = *nodes_[from].process;
     for (raft::Message& message : messages) {
       if (!p.fuse.Burn()) return;
-      checker_.OnSend(from, *p.raft, *p.log, nodes_[from].disk.log_synced(), message);
+      checker_.OnSend(from, *p.log, nodes_[from].disk.log_synced(), message);
       result_.trace_hash = Mix(result_.trace_hash, message.term << 4 | message.body.index());
       Say([&] { return Describe({.from = message.from, .to = message.to, .body = message}); });
       const int to = NodeOf(message.to);

@@ -255,7 +255,7 @@ void Member::Send(PeerMessage message) {
   sending_ = false;
   if (!alive) return;
   if (const auto* m = std::get_if<raft::Message>(&message.body)) {
-    world_->raft_checker().OnSend(number_, raft(), *p.log, disk_.log_synced(), *m);
+    world_->raft_checker().OnSend(number_, *p.log, disk_.log_synced(), *m);
     const auto* append = std::get_if<raft::AppendEntries>(&m->body);
     p.sent_in_turn |= append != nullptr && !append->entries.empty();
   }

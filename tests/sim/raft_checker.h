@@ -76,8 +76,7 @@ class RaftChecker {
   // batch and nothing later.
   void OnSynced(int member, const LogStore& log);
   // `synced`: whether everything in the member's log engine is durable.
-  void OnSend(int member, const raft::Raft& raft, const LogStore& log, bool synced,
-              const raft::Message& message);
+  void OnSend(int member, const LogStore& log, bool synced, const raft::Message& message);
   // `now` is on the member's clock.
   void AfterTurn(int member, const raft::Raft& raft, MonotonicTime now);
 
