@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/raw_http2.h"
@@ -123,10 +124,12 @@ TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
                                               Preface() + Frame(kPing, 0, 0, "12345678"),
                                               std::string(10'000, '?')};
   std::atomic<int> connections{0};
+  absl::Notification over;
   std::thread restarts([&] {
     cluster_.Kill(follower);
     absl::SleepFor(Time() / 4);
     cluster_.Start(follower);
+    over.WaitForNotification();  // the process would end with the thread that has started it
   });
   PutBeside(8, [&](int thread) {
     RawConnection stranger(cluster_.peer_address(thread % 2 == 0 ? leader_ : third));
@@ -134,9 +137,10 @@ TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
     setsockopt(stranger.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     stranger.Send(greetings[++connections % greetings.size()]);
   });
-  restarts.join();
   std::cout << connections << " connections of strangers\n";
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return cluster_.Put(follower, "k", "v").ok(); }));
+  over.Notify();
+  restarts.join();
 }
 
 // There are few keys, but each has 1.4 MB. The work of reads, watches and compactions must be
