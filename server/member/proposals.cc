@@ -19,8 +19,8 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
   waiting_.insert(waiting_.end(), number);
 }
 
-std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
-                                                          MonotonicTime now) {
+std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
+                                                        MonotonicTime now) {
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.extract(waiting_.begin()).value();
     auto it = all_.find(number);
@@ -34,7 +34,7 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
     proposal.leader = leader;
     proposal.term = term;
     proposal.request->set_proposed(true);
-    return Outgoing{number, proposal.payload, proposal.needs, proposal.changes_members};
+    return ForwardedProposal{number, proposal.payload, proposal.needs, proposal.changes_members};
   }
   return std::nullopt;
 }

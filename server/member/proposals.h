@@ -32,13 +32,8 @@ class Proposals {
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
   // Proposals whose client has gone are answered and skipped.
-  struct Outgoing {
-    uint64_t number = 0;
-    raft::Payload payload;
-    ClusterVersion needs = kFirstVersion;
-    bool changes_members = false;
-  };
-  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, MonotonicTime now);
+  std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term,
+                                               MonotonicTime now);
 
   // `leader` answered that it did not propose it: the proposal waits again, in the order of
   // arrival. Returns the term in which it was sent, or 0 if it is answered already.

@@ -13,9 +13,6 @@ namespace raftkv {
 
 namespace {
 
-// If more entries than this are committed but not applied, new writes are rejected (as in etcd).
-constexpr raft::Index kUnappliedMax = 5000;
-
 // Whom a member with an empty log asks (first_start.h).
 std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   std::vector<raft::MemberId> peers;
@@ -61,7 +58,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
-  if (now - now_ > election_timeout && raft_.role() == raft::Role::kLeader) {
+  if (now - now_ > election_timeout && leads()) {
     OnLongPause(now - now_, now + election_timeout);
   }
   now_ = now;
@@ -79,18 +76,15 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   Tick();
   first_start_.Turn(now);
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
-  MaybeRaiseVersion();
-  MaybeExpireLeases();
-  MaybePublish();
+  if (leads()) NoteLeader();  // before it proposes
+  ProposeDue();
   MakeWayIfFull();
-  MaybeChangeAlarm();
-  MaybeCompact();
   ProposeWaiting();
   MaybeChangeMembers();
   MaybeReportDigests();
   AskReads();
   DrainReady();
-  NoteLeader();
+  NoteLeader();  // a candidate may have saved its own vote
   NoteTransfers();
   AskWhetherRemoved();
 }
@@ -123,26 +117,6 @@ void Replica::Stop() {
 
 // --- what arrives
 
-// A leader whose log would stall takes no proposals, because it would send no heartbeats while it
-// waits for its disk. A follower still forwards proposals: a majority can commit them without this
-// member's disk.
-bool Replica::TooBusy() const {
-  const bool would_wait = log_would_stall_ && raft_.role() == raft::Role::kLeader;
-  return raft_.commit_index() > applied_ + kUnappliedMax || would_wait;
-}
-
-void Replica::Handle(ProposeRequest request) {
-  if (QueueIsFull() || TooBusy() || !HasRoomFor(request.command.size())) {
-    request.done(Fate::kTooManyRequests, {});
-    return;
-  }
-  const MonotonicTime deadline = Deadline(request.caller.deadline);
-  const auto compaction_deadline =
-      request.wait_for_compaction ? std::optional(request.caller.deadline) : std::nullopt;
-  PendingRequestPtr pending = pending_.Add(std::move(request.done), deadline, compaction_deadline);
-  proposals_.Add(request, std::move(pending), std::move(request.caller));
-}
-
 void Replica::Handle(ReadRequest request) {
   if (QueueIsFull()) {
     request.done(Fate::kTooManyRequests);
@@ -153,8 +127,7 @@ void Replica::Handle(ReadRequest request) {
 
 void Replica::Handle(TransferRequest request) {
   if (QueueIsFull()) return request.done(Fate::kTooManyRequests);
-  const bool leads = raft_.role() == raft::Role::kLeader;
-  if (leads && request.target == options_.raft.id) return request.done(Fate::kApplied);
+  if (leads() && request.target == options_.raft.id) return request.done(Fate::kApplied);
   switch (raft_.TransferLeadership(request.target)) {
     case raft::TransferResult::kNotLeader:
       return request.done(Fate::kNotLeader);
@@ -168,7 +141,7 @@ void Replica::Handle(TransferRequest request) {
 }
 
 void Replica::HandOverLeadership() {
-  if (raft_.role() == raft::Role::kLeader) raft_.TransferLeadership(raft_.BestTransferee());
+  if (leads()) raft_.TransferLeadership(raft_.BestTransferee());
 }
 
 void Replica::Handle(const AppendLost& lost) {
@@ -196,7 +169,7 @@ void Replica::Handle(PeerMessage message) {
   lost_peers_.erase(message.from);
   heard_[message.from] = now_;
   versions_.OnHeard(message.from, message.newest_version);
-  if (raft_.role() == raft::Role::kLeader) RecordStoreId(message.from, message.store_id);
+  if (leads()) RecordStoreId(message.from, message.store_id);
   std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
              std::move(message.body));
 }
@@ -241,60 +214,11 @@ void Replica::StopWith(const Fault& fault) {
 
 void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
   const auto* reply = std::get_if<raft::AppendEntriesReply>(&message.body);
-  if (reply != nullptr && reply->success && raft_.role() == raft::Role::kLeader &&
-      message.term == raft_.term() && reply->match <= raft_.last_index()) {
+  if (reply != nullptr && reply->success && leads() && message.term == raft_.term() &&
+      reply->match <= raft_.last_index()) {
     peer_lives_.OnAcknowledged(from, {message.term, reply->match});
   }
   raft_.Step(std::move(message));
-}
-
-void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
-  const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
-  if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
-    if (versions_.proposed() < proposal.needs) return decline({.not_understood = true});
-    return decline({.try_again = true});  // it is in force soon: try again soon
-  }
-  // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
-  // proposed, this member might stop before it is committed, and its fate would be unknown.
-  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
-  // A full leader hands its leadership over, or has space again soon: try again soon.
-  if (disk_full()) return decline({.try_again = true});
-  // A removed member is not sent what follows its removal, so it would not learn the outcome.
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
-  if (TooBusy()) return decline({.too_many_requests = true});
-  if (proposal.changes_members) return QueueChange(from, proposal);
-  switch (raft_.Propose(proposal.payload)) {
-    case raft::ProposeResult::kAccepted:
-      return;
-    case raft::ProposeResult::kNotLeader:
-    case raft::ProposeResult::kChangePending:  // of changes of the members only
-      return decline({});
-    case raft::ProposeResult::kTransferring:
-      return decline({.try_again = true});
-    case raft::ProposeResult::kTooManyRequests:
-      return decline({.too_many_requests = true});
-  }
-}
-
-void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
-  if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
-  if (reply.not_understood) {
-    proposals_.Fail(reply.number, from, Fate::kNotSupported);
-  } else if (reply.too_many_requests) {
-    proposals_.Fail(reply.number, from, Fate::kTooManyRequests);
-  } else if (!reply.rejected.ok()) {
-    ApplyResult result;
-    result.status = reply.rejected;
-    proposals_.Fail(reply.number, from, Fate::kRejected, std::move(result));
-  } else {
-    const raft::Term term = proposals_.OnDeclined(reply.number, from);
-    if (!reply.try_again) {
-      declining_term_ = std::max(declining_term_, term);
-    } else if (term == raft_.term()) {
-      next_forward_ = now_ + HeartbeatInterval();
-    }
-  }
 }
 
 void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
@@ -324,49 +248,6 @@ void Replica::Tick() {
   if (!pending_.Expire(now_)) return;
   proposals_.ForgetAnswered();
   reads_.ForgetAnswered();
-}
-
-void Replica::ProposeWaiting() {
-  if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
-  const raft::MemberId leader = raft_.leader();
-  if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
-  if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
-  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
-    // A leader of an older release may not know what the command needs, and would propose it.
-    if (next->needs > versions_.KnownBy(leader)) {
-      proposals_.Fail(next->number, leader, Fate::kNotSupported);
-      continue;
-    }
-    if (leader != options_.raft.id) {
-      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
-                                              next->changes_members});
-      continue;
-    }
-    if (next->needs > versions_.in_force()) {
-      if (versions_.proposed() >= next->needs) {  // it is in force soon
-        proposals_.OnDeclined(next->number, leader);
-        return;
-      }
-      proposals_.Fail(next->number, leader, Fate::kNotSupported);
-      continue;
-    }
-    if (next->changes_members) {
-      QueueChange(leader, {next->number, std::move(next->payload), next->needs, true});
-      continue;
-    }
-    switch (raft_.Propose(std::move(next->payload))) {
-      case raft::ProposeResult::kAccepted:
-        break;
-      case raft::ProposeResult::kTooManyRequests:
-        proposals_.Fail(next->number, leader, Fate::kTooManyRequests);
-        break;
-      case raft::ProposeResult::kNotLeader:
-      case raft::ProposeResult::kTransferring:
-      case raft::ProposeResult::kChangePending:
-        proposals_.OnDeclined(next->number, leader);
-        return;
-    }
-  }
 }
 
 void Replica::AskReads() {
@@ -483,7 +364,7 @@ void Replica::NoteLeader() {
   digests_reported_ = false;
   if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
   next_ask_ = next_forward_ = now_;
-  if (raft_.role() != raft::Role::kLeader) return;
+  if (!leads()) return;
   RecordStoreId(options_.raft.id, options_.store_id);
   MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
@@ -492,51 +373,12 @@ void Replica::NoteLeader() {
 
 void Replica::NoteTransfers() {
   std::erase_if(transfers_, [this](const Transfer& transfer) {
-    const bool over = raft_.role() == raft::Role::kLeader ? raft_.transferee() != transfer.target
-                                                          : raft_.leader() != raft::kNobody;
+    const bool over =
+        leads() ? raft_.transferee() != transfer.target : raft_.leader() != raft::kNobody;
     if (!over && !transfer.request->answered()) return false;
     transfer.request->Answer(raft_.leader() == transfer.target ? Fate::kApplied : Fate::kTimedOut);
     return true;
   });
-}
-
-void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
-  // Record only members: another sender may not have joined yet, or may have been removed.
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (!std::binary_search(everyone.begin(), everyone.end(), member)) return;
-  const std::optional<proto::Command> command = store_ids_.CommandToRecord(member, store_id);
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    store_ids_.OnProposed(command->record_store_id());
-  }
-}
-
-void Replica::MaybeRaiseVersion() {
-  // NoteLeader forgets what was proposed in an earlier term, and then calls this function.
-  if (raft_.role() != raft::Role::kLeader || seen_term_ != raft_.term()) return;
-  const std::optional<proto::Command> command =
-      versions_.CommandToRaise(raft_.membership().everyone());
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    versions_.OnProposed(command->set_cluster_version());
-  }
-}
-
-// The entry carries this leader's term, and no other member proposes it: peers' messages with it
-// are rejected (raft_codec.cc).
-void Replica::MaybeExpireLeases() {
-  // In the turn in which it becomes leader, NoteLeader has not run yet.
-  const bool leads = raft_.role() == raft::Role::kLeader && seen_term_ == raft_.term() &&
-                     seen_leader_ == options_.raft.id;
-  if (!leads || applied_ < leads_from_) return;
-  const std::optional<proto::Command> command = lessor_.CommandToExpire(now_, applied_);
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    lessor_.OnProposed(raft_.last_index());
-  }
 }
 
 }  // namespace raftkv

@@ -152,7 +152,6 @@ class Replica {
 
   // The steps of a turn.
   void Tick();
-  void ProposeWaiting();
   void AskReads();
   void DrainReady();
   void NoteCommitted(std::vector<raft::Entry> committed);
@@ -166,24 +165,42 @@ class Replica {
   void SendSnapshot(raft::MemberId to);
   raft::Index HeldFrom() const;
   void SendAll(std::vector<raft::Message>* messages);
+
+  // replica_proposals.cc: how commands come into the log
+  void ProposeWaiting();
+  // Proposes a client's command, or declines it. `from`: the member of the client, or this one.
+  void Accept(raft::MemberId from, const ForwardedProposal& proposal);
+  void Decline(raft::MemberId from, const ForwardedProposal& proposal,
+               ForwardedProposalReply reply);
+  // Proposes a command of this member itself. Nobody waits for its result. Returns true if it is in
+  // this leader's log, or on the way to the leader, where it may be declined: propose it again if
+  // it is not applied after some time. False: it is not proposed; try again in the next turn.
+  bool ProposeOwn(const proto::Command& command);
+  // Returns why the command is not proposed; none: it is proposed.
+  std::optional<ForwardedProposalReply> TryPropose(raft::MemberId from,
+                                                   const ForwardedProposal& proposal);
+  bool ApplierIsBehind() const;
+  // Proposes the member's own commands that are due.
+  void ProposeDue();
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
   void MaybeExpireLeases();
+  void MaybeCompact();
 
   // replica_audit.cc: the states of the members are compared
   void MaybeReportDigests();
   void CompareDigests();
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
-  // replica_space.cc: the disk's space, alarms, automatic compaction
+  // replica_space.cc: the disk's space, and alarms
   bool disk_full() const { return space_.level() == Space::Level::kFull; }
   void MakeWayIfFull();
   void MaybeChangeAlarm();
   void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
-  void MaybeCompact();
 
   // replica_members.cc: changes of the members
-  void QueueChange(raft::MemberId from, ForwardedProposal proposal);
+  std::optional<ForwardedProposalReply> QueueChange(raft::MemberId from,
+                                                    const ForwardedProposal& proposal);
   void MaybeChangeMembers();
   bool LeavesFirst(const proto::ChangeMembers& change);
   bool ProposeChange(proto::Command* command);
@@ -193,16 +210,14 @@ class Replica {
   void AskWhetherRemoved();
   void OnMembers();
   void OnRemoved();
-  void Decline(raft::MemberId from, const ForwardedProposal& proposal,
-               ForwardedProposalReply reply);
 
+  bool leads() const { return raft_.role() == raft::Role::kLeader; }
   bool QueueIsFull() const {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
   bool HasRoomFor(size_t bytes) const {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
-  bool TooBusy() const;
   void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {

@@ -26,8 +26,7 @@ void Replica::OnDigests(const std::deque<StateDigest>& digests) {
 
 void Replica::HandleFrom(raft::MemberId from, const DigestReport& report) {
   const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (raft_.role() != raft::Role::kLeader ||
-      !std::binary_search(everyone.begin(), everyone.end(), from)) {
+  if (!leads() || !std::binary_search(everyone.begin(), everyone.end(), from)) {
     return;
   }
   audit_.Add(from, report.digests, raft_.commit_index());

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "proto/parse_command.h"
-#include "server/member/origin.h"
 #include "server/member/replica.h"
 #include "storage/base/mutant.h"
 
@@ -38,28 +37,16 @@ int Active(const raft::Status& leader, const std::vector<raft::MemberId>& voters
 
 }  // namespace
 
-void Replica::Decline(raft::MemberId from, const ForwardedProposal& proposal,
-                      ForwardedProposalReply reply) {
-  reply.number = proposal.number;
-  reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
-  if (from == options_.raft.id) {
-    HandleFrom(from, reply);
-  } else {
-    outbox_->Send(from, std::move(reply));
-  }
-}
-
-void Replica::QueueChange(raft::MemberId from, ForwardedProposal proposal) {
-  if (raft_.role() != raft::Role::kLeader) return Decline(from, proposal, {});
-  if (changes_.size() >= kChangesMax) {
-    return Decline(from, proposal, {.too_many_requests = true});
-  }
-  changes_.push_back({from, std::move(proposal)});
+std::optional<ForwardedProposalReply> Replica::QueueChange(raft::MemberId from,
+                                                           const ForwardedProposal& proposal) {
+  if (changes_.size() >= kChangesMax) return ForwardedProposalReply{.too_many_requests = true};
+  changes_.push_back({from, proposal});
+  return std::nullopt;
 }
 
 // One change in a turn: the next one waits until it is committed.
 void Replica::MaybeChangeMembers() {
-  if (raft_.role() != raft::Role::kLeader) {
+  if (!leads()) {
     for (const WaitingChange& change : std::exchange(changes_, {})) {
       Decline(change.from, change.proposal, {});
     }
@@ -177,15 +164,11 @@ void Replica::MaybePublish() {
     return;
   }
   if (raft_.leader() == raft::kNobody || !log_->may_vote()) return;
-  next_publish_ = now_ + options_.request_timeout;
   proto::Command command;
   etcdserverpb::Member& self = *command.mutable_change_members()->mutable_publish();
   self = options_.self;
   self.set_id(options_.raft.id);
-  Handle(ProposeRequest{.command = command.SerializeAsString(),
-                        .done = [](Fate, const ApplyResult&) {},
-                        .needs = Needs(command),
-                        .changes_members = true});
+  if (ProposeOwn(command)) next_publish_ = now_ + options_.request_timeout;
 }
 
 // Handles a message of a removed member. Returns whether it was rejected.

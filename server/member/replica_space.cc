@@ -1,5 +1,5 @@
-// The methods of Replica about the space on the disk (space.h), the alarms that follow from it
-// (storage/alarms.h), and the compactions that a leader proposes by itself (auto_compaction.h).
+// The methods of Replica about the space on the disk (space.h), and the alarms that follow from it
+// (storage/alarms.h).
 
 #include <utility>
 
@@ -38,7 +38,7 @@ void Replica::Handle(const SpaceReport& report) {
 // Another member must lead. If none takes over within an election timeout, this member steps down
 // nevertheless, because a leader writes to its disk.
 void Replica::MakeWayIfFull() {
-  if (!disk_full() || raft_.role() != raft::Role::kLeader) return;
+  if (!disk_full() || !leads()) return;
   const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
   if (now_ - full_since_ < election_timeout) return;
   outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
@@ -59,36 +59,20 @@ void Replica::MaybeChangeAlarm() {
              !RAFTKV_MUTANT("alarm-never-ends")) {
     ProposeAlarm(own, AlarmRequest::DEACTIVATE);
   }
-  if (raft_.role() != raft::Role::kLeader) return;
+  if (!leads()) return;
   for (const auto& [id, alarm] : alarms_.all()) {
     if (alarm.by_member && members_.removed(id.member)) ProposeAlarm(id, AlarmRequest::DEACTIVATE);
   }
 }
 
 void Replica::ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action) {
-  next_alarm_ = now_ + kAlarmRetry;
   proto::Command command;
   proto::ChangeAlarm& change = *command.mutable_change_alarm();
   change.set_by_member(true);
   change.mutable_request()->set_action(action);
   change.mutable_request()->set_alarm(id.type);
   change.mutable_request()->set_memberid(id.member);
-  Handle(ProposeRequest{.command = command.SerializeAsString(),
-                        .done = [](Fate, const ApplyResult&) {},
-                        .needs = Needs(command)});
-}
-
-// The entry carries this leader's term and no origin, because nobody waits for it.
-void Replica::MaybeCompact() {
-  const bool leads = raft_.role() == raft::Role::kLeader && !disk_full();
-  const std::optional<Revision> revision = auto_compaction_.Due(now_, revision_, leads);
-  if (!revision) return;
-  proto::Command command;
-  command.mutable_compaction()->set_revision(*revision);
-  if (raft_.Propose(raft::Payload(command.SerializeAsString())) == raft::ProposeResult::kAccepted) {
-    auto_compaction_.OnProposed(now_, *revision);
-    outbox_->Report(CompactionProposed{*revision});
-  }
+  if (ProposeOwn(command)) next_alarm_ = now_ + kAlarmRetry;
 }
 
 }  // namespace raftkv

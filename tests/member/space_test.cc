@@ -137,6 +137,53 @@ TEST_F(SpaceOfMembers, WithoutASuccessorAFullLeaderStepsDown) {
   ExpectAlarms(0);
 }
 
+TEST_F(SpaceOfMembers, AFullLeaderProposesNothingOfItsClients) {
+  const raft::MemberId full = c.leader();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != full) Report(id, kFull);  // there is no successor
+  }
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  c.Run(absl::Milliseconds(20));
+  ASSERT_EQ(c[full].raft().role(), raft::Role::kLeader);
+  const raft::Index last = c[full].raft().last_index();
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  c.Propose(full, command);
+  c.Run(absl::Milliseconds(100));
+  EXPECT_EQ(c[full].raft().last_index(), last);
+}
+
+TEST_F(SpaceOfMembers, ProposalsOfAFullLeadersClientsGoToTheNextLeader) {
+  const raft::MemberId full = c.leader();
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  const auto deleted = c.Propose(full, command);
+  c.Run(absl::Seconds(1));
+  const raft::MemberId next = c.leader();
+  ASSERT_NE(next, raft::kNobody);
+  ASSERT_NE(next, full);
+  EXPECT_EQ(Cluster::Value(c[next], "k"), "");
+  // The full member stores no entries, so it learns the outcome when it has space again.
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
+  c.Run(absl::Seconds(1));
+  EXPECT_EQ(deleted->fate, Fate::kApplied);
+  EXPECT_EQ(deleted->times, 1);
+}
+
+TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
+  Cluster c{1};
+  c.Run(kElection);
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  c.Run(absl::Seconds(3));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 1);
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), 1);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 0);
+}
+
 // --- compactions by a leader
 
 MonotonicTime At(absl::Duration time) { return MonotonicTime(time); }
