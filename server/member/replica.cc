@@ -21,6 +21,13 @@ std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   return peers;
 }
 
+// What this member publishes.
+etcdserverpb::Member SelfOf(const ReplicaOptions& options) {
+  etcdserverpb::Member self = options.self;
+  self.set_id(options.raft.id);
+  return self;
+}
+
 raft::Config RaftConfig(raft::Config config) {
   config.configuration_of = MustParseConfiguration;
   return config;
@@ -48,7 +55,10 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
       first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
                    options.base_index, log, &raft_, outbox),
+      changes_(options.raft.id, options.first_members, {&members_, &store_ids_, &raft_}),
+      publisher_(SelfOf(options), options.request_timeout),
       space_(options.space),
+      space_alarms_(options.raft.id),
       auto_compaction_(options.auto_compaction),
       alarms_(state_machine.alarms()),
       revision_(state_machine.revision()),
@@ -57,9 +67,8 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
-  const absl::Duration election_timeout = options_.tick * options_.raft.election_timeout_ticks;
-  if (now - now_ > election_timeout && leads()) {
-    OnLongPause(now - now_, now + election_timeout);
+  if (now - now_ > ElectionTimeout() && leads()) {
+    OnLongPause(now - now_, now + ElectionTimeout());
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
@@ -78,14 +87,16 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
   if (leads()) NoteLeader();  // before it proposes
   ProposeDue();
-  MakeWayIfFull();
+  StepDownIfFull();
   ProposeWaiting();
-  MaybeChangeMembers();
-  MaybeReportDigests();
+  for (MemberChanges::Change& change : changes_.Turn(versions_.in_force(), handed_over_)) {
+    Decline(change.from, change.proposal, std::move(change.declined));
+  }
+  ReportDigests();
   AskReads();
   DrainReady();
   NoteLeader();  // a candidate may have saved its own vote
-  NoteTransfers();
+  transfers_.Note(raft_);
   AskWhetherRemoved();
 }
 
@@ -115,6 +126,13 @@ void Replica::Stop() {
   reads_.ForgetAnswered();
 }
 
+void Replica::OnState(const Alarms& alarms, Revision revision) {
+  revision_ = revision;
+  if (alarms == alarms_) return;
+  alarms_ = alarms;
+  outbox_->Report(AlarmsChanged{&alarms_});
+}
+
 // --- what arrives
 
 void Replica::Handle(ReadRequest request) {
@@ -137,7 +155,19 @@ void Replica::Handle(TransferRequest request) {
       break;
   }
   const MonotonicTime deadline = Deadline(request.caller.deadline);
-  transfers_.push_back({request.target, pending_.Add(std::move(request.done), deadline)});
+  transfers_.Add(request.target, pending_.Add(std::move(request.done), deadline));
+}
+
+void Replica::Handle(const SpaceReport& report) {
+  const bool was_full = disk_full();
+  if (!space_.OnReport(report)) return;
+  space_alarms_.OnLevelChanged();
+  raft_.SetOutOfSpace(disk_full());
+  if (disk_full() && !was_full) {
+    full_since_ = now_;
+    HandOverLeadership();
+  }
+  outbox_->Report(SpaceChanged{&space_});
 }
 
 void Replica::HandOverLeadership() {
@@ -146,16 +176,16 @@ void Replica::HandOverLeadership() {
 
 void Replica::Handle(const AppendLost& lost) {
   raft_.OnUnreachable(lost.peer);
-  heard_.erase(lost.peer);
+  contacts_.OnLost(lost.peer);
 }
 
 void Replica::Handle(const PeerLost& lost) {
   raft_.OnPeerLost(lost.peer, lost.connection);
-  heard_.erase(lost.peer);
+  contacts_.OnLost(lost.peer);
 }
 
 void Replica::Handle(const ForwardLost& lost) {
-  lost_peers_.insert(lost.peer);
+  contacts_.OnForwardLost(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
   forward_lost_.insert(lost.peer);
 }
@@ -166,8 +196,7 @@ void Replica::Handle(const ForwardQueueFull& full) {
 
 void Replica::Handle(PeerMessage message) {
   if (Rejects(message)) return;
-  lost_peers_.erase(message.from);
-  heard_[message.from] = now_;
+  contacts_.OnHeard(message.from, now_);
   versions_.OnHeard(message.from, message.newest_version);
   if (leads()) RecordStoreId(message.from, message.store_id);
   std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
@@ -205,7 +234,24 @@ bool Replica::RejectsLife(const PeerMessage& message) {
   return true;
 }
 
-void Replica::StopWith(const Fault& fault) {
+// Handles a message of a removed member. Returns whether it was rejected.
+bool Replica::RejectsRemoved(const PeerMessage& message) {
+  // The leader may not have told it yet that its removal is committed (Raft::ForgetRemovedPeers).
+  const auto* from_raft = std::get_if<raft::Message>(&message.body);
+  if (from_raft != nullptr && from_raft->term == raft_.term() &&
+      std::holds_alternative<raft::AppendEntriesReply>(from_raft->body)) {
+    return false;
+  }
+  ++rejected_messages_;
+  if (std::holds_alternative<Hello>(message.body)) {
+    outbox_->Send(message.from, HelloReply{.removed = true});
+  } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
+    Decline(message.from, *proposal, {});
+  }
+  return true;
+}
+
+void Replica::Halt(const Fault& fault) {
   if (fault_ || !fault) return;
   fault_ = fault;
   raft_.Halt();
@@ -229,7 +275,7 @@ void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {
   if (reply.removed) OnRemoved();
   if (reply.forgotten > log_->reached()) {
-    StopWith({Fault::Kind::kOlderCopy, from, {reply.forgotten.term, reply.forgotten.index}});
+    Halt({Fault::Kind::kOlderCopy, from, {reply.forgotten.term, reply.forgotten.index}});
   }
   first_start_.OnHelloReply(from, reply);
 }
@@ -252,7 +298,8 @@ void Replica::Tick() {
 
 void Replica::AskReads() {
   const raft::MemberId leader = raft_.leader();
-  if (!reads_.waiting() || leader == raft::kNobody || !reachable(leader) || now_ < next_ask_) {
+  if (!reads_.waiting() || leader == raft::kNobody || !contacts_.MayForwardTo(leader) ||
+      now_ < next_ask_) {
     return;
   }
   // A follower has one read index request in flight; reads that arrive meanwhile join the next one.
@@ -275,7 +322,7 @@ void Replica::DrainReady() {
     for (const raft::Event& event : ready.events) {
       rejected_messages_ += std::holds_alternative<raft::MessageRejected>(event);
       outbox_->Report(event);
-      if (const auto* halted = std::get_if<raft::Halted>(&event)) StopWith(FaultOf(*halted));
+      if (const auto* halted = std::get_if<raft::Halted>(&event)) Halt(FaultOf(*halted));
     }
   }
 }
@@ -331,6 +378,24 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
   return nullptr;
 }
 
+PendingRequestPtr Replica::NoteChange(const raft::Entry& entry) {
+  proto::Command command;
+  CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
+  members_.Apply(command.change_members());
+  OnMembers();
+  return proposals_.TakeCommitted(entry.payload.view());
+}
+
+void Replica::OnMembers() {
+  if (members_.known()) outbox_->Report(MembersChanged{&members_});
+  if (members_.removed(options_.raft.id)) OnRemoved();
+}
+
+void Replica::OnRemoved() {
+  if (std::exchange(removed_, true)) return;
+  outbox_->Report(RemovedFromCluster{});
+}
+
 // Hands the reads over to the applier, which answers them once everything up to the read index is
 // applied.
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
@@ -360,25 +425,46 @@ void Replica::NoteLeader() {
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
   lessor_.OnNewTerm();
-  audit_.Clear();
-  digests_reported_ = false;
-  if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
+  audit_.OnNewTerm();
+  if (snapshot_sends_.OnNewTerm()) outbox_->StopSnapshots();
   next_ask_ = next_forward_ = now_;
   if (!leads()) return;
   RecordStoreId(options_.raft.id, options_.store_id);
   MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
-  lessor_.OnLeading(now_ + options_.tick * options_.raft.election_timeout_ticks);
+  lessor_.OnLeading(now_ + ElectionTimeout());
 }
 
-void Replica::NoteTransfers() {
-  std::erase_if(transfers_, [this](const Transfer& transfer) {
-    const bool over =
-        leads() ? raft_.transferee() != transfer.target : raft_.leader() != raft::kNobody;
-    if (!over && !transfer.request->answered()) return false;
-    transfer.request->Answer(raft_.leader() == transfer.target ? Fate::kApplied : Fate::kTimedOut);
-    return true;
-  });
+// Another member must lead. If none takes over within an election timeout, this member steps down
+// nevertheless, because a leader writes to its disk.
+void Replica::StepDownIfFull() {
+  if (!disk_full() || !leads()) return;
+  if (now_ - full_since_ < ElectionTimeout()) return;
+  outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
+  raft_.StepDown();
+}
+
+// A removed member that was away hears from no leader any more. The others tell it.
+void Replica::AskWhetherRemoved() {
+  if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
+    leader_seen_ = now_;
+  }
+  if (now_ - leader_seen_ < ElectionTimeout()) return;
+  leader_seen_ = now_;
+  for (const raft::MemberId member : raft_.membership().everyone()) {
+    if (member != options_.raft.id) outbox_->Send(member, Hello{});
+  }
+}
+
+std::vector<raft::MemberId> Replica::Silent() const {
+  std::vector<raft::MemberId> silent;
+  if (raft_.leader() != raft::kNobody) return silent;
+  for (const raft::MemberId voter : raft_.membership().voters()) {
+    if (voter != options_.raft.id && !contacts_.HearsWithin(voter, 3 * ElectionTimeout(), now_)) {
+      silent.push_back(voter);
+    }
+  }
+  return silent;
 }
 
 }  // namespace raftkv

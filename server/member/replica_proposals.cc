@@ -42,7 +42,7 @@ void Replica::Handle(ProposeRequest request) {
 void Replica::ProposeWaiting() {
   if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
   const raft::MemberId leader = raft_.leader();
-  if (leader == raft::kNobody || !reachable(leader)) return;
+  if (leader == raft::kNobody || !contacts_.MayForwardTo(leader)) return;
   // The leader may be this member. If it declines a proposal, the proposal waits again.
   while (raft_.term() != declining_term_ && now_ >= next_forward_) {
     std::optional<ForwardedProposal> next = proposals_.TakeWaiting(leader, raft_.term(), now_);
@@ -115,8 +115,7 @@ std::optional<ForwardedProposalReply> Replica::TryPropose(raft::MemberId from,
     // proposed, this member might stop before it is committed, and its fate would be unknown.
     if (phase_->AtLeast(Phase::kDeclining)) return Reply{};
     // A removed member is not sent what follows its removal, so it would not learn the outcome.
-    const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-    if (!std::binary_search(everyone.begin(), everyone.end(), from)) return Reply{};
+    if (!IsMember(from)) return Reply{};
   }
   if (from != raft::kNobody) {
     // A full leader hands its leadership over, or has space again soon.
@@ -125,7 +124,10 @@ std::optional<ForwardedProposalReply> Replica::TryPropose(raft::MemberId from,
     // if its log would stall: a majority can commit them without this follower's disk.)
     if (ApplierIsBehind() || log_would_stall_) return Reply{.too_many_requests = true};
   }
-  if (proposal.changes_members) return QueueChange(from, proposal);
+  if (proposal.changes_members) {
+    return changes_.Add(from, proposal) ? std::nullopt
+                                        : std::optional(Reply{.too_many_requests = true});
+  }
   switch (raft_.Propose(proposal.payload)) {
     case raft::ProposeResult::kAccepted:
       return std::nullopt;
@@ -154,42 +156,40 @@ bool Replica::ProposeOwn(const proto::Command& command) {
 }
 
 void Replica::ProposeDue() {
-  MaybeRaiseVersion();
-  MaybeExpireLeases();
-  MaybePublish();
-  MaybeChangeAlarm();
-  MaybeCompact();
+  if (leads()) {
+    MaybeRaiseVersion();
+    MaybeExpireLeases();
+  }
+  if (raft_.leader() != raft::kNobody && log_->may_vote()) {
+    const auto command = publisher_.CommandToPublish(members_, now_);
+    if (command && ProposeOwn(*command)) publisher_.OnProposed(now_);
+  }
+  const auto alarm =
+      space_alarms_.CommandToChange(space_.level(), alarms_, members_, leads(), now_);
+  if (alarm && ProposeOwn(*alarm)) space_alarms_.OnProposed(now_);
+  const auto compaction = auto_compaction_.CommandToCompact(now_, revision_, leads());
+  if (compaction && ProposeOwn(*compaction)) {
+    auto_compaction_.OnProposed(now_, compaction->compaction());
+    outbox_->Report(CompactionProposed{compaction->compaction().revision()});
+  }
 }
 
 void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
   // Record only members: another sender may not have joined yet, or may have been removed.
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (!std::binary_search(everyone.begin(), everyone.end(), member)) return;
-  const std::optional<proto::Command> command = store_ids_.CommandToRecord(member, store_id);
+  if (!IsMember(member)) return;
+  const auto command = store_ids_.CommandToRecord(member, store_id);
   if (command && ProposeOwn(*command)) store_ids_.OnProposed(command->record_store_id());
 }
 
 void Replica::MaybeRaiseVersion() {
-  if (!leads()) return;
-  const std::optional<proto::Command> command =
-      versions_.CommandToRaise(raft_.membership().everyone());
+  const auto command = versions_.CommandToRaise(raft_.membership().everyone());
   if (command && ProposeOwn(*command)) versions_.OnProposed(command->set_cluster_version());
 }
 
 void Replica::MaybeExpireLeases() {
-  if (!leads() || applied_ < leads_from_) return;
-  const std::optional<proto::Command> command = lessor_.CommandToExpire(now_, applied_);
+  if (applied_ < leads_from_) return;
+  const auto command = lessor_.CommandToExpire(now_, applied_);
   if (command && ProposeOwn(*command)) lessor_.OnProposed(raft_.last_index());
-}
-
-void Replica::MaybeCompact() {
-  const std::optional<Revision> revision = auto_compaction_.Due(now_, revision_, leads());
-  if (!revision) return;
-  proto::Command command;
-  command.mutable_compaction()->set_revision(*revision);
-  if (!ProposeOwn(command)) return;
-  auto_compaction_.OnProposed(now_, *revision);
-  outbox_->Report(CompactionProposed{*revision});
 }
 
 }  // namespace raftkv

@@ -188,32 +188,44 @@ TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
 
 MonotonicTime At(absl::Duration time) { return MonotonicTime(time); }
 
+// The revision that is compacted now; 0: none.
+Revision Due(AutoCompaction* compaction, MonotonicTime now, Revision newest, bool leads) {
+  const auto command = compaction->CommandToCompact(now, newest, leads);
+  return command ? command->compaction().revision() : 0;
+}
+
+void Propose(AutoCompaction* compaction, MonotonicTime now, Revision revision) {
+  etcdserverpb::CompactionRequest request;
+  request.set_revision(revision);
+  compaction->OnProposed(now, request);
+}
+
 TEST(AutoCompaction, PeriodicKeepsTheHistoryOfThePeriod) {
   AutoCompaction compaction({.period = absl::Hours(2)});
   const absl::Duration step = absl::Minutes(6);
   Revision revision = 100;
   absl::Duration now;
   for (; now < absl::Hours(2); now += step) {
-    EXPECT_FALSE(compaction.Due(At(now), revision++, /*leads=*/true)) << now;
+    EXPECT_FALSE(Due(&compaction, At(now), revision++, /*leads=*/true)) << now;
   }
-  EXPECT_EQ(compaction.Due(At(now), revision++, true), 100);
-  compaction.OnProposed(At(now), 100);
+  EXPECT_EQ(Due(&compaction, At(now), revision++, true), 100);
+  Propose(&compaction, At(now), 100);
   for (int i = 1; i < 10; ++i) {  // from now on once an hour
-    EXPECT_FALSE(compaction.Due(At(now + i * step), revision++, true)) << i;
+    EXPECT_FALSE(Due(&compaction, At(now + i * step), revision++, true)) << i;
   }
-  EXPECT_FALSE(compaction.Due(At(now + absl::Hours(1)), revision++, /*leads=*/false));
-  EXPECT_EQ(compaction.Due(At(now + absl::Hours(1) + step), revision++, true), 111);
+  EXPECT_FALSE(Due(&compaction, At(now + absl::Hours(1)), revision++, /*leads=*/false));
+  EXPECT_EQ(Due(&compaction, At(now + absl::Hours(1) + step), revision++, true), 111);
 }
 
 TEST(AutoCompaction, ByRevisionKeepsSoManyOfThem) {
   AutoCompaction compaction({.revisions = 10});
   const auto due = [&](int minutes, Revision newest) {
-    return compaction.Due(At(absl::Minutes(minutes)), newest, true);
+    return Due(&compaction, At(absl::Minutes(minutes)), newest, true);
   };
   EXPECT_FALSE(due(0, 50));
   EXPECT_FALSE(due(4, 50));
   EXPECT_EQ(due(5, 50), 40);
-  compaction.OnProposed(At(absl::Minutes(5)), 40);
+  Propose(&compaction, At(absl::Minutes(5)), 40);
   EXPECT_FALSE(due(9, 60));
   EXPECT_FALSE(due(10, 50)) << "nothing new";
   EXPECT_EQ(due(15, 60), 50);
@@ -222,7 +234,7 @@ TEST(AutoCompaction, ByRevisionKeepsSoManyOfThem) {
 TEST(AutoCompaction, IsOffByDefault) {
   AutoCompaction compaction({});
   for (int hour = 0; hour < 100; ++hour) {
-    EXPECT_FALSE(compaction.Due(At(absl::Hours(hour)), 1000 + hour, true));
+    EXPECT_FALSE(Due(&compaction, At(absl::Hours(hour)), 1000 + hour, true));
   }
 }
 
