@@ -40,11 +40,11 @@ bool MemberChanges::Add(raft::MemberId from, const ForwardedProposal& proposal) 
 std::vector<MemberChanges::Change> MemberChanges::Turn(ClusterVersion in_force,
                                                        raft::Index committed) {
   std::vector<Change> declined;
-  if (known_.raft->role() != raft::Role::kLeader) {
+  if (raft_->role() != raft::Role::kLeader) {
     const std::deque<Change> all = std::exchange(waiting_, {});
     declined.assign(all.begin(), all.end());
   } else if (MayPropose(committed)) {
-    if (known_.members->known()) {
+    if (members_->known()) {
       ProposeWaiting(&declined);
     } else if (in_force >= kMembersVersion) {
       ProposeFirstMembers();
@@ -54,9 +54,8 @@ std::vector<MemberChanges::Change> MemberChanges::Turn(ClusterVersion in_force,
 }
 
 bool MemberChanges::MayPropose(raft::Index committed) const {
-  const raft::Raft& raft = *known_.raft;
-  if (!raft.MayChangeConfiguration() || raft.transferee() != raft::kNobody) return false;
-  return raft.membership().index() <= committed || RAFTKV_MUTANT("two-changes-at-once");
+  if (!raft_->MayChangeConfiguration() || raft_->transferee() != raft::kNobody) return false;
+  return raft_->membership().index() <= committed || RAFTKV_MUTANT("two-changes-at-once");
 }
 
 void MemberChanges::ProposeFirstMembers() {
@@ -86,12 +85,12 @@ void MemberChanges::ProposeWaiting(std::vector<Change>* declined) {
 
 // A joining voter that has caught up becomes a voter.
 void MemberChanges::ProposeCount() {
-  const raft::Status status = known_.raft->status();
-  for (const auto& [id, member] : known_.members->all()) {
+  const raft::Status status = raft_->status();
+  for (const auto& [id, member] : members_->all()) {
     if (!member.joining() || !MayCount(status, id)) continue;
     proto::Command command;
     command.mutable_change_members()->set_count(id);
-    if (known_.members->Check(command.change_members()).ok()) Propose(&command);
+    if (members_->Check(command.change_members()).ok()) Propose(&command);
     return;
   }
 }
@@ -102,16 +101,15 @@ void MemberChanges::ProposeCount() {
 // second case it carries out its own removal.
 bool MemberChanges::LeavesFirst(const proto::ChangeMembers& change) {
   if (!change.has_remove() || change.remove() != self_) return false;
-  if (std::exchange(leaving_term_, known_.raft->term()) == known_.raft->term()) return false;
-  return known_.raft->TransferLeadership(known_.raft->BestTransferee()) ==
-         raft::TransferResult::kStarted;
+  if (std::exchange(leaving_term_, raft_->term()) == raft_->term()) return false;
+  return raft_->TransferLeadership(raft_->BestTransferee()) == raft::TransferResult::kStarted;
 }
 
 bool MemberChanges::Propose(proto::Command* command) {
-  known_.members->Complete(command->mutable_change_members());
+  members_->Complete(command->mutable_change_members());
   std::string payload = command->SerializeAsString();
-  if (!known_.raft->membership().IsSingleChange(MustParseConfiguration(payload))) return false;
-  return known_.raft->ProposeConfiguration(raft::Payload(std::move(payload))) ==
+  if (!raft_->membership().IsSingleChange(MustParseConfiguration(payload))) return false;
+  return raft_->ProposeConfiguration(raft::Payload(std::move(payload))) ==
          raft::ProposeResult::kAccepted;
 }
 
@@ -119,21 +117,21 @@ bool MemberChanges::Propose(proto::Command* command) {
 // name. Then it cannot start again with an empty directory, because server/join.h rejects that; and
 // peers reject its messages if it starts with another directory.
 bool MemberChanges::MayCount(const raft::Status& status, raft::MemberId id) const {
-  const Members::Member* member = known_.members->Find(id);
-  return member != nullptr && member->started && known_.store_ids->Knows(id) && InSync(status, id);
+  const Members::Member* member = members_->Find(id);
+  return member != nullptr && member->started && store_ids_->Knows(id) && InSync(status, id);
 }
 
 // Checks the change against the members, and then whether enough voters answer the leader, as in
 // etcd.
 absl::Status MemberChanges::Check(const proto::ChangeMembers& change) const {
-  if (absl::Status status = known_.members->Check(change); !status.ok()) return status;
-  const raft::Status status = known_.raft->status();
-  const std::vector<raft::MemberId>& voters = known_.raft->membership().voters();
+  if (absl::Status status = members_->Check(change); !status.ok()) return status;
+  const raft::Status status = raft_->status();
+  const std::vector<raft::MemberId>& voters = raft_->membership().voters();
   const int active = Active(status, voters), all = static_cast<int>(voters.size());
   const absl::Status unhealthy = absl::UnavailableError("unhealthy cluster");
   // A learner changes no majority. A member whose disk is lost is replaced by adding a learner.
   if (change.has_add() && !change.add().islearner() && active < all) return unhealthy;
-  if (change.has_remove() && known_.raft->membership().IsVoter(change.remove())) {
+  if (change.has_remove() && raft_->membership().IsVoter(change.remove())) {
     // A voter that does not answer is not part of the majority that works now.
     const bool answers = Active(status, {change.remove()}) > 0;
     if (answers && active - 1 < 1 + (all - 1) / 2) return unhealthy;

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,17 +26,16 @@ class MemberChanges {
  public:
   static constexpr size_t kWaitingMax = 16;
 
-  // What a change is checked against. The replica updates the first two when entries are committed.
-  // All pointers must outlive this object.
-  struct Known {
-    const Members* members = nullptr;
-    const MemberStoreIds* store_ids = nullptr;
-    raft::Raft* raft = nullptr;
-  };
-  // `first_members`: ReplicaOptions::first_members.
+  // `first_members`: ReplicaOptions::first_members. A change is checked against `members` and
+  // `store_ids`, which the replica updates when entries are committed. All pointers must outlive
+  // this object.
   MemberChanges(raft::MemberId self, std::vector<etcdserverpb::Member> first_members,
-                const Known& known)
-      : self_(self), first_members_(std::move(first_members)), known_(known) {}
+                const Members* members, const MemberStoreIds* store_ids, raft::Raft* raft)
+      : self_(self),
+        first_members_(std::move(first_members)),
+        members_(members),
+        store_ids_(store_ids),
+        raft_(raft) {}
 
   // A change that waits, the member that wants it (kNobody: this member itself), and why it is not
   // proposed.
@@ -66,7 +66,9 @@ class MemberChanges {
 
   const raft::MemberId self_;
   const std::vector<etcdserverpb::Member> first_members_;
-  const Known known_;
+  const Members* const members_;
+  const MemberStoreIds* const store_ids_;
+  raft::Raft* const raft_;
   std::deque<Change> waiting_;
   raft::Term leaving_term_ = 0;  // in which it transferred leadership because of its own removal
 };

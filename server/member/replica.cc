@@ -55,7 +55,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
       first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
                    options.base_index, log, &raft_, outbox),
-      changes_(options.raft.id, options.first_members, {&members_, &store_ids_, &raft_}),
+      changes_(options.raft.id, options.first_members, &members_, &store_ids_, &raft_),
       publisher_(SelfOf(options), options.request_timeout),
       space_(options.space),
       space_alarms_(options.raft.id),
