@@ -171,6 +171,30 @@ TEST_F(SpaceOfMembers, ProposalsOfAFullLeadersClientsGoToTheNextLeader) {
   EXPECT_EQ(deleted->times, 1);
 }
 
+// No member may log a command before every member knows it.
+TEST(SpaceOfOldMembers, TheAlarmsWaitForTheirVersion) {
+  Cluster c{3};
+  const auto restart_all = [&c](ClusterVersion newest) {
+    c.newest_version = newest;
+    for (raft::MemberId id : {1, 2, 3}) c.Crash(id);
+    for (raft::MemberId id : {1, 2, 3}) c.Start(id);
+    c.Run(kElection);
+    for (raft::MemberId id : {1, 2, 3}) {
+      c[id].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kLow});
+    }
+    c.Run(absl::Seconds(3));
+  };
+  restart_all(kAlarmsVersion - 1);
+  EXPECT_EQ(c[1].member->cluster_version(), kAlarmsVersion - 1);
+  for (const auto& [index, entry] : c[1].committed) {
+    proto::Command command;
+    ASSERT_TRUE(command.ParseFromString(std::string(entry.payload.view())));
+    EXPECT_FALSE(command.has_change_alarm()) << index;
+  }
+  restart_all(kNewestVersion);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 3);
+}
+
 TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
   Cluster c{1};
   c.Run(kElection);
