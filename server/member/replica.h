@@ -146,7 +146,9 @@ class Replica {
   void Handle(const SnapshotSent& sent);
   void Handle(const SpaceReport& report);
   void HandleFrom(raft::MemberId from, raft::Message message);
-  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
+  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
+    Accept(from, proposal);
+  }
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);

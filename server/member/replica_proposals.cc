@@ -58,10 +58,6 @@ void Replica::ProposeWaiting() {
   }
 }
 
-void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
-  Accept(from, proposal);
-}
-
 void Replica::Accept(raft::MemberId from, const ForwardedProposal& proposal) {
   if (auto reply = TryPropose(from, proposal)) Decline(from, proposal, *std::move(reply));
 }

@@ -29,12 +29,12 @@ void Replica::MaybeCut(const StateMachine& state_machine) {
 // --- a snapshot is sent
 
 void Replica::SendSnapshot(raft::MemberId to) {
-  snapshot_sends_.OnSent(to, applied_);
+  snapshot_sends_.Begin(to, applied_);
   outbox_->SendSnapshot(to, raft_.term());
 }
 
 void Replica::Handle(const SnapshotSent& sent) {
-  if (sent.term != raft_.term() || !snapshot_sends_.OnEnded(sent.peer)) return;
+  if (sent.term != raft_.term() || !snapshot_sends_.End(sent.peer)) return;  // of an old term
   raft_.OnSnapshotSent(sent.peer, sent.ok);
 }
 

@@ -16,14 +16,15 @@ namespace raftkv {
 
 class SnapshotSends {
  public:
-  // A snapshot is sent that contains at least the entries up to `applied`.
-  void OnSent(raft::MemberId to, raft::Index applied) { sending_[to] = applied; }
-  // The transfer has ended. False: it is one of an earlier term.
-  bool OnEnded(raft::MemberId to) { return sending_.erase(to) > 0; }
-  // The leader or the term changed. Returns whether there were transfers.
+  // A snapshot is sent from now on. It contains at least the entries up to `applied`.
+  void Begin(raft::MemberId to, raft::Index applied) { sending_[to] = applied; }
+  // The peer has the snapshot, or sending it has failed. False: it was not being sent.
+  bool End(raft::MemberId to) { return sending_.erase(to) > 0; }
+  // The leader or the term changed. Returns whether snapshots were being sent.
   bool OnNewTerm() { return !std::exchange(sending_, {}).empty(); }
 
-  // The first entry that a follower needs which is catching up or is sent a snapshot; 0: none.
+  // The first entry that is needed by a follower that is catching up or is being sent a snapshot;
+  // 0: none.
   raft::Index FirstNeeded(const raft::Status& leader) const {
     raft::Index first = 0;
     for (const auto& [id, peer] : leader.peers) {
@@ -39,7 +40,7 @@ class SnapshotSends {
   }
 
  private:
-  std::map<raft::MemberId, raft::Index> sending_;  // the applied index when the transfer began
+  std::map<raft::MemberId, raft::Index> sending_;  // the applied index at Begin
 };
 
 }  // namespace raftkv
