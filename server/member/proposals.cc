@@ -1,5 +1,6 @@
 #include "server/member/proposals.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/member/origin.h"
@@ -21,6 +22,7 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
 
 std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
                                                         MonotonicTime now) {
+  if (term == declining_term_ || (term == try_again_term_ && now < try_again_)) return std::nullopt;
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.extract(waiting_.begin()).value();
     auto it = all_.find(number);
@@ -39,7 +41,18 @@ std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, r
   return std::nullopt;
 }
 
-raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
+void Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
+  declining_term_ = std::max(declining_term_, WaitAgain(number, leader));
+}
+
+void Proposals::OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next) {
+  const raft::Term term = WaitAgain(number, leader);
+  if (term == 0 || term < try_again_term_) return;
+  try_again_term_ = term;
+  try_again_ = next;
+}
+
+raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
   auto it = all_.find(number);
   if (it == all_.end() || it->second.leader != leader) return 0;
   it->second.leader = raft::kNobody;
@@ -89,7 +102,7 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
     if (lost && RAFTKV_MUTANT("propose-twice-after-unknown")) {
       const uint64_t number = it->first;
       ++it;
-      OnDeclined(number, all_[number].leader);
+      WaitAgain(number, all_[number].leader);
       continue;
     }
     const bool judged_by_term = lost && RAFTKV_MUTANT("lost-leader-means-not-proposed");

@@ -31,13 +31,20 @@ class Proposals {
   size_t bytes() const { return bytes_; }
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
-  // Proposals whose client has gone are answered and skipped.
+  // Proposals whose client has gone are answered and skipped. None while the leader takes none
+  // (OnDeclined, OnTryAgain).
   std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term,
                                                MonotonicTime now);
 
-  // `leader` answered that it did not propose it: the proposal waits again, in the order of
-  // arrival. Returns the term in which it was sent, or 0 if it is answered already.
-  raft::Term OnDeclined(uint64_t number, raft::MemberId leader);
+  // In the following three cases `leader` certainly did not propose it. It waits again, in the
+  // order of arrival.
+
+  // It was not sent.
+  void OnUnsent(uint64_t number, raft::MemberId leader) { WaitAgain(number, leader); }
+  // `leader` takes no proposals any more: in that term nothing more is sent.
+  void OnDeclined(uint64_t number, raft::MemberId leader);
+  // `leader` takes none now: in that term nothing more is sent before `next`.
+  void OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next);
 
   // Answers everything that waits.
   void FailWaiting(Fate fate);
@@ -76,6 +83,8 @@ class Proposals {
   };
   using Map = std::map<uint64_t, Proposal>;
 
+  // Returns the term in which it was sent, or 0 if it is answered already.
+  raft::Term WaitAgain(uint64_t number, raft::MemberId leader);
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
   Map::iterator Finish(Map::iterator it, Fate fate, ApplyResult result = {});
@@ -87,6 +96,10 @@ class Proposals {
   size_t bytes_ = 0;            // of all payloads
   Map all_;                     // by number, hence by arrival
   std::set<uint64_t> waiting_;  // by arrival; some may be answered already
+  // The newest terms whose leader has answered OnDeclined and OnTryAgain, and when to try again.
+  raft::Term declining_term_ = 0;
+  raft::Term try_again_term_ = 0;
+  MonotonicTime try_again_;
 };
 
 }  // namespace raftkv

@@ -186,7 +186,7 @@ void Replica::Handle(const PeerLost& lost) {
 
 void Replica::Handle(const ForwardLost& lost) {
   contacts_.OnForwardLost(lost.peer);
-  for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
+  for (uint64_t number : lost.unsent) proposals_.OnUnsent(number, lost.peer);
   forward_lost_.insert(lost.peer);
 }
 
@@ -298,10 +298,7 @@ void Replica::Tick() {
 
 void Replica::AskReads() {
   const raft::MemberId leader = raft_.leader();
-  if (!reads_.waiting() || leader == raft::kNobody || !contacts_.MayForwardTo(leader) ||
-      now_ < next_ask_) {
-    return;
-  }
+  if (!reads_.due(now_) || leader == raft::kNobody || !contacts_.MayForwardTo(leader)) return;
   // A follower has one read index request in flight; reads that arrive meanwhile join the next one.
   if (leader != options_.raft.id && reads_.asking()) return;
   raft_.ReadIndex(reads_.Ask());
@@ -401,8 +398,7 @@ void Replica::OnRemoved() {
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (first_start_.OnReadIndex(result)) return;
   if (result.index == 0) {
-    reads_.OnDeclined(result.id);
-    next_ask_ = now_ + HeartbeatInterval();
+    reads_.OnDeclined(result.id, now_ + HeartbeatInterval());
     return;
   }
   for (PendingRequestPtr& read : reads_.TakeConfirmed(result.id)) {
@@ -427,7 +423,7 @@ void Replica::NoteLeader() {
   lessor_.OnNewTerm();
   audit_.OnNewTerm();
   if (snapshot_sends_.OnNewTerm()) outbox_->StopSnapshots();
-  next_ask_ = next_forward_ = now_;
+  reads_.OnNewLeader();
   if (!leads()) return;
   RecordStoreId(options_.raft.id, options_.store_id);
   MaybeRaiseVersion();

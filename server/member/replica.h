@@ -270,13 +270,6 @@ class Replica {
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   bool log_would_stall_ = false;                       // when that turn began
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
-  // After a declined read index request, the next one is not sent before this time.
-  MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
-  raft::Term declining_term_ = 0;
-  // Nothing is forwarded before this time, because the leader said "try again"
-  // (ForwardedProposalReply).
-  MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
   MonotonicTime full_since_ = MonotonicTime::InfinitePast();
   // When a leader was last known, or when this member last asked whether it was removed.
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();

@@ -43,10 +43,7 @@ void Replica::ProposeWaiting() {
   if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !contacts_.MayForwardTo(leader)) return;
-  // The leader may be this member. If it declines a proposal, the proposal waits again.
-  while (raft_.term() != declining_term_ && now_ >= next_forward_) {
-    std::optional<ForwardedProposal> next = proposals_.TakeWaiting(leader, raft_.term(), now_);
-    if (!next) return;
+  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
     if (leader == options_.raft.id) {
       Accept(leader, *next);
     } else if (next->needs > versions_.KnownBy(leader)) {
@@ -83,13 +80,10 @@ void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& repl
     ApplyResult result;
     result.status = reply.rejected;
     proposals_.Fail(reply.number, from, Fate::kRejected, std::move(result));
+  } else if (reply.try_again) {
+    proposals_.OnTryAgain(reply.number, from, now_ + HeartbeatInterval());
   } else {
-    const raft::Term term = proposals_.OnDeclined(reply.number, from);
-    if (!reply.try_again) {
-      declining_term_ = std::max(declining_term_, term);
-    } else if (term == raft_.term()) {
-      next_forward_ = now_ + HeartbeatInterval();
-    }
+    proposals_.OnDeclined(reply.number, from);
   }
 }
 
