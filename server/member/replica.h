@@ -231,28 +231,34 @@ class Replica {
   Outbox* const outbox_;
 
   raft::Raft raft_;
+  // The requests of clients that are not answered.
   PendingRequests pending_;
   Proposals proposals_;
   Reads reads_;
-  MemberStoreIds store_ids_;
-  PeerLives peer_lives_;
-  Fault fault_;
-  Audit audit_;
-  Contacts contacts_;
-  Transfers transfers_;
-  SnapshotSends snapshot_sends_;  // leader only
-  Members members_;
-  Versions versions_;
   Renewals renewals_;
-  Lessor lessor_;
+  Transfers transfers_;
+  // What the committed entries say.
+  Members members_;
+  MemberStoreIds store_ids_;
+  Versions versions_;
+  // What the applied entries say.
+  Alarms alarms_;
+  Revision revision_ = 0;
+  // The peers.
+  PeerLives peer_lives_;
+  Contacts contacts_;
+  SnapshotSends snapshot_sends_;  // leader only
+  // What the member does by itself.
   FirstStart first_start_;
   MemberChanges changes_;  // leader only
   Publisher publisher_;
   Space space_;
   SpaceAlarms space_alarms_;
+  Lessor lessor_;
   AutoCompaction auto_compaction_;
-  Alarms alarms_;                           // as of the applied entries
-  Revision revision_ = 0;                   // likewise
+  Audit audit_;
+  Fault fault_;
+
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
 
@@ -270,7 +276,7 @@ class Replica {
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   bool log_would_stall_ = false;                       // when that turn began
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
-  MonotonicTime full_since_ = MonotonicTime::InfinitePast();
+  MonotonicTime full_since_ = MonotonicTime::InfinitePast();  // the disk
   // When a leader was last known, or when this member last asked whether it was removed.
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();
   bool removed_ = false;  // this member was removed, and the observers were told
