@@ -5,16 +5,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/etcd/outcome.h"
 
 namespace raftkv::client {
 namespace {
 
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
+// After a failed wait, whoever has cancelled it must not wait for a cluster that does not answer.
+constexpr absl::Duration kDeleteMax = absl::Seconds(1);
 
 // Errors that another attempt, perhaps at another member, may not meet.
 bool IsTemporary(const absl::Status& error) {
   return absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error) || OutcomeUnknown(error) ||
-         error.message() == "etcdserver: too many requests";
+         error.message() == kTooManyRequests;
 }
 
 absl::Status Cancelled() { return absl::CancelledError("the wait for the lock was cancelled"); }
@@ -34,9 +37,8 @@ absl::Status Candidate::Enter(std::string_view value, absl::Time until) {
   bool won = false;
   absl::Status status = CreateKey(value, deadline, &won);
   if (status.ok() && !won) status = WaitForTurn(deadline);
-  // One attempt: whoever cancels must not wait for a cluster that does not answer. If it fails, the
-  // key ends with the session.
-  if (!status.ok()) Leave(Now()).IgnoreError();
+  // One attempt. If it fails, the key ends with the session.
+  if (!status.ok()) DeleteKey(Now(), {.deadline = absl::Now() + kDeleteMax}).IgnoreError();
   return status;
 }
 
@@ -46,7 +48,7 @@ absl::Status Candidate::CreateKey(std::string_view value, MonotonicTime deadline
   const auto result = Commit({.when = {CreateRevision(key_) == 0},
                               .then = {Op::Put(key_, value, {.lease = session_.lease()}), first},
                               .otherwise = {Op::Get(key_), first}},
-                             deadline, &cancelled_);
+                             deadline, {.cancel = cancel_.get_token()});
   if (!result.ok()) return result.status();
   created_ = result->header.revision;
   if (!result->succeeded) {
@@ -71,7 +73,7 @@ absl::Status Candidate::WaitForTurn(MonotonicTime deadline) {
                                                         .sort_by = SortBy::kCreateRevision,
                                                         .order = Order::kDescend,
                                                         .max_create_revision = created_ - 1})}},
-                               deadline, &cancelled_);
+                               deadline, {.cancel = cancel_.get_token()});
     if (!result.ok()) return result.status();
     if (!result->succeeded) return KeyIsGone();
     const RangeResult& before = std::get<RangeResult>(result->results.at(0));
@@ -118,29 +120,31 @@ absl::Status Candidate::Put(std::string_view value) {
   return result->succeeded ? absl::OkStatus() : KeyIsGone();
 }
 
+absl::Status Candidate::Leave() { return DeleteKey(MonotonicTime::InfiniteFuture(), {}); }
+
 // Without a condition, because the key may have been created by a request whose outcome is unknown.
 // No other session has this key.
-absl::Status Candidate::Leave(MonotonicTime deadline) {
+absl::Status Candidate::DeleteKey(MonotonicTime deadline, const CallOptions& options) {
   if (!may_exist_) return absl::OkStatus();
-  const auto result = Commit({.then = {Op::Delete(key_)}}, deadline);
+  const auto result = Commit({.then = {Op::Delete(key_)}}, deadline, options);
   created_ = 0;
   if (result.ok()) may_exist_ = false;
   return result.status();
 }
 
 absl::Status Candidate::MayWait(MonotonicTime deadline) const {
-  if (cancelled_) return Cancelled();
+  if (cancel_.stop_requested()) return Cancelled();
   if (absl::Status status = session_.status(); !status.ok()) return status;
   if (Now() < deadline) return absl::OkStatus();
   return absl::DeadlineExceededError("another one still holds the lock");
 }
 
 absl::StatusOr<TxnResult> Candidate::Commit(const Transaction& transaction, MonotonicTime deadline,
-                                            const std::atomic<bool>* cancelled) {
+                                            const CallOptions& options) {
   for (;;) {
-    if (cancelled != nullptr && *cancelled) return Cancelled();
+    if (options.cancel.stop_requested()) return Cancelled();
     if (absl::Status status = session_.status(); !status.ok()) return status;
-    auto result = session_.client().Txn(transaction);
+    auto result = session_.client().Call(TxnRequest(transaction), options);
     if (result.ok() || !IsTemporary(result.status()) || Now() >= deadline) return result;
     absl::SleepFor(kRetryAfter);
   }

@@ -3,7 +3,7 @@
 #ifndef RAFTKV_CLIENT_CANDIDATE_H_
 #define RAFTKV_CLIENT_CANDIDATE_H_
 
-#include <atomic>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -28,9 +28,9 @@ class Candidate {
   absl::Status Enter(std::string_view value, absl::Time until);
   // Changes the value. FailedPrecondition: it is not the owner any more.
   absl::Status Put(std::string_view value);
-  // Deletes the key. OK if there is none. After a temporary error it tries again until `deadline`.
-  absl::Status Leave(MonotonicTime deadline = MonotonicTime::InfiniteFuture());
-  void Cancel() { cancelled_ = true; }
+  // Deletes the key. OK if there is none. After a temporary error it tries again.
+  absl::Status Leave();
+  void Cancel() { cancel_.request_stop(); }
 
   const std::string& key() const { return key_; }
   int64_t created() const { return created_; }  // create_revision of the key; 0: none
@@ -38,15 +38,17 @@ class Candidate {
   Compare Exists() const { return CreateRevision(key_) == created_; }
 
  private:
+  absl::Status DeleteKey(MonotonicTime deadline, const CallOptions& options);
   absl::Status CreateKey(std::string_view value, MonotonicTime deadline, bool* won);
   absl::Status WaitForTurn(MonotonicTime deadline);
   absl::Status WaitForDeletion(const std::string& key, int64_t revision, MonotonicTime deadline);
   absl::Status MayWait(MonotonicTime deadline) const;
   // Commits the transaction, which may be repeated. After a temporary error it tries again, until
-  // the deadline has passed, `cancelled` is true or the session is lost.
+  // the deadline has passed, `options.cancel` was requested or the session is lost. `options` are
+  // those of each attempt.
   absl::StatusOr<TxnResult> Commit(const Transaction& transaction,
                                    MonotonicTime deadline = MonotonicTime::InfiniteFuture(),
-                                   const std::atomic<bool>* cancelled = nullptr);
+                                   const CallOptions& options = {});
 
   Session& session_;
   const Keys all_;
@@ -54,7 +56,7 @@ class Candidate {
   bool may_exist_ = false;  // the key
   int64_t created_ = 0;
   int64_t won_revision_ = 0;
-  std::atomic<bool> cancelled_{false};
+  std::stop_source cancel_;
 };
 
 }  // namespace raftkv::client

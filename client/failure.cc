@@ -27,7 +27,7 @@ bool HasOutcome(const absl::Status& status, absl::string_view outcome) {
 // A member sends these texts before it proposes anything. The code does not matter: etcd sends the
 // first one with code Unknown.
 bool RejectedBeforeProposal(const grpc::Status& status) {
-  return status.error_message() == "etcdserver: too many requests" ||
+  return status.error_message() == kTooManyRequests ||
          status.error_message() == "etcdserver: no leader" ||
          status.error_message() == "etcdserver: rpc not supported for learner";
 }

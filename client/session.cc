@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 #include <utility>
 
@@ -25,7 +26,7 @@ class Session::Impl {
         lives_until_(sent + ttl_),
         renew_at_(sent + ttl_ / 3),
         thread_([this] { KeepAlive(); }) {}
-  ~Impl() { Close().IgnoreError(); }
+  ~Impl() { Close(absl::InfiniteFuture()).IgnoreError(); }
 
   Client& client() const { return client_; }
   int64_t id() const { return id_; }
@@ -36,7 +37,7 @@ class Session::Impl {
     return Check();
   }
 
-  absl::Status Close() {
+  absl::Status Close(absl::Time deadline) {
     bool alive = false;
     {
       std::lock_guard lock(mutex_);
@@ -44,9 +45,11 @@ class Session::Impl {
       alive = lost_.ok() && Now() < lives_until_;
     }
     wake_.notify_all();
+    renewal_.request_stop();
     thread_.join();
     if (!alive) return absl::OkStatus();
-    const absl::Status status = client_.LeaseRevoke(id_).status();
+    const absl::Status status =
+        client_.Call(LeaseRevokeRequest(id_), {.deadline = deadline}).status();
     return absl::IsNotFound(status) ? absl::OkStatus() : status;
   }
 
@@ -88,7 +91,8 @@ class Session::Impl {
     const absl::Duration limit =
         std::min(lives_until_ - sent, std::max(ttl_ / 3, absl::Seconds(1)));
     lock.unlock();
-    const auto result = client_.Call(LeaseKeepAliveRequest(id_), {.deadline = absl::Now() + limit});
+    const auto result = client_.Call(LeaseKeepAliveRequest(id_), {.deadline = absl::Now() + limit,
+                                                                  .cancel = renewal_.get_token()});
     lock.lock();
     if (!result.ok()) {
       last_error_ = result.status();
@@ -105,6 +109,7 @@ class Session::Impl {
   const int64_t id_;
   const absl::Duration ttl_;
   const SessionOptions options_;
+  std::stop_source renewal_;  // Close ends a running renewal
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
@@ -133,6 +138,6 @@ int64_t Session::lease() const { return impl_->id(); }
 absl::Duration Session::ttl() const { return impl_->ttl(); }
 absl::Status Session::status() const { return impl_->status(); }
 Client& Session::client() const { return impl_->client(); }
-absl::Status Session::Close() { return impl_->Close(); }
+absl::Status Session::Close(absl::Time deadline) { return impl_->Close(deadline); }
 
 }  // namespace raftkv::client

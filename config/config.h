@@ -9,6 +9,7 @@
 // returns InvalidArgument with one line: file, line number, what is wrong, how to fix it.
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,9 @@ struct Config {
   LogConfig log;
 
   uint64_t cluster_id = 0;  // derived from the members' ids
+  // The names that the members of a running cluster have, by id, if this process joins it. Then the
+  // ids above may be wrong: the cluster derives those of added members in another way.
+  std::map<uint64_t, std::string> joined_names;
 };
 
 absl::StatusOr<Config> LoadConfig(const std::string& path);

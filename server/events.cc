@@ -211,11 +211,14 @@ class Logger {
     LOG(INFO) << "the cluster version is " << e.version << " now";
   }
   void Log(const MembersChanged& e) {
-    names_.clear();
+    const auto known = std::exchange(names_, {});
     learners_.clear();
     for (const auto& [id, member] : e.members->all()) {
       if (!member.votes) learners_.insert(id);
-      names_[id] = !member.info.name().empty() ? member.info.name() : absl::StrFormat("%x", id);
+      const auto old = known.find(id);
+      const std::string before = old != known.end() ? old->second : absl::StrFormat("%x", id);
+      // A member that has not told its name may be this one.
+      names_[id] = !member.info.name().empty() ? member.info.name() : before;
     }
   }
   void Log(const RemovedFromCluster&) {

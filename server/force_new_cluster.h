@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 

@@ -102,6 +102,7 @@ absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
   if (!joined.ok()) return joined.status();
   config->cluster_id = joined->cluster_id;
   self->id = joined->member_id;
+  config->joined_names = joined->names;
   return true;
 }
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "config/config.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 

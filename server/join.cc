@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -41,12 +42,22 @@ grpc::Status Ask(const MemberConfig& member, MemberListResponse* response) {
   return stub->MemberList(&context, request, response);
 }
 
+std::map<uint64_t, std::string> NamesIn(const MemberListResponse& list) {
+  std::map<uint64_t, std::string> names;
+  for (const etcdserverpb::Member& member : list.members()) {
+    if (!member.name().empty()) names[member.id()] = member.name();
+  }
+  return names;
+}
+
 absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Config& config,
                                        const MemberConfig& self) {
   for (const etcdserverpb::Member& member : list.members()) {
     const auto& urls = member.peerurls();
     if (std::find(urls.begin(), urls.end(), self.peer_url) == urls.end()) continue;
-    if (member.name().empty()) return JoinedCluster{list.header().cluster_id(), member.id()};
+    if (member.name().empty()) {
+      return JoinedCluster{list.header().cluster_id(), member.id(), NamesIn(list)};
+    }
     // The cluster knows a data directory of this member. A new directory must not replace it: it
     // does not have the votes and acknowledged writes of the old one.
     return absl::FailedPreconditionError(absl::StrFormat(

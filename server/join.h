@@ -5,6 +5,8 @@
 // from `member add`, by its peer URL.
 
 #include <cstdint>
+#include <map>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "config/config.h"
@@ -14,6 +16,7 @@ namespace raftkv {
 struct JoinedCluster {
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
+  std::map<uint64_t, std::string> names;  // of the members that have told theirs, by id
 };
 
 // Asks the other members of the file at their client URLs, for about half a minute. Errors are one

@@ -27,7 +27,7 @@ class LocalCalls::Call final : public UnaryCall, public Completion {
   std::optional<std::string_view> Metadata(std::string_view /*key*/) const override {
     return std::nullopt;
   }
-  std::string peer() const override { return "this process"; }
+  std::string client_address() const override { return "this process"; }
   MonotonicTime deadline() const override { return caller_.deadline; }
   bool gone() const override { return caller_.gone(); }
   void AddTrailer(std::string_view key, std::string_view value) override {

@@ -124,7 +124,7 @@ void Loop::RunApply() {
     case ApplyPlan::kElsewhere:
       break;
   }
-  const bool large = member_->applier().large_next();
+  const bool large = member_->large_next();
   const bool accepted = applying_.Run([this, large] {
     const MonotonicTime start = MonotonicNow();
     member_->Apply(ApplyPlan::kElsewhere);

@@ -150,6 +150,7 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.store_id = identity.store_id;
   options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
+  options.names = config.joined_names;
   for (const MemberConfig& member : config.members) {
     if (member.id == self.id || identity.joined) continue;
     options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});

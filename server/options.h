@@ -12,7 +12,7 @@
 #include "server/member/member.h"
 #include "server/peer/peers.h"
 #include "server/port/port.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 

@@ -101,7 +101,7 @@ class Listeners {
     if (fd < 0) return errno;
     fds_.push_back(fd);
     const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));  // as gRPC does
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));  // as port::Port does
     const bool listens = bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, 1) == 0;
     return listens ? 0 : errno;
   }

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_PORTS_H_
 #define RAFTKV_SERVER_PORTS_H_
 
-// Checks whether the server can listen on its ports. If it cannot, the error says why, which gRPC's
-// does not. Called before a first start creates any file.
+// Checks whether the server can listen on its ports, before a first start creates any file. The
+// error names the process that has a port already.
 
 #include <string>
 #include <vector>

@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "storage/backup/progress_bar.h"
-#include "storage/restore.h"
+#include "storage/data_dir/restore.h"
 
 namespace raftkv {
 

@@ -2,7 +2,7 @@
 #define RAFTKV_SERVER_RESTORE_H_
 
 // Restores a backup into the data directory of one member of the config file (raftkv-server
-// --restore, which raftkv snapshot restore runs). storage/restore.h does the work.
+// --restore, which raftkv snapshot restore runs). storage/data_dir/restore.h does the work.
 
 #include <cstdint>
 #include <ostream>

@@ -34,7 +34,7 @@
 #include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 
@@ -43,8 +43,9 @@ namespace {
 // At a stop: how long running requests may take, and then how long sending their answers may take.
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kFlushAnswers = absl::Milliseconds(500);
-// How long the peer port may take to send what is left at a stop.
-constexpr absl::Duration kFlushPeers = absl::Milliseconds(100);
+// How long ending the streams to peers, and then those of peers, may take at a stop. A peer that is
+// cut off before it has noticed takes this member for dead.
+constexpr absl::Duration kFlushPeers = absl::Milliseconds(500);
 // The workers of each kind that read, and the bounds of the queues of the read and walk workers.
 constexpr int kReaders = 2;
 constexpr size_t kReadsWaitingMax = 1024;
@@ -83,9 +84,12 @@ std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) 
   return addresses;
 }
 
-std::map<raft::MemberId, std::string> Names(const Config& config) {
-  std::map<raft::MemberId, std::string> names;
-  for (const MemberConfig& member : config.members) names[member.id] = member.name;
+std::map<raft::MemberId, std::string> Names(const Config& config, const MemberConfig& self) {
+  std::map<raft::MemberId, std::string> names = config.joined_names;
+  if (names.empty()) {
+    for (const MemberConfig& member : config.members) names[member.id] = member.name;
+  }
+  names[self.id] = self.name;
   return names;
 }
 
@@ -217,8 +221,9 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
-      event_log(EventLogger(self.id, Names(config), NamesIn(config), AbsolutePath(self.data_dir)),
-                &peers, self.id, std::move(on_removed)),
+      event_log(
+          EventLogger(self.id, Names(config, self), NamesIn(config), AbsolutePath(self.data_dir)),
+          &peers, self.id, std::move(on_removed)),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
@@ -265,7 +270,7 @@ SnapshotHooks Server::Parts::MakeSnapshotHooks() {
   hooks.accept = [this](std::unique_ptr<SnapshotWriter> writer) {
     return data_dir.states->Accept(std::move(writer));
   };
-  hooks.tip_at = [this](raft::EntryId id) { return member.replica().TipAt(id); };
+  hooks.tip_at = [this](raft::EntryId id) { return member.TipAt(id); };
   hooks.run_on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); };
   return hooks;
 }
@@ -332,7 +337,7 @@ void Server::Parts::AddMetricsPage(Methods* methods) {
   using PageCall = Unary<proto::HttpRequest, proto::HttpAnswer>;
   const auto handler = [this](const api::Edge*, PageCall call) {
     if (client_port.unsent_bytes() > api::kUnsentBytesMax) {
-      return call.Finish(api::TooManyRequests());
+      return call.Finish(TooManyRequests());
     }
     call.response()->set_status(200);
     call.response()->set_content_type("text/plain; version=0.0.4; charset=utf-8");
@@ -352,8 +357,8 @@ void Server::Parts::PublishMetrics() {
                    .applied = snapshot->applied().index,
                    .revision = snapshot->revision(),
                    .compacted_revision = snapshot->compacted_revision(),
-                   .members = member.replica().members().all().size(),
-                   .leases = member.replica().lessor().size(),
+                   .members = member.members().all().size(),
+                   .leases = member.leases(),
                    .watch_streams = watches->hub().streams(),
                    .watches = watches->hub().watches(),
                    .watch_bytes = watches->hub().bytes(),
@@ -459,19 +464,19 @@ void Server::Stop() {
 // If this member leads, another one takes over first. Meanwhile it serves as usual: writes wait for
 // the new leader, to which this member then forwards them.
 void Server::Parts::HandOver() {
-  const raft::Raft& raft = member.replica().raft();
   bool begun = false;
-  loop.Await(MonotonicTime::InfiniteFuture(), [this, &raft, &begun] {
+  loop.Await(MonotonicTime::InfiniteFuture(), [this, &begun] {
     member.HandOverLeadership();
-    begun = raft.transferee() != raft::kNobody;
+    begun = member.handing_over();
     return true;
   });
   if (!begun) return;
-  loop.Await(MonotonicNow() + config.election_timeout, [&raft] {
-    if (raft.transferee() != raft::kNobody) return false;
-    if (raft.role() == raft::Role::kLeader)
+  loop.Await(MonotonicNow() + config.election_timeout, [this] {
+    if (member.handing_over()) return false;
+    const raft::Status raft = member.Status().raft;
+    if (raft.role == raft::Role::kLeader)
       LOG(WARNING) << "no other member took over within an election timeout";
-    return raft.leader() != raft::kNobody;
+    return raft.leader != raft::kNobody;
   });
 }
 

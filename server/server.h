@@ -28,7 +28,8 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self,
                                                        const StartOptions& options);
 
-  // Checks the member's data directory without changing it (CheckDataDir in storage/data_dir.h).
+  // Checks the member's data directory without changing it (CheckDataDir in
+  // storage/data_dir/data_dir.h).
   static absl::StatusOr<std::string> CheckDataDirectory(const Config& config, size_t self);
 
   // Stops the member. Declines new calls with an error after which clients use another member.

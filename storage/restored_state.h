@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_RESTORED_STATE_H_
 #define RAFTKV_STORAGE_RESTORED_STATE_H_
 
-// What a restored backup (storage/restore.h) has beyond the backup.
+// What a restored backup (storage/data_dir/restore.h) has beyond the backup.
 
 #include <cstdint>
 #include <vector>

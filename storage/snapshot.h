@@ -41,7 +41,7 @@ class ReceivedSnapshot {
 };
 
 // Where a member's state machine is stored. Used on the thread of the member's turns. Implemented
-// by storage/state_dirs on disk, and by the simulator. A failed write ends the process.
+// on disk by storage/data_dir/state_dirs.h, and by the simulator. A failed write ends the process.
 class StateStore {
  public:
   virtual ~StateStore() = default;

@@ -196,7 +196,8 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
         meter.Bytes(rep.shared.batch.bytes() - batch_bytes +
                     rep.tables.Get<Keys>().TakeLoadedBytes());
       }
-      state.applied = entry.id;
+      if (!RAFTKV_MUTANT("applied-term-stays")) state.applied.term = entry.id.term;
+      state.applied.index = entry.id.index;
       state.digest =
           HashMix(HashMix(state.digest, entry.id.index), static_cast<uint64_t>(state.revision));
       rep.digests.AfterEntry();

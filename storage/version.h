@@ -45,6 +45,9 @@ inline constexpr ClusterVersion kDigestsVersion = 3;
 // does not change the hash. Below this version it hashes all versions since the last compaction.
 inline constexpr ClusterVersion kHashKvVersion = 3;
 inline constexpr ClusterVersion kSessionsVersion = 4;  // there is the field Command.session
+// A member that knows it declines a forwarded proposal that is meant for another term
+// (ForwardedProposal::term). So this one need not be in force.
+inline constexpr ClusterVersion kProposalTermVersion = 4;
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each full

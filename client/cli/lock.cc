@@ -8,6 +8,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/cli/cli.h"
 #include "client/cli/command.h"
 #include "client/cli/usage.h"
@@ -17,6 +19,8 @@ namespace {
 
 constexpr int kNotFound = 127;  // as shells: the command does not exist
 constexpr int kNotRun = 126;    // it exists, but cannot be run
+// How long the lease may take to be revoked at the end.
+constexpr absl::Duration kReleaseMax = absl::Seconds(2);
 // From when a command is told to end, because the lock is lost, until it is killed.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 
@@ -121,12 +125,15 @@ int HoldUntilTheEnd(Client* client, const std::string& key, Ending* ending,
   return ending->lost() ? kExitFailed : kExitOk;
 }
 
-// Ends the lease and so the lock. Returns the exit code.
-int Release(Session* session, int code, const Context& context) {
-  const absl::Status closed = session->Close();
-  if (closed.ok() || code != kExitOk) return code;
-  return context.Fail(kExitFailed, absl::StrCat("cannot release the lock, which ends with its ",
-                                                "lease: ", closed.message()));
+// Revokes the lease, if the cluster answers soon, and so ends `what`. Returns the exit code.
+int Release(Session* session, const std::string& what, int code, const Context& context) {
+  const absl::Status closed = session->Close(absl::Now() + kReleaseMax);
+  if (closed.ok()) return code;
+  const int failed = context.Fail(
+      kExitFailed,
+      absl::StrCat("cannot release ", what, ", which ends with its lease, after at most ",
+                   absl::FormatDuration(session->ttl()), ": ", closed.message()));
+  return code != kExitOk ? code : failed;
 }
 
 int RunWith(const Mutex& mutex, std::vector<std::string> words, Ending* ending,
@@ -174,7 +181,7 @@ int Lock(const LockArguments& arguments, const Context& context) {
   } else {
     code = RunWith(mutex, std::move(words), &ending, context);
   }
-  return Release(session->get(), code, context);
+  return Release(session->get(), "the lock", code, context);
 }
 
 int Campaign(const ElectArguments& arguments, const Context& context) {
@@ -192,7 +199,7 @@ int Campaign(const ElectArguments& arguments, const Context& context) {
   const absl::Status elected = election.Campaign(arguments.proposal);
   const int code = elected.ok() ? HoldUntilTheEnd(client.get(), election.key(), &ending, context)
                                 : WaitFailed(elected, **session, &ending, context);
-  return Release(session->get(), code, context);
+  return Release(session->get(), "the leadership", code, context);
 }
 
 // Prints each leader, until a signal comes.

@@ -15,7 +15,7 @@
 #include "client/cli/usage.h"
 #include "storage/backup/backup_file.h"
 #include "storage/backup/progress_bar.h"
-#include "storage/files.h"
+#include "storage/base/files.h"
 
 namespace raftkv::client {
 namespace {

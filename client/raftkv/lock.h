@@ -70,9 +70,10 @@ class Session {
   absl::Status status() const;
   Client& client() const;
 
-  // Ends the lease, which deletes its keys. Waits for a renewal that is running. After an error,
-  // the lease ends by itself. Call it once; later calls do nothing.
-  absl::Status Close();
+  // Ends the lease, which deletes its keys. Returns at `deadline` at the latest (InfiniteFuture:
+  // after request_timeout). After an error, the lease ends by itself. Call it once; later calls do
+  // nothing.
+  absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
  private:
   class Impl;
@@ -103,7 +104,8 @@ class Mutex {
   absl::Status Lock(absl::Time deadline = absl::InfiniteFuture());
   // Deletes the key. OK also if the lock is not held.
   absl::Status Unlock();
-  // Ends a Lock that waits, and each later one.
+  // Ends a Lock that waits, and each later one. Lock returns after a second at the latest, in which
+  // it tries to delete the key.
   void Cancel();
 
   // While it owns the lock:

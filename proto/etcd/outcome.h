@@ -1,6 +1,8 @@
 #ifndef RAFTKV_PROTO_ETCD_OUTCOME_H_
 #define RAFTKV_PROTO_ETCD_OUTCOME_H_
 
+// How the server tells a client that a request may be repeated, or must not be.
+//
 // Trailing metadata of a write, which etcd's API does not have. Other clients ignore it.
 //
 // etcd has one error, "request timed out", both for a write that may still happen and for a write
@@ -18,6 +20,10 @@ inline constexpr char kOutcomeKey[] = "raftkv-outcome";
 inline constexpr char kNotProposed[] = "not-proposed";
 inline constexpr char kDecided[] = "decided";
 inline constexpr char kReduced[] = "reduced";
+
+// The text of a status, etcd's. A bound of the server was reached before anything was proposed, so
+// any request with this status may be repeated.
+inline constexpr char kTooManyRequests[] = "etcdserver: too many requests";
 
 }  // namespace raftkv
 

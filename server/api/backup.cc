@@ -15,7 +15,7 @@
 #include "glog/logging.h"
 #include "server/api/edge.h"
 #include "storage/backup/backup_file.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 
 namespace raftkv::api {
 
@@ -61,7 +61,7 @@ using BackupCalls = std::set<BackupCall*>;  // all open streams
 
 class BackupCall final : public StreamHandler {
  public:
-  BackupCall(const Edge* edge, std::shared_ptr<BackupCalls> calls, Stream* stream)
+  BackupCall(const Edge* edge, std::shared_ptr<BackupCalls> calls, StreamCall* stream)
       : edge_(*edge), calls_(std::move(calls)), stream_(*stream) {
     calls_->insert(this);
   }
@@ -71,14 +71,14 @@ class BackupCall final : public StreamHandler {
     if (calls_->size() > kBackupsMax) return TooManyRequests();
     // The local state may lack acknowledged writes.
     if (edge_.member->rejected_by_peers()) return RejectedByPeers();
-    // It is known that the local state is wrong. In other cases a backup helps the operator to choose.
+    // The local state is known to be wrong. In other cases a backup helps the operator to choose.
     if (edge_.member->Status().fault.kind == Fault::Kind::kDiverged) return HasHalted();
     absl::StatusOr<std::unique_ptr<TakenSnapshot>> taken = edge_.take_snapshot();
     if (!taken.ok()) return Failed(taken.status());
     taken_ = *std::move(taken);
     proto::BackupHeader header = HeaderOf(edge_, *taken_);
-    LOG(INFO) << "sending a backup to " << stream_.peer() << ": revision " << header.revision()
-              << ", " << (taken_->manifest().bytes() >> 20) << " MiB";
+    LOG(INFO) << "sending a backup to " << stream_.client_address() << ": revision "
+              << header.revision() << ", " << (taken_->manifest().bytes() >> 20) << " MiB";
     encoder_ = std::make_unique<BackupEncoder>(
         std::move(header), [this](size_t file, uint64_t offset, size_t bytes_max) {
           return taken_->Read(file, offset, bytes_max);
@@ -132,14 +132,14 @@ class BackupCall final : public StreamHandler {
     sent_at_ = MonotonicNow();
     stream_.Write(response, /*more_follow=*/!last);
     if (!last) return;
-    LOG(INFO) << "the backup for " << stream_.peer() << " is sent";
+    LOG(INFO) << "the backup for " << stream_.client_address() << " is sent";
     Release();
     stream_.Finish(absl::OkStatus());
   }
 
   const Edge& edge_;
   const std::shared_ptr<BackupCalls> calls_;
-  Stream& stream_;
+  StreamCall& stream_;
   std::unique_ptr<TakenSnapshot> taken_;
   std::unique_ptr<BackupEncoder> encoder_;  // null: nothing more is sent
   std::string piece_;
@@ -157,7 +157,7 @@ std::function<void()> AddBackup(const Edge* edge, Methods* methods) {
   snapshot.permission = Permission::kMaintainSelf;
   snapshot.one_request = true;
   snapshot.request = &SnapshotRequest::default_instance();
-  snapshot.open = [edge, calls](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  snapshot.open = [edge, calls](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<BackupCall>(edge, calls, stream);
   };
   methods->streams.push_back(std::move(snapshot));

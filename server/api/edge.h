@@ -27,7 +27,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/method.h"
 #include "server/workers.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 #include "storage/state_machine.h"
 
 namespace raftkv::api {
@@ -106,7 +106,8 @@ struct Edge {
     return std::min(MonotonicNow() + config->limits.request_timeout, call.deadline());
   }
 
-  // The same for a read that may need a worker: large answers of others are no error.
+  // The same for a read that may need a worker. It may wait longer than the request timeout, for
+  // the large answers of other clients.
   MonotonicTime ReadDeadline(const Call& call) const {
     const absl::Duration wait = std::max(kReadWaitMax, config->limits.request_timeout);
     return std::min(MonotonicNow() + wait, call.deadline());
@@ -162,9 +163,9 @@ struct Edge {
 
   // Runs `read(limits)` on one of `readers`, which ends it after kShortRead. If it then returned
   // ResourceExhausted, it runs again, up to the limits of one answer, on one of `long_readers`. So
-  // short reads never wait for long ones. The reads of different clients (`client`: Call::peer)
-  // take turns. A read that has begun ends after the request timeout, or once `give_up` is true.
-  // Calls `done` with the status for the wire, on the worker.
+  // short reads never wait for long ones. The reads of different clients (`client`:
+  // Call::client_address) take turns. A read that has begun ends after the request timeout, or once
+  // `give_up` is true. Calls `done` with the status for the wire, on the worker.
   void OnReaders(const std::string& client, std::function<bool()> give_up,
                  std::function<absl::Status(const Limits&)> read,
                  std::function<void(const absl::Status&)> done) const {

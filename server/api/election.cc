@@ -233,7 +233,7 @@ void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods)
   observe.permission = Permission::kRead;
   observe.one_request = true;
   observe.request = &LeaderRequest::default_instance();
-  observe.open = [service](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  observe.open = [service](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<Observer>(service, stream);
   };
   methods->streams.push_back(std::move(observe));

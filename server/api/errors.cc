@@ -1,6 +1,7 @@
 #include "server/api/errors.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/call.h"
 
 namespace raftkv::api {
 
@@ -41,10 +42,6 @@ absl::Status TransferTimedOut() {
 
 absl::Status RequestTooLarge() {
   return absl::InvalidArgumentError("etcdserver: request is too large");
-}
-
-absl::Status TooManyRequests() {
-  return absl::ResourceExhaustedError("etcdserver: too many requests");
 }
 
 // etcd has no such error: it answers whatever the size is, and may run out of memory.

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_API_ERRORS_H_
 #define RAFTKV_SERVER_API_ERRORS_H_
 
-// The only place that knows etcd's error codes and texts. Clients compare the exact text (etcd's
-// rpctypes), so the texts are part of the API. A status from here goes on the wire as it is; absl's
-// code numbers are gRPC's.
+// etcd's error codes and texts; those of the ports' own limits are in server/port. Clients compare
+// the exact text (etcd's rpctypes), so the texts are part of the API. A status from here goes on
+// the wire as it is; absl's code numbers are gRPC's.
 
 #include "absl/status/status.h"
 #include "server/member/requests.h"
@@ -31,7 +31,6 @@ absl::Status Stopping();
 // The transfer was given up, or is not known to have ended before the deadline.
 absl::Status TransferTimedOut();
 absl::Status RequestTooLarge();
-absl::Status TooManyRequests();
 absl::Status ResponseTooLarge();
 // The request needs a cluster version above the one in force.
 absl::Status NeedsVersion(ClusterVersion in_force, ClusterVersion needs);

@@ -50,7 +50,7 @@ using Watches = std::set<Watch*>;  // all open streams
 // sends SERVICE_UNKNOWN, as the protocol demands.
 class Watch final : public StreamHandler {
  public:
-  Watch(const Edge* edge, std::shared_ptr<Watches> watches, Stream* stream)
+  Watch(const Edge* edge, std::shared_ptr<Watches> watches, StreamCall* stream)
       : edge_(edge), watches_(std::move(watches)), stream_(stream) {
     watches_->insert(this);
   }
@@ -82,7 +82,7 @@ class Watch final : public StreamHandler {
  private:
   const Edge* const edge_;
   const std::shared_ptr<Watches> watches_;
-  Stream* const stream_;
+  StreamCall* const stream_;
   std::optional<bool> known_service_;  // set by the request
   std::optional<HealthCheckResponse::ServingStatus> sent_;
 };
@@ -100,7 +100,7 @@ std::function<void()> AddHealth(const Edge* edge, Methods* methods) {
   watch.name = "/grpc.health.v1.Health/Watch";
   watch.one_request = true;
   watch.request = &HealthCheckRequest::default_instance();
-  watch.open = [edge, watches](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  watch.open = [edge, watches](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<Watch>(edge, watches, stream);
   };
   methods->streams.push_back(std::move(watch));

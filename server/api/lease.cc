@@ -85,7 +85,7 @@ struct KeepAliveTotals {
 // another stream.
 class KeepAlives final : public StreamHandler {
  public:
-  KeepAlives(const Edge* edge, Stream* stream, std::shared_ptr<KeepAliveTotals> totals)
+  KeepAlives(const Edge* edge, StreamCall* stream, std::shared_ptr<KeepAliveTotals> totals)
       : edge_(edge), stream_(stream), totals_(std::move(totals)) {
     if (++totals_->streams > kStreamsMax) stream_->Finish(TooManyRequests());
   }
@@ -150,7 +150,7 @@ class KeepAlives final : public StreamHandler {
   }
 
   const Edge* const edge_;
-  Stream* const stream_;
+  StreamCall* const stream_;
   const std::shared_ptr<KeepAliveTotals> totals_;
   std::deque<Unanswered> unanswered_;
   uint64_t first_ = 0;  // number of the first unanswered request
@@ -184,7 +184,7 @@ void AddLease(const Edge* edge, Methods* methods) {
   keep_alive.permission = Permission::kWrite;
   keep_alive.request = &LeaseKeepAliveRequest::default_instance();
   keep_alive.open = [edge, totals = std::make_shared<KeepAliveTotals>()](
-                        Stream* stream) -> std::unique_ptr<StreamHandler> {
+                        StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<KeepAlives>(edge, stream, totals);
   };
   methods->streams.push_back(std::move(keep_alive));

@@ -46,7 +46,7 @@ void WithSnapshot(const Edge* edge, Unary<Request, Response> call, Hash hash) {
 }
 
 std::string NameOf(const Edge& edge, raft::MemberId id) {
-  const Members::Member* member = edge.member->replica().members().Find(id);
+  const Members::Member* member = edge.member->members().Find(id);
   if (member != nullptr && !member->info.name().empty()) return member->info.name();
   for (const MemberConfig& known : edge.config->members) {
     if (known.id == id) return known.name;

@@ -63,7 +63,7 @@ void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> 
   const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
   if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
   edge->OnReaders(
-      call->peer(), edge->GiveUpOf(call, deadline),
+      call->client_address(), edge->GiveUpOf(call, deadline),
       [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
         return Fill(edge, *snapshot, limits, call, complete);
       },

@@ -77,7 +77,7 @@ absl::Status ReadChunk(const Edge& edge, Reading* reading, int64_t bytes_max, co
 
 class RangeCall final : public StreamHandler {
  public:
-  RangeCall(const Edge* edge, std::shared_ptr<RangeCalls> all, Stream* stream)
+  RangeCall(const Edge* edge, std::shared_ptr<RangeCalls> all, StreamCall* stream)
       : edge_(*edge), all_(std::move(all)), stream_(*stream) {
     all_->calls.insert(this);
   }
@@ -165,7 +165,7 @@ class RangeCall final : public StreamHandler {
         if (reading->call != nullptr) reading->call->OnChunk(status, chunk.get());
       });
     };
-    if (!workers->Run(read, stream_.peer())) Finish(TooManyRequests());
+    if (!workers->Run(read, stream_.client_address())) Finish(TooManyRequests());
   }
 
   void OnChunk(const absl::Status& status, RangeStreamResponse* chunk) {
@@ -197,7 +197,7 @@ class RangeCall final : public StreamHandler {
 
   const Edge& edge_;
   const std::shared_ptr<RangeCalls> all_;
-  Stream& stream_;
+  StreamCall& stream_;
   std::shared_ptr<Reading> reading_;  // null: there is no request yet
   int64_t bytes_ = 0;                 // see Hold
   // Since when the last chunk has been written and not sent.
@@ -218,7 +218,7 @@ std::function<void(MonotonicTime)> AddRangeStream(const Edge* edge, Methods* met
   // A call without a request has no handler, so it takes no other call's place.
   method.first_request.wait = absl::Seconds(10);
   method.request = &RangeRequest::default_instance();
-  method.open = [edge, all](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  method.open = [edge, all](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<RangeCall>(edge, all, stream);
   };
   methods->streams.push_back(std::move(method));

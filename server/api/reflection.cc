@@ -95,7 +95,8 @@ ServerReflectionResponse Answer(const Services& services, const ServerReflection
 // One stream. Each request is answered before the next one is read.
 class Reflection final : public StreamHandler {
  public:
-  Reflection(std::shared_ptr<const Services> services, std::shared_ptr<int> streams, Stream* stream)
+  Reflection(std::shared_ptr<const Services> services, std::shared_ptr<int> streams,
+             StreamCall* stream)
       : services_(std::move(services)), streams_(std::move(streams)), stream_(stream) {
     ++*streams_;
   }
@@ -123,7 +124,7 @@ class Reflection final : public StreamHandler {
 
   const std::shared_ptr<const Services> services_;
   const std::shared_ptr<int> streams_;
-  Stream* const stream_;
+  StreamCall* const stream_;
   std::optional<ServerReflectionResponse> answer_;  // to be written
   bool last_ = false;                               // the client sends no more requests
 };
@@ -142,7 +143,7 @@ void AddReflection(const std::vector<std::string>& methods_served, Methods* meth
     StreamMethod method;
     method.name = "/" + service + "/ServerReflectionInfo";
     method.request = &ServerReflectionRequest::default_instance();
-    method.open = [services, streams](Stream* stream) -> std::unique_ptr<StreamHandler> {
+    method.open = [services, streams](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
       return std::make_unique<Reflection>(services, streams, stream);
     };
     methods->streams.push_back(std::move(method));

@@ -19,7 +19,7 @@ using google::protobuf::Message;
 
 class WatchCall final : public WatchingStream {
  public:
-  WatchCall(std::shared_ptr<WatchService> service, Stream* call)
+  WatchCall(std::shared_ptr<WatchService> service, StreamCall* call)
       : WatchingStream(std::move(service), call) {
     if (!ended()) stream_ = service_->hub().Open([this] { Send(); });
   }
@@ -54,7 +54,7 @@ void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods) {
   watch.name = "/etcdserverpb.Watch/Watch";
   watch.permission = Permission::kRead;
   watch.request = &WatchRequest::default_instance();
-  watch.open = [service](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  watch.open = [service](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<WatchCall>(service, stream);
   };
   methods->streams.push_back(std::move(watch));

@@ -85,7 +85,7 @@ void WatchService::EndCalls(MonotonicTime now) {
   }
 }
 
-WatchingStream::WatchingStream(std::shared_ptr<WatchService> service, Stream* call)
+WatchingStream::WatchingStream(std::shared_ptr<WatchService> service, StreamCall* call)
     : service_(std::move(service)),
       call_(*call),
       needs_leader_(call->Metadata("hasleader") == "true") {

@@ -75,7 +75,7 @@ class WatchService {
 // A stream of a client that waits for events of the hub.
 class WatchingStream : public StreamHandler, public WatchingCall {
  public:
-  WatchingStream(std::shared_ptr<WatchService> service, Stream* call);
+  WatchingStream(std::shared_ptr<WatchService> service, StreamCall* call);
   ~WatchingStream() override { service_->Remove(this); }
 
   bool OnLastRequest() override { return true; }  // as in etcd, the watches go on
@@ -91,7 +91,7 @@ class WatchingStream : public StreamHandler, public WatchingCall {
   bool ended() const { return ended_; }
 
   const std::shared_ptr<WatchService> service_;
-  Stream& call_;
+  StreamCall& call_;
   std::unique_ptr<watch::Stream> stream_;  // null: it waits for nothing now, or has ended
 
  private:

@@ -123,6 +123,9 @@ class Member {
   // returned.
   bool applying_elsewhere() const { return applying_elsewhere_; }
 
+  // Why PlanApply has returned kElsewhere. True: the next entry is expensive. False: the engine.
+  bool large_next() const { return applier_.large_next(); }
+
   // The remaining time to live of a lease, as measured by this member (lessor.h); none if this
   // member knows no such lease.
   std::optional<absl::Duration> LeaseRemaining(int64_t id, MonotonicTime now);
@@ -155,6 +158,12 @@ class Member {
   // True: the last applied entry is of the current term. So this member has applied everything that
   // was committed before this term's leader was elected.
   bool caught_up() const;
+  bool handing_over() const { return replica_.raft().transferee() != raft::kNobody; }
+  // Of the committed entries. members().known() is false until the log has members.
+  const Members& members() const { return replica_.members(); }
+  size_t leases() const { return replica_.lessor().size(); }
+  std::optional<LogStore::Tip> TipAt(raft::EntryId id) const { return replica_.TipAt(id); }
+  // For tests and the simulator.
   const Replica& replica() const { return replica_; }
   const Applier& applier() const { return applier_; }
 

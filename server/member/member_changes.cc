@@ -70,6 +70,10 @@ void MemberChanges::ProposeWaiting(std::vector<Change>* declined) {
   while (!waiting_.empty()) {
     Change change = std::move(waiting_.front());
     waiting_.pop_front();
+    if (!change.proposal.IsFor(raft_->term())) {
+      declined->push_back(std::move(change));
+      continue;
+    }
     proto::Command command;
     CHECK(ParseCommand(change.proposal.payload.view(), &command));
     const absl::Status status = Check(command.change_members());

@@ -21,7 +21,7 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
 }
 
 std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
-                                                        MonotonicTime now) {
+                                                        bool bound, MonotonicTime now) {
   if (term == declining_term_ || (term == try_again_term_ && now < try_again_)) return std::nullopt;
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.extract(waiting_.begin()).value();
@@ -35,10 +35,18 @@ std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, r
     }
     proposal.leader = leader;
     proposal.term = term;
+    proposal.bound = bound;
+    proposal.leader_stopped = false;
     proposal.request->set_proposed(true);
-    return ForwardedProposal{number, proposal.payload, proposal.needs, proposal.changes_members};
+    return ForwardedProposal{number, proposal.payload, proposal.needs, proposal.changes_members,
+                             term};
   }
   return std::nullopt;
+}
+
+bool Proposals::InFlight(uint64_t number, raft::MemberId leader, raft::Term term) const {
+  const auto it = all_.find(number);
+  return it != all_.end() && it->second.leader == leader && it->second.term == term;
 }
 
 void Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
@@ -55,10 +63,14 @@ void Proposals::OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime
 raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
   auto it = all_.find(number);
   if (it == all_.end() || it->second.leader != leader) return 0;
+  Wait(it);
+  return it->second.term;
+}
+
+void Proposals::Wait(Map::iterator it) {
   it->second.leader = raft::kNobody;
   it->second.request->set_proposed(false);
-  waiting_.insert(number);
-  return it->second.term;
+  waiting_.insert(it->first);
 }
 
 void Proposals::FailWaiting(Fate fate) {
@@ -111,16 +123,29 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
 }
 
 void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
-  FailInFlightIf(Fate::kUnknownLeaderLost,
-                 [&](const Proposal& p) { return p.term == term && p.leader != leader; });
+  FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) {
+    return p.term == term && p.leader != leader && !p.leader_stopped;
+  });
 }
 
 void Proposals::OnTermSettled(raft::Term term) {
+  for (auto it = all_.begin(); it != all_.end(); ++it) {
+    const Proposal& p = it->second;
+    if (p.leader != raft::kNobody && p.term < term && p.bound) Wait(it);
+  }
   FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) { return p.term < term; });
 }
 
 void Proposals::OnForwardLost(raft::MemberId peer) {
-  FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) { return p.leader == peer; });
+  FailInFlightIf(Fate::kUnknownConnection,
+                 [&](const Proposal& p) { return p.leader == peer && !p.leader_stopped; });
+}
+
+void Proposals::OnLeaderStopped(raft::MemberId peer, raft::Term leads_in) {
+  declining_term_ = std::max(declining_term_, leads_in);
+  for (auto& [number, proposal] : all_) {
+    if (proposal.leader == peer) proposal.bound = proposal.leader_stopped = true;
+  }
 }
 
 void Proposals::OnInstalled(raft::Term term) {

@@ -5,9 +5,13 @@
 // Each has a number, ascending in order of arrival, and is in one of two states:
 //
 //   waiting    not proposed (there is no leader, or the leader declined it): may be proposed
-//   in flight  proposed here or sent to a leader. It may be in a log, so it is never proposed
-//              again. It ends when it is committed, or is answered "unknown" when its leader or the
-//              connection to it is lost, or when an entry of a later term is committed before it
+//   in flight  proposed here or sent to a leader, in a term. It may be in a log. It ends when it is
+//              committed, or is answered "unknown" when its leader or the connection to it is lost
+//
+// Only the leader of its term may propose it. So if an entry of a later term is committed before
+// it, it will never be committed: no log that a later leader may have contains it. Then it waits
+// again. (A leader of the first release does not look at the term. What was sent to such a leader
+// is answered "unknown" then.)
 //
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
@@ -31,10 +35,12 @@ class Proposals {
   size_t bytes() const { return bytes_; }
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
-  // Proposals whose client has gone are answered and skipped. None while the leader takes none
-  // (OnDeclined, OnTryAgain).
-  std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term,
+  // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
+  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain, OnLeaderStopped).
+  std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
                                                MonotonicTime now);
+
+  bool InFlight(uint64_t number, raft::MemberId leader, raft::Term term) const;
 
   // In the following three cases `leader` certainly did not propose it. It waits again, in the
   // order of arrival.
@@ -60,11 +66,15 @@ class Proposals {
   // Answers everything in flight that was sent in `term` to another member than `leader`: its fate
   // is unknown.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
-  // An entry of `term` is committed, and TakeCommitted was called for all entries up to it. Answers
-  // everything in flight that was sent in an earlier term.
+  // An entry of `term` is committed, and TakeCommitted was called for all entries up to it.
+  // Everything in flight that was sent in an earlier term waits again.
   void OnTermSettled(raft::Term term);
-  // Likewise, answers everything that was sent to `peer`.
+  // The connection to `peer` broke: answers everything in flight that was sent to it.
   void OnForwardLost(raft::MemberId peer);
+  // `peer` has ended the connection because it stops, and proposes nothing more: what is in flight
+  // to it stays so until OnTermSettled. `leads_in`: the current term, if `peer` leads in it, else
+  // 0.
+  void OnLeaderStopped(raft::MemberId peer, raft::Term leads_in);
   // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
   // proposal that was sent in that term or before: all of these are "unknown".
   void OnInstalled(raft::Term term);
@@ -80,6 +90,8 @@ class Proposals {
     Caller caller;
     raft::MemberId leader = raft::kNobody;  // nobody: waiting
     raft::Term term = 0;
+    bool bound = false;           // nobody proposes it in a later term
+    bool leader_stopped = false;  // an entry of a later term shows its fate soon
   };
   using Map = std::map<uint64_t, Proposal>;
 
@@ -87,6 +99,7 @@ class Proposals {
   raft::Term WaitAgain(uint64_t number, raft::MemberId leader);
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
+  void Wait(Map::iterator it);
   Map::iterator Finish(Map::iterator it, Fate fate, ApplyResult result = {});
   Map::iterator Erase(Map::iterator it);
 
@@ -96,7 +109,8 @@ class Proposals {
   size_t bytes_ = 0;            // of all payloads
   Map all_;                     // by number, hence by arrival
   std::set<uint64_t> waiting_;  // by arrival; some may be answered already
-  // The newest terms whose leader has answered OnDeclined and OnTryAgain, and when to try again.
+  // The newest terms whose leader takes no proposals any more (OnDeclined, OnLeaderStopped), or
+  // takes none now (OnTryAgain), and when to try again.
   raft::Term declining_term_ = 0;
   raft::Term try_again_term_ = 0;
   MonotonicTime try_again_;

@@ -187,7 +187,11 @@ void Replica::Handle(const PeerLost& lost) {
 void Replica::Handle(const ForwardLost& lost) {
   contacts_.OnForwardLost(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnUnsent(number, lost.peer);
-  forward_lost_.insert(lost.peer);
+  if (lost.stopped) {
+    proposals_.OnLeaderStopped(lost.peer, raft_.leader() == lost.peer ? raft_.term() : 0);
+  } else {
+    forward_lost_.insert(lost.peer);
+  }
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
@@ -345,7 +349,7 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
   }
   // In the log, the first entry of a later term comes after all entries of earlier terms that
   // survived. So a proposal that is still in flight from an earlier term was lost, or is in a
-  // message to an old leader.
+  // message to an old leader (which declines it when it leads again).
   if (committed.back().id.term > settled_term_) {
     settled_term_ = committed.back().id.term;
     proposals_.OnTermSettled(settled_term_);

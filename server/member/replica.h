@@ -15,9 +15,9 @@
 //   - A request is answered exactly once, no later than request_timeout after it arrived.
 //     (Exception: once a physical compaction is applied, only its client's deadline limits the
 //     wait.)
-//   - A proposal that may be in the log of any member is never proposed again. If its fate becomes
-//     unknown, its client gets an error that says so (etcd's "request timed out, possibly due to
-//     ...").
+//   - A proposal that may still be committed is never proposed again (proposals.h). If its fate
+//     becomes unknown, its client gets an error that says so (etcd's "request timed out, possibly
+//     due to ...").
 
 #include <algorithm>
 #include <cstdint>

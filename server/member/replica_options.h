@@ -29,7 +29,7 @@ struct ReplicaOptions {
   // leader writes them to the log. Empty: no leader does (tests).
   std::vector<etcdserverpb::Member> first_members;
   // The log of a new data directory ends at this entry: 0, or the base of a cluster that was
-  // restored from a backup (storage/restore.h).
+  // restored from a backup (storage/data_dir/restore.h).
   raft::Index base_index = 0;
   // This member's name and client URLs, which it tells the others through the log.
   etcdserverpb::Member self;

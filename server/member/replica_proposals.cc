@@ -43,7 +43,9 @@ void Replica::ProposeWaiting() {
   if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || !contacts_.MayForwardTo(leader)) return;
-  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), now_)) {
+  const bool bound =
+      leader == options_.raft.id || versions_.KnownBy(leader) >= kProposalTermVersion;
+  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), bound, now_)) {
     if (leader == options_.raft.id) {
       Accept(leader, *next);
     } else if (next->needs > versions_.KnownBy(leader)) {
@@ -63,6 +65,7 @@ void Replica::Decline(raft::MemberId from, const ForwardedProposal& proposal,
                       ForwardedProposalReply reply) {
   reply.number = proposal.number;
   reply.boot_id = OriginOf(proposal.payload.view()).boot_id();
+  reply.term = proposal.term;
   if (from == options_.raft.id) {
     HandleFrom(from, reply);
   } else if (from != raft::kNobody) {
@@ -72,6 +75,7 @@ void Replica::Decline(raft::MemberId from, const ForwardedProposal& proposal,
 
 void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
   if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
+  if (reply.term != 0 && !proposals_.InFlight(reply.number, from, reply.term)) return;
   if (reply.not_understood) {
     proposals_.Fail(reply.number, from, Fate::kNotSupported);
   } else if (reply.too_many_requests) {
@@ -96,6 +100,8 @@ std::optional<ForwardedProposalReply> Replica::TryPropose(raft::MemberId from,
                                                           const ForwardedProposal& proposal) {
   using Reply = ForwardedProposalReply;
   if (!leads()) return Reply{};
+  // It was meant for the leader of another term. Its origin may propose it again.
+  if (!proposal.IsFor(raft_.term()) && !RAFTKV_MUTANT("proposal-of-another-term")) return Reply{};
   if (proposal.needs > versions_.in_force()) {
     if (versions_.proposed() < proposal.needs) return Reply{.not_understood = true};
     return Reply{.try_again = true};  // it is in force soon

@@ -41,7 +41,8 @@ void Replica::Handle(const SnapshotSent& sent) {
 std::optional<LogStore::Tip> Replica::TipAt(raft::EntryId id) const {
   const bool in_log = id.index + 1 >= log_->first_index() && id.index <= log_->last_index();
   if (!in_log || log_->TermAt(id.index) != id.term) return std::nullopt;
-  return LogStore::Tip{id, log_->ChainHash(id.index)};
+  const bool of_end = RAFTKV_MUTANT("snapshot-names-the-end-of-the-log");
+  return LogStore::Tip{id, log_->ChainHash(of_end ? log_->last_index() : id.index)};
 }
 
 // --- a snapshot has arrived

@@ -147,6 +147,9 @@ struct PeerLost {
 struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
+  // The peer ended the stream because it stops. It proposes nothing more of what it was sent, but
+  // what it has proposed may still be committed, because another member leads soon.
+  bool stopped = false;
 };
 
 // The queue of the stream to the leader was full. So the proposal with this number was certainly

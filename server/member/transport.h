@@ -26,12 +26,18 @@
 namespace raftkv {
 
 // A follower sends its client's proposal to the leader. `number` is chosen by the origin and
-// increases. A number is sent again only after a leader declined it.
+// increases. A number is sent again only if it is certain that the proposal before was not and will
+// not be committed.
 struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
   ClusterVersion needs = kFirstVersion;  // storage/version.h
   bool changes_members = false;          // the command is a ChangeMembers
+  // Only the leader of this term may propose it. 0: any leader may (the origin is of the first
+  // release).
+  raft::Term term = 0;
+
+  bool IsFor(raft::Term t) const { return term == 0 || term == t; }
 };
 
 // The leader answers that it has not proposed the forwarded proposal: sending it to this leader had
@@ -50,6 +56,9 @@ struct ForwardedProposalReply {
   bool try_again = false;
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
   absl::Status rejected = {};   // a change of the members is not possible, for this reason
+  // Of the proposal. Its origin may have sent it again, for another term, and this answer does not
+  // concern that.
+  raft::Term term = 0;
 };
 
 // Sent by a member with an empty log, to ask whether the peer's log is empty too (first_start.h).

@@ -5,7 +5,7 @@
 // The first request contains the peer's introduction, and the first answer contains ours
 // (handshake.h). Answers that cannot be written yet wait in a bounded queue.
 //
-// Owned by the Stream (server/rpc/call.h), like every StreamHandler.
+// Owned by the StreamCall (server/rpc/call.h), like every StreamHandler.
 
 #include <deque>
 #include <functional>
@@ -34,7 +34,7 @@ class InStream final : public StreamHandler {
   };
 
   // `hooks` must outlive the stream.
-  InStream(const Hooks* hooks, QueueBound bound, Stream* stream)
+  InStream(const Hooks* hooks, QueueBound bound, StreamCall* stream)
       : hooks_(hooks), bound_(bound), stream_(stream) {}
   ~InStream() override { hooks_->on_end(this, aborted_); }
 
@@ -76,7 +76,7 @@ class InStream final : public StreamHandler {
 
   const Hooks* const hooks_;
   const QueueBound bound_;
-  Stream* const stream_;
+  StreamCall* const stream_;
   Sender sender_;  // kNobody until the first request
   bool answered_ = false;
   bool aborted_ = false;

@@ -148,7 +148,7 @@ StreamMethod Peers::StreamRow(const char* name, QueueBound bound,
   method.first_request = {.wait = options_.introduction_max, .streams = kUnintroducedMax};
   method.request_time_max = absl::InfiniteDuration();  // the link may be slow
   method.unhandled_bytes_max = kUnhandledBytesMax;
-  method.open = [hooks, bound](Stream* stream) -> std::unique_ptr<StreamHandler> {
+  method.open = [hooks, bound](StreamCall* stream) -> std::unique_ptr<StreamHandler> {
     return std::make_unique<In>(hooks.get(), bound, stream);
   };
   return method;
@@ -243,8 +243,12 @@ Peers::Peer* Peers::Find(raft::MemberId id) {
 
 Peers::Peer* Peers::FindOrAdd(raft::MemberId id) {
   const auto [it, added] = peers_.try_emplace(id);
-  if (added)
-    it->second.address = {.id = id, .name = absl::StrFormat("member %x", id), .address = {}};
+  if (added) {
+    const auto known = options_.names.find(id);
+    const std::string name =
+        known != options_.names.end() ? known->second : absl::StrFormat("member %x", id);
+    it->second.address = {.id = id, .name = name, .address = {}};
+  }
   return &it->second;
 }
 
@@ -408,7 +412,8 @@ absl::Status Peers::OnForward(const Sender& from, proto::ForwardRequest* request
     }
     // A newer member may know commands that this one does not, so the stream goes on.
     CountMalformed(from.id, proposal.status()).IgnoreError();
-    SendBody(Find(from.id), ForwardedProposalReply{.number = in.number(), .not_understood = true});
+    SendBody(Find(from.id), ForwardedProposalReply{
+                                .number = in.number(), .not_understood = true, .term = in.term()});
   }
   if (request->digests_size() > 0) {
     absl::StatusOr<DigestReport> report = DecodeDigests(*request);

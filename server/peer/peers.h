@@ -74,6 +74,7 @@ struct PeersOptions {
   uint64_t boot_id = 0;                            // of this process
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
+  std::map<raft::MemberId, std::string> names;     // of members that may not be in `peers`
   absl::Duration vote_timeout = absl::Seconds(1);
   // How long a stream that a peer opens may take until it says who opened it.
   absl::Duration introduction_max = absl::Seconds(10);
@@ -242,6 +243,7 @@ class Peers final : public Transport {
            std::function<void(const Sender& from, const Response&)> on_answer);
 
   void GiveUp(Peer* peer);
+  void EndLateSnapshots(Peer* peer);
   absl::Status OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request);
   void EndIncoming(Peer* peer, const absl::Status& status);
   void OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,

@@ -12,6 +12,12 @@ namespace raftkv {
 
 namespace {
 
+// The peer ended the stream because it stops.
+bool StopsInOrder(const StreamEnd& end) {
+  return end.status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         end.status.error_message() == Peers::kStopping;
+}
+
 // Channels with different arguments do not share a connection.
 grpc::ChannelArguments ChannelArgs(int keepalive_timeout_ms) {
   grpc::ChannelArguments args;
@@ -45,9 +51,9 @@ void Peers::ConnectTo(Peer* peer) {
   MakeForwardOut(peer);
 }
 
-// Those that do not exist, or cannot connect. If gRPC has not found the peer's name, it waits
-// longer after each attempt, up to two minutes, and nothing shortens that wait. A new channel looks
-// the name up at once.
+// Makes the channels that do not exist or cannot connect. If gRPC has not found the peer's name, it
+// waits longer after each attempt, up to two minutes, and nothing shortens that wait. A new channel
+// looks the name up at once.
 void Peers::MakeChannels(Peer* peer) {
   const auto make = [peer](int keepalive_timeout_ms, std::shared_ptr<grpc::Channel>* channel,
                            std::unique_ptr<proto::Raft::Stub>* stub) {
@@ -84,6 +90,7 @@ void Peers::EverySecond() {
   for (auto& [id, peer] : peers_) {
     if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
     if (peer.channel != nullptr && !closing()) MakeChannels(&peer);
+    EndLateSnapshots(&peer);
   }
 }
 
@@ -97,7 +104,7 @@ void Peers::OnAppendsLost(Peer* peer, const StreamEnd& end) {
   if (end.rejected_by_peer()) {
     OnRejectedBy(peer, end.status);
   } else if (!end.rejected_by_us && std::exchange(peer->connected, false)) {
-    const bool planned = end.status.error_message() == kStopping || peer->seconds_left > 0;
+    const bool planned = StopsInOrder(end) || peer->seconds_left > 0;
     LOG_AT_LEVEL(planned ? google::GLOG_INFO : google::GLOG_WARNING)
         << "lost connection to " << peer->address.name << " at " << peer->address.address << ": "
         << end.status.error_message();
@@ -178,7 +185,7 @@ void Peers::MakeForwardOut(Peer* peer) {
     for (const proto::ForwardRequest& request : unsent) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
-    post_(ForwardLost{peer->address.id, std::move(numbers)});
+    post_(ForwardLost{peer->address.id, std::move(numbers), StopsInOrder(end)});
     if (end.rejected_by_peer()) OnRejectedBy(peer, end.status);
   };
   peer->forward_out =

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "glog/logging.h"
+#include "server/clock.h"
 #include "server/peer/peers.h"
 #include "server/peer/raft_codec.h"
 
@@ -26,6 +29,7 @@ struct Peers::Incoming {
   SnapshotOffer offer;
   std::unique_ptr<SnapshotWriter> writer;  // after the first request; used by the worker
   bool busy = false;                       // the worker has a request
+  MonotonicTime chunk_by;                  // when the next request must be there, if not busy
   bool handed_over = false;                // to the member
 };
 
@@ -66,6 +70,17 @@ void Peers::GiveUp(Peer* peer) {
   if (peer->snapshot_out == nullptr) return;
   peer->snapshot_out->Cancel();
   given_up_.push_back(std::move(peer->snapshot_out));
+}
+
+void Peers::EndLateSnapshots(Peer* peer) {
+  const MonotonicTime now = MonotonicNow();
+  if (peer->snapshot_out != nullptr) peer->snapshot_out->EndIfLate(now);
+  const Incoming* in = peer->incoming.get();
+  if (in == nullptr || in->busy || in->handed_over || now < in->chunk_by) return;
+  const absl::Status late = absl::DeadlineExceededError(
+      absl::StrCat("no chunk has come for ", absl::FormatDuration(options_.snapshots.chunk_max)));
+  LOG(WARNING) << "the snapshot from " << peer->address.name << " is given up: " << late.message();
+  EndIncoming(peer, late);
 }
 
 void Peers::StopSnapshotThreads() {
@@ -136,6 +151,7 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
                << " cannot be installed: " << status.message();
     return EndIncoming(peer, status);
   }
+  in->chunk_by = MonotonicNow() + options_.snapshots.chunk_max;
   peer->snapshot_in->Send({});
   if (received == nullptr) return;
   in->handed_over = true;

@@ -113,6 +113,7 @@ proto::ForwardResponse Encode(const raft::Message& from, const raft::ReadIndexRe
 void Encode(const ForwardedProposal& body, proto::ForwardRequest::Propose* out) {
   out->set_number(body.number);
   out->set_command(body.payload.view().data(), body.payload.size());
+  out->set_term(body.term);
 }
 
 proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
@@ -122,6 +123,7 @@ proto::ForwardResponse Encode(const ForwardedProposalReply& body) {
   out.mutable_declined()->set_boot_id(body.boot_id);
   out.mutable_declined()->set_try_again(body.try_again);
   out.mutable_declined()->set_not_understood(body.not_understood);
+  out.mutable_declined()->set_term(body.term);
   if (!body.rejected.ok()) {
     out.mutable_declined()->set_status_code(static_cast<uint32_t>(body.rejected.code()));
     out.mutable_declined()->set_status_text(std::string(body.rejected.message()));
@@ -287,7 +289,7 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
 
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
                                          proto::ForwardRequest::Propose* in) {
-  if (!Plausible({in->number()})) return Malformed("proposal number");
+  if (!Plausible({in->number(), in->term()})) return Malformed("number or term of a proposal");
   proto::Command command;
   if (!ParseCommand(in->command(), &command)) return Malformed("a proposal that is no command");
   if (command.origin().member_id() != origin) return Malformed("a proposal of another origin");
@@ -308,11 +310,14 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   return ForwardedProposal{.number = in->number(),
                            .payload = raft::Payload(std::move(*in->mutable_command())),
                            .needs = needs,
-                           .changes_members = command.has_change_members()};
+                           .changes_members = command.has_change_members(),
+                           .term = in->term()};
 }
 
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in) {
-  if (!Plausible({in.number()})) return Malformed("number of a declined proposal");
+  if (!Plausible({in.number(), in.term()})) {
+    return Malformed("number or term of a declined proposal");
+  }
   const bool rejected = in.status_code() != 0;
   if (in.too_many_requests() + in.try_again() + in.not_understood() + rejected > 1) {
     return Malformed("two reasons of a declined proposal");
@@ -326,7 +331,8 @@ absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Decl
       .boot_id = in.boot_id(),
       .try_again = in.try_again(),
       .not_understood = in.not_understood(),
-      .rejected = {static_cast<absl::StatusCode>(in.status_code()), in.status_text()}};
+      .rejected = {static_cast<absl::StatusCode>(in.status_code()), in.status_text()},
+      .term = in.term()};
 }
 
 absl::StatusOr<DigestReport> DecodeDigests(const proto::ForwardRequest& in) {

@@ -12,7 +12,7 @@
 #include "proto/raft.pb.h"
 #include "server/member/transport.h"
 #include "server/raft/message.h"
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 
 namespace raftkv {
 

@@ -19,6 +19,8 @@ constexpr size_t kChunkBytes = 1 << 20;
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(50);  // whether it was cancelled
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
+// The receiver verifies all files before it answers the last chunk. It may be this slow.
+constexpr int64_t kSlowestVerifyBytesPerSecond = 4 << 20;
 
 std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   grpc::ChannelArguments args;
@@ -48,6 +50,29 @@ void SnapshotSender::Cancel() {
   context_.TryCancel();
 }
 
+void SnapshotSender::EndIfLate(MonotonicTime now) {
+  {
+    absl::MutexLock lock(&shared_->mutex);
+    if (now < shared_->answer_by || std::exchange(shared_->late, true)) return;
+  }
+  context_.TryCancel();
+}
+
+absl::Status SnapshotSender::Ask(Stream* stream, const proto::InstallSnapshotRequest* request,
+                                 absl::Duration limit, proto::InstallSnapshotResponse* answer) {
+  {
+    absl::MutexLock lock(&shared_->mutex);
+    shared_->answer_by = MonotonicNow() + limit;
+  }
+  const bool answered = (request == nullptr || stream->Write(*request)) && stream->Read(answer);
+  absl::MutexLock lock(&shared_->mutex);
+  shared_->answer_by = MonotonicTime::InfiniteFuture();
+  if (answered) return absl::OkStatus();
+  if (!shared_->late) return absl::UnavailableError("");
+  return absl::DeadlineExceededError(
+      absl::StrCat("it has not answered for ", absl::FormatDuration(limit)));
+}
+
 bool SnapshotSender::Sleep(absl::Duration duration) {
   absl::MutexLock lock(&shared_->mutex);
   return !shared_->mutex.AwaitWithTimeout(absl::Condition(&shared_->cancelled), duration);
@@ -67,6 +92,11 @@ void SnapshotSender::Run() {
     done(ok);
   });
   finished_ = true;
+}
+
+absl::Duration SnapshotSender::LastAnswerMax(uint64_t bytes) const {
+  return hooks_.chunk_max +
+         absl::Seconds(static_cast<int64_t>(bytes) / kSlowestVerifyBytesPerSecond);
 }
 
 absl::StatusOr<LogStore::Tip> SnapshotSender::TipAt(raft::EntryId id) {
@@ -111,18 +141,14 @@ absl::Status SnapshotSender::Send() {
   offer.set_leader_id(options_.introduction.from());
   *offer.mutable_peer() = options_.introduction;
   proto::InstallSnapshotResponse answer;
-  absl::Status status;
-  if (!stream->Write(offer) || !stream->Read(&answer)) {
-    status = absl::UnavailableError("");
-  } else if (!options_.is_peer(answer.peer())) {
+  absl::Status status = Ask(stream.get(), &offer, hooks_.chunk_max, &answer);
+  if (status.ok() && !options_.is_peer(answer.peer())) {
     context_.TryCancel();
     status = absl::FailedPreconditionError("another process answers at its address");
-  } else {
-    status = SendFiles(**taken, stream.get());
   }
-  if (status.ok() && (!stream->Read(&answer) || !answer.installed())) {
-    status = absl::UnavailableError("");
-  }
+  if (status.ok()) status = SendFiles(**taken, stream.get());
+  if (status.ok()) status = Ask(stream.get(), nullptr, LastAnswerMax(manifest.bytes()), &answer);
+  if (status.ok() && !answer.installed()) status = absl::UnavailableError("");
   if (status.ok()) {
     LOG(INFO) << "the snapshot for " << options_.name << " is installed; it took "
               << absl::StrFormat("%.1fs", absl::ToDoubleSeconds(MonotonicNow() - start));
@@ -151,8 +177,9 @@ absl::Status SnapshotSender::SendFiles(const TakenSnapshot& taken, Stream* strea
       chunk.set_offset(offset);
       chunk.set_crc32c(Crc32c(*data));
       chunk.set_data(*std::move(data));
-      if (!stream->Write(chunk) || !stream->Read(&answer)) return absl::UnavailableError("");
       sent += chunk.data().size();
+      const absl::Duration limit = sent < all ? hooks_.chunk_max : LastAnswerMax(all);
+      if (absl::Status s = Ask(stream, &chunk, limit, &answer); !s.ok()) return s;
       const MonotonicTime now = MonotonicNow();
       if (now >= next_progress) {
         next_progress = now + kProgressInterval;

@@ -24,13 +24,14 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/raft.grpc.pb.h"
-#include "storage/snapshot_files.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/data_dir/snapshot_files.h"
 
 namespace raftkv {
 
 // How snapshots are taken and received; set by the server. Without `take`, none is sent.
 struct SnapshotHooks {
-  // On any thread; they may wait for the disk (storage/state_dirs.h).
+  // On any thread; they may wait for the disk (storage/data_dir/state_dirs.h).
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take;
   std::function<absl::StatusOr<std::unique_ptr<SnapshotWriter>>(const SnapshotManifest&)> receive;
   std::function<absl::StatusOr<std::unique_ptr<ReceivedSnapshot>>(std::unique_ptr<SnapshotWriter>)>
@@ -40,6 +41,10 @@ struct SnapshotHooks {
   // Runs work on the loop's thread.
   std::function<void(std::function<void()>)> run_on_loop;
   uint64_t bytes_per_second = 32 << 20;
+  // A sender waits so long for the answer to a chunk, and a receiver for the next chunk. Then it
+  // ends the stream, and its directory is removed. (For the last answers a sender waits longer,
+  // because the receiver verifies all files before.)
+  absl::Duration chunk_max = absl::Seconds(60);
 };
 
 class SnapshotSender {
@@ -62,6 +67,8 @@ class SnapshotSender {
 
   // Gives up: `done` is not called. Does not wait.
   void Cancel();
+  // Ends the transfer if the peer is late. Call it once a second.
+  void EndIfLate(MonotonicTime now);
   // The thread has ended, or is about to.
   bool finished() const { return finished_; }
 
@@ -72,6 +79,9 @@ class SnapshotSender {
     bool cancelled ABSL_GUARDED_BY(mutex) = false;
     bool tip_known ABSL_GUARDED_BY(mutex) = false;
     std::optional<LogStore::Tip> tip ABSL_GUARDED_BY(mutex);
+    // When the peer must have answered.
+    MonotonicTime answer_by ABSL_GUARDED_BY(mutex) = MonotonicTime::InfiniteFuture();
+    bool late ABSL_GUARDED_BY(mutex) = false;  // it has not
   };
   using Stream =
       grpc::ClientReaderWriter<proto::InstallSnapshotRequest, proto::InstallSnapshotResponse>;
@@ -79,6 +89,11 @@ class SnapshotSender {
   void Run();
   absl::Status Send();
   absl::Status SendFiles(const TakenSnapshot& taken, Stream* stream);
+  // Sends `request`, if there is one, and waits for the answer. An error without a text: the stream
+  // has ended.
+  absl::Status Ask(Stream* stream, const proto::InstallSnapshotRequest* request,
+                   absl::Duration limit, proto::InstallSnapshotResponse* answer);
+  absl::Duration LastAnswerMax(uint64_t bytes) const;
   absl::StatusOr<LogStore::Tip> TipAt(raft::EntryId id);
   bool Sleep(absl::Duration duration);  // false: cancelled
 

@@ -30,11 +30,8 @@ constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
 constexpr size_t kUnsentMax = 64 << 10;
 constexpr size_t kRequestOverhead = 1 << 10;
 
-// The texts of gRPC's C++ server.
+// The text of gRPC's C++ server.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
-absl::Status TooManyRequests() {
-  return absl::ResourceExhaustedError("etcdserver: too many requests");
-}
 
 size_t BytesOf(const Pieces& pieces) {
   size_t bytes = 0;
@@ -44,18 +41,18 @@ size_t BytesOf(const Pieces& pieces) {
 
 }  // namespace
 
-// --- Outbox
+// --- CommandQueue
 
-Outbox::Outbox(int64_t request_bytes_max, int64_t large)
+CommandQueue::CommandQueue(int64_t request_bytes_max, int64_t large)
     : request_bytes_max_(request_bytes_max),
       large_(large),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   PCHECK(wake_fd_ >= 0) << "eventfd";
 }
 
-Outbox::~Outbox() { close(wake_fd_); }
+CommandQueue::~CommandQueue() { close(wake_fd_); }
 
-void Outbox::Post(Command command) {
+void CommandQueue::Post(StreamCommand command) {
   bool first;
   {
     absl::MutexLock lock(&mutex_);
@@ -65,14 +62,14 @@ void Outbox::Post(Command command) {
   if (first) Wake();
 }
 
-void Outbox::Wake() {
+void CommandQueue::Wake() {
   const uint64_t one = 1;
   while (write(wake_fd_, &one, sizeof(one)) < 0 && errno == EINTR) {
   }
 }
 
-bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
-                           bool stranger) {
+bool CommandQueue::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connection,
+                                 bool stranger) {
   constexpr int64_t kSmall = 64 << 10;
   const int64_t max = stranger ? request_bytes_max_ / 4 : request_bytes_max_;
   const int64_t bytes = request_bytes_ += change;
@@ -81,7 +78,7 @@ bool Outbox::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_connect
   return bytes <= max && of_connection <= large_;
 }
 
-std::vector<Command> Outbox::Take() {
+std::vector<StreamCommand> CommandQueue::Take() {
   uint64_t count = 0;
   while (read(wake_fd_, &count, sizeof(count)) < 0 && errno == EINTR) {
   }
@@ -102,7 +99,7 @@ class PortCall : public Base {
     }
     return std::nullopt;
   }
-  std::string peer() const override { return stream_->peer; }
+  std::string client_address() const override { return stream_->client_address; }
   MonotonicTime deadline() const override {
     const bool none = stream_->deadline == MonotonicTime::InfiniteFuture();
     return none ? stream_->deadline : stream_->deadline + kDeadlineMargin;
@@ -115,12 +112,12 @@ class PortCall : public Base {
  protected:
   PortCall(Group* group, std::shared_ptr<GrpcStream> stream, CallObserver* observer)
       : group_(group), stream_(std::move(stream)), observer_(observer) {
-    ++group_->outbox->running;
+    ++group_->command_queue->running;
     ++group_->running;
     if (observer_ != nullptr) observer_->OnStart();
   }
   ~PortCall() {
-    --group_->outbox->running;
+    --group_->command_queue->running;
     --group_->running;
   }
 
@@ -129,11 +126,11 @@ class PortCall : public Base {
   }
 
   void Send(Pieces message, std::optional<absl::Status> status) {
-    group_->outbox->unsent_bytes += BytesOf(message);
-    group_->outbox->Post({.stream = stream_,
-                          .message = std::move(message),
-                          .status = std::move(status),
-                          .trailers = std::move(trailers_)});
+    group_->command_queue->unsent_bytes += BytesOf(message);
+    group_->command_queue->Post({.stream = stream_,
+                                 .message = std::move(message),
+                                 .status = std::move(status),
+                                 .trailers = std::move(trailers_)});
   }
 
   // Tells the observer how the call ended. Further calls do nothing.
@@ -188,7 +185,7 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
   }
 
  private:
-  ~PortUnaryCall() override { group_->outbox->ReleaseRequest(request_bytes_); }
+  ~PortUnaryCall() override { group_->command_queue->ReleaseRequest(request_bytes_); }
 
   const UnaryMethod* const method_;
   std::unique_ptr<Message> request_;
@@ -201,7 +198,7 @@ class UnaryOwner final : public StreamOwner {
  public:
   UnaryOwner(Group* group, const UnaryMethod* method, std::shared_ptr<GrpcStream> stream)
       : group_(group), method_(method), stream_(std::move(stream)) {}
-  ~UnaryOwner() override { group_->outbox->ReleaseRequest(request_bytes_); }
+  ~UnaryOwner() override { group_->command_queue->ReleaseRequest(request_bytes_); }
 
   bool WantsMessage() const override { return true; }
   absl::Status OnMessage(std::string message) override {
@@ -230,8 +227,8 @@ class UnaryOwner final : public StreamOwner {
  private:
   bool Charge(int64_t bytes) {
     const int64_t change = bytes - std::exchange(request_bytes_, bytes);
-    return group_->outbox->ChargeRequest(change, bytes, /*of_connection=*/0,
-                                         stream_->connection->stranger());
+    return group_->command_queue->ChargeRequest(change, bytes, /*of_connection=*/0,
+                                                stream_->connection->stranger());
   }
 
   Group* const group_;
@@ -246,9 +243,9 @@ class UnaryOwner final : public StreamOwner {
 
 // A stream as its handler sees it. Created on the port's thread, and used on the handlers' thread
 // from OnOpen to OnOver.
-class StreamCall final : public PortCall<raftkv::Stream> {
+class PortStreamCall final : public PortCall<StreamCall> {
  public:
-  StreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
+  PortStreamCall(Group* group, const StreamMethod* method, std::shared_ptr<GrpcStream> stream)
       : PortCall(group, std::move(stream), method->observer),
         method_(method),
         writable_event_(this) {}
@@ -273,7 +270,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
     Send({}, status);
   }
 
-  void Cancel() override { group_->outbox->Post({.stream = stream_, .cancel = true}); }
+  void Cancel() override { group_->command_queue->Post({.stream = stream_, .cancel = true}); }
 
   // --- events
 
@@ -314,21 +311,21 @@ class StreamCall final : public PortCall<raftkv::Stream> {
 
  private:
   struct WritableEvent final : public Completion {
-    explicit WritableEvent(StreamCall* of) : call(of) {}
+    explicit WritableEvent(PortStreamCall* of) : call(of) {}
     void OnComplete(bool /*ok*/) override { call->OnWritable(); }
-    StreamCall* const call;
+    PortStreamCall* const call;
   };
   struct Request {
     std::unique_ptr<Message> message;
     size_t cost;
   };
 
-  ~StreamCall() {
+  ~PortStreamCall() {
     for (const Request& request : requests_) Release(request.cost);
   }
   void Delete() { delete this; }
 
-  void Release(size_t cost) { group_->outbox->ReleaseRequest(static_cast<int64_t>(cost)); }
+  void Release(size_t cost) { group_->command_queue->ReleaseRequest(static_cast<int64_t>(cost)); }
 
   void PushWritable() {
     pushed_writable_ = true;
@@ -352,7 +349,7 @@ class StreamCall final : public PortCall<raftkv::Stream> {
       const bool first = !stream_->accepted.exchange(true);
       if ((first && method_->first_request.limited()) ||
           (before >= max && before - request.cost < max)) {
-        group_->outbox->Post({.stream = stream_, .deliver = true});
+        group_->command_queue->Post({.stream = stream_, .deliver = true});
       }
       reading_ = method_->one_request || handler_->WantsRequest();
     }
@@ -418,9 +415,10 @@ class StreamOwnerOnPort final : public StreamOwner {
     std::unique_ptr<Message> request(method_->request->New());
     if (!Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
-    if (!group_->outbox->ChargeRequest(static_cast<int64_t>(cost), static_cast<int64_t>(cost),
-                                       /*of_connection=*/0, stream_->connection->stranger())) {
-      group_->outbox->ReleaseRequest(static_cast<int64_t>(cost));
+    if (!group_->command_queue->ChargeRequest(
+            static_cast<int64_t>(cost), static_cast<int64_t>(cost),
+            /*of_connection=*/0, stream_->connection->stranger())) {
+      group_->command_queue->ReleaseRequest(static_cast<int64_t>(cost));
       return TooManyRequests();
     }
     stream_->unhandled.fetch_add(cost);
@@ -457,7 +455,7 @@ class StreamOwnerOnPort final : public StreamOwner {
 
  private:
   void Open() {
-    call_ = new StreamCall(group_, method_, stream_);
+    call_ = new PortStreamCall(group_, method_, stream_);
     Push([call = call_] { call->OnOpen(); });
   }
 
@@ -467,7 +465,7 @@ class StreamOwnerOnPort final : public StreamOwner {
     if (silent.size() <= method_->first_request.streams) return;
     StreamOwnerOnPort* const oldest = silent.front();
     oldest->LeaveSilent();
-    group_->outbox->Post({.stream = oldest->stream_, .cancel = true});
+    group_->command_queue->Post({.stream = oldest->stream_, .cancel = true});
   }
   void LeaveSilent() {
     if (!silent_) return;
@@ -485,7 +483,7 @@ class StreamOwnerOnPort final : public StreamOwner {
   const StreamMethod* const method_;
   const std::shared_ptr<GrpcStream> stream_;
   const Group::SilentKey silent_key_;
-  StreamCall* call_ = nullptr;  // may be used until OnClosed
+  PortStreamCall* call_ = nullptr;  // may be used until OnClosed
   bool got_one_ = false;
   std::optional<std::list<StreamOwnerOnPort*>::iterator> silent_;
 };
@@ -501,7 +499,7 @@ std::unique_ptr<StreamOwner> NewStreamOwner(Group* group, const StreamMethod* me
 }
 
 void FinishStreams(Group* group, const absl::Status& status) {
-  for (StreamCall* call : group->open_streams) call->Finish(status);
+  for (PortStreamCall* call : group->open_streams) call->Finish(status);
 }
 
 }  // namespace raftkv::port

@@ -22,24 +22,24 @@
 
 namespace raftkv::port {
 
-class StreamCall;
+class PortStreamCall;
 class StreamOwnerOnPort;
 
 // Passes commands of other threads to the port's thread. Functions may be called from any thread,
 // except Take.
-class Outbox {
+class CommandQueue {
  public:
   // `request_bytes_max`: see ChargeRequest. `large`: while more than half of request_bytes_max is
   // in use, a connection with more than this number of bytes gets no space for a large request.
-  Outbox(int64_t request_bytes_max, int64_t large);
-  ~Outbox();
+  CommandQueue(int64_t request_bytes_max, int64_t large);
+  ~CommandQueue();
 
-  void Post(Command command);
+  void Post(StreamCommand command);
   // Wakes the port's thread.
   void Wake();
   int wake_fd() const { return wake_fd_; }  // readable after Wake
   // On the port's thread.
-  std::vector<Command> Take();
+  std::vector<StreamCommand> Take();
 
   // The calls that were given to handlers and are not over: unary calls until Finish, streams until
   // they are closed.
@@ -64,7 +64,7 @@ class Outbox {
   std::atomic<int64_t> request_bytes_{0};
   int wake_fd_ = -1;
   absl::Mutex mutex_;
-  std::vector<Command> commands_ ABSL_GUARDED_BY(mutex_);
+  std::vector<StreamCommand> commands_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Methods whose handlers run on one thread.
@@ -72,14 +72,14 @@ struct Group {
   Methods methods;
   EventQueue* events = nullptr;
   Admission admission;
-  Outbox* outbox = nullptr;
-  std::atomic<int> running{0};    // the part of Outbox::running that is of this group
+  CommandQueue* command_queue = nullptr;
+  std::atomic<int> running{0};    // the part of CommandQueue::running that is of this group
   std::vector<Event> new_events;  // the port's thread; pushed once in a round
   // Used on the port's thread. For methods that limit such streams (FirstRequest): the streams of a
   // connection that have not sent their first request, oldest first.
   using SilentKey = std::pair<const StreamMethod*, const Connection*>;
   std::map<SilentKey, std::list<StreamOwnerOnPort*>> silent;
-  std::set<StreamCall*> open_streams;  // the handlers' thread
+  std::set<PortStreamCall*> open_streams;  // the handlers' thread
 };
 
 // On the port's thread.

@@ -34,9 +34,9 @@ void SetSocketOptions(int fd, absl::Duration vanished) {
 
 }  // namespace
 
-Connection::Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                       MonotonicTime now)
-    : peer_(std::move(peer)),
+Connection::Connection(int fd, std::string client_address, const ConnectionLimits& limits,
+                       Router* router, MonotonicTime now)
+    : client_address_(std::move(client_address)),
       limits_(limits),
       router_(router),
       now_(now),

@@ -21,9 +21,9 @@
 namespace raftkv::port {
 
 struct ConnectionLimits {
-  // The clients are the other members. They speak gRPC only. A connection is a stranger's until a
-  // call of it was accepted (GrpcStream::accepted), and until then it has `stranger_streams_max`
-  // streams at most.
+  // The clients are the other members. They speak gRPC only. A connection is a stranger's until one
+  // of its calls was accepted (GrpcStream::accepted). Until then it may have
+  // `stranger_streams_max` streams.
   bool for_peers = false;
   size_t message_bytes_max = 2 << 20;   // of a request, also after decompression
   size_t metadata_bytes_max = 1 << 20;  // of the headers of a request over HTTP/2
@@ -76,7 +76,7 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   int fd() const { return fd_; }
-  const std::string& peer() const { return peer_; }
+  const std::string& client_address() const { return client_address_; }
   MonotonicTime opened() const { return opened_; }
 
   // Reads what has arrived and serves it. False: the connection is over; delete it, unless it has a
@@ -95,7 +95,7 @@ class Connection {
   bool socket_full() const { return socket_full_; }
 
   // Carries out a command for one of its streams. Call Write after it.
-  virtual void Execute(Command* command) = 0;
+  virtual void Execute(StreamCommand* command) = 0;
   // Resets the streams whose request or answer takes too long. False: delete the connection,
   // because its client has not spoken, or has not read, for too long.
   virtual bool EndLate(MonotonicTime now) = 0;
@@ -104,14 +104,15 @@ class Connection {
   // Ends the connection once all calls are answered.
   virtual void Goaway() = 0;
   virtual bool introduced() const = 0;  // the client has spoken
-  // True: it may not be a member's (ConnectionLimits::for_peers).
+  // True: perhaps it is not a member's (ConnectionLimits::for_peers).
   virtual bool stranger() const { return false; }
+  virtual bool has_calls() const { return false; }  // that are not closed
 
   uint32_t watched_events = 0;  // of the socket, for the port
 
  protected:
   // Owns `fd`, a socket that does not block.
-  Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
+  Connection(int fd, std::string client_address, const ConnectionLimits& limits, Router* router,
              MonotonicTime now);
 
   // Appends what is to be sent to out_, until that has kSendBytes. False: the connection is over.
@@ -132,7 +133,7 @@ class Connection {
   // If a client has not begun a session or a request after this time, its connection is closed.
   static constexpr absl::Duration kIntroductionMax = absl::Seconds(20);
 
-  const std::string peer_;
+  const std::string client_address_;
   const ConnectionLimits limits_;
   Router* const router_;
   std::string out_;        // bytes that the socket has not taken

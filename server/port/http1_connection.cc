@@ -16,6 +16,7 @@
 #include "glog/logging.h"
 #include "proto/http.pb.h"
 #include "server/port/json_gateway.h"
+#include "server/rpc/call.h"
 #include "server/rpc/method.h"
 
 namespace raftkv::port {
@@ -80,9 +81,9 @@ std::string Join(const Pieces& pieces) {
 
 }  // namespace
 
-Http1Connection::Http1Connection(int fd, std::string peer, const ConnectionLimits& limits,
+Http1Connection::Http1Connection(int fd, std::string client_address, const ConnectionLimits& limits,
                                  Router* router, MonotonicTime now, bool pages_only)
-    : Connection(fd, std::move(peer), limits, router, now),
+    : Connection(fd, std::move(client_address), limits, router, now),
       pages_only_(pages_only),
       waiting_since_(now) {}
 
@@ -163,9 +164,7 @@ void Http1Connection::OnBody(std::string_view bytes) {
   if (objects_.bytes() > kJsonFactor * limits_.message_bytes_max) {
     return AnswerError(absl::InvalidArgumentError("etcdserver: request is too large"));
   }
-  if (!ChargeBody()) {
-    return AnswerError(absl::ResourceExhaustedError("etcdserver: too many requests"));
-  }
+  if (!ChargeBody()) return AnswerError(TooManyRequests());
   Deliver();
 }
 
@@ -185,10 +184,9 @@ void Http1Connection::OnRequest() {
 }
 
 bool Http1Connection::OpenStream(const std::string& method) {
-  const auto too_many = absl::ResourceExhaustedError("etcdserver: too many requests");
-  if (!router_->AdmitStream(stranger())) return AnswerError(too_many), false;
+  if (!router_->AdmitStream(stranger())) return AnswerError(TooManyRequests()), false;
   stream_ = std::make_shared<GrpcStream>(/*the_id=*/0, this, limits_.message_bytes_max);
-  stream_->peer = peer();
+  stream_->client_address = client_address();
   stream_->opened = now_;
   stream_->method = method;
   const Http1Head& head = parser_.head();
@@ -250,7 +248,7 @@ bool Http1Connection::ChargeBody() {
 
 // --- what is sent to the client
 
-void Http1Connection::Execute(Command* command) {
+void Http1Connection::Execute(StreamCommand* command) {
   CHECK(command->stream == stream_);
   if (answered_) return router_->OnSent(UnsentBytes(*command));
   // The gateway first converts an answer to JSON, then posts it here again. It may then have a
@@ -289,7 +287,7 @@ void Http1Connection::Execute(Command* command) {
 
 void Http1Connection::ConvertNext() {
   if (answered_ || answers_.empty() || std::exchange(converting_answer_, true)) return;
-  Command next = std::move(answers_.front());
+  StreamCommand next = std::move(answers_.front());
   answers_.pop_front();
   router_->json()->ConvertAnswer(json_, std::move(next));
 }
@@ -297,11 +295,11 @@ void Http1Connection::ConvertNext() {
 void Http1Connection::DropAnswer() {
   for (const Piece& piece : pieces_) router_->OnSent(piece.counted);
   pieces_.clear();
-  for (const Command& command : answers_) router_->OnSent(UnsentBytes(command));
+  for (const StreamCommand& command : answers_) router_->OnSent(UnsentBytes(command));
   answers_.clear();
 }
 
-void Http1Connection::OnPageAnswer(Command* command) {
+void Http1Connection::OnPageAnswer(StreamCommand* command) {
   CHECK(command->status);
   const std::string message = Join(command->message);
   if (!command->status->ok()) return AnswerError(*command->status, message.size());
@@ -310,7 +308,7 @@ void Http1Connection::OnPageAnswer(Command* command) {
   Answer(answer.status(), answer.content_type(), std::move(*answer.mutable_body()), message.size());
 }
 
-void Http1Connection::OnJsonAnswer(Command* command) {
+void Http1Connection::OnJsonAnswer(StreamCommand* command) {
   const bool failed = command->status && !command->status->ok();
   if (!json_->many_responses) {
     if (failed) return AnswerError(*command->status, command->counted);

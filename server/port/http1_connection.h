@@ -31,15 +31,15 @@ namespace raftkv::port {
 class Http1Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block. `pages_only`: methods are not served.
-  Http1Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now, bool pages_only = false);
+  Http1Connection(int fd, std::string client_address, const ConnectionLimits& limits,
+                  Router* router, MonotonicTime now, bool pages_only = false);
   ~Http1Connection() override;
 
   bool Read(MonotonicTime now) override;
   // `bytes` have been read from the socket. Call Write after it.
   void Receive(std::string_view bytes);
   bool wants_read() const override;
-  void Execute(Command* command) override;
+  void Execute(StreamCommand* command) override;
   bool EndLate(MonotonicTime now) override;
   void AnnounceGoaway() override { Goaway(); }
   void Goaway() override;
@@ -81,8 +81,8 @@ class Http1Connection final : public Connection {
   void ConvertNext();
   // Discards what is queued of the answer.
   void DropAnswer();
-  void OnPageAnswer(Command* command);
-  void OnJsonAnswer(Command* command);
+  void OnPageAnswer(StreamCommand* command);
+  void OnJsonAnswer(StreamCommand* command);
   void SendChunk(const std::string& text, size_t counted);
   void EndChunks(const absl::Status& status, size_t counted = 0);
   void AnswerError(const absl::Status& status, size_t counted = 0);
@@ -110,7 +110,7 @@ class Http1Connection final : public Connection {
   bool converting_ = false;  // the gateway converts a request
   std::optional<std::string> request_;  // a converted request that the owner does not want yet
   std::shared_ptr<void> charge_;        // of request_
-  std::deque<Command> answers_;         // to be converted
+  std::deque<StreamCommand> answers_;   // to be converted
   bool converting_answer_ = false;      // the gateway converts one
   bool any_request_ = false;            // the body had one
   bool end_delivered_ = false;          // the owner knows that no request follows

@@ -13,6 +13,7 @@
 #include "glog/logging.h"
 #include "proto/etcd/metadata.h"
 #include "server/port/http1_connection.h"
+#include "server/rpc/call.h"
 
 namespace raftkv::port {
 
@@ -77,7 +78,7 @@ struct Http2Connection::Callbacks {
       return 0;
     }
     auto stream = std::make_shared<GrpcStream>(id, c, c->limits_.message_bytes_max);
-    stream->peer = c->peer_;
+    stream->client_address = c->client_address_;
     stream->opened = c->now_;
     nghttp2_session_set_stream_user_data(session, id, stream.get());
     c->streams_.emplace(id, std::move(stream));
@@ -179,9 +180,9 @@ struct Http2Connection::Callbacks {
   }
 };
 
-Http2Connection::Http2Connection(int fd, std::string peer, const ConnectionLimits& limits,
+Http2Connection::Http2Connection(int fd, std::string client_address, const ConnectionLimits& limits,
                                  Router* router, MonotonicTime now)
-    : Connection(fd, std::move(peer), limits, router, now) {
+    : Connection(fd, std::move(client_address), limits, router, now) {
   session_ = Callbacks::NewSession(this);
   const std::array<nghttp2_settings_entry, 3> settings = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max},
@@ -301,7 +302,7 @@ void Http2Connection::OnData(GrpcStream* stream, std::string_view data) {
   if (!stream->reader.partial()) stream->partial_since = now_;
   stream->reader.Append(data);
   if (!ChangeRequestBytes(static_cast<int64_t>(data.size()), *stream)) {
-    SendStatus(stream, absl::ResourceExhaustedError("etcdserver: too many requests"), {});
+    SendStatus(stream, TooManyRequests(), {});
     return;
   }
   Deliver(stream);
@@ -380,14 +381,14 @@ bool Http2Connection::stranger() const {
 std::unique_ptr<Connection> Http2Connection::Successor() {
   if (limits_.for_peers || !MaySpeakHttp1()) return nullptr;
   auto successor =
-      std::make_unique<Http1Connection>(ReleaseSocket(), peer_, limits_, router_, now_);
+      std::make_unique<Http1Connection>(ReleaseSocket(), client_address_, limits_, router_, now_);
   successor->Receive(first_bytes_);
   return successor;
 }
 
 // --- what is sent to the client
 
-void Http2Connection::Execute(Command* command) {
+void Http2Connection::Execute(StreamCommand* command) {
   GrpcStream* const stream = command->stream.get();
   CHECK(stream->connection == this);
   if (stream->ended) return router_->OnSent(BytesOf(command->message));

@@ -29,18 +29,19 @@ namespace raftkv::port {
 class Http2Connection final : public Connection {
  public:
   // Owns `fd`, a socket that does not block.
-  Http2Connection(int fd, std::string peer, const ConnectionLimits& limits, Router* router,
-                  MonotonicTime now);
+  Http2Connection(int fd, std::string client_address, const ConnectionLimits& limits,
+                  Router* router, MonotonicTime now);
   ~Http2Connection() override;
 
   bool Read(MonotonicTime now) override;
   std::unique_ptr<Connection> Successor() override;
-  void Execute(Command* command) override;
+  void Execute(StreamCommand* command) override;
   bool EndLate(MonotonicTime now) override;
   void AnnounceGoaway() override;
   void Goaway() override;
   bool introduced() const override { return introduced_; }
   bool stranger() const override;
+  bool has_calls() const override { return !streams_.empty(); }
 
  private:
   struct Callbacks;  // of nghttp2

@@ -22,10 +22,6 @@ constexpr char kTypePrefix[] = "type.googleapis.com";
 constexpr size_t kWaitingMax = 1 << 20;
 constexpr int64_t kRequestOverhead = 1 << 10;
 
-absl::Status TooManyRequests() {
-  return absl::ResourceExhaustedError("etcdserver: too many requests");
-}
-
 std::string UrlOf(const Descriptor* type) {
   return absl::StrCat(kTypePrefix, "/", type->full_name());
 }
@@ -70,8 +66,8 @@ std::string Quoted(const std::string& text) {
 
 }  // namespace
 
-JsonGateway::JsonGateway(Outbox* outbox)
-    : outbox_(outbox),
+JsonGateway::JsonGateway(CommandQueue* command_queue)
+    : command_queue_(command_queue),
       types_(google::protobuf::util::NewTypeResolverForDescriptorPool(
           kTypePrefix, google::protobuf::DescriptorPool::generated_pool())),
       worker_(/*threads=*/1, kWaitingMax) {}
@@ -101,20 +97,21 @@ const JsonGateway::Method* JsonGateway::Find(const std::string& path) const {
 void JsonGateway::ConvertRequest(std::shared_ptr<GrpcStream> stream, const Method* method,
                                  std::string json) {
   const int64_t bytes = static_cast<int64_t>(json.size()) + kRequestOverhead;
-  bool accepted = outbox_->ChargeRequest(bytes, bytes, bytes);
-  const std::shared_ptr<void> charge(
-      nullptr, [outbox = outbox_, bytes](void*) { outbox->ReleaseRequest(bytes); });
+  bool accepted = command_queue_->ChargeRequest(bytes, bytes, bytes);
+  const std::shared_ptr<void> charge(nullptr, [command_queue = command_queue_, bytes](void*) {
+    command_queue->ReleaseRequest(bytes);
+  });
   accepted = accepted && worker_.Run([this, stream, method, json = std::move(json), charge] {
     if (stream->gone.load(std::memory_order_relaxed)) return;
-    outbox_->Post({.stream = stream,
-                   .request = ToProtobuf(types_.get(), method->request, json),
-                   .charge = charge});
+    command_queue_->Post({.stream = stream,
+                          .request = ToProtobuf(types_.get(), method->request, json),
+                          .charge = charge});
   });
-  if (!accepted) outbox_->Post({.stream = std::move(stream), .request = TooManyRequests()});
+  if (!accepted) command_queue_->Post({.stream = std::move(stream), .request = TooManyRequests()});
 }
 
-void JsonGateway::ConvertAnswer(const Method* method, Command command) {
-  auto shared = std::make_shared<Command>(std::move(command));
+void JsonGateway::ConvertAnswer(const Method* method, StreamCommand command) {
+  auto shared = std::make_shared<StreamCommand>(std::move(command));
   shared->counted = UnsentBytes(*shared);
   const bool accepted = worker_.Run([this, method, shared] {
     if (shared->stream->gone.load(std::memory_order_relaxed)) {
@@ -129,13 +126,13 @@ void JsonGateway::ConvertAnswer(const Method* method, Command command) {
       }
     }
     shared->is_json = true;
-    outbox_->Post(std::move(*shared));
+    command_queue_->Post(std::move(*shared));
   });
   if (accepted) return;
   shared->message.clear();
   shared->status = TooManyRequests();
   shared->is_json = true;
-  outbox_->Post(std::move(*shared));
+  command_queue_->Post(std::move(*shared));
 }
 
 int HttpStatusOf(absl::StatusCode code) {

@@ -8,8 +8,8 @@
 //
 // Messages are converted on a thread of its own, one after the other, because a large one takes
 // long. A connection gives it one request and one answer at a time. What waits here of a connection
-// that was closed is dropped when its turn comes. A request is charged (Outbox::ChargeRequest)
-// until its message is delivered.
+// that was closed is dropped when its turn comes. A request is charged
+// (CommandQueue::ChargeRequest) until its message is delivered.
 
 #include <cstddef>
 #include <memory>
@@ -47,8 +47,8 @@ class JsonGateway {
   // A larger answer, before it is converted, ends with an error.
   static constexpr size_t kAnswerBytesMax = 32 << 20;
 
-  // `outbox` must outlive this.
-  explicit JsonGateway(Outbox* outbox);
+  // `command_queue` must outlive this.
+  explicit JsonGateway(CommandQueue* command_queue);
   ~JsonGateway();
 
   // Methods that are not in the program's .proto files are left out.
@@ -56,16 +56,17 @@ class JsonGateway {
   // Null: there is no such path.
   const Method* Find(const std::string& path) const;
 
-  // Posts a Command with the request as protobuf, or with the reason why it cannot be converted.
+  // Posts a StreamCommand with the request as protobuf, or with the reason why it cannot be
+  // converted.
   void ConvertRequest(std::shared_ptr<GrpcStream> stream, const Method* method, std::string json);
   // Posts the command again, with its message as JSON.
-  void ConvertAnswer(const Method* method, Command command);
+  void ConvertAnswer(const Method* method, StreamCommand command);
 
   // Runs what is queued. Nothing may be converted after it.
   void Stop() { worker_.Stop(); }
 
  private:
-  Outbox* const outbox_;
+  CommandQueue* const command_queue_;
   const std::unique_ptr<google::protobuf::util::TypeResolver> types_;
   absl::flat_hash_map<std::string, Method> methods_;  // by path
   Workers worker_;

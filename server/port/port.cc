@@ -81,7 +81,7 @@ void Port::Serve(Methods methods, EventQueue* events, Admission admission) {
   group->methods = std::move(methods);
   group->events = events;
   group->admission = std::move(admission);
-  group->outbox = &outbox_;
+  group->command_queue = &command_queue_;
   for (const UnaryMethod& method : group->methods.unary) {
     rows_[method.name] = {.group = group, .unary = &method};
   }
@@ -124,7 +124,7 @@ absl::Status Port::Listen(const std::string& host_port, Face face) {
 void Port::Start() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   PCHECK(epoll_ >= 0) << "epoll_create1";
-  std::vector<int> sources = {outbox_.wake_fd()};
+  std::vector<int> sources = {command_queue_.wake_fd()};
   for (const auto& [fd, face] : listeners_) sources.push_back(fd);
   for (const int fd : sources) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
@@ -136,7 +136,7 @@ void Port::Start() {
 void Port::Decline() {
   if (!thread_.joinable()) return;
   step_ = Step::kDecline;
-  outbox_.Wake();
+  command_queue_.Wake();
   declined_.WaitForNotification();
 }
 
@@ -144,7 +144,7 @@ void Port::Close(absl::Duration flush) {
   if (!thread_.joinable()) return;
   flush_us_ = absl::ToInt64Microseconds(flush);
   step_ = Step::kClose;
-  outbox_.Wake();
+  command_queue_.Wake();
   thread_.join();
   if (json_ != nullptr) json_->Stop();
 }
@@ -222,13 +222,15 @@ void Port::Accept(int listener, Face face) {
       continue;
     }
     Router* const router = this;
-    const std::string peer = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
+    const std::string client_address = AddressOf(reinterpret_cast<sockaddr*>(&address), size);
     std::unique_ptr<Connection> connection;
     if (face == Face::kPages) {
-      connection = std::make_unique<Http1Connection>(fd, peer, options_.connection, router, now_,
-                                                     /*pages_only=*/true);
+      connection =
+          std::make_unique<Http1Connection>(fd, client_address, options_.connection, router, now_,
+                                            /*pages_only=*/true);
     } else {
-      connection = std::make_unique<Http2Connection>(fd, peer, options_.connection, router, now_);
+      connection =
+          std::make_unique<Http2Connection>(fd, client_address, options_.connection, router, now_);
     }
     epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     PCHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) << "epoll_ctl";
@@ -239,13 +241,14 @@ void Port::Accept(int listener, Face face) {
 }
 
 bool Port::DropStranger() {
-  Connection* oldest = nullptr;
+  const auto rank = [](const Connection& c) { return std::pair(c.has_calls(), c.opened()); };
+  Connection* first = nullptr;
   for (const auto& [fd, connection] : connections_) {
     if (!connection->stranger()) continue;
-    if (oldest == nullptr || connection->opened() < oldest->opened()) oldest = connection.get();
+    if (first == nullptr || rank(*connection) < rank(*first)) first = connection.get();
   }
-  if (oldest == nullptr) return false;
-  Drop(oldest);
+  if (first == nullptr) return false;
+  Drop(first);
   return true;
 }
 
@@ -260,7 +263,7 @@ void Port::ServeSocket(Connection* connection, uint32_t events) {
 }
 
 void Port::RunCommands() {
-  for (Command& command : outbox_.Take()) {
+  for (StreamCommand& command : command_queue_.Take()) {
     Connection* const connection = command.stream->connection;
     if (connection == nullptr) {
       OnSent(UnsentBytes(command));
@@ -310,7 +313,7 @@ void Port::PushEvents() {
 // The allocator keeps the memory of large answers after they were sent. This tells it to give the
 // memory back to the system.
 void Port::TrimMemory() {
-  const size_t unsent = outbox_.unsent_bytes;
+  const size_t unsent = command_queue_.unsent_bytes;
   peak_unsent_ = std::max(peak_unsent_, unsent);
   if (peak_unsent_ < kTrimAbove || unsent > peak_unsent_ / 4 || now_ < next_trim_) return;
   peak_unsent_ = unsent;
@@ -395,7 +398,7 @@ bool Port::AdmitStream(bool of_stranger) {
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
   const size_t calls_max = of_stranger ? options_.calls_max / 2 : options_.calls_max;
-  if (streams_ >= options_.streams_max || outbox_.running >= static_cast<int>(calls_max)) {
+  if (streams_ >= options_.streams_max || command_queue_.running >= static_cast<int>(calls_max)) {
     return false;
   }
   ++streams_;

@@ -11,7 +11,7 @@
 //
 //   requests: client -> port's thread (Connection, StreamOwner) -> EventQueue -> handlers' thread
 //             (Call)
-//   answers:  any thread (Finish, Write) -> Outbox -> port's thread (Connection) -> client
+//   answers:  any thread (Finish, Write) -> CommandQueue -> port's thread (Connection) -> client
 //
 // A stop calls Decline first: clients are told to make new calls elsewhere before any call is
 // declined. Close ends the connections after the answers were sent.
@@ -41,22 +41,23 @@ namespace raftkv::port {
 struct PortOptions {
   ConnectionLimits connection;
   // A further one is closed at once, unless there are connections of strangers
-  // (Connection::stranger): then it replaces the oldest of these, so that members can connect.
+  // (Connection::stranger): then it replaces the oldest of these, so that members can connect. One
+  // on which a call waits is replaced last, because it may be a member's.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;  // of all connections; a further one is not processed
-  // That handlers have; a further stream is not processed. Strangers get none while there are half
-  // as many.
+  // Calls that handlers have. Above it, a further stream is not processed, and one of a stranger
+  // already above half of it.
   size_t calls_max = 131'072;
-  int64_t request_bytes_max = 256 << 20;  // see Outbox::ChargeRequest
+  int64_t request_bytes_max = 256 << 20;  // see CommandQueue::ChargeRequest
 };
 
 class Port final : private Router {
  public:
   explicit Port(const PortOptions& options)
       : options_(options),
-        outbox_(options.request_bytes_max,
-                static_cast<int64_t>(options.connection.message_bytes_max)) {
-    if (!options.connection.for_peers) json_ = std::make_unique<JsonGateway>(&outbox_);
+        command_queue_(options.request_bytes_max,
+                       static_cast<int64_t>(options.connection.message_bytes_max)) {
+    if (!options.connection.for_peers) json_ = std::make_unique<JsonGateway>(&command_queue_);
   }
   ~Port();
 
@@ -81,12 +82,12 @@ class Port final : private Router {
   // closed, and the event queues get no further events.
   void Close(absl::Duration flush);
 
-  // The number of calls that handlers serve (Outbox::running); with `events`: only calls of methods
-  // whose handlers run on that queue. From any thread.
-  int running() const { return outbox_.running; }
+  // The number of calls that handlers serve (CommandQueue::running); with `events`: only calls of
+  // methods whose handlers run on that queue. From any thread.
+  int running() const { return command_queue_.running; }
   int running(const EventQueue* events) const;
-  size_t unsent_bytes() const { return outbox_.unsent_bytes; }  // from any thread
-  size_t connections() const { return connection_count_; }      // from any thread
+  size_t unsent_bytes() const { return command_queue_.unsent_bytes; }  // from any thread
+  size_t connections() const { return connection_count_; }             // from any thread
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 
@@ -104,9 +105,9 @@ class Port final : private Router {
   void OnStreamClosed() override { --streams_; }
   bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection,
                           bool stranger) override {
-    return outbox_.ChargeRequest(change, of_stream, of_connection, stranger);
+    return command_queue_.ChargeRequest(change, of_stream, of_connection, stranger);
   }
-  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+  void OnSent(size_t bytes) override { command_queue_.unsent_bytes -= bytes; }
   bool HasPage(const std::string& path) const override;
   JsonGateway* json() override { return json_.get(); }
 
@@ -114,7 +115,8 @@ class Port final : private Router {
   // Serves what has happened, and waits for it at most until `until`.
   void RunOnce(MonotonicTime until);
   void Accept(int listener, Face face);
-  // Closes the oldest connection of a stranger. False: there is none.
+  // Closes the oldest connection of a stranger without calls, or else of any stranger. False: there
+  // is none.
   bool DropStranger();
   void ServeSocket(Connection* connection, uint32_t events);
   void RunCommands();
@@ -135,7 +137,7 @@ class Port final : private Router {
   absl::flat_hash_map<std::string, Row> rows_;
   absl::flat_hash_map<int, Face> listeners_;  // by descriptor
   int port_ = 0;
-  Outbox outbox_;
+  CommandQueue command_queue_;
   std::unique_ptr<JsonGateway> json_;  // null: for peers
   std::atomic<Step> step_{Step::kServe};
   std::atomic<int64_t> flush_us_{0};

@@ -35,7 +35,7 @@ struct GrpcStream {
   // the owner exists.
   std::vector<Header> metadata;
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
-  std::string peer;
+  std::string client_address;
 
   // From any thread. The client has cancelled the call, or its connection is closed.
   std::atomic<bool> gone{false};
@@ -77,8 +77,8 @@ struct GrpcStream {
 class StreamOwner {
  public:
   virtual ~StreamOwner() = default;
-  // Whether OnMessage may be called now. If not, flow control stops the client, until a Command
-  // with `deliver`.
+  // Whether OnMessage may be called now. If not, flow control stops the client, until a
+  // StreamCommand with `deliver`.
   virtual bool WantsMessage() const = 0;
   virtual absl::Status OnMessage(std::string message) = 0;
   // No more requests follow. `damaged`: the last one is not complete.
@@ -92,7 +92,7 @@ class StreamOwner {
 };
 
 // What other threads tell a stream.
-struct Command {
+struct StreamCommand {
   std::shared_ptr<GrpcStream> stream;
   Pieces message = {};                      // to send, if not empty
   std::optional<absl::Status> status = {};  // to send after all messages; ends the stream
@@ -102,15 +102,15 @@ struct Command {
 
   // JSON over HTTP/1 (json_gateway.h). `request`: a request as protobuf, or why it is not one.
   // `charge`: releases the memory that is charged for it. `is_json`: the message is JSON;
-  // `counted`: its bytes before that, for Outbox::unsent_bytes.
+  // `counted`: its bytes before that, for CommandQueue::unsent_bytes.
   std::optional<absl::StatusOr<std::string>> request = {};
   std::shared_ptr<void> charge = {};
   bool is_json = false;
   size_t counted = 0;
 };
 
-// The bytes of the command's message that Outbox::unsent_bytes contains.
-inline size_t UnsentBytes(const Command& command) {
+// The bytes of the command's message that CommandQueue::unsent_bytes contains.
+inline size_t UnsentBytes(const StreamCommand& command) {
   size_t bytes = command.counted;
   if (command.is_json) return bytes;
   for (const std::string& piece : command.message) bytes += piece.size();

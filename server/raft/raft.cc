@@ -135,7 +135,8 @@ ProposeResult Raft::AppendProposal(EntryType type, Payload payload) {
   Entry entry{{term_, log_.last_index() + 1}, type, std::move(payload)};
   const size_t bytes = EntryBytes(entry);
   if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.uncommitted_bytes_max) {
-    return ProposeResult::kTooManyRequests;
+    if (!RAFTKV_MUTANT("full-leader-replaces-an-entry")) return ProposeResult::kTooManyRequests;
+    TruncateLog(--entry.id.index);
   }
   uncommitted_bytes_ += bytes;
   AppendEntry(std::move(entry));

@@ -148,7 +148,11 @@ void Raft::AppendFromLeader(std::vector<Entry>& entries) {
     next_.events.push_back(Truncated{log_.IdAt(first), log_.IdAt(first - 1)});
     TruncateLog(first);
   }
-  for (; entry != entries.end(); ++entry) AppendEntry(std::move(*entry));
+  for (; entry != entries.end(); ++entry) {
+    const bool command = entry->type == EntryType::kCommand;
+    if (command && RAFTKV_MUTANT("payload-is-lost")) entry->payload = {};
+    AppendEntry(std::move(*entry));
+  }
 }
 
 // Acknowledges everything up to match(), after the save if it is not saved yet. If the round

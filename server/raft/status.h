@@ -27,7 +27,7 @@ struct Status {
   Index applied_index = 0;
   Index first_index = 1;
   Index last_index = 0;
-  Term last_term = 0;  // of the entry last_index
+  Term last_term = 0;                         // of the entry last_index
   std::map<MemberId, PeerStatus> peers = {};  // only on a leader
 };
 

@@ -18,17 +18,21 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "proto/etcd/outcome.h"
 #include "storage/base/monotonic_time.h"
 
 namespace raftkv {
+
+// For a request that a bound does not allow now.
+inline absl::Status TooManyRequests() { return absl::ResourceExhaustedError(kTooManyRequests); }
 
 // What every call has. A Call is valid until Finish.
 class Call {
  public:
   // The first value that the client sent under `key` (lower case), if any.
   virtual std::optional<std::string_view> Metadata(std::string_view key) const = 0;
-  // The network address of the client, for log lines.
-  virtual std::string peer() const = 0;
+  // For log lines, and so that clients take turns (server/workers.h).
+  virtual std::string client_address() const = 0;
   // A time a little after the client's deadline, when the client has certainly given up.
   // InfiniteFuture if the client set no deadline. A handler that answers "request timed out"
   // because of the client's deadline must wait until this time: etcd's client library sends a write
@@ -80,7 +84,7 @@ class Unary {
 
 // A call with a stream of responses and, unless the method has one request only, a stream of
 // requests. Responses are written one at a time.
-class Stream : public Call {
+class StreamCall : public Call {
  public:
   virtual bool writable() const = 0;
   // Sends `response`. Requires writable(). With `more_follow`, the next response is ready too, so
@@ -90,13 +94,13 @@ class Stream : public Call {
   virtual void Cancel() = 0;
 
  protected:
-  ~Stream() = default;
+  ~StreamCall() = default;
 };
 
-// The code that serves a Stream. It is created when the call arrives, or when its first request has
-// come (FirstRequest in method.h). The Stream owns its handler
-// and deletes it when the call ends, but never while one of the handler's functions runs. Once the
-// handler is deleted, the Stream must not be used.
+// The code that serves a StreamCall. It is created when the call arrives, or when its first request
+// has come (FirstRequest in method.h). The call owns its handler and deletes it when the call ends,
+// but never while one of the handler's functions runs. Once the handler is deleted, the call must
+// not be used.
 class StreamHandler {
  public:
   virtual ~StreamHandler() = default;

@@ -78,7 +78,7 @@ struct StreamMethod {
   size_t unhandled_bytes_max = 64 << 10;
   bool one_request = false;  // a server stream: the client sends one request
   const google::protobuf::Message* request = nullptr;
-  std::function<std::unique_ptr<StreamHandler>(Stream*)> open;
+  std::function<std::unique_ptr<StreamHandler>(StreamCall*)> open;
   CallObserver* observer = nullptr;  // optional
 };
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
 #include "storage/base/checksum.h"
-#include "storage/files.h"
+#include "storage/base/files.h"
 
 namespace raftkv {
 namespace {

@@ -2,7 +2,7 @@
 #define RAFTKV_STORAGE_BACKUP_BACKUP_FILE_H_
 
 // The format of a backup: one file, which Maintenance.Snapshot sends as a stream
-// (docs/decisions/0015). It contains the files of a snapshot (storage/snapshot_files.h).
+// (docs/decisions/0015). It contains the files of a snapshot (storage/data_dir/snapshot_files.h).
 //
 //   "raftkv backup 1\n"   the format, 16 bytes
 //   size of the header    4 bytes, little-endian, as all numbers here

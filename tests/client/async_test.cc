@@ -1,7 +1,6 @@
 // Client::Start: calls that return at once.
 #include <gtest/gtest.h>
 
-#include <coroutine>
 #include <future>
 #include <stop_token>
 #include <thread>
@@ -189,51 +188,6 @@ TEST(Start, StressOfStartsCancelsAndTheEnd) {
     canceller.join();
   }
   EXPECT_EQ(ended, 30 * 3 * 20);
-}
-
-// A coroutine that goes on when a call has its result.
-template <typename Result>
-class Await {
- public:
-  // A constructor, because gcc 12 destroys the members of an aggregate twice in `co_await Await{}`.
-  Await(Client& client, Request<Result> request) : client_(client), request_(std::move(request)) {}
-
-  bool await_ready() const { return false; }
-  void await_suspend(std::coroutine_handle<> h) {
-    client_.Start(request_, [this, h](auto result) { result_ = std::move(result), h.resume(); });
-  }
-  absl::StatusOr<Result> await_resume() { return *std::move(result_); }
-
- private:
-  Client& client_;
-  const Request<Result> request_;
-  std::optional<absl::StatusOr<Result>> result_;
-};
-
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
-
-Detached Copy(Client& client, std::promise<absl::Status>* done) {
-  const auto got = co_await Await(client, GetRequest("colour"));
-  const auto put = co_await Await(client, PutRequest("copy", (*got)->value));
-  done->set_value(put.status());
-}
-
-TEST(Start, ResumesACoroutine) {
-  FakeServer server;
-  server.range_response.add_kvs()->set_value("blue");
-  const auto client = ConnectAsync({server.address()});
-  std::promise<absl::Status> done;
-  Copy(*client, &done);
-  EXPECT_TRUE(done.get_future().get().ok());
-  EXPECT_EQ(server.put_request.value(), "blue");
 }
 
 }  // namespace

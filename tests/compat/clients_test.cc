@@ -1,4 +1,4 @@
-// Runs client programs as users do: Python's etcd3, the example of our own library, etcdctl check
+// Runs client programs as users do: Python's etcd3, the examples of our own library, etcdctl check
 // perf.
 
 #include <gmock/gmock.h>

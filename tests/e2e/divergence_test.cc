@@ -10,38 +10,21 @@
 #include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/layout.h"
 #include "tests/e2e/cluster.h"
+#include "tests/storage/change_version.h"
 
 namespace raftkv::e2e {
 namespace {
 
 using testing::HasSubstr;
 
-// Changes a byte of the stored newest version of `key`: how often it was changed.
-void ChangeAByte(const std::string& state_dir, const std::string& key) {
+void ChangeVersionOnDisk(const std::string& state_dir, const std::string& key) {
   RocksOptions options;
   options.dir = state_dir;
   options.durability = Durability::kFlushed;
   options.filter_prefix = mvcc::VersionFilterPrefix;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(options);
   ASSERT_TRUE(engine.ok()) << engine.status();
-  std::string prefix;
-  mvcc::AppendVersionPrefix(key, &prefix);
-  WriteBatch batch;
-  const absl::Status found =
-      (*engine)->Scan(mvcc::BeforeVersions(prefix), mvcc::AfterVersions(prefix),
-                      [&](std::string_view at, std::string_view record) {
-                        mvcc::Head head;
-                        std::string_view value;
-                        mvcc::DecodeVersion(at, record, &head, &value);
-                        ++head.version;
-                        std::string changed;
-                        mvcc::EncodeVersion(head, value, &changed);
-                        batch.Put(at, changed);
-                        return absl::CancelledError();  // the newest one
-                      });
-  ASSERT_TRUE(absl::IsCancelled(found)) << found;
-  (*engine)->Write(batch, /*sync=*/false);
-  (*engine)->Flush();
+  ChangeNewestVersion(key, engine->get());
 }
 
 TEST(Divergence, AMemberWhoseStateWasChangedIsFoundAndHalts) {
@@ -54,7 +37,7 @@ TEST(Divergence, AMemberWhoseStateWasChangedIsFoundAndHalts) {
   ASSERT_TRUE(cluster.MembersAreEqual());
   const int wrong = (leader + 1) % 3;
   ASSERT_EQ(cluster.Terminate(wrong), 0);
-  ChangeAByte(cluster.data_dir(wrong) + "/sm", "k");
+  ChangeVersionOnDisk(cluster.data_dir(wrong) + "/sm", "k");
   cluster.Start(wrong);
   ASSERT_TRUE(Eventually(absl::Seconds(10), [&] { return cluster.Get(wrong, "k").ok(); }))
       << "no entry has read the byte yet";

@@ -115,6 +115,30 @@ TEST_F(Hostile, ResetsOfStreamsToThePeerPortDeposeNoLeader) {
   PutBeside(20, [&](int) { RawConnection(cluster_.peer_address(leader_)).Send(calls); });
 }
 
+// Thousands of connections a second. A member that starts meanwhile must get through, too: until a
+// call of it was accepted, it looks like these strangers.
+TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
+  const int follower = (leader_ + 1) % cluster_.size(), third = (leader_ + 2) % cluster_.size();
+  const std::vector<std::string> greetings = {"", "\x16\x03\x01", Preface(),
+                                              Preface() + Frame(kPing, 0, 0, "12345678"),
+                                              std::string(10'000, '?')};
+  std::atomic<int> connections{0};
+  std::thread restarts([&] {
+    cluster_.Kill(follower);
+    absl::SleepFor(Time() / 4);
+    cluster_.Start(follower);
+  });
+  PutBeside(8, [&](int thread) {
+    RawConnection stranger(cluster_.peer_address(thread % 2 == 0 ? leader_ : third));
+    const linger reset = {.l_onoff = 1, .l_linger = 0};  // no port stays in use
+    setsockopt(stranger.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    stranger.Send(greetings[++connections % greetings.size()]);
+  });
+  restarts.join();
+  std::cout << connections << " connections of strangers\n";
+  EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return cluster_.Put(follower, "k", "v").ok(); }));
+}
+
 // There are few keys, but each has 1.4 MB. The work of reads, watches and compactions must be
 // limited in bytes, too.
 TEST_F(Hostile, LargeKeysHoldNobody) {

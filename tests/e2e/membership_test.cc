@@ -11,8 +11,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/traffic.h"
 #include "tests/e2e/writers.h"
@@ -73,6 +76,15 @@ class Membership : public testing::Test {
     }
     return 0;
   }
+  // The lines about what happens in the cluster have the names of the members, not the ids.
+  void ExpectNames(const std::string& log) {
+    for (const absl::string_view line : absl::StrSplit(log, '\n')) {
+      if (absl::StrContains(line, " of cluster ")) continue;  // the line about the start
+      for (int member = 0; member < cluster_.size(); ++member) {
+        EXPECT_FALSE(absl::StrContains(line, absl::StrFormat("%x", IdOf(member)))) << line;
+      }
+    }
+  }
   uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }
 
   Cluster cluster_{{.size = 3, .joining = 1, .election_timeout = absl::Milliseconds(500)}};
@@ -117,6 +129,7 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
             "etcdserver: can only promote a learner member");
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
+  ExpectNames(cluster_.log(3));
 
   const int leader = cluster_.WaitForLeader();
   ASSERT_GE(leader, 0);

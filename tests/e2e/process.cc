@@ -89,7 +89,8 @@ bool Eventually(absl::Duration timeout, const std::function<bool()>& condition) 
   return true;
 }
 
-Process::Process(const Command& command, const std::string& output_file) {
+Process::Process(const Command& command, const std::string& output_file)
+    : output_file_(output_file) {
   const int output = OpenOutput(output_file);
   pid_ = Start(command, output, output);
   close(output);
@@ -102,6 +103,9 @@ bool Process::Reap(int options) {
   int status = 0;
   if (waitpid(pid_, &status, options) != pid_) return false;
   exit_code_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  if (*exit_code_ == kSanitizerExit) {
+    ADD_FAILURE() << "a sanitizer has reported an error:\n" << ReadFile(output_file_);
+  }
   return true;
 }
 

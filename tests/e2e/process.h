@@ -29,6 +29,10 @@ struct Command {
   std::string input_file = "/dev/null";                 // its standard input
 };
 
+// The exit code of a program in which a sanitizer has reported an error (.ci/sanitize).
+inline constexpr int kSanitizerExit = 99;
+
+// If the child ends with kSanitizerExit, the test fails, also if the test was about to kill it.
 class Process {
  public:
   // Appends standard output and standard error to `output_file`.
@@ -48,6 +52,7 @@ class Process {
  private:
   bool Reap(int options);
 
+  const std::string output_file_;
   pid_t pid_ = -1;
   std::optional<int> exit_code_;
 };

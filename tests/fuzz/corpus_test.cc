@@ -1,6 +1,6 @@
 // Gives to each fuzz target its committed inputs, its real encodings, and these with random changes
 // for a short time. `make fuzz` goes further. With RAFTKV_WRITE_CORPUS=1 it writes the real
-// encodings into the corpus.
+// encodings into the corpus. With RAFTKV_FUZZ_TARGET=NAME it does so for one target.
 
 #include <google/protobuf/stubs/logging.h>
 
@@ -25,6 +25,15 @@ constexpr uintmax_t kCorpusBytesMax = 2 << 20;
 constexpr int kChangedInputs = 3000;  // for each target
 
 const fs::path kCorpus = fs::path(RAFTKV_SOURCE_DIR) / "tests/fuzz/corpus";
+
+// All targets, or the one that RAFTKV_FUZZ_TARGET names.
+std::vector<Target> ChosenTargets() {
+  const char* name = std::getenv("RAFTKV_FUZZ_TARGET");
+  if (name == nullptr) return {Targets().begin(), Targets().end()};
+  const Target* target = FindTarget(name);
+  CHECK(target != nullptr) << "there is no target " << name;
+  return {*target};
+}
 
 std::vector<std::string> CommittedInputs(std::string_view target) {
   std::vector<std::string> inputs;
@@ -57,7 +66,7 @@ std::string Changed(std::string input, raft::Prng* prng) {
 
 TEST(Corpus, IsSmallAndEachTargetHasOne) {
   uintmax_t bytes = 0;
-  for (const Target& target : Targets()) {
+  for (const Target& target : ChosenTargets()) {
     if (std::getenv("RAFTKV_WRITE_CORPUS") != nullptr) {
       fs::create_directories(kCorpus / target.name);
       for (const std::string& example : Examples(target.name)) {
@@ -73,14 +82,14 @@ TEST(Corpus, IsSmallAndEachTargetHasOne) {
 }
 
 TEST(Corpus, EveryInputIsHandled) {
-  for (const Target& target : Targets()) {
+  for (const Target& target : ChosenTargets()) {
     SCOPED_TRACE(target.name);
     for (const std::string& input : CommittedInputs(target.name)) target.run(input);
   }
 }
 
 TEST(Corpus, RealEncodingsWithRandomChangesAreHandled) {
-  for (const Target& target : Targets()) {
+  for (const Target& target : ChosenTargets()) {
     SCOPED_TRACE(target.name);
     const std::vector<std::string> examples = Examples(target.name);
     ASSERT_FALSE(examples.empty());

@@ -218,7 +218,7 @@ std::string SnapshotStream() {
   SnapshotManifest manifest;
   manifest.base = {{3, 9}, 12345};
   manifest.files = {{"000012.sst", kFileBytes}, {"000013.sst", 0}, {"CURRENT", 16}};
-  std::string stream = EncodeRequest(Encode(4, manifest).SerializeAsString());
+  std::string stream = EncodePart(Encode(4, manifest).SerializeAsString());
   for (const auto& [file, offset, bytes] :
        std::vector<std::array<int, 3>>{{0, 0, 200}, {0, 200, 100}, {2, 0, 16}}) {
     proto::InstallSnapshotRequest chunk;
@@ -226,7 +226,7 @@ std::string SnapshotStream() {
     chunk.set_offset(offset);
     chunk.set_data(std::string(bytes, 'x'));
     chunk.set_crc32c(Crc32c(chunk.data()));
-    stream += EncodeRequest(chunk.SerializeAsString());
+    stream += EncodePart(chunk.SerializeAsString());
   }
   return stream;
 }
@@ -246,7 +246,7 @@ std::vector<std::string> Schedules() {
 }  // namespace
 
 std::vector<std::string> Examples(std::string_view target) {
-  std::vector<std::string> examples;
+  std::vector<std::string> examples = PortExamples(target);
   if (target == "peer-message") return PeerMessages();
   if (target == "log") return Logs();
   if (target == "watermark") return {WatermarkFile()};

@@ -24,23 +24,16 @@
 #include "server/port/http1_parser.h"
 #include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
+#include "storage/data_dir/snapshot_files.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/log/log_store.h"
 #include "storage/log/watermark.h"
-#include "storage/snapshot_files.h"
 #include "storage/state_machine.h"
 #include "storage/tables/state.h"
+#include "tests/fuzz/input.h"
 
 namespace raftkv::fuzz {
 namespace {
-
-// Takes the first byte of the input; 0 at its end.
-uint8_t TakeByte(std::string_view* input) {
-  if (input->empty()) return 0;
-  const auto byte = static_cast<uint8_t>(input->front());
-  input->remove_prefix(1);
-  return byte;
-}
 
 // A file in memory with these contents, for readers that open a path.
 class MemoryFile {
@@ -353,23 +346,10 @@ void RunBackupFile(std::string_view input) {
   for (int i = 0; i < files.size(); ++i) CHECK_EQ(read[i], files[i].size());
 }
 
-// A directory in memory, if there is one with the space that a snapshot needs.
-std::string ScratchDirectory() {
-  struct statvfs disk;
-  const bool memory = statvfs("/dev/shm", &disk) == 0 &&
-                      uint64_t{disk.f_bavail} * disk.f_frsize > uint64_t{512} << 20;
-  std::string name = memory ? "/dev/shm/raftkv-fuzz-XXXXXX" : "/tmp/raftkv-fuzz-XXXXXX";
-  PCHECK(mkdtemp(name.data()) != nullptr);
-  return name;
-}
-
-// The next of the requests of a stream: two bytes with its length, then the request.
+// The next of the requests of a stream.
 std::optional<proto::InstallSnapshotRequest> TakeRequest(std::string_view* input) {
   if (input->size() < 2) return std::nullopt;
-  size_t bytes = TakeByte(input);
-  bytes = bytes << 8 | TakeByte(input);
-  const std::string_view request = input->substr(0, bytes);
-  input->remove_prefix(request.size());
+  const std::string_view request = TakePart(input);
   proto::InstallSnapshotRequest parsed;
   if (!parsed.ParseFromArray(request.data(), static_cast<int>(request.size()))) return std::nullopt;
   return parsed;
@@ -502,6 +482,11 @@ constexpr Target kTargets[] = {
     {"http1", RunHttp1},
     {"backup-file", RunBackupFile},
     {"snapshot-chunks", RunSnapshotChunks},
+    {"http2-connection", RunHttp2Connection},
+    {"http1-connection", RunHttp1Connection},
+    {"json", RunJson},
+    {"handshake", RunHandshake},
+    {"data-dir-files", RunDataDirFiles},
 };
 
 }  // namespace
@@ -523,11 +508,20 @@ std::string EncodeRow(std::string_view key, std::string_view value) {
   return row.append(key).append(value);
 }
 
-std::string EncodeRequest(std::string_view request) {
+std::string ScratchDirectory() {
+  struct statvfs disk;
+  const bool memory = statvfs("/dev/shm", &disk) == 0 &&
+                      uint64_t{disk.f_bavail} * disk.f_frsize > uint64_t{512} << 20;
+  std::string name = memory ? "/dev/shm/raftkv-fuzz-XXXXXX" : "/tmp/raftkv-fuzz-XXXXXX";
+  PCHECK(mkdtemp(name.data()) != nullptr);
+  return name;
+}
+
+std::string EncodePart(std::string_view part) {
   std::string encoded;
-  encoded.push_back(static_cast<char>(request.size() >> 8));
-  encoded.push_back(static_cast<char>(request.size()));
-  return encoded.append(request);
+  encoded.push_back(static_cast<char>(part.size() >> 8));
+  encoded.push_back(static_cast<char>(part.size()));
+  return encoded.append(part);
 }
 
 }  // namespace raftkv::fuzz

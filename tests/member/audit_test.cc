@@ -81,7 +81,7 @@ void Write(Cluster& c) {
 
 void Plant(Cluster& c, raft::MemberId id) {
   c.Stop(id);
-  c.ChangeAByte(id, "k");
+  c.ChangeNewestVersion(id, "k");
   c.Start(id);
   c.Run(absl::Seconds(3));
 }

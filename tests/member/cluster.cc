@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/mvcc/layout.h"
 #include "storage/restored_state.h"
+#include "tests/storage/change_version.h"
 
 namespace raftkv {
 
@@ -301,26 +302,9 @@ void Cluster::PutBack(raft::MemberId id, const Disks& disks) {
   Start(id);
 }
 
-void Cluster::ChangeAByte(raft::MemberId id, const std::string& key) {
+void Cluster::ChangeNewestVersion(raft::MemberId id, const std::string& key) {
   MemoryEngine engine(members_.at(id).state_disk, Durability::kFlushed);
-  std::string prefix;
-  mvcc::AppendVersionPrefix(key, &prefix);
-  WriteBatch batch;
-  CHECK(engine
-            .Scan(mvcc::BeforeVersions(prefix), mvcc::AfterVersions(prefix),
-                  [&](std::string_view at, std::string_view record) {
-                    mvcc::Head head;
-                    std::string_view value;
-                    mvcc::DecodeVersion(at, record, &head, &value);
-                    ++head.version;
-                    std::string changed;
-                    mvcc::EncodeVersion(head, value, &changed);
-                    batch.Put(at, changed);
-                    return absl::CancelledError();  // the newest one
-                  })
-            .code() == absl::StatusCode::kCancelled);
-  engine.Write(batch, /*sync=*/false);
-  engine.Flush();
+  raftkv::ChangeNewestVersion(key, &engine);
 }
 
 void Cluster::LoseLease(raft::MemberId id, int64_t lease) {

@@ -119,9 +119,8 @@ class Cluster {
   Disks Copy(raft::MemberId id);
   // Replaces the member's disks by an older copy, and starts the member.
   void PutBack(raft::MemberId id, const Disks& disks);
-  // Changes a byte of the stored state: how often `key` was changed. Call it while the member is
-  // down.
-  void ChangeAByte(raft::MemberId id, const std::string& key);
+  // See tests/storage/change_version.h. Call it while the member is down.
+  void ChangeNewestVersion(raft::MemberId id, const std::string& key);
   // Removes a lease without keys from the stored state. Call it while the member is down.
   void LoseLease(raft::MemberId id, int64_t lease);
   // An orderly end of the process: nothing is lost.
@@ -131,8 +130,8 @@ class Cluster {
   void Wipe(raft::MemberId id);
   // The state of a member that runs.
   std::shared_ptr<MemoryDisk> Backup(raft::MemberId id);
-  // Starts the member on a new directory that was restored from a backup (storage/restore.h): a
-  // state of some entries, and an empty log after them.
+  // Starts the member on a new directory that was restored from a backup
+  // (storage/data_dir/restore.h): a state of some entries, and an empty log after them.
   void Restore(raft::MemberId id);
   // Starts the member on a new directory that was restored from `backup`.
   void Restore(raft::MemberId id, const std::shared_ptr<MemoryDisk>& backup, int64_t bump_revision);

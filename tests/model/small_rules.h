@@ -13,28 +13,31 @@ namespace raftkv {
 inline const Rules& SmallRulesOf(ClusterVersion version) {
   static constexpr Rules kVersion1{
       .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 0}};
-  static constexpr Rules kVersion2{
-      .walked_steps = 8, .count_block_keys = 4, .costs = {.key_bytes_per_step = 2}};
-  static constexpr Rules kVersion3{.walked_steps = 9,
-                                   .count_block_keys = 4,
-                                   .costs = {.key_bytes_per_step = 2},
-                                   .leases = 6,
-                                   .lease_keys = 2,
-                                   .lease_key_bytes = 40,
-                                   .expired_keys = 3,
-                                   .alarms = 2};
-  static constexpr Rules kVersion4{.walked_steps = 10,
-                                   .count_block_keys = 4,
-                                   .costs = {.key_bytes_per_step = 2},
-                                   .leases = 16,
-                                   .lease_keys = 2,
-                                   .lease_key_bytes = 40,
-                                   .expired_keys = 3,
-                                   .alarms = 2,
-                                   .session_answers = 4,
-                                   .all_session_answers = 12,
-                                   .session_answer_bytes = 24,
-                                   .all_session_answer_bytes = 300};
+  static constexpr Rules kVersion2 = [] {
+    Rules rules = kVersion1;
+    rules.costs.key_bytes_per_step = 2;
+    return rules;
+  }();
+  static constexpr Rules kVersion3 = [] {
+    Rules rules = kVersion2;
+    rules.walked_steps = 9;
+    rules.leases = 6;
+    rules.lease_keys = 2;
+    rules.lease_key_bytes = 40;
+    rules.expired_keys = 3;
+    rules.alarms = 2;
+    return rules;
+  }();
+  static constexpr Rules kVersion4 = [] {
+    Rules rules = kVersion3;
+    rules.walked_steps = 10;
+    rules.leases = 16;
+    rules.session_answers = 4;
+    rules.all_session_answers = 12;
+    rules.session_answer_bytes = 24;
+    rules.all_session_answer_bytes = 300;
+    return rules;
+  }();
   return version == 1 ? kVersion1 : version == 2 ? kVersion2 : version == 3 ? kVersion3 : kVersion4;
 }
 

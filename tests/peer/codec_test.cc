@@ -98,15 +98,18 @@ TEST(Codec, RoundTripsEveryFieldOfRaft) {
 TEST(Codec, RoundTripsWhatIsNoPartOfRaft) {
   proto::ForwardRequest::Propose propose;
   const std::string put = PutOf(1);
-  Encode(ForwardedProposal{.number = 5, .payload = raft::Payload(put)}, &propose);
+  Encode(ForwardedProposal{.number = 5, .payload = raft::Payload(put), .term = 3}, &propose);
   const absl::StatusOr<ForwardedProposal> proposal = Decode(/*origin=*/1, &propose);
   ASSERT_TRUE(proposal.ok()) << proposal.status();
   EXPECT_EQ(proposal->number, 5);
   EXPECT_EQ(proposal->payload.view(), put);
+  EXPECT_EQ(proposal->term, 3);
 
-  const auto try_again = Decode(
-      Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .try_again = true}).declined());
+  const auto try_again =
+      Decode(Encode(ForwardedProposalReply{.number = 5, .boot_id = 8, .try_again = true, .term = 3})
+                 .declined());
   ASSERT_TRUE(try_again.ok());
+  EXPECT_EQ(try_again->term, 3);
   EXPECT_EQ(try_again->boot_id, 8);
   EXPECT_TRUE(try_again->try_again);
   const ForwardedProposalReply declined{.number = 5, .not_understood = true};
@@ -333,6 +336,7 @@ TEST(Codec, RejectsProposalsThatNotEveryMemberCouldApply) {
   const auto after = [&](auto change) { return After(valid, change); };
   EXPECT_EQ(after([](auto*) {}), kOk);
   EXPECT_EQ(after([](auto* in) { in->set_number(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(after([](auto* in) { in->set_term(UINT64_MAX); }), kInvalid);
   EXPECT_EQ(after([](auto* in) { in->set_command("no command"); }), kInvalid);
   EXPECT_EQ(after([](auto* in) { in->set_command(PutOf(2)); }), kInvalid) << "another origin";
   proto::Command command;

@@ -27,7 +27,7 @@ inline constexpr uint64_t kCluster = 77;
 // The peer port of one member, and the inputs that its member would get.
 struct Node {
   Node(raft::MemberId self, PeerAddress other, const PeersOptions& options = {})
-      : peers(Options(self, std::move(other), options, Snapshots()), &phase,
+      : peers(Options(self, std::move(other), options, Snapshots(options.snapshots)), &phase,
               [this](Input input) { inputs.push_back(std::move(input)); }) {
     poller.Start(&queue);
     port.Serve(peers.Rows(), &calls);
@@ -71,8 +71,7 @@ struct Node {
   }
 
   // A snapshot that arrives is written to a temporary directory, and accepted without a check.
-  SnapshotHooks Snapshots() {
-    SnapshotHooks hooks;
+  SnapshotHooks Snapshots(SnapshotHooks hooks) {
     hooks.receive = [this](const SnapshotManifest& manifest) {
       return SnapshotWriter::Create(dir / absl::StrCat("snapshot", ++snapshots), manifest);
     };

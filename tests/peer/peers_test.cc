@@ -371,6 +371,32 @@ TEST(Peers, AStreamThatIsClosedInOrderIsNotReported) {
   EXPECT_EQ(to.Count<PeerLost>(), 0);
 }
 
+// So that what was forwarded and not answered may wait for the next leader.
+TEST(Peers, TheForwardStreamOfAPeerThatStopsIsReportedAsSuch) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send(Proposal(1, 10));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
+  to.phase.Set(Phase::kClosing);
+  to.Stop();
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.Count<ForwardLost>() == 1; }));
+  for (const Input& input : from.inputs) {
+    if (const auto* lost = std::get_if<ForwardLost>(&input)) EXPECT_TRUE(lost->stopped);
+  }
+}
+
+TEST(Peers, AForwardStreamThatBreaksIsNotReportedAsStopped) {
+  Node to(2, {1, "n1", "127.0.0.1:1"});
+  Node from(1, {2, "n2", to.address});
+  from.peers.Send(Proposal(1, 10));
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
+  from.peers.Cancel();
+  ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.Count<ForwardLost>() == 1; }));
+  for (const Input& input : from.inputs) {
+    if (const auto* lost = std::get_if<ForwardLost>(&input)) EXPECT_FALSE(lost->stopped);
+  }
+}
+
 // A stream of appends, or of heartbeats, that the test opens in n2's name.
 struct Intruder {
   explicit Intruder(Node* n, bool heartbeats = false)

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "storage/base/checksum.h"
+#include "storage/data_dir.h"
 #include "tests/peer/node.h"
 
 namespace raftkv {
@@ -148,6 +152,109 @@ TEST(SnapshotStream, ASecondOneEndsTheFirst) {
   ASSERT_TRUE(second.Ask(Chunk(1, 0, "12345")));
   EXPECT_TRUE(Eventually({&to}, [&] { return to.Count<SnapshotArrived>() == 1; }));
   EXPECT_EQ(to.peers.rejections().total(), 0);
+}
+
+PeersOptions WithChunkMax(absl::Duration chunk_max) {
+  PeersOptions options;
+  options.snapshots.chunk_max = chunk_max;
+  return options;
+}
+
+// Its process was stopped, for example. What has arrived must not stay on the disk.
+TEST(SnapshotStream, ASenderThatSendsNoMoreChunksIsGivenUp) {
+  Node to(1, {2, "n2", "127.0.0.1:1"}, WithChunkMax(absl::Milliseconds(50)));
+  {
+    SnapshotCall call(&to);
+    ASSERT_TRUE(call.Ask(Offer()));
+    ASSERT_TRUE(call.Ask(Chunk(0, 0, "12")));
+    EXPECT_FALSE(std::filesystem::is_empty(to.dir.path()));
+    EXPECT_TRUE(Eventually({&to}, [&] {
+      to.peers.EverySecond();
+      return to.port.running() == 0;
+    }));
+    EXPECT_FALSE(call.Read());
+    EXPECT_TRUE(std::filesystem::is_empty(to.dir.path()));
+  }
+  SnapshotCall again(&to);
+  EXPECT_TRUE(again.Ask(Offer()));
+  EXPECT_TRUE(again.Ask(Chunk(0, 0, "12345")));
+}
+
+TEST(SnapshotStream, AChunkInTimeKeepsTheStream) {
+  Node to(1, {2, "n2", "127.0.0.1:1"}, WithChunkMax(absl::Hours(1)));
+  SnapshotCall call(&to);
+  ASSERT_TRUE(call.Ask(Offer()));
+  to.peers.EverySecond();
+  EXPECT_TRUE(call.Ask(Chunk(0, 0, "12345")));
+}
+
+// n2. It takes the offer of a snapshot, and answers no chunk.
+class MuteReceiver final : public proto::Raft::Service {
+ public:
+  MuteReceiver() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);  // it tolerates our keepalives
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    address_ = {2, "n2", absl::StrCat("127.0.0.1:", port)};
+  }
+
+  const PeerAddress& address() const { return address_; }
+  int offers() const { return offers_; }
+
+  grpc::Status InstallSnapshot(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<proto::InstallSnapshotResponse, proto::InstallSnapshotRequest>*
+          stream) override {
+    proto::InstallSnapshotRequest request;
+    if (!stream->Read(&request)) return grpc::Status::CANCELLED;
+    proto::InstallSnapshotResponse answer;
+    *answer.mutable_peer() = Who(kCluster, 2, 1, std::string(16, '2'));
+    stream->Write(answer);
+    ++offers_;
+    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    return grpc::Status::CANCELLED;
+  }
+
+ private:
+  std::atomic<int> offers_{0};
+  PeerAddress address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+size_t Entries(const std::string& dir) {
+  return std::distance(std::filesystem::directory_iterator(dir),
+                       std::filesystem::directory_iterator());
+}
+
+TEST(SnapshotStream, AReceiverThatAnswersNoChunkIsGivenUp) {
+  MuteReceiver receiver;
+  const TempDir dir;
+  const std::string path = dir / "data";
+  absl::StatusOr<DataDir> data = OpenDataDir({.dir = path,
+                                              .cluster_id = kCluster,
+                                              .cluster_name = "c",
+                                              .member_id = 1,
+                                              .member_name = "n1"});
+  ASSERT_TRUE(data.ok()) << data.status();
+  const size_t entries = Entries(path);
+  PeersOptions options = WithChunkMax(absl::Milliseconds(200));
+  options.snapshots.take = [&] { return data->states->Take(*data->state); };
+  options.snapshots.tip_at = [](raft::EntryId id) { return LogStore::Tip{id, 0}; };
+  Node node(1, receiver.address(), options);
+  for (int transfer = 1; transfer <= 2; ++transfer) {
+    node.peers.SendSnapshot(2, /*term=*/1);
+    EXPECT_TRUE(Eventually({&node}, [&] { return receiver.offers() == transfer; }));
+    EXPECT_GT(Entries(path), entries) << "the checkpoint";
+    EXPECT_TRUE(Eventually({&node}, [&] {
+      node.peers.EverySecond();
+      return node.Count<SnapshotSent>() == transfer;
+    }));
+    EXPECT_FALSE(std::get<SnapshotSent>(node.inputs.back()).ok);
+    EXPECT_EQ(Entries(path), entries) << "the checkpoint is removed";
+  }
 }
 
 }  // namespace

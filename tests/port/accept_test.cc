@@ -214,6 +214,26 @@ TEST_F(StrangersTest, AConnectionWhoseCallsWereRejectedIsReplaced) {
   EXPECT_EQ(port_->connections(), 2u);
 }
 
+// Whoever connects all the time must not push out a member whose first call waits for its handler.
+TEST_F(StrangersTest, AConnectionWithACallIsReplacedLast) {
+  StartForPeers({.connections_max = 2});
+  e2e::RawConnection member(address_);
+  member.Send(e2e::Preface() + CallBy(1, kCall, MessageOf("member")));
+  ASSERT_TRUE(Eventually([&] { return port_->running() == 1; }));
+  for (int i = 0; i < 4; ++i) {
+    const int next = NewSocket();
+    Connect(next);
+    EXPECT_TRUE(IsServed(next));
+  }
+  EXPECT_EQ(port_->connections(), 2u);
+  RunEvents();
+  member.Send(CallBy(3, kCall, MessageOf("member")));
+  EXPECT_TRUE(Eventually([&] {
+    RunEvents();
+    return calls_.size() == 2;
+  }));
+}
+
 TEST_F(StrangersTest, TheyGetHalfOfTheCalls) {
   StartForPeers({.calls_max = 8});
   const auto member = Member();

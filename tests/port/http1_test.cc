@@ -53,12 +53,16 @@ class Http1Test : public PortFixture {
     StreamMethod keep_alive;
     keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
     keep_alive.request = &etcdserverpb::LeaseKeepAliveRequest::default_instance();
-    keep_alive.open = [this](Stream* stream) { return std::make_unique<Handler>(this, stream); };
+    keep_alive.open = [this](StreamCall* stream) {
+      return std::make_unique<Handler>(this, stream);
+    };
     group_.methods.streams.push_back(std::move(keep_alive));
     StreamMethod watch;
     watch.name = "/etcdserverpb.Watch/Watch";
     watch.request = &etcdserverpb::WatchRequest::default_instance();
-    watch.open = [this](Stream* stream) { return std::make_unique<LargeHandler>(this, stream); };
+    watch.open = [this](StreamCall* stream) {
+      return std::make_unique<LargeHandler>(this, stream);
+    };
     group_.methods.streams.push_back(std::move(watch));
     json_.Add({{"/v3/check", "/grpc.health.v1.Health/Check"},
                {"/v3/list", "/grpc.health.v1.Health/List"},
@@ -102,7 +106,7 @@ class Http1Test : public PortFixture {
   bool RunUntil(const std::function<bool()>& done) {
     const absl::Time deadline = absl::Now() + absl::Seconds(20);
     while (!done() && absl::Now() < deadline) {
-      for (Command& command : outbox_.Take()) {
+      for (StreamCommand& command : command_queue_.Take()) {
         if (command.stream->connection != nullptr) {
           connection_->Execute(&command);
         } else {
@@ -126,7 +130,7 @@ class Http1Test : public PortFixture {
 
   // Answers each request with a response of the same ID; -1: writes as many as the stream takes.
   struct Handler final : public StreamHandler {
-    Handler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {
+    Handler(Http1Test* of, StreamCall* the_stream) : test(of), stream(the_stream) {
       test->stream_ = stream;
     }
     absl::Status OnRequest(google::protobuf::Message* request) override {
@@ -153,14 +157,14 @@ class Http1Test : public PortFixture {
     bool OnLastRequest() override { return ++test->last_requests_ > 0; }
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
-    Stream* const stream;
+    StreamCall* const stream;
     bool waits = false;
     bool floods = false;
   };
 
   // Writes a response that is too large for JSON.
   struct LargeHandler final : public StreamHandler {
-    LargeHandler(Http1Test* of, Stream* the_stream) : test(of), stream(the_stream) {}
+    LargeHandler(Http1Test* of, StreamCall* the_stream) : test(of), stream(the_stream) {}
     absl::Status OnRequest(google::protobuf::Message* /*request*/) override {
       etcdserverpb::WatchResponse response;
       response.set_cancel_reason(std::string(JsonGateway::kAnswerBytesMax, 'x'));
@@ -171,15 +175,15 @@ class Http1Test : public PortFixture {
     bool OnLastRequest() override { return true; }  // it would write more
     void OnGone() override { ++test->gone_; }
     Http1Test* const test;
-    Stream* const stream;
+    StreamCall* const stream;
   };
 
   // Router:
   bool HasPage(const std::string& path) const override { return path == "/page"; }
   JsonGateway* json() override { return &json_; }
 
-  JsonGateway json_{&outbox_};
-  Stream* stream_ = nullptr;  // the last one that was opened
+  JsonGateway json_{&command_queue_};
+  StreamCall* stream_ = nullptr;  // the last one that was opened
   int last_requests_ = 0;
   int gone_ = 0;
   int64_t written_ = 0;
@@ -319,7 +323,8 @@ TEST_F(Http1Test, AnAnswerThatIsNotReadEndsIt) {
   AnswerCall(std::string(1 << 20, 'x'));
   ASSERT_TRUE(connection_->Write(now_));
   EXPECT_TRUE(connection_->socket_full());
-  EXPECT_GT(outbox_.unsent_bytes, size_t{1} << 20) << "what the socket has not taken is counted";
+  EXPECT_GT(command_queue_.unsent_bytes, size_t{1} << 20)
+      << "what the socket has not taken is counted";
   EXPECT_TRUE(connection_->EndLate(now_ + absl::Seconds(60)));
   EXPECT_FALSE(connection_->EndLate(now_ + absl::Seconds(62)));
 }
@@ -489,7 +494,7 @@ TEST_F(Http1Test, SmallResponsesWaitForEachOther) {
     ASSERT_NE(at, std::string::npos) << i;
   }
   connection_.reset();
-  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && outbox_.unsent_bytes == 0; }));
+  EXPECT_TRUE(RunUntil([this] { return gone_ == 1 && command_queue_.unsent_bytes == 0; }));
 }
 
 TEST_F(Http1Test, AResponseThatIsTooLargeEndsAStreamAndItsHandler) {

@@ -52,7 +52,7 @@ class Http2ConnectionTest : public PortFixture {
     stream.name = kStream;
     stream.request = &HealthCheckRequest::default_instance();
     stream.first_request.wait = absl::Seconds(10);
-    stream.open = [this](Stream*) {
+    stream.open = [this](StreamCall*) {
       ++opened_;
       return std::make_unique<Handler>(&requests_);
     };
@@ -155,7 +155,7 @@ TEST_F(Http2ConnectionTest, NothingFollowsAFirstRequestBeforeTheHandlerHasAccept
   RunEvents();
   EXPECT_EQ(requests_, 1);
   EXPECT_FALSE(connection_->stranger());
-  for (Command& command : outbox_.Take()) connection_->Execute(&command);
+  for (StreamCommand& command : command_queue_.Take()) connection_->Execute(&command);
   RunEvents();
   EXPECT_EQ(requests_, 50);
 }

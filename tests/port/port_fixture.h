@@ -24,7 +24,7 @@ class PortFixture : public testing::Test, protected Router {
   // Call it once the methods are in group_.
   void Connect() {
     group_.events = &events_;
-    group_.outbox = &outbox_;
+    group_.command_queue = &command_queue_;
     int ends[2];
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
     client_ = ends[0];
@@ -45,12 +45,12 @@ class PortFixture : public testing::Test, protected Router {
     connection_.reset();
     RunEvents();
     if (call_ != nullptr) call_->Finish(absl::OkStatus());
-    for (Command& command : outbox_.Take()) {
+    for (StreamCommand& command : command_queue_.Take()) {
       EXPECT_EQ(command.stream->connection, nullptr);
       OnSent(UnsentBytes(command));
     }
-    EXPECT_EQ(outbox_.running, 0);
-    EXPECT_EQ(outbox_.unsent_bytes, 0u);
+    EXPECT_EQ(command_queue_.running, 0);
+    EXPECT_EQ(command_queue_.unsent_bytes, 0u);
     EXPECT_EQ(streams_, 0);
     close(client_);
   }
@@ -64,7 +64,7 @@ class PortFixture : public testing::Test, protected Router {
   // The handler of the unary method ends its call, whose response it has filled in.
   void FinishCall() {
     std::exchange(call_, nullptr)->Finish(absl::OkStatus());
-    for (Command& command : outbox_.Take()) connection_->Execute(&command);
+    for (StreamCommand& command : command_queue_.Take()) connection_->Execute(&command);
   }
 
   // What the connection sends now. The client reads it.
@@ -91,7 +91,7 @@ class PortFixture : public testing::Test, protected Router {
   bool AdmitStream(bool /*of_stranger*/) override { return admits_ && ++streams_ > 0; }
   void OnStreamClosed() override { --streams_; }
   bool ChangeRequestBytes(int64_t, int64_t, int64_t, bool) override { return true; }
-  void OnSent(size_t bytes) override { outbox_.unsent_bytes -= bytes; }
+  void OnSent(size_t bytes) override { command_queue_.unsent_bytes -= bytes; }
   bool HasPage(const std::string&) const override { return false; }
   JsonGateway* json() override { return nullptr; }
 
@@ -99,7 +99,7 @@ class PortFixture : public testing::Test, protected Router {
   bool admits_ = true;
   int streams_ = 0;
   EventQueue events_{[] {}};
-  Outbox outbox_{256 << 20, 2 << 20};
+  CommandQueue command_queue_{256 << 20, 2 << 20};
   Group group_;
   UnaryCall* call_ = nullptr;  // the handler has not answered it yet
   const MonotonicTime start_ = MonotonicTime() + absl::Hours(1);

@@ -34,7 +34,7 @@ class PortTest : public testing::Test {
  protected:
   class Recorder final : public StreamHandler {
    public:
-    Recorder(PortTest* test, Stream* stream) : test_(test) {
+    Recorder(PortTest* test, StreamCall* stream) : test_(test) {
       test_->stream_ = stream;
       ++test_->opened_;
     }
@@ -75,7 +75,7 @@ class PortTest : public testing::Test {
     watch.name = "/grpc.health.v1.Health/Watch";
     watch.one_request = true;
     watch.request = &HealthCheckRequest::default_instance();
-    watch.open = [this](Stream* stream) { return std::make_unique<Recorder>(this, stream); };
+    watch.open = [this](StreamCall* stream) { return std::make_unique<Recorder>(this, stream); };
     methods.streams.push_back(std::move(watch));
     port_.Serve(std::move(methods), &events_,
                 [this](Permission permission, Call* call) { return admission_(permission, call); });
@@ -152,7 +152,7 @@ class PortTest : public testing::Test {
   std::unique_ptr<Health::Stub> stub_;
 
   std::vector<Unary<HealthCheckRequest, HealthCheckResponse>> calls_;  // whose handler ran
-  Stream* stream_ = nullptr;                                           // the newest, not ended
+  StreamCall* stream_ = nullptr;                                       // the newest, not ended
   int opened_ = 0;
   int written_ = 0;
   int ended_ = 0;
@@ -167,7 +167,7 @@ TEST_F(PortTest, AHandlerSeesTheCallAndAnswersFromAnyThread) {
   EXPECT_EQ(call->Metadata("hasleader"), "true");
   EXPECT_EQ(call->Metadata("raftkv-seq"), "1") << "the first value";
   EXPECT_EQ(call->Metadata("other"), std::nullopt) << "no handler reads it";
-  EXPECT_NE(call->peer(), "");
+  EXPECT_NE(call->client_address(), "");
   EXPECT_EQ(call->deadline(), MonotonicTime::InfiniteFuture());
   EXPECT_FALSE(call->gone());
   EXPECT_EQ(port_.running(), 1);

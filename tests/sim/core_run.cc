@@ -273,8 +273,7 @@ class Cores {
   }
 
   void OnSync(int number) {
-    if (nodes_[number].process->log != nullptr)
-      checker_.OnSynced(number, *nodes_[number].process->log);
+    if (const auto& log = nodes_[number].process->log) checker_.OnSynced(number, *log);
   }
 
   raft::Configuration ConfigurationAt(Index index) const {
@@ -515,6 +514,7 @@ class Cores {
 
   void Install(int number, const raft::SnapshotMeta& meta) {
     Node& node = nodes_[number];
+    checker_.CheckSnapshot(number, {meta.last, meta.chain_hash}, meta.configuration);
     node.process->log->Reset({meta.last, meta.chain_hash});
     if (node.process->fuse.blown()) return;
     ledger_.OnInstalled(number, meta.last.index);

@@ -68,7 +68,7 @@ void RunDivergence(uint64_t seed, Marks* marks, Verdict* verdict) {
   lease ? Grant(c) : void(c.Put(c.leader(), "k", "v"));
   c.Run(absl::Seconds(2));
   c.Stop(wrong);
-  lease ? c.LoseLease(wrong, kLease) : c.ChangeAByte(wrong, "k");
+  lease ? c.LoseLease(wrong, kLease) : c.ChangeNewestVersion(wrong, "k");
   c.Start(wrong);
   c.Run(absl::Milliseconds(rng.Between(10, 4000)));
   for (int i = 0; i < 3; ++i) {

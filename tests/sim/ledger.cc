@@ -145,6 +145,34 @@ void Ledger::OnInstalled(int member, raft::Index index) {
   handed_over_[member] = index;
 }
 
+void Ledger::CheckSnapshot(int member, const raft::EntryId& last,
+                           const StateMachine& state_machine) {
+  const auto fail = [&](const std::string& what) {
+    verdict_->Fail("I14", absl::StrFormat("the snapshot of n%d that ends with entry %d %s",
+                                          member + 1, last.index, what));
+  };
+  if (state_machine.applied() != last || last.index > known_) {
+    return fail(absl::StrFormat("contains the state after entry %d; %d are known",
+                                state_machine.applied().index, known_));
+  }
+  CheckState(member, state_machine);
+  const raft::Index interval = SmallOptions().digest_interval;
+  const auto& kept = state_machine.digests();
+  raft::Index expected = last.index / interval * interval - (kept.size() - 1) * interval;
+  for (const StateDigest& digest : kept) {
+    if (digest.index != expected) {
+      return fail(
+          absl::StrFormat("keeps a digest of entry %d instead of %d", digest.index, expected));
+    }
+    expected += interval;
+    const Item& item = entries_[digest.index - 1];
+    if (item.digest_known && item.digest != digest.digest) {
+      return fail(
+          absl::StrFormat("keeps a digest of entry %d that no member had there", digest.index));
+    }
+  }
+}
+
 void Ledger::OnHandOver(int member, const std::vector<raft::Entry>& entries) {
   for (const raft::Entry& entry : entries) {
     raft::Index& last = handed_over_[member];

@@ -11,6 +11,9 @@
 //        compacted revisions, answers and contents are those of the model. Members with equal
 //        revisions have equal hashes of the history, whatever the progress of their physical
 //        compaction.
+//   I14  The state in a snapshot that is sent or installed is the one right after the last entry of
+//        the snapshot. The digests that it keeps are those after their entries. (raft_checker.h
+//        checks the rest of I14.)
 //   I16  No command is in the ledger twice. Of the entries with the same command of a session, one
 //        is executed at most, and all that the session has decided have the same answer. (history.h
 //        checks the rest of I16.)
@@ -72,6 +75,8 @@ class Ledger {
   void OnStart(int member, raft::Index applied);
   // A snapshot up to `index` replaces the state machine.
   void OnInstalled(int member, raft::Index index);
+  // A member sends or installs a snapshot that ends with `last` and contains this state.
+  void CheckSnapshot(int member, const raft::EntryId& last, const StateMachine& state_machine);
   void OnHandOver(int member, const std::vector<raft::Entry>& entries);
   void AfterApply(int member, const StateMachine& state_machine);
   raft::Index handed_over(int member) const { return handed_over_[member]; }

@@ -268,6 +268,7 @@ void Member::SendSnapshot(raft::MemberId to, raft::Term term) {
   if (!p.fuse.Burn()) return;
   const std::optional<LogStore::Tip> base = p.member->replica().TipAt(p.state_machine->applied());
   CHECK(base.has_value()) << "the log holds the applied entry";
+  CheckSnapshot(*base, p.state_machine->members().configuration(), *p.state_machine);
   auto contents = std::make_shared<WriteBatch>();
   const absl::Status read =
       p.engine->Scan({}, {}, [&](std::string_view key, std::string_view value) {
@@ -276,6 +277,12 @@ void Member::SendSnapshot(raft::MemberId to, raft::Term term) {
       });
   CHECK(read.ok()) << read;
   world_->network().SendSnapshot(number_, to, term, *base, std::move(contents));
+}
+
+void Member::CheckSnapshot(const LogStore::Tip& base, const raft::Configuration& configuration,
+                           const StateMachine& state_machine) {
+  world_->raft_checker().CheckSnapshot(number_, base, configuration);
+  world_->ledger().CheckSnapshot(number_, base.id, state_machine);
 }
 
 void Member::StopSnapshots() {
@@ -294,6 +301,7 @@ std::unique_ptr<StateMachine> Member::Replace(std::unique_ptr<ReceivedSnapshot> 
   p.engine = engine.get();
   auto state_machine = StateMachine::Open(std::move(engine), StateOptions());
   CHECK(state_machine.ok()) << state_machine.status();
+  CheckSnapshot(snapshot->base(), snapshot->configuration(), **state_machine);
   p.installed = snapshot->base().id.index;
   return *std::move(state_machine);
 }

@@ -169,6 +169,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   void RunHub();
   void EndLife(bool in_order);
   void Check();
+  // Checks a snapshot that is sent or installed.
+  void CheckSnapshot(const LogStore::Tip& base, const raft::Configuration& configuration,
+                     const StateMachine& state_machine);
 
   World* const world_;
   const int number_;

@@ -127,6 +127,7 @@ void Member::Start() {
   world_->raft_checker().OnStart(number_, *p.log);
   if (disk_.resume()) {
     world_->marks().Hit(Mark::kInstallResumed);
+    CheckSnapshot(*disk_.resume(), p.state_machine->members().configuration(), *p.state_machine);
     ResumeInstall(*disk_.resume(), p.log.get());
     disk_.Replaced(&p.fuse);
     world_->raft_checker().OnSynced(number_, *p.log);

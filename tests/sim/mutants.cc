@@ -65,6 +65,9 @@ constexpr Mutant kMutants[] = {
     {"truncate-on-duplicate-append", "M63", "a duplicate append removes what follows it"},
     {"follower-commits-past-proof", "M09",
      "a follower commits entries beyond those that the append proved equal"},
+    {"payload-is-lost", "", "a follower stores commands without their contents"},
+    {"full-leader-replaces-an-entry", "",
+     "a leader with too many uncommitted entries removes its last one for a new one"},
     {"chain-not-compared", "", "logs are matched by index and term alone"},
     {"committed-conflict-ignored", "", "entries of a leader replace committed ones"},
     {"digests-not-compared", "", "the members do not compare the digests of their states"},
@@ -87,6 +90,9 @@ constexpr Mutant kMutants[] = {
      "a member does not learn the leases of an installed snapshot"},
     {"install-hides-the-sessions", "",
      "a member does not learn the sessions of an installed snapshot"},
+    {"digest-is-kept-late", "", "a state keeps an older digest again instead of a new one"},
+    {"snapshot-names-the-end-of-the-log", "",
+     "a snapshot has the chain hash of the log's last entry, not of its own"},
     {"restored-log-is-not-empty", "",
      "a member that was restored tells the others that it has forgotten nothing"},
     // Reads.
@@ -98,6 +104,7 @@ constexpr Mutant kMutants[] = {
     // Apply and answers.
     {"apply-twice-after-restart", "M43", "entries that the state machine holds are applied again"},
     {"applied-index-outside-the-batch", "M41", "data and applied index are written apart"},
+    {"applied-term-stays", "", "the state machine saves the index of an entry, but not its term"},
     {"apply-reads-local-state", "M42", "applying depends on what only this member knows"},
     {"large-entry-passed-over", "M17", "an entry that is too large for the loop counts as applied"},
     // Transactions.
@@ -160,6 +167,8 @@ constexpr Mutant kMutants[] = {
     {"lost-leader-means-not-proposed", "M12",
      "a client is told that a write in flight did not happen when the leader changes"},
     {"propose-twice-after-unknown", "M47", "a proposal of unknown fate is proposed again"},
+    {"proposal-of-another-term", "M47",
+     "a leader proposes what was meant for the leader of another term"},
     // Bounds.
     {"window-without-bound", "", "a leader sends to a peer that acknowledges nothing"},
     {"requests-without-bound", "", "a member takes any number of requests that wait"},

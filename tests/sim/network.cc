@@ -187,11 +187,12 @@ void Network::Notice(int member, int peer, uint64_t ended, bool aborted) {
 void Network::Renew(int member, int peer) {
   Link& out = link(member, peer);
   if (out.known_epoch == epoch(member, peer) || !world_->member(member).up()) return;
+  const bool stopped = out.known_epoch == out.stopped_epoch;
   out.known_epoch = epoch(member, peer);
   if (!out.unsent.empty()) world_->marks().Hit(Mark::kUnsent);
   const raft::MemberId id = world_->member(peer).id();
   world_->member(member).Post(AppendLost{id});
-  world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {})});
+  world_->member(member).Post(ForwardLost{id, std::exchange(out.unsent, {}), stopped});
 }
 
 // --- snapshots
@@ -325,7 +326,9 @@ void Network::OnDown(int member, bool in_order) {
     if (transfer.to == member) EndSnapshot(number, false);
   }
   for (int peer = 0; peer < size_; ++peer) {
-    if (peer != member) End(member, peer, /*aborted=*/!in_order);
+    if (peer == member) continue;
+    if (in_order) link(peer, member).stopped_epoch = epoch(peer, member);
+    End(member, peer, /*aborted=*/!in_order);
   }
 }
 

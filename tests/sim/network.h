@@ -81,9 +81,10 @@ class Network {
   struct Link {  // one for each direction
     bool cut = false;
     Micros clogged_until = 0;
-    Micros last_arrival = 0;       // of the last packet on the connection, to keep the order
-    uint64_t known_epoch = 0;      // the epoch that the sending end knows
-    uint64_t first_epoch = 0;      // the epoch at the start of its process
+    Micros last_arrival = 0;              // of the last packet on the connection, to keep the order
+    uint64_t known_epoch = 0;             // the epoch that the sending end knows
+    uint64_t stopped_epoch = UINT64_MAX;  // the last one that the receiver ended by an orderly stop
+    uint64_t first_epoch = 0;             // the epoch at the start of its process
     std::vector<uint64_t> unsent;  // forwarded proposals that were not sent; reported at Notice
     uint64_t last_number = 0;      // the highest number that arrived, to notice reordering
   };

@@ -296,6 +296,25 @@ void RaftChecker::CheckLogMatching(int member, raft::Index index, raft::Term ter
   chains_[index - 1].emplace_back(term, chain);
 }
 
+void RaftChecker::CheckSnapshot(int member, const LogStore::Tip& base,
+                                const raft::Configuration& configuration) {
+  const raft::Index index = base.id.index;
+  const auto fail = [&](const char* what) {
+    verdict_->Fail("I14", absl::StrFormat("the snapshot of %s that ends with entry %d (term %d) %s",
+                                          Name(member), index, base.id.term, what));
+  };
+  if (index == 0 || index > ledger_->size() || ledger_->term(index) != base.id.term) {
+    return fail("does not end with a committed entry");
+  }
+  if (product_chains_[index - 1] != base.chain_hash) {
+    fail("has another chain hash than the log up to there");
+  }
+  if (!configuration.voters.empty() &&
+      configuration != std::prev(configurations_.upper_bound(index))->second) {
+    fail("has another configuration than the one in force there");
+  }
+}
+
 void RaftChecker::CheckCandidate(int member, const raft::Raft& raft) {
   if (raft.term() > newest_term_) {
     verdict_->Fail("term", absl::StrFormat("%s is in term %d, and nobody was a candidate after %d",
@@ -430,6 +449,7 @@ void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
       return;
     }
     ledger_->Commit(index, item.term, item.chain, raft.term());
+    product_chains_.push_back(item.product_chain);
     if (item.term < raft.term()) {
       marks_->Hit(Mark::kOldTermCommitted);
       if (std::find(orphaned_terms_.begin(), orphaned_terms_.end(), item.term) !=

@@ -21,6 +21,9 @@
 //       comes from a committed entry, it is equal to the configuration in that entry. Learners do
 //       not campaign.
 //   I8  An acknowledged match is synced. A restart finds all synced entries.
+//   I14 A snapshot that is sent or installed ends with a committed entry. Its chain hash is that of
+//       the log up to there, and its configuration is the one in force there (ledger.h checks its
+//       state).
 //
 //   term  A member enters a term only after some member became a candidate in it or in a later one.
 //
@@ -62,6 +65,10 @@ class RaftChecker {
   void OnDown(int member);
   // Entry `index` is committed and has this configuration.
   void OnConfiguration(raft::Index index, raft::Configuration configuration);
+  // A member sends or installs a snapshot that ends with `base`. `configuration`: the one that it
+  // contains; it has no voters if the log does not have the members yet.
+  void CheckSnapshot(int member, const LogStore::Tip& base,
+                     const raft::Configuration& configuration);
   // Called by the engine right after a synced batch. At this time the log store's memory has this
   // batch and nothing later.
   void OnSynced(int member, const LogStore& log);
@@ -127,7 +134,8 @@ class RaftChecker {
   std::vector<raft::MemberId> ids_;                            // by machine
   std::map<raft::MemberId, Shadow> replaced_;                  // of earlier ids
   std::map<raft::Index, raft::Configuration> configurations_;  // committed; 0: the first one
-  raft::Term newest_term_ = 0;  // in which a member has voted for itself
+  std::vector<uint64_t> product_chains_;  // [index - 1]: Item::product_chain of the committed entry
+  raft::Term newest_term_ = 0;            // in which a member has voted for itself
   std::map<raft::Term, int> leaders_;
   std::map<std::pair<raft::MemberId, raft::Term>, raft::MemberId> votes_;
   // chains_[index - 1]: the hash at that index for each term that was seen there.

@@ -33,7 +33,7 @@ struct SharedState {
 };
 
 struct Report {
-  Totals totals;  // of one seed
+  Counts counts;
   uint64_t seed;
   char invariant[16];
   char what[640];
@@ -73,7 +73,7 @@ class CheckMessageSink final : public google::LogSink {
     alarm(kSecondsPerSeed);
     const RunResult result = RunSeed(seeds[i], mutant, /*trace=*/false, kind);
     Report report = {};
-    report.totals.Add(result);
+    report.counts = result;
     report.seed = seeds[i];
     CopyTo(report.invariant, result.invariant);
     CopyTo(report.what, result.what);
@@ -89,20 +89,6 @@ std::string HowItEnded(int status, const SharedState& state) {
     return WTERMSIG(status) == SIGALRM ? "hangs" : absl::StrCat("signal ", WTERMSIG(status));
   }
   return absl::StrCat("exit code ", WEXITSTATUS(status));
-}
-
-void Merge(const Totals& from, Totals* to) {
-  to->seeds += from.seeds;
-  to->time += from.time;
-  to->events += from.events;
-  to->crashes += from.crashes;
-  to->partitions += from.partitions;
-  to->acknowledged_writes += from.acknowledged_writes;
-  to->reads += from.reads;
-  to->committed += from.committed;
-  to->terms += from.terms;
-  to->below_minima += from.below_minima;
-  to->marks.Add(from.marks);
 }
 
 // Runs, for some of the seeds, the tests that World cannot do.
@@ -128,22 +114,26 @@ void RunBeside(uint64_t seed, std::string_view mutant, RunResult* result) {
 
 }  // namespace
 
-void Totals::Add(const RunResult& result) {
+void Counts::Add(const Counts& other) {
+  time += other.time;
+  events += other.events;
+  crashes += other.crashes;
+  partitions += other.partitions;
+  acknowledged_writes += other.acknowledged_writes;
+  reads += other.reads;
+  committed += other.committed;
+  terms += other.terms;
+  marks.Add(other.marks);
+}
+
+void Totals::AddRun(const Counts& run) {
   const Profile minima;
+  Add(run);
   ++seeds;
-  time += result.time;
-  events += result.events;
-  crashes += result.crashes;
-  partitions += result.partitions;
-  acknowledged_writes += result.acknowledged_writes;
-  reads += result.reads;
-  committed += result.committed;
-  terms += result.terms;
-  marks.Add(result.marks);
-  const bool short_of = result.time < minima.time_min || result.events < minima.events_min ||
-                        result.crashes < minima.crashes_min ||
-                        result.partitions < minima.partitions_min ||
-                        result.acknowledged_writes < minima.acknowledged_min;
+  const bool short_of = run.time < minima.time_min || run.events < minima.events_min ||
+                        run.crashes < minima.crashes_min ||
+                        run.partitions < minima.partitions_min ||
+                        run.acknowledged_writes < minima.acknowledged_min;
   if (short_of) ++below_minima;
 }
 
@@ -197,7 +187,7 @@ Outcome RunSeeds(const std::vector<uint64_t>& seeds, std::string_view mutant, in
     const ssize_t size = read(ends[0], &report, sizeof(report));
     if (size < 0 && errno == EINTR) continue;
     if (size != sizeof(report)) break;
-    Merge(report.totals, &outcome.totals);
+    outcome.totals.AddRun(report.counts);
     if (progress) progress(outcome.totals);
     if (report.invariant[0] == '\0') continue;
     outcome.failures.push_back({report.seed, report.invariant, report.what});

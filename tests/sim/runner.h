@@ -23,20 +23,11 @@ enum class Kind { kMembers, kCores };
 // two runs must be equal.
 RunResult RunSeed(uint64_t seed, std::string_view mutant, bool trace, Kind kind = Kind::kMembers);
 
-struct Totals {
+struct Totals : Counts {
   uint64_t seeds = 0;
-  Micros time = 0;
-  uint64_t events = 0;
-  uint64_t crashes = 0;
-  uint64_t partitions = 0;
-  uint64_t acknowledged_writes = 0;
-  uint64_t reads = 0;
-  uint64_t committed = 0;
-  uint64_t terms = 0;
   uint64_t below_minima = 0;  // runs that ended below the minima of a Profile (time_min, ...)
-  Marks marks;
 
-  void Add(const RunResult& result);
+  void AddRun(const Counts& run);
 };
 
 struct Failure {

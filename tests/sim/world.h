@@ -47,10 +47,8 @@ struct RunOptions {
   std::string ignored = {};  // the invariant whose violations are not reported
 };
 
-struct RunResult {
-  std::string invariant;  // the broken one; empty: all held
-  std::string what;
-  uint64_t trace_hash = 0;
+// What happened in one run, or in several.
+struct Counts {
   Micros time = 0;
   uint64_t events = 0;
   uint64_t crashes = 0;
@@ -60,6 +58,14 @@ struct RunResult {
   uint64_t committed = 0;
   uint64_t terms = 0;
   Marks marks;
+
+  void Add(const Counts& other);
+};
+
+struct RunResult : Counts {
+  std::string invariant;  // the broken one; empty: all held
+  std::string what;
+  uint64_t trace_hash = 0;
 };
 
 std::string PeerUrl(raft::MemberId id, uint64_t number);

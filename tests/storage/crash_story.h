@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "tests/model/random_requests.h"
 #include "tests/sim/rng.h"
 #include "tests/storage/crash_disk.h"

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "storage/engine/rocks_engine.h"
 #include "tests/storage/jobs.h"
 #include "tests/storage/testing.h"

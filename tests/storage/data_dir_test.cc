@@ -1,4 +1,4 @@
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -13,7 +13,7 @@
 #include "glog/logging.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "storage/engine/rocks_engine.h"
 #include "tests/storage/testing.h"
 

@@ -1,6 +1,6 @@
 // Restores of a backup into data directories of a new cluster, also ones that are interrupted.
 
-#include "storage/restore.h"
+#include "storage/data_dir/restore.h"
 
 #include <gtest/gtest.h>
 

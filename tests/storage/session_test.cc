@@ -31,6 +31,13 @@ class SessionTest : public StoreTest {
                         "success { request_put { key: '", key, "' value: 'v' } } }");
   }
   absl::Status Status(const std::string& command) { return ApplyText(command).status; }
+  // An empty store whose rules allow few answers.
+  void ReopenWithSmallRules() {
+    state_ = *StateMachine::Open(
+        std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
+        SmallOptions());
+    ApplyText("set_cluster_version { version: 4 }");
+  }
   size_t Stored() { return Table(mvcc::kSessionTable).size(); }
 };
 
@@ -184,46 +191,32 @@ TEST_F(SessionTest, ALargeAnswerIsStoredInPart) {
 }
 
 TEST_F(SessionTest, AllSessionsShareTheBounds) {
-  auto state = *StateMachine::Open(
-      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
-      SmallOptions());
-  raft::Index index = 0;
-  const auto apply = [&](const std::string& command) {
-    return state->Apply({MakeEntry(1, ++index, Parse<proto::Command>(command))}).front().status;
-  };
-  apply("set_cluster_version { version: 4 }");
+  ReopenWithSmallRules();
   for (int lease = 1; lease <= 4; ++lease) {
-    apply(absl::StrCat("lease_grant { ID: ", lease, " TTL: 60 }"));
+    ApplyText(absl::StrCat("lease_grant { ID: ", lease, " TTL: 60 }"));
   }
   for (int seq = 1; seq <= 4; ++seq) {
     for (int lease = 1; lease <= 3; ++lease) {
-      EXPECT_TRUE(apply("put { key: 'k' }" + In(lease, seq)).ok());
+      EXPECT_TRUE(Status("put { key: 'k' }" + In(lease, seq)).ok());
     }
   }
-  EXPECT_TRUE(absl::IsResourceExhausted(apply("put { key: 'k' }" + In(4, 1))));
-  EXPECT_TRUE(apply("lease_revoke { ID: 1 }").ok());
-  EXPECT_TRUE(apply("put { key: 'k' }" + In(4, 1)).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Status("put { key: 'k' }" + In(4, 1))));
+  EXPECT_TRUE(Status("lease_revoke { ID: 1 }").ok());
+  EXPECT_TRUE(Status("put { key: 'k' }" + In(4, 1)).ok());
 }
 
 TEST_F(SessionTest, ExpiryIsBoundedByTheStoredAnswersToo) {
-  auto state = *StateMachine::Open(
-      std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed),
-      SmallOptions());
-  raft::Index index = 0;
-  const auto apply = [&](const std::string& command) {
-    return state->Apply({MakeEntry(1, ++index, Parse<proto::Command>(command))}).front().status;
-  };
-  apply("set_cluster_version { version: 4 }");
-  apply("lease_grant { ID: 1 TTL: 60 }");
-  apply("lease_grant { ID: 2 TTL: 60 }");
+  ReopenWithSmallRules();
+  ApplyText("lease_grant { ID: 1 TTL: 60 }");
+  ApplyText("lease_grant { ID: 2 TTL: 60 }");
   for (int seq = 1; seq <= 2; ++seq) {
-    apply("put { key: 'k' }" + In(1, seq));
-    apply("put { key: 'k' }" + In(2, seq));
+    ApplyText("put { key: 'k' }" + In(1, seq));
+    ApplyText("put { key: 'k' }" + In(2, seq));
   }
   EXPECT_TRUE(
-      apply("expire_leases { leases { id: 1 renewed: 2 } leases { id: 2 renewed: 3 } }").ok());
-  EXPECT_EQ(apply("put { key: 'k' }" + In(1, 1)), kExpired);
-  EXPECT_TRUE(apply("put { key: 'k' }" + In(2, 1)).ok()) << "2 + 2 answers are more than 3";
+      Status("expire_leases { leases { id: 1 renewed: 2 } leases { id: 2 renewed: 3 } }").ok());
+  EXPECT_EQ(Status("put { key: 'k' }" + In(1, 1)), kExpired);
+  EXPECT_TRUE(Status("put { key: 'k' }" + In(2, 1)).ok()) << "2 + 2 answers are more than 3";
 }
 
 TEST_F(SessionTest, AStoreWithADamagedAnswerIsNotOpened) {

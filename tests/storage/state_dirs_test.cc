@@ -1,7 +1,7 @@
 // Snapshots as files: taken from one data directory, received and installed in another, interrupted
 // at each step.
 
-#include "storage/state_dirs.h"
+#include "storage/data_dir/state_dirs.h"
 
 #include <filesystem>
 #include <memory>
@@ -9,7 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {

@@ -11,7 +11,7 @@
 #include "glog/logging.h"
 #include "proto/command.pb.h"
 #include "server/raft/types.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_DISK_SPACE_H_
-#define RAFTKV_STORAGE_DISK_SPACE_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_
+#define RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_
 
 // The space on the volume of a data directory, and the directory's reserve file.
 //
@@ -46,4 +46,4 @@ class Reserve {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_DISK_SPACE_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_

@@ -1,4 +1,4 @@
-#include "storage/disk_space.h"
+#include "storage/data_dir/disk_space.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 
 #include <cerrno>
 
-#include "storage/files.h"
+#include "storage/base/files.h"
 
 namespace raftkv {
 

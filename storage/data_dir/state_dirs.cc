@@ -1,4 +1,4 @@
-#include "storage/state_dirs.h"
+#include "storage/data_dir/state_dirs.h"
 
 #include <sys/random.h>
 
@@ -18,8 +18,8 @@
 #include "absl/strings/str_split.h"
 #include "glog/logging.h"
 #include "storage/base/checksum.h"
+#include "storage/base/files.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/files.h"
 #include "storage/members.h"
 #include "storage/mvcc/layout.h"
 

@@ -1,4 +1,4 @@
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -28,12 +28,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "storage/base/checksum.h"
-#include "storage/disk_space.h"
+#include "storage/base/files.h"
+#include "storage/data_dir/disk_space.h"
+#include "storage/data_dir/start_space.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/files.h"
 #include "storage/log/watermark.h"
 #include "storage/mvcc/layout.h"
-#include "storage/start_space.h"
 
 namespace raftkv {
 namespace {

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_FILES_H_
-#define RAFTKV_STORAGE_FILES_H_
+#ifndef RAFTKV_STORAGE_BASE_FILES_H_
+#define RAFTKV_STORAGE_BASE_FILES_H_
 
 // Small files and directories of the data directory, written so that they survive a power loss.
 // Errors name the path: PermissionDenied or Unavailable.
@@ -27,4 +27,4 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_FILES_H_
+#endif  // RAFTKV_STORAGE_BASE_FILES_H_

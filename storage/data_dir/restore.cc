@@ -1,4 +1,4 @@
-#include "storage/restore.h"
+#include "storage/data_dir/restore.h"
 
 #include <unistd.h>
 
@@ -14,10 +14,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
-#include "storage/files.h"
+#include "storage/base/files.h"
+#include "storage/data_dir/snapshot_files.h"
+#include "storage/data_dir/state_dirs.h"
 #include "storage/restored_state.h"
-#include "storage/snapshot_files.h"
-#include "storage/state_dirs.h"
 #include "storage/tables/keys.h"
 
 namespace raftkv {

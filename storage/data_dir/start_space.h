@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_START_SPACE_H_
-#define RAFTKV_STORAGE_START_SPACE_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_START_SPACE_H_
+#define RAFTKV_STORAGE_DATA_DIR_START_SPACE_H_
 
 // Whether the volume of a data directory has the space that a start needs. Called by data_dir.cc.
 
@@ -20,4 +20,4 @@ absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status)
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_START_SPACE_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_START_SPACE_H_

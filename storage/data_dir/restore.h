@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_RESTORE_H_
-#define RAFTKV_STORAGE_RESTORE_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_RESTORE_H_
+#define RAFTKV_STORAGE_DATA_DIR_RESTORE_H_
 
 // Restores a backup into a new data directory: that of one member of a new cluster
 // (docs/decisions/0015). Each member of the new cluster restores the same file with the same
@@ -20,7 +20,7 @@
 #include "absl/status/statusor.h"
 #include "proto/etcd/rpc.pb.h"
 #include "storage/backup/backup_file.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 
@@ -51,4 +51,4 @@ absl::StatusOr<Restored> RestoreDataDir(BackupReader* backup, const DataDirOptio
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_RESTORE_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_RESTORE_H_

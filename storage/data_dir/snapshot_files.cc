@@ -1,4 +1,4 @@
-#include "storage/snapshot_files.h"
+#include "storage/data_dir/snapshot_files.h"
 
 #include <fcntl.h>
 #include <sys/statvfs.h>
@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "storage/base/checksum.h"
 #include "storage/base/disk_operations.h"
+#include "storage/base/files.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/files.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
 #include "storage/tables/state.h"

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_DATA_DIR_H_
-#define RAFTKV_STORAGE_DATA_DIR_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_DATA_DIR_H_
+#define RAFTKV_STORAGE_DATA_DIR_DATA_DIR_H_
 
 // A member's data directory. Opening it checks that it belongs to this member, that no other
 // process uses it, and that its contents are intact. The server opens it before anything else and
@@ -38,9 +38,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/data_dir/state_dirs.h"
 #include "storage/log/entry.h"
 #include "storage/log/log_store.h"
-#include "storage/state_dirs.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
@@ -129,4 +129,4 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_DATA_DIR_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_DATA_DIR_H_

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_SNAPSHOT_FILES_H_
-#define RAFTKV_STORAGE_SNAPSHOT_FILES_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_SNAPSHOT_FILES_H_
+#define RAFTKV_STORAGE_DATA_DIR_SNAPSHOT_FILES_H_
 
 // A snapshot as files: the files of a RocksDB checkpoint of the state machine, in a directory of
 // its own in the data directory. The sender reads them in chunks, the receiver writes and verifies
@@ -98,4 +98,4 @@ class SnapshotWriter {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_SNAPSHOT_FILES_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_SNAPSHOT_FILES_H_

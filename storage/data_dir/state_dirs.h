@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_STATE_DIRS_H_
-#define RAFTKV_STORAGE_STATE_DIRS_H_
+#ifndef RAFTKV_STORAGE_DATA_DIR_STATE_DIRS_H_
+#define RAFTKV_STORAGE_DATA_DIR_STATE_DIRS_H_
 
 // The directories of a member's state machine in its data directory, on disk (storage/snapshot.h).
 //
@@ -20,8 +20,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "storage/data_dir/snapshot_files.h"
 #include "storage/snapshot.h"
-#include "storage/snapshot_files.h"
 #include "storage/version.h"
 
 namespace raftkv {
@@ -75,4 +75,4 @@ class StateDirs final : public StateStore {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_STATE_DIRS_H_
+#endif  // RAFTKV_STORAGE_DATA_DIR_STATE_DIRS_H_

@@ -1,4 +1,4 @@
-#include "storage/start_space.h"
+#include "storage/data_dir/start_space.h"
 
 #include <cerrno>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "storage/disk_space.h"
+#include "storage/data_dir/disk_space.h"
 
 namespace raftkv {
 namespace {

@@ -1,4 +1,4 @@
-#include "storage/files.h"
+#include "storage/base/files.h"
 
 #include <fcntl.h>
 #include <unistd.h>
