@@ -21,6 +21,7 @@ struct Standing {
   size_t unsent_bytes = 0;  // of answers
   bool rejected_by_peers = false;
   bool halted = false;
+  bool out_of_space = false;  // takes no entries, so it would never learn the outcome of a write
   bool learner = false;
   // There is no leader, and the call has the metadata `hasleader`: etcd's clients then ask for an
   // error at once.
@@ -37,6 +38,7 @@ inline absl::Status WhyNot(Permission permission, const Standing& standing) {
   // The local state may lack acknowledged writes.
   if (standing.rejected_by_peers) return RejectedByPeers();
   if (standing.halted) return HasHalted();
+  if (standing.out_of_space && permission != Permission::kReadSelf) return OutOfSpace();
   if (standing.learner && permission != Permission::kReadSelf) return NotForLearners();
   return standing.lacks_leader ? NoLeader() : absl::OkStatus();
 }

@@ -93,6 +93,7 @@ struct Edge {
                                .unsent_bytes = unsent_bytes(),
                                .rejected_by_peers = member->rejected_by_peers(),
                                .halted = member->halted(),
+                               .out_of_space = member->out_of_space(),
                                .learner = member->is_learner(),
                                .lacks_leader = !leader};
     absl::Status status = WhyNot(permission, standing);

@@ -69,6 +69,7 @@ void WatchService::EndCalls(MonotonicTime now) {
   if (first || edge_.member->has_leader()) last_leader_ = now;
   const bool rejected = edge_.member->rejected_by_peers();
   const bool halted = edge_.member->halted();
+  const bool out_of_space = edge_.member->out_of_space();  // it takes no entries, so sees no events
   const bool leaderless =
       now - last_leader_ >= kLeaderlessTimeouts * edge_.config->election_timeout;
   const bool declining = edge_.phase->AtLeast(Phase::kDeclining);
@@ -79,6 +80,8 @@ void WatchService::EndCalls(MonotonicTime now) {
       call->End(Stopping());
     } else if (rejected || halted) {
       call->End(rejected ? RejectedByPeers() : HasHalted());
+    } else if (out_of_space) {
+      call->End(OutOfSpace());
     } else if (leaderless && call->needs_leader()) {
       call->End(NoLeader());
     }

@@ -25,6 +25,7 @@ TEST(Admission, DependsOnWhatTheCallNeedsAndOnTheStateOfTheMember) {
       {"unsent answers", {.unsent_bytes = kUnsentBytesMax + 1}, TooManyRequests(), own},
       {"rejected", {.rejected_by_peers = true}, RejectedByPeers(), own},
       {"halted", {.halted = true}, HasHalted(), own},
+      {"out of space", {.out_of_space = true}, OutOfSpace(), {kNone, kMaintainSelf, kReadSelf}},
       {"learner", {.learner = true}, NotForLearners(), {kNone, kMaintainSelf, kReadSelf}},
       {"rejected learner", {.rejected_by_peers = true, .learner = true}, RejectedByPeers(), own},
       {"halted learner", {.halted = true, .learner = true}, HasHalted(), own},

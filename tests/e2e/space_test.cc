@@ -218,8 +218,19 @@ TEST_F(SmallDisk, WithLittleSpacePutsAreDeniedUntilThereIsMore) {
 }
 
 TEST_F(SmallDisk, AFullDiskNeitherEndsAMemberNorKeepsItDown) {
+  const auto context = MakeContext(absl::Seconds(60));
+  const auto watch = cluster_->connection(0).watch->Watch(context.get());
+  etcdserverpb::WatchRequest create;
+  create.mutable_create_request()->set_key("k");
+  ASSERT_TRUE(watch->Write(create));
   LeaveFree(kMiB / 4);
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return OutOfSpace(); }));
+  // It stores no entries, so clients must use another member: their calls would wait in vain.
+  for (etcdserverpb::WatchResponse response; watch->Read(&response);) {
+  }
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(cluster_->Put(0, "k", "v").status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(cluster_->Get(0, "k").status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_FALSE(HasReserve()) << "it gives its space back";
   EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return Health(0) == "NOT_SERVING"; }));
   ExpectOk(cluster_->Get(0, "k", /*serializable=*/true));

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/checksum.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "tests/peer/node.h"
 
 namespace raftkv {
