@@ -67,10 +67,15 @@ void ClusterImpl::Start(std::shared_ptr<const AnyRequest> request, const CallOpt
   if (options_.exactly_once && request->of_keys) {
     return StartWrite(std::move(request), options, std::move(done));
   }
-  absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
   FailoverOptions prepared = Prepare(*request, options);
   absl::StatusOr<grpc::ByteBuffer> bytes = Encode(*request, prepared.timeout);
-  async_->Start(std::move(prepared), endpoints_, preferred_.load(std::memory_order_relaxed),
+  StartAsync(std::move(request), std::move(prepared), std::move(bytes), std::move(done));
+}
+
+void ClusterImpl::StartAsync(std::shared_ptr<const AnyRequest> request, FailoverOptions options,
+                             absl::StatusOr<grpc::ByteBuffer> bytes, MessageCallback done) {
+  absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
+  async_->Start(std::move(options), endpoints_, preferred_.load(std::memory_order_relaxed),
                 std::move(bytes),
                 [this, request = std::move(request), done = std::move(done),
                  progress = Progress()](FailoverCall& call) mutable {
@@ -83,20 +88,22 @@ void ClusterImpl::StartWrite(std::shared_ptr<const AnyRequest> request, const Ca
                              MessageCallback done) {
   CallOptions own = options;
   if (own.deadline == absl::InfiniteFuture()) own.deadline = absl::Now() + options_.request_timeout;
-  writers_.Run([this, request = std::move(request), done = std::move(done), own](
-                   bool too_many, const std::stop_token& closing) mutable {
-    if (too_many) {
-      return done(Finish(*request, Progress(),
-                         absl::ResourceExhaustedError(absl::StrCat(
-                             WriterThreads::kWaitingMax,
-                             " writes of this client wait; start more when some have ended"))));
-    }
-    std::stop_source either;
-    const auto stop = [&either] { either.request_stop(); };
-    const std::stop_callback by_caller(std::exchange(own.cancel, either.get_token()), stop);
-    const std::stop_callback by_end(closing, stop);
-    done(Call(*request, own));
-  });
+  const auto callback = std::make_shared<MessageCallback>(std::move(done));
+  const bool accepted = writers_.Run(
+      request->message->ByteSizeLong(),
+      [this, request, callback, own](const std::stop_token& closing) mutable {
+        std::stop_source either;
+        const auto stop = [&either] { either.request_stop(); };
+        const std::stop_callback by_caller(std::exchange(own.cancel, either.get_token()), stop);
+        const std::stop_callback by_end(closing, stop);
+        (*callback)(Call(*request, own));
+      });
+  if (accepted) return;
+  FailoverOptions prepared = Prepare(*request, options);
+  StartAsync(std::move(request), std::move(prepared),
+             absl::ResourceExhaustedError(
+                 "too many writes of this client wait; start more when some have ended"),
+             std::move(*callback));
 }
 
 absl::StatusOr<grpc::ByteBuffer> ClusterImpl::Send(const FailoverOptions& options,
@@ -114,7 +121,7 @@ absl::StatusOr<grpc::ByteBuffer> ClusterImpl::Write(const FailoverOptions& optio
   const MonotonicTime deadline = Now() + options.timeout;
   for (;;) {
     if (options.cancel.stop_requested()) return absl::CancelledError("the call was cancelled");
-    const absl::StatusOr<ExactlyOnce::Write> write = exactly_once_->Begin(deadline);
+    const absl::StatusOr<ExactlyOnce::Write> write = exactly_once_->Begin(deadline, options.cancel);
     if (!write.ok()) return write.status();
     auto answer = SendInSession(options, bytes, *write, deadline, progress);
     exactly_once_->End(*write);

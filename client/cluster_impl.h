@@ -66,6 +66,9 @@ class ClusterImpl final : public Client::Impl {
                                                  const grpc::ByteBuffer& bytes,
                                                  const ExactlyOnce::Write& write,
                                                  MonotonicTime deadline, Progress* progress);
+  // A call on the thread of async_. If `bytes` is an error, the call ends with it.
+  void StartAsync(std::shared_ptr<const AnyRequest> request, FailoverOptions options,
+                  absl::StatusOr<grpc::ByteBuffer> bytes, MessageCallback done);
   void StartWrite(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
                   MessageCallback done);
 

@@ -30,32 +30,61 @@ struct ExactlyOnce::Sequence {
   std::set<uint64_t> unfinished;
 };
 
-absl::StatusOr<ExactlyOnce::Write> ExactlyOnce::Begin(MonotonicTime deadline) {
-  absl::StatusOr<std::shared_ptr<Sequence>> opened = Open(deadline);
-  if (!opened.ok()) return opened.status();
-  Sequence& sequence = **opened;
-  const auto until =
-      std::chrono::steady_clock::time_point(absl::ToChronoNanoseconds(deadline.since_origin()));
+absl::StatusOr<ExactlyOnce::Write> ExactlyOnce::Begin(MonotonicTime deadline,
+                                                      const std::stop_token& cancel) {
+  absl::StatusOr<std::shared_ptr<Sequence>> current = Current(deadline, cancel);
+  if (!current.ok()) return current.status();
+  Sequence& sequence = **current;
   std::unique_lock lock(mutex_);
-  if (!ended_.wait_until(lock, until, [&] { return sequence.MayBegin(); })) {
+  const absl::Status waited = Wait(lock, deadline, cancel, [&] { return sequence.MayBegin(); });
+  if (absl::IsDeadlineExceeded(waited)) {
     return absl::ResourceExhaustedError(
         absl::StrCat(kUnfinishedMax, " writes of this client wait for their answers"));
   }
+  if (!waited.ok()) return waited;
   const uint64_t seq = sequence.next++;
   sequence.unfinished.insert(seq);
-  return Write{*opened, sequence.session->lease(), seq, *sequence.unfinished.begin() - 1};
+  return Write{*current, sequence.session->lease(), seq, *sequence.unfinished.begin() - 1};
 }
 
-std::shared_ptr<ExactlyOnce::Sequence> ExactlyOnce::Usable() {
-  std::lock_guard lock(mutex_);
-  return current_ != nullptr && current_->session->status().ok() ? current_ : nullptr;
+absl::Status ExactlyOnce::Wait(std::unique_lock<std::mutex>& lock, MonotonicTime deadline,
+                               const std::stop_token& cancel, const std::function<bool()>& ready) {
+  const auto until =
+      std::chrono::steady_clock::time_point(absl::ToChronoNanoseconds(deadline.since_origin()));
+  if (changed_.wait_until(lock, cancel, until, ready)) return absl::OkStatus();
+  if (cancel.stop_requested()) return absl::CancelledError("the call was cancelled");
+  return absl::DeadlineExceededError("the session of this client was not opened in time");
 }
 
-absl::StatusOr<std::shared_ptr<ExactlyOnce::Sequence>> ExactlyOnce::Open(MonotonicTime deadline) {
-  if (auto found = Usable()) return found;
-  std::lock_guard opening(opening_);
-  if (auto found = Usable()) return found;
-  const auto status = client_.Call(StatusRequest(), {.deadline = absl::Now() + (deadline - Now())});
+bool ExactlyOnce::usable() const { return current_ != nullptr && current_->session->status().ok(); }
+
+absl::StatusOr<std::shared_ptr<ExactlyOnce::Sequence>> ExactlyOnce::Current(
+    MonotonicTime deadline, const std::stop_token& cancel) {
+  {
+    std::unique_lock lock(mutex_);
+    const absl::Status waited =
+        Wait(lock, deadline, cancel, [this] { return usable() || !opening_; });
+    if (!waited.ok()) return waited;
+    if (usable()) return current_;
+    opening_ = true;
+  }
+  absl::StatusOr<std::unique_ptr<Session>> session = Open(deadline, cancel);
+  auto opened = session.ok() ? std::make_shared<Sequence>(*std::move(session)) : nullptr;
+  std::shared_ptr<Sequence> before;  // destroyed without the lock, because it may wait for a thread
+  {
+    std::lock_guard lock(mutex_);
+    opening_ = false;
+    if (opened != nullptr) before = std::exchange(current_, opened);
+  }
+  changed_.notify_all();
+  if (opened == nullptr) return session.status();
+  return opened;
+}
+
+absl::StatusOr<std::unique_ptr<Session>> ExactlyOnce::Open(MonotonicTime deadline,
+                                                           const std::stop_token& cancel) {
+  const auto status = client_.Call(
+      StatusRequest(), {.deadline = absl::Now() + (deadline - Now()), .cancel = cancel});
   if (!status.ok()) return status.status();
   const uint64_t version = status->cluster_version;  // 0: the service is not raftkv
   if (version < kSessionsClusterVersion) {
@@ -67,18 +96,12 @@ absl::StatusOr<std::shared_ptr<ExactlyOnce::Sequence>> ExactlyOnce::Open(Monoton
   }
   absl::StatusOr<std::unique_ptr<Session>> session;
   for (;;) {
-    session = Session::Open(client_, {.ttl = kTtl, .open_timeout = deadline - Now()});
-    if (!absl::IsUnavailable(session.status()) || NeverSent(session.status())) break;
-    if (Now() + kPause >= deadline) break;
+    session =
+        Session::Open(client_, {.ttl = kTtl, .open_timeout = deadline - Now(), .cancel = cancel});
+    if (!absl::IsUnavailable(session.status()) || NeverSent(session.status())) return session;
+    if (Now() + kPause >= deadline || cancel.stop_requested()) return session;
     absl::SleepFor(kPause);
   }
-  if (!session.ok()) return session.status();
-  auto sequence = std::make_shared<Sequence>(*std::move(session));
-  const std::shared_ptr<Sequence> before = [&] {
-    std::lock_guard lock(mutex_);
-    return std::exchange(current_, sequence);
-  }();
-  return sequence;
 }
 
 void ExactlyOnce::End(const Write& write) {
@@ -86,7 +109,7 @@ void ExactlyOnce::End(const Write& write) {
     std::lock_guard lock(mutex_);
     write.sequence->unfinished.erase(write.seq);
   }
-  ended_.notify_all();
+  changed_.notify_all();
 }
 
 void ExactlyOnce::OnExpired(const Write& write) {

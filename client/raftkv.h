@@ -129,7 +129,8 @@ class Client {
   // MiB of requests, may be in flight; a further one ends with ResourceExhausted. The destructor of
   // the client cancels these calls and waits until each `done` has returned, so `done` must not
   // destroy the client. With Options::exactly_once, writes of keys run on up to 16 threads, which
-  // also call their `done`, and at most 1,000 of them wait.
+  // also call their `done`. At most 1,000 of them, with 64 MiB of requests, wait for a thread, and
+  // their deadline or cancellation takes effect when they get one.
   template <typename Result>
   void Start(const Request<Result>& request, std::type_identity_t<Callback<Result>> done,
              const CallOptions& options = {});

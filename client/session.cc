@@ -126,7 +126,8 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(Client& client, SessionOp
   const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(options.ttl, absl::Seconds(1)));
   const MonotonicTime sent = Now();
   const auto lease =
-      client.Call(AnyLeaseGrantRequest(seconds), {.deadline = absl::Now() + options.open_timeout});
+      client.Call(AnyLeaseGrantRequest(seconds),
+                  {.deadline = absl::Now() + options.open_timeout, .cancel = options.cancel});
   if (!lease.ok()) return lease.status();
   return std::unique_ptr<Session>(
       new Session(std::make_unique<Impl>(&client, *lease, std::move(options), sent)));

@@ -15,18 +15,21 @@ void WriterThreads::Stop() {
   for (std::thread& thread : threads) thread.join();
 }
 
-void WriterThreads::Run(Write write) {
+bool WriterThreads::Run(size_t bytes, Write write) {
   {
     absl::MutexLock lock(&mutex_);
     if (!closed_) {
-      waiting_.push_back({std::move(write), /*too_many=*/waiting_.size() >= kWaitingMax});
+      if (waiting_.size() >= kWaitingMax || waiting_bytes_ + bytes > kBytesMax) return false;
+      waiting_.push_back({bytes, std::move(write)});
+      waiting_bytes_ += bytes;
       if (waiting_.size() > idle_ && threads_.size() < kThreadsMax) {
         threads_.emplace_back([this] { Loop(); });
       }
-      return;
+      return true;
     }
   }
-  write(/*too_many=*/false, closing_.get_token());
+  write(closing_.get_token());
+  return true;
 }
 
 void WriterThreads::Loop() {
@@ -38,8 +41,10 @@ void WriterThreads::Loop() {
     if (waiting_.empty()) break;
     Item item = std::move(waiting_.front());
     waiting_.pop_front();
+    waiting_bytes_ -= item.bytes;
     mutex_.Unlock();
-    item.write(item.too_many, closing_.get_token());
+    item.write(closing_.get_token());
+    item.write = nullptr;  // destroyed without the lock
     mutex_.Lock();
   }
   mutex_.Unlock();

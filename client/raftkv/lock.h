@@ -25,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -43,6 +44,7 @@ struct SessionOptions {
   // too short (2 s with default settings).
   absl::Duration ttl = absl::Seconds(60);
   absl::Duration open_timeout = absl::InfiniteDuration();  // infinite: request_timeout
+  std::stop_token cancel = {};  // ends Open with Cancelled when a stop is requested
   // Called once, from a thread of the session, when the lease is lost. It must not destroy the
   // session.
   std::function<void(const absl::Status& why)> on_lost = nullptr;

@@ -22,7 +22,7 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
 
 std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
                                                         bool bound, MonotonicTime now) {
-  if (term == declining_term_ || (term == try_again_term_ && now < try_again_)) return std::nullopt;
+  if (term == declining_term_ || (term == paused_term_ && now < paused_until_)) return std::nullopt;
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.extract(waiting_.begin()).value();
     auto it = all_.find(number);
@@ -54,10 +54,13 @@ void Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
 }
 
 void Proposals::OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next) {
-  const raft::Term term = WaitAgain(number, leader);
-  if (term == 0 || term < try_again_term_) return;
-  try_again_term_ = term;
-  try_again_ = next;
+  if (const raft::Term term = WaitAgain(number, leader); term != 0) Pause(term, next);
+}
+
+void Proposals::Pause(raft::Term term, MonotonicTime until) {
+  if (term < paused_term_) return;
+  paused_term_ = term;
+  paused_until_ = until;
 }
 
 raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
@@ -141,8 +144,7 @@ void Proposals::OnForwardLost(raft::MemberId peer) {
                  [&](const Proposal& p) { return p.leader == peer && !p.leader_stopped; });
 }
 
-void Proposals::OnLeaderStopped(raft::MemberId peer, raft::Term leads_in) {
-  declining_term_ = std::max(declining_term_, leads_in);
+void Proposals::OnLeaderStopped(raft::MemberId peer) {
   for (auto& [number, proposal] : all_) {
     if (proposal.leader == peer) proposal.bound = proposal.leader_stopped = true;
   }

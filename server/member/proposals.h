@@ -36,7 +36,7 @@ class Proposals {
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
   // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
-  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain, OnLeaderStopped).
+  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain, Pause).
   std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
                                                MonotonicTime now);
 
@@ -51,6 +51,9 @@ class Proposals {
   void OnDeclined(uint64_t number, raft::MemberId leader);
   // `leader` takes none now: in that term nothing more is sent before `next`.
   void OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next);
+
+  // In `term` nothing more is sent before `until`.
+  void Pause(raft::Term term, MonotonicTime until);
 
   // Answers everything that waits.
   void FailWaiting(Fate fate);
@@ -72,9 +75,8 @@ class Proposals {
   // The connection to `peer` broke: answers everything in flight that was sent to it.
   void OnForwardLost(raft::MemberId peer);
   // `peer` has ended the connection because it stops, and proposes nothing more: what is in flight
-  // to it stays so until OnTermSettled. `leads_in`: the current term, if `peer` leads in it, else
-  // 0.
-  void OnLeaderStopped(raft::MemberId peer, raft::Term leads_in);
+  // to it stays so until OnTermSettled.
+  void OnLeaderStopped(raft::MemberId peer);
   // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
   // proposal that was sent in that term or before: all of these are "unknown".
   void OnInstalled(raft::Term term);
@@ -106,14 +108,12 @@ class Proposals {
   const raft::MemberId member_;
   const uint64_t boot_id_;
   uint64_t next_number_ = 1;
-  size_t bytes_ = 0;            // of all payloads
-  Map all_;                     // by number, hence by arrival
-  std::set<uint64_t> waiting_;  // by arrival; some may be answered already
-  // The newest terms whose leader takes no proposals any more (OnDeclined, OnLeaderStopped), or
-  // takes none now (OnTryAgain), and when to try again.
-  raft::Term declining_term_ = 0;
-  raft::Term try_again_term_ = 0;
-  MonotonicTime try_again_;
+  size_t bytes_ = 0;               // of all payloads
+  Map all_;                        // by number, hence by arrival
+  std::set<uint64_t> waiting_;     // by arrival; some may be answered already
+  raft::Term declining_term_ = 0;  // the newest term whose leader takes no proposals any more
+  raft::Term paused_term_ = 0;     // the newest term of Pause
+  MonotonicTime paused_until_;
 };
 
 }  // namespace raftkv

@@ -188,7 +188,10 @@ void Replica::Handle(const ForwardLost& lost) {
   contacts_.OnForwardLost(lost.peer);
   for (uint64_t number : lost.unsent) proposals_.OnUnsent(number, lost.peer);
   if (lost.stopped) {
-    proposals_.OnLeaderStopped(lost.peer, raft_.leader() == lost.peer ? raft_.term() : 0);
+    proposals_.OnLeaderStopped(lost.peer);
+    // Another member leads soon. (Or the next process of this peer leads already, if the end of the
+    // old connection was noticed late.)
+    if (raft_.leader() == lost.peer) proposals_.Pause(raft_.term(), now_ + ElectionTimeout());
   } else {
     forward_lost_.insert(lost.peer);
   }

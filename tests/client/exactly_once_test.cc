@@ -1,6 +1,7 @@
 // Options::exactly_once: when a write of a session is sent again, and what its error then says.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <mutex>
 #include <stop_token>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/raftkv.h"
+#include "client/writer_threads.h"
 #include "proto/etcd/metadata.h"
 #include "proto/etcd/outcome.h"
 #include "tests/client/fake_server.h"
@@ -201,6 +203,43 @@ TEST_F(ExactlyOnceTest, WritesEndWhenCancelledAndWithTheClient) {
   }
   const absl::Status status = ended.get();
   EXPECT_TRUE(absl::IsCancelled(status) && OutcomeUnknown(status)) << status;
+}
+
+TEST_F(ExactlyOnceTest, WritesThatWaitForTheSessionEndWhenCancelledAndWithTheClient) {
+  first_.before = second_.before = NeverAnswer;
+  std::future<absl::Status> ended;
+  {
+    const auto client = Connect(absl::Hours(1));
+    std::stop_source stop;
+    auto opens = StartPut(*client, {.cancel = stop.get_token()});
+    while (first_.calls == 0) absl::SleepFor(absl::Milliseconds(1));
+    auto waits = StartPut(*client, {.cancel = stop.get_token()});
+    ended = StartPut(*client);
+    stop.request_stop();
+    for (const absl::Status& status : {opens.get(), waits.get()}) {
+      EXPECT_TRUE(absl::IsCancelled(status) && !OutcomeUnknown(status)) << status;
+    }
+  }
+  const absl::Status status = ended.get();
+  EXPECT_TRUE(absl::IsCancelled(status) && !OutcomeUnknown(status)) << status;
+}
+
+// They end although all threads are busy.
+TEST_F(ExactlyOnceTest, TooManyAsynchronousWritesAreRejected) {
+  first_.before = second_.before = NeverAnswer;
+  const auto start = [&](size_t writes, size_t value_bytes) {
+    std::promise<void> rejected;
+    std::atomic<bool> any = false;
+    const auto client = Connect(absl::Hours(1));
+    for (size_t i = 0; i < writes; ++i) {
+      client->Start(PutRequest("a", std::string(value_bytes, 'v')), [&](const auto& put) {
+        if (absl::IsResourceExhausted(put.status()) && !any.exchange(true)) rejected.set_value();
+      });
+    }
+    rejected.get_future().wait();
+  };
+  start(WriterThreads::kThreadsMax + WriterThreads::kWaitingMax + 1, 1);
+  start(WriterThreads::kThreadsMax + 65, 1 << 20);
 }
 
 TEST_F(ExactlyOnceTest, ReportsCountAllAttempts) {

@@ -17,7 +17,7 @@
 #include "server/peer/raft_codec.h"
 #include "server/port/grpc_wire.h"
 #include "storage/base/checksum.h"
-#include "storage/data_dir.h"
+#include "storage/data_dir/data_dir.h"
 #include "tests/e2e/raw_http2.h"
 #include "tests/fuzz/targets.h"
 #include "tests/storage/testing.h"

@@ -39,9 +39,9 @@ namespace raftkv::fuzz {
 namespace {
 
 using google::protobuf::Message;
-using port::Command;
 using port::GrpcStream;
 using port::JsonGateway;
+using port::StreamCommand;
 
 // --- what is served
 
@@ -98,7 +98,7 @@ class Service {
   template <typename Request, typename Response>
   class Handler final : public StreamHandler {
    public:
-    explicit Handler(Stream* stream) : stream_(stream) {}
+    explicit Handler(StreamCall* stream) : stream_(stream) {}
     absl::Status OnRequest(Message* request) override {
       if (request->ByteSizeLong() == 0) return absl::InvalidArgumentError("an empty request");
       const size_t answers = std::is_same_v<Request, etcdserverpb::SnapshotRequest> ? 5 : 1;
@@ -115,7 +115,7 @@ class Service {
     }
 
    private:
-    Stream* const stream_;
+    StreamCall* const stream_;
     std::deque<Response> waiting_;
   };
 
@@ -124,7 +124,7 @@ class Service {
     StreamMethod method;
     method.name = name;
     method.request = &Request::default_instance();
-    method.open = [](Stream* stream) {
+    method.open = [](StreamCall* stream) {
       return std::make_unique<Handler<Request, Response>>(stream);
     };
     return method;
@@ -228,16 +228,16 @@ class FuzzedPort final : private port::Router {
  public:
   explicit FuzzedPort(bool for_peers)
       : options_(OptionsOf(for_peers)),
-        outbox_(options_.request_bytes_max,
-                static_cast<int64_t>(options_.connection.message_bytes_max)),
+        command_queue_(options_.request_bytes_max,
+                       static_cast<int64_t>(options_.connection.message_bytes_max)),
         events_([] {}) {
     group_.methods = for_peers ? service_.OfPeers() : service_.OfClients();
     group_.events = &events_;
-    group_.outbox = &outbox_;
+    group_.command_queue = &command_queue_;
     for (const UnaryMethod& method : group_.methods.unary) unary_[method.name] = &method;
     for (const StreamMethod& method : group_.methods.streams) streaming_[method.name] = &method;
     if (for_peers) return;
-    json_ = std::make_unique<JsonGateway>(&outbox_);
+    json_ = std::make_unique<JsonGateway>(&command_queue_);
     json_->Add({{"/v3/kv/range", "/etcdserverpb.KV/Range"},
                 {"/v3/kv/put", "/etcdserverpb.KV/Put"},
                 {"/v3/watch", "/etcdserverpb.Watch/Watch"},
@@ -269,11 +269,11 @@ class FuzzedPort final : private port::Router {
   void OnStreamClosed() override { --streams_; }
   bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection,
                           bool stranger) override {
-    return outbox_.ChargeRequest(change, of_stream, of_connection, stranger);
+    return command_queue_.ChargeRequest(change, of_stream, of_connection, stranger);
   }
   void OnSent(size_t bytes) override {
-    CHECK_GE(outbox_.unsent_bytes, bytes);
-    outbox_.unsent_bytes -= bytes;
+    CHECK_GE(command_queue_.unsent_bytes, bytes);
+    command_queue_.unsent_bytes -= bytes;
   }
   bool HasPage(const std::string& path) const override {
     return unary_.contains(absl::StrCat(kPage, path));
@@ -284,16 +284,16 @@ class FuzzedPort final : private port::Router {
   void Serve();
   bool RunEvents();
   bool RunCommands();
-  std::vector<Command> TakeCommands();
+  std::vector<StreamCommand> TakeCommands();
   // What the client has got. Empty: nothing is there.
   std::string Receive() const;
   void CheckNothingIsLeft();
   bool NothingIsCharged();
   // Waits for the next command of the gateway.
-  Command AwaitCommand();
+  StreamCommand AwaitCommand();
 
   const port::PortOptions options_;
-  port::Outbox outbox_;
+  port::CommandQueue command_queue_;
   EventQueue events_;
   Service service_;
   port::Group group_;
@@ -317,12 +317,12 @@ bool FuzzedPort::RunEvents() {
   return any;
 }
 
-Command FuzzedPort::AwaitCommand() {
-  std::vector<Command> commands;
+StreamCommand FuzzedPort::AwaitCommand() {
+  std::vector<StreamCommand> commands;
   while (commands.empty()) {
-    pollfd wake = {.fd = outbox_.wake_fd(), .events = POLLIN, .revents = 0};
+    pollfd wake = {.fd = command_queue_.wake_fd(), .events = POLLIN, .revents = 0};
     poll(&wake, 1, -1);
-    commands = outbox_.Take();
+    commands = command_queue_.Take();
   }
   CHECK_EQ(commands.size(), 1u);
   return std::move(commands.front());
@@ -330,16 +330,16 @@ Command FuzzedPort::AwaitCommand() {
 
 // The gateway converts in order, on its thread. So it is idle when it has converted one more
 // request.
-std::vector<Command> FuzzedPort::TakeCommands() {
-  std::vector<Command> commands = outbox_.Take();
+std::vector<StreamCommand> FuzzedPort::TakeCommands() {
+  std::vector<StreamCommand> commands = command_queue_.Take();
   if (!http1_ || json_ == nullptr) return commands;
   static const auto* const mark = new std::shared_ptr<GrpcStream>(
       std::make_shared<GrpcStream>(/*the_id=*/0, nullptr, /*message_bytes_max=*/0));
   json_->ConvertRequest(*mark, json_->Find("/v3/kv/range"), "{}");
   for (bool idle = false; !idle;) {
-    pollfd wake = {.fd = outbox_.wake_fd(), .events = POLLIN, .revents = 0};
+    pollfd wake = {.fd = command_queue_.wake_fd(), .events = POLLIN, .revents = 0};
     poll(&wake, 1, -1);
-    for (Command& command : outbox_.Take()) {
+    for (StreamCommand& command : command_queue_.Take()) {
       if (command.stream == *mark) {
         idle = true;
       } else {
@@ -351,8 +351,8 @@ std::vector<Command> FuzzedPort::TakeCommands() {
 }
 
 bool FuzzedPort::RunCommands() {
-  std::vector<Command> commands = TakeCommands();
-  for (Command& command : commands) {
+  std::vector<StreamCommand> commands = TakeCommands();
+  for (StreamCommand& command : commands) {
     if (command.stream->connection == nullptr) {
       OnSent(UnsentBytes(command));
     } else {
@@ -389,8 +389,8 @@ void FuzzedPort::Serve() {
 
 void FuzzedPort::CheckNothingIsLeft() {
   CHECK_EQ(streams_, 0u);
-  CHECK_EQ(outbox_.running, 0);
-  CHECK_EQ(outbox_.unsent_bytes, 0u);
+  CHECK_EQ(command_queue_.running, 0);
+  CHECK_EQ(command_queue_.unsent_bytes, 0u);
   CHECK(group_.open_streams.empty() && group_.silent.empty() && events_.empty());
   // The thread of the gateway gives the bytes of its last request back soon.
   for (int tries = 0; !NothingIsCharged(); ++tries) {
@@ -402,9 +402,9 @@ void FuzzedPort::CheckNothingIsLeft() {
 // Exactly the limit can be charged, and not one byte more.
 bool FuzzedPort::NothingIsCharged() {
   const int64_t max = options_.request_bytes_max;
-  const bool not_more = outbox_.ChargeRequest(max, max, 0);
-  const bool not_less = !outbox_.ChargeRequest(1, max, 0);
-  outbox_.ReleaseRequest(max + 1);
+  const bool not_more = command_queue_.ChargeRequest(max, max, 0);
+  const bool not_less = !command_queue_.ChargeRequest(1, max, 0);
+  command_queue_.ReleaseRequest(max + 1);
   return not_more && not_less;
 }
 
@@ -516,7 +516,7 @@ void FuzzedPort::RunJson(std::string_view input) {
   const auto stream = std::make_shared<GrpcStream>(/*the_id=*/0, nullptr, /*message_bytes_max=*/0);
   const auto parse = [&](std::string object) -> std::unique_ptr<Message> {
     json_->ConvertRequest(stream, &method, std::move(object));
-    const Command command = AwaitCommand();
+    const StreamCommand command = AwaitCommand();
     if (!command.request->ok()) return nullptr;
     std::unique_ptr<Message> message(
         google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
@@ -529,7 +529,7 @@ void FuzzedPort::RunJson(std::string_view input) {
     const std::unique_ptr<Message> message = parse(object);
     if (message == nullptr) continue;
     json_->ConvertAnswer(&method, {.stream = stream, .message = port::Frame(*message)});
-    const Command answer = AwaitCommand();
+    const StreamCommand answer = AwaitCommand();
     CHECK(!answer.status) << *answer.status;
     std::string json;
     for (const std::string& text : answer.message) json += text;

@@ -16,8 +16,8 @@
 #include "server/peer/handshake.h"
 #include "server/peer/raft_codec.h"
 #include "storage/base/checksum.h"
-#include "storage/data_dir.h"
-#include "storage/state_dirs.h"
+#include "storage/data_dir/data_dir.h"
+#include "storage/data_dir/state_dirs.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/targets.h"
 

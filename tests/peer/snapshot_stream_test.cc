@@ -239,6 +239,9 @@ TEST(SnapshotStream, AReceiverThatAnswersNoChunkIsGivenUp) {
                                               .member_id = 1,
                                               .member_name = "n1"});
   ASSERT_TRUE(data.ok()) << data.status();
+  const raft::Entry entry = MakeEntry(1, 1, PutCommand("k", "v"));
+  data->log->Save(raft::HardState{1, 1, 0}, {entry});
+  data->state->Apply({&entry, 1});
   const size_t entries = Entries(path);
   PeersOptions options = WithChunkMax(absl::Milliseconds(200));
   options.snapshots.take = [&] { return data->states->Take(*data->state); };

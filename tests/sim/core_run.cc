@@ -238,9 +238,14 @@ class Cores {
     ++node.life;
     node.process = std::make_unique<Process>();
     Process& p = *node.process;
-    p.fuse.on_blow = [&node] { node.disk.NoteCrashPoint(); };
-    auto log =
-        LogStore::Open(node.disk.OpenLog(&p.fuse, [this, number] { OnSync(number); }), nullptr);
+    p.fuse.on_blow = [this, &node, number] {
+      node.disk.NoteCrashPoint();
+      if (const auto& raft = node.process->raft) checker_.OnDying(number, *raft);
+    };
+    const auto on_sync = [this, &p, number] {
+      if (p.log != nullptr) checker_.OnSynced(number, *p.log);
+    };
+    auto log = LogStore::Open(node.disk.OpenLog(&p.fuse, on_sync), nullptr);
     if (!log.ok()) {
       return verdict_.Fail("I8", absl::StrCat("n", number + 1, ": ", log.status().ToString()));
     }
@@ -270,10 +275,6 @@ class Cores {
     node.process.reset();
     node.disk.Crash(&rng_);
     Push(now_ + 1 + rng_.Around(faults_.down_for), What::kStart, number);
-  }
-
-  void OnSync(int number) {
-    if (const auto& log = nodes_[number].process->log) checker_.OnSynced(number, *log);
   }
 
   raft::Configuration ConfigurationAt(Index index) const {
@@ -539,8 +540,7 @@ class Cores {
     }
     const Micros longest = 2 * profile_.tick * profile_.raft.election_timeout_ticks * 1'000'000 /
                            (1'000'000 - profile_.clock_skew);
-    // It may take a round trip for each entry.
-    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;
+    deadline_ = now_ + 10 * longest + 8 * faults_.delay * longest_log;  // a round trip per entry
     Push(now_ + 100 * kMillisecond, What::kCheck);
   }
 

@@ -326,6 +326,7 @@ void Member::OnSync() {
 void Member::OnBlow(bool by_send) {
   disk_.NoteCrashPoint();
   if (process_ == nullptr) return;
+  if (process_->member != nullptr) world_->raft_checker().OnDying(number_, raft());
   Marks& marks = world_->marks();
   if (process_->doing == Doing::kInstall) marks.Hit(Mark::kCrashInInstall);
   if (process_->doing == Doing::kApply) marks.Hit(Mark::kCrashInApply);

@@ -168,7 +168,7 @@ constexpr Mutant kMutants[] = {
      "a client is told that a write in flight did not happen when the leader changes"},
     {"propose-twice-after-unknown", "M47", "a proposal of unknown fate is proposed again"},
     {"proposal-of-another-term", "M47",
-     "a leader proposes what was meant for the leader of another term"},
+     "a leader proposes what was meant for the leader of another term", 5000},
     // Bounds.
     {"window-without-bound", "", "a leader sends to a peer that acknowledges nothing"},
     {"requests-without-bound", "", "a member takes any number of requests that wait"},

@@ -204,7 +204,7 @@ void RaftChecker::OnSend(int member, const LogStore& log, bool synced,
 void RaftChecker::AfterTurn(int member, const raft::Raft& raft, MonotonicTime now) {
   CheckCandidate(member, raft);
   CheckLeader(member, raft);
-  CheckCommit(member, raft);
+  CheckCommit(member, raft, raft.commit_index());
   CheckTransfer(member, raft, now);
   CheckConfiguration(member, raft);
 }
@@ -410,9 +410,16 @@ bool RaftChecker::EverHeld(const Shadow& shadow,
   return holds(shadow.log) || std::any_of(shadow.lost_logs.begin(), shadow.lost_logs.end(), holds);
 }
 
-void RaftChecker::CheckCommit(int member, const raft::Raft& raft) {
+void RaftChecker::OnDying(int member, const raft::Raft& raft) {
+  if (raft.role() != raft::Role::kLeader) return;
+  // It may have committed entries that it has not saved itself.
+  const Shadow& shadow = shadows_[member];
+  const raft::Index commit = std::min<raft::Index>(raft.commit_index(), shadow.log.size());
+  if (commit > shadow.commit) CheckCommit(member, raft, commit);
+}
+
+void RaftChecker::CheckCommit(int member, const raft::Raft& raft, raft::Index commit) {
   Shadow& shadow = shadows_[member];
-  const raft::Index commit = raft.commit_index();
   if (commit == shadow.commit) return;
   if (commit < shadow.commit) {
     verdict_->Fail("I4", absl::StrFormat("the commit index of %s went back from %d to %d",

@@ -63,6 +63,9 @@ class RaftChecker {
   void OnTorn(int member);  // the next start finds that the log has lost its end
   void OnReplaced(int member, raft::MemberId id);  // the machine is another member from now on
   void OnDown(int member);
+  // Its process dies now, within a turn. If it leads, others may know what it has committed in this
+  // turn, by a configuration that they do not have.
+  void OnDying(int member, const raft::Raft& raft);
   // Entry `index` is committed and has this configuration.
   void OnConfiguration(raft::Index index, raft::Configuration configuration);
   // A member sends or installs a snapshot that ends with `base`. `configuration`: the one that it
@@ -114,7 +117,8 @@ class RaftChecker {
   void CheckLogMatching(int member, raft::Index index, raft::Term term, uint64_t chain);
   void CheckCandidate(int member, const raft::Raft& raft);
   void CheckLeader(int member, const raft::Raft& raft);
-  void CheckCommit(int member, const raft::Raft& raft);
+  // The member knows that the entries up to `commit` are committed.
+  void CheckCommit(int member, const raft::Raft& raft, raft::Index commit);
   void CheckTransfer(int member, const raft::Raft& raft, MonotonicTime now);
   void CheckConfiguration(int member, const raft::Raft& raft);
   void CheckVote(raft::MemberId voter, raft::Term term, raft::MemberId candidate);

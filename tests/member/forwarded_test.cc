@@ -1,0 +1,108 @@
+// Proposals that a follower has forwarded when their leader stops or another member leads.
+
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "server/member/member.h"
+#include "tests/member/cluster.h"
+
+namespace raftkv {
+namespace {
+
+// The leader stops before it has read, or answered, what was forwarded to it. Only the next
+// leader's first entry shows that it was not proposed.
+TEST(Forwarded, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto proposed = c.Put(follower, "k", "1");
+  c.Turn(follower);
+  c.Deliver();
+  c.Turn(old);
+  c.Deliver();
+  auto unread = c.Put(follower, "l", "2");
+  c.Turn(follower);
+  c.Crash(old);
+  c.Deliver();  // lost
+  c[follower].Post(ForwardLost{.peer = old, .unsent = {}, .stopped = true});
+  c.Turn(follower);
+  EXPECT_EQ(proposed->times + unread->times, 0);
+  auto later = c.Put(follower, "m", "3");
+  c.Turn(follower);
+  for (const PeerMessage& m : c[follower].sent) {
+    EXPECT_FALSE(std::holds_alternative<ForwardedProposal>(m.body)) << "it has stopped";
+  }
+  c.Run(kElection);
+  EXPECT_EQ(proposed->fate, Fate::kApplied);
+  EXPECT_EQ(unread->fate, Fate::kApplied);
+  EXPECT_EQ(later->fate, Fate::kApplied);
+}
+
+// The end of the old connection is noticed when the next process of the leader leads already.
+TEST(Forwarded, ALeaderThatWasTakenForStoppedGetsProposalsLater) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  c[follower].Post(ForwardLost{.peer = leader, .unsent = {}, .stopped = true});
+  auto put = c.Put(follower, "k", "v");
+  c.Settle();
+  EXPECT_EQ(put->times, 0);
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), leader);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+// The proposal is still on its way when its leader has stepped down, and another member leads.
+TEST(Forwarded, AProposalThatMissedTheTermOfItsLeaderIsProposedOnceMore) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);
+  std::vector<PeerMessage> late;
+  for (const PeerMessage& m : c[follower].sent) {
+    if (std::holds_alternative<ForwardedProposal>(m.body)) late.push_back(m);
+  }
+  ASSERT_EQ(late.size(), 1);
+  c.Cut(old);
+  c.Deliver();  // lost
+  c.Heal();
+  auto transfer = c.Transfer(old, follower);
+  c.Run(absl::Milliseconds(100));
+  ASSERT_EQ(transfer->fate, Fate::kApplied);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+  auto other = c.Put(follower, "k", "other");
+  c.Settle();
+  ASSERT_EQ(other->fate, Fate::kApplied);
+
+  auto back = c.Transfer(follower, old);
+  c.Run(absl::Milliseconds(100));
+  ASSERT_EQ(c.leader(), old);
+  c[old].Post(late[0]);
+  c.Settle();
+  EXPECT_EQ(Cluster::Value(c[old], "k"), "other") << "it is of an earlier term";
+}
+
+// Its origin has sent the proposal again, in a later term.
+TEST(Forwarded, ADeclineOfAnotherTermIsIgnored) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  const raft::Term term = c[leader].raft().term();
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);
+  for (const raft::Term of : {term + 1, term}) {
+    c[follower].Post(
+        PeerMessage{leader, follower, c[leader].store_id,
+                    ForwardedProposalReply{.number = 1, .too_many_requests = true, .term = of}});
+    c.Turn(follower);
+    EXPECT_EQ(put->times, of == term ? 1 : 0);
+  }
+}
+
+}  // namespace
+}  // namespace raftkv
