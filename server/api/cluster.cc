@@ -1,5 +1,5 @@
 // etcdserverpb.Cluster: the members of the cluster and their changes. The leader checks a change
-// and proposes it together with the resulting configuration (server/member/replica_members.cc).
+// and proposes it together with the resulting configuration (server/member/member_changes.h).
 
 #include <algorithm>
 #include <string>

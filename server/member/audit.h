@@ -1,18 +1,22 @@
 #ifndef RAFTKV_SERVER_MEMBER_AUDIT_H_
 #define RAFTKV_SERVER_MEMBER_AUDIT_H_
 
-// Compares the digests that the members report to their leader (storage/tables/digests.h), and
-// finds those whose state differs from the majority's: docs/decisions/0018-divergence.md.
+// Each member reports the digests of its state (storage/tables/digests.h) to its leader. The leader
+// compares them, and finds the members whose state differs from the majority's:
+// docs/decisions/0018-divergence.md.
 //
 // Owned by the replica; used on the thread of the turns. The memory is bounded by 16 indexes and by
 // the number of members.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "server/member/transport.h"
 #include "storage/log/entry.h"
 #include "storage/tables/digests.h"
 
@@ -36,6 +40,33 @@ struct Divergence {
 
 class Audit {
  public:
+  // --- on each member
+
+  // The digests that this member keeps.
+  void OnDigests(const std::deque<StateDigest>& own) {
+    if (own == own_) return;
+    own_ = own;
+    reported_ = false;
+  }
+  // The leader or the term changed.
+  void OnNewTerm() {
+    digests_.clear();
+    reported_ = false;
+  }
+  // All own digests, when there is a new one or a new leader. The caller sends them to the leader.
+  std::optional<DigestReport> TakeReport() {
+    if (own_.empty() || std::exchange(reported_, true)) return std::nullopt;
+    return DigestReport{own_};
+  }
+  // Whether a leader's verdict is about a digest of this member: the state is not the majority's.
+  bool Concerns(const Diverged& verdict) const {
+    return std::any_of(own_.begin(), own_.end(), [&verdict](const StateDigest& own) {
+      return own.index == verdict.index && own.digest != verdict.majority;
+    });
+  }
+
+  // --- on a leader
+
   // `digests`: reported by `member`, which is in the configuration. Digests after index `newest`,
   // the newest entry that this leader knows to be committed, are ignored.
   void Add(raft::MemberId member, const std::deque<StateDigest>& digests, raft::Index newest) {
@@ -49,9 +80,9 @@ class Audit {
   // majority. It is returned once for each report of a wrong digest.
   std::optional<Divergence> Find(const std::vector<raft::MemberId>& voters);
 
-  void Clear() { digests_.clear(); }
-
  private:
+  std::deque<StateDigest> own_;
+  bool reported_ = false;  // own_, to the leader of this term
   std::map<raft::Index, std::map<raft::MemberId, uint64_t>> digests_;
 };
 

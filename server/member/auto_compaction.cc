@@ -19,7 +19,8 @@ absl::Duration AutoCompaction::step() const {
   return options_.revisions > 0 ? interval() : interval() / kStepsOfInterval;
 }
 
-std::optional<Revision> AutoCompaction::Due(MonotonicTime now, Revision newest, bool leads) {
+std::optional<proto::Command> AutoCompaction::CommandToCompact(MonotonicTime now, Revision newest,
+                                                               bool leads) {
   if (options_.revisions <= 0 && options_.period <= absl::ZeroDuration()) return std::nullopt;
   if (now < next_look_) return std::nullopt;
   next_look_ = now + step();
@@ -37,13 +38,16 @@ std::optional<Revision> AutoCompaction::Due(MonotonicTime now, Revision newest, 
     revision = noted_.front();
   }
   if (first || !leads || revision <= 0 || revision == last_revision_) return std::nullopt;
-  return revision;
+  proto::Command command;
+  command.mutable_compaction()->set_revision(revision);
+  return command;
 }
 
-void AutoCompaction::OnProposed(MonotonicTime now, Revision revision) {
+void AutoCompaction::OnProposed(MonotonicTime now,
+                                const etcdserverpb::CompactionRequest& compaction) {
   last_ = now;
   compacted_once_ = true;
-  last_revision_ = revision;
+  last_revision_ = compaction.revision();
 }
 
 }  // namespace raftkv

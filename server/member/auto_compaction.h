@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "absl/time/time.h"
+#include "proto/command.pb.h"
 #include "storage/base/monotonic_time.h"
 #include "storage/mvcc/layout.h"  // Revision
 
@@ -35,10 +36,10 @@ class AutoCompaction {
  public:
   explicit AutoCompaction(AutoCompactionOptions options) : options_(options) {}
 
-  // Call it in each turn with the newest revision that is applied. Returns the revision to compact
-  // now, if this member leads; none: nothing is due. Then call OnProposed if it was proposed.
-  std::optional<Revision> Due(MonotonicTime now, Revision newest, bool leads);
-  void OnProposed(MonotonicTime now, Revision revision);
+  // Call it in each turn with the newest revision that is applied. Returns the command to propose
+  // now, if this member leads; none: nothing is due. When it is proposed, call OnProposed.
+  std::optional<proto::Command> CommandToCompact(MonotonicTime now, Revision newest, bool leads);
+  void OnProposed(MonotonicTime now, const etcdserverpb::CompactionRequest& compaction);
 
  private:
   absl::Duration interval() const;  // between two compactions

@@ -1,5 +1,6 @@
 #include "server/member/proposals.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/member/origin.h"
@@ -19,8 +20,9 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
   waiting_.insert(waiting_.end(), number);
 }
 
-std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
-                                                          bool bound, MonotonicTime now) {
+std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
+                                                        bool bound, MonotonicTime now) {
+  if (term == declining_term_ || (term == paused_term_ && now < paused_until_)) return std::nullopt;
   while (!waiting_.empty()) {
     const uint64_t number = waiting_.extract(waiting_.begin()).value();
     auto it = all_.find(number);
@@ -36,7 +38,8 @@ std::optional<Proposals::Outgoing> Proposals::TakeWaiting(raft::MemberId leader,
     proposal.bound = bound;
     proposal.leader_stopped = false;
     proposal.request->set_proposed(true);
-    return Outgoing{number, proposal.payload, proposal.needs, proposal.changes_members};
+    return ForwardedProposal{number, proposal.payload, proposal.needs, proposal.changes_members,
+                             term};
   }
   return std::nullopt;
 }
@@ -46,7 +49,21 @@ bool Proposals::InFlight(uint64_t number, raft::MemberId leader, raft::Term term
   return it != all_.end() && it->second.leader == leader && it->second.term == term;
 }
 
-raft::Term Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
+void Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
+  declining_term_ = std::max(declining_term_, WaitAgain(number, leader));
+}
+
+void Proposals::OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next) {
+  if (const raft::Term term = WaitAgain(number, leader); term != 0) Pause(term, next);
+}
+
+void Proposals::Pause(raft::Term term, MonotonicTime until) {
+  if (term < paused_term_) return;
+  paused_term_ = term;
+  paused_until_ = until;
+}
+
+raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
   auto it = all_.find(number);
   if (it == all_.end() || it->second.leader != leader) return 0;
   Wait(it);
@@ -100,7 +117,7 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
     if (lost && RAFTKV_MUTANT("propose-twice-after-unknown")) {
       const uint64_t number = it->first;
       ++it;
-      OnDeclined(number, all_[number].leader);
+      WaitAgain(number, all_[number].leader);
       continue;
     }
     const bool judged_by_term = lost && RAFTKV_MUTANT("lost-leader-means-not-proposed");

@@ -36,21 +36,24 @@ class Proposals {
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
   // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
-  // and skipped.
-  struct Outgoing {
-    uint64_t number = 0;
-    raft::Payload payload;
-    ClusterVersion needs = kFirstVersion;
-    bool changes_members = false;
-  };
-  std::optional<Outgoing> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
-                                      MonotonicTime now);
+  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain, Pause).
+  std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
+                                               MonotonicTime now);
 
   bool InFlight(uint64_t number, raft::MemberId leader, raft::Term term) const;
 
-  // `leader` answered that it did not propose it: the proposal waits again, in the order of
-  // arrival. Returns the term in which it was sent, or 0 if it is answered already.
-  raft::Term OnDeclined(uint64_t number, raft::MemberId leader);
+  // In the following three cases `leader` certainly did not propose it. It waits again, in the
+  // order of arrival.
+
+  // It was not sent.
+  void OnUnsent(uint64_t number, raft::MemberId leader) { WaitAgain(number, leader); }
+  // `leader` takes no proposals any more: in that term nothing more is sent.
+  void OnDeclined(uint64_t number, raft::MemberId leader);
+  // `leader` takes none now: in that term nothing more is sent before `next`.
+  void OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next);
+
+  // In `term` nothing more is sent before `until`.
+  void Pause(raft::Term term, MonotonicTime until);
 
   // Answers everything that waits.
   void FailWaiting(Fate fate);
@@ -94,6 +97,8 @@ class Proposals {
   };
   using Map = std::map<uint64_t, Proposal>;
 
+  // Returns the term in which it was sent, or 0 if it is answered already.
+  raft::Term WaitAgain(uint64_t number, raft::MemberId leader);
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
   void Wait(Map::iterator it);
@@ -103,9 +108,12 @@ class Proposals {
   const raft::MemberId member_;
   const uint64_t boot_id_;
   uint64_t next_number_ = 1;
-  size_t bytes_ = 0;            // of all payloads
-  Map all_;                     // by number, hence by arrival
-  std::set<uint64_t> waiting_;  // by arrival; some may be answered already
+  size_t bytes_ = 0;               // of all payloads
+  Map all_;                        // by number, hence by arrival
+  std::set<uint64_t> waiting_;     // by arrival; some may be answered already
+  raft::Term declining_term_ = 0;  // the newest term whose leader takes no proposals any more
+  raft::Term paused_term_ = 0;     // the newest term of Pause
+  MonotonicTime paused_until_;
 };
 
 }  // namespace raftkv

@@ -22,7 +22,8 @@ Reads::Batch Reads::TakeConfirmed(uint64_t id) {
   return asked.empty() ? Batch() : std::move(asked.mapped());
 }
 
-void Reads::OnDeclined(uint64_t id) {
+void Reads::OnDeclined(uint64_t id, MonotonicTime next) {
+  next_ = next;
   Batch reads = TakeConfirmed(id);
   waiting_.insert(waiting_.begin(), std::make_move_iterator(reads.begin()),
                   std::make_move_iterator(reads.end()));

@@ -25,15 +25,18 @@ class Reads {
 
   void Add(PendingRequestPtr request) { waiting_.push_back(std::move(request)); }
   size_t size() const;
-  bool waiting() const { return !waiting_.empty(); }
+  // Whether a read index request is to be sent now, for reads that wait.
+  bool due(MonotonicTime now) const { return !waiting_.empty() && now >= next_; }
   bool asking() const { return !asked_.empty(); }
 
   // All waiting reads join the read index request with the returned id.
   uint64_t Ask();
   // The reads that the answer with this id confirms.
   Batch TakeConfirmed(uint64_t id);
-  // The request was declined: its reads wait again.
-  void OnDeclined(uint64_t id);
+  // The request was declined: its reads wait again. The next request is due at `next`, or when
+  // there is another leader.
+  void OnDeclined(uint64_t id, MonotonicTime next);
+  void OnNewLeader() { next_ = MonotonicTime::InfinitePast(); }
 
   // Forgets those that were answered at their deadline.
   void ForgetAnswered();
@@ -41,6 +44,7 @@ class Reads {
  private:
   uint64_t next_id_ = 1;
   Batch waiting_;
+  MonotonicTime next_ = MonotonicTime::InfinitePast();
   std::map<uint64_t, Batch> asked_;  // by id of the read index request
 };
 

@@ -13,15 +13,19 @@ namespace raftkv {
 
 namespace {
 
-// If more entries than this are committed but not applied, new writes are rejected (as in etcd).
-constexpr raft::Index kUnappliedMax = 5000;
-
 // Whom a member with an empty log asks (first_start.h).
 std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   std::vector<raft::MemberId> peers;
   for (raft::MemberId member : options.configuration.voters) peers.push_back(member);
   std::erase(peers, options.raft.id);
   return peers;
+}
+
+// What this member publishes.
+etcdserverpb::Member SelfOf(const ReplicaOptions& options) {
+  etcdserverpb::Member self = options.self;
+  self.set_id(options.raft.id);
+  return self;
 }
 
 raft::Config RaftConfig(raft::Config config) {
@@ -46,21 +50,24 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       raft_(RaftConfig(options.raft), InForce(options, state_machine),
             state_machine.applied().index, log),
       proposals_(options.raft.id, options.boot_id),
-      store_ids_(state_machine.store_ids()),
       members_(state_machine.members()),
+      store_ids_(state_machine.store_ids()),
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
-      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
-                   options.base_index, log, &raft_, outbox),
-      space_(options.space),
-      auto_compaction_(options.auto_compaction),
       alarms_(state_machine.alarms()),
       revision_(state_machine.revision()),
+      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
+                   options.base_index, log, &raft_, outbox),
+      changes_(options.raft.id, options.first_members, &members_, &store_ids_, &raft_),
+      publisher_(SelfOf(options), options.request_timeout),
+      space_(options.space),
+      space_alarms_(options.raft.id),
+      auto_compaction_(options.auto_compaction),
       handed_over_(state_machine.applied().index),
       applied_(handed_over_),
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {
-  if (now - now_ > ElectionTimeout() && raft_.role() == raft::Role::kLeader) {
+  if (now - now_ > ElectionTimeout() && leads()) {
     OnLongPause(now - now_, now + ElectionTimeout());
   }
   now_ = now;
@@ -78,19 +85,18 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   Tick();
   first_start_.Turn(now);
   while (auto renewal = renewals_.TakeDue(now_)) Handle(*std::move(renewal));
-  MaybeRaiseVersion();
-  MaybeExpireLeases();
-  MaybePublish();
-  MakeWayIfFull();
-  MaybeChangeAlarm();
-  MaybeCompact();
+  if (leads()) NoteLeader();  // before it proposes
+  ProposeDue();
+  StepDownIfFull();
   ProposeWaiting();
-  MaybeChangeMembers();
-  MaybeReportDigests();
+  for (MemberChanges::Change& change : changes_.Turn(versions_.in_force(), handed_over_)) {
+    Decline(change.from, change.proposal, std::move(change.declined));
+  }
+  ReportDigests();
   AskReads();
   DrainReady();
-  NoteLeader();
-  NoteTransfers();
+  NoteLeader();  // a candidate may have saved its own vote
+  transfers_.Note(raft_);
   AskWhetherRemoved();
 }
 
@@ -120,27 +126,14 @@ void Replica::Stop() {
   reads_.ForgetAnswered();
 }
 
+void Replica::OnState(const Alarms& alarms, Revision revision) {
+  revision_ = revision;
+  if (alarms == alarms_) return;
+  alarms_ = alarms;
+  outbox_->Report(AlarmsChanged{&alarms_});
+}
+
 // --- what arrives
-
-// A leader whose log would stall takes no proposals, because it would send no heartbeats while it
-// waits for its disk. A follower still forwards proposals: a majority can commit them without this
-// member's disk.
-bool Replica::TooBusy() const {
-  const bool would_wait = log_would_stall_ && raft_.role() == raft::Role::kLeader;
-  return raft_.commit_index() > applied_ + kUnappliedMax || would_wait;
-}
-
-void Replica::Handle(ProposeRequest request) {
-  if (QueueIsFull() || TooBusy() || !HasRoomFor(request.command.size())) {
-    request.done(Fate::kTooManyRequests, {});
-    return;
-  }
-  const MonotonicTime deadline = Deadline(request.caller.deadline);
-  const auto compaction_deadline =
-      request.wait_for_compaction ? std::optional(request.caller.deadline) : std::nullopt;
-  PendingRequestPtr pending = pending_.Add(std::move(request.done), deadline, compaction_deadline);
-  proposals_.Add(request, std::move(pending), std::move(request.caller));
-}
 
 void Replica::Handle(ReadRequest request) {
   if (QueueIsFull()) {
@@ -152,8 +145,7 @@ void Replica::Handle(ReadRequest request) {
 
 void Replica::Handle(TransferRequest request) {
   if (QueueIsFull()) return request.done(Fate::kTooManyRequests);
-  const bool leads = raft_.role() == raft::Role::kLeader;
-  if (leads && request.target == options_.raft.id) return request.done(Fate::kApplied);
+  if (leads() && request.target == options_.raft.id) return request.done(Fate::kApplied);
   switch (raft_.TransferLeadership(request.target)) {
     case raft::TransferResult::kNotLeader:
       return request.done(Fate::kNotLeader);
@@ -163,34 +155,46 @@ void Replica::Handle(TransferRequest request) {
       break;
   }
   const MonotonicTime deadline = Deadline(request.caller.deadline);
-  transfers_.push_back({request.target, pending_.Add(std::move(request.done), deadline)});
+  transfers_.Add(request.target, pending_.Add(std::move(request.done), deadline));
+}
+
+void Replica::Handle(const SpaceReport& report) {
+  const bool was_full = disk_full();
+  if (!space_.OnReport(report)) return;
+  space_alarms_.OnLevelChanged();
+  raft_.SetOutOfSpace(disk_full());
+  if (disk_full() && !was_full) {
+    full_since_ = now_;
+    HandOverLeadership();
+  }
+  outbox_->Report(SpaceChanged{&space_});
 }
 
 void Replica::HandOverLeadership() {
-  if (raft_.role() == raft::Role::kLeader) raft_.TransferLeadership(raft_.BestTransferee());
+  if (leads()) raft_.TransferLeadership(raft_.BestTransferee());
 }
 
 void Replica::Handle(const AppendLost& lost) {
   raft_.OnUnreachable(lost.peer);
-  heard_.erase(lost.peer);
+  contacts_.OnLost(lost.peer);
 }
 
 void Replica::Handle(const PeerLost& lost) {
   raft_.OnPeerLost(lost.peer, lost.connection);
-  heard_.erase(lost.peer);
+  contacts_.OnLost(lost.peer);
 }
 
 void Replica::Handle(const ForwardLost& lost) {
-  lost_peers_.insert(lost.peer);
-  for (uint64_t number : lost.unsent) proposals_.OnDeclined(number, lost.peer);
-  if (!lost.stopped) {
+  contacts_.OnForwardLost(lost.peer);
+  for (uint64_t number : lost.unsent) proposals_.OnUnsent(number, lost.peer);
+  if (lost.stopped) {
+    proposals_.OnLeaderStopped(lost.peer);
+    // Another member leads soon. (Or the next process of this peer leads already, if the end of the
+    // old connection was noticed late.)
+    if (raft_.leader() == lost.peer) proposals_.Pause(raft_.term(), now_ + ElectionTimeout());
+  } else {
     forward_lost_.insert(lost.peer);
-    return;
   }
-  proposals_.OnLeaderStopped(lost.peer);
-  // Another member leads soon. (Or the next process of this peer leads already, if the end of the
-  // old connection was noticed late.)
-  if (raft_.leader() == lost.peer) next_forward_ = now_ + ElectionTimeout();
 }
 
 void Replica::Handle(const ForwardQueueFull& full) {
@@ -199,10 +203,9 @@ void Replica::Handle(const ForwardQueueFull& full) {
 
 void Replica::Handle(PeerMessage message) {
   if (Rejects(message)) return;
-  lost_peers_.erase(message.from);
-  heard_[message.from] = now_;
+  contacts_.OnHeard(message.from, now_);
   versions_.OnHeard(message.from, message.newest_version);
-  if (raft_.role() == raft::Role::kLeader) RecordStoreId(message.from, message.store_id);
+  if (leads()) RecordStoreId(message.from, message.store_id);
   std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
              std::move(message.body));
 }
@@ -238,7 +241,24 @@ bool Replica::RejectsLife(const PeerMessage& message) {
   return true;
 }
 
-void Replica::StopWith(const Fault& fault) {
+// Handles a message of a removed member. Returns whether it was rejected.
+bool Replica::RejectsRemoved(const PeerMessage& message) {
+  // The leader may not have told it yet that its removal is committed (Raft::ForgetRemovedPeers).
+  const auto* from_raft = std::get_if<raft::Message>(&message.body);
+  if (from_raft != nullptr && from_raft->term == raft_.term() &&
+      std::holds_alternative<raft::AppendEntriesReply>(from_raft->body)) {
+    return false;
+  }
+  ++rejected_messages_;
+  if (std::holds_alternative<Hello>(message.body)) {
+    outbox_->Send(message.from, HelloReply{.removed = true});
+  } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
+    Decline(message.from, *proposal, {});
+  }
+  return true;
+}
+
+void Replica::Halt(const Fault& fault) {
   if (fault_ || !fault) return;
   fault_ = fault;
   raft_.Halt();
@@ -247,68 +267,11 @@ void Replica::StopWith(const Fault& fault) {
 
 void Replica::HandleFrom(raft::MemberId from, raft::Message message) {
   const auto* reply = std::get_if<raft::AppendEntriesReply>(&message.body);
-  if (reply != nullptr && reply->success && raft_.role() == raft::Role::kLeader &&
-      message.term == raft_.term() && reply->match <= raft_.last_index()) {
+  if (reply != nullptr && reply->success && leads() && message.term == raft_.term() &&
+      reply->match <= raft_.last_index()) {
     peer_lives_.OnAcknowledged(from, {message.term, reply->match});
   }
   raft_.Step(std::move(message));
-}
-
-bool Replica::IsOfAnotherTerm(const ForwardedProposal& proposal) const {
-  return proposal.term != 0 && proposal.term != raft_.term() &&
-         !RAFTKV_MUTANT("proposal-of-another-term");
-}
-
-void Replica::HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
-  const auto decline = [&](ForwardedProposalReply reply) { Decline(from, proposal, reply); };
-  if (raft_.role() == raft::Role::kLeader && proposal.needs > versions_.in_force()) {
-    if (versions_.proposed() < proposal.needs) return decline({.not_understood = true});
-    return decline({.try_again = true});  // it is in force soon: try again soon
-  }
-  // It was meant for the leader of another term. Its origin may propose it again.
-  if (IsOfAnotherTerm(proposal)) return decline({});
-  // During a stop, decline: the proposal then waits at its origin for the next leader. If it were
-  // proposed, this member might stop before it is committed, and its fate would be unknown.
-  if (phase_->AtLeast(Phase::kDeclining)) return decline({});
-  // A full leader hands its leadership over, or has space again soon: try again soon.
-  if (disk_full()) return decline({.try_again = true});
-  // A removed member is not sent what follows its removal, so it would not learn the outcome.
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (!std::binary_search(everyone.begin(), everyone.end(), from)) return decline({});
-  if (TooBusy()) return decline({.too_many_requests = true});
-  if (proposal.changes_members) return QueueChange(from, proposal);
-  switch (raft_.Propose(proposal.payload)) {
-    case raft::ProposeResult::kAccepted:
-      return;
-    case raft::ProposeResult::kNotLeader:
-    case raft::ProposeResult::kChangePending:  // of changes of the members only
-      return decline({});
-    case raft::ProposeResult::kTransferring:
-      return decline({.try_again = true});
-    case raft::ProposeResult::kTooManyRequests:
-      return decline({.too_many_requests = true});
-  }
-}
-
-void Replica::HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply) {
-  if (reply.boot_id != 0 && reply.boot_id != options_.boot_id) return;
-  if (reply.term != 0 && !proposals_.InFlight(reply.number, from, reply.term)) return;
-  if (reply.not_understood) {
-    proposals_.Fail(reply.number, from, Fate::kNotSupported);
-  } else if (reply.too_many_requests) {
-    proposals_.Fail(reply.number, from, Fate::kTooManyRequests);
-  } else if (!reply.rejected.ok()) {
-    ApplyResult result;
-    result.status = reply.rejected;
-    proposals_.Fail(reply.number, from, Fate::kRejected, std::move(result));
-  } else {
-    const raft::Term term = proposals_.OnDeclined(reply.number, from);
-    if (!reply.try_again) {
-      declining_term_ = std::max(declining_term_, term);
-    } else if (term == raft_.term()) {
-      next_forward_ = now_ + HeartbeatInterval();
-    }
-  }
 }
 
 void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
@@ -319,7 +282,7 @@ void Replica::HandleFrom(raft::MemberId from, const Hello& /*hello*/) {
 void Replica::HandleFrom(raft::MemberId from, const HelloReply& reply) {
   if (reply.removed) OnRemoved();
   if (reply.forgotten > log_->reached()) {
-    StopWith({Fault::Kind::kOlderCopy, from, {reply.forgotten.term, reply.forgotten.index}});
+    Halt({Fault::Kind::kOlderCopy, from, {reply.forgotten.term, reply.forgotten.index}});
   }
   first_start_.OnHelloReply(from, reply);
 }
@@ -340,57 +303,9 @@ void Replica::Tick() {
   reads_.ForgetAnswered();
 }
 
-void Replica::ProposeWaiting() {
-  if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
-  const raft::MemberId leader = raft_.leader();
-  if (leader == raft::kNobody || !reachable(leader) || raft_.term() == declining_term_) return;
-  if (raft_.transferee() != raft::kNobody || now_ < next_forward_) return;
-  const bool bound =
-      leader == options_.raft.id || versions_.KnownBy(leader) >= kProposalTermVersion;
-  while (auto next = proposals_.TakeWaiting(leader, raft_.term(), bound, now_)) {
-    // A leader of an older release may not know what the command needs, and would propose it.
-    if (next->needs > versions_.KnownBy(leader)) {
-      proposals_.Fail(next->number, leader, Fate::kNotSupported);
-      continue;
-    }
-    if (leader != options_.raft.id) {
-      outbox_->Send(leader, ForwardedProposal{next->number, std::move(next->payload), next->needs,
-                                              next->changes_members, raft_.term()});
-      continue;
-    }
-    if (next->needs > versions_.in_force()) {
-      if (versions_.proposed() >= next->needs) {  // it is in force soon
-        proposals_.OnDeclined(next->number, leader);
-        return;
-      }
-      proposals_.Fail(next->number, leader, Fate::kNotSupported);
-      continue;
-    }
-    if (next->changes_members) {
-      QueueChange(leader,
-                  {next->number, std::move(next->payload), next->needs, true, raft_.term()});
-      continue;
-    }
-    switch (raft_.Propose(std::move(next->payload))) {
-      case raft::ProposeResult::kAccepted:
-        break;
-      case raft::ProposeResult::kTooManyRequests:
-        proposals_.Fail(next->number, leader, Fate::kTooManyRequests);
-        break;
-      case raft::ProposeResult::kNotLeader:
-      case raft::ProposeResult::kTransferring:
-      case raft::ProposeResult::kChangePending:
-        proposals_.OnDeclined(next->number, leader);
-        return;
-    }
-  }
-}
-
 void Replica::AskReads() {
   const raft::MemberId leader = raft_.leader();
-  if (!reads_.waiting() || leader == raft::kNobody || !reachable(leader) || now_ < next_ask_) {
-    return;
-  }
+  if (!reads_.due(now_) || leader == raft::kNobody || !contacts_.MayForwardTo(leader)) return;
   // A follower has one read index request in flight; reads that arrive meanwhile join the next one.
   if (leader != options_.raft.id && reads_.asking()) return;
   raft_.ReadIndex(reads_.Ask());
@@ -411,7 +326,7 @@ void Replica::DrainReady() {
     for (const raft::Event& event : ready.events) {
       rejected_messages_ += std::holds_alternative<raft::MessageRejected>(event);
       outbox_->Report(event);
-      if (const auto* halted = std::get_if<raft::Halted>(&event)) StopWith(FaultOf(*halted));
+      if (const auto* halted = std::get_if<raft::Halted>(&event)) Halt(FaultOf(*halted));
     }
   }
 }
@@ -467,13 +382,30 @@ PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
   return nullptr;
 }
 
+PendingRequestPtr Replica::NoteChange(const raft::Entry& entry) {
+  proto::Command command;
+  CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
+  members_.Apply(command.change_members());
+  OnMembers();
+  return proposals_.TakeCommitted(entry.payload.view());
+}
+
+void Replica::OnMembers() {
+  if (members_.known()) outbox_->Report(MembersChanged{&members_});
+  if (members_.removed(options_.raft.id)) OnRemoved();
+}
+
+void Replica::OnRemoved() {
+  if (std::exchange(removed_, true)) return;
+  outbox_->Report(RemovedFromCluster{});
+}
+
 // Hands the reads over to the applier, which answers them once everything up to the read index is
 // applied.
 void Replica::NoteRead(const raft::ReadIndexResult& result) {
   if (first_start_.OnReadIndex(result)) return;
   if (result.index == 0) {
-    reads_.OnDeclined(result.id);
-    next_ask_ = now_ + HeartbeatInterval();
+    reads_.OnDeclined(result.id, now_ + HeartbeatInterval());
     return;
   }
   for (PendingRequestPtr& read : reads_.TakeConfirmed(result.id)) {
@@ -496,64 +428,46 @@ void Replica::NoteLeader() {
   store_ids_.OnNewTerm();
   versions_.OnNewTerm();
   lessor_.OnNewTerm();
-  audit_.Clear();
-  digests_reported_ = false;
-  if (!std::exchange(sending_to_, {}).empty()) outbox_->StopSnapshots();
-  next_ask_ = next_forward_ = now_;
-  if (raft_.role() != raft::Role::kLeader) return;
+  audit_.OnNewTerm();
+  if (snapshot_sends_.OnNewTerm()) outbox_->StopSnapshots();
+  reads_.OnNewLeader();
+  if (!leads()) return;
   RecordStoreId(options_.raft.id, options_.store_id);
   MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
   lessor_.OnLeading(now_ + ElectionTimeout());
 }
 
-void Replica::NoteTransfers() {
-  std::erase_if(transfers_, [this](const Transfer& transfer) {
-    const bool over = raft_.role() == raft::Role::kLeader ? raft_.transferee() != transfer.target
-                                                          : raft_.leader() != raft::kNobody;
-    if (!over && !transfer.request->answered()) return false;
-    transfer.request->Answer(raft_.leader() == transfer.target ? Fate::kApplied : Fate::kTimedOut);
-    return true;
-  });
+// Another member must lead. If none takes over within an election timeout, this member steps down
+// nevertheless, because a leader writes to its disk.
+void Replica::StepDownIfFull() {
+  if (!disk_full() || !leads()) return;
+  if (now_ - full_since_ < ElectionTimeout()) return;
+  outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
+  raft_.StepDown();
 }
 
-void Replica::RecordStoreId(raft::MemberId member, const std::string& store_id) {
-  // Record only members: another sender may not have joined yet, or may have been removed.
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (!std::binary_search(everyone.begin(), everyone.end(), member)) return;
-  const std::optional<proto::Command> command = store_ids_.CommandToRecord(member, store_id);
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    store_ids_.OnProposed(command->record_store_id());
+// A removed member that was away hears from no leader any more. The others tell it.
+void Replica::AskWhetherRemoved() {
+  if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
+    leader_seen_ = now_;
+  }
+  if (now_ - leader_seen_ < ElectionTimeout()) return;
+  leader_seen_ = now_;
+  for (const raft::MemberId member : raft_.membership().everyone()) {
+    if (member != options_.raft.id) outbox_->Send(member, Hello{});
   }
 }
 
-void Replica::MaybeRaiseVersion() {
-  // NoteLeader forgets what was proposed in an earlier term, and then calls this function.
-  if (raft_.role() != raft::Role::kLeader || seen_term_ != raft_.term()) return;
-  const std::optional<proto::Command> command =
-      versions_.CommandToRaise(raft_.membership().everyone());
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    versions_.OnProposed(command->set_cluster_version());
+std::vector<raft::MemberId> Replica::Silent() const {
+  std::vector<raft::MemberId> silent;
+  if (raft_.leader() != raft::kNobody) return silent;
+  for (const raft::MemberId voter : raft_.membership().voters()) {
+    if (voter != options_.raft.id && !contacts_.HearsWithin(voter, 3 * ElectionTimeout(), now_)) {
+      silent.push_back(voter);
+    }
   }
-}
-
-// The entry carries this leader's term, and no other member proposes it: peers' messages with it
-// are rejected (raft_codec.cc).
-void Replica::MaybeExpireLeases() {
-  // In the turn in which it becomes leader, NoteLeader has not run yet.
-  const bool leads = raft_.role() == raft::Role::kLeader && seen_term_ == raft_.term() &&
-                     seen_leader_ == options_.raft.id;
-  if (!leads || applied_ < leads_from_) return;
-  const std::optional<proto::Command> command = lessor_.CommandToExpire(now_, applied_);
-  if (!command) return;
-  if (raft_.Propose(raft::Payload(command->SerializeAsString())) ==
-      raft::ProposeResult::kAccepted) {
-    lessor_.OnProposed(raft_.last_index());
-  }
+  return silent;
 }
 
 }  // namespace raftkv

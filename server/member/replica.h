@@ -19,6 +19,7 @@
 //     becomes unknown, its client gets an error that says so (etcd's "request timed out, possibly
 //     due to ...").
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -31,20 +32,26 @@
 #include "server/member/applier.h"
 #include "server/member/audit.h"
 #include "server/member/auto_compaction.h"
+#include "server/member/contacts.h"
 #include "server/member/fault.h"
 #include "server/member/first_start.h"
 #include "server/member/lessor.h"
 #include "server/member/log_tail.h"
+#include "server/member/member_changes.h"
 #include "server/member/outbox.h"
 #include "server/member/peer_lives.h"
 #include "server/member/pending.h"
 #include "server/member/proposals.h"
+#include "server/member/publisher.h"
 #include "server/member/reads.h"
 #include "server/member/renewals.h"
 #include "server/member/replica_options.h"
 #include "server/member/requests.h"
+#include "server/member/snapshot_sends.h"
 #include "server/member/space.h"
+#include "server/member/space_alarms.h"
 #include "server/member/store_ids.h"
+#include "server/member/transfers.h"
 #include "server/member/versions.h"
 #include "server/phase.h"
 #include "server/raft/raft.h"
@@ -84,7 +91,7 @@ class Replica {
   void OnState(const Alarms& alarms, Revision revision);
 
   // The digests that the state machine keeps. Call it between turns, while no other thread applies.
-  void OnDigests(const std::deque<StateDigest>& digests);
+  void OnDigests(const std::deque<StateDigest>& digests) { audit_.OnDigests(digests); }
 
   // Begins to transfer leadership to the follower whose log is the most complete, because this
   // member is about to stop. Call it between turns. No effect if this member does not lead, or if
@@ -139,7 +146,9 @@ class Replica {
   void Handle(const SnapshotSent& sent);
   void Handle(const SpaceReport& report);
   void HandleFrom(raft::MemberId from, raft::Message message);
-  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal);
+  void HandleFrom(raft::MemberId from, const ForwardedProposal& proposal) {
+    Accept(from, proposal);
+  }
   void HandleFrom(raft::MemberId from, const ForwardedProposalReply& reply);
   void HandleFrom(raft::MemberId from, const Hello& hello);
   void HandleFrom(raft::MemberId from, const HelloReply& reply);
@@ -147,73 +156,72 @@ class Replica {
   void HandleFrom(raft::MemberId from, const Diverged& diverged);
   bool Rejects(const PeerMessage& message);
   bool RejectsLife(const PeerMessage& message);
-  void StopWith(const Fault& fault);
   bool RejectsRemoved(const PeerMessage& message);
+  void Halt(const Fault& fault);
 
   // The steps of a turn.
   void Tick();
-  void ProposeWaiting();
   void AskReads();
   void DrainReady();
   void NoteCommitted(std::vector<raft::Entry> committed);
   PendingRequestPtr NoteCommand(const raft::Entry& entry);
   PendingRequestPtr NoteChange(const raft::Entry& entry);
+  void OnMembers();
+  void OnRemoved();
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
-  void NoteTransfers();
+  void StepDownIfFull();
+  void AskWhetherRemoved();
   void StepSnapshot();
   void Install(const raft::SnapshotMeta& meta);
   void SendSnapshot(raft::MemberId to);
-  raft::Index HeldFrom() const;
   void SendAll(std::vector<raft::Message>* messages);
+
+  // replica_proposals.cc: how commands come into the log
+  void ProposeWaiting();
+  // Proposes a client's command, or declines it. `from`: the member of the client, or this one.
+  void Accept(raft::MemberId from, const ForwardedProposal& proposal);
+  void Decline(raft::MemberId from, const ForwardedProposal& proposal,
+               ForwardedProposalReply reply);
+  // Proposes a command of this member itself. Nobody waits for its result. Returns true if it is in
+  // this leader's log, or on the way to the leader, where it may be declined: propose it again if
+  // it is not applied after some time. False: it is not proposed; try again in the next turn.
+  bool ProposeOwn(const proto::Command& command);
+  // Returns why the command is not proposed; none: it is proposed.
+  std::optional<ForwardedProposalReply> TryPropose(raft::MemberId from,
+                                                   const ForwardedProposal& proposal);
+  bool ApplierIsBehind() const;
+  // Proposes the member's own commands that are due.
+  void ProposeDue();
   void RecordStoreId(raft::MemberId member, const std::string& store_id);
   void MaybeRaiseVersion();
   void MaybeExpireLeases();
 
   // replica_audit.cc: the states of the members are compared
-  void MaybeReportDigests();
+  void ReportDigests();
   void CompareDigests();
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
-  // replica_space.cc: the disk's space, alarms, automatic compaction
   bool disk_full() const { return space_.level() == Space::Level::kFull; }
-  void MakeWayIfFull();
-  void MaybeChangeAlarm();
-  void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);
-  void MaybeCompact();
-
-  // replica_members.cc: changes of the members
-  void QueueChange(raft::MemberId from, ForwardedProposal proposal);
-  void MaybeChangeMembers();
-  bool LeavesFirst(const proto::ChangeMembers& change);
-  bool ProposeChange(proto::Command* command);
-  absl::Status CheckChange(const proto::ChangeMembers& change) const;
-  bool MayCount(const raft::Status& status, raft::MemberId id) const;
-  void MaybePublish();
-  void AskWhetherRemoved();
-  void OnMembers();
-  void OnRemoved();
-  bool IsOfAnotherTerm(const ForwardedProposal& proposal) const;
-  void Decline(raft::MemberId from, const ForwardedProposal& proposal,
-               ForwardedProposalReply reply);
-
+  // Whether the configuration in force has the member.
+  bool IsMember(raft::MemberId id) const {
+    const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
+    return std::binary_search(everyone.begin(), everyone.end(), id);
+  }
+  bool leads() const { return raft_.role() == raft::Role::kLeader; }
   bool QueueIsFull() const {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
   bool HasRoomFor(size_t bytes) const {
     return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
   }
-  bool TooBusy() const;
   void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
+  absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   absl::Duration ElectionTimeout() const {
     return options_.tick * options_.raft.election_timeout_ticks;
   }
-  absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   MonotonicTime Deadline(MonotonicTime of_client) const {
     return std::min(now_ + options_.request_timeout, of_client);
-  }
-  bool reachable(raft::MemberId member) const {
-    return member == options_.raft.id || !lost_peers_.contains(member);
   }
 
   const ReplicaOptions options_;
@@ -223,33 +231,37 @@ class Replica {
   Outbox* const outbox_;
 
   raft::Raft raft_;
+  // The requests of clients that are not answered.
   PendingRequests pending_;
   Proposals proposals_;
   Reads reads_;
-  MemberStoreIds store_ids_;
-  PeerLives peer_lives_;
-  Fault fault_;
-  Audit audit_;                      // leader only
-  std::deque<StateDigest> digests_;  // of this member
-  bool digests_reported_ = false;    // to this leader
-  Members members_;
-  Versions versions_;
   Renewals renewals_;
-  Lessor lessor_;
+  Transfers transfers_;
+  // What the committed entries say.
+  Members members_;
+  MemberStoreIds store_ids_;
+  Versions versions_;
+  // What the applied entries say.
+  Alarms alarms_;
+  Revision revision_ = 0;
+  // The peers.
+  PeerLives peer_lives_;
+  Contacts contacts_;
+  SnapshotSends snapshot_sends_;  // leader only
+  // What the member does by itself.
   FirstStart first_start_;
+  MemberChanges changes_;  // leader only
+  Publisher publisher_;
   Space space_;
+  SpaceAlarms space_alarms_;
+  Lessor lessor_;
   AutoCompaction auto_compaction_;
-  Alarms alarms_;                           // as of the applied entries
-  Revision revision_ = 0;                   // likewise
+  Audit audit_;
+  Fault fault_;
+
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
-  // Leader: to whom a snapshot is being sent, and the applied index when that began.
-  std::map<raft::MemberId, raft::Index> sending_to_;
 
-  // When the last message of each peer came, unless a stream of appends broke after it.
-  std::map<raft::MemberId, MonotonicTime> heard_;
-  // Peers whose forward stream broke. Nothing is forwarded to them until they send a message.
-  std::set<raft::MemberId> lost_peers_;
   std::set<raft::MemberId> forward_lost_;  // peers whose forward stream broke in this turn
   raft::Index handed_over_;                // every entry up to here was handed over to the applier
   raft::Index applied_;
@@ -264,29 +276,7 @@ class Replica {
   MonotonicTime now_ = MonotonicTime::InfinitePast();  // of the last turn
   bool log_would_stall_ = false;                       // when that turn began
   MonotonicTime last_tick_ = MonotonicTime::InfinitePast();
-  // After a declined read index request, the next one is not sent before this time.
-  MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  // The newest term whose leader has declined a proposal. In that term nothing more is forwarded.
-  raft::Term declining_term_ = 0;
-  // Nothing is forwarded before this time, because the leader said "try again"
-  // (ForwardedProposalReply), or stops.
-  MonotonicTime next_forward_ = MonotonicTime::InfinitePast();
-  // Clients' requests to transfer leadership that are not answered.
-  struct Transfer {
-    raft::MemberId target = raft::kNobody;
-    PendingRequestPtr request;
-  };
-  std::vector<Transfer> transfers_;
-  // Leader: changes of the members that are not proposed yet, in order, and who asked for them.
-  struct WaitingChange {
-    raft::MemberId from = raft::kNobody;
-    ForwardedProposal proposal;
-  };
-  std::deque<WaitingChange> changes_;
-  raft::Term leaving_term_ = 0;  // in which it transferred leadership because of its own removal
-  MonotonicTime next_publish_ = MonotonicTime::InfinitePast();
-  MonotonicTime next_alarm_ = MonotonicTime::InfinitePast();
-  MonotonicTime full_since_ = MonotonicTime::InfinitePast();
+  MonotonicTime full_since_ = MonotonicTime::InfinitePast();  // the disk
   // When a leader was last known, or when this member last asked whether it was removed.
   MonotonicTime leader_seen_ = MonotonicTime::InfinitePast();
   bool removed_ = false;  // this member was removed, and the observers were told

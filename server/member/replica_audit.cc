@@ -1,35 +1,26 @@
 // The methods of Replica that compare the states of the members (audit.h).
 
+#include <optional>
+#include <utility>
+
 #include "server/member/replica.h"
 
 namespace raftkv {
 
-// A follower reports all digests that it keeps, when there is a new one and to each new leader.
-void Replica::MaybeReportDigests() {
+void Replica::ReportDigests() {
   const raft::MemberId leader = raft_.leader();
-  if (digests_.empty() || digests_reported_ || leader == raft::kNobody || fault_) return;
+  if (leader == raft::kNobody || !contacts_.MayForwardTo(leader) || fault_) return;
+  std::optional<DigestReport> report = audit_.TakeReport();
+  if (!report) return;
   if (leader == options_.raft.id) {
-    audit_.Add(leader, digests_, raft_.commit_index());
-    digests_reported_ = true;
-    CompareDigests();
-  } else if (reachable(leader)) {
-    outbox_->Send(leader, DigestReport{digests_});
-    digests_reported_ = true;
+    HandleFrom(leader, *report);
+  } else {
+    outbox_->Send(leader, *std::move(report));
   }
-}
-
-void Replica::OnDigests(const std::deque<StateDigest>& digests) {
-  if (digests == digests_) return;
-  digests_ = digests;
-  digests_reported_ = false;
 }
 
 void Replica::HandleFrom(raft::MemberId from, const DigestReport& report) {
-  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
-  if (raft_.role() != raft::Role::kLeader ||
-      !std::binary_search(everyone.begin(), everyone.end(), from)) {
-    return;
-  }
+  if (!leads() || !IsMember(from)) return;
   audit_.Add(from, report.digests, raft_.commit_index());
   CompareDigests();
 }
@@ -47,17 +38,14 @@ void Replica::CompareDigests() {
 }
 
 void Replica::HandleFrom(raft::MemberId from, const Diverged& diverged) {
-  if (from != raft_.leader()) return;
-  for (const StateDigest& own : digests_) {
-    if (own.index != diverged.index || own.digest == diverged.majority) continue;
-    OnDiverged(from, {.index = diverged.index, .majority = diverged.majority});
-  }
+  if (from != raft_.leader() || !audit_.Concerns(diverged)) return;
+  OnDiverged(from, {.index = diverged.index, .majority = diverged.majority});
 }
 
 void Replica::OnDiverged(raft::MemberId leader, const Divergence& found) {
-  StopWith({found.majority ? Fault::Kind::kDiverged : Fault::Kind::kAllDiverged,
-            leader,
-            {0, found.index}});
+  Halt({found.majority ? Fault::Kind::kDiverged : Fault::Kind::kAllDiverged,
+        leader,
+        {0, found.index}});
 }
 
 }  // namespace raftkv

@@ -19,35 +19,22 @@ void Replica::MaybeCut(const StateMachine& state_machine) {
   if (flushed == considered_for_cut_) return;
   considered_for_cut_ = flushed;
   const raft::Index keep =
-      FirstToKeep(*log_, options_.tail, flushed, HeldFrom(), state_machine.DiskBytes());
+      FirstToKeep(*log_, options_.tail, flushed, snapshot_sends_.FirstNeeded(raft_.status()),
+                  state_machine.DiskBytes());
   if (keep == log_->first_index()) return;
   log_->Cut(keep);
   raft_.OnLogCut();
 }
 
-raft::Index Replica::HeldFrom() const {
-  raft::Index held = 0;
-  for (const auto& [id, peer] : raft_.status().peers) {
-    raft::Index needs = 0;
-    if (const auto sending = sending_to_.find(id); sending != sending_to_.end()) {
-      needs = sending->second + 1;
-    } else if (peer.recently_active) {
-      needs = peer.match_index + 1;
-    }
-    if (needs != 0 && (held == 0 || needs < held)) held = needs;
-  }
-  return held;
-}
-
 // --- a snapshot is sent
 
 void Replica::SendSnapshot(raft::MemberId to) {
-  sending_to_[to] = applied_;
+  snapshot_sends_.Begin(to, applied_);
   outbox_->SendSnapshot(to, raft_.term());
 }
 
 void Replica::Handle(const SnapshotSent& sent) {
-  if (sent.term != raft_.term() || sending_to_.erase(sent.peer) == 0) return;  // of an old term
+  if (sent.term != raft_.term() || !snapshot_sends_.End(sent.peer)) return;  // of an old term
   raft_.OnSnapshotSent(sent.peer, sent.ok);
 }
 
@@ -69,7 +56,7 @@ void Replica::Handle(SnapshotArrived arrived) {
 }
 
 void Replica::StepSnapshot() {
-  lost_peers_.erase(arrived_->message.from);
+  contacts_.OnHeard(arrived_->message.from, now_);
   versions_.OnHeard(arrived_->message.from, arrived_->message.newest_version);
   const raft::EntryId last = arrived_->snapshot->base().id;
   auto& message = std::get<raft::Message>(arrived_->message.body);

@@ -36,6 +36,8 @@ struct ForwardedProposal {
   // Only the leader of this term may propose it. 0: any leader may (the origin is of the first
   // release).
   raft::Term term = 0;
+
+  bool IsFor(raft::Term t) const { return term == 0 || term == t; }
 };
 
 // The leader answers that it has not proposed the forwarded proposal: sending it to this leader had

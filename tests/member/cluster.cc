@@ -67,6 +67,7 @@ void Cluster::Start(raft::MemberId id) {
   m.log = *std::move(log);
   m.state = m.OpenState();
   MemberOptions options;
+  options.replica.newest_version = newest_version;
   options.replica.store_id = m.store_id;
   options.replica.boot_id = ++boots_;
   options.replica.raft.id = id;

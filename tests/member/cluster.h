@@ -96,6 +96,9 @@ class Cluster {
   explicit Cluster(int size, size_t pending_max = 16384, size_t pending_bytes_max = 128 << 20,
                    const LogTail& tail = {}, bool in_log = false);
 
+  // Which version the members know that are started from now on.
+  ClusterVersion newest_version = kNewestVersion;
+
   // Starts a new member of a cluster that runs.
   void Join(raft::MemberId id);
 

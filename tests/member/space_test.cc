@@ -137,9 +137,92 @@ TEST_F(SpaceOfMembers, WithoutASuccessorAFullLeaderStepsDown) {
   ExpectAlarms(0);
 }
 
+TEST_F(SpaceOfMembers, AFullLeaderProposesNothingOfItsClients) {
+  const raft::MemberId full = c.leader();
+  for (raft::MemberId id : {1, 2, 3}) {
+    if (id != full) Report(id, kFull);  // there is no successor
+  }
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  c.Run(absl::Milliseconds(20));
+  ASSERT_EQ(c[full].raft().role(), raft::Role::kLeader);
+  const raft::Index last = c[full].raft().last_index();
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  c.Propose(full, command);
+  c.Run(absl::Milliseconds(100));
+  EXPECT_EQ(c[full].raft().last_index(), last);
+}
+
+TEST_F(SpaceOfMembers, ProposalsOfAFullLeadersClientsGoToTheNextLeader) {
+  const raft::MemberId full = c.leader();
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  const auto deleted = c.Propose(full, command);
+  c.Run(absl::Seconds(1));
+  const raft::MemberId next = c.leader();
+  ASSERT_NE(next, raft::kNobody);
+  ASSERT_NE(next, full);
+  EXPECT_EQ(Cluster::Value(c[next], "k"), "");
+  // The full member stores no entries, so it learns the outcome when it has space again.
+  c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
+  c.Run(absl::Seconds(1));
+  EXPECT_EQ(deleted->fate, Fate::kApplied);
+  EXPECT_EQ(deleted->times, 1);
+}
+
+// No member may log a command before every member knows it.
+TEST(SpaceOfOldMembers, TheAlarmsWaitForTheirVersion) {
+  Cluster c{3};
+  const auto restart_all = [&c](ClusterVersion newest) {
+    c.newest_version = newest;
+    for (raft::MemberId id : {1, 2, 3}) c.Crash(id);
+    for (raft::MemberId id : {1, 2, 3}) c.Start(id);
+    c.Run(kElection);
+    for (raft::MemberId id : {1, 2, 3}) {
+      c[id].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kLow});
+    }
+    c.Run(absl::Seconds(3));
+  };
+  restart_all(kAlarmsVersion - 1);
+  EXPECT_EQ(c[1].member->cluster_version(), kAlarmsVersion - 1);
+  for (const auto& [index, entry] : c[1].committed) {
+    proto::Command command;
+    ASSERT_TRUE(command.ParseFromString(std::string(entry.payload.view())));
+    EXPECT_FALSE(command.has_change_alarm()) << index;
+  }
+  restart_all(kNewestVersion);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 3);
+}
+
+TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
+  Cluster c{1};
+  c.Run(kElection);
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  c.Run(absl::Seconds(3));
+  EXPECT_EQ(c.leader(), raft::kNobody);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 1);
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
+  c.Run(kElection);
+  EXPECT_EQ(c.leader(), 1);
+  EXPECT_EQ(c[1].state->alarms().all().size(), 0);
+}
+
 // --- compactions by a leader
 
 MonotonicTime At(absl::Duration time) { return MonotonicTime(time); }
+
+// The revision that is compacted now; 0: none.
+Revision Due(AutoCompaction* compaction, MonotonicTime now, Revision newest, bool leads) {
+  const auto command = compaction->CommandToCompact(now, newest, leads);
+  return command ? command->compaction().revision() : 0;
+}
+
+void Propose(AutoCompaction* compaction, MonotonicTime now, Revision revision) {
+  etcdserverpb::CompactionRequest request;
+  request.set_revision(revision);
+  compaction->OnProposed(now, request);
+}
 
 TEST(AutoCompaction, PeriodicKeepsTheHistoryOfThePeriod) {
   AutoCompaction compaction({.period = absl::Hours(2)});
@@ -147,26 +230,26 @@ TEST(AutoCompaction, PeriodicKeepsTheHistoryOfThePeriod) {
   Revision revision = 100;
   absl::Duration now;
   for (; now < absl::Hours(2); now += step) {
-    EXPECT_FALSE(compaction.Due(At(now), revision++, /*leads=*/true)) << now;
+    EXPECT_FALSE(Due(&compaction, At(now), revision++, /*leads=*/true)) << now;
   }
-  EXPECT_EQ(compaction.Due(At(now), revision++, true), 100);
-  compaction.OnProposed(At(now), 100);
+  EXPECT_EQ(Due(&compaction, At(now), revision++, true), 100);
+  Propose(&compaction, At(now), 100);
   for (int i = 1; i < 10; ++i) {  // from now on once an hour
-    EXPECT_FALSE(compaction.Due(At(now + i * step), revision++, true)) << i;
+    EXPECT_FALSE(Due(&compaction, At(now + i * step), revision++, true)) << i;
   }
-  EXPECT_FALSE(compaction.Due(At(now + absl::Hours(1)), revision++, /*leads=*/false));
-  EXPECT_EQ(compaction.Due(At(now + absl::Hours(1) + step), revision++, true), 111);
+  EXPECT_FALSE(Due(&compaction, At(now + absl::Hours(1)), revision++, /*leads=*/false));
+  EXPECT_EQ(Due(&compaction, At(now + absl::Hours(1) + step), revision++, true), 111);
 }
 
 TEST(AutoCompaction, ByRevisionKeepsSoManyOfThem) {
   AutoCompaction compaction({.revisions = 10});
   const auto due = [&](int minutes, Revision newest) {
-    return compaction.Due(At(absl::Minutes(minutes)), newest, true);
+    return Due(&compaction, At(absl::Minutes(minutes)), newest, true);
   };
   EXPECT_FALSE(due(0, 50));
   EXPECT_FALSE(due(4, 50));
   EXPECT_EQ(due(5, 50), 40);
-  compaction.OnProposed(At(absl::Minutes(5)), 40);
+  Propose(&compaction, At(absl::Minutes(5)), 40);
   EXPECT_FALSE(due(9, 60));
   EXPECT_FALSE(due(10, 50)) << "nothing new";
   EXPECT_EQ(due(15, 60), 50);
@@ -175,7 +258,7 @@ TEST(AutoCompaction, ByRevisionKeepsSoManyOfThem) {
 TEST(AutoCompaction, IsOffByDefault) {
   AutoCompaction compaction({});
   for (int hour = 0; hour < 100; ++hour) {
-    EXPECT_FALSE(compaction.Due(At(absl::Hours(hour)), 1000 + hour, true));
+    EXPECT_FALSE(Due(&compaction, At(absl::Hours(hour)), 1000 + hour, true));
   }
 }
 
