@@ -12,10 +12,13 @@
 #include <thread>
 #include <utility>
 
+#include "absl/base/call_once.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "client/clock.h"
+#include "client/cluster_impl.h"
+#include "client/endpoint.h"
 #include "client/failure.h"
 #include "client/impl.h"
 
@@ -30,9 +33,9 @@ using client::MessagePtr;
 
 constexpr size_t kAsyncCallsMax = 10'000;  // as for the calls over the network
 
-absl::Status NotWithinTheProcess(const char* what) {
-  return absl::UnimplementedError(
-      absl::StrCat(what, " needs a connection; use Client::Connect with the member's client_url"));
+// A stream of one request and one answer.
+bool IsStream(const AnyRequest& request) {
+  return std::string_view(request.name) == "Lease.LeaseKeepAlive";
 }
 
 // One call. It is decided once: by the member's answer, its deadline, or its cancellation. The
@@ -102,6 +105,7 @@ std::chrono::steady_clock::time_point ForStd(MonotonicTime time) {
 
 class LocalImpl final : public client::Client::Impl {
  public:
+  // The address of the member is the only endpoint in `options`.
   LocalImpl(std::shared_ptr<LocalCalls> calls, const client::Options& options)
       : calls_(std::move(calls)), options_(options), shared_(std::make_shared<Shared>()) {}
 
@@ -118,6 +122,7 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
+    if (IsStream(request)) return Streams().Call(request, options);
     const std::shared_ptr<Pending> call = Make(request, options, nullptr);
     Send(request, call, options);
     std::unique_lock lock(shared_->mutex);
@@ -132,6 +137,7 @@ class LocalImpl final : public client::Client::Impl {
 
   void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
              MessageCallback done) override {
+    if (IsStream(*request)) return Streams().Start(std::move(request), options, std::move(done));
     const std::shared_ptr<Pending> call = Make(*request, options, std::move(done));
     bool too_many = false;
     {
@@ -147,11 +153,11 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
-      etcdserverpb::WatchCreateRequest /*request*/) override {
-    return NotWithinTheProcess("a watch");
+      etcdserverpb::WatchCreateRequest request) override {
+    return Streams().Watch(std::move(request));
   }
-  absl::Status Snapshot(const client::SnapshotSink& /*sink*/) override {
-    return NotWithinTheProcess("a snapshot");
+  absl::Status Snapshot(const client::SnapshotSink& sink) override {
+    return Streams().Snapshot(sink);
   }
   // An answer is in memory already, so there is nothing to limit.
   std::unique_ptr<Impl> Limited(size_t /*answer_bytes*/) const override {
@@ -159,6 +165,12 @@ class LocalImpl final : public client::Client::Impl {
   }
 
  private:
+  client::ClusterImpl& Streams() {
+    absl::call_once(streams_once_,
+                    [this] { streams_ = std::make_unique<client::ClusterImpl>(options_); });
+    return *streams_;
+  }
+
   std::shared_ptr<Pending> Make(const AnyRequest& request, const CallOptions& options,
                                 MessageCallback done) const {
     auto call = std::make_shared<Pending>();
@@ -233,13 +245,19 @@ class LocalImpl final : public client::Client::Impl {
   const std::shared_ptr<LocalCalls> calls_;
   const client::Options options_;
   const std::shared_ptr<Shared> shared_;
+  // Streams go to the member's port: it has their flow control and their limits. Null: none yet.
+  absl::once_flag streams_once_;
+  std::unique_ptr<client::ClusterImpl> streams_;
   std::thread thread_;  // runs callbacks; started with the first call that has one
 };
 
 }  // namespace
 
 std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> calls,
-                                                const client::Options& options) {
+                                                const std::string& client_url,
+                                                client::Options options) {
+  options.endpoints = {client::ParseEndpoint(client_url).value()};
+  options.exactly_once = false;
   return std::make_unique<client::Client>(std::make_unique<LocalImpl>(std::move(calls), options));
 }
 
