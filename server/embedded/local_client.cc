@@ -12,13 +12,10 @@
 #include <thread>
 #include <utility>
 
-#include "absl/base/call_once.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "client/clock.h"
-#include "client/cluster_impl.h"
-#include "client/endpoint.h"
 #include "client/failure.h"
 #include "client/impl.h"
 
@@ -105,9 +102,13 @@ std::chrono::steady_clock::time_point ForStd(MonotonicTime time) {
 
 class LocalImpl final : public client::Client::Impl {
  public:
-  // The address of the member is the only endpoint in `options`.
-  LocalImpl(std::shared_ptr<LocalCalls> calls, const client::Options& options)
-      : calls_(std::move(calls)), options_(options), shared_(std::make_shared<Shared>()) {}
+  LocalImpl(std::shared_ptr<LocalCalls> calls, std::string client_url,
+            const client::Options& options)
+      : calls_(std::move(calls)),
+        client_url_(std::move(client_url)),
+        options_(options),
+        streams_(client::ConnectToMember(client_url_, options)),
+        shared_(std::make_shared<Shared>()) {}
 
   ~LocalImpl() override {
     std::vector<std::shared_ptr<Pending>> waiting;
@@ -122,7 +123,7 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
-    if (IsStream(request)) return Streams().Call(request, options);
+    if (IsStream(request)) return streams_->Call(request, options);
     const std::shared_ptr<Pending> call = Make(request, options, nullptr);
     Send(request, call, options);
     std::unique_lock lock(shared_->mutex);
@@ -137,7 +138,7 @@ class LocalImpl final : public client::Client::Impl {
 
   void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
              MessageCallback done) override {
-    if (IsStream(*request)) return Streams().Start(std::move(request), options, std::move(done));
+    if (IsStream(*request)) return streams_->Start(std::move(request), options, std::move(done));
     const std::shared_ptr<Pending> call = Make(*request, options, std::move(done));
     bool too_many = false;
     {
@@ -154,23 +155,17 @@ class LocalImpl final : public client::Client::Impl {
 
   absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
       etcdserverpb::WatchCreateRequest request) override {
-    return Streams().Watch(std::move(request));
+    return streams_->Watch(std::move(request));
   }
   absl::Status Snapshot(const client::SnapshotSink& sink) override {
-    return Streams().Snapshot(sink);
+    return streams_->Snapshot(sink);
   }
   // An answer is in memory already, so there is nothing to limit.
   std::unique_ptr<Impl> Limited(size_t /*answer_bytes*/) const override {
-    return std::make_unique<LocalImpl>(calls_, options_);
+    return std::make_unique<LocalImpl>(calls_, client_url_, options_);
   }
 
  private:
-  client::ClusterImpl& Streams() {
-    absl::call_once(streams_once_,
-                    [this] { streams_ = std::make_unique<client::ClusterImpl>(options_); });
-    return *streams_;
-  }
-
   std::shared_ptr<Pending> Make(const AnyRequest& request, const CallOptions& options,
                                 MessageCallback done) const {
     auto call = std::make_shared<Pending>();
@@ -243,11 +238,12 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   const std::shared_ptr<LocalCalls> calls_;
+  const std::string client_url_;
   const client::Options options_;
+  // Streams go to the member's port: it has their flow control and their limits. It connects with
+  // the first stream.
+  const std::unique_ptr<Impl> streams_;
   const std::shared_ptr<Shared> shared_;
-  // Streams go to the member's port: it has their flow control and their limits. Null: none yet.
-  absl::once_flag streams_once_;
-  std::unique_ptr<client::ClusterImpl> streams_;
   std::thread thread_;  // runs callbacks; started with the first call that has one
 };
 
@@ -255,10 +251,9 @@ class LocalImpl final : public client::Client::Impl {
 
 std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> calls,
                                                 const std::string& client_url,
-                                                client::Options options) {
-  options.endpoints = {client::ParseEndpoint(client_url).value()};
-  options.exactly_once = false;
-  return std::make_unique<client::Client>(std::make_unique<LocalImpl>(std::move(calls), options));
+                                                const client::Options& options) {
+  return std::make_unique<client::Client>(
+      std::make_unique<LocalImpl>(std::move(calls), client_url, options));
 }
 
 }  // namespace raftkv

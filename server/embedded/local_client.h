@@ -15,7 +15,7 @@ namespace raftkv {
 // configuration. Of the options, `endpoints` and `exactly_once` are not used.
 std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> calls,
                                                 const std::string& client_url,
-                                                client::Options options);
+                                                const client::Options& options);
 
 }  // namespace raftkv
 
