@@ -9,6 +9,7 @@
 // each lease ends: how long after its TTL, counted from the answer to its last renewal. A lease is
 // early if it ends less than its TTL after that renewal was sent.
 
+#include <cstdio>
 #include <deque>
 #include <random>
 #include <thread>
@@ -328,6 +329,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", settings.seconds)->check(CLI::PositiveNumber);
   app.add_option("--members", settings.members)->check(CLI::Range(1, 7));
   CLI11_PARSE(app, argc, argv);
+  setvbuf(stdout, nullptr, _IOLBF, 0);  // a run takes minutes
   raftkv::e2e::Measure(Product::kRaftkv, "raftkv", settings);
   raftkv::e2e::Measure(Product::kEtcd, "etcd", settings);
   return 0;

@@ -8,6 +8,7 @@
 // event; the time until the put's own answer is printed beside it. One process is the whole
 // cluster.
 
+#include <cstdio>
 #include <random>
 #include <thread>
 
@@ -136,6 +137,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", settings.seconds);
   app.add_flag("--same-key", settings.same_key);
   CLI11_PARSE(app, argc, argv);
+  setvbuf(stdout, nullptr, _IOLBF, 0);  // a run takes minutes
   raftkv::e2e::Measure(Product::kRaftkv, "raftkv", settings);
   raftkv::e2e::Measure(Product::kEtcd, "etcd", settings);
   return 0;
