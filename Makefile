@@ -33,7 +33,7 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 fuzz: ## run each fuzz target with libFuzzer for FUZZ_SECONDS (60), or one (TARGET=name)
 	@.ci/install-deps build test fuzz && .ci/fuzz $(TARGET)
 
-compat: ## check deadlines of writes with etcd's own Go client (needs Go)
+compat: ## client libraries of etcd in Python, JavaScript, Go, Java, Rust, while members die
 	@.ci/compat
 
 bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md

@@ -53,6 +53,12 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
   return client;
 }
 
+std::unique_ptr<Client::Impl> ConnectToMember(const std::string& client_url, Options options) {
+  options.endpoints = {ParseEndpoint(client_url).value()};
+  options.exactly_once = false;
+  return std::make_unique<ClusterImpl>(options);
+}
+
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() { impl_->End(); }
 std::unique_ptr<Client> Client::Limited(size_t answer_bytes) const {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -36,6 +37,10 @@ class Client::Impl {
   // The client is about to be destroyed. Ends what uses it.
   virtual void End() {}
 };
+
+// The way over the network to one member. `client_url`: "http://host:port". Of the options,
+// `endpoints` and `exactly_once` are not used.
+std::unique_ptr<Client::Impl> ConnectToMember(const std::string& client_url, Options options);
 
 }  // namespace raftkv::client
 

@@ -30,9 +30,9 @@ using client::MessagePtr;
 
 constexpr size_t kAsyncCallsMax = 10'000;  // as for the calls over the network
 
-absl::Status NotWithinTheProcess(const char* what) {
-  return absl::UnimplementedError(
-      absl::StrCat(what, " needs a connection; use Client::Connect with the member's client_url"));
+// A stream of one request and one answer.
+bool IsStream(const AnyRequest& request) {
+  return std::string_view(request.name) == "Lease.LeaseKeepAlive";
 }
 
 // One call. It is decided once: by the member's answer, its deadline, or its cancellation. The
@@ -102,8 +102,13 @@ std::chrono::steady_clock::time_point ForStd(MonotonicTime time) {
 
 class LocalImpl final : public client::Client::Impl {
  public:
-  LocalImpl(std::shared_ptr<LocalCalls> calls, const client::Options& options)
-      : calls_(std::move(calls)), options_(options), shared_(std::make_shared<Shared>()) {}
+  LocalImpl(std::shared_ptr<LocalCalls> calls, std::string client_url,
+            const client::Options& options)
+      : calls_(std::move(calls)),
+        client_url_(std::move(client_url)),
+        options_(options),
+        streams_(client::ConnectToMember(client_url_, options)),
+        shared_(std::make_shared<Shared>()) {}
 
   ~LocalImpl() override {
     std::vector<std::shared_ptr<Pending>> waiting;
@@ -118,6 +123,7 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
+    if (IsStream(request)) return streams_->Call(request, options);
     const std::shared_ptr<Pending> call = Make(request, options, nullptr);
     Send(request, call, options);
     std::unique_lock lock(shared_->mutex);
@@ -132,6 +138,7 @@ class LocalImpl final : public client::Client::Impl {
 
   void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
              MessageCallback done) override {
+    if (IsStream(*request)) return streams_->Start(std::move(request), options, std::move(done));
     const std::shared_ptr<Pending> call = Make(*request, options, std::move(done));
     bool too_many = false;
     {
@@ -147,15 +154,15 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
-      etcdserverpb::WatchCreateRequest /*request*/) override {
-    return NotWithinTheProcess("a watch");
+      etcdserverpb::WatchCreateRequest request) override {
+    return streams_->Watch(std::move(request));
   }
-  absl::Status Snapshot(const client::SnapshotSink& /*sink*/) override {
-    return NotWithinTheProcess("a snapshot");
+  absl::Status Snapshot(const client::SnapshotSink& sink) override {
+    return streams_->Snapshot(sink);
   }
   // An answer is in memory already, so there is nothing to limit.
   std::unique_ptr<Impl> Limited(size_t /*answer_bytes*/) const override {
-    return std::make_unique<LocalImpl>(calls_, options_);
+    return std::make_unique<LocalImpl>(calls_, client_url_, options_);
   }
 
  private:
@@ -231,7 +238,11 @@ class LocalImpl final : public client::Client::Impl {
   }
 
   const std::shared_ptr<LocalCalls> calls_;
+  const std::string client_url_;
   const client::Options options_;
+  // Streams go to the member's port: it has their flow control and their limits. It connects with
+  // the first stream.
+  const std::unique_ptr<Impl> streams_;
   const std::shared_ptr<Shared> shared_;
   std::thread thread_;  // runs callbacks; started with the first call that has one
 };
@@ -239,8 +250,10 @@ class LocalImpl final : public client::Client::Impl {
 }  // namespace
 
 std::unique_ptr<client::Client> MakeLocalClient(std::shared_ptr<LocalCalls> calls,
+                                                const std::string& client_url,
                                                 const client::Options& options) {
-  return std::make_unique<client::Client>(std::make_unique<LocalImpl>(std::move(calls), options));
+  return std::make_unique<client::Client>(
+      std::make_unique<LocalImpl>(std::move(calls), client_url, options));
 }
 
 }  // namespace raftkv

@@ -48,7 +48,7 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 void Server::Stop() { impl_->Stop(); }
 std::unique_ptr<client::Client> Server::NewClient(const client::Options& options) const {
-  return MakeLocalClient(impl_->calls(), options);
+  return MakeLocalClient(impl_->calls(), impl_->client_url(), options);
 }
 const std::string& Server::client_url() const { return impl_->client_url(); }
 

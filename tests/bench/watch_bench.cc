@@ -8,18 +8,16 @@
 // event; the time until the put's own answer is printed beside it. One process is the whole
 // cluster.
 
-#include <fstream>
-#include <iostream>
+#include <cstdio>
 #include <random>
 #include <thread>
 
 #include "CLI/CLI.hpp"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "client/bench/histogram.h"
 #include "glog/logging.h"
+#include "tests/bench/paced_puts.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -39,13 +37,6 @@ struct Settings {
 
 std::string KeyOf(const Settings& settings, int watch) {
   return absl::StrFormat("watched/%08d", settings.same_key ? 0 : watch);
-}
-
-int64_t ResidentMiB(pid_t pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/statm"));
-  int64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return (resident * sysconf(_SC_PAGESIZE)) >> 20;
 }
 
 class Watching {
@@ -92,73 +83,6 @@ class Watching {
   std::thread thread_;
 };
 
-// Sends puts at a fixed rate, without waiting for answers.
-class Putting {
- public:
-  Putting(const std::vector<std::unique_ptr<Connection>>& connections, const Settings& settings)
-      : connections_(connections), settings_(settings) {}
-
-  void Run(absl::Duration duration) {
-    const absl::Time begin = absl::Now();
-    std::mt19937 random(1);
-    for (int64_t sent = 0;;) {
-      const absl::Duration elapsed = absl::Now() - begin;
-      if (elapsed >= duration) break;
-      const auto due = static_cast<int64_t>(absl::ToDoubleSeconds(elapsed) * settings_.puts);
-      for (; sent < due; ++sent) Send(static_cast<int>(random() % settings_.watches));
-      absl::SleepFor(absl::Milliseconds(1));
-    }
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](int64_t* pending) { return *pending == 0; }, &pending_));
-  }
-  int64_t answered() const { return static_cast<int64_t>(times_.count()); }
-  const Histogram& times() const { return times_; }
-  int64_t failed() const { return failed_; }
-
- private:
-  struct Put {
-    grpc::ClientContext context;
-    etcdserverpb::PutRequest request;
-    etcdserverpb::PutResponse response;
-    absl::Time sent;
-  };
-  void Send(int watch) {
-    auto* put = new Put;
-    put->sent = absl::Now();
-    put->request.set_key(KeyOf(settings_, watch));
-    put->request.set_value(absl::StrFormat("%-256d", absl::ToUnixNanos(put->sent)));
-    {
-      absl::MutexLock lock(&mutex_);
-      ++pending_;
-    }
-    Connection& connection = *connections_[next_++ % connections_.size()];
-    connection.kv->async()->Put(&put->context, &put->request, &put->response,
-                                [this, put](const grpc::Status& status) {
-                                  absl::MutexLock lock(&mutex_);
-                                  --pending_;
-                                  if (status.ok()) {
-                                    times_.Add(absl::ToInt64Microseconds(absl::Now() - put->sent));
-                                  } else {
-                                    ++failed_;
-                                  }
-                                  delete put;
-                                });
-  }
-
-  const std::vector<std::unique_ptr<Connection>>& connections_;
-  const Settings& settings_;
-  size_t next_ = 0;
-  absl::Mutex mutex_;
-  int64_t pending_ = 0;
-  int64_t failed_ = 0;
-  Histogram times_;
-};
-
-std::string Ms(const Histogram& times, double fraction) {
-  return absl::StrFormat("%.1f", static_cast<double>(times.Percentile(fraction)) / 1000);
-}
-
 void Measure(Product product, const char* name, const Settings& settings) {
   Cluster cluster({.product = product, .size = 1, .keep_data = false});
   cluster.StartAll();
@@ -177,7 +101,9 @@ void Measure(Product product, const char* name, const Settings& settings) {
   }
   const int64_t watching = ResidentMiB(cluster.process(0).pid());
   for (auto& stream : streams) stream->Start();
-  Putting putting(connections, settings);
+  std::mt19937 random(1);
+  PacedPuts putting(&connections, settings.puts,
+                    [&] { return KeyOf(settings, static_cast<int>(random() % settings.watches)); });
   putting.Run(absl::Seconds(settings.seconds));
   const int64_t expected = putting.answered() * (settings.same_key ? settings.watches : 1);
   int64_t received = 0;
@@ -211,6 +137,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", settings.seconds);
   app.add_flag("--same-key", settings.same_key);
   CLI11_PARSE(app, argc, argv);
+  setvbuf(stdout, nullptr, _IOLBF, 0);  // a run takes minutes
   raftkv::e2e::Measure(Product::kRaftkv, "raftkv", settings);
   raftkv::e2e::Measure(Product::kEtcd, "etcd", settings);
   return 0;

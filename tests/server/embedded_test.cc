@@ -76,15 +76,68 @@ TEST_F(Embedded, ServesItsOwnClientAndOthers) {
   EXPECT_TRUE(absl::IsNotFound(client->LeaseRevoke(999).status()));
 }
 
-TEST_F(Embedded, SaysWhatNeedsAConnection) {
+TEST_F(Embedded, WatchesGetEveryEventInOrder) {
   const auto server = Start({.toml = Toml(1)});
   const auto client = server->NewClient();
-  for (const absl::Status& status :
-       {client->Watch("k").status(), client->LeaseKeepAlive(1).status(),
-        client->Snapshot([](auto, auto) { return absl::OkStatus(); })}) {
-    EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("client_url"));
+  const auto before = client->Put("watched/0", "before");
+  ASSERT_TRUE(before.ok()) << before.status();
+  auto past = client->Watch(Keys::Prefix("watched/"), {.start_revision = before->header.revision});
+  auto live = client->Watch(Keys::Prefix("watched/"));
+  ASSERT_TRUE(past.ok()) << past.status();
+  ASSERT_TRUE(live.ok()) << live.status();
+  std::vector<std::string> expected = {"before"};
+  for (int i = 0; i < 100; ++i) {
+    expected.push_back(absl::StrCat(i));
+    ASSERT_TRUE(client->Put(absl::StrCat("watched/", i % 7), expected.back()).ok());
   }
+  const auto read = [](client::Watcher& watcher, size_t count) {
+    std::vector<std::string> values;
+    while (values.size() < count) {
+      const auto batch = watcher.Next(absl::Now() + absl::Seconds(30));
+      if (!batch.ok()) {
+        ADD_FAILURE() << batch.status();
+        break;
+      }
+      for (const client::Event& event : batch->events) values.push_back(event.kv.value);
+    }
+    return values;
+  };
+  EXPECT_EQ(read(**past, 101), expected);
+  expected.erase(expected.begin());
+  EXPECT_EQ(read(**live, 100), expected);
+  (*live)->Cancel();
+  EXPECT_TRUE(absl::IsCancelled((*live)->Next().status()));
+}
+
+TEST_F(Embedded, SessionsLocksAndSnapshots) {
+  const auto server = Start({.toml = Toml(1)});
+  const auto client = server->NewClient();
+  const auto lease = client->LeaseGrant(60);
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  const auto kept = client->LeaseKeepAlive(lease->id);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->ttl, 60);
+
+  const auto first = client::Session::Open(*client, {.ttl = absl::Seconds(2)});
+  const auto second = client::Session::Open(*client);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(second.ok()) << second.status();
+  client::Mutex held(first->get(), "lock");
+  client::Mutex waiting(second->get(), "lock");
+  ASSERT_TRUE(held.Lock().ok());
+  absl::SleepFor((*first)->ttl() * 2);  // Without renewals, the first session would be over.
+  EXPECT_TRUE((*first)->status().ok()) << (*first)->status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(waiting.Lock(absl::InfinitePast())));
+  ASSERT_TRUE(held.Unlock().ok());
+  EXPECT_TRUE(waiting.Lock().ok());
+
+  size_t bytes = 0;
+  const absl::Status snapshot = client->Snapshot([&](std::string_view piece, auto) {
+    bytes += piece.size();
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(snapshot.ok()) << snapshot;
+  EXPECT_GT(bytes, 0);
 }
 
 TEST_F(Embedded, RunsAsynchronousCallsAndPages) {

@@ -54,10 +54,10 @@ class Server {
   // calls of clients made by NewClient end with Unavailable.
   void Stop();
 
-  // A client whose calls go to this member without a connection. It serves every call but watches
-  // (and so locks and elections), LeaseKeepAlive and snapshots, which are Unimplemented: for these,
-  // use Client::Connect with client_url(). Of the options, `request_timeout` and `on_call_end` are
-  // used. The client may outlive the server.
+  // A client of this member. Its calls need no connection. Only streams use one, to client_url():
+  // watches (and so locks and elections), LeaseKeepAlive and snapshots. Of the options, `endpoints`
+  // and `exactly_once` are not used. The client may outlive the server. A watch that is open when
+  // the server stops waits for its return, as every watch does: cancel it.
   std::unique_ptr<client::Client> NewClient(const client::Options& options = {}) const;
   const std::string& client_url() const;  // of this member, "http://host:port"
 
