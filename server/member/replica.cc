@@ -71,6 +71,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
+  NoteSpace();
   // Call this after all inputs were handled: they also name the proposals that were certainly not
   // sent, which must not be answered "unknown".
   for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);

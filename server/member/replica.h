@@ -177,6 +177,7 @@ class Replica {
 
   // replica_space.cc: the disk's space, alarms, automatic compaction
   bool disk_full() const { return space_.level() == Space::Level::kFull; }
+  void NoteSpace();
   void MakeWayIfFull();
   void MaybeChangeAlarm();
   void ProposeAlarm(const Alarms::Id& id, etcdserverpb::AlarmRequest::AlarmAction action);

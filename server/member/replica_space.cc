@@ -23,9 +23,11 @@ void Replica::OnState(const Alarms& alarms, Revision revision) {
   outbox_->Report(AlarmsChanged{&alarms_});
 }
 
-void Replica::Handle(const SpaceReport& report) {
+void Replica::Handle(const SpaceReport& report) { space_.OnReport(report); }
+
+void Replica::NoteSpace() {
   const bool was_full = disk_full();
-  if (!space_.OnReport(report)) return;
+  if (!space_.Update(now_)) return;
   next_alarm_ = now_;
   raft_.SetOutOfSpace(disk_full());
   if (disk_full() && !was_full) {

@@ -280,6 +280,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   rocks.create_if_missing = create;
   rocks.cache_bytes = 8 << 20;
   rocks.salvage = salvage;
+  if (o.min_free_bytes) rocks.room = std::make_shared<Room>(o.dir, *o.min_free_bytes);
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (garbage != nullptr) *garbage = absl::IsDataLoss(engine.status());
   if (!engine.ok()) return engine.status();
@@ -455,6 +456,9 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   DataDir result;
   result.lock = std::move(lock);
   if (absl::Status s = CheckSpaceForStart(options.dir, &result.warnings); !s.ok()) return s;
+  if (options.min_free_bytes) {
+    WarnOfSmallVolume(options.dir, *options.min_free_bytes, &result.warnings);
+  }
   if (!options.restored) {
     if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   }
@@ -473,6 +477,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   absl::StatusOr<std::unique_ptr<StateDirs>> states =
       StateDirs::Open({.data_dir = options.dir,
                        .cache_bytes = options.cache_bytes,
+                       .min_free_bytes = options.min_free_bytes,
                        .newest_version = options.newest_version});
   if (!states.ok()) return states.status();
   result.states = *std::move(states);

@@ -50,6 +50,27 @@ absl::Status CheckSpaceForStart(const std::string& dir, std::vector<std::string>
   return FullDisk(dir, space->free_bytes);
 }
 
+void WarnOfSmallVolume(const std::string& dir, uint64_t min_free_bytes,
+                       std::vector<std::string>* warnings) {
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir);
+  if (!space.ok()) return;
+  const uint64_t volume = space->volume_bytes;
+  const uint64_t low = LowBytes(min_free_bytes, volume), needed = LowBytes(0, volume);
+  if (volume < kVolumeMin) {
+    warnings->push_back(absl::StrFormat(
+        "%s: its volume has only %d MiB, and at least %d MiB are recommended: the log's write "
+        "buffers take %d MiB instead of %d MiB, %d MiB are kept for a full disk, and puts are "
+        "denied when less than %d MiB are free (storage.min_free_bytes)",
+        dir, volume >> 20, kVolumeMin >> 20, WriteBufferBytes(volume) >> 20, kWriteBufferMax >> 20,
+        ReserveBytes(volume) >> 20, low >> 20));
+  } else if (low < needed / 2) {
+    warnings->push_back(absl::StrFormat(
+        "%s: storage.min_free_bytes is %d MiB, and %d MiB are recommended on this volume of %d "
+        "MiB: when puts are denied, there may be too little space for what is still in memory",
+        dir, low >> 20, needed >> 20, volume >> 20));
+  }
+}
+
 absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status) {
   if (!absl::IsUnavailable(status) || !absl::StrContains(status.message(), std::strerror(ENOSPC))) {
     return status;

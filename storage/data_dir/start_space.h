@@ -3,6 +3,7 @@
 
 // Whether the volume of a data directory has the space that a start needs. Called by data_dir.cc.
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,11 @@ namespace raftkv {
 // `warnings`. ResourceExhausted: there is too little space even then; the message says how much is
 // needed. Call it before RocksDB is opened, because RocksDB ends the process when it cannot write.
 absl::Status CheckSpaceForStart(const std::string& dir, std::vector<std::string>* warnings);
+
+// Adds a line to `warnings` if the volume is so small that the write buffers are small, too
+// (disk_space.h), or if `min_free_bytes` (storage.min_free_bytes) is less than what the engines need.
+void WarnOfSmallVolume(const std::string& dir, uint64_t min_free_bytes,
+                       std::vector<std::string>* warnings);
 
 // Returns ResourceExhausted if `status` is the error of a full disk, otherwise `status`.
 absl::Status ExplainFullDisk(const std::string& dir, const absl::Status& status);
