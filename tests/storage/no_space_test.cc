@@ -101,7 +101,7 @@ TEST_F(SmallVolume, AWriteToTheLogReturnsOnceThereIsSpace) {
 }
 
 TEST_F(SmallVolume, AWriteUsesTheReserveFirst) {
-  constexpr int kPuts = 200;
+  constexpr int kPuts = 100;
   Open(Durability::kSynced);
   const Reserve reserve(dir_.path());
   ASSERT_TRUE(reserve.Create(ReserveBytes(room_->volume_bytes())).ok());
