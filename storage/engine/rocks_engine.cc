@@ -464,6 +464,14 @@ class RocksEngine final : public Engine {
   std::atomic<bool> reclaiming_{false};
 };
 
+// RocksDB's own text log is not written: a write to it that finds the disk full ends the process (an
+// assertion of the library).
+class NoLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
 // Options that matter for safety are set here even if they equal RocksDB's defaults, because their
 // effect was measured (docs/decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
@@ -475,7 +483,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.max_background_jobs = 2;  // one flushes, one compacts (rocks_env.h); Listener needs that
   r.allow_concurrent_memtable_write = false;
   r.recycle_log_file_num = 0;
-  r.keep_log_file_num = 4;
+  r.info_log = std::make_shared<NoLog>();
   r.stats_dump_period_sec = 0;
   r.stats_persist_period_sec = 0;
   r.compression = rocksdb::kNoCompression;
@@ -516,12 +524,6 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return r;
 }
-
-class NoLog final : public rocksdb::Logger {
- public:
-  using rocksdb::Logger::Logv;
-  void Logv(const char*, va_list) override {}
-};
 
 absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& status) {
   const std::string text = absl::StrCat(options.dir, ": ", status.ToString());
@@ -569,7 +571,6 @@ absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
                              const std::vector<std::pair<std::string, std::string>>& ranges,
                              const Engine::Visitor& visit) {
   rocksdb::Options rocks = MakeOptions(options);
-  rocks.info_log = std::make_shared<NoLog>();  // the default one renames the file LOG
   rocksdb::DB* opened = nullptr;
   rocksdb::Status status = rocksdb::DB::OpenForReadOnly(rocks, options.dir, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);
