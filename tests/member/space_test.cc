@@ -13,8 +13,7 @@
 namespace raftkv {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20;
-constexpr uint64_t kVolume = 10'240 * kMiB, kEnough = 5'000 * kMiB, kLow = 600 * kMiB, kFull = 100 * kMiB;
+constexpr uint64_t kVolume = 1000, kEnough = 500, kLow = 60, kFull = 10;
 
 // Space at a time that a test moves on.
 class SpaceInTime : public testing::Test {
