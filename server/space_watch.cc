@@ -52,8 +52,8 @@ absl::Duration SpaceWatch::Measure() {
   return free < 4 * low ? options_.interval_if_short : options_.interval;
 }
 
-// RESERVE is created again only once the level has had the time to fall. Otherwise it would take the
-// space that a flush or compaction has freed for a moment.
+// RESERVE is created again only once the level has had the time to fall. Otherwise it would take
+// the space that a flush or compaction has freed for a moment.
 void SpaceWatch::KeepReserve(uint64_t free, uint64_t low, uint64_t volume) {
   const MonotonicTime now = MonotonicNow();
   if (free < low || reserve_.bytes() == ReserveBytes(volume)) {

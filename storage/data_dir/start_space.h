@@ -17,7 +17,8 @@ namespace raftkv {
 absl::Status CheckSpaceForStart(const std::string& dir, std::vector<std::string>* warnings);
 
 // Adds a line to `warnings` if the volume is so small that the write buffers are small, too
-// (disk_space.h), or if `min_free_bytes` (storage.min_free_bytes) is less than what the engines need.
+// (disk_space.h), or if `min_free_bytes` (storage.min_free_bytes) is less than what the engines
+// need.
 void WarnOfSmallVolume(const std::string& dir, uint64_t min_free_bytes,
                        std::vector<std::string>* warnings);
 

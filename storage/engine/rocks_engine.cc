@@ -464,8 +464,8 @@ class RocksEngine final : public Engine {
   std::atomic<bool> reclaiming_{false};
 };
 
-// RocksDB's own text log is not written: a write to it that finds the disk full ends the process (an
-// assertion of the library).
+// RocksDB's own text log is not written: a write to it that finds the disk full ends the process
+// (an assertion of the library).
 class NoLog final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;

@@ -12,9 +12,9 @@
 // Errors while running: a failed write, sync or background job is logged and aborts the process.
 // When the disk is full, an engine that has a Room neither fails nor ends the process: its writes
 // wait (rocks_file_system.h). Without a Room, a flush or a compaction for which the disk is full is
-// repeated later, and any other write aborts. A damaged block is logged, creates the file DAMAGED in the directory, and ends the process with
-// exit code 66. While that file exists, OpenRocksEngine returns DataLoss; RocksDB alone would open
-// the database without an error.
+// repeated later, and any other write aborts. A damaged block is logged, creates the file DAMAGED
+// in the directory, and ends the process with exit code 66. While that file exists, OpenRocksEngine
+// returns DataLoss; RocksDB alone would open the database without an error.
 
 #include <cstddef>
 #include <memory>

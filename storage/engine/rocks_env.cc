@@ -57,8 +57,7 @@ class PooledEnv final : public rocksdb::EnvWrapper {
 // The threads and the clock of `base`, with another file system.
 class EnvWithFiles final : public rocksdb::EnvWrapper {
  public:
-  EnvWithFiles(rocksdb::Env* base, std::shared_ptr<rocksdb::FileSystem> files)
-      : EnvWrapper(base) {
+  EnvWithFiles(rocksdb::Env* base, std::shared_ptr<rocksdb::FileSystem> files) : EnvWrapper(base) {
     file_system_ = std::move(files);
     system_clock_ = base->GetSystemClock();
   }

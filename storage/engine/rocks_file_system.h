@@ -2,8 +2,8 @@
 #define RAFTKV_STORAGE_ENGINE_ROCKS_FILE_SYSTEM_H_
 
 // RocksDB's view of the file system: each system call that may wait for the disk is marked as a
-// DiskOperation (storage/base/disk_operations.h), and WhenFull decides what happens when the disk is
-// full. Otherwise it is the file system below.
+// DiskOperation (storage/base/disk_operations.h), and WhenFull decides what happens when the disk
+// is full. Otherwise it is the file system below.
 
 #include <atomic>
 #include <cstdint>

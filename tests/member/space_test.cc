@@ -53,8 +53,7 @@ TEST_F(SpaceInTime, TheLevelFallsOnlyWithMoreSpaceForSomeTime) {
 TEST_F(SpaceInTime, AQuotaIsForTheStateAlone) {
   Space space({.low_bytes = 100, .quota_bytes = 1600});
   const auto after = [&](absl::Duration time, uint64_t state) {
-    return After(time, &space,
-                 {.volume_bytes = kVolume, .free_bytes = 101, .state_bytes = state});
+    return After(time, &space, {.volume_bytes = kVolume, .free_bytes = 101, .state_bytes = state});
   };
   EXPECT_EQ(after(kMoment, 1600), Space::Level::kEnough);
   EXPECT_EQ(after(kMoment, 1601), Space::Level::kLow);

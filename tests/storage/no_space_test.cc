@@ -1,4 +1,5 @@
-// Engines with a Room on a disk that is full: writes wait and lose nothing, compactions leave space.
+// Engines with a Room on a disk that is full: writes wait and lose nothing, compactions leave
+// space.
 
 #include <rocksdb/env.h>
 #include <sys/mount.h>
@@ -45,10 +46,8 @@ class SmallVolume : public testing::Test {
   }
 
   void Open(Durability durability) {
-    auto engine = OpenRocksEngine({.dir = dir_ / "db",
-                                   .durability = durability,
-                                   .create_if_missing = true,
-                                   .room = room_});
+    auto engine = OpenRocksEngine(
+        {.dir = dir_ / "db", .durability = durability, .create_if_missing = true, .room = room_});
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -58,14 +57,16 @@ class SmallVolume : public testing::Test {
     std::ofstream other(dir_ / "other", std::ios::app);
     const std::string block(64 << 10, 'o');
     for (uint64_t free = Free(); free > left; free = Free()) {
-      other.write(block.data(), static_cast<std::streamsize>(
-                                    std::min<uint64_t>(block.size(), free - left)));
+      other.write(block.data(),
+                  static_cast<std::streamsize>(std::min<uint64_t>(block.size(), free - left)));
       other.flush();
     }
   }
   void FreeAll() { std::filesystem::remove(dir_ / "other"); }
   static std::string Key(int i) { return absl::StrCat("key", 100'000 + i); }
-  static std::string Value(int i) { return std::string(kValueBytes, static_cast<char>('a' + i % 26)); }
+  static std::string Value(int i) {
+    return std::string(kValueBytes, static_cast<char>('a' + i % 26));
+  }
   void Put(int i, bool sync) {
     WriteBatch batch;
     batch.Put(Key(i), Value(i));
@@ -152,7 +153,7 @@ TEST_F(SmallVolume, ACompactionLeavesSpaceForOtherWrites) {
     while (!done) least = std::min(least.load(), Free());
   });
   engine_->StartReclaim();
-  WaitUntil([&] { return least < kept + 3 * kMiB; });   // it has begun
+  WaitUntil([&] { return least < kept + 3 * kMiB; });    // it has begun
   WaitUntil([&] { return Free() >= kept + 4 * kMiB; });  // and was given up
   done = true;
   measures.join();
