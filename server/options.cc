@@ -12,7 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "config/url.h"
 #include "glog/logging.h"
-#include "storage/disk_space.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 

@@ -3,7 +3,7 @@
 
 // A thread that measures the free space on the volume of the data directory, because asking for it
 // may wait for the disk. It tells the member (server/member/space.h), which decides what follows,
-// and keeps the reserve file (storage/data_dir/disk_space.h).
+// and keeps the reserve file (storage/base/disk_space.h).
 
 #include <cstdint>
 #include <functional>
@@ -14,7 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/member/space.h"
-#include "storage/data_dir/disk_space.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 

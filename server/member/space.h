@@ -20,7 +20,7 @@
 
 #include "absl/time/time.h"
 #include "storage/base/monotonic_time.h"
-#include "storage/disk_space.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 

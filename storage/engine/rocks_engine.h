@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "storage/disk_space.h"
+#include "storage/base/disk_space.h"
 #include "storage/engine/engine.h"
 
 namespace rocksdb {

@@ -11,7 +11,7 @@
 #include <memory>
 #include <utility>
 
-#include "storage/disk_space.h"
+#include "storage/base/disk_space.h"
 
 namespace rocksdb {
 class FileSystem;

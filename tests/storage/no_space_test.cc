@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "storage/disk_space.h"
+#include "storage/base/disk_space.h"
 #include "storage/engine/rocks_engine.h"
 #include "tests/storage/testing.h"
 

@@ -1,4 +1,4 @@
-#include "storage/data_dir/disk_space.h"
+#include "storage/base/disk_space.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

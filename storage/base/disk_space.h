@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_
-#define RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_
+#ifndef RAFTKV_STORAGE_BASE_DISK_SPACE_H_
+#define RAFTKV_STORAGE_BASE_DISK_SPACE_H_
 
 // The space on the volume of a data directory, what the engines need of it, and the directory's
 // reserve file (docs/decisions/0016).
@@ -100,4 +100,4 @@ class Room {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_DATA_DIR_DISK_SPACE_H_
+#endif  // RAFTKV_STORAGE_BASE_DISK_SPACE_H_
