@@ -26,11 +26,15 @@
 #include "server/log_writer.h"
 #include "server/restore.h"
 #include "server/server.h"
+#include "server/stop_limit.h"
 
 namespace {
 
 // The exit codes of the process (README, Configuration).
 enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
+
+// A stop takes at most this and an election timeout.
+constexpr absl::Duration kStopMax = absl::Seconds(30);
 
 int Fail(const absl::Status& status) {
   raftkv::LogWriter::FlushInstalled();  // so that this line is the last one
@@ -209,7 +213,12 @@ int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOption
   if (!server.ok()) return Fail(server.status());
   signals.OnStarted();
   signals.AwaitOne();
-  (*server)->Stop();
+  {
+    const raftkv::StopLimit limit({.limit = kStopMax + config.election_timeout,
+                                   .step = [&] { return (*server)->stop_step(); },
+                                   .end_process = {}});
+    (*server)->Stop();
+  }
   raftkv::LogWriter::FlushInstalled();
   return kStopped;
 }
@@ -298,7 +307,7 @@ int main(int argc, char** argv) {
       "127.0.0.1:2379.");
   app.footer(
       "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, full disk at the "
-      "start or no member answered --join, 2 bad configuration, flag or data directory, 66 damaged "
+      "start, a stop that hung, or no member answered --join, 2 bad configuration, flag or data directory, 66 damaged "
       "data, 134 aborted after a failed or hanging disk write or an internal error.");
   Arguments arguments;
   AddOptions(app, &arguments);

@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "config/url.h"
 #include "glog/logging.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 
@@ -45,6 +46,14 @@ void UseTestLog(MemberOptions* options) {
   options->replica.tail.step_entries = options->replica.tail.entries_max / 2 + 1;
   options->replica.tail.held_bytes_max = 0;
   options->flush_interval = absl::Milliseconds(100);
+}
+
+// On a small volume the log must leave space for the state.
+void FitLog(const MemberConfig& self, LogTail* tail) {
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(AbsolutePath(self.data_dir));
+  if (!space.ok()) return;
+  tail->bytes_max = std::min(tail->bytes_max, space->volume_bytes / 16);
+  tail->step_bytes = std::min(tail->step_bytes, space->volume_bytes / 64);
 }
 
 int Ticks(absl::Duration duration) { return static_cast<int>(duration / kTick); }
@@ -106,6 +115,7 @@ MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
   options.space.quota_bytes = static_cast<uint64_t>(config.storage.quota_backend_bytes);
   options.auto_compaction.period = config.storage.auto_compaction_period;
   options.auto_compaction.revisions = config.storage.auto_compaction_revisions;
+  FitLog(self, &options.tail);
   UseTestLog(&member);
   return member;
 }
@@ -165,6 +175,7 @@ DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self
           .member_id = self.id,
           .member_name = self.name,
           .has_peers = config.members.size() > 1,
+          .min_free_bytes = static_cast<uint64_t>(config.storage.min_free_bytes),
           .cache_bytes = static_cast<size_t>(config.storage.cache_bytes),
           .newest_version = NewestVersion()};
 }

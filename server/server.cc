@@ -452,11 +452,16 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 void Server::Stop() {
   if (parts_ == nullptr) return;
   LOG(INFO) << "stopping: finishing what is running";
+  stop_step_ = "waits until another member leads";
   parts_->HandOver();
+  stop_step_ = "waits for running calls";
   parts_->Decline();
   parts_->Drain();
+  stop_step_ = "closes connections";
   parts_->Close();
+  stop_step_ = "waits for threads that apply or read, and writes the state to the disk";
   parts_->End();
+  stop_step_ = "closes the data directory";
   parts_.reset();
   LOG(INFO) << "stopped";
 }

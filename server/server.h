@@ -3,6 +3,7 @@
 
 // One server process: creates and connects all parts, starts them and stops them.
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -37,6 +38,9 @@ class Server {
   // From any thread but the loop's.
   void Stop();
 
+  // What Stop does now, for a message. From any thread.
+  const char* stop_step() const { return stop_step_; }
+
   ~Server();
 
   // For clients in this process. They may keep it longer than the server lives.
@@ -46,6 +50,7 @@ class Server {
   struct Parts;
   explicit Server(std::unique_ptr<Parts> parts);
   std::unique_ptr<Parts> parts_;
+  std::atomic<const char*> stop_step_{"begins"};
 };
 
 }  // namespace raftkv

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/clock.h"
 
 namespace raftkv {
 
@@ -28,36 +29,45 @@ void SpaceWatch::Stop() {
 
 void SpaceWatch::Run() {
   for (;;) {
-    Measure();
+    const absl::Duration pause = Measure();
     absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopped_), options_.interval)) return;
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stopped_), pause)) return;
   }
 }
 
-void SpaceWatch::Measure() {
+absl::Duration SpaceWatch::Measure() {
   const absl::StatusOr<DiskSpace> space = ReadDiskSpace(options_.dir);
   if (!space.ok()) {
     if (!std::exchange(failed_, true)) LOG(WARNING) << space.status().message();
-    return;
+    return options_.interval;
   }
   failed_ = false;
   const uint64_t low = LowBytes(options_.low_bytes, space->volume_bytes);
   // Free space is reported as if the reserve had its full size, whether it has or not.
-  const uint64_t wanted = ReserveBytes(low), held = reserve_.bytes();
+  const uint64_t wanted = ReserveBytes(space->volume_bytes), held = reserve_.bytes();
   const uint64_t missing = wanted - std::min(wanted, held);
   const uint64_t free = space->free_bytes - std::min(space->free_bytes, missing);
-  KeepReserve(free, low);
+  KeepReserve(free, low, space->volume_bytes);
   report_({.volume_bytes = space->volume_bytes, .free_bytes = free, .state_bytes = state_bytes_()});
+  return free < 4 * low ? options_.interval_if_short : options_.interval;
 }
 
-void SpaceWatch::KeepReserve(uint64_t free, uint64_t low) {
+// RESERVE is created again only once the level has had the time to fall. Otherwise it would take
+// the space that a flush or compaction has freed for a moment.
+void SpaceWatch::KeepReserve(uint64_t free, uint64_t low, uint64_t volume) {
+  const MonotonicTime now = MonotonicNow();
+  if (free < low || reserve_.bytes() == ReserveBytes(volume)) {
+    enough_since_ = MonotonicTime::InfiniteFuture();
+  } else if (now < enough_since_) {
+    enough_since_ = now;
+  }
   if (free < FullBytes(low)) {
     if (reserve_.Release()) {
       LOG(WARNING) << options_.dir << ": the disk is full: removed the file RESERVE, so that there "
-                   << "is room to flush and to compact";
+                   << "is room to write what is in memory";
     }
-  } else if (free >= low && reserve_.bytes() != ReserveBytes(low)) {
-    const absl::Status created = reserve_.Create(ReserveBytes(low));
+  } else if (now >= enough_since_ + Space::kSettle) {
+    const absl::Status created = reserve_.Create(ReserveBytes(volume));
     if (!created.ok() && !std::exchange(cannot_reserve_, true)) {
       LOG(WARNING) << created.message() << ": the member goes on without a reserve";
     }

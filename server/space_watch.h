@@ -3,7 +3,7 @@
 
 // A thread that measures the free space on the volume of the data directory, because asking for it
 // may wait for the disk. It tells the member (server/member/space.h), which decides what follows,
-// and keeps the reserve file (storage/data_dir/disk_space.h).
+// and keeps the reserve file (storage/base/disk_space.h).
 
 #include <cstdint>
 #include <functional>
@@ -14,7 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/member/space.h"
-#include "storage/data_dir/disk_space.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 
@@ -22,6 +22,8 @@ struct SpaceWatchOptions {
   std::string dir;
   uint64_t low_bytes = 0;  // SpaceOptions::low_bytes
   absl::Duration interval = absl::Milliseconds(100);
+  // While there is less free space than four times the limit. The engines can write much in 100 ms.
+  absl::Duration interval_if_short = absl::Milliseconds(10);
 };
 
 class SpaceWatch {
@@ -37,8 +39,9 @@ class SpaceWatch {
 
  private:
   void Run();
-  void Measure();
-  void KeepReserve(uint64_t free, uint64_t low);
+  // Returns the time until the next measurement.
+  absl::Duration Measure();
+  void KeepReserve(uint64_t free, uint64_t low, uint64_t volume);
 
   const SpaceWatchOptions options_;
   const std::function<uint64_t()> state_bytes_;
@@ -46,6 +49,8 @@ class SpaceWatch {
   const Reserve reserve_;
   bool failed_ = false;          // the last measurement failed
   bool cannot_reserve_ = false;  // RESERVE could not be created, which was logged
+  // Since when there is enough space to create RESERVE again.
+  MonotonicTime enough_since_ = MonotonicTime::InfiniteFuture();
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -11,6 +11,8 @@
 // be trusted any more. If the loop hangs for another reason, it is busy with a long piece of work.
 // Ending the process would not help, because the next start would do the same work again.
 //
+// A write that waits because the disk is full counts as a system call that hangs.
+//
 // Time is counted in intervals of this thread, not by a clock, so that a process that was stopped
 // for a while does not conclude that its disk has hung.
 

@@ -78,6 +78,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));
   }
+  NoteSpace();
   // Call this after all inputs were handled: they also name the proposals that were certainly not
   // sent, which must not be answered "unknown".
   for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
@@ -158,9 +159,11 @@ void Replica::Handle(TransferRequest request) {
   transfers_.Add(request.target, pending_.Add(std::move(request.done), deadline));
 }
 
-void Replica::Handle(const SpaceReport& report) {
+void Replica::Handle(const SpaceReport& report) { space_.OnReport(report); }
+
+void Replica::NoteSpace() {
   const bool was_full = disk_full();
-  if (!space_.OnReport(report)) return;
+  if (!space_.Update(now_)) return;
   space_alarms_.OnLevelChanged();
   raft_.SetOutOfSpace(disk_full());
   if (disk_full() && !was_full) {

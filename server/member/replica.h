@@ -203,6 +203,7 @@ class Replica {
   void OnDiverged(raft::MemberId leader, const Divergence& found);
 
   bool disk_full() const { return space_.level() == Space::Level::kFull; }
+  void NoteSpace();
   // Whether the configuration in force has the member.
   bool IsMember(raft::MemberId id) const {
     const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();

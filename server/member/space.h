@@ -9,30 +9,27 @@
 //   full    it stops writing: it hands its leadership over and takes no entries from a leader. It
 //           still serves reads, from the state that it has.
 //
-// The level rises at once. It falls only when there is somewhat more space than at the limit, so
-// that it does not change with each small difference. The server measures the space
-// (server/space_watch.h).
+// The level rises at once. It falls by one step when for some seconds (kSettle) there was more
+// space than at the limit, by a quarter of it. So it does not change with each flush and
+// compaction. The server measures the space (server/space_watch.h).
 //
 // Owned by the replica; used on the thread of the turns.
 
-#include <algorithm>
 #include <cstdint>
+#include <optional>
+
+#include "absl/time/time.h"
+#include "storage/base/monotonic_time.h"
+#include "storage/base/disk_space.h"
 
 namespace raftkv {
 
 struct SpaceOptions {
-  // Below this free space the level is low, below a quarter of it full. 0: a tenth of the volume,
-  // but at most 1 GiB.
+  // Below this free space the level is low, below a quarter of it full. 0: the default (LowBytes).
   uint64_t low_bytes = 0;
   // The level is also low if the state machine has more than this on disk. 0: no quota.
   uint64_t quota_bytes = 0;
 };
-
-inline uint64_t LowBytes(uint64_t configured, uint64_t volume_bytes) {
-  constexpr uint64_t kDefaultMax = uint64_t{1} << 30;
-  return configured != 0 ? configured : std::min(volume_bytes / 10, kDefaultMax);
-}
-inline uint64_t FullBytes(uint64_t low_bytes) { return low_bytes / 4; }
 
 // How much space there is now.
 struct SpaceReport {
@@ -44,6 +41,7 @@ struct SpaceReport {
 class Space {
  public:
   enum class Level { kEnough, kLow, kFull };
+  static constexpr absl::Duration kSettle = absl::Seconds(3);
 
   explicit Space(SpaceOptions options) : options_(options) {}
 
@@ -53,25 +51,39 @@ class Space {
   uint64_t low_bytes() const { return LowBytes(options_.low_bytes, report_.volume_bytes); }
   bool over_quota() const { return over_quota_; }
 
-  // Returns whether the level has changed.
-  bool OnReport(const SpaceReport& report) {
-    report_ = report;
-    const uint64_t low = low_bytes(), full = FullBytes(low), quota = options_.quota_bytes;
-    const bool was_full = level_ == Level::kFull, was_low = was_full || low_free_;
-    low_free_ = report.free_bytes < low + (was_low ? low / 8 : 0);
-    over_quota_ = quota != 0 && report.state_bytes > quota - (over_quota_ ? quota / 16 : 0);
-    const bool is_full = report.free_bytes < full + (was_full ? full / 2 : 0);
-    const Level before = level_;
-    level_ = is_full ? Level::kFull : low_free_ || over_quota_ ? Level::kLow : Level::kEnough;
-    return level_ != before;
+  void OnReport(const SpaceReport& report) { report_ = report; }
+  // Call it after each report, and at least several times a second. Returns whether the level has
+  // changed.
+  bool Update(MonotonicTime now) {
+    if (report_.volume_bytes == 0) return false;  // nothing was measured yet
+    const uint64_t low = low_bytes(), quota = options_.quota_bytes;
+    const auto less_than = [this](uint64_t limit, bool before) {
+      return report_.free_bytes < limit + (before ? limit / 4 : 0);
+    };
+    over_quota_ = quota != 0 && report_.state_bytes > quota - (over_quota_ ? quota / 16 : 0);
+    const bool full = less_than(FullBytes(low), level_ == Level::kFull);
+    const bool is_low = less_than(low, level_ != Level::kEnough && !only_quota_);
+    if (is_low) only_quota_ = false;
+    const Level next = full ? Level::kFull : is_low || over_quota_ ? Level::kLow : Level::kEnough;
+    if (next >= level_) {
+      falls_at_.reset();
+    } else if (!falls_at_) {
+      falls_at_ = now + kSettle;
+    }
+    if (next == level_ || (falls_at_ && now < *falls_at_)) return false;
+    falls_at_.reset();
+    level_ = next > level_ ? next : static_cast<Level>(static_cast<int>(level_) - 1);
+    only_quota_ = level_ == Level::kLow && !is_low;
+    return true;
   }
 
  private:
   const SpaceOptions options_;
   SpaceReport report_;
   Level level_ = Level::kEnough;
-  bool low_free_ = false;
   bool over_quota_ = false;
+  bool only_quota_ = false;  // the level is low, and only because of the quota
+  std::optional<MonotonicTime> falls_at_;
 };
 
 }  // namespace raftkv

@@ -26,6 +26,8 @@ Registry& Threads() {
   return *threads;
 }
 
+std::atomic<int> waits_for_space{0};
+
 std::atomic<uint64_t>& OfThisThread() {
   thread_local const Count count = [] {
     auto mine = std::make_shared<std::atomic<uint64_t>>(0);
@@ -40,6 +42,10 @@ std::atomic<uint64_t>& OfThisThread() {
 
 DiskOperation::DiskOperation() { OfThisThread().fetch_add(1, std::memory_order_relaxed); }
 DiskOperation::~DiskOperation() { OfThisThread().fetch_add(1, std::memory_order_relaxed); }
+
+WaitForSpace::WaitForSpace() { ++waits_for_space; }
+WaitForSpace::~WaitForSpace() { --waits_for_space; }
+bool WaitForSpace::Any() { return waits_for_space > 0; }
 
 int64_t DiskOperationsWatch::Check() {
   std::map<const void*, Watched> threads;

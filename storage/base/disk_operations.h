@@ -24,6 +24,19 @@ class DiskOperation {
   DiskOperation& operator=(const DiskOperation&) = delete;
 };
 
+// Marks this thread while a write of it waits because the disk is full. It is within a
+// DiskOperation: if the I/O loop waits too, that is as bad as a disk that hangs.
+class WaitForSpace {
+ public:
+  WaitForSpace();
+  ~WaitForSpace();
+  WaitForSpace(const WaitForSpace&) = delete;
+  WaitForSpace& operator=(const WaitForSpace&) = delete;
+
+  // Whether any thread waits. From any thread.
+  static bool Any();
+};
+
 // Watches the operations of all threads. Used by one thread.
 class DiskOperationsWatch {
  public:

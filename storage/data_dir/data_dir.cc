@@ -1,11 +1,9 @@
 #include "storage/data_dir/data_dir.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,8 +26,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "storage/base/checksum.h"
+#include "storage/base/disk_space.h"
 #include "storage/base/files.h"
-#include "storage/data_dir/disk_space.h"
 #include "storage/data_dir/start_space.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/log/watermark.h"
@@ -78,24 +76,6 @@ absl::Status MakeDirectory(const std::string& dir) {
     return SystemError(dir, "cannot create the data directory", errno);
   }
   return SyncDirectory(parent.empty() ? "." : parent.string());
-}
-
-absl::Status CheckFileSystem(const std::string& dir, std::vector<std::string>* warnings) {
-  struct statfs info;
-  if (statfs(dir.c_str(), &info) != 0) return SystemError(dir, "cannot examine", errno);
-  switch (static_cast<uint64_t>(info.f_type)) {
-    case NFS_SUPER_MAGIC:
-      return absl::FailedPreconditionError(
-          absl::StrCat(dir, ": is on NFS, which may lose synced data; use a local disk"));
-    case TMPFS_MAGIC:
-      warnings->push_back(absl::StrCat(dir, ": is on tmpfs: all data is lost at a reboot"));
-      break;
-    case OVERLAYFS_SUPER_MAGIC:
-      warnings->push_back(
-          absl::StrCat(dir, ": is on overlayfs: data is lost with the container; use a volume"));
-      break;
-  }
-  return absl::OkStatus();
 }
 
 // A restore that was interrupted has left a part of the data.
@@ -280,6 +260,7 @@ absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const
   rocks.create_if_missing = create;
   rocks.cache_bytes = 8 << 20;
   rocks.salvage = salvage;
+  if (o.min_free_bytes) rocks.room = std::make_shared<Room>(o.dir, *o.min_free_bytes);
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (garbage != nullptr) *garbage = absl::IsDataLoss(engine.status());
   if (!engine.ok()) return engine.status();
@@ -455,6 +436,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   DataDir result;
   result.lock = std::move(lock);
   if (absl::Status s = CheckSpaceForStart(options.dir, &result.warnings); !s.ok()) return s;
+  WarnOfSmallVolume(options.dir, options.min_free_bytes, &result.warnings);
   if (!options.restored) {
     if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   }
@@ -473,6 +455,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   absl::StatusOr<std::unique_ptr<StateDirs>> states =
       StateDirs::Open({.data_dir = options.dir,
                        .cache_bytes = options.cache_bytes,
+                       .min_free_bytes = options.min_free_bytes,
                        .newest_version = options.newest_version});
   if (!states.ok()) return states.status();
   result.states = *std::move(states);

@@ -66,6 +66,9 @@ struct DataDirOptions {
   bool has_peers = false;
   // A restore creates the directory: the state machine is there, and contains the base.
   std::optional<RestoredFrom> restored = std::nullopt;
+  // storage.min_free_bytes: when the disk is full, the engines wait for space (disk_space.h). None:
+  // a full disk is an error, as in a restore.
+  std::optional<uint64_t> min_free_bytes = std::nullopt;
   size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
   ClusterVersion newest_version = kNewestVersion;  // the newest one that this program knows
 };

@@ -1,7 +1,6 @@
 #include "storage/data_dir/snapshot_files.h"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,10 +10,13 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "storage/base/checksum.h"
 #include "storage/base/disk_operations.h"
+#include "storage/base/disk_space.h"
 #include "storage/base/files.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/counts.h"
@@ -28,7 +30,20 @@ namespace fs = std::filesystem;
 
 constexpr size_t kFilesMax = 100'000;
 // A snapshot that arrives leaves at least this much free space on the disk.
-constexpr uint64_t kFreeMin = 256 << 20;
+uint64_t FreeMin(uint64_t volume_bytes) {
+  constexpr uint64_t kMax = 256 << 20;
+  return std::min(kMax, volume_bytes / 16);
+}
+
+// The bytes that the snapshots that arrive in this process have not written yet.
+struct Expected {
+  absl::Mutex mutex;
+  uint64_t bytes ABSL_GUARDED_BY(mutex) = 0;
+};
+Expected& ExpectedBytes() {
+  static auto* expected = new Expected;
+  return *expected;
+}
 
 bool AllDigits(std::string_view text) {
   return !text.empty() && text.size() <= 20 &&
@@ -152,20 +167,37 @@ absl::StatusOr<std::unique_ptr<SnapshotWriter>> SnapshotWriter::Create(
   fs::create_directory(dir, error);
   if (error) return SystemError(dir, "cannot create", error.value());
   std::unique_ptr<SnapshotWriter> writer(new SnapshotWriter(dir, manifest));
-  struct statvfs disk;
-  if (statvfs(dir.c_str(), &disk) != 0) return SystemError(dir, "cannot examine", errno);
-  const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
-  if (free < manifest.bytes() + kFreeMin) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(dir, ": a snapshot of ", manifest.bytes() >> 20, " MiB needs ",
-                     (manifest.bytes() + kFreeMin) >> 20, " MiB of disk space, and ", free >> 20,
-                     " MiB are free"));
-  }
+  if (absl::Status status = writer->ExpectBytes(); !status.ok()) return status;
   if (absl::Status status = writer->OpenNext(); !status.ok()) return status;
   return writer;
 }
 
+absl::Status SnapshotWriter::ExpectBytes() {
+  const absl::StatusOr<DiskSpace> disk = ReadDiskSpace(dir_);
+  if (!disk.ok()) return disk.status();
+  Expected& others = ExpectedBytes();
+  absl::MutexLock lock(&others.mutex);
+  const uint64_t free = disk->free_bytes - std::min(disk->free_bytes, others.bytes);
+  const uint64_t bytes = manifest_.bytes(), needed = bytes + FreeMin(disk->volume_bytes);
+  if (free < needed) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        dir_, ": a snapshot of ", bytes >> 20, " MiB needs ", needed >> 20,
+        " MiB of disk space, and ", free >> 20, " MiB are free",
+        others.bytes == 0 ? "" : ", without what other snapshots that arrive now will take"));
+  }
+  expected_ = bytes;
+  others.bytes += expected_;
+  return absl::OkStatus();
+}
+
+void SnapshotWriter::OnWritten(uint64_t bytes) {
+  absl::MutexLock lock(&ExpectedBytes().mutex);
+  ExpectedBytes().bytes -= bytes;
+  expected_ -= bytes;
+}
+
 SnapshotWriter::~SnapshotWriter() {
+  OnWritten(expected_);
   if (fd_ >= 0) close(fd_);
   std::error_code error;
   if (!finished_) fs::remove_all(dir_, error);
@@ -210,6 +242,7 @@ absl::Status SnapshotWriter::Write(size_t file, uint64_t offset, std::string_vie
   }
   offset_ += data.size();
   written_ += data.size();
+  OnWritten(data.size());
   if (offset_ < manifest_.files[file_].size) return absl::OkStatus();
   if (absl::Status status = CloseFile(); !status.ok()) return status;
   ++file_;

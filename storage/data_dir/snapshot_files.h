@@ -84,6 +84,9 @@ class SnapshotWriter {
  private:
   SnapshotWriter(std::string dir, SnapshotManifest manifest)
       : dir_(std::move(dir)), manifest_(std::move(manifest)) {}
+  // Checks the free space. Other snapshots that arrive at the same time will take their part of it.
+  absl::Status ExpectBytes();
+  void OnWritten(uint64_t bytes);
   absl::Status OpenNext();
   absl::Status CloseFile();
 
@@ -92,6 +95,7 @@ class SnapshotWriter {
   size_t file_ = 0;  // the one that is being written
   uint64_t offset_ = 0;
   uint64_t written_ = 0;
+  uint64_t expected_ = 0;  // what is not written yet
   int fd_ = -1;
   bool finished_ = false;
 };

@@ -161,6 +161,9 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<
   rocks.filter_prefix = mvcc::VersionFilterPrefix;
   rocks.create_if_missing = create;
   rocks.cache_bytes = options_.cache_bytes;
+  if (options_.min_free_bytes) {
+    rocks.room = std::make_shared<Room>(options_.data_dir, *options_.min_free_bytes);
+  }
   rocks.held = std::move(dir);
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
   if (!engine.ok()) return engine.status();

@@ -29,6 +29,7 @@ namespace raftkv {
 struct StateDirsOptions {
   std::string data_dir;
   size_t cache_bytes = 64 << 20;
+  std::optional<uint64_t> min_free_bytes = std::nullopt;  // as in DataDirOptions
   ClusterVersion newest_version = kNewestVersion;
 };
 

@@ -18,6 +18,7 @@
 #include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
+#include "rocksdb/file_system.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
@@ -76,45 +77,74 @@ void CheckRead(const std::string& dir, const rocksdb::Status& status) {
 class Listener final : public rocksdb::EventListener {
  public:
   explicit Listener(std::string dir) : dir_(std::move(dir)) {}
+  void SetWhenFull(std::shared_ptr<WhenFull> when_full) { when_full_ = std::move(when_full); }
+  const std::shared_ptr<WhenFull>& when_full() const { return when_full_; }
+
+  void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
+    WhenFull::OnOtherWork();
+  }
+  void OnCompactionBegin(rocksdb::DB*, const rocksdb::CompactionJobInfo& info) override {
+    const bool manual = info.compaction_reason == rocksdb::CompactionReason::kManualCompaction;
+    if (when_full_ != nullptr) when_full_->BeginCompaction(manual);
+  }
+  void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& info) override {
+    if (when_full_ != nullptr) when_full_->EndCompaction(info.status.ok());
+  }
 
   // RocksDB calls it after the file is synced and recorded in the manifest. There is one flush
   // thread, so the files complete in the order of the writes.
   void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
-    Raise(info.largest_seqno);
+    OnFlushed(info.largest_seqno);
   }
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
     if (status->IsCorruption()) StopOnDamage(dir_, *status);
     if (status->IsNoSpace() && ChangesNothing(reason)) {
       LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
-          << dir_ << ": the disk is full: a flush or compaction is repeated later";
+          << dir_ << ": short of disk space: a flush or compaction is repeated later";
       *status = rocksdb::Status::OK();  // go on
-      absl::MutexLock lock(&mutex_);
-      ++repeats_;
-      return;
+      return LeaveForLater();
     }
     StopOnFailure(dir_, "a background job", *status);
   }
 
+  // Called when a write waits for space, too.
+  void LeaveForLater() {
+    absl::MutexLock lock(&mutex_);
+    ++repeats_;
+  }
+  void OnWait() {
+    LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
+        << dir_ << ": the disk is full: a write waits until there is space on this volume";
+    LeaveForLater();
+  }
+
+  // Everything up to `sequence` is durable.
   void Raise(uint64_t sequence) {
     absl::MutexLock lock(&mutex_);
     if (sequence > survived_.load()) survived_.store(sequence);
   }
   uint64_t survived() const { return survived_.load(); }
+  // Everything up to `sequence` is in files, and durable.
+  void OnFlushed(uint64_t sequence) {
+    Raise(sequence);
+    absl::MutexLock lock(&mutex_);
+    flushed_ = std::max(flushed_, sequence);
+  }
 
   // How many flushes and compactions were left for later, because the disk was full.
   uint64_t repeats() {
     absl::MutexLock lock(&mutex_);
     return repeats_;
   }
-  // Waits until everything up to `position` has survived. False: one more was left for later.
+  // Waits until everything up to `position` is flushed. False: one more was left for later.
   // RocksDB itself would wait until a later flush succeeds.
   bool AwaitFlush(uint64_t position, uint64_t repeats) {
     absl::MutexLock lock(&mutex_);
     const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      return survived_.load() >= position || repeats_ > repeats;
+      return flushed_ >= position || repeats_ > repeats;
     };
     mutex_.Await(absl::Condition(&over));
-    return survived_.load() >= position;
+    return flushed_ >= position;
   }
 
  private:
@@ -127,8 +157,10 @@ class Listener final : public rocksdb::EventListener {
   }
 
   const std::string dir_;
-  absl::Mutex mutex_;  // held while one of the next two changes
+  std::shared_ptr<WhenFull> when_full_;
+  absl::Mutex mutex_;  // held while one of the next three changes
   std::atomic<uint64_t> survived_{0};
+  uint64_t flushed_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t repeats_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
@@ -156,6 +188,7 @@ class FilterPrefixes final : public rocksdb::SliceTransform {
 struct Database {
   std::string dir;
   std::shared_ptr<void> held;  // before `db`, so that it is released after it
+  std::unique_ptr<rocksdb::Env> env;
   std::unique_ptr<rocksdb::DB> db;
 };
 
@@ -283,9 +316,10 @@ class RocksEngine final : public Engine {
         listener_(std::move(listener)),
         durability_(durability),
         db_(*database_->db) {
-    listener_->Raise(db_.GetLatestSequenceNumber());
+    listener_->OnFlushed(db_.GetLatestSequenceNumber());
   }
   ~RocksEngine() override {
+    if (listener_->when_full() != nullptr) listener_->when_full()->Close();
     db_.DisableManualCompaction();  // makes a running one return early
     if (reclaimer_.joinable()) reclaimer_.join();
   }
@@ -357,11 +391,14 @@ class RocksEngine final : public Engine {
   uint64_t written() const override { return db_.GetLatestSequenceNumber(); }
   uint64_t survived() const override { return listener_->survived(); }
 
-  void Flush() override {
-    if (durability_ == Durability::kSynced) return RunFlush(/*wait=*/true);
-    FlushUnlessFull();
+  void Flush() override { FlushUnlessFull(); }
+  void StartFlush() override {
+    rocksdb::FlushOptions options;
+    options.wait = false;
+    options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
+    const rocksdb::Status status = db_.Flush(options);
+    if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
   }
-  void StartFlush() override { RunFlush(/*wait=*/false); }
 
   void StartReclaim() override {
     absl::MutexLock lock(&reclaim_mutex_);
@@ -403,6 +440,7 @@ class RocksEngine final : public Engine {
   }
 
   bool WouldStall() const override {
+    if (listener_->when_full() != nullptr && listener_->when_full()->waits()) return true;
     uint64_t stopped = 0, delayed = 0;
     db_.GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped);
     db_.GetIntProperty(rocksdb::DB::Properties::kActualDelayedWriteRate, &delayed);
@@ -413,15 +451,8 @@ class RocksEngine final : public Engine {
   // False: the disk is full, so not everything is flushed.
   bool FlushUnlessFull() {
     const uint64_t position = written(), repeats = listener_->repeats();
-    RunFlush(/*wait=*/false);
+    StartFlush();
     return listener_->AwaitFlush(position, repeats);
-  }
-  void RunFlush(bool wait) {
-    rocksdb::FlushOptions options;
-    options.wait = wait;
-    options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
-    const rocksdb::Status status = db_.Flush(options);
-    if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
   }
 
   const std::shared_ptr<const Database> database_;
@@ -431,6 +462,14 @@ class RocksEngine final : public Engine {
   absl::Mutex reclaim_mutex_;  // guards the start of reclaimer_
   std::thread reclaimer_;      // compacts the whole database once, then ends
   std::atomic<bool> reclaiming_{false};
+};
+
+// RocksDB's own text log is not written: a write to it that finds the disk full ends the process
+// (an assertion of the library).
+class NoLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
 };
 
 // Options that matter for safety are set here even if they equal RocksDB's defaults, because their
@@ -444,10 +483,16 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.max_background_jobs = 2;  // one flushes, one compacts (rocks_env.h); Listener needs that
   r.allow_concurrent_memtable_write = false;
   r.recycle_log_file_num = 0;
-  r.keep_log_file_num = 4;
+  r.info_log = std::make_shared<NoLog>();
   r.stats_dump_period_sec = 0;
   r.stats_persist_period_sec = 0;
   r.compression = rocksdb::kNoCompression;
+  r.manifest_preallocation_size = 64 << 10;
+  const uint64_t buffer =
+      o.room != nullptr ? WriteBufferBytes(o.room->volume_bytes()) : kWriteBufferMax;
+  // As by default with the largest buffers. On a small volume compactions are smaller, too.
+  r.target_file_size_base = 2 * buffer;
+  r.max_bytes_for_level_base = 8 * buffer;
 
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(o.cache_bytes);
@@ -457,11 +502,11 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
                                     : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
     r.track_and_verify_wals_in_manifest = true;
     r.avoid_flush_during_recovery = false;  // so recovered records are synced before we use them
-    r.write_buffer_size = 32 << 20;
+    r.write_buffer_size = buffer;
     // Drop removes only files that are below the first level.
     r.level0_file_num_compaction_trigger = 2;
   } else {
-    r.write_buffer_size = 16 << 20;
+    r.write_buffer_size = buffer / 2;
     r.max_write_buffer_number = 4;
     // Closing loses unflushed data as a crash does, so that the recovery is exercised at each
     // start.
@@ -479,12 +524,6 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return r;
 }
-
-class NoLog final : public rocksdb::Logger {
- public:
-  using rocksdb::Logger::Logv;
-  void Logv(const char*, va_list) override {}
-};
 
 absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& status) {
   const std::string text = absl::StrCat(options.dir, ": ", status.ToString());
@@ -507,12 +546,22 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   rocksdb::Options rocks = MakeOptions(options);
   auto listener = std::make_shared<Listener>(options.dir);
   rocks.listeners.push_back(listener);
+  std::unique_ptr<rocksdb::Env> env;
+  if (options.room != nullptr) {
+    listener->SetWhenFull(std::make_shared<WhenFull>(
+        options.room, [listener = listener.get()] { listener->OnWait(); }));
+    const auto files =
+        options.env != nullptr ? options.env->GetFileSystem() : rocksdb::FileSystem::Default();
+    env = RocksEnvWith(options.durability, files, listener->when_full());
+    rocks.env = env.get();
+  }
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(rocks, options.dir, &db);
   if (!status.ok()) return OpenError(options, status);
   auto database = std::make_shared<Database>();
   database->dir = options.dir;
   database->held = options.held;
+  database->env = std::move(env);
   database->db.reset(db);
   return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
                                        options.durability);
@@ -522,7 +571,6 @@ absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
                              const std::vector<std::pair<std::string, std::string>>& ranges,
                              const Engine::Visitor& visit) {
   rocksdb::Options rocks = MakeOptions(options);
-  rocks.info_log = std::make_shared<NoLog>();  // the default one renames the file LOG
   rocksdb::DB* opened = nullptr;
   rocksdb::Status status = rocksdb::DB::OpenForReadOnly(rocks, options.dir, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);

@@ -9,11 +9,12 @@
 // kFlushed (the state machine): no write-ahead log and one column family, so that the flushed data
 // is a prefix of the batches.
 //
-// Errors while running: a failed write, sync or background job is logged and aborts the process,
-// except that a flush or a compaction for which the disk is full is repeated later. A
-// damaged block is logged, creates the file DAMAGED in the directory, and ends the process with
-// exit code 66. While that file exists, OpenRocksEngine returns DataLoss; RocksDB alone would open
-// the database without an error.
+// Errors while running: a failed write, sync or background job is logged and aborts the process.
+// When the disk is full, an engine that has a Room neither fails nor ends the process: its writes
+// wait (rocks_file_system.h). Without a Room, a flush or a compaction for which the disk is full is
+// repeated later, and any other write aborts. A damaged block is logged, creates the file DAMAGED
+// in the directory, and ends the process with exit code 66. While that file exists, OpenRocksEngine
+// returns DataLoss; RocksDB alone would open the database without an error.
 
 #include <cstddef>
 #include <memory>
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/base/disk_space.h"
 #include "storage/engine/engine.h"
 
 namespace rocksdb {
@@ -45,6 +47,9 @@ struct RocksOptions {
   // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
   // it only on a copy that is then checked against the watermark (storage/data_dir).
   bool salvage = false;
+  // What the engine does when the disk is full, and how large its write buffers are. Null: the
+  // largest ones; a full disk is an error.
+  std::shared_ptr<const Room> room = nullptr;
   // Released after the database is closed, which may be later than its engine: views keep it open.
   std::shared_ptr<void> held = nullptr;
   rocksdb::Env* env = nullptr;  // for tests: a disk that fails

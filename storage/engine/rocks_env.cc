@@ -1,10 +1,11 @@
 #include "storage/engine/rocks_env.h"
 
 #include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/system_clock.h>
 #include <sys/resource.h>
 
-#include "storage/engine/rocks_file_system.h"
+#include <utility>
 
 namespace raftkv {
 
@@ -19,7 +20,7 @@ class PooledEnv final : public rocksdb::EnvWrapper {
  public:
   PooledEnv(Priority flush, Priority compaction)
       : EnvWrapper(rocksdb::Env::Default()), flush_(flush), compaction_(compaction) {
-    file_system_ = WatchedFileSystem();
+    file_system_ = WatchedFileSystem(rocksdb::FileSystem::Default(), nullptr);
     system_clock_ = target()->GetSystemClock();
   }
 
@@ -53,6 +54,15 @@ class PooledEnv final : public rocksdb::EnvWrapper {
   const Priority compaction_;
 };
 
+// The threads and the clock of `base`, with another file system.
+class EnvWithFiles final : public rocksdb::EnvWrapper {
+ public:
+  EnvWithFiles(rocksdb::Env* base, std::shared_ptr<rocksdb::FileSystem> files) : EnvWrapper(base) {
+    file_system_ = std::move(files);
+    system_clock_ = base->GetSystemClock();
+  }
+};
+
 struct Envs {
   Envs() {
     rocksdb::Env* const pools = rocksdb::Env::Default();
@@ -74,6 +84,13 @@ struct Envs {
 rocksdb::Env* RocksEnv(Durability durability) {
   static Envs* const envs = new Envs;
   return durability == Durability::kSynced ? &envs->log : &envs->state;
+}
+
+std::unique_ptr<rocksdb::Env> RocksEnvWith(Durability durability,
+                                           const std::shared_ptr<rocksdb::FileSystem>& files,
+                                           std::shared_ptr<WhenFull> when_full) {
+  return std::make_unique<EnvWithFiles>(RocksEnv(durability),
+                                        WatchedFileSystem(files, std::move(when_full)));
 }
 
 }  // namespace raftkv

@@ -9,7 +9,10 @@
 // log must not wait for a flush or compaction of the state machine. The state machine's compactions
 // take the most processor time. They run at a lower priority than the other threads.
 
+#include <memory>
+
 #include "storage/engine/engine.h"
+#include "storage/engine/rocks_file_system.h"
 
 namespace rocksdb {
 class Env;
@@ -24,6 +27,11 @@ inline constexpr int kStateCompactionNice = 5;
 // Returns the instance for the log (kSynced) or for state machines (kFlushed). It lives as long as
 // the process.
 rocksdb::Env* RocksEnv(Durability durability);
+
+// The threads of that instance, with the files of `files`, which do what `when_full` says.
+std::unique_ptr<rocksdb::Env> RocksEnvWith(Durability durability,
+                                           const std::shared_ptr<rocksdb::FileSystem>& files,
+                                           std::shared_ptr<WhenFull> when_full);
 
 }  // namespace raftkv
 

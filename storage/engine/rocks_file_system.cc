@@ -2,12 +2,14 @@
 
 #include <rocksdb/file_system.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "storage/base/disk_operations.h"
 
@@ -36,19 +38,54 @@ IOStatus TimeSync(bool is_log, Sync sync) {
   return status;
 }
 
+// The compaction that this thread runs.
+struct Compaction {
+  bool running = false;
+  bool refused = false;
+  uint64_t room_at_begin = 0;
+};
+thread_local Compaction compaction;
+
+constexpr absl::Duration kRetry = absl::Milliseconds(20);
+constexpr int64_t kRefusedSeconds = 60;
+
+int64_t MonotonicSeconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Whether `name` is a file that a compaction writes.
+bool IsOfCompaction(const std::string& name) {
+  return compaction.running && absl::EndsWith(name, ".sst");
+}
+
+// Repeats an operation that must not fail while the disk is full.
+template <typename Operation>
+IOStatus Persist(WhenFull* when_full, IOStatus status, Operation again) {
+  if (!status.IsNoSpace() || when_full == nullptr) return status;
+  const WaitForSpace wait;
+  while (status.IsNoSpace() && when_full->Await()) status = again();
+  return status;
+}
+
 class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  WatchedWritableFile(std::unique_ptr<FSWritableFile> file, const std::string& name)
-      : FSWritableFileOwnerWrapper(std::move(file)), is_log_(absl::EndsWith(name, ".log")) {}
+  WatchedWritableFile(std::unique_ptr<FSWritableFile> file, const std::string& name,
+                      const std::shared_ptr<WhenFull>& when_full)
+      : FSWritableFileOwnerWrapper(std::move(file)),
+        when_full_(when_full),
+        of_compaction_(IsOfCompaction(name)),
+        is_log_(absl::EndsWith(name, ".log")) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    const DiskOperation operation;
-    return target()->Append(data, options, debug);
+    return AppendOrWait(data, options, debug,
+                        [&] { return target()->Append(data, options, debug); });
   }
   IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo& info,
                   IODebugContext* debug) override {
-    const DiskOperation operation;
-    return target()->Append(data, options, info, debug);
+    return AppendOrWait(data, options, debug,
+                        [&] { return target()->Append(data, options, info, debug); });
   }
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
                             IODebugContext* debug) override {
@@ -62,6 +99,7 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   }
   void PrepareWrite(size_t offset, size_t size, const IOOptions& options,
                     IODebugContext* debug) override {
+    if (of_compaction_ && when_full_ != nullptr) return;  // it would take space for a whole file
     const DiskOperation operation;
     target()->PrepareWrite(offset, size, options, debug);
   }
@@ -90,7 +128,29 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   }
 
  private:
+  template <typename First>
+  IOStatus AppendOrWait(const Slice& data, const IOOptions& options, IODebugContext* debug,
+                        First append) {
+    const DiskOperation operation;
+    if (of_compaction_) {
+      const bool may = when_full_ == nullptr || when_full_->MayCompact(data.size());
+      return may ? append() : IOStatus::NoSpace("a compaction leaves space for other writes");
+    }
+    // An append that failed may have written a part. So it is repeated at the same offset, and from
+    // then on each append names its offset.
+    const auto again = [&] {
+      return target()->PositionedAppend(data, target()->GetFileSize(options, debug), options,
+                                        debug);
+    };
+    IOStatus status = by_offset_ ? again() : append();
+    by_offset_ |= status.IsNoSpace();
+    return Persist(when_full_.get(), std::move(status), again);
+  }
+
+  const std::shared_ptr<WhenFull> when_full_;
+  const bool of_compaction_;
   const bool is_log_;
+  bool by_offset_ = false;
 };
 
 class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
@@ -131,25 +191,30 @@ class WatchedDirectory final : public rocksdb::FSDirectoryWrapper {
 
 class WatchedFiles final : public rocksdb::FileSystemWrapper {
  public:
-  using FileSystemWrapper::FileSystemWrapper;
+  WatchedFiles(const std::shared_ptr<rocksdb::FileSystem>& base,
+               std::shared_ptr<WhenFull> when_full)
+      : FileSystemWrapper(base), when_full_(std::move(when_full)) {}
 
   const char* Name() const override { return "raftkv.WatchedFileSystem"; }
 
   IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) override {
-    return Watch<WatchedWritableFile>(
-        [&] { return target()->NewWritableFile(name, options, file, debug); }, file, name);
+    if (IsOfCompaction(name) && when_full_ != nullptr && !when_full_->MayCompact(0)) {
+      return IOStatus::NoSpace("a compaction leaves space for other writes");
+    }
+    return WatchWritable([&] { return target()->NewWritableFile(name, options, file, debug); },
+                         file, name);
   }
   IOStatus ReopenWritableFile(const std::string& name, const FileOptions& options,
                               std::unique_ptr<FSWritableFile>* file,
                               IODebugContext* debug) override {
-    return Watch<WatchedWritableFile>(
-        [&] { return target()->ReopenWritableFile(name, options, file, debug); }, file, name);
+    return WatchWritable([&] { return target()->ReopenWritableFile(name, options, file, debug); },
+                         file, name);
   }
   IOStatus ReuseWritableFile(const std::string& name, const std::string& old_name,
                              const FileOptions& options, std::unique_ptr<FSWritableFile>* file,
                              IODebugContext* debug) override {
-    return Watch<WatchedWritableFile>(
+    return WatchWritable(
         [&] { return target()->ReuseWritableFile(name, old_name, options, file, debug); }, file,
         name);
   }
@@ -173,10 +238,19 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
   IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
                       IODebugContext* debug) override {
     const DiskOperation operation;
-    return target()->RenameFile(from, to, options, debug);
+    const auto rename = [&] { return target()->RenameFile(from, to, options, debug); };
+    return Persist(when_full_.get(), rename(), rename);
   }
 
  private:
+  template <typename Open>
+  IOStatus WatchWritable(Open open, std::unique_ptr<FSWritableFile>* file,
+                         const std::string& name) {
+    const auto open_or_wait = [&] {
+      return IsOfCompaction(name) ? open() : Persist(when_full_.get(), open(), open);
+    };
+    return Watch<WatchedWritableFile>(open_or_wait, file, name, when_full_);
+  }
   // `open` opens the file. `more`: further arguments of Watched.
   template <typename Watched, typename File, typename Open, typename... More>
   static IOStatus Watch(Open open, std::unique_ptr<File>* file, const More&... more) {
@@ -185,12 +259,48 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
     if (status.ok()) *file = std::make_unique<Watched>(std::move(*file), more...);
     return status;
   }
+
+  const std::shared_ptr<WhenFull> when_full_;
 };
 
 }  // namespace
 
-std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem() {
-  return std::make_shared<WatchedFiles>(rocksdb::FileSystem::Default());
+void WhenFull::BeginCompaction(bool manual) {
+  compaction = {.running = true, .refused = false, .room_at_begin = room_->ForCompactions()};
+  const uint64_t before = refused_room_;
+  compaction.refused = before != 0 && !manual && compaction.room_at_begin < before + before / 8 &&
+                       MonotonicSeconds() < refused_at_ + kRefusedSeconds;
+}
+
+void WhenFull::EndCompaction(bool succeeded) {
+  compaction = {};
+  if (succeeded) refused_room_ = 0;
+}
+
+void WhenFull::OnOtherWork() { compaction = {}; }
+
+bool WhenFull::MayCompact(uint64_t bytes) {
+  if (compaction.refused) return false;
+  if (room_->ForCompactions() > bytes) return true;
+  compaction.refused = true;
+  refused_room_ = std::max<uint64_t>(compaction.room_at_begin, 1);
+  refused_at_ = MonotonicSeconds();
+  return false;
+}
+
+bool WhenFull::Await() {
+  if (closed_) return false;
+  if (room_->ReleaseReserve()) return true;
+  ++waits_;
+  on_wait_();
+  absl::SleepFor(kRetry);
+  --waits_;
+  return !closed_;
+}
+
+std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem(
+    const std::shared_ptr<rocksdb::FileSystem>& base, std::shared_ptr<WhenFull> when_full) {
+  return std::make_shared<WatchedFiles>(base, std::move(when_full));
 }
 
 }  // namespace raftkv

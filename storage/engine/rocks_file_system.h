@@ -1,10 +1,17 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_FILE_SYSTEM_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_FILE_SYSTEM_H_
 
-// RocksDB's view of the file system, with each system call that may wait for the disk marked as a
-// DiskOperation (storage/base/disk_operations.h). Otherwise it is the default one.
+// RocksDB's view of the file system: each system call that may wait for the disk is marked as a
+// DiskOperation (storage/base/disk_operations.h), and WhenFull decides what happens when the disk
+// is full. Otherwise it is the file system below.
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
+
+#include "storage/base/disk_space.h"
 
 namespace rocksdb {
 class FileSystem;
@@ -12,7 +19,48 @@ class FileSystem;
 
 namespace raftkv {
 
-std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem();
+// What the files of one engine do when the disk is full. RocksDB does not repeat a failed flush by
+// itself, and ends all writes after an error of its write-ahead log. So these writes must not fail:
+// they first use the space of the reserve, and then wait until there is space. A compaction may
+// fail, because RocksDB repeats it. It never uses the space that the other writes need.
+// Thread-safe.
+class WhenFull {
+ public:
+  // `on_wait` is called several times a second on each thread that waits.
+  WhenFull(std::shared_ptr<const Room> room, std::function<void()> on_wait)
+      : room_(std::move(room)), on_wait_(std::move(on_wait)) {}
+
+  // The engine calls these on the thread that compacts. A compaction that does not fit is not begun
+  // again before there is more space, or a minute has passed; except for a manual one.
+  void BeginCompaction(bool manual);
+  void EndCompaction(bool succeeded);
+  // Call it when a flush begins: RocksDB does not report the end of each compaction.
+  static void OnOtherWork();
+
+  // Whether the compaction of this thread may write `bytes` more.
+  bool MayCompact(uint64_t bytes);
+  // Call it when any other write found the disk full. Returns once it may be repeated. False: the
+  // engine is being closed.
+  bool Await();
+  // Whether a write waits. From any thread.
+  bool waits() const { return waits_ > 0; }
+  // From now on Await returns false.
+  void Close() { closed_ = true; }
+
+ private:
+  const std::shared_ptr<const Room> room_;
+  const std::function<void()> on_wait_;
+  std::atomic<bool> closed_{false};
+  std::atomic<int> waits_{0};
+  // The last compaction that did not fit: the room when it began, and when that was (in seconds of
+  // a monotonic clock). 0: there was none since one fitted.
+  std::atomic<uint64_t> refused_room_{0};
+  std::atomic<int64_t> refused_at_{0};
+};
+
+// `when_full` may be null: then a write to a full disk fails.
+std::shared_ptr<rocksdb::FileSystem> WatchedFileSystem(
+    const std::shared_ptr<rocksdb::FileSystem>& base, std::shared_ptr<WhenFull> when_full);
 
 }  // namespace raftkv
 

@@ -95,6 +95,8 @@ NONDETERMINISM_ALLOWED = {
     "storage/base/seeded_hash.cc": "a random key; used only by a hash map that is never iterated",
     "storage/base/duration_histogram.h": "counts durations; nothing in a simulation reads them",
     "storage/engine/rocks_file_system.cc": "measures how long syncs take; not used in simulations",
+    "storage/engine/rocks_file_system.h": "RocksDB's threads; not used in simulations",
+    "storage/data_dir/snapshot_files.cc": "a lock, because several snapshots arrive at once",
     "storage/base/disk_operations.h": "counts operations; nothing in a simulation reads them",
     "storage/base/disk_operations.cc": "the same",
     "server/watch/range_index.h": "a hash map that is only looked up, and a tree whose shape, but not "

@@ -15,31 +15,51 @@ namespace {
 
 constexpr uint64_t kVolume = 1000, kEnough = 500, kLow = 60, kFull = 10;
 
-TEST(Space, TheLevelFallsOnlyWithSomeMoreSpace) {
+// Space at a time that a test moves on.
+class SpaceInTime : public testing::Test {
+ protected:
+  Space::Level After(absl::Duration time, Space* space, const SpaceReport& report) {
+    now_ += time;
+    space->OnReport(report);
+    space->Update(now_);
+    return space->level();
+  }
+
+  static constexpr absl::Duration kMoment = absl::Milliseconds(100);
+  MonotonicTime now_;
+};
+
+TEST_F(SpaceInTime, TheLevelFallsOnlyWithMoreSpaceForSomeTime) {
   Space space({.low_bytes = 100});
-  const auto level_with = [&](uint64_t free) {
-    space.OnReport({.volume_bytes = kVolume, .free_bytes = free});
-    return space.level();
+  const auto after = [&](absl::Duration time, uint64_t free) {
+    return After(time, &space, {.volume_bytes = kVolume, .free_bytes = free});
   };
-  EXPECT_EQ(level_with(100), Space::Level::kEnough);
-  EXPECT_EQ(level_with(99), Space::Level::kLow);
-  EXPECT_EQ(level_with(111), Space::Level::kLow);
-  EXPECT_EQ(level_with(112), Space::Level::kEnough);
-  EXPECT_EQ(level_with(24), Space::Level::kFull);
-  EXPECT_EQ(level_with(36), Space::Level::kFull);
-  EXPECT_EQ(level_with(37), Space::Level::kLow);
+  EXPECT_EQ(after(kMoment, 100), Space::Level::kEnough);
+  EXPECT_EQ(after(kMoment, 99), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 124), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 125), Space::Level::kLow) << "only now is there more space";
+  EXPECT_EQ(after(Space::kSettle - kMoment, 125), Space::Level::kLow);
+  EXPECT_EQ(after(kMoment, 124), Space::Level::kLow) << "it begins again";
+  EXPECT_EQ(after(kMoment, 125), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 125), Space::Level::kEnough);
+
+  EXPECT_EQ(after(kMoment, 24), Space::Level::kFull) << "at once";
+  EXPECT_EQ(after(kMoment, 500), Space::Level::kFull);
+  EXPECT_EQ(after(Space::kSettle, 500), Space::Level::kLow) << "one step";
+  EXPECT_EQ(after(kMoment, 500), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 500), Space::Level::kEnough);
 }
 
-TEST(Space, AQuotaIsForTheStateAlone) {
+TEST_F(SpaceInTime, AQuotaIsForTheStateAlone) {
   Space space({.low_bytes = 100, .quota_bytes = 1600});
-  const auto level_with = [&](uint64_t state) {
-    space.OnReport({.volume_bytes = kVolume, .free_bytes = kEnough, .state_bytes = state});
-    return space.level();
+  const auto after = [&](absl::Duration time, uint64_t state) {
+    return After(time, &space, {.volume_bytes = kVolume, .free_bytes = 101, .state_bytes = state});
   };
-  EXPECT_EQ(level_with(1600), Space::Level::kEnough);
-  EXPECT_EQ(level_with(1601), Space::Level::kLow);
-  EXPECT_EQ(level_with(1501), Space::Level::kLow);
-  EXPECT_EQ(level_with(1500), Space::Level::kEnough);
+  EXPECT_EQ(after(kMoment, 1600), Space::Level::kEnough);
+  EXPECT_EQ(after(kMoment, 1601), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 1501), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 1500), Space::Level::kLow);
+  EXPECT_EQ(after(Space::kSettle, 1500), Space::Level::kEnough);
 }
 
 class SpaceOfMembers : public testing::Test {
@@ -48,7 +68,7 @@ class SpaceOfMembers : public testing::Test {
 
   void Report(raft::MemberId id, uint64_t free) {
     c[id].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = free});
-    c.Run(absl::Seconds(3));
+    c.Run(2 * Space::kSettle + absl::Seconds(3));
   }
   absl::Status Put(raft::MemberId id) {
     const auto put = c.Put(id, "k", "v");

@@ -1,12 +1,16 @@
 #include "server/watchdog.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <memory>
+#include <string>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "glog/logging.h"
 
 namespace raftkv {
 namespace {
@@ -72,6 +76,29 @@ TEST_F(WatchdogTest, ALoopThatHangsInTheDiskEndsTheProcess) {
   loop_runs_ = false;
   const DiskOperation operation;
   WaitFor([this] { return ended_.load(); });
+}
+
+TEST_F(WatchdogTest, ALoopThatWaitsForSpaceEndsTheProcessAndSaysSo) {
+  class Lines final : public google::LogSink {
+   public:
+    void send(google::LogSeverity, const char*, const char*, int, const google::LogMessageTime&,
+              const char* message, size_t size) override {
+      absl::MutexLock lock(&mutex);
+      text += std::string(message, size) + "\n";
+    }
+    absl::Mutex mutex;
+    std::string text;
+  } lines;
+  google::AddLogSink(&lines);
+  loop_runs_ = false;
+  {
+    const DiskOperation operation;
+    const WaitForSpace wait;
+    WaitFor([this] { return ended_.load(); });
+  }
+  google::RemoveLogSink(&lines);
+  absl::MutexLock lock(&lines.mutex);
+  EXPECT_THAT(lines.text, testing::HasSubstr("the disk is full, and a write has waited for space"));
 }
 
 TEST_F(WatchdogTest, ADiskOperationOfAnotherThreadAloneDoesNotEndTheProcess) {

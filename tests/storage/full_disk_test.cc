@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "gtest/gtest.h"
-#include "storage/data_dir/disk_space.h"
+#include "storage/base/disk_space.h"
 #include "storage/engine/rocks_engine.h"
 #include "tests/storage/testing.h"
 

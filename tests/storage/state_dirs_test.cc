@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
+#include "storage/base/disk_space.h"
 #include "storage/data_dir/data_dir.h"
 #include "tests/storage/testing.h"
 
@@ -182,6 +183,18 @@ TEST(SnapshotManifest, NamesNoPath) {
     EXPECT_FALSE(with(bad).ok()) << bad;
   }
   EXPECT_FALSE(CheckManifest({}).ok()) << "no CURRENT";
+}
+
+// Each would fit alone.
+TEST_F(StateDirsTest, TwoSnapshotsAtOnceDoNotCountTheSameSpace) {
+  SnapshotManifest manifest;
+  const auto taken = Take(&manifest);
+  manifest.files = {{"CURRENT", 1}, {"000001.sst", ReadDiskSpace(dir_.path())->free_bytes / 5 * 3}};
+  auto first = to_.states->Receive(manifest);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_TRUE(absl::IsResourceExhausted(to_.states->Receive(manifest).status()));
+  first->reset();
+  EXPECT_TRUE(to_.states->Receive(manifest).ok());
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "storage/data_dir/disk_space.h"
+#include "storage/base/disk_space.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "glog/logging.h"
 #include "storage/base/files.h"
 
 namespace raftkv {
@@ -35,5 +36,27 @@ absl::Status Reserve::Create(uint64_t bytes) const {
 }
 
 bool Reserve::Release() const { return unlink(path_.c_str()) == 0; }
+
+Room::Room(const std::string& dir, uint64_t low_bytes)
+    : dir_(dir),
+      low_bytes_(low_bytes),
+      reserve_(dir),
+      volume_bytes_(ReadDiskSpace(dir).value_or(DiskSpace()).volume_bytes) {}
+
+uint64_t Room::ForCompactions() const {
+  const absl::StatusOr<DiskSpace> space = ReadDiskSpace(dir_);
+  if (!space.ok()) return 0;
+  const uint64_t wanted = ReserveBytes(space->volume_bytes), held = reserve_.bytes();
+  const uint64_t kept =
+      wanted - std::min(wanted, held) + FullBytes(LowBytes(low_bytes_, space->volume_bytes));
+  return space->free_bytes - std::min(space->free_bytes, kept);
+}
+
+bool Room::ReleaseReserve() const {
+  if (!reserve_.Release()) return false;
+  LOG(WARNING) << dir_ << ": the disk is full: removed the file RESERVE, so that there is room to "
+               << "write what is in memory";
+  return true;
+}
 
 }  // namespace raftkv
