@@ -19,9 +19,8 @@ void Replica::MaybeCut(const StateMachine& state_machine) {
   if (flushed == considered_for_cut_) return;
   considered_for_cut_ = flushed;
   // If the disk has little space, nothing more is kept for a follower: it gets a snapshot.
-  const raft::Index held = space_.level() == Space::Level::kEnough
-                               ? snapshot_sends_.FirstNeeded(raft_.status())
-                               : 0;
+  const raft::Index held =
+      space_.level() == Space::Level::kEnough ? snapshot_sends_.FirstNeeded(raft_.status()) : 0;
   const raft::Index keep =
       FirstToKeep(*log_, options_.tail, flushed, held, state_machine.DiskBytes());
   if (keep == log_->first_index()) return;

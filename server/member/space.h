@@ -19,8 +19,8 @@
 #include <optional>
 
 #include "absl/time/time.h"
-#include "storage/base/monotonic_time.h"
 #include "storage/base/disk_space.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
