@@ -149,7 +149,7 @@ func checkNoWriteTwice(ctx context.Context, c *cluster) (string, error) {
 		return "", fmt.Errorf("%d keys were written twice (%s): %s", len(twice), counts, sample(twice))
 	case len(lost) > 0:
 		return "", fmt.Errorf("%d acknowledged keys are lost (%s): %s", len(lost), counts, sample(lost))
-	case p.gaveUp.Load() < workers || len(p.acked) < workers:
+	case p.gaveUp.Load() < leaderKills || len(p.acked) < workers:
 		return "", fmt.Errorf("too few puts gave up or were acknowledged to show anything (%s)", counts)
 	}
 	return counts, nil
