@@ -42,8 +42,8 @@ struct ElectArguments {
   int64_t ttl = 60;  // as etcdctl
 };
 
-// Why a lock or a leadership ends: a signal has come, or the lease or the key is lost. It is told by
-// threads of Interrupts, Session and KeyWatch.
+// Why a lock or a leadership ends: a signal has come, or the lease or the key is lost. It is told
+// by threads of Interrupts, Session and KeyWatch.
 class Ending {
  public:
   // `what`: "the lock", for example.
@@ -118,8 +118,8 @@ absl::Status KeyIsGone(const std::string& key) {
 // endpoint answers, nothing is told: the session then counts the time.
 class KeyWatch {
  public:
-  // `created`: the key's create_revision. `on_gone` is called once at most, from a thread, which the
-  // destructor waits for.
+  // `created`: the key's create_revision. `on_gone` is called once at most, from a thread, which
+  // the destructor waits for.
   KeyWatch(Client& client, const std::string& key, int64_t created,
            std::function<void(const absl::Status&)> on_gone)
       : client_(client),
@@ -317,8 +317,10 @@ void AddLockVerbs(CLI::App& app, Context& context) {
   lock->footer(
       "Only one holds the lock at a time. The others wait, in the order in which they came. With\n"
       "a command, the exit code is that of the command. If the lock is lost, because the lease\n"
-      "could not be renewed or the key was deleted, the command is stopped and the exit code is 1.\n"
-      "The command has ETCD_LOCK_KEY, ETCD_LOCK_REV and RAFTKV_LOCK_TOKEN (a fencing token) in its\n"
+      "could not be renewed or the key was deleted, the command is stopped and the exit code is "
+      "1.\n"
+      "The command has ETCD_LOCK_KEY, ETCD_LOCK_REV and RAFTKV_LOCK_TOKEN (a fencing token) in "
+      "its\n"
       "environment:\n"
       "  raftkv lock backup -- ./backup.sh --full\n");
   lock->callback([arguments, &context] {

@@ -68,12 +68,12 @@ absl::StatusOr<const Member*> FindMember(const std::vector<Member>& members,
   }
   if (named.empty()) return nullptr;
   if (named.size() == 1) return named.front();
-  return absl::InvalidArgumentError(absl::StrCat(
-      named.size(), " members are named ", text, ": use the ID, ",
-      absl::StrJoin(named, " or ", [](std::string* out, const Member* member) {
-        absl::StrAppend(out, absl::Hex(member->id), " (", absl::StrJoin(member->peer_urls, ","),
-                        ")");
-      })));
+  return absl::InvalidArgumentError(
+      absl::StrCat(named.size(), " members are named ", text, ": use the ID, ",
+                   absl::StrJoin(named, " or ", [](std::string* out, const Member* member) {
+                     absl::StrAppend(out, absl::Hex(member->id), " (",
+                                     absl::StrJoin(member->peer_urls, ","), ")");
+                   })));
 }
 
 // The error of `verb` when no member is found.
