@@ -64,6 +64,13 @@ std::string RemedyOf(const std::string& what, absl::string_view line) {
   return absl::StrCat("text and durations need double quotes: \"", value, "\"");
 }
 
+// What to do about an unknown section.
+std::string RemedyOfSection(const std::string& name, const std::vector<std::string>& known) {
+  if (name == "members") return "write [[member]], once for each member";
+  if (name == "tls") return "TLS is not supported yet";
+  return absl::StrReplaceAll(Suggest(name, known), {{"keys here", "sections"}});
+}
+
 // Reads one file into a Config. If a file has several mistakes, the first one is reported.
 class Reader {
  public:
@@ -102,7 +109,7 @@ class Reader {
         Fail(line,
              absl::StrFormat(
                  section ? "unknown section [%s]" : "unknown key \"%s\" outside a section", name),
-             section ? absl::StrReplaceAll(Suggest(name, known), {{"keys here", "sections"}})
+             section ? RemedyOfSection(name, known)
                      : "put it under [cluster], [[member]], [limits], [storage] or [log]");
       } else if (name == "member") {
         ReadMembers(node, line);

@@ -113,9 +113,10 @@ void SectionReader::ReadValue(const std::string& name, const toml::node& node, L
                               const Number& number) {
   const auto* given = node.as_integer();
   if (given == nullptr) {
-    return Fail(
-        line, absl::StrCat(name, " must be a whole number"),
-        absl::StrFormat("write it in digits without quotes or unit, such as %d", *number.to));
+    // A default of 0 is no example. Only numbers of bytes have it.
+    const int64_t example = *number.to == 0 ? int64_t{2} << 30 : *number.to;
+    return Fail(line, absl::StrCat(name, " must be a whole number"),
+                absl::StrFormat("write it in digits without quotes or unit, such as %d", example));
   }
   if (given->get() < number.min || given->get() > number.max) {
     return Fail(line, absl::StrFormat("%s = %d is out of range", name, given->get()),

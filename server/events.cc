@@ -1,7 +1,9 @@
 #include "server/events.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -220,6 +222,25 @@ class Logger {
       // A member that has not told its name may be this one.
       names_[id] = !member.info.name().empty() ? member.info.name() : before;
     }
+    WarnOfEqualNames();
+  }
+  // The API permits equal names, as etcd's does: a member tells its name when it starts.
+  void WarnOfEqualNames() {
+    std::map<std::string, std::set<raft::MemberId>> ids;
+    for (const auto& [id, name] : names_) ids[name].insert(id);
+    std::erase_if(ids, [](const auto& same) { return same.second.size() == 1; });
+    const auto known = std::exchange(equal_names_, std::move(ids));
+    for (const auto& [name, same] : equal_names_) {
+      const auto before = known.find(name);
+      if (before != known.end() && before->second == same) continue;
+      const auto print = [](std::string* out, raft::MemberId id) {
+        absl::StrAppend(out, absl::Hex(id));
+      };
+      LOG(WARNING) << same.size() << " members are named " << name << ", with the IDs "
+                   << absl::StrJoin(same, ", ", print)
+                   << ": start one of them again with another name (-n), and change it in the "
+                      "config files, too";
+    }
   }
   void Log(const RemovedFromCluster&) {
     LOG(WARNING) << "this member was removed from the cluster: it stops";
@@ -231,7 +252,13 @@ class Logger {
                         HumanBytes(report.volume_bytes));
     switch (e.space->level()) {
       case Space::Level::kEnough:
-        LOG(INFO) << free << ": enough again";
+        LOG(INFO) << free
+                  << (e.space->options().quota_bytes == 0
+                          ? ""
+                          : absl::StrCat(", and the data takes ", HumanBytes(report.state_bytes),
+                                         " (storage.quota_backend_bytes: ",
+                                         HumanBytes(e.space->options().quota_bytes), ")"))
+                  << ": enough space again";
         return;
       case Space::Level::kLow:
         if (e.space->over_quota()) {
@@ -313,6 +340,7 @@ class Logger {
   std::map<raft::MemberId, std::string> names_;
   const std::vector<std::string> listed_;
   std::set<raft::MemberId> learners_;
+  std::map<std::string, std::set<raft::MemberId>> equal_names_;  // that it has warned of
   raft::Configuration configuration_;  // in force, as far as it was logged
   const std::string data_dir_;
   absl::Time now_;

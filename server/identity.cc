@@ -156,10 +156,15 @@ absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_
   if (members.known() || identity.joined || given.cluster_id == identity.cluster_id) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(absl::StrCat(given.members[self].data_dir,
-                                                    ": the log of this cluster does not have its "
-                                                    "members yet, and ",
-                                                    WhatWasEdited(given, self, identity)));
+  const std::string& dir = given.members[self].data_dir;
+  // A new directory is as good as an empty one: the first start does not trust it (0003).
+  const bool is_empty = data_dir.log->last_index() == 0;
+  return absl::FailedPreconditionError(absl::StrCat(
+      dir, ": the log of this cluster does not have its members yet, and ",
+      WhatWasEdited(given, self, identity),
+      is_empty ? absl::StrCat("; or, if the file was wrong before and is right now, remove ", dir,
+                              ", which has no entries, and start again")
+               : ""));
 }
 
 }  // namespace raftkv

@@ -182,6 +182,11 @@ std::string CannotConnect(const std::vector<std::string>& endpoints, absl::Durat
   return absl::StrCat("cannot connect to ", absl::StrJoin(parts, ", "));
 }
 
+bool HasHalted(const std::vector<std::string>& errors) {
+  return std::any_of(errors.begin(), errors.end(),
+                     [](const std::string& error) { return absl::StartsWith(error, "halted:"); });
+}
+
 std::string WhyNoLeader(const Options& options) {
   const std::vector<std::string>& endpoints = options.endpoints;
   std::vector<absl::StatusOr<StatusResult>> answers(endpoints.size(), absl::UnknownError(""));
@@ -196,12 +201,14 @@ std::string WhyNoLeader(const Options& options) {
   }
   for (std::thread& thread : threads) thread.join();
   std::vector<std::string> without, silent;
+  size_t halted = 0;  // of `without`
   for (size_t i = 0; i < endpoints.size(); ++i) {
     if (!answers[i].ok()) {
       silent.push_back(endpoints[i]);
     } else if (answers[i]->leader == 0) {
       std::vector<std::string>& errors = answers[i]->errors;
       std::erase(errors, "etcdserver: no leader");
+      if (HasHalted(errors)) ++halted;
       without.push_back(errors.empty()
                             ? endpoints[i]
                             : absl::StrCat(endpoints[i], " (", absl::StrJoin(errors, ", "), ")"));
@@ -210,6 +217,9 @@ std::string WhyNoLeader(const Options& options) {
     }
   }
   if (without.empty()) return "";
+  if (halted == without.size()) {  // it hears no leader, but the others may have one
+    return absl::StrCat(absl::StrJoin(without, ", "), "; name another member with --endpoints");
+  }
   std::string text = absl::StrCat("the cluster has no leader: ", absl::StrJoin(without, ", "),
                                   without.size() == 1 ? " knows none" : " know none");
   if (!silent.empty()) absl::StrAppend(&text, "; no answer from ", absl::StrJoin(silent, ", "));

@@ -20,8 +20,12 @@ std::string WhyUnreachable(const std::string& address, absl::Duration limit);
 // "cannot connect to ADDRESS (cause), ...", for all endpoints.
 std::string CannotConnect(const std::vector<std::string>& endpoints, absl::Duration limit);
 
+// Whether these errors, of a member's status, say that it has halted. Then one of them says why.
+bool HasHalted(const std::vector<std::string>& errors);
+
 // Asks the endpoints of `options` for their leader. If none knows one, returns which of them
-// answer, and what to check. Else an empty string. Blocks for about two seconds at most.
+// answer, and what to check. If all that answer have halted, the others may have a leader. Else an
+// empty string. Blocks for about two seconds at most.
 std::string WhyNoLeader(const Options& options);
 
 }  // namespace raftkv::client

@@ -217,17 +217,21 @@ void AddEndpointVerbs(CLI::App& app, Context& context) {
       app.add_subcommand("endpoint", "Reports about each endpoint: status, health, hash");
   endpoint->require_subcommand(0, 1);
   endpoint->add_flag("--cluster", arguments->cluster, kCluster);
-  AddVerb(*endpoint, "status", "Prints member ID, version, size, leader and log position",
-          arguments, context, Status);
-  AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
-          context, Health);
+  CLI::App* status =
+      AddVerb(*endpoint, "status", "Prints member ID, version, size, leader and log position",
+              arguments, context, Status);
+  CLI::App* health =
+      AddVerb(*endpoint, "health", "Checks that each endpoint serves linearizable reads", arguments,
+              context, Health);
   CLI::App* hashkv =
       AddVerb(*endpoint, "hashkv", "Prints a hash of all keys for each endpoint, and compares them",
               arguments, context, HashKv);
   AddNumber(*hashkv, "--rev", arguments->revision, "hash the keys as of this revision (0: now)");
   CLI::App* defrag =
       AddVerb(app, "defrag", "Returns free space to the file system", arguments, context, Defrag);
-  defrag->add_flag("--cluster", arguments->cluster, kCluster);
+  for (CLI::App* verb : {status, health, hashkv, defrag}) {
+    verb->add_flag("--cluster", arguments->cluster, kCluster);
+  }
 }
 
 }  // namespace raftkv::client

@@ -1,7 +1,10 @@
 // The verbs lock and elect: they take a lock or a leadership, and keep it until a signal comes, the
-// command ends, or the lease is lost.
+// command ends, or the lease or the key is lost.
+#include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +26,8 @@ constexpr int kNotRun = 126;    // it exists, but cannot be run
 constexpr absl::Duration kReleaseMax = absl::Seconds(2);
 // From when a command is told to end, because the lock is lost, until it is killed.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// From a failed read or watch of the own key to the next one.
+constexpr absl::Duration kWatchAgainAfter = absl::Milliseconds(200);
 
 struct LockArguments {
   std::string name;
@@ -37,8 +42,8 @@ struct ElectArguments {
   int64_t ttl = 60;  // as etcdctl
 };
 
-// Why a lock or a leadership ends: a signal has come, or the lease is lost. It is told by threads
-// of Interrupts and Session.
+// Why a lock or a leadership ends: a signal has come, or the lease or the key is lost. It is told
+// by threads of Interrupts, Session and KeyWatch.
 class Ending {
  public:
   // `what`: "the lock", for example.
@@ -103,6 +108,56 @@ class Ending {
   std::shared_ptr<Command> command_ ABSL_GUARDED_BY(mutex_);
 };
 
+absl::Status KeyIsGone(const std::string& key) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "its key ", key, " is gone: somebody deleted it, or its lease has expired or was revoked"));
+}
+
+// Watches the key of an owner, which another client may delete, also by revoking the lease. The
+// session learns of a revoked lease only when it renews it, and does not look at the key. While no
+// endpoint answers, nothing is told: the session then counts the time.
+class KeyWatch {
+ public:
+  // `created`: the key's create_revision. `on_gone` is called once at most, from a thread, which
+  // the destructor waits for.
+  KeyWatch(Client& client, const std::string& key, int64_t created,
+           std::function<void(const absl::Status&)> on_gone)
+      : client_(client),
+        key_(key),
+        created_(created),
+        on_gone_(std::move(on_gone)),
+        thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+
+ private:
+  void Run(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto own = client_.Call(RangeRequest(key_), {.cancel = stop});
+      if (own.ok()) {
+        const bool exists = !own->kvs.empty() && own->kvs[0].create_revision == created_;
+        if (!exists || AwaitDeletion(own->header.revision + 1, stop)) {
+          return on_gone_(KeyIsGone(key_));
+        }
+      }
+      if (!stop.stop_requested()) absl::SleepFor(kWatchAgainAfter);
+    }
+  }
+
+  // False: the watch has ended, so the key must be read again.
+  bool AwaitDeletion(int64_t revision, const std::stop_token& stop) {
+    const auto watcher = client_.Watch(key_, {.start_revision = revision, .puts = false});
+    if (!watcher.ok()) return false;
+    const std::stop_callback cancel(stop, [&watcher] { (*watcher)->Cancel(); });
+    const auto batch = (*watcher)->Next();
+    return batch.ok() && !batch->events.empty();
+  }
+
+  Client& client_;
+  const std::string key_;
+  const int64_t created_;
+  const std::function<void(const absl::Status&)> on_gone_;
+  std::jthread thread_;  // last: it uses the other members
+};
+
 // What to print, and the exit code, after the wait has failed.
 int WaitFailed(const absl::Status& status, const Session& session, Ending* ending,
                const Context& context) {
@@ -117,7 +172,10 @@ int HoldUntilTheEnd(Client* client, const std::string& key, Ending* ending,
                     const Context& context) {
   const auto own = client->Range(key);
   if (!own.ok()) return context.Fail(own.status());
-  if (own->kvs.empty()) return context.Fail(kExitFailed, absl::StrCat("the key ", key, " is gone"));
+  if (own->kvs.empty()) {
+    ending->OnLost(KeyIsGone(key));
+    return kExitFailed;
+  }
   context.MakeOutput().Get(*own, /*value_only=*/false, /*count_only=*/false);
   context.streams.out.flush();
   if (!context.streams.out) return kExitIo;
@@ -176,10 +234,12 @@ int Lock(const LockArguments& arguments, const Context& context) {
   int code = kExitOk;
   if (!locked.ok()) {
     code = WaitFailed(locked, **session, &ending, context);
-  } else if (words.empty()) {
-    code = HoldUntilTheEnd(client.get(), mutex.key(), &ending, context);
   } else {
-    code = RunWith(mutex, std::move(words), &ending, context);
+    // It ends before the lease is revoked.
+    const KeyWatch watch(*client, mutex.key(), mutex.fencing_token(),
+                         [&ending](const absl::Status& why) { ending.OnLost(why); });
+    code = words.empty() ? HoldUntilTheEnd(client.get(), mutex.key(), &ending, context)
+                         : RunWith(mutex, std::move(words), &ending, context);
   }
   return Release(session->get(), "the lock", code, context);
 }
@@ -197,8 +257,14 @@ int Campaign(const ElectArguments& arguments, const Context& context) {
     ending.OnSignal(number);
   });
   const absl::Status elected = election.Campaign(arguments.proposal);
-  const int code = elected.ok() ? HoldUntilTheEnd(client.get(), election.key(), &ending, context)
-                                : WaitFailed(elected, **session, &ending, context);
+  int code = kExitOk;
+  if (!elected.ok()) {
+    code = WaitFailed(elected, **session, &ending, context);
+  } else {
+    const KeyWatch watch(*client, election.key(), election.fencing_token(),
+                         [&ending](const absl::Status& why) { ending.OnLost(why); });
+    code = HoldUntilTheEnd(client.get(), election.key(), &ending, context);
+  }
   return Release(session->get(), "the leadership", code, context);
 }
 
@@ -251,8 +317,11 @@ void AddLockVerbs(CLI::App& app, Context& context) {
   lock->footer(
       "Only one holds the lock at a time. The others wait, in the order in which they came. With\n"
       "a command, the exit code is that of the command. If the lock is lost, because the lease\n"
-      "could not be renewed, the command is stopped and the exit code is 1. The command has\n"
-      "ETCD_LOCK_KEY, ETCD_LOCK_REV and RAFTKV_LOCK_TOKEN (a fencing token) in its environment:\n"
+      "could not be renewed or the key was deleted, the command is stopped and the exit code is "
+      "1.\n"
+      "The command has ETCD_LOCK_KEY, ETCD_LOCK_REV and RAFTKV_LOCK_TOKEN (a fencing token) in "
+      "its\n"
+      "environment:\n"
       "  raftkv lock backup -- ./backup.sh --full\n");
   lock->callback([arguments, &context] {
     context.verb = [arguments, &context] { return Lock(*arguments, context); };
@@ -268,7 +337,8 @@ void AddLockVerbs(CLI::App& app, Context& context) {
   AddTtl(*elect, wanted->ttl);
   elect->footer(
       "Waits until it is the leader, prints its key and its proposal, and leads until Ctrl-C. If\n"
-      "the leadership is lost, because the lease could not be renewed, the exit code is 1.\n"
+      "the leadership is lost, because the lease could not be renewed or the key was deleted, the\n"
+      "exit code is 1.\n"
       "  raftkv elect scheduler 10.0.0.7:8080\n"
       "  raftkv elect scheduler --listen\n");
   elect->callback([wanted, proposal, &context] {

@@ -50,39 +50,53 @@ std::unique_ptr<Client> ConnectToLeader(const std::vector<Member>& members, uint
   return nullptr;
 }
 
+// What to call a member in a message: its name or, before its first start, its ID.
+std::string NameOf(const Member& member) {
+  return member.name.empty() ? absl::StrCat(absl::Hex(member.id)) : member.name;
+}
+
 // The member with this id (hexadecimal, as printed by `member list`) or name. Null: there is none.
-const Member* FindListed(const std::vector<Member>& members, const std::string& text) {
+// InvalidArgument: it is the name of several members. etcd permits that, so the cluster does, too.
+absl::StatusOr<const Member*> FindMember(const std::vector<Member>& members,
+                                         const std::string& text) {
   uint64_t id = 0;
   const bool is_id = absl::SimpleHexAtoi(text, &id);
+  std::vector<const Member*> named;
   for (const Member& member : members) {
     if (is_id && member.id == id) return &member;
+    if (member.name == text) named.push_back(&member);
   }
-  for (const Member& member : members) {
-    if (member.name == text) return &member;
-  }
-  return nullptr;
+  if (named.empty()) return nullptr;
+  if (named.size() == 1) return named.front();
+  return absl::InvalidArgumentError(
+      absl::StrCat(named.size(), " members are named ", text, ": use the ID, ",
+                   absl::StrJoin(named, " or ", [](std::string* out, const Member* member) {
+                     absl::StrAppend(out, absl::Hex(member->id), " (",
+                                     absl::StrJoin(member->peer_urls, ","), ")");
+                   })));
 }
 
-// Its id. nullopt: there is none.
-std::optional<uint64_t> FindMember(const std::vector<Member>& members, const std::string& text) {
-  const Member* member = FindListed(members, text);
-  return member == nullptr ? std::nullopt : std::optional(member->id);
-}
-
-// The error of `verb` when FindMember finds none.
-int NoSuchMember(const char* verb, const std::string& text, const std::vector<Member>& members,
-                 const Context& context) {
+// The error of `verb` when no member is found.
+absl::Status NoSuchMember(const std::string& text, const std::vector<Member>& members) {
   std::vector<std::string> without_name;
   for (const Member& member : members) {
-    if (member.name.empty()) without_name.push_back(absl::StrCat(absl::Hex(member.id)));
+    if (member.name.empty()) without_name.push_back(NameOf(member));
   }
   const std::string remedy =
       without_name.empty()
           ? "see raftkv member list"
           : absl::StrCat("a member that has not started has no name yet: use its ID, ",
                          absl::StrJoin(without_name, " or "));
-  return context.BadArguments(
-      absl::StrCat(verb, ": \"", text, "\" is not the ID or name of a member; ", remedy));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not the ID or name of a member; ", remedy));
+}
+
+// The ID of the one member with this ID or name.
+absl::StatusOr<uint64_t> IdOf(const std::string& text, const std::vector<Member>& members) {
+  const auto member = FindMember(members, text);
+  if (!member.ok()) return member.status();
+  if (*member == nullptr) return NoSuchMember(text, members);
+  return (*member)->id;
 }
 
 int MoveLeader(const std::string& target, const Context& context) {
@@ -93,8 +107,8 @@ int MoveLeader(const std::string& target, const Context& context) {
   const std::unique_ptr<Client> any = context.Connect();
   const auto list = any->MemberList();
   if (!list.ok()) return context.Fail(list.status());
-  const std::optional<uint64_t> to = FindMember(list->members, target);
-  if (!to) return NoSuchMember("move-leader", target, list->members, context);
+  const absl::StatusOr<uint64_t> to = IdOf(target, list->members);
+  if (!to.ok()) return context.BadArguments(absl::StrCat("move-leader: ", to.status().message()));
   const auto status = any->Status();
   if (!status.ok()) return context.Fail(status.status());
   if (status->leader == 0) return context.Fail(absl::UnavailableError("there is no leader now"));
@@ -137,7 +151,7 @@ std::vector<std::string> SilentVoters(const std::vector<Member>& members, const 
     if (member.is_learner) continue;
     const auto client = ConnectTo(member.client_urls, context);
     if (client != nullptr && client->Status().ok()) continue;
-    silent.push_back(member.name.empty() ? absl::StrCat(absl::Hex(member.id)) : member.name);
+    silent.push_back(NameOf(member));
   }
   return silent;
 }
@@ -166,7 +180,7 @@ std::string RemedyOf(const absl::Status& error, const std::vector<std::string>& 
   std::vector<std::string> learners;
   for (const Member& member : list->members) {
     if (!member.is_learner) continue;
-    learners.push_back(member.name.empty() ? absl::StrCat(absl::Hex(member.id)) : member.name);
+    learners.push_back(NameOf(member));
   }
   return absl::StrCat("promote or remove ", absl::StrJoin(learners, ", "), " first");
 }
@@ -206,8 +220,8 @@ int ChangeMember(const char* verb, const ChangeArguments& arguments, const std::
   const std::unique_ptr<Client> client = context.Connect();
   const auto list = client->MemberList();
   if (!list.ok()) return context.Fail(list.status());
-  const std::optional<uint64_t> id = FindMember(list->members, arguments.member);
-  if (!id) return NoSuchMember(verb, arguments.member, list->members, context);
+  const absl::StatusOr<uint64_t> id = IdOf(arguments.member, list->members);
+  if (!id.ok()) return context.BadArguments(absl::StrCat(verb, ": ", id.status().message()));
   const absl::StatusOr<MemberListResult> result = change(client.get(), *id);
   if (!result.ok()) {
     return FailChange(result.status(), arguments.peer_urls, client.get(), context);
@@ -306,10 +320,15 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
   if (!list.ok()) return context.Fail(list.status());
   const auto added = FindAdded(list->members, arguments);
   if (!added.ok()) return context.BadArguments(added.status().message());
-  const Member* const old = FindListed(list->members, arguments.member);
+  const auto found = FindMember(list->members, arguments.member);
+  if (!found.ok()) {
+    return context.BadArguments(absl::StrCat("member replace: ", found.status().message()));
+  }
+  const Member* const old = *found;
   if (old == nullptr) {
     if (*added == nullptr || (*added)->name.empty() || (*added)->is_learner) {
-      return NoSuchMember("member replace", arguments.member, list->members, context);
+      return context.BadArguments(absl::StrCat(
+          "member replace: ", NoSuchMember(arguments.member, list->members).message()));
     }
     if (context.format != Format::kJson) {
       context.streams.out << "\"" << arguments.member

@@ -16,7 +16,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "client/cli/cause.h"
 #include "client/cli/cli.h"
 #include "client/cli/command.h"
 #include "client/cli/http_get.h"
@@ -82,6 +84,7 @@ bool IsGood(std::string_view labels) { return labels.find("grpc_code=\"OK\"") !=
 bool Any(std::string_view) { return true; }
 
 std::string RoleOf(const StatusResult& status) {
+  if (HasHalted(status.errors)) return "halted";
   if (status.is_learner) return "learner";
   if (status.leader == 0) return "no leader";
   return status.leader == status.header.member_id ? "leader" : "follower";
@@ -113,7 +116,10 @@ Row RowOf(const Watched& member) {
                                  std::min(status.raft_index, status.raft_applied_index));
   row.answer = absl::ToDoubleSeconds(now.took);
   row.db_size = status.db_size;
-  if (!status.errors.empty()) row.error = status.errors.front();
+  std::vector<std::string> errors = status.errors;
+  // The role says that. What else the member says tells why.
+  if (errors.size() > 1) std::erase(errors, "etcdserver: no leader");
+  row.error = absl::StrJoin(errors, ", ");
   if (!now.samples) return row;
   if (const auto lag = now.samples->Value("raftkv_apply_lag_entries")) {
     row.lag = static_cast<int64_t>(*lag);

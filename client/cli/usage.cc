@@ -126,6 +126,15 @@ std::string InsteadOf(absl::string_view verb) {
   return users ? "users are not supported yet" : absl::StrCat("use etcdctl ", verb);
 }
 
+// Whether the verb has this flag. Then it was written before the verb, or after "--".
+bool Has(const CLI::App& app, absl::string_view flag) {
+  const std::vector<const CLI::Option*> options = app.get_options();
+  return std::any_of(options.begin(), options.end(), [&](const CLI::Option* option) {
+    return absl::StartsWith(flag, "--") &&
+           option->check_lname(std::string(absl::StripPrefix(flag, "--")));
+  });
+}
+
 // What to do instead of using an unknown flag. Empty: nothing is known. `app` is the verb.
 std::string InsteadOfFlag(const CLI::App& root, const CLI::App& app, const std::string& path,
                           absl::string_view flag) {
@@ -193,6 +202,10 @@ std::string Explain(const CLI::App& root, const CLI::ParseError& error) {
   });
   if (flag != left.end()) {
     const std::string name = flag->substr(0, flag->find('='));
+    if (Has(app, name)) {
+      return absl::StrCat(prefix, "unexpected argument \"", *flag,
+                          "\": as a flag, write it after the verb and before \"--\"");
+    }
     const std::string instead = InsteadOfFlag(root, app, path, name);
     return absl::StrCat(prefix, "unknown flag ", name, instead.empty() ? help : "; " + instead);
   }

@@ -107,6 +107,19 @@ TEST_F(Cli, WithoutALeaderTheErrorSaysSo) {
   EXPECT_EQ(server_.calls, 2);
 }
 
+// It hears no leader, but the others may have one.
+TEST_F(Cli, AHaltedMemberDoesNotMeanThatThereIsNoLeader) {
+  server_.status_response.add_errors("etcdserver: no leader");
+  server_.status_response.add_errors("halted: it lacks entries");
+  server_.before = [this](grpc::ServerContext*) {
+    return server_.calls == 1 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "halted; ask another")
+                              : grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"put", "k", "v"}).err,
+            "Error: halted; ask another; " + server_.address() +
+                " (halted: it lacks entries); name another member with --endpoints\n");
+}
+
 TEST_F(Cli, WithALeaderTheErrorIsTheServers) {
   server_.status_response.set_leader(1);
   server_.before = [this](grpc::ServerContext*) {

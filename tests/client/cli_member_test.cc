@@ -108,6 +108,30 @@ TEST_F(Cli, AMemberWithoutANameIsNamedByItsId) {
   }
 }
 
+// Nothing makes names unique: a member tells its name when it starts.
+TEST_F(Cli, ANameOfTwoMembersIsNotTakenForOneOfThem) {
+  for (const uint64_t id : {0xa1, 0xb2}) {
+    auto* member = server_.members_response.add_members();
+    member->set_id(id);
+    member->set_name("n1");
+    member->add_peerurls("http://h:" + std::to_string(id));
+  }
+  server_.status_response.set_leader(0xa1);
+  const std::string why =
+      ": 2 members are named n1: use the ID, a1 (http://h:161) or b2 (http://h:178)\n";
+  for (const std::vector<const char*>& verb :
+       {std::vector<const char*>{"member", "promote", "n1"},
+        {"member", "remove", "n1"},
+        {"member", "update", "n1", "--peer-urls=http://h:1"},
+        {"member", "replace", "n1", "n2", "--peer-urls=http://h:1"}}) {
+    const Result result = Run(verb);
+    EXPECT_EQ(result.code, kExitBadArguments);
+    EXPECT_EQ(result.err, "Error: member " + std::string(verb[1]) + why);
+  }
+  EXPECT_EQ(Run({"move-leader", "n1"}).err, "Error: move-leader" + why);
+  EXPECT_EQ(Out({"move-leader", "b2"}), "Leadership transferred from a1 to b2\n");
+}
+
 TEST_F(Cli, AMemberWhoseNameIsTaken) {
   auto* member = server_.members_response.add_members();
   member->set_id(0xa1);

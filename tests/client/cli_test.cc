@@ -434,6 +434,9 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
   EXPECT_EQ(error({"set", "a", "b"}), "Error: unknown verb \"set\"; did you mean \"put\"?\n");
   EXPECT_EQ(error({"get", "a", "--frob"}),
             "Error: get: unknown flag --frob; see raftkv get --help\n");
+  EXPECT_EQ(error({"put", "k", "--", "-x", "--prev-kv"}),
+            "Error: put: unexpected argument \"--prev-kv\": as a flag, write it after the verb and "
+            "before \"--\"\n");
   EXPECT_EQ(error({"get", "--frob"}), "Error: get: unknown flag --frob; see raftkv get --help\n");
   EXPECT_EQ(error({"lease", "grant", "-5"}), "Error: bad TTL (-5 is negative); give seconds\n");
   EXPECT_EQ(error({"get", "a", "b", "c"}),

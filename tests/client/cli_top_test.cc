@@ -47,6 +47,18 @@ TEST(Samples, QuantilesAreThoseOfTheTimeSinceThePageBefore) {
   EXPECT_EQ(after.QuantileSince(before, "other", Any, 0.99), std::nullopt);
 }
 
+TEST_F(Cli, TopShowsWhyAMemberHasHalted) {
+  server_.status_response.add_errors("etcdserver: no leader");
+  server_.status_response.add_errors("halted: it lacks entries");
+  auto* self = server_.members_response.add_members();
+  self->set_id(1);
+  self->set_name("n1");
+  self->add_clienturls("http://" + server_.address());
+  const auto view = nlohmann::json::parse(Out({"top", "--count", "1", "-w", "json"}));
+  EXPECT_EQ(view["members"][0]["role"], "halted");
+  EXPECT_EQ(view["members"][0]["error"], "halted: it lacks entries");
+}
+
 TEST_F(Cli, TopShowsWhatMembersSay) {
   Fill(server_.status_response.mutable_header());
   server_.status_response.set_leader(0xce77b9bd24aacb61);

@@ -263,8 +263,7 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
       {"[[member]]\nnmae = \"a\"\npeer_url = \"http://h:1\"\n",
        "F:2: unknown key \"nmae\" in [[member]]; did you mean \"name\"?"},
       {a + "[limit]\nmax_txn_ops = 1\n", "F:5: unknown section [limit]; did you mean \"limits\"?"},
-      {a + "[tls]\n",
-       "F:5: unknown section [tls]; the sections are cluster, member, limits, storage, log"},
+      {a + "[tls]\n", "F:5: unknown section [tls]; TLS is not supported yet"},
       {"name = \"x\"\n" + a,
        "F:1: unknown key \"name\" outside a section; put it under [cluster], [[member]], "
        "[limits], [storage] or [log]"},

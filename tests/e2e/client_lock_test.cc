@@ -232,6 +232,34 @@ TEST_F(ClientLock, CommandLineStopsTheCommandWhenTheLockIsLost) {
               HasSubstr("Error: the leadership is lost: the lease could not be renewed for 2s"));
 }
 
+// The lease lives for long, so that no renewal notices it.
+TEST_F(ClientLock, CommandLineNoticesThatItsKeyIsGone) {
+  Start({.size = 1});
+  const auto only = [this](const char* name) {
+    const auto keys = client_->Range(Keys::Prefix(std::string(name) + "/"));
+    EXPECT_TRUE(keys.ok() && keys->kvs.size() == 1);
+    return keys.ok() && !keys->kvs.empty() ? keys->kvs[0] : client::KeyValue();
+  };
+  for (const bool revoke : {true, false}) {
+    SCOPED_TRACE(revoke);
+    const std::string file = revoke ? "revoked" : "deleted";
+    Process holder =
+        Cli({"lock", "jobs", "--ttl=600", "--", "sh", "-c", "echo runs; exec sleep 100"}, file);
+    ASSERT_TRUE(EventuallyPrints(file, "runs"));
+    const client::KeyValue own = only("jobs");
+    ASSERT_TRUE(revoke ? client_->LeaseRevoke(own.lease).ok() : client_->Delete(own.key).ok());
+    EXPECT_EQ(holder.Wait(absl::Seconds(30)), 1);
+    EXPECT_THAT(Output(file), HasSubstr("Error: the lock is lost: its key " + own.key +
+                                        " is gone: somebody deleted it, or its lease has expired "
+                                        "or was revoked; stopping the command\n"));
+  }
+  Process leader = Cli({"elect", "chief", "me", "--ttl=600"}, "leader");
+  ASSERT_TRUE(EventuallyPrints("leader", "\nme\n"));
+  ASSERT_TRUE(client_->Delete(only("chief").key).ok());
+  EXPECT_EQ(leader.Wait(absl::Seconds(30)), 1);
+  EXPECT_THAT(Output("leader"), HasSubstr("Error: the leadership is lost: its key chief/"));
+}
+
 TEST_F(ClientLock, CommandLineElectsAndObserves) {
   Start({.size = 1});
   Process observer = Cli({"elect", "-l", "chief"}, "observer");

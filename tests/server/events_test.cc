@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -69,6 +70,23 @@ TEST_F(Events, ALeaderThatStepsDownByItselfSaysWhy) {
   EXPECT_EQ(severity_, google::GLOG_WARNING);
   EXPECT_THAT(Logged(MadeWay{8, absl::ZeroDuration()}),
               ElementsAre(HasSubstr("its disk is full, and no other member took over")));
+}
+
+TEST_F(Events, EqualNamesAreWarnedOfOnce) {
+  proto::ChangeMembers change;
+  for (const uint64_t id : {1, 2, 0xb3}) {
+    etcdserverpb::Member& info = *change.mutable_begin()->add_members();
+    info.set_id(id);
+    info.set_name(id == 1 ? "n1" : "n2");
+    info.add_peerurls(absl::StrCat("http://h:", id));
+  }
+  Members members;
+  members.Complete(&change);
+  members.Apply(change);
+  EXPECT_THAT(Logged(MembersChanged{&members}),
+              ElementsAre(HasSubstr("2 members are named n2, with the IDs 2, b3: ")));
+  EXPECT_EQ(severity_, google::GLOG_WARNING);
+  EXPECT_THAT(Logged(MembersChanged{&members}), IsEmpty());
 }
 
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
