@@ -128,6 +128,23 @@ TEST_F(SpaceOfMembers, AFullFollowerTakesNoEntriesUntilItHasSpace) {
   ExpectAlarms(0);
 }
 
+TEST_F(SpaceOfMembers, AFullFollowerRaisesItsAlarmAgainAlthoughItDoesNotSeeTheEnd) {
+  const raft::MemberId full = c.follower(), leader = c.leader();
+  Report(full, kFull);
+  proto::Command command;
+  auto& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(etcdserverpb::AlarmRequest::DEACTIVATE);
+  request.set_alarm(etcdserverpb::NOSPACE);
+  request.set_memberid(full);
+  const auto ended = c.Propose(leader, command);
+  c.Run(absl::Seconds(3));
+  ASSERT_EQ(ended->fate, Fate::kApplied);
+  EXPECT_EQ(c[leader].state->alarms().all().size(), 1);
+  EXPECT_TRUE(absl::IsResourceExhausted(Put(leader)));
+  Report(full, kEnough);
+  ExpectAlarms(0);
+}
+
 TEST_F(SpaceOfMembers, AFullLeaderHandsOverAndDoesNotCampaign) {
   const raft::MemberId full = c.leader();
   const raft::Term term = c[full].raft().term();
