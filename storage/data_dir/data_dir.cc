@@ -502,8 +502,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
 DirLock::~DirLock() { close(fd_); }
 
 bool DirLock::InPlace() const {
-  struct stat ours {
-  }, there{};
+  struct stat ours = {}, there = {};
   if (fstat(fd_, &ours) != 0) return true;  // not known
   if (stat(path_.c_str(), &there) != 0) return errno != ENOENT && errno != ENOTDIR;
   return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
