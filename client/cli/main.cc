@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -11,12 +10,6 @@ int main(int argc, char** argv) {
   // Threads of watches write to standard output. So no other stream may flush it meanwhile.
   std::cin.tie(nullptr);
   std::cerr.tie(nullptr);
-  // Without a standard input, the stream would read nothing, or what a later file or socket with
-  // its number receives. Reading it must fail.
-  if (fcntl(STDIN_FILENO, F_GETFD) < 0) {
-    std::cin.setstate(std::ios::badbit);
-    (void)!open("/dev/null", O_RDONLY);
-  }
   return raftkv::client::RunCli(argc, argv,
                                 {.in = std::cin,
                                  .out = std::cout,
