@@ -203,7 +203,7 @@ TEST_F(SpaceOfMembers, ProposalsOfAFullLeadersClientsGoToTheNextLeader) {
   EXPECT_EQ(Cluster::Value(c[next], "k"), "");
   // The full member stores no entries, so it learns the outcome when it has space again.
   c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
-  c.Run(absl::Seconds(1));
+  c.Run(Space::kSettle + absl::Seconds(1));
   EXPECT_EQ(deleted->fate, Fate::kApplied);
   EXPECT_EQ(deleted->times, 1);
 }
@@ -240,7 +240,7 @@ TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
   EXPECT_EQ(c.leader(), raft::kNobody);
   EXPECT_EQ(c[1].state->alarms().all().size(), 1);
   c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
-  c.Run(kElection);
+  c.Run(2 * Space::kSettle + kElection);
   EXPECT_EQ(c.leader(), 1);
   EXPECT_EQ(c[1].state->alarms().all().size(), 0);
 }
