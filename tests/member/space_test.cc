@@ -130,6 +130,7 @@ TEST_F(SpaceOfMembers, AFullFollowerTakesNoEntriesUntilItHasSpace) {
 
 TEST_F(SpaceOfMembers, AFullFollowerRaisesItsAlarmAgainAlthoughItDoesNotSeeTheEnd) {
   const raft::MemberId full = c.follower(), leader = c.leader();
+  Report(full, kLow);  // it sees its alarm
   Report(full, kFull);
   proto::Command command;
   auto& request = *command.mutable_change_alarm()->mutable_request();
