@@ -7,8 +7,8 @@ SHELL := /bin/bash
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
 
-build: ## build the programs in build/release/bin (installs missing packages)
-	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv-sim
+build: ## build the programs in build/release/bin, and the libraries (installs missing packages)
+	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv_embedded raftkv-sim
 
 run: ## start the three members of config/cluster.toml, until Ctrl-C (ONCE=1: check and stop)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv

@@ -20,7 +20,8 @@ inline void OpenStandardDescriptors() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
     // open() returns the lowest free descriptor, which is `fd`: those below it are open by now.
-    if (open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) != fd) _exit(2);
+    // Standard input is not opened for reading: who reads it gets an error, and no empty input.
+    if (open("/dev/null", O_WRONLY) != fd) _exit(2);
   }
 }
 

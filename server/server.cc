@@ -234,6 +234,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
                &phase, [this] { return loop.rounds(); }),
       space_watch(
           {.dir = AbsolutePath(self.data_dir),
+           .lock = data_dir.lock.get(),
            .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
           [this] { return member.DiskBytes(); },
           [this](SpaceReport report) { loop.OnLoop([this, report] { member.Post(report); }); }),

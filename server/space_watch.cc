@@ -1,12 +1,21 @@
 #include "server/space_watch.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "glog/logging.h"
 #include "server/clock.h"
+#include "server/log_writer.h"
 
 namespace raftkv {
+
+namespace {
+
+constexpr int kDamaged = 66;  // as in main.cc
+
+}  // namespace
 
 SpaceWatch::SpaceWatch(SpaceWatchOptions options, std::function<uint64_t()> state_bytes,
                        std::function<void(SpaceReport)> report)
@@ -29,10 +38,22 @@ void SpaceWatch::Stop() {
 
 void SpaceWatch::Run() {
   for (;;) {
+    if (!options_.lock->InPlace()) return EndProcess();
     const absl::Duration pause = Measure();
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stopped_), pause)) return;
   }
+}
+
+void SpaceWatch::EndProcess() {
+  LOG(ERROR)
+      << options_.dir
+      << ": this data directory was removed, moved or replaced while the member used it: the "
+         "process ends, because what it stores would be lost; if the directory was moved, move "
+         "it back and start again; if it is lost, replace the member: raftkv member replace";
+  LogWriter::FlushInstalled();
+  if (options_.end_process) return options_.end_process();
+  _exit(kDamaged);
 }
 
 absl::Duration SpaceWatch::Measure() {

@@ -4,6 +4,9 @@
 // A thread that measures the free space on the volume of the data directory, because asking for it
 // may wait for the disk. It tells the member (server/member/space.h), which decides what follows,
 // and keeps the reserve file (storage/base/disk_space.h).
+//
+// If the data directory was removed, moved or replaced, the thread ends the process, because what
+// the member acknowledges would be lost.
 
 #include <cstdint>
 #include <functional>
@@ -15,15 +18,18 @@
 #include "absl/time/time.h"
 #include "server/member/space.h"
 #include "storage/base/disk_space.h"
+#include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
 
 struct SpaceWatchOptions {
   std::string dir;
-  uint64_t low_bytes = 0;  // SpaceOptions::low_bytes
+  const DirLock* lock = nullptr;  // of `dir`
+  uint64_t low_bytes = 0;         // SpaceOptions::low_bytes
   absl::Duration interval = absl::Milliseconds(100);
   // While there is less free space than four times the limit. The engines can write much in 100 ms.
   absl::Duration interval_if_short = absl::Milliseconds(10);
+  std::function<void()> end_process = nullptr;  // empty: exit code 66
 };
 
 class SpaceWatch {
@@ -41,6 +47,7 @@ class SpaceWatch {
   void Run();
   // Returns the time until the next measurement.
   absl::Duration Measure();
+  void EndProcess();
   void KeepReserve(uint64_t free, uint64_t low, uint64_t volume);
 
   const SpaceWatchOptions options_;

@@ -72,8 +72,8 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   }
   now_ = now;
   log_would_stall_ = log_->WouldStall();
-  // Makes room: some were answered since the last tick.
-  if (QueueIsFull()) pending_.ForgetAnswered();
+  // Makes room for the inputs: some requests were answered since the last tick.
+  if (pending_.size() + inputs.size() > options_.pending_max) pending_.ForgetAnswered();
 
   for (Input& input : inputs) {
     std::visit([this](auto&& i) { Handle(std::move(i)); }, std::move(input));

@@ -33,7 +33,12 @@ class SpaceAlarms {
     const Alarms::Id own{etcdserverpb::NOSPACE, self_};
     const Alarms::Alarm* const alarm = raised.Find(own);
     const bool wanted = level != Space::Level::kEnough;
-    if (wanted && alarm == nullptr) return Change(own, AlarmRequest::ACTIVATE);
+    // A member whose disk is full takes no entries. So it does not learn that a client has ended
+    // its alarm, and raises it again and again.
+    const bool may_have_ended = level == Space::Level::kFull;
+    if (wanted && (alarm == nullptr || may_have_ended)) {
+      return Change(own, AlarmRequest::ACTIVATE);
+    }
     if (!wanted && alarm != nullptr && alarm->by_member && !RAFTKV_MUTANT("alarm-never-ends")) {
       return Change(own, AlarmRequest::DEACTIVATE);
     }

@@ -207,6 +207,7 @@ void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepa
         --to->unary_out;
         if (closing()) return;
         if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRejectedBy(to, status);
+        NoteFailure(to, status);
         if (!status.ok() || !handshake_.CheckAnswer(to->address.id, response.peer())) return;
         on_answer(Handshake::SenderOf(response.peer()), response);
       });

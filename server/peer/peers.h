@@ -180,6 +180,8 @@ class Peers final : public Transport {
     bool connected = false;
     int seconds_left = 0;  // of a removed member: until the connections to it are ended
     std::string last_rejection;
+    int seconds_failing = 0;   // for how long no connection could be made
+    std::string last_failure;  // why; empty: not known
   };
 
   bool closing() const { return phase_->AtLeast(Phase::kClosing); }
@@ -205,6 +207,11 @@ class Peers final : public Transport {
   void MakeHeartbeatOut(Peer* peer);
   void MakeForwardOut(Peer* peer);
   void OnConnected(Peer* peer);
+  // Once a second: logs, after some seconds and then each minute, that the peer cannot be connected
+  // to.
+  void ReportFailure(Peer* peer);
+  // A call failed. If the reason is the connection, ReportFailure names it.
+  void NoteFailure(Peer* peer, const grpc::Status& status);
   void OnAppendsLost(Peer* peer, const StreamEnd& end);
 
   // These pass arrived messages to the member. If the result is not OK, the message was malformed:

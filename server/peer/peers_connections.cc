@@ -36,6 +36,11 @@ grpc::ChannelArguments ChannelArgs(int keepalive_timeout_ms) {
   return args;
 }
 
+// When it is logged that a peer cannot be connected to. Members that start together are not ready
+// at once.
+constexpr int kFirstReportSeconds = 5;
+constexpr int kReportEachSeconds = 60;
+
 }  // namespace
 
 void Peers::Connect(grpc::CompletionQueue* queue) {
@@ -81,6 +86,8 @@ void Peers::Disconnect(Peer* peer) {
   peer->channel.reset();
   peer->bulk_channel.reset();
   peer->connected = false;
+  peer->seconds_failing = 0;
+  peer->last_failure.clear();
   peer->address.address.clear();
   post_(AppendLost{peer->address.id});
   post_(ForwardLost{peer->address.id, {}});
@@ -89,15 +96,39 @@ void Peers::Disconnect(Peer* peer) {
 void Peers::EverySecond() {
   for (auto& [id, peer] : peers_) {
     if (peer.seconds_left > 0 && --peer.seconds_left == 0 && !closing()) Disconnect(&peer);
-    if (peer.channel != nullptr && !closing()) MakeChannels(&peer);
+    if (peer.channel != nullptr && !closing()) {
+      ReportFailure(&peer);
+      MakeChannels(&peer);
+    }
     EndLateSnapshots(&peer);
   }
+}
+
+// A channel without calls, once it has lost its connection, waits for the next call. Then nothing
+// is known.
+void Peers::ReportFailure(Peer* peer) {
+  const grpc_connectivity_state state = peer->channel->GetState(false);
+  if (state == GRPC_CHANNEL_READY) {
+    peer->seconds_failing = 0;
+    peer->last_failure.clear();
+  }
+  if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_CONNECTING) return;
+  const int seconds = ++peer->seconds_failing - kFirstReportSeconds;
+  if (seconds < 0 || seconds % kReportEachSeconds != 0 || peer->seconds_left > 0) return;
+  LOG(WARNING) << "cannot connect to " << peer->address.name << " at " << peer->address.address
+               << (peer->last_failure.empty() ? "" : ": ") << peer->last_failure
+               << "; trying again each second";
 }
 
 void Peers::OnConnected(Peer* peer) {
   if (std::exchange(peer->connected, true)) return;
   LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
   peer->last_rejection.clear();
+}
+
+void Peers::NoteFailure(Peer* peer, const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return;
+  peer->last_failure = status.error_message();
 }
 
 void Peers::OnAppendsLost(Peer* peer, const StreamEnd& end) {
@@ -157,6 +188,7 @@ void Peers::MakeHeartbeatOut(Peer* peer) {
                                      const StreamEnd& end) {
     const bool was_open = std::exchange(*open, false);
     if (closing()) return;
+    if (!was_open) NoteFailure(peer, end.status);
     if (end.status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       peer->knows_heartbeats = false;
     } else if (was_open || end.rejected_by_peer()) {
@@ -186,6 +218,7 @@ void Peers::MakeForwardOut(Peer* peer) {
       for (const auto& proposal : request.proposals()) numbers.push_back(proposal.number());
     }
     post_(ForwardLost{peer->address.id, std::move(numbers), StopsInOrder(end)});
+    NoteFailure(peer, end.status);
     if (end.rejected_by_peer()) OnRejectedBy(peer, end.status);
   };
   peer->forward_out =

@@ -112,7 +112,7 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
   const std::string path = dir + "/LOCK";
   const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return SystemError(path, "cannot open", errno);
-  auto lock = std::make_unique<DirLock>(fd);
+  auto lock = std::make_unique<DirLock>(fd, path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return SystemError(path, "cannot lock", errno);
     char owner[32] = {};
@@ -500,6 +500,13 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
 }  // namespace
 
 DirLock::~DirLock() { close(fd_); }
+
+bool DirLock::InPlace() const {
+  struct stat ours = {}, there = {};
+  if (fstat(fd_, &ours) != 0) return true;  // not known
+  if (stat(path_.c_str(), &there) != 0) return errno != ENOENT && errno != ENOTDIR;
+  return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
 
 absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
   if (absl::Status s = CheckIsDirectory(dir); !s.ok()) return s;

@@ -35,6 +35,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -89,13 +90,19 @@ absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir);
 // Holds the lock on a directory until it is destroyed.
 class DirLock {
  public:
-  explicit DirLock(int fd) : fd_(fd) {}
+  // `path`: of the file that is locked, open as `fd`.
+  DirLock(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
   ~DirLock();
   DirLock(const DirLock&) = delete;
   DirLock& operator=(const DirLock&) = delete;
 
+  // False: the directory was removed, moved or replaced since it was locked. The next start would
+  // not find what is written to its open files. From any thread; may wait for the disk.
+  bool InPlace() const;
+
  private:
   const int fd_;
+  const std::string path_;
 };
 
 struct DataDir {

@@ -387,6 +387,20 @@ TEST(Replica, RequestsInTheApplierCountAsPending) {
   c[1].member->StopRequests();
 }
 
+TEST(Replica, AnsweredRequestsTakeNoRoomFromThoseThatArriveTogether) {
+  Cluster c(1, /*pending_max=*/2);
+  c.Run(kElection);
+  std::string got;
+  auto answered = c.Get(1, "k", &got);
+  c.Settle();
+  ASSERT_EQ(answered->fate, Fate::kApplied);
+  auto a = c.Get(1, "k", &got);
+  auto b = c.Get(1, "k", &got);
+  c.Settle();
+  EXPECT_EQ(a->fate, Fate::kApplied);
+  EXPECT_EQ(b->fate, Fate::kApplied);
+}
+
 TEST(Replica, AFollowersReadQuestionThatIsLostIsAskedAgain) {
   Cluster c(3);
   c.Run(kElection);

@@ -128,6 +128,24 @@ TEST_F(SpaceOfMembers, AFullFollowerTakesNoEntriesUntilItHasSpace) {
   ExpectAlarms(0);
 }
 
+TEST_F(SpaceOfMembers, AFullFollowerRaisesItsAlarmAgainAlthoughItDoesNotSeeTheEnd) {
+  const raft::MemberId full = c.follower(), leader = c.leader();
+  Report(full, kLow);  // it sees its alarm
+  Report(full, kFull);
+  proto::Command command;
+  auto& request = *command.mutable_change_alarm()->mutable_request();
+  request.set_action(etcdserverpb::AlarmRequest::DEACTIVATE);
+  request.set_alarm(etcdserverpb::NOSPACE);
+  request.set_memberid(full);
+  const auto ended = c.Propose(leader, command);
+  c.Run(absl::Seconds(3));
+  ASSERT_EQ(ended->fate, Fate::kApplied);
+  EXPECT_EQ(c[leader].state->alarms().all().size(), 1);
+  EXPECT_TRUE(absl::IsResourceExhausted(Put(leader)));
+  Report(full, kEnough);
+  ExpectAlarms(0);
+}
+
 TEST_F(SpaceOfMembers, AFullLeaderHandsOverAndDoesNotCampaign) {
   const raft::MemberId full = c.leader();
   const raft::Term term = c[full].raft().term();
@@ -186,7 +204,7 @@ TEST_F(SpaceOfMembers, ProposalsOfAFullLeadersClientsGoToTheNextLeader) {
   EXPECT_EQ(Cluster::Value(c[next], "k"), "");
   // The full member stores no entries, so it learns the outcome when it has space again.
   c[full].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
-  c.Run(absl::Seconds(1));
+  c.Run(Space::kSettle + absl::Seconds(1));
   EXPECT_EQ(deleted->fate, Fate::kApplied);
   EXPECT_EQ(deleted->times, 1);
 }
@@ -223,7 +241,7 @@ TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
   EXPECT_EQ(c.leader(), raft::kNobody);
   EXPECT_EQ(c[1].state->alarms().all().size(), 1);
   c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
-  c.Run(kElection);
+  c.Run(2 * Space::kSettle + kElection);
   EXPECT_EQ(c.leader(), 1);
   EXPECT_EQ(c[1].state->alarms().all().size(), 0);
 }
