@@ -1,5 +1,6 @@
 #include "client/cli/completion.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -50,7 +51,9 @@ void AddFlags(const CLI::App& app, Node* node, Vocabulary* vocabulary) {
     if (names.empty()) continue;                                        // a positional argument
     if (option == app.get_help_ptr() && !node->path.empty()) continue;  // a global flag
     for (const std::string& name : names) {
-      node->flags.push_back({name, option->get_description()});
+      const bool inherited = std::any_of(node->flags.begin(), node->flags.end(),
+                                         [&name](const Word& flag) { return flag.text == name; });
+      if (!inherited) node->flags.push_back({name, option->get_description()});
     }
     if (option->get_items_expected_max() == 0) continue;
     const auto values = ValuesOfFlags().find(names.back());

@@ -112,11 +112,12 @@ TEST_F(Cli, AHaltedMemberDoesNotMeanThatThereIsNoLeader) {
   server_.status_response.add_errors("etcdserver: no leader");
   server_.status_response.add_errors("halted: it lacks entries");
   server_.before = [this](grpc::ServerContext*) {
-    return server_.calls == 1 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "halted; ask another")
-                              : grpc::Status::OK;
+    return server_.calls == 1
+               ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: request timed out")
+               : grpc::Status::OK;
   };
-  EXPECT_EQ(Run({"put", "k", "v"}).err,
-            "Error: halted; ask another; " + server_.address() +
+  EXPECT_EQ(Run({"get", "k"}).err,
+            "Error: etcdserver: request timed out; " + server_.address() +
                 " (halted: it lacks entries); name another member with --endpoints\n");
 }
 
