@@ -133,8 +133,9 @@ std::optional<ForwardedProposalReply> Replica::TryPropose(raft::MemberId from,
     case raft::ProposeResult::kTransferring:
       return Reply{.try_again = true};
     case raft::ProposeResult::kTooManyRequests:
-      return Reply{.too_many_requests = true};
+      break;
   }
+  return Reply{.too_many_requests = true};
 }
 
 // --- the member's own commands

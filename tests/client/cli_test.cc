@@ -427,7 +427,6 @@ TEST(CliArguments, ErrorsNameTheRemedy) {
             "-n: name, data_dir, peer_url\n");
   EXPECT_EQ(error({"member", "add", "n4"}),
             "Error: member add: --peer-urls is required; see raftkv member add --help\n");
-  EXPECT_EQ(error({"frobnicate"}), "Error: unknown verb \"frobnicate\"; see raftkv --help\n");
   EXPECT_EQ(error({"x"}), "Error: unknown verb \"x\"; see raftkv --help\n");
   EXPECT_EQ(error({"endpoint", "lsit"}),
             "Error: endpoint: unknown verb \"lsit\"; did you mean \"lease list\"?\n");

@@ -40,6 +40,10 @@ void World::FailLiveness(std::string_view what) {
         members_[i]->state_machine().applied().index, status.pending,
         status.may_vote ? "" : " no vote");
   }
+  for (const auto& [id, by_member] : ledger_.model().alarms()) {
+    absl::StrAppendFormat(&text, "; alarm %d of id %d%s", id.first, id.second,
+                          by_member ? " by the member" : "");
+  }
   verdict_.Fail("liveness", text);
 }
 
@@ -214,9 +218,14 @@ bool World::EveryoneServes() {
 bool World::AlarmsLeftToMembers() {
   for (const auto& [id, by_member] : ledger_.model().alarms()) {
     if (by_member && TakesPart(MachineOf(id.second))) continue;
+    // A member that was removed meanwhile answers nothing any more.
+    const bool waits =
+        disarming_ != 0 && !history_.answered(disarming_) && TakesPart(asked_to_disarm_);
     const int member = SomeMember(/*up=*/true);
-    const bool waits = disarming_ != 0 && !history_.answered(disarming_);
-    if (!waits && member >= 0 && TakesPart(member)) disarming_ = Ask(member, Wish::kAlarm, -1);
+    if (!waits && member >= 0 && TakesPart(member)) {
+      asked_to_disarm_ = member;
+      disarming_ = Ask(member, Wish::kAlarm, -1);
+    }
     return false;
   }
   return true;

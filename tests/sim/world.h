@@ -278,6 +278,7 @@ class World {
   std::vector<uint64_t> probes_;  // by member: the pending operation that shows that it serves
   std::vector<int> proven_;       // by member: how many probes succeeded
   uint64_t disarming_ = 0;        // the operation that ends an alarm
+  int asked_to_disarm_ = 0;       // the member that was asked for it
   struct {                        // the last transfer that was asked for in the liveness phase
     int target = -1;
     raft::Term term = 0;
