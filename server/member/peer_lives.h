@@ -33,6 +33,15 @@ class PeerLives {
     kReplaced,
   };
 
+  // Call it at the start of each turn. After a pause of this process, messages that arrived during
+  // the pause are handled, and they look later than they are. So doubts start again.
+  void OnTurn(MonotonicTime now) {
+    if (now - last_turn_ > kLate / 2) {
+      for (auto& [peer, life] : lives_) life.doubted = 0;
+    }
+    last_turn_ = now;
+  }
+
   // A message of `peer` arrived. `boot_id` 0: a release that does not tell it.
   Verdict OnHeard(raft::MemberId peer, uint64_t boot_id, const raft::Reached& reached,
                   MonotonicTime now) {
@@ -85,6 +94,7 @@ class PeerLives {
     MonotonicTime doubted_since;
   };
   std::map<raft::MemberId, Life> lives_;
+  MonotonicTime last_turn_ = MonotonicTime::InfinitePast();
 };
 
 }  // namespace raftkv

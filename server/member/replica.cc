@@ -71,6 +71,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
     OnLongPause(now - now_, now + ElectionTimeout());
   }
   now_ = now;
+  peer_lives_.OnTurn(now);
   log_would_stall_ = log_->WouldStall();
   // Makes room for the inputs: some requests were answered since the last tick.
   if (pending_.size() + inputs.size() > options_.pending_max) pending_.ForgetAnswered();

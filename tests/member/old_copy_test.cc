@@ -154,6 +154,19 @@ TEST(OldCopy, ALateMessageDoesNotSilenceThePeerForEver) {
   EXPECT_EQ(lives.OnHeard(1, 11, {2, 5}, now), Verdict::kReplaced);
 }
 
+// Late messages of an earlier process arrive, then this process is paused and finds more of them.
+TEST(OldCopy, AfterAPauseLateMessagesAreNoOlderCopy) {
+  using Verdict = PeerLives::Verdict;
+  PeerLives lives;
+  MonotonicTime now = MonotonicTime() + absl::Seconds(1);
+  lives.OnTurn(now);
+  EXPECT_EQ(lives.OnHeard(1, 12, {2, 5}, now), Verdict::kOk);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 4}, now), Verdict::kReplaced);
+  now = now + absl::Seconds(2);
+  lives.OnTurn(now);
+  EXPECT_EQ(lives.OnHeard(1, 11, {2, 4}, now), Verdict::kReplaced);
+}
+
 TEST(OldCopy, WhatWasAcknowledgedIsRemembered) {
   using Verdict = PeerLives::Verdict;
   PeerLives lives;
