@@ -28,7 +28,10 @@ using client::Kind;
 using client::MessageCallback;
 using client::MessagePtr;
 
-constexpr size_t kAsyncCallsMax = 10'000;  // as for the calls over the network
+// The bounds of the calls that have been started and whose callbacks have not returned: as for the
+// calls over the network.
+constexpr size_t kAsyncCallsMax = 10'000;
+constexpr size_t kAsyncBytesMax = 64 << 20;  // of their requests
 
 // A stream of one request and one answer.
 bool IsStream(const AnyRequest& request) {
@@ -42,6 +45,7 @@ struct Pending : public std::enable_shared_from_this<Pending> {
   const char* name;  // of the method
   MonotonicTime begin, deadline;
   MessageCallback done;  // null: a thread waits for the call
+  size_t bytes = 0;      // of the request of a call that Shared::bytes counts
   std::atomic<bool> gone{false};
   bool decided = false;
   absl::StatusOr<MessagePtr> result = absl::UnknownError("");
@@ -59,6 +63,8 @@ struct Shared {
   // Calls with a callback: those that wait, by deadline, and those whose callback is due.
   std::set<std::pair<MonotonicTime, std::shared_ptr<Pending>>> waiting;
   std::deque<std::shared_ptr<Pending>> decided;
+  size_t calls = 0;  // whose callbacks have not returned
+  size_t bytes = 0;  // of their requests
   bool closing = false;
 
   void Decide(const std::shared_ptr<Pending>& call, absl::StatusOr<MessagePtr> result) {
@@ -140,17 +146,24 @@ class LocalImpl final : public client::Client::Impl {
              MessageCallback done) override {
     if (IsStream(*request)) return streams_->Start(std::move(request), options, std::move(done));
     const std::shared_ptr<Pending> call = Make(*request, options, std::move(done));
-    bool too_many = false;
+    const size_t bytes = request->message->ByteSizeLong();
+    absl::Status too_many;
     {
       std::lock_guard lock(shared_->mutex);
       if (!thread_.joinable()) thread_ = std::thread([this] { RunCallbacks(); });
-      too_many = shared_->waiting.size() >= kAsyncCallsMax;
-      if (!too_many) shared_->waiting.insert({call->deadline, call});
+      if (shared_->calls >= kAsyncCallsMax || shared_->bytes + bytes > kAsyncBytesMax) {
+        too_many = absl::ResourceExhaustedError(
+            absl::StrCat("the client has ", shared_->calls, " calls in flight, with ",
+                         shared_->bytes, " bytes; start more when some have ended"));
+      } else {
+        call->bytes = bytes;
+        shared_->bytes += bytes;
+        shared_->waiting.insert({call->deadline, call});
+      }
+      ++shared_->calls;
     }
-    if (!too_many) return Send(*request, call, options);
-    shared_->Decide(call, absl::ResourceExhaustedError(
-                              absl::StrCat("the client has ", kAsyncCallsMax,
-                                           " calls in flight; start more when some have ended")));
+    if (too_many.ok()) return Send(*request, call, options);
+    shared_->Decide(call, too_many);
   }
 
   absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
@@ -223,6 +236,8 @@ class LocalImpl final : public client::Client::Impl {
         lock.unlock();
         call->done(TakeResult(*call));
         lock.lock();
+        --shared_->calls;
+        shared_->bytes -= call->bytes;
       } else if (shared_->waiting.empty()) {
         if (shared_->closing) return;
         shared_->changed.wait(lock);

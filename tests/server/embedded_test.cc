@@ -216,6 +216,25 @@ TEST_F(Embedded, TheEndOfTheClientCancelsItsCalls) {
   EXPECT_EQ(ended, 20);
 }
 
+TEST_F(Embedded, CallsWhoseCallbacksWaitCountAsInFlight) {
+  const auto server = Start({.toml = Toml(3), .member = "n1"});
+  absl::Notification unblocked;
+  absl::Status last;
+  {
+    const auto client = server->NewClient({.request_timeout = absl::Hours(1)});
+    std::stop_source stop;
+    stop.request_stop();
+    client->Start(GetRequest("k"), [&](auto) { unblocked.WaitForNotification(); },
+                  {.cancel = stop.get_token()});
+    for (int i = 0; i < 10'000; ++i) {
+      client->Start(GetRequest("k"), [](auto) {}, {.cancel = stop.get_token()});
+    }
+    client->Start(GetRequest("k"), [&](auto got) { last = got.status(); });
+    unblocked.Notify();
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(last)) << last;
+}
+
 TEST_F(Embedded, StopsWithCallsInFlightAndStartsAgain) {
   std::unique_ptr<Client> client;
   {
