@@ -83,13 +83,17 @@ void LocalCalls::Start(const std::string& method, std::unique_ptr<Message> reque
     return done({.status = absl::UnimplementedError(absl::StrCat(
                      method, " is not served within the process; connect to client_url"))});
   }
-  absl::MutexLock lock(&mutex_);
-  if (closed_)
-    return done(
-        {.status = absl::UnavailableError("etcdserver: server stopped"), .not_proposed = true});
-  const Event event{
-      new Call(this, &row->second, std::move(request), std::move(caller), std::move(done))};
-  events_->Push({&event, 1});
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!closed_) {
+      const Event event{
+          new Call(this, &row->second, std::move(request), std::move(caller), std::move(done))};
+      events_->Push({&event, 1});
+      return;
+    }
+  }
+  // Not under the lock: `done` may start another call.
+  done({.status = absl::UnavailableError("etcdserver: server stopped"), .not_proposed = true});
 }
 
 void LocalCalls::Close() {

@@ -30,8 +30,8 @@ class LocalCalls {
   };
   struct Answer {
     absl::Status status;
-    std::unique_ptr<google::protobuf::Message> response;  // if the status is OK
-    bool not_proposed = false;                            // proto/etcd/outcome.h
+    std::unique_ptr<google::protobuf::Message> response = nullptr;  // if the status is OK
+    bool not_proposed = false;                                      // proto/etcd/outcome.h
   };
   // Called once, on any thread, also on the loop's: it must not do more than pass the answer on.
   using Done = absl::AnyInvocable<void(Answer)>;

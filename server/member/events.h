@@ -48,7 +48,7 @@ struct VotingAllowed {
     kJoined,        // it has a new id; it becomes a voter later
     kRepaired,      // its log has again what it had lost, or what has replaced that
   } why = Why::kLogsAreEmpty;
-  LogStore::Lost lost;  // of kRepaired
+  LogStore::Lost lost = {};  // of kRepaired
 };
 // The log has lost entries, and there is no leader that could send them. Reported once a minute.
 struct WaitingForRepair {

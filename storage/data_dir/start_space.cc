@@ -26,7 +26,10 @@ uint64_t BytesOfStart(const std::string& dir) {
   std::error_code error;
   for (fs::directory_iterator it(dir + "/log", error), end; !error && it != end;
        it.increment(error)) {
-    if (it->path().extension() == ".log") bytes += it->file_size(error);
+    if (it->path().extension() != ".log") continue;
+    std::error_code gone;
+    const uint64_t size = it->file_size(gone);
+    if (!gone) bytes += size;
   }
   return bytes;
 }
