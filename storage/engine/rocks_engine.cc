@@ -102,8 +102,12 @@ class Listener final : public rocksdb::EventListener {
       LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
           << dir_ << ": short of disk space: a flush or compaction is repeated later";
       *status = rocksdb::Status::OK();  // go on
-      return LeaveForLater();
+      // Nobody waits for a compaction: it is only left for later.
+      if (reason != rocksdb::BackgroundErrorReason::kCompaction) LeaveForLater();
+      return;
     }
+    // Closing ended the wait of a write for space. What it would have written is in the log.
+    if (status->IsNoSpace() && when_full_ != nullptr && when_full_->closed()) return;
     StopOnFailure(dir_, "a background job", *status);
   }
 
@@ -131,7 +135,7 @@ class Listener final : public rocksdb::EventListener {
     flushed_ = std::max(flushed_, sequence);
   }
 
-  // How many flushes and compactions were left for later, because the disk was full.
+  // How often a flush was left for later, or a write waited, because the disk was full.
   uint64_t repeats() {
     absl::MutexLock lock(&mutex_);
     return repeats_;
@@ -406,6 +410,7 @@ class RocksEngine final : public Engine {
     if (reclaimer_.joinable()) reclaimer_.join();  // the previous one has ended
     reclaimer_ = std::thread([this] {
       if (!FlushUnlessFull()) {  // CompactRange would wait for a flush
+        LOG(WARNING) << database_->dir << ": the disk is full: no space is freed by compaction now";
         reclaiming_ = false;
         return;
       }

@@ -64,7 +64,8 @@ bool IsOfCompaction(const std::string& name) {
 template <typename Operation>
 IOStatus Persist(WhenFull* when_full, IOStatus status, Operation again) {
   if (!status.IsNoSpace() || when_full == nullptr) return status;
-  const WaitForSpace wait;
+  const WaitForSpace wait_of_thread;
+  const WhenFull::Wait wait(when_full);
   while (status.IsNoSpace() && when_full->Await()) status = again();
   return status;
 }
@@ -291,10 +292,8 @@ bool WhenFull::MayCompact(uint64_t bytes) {
 bool WhenFull::Await() {
   if (closed_) return false;
   if (room_->ReleaseReserve()) return true;
-  ++waits_;
   on_wait_();
   absl::SleepFor(kRetry);
-  --waits_;
   return !closed_;
 }
 

@@ -23,15 +23,16 @@ namespace raftkv {
 // itself, and ends all writes after an error of its write-ahead log. So these writes must not fail:
 // they first use the space of the reserve, and then wait until there is space. A compaction may
 // fail, because RocksDB repeats it. It never uses the space that the other writes need.
-// Thread-safe.
+// Writes wait when a file is opened, appended to or renamed. A file system that reports a full disk
+// only at a sync (btrfs may) still ends the process. Thread-safe.
 class WhenFull {
  public:
   // `on_wait` is called several times a second on each thread that waits.
   WhenFull(std::shared_ptr<const Room> room, std::function<void()> on_wait)
       : room_(std::move(room)), on_wait_(std::move(on_wait)) {}
 
-  // The engine calls these on the thread that compacts. A compaction that does not fit is not begun
-  // again before there is more space, or a minute has passed; except for a manual one.
+  // The engine calls these on the thread that compacts. After a compaction that did not fit, others
+  // fail at once until there is more space, or a minute has passed; except for a manual one.
   void BeginCompaction(bool manual);
   void EndCompaction(bool succeeded);
   // Call it when a flush begins: RocksDB does not report the end of each compaction.
@@ -39,13 +40,23 @@ class WhenFull {
 
   // Whether the compaction of this thread may write `bytes` more.
   bool MayCompact(uint64_t bytes);
-  // Call it when any other write found the disk full. Returns once it may be repeated. False: the
-  // engine is being closed.
+  // Lives while any other write that found the disk full is repeated.
+  class Wait {
+   public:
+    explicit Wait(WhenFull* when_full) : waits_(when_full->waits_) { ++waits_; }
+    ~Wait() { --waits_; }
+    Wait(const Wait&) = delete;
+
+   private:
+    std::atomic<int>& waits_;
+  };
+  // Returns once the write may be repeated. False: the engine is being closed.
   bool Await();
   // Whether a write waits. From any thread.
   bool waits() const { return waits_ > 0; }
   // From now on Await returns false.
   void Close() { closed_ = true; }
+  bool closed() const { return closed_; }
 
  private:
   const std::shared_ptr<const Room> room_;
