@@ -237,7 +237,13 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
            .lock = data_dir.lock.get(),
            .low_bytes = static_cast<uint64_t>(config.storage.min_free_bytes)},
           [this] { return member.DiskBytes(); },
-          [this](SpaceReport report) { loop.OnLoop([this, report] { member.Post(report); }); }),
+          [this](SpaceReport report) {
+            if (space_reported.exchange(true)) return;
+            loop.OnLoop([this, report] {
+              space_reported = false;
+              member.Post(report);
+            });
+          }),
       long_readers(kReaders, kReadsWaitingMax),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),

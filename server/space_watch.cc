@@ -89,7 +89,9 @@ void SpaceWatch::KeepReserve(uint64_t free, uint64_t low, uint64_t volume) {
     }
   } else if (now >= enough_since_ + Space::kSettle) {
     const absl::Status created = reserve_.Create(ReserveBytes(volume));
-    if (!created.ok() && !std::exchange(cannot_reserve_, true)) {
+    if (created.ok()) return;
+    enough_since_ = now;  // do not try it at each measurement
+    if (!std::exchange(cannot_reserve_, true)) {
       LOG(WARNING) << created.message() << ": the member goes on without a reserve";
     }
   }

@@ -24,8 +24,8 @@ namespace raftkv {
 
 struct SpaceWatchOptions {
   std::string dir;
-  const DirLock* lock = nullptr;  // of `dir`
-  uint64_t low_bytes = 0;         // SpaceOptions::low_bytes
+  const DirLock* lock;     // of `dir`
+  uint64_t low_bytes = 0;  // SpaceOptions::low_bytes
   absl::Duration interval = absl::Milliseconds(100);
   // While there is less free space than four times the limit. The engines can write much in 100 ms.
   absl::Duration interval_if_short = absl::Milliseconds(10);

@@ -73,7 +73,7 @@ class Space {
     if (next == level_ || (falls_at_ && now < *falls_at_)) return false;
     falls_at_.reset();
     level_ = next > level_ ? next : static_cast<Level>(static_cast<int>(level_) - 1);
-    only_quota_ = level_ == Level::kLow && !is_low;
+    only_quota_ = level_ == Level::kLow && !is_low && over_quota_;
     return true;
   }
 
