@@ -130,7 +130,7 @@ typename In::Hooks Peers::HooksOf(In* Peer::*in,
       if (peer->append_in != nullptr || peer->heartbeat_in != nullptr) return;
       if (aborted && !closing()) post_(PeerLost{sender.id, peer->newest_append_in});
     } else if constexpr (std::is_same_v<In, SnapshotIn>) {
-      peer->incoming = nullptr;
+      Discard(std::exchange(peer->incoming, nullptr));
     }
   };
   return hooks;

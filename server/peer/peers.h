@@ -252,6 +252,7 @@ class Peers final : public Transport {
   void GiveUp(Peer* peer);
   void EndLateSnapshots(Peer* peer);
   absl::Status OnSnapshot(const Sender& from, proto::InstallSnapshotRequest* request);
+  void Discard(const std::shared_ptr<Incoming>& in);
   void EndIncoming(Peer* peer, const absl::Status& status);
   void OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
                  const absl::Status& status, std::unique_ptr<ReceivedSnapshot> received);

@@ -99,7 +99,7 @@ absl::Status Peers::OnSnapshot(const Sender& from, proto::InstallSnapshotRequest
   std::shared_ptr<Incoming> in = peer->incoming;
   const bool first = in == nullptr || in->connection != from.connection;
   if (first) {
-    peer->incoming = nullptr;
+    Discard(std::exchange(peer->incoming, nullptr));
     absl::StatusOr<SnapshotOffer> offer = Decode(*request);
     if (!offer.ok()) return CountMalformed(from.id, offer.status());
     in = peer->incoming = std::make_shared<Incoming>();
@@ -136,16 +136,23 @@ absl::Status Peers::OnSnapshot(const Sender& from, proto::InstallSnapshotRequest
   return accepted ? absl::OkStatus() : absl::ResourceExhaustedError("too many snapshots arrive");
 }
 
+// The writer removes its files, which may take long. So the worker destroys it.
+void Peers::Discard(const std::shared_ptr<Incoming>& in) {
+  if (in == nullptr || in->busy || in->writer == nullptr) return;  // busy: OnWritten discards it
+  const std::shared_ptr<SnapshotWriter> writer = std::move(in->writer);
+  snapshot_worker_.Run([writer] {});
+}
+
 void Peers::EndIncoming(Peer* peer, const absl::Status& status) {
-  peer->incoming = nullptr;
+  Discard(std::exchange(peer->incoming, nullptr));
   if (peer->snapshot_in != nullptr) std::exchange(peer->snapshot_in, nullptr)->Finish(status);
 }
 
 void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
                       const absl::Status& status, std::unique_ptr<ReceivedSnapshot> received) {
   Peer* peer = Find(from.id);
-  if (closing() || peer->incoming != in) return;  // the stream ended
   in->busy = false;
+  if (closing() || peer->incoming != in) return Discard(in);  // the stream ended
   if (!status.ok()) {
     LOG(ERROR) << "the snapshot from " << peer->address.name
                << " cannot be installed: " << status.message();
