@@ -41,6 +41,7 @@ std::vector<MemberChanges::Change> MemberChanges::Turn(ClusterVersion in_force,
                                                        raft::Index committed) {
   std::vector<Change> declined;
   if (raft_->role() != raft::Role::kLeader) {
+    if (waiting_.empty()) return declined;
     const std::deque<Change> all = std::exchange(waiting_, {});
     declined.assign(all.begin(), all.end());
   } else if (MayPropose(committed)) {
@@ -89,9 +90,8 @@ void MemberChanges::ProposeWaiting(std::vector<Change>* declined) {
 
 // A joining voter that has caught up becomes a voter.
 void MemberChanges::ProposeCount() {
-  const raft::Status status = raft_->status();
   for (const auto& [id, member] : members_->all()) {
-    if (!member.joining() || !MayCount(status, id)) continue;
+    if (!member.joining() || !MayCount(raft_->status(), id)) continue;
     proto::Command command;
     command.mutable_change_members()->set_count(id);
     if (members_->Check(command.change_members()).ok()) Propose(&command);

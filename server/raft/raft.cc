@@ -135,10 +135,9 @@ ProposeResult Raft::AppendProposal(EntryType type, Payload payload) {
   Entry entry{{term_, log_.last_index() + 1}, type, std::move(payload)};
   const size_t bytes = EntryBytes(entry);
   if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.uncommitted_bytes_max) {
+    if (!RAFTKV_MUTANT("full-leader-replaces-an-entry")) return ProposeResult::kTooManyRequests;
     const size_t replaced = log_.BytesInMemory(log_.last_index() - 1, log_.last_index());
-    if (!RAFTKV_MUTANT("full-leader-replaces-an-entry") || bytes > replaced) {
-      return ProposeResult::kTooManyRequests;
-    }
+    if (bytes > replaced) return ProposeResult::kTooManyRequests;
     uncommitted_bytes_ -= replaced;
     TruncateLog(--entry.id.index);
   }
