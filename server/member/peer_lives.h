@@ -34,10 +34,11 @@ class PeerLives {
   };
 
   // Call it at the start of each turn. After a pause of this process, messages that arrived during
-  // the pause are handled, and they look later than they are. So doubts start again.
+  // the pause are handled, and they look later than they are. So only a part of the pause counts.
   void OnTurn(MonotonicTime now) {
-    if (now - last_turn_ > kLate / 2) {
-      for (auto& [peer, life] : lives_) life.doubted = 0;
+    const absl::Duration pause = now - last_turn_;
+    if (last_turn_ != MonotonicTime::InfinitePast() && pause > kPauseCounts) {
+      for (auto& [peer, life] : lives_) life.doubted_since += pause - kPauseCounts;
     }
     last_turn_ = now;
   }
@@ -83,6 +84,7 @@ class PeerLives {
   // the other one runs. If its log is behind, it runs on an older copy. If not, a late message of
   // an earlier process was taken for the first one of a newer process, and is corrected now.
   static constexpr absl::Duration kLate = absl::Seconds(1);
+  static constexpr absl::Duration kPauseCounts = absl::Milliseconds(125);
 
   struct Life {
     uint64_t boot_id = 0;
