@@ -20,12 +20,15 @@ struct AsyncCalls::Call : public FailoverCall {
 
 AsyncCalls::AsyncCalls() : thread_([this] { Run(); }) {}
 
-AsyncCalls::~AsyncCalls() {
-  mutex_.Lock();
+void AsyncCalls::End() {
+  absl::MutexLock lock(&mutex_);
   closing_ = true;
   for (Call* call : undecided_) call->Cancel();
   mutex_.Await(absl::Condition(this, &AsyncCalls::Idle));
-  mutex_.Unlock();
+}
+
+AsyncCalls::~AsyncCalls() {
+  End();
   queue_.Shutdown();
   thread_.join();
 }

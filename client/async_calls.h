@@ -34,7 +34,9 @@ class AsyncCalls {
   using Done = absl::AnyInvocable<void(FailoverCall& call)>;
 
   AsyncCalls();
-  ~AsyncCalls();  // cancels the calls; returns when each `done` has returned
+  ~AsyncCalls();
+  // Cancels the calls, and each later one. Returns when each `done` has returned.
+  void End();
   AsyncCalls(const AsyncCalls&) = delete;
   AsyncCalls& operator=(const AsyncCalls&) = delete;
 

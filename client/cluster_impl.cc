@@ -49,6 +49,7 @@ std::unique_ptr<Client::Impl> ClusterImpl::Limited(size_t answer_bytes) const {
 void ClusterImpl::End() {
   writers_.Stop();
   exactly_once_ = nullptr;
+  if (async_ != nullptr) async_->End();
 }
 
 absl::StatusOr<MessagePtr> ClusterImpl::Call(const AnyRequest& request,

@@ -127,6 +127,8 @@ class LocalImpl final : public client::Client::Impl {
     for (const auto& call : waiting) shared_->Decide(call, Cancelled(*call));
     if (thread_.joinable()) thread_.join();
   }
+  // The callbacks of its calls may use this object.
+  void End() override { streams_->End(); }
 
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override {
     if (IsStream(request)) return streams_->Call(request, options);
