@@ -73,8 +73,8 @@ class Session {
   Client& client() const;
 
   // Ends the lease, which deletes its keys. Returns at `deadline` at the latest (InfiniteFuture:
-  // after request_timeout). After an error, the lease ends by itself. Call it once; later calls do
-  // nothing.
+  // after request_timeout), or when a running `on_lost` has returned. After an error, the lease
+  // ends by itself. Call it once; later calls do nothing.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
  private:

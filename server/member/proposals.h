@@ -74,8 +74,8 @@ class Proposals {
   void OnTermSettled(raft::Term term);
   // The connection to `peer` broke: answers everything in flight that was sent to it.
   void OnForwardLost(raft::MemberId peer);
-  // `peer` has ended the connection because it stops, and proposes nothing more: what is in flight
-  // to it stays so until OnTermSettled.
+  // `peer` has ended the connection because it stops. What is in flight to it stays so until
+  // OnTermSettled, which shows what was proposed in time.
   void OnLeaderStopped(raft::MemberId peer);
   // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
   // proposal that was sent in that term or before: all of these are "unknown".

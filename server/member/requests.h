@@ -147,8 +147,8 @@ struct PeerLost {
 struct ForwardLost {
   raft::MemberId peer = raft::kNobody;
   std::vector<uint64_t> unsent;
-  // The peer ended the stream because it stops. It proposes nothing more of what it was sent, but
-  // what it has proposed may still be committed, because another member leads soon.
+  // The peer ended the stream because it stops. What it has proposed may still be committed,
+  // because another member leads soon. It proposes the rest in this term or not at all.
   bool stopped = false;
 };
 

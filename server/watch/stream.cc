@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "proto/etcd/outcome.h"
 #include "server/watch/hub.h"
 #include "storage/base/mutant.h"
 
@@ -19,7 +20,6 @@ namespace {
 constexpr char kCompacted[] = "etcdserver: mvcc: required revision has been compacted";
 constexpr char kEmptyRange[] = "mvcc: watcher range is empty";
 constexpr char kDuplicateId[] = "mvcc: duplicate watch ID provided on the WatchStream";
-constexpr char kTooMany[] = "etcdserver: too many requests";
 
 constexpr int64_t kNoWatch = -1;  // the id in responses that belong to no watch
 
@@ -76,7 +76,7 @@ std::string Stream::WhyNot(const WatchCreateRequest& request, const Spec& spec) 
   if (request.watch_id() != 0 && watches_.contains(request.watch_id())) return kDuplicateId;
   if (watches_.size() >= options.stream_watches_max || hub_.watches_ >= options.watches_max ||
       hub_.key_bytes_ + spec.key.size() + spec.range_end.size() > options.key_bytes_max) {
-    return kTooMany;
+    return kTooManyRequests;
   }
   return "";
 }

@@ -94,7 +94,7 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
 
 Counts::Counts(int64_t block_keys)
     : block_keys_(block_keys),
-      blocks_{{std::string(1, kVersionTable), Block{.cut_above = block_keys}}} {
+      blocks_{{std::string(1, kVersionTable), Block{.split_above = block_keys}}} {
   found_ = blocks_.begin();
 }
 
@@ -103,7 +103,7 @@ absl::Status Counts::Load(const Engine& engine) {
   const std::string begin(1, kCountTable);
   return engine.Scan(begin, TableEnd(kCountTable),
                      [this](std::string_view key, std::string_view value) {
-                       Block block{.cut_above = block_keys_};
+                       Block block{.split_above = block_keys_};
                        if (key.size() < 2 || key[1] != kVersionTable ||
                            !DecodeBlock(value, &block.keys, &block.dead)) {
                          return absl::DataLossError("state machine: a count of keys is damaged");
@@ -189,19 +189,19 @@ bool Counts::Split(const View& view, Blocks::iterator it, size_t* bytes_left) {
   *bytes_left -= std::min(*bytes_left, bytes);
   if (!on_rest) {
     // There are very many removed keys, or a very large key: try again when the block has doubled.
-    block.cut_above = 2 * block.size();
+    block.split_above = 2 * block.size();
     block.key_bytes = 0;
     return false;
   }
   CHECK_GE(block.keys, stays.keys) << "a block has more keys than were counted";
-  const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block{.cut_above = block_keys_});
+  const auto rest = blocks_.emplace_hint(next, cursor.prefix(), Block{.split_above = block_keys_});
   rest->second.keys = block.keys - stays.keys;
   rest->second.dead = std::max<int64_t>(0, block.dead - stays.dead);
   rest->second.key_bytes = block.key_bytes - std::min(block.key_bytes, stays.key_bytes);
   block.keys = stays.keys;
   block.dead = stays.dead;
   block.key_bytes = 0;  // the part that stays is small enough
-  block.cut_above = block_keys_;
+  block.split_above = block_keys_;
   Touch(it);
   Touch(rest);
   if (rest->second.large()) large_.push_back(rest->first);

@@ -63,17 +63,17 @@ class Counts {
   struct Block {
     int64_t keys = 0;
     int64_t dead = 0;
-    size_t key_bytes = 0;   // of keys created since this process started or the block was cut
-    int64_t cut_above = 0;  // the limit of live and dead keys together
+    size_t key_bytes = 0;     // of keys created since this process started or the block was split
+    int64_t split_above = 0;  // the limit of live and dead keys together
     bool changed = false;
 
     int64_t size() const { return keys + dead; }
-    bool large() const { return size() > cut_above || key_bytes > kBlockKeyBytes; }
+    bool large() const { return size() > split_above || key_bytes > kBlockKeyBytes; }
   };
   using Blocks = std::map<std::string, Block, std::less<>>;
   void Touch(Blocks::iterator block);
-  // False: the block was not cut, because the keys that one cut may read contain no place to divide
-  // it.
+  // False: the block was not split, because the keys that one split may read contain no place to
+  // divide it.
   bool Split(const View& view, Blocks::iterator block, size_t* bytes_left);
 
   const int64_t block_keys_;
