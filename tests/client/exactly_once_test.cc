@@ -217,6 +217,7 @@ TEST_F(ExactlyOnceTest, WritesThatWaitForTheSessionEndWhenCancelledAndWithTheCli
     ASSERT_TRUE(first_.AwaitCalls(1));
     auto waits = StartPut(*client, {.cancel = stop_waiting.get_token()});
     ended = StartPut(*client);
+    absl::SleepFor(absl::Milliseconds(100));  // on a slow machine it may not even wait yet
     stop_waiting.request_stop();
     ASSERT_EQ(waits.wait_for(kSoon), std::future_status::ready) << "it waits for the other one";
     EXPECT_EQ(opens.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
