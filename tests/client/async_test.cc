@@ -87,7 +87,7 @@ TEST(Start, EndsWhenTheCallIsCancelled) {
   const auto client = ConnectAsync({server.address()}, absl::Hours(1));
   std::stop_source stop;
   auto cancelled = Future(*client, GetRequest("k"), {.cancel = stop.get_token()});
-  while (server.calls == 0) absl::SleepFor(absl::Milliseconds(1));
+  ASSERT_TRUE(server.AwaitCalls(1));
   stop.request_stop();
   EXPECT_TRUE(absl::IsCancelled(cancelled.get().status()));
   auto before = Future(*client, GetRequest("k"), {.cancel = stop.get_token()});
@@ -103,7 +103,7 @@ TEST(Start, TheDestructorOfTheClientCancelsCalls) {
     const auto client = ConnectAsync({server.address()}, absl::Hours(1));
     const auto other = ConnectAsync({stopped.address()}, absl::Hours(1));
     puts.push_back(Future(*client, PutRequest("k", "v")));
-    while (server.calls == 0) absl::SleepFor(absl::Milliseconds(1));
+    ASSERT_TRUE(server.AwaitCalls(1));
     puts.push_back(Future(*other, PutRequest("k", "v")));
   }
   for (auto& put : puts) {

@@ -48,11 +48,13 @@ TEST(Call, EndsAtItsDeadline) {
 
 TEST(Call, MayTakeLongerThanTheRequestTimeout) {
   FakeServer server;
-  server.before = [](grpc::ServerContext*) {
-    absl::SleepFor(absl::Milliseconds(600));
+  constexpr absl::Duration kTimeout = absl::Milliseconds(200);
+  server.before = [&](grpc::ServerContext* context) {
+    if (server.calls == 1) return NeverAnswer(context);
+    absl::SleepFor(2 * kTimeout);
     return grpc::Status::OK;
   };
-  const auto client = ConnectWithTimeout({server.address()}, absl::Milliseconds(200));
+  const auto client = ConnectWithTimeout({server.address()}, kTimeout);
   EXPECT_TRUE(absl::IsDeadlineExceeded(client->Put("k", "v").status()));
   const auto put = client->Call(PutRequest("k", "v"), {.deadline = absl::Now() + absl::Hours(1)});
   EXPECT_TRUE(put.ok()) << put.status();
@@ -76,7 +78,7 @@ absl::Status CancelInFlight(const Request<Result>& request) {
   const auto client = ConnectWithTimeout({server.address()}, absl::Hours(1));
   std::stop_source stop;
   std::thread canceller([&] {
-    while (server.calls == 0) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_TRUE(server.AwaitCalls(1));
     stop.request_stop();
   });
   const absl::Status status = client->Call(request, {.cancel = stop.get_token()}).status();
@@ -101,7 +103,9 @@ TEST(Call, ACancelledWriteThatWasNotSentHasNotHappened) {
   const auto client = ConnectWithTimeout({stopped.address()}, absl::Hours(1));
   std::stop_source stop;
   std::thread canceller([&] {
-    while (stopped.Connections() == 0) absl::SleepFor(absl::Milliseconds(1));
+    const absl::Time end = absl::Now() + absl::Seconds(20);
+    while (stopped.Connections() == 0 && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_LT(absl::Now(), end);
     stop.request_stop();
   });
   const auto put = client->Call(PutRequest("k", "v"), {.cancel = stop.get_token()}).status();

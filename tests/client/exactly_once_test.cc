@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <mutex>
 #include <stop_token>
@@ -20,6 +21,7 @@ namespace raftkv::client {
 namespace {
 
 using grpc::StatusCode;
+constexpr std::chrono::seconds kSoon(20);
 
 grpc::Status LeaderLost() {
   return {StatusCode::UNAVAILABLE,
@@ -210,12 +212,16 @@ TEST_F(ExactlyOnceTest, WritesThatWaitForTheSessionEndWhenCancelledAndWithTheCli
   std::future<absl::Status> ended;
   {
     const auto client = Connect(absl::Hours(1));
-    std::stop_source stop;
-    auto opens = StartPut(*client, {.cancel = stop.get_token()});
-    while (first_.calls == 0) absl::SleepFor(absl::Milliseconds(1));
-    auto waits = StartPut(*client, {.cancel = stop.get_token()});
+    std::stop_source stop_opening, stop_waiting;
+    auto opens = StartPut(*client, {.cancel = stop_opening.get_token()});
+    ASSERT_TRUE(first_.AwaitCalls(1));
+    auto waits = StartPut(*client, {.cancel = stop_waiting.get_token()});
     ended = StartPut(*client);
-    stop.request_stop();
+    absl::SleepFor(absl::Milliseconds(100));  // on a slow machine it may not even wait yet
+    stop_waiting.request_stop();
+    ASSERT_EQ(waits.wait_for(kSoon), std::future_status::ready) << "it waits for the other one";
+    EXPECT_EQ(opens.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+    stop_opening.request_stop();
     for (const absl::Status& status : {opens.get(), waits.get()}) {
       EXPECT_TRUE(absl::IsCancelled(status) && !OutcomeUnknown(status)) << status;
     }
@@ -236,7 +242,7 @@ TEST_F(ExactlyOnceTest, TooManyAsynchronousWritesAreRejected) {
         if (absl::IsResourceExhausted(put.status()) && !any.exchange(true)) rejected.set_value();
       });
     }
-    rejected.get_future().wait();
+    EXPECT_EQ(rejected.get_future().wait_for(kSoon), std::future_status::ready);
   };
   start(WriterThreads::kThreadsMax + WriterThreads::kWaitingMax + 1, 1);
   start(WriterThreads::kThreadsMax + 65, 1 << 20);

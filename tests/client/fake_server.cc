@@ -64,6 +64,12 @@ void FakeServer::Stop() {
   server_ = nullptr;
 }
 
+bool FakeServer::AwaitCalls(int count) const {
+  const absl::Time end = absl::Now() + absl::Seconds(20);
+  while (calls < count && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+  return calls >= count;
+}
+
 grpc::Status FakeServer::Range(grpc::ServerContext* context,
                                const etcdserverpb::RangeRequest* request,
                                etcdserverpb::RangeResponse* response) {

@@ -55,6 +55,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
   std::vector<std::string> snapshot;  // the pieces of a snapshot, and their end
   grpc::Status snapshot_end;
 
+  // False: so many calls have not arrived within 20 s.
+  bool AwaitCalls(int count) const;
+
   std::atomic<int> calls{0};   // but not those about leases
   std::atomic<int> grants{0};  // of leases; the first one has the id 1
   // The last requests; read them only while no call is running.

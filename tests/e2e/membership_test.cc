@@ -8,6 +8,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -78,11 +80,15 @@ class Membership : public testing::Test {
   }
   // The lines about what happens in the cluster have the names of the members, not the ids.
   void ExpectNames(const std::string& log) {
+    std::vector<std::string> ids;
+    for (int member = 0; member < cluster_.size(); ++member) {
+      const uint64_t id = IdOf(member);
+      ASSERT_NE(id, 0) << member << " does not answer";
+      ids.push_back(absl::StrFormat("%x", id));
+    }
     for (const absl::string_view line : absl::StrSplit(log, '\n')) {
       if (absl::StrContains(line, " of cluster ")) continue;  // the line about the start
-      for (int member = 0; member < cluster_.size(); ++member) {
-        EXPECT_FALSE(absl::StrContains(line, absl::StrFormat("%x", IdOf(member)))) << line;
-      }
+      for (const std::string& id : ids) EXPECT_FALSE(absl::StrContains(line, id)) << line;
     }
   }
   uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }

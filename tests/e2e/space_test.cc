@@ -259,6 +259,12 @@ TEST_F(SmallDisk, AFullDiskNeitherEndsAMemberNorKeepsItDown) {
   ExpectAllWell();
 }
 
+TEST_F(SmallDisk, AFullMemberEndsInOrder) {
+  LeaveFree(0);
+  ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return OutOfSpace(); }));
+  EXPECT_EQ(cluster_->Terminate(0), 0) << cluster_->log(0);
+}
+
 TEST_F(SmallDisk, TheReserveIsEnoughToStart) {
   cluster_->Kill(0);
   LeaveFree(0);

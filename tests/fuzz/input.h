@@ -34,7 +34,8 @@ inline std::string_view TakePart(std::string_view* input) {
   return TakeBytes(input, bytes);
 }
 
-// A new directory: in memory, if there is one with the space that a snapshot needs.
+// A new directory: in memory, if there is one with the space that a snapshot needs. The caller
+// removes it. After a failed check it stays, with what the product has read or written.
 std::string ScratchDirectory();
 
 }  // namespace raftkv::fuzz

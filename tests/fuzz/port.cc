@@ -161,7 +161,9 @@ class Service {
 port::PortOptions OptionsOf(bool for_peers) {
   port::PortOptions options;
   if (!for_peers) return options;
-  // As in MakePeerPortOptions.
+  // As in MakePeerPortOptions, which would bring the whole server into the fuzzer, but for the
+  // numbers of connections, streams and calls of the port (there is one connection), the limit of a
+  // message (here that of clients) and `vanished` (a pair of sockets has no such option).
   options.request_bytes_max = 512 << 20;
   options.connection.for_peers = true;
   options.connection.metadata_bytes_max = 16 << 10;

@@ -88,6 +88,16 @@ class Cluster {
       for (const raft::Entry& entry : entries) committed[entry.id.index] = entry;
     }
 
+    // What of this kind it has sent since the last Turn began.
+    template <typename Body>
+    std::vector<PeerMessage> Sent() const {
+      std::vector<PeerMessage> of_kind;
+      for (const PeerMessage& m : sent) {
+        if (std::holds_alternative<Body>(m.body)) of_kind.push_back(m);
+      }
+      return of_kind;
+    }
+
     const raft::Raft& raft() const { return member->replica().raft(); }
     void Post(Input input) { member->Post(std::move(input)); }
   };

@@ -30,9 +30,14 @@ TEST(Forwarded, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
   EXPECT_EQ(proposed->times + unread->times, 0);
   auto later = c.Put(follower, "m", "3");
   c.Turn(follower);
-  for (const PeerMessage& m : c[follower].sent) {
-    EXPECT_FALSE(std::holds_alternative<ForwardedProposal>(m.body)) << "it has stopped";
-  }
+  EXPECT_TRUE(c[follower].Sent<ForwardedProposal>().empty()) << "it has stopped";
+  c[follower].Post(
+      PeerMessage{old, follower, c[old].store_id,
+                  raft::Message{old, follower, c[follower].raft().term(), raft::AppendEntries{}}});
+  c.Turn(follower);
+  EXPECT_EQ(c[follower].raft().leader(), old);
+  EXPECT_TRUE(c[follower].Sent<ForwardedProposal>().empty()) << "its last heartbeat was late";
+  c[follower].Post(PeerLost{old, UINT64_MAX});  // its process has ended
   c.Run(kElection);
   EXPECT_EQ(proposed->fate, Fate::kApplied);
   EXPECT_EQ(unread->fate, Fate::kApplied);
@@ -62,10 +67,7 @@ TEST(Forwarded, AProposalThatMissedTheTermOfItsLeaderIsProposedOnceMore) {
   const raft::MemberId follower = c.follower();
   auto put = c.Put(follower, "k", "v");
   c.Turn(follower);
-  std::vector<PeerMessage> late;
-  for (const PeerMessage& m : c[follower].sent) {
-    if (std::holds_alternative<ForwardedProposal>(m.body)) late.push_back(m);
-  }
+  const std::vector<PeerMessage> late = c[follower].Sent<ForwardedProposal>();
   ASSERT_EQ(late.size(), 1);
   c.Cut(old);
   c.Deliver();  // lost

@@ -233,6 +233,27 @@ TEST(SpaceOfOldMembers, TheAlarmsWaitForTheirVersion) {
   EXPECT_EQ(c[1].state->alarms().all().size(), 3);
 }
 
+// It cannot hand its leadership over, and still leads until its alarm is logged.
+TEST(SpaceOfOneMember, ItProposesNothingOfItsClientsWhileItIsFull) {
+  Cluster c{1};
+  c.Run(kElection);
+  auto put = c.Put(1, "k", "v");
+  c.Settle();
+  ASSERT_EQ(put->fate, Fate::kApplied);
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kFull});
+  c.Turn(1);
+  proto::Command command;
+  command.mutable_delete_range()->set_key("k");
+  const auto deleted = c.Propose(1, command);
+  c.Settle();
+  ASSERT_EQ(c[1].raft().role(), raft::Role::kLeader);
+  EXPECT_EQ(Cluster::Value(c[1], "k"), "v");
+  c[1].Post(SpaceReport{.volume_bytes = kVolume, .free_bytes = kEnough});
+  c.Run(2 * Space::kSettle + kElection);
+  EXPECT_EQ(Cluster::Value(c[1], "k"), "");
+  EXPECT_EQ(deleted->times, 1);
+}
+
 TEST(SpaceOfOneMember, ItLogsItsAlarmBeforeItStepsDown) {
   Cluster c{1};
   c.Run(kElection);

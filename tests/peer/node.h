@@ -165,6 +165,23 @@ inline proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::
   return peer;
 }
 
+// A gRPC server on loopback with a service that plays n2. As the last member of that service it is
+// destroyed first, and then no call runs.
+struct ServerOfN2 {
+  explicit ServerOfN2(proto::Raft::Service* service) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);  // it tolerates our keepalives
+    builder.RegisterService(service);
+    server = builder.BuildAndStart();
+    address = {2, "n2", absl::StrCat("127.0.0.1:", port)};
+  }
+
+  std::unique_ptr<grpc::Server> server;
+  PeerAddress address;
+};
+
 // A call of the test.
 struct Ended final : Completion {
   void OnComplete(bool) override { done = true; }

@@ -220,17 +220,9 @@ class FakePeer final : public proto::Raft::Service {
   using AppendStream =
       grpc::ServerReaderWriter<proto::AppendEntriesResponse, proto::AppendEntriesRequest>;
 
-  explicit FakePeer(proto::AppendEntriesResponse answer) : answer_(std::move(answer)) {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);  // it tolerates our keepalives
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    address_ = {2, "n2", absl::StrCat("127.0.0.1:", port)};
-  }
+  explicit FakePeer(proto::AppendEntriesResponse answer) : answer_(std::move(answer)) {}
 
-  const PeerAddress& address() const { return address_; }
+  const PeerAddress& address() const { return server_.address; }
 
   grpc::Status AppendEntries(grpc::ServerContext*, AppendStream* stream) override {
     proto::AppendEntriesRequest request;
@@ -240,8 +232,7 @@ class FakePeer final : public proto::Raft::Service {
 
  private:
   const proto::AppendEntriesResponse answer_;
-  PeerAddress address_;
-  std::unique_ptr<grpc::Server> server_;
+  const ServerOfN2 server_{this};
 };
 
 TEST(Peers, AnAnswerOfAnotherMemberEndsTheStream) {
@@ -385,12 +376,13 @@ TEST(Peers, TheForwardStreamOfAPeerThatStopsIsReportedAsSuch) {
   }
 }
 
+// Its status is UNAVAILABLE, too.
 TEST(Peers, AForwardStreamThatBreaksIsNotReportedAsStopped) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
   from.peers.Send(Proposal(1, 10));
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<ForwardedProposal>() == 1; }));
-  from.peers.Cancel();
+  to.port.FinishStreams(&to.calls, absl::UnavailableError("Socket closed"));
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.Count<ForwardLost>() == 1; }));
   for (const Input& input : from.inputs) {
     if (const auto* lost = std::get_if<ForwardLost>(&input)) EXPECT_FALSE(lost->stopped);

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/clock.h"
 #include "storage/base/checksum.h"
 #include "storage/data_dir/data_dir.h"
 #include "tests/peer/node.h"
@@ -170,38 +171,43 @@ TEST(SnapshotStream, ASenderThatSendsNoMoreChunksIsGivenUp) {
     EXPECT_FALSE(std::filesystem::is_empty(to.dir.path()));
     EXPECT_TRUE(Eventually({&to}, [&] {
       to.peers.EverySecond();
-      return to.port.running() == 0;
+      return to.port.running() == 0 && std::filesystem::is_empty(to.dir.path());
     }));
     EXPECT_FALSE(call.Read());
-    EXPECT_TRUE(std::filesystem::is_empty(to.dir.path()));
   }
   SnapshotCall again(&to);
   EXPECT_TRUE(again.Ask(Offer()));
   EXPECT_TRUE(again.Ask(Chunk(0, 0, "12345")));
 }
 
-TEST(SnapshotStream, AChunkInTimeKeepsTheStream) {
-  Node to(1, {2, "n2", "127.0.0.1:1"}, WithChunkMax(absl::Hours(1)));
+// Sends an offer and chunks over twice the time in which a chunk must come. False: the test itself
+// was once too slow, which shows nothing.
+bool SendChunksInTime(absl::Duration chunk_max) {
+  Node to(1, {2, "n2", "127.0.0.1:1"}, WithChunkMax(chunk_max));
   SnapshotCall call(&to);
-  ASSERT_TRUE(call.Ask(Offer()));
-  to.peers.EverySecond();
-  EXPECT_TRUE(call.Ask(Chunk(0, 0, "12345")));
+  MonotonicTime before = MonotonicNow();
+  EXPECT_TRUE(call.Ask(Offer()));
+  for (uint64_t i = 0; i < 4; ++i) {
+    absl::SleepFor(chunk_max / 2);
+    to.peers.EverySecond();
+    const MonotonicTime now = MonotonicNow();
+    if (now - before >= chunk_max) return false;
+    before = now;
+    EXPECT_TRUE(call.Ask(Chunk(0, i, "1"))) << i;
+  }
+  return true;
+}
+
+TEST(SnapshotStream, EachChunkInTimeKeepsTheStream) {
+  absl::Duration chunk_max = absl::Milliseconds(100);
+  while (!SendChunksInTime(chunk_max) && chunk_max < absl::Seconds(20)) chunk_max *= 2;
+  EXPECT_LT(chunk_max, absl::Seconds(20));
 }
 
 // n2. It takes the offer of a snapshot, and answers no chunk.
 class MuteReceiver final : public proto::Raft::Service {
  public:
-  MuteReceiver() {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);  // it tolerates our keepalives
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    address_ = {2, "n2", absl::StrCat("127.0.0.1:", port)};
-  }
-
-  const PeerAddress& address() const { return address_; }
+  const PeerAddress& address() const { return server_.address; }
   int offers() const { return offers_; }
 
   grpc::Status InstallSnapshot(
@@ -220,8 +226,7 @@ class MuteReceiver final : public proto::Raft::Service {
 
  private:
   std::atomic<int> offers_{0};
-  PeerAddress address_;
-  std::unique_ptr<grpc::Server> server_;
+  const ServerOfN2 server_{this};
 };
 
 size_t Entries(const std::string& dir) {

@@ -1,3 +1,5 @@
+// What is logged while a peer cannot be connected to.
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,7 +1,9 @@
 #include "server/space_watch.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdio.h>
 
 #include <atomic>
 #include <filesystem>
@@ -29,15 +31,19 @@ class WatchedDirectory : public testing::Test {
     watch_.emplace(
         SpaceWatchOptions{.dir = path_,
                           .lock = lock_.get(),
+                          .low_bytes = uint64_t{1} << 60,  // too little space for a RESERVE
                           .interval = absl::Milliseconds(1),
+                          .interval_if_short = absl::Milliseconds(1),
                           .end_process = [this] { ended_.Notify(); }},
         [] { return 0; }, [this](SpaceReport) { ++measured_; });
     watch_->Start();
-    while (measured_ < 3) absl::SleepFor(absl::Milliseconds(1));
+    const absl::Time end = absl::Now() + absl::Seconds(60);
+    while (measured_ < 3 && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_GE(measured_, 3);
   }
 
   void ExpectEnd() {
-    ended_.WaitForNotification();
+    EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(absl::Seconds(60)));
     EXPECT_THAT(lines_.text(),
                 testing::HasSubstr(path_ + ": this data directory was removed, moved or replaced"));
   }
@@ -68,8 +74,9 @@ TEST_F(WatchedDirectory, ThatIsMovedEndsTheProcess) {
 }
 
 TEST_F(WatchedDirectory, ThatIsReplacedByACopyEndsTheProcess) {
-  fs::rename(path_, dir_ / "moved");
-  fs::copy(dir_ / "moved", path_, fs::copy_options::recursive);
+  const std::string copy = dir_ / "copy";
+  fs::copy(path_, copy, fs::copy_options::recursive);
+  ASSERT_EQ(renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE), 0);
   ExpectEnd();
 }
 

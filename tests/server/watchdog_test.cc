@@ -7,10 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "glog/logging.h"
+#include "tests/server/log_lines.h"
 
 namespace raftkv {
 namespace {
@@ -30,9 +29,15 @@ class WatchdogTest : public testing::Test {
   }
   ~WatchdogTest() override { phase_.Set(Phase::kStopped); }
 
+  static constexpr absl::Duration kDeadline = absl::Seconds(60);
+
   template <typename Condition>
   static void WaitFor(Condition condition) {
-    while (!condition()) absl::SleepFor(absl::Milliseconds(1));
+    const absl::Time end = absl::Now() + kDeadline;
+    while (!condition()) {
+      ASSERT_LT(absl::Now(), end);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
   }
   // Three times as long as the process may live with a disk that hangs.
   void Wait() {
@@ -64,10 +69,12 @@ TEST_F(WatchdogTest, ALoopThatIsBusyIsReportedButNeverEndsTheProcess) {
 
 TEST_F(WatchdogTest, ManyShortDiskOperationsAreNotADiskThatHangs) {
   loop_runs_ = false;
-  for (const int until = checks_ + 150; checks_ < until;) {
+  const int until = checks_ + 150;
+  for (const absl::Time end = absl::Now() + kDeadline; checks_ < until && absl::Now() < end;) {
     const DiskOperation operation;
     absl::SleepFor(absl::Milliseconds(1));
   }
+  EXPECT_GE(checks_, until);
   EXPECT_TRUE(watchdog_.loop_hangs());
   EXPECT_FALSE(ended_);
 }
@@ -79,26 +86,15 @@ TEST_F(WatchdogTest, ALoopThatHangsInTheDiskEndsTheProcess) {
 }
 
 TEST_F(WatchdogTest, ALoopThatWaitsForSpaceEndsTheProcessAndSaysSo) {
-  class Lines final : public google::LogSink {
-   public:
-    void send(google::LogSeverity, const char*, const char*, int, const google::LogMessageTime&,
-              const char* message, size_t size) override {
-      absl::MutexLock lock(&mutex);
-      text += std::string(message, size) + "\n";
-    }
-    absl::Mutex mutex;
-    std::string text;
-  } lines;
-  google::AddLogSink(&lines);
+  LogLines lines;
   loop_runs_ = false;
   {
     const DiskOperation operation;
     const WaitForSpace wait;
     WaitFor([this] { return ended_.load(); });
   }
-  google::RemoveLogSink(&lines);
-  absl::MutexLock lock(&lines.mutex);
-  EXPECT_THAT(lines.text, testing::HasSubstr("the disk is full, and a write has waited for space"));
+  EXPECT_THAT(lines.text(),
+              testing::HasSubstr("the disk is full, and a write has waited for space"));
 }
 
 TEST_F(WatchdogTest, ADiskOperationOfAnotherThreadAloneDoesNotEndTheProcess) {

@@ -27,7 +27,11 @@ constexpr size_t kValueBytes = 64 << 10;
 
 template <typename Condition>
 void WaitUntil(Condition condition) {
-  while (!condition()) absl::SleepFor(absl::Milliseconds(1));
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  while (!condition()) {
+    ASSERT_LT(absl::Now(), end);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
 }
 
 // A tmpfs of 128 MiB; without the right to mount one, the tests are skipped.
@@ -60,6 +64,7 @@ class SmallVolume : public testing::Test {
       other.write(block.data(),
                   static_cast<std::streamsize>(std::min<uint64_t>(block.size(), free - left)));
       other.flush();
+      other.clear();  // the engine may have taken the last space meanwhile
     }
   }
   void FreeAll() { std::filesystem::remove(dir_ / "other"); }
