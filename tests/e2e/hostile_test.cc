@@ -9,9 +9,12 @@
 #include <sys/time.h>
 
 #include <algorithm>
+#include <array>
+#include <deque>
 #include <fstream>
 #include <functional>
 #include <future>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -123,6 +126,12 @@ TEST_F(Hostile, ResetsOfStreamsToThePeerPortDeposeNoLeader) {
   PutBeside(20, [&](int) { RawConnection(cluster_.peer_address(leader_)).Send(calls); });
 }
 
+bool IsOpen(const RawConnection& connection) {
+  std::array<char, 4096> bytes;
+  const ssize_t got = recv(connection.fd(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  return got > 0 || (got < 0 && errno == EAGAIN);
+}
+
 // Thousands of connections a second. A member that starts meanwhile must get through, too: until a
 // call of it was accepted, it looks like these strangers.
 TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
@@ -139,13 +148,27 @@ TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
     if (!std::exchange(started, true)) cluster_.Start(follower);
     return cluster_.Put(follower, "k", "v").ok();
   };
+  // Half of the threads hold more than the 256 connections that a port may have: they open one
+  // again when it was closed.
+  constexpr size_t kThreads = 8, kOpen = 100;
+  std::array<std::deque<std::unique_ptr<RawConnection>>, kThreads> open;
   const auto attack = [&](int thread) {
-    RawConnection stranger(cluster_.peer_address(thread % 2 == 0 ? leader_ : third));
+    if (open[thread].size() == kOpen) {
+      auto oldest = std::move(open[thread].front());
+      open[thread].pop_front();
+      if (IsOpen(*oldest)) return open[thread].push_back(std::move(oldest));
+    }
+    auto stranger =
+        std::make_unique<RawConnection>(cluster_.peer_address(thread % 2 == 0 ? leader_ : third));
     const linger reset = {.l_onoff = 1, .l_linger = 0};  // no port stays in use
-    setsockopt(stranger.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    stranger.Send(greetings[++connections % greetings.size()]);
+    setsockopt(stranger->fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    const std::string& greeting = greetings[++connections % greetings.size()];
+    stranger->Send(greeting);
+    if (greeting.empty() || greeting.starts_with(Preface())) {  // the port waits for more
+      open[thread].push_back(std::move(stranger));
+    }
   };
-  PutBeside(8, attack, gets_through);
+  PutBeside(kThreads, attack, gets_through);
   std::cout << connections << " connections of strangers\n";
 }
 

@@ -114,7 +114,12 @@ std::vector<std::string> Http1Connections() {
       "Expect: 100-continue\r\n\r\n"
       "25\r\n{\"create_request\": {\"key\": \"Zm9v\"}}  \r\n22\r\n"
       "{\"create_request\":{\"key\":\"Zm9v\"}}\n\r\n0\r\n\r\n";
-  return {How(0, 255) + get + range + put + get,
+  return {How(kLeaves, 241) + snapshot,
+          How(kLeaves, 242) + snapshot,
+          How(kLeaves, 243) + snapshot,
+          How(kLeaves, 244) + snapshot,
+          How(kLeaves, 245) + snapshot,
+          How(0, 255) + get + range + put + get,
           How(0, 1) + get + head + rejected + query,
           How(kReadsLate, 255) + range + range + snapshot,
           How(kSlow, 2) + put + malformed,

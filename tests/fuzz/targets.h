@@ -54,6 +54,7 @@ enum ConnectionBits : uint8_t {
   kReadsLate = 8,   // the client reads nothing before it has sent everything
   kSlow = 16,       // a second passes after each piece
   kPortStops = 32,  // the port says goodbye before the last piece
+  kLeaves = 64,     // the client goes while the last piece is served
 };
 
 // port.cc: the body of a request to the JSON gateway. The first byte chooses the method.
