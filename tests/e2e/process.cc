@@ -52,7 +52,7 @@ pid_t Start(const Command& command, int out, int err) {
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);  // the parent ended before prctl
-  signal(SIGINT, SIG_DFL);  // a shell lets what it runs in the background ignore it
+  signal(SIGINT, SIG_DFL);              // a shell lets what it runs in the background ignore it
   dup2(input, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
