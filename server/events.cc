@@ -303,7 +303,7 @@ class Logger {
                  "directory? If it is to join a running cluster, stop it, remove the data "
                  "directory, and start it with --join";
   }
-  void Log(const MadeWay& e) {
+  void Log(const LeaderStepsDown& e) {
     if (e.pause == absl::ZeroDuration()) {
       LOG(WARNING) << "stepped down as leader at term " << e.term
                    << ": its disk is full, and no other member took over";

@@ -27,11 +27,9 @@
 #include "server/restore.h"
 #include "server/server.h"
 #include "server/stop_limit.h"
+#include "storage/base/exit_code.h"
 
 namespace {
-
-// The exit codes of the process (README, Configuration).
-enum ExitCode { kStopped = 0, kFailed = 1, kBadInput = 2, kDamaged = 66 };
 
 // A stop takes at most this and an election timeout.
 constexpr absl::Duration kStopMax = absl::Seconds(30);
@@ -41,14 +39,14 @@ int Fail(const absl::Status& status) {
   std::cerr << "raftkv-server: " << status.message() << std::endl;
   switch (status.code()) {
     case absl::StatusCode::kDataLoss:
-      return kDamaged;
+      return raftkv::kExitDamaged;
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kUnknown:
     case absl::StatusCode::kDeadlineExceeded:   // no member answered --join
     case absl::StatusCode::kResourceExhausted:  // the disk is full: there may be space later
-      return kFailed;
+      return raftkv::kExitFailed;
     default:
-      return kBadInput;
+      return raftkv::kExitBadInput;
   }
 }
 
@@ -149,7 +147,7 @@ int RunRestore(raftkv::Config config, size_t self, const raftkv::RestoreArgument
       std::move(config), self, arguments, isatty(STDERR_FILENO) == 1 ? &std::cerr : nullptr);
   if (!restored.ok()) return Fail(restored.status());
   std::cout << *restored << std::endl;
-  return kStopped;
+  return raftkv::kExitStopped;
 }
 
 // Waits for SIGINT, SIGTERM and SIGHUP on a thread of its own, which ends the process at once if
@@ -188,7 +186,7 @@ class StopSignals {
     if (started_) return received_.Notify();
     LOG(INFO) << "stopped during the start";
     raftkv::LogWriter::FlushInstalled();
-    _exit(kStopped);
+    _exit(raftkv::kExitStopped);
   }
 
   sigset_t signals_;
@@ -220,7 +218,7 @@ int Serve(const raftkv::Config& config, size_t self, raftkv::Server::StartOption
     (*server)->Stop();
   }
   raftkv::LogWriter::FlushInstalled();
-  return kStopped;
+  return raftkv::kExitStopped;
 }
 
 // What the command line says.
@@ -267,7 +265,7 @@ int PrintCheck(const raftkv::Config& config, const Arguments& arguments, size_t 
   if (!dir.ok()) return Fail(dir.status());
   std::cout << arguments.file << ": ok, member " << config.members[self].name << "; data directory "
             << *dir << std::endl;
-  return kStopped;
+  return raftkv::kExitStopped;
 }
 
 int Run(Arguments arguments) {
@@ -287,7 +285,7 @@ int Run(Arguments arguments) {
   arguments.start.join |= config->cluster_state == "existing";
   if (arguments.check && arguments.member.empty()) {
     PrintConfig(*config);
-    return kStopped;
+    return raftkv::kExitStopped;
   }
   const absl::StatusOr<size_t> self = raftkv::FindMember(*config, arguments.member);
   if (!self.ok()) return Fail(self.status());
@@ -308,8 +306,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, full disk at the "
       "start, a stop that hung, or no member answered --join, 2 bad configuration, flag or data "
-      "directory, 66 damaged "
-      "data, 134 aborted after a failed or hanging disk write or an internal error.");
+      "directory, 66 damaged data, "
+      "134 aborted after a failed or hanging disk write or an internal error.");
   Arguments arguments;
   AddOptions(app, &arguments);
   try {

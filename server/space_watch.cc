@@ -8,14 +8,9 @@
 #include "glog/logging.h"
 #include "server/clock.h"
 #include "server/log_writer.h"
+#include "storage/base/exit_code.h"
 
 namespace raftkv {
-
-namespace {
-
-constexpr int kDamaged = 66;  // as in main.cc
-
-}  // namespace
 
 SpaceWatch::SpaceWatch(SpaceWatchOptions options, std::function<uint64_t()> state_bytes,
                        std::function<void(SpaceReport)> report)
@@ -53,7 +48,7 @@ void SpaceWatch::EndProcess() {
          "it back and start again; if it is lost, replace the member: raftkv member replace";
   LogWriter::FlushInstalled();
   if (options_.end_process) return options_.end_process();
-  _exit(kDamaged);
+  _exit(kExitDamaged);
 }
 
 absl::Duration SpaceWatch::Measure() {

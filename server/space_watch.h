@@ -29,7 +29,7 @@ struct SpaceWatchOptions {
   absl::Duration interval = absl::Milliseconds(100);
   // While there is less free space than four times the limit. The engines can write much in 100 ms.
   absl::Duration interval_if_short = absl::Milliseconds(10);
-  std::function<void()> end_process = nullptr;  // empty: exit code 66
+  std::function<void()> end_process = nullptr;  // empty: kExitDamaged
 };
 
 class SpaceWatch {

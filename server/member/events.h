@@ -60,7 +60,7 @@ struct WaitingForPeers {
   size_t needed = 0;                    // how many of them must still answer
 };
 // This leader steps down by itself.
-struct MadeWay {
+struct LeaderStepsDown {
   raft::Term term = 0;
   // The time since its last turn, if that was too long: a save took long, or the process was
   // stopped. Zero: its disk is full, and no other member took over.
@@ -100,7 +100,7 @@ struct CompactionProposed {
 using ReplicaEvent =
     std::variant<raft::Event, PeerRejected, RejectedByPeer, VotingAllowed, WaitingForPeers,
                  WaitingForRepair, VersionRaised, MembersChanged, RemovedFromCluster, Fault,
-                 Divergence, SpaceChanged, AlarmsChanged, CompactionProposed, MadeWay>;
+                 Divergence, SpaceChanged, AlarmsChanged, CompactionProposed, LeaderStepsDown>;
 
 class MemberObserver {
  public:

@@ -111,7 +111,7 @@ void Replica::OnLongPause(absl::Duration pause, MonotonicTime first_expiry) {
   if (raft_.membership().voters() == std::vector<raft::MemberId>{options_.raft.id}) {
     lessor_.OnLeading(first_expiry);
   } else {
-    outbox_->Report(MadeWay{raft_.term(), pause});
+    outbox_->Report(LeaderStepsDown{raft_.term(), pause});
     raft_.StepDown();
   }
 }
@@ -447,7 +447,7 @@ void Replica::NoteLeader() {
 void Replica::StepDownIfFull() {
   if (!disk_full() || !leads()) return;
   if (now_ - full_since_ < ElectionTimeout()) return;
-  outbox_->Report(MadeWay{raft_.term(), absl::ZeroDuration()});
+  outbox_->Report(LeaderStepsDown{raft_.term(), absl::ZeroDuration()});
   raft_.StepDown();
 }
 

@@ -28,12 +28,12 @@
 #include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
+#include "storage/base/exit_code.h"
 #include "storage/engine/rocks_env.h"
 
 namespace raftkv {
 namespace {
 
-constexpr int kExitDamaged = 66;
 constexpr char kDamagedFile[] = "DAMAGED";
 constexpr int kNoSpaceLogSeconds = 60;
 

@@ -37,7 +37,7 @@ TEST(Replica, OneOfSeveralVotersStepsDownAfterALongPause) {
   c.Pause(absl::Seconds(10));
   c.Turn(leader);
   EXPECT_NE(c[leader].raft().role(), raft::Role::kLeader);
-  EXPECT_EQ(c.Count<MadeWay>(leader), 1) << "the log must give the reason";
+  EXPECT_EQ(c.Count<LeaderStepsDown>(leader), 1) << "the log must give the reason";
 }
 
 TEST(Replica, PutThroughAnyMemberIsAnsweredByThatMember) {

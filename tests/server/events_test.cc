@@ -64,11 +64,11 @@ TEST_F(Events, APlannedChangeOfLeaderIsNoWarning) {
 }
 
 TEST_F(Events, ALeaderThatStepsDownByItselfSaysWhy) {
-  EXPECT_THAT(Logged(MadeWay{8, absl::Milliseconds(1430)}),
+  EXPECT_THAT(Logged(LeaderStepsDown{8, absl::Milliseconds(1430)}),
               ElementsAre("stepped down as leader at term 8: this process did not run for 1.4s: is "
                           "the CPU or the disk busy, or was the process stopped?"));
   EXPECT_EQ(severity_, google::GLOG_WARNING);
-  EXPECT_THAT(Logged(MadeWay{8, absl::ZeroDuration()}),
+  EXPECT_THAT(Logged(LeaderStepsDown{8, absl::ZeroDuration()}),
               ElementsAre(HasSubstr("its disk is full, and no other member took over")));
 }
 

@@ -114,7 +114,7 @@ void Member::Turn() {
   if (p.lag > 0) p.busy_until = std::max(p.busy_until, world_->now() + p.lag);
   if (p.lag > world_->election_timeout()) world_->marks().Hit(Mark::kSaveStalled);
   if (led && !leads() && raft().term() == world_->raft_checker().term(number_)) {
-    world_->marks().Hit(Mark::kLeaderMadeWay);
+    world_->marks().Hit(Mark::kLeaderStepsDown);
   }
   Check();
   RunHub();

@@ -420,7 +420,7 @@ struct EventText {
   std::string operator()(const WaitingForPeers& e) const {
     return absl::StrFormat("waits for %d of %d peers", e.needed, e.missing.size());
   }
-  std::string operator()(const MadeWay& e) const {
+  std::string operator()(const LeaderStepsDown& e) const {
     return absl::StrFormat("steps down in term %d after a pause of %s", e.term,
                            absl::FormatDuration(e.pause));
   }
