@@ -57,4 +57,16 @@ int64_t Histogram::Percentile(double fraction) const {
   return max_;
 }
 
+std::vector<Histogram::Bar> Histogram::Bars() const {
+  std::vector<Bar> bars;
+  for (size_t i = 0; i < kBuckets; ++i) {
+    if (buckets_[i] == 0 && bars.empty()) continue;
+    const auto last = static_cast<int64_t>(std::bit_ceil(LastOf(i) + 1) - 1);
+    if (bars.empty() || bars.back().last != last) bars.push_back({last, 0});
+    bars.back().count += buckets_[i];
+  }
+  while (!bars.empty() && bars.back().count == 0) bars.pop_back();
+  return bars;
+}
+
 }  // namespace raftkv::client

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace raftkv::client {
 
@@ -20,6 +21,14 @@ class Histogram {
   // width of a bucket. 0 without samples.
   int64_t Percentile(double fraction) const;
   double StandardDeviation() const;  // exact. 0 without samples
+
+  // The samples in coarse buckets, one for each power of two: those that are above the bucket
+  // before and at most `last`. From the first bucket that has samples to the last one.
+  struct Bar {
+    int64_t last;
+    uint64_t count;
+  };
+  std::vector<Bar> Bars() const;
 
  private:
   // Below 128 us, one bucket for each microsecond. Above, 128 buckets for each power of two.

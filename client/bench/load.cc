@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -36,14 +37,11 @@ int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
 }
 
-std::string KeyOf(const LoadOptions& options, uint64_t number) {
-  return absl::StrFormat("%s%0*d", options.prefix, options.key_digits, number);
-}
-
 // The method that a verb calls.
 const char* NameOf(Verb verb) {
   switch (verb) {
     case Verb::kPut:
+    case Verb::kMix:  // a worker knows which of the two it calls
       return "KV.Put";
     case Verb::kGet:
       return "KV.Range";
@@ -84,18 +82,24 @@ struct Run {
   std::vector<std::atomic<int64_t>> revisions =
       std::vector<std::atomic<int64_t>>(verb == Verb::kTxn ? options.key_space : 0);
   std::atomic<uint64_t> next_key{0};
-  std::atomic<int64_t> next_turn{0};  // with a rate: when the next operation may start, in ns
-  std::atomic<uint64_t> ops{0};       // measured so far
-  std::atomic<uint64_t> errors{0};    // measured so far
-  Clock::time_point end = {};         // set when all workers are done
+  // With a rate: when the next operation may start, in ns.
+  std::atomic<int64_t> next_turn{Clock::now().time_since_epoch() / std::chrono::nanoseconds(1)};
+  std::atomic<uint64_t> ops{0};     // measured so far
+  std::atomic<uint64_t> errors{0};  // measured so far
+  Clock::time_point end = {};       // set when `total` is reached, or when all workers are done
 
   bool stopped() const { return options.stop != nullptr && *options.stop; }
-  bool over(Clock::time_point now) const { return now >= phases.measure_to || stopped(); }
+  bool reached_total() const { return options.total > 0 && ops >= options.total; }
+  bool over(Clock::time_point now) const {
+    return now >= phases.measure_to || stopped() || reached_total();
+  }
 
-  // Takes the next turn, which is `now` or later.
+  // Takes the next turn. If late turns are dropped, it is `now` or later.
   Clock::time_point TakeTurn(Clock::time_point now) {
     const auto interval = static_cast<int64_t>(1e9 / options.rate);
-    const int64_t earliest = now.time_since_epoch() / std::chrono::nanoseconds(1);
+    const int64_t earliest = options.late_turns == LoadOptions::LateTurns::kTaken
+                                 ? 0
+                                 : now.time_since_epoch() / std::chrono::nanoseconds(1);
     int64_t turn = 0;
     int64_t next = next_turn.load(std::memory_order_relaxed);
     do {
@@ -106,12 +110,11 @@ struct Run {
 };
 
 struct Tally {
-  Histogram latency;
+  Histogram latency, gets, puts;
   std::map<std::string, uint64_t> errors;
 };
 
-// One closed loop: starts an operation, and the next one whenever one completes. Used by one
-// thread.
+// Starts an operation, and the next one whenever one completes. Used by one thread.
 class Worker {
  public:
   Worker(Run& run, Tally& tally, Connection& connection, grpc::CompletionQueue& queue,
@@ -130,11 +133,12 @@ class Worker {
   bool Start() {
     started_ = Clock::now();
     if (run_.options.rate > 0 && !run_.fill && !run_.over(started_)) {
-      const Clock::time_point turn = run_.TakeTurn(started_);
-      if (turn >= run_.phases.measure_to) return false;
-      if (turn > started_) {
+      const Clock::time_point now = started_;
+      started_ = run_.TakeTurn(now);
+      if (started_ >= run_.phases.measure_to) return false;
+      if (started_ > now) {
         state_ = State::kAwaitsTurn;
-        Wait(absl::FromChrono(turn - started_));
+        Wait(absl::FromChrono(started_ - now));
         return true;
       }
     }
@@ -147,12 +151,12 @@ class Worker {
       case State::kPauses:
         return Start();
       case State::kAwaitsTurn:
-        started_ = Clock::now();
+        if (run_.options.late_turns == LoadOptions::LateTurns::kDropped) started_ = Clock::now();
         return StartNow();
       case State::kCalls:
         break;
     }
-    if (run_.verb == Verb::kTxn && status_.ok() && !RecordRevision()) {
+    if (verb_ == Verb::kTxn && status_.ok() && !RecordRevision()) {
       if (run_.over(Clock::now())) return false;
       Send();
       return true;
@@ -176,7 +180,10 @@ class Worker {
       number_ = run_.next_key.fetch_add(1, std::memory_order_relaxed);
       if (number_ >= static_cast<uint64_t>(run_.options.key_space) || run_.stopped()) return false;
     } else {
-      if (run_.over(started_)) return false;
+      if (run_.over(Clock::now())) return false;
+      if (run_.verb == Verb::kMix) {
+        verb_ = random_.Below(1'000'000) < run_.options.reads * 1e6 ? Verb::kGet : Verb::kPut;
+      }
       number_ = random_.Below(run_.options.key_space);
     }
     Send();
@@ -186,8 +193,10 @@ class Worker {
   void Send() {
     context_.emplace();
     context_->set_deadline(absl::ToChronoTime(absl::Now() + run_.options.request_timeout));
-    switch (run_.verb) {
+    switch (verb_) {
       case Verb::kPut:
+      case Verb::kMix:
+        if (run_.options.timed_values) StampValue();
         put_.set_key(KeyOf(run_.options, number_));
         put_call_ = connection_.kv->AsyncPut(&*context_, put_, &queue_);
         return put_call_->Finish(&put_response_, &status_, this);
@@ -203,6 +212,11 @@ class Worker {
         txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
         return txn_call_->Finish(&txn_response_, &status_, this);
     }
+  }
+
+  void StampValue() {
+    const int64_t start = started_.time_since_epoch() / std::chrono::nanoseconds(1);
+    put_.set_value(absl::StrFormat("%-*d", run_.options.val_size, start));
   }
 
   // Records the key's revision from the response. Returns false if the condition did not hold,
@@ -222,11 +236,14 @@ class Worker {
     if (!status_.ok()) {
       if (!measured && !run_.fill) return;
       run_.errors.fetch_add(1, std::memory_order_relaxed);
-      ++tally_.errors[std::string(
-          ToError(status_, connection_.address, NameOf(run_.verb)).message())];
+      ++tally_.errors[std::string(ToError(status_, connection_.address, NameOf(verb_)).message())];
     } else if (measured) {
-      run_.ops.fetch_add(1, std::memory_order_relaxed);
-      tally_.latency.Add(MicrosecondsBetween(started_, now));
+      const uint64_t before = run_.ops.fetch_add(1, std::memory_order_relaxed);
+      if (run_.options.total > 0 && before >= run_.options.total) return;
+      if (before + 1 == run_.options.total) run_.end = now;
+      const int64_t latency = MicrosecondsBetween(started_, now);
+      tally_.latency.Add(latency);
+      if (run_.verb == Verb::kMix) (verb_ == Verb::kGet ? tally_.gets : tally_.puts).Add(latency);
     }
   }
 
@@ -236,7 +253,8 @@ class Worker {
   grpc::CompletionQueue& queue_;
   Random random_;
   Clock::time_point started_;
-  uint64_t number_ = 0;  // the current key's
+  Verb verb_ = run_.verb;  // of the current operation
+  uint64_t number_ = 0;    // the current key's
   State state_ = State::kCalls;
   grpc::Alarm alarm_;
   std::optional<grpc::ClientContext> context_;
@@ -313,10 +331,12 @@ void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connec
     }
   });
   for (std::thread& thread : pool) thread.join();
-  run.end = Clock::now();
+  if (!run.reached_total()) run.end = Clock::now();
   reporter.join();
   for (const Tally& tally : tallies) {
     report->latency.Merge(tally.latency);
+    report->gets.Merge(tally.gets);
+    report->puts.Merge(tally.puts);
     for (const auto& [message, count] : tally.errors) {
       report->errors += count;
       report->errors_by_message[message] += count;
@@ -352,6 +372,15 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
 
 }  // namespace
 
+std::string KeyOf(const LoadOptions& options, uint64_t number) {
+  return absl::StrFormat("%s%0*d", options.prefix, options.key_digits, number);
+}
+
+int64_t StartOf(const std::string& value) {
+  int64_t start = 0;
+  return absl::SimpleAtoi(value, &start) ? start : 0;
+}
+
 Reachability CheckReachability(const std::vector<std::string>& endpoints,
                                absl::Duration dial_timeout) {
   std::vector<absl::Status> errors(endpoints.size());
@@ -375,7 +404,7 @@ absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress) {
   auto connections = ConnectAll(options);
   if (!connections.ok()) return connections.status();
-  if (options.verb == Verb::kGet) {
+  if (options.verb == Verb::kGet || options.verb == Verb::kMix) {
     const absl::Status filled = WriteMissingKeys(options, *connections);
     if (!filled.ok()) return filled;
   }
@@ -386,7 +415,7 @@ absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
   LoadReport report;
   report.seconds = absl::ToDoubleSeconds(options.duration);
   RunThreads(run, *connections, progress, &report);
-  if (run.stopped()) {
+  if (run.stopped() || run.reached_total()) {
     const Clock::time_point end = std::min(run.end, phases.measure_to);
     if (end <= phases.measure_from) return StoppedEarly();
     report.seconds = MicrosecondsBetween(phases.measure_from, end) / 1e6;

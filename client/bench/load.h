@@ -1,7 +1,8 @@
-// The load generator of `raftkv bench`: closed loops against any etcd v3 service. Each of `clients`
-// workers has one request in flight. The workers share `conns` connections, which go to the
-// endpoints in turn. One or two threads drive all workers through completion queues. A worker
-// always uses the same connection. Nothing is retried; failures are counted by message.
+// The load generator of `raftkv bench`, against any etcd v3 service. Each of `clients` workers has
+// at most one request in flight, and starts the next one when that is answered. The workers share
+// `conns` connections, which go to the endpoints in turn. One or two threads drive all workers
+// through completion queues. A worker always uses the same connection. Nothing is retried; failures
+// are counted by message.
 //
 // A txn operation puts a key on the condition that nobody has written it since the benchmark last
 // saw it. If somebody has, it reads the key's revision and tries again. All attempts together are
@@ -9,8 +10,8 @@
 //
 // Operations that complete within `duration` after the warm-up are measured. Latency is the time
 // from starting an operation to taking its completion off the queue. With a `rate`, a worker waits
-// for its turn before it starts an operation; a service that falls behind the rate does not have to
-// catch up.
+// for its turn before it starts an operation. If the service falls behind the rate, `late_turns`
+// says what happens to the turns for which no worker was free.
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_
 #define RAFTKV_CLIENT_BENCH_LOAD_H_
 
@@ -28,7 +29,11 @@
 namespace raftkv::client {
 
 struct LoadOptions {
-  enum class Verb { kPut, kGet, kTxn };
+  enum class Verb { kPut, kGet, kTxn, kMix };
+  enum class LateTurns {
+    kDropped,  // nobody catches up. Latency does not include the wait for a free worker
+    kTaken,    // one after the other. Latency is counted from the turn, as a user would see it
+  };
 
   Verb verb = Verb::kPut;
   std::vector<std::string> endpoints;
@@ -41,9 +46,13 @@ struct LoadOptions {
   int val_size = 256;
   int key_space = 10000;  // keys are a prefix and a random number below this
   std::string prefix = "bench/";
-  int key_digits = 10;        // of the number
-  double rate = 0;            // operations per second, of all workers together; 0: no limit
+  int key_digits = 10;  // of the number
+  double rate = 0;      // operations per second, of all workers together; 0: no limit
+  LateTurns late_turns = LateTurns::kDropped;
+  uint64_t total = 0;  // the run ends early when so many operations were measured; 0: no limit
+  double reads = 0.5;  // kMix: the share of gets; the others are puts
   bool serializable = false;  // gets only
+  bool timed_values = false;  // each value of a put begins with its start, see StartOf
   // Once true, the run ends early: running requests complete, and the result is what was measured
   // so far. Null: never.
   const std::atomic<bool>* stop = nullptr;
@@ -62,6 +71,8 @@ struct LoadReport {
   uint64_t errors = 0;
   std::map<std::string, uint64_t> errors_by_message;
   Histogram latency;  // of the operations that succeeded
+  Histogram gets;     // kMix: of these, the gets
+  Histogram puts;     // kMix: of these, the puts
   double OpsPerSecond() const { return seconds > 0 ? latency.count() / seconds : 0; }
 };
 
@@ -72,7 +83,14 @@ struct LoadProgress {
   uint64_t errors = 0;
 };
 
-// Before a get benchmark, writes the keys if some are missing. Fails if an endpoint cannot be
+// The key with this number.
+std::string KeyOf(const LoadOptions& options, uint64_t number);
+
+// With `timed_values`: when the put of this value was started, which is where its latency begins.
+// In nanoseconds of std::chrono::steady_clock.
+int64_t StartOf(const std::string& value);
+
+// Before a benchmark with gets, writes the keys if some are missing. Fails if an endpoint cannot be
 // reached; Cancelled if it is stopped before the measurement began. The keys stay.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "client/bench/histogram.h"
 #include "client/bench/load.h"
@@ -45,6 +46,23 @@ TEST(Histogram, MergeAddsUp) {
   EXPECT_EQ(a.count(), 3u);
   EXPECT_EQ(a.max(), 300);
   EXPECT_EQ(a.Percentile(0.6), 2);
+}
+
+TEST(Histogram, BarsAreOneForEachPowerOfTwo) {
+  Histogram histogram;
+  EXPECT_TRUE(histogram.Bars().empty());
+  for (const int64_t value : {5, 6, 7, 8, 1000, 1023, 1024}) histogram.Add(value);
+  const auto bars = histogram.Bars();
+  ASSERT_EQ(bars.size(), 9u);
+  EXPECT_EQ(bars.front().last, 7);
+  EXPECT_EQ(bars.front().count, 3u);
+  EXPECT_EQ(bars[1].last, 15);
+  EXPECT_EQ(bars[1].count, 1u);
+  EXPECT_EQ(bars[2].count, 0u);
+  EXPECT_EQ(bars[7].last, 1023);
+  EXPECT_EQ(bars[7].count, 2u);
+  EXPECT_EQ(bars.back().last, 2047);
+  EXPECT_EQ(bars.back().count, 1u);
 }
 
 LoadOptions Short(LoadOptions::Verb verb, std::vector<std::string> endpoints) {
@@ -99,6 +117,74 @@ TEST(Load, ATxnWhoseConditionFailedIsTriedAgainWithTheNewRevision) {
   EXPECT_GT(failed, 0);
   EXPECT_GT(server.calls, failed);
   EXPECT_EQ(server.txn_request.success(0).request_put().value().size(), 10u);
+}
+
+TEST(Load, AMixReadsAndWrites) {
+  FakeServer server;
+  LoadOptions options = Short(LoadOptions::Verb::kMix, {server.address()});
+  options.reads = 0.5;
+  const auto report = RunLoad(options, NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->gets.count(), 0u);
+  EXPECT_GT(report->puts.count(), 0u);
+  EXPECT_EQ(report->latency.count(), report->gets.count() + report->puts.count());
+
+  options.reads = 1;
+  const auto reads = RunLoad(options, NoProgress);
+  ASSERT_TRUE(reads.ok()) << reads.status();
+  EXPECT_GT(reads->gets.count(), 0u);
+  EXPECT_EQ(reads->puts.count(), 0u);
+}
+
+TEST(Load, ATotalEndsTheRunWithExactlySoManyOperations) {
+  FakeServer server;
+  LoadOptions options = Short(LoadOptions::Verb::kPut, {server.address()});
+  options.duration = absl::Hours(1);
+  options.total = 50;
+  const auto report = RunLoad(options, NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->latency.count(), 50u);
+  EXPECT_GT(report->seconds, 0);
+  EXPECT_LT(report->seconds, 3000);
+}
+
+// The server answers one operation in 20 ms, and they are to start every 2 ms. Who waits for a free
+// worker waits longer and longer. Only with kTaken this is part of the latency.
+TEST(Load, WithLateTurnsTakenLatencyCountsFromTheTurn) {
+  FakeServer server;
+  server.before = [](grpc::ServerContext*) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return grpc::Status::OK;
+  };
+  LoadOptions options = Short(LoadOptions::Verb::kPut, {server.address()});
+  options.clients = 1;
+  options.conns = 1;
+  options.duration = absl::Hours(1);
+  options.total = 30;
+  options.rate = 500;
+  options.late_turns = LoadOptions::LateTurns::kTaken;
+  const auto taken = RunLoad(options, NoProgress);
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  // The last of 30 operations starts at least 29 * (20 - 2) ms after its turn.
+  EXPECT_GE(taken->latency.max(), 500'000);
+  options.late_turns = LoadOptions::LateTurns::kDropped;
+  const auto dropped = RunLoad(options, NoProgress);
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_LT(dropped->latency.Percentile(0.5), taken->latency.Percentile(0.5));
+}
+
+TEST(Load, AKeyHasTheSizeThatIsAskedFor) {
+  FakeServer server;
+  const std::string endpoints = "--endpoints=" + server.address();
+  const Result good = Raftkv({endpoints.c_str(), "bench", "put", "--total", "3", "--key-size", "24",
+                              "--keyspace", "100000", "--histogram"});
+  EXPECT_EQ(good.code, kExitOk) << good.err;
+  EXPECT_EQ(server.put_request.key().size(), 24u);
+  EXPECT_NE(good.out.find(" #"), std::string::npos) << good.out;
+  const Result bad = Raftkv({endpoints.c_str(), "bench", "put", "--total", "3", "--key-size", "10",
+                             "--keyspace", "100000"});
+  EXPECT_EQ(bad.code, kExitBadArguments);
+  EXPECT_NE(bad.err.find("--key-size must be from 11 to 32768"), std::string::npos) << bad.err;
 }
 
 TEST(Load, FailuresAreCountedByMessageAndNotAsOperations) {
@@ -167,7 +253,10 @@ TEST(Load, JsonReportHasEveryField) {
   EXPECT_EQ(json.at("clients"), 2);
   EXPECT_GT(json.at("ops_per_second"), 0);
   EXPECT_EQ(json.at("error_count"), 0);
-  for (const char* name : {"p50_ms", "p90_ms", "p99_ms", "max_ms"}) {
+  EXPECT_EQ(json.at("local_servers"), 1) << "this process";
+  EXPECT_GT(json.at("server_resident_bytes_max"), 0);
+  EXPECT_GT(json.at("histogram").size(), 0u);
+  for (const char* name : {"p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"}) {
     EXPECT_GT(json.at(name), 0) << name;
   }
 }
