@@ -36,13 +36,13 @@ fuzz: ## run each fuzz target with libFuzzer for FUZZ_SECONDS (60), or one (TARG
 compat: ## client libraries of etcd in Python, JavaScript, Go, Java, Rust, while members die
 	@.ci/compat
 
-bench: ## measure raftkv, etcd and bare replication, as in docs/benchmarks.md
-	@.ci/install-deps build test && .ci/build release && tests/bench/run
+bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmarks.md
+	@.ci/install-deps build test $(if $(WRITE),bench) && tests/bench/run $(if $(WRITE),--write)
 
 failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
 	@.ci/install-deps build test && .ci/build release raftkv-server failover
 	@for product in raftkv etcd; do for how in kill term restart; do \
-	  build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
+	  RAFTKV_ETCD=$$(.ci/etcd) build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
 
 catch-up: ## put latency while a member that was away gets a snapshot; etcd too (MIB=1024)
 	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && \
