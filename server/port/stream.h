@@ -64,7 +64,7 @@ struct GrpcStream {
   bool answering = false;  // the response's headers were submitted
   bool ended = false;      // the status is queued: nothing may follow
   bool not_grpc = false;   // answered as plain HTTP
-  bool dropped = false;    // what is queued is not sent any more
+  bool dropped = false;    // queued bytes are not sent any more
   std::deque<std::string> out;
   size_t out_offset = 0;  // bytes of out.front() that were sent
   std::vector<Header> trailers;

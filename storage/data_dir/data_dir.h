@@ -96,8 +96,8 @@ class DirLock {
   DirLock(const DirLock&) = delete;
   DirLock& operator=(const DirLock&) = delete;
 
-  // False: the directory was removed, moved or replaced since it was locked. The next start would
-  // not find what is written to its open files. From any thread; may wait for the disk.
+  // False: the directory was removed, moved or replaced since it was locked. So the next start
+  // would not find data that is written now. From any thread; may wait for the disk.
   bool InPlace() const;
 
  private:
