@@ -49,7 +49,7 @@ namespace raftkv {
 // While this file exists, a restore has not finished.
 inline constexpr char kRestoringFile[] = "RESTORING";
 
-// Of a cluster that was restored from a backup (restore.h).
+// The origin of a cluster that was restored from a backup (restore.h).
 struct RestoredFrom {
   std::string token;  // its ids are derived with it (config/config.h)
   // The log of its members begins after this entry. A log that ends there has never had an entry.
