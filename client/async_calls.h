@@ -52,7 +52,7 @@ class AsyncCalls {
   // Makes the first step of the calls that Start has added since the last time. `woken`: the event
   // of wake_ has come.
   void TakeStarted(bool woken);
-  // Goes on with a call after something has happened to it. Deletes the call at its end.
+  // Makes the next step of a call after one of its events. Deletes the call at its end.
   void Advance(Call* call);
   void SetDue(Call* call, MonotonicTime due);
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return calls_ == 0; }

@@ -47,7 +47,7 @@ class ClusterImpl final : public Client::Impl {
 
   FailoverOptions Prepare(const AnyRequest& request, const CallOptions& options) const;
   static absl::StatusOr<grpc::ByteBuffer> Encode(const AnyRequest& request, absl::Duration timeout);
-  // Of a call that is decided. Adds what it did to `progress`.
+  // Takes the answer of a call that is decided. Adds its attempts and its endpoint to `progress`.
   absl::StatusOr<grpc::ByteBuffer> TakeAnswer(FailoverCall& call, Progress* progress);
   // Decodes the answer, and reports the end of the call.
   absl::StatusOr<MessagePtr> Finish(const AnyRequest& request, const Progress& progress,

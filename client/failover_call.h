@@ -49,7 +49,7 @@ struct FailoverOptions {
   absl::Duration patience;
   std::stop_token cancel;
   std::vector<std::pair<std::string, std::string>> metadata = {};
-  // Of a write of a session: an earlier call with these numbers may have been applied.
+  // For a write of a session: an earlier call with these numbers may have been applied.
   bool maybe_applied = false;
 };
 

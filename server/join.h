@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_JOIN_H_
 #define RAFTKV_SERVER_JOIN_H_
 
-// How a new member learns who it is: it asks the members that the config file names. They know it
-// from `member add`, by its peer URL.
+// How a new member learns its id and the cluster's: it asks the members that the config file names.
+// They know its peer URL from `member add`.
 
 #include <cstdint>
 #include <map>
@@ -16,7 +16,7 @@ namespace raftkv {
 struct JoinedCluster {
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
-  std::map<uint64_t, std::string> names;  // of the members that have told theirs, by id
+  std::map<uint64_t, std::string> names;  // of the members that have published theirs, by id
 };
 
 // Asks the other members of the file at their client URLs, for about half a minute. Errors are one

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_METRICS_H_
 #define RAFTKV_SERVER_METRICS_H_
 
-// What /metrics says, in the text format of Prometheus. Metrics that mean the same as one of etcd's
+// The page /metrics, in the text format of Prometheus. Metrics that mean the same as one of etcd's
 // have etcd's name, so that its dashboards and alerts work; the others begin with "raftkv_".
 //
-// The loop publishes what only it may read once a second. Calls and durations are counted where
-// they happen, with atomic counters. Text reads all of it, on any thread.
+// Once a second, the loop publishes the values that only it may read. Calls and durations are
+// counted where they happen, with atomic counters. Text reads all values, on any thread.
 
 #include <atomic>
 #include <cstddef>

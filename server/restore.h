@@ -15,7 +15,7 @@ namespace raftkv {
 
 struct RestoreArguments {
   std::string file;
-  // As in etcdutl, both or neither.
+  // As in etcdutl, both must be set, or neither.
   int64_t bump_revision = 0;
   bool mark_compacted = false;
 };

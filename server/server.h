@@ -23,9 +23,9 @@ class Server {
     std::function<void()> on_removed;
   };
   // Opens the data directory, listens on all ports and starts the loop. An error is one line.
-  // DataLoss: damaged data (exit code 66). Internal, Unknown or DeadlineExceeded (no member
-  // answered `join`): exit code 1. Any other error: the configuration or the directory cannot be
-  // used (exit code 2).
+  // DataLoss: damaged data (exit code 66). DeadlineExceeded (no member answered `join`),
+  // ResourceExhausted (the disk is full), Internal or Unknown: exit code 1. Any other error: the
+  // configuration or the directory cannot be used (exit code 2).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, size_t self,
                                                        const StartOptions& options);
 

@@ -29,7 +29,7 @@ class Workers {
   // Queues `work`. Returns false and discards `work` if there is no place left or after Stop. Work
   // without an owner (empty) has one queue, which may take all places.
   bool Run(std::function<void()> work, const std::string& owner = "");
-  // Runs what is queued, because each item answers a call, then ends the threads. From then on Run
+  // Runs the queued work, because each item answers a call, then ends the threads. From then on Run
   // returns false. Independent of the member's phase.
   void Stop();
 

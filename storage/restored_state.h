@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_RESTORED_STATE_H_
 #define RAFTKV_STORAGE_RESTORED_STATE_H_
 
-// What a restored backup (storage/data_dir/restore.h) has beyond the backup.
+// The entries that a restore adds to a backup (storage/data_dir/restore.h).
 
 #include <cstdint>
 #include <vector>
@@ -12,8 +12,9 @@
 
 namespace raftkv {
 
-// The entries that make the state of a backup that of a new cluster with these members: the same on
-// every member. The log begins after the last one. `bump_revision`: RestoreOptions.
+// Applied to the state of a backup, these entries make it the state of a new cluster with these
+// members. They are the same on every member. The log begins after the last one. `bump_revision`:
+// RestoreOptions.
 std::vector<raft::Entry> EntriesAfter(const StateMachine& saved,
                                       const std::vector<etcdserverpb::Member>& members,
                                       int64_t bump_revision);

@@ -110,8 +110,8 @@ class StateMachine {
   // The last digests that are kept (tables/digests.h), oldest first.
   const std::deque<StateDigest>& digests() const;
 
-  // What happened to leases since the last call; after Open, all leases. Call it after each Apply,
-  // because the changes collect here.
+  // The changes of leases since the last call; after Open, all leases. Call it after each Apply, so
+  // that they do not accumulate.
   LeaseChanges TakeLeaseChanges();
 
   // The members of the cluster, and the configuration that is in force after the applied entries.

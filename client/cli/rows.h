@@ -31,7 +31,7 @@ struct EndpointDefrag {
   absl::Status error;  // OK: started (raftkv) or done (etcd)
 };
 
-// What a backup holds (snapshot status).
+// The contents of a backup (snapshot status).
 struct BackupStatus {
   std::string sha256;  // hexadecimal
   int64_t revision = 0;
@@ -48,7 +48,7 @@ struct BackupStatus {
   absl::Time taken_at;
   std::string server_version;
 
-  // As etcd's hash of a snapshot: 32 bits.
+  // The first 32 bits of the SHA-256, because etcd's hash of a snapshot has 32 bits.
   std::string hash() const { return sha256.substr(0, 8); }
 };
 

@@ -22,8 +22,8 @@ class Samples {
   std::optional<double> Sum(std::string_view name, const Filter& filter) const;
   std::optional<double> Value(std::string_view name) const;
 
-  // The value below which `fraction` of what was observed since `before` lies, in a histogram: an
-  // upper limit of a bucket. nullopt: nothing was observed. Infinity: above the last bucket.
+  // The quantile `fraction` of a histogram's observations since `before`: the upper limit of the
+  // bucket that contains it. nullopt: nothing was observed. Infinity: above the last bucket.
   std::optional<double> QuantileSince(const Samples& before, std::string_view name,
                                       const Filter& filter, double fraction) const;
 

@@ -1,6 +1,6 @@
-// The verb top: a view of all members that is renewed at an interval. It asks each member for its
-// status and, at the same address, for its metrics (GET /metrics). What only metrics tell is shown
-// as "-" if there are none.
+// The verb top: a table of all members that is renewed at an interval. It asks each member for its
+// status and, at the same address, for its metrics (GET /metrics). A value that a member does not
+// report is shown as "-".
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -41,7 +41,7 @@ struct TopArguments {
   int64_t count = 0;    // 0: until Ctrl-C
 };
 
-// What a member said at one time.
+// The answers of a member at one time.
 struct Answer {
   MonotonicTime at;
   absl::StatusOr<StatusResult> status = absl::UnknownError("not asked");
@@ -117,7 +117,7 @@ Row RowOf(const Watched& member) {
   row.answer = absl::ToDoubleSeconds(now.took);
   row.db_size = status.db_size;
   std::vector<std::string> errors = status.errors;
-  // The role says that. What else the member says tells why.
+  // The role shows that there is no leader. The other errors say why.
   if (errors.size() > 1) std::erase(errors, "etcdserver: no leader");
   row.error = absl::StrJoin(errors, ", ");
   if (!now.samples) return row;
@@ -312,7 +312,7 @@ class Top {
   std::unique_ptr<Client> lister_;
   std::vector<Watched> members_;
   MonotonicTime asked_;
-  double seconds_ = 0;  // since the time before
+  double seconds_ = 0;  // since the view before
   int64_t revision_ = 0, revision_before_ = 0;
   uint64_t term_ = 0, leader_ = 0;
 };

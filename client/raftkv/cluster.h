@@ -33,7 +33,7 @@ struct StatusResult {
   std::vector<std::string> errors;
   std::string storage_version;
   int64_t db_size_quota = 0;
-  // Of raftkv alone; a member of etcd does not report them.
+  // Only members of raftkv report these.
   std::string server_version;           // of the member's program
   uint64_t cluster_version = 0;         // in force
   uint64_t newest_cluster_version = 0;  // that the member's program knows

@@ -46,7 +46,7 @@ struct VotingAllowed {
     kLogsAreEmpty,  // enough members answered that their logs are empty, too
     kCaughtUp,      // at its first start; a leader has caught this member up
     kJoined,        // it has a new id; it becomes a voter later
-    kRepaired,      // its log has again what it had lost, or what has replaced that
+    kRepaired,      // its log has the lost entries again, or those that have replaced them
   } why = Why::kLogsAreEmpty;
   LogStore::Lost lost = {};  // of kRepaired
 };
@@ -72,8 +72,8 @@ struct VersionRaised {
   ClusterVersion version = kFirstVersion;
 };
 
-// A committed entry changed the members, or told the name or the URLs of one. The pointer is valid
-// during the call.
+// A committed entry changed the members, or published the name or the URLs of one. The pointer is
+// valid during the call.
 struct MembersChanged {
   const Members* members = nullptr;
 };

@@ -21,7 +21,7 @@ struct Fault {
     kLostEntries,  // this log lacks what this member acknowledged to `peer`: up to `entry`
     kDiverged,     // the state after `entry` is not the majority's, says the leader `peer`
     kAllDiverged,  // the states after `entry` differ, and there is no majority
-    kOlderCopy,    // `peer` knows that this log had come as far as `entry`; now it has not
+    kOlderCopy,    // `peer` knows that this log had reached `entry`, and it is now behind it
   };
   Kind kind = Kind::kNone;
   raft::MemberId peer = raft::kNobody;

@@ -78,11 +78,12 @@ class FirstStart {
 
   std::set<raft::MemberId> said_empty_;
   std::set<raft::MemberId> rejected_by_;
-  // Of the last question to a leader. The reads of clients have lower ids (reads.h).
+  // The id of the last read index request of this class. The reads of clients have lower ids
+  // (reads.h).
   uint64_t question_ = uint64_t{1} << 63;
   raft::Term asked_in_ = 0;
   MonotonicTime next_ask_ = MonotonicTime::InfinitePast();
-  // The index that the log must come to, as the leader of this term has answered.
+  // The entry that the log must reach: the answer of the leader of this term.
   raft::EntryId must_reach_;
   MonotonicTime now_;  // of this turn
   MonotonicTime last_hello_ = MonotonicTime::InfinitePast();

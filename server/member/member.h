@@ -159,7 +159,7 @@ class Member {
   // was committed before this term's leader was elected.
   bool caught_up() const;
   bool handing_over() const { return replica_.raft().transferee() != raft::kNobody; }
-  // Of the committed entries. members().known() is false until the log has members.
+  // The members after all committed entries. members().known() is false until the log has members.
   const Members& members() const { return replica_.members(); }
   size_t leases() const { return replica_.lessor().size(); }
   std::optional<LogStore::Tip> TipAt(raft::EntryId id) const { return replica_.TipAt(id); }

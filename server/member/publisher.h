@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_MEMBER_PUBLISHER_H_
 #define RAFTKV_SERVER_MEMBER_PUBLISHER_H_
 
-// A member tells its name and client URLs through the log, at its first start and when they have
-// changed (etcd's publish).
+// A member publishes its name and client URLs through the log, at its first start and when they
+// have changed, as in etcd.
 //
 // Owned by the replica; used on the thread of the turns.
 
@@ -20,7 +20,7 @@ namespace raftkv {
 class Publisher {
  public:
   // `self`: the member's id, name and client URLs; without a name it publishes nothing (tests).
-  // What is not applied `retry` after it was proposed is proposed again.
+  // If the command is not applied within `retry`, it is proposed again.
   Publisher(etcdserverpb::Member self, absl::Duration retry)
       : self_(std::move(self)), retry_(retry) {}
 

@@ -13,7 +13,7 @@ namespace raftkv {
 
 namespace {
 
-// Whom a member with an empty log asks (first_start.h).
+// The peers that a member with an empty log asks about their logs (first_start.h).
 std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   std::vector<raft::MemberId> peers;
   for (raft::MemberId member : options.configuration.voters) peers.push_back(member);
@@ -21,7 +21,7 @@ std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
   return peers;
 }
 
-// What this member publishes.
+// What this member publishes about itself (publisher.h).
 etcdserverpb::Member SelfOf(const ReplicaOptions& options) {
   etcdserverpb::Member self = options.self;
   self.set_id(options.raft.id);
@@ -135,7 +135,7 @@ void Replica::OnState(const Alarms& alarms, Revision revision) {
   outbox_->Report(AlarmsChanged{&alarms_});
 }
 
-// --- what arrives
+// --- inputs
 
 void Replica::Handle(ReadRequest request) {
   if (QueueIsFull()) {
@@ -442,8 +442,8 @@ void Replica::NoteLeader() {
   lessor_.OnLeading(now_ + ElectionTimeout());
 }
 
-// Another member must lead. If none takes over within an election timeout, this member steps down
-// nevertheless, because a leader writes to its disk.
+// A leader writes to its disk. So if no other member takes over within an election timeout, a full
+// leader steps down.
 void Replica::StepDownIfFull() {
   if (!disk_full() || !leads()) return;
   if (now_ - full_since_ < ElectionTimeout()) return;
@@ -451,7 +451,8 @@ void Replica::StepDownIfFull() {
   raft_.StepDown();
 }
 
-// A removed member that was away hears from no leader any more. The others tell it.
+// If this member was removed while it was away, it hears from no leader any more. So it asks the
+// others.
 void Replica::AskWhetherRemoved() {
   if (raft_.leader() != raft::kNobody || leader_seen_ == MonotonicTime::InfinitePast()) {
     leader_seen_ = now_;

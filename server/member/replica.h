@@ -85,7 +85,7 @@ class Replica {
 
   // Every entry up to `index` has been applied. Call it between turns.
   void OnApplied(raft::Index index);
-  // What happened to leases in the entries that OnApplied reported.
+  // The changes of leases by the entries that OnApplied reported.
   void OnLeases(const LeaseChanges& changes, MonotonicTime now) { lessor_.OnApplied(changes, now); }
   // The alarms and the newest revision after the entries that OnApplied reported.
   void OnState(const Alarms& alarms, Revision revision);
@@ -238,18 +238,18 @@ class Replica {
   Reads reads_;
   Renewals renewals_;
   Transfers transfers_;
-  // What the committed entries say.
+  // From the committed entries.
   Members members_;
   MemberStoreIds store_ids_;
   Versions versions_;
-  // What the applied entries say.
+  // From the applied entries.
   Alarms alarms_;
   Revision revision_ = 0;
   // The peers.
   PeerLives peer_lives_;
   Contacts contacts_;
   SnapshotSends snapshot_sends_;  // leader only
-  // What the member does by itself.
+  // The member's own decisions and commands.
   FirstStart first_start_;
   MemberChanges changes_;  // leader only
   Publisher publisher_;

@@ -6,12 +6,12 @@
 //
 //   enough  nothing.
 //   low     it raises the alarm NOSPACE (storage/alarms.h), for the whole cluster.
-//   full    it stops writing: it hands its leadership over and takes no entries from a leader. It
-//           still serves reads, from the state that it has.
+//   full    it stops writing: it transfers its leadership and takes no entries from a leader. It
+//           still serves serializable reads.
 //
-// The level rises at once. It falls by one step when for some seconds (kSettle) there was more
-// space than at the limit, by a quarter of it. So it does not change with each flush and
-// compaction. The server measures the space (server/space_watch.h).
+// The level rises at once. It falls by one step when the free space has exceeded the limit by a
+// quarter for some seconds (kSettle). So it does not change with each flush and compaction. The
+// server measures the space (server/space_watch.h).
 //
 // Owned by the replica; used on the thread of the turns.
 

@@ -49,7 +49,7 @@ class MemberStoreIds {
   void OnCommitted(const proto::RecordStoreId& record) {
     recorded_.emplace(record.member_id(), record.store_id());
   }
-  // The leader or the term changed: what was proposed may be lost.
+  // The leader or the term changed: earlier proposals may be lost.
   void OnNewTerm() { proposed_.clear(); }
 
  private:

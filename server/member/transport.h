@@ -56,8 +56,8 @@ struct ForwardedProposalReply {
   bool try_again = false;
   bool not_understood = false;  // the leader, or the cluster version in force, does not know it
   absl::Status rejected = {};   // a change of the members is not possible, for this reason
-  // Of the proposal. Its origin may have sent it again, for another term, and this answer does not
-  // concern that.
+  // The term of the proposal. Its origin may have sent it again for another term, which this answer
+  // does not concern.
   raft::Term term = 0;
 };
 
@@ -68,7 +68,7 @@ struct HelloReply {
   bool log_empty = false;          // the sender's log never held an entry
   bool store_id_rejected = false;  // the cluster knows another data directory for the asking member
   bool removed = false;            // the asking member was removed from the cluster
-  // Not {0, 0}: the asking member's log had come as far as this, and now it has not (peer_lives.h).
+  // Not {0, 0}: the log of the asking member had reached this, and is now behind it (peer_lives.h).
   raft::Reached forgotten = {};
 };
 

@@ -57,7 +57,7 @@ class Versions {
   }
   // A snapshot was installed.
   void OnInstalled(ClusterVersion in_force) { in_force_ = std::max(in_force_, in_force); }
-  // The leader or the term changed: what was proposed may be lost.
+  // The leader or the term changed: earlier proposals may be lost.
   void OnNewTerm() { proposed_ = 0; }
 
  private:

@@ -19,13 +19,13 @@ constexpr QueueBound kSnapshotBound{.messages = 2, .bytes = 4096};
 constexpr size_t kForwardedTogetherBytes = 64 << 10;
 // How many streams of each kind may wait for their introduction, on one connection.
 constexpr size_t kUnintroducedMax = 4;
-// Of one request. A proposal or an entry has at most 8 fields, itself included.
+// The limit of fields in one request. A proposal or an entry has at most 8 fields, itself included.
 constexpr size_t kFieldsMax = 8 * kItemsOfMessageMax;
-// Requests of one stream that were read and not handled. Four messages of entries, so that the next
-// ones are there when the loop has handled one.
+// The limit of requests of one stream that were read and not handled. It allows four messages of
+// entries, so that the next ones are there when the loop has handled one.
 constexpr size_t kUnhandledBytesMax = 4 << 20;
-// On the connections to a removed member, it is told that it was removed. They are ended one to two
-// seconds later.
+// The connections to a removed member are ended one to two seconds after its removal, so that it
+// can be told of it.
 constexpr int kRemovedSeconds = 2;
 
 std::map<raft::MemberId, Handshake::Member> KnownPeers(const std::vector<PeerAddress>& peers) {
@@ -235,7 +235,7 @@ void Peers::Cancel() {
   }
 }
 
-// --- what the member sends
+// --- messages of this member
 
 Peers::Peer* Peers::Find(raft::MemberId id) {
   auto it = peers_.find(id);
@@ -369,7 +369,7 @@ void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::Timeout
       [](const Sender&, const proto::TimeoutNowResponse&) {});
 }
 
-// --- what arrives for the member
+// --- messages of peers
 
 void Peers::OnVote(VoteCall call) {
   const Sender from = Handshake::SenderOf(call.request().peer());

@@ -56,7 +56,7 @@ absl::StatusOr<raft::Message> Decode(const proto::ForwardResponse::ReadIndex& in
 // not know is rejected, because every member must always be able to apply what is in the log.
 absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin, proto::ForwardRequest::Propose* in);
 absl::StatusOr<ForwardedProposalReply> Decode(const proto::ForwardResponse::Declined& in);
-// Of a request that has digests.
+// The request must have digests.
 absl::StatusOr<DigestReport> DecodeDigests(const proto::ForwardRequest& in);
 absl::StatusOr<Diverged> Decode(const proto::ForwardResponse::Diverged& in);
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in);

@@ -26,7 +26,7 @@ constexpr absl::Duration kDeadlineMargin = absl::Milliseconds(5);
 constexpr absl::Duration kLateCall = absl::Seconds(1);
 // The time that a client has to send a request.
 constexpr absl::Duration kRequestTimeMax = absl::Minutes(2);
-// Of one stream: responses that were written and not sent. Above this, the handler has to wait.
+// The bytes of one stream's responses that are not sent yet. Above this, the handler has to wait.
 constexpr size_t kUnsentMax = 64 << 10;
 constexpr size_t kRequestOverhead = 1 << 10;
 

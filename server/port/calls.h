@@ -48,9 +48,10 @@ class CommandQueue {
   std::atomic<size_t> unsent_bytes{0};
 
   // Adds `change` to the bytes of all requests that are not complete, that no handler has taken, or
-  // that are not answered yet. `of_stream`: what the stream of the request takes then.
-  // `of_connection`: what the incomplete requests of its connection take then; 0: not known. False:
-  // a limit is exceeded, so the request must be rejected; the change is counted nevertheless.
+  // that are not answered yet. `of_stream`: the bytes of the request's stream after the change.
+  // `of_connection`: the bytes of the incomplete requests of its connection after the change; 0:
+  // not known. False: a limit is exceeded, so the request must be rejected; the change is counted
+  // nevertheless.
   // Streams with at most 64 KiB are accepted up to twice the limit, so that a few large requests do
   // not block all other clients. For a `stranger` (Connection::stranger), the limit is a
   // quarter.

@@ -37,7 +37,7 @@ struct ConnectionLimits {
   uint64_t resets_burst = 10'000;
   uint64_t resets_rate = 500;
   bool gzip = true;  // gRPC: requests may be compressed
-  // After this time it is noticed that the client's machine or the network has gone.
+  // If the client's machine does not answer for this time, the connection is ended.
   absl::Duration vanished = absl::Minutes(2);
 };
 

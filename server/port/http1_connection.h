@@ -70,7 +70,7 @@ class Http1Connection final : public Connection {
   std::string HeadOf(int status, absl::string_view content_type);
   // Tells the router how many bytes objects_ has. False: there are too many in all connections.
   bool ChargeBody();
-  // Takes what has arrived of the body.
+  // Handles bytes of the body that have arrived.
   void OnBody(std::string_view bytes);
   // True: the rest of the body is read later.
   bool BodyWaits() const;
@@ -79,7 +79,7 @@ class Http1Connection final : public Connection {
   void Deliver();
   // Gives the gateway the next answer, if it has none.
   void ConvertNext();
-  // Discards what is queued of the answer.
+  // Discards the queued part of the answer.
   void DropAnswer();
   void OnPageAnswer(StreamCommand* command);
   void OnJsonAnswer(StreamCommand* command);

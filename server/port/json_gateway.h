@@ -7,8 +7,8 @@
 // a request are ignored.
 //
 // Messages are converted on a thread of its own, one after the other, because a large one takes
-// long. A connection gives it one request and one answer at a time. What waits here of a connection
-// that was closed is dropped when its turn comes. A request is charged
+// long. A connection gives it one request and one answer at a time. Messages of a connection that
+// was closed meanwhile are dropped when their turn comes. A request is charged
 // (CommandQueue::ChargeRequest) until its message is delivered.
 
 #include <cstddef>
@@ -62,7 +62,7 @@ class JsonGateway {
   // Posts the command again, with its message as JSON.
   void ConvertAnswer(const Method* method, StreamCommand command);
 
-  // Runs what is queued. Nothing may be converted after it.
+  // Converts the queued messages. Nothing may be converted afterwards.
   void Stop() { worker_.Stop(); }
 
  private:

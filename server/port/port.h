@@ -40,13 +40,13 @@ namespace raftkv::port {
 
 struct PortOptions {
   ConnectionLimits connection;
-  // A further one is closed at once, unless there are connections of strangers
-  // (Connection::stranger): then it replaces the oldest of these, so that members can connect. One
-  // on which a call waits is replaced last, because it may be a member's.
+  // A further connection is closed at once, unless there are connections of strangers
+  // (Connection::stranger). Then it replaces one of these, so that members can connect: the oldest
+  // one without calls, or else the oldest one.
   size_t connections_max = 10'000;
   size_t streams_max = 131'072;  // of all connections; a further one is not processed
-  // Calls that handlers have. Above it, a further stream is not processed, and one of a stranger
-  // already above half of it.
+  // The number of calls that handlers have. Above it, a further stream is not processed; a
+  // stranger's stream is not processed above half of it.
   size_t calls_max = 131'072;
   int64_t request_bytes_max = 256 << 20;  // see CommandQueue::ChargeRequest
 };

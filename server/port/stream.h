@@ -31,20 +31,20 @@ struct GrpcStream {
   GrpcStream(int32_t the_id, Connection* of, size_t message_bytes_max)
       : id(the_id), connection(of), reader(message_bytes_max) {}
 
-  // Of the request's headers, those that handlers read (Http2Connection::OnHeader). Constant once
-  // the owner exists.
+  // The request's headers that handlers read (Http2Connection::OnHeader). Constant once the owner
+  // exists.
   std::vector<Header> metadata;
   MonotonicTime deadline = MonotonicTime::InfiniteFuture();
   std::string client_address;
 
   // From any thread. The client has cancelled the call, or its connection is closed.
   std::atomic<bool> gone{false};
-  // Of a stream of messages. From any thread. The bytes of responses that were queued and not sent,
-  // and of requests that were delivered and not handled.
+  // For a stream of messages: the bytes of responses that were queued and not sent, and of requests
+  // that were delivered and not handled. From any thread.
   std::atomic<size_t> unsent{0};
   std::atomic<size_t> unhandled{0};
-  // From any thread. A request of this call was checked and not rejected: of a stream, by its
-  // handler; of a unary call, by UnaryMethod::check.
+  // A request of this call was checked and not rejected: for a stream, by its handler; for a unary
+  // call, by UnaryMethod::check. From any thread.
   std::atomic<bool> accepted{false};
 
   // The port's thread.
@@ -64,7 +64,7 @@ struct GrpcStream {
   bool answering = false;  // the response's headers were submitted
   bool ended = false;      // the status is queued: nothing may follow
   bool not_grpc = false;   // answered as plain HTTP
-  bool dropped = false;    // what is queued is not sent any more
+  bool dropped = false;    // queued bytes are not sent any more
   std::deque<std::string> out;
   size_t out_offset = 0;  // bytes of out.front() that were sent
   std::vector<Header> trailers;
@@ -91,7 +91,7 @@ class StreamOwner {
   virtual bool IsLate(MonotonicTime now) const = 0;
 };
 
-// What other threads tell a stream.
+// A command of another thread for a stream.
 struct StreamCommand {
   std::shared_ptr<GrpcStream> stream;
   Pieces message = {};                      // to send, if not empty

@@ -32,7 +32,8 @@ class Acknowledgement {
     now_.match = std::max(now_.match, match);
     due_ = true;
   }
-  // This member's disk is full now, or has space again. The first reply of a term says so anyway.
+  // This member's disk is full now, or has space again. The first reply of a term reports that,
+  // too, so no reply is needed before it.
   void OnSpaceChanged() { due_ |= replied_; }
   // Another member leads now, or no leader is known: the reply is no longer needed.
   void OnLeaderChanged() { due_ = false; }

@@ -74,7 +74,8 @@ struct StreamMethod {
   Permission permission = Permission::kNone;
   FirstRequest first_request;
   absl::Duration request_time_max = absl::Minutes(2);  // for one request to arrive
-  // Of requests that were read and not handled; above this, flow control stops the client.
+  // The bytes of requests that were read and not handled. Above this, flow control stops the
+  // client.
   size_t unhandled_bytes_max = 64 << 10;
   bool one_request = false;  // a server stream: the client sends one request
   const google::protobuf::Message* request = nullptr;
@@ -95,8 +96,8 @@ struct JsonRoute {
 struct Methods {
   std::vector<UnaryMethod> unary;
   std::vector<StreamMethod> streams;
-  // Of one request, with the fields of the messages in it. A request with more is not parsed: a
-  // field of two bytes may take 64 bytes of memory.
+  // The limit of fields in one request, including those of nested messages. A request with more is
+  // not parsed, because a field of two bytes may take 64 bytes of memory.
   size_t fields_max = SIZE_MAX;
 };
 

@@ -57,7 +57,7 @@ class BackupEncoder {
       std::function<absl::StatusOr<std::string>(size_t file, uint64_t offset, size_t bytes_max)>;
   BackupEncoder(proto::BackupHeader header, ReadFile read_file);
 
-  // Of the whole backup, the SHA-256 included.
+  // The size of the whole backup, the SHA-256 included.
   uint64_t size() const { return size_; }
   bool done() const { return step_ == Step::kDone; }
   // The next piece: the header, a chunk, the zeros, or, alone and as the last one, the SHA-256.
@@ -92,7 +92,7 @@ class BackupReader {
 
   const proto::BackupHeader& header() const { return header_; }
   uint64_t size() const { return size_; }
-  // As the end of the file says. ReadAll compares it.
+  // The SHA-256 at the end of the file. ReadAll compares it with the contents.
   const std::string& sha256() const { return sha256_; }
 
   // Gets each chunk, in order, once its CRC32C was compared.

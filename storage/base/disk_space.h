@@ -83,7 +83,7 @@ class Room {
   // `low_bytes`: storage.min_free_bytes.
   Room(const std::string& dir, uint64_t low_bytes);
 
-  // Of the volume, when this object was created.
+  // The size of the volume when this object was created.
   uint64_t volume_bytes() const { return volume_bytes_; }
   // The free space that a compaction may use. It leaves what flushes and the write-ahead log need,
   // and does not change the member's level to "full".

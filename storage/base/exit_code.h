@@ -1,5 +1,5 @@
-// The exit codes of raftkv-server. Whatever thread finds that the process cannot go on takes its
-// code from here. README, "Configuration", lists them for operators.
+// The exit codes of raftkv-server, for every thread that ends the process. README, "The server",
+// explains them.
 #ifndef RAFTKV_STORAGE_BASE_EXIT_CODE_H_
 #define RAFTKV_STORAGE_BASE_EXIT_CODE_H_
 

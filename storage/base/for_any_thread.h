@@ -1,8 +1,8 @@
 #ifndef RAFTKV_STORAGE_BASE_FOR_ANY_THREAD_H_
 #define RAFTKV_STORAGE_BASE_FOR_ANY_THREAD_H_
 
-// A shared object that any thread may get, and that one thread replaces by another one now and
-// then. Whoever got the old one keeps it.
+// A shared object that any thread may get, and that one thread replaces at times. Threads that got
+// the old object keep it.
 
 #include <memory>
 #include <utility>

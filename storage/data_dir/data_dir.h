@@ -49,7 +49,7 @@ namespace raftkv {
 // While this file exists, a restore has not finished.
 inline constexpr char kRestoringFile[] = "RESTORING";
 
-// Of a cluster that was restored from a backup (restore.h).
+// The origin of a cluster that was restored from a backup (restore.h).
 struct RestoredFrom {
   std::string token;  // its ids are derived with it (config/config.h)
   // The log of its members begins after this entry. A log that ends there has never had an entry.
@@ -96,8 +96,8 @@ class DirLock {
   DirLock(const DirLock&) = delete;
   DirLock& operator=(const DirLock&) = delete;
 
-  // False: the directory was removed, moved or replaced since it was locked. The next start would
-  // not find what is written to its open files. From any thread; may wait for the disk.
+  // False: the directory was removed, moved or replaced since it was locked. So the next start
+  // would not find data that is written now. From any thread; may wait for the disk.
   bool InPlace() const;
 
  private:

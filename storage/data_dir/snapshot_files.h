@@ -29,7 +29,7 @@ struct SnapshotManifest {
   uint64_t bytes() const;
 };
 
-// What the state machine of a snapshot says about itself.
+// What the state machine in a snapshot contains.
 struct SnapshotContents {
   Revision revision = 0;
   Revision compacted = -1;  // as StateSnapshot::compacted_revision

@@ -40,7 +40,8 @@ class MemoryDisk {
   // all its views must have been destroyed before.
   void Crash(uint64_t kept = 0);
 
-  // A disk that loses what was durable: from now on the last `batches` durable ones can be lost.
+  // Simulates a disk that loses durable data: from now on the last `batches` durable batches can be
+  // lost.
   void KeepTorn(uint64_t batches);
   // Returns a copy without up to `batches` of the last ones. Nothing may be at risk or pinned.
   std::shared_ptr<MemoryDisk> Torn(uint64_t batches) const;

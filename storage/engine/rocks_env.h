@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_ENV_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_ENV_H_
 
-// What RocksDB runs on: the file system, whose slow operations the watchdog sees
+// The environment of RocksDB: the file system, whose slow operations the watchdog sees
 // (rocks_file_system.h), and the threads for its background work.
 //
 // Log and state machine have a flush thread and a compaction thread each. A write to the log waits

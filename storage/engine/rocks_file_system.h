@@ -1,9 +1,9 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_FILE_SYSTEM_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_FILE_SYSTEM_H_
 
-// RocksDB's view of the file system: each system call that may wait for the disk is marked as a
+// The file system that RocksDB uses. It marks each system call that may wait for the disk as a
 // DiskOperation (storage/base/disk_operations.h), and WhenFull decides what happens when the disk
-// is full. Otherwise it is the file system below.
+// is full. All else is done by another file system below it.
 
 #include <atomic>
 #include <cstdint>
@@ -63,8 +63,9 @@ class WhenFull {
   const std::function<void()> on_wait_;
   std::atomic<bool> closed_{false};
   std::atomic<int> waits_{0};
-  // The last compaction that did not fit: the room when it began, and when that was (in seconds of
-  // a monotonic clock). 0: there was none since one fitted.
+  // The last compaction that did not fit: the space when it began (Room::ForCompactions), and the
+  // time when it failed (in seconds of a monotonic clock). 0: there was none, or a later one
+  // fitted.
   std::atomic<uint64_t> refused_room_{0};
   std::atomic<int64_t> refused_at_{0};
 };

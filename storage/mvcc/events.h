@@ -44,8 +44,8 @@ class EventCursor {
   const std::unique_ptr<Iterator> it_;
   EventId id_;
   Event event_;
-  // Of the revision `replaced_in_`: the records of versions that the same revision replaced by
-  // tombstones, by key (layout.h).
+  // The records of versions that revision `replaced_in_` both made and replaced by tombstones, by
+  // key (layout.h).
   Revision replaced_in_ = 0;
   std::map<std::string, std::string, std::less<>> replaced_;
 };

@@ -22,7 +22,7 @@
 
 namespace raftkv::mvcc {
 
-// Adds to the batch what is removed next: a millisecond or two of work, and not more than the meter
+// Adds the next removals to the batch: a millisecond or two of work, and not more than the meter
 // allows. Each event costs a step, and its bytes cost more. `next` is the first event that is not
 // processed yet; it is advanced and must be saved in the same batch. Processing an event twice is
 // harmless. Returns true at the end; `next` is then where the next compaction begins. `batch` is

@@ -88,7 +88,7 @@ class Writer {
   Head HeadOf(std::string_view key, Meter* meter = nullptr);
   // Returns the key with its current value. `head` is its head, and must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
-  // Of all records that Load has read since the last call.
+  // The bytes of all records that Load has read since the last call.
   size_t TakeLoadedBytes() { return std::exchange(loaded_bytes_, 0); }
 
   // The request must have been checked, so the key exists if its value or lease is kept. Sets all

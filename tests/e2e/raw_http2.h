@@ -31,9 +31,10 @@ class RawConnection {
   int fd() const { return fd_; }
   // False: the other side has closed the connection, or has not read for 20 seconds.
   bool Send(const std::string& bytes);
-  // What arrives until the other side closes the connection, or nothing arrives for some seconds.
+  // Returns the bytes that arrive until the other side closes the connection, or until none arrive
+  // for some seconds.
   std::string ReadAll();
-  // What arrives until it contains `text`, or nothing arrives for some seconds.
+  // Returns the bytes that arrive until they contain `text`, or until none arrive for some seconds.
   std::string ReadUntil(const std::string& text);
 
  private:

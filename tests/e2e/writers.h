@@ -34,7 +34,7 @@ class Writers {
 
   // Starts to measure the time until a put is acknowledged that is sent after this call.
   void StartClock();
-  // That time; nullopt if there is none within `timeout`.
+  // Waits for that acknowledgement and returns the time; nullopt: there is none within `timeout`.
   std::optional<absl::Duration> WaitForAcknowledgement(absl::Duration timeout);
 
   // The longest time without an acknowledged put since the last call.

@@ -1,7 +1,7 @@
 #ifndef RAFTKV_TESTS_FUZZ_INPUT_H_
 #define RAFTKV_TESTS_FUZZ_INPUT_H_
 
-// What several targets use: they take an input apart, and write files.
+// Functions that several targets use, to take an input apart and to write files.
 
 #include <algorithm>
 #include <cstddef>

@@ -1,9 +1,9 @@
 #ifndef RAFTKV_TESTS_FUZZ_TARGETS_H_
 #define RAFTKV_TESTS_FUZZ_TARGETS_H_
 
-// What reads bytes that others wrote: from peers, from clients, from the disk, from people. Each
-// target gives any bytes to one of these readers. A target ends the process if the reader does, or
-// if the reader accepts what it should not.
+// The code that reads bytes from peers, clients, the disk or people. Each target gives arbitrary
+// bytes to one of these readers. A target ends the process if the reader does, or if the reader
+// accepts wrong input.
 //
 // `make fuzz` runs each target with libFuzzer (fuzzer.cc). corpus_test.cc replays the committed
 // inputs in `make test`.

@@ -88,7 +88,7 @@ class Cluster {
       for (const raft::Entry& entry : entries) committed[entry.id.index] = entry;
     }
 
-    // What of this kind it has sent since the last Turn began.
+    // The messages of this kind that it has sent since the last Turn began.
     template <typename Body>
     std::vector<PeerMessage> Sent() const {
       std::vector<PeerMessage> of_kind;

@@ -90,7 +90,7 @@ class Model {
   // of each key at the compacted revision, every later one, and deletions at the compacted revision
   // itself, which a watch from that revision must see.
   std::set<std::pair<std::string, int64_t>> Stored(const Moment& at) const;
-  // What a watch of everything gets of one revision, with prev_kv.
+  // The events of one revision that a watch of all keys gets, with prev_kv.
   std::vector<mvccpb::Event> EventsOf(int64_t revision) const;
   // A 64-bit hash of History, for comparisons.
   absl::Status HashOfHistory(const Moment& at, int64_t revision, uint64_t* hash) const;

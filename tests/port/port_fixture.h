@@ -67,7 +67,7 @@ class PortFixture : public testing::Test, protected Router {
     for (StreamCommand& command : command_queue_.Take()) connection_->Execute(&command);
   }
 
-  // What the connection sends now. The client reads it.
+  // Returns the bytes that the connection sends now. The client reads them.
   std::string Sent() {
     EXPECT_TRUE(connection_->Write(now_));
     std::string all;

@@ -59,7 +59,7 @@ class History {
   uint64_t reads() const { return reads_; }
   uint64_t pending() const { return pending_; }
   uint64_t Unanswered(int member) const;
-  // What the clients know: from it they build requests.
+  // The clients' knowledge, from which they build requests.
   Revision known_revision() const { return known_revision_; }
   Revision known_compacted() const { return known_compacted_; }
   Revision known_mod(const std::string& key) const {

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_TESTS_SIM_LEDGER_H_
 #define RAFTKV_TESTS_SIM_LEDGER_H_
 
-// The ledger is the sequence of committed entries. The first commit of an index, on any member,
-// adds its entry. The ledger also applies each entry to the model of the key-value store
+// The ledger is the sequence of committed entries of one run. The first commit of an index, on any
+// member, adds its entry. The ledger also applies each entry to the model of the key-value store
 // (tests/model). Members are checked against the ledger and the model:
 //
 //   I5   The entries that are handed to an applier are those of the ledger, without a gap, from the
@@ -14,9 +14,9 @@
 //   I14  The state in a snapshot that is sent or installed is the one right after the last entry of
 //        the snapshot. The digests that it keeps are those after their entries. (raft_checker.h
 //        checks the rest of I14.)
-//   I16  No command is in the ledger twice. Of the entries with the same command of a session, one
-//        is executed at most, and all that the session has decided have the same answer. (history.h
-//        checks the rest of I16.)
+//   I16  No command is in the ledger twice. A command of a session may be in several entries: at
+//        most one of them is executed, and all answers that the session gives to them are equal.
+//        (history.h checks the rest of I16.)
 //
 // Each client command carries its operation number (MarkOperation), from which the ledger knows
 // which operation an entry belongs to.

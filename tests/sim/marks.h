@@ -20,7 +20,7 @@ namespace raftkv::sim {
   X(kElectionLost, "candidate denied a vote")                                 \
   X(kCheckQuorum, "leader stepped down by CheckQuorum")                       \
   X(kDeposed, "leader deposed by a higher term")                              \
-  X(kLeaderStepsDown, "leader stepped down in its own term")                    \
+  X(kLeaderStepsDown, "leader stepped down in its own term")                  \
   X(kEarlyWon, "election won early: the leader's connection broke")           \
   X(kEarlyLost, "early round of pre-votes lost")                              \
   X(kEarlyRetried, "early round of pre-votes retried")                        \

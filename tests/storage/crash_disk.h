@@ -66,7 +66,7 @@ class CrashDisk {
   // Paths and contents. The paths of directories end with '/' and come before what is in them.
   using Image = std::map<std::string, std::string>;
   Image After(Loss loss, sim::Rng* rng) const;
-  // What the program sees.
+  // The files as the program sees them.
   Image Now() const;
 
   // -1: there is no such path. An empty path is the recorded directory.

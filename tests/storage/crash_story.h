@@ -26,8 +26,8 @@
 
 namespace raftkv {
 
-// What the cluster has committed, at a member outside of the recorded directory. It has all entries
-// and sends snapshots.
+// Everything that the cluster has committed. It is held by a member outside of the recorded
+// directory, which sends snapshots.
 class History {
  public:
   explicit History(const std::string& dir);
@@ -80,7 +80,7 @@ class CrashStory {
   std::vector<Outcome> CrashBefore(size_t point);
 
  private:
-  // What can be seen of a log.
+  // The visible state of a log.
   struct Shape {
     raft::HardState hard_state;
     raft::Index first = 1;
