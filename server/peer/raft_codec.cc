@@ -27,6 +27,34 @@ bool Plausible(std::initializer_list<uint64_t> numbers) {
 // {0, 0} is the position before the log. An entry has both an index and a term.
 bool IsEntryId(uint64_t term, uint64_t index) { return (term == 0) == (index == 0); }
 
+// Whether a client or any member may propose the command. False: only a leader proposes it, or
+// nobody. A command that is not named here does not compile (-Werror=switch).
+bool MayBeForwarded(const proto::Command& command) {
+  switch (command.op_case()) {
+    case proto::Command::kPut:
+    case proto::Command::kDeleteRange:
+    case proto::Command::kTxn:
+    case proto::Command::kCompaction:
+    case proto::Command::kLeaseGrant:
+    case proto::Command::kLeaseRevoke:
+    case proto::Command::kRenewLeases:
+    case proto::Command::kChangeAlarm:
+      return true;
+    case proto::Command::kChangeMembers: {
+      const proto::ChangeMembers& change = command.change_members();
+      return !change.has_begin() && !change.has_count() && change.voters().empty() &&
+             change.learners().empty();
+    }
+    case proto::Command::kRecordStoreId:
+    case proto::Command::kSetClusterVersion:
+    case proto::Command::kExpireLeases:
+    case proto::Command::kBumpRevision:
+    case proto::Command::OP_NOT_SET:
+      break;
+  }
+  return false;
+}
+
 }  // namespace
 
 proto::RequestVoteRequest Encode(const raft::Message& from, const raft::RequestVote& body) {
@@ -298,12 +326,8 @@ absl::StatusOr<ForwardedProposal> Decode(raft::MemberId origin,
   if (command.ByteSizeLong() != size) return Malformed("a command with unknown fields");
   const ClusterVersion needs = Needs(command);
   if (needs > kNewestVersion) return Malformed("an unknown command");
+  if (!MayBeForwarded(command)) return Malformed("a command that no client proposes");
   const proto::ChangeMembers& change = command.change_members();
-  if (command.has_record_store_id() || command.has_set_cluster_version() ||
-      command.has_expire_leases() || command.has_bump_revision() || change.has_begin() ||
-      change.has_count() || !change.voters().empty() || !change.learners().empty()) {
-    return Malformed("a command that no client proposes");
-  }
   if (change.has_publish() && change.publish().id() != origin) {
     return Malformed("the name of another member");
   }

@@ -184,7 +184,12 @@ proto::CommandResponse SessionTable::Reduced(const proto::CommandResponse& respo
     case proto::CommandResponse::kChangeAlarm:
       reduced.mutable_change_alarm();
       break;
-    default:  // never large
+    case proto::CommandResponse::kCompaction:  // these are never large
+    case proto::CommandResponse::kLeaseGrant:
+    case proto::CommandResponse::kLeaseRevoke:
+    case proto::CommandResponse::kRenewLeases:
+    case proto::CommandResponse::kChangeMembers:
+    case proto::CommandResponse::OP_NOT_SET:
       reduced = response;
   }
   return reduced;

@@ -53,6 +53,11 @@ class TableList {
     return std::get<Table>(tables_);
   }
 
+  // How many rows have the command.
+  static constexpr int RowsOf(proto::Command::OpCase op) {
+    return (0 + ... + static_cast<int>(Rows::Applies(op)));
+  }
+
   absl::Status Load() {
     absl::Status status;
     ((status = Get<typename Rows::Table>().Load(), status.ok()) && ...);

@@ -10,9 +10,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "storage/version.h"
 #include "tests/e2e/traffic.h"
 
 namespace raftkv::e2e {
@@ -22,7 +24,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr char kRaised[] = "the cluster version is 4 now";
+const std::string kRaised = absl::StrCat("the cluster version is ", kNewestVersion, " now");
 constexpr int kBadInput = 2;
 
 using Environment = std::map<std::string, std::string>;
@@ -108,7 +110,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
     ExpectVersions(cluster, i, 1, 1);
     Replace(cluster, i, NewRelease());
     if (i == 0) {  // there is a way back as long as a member is of the old release
-      ExpectVersions(cluster, i, 1, 4);
+      ExpectVersions(cluster, i, 1, kNewestVersion);
       Replace(cluster, i, OldRelease());
       ExpectVersions(cluster, i, 1, 1);
       Replace(cluster, i, NewRelease());
@@ -126,7 +128,7 @@ TEST(Upgrade, TheClusterVersionRisesOnceTheLastMemberIsUpgradedUnderLoad) {
   EXPECT_TRUE(cluster.MembersAreEqual());
   EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty());
   for (int i = 0; i < cluster.size(); ++i) {
-    ExpectVersions(cluster, i, 4, 4);
+    ExpectVersions(cluster, i, kNewestVersion, kNewestVersion);
     EXPECT_TRUE(PutWithField(cluster.connection(i)).ok());
   }
 

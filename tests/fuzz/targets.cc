@@ -117,34 +117,37 @@ void CheckDiverged(std::string_view bytes) {
   CHECK(again->index == diverged->index && again->majority == diverged->majority);
 }
 
+void CheckAppend(std::string_view bytes) {
+  CheckMessage<raft::AppendEntries, proto::AppendEntriesRequest>(
+      bytes, [](proto::AppendEntriesRequest& in) { return &in; });
+}
+
+void CheckReadIndexRequest(std::string_view bytes) {
+  CheckMessage<raft::ReadIndexRequest, proto::ForwardRequest>(
+      bytes, [](const proto::ForwardRequest& in) -> const auto& { return in.read_index(); });
+}
+
+void CheckReadIndexReply(std::string_view bytes) {
+  CheckMessage<raft::ReadIndexReply, proto::ForwardResponse>(
+      bytes, [](const proto::ForwardResponse& in) -> const auto& { return in.read_index(); });
+}
+
+// The first byte of the input chooses one of them. A new one goes to the end (examples.cc).
+constexpr void (*kPeerMessages[])(std::string_view) = {
+    CheckMessage<raft::RequestVote, proto::RequestVoteRequest>,
+    CheckMessage<raft::RequestVoteReply, proto::RequestVoteResponse>,
+    CheckMessage<raft::TimeoutNow, proto::TimeoutNowRequest>,
+    CheckAppend,
+    CheckMessage<raft::AppendEntriesReply, proto::AppendEntriesResponse>,
+    CheckReadIndexRequest,
+    CheckReadIndexReply,
+    CheckProposal,
+    CheckReplies,
+    CheckDigests,
+    CheckDiverged};
+
 void RunPeerMessage(std::string_view input) {
-  switch (TakeByte(&input) % 11) {
-    case 0:
-      return CheckMessage<raft::RequestVote, proto::RequestVoteRequest>(input);
-    case 1:
-      return CheckMessage<raft::RequestVoteReply, proto::RequestVoteResponse>(input);
-    case 2:
-      return CheckMessage<raft::TimeoutNow, proto::TimeoutNowRequest>(input);
-    case 3:
-      return CheckMessage<raft::AppendEntries, proto::AppendEntriesRequest>(
-          input, [](proto::AppendEntriesRequest& in) { return &in; });
-    case 4:
-      return CheckMessage<raft::AppendEntriesReply, proto::AppendEntriesResponse>(input);
-    case 5:
-      return CheckMessage<raft::ReadIndexRequest, proto::ForwardRequest>(
-          input, [](const proto::ForwardRequest& in) -> const auto& { return in.read_index(); });
-    case 6:
-      return CheckMessage<raft::ReadIndexReply, proto::ForwardResponse>(
-          input, [](const proto::ForwardResponse& in) -> const auto& { return in.read_index(); });
-    case 7:
-      return CheckProposal(input);
-    case 8:
-      return CheckReplies(input);
-    case 9:
-      return CheckDigests(input);
-    default:
-      return CheckDiverged(input);
-  }
+  kPeerMessages[TakeByte(&input) % std::size(kPeerMessages)](input);
 }
 
 void RunSnapshotHeader(std::string_view input) {
@@ -193,10 +196,12 @@ std::unique_ptr<StateMachine> SmallStore() {
 
 // An entry that the codec accepts must be applied, with the same effect on every member.
 void RunCommand(std::string_view input) {
+  const auto one = SmallStore(), other = SmallStore();
+  const raft::EntryId last = one->applied();
   proto::AppendEntriesRequest append;
   append.set_term(1);
-  append.set_prev_log_term(1);
-  append.set_prev_log_index(5);
+  append.set_prev_log_term(last.term);
+  append.set_prev_log_index(last.index);
   proto::Entry* entry = append.add_entries();
   entry->set_term(1);
   entry->set_type(TakeByte(&input) % 4 == 0 ? proto::CONFIGURATION : proto::COMMAND);
@@ -204,10 +209,9 @@ void RunCommand(std::string_view input) {
   const absl::StatusOr<raft::Message> message = Decode(&append);
   if (!message.ok()) return;
   const auto& entries = std::get<raft::AppendEntries>(message->body).entries;
-  const auto one = SmallStore(), other = SmallStore();
   const auto results = one->Apply(entries);
   other->Apply(entries);
-  if (!results.empty()) CHECK_EQ(one->applied().index, 6u);
+  if (!results.empty()) CHECK_EQ(one->applied().index, last.index + 1);
   CHECK_EQ(one->digest(), other->digest());
   CHECK_EQ(one->revision(), other->revision());
 }

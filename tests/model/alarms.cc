@@ -37,7 +37,6 @@ absl::Status Model::CheckAlarms(const proto::Command& command) const {
 
 absl::Status Model::ChangeAlarm(const proto::ChangeAlarm& change,
                                 etcdserverpb::AlarmResponse* response) {
-  if (absl::Status status = CheckVersion(3); !status.ok()) return status;
   const etcdserverpb::AlarmRequest& request = change.request();
   if (request.alarm() != etcdserverpb::NOSPACE && request.alarm() != etcdserverpb::CORRUPT) {
     return absl::OkStatus();

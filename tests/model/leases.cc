@@ -47,7 +47,6 @@ absl::Status Model::CheckLease(const std::vector<const etcdserverpb::PutRequest*
 
 absl::Status Model::ApplyToLeases(const proto::Command& command, uint64_t index,
                                   proto::CommandResponse* response) {
-  if (absl::Status status = CheckVersion(3); !status.ok()) return status;
   if (command.has_lease_grant()) {
     const etcdserverpb::LeaseGrantRequest& request = command.lease_grant();
     response->mutable_lease_grant()->set_id(request.id());

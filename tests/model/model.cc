@@ -41,6 +41,29 @@ bool HasFilter(const RangeRequest& r) {
          r.max_create_revision() != 0;
 }
 
+// The cluster version that has added the command. A forgotten command does not compile.
+ClusterVersion VersionOf(const proto::Command& command) {
+  switch (command.op_case()) {
+    case proto::Command::kPut:
+    case proto::Command::kDeleteRange:
+    case proto::Command::kTxn:
+    case proto::Command::kCompaction:
+    case proto::Command::kRecordStoreId:
+    case proto::Command::kSetClusterVersion:
+    case proto::Command::OP_NOT_SET:
+      break;
+    case proto::Command::kLeaseGrant:
+    case proto::Command::kLeaseRevoke:
+    case proto::Command::kRenewLeases:
+    case proto::Command::kExpireLeases:
+    case proto::Command::kChangeMembers:
+    case proto::Command::kChangeAlarm:
+    case proto::Command::kBumpRevision:
+      return 3;
+  }
+  return 1;
+}
+
 }  // namespace
 
 bool InRange(const std::string& key, const std::string& begin, const std::string& end) {
@@ -94,9 +117,12 @@ const KeyValue* Model::Find(const std::string& key, int64_t revision) const {
 // --- commands
 
 Model::Answer Model::Apply(const proto::Command& command, uint64_t index) {
-  if (!command.has_session()) return Execute(command, index);
   Answer answer;
   answer.revision = revision_;
+  answer.status =
+      CheckVersion(std::max<ClusterVersion>(VersionOf(command), command.has_session() ? 4 : 1));
+  if (!answer.status.ok()) return answer;
+  if (!command.has_session()) return Execute(command, index);
   answer.status = CheckSession(command);
   if (!answer.status.ok()) return answer;
   const auto known = kept_.find({command.session().lease_id(), command.session().seq()});
@@ -146,8 +172,7 @@ void Model::ApplyOperation(const proto::Command& command, uint64_t index, Answer
       header = answer.response.mutable_compaction()->mutable_header();
       break;
     case proto::Command::kBumpRevision:
-      answer.status = CheckVersion(3);
-      if (answer.status.ok()) revision_ += command.bump_revision().by();
+      revision_ += command.bump_revision().by();
       break;
     case proto::Command::kRecordStoreId:
       answer.status = RecordStoreId(command.record_store_id());
@@ -301,7 +326,6 @@ absl::Status Model::CheckVersion(ClusterVersion needs) const {
 // votes.
 absl::Status Model::ChangeMembers(const proto::ChangeMembers& change,
                                   proto::ChangeMembersResponse* response) {
-  if (absl::Status status = CheckVersion(3); !status.ok()) return status;
   if (change.voters().empty()) {
     return absl::InvalidArgumentError("a change of the members without a configuration");
   }

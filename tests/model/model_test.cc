@@ -76,8 +76,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> OpenInMemory(const StateMachineOpt
 
 // The cluster version can be raised after this many entries. Other attempts to raise it fail.
 constexpr size_t kEntriesOfVersion1 = 5'000;
-constexpr size_t kEntriesOfVersion2 = 8'000;
-constexpr size_t kEntriesOfVersion3 = 11'000;
+constexpr size_t kEntriesOfALaterVersion = 3'000;
 
 // The state machine under test, which is restarted many times, and another one (sleeper_) that
 // applies the same log, is never restarted, and does little of its physical compaction.
@@ -136,10 +135,9 @@ class Trial {
   }
 
   ClusterVersion NextVersion() const {
-    return log_.size() < kEntriesOfVersion1   ? 1
-           : log_.size() < kEntriesOfVersion2 ? 2
-           : log_.size() < kEntriesOfVersion3 ? 3
-                                              : 4;
+    if (log_.size() < kEntriesOfVersion1) return kFirstVersion;
+    const size_t later = (log_.size() - kEntriesOfVersion1) / kEntriesOfALaterVersion;
+    return std::min<ClusterVersion>(kFirstVersion + 1 + later, kNewestVersion);
   }
 
   // A few entries in one batch, so that later ones must see what earlier ones did.

@@ -17,7 +17,6 @@ std::vector<uint64_t> Model::Numbers(int64_t lease) const {
 }
 
 absl::Status Model::CheckSession(const proto::Command& command) const {
-  if (absl::Status status = CheckVersion(4); !status.ok()) return status;
   const proto::Session& session = command.session();
   if (!leases_.contains(session.lease_id())) {
     return absl::FailedPreconditionError("session expired");

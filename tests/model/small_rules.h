@@ -5,6 +5,8 @@
 // reach the limits, counts span several blocks, and any two versions come to different verdicts,
 // also those whose real rules are equal.
 
+#include <iterator>
+
 #include "storage/state_machine.h"
 #include "storage/version.h"
 
@@ -38,7 +40,9 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
     rules.all_session_answer_bytes = 300;
     return rules;
   }();
-  return version == 1 ? kVersion1 : version == 2 ? kVersion2 : version == 3 ? kVersion3 : kVersion4;
+  static constexpr const Rules* kRules[] = {&kVersion1, &kVersion2, &kVersion3, &kVersion4};
+  static_assert(std::size(kRules) == kNewestVersion, "each version has small rules of its own");
+  return *kRules[version - 1];
 }
 
 inline StateMachineOptions SmallOptions() {

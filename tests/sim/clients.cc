@@ -113,14 +113,28 @@ uint64_t World::Ask(int number, Wish wish, int client) {
 }
 
 proto::Command World::CommandOf(Wish wish) {
-  return wish == Wish::kPut      ? requests_.Put()
-         : wish == Wish::kDelete ? requests_.Delete()
-         : wish == Wish::kSwap   ? requests_.Swap()
-         : wish == Wish::kTxn    ? requests_.Txn()
-         : wish == Wish::kGrant  ? requests_.LeaseGrant()
-         : wish == Wish::kRevoke ? requests_.LeaseRevoke()
-         : wish == Wish::kAlarm  ? AlarmChange()
-                                 : requests_.Compaction();
+  switch (wish) {
+    case Wish::kPut:
+      return requests_.Put();
+    case Wish::kDelete:
+      return requests_.Delete();
+    case Wish::kSwap:
+      return requests_.Swap();
+    case Wish::kTxn:
+      return requests_.Txn();
+    case Wish::kCompact:
+      return requests_.Compaction();
+    case Wish::kGrant:
+      return requests_.LeaseGrant();
+    case Wish::kRevoke:
+      return requests_.LeaseRevoke();
+    case Wish::kAlarm:
+      return AlarmChange();
+    case Wish::kRenew:
+    case Wish::kRead:
+      break;
+  }
+  LOG(FATAL) << "not a wish for a command";
 }
 
 // A client opens a session, and writes in it. It mostly sends a write again, at any member, until

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
+#include "storage/tables/tables.h"
 #include "tests/model/small_rules.h"
 #include "tests/storage/store_test.h"
 
@@ -103,15 +104,17 @@ TEST_F(VersionTest, AnEntryThatIsNotUnderstoodChangesNothing) {
   std::vector<std::string> lines;
   const auto state = OpenWith({.not_understood = [&](const auto& line) { lines.push_back(line); }});
   const std::vector<raft::Entry> raise = {MakeEntry(1, 1, PutCommand("k", "v")),
-                                          MakeEntry(1, 2, RaiseCommand(5)),
+                                          MakeEntry(1, 2, RaiseCommand(kNewestVersion + 1)),
                                           MakeEntry(1, 3, PutCommand("k", "w"))};
   EXPECT_EQ(state->Apply(raise).size(), 1u);
   EXPECT_EQ(state->applied().index, 1u);
   EXPECT_EQ(state->cluster_version(), 1u);
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_EQ(lines.back(),
-            "entry 2 raises the cluster version to 5, but this raftkv-server knows versions up to "
-            "4: run a newer raftkv-server on this data directory; nothing was changed");
+  EXPECT_EQ(
+      lines.back(),
+      absl::StrCat("entry 2 raises the cluster version to ", kNewestVersion + 1,
+                   ", but this raftkv-server knows versions up to ", kNewestVersion,
+                   ": run a newer raftkv-server on this data directory; nothing was changed"));
 
   EXPECT_EQ(state->Apply({MakeEntry(1, 2, UnknownCommand())}).size(), 0u);
   EXPECT_EQ(lines.back(),
@@ -121,8 +124,8 @@ TEST_F(VersionTest, AnEntryThatIsNotUnderstoodChangesNothing) {
 }
 
 TEST_F(VersionTest, TheProductEndsWithOneLineAndExitCode2) {
-  EXPECT_EXIT(Apply(RaiseCommand(5)), testing::ExitedWithCode(2),
-              "entry 1 raises the cluster version to 5");
+  EXPECT_EXIT(Apply(RaiseCommand(kNewestVersion + 1)), testing::ExitedWithCode(2),
+              absl::StrCat("entry 1 raises the cluster version to ", kNewestVersion + 1));
 }
 
 TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
@@ -131,18 +134,19 @@ TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
   state_.reset();
   {
     MemoryEngine engine(disk_, Durability::kFlushed);
-    std::string five;
-    PutFixed64(&five, 5);
+    std::string newer;
+    PutFixed64(&newer, kNewestVersion + 1);
     WriteBatch batch;
-    batch.Put(mvcc::kClusterVersionKey, five);
+    batch.Put(mvcc::kClusterVersionKey, newer);
     engine.Write(batch, /*sync=*/false);
     engine.Flush();
   }
   EXPECT_EQ(
       StateMachine::Open(std::make_unique<MemoryEngine>(disk_, Durability::kFlushed)).status(),
       absl::FailedPreconditionError(
-          "state machine: the cluster version is 5, but this raftkv-server knows versions up "
-          "to 4: run a newer raftkv-server on this data directory; nothing was changed"));
+          absl::StrCat("state machine: the cluster version is ", kNewestVersion + 1,
+                       ", but this raftkv-server knows versions up to ", kNewestVersion,
+                       ": run a newer raftkv-server on this data directory; nothing was changed")));
 }
 
 // A version adds a field to a request that exists already.
@@ -193,6 +197,16 @@ TEST_F(FieldTest, AboveTheProgramsVersionEndsIt) {
   EXPECT_EXIT(Apply(with_field_), testing::ExitedWithCode(2),
               "entry 2 holds a command that this raftkv-server does not know: run a newer "
               "raftkv-server on this data directory; nothing was changed");
+}
+
+// Without a row in storage/tables/tables.h, a command would succeed and do nothing.
+TEST(Tables, EveryCommandBelongsToOne) {
+  const auto* const op = proto::Command::descriptor()->FindOneofByName("op");
+  ASSERT_NE(op, nullptr);
+  for (int i = 0; i < op->field_count(); ++i) {
+    const auto command = static_cast<proto::Command::OpCase>(op->field(i)->number());
+    EXPECT_EQ(Tables::RowsOf(command), 1) << op->field(i)->name();
+  }
 }
 
 TEST(Needs, NamesTheVersionThatDefinesACommand) {
