@@ -298,8 +298,9 @@ class Logger {
   void Log(const WaitingForPeers& e) {
     LOG(INFO) << "first start with the data directory " << data_dir_ << ": "
               << Describe(e, NameEach(e.missing))
-              << ", or until a leader sends its log; check that these members run and that their "
-                 "peer_url is right. If this member has run before, was it started from another "
+              << ", or until a leader sends its log; check that these members run, and that the "
+                 "config files of all members have the same peer URLs. If this member has run "
+                 "before, was it started from another "
                  "directory? If it is to join a running cluster, stop it, remove the data "
                  "directory, and start it with --join";
   }

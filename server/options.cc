@@ -161,10 +161,19 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
   options.names = config.joined_names;
+  if (identity.joined) return options;  // the cluster says who its members are
   for (const MemberConfig& member : config.members) {
-    if (member.id == self.id || identity.joined) continue;
+    if (member.id == self.id) continue;
     options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
   }
+  options.listed.set_name(self.name);
+  options.listed.set_cluster_name(config.cluster_name);
+  for (const MemberConfig& member : config.members) {
+    proto::ListedMember* listed = options.listed.add_members();
+    listed->set_name(member.name);
+    listed->set_peer_url(member.peer_url);
+  }
+  if (identity.restored) options.listed.set_restored_from(identity.restored->token);
   return options;
 }
 

@@ -223,7 +223,12 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
       event_log(
           EventLogger(self.id, Names(config, self), NamesIn(config), AbsolutePath(self.data_dir)),
-          &peers, self.id, std::move(on_removed)),
+          &peers, self.id,
+          [this, on_removed = std::move(on_removed)] {
+            // Another member may have told it: then its own state does not say it.
+            if (absl::Status s = NoteRemoved(self.data_dir); !s.ok()) LOG(WARNING) << s.message();
+            on_removed();
+          }),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -38,6 +39,10 @@ class NewFile {
   }
 
   absl::Status Create() {
+    std::error_code error;
+    if (std::filesystem::is_directory(path_, error)) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": is a directory; name a file"));
+    }
     fd_ = open(part_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
     created_ = fd_ >= 0;
     return created_ ? absl::OkStatus() : SystemError(part_, "cannot create", errno);

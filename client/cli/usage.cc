@@ -37,6 +37,20 @@ std::vector<const CLI::App*> VerbsOf(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
+// Whether `word` has more letters in common with `name` than others. "foo" and "top" differ in two
+// letters only, and nobody means one by the other.
+bool MostLettersAreIn(const std::string& name, const std::string& word) {
+  std::string left = name;
+  size_t common = 0;
+  for (const char letter : word) {
+    const size_t at = left.find(letter);
+    if (at == std::string::npos) continue;
+    left.erase(at, 1);
+    ++common;
+  }
+  return 2 * common > word.size();
+}
+
 // The verb or flag that was probably meant.
 struct Guess {
   size_t distance = 3;  // only what is nearer than this is suggested
@@ -51,7 +65,9 @@ void GuessAmong(const CLI::App& app, const std::string& path, const std::string&
     const bool begins =
         word.size() >= 3 && (absl::StartsWith(name, word) || absl::StartsWith(word, name));
     const size_t distance = begins ? 1 : EditDistance(word, name);
-    if (distance < std::min(best->distance, word.size())) *best = {distance, path + name};
+    if (distance < std::min(best->distance, word.size()) && MostLettersAreIn(name, word)) {
+      *best = {distance, path + name};
+    }
     GuessAmong(*verb, path + name + " ", word, best);
   }
 }

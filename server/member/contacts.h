@@ -27,6 +27,11 @@ class Contacts {
   // message.
   void OnForwardLost(raft::MemberId peer) { forward_lost_.insert(peer); }
 
+  // When the last message of the peer came, if no stream broke after it.
+  MonotonicTime HeardAt(raft::MemberId peer) const {
+    const auto heard = heard_.find(peer);
+    return heard == heard_.end() ? MonotonicTime::InfinitePast() : heard->second;
+  }
   bool MayForwardTo(raft::MemberId peer) const { return !forward_lost_.contains(peer); }
   // Whether a message of the peer came within this time, no stream broke after it, and proposals
   // can be forwarded to the peer.

@@ -13,8 +13,12 @@ constexpr char kReplace[] =
 constexpr char kChoose[] =
     "Some member forgot what it had saved, most likely because an older copy of its data directory "
     "was put back, and writes were acknowledged in both histories. Both members have halted, and "
-    "neither history is overwritten. Keep all data directories, find out whose directory was put "
-    "back, and choose the history to keep: README, \"An older copy was put back\"";
+    "neither history is overwritten. Keep all data directories. First find out which member has "
+    "which history, whose directory was put back, and when: raftkv endpoint status of all members "
+    "says which ones contradict each other, the log of each says whom it followed, and raftkv "
+    "endpoint hashkv compares those that still serve. Before you have chosen the history to keep, "
+    "do not remove or replace a member, empty a directory, or use --force-new-cluster: README, "
+    "\"An older copy was put back\"";
 
 }  // namespace
 
@@ -53,8 +57,11 @@ std::string Describe(const Fault& fault, const std::function<std::string(raft::M
       return absl::StrCat(
           "halted: after entry ", fault.entry.index,
           " the states of the members differ, and no state is that of a majority. "
-          "All members have halted. Keep all data directories, decide "
-          "which member's state to keep, and start that member with --force-new-cluster");
+          "All members have halted. Keep all data directories. First find out which state is "
+          "right: "
+          "the leader's log has the digest of each member, and a member serves again for some time "
+          "when it is restarted, so raftkv endpoint hashkv and raftkv get can compare them. Only "
+          "then start the member whose state to keep with --force-new-cluster");
     case Fault::Kind::kOlderCopy:
       return absl::StrCat("halted: ", name(fault.peer),
                           " knows that the log of this member was at "

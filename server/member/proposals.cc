@@ -36,7 +36,7 @@ std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, r
     proposal.leader = leader;
     proposal.term = term;
     proposal.bound = bound;
-    proposal.leader_stopped = false;
+    proposal.lost_at = MonotonicTime::InfiniteFuture();
     proposal.request->set_proposed(true);
     return ForwardedProposal{number, proposal.payload, proposal.needs, proposal.changes_members,
                              term};
@@ -54,13 +54,10 @@ void Proposals::OnDeclined(uint64_t number, raft::MemberId leader) {
 }
 
 void Proposals::OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next) {
-  if (const raft::Term term = WaitAgain(number, leader); term != 0) Pause(term, next);
-}
-
-void Proposals::Pause(raft::Term term, MonotonicTime until) {
-  if (term < paused_term_) return;
+  const raft::Term term = WaitAgain(number, leader);
+  if (term == 0 || term < paused_term_) return;
   paused_term_ = term;
-  paused_until_ = until;
+  paused_until_ = next;
 }
 
 raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
@@ -127,7 +124,7 @@ void Proposals::FailInFlightIf(Fate fate, Predicate predicate) {
 
 void Proposals::OnLeaderIs(raft::MemberId leader, raft::Term term) {
   FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) {
-    return p.term == term && p.leader != leader && !p.leader_stopped;
+    return p.term == term && p.leader != leader && !p.bound;
   });
 }
 
@@ -139,14 +136,31 @@ void Proposals::OnTermSettled(raft::Term term) {
   FailInFlightIf(Fate::kUnknownLeaderLost, [&](const Proposal& p) { return p.term < term; });
 }
 
-void Proposals::OnForwardLost(raft::MemberId peer) {
+void Proposals::OnForwardLost(raft::MemberId peer, MonotonicTime now) {
   FailInFlightIf(Fate::kUnknownConnection,
-                 [&](const Proposal& p) { return p.leader == peer && !p.leader_stopped; });
+                 [&](const Proposal& p) { return p.leader == peer && !p.bound; });
+  for (auto& [number, proposal] : all_) {
+    if (proposal.leader == peer) proposal.lost_at = std::min(proposal.lost_at, now);
+  }
+  first_lost_at_ = std::min(first_lost_at_, now);
+}
+
+void Proposals::OnLeaderLives(raft::MemberId leader, raft::Term term, MonotonicTime time) {
+  if (time <= first_lost_at_) return;
+  FailInFlightIf(Fate::kUnknownConnection, [&](const Proposal& p) {
+    return p.leader == leader && p.term == term && p.lost_at < time;
+  });
+  first_lost_at_ = MonotonicTime::InfiniteFuture();
+  for (const auto& [number, proposal] : all_) {
+    if (proposal.leader != raft::kNobody) {
+      first_lost_at_ = std::min(first_lost_at_, proposal.lost_at);
+    }
+  }
 }
 
 void Proposals::OnLeaderStopped(raft::MemberId peer) {
   for (auto& [number, proposal] : all_) {
-    if (proposal.leader == peer) proposal.bound = proposal.leader_stopped = true;
+    if (proposal.leader == peer) proposal.bound = true;
   }
 }
 

@@ -6,12 +6,15 @@
 //
 //   waiting    not proposed (there is no leader, or the leader declined it): may be proposed
 //   in flight  proposed here or sent to a leader, in a term. It may be in a log. It ends when it is
-//              committed, or is answered "unknown" when its leader or the connection to it is lost
+//              committed, or waits again
 //
 // Only the leader of its term may propose it. So if an entry of a later term is committed before
 // it, it will never be committed: no log that a later leader may have contains it. Then it waits
-// again. (A leader of the first release does not look at the term. What was sent to such a leader
-// is answered "unknown" then.)
+// again. That also decides what was in flight to a leader that died. But if the connection to the
+// leader broke, and the leader still leads, no such entry comes. Then the answer is "unknown".
+//
+// A leader of the first release does not look at the term. What was sent to such a leader is
+// answered "unknown" when the leader or the connection to it is lost.
 //
 // Owned by the replica. Bounded by the replica's pending_max and pending_bytes_max.
 
@@ -36,7 +39,7 @@ class Proposals {
 
   // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
   // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
-  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain, Pause).
+  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain).
   std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
                                                MonotonicTime now);
 
@@ -52,9 +55,6 @@ class Proposals {
   // `leader` takes none now: in that term nothing more is sent before `next`.
   void OnTryAgain(uint64_t number, raft::MemberId leader, MonotonicTime next);
 
-  // In `term` nothing more is sent before `until`.
-  void Pause(raft::Term term, MonotonicTime until);
-
   // Answers everything that waits.
   void FailWaiting(Fate fate);
 
@@ -66,16 +66,18 @@ class Proposals {
   // already, or if the entry was not proposed by a client of this process.
   PendingRequestPtr TakeCommitted(std::string_view payload);
 
-  // Answers everything in flight that was sent in `term` to another member than `leader`: its fate
-  // is unknown.
+  // No member but `leader` leads in `term`.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
   // An entry of `term` is committed, and TakeCommitted was called for all entries up to it.
   // Everything in flight that was sent in an earlier term waits again.
   void OnTermSettled(raft::Term term);
-  // The connection to `peer` broke: answers everything in flight that was sent to it.
-  void OnForwardLost(raft::MemberId peer);
-  // `peer` has ended the connection because it stops. What is in flight to it stays so until
-  // OnTermSettled, which shows what was proposed in time.
+  // The connection to `peer` broke. What is in flight to it may never have arrived.
+  void OnForwardLost(raft::MemberId peer, MonotonicTime now);
+  // `leader` led in `term` at `time`: answers what was sent to it on connections that had broken by
+  // then.
+  void OnLeaderLives(raft::MemberId leader, raft::Term term, MonotonicTime time);
+  // `peer` has ended the connection because it stops. From then on it proposes nothing, whatever
+  // its release is.
   void OnLeaderStopped(raft::MemberId peer);
   // A snapshot was installed whose last entry is of `term`. It may contain, or have replaced, any
   // proposal that was sent in that term or before: all of these are "unknown".
@@ -92,8 +94,9 @@ class Proposals {
     Caller caller;
     raft::MemberId leader = raft::kNobody;  // nobody: waiting
     raft::Term term = 0;
-    bool bound = false;           // nobody proposes it in a later term
-    bool leader_stopped = false;  // an entry of a later term shows its fate soon
+    bool bound = false;  // nobody proposes it in a later term
+    // When the connection on which it was sent broke.
+    MonotonicTime lost_at = MonotonicTime::InfiniteFuture();
   };
   using Map = std::map<uint64_t, Proposal>;
 
@@ -112,8 +115,10 @@ class Proposals {
   Map all_;                        // by number, hence by arrival
   std::set<uint64_t> waiting_;     // by arrival; some may be answered already
   raft::Term declining_term_ = 0;  // the newest term whose leader takes no proposals any more
-  raft::Term paused_term_ = 0;     // the newest term of Pause
+  raft::Term paused_term_ = 0;     // the newest term of OnTryAgain
   MonotonicTime paused_until_;
+  // No lost_at is less.
+  MonotonicTime first_lost_at_ = MonotonicTime::InfiniteFuture();
 };
 
 }  // namespace raftkv

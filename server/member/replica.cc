@@ -82,7 +82,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   NoteSpace();
   // Call this after all inputs were handled: they also name the proposals that were certainly not
   // sent, which must not be answered "unknown".
-  for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer);
+  for (raft::MemberId peer : std::exchange(forward_lost_, {})) proposals_.OnForwardLost(peer, now_);
   if (arrived_ && may_install) StepSnapshot();
   Tick();
   first_start_.Turn(now);
@@ -98,6 +98,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   AskReads();
   DrainReady();
   NoteLeader();  // a candidate may have saved its own vote
+  NoteLeaderLives();
   transfers_.Note(raft_);
   AskWhetherRemoved();
 }
@@ -193,9 +194,6 @@ void Replica::Handle(const ForwardLost& lost) {
   for (uint64_t number : lost.unsent) proposals_.OnUnsent(number, lost.peer);
   if (lost.stopped) {
     proposals_.OnLeaderStopped(lost.peer);
-    // Another member leads soon. (Or the next process of this peer leads already, if the end of the
-    // old connection was noticed late.)
-    if (raft_.leader() == lost.peer) proposals_.Pause(raft_.term(), now_ + ElectionTimeout());
   } else {
     forward_lost_.insert(lost.peer);
   }
@@ -423,9 +421,6 @@ void Replica::NoteRead(const raft::ReadIndexResult& result) {
 
 void Replica::NoteLeader() {
   if (raft_.leader() == seen_leader_ && raft_.term() == seen_term_) return;
-  // If the leader was lost in the same term, there may never be another leader, so what was sent to
-  // it is answered now. If the term rose, a majority has answered a candidate, so a new leader soon
-  // commits an entry. That entry shows which proposals were lost (OnTermSettled).
   if (raft_.term() == seen_term_) proposals_.OnLeaderIs(raft_.leader(), seen_term_);
   seen_leader_ = raft_.leader();
   seen_term_ = raft_.term();
@@ -440,6 +435,14 @@ void Replica::NoteLeader() {
   MaybeRaiseVersion();
   leads_from_ = raft_.last_index();
   lessor_.OnLeading(now_ + ElectionTimeout());
+}
+
+// A message that a dead leader has sent is handled at most about a heartbeat interval after its
+// connections broke. Or later, if this member was slow: then a fate is unknown that need not be.
+void Replica::NoteLeaderLives() {
+  const raft::MemberId leader = raft_.leader();
+  if (leader == raft::kNobody || leader == options_.raft.id) return;
+  proposals_.OnLeaderLives(leader, raft_.term(), contacts_.HeardAt(leader) - HeartbeatInterval());
 }
 
 // A leader writes to its disk. So if no other member takes over within an election timeout, a full

@@ -170,6 +170,7 @@ class Replica {
   void OnRemoved();
   void NoteRead(const raft::ReadIndexResult& result);
   void NoteLeader();
+  void NoteLeaderLives();
   void StepDownIfFull();
   void AskWhetherRemoved();
   void StepSnapshot();

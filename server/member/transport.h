@@ -6,9 +6,9 @@
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
 // proposals may be dropped but are never duplicated. When their stream breaks, the replica is told
-// (ForwardLost), because it must answer "unknown" to proposals whose fate is unknown. When the
-// streams on which a peer sends appends and heartbeats are aborted, the replica is told, too
-// (PeerLost): the peer's process may have died.
+// (ForwardLost), because the fate of proposals may be unknown. When the streams on which a peer
+// sends appends and heartbeats are aborted, the replica is told, too (PeerLost): the peer's process
+// may have died.
 
 #include <cstdint>
 #include <deque>

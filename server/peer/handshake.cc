@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/clock.h"
+#include "server/peer/member_lists.h"
 
 namespace raftkv {
 
@@ -23,18 +24,24 @@ proto::Peer Handshake::Introduction(raft::MemberId to) const {
   return who;
 }
 
-absl::Status Handshake::Check(const proto::Peer& who) {
+// The sender logs it, too, so it does not say "here".
+std::string Handshake::OtherCluster(const proto::HelloRequest& hello) const {
+  const std::string difference = DifferenceOfLists(listed_, hello);
+  return absl::StrCat(
+      "the member lists differ", difference.empty() ? "" : " (", difference,
+      difference.empty() ? "" : ")",
+      ": if one of the two is to join a running cluster, empty its data_dir and start it with "
+      "--join; if it has lost its data_dir, replace it (raftkv member replace); otherwise compare "
+      "the cluster's name and the peer_url of each [[member]] in the config files of the two, and "
+      "give every member the file, or the backup, that the cluster was started with");
+}
+
+absl::Status Handshake::Check(const proto::Peer& who, const proto::HelloRequest& hello) {
   std::string wrong;
   Rejections::Reason reason{};
   if (who.cluster_id() != cluster_id_) {
     reason = Rejections::Reason::kCluster;
-    wrong = absl::StrFormat(
-        "the member lists differ (cluster id %x here, not %x): if one of the two is to join a "
-        "running cluster, empty its data_dir and start it with --join; if it has lost its "
-        "data_dir, replace it (raftkv member replace); otherwise the config files of the two "
-        "differ in a peer_url or in the cluster's name: give every member the file, or the "
-        "backup, that the cluster was started with",
-        cluster_id_, who.cluster_id());
+    wrong = OtherCluster(hello);
   } else if (who.to() != self_) {
     reason = Rejections::Reason::kReceiver;
     wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());
@@ -54,7 +61,9 @@ absl::Status Handshake::Check(const proto::Peer& who) {
     if (!peers_.contains(who.from())) strangers_.insert(who.from());
     return absl::OkStatus();
   }
-  Count(reason, absl::StrFormat("a peer that calls itself member %x: %s", who.from(), wrong));
+  const std::string sender =
+      hello.name().empty() ? absl::StrFormat("member %x", who.from()) : NameForLine(hello.name());
+  Count(reason, absl::StrCat("a peer that calls itself ", sender, ": ", wrong));
   return absl::FailedPreconditionError(wrong);
 }
 

@@ -42,15 +42,18 @@ class Handshake {
     std::string name;
     std::string address;  // host:port
   };
-  // `peers` are the other members.
+  // `peers` are the other members. `listed`: what this member's config file says (HelloRequest,
+  // without `peer`).
   Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id, uint64_t boot_id,
-            ClusterVersion newest_version, std::map<raft::MemberId, Member> peers)
+            ClusterVersion newest_version, std::map<raft::MemberId, Member> peers,
+            proto::HelloRequest listed)
       : cluster_id_(cluster_id),
         self_(self),
         store_id_(std::move(store_id)),
         boot_id_(boot_id),
         newest_version_(newest_version),
-        peers_(std::move(peers)) {}
+        peers_(std::move(peers)),
+        listed_(std::move(listed)) {}
 
   void SetPeers(std::map<raft::MemberId, Member> peers) {
     peers_ = std::move(peers);
@@ -62,7 +65,9 @@ class Handshake {
   void SetReached(const raft::Reached& reached) { reached_ = reached; }
 
   // Checks the introduction of a request. If the result is not OK, the call ends with it.
-  absl::Status Check(const proto::Peer& who);
+  absl::Status Check(const proto::Peer& who) { return Check(who, {}); }
+  // The same for a request that also says what the sender's config file says.
+  absl::Status Check(const proto::HelloRequest& hello) { return Check(hello.peer(), hello); }
   // Checks the introduction of an answer from `to`. False: another process answers at its address.
   bool CheckAnswer(raft::MemberId to, const proto::Peer& who);
 
@@ -77,8 +82,12 @@ class Handshake {
 
   void Count(Rejections::Reason reason, const std::string& what);
   const Rejections& rejections() const { return rejections_; }
+  const proto::HelloRequest& listed() const { return listed_; }
 
  private:
+  absl::Status Check(const proto::Peer& who, const proto::HelloRequest& hello);
+  std::string OtherCluster(const proto::HelloRequest& hello) const;
+
   const uint64_t cluster_id_;
   const raft::MemberId self_;
   const std::string store_id_;
@@ -86,6 +95,7 @@ class Handshake {
   raft::Reached reached_;
   const ClusterVersion newest_version_;
   std::map<raft::MemberId, Member> peers_;
+  const proto::HelloRequest listed_;
   std::set<raft::MemberId> strangers_;
   Rejections rejections_;
 };

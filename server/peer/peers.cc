@@ -74,7 +74,7 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
       phase_(phase),
       post_(std::move(post)),
       handshake_(options_.cluster_id, options_.self, options_.store_id, options_.boot_id,
-                 options_.newest_version, KnownPeers(options_.peers)) {
+                 options_.newest_version, KnownPeers(options_.peers), options_.listed) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
@@ -90,9 +90,14 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
   method.response = &Response::default_instance();
   method.check = [this](const google::protobuf::Message& request) {
     if (closing()) return absl::UnavailableError(kStopping);
-    const proto::Peer& who = static_cast<const Request&>(request).peer();
-    absl::Status status = handshake_.Check(who);
-    if (status.ok()) FindOrAdd(who.from());
+    const auto& asked = static_cast<const Request&>(request);
+    absl::Status status;
+    if constexpr (std::is_same_v<Request, proto::HelloRequest>) {
+      status = handshake_.Check(asked);
+    } else {
+      status = handshake_.Check(asked.peer());
+    }
+    if (status.ok()) FindOrAdd(asked.peer().from());
     return status;
   };
   method.handler = [this, handler](UnaryCall* call) {
@@ -298,7 +303,7 @@ void Peers::SendBody(Peer* to, const Diverged& diverged) {
 
 void Peers::SendBody(Peer* to, const Hello&) {
   Ask<proto::HelloRequest, proto::HelloResponse>(
-      to, {}, &proto::Raft::Stub::PrepareAsyncHello,
+      to, handshake_.listed(), &proto::Raft::Stub::PrepareAsyncHello,
       [this](const Sender& from, const proto::HelloResponse& response) {
         const absl::StatusOr<HelloReply> reply = Decode(response);
         if (!reply.ok()) {

@@ -75,6 +75,7 @@ struct PeersOptions {
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   std::map<raft::MemberId, std::string> names;     // of members that may not be in `peers`
+  proto::HelloRequest listed;                      // what the config file says, without `peer`
   absl::Duration vote_timeout = absl::Seconds(1);
   // How long a stream that a peer opens may take until it says who opened it.
   absl::Duration introduction_max = absl::Seconds(10);
@@ -179,7 +180,9 @@ class Peers final : public Transport {
     int unary_out = 0;
     bool connected = false;
     int seconds_left = 0;  // of a removed member: until the connections to it are ended
-    std::string last_rejection;
+    // Why it has rejected this member since it was connected. Calls of several kinds may be
+    // rejected for several reasons.
+    std::set<std::string> rejections;
     int seconds_failing = 0;   // for how long no connection could be made
     std::string last_failure;  // why; empty: not known
   };

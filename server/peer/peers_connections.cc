@@ -123,7 +123,7 @@ void Peers::ReportFailure(Peer* peer) {
 void Peers::OnConnected(Peer* peer) {
   if (std::exchange(peer->connected, true)) return;
   LOG(INFO) << "connected to " << peer->address.name << " at " << peer->address.address;
-  peer->last_rejection.clear();
+  peer->rejections.clear();
 }
 
 void Peers::NoteFailure(Peer* peer, const grpc::Status& status) {

@@ -9,9 +9,13 @@
 
 namespace raftkv {
 
+namespace {
+constexpr size_t kReasonsMax = 8;  // that are kept, so that none is logged twice in a row
+}  // namespace
+
 void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
-  if (peer->last_rejection == status.error_message()) return;
-  peer->last_rejection = status.error_message();
+  if (peer->rejections.size() >= kReasonsMax) peer->rejections.clear();
+  if (!peer->rejections.insert(status.error_message()).second) return;
   LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
              << status.error_message();
 }

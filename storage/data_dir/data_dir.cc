@@ -40,6 +40,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kFormatVersion = 1;
 constexpr size_t kStoreIdBytes = 16;
+constexpr char kRemovedFile[] = "REMOVED";
 // What the operator should do about damage.
 constexpr char kRemedy[] =
     "; keep a copy of this directory before you change anything. If files were moved or the disk "
@@ -417,6 +418,10 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
   return absl::OkStatus();
 }
 
+bool IsNotedRemoved(const std::string& dir) {
+  return access(absl::StrCat(dir, "/", kRemovedFile).c_str(), F_OK) == 0;
+}
+
 absl::Status Removed(const DataDirOptions& o) {
   return absl::FailedPreconditionError(absl::StrFormat(
       "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used again",
@@ -444,6 +449,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
+  if (IsNotedRemoved(options.dir)) return Removed(options);
   result.is_new = !initialized;
   if (absl::Status s = RemoveSalvage(options.dir); !s.ok()) return s;
   if (!initialized) {
@@ -546,6 +552,8 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   return opened;
 }
 
+absl::Status NoteRemoved(const std::string& dir) { return WriteFile(dir, kRemovedFile, ""); }
+
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   if (absl::Status s = CheckIsDirectory(options.dir); !s.ok()) return s;
   const fs::path dir(options.dir);
@@ -581,6 +589,7 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   const absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
   if (!identity.ok()) return WithRemedy(identity.status());
   if (absl::Status s = CheckIdentity(path, *identity, options); !s.ok()) return s;
+  if (IsNotedRemoved(options.dir)) return Removed(options);
   const auto states = StateDirs::Open({.data_dir = options.dir});
   if (states.ok() && (*states)->SayRemoved(options.member_id)) return Removed(options);
   return absl::StrCat(options.dir,

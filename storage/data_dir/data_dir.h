@@ -12,6 +12,8 @@
 //                 damage and is not created again
 //   RESTORING     exists while a restore of a backup writes the directory (restore.h). No member
 //                 uses it then.
+//   REMOVED       exists once the member has learnt that it was removed from the cluster, from its
+//                 log or from another member. No member uses the directory then.
 //   log/          the Raft log (log_store.h) and its WATERMARK
 //   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
@@ -131,8 +133,11 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Checks whether this member may use the directory: whose it is, and whether its state says that
-// the member was removed. Neither the log nor the keys are read. Changes nothing; but if the
+// Creates REMOVED.
+absl::Status NoteRemoved(const std::string& dir);
+
+// Checks whether this member may use the directory: whose it is, and whether the member was
+// removed. Neither the log nor the keys are read. Changes nothing; but if the
 // directory does not exist, it is created and removed again, to check that it can be created.
 // Returns one line about the directory, or the error that OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);

@@ -95,6 +95,9 @@ TEST_F(CliSnapshot, ErrorsNameTheFile) {
   std::ofstream(file_) << "something else";
   EXPECT_EQ(Status().err, "Error: " + file_ + ": is not a backup of raftkv\n");
   const std::string nowhere = dir_ + "/none/backup";
+  const Result directory = Run({"snapshot", "save", dir_.c_str()});
+  EXPECT_EQ(directory.code, kExitFailed);
+  EXPECT_EQ(directory.err, "Error: " + dir_ + ": is a directory; name a file\n");
   const Result saved = Run({"snapshot", "save", nowhere.c_str()});
   EXPECT_EQ(saved.code, kExitFailed);
   EXPECT_THAT(saved.err, HasSubstr(nowhere + ".part: cannot create: No such file"));

@@ -394,6 +394,9 @@ TEST(CliArguments, SuggestionsWithinAGroup) {
             "Error: member: unknown verb \"ls\"; did you mean \"member list\"?\n");
   EXPECT_EQ(error({"lease", "rm", "1"}),
             "Error: lease: unknown verb \"rm\"; did you mean \"lease revoke\"?\n");
+  EXPECT_EQ(error({"foo"}), "Error: unknown verb \"foo\"; see raftkv --help\n") << "not top";
+  EXPECT_EQ(error({"endpoint", "foo"}),
+            "Error: endpoint: unknown verb \"foo\"; see raftkv endpoint --help\n");
 }
 
 TEST(CliArguments, ErrorsNameTheRemedy) {

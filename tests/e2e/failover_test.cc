@@ -50,6 +50,22 @@ TEST_F(Failover, ADeadLeaderIsReplacedWithoutAnElectionTimeout) {
   EXPECT_TRUE(cluster_.MembersAreEqual());
 }
 
+// What the others have forwarded to the leader is decided by the next leader's first entry.
+TEST_F(Failover, ADeadLeaderFailsNoWriteOfClientsOfTheOthers) {
+  std::vector<std::string> others;
+  for (int i = 0; i < cluster_.size(); ++i) {
+    if (i != leader_) others.push_back(cluster_.client_address(i));
+  }
+  Writers writers(others, kFailoverClients);
+  ASSERT_TRUE(writers.WaitFor(1000));
+  cluster_.Kill(leader_);
+  EXPECT_TRUE(writers.WaitFor(1000));
+  EXPECT_THAT(writers.Stop(), testing::IsEmpty());
+  cluster_.Start(leader_);
+  EXPECT_TRUE(Eventually(absl::Seconds(20), [&] { return cluster_.Put(leader_, "k", "v").ok(); }));
+  EXPECT_TRUE(cluster_.MembersAreEqual());
+}
+
 // Clients of the other members do not notice it.
 TEST_F(Failover, ADeadFollowerFailsNoWriteAndChangesNoTerm) {
   const int follower = (leader_ + 1) % cluster_.size();

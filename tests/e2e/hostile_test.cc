@@ -172,6 +172,23 @@ TEST_F(Hostile, StrangersWhoConnectToThePeerPortsKeepNoMemberOut) {
   std::cout << connections << " connections of strangers\n";
 }
 
+// A member that connects has calls before one of them is accepted. A port that is full drops
+// strangers without calls first, even if the one with a call is the oldest.
+TEST_F(Hostile, AStrangerWithACallOutlivesThoseWithout) {
+  const std::string& address = cluster_.peer_address(leader_);
+  RawConnection with_call(address);
+  with_call.Send(Preface() + CallHeaders(1, "/raftkv.proto.Raft/AppendEntries") +
+                 Frame(kPing, 0, 0, "12345678"));
+  ASSERT_THAT(with_call.ReadUntil("12345678"), HasSubstr("12345678"));
+  std::vector<std::unique_ptr<RawConnection>> others;
+  for (int i = 0; i < 400; ++i) others.push_back(std::make_unique<RawConnection>(address));
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    return std::count_if(others.begin(), others.end(), [](const auto& c) { return IsOpen(*c); }) <
+           256;
+  }));
+  EXPECT_TRUE(IsOpen(with_call));
+}
+
 // There are few keys, but each has 1.4 MB. The work of reads, watches and compactions must be
 // limited in bytes, too.
 TEST_F(Hostile, LargeKeysHoldNobody) {

@@ -91,6 +91,17 @@ class Membership : public testing::Test {
       for (const std::string& id : ids) EXPECT_FALSE(absl::StrContains(line, id)) << line;
     }
   }
+  // The member, whose process has ended, does not start again, and the check says the same.
+  void ExpectRemoved(int member) {
+    Command check = cluster_.ServerCommand(member);
+    check.argv.push_back("--check-config");
+    const Finished checked = RunToEnd(check);
+    EXPECT_EQ(checked.exit_code, 2) << checked.out;
+    EXPECT_THAT(checked.err, HasSubstr("was removed from cluster"));
+    cluster_.Start(member);
+    EXPECT_EQ(cluster_.process(member).Wait(kSoon), 2);
+    EXPECT_THAT(cluster_.log(member), HasSubstr(checked.err)) << "the start says the same";
+  }
   uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }
 
   Cluster cluster_{{.size = 3, .joining = 1, .election_timeout = absl::Milliseconds(500)}};
@@ -146,14 +157,7 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
   EXPECT_THAT(cluster_.log(leader), HasSubstr("this member was removed from the cluster"));
   ASSERT_TRUE(writers.WaitFor(200));
-  Command check = cluster_.ServerCommand(leader);
-  check.argv.push_back("--check-config");
-  const Finished checked = RunToEnd(check);
-  EXPECT_EQ(checked.exit_code, 2) << checked.out;
-  EXPECT_THAT(checked.err, HasSubstr("was removed from cluster"));
-  cluster_.Start(leader);
-  EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 2) << "a removed member does not start again";
-  EXPECT_THAT(cluster_.log(leader), HasSubstr(checked.err)) << "the start says the same";
+  ExpectRemoved(leader);
 
   writers.Stop();
   EXPECT_TRUE(cluster_.Put(3, "k", "without").ok());
@@ -250,6 +254,7 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   EXPECT_EQ(again.Wait(kSoon), 0) << ReadFile(out);
   EXPECT_THAT(ReadFile(out), HasSubstr("is replaced by n4"));
   EXPECT_EQ(cluster_.process(lost).Wait(kSoon), 0) << "it is told that it was removed";
+  ExpectRemoved(lost);
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
   EXPECT_THAT(writers.Stop(), testing::IsEmpty());

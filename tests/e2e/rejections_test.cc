@@ -113,11 +113,35 @@ TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
     return testing::Value(theirs.log(0),
                           AllOf(HasSubstr("rejected by"), HasSubstr("the member lists differ")));
   })) << theirs.log(0);
+  EXPECT_THAT(theirs.log(0),
+              HasSubstr("the cluster is named \"e2e\" in the config file of n2, and \"theirs\" in "
+                        "that of n1"));
   EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
   EXPECT_THAT(theirs.Status(0).response.errors(),
               testing::Contains(HasSubstr("first start: waiting for n2 and n3, whose data")));
   EXPECT_TRUE(ours.Put(1, "k", "still ours").ok());
   EXPECT_TRUE(ours.MembersAreEqual());
+}
+
+// At the first start one member has a config file with another address of n1.
+TEST_F(Rejections, AWrongListOfMembersIsToldWithNames) {
+  Cluster cluster({});
+  cluster.Start(0);
+  Command wrong = cluster.ServerCommand(2);
+  wrong.argv[2] = Changed(cluster, absl::StrCat(cluster.ports()[1]), absl::StrCat(FreePorts(1)[0]));
+  const std::string log = cluster.dir() + "/wrong.log";
+  Process process(wrong, log);
+  cluster.Start(1);
+  const std::string only =
+      "only the config file of n2 has n1 at http://" + cluster.peer_address(0) + "; only";
+  EXPECT_TRUE(Eventually(absl::Seconds(20),
+                         [&] {
+                           return testing::Value(ReadFile(log), HasSubstr(only)) &&
+                                  testing::Value(
+                                      cluster.log(1),
+                                      HasSubstr("only the config file of n3 has n1 at http"));
+                         }))
+      << ReadFile(log) << cluster.log(1);
 }
 
 TEST_F(Rejections, DataOfAnotherMemberOrCluster) {

@@ -31,17 +31,92 @@ TEST(Forwarded, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
   auto later = c.Put(follower, "m", "3");
   c.Turn(follower);
   EXPECT_TRUE(c[follower].Sent<ForwardedProposal>().empty()) << "it has stopped";
-  c[follower].Post(
-      PeerMessage{old, follower, c[old].store_id,
-                  raft::Message{old, follower, c[follower].raft().term(), raft::AppendEntries{}}});
-  c.Turn(follower);
-  EXPECT_EQ(c[follower].raft().leader(), old);
-  EXPECT_TRUE(c[follower].Sent<ForwardedProposal>().empty()) << "its last heartbeat was late";
   c[follower].Post(PeerLost{old, UINT64_MAX});  // its process has ended
   c.Run(kElection);
   EXPECT_EQ(proposed->fate, Fate::kApplied);
   EXPECT_EQ(unread->fate, Fate::kApplied);
   EXPECT_EQ(later->fate, Fate::kApplied);
+}
+
+// The leader has stopped, and this is noticed while no leader is known. Then a late heartbeat lets
+// the follower take it for the leader again, and forward to it once more. The connection breaks.
+TEST(Forwarded, ALateHeartbeatOfAStoppedLeaderMakesNothingUnknown) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId old = c.leader();
+  const raft::MemberId follower = c.follower();
+  const PeerMessage heartbeat{
+      old, follower, c[old].store_id,
+      raft::Message{old, follower, c[follower].raft().term(), raft::AppendEntries{}},
+      kNewestVersion};
+  c.Crash(old);
+  c[follower].Post(PeerLost{old, UINT64_MAX});
+  c[follower].Post(ForwardLost{.peer = old, .unsent = {}, .stopped = true});
+  auto put = c.Put(follower, "k", "v");
+  c.Turn(follower);
+  ASSERT_EQ(c[follower].raft().leader(), raft::kNobody);
+  c[follower].Post(heartbeat);
+  c.Turn(follower);
+  ASSERT_EQ(c[follower].raft().leader(), old);
+  EXPECT_EQ(c[follower].Sent<ForwardedProposal>().size(), 1) << "this test is about it";
+  c[follower].Post(ForwardLost{old, {}});
+  c.Turn(follower);
+  EXPECT_EQ(put->times, 0);
+  c.Run(kElection);
+  EXPECT_EQ(put->fate, Fate::kApplied);
+}
+
+// A leader dies. What a follower had forwarded to it is decided by the next leader's first entry.
+// Either of the ends of the two connections may be noticed first.
+TEST(Forwarded, ProposalsToALeaderThatDiesHaveADefiniteOutcome) {
+  for (const bool forward_first : {true, false}) {
+    Cluster c(3);
+    c.Run(kElection);
+    const raft::MemberId old = c.leader();
+    const raft::MemberId follower = c.follower();
+    auto proposed = c.Put(follower, "k", "1");
+    c.Turn(follower);
+    c.Deliver();
+    c.Turn(old);
+    c.Deliver();
+    auto unread = c.Put(follower, "l", "2");
+    c.Turn(follower);
+    c.Crash(old);
+    c.Deliver();  // lost
+    for (const bool forward : {forward_first, !forward_first}) {
+      c[follower].Post(forward ? Input(ForwardLost{old, {}}) : Input(PeerLost{old, UINT64_MAX}));
+      c.Turn(follower);
+    }
+    c.Run(kElection);
+    EXPECT_EQ(proposed->fate, Fate::kApplied);
+    EXPECT_EQ(unread->fate, Fate::kApplied);
+    EXPECT_EQ(Cluster::Value(c[follower], "l"), "2");
+  }
+}
+
+// No next leader shows what has become of the proposal.
+TEST(Forwarded, IsUnknownIfOnlyTheConnectionBrokeAndTheLeaderStays) {
+  Cluster c(3);
+  c.Run(kElection);
+  const raft::MemberId leader = c.leader();
+  const raft::MemberId follower = c.follower();
+  auto proposed = c.Put(follower, "k", "1");
+  c.Turn(follower);
+  c.Deliver();
+  auto lost = c.Put(follower, "l", "2");
+  c.Cut(leader);
+  c.Turn(follower);
+  c.Deliver();  // lost
+  c.Heal();
+  c[follower].Post(ForwardLost{leader, {}});
+  c.Settle();
+  EXPECT_EQ(proposed->fate, Fate::kApplied);
+  EXPECT_EQ(lost->times, 0) << "the leader may have died";
+  auto later = c.Put(follower, "m", "3");
+  c.Run(absl::Milliseconds(300));
+  EXPECT_EQ(lost->fate, Fate::kUnknownConnection) << "it has sent heartbeats since";
+  EXPECT_EQ(later->fate, Fate::kApplied) << "it was sent on the new connection";
+  EXPECT_EQ(Cluster::Value(c[follower], "l"), "");
 }
 
 // The end of the old connection is noticed when the next process of the leader leads already.

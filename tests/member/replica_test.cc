@@ -133,25 +133,31 @@ TEST(Replica, RequestsThatWaitForALeaderAreServedOnceThereIsOne) {
   EXPECT_EQ(got, "v");
 }
 
-TEST(Replica, ProposalWhoseLeaderIsLostIsUnknownAndNeverProposedAgain) {
-  Cluster c(3);
-  c.Run(kElection);
-  const raft::MemberId old = c.leader();
-  c.Cut(old);
-  auto put = c.Put(old, "k", "v");
-  c.Run(kElection);
-  EXPECT_EQ(put->fate, Fate::kUnknownLeaderLost);
-  ASSERT_NE(c.leader(), raft::kNobody);
-  auto other = c.Put(c.leader(), "k", "other");
-  c.Settle();
-  ASSERT_EQ(other->fate, Fate::kApplied);
-  c.Heal();
-  c.Run(kElection);
-  for (raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k"), "other");
-  EXPECT_EQ(put->times, 1);
+// The leader is cut off for less or for more than the request timeout, and another member leads.
+TEST(Replica, AProposalOfALostLeaderIsDecidedByTheNextOneOrIsUnknown) {
+  for (const bool in_time : {true, false}) {
+    Cluster c(3);
+    c.Run(kElection);
+    const raft::MemberId old = c.leader();
+    c.Cut(old);
+    auto put = c.Put(old, "k", "v");
+    c.Run(in_time ? kElection : 2 * kElection);
+    EXPECT_EQ(put->fate, in_time ? std::nullopt : std::optional(Fate::kUnknownTimedOut));
+    ASSERT_NE(c.leader(), raft::kNobody);
+    auto other = c.Put(c.leader(), "k", "other");
+    c.Settle();
+    ASSERT_EQ(other->fate, Fate::kApplied);
+    c.Heal();
+    c.Run(kElection);
+    if (in_time) EXPECT_EQ(put->fate, Fate::kApplied);
+    for (raft::MemberId id : {1, 2, 3}) {
+      EXPECT_EQ(Cluster::Value(c[id], "k"), in_time ? "v" : "other");
+    }
+    EXPECT_EQ(put->times, 1);
+  }
 }
 
-TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes) {
+TEST(Replica, BrokenConnectionSparesUnsentProposals) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId leader = c.leader();
@@ -168,10 +174,10 @@ TEST(Replica, BrokenConnectionMakesForwardedProposalsUnknownAndSparesUnsentOnes)
   c.Deliver();  // lost
   c[follower].Post(ForwardLost{leader, {numbers[1]}});
   c.Turn(follower);
-  EXPECT_EQ(first->fate, Fate::kUnknownConnection);
-  EXPECT_EQ(second->times, 0) << "it was never sent, so it waits for a leader";
+  EXPECT_EQ(first->times + second->times, 0);
   c.Heal();
   c.Run(kElection);
+  EXPECT_EQ(first->fate, Fate::kUnknownConnection) << "the leader still leads";
   EXPECT_EQ(second->fate, Fate::kApplied);
   EXPECT_EQ(Cluster::Value(c[follower], "k"), "2");
 }

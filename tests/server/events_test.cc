@@ -161,7 +161,10 @@ TEST_F(Events, AHaltSaysWhatHappenedAndWhatToDo) {
   EXPECT_THAT(Logged(Fault{Fault::Kind::kConflict, 2, {3, 9}}),
               ElementsAre(AllOf(HasSubstr("this member has halted: the log of n2 contradicts the "
                                           "log of this member at entry 9 (of term 3 here)"),
-                                HasSubstr("Keep all data directories"))));
+                                HasSubstr("Keep all data directories. First find out which member "
+                                          "has which history"),
+                                HasSubstr("raftkv endpoint status of all members"),
+                                HasSubstr("do not remove or replace a member"))));
   EXPECT_THAT(Logged(Fault{Fault::Kind::kLostEntries, 2, {0, 9}}),
               ElementsAre(AllOf(HasSubstr("acknowledged all entries up to 9 to the leader n2"),
                                 HasSubstr("raftkv member replace"))));

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
@@ -296,6 +297,15 @@ TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
                          options_.dir +
                          ": member \"n1\" (1) was removed from cluster \"demo\"; this directory "
                          "cannot be used again"));
+}
+
+// It was removed while it was away, so its state does not say it.
+TEST_F(DataDirTest, ADirectoryOfAMemberThatWasToldOfItsRemovalIsNotUsedAgain) {
+  ASSERT_TRUE(OpenDataDir(options_).ok());
+  ASSERT_TRUE(NoteRemoved(options_.dir).ok());
+  const absl::Status checked = CheckDataDir(options_).status();
+  EXPECT_TRUE(absl::StrContains(checked.message(), "was removed from cluster")) << checked;
+  EXPECT_EQ(checked, OpenDataDir(options_).status());
 }
 
 }  // namespace
