@@ -90,10 +90,13 @@ void Loop::RunTurns() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
+    options_.send_answers();  // before the turn, which waits for the disk
     member_->Turn(MonotonicNow());
     RunApply();
+    options_.send_answers();
     more_after_turn_ = options_.after_turn(MonotonicNow());
     RunPosted();
+    options_.send_answers();
   }
   applying_.Stop();  // waits for a running apply
 }

@@ -19,8 +19,12 @@ namespace {
 
 using mvcc::kStateKey;
 
+// A flush is due when the entries since the last one, and what they have changed, are together
+// larger than kFlushBytes, or when there are kFlushEntries of them. So a flush begins before a
+// write buffer is full (16 MiB, rocks_engine.cc), and files are as large as they can be: each
+// compaction reads and writes many files, so many small ones would cost more.
 constexpr uint64_t kFlushBytes = 16 << 20;
-constexpr uint64_t kFlushEntries = 10'000;
+constexpr uint64_t kFlushEntries = 100'000;
 // A batch that is larger than this is written before the next entry. So the memory of a batch is
 // limited to this plus what one entry may add (version.h).
 constexpr size_t kBatchBytes = 4 << 20;
@@ -182,6 +186,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
           break;
         }
         meter.Bytes(entry.payload.size());
+        rep.bytes_since_flush += entry.payload.size();
         const size_t batch_bytes = rep.shared.batch.bytes();
         rep.shared.entry = entry.id;
         result.status = rep.ApplyCommand(command, needs, &meter, &result);

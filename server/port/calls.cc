@@ -53,13 +53,22 @@ CommandQueue::CommandQueue(int64_t request_bytes_max, int64_t large)
 CommandQueue::~CommandQueue() { close(wake_fd_); }
 
 void CommandQueue::Post(StreamCommand command) {
-  bool first;
   {
     absl::MutexLock lock(&mutex_);
-    first = commands_.empty();
     commands_.push_back(std::move(command));
+    if (commands_.size() < kHeldMax && std::this_thread::get_id() == holder_) return;
+    if (std::exchange(woken_, true)) return;
   }
-  if (first) Wake();
+  Wake();
+}
+
+void CommandQueue::SendHeld() {
+  {
+    absl::MutexLock lock(&mutex_);
+    holder_ = std::this_thread::get_id();
+    if (commands_.empty() || std::exchange(woken_, true)) return;
+  }
+  Wake();
 }
 
 void CommandQueue::Wake() {
@@ -83,6 +92,7 @@ std::vector<StreamCommand> CommandQueue::Take() {
   while (read(wake_fd_, &count, sizeof(count)) < 0 && errno == EINTR) {
   }
   absl::MutexLock lock(&mutex_);
+  woken_ = false;
   return std::exchange(commands_, {});
 }
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,12 +30,19 @@ class StreamOwnerOnPort;
 // except Take.
 class CommandQueue {
  public:
+  static constexpr size_t kHeldMax = 64;
+
   // `request_bytes_max`: see ChargeRequest. `large`: while more than half of request_bytes_max is
   // in use, a connection with more than this number of bytes gets no space for a large request.
   CommandQueue(int64_t request_bytes_max, int64_t large);
   ~CommandQueue();
 
   void Post(StreamCommand command);
+  // Commands that the calling thread posts from now on are held back until it calls SendHeld again,
+  // or kHeldMax commands wait. So the port's thread is woken once, and writes once to a connection,
+  // for many answers. Call it on one thread only, and often. Commands of other threads are not
+  // held.
+  void SendHeld();
   // Wakes the port's thread.
   void Wake();
   int wake_fd() const { return wake_fd_; }  // readable after Wake
@@ -66,6 +74,8 @@ class CommandQueue {
   int wake_fd_ = -1;
   absl::Mutex mutex_;
   std::vector<StreamCommand> commands_ ABSL_GUARDED_BY(mutex_);
+  std::thread::id holder_ ABSL_GUARDED_BY(mutex_);  // the thread that calls SendHeld
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;      // since the last Take
 };
 
 // Methods whose handlers run on one thread.

@@ -310,8 +310,9 @@ void Port::PushEvents() {
   }
 }
 
-// The allocator keeps the memory of large answers after they were sent. This tells it to give the
-// memory back to the system.
+// glibc's allocator, in a program that embeds a member, keeps the memory of large answers after
+// they were sent. This tells it to give the memory back to the system. raftkv-server's does so by
+// itself.
 void Port::TrimMemory() {
   const size_t unsent = command_queue_.unsent_bytes;
   peak_unsent_ = std::max(peak_unsent_, unsent);

@@ -88,6 +88,8 @@ class Port final : private Router {
   int running(const EventQueue* events) const;
   size_t unsent_bytes() const { return command_queue_.unsent_bytes; }  // from any thread
   size_t connections() const { return connection_count_; }             // from any thread
+  // CommandQueue::SendHeld, for the answers of handlers that run on the calling thread.
+  void SendAnswers() { command_queue_.SendHeld(); }
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 

@@ -159,6 +159,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<
   rocks.dir = dir->path();
   rocks.durability = Durability::kFlushed;
   rocks.filter_prefix = mvcc::VersionFilterPrefix;
+  rocks.ascending_prefix = mvcc::EventPrefix;
   rocks.create_if_missing = create;
   rocks.cache_bytes = options_.cache_bytes;
   if (options_.min_free_bytes) {

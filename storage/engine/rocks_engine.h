@@ -33,16 +33,19 @@ class Env;
 
 namespace raftkv {
 
-// Returns the prefix of `key` that the Bloom filters of the files contain, or an empty view if the
-// key has none. A lookup or an iteration within one prefix skips the files that have no key with
-// it.
-using FilterPrefix = std::string_view (*)(std::string_view key);
+// Returns a prefix of `key`, or an empty view if the key has none.
+using KeyPrefix = std::string_view (*)(std::string_view key);
 
 struct RocksOptions {
   std::string dir;
   Durability durability = Durability::kSynced;
   bool create_if_missing = false;
-  FilterPrefix filter_prefix = nullptr;  // null: no filters
+  // The Bloom filters of the files contain these prefixes. A lookup or an iteration within one
+  // prefix skips the files that have no key with it. Null: no filters.
+  KeyPrefix filter_prefix = nullptr;
+  // Keys with the same one of these prefixes are written in ascending order, with other keys in
+  // between. RocksDB then adds them to its write buffer without a search. Null: none.
+  KeyPrefix ascending_prefix = nullptr;
   size_t cache_bytes = 64 << 20;
   // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
   // it only on a copy that is then checked against the watermark (storage/data_dir).

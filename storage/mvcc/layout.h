@@ -108,6 +108,9 @@ struct EventId {
   uint32_t sub = 0;
 };
 void AppendEventKey(EventId id, std::string* out);
+// The letter of the table; empty for keys that are not events. Each new event has a larger key than
+// all events before it (RocksOptions::ascending_prefix).
+std::string_view EventPrefix(std::string_view engine_key);
 EventId DecodeEventKey(std::string_view engine_key);
 void EncodeEvent(const Event& event, std::string* out);
 Event DecodeEvent(std::string_view record);

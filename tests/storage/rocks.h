@@ -16,7 +16,8 @@ inline std::unique_ptr<Engine> OpenRocks(const std::string& dir) {
       OpenRocksEngine({.dir = dir,
                        .durability = Durability::kFlushed,
                        .create_if_missing = true,
-                       .filter_prefix = mvcc::VersionFilterPrefix});
+                       .filter_prefix = mvcc::VersionFilterPrefix,
+                       .ascending_prefix = mvcc::EventPrefix});
   CHECK(engine.ok()) << engine.status();
   return *std::move(engine);
 }

@@ -175,15 +175,37 @@ TEST_F(StateMachineTest, DigestDependsOnEffectsAndOrder) {
   EXPECT_NE(digest_of({a}), digest_of({a, DeleteCommand("missing")})) << "other applied index";
 }
 
-TEST_F(StateMachineTest, FlushIsDueAfterTenThousandEntries) {
+TEST_F(StateMachineTest, FlushIsDueAfterManyEntries) {
+  constexpr raft::Index kEntries = 100'000;
   std::vector<raft::Entry> log;
-  for (raft::Index i = 1; i <= 10'000; ++i) log.push_back(MakeEntry(1, i, PutCommand("k", "v")));
-  state_->Apply(absl::MakeSpan(log).subspan(0, 9'999));
+  for (raft::Index i = 1; i <= kEntries; ++i) log.push_back(MakeEntry(1, i, PutCommand("k", "v")));
+  state_->Apply(absl::MakeSpan(log).subspan(0, kEntries - 1));
   state_->MaybeFlush();
   EXPECT_EQ(state_->persisted_applied().index, 0u);
-  state_->Apply(absl::MakeSpan(log).subspan(9'999));
+  state_->Apply(absl::MakeSpan(log).subspan(kEntries - 1));
   state_->MaybeFlush();
-  EXPECT_EQ(state_->persisted_applied().index, 10'000u);
+  EXPECT_EQ(state_->persisted_applied().index, kEntries);
+}
+
+TEST_F(StateMachineTest, FlushIsDueAfterLargeChangesAndLargeEntries) {
+  const std::string large(1 << 20, 'v');
+  raft::Index index = 0;
+  const auto apply = [&](const proto::Command& command) {
+    state_->Apply({MakeEntry(1, ++index, command)});
+    state_->MaybeFlush();
+  };
+  // An entry and its change have 1 MiB each.
+  for (int i = 0; i < 7; ++i) apply(PutCommand("k", large));
+  EXPECT_EQ(state_->persisted_applied().index, 0u);
+  apply(PutCommand("k", large));
+  EXPECT_EQ(state_->persisted_applied().index, 8u);
+
+  // Entries that change nothing, but which the log has to keep until a flush.
+  proto::Command nothing = DeleteCommand(large);
+  for (int i = 0; i < 15; ++i) apply(nothing);
+  EXPECT_EQ(state_->persisted_applied().index, 8u);
+  apply(nothing);
+  EXPECT_EQ(state_->persisted_applied().index, 24u);
 }
 
 TEST_F(StateMachineTest, StoreIdsAreKeptAndTheFirstOneCounts) {
