@@ -152,7 +152,7 @@ std::vector<std::string> JsonBodies() {
 }
 
 std::vector<std::string> Handshakes() {
-  const Handshake member(0xc1, 2, std::string(16, 's'), 7, kNewestVersion, {});
+  const Handshake member(0xc1, 2, std::string(16, 's'), 7, kNewestVersion, {}, /*listed=*/{});
   const auto request = [](const proto::Peer& who) {
     proto::HelloRequest hello;
     *hello.mutable_peer() = who;
