@@ -289,6 +289,12 @@ void Member::StopSnapshots() {
   if (!dead()) world_->network().StopSnapshots(number_);
 }
 
+bool Member::Opens(const std::shared_ptr<MemoryDisk>& disk) {
+  return StateMachine::Open(std::make_unique<MemoryEngine>(disk, Durability::kFlushed),
+                            StateOptions())
+      .ok();
+}
+
 std::unique_ptr<StateMachine> Member::Replace(std::unique_ptr<ReceivedSnapshot> snapshot) {
   Process& p = *process_;
   p.doing = Doing::kInstall;

@@ -108,6 +108,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   bool KnowsItsRemoval() const { return process_->member->replica().members().removed(id_); }
   const std::string& store_id() const { return store_id_; }
   ClusterVersion newest_version() const { return newest_version_; }
+  // Whether its program opens the state on this disk. A removed member of an older release may get
+  // the snapshot of a cluster version that it does not know.
+  bool Opens(const std::shared_ptr<MemoryDisk>& disk);
 
   void Send(PeerMessage message) override;                                            // Transport
   void SendSnapshot(raft::MemberId to, raft::Term term) override;                     // Transport

@@ -297,6 +297,10 @@ void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
   auto disk = std::make_shared<MemoryDisk>();
   MemoryEngine(disk, Durability::kFlushed).Write(*t.contents, /*sync=*/false);
   MemoryEngine(disk, Durability::kFlushed).Flush();
+  if (!world_->member(t.to).Opens(disk)) {
+    world_->marks().Hit(Mark::kSnapshotDeclined);
+    return EndSnapshot(number, false);
+  }
   world_->member(t.to).Post(SnapshotArrived{std::move(message),
                                             std::make_unique<Image>(t.base, std::move(disk)),
                                             [this, number, t, late_copy = t.late_copy](bool ok) {
