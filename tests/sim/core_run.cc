@@ -39,8 +39,7 @@ class Cores {
         profile_(profile),
         faults_(profile),
         ledger_(profile.machines(), nullptr, &verdict_),
-        checker_(profile.machines(), profile.members,
-                 absl::Microseconds(profile.tick * (profile.raft.election_timeout_ticks - 2)),
+        checker_(profile.machines(), profile.members, absl::Microseconds(profile.TransferMin()),
                  &ledger_, &result_.marks, &verdict_),
         nodes_(profile.machines()) {
     for (int i = 1; i <= profile.members; ++i) configurations_[0].voters.push_back(i);

@@ -226,7 +226,7 @@ void Network::SendSnapshot(int from, raft::MemberId to_id, raft::Term term,
                            const LogStore::Tip& base, std::shared_ptr<const WriteBatch> contents) {
   const int to = world_->MachineOf(to_id);
   std::erase_if(transfers_, [&](const auto& t) {
-    return t.second.from == from && t.second.to == to && !t.second.late_copy;
+    return t.second.from == from && t.second.to_id == to_id && !t.second.late_copy;
   });
   const uint64_t number = next_number_++;
   // A transfer that starts before the faults end must arrive well before the liveness phase ends.

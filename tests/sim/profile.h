@@ -115,6 +115,12 @@ struct Profile {
   uint64_t acknowledged_min = 100;
 
   int machines() const { return members + spares; }
+  // A leader does not give up a transfer of its leadership sooner, by the simulator's time. It
+  // waits for an election timeout in ticks. The first tick may count up to heartbeat_ticks that
+  // passed before the transfer began, and a further one has partly passed.
+  Micros TransferMin() const {
+    return tick * (raft.election_timeout_ticks - raft.heartbeat_ticks - 1);
+  }
 };
 
 Profile DrawProfile(Rng* rng);

@@ -48,8 +48,7 @@ World::World(const RunOptions& options, const Profile& profile)
             }
           },
           &verdict_),
-      raft_checker_(profile.machines(), profile.members,
-                    absl::Microseconds(profile.tick * (profile.raft.election_timeout_ticks - 2)),
+      raft_checker_(profile.machines(), profile.members, absl::Microseconds(profile.TransferMin()),
                     &ledger_, &result_.marks, &verdict_),
       history_(&ledger_, &result_.marks, &verdict_),
       requests_(&rng_, &history_, profile.keys, profile.lease, profile.search),
