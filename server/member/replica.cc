@@ -235,7 +235,8 @@ bool Replica::RejectsLife(const PeerMessage& message) {
   if (verdict == PeerLives::Verdict::kOk) return false;
   ++rejected_messages_;
   const bool older = verdict == PeerLives::Verdict::kOlderCopy;
-  if (older && std::holds_alternative<Hello>(message.body)) {
+  // Its Hello may have come while this was still in doubt, so other messages are answered, too.
+  if (older && !std::holds_alternative<HelloReply>(message.body)) {
     outbox_->Send(message.from, HelloReply{.forgotten = peer_lives_.reached(message.from)});
   }
   outbox_->Report(PeerRejected{

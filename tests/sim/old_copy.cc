@@ -159,8 +159,9 @@ class OldCopies {
           if (other == cluster_[b].committed.end() || other->second == entry) continue;
           if (!fault(a) && !fault(b)) {
             verdict_->Fail("history", absl::StrFormat("n%d and n%d have committed different "
-                                                      "entries at index %d",
-                                                      a, b, index));
+                                                      "entries at index %d; the older copy is "
+                                                      "on n%d%s",
+                                                      a, b, index, victim_, Faults()));
           }
         }
       }
