@@ -17,8 +17,10 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input, MonotonicT
     }
     disturbed_ = true;
     connection_ = 0;
-  } else if (std::holds_alternative<SnapshotArrived>(input)) {
+  } else if (const auto* arrived = std::get_if<SnapshotArrived>(&input)) {
     snapshot_ = true;
+    const auto& message = std::get<raft::Message>(arrived->message.body);
+    snapshot_term_ = std::max(snapshot_term_, message.term);
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
     if (lives_.OnHeard(message->from, message->boot_id, message->reached, now) !=
         PeerLives::Verdict::kOk) {
@@ -58,7 +60,8 @@ bool LeaderWatch::SurelyHears(const raft::Raft& raft, MonotonicTime now) const {
 }
 
 void LeaderWatch::BeforeTurn(const raft::Raft& raft, MonotonicTime now) {
-  must_keep_ = !disturbed_ && SurelyHears(raft, now);
+  // A snapshot may be installed some turns later. It is a message of its leader's term, too.
+  must_keep_ = !disturbed_ && snapshot_term_ <= raft.term() && SurelyHears(raft, now);
   disturbed_ = false;
   term_ = raft.term();
   leader_ = raft.leader();

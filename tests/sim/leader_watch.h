@@ -55,6 +55,7 @@ class LeaderWatch {
       raft::kNobody;  // the last append of the current term or a later one
   bool disturbed_ = false;
   bool snapshot_ = false;
+  raft::Term snapshot_term_ = 0;  // the newest one of a snapshot that arrived
 
   PeerLives lives_;
   raft::MemberId heard_from_ = raft::kNobody;
