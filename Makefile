@@ -37,7 +37,7 @@ compat: ## client libraries of etcd in Python, JavaScript, Go, Java, Rust, while
 	@.ci/compat
 
 bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmarks.md
-	@.ci/install-deps build test $(if $(WRITE),bench) && tests/bench/run $(if $(WRITE),--write)
+	@.ci/install-deps build test $(if $(WRITE),bench) && $(if $(WRITE),/usr/bin/python3 )tests/bench/run $(if $(WRITE),--write)
 
 failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
 	@.ci/install-deps build test && .ci/build release raftkv-server failover

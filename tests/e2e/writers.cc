@@ -49,6 +49,7 @@ bool Writers::WaitFor(int64_t count) {
 }
 
 void Writers::StartClock() {
+  clock_started_ = 0;  // until the clock is reset, no acknowledgement stops it
   clock_stopped_ = -1;
   clock_started_ = Now();
 }
