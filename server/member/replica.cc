@@ -64,6 +64,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       auto_compaction_(options.auto_compaction),
       handed_over_(state_machine.applied().index),
       applied_(handed_over_),
+      last_at_start_(log->last_index()),
       settled_term_(state_machine.applied().term) {}
 
 void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install) {

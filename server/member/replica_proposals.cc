@@ -19,11 +19,14 @@ namespace raftkv {
 namespace {
 
 // If more entries than this are committed but not applied, new writes are rejected (as in etcd).
+// While a member applies what its log had when it started, they wait instead. That ends soon.
 constexpr raft::Index kUnappliedMax = 5000;
 
 }  // namespace
 
-bool Replica::ApplierIsBehind() const { return raft_.commit_index() > applied_ + kUnappliedMax; }
+bool Replica::ApplierIsBehind() const {
+  return applied_ >= last_at_start_ && raft_.commit_index() > applied_ + kUnappliedMax;
+}
 
 // --- clients' commands
 

@@ -280,5 +280,29 @@ TEST(Restart, OfAllMembersOneByOneUnderWrites) {
   }
 }
 
+// After kill -9 a member applies again what it had not flushed. Meanwhile its clients wait.
+TEST(Failures, AMemberThatAppliesItsLogAgainRejectsNoRequest) {
+  Cluster cluster({.size = 3});
+  cluster.StartAll();
+  const int leader = cluster.WaitForLeader();
+  ASSERT_GE(leader, 0);
+  const int follower = (leader + 1) % 3;
+  const Finished load = RunToEnd(
+      {.argv = {BuiltProgram("raftkv"), "--endpoints=" + cluster.client_address(leader), "bench",
+                "put", "--clients=256", "--conns=4", "--val-size=8", "--total=60000"}},
+      absl::Seconds(120));
+  ASSERT_EQ(load.exit_code, 0) << load.out << load.err;
+  cluster.Kill(follower);
+  cluster.Start(follower);
+  int attempts = 0;
+  EXPECT_TRUE(Eventually(absl::Seconds(30), [&] {
+    ++attempts;
+    const auto put = cluster.Put(follower, "after", "v");
+    EXPECT_NE(put.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED)
+        << put.status.error_message();
+    return put.ok();
+  })) << attempts;
+}
+
 }  // namespace
 }  // namespace raftkv::e2e
