@@ -267,7 +267,7 @@ class Replica {
   std::set<raft::MemberId> forward_lost_;  // peers whose forward stream broke in this turn
   raft::Index handed_over_;                // every entry up to here was handed over to the applier
   raft::Index applied_;
-  const raft::Index last_at_start_;  // of the log
+  const raft::Index last_at_start_;     // of the log
   raft::Index considered_for_cut_ = 0;  // the flushed index when MaybeCut last looked at the log
   raft::Term settled_term_;             // the newest term of which an entry was handed over
   raft::Term seen_term_ = 0;
