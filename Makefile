@@ -41,8 +41,8 @@ bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmar
 
 failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
 	@.ci/install-deps build test && .ci/build release raftkv-server failover
-	@for product in raftkv etcd; do for how in kill term restart; do \
-	  RAFTKV_ETCD=$$(.ci/etcd) build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
+	@export RAFTKV_ETCD=$$(.ci/etcd); for product in raftkv etcd; do for how in kill term restart; do \
+	  build/release/bin/failover $$product $$how $(or $(ROUNDS),30) || exit 1; done; done
 
 catch-up: ## put latency while a member that was away gets a snapshot; etcd too (MIB=1024)
 	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && \

@@ -1,5 +1,5 @@
 // Measures how long after a put its event reaches a watcher, and how much memory the server takes
-// for its watches, for raftkv and for Debian's etcd in turn:
+// for its watches, for raftkv and then for etcd (RAFTKV_ETCD, or else Debian's):
 //
 //   watch_bench [--watches 10000] [--streams 100] [--puts 5000] [--seconds 10] [--same-key]
 //
