@@ -82,6 +82,10 @@ struct BenchReport {
   WatchReport result;
   ServerUse servers;
   const LoadReport& load() const { return result.puts; }
+  // What the histogram shows: the delays of events, or else the latencies.
+  const Histogram& times(const BenchArguments& arguments) const {
+    return arguments.watches ? result.delay : load().latency;
+  }
 };
 
 double Milliseconds(int64_t microseconds) { return static_cast<double>(microseconds) / 1000; }
@@ -134,7 +138,7 @@ Json ToJson(const BenchArguments& arguments, const BenchReport& report) {
     json["server_resident_bytes_max"] = report.servers.largest_resident_bytes;
   }
   Json histogram = Json::array();
-  for (const Histogram::Bar& bar : report.load().latency.Bars()) {
+  for (const Histogram::Bar& bar : report.times(arguments).Bars()) {
     histogram.push_back({{"ms_max", Milliseconds(bar.last)}, {"count", bar.count}});
   }
   json["histogram"] = histogram;
@@ -202,9 +206,7 @@ void PrintText(const BenchArguments& arguments, const BenchReport& report, std::
                            report.servers.cpu_us_per_op,
                            report.servers.largest_resident_bytes >> 20);
   }
-  if (arguments.histogram) {
-    PrintHistogram(arguments.watches ? report.result.delay : measured.latency, out);
-  }
+  if (arguments.histogram) PrintHistogram(report.times(arguments), out);
   if (!report.unreachable.empty()) {
     out << "unreachable: " << absl::StrJoin(report.unreachable, ", ") << "\n";
   }

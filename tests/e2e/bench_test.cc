@@ -31,6 +31,9 @@ TEST(Bench, WatchCountsTheEventOfEachPut) {
     EXPECT_EQ(json.at("missing_events"), 0);
     EXPECT_GE(json.at("events"), same_key ? 1000 : 50);
     EXPECT_GT(json.at("event_delay").at("p99_ms"), 0);
+    int64_t events = 0;
+    for (const auto& bar : json.at("histogram")) events += bar.at("count").get<int64_t>();
+    EXPECT_EQ(events, json.at("events"));
   }
 }
 
