@@ -306,8 +306,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 asked to stop or removed from the cluster, 1 internal error, full disk at the "
       "start, a stop that hung, or no member answered --join, 2 bad configuration, flag or data "
-      "directory, 66 damaged data, "
-      "134 aborted after a failed or hanging disk write or an internal error.");
+      "directory, 66 damaged data, 134 aborted after a failed or hanging disk write or an internal "
+      "error.");
   Arguments arguments;
   AddOptions(app, &arguments);
   try {

@@ -58,10 +58,9 @@ std::string Describe(const Fault& fault, const std::function<std::string(raft::M
           "halted: after entry ", fault.entry.index,
           " the states of the members differ, and no state is that of a majority. "
           "All members have halted. Keep all data directories. First find out which state is "
-          "right: "
-          "the leader's log has the digest of each member, and a member serves again for some time "
-          "when it is restarted, so raftkv endpoint hashkv and raftkv get can compare them. Only "
-          "then start the member whose state to keep with --force-new-cluster");
+          "right: the leader's log has the digest of each member, and a member serves again for "
+          "some time when it is restarted, so raftkv endpoint hashkv and raftkv get can compare "
+          "them. Only then start the member whose state to keep with --force-new-cluster");
     case Fault::Kind::kOlderCopy:
       return absl::StrCat("halted: ", name(fault.peer),
                           " knows that the log of this member was at "
