@@ -424,7 +424,10 @@ bool IsNotedRemoved(const std::string& dir) {
 
 absl::Status Removed(const DataDirOptions& o) {
   return absl::FailedPreconditionError(absl::StrFormat(
-      "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used again",
+      "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used "
+      "again. "
+      "If a member is to run here again: raftkv member add, then start it with an empty data_dir "
+      "and --join",
       o.dir, o.member_name, o.member_id, o.cluster_name));
 }
 

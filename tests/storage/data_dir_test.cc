@@ -293,10 +293,12 @@ TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
   const absl::Status checked = CheckDataDir(options_).status();
   EXPECT_EQ(files(), before);
   EXPECT_EQ(checked, OpenDataDir(options_).status());
-  EXPECT_EQ(checked, absl::FailedPreconditionError(
-                         options_.dir +
-                         ": member \"n1\" (1) was removed from cluster \"demo\"; this directory "
-                         "cannot be used again"));
+  EXPECT_EQ(checked,
+            absl::FailedPreconditionError(
+                options_.dir +
+                ": member \"n1\" (1) was removed from cluster \"demo\"; this directory "
+                "cannot be used again. If a member is to run here again: raftkv member add, "
+                "then start it with an empty data_dir and --join"));
 }
 
 // It was removed while it was away, so its state does not say it.
