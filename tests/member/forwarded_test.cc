@@ -9,6 +9,27 @@
 namespace raftkv {
 namespace {
 
+struct ForwardedTwice {
+  std::shared_ptr<Answer> proposed, unread;
+};
+
+// The follower forwards two puts of "k" and "l" to the leader, which then crashes. It has proposed
+// the first one, and has not read the second one.
+ForwardedTwice ForwardToALeaderThatCrashes(Cluster& c, raft::MemberId leader,
+                                           raft::MemberId follower) {
+  ForwardedTwice forwarded;
+  forwarded.proposed = c.Put(follower, "k", "1");
+  c.Turn(follower);
+  c.Deliver();
+  c.Turn(leader);
+  c.Deliver();
+  forwarded.unread = c.Put(follower, "l", "2");
+  c.Turn(follower);
+  c.Crash(leader);
+  c.Deliver();  // lost
+  return forwarded;
+}
+
 // The leader stops before it has read, or answered, what was forwarded to it. Only the next
 // leader's first entry shows that it was not proposed.
 TEST(Forwarded, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
@@ -16,15 +37,7 @@ TEST(Forwarded, ProposalsThatAStoppedLeaderHasNotProposedAreProposedAgain) {
   c.Run(kElection);
   const raft::MemberId old = c.leader();
   const raft::MemberId follower = c.follower();
-  auto proposed = c.Put(follower, "k", "1");
-  c.Turn(follower);
-  c.Deliver();
-  c.Turn(old);
-  c.Deliver();
-  auto unread = c.Put(follower, "l", "2");
-  c.Turn(follower);
-  c.Crash(old);
-  c.Deliver();  // lost
+  const auto [proposed, unread] = ForwardToALeaderThatCrashes(c, old, follower);
   c[follower].Post(ForwardLost{.peer = old, .unsent = {}, .stopped = true});
   c.Turn(follower);
   EXPECT_EQ(proposed->times + unread->times, 0);
@@ -74,15 +87,7 @@ TEST(Forwarded, ProposalsToALeaderThatDiesHaveADefiniteOutcome) {
     c.Run(kElection);
     const raft::MemberId old = c.leader();
     const raft::MemberId follower = c.follower();
-    auto proposed = c.Put(follower, "k", "1");
-    c.Turn(follower);
-    c.Deliver();
-    c.Turn(old);
-    c.Deliver();
-    auto unread = c.Put(follower, "l", "2");
-    c.Turn(follower);
-    c.Crash(old);
-    c.Deliver();  // lost
+    const auto [proposed, unread] = ForwardToALeaderThatCrashes(c, old, follower);
     for (const bool forward : {forward_first, !forward_first}) {
       c[follower].Post(forward ? Input(ForwardLost{old, {}}) : Input(PeerLost{old, UINT64_MAX}));
       c.Turn(follower);

@@ -3,7 +3,6 @@
 #include "server/peer/member_lists.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -31,18 +30,9 @@ TEST(MemberLists, AMemberWithAnotherListOfMembersIsToldWhatDiffers) {
   PeersOptions options;
   options.listed = Listed("n1", "demo", {"n1", "n2", "n3"});
   Node node(1, kNobodyThere, options);
-  const auto stub =
-      proto::Raft::NewStub(grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()));
   const auto answer = [&](proto::HelloRequest request) {
     *request.mutable_peer() = Who(kCluster + 1, 2, 1, std::string(16, 's'));
-    grpc::ClientContext context;
-    proto::HelloResponse response;
-    grpc::Status status;
-    Ended ended;
-    auto reader = stub->AsyncHello(&context, request, &node.queue);
-    reader->Finish(&response, &status, &ended);
-    EXPECT_TRUE(Eventually({&node}, [&] { return ended.done; }));
-    return status.error_message();
+    return SayHello(&node, request).error_message();
   };
   EXPECT_THAT(answer({}), testing::StartsWith("the member lists differ: if "));
   EXPECT_THAT(answer(Listed("n2", "demo", {"n2", "n3", "n4"})),

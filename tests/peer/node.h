@@ -188,6 +188,20 @@ struct Ended final : Completion {
   bool done = false;
 };
 
+// Sends Hello to the node's port, and returns with what status it was answered.
+inline grpc::Status SayHello(Node* node, const proto::HelloRequest& request) {
+  const auto stub =
+      proto::Raft::NewStub(grpc::CreateChannel(node->address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  proto::HelloResponse response;
+  grpc::Status status;
+  Ended ended;
+  auto reader = stub->AsyncHello(&context, request, &node->queue);
+  reader->Finish(&response, &status, &ended);
+  EXPECT_TRUE(Eventually({node}, [&] { return ended.done; }));
+  return status;
+}
+
 }  // namespace raftkv
 
 #endif  // RAFTKV_TESTS_PEER_NODE_H_

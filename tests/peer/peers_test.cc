@@ -24,19 +24,11 @@ using testing::ElementsAre;
 
 TEST(Peers, RejectedMessagesAreCountedByReason) {
   Node node(1, kNobodyThere);
-  const auto stub =
-      proto::Raft::NewStub(grpc::CreateChannel(node.address, grpc::InsecureChannelCredentials()));
   const std::string store(16, 's');
   const auto ask = [&](const proto::Peer& who) {
     proto::HelloRequest request;
     *request.mutable_peer() = who;
-    grpc::ClientContext context;
-    proto::HelloResponse response;
-    grpc::Status status;
-    Ended ended;
-    auto reader = stub->AsyncHello(&context, request, &node.queue);
-    reader->Finish(&response, &status, &ended);
-    EXPECT_TRUE(Eventually({&node}, [&] { return ended.done; }));
+    const grpc::Status status = SayHello(&node, request);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
     EXPECT_NE(status.error_message(), "");
   };
