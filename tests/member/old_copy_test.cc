@@ -109,6 +109,38 @@ TEST(OldCopy, IsFoundByAFollowerThatRemembersIt) {
   EXPECT_NE(c.leader(), 3u);
 }
 
+// The only Hello of an older copy comes while it may be a late message of an earlier process. Then
+// the copy sends something else.
+TEST(OldCopy, IsToldInAnswerToAnyMessage) {
+  Cluster c(3);
+  Elect(c, 3);
+  PutSome(c, "k", 5);
+  const raft::MemberId member = 2;
+  PeerMessage of_copy{3,
+                      member,
+                      c[3].store_id,
+                      Hello{},
+                      kNewestVersion,
+                      /*boot_id=*/1'000'000,
+                      /*reached=*/{1, 1}};
+  c.Crash(3);
+  c[member].Post(of_copy);
+  c.Turn(member);
+  EXPECT_TRUE(c[member].Sent<HelloReply>().empty()) << "it may be late";
+  c.Run(absl::Seconds(2));
+  of_copy.body = raft::Message{3, member, 1, raft::AppendEntries{}};
+  c[member].Post(of_copy);
+  c.Turn(member);
+  const std::vector<PeerMessage> told = c[member].Sent<HelloReply>();
+  ASSERT_EQ(told.size(), 1);
+  EXPECT_EQ(told[0].to, 3u);
+  EXPECT_GT(std::get<HelloReply>(told[0].body).forgotten, of_copy.reached);
+  of_copy.body = HelloReply{};
+  c[member].Post(of_copy);
+  c.Turn(member);
+  EXPECT_TRUE(c[member].Sent<HelloReply>().empty()) << "an answer is not answered";
+}
+
 TEST(OldCopy, AnUnchangedDirectoryIsTaken) {
   Cluster c(3);
   Elect(c, 1);
