@@ -2,17 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <iterator>
-#include <map>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -21,11 +18,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
-#include "storage/base/checksum.h"
 #include "storage/base/disk_space.h"
 #include "storage/base/files.h"
 #include "storage/data_dir/start_space.h"
@@ -38,8 +32,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kFormatVersion = 1;
-constexpr size_t kStoreIdBytes = 16;
 constexpr char kRemovedFile[] = "REMOVED";
 // What the operator should do about damage.
 constexpr char kRemedy[] =
@@ -130,64 +122,7 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
   return lock;
 }
 
-// --- IDENTITY: lines "name value". The last line is a checksum of those before it. The names of
-// cluster and member are C-escaped.
-std::string EncodeIdentity(const Identity& identity) {
-  std::string text = absl::StrFormat(
-      "format_version %d\ncluster_id %016x\ncluster_name %s\nmember_id %016x\nmember_name %s\n"
-      "store_id %s\n",
-      kFormatVersion, identity.cluster_id, absl::CEscape(identity.cluster_name), identity.member_id,
-      absl::CEscape(identity.member_name), absl::BytesToHexString(identity.store_id));
-  if (identity.joined) absl::StrAppend(&text, "joined 1\n");
-  if (identity.restored) {
-    absl::StrAppendFormat(&text, "restored_from %s\nbase_term %d\nbase_index %d\n",
-                          identity.restored->token, identity.restored->base.term,
-                          identity.restored->base.index);
-  }
-  absl::StrAppendFormat(&text, "crc32c %08x\n", Crc32c(text));
-  return text;
-}
-
-absl::StatusOr<Identity> DecodeIdentity(const std::string& path, const std::string& text) {
-  const absl::Status damaged = absl::DataLossError(absl::StrCat(path, ": is damaged"));
-  std::map<std::string, std::string> values;
-  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    const std::pair<std::string, std::string> pair = absl::StrSplit(line, absl::MaxSplits(' ', 1));
-    values.insert(pair);
-  }
-  const size_t crc_at = text.rfind("crc32c ");  // the last one: a name may contain it, too
-  uint64_t crc = 0, format = 0;
-  if (crc_at == std::string::npos || !absl::SimpleHexAtoi(values["crc32c"], &crc) ||
-      crc != Crc32c(text.substr(0, crc_at)) ||
-      !absl::SimpleAtoi(values["format_version"], &format)) {
-    return damaged;
-  }
-  if (format > kFormatVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": format version ", format, " is newer than this program's ",
-                     kFormatVersion, "; run a newer raftkv-server"));
-  }
-  Identity identity;
-  identity.store_id = absl::HexStringToBytes(values["store_id"]);
-  if (!absl::SimpleHexAtoi(values["cluster_id"], &identity.cluster_id) ||
-      !absl::SimpleHexAtoi(values["member_id"], &identity.member_id) ||
-      !absl::CUnescape(values["cluster_name"], &identity.cluster_name) ||
-      !absl::CUnescape(values["member_name"], &identity.member_name) ||
-      identity.store_id.size() != kStoreIdBytes) {
-    return damaged;
-  }
-  identity.joined = values.contains("joined");
-  if (values.contains("restored_from")) {
-    RestoredFrom& restored = identity.restored.emplace();
-    restored.token = values["restored_from"];
-    if (!absl::SimpleAtoi(values["base_term"], &restored.base.term) ||
-        !absl::SimpleAtoi(values["base_index"], &restored.base.index)) {
-      return damaged;
-    }
-  }
-  return identity;
-}
-
+// --- the identity
 // OK if the directory belongs to the configured member. After an edit of the config file the remedy
 // must not be a new directory: with one on every member, the cluster would be empty.
 absl::Status CheckIdentity(const std::string& path, const Identity& identity,
@@ -217,27 +152,19 @@ absl::Status CheckIdentity(const std::string& path, const Identity& identity,
 }
 
 absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool initialized) {
-  const std::string path = o.dir + "/IDENTITY";
-  absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return text.status();
-  if (text->empty()) {
-    if (initialized) {
-      return absl::DataLossError(absl::StrCat(path, ": is missing or empty"));
-    }
-    Identity identity{
-        o.cluster_id, o.cluster_name, o.member_id, o.member_name, std::string(kStoreIdBytes, '\0'),
-        o.joins,      o.restored};
-    if (getrandom(identity.store_id.data(), kStoreIdBytes, 0) != kStoreIdBytes) {
-      return SystemError(path, "cannot generate a store id", errno);
-    }
-    absl::Status status = WriteFile(o.dir, "IDENTITY", EncodeIdentity(identity));
-    if (!status.ok()) return status;
-    return identity;
+  absl::StatusOr<std::optional<Identity>> identity = ReadIdentityFile(o.dir);
+  if (!identity.ok()) return identity.status();
+  if (identity->has_value()) {
+    if (absl::Status s = CheckIdentity(IdentityPath(o.dir), **identity, o); !s.ok()) return s;
+    return *std::move(*identity);
   }
-  absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
-  if (!identity.ok()) return identity;
-  if (absl::Status status = CheckIdentity(path, *identity, o); !status.ok()) return status;
-  return identity;
+  if (initialized) {
+    return absl::DataLossError(absl::StrCat(IdentityPath(o.dir), ": is missing or empty"));
+  }
+  Identity created{o.cluster_id,    o.cluster_name, o.member_id, o.member_name,
+                   /*store_id=*/"", o.joins,        o.restored};
+  if (absl::Status s = CreateIdentityFile(o.dir, &created); !s.ok()) return s;
+  return created;
 }
 
 // --- the log
@@ -425,9 +352,8 @@ bool IsNotedRemoved(const std::string& dir) {
 absl::Status Removed(const DataDirOptions& o) {
   return absl::FailedPreconditionError(absl::StrFormat(
       "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used "
-      "again. "
-      "If a member is to run here again: raftkv member add, then start it with an empty data_dir "
-      "and --join",
+      "again. If a member is to run here again: raftkv member add, then start it with an empty "
+      "data_dir and --join",
       o.dir, o.member_name, o.member_id, o.cluster_name));
 }
 
@@ -519,13 +445,9 @@ bool DirLock::InPlace() const {
 
 absl::StatusOr<std::optional<Identity>> ReadIdentity(const std::string& dir) {
   if (absl::Status s = CheckIsDirectory(dir); !s.ok()) return s;
-  const std::string path = dir + "/IDENTITY";
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return text.status();
-  if (text->empty()) return std::nullopt;
-  absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
+  absl::StatusOr<std::optional<Identity>> identity = ReadIdentityFile(dir);
   if (!identity.ok()) return WithRemedy(identity.status());
-  return *std::move(identity);
+  return identity;
 }
 
 absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
@@ -580,18 +502,16 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   if (access(options.dir.c_str(), R_OK | W_OK | X_OK) != 0) {
     return SystemError(options.dir, "cannot use the data directory", errno);
   }
-  const std::string path = options.dir + "/IDENTITY";
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) return text.status();
-  if (text->empty()) {
+  const absl::StatusOr<std::optional<Identity>> identity = ReadIdentityFile(options.dir);
+  if (!identity.ok()) return WithRemedy(identity.status());
+  const std::string path = IdentityPath(options.dir);
+  if (!identity->has_value()) {
     if (access((options.dir + "/INITIALIZED").c_str(), F_OK) != 0) {
       return absl::StrCat(options.dir, " is new");
     }
     return WithRemedy(absl::DataLossError(absl::StrCat(path, ": is missing or empty")));
   }
-  const absl::StatusOr<Identity> identity = DecodeIdentity(path, *text);
-  if (!identity.ok()) return WithRemedy(identity.status());
-  if (absl::Status s = CheckIdentity(path, *identity, options); !s.ok()) return s;
+  if (absl::Status s = CheckIdentity(path, **identity, options); !s.ok()) return s;
   if (IsNotedRemoved(options.dir)) return Removed(options);
   const auto states = StateDirs::Open({.data_dir = options.dir});
   if (states.ok() && (*states)->SayRemoved(options.member_id)) return Removed(options);

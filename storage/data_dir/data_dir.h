@@ -41,8 +41,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/data_dir/identity.h"
 #include "storage/data_dir/state_dirs.h"
-#include "storage/log/entry.h"
 #include "storage/log/log_store.h"
 #include "storage/state_machine.h"
 
@@ -50,13 +50,6 @@ namespace raftkv {
 
 // While this file exists, a restore has not finished.
 inline constexpr char kRestoringFile[] = "RESTORING";
-
-// The origin of a cluster that was restored from a backup (restore.h).
-struct RestoredFrom {
-  std::string token;  // its ids are derived with it (config/config.h)
-  // The log of its members begins after this entry. A log that ends there has never had an entry.
-  raft::EntryId base;
-};
 
 struct DataDirOptions {
   std::string dir;
@@ -74,16 +67,6 @@ struct DataDirOptions {
   std::optional<uint64_t> min_free_bytes = std::nullopt;
   size_t cache_bytes = 64 << 20;                   // RocksDB block cache of the state machine
   ClusterVersion newest_version = kNewestVersion;  // the newest one that this program knows
-};
-
-struct Identity {
-  uint64_t cluster_id = 0;
-  std::string cluster_name;
-  raft::MemberId member_id = raft::kNobody;
-  std::string member_name;
-  std::string store_id;  // 16 bytes
-  bool joined = false;   // the cluster existed before this member
-  std::optional<RestoredFrom> restored;
 };
 
 // The identity of the member that uses the directory. None: it has not been used.
