@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <regex>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -79,6 +80,9 @@ class Story {
     for (int i = 0; i < cluster_.options().size; ++i) {
       if (i != but) endpoints.push_back(cluster_.client_address(i));
     }
+    return EtcdctlAt(endpoints, text);
+  }
+  Finished EtcdctlAt(const std::vector<std::string>& endpoints, const std::string& text) {
     Command command;
     command.argv = absl::StrSplit(absl::StrReplaceAll(text, {{"ADDED", added_}}), ' ');
     command.argv.insert(command.argv.begin(),
@@ -145,7 +149,16 @@ class Story {
         << finished.err;
     Note(text, finished);
   }
+  // Each member lists what it has applied itself, and a follower applies a change a little later
+  // than the leader.
   void List() {
+    EXPECT_TRUE(Eventually(kSoon, [&] {
+      std::set<std::string> lists;
+      for (int i = 0; i < cluster_.options().size; ++i) {
+        lists.insert(EtcdctlAt({cluster_.client_address(i)}, "member list").out);
+      }
+      return lists.size() == 1;
+    }));
     for (const char* format : {"simple", "json", "table"}) {
       Run(absl::StrCat("member list -w ", format));
     }
