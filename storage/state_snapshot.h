@@ -101,7 +101,9 @@ class StateSnapshot {
   absl::StatusOr<uint32_t> Hash(const std::function<bool()>& give_up = {}) const;
 
  private:
-  mvcc::ReadState read_state() const { return {*view_, state_.revision, state_.compacted}; }
+  mvcc::ReadState read_state() const {
+    return {*view_, state_.revision, state_.compacted, /*settled=*/true};
+  }
 
   const std::shared_ptr<const View> view_;
   const State state_;

@@ -215,6 +215,19 @@ bool AddLiveKeys(std::string_view record, int64_t* keys) {
   return true;
 }
 
+std::string AfterDeadBlocks(const View& view, const std::string& prefix, Meter* meter) {
+  const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kCountTable), meter->skips_left());
+  it->SeekForPrev(BlockKey(prefix));
+  if (!it->valid() || it->key().front() != kCountTable) it->Seek(std::string(1, kCountTable));
+  for (; it->valid(); it->Next()) {
+    int64_t keys = 0, dead = 0;
+    CHECK(DecodeBlock(it->value(), &keys, &dead));
+    if (keys > 0) return std::max(prefix, std::string(it->key().substr(1)));
+    if (!meter->Step(it->key().size())) return prefix;
+  }
+  return meter->over() ? prefix : TableEnd(kVersionTable);
+}
+
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
                                  Revision newest, Meter* meter) {
   if (range.begin >= range.end) return 0;

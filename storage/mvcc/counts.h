@@ -17,7 +17,7 @@
 // keys were counted, until those keys are compacted. Keys that compaction removed completely are in
 // no block, though RocksDB may have to pass them for some more seconds (rocks_engine.cc).
 //
-// The writer keeps all blocks in memory: some 130 bytes for 500 keys. An overwrite changes no
+// The writer keeps all blocks in memory: some 130 bytes for 180 keys. An overwrite changes no
 // block, and a deletion makes none larger. A block is too large if it has more than kBlockKeys
 // keys, or if this process has created more than kBlockKeyBytes of keys in it. After each batch a
 // few blocks that are too large are split, in a small batch of their own. Where blocks are split is
@@ -37,9 +37,9 @@
 
 namespace raftkv::mvcc {
 
-// A count over n keys, live or dead, adds up about n / 700 blocks and walks about 700 keys at its
-// ends. At a million keys, these two cost about the same.
-inline constexpr int64_t kBlockKeys = 1024;
+// A count over n keys, live or dead, adds up about n / 180 blocks and walks about 180 keys at its
+// ends. At 30,000 keys, these two cost about the same.
+inline constexpr int64_t kBlockKeys = 256;
 inline constexpr size_t kBlockKeyBytes = 4 << 20;
 
 // The table in memory and its changes. Owned by Writer.
@@ -85,6 +85,12 @@ class Counts {
 
 // Adds the live keys of a block, a record of the table, to `keys`. False: the record is damaged.
 bool AddLiveKeys(std::string_view record, int64_t* keys);
+
+// Where the first block that has live keys begins, if it is after `prefix`. If the block with
+// `prefix` has live keys, or if the meter is over: `prefix`. If all blocks from there on have none:
+// the end of the table of versions. Only for a settled view (range.h), because an entry saves its
+// counts last.
+std::string AfterDeadBlocks(const View& view, const std::string& prefix, Meter* meter);
 
 // The number of live keys of the range at `revision`, which is at most `newest` and can be read.
 // Reads fewer than three times as many records (keys, blocks and events) as a walk would. Returns

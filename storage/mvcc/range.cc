@@ -21,6 +21,9 @@ using mvccpb::KeyValue;
 // the next one.
 constexpr int kStepsBeforeSeek = 8;
 constexpr size_t kBytesBeforeSeek = 4096;
+// After so many deleted keys in turn, look for blocks without live keys. To look costs as much as a
+// few steps.
+constexpr int kDeadBeforeSkip = 64;
 
 bool HasFilter(const RangeRequest& r) {
   return r.min_mod_revision() != 0 || r.max_mod_revision() != 0 || r.min_create_revision() != 0 ||
@@ -168,11 +171,16 @@ VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision
       one_key_(IsOneKey(range_)),
       meter_(meter),
       charged_(meter != nullptr && meter->in_entry() && charged == Charged::kYes && !one_key_),
+      view_(view),
       it_(view.NewIterator(range_.end, meter == nullptr ? nullptr : meter->skips_left())) {}
 
 bool VersionCursor::Next() {
+  int dead = 0;
   while (NextOrDead()) {
-    if (!head_.exists()) continue;
+    if (!head_.exists()) {
+      if (++dead % kDeadBeforeSkip == 0 && skips_blocks_) PassDeadBlocks();
+      continue;
+    }
     if (!charged_) return true;
     if (!key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     return meter_->WalkValue(value_.size());
@@ -198,9 +206,7 @@ bool VersionCursor::NextOrDead() {
         charged_ && (meter_->EveryMemberHas(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
     if (key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     if (newest > revision_) {
-      seek_ = prefix_;
-      AppendRevisionDescending(revision_, &seek_);
-      it_->Seek(seek_);
+      PassVersions(revision_);
       if (!it_->valid()) return false;
       if (!it_->key().starts_with(prefix_)) {  // created after revision_: it_ is at the next key
         prefix_.clear();
@@ -216,15 +222,29 @@ bool VersionCursor::NextOrDead() {
 
 // Moves to the first version of the next key. If prefix_ is empty, the iterator is already there.
 void VersionCursor::PassKey() {
-  if (prefix_.empty()) return;
+  if (!prefix_.empty()) PassVersions(0);
+}
+
+// Moves to the key's newest version at or below `revision`, or to the next key if there is none.
+void VersionCursor::PassVersions(Revision revision) {
   for (int step = 0; step < kStepsBeforeSeek; ++step) {
     it_->Next();
     if (!it_->valid() || !it_->key().starts_with(prefix_)) return;
+    if (VersionRevision(it_->key()) <= revision) return;
     const size_t bytes = it_->key().size() + it_->value().size();
     if (meter_ != nullptr) meter_->Bytes(bytes);
     if (bytes > kBytesBeforeSeek) break;
   }
-  it_->Seek(AfterVersions(prefix_));
+  seek_ = prefix_;
+  AppendRevisionDescending(revision, &seek_);
+  it_->Seek(seek_);
+}
+
+void VersionCursor::PassDeadBlocks() {
+  const std::string next = AfterDeadBlocks(view_, prefix_, meter_);
+  if (next <= prefix_) return;
+  it_->Seek(next);
+  prefix_.clear();
 }
 
 absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* meter,
@@ -235,6 +255,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   const KeyRange range = VersionRange(request.key(), request.range_end());
   Answer answer(request, meter);
   VersionCursor cursor(state.view, range, revision, meter);
+  if (state.settled && revision == state.revision) cursor.SkipDeadBlocks();
   int64_t count = 0;
   std::string counted = range.begin;  // `count` contains the keys before this one
   while (!answer.complete() && cursor.Next()) {

@@ -31,6 +31,9 @@ class VersionCursor {
   VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter = nullptr,
                 Charged charged = Charged::kYes);
 
+  // Next then passes at most about two blocks (counts.h) of deleted keys between two live ones.
+  // Only for the newest revision of a settled view, with a meter, and if the walk is not charged.
+  void SkipDeadBlocks() { skips_blocks_ = true; }
   bool Next();
   // Moves to the next key, even if it was deleted. If so, head().exists() is false.
   bool NextOrDead();
@@ -41,14 +44,18 @@ class VersionCursor {
 
  private:
   void PassKey();
+  void PassVersions(Revision revision);
+  void PassDeadBlocks();
 
   const KeyRange range_;
   const Revision revision_;
   const bool one_key_;  // stop after its newest version, because many deleted keys may follow
   Meter* const meter_;
   const bool charged_;  // the walk is charged to an entry
+  const View& view_;
   const std::unique_ptr<Iterator> it_;
   bool started_ = false;
+  bool skips_blocks_ = false;
   std::string prefix_;        // of the current key
   std::string seek_;          // reused
   bool key_charged_ = false;  // the current key was charged
@@ -61,6 +68,7 @@ struct ReadState {
   const View& view;
   Revision revision;   // the newest
   Revision compacted;  // the oldest that can be read; -1: all can
+  bool settled;        // the view is not changed by an entry that is being applied
 };
 
 // What a key and its value are charged in an answer, in bytes.

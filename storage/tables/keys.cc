@@ -21,9 +21,9 @@ Keys::Keys(Shared* shared)
 
 mvcc::ReadState Keys::Before() const {
   const State& state = shared_.state;
-  return {
-      writer_.view(), state.revision,
-      RAFTKV_MUTANT("txn-asks-the-physical-compaction") ? state.compaction_done : state.compacted};
+  const bool planted = RAFTKV_MUTANT("txn-asks-the-physical-compaction");
+  return {writer_.view(), state.revision, planted ? state.compaction_done : state.compacted,
+          /*settled=*/false};
 }
 
 absl::Status Keys::Check(const Command& command, Meter* meter) {
