@@ -123,9 +123,11 @@ class Worker {
     const std::string value(run.options.val_size, 'v');
     put_.set_value(value);
     range_.set_serializable(run.options.serializable);
-    txn_.add_compare()->set_target(etcdserverpb::Compare::MOD);
-    txn_.add_success()->mutable_request_put()->set_value(value);
-    txn_.add_failure()->mutable_request_range()->set_keys_only(true);
+    if (run.verb == Verb::kTxn) {
+      txn_.add_compare()->set_target(etcdserverpb::Compare::MOD);
+      txn_.add_failure()->mutable_request_range()->set_keys_only(true);
+    }
+    for (int i = 0; i < keys_; ++i) txn_.add_success()->mutable_request_put()->set_value(value);
   }
 
   // Starts the next operation, or a wait for its turn. Returns false if there is nothing more to
@@ -184,7 +186,7 @@ class Worker {
       if (run_.verb == Verb::kMix) {
         verb_ = random_.Below(1'000'000) < run_.options.reads * 1e6 ? Verb::kGet : Verb::kPut;
       }
-      number_ = random_.Below(run_.options.key_space);
+      number_ = random_.Below(run_.options.key_space - keys_ + 1);
     }
     Send();
     return true;
@@ -196,12 +198,22 @@ class Worker {
     switch (verb_) {
       case Verb::kPut:
       case Verb::kMix:
+        if (keys_ > 1) {
+          for (int i = 0; i < keys_; ++i) {
+            txn_.mutable_success(i)->mutable_request_put()->set_key(
+                KeyOf(run_.options, number_ + static_cast<uint64_t>(i)));
+          }
+          return SendTxn();
+        }
         if (run_.options.timed_values) StampValue();
         put_.set_key(KeyOf(run_.options, number_));
         put_call_ = connection_.kv->AsyncPut(&*context_, put_, &queue_);
         return put_call_->Finish(&put_response_, &status_, this);
       case Verb::kGet:
         range_.set_key(KeyOf(run_.options, number_));
+        if (keys_ > 1) {
+          range_.set_range_end(KeyOf(run_.options, number_ + static_cast<uint64_t>(keys_)));
+        }
         range_call_ = connection_.kv->AsyncRange(&*context_, range_, &queue_);
         return range_call_->Finish(&range_response_, &status_, this);
       case Verb::kTxn:
@@ -209,9 +221,13 @@ class Worker {
         txn_.mutable_compare(0)->set_mod_revision(run_.revisions[number_].load());
         txn_.mutable_success(0)->mutable_request_put()->set_key(KeyOf(run_.options, number_));
         txn_.mutable_failure(0)->mutable_request_range()->set_key(KeyOf(run_.options, number_));
-        txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
-        return txn_call_->Finish(&txn_response_, &status_, this);
+        return SendTxn();
     }
+  }
+
+  void SendTxn() {
+    txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
+    txn_call_->Finish(&txn_response_, &status_, this);
   }
 
   void StampValue() {
@@ -236,7 +252,8 @@ class Worker {
     if (!status_.ok()) {
       if (!measured && !run_.fill) return;
       run_.errors.fetch_add(1, std::memory_order_relaxed);
-      ++tally_.errors[std::string(ToError(status_, connection_.address, NameOf(verb_)).message())];
+      const char* const method = keys_ > 1 && verb_ == Verb::kPut ? "KV.Txn" : NameOf(verb_);
+      ++tally_.errors[std::string(ToError(status_, connection_.address, method).message())];
     } else if (measured) {
       const uint64_t before = run_.ops.fetch_add(1, std::memory_order_relaxed);
       if (run_.options.total > 0 && before >= run_.options.total) return;
@@ -252,6 +269,7 @@ class Worker {
   Connection& connection_;
   grpc::CompletionQueue& queue_;
   Random random_;
+  const int keys_ = run_.fill ? 1 : run_.options.keys_per_operation;
   Clock::time_point started_;
   Verb verb_ = run_.verb;  // of the current operation
   uint64_t number_ = 0;    // the current key's

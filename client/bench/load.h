@@ -47,7 +47,10 @@ struct LoadOptions {
   int key_space = 10000;  // keys are a prefix and a random number below this
   std::string prefix = "bench/";
   int key_digits = 10;  // of the number
-  double rate = 0;      // operations per second, of all workers together; 0: no limit
+  // How many consecutive keys one get reads (a range), or one put writes (a transaction). At most
+  // `key_space`.
+  int keys_per_operation = 1;
+  double rate = 0;  // operations per second, of all workers together; 0: no limit
   LateTurns late_turns = LateTurns::kDropped;
   uint64_t total = 0;  // the run ends early when so many operations were measured; 0: no limit
   double reads = 0.5;  // kMix: the share of gets; the others are puts

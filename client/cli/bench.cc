@@ -110,6 +110,7 @@ Json ToJson(const BenchArguments& arguments, const BenchReport& report) {
                {"key_size", load.prefix.size() + load.key_digits},
                {"val_size", load.val_size},
                {"key_space", load.key_space},
+               {"keys_per_operation", load.keys_per_operation},
                {"rate", load.rate},
                {"seconds", report.load().seconds},
                {"ops", report.load().latency.count()},
@@ -185,7 +186,9 @@ void PrintText(const BenchArguments& arguments, const BenchReport& report, std::
   const LoadReport& measured = report.load();
   out << report.verb << ": " << Count(load.clients, "client", "clients") << ", "
       << Count(load.conns, "connection", "connections") << ", "
-      << absl::StrFormat("%d-byte values, %.1f s\n", load.val_size, measured.seconds)
+      << absl::StrFormat("%d-byte values, ", load.val_size);
+  if (load.keys_per_operation > 1) out << load.keys_per_operation << " keys each, ";
+  out << absl::StrFormat("%.1f s\n", measured.seconds)
       << absl::StrFormat("%.0f ops/s", measured.OpsPerSecond());
   if (load.rate > 0) out << absl::StrFormat(" of %g", load.rate);
   out << "   " << Percentages(measured.latency) << "\n";
@@ -244,6 +247,7 @@ absl::Status Check(const BenchArguments& arguments) {
   status.Update(InRange("--reads", load.reads, 0, 1));
   status.Update(InRange("--val-size", load.val_size, 0, 64 << 20));
   status.Update(InRange("--key-space", load.key_space, 1, 100'000'000));
+  status.Update(InRange("--keys", load.keys_per_operation, 1, std::min(10'000, load.key_space)));
   status.Update(InRange("--watches", arguments.watch.watches, 1, 10'000'000));
   status.Update(InRange("--streams", arguments.watch.streams, 1, 10'000));
   if (!status.ok() || arguments.key_size == 0) return status;
@@ -376,6 +380,13 @@ void AddVerb(CLI::App& bench, const char* name, const char* what,
   AddNumber(*app, "--val-size", load.val_size, "size of a value in bytes")->capture_default_str();
   if (!arguments->watches) {
     AddNumber(*app, "--key-space,--keyspace", load.key_space, "number of different keys")
+        ->capture_default_str();
+  }
+  if (load.verb == Verb::kGet || (load.verb == Verb::kPut && !arguments->watches)) {
+    AddNumber(*app, "--keys", load.keys_per_operation,
+              load.verb == Verb::kGet ? "consecutive keys that one operation reads"
+                                      : "consecutive keys that one operation writes, in a\n"
+                                        "transaction")
         ->capture_default_str();
   }
   if (load.verb == Verb::kMix) {

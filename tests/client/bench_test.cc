@@ -7,6 +7,7 @@
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "client/bench/histogram.h"
 #include "client/bench/load.h"
 #include "client/cli/cli.h"
@@ -134,6 +135,31 @@ TEST(Load, AMixReadsAndWrites) {
   ASSERT_TRUE(reads.ok()) << reads.status();
   EXPECT_GT(reads->gets.count(), 0u);
   EXPECT_EQ(reads->puts.count(), 0u);
+}
+
+TEST(Load, AnOperationMayReadOrWriteSeveralKeys) {
+  FakeServer server;
+  LoadOptions options = Short(LoadOptions::Verb::kGet, {server.address()});
+  options.keys_per_operation = 3;
+  const auto gets = RunLoad(options, NoProgress);
+  ASSERT_TRUE(gets.ok()) << gets.status();
+  EXPECT_GT(gets->latency.count(), 0u);
+  uint64_t first = 0, end = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(server.range_request.key().substr(6), &first));
+  ASSERT_TRUE(absl::SimpleAtoi(server.range_request.range_end().substr(6), &end));
+  EXPECT_EQ(end, first + 3);
+  EXPECT_LE(end, 5u);
+
+  options.verb = LoadOptions::Verb::kPut;
+  const auto puts = RunLoad(options, NoProgress);
+  ASSERT_TRUE(puts.ok()) << puts.status();
+  EXPECT_GT(puts->latency.count(), 0u);
+  ASSERT_EQ(server.txn_request.success_size(), 3);
+  EXPECT_EQ(server.txn_request.compare_size(), 0);
+  EXPECT_EQ(server.txn_request.failure_size(), 0);
+  EXPECT_LT(server.txn_request.success(0).request_put().key(),
+            server.txn_request.success(2).request_put().key());
+  EXPECT_EQ(server.txn_request.success(2).request_put().value().size(), 10u);
 }
 
 TEST(Load, ATotalEndsTheRunWithExactlySoManyOperations) {
