@@ -8,7 +8,7 @@
 #include "glog/logging.h"
 #include "proto/parse_command.h"
 #include "storage/base/check.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 
 namespace raftkv {
 

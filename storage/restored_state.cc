@@ -3,8 +3,8 @@
 #include <set>
 
 #include "proto/command.pb.h"
-#include "storage/alarms.h"
-#include "storage/version.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

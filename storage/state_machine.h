@@ -29,17 +29,17 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
-#include "storage/alarms.h"
 #include "storage/base/for_any_thread.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/members.h"
-#include "storage/meter.h"  // Limits
 #include "storage/mvcc/counts.h"
-#include "storage/mvcc/layout.h"  // Revision
+#include "storage/rules/alarms.h"
+#include "storage/rules/members.h"
+#include "storage/rules/meter.h"  // Limits
+#include "storage/rules/revision.h"
+#include "storage/rules/version.h"
 #include "storage/state_snapshot.h"
 #include "storage/tables/digests.h"
-#include "storage/version.h"
 
 namespace raftkv {
 

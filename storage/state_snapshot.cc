@@ -77,6 +77,10 @@ absl::Status StateSnapshot::LeaseLeases(const etcdserverpb::LeaseLeasesRequest&,
   return meter.over() ? meter.status() : absl::OkStatus();
 }
 
+absl::StatusOr<Members> StateSnapshot::ReadMembers() const { return MemberTable::Read(*view_); }
+
+absl::StatusOr<Alarms> StateSnapshot::ReadAlarms() const { return AlarmTable::Read(*view_); }
+
 absl::StatusOr<StateSnapshot::KvHash> StateSnapshot::HashKv(
     Revision revision, const std::function<bool()>& give_up) const {
   if (absl::Status s = mvcc::CheckRevision(read_state(), revision); !s.ok()) return s;

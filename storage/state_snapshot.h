@@ -10,16 +10,16 @@
 
 #include "absl/status/statusor.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/alarms.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/members.h"
-#include "storage/meter.h"  // Limits
 #include "storage/mvcc/events.h"
 #include "storage/mvcc/range.h"
 #include "storage/mvcc/range_parts.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/members.h"
+#include "storage/rules/meter.h"  // Limits
+#include "storage/rules/version.h"
 #include "storage/tables/state.h"
-#include "storage/version.h"
 
 namespace raftkv {
 
@@ -57,20 +57,10 @@ class StateSnapshot {
                            etcdserverpb::LeaseLeasesResponse* response) const;
 
   // The members of the cluster.
-  absl::StatusOr<Members> ReadMembers() const {
-    Members members;
-    absl::Status status = members.LoadAll(*view_);
-    if (!status.ok()) return status;
-    return members;
-  }
+  absl::StatusOr<Members> ReadMembers() const;
 
   // The alarms of the cluster. Those in force deny some commands, and reads (alarms.h).
-  absl::StatusOr<Alarms> ReadAlarms() const {
-    Alarms alarms;
-    absl::Status status = alarms.LoadAll(*view_);
-    if (!status.ok()) return status;
-    return alarms;
-  }
+  absl::StatusOr<Alarms> ReadAlarms() const;
   const AlarmsInForce& alarms_in_force() const { return state_.alarms; }
 
   // The events from `from` to the end of revision `last`. They are complete if from.revision is at

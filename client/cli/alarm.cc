@@ -10,7 +10,7 @@ int Print(const absl::StatusOr<AlarmResult>& result, const Context& context) {
   return kExitOk;
 }
 
-int List(const Context& context) {
+int ListAlarms(const Context& context) {
   if (context.format == Format::kTable) return context.NoTable();
   return Print(context.Connect()->AlarmList(), context);
 }
@@ -27,7 +27,7 @@ void AddAlarmVerbs(CLI::App& app, Context& context) {
       app.add_subcommand("alarm", "Alarms: members short of disk space, or with different data");
   alarm->require_subcommand(0, 1);
   alarm->add_subcommand("list", "Lists all alarms")->callback([&context] {
-    context.verb = [&context] { return List(context); };
+    context.verb = [&context] { return ListAlarms(context); };
   });
   alarm->add_subcommand("disarm", "Ends all alarms")->callback([&context] {
     context.verb = [&context] { return Disarm(context); };

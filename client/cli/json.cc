@@ -121,19 +121,19 @@ Json ToJson(const HashKvResult& result) {
   return object;
 }
 
-std::string Text(const Json& json) {
+std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
-std::string JsonOf(const PutResult& result) { return Text(ToJson(result)); }
-std::string JsonOf(const RangeResult& result) { return Text(ToJson(result)); }
-std::string JsonOf(const DeleteResult& result) { return Text(ToJson(result)); }
-std::string JsonOf(const TxnResult& result) { return Text(ToJson(result)); }
+std::string JsonOf(const PutResult& result) { return Dump(ToJson(result)); }
+std::string JsonOf(const RangeResult& result) { return Dump(ToJson(result)); }
+std::string JsonOf(const DeleteResult& result) { return Dump(ToJson(result)); }
+std::string JsonOf(const TxnResult& result) { return Dump(ToJson(result)); }
 
 std::string JsonOf(const CompactResult& result) {
-  return Text({{"header", ToJson(result.header)}});
+  return Dump({{"header", ToJson(result.header)}});
 }
 
 // For these results etcdctl writes the fields of the header and of the result into one object.
@@ -142,18 +142,18 @@ std::string JsonOf(const LeaseGrantResult& result) {
   json["ID"] = result.id;
   json["TTL"] = result.ttl;
   json["Error"] = "";
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const LeaseRevokeResult& result) {
-  return Text({{"header", ToJson(result.header)}});
+  return Dump({{"header", ToJson(result.header)}});
 }
 
 std::string JsonOf(const LeaseKeepAliveResult& result) {
   Json json = ToJson(result.header);
   json["ID"] = result.id;
   json["TTL"] = result.ttl;
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const LeaseTimeToLiveResult& result) {
@@ -163,14 +163,14 @@ std::string JsonOf(const LeaseTimeToLiveResult& result) {
   json["granted-ttl"] = result.granted_ttl;
   json["keys"] = nullptr;
   for (const std::string& key : result.keys) json["keys"].push_back(absl::Base64Escape(key));
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const LeaseListResult& result) {
   Json json = ToJson(result.header);
   json["leases"] = Json::array();
   for (const int64_t id : result.ids) json["leases"].push_back(Json{{"id", id}});
-  return Text(json);
+  return Dump(json);
 }
 
 // etcdctl's names. It prints the last three fields although they are always the same here.
@@ -186,19 +186,19 @@ std::string JsonOf(const WatchBatch& batch) {
   json["CompactRevision"] = 0;
   json["Canceled"] = false;
   json["Created"] = false;
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const MemberListResult& result) {
   Json json = {{"header", ToJson(result.header)}};
   for (const Member& member : result.members) json["members"].push_back(ToJson(member));
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const MemberAddResult& result) {
   Json json = {{"header", ToJson(result.header)}, {"member", ToJson(result.member)}};
   for (const Member& member : result.members) json["members"].push_back(ToJson(member));
-  return Text(json);
+  return Dump(json);
 }
 
 // etcd's numbers of the types.
@@ -210,7 +210,7 @@ std::string JsonOf(const AlarmResult& result) {
     object["alarm"] = alarm.type == "NOSPACE" ? 1 : 2;
     json["alarms"].push_back(std::move(object));
   }
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const std::vector<EndpointStatus>& rows) {
@@ -218,7 +218,7 @@ std::string JsonOf(const std::vector<EndpointStatus>& rows) {
   for (const EndpointStatus& row : rows) {
     json.push_back({{"Endpoint", row.endpoint}, {"Status", ToJson(row.status)}});
   }
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const std::vector<EndpointHealth>& rows) {
@@ -229,7 +229,7 @@ std::string JsonOf(const std::vector<EndpointHealth>& rows) {
     Set(object, "error", std::string(row.error.message()));
     json.push_back(std::move(object));
   }
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const std::vector<EndpointHash>& rows) {
@@ -237,7 +237,7 @@ std::string JsonOf(const std::vector<EndpointHash>& rows) {
   for (const EndpointHash& row : rows) {
     json.push_back({{"Endpoint", row.endpoint}, {"HashKV", ToJson(row.hash)}});
   }
-  return Text(json);
+  return Dump(json);
 }
 
 std::string JsonOf(const std::vector<EndpointDefrag>& rows) {
@@ -247,14 +247,14 @@ std::string JsonOf(const std::vector<EndpointDefrag>& rows) {
     Set(object, "error", std::string(row.error.message()));
     json.push_back(std::move(object));
   }
-  return Text(json);
+  return Dump(json);
 }
 
 // The first four fields are etcd's.
 std::string JsonOf(const BackupStatus& backup) {
   uint32_t hash = 0;
   (void)absl::SimpleHexAtoi(backup.hash(), &hash);
-  return Text(
+  return Dump(
       {{"hash", hash},
        {"revision", backup.revision},
        {"totalKey", backup.total_keys},

@@ -13,7 +13,7 @@
 namespace raftkv::client {
 namespace {
 
-int List(const Context& context) {
+int ListMembers(const Context& context) {
   const std::unique_ptr<Client> client = context.Connect();
   const auto members = client->MemberList();
   if (!members.ok()) return context.Fail(members.status());
@@ -428,7 +428,7 @@ void AddMemberVerbs(CLI::App& app, Context& context) {
   CLI::App* member = app.add_subcommand("member", "The members of the cluster");
   member->require_subcommand(0, 1);
   member->add_subcommand("list", "Prints id, state, name and URLs of each member")
-      ->callback([&context] { context.verb = [&context] { return List(context); }; });
+      ->callback([&context] { context.verb = [&context] { return ListMembers(context); }; });
   AddChanges(member, context);
 
   auto target = std::make_shared<std::string>();

@@ -23,7 +23,7 @@ inline bool IsKnownMetadata(std::string_view key) {
   return std::find(kAll.begin(), kAll.end(), key) != kAll.end();
 }
 
-// The cluster version from which on all members know them (storage/version.h).
+// The cluster version from which on all members know them (storage/rules/version.h).
 inline constexpr uint64_t kSessionsClusterVersion = 4;
 
 // The status of a write whose session does not exist. Whatever was sent before, the write will not

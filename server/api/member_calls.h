@@ -5,7 +5,7 @@
 // answers the call once it is applied; Propose does the same without a call. Read answers a call
 // from the state machine, on a worker if the answer is large. A method that reads something new
 // needs a ReadFrom. WhenUpToDate is for answers that do not come from the state machine. Propose
-// and ReadFrom ask the alarms (storage/alarms.h).
+// and ReadFrom ask the alarms (storage/rules/alarms.h).
 
 #include <memory>
 #include <string>

@@ -29,10 +29,10 @@ constexpr size_t kRangeStreamsMax = 1024;
 constexpr int64_t kFirstChunkBytes = 64 << 10;
 constexpr int64_t kChunkBytes = 3 << 19;  // as etcd: the largest request, by default
 // While the chunks of all streams, read or unsent, have more than this, further chunks are small,
-// and a stream whose client has not read its chunk for kStalledMax is ended.
+// and a stream whose client has not read its chunk for kUnreadTimeMax is ended.
 constexpr int64_t kAllChunksBytes = 64 << 20;
 constexpr int64_t kSmallChunkBytes = 64 << 10;
-constexpr absl::Duration kStalledMax = absl::Seconds(10);
+constexpr absl::Duration kUnreadTimeMax = absl::Seconds(10);
 constexpr absl::Duration kGiveUpInterval = absl::Milliseconds(10);
 
 absl::Status Check(const RangeRequest& request) {
@@ -120,8 +120,8 @@ class RangeCall final : public StreamHandler {
   // Called every kGiveUpInterval. A client that has gone needs no check: an event of its stream
   // destroys this object, which frees the bytes, and a worker that reads ends.
   void CheckLimits(MonotonicTime now) {
-    const bool stalled =
-        all_->bytes > kAllChunksBytes && now - unread_since_ > kStalledMax && !stream_.writable();
+    const bool stalled = all_->bytes > kAllChunksBytes && now - unread_since_ > kUnreadTimeMax &&
+                         !stream_.writable();
     if (stalled || now >= stream_.deadline()) {
       End();
       stream_.Cancel();

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/etcd/metadata.h"
 #include "server/api/errors.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv::api {
 

@@ -40,8 +40,8 @@ struct ReadTask {
 // How much one run of the applier may do. The defaults are "no limit".
 struct ApplyBudget {
   size_t items_max = SIZE_MAX;  // entries applied and reads answered
-  // What the entries may cost together, in steps of about a microsecond (storage/meter.h). An entry
-  // that alone costs more is not applied; large_next() is then true.
+  // What the entries may cost together, in steps of about a microsecond (storage/rules/meter.h). An
+  // entry that alone costs more is not applied; large_next() is then true.
   int64_t steps_max = INT64_MAX;
   // Asked between entries and between reads; true ends the run. Empty: never.
   std::function<bool()> out_of_time = {};

@@ -19,7 +19,7 @@
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
 #include "storage/base/monotonic_time.h"
-#include "storage/mvcc/layout.h"  // Revision
+#include "storage/rules/revision.h"
 
 namespace raftkv {
 

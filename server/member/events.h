@@ -18,11 +18,11 @@
 #include "server/member/space.h"
 #include "server/raft/ready.h"
 #include "server/raft/types.h"
-#include "storage/alarms.h"
 #include "storage/log/log_store.h"
-#include "storage/members.h"
-#include "storage/mvcc/layout.h"  // Revision
-#include "storage/version.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/members.h"
+#include "storage/rules/revision.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

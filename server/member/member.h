@@ -52,8 +52,8 @@ namespace raftkv {
 struct MemberOptions {
   ReplicaOptions replica;
 
-  // The maximum cost of one CompactStep of the state machine, in steps (storage/meter.h). The state
-  // machine has its own limit too; the lower one applies.
+  // The maximum cost of one CompactStep of the state machine, in steps (storage/rules/meter.h). The
+  // state machine has its own limit too; the lower one applies.
   int64_t compact_steps_max = INT64_MAX;
   // The state machine is flushed at least this often, even if little was written.
   absl::Duration flush_interval = absl::Seconds(30);

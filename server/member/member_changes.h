@@ -18,7 +18,7 @@
 #include "server/member/store_ids.h"
 #include "server/member/transport.h"
 #include "server/raft/raft.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 
 namespace raftkv {
 

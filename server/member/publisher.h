@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
 #include "storage/base/monotonic_time.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 
 namespace raftkv {
 

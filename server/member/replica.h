@@ -57,7 +57,7 @@
 #include "server/raft/raft.h"
 #include "storage/base/mutant.h"
 #include "storage/log/log_store.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {

@@ -12,7 +12,7 @@
 #include "server/member/log_tail.h"
 #include "server/member/space.h"
 #include "server/raft/config.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

@@ -5,7 +5,7 @@
 // (docs/decisions/0016):
 //
 //   enough  nothing.
-//   low     it raises the alarm NOSPACE (storage/alarms.h), for the whole cluster.
+//   low     it raises the alarm NOSPACE (storage/rules/alarms.h), for the whole cluster.
 //   full    it stops writing: it transfers its leadership and takes no entries from a leader. It
 //           still serves serializable reads.
 //

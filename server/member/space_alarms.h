@@ -1,9 +1,9 @@
 #ifndef RAFTKV_SERVER_MEMBER_SPACE_ALARMS_H_
 #define RAFTKV_SERVER_MEMBER_SPACE_ALARMS_H_
 
-// Which alarms (storage/alarms.h) follow from the space on the members' disks: each member raises
-// and ends the alarm NOSPACE of its own disk. The leader ends the alarms that removed members have
-// raised.
+// Which alarms (storage/rules/alarms.h) follow from the space on the members' disks: each member
+// raises and ends the alarm NOSPACE of its own disk. The leader ends the alarms that removed
+// members have raised.
 //
 // Owned by the replica; used on the thread of the turns.
 
@@ -12,10 +12,10 @@
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
 #include "server/member/space.h"
-#include "storage/alarms.h"
 #include "storage/base/monotonic_time.h"
 #include "storage/base/mutant.h"
-#include "storage/members.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/members.h"
 
 namespace raftkv {
 

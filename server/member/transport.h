@@ -20,8 +20,8 @@
 #include "absl/status/status.h"
 #include "server/raft/message.h"
 #include "server/raft/types.h"
+#include "storage/rules/version.h"
 #include "storage/tables/digests.h"
-#include "storage/version.h"
 
 namespace raftkv {
 
@@ -31,7 +31,7 @@ namespace raftkv {
 struct ForwardedProposal {
   uint64_t number = 0;
   raft::Payload payload;
-  ClusterVersion needs = kFirstVersion;  // storage/version.h
+  ClusterVersion needs = kFirstVersion;  // storage/rules/version.h
   bool changes_members = false;          // the command is a ChangeMembers
   // Only the leader of this term may propose it. 0: any leader may (the origin is of the first
   // release).

@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_MEMBER_VERSIONS_H_
 #define RAFTKV_SERVER_MEMBER_VERSIONS_H_
 
-// Which cluster version is in force, and when a leader may raise it (storage/version.h). Every
-// message between members carries the newest version that its sender knows. Once all members know a
-// newer version than the one in force, the leader raises it through the log. For this class the new
-// version is in force as soon as its entry is committed, before it is applied: everything that is
-// proposed later comes after it in the log.
+// Which cluster version is in force, and when a leader may raise it (storage/rules/version.h).
+// Every message between members carries the newest version that its sender knows. Once all members
+// know a newer version than the one in force, the leader raises it through the log. For this class
+// the new version is in force as soon as its entry is committed, before it is applied: everything
+// that is proposed later comes after it in the log.
 //
 // Owned by the replica; used on the thread of the turns.
 
@@ -17,7 +17,7 @@
 
 #include "proto/command.pb.h"
 #include "storage/log/entry.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

@@ -20,7 +20,7 @@
 #include "proto/raft.pb.h"
 #include "server/peer/rejections.h"
 #include "server/raft/types.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

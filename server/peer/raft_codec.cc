@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/parse_command.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 
 namespace raftkv {
 

@@ -29,7 +29,7 @@ inline size_t EventBytes(const mvccpb::Event& event) {
 
 // The steps that bytes cost, beside the step of the event that has them.
 inline size_t StepsOfBytes(size_t bytes) {
-  constexpr size_t kBytesPerStep = 4096;  // as Costs (storage/version.h)
+  constexpr size_t kBytesPerStep = 4096;  // as Costs (storage/rules/version.h)
   return bytes / kBytesPerStep;
 }
 

@@ -20,8 +20,8 @@
 #include "storage/base/checksum.h"
 #include "storage/base/files.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/members.h"
 #include "storage/mvcc/layout.h"
+#include "storage/tables/members.h"
 
 namespace raftkv {
 namespace {
@@ -142,7 +142,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenStateMachine(bool c
 }
 
 bool StateDirs::SayRemoved(raft::MemberId member) const {
-  const std::string key = Members::EngineKey(member);
+  const std::string key = MemberTable::EngineKey(member);
   bool removed = false;
   const absl::Status status =
       ScanClosedRocks({.dir = path(), .durability = Durability::kFlushed}, /*verify=*/false,

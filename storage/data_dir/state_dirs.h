@@ -21,8 +21,8 @@
 
 #include "absl/status/statusor.h"
 #include "storage/data_dir/snapshot_files.h"
+#include "storage/rules/version.h"
 #include "storage/snapshot.h"
-#include "storage/version.h"
 
 namespace raftkv {
 

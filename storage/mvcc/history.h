@@ -16,9 +16,9 @@
 // a tombstone is removed, earlier events have removed every older version of its key.
 
 #include "storage/engine/engine.h"
-#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/writer.h"
+#include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
 

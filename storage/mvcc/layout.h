@@ -33,9 +33,9 @@
 #include <string>
 #include <string_view>
 
-namespace raftkv {
+#include "storage/rules/revision.h"
 
-using Revision = int64_t;
+namespace raftkv {
 
 namespace mvcc {
 

@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv::mvcc {
 

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
 #include "storage/engine/engine.h"
-#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
+#include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
 

@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/range.h"
+#include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
 

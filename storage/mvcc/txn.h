@@ -23,9 +23,9 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/meter.h"
 #include "storage/mvcc/range.h"
 #include "storage/mvcc/writer.h"
+#include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
 

@@ -27,11 +27,11 @@
 #include "proto/etcd/rpc.pb.h"
 #include "storage/base/seeded_hash.h"
 #include "storage/engine/engine.h"
-#include "storage/meter.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/leases.h"
 #include "storage/mvcc/overlay.h"
+#include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
 

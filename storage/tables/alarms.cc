@@ -1,15 +1,48 @@
 #include "storage/tables/alarms.h"
 
+#include <memory>
+#include <string_view>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
 
 namespace raftkv {
 
+namespace {
+
+constexpr size_t kAlarmKeyBytes = 1 + 1 + 8;
+
+std::string AlarmKey(const Alarms::Id& id) {
+  std::string key(1, mvcc::kAlarmTable);
+  key.push_back(static_cast<char>(id.type));
+  PutBigEndian64(&key, id.member);
+  return key;
+}
+
+}  // namespace
+
+absl::StatusOr<Alarms> AlarmTable::Read(const View& view) {
+  Alarms alarms;
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kAlarmTable));
+  for (it->Seek(std::string(1, mvcc::kAlarmTable)); it->valid(); it->Next()) {
+    const std::string_view key = it->key();
+    if (key.size() != kAlarmKeyBytes || it->value().size() != 1) {
+      return absl::DataLossError("state machine: an alarm is damaged");
+    }
+    const auto type = static_cast<etcdserverpb::AlarmType>(key[1]);
+    alarms.Restore({type, BigEndian64(&key[2])}, {.by_member = it->value()[0] != 0});
+  }
+  return alarms;
+}
+
 absl::Status AlarmTable::Load() {
-  absl::Status status = alarms_.LoadAll(*shared_.engine->NewView());
+  absl::StatusOr<Alarms> alarms = Read(*shared_.engine->NewView());
+  if (!alarms.ok()) return alarms.status();
+  alarms_ = *std::move(alarms);
   if (!RAFTKV_MUTANT("alarms-forgotten-at-restart")) shared_.state.alarms = alarms_.in_force();
-  return status;
+  return absl::OkStatus();
 }
 
 absl::Status AlarmTable::Check(const proto::Command& command, Meter*) {
@@ -34,9 +67,9 @@ void AlarmTable::Apply(const proto::Command& command, proto::CommandResponse* re
   if (!change.changed) return;
   alarms_.Apply(change, by_member);
   shared_.state.alarms = alarms_.in_force();
-  const std::string key = Alarms::EngineKey(change.id);
+  const std::string key = AlarmKey(change.id);
   if (change.raised) {
-    shared_.batch.Put(key, Alarms::Record({.by_member = by_member}));
+    shared_.batch.Put(key, std::string(1, by_member ? '\1' : '\0'));
   } else {
     shared_.batch.Delete(key);
   }

@@ -1,16 +1,17 @@
 #ifndef RAFTKV_STORAGE_TABLES_ALARMS_H_
 #define RAFTKV_STORAGE_TABLES_ALARMS_H_
 
-// The table of alarms (storage/alarms.h). The command ChangeAlarm changes it. State::alarms has the
-// types that are in force; the state machine asks them about each command. tables.h explains the
-// functions of a table.
+// The table of alarms (storage/rules/alarms.h). The command ChangeAlarm changes it. State::alarms
+// has the types that are in force; the state machine asks them about each command. tables.h
+// explains the functions of a table.
 
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/command.pb.h"
-#include "storage/alarms.h"
-#include "storage/meter.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/meter.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {
@@ -26,6 +27,9 @@ class AlarmTable {
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
   const Alarms& alarms() const { return alarms_; }
+
+  // Those that are stored. DataLoss: a record is damaged.
+  static absl::StatusOr<Alarms> Read(const View& view);
 
  private:
   Shared& shared_;

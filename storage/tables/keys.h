@@ -12,10 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
-#include "storage/meter.h"
 #include "storage/mvcc/range.h"
 #include "storage/mvcc/txn.h"
 #include "storage/mvcc/writer.h"
+#include "storage/rules/meter.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {

@@ -15,8 +15,8 @@
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
-#include "storage/meter.h"
 #include "storage/mvcc/leases.h"
+#include "storage/rules/meter.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {

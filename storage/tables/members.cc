@@ -1,10 +1,38 @@
 #include "storage/tables/members.h"
 
+#include <memory>
+#include <string_view>
+#include <utility>
+
 #include "storage/base/checksum.h"
 
 namespace raftkv {
 
-absl::Status MemberTable::Load() { return members_.LoadAll(*shared_.engine->NewView()); }
+std::string MemberTable::EngineKey(raft::MemberId id) {
+  std::string key(1, mvcc::kMemberTable);
+  PutBigEndian64(&key, id);
+  return key;
+}
+
+absl::StatusOr<Members> MemberTable::Read(const View& view) {
+  Members members;
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
+  for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {
+    const std::string_view key = it->key();
+    if (key.size() != 1 + sizeof(raft::MemberId) ||
+        !members.Restore(BigEndian64(key.data() + 1), it->value())) {
+      return absl::DataLossError("state machine: the record of a member is damaged");
+    }
+  }
+  return members;
+}
+
+absl::Status MemberTable::Load() {
+  absl::StatusOr<Members> members = Read(*shared_.engine->NewView());
+  if (!members.ok()) return members.status();
+  members_ = *std::move(members);
+  return absl::OkStatus();
+}
 
 absl::Status MemberTable::Check(const proto::Command& command, Meter*) {
   if (!command.change_members().voters().empty()) return absl::OkStatus();
@@ -15,7 +43,7 @@ void MemberTable::Apply(const proto::Command& command, proto::CommandResponse* r
   uint64_t& digest = shared_.state.digest;
   for (const raft::MemberId id : members_.Apply(command.change_members())) {
     const std::string record = members_.Record(id);
-    shared_.batch.Put(Members::EngineKey(id), record);
+    shared_.batch.Put(EngineKey(id), record);
     digest = Hash64(record, HashMix(digest, id));
   }
   for (const auto& [id, member] : members_.all()) {

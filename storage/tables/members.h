@@ -1,15 +1,16 @@
 #ifndef RAFTKV_STORAGE_TABLES_MEMBERS_H_
 #define RAFTKV_STORAGE_TABLES_MEMBERS_H_
 
-// The table of the cluster's members (storage/members.h), and of the ids of removed ones. The
+// The table of the cluster's members (storage/rules/members.h), and of the ids of removed ones. The
 // command ChangeMembers changes it. tables.h explains the functions of a table.
 
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/command.pb.h"
-#include "storage/members.h"
-#include "storage/meter.h"
+#include "storage/rules/members.h"
+#include "storage/rules/meter.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {
@@ -27,6 +28,11 @@ class MemberTable {
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
   const Members& members() const { return members_; }
+
+  // How the table is stored: the key of a member's record (Members::Record), and all records.
+  // DataLoss: one is damaged.
+  static std::string EngineKey(raft::MemberId id);
+  static absl::StatusOr<Members> Read(const View& view);
 
  private:
   Shared& shared_;

@@ -7,7 +7,7 @@
 namespace raftkv {
 namespace {
 
-constexpr uint64_t kFormat = 3;
+constexpr uint64_t kFirstFormat = 3;
 constexpr uint64_t kFormatOfRaisedVersion = 4;
 constexpr size_t kNumbers = 9;
 constexpr size_t kChecksumBytes = 4;
@@ -16,7 +16,7 @@ constexpr size_t kChecksumBytes = 4;
 
 std::string EncodeState(const State& state) {
   std::string out;
-  for (uint64_t v : {state.cluster_version > kFirstVersion ? kFormatOfRaisedVersion : kFormat,
+  for (uint64_t v : {state.cluster_version > kFirstVersion ? kFormatOfRaisedVersion : kFirstFormat,
                      state.applied.term, state.applied.index, static_cast<uint64_t>(state.revision),
                      static_cast<uint64_t>(state.compacted), state.digest,
                      static_cast<uint64_t>(state.compaction_done),
@@ -34,17 +34,17 @@ absl::Status DecodeState(std::string_view record, State* state) {
   const size_t size = record.size() - kChecksumBytes;
   if (Crc32c(record.substr(0, size)) != Fixed32(&record[size])) return damaged;
   const uint64_t format = Fixed64(&record[0]);
-  if (format < kFormat || format > kFormatOfRaisedVersion) {
+  if (format < kFirstFormat || format > kFormatOfRaisedVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "state machine: its format is ", format, " and this program reads only ", kFormat, " and ",
-        kFormatOfRaisedVersion,
+        "state machine: its format is ", format, " and this program reads only ", kFirstFormat,
+        " and ", kFormatOfRaisedVersion,
         format > kFormatOfRaisedVersion
             ? "; run a newer raftkv-server"
             : "; run the raftkv-server that wrote it. In a cluster of several members you may "
               "replace this one instead (raftkv member replace)"));
   }
   if (size != kNumbers * 8) return damaged;
-  state->cluster_version = format == kFormat ? kFirstVersion : kFirstVersion + 1;
+  state->cluster_version = format == kFirstFormat ? kFirstVersion : kFirstVersion + 1;
   state->applied = {.term = Fixed64(&record[8]), .index = Fixed64(&record[16])};
   state->revision = static_cast<Revision>(Fixed64(&record[24]));
   state->compacted = static_cast<Revision>(Fixed64(&record[32]));

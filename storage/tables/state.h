@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "storage/alarms.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
-#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
 #include "storage/mvcc/leases.h"
-#include "storage/version.h"
+#include "storage/rules/alarms.h"
+#include "storage/rules/meter.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
-#include "storage/meter.h"
+#include "storage/rules/meter.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {

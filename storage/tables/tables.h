@@ -35,10 +35,18 @@
 
 namespace raftkv {
 
-// A table and the commands that it applies. A table without commands has no Check and Apply.
-template <typename T, proto::Command::OpCase... kCommands>
+// The letters with which the engine keys of a table begin (mvcc/layout.h).
+template <char... kLetters>
+struct Letters {
+  static constexpr int Count(char letter) { return (0 + ... + int{letter == kLetters}); }
+};
+
+// A table, its letters and the commands that it applies. A table without commands has no Check and
+// Apply.
+template <typename T, typename L, proto::Command::OpCase... kCommands>
 struct TableRow {
   using Table = T;
+  using TableLetters = L;
   static constexpr bool kApplies = sizeof...(kCommands) > 0;
   static constexpr bool Applies(proto::Command::OpCase op) { return ((op == kCommands) || ...); }
 };
@@ -56,6 +64,11 @@ class TableList {
   // How many rows have the command.
   static constexpr int RowsOf(proto::Command::OpCase op) {
     return (0 + ... + static_cast<int>(Rows::Applies(op)));
+  }
+
+  // How many tables have keys that begin with the letter.
+  static constexpr int TablesOf(char letter) {
+    return (0 + ... + Rows::TableLetters::Count(letter));
   }
 
   absl::Status Load() {
@@ -103,15 +116,32 @@ class TableList {
 };
 
 // Hash depends on the order of the rows, so a new row goes to the end.
-using Tables = TableList<
-    TableRow<Keys, proto::Command::kPut, proto::Command::kDeleteRange, proto::Command::kTxn,
-             proto::Command::kCompaction, proto::Command::kBumpRevision>,
-    TableRow<StoreIds, proto::Command::kRecordStoreId>,
-    TableRow<ClusterVersions, proto::Command::kSetClusterVersion>,
-    TableRow<LeaseTable, proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
-             proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
-    TableRow<MemberTable, proto::Command::kChangeMembers>,
-    TableRow<AlarmTable, proto::Command::kChangeAlarm>, TableRow<SessionTable>>;
+using Tables =
+    TableList<TableRow<Keys, Letters<mvcc::kVersionTable, mvcc::kEventTable, mvcc::kCountTable>,
+                       proto::Command::kPut, proto::Command::kDeleteRange, proto::Command::kTxn,
+                       proto::Command::kCompaction, proto::Command::kBumpRevision>,
+              TableRow<StoreIds, Letters<mvcc::kStoreIdTable>, proto::Command::kRecordStoreId>,
+              TableRow<ClusterVersions, Letters<mvcc::kClusterVersionKey[0]>,
+                       proto::Command::kSetClusterVersion>,
+              TableRow<LeaseTable, Letters<mvcc::kLeaseTable, mvcc::kAttachedTable>,
+                       proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
+                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
+              TableRow<MemberTable, Letters<mvcc::kMemberTable>, proto::Command::kChangeMembers>,
+              TableRow<AlarmTable, Letters<mvcc::kAlarmTable>, proto::Command::kChangeAlarm>,
+              TableRow<SessionTable, Letters<mvcc::kSessionTable>>>;
+
+// How many tables have engine keys that begin with the letter; or 1 for those of the state machine.
+constexpr int OwnersOf(char letter) {
+  return (letter == mvcc::kStateKey[0]) + (letter == mvcc::kDigestsKey[0]) +
+         Tables::TablesOf(letter);
+}
+constexpr bool LettersDiffer() {
+  for (char letter = 0; letter < 127; ++letter) {
+    if (OwnersOf(letter) > 1) return false;
+  }
+  return true;
+}
+static_assert(LettersDiffer(), "two tables have the same letter (mvcc/layout.h)");
 
 }  // namespace raftkv
 

@@ -25,7 +25,7 @@ using etcdserverpb::HashKVRequest;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-constexpr absl::Duration kSoon = absl::Seconds(30);
+constexpr absl::Duration kBackupWaitMax = absl::Seconds(30);
 
 Finished Raftkv(std::vector<std::string> arguments, const std::string& endpoint = "",
                 const std::string& directory = "") {
@@ -117,13 +117,14 @@ TEST_F(Backup, SavedUnderLoadAndRestoredToThreeMembers) {
   uint64_t old_id = 0;
   {
     Traffic traffic(old.get(), TrafficOptions{});
-    ASSERT_TRUE(traffic.WaitForAcknowledged(500, kSoon));
+    ASSERT_TRUE(traffic.WaitForAcknowledged(500, kBackupWaitMax));
     PutWithLease(old->connection(0), 77);
     const Finished saved = Raftkv({"snapshot", "save", file_}, old->client_address(0));
     ASSERT_EQ(saved.exit_code, 0) << saved.err;
     EXPECT_EQ(saved.out, "Snapshot saved at " + file_ + "\n");
     EXPECT_EQ(saved.err, "") << "no progress bar without a terminal";
-    ASSERT_TRUE(traffic.WaitForAcknowledged(500, kSoon));  // the backup does not have these
+    ASSERT_TRUE(
+        traffic.WaitForAcknowledged(500, kBackupWaitMax));  // the backup does not have these
   }
   const Finished status = Raftkv({"snapshot", "status", file_, "-w", "json"});
   ASSERT_EQ(status.exit_code, 0) << status.err;
@@ -154,8 +155,8 @@ TEST_F(Backup, SavedUnderLoadAndRestoredToThreeMembers) {
   // A member of the old cluster, at an address of the new one, takes no part. The others serve.
   restored.Kill(2);
   old->Start(2);
-  ASSERT_TRUE(Eventually(kSoon, [&] { return restored.Put(0, "k", "v").ok(); }));
-  EXPECT_TRUE(Eventually(kSoon, [&] {
+  ASSERT_TRUE(Eventually(kBackupWaitMax, [&] { return restored.Put(0, "k", "v").ok(); }));
+  EXPECT_TRUE(Eventually(kBackupWaitMax, [&] {
     return absl::StrContains(restored.log(0) + restored.log(1) + old->log(2), "another cluster");
   })) << old->log(2);
   EXPECT_FALSE(old->Get(2, "k", /*serializable=*/false, absl::Seconds(2)).ok());
@@ -211,22 +212,22 @@ TEST_F(Backup, SnapshotsOfSlowClientsAreFewAndAreReleased) {
     auto stream = connection.maintenance->Snapshot(context.get(), {});
     return std::make_pair(std::move(context), std::move(stream));
   };
-  std::vector<decltype(open(kSoon))> clients;  // they read one piece each
+  std::vector<decltype(open(kBackupWaitMax))> clients;  // they read one piece each
   etcdserverpb::SnapshotResponse piece;
   for (int i = 0; i < 4; ++i) {
     clients.push_back(open(i == 0 ? absl::Seconds(5) : absl::Minutes(5)));
     ASSERT_TRUE(clients.back().second->Read(&piece));
   }
   EXPECT_EQ(Checkpoints(cluster), 4);
-  auto one_more = open(kSoon);
+  auto one_more = open(kBackupWaitMax);
   EXPECT_FALSE(one_more.second->Read(&piece));
   EXPECT_EQ(one_more.second->Finish().error_message(), "etcdserver: too many requests");
 
   // The deadline of the first one passes.
-  EXPECT_TRUE(Eventually(kSoon, [&] { return Checkpoints(cluster) == 3; }));
+  EXPECT_TRUE(Eventually(kBackupWaitMax, [&] { return Checkpoints(cluster) == 3; }));
   EXPECT_FALSE(clients[0].second->Finish().ok());
   clients[1].first->TryCancel();
-  EXPECT_TRUE(Eventually(kSoon, [&] { return Checkpoints(cluster) == 2; }));
+  EXPECT_TRUE(Eventually(kBackupWaitMax, [&] { return Checkpoints(cluster) == 2; }));
   EXPECT_FALSE(clients[1].second->Finish().ok());
   // A stop ends the others.
   EXPECT_EQ(cluster.Terminate(0), 0);

@@ -31,7 +31,7 @@ using etcdserverpb::MemberRemoveRequest;
 using Stub = etcdserverpb::Cluster::Stub;
 using testing::HasSubstr;
 
-constexpr absl::Duration kSoon = absl::Seconds(30);
+constexpr absl::Duration kWaitMax = absl::Seconds(30);
 constexpr int kMembershipClients = 8;
 
 // Members n1 to n3, and n4, which joins.
@@ -58,7 +58,7 @@ class Membership : public testing::Test {
                                                                  const Request&, Response*),
                                     const Request& request) {
     grpc::Status status;
-    if (Eventually(kSoon, [&] { return (status = Ask(member, method, request)).ok(); })) {
+    if (Eventually(kWaitMax, [&] { return (status = Ask(member, method, request)).ok(); })) {
       return testing::AssertionSuccess();
     }
     return testing::AssertionFailure() << status.error_message();
@@ -99,7 +99,7 @@ class Membership : public testing::Test {
     EXPECT_EQ(checked.exit_code, 2) << checked.out;
     EXPECT_THAT(checked.err, HasSubstr("was removed from cluster"));
     cluster_.Start(member);
-    EXPECT_EQ(cluster_.process(member).Wait(kSoon), 2);
+    EXPECT_EQ(cluster_.process(member).Wait(kWaitMax), 2);
     EXPECT_THAT(cluster_.log(member), HasSubstr(checked.err)) << "the start says the same";
   }
   uint64_t IdOf(int member) { return cluster_.Status(member).response.header().member_id(); }
@@ -128,11 +128,12 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
             "etcdserver: given member URLs are invalid");
 
   cluster_.Start(3);
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.islearner(); }));
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Status(3).response.islearner(); }));
   EXPECT_EQ(cluster_.Put(3, "k", "v").status.error_message(),
             "etcdserver: rpc not supported for learner");
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(0, "k", "read at the learner").ok(); }));
-  EXPECT_TRUE(Eventually(kSoon, [&] {
+  ASSERT_TRUE(
+      Eventually(kWaitMax, [&] { return cluster_.Put(0, "k", "read at the learner").ok(); }));
+  EXPECT_TRUE(Eventually(kWaitMax, [&] {
     const auto reply = cluster_.Get(3, "k", /*serializable=*/true);
     EXPECT_TRUE(reply.ok()) << reply.status.error_message();
     return reply.response.kvs_size() == 1 && reply.response.kvs(0).value() == "read at the learner";
@@ -144,7 +145,7 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   ASSERT_TRUE(Succeeds(2, &Stub::MemberPromote, promote));
   EXPECT_EQ(Ask(2, &Stub::MemberPromote, promote).error_message(),
             "etcdserver: can only promote a learner member");
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
   ExpectNames(cluster_.log(3));
 
@@ -154,7 +155,7 @@ TEST_F(Membership, AMemberJoinsAndTheLeaderLeaves) {
   remove.set_id(IdOf(leader));
   const grpc::Status removed = Ask((leader + 1) % 3, &Stub::MemberRemove, remove);
   EXPECT_TRUE(removed.ok()) << removed.error_message();
-  EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
+  EXPECT_EQ(cluster_.process(leader).Wait(kWaitMax), 0);
   EXPECT_THAT(cluster_.log(leader), HasSubstr("this member was removed from the cluster"));
   ASSERT_TRUE(writers.WaitFor(200));
   ExpectRemoved(leader);
@@ -177,13 +178,13 @@ TEST_F(Membership, AMemberTellsItsNewClientUrlThroughTheLog) {
   *std::find(command.argv.begin(), command.argv.end(), cluster_.config_path()) = file;
   Process process(command, cluster_.dir() + "/moved.log");
   Connection& connection = cluster_.connection(other);
-  EXPECT_TRUE(Eventually(kSoon, [&] {
+  EXPECT_TRUE(Eventually(kWaitMax, [&] {
     const auto list =
         Call(connection, *connection.cluster, &Stub::MemberList, etcdserverpb::MemberListRequest());
     return absl::StrContains(list.response.ShortDebugString(), "\"http://" + address + "\"");
   })) << ReadFile(cluster_.dir() + "/moved.log");
   process.Signal(SIGTERM);
-  EXPECT_EQ(process.Wait(kSoon), 0);
+  EXPECT_EQ(process.Wait(kWaitMax), 0);
 }
 
 // A joining member waits half a minute for another member to answer.
@@ -192,7 +193,7 @@ TEST(Join, IsEndedBySigterm) {
   Cluster cluster({.size = 3, .joining = 1});
   cluster.Start(3);
   ASSERT_TRUE(Eventually(
-      kSoon, [&] { return absl::StrContains(cluster.log(3), "joining: no answer yet"); }));
+      kWaitMax, [&] { return absl::StrContains(cluster.log(3), "joining: no answer yet"); }));
   EXPECT_EQ(cluster.Terminate(3), 0);
   EXPECT_THAT(cluster.log(3), HasSubstr("stopped during the start"));
 }
@@ -208,13 +209,13 @@ TEST_F(Membership, AForgottenJoinIsToldAtTheNextStart) {
   *std::find(forgot.argv.begin(), forgot.argv.end(), cluster_.joining_config_path()) = file;
   {
     Process process(forgot, cluster_.dir() + "/forgot.log");
-    ASSERT_TRUE(Eventually(kSoon, [&] {
+    ASSERT_TRUE(Eventually(kWaitMax, [&] {
       const std::string log = ReadFile(cluster_.dir() + "/forgot.log");
       return absl::StrContains(log, "first start") &&
              absl::StrContains(log, "empty its data_dir and start it with --join");
     }));
     process.Signal(SIGTERM);
-    EXPECT_EQ(process.Wait(kSoon), 0);
+    EXPECT_EQ(process.Wait(kWaitMax), 0);
   }
   const Finished again = RunToEnd(join);
   EXPECT_EQ(again.exit_code, 2);
@@ -222,12 +223,12 @@ TEST_F(Membership, AForgottenJoinIsToldAtTheNextStart) {
   EXPECT_THAT(again.err, HasSubstr("remove this directory, then start again with --join"));
   cluster_.Wipe(3);
   cluster_.Start(3);
-  EXPECT_TRUE(Eventually(kSoon, [&] { return cluster_.Status(3).response.leader() != 0; }));
+  EXPECT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Status(3).response.leader() != 0; }));
 }
 
 TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   const int lost = (cluster_.WaitForLeader() + 1) % 3;
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(lost, "k", "v").ok(); }));
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(lost, "k", "v").ok(); }));
   Writers writers(
       {cluster_.client_address((lost + 1) % 3), cluster_.client_address((lost + 2) % 3)},
       kMembershipClients);
@@ -245,17 +246,17 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   };
   {
     Process interrupted(replace(), out);
-    ASSERT_TRUE(Eventually(kSoon, [&] {
+    ASSERT_TRUE(Eventually(kWaitMax, [&] {
       return absl::StrContains(ReadFile(out), "has not started yet");
     })) << ReadFile(out);
   }
   Process again(replace(), out);
   cluster_.Start(3);
-  EXPECT_EQ(again.Wait(kSoon), 0) << ReadFile(out);
+  EXPECT_EQ(again.Wait(kWaitMax), 0) << ReadFile(out);
   EXPECT_THAT(ReadFile(out), HasSubstr("is replaced by n4"));
-  EXPECT_EQ(cluster_.process(lost).Wait(kSoon), 0) << "it is told that it was removed";
+  EXPECT_EQ(cluster_.process(lost).Wait(kWaitMax), 0) << "it is told that it was removed";
   ExpectRemoved(lost);
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
   EXPECT_THAT(writers.Stop(), testing::IsEmpty());
   EXPECT_TRUE(cluster_.MembersAreEqual());
@@ -264,7 +265,7 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   ASSERT_EQ(cluster_.Terminate(3), 0);
   cluster_.Wipe(3);
   cluster_.Start(3);
-  EXPECT_EQ(cluster_.process(3).Wait(kSoon), 2);
+  EXPECT_EQ(cluster_.process(3).Wait(kWaitMax), 2);
   EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
 }
 
@@ -295,14 +296,14 @@ TEST_F(Membership, ReplaceRemovesNoMemberBeforeTheNewOneVotes) {
   EXPECT_THAT(error(replace("n1", "n4", url, other)), HasSubstr("added without the URL " + other));
   const std::string out = cluster_.dir() + "/replace.txt";
   Process replacing(replace("n2", "n4", url), out);
-  ASSERT_TRUE(Eventually(kSoon, [&] {
+  ASSERT_TRUE(Eventually(kWaitMax, [&] {
     return absl::StrContains(ReadFile(out), "has not started yet");
   })) << ReadFile(out);
   EXPECT_TRUE(cluster_.Running(1));
   cluster_.Start(3);
-  EXPECT_EQ(replacing.Wait(kSoon), 0) << ReadFile(out);
+  EXPECT_EQ(replacing.Wait(kWaitMax), 0) << ReadFile(out);
   EXPECT_THAT(ReadFile(out), HasSubstr("Member n2 is replaced by n4"));
-  EXPECT_EQ(cluster_.process(1).Wait(kSoon), 0);
+  EXPECT_EQ(cluster_.process(1).Wait(kWaitMax), 0);
   const Finished again = RunToEnd(replace("n2", "n4", url));
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(again.out, HasSubstr("it is replaced already"));
@@ -310,7 +311,7 @@ TEST_F(Membership, ReplaceRemovesNoMemberBeforeTheNewOneVotes) {
   // A new member with two URLs.
   const std::string two = cluster_.dir() + "/two.txt";
   Process learner(replace("n1", "n5", other, "http://127.0.0.1:2"), two);
-  ASSERT_TRUE(Eventually(kSoon, [&] {
+  ASSERT_TRUE(Eventually(kWaitMax, [&] {
     return absl::StrContains(ReadFile(two), "n5 has not started yet");
   })) << ReadFile(two);
   const auto list = Call(cluster_.connection(0), *cluster_.connection(0).cluster, &Stub::MemberList,
@@ -336,7 +337,7 @@ TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
     writers.TakeLongestGap();
     Finished removed;
     // Exit code 1: the members are not in the log yet, so the command is repeated.
-    ASSERT_TRUE(Eventually(kSoon, [&] {
+    ASSERT_TRUE(Eventually(kWaitMax, [&] {
       removed =
           RunToEnd({.argv = {BuiltProgram("raftkv"), "member", "remove", cluster_.name(leader),
                              "--endpoints", cluster_.client_address(asked)}});
@@ -346,7 +347,7 @@ TEST_F(Membership, RemovingTheLeaderFailsNoWrite) {
     EXPECT_THAT(removed.out, HasSubstr("removed from cluster"));
     ASSERT_TRUE(writers.WaitFor(500));
     std::cout << "longest gap of acknowledged writes: " << writers.TakeLongestGap() << "\n";
-    EXPECT_EQ(cluster_.process(leader).Wait(kSoon), 0);
+    EXPECT_EQ(cluster_.process(leader).Wait(kWaitMax), 0);
   }
   EXPECT_THAT(writers.Stop(), testing::IsEmpty());
   EXPECT_TRUE(cluster_.MembersAreEqual());
@@ -362,12 +363,12 @@ TEST(Replacement, OfAllMembersUnderLoad) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(Eventually(
-        kSoon, [&] { return absl::StrContains(cluster.log(i), "the members that vote are"); }));
+        kWaitMax, [&] { return absl::StrContains(cluster.log(i), "the members that vote are"); }));
   }
   Traffic traffic(&cluster,
                   {.compact_every = soak ? absl::Milliseconds(200) : absl::ZeroDuration()});
   for (int number = 0; number < (soak ? 18 : 3); ++number) {
-    ASSERT_TRUE(traffic.WaitForAcknowledged(200, kSoon));
+    ASSERT_TRUE(traffic.WaitForAcknowledged(200, kWaitMax));
     const int leader = cluster.WaitForLeader();
     ASSERT_GE(leader, 0);
     const int first = number / 3 % 2 == 0 ? 0 : 3;  // of those that are replaced in this round
@@ -385,14 +386,14 @@ TEST(Replacement, OfAllMembersUnderLoad) {
                   cluster.name(fresh), "--peer-urls=http://" + cluster.peer_address(fresh),
                   "--endpoints", absl::StrJoin(endpoints, ",")}},
         out);
-    ASSERT_TRUE(Eventually(kSoon, [&] {
+    ASSERT_TRUE(Eventually(kWaitMax, [&] {
       return absl::StrContains(ReadFile(out), "has not started yet");
     })) << ReadFile(out);
     cluster.Join(fresh);
-    ASSERT_EQ(replace.Wait(kSoon), 0) << ReadFile(out);
-    EXPECT_EQ(cluster.process(old).Wait(kSoon), 0) << cluster.log(old);
+    ASSERT_EQ(replace.Wait(kWaitMax), 0) << ReadFile(out);
+    EXPECT_EQ(cluster.process(old).Wait(kWaitMax), 0) << cluster.log(old);
   }
-  ASSERT_TRUE(traffic.WaitForAcknowledged(200, kSoon));
+  ASSERT_TRUE(traffic.WaitForAcknowledged(200, kWaitMax));
   traffic.Stop();
   EXPECT_TRUE(cluster.MembersAreEqual());
   EXPECT_THAT(FindViolations(traffic.Collect()), testing::IsEmpty());
@@ -408,14 +409,14 @@ TEST_F(Membership, TheLastMemberIsForcedToGoOn) {
   command.argv.push_back("--force-new-cluster");
   const std::string log = cluster_.dir() + "/forced.log";
   Process forced(command, log);
-  ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(0, "k2", "alone").ok(); }))
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(0, "k2", "alone").ok(); }))
       << ReadFile(log);
   EXPECT_EQ(cluster_.Get(0, "k").response.kvs(0).value(), "v");
   const auto members = Call(cluster_.connection(0), *cluster_.connection(0).cluster,
                             &Stub::MemberList, etcdserverpb::MemberListRequest());
   EXPECT_EQ(members.response.members_size(), 1);
   cluster_.Start(1);
-  EXPECT_EQ(cluster_.process(1).Wait(kSoon), 0) << "another one is told that it was removed";
+  EXPECT_EQ(cluster_.process(1).Wait(kWaitMax), 0) << "another one is told that it was removed";
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -88,6 +89,12 @@ bool Eventually(absl::Duration timeout, const std::function<bool()>& condition) 
     absl::SleepFor(absl::Milliseconds(5));
   }
   return true;
+}
+
+int64_t NowNanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 Process::Process(const Command& command, const std::string& output_file)

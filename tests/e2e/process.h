@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -21,6 +22,7 @@ namespace raftkv::e2e {
 
 // Polls `condition` until it holds; false when `timeout` passes first.
 bool Eventually(absl::Duration timeout, const std::function<bool()>& condition);
+int64_t NowNanoseconds();  // of a monotonic clock
 
 struct Command {
   std::vector<std::string> argv;                        // argv[0] is a path, or is found on PATH

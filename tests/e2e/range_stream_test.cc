@@ -24,8 +24,9 @@ using etcdserverpb::RangeResponse;
 using etcdserverpb::RangeStreamResponse;
 using grpc::StatusCode;
 
-constexpr int kKeys = 400;
-constexpr size_t kValueBytes = 50'000;  // 20 MB in all: more than the client's library reads ahead
+constexpr int kStoredKeys = 400;
+constexpr size_t kStoredValueBytes =
+    50'000;  // 20 MB in all: more than the client's library reads ahead
 
 class RangeStreamTest : public testing::Test {
  protected:
@@ -34,12 +35,12 @@ class RangeStreamTest : public testing::Test {
     cluster_.StartAll();
     leader_ = cluster_.WaitForLeader();
     ASSERT_GE(leader_, 0);
-    for (int i = 0; i < kKeys;) {
+    for (int i = 0; i < kStoredKeys;) {
       etcdserverpb::TxnRequest txn;
       for (const int end = i + 20; i < end; ++i) {
         auto* put = txn.add_success()->mutable_request_put();
         put->set_key(Key(i));
-        put->set_value(std::string(kValueBytes, 'v'));
+        put->set_value(std::string(kStoredValueBytes, 'v'));
       }
       Connection& connection = cluster_.connection(leader_);
       const auto reply = e2e::Call(connection, *connection.kv, &etcdserverpb::KV::Stub::Txn, txn);
@@ -110,7 +111,7 @@ TEST_F(RangeStreamTest, HasTheAnswerOfRangeInChunks) {
   request.set_limit(100);
   ExpectAsRange(leader_, request);
   EXPECT_TRUE(merged_.more());
-  EXPECT_EQ(merged_.count(), kKeys);
+  EXPECT_EQ(merged_.count(), kStoredKeys);
   request.set_revision(revision_ - 10);
   ExpectAsRange(leader_, request);
   EXPECT_EQ(merged_.count(), 200);
@@ -172,9 +173,9 @@ TEST_F(RangeStreamTest, ShowsOneRevisionUntilThatIsCompacted) {
   const grpc::Status status = ReadRest(&slow);
   ASSERT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(merged_.header().revision(), revision_);
-  EXPECT_EQ(merged_.count(), kKeys);
-  ASSERT_EQ(first.range_response().kvs_size() + merged_.kvs_size(), kKeys);
-  EXPECT_EQ(merged_.kvs().rbegin()->value(), std::string(kValueBytes, 'v'));
+  EXPECT_EQ(merged_.count(), kStoredKeys);
+  ASSERT_EQ(first.range_response().kvs_size() + merged_.kvs_size(), kStoredKeys);
+  EXPECT_EQ(merged_.kvs().rbegin()->value(), std::string(kStoredValueBytes, 'v'));
 
   etcdserverpb::CompactionRequest compact;
   compact.set_revision(put.response.header().revision());
@@ -184,7 +185,7 @@ TEST_F(RangeStreamTest, ShowsOneRevisionUntilThatIsCompacted) {
   const grpc::Status compacted = ReadRest(&late);
   EXPECT_EQ(compacted.error_code(), StatusCode::OUT_OF_RANGE);
   EXPECT_EQ(compacted.error_message(), "etcdserver: mvcc: required revision has been compacted");
-  EXPECT_LT(merged_.kvs_size(), kKeys);
+  EXPECT_LT(merged_.kvs_size(), kStoredKeys);
 }
 
 TEST_F(RangeStreamTest, EndsWhenTheMemberStops) {

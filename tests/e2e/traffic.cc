@@ -3,7 +3,6 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <random>
 
@@ -25,12 +24,6 @@ using KeyValues = std::map<std::string, std::string>;
 constexpr int64_t kKeptRevisions = 300;
 constexpr int kKeysOfGroup = 5;  // see TrafficKey
 
-int64_t Now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 // Whether the request was certainly never applied: it was not sent, or the server rejected it
 // before proposing it. After any other error, the outcome of a write is unknown.
 bool NeverApplied(const grpc::Status& status) {
@@ -40,7 +33,7 @@ bool NeverApplied(const grpc::Status& status) {
 }
 
 void SetOutcome(const grpc::Status& status, int64_t revision, Operation* op) {
-  op->returned = Now();
+  op->returned = NowNanoseconds();
   if (status.ok()) {
     op->outcome = Outcome::kOk;
     op->revision = revision;
@@ -259,7 +252,7 @@ std::string TrafficKey(int number) {
 }
 
 Operation Perform(Connection& connection, Operation op, bool serializable, absl::Duration timeout) {
-  op.invoked = Now();
+  op.invoked = NowNanoseconds();
   switch (op.kind) {
     case Kind::kPut: {
       const auto reply = Put(connection, op.key, op.value, timeout);

@@ -14,7 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 #include "tests/e2e/traffic.h"
 
 namespace raftkv::e2e {

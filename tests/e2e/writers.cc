@@ -15,12 +15,6 @@ namespace {
 constexpr int kShared = 16;
 constexpr int kAttempts = 100, kQuorum = 2;
 
-int64_t Now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 bool NothingWasSent(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
          (status.error_message() == "there is no connection available" ||
@@ -51,7 +45,7 @@ bool Writers::WaitFor(int64_t count) {
 void Writers::StartClock() {
   clock_started_ = 0;  // until the clock is reset, no acknowledgement stops it
   clock_stopped_ = -1;
-  clock_started_ = Now();
+  clock_started_ = NowNanoseconds();
 }
 
 std::optional<absl::Duration> Writers::WaitForAcknowledgement(absl::Duration timeout) {
@@ -61,7 +55,7 @@ std::optional<absl::Duration> Writers::WaitForAcknowledgement(absl::Duration tim
 
 absl::Duration Writers::TakeLongestGap() {
   absl::MutexLock lock(&mutex_);
-  const int64_t now = Now();
+  const int64_t now = NowNanoseconds();
   if (last_acknowledged_ != 0) longest_gap_ = std::max(longest_gap_, now - last_acknowledged_);
   last_acknowledged_ = now;
   return absl::Nanoseconds(std::exchange(longest_gap_, 0));
@@ -81,10 +75,10 @@ void Writers::OnAcknowledged(int64_t sent) {
   int64_t running = -1;
   const int64_t started = clock_started_;
   if (started > 0 && sent >= started && clock_stopped_ < 0) {
-    clock_stopped_.compare_exchange_strong(running, Now());
+    clock_stopped_.compare_exchange_strong(running, NowNanoseconds());
   }
   absl::MutexLock lock(&mutex_);
-  const int64_t now = Now();
+  const int64_t now = NowNanoseconds();
   if (last_acknowledged_ != 0) longest_gap_ = std::max(longest_gap_, now - last_acknowledged_);
   last_acknowledged_ = now;
 }
@@ -102,7 +96,7 @@ void Writers::Run(int client, const Connections& connections) {
       continue;
     }
     etcdserverpb::PutResponse response;
-    const int64_t sent = Now();
+    const int64_t sent = NowNanoseconds();
     const grpc::Status status = connection.kv->Put(MakeContext().get(), request, &response);
     if (NothingWasSent(status) && ++attempts < kAttempts) {
       if (attempts % kQuorum == 0) absl::SleepFor(absl::Milliseconds(25));

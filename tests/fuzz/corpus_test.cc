@@ -8,10 +8,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_format.h"
 #include "glog/logging.h"
 #include "gtest/gtest.h"
+#include "proto/command.pb.h"
 #include "server/raft/prng.h"
 #include "storage/base/checksum.h"
 #include "tests/fuzz/targets.h"
@@ -79,6 +82,19 @@ TEST(Corpus, IsSmallAndEachTargetHasOne) {
     for (const std::string& input : inputs) bytes += input.size();
   }
   EXPECT_LT(bytes, kCorpusBytesMax);
+}
+
+TEST(Corpus, ExamplesHaveEveryCommand) {
+  std::set<std::string> found;
+  for (const std::string& example : Examples("command")) {
+    proto::Command command;
+    ASSERT_TRUE(command.ParseFromString(example.substr(1)));  // after the kind of entry
+    ASSERT_NE(command.op_case(), proto::Command::OP_NOT_SET);
+    found.insert(proto::Command::descriptor()->FindFieldByNumber(command.op_case())->name());
+  }
+  const auto* const op = proto::Command::descriptor()->FindOneofByName("op");
+  for (int i = 0; i < op->field_count(); ++i)
+    EXPECT_TRUE(found.contains(op->field(i)->name())) << op->field(i)->name();
 }
 
 TEST(Corpus, EveryInputIsHandled) {

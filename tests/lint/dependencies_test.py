@@ -48,6 +48,11 @@ class Dependencies(unittest.TestCase):
             ("proto/parse_command.h", '"server/raft/types.h"'),
             ("storage/log/log_store.cc", '"server/raft/types.h"'),
             ("storage/engine/rocks_engine.cc", '"storage/mvcc/layout.h"'),
+            ("storage/rules/meter.h", '"storage/mvcc/layout.h"'),
+            ("storage/rules/members.h", '"storage/engine/engine.h"'),
+            ("storage/mvcc/txn.h", '"storage/state_snapshot.h"'),
+            ("storage/mvcc/writer.h", '"storage/tables/state.h"'),
+            ("storage/tables/keys.cc", '"storage/state_machine.h"'),
             ("tests/sim/world.cc", "<thread>"),
             ("tests/sim/world.cc", '"server/peer/peers.h"'),
             ("tests/sim/world.cc", "<rocksdb/db.h>"),
@@ -79,6 +84,17 @@ class Dependencies(unittest.TestCase):
     def test_log_lines_in_the_core_are_found(self):
         self.assertEqual(len(found("server/raft/raft.cc", '  LOG(INFO) << "leader";')), 1)
         self.assertEqual(found("server/loop.cc", '  LOG(INFO) << "leader";'), [])
+
+    def test_a_page_that_differs_is_found(self):
+        with open("docs/architecture.md", encoding="utf-8") as file:
+            page = file.read()
+        self.assertEqual(list(dependencies.page_faults(page)), [])
+        for change in [("| `storage/rules` |", "| `storage/rule` |"),
+                       ("`storage/rules`; `storage/mvcc`;", "`storage/mvcc`; `storage/rules`;"),
+                       ("`storage/engine`; `storage/log`;", "`storage/engine` and `storage/log`;"),
+                       ("`storage/tables`; `storage`;", "`storage`;")]:
+            self.assertIn(change[0], page)
+            self.assertNotEqual(list(dependencies.page_faults(page.replace(*change))), [], change)
 
 
 if __name__ == "__main__":

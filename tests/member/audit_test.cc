@@ -67,8 +67,6 @@ TEST(Audit, KeepsAFewIndexesAndBelievesNoneOfTheFuture) {
   EXPECT_FALSE(audit.Find({1, 2})) << "index 1 is forgotten";
 }
 
-const Fault& FaultOf(Cluster& c, raft::MemberId id) { return c[id].member->replica().fault(); }
-
 // Puts to the changed key and to another one, until an interval of digests is over.
 void Write(Cluster& c) {
   for (int i = 0; i < 20; ++i) {

@@ -217,6 +217,10 @@ class Cluster {
   uint64_t boots_ = 0;
 };
 
+inline const Fault& FaultOf(Cluster& c, raft::MemberId id) {
+  return c[id].member->replica().fault();
+}
+
 }  // namespace raftkv
 
 #endif  // RAFTKV_TESTS_MEMBER_CLUSTER_H_

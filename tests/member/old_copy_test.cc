@@ -21,8 +21,6 @@ void Elect(Cluster& c, raft::MemberId id) {
   ASSERT_EQ(c.leader(), id);
 }
 
-const Fault& FaultOf(Cluster& c, raft::MemberId id) { return c[id].member->replica().fault(); }
-
 // Makes two histories: leader 1; copy 3; stop 1; writes to 2 and 3; stop both; put the copy of 3
 // back; start 1 and 3; later 2. `same_term` false: transfers leadership in between, so that the
 // second history has a later term.

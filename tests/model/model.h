@@ -4,7 +4,7 @@
 // The model: computes what a correct store answers, in the simplest way. It holds every key's whole
 // history in std::maps and walks over all keys for every request, without batching, index or
 // persistence. It shares with storage/ only the messages and the numbers of the rules
-// (storage/version.h) of the cluster version in force. Codes and texts of errors are those of
+// (storage/rules/version.h) of the cluster version in force. Codes and texts of errors are those of
 // storage/state_machine.h. Its behaviour was compared with etcd 3.4.23.
 //
 // It never removes anything; a compaction only changes the compacted revision. So it can compute
@@ -20,7 +20,7 @@
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
 #include "proto/etcd/rpc.pb.h"
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 

@@ -7,8 +7,8 @@
 
 #include <iterator>
 
+#include "storage/rules/version.h"
 #include "storage/state_machine.h"
-#include "storage/version.h"
 
 namespace raftkv {
 

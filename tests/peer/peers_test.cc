@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -74,38 +75,54 @@ TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
 TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
   Node to(2, {1, "n1", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
-  std::vector<proto::Command> commands(12);
-  commands[0].mutable_put();
-  commands[1].mutable_delete_range();
-  commands[2].mutable_txn();
-  commands[3].mutable_compaction();
-  commands[4].mutable_record_store_id();  // a leader's own
-  commands[5].mutable_put();
-  commands[6].mutable_lease_grant();
-  commands[7].mutable_lease_revoke();
-  commands[8].mutable_renew_leases();
-  commands[9].mutable_change_members()->set_remove(2);
-  commands[10].mutable_change_alarm();
-  commands[11].mutable_put();
-  commands[11].mutable_session();
-  uint64_t number = 0;
-  for (proto::Command& command : commands) {
+  int carried = 0, rejected = 0;
+  const auto send = [&](proto::Command command, bool by_client) {
+    SCOPED_TRACE(command.ShortDebugString());
     command.mutable_origin()->set_member_id(1);
-    const PeerMessage message{
-        1, 2, "", ForwardedProposal{++number, raft::Payload(command.SerializeAsString())}};
-    from.peers.Send(message);
+    const uint64_t number = 1 + carried + rejected;
+    from.peers.Send(
+        {1, 2, "", ForwardedProposal{number, raft::Payload(command.SerializeAsString())}});
+    ++(by_client ? carried : rejected);
     ASSERT_TRUE(Eventually({&to, &from}, [&] {
-      return to.CountMessages<ForwardedProposal>() + from.CountMessages<ForwardedProposalReply>() ==
-             static_cast<int>(number);
+      return to.CountMessages<ForwardedProposal>() == carried &&
+             from.CountMessages<ForwardedProposalReply>() == rejected;
     }));
+    if (by_client) return;
+    const auto& declined =
+        std::get<ForwardedProposalReply>(std::get<PeerMessage>(from.inputs.back()).body);
+    EXPECT_EQ(declined.number, number);
+    EXPECT_TRUE(declined.not_understood);
+  };
+  // Whether a client, or any member, may propose it. Otherwise only a leader does, or nobody.
+  const std::map<std::string, bool> by_client = {{"put", true},
+                                                 {"delete_range", true},
+                                                 {"txn", true},
+                                                 {"compaction", true},
+                                                 {"lease_grant", true},
+                                                 {"lease_revoke", true},
+                                                 {"renew_leases", true},
+                                                 {"change_members", true},
+                                                 {"change_alarm", true},
+                                                 {"expire_leases", false},
+                                                 {"record_store_id", false},
+                                                 {"set_cluster_version", false},
+                                                 {"bump_revision", false}};
+  const auto* const op = proto::Command::descriptor()->FindOneofByName("op");
+  ASSERT_EQ(op->field_count(), static_cast<int>(by_client.size()));
+  for (int i = 0; i < op->field_count(); ++i) {
+    const auto found = by_client.find(op->field(i)->name());
+    ASSERT_NE(found, by_client.end()) << "who proposes " << op->field(i)->name() << "?";
+    proto::Command command;
+    command.GetReflection()->MutableMessage(&command, op->field(i));
+    if (command.has_change_members()) command.mutable_change_members()->set_remove(2);
+    send(command, found->second);
   }
-  EXPECT_EQ(to.CountMessages<ForwardedProposal>(), 11);
-  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kMalformed), 1);
+  proto::Command of_session;
+  of_session.mutable_put();
+  of_session.mutable_session();
+  send(of_session, true);
+  EXPECT_EQ(to.peers.rejections().of(Rejections::Reason::kMalformed), rejected);
   EXPECT_EQ(from.Count<ForwardLost>(), 0);
-  const auto& declined =
-      std::get<ForwardedProposalReply>(std::get<PeerMessage>(from.inputs.back()).body);
-  EXPECT_EQ(declined.number, 5);
-  EXPECT_TRUE(declined.not_understood);
 }
 
 TEST(Peers, CarryEveryMessageThereAndBack) {

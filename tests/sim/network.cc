@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_format.h"
+#include "storage/tables/members.h"
 #include "tests/sim/world.h"
 
 namespace raftkv::sim {
@@ -208,11 +209,10 @@ class Image final : public ReceivedSnapshot {
 
  private:
   static raft::Configuration ConfigurationIn(const std::shared_ptr<MemoryDisk>& disk) {
-    Members members;
-    const absl::Status loaded =
-        members.LoadAll(*MemoryEngine(disk, Durability::kFlushed).NewView());
-    CHECK(loaded.ok()) << loaded;
-    return members.configuration();
+    const absl::StatusOr<Members> members =
+        MemberTable::Read(*MemoryEngine(disk, Durability::kFlushed).NewView());
+    CHECK(members.ok()) << members.status();
+    return members->configuration();
   }
 };
 

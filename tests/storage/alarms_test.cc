@@ -1,6 +1,6 @@
 // Which commands the alarms deny.
 
-#include "storage/alarms.h"
+#include "storage/rules/alarms.h"
 
 #include <map>
 #include <string>

@@ -13,9 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
-#include "storage/meter.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
+#include "storage/rules/meter.h"
 #include "tests/storage/store_test.h"
 
 namespace raftkv {

@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
 #include "storage/engine/rocks_engine.h"
-#include "storage/members.h"
+#include "storage/rules/members.h"
 #include "storage/tables/state.h"
 #include "tests/storage/testing.h"
 

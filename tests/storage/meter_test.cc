@@ -1,7 +1,7 @@
 // The bytes of keys cost as much as those of values: reads and compactions of few but very large
 // keys are large.
 
-#include "storage/meter.h"
+#include "storage/rules/meter.h"
 
 #include <string>
 

@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/meter.h"
 #include "storage/mvcc/layout.h"
+#include "storage/rules/meter.h"
 #include "tests/storage/rocks.h"
 #include "tests/storage/store_test.h"
 

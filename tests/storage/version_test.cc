@@ -1,7 +1,7 @@
 // The cluster version: how it is raised, what it decides, and what a program does when it meets a
 // version that it does not know.
 
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 #include <string>
 #include <vector>

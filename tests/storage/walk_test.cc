@@ -1,6 +1,6 @@
-// How far one entry may walk (storage/version.h). The tests check exactly which keys are charged,
-// and that the verdict is the same in the model, in a store that has done its physical compaction,
-// in one that never does, and in a replay.
+// How far one entry may walk (storage/rules/version.h). The tests check exactly which keys are
+// charged, and that the verdict is the same in the model, in a store that has done its physical
+// compaction, in one that never does, and in a replay.
 
 #include <string>
 #include <vector>

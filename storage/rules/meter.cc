@@ -1,4 +1,4 @@
-#include "storage/meter.h"
+#include "storage/rules/meter.h"
 
 #include <algorithm>
 

@@ -1,12 +1,10 @@
-#include "storage/alarms.h"
+#include "storage/rules/alarms.h"
 
 #include <algorithm>
 #include <memory>
 #include <string_view>
 
-#include "storage/base/checksum.h"
 #include "storage/base/mutant.h"
-#include "storage/mvcc/layout.h"
 
 namespace raftkv {
 
@@ -16,8 +14,6 @@ using etcdserverpb::AlarmRequest;
 using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 using proto::Command;
-
-constexpr size_t kEngineKeyBytes = 1 + 1 + 8;
 
 absl::Status NoSpace() { return absl::ResourceExhaustedError("mvcc: database space exceeded"); }
 
@@ -121,31 +117,6 @@ void Alarms::Apply(const Change& change, bool by_member) {
   } else {
     all_.erase(change.id);
   }
-}
-
-std::string Alarms::EngineKey(const Id& id) {
-  std::string key(1, mvcc::kAlarmTable);
-  key.push_back(static_cast<char>(id.type));
-  PutBigEndian64(&key, id.member);
-  return key;
-}
-
-std::string Alarms::Record(const Alarm& alarm) {
-  return std::string(1, alarm.by_member ? '\1' : '\0');
-}
-
-absl::Status Alarms::LoadAll(const View& view) {
-  all_.clear();
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kAlarmTable));
-  for (it->Seek(std::string(1, mvcc::kAlarmTable)); it->valid(); it->Next()) {
-    const std::string_view key = it->key();
-    if (key.size() != kEngineKeyBytes || it->value().size() != 1) {
-      return absl::DataLossError("state machine: an alarm is damaged");
-    }
-    const auto type = static_cast<etcdserverpb::AlarmType>(key[1]);
-    all_[{type, BigEndian64(&key[2])}] = {.by_member = it->value()[0] != 0};
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace raftkv

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_METER_H_
-#define RAFTKV_STORAGE_METER_H_
+#ifndef RAFTKV_STORAGE_RULES_METER_H_
+#define RAFTKV_STORAGE_RULES_METER_H_
 
 // Measures the cost of reads and log entries, and compares it with their limits while they run.
 //
@@ -18,8 +18,8 @@
 #include <functional>
 
 #include "absl/status/status.h"
-#include "storage/mvcc/layout.h"  // Revision
-#include "storage/version.h"
+#include "storage/rules/revision.h"
+#include "storage/rules/version.h"
 
 namespace raftkv {
 
@@ -124,4 +124,4 @@ class Meter {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_METER_H_
+#endif  // RAFTKV_STORAGE_RULES_METER_H_

@@ -1,4 +1,4 @@
-#include "storage/members.h"
+#include "storage/rules/members.h"
 
 #include <algorithm>
 #include <memory>
@@ -7,7 +7,6 @@
 #include "proto/parse_command.h"
 #include "storage/base/check.h"
 #include "storage/base/checksum.h"
-#include "storage/mvcc/layout.h"
 
 namespace raftkv {
 namespace {
@@ -242,12 +241,6 @@ std::set<raft::MemberId> Members::Apply(const ChangeMembers& change) {
 
 // --- how they are stored
 
-std::string Members::EngineKey(raft::MemberId id) {
-  std::string key(1, mvcc::kMemberTable);
-  PutBigEndian64(&key, id);
-  return key;
-}
-
 std::string Members::Record(raft::MemberId id) const {
   proto::MemberRecord record;
   if (const Member* member = Find(id)) {
@@ -265,23 +258,15 @@ bool Members::IsRemoval(std::string_view record) {
   return parsed.ParseFromArray(record.data(), static_cast<int>(record.size())) && parsed.removed();
 }
 
-absl::Status Members::LoadAll(const View& view) {
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
-  for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {
-    const std::string_view key = it->key(), value = it->value();
-    proto::MemberRecord record;
-    if (key.size() != 1 + sizeof(raft::MemberId) ||
-        !record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
-      return absl::DataLossError("state machine: the record of a member is damaged");
-    }
-    const raft::MemberId id = BigEndian64(key.data() + 1);
-    if (record.removed()) {
-      removed_.insert(id);
-    } else {
-      members_[id] = {std::move(*record.mutable_member()), record.votes(), record.started()};
-    }
+bool Members::Restore(raft::MemberId id, std::string_view record) {
+  proto::MemberRecord parsed;
+  if (!parsed.ParseFromArray(record.data(), static_cast<int>(record.size()))) return false;
+  if (parsed.removed()) {
+    removed_.insert(id);
+  } else {
+    members_[id] = {std::move(*parsed.mutable_member()), parsed.votes(), parsed.started()};
   }
-  return absl::OkStatus();
+  return true;
 }
 
 bool ParseConfiguration(std::string_view payload, raft::Configuration* configuration) {

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_VERSION_H_
-#define RAFTKV_STORAGE_VERSION_H_
+#ifndef RAFTKV_STORAGE_RULES_VERSION_H_
+#define RAFTKV_STORAGE_RULES_VERSION_H_
 
 // The cluster version: a replicated number that decides what a log entry means.
 //
@@ -150,4 +150,4 @@ ClusterVersion Needs(const proto::Command& command);
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_VERSION_H_
+#endif  // RAFTKV_STORAGE_RULES_VERSION_H_

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_ALARMS_H_
-#define RAFTKV_STORAGE_ALARMS_H_
+#ifndef RAFTKV_STORAGE_RULES_ALARMS_H_
+#define RAFTKV_STORAGE_RULES_ALARMS_H_
 
 // The alarms of the cluster, as in etcd. An alarm has a type and names a member. A type is in force
 // for the whole cluster as long as there is at least one alarm of it:
@@ -20,7 +20,6 @@
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
-#include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 
 namespace raftkv {
@@ -64,11 +63,7 @@ class Alarms {
   };
   Change ChangeOf(const proto::ChangeAlarm& command) const;
   void Apply(const Change& change, bool by_member);
-
-  // How an alarm is stored. LoadAll: DataLoss when damaged.
-  static std::string EngineKey(const Id& id);
-  static std::string Record(const Alarm& alarm);
-  absl::Status LoadAll(const View& view);
+  void Restore(const Id& id, const Alarm& alarm) { all_[id] = alarm; }  // one that was stored
 
   friend bool operator==(const Alarms&, const Alarms&) = default;
 
@@ -78,4 +73,4 @@ class Alarms {
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_ALARMS_H_
+#endif  // RAFTKV_STORAGE_RULES_ALARMS_H_

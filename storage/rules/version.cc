@@ -1,4 +1,4 @@
-#include "storage/version.h"
+#include "storage/rules/version.h"
 
 #include <google/protobuf/message.h>
 

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_STORAGE_MEMBERS_H_
-#define RAFTKV_STORAGE_MEMBERS_H_
+#ifndef RAFTKV_STORAGE_RULES_MEMBERS_H_
+#define RAFTKV_STORAGE_RULES_MEMBERS_H_
 
 // The members of the cluster as the log has them: who they are, where they are reached, who votes.
 // The command ChangeMembers changes them. The table of members (tables/members.h) has the Members
@@ -21,7 +21,6 @@
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
-#include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 
 namespace raftkv {
@@ -58,11 +57,11 @@ class Members {
   // votes. Returns the ids of those that were changed, added or removed.
   std::set<raft::MemberId> Apply(const proto::ChangeMembers& change);
 
-  // How a member, or a removed one, is stored. LoadAll: DataLoss when damaged.
-  static std::string EngineKey(raft::MemberId id);
+  // The record of a member, or of a removed one, in the table of members (tables/members.h).
   std::string Record(raft::MemberId id) const;
   static bool IsRemoval(std::string_view record);  // of a removed member
-  absl::Status LoadAll(const View& view);
+  // Adds the one that was stored as `record`. False: the record is damaged.
+  bool Restore(raft::MemberId id, std::string_view record);
 
  private:
   absl::Status CheckAdd(const etcdserverpb::Member& added) const;
@@ -83,4 +82,4 @@ raft::Configuration MustParseConfiguration(std::string_view payload);
 
 }  // namespace raftkv
 
-#endif  // RAFTKV_STORAGE_MEMBERS_H_
+#endif  // RAFTKV_STORAGE_RULES_MEMBERS_H_
