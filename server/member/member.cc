@@ -23,8 +23,11 @@ Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_
                const PhaseValue* phase, StateStore* states, Transport* transport)
     : options_(options),
       state_machine_(state_machine),
-      outbox_(options.replica.raft.id, options.replica.store_id, options.replica.boot_id,
-              options.replica.newest_version, log, transport),
+      outbox_({.id = options.replica.raft.id,
+               .store_id = options.replica.store_id,
+               .newest_version = options.replica.newest_version,
+               .boot_id = options.replica.boot_id},
+              log, transport),
       replica_(options.replica, log, *state_machine, phase, states, &outbox_),
       applier_(state_machine, &outbox_),
       cluster_version_(state_machine->cluster_version()) {}

@@ -18,22 +18,16 @@ namespace raftkv {
 
 class Outbox {
  public:
-  // `log` and `transport` must outlive the outbox.
-  Outbox(raft::MemberId self, std::string store_id, uint64_t boot_id, ClusterVersion newest_version,
-         const LogStore* log, Transport* transport)
-      : self_(self),
-        store_id_(std::move(store_id)),
-        boot_id_(boot_id),
-        newest_version_(newest_version),
-        log_(log),
-        transport_(transport) {}
+  // `self`: this process. `log` and `transport` must outlive the outbox.
+  Outbox(Sender self, const LogStore* log, Transport* transport)
+      : self_(std::move(self)), log_(log), transport_(transport) {}
 
   // Observers must outlive the outbox. They are called in the order in which they were added.
   void Add(MemberObserver* observer) { observers_.push_back(observer); }
 
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
-    transport_->Send(
-        {self_, to, store_id_, std::move(body), newest_version_, boot_id_, log_->reached()});
+    self_.reached = log_->reached();
+    transport_->Send(PeerMessage::From(self_, to, std::move(body)));
   }
   void SendSnapshot(raft::MemberId to, raft::Term term) { transport_->SendSnapshot(to, term); }
   void StopSnapshots() { transport_->StopSnapshots(); }
@@ -48,10 +42,7 @@ class Outbox {
   }
 
  private:
-  const raft::MemberId self_;
-  const std::string store_id_;
-  const uint64_t boot_id_;
-  const ClusterVersion newest_version_;
+  Sender self_;
   const LogStore* const log_;
   Transport* const transport_;
   std::vector<MemberObserver*> observers_;

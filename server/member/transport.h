@@ -14,6 +14,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -82,16 +83,31 @@ struct Diverged {
   std::optional<uint64_t> majority;
 };
 
+// The process that sends a message.
+struct Sender {
+  raft::MemberId id = raft::kNobody;
+  std::string store_id = {};                      // of its data directory
+  ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
+  uint64_t boot_id = 0;                           // of its process; 0: not known
+  raft::Reached reached = {};                     // how far its log has ever come
+  uint64_t connection = 0;  // the number of the stream, on streams that peers opened; else 0
+};
+
 struct PeerMessage {
   raft::MemberId from = raft::kNobody;
   raft::MemberId to = raft::kNobody;
-  std::string store_id;  // the sender's data directory
+  std::string store_id;  // this and the fields after `body`: see Sender
   std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply,
                DigestReport, Diverged>
       body;
-  ClusterVersion newest_version = kFirstVersion;  // that the sender knows
-  uint64_t boot_id = 0;                           // of the sender's process; 0: not known
-  raft::Reached reached = {};                     // how far the sender's log has ever come
+  ClusterVersion newest_version = kFirstVersion;
+  uint64_t boot_id = 0;
+  raft::Reached reached = {};
+
+  static PeerMessage From(const Sender& from, raft::MemberId to, decltype(body) body) {
+    return {from.id,      to,          from.store_id, std::move(body), from.newest_version,
+            from.boot_id, from.reached};
+  }
 };
 
 class Transport {

@@ -14,13 +14,13 @@ constexpr size_t kStoreIdBytes = 16;
 proto::Peer Handshake::Introduction(raft::MemberId to) const {
   proto::Peer who;
   who.set_cluster_id(cluster_id_);
-  who.set_from(self_);
+  who.set_from(self_.id);
   who.set_to(to);
-  who.set_store_id(store_id_);
-  who.set_newest_cluster_version(newest_version_);
-  who.set_boot_id(boot_id_);
-  who.set_reached_term(reached_.term);
-  who.set_reached_index(reached_.index);
+  who.set_store_id(self_.store_id);
+  who.set_newest_cluster_version(self_.newest_version);
+  who.set_boot_id(self_.boot_id);
+  who.set_reached_term(self_.reached.term);
+  who.set_reached_index(self_.reached.index);
   return who;
 }
 
@@ -42,13 +42,13 @@ absl::Status Handshake::Check(const proto::Peer& who, const proto::HelloRequest&
   if (who.cluster_id() != cluster_id_) {
     reason = Rejections::Reason::kCluster;
     wrong = OtherCluster(hello);
-  } else if (who.to() != self_) {
+  } else if (who.to() != self_.id) {
     reason = Rejections::Reason::kReceiver;
-    wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_, who.to());
+    wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_.id, who.to());
   } else if (who.store_id().size() != kStoreIdBytes) {
     reason = Rejections::Reason::kMalformed;
     wrong = "malformed store id";
-  } else if (who.from() == raft::kNobody || who.from() == self_) {
+  } else if (who.from() == raft::kNobody || who.from() == self_.id) {
     reason = Rejections::Reason::kSender;
     wrong = absl::StrFormat("the sender cannot be member %x", who.from());
   } else if (!peers_.contains(who.from()) && !strangers_.contains(who.from()) &&
@@ -68,7 +68,7 @@ absl::Status Handshake::Check(const proto::Peer& who, const proto::HelloRequest&
 }
 
 bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
-  if (who.cluster_id() == cluster_id_ && who.from() == to && who.to() == self_ &&
+  if (who.cluster_id() == cluster_id_ && who.from() == to && who.to() == self_.id &&
       who.store_id().size() == kStoreIdBytes) {
     return true;
   }

@@ -18,23 +18,13 @@
 
 #include "absl/status/status.h"
 #include "proto/raft.pb.h"
+#include "server/member/transport.h"
 #include "server/peer/rejections.h"
 #include "server/raft/types.h"
-#include "storage/rules/version.h"
 
 namespace raftkv {
 
 inline constexpr size_t kStrangersMax = 16;
-
-// The sender of a message, as named in its introduction.
-struct Sender {
-  raft::MemberId id = raft::kNobody;
-  std::string store_id;                           // of its data directory
-  ClusterVersion newest_version = kFirstVersion;  // the newest version that it knows
-  uint64_t boot_id = 0;                           // of its process; 0: not known
-  raft::Reached reached;                          // how far its log has ever come
-  uint64_t connection = 0;  // the number of the stream, on streams that peers opened; else 0
-};
 
 class Handshake {
  public:
@@ -42,16 +32,12 @@ class Handshake {
     std::string name;
     std::string address;  // host:port
   };
-  // `peers` are the other members. `listed`: what this member's config file says (HelloRequest,
-  // without `peer`).
-  Handshake(uint64_t cluster_id, raft::MemberId self, std::string store_id, uint64_t boot_id,
-            ClusterVersion newest_version, std::map<raft::MemberId, Member> peers,
+  // `self`: this process as a sender. `peers` are the other members. `listed`: what this member's
+  // config file says (HelloRequest, without `peer`).
+  Handshake(uint64_t cluster_id, Sender self, std::map<raft::MemberId, Member> peers,
             proto::HelloRequest listed)
       : cluster_id_(cluster_id),
-        self_(self),
-        store_id_(std::move(store_id)),
-        boot_id_(boot_id),
-        newest_version_(newest_version),
+        self_(std::move(self)),
         peers_(std::move(peers)),
         listed_(std::move(listed)) {}
 
@@ -62,7 +48,7 @@ class Handshake {
 
   proto::Peer Introduction(raft::MemberId to) const;
   // How far this member's log has come, for later introductions.
-  void SetReached(const raft::Reached& reached) { reached_ = reached; }
+  void SetReached(const raft::Reached& reached) { self_.reached = reached; }
 
   // Checks the introduction of a request. If the result is not OK, the call ends with it.
   absl::Status Check(const proto::Peer& who) { return Check(who, {}); }
@@ -89,11 +75,7 @@ class Handshake {
   std::string OtherCluster(const proto::HelloRequest& hello) const;
 
   const uint64_t cluster_id_;
-  const raft::MemberId self_;
-  const std::string store_id_;
-  const uint64_t boot_id_;
-  raft::Reached reached_;
-  const ClusterVersion newest_version_;
+  Sender self_;
   std::map<raft::MemberId, Member> peers_;
   const proto::HelloRequest listed_;
   std::set<raft::MemberId> strangers_;

@@ -73,8 +73,12 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
     : options_(std::move(options)),
       phase_(phase),
       post_(std::move(post)),
-      handshake_(options_.cluster_id, options_.self, options_.store_id, options_.boot_id,
-                 options_.newest_version, KnownPeers(options_.peers), options_.listed) {
+      handshake_(options_.cluster_id,
+                 {.id = options_.self,
+                  .store_id = options_.store_id,
+                  .newest_version = options_.newest_version,
+                  .boot_id = options_.boot_id},
+                 KnownPeers(options_.peers), options_.listed) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
 
@@ -455,8 +459,7 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
 }
 
 void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
-  post_(PeerMessage{from.id, options_.self, from.store_id, std::move(body), from.newest_version,
-                    from.boot_id, from.reached});
+  post_(PeerMessage::From(from, options_.self, std::move(body)));
 }
 
 absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {

@@ -100,8 +100,12 @@ void CheckCurrent(const std::string& dir) {
 
 // The parts of the input are Hello requests. The first byte of each says whether it is an answer.
 void RunHandshake(std::string_view input) {
-  Handshake handshake(kCluster, kSelf, std::string(kStoreIdBytes, 's'), /*boot_id=*/1,
-                      kNewestVersion, {{kKnown, {"n2", "a:1"}}, {kAlsoKnown, {"n3", "b:1"}}},
+  Handshake handshake(kCluster,
+                      {.id = kSelf,
+                       .store_id = std::string(kStoreIdBytes, 's'),
+                       .newest_version = kNewestVersion,
+                       .boot_id = 1},
+                      {{kKnown, {"n2", "a:1"}}, {kAlsoKnown, {"n3", "b:1"}}},
                       /*listed=*/{});
   std::set<raft::MemberId> strangers;
   while (!input.empty()) {

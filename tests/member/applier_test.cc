@@ -62,8 +62,7 @@ class ApplierTest : public testing::Test {
     void StopSnapshots() override { FAIL(); }
   };
   NoTransport transport_;
-  Outbox outbox_{1,          "", /*boot_id=*/1, kNewestVersion, /*log=*/nullptr,
-                 &transport_};  // sends nothing
+  Outbox outbox_{{.id = 1}, /*log=*/nullptr, &transport_};  // sends nothing
   PendingRequests pending_;
   Applier applier_{state_machine_.get(), &outbox_};
 };
