@@ -26,7 +26,7 @@ using mvcc::kStateKey;
 constexpr uint64_t kFlushBytes = 16 << 20;
 constexpr uint64_t kFlushEntries = 100'000;
 // A batch that is larger than this is written before the next entry. So the memory of a batch is
-// limited to this plus what one entry may add (version.h).
+// limited to this plus what one entry may add (rules/version.h).
 constexpr size_t kBatchBytes = 4 << 20;
 // Apply returns when the answers together are larger than this.
 constexpr size_t kAnswerBytes = 8 << 20;
@@ -302,7 +302,7 @@ std::shared_ptr<const StateSnapshot> StateMachine::Snapshot() const {
 }
 
 std::map<raft::MemberId, std::string> StateMachine::store_ids() const {
-  return rep_->tables.Get<StoreIds>().all();
+  return rep_->tables.Get<StoreIdTable>().all();
 }
 
 const Members& StateMachine::members() const { return rep_->tables.Get<MemberTable>().members(); }

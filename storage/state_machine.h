@@ -3,7 +3,7 @@
 
 // The replicated state: a set of tables (tables/tables.h) that share one batch and one digest. It
 // is a pure function of the committed log: no clock, random number, locale or setting may influence
-// it. Whether an entry succeeds depends on the rules of the cluster version in force (version.h).
+// it. Whether an entry succeeds depends on the rules of the version in force (rules/version.h).
 //
 // The applier calls Apply, one call at a time, on the thread that applies. Data, revision, applied
 // index, term and the running digest are written to the engine in one batch. The engine has no
@@ -89,7 +89,7 @@ class StateMachine {
   // before it, would exceed the limits. It stops after an entry with which the answers exceed 8
   // MiB. If there are no results, the first entry alone exceeds the limits: apply it without
   // limits, on a thread that may block. An entry costs a step for each 4 KiB of its payload, plus
-  // what its check reads (meter.h). Executing the entry takes about as long as its check.
+  // what its check reads (rules/meter.h). Executing the entry takes about as long as its check.
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
                                  const Limits& limits = Limits());
 

@@ -59,7 +59,7 @@ class StateSnapshot {
   // The members of the cluster.
   absl::StatusOr<Members> ReadMembers() const;
 
-  // The alarms of the cluster. Those in force deny some commands, and reads (alarms.h).
+  // The alarms of the cluster. Those in force deny some commands, and reads (rules/alarms.h).
   absl::StatusOr<Alarms> ReadAlarms() const;
   const AlarmsInForce& alarms_in_force() const { return state_.alarms; }
 
@@ -78,9 +78,9 @@ class StateSnapshot {
   }
 
   // A checksum of the keys that exist at hash_revision. No compaction changes it. Before cluster
-  // version 3 (kHashKvVersion in version.h): of the history since compact_revision. `revision`
-  // 0 is the newest. Errors: OutOfRange as Range; Cancelled if `give_up` (see Limits) returned
-  // true. Reads everything, so run it on a worker.
+  // version 3 (kHashKvVersion in rules/version.h): of the history since compact_revision.
+  // `revision` 0 is the newest. Errors: OutOfRange as Range; Cancelled if `give_up` (see Limits)
+  // returned true. Reads everything, so run it on a worker.
   struct KvHash {
     uint32_t hash = 0;
     Revision compact_revision = 0;

@@ -26,12 +26,10 @@ void AddAlarmVerbs(CLI::App& app, Context& context) {
   CLI::App* alarm =
       app.add_subcommand("alarm", "Alarms: members short of disk space, or with different data");
   alarm->require_subcommand(0, 1);
-  alarm->add_subcommand("list", "Lists all alarms")->callback([&context] {
-    context.verb = [&context] { return ListAlarms(context); };
-  });
-  alarm->add_subcommand("disarm", "Ends all alarms")->callback([&context] {
-    context.verb = [&context] { return Disarm(context); };
-  });
+  context.OnVerb(alarm->add_subcommand("list", "Lists all alarms"),
+                 [&context] { return ListAlarms(context); });
+  context.OnVerb(alarm->add_subcommand("disarm", "Ends all alarms"),
+                 [&context] { return Disarm(context); });
 }
 
 }  // namespace raftkv::client

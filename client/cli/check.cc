@@ -213,9 +213,7 @@ void AddCheckVerbs(CLI::App& app, Context& context) {
       "the\n"
       "cluster reaches 90% of the load's rate without errors, no put takes more than 500 ms, and\n"
       "the standard deviation is at most 100 ms. Otherwise the exit code is 1.\n");
-  perf->callback([arguments, &context] {
-    context.verb = [arguments, &context] { return CheckPerf(*arguments, context); };
-  });
+  context.OnVerb(perf, [arguments, &context] { return CheckPerf(*arguments, context); });
 }
 
 }  // namespace raftkv::client

@@ -12,6 +12,7 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -63,6 +64,11 @@ class Context {
   absl::Status WithCause(const absl::Status& error, const std::string& asked) const;
   int BadArguments(absl::string_view message) const { return Fail(kExitBadArguments, message); }
   int NoTable() const;  // for verbs without a table format
+
+  // `run` is run if the user gives this verb, after all arguments were parsed.
+  void OnVerb(CLI::App* given, std::function<int()> run) {
+    given->callback([this, run = std::move(run)] { verb = run; });
+  }
 
   absl::Duration ProbeLimit() const { return std::min(dial_timeout, absl::Seconds(1)); }
 

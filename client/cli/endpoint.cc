@@ -202,9 +202,7 @@ CLI::App* AddVerb(CLI::App& group, const char* name, const char* what,
                   std::shared_ptr<EndpointArguments> arguments, Context& context,
                   int (*run)(const EndpointArguments&, const Context&)) {
   CLI::App* verb = group.add_subcommand(name, what);
-  verb->callback([arguments, run, &context] {
-    context.verb = [arguments, run, &context] { return run(*arguments, context); };
-  });
+  context.OnVerb(verb, [arguments, run, &context] { return run(*arguments, context); });
   return verb;
 }
 

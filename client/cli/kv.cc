@@ -107,9 +107,7 @@ void AddVerb(CLI::App& app, const char* name, const char* what, Context& context
   CLI::App* verb = app.add_subcommand(name, what);
   auto arguments = std::make_shared<Arguments>();
   arguments->AddTo(*verb);
-  verb->callback([arguments, run, &context] {
-    context.verb = [arguments, run, &context] { return run(*arguments, context); };
-  });
+  context.OnVerb(verb, [arguments, run, &context] { return run(*arguments, context); });
 }
 
 }  // namespace

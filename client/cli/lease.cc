@@ -109,9 +109,7 @@ void AddLeaseVerbs(CLI::App& app, Context& context) {
                        int (*run)(const LeaseArguments&, const Context&)) {
     CLI::App* verb = lease->add_subcommand(name, what);
     auto arguments = std::make_shared<LeaseArguments>();
-    verb->callback([arguments, run, &context] {
-      context.verb = [arguments, run, &context] { return run(*arguments, context); };
-    });
+    context.OnVerb(verb, [arguments, run, &context] { return run(*arguments, context); });
     return std::pair(verb, arguments);
   };
   const auto id = [](const auto& added) {

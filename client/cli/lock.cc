@@ -323,9 +323,7 @@ void AddLockVerbs(CLI::App& app, Context& context) {
       "its\n"
       "environment:\n"
       "  raftkv lock backup -- ./backup.sh --full\n");
-  lock->callback([arguments, &context] {
-    context.verb = [arguments, &context] { return Lock(*arguments, context); };
-  });
+  context.OnVerb(lock, [arguments, &context] { return Lock(*arguments, context); });
 
   CLI::App* elect =
       app.add_subcommand("elect", "Becomes the leader of an election, or observes it");
@@ -341,10 +339,8 @@ void AddLockVerbs(CLI::App& app, Context& context) {
       "exit code is 1.\n"
       "  raftkv elect scheduler 10.0.0.7:8080\n"
       "  raftkv elect scheduler --listen\n");
-  elect->callback([wanted, proposal, &context] {
-    context.verb = [wanted, proposal, &context] {
-      return Elect(*wanted, proposal->count() > 0, context);
-    };
+  context.OnVerb(elect, [wanted, proposal, &context] {
+    return Elect(*wanted, proposal->count() > 0, context);
   });
 }
 

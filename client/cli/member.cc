@@ -378,38 +378,30 @@ void AddChanges(CLI::App* member, Context& context) {
   urls(add);
   add->add_flag("--learner", arguments->learner,
                 "add it as a learner: it gets the data, but does not vote");
-  add->callback([&context, arguments] {
-    context.verb = [&context, arguments] { return Add(*arguments, context); };
-  });
+  context.OnVerb(add, [&context, arguments] { return Add(*arguments, context); });
 
   CLI::App* remove = member->add_subcommand("remove", "Removes a member for ever");
   target(remove);
-  remove->callback([&context, arguments] {
-    context.verb = [&context, arguments] {
-      return ChangeMember("member remove", *arguments, "removed from", context,
-                          [](Client* client, uint64_t id) { return client->MemberRemove(id); });
-    };
+  context.OnVerb(remove, [&context, arguments] {
+    return ChangeMember("member remove", *arguments, "removed from", context,
+                        [](Client* client, uint64_t id) { return client->MemberRemove(id); });
   });
 
   CLI::App* update = member->add_subcommand("update", "Changes the peer URLs of a member");
   target(update);
   urls(update);
-  update->callback([&context, arguments] {
-    context.verb = [&context, arguments] {
-      return ChangeMember("member update", *arguments, "updated in", context,
-                          [arguments](Client* client, uint64_t id) {
-                            return client->MemberUpdate(id, arguments->peer_urls);
-                          });
-    };
+  context.OnVerb(update, [&context, arguments] {
+    return ChangeMember("member update", *arguments, "updated in", context,
+                        [arguments](Client* client, uint64_t id) {
+                          return client->MemberUpdate(id, arguments->peer_urls);
+                        });
   });
 
   CLI::App* promote = member->add_subcommand("promote", "Lets a learner vote");
   target(promote);
-  promote->callback([&context, arguments] {
-    context.verb = [&context, arguments] {
-      return ChangeMember("member promote", *arguments, "promoted in", context,
-                          [](Client* client, uint64_t id) { return client->MemberPromote(id); });
-    };
+  context.OnVerb(promote, [&context, arguments] {
+    return ChangeMember("member promote", *arguments, "promoted in", context,
+                        [](Client* client, uint64_t id) { return client->MemberPromote(id); });
   });
 
   CLI::App* replace = member->add_subcommand(
@@ -417,9 +409,7 @@ void AddChanges(CLI::App* member, Context& context) {
   replace->add_option("old", arguments->member, "ID or name of the member to remove")->required();
   replace->add_option("new", arguments->with, "name of the new member")->required();
   urls(replace);
-  replace->callback([&context, arguments] {
-    context.verb = [&context, arguments] { return Replace(*arguments, context); };
-  });
+  context.OnVerb(replace, [&context, arguments] { return Replace(*arguments, context); });
 }
 
 }  // namespace
@@ -427,16 +417,14 @@ void AddChanges(CLI::App* member, Context& context) {
 void AddMemberVerbs(CLI::App& app, Context& context) {
   CLI::App* member = app.add_subcommand("member", "The members of the cluster");
   member->require_subcommand(0, 1);
-  member->add_subcommand("list", "Prints id, state, name and URLs of each member")
-      ->callback([&context] { context.verb = [&context] { return ListMembers(context); }; });
+  context.OnVerb(member->add_subcommand("list", "Prints id, state, name and URLs of each member"),
+                 [&context] { return ListMembers(context); });
   AddChanges(member, context);
 
   auto target = std::make_shared<std::string>();
   CLI::App* move = app.add_subcommand("move-leader", "Transfers leadership to another member");
   move->add_option("target", *target, "ID or name of the new leader")->required();
-  move->callback([&context, target] {
-    context.verb = [&context, target] { return MoveLeader(*target, context); };
-  });
+  context.OnVerb(move, [&context, target] { return MoveLeader(*target, context); });
 }
 
 }  // namespace raftkv::client

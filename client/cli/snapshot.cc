@@ -190,14 +190,12 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
   CLI::App* save = snapshot->add_subcommand(
       "save", "Saves the state of one member, the first endpoint that can be reached");
   save->add_option("file", *path, "the file to write")->required();
-  save->callback(
-      [&context, path] { context.verb = [&context, path] { return Save(*path, context); }; });
+  context.OnVerb(save, [&context, path] { return Save(*path, context); });
 
   CLI::App* status = snapshot->add_subcommand(
       "status", "Checks a backup, and prints its hash, revision, keys and size");
   status->add_option("file", *path, "the backup")->required();
-  status->callback(
-      [&context, path] { context.verb = [&context, path] { return Status(*path, context); }; });
+  context.OnVerb(status, [&context, path] { return Status(*path, context); });
 
   auto words = std::make_shared<RestoreWords>();
   CLI::App* restore = snapshot->add_subcommand(
@@ -209,8 +207,7 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
             "raise the revision by this number; needs --mark-compacted");
   restore->add_flag("--mark-compacted", words->mark_compacted,
                     "compact all revisions of the backup, so that watches of the old cluster end");
-  restore->callback(
-      [&context, words] { context.verb = [&context, words] { return Restore(*words, context); }; });
+  context.OnVerb(restore, [&context, words] { return Restore(*words, context); });
 }
 
 }  // namespace raftkv::client

@@ -374,9 +374,7 @@ void AddTopVerb(CLI::App& app, Context& context) {
       "On a terminal, each view replaces the one before. With -w json, each view is a line. Rates\n"
       "and latencies come from the metrics of the members, and are those since the view before.\n"
       "A P99 is the time within which 99% of the calls ended, rounded up to a bucket's limit.\n");
-  top->callback([arguments, &context] {
-    context.verb = [arguments, &context] { return RunTop(*arguments, context); };
-  });
+  context.OnVerb(top, [arguments, &context] { return RunTop(*arguments, context); });
 }
 
 }  // namespace raftkv::client

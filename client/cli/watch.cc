@@ -198,11 +198,9 @@ void AddWatchVerb(CLI::App& app, Context& context) {
   arguments->AddTo(*verb);
   verb->get_option("key")->required(false);
   verb->add_flag("-i,--interactive", *interactive, "read lines from standard input, see below");
-  verb->callback([arguments, interactive, &context] {
-    context.verb = [arguments, interactive, &context] {
-      if (*interactive) return Interactive(context);
-      return Watch(*arguments, context);
-    };
+  context.OnVerb(verb, [arguments, interactive, &context] {
+    if (*interactive) return Interactive(context);
+    return Watch(*arguments, context);
   });
 }
 

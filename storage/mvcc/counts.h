@@ -94,8 +94,8 @@ std::string AfterDeadBlocks(const View& view, const std::string& prefix, Meter* 
 
 // The number of live keys of the range at `revision`, which is at most `newest` and can be read.
 // Reads fewer than three times as many records (keys, blocks and events) as a walk would. Returns
-// nullopt if the meter is over. What an entry is charged depends on its rules only (version.h), not
-// on how the count is computed.
+// nullopt if the meter is over. What an entry is charged depends on its rules only
+// (rules/version.h), not on how the count is computed.
 std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
                                  Revision newest, Meter* meter);
 

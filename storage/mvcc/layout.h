@@ -12,9 +12,9 @@
 //   V                           the cluster version, once it was raised (tables/cluster_versions.h)
 //   l ‖ lease id                a lease (leases.h)
 //   k ‖ lease id ‖ key          a key that is attached to the lease
-//   M ‖ member id               a member, or a removed one (members.h)
+//   M ‖ member id               a member, or a removed one (tables/members.h)
 //   D                           the last digests (tables/digests.h)
-//   A ‖ alarm type ‖ member id  an alarm (alarms.h)
+//   A ‖ alarm type ‖ member id  an alarm (tables/alarms.h)
 //   S ‖ lease id ‖ number       the answer to a command of a session (tables/sessions.h)
 //   a                           reserved for auth
 //

@@ -7,8 +7,8 @@
 //            before the transaction, to decide which branches are taken;
 //   measure  checks the operations of the taken branches: first every put (the key must exist if
 //            the put keeps its value or lease; the put's lease must exist), then every range (its
-//            revision must be readable), then the rules of the cluster version (version.h). To
-//            compute the cost, this pass reads what the operations will read;
+//            revision must be readable), then the rules of the cluster version (rules/version.h).
+//            To compute the cost, this pass reads what the operations will read;
 //   execute  executes the taken operations in order; each sees the changes of those before it.
 //
 // The class is used for entries of the log, with a Writer, and for read-only transactions on a

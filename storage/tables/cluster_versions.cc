@@ -8,7 +8,7 @@
 
 namespace raftkv {
 
-absl::Status ClusterVersions::Load() {
+absl::Status ClusterVersionTable::Load() {
   const std::string begin = mvcc::kClusterVersionKey;
   return shared_.engine->Scan(
       begin, begin + '\0', [this](std::string_view, std::string_view value) {
@@ -27,14 +27,14 @@ absl::Status ClusterVersions::Load() {
       });
 }
 
-absl::Status ClusterVersions::Check(const proto::Command& command, Meter*) {
+absl::Status ClusterVersionTable::Check(const proto::Command& command, Meter*) {
   const ClusterVersion version = command.set_cluster_version().version();
   if (version > shared_.state.cluster_version) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the cluster version is already ", shared_.state.cluster_version));
 }
 
-void ClusterVersions::Apply(const proto::Command& command, proto::CommandResponse*) {
+void ClusterVersionTable::Apply(const proto::Command& command, proto::CommandResponse*) {
   const ClusterVersion version = command.set_cluster_version().version();
   CHECK_LE(version, shared_.newest_version);
   State& state = shared_.state;
@@ -45,7 +45,7 @@ void ClusterVersions::Apply(const proto::Command& command, proto::CommandRespons
   state.digest = HashMix(state.digest, version);
 }
 
-absl::Status ClusterVersions::Hash(const View&, const State& state, Meter*, std::string* out) {
+absl::Status ClusterVersionTable::Hash(const View&, const State& state, Meter*, std::string* out) {
   if (state.cluster_version > kFirstVersion) PutFixed64(out, state.cluster_version);
   return absl::OkStatus();
 }

@@ -1,10 +1,10 @@
 #ifndef RAFTKV_STORAGE_TABLES_CLUSTER_VERSIONS_H_
 #define RAFTKV_STORAGE_TABLES_CLUSTER_VERSIONS_H_
 
-// The cluster version in force (version.h). The command SetClusterVersion raises it. A version of 1
-// is not stored, and the digest and the hash do not include it, so that a log of version 1 gives
-// the same digest and hash as in the first release, which had no cluster versions. tables.h
-// explains the functions of a table.
+// The cluster version in force (rules/version.h). The command SetClusterVersion raises it. A
+// version of 1 is not stored, and the digest and the hash do not include it, so that a log of
+// version 1 gives the same digest and hash as in the first release, which had no cluster versions.
+// tables.h explains the functions of a table.
 
 #include <string>
 
@@ -15,9 +15,9 @@
 
 namespace raftkv {
 
-class ClusterVersions {
+class ClusterVersionTable {
  public:
-  explicit ClusterVersions(Shared* shared) : shared_(*shared) {}
+  explicit ClusterVersionTable(Shared* shared) : shared_(*shared) {}
 
   // FailedPrecondition: the store is at a version that this program does not know.
   absl::Status Load();

@@ -32,7 +32,7 @@ struct State {
   mvcc::EventId compaction_next;  // all events before it have been processed
   // Stored in a table of its own (cluster_versions.h), not in the state record.
   ClusterVersion cluster_version = kFirstVersion;
-  AlarmsInForce alarms;  // likewise (alarms.h)
+  AlarmsInForce alarms;  // likewise (rules/alarms.h)
 };
 
 // The state record is saved with every batch: a format number, the numbers above, a checksum. The

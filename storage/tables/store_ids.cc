@@ -20,7 +20,7 @@ std::string EngineKey(raft::MemberId member) {
 
 }  // namespace
 
-absl::Status StoreIds::Load() {
+absl::Status StoreIdTable::Load() {
   return shared_.engine->Scan(kBegin, kEnd, [this](std::string_view key, std::string_view value) {
     if (key.size() != kEngineKeyBytes || value.size() != kStoreIdBytes) {
       return absl::DataLossError("state machine: a store id is damaged");
@@ -30,7 +30,7 @@ absl::Status StoreIds::Load() {
   });
 }
 
-absl::Status StoreIds::Check(const proto::Command& command, Meter*) {
+absl::Status StoreIdTable::Check(const proto::Command& command, Meter*) {
   const proto::RecordStoreId& request = command.record_store_id();
   if (request.store_id().size() != kStoreIdBytes) {
     return absl::InvalidArgumentError("a store id has 16 bytes");
@@ -41,7 +41,7 @@ absl::Status StoreIds::Check(const proto::Command& command, Meter*) {
 }
 
 // If there are several records for a member, the first one is used.
-void StoreIds::Apply(const proto::Command& command, proto::CommandResponse*) {
+void StoreIdTable::Apply(const proto::Command& command, proto::CommandResponse*) {
   const proto::RecordStoreId& request = command.record_store_id();
   if (!ids_.emplace(request.member_id(), request.store_id()).second) return;
   shared_.batch.Put(EngineKey(request.member_id()), request.store_id());
@@ -49,7 +49,7 @@ void StoreIds::Apply(const proto::Command& command, proto::CommandResponse*) {
   digest = Hash64(request.store_id(), HashMix(digest, request.member_id()));
 }
 
-absl::Status StoreIds::Hash(const View& view, const State&, Meter*, std::string* out) {
+absl::Status StoreIdTable::Hash(const View& view, const State&, Meter*, std::string* out) {
   const std::unique_ptr<Iterator> it = view.NewIterator(kEnd);
   for (it->Seek(kBegin); it->valid(); it->Next()) out->append(it->key()).append(it->value());
   return absl::OkStatus();

@@ -15,9 +15,9 @@
 
 namespace raftkv {
 
-class StoreIds {
+class StoreIdTable {
  public:
-  explicit StoreIds(Shared* shared) : shared_(*shared) {}
+  explicit StoreIdTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();
   // FailedPrecondition: another store id is recorded for the member.

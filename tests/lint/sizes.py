@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fails on files over 600 lines, headers over 300 and functions over 70, which may do too much.
+"""Fails on files over 600 lines, headers over 300, functions over 70 and a loop over 250, which may do
+too much.
 
 A function is counted from the line that begins its signature, in column 0 or 2, to the closing
 brace in the same column.
@@ -11,6 +12,8 @@ import sys
 
 LIMITS = {".cc": 600, ".h": 300}
 FUNCTION = 70
+LOOP = ["server/loop.h", "server/loop.cc"]  # it only collects events; the rest is the member's
+LOOP_LIMIT = 250
 
 
 def functions(lines):
@@ -36,6 +39,7 @@ def functions(lines):
 def main():
     """Returns how many files and functions are too large."""
     found = 0
+    loop = 0
     listed = subprocess.run(["git", "ls-files", "*.h", "*.cc"], check=True, capture_output=True,
                             text=True).stdout.split()
     for path in listed:
@@ -43,6 +47,7 @@ def main():
             lines = file.read().split("\n")
         if lines[-1] == "":
             lines.pop()
+        loop += len(lines) if path in LOOP else 0
         limit = LIMITS[path[path.rindex("."):]]
         if len(lines) > limit:
             print("      %s has %d lines (the limit is %d)" % (path, len(lines), limit))
@@ -52,6 +57,9 @@ def main():
                 print("      %s:%d: a function of %d lines (the limit is %d)" % (
                     path, begin, length, FUNCTION))
                 found += 1
+    if loop > LOOP_LIMIT:
+        print("      %s have %d lines (the limit is %d)" % (" and ".join(LOOP), loop, LOOP_LIMIT))
+        found += 1
     return found
 
 
