@@ -152,7 +152,10 @@ std::vector<std::string> JsonBodies() {
 }
 
 std::vector<std::string> Handshakes() {
-  const Handshake member(0xc1, 2, std::string(16, 's'), 7, kNewestVersion, {}, /*listed=*/{});
+  const Handshake member(
+      0xc1,
+      {.id = 2, .store_id = std::string(16, 's'), .newest_version = kNewestVersion, .boot_id = 7},
+      {}, /*listed=*/{});
   const auto request = [](const proto::Peer& who) {
     proto::HelloRequest hello;
     *hello.mutable_peer() = who;
