@@ -19,12 +19,15 @@ namespace {
 
 using mvcc::kStateKey;
 
-// A flush is due when the entries since the last one, and what they have changed, are together
-// larger than kFlushBytes, or when there are kFlushEntries of them. So a flush begins before a
-// write buffer is full (16 MiB, rocks_engine.cc), and files are as large as they can be: each
-// compaction reads and writes many files, so many small ones would cost more.
-constexpr uint64_t kFlushBytes = 16 << 20;
+// A flush is due when what has changed since the last one takes kFlushBytes in the write buffer, or
+// when the entries since then are larger than kFlushEntryBytes, or more than kFlushEntries. So a
+// flush begins before a write buffer is full (16 MiB, rocks_engine.cc), and files are as large as
+// they can be: each compaction reads and writes many files, so many small ones would cost more.
+constexpr uint64_t kFlushBytes = 15 << 20;
+constexpr uint64_t kFlushEntryBytes = 32 << 20;
 constexpr uint64_t kFlushEntries = 100'000;
+// What a row takes in the write buffer besides its bytes.
+constexpr uint64_t kRowOverheadBytes = 32;
 // A batch that is larger than this is written before the next entry. So the memory of a batch is
 // limited to this plus what one entry may add (rules/version.h).
 constexpr size_t kBatchBytes = 4 << 20;
@@ -102,6 +105,7 @@ struct StateMachine::Rep {
   std::deque<PendingFlush> flushes;
   raft::EntryId persisted;
   uint64_t bytes_since_flush = 0;
+  uint64_t entry_bytes_since_flush = 0;
   uint64_t entries_since_flush = 0;
 };
 
@@ -186,7 +190,7 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
           break;
         }
         meter.Bytes(entry.payload.size());
-        rep.bytes_since_flush += entry.payload.size();
+        rep.entry_bytes_since_flush += entry.payload.size();
         const size_t batch_bytes = rep.shared.batch.bytes();
         rep.shared.entry = entry.id;
         result.status = rep.ApplyCommand(command, needs, &meter, &result);
@@ -275,7 +279,7 @@ void StateMachine::Rep::WriteBatchOut() {
   } else {
     shared.batch.Put(kStateKey, EncodeState(state()));
   }
-  bytes_since_flush += shared.batch.bytes();
+  bytes_since_flush += shared.batch.bytes() + kRowOverheadBytes * shared.batch.size();
   Write();
   keys.EndBatch();
   if (!shared.batch.empty()) Write();
@@ -315,7 +319,10 @@ LeaseChanges StateMachine::TakeLeaseChanges() {
 
 void StateMachine::MaybeFlush() {
   Rep& rep = *rep_;
-  if (rep.bytes_since_flush < kFlushBytes && rep.entries_since_flush < kFlushEntries) return;
+  if (rep.bytes_since_flush < kFlushBytes && rep.entry_bytes_since_flush < kFlushEntryBytes &&
+      rep.entries_since_flush < kFlushEntries) {
+    return;
+  }
   persisted_applied();
   if (!rep.flushes.empty()) return;  // one at a time: on a slow disk they would accumulate
   StartFlush();
@@ -323,7 +330,7 @@ void StateMachine::MaybeFlush() {
 
 void StateMachine::StartFlush() {
   Rep& rep = *rep_;
-  rep.bytes_since_flush = 0;
+  rep.bytes_since_flush = rep.entry_bytes_since_flush = 0;
   rep.entries_since_flush = 0;
   rep.flushes.push_back({rep.engine().written(), rep.state().applied});
   rep.engine().StartFlush();
@@ -331,7 +338,7 @@ void StateMachine::StartFlush() {
 
 void StateMachine::Flush() {
   Rep& rep = *rep_;
-  rep.bytes_since_flush = 0;
+  rep.bytes_since_flush = rep.entry_bytes_since_flush = 0;
   rep.entries_since_flush = 0;
   rep.flushes.push_back({rep.engine().written(), rep.state().applied});
   rep.engine().Flush();

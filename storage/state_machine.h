@@ -123,7 +123,7 @@ class StateMachine {
   // store_ids()[m] is the data directory that member m is known to have (16 bytes).
   std::map<raft::MemberId, std::string> store_ids() const;
 
-  // MaybeFlush starts a flush after 16 MiB (entries and changes) or 100,000 entries. The member
+  // MaybeFlush starts a flush after 15 MiB of changes, or 32 MiB or 100,000 entries. The member
   // also calls StartFlush every 30 s. Both return at once; persisted_applied() shows when the flush
   // is done. Flush waits.
   void MaybeFlush();

@@ -26,8 +26,8 @@ constexpr std::array<uint32_t, 256> MakeCrcTable() {
 }
 constexpr std::array<uint32_t, 256> kCrcTable = MakeCrcTable();
 
-uint32_t CrcByTable(const char* p, size_t n) {
-  uint32_t crc = ~0u;
+uint32_t CrcByTable(uint32_t crc, const char* p, size_t n) {
+  crc = ~crc;
   for (size_t i = 0; i < n; ++i) {
     crc = kCrcTable[(crc ^ static_cast<uint8_t>(p[i])) & 0xff] ^ (crc >> 8);
   }
@@ -35,8 +35,9 @@ uint32_t CrcByTable(const char* p, size_t n) {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) uint32_t CrcByInstruction(const char* p, size_t n) {
-  uint64_t crc = 0xffffffffu;
+__attribute__((target("sse4.2"))) uint32_t CrcByInstruction(uint32_t before, const char* p,
+                                                            size_t n) {
+  uint64_t crc = ~before;
   for (; n >= 8; p += 8, n -= 8) crc = _mm_crc32_u64(crc, Fixed64(p));
   uint32_t crc32 = static_cast<uint32_t>(crc);
   for (; n > 0; ++p, --n) crc32 = _mm_crc32_u8(crc32, static_cast<uint8_t>(*p));
@@ -72,12 +73,14 @@ void Store(std::string* out, T v) {
 
 }  // namespace
 
-uint32_t Crc32c(std::string_view data) {
+uint32_t Crc32c(std::string_view data) { return Crc32cAfter(0, data); }
+
+uint32_t Crc32cAfter(uint32_t before, std::string_view data) {
 #if defined(__x86_64__)
   static const bool has_instruction = __builtin_cpu_supports("sse4.2");
-  if (has_instruction) return CrcByInstruction(data.data(), data.size());
+  if (has_instruction) return CrcByInstruction(before, data.data(), data.size());
 #endif
-  return CrcByTable(data.data(), data.size());
+  return CrcByTable(before, data.data(), data.size());
 }
 
 uint64_t Hash64(std::string_view data, uint64_t seed) {

@@ -16,6 +16,8 @@
 namespace raftkv {
 
 uint32_t Crc32c(std::string_view data);
+// The checksum of two parts: `before` is that of the first, and `data` the second.
+uint32_t Crc32cAfter(uint32_t before, std::string_view data);
 uint64_t Hash64(std::string_view data, uint64_t seed);
 
 // Mixes one number into a running hash.

@@ -50,12 +50,12 @@ inline uint64_t ReserveBytes(uint64_t volume_bytes) {
 // `configured`: storage.min_free_bytes; 0: the default, a tenth of the volume, at most 1 GiB. On a
 // small volume the default is larger, because between the two limits there must be room for what is
 // still in memory when the alarm is raised, and for the compactions that free space: in units of
-// the state machine's buffer, 5 of them, 24 for a compaction of the first two levels, and 1 more.
+// the state machine's buffer, 5 of them, 32 for a compaction of the first two levels, and 1 more.
 inline uint64_t FullBytes(uint64_t low_bytes) { return low_bytes / 4; }
 inline uint64_t LowBytes(uint64_t configured, uint64_t volume_bytes) {
   constexpr uint64_t kDefaultMax = uint64_t{1} << 30;
   if (configured != 0) return configured;
-  const uint64_t needed = 30 * StateBufferBytes(volume_bytes) / 3 * 4;
+  const uint64_t needed = 38 * StateBufferBytes(volume_bytes) / 3 * 4;
   return std::max(std::min(volume_bytes / 10, kDefaultMax), needed);
 }
 

@@ -47,6 +47,13 @@ class WriteBatch {
   };
 
   void Put(std::string_view key, std::string_view value) { Add(Kind::kPut, key, value); }
+  // The value is `head` and then `tail`, so that the caller need not copy a large value to put
+  // something before it. Neither may be a view of this batch.
+  void Put(std::string_view key, std::string_view head, std::string_view tail) {
+    Add(Kind::kPut, key, head);
+    slots_.back().value_size += static_cast<uint32_t>(tail.size());
+    data_.append(tail);
+  }
   void Delete(std::string_view key) { Add(Kind::kDelete, key, {}); }
   void DeleteRange(std::string_view begin, std::string_view end) {
     Add(Kind::kDeleteRange, begin, end);

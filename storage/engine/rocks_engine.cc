@@ -517,9 +517,10 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   } else {
     r.write_buffer_size = buffer / 2;
     r.max_write_buffer_number = 4;
-    // Closing loses unflushed data as a crash does, so that the recovery is exercised at each
-    // start.
-    r.avoid_flush_during_shutdown = true;
+    // Each compaction writes the second level again (docs/decisions/0026; LowBytes depends on it).
+    r.level0_file_num_compaction_trigger = 8;
+    r.level0_slowdown_writes_trigger = 24;
+    r.avoid_flush_during_shutdown = true;  // as at a crash, so that each start recovers
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<Prefixes>(o.filter_prefix, "raftkv.VersionPrefixes");
     }

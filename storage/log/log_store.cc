@@ -56,9 +56,10 @@ void BeginRecord(uint32_t magic, char type, std::string* out) {
   out->append(2, '\0');
 }
 
-void SetCrc(std::string* record) {
+// `rest`: what follows `record`.
+void SetCrc(std::string* record, std::string_view rest = {}) {
   std::string crc;
-  PutFixed32(&crc, Crc32c(std::string_view(*record).substr(4)));
+  PutFixed32(&crc, Crc32cAfter(Crc32c(std::string_view(*record).substr(4)), rest));
   record->replace(0, 4, crc);
 }
 
@@ -76,14 +77,14 @@ const char* CheckPreamble(std::string_view record, size_t size_min, uint32_t mag
   return record[8] == kFormat ? nullptr : "has an unknown format";
 }
 
-void EncodeEntry(const Entry& entry, uint64_t chain_before, std::string* out) {
+// The record of the entry without the payload, which follows it.
+void EncodeHeader(const Entry& entry, uint64_t chain_before, std::string* out) {
   BeginRecord(kEntryMagic, static_cast<char>(entry.type), out);
   PutFixed32(out, static_cast<uint32_t>(entry.payload.size()));
   PutFixed64(out, entry.id.term);
   PutFixed64(out, entry.id.index);
   PutFixed64(out, chain_before);
-  out->append(entry.payload.view());
-  SetCrc(out);
+  SetCrc(out, entry.payload.view());
 }
 
 // Returns what is wrong with the record, or null.
@@ -255,13 +256,13 @@ void LogStore::Save(const std::optional<raft::HardState>& hard_state,
         batch_.Delete(Key(index, kStateKind));
       }
     }
-    std::string record;
+    std::string header;
     for (const Entry& entry : entries) {
       CHECK_EQ(entry.id.index, tip.id.index + 1);
       CHECK_GE(entry.id.term, tip.id.term);
-      EncodeEntry(entry, tip.chain_hash, &record);
-      batch_.Put(Key(entry.id.index, kEntryKind), record);
-      NoteBytes(entry.id.index, record.size());
+      EncodeHeader(entry, tip.chain_hash, &header);
+      batch_.Put(Key(entry.id.index, kEntryKind), header, entry.payload.view());
+      NoteBytes(entry.id.index, header.size() + entry.payload.size());
       tip = {entry.id, raft::ChainAfter(tip.chain_hash, entry)};
       NoteTerm(entry.id.index, entry.id.term);
     }

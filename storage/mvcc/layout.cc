@@ -88,12 +88,16 @@ std::string UserKey(std::string_view prefix) {
 }
 
 void EncodeVersion(const Head& head, std::string_view value, std::string* out) {
+  EncodeHead(head, out);
+  if (head.exists()) out->append(value);
+}
+
+void EncodeHead(const Head& head, std::string* out) {
   out->clear();
   if (!head.exists()) return;
   PutVarint64(out, static_cast<uint64_t>(head.create_revision));
   PutVarint64(out, static_cast<uint64_t>(head.version));
   PutVarint64(out, static_cast<uint64_t>(head.lease));
-  out->append(value);
 }
 
 void DecodeVersion(std::string_view engine_key, std::string_view record, Head* head,

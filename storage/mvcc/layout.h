@@ -88,6 +88,8 @@ std::string UserKey(std::string_view prefix);
 
 // A tombstone is an empty record.
 void EncodeVersion(const Head& head, std::string_view value, std::string* out);
+// What a record has before the value.
+void EncodeHead(const Head& head, std::string* out);
 // `head.mod_revision` comes from the engine key. A malformed record fails a CHECK: the engine has
 // verified its checksum, so only a bug can cause it.
 void DecodeVersion(std::string_view engine_key, std::string_view record, Head* head,

@@ -233,8 +233,8 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
     counts_.Add(key_buffer_, +1, before.mod_revision != 0 ? -1 : 0);  // there is a tombstone
   }
   AppendRevisionDescending(revision_, &key_buffer_);
-  EncodeVersion(after, value, &record_buffer_);
-  batch_->Put(key_buffer_, record_buffer_);
+  EncodeHead(after, &record_buffer_);
+  batch_->Put(key_buffer_, record_buffer_, value);
   if (before.lease != after.lease) {
     leases_.Move(before.lease, after.lease, key.size());
     if (before.lease != 0) batch_->Delete(AttachedPrefix(before.lease).append(key));

@@ -5,6 +5,10 @@
 
 #include "gtest/gtest.h"
 
+namespace rocksdb::crc32c {
+uint32_t Extend(uint32_t before, const char* data, size_t size);
+}
+
 namespace raftkv {
 namespace {
 
@@ -13,6 +17,22 @@ TEST(Checksum, Crc32cMatchesPublishedVectors) {
   EXPECT_EQ(Crc32c(std::string(32, '\0')), 0x8a9136aau);
   EXPECT_EQ(Crc32c(std::string(32, '\xff')), 0x62a8ab43u);
   EXPECT_EQ(Crc32c("123456789"), 0xe3069283u);
+}
+
+// raftkv-server computes the checksums of RocksDB's write-ahead log with Crc32cAfter
+// (storage/engine/rocks_crc32c.cc). This program does not replace RocksDB's function.
+TEST(Checksum, Crc32cAfterEqualsThatOfRocksDb) {
+  std::string data;
+  for (int i = 0; i < 300; ++i) data.push_back(static_cast<char>(i * i + 7));
+  const std::string_view all = data;
+  for (size_t size = 0; size < 80; ++size) {
+    for (size_t at : {0, 1, 7, 100, 163, 200}) {
+      const uint32_t before = Crc32c(all.substr(0, at));
+      EXPECT_EQ(Crc32cAfter(before, all.substr(at, size)), Crc32c(all.substr(0, at + size)));
+      EXPECT_EQ(Crc32cAfter(before, all.substr(at, size)),
+                rocksdb::crc32c::Extend(before, data.data() + at, size));
+    }
+  }
 }
 
 TEST(Checksum, Hash64IsFixedForeverAndSeesEveryBit) {

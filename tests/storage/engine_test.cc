@@ -123,8 +123,10 @@ TYPED_TEST(EngineContract, BatchAppliesInOrder) {
   batch.Put("c", "2");
   batch.Delete("a");
   batch.Delete("missing");
+  batch.Put("e", "two ", "parts");
+  batch.Put("f", "", "3");
   engine->Write(batch, false);
-  EXPECT_EQ(Walk(engine->NewIterator()), "c=2 d=1 ");
+  EXPECT_EQ(Walk(engine->NewIterator()), "c=2 d=1 e=two parts f=3 ");
   EXPECT_EQ(engine->Get("c"), "2");
   EXPECT_EQ(engine->Get("b"), std::nullopt);
 }

@@ -194,18 +194,18 @@ TEST_F(StateMachineTest, FlushIsDueAfterLargeChangesAndLargeEntries) {
     state_->Apply({MakeEntry(1, ++index, command)});
     state_->MaybeFlush();
   };
-  // An entry and its change have 1 MiB each.
-  for (int i = 0; i < 7; ++i) apply(PutCommand("k", large));
+  // Each change has 1 MiB.
+  for (int i = 0; i < 14; ++i) apply(PutCommand("k", large));
   EXPECT_EQ(state_->persisted_applied().index, 0u);
   apply(PutCommand("k", large));
-  EXPECT_EQ(state_->persisted_applied().index, 8u);
+  EXPECT_EQ(state_->persisted_applied().index, 15u);
 
   // Entries that change nothing, but which the log has to keep until a flush.
   proto::Command nothing = DeleteCommand(large);
-  for (int i = 0; i < 15; ++i) apply(nothing);
-  EXPECT_EQ(state_->persisted_applied().index, 8u);
+  for (int i = 0; i < 31; ++i) apply(nothing);
+  EXPECT_EQ(state_->persisted_applied().index, 15u);
   apply(nothing);
-  EXPECT_EQ(state_->persisted_applied().index, 24u);
+  EXPECT_EQ(state_->persisted_applied().index, 47u);
 }
 
 TEST_F(StateMachineTest, StoreIdsAreKeptAndTheFirstOneCounts) {
