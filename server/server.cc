@@ -130,8 +130,6 @@ class EventLog final : public MemberObserver {
   void OnEvent(const ReplicaEvent& event) override {
     if (const auto* changed = std::get_if<MembersChanged>(&event)) {
       peers_->SetPeers(Addresses(*changed->members, self_));
-    } else if (std::holds_alternative<RemovedFromCluster>(event)) {
-      on_removed_();
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
       return peers_->OnPeerRejected(*rejected);  // counts the messages, and logs some
@@ -145,6 +143,8 @@ class EventLog final : public MemberObserver {
       log_(event, absl::Now());
     }
   }
+    // At the end: the cause is logged before the stop.
+    if (std::holds_alternative<RemovedFromCluster>(event)) on_removed_();
 
  private:
   const LogEvent log_;

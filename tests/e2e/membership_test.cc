@@ -255,6 +255,10 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   EXPECT_THAT(ReadFile(out), HasSubstr("is replaced by n4"));
   EXPECT_EQ(cluster_.process(lost).Wait(kSoon), 0) << "it is told that it was removed";
   ExpectRemoved(lost);
+  const std::string log = cluster_.log(lost);
+  const size_t cause = log.find("this member was removed from the cluster");
+  ASSERT_NE(cause, std::string::npos) << log;
+  EXPECT_LT(cause, log.find("stopping: ")) << "the cause comes first\n" << log;
   ASSERT_TRUE(Eventually(kSoon, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
   EXPECT_THAT(writers.Stop(), testing::IsEmpty());
