@@ -447,16 +447,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
-absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& given, size_t self) {
+absl::StatusOr<Server::DirectoryCheck> Server::CheckDataDirectory(const Config& given,
+                                                                  size_t self) {
   Config config = given;
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
   if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
     return ExplainDataDirError(joins.status(), config, member);
   }
-  absl::StatusOr<std::string> result = CheckDataDir(MakeDataDirOptions(config, member));
-  if (!result.ok()) return ExplainDataDirError(result.status(), config, member);
-  return result;
+  absl::StatusOr<std::string> text = CheckDataDir(MakeDataDirOptions(config, member));
+  if (!text.ok()) return ExplainDataDirError(text.status(), config, member);
+  return DirectoryCheck{*std::move(text), WarningsOfCheck(given, self, member.data_dir)};
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

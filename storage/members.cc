@@ -260,26 +260,25 @@ std::string Members::Record(raft::MemberId id) const {
   return record.SerializeAsString();
 }
 
-bool Members::IsRemoval(std::string_view record) {
+absl::Status Members::Load(std::string_view key, std::string_view record) {
   proto::MemberRecord parsed;
-  return parsed.ParseFromArray(record.data(), static_cast<int>(record.size())) && parsed.removed();
+  if (key.size() != 1 + sizeof(raft::MemberId) ||
+      !parsed.ParseFromArray(record.data(), static_cast<int>(record.size()))) {
+    return absl::DataLossError("state machine: the record of a member is damaged");
+  }
+  const raft::MemberId id = BigEndian64(key.data() + 1);
+  if (parsed.removed()) {
+    removed_.insert(id);
+  } else {
+    members_[id] = {std::move(*parsed.mutable_member()), parsed.votes(), parsed.started()};
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Members::LoadAll(const View& view) {
   const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
   for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {
-    const std::string_view key = it->key(), value = it->value();
-    proto::MemberRecord record;
-    if (key.size() != 1 + sizeof(raft::MemberId) ||
-        !record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
-      return absl::DataLossError("state machine: the record of a member is damaged");
-    }
-    const raft::MemberId id = BigEndian64(key.data() + 1);
-    if (record.removed()) {
-      removed_.insert(id);
-    } else {
-      members_[id] = {std::move(*record.mutable_member()), record.votes(), record.started()};
-    }
+    if (absl::Status s = Load(it->key(), it->value()); !s.ok()) return s;
   }
   return absl::OkStatus();
 }

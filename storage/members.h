@@ -58,10 +58,11 @@ class Members {
   // votes. Returns the ids of those that were changed, added or removed.
   std::set<raft::MemberId> Apply(const proto::ChangeMembers& change);
 
-  // How a member, or a removed one, is stored. LoadAll: DataLoss when damaged.
+  // How a member, or a removed one, is stored. Load, which adds one, and LoadAll: DataLoss when
+  // damaged.
   static std::string EngineKey(raft::MemberId id);
   std::string Record(raft::MemberId id) const;
-  static bool IsRemoval(std::string_view record);  // of a removed member
+  absl::Status Load(std::string_view key, std::string_view record);
   absl::Status LoadAll(const View& view);
 
  private:

@@ -513,10 +513,14 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   }
   if (absl::Status s = CheckIdentity(path, **identity, options); !s.ok()) return s;
   if (IsNotedRemoved(options.dir)) return Removed(options);
-  const auto states = StateDirs::Open({.data_dir = options.dir});
-  if (states.ok() && (*states)->SayRemoved(options.member_id)) return Removed(options);
+  if (ReadMembers(options.dir).removed(options.member_id)) return Removed(options);
   return absl::StrCat(options.dir,
                       " belongs to this member (its log and its keys are only read at a start)");
+}
+
+Members ReadMembers(const std::string& dir) {
+  const auto states = StateDirs::Open({.data_dir = dir});
+  return states.ok() ? (*states)->ReadMembers() : Members();
 }
 
 }  // namespace raftkv

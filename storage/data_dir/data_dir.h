@@ -124,6 +124,10 @@ absl::Status NoteRemoved(const std::string& dir);
 // directory does not exist, it is created and removed again, to check that it can be created.
 // Returns one line about the directory, or the error that OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
+// The members of the cluster, as the state on the disk has them. None are known if the state cannot
+// be read, or if it has none yet: the log may have them. Changes nothing.
+Members ReadMembers(const std::string& dir);
+
 
 }  // namespace raftkv
 
