@@ -35,6 +35,7 @@
 #include "server/watchdog.h"
 #include "server/workers.h"
 #include "storage/data_dir/data_dir.h"
+#include "storage/data_dir/removal.h"
 
 namespace raftkv {
 
@@ -142,9 +143,9 @@ class EventLog final : public MemberObserver {
     } else {
       log_(event, absl::Now());
     }
-  }
     // At the end: the cause is logged before the stop.
     if (std::holds_alternative<RemovedFromCluster>(event)) on_removed_();
+  }
 
  private:
   const LogEvent log_;
@@ -412,8 +413,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
   AddFieldOfTests();
-  // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (absl::Status s = CheckFileLimit(); !s.ok()) return s;
+  // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (absl::Status s = CheckPorts(ListenUrls(member)); !s.ok()) return s;
   if (options.force_new_cluster) {
     if (absl::Status s = MayForceNewCluster(member.data_dir); !s.ok()) {
@@ -424,6 +425,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
   DataDirOptions dir_options = MakeDataDirOptions(config, member);
   dir_options.joins = *joins;
+  dir_options.even_if_removed = options.force_new_cluster;
   absl::StatusOr<DataDir> data_dir = OpenDataDir(dir_options);
   if (!data_dir.ok()) return ExplainDataDirError(data_dir.status(), config, member);
   LogStart(config, member, *data_dir, dir_options.dir);
@@ -435,7 +437,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
         "cluster, and it has no data yet; remove this directory, then start again with --join"));
   }
   if (options.force_new_cluster) {
-    if (absl::Status s = ForceNewCluster(&*data_dir); !s.ok()) return s;
+    if (absl::Status s = ForceNewCluster(dir_options.dir, member.peer_url, &*data_dir); !s.ok())
+      return s;
   }
   if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
 
