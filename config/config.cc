@@ -163,13 +163,14 @@ class Reader {
     }
     for (const toml::node& item : *node.as_array()) {
       MemberConfig member;
-      const std::vector<Key> keys = {{"name", Text{&member.name}, true},
-                                     {"peer_url", Url{&member.peer_url}, true},
-                                     {"client_url", Url{&member.client_url}, true},
-                                     {"listen_peer_url", Url{&member.listen_peer_url}},
-                                     {"listen_client_url", Url{&member.listen_client_url}},
-                                     {"listen_metrics_urls", Urls{&member.listen_metrics_urls}},
-                                     {"data_dir", Text{&member.data_dir}}};
+      const std::vector<Key> keys = {
+          {"name", Text{&member.name}, true},
+          {"peer_url", Url{&member.peer_url, kPeerPort}, true},
+          {"client_url", Url{&member.client_url, kClientPort}, true},
+          {"listen_peer_url", Url{&member.listen_peer_url, kPeerPort}},
+          {"listen_client_url", Url{&member.listen_client_url, kClientPort}},
+          {"listen_metrics_urls", Urls{&member.listen_metrics_urls, kMetricsPort}},
+          {"data_dir", Text{&member.data_dir}}};
       const Line begin = item.source().begin.line;
       lines_.push_back(sections_.Read("[[member]]", *item.as_table(), begin, keys));
       config_.members.push_back(std::move(member));

@@ -75,7 +75,7 @@ void SectionReader::ReadValue(const std::string& name, const toml::node& node, L
   if (given == nullptr) {
     return Fail(line, absl::StrCat(name, " must be a string"), "put it in double quotes");
   }
-  if (const auto problem = ProblemOfUrl(given->get())) {
+  if (const auto problem = ProblemOfUrl(given->get(), url.example_port)) {
     return Fail(line, absl::StrFormat("%s \"%s\" %s", name, given->get(), problem->what),
                 problem->remedy);
   }
@@ -91,7 +91,7 @@ void SectionReader::ReadValue(const std::string& name, const toml::node& node, L
   }
   for (const toml::node& one : *given) {
     std::string url;
-    ReadValue(name, one, line, Url{&url});
+    ReadValue(name, one, line, Url{&url, urls.example_port});
     urls.to->push_back(std::move(url));
   }
 }

@@ -27,9 +27,11 @@ struct Text {
 };
 struct Url {
   std::string* to;
+  int example_port;  // in errors
 };
 struct Urls {
   std::vector<std::string>* to;  // an array
+  int example_port;
 };
 struct Choice {
   std::string* to;

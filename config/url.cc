@@ -23,9 +23,10 @@ bool ParseIPv6(absl::string_view host, in6_addr* bytes) {
 
 }  // namespace
 
-std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
-  const UrlProblem no_url = {"is not a URL",
-                             "write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\""};
+std::optional<UrlProblem> ProblemOfUrl(absl::string_view url, int example_port) {
+  const UrlProblem no_url = {
+      "is not a URL",
+      absl::StrCat("write \"http://HOST:PORT\", such as \"http://127.0.0.1:", example_port, "\"")};
   if (absl::StartsWith(url, "https://")) {
     return UrlProblem{"needs TLS, which is not supported yet", "write http:// instead of https://"};
   }
@@ -49,7 +50,7 @@ std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
   if (!host_ok || !std::all_of(port.begin(), port.end(), absl::ascii_isdigit)) return no_url;
   if (port.empty()) {
     return UrlProblem{"has no port", absl::StrCat("write \"http://", address.substr(0, colon),
-                                                  ":PORT\", such as port 2380")};
+                                                  ":PORT\", such as port ", example_port)};
   }
   if (!path.empty()) {
     return UrlProblem{"has a path", absl::StrCat("remove \"", path, "\" after the port")};
@@ -59,7 +60,7 @@ std::optional<UrlProblem> ProblemOfUrl(absl::string_view url) {
   return UrlProblem{"has a port that is out of range", "choose a port from 1 to 65535"};
 }
 
-bool IsUrl(const std::string& url) { return !ProblemOfUrl(url); }
+bool IsUrl(const std::string& url) { return !ProblemOfUrl(url, kClientPort); }
 
 std::string HostPort(const std::string& url) { return url.substr(std::strlen("http://")); }
 

@@ -11,12 +11,17 @@
 
 namespace raftkv {
 
+inline constexpr int kClientPort = 2379;  // etcd's ports
+inline constexpr int kPeerPort = 2380;
+inline constexpr int kMetricsPort = 2381;
+
 // What is wrong with a URL, and how to fix it. None: nothing is wrong.
 struct UrlProblem {
   std::string what;
   std::string remedy;
 };
-std::optional<UrlProblem> ProblemOfUrl(absl::string_view url);
+// `example_port`: the port in the remedy.
+std::optional<UrlProblem> ProblemOfUrl(absl::string_view url, int example_port);
 bool IsUrl(const std::string& url);  // there is no problem
 
 // The others need a valid URL.

@@ -14,10 +14,13 @@ namespace raftkv {
 // others. Call it before the member starts. It may lose acknowledged writes, namely those that only
 // the lost members have. No entry of this log is removed: any of them may have been acknowledged.
 // An old member that starts again learns of its removal if it reaches the new cluster. If a
-// majority of the old members starts again, they are a second cluster.
+// majority of the old members starts again, they are a second cluster. A member that was removed
+// becomes a member again: its directory may be the only one that is left.
 //
+// `dir` is the path of the directory, `peer_url` where others reach the member.
 // FailedPrecondition, one line: this directory cannot continue the cluster.
-absl::Status ForceNewCluster(DataDir* data_dir);
+absl::Status ForceNewCluster(const std::string& dir, const std::string& peer_url,
+                             DataDir* data_dir);
 
 // Called before the directory is opened, which would create it. FailedPrecondition: it has no data
 // of a member.

@@ -147,6 +147,16 @@ std::string WhatWasEdited(const Config& given, size_t self, const Identity& iden
                       "update, member remove");
 }
 
+std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir) {
+  const auto identity = ReadIdentity(dir);
+  if (!identity.ok() || !identity->has_value()) return {};
+  const Members members = ReadMembers(dir);
+  if (members.known()) return Differences(given, self, (*identity)->member_id, members);
+  if ((*identity)->joined || given.cluster_id == (*identity)->cluster_id) return {};
+  return {absl::StrCat(dir, ": ", WhatWasEdited(given, self, **identity),
+                       ". A start ends with this error, unless the log has the members already")};
+}
+
 absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
   const Members& members = data_dir.state->members();
   const Identity& identity = data_dir.identity;

@@ -29,6 +29,10 @@ std::vector<std::string> Differences(const Config& given, size_t self, raft::Mem
 // which are derived from the peer URLs of the first start (config.h).
 std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity);
 
+// What a start would log or answer about the differences, as far as the state in the data directory
+// tells. Changes nothing.
+std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir);
+
 // Logs the differences. An error if the file was edited before the log had the members.
 absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir);
 

@@ -17,6 +17,7 @@
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 #include "server/clock.h"
+#include "server/peer/cause.h"
 
 namespace raftkv {
 
@@ -83,7 +84,7 @@ absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfi
       MemberListResponse response;
       const grpc::Status status = Ask(member, &response);
       if (status.ok()) return FindSelf(response, config, self);
-      last = absl::StrCat(member.name, " at ", member.client_url, ": ", status.error_message());
+      last = absl::StrCat(member.name, " at ", member.client_url, ": ", WhyNotConnected(status));
       if (said.insert(last).second) LOG(INFO) << "joining: no answer yet from " << last;
     }
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPause));

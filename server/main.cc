@@ -261,10 +261,13 @@ void AddOptions(CLI::App& app, Arguments* to) {
 }
 
 int PrintCheck(const raftkv::Config& config, const Arguments& arguments, size_t self) {
-  const absl::StatusOr<std::string> dir = raftkv::Server::CheckDataDirectory(config, self);
-  if (!dir.ok()) return Fail(dir.status());
+  const auto checked = raftkv::Server::CheckDataDirectory(config, self);
+  if (!checked.ok()) return Fail(checked.status());
+  for (const std::string& warning : checked->warnings) {
+    std::cerr << "raftkv-server: warning: " << warning << std::endl;
+  }
   std::cout << arguments.file << ": ok, member " << config.members[self].name << "; data directory "
-            << *dir << std::endl;
+            << checked->text << std::endl;
   return raftkv::kExitStopped;
 }
 

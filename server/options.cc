@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "config/url.h"
 #include "glog/logging.h"
 #include "storage/base/disk_space.h"
@@ -64,13 +65,21 @@ size_t ClientMessageBytesMax(const Config& config) {
   return static_cast<size_t>(config.limits.max_request_bytes + (512 << 10));
 }
 
+constexpr size_t kPeerConnectionsMax = 256;
+// With fewer, connections could take those that the engine needs, and it would end the process.
+constexpr size_t kFilesMin = 4 * kPeerConnectionsMax;
+
+size_t FileLimit() {
+  rlimit limit = {};
+  PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
+  return limit.rlim_cur;
+}
+
 // The number of connections of clients. Some file descriptors are left for the engine's files and
 // for peers.
 size_t ClientConnectionsMax() {
   constexpr size_t kMax = 10'000, kLeft = 1024;
-  rlimit limit = {};
-  PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
-  const size_t files = limit.rlim_cur;
+  const size_t files = FileLimit();
   return std::min(kMax, files < 2 * kLeft ? files / 2 : files - kLeft);
 }
 
@@ -79,6 +88,15 @@ size_t ClientConnectionsMax() {
 void AddFieldOfTests() {
   const char* field = getenv("RAFTKV_TEST_NEW_FIELD");
   if (field != nullptr) FieldVersions().push_back({field, 2});
+}
+
+absl::Status CheckFileLimit() {
+  const size_t files = FileLimit();
+  if (files >= kFilesMin) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "this process may open ", files, " files, and needs at least ", kFilesMin,
+      ", because each connection is one, too; raise the limit: ulimit -n, or LimitNOFILE in a unit "
+      "of systemd"));
 }
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
@@ -133,7 +151,7 @@ port::PortOptions MakeClientPortOptions(const Config& config) {
 // the calls. The windows are large, so that a distant peer can send fast.
 port::PortOptions MakePeerPortOptions() {
   port::PortOptions options;
-  options.connections_max = 256;
+  options.connections_max = kPeerConnectionsMax;
   options.streams_max = 16'384;
   options.calls_max = 8192;
   options.request_bytes_max = 512 << 20;

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "config/config.h"
 #include "server/identity.h"
@@ -17,6 +18,10 @@
 namespace raftkv {
 
 inline constexpr absl::Duration kTick = absl::Milliseconds(10);  // of the loop and of Raft
+
+// FailedPrecondition: this process may open so few files that clients' connections could take those
+// that the engine needs.
+absl::Status CheckFileLimit();
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity);

@@ -35,6 +35,7 @@
 #include "server/watchdog.h"
 #include "server/workers.h"
 #include "storage/data_dir/data_dir.h"
+#include "storage/data_dir/removal.h"
 
 namespace raftkv {
 
@@ -130,8 +131,6 @@ class EventLog final : public MemberObserver {
   void OnEvent(const ReplicaEvent& event) override {
     if (const auto* changed = std::get_if<MembersChanged>(&event)) {
       peers_->SetPeers(Addresses(*changed->members, self_));
-    } else if (std::holds_alternative<RemovedFromCluster>(event)) {
-      on_removed_();
     }
     if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
       return peers_->OnPeerRejected(*rejected);  // counts the messages, and logs some
@@ -144,6 +143,8 @@ class EventLog final : public MemberObserver {
     } else {
       log_(event, absl::Now());
     }
+    // At the end: the cause is logged before the stop.
+    if (std::holds_alternative<RemovedFromCluster>(event)) on_removed_();
   }
 
  private:
@@ -412,6 +413,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
   AddFieldOfTests();
+  if (absl::Status s = CheckFileLimit(); !s.ok()) return s;
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (absl::Status s = CheckPorts(ListenUrls(member)); !s.ok()) return s;
   if (options.force_new_cluster) {
@@ -423,6 +425,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
   DataDirOptions dir_options = MakeDataDirOptions(config, member);
   dir_options.joins = *joins;
+  dir_options.even_if_removed = options.force_new_cluster;
   absl::StatusOr<DataDir> data_dir = OpenDataDir(dir_options);
   if (!data_dir.ok()) return ExplainDataDirError(data_dir.status(), config, member);
   LogStart(config, member, *data_dir, dir_options.dir);
@@ -434,7 +437,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
         "cluster, and it has no data yet; remove this directory, then start again with --join"));
   }
   if (options.force_new_cluster) {
-    if (absl::Status s = ForceNewCluster(&*data_dir); !s.ok()) return s;
+    if (absl::Status s = ForceNewCluster(dir_options.dir, member.peer_url, &*data_dir); !s.ok())
+      return s;
   }
   if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
 
@@ -446,16 +450,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
-absl::StatusOr<std::string> Server::CheckDataDirectory(const Config& given, size_t self) {
+absl::StatusOr<Server::DirectoryCheck> Server::CheckDataDirectory(const Config& given,
+                                                                  size_t self) {
   Config config = given;
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
   if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
     return ExplainDataDirError(joins.status(), config, member);
   }
-  absl::StatusOr<std::string> result = CheckDataDir(MakeDataDirOptions(config, member));
-  if (!result.ok()) return ExplainDataDirError(result.status(), config, member);
-  return result;
+  absl::StatusOr<std::string> text = CheckDataDir(MakeDataDirOptions(config, member));
+  if (!text.ok()) return ExplainDataDirError(text.status(), config, member);
+  return DirectoryCheck{*std::move(text), WarningsOfCheck(given, self, member.data_dir)};
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -30,8 +30,13 @@ class Server {
                                                        const StartOptions& options);
 
   // Checks the member's data directory without changing it (CheckDataDir in
-  // storage/data_dir/data_dir.h).
-  static absl::StatusOr<std::string> CheckDataDirectory(const Config& config, size_t self);
+  // storage/data_dir/data_dir.h). `text`: a line about the directory. `warnings`: what a start
+  // would warn of, because the config file does not agree with the cluster, one line each.
+  struct DirectoryCheck {
+    std::string text;
+    std::vector<std::string> warnings;
+  };
+  static absl::StatusOr<DirectoryCheck> CheckDataDirectory(const Config& config, size_t self);
 
   // Stops the member. Declines new calls with an error after which clients use another member.
   // Lets running calls finish; those that exceed the grace period are answered "server stopped".

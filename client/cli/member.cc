@@ -161,7 +161,7 @@ std::string RemedyOf(const absl::Status& error, const std::vector<std::string>& 
                      Client* client, const Context& context) {
   if (absl::StrContains(error.message(), "URLs are invalid")) {
     for (const std::string& url : peer_urls) {
-      const std::optional<UrlProblem> problem = ProblemOfUrl(url);
+      const std::optional<UrlProblem> problem = ProblemOfUrl(url, kPeerPort);
       if (problem) return absl::StrCat("\"", url, "\" ", problem->what, "; ", problem->remedy);
     }
   }

@@ -396,7 +396,11 @@ PendingRequestPtr Replica::NoteChange(const raft::Entry& entry) {
 
 void Replica::OnMembers() {
   if (members_.known()) outbox_->Report(MembersChanged{&members_});
-  if (members_.removed(options_.raft.id)) OnRemoved();
+  // A later entry of the log may make it a member again (server/force_new_cluster.h).
+  const std::vector<raft::MemberId>& everyone = raft_.membership().everyone();
+  const bool is_member =
+      std::find(everyone.begin(), everyone.end(), options_.raft.id) != everyone.end();
+  if (members_.removed(options_.raft.id) && !is_member) OnRemoved();
 }
 
 void Replica::OnRemoved() {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "glog/logging.h"
+#include "server/peer/cause.h"
 #include "server/peer/peers.h"
 #include "server/peer/raft_codec.h"
 
@@ -128,7 +129,7 @@ void Peers::OnConnected(Peer* peer) {
 
 void Peers::NoteFailure(Peer* peer, const grpc::Status& status) {
   if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return;
-  peer->last_failure = status.error_message();
+  peer->last_failure = WhyNotConnected(status);
 }
 
 void Peers::OnAppendsLost(Peer* peer, const StreamEnd& end) {
@@ -138,7 +139,7 @@ void Peers::OnAppendsLost(Peer* peer, const StreamEnd& end) {
     const bool planned = StopsInOrder(end) || peer->seconds_left > 0;
     LOG_AT_LEVEL(planned ? google::GLOG_INFO : google::GLOG_WARNING)
         << "lost connection to " << peer->address.name << " at " << peer->address.address << ": "
-        << end.status.error_message();
+        << WhyLost(end.status);
   }
 }
 

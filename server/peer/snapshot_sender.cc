@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "glog/logging.h"
 #include "server/clock.h"
+#include "server/peer/cause.h"
 #include "server/peer/raft_codec.h"
 #include "storage/base/checksum.h"
 
@@ -158,7 +159,7 @@ absl::Status SnapshotSender::Send() {
   }
   context_.TryCancel();
   const grpc::Status end = stream->Finish();
-  return status.message().empty() ? absl::UnavailableError(end.error_message()) : status;
+  return status.message().empty() ? absl::UnavailableError(WhyLost(end)) : status;
 }
 
 absl::Status SnapshotSender::SendFiles(const TakenSnapshot& taken, Stream* stream) {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
@@ -125,7 +127,12 @@ void BackupEncoder::SkipEmptyFiles() {
 
 absl::StatusOr<std::unique_ptr<BackupReader>> BackupReader::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 && errno == ENOENT) return absl::NotFoundError(path + ": does not exist");
+  if (fd < 0 && errno == ENOENT) {
+    std::error_code error;
+    return absl::NotFoundError(
+        absl::StrCat(std::filesystem::absolute(path, error).string(),
+                     ": does not exist; give a file that raftkv snapshot save has written"));
+  }
   if (fd < 0) return SystemError(path, "cannot open", errno);
   std::unique_ptr<BackupReader> reader(new BackupReader(path, fd));
   if (absl::Status status = reader->ReadHeader(); !status.ok()) return status;

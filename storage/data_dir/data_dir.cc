@@ -22,6 +22,7 @@
 #include "absl/strings/str_format.h"
 #include "storage/base/disk_space.h"
 #include "storage/base/files.h"
+#include "storage/data_dir/removal.h"
 #include "storage/data_dir/start_space.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/log/watermark.h"
@@ -32,7 +33,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kRemovedFile[] = "REMOVED";
 // What the operator should do about damage.
 constexpr char kRemedy[] =
     "; keep a copy of this directory before you change anything. If files were moved or the disk "
@@ -345,16 +345,18 @@ absl::Status CheckTogether(const std::string& dir, const LogStore& log, const St
   return absl::OkStatus();
 }
 
-bool IsNotedRemoved(const std::string& dir) {
-  return access(absl::StrCat(dir, "/", kRemovedFile).c_str(), F_OK) == 0;
-}
-
 absl::Status Removed(const DataDirOptions& o) {
   return absl::FailedPreconditionError(absl::StrFormat(
-      "%s: member \"%s\" (%x) was removed from cluster \"%s\"; this directory cannot be used "
+      "%s: member \"%s\" (%x) was removed from cluster \"%s\"; it cannot use this directory "
       "again. If a member is to run here again: raftkv member add, then start it with an empty "
-      "data_dir and --join",
+      "data_dir and --join. If all other members are lost and only this directory is left: "
+      "--force-new-cluster (docs/cli.md)",
       o.dir, o.member_name, o.member_id, o.cluster_name));
+}
+
+bool SaysRemoved(const DataDirOptions& o, const StateMachine& state, const LogStore& log) {
+  return !o.even_if_removed && state.members().removed(o.member_id) &&
+         MembersInLog(state, log).Find(o.member_id) == nullptr;
 }
 
 absl::Status WithRemedy(const absl::Status& status) {
@@ -378,7 +380,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
-  if (IsNotedRemoved(options.dir)) return Removed(options);
+  if (!options.even_if_removed && IsNotedRemoved(options.dir)) return Removed(options);
   result.is_new = !initialized;
   if (absl::Status s = RemoveSalvage(options.dir); !s.ok()) return s;
   if (!initialized) {
@@ -417,7 +419,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
     if (!s.ok()) return s;
   }
   if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
-  if (result.state->members().removed(options.member_id)) return Removed(options);
+  if (SaysRemoved(options, *result.state, *result.log)) return Removed(options);
 
   if (salvaged) {
     const absl::Status s = UseSalvagedCopy(options, *result.state, &result.log);
@@ -477,8 +479,6 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   return opened;
 }
 
-absl::Status NoteRemoved(const std::string& dir) { return WriteFile(dir, kRemovedFile, ""); }
-
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   if (absl::Status s = CheckIsDirectory(options.dir); !s.ok()) return s;
   const fs::path dir(options.dir);
@@ -513,10 +513,14 @@ absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
   }
   if (absl::Status s = CheckIdentity(path, **identity, options); !s.ok()) return s;
   if (IsNotedRemoved(options.dir)) return Removed(options);
-  const auto states = StateDirs::Open({.data_dir = options.dir});
-  if (states.ok() && (*states)->SayRemoved(options.member_id)) return Removed(options);
+  if (ReadMembers(options.dir).removed(options.member_id)) return Removed(options);
   return absl::StrCat(options.dir,
                       " belongs to this member (its log and its keys are only read at a start)");
+}
+
+Members ReadMembers(const std::string& dir) {
+  const auto states = StateDirs::Open({.data_dir = dir});
+  return states.ok() ? (*states)->ReadMembers() : Members();
 }
 
 }  // namespace raftkv

@@ -13,7 +13,8 @@
 //   RESTORING     exists while a restore of a backup writes the directory (restore.h). No member
 //                 uses it then.
 //   REMOVED       exists once the member has learnt that it was removed from the cluster, from its
-//                 log or from another member. No member uses the directory then.
+//                 log or from another member (removal.h). The member does not start then, except
+//                 with --force-new-cluster.
 //   log/          the Raft log (log_store.h) and its WATERMARK
 //   RESERVE       takes up space that a full disk gives back (disk_space.h)
 //   sm/           the state machine (state_machine.h), or sm-*/ if CURRENT names it (state_dirs.h)
@@ -57,7 +58,8 @@ struct DataDirOptions {
   std::string cluster_name;
   raft::MemberId member_id = raft::kNobody;
   std::string member_name;
-  bool joins = false;  // at its first start: the cluster existed before this member
+  bool joins = false;            // at its first start: the cluster existed before this member
+  bool even_if_removed = false;  // the member was removed, and the caller makes it a member again
   // The config file names other members. Used while the state machine does not know the members.
   bool has_peers = false;
   // A restore creates the directory: the state machine is there, and contains the base.
@@ -116,14 +118,15 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Creates REMOVED.
-absl::Status NoteRemoved(const std::string& dir);
-
 // Checks whether this member may use the directory: whose it is, and whether the member was
 // removed. Neither the log nor the keys are read. Changes nothing; but if the
 // directory does not exist, it is created and removed again, to check that it can be created.
 // Returns one line about the directory, or the error that OpenDataDir would return.
 absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
+
+// The members of the cluster, as the state on the disk has them. None are known if the state cannot
+// be read, or if it has none yet: the log may have them. Changes nothing.
+Members ReadMembers(const std::string& dir);
 
 }  // namespace raftkv
 

@@ -141,16 +141,15 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenStateMachine(bool c
   return OpenIn(current_, create);
 }
 
-bool StateDirs::SayRemoved(raft::MemberId member) const {
-  const std::string key = MemberTable::EngineKey(member);
-  bool removed = false;
+Members StateDirs::ReadMembers() const {
+  Members members;
   const absl::Status status =
       ScanClosedRocks({.dir = path(), .durability = Durability::kFlushed}, /*verify=*/false,
-                      {{key, key + '\0'}}, [&](std::string_view, std::string_view value) {
-                        removed = Members::IsRemoval(value);
-                        return absl::OkStatus();
+                      {{std::string(1, mvcc::kMemberTable), mvcc::TableEnd(mvcc::kMemberTable)}},
+                      [&](std::string_view key, std::string_view value) {
+                        return MemberTable::ReadRow(key, value, &members);
                       });
-  return status.ok() && removed;
+  return status.ok() ? members : Members();
 }
 
 absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<Dir> dir,

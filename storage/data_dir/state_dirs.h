@@ -41,9 +41,9 @@ class StateDirs final : public StateStore {
 
   const std::string& path() const;  // of the directory in use
   absl::StatusOr<std::unique_ptr<StateMachine>> OpenStateMachine(bool create);
-  // Whether the state in use, whose database is not open in this process, says that the member was
-  // removed. Changes nothing. False, too, if the state cannot be read.
-  bool SayRemoved(raft::MemberId member) const;
+  // The members in the state in use, whose database is not open in this process. Changes nothing.
+  // None are known, too, if the state cannot be read.
+  Members ReadMembers() const;
   // The entry of an install that a crash interrupted, for ResumeInstall. Then call Replaced.
   const std::optional<LogStore::Tip>& resume() const { return resume_; }
   // Removes the directories that are not in use. Call it once, after everything was opened.

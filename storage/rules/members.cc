@@ -253,11 +253,6 @@ std::string Members::Record(raft::MemberId id) const {
   return record.SerializeAsString();
 }
 
-bool Members::IsRemoval(std::string_view record) {
-  proto::MemberRecord parsed;
-  return parsed.ParseFromArray(record.data(), static_cast<int>(record.size())) && parsed.removed();
-}
-
 bool Members::Restore(raft::MemberId id, std::string_view record) {
   proto::MemberRecord parsed;
   if (!parsed.ParseFromArray(record.data(), static_cast<int>(record.size()))) return false;

@@ -59,7 +59,6 @@ class Members {
 
   // The record of a member, or of a removed one, in the table of members (tables/members.h).
   std::string Record(raft::MemberId id) const;
-  static bool IsRemoval(std::string_view record);  // of a removed member
   // Adds the one that was stored as `record`. False: the record is damaged.
   bool Restore(raft::MemberId id, std::string_view record);
 

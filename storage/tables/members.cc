@@ -14,15 +14,19 @@ std::string MemberTable::EngineKey(raft::MemberId id) {
   return key;
 }
 
+absl::Status MemberTable::ReadRow(std::string_view key, std::string_view record, Members* members) {
+  if (key.size() == 1 + sizeof(raft::MemberId) &&
+      members->Restore(BigEndian64(key.data() + 1), record)) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError("state machine: the record of a member is damaged");
+}
+
 absl::StatusOr<Members> MemberTable::Read(const View& view) {
   Members members;
   const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kMemberTable));
   for (it->Seek(std::string(1, mvcc::kMemberTable)); it->valid(); it->Next()) {
-    const std::string_view key = it->key();
-    if (key.size() != 1 + sizeof(raft::MemberId) ||
-        !members.Restore(BigEndian64(key.data() + 1), it->value())) {
-      return absl::DataLossError("state machine: the record of a member is damaged");
-    }
+    if (absl::Status s = ReadRow(it->key(), it->value(), &members); !s.ok()) return s;
   }
   return members;
 }

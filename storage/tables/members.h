@@ -29,9 +29,10 @@ class MemberTable {
 
   const Members& members() const { return members_; }
 
-  // How the table is stored: the key of a member's record (Members::Record), and all records.
-  // DataLoss: one is damaged.
+  // How the table is stored: the key of a member's record (Members::Record), one record, which is
+  // added to `members`, and all records. DataLoss: one is damaged.
   static std::string EngineKey(raft::MemberId id);
+  static absl::Status ReadRow(std::string_view key, std::string_view record, Members* members);
   static absl::StatusOr<Members> Read(const View& view);
 
  private:

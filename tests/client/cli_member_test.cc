@@ -167,7 +167,7 @@ TEST_F(Cli, AMemberThatCannotBeAdded) {
             "135c first\n");
   EXPECT_EQ(fails_with("etcdserver: given member URLs are invalid"),
             "Error: etcdserver: given member URLs are invalid; \"h:2\" is not a URL; write "
-            "\"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"\n");
+            "\"http://HOST:PORT\", such as \"http://127.0.0.1:2380\"\n");
   EXPECT_EQ(fails_with("etcdserver: Peer URLs already exists"),
             "Error: etcdserver: Peer URLs already exists\n");
 }

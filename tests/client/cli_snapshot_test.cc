@@ -91,7 +91,12 @@ TEST_F(CliSnapshot, EarlierFileStaysUntilTheNewOneIsWhole) {
 }
 
 TEST_F(CliSnapshot, ErrorsNameTheFile) {
-  EXPECT_EQ(Status().err, "Error: " + file_ + ": does not exist\n");
+  EXPECT_EQ(Status().err, "Error: " + file_ +
+                              ": does not exist; give a file that raftkv snapshot save has "
+                              "written\n");
+  const Result relative = Run({"snapshot", "status", "no-such-file"});
+  EXPECT_EQ(relative.code, kExitFailed);
+  EXPECT_THAT(relative.err, testing::StartsWith("Error: /")) << "the whole path";
   std::ofstream(file_) << "something else";
   EXPECT_EQ(Status().err, "Error: " + file_ + ": is not a backup of raftkv\n");
   const std::string nowhere = dir_ + "/none/backup";

@@ -472,7 +472,7 @@ TEST(ConfigErrors, ADirectoryIsNoShellWord) {
 
 TEST(ConfigErrors, Urls) {
   const std::string a = Member("a", 10);
-  const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2379\"";
+  const std::string no_url = "; write \"http://HOST:PORT\", such as \"http://127.0.0.1:2380\"";
   for (const char* url : {"127.0.0.1:1", "http://", "http://:1", "http://:", "http:///x",
                           "http://h:x", "http://h h:1", "http://[::1:1", "http://::1:1",
                           "http://[:]:1", "http://[h]:1", "http://[h]", "http://u@h:1", ""}) {
@@ -503,6 +503,28 @@ TEST(ConfigErrors, Urls) {
        "from "
        "1 to 65535"},
   });
+}
+
+TEST(ConfigErrors, TheExampleOfAUrlHasThePortOfItsKey) {
+  for (const auto& [key, port] :
+       {std::pair{"listen_peer_url", 2380}, std::pair{"listen_client_url", 2379}}) {
+    const std::string line = absl::StrCat(Member("a", 10), key, " = ");
+    EXPECT_EQ(
+        ErrorOf(absl::StrCat(line, "\"http://h\"\n")),
+        absl::StrCat("F:5: ", key,
+                     " \"http://h\" has no port; write \"http://h:PORT\", such as port ", port));
+    EXPECT_EQ(ErrorOf(absl::StrCat(line, "\"h\"\n")),
+              absl::StrCat("F:5: ", key,
+                           " \"h\" is not a URL; write \"http://HOST:PORT\", such as "
+                           "\"http://127.0.0.1:",
+                           port, "\""));
+  }
+  EXPECT_EQ(ErrorOf(Member("a", 10) + "listen_metrics_urls = [\"http://h\"]\n"),
+            "F:5: listen_metrics_urls \"http://h\" has no port; write \"http://h:PORT\", such as "
+            "port 2381");
+  EXPECT_EQ(ErrorOf("[[member]]\nname = \"a\"\npeer_url = \"http://h:1\"\n"
+                    "client_url = \"http://h\"\n"),
+            "F:4: client_url \"http://h\" has no port; write \"http://h:PORT\", such as port 2379");
 }
 
 TEST(ConfigErrors, TheFirstMistakeIsReported) {

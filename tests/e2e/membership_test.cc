@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -255,6 +256,10 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   EXPECT_EQ(again.Wait(kWaitMax), 0) << ReadFile(out);
   EXPECT_THAT(ReadFile(out), HasSubstr("is replaced by n4"));
   EXPECT_EQ(cluster_.process(lost).Wait(kWaitMax), 0) << "it is told that it was removed";
+  const std::string log = cluster_.log(lost);
+  const size_t cause = log.find("this member was removed from the cluster");
+  ASSERT_NE(cause, std::string::npos) << log;
+  EXPECT_LT(cause, log.find("stopping: ")) << "the cause comes first\n" << log;
   ExpectRemoved(lost);
   ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(3, "k", "after").ok(); }));
   ASSERT_TRUE(writers.WaitFor(200));
@@ -417,6 +422,56 @@ TEST_F(Membership, TheLastMemberIsForcedToGoOn) {
   EXPECT_EQ(members.response.members_size(), 1);
   cluster_.Start(1);
   EXPECT_EQ(cluster_.process(1).Wait(kWaitMax), 0) << "another one is told that it was removed";
+}
+
+// Only directories of removed members are left: of one that the others told, and of one that has
+// its removal in its log.
+TEST_F(Membership, ARemovedMemberIsForcedToGoOnIfNothingElseIsLeft) {
+  ASSERT_TRUE(cluster_.Put(0, "k", "v").ok());
+  ASSERT_TRUE(cluster_.MembersAreEqual());
+  const int left = cluster_.WaitForLeader(), told = (left + 1) % 3, knows = (left + 2) % 3;
+  ASSERT_GE(left, 0);
+  const auto remove = [&](uint64_t id) {
+    etcdserverpb::MemberRemoveRequest request;
+    request.set_id(id);
+    return Succeeds(left, &Stub::MemberRemove, request);
+  };
+  const uint64_t told_id = IdOf(told), knows_id = IdOf(knows);
+  cluster_.Kill(told);
+  ASSERT_TRUE(remove(told_id));
+  cluster_.Start(told);
+  EXPECT_EQ(cluster_.process(told).Wait(kWaitMax), 0);
+  EXPECT_TRUE(std::filesystem::exists(cluster_.data_dir(told) + "/REMOVED"));
+  ASSERT_TRUE(remove(knows_id));
+  EXPECT_EQ(cluster_.process(knows).Wait(kWaitMax), 0);
+  cluster_.Kill(left);
+  for (const int member : {told, knows}) {
+    cluster_.Start(member);
+    EXPECT_EQ(cluster_.process(member).Wait(kWaitMax), 2);
+    EXPECT_THAT(cluster_.log(member),
+                HasSubstr("only this directory is left: --force-new-cluster"));
+    {
+      Command command = cluster_.ServerCommand(member);
+      command.argv.push_back("--force-new-cluster");
+      const std::string log = absl::StrCat(cluster_.dir(), "/forced", member, ".log");
+      Process forced(command, log);
+      ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(member, "k2", "alone").ok(); }))
+          << ReadFile(log);
+      EXPECT_THAT(ReadFile(log), HasSubstr("had been removed from the cluster"));
+    }
+    // The process was killed: its state on the disk may not have what its log has.
+    cluster_.Start(member);
+    ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(member, "k3", "again").ok(); }))
+        << cluster_.log(member);
+    EXPECT_EQ(cluster_.Get(member, "k").response.kvs(0).value(), "v");
+    EXPECT_EQ(cluster_.Get(member, "k2").response.kvs(0).value(), "alone");
+    const auto members = Call(cluster_.connection(member), *cluster_.connection(member).cluster,
+                              &Stub::MemberList, etcdserverpb::MemberListRequest());
+    ASSERT_EQ(members.response.members_size(), 1);
+    EXPECT_EQ(members.response.members(0).name(), cluster_.name(member));
+    EXPECT_EQ(members.response.members(0).peerurls(0), "http://" + cluster_.peer_address(member));
+    EXPECT_EQ(cluster_.Terminate(member), 0);
+  }
 }
 
 }  // namespace

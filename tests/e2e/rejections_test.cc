@@ -178,10 +178,17 @@ TEST_F(Rejections, DataOfAnotherMemberOrCluster) {
     ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return cluster.Put(0, "k", "v").ok(); }));
     process.Signal(SIGTERM);
     EXPECT_EQ(process.Wait(absl::Seconds(20)), kStopped);
+    const Finished check =
+        RunServer({"-c", moved.argv[2], "-n", "n1", "--check-config"}, cluster.dir());
+    EXPECT_EQ(check.exit_code, kStopped) << "as the start: it only warns";
+    EXPECT_THAT(check.out, HasSubstr(": ok, member n1"));
+    EXPECT_THAT(check.err, HasSubstr("raftkv-server: warning: the config file has peer_url "));
+    EXPECT_THAT(check.err, HasSubstr("raftkv member update"));
   }
   const Finished good =
       RunServer({"-c", cluster.config_path(), "-n", "n1", "--check-config"}, cluster.dir());
   EXPECT_EQ(good.exit_code, kStopped) << good.err;
+  EXPECT_EQ(good.err, "");
   EXPECT_THAT(good.out, HasSubstr(cluster.data_dir(0) + " belongs to this member"));
 
   cluster.Start(0);  // the rejected starts did no harm

@@ -1,12 +1,20 @@
 // What is logged while a peer cannot be connected to.
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/peer/cause.h"
 #include "server/peer/peers.h"
 #include "tests/peer/node.h"
 #include "tests/server/log_lines.h"
@@ -14,7 +22,63 @@
 namespace raftkv {
 namespace {
 
-// The test calls EverySecond more often than once a second.
+using testing::HasSubstr;
+
+// A port on loopback that is no member's. If `answer` is null, it accepts nothing, so connections
+// wait in the kernel; else it sends the bytes on each connection and closes it.
+class Port {
+ public:
+  explicit Port(const std::string* answer) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(fd_, any, size), 0);
+    EXPECT_EQ(listen(fd_, 100), 0);
+    EXPECT_EQ(getsockname(fd_, any, &size), 0);
+    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+    if (answer == nullptr) return;
+    thread_ = std::thread([this, bytes = *answer] {
+      for (int one = 0; (one = accept(fd_, nullptr, nullptr)) >= 0; close(one)) {
+        char first = 0;
+        (void)!recv(one, &first, 1, 0);
+        (void)!send(one, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        ::shutdown(one, SHUT_WR);
+        while (recv(one, &first, 1, 0) > 0) {  // so that the client sees no reset
+        }
+      }
+    });
+  }
+  ~Port() {
+    ::shutdown(fd_, SHUT_RDWR);
+    if (thread_.joinable()) thread_.join();
+    close(fd_);
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  const int fd_;
+  std::string address_;
+  std::thread thread_;
+};
+
+// Runs until a line about the peer at this address has the cause. The test calls EverySecond more
+// often than once a second.
+testing::AssertionResult Logs(const std::string& address, const std::string& cause) {
+  LogLines lines;
+  Node node(1, {2, "n2", address});
+  const std::string line = absl::StrCat("cannot connect to n2 at ", address, ": ", cause);
+  if (Eventually({&node}, [&] {
+        node.peers.Send(Heartbeat());
+        node.peers.EverySecond();
+        return absl::StrContains(lines.text(), line);
+      })) {
+    return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure() << "not logged: " << line << "\n" << lines.text();
+}
+
 TEST(UnreachablePeer, IsLoggedOnceAndThenOnceAMinute) {
   LogLines lines;
   Node node(1, kNobodyThere);
@@ -32,7 +96,52 @@ TEST(UnreachablePeer, IsLoggedOnceAndThenOnceAMinute) {
   seconds = 0;
   ASSERT_TRUE(Eventually({&node}, [&] { return logged(2); }));
   EXPECT_GE(seconds, 60);
-  EXPECT_THAT(lines.text(), testing::HasSubstr("Connection refused"));
+  EXPECT_THAT(lines.text(), HasSubstr("cannot connect to n2 at 127.0.0.1:1: connection refused: no "
+                                      "process listens there; trying again each second"));
+}
+
+TEST(UnreachablePeer, WhoseProcessHangsIsNamedSo) {
+  const Port port(nullptr);
+  EXPECT_TRUE(Logs(port.address(), "it accepts connections, but does not answer"));
+}
+
+TEST(UnreachablePeer, ThatExpectsTlsOrIsAnotherServerIsNamedSo) {
+  const std::string alert("\x15\x03\x01\0\x02\x02\x46", 7);
+  const std::string http = "HTTP/1.1 400 Bad Request\r\n\r\n";
+  const Port tls(&alert), web(&http);
+  EXPECT_TRUE(Logs(tls.address(), "it closes the connection: it expects TLS"));
+  EXPECT_TRUE(Logs(web.address(), "it is not a member of raftkv: it answers in HTTP/1"));
+}
+
+grpc::Status Error(const char* text) { return {grpc::StatusCode::UNAVAILABLE, text}; }
+
+// The texts of gRPC 1.51 that need another machine.
+TEST(WhyNotConnected, NamesTheCauseInPlainWords) {
+  EXPECT_EQ(WhyNotConnected(Error("DNS resolution failed for h.invalid:2380: C-ares status is not "
+                                  "ARES_SUCCESS qtype=AAAA name=h.invalid is_balancer=0: Domain "
+                                  "name not found")),
+            "its name is not found; check its URL and the name server");
+  EXPECT_EQ(
+      WhyNotConnected(Error("DNS resolution failed for h:2380: C-ares status is not "
+                            "ARES_SUCCESS qtype=A name=h is_balancer=0: Could not contact DNS "
+                            "servers")),
+      "its name cannot be looked up: no name server answers");
+  EXPECT_EQ(WhyNotConnected(Error("failed to connect to all addresses; last error: UNKNOWN: "
+                                  "ipv4:10.0.0.2:2380: Failed to connect to remote host: No route "
+                                  "to host")),
+            "No route to host");
+  EXPECT_EQ(WhyNotConnected(Error("failed to connect to all addresses; last error: UNKNOWN: "
+                                  "ipv4:10.0.0.2:2380: Failed to connect to remote host: Timeout "
+                                  "occurred: FD shutdown")),
+            "no answer: its machine is down, or a firewall drops the connection");
+  EXPECT_EQ(WhyNotConnected(Error("another text")), "another text");
+}
+
+TEST(WhyLost, NamesTheCauseInPlainWords) {
+  EXPECT_EQ(WhyLost(Error("recvmsg:Connection reset by peer")), "the other side closed it");
+  EXPECT_EQ(WhyLost(Error("Socket closed")), "the other side closed it");
+  EXPECT_EQ(WhyLost(Error("keepalive watchdog timeout")), "its machine does not answer any more");
+  EXPECT_EQ(WhyLost(Error(Peers::kStopping)), "server stopped");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/storage/testing.h"
 
 namespace raftkv {
 namespace {
@@ -113,6 +114,26 @@ TEST_F(IdentityTest, WhatWasEditedFollowsFromTheIds) {
   file_ = before;
   file_.members[1] = MemberAt("n2", 7);
   EXPECT_THAT(Edited(), AllOf(HasSubstr("another member (n2, n3)"), HasSubstr("restore")));
+}
+
+// The data directory of a member that has started and has no entries yet.
+TEST_F(IdentityTest, ACheckTellsWhatAStartWouldSay) {
+  const TempDir dir;
+  const std::string path = dir / "n1";
+  file_.cluster_id = identity_.cluster_id;
+  const auto warnings = [&] { return WarningsOfCheck(file_, 0, path); };
+  EXPECT_THAT(warnings(), IsEmpty()) << "there is no directory";
+  ASSERT_TRUE(OpenDataDir({.dir = path,
+                           .cluster_id = identity_.cluster_id,
+                           .cluster_name = "demo",
+                           .member_id = identity_.member_id,
+                           .member_name = "n1"})
+                  .ok());
+  EXPECT_THAT(warnings(), IsEmpty());
+  file_.members[1] = MemberAt("n2", 7);
+  file_.cluster_id = 7;
+  EXPECT_THAT(warnings(), ElementsAre(AllOf(HasSubstr("another member (n2, n3)"),
+                                            HasSubstr("A start ends with this error"))));
 }
 
 }  // namespace

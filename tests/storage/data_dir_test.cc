@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
+#include "storage/data_dir/removal.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/rules/members.h"
 #include "storage/tables/state.h"
@@ -296,9 +297,10 @@ TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
   EXPECT_EQ(checked,
             absl::FailedPreconditionError(
                 options_.dir +
-                ": member \"n1\" (1) was removed from cluster \"demo\"; this directory "
-                "cannot be used again. If a member is to run here again: raftkv member add, "
-                "then start it with an empty data_dir and --join"));
+                ": member \"n1\" (1) was removed from cluster \"demo\"; it cannot use this "
+                "directory again. If a member is to run here again: raftkv member add, then start "
+                "it with an empty data_dir and --join. If all other members are lost and only this "
+                "directory is left: --force-new-cluster (docs/cli.md)"));
 }
 
 // It was removed while it was away, so its state does not say it.
@@ -308,6 +310,13 @@ TEST_F(DataDirTest, ADirectoryOfAMemberThatWasToldOfItsRemovalIsNotUsedAgain) {
   const absl::Status checked = CheckDataDir(options_).status();
   EXPECT_TRUE(absl::StrContains(checked.message(), "was removed from cluster")) << checked;
   EXPECT_EQ(checked, OpenDataDir(options_).status());
+  DataDirOptions forced = options_;
+  forced.even_if_removed = true;
+  EXPECT_TRUE(OpenDataDir(forced).ok());
+  EXPECT_FALSE(OpenDataDir(options_).ok()) << "until the removal is forgotten";
+  ASSERT_TRUE(ForgetRemoval(options_.dir).ok());
+  ASSERT_TRUE(ForgetRemoval(options_.dir).ok()) << "again";
+  EXPECT_TRUE(OpenDataDir(options_).ok());
 }
 
 }  // namespace
