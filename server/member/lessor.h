@@ -21,14 +21,15 @@
 // Owned by the replica; used on the thread that runs the turns.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
 #include "storage/base/monotonic_time.h"
+#include "storage/base/seeded_hash.h"
 #include "storage/log/entry.h"
 #include "storage/tables/state.h"
 
@@ -68,7 +69,8 @@ class Lessor {
   };
   void Remove(int64_t id);
 
-  std::map<int64_t, Lease> leases_;
+  using Leases = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
+  Leases leases_;
   std::set<std::pair<MonotonicTime, int64_t>> by_deadline_;
   MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
   raft::Index proposed_ = 0;
