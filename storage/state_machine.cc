@@ -250,9 +250,7 @@ absl::Status StateMachine::Rep::ApplyCommand(const proto::Command& command, Clus
 absl::Status StateMachine::Rep::Execute(const proto::Command& command, Meter* meter,
                                         proto::CommandResponse* response) {
   if (absl::Status denied = state().alarms.Permit(command); !denied.ok()) return denied;
-  absl::Status status = tables.Check(command, meter);
-  if (status.ok() && !meter->interrupted()) tables.Apply(command, response);
-  return status;
+  return tables.Execute(command, meter, response);
 }
 
 std::shared_ptr<const StateSnapshot> StateMachine::Rep::Snapshot() {

@@ -7,7 +7,7 @@
 namespace raftkv {
 
 void Lessor::OnApplied(const LeaseChanges& changes, MonotonicTime now) {
-  std::map<int64_t, Lease> before;
+  Leases before;
   if (changes.all) {
     before.swap(leases_);
     by_deadline_.clear();
@@ -44,10 +44,13 @@ std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
                                                       raft::Index applied) const {
   if (by_deadline_.empty() || by_deadline_.begin()->first > now) return std::nullopt;
   if (now < first_expiry_ || proposed_ > applied) return std::nullopt;
+  const absl::Duration late = std::min(now - by_deadline_.begin()->first, kHurry);
+  const int size = kExpiredTogether + static_cast<int>((kExpiredTogetherMax - kExpiredTogether) *
+                                                       absl::FDivDuration(late, kHurry));
   proto::Command command;
   proto::ExpireLeases& expire = *command.mutable_expire_leases();
   for (const auto& [deadline, id] : by_deadline_) {
-    if (deadline > now || expire.leases_size() == static_cast<int>(kExpiredTogether)) break;
+    if (deadline > now || expire.leases_size() == size) break;
     proto::ExpireLeases::Lease& lease = *expire.add_leases();
     lease.set_id(id);
     lease.set_renewed(leases_.at(id).renewed);

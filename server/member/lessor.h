@@ -21,14 +21,15 @@
 // Owned by the replica; used on the thread that runs the turns.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
 #include "storage/base/monotonic_time.h"
+#include "storage/base/seeded_hash.h"
 #include "storage/log/entry.h"
 #include "storage/tables/state.h"
 
@@ -36,8 +37,12 @@ namespace raftkv {
 
 class Lessor {
  public:
-  // How many leases one entry may expire.
-  static constexpr size_t kExpiredTogether = 500;
+  // How many leases one entry may expire: kExpiredTogether if they are on time, up to
+  // kExpiredTogetherMax if the oldest one is late by kHurry or more. Other requests wait while an
+  // entry is applied, so entries are small until leases would be too late.
+  static constexpr int kExpiredTogether = 100;
+  static constexpr int kExpiredTogetherMax = 500;
+  static constexpr absl::Duration kHurry = absl::Milliseconds(500);
 
   // `changes`: what was applied since the last call.
   void OnApplied(const LeaseChanges& changes, MonotonicTime now);
@@ -64,7 +69,8 @@ class Lessor {
   };
   void Remove(int64_t id);
 
-  std::map<int64_t, Lease> leases_;
+  using Leases = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
+  Leases leases_;
   std::set<std::pair<MonotonicTime, int64_t>> by_deadline_;
   MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
   raft::Index proposed_ = 0;

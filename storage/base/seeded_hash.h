@@ -7,6 +7,7 @@
 //
 // Hash64 (checksum.h) is for records and digests, which must be equal everywhere.
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -14,6 +15,13 @@ namespace raftkv {
 
 // Thread-safe. Some 20 ns for a short key.
 uint64_t SeededHash(std::string_view data);
+
+// For a table whose keys are numbers.
+struct SeededIdHash {
+  size_t operator()(int64_t id) const {
+    return SeededHash({reinterpret_cast<const char*>(&id), sizeof(id)});
+  }
+};
 
 }  // namespace raftkv
 

@@ -10,11 +10,12 @@
 // Leases are completely in memory; Rules::leases limits their number.
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "storage/base/seeded_hash.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/rules/version.h"
@@ -29,6 +30,12 @@ struct Lease {
   raft::Index renewed = 0;  // the entry that granted it or renewed it last
   int64_t keys = 0;         // the number of attached keys
   int64_t key_bytes = 0;
+};
+
+// A key that is attached to a lease.
+struct Attached {
+  int64_t lease = 0;
+  std::string key;
 };
 
 class Leases {
@@ -55,7 +62,7 @@ class Leases {
                                 const Rules& rules);
 
  private:
-  std::map<int64_t, Lease> leases_;
+  absl::flat_hash_map<int64_t, Lease, SeededIdHash> leases_;  // never iterated
 };
 
 // --- the layout in the engine

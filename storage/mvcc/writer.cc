@@ -18,6 +18,8 @@ using etcdserverpb::PutResponse;
 
 constexpr size_t kHeadCacheBytes = 32 << 20;  // some 250,000 keys; both generations together
 constexpr size_t kHeadOverheadBytes = 96;     // a slot of the hash map and the string object
+// The heads of the keys that the end of leases deletes are cached if there are at most this many.
+constexpr size_t kCachedDeletions = 1024;
 
 }  // namespace
 
@@ -71,6 +73,7 @@ void Writer::EndBatch() {
   overlay_.Reset();
   heads_.MaybeForget();
   all_heads_known_ = true;
+  moved_.clear();
   batch_revision_ = 0;
   counts_.MaybeSplit(overlay_, batch_);
 }
@@ -183,31 +186,50 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
   response->set_deleted(deleted);
 }
 
-void Writer::CheckDeleteAttached(int64_t lease, Meter* meter) const {
-  if (!meter->limited()) return;
-  const std::string end = AttachedEnd(lease);
-  const std::unique_ptr<Iterator> it = overlay_.NewIterator(end, meter->skips_left());
-  for (it->Seek(AttachedPrefix(lease)); it->valid(); it->Next()) {
-    if (!meter->Step(it->key().size())) return;
+// All leases share an iterator, because making one costs more than moving it. The number of a
+// lease's keys says where its rows end. The rows of other leases are not touched: behind them may
+// be very many that were deleted. Only if this batch changed the lease's rows, they are read
+// through the overlay, whose first use in a batch copies the batch.
+std::vector<Attached> Writer::FindAttached(absl::Span<const int64_t> leases, Meter* meter) const {
+  std::vector<Attached> attached;
+  const std::string end = TableEnd(kAttachedTable);
+  std::unique_ptr<Iterator> of_engine, of_batch;
+  for (const int64_t id : leases) {
+    int64_t left = leases_.Find(id)->keys;
+    if (left == 0) continue;
+    const bool moved = moved_.contains(id) && !RAFTKV_MUTANT("attached-rows-without-the-batch");
+    std::unique_ptr<Iterator>& it = moved ? of_batch : of_engine;
+    if (it == nullptr) {
+      it = moved ? overlay_.NewIterator(end, meter->skips_left())
+                 : engine_.NewIterator(end, meter->skips_left());
+    }
+    const std::string prefix = AttachedPrefix(id);
+    for (it->Seek(prefix); left > 0; --left) {
+      if (meter->over()) return attached;
+      CHECK(it->valid() && it->key().starts_with(prefix)) << "the lease has more keys than rows";
+      if (!meter->Step(it->key().size())) return attached;
+      attached.push_back({id, std::string(AttachedKey(it->key()))});
+      if (left > 1) it->Next();
+    }
   }
+  return attached;
 }
 
-// The keys are collected first, because the deletions change the rows that the walk reads. As in
-// DeleteRange, heads are not added to the cache.
-void Writer::DeleteAttached(int64_t lease) {
-  std::vector<std::string> keys;
-  const std::string end = AttachedEnd(lease);
-  const std::unique_ptr<Iterator> it = overlay_.NewIterator(end);
-  for (it->Seek(AttachedPrefix(lease)); it->valid(); it->Next()) {
-    keys.emplace_back(AttachedKey(it->key()));
-  }
+// If there are very many keys, their heads are not added to the cache, as in DeleteRange.
+void Writer::DeleteAttached(absl::Span<const Attached> keys) {
   const Head tombstone{.mod_revision = revision_};
-  for (const std::string& key : keys) {
+  const bool few = keys.size() <= kCachedDeletions;
+  for (const auto& [lease, key] : keys) {
     const Head* known = heads_.Find(key);
     const Head head = known != nullptr ? *known : ReadHead(key, /*meter=*/nullptr);
     CHECK_EQ(head.lease, lease) << "a key is attached to a lease that it does not name";
     Change(key, head, tombstone, {});
-    if (!heads_.SetIfKnown(key, tombstone)) all_heads_known_ = false;
+    if (RAFTKV_MUTANT("end-of-a-lease-keeps-heads")) continue;
+    if (few) {
+      heads_.Set(key, tombstone);
+    } else if (!heads_.SetIfKnown(key, tombstone)) {
+      all_heads_known_ = false;
+    }
   }
 }
 
@@ -237,8 +259,14 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   batch_->Put(key_buffer_, record_buffer_, value);
   if (before.lease != after.lease) {
     leases_.Move(before.lease, after.lease, key.size());
-    if (before.lease != 0) batch_->Delete(AttachedPrefix(before.lease).append(key));
-    if (after.lease != 0) batch_->Put(AttachedPrefix(after.lease).append(key), {});
+    if (before.lease != 0) {
+      moved_.insert(before.lease);
+      batch_->Delete(AttachedPrefix(before.lease).append(key));
+    }
+    if (after.lease != 0) {
+      moved_.insert(after.lease);
+      batch_->Put(AttachedPrefix(after.lease).append(key), {});
+    }
   }
 
   key_buffer_.clear();

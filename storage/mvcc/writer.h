@@ -20,9 +20,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "proto/etcd/kv.pb.h"
 #include "proto/etcd/rpc.pb.h"
 #include "storage/base/seeded_hash.h"
@@ -102,10 +105,13 @@ class Writer {
   void DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
                    etcdserverpb::DeleteRangeResponse* response);
 
-  // Charges the meter's local limits with what DeleteAttached will do.
-  void CheckDeleteAttached(int64_t lease, Meter* meter) const;
-  // Deletes all keys that are attached to the lease, in the order of the keys.
-  void DeleteAttached(int64_t lease);
+  // Returns the keys that are attached to these leases: lease after lease, and in the order of the
+  // keys. Each lease must exist. Charges only the meter's local limits, with the rows that it
+  // reads; the rules cannot be exceeded (Rules::lease_keys). If the meter is over afterwards,
+  // discard the result.
+  std::vector<Attached> FindAttached(absl::Span<const int64_t> leases, Meter* meter) const;
+  // Deletes these keys, which FindAttached must have returned in this entry.
+  void DeleteAttached(absl::Span<const Attached> keys);
   const Leases& leases() const { return leases_; }
 
   // Call it when compaction removes the newest version of the key, a tombstone, in this batch.
@@ -125,7 +131,8 @@ class Writer {
   Overlay overlay_;
   HeadCache heads_;
   Counts counts_;
-  bool all_heads_known_ = true;  // heads_ has the head of every key that this batch changed
+  bool all_heads_known_ = true;         // heads_ has the head of every key that this batch changed
+  absl::flat_hash_set<int64_t> moved_;  // the leases whose attached keys this batch changed
   Revision batch_revision_ = 0;  // the store's revision before this batch; 0: no entry has begun
   Revision revision_ = 0;
   uint32_t sub_ = 0;

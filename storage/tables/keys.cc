@@ -88,18 +88,10 @@ void Keys::EndEntry(size_t batch_bytes) {
   steps_owed_ += writer_.changes() + Costs().OfValue(shared_.batch.bytes() - batch_bytes);
 }
 
-// The deletion cannot exceed the rules (Rules::lease_keys), so only local limits are checked. The
-// keys are walked here too, because the engine may still hold many rows of keys that are no longer
-// attached.
-absl::Status Keys::CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter) {
+void Keys::DeleteAttached(absl::Span<const mvcc::Attached> keys) {
   writer_.BeginEntry(shared_.state.revision + 1);
-  for (const int64_t id : leases) writer_.CheckDeleteAttached(id, meter);
-  return meter->over() ? meter->status() : absl::OkStatus();
-}
-
-void Keys::DeleteAttached(absl::Span<const int64_t> leases) {
   const size_t bytes_before = shared_.batch.bytes();
-  for (const int64_t lease : leases) writer_.DeleteAttached(lease);
+  writer_.DeleteAttached(keys);
   EndEntry(bytes_before);
 }
 

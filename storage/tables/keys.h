@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -34,10 +35,12 @@ class Keys {
   void Apply(const proto::Command& command, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
-  // The table of leases calls these in its Check and Apply. The first one charges the deletion of
-  // all keys that are attached to these leases; the second one deletes the keys, in one revision.
-  absl::Status CheckDeleteAttached(absl::Span<const int64_t> leases, Meter* meter);
-  void DeleteAttached(absl::Span<const int64_t> leases);
+  // The table of leases calls these in its Check and Apply. The first one returns the keys that are
+  // attached to these leases (see Writer); the second one deletes them, in one revision.
+  std::vector<mvcc::Attached> FindAttached(absl::Span<const int64_t> leases, Meter* meter) const {
+    return writer_.FindAttached(leases, meter);
+  }
+  void DeleteAttached(absl::Span<const mvcc::Attached> keys);
 
   // Call them before and after the batch is written; see Writer.
   void CompleteBatch() { writer_.CompleteBatch(); }

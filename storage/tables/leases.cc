@@ -1,6 +1,7 @@
 #include "storage/tables/leases.h"
 
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
@@ -27,10 +28,11 @@ absl::Status LeaseTable::Load() {
                               });
 }
 
-absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
+absl::StatusOr<LeaseTable::Removal> LeaseTable::Check(const Command& command, Meter* meter) {
   switch (command.op_case()) {
     case Command::kLeaseGrant:
-      return CheckGrant(command.lease_grant());
+      if (absl::Status status = CheckGrant(command.lease_grant()); !status.ok()) return status;
+      return Removal();
     case Command::kLeaseRevoke: {
       const int64_t id = command.lease_revoke().id();
       if (shared_.leases.Find(id) == nullptr) return mvcc::LeaseNotFound();
@@ -40,7 +42,7 @@ absl::Status LeaseTable::Check(const Command& command, Meter* meter) {
       for (int left = command.renew_leases().ids_size(); left > 0; --left) {
         if (!meter->Step()) return meter->status();
       }
-      return absl::OkStatus();
+      return Removal();
     case Command::kExpireLeases:
       for (int left = command.expire_leases().leases_size(); left > 0; --left) {
         if (!meter->Step()) return meter->status();
@@ -68,7 +70,7 @@ absl::Status LeaseTable::CheckGrant(const etcdserverpb::LeaseGrantRequest& reque
       "there are ", leases_max, " leases, and no more are possible; share leases, or revoke some"));
 }
 
-void LeaseTable::Apply(const Command& command, proto::CommandResponse* response) {
+void LeaseTable::Apply(const Command& command, Removal removal, proto::CommandResponse* response) {
   const Revision& revision = shared_.state.revision;
   switch (command.op_case()) {
     case Command::kLeaseGrant: {
@@ -80,7 +82,7 @@ void LeaseTable::Apply(const Command& command, proto::CommandResponse* response)
       return;
     }
     case Command::kLeaseRevoke:
-      Remove({command.lease_revoke().id()});
+      Remove(removal);
       response->mutable_lease_revoke()->mutable_header()->set_revision(revision);
       return;
     case Command::kRenewLeases:
@@ -91,7 +93,7 @@ void LeaseTable::Apply(const Command& command, proto::CommandResponse* response)
       }
       return;
     default:
-      Remove(Expired(command.expire_leases()));
+      Remove(removal);
   }
 }
 
@@ -124,18 +126,22 @@ void LeaseTable::Set(int64_t id, int64_t ttl) {
   shared_.lease_changes.changes.push_back({.id = id, .ttl = ttl, .renewed = shared_.entry.index});
 }
 
-absl::Status LeaseTable::CheckRemove(const std::vector<int64_t>& ids, Meter* meter) const {
+absl::StatusOr<LeaseTable::Removal> LeaseTable::CheckRemove(std::vector<int64_t> ids,
+                                                            Meter* meter) const {
   for (const int64_t id : ids) {
     for (size_t left = shared_.sessions->answers(id); left > 0; --left) {
       if (!meter->Step()) return meter->status();
     }
   }
-  return shared_.keys->CheckDeleteAttached(ids, meter);
+  Removal removal{.leases = std::move(ids), .keys = {}};
+  removal.keys = shared_.keys->FindAttached(removal.leases, meter);
+  if (meter->over()) return meter->status();
+  return removal;
 }
 
-void LeaseTable::Remove(const std::vector<int64_t>& ids) {
-  shared_.keys->DeleteAttached(ids);
-  for (const int64_t id : ids) {
+void LeaseTable::Remove(const Removal& removal) {
+  shared_.keys->DeleteAttached(removal.keys);
+  for (const int64_t id : removal.leases) {
     shared_.sessions->End(id);
     shared_.leases.Erase(id);
     shared_.batch.Delete(mvcc::LeaseKey(id));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/command.pb.h"
 #include "storage/mvcc/leases.h"
 #include "storage/rules/meter.h"
@@ -23,21 +24,27 @@ namespace raftkv {
 
 class LeaseTable {
  public:
+  // What a command removes.
+  struct Removal {
+    std::vector<int64_t> leases;
+    std::vector<mvcc::Attached> keys;
+  };
+
   explicit LeaseTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();
   // NotFound, FailedPrecondition and OutOfRange as in etcd. ResourceExhausted: the number of leases
   // has reached the limit of the rules.
-  absl::Status Check(const proto::Command& command, Meter* meter);
-  void Apply(const proto::Command& command, proto::CommandResponse* response);
+  absl::StatusOr<Removal> Check(const proto::Command& command, Meter* meter);
+  void Apply(const proto::Command& command, Removal removal, proto::CommandResponse* response);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
  private:
   absl::Status CheckGrant(const etcdserverpb::LeaseGrantRequest& request) const;
   std::vector<int64_t> Expired(const proto::ExpireLeases& command) const;
   void Set(int64_t id, int64_t ttl);
-  absl::Status CheckRemove(const std::vector<int64_t>& ids, Meter* meter) const;
-  void Remove(const std::vector<int64_t>& ids);
+  absl::StatusOr<Removal> CheckRemove(std::vector<int64_t> ids, Meter* meter) const;
+  void Remove(const Removal& removal);
 
   Shared& shared_;
 };

@@ -9,10 +9,12 @@
 //       Called at Open. DataLoss: the stored data is damaged.
 //   absl::Status Check(const proto::Command&, Meter*);
 //       Returns the verdict on a command of this table. Changes nothing that is replicated. If the
-//       meter is interrupted, the verdict is discarded, and the entry is checked again later.
+//       meter is interrupted, the verdict is discarded, and the entry is checked again later. A
+//       Check that finds what Apply needs returns absl::StatusOr<T> instead.
 //   void Apply(const proto::Command&, proto::CommandResponse*);
-//       Called with the same command after Check returned OK. Adds the changes to the shared batch
-//       and mixes them into the shared digest.
+//       Called directly after Check of the same command returned OK; with the T, moved, as second
+//       argument if Check returned one. Adds the changes to the shared batch and mixes them into
+//       the shared digest.
 //   static absl::Status Hash(const View&, const State&, Meter*, std::string* out);
 //       Appends a hash of the replicated contents. Called on any thread. Returns the meter's status
 //       if the meter is over.
@@ -21,6 +23,8 @@
 
 #include <string>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "proto/command.pb.h"
@@ -76,14 +80,13 @@ class TableList {
     ((status = Get<typename Rows::Table>().Load(), status.ok()) && ...);
     return status;
   }
-  // For Check and Apply, the command must belong to a table.
-  absl::Status Check(const proto::Command& command, Meter* meter) {
+  // Checks the command, which must belong to a table. Applies it if the verdict is OK. Returns the
+  // verdict; if the meter is interrupted, it has no meaning, and nothing was changed.
+  absl::Status Execute(const proto::Command& command, Meter* meter,
+                       proto::CommandResponse* response) {
     absl::Status status;
-    (CheckIn<Rows>(command, meter, &status) || ...);
+    (ExecuteIn<Rows>(command, meter, response, &status) || ...);
     return status;
-  }
-  void Apply(const proto::Command& command, proto::CommandResponse* response) {
-    (ApplyIn<Rows>(command, response) || ...);
   }
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out) {
     absl::Status status;
@@ -92,21 +95,23 @@ class TableList {
   }
 
  private:
-  // These return whether the command is one of the row's.
+  // Returns whether the command is one of the row's.
   template <typename Row>
-  bool CheckIn(const proto::Command& command, Meter* meter, absl::Status* status) {
+  bool ExecuteIn(const proto::Command& command, Meter* meter, proto::CommandResponse* response,
+                 absl::Status* status) {
     if constexpr (Row::kApplies) {
       if (!Row::Applies(command.op_case())) return false;
-      *status = Get<typename Row::Table>().Check(command, meter);
-      return true;
-    }
-    return false;
-  }
-  template <typename Row>
-  bool ApplyIn(const proto::Command& command, proto::CommandResponse* response) {
-    if constexpr (Row::kApplies) {
-      if (!Row::Applies(command.op_case())) return false;
-      Get<typename Row::Table>().Apply(command, response);
+      auto& table = Get<typename Row::Table>();
+      auto checked = table.Check(command, meter);
+      if constexpr (std::is_same_v<decltype(checked), absl::Status>) {
+        *status = std::move(checked);
+        if (status->ok() && !meter->interrupted()) table.Apply(command, response);
+      } else {
+        *status = checked.status();
+        if (status->ok() && !meter->interrupted()) {
+          table.Apply(command, *std::move(checked), response);
+        }
+      }
       return true;
     }
     return false;

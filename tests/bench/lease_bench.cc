@@ -2,16 +2,18 @@
 // expire, for raftkv and for etcd in turn:
 //
 //   lease_bench [--leases 100000] [--ttl 120] [--puts 1000] [--seconds 10] [--members 3]
+//               [--only raftkv|etcd]
 //
 // Each lease has one key. Puts of other keys are sent at a fixed rate, in three phases: without
 // leases; while each lease is renewed once in a third of its TTL; and, after all leases were
 // renewed for a last time at once, while they expire. A watch of the leases' keys measures when
 // each lease ends: how long after its TTL, counted from the answer to its last renewal. A lease is
-// early if it ends less than its TTL after that renewal was sent.
+// early if it ends less than its TTL after that renewal was sent. The CPU time of each phase is
+// printed: that of the members, and that of this program.
 
 #include <cstdio>
+#include <ctime>
 #include <deque>
-#include <random>
 #include <thread>
 
 #include "CLI/CLI.hpp"
@@ -19,12 +21,17 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/bench/load.h"
+#include "client/bench/local_servers.h"
 #include "glog/logging.h"
-#include "tests/bench/paced_puts.h"
+#include "tests/bench/ms.h"
+#include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
 namespace {
 
+using client::Histogram;
+using client::LocalServers;
 using etcdserverpb::LeaseKeepAliveRequest;
 using etcdserverpb::LeaseKeepAliveResponse;
 
@@ -37,6 +44,7 @@ struct Settings {
   int puts = 1000;
   int seconds = 10;
   int members = 3;
+  std::string only;
 };
 
 struct Lease {
@@ -175,38 +183,61 @@ class Ends {
   std::thread reader_;
 };
 
+// The CPU seconds of each member, and of this program.
+std::vector<double> CpuSeconds(const std::vector<LocalServers>& servers) {
+  std::vector<double> seconds;
+  for (const LocalServers& server : servers) seconds.push_back(server.CpuSeconds());
+  seconds.push_back(static_cast<double>(std::clock()) / CLOCKS_PER_SEC);
+  return seconds;
+}
+
 // Puts for `seconds`, or until `over`, and prints the times.
-void Puts(const Connections& connections, const Settings& settings, const std::string& phase,
+void Puts(const std::vector<std::string>& addresses, const std::vector<LocalServers>& servers,
+          const Settings& settings, const std::string& phase,
           const std::function<bool()>& over = nullptr) {
-  std::mt19937 random(1);
-  PacedPuts puts(&connections, settings.puts,
-                 [&] { return absl::StrCat("other/", random() % 10'000); });
-  std::atomic<bool> done{false};
-  std::thread watcher([&] {
-    while (over != nullptr && !done && !over()) absl::SleepFor(absl::Milliseconds(10));
-    if (over != nullptr) puts.Stop();
+  std::atomic<bool> stop{false};
+  client::LoadOptions options;
+  options.endpoints = addresses;
+  options.clients = kInFlight;
+  options.conns = kConnections;
+  options.warm_up = absl::ZeroDuration();
+  options.duration = absl::Seconds(over != nullptr ? 120 : settings.seconds);
+  options.request_timeout = absl::Minutes(1);
+  options.prefix = "other/";
+  options.rate = settings.puts;
+  options.late_turns = client::LoadOptions::LateTurns::kTaken;
+  options.stop = &stop;
+  const std::vector<double> before = CpuSeconds(servers);
+  const auto report = client::RunLoad(options, [&](const client::LoadProgress&) {
+    if (over != nullptr && over()) stop = true;
   });
-  puts.Run(absl::Seconds(over != nullptr ? 120 : settings.seconds));
-  done = true;
-  watcher.join();
+  CHECK(report.ok()) << report.status();
   absl::PrintF("  puts %s: %d answered, %d failed; p50 / p99 / max ms: %s / %s / %s\n", phase,
-               puts.answered(), puts.failed(), Ms(puts.times(), 0.5), Ms(puts.times(), 0.99),
-               Ms(puts.times(), 1));
+               report->latency.count(), report->errors, Ms(report->latency, 0.5),
+               Ms(report->latency, 0.99), Ms(report->latency, 1));
+  const std::vector<double> after = CpuSeconds(servers);
+  absl::PrintF("    CPU s of the members and of this program:");
+  for (size_t i = 0; i < after.size(); ++i) absl::PrintF(" %.2f", after[i] - before[i]);
+  absl::PrintF(", in %.1f s\n", report->seconds);
 }
 
 class LeaseLoad {
  public:
   LeaseLoad(Cluster* cluster, const Settings& settings)
-      : cluster_(*cluster), settings_(settings), leases_(settings.leases) {
+      : settings_(settings), leases_(settings.leases) {
     for (int i = 0; i < kConnections; ++i) {
       connections_.push_back(
           std::make_unique<Connection>(cluster->client_address(i % settings.members)));
       CHECK(connections_.back()->Ready());
     }
+    for (int i = 0; i < settings.members; ++i) {
+      addresses_.push_back(cluster->client_address(i));
+      servers_.emplace_back(std::vector{addresses_.back()});
+    }
   }
 
   void Run() {
-    Puts(connections_, settings_, "without leases");
+    Puts(addresses_, servers_, settings_, "without leases");
     const int64_t before = LargestMiB();
     Ends ends(connections_[0].get(), &leases_);
     const absl::Time begin = absl::Now();
@@ -223,8 +254,8 @@ class LeaseLoad {
  private:
   int64_t LargestMiB() {
     int64_t largest = 0;
-    for (int i = 0; i < settings_.members; ++i) {
-      largest = std::max(largest, ResidentMiB(cluster_.process(i).pid()));
+    for (const LocalServers& server : servers_) {
+      largest = std::max(largest, server.LargestResidentBytes() >> 20);
     }
     return largest;
   }
@@ -261,7 +292,7 @@ class LeaseLoad {
     std::thread renewer([&] {
       while (!stop) RenewAll(absl::Seconds(settings_.ttl) / 3, stop);
     });
-    Puts(connections_, settings_, "beside keep-alives");
+    Puts(addresses_, servers_, settings_, "beside keep-alives");
     stop = true;
     renewer.join();
   }
@@ -275,7 +306,7 @@ class LeaseLoad {
     absl::PrintF("  all leases renewed at once: %.1f s; leases lost so far: %d (%d keys)\n",
                  absl::ToDoubleSeconds(absl::Now() - begin), lost, ends->count());
     absl::SleepFor(begin + absl::Seconds(settings_.ttl - 1) - absl::Now());
-    Puts(connections_, settings_, "beside the expiry",
+    Puts(addresses_, servers_, settings_, "beside the expiry",
          [&] { return ends->count() >= settings_.leases; });
   }
 
@@ -301,10 +332,11 @@ class LeaseLoad {
         Ms(late, 1), early, open, LargestMiB());
   }
 
-  Cluster& cluster_;
   const Settings& settings_;
   std::vector<Lease> leases_;
   Connections connections_;
+  std::vector<std::string> addresses_;
+  std::vector<LocalServers> servers_;  // one for each member
   std::vector<std::unique_ptr<Renewing>> renewing_;
 };
 
@@ -328,9 +360,10 @@ int main(int argc, char** argv) {
   app.add_option("--puts", settings.puts)->check(CLI::PositiveNumber);
   app.add_option("--seconds", settings.seconds)->check(CLI::PositiveNumber);
   app.add_option("--members", settings.members)->check(CLI::Range(1, 7));
+  app.add_option("--only", settings.only)->check(CLI::IsMember({"raftkv", "etcd"}));
   CLI11_PARSE(app, argc, argv);
   setvbuf(stdout, nullptr, _IOLBF, 0);  // a run takes minutes
-  raftkv::e2e::Measure(Product::kRaftkv, "raftkv", settings);
-  raftkv::e2e::Measure(Product::kEtcd, "etcd", settings);
+  if (settings.only != "etcd") raftkv::e2e::Measure(Product::kRaftkv, "raftkv", settings);
+  if (settings.only != "raftkv") raftkv::e2e::Measure(Product::kEtcd, "etcd", settings);
   return 0;
 }

@@ -10,9 +10,10 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_format.h"
+#include "client/bench/local_servers.h"
 #include "client/bench/watch_load.h"
 #include "glog/logging.h"
-#include "tests/bench/paced_puts.h"
+#include "tests/bench/ms.h"
 #include "tests/e2e/cluster.h"
 
 namespace raftkv::e2e {
@@ -30,7 +31,6 @@ void Measure(Product product, const char* name, const Settings& settings) {
   Cluster cluster({.product = product, .size = 1, .keep_data = false});
   cluster.StartAll();
   CHECK_EQ(cluster.WaitForLeader(), 0);
-  const pid_t pid = cluster.process(0).pid();
   client::WatchLoadOptions options;
   options.watches = settings.watches;
   options.streams = settings.streams;
@@ -42,10 +42,12 @@ void Measure(Product product, const char* name, const Settings& settings) {
   options.puts.rate = settings.puts;
   options.puts.late_turns = client::LoadOptions::LateTurns::kTaken;
   options.puts.key_space = settings.same_key ? 1 : settings.watches;
-  const int64_t before = ResidentMiB(pid);
+  const client::LocalServers server({cluster.client_address(0)});
+  const auto resident_mib = [&] { return server.LargestResidentBytes() >> 20; };
+  const int64_t before = resident_mib();
   int64_t watching = 0;
   const auto report = client::RunWatchLoad(
-      options, [&] { watching = ResidentMiB(pid); }, [](const client::LoadProgress&) {});
+      options, [&] { watching = resident_mib(); }, [](const client::LoadProgress&) {});
   CHECK(report.ok()) << report.status();
   absl::PrintF(
       "%-8s %d puts acknowledged, %d failed; %d events, %d missing\n"
@@ -53,7 +55,7 @@ void Measure(Product product, const char* name, const Settings& settings) {
       "         memory, MiB: %d at rest, %d with the watches, %d after the load\n",
       name, report->puts.latency.count(), report->puts.errors, report->delay.count(),
       report->missing, Ms(report->puts.latency, 0.5), Ms(report->puts.latency, 0.99),
-      Ms(report->delay, 0.5), Ms(report->delay, 0.99), before, watching, ResidentMiB(pid));
+      Ms(report->delay, 0.5), Ms(report->delay, 0.99), before, watching, resident_mib());
 }
 
 }  // namespace

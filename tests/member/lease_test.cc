@@ -170,7 +170,27 @@ TEST_F(Leases, VeryManyExpireInBoundedEntries) {
   const raft::Index before = c[c.leader()].raft().last_index();
   c.Run(absl::Seconds(10) + kLate);
   EXPECT_EQ(lessor.size(), 0u);
-  EXPECT_EQ(c[c.leader()].raft().last_index() - before, kLeases / Lessor::kExpiredTogether);
+  const raft::Index entries = c[c.leader()].raft().last_index() - before;
+  EXPECT_GE(entries, raft::Index{kLeases / Lessor::kExpiredTogetherMax});
+  EXPECT_LE(entries, raft::Index{2 * kLeases / Lessor::kExpiredTogether});
+}
+
+TEST(LessorTest, ExpiresMoreTogetherTheLaterTheyAre) {
+  Lessor lessor;
+  LeaseChanges changes;
+  for (int64_t id = 1; id <= 1000; ++id) changes.changes.push_back({.id = id, .ttl = 10});
+  const MonotonicTime granted;
+  lessor.OnApplied(changes, granted);
+  const MonotonicTime due = granted + absl::Seconds(10);
+  const auto size = [&](absl::Duration late) {
+    const auto command = lessor.CommandToExpire(due + late, /*applied=*/0);
+    return command ? command->expire_leases().leases_size() : 0;
+  };
+  EXPECT_EQ(size(-absl::Nanoseconds(1)), 0);
+  EXPECT_EQ(size(absl::ZeroDuration()), Lessor::kExpiredTogether);
+  EXPECT_EQ(size(Lessor::kHurry / 2), (Lessor::kExpiredTogether + Lessor::kExpiredTogetherMax) / 2);
+  EXPECT_EQ(size(Lessor::kHurry), Lessor::kExpiredTogetherMax);
+  EXPECT_EQ(size(absl::Minutes(1)), Lessor::kExpiredTogetherMax);
 }
 
 TEST_F(Leases, WaitingRenewalsAreAnsweredWhenTheMemberStops) {

@@ -141,6 +141,10 @@ constexpr Mutant kMutants[] = {
     {"new-leader-expires-at-once", "",
      "a new leader does not wait for renewals that need a leader"},
     {"leases-expire-early", "", "a leader expires leases when nine tenths of their time are over"},
+    {"attached-rows-without-the-batch", "",
+     "the end of a lease ignores what the same batch has attached or detached"},
+    {"end-of-a-lease-keeps-heads", "",
+     "a put does not see that the end of a lease deleted its key"},
     {"digest-skips-leases", "M69", "the digest does not cover leases"},
     // Sessions.
     {"known-number-executed-again", "", "a repeated write of a session is executed again"},

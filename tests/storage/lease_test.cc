@@ -107,6 +107,33 @@ TEST_F(LeaseTest, OneBatch) {
   EXPECT_TRUE(Table(mvcc::kAttachedTable).empty());
 }
 
+// The rows of some of the leases were changed in the same batch.
+TEST_F(LeaseTest, OneEntryEndsSeveral) {
+  std::vector<raft::Index> granted(6);
+  for (int id = 1; id <= 5; ++id) {
+    ApplyText(absl::StrCat("lease_grant { ID: ", id, " TTL: 60 }"));
+    granted[id] = applied();
+    if (id == 4) continue;
+    ApplyText(absl::StrCat("put { key: 'a", id, "' lease: ", id, " }"));
+    ApplyText(absl::StrCat("put { key: 'b", id, "' lease: ", id, " }"));
+  }
+  proto::Command expire;
+  for (const int64_t id : {3, 1, 4, 2, 1}) {
+    proto::ExpireLeases::Lease& lease = *expire.mutable_expire_leases()->add_leases();
+    lease.set_id(id);
+    lease.set_renewed(granted[id]);
+  }
+  const Revision before = state_->revision();
+  ApplyAll({Parse<proto::Command>("put { key: 'c2' lease: 2 }"),
+            Parse<proto::Command>("put { key: 'a3' }"),
+            Parse<proto::Command>("put { key: 'b3' lease: 5 }"), expire});
+  EXPECT_EQ(state_->revision(), before + 4);
+  EXPECT_EQ(Keys(1) + Keys(2) + Keys(3) + Keys(4), "gonegonegonegone");
+  EXPECT_EQ(Keys(5), "a5 b3 b5 ");
+  EXPECT_EQ(Range(AllKeys()), "a3= a5= b3= b5= ");
+  EXPECT_EQ(Table(mvcc::kAttachedTable).size(), 3u);
+}
+
 // An expiry that was proposed before a renewal must not take effect after it.
 TEST_F(LeaseTest, ARenewalSavesALeaseFromAnEarlierExpiry) {
   ApplyText("lease_grant { ID: 1 TTL: 60 }");
