@@ -13,6 +13,8 @@ namespace {
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
 // After a failed wait, whoever has cancelled it must not wait for a cluster that does not answer.
 constexpr absl::Duration kDeleteMax = absl::Seconds(1);
+// How often the wait for a watch is interrupted, to see whether the session is lost.
+constexpr absl::Duration kCreateMax = absl::Seconds(5);
 
 // Errors that another attempt, perhaps at another member, may not meet.
 bool IsTemporary(const absl::Status& error) {
@@ -94,7 +96,9 @@ absl::Status Candidate::WaitForDeletion(const std::string& key, int64_t revision
   for (;;) {
     if (absl::Status status = MayWait(deadline); !status.ok()) return status;
     if (watcher == nullptr) {
-      auto watch = session_.client().Watch(key, deletion);
+      const MonotonicTime until = std::min(deadline, Now() + kCreateMax);
+      auto watch = session_.client().Watch(
+          key, deletion, {.deadline = ToWallClock(until), .cancel = cancel_.get_token()});
       if (watch.ok()) {
         watcher = *std::move(watch);
       } else if (!IsTemporary(watch.status())) {

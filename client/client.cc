@@ -156,8 +156,9 @@ absl::Status Client::MoveLeader(uint64_t target) {
 absl::Status Client::Defragment() { return Call(DefragmentRequest()).status(); }
 
 absl::StatusOr<std::unique_ptr<Watcher>> Client::Watch(const Keys& keys,
-                                                       const WatchOptions& options) {
-  return impl_->Watch(ToProto(keys, options));
+                                                       const WatchOptions& options,
+                                                       const CallOptions& call) {
+  return impl_->Watch(ToProto(keys, options), call);
 }
 absl::Status Client::Snapshot(const SnapshotSink& sink) { return impl_->Snapshot(sink); }
 

@@ -26,6 +26,7 @@ inline gpr_timespec ForGrpc(MonotonicTime deadline) {
 
 // A caller's deadline on the wall clock, as that clock is now.
 inline MonotonicTime FromWallClock(absl::Time deadline) { return Now() + (deadline - absl::Now()); }
+inline absl::Time ToWallClock(MonotonicTime deadline) { return absl::Now() + (deadline - Now()); }
 
 }  // namespace raftkv::client
 

@@ -158,12 +158,13 @@ absl::StatusOr<grpc::ByteBuffer> ClusterImpl::SendInSession(FailoverOptions opti
 }
 
 absl::StatusOr<std::unique_ptr<Watcher>> ClusterImpl::Watch(
-    etcdserverpb::WatchCreateRequest request) {
+    etcdserverpb::WatchCreateRequest request, const CallOptions& options) {
+  const MonotonicTime deadline = options.deadline == absl::InfiniteFuture()
+                                     ? Now() + options_.request_timeout
+                                     : FromWallClock(options.deadline);
   auto impl = std::make_unique<Watcher::Impl>(&options_, &endpoints_, preferred_.load(),
-                                              std::move(request));
-  if (absl::Status status = impl->Start(Now() + options_.request_timeout); !status.ok()) {
-    return status;
-  }
+                                              std::move(request), options.cancel);
+  if (absl::Status status = impl->Start(deadline); !status.ok()) return status;
   return std::make_unique<Watcher>(std::move(impl));
 }
 

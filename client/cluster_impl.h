@@ -32,7 +32,8 @@ class ClusterImpl final : public Client::Impl {
   absl::StatusOr<MessagePtr> Call(const AnyRequest& request, const CallOptions& options) override;
   void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
              MessageCallback done) override;
-  absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request) override;
+  absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request,
+                                                 const CallOptions& options) override;
   absl::Status Snapshot(const SnapshotSink& sink) override;
   std::unique_ptr<Impl> Limited(size_t answer_bytes) const override;
   void End() override;

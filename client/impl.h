@@ -29,8 +29,8 @@ class Client::Impl {
                                           const CallOptions& options) = 0;
   virtual void Start(std::shared_ptr<const AnyRequest> request, const CallOptions& options,
                      MessageCallback done) = 0;
-  virtual absl::StatusOr<std::unique_ptr<Watcher>> Watch(
-      etcdserverpb::WatchCreateRequest request) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Watcher>> Watch(etcdserverpb::WatchCreateRequest request,
+                                                         const CallOptions& options) = 0;
   virtual absl::Status Snapshot(const SnapshotSink& sink) = 0;
   // See Client::Limited.
   virtual std::unique_ptr<Impl> Limited(size_t answer_bytes) const = 0;

@@ -1,6 +1,6 @@
 // Mutex, Election and LeaderObserver of raftkv/lock.h.
 #include <algorithm>
-#include <atomic>
+#include <stop_token>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -45,22 +45,24 @@ class LeaderObserver::Impl {
         pending_.erase(pending_.begin());
         return next;
       }
-      if (cancelled_) return absl::CancelledError("the observer was cancelled");
+      if (cancel_.stop_requested()) return absl::CancelledError("the observer was cancelled");
       if (Now() >= deadline) return absl::DeadlineExceededError("the leader has not changed");
-      absl::Status status = watcher_ == nullptr ? Find() : Follow(deadline);
+      absl::Status status = watcher_ == nullptr ? Find(deadline) : Follow(deadline);
       if (!status.ok()) return status;
     }
   }
-  void Cancel() { cancelled_ = true; }
+  void Cancel() { cancel_.request_stop(); }
 
  private:
   // Reads who leads. Then it watches that key or, if nobody leads, all candidates.
-  absl::Status Find() {
-    const auto first = client_.Range(all_, kFirstCandidate);
+  absl::Status Find(MonotonicTime deadline) {
+    const CallOptions call = {.deadline = ToWallClock(deadline), .cancel = cancel_.get_token()};
+    const auto first = client_.Call(RangeRequest(all_, kFirstCandidate), call);
     if (!first.ok()) return first.status();
     const bool leads = !first->kvs.empty();
-    auto watcher = client_.Watch(leads ? Keys(first->kvs[0].key) : all_,
-                                 {.start_revision = first->header.revision + 1, .deletes = leads});
+    auto watcher =
+        client_.Watch(leads ? Keys(first->kvs[0].key) : all_,
+                      {.start_revision = first->header.revision + 1, .deletes = leads}, call);
     if (!watcher.ok()) return watcher.status();
     watcher_ = *std::move(watcher);
     watches_leader_ = leads;
@@ -93,7 +95,7 @@ class LeaderObserver::Impl {
   std::vector<LeaderResult> pending_;  // not returned yet: at most the events of one batch
   std::unique_ptr<Watcher> watcher_;
   bool watches_leader_ = false;  // false: all candidates
-  std::atomic<bool> cancelled_{false};
+  std::stop_source cancel_;
 };
 
 LeaderObserver::LeaderObserver(Client* client, std::string name)

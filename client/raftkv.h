@@ -174,9 +174,11 @@ class Client {
   absl::StatusOr<AlarmResult> AlarmList();
   absl::StatusOr<AlarmResult> AlarmDisarm();
   // Returns when the service has accepted the watch. The watch returns every change that is made
-  // after this call, or every change from start_revision on.
-  absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys,
-                                                 const WatchOptions& options = {});
+  // after this call, or every change from start_revision on. The deadline in `call` is that of this
+  // call. A stop that is requested of `call.cancel` ends this call, and later the watch, as
+  // Watcher::Cancel does.
+  absl::StatusOr<std::unique_ptr<Watcher>> Watch(const Keys& keys, const WatchOptions& options = {},
+                                                 const CallOptions& call = {});
 
   // Status, HashKv and Defragment are answered by one member, which may be any. To ask a particular
   // member, connect to its endpoint only.

@@ -1,6 +1,8 @@
 #include "client/watch_stream.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,17 +25,25 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 // The interval at which a pause between attempts is interrupted, to check whether Cancel was
 // called.
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
+// After this time without a connection, the next endpoint starts to connect too.
+constexpr absl::Duration kConnectDelay = absl::Milliseconds(50);
+// The part of request_timeout for which the first endpoint may leave the create request unanswered.
+constexpr int kPatienceShare = 8;
 
 }  // namespace
 
 Watcher::Impl::Impl(const Options* options, const std::vector<std::unique_ptr<Endpoint>>* endpoints,
-                    size_t first, etcdserverpb::WatchCreateRequest request)
+                    size_t first, etcdserverpb::WatchCreateRequest request,
+                    const std::stop_token& cancel)
     : endpoints_(*endpoints),
       endpoint_(first % endpoints->size()),
       options_(*options),
       request_(std::move(request)),
       next_revision_(request_.start_revision()),
-      backoff_(kBackoffMin) {}
+      backoff_(kBackoffMin),
+      patience_(options->request_timeout / kPatienceShare) {
+  on_stop_.emplace(cancel, CancelIt{this});
+}
 
 Watcher::Impl::~Impl() {
   Close();
@@ -121,28 +131,55 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
     bool ok = false;
     Wait(nullptr, std::min({deadline, retry_at_, Now() + kPoll}), &ok);
   }
-  Endpoint* const endpoint = endpoints_[endpoint_].get();
-  endpoint_ = (endpoint_ + 1) % endpoints_.size();
-  address_ = endpoint->address();
-  ++attempts_;
   // The pause is divided among the endpoints. It is doubled after each round over all of them.
   retry_at_ = Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
-  if (endpoint_ == 0) backoff_ = std::min(2 * backoff_, kBackoffMax);
-
-  ConnectAttempt attempt(endpoint, std::min(deadline, Now() + options_.dial_timeout));
-  for (;;) {
-    const ConnectAttempt::State state = attempt.Check();
-    if (state == ConnectAttempt::State::kReady) break;
-    if (state == ConnectAttempt::State::kFailed) {
-      if (last_error_.ok()) last_error_ = Unreachable(address_);
-      return Now() >= deadline ? Step::kDeadline : Step::kGoOn;
-    }
-    attempt.NotifyOnChange(&queue_, &attempt);
-    bool ok = false;
-    Wait(&attempt, MonotonicTime::InfiniteFuture(), &ok);  // some milliseconds
-    if (cancelled_) return Step::kOver;
+  if (++attempts_ % endpoints_.size() == 0) {
+    backoff_ = std::min(2 * backoff_, kBackoffMax);
+    patience_ = std::min(2 * patience_, options_.request_timeout);
   }
-  connection_ = attempt.connection();
+  connection_ = Dial(deadline);
+  if (cancelled_) return Step::kOver;
+  if (connection_ != nullptr) return Open();
+  if (last_error_.ok()) last_error_ = NobodyReachable();
+  retry_at_ = Now() + backoff_;
+  return Now() >= deadline ? Step::kDeadline : Step::kGoOn;
+}
+
+std::shared_ptr<Connection> Watcher::Impl::Dial(MonotonicTime deadline) {
+  const size_t count = endpoints_.size(), first = endpoint_;
+  std::map<size_t, ConnectAttempt> attempts;  // by the index of the endpoint
+  size_t started = 0;
+  MonotonicTime start_at = Now();  // the next attempt
+  while (!cancelled_) {
+    if (started < count && (attempts.empty() || Now() >= start_at)) {
+      const size_t i = (first + started++) % count;
+      attempts.try_emplace(i, endpoints_[i].get(),
+                           std::min(deadline, Now() + options_.dial_timeout));
+      start_at = Now() + kConnectDelay;
+    }
+    for (auto it = attempts.begin(); it != attempts.end();) {
+      auto& [i, attempt] = *it;
+      const ConnectAttempt::State state = attempt.Check();
+      if (state == ConnectAttempt::State::kReady) {
+        endpoint_ = (i + 1) % count;
+        return attempt.connection();
+      }
+      it = state == ConnectAttempt::State::kFailed ? attempts.erase(it) : std::next(it);
+    }
+    if (attempts.empty() && started == count) return nullptr;
+    for (auto& [i, attempt] : attempts) attempt.NotifyOnChange(&queue_, &attempts);
+    bool ok = false;
+    for (size_t n = attempts.size(); n > 0; --n) {
+      Wait(&attempts, MonotonicTime::InfiniteFuture(), &ok);  // some milliseconds
+    }
+  }
+  return nullptr;
+}
+
+Watcher::Impl::Step Watcher::Impl::Open() {
+  address_ = connection_->address;
+  const bool others = endpoints_.size() > 1;
+  give_up_at_ = others ? Now() + patience_ : MonotonicTime::InfiniteFuture();
   auto context = std::make_unique<grpc::ClientContext>();
   context->AddMetadata("hasleader", "true");  // a member without a leader ends the stream
   call_ =
@@ -179,7 +216,12 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
 Watcher::Impl::Step Watcher::Impl::Read(MonotonicTime deadline) {
   if (!std::exchange(reading_, true)) call_->Read(&response_, &response_);
   bool ok = false;
-  if (!Wait(&response_, deadline, &ok)) return Step::kDeadline;
+  if (!Wait(&response_, created_ ? deadline : std::min(deadline, give_up_at_), &ok)) {
+    if (created_ || Now() >= deadline) return Step::kDeadline;
+    last_error_ = absl::DeadlineExceededError(absl::StrCat("no answer from ", address_));
+    Close();
+    return Step::kGoOn;
+  }
   reading_ = false;
   return ok ? Step::kGoOn : Broken();
 }
@@ -202,6 +244,7 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   if (response.created()) {
     created_ = true;
     backoff_ = kBackoffMin;
+    patience_ = options_.request_timeout / kPatienceShare;
     retry_at_ = MonotonicTime::InfinitePast();
     last_error_ = absl::OkStatus();
     if (next_revision_ == 0) next_revision_ = response.header().revision() + 1;
@@ -240,9 +283,7 @@ absl::StatusOr<WatchBatch> Watcher::Impl::Run(MonotonicTime deadline, bool until
   for (;;) {
     if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);
     if (until_created && call_ != nullptr && created_) return WatchBatch();
-    if (until_created && attempts_ >= endpoints_.size() && NeverSent(last_error_)) {
-      return NobodyReachable();
-    }
+    if (until_created && NeverSent(last_error_)) return last_error_;
     Step step = Step::kGoOn;
     if (call_ == nullptr) step = Connect(deadline);
     if (step == Step::kGoOn && call_ != nullptr) {

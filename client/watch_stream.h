@@ -1,7 +1,8 @@
 // The stream behind a Watcher (raftkv.h). It connects to one endpoint after the other until a watch
-// is created, and again whenever the stream breaks. Every operation runs on a completion queue that
-// is polled only inside Start and Next, so there is no thread. gRPC's keepalive (endpoint.cc)
-// notices a member that hangs.
+// is created, and again whenever the stream breaks. As for a call (failover_call.h), an endpoint
+// that is slow to connect, or to create the watch, delays it only for a short time. Every operation
+// runs on a completion queue that is polled only inside Start and Next, so there is no thread.
+// gRPC's keepalive (endpoint.cc) notices a member that hangs later.
 #ifndef RAFTKV_CLIENT_WATCH_STREAM_H_
 #define RAFTKV_CLIENT_WATCH_STREAM_H_
 
@@ -13,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -27,9 +29,10 @@ namespace raftkv::client {
 
 class Watcher::Impl {
  public:
-  // `options` and `endpoints` must outlive this. `first`: the endpoint to try first.
+  // `options` and `endpoints` must outlive this. `first`: the endpoint to try first. A stop that is
+  // requested of `cancel` has the effect of Cancel.
   Impl(const Options* options, const std::vector<std::unique_ptr<Endpoint>>* endpoints,
-       size_t first, etcdserverpb::WatchCreateRequest request);
+       size_t first, etcdserverpb::WatchCreateRequest request, const std::stop_token& cancel);
   ~Impl();
 
   // Waits until a service has created the watch.
@@ -46,9 +49,19 @@ class Watcher::Impl {
       grpc::ClientAsyncReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
   // What is known after an attempt.
   enum class Step { kGoOn, kDeadline, kOver };
+  struct CancelIt {
+    Impl* watch;
+    void operator()() const { watch->Cancel(); }
+  };
 
-  // Connects, and sends the create request.
+  // Waits until the pause before the next attempt is over. Then connects, and sends the create
+  // request.
   Step Connect(MonotonicTime deadline);
+  // Connects to endpoint_ and, with delays, to the ones after it. Returns the first connection that
+  // is ready; null if there is none, or after Cancel.
+  std::shared_ptr<Connection> Dial(MonotonicTime deadline);
+  // Sends the create request on connection_.
+  Step Open();
   // Reads the next response into response_.
   Step Read(MonotonicTime deadline);
   // Takes response_. Returns a batch if it has one.
@@ -68,7 +81,7 @@ class Watcher::Impl {
 
   const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
   size_t endpoint_;      // the next one to try
-  size_t attempts_ = 0;  // to connect
+  size_t attempts_ = 0;  // to create the watch
   const Options& options_;
   etcdserverpb::WatchCreateRequest request_;
   int64_t next_revision_ = 0;  // 0: not known yet
@@ -77,6 +90,8 @@ class Watcher::Impl {
   absl::Status last_error_;  // of the last attempt
   MonotonicTime retry_at_ = MonotonicTime::InfinitePast();
   absl::Duration backoff_;
+  absl::Duration patience_;  // how long an attempt may take if there are other endpoints
+  MonotonicTime give_up_at_ = MonotonicTime::InfiniteFuture();  // the end of this attempt
 
   grpc::CompletionQueue queue_;
   std::shared_ptr<Connection> connection_;
@@ -99,6 +114,7 @@ class Watcher::Impl {
   std::atomic<bool> cancelled_{false};
   absl::Mutex mutex_;
   std::unique_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);  // of call_
+  std::optional<std::stop_callback<CancelIt>> on_stop_;  // last: it uses the other members
 };
 
 }  // namespace raftkv::client

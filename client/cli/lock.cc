@@ -144,9 +144,9 @@ class KeyWatch {
 
   // False: the watch has ended, so the key must be read again.
   bool AwaitDeletion(int64_t revision, const std::stop_token& stop) {
-    const auto watcher = client_.Watch(key_, {.start_revision = revision, .puts = false});
+    const auto watcher =
+        client_.Watch(key_, {.start_revision = revision, .puts = false}, {.cancel = stop});
     if (!watcher.ok()) return false;
-    const std::stop_callback cancel(stop, [&watcher] { (*watcher)->Cancel(); });
     const auto batch = (*watcher)->Next();
     return batch.ok() && !batch->events.empty();
   }

@@ -168,9 +168,9 @@ class LocalImpl final : public client::Client::Impl {
     shared_->Decide(call, too_many);
   }
 
-  absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(
-      etcdserverpb::WatchCreateRequest request) override {
-    return streams_->Watch(std::move(request));
+  absl::StatusOr<std::unique_ptr<client::Watcher>> Watch(etcdserverpb::WatchCreateRequest request,
+                                                         const CallOptions& options) override {
+    return streams_->Watch(std::move(request), options);
   }
   absl::Status Snapshot(const client::SnapshotSink& sink) override {
     return streams_->Snapshot(sink);

@@ -52,6 +52,7 @@ void FakeServer::Start() {
   builder.RegisterService(static_cast<etcdserverpb::Cluster::Service*>(this));
   builder.RegisterService(static_cast<etcdserverpb::Lease::Service*>(this));
   builder.RegisterService(static_cast<etcdserverpb::Maintenance::Service*>(this));
+  builder.RegisterService(static_cast<etcdserverpb::Watch::Service*>(this));
   server_ = builder.BuildAndStart();
   CHECK(server_ != nullptr);
   address_ = absl::StrCat("127.0.0.1:", port);
@@ -200,6 +201,19 @@ grpc::Status FakeServer::Status(grpc::ServerContext* context, const etcdserverpb
   ++calls;
   *response = status_response;
   return before(context);
+}
+
+grpc::Status FakeServer::Watch(
+    grpc::ServerContext*,
+    grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>* stream) {
+  for (etcdserverpb::WatchRequest request; stream->Read(&request);) {
+    if (!request.has_create_request()) continue;
+    ++calls;
+    etcdserverpb::WatchResponse created;
+    created.set_created(true);
+    if (creates_watches) stream->Write(created);
+  }
+  return grpc::Status::OK;
 }
 
 HangUpServer::HangUpServer(Mode mode) : mode_(mode), listener_(Bind(&address_)) {

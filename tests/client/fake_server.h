@@ -23,7 +23,8 @@ namespace raftkv::client {
 class FakeServer final : public etcdserverpb::KV::Service,
                          public etcdserverpb::Cluster::Service,
                          public etcdserverpb::Lease::Service,
-                         public etcdserverpb::Maintenance::Service {
+                         public etcdserverpb::Maintenance::Service,
+                         public etcdserverpb::Watch::Service {
  public:
   FakeServer();  // listens on a free port of the loopback interface
   ~FakeServer() override { Stop(); }
@@ -54,6 +55,8 @@ class FakeServer final : public etcdserverpb::KV::Service,
   grpc::Status member_add_status;
   std::vector<std::string> snapshot;  // the pieces of a snapshot, and their end
   grpc::Status snapshot_end;
+
+  bool creates_watches = true;  // false: it never answers. Set it before the first call.
 
   // False: so many calls have not arrived within 20 s.
   bool AwaitCalls(int count) const;
@@ -109,6 +112,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
                         grpc::ServerWriter<etcdserverpb::SnapshotResponse>*) override;
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
+  grpc::Status Watch(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>*) override;
 
   absl::Mutex mutex_;  // held while one of the last requests is written
   std::string address_ = "127.0.0.1:0";

@@ -52,6 +52,17 @@ TEST_F(Clients, TheExampleOfAsynchronousCallsWorks) {
                                       "async-example/copy = blue\n"));
 }
 
+// It reads the memory of the member from /metrics, and judges nothing by time.
+TEST_F(Clients, EtcdctlCheckDatascalePasses) {
+  const Finished finished =
+      RunToEnd({.argv = {"etcdctl", "--endpoints=" + cluster_.client_address(0), "check",
+                         "datascale", "--load=s"},
+                .environment = {{"ETCDCTL_API", "3"}}},
+               absl::Minutes(3));
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, HasSubstr("PASS: Approximate system memory used"));
+}
+
 // Runs for a minute, so only in `make soak`.
 TEST_F(Clients, EtcdctlCheckPerfPasses) {
   if (std::getenv("RAFTKV_SOAK") == nullptr) GTEST_SKIP() << "takes a minute: RAFTKV_SOAK=1";
