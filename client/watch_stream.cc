@@ -26,7 +26,7 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 // called.
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 // After this time without a connection, the next endpoint starts to connect too.
-constexpr absl::Duration kConnectDelay = absl::Milliseconds(50);
+constexpr absl::Duration kDialDelay = absl::Milliseconds(50);
 // The part of request_timeout for which the first endpoint may leave the create request unanswered.
 constexpr int kPatienceShare = 8;
 
@@ -155,7 +155,7 @@ std::shared_ptr<Connection> Watcher::Impl::Dial(MonotonicTime deadline) {
       const size_t i = (first + started++) % count;
       attempts.try_emplace(i, endpoints_[i].get(),
                            std::min(deadline, Now() + options_.dial_timeout));
-      start_at = Now() + kConnectDelay;
+      start_at = Now() + kDialDelay;
     }
     for (auto it = attempts.begin(); it != attempts.end();) {
       auto& [i, attempt] = *it;
