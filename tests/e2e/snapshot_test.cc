@@ -71,22 +71,31 @@ class SnapshotOfProcesses : public testing::Test {
     EXPECT_TRUE(reply.ok()) << reply.status.error_message();
     return reply.response.header().revision();
   }
-  int Follower() const { return (leader + 1) % cluster.size(); }
-  // How many snapshots the member has installed since its log file began.
-  int Installed(int member) const {
-    int count = 0;
-    const std::string log = cluster.log(member);
-    for (size_t at = 0; (at = log.find("installing a snapshot", at)) != std::string::npos; ++at) {
-      ++count;
-    }
-    return count;
+  void Compact(int64_t revision) {
+    etcdserverpb::CompactionRequest request;
+    request.set_revision(revision);
+    const auto reply = Call(cluster.connection(leader), *cluster.connection(leader).kv,
+                            &etcdserverpb::KV::Stub::Compact, request);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
   }
+  int Follower() const { return (leader + 1) % cluster.size(); }
+  // How many snapshots have begun to arrive at the member since its log file began.
+  int Arrived(int member) const { return LinesWith(member, "a snapshot arrives from"); }
+  // How many it has installed.
+  int Installed(int member) const { return LinesWith(member, "installing a snapshot"); }
 
   Cluster cluster{{}};
   int leader = -1;
 
  private:
   static constexpr int kLargeKeys = 420;
+
+  int LinesWith(int member, const std::string& text) const {
+    int count = 0;
+    const std::string log = cluster.log(member);
+    for (size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++count;
+    return count;
+  }
 
   std::mt19937_64 random_{7};
   int puts_ = 0;
@@ -149,24 +158,31 @@ TEST_F(SnapshotOfProcesses, KillsOfSenderAndReceiverDuringATransfer) {
   const size_t bytes = Soak() ? 256 << 10 : 32 << 10;
   std::mt19937 random(7);
   Fill(100, bytes);
-  int installed = 0;
+  int installed = 0, receivers_hit = 0, senders_hit = 0;
   for (int round = 0; round < rounds; ++round) {
     leader = cluster.WaitForLeader();
     ASSERT_GE(leader, 0);
     const int behind = Follower();
-    const int before = Installed(behind);
+    const int before = Installed(behind), arrived_before = Arrived(behind);
     cluster.Kill(behind);
     // Longer than a few flushes take: the leader cuts its log only up to what is flushed.
     for (int i = 0; i < 16; ++i) {
       Fill(20, bytes);
       std::this_thread::sleep_for(std::chrono::milliseconds(40));
     }
+    const int64_t revision = DeleteTraffic();
+    Compact(revision);  // so that the snapshots do not become larger with each round
     Traffic traffic(&cluster,
-                    {.seed = static_cast<uint64_t>(round) + 1, .start_revision = DeleteTraffic()});
+                    {.seed = static_cast<uint64_t>(round) + 1, .start_revision = revision});
     cluster.Start(behind, ShortLog());
-    // Somewhere between the start of the process and a little after the install.
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % (Soak() ? 3000 : 1000)));
+    // Mostly between the first chunk and a little after the install, sometimes before.
+    if (round % 5 != 4) {
+      Eventually(absl::Seconds(5), [&] { return Arrived(behind) > arrived_before; });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % (Soak() ? 3000 : 500)));
     const int victim = round % 2 == 0 ? behind : leader;
+    const bool hit = Arrived(behind) - arrived_before > Installed(behind) - before;
+    (victim == behind ? receivers_hit : senders_hit) += hit;
     cluster.Kill(victim);
     cluster.Start(victim, ShortLog());
     ASSERT_GE(cluster.WaitForLeader(), 0);
@@ -177,8 +193,14 @@ TEST_F(SnapshotOfProcesses, KillsOfSenderAndReceiverDuringATransfer) {
     EXPECT_THAT(FindViolations(traffic.Collect()), IsEmpty()) << "round " << round;
     installed += Installed(behind) - before;
   }
-  std::cout << installed << " snapshots were installed in " << rounds << " rounds\n";
+  std::cout << installed << " snapshots were installed in " << rounds << " rounds; "
+            << receivers_hit << " receivers and " << senders_hit
+            << " senders were killed while one was on its way\n";
   EXPECT_GT(installed, 0);
+  if (Soak()) {
+    EXPECT_GE(receivers_hit, 5);
+    EXPECT_GE(senders_hit, 5);
+  }
   for (int i = 0; i < cluster.size(); ++i) {
     int states = 0;
     for (const auto& entry : std::filesystem::directory_iterator(cluster.data_dir(i))) {
@@ -199,10 +221,7 @@ TEST_F(SnapshotOfProcesses, DiskUseIsBoundedUnderOverwrites) {
     const auto put = cluster.Put(leader, absl::StrCat("key", i % 10), value);
     ASSERT_TRUE(put.ok()) << put.status.error_message();
     if (i % 500 != 0) continue;
-    etcdserverpb::CompactionRequest compact;
-    compact.set_revision(put.response.header().revision());
-    Call(cluster.connection(leader), *cluster.connection(leader).kv,
-         &etcdserverpb::KV::Stub::Compact, compact);
+    Compact(put.response.header().revision());
     const uint64_t log = BytesIn(cluster.data_dir(leader) + "/log");
     largest_log = std::max(largest_log, log);
     largest_state = std::max(largest_state, BytesIn(cluster.data_dir(leader)) - log);
