@@ -66,9 +66,9 @@ class VersionCursor {
 // The store as one reader sees it.
 struct ReadState {
   const View& view;
-  Revision revision;   // the newest
-  Revision compacted;  // the oldest that can be read; -1: all can
-  bool settled;        // the view is not changed by an entry that is being applied
+  Revision revision;     // the newest
+  Revision compacted;    // the oldest that can be read; -1: all can
+  bool settled = false;  // the view is not changed by an entry that is being applied
 };
 
 // What a key and its value are charged in an answer, in bytes.
