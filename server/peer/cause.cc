@@ -37,8 +37,8 @@ constexpr std::array kNotConnected = {
 };
 
 constexpr std::array kLost = {
-    Phrase{"keepalive", "its machine does not answer any more"},
-    Phrase{"ping timeout", "its machine does not answer any more"},
+    Phrase{"keepalive", "it does not answer any more"},
+    Phrase{"ping timeout", "it does not answer any more"},
     Phrase{"Connection reset", "the other side closed it"},
     Phrase{"Broken pipe", "the other side closed it"},
     Phrase{"Socket closed", "the other side closed it"},

@@ -140,7 +140,7 @@ TEST(WhyNotConnected, NamesTheCauseInPlainWords) {
 TEST(WhyLost, NamesTheCauseInPlainWords) {
   EXPECT_EQ(WhyLost(Error("recvmsg:Connection reset by peer")), "the other side closed it");
   EXPECT_EQ(WhyLost(Error("Socket closed")), "the other side closed it");
-  EXPECT_EQ(WhyLost(Error("keepalive watchdog timeout")), "its machine does not answer any more");
+  EXPECT_EQ(WhyLost(Error("keepalive watchdog timeout")), "it does not answer any more");
   EXPECT_EQ(WhyLost(Error(Peers::kStopping)), "server stopped");
 }
 
