@@ -158,6 +158,7 @@ std::string Metrics::Text(const ClientFacts& clients) const {
   Families families;
   AddMember(facts, &families);
   AddStore(facts, &families);
+  AddEngines(facts, &families);
   AddPeers(facts, &families);
   AddCalls(clients, &families);
   const ProcessUsage process = ReadProcessUsage();
@@ -248,6 +249,27 @@ void Metrics::AddStore(const MemberFacts& facts, Families* to) const {
       .Add(facts.watch_bytes)
       .Gauge("raftkv_leases", "Leases.")
       .Add(facts.leases);
+}
+
+void Metrics::AddEngines(const MemberFacts& facts, Families* to) const {
+  const auto add = [&](const char* name, const char* what, auto EngineUsage::*value) {
+    to->Gauge(name, what)
+        .Add(facts.log_engine.*value, {{"db", "log"}})
+        .Add(facts.state_engine.*value, {{"db", "state"}});
+  };
+  add("raftkv_rocksdb_write_buffer_bytes", "What is in memory and not in a table file yet.",
+      &EngineUsage::write_buffer_bytes);
+  add("raftkv_rocksdb_block_cache_bytes", "Blocks of table files in memory.",
+      &EngineUsage::block_cache_bytes);
+  add("raftkv_rocksdb_files", "Table files.", &EngineUsage::files);
+  add("raftkv_rocksdb_first_level_files", "Table files of the first level, which flushes write.",
+      &EngineUsage::first_level_files);
+  add("raftkv_rocksdb_pending_compaction_bytes", "What compactions should write again, estimated.",
+      &EngineUsage::compaction_bytes);
+  add("raftkv_rocksdb_running_flushes", "Flushes that run now.", &EngineUsage::flushes);
+  add("raftkv_rocksdb_running_compactions", "Compactions that run now.", &EngineUsage::compactions);
+  add("raftkv_rocksdb_slows_writes", "Whether writes wait for compactions.",
+      &EngineUsage::slows_writes);
 }
 
 void Metrics::AddPeers(const MemberFacts& facts, Families* to) const {

@@ -22,6 +22,7 @@
 #include "server/member/member.h"
 #include "server/rpc/method.h"
 #include "storage/base/duration_histogram.h"
+#include "storage/engine/engine.h"
 
 namespace raftkv {
 
@@ -37,6 +38,7 @@ struct MemberFacts {
   size_t watches = 0;
   size_t watch_bytes = 0;  // events queued for watches
   uint64_t state_bytes = 0;
+  EngineUsage log_engine, state_engine;
 };
 
 // What the client port counts.
@@ -71,6 +73,7 @@ class Metrics final : public MemberObserver {
 
   void AddMember(const MemberFacts& facts, Families* to) const;
   void AddStore(const MemberFacts& facts, Families* to) const;
+  void AddEngines(const MemberFacts& facts, Families* to) const;
   void AddPeers(const MemberFacts& facts, Families* to) const;
   void AddCalls(const ClientFacts& clients, Families* to) const;
 

@@ -376,7 +376,9 @@ void Server::Parts::PublishMetrics() {
                    .watch_streams = watches->hub().streams(),
                    .watches = watches->hub().watches(),
                    .watch_bytes = watches->hub().bytes(),
-                   .state_bytes = member.DiskBytes()});
+                   .state_bytes = member.DiskBytes(),
+                   .log_engine = data_dir.log->Usage(),
+                   .state_engine = data_dir.state->Usage()});
 }
 
 void Server::Parts::Run() {

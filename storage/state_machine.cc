@@ -381,6 +381,7 @@ absl::Status StateMachine::Checkpoint(const std::string& dir) const {
   return for_any_thread_.Get()->engine().Checkpoint(dir);
 }
 
+EngineUsage StateMachine::Usage() const { return for_any_thread_.Get()->engine().Usage(); }
 uint64_t StateMachine::DiskBytes() const { return for_any_thread_.Get()->engine().DiskBytes(); }
 bool StateMachine::WouldStall() const { return rep_->engine().WouldStall(); }
 

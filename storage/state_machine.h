@@ -13,10 +13,10 @@
 //
 // Reading: Snapshot() pins a state that any thread may read.
 //
-// Threads: Snapshot(), DiskBytes() and StartDefragment() may be called from any thread at any time,
-// also during Apply, and never wait for a running write of the engine. Checkpoint() may be called
-// from any thread, and waits for the disk. The other functions may be called only by the thread
-// that applies.
+// Threads: Snapshot(), DiskBytes(), Usage() and StartDefragment() may be called from any thread at
+// any time, also during Apply, and never wait for a running write of the engine. Checkpoint() may
+// be called from any thread, and waits for the disk. The other functions may be called only by the
+// thread that applies.
 
 #include <cstdint>
 #include <deque>
@@ -142,9 +142,10 @@ class StateMachine {
   void CompactStep(int64_t steps_max = INT64_MAX);
 
   // Starts to free the disk space of deleted data in the background, and returns at once.
-  // StartDefragment and DiskBytes may be called from any thread.
+  // StartDefragment, DiskBytes and Usage may be called from any thread.
   void StartDefragment();
   uint64_t DiskBytes() const;
+  EngineUsage Usage() const;
 
   // Makes a copy of the state, as of now or later, in the new directory `dir` (Engine::Checkpoint).
   // From any thread; waits for the disk.

@@ -17,8 +17,8 @@
 // with exit code 66; Scan and the functions that open an engine return DataLoss instead.
 //
 // The owner must not write from two threads at once. Any thread may create and read views, and call
-// DiskBytes and StartReclaim. A view that is created while a batch is written contains all of the
-// batch or none of it.
+// DiskBytes, Usage and StartReclaim. A view that is created while a batch is written contains all
+// of the batch or none of it.
 
 #include <cstdint>
 #include <functional>
@@ -118,6 +118,18 @@ class View {
                                                 int64_t* skips_left = nullptr) const = 0;
 };
 
+// What an engine uses and does in the background, for metrics.
+struct EngineUsage {
+  uint64_t write_buffer_bytes = 0;
+  uint64_t block_cache_bytes = 0;
+  uint64_t files = 0;              // table files
+  uint64_t first_level_files = 0;  // of these, the ones that flushes wrote
+  uint64_t compaction_bytes = 0;   // that compactions should write again, estimated
+  uint64_t flushes = 0;            // that run now
+  uint64_t compactions = 0;
+  bool slows_writes = false;  // until compactions have caught up
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -168,6 +180,7 @@ class Engine {
   }
 
   virtual uint64_t DiskBytes() const = 0;  // disk space in use, estimated
+  virtual EngineUsage Usage() const { return {}; }
   // Whether the next write may wait for compactions. Then write on a thread that may block.
   virtual bool WouldStall() const = 0;
 };

@@ -30,6 +30,7 @@
 #include "rocksdb/write_batch.h"
 #include "storage/base/exit_code.h"
 #include "storage/engine/rocks_env.h"
+#include "storage/engine/rocks_usage.h"
 
 namespace raftkv {
 namespace {
@@ -445,12 +446,10 @@ class RocksEngine final : public Engine {
     return files + memory;
   }
 
+  EngineUsage Usage() const override { return UsageOf(&db_); }
   bool WouldStall() const override {
     if (listener_->when_full() != nullptr && listener_->when_full()->waits()) return true;
-    uint64_t stopped = 0, delayed = 0;
-    db_.GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped);
-    db_.GetIntProperty(rocksdb::DB::Properties::kActualDelayedWriteRate, &delayed);
-    return stopped != 0 || delayed != 0;
+    return SlowsWrites(&db_);
   }
 
  private:

@@ -117,6 +117,7 @@ class LogStore final : public raft::LogReader {
 
   uint64_t synced_batches() const { return synced_batches_; }  // since Open
   uint64_t DiskBytes() const { return engine_->DiskBytes(); }
+  EngineUsage Usage() const { return engine_->Usage(); }
   bool WouldStall() const { return engine_->WouldStall(); }
 
  private:

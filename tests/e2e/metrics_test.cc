@@ -52,6 +52,18 @@ TEST(Metrics, SayWhatAMemberDoes) {
   EXPECT_GE(value("etcd_disk_wal_fsync_duration_seconds_count"), 1);
   EXPECT_GT(value("etcd_disk_wal_fsync_duration_seconds_sum"), 0);
   EXPECT_GE(value("raftkv_apply_duration_seconds_count"), 1);
+  for (const char* db : {"log", "state"}) {
+    const std::string label = absl::StrCat("{db=\"", db, "\"}");
+    EXPECT_GT(value("raftkv_rocksdb_write_buffer_bytes" + label), 0) << db;
+    EXPECT_GE(value("raftkv_rocksdb_files" + label),
+              value("raftkv_rocksdb_first_level_files" + label));
+    EXPECT_GE(value("raftkv_rocksdb_first_level_files" + label), 0);
+    EXPECT_GE(value("raftkv_rocksdb_block_cache_bytes" + label), 0);
+    EXPECT_GE(value("raftkv_rocksdb_pending_compaction_bytes" + label), 0);
+    EXPECT_EQ(value("raftkv_rocksdb_running_compactions" + label), 0);
+    EXPECT_GE(value("raftkv_rocksdb_running_flushes" + label), 0);
+    EXPECT_EQ(value("raftkv_rocksdb_slows_writes" + label), 0);
+  }
   EXPECT_EQ(value("raftkv_members"), 3);
   EXPECT_EQ(value("raftkv_halted"), 0);
   const std::string put = R"({grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_type="unary")";
