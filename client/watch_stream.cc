@@ -27,7 +27,7 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 // After this time without a connection, the next endpoint starts to connect too.
 constexpr absl::Duration kDialDelay = absl::Milliseconds(50);
-// The part of request_timeout for which the first endpoint may leave the create request unanswered.
+// The first endpoint has 1 / kPatienceShare of request_timeout to create the watch.
 constexpr int kPatienceShare = 8;
 
 }  // namespace

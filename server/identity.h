@@ -29,8 +29,8 @@ std::vector<std::string> Differences(const Config& given, size_t self, raft::Mem
 // which are derived from the peer URLs of the first start (config.h).
 std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity);
 
-// What a start would log or answer about the differences, as far as the state in the data directory
-// tells. Changes nothing.
+// The warnings and errors that a start would give about differences between the config file and the
+// members in the stored state. Called by --check-config. Changes nothing.
 std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir);
 
 // Logs the differences. An error if the file was edited before the log had the members.

@@ -264,11 +264,11 @@ void Metrics::AddEngines(const MemberFacts& facts, Families* to) const {
   add("raftkv_rocksdb_files", "Table files.", &EngineUsage::files);
   add("raftkv_rocksdb_first_level_files", "Table files of the first level, which flushes write.",
       &EngineUsage::first_level_files);
-  add("raftkv_rocksdb_pending_compaction_bytes", "What compactions should write again, estimated.",
-      &EngineUsage::compaction_bytes);
-  add("raftkv_rocksdb_running_flushes", "Flushes that run now.", &EngineUsage::flushes);
-  add("raftkv_rocksdb_running_compactions", "Compactions that run now.", &EngineUsage::compactions);
-  add("raftkv_rocksdb_slows_writes", "Whether writes wait for compactions.",
+  add("raftkv_rocksdb_pending_compaction_bytes",
+      "Estimated bytes that pending compactions will rewrite.", &EngineUsage::compaction_bytes);
+  add("raftkv_rocksdb_running_flushes", "Running flushes.", &EngineUsage::flushes);
+  add("raftkv_rocksdb_running_compactions", "Running compactions.", &EngineUsage::compactions);
+  add("raftkv_rocksdb_slows_writes", "Whether RocksDB delays or stops writes.",
       &EngineUsage::slows_writes);
 }
 

@@ -93,10 +93,11 @@ void AddFieldOfTests() {
 absl::Status CheckFileLimit() {
   const size_t files = FileLimit();
   if (files >= kFilesMin) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "this process may open ", files, " files, and needs at least ", kFilesMin,
-      ", because each connection is one, too; raise the limit: ulimit -n, or LimitNOFILE in a unit "
-      "of systemd"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("this process may open ", files, " files, and needs at least ", kFilesMin,
+                   ", because connections use file descriptors, too; raise the limit: ulimit -n, "
+                   "or LimitNOFILE in a unit "
+                   "of systemd"));
 }
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,

@@ -37,6 +37,11 @@ int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
 }
 
+// The end of a range whose last key has this number.
+std::string After(const LoadOptions& options, uint64_t number) {
+  return KeyOf(options, number) + '\0';
+}
+
 // The method that a verb calls.
 const char* NameOf(Verb verb) {
   switch (verb) {
@@ -212,7 +217,7 @@ class Worker {
       case Verb::kGet:
         range_.set_key(KeyOf(run_.options, number_));
         if (keys_ > 1) {
-          range_.set_range_end(KeyOf(run_.options, number_ + static_cast<uint64_t>(keys_)));
+          range_.set_range_end(After(run_.options, number_ + static_cast<uint64_t>(keys_) - 1));
         }
         range_call_ = connection_.kv->AsyncRange(&*context_, range_, &queue_);
         return range_call_->Finish(&range_response_, &status_, this);
@@ -374,7 +379,7 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
                                        .request_timeout = options.request_timeout});
   if (!client.ok()) return client.status();
   const auto present = (*client)->Range(
-      Keys::Range(KeyOf(options, 0), KeyOf(options, options.key_space)), {.count_only = true});
+      Keys::Range(KeyOf(options, 0), After(options, options.key_space - 1)), {.count_only = true});
   if (!present.ok()) return present.status();
   if (present->count >= options.key_space) return absl::OkStatus();
   LoadOptions wide = options;

@@ -386,7 +386,7 @@ void AddVerb(CLI::App& bench, const char* name, const char* what,
     AddNumber(*app, "--keys", load.keys_per_operation,
               load.verb == Verb::kGet ? "consecutive keys that one operation reads"
                                       : "consecutive keys that one operation writes, in a\n"
-                                        "transaction")
+                                        "transaction (the service's limit: usually 128)")
         ->capture_default_str();
   }
   if (load.verb == Verb::kMix) {

@@ -44,9 +44,9 @@ std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
                                                       raft::Index applied) const {
   if (by_deadline_.empty() || by_deadline_.begin()->first > now) return std::nullopt;
   if (now < first_expiry_ || proposed_ > applied) return std::nullopt;
-  const absl::Duration late = std::min(now - by_deadline_.begin()->first, kHurry);
+  const absl::Duration late = std::min(now - by_deadline_.begin()->first, kLateMax);
   const int size = kExpiredTogether + static_cast<int>((kExpiredTogetherMax - kExpiredTogether) *
-                                                       absl::FDivDuration(late, kHurry));
+                                                       absl::FDivDuration(late, kLateMax));
   proto::Command command;
   proto::ExpireLeases& expire = *command.mutable_expire_leases();
   for (const auto& [deadline, id] : by_deadline_) {

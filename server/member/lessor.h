@@ -37,12 +37,12 @@ namespace raftkv {
 
 class Lessor {
  public:
-  // How many leases one entry may expire: kExpiredTogether if they are on time, up to
-  // kExpiredTogetherMax if the oldest one is late by kHurry or more. Other requests wait while an
-  // entry is applied, so entries are small until leases would be too late.
+  // How many leases one entry may expire: kExpiredTogether if they are on time. It grows linearly
+  // with the lateness of the oldest one, to kExpiredTogetherMax at kLateMax. Other requests wait
+  // while an entry is applied, so entries are small until leases would be too late.
   static constexpr int kExpiredTogether = 100;
   static constexpr int kExpiredTogetherMax = 500;
-  static constexpr absl::Duration kHurry = absl::Milliseconds(500);
+  static constexpr absl::Duration kLateMax = absl::Milliseconds(500);
 
   // `changes`: what was applied since the last call.
   void OnApplied(const LeaseChanges& changes, MonotonicTime now);

@@ -83,7 +83,8 @@ struct Diverged {
   std::optional<uint64_t> majority;
 };
 
-// The process that sends a message.
+// The process that sends a message. The handshake fills it in for a received message, and Outbox
+// for its own.
 struct Sender {
   raft::MemberId id = raft::kNobody;
   std::string store_id = {};                      // of its data directory

@@ -17,7 +17,7 @@ constexpr absl::string_view kCloses =
     "it closes the connection: it expects TLS, is not a member of raftkv, or has too many "
     "connections";
 
-// The first one that matches counts.
+// The first phrase that the text contains decides.
 constexpr std::array kNotConnected = {
     Phrase{"Connection refused", "connection refused: no process listens there"},
     Phrase{"contacting DNS servers", "its name cannot be looked up: no name server answers"},
@@ -47,6 +47,7 @@ constexpr std::array kLost = {
 
 template <size_t kSize>
 std::string CauseIn(const std::array<Phrase, kSize>& phrases, const std::string& message) {
+  if (absl::StartsWith(message, "etcdserver: ")) return message;  // the other side answered
   for (const Phrase& phrase : phrases) {
     if (absl::StrContains(message, phrase.part)) return std::string(phrase.cause);
   }

@@ -1,8 +1,8 @@
 #ifndef RAFTKV_SERVER_PEER_CAUSE_H_
 #define RAFTKV_SERVER_PEER_CAUSE_H_
 
-// Why a call that this member made failed in the transport, in words for the log. gRPC tells it in
-// texts that name its own parts; a text that is not known here is returned as it is.
+// Translates gRPC's error texts about connections into plain causes for log lines. Returns a text
+// that is not known here, and an answer of etcd's API, unchanged.
 
 #include <grpcpp/support/status.h>
 
@@ -10,7 +10,7 @@
 
 namespace raftkv {
 
-// Why there is no connection. `status`: of a call that was never answered.
+// Why there is no connection.
 std::string WhyNotConnected(const grpc::Status& status);
 
 // Why a connection that worked ended.

@@ -186,6 +186,9 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
   if (closing()) return;
   std::map<raft::MemberId, PeerAddress> wanted;
   for (const PeerAddress& peer : peers) wanted[peer.id] = peer;
+  // Before Connect: members of the config file that the log does not have.
+  if (queue_ == nullptr)
+    std::erase_if(peers_, [&](auto& peer) { return !wanted.contains(peer.first); });
   for (auto& [id, peer] : peers_) {
     const auto found = wanted.find(id);
     if (peer.stub == nullptr) continue;

@@ -124,10 +124,10 @@ struct EngineUsage {
   uint64_t block_cache_bytes = 0;
   uint64_t files = 0;              // table files
   uint64_t first_level_files = 0;  // of these, the ones that flushes wrote
-  uint64_t compaction_bytes = 0;   // that compactions should write again, estimated
-  uint64_t flushes = 0;            // that run now
-  uint64_t compactions = 0;
-  bool slows_writes = false;  // until compactions have caught up
+  uint64_t compaction_bytes = 0;   // estimated bytes that pending compactions will rewrite
+  uint64_t flushes = 0;            // running
+  uint64_t compactions = 0;        // running
+  bool slows_writes = false;       // RocksDB delays or stops writes
 };
 
 class Engine {

@@ -516,10 +516,11 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   } else {
     r.write_buffer_size = buffer / 2;
     r.max_write_buffer_number = 4;
-    // Each compaction writes the second level again (docs/decisions/0026; LowBytes depends on it).
+    // A compaction of the first level rewrites the whole second level, so it starts late
+    // (docs/decisions/0026). LowBytes (disk_space.h) reserves space for 8 files.
     r.level0_file_num_compaction_trigger = 8;
     r.level0_slowdown_writes_trigger = 24;
-    r.avoid_flush_during_shutdown = true;  // as at a crash, so that each start recovers
+    r.avoid_flush_during_shutdown = true;  // as at a crash: each start recovers
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<Prefixes>(o.filter_prefix, "raftkv.VersionPrefixes");
     }

@@ -9,7 +9,8 @@ class DB;
 
 namespace raftkv {
 
-// Asks RocksDB for some of its properties. From any thread.
+// Reads RocksDB's properties for Engine::Usage. From any thread; it locks the database's mutex for
+// a moment.
 EngineUsage UsageOf(rocksdb::DB* db);
 // EngineUsage::slows_writes alone.
 bool SlowsWrites(rocksdb::DB* db);

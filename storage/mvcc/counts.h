@@ -8,7 +8,8 @@
 //   begins, number of dead keys (absent: 0)
 //
 // The sum over all blocks is exact in every view, because a batch that creates or deletes keys also
-// writes the new counts. A reader adds up the blocks within its range and walks the two ends.
+// writes the new counts. A reader adds up the blocks within its range and walks the two ends. Reads
+// also use the blocks to skip deleted keys (AfterDeadBlocks).
 //
 // A key is dead while its newest version is a tombstone that compaction has not removed. A walk has
 // to pass dead keys too. So a block is split when its live and dead keys together are too many, and
@@ -17,7 +18,7 @@
 // keys were counted, until those keys are compacted. Keys that compaction removed completely are in
 // no block, though RocksDB may have to pass them for some more seconds (rocks_engine.cc).
 //
-// The writer keeps all blocks in memory: some 130 bytes for 180 keys. An overwrite changes no
+// The writer keeps all blocks in memory: some 130 bytes for 700 keys. An overwrite changes no
 // block, and a deletion makes none larger. A block is too large if it has more than kBlockKeys
 // keys, or if this process has created more than kBlockKeyBytes of keys in it. After each batch a
 // few blocks that are too large are split, in a small batch of their own. Where blocks are split is
@@ -37,9 +38,10 @@
 
 namespace raftkv::mvcc {
 
-// A count over n keys, live or dead, adds up about n / 180 blocks and walks about 180 keys at its
-// ends. At 30,000 keys, these two cost about the same.
-inline constexpr int64_t kBlockKeys = 256;
+// A count over n keys, live or dead, adds up about n / 700 blocks and walks about 700 keys at its
+// ends. At half a million keys, these two cost about the same. Smaller blocks would make a count of
+// very many keys more expensive than what an entry is charged for it (Rules::count_block_keys).
+inline constexpr int64_t kBlockKeys = 1024;
 inline constexpr size_t kBlockKeyBytes = 4 << 20;
 
 // The table in memory and its changes. Owned by Writer.
@@ -88,8 +90,8 @@ bool AddLiveKeys(std::string_view record, int64_t* keys);
 
 // Where the first block that has live keys begins, if it is after `prefix`. If the block with
 // `prefix` has live keys, or if the meter is over: `prefix`. If all blocks from there on have none:
-// the end of the table of versions. Only for a settled view (range.h), because an entry saves its
-// counts last.
+// the end of the table of versions. Only for a settled view (range.h), because during an
+// entry the saved counts do not contain its changes yet.
 std::string AfterDeadBlocks(const View& view, const std::string& prefix, Meter* meter);
 
 // The number of live keys of the range at `revision`, which is at most `newest` and can be read.

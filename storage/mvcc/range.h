@@ -68,7 +68,7 @@ struct ReadState {
   const View& view;
   Revision revision;     // the newest
   Revision compacted;    // the oldest that can be read; -1: all can
-  bool settled = false;  // the view is not changed by an entry that is being applied
+  bool settled = false;  // the view contains only complete batches, so counts match its keys
 };
 
 // What a key and its value are charged in an answer, in bytes.

@@ -34,7 +34,7 @@ class Members {
     etcdserverpb::Member info;
     bool votes = false;
     // It has told its name. Each member does so once its data directory has the permission to vote
-    // (first_start.h). Until then it could not help to elect a leader.
+    // (server/member/first_start.h). Until then it could not help to elect a leader.
     bool started = false;
 
     bool joining() const { return !votes && !info.islearner(); }

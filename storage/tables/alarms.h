@@ -28,7 +28,7 @@ class AlarmTable {
 
   const Alarms& alarms() const { return alarms_; }
 
-  // Those that are stored. DataLoss: a record is damaged.
+  // Reads all alarms from the engine. DataLoss: a record is damaged.
   static absl::StatusOr<Alarms> Read(const View& view);
 
  private:

@@ -188,8 +188,9 @@ TEST(LessorTest, ExpiresMoreTogetherTheLaterTheyAre) {
   };
   EXPECT_EQ(size(-absl::Nanoseconds(1)), 0);
   EXPECT_EQ(size(absl::ZeroDuration()), Lessor::kExpiredTogether);
-  EXPECT_EQ(size(Lessor::kHurry / 2), (Lessor::kExpiredTogether + Lessor::kExpiredTogetherMax) / 2);
-  EXPECT_EQ(size(Lessor::kHurry), Lessor::kExpiredTogetherMax);
+  EXPECT_EQ(size(Lessor::kLateMax / 2),
+            (Lessor::kExpiredTogether + Lessor::kExpiredTogetherMax) / 2);
+  EXPECT_EQ(size(Lessor::kLateMax), Lessor::kExpiredTogetherMax);
   EXPECT_EQ(size(absl::Minutes(1)), Lessor::kExpiredTogetherMax);
 }
 

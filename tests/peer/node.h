@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,9 @@ inline constexpr uint64_t kCluster = 77;
 
 // The peer port of one member, and the inputs that its member would get.
 struct Node {
-  Node(raft::MemberId self, PeerAddress other, const PeersOptions& options = {})
+  // `members`: the other members as the log has them at the start. None: it does not have them.
+  Node(raft::MemberId self, PeerAddress other, const PeersOptions& options = {},
+       const std::optional<std::vector<PeerAddress>>& members = std::nullopt)
       : peers(Options(self, std::move(other), options, Snapshots(options.snapshots)), &phase,
               [this](Input input) { inputs.push_back(std::move(input)); }) {
     poller.Start(&queue);
@@ -34,6 +37,7 @@ struct Node {
     EXPECT_TRUE(port.Listen("127.0.0.1:0").ok());
     address = absl::StrCat("127.0.0.1:", port.port());
     port.Start();
+    if (members) peers.SetPeers(*members);
     peers.Connect(&queue);
   }
 
