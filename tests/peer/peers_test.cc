@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "proto/command.pb.h"
 #include "tests/peer/node.h"
@@ -211,27 +210,6 @@ TEST(Peers, FollowTheMembers) {
   EXPECT_EQ(std::get<ForwardLost>(node.inputs.back()).unsent, (std::vector<uint64_t>{7}));
   ASSERT_TRUE(Eventually({&node, &first, &second}, [&] { return node.live() == 0; }));
   EXPECT_EQ(second.CountMessages<raft::Message>(), 2);
-}
-
-// A member that was removed may still be in the config file.
-TEST(Peers, OnlyTheMembersOfTheLogAreConnectedToAtAStart) {
-  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  const absl::Cleanup close_listener = [&] { close(listener); };
-  sockaddr_in bound = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-  socklen_t size = sizeof(bound);
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&bound), size), 0);
-  ASSERT_EQ(listen(listener, 8), 0);
-  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&bound), &size), 0);
-  const std::string removed = absl::StrCat("127.0.0.1:", ntohs(bound.sin_port));
-  Node other(2, {1, "n1", "127.0.0.1:1"});
-  const std::vector<PeerAddress> members = {{2, "n2", other.address}};
-  Node node(1, {3, "n3", removed}, {}, members);
-  for (int i = 0; i < 3; ++i) {  // a connection takes less than an answer from the other member
-    node.peers.Send(Append());
-    ASSERT_TRUE(
-        Eventually({&node, &other}, [&] { return other.CountMessages<raft::Message>() == i + 1; }));
-  }
-  EXPECT_LT(accept(listener, nullptr, nullptr), 0) << "a connection was made";
 }
 
 // A member that is behind may not know the sender yet, and must answer it (thesis §4.1).

@@ -1,9 +1,10 @@
-// What is logged while a peer cannot be connected to.
+// What is logged while a peer cannot be connected to, and who is connected to at a start.
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,6 +57,11 @@ class Port {
     close(fd_);
   }
   const std::string& address() const { return address_; }
+  // Whether somebody has connected, and nothing has accepted the connection.
+  bool has_connection() const {
+    pollfd one = {.fd = fd_, .events = POLLIN, .revents = 0};
+    return poll(&one, 1, 0) == 1;
+  }
 
  private:
   const int fd_;
@@ -142,6 +148,20 @@ TEST(WhyLost, NamesTheCauseInPlainWords) {
   EXPECT_EQ(WhyLost(Error("Socket closed")), "the other side closed it");
   EXPECT_EQ(WhyLost(Error("keepalive watchdog timeout")), "it does not answer any more");
   EXPECT_EQ(WhyLost(Error(Peers::kStopping)), "server stopped");
+}
+
+// A member that was removed may still be in the config file.
+TEST(FormerMember, IsNotConnectedToAtAStart) {
+  const Port removed(nullptr);
+  Node other(2, {1, "n1", "127.0.0.1:1"});
+  const std::vector<PeerAddress> members = {{2, "n2", other.address}};
+  Node node(1, {3, "n3", removed.address()}, {}, members);
+  for (int i = 1; i <= 3; ++i) {  // a connection takes less time than a message
+    node.peers.Send(Append());
+    ASSERT_TRUE(
+        Eventually({&node, &other}, [&] { return other.CountMessages<raft::Message>() == i; }));
+  }
+  EXPECT_FALSE(removed.has_connection());
 }
 
 }  // namespace
