@@ -1,23 +1,63 @@
 #include "server/force_new_cluster.h"
 
+#include <grpcpp/grpcpp.h>
+
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "glog/logging.h"
 #include "proto/command.pb.h"
+#include "proto/etcd/rpc.grpc.pb.h"
+#include "server/member_channel.h"
 #include "storage/data_dir/removal.h"
 #include "storage/rules/members.h"
 
 namespace raftkv {
 
-absl::Status MayForceNewCluster(const std::string& dir) {
-  const auto identity = ReadIdentity(dir);
+namespace {
+
+constexpr absl::Duration kStatusWaitMax = absl::Seconds(1);
+
+// Whether a member of the cluster that listens there knows a leader other than `self`.
+bool HasLeader(const std::string& client_url, const Identity& self) {
+  const auto stub = etcdserverpb::Maintenance::NewStub(ChannelToMember(client_url));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kStatusWaitMax));
+  etcdserverpb::StatusResponse status;
+  return stub->Status(&context, {}, &status).ok() &&
+         status.header().cluster_id() == self.cluster_id && status.leader() != raft::kNobody &&
+         status.leader() != self.member_id;
+}
+
+}  // namespace
+
+absl::Status MayForceNewCluster(const Config& config, const MemberConfig& self) {
+  const auto identity = ReadIdentity(self.data_dir);
   if (!identity.ok()) return identity.status();
-  if (identity->has_value()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "--force-new-cluster: ", dir,
-      " has no data of a member: check that its disk is mounted, and that the working directory "
-      "and data_dir are right; or use the directory of another member"));
+  if (!identity->has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--force-new-cluster: ", self.data_dir,
+        " has no data of a member: check that its disk is mounted, and that the working directory "
+        "and data_dir are right; or use the directory of another member"));
+  }
+  std::set<std::string> urls;
+  for (const MemberConfig& member : config.members) urls.insert(member.client_url);
+  const Members members = ReadMembers(self.data_dir);
+  for (const auto& [id, member] : members.all()) {
+    urls.insert(member.info.clienturls().begin(), member.info.clienturls().end());
+  }
+  urls.erase(self.client_url);
+  for (const std::string& url : urls) {
+    if (!HasLeader(url, **identity)) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--force-new-cluster: the cluster serves without this member: ", url,
+        " has a leader. There would be two clusters with the same id. Start this member without "
+        "the flag; or, to give up the other members' data, stop them first"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ForceNewCluster(const std::string& dir, const std::string& peer_url,

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "config/config.h"
 #include "storage/data_dir/data_dir.h"
 
 namespace raftkv {
@@ -22,9 +23,11 @@ namespace raftkv {
 absl::Status ForceNewCluster(const std::string& dir, const std::string& peer_url,
                              DataDir* data_dir);
 
-// Called before the directory is opened, which would create it. FailedPrecondition: it has no data
-// of a member.
-absl::Status MayForceNewCluster(const std::string& dir);
+// Called before the directory is opened, which would create it. Asks the other members that the
+// config file and the stored state name, each for at most a second. FailedPrecondition: the
+// directory has no data of a member; or the others have a leader, so they serve, and this member
+// would be a second cluster with the same id.
+absl::Status MayForceNewCluster(const Config& config, const MemberConfig& self);
 
 }  // namespace raftkv
 

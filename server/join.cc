@@ -13,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "config/url.h"
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
 #include "server/clock.h"
+#include "server/member_channel.h"
 #include "server/peer/cause.h"
 
 namespace raftkv {
@@ -32,10 +32,7 @@ constexpr absl::Duration kPause = absl::Milliseconds(500);
 
 // The answer is linearizable: it has every change that was acknowledged before.
 grpc::Status Ask(const MemberConfig& member, MemberListResponse* response) {
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  const auto stub = etcdserverpb::Cluster::NewStub(grpc::CreateCustomChannel(
-      HostPort(member.client_url), grpc::InsecureChannelCredentials(), args));
+  const auto stub = etcdserverpb::Cluster::NewStub(ChannelToMember(member.client_url));
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + kOneAnswer));
   MemberListRequest request;
@@ -64,8 +61,7 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
     return absl::FailedPreconditionError(absl::StrFormat(
         "member %x with peer_url %s has run before, with another data directory: start it with "
         "that directory, or replace the member: raftkv member replace %x NEW, where NEW has "
-        "another "
-        "peer_url",
+        "another peer_url",
         member.id(), self.peer_url, member.id()));
   }
   return absl::FailedPreconditionError(absl::StrCat(

@@ -419,7 +419,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
   // Check the ports first, so that a wrong URL leaves no new directory behind.
   if (absl::Status s = CheckPorts(ListenUrls(member)); !s.ok()) return s;
   if (options.force_new_cluster) {
-    if (absl::Status s = MayForceNewCluster(member.data_dir); !s.ok()) {
+    if (absl::Status s = MayForceNewCluster(config, member); !s.ok()) {
       return ExplainDataDirError(s, config, member);
     }
   }

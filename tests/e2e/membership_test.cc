@@ -424,6 +424,21 @@ TEST_F(Membership, TheLastMemberIsForcedToGoOn) {
   EXPECT_EQ(cluster_.process(1).Wait(kWaitMax), 0) << "another one is told that it was removed";
 }
 
+// It would be a second cluster with the same id.
+TEST_F(Membership, ForcingANewClusterIsRejectedWhileTheOthersServe) {
+  ASSERT_TRUE(cluster_.Put(0, "k", "v").ok());
+  ASSERT_TRUE(cluster_.Terminate(2).has_value());
+  ASSERT_TRUE(Eventually(kWaitMax, [&] { return cluster_.Put(0, "k", "v2").ok(); }));
+  Command command = cluster_.ServerCommand(2);
+  command.argv.push_back("--force-new-cluster");
+  const Finished forced = RunToEnd(command);
+  EXPECT_EQ(forced.exit_code, 2);
+  EXPECT_THAT(forced.err, HasSubstr("the cluster serves without this member: http://"));
+  cluster_.Start(2);
+  EXPECT_TRUE(cluster_.MembersAreEqual());
+  EXPECT_EQ(cluster_.Get(2, "k").response.kvs(0).value(), "v2");
+}
+
 // Only directories of removed members are left: of one that the others told, and of one that has
 // its removal in its log.
 TEST_F(Membership, ARemovedMemberIsForcedToGoOnIfNothingElseIsLeft) {
