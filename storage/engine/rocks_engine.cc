@@ -488,6 +488,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.max_background_jobs = 2;  // one flushes, one compacts (rocks_env.h); Listener needs that
   r.allow_concurrent_memtable_write = false;
   r.recycle_log_file_num = 0;
+  r.max_open_files = OpenFilesMax();
   r.info_log = std::make_shared<NoLog>();
   r.stats_dump_period_sec = 0;
   r.stats_persist_period_sec = 0;

@@ -5,7 +5,10 @@
 #include <rocksdb/system_clock.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <utility>
+
+#include "glog/logging.h"
 
 namespace raftkv {
 
@@ -80,6 +83,13 @@ struct Envs {
 };
 
 }  // namespace
+
+int OpenFilesMax() {
+  constexpr rlim_t kMax = 4096;
+  rlimit limit = {};
+  PCHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0) << "getrlimit";
+  return static_cast<int>(std::min(kMax, limit.rlim_cur / 8));
+}
 
 rocksdb::Env* RocksEnv(Durability durability) {
   static Envs* const envs = new Envs;

@@ -24,6 +24,10 @@ namespace raftkv {
 // gets about a quarter of one, so that compactions keep up with the writes.
 inline constexpr int kStateCompactionNice = 5;
 
+// How many table files an engine keeps open: an eighth of the limit of the process, at most 4,096.
+// So however large the store is, file descriptors are left for new files and for connections.
+int OpenFilesMax();
+
 // Returns the instance for the log (kSynced) or for state machines (kFlushed). It lives as long as
 // the process.
 rocksdb::Env* RocksEnv(Durability durability);

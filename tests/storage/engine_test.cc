@@ -5,16 +5,20 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
+#include "storage/base/files.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/engine/rocks_env.h"
@@ -53,10 +57,32 @@ class RocksRig {
     return *std::move(engine);
   }
   void Crash(std::unique_ptr<Engine>* engine) { engine->reset(); }
+  std::string path() const { return dir_ / "db"; }
 
  private:
   TempDir dir_;
 };
+
+// Else a large store would use up the file descriptors, and the next flush would end the process.
+TEST(RocksEnv, AnEngineKeepsAPartOfTheFileDescriptorsFree) {
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const absl::Cleanup restore = [&] { setrlimit(RLIMIT_NOFILE, &before); };
+  const rlimit low = {.rlim_cur = 1024, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  EXPECT_EQ(OpenFilesMax(), 128);
+  RocksRig rig;
+  const std::unique_ptr<Engine> engine = rig.Open(Durability::kFlushed);
+  int found = 0;
+  for (const auto& file : std::filesystem::directory_iterator(rig.path())) {
+    if (!absl::StartsWith(file.path().filename().string(), "OPTIONS-")) continue;
+    ++found;
+    const absl::StatusOr<std::string> text = ReadFile(file.path());
+    ASSERT_TRUE(text.ok());
+    EXPECT_TRUE(absl::StrContains(*text, "max_open_files=128\n"));
+  }
+  EXPECT_GE(found, 1);
+}
 
 // The state machine's threads are all at work. A flush of the log does not wait for them.
 TEST(RocksEnv, LogAndStateMachineHaveThreadsOfTheirOwn) {
