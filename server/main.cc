@@ -15,6 +15,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
@@ -237,23 +238,29 @@ void AddOptions(CLI::App& app, Arguments* to) {
       });
   app.add_option("-n,--member", to->member,
                  "the member of the file to run: its name or 1-based number");
-  app.add_flag(
+  CLI::Option* check = app.add_flag(
       "--check-config", to->check,
       "check the file, and with -n the member's data directory, print the result and exit");
-  app.add_flag(
+  CLI::Option* join = app.add_flag(
       "--join", to->start.join,
       "at the first start: join a running cluster, after raftkv member add; [cluster] state "
       "= \"existing\" means the same");
-  app.add_flag(
+  CLI::Option* force = app.add_flag(
       "--force-new-cluster", to->start.force_new_cluster,
       "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
+  force->excludes(join);
   CLI::Option* from = app.add_option(
       "--restore", to->restore.file,
       "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");
+  from->excludes(check)->excludes(join)->excludes(force);
   app.add_option("--bump-revision", to->restore.bump_revision,
                  "with --restore and --mark-compacted: raise the revision by this number")
       ->needs(from)
-      ->check(CLI::PositiveNumber);
+      ->check([](const std::string& text) {
+        int64_t number = 0;
+        const bool good = absl::SimpleAtoi(text, &number) && number > 0;
+        return good ? "" : absl::StrCat(text, " is not a number from 1 on");
+      });
   app.add_flag("--mark-compacted", to->restore.mark_compacted,
                "with --bump-revision: compact all revisions of the backup")
       ->needs(from);

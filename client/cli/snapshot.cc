@@ -148,6 +148,7 @@ struct RestoreWords {
   std::string file;
   std::string config;
   std::string member;
+  const CLI::Option* bump = nullptr;
   int64_t bump_revision = 0;
   bool mark_compacted = false;
 };
@@ -163,7 +164,7 @@ int Restore(const RestoreWords& words, const Context& context) {
   std::vector<std::string> arguments = {"raftkv-server", "--restore", words.file, "-c",
                                         words.config};
   if (!words.member.empty()) arguments.insert(arguments.end(), {"-n", words.member});
-  if (words.bump_revision > 0) {
+  if (words.bump->count() > 0) {
     arguments.insert(arguments.end(), {"--bump-revision", absl::StrCat(words.bump_revision)});
   }
   if (words.mark_compacted) arguments.emplace_back("--mark-compacted");
@@ -203,8 +204,8 @@ void AddSnapshotVerbs(CLI::App& app, Context& context) {
   restore->add_option("file", words->file, "the backup")->required();
   restore->add_option("-c,--config", words->config, "the TOML file of the new cluster");
   restore->add_option("-n,--member", words->member, "the member: its name or 1-based number");
-  AddNumber(*restore, "--bump-revision", words->bump_revision,
-            "raise the revision by this number; needs --mark-compacted");
+  words->bump = AddNumber(*restore, "--bump-revision", words->bump_revision,
+                          "raise the revision by this number; needs --mark-compacted");
   restore->add_flag("--mark-compacted", words->mark_compacted,
                     "compact all revisions of the backup, so that watches of the old cluster end");
   context.OnVerb(restore, [&context, words] { return Restore(*words, context); });

@@ -385,6 +385,18 @@ TEST_F(Rejections, WrongConfigurations) {
   ExpectRejected(RunServer({"-c", path, "-n", "4"}), kBadInput, {"4"});
   ExpectRejected(RunServer({"-n", "n1"}), kBadInput, {"no config file", "-n", "-c FILE"});
   ExpectRejected(RunServer({"--check-config"}), kBadInput, {"no config file", "-c FILE"});
+  const std::vector<std::string> restore = {"-c", path, "-n", "n1", "--restore", "f"};
+  const auto with = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), restore.begin(), restore.end());
+    return RunServer(flags);
+  };
+  for (const char* flag : {"--join", "--force-new-cluster", "--check-config"}) {
+    ExpectRejected(with({flag}), kBadInput, {"--restore", flag, "excludes"});
+  }
+  ExpectRejected(RunServer({"-c", path, "-n", "n1", "--join", "--force-new-cluster"}), kBadInput,
+                 {"--join", "--force-new-cluster", "excludes"});
+  ExpectRejected(with({"--mark-compacted", "--bump-revision", "0"}), kBadInput,
+                 {"--bump-revision", "0 is not a number from 1 on"});
   ExpectRejected(RunServer({"--data-dir", "/x"}), kBadInput,
                  {"unknown flag --data-dir; settings are in the config file: data_dir", "--help"});
   ExpectRejected(RunServer({"--advertise-client-urls=http://h:1"}), kBadInput,
