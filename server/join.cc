@@ -72,6 +72,12 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
 }  // namespace
 
 absl::StatusOr<JoinedCluster> AskCluster(const Config& config, const MemberConfig& self) {
+  if (config.members.size() == 1) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "member ", self.name,
+        " is to join a running cluster, and the config file names no other "
+        "member that it could ask: add a [[member]] with name, client_url and peer_url of one"));
+  }
   std::string last;
   std::set<std::string> said;
   for (const MonotonicTime end = MonotonicNow() + kAskFor; MonotonicNow() < end;) {

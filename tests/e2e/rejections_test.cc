@@ -395,6 +395,13 @@ TEST_F(Rejections, WrongConfigurations) {
   }
   ExpectRejected(RunServer({"-c", path, "-n", "n1", "--join", "--force-new-cluster"}), kBadInput,
                  {"--join", "--force-new-cluster", "excludes"});
+  const std::string alone = cluster.dir() + "/alone.toml";
+  const std::vector<int> ports = FreePorts(2);
+  WriteFile(alone, absl::StrCat("[cluster]\nname = \"c\"\n[[member]]\nname = \"n1\"\n"
+                                "data_dir = \"alone\"\nclient_url = \"http://127.0.0.1:",
+                                ports[0], "\"\npeer_url = \"http://127.0.0.1:", ports[1], "\"\n"));
+  ExpectRejected(RunServer({"-c", alone, "-n", "n1", "--join"}, cluster.dir()), kBadInput,
+                 {"n1", "names no other member", "[[member]]"});
   ExpectRejected(with({"--mark-compacted", "--bump-revision", "0"}), kBadInput,
                  {"--bump-revision", "0 is not a number from 1 on"});
   ExpectRejected(RunServer({"--data-dir", "/x"}), kBadInput,
