@@ -115,6 +115,8 @@ void Peers::ReportFailure(Peer* peer) {
   }
   if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_CONNECTING) return;
   const int seconds = ++peer->seconds_failing - kFirstReportSeconds;
+  // Followers send nothing to each other, and only a call that fails tells the cause.
+  if (seconds == -1 && peer->last_failure.empty()) SendBody(peer, Hello{});
   if (seconds < 0 || seconds % kReportEachSeconds != 0 || peer->seconds_left > 0) return;
   LOG(WARNING) << "cannot connect to " << peer->address.name << " at " << peer->address.address
                << (peer->last_failure.empty() ? "" : ": ") << peer->last_failure

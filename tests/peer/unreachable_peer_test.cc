@@ -106,6 +106,16 @@ TEST(UnreachablePeer, IsLoggedOnceAndThenOnceAMinute) {
                                       "process listens there; trying again each second"));
 }
 
+TEST(UnreachablePeer, TheCauseIsLoggedWithoutMessagesToIt) {
+  LogLines lines;
+  Node node(1, kNobodyThere);
+  ASSERT_TRUE(Eventually({&node}, [&] {
+    node.peers.EverySecond();
+    return absl::StrContains(lines.text(), "cannot connect to n2");
+  }));
+  EXPECT_THAT(lines.text(), HasSubstr("cannot connect to n2 at 127.0.0.1:1: connection refused"));
+}
+
 TEST(UnreachablePeer, WhoseProcessHangsIsNamedSo) {
   const Port port(nullptr);
   EXPECT_TRUE(Logs(port.address(), "it accepts connections, but does not answer"));
