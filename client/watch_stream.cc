@@ -26,9 +26,9 @@ constexpr absl::Duration kBackoffMax = absl::Seconds(1);
 // called.
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 // After this time without a connection, the next endpoint starts to connect too.
-constexpr absl::Duration kDialDelay = absl::Milliseconds(50);
-// The first endpoint has 1 / kPatienceShare of request_timeout to create the watch.
-constexpr int kPatienceShare = 8;
+constexpr absl::Duration kNextEndpointDelay = absl::Milliseconds(50);
+// The first endpoint has 1 / kAttemptShare of request_timeout to create the watch.
+constexpr int kAttemptShare = 8;
 
 }  // namespace
 
@@ -41,7 +41,7 @@ Watcher::Impl::Impl(const Options* options, const std::vector<std::unique_ptr<En
       request_(std::move(request)),
       next_revision_(request_.start_revision()),
       backoff_(kBackoffMin),
-      patience_(options->request_timeout / kPatienceShare) {
+      attempt_limit_(options->request_timeout / kAttemptShare) {
   on_stop_.emplace(cancel, CancelIt{this});
 }
 
@@ -135,9 +135,9 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
   retry_at_ = Now() + backoff_ / static_cast<int64_t>(endpoints_.size());
   if (++attempts_ % endpoints_.size() == 0) {
     backoff_ = std::min(2 * backoff_, kBackoffMax);
-    patience_ = std::min(2 * patience_, options_.request_timeout);
+    attempt_limit_ = std::min(2 * attempt_limit_, options_.request_timeout);
   }
-  connection_ = Dial(deadline);
+  connection_ = ConnectToFirst(deadline);
   if (cancelled_) return Step::kOver;
   if (connection_ != nullptr) return Open();
   if (last_error_.ok()) last_error_ = NobodyReachable();
@@ -145,7 +145,7 @@ Watcher::Impl::Step Watcher::Impl::Connect(MonotonicTime deadline) {
   return Now() >= deadline ? Step::kDeadline : Step::kGoOn;
 }
 
-std::shared_ptr<Connection> Watcher::Impl::Dial(MonotonicTime deadline) {
+std::shared_ptr<Connection> Watcher::Impl::ConnectToFirst(MonotonicTime deadline) {
   const size_t count = endpoints_.size(), first = endpoint_;
   std::map<size_t, ConnectAttempt> attempts;  // by the index of the endpoint
   size_t started = 0;
@@ -155,7 +155,7 @@ std::shared_ptr<Connection> Watcher::Impl::Dial(MonotonicTime deadline) {
       const size_t i = (first + started++) % count;
       attempts.try_emplace(i, endpoints_[i].get(),
                            std::min(deadline, Now() + options_.dial_timeout));
-      start_at = Now() + kDialDelay;
+      start_at = Now() + kNextEndpointDelay;
     }
     for (auto it = attempts.begin(); it != attempts.end();) {
       auto& [i, attempt] = *it;
@@ -179,7 +179,7 @@ std::shared_ptr<Connection> Watcher::Impl::Dial(MonotonicTime deadline) {
 Watcher::Impl::Step Watcher::Impl::Open() {
   address_ = connection_->address;
   const bool others = endpoints_.size() > 1;
-  give_up_at_ = others ? Now() + patience_ : MonotonicTime::InfiniteFuture();
+  give_up_at_ = others ? Now() + attempt_limit_ : MonotonicTime::InfiniteFuture();
   auto context = std::make_unique<grpc::ClientContext>();
   context->AddMetadata("hasleader", "true");  // a member without a leader ends the stream
   call_ =
@@ -244,7 +244,7 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   if (response.created()) {
     created_ = true;
     backoff_ = kBackoffMin;
-    patience_ = options_.request_timeout / kPatienceShare;
+    attempt_limit_ = options_.request_timeout / kAttemptShare;
     retry_at_ = MonotonicTime::InfinitePast();
     last_error_ = absl::OkStatus();
     if (next_revision_ == 0) next_revision_ = response.header().revision() + 1;

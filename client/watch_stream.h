@@ -59,7 +59,7 @@ class Watcher::Impl {
   Step Connect(MonotonicTime deadline);
   // Connects to endpoint_ and, with delays, to the ones after it. Returns the first connection that
   // is ready; null if there is none, or after Cancel.
-  std::shared_ptr<Connection> Dial(MonotonicTime deadline);
+  std::shared_ptr<Connection> ConnectToFirst(MonotonicTime deadline);
   // Sends the create request on connection_.
   Step Open();
   // Reads the next response into response_.
@@ -90,7 +90,7 @@ class Watcher::Impl {
   absl::Status last_error_;  // of the last attempt
   MonotonicTime retry_at_ = MonotonicTime::InfinitePast();
   absl::Duration backoff_;
-  absl::Duration patience_;  // how long an attempt may take if there are other endpoints
+  absl::Duration attempt_limit_;  // how long an attempt may take if there are other endpoints
   MonotonicTime give_up_at_ = MonotonicTime::InfiniteFuture();  // the end of this attempt
 
   grpc::CompletionQueue queue_;

@@ -17,8 +17,6 @@
 namespace raftkv {
 namespace {
 
-using mvcc::kStateKey;
-
 // A flush is due when what has changed since the last one takes kFlushBytes in the write buffer, or
 // when the entries since then are larger than kFlushEntryBytes, or more than kFlushEntries. So a
 // flush begins before a write buffer is full (16 MiB, rocks_engine.cc), and files are as large as

@@ -406,9 +406,9 @@ void AddVerb(CLI::App& bench, const char* name, const char* what,
   app->add_flag("--histogram", arguments->histogram,
                 arguments->watches ? "print the delays of events as a histogram"
                                    : "print the latencies as a histogram");
-  app->callback([arguments, name, seconds, &context] {
+  context.OnVerb(app, [arguments, name, seconds, &context] {
     if (arguments->total > 0 && seconds->count() == 0) arguments->seconds = kSecondsMax;
-    context.verb = [arguments, name, &context] { return Bench(name, *arguments, context); };
+    return Bench(name, *arguments, context);
   });
 }
 

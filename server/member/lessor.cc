@@ -7,7 +7,7 @@
 namespace raftkv {
 
 void Lessor::OnApplied(const LeaseChanges& changes, MonotonicTime now) {
-  Leases before;
+  LeasesById before;
   if (changes.all) {
     before.swap(leases_);
     by_deadline_.clear();

@@ -69,8 +69,8 @@ class Lessor {
   };
   void Remove(int64_t id);
 
-  using Leases = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
-  Leases leases_;
+  using LeasesById = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
+  LeasesById leases_;
   std::set<std::pair<MonotonicTime, int64_t>> by_deadline_;
   MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
   raft::Index proposed_ = 0;

@@ -27,7 +27,7 @@ class Outbox {
 
   void Send(raft::MemberId to, decltype(PeerMessage::body) body) {
     self_.reached = log_->reached();
-    transport_->Send(PeerMessage::From(self_, to, std::move(body)));
+    transport_->Send({self_, to, std::move(body)});
   }
   void SendSnapshot(raft::MemberId to, raft::Term term) { transport_->SendSnapshot(to, term); }
   void StopSnapshots() { transport_->StopSnapshots(); }

@@ -206,10 +206,10 @@ void Replica::Handle(const ForwardQueueFull& full) {
 
 void Replica::Handle(PeerMessage message) {
   if (Rejects(message)) return;
-  contacts_.OnHeard(message.from, now_);
-  versions_.OnHeard(message.from, message.newest_version);
-  if (leads()) RecordStoreId(message.from, message.store_id);
-  std::visit([this, from = message.from](auto&& body) { HandleFrom(from, std::move(body)); },
+  contacts_.OnHeard(message.from.id, now_);
+  versions_.OnHeard(message.from.id, message.from.newest_version);
+  if (leads()) RecordStoreId(message.from.id, message.from.store_id);
+  std::visit([this, from = message.from.id](auto&& body) { HandleFrom(from, std::move(body)); },
              std::move(message.body));
 }
 
@@ -220,28 +220,28 @@ bool Replica::Rejects(const PeerMessage& message) {
     ++rejected_messages_;
     return true;
   }
-  if (members_.removed(message.from)) return RejectsRemoved(message);
-  if (!store_ids_.Differs(message.from, message.store_id)) return RejectsLife(message);
+  if (members_.removed(message.from.id)) return RejectsRemoved(message);
+  if (!store_ids_.Differs(message.from.id, message.from.store_id)) return RejectsLife(message);
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {  // so that the sender can log the reason
-    outbox_->Send(message.from, HelloReply{.store_id_rejected = true});
+    outbox_->Send(message.from.id, HelloReply{.store_id_rejected = true});
   }
-  outbox_->Report(PeerRejected{message.from});
+  outbox_->Report(PeerRejected{message.from.id});
   return true;
 }
 
 bool Replica::RejectsLife(const PeerMessage& message) {
   const PeerLives::Verdict verdict =
-      peer_lives_.OnHeard(message.from, message.boot_id, message.reached, now_);
+      peer_lives_.OnHeard(message.from.id, message.from.boot_id, message.from.reached, now_);
   if (verdict == PeerLives::Verdict::kOk) return false;
   ++rejected_messages_;
   const bool older = verdict == PeerLives::Verdict::kOlderCopy;
   // Its Hello may have come while this was still in doubt, so other messages are answered, too.
   if (older && !std::holds_alternative<HelloReply>(message.body)) {
-    outbox_->Send(message.from, HelloReply{.forgotten = peer_lives_.reached(message.from)});
+    outbox_->Send(message.from.id, HelloReply{.forgotten = peer_lives_.reached(message.from.id)});
   }
   outbox_->Report(PeerRejected{
-      message.from, older ? PeerRejected::Why::kOlderCopy : PeerRejected::Why::kReplaced});
+      message.from.id, older ? PeerRejected::Why::kOlderCopy : PeerRejected::Why::kReplaced});
   return true;
 }
 
@@ -255,9 +255,9 @@ bool Replica::RejectsRemoved(const PeerMessage& message) {
   }
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {
-    outbox_->Send(message.from, HelloReply{.removed = true});
+    outbox_->Send(message.from.id, HelloReply{.removed = true});
   } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
-    Decline(message.from, *proposal, {});
+    Decline(message.from.id, *proposal, {});
   }
   return true;
 }

@@ -58,8 +58,8 @@ void Replica::Handle(SnapshotArrived arrived) {
 }
 
 void Replica::StepSnapshot() {
-  contacts_.OnHeard(arrived_->message.from, now_);
-  versions_.OnHeard(arrived_->message.from, arrived_->message.newest_version);
+  contacts_.OnHeard(arrived_->message.from.id, now_);
+  versions_.OnHeard(arrived_->message.from.id, arrived_->message.from.newest_version);
   const raft::EntryId last = arrived_->snapshot->base().id;
   auto& message = std::get<raft::Message>(arrived_->message.body);
   raft::SnapshotMeta& meta = std::get<raft::InstallSnapshot>(message.body).meta;

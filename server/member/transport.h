@@ -95,20 +95,11 @@ struct Sender {
 };
 
 struct PeerMessage {
-  raft::MemberId from = raft::kNobody;
+  Sender from;
   raft::MemberId to = raft::kNobody;
-  std::string store_id;  // this and the fields after `body`: see Sender
   std::variant<raft::Message, ForwardedProposal, ForwardedProposalReply, Hello, HelloReply,
                DigestReport, Diverged>
       body;
-  ClusterVersion newest_version = kFirstVersion;
-  uint64_t boot_id = 0;
-  raft::Reached reached = {};
-
-  static PeerMessage From(const Sender& from, raft::MemberId to, decltype(body) body) {
-    return {from.id,      to,          from.store_id, std::move(body), from.newest_version,
-            from.boot_id, from.reached};
-  }
 };
 
 class Transport {

@@ -268,7 +268,7 @@ Peers::Peer* Peers::FindOrAdd(raft::MemberId id) {
 void Peers::Send(PeerMessage message) {
   Peer* to = Find(message.to);
   if (to == nullptr || closing()) return;
-  handshake_.SetReached(message.reached);
+  handshake_.SetReached(message.from.reached);
   std::visit([&](const auto& body) { SendBody(to, body); }, message.body);
 }
 
@@ -462,7 +462,7 @@ absl::Status Peers::OnForwardAnswer(const Sender& from, const proto::ForwardResp
 }
 
 void Peers::Post(const Sender& from, decltype(PeerMessage::body) body) {
-  post_(PeerMessage::From(from, options_.self, std::move(body)));
+  post_(PeerMessage{from, options_.self, std::move(body)});
 }
 
 absl::Status Peers::PostRaft(const Sender& from, absl::StatusOr<raft::Message> message) {

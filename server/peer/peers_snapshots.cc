@@ -164,8 +164,8 @@ void Peers::OnWritten(const Sender& from, const std::shared_ptr<Incoming>& in,
   in->handed_over = true;
   raft::Message message{from.id, options_.self, in->offer.term,
                         raft::InstallSnapshot{{.last = in->offer.manifest.base.id}}};
-  post_(SnapshotArrived{PeerMessage::From(from, options_.self, std::move(message)),
-                        std::move(received), [this, from, in](bool ok) {
+  post_(SnapshotArrived{PeerMessage{from, options_.self, std::move(message)}, std::move(received),
+                        [this, from, in](bool ok) {
                           Peer* peer = Find(from.id);
                           if (closing() || peer->incoming != in) return;
                           if (!ok)

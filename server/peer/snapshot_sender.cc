@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
-constexpr absl::Duration kLookInterval = absl::Milliseconds(50);  // whether it was cancelled
+constexpr absl::Duration kCancelCheckInterval = absl::Milliseconds(50);
 constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 // The receiver verifies all files before it answers the last chunk. It may be this slow.
 constexpr int64_t kSlowestVerifyBytesPerSecond = 4 << 20;
@@ -121,7 +121,7 @@ absl::Status SnapshotSender::Send() {
   // Connects before it takes the snapshot, because taking it costs a flush.
   const std::shared_ptr<grpc::Channel> channel = Connect(options_.address);
   const MonotonicTime connect_by = MonotonicNow() + kConnectTimeout;
-  while (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + kLookInterval))) {
+  while (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + kCancelCheckInterval))) {
     if (!Sleep(absl::ZeroDuration())) return absl::CancelledError("given up");
     if (MonotonicNow() < connect_by) continue;
     return absl::UnavailableError(absl::StrCat("cannot connect to ", options_.address));

@@ -21,6 +21,7 @@
 #include "storage/engine/rocks_engine.h"
 #include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
+#include "storage/tables/cluster_versions.h"
 #include "storage/tables/state.h"
 
 namespace raftkv {
@@ -66,7 +67,7 @@ absl::StatusOr<State> ReadState(const std::string& dir, bool verify, SnapshotCon
   options.durability = Durability::kFlushed;
   options.filter_prefix = mvcc::VersionFilterPrefix;
   options.cache_bytes = 1 << 20;
-  const std::string state_key = mvcc::kStateKey, version_key = mvcc::kClusterVersionKey;
+  const std::string state_key = kStateKey, version_key = ClusterVersionTable::kKey;
   const std::string counts(1, mvcc::kCountTable);
   bool found = false;
   State state;

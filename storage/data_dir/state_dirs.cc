@@ -143,12 +143,12 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenStateMachine(bool c
 
 Members StateDirs::ReadMembers() const {
   Members members;
-  const absl::Status status =
-      ScanClosedRocks({.dir = path(), .durability = Durability::kFlushed}, /*verify=*/false,
-                      {{std::string(1, mvcc::kMemberTable), mvcc::TableEnd(mvcc::kMemberTable)}},
-                      [&](std::string_view key, std::string_view value) {
-                        return MemberTable::ReadRow(key, value, &members);
-                      });
+  const absl::Status status = ScanClosedRocks(
+      {.dir = path(), .durability = Durability::kFlushed}, /*verify=*/false,
+      {{std::string(1, MemberTable::kLetter), mvcc::TableEnd(MemberTable::kLetter)}},
+      [&](std::string_view key, std::string_view value) {
+        return MemberTable::ReadRow(key, value, &members);
+      });
   return status.ok() ? members : Members();
 }
 

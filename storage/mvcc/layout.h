@@ -1,22 +1,15 @@
 #ifndef RAFTKV_STORAGE_MVCC_LAYOUT_H_
 #define RAFTKV_STORAGE_MVCC_LAYOUT_H_
 
-// How the state machine is stored in its engine (docs/decisions/0001 shows the measurements behind
-// the choice). All tables share one engine and one key space. A letter identifies each table:
+// How keys and leases are stored in the engine (docs/decisions/0001 shows the measurements behind
+// the choice). All tables of the state machine share one engine and one key space. The first letter
+// of an engine key identifies the table (tables/tables.h lists all). Those of this module are:
 //
-//   m                           the state record: applied id, revision, digest (tables/state.h)
 //   v ‖ key, escaped ‖ ~revision  a version of a key, newest first: meta data and value
 //   e ‖ revision ‖ sub            an event: which key changed, and the key's version before it
 //   c ‖ first key, escaped        how many live keys a block of keys has (counts.h)
-//   s ‖ member id                 store id of a member (tables/store_ids.h)
-//   V                           the cluster version, once it was raised (tables/cluster_versions.h)
-//   l ‖ lease id                a lease (leases.h)
-//   k ‖ lease id ‖ key          a key that is attached to the lease
-//   M ‖ member id               a member, or a removed one (tables/members.h)
-//   D                           the last digests (tables/digests.h)
-//   A ‖ alarm type ‖ member id  an alarm (tables/alarms.h)
-//   S ‖ lease id ‖ number       the answer to a command of a session (tables/sessions.h)
-//   a                           reserved for auth
+//   l ‖ lease id                  a lease (leases.h)
+//   k ‖ lease id ‖ key            a key that is attached to the lease
 //
 // `v` is for reads: one seek for each key finds its newest version or any past one. `e` is for
 // watches that catch up (a sequential walk) and for compaction (each event names the one version
@@ -39,18 +32,12 @@ namespace raftkv {
 
 namespace mvcc {
 
-inline constexpr char kStateKey[] = "m";
 inline constexpr char kVersionTable = 'v';
 inline constexpr char kEventTable = 'e';
 inline constexpr char kCountTable = 'c';
-inline constexpr char kStoreIdTable = 's';
 inline constexpr char kLeaseTable = 'l';
 inline constexpr char kAttachedTable = 'k';
-inline constexpr char kMemberTable = 'M';
-inline constexpr char kAlarmTable = 'A';
-inline constexpr char kSessionTable = 'S';
-inline constexpr char kClusterVersionKey[] = "V";
-inline constexpr char kDigestsKey[] = "D";
+// The first engine key after those of a table.
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
 // A key's newest version without the value. All fields are 0 if the key has no version.

@@ -195,7 +195,7 @@ absl::Status Transaction::CheckLease(const PutRequest& request) {
   const Head head = writer_->HeadOf(request.key(), meter_);
   if (meter_->over()) return meter_->status();
   if (head.lease == request.lease()) return absl::OkStatus();
-  Attached& attached = attached_[request.lease()];
+  LeaseKeys& attached = attached_[request.lease()];
   ++attached.keys;
   attached.key_bytes += static_cast<int64_t>(request.key().size());
   return Leases::CheckRoom(*lease, attached.keys, attached.key_bytes, meter_->rules());

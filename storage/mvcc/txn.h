@@ -90,12 +90,12 @@ class Transaction {
   std::vector<bool> path_;
   size_t executed_ = 0;                      // how many elements of path_ were executed
   absl::InlinedVector<Operation, 1> taken_;  // every operation that will run
-  struct Attached {
+  struct LeaseKeys {
     int64_t keys = 0;
     int64_t key_bytes = 0;
   };
-  std::map<int64_t, Attached> attached_;  // what CheckLease has counted, by lease
-  int values_ = 0;                        // values of single keys, counted by MeasureKey
+  std::map<int64_t, LeaseKeys> attached_;  // what CheckLease has counted, by lease
+  int values_ = 0;                         // values of single keys, counted by MeasureKey
 };
 
 // Runs a transaction that only reads, on a pinned state. Also sets the header's revision.

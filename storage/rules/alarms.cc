@@ -1,8 +1,6 @@
 #include "storage/rules/alarms.h"
 
 #include <algorithm>
-#include <memory>
-#include <string_view>
 
 #include "storage/base/mutant.h"
 

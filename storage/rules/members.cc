@@ -1,12 +1,9 @@
 #include "storage/rules/members.h"
 
 #include <algorithm>
-#include <memory>
-#include <utility>
 
 #include "proto/parse_command.h"
 #include "storage/base/check.h"
-#include "storage/base/checksum.h"
 
 namespace raftkv {
 namespace {
@@ -240,29 +237,6 @@ std::set<raft::MemberId> Members::Apply(const ChangeMembers& change) {
 }
 
 // --- how they are stored
-
-std::string Members::Record(raft::MemberId id) const {
-  proto::MemberRecord record;
-  if (const Member* member = Find(id)) {
-    *record.mutable_member() = member->info;
-    record.set_votes(member->votes);
-    record.set_started(member->started);
-  } else {
-    record.set_removed(true);
-  }
-  return record.SerializeAsString();
-}
-
-bool Members::Restore(raft::MemberId id, std::string_view record) {
-  proto::MemberRecord parsed;
-  if (!parsed.ParseFromArray(record.data(), static_cast<int>(record.size()))) return false;
-  if (parsed.removed()) {
-    removed_.insert(id);
-  } else {
-    members_[id] = {std::move(*parsed.mutable_member()), parsed.votes(), parsed.started()};
-  }
-  return true;
-}
 
 bool ParseConfiguration(std::string_view payload, raft::Configuration* configuration) {
   proto::Command command;

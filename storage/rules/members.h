@@ -17,6 +17,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -57,10 +58,9 @@ class Members {
   // votes. Returns the ids of those that were changed, added or removed.
   std::set<raft::MemberId> Apply(const proto::ChangeMembers& change);
 
-  // The record of a member, or of a removed one, in the table of members (tables/members.h).
-  std::string Record(raft::MemberId id) const;
-  // Adds the one that was stored as `record`. False: the record is damaged.
-  bool Restore(raft::MemberId id, std::string_view record);
+  // Add a member, and the id of a removed one, as they were stored (tables/members.h).
+  void Restore(raft::MemberId id, Member member) { members_[id] = std::move(member); }
+  void RestoreRemoved(raft::MemberId id) { removed_.insert(id); }
 
  private:
   absl::Status CheckAdd(const etcdserverpb::Member& added) const;

@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kAlarmKeyBytes = 1 + 1 + 8;
 
 std::string AlarmKey(const Alarms::Id& id) {
-  std::string key(1, mvcc::kAlarmTable);
+  std::string key(1, AlarmTable::kLetter);
   key.push_back(static_cast<char>(id.type));
   PutBigEndian64(&key, id.member);
   return key;
@@ -25,8 +25,8 @@ std::string AlarmKey(const Alarms::Id& id) {
 
 absl::StatusOr<Alarms> AlarmTable::Read(const View& view) {
   Alarms alarms;
-  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(mvcc::kAlarmTable));
-  for (it->Seek(std::string(1, mvcc::kAlarmTable)); it->valid(); it->Next()) {
+  const std::unique_ptr<Iterator> it = view.NewIterator(mvcc::TableEnd(kLetter));
+  for (it->Seek(std::string(1, kLetter)); it->valid(); it->Next()) {
     const std::string_view key = it->key();
     if (key.size() != kAlarmKeyBytes || it->value().size() != 1) {
       return absl::DataLossError("state machine: an alarm is damaged");
@@ -78,7 +78,7 @@ void AlarmTable::Apply(const proto::Command& command, proto::CommandResponse* re
 }
 
 absl::Status AlarmTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
-  return HashRecords(view, mvcc::kAlarmTable, meter, out);
+  return HashRecords(view, kLetter, meter, out);
 }
 
 }  // namespace raftkv

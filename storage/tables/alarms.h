@@ -18,6 +18,8 @@ namespace raftkv {
 
 class AlarmTable {
  public:
+  static constexpr char kLetter = 'A';  // A ‖ alarm type ‖ member id: an alarm
+
   explicit AlarmTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();

@@ -9,7 +9,7 @@
 namespace raftkv {
 
 absl::Status ClusterVersionTable::Load() {
-  const std::string begin = mvcc::kClusterVersionKey;
+  const std::string begin = kKey;
   return shared_.engine->Scan(
       begin, begin + '\0', [this](std::string_view, std::string_view value) {
         if (value.size() != 8) {
@@ -41,7 +41,7 @@ void ClusterVersionTable::Apply(const proto::Command& command, proto::CommandRes
   state.cluster_version = version;
   std::string record;
   PutFixed64(&record, version);
-  shared_.batch.Put(mvcc::kClusterVersionKey, record);
+  shared_.batch.Put(kKey, record);
   state.digest = HashMix(state.digest, version);
 }
 

@@ -17,6 +17,8 @@ namespace raftkv {
 
 class ClusterVersionTable {
  public:
+  static constexpr char kKey[] = "V";  // the cluster version, once it was raised
+
   explicit ClusterVersionTable(Shared* shared) : shared_(*shared) {}
 
   // FailedPrecondition: the store is at a version that this program does not know.

@@ -8,7 +8,7 @@
 namespace raftkv {
 
 absl::Status Digests::Load() {
-  const std::string begin = mvcc::kDigestsKey;
+  const std::string begin = kKey;
   return shared_.engine->Scan(
       begin, begin + '\0', [this](std::string_view, std::string_view value) {
         if (value.size() % 16 != 0 || value.size() > kDigestsKept * 16) {
@@ -32,7 +32,7 @@ void Digests::AfterEntry() {
     PutFixed64(&record, d.index);
     PutFixed64(&record, d.digest);
   }
-  shared_.batch.Put(mvcc::kDigestsKey, record);
+  shared_.batch.Put(kKey, record);
 }
 
 }  // namespace raftkv

@@ -29,6 +29,8 @@ inline constexpr raft::Index kDigestInterval = 1000;
 
 class Digests {
  public:
+  static constexpr char kKey[] = "D";
+
   Digests(Shared* shared, raft::Index interval) : shared_(*shared), interval_(interval) {}
 
   // DataLoss: the stored data is damaged.

@@ -17,6 +17,8 @@ namespace raftkv {
 
 class MemberTable {
  public:
+  static constexpr char kLetter = 'M';  // M ‖ member id: a member, or a removed one
+
   explicit MemberTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();
@@ -29,8 +31,8 @@ class MemberTable {
 
   const Members& members() const { return members_; }
 
-  // How the table is stored: the key of a member's record (Members::Record), one record, which is
-  // added to `members`, and all records. DataLoss: one is damaged.
+  // How the table is stored: the key of a member's record, one record, which is added to
+  // `members`, and all records. DataLoss: one is damaged.
   static std::string EngineKey(raft::MemberId id);
   static absl::Status ReadRow(std::string_view key, std::string_view record, Members* members);
   static absl::StatusOr<Members> Read(const View& view);

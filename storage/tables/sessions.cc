@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kSessionKeyBytes = 1 + 8 + 8;
 
 std::string SessionEngineKey(int64_t lease, uint64_t seq) {
-  std::string key(1, mvcc::kSessionTable);
+  std::string key(1, SessionTable::kLetter);
   PutBigEndian64(&key, static_cast<uint64_t>(lease));
   PutBigEndian64(&key, seq);
   return key;
@@ -45,12 +45,11 @@ absl::Status SessionTable::Load() {
     answer_bytes_ += value.size();
     return absl::OkStatus();
   };
-  return shared_.engine->Scan(std::string(1, mvcc::kSessionTable),
-                              mvcc::TableEnd(mvcc::kSessionTable), load);
+  return shared_.engine->Scan(std::string(1, kLetter), mvcc::TableEnd(kLetter), load);
 }
 
 absl::Status SessionTable::Hash(const View& view, const State&, Meter* meter, std::string* out) {
-  return HashRecords(view, mvcc::kSessionTable, meter, out);
+  return HashRecords(view, kLetter, meter, out);
 }
 
 size_t SessionTable::answers(int64_t lease) const {

@@ -29,6 +29,8 @@ namespace raftkv {
 
 class SessionTable {
  public:
+  static constexpr char kLetter = 'S';  // S ‖ lease id ‖ number: the answer to a command
+
   explicit SessionTable(Shared* shared);
 
   absl::Status Load();

@@ -35,6 +35,9 @@ struct State {
   AlarmsInForce alarms;  // likewise (rules/alarms.h)
 };
 
+// The engine key of the state record.
+inline constexpr char kStateKey[] = "m";
+
 // The state record is saved with every batch: a format number, the numbers above, a checksum. The
 // format is 3. Once the cluster version was raised, the format is 4, with the same contents, so
 // that the first release, which knows no cluster versions, does not open the store.
@@ -76,7 +79,7 @@ struct Shared {
   const Rules& rules() const;
 };
 
-// Hashes the records of a table (mvcc/layout.h has the tables' letters) and appends the hash.
+// Hashes the records of a table and appends the hash.
 // Appends nothing if there is no record. Returns the meter's status if the meter is over.
 absl::Status HashRecords(const View& view, char table, Meter* meter, std::string* out);
 

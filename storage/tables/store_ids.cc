@@ -9,11 +9,11 @@ namespace {
 
 constexpr size_t kStoreIdBytes = 16;
 constexpr size_t kEngineKeyBytes = 1 + 8;
-constexpr char kBegin[] = {mvcc::kStoreIdTable, 0};
-constexpr char kEnd[] = {mvcc::kStoreIdTable + 1, 0};
+constexpr char kBegin[] = {StoreIdTable::kLetter, 0};
+constexpr char kEnd[] = {StoreIdTable::kLetter + 1, 0};
 
 std::string EngineKey(raft::MemberId member) {
-  std::string key(1, mvcc::kStoreIdTable);
+  std::string key(1, StoreIdTable::kLetter);
   PutBigEndian64(&key, member);
   return key;
 }

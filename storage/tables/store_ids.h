@@ -17,6 +17,8 @@ namespace raftkv {
 
 class StoreIdTable {
  public:
+  static constexpr char kLetter = 's';  // s ‖ member id: the store id of a member
+
   explicit StoreIdTable(Shared* shared) : shared_(*shared) {}
 
   absl::Status Load();

@@ -30,6 +30,7 @@
 #include "proto/command.pb.h"
 #include "storage/tables/alarms.h"
 #include "storage/tables/cluster_versions.h"
+#include "storage/tables/digests.h"
 #include "storage/tables/keys.h"
 #include "storage/tables/leases.h"
 #include "storage/tables/members.h"
@@ -39,7 +40,8 @@
 
 namespace raftkv {
 
-// The letters with which the engine keys of a table begin (mvcc/layout.h).
+// The letters with which the engine keys of a table begin. Each table says what follows its letter;
+// for keys and leases, mvcc/layout.h does. `a` is reserved for auth.
 template <char... kLetters>
 struct Letters {
   static constexpr int Count(char letter) { return (0 + ... + int{letter == kLetters}); }
@@ -121,24 +123,23 @@ class TableList {
 };
 
 // Hash depends on the order of the rows, so a new row goes to the end.
-using Tables =
-    TableList<TableRow<Keys, Letters<mvcc::kVersionTable, mvcc::kEventTable, mvcc::kCountTable>,
-                       proto::Command::kPut, proto::Command::kDeleteRange, proto::Command::kTxn,
-                       proto::Command::kCompaction, proto::Command::kBumpRevision>,
-              TableRow<StoreIdTable, Letters<mvcc::kStoreIdTable>, proto::Command::kRecordStoreId>,
-              TableRow<ClusterVersionTable, Letters<mvcc::kClusterVersionKey[0]>,
-                       proto::Command::kSetClusterVersion>,
-              TableRow<LeaseTable, Letters<mvcc::kLeaseTable, mvcc::kAttachedTable>,
-                       proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
-                       proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
-              TableRow<MemberTable, Letters<mvcc::kMemberTable>, proto::Command::kChangeMembers>,
-              TableRow<AlarmTable, Letters<mvcc::kAlarmTable>, proto::Command::kChangeAlarm>,
-              TableRow<SessionTable, Letters<mvcc::kSessionTable>>>;
+using Tables = TableList<
+    TableRow<Keys, Letters<mvcc::kVersionTable, mvcc::kEventTable, mvcc::kCountTable>,
+             proto::Command::kPut, proto::Command::kDeleteRange, proto::Command::kTxn,
+             proto::Command::kCompaction, proto::Command::kBumpRevision>,
+    TableRow<StoreIdTable, Letters<StoreIdTable::kLetter>, proto::Command::kRecordStoreId>,
+    TableRow<ClusterVersionTable, Letters<ClusterVersionTable::kKey[0]>,
+             proto::Command::kSetClusterVersion>,
+    TableRow<LeaseTable, Letters<mvcc::kLeaseTable, mvcc::kAttachedTable>,
+             proto::Command::kLeaseGrant, proto::Command::kLeaseRevoke,
+             proto::Command::kRenewLeases, proto::Command::kExpireLeases>,
+    TableRow<MemberTable, Letters<MemberTable::kLetter>, proto::Command::kChangeMembers>,
+    TableRow<AlarmTable, Letters<AlarmTable::kLetter>, proto::Command::kChangeAlarm>,
+    TableRow<SessionTable, Letters<SessionTable::kLetter>>>;
 
 // How many tables have engine keys that begin with the letter; or 1 for those of the state machine.
 constexpr int OwnersOf(char letter) {
-  return (letter == mvcc::kStateKey[0]) + (letter == mvcc::kDigestsKey[0]) +
-         Tables::TablesOf(letter);
+  return (letter == kStateKey[0]) + (letter == Digests::kKey[0]) + Tables::TablesOf(letter);
 }
 constexpr bool LettersDiffer() {
   for (char letter = 0; letter < 127; ++letter) {
@@ -146,7 +147,7 @@ constexpr bool LettersDiffer() {
   }
   return true;
 }
-static_assert(LettersDiffer(), "two tables have the same letter (mvcc/layout.h)");
+static_assert(LettersDiffer(), "two tables have the same letter");
 
 }  // namespace raftkv
 

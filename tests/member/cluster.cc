@@ -102,7 +102,7 @@ void Cluster::Crash(raft::MemberId id) {
   m.log.reset();
   m.log_disk->Crash();
   m.state_disk->Crash();
-  std::erase_if(wire_, [id](const PeerMessage& p) { return p.from == id || p.to == id; });
+  std::erase_if(wire_, [id](const PeerMessage& p) { return p.from.id == id || p.to == id; });
   std::erase_if(snapshots_, [id](const Sending& s) { return s.from == id; });
 }
 
@@ -188,7 +188,7 @@ void Cluster::Settle() {
 
 void Cluster::Deliver() {
   for (PeerMessage& message : std::exchange(wire_, {})) {
-    if (cut_.contains(message.from) || cut_.contains(message.to)) continue;
+    if (cut_.contains(message.from.id) || cut_.contains(message.to)) continue;
     if (!members_.contains(message.to)) continue;
     Process& to = members_.at(message.to);
     if (to.member != nullptr) to.Post(std::move(message));
@@ -330,8 +330,12 @@ void Cluster::DeliverSnapshot(const Sending& s) {
   auto image = std::make_unique<Image>(*base, *from.state);
   image->disk = CopyOf(*from.engine, Durability::kFlushed);
   raft::Message message{s.from, s.to, s.term, raft::InstallSnapshot{{.last = base->id}}};
-  to.Post(SnapshotArrived{
-      {s.from, s.to, from.store_id, std::move(message), kNewestVersion}, std::move(image), done});
+  to.Post(
+      SnapshotArrived{{{.id = s.from, .store_id = from.store_id, .newest_version = kNewestVersion},
+                       s.to,
+                       std::move(message)},
+                      std::move(image),
+                      done});
 }
 
 }  // namespace raftkv

@@ -130,7 +130,8 @@ TEST(FirstStart, VotesOnlyWithWhatTheLeaderHasAnswered) {
   Cluster c(3);
   uint64_t question = 0;
   const auto from_leader = [&](raft::MessageBody body) {
-    c[3].Post(PeerMessage{1, 3, c[1].store_id, raft::Message{1, 3, /*term=*/5, std::move(body)}});
+    c[3].Post(PeerMessage{
+        {.id = 1, .store_id = c[1].store_id}, 3, raft::Message{1, 3, /*term=*/5, std::move(body)}});
     for (int i = 0; i < 2; ++i) {
       c.Turn(3);
       if (QuestionOf(c[3]) != 0) question = QuestionOf(c[3]);
@@ -154,8 +155,9 @@ TEST(FirstStart, VotesOnlyWithWhatTheLeaderHasAnswered) {
 TEST(FirstStart, AnAnswerOfAnEarlierTermDoesNotCount) {
   Cluster c(3);
   const auto post = [&](raft::MemberId from, raft::Term term, raft::MessageBody body) {
-    c[3].Post(
-        PeerMessage{from, 3, c[from].store_id, raft::Message{from, 3, term, std::move(body)}});
+    c[3].Post(PeerMessage{{.id = from, .store_id = c[from].store_id},
+                          3,
+                          raft::Message{from, 3, term, std::move(body)}});
   };
   post(1, 5,
        raft::AppendEntries{

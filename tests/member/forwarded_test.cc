@@ -59,9 +59,9 @@ TEST(Forwarded, ALateHeartbeatOfAStoppedLeaderMakesNothingUnknown) {
   const raft::MemberId old = c.leader();
   const raft::MemberId follower = c.follower();
   const PeerMessage heartbeat{
-      old, follower, c[old].store_id,
-      raft::Message{old, follower, c[follower].raft().term(), raft::AppendEntries{}},
-      kNewestVersion};
+      {.id = old, .store_id = c[old].store_id, .newest_version = kNewestVersion},
+      follower,
+      raft::Message{old, follower, c[follower].raft().term(), raft::AppendEntries{}}};
   c.Crash(old);
   c[follower].Post(PeerLost{old, UINT64_MAX});
   c[follower].Post(ForwardLost{.peer = old, .unsent = {}, .stopped = true});
@@ -179,7 +179,8 @@ TEST(Forwarded, ADeclineOfAnotherTermIsIgnored) {
   c.Turn(follower);
   for (const raft::Term of : {term + 1, term}) {
     c[follower].Post(
-        PeerMessage{leader, follower, c[leader].store_id,
+        PeerMessage{{.id = leader, .store_id = c[leader].store_id},
+                    follower,
                     ForwardedProposalReply{.number = 1, .too_many_requests = true, .term = of}});
     c.Turn(follower);
     EXPECT_EQ(put->times, of == term ? 1 : 0);

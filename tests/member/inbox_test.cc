@@ -18,7 +18,7 @@ PeerMessage Append(size_t bytes) {
   raft::AppendEntries append;
   append.entries.push_back(
       {{1, 1}, raft::EntryType::kCommand, raft::Payload(std::string(bytes, 'x'))});
-  return {1, 2, "", raft::Message{1, 2, 1, std::move(append)}};
+  return {{.id = 1}, 2, raft::Message{1, 2, 1, std::move(append)}};
 }
 
 TEST(Inbox, AMebibyteIsEnoughForATurn) {
@@ -48,7 +48,8 @@ TEST(Inbox, BeyondItsBytesClientsAreRejectedAndPeersDropped) {
   inbox.Post(Put(1001, &put));
   EXPECT_EQ(put, Fate::kTooManyRequests);
   inbox.Post(Append(1001));
-  inbox.Post(PeerMessage{1, 2, "", ForwardedProposal{1, raft::Payload(std::string(1001, 'x'))}});
+  inbox.Post(
+      PeerMessage{{.id = 1}, 2, ForwardedProposal{1, raft::Payload(std::string(1001, 'x'))}});
   inbox.Post(ReadRequest{[&read](Fate fate) { read = fate; }});
   EXPECT_EQ(read, std::nullopt) << "it fits";
   EXPECT_EQ(inbox.Take().size(), 2);
@@ -60,7 +61,7 @@ TEST(Inbox, BeyondItsItemsOnlyReportsOfTheTransportPass) {
   std::optional<Fate> read;
   inbox.Post(ReadRequest{[&read](Fate fate) { read = fate; }});
   EXPECT_EQ(read, Fate::kTooManyRequests);
-  inbox.Post(PeerMessage{1, 2, "", Hello{}});
+  inbox.Post(PeerMessage{{.id = 1}, 2, Hello{}});
   inbox.Post(ForwardLost{1, {7}});
   inbox.Post(ForwardQueueFull{2, 8});
   inbox.Post(AppendLost{1});

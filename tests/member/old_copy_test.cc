@@ -114,13 +114,13 @@ TEST(OldCopy, IsToldInAnswerToAnyMessage) {
   Elect(c, 3);
   PutSome(c, "k", 5);
   const raft::MemberId member = 2;
-  PeerMessage of_copy{3,
+  PeerMessage of_copy{{.id = 3,
+                       .store_id = c[3].store_id,
+                       .newest_version = kNewestVersion,
+                       .boot_id = 1'000'000,
+                       .reached = {1, 1}},
                       member,
-                      c[3].store_id,
-                      Hello{},
-                      kNewestVersion,
-                      /*boot_id=*/1'000'000,
-                      /*reached=*/{1, 1}};
+                      Hello{}};
   c.Crash(3);
   c[member].Post(of_copy);
   c.Turn(member);
@@ -132,7 +132,7 @@ TEST(OldCopy, IsToldInAnswerToAnyMessage) {
   const std::vector<PeerMessage> told = c[member].Sent<HelloReply>();
   ASSERT_EQ(told.size(), 1);
   EXPECT_EQ(told[0].to, 3u);
-  EXPECT_GT(std::get<HelloReply>(told[0].body).forgotten, of_copy.reached);
+  EXPECT_GT(std::get<HelloReply>(told[0].body).forgotten, of_copy.from.reached);
   of_copy.body = HelloReply{};
   c[member].Post(of_copy);
   c.Turn(member);

@@ -212,7 +212,8 @@ TEST(Replica, ADeclineOfAnEarlierLifeIsIgnored) {
   c.Turn(follower);
   for (const uint64_t boot : {99, 0}) {  // 0: the leader is of the first release
     c[follower].Post(PeerMessage{
-        leader, follower, c[leader].store_id,
+        {.id = leader, .store_id = c[leader].store_id},
+        follower,
         ForwardedProposalReply{.number = 1, .too_many_requests = true, .boot_id = boot}});
     c.Turn(follower);
     EXPECT_EQ(put->times, boot == 0 ? 1 : 0);
@@ -266,7 +267,8 @@ TEST(Replica, AForwardedProposalThatNeedsANewerVersionIsNotProposed) {
   command.mutable_put()->set_key("k");
   for (const ClusterVersion needs : {in_force, in_force + 1}) {
     c[leader].Post(
-        PeerMessage{follower, leader, c[follower].store_id,
+        PeerMessage{{.id = follower, .store_id = c[follower].store_id},
+                    leader,
                     ForwardedProposal{77, raft::Payload(command.SerializeAsString()), needs}});
   }
   c.Turn(leader);
@@ -300,8 +302,10 @@ TEST(Replica, AProposalIsNotForwardedToALeaderThatDoesNotKnowItsVersion) {
   Cluster c(3);
   c.Run(kElection);
   const raft::MemberId leader = c.leader(), follower = c.follower();
-  c[follower].Post(PeerMessage{leader, follower, c[leader].store_id, ForwardedProposalReply{},
-                               /*newest_version=*/kFirstVersion});
+  c[follower].Post(
+      PeerMessage{{.id = leader, .store_id = c[leader].store_id, .newest_version = kFirstVersion},
+                  follower,
+                  ForwardedProposalReply{}});
   c.Turn(follower);
   proto::Command grant;
   grant.mutable_lease_grant()->set_id(7);
@@ -320,7 +324,7 @@ TEST(Replica, AMessageThatNoCorrectPeerWouldSendIsCountedAndReported) {
   const raft::MemberId leader = c.leader(), follower = c.follower();
   const raft::Message message{follower, leader, c[leader].raft().term(),
                               raft::AppendEntriesReply{.success = true, .match = 1 << 20}};
-  c[leader].Post(PeerMessage{follower, leader, c[follower].store_id, message});
+  c[leader].Post(PeerMessage{{.id = follower, .store_id = c[follower].store_id}, leader, message});
   c.Turn(leader);
   EXPECT_EQ(c[leader].member->Status().rejected_messages, 1);
   int reported = 0;

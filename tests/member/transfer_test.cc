@@ -83,7 +83,8 @@ TEST(MemberTransfer, AProposalThatSurvivesItsLeadersTermIsAnswered) {
   c.Deliver();
   // Before the acknowledgements arrive, another member campaigns at the request of the leader.
   c[follower].Post(
-      PeerMessage{old, follower, c[old].store_id,
+      PeerMessage{{.id = old, .store_id = c[old].store_id},
+                  follower,
                   raft::Message{old, follower, c[old].raft().term(), raft::TimeoutNow{}}});
   c.Settle();
   EXPECT_EQ(c.leader(), follower);

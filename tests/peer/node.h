@@ -148,16 +148,16 @@ inline PeerMessage Proposal(uint64_t number, size_t bytes) {
   command.mutable_origin()->set_member_id(1);
   command.mutable_put()->set_key("k");
   command.mutable_put()->set_value(std::string(bytes, 'v'));
-  return {1, 2, "", ForwardedProposal{number, raft::Payload(command.SerializeAsString())}};
+  return {{.id = 1}, 2, ForwardedProposal{number, raft::Payload(command.SerializeAsString())}};
 }
 
 inline PeerMessage Append() {
   raft::AppendEntries append;
   append.entries.push_back({{1, 1}, raft::EntryType::kNoOp, {}});
-  return {1, 2, "", raft::Message{1, 2, /*term=*/1, std::move(append)}};
+  return {{.id = 1}, 2, raft::Message{1, 2, /*term=*/1, std::move(append)}};
 }
 inline PeerMessage Heartbeat() {
-  return {1, 2, "", raft::Message{1, 2, /*term=*/1, raft::AppendEntries{}}};
+  return {{.id = 1}, 2, raft::Message{1, 2, /*term=*/1, raft::AppendEntries{}}};
 }
 
 inline proto::Peer Who(uint64_t cluster, uint64_t from, uint64_t to, const std::string& store_id) {

@@ -81,7 +81,7 @@ TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {
     command.mutable_origin()->set_member_id(1);
     const uint64_t number = 1 + carried + rejected;
     from.peers.Send(
-        {1, 2, "", ForwardedProposal{number, raft::Payload(command.SerializeAsString())}});
+        {{.id = 1}, 2, ForwardedProposal{number, raft::Payload(command.SerializeAsString())}});
     ++(by_client ? carried : rejected);
     ASSERT_TRUE(Eventually({&to, &from}, [&] {
       return to.CountMessages<ForwardedProposal>() == carried &&
@@ -130,16 +130,16 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   Node from(1, {2, "n2", to.address});
   const auto carry = [&](auto request, auto answer) {
     const size_t asked = to.inputs.size(), answered = from.inputs.size();
-    from.peers.Send({.from = 1, .to = 2, .store_id = "", .body = request, .reached = {6, 4}});
+    from.peers.Send({{.id = 1, .reached = {6, 4}}, 2, request});
     ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > asked; }));
-    to.peers.Send({2, 1, "", answer});
+    to.peers.Send({{.id = 2}, 1, answer});
     ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.inputs.size() > answered; }));
     const auto& got = std::get<PeerMessage>(to.inputs.back());
     const auto& got_back = std::get<PeerMessage>(from.inputs.back());
-    EXPECT_EQ(got.store_id, std::string(16, '1'));
-    EXPECT_EQ(got_back.store_id, std::string(16, '2'));
-    EXPECT_EQ(got.boot_id, 101u);
-    EXPECT_EQ(got.reached, (raft::Reached{6, 4}));
+    EXPECT_EQ(got.from.store_id, std::string(16, '1'));
+    EXPECT_EQ(got_back.from.store_id, std::string(16, '2'));
+    EXPECT_EQ(got.from.boot_id, 101u);
+    EXPECT_EQ(got.from.reached, (raft::Reached{6, 4}));
     if constexpr (std::is_same_v<decltype(request), raft::Message>) {
       request.connection = std::get<raft::Message>(got.body).connection;  // set by the receiver
       EXPECT_EQ(std::get<raft::Message>(got.body), request);
@@ -157,7 +157,7 @@ TEST(Peers, CarryEveryMessageThereAndBack) {
   carry(DigestReport{{{1000, 7}}}, Diverged{1000, 8});
   // TimeoutNow has no answer.
   const size_t before = to.inputs.size();
-  from.peers.Send({1, 2, "", Message{1, 2, 7, raft::TimeoutNow{}}});
+  from.peers.Send({{.id = 1}, 2, Message{1, 2, 7, raft::TimeoutNow{}}});
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.inputs.size() > before; }));
   EXPECT_EQ(std::get<Message>(std::get<PeerMessage>(to.inputs.back()).body),
             (Message{1, 2, 7, raft::TimeoutNow{}}));
@@ -216,9 +216,9 @@ TEST(Peers, FollowTheMembers) {
 TEST(Peers, AnswerASenderThatIsNotKnownYet) {
   Node to(2, {3, "n3", "127.0.0.1:1"});
   Node from(1, {2, "n2", to.address});
-  from.peers.Send({1, 2, "", raft::Message{1, 2, 7, raft::RequestVote{.last = {3, 9}}}});
+  from.peers.Send({{.id = 1}, 2, raft::Message{1, 2, 7, raft::RequestVote{.last = {3, 9}}}});
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return to.CountMessages<raft::Message>() == 1; }));
-  to.peers.Send({2, 1, "", raft::Message{2, 1, 7, raft::RequestVoteReply{.granted = true}}});
+  to.peers.Send({{.id = 2}, 1, raft::Message{2, 1, 7, raft::RequestVoteReply{.granted = true}}});
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
 }
 
@@ -284,7 +284,7 @@ TEST(Peers, HeartbeatsDoNotWaitBehindEntries) {
   EXPECT_NE(connections[1], connections[0]);
   EXPECT_EQ(connections[2], connections[0]);
 
-  to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
+  to.peers.Send({{.id = 2}, 1, raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return from.CountMessages<raft::Message>() == 1; }));
   from.peers.Cancel();
   EXPECT_TRUE(Eventually({&to, &from}, [&] { return to.live() == 0; }));
@@ -493,8 +493,8 @@ TEST(Peers, AMessageThatTheMemberRejectsEndsAllStreamsOfItsSender) {
     return to.CountMessages<raft::Message>() == 1 && to.CountMessages<ForwardedProposal>() == 1;
   }));
   // Answers, so that n1 knows that the streams worked.
-  to.peers.Send({2, 1, "", raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
-  to.peers.Send({2, 1, "", ForwardedProposalReply{.number = 1}});
+  to.peers.Send({{.id = 2}, 1, raft::Message{2, 1, 1, raft::AppendEntriesReply{.success = true}}});
+  to.peers.Send({{.id = 2}, 1, ForwardedProposalReply{.number = 1}});
   ASSERT_TRUE(Eventually({&to, &from}, [&] { return from.inputs.size() == 2; }));
 
   to.peers.OnMessageRejected(1, "it leads in the term of another leader");

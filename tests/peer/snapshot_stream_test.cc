@@ -98,7 +98,7 @@ TEST(SnapshotStream, ReachesTheMemberWhenItIsWhole) {
   ASSERT_TRUE(call.Ask(Chunk(1, 3, "45")));
   ASSERT_TRUE(Eventually({&to}, [&] { return to.Count<SnapshotArrived>() == 1; }));
   auto& arrived = std::get<SnapshotArrived>(to.inputs.back());
-  EXPECT_EQ(arrived.message.from, 2);
+  EXPECT_EQ(arrived.message.from.id, 2);
   EXPECT_EQ(arrived.snapshot->base().id, (raft::EntryId{6, 20}));
   EXPECT_EQ(std::get<raft::Message>(arrived.message.body).term, 7);
   EXPECT_FALSE(call.answer.installed());

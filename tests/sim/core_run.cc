@@ -441,7 +441,7 @@ class Cores {
       if (!p.fuse.Burn()) return;
       checker_.OnSend(from, *p.log, nodes_[from].disk.log_synced(), message);
       result_.trace_hash = Mix(result_.trace_hash, message.term << 4 | message.body.index());
-      Say([&] { return Describe({.from = message.from, .to = message.to, .body = message}); });
+      Say([&] { return Describe({{.id = message.from}, message.to, message}); });
       const int to = NodeOf(message.to);
       if (cut(from, to) || rng_.Chance(faults_.loss)) continue;
       const auto deliver = [&](Micros after) {

@@ -22,7 +22,7 @@ void LeaderWatch::OnInput(const raft::Raft& raft, const Input& input, MonotonicT
     const auto& message = std::get<raft::Message>(arrived->message.body);
     snapshot_term_ = std::max(snapshot_term_, message.term);
   } else if (const auto* message = std::get_if<PeerMessage>(&input)) {
-    if (lives_.OnHeard(message->from, message->boot_id, message->reached, now) !=
+    if (lives_.OnHeard(message->from.id, message->from.boot_id, message->from.reached, now) !=
         PeerLives::Verdict::kOk) {
       disturbed_ = true;  // the member ignores it, unless it decides later than `now`
       return;

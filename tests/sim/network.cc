@@ -67,7 +67,7 @@ struct BodyText {
 }  // namespace
 
 std::string Describe(const PeerMessage& message) {
-  return absl::StrFormat("n%d>n%d %s", message.from, message.to,
+  return absl::StrFormat("n%d>n%d %s", message.from.id, message.to,
                          std::visit(BodyText{}, message.body));
 }
 
@@ -135,7 +135,7 @@ void Network::Arrive(Packet packet) {
   // A real connection ends with the receiver's process. Here messages to an earlier process of the
   // receiver do arrive, because Raft must tolerate them. But they are not a sign that the sender's
   // process is alive.
-  if (packet.to_life != world_->member(packet.to).life()) packet.message.boot_id = 0;
+  if (packet.to_life != world_->member(packet.to).life()) packet.message.from.boot_id = 0;
   // The sender crashed before the save that this message waits for, so it was never sent.
   if (world_->member(packet.from).DiedBefore(packet.from_life, packet.departs)) return;
   if (packet.stream) {
@@ -289,11 +289,11 @@ void Network::ArriveSnapshot(uint64_t number, Transfer* transfer) {
   }
   const raft::MemberId from = world_->member(t.from).id(), to = t.to_id;
   PeerMessage message{
-      .from = from,
+      .from = {.id = from,
+               .store_id = world_->member(t.from).store_id(),
+               .newest_version = world_->member(t.from).newest_version()},
       .to = to,
-      .store_id = world_->member(t.from).store_id(),
-      .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{.last = t.base.id}}},
-      .newest_version = world_->member(t.from).newest_version()};
+      .body = raft::Message{from, to, t.term, raft::InstallSnapshot{{.last = t.base.id}}}};
   auto disk = std::make_shared<MemoryDisk>();
   MemoryEngine(disk, Durability::kFlushed).Write(*t.contents, /*sync=*/false);
   MemoryEngine(disk, Durability::kFlushed).Flush();

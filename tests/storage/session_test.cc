@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "storage/mvcc/layout.h"
+#include "storage/tables/sessions.h"
 #include "tests/model/small_rules.h"
 #include "tests/storage/store_test.h"
 
@@ -38,7 +38,7 @@ class SessionTest : public StoreTest {
         SmallOptions());
     ApplyText("set_cluster_version { version: 4 }");
   }
-  size_t Stored() { return Table(mvcc::kSessionTable).size(); }
+  size_t Stored() { return Table(SessionTable::kLetter).size(); }
 };
 
 TEST_F(SessionTest, NeedTheirClusterVersion) {
@@ -226,7 +226,7 @@ TEST_F(SessionTest, AStoreWithADamagedAnswerIsNotOpened) {
   {
     MemoryEngine engine(disk_, Durability::kFlushed);
     WriteBatch batch;
-    batch.Put(std::string(1, mvcc::kSessionTable) + "short", "");
+    batch.Put(std::string(1, SessionTable::kLetter) + "short", "");
     engine.Write(batch, /*sync=*/false);
     engine.Flush();
   }

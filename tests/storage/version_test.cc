@@ -42,7 +42,7 @@ class VersionTest : public StoreTest {
     state_->Flush();
     state_.reset();
     const uint64_t format =
-        Fixed64(MemoryEngine(disk_, Durability::kFlushed).Get(mvcc::kStateKey)->data());
+        Fixed64(MemoryEngine(disk_, Durability::kFlushed).Get(kStateKey)->data());
     Reopen();
     return format;
   }
@@ -137,7 +137,7 @@ TEST_F(VersionTest, AStoreOfANewerVersionIsNotOpened) {
     std::string newer;
     PutFixed64(&newer, kNewestVersion + 1);
     WriteBatch batch;
-    batch.Put(mvcc::kClusterVersionKey, newer);
+    batch.Put(ClusterVersionTable::kKey, newer);
     engine.Write(batch, /*sync=*/false);
     engine.Flush();
   }
