@@ -5,6 +5,7 @@
 // occurred.
 
 #include <cstdint>
+#include <optional>
 #include <regex>
 #include <string>
 #include <vector>
@@ -14,8 +15,8 @@ namespace raftkv::e2e {
 class Differences {
  public:
   // Parses TOML in the format that the head of differences.toml describes. Fails the test if it is
-  // invalid.
-  explicit Differences(const std::string& text);
+  // invalid. `etcd_version`: of the etcd that is compared with, such as "3.4.23".
+  void Read(const std::string& text, const std::string& etcd_version);
 
   // Whether the two answers to `request` may differ in this way. All three are text.
   bool Allow(const std::string& request, const std::string& etcd, const std::string& raftkv);
@@ -23,7 +24,9 @@ class Differences {
   struct Entry {
     std::string id;
     std::string because;
-    std::regex request, etcd, raftkv;
+    std::regex request;
+    std::regex etcd, raftkv;           // the answers; not used if there is `ignore`
+    std::optional<std::regex> ignore;  // what is removed from both answers before they are compared
     int64_t met = 0;
   };
   const std::vector<Entry>& entries() const { return entries_; }

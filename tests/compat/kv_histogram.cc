@@ -231,6 +231,11 @@ void Histogram::ExpectTxns() {
 
 void Histogram::Count(const Request& request, const Answer& answer, const Knowledge& before) {
   ++requests_;
+  const auto* sorted = std::get_if<RangeRequest>(&request);
+  // etcd 3.4 accepts it, and 3.7 does not.
+  if (sorted != nullptr && !RangeRequest::SortOrder_IsValid(sorted->sort_order())) {
+    return Hit("range: an unknown sort order");
+  }
   if (!answer.ok()) return CountError(request, answer.status.error_message(), before);
   if (answer.header().revision() > before.revision()) ++changes_;
   if (const auto* range = std::get_if<RangeRequest>(&request)) {
@@ -335,9 +340,6 @@ void Histogram::CountTwice(const Ops& branch) {
 
 void Histogram::CountRange(const RangeRequest& request, const RangeResponse& response,
                            const Knowledge& before) {
-  if (!RangeRequest::SortOrder_IsValid(request.sort_order())) {
-    return Hit("range: an unknown sort order");
-  }
   Hit(SortRow(request));
   const std::string& end = request.range_end();
   HitIf(end.empty() && response.count() > 0, "range: one key, found");
