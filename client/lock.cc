@@ -1,5 +1,6 @@
 // Mutex, Election and LeaderObserver of raftkv/lock.h.
 #include <algorithm>
+#include <optional>
 #include <stop_token>
 #include <utility>
 
@@ -47,26 +48,46 @@ class LeaderObserver::Impl {
       }
       if (cancel_.stop_requested()) return absl::CancelledError("the observer was cancelled");
       if (Now() >= deadline) return absl::DeadlineExceededError("the leader has not changed");
-      absl::Status status = watcher_ == nullptr ? Find(deadline) : Follow(deadline);
-      if (!status.ok()) return status;
+      absl::Status status = !found_               ? Find(deadline)
+                            : watcher_ == nullptr ? StartWatch(deadline)
+                                                  : Follow(deadline);
+      if (absl::IsOutOfRange(status)) {  // the history was compacted: read again
+        FindAgain();
+      } else if (!status.ok()) {
+        return status;
+      }
     }
   }
   void Cancel() { cancel_.request_stop(); }
 
  private:
-  // Reads who leads. Then it watches that key or, if nobody leads, all candidates.
+  struct Found {
+    Keys watched;  // the leader's key or, if nobody leads, all candidates
+    bool leads;    // somebody
+    int64_t revision;
+  };
+
+  CallOptions Call(MonotonicTime deadline) const {
+    return {.deadline = ToWallClock(deadline), .cancel = cancel_.get_token()};
+  }
+
+  // Reads who leads. The result stays, so that a call of Next with an early deadline goes on where
+  // the one before has ended.
   absl::Status Find(MonotonicTime deadline) {
-    const CallOptions call = {.deadline = ToWallClock(deadline), .cancel = cancel_.get_token()};
-    const auto first = client_.Call(RangeRequest(all_, kFirstCandidate), call);
+    const auto first = client_.Call(RangeRequest(all_, kFirstCandidate), Call(deadline));
     if (!first.ok()) return first.status();
     const bool leads = !first->kvs.empty();
-    auto watcher =
-        client_.Watch(leads ? Keys(first->kvs[0].key) : all_,
-                      {.start_revision = first->header.revision + 1, .deletes = leads}, call);
+    found_ = {leads ? Keys(first->kvs[0].key) : all_, leads, first->header.revision};
+    if (leads) pending_.push_back({first->header, first->kvs[0]});
+    return absl::OkStatus();
+  }
+
+  absl::Status StartWatch(MonotonicTime deadline) {
+    auto watcher = client_.Watch(found_->watched,
+                                 {.start_revision = found_->revision + 1, .deletes = found_->leads},
+                                 Call(deadline));
     if (!watcher.ok()) return watcher.status();
     watcher_ = *std::move(watcher);
-    watches_leader_ = leads;
-    if (leads) pending_.push_back({first->header, first->kvs[0]});
     return absl::OkStatus();
   }
 
@@ -75,14 +96,10 @@ class LeaderObserver::Impl {
     const absl::Duration wait = std::min(kWaitPoll, deadline - Now());
     const auto batch = watcher_->Next(absl::Now() + wait);
     if (absl::IsDeadlineExceeded(batch.status())) return absl::OkStatus();
-    if (absl::IsOutOfRange(batch.status())) {  // the history was compacted: read again
-      watcher_.reset();
-      return absl::OkStatus();
-    }
     if (!batch.ok()) return batch.status();
     for (const Event& event : batch->events) {
-      if (!watches_leader_ || event.type == Event::Type::kDelete) {
-        watcher_.reset();
+      if (!found_->leads || event.type == Event::Type::kDelete) {
+        FindAgain();
         return absl::OkStatus();
       }
       pending_.push_back({batch->header, event.kv});
@@ -90,11 +107,16 @@ class LeaderObserver::Impl {
     return absl::OkStatus();
   }
 
+  void FindAgain() {
+    watcher_.reset();
+    found_.reset();
+  }
+
   Client& client_;
   const Keys all_;
   std::vector<LeaderResult> pending_;  // not returned yet: at most the events of one batch
-  std::unique_ptr<Watcher> watcher_;
-  bool watches_leader_ = false;  // false: all candidates
+  std::optional<Found> found_;
+  std::unique_ptr<Watcher> watcher_;  // of found_->watched; null: not started yet
   std::stop_source cancel_;
 };
 

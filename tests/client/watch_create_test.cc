@@ -170,5 +170,25 @@ TEST(WatchCreate, AnObserverHasADeadline) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
 }
 
+// The deadline of each call suffices for a read only. The observer goes on where the last call
+// ended.
+TEST(WatchCreate, AnObserverReturnsTheLeaderBeforeItWatches) {
+  FakeServer server;
+  server.creates_watches = false;
+  auto* leader = server.range_response.add_kvs();
+  leader->set_key("name/1");
+  leader->set_value("v");
+  const auto client = ClientOf({server.address()});
+  LeaderObserver observer(client.get(), "name");
+  const auto next = [&] { return observer.Next(absl::Now() + absl::Seconds(1)); };
+  const auto first = next();
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->leader.value, "v");
+  const int reads = server.calls;
+  const absl::Status status = StatusOf([&] { return next().status(); }, [&] { server.Stop(); });
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_EQ(server.calls, reads + 1) << "a watch, and no second read";
+}
+
 }  // namespace
 }  // namespace raftkv::client
