@@ -32,6 +32,9 @@ using Verb = LoadOptions::Verb;
 
 // A worker pauses after a failure, so that rejected connections do not become a busy loop.
 constexpr absl::Duration kPause = absl::Milliseconds(10);
+// One transaction of WriteMissingKeys. etcd allows 128 operations and 1.5 MiB by default.
+constexpr int kFillKeys = 64;
+constexpr int kFillBytes = 512 << 10;
 
 int64_t MicrosecondsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
@@ -184,8 +187,10 @@ class Worker {
 
   bool StartNow() {
     if (run_.fill) {
-      number_ = run_.next_key.fetch_add(1, std::memory_order_relaxed);
-      if (number_ >= static_cast<uint64_t>(run_.options.key_space) || run_.stopped()) return false;
+      const uint64_t end = run_.options.key_space;
+      number_ = run_.next_key.fetch_add(keys_, std::memory_order_relaxed);
+      if (number_ >= end || run_.stopped()) return false;
+      number_ = std::min(number_, end - keys_);
     } else {
       if (run_.over(Clock::now())) return false;
       if (run_.verb == Verb::kMix) {
@@ -274,7 +279,7 @@ class Worker {
   Connection& connection_;
   grpc::CompletionQueue& queue_;
   Random random_;
-  const int keys_ = run_.fill ? 1 : run_.options.keys_per_operation;
+  const int keys_ = run_.options.keys_per_operation;
   Clock::time_point started_;
   Verb verb_ = run_.verb;  // of the current operation
   uint64_t number_ = 0;    // the current key's
@@ -384,11 +389,18 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
   if (present->count >= options.key_space) return absl::OkStatus();
   LoadOptions wide = options;
   wide.clients = std::max(options.clients, 64);
-  Run run{.options = wide, .verb = Verb::kPut, .fill = true, .phases = {}};
+  const int fit = std::clamp(kFillBytes / std::max(options.val_size, 1), 1,
+                             std::min(options.key_space, kFillKeys));
   LoadReport report;
-  RunThreads(run, connections, nullptr, &report);
-  if (run.stopped()) return StoppedEarly();
-  if (report.errors == 0) return absl::OkStatus();
+  // Single puts if transactions fail: a service may have none, or allow fewer operations.
+  for (const int keys : {fit, 1}) {
+    wide.keys_per_operation = keys;
+    report = {};
+    Run run{.options = wide, .verb = Verb::kPut, .fill = true, .phases = {}};
+    RunThreads(run, connections, nullptr, &report);
+    if (run.stopped()) return StoppedEarly();
+    if (report.errors == 0) return absl::OkStatus();
+  }
   return absl::UnavailableError(
       absl::StrCat("cannot write the keys to read: ", report.errors_by_message.begin()->first));
 }
