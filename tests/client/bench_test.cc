@@ -261,6 +261,7 @@ TEST(Load, NoReachableEndpointIsAnError) {
 
 // Ctrl-C at the first operation that is measured.
 TEST(Load, AnInterruptEndsItAndWhatWasMeasuredIsPrinted) {
+  const auto before = signal(SIGINT, SIG_DFL);  // a shell's background jobs ignore it
   FakeServer server;
   const auto begin = std::chrono::steady_clock::now();  // another test moves the wall clock
   std::atomic<bool> raised{false};
@@ -272,6 +273,7 @@ TEST(Load, AnInterruptEndsItAndWhatWasMeasuredIsPrinted) {
   const std::string endpoints = "--endpoints=" + server.address();
   const Result result =
       Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "1000", "--clients", "1"});
+  signal(SIGINT, before);
   EXPECT_EQ(result.code, kExitOk) << result.err;
   EXPECT_EQ(result.out.find("put: 1 client, 1 connection, 256-byte values, "), 0u) << result.out;
   EXPECT_NE(result.out.find(" ops/s "), std::string::npos) << result.out;

@@ -274,15 +274,18 @@ void HangUpServer::TakeOneCall(int connection) {
 
 StoppedServer::StoppedServer() : listener_(Bind(&address_)) { CHECK_EQ(listen(listener_, 64), 0); }
 
-StoppedServer::~StoppedServer() { close(listener_); }
+StoppedServer::~StoppedServer() {
+  for (const int connection : accepted_) close(connection);
+  close(listener_);
+}
 
 int StoppedServer::Connections() {
   CHECK_EQ(fcntl(listener_, F_SETFL, O_NONBLOCK), 0);
-  int count = 0;
-  for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0; ++count) {
-    close(connection);
+  const size_t before = accepted_.size();
+  for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0;) {
+    accepted_.push_back(connection);  // stays open: a stopped process closes nothing
   }
-  return count;
+  return static_cast<int>(accepted_.size() - before);
 }
 
 grpc::Status NeverAnswer(grpc::ServerContext* context) {

@@ -155,6 +155,7 @@ class StoppedServer {
  private:
   std::string address_;
   int listener_;
+  std::vector<int> accepted_;
 };
 
 // Blocks until the client cancels the call.
