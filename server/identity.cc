@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "glog/logging.h"
 #include "server/join.h"
+#include "server/options.h"
 
 namespace raftkv {
 namespace {
@@ -147,34 +147,31 @@ std::string WhatWasEdited(const Config& given, size_t self, const Identity& iden
                       "update, member remove");
 }
 
-std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir) {
-  const auto identity = ReadIdentity(dir);
-  if (!identity.ok() || !identity->has_value()) return {};
-  const Members members = ReadMembers(dir);
-  if (members.known()) return Differences(given, self, (*identity)->member_id, members);
-  if ((*identity)->joined || given.cluster_id == (*identity)->cluster_id) return {};
-  return {absl::StrCat(dir, ": ", WhatWasEdited(given, self, **identity),
-                       ". A start ends with this error, unless the log has the members already")};
-}
-
-absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
-  const Members& members = data_dir.state->members();
-  const Identity& identity = data_dir.identity;
-  for (const std::string& difference : Differences(given, self, identity.member_id, members)) {
-    LOG(WARNING) << difference;
-  }
-  if (members.known() || identity.joined || given.cluster_id == identity.cluster_id) {
+absl::Status CheckMembers(const Config& given, size_t self, const KnownMembers& known,
+                          std::vector<std::string>* warnings) {
+  const Identity& identity = known.identity;
+  const std::string dir = AbsolutePath(given.members[self].data_dir);
+  if (known.members.known()) {
+    for (std::string& difference : Differences(given, self, identity.member_id, known.members)) {
+      warnings->push_back(std::move(difference));
+    }
     return absl::OkStatus();
   }
-  const std::string& dir = given.members[self].data_dir;
+  if (identity.joined || given.cluster_id == identity.cluster_id) return absl::OkStatus();
+  const std::string edited = WhatWasEdited(given, self, identity);
+  if (!known.last_index) {
+    warnings->push_back(
+        absl::StrCat(dir, ": ", edited,
+                     ". A start ends with this error, unless the log has the members already"));
+    return absl::OkStatus();
+  }
   // A new directory is as good as an empty one: the first start does not trust it (0003).
-  const bool is_empty = data_dir.log->last_index() == 0;
   return absl::FailedPreconditionError(absl::StrCat(
-      dir, ": the log of this cluster does not have its members yet, and ",
-      WhatWasEdited(given, self, identity),
-      is_empty ? absl::StrCat("; or, if the file was wrong before and is right now, remove ", dir,
-                              ", which has no entries, and start again")
-               : ""));
+      dir, ": the log of this cluster does not have its members yet, and ", edited,
+      *known.last_index == 0
+          ? absl::StrCat("; or, if the file was wrong before and is right now, remove ", dir,
+                         ", which has no entries, and start again")
+          : ""));
 }
 
 }  // namespace raftkv

@@ -442,7 +442,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
     if (absl::Status s = ForceNewCluster(dir_options.dir, member.peer_url, &*data_dir); !s.ok())
       return s;
   }
-  if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
+  std::vector<std::string> differences;
+  const absl::Status checked = CheckMembers(
+      given, self, {data_dir->identity, data_dir->state->members(), data_dir->log->last_index()},
+      &differences);
+  for (const std::string& difference : differences) LOG(WARNING) << difference;
+  if (!checked.ok()) return checked;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir), options.on_removed);
   if (absl::Status status = parts->Listen(); !status.ok()) return status;
@@ -457,12 +462,18 @@ absl::StatusOr<Server::DirectoryCheck> Server::CheckDataDirectory(const Config& 
   Config config = given;
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
-  if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
-    return ExplainDataDirError(joins.status(), config, member);
-  }
-  absl::StatusOr<std::string> text = CheckDataDir(MakeDataDirOptions(config, member));
-  if (!text.ok()) return ExplainDataDirError(text.status(), config, member);
-  return DirectoryCheck{*std::move(text), WarningsOfCheck(given, self, member.data_dir)};
+  const absl::StatusOr<bool> joins = SetIds(&config, &member, /*join=*/false);
+  if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
+  DataDirOptions options = MakeDataDirOptions(config, member);
+  options.joins = *joins;
+  absl::StatusOr<DataDirCheck> check = CheckDataDir(options);
+  if (!check.ok()) return ExplainDataDirError(check.status(), config, member);
+  DirectoryCheck result{std::move(check->text), std::move(check->warnings)};
+  if (!check->identity) return result;
+  const absl::Status members = CheckMembers(
+      given, self, {*check->identity, check->members, check->last_index}, &result.warnings);
+  if (!members.ok()) return members;
+  return result;
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

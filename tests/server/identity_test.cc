@@ -3,7 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/storage/testing.h"
 
 namespace raftkv {
 namespace {
@@ -12,6 +11,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 MemberConfig MemberAt(const std::string& name, int port) {
   MemberConfig member;
@@ -116,24 +116,25 @@ TEST_F(IdentityTest, WhatWasEditedFollowsFromTheIds) {
   EXPECT_THAT(Edited(), AllOf(HasSubstr("another member (n2, n3)"), HasSubstr("restore")));
 }
 
-// The data directory of a member that has started and has no entries yet.
-TEST_F(IdentityTest, ACheckTellsWhatAStartWouldSay) {
-  const TempDir dir;
-  const std::string path = dir / "n1";
+// The log does not have the members yet. A start and a check say the same, except if a running
+// member uses the log: then a check cannot know whether it has them.
+TEST_F(IdentityTest, AnEditBeforeTheLogHasTheMembersIsAnError) {
+  members_ = Members();
+  std::vector<std::string> warnings;
+  const auto check = [&](std::optional<raft::Index> last_index) {
+    return CheckMembers(file_, 0, {identity_, members_, last_index}, &warnings);
+  };
   file_.cluster_id = identity_.cluster_id;
-  const auto warnings = [&] { return WarningsOfCheck(file_, 0, path); };
-  EXPECT_THAT(warnings(), IsEmpty()) << "there is no directory";
-  ASSERT_TRUE(OpenDataDir({.dir = path,
-                           .cluster_id = identity_.cluster_id,
-                           .cluster_name = "demo",
-                           .member_id = identity_.member_id,
-                           .member_name = "n1"})
-                  .ok());
-  EXPECT_THAT(warnings(), IsEmpty());
+  EXPECT_TRUE(check(0).ok());
   file_.members[1] = MemberAt("n2", 7);
   file_.cluster_id = 7;
-  EXPECT_THAT(warnings(), ElementsAre(AllOf(HasSubstr("another member (n2, n3)"),
-                                            HasSubstr("A start ends with this error"))));
+  EXPECT_THAT(std::string(check(5).message()),
+              AllOf(HasSubstr("another member (n2, n3)"), Not(HasSubstr("no entries"))));
+  EXPECT_THAT(std::string(check(0).message()), HasSubstr("/n1, which has no entries"));
+  EXPECT_THAT(warnings, IsEmpty());
+  EXPECT_TRUE(check(std::nullopt).ok());
+  EXPECT_THAT(warnings, ElementsAre(AllOf(HasSubstr("another member (n2, n3)"),
+                                          HasSubstr("A start ends with this error"))));
 }
 
 }  // namespace
