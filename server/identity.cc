@@ -7,7 +7,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "server/join.h"
-#include "server/options.h"
 
 namespace raftkv {
 namespace {
@@ -82,6 +81,47 @@ std::vector<std::string> AddedMembers(const Config& given, uint64_t cluster_id) 
   return {};
 }
 
+// What differs between the peer URLs in the file and those with which this directory was restored.
+// Empty: nothing.
+std::string DifferenceToRestore(const Config& given, const Members& members) {
+  std::vector<std::string> only_file, only_restore;
+  for (const MemberConfig& member : given.members) {
+    const auto is_there = [&](const Known& known) { return IsAt(known, member.peer_url); };
+    if (FindIf(members, is_there) != nullptr) continue;
+    only_file.push_back(absl::StrCat(member.name, " at ", member.peer_url));
+  }
+  for (const auto& [id, known] : members.all()) {
+    const bool listed =
+        std::any_of(given.members.begin(), given.members.end(),
+                    [&](const MemberConfig& member) { return IsAt(known, member.peer_url); });
+    if (listed) continue;
+    only_restore.push_back(
+        absl::StrCat(known.info.name(), " at ", absl::StrJoin(known.info.peerurls(), ",")));
+  }
+  std::vector<std::string> parts;
+  if (!only_file.empty()) {
+    parts.push_back(absl::StrCat("only the config file has ", absl::StrJoin(only_file, ", ")));
+  }
+  if (!only_restore.empty()) {
+    parts.push_back(absl::StrCat("only the restore had ", absl::StrJoin(only_restore, ", ")));
+  }
+  return absl::StrJoin(parts, "; ");
+}
+
+// An error if the file was edited between the restore of the directory and the first start. The
+// members of the new cluster are those of the restore, and an edit cannot change them any more. A
+// change with raftkv member needs a leader, and at this start there may never be one.
+absl::Status CheckRestored(const Config& given, const std::string& dir, const Members& members) {
+  const std::string difference = DifferenceToRestore(given, members);
+  if (difference.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      dir, ": was restored with other members than the config file has (", difference,
+      "). If the cluster has not started since the restore: empty the data_dir of each member, and "
+      "run raftkv snapshot restore again with this file; else: start this member with the file of "
+      "the restore, and change the members while the cluster runs (raftkv member add, update, "
+      "remove)"));
+}
+
 }  // namespace
 
 absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
@@ -150,8 +190,11 @@ std::string WhatWasEdited(const Config& given, size_t self, const Identity& iden
 absl::Status CheckMembers(const Config& given, size_t self, const KnownMembers& known,
                           std::vector<std::string>* warnings) {
   const Identity& identity = known.identity;
-  const std::string dir = AbsolutePath(given.members[self].data_dir);
+  const std::string& dir = known.dir;
   if (known.members.known()) {
+    if (identity.restored && known.last_index == identity.restored->base.index) {
+      return CheckRestored(given, dir, known.members);
+    }
     for (std::string& difference : Differences(given, self, identity.member_id, known.members)) {
       warnings->push_back(std::move(difference));
     }

@@ -32,6 +32,7 @@ std::string WhatWasEdited(const Config& given, size_t self, const Identity& iden
 
 // What a start finds in the data directory of this member.
 struct KnownMembers {
+  const std::string& dir;  // absolute
   const Identity& identity;
   const Members& members;  // of the stored state
   // The last index of the log. None: the log was not read, because a running member uses it.

@@ -443,9 +443,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
       return s;
   }
   std::vector<std::string> differences;
-  const absl::Status checked = CheckMembers(
-      given, self, {data_dir->identity, data_dir->state->members(), data_dir->log->last_index()},
-      &differences);
+  const absl::Status checked =
+      CheckMembers(given, self,
+                   {dir_options.dir, data_dir->identity, data_dir->state->members(),
+                    data_dir->log->last_index()},
+                   &differences);
   for (const std::string& difference : differences) LOG(WARNING) << difference;
   if (!checked.ok()) return checked;
 
@@ -470,8 +472,9 @@ absl::StatusOr<Server::DirectoryCheck> Server::CheckDataDirectory(const Config& 
   if (!check.ok()) return ExplainDataDirError(check.status(), config, member);
   DirectoryCheck result{std::move(check->text), std::move(check->warnings)};
   if (!check->identity) return result;
-  const absl::Status members = CheckMembers(
-      given, self, {*check->identity, check->members, check->last_index}, &result.warnings);
+  const absl::Status members =
+      CheckMembers(given, self, {options.dir, *check->identity, check->members, check->last_index},
+                   &result.warnings);
   if (!members.ok()) return members;
   return result;
 }
