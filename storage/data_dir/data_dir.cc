@@ -20,6 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "storage/base/disk_space.h"
 #include "storage/base/files.h"
 #include "storage/data_dir/log_dir.h"
@@ -150,13 +151,18 @@ absl::Status CheckIdentity(const std::string& path, const Identity& identity,
         path, identity.cluster_name, identity.cluster_id, o.cluster_name, o.cluster_id));
   }
   if (identity.member_id != o.member_id) {
+    const Members members = ReadMembers(o.dir);
+    const Members::Member* known = members.Find(identity.member_id);
     return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); start it with -n %s, or set "
+        "%s: belongs to member \"%s\" (%x)%s, not to \"%s\" (%x); start it with -n %s, or set "
         "data_dir of %s to its own directory; if name and peer_url of one member were both "
         "edited, restore one of them: the name may change, and the peer_url changes with raftkv "
         "member update",
-        path, identity.member_name, identity.member_id, o.member_name, o.member_id,
-        identity.member_name, o.member_name));
+        path, identity.member_name, identity.member_id,
+        known == nullptr ? ""
+                         : absl::StrCat(", which the cluster reaches at ",
+                                        absl::StrJoin(known->info.peerurls(), ",")),
+        o.member_name, o.member_id, identity.member_name, o.member_name));
   }
   if (identity.cluster_id != o.cluster_id) {  // the server sets it from the directory (SetIds)
     return absl::FailedPreconditionError(
