@@ -257,6 +257,7 @@ bool Replica::RejectsRemoved(const PeerMessage& message) {
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {
     outbox_->Send(message.from.id, HelloReply{.removed = true});
+    outbox_->Report(PeerRejected{message.from.id, PeerRejected::Why::kRemoved});
   } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
     Decline(message.from.id, *proposal, {});
   }

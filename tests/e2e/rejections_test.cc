@@ -114,8 +114,8 @@ TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
                           AllOf(HasSubstr("rejected by"), HasSubstr("the member lists differ")));
   })) << theirs.log(0);
   EXPECT_THAT(theirs.log(0),
-              HasSubstr("the cluster is named \"e2e\" in the config file of n2, and \"theirs\" in "
-                        "that of n1"));
+              HasSubstr("the cluster is named \"theirs\" in the config file of n1, and \"e2e\" in "
+                        "that of n2"));
   EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
   EXPECT_THAT(theirs.Status(0).response.errors(),
               testing::Contains(HasSubstr("first start: waiting for n2 and n3, whose data")));
