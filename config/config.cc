@@ -53,6 +53,9 @@ std::string RemedyOf(const std::string& what, absl::string_view line) {
   if (absl::StrContains(what, "cannot redefine existing table 'member'")) {
     return "write [[member]], not [member], above each member";
   }
+  if (absl::StrContains(what, "cannot redefine existing table")) {
+    return "write each section once, with all its keys below it; only [[member]] is repeated";
+  }
   absl::string_view value = line.substr(std::min(line.find('='), line.size()));
   absl::ConsumePrefix(&value, "=");
   value = absl::StripAsciiWhitespace(value.substr(0, value.find('#')));
@@ -64,11 +67,23 @@ std::string RemedyOf(const std::string& what, absl::string_view line) {
   return absl::StrCat("text and durations need double quotes: \"", value, "\"");
 }
 
+// The header of a section in the file.
+std::string HeaderOf(const std::string& section) {
+  return section == "member" ? "[[member]]" : absl::StrCat("[", section, "]");
+}
+
 // What to do about an unknown section.
 std::string RemedyOfSection(const std::string& name, const std::vector<std::string>& known) {
-  if (name == "members") return "write [[member]], once for each member";
   if (name == "tls") return "TLS is not supported yet";
-  return absl::StrReplaceAll(Suggest(name, known), {{"keys here", "sections"}});
+  const std::string* const nearest = Nearest(name, known);
+  if (nearest == nullptr) {
+    const auto add = [](std::string* out, const std::string& section) {
+      absl::StrAppend(out, HeaderOf(section));
+    };
+    return absl::StrCat("the sections are ", absl::StrJoin(known, ", ", add));
+  }
+  if (*nearest == "member") return "write [[member]], once for each member";
+  return absl::StrCat("did you mean ", HeaderOf(*nearest), "?");
 }
 
 // Reads one file into a Config. If a file has several mistakes, the first one is reported.
@@ -107,15 +122,20 @@ class Reader {
       if (std::find(known.begin(), known.end(), name) == known.end()) {
         const bool section = node.is_table() || node.is_array_of_tables();
         Fail(line,
-             absl::StrFormat(
-                 section ? "unknown section [%s]" : "unknown key \"%s\" outside a section", name),
+             section
+                 ? absl::StrFormat(
+                       node.is_table() ? "unknown section [%s]" : "unknown section [[%s]]", name)
+                 : absl::StrFormat("unknown key \"%s\" outside a section", name),
              section ? RemedyOfSection(name, known)
                      : "put it under [cluster], [[member]], [limits], [storage] or [log]");
       } else if (name == "member") {
         ReadMembers(node, line);
       } else if (!node.is_table()) {
-        Fail(line, absl::StrFormat("\"%s\" must be a section", name),
-             absl::StrFormat("write [%s] with its keys below it", name));
+        Fail(line,
+             absl::StrFormat(node.is_array_of_tables() ? "[[%s]] is a list of sections"
+                                                       : "\"%s\" must be a section",
+                             name),
+             absl::StrFormat("write [%s], once, with its keys below it", name));
       } else {
         auto lines =
             sections_.Read(absl::StrCat("[", name, "]"), *node.as_table(), line, KeysOf(name));

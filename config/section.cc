@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,7 +12,8 @@
 
 namespace raftkv {
 
-std::string Suggest(absl::string_view given, const std::vector<std::string>& known) {
+const std::string* Nearest(absl::string_view name, const std::vector<std::string>& known) {
+  const std::string given = absl::AsciiStrToLower(name);
   const auto cost = [&](const std::string& name) {
     return absl::StartsWith(name, given) || absl::StartsWith(given, name)
                ? 1
@@ -20,10 +22,8 @@ std::string Suggest(absl::string_view given, const std::vector<std::string>& kno
   const auto nearest = std::min_element(
       known.begin(), known.end(),
       [&](const std::string& a, const std::string& b) { return cost(a) < cost(b); });
-  if (!given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4)) {
-    return absl::StrFormat("did you mean \"%s\"?", *nearest);
-  }
-  return absl::StrCat("the keys here are ", absl::StrJoin(known, ", "));
+  const bool near = !given.empty() && cost(*nearest) <= std::max<size_t>(2, given.size() / 4);
+  return near ? &*nearest : nullptr;
 }
 
 void SectionReader::Fail(Line line, absl::string_view what, absl::string_view remedy) {
@@ -49,7 +49,10 @@ std::map<std::string, Line> SectionReader::Read(const std::string& title, const 
     unknown_key = true;
     std::vector<std::string> names;
     for (const Key& k : keys) names.push_back(k.name);
-    Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), Suggest(name, names));
+    const std::string* const nearest = Nearest(name, names);
+    Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title),
+         nearest != nullptr ? absl::StrFormat("did you mean \"%s\"?", *nearest)
+                            : absl::StrCat("the keys here are ", absl::StrJoin(names, ", ")));
   }
   for (const Key& key : keys) {
     if (unknown_key) break;  // it may be the missing one, misspelt

@@ -51,8 +51,9 @@ struct Key {
   bool required = false;
 };
 
-// The remedy for an unknown name: the name that was probably meant, or else all known names.
-std::string Suggest(absl::string_view given, const std::vector<std::string>& known);
+// Of the `known` names, which are in lower case, the one that was probably meant by the unknown
+// `name`. Null: it is like none of them.
+const std::string* Nearest(absl::string_view name, const std::vector<std::string>& known);
 
 class SectionReader {
  public:

@@ -31,6 +31,7 @@ class Logger {
          std::vector<std::string> listed, std::string data_dir)
       : self_(self),
         names_(std::move(names)),
+        name_(Name(self)),
         listed_(std::move(listed)),
         data_dir_(std::move(data_dir)) {}
 
@@ -243,7 +244,10 @@ class Logger {
     }
   }
   void Log(const RemovedFromCluster&) {
-    LOG(WARNING) << "this member was removed from the cluster: it stops";
+    LOG(WARNING) << "this member was removed from the cluster, and stops; it cannot use its data "
+                    "directory "
+                 << data_dir_ << " again. If a member is to run here again: raftkv member add "
+                 << name_ << ", then start it with an empty data_dir and --join";
   }
   void Log(const SpaceChanged& e) {
     const SpaceReport& report = e.space->report();
@@ -339,6 +343,7 @@ class Logger {
 
   const raft::MemberId self_;
   std::map<raft::MemberId, std::string> names_;
+  const std::string name_;  // of this member
   const std::vector<std::string> listed_;
   std::set<raft::MemberId> learners_;
   std::map<std::string, std::set<raft::MemberId>> equal_names_;  // that it has warned of

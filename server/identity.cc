@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "glog/logging.h"
 #include "server/join.h"
 
 namespace raftkv {
@@ -82,6 +81,47 @@ std::vector<std::string> AddedMembers(const Config& given, uint64_t cluster_id) 
   return {};
 }
 
+// What differs between the peer URLs in the file and those with which this directory was restored.
+// Empty: nothing.
+std::string DifferenceToRestore(const Config& given, const Members& members) {
+  std::vector<std::string> only_file, only_restore;
+  for (const MemberConfig& member : given.members) {
+    const auto is_there = [&](const Known& known) { return IsAt(known, member.peer_url); };
+    if (FindIf(members, is_there) != nullptr) continue;
+    only_file.push_back(absl::StrCat(member.name, " at ", member.peer_url));
+  }
+  for (const auto& [id, known] : members.all()) {
+    const bool listed =
+        std::any_of(given.members.begin(), given.members.end(),
+                    [&](const MemberConfig& member) { return IsAt(known, member.peer_url); });
+    if (listed) continue;
+    only_restore.push_back(
+        absl::StrCat(known.info.name(), " at ", absl::StrJoin(known.info.peerurls(), ",")));
+  }
+  std::vector<std::string> parts;
+  if (!only_file.empty()) {
+    parts.push_back(absl::StrCat("only the config file has ", absl::StrJoin(only_file, ", ")));
+  }
+  if (!only_restore.empty()) {
+    parts.push_back(absl::StrCat("only the restore had ", absl::StrJoin(only_restore, ", ")));
+  }
+  return absl::StrJoin(parts, "; ");
+}
+
+// An error if the file was edited between the restore of the directory and the first start. The
+// members of the new cluster are those of the restore, and an edit cannot change them any more. A
+// change with raftkv member needs a leader, and at this start there may never be one.
+absl::Status CheckRestored(const Config& given, const std::string& dir, const Members& members) {
+  const std::string difference = DifferenceToRestore(given, members);
+  if (difference.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      dir, ": was restored with other members than the config file has (", difference,
+      "). If the cluster has not started since the restore: empty the data_dir of each member, and "
+      "run raftkv snapshot restore again with this file; else: start this member with the file of "
+      "the restore, and change the members while the cluster runs (raftkv member add, update, "
+      "remove)"));
+}
+
 }  // namespace
 
 absl::StatusOr<bool> SetIds(Config* config, MemberConfig* self, bool join) {
@@ -147,34 +187,34 @@ std::string WhatWasEdited(const Config& given, size_t self, const Identity& iden
                       "update, member remove");
 }
 
-std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir) {
-  const auto identity = ReadIdentity(dir);
-  if (!identity.ok() || !identity->has_value()) return {};
-  const Members members = ReadMembers(dir);
-  if (members.known()) return Differences(given, self, (*identity)->member_id, members);
-  if ((*identity)->joined || given.cluster_id == (*identity)->cluster_id) return {};
-  return {absl::StrCat(dir, ": ", WhatWasEdited(given, self, **identity),
-                       ". A start ends with this error, unless the log has the members already")};
-}
-
-absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir) {
-  const Members& members = data_dir.state->members();
-  const Identity& identity = data_dir.identity;
-  for (const std::string& difference : Differences(given, self, identity.member_id, members)) {
-    LOG(WARNING) << difference;
-  }
-  if (members.known() || identity.joined || given.cluster_id == identity.cluster_id) {
+absl::Status CheckMembers(const Config& given, size_t self, const KnownMembers& known,
+                          std::vector<std::string>* warnings) {
+  const Identity& identity = known.identity;
+  const std::string& dir = known.dir;
+  if (known.members.known()) {
+    if (identity.restored && known.last_index == identity.restored->base.index) {
+      return CheckRestored(given, dir, known.members);
+    }
+    for (std::string& difference : Differences(given, self, identity.member_id, known.members)) {
+      warnings->push_back(std::move(difference));
+    }
     return absl::OkStatus();
   }
-  const std::string& dir = given.members[self].data_dir;
+  if (identity.joined || given.cluster_id == identity.cluster_id) return absl::OkStatus();
+  const std::string edited = WhatWasEdited(given, self, identity);
+  if (!known.last_index) {
+    warnings->push_back(
+        absl::StrCat(dir, ": ", edited,
+                     ". A start ends with this error, unless the log has the members already"));
+    return absl::OkStatus();
+  }
   // A new directory is as good as an empty one: the first start does not trust it (0003).
-  const bool is_empty = data_dir.log->last_index() == 0;
   return absl::FailedPreconditionError(absl::StrCat(
-      dir, ": the log of this cluster does not have its members yet, and ",
-      WhatWasEdited(given, self, identity),
-      is_empty ? absl::StrCat("; or, if the file was wrong before and is right now, remove ", dir,
-                              ", which has no entries, and start again")
-               : ""));
+      dir, ": the log of this cluster does not have its members yet, and ", edited,
+      *known.last_index == 0
+          ? absl::StrCat("; or, if the file was wrong before and is right now, remove ", dir,
+                         ", which has no entries, and start again")
+          : ""));
 }
 
 }  // namespace raftkv

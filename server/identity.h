@@ -5,6 +5,7 @@
 // Server::Start.
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,21 @@ std::vector<std::string> Differences(const Config& given, size_t self, raft::Mem
 // which are derived from the peer URLs of the first start (config.h).
 std::string WhatWasEdited(const Config& given, size_t self, const Identity& identity);
 
-// The warnings and errors that a start would give about differences between the config file and the
-// members in the stored state. Called by --check-config. Changes nothing.
-std::vector<std::string> WarningsOfCheck(const Config& given, size_t self, const std::string& dir);
+// What a start finds in the data directory of this member.
+struct KnownMembers {
+  const std::string& dir;  // absolute
+  const Identity& identity;
+  const Members& members;  // of the stored state
+  // The last index of the log. None: the log was not read, because a running member uses it.
+  std::optional<raft::Index> last_index;
+};
 
-// Logs the differences. An error if the file was edited before the log had the members.
-absl::Status CheckMembers(const Config& given, size_t self, const DataDir& data_dir);
+// Compares the config file with the data directory of member number `self`. Appends the
+// differences to `warnings`. An error if the file was edited before the log had the members, or
+// between a restore and the first start. If the log was not read, such an error is a warning.
+// Called by a start and by --check-config.
+absl::Status CheckMembers(const Config& given, size_t self, const KnownMembers& known,
+                          std::vector<std::string>* warnings);
 
 }  // namespace raftkv
 

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "proto/etcd/rpc.grpc.pb.h"
@@ -62,6 +63,16 @@ absl::StatusOr<JoinedCluster> FindSelf(const MemberListResponse& list, const Con
         "member %x with peer_url %s has run before, with another data directory: start it with "
         "that directory, or replace the member: raftkv member replace %x NEW, where NEW has "
         "another peer_url",
+        member.id(), self.peer_url, member.id()));
+  }
+  for (const etcdserverpb::Member& member : list.members()) {
+    if (member.name() != self.name) continue;
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "cluster \"%s\" reaches member %s at %s, not at %s: if it has moved, run raftkv member "
+        "update "
+        "%x --peer-urls=%s, and start it with its data directory; if that is lost: raftkv member "
+        "replace %x NEW; if this is another member, give it another name",
+        config.cluster_name, self.name, absl::StrJoin(member.peerurls(), ","), self.peer_url,
         member.id(), self.peer_url, member.id()));
   }
   return absl::FailedPreconditionError(absl::StrCat(

@@ -170,7 +170,8 @@ port::PortOptions MakePeerPortOptions() {
 }
 
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
-                              const Identity& identity, SnapshotHooks snapshots) {
+                              const DataDir& data_dir, SnapshotHooks snapshots) {
+  const Identity& identity = data_dir.identity;
   PeersOptions options;
   options.boot_id = BootId();
   options.snapshots = std::move(snapshots);
@@ -179,13 +180,14 @@ PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
   options.store_id = identity.store_id;
   options.newest_version = NewestVersion();
   options.vote_timeout = config.election_timeout;
+  options.reached = data_dir.log->reached();
   options.names = config.joined_names;
+  options.listed.set_name(self.name);
   if (identity.joined) return options;  // the cluster says who its members are
   for (const MemberConfig& member : config.members) {
     if (member.id == self.id) continue;
     options.peers.push_back({member.id, member.name, HostPort(member.peer_url)});
   }
-  options.listed.set_name(self.name);
   options.listed.set_cluster_name(config.cluster_name);
   for (const MemberConfig& member : config.members) {
     proto::ListedMember* listed = options.listed.add_members();

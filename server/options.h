@@ -26,7 +26,7 @@ absl::Status CheckFileLimit();
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity);
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
-                              const Identity& identity, SnapshotHooks snapshots);
+                              const DataDir& data_dir, SnapshotHooks snapshots);
 port::PortOptions MakeClientPortOptions(const Config& config);
 port::PortOptions MakePeerPortOptions();
 DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);

@@ -218,7 +218,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
     : config(the_config),
       self(config.members[index]),
       data_dir(std::move(data)),
-      peers(MakePeersOptions(config, self, data_dir.identity, MakeSnapshotHooks()), &phase,
+      peers(MakePeersOptions(config, self, data_dir, MakeSnapshotHooks()), &phase,
             [this](Input input) { member.Post(std::move(input)); }),
       member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
@@ -442,7 +442,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& given, size_
     if (absl::Status s = ForceNewCluster(dir_options.dir, member.peer_url, &*data_dir); !s.ok())
       return s;
   }
-  if (absl::Status s = CheckMembers(given, self, *data_dir); !s.ok()) return s;
+  std::vector<std::string> differences;
+  const absl::Status checked =
+      CheckMembers(given, self,
+                   {dir_options.dir, data_dir->identity, data_dir->state->members(),
+                    data_dir->log->last_index()},
+                   &differences);
+  for (const std::string& difference : differences) LOG(WARNING) << difference;
+  if (!checked.ok()) return checked;
 
   auto parts = std::make_unique<Parts>(config, self, *std::move(data_dir), options.on_removed);
   if (absl::Status status = parts->Listen(); !status.ok()) return status;
@@ -457,12 +464,19 @@ absl::StatusOr<Server::DirectoryCheck> Server::CheckDataDirectory(const Config& 
   Config config = given;
   MemberConfig& member = config.members[self];
   member.data_dir = AbsolutePath(member.data_dir);
-  if (const auto joins = SetIds(&config, &member, /*join=*/false); !joins.ok()) {
-    return ExplainDataDirError(joins.status(), config, member);
-  }
-  absl::StatusOr<std::string> text = CheckDataDir(MakeDataDirOptions(config, member));
-  if (!text.ok()) return ExplainDataDirError(text.status(), config, member);
-  return DirectoryCheck{*std::move(text), WarningsOfCheck(given, self, member.data_dir)};
+  const absl::StatusOr<bool> joins = SetIds(&config, &member, /*join=*/false);
+  if (!joins.ok()) return ExplainDataDirError(joins.status(), config, member);
+  DataDirOptions options = MakeDataDirOptions(config, member);
+  options.joins = *joins;
+  absl::StatusOr<DataDirCheck> check = CheckDataDir(options);
+  if (!check.ok()) return ExplainDataDirError(check.status(), config, member);
+  DirectoryCheck result{std::move(check->text), std::move(check->warnings)};
+  if (!check->identity) return result;
+  const absl::Status members =
+      CheckMembers(given, self, {options.dir, *check->identity, check->members, check->last_index},
+                   &result.warnings);
+  if (!members.ok()) return members;
+  return result;
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

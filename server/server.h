@@ -31,7 +31,7 @@ class Server {
 
   // Checks the member's data directory without changing it (CheckDataDir in
   // storage/data_dir/data_dir.h). `text`: a line about the directory. `warnings`: what a start
-  // would warn of, because the config file does not agree with the cluster, one line each.
+  // would warn of, one line each. Errors are those of a start.
   struct DirectoryCheck {
     std::string text;
     std::vector<std::string> warnings;

@@ -182,7 +182,8 @@ std::string RemedyOf(const absl::Status& error, const std::vector<std::string>& 
     if (!member.is_learner) continue;
     learners.push_back(NameOf(member));
   }
-  return absl::StrCat("promote or remove ", absl::StrJoin(learners, ", "), " first");
+  return absl::StrCat("promote or remove ", absl::StrJoin(learners, ", "),
+                      " first, or, if it is lost, use raftkv member replace");
 }
 
 int FailChange(const absl::Status& error, const std::vector<std::string>& peer_urls, Client* client,
@@ -310,6 +311,33 @@ absl::Status AwaitVoter(Client* client, const ChangeArguments& arguments, const 
   }
 }
 
+// Replaces a learner, which may be dead: no majority needs it, and a cluster has at most one
+// learner that was added as one. So it is removed first, and the new member stays a learner.
+// `added`: the new member, if it was added already.
+int ReplaceLearner(const Member& old, const Member* added, const ChangeArguments& arguments,
+                   Client* client, const Context& context) {
+  const absl::Status removed = client->MemberRemove(old.id).status();
+  if (!removed.ok() && !absl::IsNotFound(removed)) return context.Fail(removed);
+  if (added == nullptr) {
+    const auto result = client->MemberAdd(arguments.peer_urls, /*learner=*/true);
+    if (!result.ok()) {
+      const std::string remedy = RemedyOf(result.status(), arguments.peer_urls, client, context);
+      return context.Fail(
+          kExitFailed,
+          absl::StrCat(result.status().message(), remedy.empty() ? "" : "; ", remedy, "; learner ",
+                       arguments.member, " was removed: add the new one with raftkv member add ",
+                       arguments.with,
+                       " --learner --peer-urls=", absl::StrJoin(arguments.peer_urls, ",")));
+    }
+    context.MakeOutput().AddedMember(*result, arguments.with);
+  }
+  if (context.format != Format::kJson) {
+    context.streams.out << "Learner " << arguments.member << " is replaced by " << arguments.with
+                        << "\n";
+  }
+  return kExitOk;
+}
+
 // Adds the new member as a learner, waits until it has caught up, promotes it, removes the old one.
 // Each step looks at the members first, so an interrupted run can be repeated. The old member is
 // removed only when the new one votes.
@@ -341,6 +369,7 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
     return context.BadArguments(
         "member replace: the new member needs another peer URL than the old one");
   }
+  if (old->is_learner) return ReplaceLearner(*old, *added, arguments, client.get(), context);
   if (*added == nullptr) {
     const auto result = client->MemberAdd(arguments.peer_urls, /*learner=*/true);
     if (!result.ok()) {

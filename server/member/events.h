@@ -33,6 +33,7 @@ struct PeerRejected {
     kStoreId,    // its data directory is not the one that the cluster has recorded for this member
     kOlderCopy,  // its data directory is an older copy (peer_lives.h)
     kReplaced,   // a newer process of the same member was heard (peer_lives.h)
+    kRemoved,    // it was removed from the cluster, and asks whether it was
   } why = Why::kStoreId;
 };
 // `peer` rejects this member's messages, because the cluster has recorded another data directory

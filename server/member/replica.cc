@@ -13,11 +13,11 @@ namespace raftkv {
 
 namespace {
 
-// The peers that a member with an empty log asks about their logs (first_start.h).
-std::vector<raft::MemberId> PeersOf(const ReplicaOptions& options) {
-  std::vector<raft::MemberId> peers;
-  for (raft::MemberId member : options.configuration.voters) peers.push_back(member);
-  std::erase(peers, options.raft.id);
+// The peers that a member with an empty log asks about their logs (first_start.h). A directory that
+// was restored from a backup has its voters in the state, whatever the config file has.
+std::vector<raft::MemberId> OtherVoters(const raft::Raft& raft, raft::MemberId self) {
+  std::vector<raft::MemberId> peers = raft.membership().voters();
+  std::erase(peers, self);
   return peers;
 }
 
@@ -55,8 +55,9 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
       alarms_(state_machine.alarms()),
       revision_(state_machine.revision()),
-      first_start_(PeersOf(options), /*joins=*/options.configuration.voters.empty(),
-                   options.base_index, log, &raft_, outbox),
+      first_start_(OtherVoters(raft_, options.raft.id),
+                   /*joins=*/options.configuration.voters.empty(), options.base_index, log, &raft_,
+                   outbox),
       changes_(options.raft.id, options.first_members, &members_, &store_ids_, &raft_),
       publisher_(SelfOf(options), options.request_timeout),
       space_(options.space),
@@ -256,6 +257,7 @@ bool Replica::RejectsRemoved(const PeerMessage& message) {
   ++rejected_messages_;
   if (std::holds_alternative<Hello>(message.body)) {
     outbox_->Send(message.from.id, HelloReply{.removed = true});
+    outbox_->Report(PeerRejected{message.from.id, PeerRejected::Why::kRemoved});
   } else if (const auto* proposal = std::get_if<ForwardedProposal>(&message.body)) {
     Decline(message.from.id, *proposal, {});
   }

@@ -25,8 +25,14 @@ proto::Peer Handshake::Introduction(raft::MemberId to) const {
 }
 
 // The sender logs it, too, so it does not say "here".
-std::string Handshake::OtherCluster(const proto::HelloRequest& hello) const {
-  const std::string difference = DifferenceOfLists(listed_, hello);
+std::string Handshake::OtherCluster(const proto::Peer& who, const std::string& difference) const {
+  const bool both_are_new = self_.reached == raft::Reached{} &&
+                            raft::Reached{who.reached_term(), who.reached_index()} == self_.reached;
+  if (both_are_new && !difference.empty()) {
+    return absl::StrCat("the member lists differ (", difference,
+                        "): correct the wrong config file, empty the data_dir of its member, and "
+                        "start that member again");
+  }
   return absl::StrCat(
       "the member lists differ", difference.empty() ? "" : " (", difference,
       difference.empty() ? "" : ")",
@@ -37,11 +43,13 @@ std::string Handshake::OtherCluster(const proto::HelloRequest& hello) const {
 }
 
 absl::Status Handshake::Check(const proto::Peer& who, const proto::HelloRequest& hello) {
-  std::string wrong;
+  std::string wrong, both_say;
   Rejections::Reason reason{};
   if (who.cluster_id() != cluster_id_) {
     reason = Rejections::Reason::kCluster;
-    wrong = OtherCluster(hello);
+    const std::string difference = DifferenceOfLists(listed_, hello);
+    wrong = OtherCluster(who, difference);
+    if (!difference.empty()) both_say = wrong;
   } else if (who.to() != self_.id) {
     reason = Rejections::Reason::kReceiver;
     wrong = absl::StrFormat("this is member %x, not %x: check the peer URLs", self_.id, who.to());
@@ -63,7 +71,7 @@ absl::Status Handshake::Check(const proto::Peer& who, const proto::HelloRequest&
   }
   const std::string sender =
       hello.name().empty() ? absl::StrFormat("member %x", who.from()) : NameForLine(hello.name());
-  Count(reason, absl::StrCat("a peer that calls itself ", sender, ": ", wrong));
+  Count(reason, absl::StrCat("a peer that calls itself ", sender, ": ", wrong), both_say);
   return absl::FailedPreconditionError(wrong);
 }
 
@@ -82,8 +90,12 @@ bool Handshake::CheckAnswer(raft::MemberId to, const proto::Peer& who) {
   return false;
 }
 
-void Handshake::Count(Rejections::Reason reason, const std::string& what) {
-  rejections_.Count(reason, what, MonotonicNow());
+bool Handshake::NoteRejectedBy(const std::string& why) {
+  return rejections_.NoteRejectedBy(why, MonotonicNow());
+}
+
+void Handshake::Count(Rejections::Reason reason, const std::string& what, const std::string& why) {
+  rejections_.Count(reason, what, why, MonotonicNow());
 }
 
 }  // namespace raftkv

@@ -66,13 +66,16 @@ class Handshake {
             {who.reached_term(), who.reached_index()}};
   }
 
-  void Count(Rejections::Reason reason, const std::string& what);
+  // `why`: as in Rejections.
+  void Count(Rejections::Reason reason, const std::string& what, const std::string& why = "");
+  // A peer has rejected a message of this member. False: this member has logged `why` already.
+  bool NoteRejectedBy(const std::string& why);
   const Rejections& rejections() const { return rejections_; }
   const proto::HelloRequest& listed() const { return listed_; }
 
  private:
   absl::Status Check(const proto::Peer& who, const proto::HelloRequest& hello);
-  std::string OtherCluster(const proto::HelloRequest& hello) const;
+  std::string OtherCluster(const proto::Peer& who, const std::string& difference) const;
 
   const uint64_t cluster_id_;
   Sender self_;

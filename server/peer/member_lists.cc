@@ -36,6 +36,7 @@ std::string OnlyIn(const proto::HelloRequest& all, const proto::HelloRequest& ot
 std::string NameForLine(const std::string& name) { return absl::CEscape(name.substr(0, kTextMax)); }
 
 std::string DifferenceOfLists(const proto::HelloRequest& here, const proto::HelloRequest& there) {
+  if (there.name() < here.name()) return DifferenceOfLists(there, here);
   if (here.members().empty() || there.members().empty()) return "";
   if (there.members_size() > kComparedMax || here.members_size() > kComparedMax) return "";
   std::vector<std::string> differences;

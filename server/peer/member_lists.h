@@ -12,7 +12,8 @@
 namespace raftkv {
 
 // What differs between the config files of two members, as part of a line. Empty: not known, or no
-// difference. `there` comes from a peer, so the result is bounded and escaped.
+// difference. Both members get the same text. `there` comes from a peer, so the result is bounded
+// and escaped.
 std::string DifferenceOfLists(const proto::HelloRequest& here, const proto::HelloRequest& there);
 
 // The name of a member for a line, escaped and not too long.

@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
+#include "server/peer/member_lists.h"
 #include "server/peer/raft_codec.h"
 
 namespace raftkv {
@@ -77,7 +78,8 @@ Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(I
                  {.id = options_.self,
                   .store_id = options_.store_id,
                   .newest_version = options_.newest_version,
-                  .boot_id = options_.boot_id},
+                  .boot_id = options_.boot_id,
+                  .reached = options_.reached},
                  KnownPeers(options_.peers), options_.listed) {
   for (const PeerAddress& address : options_.peers) peers_[address.id].address = address;
 }
@@ -101,7 +103,14 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
     } else {
       status = handshake_.Check(asked.peer());
     }
-    if (status.ok()) FindOrAdd(asked.peer().from());
+    if (!status.ok()) return status;
+    Peer* const peer = FindOrAdd(asked.peer().from());
+    if constexpr (std::is_same_v<Request, proto::HelloRequest>) {
+      // This member may not know it yet, or not any more.
+      if (peer->stub == nullptr && !asked.name().empty()) {
+        peer->address.name = NameForLine(asked.name());
+      }
+    }
     return status;
   };
   method.handler = [this, handler](UnaryCall* call) {

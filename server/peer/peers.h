@@ -72,6 +72,7 @@ struct PeersOptions {
   raft::MemberId self = raft::kNobody;
   std::string store_id;
   uint64_t boot_id = 0;                            // of this process
+  raft::Reached reached = {};                      // how far the log has ever come, at the start
   ClusterVersion newest_version = kNewestVersion;  // the newest version that this member knows
   std::vector<PeerAddress> peers;                  // the other members, until SetPeers
   std::map<raft::MemberId, std::string> names;     // of members that may not be in `peers`

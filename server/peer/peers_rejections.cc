@@ -16,6 +16,7 @@ constexpr size_t kReasonsMax = 8;  // that are kept, so that none is logged twic
 void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
   if (peer->rejections.size() >= kReasonsMax) peer->rejections.clear();
   if (!peer->rejections.insert(status.error_message()).second) return;
+  if (!handshake_.NoteRejectedBy(status.error_message())) return;
   LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
              << status.error_message();
 }
@@ -44,6 +45,13 @@ void Peers::OnPeerRejected(const PeerRejected& rejected) {
           absl::StrCat(name,
                        ": a newer process of this member has been heard since. If both run, "
                        "they use copies of one data directory: stop one of them"));
+    case PeerRejected::Why::kRemoved:
+      return handshake_.Count(
+          Rejections::Reason::kRemoved,
+          absl::StrCat("a message of ", name,
+                       ": it was removed from the cluster while it was away; it is told so, and "
+                       "stops. If a member is to run there: raftkv member add, then start it with "
+                       "an empty data_dir and --join"));
     case PeerRejected::Why::kOlderCopy: {
       const char* what =
           "its log was longer before: an older copy of its data directory was put back, or its "

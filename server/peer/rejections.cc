@@ -26,6 +26,8 @@ const char* Name(Rejections::Reason reason) {
       return "an older copy";
     case Rejections::Reason::kReplaced:
       return "a replaced process";
+    case Rejections::Reason::kRemoved:
+      return "removed member";
     case Rejections::Reason::kMalformed:
       return "malformed";
     case Rejections::Reason::kImplausible:
@@ -36,14 +38,25 @@ const char* Name(Rejections::Reason reason) {
 
 }  // namespace
 
-void Rejections::Count(Reason reason, const std::string& what, MonotonicTime now) {
-  const bool is_new = ++counts_[reason] == 1;
+void Rejections::Count(Reason reason, const std::string& what, const std::string& why,
+                       MonotonicTime now) {
+  ++counts_[reason];
+  const std::string& key = why.empty() ? what : why;
+  const bool is_new =
+      !rejected_by_.contains(key) && logged_.size() < kLinesMax && logged_.insert(key).second;
   if (!is_new && now - said_ < kSayInterval) return;
   said_ = now;
   std::vector<std::string> totals;
   for (const auto& [r, count] : counts_) totals.push_back(absl::StrCat(Name(r), " ", count));
   LOG(WARNING) << "rejected " << what
                << " (messages rejected so far: " << absl::StrJoin(totals, ", ") << ")";
+}
+
+bool Rejections::NoteRejectedBy(const std::string& why, MonotonicTime now) {
+  if (logged_.contains(why)) return false;
+  if (rejected_by_.size() < kLinesMax) rejected_by_.insert(why);
+  said_ = now;
+  return true;
 }
 
 uint64_t Rejections::total() const {

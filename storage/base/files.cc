@@ -25,6 +25,11 @@ absl::Status SystemError(const std::string& path, const char* what, int error) {
                                                              : absl::UnavailableError(text);
 }
 
+absl::Status WithPath(const std::string& path, const absl::Status& error) {
+  if (error.message().find(path) != absl::string_view::npos) return error;
+  return absl::Status(error.code(), absl::StrCat(path, ": ", error.message()));
+}
+
 absl::Status SyncDirectory(const std::string& dir) {
   const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return SystemError(dir, "cannot open", errno);

@@ -14,6 +14,9 @@ namespace raftkv {
 // "PATH: WHAT: the system's text for `error`".
 absl::Status SystemError(const std::string& path, const char* what, int error);
 
+// Adds the path in front of the error's text, if the text lacks it.
+absl::Status WithPath(const std::string& path, const absl::Status& error);
+
 absl::Status SyncDirectory(const std::string& dir);
 // Syncs every file in the directory, and the directory.
 absl::Status SyncTree(const std::string& dir);

@@ -20,10 +20,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "storage/base/disk_space.h"
 #include "storage/base/files.h"
+#include "storage/data_dir/log_dir.h"
 #include "storage/data_dir/removal.h"
 #include "storage/data_dir/start_space.h"
+#include "storage/engine/memory_engine.h"
 #include "storage/engine/rocks_engine.h"
 #include "storage/log/watermark.h"
 #include "storage/mvcc/layout.h"
@@ -39,12 +42,6 @@ constexpr char kRemedy[] =
     "can be repaired, put the files back exactly as they were, never from an older copy. In a "
     "cluster of several members the others hold the data: keep them running, and replace this one "
     "(raftkv member replace). A single member has the only copy of its data";
-
-// Errors of the engine or the log may lack the directory: add it in front.
-absl::Status WithDirectory(const std::string& dir, const absl::Status& status) {
-  if (status.message().find(dir) != absl::string_view::npos) return status;
-  return absl::Status(status.code(), absl::StrCat(dir, ": ", status.message()));
-}
 
 // OK if the last part of the path that exists is a directory.
 absl::Status CheckIsDirectory(const std::string& dir) {
@@ -101,6 +98,13 @@ absl::Status CheckOursOrEmpty(const std::string& dir) {
                    absl::CEscape(*others.begin()), "\"); choose another data_dir, or empty it"));
 }
 
+// What a process has written into the LOCK that it holds.
+std::string OwnerIn(int fd) {
+  char owner[32] = {};
+  (void)!pread(fd, owner, sizeof(owner) - 1, 0);
+  return std::string(absl::StripAsciiWhitespace(owner));
+}
+
 absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
   const std::string path = dir + "/LOCK";
   const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
@@ -108,10 +112,8 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
   auto lock = std::make_unique<DirLock>(fd, path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return SystemError(path, "cannot lock", errno);
-    char owner[32] = {};
-    (void)!pread(fd, owner, sizeof(owner) - 1, 0);
     return absl::FailedPreconditionError(
-        absl::StrCat(dir, ": is in use by process ", absl::StripAsciiWhitespace(owner),
+        absl::StrCat(dir, ": is in use by process ", OwnerIn(fd),
                      "; stop it first. Two members never share a directory"));
   }
   const std::string text = absl::StrCat(getpid(), "\n");
@@ -120,6 +122,20 @@ absl::StatusOr<std::unique_ptr<DirLock>> Lock(const std::string& dir) {
     return SystemError(path, "cannot write", errno);
   }
   return lock;
+}
+
+// The process that uses the directory, as its LOCK has it. None: no process does. The lock is not
+// kept, because a start must not fail on account of a check.
+std::optional<std::string> UserOf(const std::string& dir) {
+  const int fd = open((dir + "/LOCK").c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  const absl::Cleanup close_it = [fd] { close(fd); };
+  if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) return std::nullopt;
+  return OwnerIn(fd);
+}
+
+bool IsInitialized(const std::string& dir) {
+  return access((dir + "/INITIALIZED").c_str(), F_OK) == 0;
 }
 
 // --- the identity
@@ -135,13 +151,18 @@ absl::Status CheckIdentity(const std::string& path, const Identity& identity,
         path, identity.cluster_name, identity.cluster_id, o.cluster_name, o.cluster_id));
   }
   if (identity.member_id != o.member_id) {
+    const Members members = ReadMembers(o.dir);
+    const Members::Member* known = members.Find(identity.member_id);
     return absl::FailedPreconditionError(absl::StrFormat(
-        "%s: belongs to member \"%s\" (%x), not to \"%s\" (%x); start it with -n %s, or set "
+        "%s: belongs to member \"%s\" (%x)%s, not to \"%s\" (%x); start it with -n %s, or set "
         "data_dir of %s to its own directory; if name and peer_url of one member were both "
         "edited, restore one of them: the name may change, and the peer_url changes with raftkv "
         "member update",
-        path, identity.member_name, identity.member_id, o.member_name, o.member_id,
-        identity.member_name, o.member_name));
+        path, identity.member_name, identity.member_id,
+        known == nullptr ? ""
+                         : absl::StrCat(", which the cluster reaches at ",
+                                        absl::StrJoin(known->info.peerurls(), ",")),
+        o.member_name, o.member_id, identity.member_name, o.member_name));
   }
   if (identity.cluster_id != o.cluster_id) {  // the server sets it from the directory (SetIds)
     return absl::FailedPreconditionError(
@@ -167,130 +188,37 @@ absl::StatusOr<Identity> LoadOrCreateIdentity(const DataDirOptions& o, bool init
   return created;
 }
 
-// --- the log
-// If the log cannot be opened, `*garbage` is set to whether RocksDB found it damaged. RocksDB does
-// so if the log ends in garbage, but there may be other damage.
-absl::StatusOr<std::unique_ptr<LogStore>> OpenLog(const DataDirOptions& o, const std::string& dir,
-                                                  bool create, bool salvage,
-                                                  bool* garbage = nullptr) {
-  const std::string mark = dir + "/WATERMARK";
-  // Before the log has been created for the first time, a crash may have left a part of the file.
-  const bool first = create && access((dir + "/CURRENT").c_str(), F_OK) != 0;
-  if (first && unlink(mark.c_str()) != 0 && errno != ENOENT) {
-    return SystemError(mark, "cannot remove", errno);
-  }
-  absl::StatusOr<std::unique_ptr<Watermark>> watermark =
-      Watermark::Open(mark, {o.cluster_id, o.member_id}, /*create=*/first);
-  if (!watermark.ok()) return watermark.status();
-  RocksOptions rocks;
-  rocks.dir = dir;
-  rocks.durability = Durability::kSynced;
-  rocks.create_if_missing = create;
-  rocks.cache_bytes = 8 << 20;
-  rocks.salvage = salvage;
-  if (o.min_free_bytes) rocks.room = std::make_shared<Room>(o.dir, *o.min_free_bytes);
-  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenRocksEngine(rocks);
-  if (garbage != nullptr) *garbage = absl::IsDataLoss(engine.status());
-  if (!engine.ok()) return engine.status();
-  absl::StatusOr<std::unique_ptr<LogStore>> log =
-      LogStore::Open(*std::move(engine), *std::move(watermark));
-  if (!log.ok()) return WithDirectory(dir, log.status());
-  return log;
-}
-
+// --- the log and the state machine
 absl::Status LostEntries(const std::string& dir, const LogStore& log) {
   return absl::DataLossError(absl::StrCat(dir, ": entries ", log.lost()->first, " to ",
                                           log.lost()->last.index,
                                           " were saved but are missing (see WATERMARK)"));
 }
 
-constexpr char kSalvage[] = "/log.salvage";
-
-// Removes a copy that did not replace the log, or the log that was replaced.
-absl::Status RemoveSalvage(const std::string& dir) {
-  std::error_code error;
-  fs::remove_all(dir + kSalvage, error);
-  return error ? SystemError(dir + kSalvage, "cannot remove", error.value()) : absl::OkStatus();
-}
-
-// Table files never change, so the copy shares them, if the file system can.
-void CopyLog(const std::string& dir, const std::string& copy, std::error_code* error) {
-  fs::create_directory(copy, dir, *error);  // with the same permissions
-  for (fs::directory_iterator it(dir, *error), end; !*error && it != end; it.increment(*error)) {
-    const fs::path to = copy / it->path().filename();
-    std::error_code not_linked = std::make_error_code(std::errc::not_supported);
-    if (it->path().extension() == ".sst") fs::create_hard_link(it->path(), to, not_linked);
-    if (not_linked) fs::copy(it->path(), to, fs::copy_options::recursive, *error);
-  }
-}
-
-// After a power loss a log may end in zeros or garbage. They were never acknowledged. This opens a
-// copy of the log, in which RocksDB cuts off the garbage.
-absl::StatusOr<std::unique_ptr<LogStore>> OpenSalvagedCopy(const DataDirOptions& o,
-                                                           const std::string& dir) {
-  const std::string copy = o.dir + kSalvage;
-  std::error_code error;
-  CopyLog(dir, copy, &error);
-  if (error) return SystemError(copy, "cannot copy the log", error.value());
-  return OpenLog(o, copy, /*create=*/false, /*salvage=*/true);
-}
-
-// `*salvaged`: the result is a copy of the log, which UseSalvagedCopy puts in its place.
-absl::StatusOr<std::unique_ptr<LogStore>> OpenOrSalvageLog(const DataDirOptions& o,
-                                                           bool initialized, bool* salvaged,
-                                                           std::vector<std::string>* warnings) {
-  const std::string dir = o.dir + "/log";
-  bool garbage = false;
-  absl::StatusOr<std::unique_ptr<LogStore>> log = OpenLog(o, dir, !initialized, false, &garbage);
-  // RocksDB can cut off only damage that it notices. Other damage would still be in the copy.
-  if (log.ok() || !garbage || !initialized) return log;
-  absl::StatusOr<std::unique_ptr<LogStore>> copy = OpenSalvagedCopy(o, dir);
-  if (!copy.ok()) return log;
-  *salvaged = true;
-  warnings->push_back(absl::StrCat(
-      dir, ": ended in garbage, as after a power loss; repaired: it contains ",
-      (*copy)->lost() ? "the entries up to " : "all saved entries, up to ", (*copy)->last_index()));
-  return copy;
-}
-
-// Replaces the damaged log by the copy that `*log` has open. Call it when nothing else prevents the
-// start: a log that cannot be repaired stays as it is.
-absl::Status UseSalvagedCopy(const DataDirOptions& o, const StateMachine& state,
-                             std::unique_ptr<LogStore>* log) {
-  const std::string dir = o.dir + "/log", copy = o.dir + kSalvage;
-  log->reset();  // RocksDB has written the recovered entries to a new file
-  if (absl::Status status = SyncTree(copy); !status.ok()) return status;
-  if (renameat2(AT_FDCWD, copy.c_str(), AT_FDCWD, dir.c_str(), RENAME_EXCHANGE) != 0) {
-    return SystemError(dir, "cannot replace it with its repaired copy", errno);
-  }
-  if (absl::Status status = SyncDirectory(o.dir); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<LogStore>> opened = OpenLog(o, dir, false, false);
-  if (!opened.ok()) return opened.status();
-  *log = *std::move(opened);
-  if ((*log)->lost()) (*log)->ContinueAfter(state.applied());  // as HandleLoss
-  return absl::OkStatus();
-}
-
-// --- the state machine
 absl::StatusOr<std::unique_ptr<StateMachine>> OpenOrRebuildStateMachine(
-    StateDirs* states, bool initialized, const LogStore& log, std::vector<std::string>* warnings) {
+    StateDirs* states, bool initialized, bool read_only, const LogStore& log,
+    std::vector<std::string>* warnings) {
   const std::string dir = states->path();
   absl::StatusOr<std::unique_ptr<StateMachine>> state = states->OpenStateMachine(!initialized);
   if (state.ok()) return state;
   if (!absl::IsDataLoss(state.status()) || !initialized) {
-    return WithDirectory(dir, state.status());
+    return WithPath(dir, state.status());
   }
   if (log.first_index() != 1) {
     return absl::DataLossError(
-        absl::StrCat(WithDirectory(dir, state.status()).message(),
+        absl::StrCat(WithPath(dir, state.status()).message(),
                      "; it cannot be rebuilt, because the log no longer has all entries"));
+  }
+  warnings->push_back(absl::StrCat(WithPath(dir, state.status()).message(), "; ",
+                                   read_only ? "a start rebuilds it" : "repaired: rebuilding it",
+                                   " from the log, entries 1 to ", log.last_index()));
+  if (read_only) {
+    return StateMachine::Open(
+        std::make_unique<MemoryEngine>(std::make_shared<MemoryDisk>(), Durability::kFlushed), {});
   }
   std::error_code error;
   fs::remove_all(dir, error);
   if (error) return SystemError(dir, "cannot remove the damaged state", error.value());
-  warnings->push_back(absl::StrCat(WithDirectory(dir, state.status()).message(),
-                                   "; repaired: rebuilding it from the log, entries 1 to ",
-                                   log.last_index()));
   return states->OpenStateMachine(/*create=*/true);
 }
 
@@ -364,6 +292,89 @@ absl::Status WithRemedy(const absl::Status& status) {
   return absl::DataLossError(absl::StrCat(status.message(), kRemedy));
 }
 
+// Opens the log and the state, repairs what can be repaired, and checks that the two fit together.
+// `read_only`: the repairs are made in memory only. `*salvaged`: as for OpenOrSalvageLog.
+absl::Status OpenParts(const DataDirOptions& options, bool initialized, bool read_only,
+                       bool* salvaged, DataDir* result) {
+  absl::StatusOr<std::unique_ptr<StateDirs>> states =
+      StateDirs::Open({.data_dir = options.dir,
+                       .cache_bytes = options.cache_bytes,
+                       .min_free_bytes = options.min_free_bytes,
+                       .newest_version = options.newest_version,
+                       .read_only = read_only});
+  if (!states.ok()) return states.status();
+  result->states = *std::move(states);
+  absl::StatusOr<std::unique_ptr<LogStore>> log =
+      OpenOrSalvageLog(options, initialized, read_only, salvaged, &result->warnings);
+  if (!log.ok()) return log.status();
+  result->log = *std::move(log);
+  if (!initialized && result->identity.restored) {
+    result->log->Reset({.id = result->identity.restored->base});
+  }
+  if (const auto& resume = result->states->resume()) {
+    ResumeInstall(*resume, result->log.get());
+    result->warnings.push_back(
+        absl::StrCat(options.dir, read_only ? ": a start finishes" : ": finished",
+                     " the install of a snapshot up to entry ", resume->id.index));
+  }
+
+  absl::StatusOr<std::unique_ptr<StateMachine>> state = OpenOrRebuildStateMachine(
+      result->states.get(), initialized, read_only, *result->log, &result->warnings);
+  if (!state.ok()) return state.status();
+  result->state = *std::move(state);
+  if (result->log->lost()) {
+    const absl::Status s =
+        HandleLoss(options, result->log.get(), *result->state, &result->warnings);
+    if (!s.ok()) return s;
+  }
+  if (absl::Status s = CheckTogether(options.dir, *result->log, *result->state); !s.ok()) return s;
+  return SaysRemoved(options, *result->state, *result->log) ? Removed(options) : absl::OkStatus();
+}
+
+// OK if the directory, which does not exist, can be created.
+absl::Status CheckMayCreate(const std::string& dir) {
+  std::error_code error;
+  fs::path missing = dir;  // its parent exists
+  while (missing.has_parent_path() && !fs::exists(missing.parent_path(), error)) {
+    missing = missing.parent_path();
+  }
+  // Not access(2): it does not know what a special file system such as /proc allows.
+  if (mkdir(missing.c_str(), 0700) != 0) {
+    return SystemError(dir, "cannot create the data directory", errno);
+  }
+  rmdir(missing.c_str());
+  return absl::OkStatus();
+}
+
+// Reads the log and the state of a directory of this member, without changing them. If a running
+// member uses the directory, its log cannot be read as a whole, so only the stored members are.
+absl::Status CheckParts(const DataDirOptions& options, DataDirCheck* check) {
+  bool salvaged = false;
+  DataDir parts;
+  parts.identity = *check->identity;
+  absl::Status status = absl::OkStatus();
+  std::optional<std::string> user = UserOf(options.dir);
+  if (!user) {
+    status = OpenParts(options, /*initialized=*/true, /*read_only=*/true, &salvaged, &parts);
+    if (!status.ok()) user = UserOf(options.dir);  // started meanwhile: what was read is worthless
+  }
+  if (user) {
+    check->members = ReadMembers(options.dir);
+    check->text = absl::StrCat(options.dir,
+                               " belongs to this member; log not read: in use by process ", *user);
+    return absl::OkStatus();
+  }
+  if (!status.ok()) return status;
+  check->members = parts.state->members();
+  check->last_index = parts.log->last_index();
+  const bool repairs = salvaged || parts.log->lost() || !parts.warnings.empty();
+  check->text =
+      absl::StrCat(options.dir, " belongs to this member, and its log ",
+                   repairs ? "can be repaired" : "is intact", ", up to entry ", *check->last_index);
+  std::move(parts.warnings.begin(), parts.warnings.end(), std::back_inserter(check->warnings));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirLock> lock) {
   bool salvaged = false;
   const absl::Cleanup remove_salvage = [&] {  // at the end: the log may be open there
@@ -376,7 +387,7 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
   if (!options.restored) {
     if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   }
-  const bool initialized = access((options.dir + "/INITIALIZED").c_str(), F_OK) == 0;
+  const bool initialized = IsInitialized(options.dir);
   absl::StatusOr<Identity> identity = LoadOrCreateIdentity(options, initialized);
   if (!identity.ok()) return identity.status();
   result.identity = *std::move(identity);
@@ -388,44 +399,15 @@ absl::StatusOr<DataDir> Open(const DataDirOptions& options, std::unique_ptr<DirL
       if (absl::Status s = MakeDirectory(options.dir + part); !s.ok()) return s;
     }
   }
-
-  absl::StatusOr<std::unique_ptr<StateDirs>> states =
-      StateDirs::Open({.data_dir = options.dir,
-                       .cache_bytes = options.cache_bytes,
-                       .min_free_bytes = options.min_free_bytes,
-                       .newest_version = options.newest_version});
-  if (!states.ok()) return states.status();
-  result.states = *std::move(states);
-  absl::StatusOr<std::unique_ptr<LogStore>> log =
-      OpenOrSalvageLog(options, initialized, &salvaged, &result.warnings);
-  if (!log.ok()) return log.status();
-  result.log = *std::move(log);
-  if (!initialized && result.identity.restored) {
-    result.log->Reset({.id = result.identity.restored->base});
+  if (absl::Status s = OpenParts(options, initialized, /*read_only=*/false, &salvaged, &result);
+      !s.ok()) {
+    return s;
   }
-  const bool resumes = result.states->resume().has_value();
-  if (const auto& resume = result.states->resume()) {
-    ResumeInstall(*resume, result.log.get());
-    result.warnings.push_back(absl::StrCat(
-        options.dir, ": finished the install of a snapshot up to entry ", resume->id.index));
-  }
-
-  absl::StatusOr<std::unique_ptr<StateMachine>> state =
-      OpenOrRebuildStateMachine(result.states.get(), initialized, *result.log, &result.warnings);
-  if (!state.ok()) return state.status();
-  result.state = *std::move(state);
-  if (result.log->lost()) {
-    const absl::Status s = HandleLoss(options, result.log.get(), *result.state, &result.warnings);
-    if (!s.ok()) return s;
-  }
-  if (absl::Status s = CheckTogether(options.dir, *result.log, *result.state); !s.ok()) return s;
-  if (SaysRemoved(options, *result.state, *result.log)) return Removed(options);
-
   if (salvaged) {
     const absl::Status s = UseSalvagedCopy(options, *result.state, &result.log);
     if (!s.ok()) return s;
   }
-  if (resumes) result.states->Replaced();
+  if (result.states->resume()) result.states->Replaced();
   if (!initialized) {
     if (absl::Status s = SyncDirectory(options.dir + "/log"); !s.ok()) return s;
     if (absl::Status s = WriteFile(options.dir, "INITIALIZED", ""); !s.ok()) return s;
@@ -479,43 +461,42 @@ absl::StatusOr<DataDir> OpenDataDir(const DataDirOptions& options) {
   return opened;
 }
 
-absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options) {
+absl::StatusOr<DataDirCheck> CheckDataDir(const DataDirOptions& options) {
   if (absl::Status s = CheckIsDirectory(options.dir); !s.ok()) return s;
-  const fs::path dir(options.dir);
+  DataDirCheck check;
   std::error_code error;
-  if (!fs::exists(dir, error)) {
-    fs::path missing = dir;  // its parent exists
-    while (missing.has_parent_path() && !fs::exists(missing.parent_path(), error)) {
-      missing = missing.parent_path();
-    }
-    // Not access(2): it does not know what a special file system such as /proc allows.
-    if (mkdir(missing.c_str(), 0700) != 0) {
-      return SystemError(options.dir, "cannot create the data directory", errno);
-    }
-    rmdir(missing.c_str());
-    return absl::StrCat(options.dir, " does not exist: the first start creates it");
+  if (!fs::exists(options.dir, error)) {
+    if (absl::Status s = CheckMayCreate(options.dir); !s.ok()) return s;
+    check.text = absl::StrCat(options.dir, " does not exist: the first start creates it");
+    return check;
   }
-  std::vector<std::string> warnings;
-  if (absl::Status s = CheckFileSystem(options.dir, &warnings); !s.ok()) return s;
+  if (absl::Status s = CheckFileSystem(options.dir, &check.warnings); !s.ok()) return s;
   if (absl::Status s = CheckOursOrEmpty(options.dir); !s.ok()) return s;
   if (absl::Status s = CheckNotRestoring(options.dir); !s.ok()) return s;
   if (access(options.dir.c_str(), R_OK | W_OK | X_OK) != 0) {
     return SystemError(options.dir, "cannot use the data directory", errno);
   }
-  const absl::StatusOr<std::optional<Identity>> identity = ReadIdentityFile(options.dir);
+  absl::StatusOr<std::optional<Identity>> identity = ReadIdentityFile(options.dir);
   if (!identity.ok()) return WithRemedy(identity.status());
   const std::string path = IdentityPath(options.dir);
+  const bool initialized = IsInitialized(options.dir);
   if (!identity->has_value()) {
-    if (access((options.dir + "/INITIALIZED").c_str(), F_OK) != 0) {
-      return absl::StrCat(options.dir, " is new");
+    if (initialized) {
+      return WithRemedy(absl::DataLossError(absl::StrCat(path, ": is missing or empty")));
     }
-    return WithRemedy(absl::DataLossError(absl::StrCat(path, ": is missing or empty")));
+    check.text = absl::StrCat(options.dir, " is new");
+    return check;
   }
-  if (absl::Status s = CheckIdentity(path, **identity, options); !s.ok()) return s;
+  check.identity = *std::move(*identity);
+  if (absl::Status s = CheckIdentity(path, *check.identity, options); !s.ok()) return s;
   if (IsNotedRemoved(options.dir)) return Removed(options);
-  if (ReadMembers(options.dir).removed(options.member_id)) return Removed(options);
-  return absl::StrCat(options.dir,
-                      " belongs to this member (its log and its keys are only read at a start)");
+  if (!initialized) {
+    check.text = absl::StrCat(options.dir,
+                              " belongs to this member; log not read: its first start did not end");
+    return check;
+  }
+  if (absl::Status s = CheckParts(options, &check); !s.ok()) return WithRemedy(s);
+  return check;
 }
 
 Members ReadMembers(const std::string& dir) {

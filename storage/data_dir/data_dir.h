@@ -118,11 +118,22 @@ absl::StatusOr<std::unique_ptr<DirLock>> LockDataDir(const std::string& dir,
 absl::StatusOr<DataDir> OpenLockedDataDir(const DataDirOptions& options,
                                           std::unique_ptr<DirLock> lock);
 
-// Checks whether this member may use the directory: whose it is, and whether the member was
-// removed. Neither the log nor the keys are read. Changes nothing; but if the
-// directory does not exist, it is created and removed again, to check that it can be created.
-// Returns one line about the directory, or the error that OpenDataDir would return.
-absl::StatusOr<std::string> CheckDataDir(const DataDirOptions& options);
+// What CheckDataDir has found.
+struct DataDirCheck {
+  std::string text;                   // one line about the directory
+  std::vector<std::string> warnings;  // that OpenDataDir would give
+  // None: the directory has not been used.
+  std::optional<Identity> identity;
+  Members members;                        // of the stored state. None are known: it has none yet
+  std::optional<raft::Index> last_index;  // of the log. None: it was not read
+};
+
+// Says what OpenDataDir would say, without changing anything; but if the directory does not exist,
+// it is created and removed again, to check that it can be created. Reads the whole log, as
+// OpenDataDir does. If a running member uses the directory, or its first start did not end, the log
+// is not read, and `text` says so. Returns the error that OpenDataDir would return, except that of
+// a full disk.
+absl::StatusOr<DataDirCheck> CheckDataDir(const DataDirOptions& options);
 
 // The members of the cluster, as the state on the disk has them. None are known if the state cannot
 // be read, or if it has none yet: the log may have them. Changes nothing.

@@ -160,6 +160,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<
   rocks.filter_prefix = mvcc::VersionFilterPrefix;
   rocks.ascending_prefix = mvcc::EventPrefix;
   rocks.create_if_missing = create;
+  rocks.read_only = options_.read_only;
   rocks.cache_bytes = options_.cache_bytes;
   if (options_.min_free_bytes) {
     rocks.room = std::make_shared<Room>(options_.data_dir, *options_.min_free_bytes);

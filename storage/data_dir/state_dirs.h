@@ -31,6 +31,7 @@ struct StateDirsOptions {
   size_t cache_bytes = 64 << 20;
   std::optional<uint64_t> min_free_bytes = std::nullopt;  // as in DataDirOptions
   ClusterVersion newest_version = kNewestVersion;
+  bool read_only = false;  // as in RocksOptions
 };
 
 class StateDirs final : public StateStore {

@@ -1,11 +1,10 @@
 #include "storage/engine/rocks_engine.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
+#include <cerrno>
 #include <limits>
 #include <thread>
 #include <utility>
@@ -28,50 +27,17 @@
 #include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/utilities/table_properties_collectors.h"
 #include "rocksdb/write_batch.h"
-#include "storage/base/exit_code.h"
 #include "storage/engine/rocks_env.h"
+#include "storage/engine/rocks_failure.h"
 #include "storage/engine/rocks_usage.h"
 
 namespace raftkv {
 namespace {
 
-constexpr char kDamagedFile[] = "DAMAGED";
 constexpr int kNoSpaceLogSeconds = 60;
 
 rocksdb::Slice ToSlice(std::string_view s) { return {s.data(), s.size()}; }
 std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
-
-[[noreturn]] void StopOnFailure(const std::string& dir, const char* what,
-                                const rocksdb::Status& status) {
-  LOG(ERROR) << dir << ": " << what << " failed: " << status.ToString()
-             << (status.IsNoSpace()
-                     ? "; stopping, because the disk is full: nothing that was acknowledged is "
-                       "lost; free space on this volume and start again"
-                     : "; stopping, because data on a failing disk cannot be trusted");
-  google::FlushLogFiles(google::INFO);
-  std::abort();
-}
-
-// Creates the file DAMAGED for the next start, which would otherwise notice the damage only when it
-// reads the same block again.
-[[noreturn]] void StopOnDamage(const std::string& dir, const rocksdb::Status& status) {
-  const std::string note = absl::StrCat(dir, "/", kDamagedFile);
-  if (const int fd = open(note.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600); fd >= 0) {
-    const std::string text = status.ToString() + "\n";
-    (void)!write(fd, text.data(), text.size());
-    fsync(fd);
-    close(fd);
-  }
-  LOG(ERROR) << dir << ": damaged: " << status.ToString();
-  google::FlushLogFiles(google::INFO);
-  _exit(kExitDamaged);
-}
-
-void CheckRead(const std::string& dir, const rocksdb::Status& status) {
-  if (status.ok()) return;
-  if (status.IsCorruption()) StopOnDamage(dir, status);
-  StopOnFailure(dir, "a read", status);
-}
 
 // Records the end of each flush. At a background error it ends the process, before RocksDB tries to
 // recover by itself.
@@ -98,7 +64,7 @@ class Listener final : public rocksdb::EventListener {
     OnFlushed(info.largest_seqno);
   }
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
-    if (status->IsCorruption()) StopOnDamage(dir_, *status);
+    if (status->IsCorruption()) StopOnDamage(dir_, *status, /*note=*/true);
     if (status->IsNoSpace() && ChangesNothing(reason)) {
       LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
           << dir_ << ": short of disk space: a flush or compaction is repeated later";
@@ -196,7 +162,14 @@ struct Database {
   std::shared_ptr<void> held;  // before `db`, so that it is released after it
   std::unique_ptr<rocksdb::Env> env;
   std::unique_ptr<rocksdb::DB> db;
+  bool read_only = false;
 };
+
+void CheckRead(const Database& database, const rocksdb::Status& status) {
+  if (status.ok()) return;
+  if (status.IsCorruption()) StopOnDamage(database.dir, status, /*note=*/!database.read_only);
+  StopOnFailure(database.dir, "a read", status);
+}
 
 class RocksIterator final : public Iterator {
  public:
@@ -252,7 +225,7 @@ class RocksIterator final : public Iterator {
     // At damage, or after too many deleted keys, RocksDB's iterator becomes invalid as at the end;
     // only its status shows why.
     if (it_->Valid() || it_->status().ok()) return;
-    if (!it_->status().IsIncomplete()) return CheckRead(database_->dir, it_->status());
+    if (!it_->status().IsIncomplete()) return CheckRead(*database_, it_->status());
     CHECK(skips_left_ != nullptr) << database_->dir << ": " << it_->status().ToString();
     *skips_left_ = -1;
   }
@@ -272,7 +245,7 @@ std::optional<std::string> GetFrom(const Database& database, const rocksdb::Snap
   std::string value;
   const rocksdb::Status status = database.db->Get(options, ToSlice(key), &value);
   if (status.IsNotFound()) return std::nullopt;
-  CheckRead(database.dir, status);
+  CheckRead(database, status);
   return value;
 }
 
@@ -332,7 +305,7 @@ class RocksEngine final : public Engine {
 
   void Write(const WriteBatch& batch, bool sync) override {
     CHECK(!sync || durability_ == Durability::kSynced);
-    if (batch.empty()) return;
+    if (batch.empty() || database_->read_only) return;
     rocksdb::WriteBatch out(batch.bytes() + 16 * batch.size() + 16);
     for (size_t i = 0; i < batch.size(); ++i) {
       const WriteBatch::Op op = batch.op(i);
@@ -388,6 +361,7 @@ class RocksEngine final : public Engine {
   // other files: in a log, those files soon contain only such keys, too, and a later call removes
   // them.
   void Drop(std::string_view end) override {
+    if (database_->read_only) return;
     const rocksdb::Slice begin, bound = ToSlice(end);
     const rocksdb::Status status = rocksdb::DeleteFilesInRange(
         &db_, db_.DefaultColumnFamily(), &begin, &bound, /*include_end=*/false);
@@ -554,9 +528,10 @@ absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& statu
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options) {
-  const std::string note = absl::StrCat(options.dir, "/", kDamagedFile);
-  if (access(note.c_str(), F_OK) == 0) {
-    return absl::DataLossError(absl::StrCat(note, ": damage was found while the member ran"));
+  if (absl::Status s = CheckNotNotedDamaged(options.dir); !s.ok()) return s;
+  const std::string current = absl::StrCat(options.dir, "/CURRENT");
+  if (!options.create_if_missing && access(current.c_str(), F_OK) != 0 && errno == ENOENT) {
+    return absl::DataLossError(absl::StrCat(current, ": is missing"));
   }
   rocksdb::Options rocks = MakeOptions(options);
   auto listener = std::make_shared<Listener>(options.dir);
@@ -571,13 +546,16 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
     rocks.env = env.get();
   }
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(rocks, options.dir, &db);
+  const rocksdb::Status status = options.read_only
+                                     ? rocksdb::DB::OpenForReadOnly(rocks, options.dir, &db)
+                                     : rocksdb::DB::Open(rocks, options.dir, &db);
   if (!status.ok()) return OpenError(options, status);
   auto database = std::make_shared<Database>();
   database->dir = options.dir;
   database->held = options.held;
   database->env = std::move(env);
   database->db.reset(db);
+  database->read_only = options.read_only;
   return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
                                        options.durability);
 }

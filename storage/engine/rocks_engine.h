@@ -50,6 +50,9 @@ struct RocksOptions {
   // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
   // it only on a copy that is then checked against the watermark (storage/data_dir).
   bool salvage = false;
+  // For a check: opening and reading change nothing on the disk, and writes are dropped. No other
+  // process may have the database open.
+  bool read_only = false;
   // What the engine does when the disk is full, and how large its write buffers are. Null: the
   // largest ones; a full disk is an error.
   std::shared_ptr<const Room> room = nullptr;

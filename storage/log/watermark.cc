@@ -39,8 +39,8 @@ absl::Status Damaged(const std::string& path, const char* what) {
 
 class WatermarkFile final : public Watermark {
  public:
-  WatermarkFile(std::string path, Owner owner, int fd)
-      : path_(std::move(path)), owner_(owner), fd_(fd) {}
+  WatermarkFile(std::string path, Owner owner, int fd, bool read_only)
+      : path_(std::move(path)), owner_(owner), fd_(fd), read_only_(read_only) {}
   ~WatermarkFile() override { close(fd_); }
 
   absl::Status Load();
@@ -55,6 +55,7 @@ class WatermarkFile final : public Watermark {
   const std::string path_;
   const Owner owner_;
   const int fd_;
+  const bool read_only_;
   uint64_t sequence_ = 0;  // of the slot that was written last
   Mark mark_;
   std::chrono::steady_clock::time_point synced_at_;
@@ -65,23 +66,36 @@ bool HasCrc(std::string_view bytes) {
   return Crc32c(bytes.substr(0, size)) == Fixed32(&bytes[size]);
 }
 
+// `flags`: of open(2).
+absl::StatusOr<int> OpenFile(const std::string& path, int flags) {
+  const int fd = open(path.c_str(), flags | O_CLOEXEC, 0600);
+  if (fd >= 0) return fd;
+  if (errno == ENOENT) return Damaged(path, "is missing");
+  return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Open(const std::string& path, Owner owner,
                                                            bool create) {
-  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
-  if (fd < 0) {
-    if (errno == ENOENT) return Damaged(path, "is missing");
-    return absl::UnavailableError(absl::StrCat(path, ": ", std::strerror(errno)));
-  }
-  auto watermark = std::make_unique<WatermarkFile>(path, owner, fd);
+  const absl::StatusOr<int> fd = OpenFile(path, create ? O_RDWR | O_CREAT : O_RDWR);
+  if (!fd.ok()) return fd.status();
+  auto watermark = std::make_unique<WatermarkFile>(path, owner, *fd, /*read_only=*/false);
   struct stat info;
-  if (fstat(fd, &info) != 0) return absl::UnavailableError(absl::StrCat(path, ": fstat failed"));
+  if (fstat(*fd, &info) != 0) return absl::UnavailableError(absl::StrCat(path, ": fstat failed"));
   if (info.st_size == 0 && create) {
     watermark->Record(Mark(), /*sync=*/true);
     watermark->Record(Mark(), /*sync=*/true);  // the second call fills the second slot
     return watermark;
   }
+  if (absl::Status status = watermark->Load(); !status.ok()) return status;
+  return watermark;
+}
+
+absl::StatusOr<std::unique_ptr<Watermark>> Watermark::Read(const std::string& path, Owner owner) {
+  const absl::StatusOr<int> fd = OpenFile(path, O_RDONLY);
+  if (!fd.ok()) return fd.status();
+  auto watermark = std::make_unique<WatermarkFile>(path, owner, *fd, /*read_only=*/true);
   if (absl::Status status = watermark->Load(); !status.ok()) return status;
   return watermark;
 }
@@ -108,6 +122,7 @@ absl::Status WatermarkFile::Load() {
 
 void WatermarkFile::Record(const Mark& mark, bool sync) {
   mark_ = mark;
+  if (read_only_) return;
   ++sequence_;
   const std::string bytes = Encode();
   const off_t offset = static_cast<off_t>(sequence_ % 2) * kSlotBytes;

@@ -50,6 +50,9 @@ class Watermark {
   // Unavailable: the system cannot open it.
   static absl::StatusOr<std::unique_ptr<Watermark>> Open(const std::string& path, Owner owner,
                                                          bool create);
+  // Reads the file, for a check of the log. Errors as above. Changes nothing: Record keeps the mark
+  // in memory only.
+  static absl::StatusOr<std::unique_ptr<Watermark>> Read(const std::string& path, Owner owner);
   virtual ~Watermark() = default;
 
   virtual const Mark& mark() const = 0;

@@ -164,7 +164,7 @@ TEST_F(Cli, AMemberThatCannotBeAdded) {
             "answer; add it with --learner, or use raftkv member replace\n");
   EXPECT_EQ(fails_with("etcdserver: too many learner members in cluster"),
             "Error: etcdserver: too many learner members in cluster; promote or remove "
-            "135c first\n");
+            "135c first, or, if it is lost, use raftkv member replace\n");
   EXPECT_EQ(fails_with("etcdserver: given member URLs are invalid"),
             "Error: etcdserver: given member URLs are invalid; \"h:2\" is not a URL; write "
             "\"http://HOST:PORT\", such as \"http://127.0.0.1:2380\"\n");

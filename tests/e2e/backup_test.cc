@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/traffic.h"
 
@@ -65,6 +66,22 @@ class Backup : public testing::Test {
         "snapshot", "restore", file, "-c", cluster.config_path(), "-n", cluster.name(member)};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     return Raftkv(arguments, "", cluster.dir());  // data_dir in the file is relative
+  }
+  // The members of `restored` are restored, and have not started. The config file of member 0 is
+  // edited. The check and the start say the same.
+  static void ExpectAnEditRejected(const Cluster& restored) {
+    Command start = restored.ServerCommand(0);
+    start.argv[2] = restored.dir() + "/edited.toml";
+    const std::string url = "http://" + restored.peer_address(1), other = "http://127.0.0.1:1";
+    WriteFile(start.argv[2], absl::StrReplaceAll(ReadFile(restored.config_path()), {{url, other}}));
+    Command check = start;
+    check.argv.push_back("--check-config");
+    const Finished checked = RunToEnd(check), started = RunToEnd(start);
+    EXPECT_EQ(checked.exit_code, 2) << checked.out;
+    EXPECT_EQ(started.exit_code, 2) << started.err;
+    EXPECT_THAT(checked.err, HasSubstr("(only the config file has n2 at " + other +
+                                       "; only the restore had n2 at " + url + ")"));
+    EXPECT_THAT(started.err, HasSubstr(checked.err));
   }
   static int Checkpoints(const Cluster& cluster) {
     int count = 0;
@@ -142,6 +159,7 @@ TEST_F(Backup, SavedUnderLoadAndRestoredToThreeMembers) {
     ASSERT_EQ(finished.exit_code, 0) << finished.err;
     EXPECT_THAT(finished.out, StartsWith(absl::StrCat("restored member ", restored.name(i))));
   }
+  ExpectAnEditRejected(restored);
   restored.StartAll();
   ASSERT_GE(restored.WaitForLeader(), 0);
   EXPECT_EQ(KeysAt(restored.connection(1), revision), keys);

@@ -274,6 +274,20 @@ TEST_F(Membership, AMemberWhoseDiskWasLostIsReplaced) {
   EXPECT_THAT(cluster_.log(3), HasSubstr("has run before"));
 }
 
+// It has never started, so it has no name.
+TEST_F(Membership, ALearnerThatIsLostIsReplaced) {
+  ASSERT_TRUE(Succeeds(1, &Stub::MemberAdd, Learner(3)));
+  const uint64_t lost = LearnerId();
+  const std::string id = absl::StrFormat("%x", lost);
+  const Finished replaced = RunToEnd(
+      {.argv = {BuiltProgram("raftkv"), "member", "replace", id, "n5",
+                "--peer-urls=http://127.0.0.1:1", "--endpoints", cluster_.client_address(1)}});
+  EXPECT_EQ(replaced.exit_code, 0) << replaced.err;
+  EXPECT_THAT(replaced.out, HasSubstr("Learner " + id + " is replaced by n5"));
+  EXPECT_NE(LearnerId(), lost);
+  EXPECT_NE(LearnerId(), 0);
+}
+
 // `raftkv member replace` removes the old member only when the new one votes.
 TEST_F(Membership, ReplaceRemovesNoMemberBeforeTheNewOneVotes) {
   const auto replace = [&](const std::string& old, const std::string& name, auto... urls) {

@@ -114,8 +114,8 @@ TEST_F(Rejections, AMemberOfAnotherClusterNeverJoins) {
                           AllOf(HasSubstr("rejected by"), HasSubstr("the member lists differ")));
   })) << theirs.log(0);
   EXPECT_THAT(theirs.log(0),
-              HasSubstr("the cluster is named \"e2e\" in the config file of n2, and \"theirs\" in "
-                        "that of n1"));
+              HasSubstr("the cluster is named \"theirs\" in the config file of n1, and \"e2e\" in "
+                        "that of n2"));
   EXPECT_EQ(theirs.Status(0).response.leader(), 0u);
   EXPECT_THAT(theirs.Status(0).response.errors(),
               testing::Contains(HasSubstr("first start: waiting for n2 and n3, whose data")));
@@ -150,6 +150,10 @@ TEST_F(Rejections, DataOfAnotherMemberOrCluster) {
   ASSERT_GE(cluster.WaitForLeader(), 0);
   ExpectRejected(RunServer({"-c", cluster.config_path()}, cluster.dir()), kBadInput,
                  {"in use by process", "stop it"});
+  const Finished in_use =
+      RunServer({"-c", cluster.config_path(), "-n", "n1", "--check-config"}, cluster.dir());
+  EXPECT_EQ(in_use.exit_code, kStopped) << in_use.err;
+  EXPECT_THAT(in_use.out, HasSubstr("belongs to this member; log not read: in use by process"));
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
     return testing::Value(cluster.log(0), HasSubstr("the members that vote are"));
   }));
@@ -189,7 +193,8 @@ TEST_F(Rejections, DataOfAnotherMemberOrCluster) {
       RunServer({"-c", cluster.config_path(), "-n", "n1", "--check-config"}, cluster.dir());
   EXPECT_EQ(good.exit_code, kStopped) << good.err;
   EXPECT_EQ(good.err, "");
-  EXPECT_THAT(good.out, HasSubstr(cluster.data_dir(0) + " belongs to this member"));
+  EXPECT_THAT(good.out, HasSubstr(cluster.data_dir(0) +
+                                  " belongs to this member, and its log is intact, up to entry "));
 
   cluster.Start(0);  // the rejected starts did no harm
   EXPECT_GE(cluster.WaitForLeader(), 0);
@@ -318,9 +323,15 @@ class DamagedLog : public Rejections {
   }
 
   void ExpectDamaged() {
-    const Finished finished = RunServer({"-c", cluster_.config_path()}, cluster_.dir());
+    const std::vector<std::string> start = {"-c", cluster_.config_path(), "-n", "n1"};
+    std::vector<std::string> check = start;
+    check.push_back("--check-config");
+    const Finished checked = RunServer(check, cluster_.dir());
+    EXPECT_EQ(checked.exit_code, kDamaged) << checked.out;
+    const Finished finished = RunServer(start, cluster_.dir());
     EXPECT_EQ(finished.exit_code, kDamaged) << finished.err;
     EXPECT_THAT(finished.err, HasSubstr("raftkv-server: "));
+    EXPECT_THAT(finished.err, HasSubstr(checked.err)) << "the check says the same";
   }
 
   Cluster cluster_{{.size = 1}};

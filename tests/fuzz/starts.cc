@@ -78,7 +78,7 @@ void CheckIdentity(const std::string& dir) {
   options.member_name = (*identity)->member_name;
   CHECK(CheckDataDir(options).ok()) << CheckDataDir(options).status();
   options.member_id ^= 1;
-  const absl::StatusOr<std::string> other = CheckDataDir(options);
+  const absl::StatusOr<DataDirCheck> other = CheckDataDir(options);
   CHECK(!other.ok());
   CHECK(IsOneLine(other.status())) << other.status();
 }

@@ -148,6 +148,8 @@ class Cluster {
   // Sets the voters of a cluster that was created without any. Each is down until Restore starts
   // it.
   void Form(const std::vector<raft::MemberId>& voters);
+  // From now on the config files name these voters. A member reads its file when it starts.
+  void Edit(const std::vector<raft::MemberId>& voters) { voters_ = voters; }
 
   void Cut(raft::MemberId id) { cut_.insert(id); }
   void Heal() { cut_.clear(); }

@@ -110,6 +110,26 @@ TEST(FirstStart, RestoredMembersWaitForEachOther) {
   EXPECT_FALSE(c[again].member->Status().may_vote);
 }
 
+// The restored state has the members. The config file of one was edited since, and names it alone.
+TEST(FirstStart, ARestoredMemberWaitsForTheMembersOfTheRestore) {
+  Cluster old(1);
+  old.Run(kElection);
+  Cluster c(0);
+  c.Form({4, 5, 6});
+  for (int i = 4; i <= 6; ++i) c.Restore(i, old.Backup(1), 0);
+  for (int i = 4; i <= 6; ++i) c.Crash(i);
+  c.Edit({4});
+  c.Start(4);
+  c.Run(absl::Seconds(30));
+  EXPECT_FALSE(c[4].member->Status().may_vote) << "an acknowledged write may be on 5 and 6 only";
+  EXPECT_THAT(c[4].member->Status().waiting_for.missing, testing::ElementsAre(5, 6));
+  c.Edit({4, 5, 6});
+  c.Start(5);
+  c.Start(6);
+  c.Run(kElection);
+  EXPECT_NE(c.leader(), raft::kNobody);
+}
+
 TEST(FirstStart, MemberThatJoinsLateVotesOnceALeaderHasCaughtItUp) {
   Cluster c(5);
   c.Crash(5);

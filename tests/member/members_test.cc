@@ -177,6 +177,7 @@ TEST_F(MembersTest, ARemovedFollowerThatWasAwayIsToldByTheOthers) {
   c.Run(absl::Seconds(5));
   EXPECT_EQ(c.Count<RemovedFromCluster>(removed), 1);
   EXPECT_FALSE(KnownBy(removed).removed(removed)) << "its log does not have the entry";
+  EXPECT_GE(c.Count<PeerRejected>(c.leader()), 1) << "its operator is told there, too";
 }
 
 // A leader that is removed transfers its leadership first. The member that is asked answers, and

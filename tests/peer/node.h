@@ -65,7 +65,7 @@ struct Node {
 
   static PeersOptions Options(raft::MemberId self, PeerAddress other, PeersOptions options,
                               SnapshotHooks snapshots) {
-    options.cluster_id = kCluster;
+    if (options.cluster_id == 0) options.cluster_id = kCluster;
     options.self = self;
     options.store_id = std::string(16, static_cast<char>('0' + self));
     options.boot_id = 100 + self;
@@ -192,8 +192,10 @@ struct Ended final : Completion {
   bool done = false;
 };
 
-// Sends Hello to the node's port, and returns with what status it was answered.
-inline grpc::Status SayHello(Node* node, const proto::HelloRequest& request) {
+// Sends Hello to the node's port, and returns with what status it was answered. If the node does
+// not reject it, its member gives `answer`.
+inline grpc::Status SayHello(Node* node, const proto::HelloRequest& request,
+                             const HelloReply& answer = {}) {
   const auto stub =
       proto::Raft::NewStub(grpc::CreateChannel(node->address, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
@@ -202,7 +204,10 @@ inline grpc::Status SayHello(Node* node, const proto::HelloRequest& request) {
   Ended ended;
   auto reader = stub->AsyncHello(&context, request, &node->queue);
   reader->Finish(&response, &status, &ended);
-  EXPECT_TRUE(Eventually({node}, [&] { return ended.done; }));
+  EXPECT_TRUE(Eventually({node}, [&] {
+    node->peers.Send({{.id = request.peer().to()}, request.peer().from(), answer});
+    return ended.done;
+  }));
   return status;
 }
 

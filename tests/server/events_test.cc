@@ -89,6 +89,20 @@ TEST_F(Events, EqualNamesAreWarnedOfOnce) {
   EXPECT_THAT(Logged(MembersChanged{&members}), IsEmpty());
 }
 
+// The members no longer contain it.
+TEST_F(Events, ARemovedMemberIsToldHowItComesBack) {
+  proto::ChangeMembers change;
+  change.mutable_begin()->add_members()->set_id(2);
+  Members members;
+  members.Complete(&change);
+  members.Apply(change);
+  Logged(MembersChanged{&members});
+  EXPECT_THAT(Logged(RemovedFromCluster{}),
+              ElementsAre("this member was removed from the cluster, and stops; it cannot use its "
+                          "data directory /data/n1 again. If a member is to run here again: raftkv "
+                          "member add n1, then start it with an empty data_dir and --join"));
+}
+
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
   EXPECT_THAT(Logged(raft::BecamePreCandidate{3}),
               ElementsAre("no leader heard: asking for pre-votes for term 3"));

@@ -3,7 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/storage/testing.h"
 
 namespace raftkv {
 namespace {
@@ -12,6 +11,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 MemberConfig MemberAt(const std::string& name, int port) {
   MemberConfig member;
@@ -50,6 +50,7 @@ class IdentityTest : public testing::Test {
   }
   std::string Edited() const { return WhatWasEdited(file_, 0, identity_); }
 
+  const std::string dir_ = "/data/n1";
   Config file_;
   Identity identity_;
   Members members_;
@@ -116,24 +117,55 @@ TEST_F(IdentityTest, WhatWasEditedFollowsFromTheIds) {
   EXPECT_THAT(Edited(), AllOf(HasSubstr("another member (n2, n3)"), HasSubstr("restore")));
 }
 
-// The data directory of a member that has started and has no entries yet.
-TEST_F(IdentityTest, ACheckTellsWhatAStartWouldSay) {
-  const TempDir dir;
-  const std::string path = dir / "n1";
+// The log does not have the members yet. A start and a check say the same, except if a running
+// member uses the log: then a check cannot know whether it has them.
+TEST_F(IdentityTest, AnEditBeforeTheLogHasTheMembersIsAnError) {
+  members_ = Members();
+  std::vector<std::string> warnings;
+  const auto check = [&](std::optional<raft::Index> last_index) {
+    return CheckMembers(file_, 0, {dir_, identity_, members_, last_index}, &warnings);
+  };
   file_.cluster_id = identity_.cluster_id;
-  const auto warnings = [&] { return WarningsOfCheck(file_, 0, path); };
-  EXPECT_THAT(warnings(), IsEmpty()) << "there is no directory";
-  ASSERT_TRUE(OpenDataDir({.dir = path,
-                           .cluster_id = identity_.cluster_id,
-                           .cluster_name = "demo",
-                           .member_id = identity_.member_id,
-                           .member_name = "n1"})
-                  .ok());
-  EXPECT_THAT(warnings(), IsEmpty());
+  EXPECT_TRUE(check(0).ok());
   file_.members[1] = MemberAt("n2", 7);
   file_.cluster_id = 7;
-  EXPECT_THAT(warnings(), ElementsAre(AllOf(HasSubstr("another member (n2, n3)"),
-                                            HasSubstr("A start ends with this error"))));
+  EXPECT_THAT(std::string(check(5).message()),
+              AllOf(HasSubstr("another member (n2, n3)"), Not(HasSubstr("no entries"))));
+  EXPECT_THAT(std::string(check(0).message()), HasSubstr("/data/n1, which has no entries"));
+  EXPECT_THAT(warnings, IsEmpty());
+  EXPECT_TRUE(check(std::nullopt).ok());
+  EXPECT_THAT(warnings, ElementsAre(AllOf(HasSubstr("another member (n2, n3)"),
+                                          HasSubstr("A start ends with this error"))));
+}
+
+// The first start after a restore: only a leader could change the members, and there is none.
+TEST_F(IdentityTest, AnEditBetweenARestoreAndTheFirstStartIsAnError) {
+  identity_.restored = {.token = "t", .base = {.term = 2, .index = 7}};
+  std::vector<std::string> warnings;
+  const auto check = [&](std::optional<raft::Index> last_index) {
+    return std::string(
+        CheckMembers(file_, 0, {dir_, identity_, members_, last_index}, &warnings).message());
+  };
+  file_.members[0].name = "first";
+  EXPECT_EQ(check(7), "") << "a name may change";
+  const Config before = file_;
+  file_.members.push_back(MemberAt("n4", 4));
+  EXPECT_THAT(check(7),
+              AllOf(HasSubstr("/data/n1: was restored with other members than the config file "
+                              "has (only the config file has n4 at http://h:4). If"),
+                    HasSubstr("raftkv snapshot restore again"),
+                    HasSubstr("start this member with the file of the restore")));
+  file_ = before;
+  file_.members[1] = MemberAt("n2", 8);
+  EXPECT_THAT(check(7), HasSubstr("(only the config file has n2 at http://h:8; only the restore "
+                                  "had n2 at http://h:2)."));
+  file_.members.erase(file_.members.begin() + 1);
+  EXPECT_THAT(check(7), HasSubstr("(only the restore had n2 at http://h:2)."));
+  EXPECT_THAT(warnings, IsEmpty());
+  file_.members[1] = MemberAt("n3", 9);
+  EXPECT_EQ(check(8), "") << "it has started since";
+  EXPECT_EQ(check(std::nullopt), "") << "it runs";
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("member update"), HasSubstr("member update")));
 }
 
 }  // namespace

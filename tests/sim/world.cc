@@ -399,7 +399,8 @@ struct EventText {
                            e.why == PeerRejected::Why::kStoreId ? "another data directory"
                            : e.why == PeerRejected::Why::kOlderCopy
                                ? "an older copy of its data directory"
-                               : "a process that was replaced");
+                           : e.why == PeerRejected::Why::kRemoved ? "a removed member"
+                                                                  : "a process that was replaced");
   }
   std::string operator()(const Divergence& e) const {
     return absl::StrFormat("finds different states after entry %d", e.index);

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,15 @@ std::string ReadAll(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Of all files in the directory, by path.
+std::map<std::string, std::string> Contents(const std::string& dir) {
+  std::map<std::string, std::string> contents;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(dir)) {
+    contents[entry.path().string()] = entry.is_directory() ? "" : ReadAll(entry.path().string());
+  }
+  return contents;
+}
+
 void Overwrite(const std::string& path, uint64_t at, const std::string& bytes) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(static_cast<std::streamoff>(at));
@@ -60,12 +70,23 @@ class DamageTest : public testing::Test {
   // A process writes and syncs kLogEntries entries. Then it is killed.
   DamageTest() { RunJobAndKill("fill-data-dir", dir_.path()); }
 
-  virtual absl::StatusOr<DataDir> Open() { return OpenDataDir(TestDirOptions(dir_.path())); }
+  virtual DataDirOptions Options() const { return TestDirOptions(dir_.path()); }
+  absl::StatusOr<DataDir> Open() const { return OpenDataDir(Options()); }
+
+  // What --check-config says. It changes nothing.
+  auto Check() const {
+    const auto before = Contents(dir_.path());
+    auto checked = CheckDataDir(Options());
+    EXPECT_EQ(Contents(dir_.path()), before);
+    return checked;
+  }
 
   void ExpectRejected() {
     // Open it twice: the first attempt must not leave a shortened log that the second one accepts.
     for (int attempt = 0; attempt < 2; ++attempt) {
+      const absl::Status checked = Check().status();
       const absl::Status status = Open().status();
+      EXPECT_EQ(checked, status);
       EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
       EXPECT_NE(status.message().find(dir_.path()), std::string::npos) << status;
       // The message names an existing command, and no step that destroys the only copy of the data.
@@ -78,6 +99,10 @@ class DamageTest : public testing::Test {
   }
   void ExpectWhole(size_t warnings) {
     for (int attempt = 0; attempt < 2; ++attempt) {
+      const auto checked = Check();
+      ASSERT_TRUE(checked.ok()) << checked.status();
+      EXPECT_EQ(checked->last_index, kLogEntries);
+      EXPECT_EQ(checked->warnings.size(), attempt == 0 ? warnings : 0);
       absl::StatusOr<DataDir> dir = Open();
       ASSERT_TRUE(dir.ok()) << dir.status();
       EXPECT_EQ(dir->log->last_index(), kLogEntries);
@@ -117,15 +142,19 @@ class DamageTest : public testing::Test {
 // In a cluster of several members, a log that has lost its end is repaired by the others.
 class DamageOfOneOfThree : public DamageTest {
  protected:
-  absl::StatusOr<DataDir> Open() override {
+  DataDirOptions Options() const override {
     DataDirOptions options = TestDirOptions(dir_.path());
     options.has_peers = true;
-    return OpenDataDir(options);
+    return options;
   }
   void ExpectRepairable(raft::Index first) {
     for (int attempt = 0; attempt < 2; ++attempt) {
+      const auto checked = Check();
+      ASSERT_TRUE(checked.ok()) << checked.status();
+      EXPECT_NE(checked->text.find("can be repaired"), std::string::npos) << checked->text;
       absl::StatusOr<DataDir> dir = Open();
       ASSERT_TRUE(dir.ok()) << dir.status();
+      EXPECT_EQ(checked->warnings, dir->warnings);
       ASSERT_TRUE(dir->log->lost());
       EXPECT_EQ(dir->log->lost()->first, first);
       EXPECT_EQ(dir->log->lost()->last.index, kLogEntries);
@@ -178,6 +207,8 @@ TEST_F(DamageOfOneOfThree, WalDeleted) {
 // mark may be old.
 TEST_F(DamageOfOneOfThree, WhatIsAppliedIsNotMissingButTheMemberDoesNotVote) {
   LoseWhatIsApplied([this] { return Open(); });
+  const auto checked = Check();
+  ASSERT_TRUE(checked.ok()) << checked.status();
   absl::StatusOr<DataDir> dir = Open();
   ASSERT_TRUE(dir.ok()) << dir.status();
   EXPECT_FALSE(dir->log->lost());
@@ -186,6 +217,7 @@ TEST_F(DamageOfOneOfThree, WhatIsAppliedIsNotMissingButTheMemberDoesNotVote) {
   ASSERT_EQ(dir->warnings.size(), 1u);
   EXPECT_NE(dir->warnings[0].find("the state has them"), std::string::npos) << dir->warnings[0];
   EXPECT_NE(dir->warnings[0].find("does not vote until"), std::string::npos) << dir->warnings[0];
+  EXPECT_EQ(checked->warnings, dir->warnings);
 }
 
 TEST_F(DamageTest, TheOnlyVoterVotesIfNothingIsMissing) {
@@ -372,6 +404,12 @@ TEST_F(DamageTest, DataAndAppliedIndexAgreeAfterAKill) {
 
 TEST_F(DamageTest, StateMachineDeletedIsRebuilt) {
   fs::remove_all(dir_ / "sm");
+  const auto checked = Check();
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  ASSERT_EQ(checked->warnings.size(), 1u);
+  EXPECT_NE(checked->warnings[0].find("a start rebuilds it from the log, entries 1 to "),
+            std::string::npos)
+      << checked->warnings[0];
   absl::StatusOr<DataDir> dir = Open();
   ASSERT_TRUE(dir.ok()) << dir.status();
   EXPECT_EQ(dir->state->applied().index, 0u);

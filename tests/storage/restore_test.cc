@@ -154,6 +154,20 @@ TEST_F(Restore, MembersOfTheNewClusterAgree) {
   }
 }
 
+// Name and peer URL of a member were both edited.
+TEST_F(Restore, AnotherMemberIsToldWhereTheMemberIsReached) {
+  ASSERT_TRUE(Run(1).ok());
+  DataDirOptions options = NewOptions(1);
+  options.member_id = 7;
+  options.member_name = "other";
+  const absl::Status opened = OpenDataDir(options).status();
+  EXPECT_TRUE(absl::StrContains(opened.message(),
+                                "belongs to member \"m1\" (66), which the cluster reaches at "
+                                "http://127.0.0.1:1001, not to \"other\" (7)"))
+      << opened;
+  EXPECT_EQ(CheckDataDir(options).status(), opened);
+}
+
 TEST_F(Restore, BumpRaisesAndCompactsTheRevision) {
   ASSERT_TRUE(Run(0, 1'000'000).ok());
   const DataDir dir = OpenNew(0);
