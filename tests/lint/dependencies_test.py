@@ -40,6 +40,7 @@ class Dependencies(unittest.TestCase):
             ("server/server.cc", '"client/raftkv.h"'),
             ("server/server.cc", '"tests/sim/rng.h"'),
             ("server/server.cc", "<rocksdb/db.h>"),
+            ("server/server.cc", '"server/embedded/server.h"'),
             ("client/client.cc", '"server/api/errors.h"'),
             ("client/client.cc", '"storage/engine/engine.h"'),
             ("client/client.cc", '"proto/raft.pb.h"'),
@@ -80,6 +81,19 @@ class Dependencies(unittest.TestCase):
             self.assertEqual(len(found("server/member/replica.cc", line)), 1, line)
             self.assertEqual(found("server/server.cc", line), [], line)
         self.assertEqual(found("server/raft/raft.cc", "// never absl::Now() here"), [])
+
+    def test_a_file_may_use_only_what_is_allowed_there(self):
+        for path in ["storage/mvcc/writer.h", "storage/mvcc/leases.h", "server/member/lessor.h"]:
+            self.assertEqual(found(path, "absl::flat_hash_map<int, int> m;"), [], path)
+            for line in ["absl::Time t = absl::Now();", "absl::Mutex mu;", "#include <chrono>",
+                         "absl::flat_hash_map<int, int> m; auto t = absl::Now();"]:
+                self.assertEqual(len(found(path, line)), 1, (path, line))
+        self.assertEqual(len(found("storage/mvcc/writer.cc", "auto t = absl::Now();")), 1)
+
+    def test_each_exception_is_needed(self):
+        for path, (allowed, _) in dependencies.NONDETERMINISM_ALLOWED.items():
+            with open(path, encoding="utf-8") as file:
+                self.assertRegex(file.read(), allowed, path)
 
     def test_log_lines_in_the_core_are_found(self):
         self.assertEqual(len(found("server/raft/raft.cc", '  LOG(INFO) << "leader";')), 1)

@@ -1,6 +1,7 @@
 // A log that was written and applied by the first release (recorded/record.cc) gives the same
 // results for ever: the rules of a cluster version never change.
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 #include "storage/base/checksum.h"
+#include "storage/data_dir/data_dir.h"
 #include "storage/engine/memory_engine.h"
 #include "storage/state_machine.h"
 #include "tests/storage/testing.h"
@@ -108,6 +110,39 @@ TEST(Recorded, ItHoldsEntriesThatVersion2JudgesOtherwise) {
   const auto state = OpenEmpty(
       {.rules_of = [](ClusterVersion) -> const Rules& { return RulesOf(kNewestVersion); }});
   EXPECT_NE(Replay(state.get(), /*batch=*/50, /*compact=*/false), RecordedResults());
+}
+
+// A data directory that raftkv-server 0.1.0 left at kill -9, with cluster version 4: a flushed state,
+// table files of the log, and entries that are in its write-ahead log only. Later releases must open
+// it, and come to the same state. (RESERVE and the LOCK files were removed.)
+TEST(Recorded, ADirectoryOfVersion4GivesTheSameStateForEver) {
+  const TempDir dir;
+  DataDirOptions options;
+  options.dir = dir / "n1";
+  std::filesystem::copy(RAFTKV_SOURCE_DIR "/tests/storage/recorded/directory-v4", options.dir,
+                        std::filesystem::copy_options::recursive);
+  options.cluster_id = 0xd93a1b31a3f6ba4d;
+  options.cluster_name = "recorded";
+  options.member_id = 0x954ffca9f322a7f6;
+  options.member_name = "n1";
+  absl::StatusOr<DataDir> opened = OpenDataDir(options);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_TRUE(opened->warnings.empty()) << opened->warnings[0];
+  EXPECT_EQ(opened->log->last_index(), 62u);
+  EXPECT_EQ(opened->log->hard_state().current_term, 2u);
+  EXPECT_TRUE(opened->log->may_vote());
+  StateMachine& state = *opened->state;
+  EXPECT_EQ(state.applied().index, 55u) << "the rest is replayed";
+  while (state.applied().index < 62) {
+    state.Apply(opened->log->Entries(state.applied().index + 1, 62, 1 << 20));
+  }
+  EXPECT_EQ(state.cluster_version(), 4u);
+  EXPECT_EQ(state.members().all().size(), 1u);
+  EXPECT_EQ(state.revision(), 53);
+  EXPECT_EQ(state.compacted_revision(), 30);
+  const auto snapshot = state.Snapshot();
+  EXPECT_EQ(snapshot->HashKv(0)->hash, 72111523u) << "as raftkv endpoint hashkv printed it then";
+  EXPECT_EQ(absl::StrFormat("%016x %08x", state.digest(), *snapshot->Hash()), "");
 }
 
 }  // namespace
