@@ -237,7 +237,8 @@ bool Replica::RejectsLife(const PeerMessage& message) {
   if (verdict == PeerLives::Verdict::kOk) return false;
   ++rejected_messages_;
   const bool older = verdict == PeerLives::Verdict::kOlderCopy;
-  // Its Hello may have come while this was still in doubt, so other messages are answered, too.
+  // While it was not certain that the sender is an older copy, its Hello got no answer that says
+  // so. So its other messages get this answer, too.
   if (older && !std::holds_alternative<HelloReply>(message.body)) {
     outbox_->Send(message.from.id, HelloReply{.forgotten = peer_lives_.reached(message.from.id)});
   }
