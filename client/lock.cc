@@ -63,7 +63,7 @@ class LeaderObserver::Impl {
  private:
   struct Found {
     Keys watched;  // the leader's key or, if nobody leads, all candidates
-    bool leads;    // somebody
+    bool leads;    // whether somebody leads
     int64_t revision;
   };
 
