@@ -33,7 +33,7 @@ mutants: ## plant known bugs into the simulated cluster, one at a time; each mus
 fuzz: ## run each fuzz target with libFuzzer for FUZZ_SECONDS (60), or one (TARGET=name)
 	@.ci/install-deps build test fuzz && .ci/fuzz $(TARGET)
 
-compat: ## client libraries of etcd in Python, JavaScript, Go, Java, Rust, while members die
+compat: ## client libraries of etcd in five languages while members die; answers compared with etcd 3.7
 	@.ci/compat
 
 bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmarks.md

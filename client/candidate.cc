@@ -11,12 +11,12 @@ namespace raftkv::client {
 namespace {
 
 constexpr absl::Duration kRetryAfter = absl::Milliseconds(200);
-// After a failed wait, whoever has cancelled it must not wait for a cluster that does not answer.
+// The time limit for the deletion of the key after a failed or cancelled wait.
 constexpr absl::Duration kDeleteMax = absl::Seconds(1);
-// Limit of one attempt to create the watch. Then the session is checked.
+// The time limit of one attempt to create the watch. Between attempts, the session is checked.
 constexpr absl::Duration kCreateMax = absl::Seconds(5);
 
-// Errors that another attempt, perhaps at another member, may not meet.
+// Whether another attempt may succeed, perhaps at another member.
 bool IsTemporary(const absl::Status& error) {
   return absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error) || OutcomeUnknown(error) ||
          error.message() == kTooManyRequests;

@@ -1,5 +1,5 @@
-// The way of a client's requests to a member: over the network (cluster_impl.h), or
-// within the process (server/embedded/local_client.h).
+// Sends a client's requests to a member: over the network (cluster_impl.h), or within the process
+// (server/embedded/local_client.h).
 #ifndef RAFTKV_CLIENT_IMPL_H_
 #define RAFTKV_CLIENT_IMPL_H_
 
@@ -38,8 +38,8 @@ class Client::Impl {
   virtual void End() {}
 };
 
-// The way over the network to one member. `client_url`: "http://host:port". Of the options,
-// `endpoints` and `exactly_once` are not used.
+// Makes an Impl that sends over the network to one member. `client_url`: "http://host:port". Of the
+// options, `endpoints` and `exactly_once` are not used.
 std::unique_ptr<Client::Impl> ConnectToMember(const std::string& client_url, Options options);
 
 }  // namespace raftkv::client

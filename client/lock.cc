@@ -63,7 +63,7 @@ class LeaderObserver::Impl {
  private:
   struct Found {
     Keys watched;  // the leader's key or, if nobody leads, all candidates
-    bool leads;    // somebody
+    bool leads;    // whether somebody leads
     int64_t revision;
   };
 
@@ -71,8 +71,8 @@ class LeaderObserver::Impl {
     return {.deadline = ToWallClock(deadline), .cancel = cancel_.get_token()};
   }
 
-  // Reads who leads. The result stays, so that a call of Next with an early deadline goes on where
-  // the one before has ended.
+  // Reads who leads. The result is kept, so that a call of Next continues where an earlier call has
+  // ended because of its deadline.
   absl::Status Find(MonotonicTime deadline) {
     const auto first = client_.Call(RangeRequest(all_, kFirstCandidate), Call(deadline));
     if (!first.ok()) return first.status();

@@ -257,7 +257,8 @@ void Metrics::AddEngines(const MemberFacts& facts, Families* to) const {
         .Add(facts.log_engine.*value, {{"db", "log"}})
         .Add(facts.state_engine.*value, {{"db", "state"}});
   };
-  add("raftkv_rocksdb_write_buffer_bytes", "What is in memory and not in a table file yet.",
+  add("raftkv_rocksdb_write_buffer_bytes",
+      "Bytes of writes in memory that are not in a table file yet.",
       &EngineUsage::write_buffer_bytes);
   add("raftkv_rocksdb_block_cache_bytes", "Blocks of table files in memory.",
       &EngineUsage::block_cache_bytes);

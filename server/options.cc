@@ -66,7 +66,8 @@ size_t ClientMessageBytesMax(const Config& config) {
 }
 
 constexpr size_t kPeerConnectionsMax = 256;
-// With fewer, connections could take those that the engine needs, and it would end the process.
+// With a lower limit, connections could use up the file descriptors that the engine needs, and the
+// engine would end the process.
 constexpr size_t kFilesMin = 4 * kPeerConnectionsMax;
 
 size_t FileLimit() {
@@ -96,8 +97,7 @@ absl::Status CheckFileLimit() {
   return absl::FailedPreconditionError(
       absl::StrCat("this process may open ", files, " files, and needs at least ", kFilesMin,
                    ", because connections use file descriptors, too; raise the limit: ulimit -n, "
-                   "or LimitNOFILE in a unit "
-                   "of systemd"));
+                   "or LimitNOFILE in a unit of systemd"));
 }
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,

@@ -19,8 +19,8 @@ namespace raftkv {
 
 inline constexpr absl::Duration kTick = absl::Milliseconds(10);  // of the loop and of Raft
 
-// FailedPrecondition: this process may open so few files that clients' connections could take those
-// that the engine needs.
+// FailedPrecondition: the limit of open files of this process is so low that connections could use
+// up the file descriptors that the engine needs.
 absl::Status CheckFileLimit();
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,

@@ -392,7 +392,8 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
   const int fit = std::clamp(kFillBytes / std::max(options.val_size, 1), 1,
                              std::min(options.key_space, kFillKeys));
   LoadReport report;
-  // Single puts if transactions fail: a service may have none, or allow fewer operations.
+  // If transactions fail, tries single puts: the service may not have transactions, or may allow
+  // fewer operations in one.
   for (const int keys : {fit, 1}) {
     wide.keys_per_operation = keys;
     report = {};

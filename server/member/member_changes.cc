@@ -136,7 +136,7 @@ absl::Status MemberChanges::Check(const proto::ChangeMembers& change) const {
   // A learner changes no majority. A member whose disk is lost is replaced by adding a learner.
   if (change.has_add() && !change.add().islearner() && active < all) return unhealthy;
   if (change.has_remove() && raft_->membership().IsVoter(change.remove())) {
-    // A voter that does not answer is not part of the majority that works now.
+    // The removal of a voter that does not answer does not reduce the number of working voters.
     const bool answers = Active(status, {change.remove()}) > 0;
     if (answers && active - 1 < 1 + (all - 1) / 2) return unhealthy;
   }

@@ -66,7 +66,8 @@ class Proposals {
   // already, or if the entry was not proposed by a client of this process.
   PendingRequestPtr TakeCommitted(std::string_view payload);
 
-  // No member but `leader` leads in `term`.
+  // `leader` leads in `term`, so no other member does. What was sent to another member in that term
+  // is answered "unknown", unless it is bound.
   void OnLeaderIs(raft::MemberId leader, raft::Term term);
   // An entry of `term` is committed, and TakeCommitted was called for all entries up to it.
   // Everything in flight that was sent in an earlier term waits again.
@@ -117,7 +118,7 @@ class Proposals {
   raft::Term declining_term_ = 0;  // the newest term whose leader takes no proposals any more
   raft::Term paused_term_ = 0;     // the newest term of OnTryAgain
   MonotonicTime paused_until_;
-  // No lost_at is less.
+  // Every lost_at is this or later.
   MonotonicTime first_lost_at_ = MonotonicTime::InfiniteFuture();
 };
 

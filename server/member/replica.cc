@@ -237,7 +237,8 @@ bool Replica::RejectsLife(const PeerMessage& message) {
   if (verdict == PeerLives::Verdict::kOk) return false;
   ++rejected_messages_;
   const bool older = verdict == PeerLives::Verdict::kOlderCopy;
-  // Its Hello may have come while this was still in doubt, so other messages are answered, too.
+  // While it was not certain that the sender is an older copy, its Hello got no answer that says
+  // so. So its other messages get this answer, too.
   if (older && !std::holds_alternative<HelloReply>(message.body)) {
     outbox_->Send(message.from.id, HelloReply{.forgotten = peer_lives_.reached(message.from.id)});
   }
@@ -445,8 +446,10 @@ void Replica::NoteLeader() {
   lessor_.OnLeading(now_ + ElectionTimeout());
 }
 
-// A message that a dead leader has sent is handled at most about a heartbeat interval after its
-// connections broke. Or later, if this member was slow: then a fate is unknown that need not be.
+// A message from the leader shows that the leader lives, unless it was sent before the leader died.
+// Such a message is handled within about a heartbeat interval after the leader's connections broke,
+// so that interval is subtracted. If this member is slow, such a message may be handled even later.
+// Then a client is told "unknown" although the next leader would have decided its request.
 void Replica::NoteLeaderLives() {
   const raft::MemberId leader = raft_.leader();
   if (leader == raft::kNobody || leader == options_.raft.id) return;

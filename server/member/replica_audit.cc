@@ -25,7 +25,7 @@ void Replica::HandleFrom(raft::MemberId from, const DigestReport& report) {
   CompareDigests();
 }
 
-// The others are told first: a leader that is wrong itself then halts.
+// Tells the other members first: a leader whose own state is wrong then halts.
 void Replica::CompareDigests() {
   const std::optional<Divergence> found = audit_.Find(raft_.membership().voters());
   if (!found) return;

@@ -195,9 +195,11 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
   if (closing()) return;
   std::map<raft::MemberId, PeerAddress> wanted;
   for (const PeerAddress& peer : peers) wanted[peer.id] = peer;
-  // Before Connect: members of the config file that the log does not have.
-  if (queue_ == nullptr)
+  // Before Connect, the peers are those of the config file. No call refers to one yet, so those
+  // that are not members any more can be erased.
+  if (queue_ == nullptr) {
     std::erase_if(peers_, [&](auto& peer) { return !wanted.contains(peer.first); });
+  }
   for (auto& [id, peer] : peers_) {
     const auto found = wanted.find(id);
     if (peer.stub == nullptr) continue;

@@ -105,8 +105,8 @@ void Peers::EverySecond() {
   }
 }
 
-// A channel without calls, once it has lost its connection, waits for the next call. Then nothing
-// is known.
+// A channel that lost its connection and has no calls is idle: it does not connect before the next
+// call. Its state then does not show whether the peer can be reached.
 void Peers::ReportFailure(Peer* peer) {
   const grpc_connectivity_state state = peer->channel->GetState(false);
   if (state == GRPC_CHANNEL_READY) {
@@ -115,7 +115,7 @@ void Peers::ReportFailure(Peer* peer) {
   }
   if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_CONNECTING) return;
   const int seconds = ++peer->seconds_failing - kFirstReportSeconds;
-  // Followers send nothing to each other, and only a call that fails tells the cause.
+  // Only a failed call shows the cause, and followers send nothing to each other. So send a Hello.
   if (seconds == -1 && peer->last_failure.empty()) SendBody(peer, Hello{});
   if (seconds < 0 || seconds % kReportEachSeconds != 0 || peer->seconds_left > 0) return;
   LOG(WARNING) << "cannot connect to " << peer->address.name << " at " << peer->address.address

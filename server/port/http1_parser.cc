@@ -1,5 +1,5 @@
-// Beast 1.74 asserts in parse_chunk_header that five bytes have arrived, and clients may send
-// fewer.
+// In Beast 1.74, parse_chunk_header asserts that five bytes have arrived. Clients may send fewer,
+// so assertions are off.
 #define BOOST_DISABLE_ASSERTS
 
 #include "server/port/http1_parser.h"
@@ -67,7 +67,7 @@ class Http1Parser::Beast final : public http::basic_parser<true> {
       head.authorization = std::string(value.substr(0, kValueMax));
     } else if (absl::StartsWithIgnoreCase(View(name), kMetadata)) {
       std::string key = absl::AsciiStrToLower(View(name).substr(kMetadata.size()));
-      if (!IsKnownMetadata(key)) return;  // the head's limit bounds how many there are
+      if (!IsKnownMetadata(key)) return;  // a key may repeat: the limit of the head is the bound
       head.metadata.emplace_back(std::move(key), value.substr(0, kValueMax));
     }
   }

@@ -16,7 +16,8 @@
 namespace raftkv {
 
 uint32_t Crc32c(std::string_view data);
-// The checksum of two parts: `before` is that of the first, and `data` the second.
+// The checksum of a first part and `data`, one after the other. `before` is the checksum of the
+// first part.
 uint32_t Crc32cAfter(uint32_t before, std::string_view data);
 uint64_t Hash64(std::string_view data, uint64_t seed);
 

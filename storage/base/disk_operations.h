@@ -48,7 +48,7 @@ class DiskOperationsWatch {
 
  private:
   struct Watched {
-    uint64_t count = 0;  // the value at the last look
+    uint64_t count = 0;  // the value at the last Check
     int64_t looks = 0;
   };
   std::map<const void*, Watched> threads_;  // by the address of their counters

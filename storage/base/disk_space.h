@@ -59,7 +59,7 @@ inline uint64_t LowBytes(uint64_t configured, uint64_t volume_bytes) {
   return std::max(std::min(volume_bytes / 10, kDefaultMax), needed);
 }
 
-// On a smaller volume the write buffers are smaller than they could be.
+// On a smaller volume the write buffers are smaller than kWriteBufferMax.
 inline constexpr uint64_t kVolumeMin = 128 * kWriteBufferMax;
 
 class Reserve {

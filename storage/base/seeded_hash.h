@@ -16,7 +16,7 @@ namespace raftkv {
 // Thread-safe. Some 20 ns for a short key.
 uint64_t SeededHash(std::string_view data);
 
-// For a table whose keys are numbers.
+// For a hash map whose keys are ids.
 struct SeededIdHash {
   size_t operator()(int64_t id) const {
     return SeededHash({reinterpret_cast<const char*>(&id), sizeof(id)});

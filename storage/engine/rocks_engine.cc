@@ -495,7 +495,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     // (docs/decisions/0026). LowBytes (disk_space.h) reserves space for 8 files.
     r.level0_file_num_compaction_trigger = 8;
     r.level0_slowdown_writes_trigger = 24;
-    r.avoid_flush_during_shutdown = true;  // as at a crash: each start recovers
+    r.avoid_flush_during_shutdown = true;  // closing does not flush; Server::Stop calls Flush
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<Prefixes>(o.filter_prefix, "raftkv.VersionPrefixes");
     }

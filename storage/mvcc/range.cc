@@ -21,8 +21,8 @@ using mvccpb::KeyValue;
 // the next one.
 constexpr int kStepsBeforeSeek = 8;
 constexpr size_t kBytesBeforeSeek = 4096;
-// After so many deleted keys in turn, look for blocks without live keys. To look costs as much as a
-// few steps.
+// After this number of deleted keys in a row, the cursor skips blocks that have no live keys.
+// Looking for such blocks costs as much as a few steps.
 constexpr int kDeadBeforeSkip = 64;
 
 bool HasFilter(const RangeRequest& r) {

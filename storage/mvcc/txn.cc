@@ -249,7 +249,7 @@ bool Transaction::MeasureValues() {
     if (meter_->over()) return false;
   }
   if (!MeasuresValues()) return true;
-  // Each read may see everything that is put here.
+  // Each range may return all keys and values that this transaction puts.
   return meter_->Answer(put_bytes * reads);
 }
 

@@ -18,7 +18,8 @@ using etcdserverpb::PutResponse;
 
 constexpr size_t kHeadCacheBytes = 32 << 20;  // some 250,000 keys; both generations together
 constexpr size_t kHeadOverheadBytes = 96;     // a slot of the hash map and the string object
-// The heads of the keys that the end of leases deletes are cached if there are at most this many.
+// When leases end and at most this many of their keys are deleted, the heads of these keys are
+// cached.
 constexpr size_t kCachedDeletions = 1024;
 
 }  // namespace
@@ -187,9 +188,9 @@ void Writer::DeleteRange(const DeleteRangeRequest& request, DeleteRangeResponse*
 }
 
 // All leases share an iterator, because making one costs more than moving it. The number of a
-// lease's keys says where its rows end. The rows of other leases are not touched: behind them may
-// be very many that were deleted. Only if this batch changed the lease's rows, they are read
-// through the overlay, whose first use in a batch copies the batch.
+// lease's keys says how many rows to read. So the iterator never moves past a lease's last row:
+// very many deleted rows may follow it. Rows are read through the overlay only if this batch
+// changed them, because the first use of the overlay in a batch copies the batch.
 std::vector<Attached> Writer::FindAttached(absl::Span<const int64_t> leases, Meter* meter) const {
   std::vector<Attached> attached;
   const std::string end = TableEnd(kAttachedTable);

@@ -236,7 +236,7 @@ std::set<raft::MemberId> Members::Apply(const ChangeMembers& change) {
   return changed;
 }
 
-// --- how they are stored
+// --- the configuration in a payload
 
 bool ParseConfiguration(std::string_view payload, raft::Configuration* configuration) {
   proto::Command command;

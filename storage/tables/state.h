@@ -79,8 +79,8 @@ struct Shared {
   const Rules& rules() const;
 };
 
-// Hashes the records of a table and appends the hash.
-// Appends nothing if there is no record. Returns the meter's status if the meter is over.
+// Hashes the records of a table and appends the hash. Appends nothing if there is no record.
+// Returns the meter's status if the meter is over.
 absl::Status HashRecords(const View& view, char table, Meter* meter, std::string* out);
 
 }  // namespace raftkv
