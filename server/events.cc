@@ -35,7 +35,7 @@ class Logger {
         listed_(std::move(listed)),
         data_dir_(std::move(data_dir)) {}
 
-  void operator()(const ReplicaEvent& event, absl::Time now) {
+  void operator()(const ReplicaEvent& event, MonotonicTime now) {
     now_ = now;
     std::visit([this](const auto& e) { Log(e); }, event);
   }
@@ -349,14 +349,14 @@ class Logger {
   std::map<std::string, std::set<raft::MemberId>> equal_names_;  // that it has warned of
   raft::Configuration configuration_;  // in force, as far as it was logged
   const std::string data_dir_;
-  absl::Time now_;
+  MonotonicTime now_;
   raft::MemberId leader_ = raft::kNobody;
   raft::Term leader_term_ = 0;
   raft::Term follower_term_ = 0;
 
   int rounds_ = 0;                     // how often it asked for votes since it last knew a leader
   std::set<raft::MemberId> answered_;  // the members that answered this time, and `self_`
-  absl::Time next_summary_;
+  MonotonicTime next_summary_;
   absl::Duration pause_;
 };
 

@@ -13,15 +13,15 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "server/member/replica.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
 // `names` contains the name of every member, including `self`. `listed`: the names in the order in
 // which lines list them, that of the config file. `data_dir` is an absolute path. Call the result
 // on one thread only.
-using LogEvent = std::function<void(const ReplicaEvent&, absl::Time now)>;
+using LogEvent = std::function<void(const ReplicaEvent&, MonotonicTime now)>;
 LogEvent EventLogger(raft::MemberId self, std::map<raft::MemberId, std::string> names,
                      std::vector<std::string> listed, std::string data_dir);
 

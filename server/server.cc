@@ -11,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "config/url.h"
 #include "config/version.h"
 #include "glog/logging.h"
@@ -141,7 +140,7 @@ class EventLog final : public MemberObserver {
     if (message != nullptr) {
       peers_->OnMessageRejected(message->from, message->why);  // likewise
     } else {
-      log_(event, absl::Now());
+      log_(event, MonotonicNow());
     }
     // At the end: the cause is logged before the stop.
     if (std::holds_alternative<RemovedFromCluster>(event)) on_removed_();

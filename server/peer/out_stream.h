@@ -15,7 +15,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -23,10 +22,13 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/time.h"
 #include "proto/raft.pb.h"
+#include "server/clock.h"
 #include "server/peer/handshake.h"
 #include "server/peer/queue_bound.h"
 #include "server/rpc/completion.h"
+#include "storage/base/monotonic_time.h"
 
 namespace raftkv {
 
@@ -69,7 +71,7 @@ class OutStream {
   // With any result except kTaken, the request was dropped and not sent.
   enum class Sent { kTaken, kNotConnected, kFull };
   Sent Send(Request request) {
-    if (session_ == nullptr && std::chrono::steady_clock::now() < retry_at_) {
+    if (session_ == nullptr && MonotonicNow() < retry_at_) {
       return Sent::kNotConnected;
     }
     if (session_ != nullptr) session_->CancelIfLate();
@@ -114,7 +116,7 @@ class OutStream {
 
  private:
   // How long a call that no longer works may take to end.
-  static constexpr std::chrono::seconds kStatusMax{1};
+  static constexpr absl::Duration kStatusMax = absl::Seconds(1);
 
   // One connection. It outlives the owner while operations are in flight.
   class Session final : public Operations {
@@ -153,7 +155,7 @@ class OutStream {
     // opened.
     void CancelIfLate() {
       if (!broken_) return;
-      const auto now = std::chrono::steady_clock::now();
+      const MonotonicTime now = MonotonicNow();
       if (!status_due_) status_due_ = now + kStatusMax;
       if (now >= *status_due_) context.TryCancel();
     }
@@ -224,8 +226,8 @@ class OutStream {
     bool writing_ = false;
     bool broken_ = false;
     bool closing_ = false;
-    bool rejected_ = false;                                            // by us
-    std::optional<std::chrono::steady_clock::time_point> status_due_;  // once it is broken
+    bool rejected_ = false;                    // by us
+    std::optional<MonotonicTime> status_due_;  // once it is broken
     Operation<Session> started_{this, &Session::OnStarted};
     Operation<Session> wrote_{this, &Session::OnWrote};
     Operation<Session> closed_{this, &Session::OnClosed};
@@ -241,11 +243,11 @@ class OutStream {
   void OnEnd(const StreamEnd& end) {
     // If the connection worked, connect again at once. If it could not be opened, or if one side
     // rejected the other, wait first.
-    std::chrono::milliseconds pause(100);
-    if (session_->answered()) pause = {};
-    if (end.rejected_by_peer() || end.rejected_by_us) pause = std::chrono::seconds(1);
+    absl::Duration pause = absl::Milliseconds(100);
+    if (session_->answered()) pause = absl::ZeroDuration();
+    if (end.rejected_by_peer() || end.rejected_by_us) pause = absl::Seconds(1);
     session_ = nullptr;
-    retry_at_ = std::chrono::steady_clock::now() + pause;
+    retry_at_ = MonotonicNow() + pause;
     queued_bytes_ = 0;
     hooks_.on_lost(std::exchange(queue_, {}), end);
   }
@@ -257,7 +259,7 @@ class OutStream {
   std::deque<Request> queue_;
   size_t queued_bytes_ = 0;
   size_t newest_bytes_ = 0;  // of queue_.back()
-  std::chrono::steady_clock::time_point retry_at_;
+  MonotonicTime retry_at_;
 };
 
 }  // namespace raftkv

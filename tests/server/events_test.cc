@@ -34,7 +34,7 @@ class Events : public testing::Test, private google::LogSink {
     return lines_;
   }
 
-  absl::Time now_ = absl::UnixEpoch();
+  MonotonicTime now_;
   google::LogSeverity severity_ = google::GLOG_INFO;  // of the last line
 
  private:
@@ -109,7 +109,7 @@ TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
   EXPECT_THAT(Logged(raft::VoteReceived{3, 2, true, /*pre_vote=*/true}),
               ElementsAre("pre-vote granted by n2 for term 3"));
   std::vector<absl::Duration> logged_at;
-  for (absl::Time start = now_; now_ - start < absl::Minutes(5);) {
+  for (MonotonicTime start = now_; now_ - start < absl::Minutes(5);) {
     now_ += absl::Milliseconds(1500);
     const auto lines = Logged(raft::BecamePreCandidate{3});
     if (!lines.empty()) {

@@ -112,9 +112,9 @@ TEST(Recorded, ItHoldsEntriesThatVersion2JudgesOtherwise) {
   EXPECT_NE(Replay(state.get(), /*batch=*/50, /*compact=*/false), RecordedResults());
 }
 
-// A data directory that raftkv-server 0.1.0 left at kill -9, with cluster version 4: a flushed state,
-// table files of the log, and entries that are in its write-ahead log only. Later releases must open
-// it, and come to the same state. (RESERVE and the LOCK files were removed.)
+// A data directory that raftkv-server 0.1.0 left at kill -9, with cluster version 4: a flushed
+// state, table files of the log, and entries that are in its write-ahead log only. Later releases
+// must open it, and come to the same state. (RESERVE and the LOCK files were removed.)
 TEST(Recorded, ADirectoryOfVersion4GivesTheSameStateForEver) {
   const TempDir dir;
   DataDirOptions options;
