@@ -1,10 +1,10 @@
-// Micro-benchmarks, with Google Benchmark, of what a put or a range costs apart from gRPC: the codec
-// of AppendEntries, the log, the state machine. Log and state machine are RocksDB databases, opened
-// as a member opens them, in a temporary directory (TMPDIR).
+// Micro-benchmarks, with Google Benchmark, of what a put or a range costs apart from gRPC: the
+// codec of AppendEntries, the log, the state machine. Log and state machine are RocksDB databases,
+// opened as a member opens them, in a temporary directory (TMPDIR).
 //
 //   make microbench     FILTER=Range: only the benchmarks whose names match
 //
-// Times are CPU of the benchmark's thread, except that an append of the log waits for the disk.
+// Look at the column CPU: the column Time contains waits, for the disk and for other processes.
 
 #include <benchmark/benchmark.h>
 
@@ -70,7 +70,8 @@ void CountEntries(benchmark::State& state) {
 }
 
 raft::Message AppendEntriesOf(int64_t count) {
-  return {1, 2, 1, raft::AppendEntries{.prev = {1, 1}, .entries = PutsAfter(1, count), .commit = 1}};
+  return {1, 2, 1,
+          raft::AppendEntries{.prev = {1, 1}, .entries = PutsAfter(1, count), .commit = 1}};
 }
 
 void EncodeAppendEntries(benchmark::State& state) {
