@@ -2,10 +2,10 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants fuzz compat bench failover catch-up hostile docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants fuzz compat bench instructions microbench failover catch-up hostile docker asan tsan fmt lint clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' Makefile
 
 build: ## build the programs in build/release/bin, and the libraries (installs missing packages)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv_embedded raftkv-sim
@@ -38,6 +38,13 @@ compat: ## client libraries of etcd in five languages while members die; answers
 
 bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmarks.md
 	@.ci/install-deps build test $(if $(WRITE),bench) && $(if $(WRITE),/usr/bin/python3 )tests/bench/run $(if $(WRITE),--write)
+
+instructions: ## count the instructions of each kind of request, and compare; WRITE=1: replace the counts
+	@.ci/install-deps build test instructions && .ci/build release raftkv-server && tests/bench/instructions $(if $(WRITE),--write)
+
+microbench: ## micro-benchmarks: codec, log, state machine, ranges (FILTER=Range: only some)
+	@.ci/install-deps build microbench && .ci/build release microbench && \
+	  build/release/bin/microbench $(if $(FILTER),--benchmark_filter='$(FILTER)')
 
 failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
 	@.ci/install-deps build test && .ci/build release raftkv-server failover

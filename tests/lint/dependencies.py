@@ -60,6 +60,8 @@ MODULES = {
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest lib:nghttp2",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "
                       "lib:rocksdb lib:protobuf lib:glog lib:gtest",
+    "tests/bench/": "config/ proto/ storage/ server/ client/ tests/ "
+                    "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:benchmark",
     "tests/compat/": "proto/ tests/ lib:protobuf lib:gtest lib:toml",
     "tests/sim/": "config/ proto/ storage/ !storage/data_dir/ server/raft/ server/member/ server/watch/ "
                   "server/phase.h tests/ lib:protobuf lib:glog lib:cli lib:gtest",
@@ -72,7 +74,7 @@ LIBRARIES = {  # the first pattern that matches a header names its library
     "glog": r"glog/", "toml": r"toml\+\+/", "openssl": r"openssl/", "cli": r"CLI/",
     "json": r"nlohmann/", "sodium": r"sodium", "gtest": r"g(test|mock)/", "nghttp2": r"nghttp2/",
     "boost": r"boost/",
-    "prometheus": r"prometheus/",
+    "prometheus": r"prometheus/", "benchmark": r"benchmark/",
 }
 
 # In these modules one seed must always give the same run. So they may use no thread, lock, clock,
