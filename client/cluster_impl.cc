@@ -75,7 +75,7 @@ void ClusterImpl::Start(std::shared_ptr<const AnyRequest> request, const CallOpt
 
 void ClusterImpl::StartAsync(std::shared_ptr<const AnyRequest> request, FailoverOptions options,
                              absl::StatusOr<grpc::ByteBuffer> bytes, MessageCallback done) {
-  absl::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
+  std::call_once(async_once_, [this] { async_ = std::make_unique<AsyncCalls>(); });
   async_->Start(std::move(options), endpoints_, preferred_.load(std::memory_order_relaxed),
                 std::move(bytes),
                 [this, request = std::move(request), done = std::move(done),

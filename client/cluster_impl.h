@@ -7,10 +7,10 @@
 #include <atomic>
 #include <climits>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/call_once.h"
 #include "client/async_calls.h"
 #include "client/clock.h"
 #include "client/endpoint.h"
@@ -78,7 +78,7 @@ class ClusterImpl final : public Client::Impl {
   std::unique_ptr<ExactlyOnce> exactly_once_;  // null: writes are sent without a session
   std::atomic<size_t> preferred_{0};           // the endpoint that the next call tries first
   WriterThreads writers_;                      // with exactly_once_
-  absl::once_flag async_once_;
+  std::once_flag async_once_;
   std::unique_ptr<AsyncCalls> async_;  // last: it uses the other members
 };
 

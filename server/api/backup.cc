@@ -72,7 +72,7 @@ class BackupCall final : public StreamHandler {
     // The local state may lack acknowledged writes.
     if (edge_.member->rejected_by_peers()) return RejectedByPeers();
     // The local state is known to be wrong. In other cases a backup helps the operator to choose.
-    if (edge_.member->Status().fault.kind == Fault::Kind::kDiverged) return HasHalted();
+    if (edge_.member->diverged()) return HasHalted();
     absl::StatusOr<std::unique_ptr<TakenSnapshot>> taken = edge_.take_snapshot();
     if (!taken.ok()) return Failed(taken.status());
     taken_ = *std::move(taken);

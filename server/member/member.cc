@@ -65,7 +65,7 @@ void Member::Turn(MonotonicTime now) {
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);
   const Members::Member* self = replica_.members().Find(options_.replica.raft.id);
   is_learner_.store(self != nullptr && self->info.islearner(), std::memory_order_relaxed);
-  halted_.store(static_cast<bool>(replica_.fault()), std::memory_order_relaxed);
+  fault_kind_.store(replica_.fault().kind, std::memory_order_relaxed);
   out_of_space_.store(replica_.space().level() == Space::Level::kFull, std::memory_order_relaxed);
   rejected_by_peers_.store(replica_.first_start().rejected_by_peers(), std::memory_order_relaxed);
   lost_entries_.store(replica_.lost().has_value(), std::memory_order_relaxed);

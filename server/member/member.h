@@ -24,8 +24,8 @@
 //   - Apply(kElsewhere) may run on another thread. Meanwhile the usual thread may call Post,
 //     Turn and PlanApply (which returns kNothing until Apply has returned);
 //   - Snapshot, DiskBytes, StartDefragment, term, newest_version, cluster_version, has_leader,
-//     lost_entries, rejected_by_peers, halted, is_learner and out_of_space may be called from any
-//     thread.
+//     lost_entries, rejected_by_peers, halted, diverged, is_learner and out_of_space may be called
+//     from any thread.
 //
 // The path of a request: API -> Post -> Turn (replica -> Raft -> log -> peers) -> PlanApply ->
 // Apply (applier -> state machine) -> the request's `done`, which returns to the API.
@@ -151,7 +151,9 @@ class Member {
   // The log has lost entries, which the leader sends again.
   bool lost_entries() const { return lost_entries_.load(std::memory_order_relaxed); }
   bool rejected_by_peers() const { return rejected_by_peers_.load(std::memory_order_relaxed); }
-  bool halted() const { return halted_.load(std::memory_order_relaxed); }  // fault.h
+  // Fault::kind of the status.
+  bool halted() const { return fault_kind() != Fault::Kind::kNone; }
+  bool diverged() const { return fault_kind() == Fault::Kind::kDiverged; }
   // Its disk is full (space.h).
   bool out_of_space() const { return out_of_space_.load(std::memory_order_relaxed); }
   bool is_learner() const { return is_learner_.load(std::memory_order_relaxed); }
@@ -170,6 +172,7 @@ class Member {
  private:
   void HandOver();
   void LearnLeases(MonotonicTime now);
+  Fault::Kind fault_kind() const { return fault_kind_.load(std::memory_order_relaxed); }
 
   const MemberOptions options_;
   StateMachine* const state_machine_;
@@ -192,7 +195,7 @@ class Member {
   std::atomic<bool> has_leader_{false};
   std::atomic<bool> rejected_by_peers_{false};
   std::atomic<bool> lost_entries_{false};
-  std::atomic<bool> halted_{false};
+  std::atomic<Fault::Kind> fault_kind_{Fault::Kind::kNone};
   std::atomic<bool> is_learner_{false};
   std::atomic<bool> out_of_space_{false};
 };

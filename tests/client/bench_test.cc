@@ -323,7 +323,7 @@ TEST(Load, AnUnreachableEndpointIsReportedAndTheOthersAreMeasured) {
   const auto bench = [](std::string endpoints, const char* format) {
     endpoints = "--endpoints=" + endpoints;
     return Raftkv({endpoints.c_str(), "bench", "put", "--seconds", "0.1", "--clients", "2", "-w",
-                   format, "--dial-timeout", "200ms"});
+                   format, "--dial-timeout", "1s"});
   };
   const std::string note = "Note: cannot connect to " + dead +
                            " (connection refused: no server listens there); measuring the others\n";
