@@ -50,8 +50,10 @@ std::string LineOf(const std::string& text, size_t number) {
 // The remedy for a line that is not TOML: `what` is the parser's description. Most often text has
 // no quotes. TOML takes it for a number or for true and false.
 std::string RemedyOf(const std::string& what, absl::string_view line) {
-  if (absl::StrContains(what, "cannot redefine existing table 'member'")) {
-    return "write [[member]], not [member], above each member";
+  for (const absl::string_view name : {"member", "members"}) {
+    if (!absl::StrContains(what, absl::StrCat("cannot redefine existing table '", name, "'")))
+      continue;
+    return absl::StrCat("write [[member]], not [", name, "], above each member");
   }
   if (absl::StrContains(what, "cannot redefine existing table")) {
     return "write each section once, with all its keys below it; only [[member]] is repeated";

@@ -247,7 +247,7 @@ class Logger {
     LOG(WARNING) << "this member was removed from the cluster, and stops; it cannot use its data "
                     "directory "
                  << data_dir_ << " again. If a member is to run here again: raftkv member add "
-                 << name_ << ", then start it with an empty data_dir and --join";
+                 << name_ << " --peer-urls=URL, then start it with an empty data_dir and --join";
   }
   void Log(const SpaceChanged& e) {
     const SpaceReport& report = e.space->report();
@@ -300,6 +300,12 @@ class Logger {
               << " (storage.auto_compaction_retention)";
   }
   void Log(const WaitingForPeers& e) {
+    if (e.restored) {
+      LOG(INFO) << "first start after a restore, with the data directory " << data_dir_ << ": "
+                << Describe(e, NameEach(e.missing))
+                << "; check that these members run, and that each was restored with the same flags";
+      return;
+    }
     LOG(INFO) << "first start with the data directory " << data_dir_ << ": "
               << Describe(e, NameEach(e.missing))
               << ", or until a leader sends its log; check that these members run, and that the "

@@ -248,7 +248,7 @@ void AddOptions(CLI::App& app, Arguments* to) {
   CLI::Option* force = app.add_flag(
       "--force-new-cluster", to->start.force_new_cluster,
       "a majority is lost for good: become the only member; may lose writes (docs/cli.md)");
-  force->excludes(join);
+  force->excludes(join)->excludes(check);
   CLI::Option* from = app.add_option(
       "--restore", to->restore.file,
       "write the data directory of member -n from this backup, and exit (raftkv snapshot restore)");

@@ -59,6 +59,7 @@ struct WaitingForRepair {
 struct WaitingForPeers {
   std::vector<raft::MemberId> missing;  // the peers that have not answered "my log is empty"
   size_t needed = 0;                    // how many of them must still answer
+  bool restored = false;                // this member's directory was restored from a backup
 };
 // This leader steps down by itself.
 struct LeaderStepsDown {

@@ -24,6 +24,7 @@ FirstStart::FirstStart(std::vector<raft::MemberId> peers, bool joins, raft::Inde
       is_new_(log->last_index() == base && !log->lost()),
       peers_(std::move(peers)),
       joins_(joins),
+      restored_(base > 0),
       log_(log),
       raft_(raft),
       outbox_(outbox) {
@@ -122,20 +123,23 @@ WaitingForPeers FirstStart::waiting_for() const {
     if (!said_empty_.contains(peer)) waiting.missing.push_back(peer);
   }
   waiting.needed = answers_needed() - said_empty_.size();
+  waiting.restored = restored_;
   return waiting;
 }
 
 std::string Describe(const WaitingForPeers& waiting, const std::vector<std::string>& names) {
   std::string all = absl::StrJoin(names.begin(), names.end() - 1, ", ");
   absl::StrAppend(&all, all.empty() ? "" : " and ", names.back());
+  const char* const like_this = waiting.restored ? "restored from the same backup" : "new";
   if (names.size() == 1) {
-    return absl::StrCat("waiting for ", all, ", whose data directory must be new, too");
+    return absl::StrCat("waiting for ", all, ", whose data directory must be ", like_this, ", too");
   }
   if (waiting.needed == names.size()) {
-    return absl::StrCat("waiting for ", all, ", whose data directories must be new, too");
+    return absl::StrCat("waiting for ", all, ", whose data directories must be ", like_this,
+                        ", too");
   }
   return absl::StrCat("waiting for ", waiting.needed, " of ", all,
-                      ", with data directories that are new, too");
+                      ", with data directories that are ", like_this, ", too");
 }
 
 void FirstStart::ReportWaiting() {

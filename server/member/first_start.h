@@ -72,6 +72,7 @@ class FirstStart {
   const bool is_new_;  // the log never held an entry: the first start, or the directory was lost
   const std::vector<raft::MemberId> peers_;
   const bool joins_;
+  const bool restored_;
   LogStore* const log_;
   raft::Raft* const raft_;
   Outbox* const outbox_;

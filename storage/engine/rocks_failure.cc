@@ -35,7 +35,8 @@ void StopOnDamage(const std::string& dir, const rocksdb::Status& status, bool no
     fsync(fd);
     close(fd);
   }
-  LOG(ERROR) << dir << ": damaged: " << status.ToString();
+  LOG(ERROR) << dir << ": damaged: " << status.ToString()
+             << "; start this member again: the start repairs the damage, or says what to do";
   google::FlushLogFiles(google::INFO);
   _exit(kExitDamaged);
 }

@@ -154,6 +154,11 @@ TEST_F(Events, FirstStartAndRejectionNameTheMembers) {
                                           "for n2, whose data directory must be new, too, or"),
                                 HasSubstr("started from another directory?"),
                                 HasSubstr("to join a running cluster, stop it, remove the"))));
+  EXPECT_THAT(
+      Logged(WaitingForPeers{{2}, 1, /*restored=*/true}),
+      ElementsAre("first start after a restore, with the data directory /data/n1: waiting for n2, "
+                  "whose data directory must be restored from the same backup, too; check that "
+                  "these members run, and that each was restored with the same flags"));
   EXPECT_THAT(Logged(WaitingForPeers{{2, 3, 4}, 3}),
               ElementsAre(HasSubstr("waiting for n4, n2 and n3, whose data directories must")))
       << "in the order of the file";
