@@ -100,7 +100,8 @@ TEST_F(Events, ARemovedMemberIsToldHowItComesBack) {
   EXPECT_THAT(Logged(RemovedFromCluster{}),
               ElementsAre("this member was removed from the cluster, and stops; it cannot use its "
                           "data directory /data/n1 again. If a member is to run here again: raftkv "
-                          "member add n1, then start it with an empty data_dir and --join"));
+                          "member add n1 --peer-urls=URL, then start it with an empty data_dir "
+                          "and --join"));
 }
 
 TEST_F(Events, NoMajorityIsLoggedOnceThenRarely) {
