@@ -248,8 +248,8 @@ absl::Status HandleLoss(const DataDirOptions& o, LogStore* log, const StateMachi
   if (IsOnlyVoter(o, state)) return LostEntries(dir, *log);
   warnings->push_back(
       absl::StrCat(dir, ": lost entries ", first, " to ", last,
-                   ", which this member had acknowledged; repairing them from the leader; this "
-                   "member does not vote until then"));
+                   ", which this member had acknowledged; a leader sends them again, and this "
+                   "member does not vote before it has them"));
   return absl::OkStatus();
 }
 

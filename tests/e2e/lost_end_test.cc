@@ -81,8 +81,9 @@ TEST_F(LostEnd, IsRepairedByTheLeaderWithoutVotingFirst) {
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] {
     return absl::StrContains(Errors(c), "the log lost entries ");
   })) << cluster.log(c);
-  EXPECT_THAT(cluster.log(c), HasSubstr("which this member had acknowledged; repairing them from "
-                                        "the leader; this member does not vote until then"));
+  EXPECT_THAT(cluster.log(c),
+              HasSubstr("which this member had acknowledged; a leader sends "
+                        "them again, and this member does not vote before it has them"));
   EXPECT_FALSE(Serving(c));
   // The vote of c would make b the leader.
   EXPECT_FALSE(cluster.Put(b, "needs a leader", "v", absl::Seconds(2)).ok());

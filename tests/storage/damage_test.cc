@@ -160,7 +160,7 @@ class DamageOfOneOfThree : public DamageTest {
       EXPECT_EQ(dir->log->lost()->last.index, kLogEntries);
       EXPECT_FALSE(dir->log->may_vote());
       ASSERT_FALSE(dir->warnings.empty());
-      EXPECT_NE(dir->warnings.back().find("does not vote until then"), std::string::npos);
+      EXPECT_NE(dir->warnings.back().find("does not vote before it has them"), std::string::npos);
     }
   }
 };
