@@ -266,25 +266,28 @@ TEST_F(DataDirTest, AnInterruptedSalvageIsRemoved) {
   EXPECT_FALSE(fs::exists(options_.dir + "/log.salvage"));
 }
 
+// Entries 1 to 3: the members 1 and 2 are added, and 1 is removed.
+std::vector<raft::Entry> EntriesThatRemoveMember1() {
+  proto::Command version, added, removed;
+  version.mutable_set_cluster_version()->set_version(kMembersVersion);
+  for (const uint64_t id : {1, 2}) {
+    added.mutable_change_members()->mutable_begin()->add_members()->set_id(id);
+    added.mutable_change_members()->add_voters(id);
+  }
+  removed.mutable_change_members()->set_remove(1);
+  removed.mutable_change_members()->add_voters(2);
+  std::vector<raft::Entry> entries = {MakeEntry(1, 1, version), MakeEntry(1, 2, added),
+                                      MakeEntry(1, 3, removed)};
+  for (size_t i : {1, 2}) entries[i].type = raft::EntryType::kConfiguration;
+  return entries;
+}
+
 // A start reads this from the state, too.
 TEST_F(DataDirTest, ACheckKnowsThatTheMemberWasRemoved) {
   {
     absl::StatusOr<DataDir> dir = OpenDataDir(options_);
     ASSERT_TRUE(dir.ok()) << dir.status();
-    proto::Command version, added, removed;
-    version.mutable_set_cluster_version()->set_version(kMembersVersion);
-    for (const uint64_t id : {1, 2}) {
-      added.mutable_change_members()->mutable_begin()->add_members()->set_id(id);
-      added.mutable_change_members()->add_voters(id);
-    }
-    removed.mutable_change_members()->set_remove(1);
-    removed.mutable_change_members()->add_voters(2);
-    raft::Index index = 0;
-    std::vector<raft::Entry> entries;
-    for (const proto::Command& command : {version, added, removed}) {
-      entries.push_back(MakeEntry(1, ++index, command));
-      if (index > 1) entries.back().type = raft::EntryType::kConfiguration;
-    }
+    const std::vector<raft::Entry> entries = EntriesThatRemoveMember1();
     dir->log->Save(std::nullopt, entries);
     dir->state->Apply({entries[0], entries[1]});
     dir->state->Flush();
@@ -309,21 +312,12 @@ TEST_F(DataDirTest, ACheckKnowsThatARemovedMemberIsOneAgain) {
   {
     absl::StatusOr<DataDir> dir = OpenDataDir(options_);
     ASSERT_TRUE(dir.ok()) << dir.status();
-    proto::Command version, added, removed, again;
-    version.mutable_set_cluster_version()->set_version(kMembersVersion);
-    for (const uint64_t id : {1, 2}) {
-      added.mutable_change_members()->mutable_begin()->add_members()->set_id(id);
-      added.mutable_change_members()->add_voters(id);
-    }
-    removed.mutable_change_members()->set_remove(1);
-    removed.mutable_change_members()->add_voters(2);
+    proto::Command again;
     again.mutable_change_members()->mutable_add()->set_id(1);
     again.mutable_change_members()->add_voters(1);
-    std::vector<raft::Entry> entries;
-    for (const proto::Command& command : {version, added, removed, again}) {
-      entries.push_back(MakeEntry(1, entries.size() + 1, command));
-      if (entries.size() > 1) entries.back().type = raft::EntryType::kConfiguration;
-    }
+    std::vector<raft::Entry> entries = EntriesThatRemoveMember1();
+    entries.push_back(MakeEntry(1, 4, again));
+    entries.back().type = raft::EntryType::kConfiguration;
     dir->log->Save(std::nullopt, entries);
     entries.pop_back();
     dir->state->Apply(entries);
