@@ -124,19 +124,17 @@ class Reader {
       if (std::find(known.begin(), known.end(), name) == known.end()) {
         const bool section = node.is_table() || node.is_array_of_tables();
         Fail(line,
-             section
-                 ? absl::StrFormat(
-                       node.is_table() ? "unknown section [%s]" : "unknown section [[%s]]", name)
-                 : absl::StrFormat("unknown key \"%s\" outside a section", name),
+             section ? absl::StrCat("unknown section ", node.is_table() ? "[" : "[[", name,
+                                    node.is_table() ? "]" : "]]")
+                     : absl::StrFormat("unknown key \"%s\" outside a section", name),
              section ? RemedyOfSection(name, known)
                      : "put it under [cluster], [[member]], [limits], [storage] or [log]");
       } else if (name == "member") {
         ReadMembers(node, line);
       } else if (!node.is_table()) {
         Fail(line,
-             absl::StrFormat(node.is_array_of_tables() ? "[[%s]] is a list of sections"
-                                                       : "\"%s\" must be a section",
-                             name),
+             node.is_array_of_tables() ? absl::StrFormat("[[%s]] is a list of sections", name)
+                                       : absl::StrFormat("\"%s\" must be a section", name),
              absl::StrFormat("write [%s], once, with its keys below it", name));
       } else {
         auto lines =
