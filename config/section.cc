@@ -43,7 +43,8 @@ std::map<std::string, Line> SectionReader::Read(const std::string& title, const 
         std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
     if (known != keys.end()) {
       lines[name] = line;
-      std::visit([&](const auto& value) { ReadValue(name, node, line, value); }, known->value);
+      std::visit([&, &node = node](const auto& value) { ReadValue(name, node, line, value); },
+                 known->value);
       continue;
     }
     unknown_key = true;
