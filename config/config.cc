@@ -1,7 +1,6 @@
 #include "config/config.h"
 
 #include <openssl/sha.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "config/section.h"
+#include "config/toml.h"
 #include "config/url.h"
 
 namespace raftkv {

@@ -3,8 +3,6 @@
 
 // Reads one section of the configuration's file: a TOML table whose keys are known.
 
-#include <toml++/toml.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
@@ -15,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "config/toml.h"
 
 namespace raftkv {
 

@@ -379,7 +379,7 @@ absl::StatusOr<Diverged> Decode(const proto::ForwardResponse::Diverged& in) {
 absl::StatusOr<HelloReply> Decode(const proto::HelloResponse& in) {
   // "My log is empty" helps the receiver to get the permission to vote. A peer that rejects the
   // member's data directory must not give that answer as well.
-  const bool forgotten = in.forgotten_term() > 0;
+  const bool forgotten = in.forgotten_term() > 0 || in.forgotten_index() > 0;
   if (in.log_empty() && (in.store_id_rejected() || in.removed() || forgotten)) {
     return Malformed("a rejection that also says that the log is empty");
   }

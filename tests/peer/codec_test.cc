@@ -468,6 +468,8 @@ TEST(Codec, RejectsAHelloAnswerThatContradictsItself) {
   EXPECT_EQ(After(answer, [](auto*) {}), kOk);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_store_id_rejected(true); }), kInvalid);
   EXPECT_EQ(After(answer, [](auto* in) { in->set_removed(true); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_forgotten_term(1); }), kInvalid);
+  EXPECT_EQ(After(answer, [](auto* in) { in->set_forgotten_index(1); }), kInvalid);
 }
 
 }  // namespace
