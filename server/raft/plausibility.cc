@@ -1,6 +1,8 @@
 // Detects messages that no correct peer can send. Step calls this check before it changes anything.
 // So a faulty peer can neither end this process nor change its log.
 
+#include <algorithm>
+
 #include "server/raft/raft.h"
 
 namespace raftkv::raft {
@@ -31,9 +33,29 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
     if (this_term && index <= acknowledgement_.match())
       return "its entry differs from one that it sent before";
     if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries decrease";
+    if (UncommittedChanges(append, index) > 1) {
+      return "it has two changes of the configuration that are not committed";
+    }
     break;
   }
   return nullptr;
+}
+
+// How many configurations after the leader's commit index this log would have with the entries from
+// `first` on, which are not in it. A leader never has more than one (thesis §4.1). This member's
+// own commit index may be behind, so it counts only if it is higher.
+size_t Raft::UncommittedChanges(const AppendEntries& append, Index first) const {
+  const Index last = append.prev.index + append.entries.size();
+  const Index committed = std::max(commit_, std::min(append.commit, last));
+  size_t changes = 0;
+  if (committed < first - 1) {
+    changes = membership_.NumberAfter(committed) - membership_.NumberAfter(first - 1);
+  }
+  for (const Entry& entry : append.entries) {
+    const bool counts = entry.id.index >= first && entry.id.index > committed;
+    if (counts && entry.type == EntryType::kConfiguration) ++changes;
+  }
+  return changes;
 }
 
 // The snapshot ends with a committed entry. This member's driver has checked its contents.

@@ -156,6 +156,7 @@ class Raft {
   // plausibility.cc: returns why no correct peer would send this message; null: it may be correct
   const char* WhyImplausible(const Message& message) const;
   const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
+  size_t UncommittedChanges(const AppendEntries& append, Index first) const;
   const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
   const char* WhyImplausible(const Message& message, const TimeoutNow& request) const;

@@ -156,6 +156,9 @@ absl::Status LogStore::Load() {
           return Damaged("holds an unexpected key of ", key.size(), " bytes");
         const Index index = BigEndian64(key.data());
         if (key.back() == kStateKind) return absl::OkStatus();
+        if (key.back() != kEntryKind) {
+          return Damaged("holds an unexpected key of kind ", static_cast<int>(key.back()));
+        }
         Record record;
         if (const char* wrong = DecodeEntry(value, &record)) {
           return Damaged("entry ", index, " ", wrong);

@@ -50,6 +50,29 @@ TEST(Plausibility, ALeaderNeverChangesItsOwnLog) {
             "the terms of its entries decrease");
 }
 
+TEST(Plausibility, ALeaderChangesTheConfigurationOnceAtATime) {
+  const auto change = [](Index index) {
+    return Entry{{1, index}, EntryType::kConfiguration, Payload("1,2,3")};
+  };
+  const auto rejected = [&](Index committed_here, AppendEntries append) {
+    Network net({{1, MemoryDisk({1, 0, 0}, LogOfTerms({1}))}, {2, {}}, {3, {}}});
+    net.Step(From(2, 1,
+                  AppendEntries{.prev = {1, 1}, .entries = {change(2)}, .commit = committed_here}));
+    net.DropAll();
+    return Reject(net, From(2, 1, std::move(append)));
+  };
+  const std::string why = "it has two changes of the configuration that are not committed";
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3)}}), why);
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3), Command(1, 4)}, .commit = 1}), why);
+  EXPECT_EQ(rejected(1, {.prev = {1, 1}, .entries = {change(2), change(3)}, .commit = 1}), why);
+  // The earlier change is committed, as this member or the message says.
+  EXPECT_EQ(rejected(2, {.prev = {1, 2}, .entries = {change(3)}}), "");
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3)}, .commit = 2}), "");
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3), change(4)}, .commit = 3}), "");
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3), change(4)}, .commit = 9}), "");
+  EXPECT_EQ(rejected(1, {.prev = {1, 2}, .entries = {change(3), change(4)}, .commit = 2}), why);
+}
+
 TEST(Plausibility, AFollowerAnswersOnlyWhatWasSent) {
   Network net(3);
   net.Elect(1);

@@ -301,6 +301,23 @@ TEST_F(LogStoreTest, AnotherFormatIsNoDamage) {
   EXPECT_NE(status.message().find("its format is 2"), std::string::npos) << status;
 }
 
+TEST_F(LogStoreTest, AnEntryUnderAnotherKindOfKeyIsDamage) {
+  Append(1, 1, 2, "a");
+  Tamper([&](Engine& engine, WriteBatch* batch) {
+    std::string key = EntryKey(2);
+    const std::string record = *engine.Get(key);
+    batch->Delete(key);
+    key.back() = 4;
+    batch->Put(key, record);
+    // Last, as it must be.
+    const std::string state = *engine.Get(std::string(7, '\0') + "\x02\x01");
+    batch->Put(std::string(7, '\0') + "\x03\x01", state);
+  });
+  const absl::Status status = TryOpen().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_NE(status.message().find("unexpected key of kind 4"), std::string::npos) << status;
+}
+
 TEST_F(LogStoreTest, EntriesWithoutTheirStateRecordAreDamage) {
   Append(1, 1, 1, "a");
   Tamper([&](Engine&, WriteBatch* batch) { batch->Delete(std::string(7, '\0') + "\x01\x01"); });
