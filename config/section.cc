@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -26,10 +27,28 @@ const std::string* Nearest(absl::string_view name, const std::vector<std::string
   return near ? &*nearest : nullptr;
 }
 
+namespace {
+
+// A value of the file may have line breaks and other control characters. An error is one line.
+std::string OneLine(absl::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
+      line += absl::CEscape(absl::string_view(&c, 1));
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+}  // namespace
+
 void SectionReader::Fail(Line line, absl::string_view what, absl::string_view remedy) {
   if (!status_.ok() && fail_line_ <= line) return;
   fail_line_ = line;
-  status_ = absl::InvalidArgumentError(absl::StrFormat("%s:%d: %s; %s", path_, line, what, remedy));
+  status_ = absl::InvalidArgumentError(
+      absl::StrFormat("%s:%d: %s; %s", path_, line, OneLine(what), OneLine(remedy)));
 }
 
 std::map<std::string, Line> SectionReader::Read(const std::string& title, const toml::table& table,

@@ -1,5 +1,6 @@
 #include "server/loop.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -20,6 +21,9 @@ constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends before the next entry or read once this time is over, so that
 // the next turn can send heartbeats.
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
+// The longest rest of a member that catches up. It is much shorter than an election timeout, and
+// clients of this member wait for it.
+constexpr absl::Duration kRestMax = absl::Milliseconds(20);
 // If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
 
@@ -90,13 +94,15 @@ void Loop::RunTurns() {
   while (!phase_->AtLeast(Phase::kStopped)) {
     ++rounds_;
     Collect();
+    const MonotonicTime start = MonotonicNow();
     options_.send_answers();  // before the turn, which waits for the disk
-    member_->Turn(MonotonicNow());
+    member_->Turn(start);
     RunApply();
     options_.send_answers();
     more_after_turn_ = options_.after_turn(MonotonicNow());
     RunPosted();
     options_.send_answers();
+    if (member_->rests()) absl::SleepFor(std::min(MonotonicNow() - start, kRestMax));
   }
   applying_.Stop();  // waits for a running apply
 }

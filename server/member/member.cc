@@ -60,6 +60,7 @@ void Member::Turn(MonotonicTime now) {
     std::erase_if(handed_over_.reads,
                   [](const ReadTask& read) { return read.request->answered(); });
   }
+  pace_.OnTurn(replica_.raft().last_index(), replica_.raft().leader_commit());
   term_.store(replica_.raft().term(), std::memory_order_relaxed);
   cluster_version_.store(replica_.cluster_version(), std::memory_order_relaxed);
   has_leader_.store(replica_.raft().leader() != raft::kNobody, std::memory_order_relaxed);

@@ -39,6 +39,7 @@
 
 #include "absl/time/time.h"
 #include "server/member/applier.h"
+#include "server/member/catch_up_pace.h"
 #include "server/member/inbox.h"
 #include "server/member/outbox.h"
 #include "server/member/replica.h"
@@ -113,6 +114,10 @@ class Member {
 
   void Turn(MonotonicTime now);
 
+  // After a turn. True: the member catches up, and should rest for as long as it has worked
+  // (catch_up_pace.h).
+  bool rests() const { return pace_.rests(); }
+
   // --- applying
   // Call it after each turn. It also runs a step of the physical compaction and starts a flush, if
   // they are due.
@@ -179,6 +184,7 @@ class Member {
   Outbox outbox_;
   Inbox inbox_;
   Replica replica_;
+  CatchUpPace pace_;
 
   // The output of turns that PlanApply has not passed to the applier yet.
   Replica::HandOver handed_over_;

@@ -132,6 +132,8 @@ class Raft {
   Term term() const { return term_; }
   MemberId leader() const { return leader_; }
   Index commit_index() const { return commit_; }
+  // The highest commit index that a leader has told. This log may not reach it yet.
+  Index leader_commit() const { return leader_commit_; }
   Index last_index() const { return log_.last_index(); }
   const Membership& membership() const { return membership_; }
   Status status() const;
@@ -250,6 +252,7 @@ class Raft {
   Role role_ = Role::kFollower;
   MemberId leader_ = kNobody;
   Index commit_;
+  Index leader_commit_ = 0;
   HandedOut handed_out_;
   bool may_vote_ = true;
   bool repairs_ = false;

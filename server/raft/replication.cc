@@ -91,6 +91,7 @@ void Raft::Handle(const Message& message, AppendEntries& append) {
   }
   if (role_ != Role::kFollower || leader_ != message.from) BecomeFollower(term_, message.from);
   leader_heard_ = now_;
+  leader_commit_ = std::max(leader_commit_, append.commit);
   if (!RAFTKV_MUTANT("append-does-not-reset-the-timer")) ResetElectionTimer();
 
   // Once the entries are appended, this log equals the leader's up to `match`.

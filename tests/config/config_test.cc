@@ -525,6 +525,19 @@ TEST(ConfigErrors, Urls) {
   });
 }
 
+TEST(ConfigErrors, AnErrorIsOneLineWhateverTheFileSays) {
+  const std::string a = Member("a", 10);
+  ExpectErrors({
+      {a + "listen_peer_url = \"http://h:1\\n\\u0007\"\n",
+       "F:5: listen_peer_url \"http://h:1\\n\\007\" is not a URL; write \"http://HOST:PORT\", such "
+       "as "
+       "\"http://127.0.0.1:2380\""},
+      {a + "\"a\\nb\" = 1\n",
+       "F:5: unknown key \"a\\nb\" in [[member]]; the keys here are name, peer_url, client_url, "
+       "listen_peer_url, listen_client_url, listen_metrics_urls, data_dir"},
+  });
+}
+
 TEST(ConfigErrors, TheExampleOfAUrlHasThePortOfItsKey) {
   for (const auto& [key, port] :
        {std::pair{"listen_peer_url", 2380}, std::pair{"listen_client_url", 2379}}) {
