@@ -38,7 +38,8 @@ bool Member::has_to_apply() const {
 }
 
 bool Member::idle() const {
-  return inbox_.empty() && (applying_elsewhere_ || (!has_to_apply() && !applier_.can_compact()));
+  return inbox_.empty() && !replica_.raft().HasReady() &&
+         (applying_elsewhere_ || (!has_to_apply() && !applier_.can_compact()));
 }
 
 void Member::Turn(MonotonicTime now) {

@@ -335,6 +335,8 @@ void Replica::DrainReady() {
       outbox_->Report(event);
       if (const auto* halted = std::get_if<raft::Halted>(&event)) Halt(FaultOf(*halted));
     }
+    // Peers that are behind get more in the next turn, so that clients are served between.
+    if (!raft_.HasUrgentReady()) break;
   }
 }
 

@@ -70,6 +70,8 @@ class RaftLog {
 
   // The sum of EntryBytes over the entries in (after, to] that are in memory.
   size_t BytesInMemory(Index after, Index to) const;
+  // The same over the entries that TakeUntaken will return.
+  size_t UntakenBytes() const { return BytesInMemory(taken_, last_index()); }
   size_t cached_bytes() const { return recent_bytes_; }
 
   void Evict(Index commit_index);

@@ -275,13 +275,23 @@ bool Raft::HasCommitted() const {
 }
 
 bool Raft::HasReady() const {
+  if (HasUrgentReady()) return true;
+  for (const auto& [id, peer] : peers_) {
+    if (HasEntriesFor(peer)) return true;
+  }
+  return false;
+}
+
+bool Raft::HasUrgentReady() const {
   if (!next_.messages_now.empty() || !next_.messages_after_save.empty() || !next_.reads.empty() ||
       !next_.events.empty() || next_.snapshot || HardStateChanged() || log_.HasUntaken() ||
       HasCommitted() || acknowledgement_.due() || ReadsWantRound() || announce_round_) {
     return true;
   }
   for (const auto& [id, peer] : peers_) {
-    if (HasSomethingFor(peer) || NeedsSnapshot(peer)) return true;
+    const bool catches_up = peer.next_index() <= commit_;
+    if (HasEntriesFor(peer) && !catches_up) return true;
+    if (HasNewsOfCommitsFor(peer) || NeedsSnapshot(peer)) return true;
   }
   return false;
 }

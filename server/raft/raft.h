@@ -7,7 +7,7 @@
 //
 //   inputs:            Tick  Step  Propose  ProposeConfiguration  ReadIndex  TransferLeadership
 //                      OnPeerLost  OnUnreachable  SetVoting  SetOutOfSpace  StepDown  Halt
-//   outputs:           HasReady  TakeReady
+//   outputs:           HasReady  HasUrgentReady  TakeReady
 //   acknowledgements:  OnSaved(number)  OnApplied(index)  OnLogCut  OnSnapshotSent(peer, ok)
 //   observers:         status()  role()  term()  ...
 //
@@ -119,6 +119,9 @@ class Raft {
   void StepDown();
 
   bool HasReady() const;
+  // The same, but false if there are only committed entries for peers that are behind. They can
+  // wait until clients were served.
+  bool HasUrgentReady() const;
   Ready TakeReady();
   void OnSaved(uint64_t ready_number);
   void OnApplied(Index index);
@@ -218,7 +221,7 @@ class Raft {
   void MaybeCommit();
   void BeginHeartbeat();
   bool HasEntriesFor(const Progress& peer) const;
-  bool HasSomethingFor(const Progress& peer) const;
+  bool HasNewsOfCommitsFor(const Progress& peer) const;
   void SendToPeers();
   bool SendEntries(MemberId to, Progress& peer);
   void SendAppend(MemberId to, Progress& peer, EntryId prev, std::vector<Entry> entries);

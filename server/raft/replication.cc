@@ -68,6 +68,8 @@ namespace {
 
 // A probe is repeated until it is answered (progress.h), so it has only small entries.
 constexpr size_t kProbeBytesMax = 16 << 10;
+// In one append of committed entries. So it takes the leader less than a millisecond.
+constexpr size_t kCatchUpEntriesMax = 256;
 
 }  // namespace
 
@@ -240,11 +242,11 @@ bool Raft::HasEntriesFor(const Progress& peer) const {
          peer.CanSend();
 }
 
-bool Raft::HasSomethingFor(const Progress& peer) const {
+bool Raft::HasNewsOfCommitsFor(const Progress& peer) const {
   // A follower commits only up to the prev of a heartbeat. If this log no longer has the entry at
   // match_index, a heartbeat cannot advance the peer's commit index.
-  return HasEntriesFor(peer) || (std::min(commit_, peer.match_index()) > peer.told_commit &&
-                                 peer.match_index() + 1 >= log_.first_index());
+  return std::min(commit_, peer.match_index()) > peer.told_commit &&
+         peer.match_index() + 1 >= log_.first_index();
 }
 
 void Raft::SendToPeers() {
@@ -254,7 +256,7 @@ void Raft::SendToPeers() {
     // clients after they have applied the entries up to it. A heartbeat round needs no message of
     // its own if an append that was just sent carries it and arrives soon.
     const bool told = sent && !(announce_round_ && peer.congested());
-    if (!told && (announce_round_ || HasSomethingFor(peer))) {
+    if (!told && (announce_round_ || HasNewsOfCommitsFor(peer))) {
       const Index prev = peer.match_index();
       // If the entry at `prev` was cut, its term may be unknown here. Then use index 0 as prev:
       // every log contains it, so the peer does not reject this empty append.
@@ -267,17 +269,21 @@ void Raft::SendToPeers() {
   announce_round_ = false;
 }
 
-// Sends as many entries as the peer's window allows. Returns whether an append was sent.
+// Sends as many entries as the peer's window allows, but committed ones only up to the size of what
+// this leader appends itself, or one append. Nobody waits for them, and clients would wait while
+// they are read and sent. Returns whether an append was sent.
 bool Raft::SendEntries(MemberId to, Progress& peer) {
   bool sent = false;
+  size_t committed_bytes = 0;
   while (HasEntriesFor(peer)) {
     const Index first = peer.next_index();
-    const bool from_disk = !log_.InMemory(first);
+    const bool committed = first <= commit_;
     const bool probe = peer.state() == Progress::State::kProbe;
+    const size_t entries_max = committed ? std::min(config_.append_entries_max, kCatchUpEntriesMax)
+                                         : config_.append_entries_max;
     const size_t bytes_max =
         probe ? std::min(kProbeBytesMax, config_.append_bytes_max) : config_.append_bytes_max;
-    std::vector<Entry> entries =
-        log_.Entries(first, log_.last_index(), config_.append_entries_max, bytes_max);
+    std::vector<Entry> entries = log_.Entries(first, log_.last_index(), entries_max, bytes_max);
     size_t bytes = 0;
     for (const Entry& entry : entries) bytes += EntryBytes(entry);
     if (probe && bytes > kProbeBytesMax) {
@@ -287,8 +293,8 @@ bool Raft::SendEntries(MemberId to, Progress& peer) {
     peer.OnSent(first - 1 + entries.size(), bytes);
     SendAppend(to, peer, log_.IdAt(first - 1), std::move(entries));
     sent = true;
-    // At most one read from disk here: a peer that is far behind must not delay the others.
-    if (from_disk) break;
+    if (committed) committed_bytes += bytes;
+    if (committed && committed_bytes >= log_.UntakenBytes()) break;
   }
   return sent;
 }

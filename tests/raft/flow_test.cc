@@ -315,6 +315,28 @@ TEST(Flow, FollowerFarBehindGetsEntriesFromDisk) {
   EXPECT_GT(net.member(1).disk.reads, 10u) << "only the newest entries are in memory";
 }
 
+// Entries that are committed are not urgent: clients do not wait for them.
+TEST(Flow, AReadySendsOneAppendOfCommittedEntriesToAPeer) {
+  Network net(3);  // four entries in an append, three appends in flight
+  net.Elect(1);
+  net.Stabilize();
+  net.Cut(1, 3);
+  for (int i = 0; i < 30; ++i) {
+    net.Propose(1, "x");
+    net.Stabilize();
+  }
+  ASSERT_EQ(net[1].commit_index(), 31u);
+  ASSERT_EQ(net[1].status().peers.at(3).inflight_messages, 3u);
+  net.Into(1, [](Raft& raft) {
+    raft.Step(From(3, raft.term(), AppendEntriesReply{.success = true, .match = 4}));
+    EXPECT_EQ(Appends(raft.TakeReady().messages_now), 1u);
+    EXPECT_TRUE(raft.HasReady()) << "there is more";
+    EXPECT_FALSE(raft.HasUrgentReady());
+    raft.Propose(Payload("y"));
+    EXPECT_TRUE(raft.HasUrgentReady());
+  });
+}
+
 TEST(Flow, HotPathNeverReadsTheDisk) {
   Network net(3, [](Config& config) {
     config.log_cache_bytes_max = 1 << 20;
