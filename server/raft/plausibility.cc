@@ -7,6 +7,28 @@
 
 namespace raftkv::raft {
 
+namespace {
+
+// How many configurations after the leader's commit index a log would have with the entries of
+// `append` from `first` on, which are not in it. A leader never has more than one (thesis §4.1).
+// The log's own commit index may be behind, so it counts only if it is higher.
+size_t UncommittedChanges(const Membership& membership, Index commit, const AppendEntries& append,
+                          Index first) {
+  const Index last = append.prev.index + append.entries.size();
+  const Index committed = std::max(commit, std::min(append.commit, last));
+  size_t changes = 0;
+  if (committed < first - 1) {
+    changes = membership.NumberAfter(committed) - membership.NumberAfter(first - 1);
+  }
+  for (const Entry& entry : append.entries) {
+    const bool counts = entry.id.index >= first && entry.id.index > committed;
+    if (counts && entry.type == EntryType::kConfiguration) ++changes;
+  }
+  return changes;
+}
+
+}  // namespace
+
 const char* Raft::WhyImplausible(const Message& message) const {
   if (message.term < term_) return nullptr;  // its contents are ignored
   if (message.term - term_ > kTermAheadMax) return "its term is too far ahead";
@@ -33,29 +55,12 @@ const char* Raft::WhyImplausible(const Message& message, const AppendEntries& ap
     if (this_term && index <= acknowledgement_.match())
       return "its entry differs from one that it sent before";
     if (entry.id.term < log_.TermAt(index - 1)) return "the terms of its entries decrease";
-    if (UncommittedChanges(append, index) > 1) {
+    if (UncommittedChanges(membership_, commit_, append, index) > 1) {
       return "it has two changes of the configuration that are not committed";
     }
     break;
   }
   return nullptr;
-}
-
-// How many configurations after the leader's commit index this log would have with the entries from
-// `first` on, which are not in it. A leader never has more than one (thesis §4.1). This member's
-// own commit index may be behind, so it counts only if it is higher.
-size_t Raft::UncommittedChanges(const AppendEntries& append, Index first) const {
-  const Index last = append.prev.index + append.entries.size();
-  const Index committed = std::max(commit_, std::min(append.commit, last));
-  size_t changes = 0;
-  if (committed < first - 1) {
-    changes = membership_.NumberAfter(committed) - membership_.NumberAfter(first - 1);
-  }
-  for (const Entry& entry : append.entries) {
-    const bool counts = entry.id.index >= first && entry.id.index > committed;
-    if (counts && entry.type == EntryType::kConfiguration) ++changes;
-  }
-  return changes;
 }
 
 // The snapshot ends with a committed entry. This member's driver has checked its contents.

@@ -113,14 +113,12 @@ class Raft {
   // sends no entries until there is space again. On a leader, the caller must transfer leadership.
   void SetOutOfSpace(bool out_of_space);
 
-  // A leader becomes a follower in the same term. No effect if this member does not lead. Used
-  // when a turn began too late: more than an election timeout after the turn before it, for example
-  // after a slow save.
+  // A leader becomes a follower in the same term; no effect on others. Used when a turn began more
+  // than an election timeout after the one before it, for example after a slow save.
   void StepDown();
 
   bool HasReady() const;
-  // The same, but false if there are only committed entries for peers that are behind. They can
-  // wait until clients were served.
+  // The same, but committed entries for peers that are behind do not count: they may wait.
   bool HasUrgentReady() const;
   Ready TakeReady();
   void OnSaved(uint64_t ready_number);
@@ -161,7 +159,6 @@ class Raft {
   // plausibility.cc: returns why no correct peer would send this message; null: it may be correct
   const char* WhyImplausible(const Message& message) const;
   const char* WhyImplausible(const Message& message, const AppendEntries& append) const;
-  size_t UncommittedChanges(const AppendEntries& append, Index first) const;
   const char* WhyImplausible(const Message& message, const AppendEntriesReply& reply) const;
   const char* WhyImplausible(const Message& message, const ReadIndexReply& reply) const;
   const char* WhyImplausible(const Message& message, const TimeoutNow& request) const;
@@ -286,13 +283,10 @@ class Raft {
   uint64_t transfer_started_ = 0;
 
   Acknowledgement acknowledgement_;  // follower only
+  ReadIndexQueue reads_;             // empty without a leader_
+  uint64_t next_read_question_;      // follower only: id of its next ReadIndexRequest
 
-  ReadIndexQueue reads_;         // empty without a leader_
-  uint64_t next_read_question_;  // follower only: id of its next ReadIndexRequest
-
-  // What the next Ready has so far: messages, read indexes, events, a snapshot to install.
-  // TakeReady adds the rest.
-  Ready next_;
+  Ready next_;  // what it has so far; TakeReady adds the rest
 
   struct Saving {  // a Ready that was taken but not yet OnSaved
     uint64_t ready_number;
