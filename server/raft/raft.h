@@ -266,8 +266,7 @@ class Raft {
   uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
   uint64_t leader_connection_ = 0;  // highest Message::connection of a message of leader_
   int fast_rounds_ = 0;             // rounds of pre-votes that still begin early; 0 with a leader_
-  uint64_t last_heartbeat_ = 0;     // leader: start of its last timed heartbeat round;
-                                    // follower: when it last asked for a read index
+  uint64_t last_heartbeat_ = 0;     // leader: its last timed round; follower: its last question
 
   // Pre-candidate or candidate only: the answer of each voter. OnSaved adds a candidate's own vote.
   std::map<MemberId, bool> votes_;
