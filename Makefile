@@ -40,7 +40,7 @@ bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmar
 	@.ci/install-deps build test $(if $(WRITE),bench) && $(if $(WRITE),/usr/bin/python3 )tests/bench/run $(if $(WRITE),--write)
 
 instructions: ## count the instructions of each kind of request, and compare; WRITE=1: replace the counts
-	@.ci/install-deps build test instructions && .ci/build release raftkv-server && tests/bench/instructions $(if $(WRITE),--write)
+	@.ci/install-deps build instructions && .ci/build release instructions_bench && tests/bench/instructions $(if $(WRITE),--write)
 
 microbench: ## micro-benchmarks: codec, log, state machine, ranges (FILTER=Range: only some)
 	@.ci/install-deps build microbench && .ci/build release microbench && \

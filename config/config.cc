@@ -69,13 +69,19 @@ std::string RemedyOf(const std::string& what, absl::string_view line) {
   return absl::StrCat("text and durations need double quotes: \"", value, "\"");
 }
 
+const std::vector<std::string>& SectionNames() {
+  static const std::vector<std::string> names = {"cluster", "member", "limits", "storage", "log"};
+  return names;
+}
+
 // The header of a section in the file.
 std::string HeaderOf(const std::string& section) {
   return section == "member" ? "[[member]]" : absl::StrCat("[", section, "]");
 }
 
 // What to do about an unknown section.
-std::string RemedyOfSection(const std::string& name, const std::vector<std::string>& known) {
+std::string RemedyOfSection(const std::string& name) {
+  const std::vector<std::string>& known = SectionNames();
   if (name == "tls") return "TLS is not supported yet";
   const std::string* const nearest = Nearest(name, known);
   if (nearest == nullptr) {
@@ -91,7 +97,9 @@ std::string RemedyOfSection(const std::string& name, const std::vector<std::stri
 // Reads one file into a Config. If a file has several mistakes, the first one is reported.
 class Reader {
  public:
-  explicit Reader(const std::string& path) : path_(path), sections_(path) {}
+  explicit Reader(const std::string& path)
+      : path_(path),
+        sections_(path, [this](const std::string& key) { return SectionsWith(key); }) {}
 
   absl::StatusOr<Config> Read(const std::string& text) {
     toml::parse_result parsed = toml::parse(text, path_);
@@ -117,18 +125,23 @@ class Reader {
   }
 
   void ReadRoot(const toml::table& root) {
-    const std::vector<std::string> known = {"cluster", "member", "limits", "storage", "log"};
+    const std::vector<std::string>& known = SectionNames();
     for (const auto& [key, node] : root) {
       const Line line = key.source().begin.line;
       const std::string name(key.str());
       if (std::find(known.begin(), known.end(), name) == known.end()) {
-        const bool section = node.is_table() || node.is_array_of_tables();
-        Fail(line,
-             section ? absl::StrCat("unknown section ", node.is_table() ? "[" : "[[", name,
-                                    node.is_table() ? "]" : "]]")
-                     : absl::StrFormat("unknown key \"%s\" outside a section", name),
-             section ? RemedyOfSection(name, known)
-                     : "put it under [cluster], [[member]], [limits], [storage] or [log]");
+        if (node.is_table() || node.is_array_of_tables()) {
+          const bool list = node.is_array_of_tables();
+          Fail(line, absl::StrCat("unknown section ", list ? "[[" : "[", name, list ? "]]" : "]"),
+               RemedyOfSection(name));
+        } else {
+          const std::string sections = SectionsWith(name);
+          Fail(line, absl::StrFormat("unknown key \"%s\" outside a section", name),
+               absl::StrCat("put it under ", sections.empty()
+                                                 ? "[cluster], [[member]], [limits], [storage] or "
+                                                   "[log]"
+                                                 : sections));
+        }
       } else if (name == "member") {
         ReadMembers(node, line);
       } else if (!node.is_table()) {
@@ -143,6 +156,28 @@ class Reader {
         key_lines_.merge(std::move(lines));
       }
     }
+  }
+
+  // The headers of the sections with a key of this name, joined by "or".
+  std::string SectionsWith(const std::string& key) {
+    MemberConfig member;
+    std::vector<std::string> headers;
+    for (const std::string& section : SectionNames()) {
+      const auto keys = section == "member" ? KeysOfMember(&member) : KeysOf(section);
+      const auto is_it = [&](const Key& known) { return known.name == key; };
+      if (std::any_of(keys.begin(), keys.end(), is_it)) headers.push_back(HeaderOf(section));
+    }
+    return absl::StrJoin(headers, " or ");
+  }
+
+  static std::vector<Key> KeysOfMember(MemberConfig* member) {
+    return {{"name", Text{&member->name}, true},
+            {"peer_url", Url{&member->peer_url, kPeerPort}, true},
+            {"client_url", Url{&member->client_url, kClientPort}, true},
+            {"listen_peer_url", Url{&member->listen_peer_url, kPeerPort}},
+            {"listen_client_url", Url{&member->listen_client_url, kClientPort}},
+            {"listen_metrics_urls", Urls{&member->listen_metrics_urls, kMetricsPort}},
+            {"data_dir", Text{&member->data_dir}}};
   }
 
   std::vector<Key> KeysOf(absl::string_view section) {
@@ -183,16 +218,9 @@ class Reader {
     }
     for (const toml::node& item : *node.as_array()) {
       MemberConfig member;
-      const std::vector<Key> keys = {
-          {"name", Text{&member.name}, true},
-          {"peer_url", Url{&member.peer_url, kPeerPort}, true},
-          {"client_url", Url{&member.client_url, kClientPort}, true},
-          {"listen_peer_url", Url{&member.listen_peer_url, kPeerPort}},
-          {"listen_client_url", Url{&member.listen_client_url, kClientPort}},
-          {"listen_metrics_urls", Urls{&member.listen_metrics_urls, kMetricsPort}},
-          {"data_dir", Text{&member.data_dir}}};
       const Line begin = item.source().begin.line;
-      lines_.push_back(sections_.Read("[[member]]", *item.as_table(), begin, keys));
+      lines_.push_back(
+          sections_.Read("[[member]]", *item.as_table(), begin, KeysOfMember(&member)));
       config_.members.push_back(std::move(member));
     }
   }

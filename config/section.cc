@@ -67,12 +67,7 @@ std::map<std::string, Line> SectionReader::Read(const std::string& title, const 
       continue;
     }
     unknown_key = true;
-    std::vector<std::string> names;
-    for (const Key& k : keys) names.push_back(k.name);
-    const std::string* const nearest = Nearest(name, names);
-    Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title),
-         nearest != nullptr ? absl::StrFormat("did you mean \"%s\"?", *nearest)
-                            : absl::StrCat("the keys here are ", absl::StrJoin(names, ", ")));
+    Fail(line, absl::StrFormat("unknown key \"%s\" in %s", name, title), RemedyOfKey(name, keys));
   }
   for (const Key& key : keys) {
     if (unknown_key) break;  // it may be the missing one, misspelt
@@ -81,6 +76,18 @@ std::map<std::string, Line> SectionReader::Read(const std::string& title, const 
          absl::StrFormat("add %s = \"...\" below this line", key.name));
   }
   return lines;
+}
+
+std::string SectionReader::RemedyOfKey(const std::string& name,
+                                       const std::vector<Key>& keys) const {
+  if (const std::string sections = sections_with_(name); !sections.empty()) {
+    return absl::StrCat("put it under ", sections);
+  }
+  std::vector<std::string> names;
+  for (const Key& k : keys) names.push_back(k.name);
+  const std::string* const nearest = Nearest(name, names);
+  return nearest != nullptr ? absl::StrFormat("did you mean \"%s\"?", *nearest)
+                            : absl::StrCat("the keys here are ", absl::StrJoin(names, ", "));
 }
 
 void SectionReader::ReadValue(const std::string& name, const toml::node& node, Line line,

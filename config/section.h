@@ -4,6 +4,7 @@
 // Reads one section of the configuration's file: a TOML table whose keys are known.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -56,7 +57,10 @@ const std::string* Nearest(absl::string_view name, const std::vector<std::string
 
 class SectionReader {
  public:
-  explicit SectionReader(std::string path) : path_(std::move(path)) {}  // of the file, for errors
+  // `path`: of the file, for errors. `sections_with` names the sections that have a key of this
+  // name, for example "[cluster] or [[member]]". Empty: none has it.
+  SectionReader(std::string path, std::function<std::string(const std::string& key)> sections_with)
+      : path_(std::move(path)), sections_with_(std::move(sections_with)) {}
 
   // Stores the values of the keys of `table`, which begins in line `begin`. Returns the line on
   // which each key was set.
@@ -76,7 +80,11 @@ class SectionReader {
   void ReadValue(const std::string& name, const toml::node& node, Line line,
                  const Duration& duration);
 
+  // What to do about a key that the section does not have.
+  std::string RemedyOfKey(const std::string& name, const std::vector<Key>& keys) const;
+
   const std::string path_;
+  const std::function<std::string(const std::string&)> sections_with_;
   absl::Status status_;
   Line fail_line_ = 0;
 };

@@ -88,6 +88,9 @@ struct BenchReport {
   }
 };
 
+// Whether the measured operations write. The values that `bench get` reads may have any size.
+bool Writes(const LoadOptions& load) { return load.verb != Verb::kGet; }
+
 double Milliseconds(int64_t microseconds) { return static_cast<double>(microseconds) / 1000; }
 
 Json Percentiles(const Histogram& latency) {
@@ -107,14 +110,14 @@ Json ToJson(const BenchArguments& arguments, const BenchReport& report) {
                {"unreachable", report.unreachable},
                {"clients", load.clients},
                {"conns", load.conns},
-               {"key_size", load.prefix.size() + load.key_digits},
-               {"val_size", load.val_size},
-               {"key_space", load.key_space},
+               {"key_size", load.prefix.size() + load.key_digits}};
+  if (Writes(load)) json["val_size"] = load.val_size;
+  json.update({{"key_space", load.key_space},
                {"keys_per_operation", load.keys_per_operation},
                {"rate", load.rate},
                {"seconds", report.load().seconds},
                {"ops", report.load().latency.count()},
-               {"ops_per_second", report.load().OpsPerSecond()}};
+               {"ops_per_second", report.load().OpsPerSecond()}});
   json.update(Percentiles(report.load().latency));
   json["error_count"] = report.load().errors;
   json["errors"] = errors;
@@ -185,8 +188,8 @@ void PrintText(const BenchArguments& arguments, const BenchReport& report, std::
   const LoadOptions& load = arguments.load();
   const LoadReport& measured = report.load();
   out << report.verb << ": " << Count(load.clients, "client", "clients") << ", "
-      << Count(load.conns, "connection", "connections") << ", "
-      << absl::StrFormat("%d-byte values, ", load.val_size);
+      << Count(load.conns, "connection", "connections") << ", ";
+  if (Writes(load)) out << absl::StrFormat("%d-byte values, ", load.val_size);
   if (load.keys_per_operation > 1) out << load.keys_per_operation << " keys each, ";
   out << absl::StrFormat("%.1f s\n", measured.seconds)
       << absl::StrFormat("%.0f ops/s", measured.OpsPerSecond());

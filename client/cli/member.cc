@@ -231,19 +231,20 @@ int ChangeMember(const char* verb, const ChangeArguments& arguments, const std::
   return kExitOk;
 }
 
+bool HasUrl(const Member& member, const std::string& peer_url) {
+  return std::count(member.peer_urls.begin(), member.peer_urls.end(), peer_url) > 0;
+}
+
 // The new member of `replace`, as an earlier run or `member add` has added it: it has all given
 // URLs and, if it has started, the given name. Null: no member has one of the URLs.
 // InvalidArgument: another member has one of them, or the name.
 absl::StatusOr<const Member*> FindAdded(const std::vector<Member>& members,
                                         const ChangeArguments& arguments) {
-  const auto has = [](const Member& member, const std::string& url) {
-    return std::count(member.peer_urls.begin(), member.peer_urls.end(), url) > 0;
-  };
   const std::string& name = arguments.with;
   const Member* added = nullptr;
   for (const std::string& url : arguments.peer_urls) {
     for (const Member& member : members) {
-      if (!has(member, url)) continue;
+      if (!HasUrl(member, url)) continue;
       if (!member.name.empty() && member.name != name) {
         return absl::InvalidArgumentError(
             absl::StrCat("member replace: ", url, " belongs to member ", member.name));
@@ -252,7 +253,7 @@ absl::StatusOr<const Member*> FindAdded(const std::vector<Member>& members,
     }
   }
   for (const std::string& url : arguments.peer_urls) {
-    if (added == nullptr || has(*added, url)) continue;
+    if (added == nullptr || HasUrl(*added, url)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("member replace: ", name, " was added without the URL ", url,
                      "; give the same --peer-urls, or use raftkv member update"));
@@ -346,13 +347,20 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
   const std::unique_ptr<Client> client = context.Connect();
   const auto list = client->MemberList();
   if (!list.ok()) return context.Fail(list.status());
-  const auto added = FindAdded(list->members, arguments);
-  if (!added.ok()) return context.BadArguments(added.status().message());
   const auto found = FindMember(list->members, arguments.member);
   if (!found.ok()) {
     return context.BadArguments(absl::StrCat("member replace: ", found.status().message()));
   }
   const Member* const old = *found;
+  for (const std::string& url : arguments.peer_urls) {
+    if (old == nullptr || !HasUrl(*old, url)) continue;
+    return context.BadArguments(absl::StrCat("member replace: ", url,
+                                             " is a peer URL of the old member, ", NameOf(*old),
+                                             "; give the new one another URL, for example with "
+                                             "another port"));
+  }
+  const auto added = FindAdded(list->members, arguments);
+  if (!added.ok()) return context.BadArguments(added.status().message());
   if (old == nullptr) {
     if (*added == nullptr || (*added)->name.empty() || (*added)->is_learner) {
       return context.BadArguments(absl::StrCat(
@@ -364,10 +372,6 @@ int Replace(const ChangeArguments& arguments, const Context& context) {
                           << " is a voter: it is replaced already\n";
     }
     return kExitOk;
-  }
-  if (*added == old) {
-    return context.BadArguments(
-        "member replace: the new member needs another peer URL than the old one");
   }
   if (old->is_learner) return ReplaceLearner(*old, *added, arguments, client.get(), context);
   if (*added == nullptr) {

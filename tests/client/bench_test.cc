@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -19,6 +20,10 @@
 
 namespace raftkv::client {
 namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
 
 TEST(Histogram, PercentilesAreWithinOnePercent) {
   Histogram histogram;
@@ -279,6 +284,23 @@ TEST(Load, AnInterruptEndsItAndWhatWasMeasuredIsPrinted) {
   EXPECT_NE(result.out.find(" ops/s "), std::string::npos) << result.out;
   EXPECT_EQ(result.out.find("1000 s"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("raftkv del --prefix bench/"), std::string::npos) << result.out;
+}
+
+// The values that it reads may have any size.
+TEST(BenchCommand, GetNamesNoSizeOfValues) {
+  FakeServer server;
+  const std::string endpoints = "--endpoints=" + server.address();
+  const auto run = [&](const char* verb, const char* format) {
+    const Result result = Raftkv({endpoints.c_str(), "bench", verb, "-w", format, "--total", "10",
+                                  "--clients", "1", "--key-space", "10"});
+    EXPECT_EQ(result.code, kExitOk) << result.err;
+    return result.out;
+  };
+  EXPECT_THAT(run("get", "simple"), StartsWith("get: 1 client, 1 connection, "));
+  EXPECT_THAT(run("get", "simple"), Not(HasSubstr("byte values")));
+  EXPECT_THAT(run("get", "json"), Not(HasSubstr("val_size")));
+  EXPECT_THAT(run("mix", "simple"), HasSubstr("256-byte values"));
+  EXPECT_THAT(run("mix", "json"), HasSubstr("\"val_size\":256"));
 }
 
 TEST(Load, AnInterruptBeforeTheMeasurementIsAnError) {

@@ -279,8 +279,20 @@ TEST(ConfigErrors, UnknownKeysAndSections) {
       {"[cluster]\nNAME = \"c\"\n" + a,
        "F:2: unknown key \"NAME\" in [cluster]; did you mean \"name\"?"},
       {a + "[tls]\n", "F:5: unknown section [tls]; TLS is not supported yet"},
+      {"[storage]\nelection_timeout = \"2s\"\n" + a,
+       "F:2: unknown key \"election_timeout\" in [storage]; put it under [cluster]"},
+      {a + "max_txn_ops = 7\n",
+       "F:5: unknown key \"max_txn_ops\" in [[member]]; put it under [limits]"},
+      {"[log]\ndata_dir = \"x\"\n" + a,
+       "F:2: unknown key \"data_dir\" in [log]; put it under [[member]]"},
+      {"[limits]\nname = \"x\"\n" + a,
+       "F:2: unknown key \"name\" in [limits]; put it under [cluster] or [[member]]"},
       {"name = \"x\"\n" + a,
-       "F:1: unknown key \"name\" outside a section; put it under [cluster], [[member]], "
+       "F:1: unknown key \"name\" outside a section; put it under [cluster] or [[member]]"},
+      {"election_timeout = \"2s\"\n" + a,
+       "F:1: unknown key \"election_timeout\" outside a section; put it under [cluster]"},
+      {"colour = 1\n" + a,
+       "F:1: unknown key \"colour\" outside a section; put it under [cluster], [[member]], "
        "[limits], [storage] or [log]"},
   });
 }

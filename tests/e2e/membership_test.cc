@@ -303,6 +303,10 @@ TEST_F(Membership, ReplaceRemovesNoMemberBeforeTheNewOneVotes) {
   };
   EXPECT_THAT(error(replace("n1", "n9", "http://" + cluster_.peer_address(2))),
               HasSubstr("belongs to member n3"));
+  for (const char* name : {"n9", "n1"}) {
+    EXPECT_THAT(error(replace("n1", name, url, "http://" + cluster_.peer_address(0))),
+                HasSubstr("is a peer URL of the old member, n1; give the new one another URL"));
+  }
   EXPECT_THAT(error(replace("n1", "n2", url)), HasSubstr("there is a member n2"));
   EXPECT_THAT(error(replace("beef", "n4", url)),
               HasSubstr("\"beef\" is not the ID or name of a member"));

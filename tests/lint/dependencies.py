@@ -61,7 +61,7 @@ MODULES = {
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "
                       "lib:rocksdb lib:protobuf lib:glog lib:gtest",
     "tests/bench/": "config/ proto/ storage/ server/ client/ tests/ "
-                    "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:benchmark",
+                    "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:nghttp2 lib:benchmark",
     "tests/compat/": "proto/ tests/ lib:protobuf lib:gtest lib:toml",
     "tests/sim/": "config/ proto/ storage/ !storage/data_dir/ server/raft/ server/member/ server/watch/ "
                   "server/phase.h tests/ lib:protobuf lib:glog lib:cli lib:gtest",
