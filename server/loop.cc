@@ -11,7 +11,6 @@
 namespace raftkv {
 
 namespace {
-
 // Collecting for a turn ends at the first of these: kEmptyPollsMax polls in a row found nothing;
 // kCollectMax is over; kEventsMax events were collected; Member::has_enough. The rest waits. Of the
 // values of kEmptyPollsMax that were measured on two cores, 12 gave the highest throughput.
@@ -21,8 +20,7 @@ constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends before the next entry or read once this time is over, so that
 // the next turn can send heartbeats.
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
-// The longest rest of a member that catches up. It is much shorter than an election timeout, and
-// clients of this member wait for it.
+// The longest rest of a member that catches up: much shorter than an election timeout.
 constexpr absl::Duration kRestMax = absl::Milliseconds(20);
 // If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);
