@@ -20,7 +20,7 @@ constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends before the next entry or read once this time is over, so that
 // the next turn can send heartbeats.
 constexpr absl::Duration kApplyMax = absl::Milliseconds(20);
-// The longest rest of a member that catches up: much shorter than an election timeout.
+// The longest rest of a member that catches up. A turn counts it as one heartbeat at most.
 constexpr absl::Duration kRestMax = absl::Milliseconds(20);
 // If an apply on the worker takes longer, it is logged.
 constexpr absl::Duration kLongApply = absl::Seconds(1);

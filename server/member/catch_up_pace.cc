@@ -10,7 +10,6 @@ void CatchUpPace::OnTurn(raft::Index last, raft::Index committed) {
   }
   if (++turns_ % kTurns != 1) return;
   const bool others_commit = turns_ > 1 && committed > committed_;
-  // The rests are in both: with them it must still gain two entries for each that is committed.
   rests_ = others_commit && last > last_ && last - last_ > 2 * (committed - committed_);
   last_ = last;
   committed_ = committed;

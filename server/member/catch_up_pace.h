@@ -5,9 +5,11 @@
 // committed entries saves and applies them as fast as it gets them. That takes time from what
 // serves the clients meanwhile: the leader, which reads these entries, and everything that shares a
 // processor or a disk with this member. So it rests for as long as it works, but only if
-//   - the leader commits entries meanwhile, so nobody waits for this member, and
-//   - it gains on the leader by enough to do so in half of the time, too.
+//   - the leader commits entries meanwhile, so it does not wait for this member, and
+//   - this member saves more than twice as many entries meanwhile, the rests included.
 // Owned by Member, which calls it after each turn.
+
+#include <cstdint>
 
 #include "server/raft/types.h"
 
@@ -15,7 +17,7 @@ namespace raftkv {
 
 class CatchUpPace {
  public:
-  // `last`: the last index of the log. `committed`: the highest commit index that the leader told.
+  // `last`: the last index of the log. `committed`: Raft::leader_commit.
   void OnTurn(raft::Index last, raft::Index committed);
 
   bool rests() const { return rests_; }
@@ -27,7 +29,7 @@ class CatchUpPace {
   // So many entries are applied in about 0.1 s.
   static constexpr raft::Index kFarBehind = 10'000;
 
-  int turns_ = 0;
+  uint64_t turns_ = 0;
   raft::Index last_ = 0;  // at the last decision
   raft::Index committed_ = 0;
   bool rests_ = false;

@@ -106,8 +106,8 @@ class Member {
   void Post(Input input) { inbox_.Post(std::move(input)); }
   // True: the inbox holds enough for one turn, so the caller should stop collecting inputs.
   bool has_enough() const { return inbox_.enough(); }
-  // True: the inbox is empty, and there is nothing to apply or compact on this thread, so the
-  // caller may wait for input.
+  // True: the inbox is empty, there is nothing to apply or compact on this thread, and there are no
+  // entries to send. So the caller may wait for input.
   bool idle() const;
   // True: committed entries or confirmed reads wait for PlanApply.
   bool has_to_apply() const;
@@ -116,7 +116,7 @@ class Member {
 
   // After a turn. True: the member catches up, and should rest for as long as it has worked
   // (catch_up_pace.h).
-  bool rests() const { return pace_.rests(); }
+  bool rests() const { return pace_.rests() && has_leader(); }
 
   // --- applying
   // Call it after each turn. It also runs a step of the physical compaction and starts a flush, if

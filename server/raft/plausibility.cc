@@ -9,9 +9,9 @@ namespace raftkv::raft {
 
 namespace {
 
-// How many configurations after the leader's commit index a log would have with the entries of
-// `append` from `first` on, which are not in it. A leader never has more than one (thesis §4.1).
-// The log's own commit index may be behind, so it counts only if it is higher.
+// How many changes of the configuration this log would have after the highest known commit index,
+// once it has the entries of `append` from `first` on. A leader never has more than one after its
+// own commit index (thesis §4.1), also after a restart (HardState).
 size_t UncommittedChanges(const Membership& membership, Index commit, const AppendEntries& append,
                           Index first) {
   const Index last = append.prev.index + append.entries.size();

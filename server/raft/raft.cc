@@ -28,7 +28,7 @@ Raft::Raft(const Config& config, const Configuration& configuration, Index appli
   term_ = saved_state_.current_term;
   voted_for_ = saved_state_.voted_for;
   CHECK_GE(term_, log_.last().term);
-  // The saved commit index is only a hint: it may be older than the applied index.
+  // The saved commit index may be older than the applied index.
   commit_ = std::max(applied, std::min(saved_state_.commit_index, log_.last_index()));
   saved_state_.commit_index = commit_;
   taken_state_ = saved_state_;

@@ -133,7 +133,7 @@ class Raft {
   Term term() const { return term_; }
   MemberId leader() const { return leader_; }
   Index commit_index() const { return commit_; }
-  // The highest commit index that a leader has told. This log may not reach it yet.
+  // The highest commit index that a leader has told this member. Its log may not reach it yet.
   Index leader_commit() const { return leader_commit_; }
   Index last_index() const { return log_.last_index(); }
   const Membership& membership() const { return membership_; }
@@ -266,7 +266,7 @@ class Raft {
   uint64_t leader_heard_ = 0;       // when leader_'s last append came; unused without a leader_
   uint64_t leader_connection_ = 0;  // highest Message::connection of a message of leader_
   int fast_rounds_ = 0;             // rounds of pre-votes that still begin early; 0 with a leader_
-  uint64_t last_heartbeat_ = 0;     // leader: its last timed round; follower: its last question
+  uint64_t last_heartbeat_ = 0;     // leader: its last timed round; follower: its last ReadIndex
 
   // Pre-candidate or candidate only: the answer of each voter. OnSaved adds a candidate's own vote.
   std::map<MemberId, bool> votes_;

@@ -101,8 +101,10 @@ inline constexpr size_t kEntryOverheadBytes = 32;
 inline size_t EntryBytes(const Entry& e) { return e.payload.size() + kEntryOverheadBytes; }
 
 // The persistent state besides the log (Figure 2). Term and vote must be on disk before a message
-// that depends on them is sent. `commit_index` is only a hint for the next start: it is saved
-// together with other changes, and a new commit index alone causes no save.
+// that depends on them is sent. A new commit index alone causes no save. But each save of entries
+// also saves the newest one: a leader proposes a change of the configuration only after it knows
+// that the one before is committed, and its followers learn that with the new change at the latest.
+// So after a restart, too, at most one change is after the commit index.
 struct HardState {
   Term current_term = 0;
   MemberId voted_for = kNobody;

@@ -175,6 +175,24 @@ TEST(Configuration, ARestartFindsItInTheLog) {
   EXPECT_EQ(net[2].membership().current(), (Configuration{{1, 2, 3}, {4}}));
 }
 
+// Followers reject a leader with two of them (plausibility.cc).
+TEST(Configuration, AfterARestartTooAtMostOneIsNotCommitted) {
+  Cluster net(3);
+  for (MemberId id : {1, 2, 3}) net.member(id).hold_apply = true;
+  net.Join(4);
+  ASSERT_EQ(net.Change(1, "1,2,3+4"), ProposeResult::kAccepted);
+  net.Stabilize();
+  net.Cut(1, 3);
+  net.Cut(1, 4);
+  ASSERT_EQ(net.Change(1, "1,2,3,4"), ProposeResult::kAccepted);
+  net.Stabilize();  // the leader and 2 have it, of four voters
+  for (MemberId id : {1, 2}) {
+    net.Restart(id);
+    EXPECT_EQ(net[id].membership().current(), (Configuration{{1, 2, 3, 4}, {}})) << id;
+    EXPECT_EQ(net[id].membership().NumberAfter(net[id].commit_index()), 1u) << id;
+  }
+}
+
 // --- snapshots
 
 TEST(Configuration, ASnapshotBringsTheOneThatItContains) {
