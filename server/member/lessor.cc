@@ -44,9 +44,8 @@ std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
                                                       raft::Index applied) const {
   if (by_deadline_.empty() || by_deadline_.begin()->first > now) return std::nullopt;
   if (now < first_expiry_ || proposed_ > applied) return std::nullopt;
-  const absl::Duration late = std::min(now - by_deadline_.begin()->first, kLateMax);
-  const int size = kExpiredTogether + static_cast<int>((kExpiredTogetherMax - kExpiredTogether) *
-                                                       absl::FDivDuration(late, kLateMax));
+  const int size = ExpiredTogether(now);
+  if (size == 0) return std::nullopt;
   proto::Command command;
   proto::ExpireLeases& expire = *command.mutable_expire_leases();
   for (const auto& [deadline, id] : by_deadline_) {
@@ -56,6 +55,14 @@ std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
     lease.set_renewed(leases_.at(id).renewed);
   }
   return command;
+}
+
+int Lessor::ExpiredTogether(MonotonicTime now) const {
+  if (now - by_deadline_.begin()->first >= kLateMax) return kExpiredTogetherMax;
+  const absl::Duration since = now - proposed_at_;
+  if (since < kInterval) return 0;
+  return static_cast<int>(std::min<double>(
+      kExpiredTogetherMax, kExpiredInInterval * absl::FDivDuration(since, kInterval)));
 }
 
 std::optional<absl::Duration> Lessor::Remaining(int64_t id, MonotonicTime now) const {

@@ -22,9 +22,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <utility>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "proto/command.pb.h"
@@ -37,12 +37,15 @@ namespace raftkv {
 
 class Lessor {
  public:
-  // How many leases one entry may expire: kExpiredTogether if they are on time. It grows linearly
-  // with the lateness of the oldest one, to kExpiredTogetherMax at kLateMax. Other requests wait
-  // while an entry is applied, so entries are small until leases would be too late.
-  static constexpr int kExpiredTogether = 100;
+  // Other requests wait while an entry is applied, and the processors are needed for them too. So
+  // entries are small, and there is time between them: one entry in kInterval at most, which may
+  // expire kExpiredInInterval leases for each such time since the one before, and at most
+  // kExpiredTogetherMax. When the oldest lease is late by kLateMax, entries are as large as
+  // possible and follow each other at once.
+  static constexpr absl::Duration kInterval = absl::Milliseconds(2);
+  static constexpr int kExpiredInInterval = 100;
   static constexpr int kExpiredTogetherMax = 500;
-  static constexpr absl::Duration kLateMax = absl::Milliseconds(500);
+  static constexpr absl::Duration kLateMax = absl::Milliseconds(1500);
 
   // `changes`: what was applied since the last call.
   void OnApplied(const LeaseChanges& changes, MonotonicTime now);
@@ -50,11 +53,14 @@ class Lessor {
   // This member has become a leader. It expires nothing before `first_expiry`.
   void OnLeading(MonotonicTime first_expiry);
   // Call it on a leader that has applied everything up to `applied`. Returns the command to
-  // propose: it expires the leases whose time is over. Returns none if there are no such leases, or
-  // if the previous command of this kind is not applied yet. When the proposal is accepted, call
-  // OnProposed.
+  // propose: it expires the leases whose time is over. Returns none if there are no such leases, if
+  // the previous command of this kind is not applied yet, or if it is too early for the next one.
+  // When the proposal is accepted, call OnProposed.
   std::optional<proto::Command> CommandToExpire(MonotonicTime now, raft::Index applied) const;
-  void OnProposed(raft::Index index) { proposed_ = index; }
+  void OnProposed(raft::Index index, MonotonicTime now) {
+    proposed_ = index;
+    proposed_at_ = now;
+  }
   // The leader or the term changed, so a proposed command may be lost.
   void OnNewTerm() { proposed_ = 0; }
 
@@ -68,12 +74,15 @@ class Lessor {
     raft::Index renewed = 0;
   };
   void Remove(int64_t id);
+  // How many leases the next command may expire; 0: it is too early. There is a lease that is due.
+  int ExpiredTogether(MonotonicTime now) const;
 
   using LeasesById = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
   LeasesById leases_;
-  std::set<std::pair<MonotonicTime, int64_t>> by_deadline_;
+  absl::btree_set<std::pair<MonotonicTime, int64_t>> by_deadline_;
   MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
   raft::Index proposed_ = 0;
+  MonotonicTime proposed_at_ = MonotonicTime::InfinitePast();
 };
 
 }  // namespace raftkv

@@ -189,7 +189,7 @@ void Replica::MaybeRaiseVersion() {
 void Replica::MaybeExpireLeases() {
   if (applied_ < leads_from_) return;
   const auto command = lessor_.CommandToExpire(now_, applied_);
-  if (command && ProposeOwn(*command)) lessor_.OnProposed(raft_.last_index());
+  if (command && ProposeOwn(*command)) lessor_.OnProposed(raft_.last_index(), now_);
 }
 
 }  // namespace raftkv

@@ -158,7 +158,7 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<
   rocks.dir = dir->path();
   rocks.durability = Durability::kFlushed;
   rocks.filter_prefix = mvcc::VersionFilterPrefix;
-  rocks.ascending_prefix = mvcc::EventPrefix;
+  rocks.hint_prefix = mvcc::TableLetter;
   rocks.create_if_missing = create;
   rocks.read_only = options_.read_only;
   rocks.cache_bytes = options_.cache_bytes;

@@ -499,9 +499,9 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<Prefixes>(o.filter_prefix, "raftkv.VersionPrefixes");
     }
-    if (o.ascending_prefix != nullptr) {
+    if (o.hint_prefix != nullptr) {
       r.memtable_insert_with_hint_prefix_extractor =
-          std::make_shared<Prefixes>(o.ascending_prefix, "raftkv.AscendingPrefixes");
+          std::make_shared<Prefixes>(o.hint_prefix, "raftkv.HintPrefixes");
     }
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
     table.whole_key_filtering = false;

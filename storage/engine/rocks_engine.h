@@ -43,9 +43,10 @@ struct RocksOptions {
   // The Bloom filters of the files contain these prefixes. A lookup or an iteration within one
   // prefix skips the files that have no key with it. Null: no filters.
   KeyPrefix filter_prefix = nullptr;
-  // Keys with the same one of these prefixes are written in ascending order, with other keys in
-  // between. RocksDB then adds them to its write buffer without a search. Null: none.
-  KeyPrefix ascending_prefix = nullptr;
+  // When a key is added to the write buffer, RocksDB begins the search for its place at the key
+  // with the same one of these prefixes that was added before. So keys that are written in order
+  // take a short search, or none, whatever keys are in between. Null: none.
+  KeyPrefix hint_prefix = nullptr;
   size_t cache_bytes = 64 << 20;
   // Opens a damaged write-ahead log with the records before the first damage, without an error. Use
   // it only on a copy that is then checked against the watermark (storage/data_dir).

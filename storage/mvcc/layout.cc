@@ -124,10 +124,6 @@ void AppendEventKey(EventId id, std::string* out) {
   out->append(reinterpret_cast<const char*>(&big), sizeof(big));
 }
 
-std::string_view EventPrefix(std::string_view engine_key) {
-  return engine_key.starts_with(kEventTable) ? engine_key.substr(0, 1) : std::string_view();
-}
-
 EventId DecodeEventKey(std::string_view engine_key) {
   CHECK_EQ(engine_key.size(), 1 + kRevisionBytes + sizeof(uint32_t));
   uint32_t big = 0;

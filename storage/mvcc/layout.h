@@ -37,6 +37,8 @@ inline constexpr char kEventTable = 'e';
 inline constexpr char kCountTable = 'c';
 inline constexpr char kLeaseTable = 'l';
 inline constexpr char kAttachedTable = 'k';
+// The letter of the table of an engine key (RocksOptions::hint_prefix).
+inline std::string_view TableLetter(std::string_view engine_key) { return engine_key.substr(0, 1); }
 // The first engine key after those of a table.
 inline std::string TableEnd(char table) { return std::string(1, static_cast<char>(table + 1)); }
 
@@ -97,9 +99,6 @@ struct EventId {
   uint32_t sub = 0;
 };
 void AppendEventKey(EventId id, std::string* out);
-// The letter of the table; empty for keys that are not events. Each new event has a larger key than
-// all events before it (RocksOptions::ascending_prefix).
-std::string_view EventPrefix(std::string_view engine_key);
 EventId DecodeEventKey(std::string_view engine_key);
 void EncodeEvent(const Event& event, std::string* out);
 Event DecodeEvent(std::string_view record);

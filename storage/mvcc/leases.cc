@@ -18,6 +18,18 @@ std::string Prefix(char table, int64_t id) {
 
 }  // namespace
 
+void Lease::Attach(std::string_view key) {
+  ++keys;
+  key_bytes += static_cast<int64_t>(key.size());
+  only_key = keys == 1 && key.size() <= kOnlyKeyBytes ? std::string(key) : std::string();
+}
+
+void Lease::Detach(std::string_view key) {
+  --keys;
+  key_bytes -= static_cast<int64_t>(key.size());
+  only_key = std::string();
+}
+
 absl::Status Leases::Load(const Engine& engine) {
   leases_.clear();
   const auto damaged = [] { return absl::DataLossError("state machine: a lease is damaged"); };
@@ -37,8 +49,7 @@ absl::Status Leases::Load(const Engine& engine) {
                        if (key.size() <= kPrefixBytes) return damaged();
                        const auto lease = leases_.find(LeaseId(key));
                        if (lease == leases_.end()) return damaged();
-                       ++lease->second.keys;
-                       lease->second.key_bytes += static_cast<int64_t>(AttachedKey(key).size());
+                       lease->second.Attach(AttachedKey(key));
                        return absl::OkStatus();
                      });
 }
@@ -60,18 +71,9 @@ void Leases::Erase(int64_t id) {
   leases_.erase(lease);
 }
 
-void Leases::Move(int64_t from, int64_t to, size_t key_bytes) {
-  const auto bytes = static_cast<int64_t>(key_bytes);
-  if (from != 0) {
-    Lease& lease = leases_.at(from);
-    --lease.keys;
-    lease.key_bytes -= bytes;
-  }
-  if (to != 0) {
-    Lease& lease = leases_.at(to);
-    ++lease.keys;
-    lease.key_bytes += bytes;
-  }
+void Leases::Move(int64_t from, int64_t to, std::string_view key) {
+  if (from != 0) leases_.at(from).Detach(key);
+  if (to != 0) leases_.at(to).Attach(key);
 }
 
 absl::Status Leases::CheckRoom(const Lease& lease, int64_t keys, int64_t key_bytes,

@@ -7,7 +7,9 @@
 // changes them. The list of the attached keys is stored in the engine, sorted by lease and key
 // (layout.h).
 //
-// Leases are completely in memory; Rules::leases limits their number.
+// Leases are completely in memory; Rules::leases limits their number. Most leases have one key, and
+// that key is in memory too, because to find its row in the engine takes longer than to write that
+// the key is deleted.
 
 #include <cstdint>
 #include <string>
@@ -25,11 +27,20 @@ namespace raftkv::mvcc {
 // etcd's error.
 inline absl::Status LeaseNotFound() { return absl::NotFoundError("requested lease not found"); }
 
+// A key is kept in memory with its lease only if it is not longer.
+inline constexpr size_t kOnlyKeyBytes = 64;
+
 struct Lease {
   int64_t ttl = 0;          // granted, in seconds
   raft::Index renewed = 0;  // the entry that granted it or renewed it last
   int64_t keys = 0;         // the number of attached keys
   int64_t key_bytes = 0;
+  // The attached key, if it is the only one and has at most kOnlyKeyBytes. Empty: look in the
+  // engine, because there are more, or none, or others were detached.
+  std::string only_key;
+
+  void Attach(std::string_view key);
+  void Detach(std::string_view key);
 };
 
 // A key that is attached to a lease.
@@ -52,9 +63,8 @@ class Leases {
   // Removes the lease. No key may be attached to it any more.
   void Erase(int64_t id);
 
-  // A key, of `key_bytes` bytes, is attached to lease `to` now, and was attached to `from`. 0
-  // stands for no lease.
-  void Move(int64_t from, int64_t to, size_t key_bytes);
+  // The key is attached to lease `to` now, and was attached to `from`. 0 stands for no lease.
+  void Move(int64_t from, int64_t to, std::string_view key);
 
   // Whether `keys` more keys with `key_bytes` bytes may be attached to a lease: OK or
   // ResourceExhausted.

@@ -196,8 +196,14 @@ std::vector<Attached> Writer::FindAttached(absl::Span<const int64_t> leases, Met
   const std::string end = TableEnd(kAttachedTable);
   std::unique_ptr<Iterator> of_engine, of_batch;
   for (const int64_t id : leases) {
-    int64_t left = leases_.Find(id)->keys;
+    const Lease& lease = *leases_.Find(id);
+    int64_t left = lease.keys;
     if (left == 0) continue;
+    if (!lease.only_key.empty()) {
+      if (!meter->Step(lease.only_key.size())) return attached;
+      attached.push_back({id, lease.only_key});
+      continue;
+    }
     const bool moved = moved_.contains(id) && !RAFTKV_MUTANT("attached-rows-without-the-batch");
     std::unique_ptr<Iterator>& it = moved ? of_batch : of_engine;
     if (it == nullptr) {
@@ -259,7 +265,7 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   EncodeHead(after, &record_buffer_);
   batch_->Put(key_buffer_, record_buffer_, value);
   if (before.lease != after.lease) {
-    leases_.Move(before.lease, after.lease, key.size());
+    leases_.Move(before.lease, after.lease, key);
     if (before.lease != 0) {
       moved_.insert(before.lease);
       batch_->Delete(AttachedPrefix(before.lease).append(key));

@@ -103,7 +103,7 @@ struct Rules {
   size_t values_unmeasured = 32;
   int txn_depth_max = 32;
   int64_t lease_ttl = 9'000'000'000;  // the longest TTL, in seconds: etcd's
-  int64_t leases = 1 << 20;           // each takes some 0.25 KiB of memory on every member
+  int64_t leases = 1 << 20;           // each takes some 0.25 to 0.4 KiB of memory on every member
   // The limits of the keys that are attached to one lease. When a lease ends, one entry deletes all
   // its keys, so that watchers see one revision. So these limits must not exceed deleted_keys and
   // deleted_key_bytes.

@@ -8,6 +8,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 #include "glog/logging.h"
 #include "proto/raft.pb.h"
 #include "server/peer/raft_codec.h"
+#include "storage/base/checksum.h"
 #include "storage/data_dir/data_dir.h"
 #include "storage/state_machine.h"
 #include "tests/storage/testing.h"
@@ -163,6 +165,79 @@ void ApplyTxnsOf8Puts(benchmark::State& state) {
   ApplyBatches(state, [](int64_t key) { return TxnOfPuts(key, 8); });
 }
 BENCHMARK(ApplyTxnsOf8Puts)->Arg(1)->Arg(64);
+
+// Leases with a key each, renewed together, as lease_bench makes them.
+class LoadedLeases {
+ public:
+  explicit LoadedLeases(Loaded* loaded) : loaded_(*loaded) {
+    proto::Command version;
+    version.mutable_set_cluster_version()->set_version(kNewestVersion);
+    Apply({version});
+    for (int64_t i = 0; i < kKeys; ++i) {
+      leases_.push_back({.id = static_cast<int64_t>(HashMix(1, i) >> 1)});
+      proto::Command grant, put = PutCommand(KeyName(i), Value());
+      grant.mutable_lease_grant()->set_id(leases_.back().id);
+      grant.mutable_lease_grant()->set_ttl(60);
+      put.mutable_put()->set_lease(leases_.back().id);
+      Apply({grant, put});
+    }
+    for (int64_t i = 0; i < kKeys; i += kTogether) {
+      proto::Command renew;
+      for (int64_t j = i; j < i + kTogether; ++j)
+        renew.mutable_renew_leases()->add_ids(leases_[j].id);
+      const raft::Index renewed = Apply({renew});
+      for (int64_t j = i; j < i + kTogether; ++j) leases_[j].renewed = renewed;
+      // Leases whose time is over at the same moment expire in the order of their ids (lessor.h).
+      std::sort(leases_.begin() + i, leases_.begin() + i + kTogether,
+                [](const Lease& a, const Lease& b) { return a.id < b.id; });
+    }
+    loaded_.state_machine().TakeLeaseChanges();
+  }
+  raft::Entry ExpireNext(int64_t count) {
+    proto::Command command;
+    for (int64_t end = next_ + count; next_ < end; ++next_) {
+      proto::ExpireLeases::Lease& lease = *command.mutable_expire_leases()->add_leases();
+      lease.set_id(leases_[next_].id);
+      lease.set_renewed(leases_[next_].renewed);
+    }
+    return MakeEntry(1, loaded_.NextIndex(), command);
+  }
+
+ private:
+  static constexpr int64_t kTogether = 1000;
+  struct Lease {
+    int64_t id = 0;
+    raft::Index renewed = 0;
+  };
+  raft::Index Apply(const std::vector<proto::Command>& commands) {
+    std::vector<raft::Entry> entries;
+    for (const proto::Command& command : commands) {
+      entries.push_back(MakeEntry(1, loaded_.NextIndex(), command));
+    }
+    loaded_.Apply(entries);
+    return entries.back().id.index;
+  }
+
+  Loaded& loaded_;
+  std::vector<Lease> leases_;
+  int64_t next_ = 0;
+};
+
+// One entry that ends state.range(0) leases, which have a key each.
+void ExpireLeases(benchmark::State& state) {
+  Loaded loaded;
+  LoadedLeases leases(&loaded);
+  for (auto _ : state) {
+    state.PauseTiming();
+    const raft::Entry entry = leases.ExpireNext(state.range(0));
+    state.ResumeTiming();
+    loaded.Apply({entry});
+    loaded.state_machine().TakeLeaseChanges();
+  }
+  CountEntries(state);
+}
+BENCHMARK(ExpireLeases)->Arg(100)->Iterations(kKeys / 100);
+BENCHMARK(ExpireLeases)->Arg(500)->Iterations(kKeys / 500);
 
 // One read of state.range(0) keys, from a snapshot of its own.
 void Range(benchmark::State& state) {

@@ -172,26 +172,34 @@ TEST_F(Leases, VeryManyExpireInBoundedEntries) {
   EXPECT_EQ(lessor.size(), 0u);
   const raft::Index entries = c[c.leader()].raft().last_index() - before;
   EXPECT_GE(entries, raft::Index{kLeases / Lessor::kExpiredTogetherMax});
-  EXPECT_LE(entries, raft::Index{2 * kLeases / Lessor::kExpiredTogether});
+  EXPECT_LE(entries, raft::Index{2 * kLeases / Lessor::kExpiredInInterval});
 }
 
-TEST(LessorTest, ExpiresMoreTogetherTheLaterTheyAre) {
+// While they are not too late, there is time for other requests between the entries.
+TEST(LessorTest, ExpiresFewTogetherUntilTheyAreLate) {
   Lessor lessor;
   LeaseChanges changes;
   for (int64_t id = 1; id <= 1000; ++id) changes.changes.push_back({.id = id, .ttl = 10});
   const MonotonicTime granted;
   lessor.OnApplied(changes, granted);
   const MonotonicTime due = granted + absl::Seconds(10);
-  const auto size = [&](absl::Duration late) {
-    const auto command = lessor.CommandToExpire(due + late, /*applied=*/0);
+  const auto size = [&](absl::Duration late, raft::Index applied) {
+    const auto command = lessor.CommandToExpire(due + late, applied);
     return command ? command->expire_leases().leases_size() : 0;
   };
-  EXPECT_EQ(size(-absl::Nanoseconds(1)), 0);
-  EXPECT_EQ(size(absl::ZeroDuration()), Lessor::kExpiredTogether);
-  EXPECT_EQ(size(Lessor::kLateMax / 2),
-            (Lessor::kExpiredTogether + Lessor::kExpiredTogetherMax) / 2);
-  EXPECT_EQ(size(Lessor::kLateMax), Lessor::kExpiredTogetherMax);
-  EXPECT_EQ(size(absl::Minutes(1)), Lessor::kExpiredTogetherMax);
+  const absl::Duration moment = absl::Nanoseconds(1);
+  EXPECT_EQ(size(-moment, 0), 0);
+  EXPECT_EQ(size(absl::ZeroDuration(), 0), Lessor::kExpiredTogetherMax) << "none was before it";
+  lessor.OnProposed(1, due);
+  EXPECT_EQ(size(Lessor::kInterval, 0), 0) << "the entry is not applied";
+  EXPECT_EQ(size(Lessor::kInterval - moment, 1), 0);
+  EXPECT_EQ(size(Lessor::kInterval, 1), Lessor::kExpiredInInterval);
+  EXPECT_EQ(size(3 * Lessor::kInterval, 1), 3 * Lessor::kExpiredInInterval);
+  EXPECT_EQ(size(absl::Seconds(1), 1), Lessor::kExpiredTogetherMax);
+  lessor.OnProposed(2, due + Lessor::kLateMax - moment);
+  EXPECT_EQ(size(Lessor::kLateMax - moment, 2), 0);
+  EXPECT_EQ(size(Lessor::kLateMax, 2), Lessor::kExpiredTogetherMax) << "at once";
+  EXPECT_EQ(size(Lessor::kLateMax, 1), 0) << "the entry is not applied";
 }
 
 TEST_F(Leases, WaitingRenewalsAreAnsweredWhenTheMemberStops) {

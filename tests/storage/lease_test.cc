@@ -92,6 +92,39 @@ TEST_F(LeaseTest, RevokingDeletesTheKeysInOneRevision) {
   EXPECT_TRUE(Table(mvcc::kLeaseTable).empty());
 }
 
+// The only key of a lease may be in memory or not: it may have had others before, or be long.
+TEST_F(LeaseTest, EndsWithItsLastKey) {
+  const std::string long_key(mvcc::kOnlyKeyBytes + 1, 'l');
+  const std::string key(mvcc::kOnlyKeyBytes, 's');
+  const auto apply_all = [&] {
+    for (int id = 1; id <= 6; ++id) ApplyText(absl::StrCat("lease_grant { ID: ", id, " TTL: 60 }"));
+    ApplyText("put { key: 'a1' lease: 1 }");
+    ApplyText("put { key: 'b1' lease: 1 }");
+    ApplyText("delete_range { key: 'a1' }");  // one is left
+    ApplyText(absl::StrCat("put { key: '", long_key, "' lease: 2 }"));
+    ApplyText(absl::StrCat("put { key: '", key, "' lease: 3 }"));
+    ApplyText("put { key: 'a4' lease: 4 }");
+    ApplyText("put { key: 'a4' lease: 5 }");  // 4 has none
+    ApplyText("put { key: 'a6' lease: 6 }");
+    ApplyText("delete_range { key: 'a6' }");
+    ApplyText("put { key: 'b6' lease: 6 }");
+  };
+  const auto end_all = [&] {
+    for (int id = 1; id <= 6; ++id) ApplyText(absl::StrCat("lease_revoke { ID: ", id, " }"));
+    EXPECT_EQ(Range(AllKeys()), "");
+    EXPECT_TRUE(Table(mvcc::kAttachedTable).empty());
+    EXPECT_TRUE(Table(mvcc::kLeaseTable).empty());
+  };
+  apply_all();
+  EXPECT_EQ(Keys(1) + Keys(2) + Keys(3) + Keys(4) + Keys(5) + Keys(6),
+            absl::StrCat("b1 ", long_key, " ", key, " a4 b6 "));
+  end_all();
+  apply_all();
+  state_->Flush();
+  Reopen();
+  end_all();
+}
+
 // Everything in one batch: later entries see what earlier ones did.
 TEST_F(LeaseTest, OneBatch) {
   ApplyAll({Parse<proto::Command>("lease_grant { ID: 1 TTL: 60 }"),

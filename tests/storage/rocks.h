@@ -17,7 +17,7 @@ inline std::unique_ptr<Engine> OpenRocks(const std::string& dir) {
                        .durability = Durability::kFlushed,
                        .create_if_missing = true,
                        .filter_prefix = mvcc::VersionFilterPrefix,
-                       .ascending_prefix = mvcc::EventPrefix});
+                       .hint_prefix = mvcc::TableLetter});
   CHECK(engine.ok()) << engine.status();
   return *std::move(engine);
 }
