@@ -24,17 +24,17 @@ class DB;
 
 namespace raftkv {
 
-// What RocksDB knows about the files of a database. New files of both kinds get ascending numbers.
+// What RocksDB knows about the files of a database.
 struct BlobFiles {
   struct Blob {
     uint64_t number = 0;
     uint64_t bytes = 0;
     uint64_t garbage = 0;  // of these bytes
+    uint64_t values = 0;   // the number of values that are not garbage
   };
   struct Table {
-    uint64_t number = 0;
-    int level = 0;
     uint64_t bytes = 0;
+    uint64_t deletions = 0;
     uint64_t oldest_blob = 0;  // the oldest blob file that it refers to; 0: none
     std::string smallest, largest;
   };
@@ -62,9 +62,12 @@ enum class BlobGoal {
 
 // The next step towards the goal; none: it is reached. The bound: garbage is not larger than the
 // values that the tables refer to, plus the slack. The slack is `unit`, or a quarter of the table
-// files to merge if that is more, because they are written again. One step writes values of up to
-// half of the slack.
-std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint64_t unit);
+// files to rewrite if that is more. One step writes values of up to half of the slack.
+//
+// Tables are merged when the deletions in them may hide more garbage than half of the values plus
+// the slack, but only if at least as many bytes as they have were `written` since they were merged.
+std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint64_t unit,
+                                     uint64_t written);
 
 }  // namespace raftkv
 

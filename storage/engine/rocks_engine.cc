@@ -57,14 +57,18 @@ class Listener final : public rocksdb::EventListener {
   }
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& info) override {
     if (when_full_ != nullptr) when_full_->EndCompaction(info.status.ok());
-    OnFilesChanged();
+    absl::MutexLock lock(&mutex_);
+    if (reclaimer_ != nullptr) reclaimer_->OnCompaction();
   }
 
   // RocksDB calls it after the file is synced and recorded in the manifest. There is one flush
   // thread, so the files complete in the order of the writes.
   void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
     OnFlushed(info.largest_seqno);
-    OnFilesChanged();
+    uint64_t bytes = info.table_properties.data_size;
+    for (const auto& blob : info.blob_file_addition_infos) bytes += blob.total_blob_bytes;
+    absl::MutexLock lock(&mutex_);
+    if (reclaimer_ != nullptr) reclaimer_->OnFlush(bytes);
   }
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
     if (status->IsCorruption()) StopOnDamage(dir_, *status, /*note=*/true);
@@ -92,7 +96,7 @@ class Listener final : public rocksdb::EventListener {
     LeaveForLater();
   }
 
-  // Is told about new files. Null: nobody is.
+  // Is told about flushes and compactions. Null: nobody is.
   void SetReclaimer(Reclaimer* reclaimer) {
     absl::MutexLock lock(&mutex_);
     reclaimer_ = reclaimer;
@@ -128,10 +132,6 @@ class Listener final : public rocksdb::EventListener {
   }
 
  private:
-  void OnFilesChanged() {
-    absl::MutexLock lock(&mutex_);
-    if (reclaimer_ != nullptr) reclaimer_->OnFilesChanged();
-  }
   // A flush or compaction whose new file does not fit keeps what it read, and removes the file.
   // RocksDB repeats a compaction; a flush is repeated when the next one starts.
   static bool ChangesNothing(rocksdb::BackgroundErrorReason reason) {

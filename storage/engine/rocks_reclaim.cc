@@ -49,7 +49,13 @@ void Reclaimer::Start() {
   whole_ = true;
 }
 
-void Reclaimer::OnFilesChanged() {
+void Reclaimer::OnFlush(uint64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  written_ += bytes;
+  changed_ = true;
+}
+
+void Reclaimer::OnCompaction() {
   absl::MutexLock lock(&mutex_);
   changed_ = true;
 }
@@ -75,7 +81,7 @@ void Reclaimer::Run() {
 
 bool Reclaimer::Collect(BlobGoal goal) {
   std::optional<BlobWork> before;
-  while (const auto work = NextBlobWork(BlobFilesOf(&db_), goal, unit_)) {
+  while (const auto work = Next(goal)) {
     // An automatic compaction at the same time may have left something undone.
     const bool again =
         before && before->oldest == work->oldest && (before->collect > 0) == (work->collect > 0);
@@ -84,6 +90,14 @@ bool Reclaimer::Collect(BlobGoal goal) {
     before = work;
   }
   return true;
+}
+
+std::optional<BlobWork> Reclaimer::Next(BlobGoal goal) {
+  const BlobFiles files = BlobFilesOf(&db_);
+  absl::MutexLock lock(&mutex_);
+  std::optional<BlobWork> work = NextBlobWork(files, goal, unit_, written_);
+  if (work && work->collect == 0) written_ = 0;
+  return work;
 }
 
 bool Reclaimer::CompactAll() {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -33,13 +34,15 @@ class Reclaimer {
   // Compacts the whole database and collects its blob files, unless that is already running or
   // about to.
   void Start();
-  // Files were added or removed. For threads of RocksDB, too.
-  void OnFilesChanged();
+  // For threads of RocksDB, too. A flush has written so many bytes; a compaction is done.
+  void OnFlush(uint64_t bytes);
+  void OnCompaction();
 
  private:
   void Run();
   // Work until the goal is reached. False: the disk is full, or the database is being closed.
   bool Collect(BlobGoal goal);
+  std::optional<BlobWork> Next(BlobGoal goal);
   bool CompactAll();
   bool Compact(const BlobWork& work);
   bool Compact(const rocksdb::CompactRangeOptions& options, const rocksdb::Slice* begin,
@@ -52,6 +55,8 @@ class Reclaimer {
   absl::Mutex mutex_;
   bool whole_ ABSL_GUARDED_BY(mutex_) = false;
   bool changed_ ABSL_GUARDED_BY(mutex_) = true;  // the files of before may need work, too
+  // Flushed since the table files were merged. Unknown after a start: then they may be merged.
+  uint64_t written_ ABSL_GUARDED_BY(mutex_) = UINT64_MAX / 2;
   bool ends_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

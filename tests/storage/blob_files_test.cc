@@ -1,8 +1,9 @@
 // Large values are in blob files, and the space of old values is given back.
 
-#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,37 +25,39 @@ constexpr uint64_t kMiB = 1 << 20;
 
 // --- what is collected
 
-// Blob files with the numbers 10, 20, 30 ..., of 10 MiB each, and one table file of the second
-// level that was written after them and refers to all of them.
+// Blob files with the numbers 10, 20, 30 ..., of 10 MiB and 10 values each, and one table file that
+// refers to all of them.
 BlobFiles FilesWith(const std::vector<uint64_t>& garbage_mib) {
   BlobFiles files;
   for (const uint64_t garbage : garbage_mib) {
-    files.blobs.push_back(
-        {.number = 10 * (files.blobs.size() + 1), .bytes = 10 * kMiB, .garbage = garbage * kMiB});
+    files.blobs.push_back({.number = 10 * (files.blobs.size() + 1),
+                           .bytes = 10 * kMiB,
+                           .garbage = garbage * kMiB,
+                           .values = 10 - garbage});
   }
-  files.tables.push_back({.number = 1000,
-                          .level = 1,
-                          .bytes = kMiB,
-                          .oldest_blob = 10,
-                          .smallest = "b",
-                          .largest = "m"});
+  files.tables.push_back({.bytes = kMiB, .oldest_blob = 10, .smallest = "b", .largest = "m"});
   return files;
 }
 
+std::optional<BlobWork> Next(const BlobFiles& files, BlobGoal goal, uint64_t unit_mib,
+                             uint64_t written_mib = 1'000) {
+  return NextBlobWork(files, goal, unit_mib * kMiB, written_mib * kMiB);
+}
+
 TEST(NextBlobWork, NothingIsDueWithinTheBound) {
-  EXPECT_FALSE(NextBlobWork({}, BlobGoal::kBound, kMiB));
-  EXPECT_FALSE(NextBlobWork({}, BlobGoal::kReclaim, kMiB));
+  EXPECT_FALSE(Next({}, BlobGoal::kBound, 1));
+  EXPECT_FALSE(Next({}, BlobGoal::kReclaim, 1));
   const BlobFiles files = FilesWith({9, 9, 9, 9});  // 4 MiB of values
-  EXPECT_FALSE(NextBlobWork(files, BlobGoal::kBound, 32 * kMiB));
-  EXPECT_TRUE(NextBlobWork(files, BlobGoal::kBound, 31 * kMiB));
-  EXPECT_TRUE(NextBlobWork(files, BlobGoal::kReduce, 32 * kMiB));
-  EXPECT_FALSE(NextBlobWork(FilesWith({1, 1, 1, 1}), BlobGoal::kReclaim, kMiB));
-  EXPECT_TRUE(NextBlobWork(FilesWith({2, 1, 1, 1}), BlobGoal::kReclaim, kMiB));
+  EXPECT_FALSE(Next(files, BlobGoal::kBound, 32));
+  EXPECT_TRUE(Next(files, BlobGoal::kBound, 31));
+  EXPECT_TRUE(Next(files, BlobGoal::kReduce, 32));
+  EXPECT_FALSE(Next(FilesWith({1, 1, 1, 1}), BlobGoal::kReclaim, 1));
+  EXPECT_TRUE(Next(FilesWith({2, 1, 1, 1}), BlobGoal::kReclaim, 1));
 }
 
 TEST(NextBlobWork, TheOldestFilesAreCollectedUntilTheGoalIsReached) {
   const BlobFiles files = FilesWith({10, 10, 10, 10, 9, 9, 0, 0});  // 58 and 22
-  const auto work = NextBlobWork(files, BlobGoal::kBound, 10 * kMiB);
+  const auto work = Next(files, BlobGoal::kBound, 10);
   ASSERT_TRUE(work);
   EXPECT_EQ(work->collect, 5u) << "9 MiB remain, and (22 + 10) / 2 are allowed";
   EXPECT_EQ(work->blobs, 8u);
@@ -66,28 +69,17 @@ TEST(NextBlobWork, TheOldestFilesAreCollectedUntilTheGoalIsReached) {
 TEST(NextBlobWork, OneStepWritesLittle) {
   // The oldest files have no garbage, so they are moved out of the way in steps.
   const BlobFiles files = FilesWith({0, 0, 0, 10, 10, 10, 10, 10, 10});
-  EXPECT_EQ(NextBlobWork(files, BlobGoal::kBound, 20 * kMiB)->collect, 1u);
-  EXPECT_EQ(NextBlobWork(files, BlobGoal::kReduce, 40 * kMiB)->collect, 2u);
-  EXPECT_EQ(NextBlobWork(files, BlobGoal::kReduce, kMiB)->collect, 1u) << "always at least one";
+  EXPECT_EQ(Next(files, BlobGoal::kBound, 20)->collect, 1u);
+  EXPECT_EQ(Next(files, BlobGoal::kReduce, 40)->collect, 2u);
+  EXPECT_EQ(Next(files, BlobGoal::kReduce, 1)->collect, 1u) << "always at least one";
 }
 
 TEST(NextBlobWork, OnlyTablesThatReferToTheCollectedFilesAreRewritten) {
   BlobFiles files = FilesWith({10, 10, 0});
-  files.tables.push_back(
-      {.number = 1001, .level = 1, .bytes = kMiB, .smallest = "n", .largest = "p"});
-  files.tables.push_back({.number = 1002,
-                          .level = 0,
-                          .bytes = kMiB,
-                          .oldest_blob = 30,
-                          .smallest = "q",
-                          .largest = "z"});
-  files.tables.push_back({.number = 1003,
-                          .level = 0,
-                          .bytes = kMiB,
-                          .oldest_blob = 20,
-                          .smallest = "a",
-                          .largest = "c"});
-  const auto work = NextBlobWork(files, BlobGoal::kBound, kMiB);
+  files.tables.push_back({.bytes = kMiB, .smallest = "n", .largest = "p"});
+  files.tables.push_back({.bytes = kMiB, .oldest_blob = 30, .smallest = "q", .largest = "z"});
+  files.tables.push_back({.bytes = kMiB, .oldest_blob = 20, .smallest = "a", .largest = "c"});
+  const auto work = Next(files, BlobGoal::kBound, 1);
   ASSERT_TRUE(work);
   EXPECT_EQ(work->collect, 2u);
   EXPECT_EQ(work->begin, "a");
@@ -97,22 +89,25 @@ TEST(NextBlobWork, OnlyTablesThatReferToTheCollectedFilesAreRewritten) {
 TEST(NextBlobWork, LargeTablesAllowMoreGarbage) {
   BlobFiles files = FilesWith({9, 9, 9, 9});
   files.tables[0].bytes = 4 * 31 * kMiB;
-  EXPECT_TRUE(NextBlobWork(files, BlobGoal::kBound, kMiB));
+  EXPECT_TRUE(Next(files, BlobGoal::kBound, 1));
   files.tables[0].bytes = 4 * 32 * kMiB;
-  EXPECT_FALSE(NextBlobWork(files, BlobGoal::kBound, kMiB));
+  EXPECT_FALSE(Next(files, BlobGoal::kBound, 1));
 }
 
-TEST(NextBlobWork, TablesThatAreOlderThanMuchDataAreMerged) {
-  BlobFiles files = FilesWith({0, 0, 0, 0});
-  files.tables[0].number = 15;  // 30 MiB were written since
-  EXPECT_FALSE(NextBlobWork(files, BlobGoal::kBound, 10 * kMiB));
-  const auto work = NextBlobWork(files, BlobGoal::kBound, 9 * kMiB);
+TEST(NextBlobWork, TablesWithManyDeletionsAreMerged) {
+  BlobFiles files = FilesWith({0, 0, 0, 0});  // 40 values of 1 MiB each
+  files.tables[0].deletions = 30;
+  EXPECT_FALSE(Next(files, BlobGoal::kBound, 10));
+  EXPECT_FALSE(Next(files, BlobGoal::kReclaim, 9));
+  files.tables[0].bytes = 20 * kMiB;
+  EXPECT_FALSE(Next(files, BlobGoal::kBound, 9, /*written_mib=*/19));
+  const auto work = Next(files, BlobGoal::kBound, 9, /*written_mib=*/20);
   ASSERT_TRUE(work);
   EXPECT_EQ(work->collect, 0u);
   EXPECT_EQ(work->begin, "b");
   EXPECT_EQ(work->end, "m");
-  files.tables[0].level = 0;  // is compacted anyway
-  EXPECT_FALSE(NextBlobWork(files, BlobGoal::kBound, 9 * kMiB));
+  files.tables[0].deletions = 1'000;
+  EXPECT_FALSE(Next(files, BlobGoal::kBound, 20)) << "there are only 40 values";
 }
 
 // --- an engine
@@ -148,6 +143,14 @@ class Blobs : public testing::Test {
     engine_->Write(batch, /*sync=*/false);
     written_ += kValueBytes;
     if ((flushed_ += kValueBytes) < kBuffer / 3) return;
+    flushed_ = 0;
+    engine_->Flush();
+  }
+  void PutSmall(const std::string& key, const std::string& value) {
+    WriteBatch batch;
+    batch.Put(key, value);
+    engine_->Write(batch, /*sync=*/false);
+    if ((flushed_ += value.size()) < kBuffer / 3) return;
     flushed_ = 0;
     engine_->Flush();
   }
@@ -204,13 +207,15 @@ TEST_F(Blobs, OverwritesOfAFewKeysTakeBoundedSpace) {
 // Almost every blob file has a value that stays.
 TEST_F(Blobs, ALongLivedValueAmongOthersKeepsNoSpace) {
   constexpr uint64_t kPuts = 6'000, kEvery = 20;
-  uint64_t kept = 0, replaced = 0;
+  uint64_t kept = 0;
+  std::array<uint64_t, 101> replaced = {};  // they live longer than a write buffer
   for (uint64_t i = 1; i <= kPuts; ++i) {
     if (i % kEvery == 0) {
       Put(absl::StrCat("stays", i), i);
       kept += kValueBytes;
     } else {
-      Put("short", i, std::exchange(replaced, i));
+      uint64_t& before = replaced[i % replaced.size()];
+      Put("short", i, std::exchange(before, i));
     }
     if (i % 1'000 == 0) WaitForAtMost(2 * kept + kUnit + 12 * kBuffer);
   }
@@ -222,27 +227,24 @@ TEST_F(Blobs, ALongLivedValueAmongOthersKeepsNoSpace) {
   }
 }
 
-// The small values take several levels, so compactions rarely meet a large value and its deletion.
+// Compactions do not meet these values and their deletions, because small values take most space
+// and the deletions are few.
 TEST_F(Blobs, GarbageThatIsNotCountedYetIsFound) {
-  constexpr uint64_t kKeys = 50, kPuts = 6'000, kSmall = 200'000;
-  WriteBatch batch;
-  for (uint64_t i = 0; i < kSmall; ++i) {
-    batch.Put(absl::StrCat(i % 2 == 0 ? "u" : "w", i * 7'919 % kSmall), Value(i, 200));
-    if (batch.bytes() < kBuffer / 3) continue;
-    engine_->Write(batch, false);
-    engine_->Flush();
-    batch.Clear();
-  }
-  engine_->Write(batch, false);
+  constexpr uint64_t kKeys = 50, kPuts = 5'000, kSmall = 100'000, kDeleted = 3'000;
+  for (uint64_t i = 0; i < kSmall; ++i) PutSmall(absl::StrCat("u", i), Value(i, 200));
+  for (uint64_t i = 1; i <= kDeleted; ++i) Put("deleted", i);
   engine_->Flush();
-  const uint64_t tables = engine_->DiskBytes();
+  const uint64_t tables = BytesOfFiles(".sst");
   ASSERT_GT(tables, 4 * kUnit);
+  engine_->StartReclaim();  // moves all to the last level
+  WaitForAtMost(tables + kDeleted * kValueBytes * 11 / 10);
+  WriteBatch batch;
+  for (uint64_t i = 1; i <= kDeleted; ++i) batch.Delete(Version("deleted", i));
+  engine_->Write(batch, false);
   for (uint64_t i = 1; i <= kPuts; ++i) {
     Put(absl::StrCat(i % kKeys), i, i > kKeys ? i - kKeys : 0);
-    if (i % 1'000 == 0) {
-      WaitForAtMost(tables * 3 / 2 + 4 * kKeys * kValueBytes + 3 * kUnit + 12 * kBuffer);
-    }
   }
+  WaitForAtMost(tables + tables / 4 + 12 * kBuffer);
 }
 
 }  // namespace
