@@ -310,7 +310,7 @@ class RocksEngine final : public Engine {
         durability_(durability),
         db_(*database_->db) {
     listener_->OnFlushed(db_.GetLatestSequenceNumber());
-    if (database_->read_only) return;
+    if (database_->read_only || durability_ == Durability::kSynced) return;
     reclaimer_ = std::make_unique<Reclaimer>(&db_, database_->dir, garbage_unit,
                                              [this] { return FlushUnlessFull(); });
     listener_->SetReclaimer(reclaimer_.get());
@@ -439,7 +439,7 @@ class RocksEngine final : public Engine {
   const std::shared_ptr<Listener> listener_;
   const Durability durability_;
   rocksdb::DB& db_;
-  std::unique_ptr<Reclaimer> reclaimer_;  // null: read only
+  std::unique_ptr<Reclaimer> reclaimer_;  // null: a log, or read only
 };
 
 // RocksDB's own text log is not written: a write to it that finds the disk full ends the process

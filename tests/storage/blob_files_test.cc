@@ -200,6 +200,8 @@ TEST_F(Blobs, LargeValuesAreInFilesOfTheirOwn) {
   EXPECT_LT(BytesOfFiles(".blob"), 11u * 4096);
   EXPECT_GT(BytesOfFiles(".sst"), 10u * 4095);
   EXPECT_GE(engine_->DiskBytes(), BytesOfFiles(".blob") + BytesOfFiles(".sst"));
+  EXPECT_EQ(engine_->Usage().value_bytes, BytesOfFiles(".blob"));
+  EXPECT_EQ(engine_->Usage().garbage_bytes, 0u);
   Open();
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(engine_->Get(absl::StrCat("large", i)), Value(i, 4096));
