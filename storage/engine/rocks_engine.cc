@@ -513,6 +513,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
       r.memtable_insert_with_hint_prefix_extractor =
           std::make_shared<Prefixes>(o.hint_prefix, "raftkv.HintPrefixes");
     }
+    r.blob_cache = table.block_cache;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
     table.whole_key_filtering = false;
     // A file in which at least half of 16,384 consecutive entries are deletions is compacted early.

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMega = 1 << 20;
 
 // --- what is collected
 
@@ -33,17 +33,17 @@ BlobFiles FilesWith(const std::vector<uint64_t>& garbage_mib) {
   BlobFiles files;
   for (const uint64_t garbage : garbage_mib) {
     files.blobs.push_back({.number = 10 * (files.blobs.size() + 1),
-                           .bytes = 10 * kMiB,
-                           .garbage = garbage * kMiB,
+                           .bytes = 10 * kMega,
+                           .garbage = garbage * kMega,
                            .values = 10 - garbage});
   }
-  files.tables.push_back({.bytes = kMiB, .oldest_blob = 10, .smallest = "b", .largest = "m"});
+  files.tables.push_back({.bytes = kMega, .oldest_blob = 10, .smallest = "b", .largest = "m"});
   return files;
 }
 
 std::optional<BlobWork> Next(const BlobFiles& files, BlobGoal goal, uint64_t unit_mib,
                              uint64_t written_mib = 1'000) {
-  return NextBlobWork(files, goal, unit_mib * kMiB, written_mib * kMiB);
+  return NextBlobWork(files, goal, unit_mib * kMega, written_mib * kMega);
 }
 
 TEST(NextBlobWork, NothingIsDueWithinTheBound) {
@@ -78,9 +78,9 @@ TEST(NextBlobWork, OneStepWritesLittle) {
 
 TEST(NextBlobWork, OnlyTablesThatReferToTheCollectedFilesAreRewritten) {
   BlobFiles files = FilesWith({10, 10, 0});
-  files.tables.push_back({.bytes = kMiB, .smallest = "n", .largest = "p"});
-  files.tables.push_back({.bytes = kMiB, .oldest_blob = 30, .smallest = "q", .largest = "z"});
-  files.tables.push_back({.bytes = kMiB, .oldest_blob = 20, .smallest = "a", .largest = "c"});
+  files.tables.push_back({.bytes = kMega, .smallest = "n", .largest = "p"});
+  files.tables.push_back({.bytes = kMega, .oldest_blob = 30, .smallest = "q", .largest = "z"});
+  files.tables.push_back({.bytes = kMega, .oldest_blob = 20, .smallest = "a", .largest = "c"});
   const auto work = Next(files, BlobGoal::kBound, 1);
   ASSERT_TRUE(work);
   EXPECT_EQ(work->collect, 2u);
@@ -90,9 +90,9 @@ TEST(NextBlobWork, OnlyTablesThatReferToTheCollectedFilesAreRewritten) {
 
 TEST(NextBlobWork, LargeTablesAllowMoreGarbage) {
   BlobFiles files = FilesWith({9, 9, 9, 9});
-  files.tables[0].bytes = 4 * 31 * kMiB;
+  files.tables[0].bytes = 4 * 31 * kMega;
   EXPECT_TRUE(Next(files, BlobGoal::kBound, 1));
-  files.tables[0].bytes = 4 * 32 * kMiB;
+  files.tables[0].bytes = 4 * 32 * kMega;
   EXPECT_FALSE(Next(files, BlobGoal::kBound, 1));
 }
 
@@ -101,7 +101,7 @@ TEST(NextBlobWork, TablesWithManyDeletionsAreMerged) {
   files.tables[0].deletions = 30;
   EXPECT_FALSE(Next(files, BlobGoal::kBound, 10));
   EXPECT_FALSE(Next(files, BlobGoal::kReclaim, 9));
-  files.tables[0].bytes = 20 * kMiB;
+  files.tables[0].bytes = 20 * kMega;
   EXPECT_FALSE(Next(files, BlobGoal::kBound, 9, /*written_mib=*/19));
   const auto work = Next(files, BlobGoal::kBound, 9, /*written_mib=*/20);
   ASSERT_TRUE(work);
@@ -116,7 +116,7 @@ TEST(NextBlobWork, TablesWithManyDeletionsAreMerged) {
 
 constexpr uint64_t kBuffer = 512 << 10;
 constexpr uint64_t kUnit = 8 * kBuffer;
-constexpr size_t kValueBytes = 8 << 10;
+constexpr size_t kLargeBytes = 8 << 10;
 
 class Blobs : public testing::Test {
  protected:
@@ -130,7 +130,7 @@ class Blobs : public testing::Test {
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
-  static std::string Value(uint64_t i, size_t bytes = kValueBytes) {
+  static std::string Value(uint64_t i, size_t bytes = kLargeBytes) {
     std::string value(bytes, static_cast<char>('a' + i % 26));
     return value.replace(0, 8, absl::StrCat(10'000'000 + i));
   }
@@ -143,8 +143,8 @@ class Blobs : public testing::Test {
     batch.Put(Version(key, revision), Value(revision));
     if (obsolete != 0) batch.Delete(Version(key, obsolete));
     engine_->Write(batch, /*sync=*/false);
-    written_ += kValueBytes;
-    if ((flushed_ += kValueBytes) < kBuffer / 3) return;
+    written_ += kLargeBytes;
+    if ((flushed_ += kLargeBytes) < kBuffer / 3) return;
     flushed_ = 0;
     engine_->Flush();
   }
@@ -213,7 +213,7 @@ TEST_F(Blobs, OverwritesOfAFewKeysTakeBoundedSpace) {
   constexpr uint64_t kKeys = 50, kPuts = 6'000;
   for (uint64_t i = 1; i <= kPuts; ++i) {
     Put(absl::StrCat(i % kKeys), i, i > kKeys ? i - kKeys : 0);
-    if (i % 1'000 == 0) WaitForAtMost(2 * kKeys * kValueBytes + kUnit + 12 * kBuffer);
+    if (i % 1'000 == 0) WaitForAtMost(2 * kKeys * kLargeBytes + kUnit + 12 * kBuffer);
   }
   for (uint64_t i = kPuts - kKeys + 1; i <= kPuts; ++i) {
     EXPECT_EQ(engine_->Get(Version(absl::StrCat(i % kKeys), i)), Value(i));
@@ -228,7 +228,7 @@ TEST_F(Blobs, ALongLivedValueAmongOthersKeepsNoSpace) {
   for (uint64_t i = 1; i <= kPuts; ++i) {
     if (i % kEvery == 0) {
       Put(absl::StrCat("stays", i), i);
-      kept += kValueBytes;
+      kept += kLargeBytes;
     } else {
       uint64_t& before = replaced[i % replaced.size()];
       Put("short", i, std::exchange(before, i));
@@ -236,7 +236,7 @@ TEST_F(Blobs, ALongLivedValueAmongOthersKeepsNoSpace) {
     if (i % 1'000 == 0) WaitForAtMost(2 * kept + kUnit + 12 * kBuffer);
   }
   engine_->StartReclaim();
-  WaitForAtMost(kept * 5 / 4 + kMiB);
+  WaitForAtMost(kept * 5 / 4 + kMega);
   Open();
   for (uint64_t i = kEvery; i <= kPuts; i += kEvery) {
     ASSERT_EQ(engine_->Get(Version(absl::StrCat("stays", i), i)), Value(i)) << i;
