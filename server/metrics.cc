@@ -265,6 +265,11 @@ void Metrics::AddEngines(const MemberFacts& facts, Families* to) const {
   add("raftkv_rocksdb_files", "Table files.", &EngineUsage::files);
   add("raftkv_rocksdb_first_level_files", "Table files of the first level, which flushes write.",
       &EngineUsage::first_level_files);
+  add("raftkv_rocksdb_value_bytes", "Bytes of large values, which are in files of their own.",
+      &EngineUsage::value_bytes);
+  add("raftkv_rocksdb_garbage_bytes",
+      "Bytes of these files that belong to removed values and are not freed yet.",
+      &EngineUsage::garbage_bytes);
   add("raftkv_rocksdb_pending_compaction_bytes",
       "Estimated bytes that pending compactions will rewrite.", &EngineUsage::compaction_bytes);
   add("raftkv_rocksdb_running_flushes", "Running flushes.", &EngineUsage::flushes);

@@ -35,9 +35,47 @@ uint32_t CrcByTable(uint32_t crc, const char* p, size_t n) {
 }
 
 #if defined(__x86_64__)
+// What a number of zero bytes makes of a CRC. Each bit of the CRC changes the result independently
+// of the others, so there is a table for each byte of the CRC.
+class ZeroBytes {
+ public:
+  explicit constexpr ZeroBytes(size_t count) {
+    for (int bit = 0; bit < 32; ++bit) {
+      uint32_t crc = uint32_t{1} << bit;
+      for (size_t i = 0; i < count; ++i) crc = kCrcTable[crc & 0xff] ^ (crc >> 8);
+      for (uint32_t byte = 0; byte < 256; ++byte) {
+        if ((byte >> (bit % 8)) & 1) table_[bit / 8][byte] ^= crc;
+      }
+    }
+  }
+  uint32_t After(uint32_t crc) const {
+    return table_[0][crc & 0xff] ^ table_[1][(crc >> 8) & 0xff] ^ table_[2][(crc >> 16) & 0xff] ^
+           table_[3][crc >> 24];
+  }
+
+ private:
+  uint32_t table_[4][256] = {};
+};
+
+// One instruction waits for the result of the one before, but the processor can work on three at
+// once. So long data is split into three parts, whose CRCs are then combined.
+constexpr size_t kPartBytes = 1024;
+constexpr ZeroBytes kPartOfZeros(kPartBytes);
+
 __attribute__((target("sse4.2"))) uint32_t CrcByInstruction(uint32_t before, const char* p,
                                                             size_t n) {
   uint64_t crc = ~before;
+  for (; n >= 3 * kPartBytes; p += 3 * kPartBytes, n -= 3 * kPartBytes) {
+    uint64_t second = 0, third = 0;
+    for (size_t i = 0; i < kPartBytes; i += 8) {
+      crc = _mm_crc32_u64(crc, Fixed64(p + i));
+      second = _mm_crc32_u64(second, Fixed64(p + i + kPartBytes));
+      third = _mm_crc32_u64(third, Fixed64(p + i + 2 * kPartBytes));
+    }
+    const uint32_t two =
+        kPartOfZeros.After(static_cast<uint32_t>(crc)) ^ static_cast<uint32_t>(second);
+    crc = kPartOfZeros.After(two) ^ static_cast<uint32_t>(third);
+  }
   for (; n >= 8; p += 8, n -= 8) crc = _mm_crc32_u64(crc, Fixed64(p));
   uint32_t crc32 = static_cast<uint32_t>(crc);
   for (; n > 0; ++p, --n) crc32 = _mm_crc32_u8(crc32, static_cast<uint8_t>(*p));

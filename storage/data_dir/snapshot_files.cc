@@ -57,7 +57,10 @@ bool IsCheckpointFile(std::string_view name) {
   for (const std::string_view prefix : {"MANIFEST-", "OPTIONS-"}) {
     if (name.starts_with(prefix)) return AllDigits(name.substr(prefix.size()));
   }
-  return name.ends_with(".sst") && AllDigits(name.substr(0, name.size() - 4));
+  for (const std::string_view suffix : {".sst", ".blob"}) {
+    if (name.ends_with(suffix)) return AllDigits(name.substr(0, name.size() - suffix.size()));
+  }
+  return false;
 }
 
 // The applied entry and the digest of the state machine in `dir`, and its contents.

@@ -124,6 +124,8 @@ struct EngineUsage {
   uint64_t block_cache_bytes = 0;
   uint64_t files = 0;              // table files
   uint64_t first_level_files = 0;  // of these, the ones that flushes wrote
+  uint64_t value_bytes = 0;        // of large values, which have files of their own
+  uint64_t garbage_bytes = 0;      // of these, the ones that are not needed any more
   uint64_t compaction_bytes = 0;   // estimated bytes that pending compactions will rewrite
   uint64_t flushes = 0;            // running
   uint64_t compactions = 0;        // running
@@ -169,8 +171,8 @@ class Engine {
   virtual void StartFlush() = 0;
 
   // Starts to free the disk space of deleted data, unless that is already running, and returns at
-  // once. It stops when the engine is closed. An engine whose deletions free space at once does
-  // nothing.
+  // once. It stops when the engine is closed. A log, and an engine whose deletions free space at
+  // once, do nothing.
   virtual void StartReclaim() {}
 
   // Makes a copy of the data, as it is now or later, in the new directory `dir`, and returns when

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cerrno>
 #include <limits>
-#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -29,12 +28,14 @@
 #include "rocksdb/write_batch.h"
 #include "storage/engine/rocks_env.h"
 #include "storage/engine/rocks_failure.h"
+#include "storage/engine/rocks_reclaim.h"
 #include "storage/engine/rocks_usage.h"
 
 namespace raftkv {
 namespace {
 
 constexpr int kNoSpaceLogSeconds = 60;
+constexpr uint64_t kBlobMin = 4 << 10;  // smaller values are in the table files
 
 rocksdb::Slice ToSlice(std::string_view s) { return {s.data(), s.size()}; }
 std::string_view ToView(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
@@ -56,12 +57,18 @@ class Listener final : public rocksdb::EventListener {
   }
   void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& info) override {
     if (when_full_ != nullptr) when_full_->EndCompaction(info.status.ok());
+    absl::MutexLock lock(&mutex_);
+    if (reclaimer_ != nullptr) reclaimer_->OnCompaction();
   }
 
   // RocksDB calls it after the file is synced and recorded in the manifest. There is one flush
   // thread, so the files complete in the order of the writes.
   void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& info) override {
     OnFlushed(info.largest_seqno);
+    uint64_t bytes = info.table_properties.data_size;
+    for (const auto& blob : info.blob_file_addition_infos) bytes += blob.total_blob_bytes;
+    absl::MutexLock lock(&mutex_);
+    if (reclaimer_ != nullptr) reclaimer_->OnFlush(bytes);
   }
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
     if (status->IsCorruption()) StopOnDamage(dir_, *status, /*note=*/true);
@@ -87,6 +94,12 @@ class Listener final : public rocksdb::EventListener {
     LOG_EVERY_T(WARNING, kNoSpaceLogSeconds)
         << dir_ << ": the disk is full: a write waits until there is space on this volume";
     LeaveForLater();
+  }
+
+  // Is told about flushes and compactions. Null: nobody is.
+  void SetReclaimer(Reclaimer* reclaimer) {
+    absl::MutexLock lock(&mutex_);
+    reclaimer_ = reclaimer;
   }
 
   // Everything up to `sequence` is durable.
@@ -133,6 +146,7 @@ class Listener final : public rocksdb::EventListener {
   std::atomic<uint64_t> survived_{0};
   uint64_t flushed_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t repeats_ ABSL_GUARDED_BY(mutex_) = 0;
+  Reclaimer* reclaimer_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 // Passes a KeyPrefix to RocksDB. RocksDB applies that of the filters to the bounds of ranges, too.
@@ -290,17 +304,20 @@ absl::Status ScanRocks(rocksdb::DB& db, const std::string& dir, std::string_view
 class RocksEngine final : public Engine {
  public:
   RocksEngine(std::shared_ptr<const Database> database, std::shared_ptr<Listener> listener,
-              Durability durability)
+              Durability durability, uint64_t garbage_unit)
       : database_(std::move(database)),
         listener_(std::move(listener)),
         durability_(durability),
         db_(*database_->db) {
     listener_->OnFlushed(db_.GetLatestSequenceNumber());
+    if (database_->read_only || durability_ == Durability::kSynced) return;
+    reclaimer_ = std::make_unique<Reclaimer>(&db_, database_->dir, garbage_unit,
+                                             [this] { return FlushUnlessFull(); });
+    listener_->SetReclaimer(reclaimer_.get());
   }
   ~RocksEngine() override {
     if (listener_->when_full() != nullptr) listener_->when_full()->Close();
-    db_.DisableManualCompaction();  // makes a running one return early
-    if (reclaimer_.joinable()) reclaimer_.join();
+    listener_->SetReclaimer(nullptr);
   }
 
   void Write(const WriteBatch& batch, bool sync) override {
@@ -381,24 +398,7 @@ class RocksEngine final : public Engine {
   }
 
   void StartReclaim() override {
-    absl::MutexLock lock(&reclaim_mutex_);
-    if (reclaiming_.exchange(true)) return;
-    if (reclaimer_.joinable()) reclaimer_.join();  // the previous one has ended
-    reclaimer_ = std::thread([this] {
-      if (!FlushUnlessFull()) {  // CompactRange would wait for a flush
-        LOG(WARNING) << database_->dir << ": the disk is full: no space is freed by compaction now";
-        reclaiming_ = false;
-        return;
-      }
-      rocksdb::CompactRangeOptions options;
-      options.exclusive_manual_compaction = false;  // automatic ones go on: writes may need them
-      const rocksdb::Status status = db_.CompactRange(options, nullptr, nullptr);
-      // If the disk fails, Listener ends the process.
-      if (!status.ok() && !status.IsIncomplete()) {
-        LOG(WARNING) << database_->dir << ": freeing disk space failed: " << status.ToString();
-      }
-      reclaiming_ = false;
-    });
+    if (reclaimer_ != nullptr) reclaimer_->Start();
   }
 
   absl::Status Checkpoint(const std::string& dir) override {
@@ -414,10 +414,11 @@ class RocksEngine final : public Engine {
   }
 
   uint64_t DiskBytes() const override {
-    uint64_t files = 0, memory = 0;
+    uint64_t files = 0, blobs = 0, memory = 0;
     db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &files);
+    db_.GetIntProperty(rocksdb::DB::Properties::kTotalBlobFileSize, &blobs);
     db_.GetIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &memory);
-    return files + memory;
+    return files + blobs + memory;
   }
 
   EngineUsage Usage() const override { return UsageOf(&db_); }
@@ -438,9 +439,7 @@ class RocksEngine final : public Engine {
   const std::shared_ptr<Listener> listener_;
   const Durability durability_;
   rocksdb::DB& db_;
-  absl::Mutex reclaim_mutex_;  // guards the start of reclaimer_
-  std::thread reclaimer_;      // compacts the whole database once, then ends
-  std::atomic<bool> reclaiming_{false};
+  std::unique_ptr<Reclaimer> reclaimer_;  // null: a log, or read only
 };
 
 // RocksDB's own text log is not written: a write to it that finds the disk full ends the process
@@ -450,6 +449,14 @@ class NoLog final : public rocksdb::Logger {
   using rocksdb::Logger::Logv;
   void Logv(const char*, va_list) override {}
 };
+
+uint64_t WriteBufferOf(const RocksOptions& o) {
+  if (o.write_buffer_bytes != 0) return o.write_buffer_bytes;
+  return o.room != nullptr ? WriteBufferBytes(o.room->volume_bytes()) : kWriteBufferMax;
+}
+
+// The slack of NextBlobWork.
+uint64_t GarbageUnit(const RocksOptions& o) { return 8 * WriteBufferOf(o); }
 
 // Options that matter for safety are set here even if they equal RocksDB's defaults, because their
 // effect was measured (docs/decisions/0002).
@@ -471,8 +478,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   // made. The fsync at its end still waits for all of it, but delays the log's fsyncs less.
   r.bytes_per_sync = 1 << 20;
   r.manifest_preallocation_size = 64 << 10;
-  const uint64_t buffer =
-      o.room != nullptr ? WriteBufferBytes(o.room->volume_bytes()) : kWriteBufferMax;
+  const uint64_t buffer = WriteBufferOf(o);
   // As by default with the largest buffers. On a small volume compactions are smaller, too.
   r.target_file_size_base = 2 * buffer;
   r.max_bytes_for_level_base = 8 * buffer;
@@ -495,6 +501,10 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     // (docs/decisions/0026). LowBytes (disk_space.h) reserves space for 8 files.
     r.level0_file_num_compaction_trigger = 8;
     r.level0_slowdown_writes_trigger = 24;
+    // Compactions do not copy large values, only references to them (docs/decisions/0027).
+    r.enable_blob_files = true;
+    r.min_blob_size = kBlobMin;
+    r.blob_file_size = 2 * buffer;
     r.avoid_flush_during_shutdown = true;  // closing does not flush; Server::Stop calls Flush
     if (o.filter_prefix != nullptr) {
       r.prefix_extractor = std::make_shared<Prefixes>(o.filter_prefix, "raftkv.VersionPrefixes");
@@ -503,6 +513,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
       r.memtable_insert_with_hint_prefix_extractor =
           std::make_shared<Prefixes>(o.hint_prefix, "raftkv.HintPrefixes");
     }
+    r.blob_cache = table.block_cache;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
     table.whole_key_filtering = false;
     // A file in which at least half of 16,384 consecutive entries are deletions is compacted early.
@@ -556,8 +567,8 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   database->env = std::move(env);
   database->db.reset(db);
   database->read_only = options.read_only;
-  return std::make_unique<RocksEngine>(std::move(database), std::move(listener),
-                                       options.durability);
+  return std::make_unique<RocksEngine>(std::move(database), std::move(listener), options.durability,
+                                       GarbageUnit(options));
 }
 
 absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
@@ -569,6 +580,11 @@ absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
   const std::unique_ptr<rocksdb::DB> db(opened);
   if (status.ok() && verify) status = db->VerifyChecksum();
   if (!status.ok()) return OpenError(options, status);
+  if (verify) {
+    // VerifyChecksum does not read blob files.
+    const auto read = [](std::string_view, std::string_view) { return absl::OkStatus(); };
+    if (absl::Status s = ScanRocks(*db, options.dir, {}, {}, read); !s.ok()) return s;
+  }
   for (const auto& [begin, end] : ranges) {
     if (absl::Status s = ScanRocks(*db, options.dir, begin, end, visit); !s.ok()) return s;
   }

@@ -7,7 +7,7 @@
 // record is torn, opening discards that record: it was never acknowledged. Any other damage
 // makes opening fail.
 // kFlushed (the state machine): no write-ahead log and one column family, so that the flushed data
-// is a prefix of the batches.
+// is a prefix of the batches. Values of 4 KiB and more are in files of their own (rocks_blobs.h).
 //
 // Errors while running: a failed write, sync or background job is logged and aborts the process.
 // When the disk is full, an engine that has a Room neither fails nor ends the process: its writes
@@ -17,6 +17,7 @@
 // returns DataLoss; RocksDB alone would open the database without an error.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -59,7 +60,9 @@ struct RocksOptions {
   std::shared_ptr<const Room> room = nullptr;
   // Released after the database is closed, which may be later than its engine: views keep it open.
   std::shared_ptr<void> held = nullptr;
-  rocksdb::Env* env = nullptr;  // for tests: a disk that fails
+  // For tests: a disk that fails, and smaller write buffers than those that follow from `room`.
+  rocksdb::Env* env = nullptr;
+  uint64_t write_buffer_bytes = 0;
 };
 
 // DataLoss: damaged or missing. FailedPrecondition: in use by another process. Unavailable: an I/O
@@ -67,7 +70,7 @@ struct RocksOptions {
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options);
 
 // Visits the keys in each of `ranges` (begin, and end, excluded) of a database that is not open.
-// Changes nothing. `verify`: reads all files first and checks their
+// Changes nothing. `verify`: reads all table files and all values first, and checks their
 // checksums. DataLoss: damaged. An error of `visit` is returned.
 absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
                              const std::vector<std::pair<std::string, std::string>>& ranges,

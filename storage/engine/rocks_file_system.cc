@@ -57,7 +57,7 @@ int64_t MonotonicSeconds() {
 
 // Whether `name` is a file that a compaction writes.
 bool IsOfCompaction(const std::string& name) {
-  return compaction.running && absl::EndsWith(name, ".sst");
+  return compaction.running && (absl::EndsWith(name, ".sst") || absl::EndsWith(name, ".blob"));
 }
 
 // Repeats an operation that must not fail while the disk is full.

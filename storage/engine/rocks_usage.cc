@@ -40,6 +40,8 @@ EngineUsage UsageOf(rocksdb::DB* db) {
       .write_buffer_bytes = Number(db, Properties::kCurSizeAllMemTables),
       .block_cache_bytes = Number(db, Properties::kBlockCacheUsage),
       .first_level_files = FilesOfLevel(db, 0),
+      .value_bytes = Number(db, Properties::kLiveBlobFileSize),
+      .garbage_bytes = Number(db, Properties::kLiveBlobFileGarbageSize),
       .compaction_bytes = Number(db, Properties::kEstimatePendingCompactionBytes),
       .flushes = Number(db, Properties::kNumRunningFlushes),
       .compactions = Number(db, Properties::kNumRunningCompactions),

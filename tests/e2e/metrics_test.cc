@@ -59,6 +59,9 @@ TEST(Metrics, SayWhatAMemberDoes) {
               value("raftkv_rocksdb_first_level_files" + label));
     EXPECT_GE(value("raftkv_rocksdb_first_level_files" + label), 0);
     EXPECT_GE(value("raftkv_rocksdb_block_cache_bytes" + label), 0);
+    EXPECT_GE(value("raftkv_rocksdb_value_bytes" + label),
+              value("raftkv_rocksdb_garbage_bytes" + label));
+    EXPECT_GE(value("raftkv_rocksdb_garbage_bytes" + label), 0);
     EXPECT_GE(value("raftkv_rocksdb_pending_compaction_bytes" + label), 0);
     EXPECT_EQ(value("raftkv_rocksdb_running_compactions" + label), 0);
     EXPECT_GE(value("raftkv_rocksdb_running_flushes" + label), 0);

@@ -105,7 +105,7 @@ std::string KindOf(const std::string& path) {
   for (const char* prefix : {"MANIFEST", "OPTIONS"}) {
     if (name.starts_with(prefix)) return absl::StrCat(whose, prefix);
   }
-  for (const char* suffix : {".sst", ".log"}) {
+  for (const char* suffix : {".sst", ".blob", ".log"}) {
     if (name.ends_with(suffix)) return absl::StrCat(whose, "*", suffix);
   }
   return whose + name;
@@ -187,6 +187,7 @@ TEST(BitFlips, OfTheDataDirectoryLoseNothingSilently) {
     EXPECT_GE(table.size(), 9u);
     EXPECT_GT(table["log/*.log"][kDeclined], 0);
     EXPECT_GT(table["sm/*.sst"][cut ? kDeclined : kRepaired], 0);
+    EXPECT_GT(table["sm/*.blob"][cut ? kDeclined : kRepaired], 0);
   }
 }
 

@@ -35,6 +35,18 @@ TEST(Checksum, Crc32cAfterEqualsThatOfRocksDb) {
   }
 }
 
+// Long data is split into parts of 1,024 bytes.
+TEST(Checksum, Crc32cOfLongDataEqualsThatOfRocksDb) {
+  std::string data;
+  for (uint64_t i = 0; i < 20'000; ++i) data.push_back(static_cast<char>(HashMix(i, 1)));
+  for (size_t parts = 3; parts < 19; parts += 3) {
+    for (size_t size = parts * 1024 - 10; size < parts * 1024 + 10; ++size) {
+      EXPECT_EQ(Crc32cAfter(static_cast<uint32_t>(size), {data.data() + size % 7, size}),
+                rocksdb::crc32c::Extend(static_cast<uint32_t>(size), data.data() + size % 7, size));
+    }
+  }
+}
+
 TEST(Checksum, Hash64IsFixedForeverAndSeesEveryBit) {
   // On disk: a change of these numbers breaks every existing log.
   EXPECT_EQ(Hash64("", 0), 6340931381574149738u);

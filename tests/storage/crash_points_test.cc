@@ -36,6 +36,7 @@ constexpr PlantedBug kPlantedBugs[] = {
     {"current", [](const std::string& name) { return name == "CURRENT.tmp"; }},
     {"write-ahead-log", [](const std::string& name) { return name.ends_with(".log"); }},
     {"table-file", [](const std::string& name) { return name.ends_with(".sst"); }},
+    {"blob-file", [](const std::string& name) { return name.ends_with(".blob"); }},
     {"manifest", [](const std::string& name) { return name.starts_with("MANIFEST-"); }},
     {"rocksdb-current", [](const std::string& name) { return name.ends_with(".dbtmp"); }},
 };

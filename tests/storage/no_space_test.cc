@@ -24,6 +24,7 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr size_t kValueBytes = 64 << 10;
+constexpr size_t kInTableBytes = 4000;  // a value of this size is not in a blob file
 
 template <typename Condition>
 void WaitUntil(Condition condition) {
@@ -69,16 +70,31 @@ class SmallVolume : public testing::Test {
   }
   void FreeAll() { std::filesystem::remove(dir_ / "other"); }
   static std::string Key(int i) { return absl::StrCat("key", 100'000 + i); }
-  static std::string Value(int i) {
-    return std::string(kValueBytes, static_cast<char>('a' + i % 26));
+  static std::string Value(int i, size_t bytes = kValueBytes) {
+    return std::string(bytes, static_cast<char>('a' + i % 26));
   }
-  void Put(int i, bool sync) {
+  void Put(int i, bool sync, size_t bytes = kValueBytes) {
     WriteBatch batch;
-    batch.Put(Key(i), Value(i));
+    batch.Put(Key(i), Value(i, bytes));
     engine_->Write(batch, sync);
   }
   void ExpectAll(int count) {
     for (int i = 0; i < count; ++i) ASSERT_EQ(engine_->Get(Key(i)), Value(i)) << i;
+  }
+
+  // Starts a compaction that needs more than the space beyond `kept`.
+  void ReclaimUntilItIsGivenUp(uint64_t kept) {
+    std::atomic<bool> done{false};
+    std::atomic<uint64_t> least{Free()};
+    std::thread measures([&] {
+      while (!done) least = std::min(least.load(), Free());
+    });
+    engine_->StartReclaim();
+    WaitUntil([&] { return least < kept + 3 * kMiB; });    // it has begun
+    WaitUntil([&] { return Free() >= kept + 4 * kMiB; });  // and was given up
+    done = true;
+    measures.join();
+    EXPECT_GE(least, kept - kMiB);
   }
 
   TempDir dir_;
@@ -144,25 +160,16 @@ TEST_F(SmallVolume, AFlushEndsOnceThereIsSpace) {
 }
 
 TEST_F(SmallVolume, ACompactionLeavesSpaceForOtherWrites) {
-  constexpr int kPuts = 640;  // 40 MiB
+  constexpr int kPuts = 10'000;  // 40 MiB
   const uint64_t kept = ReserveBytes(room_->volume_bytes()) + 4 * kMiB;
   Open(Durability::kFlushed);
-  for (int i = 0; i < kPuts; ++i) Put(i, false);
+  for (int i = 0; i < kPuts; ++i) Put(i, false, kInTableBytes);
   engine_->Flush();
   LeaveFree(kept + 14 * kMiB);
-  for (int i = 0; i < kPuts; i += 7) Put(i, false);  // in new files that overlap the older ones
+  // In new files that overlap the older ones.
+  for (int i = 0; i < kPuts; i += 7) Put(i, false, kInTableBytes);
   engine_->Flush();
-  std::atomic<bool> done{false};
-  std::atomic<uint64_t> least{Free()};
-  std::thread measures([&] {
-    while (!done) least = std::min(least.load(), Free());
-  });
-  engine_->StartReclaim();
-  WaitUntil([&] { return least < kept + 3 * kMiB; });    // it has begun
-  WaitUntil([&] { return Free() >= kept + 4 * kMiB; });  // and was given up
-  done = true;
-  measures.join();
-  EXPECT_GE(least, kept - kMiB);
+  ReclaimUntilItIsGivenUp(kept);
 
   WriteBatch batch;
   batch.DeleteRange("key", "kez");
@@ -172,6 +179,27 @@ TEST_F(SmallVolume, ACompactionLeavesSpaceForOtherWrites) {
     absl::SleepFor(absl::Milliseconds(10));
     return Free() > kept + 30 * kMiB;
   });
+}
+
+TEST_F(SmallVolume, ACollectionOfBlobFilesLeavesSpaceForOtherWrites) {
+  constexpr int kPuts = 640;  // 40 MiB
+  const uint64_t kept = ReserveBytes(room_->volume_bytes()) + 4 * kMiB;
+  Open(Durability::kFlushed);
+  for (int i = 0; i < kPuts; ++i) Put(i, false);
+  WriteBatch batch;
+  for (int i = 0; i < kPuts; i += 2) batch.Delete(Key(i));
+  engine_->Write(batch, false);
+  engine_->Flush();
+  LeaveFree(kept + 5 * kMiB);
+  ReclaimUntilItIsGivenUp(kept);
+
+  FreeAll();
+  WaitUntil([this] {
+    engine_->StartReclaim();
+    absl::SleepFor(absl::Milliseconds(10));
+    return engine_->DiskBytes() < 25 * kMiB;
+  });
+  for (int i = 1; i < kPuts; i += 2) ASSERT_EQ(engine_->Get(Key(i)), Value(i)) << i;
 }
 
 }  // namespace

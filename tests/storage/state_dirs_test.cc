@@ -172,14 +172,14 @@ TEST(SnapshotManifest, NamesNoPath) {
     manifest.files = {{"CURRENT", 16}, {name, 1}};
     return CheckManifest(manifest);
   };
-  for (const char* good : {"000012.sst", "MANIFEST-000005", "OPTIONS-000007"}) {
+  for (const char* good : {"000012.sst", "000013.blob", "MANIFEST-000005", "OPTIONS-000007"}) {
     EXPECT_TRUE(with(good).ok()) << good;
   }
   for (const std::string& bad :
        {std::string("../x.sst"), std::string("/etc/1.sst"), std::string(".sst"), std::string(""),
         std::string("CURRENT"), std::string("1.sst/2.sst"), std::string("1.log"),
         std::string("MANIFEST-"), std::string("MANIFEST-1/"), std::string("1\0.sst", 6),
-        std::string(300, '1') + ".sst"}) {
+        std::string(300, '1') + ".sst", std::string("x.blob"), std::string(".blob")}) {
     EXPECT_FALSE(with(bad).ok()) << bad;
   }
   EXPECT_FALSE(CheckManifest({}).ok()) << "no CURRENT";
