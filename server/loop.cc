@@ -100,7 +100,7 @@ void Loop::RunTurns() {
     more_after_turn_ = options_.after_turn(MonotonicNow());
     RunPosted();
     options_.send_answers();
-    if (member_->rests()) absl::SleepFor(std::min(MonotonicNow() - start, kRestMax));
+    if (member_->rests()) absl::SleepFor(std::min(2 * (MonotonicNow() - start), kRestMax));
   }
   applying_.Stop();  // waits for a running apply
 }

@@ -4,9 +4,9 @@
 // Decides whether a member that catches up rests between its turns. A member that lacks many
 // committed entries saves and applies them as fast as it gets them. That takes time from what
 // serves the clients meanwhile: the leader, which reads these entries, and everything that shares a
-// processor or a disk with this member. So it rests for as long as it works, but only if
+// processor or a disk with this member. So it rests for twice as long as it works, but only if
 //   - the leader commits entries meanwhile, so it does not wait for this member, and
-//   - this member saves more than twice as many entries meanwhile, the rests included.
+//   - this member saves more than 1.5 times as many entries meanwhile, the rests included.
 // Owned by Member, which calls it after each turn.
 
 #include <cstdint>

@@ -114,7 +114,7 @@ class Member {
 
   void Turn(MonotonicTime now);
 
-  // After a turn. True: the member catches up, and should rest for as long as it has worked
+  // After a turn. True: the member catches up, and should rest for twice as long as it has worked
   // (catch_up_pace.h).
   bool rests() const { return pace_.rests() && has_leader(); }
 

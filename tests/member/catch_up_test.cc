@@ -32,8 +32,8 @@ TEST(CatchUpPace, NobodyWritesSoTheMemberDoesNotRest) {
 }
 
 TEST(CatchUpPace, AMemberThatGainsTooLittleDoesNotRest) {
-  EXPECT_TRUE(Rests({.saved = 101, .committed = 50}));
-  EXPECT_FALSE(Rests({.saved = 100, .committed = 50}));
+  EXPECT_TRUE(Rests({.saved = 76, .committed = 50}));
+  EXPECT_FALSE(Rests({.saved = 75, .committed = 50}));
   EXPECT_FALSE(Rests({.saved = 0, .committed = 50}));
 }
 
