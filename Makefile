@@ -2,7 +2,7 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants fuzz compat bench instructions microbench overload growth failover catch-up hostile docker asan tsan fmt lint clean
+.PHONY: help build run test soak sim mutants fuzz compat bench instructions microbench overload growth steady failover catch-up hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ overload: ## puts at 2, 5 and 10 times the rate that the cluster can carry; etcd
 
 growth: ## a state that is larger than the memory (KEYS, MEMORY_MIB); etcd too; needs root
 	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && RAFTKV_ETCD=$$(.ci/etcd) tests/bench/growth
+
+steady: ## p99.9 of puts over an hour of mixed load, beside its median minute (MINUTES=60); etcd too
+	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && RAFTKV_ETCD=$$(.ci/etcd) tests/bench/steady
 
 failover: ## how long writes stop when the leader dies or stops, or all restart; etcd too (ROUNDS=30)
 	@.ci/install-deps build test && .ci/build release raftkv-server failover

@@ -1,6 +1,7 @@
 #include "server/member/lessor.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "storage/base/mutant.h"
 
@@ -11,6 +12,7 @@ void Lessor::OnApplied(const LeaseChanges& changes, MonotonicTime now) {
   if (changes.all) {
     before.swap(leases_);
     by_deadline_.clear();
+    due_ = 0;
   }
   for (const LeaseChange& change : changes.changes) {
     const auto known = before.find(change.id);
@@ -24,15 +26,21 @@ void Lessor::OnApplied(const LeaseChanges& changes, MonotonicTime now) {
     }
     Remove(change.id);
     if (change.ttl == 0) continue;
-    leases_[change.id] = lease;
-    by_deadline_.emplace(lease.deadline, change.id);
+    Add(change.id, lease);
   }
+}
+
+void Lessor::Add(int64_t id, const Lease& lease) {
+  leases_[id] = lease;
+  by_deadline_.emplace(lease.deadline, id);
+  if (lease.deadline <= counted_to_) ++due_;
 }
 
 void Lessor::Remove(int64_t id) {
   const auto lease = leases_.find(id);
   if (lease == leases_.end()) return;
   by_deadline_.erase({lease->second.deadline, id});
+  if (lease->second.deadline <= counted_to_) --due_;
   leases_.erase(lease);
 }
 
@@ -40,10 +48,10 @@ void Lessor::OnLeading(MonotonicTime first_expiry) {
   if (!RAFTKV_MUTANT("new-leader-expires-at-once")) first_expiry_ = first_expiry;
 }
 
-std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
-                                                      raft::Index applied) const {
+std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now, raft::Index applied) {
   if (by_deadline_.empty() || by_deadline_.begin()->first > now) return std::nullopt;
   if (now < first_expiry_ || proposed_ > applied) return std::nullopt;
+  CountDue(now);
   const int size = ExpiredTogether(now);
   if (size == 0) return std::nullopt;
   proto::Command command;
@@ -57,12 +65,20 @@ std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now,
   return command;
 }
 
+void Lessor::CountDue(MonotonicTime now) {
+  auto lease = by_deadline_.upper_bound({counted_to_, std::numeric_limits<int64_t>::max()});
+  for (; lease != by_deadline_.end() && lease->first <= now; ++lease) ++due_;
+  counted_to_ = std::max(counted_to_, now);
+}
+
 int Lessor::ExpiredTogether(MonotonicTime now) const {
-  if (now - by_deadline_.begin()->first >= kLateMax) return kExpiredTogetherMax;
+  const absl::Duration time_left = kLateMax - (now - by_deadline_.begin()->first);
+  if (time_left <= absl::ZeroDuration()) return kExpiredTogetherMax;
   const absl::Duration since = now - proposed_at_;
   if (since < kInterval) return 0;
-  return static_cast<int>(std::min<double>(
-      kExpiredTogetherMax, kExpiredInInterval * absl::FDivDuration(since, kInterval)));
+  const double spread = static_cast<double>(due_) * absl::FDivDuration(since, time_left);
+  const double least = kExpiredInInterval * absl::FDivDuration(since, kInterval);
+  return static_cast<int>(std::min<double>(kExpiredTogetherMax, std::max(spread, least)));
 }
 
 std::optional<absl::Duration> Lessor::Remaining(int64_t id, MonotonicTime now) const {

@@ -37,15 +37,14 @@ namespace raftkv {
 
 class Lessor {
  public:
-  // Other requests wait while an entry is applied, and the processors are needed for them too. So
-  // entries are small, and there is time between them: one entry in kInterval at most, which may
-  // expire kExpiredInInterval leases for each such time since the one before, and at most
-  // kExpiredTogetherMax. When the oldest lease is late by kLateMax, entries are as large as
-  // possible and follow each other at once.
+  // Expiring a lease takes time from other requests, so the leases that are due are spread over the
+  // time that they may be late, and at least kExpiredInInterval of them expire in each kInterval.
+  // One entry in kInterval at most expires leases, at most kExpiredTogetherMax. When the oldest
+  // lease is late by kLateMax, entries are as large as possible and follow each other at once.
   static constexpr absl::Duration kInterval = absl::Milliseconds(2);
-  static constexpr int kExpiredInInterval = 100;
+  static constexpr int kExpiredInInterval = 20;
   static constexpr int kExpiredTogetherMax = 500;
-  static constexpr absl::Duration kLateMax = absl::Milliseconds(1500);
+  static constexpr absl::Duration kLateMax = absl::Milliseconds(1700);
 
   // `changes`: what was applied since the last call.
   void OnApplied(const LeaseChanges& changes, MonotonicTime now);
@@ -56,7 +55,7 @@ class Lessor {
   // propose: it expires the leases whose time is over. Returns none if there are no such leases, if
   // the previous command of this kind is not applied yet, or if it is too early for the next one.
   // When the proposal is accepted, call OnProposed.
-  std::optional<proto::Command> CommandToExpire(MonotonicTime now, raft::Index applied) const;
+  std::optional<proto::Command> CommandToExpire(MonotonicTime now, raft::Index applied);
   void OnProposed(raft::Index index, MonotonicTime now) {
     proposed_ = index;
     proposed_at_ = now;
@@ -73,13 +72,17 @@ class Lessor {
     MonotonicTime deadline;
     raft::Index renewed = 0;
   };
+  void Add(int64_t id, const Lease& lease);
   void Remove(int64_t id);
+  void CountDue(MonotonicTime now);
   // How many leases the next command may expire; 0: it is too early. There is a lease that is due.
   int ExpiredTogether(MonotonicTime now) const;
 
   using LeasesById = absl::flat_hash_map<int64_t, Lease, SeededIdHash>;  // never iterated
   LeasesById leases_;
   absl::btree_set<std::pair<MonotonicTime, int64_t>> by_deadline_;
+  MonotonicTime counted_to_ = MonotonicTime::InfinitePast();
+  int64_t due_ = 0;  // leases with a deadline up to counted_to_
   MonotonicTime first_expiry_ = MonotonicTime::InfinitePast();
   raft::Index proposed_ = 0;
   MonotonicTime proposed_at_ = MonotonicTime::InfinitePast();

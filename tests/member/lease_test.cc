@@ -175,31 +175,91 @@ TEST_F(Leases, VeryManyExpireInBoundedEntries) {
   EXPECT_LE(entries, raft::Index{2 * kLeases / Lessor::kExpiredInInterval});
 }
 
+// A lessor with `leases` leases that are due at `due()`.
+class DueLeases {
+ public:
+  explicit DueLeases(int leases) {
+    LeaseChanges changes;
+    for (int64_t id = 1; id <= leases; ++id) changes.changes.push_back({.id = id, .ttl = 10});
+    lessor.OnApplied(changes, MonotonicTime());
+  }
+  MonotonicTime due() const { return MonotonicTime() + absl::Seconds(10); }
+  // Those that the next entry expires.
+  std::vector<int64_t> Next(absl::Duration late, raft::Index applied) {
+    const auto command = lessor.CommandToExpire(due() + late, applied);
+    std::vector<int64_t> ids;
+    if (!command) return ids;
+    for (const auto& lease : command->expire_leases().leases()) ids.push_back(lease.id());
+    return ids;
+  }
+  size_t Size(absl::Duration late, raft::Index applied) { return Next(late, applied).size(); }
+
+  Lessor lessor;
+};
+
 // While they are not too late, there is time for other requests between the entries.
 TEST(LessorTest, ExpiresFewTogetherUntilTheyAreLate) {
-  Lessor lessor;
-  LeaseChanges changes;
-  for (int64_t id = 1; id <= 1000; ++id) changes.changes.push_back({.id = id, .ttl = 10});
-  const MonotonicTime granted;
-  lessor.OnApplied(changes, granted);
-  const MonotonicTime due = granted + absl::Seconds(10);
-  const auto size = [&](absl::Duration late, raft::Index applied) {
-    const auto command = lessor.CommandToExpire(due + late, applied);
-    return command ? command->expire_leases().leases_size() : 0;
-  };
+  DueLeases leases(1000);
   const absl::Duration moment = absl::Nanoseconds(1);
-  EXPECT_EQ(size(-moment, 0), 0);
-  EXPECT_EQ(size(absl::ZeroDuration(), 0), Lessor::kExpiredTogetherMax) << "none was before it";
-  lessor.OnProposed(1, due);
-  EXPECT_EQ(size(Lessor::kInterval, 0), 0) << "the entry is not applied";
-  EXPECT_EQ(size(Lessor::kInterval - moment, 1), 0);
-  EXPECT_EQ(size(Lessor::kInterval, 1), Lessor::kExpiredInInterval);
-  EXPECT_EQ(size(3 * Lessor::kInterval, 1), 3 * Lessor::kExpiredInInterval);
-  EXPECT_EQ(size(absl::Seconds(1), 1), Lessor::kExpiredTogetherMax);
-  lessor.OnProposed(2, due + Lessor::kLateMax - moment);
-  EXPECT_EQ(size(Lessor::kLateMax - moment, 2), 0);
-  EXPECT_EQ(size(Lessor::kLateMax, 2), Lessor::kExpiredTogetherMax) << "at once";
-  EXPECT_EQ(size(Lessor::kLateMax, 1), 0) << "the entry is not applied";
+  EXPECT_EQ(leases.Size(-moment, 0), 0u);
+  EXPECT_EQ(leases.Size(absl::ZeroDuration(), 0), size_t{Lessor::kExpiredTogetherMax})
+      << "none was before it";
+  leases.lessor.OnProposed(1, leases.due());
+  EXPECT_EQ(leases.Size(Lessor::kInterval, 0), 0u) << "the entry is not applied";
+  EXPECT_EQ(leases.Size(Lessor::kInterval - moment, 1), 0u);
+  EXPECT_EQ(leases.Size(Lessor::kInterval, 1), size_t{Lessor::kExpiredInInterval});
+  EXPECT_EQ(leases.Size(3 * Lessor::kInterval, 1), size_t{3 * Lessor::kExpiredInInterval});
+  EXPECT_EQ(leases.Size(absl::Seconds(1), 1), size_t{Lessor::kExpiredTogetherMax});
+  leases.lessor.OnProposed(2, leases.due() + Lessor::kLateMax - moment);
+  EXPECT_EQ(leases.Size(Lessor::kLateMax - moment, 2), 0u);
+  EXPECT_EQ(leases.Size(Lessor::kLateMax, 2), size_t{Lessor::kExpiredTogetherMax}) << "at once";
+  EXPECT_EQ(leases.Size(Lessor::kLateMax, 1), 0u) << "the entry is not applied";
+}
+
+// All that are due expire at an even rate, the last ones when they are late by kLateMax.
+TEST(LessorTest, SpreadsTheLeasesThatAreDueOverTheTimeThatTheyMayBeLate) {
+  constexpr int kLeases = 100'000;
+  DueLeases leases(kLeases);
+  leases.Next(absl::ZeroDuration(), 0);
+  leases.lessor.OnProposed(1, leases.due());
+  constexpr size_t kEven = kLeases / (Lessor::kLateMax / Lessor::kInterval);
+  size_t expired = 0, most = 0;
+  absl::Duration late = Lessor::kInterval;
+  for (raft::Index index = 1; expired < kLeases; ++index, late += Lessor::kInterval) {
+    ASSERT_LE(late, Lessor::kLateMax);
+    const std::vector<int64_t> next = leases.Next(late, index);
+    leases.lessor.OnProposed(index + 1, leases.due() + late);
+    LeaseChanges ended;
+    for (const int64_t id : next) ended.changes.push_back({.id = id});
+    leases.lessor.OnApplied(ended, leases.due() + late);
+    expired += next.size();
+    most = std::max(most, next.size());
+    if (late == Lessor::kLateMax / 2) EXPECT_NEAR(expired, kLeases / 2, kLeases / 50);
+  }
+  EXPECT_LE(most, kEven + 2);
+  EXPECT_GT(late, Lessor::kLateMax * 0.9);
+}
+
+// A renewed lease, a revoked one, and those of an installed snapshot are counted once.
+TEST(LessorTest, CountsTheLeasesThatAreDueOnce) {
+  constexpr int kLeases = 50'000;
+  DueLeases leases(kLeases);
+  const size_t all = leases.Size(Lessor::kLateMax / 2, 0);
+  leases.lessor.OnProposed(1, leases.due());
+  const absl::Duration late = Lessor::kInterval;
+  const size_t before = leases.Size(late, 1);
+  EXPECT_GT(before, size_t{2 * Lessor::kExpiredInInterval});
+  EXPECT_EQ(all, size_t{Lessor::kExpiredTogetherMax});
+  LeaseChanges changes;
+  for (int64_t id = 1; id <= kLeases / 2; ++id) {  // half of them are renewed or revoked
+    changes.changes.push_back({.id = id, .ttl = id % 2 == 0 ? 10 : 0, .renewed = 7});
+  }
+  leases.lessor.OnApplied(changes, leases.due() + late);
+  EXPECT_NEAR(leases.Size(late, 1), before / 2, 1);
+  changes = {.all = true, .changes = {}};
+  for (int64_t id = 1; id <= kLeases; ++id) changes.changes.push_back({.id = id, .ttl = 10});
+  leases.lessor.OnApplied(changes, leases.due() + late);
+  EXPECT_NEAR(leases.Size(late, 1), before / 2, 1) << "those that it knew keep their deadlines";
 }
 
 TEST_F(Leases, WaitingRenewalsAreAnsweredWhenTheMemberStops) {
