@@ -11,6 +11,8 @@ namespace {
 using Blob = BlobFiles::Blob;
 using Table = BlobFiles::Table;
 
+constexpr size_t kJoinedMin = 4;
+
 // The keys of the table files that refer to a blob file with a number up to `newest`.
 BlobWork Covering(const BlobFiles& files, uint64_t newest) {
   BlobWork work;
@@ -72,7 +74,10 @@ BlobFiles BlobFilesOf(rocksdb::DB* db) {
                               .deletions = table.num_deletions,
                               .oldest_blob = table.oldest_blob_file_number,
                               .smallest = table.smallestkey,
-                              .largest = table.largestkey});
+                              .largest = table.largestkey,
+                              .name = table.name,
+                              .level = level.level,
+                              .compacting = table.being_compacted});
     }
   }
   return files;
@@ -95,6 +100,16 @@ std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint
   if (goal == BlobGoal::kReclaim || written < tables.bytes || count == 0) return std::nullopt;
   const uint64_t hidden = std::min(count, tables.deletions) * (values / count);
   return hidden > values / 2 + slack ? std::optional(all) : std::nullopt;
+}
+
+std::vector<std::string> SmallTables(const BlobFiles& files, uint64_t small) {
+  std::vector<std::string> names;
+  for (const Table& table : files.tables) {
+    if (table.level > 0 || table.compacting || table.bytes >= small) break;
+    names.push_back(table.name);
+  }
+  if (names.size() < kJoinedMin) names.clear();
+  return names;
 }
 
 }  // namespace raftkv

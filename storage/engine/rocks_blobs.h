@@ -1,7 +1,7 @@
 #ifndef RAFTKV_STORAGE_ENGINE_ROCKS_BLOBS_H_
 #define RAFTKV_STORAGE_ENGINE_ROCKS_BLOBS_H_
 
-// Which blob files have to be collected (docs/decisions/0027).
+// Which blob files have to be collected, and which small table files merged (docs/decisions/0027).
 //
 // The state machine's large values are in RocksDB's blob files, and its table files only refer to
 // them. A flush writes a new blob file. If a compaction drops a key, its value stays in its blob
@@ -12,6 +12,10 @@
 // RocksDB counts a value as garbage only once a compaction meets both the key and its deletion. In
 // a store with many small values they may be in different levels for very long. To *merge* means to
 // run a compaction of all table files that refer to blob files, so that all garbage is counted.
+//
+// With large values, a flush writes a table file of a few KiB. RocksDB compacts the first level
+// when it has eight files, whatever their size, and that rewrites the whole second level. So small
+// files of the first level are first joined into a larger one.
 
 #include <cstdint>
 #include <optional>
@@ -37,9 +41,12 @@ struct BlobFiles {
     uint64_t deletions = 0;
     uint64_t oldest_blob = 0;  // the oldest blob file that it refers to; 0: none
     std::string smallest, largest;
+    std::string name;
+    int level = 0;
+    bool compacting = false;
   };
-  std::vector<Blob> blobs;  // by number
-  std::vector<Table> tables;
+  std::vector<Blob> blobs;    // by number
+  std::vector<Table> tables;  // by level; the newest first in the first level
 };
 
 // Reads the current files. From any thread; it locks the database's mutex for a moment.
@@ -68,6 +75,10 @@ enum class BlobGoal {
 // the slack, but only if at least as many bytes as they have were `written` since they were merged.
 std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint64_t unit,
                                      uint64_t written);
+
+// The names of the table files to join now: the newest ones of the first level, if there are at
+// least four and each has less than `small` bytes. Empty: none are.
+std::vector<std::string> SmallTables(const BlobFiles& files, uint64_t small);
 
 }  // namespace raftkv
 

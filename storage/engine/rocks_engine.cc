@@ -304,15 +304,19 @@ absl::Status ScanRocks(rocksdb::DB& db, const std::string& dir, std::string_view
 class RocksEngine final : public Engine {
  public:
   RocksEngine(std::shared_ptr<const Database> database, std::shared_ptr<Listener> listener,
-              Durability durability, uint64_t garbage_unit)
+              Durability durability, uint64_t write_buffer)
       : database_(std::move(database)),
         listener_(std::move(listener)),
         durability_(durability),
         db_(*database_->db) {
     listener_->OnFlushed(db_.GetLatestSequenceNumber());
     if (database_->read_only || durability_ == Durability::kSynced) return;
-    reclaimer_ = std::make_unique<Reclaimer>(&db_, database_->dir, garbage_unit,
-                                             [this] { return FlushUnlessFull(); });
+    reclaimer_ = std::make_unique<Reclaimer>(
+        &db_, Reclaimer::Options{.dir = database_->dir,
+                                 .unit = 8 * write_buffer,
+                                 .small = write_buffer / 16,
+                                 .flush = [this] { return FlushUnlessFull(); },
+                                 .when_full = listener_->when_full()});
     listener_->SetReclaimer(reclaimer_.get());
   }
   ~RocksEngine() override {
@@ -455,9 +459,6 @@ uint64_t WriteBufferOf(const RocksOptions& o) {
   return o.room != nullptr ? WriteBufferBytes(o.room->volume_bytes()) : kWriteBufferMax;
 }
 
-// The slack of NextBlobWork.
-uint64_t GarbageUnit(const RocksOptions& o) { return 8 * WriteBufferOf(o); }
-
 // Options that matter for safety are set here even if they equal RocksDB's defaults, because their
 // effect was measured (docs/decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
@@ -568,7 +569,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   database->db.reset(db);
   database->read_only = options.read_only;
   return std::make_unique<RocksEngine>(std::move(database), std::move(listener), options.durability,
-                                       GarbageUnit(options));
+                                       WriteBufferOf(options));
 }
 
 absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,

@@ -18,7 +18,7 @@ namespace {
 constexpr absl::Duration kPause = absl::Minutes(1);
 
 // A compaction that also rewrites the last level.
-rocksdb::CompactRangeOptions Options() {
+rocksdb::CompactRangeOptions CompactOptions() {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;  // automatic ones go on: writes may need them
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
@@ -28,10 +28,8 @@ rocksdb::CompactRangeOptions Options() {
 
 }  // namespace
 
-Reclaimer::Reclaimer(rocksdb::DB* db, std::string dir, uint64_t unit, std::function<bool()> flush)
-    : db_(*db), dir_(std::move(dir)), unit_(unit), flush_(std::move(flush)), thread_([this] {
-        Run();
-      }) {}
+Reclaimer::Reclaimer(rocksdb::DB* db, Options options)
+    : db_(*db), options_(std::move(options)), thread_([this] { Run(); }) {}
 
 Reclaimer::~Reclaimer() {
   {
@@ -71,6 +69,7 @@ void Reclaimer::Run() {
     const bool whole = whole_;
     changed_ = false;
     mutex_.Unlock();
+    JoinSmallTables();
     const bool done =
         whole ? CompactAll() && Collect(BlobGoal::kReclaim) : Collect(BlobGoal::kBound);
     mutex_.Lock();
@@ -92,22 +91,36 @@ bool Reclaimer::Collect(BlobGoal goal) {
   return true;
 }
 
+// If it fails, the files stay as they are, and RocksDB compacts them when there are eight.
+void Reclaimer::JoinSmallTables() {
+  const std::vector<std::string> names = SmallTables(BlobFilesOf(&db_), options_.small);
+  if (names.empty()) return;
+  rocksdb::CompactionOptions options;
+  options.compression = rocksdb::kDisableCompressionOption;  // that of the database: none
+  // RocksDB does not tell the listener of the database about this compaction.
+  WhenFull* const when_full = options_.when_full.get();
+  if (when_full != nullptr) when_full->BeginCompaction(/*manual=*/false);
+  db_.CompactFiles(options, names, /*output_level=*/0).PermitUncheckedError();
+  // Not "succeeded": a larger compaction that did not fit is not repeated because of this one.
+  if (when_full != nullptr) when_full->EndCompaction(/*succeeded=*/false);
+}
+
 std::optional<BlobWork> Reclaimer::Next(BlobGoal goal) {
   const BlobFiles files = BlobFilesOf(&db_);
   absl::MutexLock lock(&mutex_);
-  std::optional<BlobWork> work = NextBlobWork(files, goal, unit_, written_);
+  std::optional<BlobWork> work = NextBlobWork(files, goal, options_.unit, written_);
   if (work && work->collect == 0) written_ = 0;
   return work;
 }
 
 bool Reclaimer::CompactAll() {
-  rocksdb::CompactRangeOptions options = Options();
+  rocksdb::CompactRangeOptions options = CompactOptions();
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kIfHaveCompactionFilter;
   return Compact(options, nullptr, nullptr);
 }
 
 bool Reclaimer::Compact(const BlobWork& work) {
-  rocksdb::CompactRangeOptions options = Options();
+  rocksdb::CompactRangeOptions options = CompactOptions();
   if (work.collect > 0) {
     options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
     // RocksDB rounds the number of blob files down.
@@ -120,14 +133,14 @@ bool Reclaimer::Compact(const BlobWork& work) {
 
 bool Reclaimer::Compact(const rocksdb::CompactRangeOptions& options, const rocksdb::Slice* begin,
                         const rocksdb::Slice* end) {
-  if (!flush_()) {  // CompactRange would wait for a flush
-    LOG(WARNING) << dir_ << ": the disk is full: no space is freed by compaction now";
+  if (!options_.flush()) {  // CompactRange would wait for a flush
+    LOG(WARNING) << options_.dir << ": the disk is full: no space is freed by compaction now";
     return false;
   }
   const rocksdb::Status status = db_.CompactRange(options, begin, end);
   // If the disk fails, the listener of the database ends the process.
   if (!status.ok() && !status.IsIncomplete() && !status.IsShutdownInProgress()) {
-    LOG(WARNING) << dir_ << ": freeing disk space failed: " << status.ToString();
+    LOG(WARNING) << options_.dir << ": freeing disk space failed: " << status.ToString();
   }
   return status.ok();
 }

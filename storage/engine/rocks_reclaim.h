@@ -2,11 +2,12 @@
 #define RAFTKV_STORAGE_ENGINE_ROCKS_RECLAIM_H_
 
 // The thread that frees disk space of one database: when its blob files have too much garbage
-// (rocks_blobs.h), and when Engine::StartReclaim asks for it. It only starts compactions, and waits
-// for them. They run on the thread for compactions.
+// (rocks_blobs.h), and when Engine::StartReclaim asks for it. It only starts these compactions, and
+// waits for them. They run on the thread for compactions. It joins small table files itself.
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "storage/engine/rocks_blobs.h"
+#include "storage/engine/rocks_file_system.h"
 
 namespace rocksdb {
 class DB;
@@ -25,9 +27,14 @@ namespace raftkv {
 
 class Reclaimer {
  public:
-  // `flush` flushes `db`, which is in `dir`; it returns false if the disk is full. `unit`: as for
-  // NextBlobWork.
-  Reclaimer(rocksdb::DB* db, std::string dir, uint64_t unit, std::function<bool()> flush);
+  struct Options {
+    std::string dir;                      // of the database
+    uint64_t unit = 0;                    // as for NextBlobWork
+    uint64_t small = 0;                   // as for SmallTables
+    std::function<bool()> flush;          // of the database; false: the disk is full
+    std::shared_ptr<WhenFull> when_full;  // null: writes to a full disk fail
+  };
+  Reclaimer(rocksdb::DB* db, Options options);
   ~Reclaimer();  // ends the compaction that runs
   Reclaimer(const Reclaimer&) = delete;
 
@@ -42,6 +49,7 @@ class Reclaimer {
   void Run();
   // Work until the goal is reached. False: the disk is full, or the database is being closed.
   bool Collect(BlobGoal goal);
+  void JoinSmallTables();
   std::optional<BlobWork> Next(BlobGoal goal);
   bool CompactAll();
   bool Compact(const BlobWork& work);
@@ -49,9 +57,7 @@ class Reclaimer {
                const rocksdb::Slice* end);
 
   rocksdb::DB& db_;
-  const std::string dir_;
-  const uint64_t unit_;
-  const std::function<bool()> flush_;
+  const Options options_;
   absl::Mutex mutex_;
   bool whole_ ABSL_GUARDED_BY(mutex_) = false;
   bool changed_ ABSL_GUARDED_BY(mutex_) = true;  // the files of before may need work, too

@@ -222,7 +222,7 @@ TEST(LessorTest, SpreadsTheLeasesThatAreDueOverTheTimeThatTheyMayBeLate) {
   DueLeases leases(kLeases);
   leases.Next(absl::ZeroDuration(), 0);
   leases.lessor.OnProposed(1, leases.due());
-  constexpr size_t kEven = kLeases / (Lessor::kLateMax / Lessor::kInterval);
+  const size_t even = kLeases / (Lessor::kLateMax / Lessor::kInterval);
   size_t expired = 0, most = 0;
   absl::Duration late = Lessor::kInterval;
   for (raft::Index index = 1; expired < kLeases; ++index, late += Lessor::kInterval) {
@@ -236,7 +236,7 @@ TEST(LessorTest, SpreadsTheLeasesThatAreDueOverTheTimeThatTheyMayBeLate) {
     most = std::max(most, next.size());
     if (late == Lessor::kLateMax / 2) EXPECT_NEAR(expired, kLeases / 2, kLeases / 50);
   }
-  EXPECT_LE(most, kEven + 2);
+  EXPECT_LE(most, even + 2);
   EXPECT_GT(late, Lessor::kLateMax * 0.9);
 }
 

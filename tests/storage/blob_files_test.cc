@@ -1,5 +1,6 @@
 // Large values are in blob files, and the space of old values is given back.
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <memory>
@@ -112,6 +113,26 @@ TEST(NextBlobWork, TablesWithManyDeletionsAreMerged) {
   EXPECT_FALSE(Next(files, BlobGoal::kBound, 20)) << "there are only 40 values";
 }
 
+TEST(SmallTablesTest, TheNewestOfTheFirstLevelAreJoined) {
+  BlobFiles files;
+  const auto add = [&files](const char* name, uint64_t bytes, int level) {
+    files.tables.push_back({.bytes = bytes, .name = name, .level = level});
+  };
+  for (const char* name : {"9", "8", "7"}) add(name, 99, 0);
+  add("1", 10, 1);
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(SmallTables(files, 100), Names()) << "three are few; the fourth is of another level";
+  files.tables.pop_back();
+  add("6", 99, 0);
+  EXPECT_EQ(SmallTables(files, 100), (Names{"9", "8", "7", "6"}));
+  EXPECT_EQ(SmallTables(files, 99), Names());
+  add("5", 100, 0);
+  add("4", 1, 0);
+  EXPECT_EQ(SmallTables(files, 100), (Names{"9", "8", "7", "6"})) << "they stay neighbours";
+  files.tables[3].compacting = true;
+  EXPECT_EQ(SmallTables(files, 100), Names());
+}
+
 // --- an engine
 
 constexpr uint64_t kBuffer = 512 << 10;
@@ -161,6 +182,7 @@ class Blobs : public testing::Test {
     {
       rocksdb::Options options;
       options.disable_auto_compactions = true;
+      options.compression = rocksdb::kNoCompression;
       rocksdb::DB* opened = nullptr;
       ASSERT_TRUE(rocksdb::DB::Open(options, dir_ / "db", &opened).ok());
       const std::unique_ptr<rocksdb::DB> db(opened);
@@ -206,6 +228,43 @@ TEST_F(Blobs, LargeValuesAreInFilesOfTheirOwn) {
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(engine_->Get(absl::StrCat("large", i)), Value(i, 4096));
     EXPECT_EQ(engine_->Get(absl::StrCat("small", i)), Value(i, 4095));
+  }
+}
+
+// Each flush adds a small file to the first level, with references to large values. They are
+// joined, so the files of the second level, with many small values, are not rewritten.
+TEST_F(Blobs, LargeValuesDoNotRewriteSmallOnes) {
+  constexpr uint64_t kSmall = 20'000, kLarge = 1'000;
+  for (uint64_t i = 0; i < kSmall; ++i) PutSmall(Version(absl::StrCat(i % 100), i), Value(i, 200));
+  engine_->Flush();
+  MoveAllToTheLastLevel();
+  const auto large_tables = [this] {
+    std::vector<std::string> names;
+    for (const auto& file : fs::directory_iterator(dir_ / "db")) {
+      const std::string name = file.path().filename().string();
+      if (absl::EndsWith(name, ".sst") && file.file_size() > kBuffer) names.push_back(name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  const std::vector<std::string> before = large_tables();
+  ASSERT_FALSE(before.empty());
+  for (uint64_t i = 0; i < kLarge; ++i) {
+    Put(absl::StrCat(i % 100), kSmall + i);
+    const absl::Time end = absl::Now() + absl::Seconds(20);
+    while (engine_->Usage().first_level_files >= 6) {
+      ASSERT_LT(absl::Now(), end) << "they are not joined";
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+  engine_->Flush();
+  EXPECT_EQ(large_tables(), before);
+  for (uint64_t i = 0; i < kLarge; i += 7) {
+    ASSERT_EQ(engine_->Get(Version(absl::StrCat(i % 100), kSmall + i)), Value(kSmall + i));
+  }
+  Open();
+  for (uint64_t i = 0; i < kLarge; ++i) {
+    ASSERT_EQ(engine_->Get(Version(absl::StrCat(i % 100), kSmall + i)), Value(kSmall + i));
   }
 }
 
