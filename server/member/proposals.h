@@ -71,8 +71,9 @@ class Proposals {
   // `leader`.
   void Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result = {});
 
-  // The entry is committed. Returns its request, for the applier. Null if the request is answered
-  // already, or if the entry was not proposed by a client of this process.
+  // The entry is committed; call it for each one, whoever proposed it. Returns its request, for the
+  // applier. Null if the request is answered already, or if the entry was not proposed by a client
+  // of this process.
   PendingRequestPtr TakeCommitted(std::string_view payload, MonotonicTime now);
 
   // `leader` leads in `term`, so no other member does. What was sent to another member in that term
