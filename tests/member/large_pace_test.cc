@@ -3,11 +3,15 @@
 #include "server/member/large_pace.h"
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "server/member/pending.h"
+#include "server/member/proposals.h"
 #include "tests/member/cluster.h"
 
 namespace raftkv {
@@ -167,6 +171,17 @@ TEST_F(LargePaceTest, AStopAnswersLargeOnesThatWait) {
   ASSERT_EQ(Applied(puts), 1);
   c[leader].member->StopRequests();
   EXPECT_EQ(puts[1]->fate, Fate::kStoppedUnproposed);
+}
+
+TEST(LargeProposals, AMemberThatWasRemovedAnswersThem) {
+  Proposals proposals(/*member=*/1, /*boot_id=*/1, /*large_bytes=*/100);
+  PendingRequests pending;
+  std::optional<Fate> fate;
+  ProposalDone done = [&fate](Fate f, const ApplyResult&) { fate = f; };
+  proposals.Add(ProposeRequest{.command = std::string(200, 'v'), .done = nullptr},
+                pending.Add(std::move(done), MonotonicTime::InfiniteFuture()), {});
+  proposals.FailWaiting(Fate::kStoppedUnproposed);
+  EXPECT_EQ(fate, Fate::kStoppedUnproposed);
 }
 
 TEST_F(LargePaceTest, SmallOnesHaveRoomWhenLargeOnesHaveNone) {
