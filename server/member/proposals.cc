@@ -17,14 +17,30 @@ void Proposals::Add(const ProposeRequest& request, PendingRequestPtr pending, Ca
   proposal.request = std::move(pending);
   proposal.caller = std::move(caller);
   bytes_ += proposal.payload.size();
-  waiting_.insert(waiting_.end(), number);
+  std::set<uint64_t>& waiting = IsLarge(proposal) ? large_waiting_ : small_waiting_;
+  waiting.insert(waiting.end(), number);
 }
 
 std::optional<ForwardedProposal> Proposals::TakeWaiting(raft::MemberId leader, raft::Term term,
                                                         bool bound, MonotonicTime now) {
   if (term == declining_term_ || (term == paused_term_ && now < paused_until_)) return std::nullopt;
-  while (!waiting_.empty()) {
-    const uint64_t number = waiting_.extract(waiting_.begin()).value();
+  if (auto small = TakeFirst(&small_waiting_, leader, term, bound, now)) return small;
+  if (large_in_flight_ == 0) pace_.OnNoneInFlight(now);
+  const bool may_propose = pace_.MayPropose(now);
+  large_waits_ = !may_propose && !large_waiting_.empty();
+  if (!may_propose) return std::nullopt;
+  auto large = TakeFirst(&large_waiting_, leader, term, bound, now);
+  if (!large) return std::nullopt;
+  ++large_in_flight_;
+  pace_.OnProposed(large->payload.size(), now);
+  return large;
+}
+
+std::optional<ForwardedProposal> Proposals::TakeFirst(std::set<uint64_t>* waiting,
+                                                      raft::MemberId leader, raft::Term term,
+                                                      bool bound, MonotonicTime now) {
+  while (!waiting->empty()) {
+    const uint64_t number = waiting->extract(waiting->begin()).value();
     auto it = all_.find(number);
     if (it == all_.end()) continue;  // answered while it waited
     Proposal& proposal = it->second;
@@ -68,14 +84,21 @@ raft::Term Proposals::WaitAgain(uint64_t number, raft::MemberId leader) {
 }
 
 void Proposals::Wait(Map::iterator it) {
+  NoteNotInFlight(it->second);
   it->second.leader = raft::kNobody;
   it->second.request->set_proposed(false);
-  waiting_.insert(it->first);
+  (IsLarge(it->second) ? large_waiting_ : small_waiting_).insert(it->first);
+}
+
+void Proposals::NoteNotInFlight(const Proposal& proposal) {
+  if (proposal.leader != raft::kNobody && IsLarge(proposal)) --large_in_flight_;
 }
 
 void Proposals::FailWaiting(Fate fate) {
-  for (const uint64_t number : std::exchange(waiting_, {})) {
-    if (const auto it = all_.find(number); it != all_.end()) Finish(it, fate);
+  for (std::set<uint64_t>* waiting : {&small_waiting_, &large_waiting_}) {
+    for (const uint64_t number : std::exchange(*waiting, {})) {
+      if (const auto it = all_.find(number); it != all_.end()) Finish(it, fate);
+    }
   }
 }
 
@@ -84,7 +107,8 @@ void Proposals::Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyRes
   if (it != all_.end() && it->second.leader == leader) Finish(it, fate, std::move(result));
 }
 
-PendingRequestPtr Proposals::TakeCommitted(std::string_view payload) {
+PendingRequestPtr Proposals::TakeCommitted(std::string_view payload, MonotonicTime now) {
+  if (!pace_.IsLarge(payload.size())) pace_.OnSmallCommitted(now);
   if (all_.empty()) return nullptr;
   const proto::Origin origin = OriginOf(payload);
   if (origin.member_id() != member_ || origin.boot_id() != boot_id_) return nullptr;
@@ -96,6 +120,7 @@ PendingRequestPtr Proposals::TakeCommitted(std::string_view payload) {
 }
 
 Proposals::Map::iterator Proposals::Erase(Map::iterator it) {
+  NoteNotInFlight(it->second);
   bytes_ -= it->second.payload.size();
   return all_.erase(it);
 }
@@ -173,7 +198,9 @@ void Proposals::ForgetAnswered() {
     it = it->second.request->answered() ? Erase(it) : std::next(it);
   }
   // TakeWaiting is not called without a leader, so answered proposals would accumulate here.
-  std::erase_if(waiting_, [this](uint64_t number) { return !all_.contains(number); });
+  for (std::set<uint64_t>* waiting : {&small_waiting_, &large_waiting_}) {
+    std::erase_if(*waiting, [this](uint64_t number) { return !all_.contains(number); });
+  }
 }
 
 }  // namespace raftkv

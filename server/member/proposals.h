@@ -8,6 +8,9 @@
 //   in flight  proposed here or sent to a leader, in a term. It may be in a log. It ends when it is
 //              committed, or waits again
 //
+// Small ones do not wait for large ones, and large ones may have to wait for small ones
+// (large_pace.h). Otherwise they are proposed in order of arrival.
+//
 // Only the leader of its term may propose it. So if an entry of a later term is committed before
 // it, it will never be committed: no log that a later leader may have contains it. Then it waits
 // again. That also decides what was in flight to a leader that died. But if the connection to the
@@ -24,6 +27,7 @@
 #include <set>
 #include <string_view>
 
+#include "server/member/large_pace.h"
 #include "server/member/pending.h"
 #include "storage/log/entry.h"
 
@@ -31,22 +35,27 @@ namespace raftkv {
 
 class Proposals {
  public:
-  Proposals(raft::MemberId member, uint64_t boot_id) : member_(member), boot_id_(boot_id) {}
+  // `large_bytes`: see large_pace.h.
+  Proposals(raft::MemberId member, uint64_t boot_id, size_t large_bytes)
+      : member_(member), boot_id_(boot_id), pace_(large_bytes) {}
 
   void Add(const ProposeRequest& request, PendingRequestPtr pending, Caller caller);
   size_t size() const { return all_.size(); }
   size_t bytes() const { return bytes_; }
+  // Large ones wait for small ones, since the last TakeWaiting.
+  bool large_waits() const { return large_waits_; }
 
-  // Takes the oldest waiting proposal. From now on it is in flight, sent to `leader` in `term`.
-  // `bound`: the leader of another term declines it. Proposals whose client has gone are answered
-  // and skipped. None while the leader takes none (OnDeclined, OnTryAgain).
+  // Takes the oldest waiting proposal that is small, or else the oldest large one, if the pace
+  // allows it. From now on it is in flight, sent to `leader` in `term`. `bound`: the leader of
+  // another term declines it. Proposals whose client has gone are answered and skipped. None while
+  // the leader takes none (OnDeclined, OnTryAgain).
   std::optional<ForwardedProposal> TakeWaiting(raft::MemberId leader, raft::Term term, bool bound,
                                                MonotonicTime now);
 
   bool InFlight(uint64_t number, raft::MemberId leader, raft::Term term) const;
 
-  // In the following three cases `leader` certainly did not propose it. It waits again, in the
-  // order of arrival.
+  // In the following three cases `leader` certainly did not propose it. It waits again, in its
+  // place among those that wait.
 
   // It was not sent.
   void OnUnsent(uint64_t number, raft::MemberId leader) { WaitAgain(number, leader); }
@@ -62,9 +71,10 @@ class Proposals {
   // `leader`.
   void Fail(uint64_t number, raft::MemberId leader, Fate fate, ApplyResult result = {});
 
-  // The entry is committed. Returns its request, for the applier. Null if the request is answered
-  // already, or if the entry was not proposed by a client of this process.
-  PendingRequestPtr TakeCommitted(std::string_view payload);
+  // The entry is committed; call it for each one, whoever proposed it. Returns its request, for the
+  // applier. Null if the request is answered already, or if the entry was not proposed by a client
+  // of this process.
+  PendingRequestPtr TakeCommitted(std::string_view payload, MonotonicTime now);
 
   // `leader` leads in `term`, so no other member does. What was sent to another member in that term
   // is answered "unknown", unless it is bound.
@@ -101,20 +111,29 @@ class Proposals {
   };
   using Map = std::map<uint64_t, Proposal>;
 
+  // Takes the oldest one of `waiting`, which is one of the two sets below.
+  std::optional<ForwardedProposal> TakeFirst(std::set<uint64_t>* waiting, raft::MemberId leader,
+                                             raft::Term term, bool bound, MonotonicTime now);
   // Returns the term in which it was sent, or 0 if it is answered already.
   raft::Term WaitAgain(uint64_t number, raft::MemberId leader);
   template <typename Predicate>
   void FailInFlightIf(Fate fate, Predicate predicate);
   void Wait(Map::iterator it);
+  bool IsLarge(const Proposal& p) const { return pace_.IsLarge(p.payload.size()); }
+  void NoteNotInFlight(const Proposal& proposal);
   Map::iterator Finish(Map::iterator it, Fate fate, ApplyResult result = {});
   Map::iterator Erase(Map::iterator it);
 
   const raft::MemberId member_;
   const uint64_t boot_id_;
   uint64_t next_number_ = 1;
-  size_t bytes_ = 0;               // of all payloads
-  Map all_;                        // by number, hence by arrival
-  std::set<uint64_t> waiting_;     // by arrival; some may be answered already
+  size_t bytes_ = 0;  // of all payloads
+  Map all_;           // by number, hence by arrival
+  // By arrival; some may be answered already.
+  std::set<uint64_t> small_waiting_, large_waiting_;
+  size_t large_in_flight_ = 0;
+  bool large_waits_ = false;
+  LargePace pace_;
   raft::Term declining_term_ = 0;  // the newest term whose leader takes no proposals any more
   raft::Term paused_term_ = 0;     // the newest term of OnTryAgain
   MonotonicTime paused_until_;

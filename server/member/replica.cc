@@ -49,7 +49,7 @@ Replica::Replica(const ReplicaOptions& options, LogStore* log, const StateMachin
       outbox_(outbox),
       raft_(RaftConfig(options.raft), InForce(options, state_machine),
             state_machine.applied().index, log),
-      proposals_(options.raft.id, options.boot_id),
+      proposals_(options.raft.id, options.boot_id, options.large_bytes),
       members_(state_machine.members()),
       store_ids_(state_machine.store_ids()),
       versions_(state_machine.cluster_version(), options.newest_version, options.raft.id),
@@ -372,7 +372,7 @@ void Replica::NoteCommitted(std::vector<raft::Entry> committed) {
 
 // Returns the request of this member's client that waits for the entry, if there is one.
 PendingRequestPtr Replica::NoteCommand(const raft::Entry& entry) {
-  if (PendingRequestPtr request = proposals_.TakeCommitted(entry.payload.view())) {
+  if (PendingRequestPtr request = proposals_.TakeCommitted(entry.payload.view(), now_)) {
     if (!RAFTKV_MUTANT("ack-before-apply")) return request;
     request->Answer(Fate::kApplied);
     return nullptr;
@@ -396,7 +396,7 @@ PendingRequestPtr Replica::NoteChange(const raft::Entry& entry) {
   CHECK(ParseCommand(entry.payload.view(), &command)) << "entry " << entry.id.index;
   members_.Apply(command.change_members());
   OnMembers();
-  return proposals_.TakeCommitted(entry.payload.view());
+  return proposals_.TakeCommitted(entry.payload.view(), now_);
 }
 
 void Replica::OnMembers() {

@@ -123,6 +123,8 @@ class Replica {
   ClusterVersion cluster_version() const { return versions_.in_force(); }
   // Requests that wait for a leader or a majority.
   size_t pending() const { return proposals_.size() + reads_.size(); }
+  // For tests and the simulator: clients' large commands wait for small ones (large_pace.h).
+  bool large_waits() const { return proposals_.large_waits(); }
   // Without a leader: the other voters whose stream broke, or from which nothing came for three
   // election timeouts. A voter without a leader asks them for pre-votes at least every two election
   // timeouts, so a voter that works has answered by then.
@@ -214,8 +216,11 @@ class Replica {
   bool QueueIsFull() const {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
+  // A quarter is left for small commands, because large ones may have to wait for them.
   bool HasRoomFor(size_t bytes) const {
-    return proposals_.size() == 0 || proposals_.bytes() + bytes <= options_.pending_bytes_max;
+    const size_t max = options_.pending_bytes_max;
+    const size_t limit = bytes < options_.large_bytes ? max : max - max / 4;
+    return proposals_.size() == 0 || proposals_.bytes() + bytes <= limit;
   }
   void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }

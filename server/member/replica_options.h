@@ -42,6 +42,8 @@ struct ReplicaOptions {
   // them a request is answered kTooManyRequests. A single proposal may be larger.
   size_t pending_max = 16384;
   size_t pending_bytes_max = 128 << 20;
+  // A client's command of at least this size is large (large_pace.h).
+  size_t large_bytes = 64 << 10;
 };
 
 }  // namespace raftkv

@@ -114,6 +114,7 @@ namespace raftkv::sim {
   X(kUnknownNever, "proposal of unknown fate never applied")                  \
   X(kTimedOut, "proposal timed out, certainly not applied")                   \
   X(kTooMany, "proposal rejected: too many requests")                         \
+  X(kLargeWaits, "large proposal waited for small ones")                      \
   X(kDeletedNothing, "delete that found nothing")                             \
   X(kTxnSucceeded, "transaction whose compares held")                         \
   X(kTxnFailed, "transaction whose compares did not hold")                    \

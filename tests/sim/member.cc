@@ -136,6 +136,7 @@ void Member::Check() {
     world_->ledger().OnHandOver(number_, p.committed);
     p.committed.clear();
   }
+  if (p.member->replica().large_waits()) world_->marks().Hit(Mark::kLargeWaits);
   Verdict& verdict = world_->verdict();
   verdict.FailEach("I15", number_, p.invariants.CheckBounds(raft()));
   if (p.member->replica().pending() > world_->profile().pending_max) {

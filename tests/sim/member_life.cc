@@ -60,6 +60,7 @@ MemberOptions Member::Options() const {
   options.replica.tick = absl::Microseconds(profile.tick);
   options.replica.request_timeout = absl::Microseconds(profile.request_timeout);
   options.replica.pending_max = profile.pending_max;
+  options.replica.large_bytes = profile.large_bytes;
   options.replica.tail = profile.tail;
   options.replica.space.low_bytes = kLowSpace;
   AutoCompactionOptions& compaction = options.replica.auto_compaction;

@@ -166,6 +166,11 @@ void DrawSessions(Rng rng, Profile* p) {
   if (rng.Chance(40 * kPercent)) p->session = rng.Between(20, 80) * kPercent;
 }
 
+void DrawLarge(Rng rng, Profile* p) {
+  for (int i = 0; i < 7; ++i) rng.Below(2);  // so that it does not depend on the others
+  if (rng.Chance(50 * kPercent)) p->large_bytes = rng.Between(40, 200);
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -179,6 +184,7 @@ Profile DrawProfile(Rng* rng) {
   DrawChanges(rng, &p);
   DrawTears(*rng, &p);
   DrawSessions(*rng, &p);
+  DrawLarge(*rng, &p);
   return p;
 }
 
@@ -201,7 +207,8 @@ std::string Describe(const Profile& p) {
       "revisions\n"
       "watches: look every %d us, leave %d ppm, run %d events, stream %d bytes, fragments %d "
       "bytes, "
-      "inline %d, jump %d, catch up in %d us",
+      "inline %d, jump %d, catch up in %d us\n"
+      "commands of %d bytes are large",
       p.members, p.spares, p.change_every, p.tick, p.raft.election_timeout_ticks,
       p.raft.append_entries_max, p.raft.append_bytes_max, p.raft.inflight_messages_max,
       p.raft.inflight_bytes_max, p.raft.log_cache_bytes_max, p.loss, p.duplication, p.delay,
@@ -214,7 +221,7 @@ std::string Describe(const Profile& p) {
       p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.session, p.alarm, p.search,
       p.auto_compact_period, p.auto_compact_hour, p.auto_compact_revisions, p.watch_think,
       p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
-      p.watch_jump, p.catch_up_delay);
+      p.watch_jump, p.catch_up_delay, p.large_bytes);
 }
 
 }  // namespace raftkv::sim

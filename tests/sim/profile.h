@@ -23,7 +23,8 @@ struct Profile {
   Micros tick = 50 * kMillisecond;
   Micros request_timeout = 3 * kSecond;
   size_t pending_max = 64;
-  raft::Config raft;  // limits and ticks; id and seed are each member's
+  size_t large_bytes = 64 << 10;  // ReplicaOptions::large_bytes; by default, nothing is large
+  raft::Config raft;              // limits and ticks; id and seed are each member's
 
   // Network.
   uint32_t loss = 0;
