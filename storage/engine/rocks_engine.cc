@@ -48,6 +48,9 @@ class Listener final : public rocksdb::EventListener {
   void SetWhenFull(std::shared_ptr<WhenFull> when_full) { when_full_ = std::move(when_full); }
   const std::shared_ptr<WhenFull>& when_full() const { return when_full_; }
 
+  WriteStalls& stalls() { return stalls_; }
+
+  void OnStallConditionsChanged(const rocksdb::WriteStallInfo&) override { stalls_.OnChange(); }
   void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
     WhenFull::OnOtherWork();
   }
@@ -142,6 +145,7 @@ class Listener final : public rocksdb::EventListener {
 
   const std::string dir_;
   std::shared_ptr<WhenFull> when_full_;
+  WriteStalls stalls_;
   absl::Mutex mutex_;  // held while one of the next three changes
   std::atomic<uint64_t> survived_{0};
   uint64_t flushed_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -394,6 +398,7 @@ class RocksEngine final : public Engine {
     options.wait = false;
     options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
     const rocksdb::Status status = db_.Flush(options);
+    if (status.IsTryAgain()) return listener_->LeaveForLater();  // writes are stopped
     if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
   }
 
@@ -424,7 +429,7 @@ class RocksEngine final : public Engine {
   EngineUsage Usage() const override { return UsageOf(&db_); }
   bool WouldStall() const override {
     if (listener_->when_full() != nullptr && listener_->when_full()->waits()) return true;
-    return SlowsWrites(&db_);
+    return listener_->stalls().Now(&db_);
   }
 
  private:
