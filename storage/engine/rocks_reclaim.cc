@@ -121,7 +121,7 @@ bool Reclaimer::Compact(const BlobWork& work) {
 bool Reclaimer::Compact(const rocksdb::CompactRangeOptions& options, const rocksdb::Slice* begin,
                         const rocksdb::Slice* end) {
   if (!flush_()) {  // CompactRange would wait for a flush
-    LOG(WARNING) << dir_ << ": the disk is full: no space is freed by compaction now";
+    LOG(WARNING) << dir_ << ": a flush is left for later: no space is freed by compaction now";
     return false;
   }
   const rocksdb::Status status = db_.CompactRange(options, begin, end);
