@@ -2,13 +2,16 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test soak sim mutants fuzz compat bench instructions microbench overload growth steady failover catch-up hostile docker asan tsan fmt lint clean
+.PHONY: help build pgo run test soak sim mutants fuzz compat bench instructions microbench overload growth steady failover catch-up hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' Makefile
 
 build: ## build the programs in build/release/bin, and the libraries (installs missing packages)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv raftkv_embedded raftkv-sim
+
+pgo: ## build raftkv-server in build/pgo/bin with profile-guided and link-time optimisation
+	@.ci/install-deps build && .ci/build release raftkv && .ci/pgo
 
 run: ## start the three members of config/cluster.toml, until Ctrl-C (ONCE=1: check and stop)
 	@.ci/install-deps build && .ci/build release raftkv-server raftkv

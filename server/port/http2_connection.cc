@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -448,7 +449,8 @@ ssize_t Http2Connection::FillData(GrpcStream* stream, uint8_t* to, size_t bytes_
   while (filled < bytes_max && !stream->out.empty()) {
     const std::string& piece = stream->out.front();
     const size_t bytes = std::min(bytes_max - filled, piece.size() - stream->out_offset);
-    std::copy_n(piece.data() + stream->out_offset, bytes, to + filled);
+    // std::copy_n copies byte by byte, because the types differ.
+    std::memcpy(to + filled, piece.data() + stream->out_offset, bytes);
     filled += bytes;
     stream->out_offset += bytes;
     if (stream->out_offset < piece.size()) break;

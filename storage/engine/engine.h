@@ -165,8 +165,9 @@ class Engine {
   virtual uint64_t written() const = 0;
   virtual uint64_t survived() const = 0;
 
-  // Makes everything written so far durable. Flush waits until that is done, or the disk is full.
-  // StartFlush returns at once; survived() reaches the current written() later.
+  // Makes everything written so far durable. Flush waits until that is done, or the disk is full,
+  // or RocksDB has stopped writes. StartFlush returns at once; survived() reaches the current
+  // written() later.
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 

@@ -49,6 +49,9 @@ class Listener final : public rocksdb::EventListener {
   void SetWhenFull(std::shared_ptr<WhenFull> when_full) { when_full_ = std::move(when_full); }
   const std::shared_ptr<WhenFull>& when_full() const { return when_full_; }
 
+  WriteStalls& stalls() { return stalls_; }
+
+  void OnStallConditionsChanged(const rocksdb::WriteStallInfo&) override { stalls_.OnChange(); }
   void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
     WhenFull::OnOtherWork();
   }
@@ -97,10 +100,16 @@ class Listener final : public rocksdb::EventListener {
     LeaveForLater();
   }
 
-  // Is told about flushes and compactions. Null: nobody is.
+  // Is told about flushes and compactions, until Close.
   void SetReclaimer(Reclaimer* reclaimer) {
     absl::MutexLock lock(&mutex_);
     reclaimer_ = reclaimer;
+  }
+  // While the database closes, RocksDB drops flushes and reports nothing: AwaitFlush ends.
+  void Close() {
+    absl::MutexLock lock(&mutex_);
+    reclaimer_ = nullptr;
+    closed_ = true;
   }
 
   // Everything up to `sequence` is durable.
@@ -126,7 +135,7 @@ class Listener final : public rocksdb::EventListener {
   bool AwaitFlush(uint64_t position, uint64_t repeats) {
     absl::MutexLock lock(&mutex_);
     const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      return flushed_ >= position || repeats_ > repeats;
+      return flushed_ >= position || repeats_ > repeats || closed_;
     };
     mutex_.Await(absl::Condition(&over));
     return flushed_ >= position;
@@ -143,10 +152,12 @@ class Listener final : public rocksdb::EventListener {
 
   const std::string dir_;
   std::shared_ptr<WhenFull> when_full_;
-  absl::Mutex mutex_;  // held while one of the next three changes
+  WriteStalls stalls_;
+  absl::Mutex mutex_;  // held while one of the next members changes
   std::atomic<uint64_t> survived_{0};
   uint64_t flushed_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t repeats_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   Reclaimer* reclaimer_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
@@ -322,7 +333,7 @@ class RocksEngine final : public Engine {
   }
   ~RocksEngine() override {
     if (listener_->when_full() != nullptr) listener_->when_full()->Close();
-    listener_->SetReclaimer(nullptr);
+    listener_->Close();
   }
 
   void Write(const WriteBatch& batch, bool sync) override {
@@ -399,6 +410,7 @@ class RocksEngine final : public Engine {
     options.wait = false;
     options.allow_write_stall = true;  // otherwise Flush waits for compactions even without `wait`
     const rocksdb::Status status = db_.Flush(options);
+    if (status.IsTryAgain()) return listener_->LeaveForLater();  // writes are stopped
     if (!status.ok() && !status.IsNoSpace()) StopOnFailure(database_->dir, "a flush", status);
   }
 
@@ -429,7 +441,7 @@ class RocksEngine final : public Engine {
   EngineUsage Usage() const override { return UsageOf(&db_); }
   bool WouldStall() const override {
     if (listener_->when_full() != nullptr && listener_->when_full()->waits()) return true;
-    return SlowsWrites(&db_);
+    return listener_->stalls().Now(&db_);
   }
 
  private:
@@ -530,17 +542,6 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   return r;
 }
 
-absl::Status OpenError(const RocksOptions& options, const rocksdb::Status& status) {
-  const std::string text = absl::StrCat(options.dir, ": ", status.ToString());
-  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
-    return absl::FailedPreconditionError(absl::StrCat(text, "; another process uses it"));
-  }
-  if (status.IsIOError() && status.subcode() != rocksdb::Status::kPathNotFound) {
-    return absl::UnavailableError(text);
-  }
-  return absl::DataLossError(text);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& options) {
@@ -565,7 +566,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const RocksOptions& opti
   const rocksdb::Status status = options.read_only
                                      ? rocksdb::DB::OpenForReadOnly(rocks, options.dir, &db)
                                      : rocksdb::DB::Open(rocks, options.dir, &db);
-  if (!status.ok()) return OpenError(options, status);
+  if (!status.ok()) return OpenError(options.dir, status);
   auto database = std::make_shared<Database>();
   database->dir = options.dir;
   database->held = options.held;
@@ -584,7 +585,7 @@ absl::Status ScanClosedRocks(const RocksOptions& options, bool verify,
   rocksdb::Status status = rocksdb::DB::OpenForReadOnly(rocks, options.dir, &opened);
   const std::unique_ptr<rocksdb::DB> db(opened);
   if (status.ok() && verify) status = db->VerifyChecksum();
-  if (!status.ok()) return OpenError(options, status);
+  if (!status.ok()) return OpenError(options.dir, status);
   if (verify) {
     // VerifyChecksum does not read blob files.
     const auto read = [](std::string_view, std::string_view) { return absl::OkStatus(); };

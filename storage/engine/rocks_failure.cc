@@ -41,6 +41,17 @@ void StopOnDamage(const std::string& dir, const rocksdb::Status& status, bool no
   _exit(kExitDamaged);
 }
 
+absl::Status OpenError(const std::string& dir, const rocksdb::Status& status) {
+  const std::string text = absl::StrCat(dir, ": ", status.ToString());
+  if (status.IsIOError() && status.ToString().find("lock") != std::string::npos) {
+    return absl::FailedPreconditionError(absl::StrCat(text, "; another process uses it"));
+  }
+  if (status.IsIOError() && status.subcode() != rocksdb::Status::kPathNotFound) {
+    return absl::UnavailableError(text);
+  }
+  return absl::DataLossError(text);
+}
+
 absl::Status CheckNotNotedDamaged(const std::string& dir) {
   const std::string path = NoteOfDamage(dir);
   if (access(path.c_str(), F_OK) != 0) return absl::OkStatus();

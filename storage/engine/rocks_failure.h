@@ -19,6 +19,9 @@ namespace raftkv {
 // again.
 [[noreturn]] void StopOnDamage(const std::string& dir, const rocksdb::Status& status, bool note);
 
+// Why the database `dir` cannot be opened; the codes are those of OpenRocksEngine.
+absl::Status OpenError(const std::string& dir, const rocksdb::Status& status);
+
 // DataLoss: the database `dir` has the file DAMAGED.
 absl::Status CheckNotNotedDamaged(const std::string& dir);
 

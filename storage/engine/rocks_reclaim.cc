@@ -134,7 +134,8 @@ bool Reclaimer::Compact(const BlobWork& work) {
 bool Reclaimer::Compact(const rocksdb::CompactRangeOptions& options, const rocksdb::Slice* begin,
                         const rocksdb::Slice* end) {
   if (!options_.flush()) {  // CompactRange would wait for a flush
-    LOG(WARNING) << options_.dir << ": the disk is full: no space is freed by compaction now";
+    LOG(WARNING) << options_.dir
+                 << ": a flush is left for later: no space is freed by compaction now";
     return false;
   }
   const rocksdb::Status status = db_.CompactRange(options, begin, end);

@@ -28,11 +28,19 @@ uint64_t FilesOfLevel(rocksdb::DB* db, int level) {
   return known ? files : 0;
 }
 
-}  // namespace
-
 bool SlowsWrites(rocksdb::DB* db) {
   return Number(db, Properties::kIsWriteStopped) != 0 ||
          Number(db, Properties::kActualDelayedWriteRate) != 0;
+}
+
+}  // namespace
+
+bool WriteStalls::Now(rocksdb::DB* db) {
+  if (changed_) {
+    absl::MutexLock lock(&mutex_);
+    if (changed_.exchange(false)) slow_ = SlowsWrites(db);
+  }
+  return slow_;
 }
 
 EngineUsage UsageOf(rocksdb::DB* db) {

@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "proto/etcd/rpc.pb.h"
 #include "server/member/renewals.h"
 #include "tests/bench/http2_client.h"
@@ -243,6 +244,7 @@ void Run() {
 }  // namespace raftkv
 
 int main() {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as in raftkv-server
   raftkv::Run();
   return 0;
 }

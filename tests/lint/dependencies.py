@@ -99,6 +99,9 @@ NONDETERMINISM_ALLOWED = {
     "storage/engine/rocks_reclaim.h": (
         LOCKS + r"|<thread>|std::thread", "a thread; the simulator does not use this engine"),
     "storage/engine/rocks_reclaim.cc": (LOCKS, "the same"),
+    "storage/engine/rocks_usage.h": (
+        LOCKS + "|" + ATOMICS, "RocksDB's threads; the simulator does not use this engine"),
+    "storage/engine/rocks_usage.cc": (LOCKS, "the same"),
     "storage/engine/memory_engine.h": (
         LOCKS, "a lock, because worker threads read pinned snapshots"),
     "storage/engine/memory_engine.cc": (LOCKS, "the same"),

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
 #include "storage/base/files.h"
@@ -393,6 +394,19 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
 
 // The bounds of a range need not have the form of version keys, and they may end with the same
 // bytes.
+// RocksDB drops a flush that is asked for while the database closes.
+TEST(RocksEngine, ClosesWhileItBeginsToFreeSpace) {
+  const TempDir dir;
+  for (int i = 0; i < 200; ++i) {
+    const std::unique_ptr<Engine> engine = OpenRocks(dir / "db");
+    WriteBatch batch;
+    batch.Put("a", "v");
+    engine->Write(batch, /*sync=*/false);
+    engine->StartReclaim();
+    absl::SleepFor(absl::Microseconds(i));
+  }
+}
+
 TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   TempDir dir;
   const std::unique_ptr<Engine> engine = OpenRocks(dir / "db");

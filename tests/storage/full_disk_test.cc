@@ -1,6 +1,7 @@
-// A disk that is full while an engine flushes or compacts: nothing is lost, and the flush or
-// compaction is repeated.
+// A disk that is full while an engine flushes or compacts: nothing is lost, the flush or compaction
+// is repeated, and the engine says that writes would wait.
 
+#include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
@@ -9,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "storage/base/disk_space.h"
 #include "storage/engine/rocks_engine.h"
@@ -72,6 +74,13 @@ class FullDisk : public testing::Test {
     batch.Put(key, std::string(1000, 'v'));
     engine->Write(batch, /*sync=*/false);
   }
+  static void AwaitNoStall(const Engine& engine) {
+    const absl::Time end = absl::Now() + absl::Seconds(60);
+    while (engine.WouldStall()) {
+      ASSERT_LT(absl::Now(), end);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
 
   TempDir dir_;
   std::atomic<bool> full_{false};
@@ -113,6 +122,45 @@ TEST_F(FullDisk, WhatWasNotFlushedIsLostAtARestartAndReplayed) {
   engine = Open();
   EXPECT_TRUE(engine->Get("a").has_value());
   EXPECT_FALSE(engine->Get("b").has_value());
+}
+
+TEST_F(FullDisk, WritesWouldStallWhileThreeFlushesAreLeftForLater) {
+  std::unique_ptr<Engine> engine = Open();
+  for (int round = 0; round < 2; ++round) {
+    full_ = true;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_FALSE(engine->WouldStall()) << i;
+      Put(engine.get(), "a");
+      engine->StartFlush();
+    }
+    EXPECT_TRUE(engine->WouldStall());
+    full_ = false;
+    engine->StartFlush();
+    AwaitNoStall(*engine);
+  }
+}
+
+// Files of the first level remain when compactions do not keep up.
+TEST_F(FullDisk, WritesWouldStallFromTheOpenOnIfCompactionsAreDue) {
+  constexpr int kFiles = 24;  // RocksDB then delays writes
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.disable_auto_compactions = true;
+  options.level0_file_num_compaction_trigger = options.level0_slowdown_writes_trigger =
+      options.level0_stop_writes_trigger = 10 * kFiles;
+  rocksdb::DB* opened = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(options, dir_ / "sm", &opened).ok());
+  std::unique_ptr<rocksdb::DB> db(opened);
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_TRUE(db->Put({}, "a", "v").ok());
+    ASSERT_TRUE(db->Flush({}).ok());
+  }
+  db.reset();
+  full_ = true;
+  std::unique_ptr<Engine> engine = Open();
+  EXPECT_TRUE(engine->WouldStall());
+  full_ = false;
+  AwaitNoStall(*engine);
 }
 
 TEST(ReserveFile, TakesUpSpaceUntilItIsReleased) {

@@ -159,6 +159,24 @@ TEST_F(SmallVolume, AFlushEndsOnceThereIsSpace) {
   WaitUntil([this] { return engine_->survived() == engine_->written(); });
 }
 
+// Four flushes wait: RocksDB stops writes, and starts no further flush.
+TEST_F(SmallVolume, FlushesAreLeftForLaterWhileWritesAreStopped) {
+  Open(Durability::kFlushed);
+  LeaveFree(0);
+  for (int i = 0; i < 4; ++i) {
+    Put(i, false);
+    engine_->StartFlush();
+  }
+  engine_->StartFlush();
+  engine_->Flush();
+  EXPECT_FALSE(engine_->Checkpoint(dir_ / "copy").ok());
+  EXPECT_LT(engine_->survived(), engine_->written());
+  FreeAll();
+  WaitUntil([this] { return engine_->survived() == engine_->written(); });
+  WaitUntil([this] { return !engine_->WouldStall(); });
+  ExpectAll(4);
+}
+
 TEST_F(SmallVolume, ACompactionLeavesSpaceForOtherWrites) {
   constexpr int kPuts = 10'000;  // 40 MiB
   const uint64_t kept = ReserveBytes(room_->volume_bytes()) + 4 * kMiB;
