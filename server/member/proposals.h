@@ -42,7 +42,7 @@ class Proposals {
   void Add(const ProposeRequest& request, PendingRequestPtr pending, Caller caller);
   size_t size() const { return all_.size(); }
   size_t bytes() const { return bytes_; }
-  // Large ones wait for small ones, since the last TakeWaiting.
+  // Whether large ones had to wait for small ones at the last TakeWaiting.
   bool large_waits() const { return large_waits_; }
 
   // Takes the oldest waiting proposal that is small, or else the oldest large one, if the pace

@@ -167,7 +167,7 @@ class Engine {
 
   // Makes everything written so far durable. Flush waits until that is done, or the disk is full,
   // or RocksDB has stopped writes. StartFlush returns at once; survived() reaches the current
-  // written() later.
+  // written() later, but in these two cases only after a later flush.
   virtual void Flush() = 0;
   virtual void StartFlush() = 0;
 

@@ -12,6 +12,9 @@ using Blob = BlobFiles::Blob;
 using Table = BlobFiles::Table;
 
 constexpr size_t kJoinedMin = 4;
+// With so many, RocksDB has to compact the first level before it stops writes. It begins no such
+// compaction while files are joined, and a join that fails does not begin it again.
+constexpr size_t kFirstLevelMax = 16;
 
 // The keys of the table files that refer to a blob file with a number up to `newest`.
 BlobWork Covering(const BlobFiles& files, uint64_t newest) {
@@ -104,6 +107,9 @@ std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint
 
 std::vector<std::string> SmallTables(const BlobFiles& files, uint64_t small) {
   std::vector<std::string> names;
+  const auto first_level = std::count_if(files.tables.begin(), files.tables.end(),
+                                         [](const Table& table) { return table.level == 0; });
+  if (first_level >= kFirstLevelMax) return names;
   for (const Table& table : files.tables) {
     if (table.level > 0 || table.compacting || table.bytes >= small) break;
     names.push_back(table.name);

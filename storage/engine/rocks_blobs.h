@@ -13,7 +13,7 @@
 // a store with many small values they may be in different levels for very long. To *merge* means to
 // run a compaction of all table files that refer to blob files, so that all garbage is counted.
 //
-// With large values, a flush writes a table file of a few KiB. RocksDB compacts the first level
+// With large values, a flush writes a small table file. RocksDB compacts the first level
 // when it has eight files, whatever their size, and that rewrites the whole second level. So small
 // files of the first level are first joined into a larger one.
 
@@ -77,7 +77,8 @@ std::optional<BlobWork> NextBlobWork(const BlobFiles& files, BlobGoal goal, uint
                                      uint64_t written);
 
 // The names of the table files to join now: the newest ones of the first level, if there are at
-// least four and each has less than `small` bytes. Empty: none are.
+// least four and each has less than `small` bytes. Empty: none are, or the first level has very
+// many files, which RocksDB must compact.
 std::vector<std::string> SmallTables(const BlobFiles& files, uint64_t small);
 
 }  // namespace raftkv

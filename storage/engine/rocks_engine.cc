@@ -125,7 +125,8 @@ class Listener final : public rocksdb::EventListener {
     flushed_ = std::max(flushed_, sequence);
   }
 
-  // How often a flush was left for later, or a write waited, because the disk was full.
+  // How often a flush was left for later, or a write waited, because the disk was full or RocksDB
+  // had stopped writes.
   uint64_t repeats() {
     absl::MutexLock lock(&mutex_);
     return repeats_;
@@ -419,7 +420,9 @@ class RocksEngine final : public Engine {
   }
 
   absl::Status Checkpoint(const std::string& dir) override {
-    if (!FlushUnlessFull()) return absl::UnavailableError(absl::StrCat(dir, ": the disk is full"));
+    if (!FlushUnlessFull())
+      return absl::UnavailableError(absl::StrCat(
+          dir, ": a flush is left for later: the disk is full, or flushes wait for compactions"));
     rocksdb::Checkpoint* checkpoint = nullptr;
     rocksdb::Status status = rocksdb::Checkpoint::Create(&db_, &checkpoint);
     const std::unique_ptr<rocksdb::Checkpoint> owned(checkpoint);
@@ -445,7 +448,7 @@ class RocksEngine final : public Engine {
   }
 
  private:
-  // False: the disk is full, so not everything is flushed.
+  // False: a flush is left for later, so not everything is flushed.
   bool FlushUnlessFull() {
     const uint64_t position = written(), repeats = listener_->repeats();
     StartFlush();
@@ -494,6 +497,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   // In bytes a second, with a pause of 2 ms after each part. On ext4, an fsync of the log waits for
   // what was written to other new files before. More than the loop can write (docs/decisions/0028).
   r.rate_limiter.reset(rocksdb::NewGenericRateLimiter(512 << 20, /*refill_period_us=*/2000));
+  // By default RocksDB would take the limit above, so a slowdown would slow nothing.
+  r.delayed_write_rate = 16 << 20;
   r.manifest_preallocation_size = 64 << 10;
   const uint64_t buffer = WriteBufferOf(o);
   // As by default with the largest buffers. On a small volume compactions are smaller, too.

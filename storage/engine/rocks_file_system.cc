@@ -278,6 +278,8 @@ void WhenFull::EndCompaction(bool succeeded) {
   if (succeeded) refused_room_ = 0;
 }
 
+bool WhenFull::refused() { return compaction.refused; }
+
 void WhenFull::OnOtherWork() { compaction = {}; }
 
 bool WhenFull::MayCompact(uint64_t bytes) {

@@ -35,6 +35,8 @@ class WhenFull {
   // fail at once until there is more space, or a minute has passed; except for a manual one.
   void BeginCompaction(bool manual);
   void EndCompaction(bool succeeded);
+  // Whether the compaction of this thread was refused space. Call it before EndCompaction.
+  static bool refused();
   // Call it when a flush begins: RocksDB does not report the end of each compaction.
   static void OnOtherWork();
 

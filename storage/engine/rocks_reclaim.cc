@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "glog/logging.h"
+#include "storage/engine/rocks_failure.h"
 
 namespace raftkv {
 namespace {
@@ -100,9 +101,15 @@ void Reclaimer::JoinSmallTables() {
   // RocksDB does not tell the listener of the database about this compaction.
   WhenFull* const when_full = options_.when_full.get();
   if (when_full != nullptr) when_full->BeginCompaction(/*manual=*/false);
-  db_.CompactFiles(options, names, /*output_level=*/0).PermitUncheckedError();
+  const rocksdb::Status status = db_.CompactFiles(options, names, /*output_level=*/0);
+  const bool refused = when_full != nullptr && WhenFull::refused();
   // Not "succeeded": a larger compaction that did not fit is not repeated because of this one.
   if (when_full != nullptr) when_full->EndCompaction(/*succeeded=*/false);
+  // The listener takes any failure of CompactFiles for a failed compaction. But the record of the
+  // new file may be on the disk, and the file is removed.
+  if (status.IsNoSpace() && when_full != nullptr && !refused) {
+    StopOnFailure(options_.dir, "a background job", status);
+  }
 }
 
 std::optional<BlobWork> Reclaimer::Next(BlobGoal goal) {

@@ -3,7 +3,8 @@
 
 // The thread that frees disk space of one database: when its blob files have too much garbage
 // (rocks_blobs.h), and when Engine::StartReclaim asks for it. It only starts these compactions, and
-// waits for them. They run on the thread for compactions. It joins small table files itself.
+// waits for them. They run on the thread for compactions. It joins small table files itself, but
+// not while it waits.
 
 #include <cstdint>
 #include <functional>
@@ -31,7 +32,7 @@ class Reclaimer {
     std::string dir;                      // of the database
     uint64_t unit = 0;                    // as for NextBlobWork
     uint64_t small = 0;                   // as for SmallTables
-    std::function<bool()> flush;          // of the database; false: the disk is full
+    std::function<bool()> flush;          // of the database; false: it is left for later
     std::shared_ptr<WhenFull> when_full;  // null: writes to a full disk fail
   };
   Reclaimer(rocksdb::DB* db, Options options);
@@ -47,7 +48,8 @@ class Reclaimer {
 
  private:
   void Run();
-  // Work until the goal is reached. False: the disk is full, or the database is being closed.
+  // Work until the goal is reached. False: the disk is full, a flush is left for later, or the
+  // database is being closed.
   bool Collect(BlobGoal goal);
   void JoinSmallTables();
   std::optional<BlobWork> Next(BlobGoal goal);

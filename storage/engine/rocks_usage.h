@@ -20,9 +20,9 @@ EngineUsage UsageOf(rocksdb::DB* db);
 // its properties up by name. Thread-safe.
 class WriteStalls {
  public:
-  // For EventListener::OnStallConditionsChanged, which RocksDB calls a moment after each change, on
-  // the thread that made it. The calls of two threads may overtake each other, so the condition
-  // that a call names may be an older one.
+  // For EventListener::OnStallConditionsChanged, which RocksDB calls after each change, on the
+  // thread that made it, once that thread has removed obsolete files. The calls of two threads may
+  // overtake each other, so the condition that a call names may be an older one.
   void OnChange() { changed_ = true; }
   bool Now(rocksdb::DB* db);
 

@@ -77,7 +77,7 @@ TEST_F(LargePaceTest, WithoutSmallOnesLargeOnesAreProposedAtOnce) {
 }
 
 TEST_F(LargePaceTest, SmallOnesPassLargeOnesThatWait) {
-  RunBesideSmallPuts(leader, 20);
+  RunBesideSmallPuts(leader, 50);
   const auto puts = PutLargeOnes(leader, 20);
   RunBesideSmallPuts(leader, 5);
   EXPECT_EQ(Applied(puts), 1);
@@ -107,11 +107,28 @@ TEST_F(LargePaceTest, SmallerOnesAreInOneBatch) {
   EXPECT_EQ(Applied(puts), 4);
 }
 
+// Ten of them, within 100 ms.
+void CommitManySmallOnes(MonotonicTime now, LargePace* pace) {
+  for (int i = 0; i < 10; ++i) pace->OnSmallCommitted(now);
+}
+
+TEST_F(LargePaceTest, AFewSmallOnesDoNotMatter) {
+  LargePace pace(100);
+  MonotonicTime now;
+  for (int i = 0; i < 200; ++i) {
+    pace.OnSmallCommitted(now += absl::Milliseconds(12));
+    pace.OnProposed(400, now);
+    EXPECT_TRUE(pace.MayPropose(now));
+  }
+  for (int i = 0; i < 10; ++i) pace.OnSmallCommitted(now += absl::Milliseconds(5));
+  EXPECT_FALSE(pace.MayPropose(now)) << "now they are many";
+}
+
 TEST_F(LargePaceTest, TheRestEndsWhenNoSmallOneComesAnyMore) {
   LargePace pace(100);
   MonotonicTime now;
   const auto after = [&now](int ms) { return now += absl::Milliseconds(ms); };
-  pace.OnSmallCommitted(after(1));
+  CommitManySmallOnes(after(1), &pace);
   ASSERT_TRUE(pace.MayPropose(now));
   pace.OnProposed(400, now);
   EXPECT_FALSE(pace.MayPropose(now));
@@ -125,7 +142,7 @@ TEST_F(LargePaceTest, TheRestIsBounded) {
   MonotonicTime now;
   pace.OnProposed(400, now);
   pace.OnNoneInFlight(now += absl::Seconds(60));
-  pace.OnSmallCommitted(now += absl::Milliseconds(999));
+  CommitManySmallOnes(now += absl::Milliseconds(99), &pace);
   EXPECT_FALSE(pace.MayPropose(now));
   EXPECT_TRUE(pace.MayPropose(now += absl::Milliseconds(1)));
 }

@@ -392,8 +392,6 @@ TEST(RocksEngine, MissingDatabaseIsDamageUnlessItMayBeCreated) {
   EXPECT_EQ(OpenRocksEngine(options).status().code(), absl::StatusCode::kDataLoss);
 }
 
-// The bounds of a range need not have the form of version keys, and they may end with the same
-// bytes.
 // RocksDB drops a flush that is asked for while the database closes.
 TEST(RocksEngine, ClosesWhileItBeginsToFreeSpace) {
   const TempDir dir;
@@ -407,6 +405,8 @@ TEST(RocksEngine, ClosesWhileItBeginsToFreeSpace) {
   }
 }
 
+// The bounds of a range need not have the form of version keys, and they may end with the same
+// bytes.
 TEST(RocksEngine, FiltersNeverHideAKeyOfARange) {
   TempDir dir;
   const std::unique_ptr<Engine> engine = OpenRocks(dir / "db");
