@@ -125,8 +125,7 @@ class Listener final : public rocksdb::EventListener {
     flushed_ = std::max(flushed_, sequence);
   }
 
-  // How often a flush was left for later, or a write waited, because the disk was full or RocksDB
-  // had stopped writes.
+  // How often a flush was left for later, or a write waited for space.
   uint64_t repeats() {
     absl::MutexLock lock(&mutex_);
     return repeats_;
@@ -420,9 +419,7 @@ class RocksEngine final : public Engine {
   }
 
   absl::Status Checkpoint(const std::string& dir) override {
-    if (!FlushUnlessFull())
-      return absl::UnavailableError(absl::StrCat(
-          dir, ": a flush is left for later: the disk is full, or flushes wait for compactions"));
+    if (!FlushUnlessFull()) return absl::UnavailableError(dir + ": the disk is full or too slow");
     rocksdb::Checkpoint* checkpoint = nullptr;
     rocksdb::Status status = rocksdb::Checkpoint::Create(&db_, &checkpoint);
     const std::unique_ptr<rocksdb::Checkpoint> owned(checkpoint);
@@ -475,8 +472,7 @@ uint64_t WriteBufferOf(const RocksOptions& o) {
   return o.room != nullptr ? WriteBufferBytes(o.room->volume_bytes()) : kWriteBufferMax;
 }
 
-// Options that matter for safety are set here even if they equal RocksDB's defaults, because their
-// effect was measured (docs/decisions/0002).
+// Options that matter for safety are set even if they are RocksDB's defaults (docs/decisions/0002).
 rocksdb::Options MakeOptions(const RocksOptions& o) {
   rocksdb::Options r;
   r.env = o.env != nullptr ? o.env : RocksEnv(o.durability);
@@ -497,8 +493,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   // In bytes a second, with a pause of 2 ms after each part. On ext4, an fsync of the log waits for
   // what was written to other new files before. More than the loop can write (docs/decisions/0028).
   r.rate_limiter.reset(rocksdb::NewGenericRateLimiter(512 << 20, /*refill_period_us=*/2000));
-  // By default RocksDB would take the limit above, so a slowdown would slow nothing.
-  r.delayed_write_rate = 16 << 20;
+  r.delayed_write_rate = 16 << 20;  // by default it would be the limit above
   r.manifest_preallocation_size = 64 << 10;
   const uint64_t buffer = WriteBufferOf(o);
   // As by default with the largest buffers. On a small volume compactions are smaller, too.
