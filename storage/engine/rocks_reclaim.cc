@@ -102,14 +102,14 @@ void Reclaimer::JoinSmallTables() {
   WhenFull* const when_full = options_.when_full.get();
   if (when_full != nullptr) when_full->BeginCompaction(/*manual=*/false);
   const rocksdb::Status status = db_.CompactFiles(options, names, /*output_level=*/0);
-  const bool refused = when_full != nullptr && WhenFull::refused();
+  // Not refused, and not ended by closing: then it was not the new file that found the disk full.
+  const bool record_failed =
+      status.IsNoSpace() && when_full != nullptr && !WhenFull::refused() && !when_full->closed();
   // Not "succeeded": a larger compaction that did not fit is not repeated because of this one.
   if (when_full != nullptr) when_full->EndCompaction(/*succeeded=*/false);
   // The listener takes any failure of CompactFiles for a failed compaction. But the record of the
   // new file may be on the disk, and the file is removed.
-  if (status.IsNoSpace() && when_full != nullptr && !refused) {
-    StopOnFailure(options_.dir, "a background job", status);
-  }
+  if (record_failed) StopOnFailure(options_.dir, "a background job", status);
 }
 
 std::optional<BlobWork> Reclaimer::Next(BlobGoal goal) {

@@ -131,6 +131,11 @@ TEST(SmallTablesTest, TheNewestOfTheFirstLevelAreJoined) {
   EXPECT_EQ(SmallTables(files, 100), (Names{"9", "8", "7", "6"})) << "they stay neighbours";
   files.tables[3].compacting = true;
   EXPECT_EQ(SmallTables(files, 100), Names());
+  files.tables.clear();
+  for (int i = 0; i < 15; ++i) add("small", 1, 0);
+  EXPECT_EQ(SmallTables(files, 100).size(), 15u);
+  add("small", 1, 0);
+  EXPECT_EQ(SmallTables(files, 100), Names()) << "RocksDB has to compact them";
 }
 
 // --- an engine
