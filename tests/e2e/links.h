@@ -83,8 +83,10 @@ class Links {
   mutable absl::Mutex mutex_;
   std::set<std::pair<int, int>> cuts_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<int, int>, Rate> rates_ ABSL_GUARDED_BY(mutex_);
-  std::list<Link> links_;  // used by the thread, as is the next one
+  // The thread uses these.
+  std::list<Link> links_;
   absl::Time now_;
+  bool moved_ = false;  // bytes, since the last wait
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

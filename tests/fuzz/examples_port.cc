@@ -181,7 +181,9 @@ std::vector<std::string> Handshakes() {
 
 std::vector<std::string> DataDirFiles() {
   const TempDir dir;
-  DataDirOptions options = {.dir = dir / "new", .cluster_id = 0xc1};
+  DataDirOptions options;
+  options.dir = dir / "new";
+  options.cluster_id = 0xc1;
   options.cluster_name = "a \"b\"";
   options.member_id = 1;
   options.member_name = "n1";
